@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,7 +14,7 @@ import numpy as np
 from . import __version__
 from .by_mask import STATUSES, Part, gathered, regularization_of, stats_of, together
 from .checkpoint import kept_in
-from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
+from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, warn
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
@@ -165,7 +164,7 @@ def solve(
             found.append(_with_noise(part, own, noise, _Options(strict, progress, limits)))
     for each in found:
         if each.doubt is not None:
-            warnings.warn(each.doubt, stacklevel=2)
+            warn(each.doubt)
     fits = [each.solution for each in found]
     if len(fits) == 1:
         return fits[0]
@@ -562,7 +561,7 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
         raise ValueError(f"bias has shape {offset.shape}, expected ({full.shape[-1]},) or a number")
     dtype, _, notes = precision(records, taps)
     for note in notes:
-        warnings.warn(note, UserWarning, stacklevel=2)
+        warn(note)
     # By rows, for any number of samples: rounding is then relative to the size of each output.
     given = records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec
     outputs = predicted(*given, by_rows=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import __version__
+from .errors import warn
 from .files import read_arrays, write_npz
 from .interrupts import Guarded
 from .leastsquares.design import Design
@@ -114,11 +114,7 @@ class Checkpoint:
             if self.path.exists():
                 self.path.unlink(missing_ok=True)
         except OSError as error:
-            warnings.warn(
-                f"the checkpoint is no longer needed, but it cannot be removed ({error})",
-                UserWarning,
-                stacklevel=2,
-            )
+            warn(f"the checkpoint is no longer needed, but it cannot be removed ({error})")
 
     def _check(self, chunk: Chunk) -> None:
         """Raise a ValueError if the data of a chunk have changed."""
@@ -160,11 +156,9 @@ class Checkpoint:
             write_npz(self.path, arrays, overwrite=True)
         except OSError as error:
             self._writes = False
-            warnings.warn(
+            warn(
                 f"the checkpoint cannot be written ({error}); the run continues without "
-                "it, and the file that was written before is kept",
-                UserWarning,
-                stacklevel=2,
+                "it, and the file that was written before is kept"
             )
         self._last = time.monotonic()
         self._took = self._last - begun

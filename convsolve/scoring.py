@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
 from typing import NamedTuple
 
 import numpy as np
 
+from .errors import warn
 from .linalg.rank import EPS
 from .near_misses import suggests_attributes
 from .operators.design_matrix import without_confounds
@@ -114,7 +114,7 @@ class Score(NamedTuple):
         level = fraction(level, "level")
         fewest = np.nanmin(self.effective_rows, initial=np.inf)
         if fewest < FEW_EFFECTIVE:
-            warnings.warn(self._few_rows(fewest), UserWarning, stacklevel=2)
+            warn(self._few_rows(fewest))
         enough = self.effective_rows >= FEWEST_EFFECTIVE
         effective = np.where(enough, self.effective_rows, np.nan)
         return interval(self.r2, self.r2_standard_error, effective, level)

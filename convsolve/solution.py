@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
-import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 
 from .by_mask import Part, at, gathered, noise_of, together
 from .cached import cached_property
+from .errors import warn
 from .files import write_bytes
 from .frames import to_dataframe, to_xarray
 from .html import facts
@@ -174,11 +173,6 @@ class Solution:
         """Names of channels, outputs and lags."""
         return Names.from_dict(self.recipe)
 
-    @property
-    def rows(self) -> Any:
-        """Index in the user's y of every row, see `Problem.rows`."""
-        return self._training().rows
-
     def _training(self) -> Problem:
         if self.problem is None:
             raise ValueError(
@@ -218,23 +212,24 @@ class Solution:
     def predict(self, x: Any = None) -> Any:
         """Return the model's output for x (the training input by default), in the form of x.
 
-        It has the rows that `rows` lists, and a channel axis if the training y had one. Excluded
-        rows are NaN. It contains the kernel and the bias, without confounds.
+        With lags it is as long as x. Rows that are not used are NaN: those that are excluded, and
+        with edges="drop" those whose window exceeds the record. There is a channel axis if the
+        training y had one. The output contains the kernel and the bias, without confounds.
         """
         problem = self._read(x)
-        found = _without_dropped(problem, self._outputs(problem))
+        found = _shaped_as_y(problem, _without_dropped(problem, self._outputs(problem)))
         packed = problem.input.like(found, self._channel_axis)
         return as_jax(packed) if problem.returns_jax else packed
 
     @checks_arguments
     def residuals(self, x: Any = None, y: Any = None) -> Any:
-        """Return y less the prediction, on the training data by default, in the form of y.
+        """Return y minus the prediction, on the training data by default, in the form of y.
 
-        Excluded rows are NaN. Confounds of the training data are subtracted. For new data, a drift
-        is fitted again and subtracted; other confounds are not.
+        Rows that are not used are NaN, see `predict`. Confounds of the training data are
+        subtracted. For new data, a drift is fitted again and subtracted; other confounds are not.
         """
         problem = self._read(x, y)
-        parts, output = self._left(problem), problem.output
+        parts, output = _shaped_as_y(problem, self._left(problem)), problem.output
         assert output is not None
         packed = output.like(parts, output.channel_axis)
         return as_jax(packed) if problem.returns_jax else packed
@@ -447,12 +442,10 @@ class Solution:
 
         _, dof, noise = self._errors
         if NOISES[noise.kind].by_record and dof.min() < FEW_RECORDS - 1:
-            warnings.warn(
+            warn(
                 f"a simultaneous band from {dof.min() + 1:.3g} records of equal size, or from "
                 "unequal records with as many degrees of freedom, is very wide, since their sums "
-                "alone estimate the variance; use noise='ar' or 'hac'",
-                UserWarning,
-                stacklevel=_calls_within(),
+                "alone estimate the variance; use noise='ar' or 'hac'"
             )
         taps = math.prod(np.shape(self.kernel)[:-1])
         bonferroni = t_quantile(dof, 1 - (1 - level) / (2 * taps))
@@ -512,7 +505,7 @@ class Solution:
         if not self._parts:
             uncertainty = self._uncertainty
             if words := uncertainty.approximation(rows):
-                warnings.warn(words, UserWarning, stacklevel=_calls_within())
+                warn(words)
             return uncertainty.test(rows, value)
         outputs, groups = self.kernel.shape[-1], self.spec.groups
         size = next(len(r) for r in rows if r is not None)
@@ -659,7 +652,7 @@ class Solution:
         if not self._whiteness_checked:
             self._whiteness_checked = True
             if words := self._correlated(found):
-                warnings.warn(words, UserWarning, stacklevel=_calls_within())
+                warn(words)
         return found
 
     def correlation_warning(self) -> str:
@@ -842,14 +835,6 @@ class Solution:
         write_bytes(path, written.encode(errors="replace"), overwrite=overwrite)
 
 
-def _calls_within() -> int:
-    """Return the number of calls between a warning and the caller of the library."""
-    frame, calls = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("convsolve."):
-        frame, calls = frame.f_back, calls + 1
-    return calls
-
-
 def _times_roots(problem: Problem, residual: list[np.ndarray]) -> list[np.ndarray]:
     """Return residuals (*T, Cout) of every record in float64, times the roots of the weights."""
     found = [np.asarray(e, float) for e in residual]
@@ -865,6 +850,18 @@ def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndar
             for a, flags in zip(values, rows.flags, strict=True):
                 a[~flags[..., None] & np.isin(np.arange(a.shape[-1]), outputs)] = np.nan
     return values
+
+
+def _shaped_as_y(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:
+    """Return values (*T, Cout) of every record in the shape of the y that was given."""
+    if problem.window is None or problem.window.edges != "drop":
+        return values
+    found, starts = [], problem.kept.starts
+    for a, record in zip(values, problem.input.arrays, strict=True):
+        whole = np.full((*record.shape[:-1], a.shape[-1]), np.nan, a.dtype)
+        whole[tuple(slice(s, s + n) for s, n in zip(starts, a.shape, strict=False))] = a
+        found.append(whole)
+    return found
 
 
 def _without_confounds(

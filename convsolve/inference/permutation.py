@@ -13,7 +13,6 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from functools import reduce
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import warn
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
 from ..near_misses import suggests_attributes
@@ -375,5 +375,5 @@ def _slow_refused(p: np.ndarray, times: np.ndarray, lengths: Sequence[int]) -> n
             f"With fewer than {SHORT_TIMES}, and fewer than {ENOUGH_RECORDS} records, a test at "
             "5 % by circular shifts may reject in 7 %; use kind='ar'"
         )
-    warnings.warn(text, UserWarning, stacklevel=4)
+    warn(text)
     return np.where(slow, np.nan, p) if len(lengths) == 1 else p

@@ -127,8 +127,8 @@ def to_mtrf(fit: Solution, *, direction: int = 1) -> Any:
         fit: along one axis, of stride 1, with ``fs``. Lags between those of a dilation get zeros.
         direction: 1, x is the stimulus; −1, x is the response, which its ``predict`` then takes.
 
-    Its prediction has a row for every sample of x, with zeros beyond the ends: where ``fit`` has
-    dropped rows, those of ``fit.rows`` agree. ``regularization`` is that of the training data, with
+    Its prediction has a row for every sample of x, with zeros beyond the ends. It agrees with
+    ``fit.predict`` where this is not NaN. ``regularization`` is that of the training data, with
     ``method="tikhonov"`` for ``Smooth(order=1)`` of one channel; None of other penalties, and after
     `load`. Names are not kept: mTRFpy has none.
 

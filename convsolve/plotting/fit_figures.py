@@ -59,7 +59,8 @@ def _first(fitted: Fitted, output: int) -> int:
 
 def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
     """Return the times of some rows of a record, and a label with the unit."""
-    found = fit.rows[record] if isinstance(fit.rows, list) else fit.rows
+    assert fit.problem is not None
+    found = fit.problem.kept.in_y[record][0]
     if fit.names.fs is None:
         return found[rows], "row of y (samples)"
     return found[rows] / fit.names.fs, "time (s)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
+from ..errors import warn
 from ..near_misses import Suggesting, checks_arguments, suggests_attributes
 from ..text import shown
 from .adjustments import Adjustments
@@ -207,7 +207,7 @@ class Problem(metaclass=Suggesting):
                 "every record; use bias=False"
             )
         for note in notes if sure else [*notes, *doubts(spec, input)]:
-            warnings.warn(note, UserWarning, stacklevel=2)
+            warn(note)
 
     # --- problems derived from this one
 
@@ -487,18 +487,6 @@ class Problem(metaclass=Suggesting):
     def tap_lags(self) -> tuple[np.ndarray, ...]:
         """Lag of every tap along each axis, counted in taps, so that neighbours are one apart."""
         return self.spec.in_taps(self.lags)
-
-    @property
-    def rows(self) -> Any:
-        """Index in the user's y of every row along the time axis: ``arange`` unless lags trimmed y.
-
-        A tuple of arrays, one per axis, in two and three dimensions. For a list of records, a list
-        with one such entry per record.
-        """
-        found: list[Any] = self.kept.in_y
-        if self.spec.ndim == 1:
-            found = [rows[0] for rows in found]
-        return found if self.input.form == "list" else found[0]
 
     @cached_property
     def adjusted(self) -> str:

@@ -26,6 +26,7 @@ def information(fit: cs.Solution, select: str, bias: bool) -> float:
     """BIC or AICc of a solution, summed over outputs."""
     parts = [np.asarray(r).reshape(-1, fit.kernel.shape[-1]) for r in fit.residuals()]
     r = np.concatenate(parts)
+    r = r[np.isfinite(r).all(1)]
     n, k = len(r), fit.kernel[..., 0].size + bias + 1
     extra = k * np.log(n) if select == "bic" else 2 * k + 2 * k * (k + 1) / (n - k - 1)
     return float((n * np.log((r**2).sum(0) / n) + extra).sum())

@@ -57,4 +57,7 @@ def test_labelled_arrays_give_the_kernel_and_the_prediction(edges: str) -> None:
     np.testing.assert_array_equal(interop.from_impulse_response(response), fit.kernel)
     late = [x.shift(time=lag, fill_value=0.0) for lag in found.lag.to_numpy()]
     predicted = xr.dot(xr.concat(late, dim=found.lag), found.weight) + found.bias
-    same(predicted.transpose("time", "output").to_numpy()[fit.rows], fit.predict(x))
+    ours = fit.predict(x)
+    used = np.isfinite(ours)
+    assert used.all() or edges == "drop"
+    same(predicted.transpose("time", "output").to_numpy()[used], ours[used])

@@ -23,7 +23,7 @@ def check_lags(problem, x, y, h, bounds, edges):
         assert sorted(lags.tolist()) == list(range(a, b + 1))
     kernel = h[np.ix_(*(lags - a for lags, a in zip(axes, first, strict=True)))]
     spec = problem.spec
-    rows = problem.rows if isinstance(problem.rows, tuple) else (problem.rows,)
+    (rows,) = problem.kept.in_y
     _, whole = dense.lag_convolve(x, h, first, edges)
     if edges == "drop":
         assert np.array_equal(
@@ -86,8 +86,8 @@ def test_lags_reads_records_each_on_its_own():
     h = rng.integers(-9, 9, (3, 1, 1))
     ys = [dense.lag_convolve(x, h, (-1,), "drop")[0] for x in xs]
     problem = cs.Problem(xs, ys, lags=(-1, 1))
-    assert [r.tolist() for r in problem.rows] == [[1, 2, 3, 4, 5], [1, 2, 3]]
-    for y, kept, rows in zip(ys, problem.y, problem.rows, strict=True):
+    assert [r.tolist() for (r,) in problem.kept.in_y] == [[1, 2, 3, 4, 5], [1, 2, 3]]
+    for y, kept, (rows,) in zip(ys, problem.y, problem.kept.in_y, strict=True):
         np.testing.assert_array_equal(kept, y[rows])
 
 

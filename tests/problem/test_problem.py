@@ -193,7 +193,7 @@ def test_a_derived_problem_leaves_the_whole_as_it_is():
 
 def test_rows_of_chosen_lags_are_indices_in_the_y_given():
     problem = cs.Problem(LONG, OUTPUTS, lags=(-1, 9))
-    np.testing.assert_array_equal(problem.narrowed(3, 5).rows, problem.rows)
+    np.testing.assert_array_equal(problem.narrowed(3, 5).kept.in_y, problem.kept.in_y)
 
 
 @pytest.mark.parametrize("noise", ["white", "ar(1)"])
