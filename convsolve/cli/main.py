@@ -157,7 +157,7 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     with reported(OSError):
         if args.out is not None:
             fit.save(args.out, overwrite=args.overwrite)
-        if args.report is not None:
+        if args.html is not None:
             fit.to_html(args.html, call=args.call, overwrite=args.overwrite)
     status = _worst([fit.status], warned)
     return Answer(status, lambda: _solution(fit), lambda: f"{stated}\n{fit}", fit)

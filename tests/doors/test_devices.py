@@ -51,7 +51,7 @@ def check_equal(host: cs.Problem, there: cs.Problem, limits: Limits = FROM_SIGNA
     wanted, found = (cs.solve(problem, limits=limits) for problem in (host, there))
     assert found.certificate is not None
     assert found.certificate <= 30 * EPS
-    assert found.ok
+    assert found.converged
     assert isinstance(found.kernel, jax.Array)
     off = np.linalg.norm(np.asarray(found.kernel) - wanted.kernel)
     kappa = wanted.identifiability.condition_number

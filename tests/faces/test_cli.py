@@ -146,7 +146,7 @@ def test_pictures_and_pages_are_written_once(run, folder):
     assert "LeastSquares(qr): solved" in page
 
 
-@pytest.mark.parametrize("option", ["plot p.png", "report p.html"])
+@pytest.mark.parametrize("option", ["plot p.png", "html p.html"])
 def test_pictures_without_matplotlib_are_refused_at_once(run, monkeypatch, option):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     status, _, err = run(f"solve full.npz --kernel-size 3 --{option}")

@@ -168,7 +168,7 @@ def test_a_short_slow_record_has_no_p() -> None:
     x, y = np.cumsum(rng.standard_normal((2, 200)), axis=1)
     y = np.stack([y, rng.standard_normal(200)], axis=1)
     fit = cs.solve(cs.Problem(x, y, lags=(0, 2)))
-    with pytest.warns(UserWarning, match="a test by circular shifts needs 20, so p is NaN"):
+    with pytest.warns(UserWarning, match="a test by circular shifts needs 20, so pvalue is NaN"):
         found = fit.permutation_test()
     assert np.isnan(found.pvalue[0])
     assert 0 < found.pvalue[1] <= 1
