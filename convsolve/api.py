@@ -381,8 +381,10 @@ def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
         )
     model.check(problem)
     for _, part in problem.parts:
-        # Raises an error if the noise takes all records of a fold.
-        solver.of_part(part.selection._replace(records=model.records_left(part)))
+        left = model.records_left(part)
+        if left is not None and len(left) < len(part.kept.used):
+            # Raises an error if the noise takes all records of a fold.
+            solver.of_part(part.selection._replace(records=left))
 
 
 def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, strict: bool) -> None:

@@ -235,7 +235,10 @@ def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> n
             stream.seek(0)
             return _read_npy(stream)
     if suffix not in (".csv", ".txt"):
-        raise ValueError(f"{os.fspath(path)}: is of no known kind; give a .npy, .csv or .txt file")
+        raise ValueError(
+            f"{os.fspath(path)}: is of no known kind; give an array in a .npy, .csv, .txt, .h5, "
+            ".zarr, .mat or .wav file"
+        )
     _, table = _read_table(path, max_bytes)
     return table[:, 0] if table.shape[1] == 1 else table
 

@@ -92,8 +92,7 @@ def cross_validate(
         raise ValueError("cross_validate needs y; this Problem has x alone")
     solver = AutoSolver() if solver is None else solver
     # A record belongs to a fold if any output has rows in it.
-    lengths = [max(each) for each in zip(*(r.lengths for _, r in problem.by_mask), strict=True)]
-    parts, always = CrossValidation(folds).spans(lengths)
+    parts, always = CrossValidation(folds).spans(*(rows for _, rows in problem.by_mask))
     y, solutions, scores = problem.y, [], []
     assert y is not None
     for i, held in enumerate(tracked(parts, "folds", len(parts))):

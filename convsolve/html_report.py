@@ -21,6 +21,7 @@ from .plotting.fit_figures import prediction, residuals
 from .plotting.input_figure import power
 from .plotting.kernel_figure import curves_of, draw_kernel_of, layout, pairs_of
 from .problem.problem import Problem
+from .problem.spec import ConvSpec
 from .scoring import Score
 from .solution import Fitted, Solution
 from .text import count
@@ -74,7 +75,8 @@ def python_call(fit: Solution) -> str:
         lags = given["lags"]
         given["lags"] = tuple(lags[0]) if len(lags) == 1 else [tuple(pair) for pair in lags]
     else:
-        given = _layer(given.pop("spec")) | given
+        spec = given.pop("spec")
+        given = ({"spec": ConvSpec(**spec)} if spec.get("lo") else _layer(spec)) | given
     words = "".join(f", {name}={_written(value)}" for name, value in given.items())
     solver = "AutoSolver" if "choice" in fit.stats else fit.stats["solver"].partition("(")[0]
     noise = fit.stats.get("noise", "white")
@@ -98,7 +100,7 @@ def _written(value: Any) -> str:
     """Return an argument as text for a call. A long list of names is shortened."""
     if isinstance(value, list) and len(value) > MAX_NAMES:
         return f"[{value[0]!r}, …, {value[-1]!r}]"
-    return repr(value)
+    return f"cs.{value}" if isinstance(value, ConvSpec) else repr(value)
 
 
 def _layer(spec: dict[str, Any]) -> dict[str, Any]:

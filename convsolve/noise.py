@@ -169,7 +169,8 @@ class ClusterNoise(NoiseModel):
         if any(len(part.records_left) < 2 for _, part in problem.parts):
             raise ValueError(
                 f"{argument('noise', self.name)} needs two records or more that have rows, and "
-                "more rows than confounds of their own, in every output; use 'hac'"
+                "more rows than confounds of their own, in every output; use "
+                + argument("noise", "hac" if problem.spec.ndim == 1 else "white")
             )
 
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:

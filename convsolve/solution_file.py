@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .files import read_arrays, write_npz
+from .problem.lags import LagWindow
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
 
@@ -88,7 +89,7 @@ def read_solution(path: str | Path) -> dict[str, Any]:
             "kernel": kernel,
             "bias": arrays["bias"],
             "recipe": {_RENAMED.get(key, key): value for key, value in about["recipe"].items()},
-            "spec": ConvSpec(**about["spec"]),
+            "spec": _spec(about),
             "tap_lags": tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
             "y_channel_axis": about["y_channel_axis"],
             "status": about["status"],
@@ -102,3 +103,11 @@ def read_solution(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as a solution: {error}") from error
+
+
+def _spec(about: dict[str, Any]) -> ConvSpec:
+    """Return the geometry. Earlier files lack the offset of circular lags."""
+    recipe = about["recipe"]
+    if "lags" not in recipe:
+        return ConvSpec(**about["spec"])
+    return LagWindow.of(recipe["lags"], recipe["edges"]).geometry(recipe["groups"])[0]

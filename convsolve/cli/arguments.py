@@ -38,8 +38,7 @@ input:
   Channels come last: (samples, channels), or (records, samples, channels). A row or a column of a
   MAT file is one channel. WAV samples are in units of full scale, and --fs is the rate of the file
   by default. x and y of more than 2^25 numbers in .npy, HDF5 or zarr are read in blocks, and may
-  exceed memory. --noise ar, and solvers other than auto, svd, qr, normal and regularized, read
-  them as a whole.
+  exceed memory. The solvers fft, adam and lbfgs read them as a whole.
 
 exit status:
   0  success

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import HDF5, MAT, Refusal, limits_of, reported
 from .methods import name_of_solver
-from .options import IN_BLOCKS
-from .readers import arrays, beside, is_sound
+from .options import WHOLE
+from .readers import arrays, beside, is_sound, names_file
 
 if TYPE_CHECKING:
     from ..problem.problem import Problem
@@ -136,7 +136,7 @@ def _rows(args: argparse.Namespace) -> dict[str, Any]:
 
     confounds: Any = args.confounds
     if confounds is not None and confounds != "intercept":
-        if not (confounds.isdecimal() or Path(confounds).suffix):
+        if not (confounds.isdecimal() or names_file(confounds)):
             raise Refusal("--confounds takes intercept, the degree of a drift or a FILE of columns")
         confounds = int(confounds) if confounds.isdecimal() else beside(args, confounds)
     mask = None if args.mask is None else beside(args, args.mask)
@@ -214,5 +214,5 @@ def _takes_all(args: argparse.Namespace) -> bool:
         solvers = [name_of_solver(args)]
     elif args.command == "compare" and args.solvers is not None:
         solvers = args.solvers.split(",")
-    filtered = getattr(args, "noise", "white").startswith("ar")
-    return filtered or not set(solvers) <= set(IN_BLOCKS)
+    reduced = getattr(args, "via", None) == "moments"
+    return any(name in WHOLE and not (reduced and name != "fft") for name in solvers)

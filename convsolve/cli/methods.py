@@ -70,13 +70,14 @@ def criterion(args: argparse.Namespace, given: Problem) -> Any:
     from ..inference.folds import CrossValidation
 
     if args.select != "cv":
-        if getattr(args, "folds", None) is not None or args.score is not None:
-            raise ValueError("--folds and --score go with --select cv")
+        for option in ("folds", "score"):
+            if getattr(args, option, None) is not None:
+                raise ValueError(f"--{option} goes with --select cv")
         return args.select
     outer = args.held_out if args.command == "cross-validate" else args.folds
     found = CrossValidation(folds(outer), args.score or "mse")
     if args.command != "cross-validate":  # which leaves some of the records out
-        found.spans(given.kept.lengths)
+        found.spans(given.kept)
     return found
 
 

@@ -45,8 +45,8 @@ SOLVERS = {
         ("penalty", "strength", "select", "folds", "score", *OF_PENALTY),
     ),
 }
-# Solvers that read x and y in blocks if these exceed memory.
-IN_BLOCKS = ("auto", "svd", "qr", "normal", "regularized")
+# Solvers that need all of x and y in memory. With --via moments, descent does not.
+WHOLE = ("fft", "adam", "lbfgs")
 PENALTIES = {
     "ridge": "‖w‖²",
     "differences": "first differences along the lags",

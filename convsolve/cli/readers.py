@@ -39,6 +39,13 @@ def arrays(name: str, alone: bool, limit: int) -> list[Any]:
     return [read_array(name, max_bytes=limit)]
 
 
+def names_file(text: str) -> bool:
+    """Return whether a text names a file, or an array in a file, of a known kind."""
+    known = {".npy", ".npz", ".csv", ".txt", ".wav", ".zarr"}
+    parts = {Path(part).suffix.lower() for part in Path(text).parts}
+    return bool(known & parts or HDF5.fullmatch(text) or MAT.fullmatch(text))
+
+
 def is_sound(name: str) -> bool:
     """Return whether a file has the suffix .wav."""
     return Path(name).suffix.lower() == ".wav"

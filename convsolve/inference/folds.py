@@ -71,15 +71,16 @@ class CrossValidation:
         else:
             object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
 
-    def spans(self, lengths: Sequence[int]) -> tuple[list[list[Span]], list[Span]]:
+    def spans(self, *kept: Rows) -> tuple[list[list[Span]], list[Span]]:
         """Return the rows of every fold, and the rows in no fold.
 
         Args:
-            lengths: number of rows of every record along its first axis.
+            kept: the rows used in the fit, of one or several sets of outputs.
 
         Raises:
             ValueError: If a fold is empty, or leaves nothing for training.
         """
+        lengths = [max(each) for each in zip(*(rows.lengths for rows in kept), strict=True)]
         used = [i for i, n in enumerate(lengths) if n]
         if not isinstance(self.folds, tuple):
             folds = len(used) if self.folds == "records" else self.folds
@@ -89,15 +90,21 @@ class CrossValidation:
                     "one in time"
                 )
             if folds > len(used):
-                return _cut(lengths, folds), []
-            parts: Sequence[Any] = np.array_split(used, folds)
+                parts = _cut(lengths, folds)
+                for i, part in enumerate(parts):
+                    if not any(rows.rows_of(span) for rows in kept for span in part):
+                        raise ValueError(
+                            f"no row of fold {i} of {folds} is used in the fit; use fewer folds"
+                        )
+                return parts, []
+            listed: Sequence[Any] = np.array_split(used, folds)
         else:
-            parts = self.folds
-            self._check(parts, lengths)
-        whole = [[(int(i), 0, lengths[i]) for i in part if lengths[i]] for part in parts]
+            listed = self.folds
+            self._check(listed, lengths)
+        whole = [[(int(i), 0, lengths[i]) for i in part if lengths[i]] for part in listed]
         if not all(whole):
             raise ValueError("a fold has no rows: its records are shorter than the kernel")
-        held = {int(i) for part in parts for i in part}
+        held = {int(i) for part in listed for i in part}
         return whole, [(i, 0, lengths[i]) for i in used if i not in held]
 
     def of_records(self, records: Sequence[int] | None) -> CrossValidation:

@@ -199,7 +199,7 @@ def held_out_scores(
     design = analysis.design
     assert analysis.targets is not None
     y, groups = analysis.targets.records, design.spec.groups
-    parts, always = select.spans(design.adjustments.kept.lengths)
+    parts, always = select.spans(design.adjustments.kept)
     scores = np.empty((len(parts), *strengths.shape))
     rows_of = [[y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in held] for held in parts]
     truths = [*map(np.concatenate, rows_of)]

@@ -133,7 +133,7 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     """
     design = analysis.design
     assert analysis.targets is not None
-    spans = select.spans(design.adjustments.kept.lengths)
+    spans = select.spans(design.adjustments.kept)
     sums = fold_sums(design, analysis.targets, spans)
     varies, found = _varying(analysis), []
     check_varying(sums.folds, varies, select.score)

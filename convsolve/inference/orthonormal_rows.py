@@ -92,7 +92,7 @@ class OrthonormalRows:
         """Return B z (n,) or (n, m), for z (k,) or (k, m)."""
         if self._kept is not None:
             return np.asarray(self._kept @ z)
-        kernel, of_nuisance = self.kernel(z.reshape(len(z), -1))
+        kernel, of_nuisance = self.kernel(z.reshape(len(z), math.prod(z.shape[1:])))
         found = self._matrix.forward(self._group, kernel)
         if self._nuisance.count:
             found = found + self._nuisance.fit(of_nuisance, 0, self.rows)
@@ -102,7 +102,7 @@ class OrthonormalRows:
         """Return Bᵀr (k,) or (k, m), for r (n,) or (n, m)."""
         if self._kept is not None:
             return np.asarray(self._kept.T @ r)
-        wide = r.reshape(len(r), -1)
+        wide = r.reshape(len(r), math.prod(r.shape[1:]))
         found = self._matrix.adjoint(self._group, wide), self._nuisance.products(wide)
         return (self._h.T @ np.concatenate(found)).reshape(self.unknowns, *r.shape[1:])
 

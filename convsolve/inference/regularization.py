@@ -181,9 +181,10 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
 
     All parts have the same criterion. If penalties differ, their names are joined, and
     hyperparameters are lists with one entry per part. If some parts have fewer strengths, their
-    last strength is repeated.
+    last strength is repeated. Scores of folds that some parts lack are NaN.
     """
     longest = max(len(p.path.strengths) for p in parts)
+    folds = max(0 if (f := p.path.scores_by_fold) is None else len(f) for p in parts)
 
     def along(values: Sequence[Any]) -> Any:
         return None if values[0] is None else np.concatenate(values, axis=-1)
@@ -191,9 +192,12 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
     def extended(values: np.ndarray | None) -> np.ndarray | None:
         if values is None:
             return None
-        missing = longest - values.shape[-2]
-        none = [(0, 0)] * (values.ndim - 2)
-        return np.pad(values, [*none, (0, missing), (0, 0)], mode="edge")
+        found = np.pad(
+            values, [(0, 0)] * (values.ndim - 2) + [(0, longest - values.shape[-2]), (0, 0)], "edge"
+        )
+        if values.ndim == 2:
+            return found
+        return np.pad(found, [(0, folds - len(found)), (0, 0), (0, 0)], constant_values=np.nan)
 
     paths = [map(extended, p.path) for p in parts]
 

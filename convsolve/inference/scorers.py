@@ -114,7 +114,7 @@ class Scoring:
         self._targets, self.design, self.select = analysis.targets, analysis.design, select
         self._spans = None
         if isinstance(select, CrossValidation):
-            self._spans = select.spans(self.design.adjustments.kept.lengths)
+            self._spans = select.spans(self.design.adjustments.kept)
         sums = self._source.sums
         self.varies = varying(sums.total)
         if isinstance(select, CrossValidation):

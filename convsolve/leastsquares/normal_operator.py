@@ -116,7 +116,7 @@ class Normal:
         if not self._structured:
             lags, parts = self._lags(parts, norms)
             self.precondition = Preconditioner(lags, parts)
-            self.product = self._in_columns(self._by_data, scale[:, None])
+            self.product = self._in_columns(_by_data(self.system, self.group), scale[:, None])
             self.largest = self.a_norm**2
             return
         self.product = gram = self._gram(parts, norms, scale, self.ridge)
@@ -140,7 +140,7 @@ class Normal:
 
     def _in_coordinates(self, scale: np.ndarray) -> None:
         """Set the product with TᵀAᵀMA T + ridge, where T are the coordinates of a penalty."""
-        matrix, gram = self.system.matrix, self._by_data
+        matrix, gram = self.system.matrix, _by_data(self.system, self.group)
         if self._structured:
             ones = np.ones(matrix.columns)
             parts = self._parts(np.zeros(self._chunk.channels, int))
@@ -161,11 +161,6 @@ class Normal:
             return np.asarray(scale * basis.restrict(found[None])[0] + ridge * v)
 
         return product
-
-    def _by_data(self, v: np.ndarray) -> np.ndarray:
-        """Return AᵀMA v (P, Q), in two passes over the data."""
-        matrix, group = self.system.matrix, self.group
-        return matrix.adjoint(group, matrix.forward(group, v))
 
     def _parts(self, by_channel: np.ndarray) -> list[Series]:
         """Return the records of this group in units of the matrix times powers of two."""
@@ -256,3 +251,10 @@ class Normal:
         if system.design.sizes.wide:
             return False
         return bool(least > system.column_rounding[self.group].max() ** 2)
+
+
+def _by_data(system: System, group: int) -> Product:
+    """Return the product with AᵀMA (P, Q) of a group, in two passes over the data."""
+    matrix = system.matrix
+    # A method of `Normal` would refer to it, so that it would not be freed after its last use.
+    return lambda v: matrix.adjoint(group, matrix.forward(group, v))

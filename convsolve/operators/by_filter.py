@@ -116,4 +116,4 @@ def _sums_of_taps(values: np.ndarray, factors: np.ndarray, channels: int) -> np.
     by_tap = values.reshape(groups, columns // channels, channels * outputs)
     several = np.lib.stride_tricks.sliding_window_view(by_tap, factors.shape[1], axis=1)
     found = several @ factors[:, None, :, None]
-    return np.asarray(found.reshape(groups, -1, outputs))
+    return np.asarray(found.reshape(groups, found.shape[1] * channels, outputs))

@@ -413,7 +413,7 @@ def _sharing_x(chunk: Chunk, form: Form) -> LoadedChunk | None:
     windows are not sums of consecutive windows.
     """
     adjusted, spec = chunk.trends is not None or chunk.roots is not None, form.spec
-    first = None if chunk.by_rows or adjusted or not chunk.x else filtered_record(chunk.x[0])
+    first = None if adjusted or not chunk.x else filtered_record(chunk.x[0])
     if first is None or {*spec.stride, *spec.dilation} != {1}:
         return None
     given = first.filter

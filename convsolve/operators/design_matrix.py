@@ -320,8 +320,12 @@ class DesignMatrix:
     # --- sums and products
 
     def release(self) -> bool:
-        """Discard rows and moments as `Chunks.release`; they are computed again if needed."""
-        released = self.chunks.release()
+        """Discard rows as `Chunks.release`, and moments that FFTs compute again if needed.
+
+        Returns:
+            Whether moments were discarded.
+        """
+        released = self.chunks.release() and not any(self._known.by_rows)
         if released and "_first" in vars(self):
             vars(self)["_first"] = replace(self._first, moments=None)
         return released

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 
 def to_columns(kernel: Any, groups: int) -> Any:
     """A kernel (*K, Cin/groups, Cout) as (groups, P, Q), in NumPy or jax."""
-    return kernel.reshape(-1, groups, kernel.shape[-1] // groups).transpose(1, 0, 2)
+    taps, outputs = math.prod(kernel.shape[:-1]), kernel.shape[-1]
+    return kernel.reshape(taps, groups, outputs // groups).transpose(1, 0, 2)
 
 
 def to_kernel(columns: Any, kernel_size: Sequence[int]) -> Any:

@@ -94,7 +94,10 @@ def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None
     marker = "." if len(at) < 60 else ""
     axes.plot(at[shown], scores[shown], color=colours()[q], marker=marker, label=label)
     here = _strength(chosen, q)
-    height = float(np.interp(np.log(here), np.log(at[shown]), scores[shown]))
+    # An output that is constant has no finite score.
+    height = np.nan
+    if shown.any():
+        height = float(np.interp(np.log(here), np.log(at[shown]), scores[shown]))
     edge = bool(chosen.at_edge[q])
     name = "chosen, at the edge" if edge else "chosen"
     axes.axvline(here, color=BAD if edge else colours()[q], linewidth=0.8, linestyle="--")

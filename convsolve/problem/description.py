@@ -24,7 +24,7 @@ def described(problem: Any) -> str:
     extras += f", {spec.groups} groups" * (spec.groups > 1) + ", bias" * problem.bias
     fitted = _fitted(problem)
     extras += f", {fitted}" * bool(fitted)
-    ends = f"padding {spec.padding}"
+    ends = f"padding {spec.padding}" + ("" if spec.lo is None else f", lo {_plain(spec.lo)}")
     if window is not None:
         lags = " × ".join(f"{a} to {b}" for a, b in window.bounds)
         ends = f"lags {lags}{names.window(*window.bounds[0])}, edges {window.edges}"
@@ -38,6 +38,10 @@ def described(problem: Any) -> str:
         f"{count(problem.n_equations, 'row')} × {count(problem.n_outputs, 'output')}"
         f"{which}{_lost(problem)}, {problem.dtype}"
     )
+
+
+def _plain(values: tuple[int, ...]) -> str:
+    return str(values[0] if len(values) == 1 else values)
 
 
 def adjusted(problem: Any) -> str:

@@ -89,13 +89,13 @@ def _what_fits(spec: ConvSpec, x: Records, y: Records, record: int) -> str:
     """Return what would make the samples of a record of y fit the record of x."""
     a, b = x.arrays[record], y.arrays[record]
     fits = [
-        repr(p)
+        argument("padding", p)
         for p in ("valid", "same", "full", "causal")
         if ConvSpec(spec.kernel_size, spec.stride, p, spec.dilation).output_shape(a.shape[:-1])
         == b.shape[:-1]
     ]
     if fits:
-        return f"padding={' or '.join(fits)} would fit"
+        return f"{' or '.join(fits)} would fit"
     if spec.ndim > 1 and x.form == y.form == "record" and a.shape[0] == b.shape[0]:
         return "if the first axis counts images, both need a channel axis, x[..., None]"
     if spec.ndim == 1 and y.form == x.form and (y.channels,) == spec.output_shape(a.shape[:-1]):

@@ -100,6 +100,8 @@ class ConvSpec:
             if self.padding != "circular":
                 raise ValueError(f"lo={shown(self.lo)} requires padding='circular'")
             put(self, "lo", _per_axis(self.lo, "lo", ndim, -MAX_ELEMENTS))
+            if max(self.lo) > MAX_ELEMENTS:
+                raise ValueError(f"lo={shown(self.lo)} overflows a 64-bit index")
         reach = [(k - 1) * d + s for k, d, s in zip(taps, self.dilation, self.stride, strict=True)]
         if math.prod(taps) > MAX_ELEMENTS or max(reach) > MAX_ELEMENTS:
             raise ValueError(

@@ -15,7 +15,7 @@ import convsolve as cs
 from contract.oracle import EPS, Oracle, Part, norms
 from contract.routes import Route
 from contract.statement import Statement
-from tests.support.ordering import errors_of
+from support.ordering import errors_of
 
 # Errors are not compared where rounding may change them by more.
 LOOSE = 1e-3

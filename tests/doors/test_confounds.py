@@ -11,7 +11,7 @@ import convsolve as cs
 from convsolve.linalg.polynomials import Polynomials
 from convsolve.problem.sizes import Limits
 from support import dense
-from tests.support.ordering import taps_of
+from support.ordering import taps_of
 
 # As if every matrix were large.
 BLOCKS = Limits(row_numbers=0, small_numbers=0)

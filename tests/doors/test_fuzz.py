@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import convsolve as cs
 from support import dense
+from support.ordering import null_kernels, taps_of
 from support.strategies import Statement, statements
-from tests.support.ordering import null_kernels, taps_of
 
 EPS = float(np.finfo(float).eps)
 

@@ -13,7 +13,7 @@ import pytest
 import convsolve as cs
 from convsolve.problem.sizes import Limits
 from support import dense
-from tests.support.ordering import band_of, covariance_of, errors_of, kernel_shaped
+from support.ordering import band_of, covariance_of, errors_of, kernel_shaped
 
 # As if every matrix were large.
 BLOCKS = Limits(row_numbers=0, small_numbers=0)

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import convsolve as cs
-from tests.support.ordering import errors_of
+from support.ordering import errors_of
 
 RNG = np.random.default_rng(0)
 CHANNELS, OUTPUTS = ["Fz", "Cz", "Pz"], ["left", "right"]

@@ -7,6 +7,7 @@ import pickle
 import re
 import weakref
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -262,10 +263,20 @@ def test_a_damaged_solution_is_named(tmp_path: Path, about: bytes, words: str) -
         cs.load(path)
 
 
-@pytest.mark.parametrize("noise", ["white", "hac"])
-def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped(noise: str) -> None:
-    problem = cs.Problem(X, Y, spec=SPEC)
-    fit = cs.solve(problem, noise=noise)
+@pytest.mark.parametrize(
+    ("solver", "given", "noise"),
+    [
+        (None, {}, "white"),
+        (None, {}, "hac"),
+        (cs.ConjugateGradient(), {"weights": [1.0, 2.0, 0.5]}, "white"),
+    ],
+    ids=["white", "hac", "conjugate gradients"],
+)
+def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped(
+    solver: cs.Solver | None, given: dict[str, Any], noise: str
+) -> None:
+    problem = cs.Problem(X, Y, spec=SPEC, **given)
+    fit = cs.solve(problem, solver, noise=noise)
     twin = pickle.loads(pickle.dumps(fit))
     assert np.array_equal(twin.predict(), fit.predict())
     assert np.array_equal(twin.standard_error, fit.standard_error)

@@ -60,3 +60,12 @@ def test_every_window_of_lags_and_the_choice(problem):
     curve = panel(figure, f"Windows that start at lag {found.lags[0]}").get_lines()[0]
     first = found.lags[0] - found.all_lags[0]
     np.testing.assert_array_equal(curve.get_ydata(), found.scores[first])
+
+
+def test_an_output_of_zeros_has_no_score_to_draw():
+    rng = np.random.default_rng(0)
+    y = np.zeros((300, 2))
+    y[:, 0] = rng.standard_normal(300)
+    problem = cs.Problem(rng.standard_normal((300, 1)), y, lags=(0, 9))
+    found = cs.solve(problem, cs.Regularized(cs.StableSpline("tc"))).regularization
+    assert len(titles(drawn(found))) == 2

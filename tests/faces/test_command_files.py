@@ -136,7 +136,7 @@ REFUSED: list[tuple[str, Callable[[Path], bytes], str]] = [
     ),
     ("short.npy", lambda f: npy(np.ones((2, 2))), "no window fits: kernel_size=(3,) with dilation"),
     ("nan.csv", lambda f: b"a,b\n1,2\n3,nan\n5,6\n7,8\n", "x has 1 value that is not finite"),
-    ("table.xls", lambda f: b"", "is of no known kind; give a .npy, .csv or .txt file"),
+    ("table.xls", lambda f: b"", "is of no known kind; give an array in a .npy, .csv,"),
     ("none.mat", lambda f: b"", "damaged or cut short; copy or"),
     ("text.mat", lambda f: b"x = [1 2 3];" * 20, "damaged or cut short; copy or"),
     ("archive.mat", lambda f: npz(x=X), "damaged or cut short; copy or"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve.html_report import python_call
 from support.pictures import noise
 
 VOID = {"meta", "img"}
@@ -171,3 +172,12 @@ def test_notebooks_show_what_is_known(chosen):
 def test_names_are_no_html(tmp_path):
     fit = cs.solve(stated(channels=["<b>on</b>", "a & b"]))
     assert "<b>on</b>, a & b" in page_of(fit, tmp_path).words
+
+
+def test_the_call_of_an_offset_of_circular_windows_can_be_run(tmp_path):
+    x, y = np.random.default_rng(0).standard_normal((2, 60, 1))
+    spec = cs.ConvSpec(3, padding="circular", lo=2)
+    call = python_call(cs.solve(cs.Problem(x, y, spec=spec))).splitlines()[0]
+    found = eval(call.removeprefix("problem = "), {"cs": cs, "x": x, "y": y})
+    assert found.spec == spec
+    assert "padding circular, lo 2" in repr(found)

@@ -14,7 +14,7 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
 from convsolve.problem.sizes import Limits
-from tests.support.ordering import kernel_shaped, taps_of
+from support.ordering import kernel_shaped, taps_of
 
 P = 6
 

@@ -11,9 +11,9 @@ import pytest
 import convsolve as cs
 from support.dense import rank_and_mask
 from support.exact_cases import BY_NAME, CASES
+from support.ordering import null_kernels, taps_of
 from support.routes import EPS, ROUTES, equilibrated, spectrum, verdict_of
 from support.slow import some
-from tests.support.ordering import null_kernels, taps_of
 
 
 @cache

@@ -11,9 +11,9 @@ import pytest
 
 import convsolve as cs
 from support import dense
+from support.ordering import null_kernels, taps_of
 from support.routes import EPS, ROUTES, Spectrum, reported, spectrum, verdict_of
 from support.slow import some
-from tests.support.ordering import null_kernels, taps_of
 
 every_route = pytest.mark.parametrize("by", ROUTES)
 WHOLE = np.random.default_rng(0).integers(-3, 4, (200, 2)) * 1.0

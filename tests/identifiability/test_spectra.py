@@ -13,9 +13,9 @@ from convsolve.linalg import factor
 from convsolve.linalg.factors import triangular_factors
 from support.cases import LAYOUTS, from_svd
 from support.dense import rank_and_mask
+from support.ordering import null_kernels, taps_of
 from support.routes import EPS, ROUTES, spectrum, verdict_of
 from support.slow import some
-from tests.support.ordering import null_kernels, taps_of
 
 every_route = pytest.mark.parametrize("by", ROUTES)
 

@@ -12,7 +12,7 @@ from convsolve.problem.sizes import DEFAULT_LIMITS, Limits
 from convsolve.text import as_options
 from support import dense
 from support.geometry import Geometry, over_geometries
-from tests.support.ordering import null_kernels, taps_of
+from support.ordering import null_kernels, taps_of
 
 N = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
 T = np.arange(40)

@@ -15,7 +15,7 @@ from convsolve.problem.sizes import Limits
 from support import dense
 from support.cases import EPS, as_channels, from_svd
 from support.geometry import Geometry, over_geometries
-from tests.support.ordering import kernel_shaped
+from support.ordering import kernel_shaped
 
 RNG = np.random.default_rng(0)
 N = RNG.integers(-9, 10, (60, 2)).astype(float)

@@ -25,8 +25,8 @@ from convsolve.operators.filtered import autocovariances, filtered
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED, Geometry
+from support.ordering import band_of, covariance_of, errors_of
 from support.slow import some
-from tests.support.ordering import band_of, covariance_of, errors_of
 
 KNOWN = json.loads(
     (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")

@@ -14,8 +14,8 @@ import scipy.signal
 
 import convsolve as cs
 from support.adjusted import CHANNELS, OUTPUTS, ROUTES, TAPS, Adjusted
+from support.ordering import errors_of
 from support.slow import some
-from tests.support.ordering import errors_of
 
 
 def autoregressive(rng: np.random.Generator, shape: Any) -> np.ndarray:
@@ -228,3 +228,13 @@ def test_folds_name_the_records_of_the_problem() -> None:
     # The record that the filter takes has a share in the noise.
     a, b = (fit.regularization.path.scores_by_fold for fit in kernels)
     np.testing.assert_allclose(a, b, rtol=0.02)
+
+
+def test_a_single_record_has_no_folds_of_records_whatever_the_noise() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 60, 1))
+    with pytest.raises(ValueError, match="folds='records' needs two records or more"):
+        cs.solve(
+            cs.Problem(x, y, lags=(0, 2)),
+            cs.Regularized(select=cs.CrossValidation()),
+            noise="ar(2)",
+        )

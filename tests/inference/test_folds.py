@@ -147,3 +147,32 @@ def test_what_fits_all_but_exactly_keeps_its_digits(select: str, noise: float) -
             wanted, got = np.mean(held**2), found.path.scores_by_fold[0, i, 0]
         # Residuals of both are wrong by a few roundings of y, which are so large beside the noise.
         assert got == pytest.approx(wanted, rel=1e-9 + 1e-15 / noise)
+
+
+@pytest.mark.parametrize(
+    "solver", [cs.Regularized(select=cs.CrossValidation()), cs.Lasso()], ids=repr
+)
+def test_outputs_with_rows_in_different_records_have_folds_of_their_own(solver: cs.Solver) -> None:
+    rng = np.random.default_rng(1)
+    x = [rng.standard_normal((80, 1)) for _ in range(3)]
+    y = [rng.standard_normal((77, 2)) for _ in x]
+    flags = [np.ones((77, 2), bool) for _ in x]
+    flags[0][:, 1] = False
+    path = cs.solve(cs.Problem(x, y, kernel_size=4, mask=flags), solver).regularization.path
+    assert np.isfinite(path.scores).all()
+    assert np.isnan(path.scores_by_fold[2, :, 1]).all()
+    assert np.isfinite(path.scores_by_fold[:2]).all()
+
+
+@pytest.mark.parametrize("held", [2**25, 0])
+def test_a_fold_without_a_row_that_is_used_is_refused(held: int) -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 60, 1))
+    problem = cs.Problem(x, y, lags=(0, 1), edges="zeros", mask=abs(np.arange(60) - 30) > 10)
+    limits, select = cs.Limits(held_numbers=held), cs.CrossValidation(3)
+    for call in (
+        lambda: cs.solve(problem, cs.Regularized(select=select), limits=limits),
+        lambda: cs.choose_lags(problem, select, limits=limits),
+        lambda: cs.cross_validate(problem, folds=3, limits=limits),
+    ):
+        with pytest.raises(ValueError, match="no row of fold 1 of 3 is used in the fit"):
+            call()

@@ -10,8 +10,8 @@ import convsolve as cs
 from support import dense
 from support.coverage import red
 from support.geometry import NAMED
+from support.ordering import kernel_shaped
 from support.slow import some
-from tests.support.ordering import kernel_shaped
 
 
 def fit_of(name: str) -> cs.Solution:

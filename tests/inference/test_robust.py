@@ -18,9 +18,9 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.problem.sizes import Limits
 from support.geometry import NAMED, Geometry, geometries
+from support.ordering import band_of, covariance_of, errors_of
 from support.robust import dense_outputs, dual_point, huber_loss, least_absolute
 from support.slow import some
-from tests.support.ordering import band_of, covariance_of, errors_of
 
 KNOWN = json.loads(
     (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
@@ -476,3 +476,13 @@ def test_a_matrix_that_no_memory_factors() -> None:
     ramp = cs.Problem(np.arange(500.0), np.ones(491), kernel_size=10)
     with pytest.raises(cs.SolveError, match=r"neither the Gram matrix nor a QR .* fewer taps"):
         cs.solve(ramp, cs.LeastAbsolute(), limits=Limits(factor_bytes=1000))
+
+
+@pytest.mark.parametrize("solver", BOTH, ids=repr)
+def test_x_of_zeros_has_a_kernel_of_zeros(solver: cs.Solver) -> None:
+    y = np.random.default_rng(0).standard_normal(100)
+    with pytest.warns(cs.IdentifiabilityWarning):
+        fit = cs.solve(cs.Problem(np.zeros(100), y, lags=(0, 4)), solver)
+    assert not fit.kernel.any()
+    with pytest.raises(cs.IdentifiabilityError):
+        cs.solve(cs.Problem(np.zeros(100), y, lags=(0, 4)), solver, strict=True)

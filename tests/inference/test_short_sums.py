@@ -15,9 +15,9 @@ import convsolve as cs
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.coverage import one_over_f, red
+from support.ordering import covariance_of, errors_of
 from support.reference_noise import Dense
 from support.slow import some
-from tests.support.ordering import covariance_of, errors_of
 
 SPEC = cs.ConvSpec(4)
 LENGTHS = (70, 45)

@@ -15,9 +15,9 @@ import convsolve as cs
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.geometry import NAMED
+from support.ordering import band_of, covariance_of, errors_of
 from support.penalties import PENALTIES, matrix, penalty_for
 from support.slow import some
-from tests.support.ordering import band_of, covariance_of, errors_of
 
 KNOWN = json.loads(
     (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")

@@ -14,9 +14,9 @@ import pytest
 
 import convsolve as cs
 from support.adjusted import CHANNELS, CHUNKS, OUTPUTS, ROUTES, TAPS, Adjusted
+from support.ordering import errors_of
 from support.robust import least_absolute
 from support.slow import some
-from tests.support.ordering import errors_of
 
 CASES: dict[str, dict[str, Any]] = {
     "mask of every output, intercepts": {"mask": "each", "confounds": 0},

@@ -17,9 +17,9 @@ from convsolve.solvers import linear
 from support import dense
 from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry
+from support.ordering import kernel_shaped
 from support.penalties import PENALTIES, matrix, penalty_for
 from support.slow import some
-from tests.support.ordering import kernel_shaped
 
 ROUTES = {"rows": Limits(), "signals": Limits(small_numbers=0, row_numbers=0)}
 SOLVERS = {

@@ -12,7 +12,7 @@ from convsolve.problem.sizes import Limits
 from convsolve.solvers.auto import choose
 from support.cases import CLOSED, EPS, TABLE
 from support.dense import exact_least_squares
-from tests.support.ordering import null_kernels, taps_of
+from support.ordering import null_kernels, taps_of
 
 RNG = np.random.default_rng(0)
 N, M = RNG.integers(-9, 10, (2, 40)).astype(float)

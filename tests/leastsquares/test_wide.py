@@ -19,7 +19,7 @@ from convsolve.linalg.qr import tall_qr, tall_svd
 from support import dense
 from support.cases import EPS, as_channels
 from support.dense import exact_least_squares, rank_and_mask
-from tests.support.ordering import kernel_shaped, null_kernels, taps_of
+from support.ordering import kernel_shaped, null_kernels, taps_of
 
 M, P, Q = 6, 14, 2
 # Powers of two of the columns: alike, of two units, of units at the ends of float64's digits.

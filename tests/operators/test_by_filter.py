@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.signal
 
 import convsolve as cs
 from convsolve.inference.autoregression import Autoregression
@@ -108,3 +109,30 @@ def test_a_solution_of_many_outputs_holds_no_copy_of_the_rows() -> None:
     finally:
         tracemalloc.stop()
     assert held < y.nbytes / 2
+
+
+@pytest.mark.parametrize("limits", [cs.Limits(), cs.Limits(held_numbers=20_000)], ids=str)
+def test_a_transient_that_the_filter_amplifies(limits: cs.Limits) -> None:
+    """Its sums are formed by rows, whose samples are larger than those before the filter."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((8000, 1))
+    x[3] = 700
+    y = cs.convolve(x, rng.standard_normal((10, 1, 2)), cs.ConvSpec(10))
+    y = y + scipy.signal.lfilter([1], [1, -1.6, 0.8], rng.standard_normal(y.shape), axis=0)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=10), noise="ar(2)", limits=limits)
+    assert fit.converged
+    for q in range(2):
+        alone = cs.solve(cs.Problem(x, y[:, q], kernel_size=10), noise="ar(2)")
+        np.testing.assert_allclose(fit.kernel[..., q], alone.kernel[..., 0], rtol=1e-9)
+        np.testing.assert_allclose(fit.noise.variance[q], alone.noise.variance[0], rtol=1e-9)
+        np.testing.assert_allclose(fit.standard_error[:, q], alone.standard_error, rtol=1e-8)
+
+
+def test_deficient_x_of_several_outputs_is_reported() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((3000, 2)), rng.standard_normal((2989, 3))
+    problem = cs.Problem(np.column_stack([x, x[:, 0]]), y, kernel_size=12)
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient"):
+        fit = cs.solve(problem, noise="ar(2)")
+    assert fit.converged
+    assert fit.identifiability.nullity == 12

@@ -109,7 +109,7 @@ def test_kinds_that_have_no_place(value, words):
         ([(9,), (9,)], (8,), 2, "x has 2 records, y 1 record"),
         # length
         ((9,), (9,), 2, r"y has 9 samples, expected 8: padding='valid' with 9 samples of x"),
-        ((9,), (9,), 2, r"expected 8: .*; padding='same' or 'causal' would fit"),
+        ((9,), (9,), 2, r"expected 8: .*; padding='same' or padding='causal' would fit"),
         ((9,), (10,), 2, r"expected 8: .*; padding='full' would fit"),
         ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, use lags= instead of kernel_size="),
         ((9, 2), (3, 8), 2, r"y has 3 samples, expected 8: .*channels come last: transpose y"),

@@ -288,3 +288,9 @@ def test_spec_imports_no_jax():
         "assert 'numpy' in sys.modules; assert 'jax' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_offset_beyond_an_index_is_refused() -> None:
+    for lo in (2**63, -(10**19)):
+        with pytest.raises(ValueError, match="lo"):
+            ConvSpec(4, padding="circular", lo=lo)

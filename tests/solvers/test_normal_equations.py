@@ -14,8 +14,8 @@ from convsolve.leastsquares.penalty import RIDGE
 from convsolve.operators.prediction import predicted
 from convsolve.operators.windows import forward_records
 from convsolve.problem.sizes import Limits
+from support.ordering import taps_of
 from support.slow import some
-from tests.support.ordering import taps_of
 
 EPS = float(np.finfo(float).eps)
 

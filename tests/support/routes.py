@@ -9,7 +9,7 @@ import numpy as np
 import convsolve as cs
 from convsolve.problem.sizes import Limits
 from support.dense import integers
-from tests.support.ordering import taps_of
+from support.ordering import taps_of
 
 EPS = float(np.finfo(float).eps)
 
