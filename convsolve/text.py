@@ -38,8 +38,8 @@ def argument(name: str, value: Any) -> str:
     if not _options.get():
         return f"{name}={number or repr(value)}"
     option = keyword(name)
-    if value is False:
-        return f"leave out {option}"
+    if isinstance(value, bool):
+        return option if value else f"leave out {option}"
     if name == "padding" and not isinstance(value, str):
         return f"{option}={','.join(map(str, flat(value)))}"
     return " ".join([option, *(shlex.quote(number or str(v)) for v in flat(value))])

@@ -21,7 +21,7 @@ from ..problem.problem import Problem
 from ..problem.rows import Rows, Span
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
-from ..text import count, shown
+from ..text import argument, count, shown
 
 # Number of parts in which the first rows of long recordings are read.
 LEADING_PARTS = 64
@@ -86,8 +86,8 @@ class CrossValidation:
             folds = len(used) if self.folds == "records" else self.folds
             if folds < 2:
                 raise ValueError(
-                    "folds='records' needs two records or more that have rows; give folds=k to cut "
-                    "one in time"
+                    f"{argument('folds', 'records')} needs two records or more that have rows; "
+                    f"give a number of folds to cut one in time"
                 )
             if folds > len(used):
                 parts = _cut(lengths, folds)

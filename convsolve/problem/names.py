@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..text import count, ranges, shown
+from ..text import argument, count, ranges, shown
 from .checks import MAX_ELEMENTS, number
 from .records import Records
 
@@ -202,7 +202,7 @@ def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
     rate = number(fs, "fs")
     first, last = (number(t, n, -np.inf) for t, n in ((tmin, "tmin"), (tmax, "tmax")))
     if first > last:
-        raise ValueError(f"tmin={first:g} must not exceed tmax={last:g}")
+        raise ValueError(f"{argument('tmin', first)} must not exceed {argument('tmax', last)}")
     return _samples(first, "tmin", rate), _samples(last, "tmax", rate)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..cached import cached_property
 from ..errors import warn
 from ..near_misses import Suggesting, checks_arguments, suggests_attributes
-from ..text import shown
+from ..text import argument, shown
 from .adjustments import Adjustments
 from .checks import choice
 from .confounds import Confounds
@@ -203,8 +203,8 @@ class Problem(metaclass=Suggesting):
             check_times(self.names.fs, self.lags)
         if self.bias and self.confounds is not None and not self.nuisance.shared:
             raise ValueError(
-                "bias=True cannot be combined with these confounds: they contain a constant in "
-                "every record; use bias=False"
+                f"{argument('bias', True)} cannot be combined with these confounds: they contain a "
+                f"constant in every record; use {argument('bias', False)}"
             )
         for note in notes if sure else [*notes, *doubts(spec, input)]:
             warn(note)

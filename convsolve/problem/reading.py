@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..text import keyword
+from ..text import argument, keyword
 from .checks import choice, integer
 from .confounds import read_confounds
 from .lags import EDGES, LagWindow
@@ -116,11 +116,12 @@ def read_outputs(given: Any, y: Records | None, names: Any, spec: ConvSpec) -> i
     found = None if given is None else integer(given, "n_outputs")
     if y is not None:
         if found not in (None, y.channels):
-            raise ValueError(f"n_outputs={found}, but y has {y.channels} channels")
+            raise ValueError(f"{argument('n_outputs', found)}, but y has {y.channels} channels")
         found = y.channels
     found = spec.groups if found is None else found
     if found % spec.groups:
-        raise ValueError(f"groups={spec.groups} does not divide the {found} output channels")
+        groups = argument("groups", spec.groups)
+        raise ValueError(f"{groups} does not divide the {found} output channels")
     return found
 
 

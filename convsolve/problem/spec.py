@@ -13,7 +13,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..near_misses import checks_arguments
-from ..text import shown
+from ..text import argument, shown
 from .checks import MAX_ELEMENTS, choice, integer
 
 PADDINGS = ("valid", "same", "full", "causal", "circular")
@@ -239,9 +239,8 @@ class ConvSpec:
     def check_channels(self, n_channels: int) -> None:
         """Raise a ValueError unless ``groups`` divides the number of input channels."""
         if n_channels % self.groups:
-            raise ValueError(
-                f"groups={self.groups} does not divide the {n_channels} input channels of x"
-            )
+            groups = argument("groups", self.groups)
+            raise ValueError(f"{groups} does not divide the {n_channels} input channels of x")
 
     def lags(self, shape: Sequence[int] | None = None) -> np.ndarray | tuple[np.ndarray, ...]:
         """Lag of every tap in kernel order, ``lo - k*dilation``; positive is the past.
