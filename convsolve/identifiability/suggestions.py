@@ -154,7 +154,7 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
 
 def _least_samples(problem: Problem) -> int:
     return problem.spec.minimum_samples(
-        problem.n_channels, records=len(problem.x), bias=problem.bias
+        problem.n_channels, n_records=len(problem.x), bias=problem.bias
     )
 
 

@@ -262,7 +262,9 @@ class ConvSpec:
         """Return lags of every axis in units of the distance of two taps, given in samples."""
         return tuple(axis / d for axis, d in zip(lags, self.dilation, strict=True))
 
-    def minimum_samples(self, n_channels: int = 1, *, records: int = 1, bias: bool = False) -> int:
+    def minimum_samples(
+        self, n_channels: int = 1, *, n_records: int = 1, bias: bool = False
+    ) -> int:
         """Return the length of the shortest record from which every tap can be determined.
 
         In two and three dimensions, it is the side of the smallest square or cube. No shorter x
@@ -271,7 +273,7 @@ class ConvSpec:
 
         Args:
             n_channels: number of input channels.
-            records: number of records of this length.
+            n_records: number of records of this length.
             bias: whether a bias is estimated too.
 
         Raises:
@@ -279,12 +281,12 @@ class ConvSpec:
         """
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {shown(bias)}")
-        n_channels, records = integer(n_channels, "n_channels"), integer(records, "records")
+        n_channels, n_records = integer(n_channels, "n_channels"), integer(n_records, "n_records")
         wanted = self.unknowns(n_channels) + bool(bias)
-        share = Fraction(n_channels // self.groups, records)
+        share = Fraction(n_channels // self.groups, n_records)
 
         def counted(side: int) -> bool:
-            return records * self.rows((side,) * self.ndim) >= wanted
+            return n_records * self.rows((side,) * self.ndim) >= wanted
 
         if self.padding == "circular":
             sizes = list(zip(self.kernel_size, self.dilation, strict=True))

@@ -107,7 +107,7 @@ def determined(geometry, side):
 @over_geometries(15, min_rows=0)
 def test_minimum_samples_is_what_it_takes(geometry):
     spec, records = geometry.spec, len(geometry.shapes)
-    found = spec.minimum_samples(geometry.channels, records=records, bias=geometry.bias)
+    found = spec.minimum_samples(geometry.channels, n_records=records, bias=geometry.bias)
     assert not any(determined(geometry, side) for side in range(1, found))
     # Images may be too small, as it says.
     small = spec.ndim > 1 and records < geometry.inputs
@@ -123,7 +123,7 @@ def test_minimum_samples_is_what_it_takes(geometry):
         (ConvSpec(10**9), {}, 2 * 10**9 - 1),
         (ConvSpec((5, 5)), {}, 9),
         # Rows enough long before the last lag is reached.
-        (ConvSpec(40, padding="causal"), {"records": 100}, 40),
+        (ConvSpec(40, padding="causal"), {"n_records": 100}, 40),
         (ConvSpec(2, padding="causal", dilation=2**40), {}, 2**40 + 1),
         # Rows that read zeros alone do not count.
         (ConvSpec(3, padding=((100, 100),)), {"n_channels": 2}, 4),
@@ -131,7 +131,7 @@ def test_minimum_samples_is_what_it_takes(geometry):
         (ConvSpec(2, padding="circular", dilation=2), {}, 3),
         (ConvSpec(2, padding="circular", dilation=3), {}, 2),
         # A run of two taps is read by fewer rows than it has columns, one tap and all are not.
-        (ConvSpec(3, 2, "full"), {"n_channels": 2, "records": 3}, 3),
+        (ConvSpec(3, 2, "full"), {"n_channels": 2, "n_records": 3}, 3),
     ],
     ids=str,
 )
@@ -244,7 +244,7 @@ def test_geometry_that_is_refused(arguments, error, words):
         (lambda s: s.lags((5, 5, 5)), "must have 2 axes"),
         (lambda s: s.lags(), "padding='same' places the kernel by the record's shape; give it"),
         (lambda s: s.unknowns(3), "groups=2 does not divide the 3 input channels"),
-        (lambda s: s.minimum_samples(4, records=0), "records must be at least 1"),
+        (lambda s: s.minimum_samples(4, n_records=0), "n_records must be at least 1"),
         (lambda s: s.minimum_samples(0), "n_channels must be at least 1, got 0"),
         (lambda s: s.minimum_samples(3), "groups=2 does not divide the 3 input channels"),
     ],
@@ -258,7 +258,7 @@ def test_questions_that_are_refused(call, words):
     ("arguments", "words"),
     [
         ({"n_channels": 2.0}, "n_channels must be an integer, got 2.0"),
-        ({"records": True}, "records must be an integer, got the bool True"),
+        ({"n_records": True}, "n_records must be an integer, got the bool True"),
         ({"bias": 1}, "bias must be True or False, got 1"),
     ],
     ids=str,
