@@ -138,7 +138,7 @@ def held(fit: cs.Solution, w: np.ndarray) -> tuple[float, ...]:
         low, high = fit.confidence_band(LEVEL, simultaneous)
         return (low <= w[::-1, :, 0]) & (w[::-1, :, 0] <= high)
 
-    total = fit.test(contrast=np.ones((len(w), 1)), value=w.sum()).p > 1 - LEVEL
+    total = fit.test(contrast=np.ones((len(w), 1)), value=w.sum()).pvalue > 1 - LEVEL
     return float(within(False).mean()), float(total.mean()), float(within(True).all(0).mean())
 
 

@@ -369,6 +369,7 @@ ADJUSTMENTS = (*adjustments(np.random.default_rng(0), np.zeros((30, 1))),)
         ("weights per row", "along records", "zeros"),
         ("drift", "along time", "stride"),
         ("arrays", "one device", "circular"),
+        every=3,
     ),
 )
 def test_adjusted_rows(name: str, place: str, geometry: str) -> None:

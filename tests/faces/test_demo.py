@@ -26,8 +26,8 @@ def test_the_problems_are_diagnosed(shown):
     assert numbers["fmri"]["identifiability"]["verdict"] == "overdetermined"
     for verdict in expected:
         assert f"▸ {verdict}: " in text
-    assert "condition 51.6" in text
-    assert "▸ way out: 1 more row of y is needed" in text
+    assert "condition number 51.6" in text
+    assert "▸ suggestion: 1 more row of y is needed" in text
 
 
 @pytest.mark.parametrize("index", [0, 1, 2])
@@ -46,8 +46,8 @@ def test_the_responses_are_those_of_nitime(shown):
     fmri = numbers["fmri"]
     np.testing.assert_allclose(fmri["responses"], nitime_fir(), rtol=0, atol=1e-12)
     assert fmri["off_nitime"] < 1e-12
-    assert round(fmri["identifiability"]["condition"], 1) == 2.6
-    assert "condition 2.59, all 90 taps identifiable" in text
+    assert round(fmri["identifiability"]["condition_number"], 1) == 2.6
+    assert "condition number 2.59, all 90 taps identifiable" in text
     # The highest response of all, and the one sample that reaches the lowest of all.
     lines = text[text.index("event type") :].splitlines()[2:8]
     bars = [line.split()[1] for line in lines]
