@@ -154,7 +154,8 @@ class Identifiability(Diagnosis):
     def suggestions(self) -> list[Suggestion]:
         """Changes that would make the kernel determined; empty if it is determined.
 
-        Each `Suggestion` has the argument to change and its value, and prints as a sentence.
+        Each suggestion has a ``kind``, the ``argument`` to change and its ``value``, and prints as
+        a sentence.
         """
         return advise(self)
 

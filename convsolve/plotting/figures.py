@@ -71,7 +71,7 @@ def plot(
             axes is always an image, and a kernel with three axes an image of its central slice.
 
     Returns:
-        The figure. It needs no display: ``plot(fit).savefig("fit.png")``. A notebook shows it. The
+        A figure, which needs no display. ``plot(fit).savefig("fit.png")`` writes it. The
         colours of text and background follow the style, for example
         ``matplotlib.style.use("dark_background")``.
 
