@@ -314,7 +314,7 @@ def banded(share: int) -> dict[str, Any]:
 
     row: dict[str, Any] = {"taps": taps, "samples": samples, "outputs": 8}
     solvers = {
-        "banded ridge, evidence": cs.Regularized(cs.Ridge(groups=tuple(labels.tolist()))),
+        "banded ridge, evidence": cs.Regularized(cs.Ridge(channel_groups=tuple(labels.tolist()))),
         "ridge, cross-validation": cs.Regularized(select=cs.CrossValidation()),
     }
     for name, solver in solvers.items():

@@ -41,7 +41,7 @@ sets = (0,) + (1,) * BANDS
 solvers = {
     "least squares": None,
     "one ridge": cs.Regularized(),
-    "a ridge for each set": cs.Regularized(cs.Ridge(groups=sets)),
+    "a ridge for each set": cs.Regularized(cs.Ridge(channel_groups=sets)),
 }
 fits = {}
 print(f"{'':22} R² of two records that were held out")

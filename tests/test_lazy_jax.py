@@ -128,8 +128,8 @@ def test_solvers_made_before_jax():
 @pytest.mark.slow
 def test_descent_made_before_jax():
     run("""
-    made = cs.GradientDescent(steps=3, init=np.ones((3, 1, 1)), key=1)
-    plain = cs.GradientDescent(steps=3, init="zeros", key=np.array([0, 1], np.uint32))
+    made = cs.GradientDescent(steps=3, init=np.ones((3, 1, 1)), seed=1)
+    plain = cs.GradientDescent(steps=3, init="zeros", seed=np.array([0, 1], np.uint32))
     absent()
     import jax
     assert len(jax.tree.leaves(made)) == 5

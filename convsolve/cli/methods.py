@@ -47,12 +47,12 @@ def _penalty(args: argparse.Namespace) -> Penalty:
         several = args.length is not None and len(args.length) > 1
         return Smooth(length=args.length if several else args.length and args.length[0])
     if name == "ridge":
-        labels = None if args.penalty_groups is None else _numbers("penalty_groups", args, int)
+        labels = None if args.channel_groups is None else _numbers("channel_groups", args, int)
         weights = None if args.penalty_weights is None else _numbers("penalty_weights", args, float)
         return Ridge(labels, weights)
     if name in ("differences", "curvature"):
         return Smooth(order=1 if name == "differences" else 2)
-    return StableSpline(name, args.alpha, args.rho)
+    return StableSpline(name, args.decay, args.correlation)
 
 
 def _numbers(option: str, args: argparse.Namespace, kind: type) -> tuple[Any, ...]:
@@ -109,7 +109,7 @@ def _descent(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     settings = _given(args, DESCENT)
     if args.init not in (None, "glorot_uniform", "zeros"):
         settings["init"] = given.as_kernel(beside(args, args.init), f"--init {args.init}")
-    optimizer = None if args.rate is None else optax.adam(args.rate)
+    optimizer = None if args.learning_rate is None else optax.adam(args.learning_rate)
     return GradientDescent(optax.lbfgs() if name == "lbfgs" else optimizer, **settings)
 
 
@@ -119,9 +119,9 @@ def _with_choice(name: str, args: argparse.Namespace, given: Problem) -> Solver:
     from ..solvers.regularized import Regularized
 
     if name == "lasso":
-        groups = args.penalty_groups
+        groups = args.channel_groups
         if groups not in (None, "channels"):
-            groups = _numbers("penalty_groups", args, int)
+            groups = _numbers("channel_groups", args, int)
         return Lasso(groups, args.strength, args.ridge or 0.0, criterion(args, given))
     grid = None if args.strength is None else [[value] for value in args.strength]
     return Regularized(_penalty(args), grid, criterion(args, given))
@@ -166,8 +166,10 @@ def check_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
             raise Refusal(
                 f"{named(setting)} is for the solvers {', '.join(takers)}; name one of them"
             )
-    if args.rate is not None and not (math.isfinite(args.rate) and args.rate > 0):
-        raise Refusal(f"--rate must be positive and finite, got {args.rate}")
+    if args.learning_rate is not None and not (
+        math.isfinite(args.learning_rate) and args.learning_rate > 0
+    ):
+        raise Refusal(f"--learning-rate must be positive and finite, got {args.learning_rate}")
 
 
 def check_device() -> None:

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 from ..noise import AUTOREGRESSION, NOISES
 
 DESCENT = (
-    "ridge", "loss", "steps", "batch_size", "init", "key", "restarts", "tol", "huber_delta", "via",
+    "ridge", "loss", "steps", "batch_size", "init", "seed", "restarts", "tol", "huber_delta", "via",
 )  # fmt: skip
 # Options of --penalty, and the penalties that take them.
 OF_PENALTY = {
     "length": ("smooth",),
-    "alpha": ("tc", "dc", "ss"),
-    "rho": ("dc",),
+    "decay": ("tc", "dc", "ss"),
+    "correlation": ("dc",),
     "matrix": ("tikhonov",),
-    "penalty_groups": ("ridge",),
+    "channel_groups": ("ridge",),
     "penalty_weights": ("ridge",),
 }
 # A description of each solver, and the options that it takes.
@@ -29,7 +29,7 @@ SOLVERS = {
     "normal": ("refined normal equations, for long records", ("ridge",)),
     "cg": ("conjugate gradients, for thousands of taps", ("ridge", "steps", "tol")),
     "fft": ("division of spectra, exact for circular and full padding only", ("ridge",)),
-    "adam": ("gradient descent by Adam", (*DESCENT, "rate")),
+    "adam": ("gradient descent by Adam", (*DESCENT, "learning_rate")),
     "lbfgs": ("gradient descent by L-BFGS", DESCENT),
     "huber": (
         "Huber's loss, for y with outliers",
@@ -38,7 +38,7 @@ SOLVERS = {
     "absolute": ("least absolute residuals, for y with outliers", ()),
     "lasso": (
         "sum of absolute taps as the penalty, which sets taps or channels to zero",
-        ("ridge", "strength", "select", "folds", "score", "penalty_groups"),
+        ("ridge", "strength", "select", "folds", "score", "channel_groups"),
     ),
     "regularized": (
         "a penalty with a strength chosen by the data, used with --penalty",
@@ -185,10 +185,10 @@ PENALTY = (
     Option("select", CRITERIA, None, "cv: cross-validation (default evidence for smooth, tc, dc "
            "and ss, else gcv)"),
     Option("length", [float], "L", "of smooth, in taps (default: chosen)"),
-    Option("alpha", float, "A", "of tc, dc and ss, the decay (default: chosen)"),
-    Option("rho", float, "R", "of dc, the correlation (default: chosen)"),
+    Option("decay", float, "A", "of tc, dc and ss, the decay (default: chosen)"),
+    Option("correlation", float, "R", "of dc, the correlation (default: chosen)"),
     Option("matrix", str, "FILE", "of tikhonov"),
-    Option("penalty-groups", str, "A,B", "a label for every channel, such as 0,1,1. Each group has "
+    Option("channel-groups", str, "A,B", "a label for every channel, such as 0,1,1. Each group has "
            "its own strength (ridge), or is zero as a whole (lasso). channels: one group per "
            "channel"),
     Option("penalty-weights", str, "A,B", "of ridge, factors of the strength of each label "
@@ -202,8 +202,8 @@ GRADIENT_DESCENT = (
     Option("batch-size", int, "N", "rows of each step, drawn at random (default: all)"),
     Option("init", str, "KERNEL", "glorot_uniform (default), zeros, or a FILE of a kernel"),
     Option("restarts", int, "N", "number of random starts, of which the best is kept"),
-    Option("key", int, "SEED", "seed of the random start (default 0)"),
-    Option("rate", float, "R", "Adam's learning rate (default 0.05)"),
+    Option("seed", int, "SEED", "seed of the random start (default 0)"),
+    Option("learning-rate", float, "R", "Adam's learning rate (default 0.05)"),
     Option("via", ("convolution", "moments"), None, "moments: for mse, steps whose cost does not "
            "depend on the length of x (default convolution)"),
 )  # fmt: skip

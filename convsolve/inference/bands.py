@@ -38,8 +38,8 @@ def choose_bands(
     found: list[tuple[Penalty, float]] = []
     told = []
     plain = scoring.scorers(RIDGE)
-    assert ridge.groups is not None
-    labels = np.array(ridge.groups)[[*scoring.design.selection.channels]]
+    assert ridge.channel_groups is not None
+    labels = np.array(ridge.channel_groups)[[*scoring.design.selection.channels]]
     bands = np.searchsorted(ridge.labels, labels).reshape(len(plain), -1)
     for g, (gram, cross, squares) in enumerate(scoring.normal_equations()):
         start = choose_strengths(plain[g], None, COARSE).strengths

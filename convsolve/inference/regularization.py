@@ -22,6 +22,8 @@ _RENAMED = {
     "degrees_of_freedom": "effective_dof",
     "bounded": "at_bound",
     "by_fold": "scores_by_fold",
+    "alpha": "decay",
+    "rho": "correlation",
 }
 # Largest number of outputs whose numbers a text shows.
 MAX_OUTPUTS = 6
@@ -115,7 +117,7 @@ class Regularization(NamedTuple):
         found = {_RENAMED.get(k, k): v for k, v in found.items()}
         # JSON has lists but no tuples.
         chosen = {
-            name: tuple(value) if isinstance(value, list) else value
+            _RENAMED.get(name, name): tuple(value) if isinstance(value, list) else value
             for name, value in found["hyperparameters"].items()
         }
         # JSON has null for NaN.

@@ -144,21 +144,23 @@ class Ridge(Penalty):
     """The penalty ‖w‖²: L = I. As scikit-learn's ``alpha``, summed and not averaged over rows.
 
     Args:
-        groups: a label for every input channel, such as ``(0, 1, 1, 2)``. The penalty is then a
-            banded ridge, with one strength per label. None for one strength.
+        channel_groups: a label for every input channel, such as ``(0, 1, 1, 2)``. The penalty is
+            then a banded ridge, with one strength per label. None for one strength.
         weights: factors of the strength, one per label in ascending order. None lets
             `Regularized` select them.
     """
 
-    groups: tuple[int, ...] | None = None
+    channel_groups: tuple[int, ...] | None = None
     weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.groups is None:
+        if self.channel_groups is None:
             if self.weights is not None:
-                raise ValueError("Ridge(weights=...) needs groups=, a label for every channel")
+                raise ValueError(
+                    "Ridge(weights=...) needs channel_groups=, a label for every channel"
+                )
             return
-        object.__setattr__(self, "groups", channel_labels(self.groups))
+        object.__setattr__(self, "channel_groups", channel_labels(self.channel_groups))
         if self.weights is None:
             return
         if not isinstance(self.weights, (tuple, list, np.ndarray)):
@@ -171,12 +173,12 @@ class Ridge(Penalty):
     @property
     def labels(self) -> tuple[int, ...]:
         """The distinct labels in ascending order."""
-        return tuple(sorted(set(self.groups or ())))
+        return tuple(sorted(set(self.channel_groups or ())))
 
     @property
     def title(self) -> str:
         """Name with the weights."""
-        if self.groups is None:
+        if self.channel_groups is None:
             return "ridge"
         given = "" if self.weights is None else f", weights {listed(self.weights)}"
         return f"banded ridge of {len(self.labels)} groups of channels{given}"
@@ -184,13 +186,14 @@ class Ridge(Penalty):
     @property
     def open(self) -> tuple[str, ...]:
         """The weights, if there are groups without weights."""
-        return ("weights",) if self.groups is not None and self.weights is None else ()
+        return ("weights",) if self.channel_groups is not None and self.weights is None else ()
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
         """Raise a ValueError unless there is a label for every channel."""
-        if self.groups is not None and len(self.groups) != channels:
+        if self.channel_groups is not None and len(self.channel_groups) != channels:
             raise ValueError(
-                f"Ridge(groups=...) has {len(self.groups)} labels, x has {channels} channels"
+                f"Ridge(channel_groups=...) has {len(self.channel_groups)} labels, x has "
+                f"{channels} channels"
             )
 
     def roots(self, lags: np.ndarray) -> None:
@@ -199,18 +202,19 @@ class Ridge(Penalty):
 
     def channel_weights(self, channels: int) -> np.ndarray:
         """Return the weight (channels,) of the label of each channel."""
-        if self.groups is None or self.weights is None:
+        if self.channel_groups is None or self.weights is None:
             return np.ones(channels)
-        return np.array(self.weights)[np.searchsorted(self.labels, self.groups)]
+        return np.array(self.weights)[np.searchsorted(self.labels, self.channel_groups)]
 
 
 def channel_labels(groups: Any, otherwise: str = "") -> tuple[int, ...]:
     """Return a checked label for every input channel; an error begins with the alternatives."""
     if not isinstance(groups, (tuple, list, np.ndarray)):
         raise TypeError(
-            f"groups must be {otherwise}a label for every input channel, got {shown(groups)}"
+            f"channel_groups must be {otherwise}a label for every input channel, got "
+            f"{shown(groups)}"
         )
-    return tuple(integer(label, "groups", 0) for label in groups)
+    return tuple(integer(label, "channel_groups", 0) for label in groups)
 
 
 def listed(values: Sequence[float]) -> str:

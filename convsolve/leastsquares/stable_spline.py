@@ -12,9 +12,9 @@ from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
 from .penalty import Penalty, Search
 
-# The search variable is the memory −1/log(alpha), from a third of a tap to this many kernels.
+# The search variable is the memory −1/log(decay), from a third of a tap to this many kernels.
 SHORTEST, LONGEST = 0.3, 20.0
-# Largest |atanh(rho)| of the search. It corresponds to a rho of 0.999.
+# Largest |atanh(correlation)| of the search. It corresponds to a correlation of 0.999.
 MOST_CORRELATED = 3.8
 
 
@@ -23,11 +23,12 @@ MOST_CORRELATED = 3.8
 class StableSpline(Penalty):
     """Penalty wᵀK w, where K⁻¹ is the covariance of a smooth response that decays with the lag.
 
-    The covariance of the lags i and j in taps, with ``m = |i − j|``, is::
+    The covariance of the lags i and j in taps, with ``m = |i − j|``, α = decay and
+    ρ = correlation, is::
 
-        "tc"  alpha^((|i| + |j| + m)/2)                                  tuned, correlated
-        "dc"  alpha^((|i| + |j|)/2) · rho^m                              diagonal, correlated
-        "ss"  alpha^(3(|i| + |j|)/2) · (3·alpha^(m/2) − alpha^(3m/2))/2  cubic stable spline
+        "tc"  α^((|i| + |j| + m)/2)                          tuned, correlated
+        "dc"  α^((|i| + |j|)/2) · ρ^m                        diagonal, correlated
+        "ss"  α^(3(|i| + |j|)/2) · (3·α^(m/2) − α^(3m/2))/2  cubic stable spline
 
     The decay starts at lag 0, in both directions if there are negative lags. The lags must
     therefore be right: use ``Problem(lags=...)``, or padding "causal". If the lags begin at k > 0,
@@ -36,13 +37,13 @@ class StableSpline(Penalty):
 
     Args:
         kind: "tc", "dc" or "ss".
-        alpha: in (0, 1), ratio of the variances of a tap and the tap before (cubed for "ss"). By
+        decay: in (0, 1), ratio of the variances of a tap and the tap before (cubed for "ss"). By
             default, `Regularized` selects it.
-        rho: in (−1, 1), correlation of neighbouring taps, for "dc" only. By default, `Regularized`
-            selects it.
+        correlation: in (−1, 1), correlation of neighbouring taps, for "dc" only. By default,
+            `Regularized` selects it.
 
     The penalty is computed from L = D C, where D is the diagonal decay and C a triangular root of
-    the correlations. They are well conditioned even if K⁻¹ has a condition number of 1e90 (alpha
+    the correlations. They are well conditioned even if K⁻¹ has a condition number of 1e90 (decay
     0.5, 300 taps). K is never formed.
 
     Source: T. Chen, H. Ohlsson and L. Ljung, Automatica 48 (2012) 1525; G. Pillonetto and G. De
@@ -50,14 +51,14 @@ class StableSpline(Penalty):
     """
 
     kind: str = "tc"
-    alpha: float | None = None
-    rho: float | None = None
+    decay: float | None = None
+    correlation: float | None = None
 
     def __post_init__(self) -> None:
         choice(self.kind, "kind", ("tc", "dc", "ss"))
-        if self.rho is not None and self.kind != "dc":
-            raise ValueError(f'rho belongs to kind "dc", not to "{self.kind}"')
-        for name, low in (("alpha", 0.0), ("rho", -1.0)):
+        if self.correlation is not None and self.kind != "dc":
+            raise ValueError(f'correlation belongs to kind "dc", not to "{self.kind}"')
+        for name, low in (("decay", 0.0), ("correlation", -1.0)):
             value = getattr(self, name)
             if value is None:
                 continue
@@ -69,30 +70,30 @@ class StableSpline(Penalty):
     @property
     def title(self) -> str:
         """Name with the given hyperparameters."""
-        pairs = (("alpha", self.alpha), ("rho", self.rho))
+        pairs = (("decay", self.decay), ("correlation", self.correlation))
         given = [f"{name} {value:.4g}" for name, value in pairs if value is not None]
         return ", ".join([self.kind.upper(), *given])
 
     @property
     def open(self) -> tuple[str, ...]:
         """Names of the hyperparameters that are to be selected."""
-        names = ("alpha", "rho") if self.kind == "dc" else ("alpha",)
+        names = ("decay", "correlation") if self.kind == "dc" else ("decay",)
         return tuple(name for name in names if getattr(self, name) is None)
 
     def search(self, lags: Sequence[np.ndarray]) -> Search:
-        """Return the search over the logarithm of the memory in taps, and atanh(rho)."""
+        """Return the search over the logarithm of the memory in taps, and atanh(correlation)."""
         reach = float(max(np.abs(axis).max() for axis in lags)) + 1.0
         memories = np.log(np.geomspace(1.5, max(3 * reach, 3.0), 7))
         bounds = {
-            "alpha": (math.log(SHORTEST), math.log(LONGEST * reach)),
-            "rho": (-MOST_CORRELATED, MOST_CORRELATED),
+            "decay": (math.log(SHORTEST), math.log(LONGEST * reach)),
+            "correlation": (-MOST_CORRELATED, MOST_CORRELATED),
         }
-        if self.open == ("alpha", "rho"):
-            # TC has rho = √alpha.
+        if self.open == ("decay", "correlation"):
+            # TC has ρ = √α.
             own = np.arctanh(np.exp(-0.5 / np.exp(memories)))
             rhos = [np.full(len(own), math.atanh(rho)) for rho in (0.0, 0.5, 0.9, 0.99)]
             starts = np.concatenate([np.stack([memories, rho], 1) for rho in (own, *rhos)])
-        elif self.open == ("rho",):
+        elif self.open == ("correlation",):
             starts = np.arctanh([[0.0], [0.5], [0.9], [0.99]])
         else:
             starts = memories[:, None]
@@ -102,22 +103,24 @@ class StableSpline(Penalty):
     def _at(self, place: np.ndarray) -> StableSpline:
         """Return the penalty with the hyperparameters at a place of the search."""
         found = dict(zip(self.open, place.tolist(), strict=True))
-        alpha = math.exp(-math.exp(-found["alpha"])) if "alpha" in found else self.alpha
-        rho = math.tanh(found["rho"]) if "rho" in found else self.rho
-        return replace(self, alpha=alpha, rho=rho)
+        decay = math.exp(-math.exp(-found["decay"])) if "decay" in found else self.decay
+        correlation = (
+            math.tanh(found["correlation"]) if "correlation" in found else self.correlation
+        )
+        return replace(self, decay=decay, correlation=correlation)
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return D C of one axis, and no free coordinates."""
-        assert self.alpha is not None
-        decay = 1.5 if self.kind == "ss" else 0.5
+        assert self.decay is not None
+        power = 1.5 if self.kind == "ss" else 0.5
         with np.errstate(under="ignore"):
-            d = self.alpha ** (decay * np.abs(lags))
+            d = self.decay ** (power * np.abs(lags))
             if self.kind == "ss":
-                root = _spline_root(self.alpha, len(lags))
+                root = _spline_root(self.decay, len(lags))
             else:
-                rho = math.sqrt(self.alpha) if self.kind == "tc" else self.rho
+                rho = math.sqrt(self.decay) if self.kind == "tc" else self.correlation
                 assert rho is not None
-                rest = 1 - self.alpha if self.kind == "tc" else (1 - rho) * (1 + rho)
+                rest = 1 - self.decay if self.kind == "tc" else (1 - rho) * (1 + rho)
                 root = _autoregressive_root(rho, rest, len(lags))
             return d[:, None] * root, np.zeros((len(lags), 0))
 

@@ -299,7 +299,7 @@ def start(solver: Any, shape: tuple[int, ...], dtype: Any, zero: Any, confounds:
     """Return parameters, state of the optimizer and key of every restart.
 
     Args:
-        solver: a `GradientDescent`, which has the start, the optimizer, the key and the number
+        solver: a `GradientDescent`, which has the start, the optimizer, the seed and the number
             of restarts.
         shape: the shape of the kernel.
         dtype: the type of the parameters.
@@ -307,7 +307,7 @@ def start(solver: Any, shape: tuple[int, ...], dtype: Any, zero: Any, confounds:
             unless the caller chose the start or the loss.
         confounds: the number of columns whose coefficients are parameters.
     """
-    key, named = solver.key, solver.init if isinstance(solver.init, str) else None
+    key, named = solver.seed, solver.init if isinstance(solver.init, str) else None
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
     live = np.logical_or(callable(solver.loss) or not named, np.logical_not(zero))

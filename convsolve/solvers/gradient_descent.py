@@ -53,7 +53,7 @@ DIVERGED = 10
 MOST_RESTARTS = 10**6
 
 
-@traceable("steps", "init", "key", "tol", "huber_delta")
+@traceable("steps", "init", "seed", "tol", "huber_delta")
 @dataclass(frozen=True)
 class GradientDescent(Solver):
     """Minimise the mean loss over rows and outputs by an optax optimizer.
@@ -69,7 +69,7 @@ class GradientDescent(Solver):
             number of at least the number of rows, uses all rows.
         init: "glorot_uniform" (limit √(6/(fan_in + fan_out)), as in Keras), "zeros", or an array of
             the kernel's shape. The bias starts at zero.
-        key: integer seed or jax key. Step i draws from ``fold_in(key, i)``.
+        seed: an integer or a jax key. Step i draws from ``fold_in(key, i)``.
         restarts: number of simultaneous runs from different starts, by vmap. The run with the
             lowest loss is returned.
         tol: tolerance of the status "solved", see below.
@@ -116,7 +116,7 @@ class GradientDescent(Solver):
     steps: Any = 1000
     batch_size: int | None = None
     init: Any = "glorot_uniform"
-    key: Any = 0
+    seed: Any = 0
     restarts: int = 1
     tol: Any = 1e-6
     huber_delta: Any = 1.0
@@ -134,8 +134,8 @@ class GradientDescent(Solver):
             raise ValueError(
                 f"restarts must be at most {MOST_RESTARTS}, which run at once, got {self.restarts}"
             )
-        if not (is_tracer(self.key) or _is_key(self.key)):
-            put("key", _below(63, integer(self.key, "key", -(2**63)), "key"))
+        if not (is_tracer(self.seed) or _is_key(self.seed)):
+            put("seed", _below(63, integer(self.seed, "seed", -(2**63)), "seed"))
         if not is_tracer(self.steps):
             put("steps", _below(31, integer(self.steps, "steps", 0), "steps"))
         for name in ("tol", "huber_delta"):
@@ -178,8 +178,8 @@ class GradientDescent(Solver):
     def settings(self) -> dict[str, Any]:
         # An optax transformation consists of two functions, without a record of its parameters.
         optimizer = "adam(0.05)" if self.optimizer is None else "custom"
-        key = self.key if isinstance(self.key, int) else _key_data(self.key)
-        return super().settings | {"optimizer": optimizer, "key": key}
+        key = self.seed if isinstance(self.seed, int) else _key_data(self.seed)
+        return super().settings | {"optimizer": optimizer, "seed": key}
 
     @property
     def objective(self) -> Objective | None:

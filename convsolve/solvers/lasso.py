@@ -43,9 +43,9 @@ class Lasso(Solver):
     """min ‖y − Aw‖² + strength·Σ‖w_k‖·√size_k + ridge·‖w‖²: many taps are exactly zero.
 
     Args:
-        groups: None penalizes every tap separately: a lasso, or with a ``ridge`` an elastic net.
-            "channels" penalizes all taps of an input channel together: a group lasso, which drops
-            whole channels. A label for every input channel, such as ``(0, 1, 1, 2)``, defines
+        channel_groups: None penalizes every tap separately: a lasso, or with a ``ridge`` an elastic
+            net. "channels" penalizes all taps of an input channel together: a group lasso, which
+            drops whole channels. A label for every input channel, such as ``(0, 1, 1, 2)``, defines
             other groups.
         strength: a number, or a grid to choose from. None searches automatically.
         ridge: strength of an additional ridge, for an elastic net, also with groups.
@@ -70,7 +70,7 @@ class Lasso(Solver):
     Zou, T. Hastie and R. Tibshirani, Ann. Statist. 35 (2007) 2173 (degrees of freedom).
     """
 
-    groups: Any = None
+    channel_groups: Any = None
     strength: Any = None
     ridge: Any = 0.0
     select: Any = None
@@ -80,13 +80,20 @@ class Lasso(Solver):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ridge", number(self.ridge, "ridge", included=True))
-        if isinstance(self.groups, str):
-            choice(self.groups, "groups", ("channels",), " or a label for every channel")
-        elif self.groups is not None:
-            object.__setattr__(self, "groups", channel_labels(self.groups, "'channels' or "))
+        if isinstance(self.channel_groups, str):
+            choice(
+                self.channel_groups,
+                "channel_groups",
+                ("channels",),
+                " or a label for every channel",
+            )
+        elif self.channel_groups is not None:
+            object.__setattr__(
+                self, "channel_groups", channel_labels(self.channel_groups, "'channels' or ")
+            )
         if not isinstance(self.select, (CrossValidation, type(None))):
             choice(self.select, "select", ("bic", "aicc"), " or a CrossValidation")
-            if self.groups is not None:
+            if self.channel_groups is not None:
                 raise ValueError(
                     f"select={self.select!r} counts taps, which groups are not; use CrossValidation"
                 )
@@ -97,7 +104,7 @@ class Lasso(Solver):
     @property
     def title(self) -> str:
         """Name in texts."""
-        if self.groups is not None:
+        if self.channel_groups is not None:
             return "group lasso"
         return f"elastic net, ridge {self.ridge:.4g}" if self.ridge else "lasso"
 
@@ -108,9 +115,9 @@ class Lasso(Solver):
     def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
         """Raise a ValueError unless there is a label for every channel."""
         channels = selection.n_channels
-        if isinstance(self.groups, tuple) and len(self.groups) != channels:
-            labels = count(len(self.groups), "label")
-            raise ValueError(f"Lasso(groups=...) has {labels}, x has {channels} channels")
+        if isinstance(self.channel_groups, tuple) and len(self.channel_groups) != channels:
+            labels = count(len(self.channel_groups), "label")
+            raise ValueError(f"Lasso(channel_groups=...) has {labels}, x has {channels} channels")
 
     def of_part(self, selection: Selection) -> Lasso:
         """Return the solver with the folds of some of the records."""
@@ -172,9 +179,13 @@ class _Paths:
         self._powers = scoring.units.column + scoring.units.outputs[g]
         # The columns of each group of channels.
         self._members: list[np.ndarray] | None = None
-        if solver.groups is not None:
+        if solver.channel_groups is not None:
             channels = np.array(scoring.design.selection.channels)
-            labels = channels if solver.groups == "channels" else np.array(solver.groups)[channels]
+            labels = (
+                channels
+                if solver.channel_groups == "channels"
+                else np.array(solver.channel_groups)[channels]
+            )
             labels = labels.reshape(scoring.design.spec.groups, -1)[g]
             own = np.tile(labels, len(normal[0]) // len(labels))
             self._members = [np.flatnonzero(own == label) for label in np.unique(own)]

@@ -83,12 +83,12 @@ class Regularized(Solver):
         if self._banded and self.criterion != "evidence":
             raise ValueError(
                 "a banded ridge chooses its strengths by evidence; leave select out, or give "
-                "Ridge(groups=..., weights=...) what they are to each other"
+                "Ridge(channel_groups=..., weights=...) what they are to each other"
             )
         if self._banded and self.strength is not None:
             raise ValueError(
-                "strength belongs to a penalty without bands; give Ridge(groups=..., weights=...) "
-                "with it"
+                "strength belongs to a penalty without bands; give Ridge(channel_groups=..., "
+                "weights=...) with it"
             )
         if self.strength is not None:
             object.__setattr__(self, "strength", _checked(self.strength))

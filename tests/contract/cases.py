@@ -234,13 +234,13 @@ ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] =
 
 PRIORS = {
     "ridge": Prior("ridge", 10.0, {}),
-    "banded": Prior("banded", 3.0, {"groups": (0, 1, 1), "weights": (0.5, 20.0)}),
+    "banded": Prior("banded", 3.0, {"channel_groups": (0, 1, 1), "weights": (0.5, 20.0)}),
     "first differences": Prior("smooth", 5.0, {"order": 1}),
     "second differences": Prior("smooth", 1e-3, {"order": 2}),
     "squared exponential": Prior("gaussian", 2.0, {"length": 0.8}),
-    "tc": Prior("tc", 1.0, {"kind": "tc", "alpha": 0.9}),
-    "dc": Prior("dc", 30.0, {"kind": "dc", "alpha": 0.7, "rho": -0.4}),
-    "ss": Prior("ss", 0.1, {"kind": "ss", "alpha": 0.8}),
+    "tc": Prior("tc", 1.0, {"kind": "tc", "decay": 0.9}),
+    "dc": Prior("dc", 30.0, {"kind": "dc", "decay": 0.7, "correlation": -0.4}),
+    "ss": Prior("ss", 0.1, {"kind": "ss", "decay": 0.8}),
     "matrix": Prior("tikhonov", 2.0, {}),
 }
 
@@ -252,7 +252,7 @@ def prior_of(name: str | None, made: Statement) -> Prior | None:
     found = PRIORS[name]
     if name == "banded":
         labels = tuple(int(v) for v in np.resize((0, 1, 1), made.channels))
-        return found._replace(settings=found.settings | {"groups": labels})
+        return found._replace(settings=found.settings | {"channel_groups": labels})
     if name == "matrix":
         taps = math.prod(made.taps)
         rows = np.random.default_rng(5).standard_normal((max(taps - 2, 1), taps))

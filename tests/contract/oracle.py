@@ -369,11 +369,11 @@ def covariance(prior: Prior, lags: np.ndarray) -> np.ndarray:
     apart = np.round(np.abs(lags[:, None] - lags))  # whole numbers of taps, for any dilation
     if prior.kind == "gaussian":
         return np.exp(-((apart / REAL(prior.settings["length"])) ** 2) / 2)
-    alpha, total = REAL(prior.settings["alpha"]), np.abs(lags)[:, None] + np.abs(lags)
+    alpha, total = REAL(prior.settings["decay"]), np.abs(lags)[:, None] + np.abs(lags)
     if prior.kind == "tc":
         return alpha ** ((total + apart) / 2)
     if prior.kind == "dc":
-        return alpha ** (total / 2) * REAL(prior.settings["rho"]) ** apart
+        return alpha ** (total / 2) * REAL(prior.settings["correlation"]) ** apart
     return alpha ** (1.5 * total) * (3 * alpha ** (apart / 2) - alpha ** (1.5 * apart)) / 2
 
 
@@ -408,8 +408,8 @@ def roots_of_prior(statement: Statement, axes: list[np.ndarray], group: int) -> 
     if prior.kind in ("ridge", "banded"):
         own = np.ones(inputs)
         if prior.kind == "banded":
-            labels = prior.settings["groups"][group * inputs : (group + 1) * inputs]
-            order = sorted(set(prior.settings["groups"]))
+            labels = prior.settings["channel_groups"][group * inputs : (group + 1) * inputs]
+            order = sorted(set(prior.settings["channel_groups"]))
             own = np.array([prior.settings["weights"][order.index(label)] for label in labels])
         return Roots(
             np.diag(np.tile(np.sqrt(own.astype(REAL)), taps)), np.ones(taps * inputs, bool)

@@ -241,14 +241,17 @@ def prior(rng: Rng, kind: str, made: Statement, unit: float) -> Prior | None:
     size, settings = math.prod(made.taps), {}
     if kind == "banded":
         labels = tuple(int(v) for v in rng.integers(0, 3, made.channels))
-        settings = {"groups": labels, "weights": tuple(rng.uniform(0.1, 9, len(set(labels))))}
+        settings = {
+            "channel_groups": labels,
+            "weights": tuple(rng.uniform(0.1, 9, len(set(labels)))),
+        }
     elif kind == "smooth":
         settings = {"order": int(rng.integers(1, 3))}
     elif kind == "gaussian":
         settings = {"length": float(rng.uniform(0.5, 0.9))}
     elif kind in ("tc", "dc", "ss"):
-        settings = {"kind": kind, "alpha": float(rng.uniform(0.6, 0.95))}
-        settings |= {"rho": float(rng.uniform(-0.7, 0.9))} if kind == "dc" else {}
+        settings = {"kind": kind, "decay": float(rng.uniform(0.6, 0.95))}
+        settings |= {"correlation": float(rng.uniform(-0.7, 0.9))} if kind == "dc" else {}
     elif kind == "tikhonov":
         settings = {"matrix": rng.standard_normal((int(rng.integers(1, size + 2)), size))}
     return Prior(kind, strength, settings)

@@ -219,7 +219,7 @@ CHOOSING = (
     cs.Regularized(cs.Ridge(LABELS)),
     cs.Regularized(cs.Ridge(LABELS, (1.0, 3.0)), select="gcv"),
     cs.Regularized(cs.Smooth(order=1)),
-    cs.Lasso(groups=LABELS, strength=0.1),
+    cs.Lasso(channel_groups=LABELS, strength=0.1),
     cs.Lasso(strength=0.1),
 )
 
@@ -251,13 +251,13 @@ def test_masks_per_output_with_labels_per_channel(case: Case, solver: cs.Solver)
 def with_labels(solver: cs.Solver, channels: range) -> cs.Solver:
     """The same solver with the labels of some channels."""
     if isinstance(solver, cs.Lasso):
-        labels = solver.groups and tuple(solver.groups[c] for c in channels)
-        return replace(solver, groups=labels)
+        labels = solver.channel_groups and tuple(solver.channel_groups[c] for c in channels)
+        return replace(solver, channel_groups=labels)
     penalty = getattr(solver, "penalty", None)
-    if not isinstance(penalty, cs.Ridge) or penalty.groups is None:
+    if not isinstance(penalty, cs.Ridge) or penalty.channel_groups is None:
         return solver
-    labels = tuple(penalty.groups[c] for c in channels)
+    labels = tuple(penalty.channel_groups[c] for c in channels)
     kept = sorted(set(labels))
-    order = sorted(set(penalty.groups))
+    order = sorted(set(penalty.channel_groups))
     weights = penalty.weights and tuple(penalty.weights[order.index(k)] for k in kept)
     return replace(solver, penalty=cs.Ridge(labels, weights))

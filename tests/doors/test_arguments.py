@@ -43,7 +43,7 @@ def test_a_setting_is_a_number_in_its_range(solver, name):
         assert type(getattr(solver(**{name: value}), name)) is float
 
 
-@pytest.mark.parametrize("name", ["steps", "batch_size", "restarts", "key"])
+@pytest.mark.parametrize("name", ["steps", "batch_size", "restarts", "seed"])
 def test_a_count_is_an_integer(name):
     for value in ("1", 1.0, np.float32(1), [1], {}, 1j, np.ones(2, int), jnp.ones(()), np.nan):
         with pytest.raises(TypeError, match=rf"^{name} must be an integer, got \S"):
@@ -56,9 +56,9 @@ SETTINGS = [
     ({"steps": 2**31}, ValueError, r"steps must be below 2\*\*31, got 2147483648"),
     ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     ({"restarts": 0}, ValueError, "restarts must be at least 1, got 0"),
-    ({"key": 2**63}, ValueError, r"key must be below 2\*\*63"),
-    ({"key": -(2**63) - 1}, ValueError, "key must be at least -9223372036854775808"),
-    ({"key": jax.random.split(jax.random.key(0))}, TypeError, "key must be an integer, got "),
+    ({"seed": 2**63}, ValueError, r"seed must be below 2\*\*63"),
+    ({"seed": -(2**63) - 1}, ValueError, "seed must be at least -9223372036854775808"),
+    ({"seed": jax.random.split(jax.random.key(0))}, TypeError, "seed must be an integer, got "),
     ({"optimizer": "adam"}, TypeError, "optimizer must be an optax transformation, got 'adam'"),
     ({"optimizer": optax.adam}, TypeError, r"transformation, got <function adam .*; call it, as"),
     ({"optimizer": optax.GradientTransformation}, TypeError, r"; call it, as in optax\.adam\(5e-2"),

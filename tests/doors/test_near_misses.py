@@ -49,7 +49,7 @@ ROWS: list[Row] = [
     (lambda: cs.NormalEquations(alpha=2.0), TypeError, "no argument 'alpha'; use ridge="),
     (lambda: cs.Regularized(alpha=2.0), TypeError, "no argument 'alpha'; use strength="),
     (lambda: cs.GradientDescent(lr=2.0), TypeError, r"'lr'; use optimizer=optax.adam\(...\)"),
-    (lambda: cs.Ridge(group=(0, 1)), TypeError, "Ridge.* no argument 'group'; did you mean groups"),
+    (lambda: cs.Ridge(groups=(0, 1)), TypeError, "no argument 'groups'; use channel_groups="),
     (lambda: ConvRegressor(bias=True), TypeError, "no argument 'bias'; use fit_intercept="),
     (lambda: FIT.save("f.npz", force=True), TypeError, "no argument 'force'; use overwrite="),
     (lambda: FIT.coef_, AttributeError, r"'coef_'; use impulse_response \(ascending lags\) or"),

@@ -101,10 +101,18 @@ NAMES: list[Row] = [
 ]
 PENALTIES: list[Row] = [
     (lambda: cs.StableSpline("tcs"), ValueError, "kind='tcs' is unknown"),
-    (lambda: cs.StableSpline("tc", 1.0), ValueError, "alpha must lie between 0 and 1"),
-    (lambda: cs.StableSpline("tc", 0.0), ValueError, "alpha must be positive and finite"),
-    (lambda: cs.StableSpline("tc", rho=0.5), ValueError, 'rho belongs to kind "dc"'),
-    (lambda: cs.StableSpline("dc", rho=-1.0), ValueError, "rho must be finite and above -1"),
+    (lambda: cs.StableSpline("tc", 1.0), ValueError, "decay must lie between 0 and 1"),
+    (lambda: cs.StableSpline("tc", 0.0), ValueError, "decay must be positive and finite"),
+    (
+        lambda: cs.StableSpline("tc", correlation=0.5),
+        ValueError,
+        'correlation belongs to kind "dc"',
+    ),
+    (
+        lambda: cs.StableSpline("dc", correlation=-1.0),
+        ValueError,
+        "correlation must be finite and above -1",
+    ),
     (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
     (lambda: cs.Smooth(order=1.5), TypeError, "order must be an integer"),
     (lambda: cs.Smooth(1, 2.0), ValueError, "order= or length=, not both"),
@@ -113,7 +121,7 @@ PENALTIES: list[Row] = [
     (lambda: cs.Ridge("channels"), TypeError, "groups must be a label for every input channel"),
     (lambda: cs.Ridge((0, 1), 1.0), TypeError, "weights must be a number for each label"),
     (lambda: cs.Ridge((0, 1), (1.0,)), ValueError, "weights has 1 numbers for 2 labels"),
-    (lambda: cs.Ridge(weights=(1.0,)), ValueError, "needs groups="),
+    (lambda: cs.Ridge(weights=(1.0,)), ValueError, "needs channel_groups="),
     (lambda: cs.Ridge((0, 1), (1.0, -1.0)), ValueError, "weights must be finite and not neg"),
     (lambda: cs.Tikhonov("a"), TypeError, "matrix must hold real numbers"),
     (lambda: cs.Tikhonov(1j * np.eye(2)), TypeError, "matrix must hold real numbers"),
@@ -122,7 +130,7 @@ PENALTIES: list[Row] = [
     (lambda: cs.Tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
     (lambda: cs.Tikhonov(1e-200 * np.eye(2)), ValueError, "square leaves float64"),
     (lambda: cs.Tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
-    (lambda: cs.LeastSquares(ridge=1, penalty=cs.StableSpline()), ValueError, "alpha of the"),
+    (lambda: cs.LeastSquares(ridge=1, penalty=cs.StableSpline()), ValueError, "decay of the"),
     (lambda: solved(cs.LeastSquares("qr", 1.0, cs.Tikhonov(np.eye(7)))), ValueError, "has 7 colum"),
 ]
 CHOICES: list[Row] = [
@@ -265,7 +273,7 @@ REPORTS: list[Row] = [
     (lambda: REPORT.resolution(-1), ValueError, "ridge must be finite and not negative, got -1"),
     (lambda: REPORT.unique_with(-1.0), ValueError, "ridge must be finite and not negative"),
     (lambda: REPORT.unique_with(1.0, cs.Tikhonov(np.eye(7))), ValueError, "7 columns, a channel 3"),
-    (lambda: REPORT.resolution(1.0, cs.StableSpline()), ValueError, "alpha of the penalty is None"),
+    (lambda: REPORT.resolution(1.0, cs.StableSpline()), ValueError, "decay of the penalty is None"),
     (lambda: REPORT.descent(0), ValueError, "tol must be positive and finite, got 0"),
     (lambda: REPORT.descent(1.0), ValueError, r"tol must be below 1, got 1\.0"),
     (lambda: REPORT.descent("1e-6"), TypeError, "tol must be a number, got '1e-6'"),
@@ -286,7 +294,7 @@ PICTURES: list[Row] = [
     (lambda: cs.plot(X), TypeError, r"or fit\.regularization, got ndarray"),
 ]
 LASSO: list[Row] = [
-    (lambda: cs.Lasso("taps"), ValueError, "groups='taps' is unknown"),
+    (lambda: cs.Lasso("taps"), ValueError, "channel_groups='taps' is unknown"),
     (lambda: cs.Lasso(3), TypeError, "groups must be 'channels' or a label for"),
     (lambda: cs.Lasso(strength=0), ValueError, "strength must be positive and finite"),
     (lambda: cs.Lasso(strength=[[1.0]]), TypeError, "strength must be a number or an array"),

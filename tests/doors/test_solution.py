@@ -130,7 +130,7 @@ DESCENT = {
     "steps": 3,
     "batch_size": None,
     "init": "glorot_uniform",
-    "key": 0,
+    "seed": 0,
     "restarts": 1,
     "tol": 1e-6,
     "huber_delta": 1.0,
@@ -163,13 +163,13 @@ ASKED = {
     "huber": (cs.Huber(), {"delta": 1.345, "scale": "mad"}, None),
     "descent": (descent(), DESCENT, None),
     "custom": (
-        descent(optimizer=optax.adam(5e-2), init=START, loss=size_of, key=jnp.array(7)),
+        descent(optimizer=optax.adam(5e-2), init=START, loss=size_of, seed=jnp.array(7)),
         DESCENT
-        | {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "loss": "size_of", "key": 7},
+        | {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "loss": "size_of", "seed": 7},
         None,
     ),
-    "typed key": (descent(key=jax.random.key(3)), DESCENT | {"key": [0, 3]}, None),
-    "old key": (descent(key=np.array([0, 3], np.uint32)), DESCENT | {"key": [0, 3]}, None),
+    "typed key": (descent(seed=jax.random.key(3)), DESCENT | {"seed": [0, 3]}, None),
+    "old key": (descent(seed=np.array([0, 3], np.uint32)), DESCENT | {"seed": [0, 3]}, None),
 }
 
 

@@ -68,8 +68,8 @@ SOLVED = [
     ),
     *solves("full.npz --config svd.toml", FULL, {"": cs.LeastSquares("svd", 0.5)}),
     *solves("full.npz --kernel-size 3", FULL, {
-        "--solver adam --loss mae --steps 7 --key 3": cs.GradientDescent(
-            loss="mae", steps=7, key=3
+        "--solver adam --loss mae --steps 7 --seed 3": cs.GradientDescent(
+            loss="mae", steps=7, seed=3
         ),
         "--solver cg --steps 1": cs.ConjugateGradient(steps=1),
         "--solver fft": cs.FFTDeconvolution(),
@@ -91,16 +91,18 @@ SOLVED = [
     ),
     *solves("trials.npz --lags 0 4 --edges zeros", TRIALS, {
         "--penalty smooth --length 2.5": cs.Regularized(cs.Smooth(length=2.5)),
-        "--penalty tc --alpha 0.7": cs.Regularized(cs.StableSpline("tc", alpha=0.7)),
-        "--penalty dc --alpha 0.7 --rho 0.5": cs.Regularized(cs.StableSpline("dc", 0.7, 0.5)),
+        "--penalty tc --decay 0.7": cs.Regularized(cs.StableSpline("tc", decay=0.7)),
+        "--penalty dc --decay 0.7 --correlation 0.5": cs.Regularized(
+            cs.StableSpline("dc", 0.7, 0.5)
+        ),
         "--penalty tikhonov --matrix matrix.npy": cs.Regularized(cs.Tikhonov(data.MATRIX)),
-        "--penalty-groups 0,1": cs.Regularized(cs.Ridge((0, 1))),
-        "--penalty-groups 0,1 --penalty-weights 1,4": cs.Regularized(
+        "--channel-groups 0,1": cs.Regularized(cs.Ridge((0, 1))),
+        "--channel-groups 0,1 --penalty-weights 1,4": cs.Regularized(
             cs.Ridge((0, 1), (1.0, 4.0))
         ),
         "--solver lasso": cs.Lasso(),
-        "--solver lasso --penalty-groups channels --ridge 0.5": cs.Lasso("channels", ridge=0.5),
-        "--solver lasso --penalty-groups 0,0 --strength 2": cs.Lasso((0, 0), 2.0),
+        "--solver lasso --channel-groups channels --ridge 0.5": cs.Lasso("channels", ridge=0.5),
+        "--solver lasso --channel-groups 0,0 --strength 2": cs.Lasso((0, 0), 2.0),
         "--solver lasso --select bic": cs.Lasso(select="bic"),
         "--solver lasso --select cv --folds 2 --score r2": cs.Lasso(
             select=cs.CrossValidation(2, "r2")
@@ -108,12 +110,12 @@ SOLVED = [
         "--solver cg --tol 1e-3": cs.ConjugateGradient(tol=1e-3),
     }),
     *solves("trials.npz --lags 0 4 --edges zeros", TRIALS, {
-        "--solver adam --rate 0.1 --loss huber --huber-delta 0.5 --steps 30 --batch-size 40 "
-        "--init kernel.npy --restarts 2 --tol 1e-4 --key 3": cs.GradientDescent(
+        "--solver adam --learning-rate 0.1 --loss huber --huber-delta 0.5 --steps 30 "
+        "--batch-size 40 --init kernel.npy --restarts 2 --tol 1e-4 --seed 3": cs.GradientDescent(
             optax.adam(0.1), "huber", steps=30, batch_size=40, init=START, restarts=2, tol=1e-4,
-            key=3, huber_delta=0.5,
+            seed=3, huber_delta=0.5,
         ),
-        "--solver adam --rate 0.1 --steps 9 --via moments --ridge 2": cs.GradientDescent(
+        "--solver adam --learning-rate 0.1 --steps 9 --via moments --ridge 2": cs.GradientDescent(
             optax.adam(0.1), steps=9, via="moments", ridge=2.0
         ),
     }, status=1),

@@ -28,9 +28,7 @@ MAIN_PATH = {
 DATA = {"self", "x", "y", "problem"}
 # What has another name there, since one name can be only one option.
 RENAMED = {
-    ("Ridge", "groups"): "--penalty-groups",
     ("Ridge", "weights"): "--penalty-weights",
-    ("Lasso", "groups"): "--penalty-groups",
     ("Solution.save", "path"): "--out",
     ("Solution.to_html", "path"): "--html",
 }
@@ -41,7 +39,7 @@ NONE = {
     ("Problem", "spec"): "its parts are options",
     ("solve", "progress"): "bars on a terminal, and --verbose",
     ("LeastSquares", "method"): "--solver svd and --solver qr",
-    ("GradientDescent", "optimizer"): "--solver adam with --rate, and --solver lbfgs",
+    ("GradientDescent", "optimizer"): "--solver adam with --learning-rate, and --solver lbfgs",
     ("Smooth", "order"): "--penalty differences and --penalty curvature",
     ("StableSpline", "kind"): "--penalty tc, dc and ss",
 }

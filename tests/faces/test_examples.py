@@ -85,7 +85,7 @@ def impulse_response(text: str) -> None:
     readme = (EXAMPLES.parent / "README.md").read_text(encoding="utf-8")
     shown = f"it finds {found['least squares']:.0f} % of the\ntrue response; a ridge "
     assert f"{shown}{found['ridge']:.0f} %, a prior that decays {found['TC']:.0f} %" in readme
-    choice = "TC, alpha 0.8456, strength 1.14, by evidence; 17.6 effective degrees"
+    choice = "TC, decay 0.8456, strength 1.14, by evidence; 17.6 effective degrees"
     assert choice in text
     assert choice in readme
 

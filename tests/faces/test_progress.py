@@ -94,7 +94,7 @@ CALLS: dict[str, tuple[Callable[[], Any], set[str]]] = {
         solved(cs.Regularized(cs.StableSpline("dc"), select=cs.CrossValidation())),
         {"sums over folds", "decompositions, by fold", "hyperparameters tried"},
     ),
-    "bands": (solved(cs.Regularized(cs.Ridge(groups=(0, 1)))), {"outputs"}),
+    "bands": (solved(cs.Regularized(cs.Ridge(channel_groups=(0, 1)))), {"outputs"}),
     "Krylov": (
         solved(
             cs.Regularized(select=cs.CrossValidation()),

@@ -179,7 +179,7 @@ def test_hyperparameters_do_not_depend_on_how_outputs_are_grouped() -> None:
     for o in range(2):
         alone = cs.Problem(x, y[:, o], lags=(0, 19), edges="zeros")
         found.append(cs.solve(alone, solver, noise="ar(1)").regularization)
-    together, in_parts, first, second = (told.hyperparameters["alpha"] for told in found)
+    together, in_parts, first, second = (told.hyperparameters["decay"] for told in found)
     assert together == in_parts
     np.testing.assert_allclose(together, [first, second], rtol=1e-5)
 

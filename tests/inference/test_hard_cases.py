@@ -177,7 +177,7 @@ def test_bands_of_unlike_size_are_scaled_alike() -> None:
     x, k = rng.standard_normal((300, 4)), [1, 0.6, 0.3]
     y = np.convolve(x[:, 0], k)[:300] - np.convolve(x[:, 1], k)[:300]
     y = y + 0.3 * rng.standard_normal(300)
-    solver = cs.Regularized(cs.Ridge(groups=(0, 1, 2, 3)))
+    solver = cs.Regularized(cs.Ridge(channel_groups=(0, 1, 2, 3)))
     alike, apart = (
         cs.solve(cs.Problem(x * scale, y, lags=(0, 5), bias=True), solver)
         for scale in (1.0, np.array([1e-8, 1, 1, 1]))
@@ -192,7 +192,7 @@ def test_bands_of_data_without_noise(kind: str) -> None:
     x = np.random.default_rng(0).standard_normal((200, 2))
     y = {"exact": x[:, 0], "zero": 0 * x[:, 0], "constant": np.full(200, 3.0)}[kind]
     problem = cs.Problem(x, y, lags=(0, 3), bias=True)
-    fit = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1))))
+    fit = cs.solve(problem, cs.Regularized(cs.Ridge(channel_groups=(0, 1))))
     np.testing.assert_allclose(fit.predict()[3:], y[3:], atol=1e-7)
 
 

@@ -44,8 +44,8 @@ def test_a_decaying_prior_finds_what_least_squares_and_ridge_do_not(kind: str) -
     assert plain < ridge < 65 < 80 < fit_of(fit, h)
     found = fit.regularization
     assert found.criterion == "evidence"
-    assert set(found.hyperparameters) == ({"alpha", "rho"} if kind == "dc" else {"alpha"})
-    assert f"alpha {found.hyperparameters['alpha']:.4g}" in found.penalty
+    assert set(found.hyperparameters) == ({"decay", "correlation"} if kind == "dc" else {"decay"})
+    assert f"decay {found.hyperparameters['decay']:.4g}" in found.penalty
     assert 5 < found.effective_dof[0] < 30
     assert not found.at_edge.any()
 
@@ -66,7 +66,7 @@ def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: cs.Penalty, select
         return float(log(best.path.scores).sum())
 
     (name, chosen), *_ = found.hyperparameters.items()
-    if name == "alpha":
+    if name == "decay":
         memory = -1 / np.log(chosen)
         others = [
             cs.StableSpline(penalty.kind, float(np.exp(-1 / (memory * step))))
@@ -186,7 +186,7 @@ def test_the_gradient_of_the_evidence_of_bands() -> None:
 def test_bands_find_what_is_silent_and_beat_one_strength() -> None:
     x, y, w = bands()
     problem = cs.Problem(x, y, kernel_size=10, bias=True)
-    fit = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1, 1, 2))))
+    fit = cs.solve(problem, cs.Regularized(cs.Ridge(channel_groups=(0, 1, 1, 2))))
     assert fit.converged
     found = fit.regularization
     assert found.strength.shape == (3, 2)
@@ -199,7 +199,7 @@ def test_bands_find_what_is_silent_and_beat_one_strength() -> None:
 def test_bands_have_the_most_evidence_of_random_ones() -> None:
     x, y, _ = bands(300)
     problem = cs.Problem(x, y[:, :1], kernel_size=10)
-    found = cs.solve(problem, cs.Regularized(cs.Ridge(groups=(0, 1, 1, 2)))).regularization
+    found = cs.solve(problem, cs.Regularized(cs.Ridge(channel_groups=(0, 1, 1, 2)))).regularization
     moments = analyse(problem).design.moments
     unit = np.ldexp(1.0, moments.units.column_exponents[0])
     gram = moments.gram[0] * np.outer(unit, unit)
@@ -224,6 +224,6 @@ def test_a_search_that_ends_at_its_bound_says_so_and_gives_the_best_it_has() -> 
     fit = cs.solve(cs.Problem(x, y, kernel_size=12), cs.Regularized(cs.StableSpline("tc")))
     found = fit.regularization
     assert found.at_bound
-    assert "alpha at a bound of what was searched" in found.text()
+    assert "decay at a bound of what was searched" in found.text()
     assert fit.status == "solved"
     np.testing.assert_allclose(fit.impulse_response, 1, atol=0.01)

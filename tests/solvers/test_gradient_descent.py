@@ -61,7 +61,7 @@ def test_bias_descends_too_and_starts_at_zero() -> None:
 @pytest.mark.slow
 def test_the_number_of_looks_does_not_change_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks are a matter of the host: 7 + 13 steps drawn by step number are 20 steps."""
-    solver = cs.GradientDescent(steps=20, batch_size=4, key=3)
+    solver = cs.GradientDescent(steps=20, batch_size=4, seed=3)
     kernels, looks = [], []
     for number in (1, 4, 20):
         monkeypatch.setattr(gradient_module, "LOOKS", number)
@@ -77,11 +77,11 @@ def test_the_number_of_looks_does_not_change_the_steps(monkeypatch: pytest.Monke
 @pytest.mark.slow
 def test_glorot_bounds_and_keys() -> None:
     limit = np.sqrt(6 / (4 * (2 + 3)))
-    draws = [cs.solve(PROBLEM, cs.GradientDescent(steps=0, key=k)).kernel for k in range(20)]
+    draws = [cs.solve(PROBLEM, cs.GradientDescent(steps=0, seed=k)).kernel for k in range(20)]
     sizes = np.abs(draws)
     assert 0.95 * limit < sizes.max() <= limit
     assert not np.array_equal(draws[0], draws[1])
-    again = cs.solve(PROBLEM, cs.GradientDescent(steps=0, key=0)).kernel
+    again = cs.solve(PROBLEM, cs.GradientDescent(steps=0, seed=0)).kernel
     assert np.array_equal(draws[0], again)
 
 
@@ -94,10 +94,12 @@ def test_the_best_restart_wins() -> None:
         return (prediction**2 - target) ** 2 + 0.3 * (1 - prediction)
 
     options = {"optimizer": optax.sgd(0.02), "loss": wells, "steps": 500}
-    ends = [cs.solve(problem, cs.GradientDescent(key=k, **options)).kernel.item() for k in range(5)]
+    ends = [
+        cs.solve(problem, cs.GradientDescent(seed=k, **options)).kernel.item() for k in range(5)
+    ]
     assert min(ends) < 0 < max(ends)
     for key in range(4):
-        best = cs.solve(problem, cs.GradientDescent(key=key, restarts=12, **options))
+        best = cs.solve(problem, cs.GradientDescent(seed=key, restarts=12, **options))
         assert best.kernel.item() == pytest.approx(max(ends), abs=1e-6)
 
 
@@ -236,7 +238,7 @@ def test_the_second_run_compiles_nothing(optimizer: object, compiled: list[str])
     compiled.clear()
     other = cs.Problem(X[:, ::-1].copy(), Y[:, ::-1].copy(), spec=SPEC)
     cs.solve(other, solver)
-    cs.solve(PROBLEM, cs.GradientDescent(optimizer or solver.optimizer, steps=37, key=5, tol=1e-3))
+    cs.solve(PROBLEM, cs.GradientDescent(optimizer or solver.optimizer, steps=37, seed=5, tol=1e-3))
     assert compiled == []
 
 

@@ -39,7 +39,7 @@ def test_closed_forms_find_the_kernels(name: str, solver: cs.Solver | None) -> N
 def test_adam_gets_near(name: str, key: int) -> None:
     """Rate 5e-2 on the mean absolute error, from Glorot-uniform starts, as the notebook has it."""
     x, y, w, steps, close = PROBLEMS[name]
-    solver = cs.GradientDescent(ADAM, loss="mae", steps=steps, key=key)
+    solver = cs.GradientDescent(ADAM, loss="mae", steps=steps, seed=key)
     fit = cs.solve(cs.Problem(x, y, kernel_size=len(w)), solver)
     assert np.abs(fit.kernel - w).max() < close
 

@@ -30,14 +30,14 @@ PENALTIES: dict[str, Any] = {
 def covariance(penalty: Penalty, lags: np.ndarray) -> np.ndarray:
     """K⁻¹ of one axis by its formula, entry by entry."""
     if isinstance(penalty, StableSpline):
-        alpha = penalty.alpha
+        alpha = penalty.decay
         assert alpha is not None
 
         def entry(i: float, j: float) -> float:
             m, size = abs(i - j), abs(i) + abs(j)
             if penalty.kind == "ss":
                 return alpha ** (1.5 * size) * (1.5 * alpha ** (m / 2) - 0.5 * alpha ** (1.5 * m))
-            rho = alpha**0.5 if penalty.kind == "tc" else penalty.rho
+            rho = alpha**0.5 if penalty.kind == "tc" else penalty.correlation
             assert rho is not None
             return alpha ** (size / 2) * rho**m
     else:
