@@ -44,7 +44,7 @@ if {identify}:
     found["method"] = report.method
 else:
     fit = cs.solve(problem)
-    found = dict(status=fit.status, certificate=fit.certificate, solver=fit.stats["solver"])
+    found = dict(status=fit.status, certificate=fit.backward_error, solver=fit.stats["solver"])
 found["seconds"] = time.perf_counter() - begun
 found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 print(json.dumps(found))

@@ -112,7 +112,7 @@ def timed_fits(folder: Path, w: Workload, name: str, begun: float, runs: int) ->
     ours = kernel is not found
     if ours:
         row |= {"solver": found.stats["solver"], "solved": found.status == "solved"}
-        row["certificate"] = found.certificate
+        row["certificate"] = found.backward_error
     del found
     warm: list[float] = []
     while len(warm) < runs or (runs > 1 and sum(warm) < 1 and len(warm) < 25):

@@ -255,7 +255,7 @@ def crossed(
     }
     calls: dict[str, tuple[Callable[[], Any], int]] = {"convsolve": (lambda: run(solver), 1)}
     fit = run(solver)
-    row["certificate_eps"] = float(f"{fit.certificate / 2.0**-52:.3g}")
+    row["certificate_eps"] = float(f"{fit.backward_error / 2.0**-52:.3g}")
     if not slow:
         grid = cs.Regularized(strength=strengths[:, None])
         calls = {

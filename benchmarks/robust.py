@@ -96,7 +96,7 @@ def least_absolute(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
     loss = np.abs(y - a @ fit.kernel.reshape(-1)).sum()
     fastest = min(seconds[name]["median"] for name in found)
     return {
-        "gap": rounded(fit.certificate),
+        "gap": rounded(fit.duality_gap),
         "times_faster": rounded(fastest / seconds["convsolve"]["median"]),
         "loss_above_ours": {k: rounded(float(-v.fun / loss - 1)) for k, v in found.items()},
         "stats": _steps(fit),
@@ -115,14 +115,14 @@ def huber(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
         calls["RLM"] = lambda: sm.RLM(y, a).fit()
     seconds, found = in_turns(calls)
     fit = found["convsolve"]
-    row = {"gap": rounded(fit.certificate), "stats": _steps(fit), "seconds": seconds}
+    row = {"gap": rounded(fit.duality_gap), "stats": _steps(fit), "seconds": seconds}
     if not theirs:
         return row
     row["times_faster"] = rounded(seconds["RLM"]["median"] / seconds["convsolve"]["median"])
     row["off_RLM_as_it_comes"] = largest_share(fit.kernel.reshape(-1), found["RLM"].params)
     exact = sm.RLM(y, a).fit(conv="coefs", tol=1e-12, maxiter=500)
     at_scale = ours(x, y, taps, cs.Huber(scale=exact.scale))()
-    row["gap_at_the_scale_of_RLM"] = rounded(at_scale.certificate)
+    row["gap_at_the_scale_of_RLM"] = rounded(at_scale.duality_gap)
     row["off_RLM"] = largest_share(at_scale.kernel.reshape(-1), exact.params)
     row["covariance_off_RLM"] = largest_share(at_scale.covariance()[::-1, ::-1], exact.cov_params())
     return row

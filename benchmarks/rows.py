@@ -82,7 +82,7 @@ def measured(samples: int, runs: int) -> list[dict[str, Any]]:
                 "seconds": summary(several),
                 "times_plain": float(f"{ratio:.3g}"),
                 "status": fit.status,
-                "certificate": fit.certificate,
+                "certificate": fit.backward_error,
             }
         )
     return found

@@ -96,7 +96,7 @@ def groups(count: int, deficient: int, bias: bool, runs: int) -> dict[str, Any]:
         "seconds": times,
         "times_faster": rounded(ratio),
         "status": fit.status,
-        "certificate_eps": rounded(fit.certificate / np.finfo(float).eps),
+        "certificate_eps": rounded(fit.backward_error / np.finfo(float).eps),
         "off_lstsq": rounded(float(off)),
     }
 
@@ -154,7 +154,7 @@ def short(method: str, runs: int) -> dict[str, Any]:
     off = np.linalg.norm(np.reshape(kernel, exact.shape) - exact) / np.linalg.norm(exact)
     row = {"seconds": in_turns({method: fit}, runs)[method], "off_exact": rounded(float(off))}
     if method == "convsolve":
-        row |= {"status": found.status, "certificate_eps": rounded(found.certificate / 2**-52)}
+        row |= {"status": found.status, "certificate_eps": rounded(found.backward_error / 2**-52)}
     return row
 
 

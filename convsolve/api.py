@@ -294,8 +294,8 @@ def _of_parts(
 def _log(fit: Solution, seconds: float) -> None:
     """Log the status of a solve, its certificate and duration, and the method with the reason."""
     proof = "no certificate"
-    if fit.certificate is not None:
-        proof = "certificate " + certificate_text(fit.certificate, fit.stats["certificate_kind"])
+    if fit._certificate is not None:
+        proof = "certificate " + certificate_text(fit._certificate, fit.stats["certificate_kind"])
     why = [str(fit.stats[word]) for word in ("choice", "route") if word in fit.stats]
     why += [] if fit.regularization is None else [fit.regularization.text()]
     words = "; ".join([f"{fit.status}, {proof}, {seconds:.2f} s", *why])
@@ -313,7 +313,7 @@ def _joined(
     """Return one `Solution` of all outputs, with some ``stats``, and kernel and bias if given."""
     fits = [part.solution for part in parts]
     worst = max(fits, key=lambda fit: STATUSES.index(fit.status))
-    certificates = [fit.certificate for fit in fits if fit.certificate is not None]
+    certificates = [fit._certificate for fit in fits if fit._certificate is not None]
     if packed is None:
         packed = gathered(parts, lambda fit: fit.kernel), gathered(parts, lambda fit: fit.bias)
         packed = as_jax(packed) if problem.returns_jax else packed

@@ -57,8 +57,9 @@ class Comparison:
         objective: the loss that all methods have in common, see `compare`.
         rows: a dict per method: "method", "status", "loss" (its mean over residuals), "gap" (loss
             minus the loss of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖, None
-            without a truth), "null_part" (norm of the part of w in the null space), "certificate"
-            and "certificate_kind", "steps", "compile_seconds", "run_seconds".
+            without a truth), "null_part" (norm of the part of w in the null space),
+            "backward_error", "duality_gap" and "certificate_kind", "steps", "compile_seconds",
+            "run_seconds".
         shared_seconds: time of the work that methods share.
         skipped: the solvers that could not run, with the reason.
     """
@@ -105,13 +106,20 @@ class Comparison:
         return f"<Comparison of {count(len(self.rows), 'method')}, {solved} solved{skipped}>"
 
 
+def certificate_of(row: dict[str, Any]) -> str:
+    """Return the backward error or duality gap of a row as text; empty if there is neither."""
+    values = (row["backward_error"], row["duality_gap"])
+    value = next((v for v in values if v is not None), None)
+    return "" if value is None else certificate_text(value, row["certificate_kind"])
+
+
 def _cells(row: dict[str, Any]) -> list[str]:
     """A row of the table as words under `HEADS`."""
 
     def shown(name: str, form: str) -> str:
         return "–" if row[name] is None else format(row[name], form)
 
-    certificate, kind = row["certificate"], row["certificate_kind"]
+    certificate = certificate_of(row)
     return [
         row["method"],
         row["status"],
@@ -119,7 +127,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['gap']:.2g}",
         shown("kernel_error", ".2g"),
         shown("null_part", ".2g"),
-        "–" if certificate is None else certificate_text(certificate, kind),
+        certificate or "–",
         shown("steps", "d"),
         f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "–",
         f"{row['run_seconds']:.4f}",
@@ -232,7 +240,8 @@ def _row(
         "gap": 0.0,
         "kernel_error": None if reference is None else _relative_error(kernel, reference),
         "null_part": _null_part(fit) if decided else None,
-        "certificate": fit.certificate,
+        "backward_error": fit.backward_error,
+        "duality_gap": fit.duality_gap,
         "certificate_kind": fit.stats.get("certificate_kind"),
         "steps": fit.stats.get("steps"),
         "compile_seconds": fit.stats["compile_seconds"],

@@ -77,6 +77,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "summary describe": "print(fit)",
         "report html": "to_html()",
         "success ok converged_": "converged",
+        "certificate": "backward_error or duality_gap",
         "n_iter_": 'stats["steps"]',
         "delays_ t tau": "lags or times",
         "sfreq fs": "times",

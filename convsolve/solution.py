@@ -76,9 +76,8 @@ class Solution:
         kernel: ``(*K, Cin/groups, Cout)``, in the data's precision; NumPy, or jax for jax data.
         bias: ``(Cout,)``; zeros without a bias.
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
-        certificate: Relative backward error as a least-squares solution, largest over outputs.
-            Below 30 eps (6.7e-15), the solution is exact. For `Huber`, `LeastAbsolute` and `Lasso`
-            it is the relative duality gap; for a descent on a loss that is not squares, None.
+        backward_error, duality_gap: bounds on the error of the solution. One of them is None. Both
+            are None for a descent on a loss that is not squares.
         stats: Dict of the request and of the computation. The request: "settings", the fields of
             the solver ("choice" has the solver that `AutoSolver` chose), "penalty", a dict or
             None, and "version", of convsolve. The computation: "solver", "certificate_kind",
@@ -119,7 +118,7 @@ class Solution:
         self.kernel, self.bias = kernel, bias
         self.recipe, self.spec = recipe, spec
         self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
-        self.status, self.stats, self.certificate = status, stats, certificate
+        self.status, self.stats, self._certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
         self.regularization, self._autoregression = regularization, autoregression
         self.problem, self.penalties, self._saved_errors = problem, penalties, saved_errors
@@ -130,6 +129,26 @@ class Solution:
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes, without those that are computed again after unpickling."""
         return {name: value for name, value in vars(self).items() if name != "_made_uncertainty"}
+
+    @property
+    def backward_error(self) -> float | None:
+        """Relative backward error as a least-squares solution, largest over outputs.
+
+        Below 30 eps (6.7e-15), the solution is exact. None for other losses and for a lasso.
+        """
+        return None if self._has_gap else self._certificate
+
+    @property
+    def duality_gap(self) -> float | None:
+        """Relative duality gap of `Huber`, `LeastAbsolute` and `Lasso`, largest over outputs.
+
+        The loss exceeds its minimum by at most this share. None for other solvers.
+        """
+        return self._certificate if self._has_gap else None
+
+    @property
+    def _has_gap(self) -> bool:
+        return self.stats.get("certificate_kind") == GAP
 
     @property
     def converged(self) -> bool:
@@ -704,7 +723,7 @@ class Solution:
 
     def _no_errors(self) -> str:
         """Return why there are no standard errors, or an empty string."""
-        squares = self.certificate is not None and self.stats["certificate_kind"] != GAP
+        squares = self._certificate is not None and self.stats["certificate_kind"] != GAP
         if not squares and self._error_norms is None:
             return (
                 "only least squares, plain or with a quadratic penalty, and Huber's estimate have "

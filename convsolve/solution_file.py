@@ -36,7 +36,7 @@ def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
         "spec": asdict(fit.spec),
         "y_channel_axis": fit._channel_axis,
         "status": fit.status,
-        "certificate": fit.certificate,
+        "certificate": fit._certificate,
         "stats": stats,
         "regularization": None if told is None else told.to_dict(),
     }

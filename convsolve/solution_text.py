@@ -38,7 +38,7 @@ def entries(fit: Any) -> list[tuple[str, str]]:
 
 def _trust(fit: Any) -> list[tuple[str, str]]:
     """Return entries of the text on the reliability of the solution."""
-    if fit.certificate is None:
+    if fit._certificate is None:
         otherwise = "a descent on a loss that is not squares has none"
         certificate = f"none: {fit.stats.get('no_certificate', otherwise)}"
     else:
@@ -57,10 +57,10 @@ def _trust(fit: Any) -> list[tuple[str, str]]:
 
 def _exactness(fit: Any) -> str:
     """Explain the certificate."""
-    assert fit.certificate is not None
+    assert fit._certificate is not None
     if fit.stats["certificate_kind"] == GAP:
         return "the objective is within that share of the least possible"
-    exact = "exact" if fit.certificate <= EXACT else "not exact"
+    exact = "exact" if fit._certificate <= EXACT else "not exact"
     return f"{exact} to rounding; it says nothing of noise in y"
 
 
@@ -123,8 +123,8 @@ def _asked(fit: Any) -> list[tuple[str, str]]:
 
 
 def _certificate_text(fit: Any) -> str:
-    assert fit.certificate is not None
-    return certificate_text(fit.certificate, fit.stats["certificate_kind"])
+    assert fit._certificate is not None
+    return certificate_text(fit._certificate, fit.stats["certificate_kind"])
 
 
 def known_verdict(fit: Any) -> str | None:
@@ -140,7 +140,7 @@ def brief(fit: Any) -> list[tuple[str, str]]:
     shape = " × ".join(map(str, fit.kernel.shape))
     parts = [("", f"{fit.stats['solver']}: {fit.status}")]
     parts.append(("kernel", f"{shape} {fit.kernel.dtype}"))
-    if fit.certificate is not None:
+    if fit._certificate is not None:
         parts.append(("certificate", _certificate_text(fit)))
     if (verdict := known_verdict(fit)) is not None:
         parts.append(("data", verdict))

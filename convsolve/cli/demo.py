@@ -14,14 +14,13 @@ import numpy as np
 import optax
 
 from ..api import identify, solve
-from ..comparison import Comparison, compare
+from ..comparison import Comparison, certificate_of, compare
 from ..datasets import event_related_fmri, nitime_fir
 from ..files import write_bytes
 from ..identifiability.report import Identifiability
 from ..identifiability.wording import MEANING
 from ..problem.problem import Problem
 from ..solution import Solution
-from ..solution_text import certificate_text
 from ..solvers.base import Solver
 from ..solvers.fft_deconvolution import FFTDeconvolution
 from ..solvers.gradient_descent import GradientDescent
@@ -162,7 +161,7 @@ def _by_every_method(out: Out, problem: Problem, truth: Any, steps: int) -> Comp
         "status": lambda row: row["status"],
         "kernel": lambda row: _numbers(table.solutions[row["method"]].kernel),
         "error": lambda row: f"{row['kernel_error']:.1e}",
-        "certificate": _certificate,
+        "certificate": lambda row: certificate_of(row) or "–",
         "ms": lambda row: f"{1e3 * row['run_seconds']:.1f}",
     }
     _show(out, table.rows, columns)
@@ -293,11 +292,3 @@ def _show(out: Out, rows: list[dict[str, Any]], columns: Columns) -> None:
 def _numbers(kernel: Any) -> str:
     # Adding zero takes the sign off a rounded -0.
     return " ".join(f"{v:.3f}" for v in np.round(np.asarray(kernel, float).ravel(), 3) + 0.0)
-
-
-def _certificate(row: dict[str, Any]) -> str:
-    return (
-        "–"
-        if row["certificate"] is None
-        else certificate_text(row["certificate"], row["certificate_kind"])
-    )

@@ -76,9 +76,9 @@ def _solved() -> tuple[float, float]:
     x = np.random.default_rng(0).standard_normal(2000)
     y = np.convolve(x, KERNEL)[: len(x)]
     fit = solve(Problem(x, y, lags=(0, len(KERNEL) - 1), edges="zeros"))
-    assert fit.certificate is not None  # of least squares it is known
+    assert fit.backward_error is not None  # of least squares it is known
     off = np.abs(fit.impulse_response - KERNEL).max()
-    return fit.certificate / float(np.finfo(float).eps), float(off)
+    return fit.backward_error / float(np.finfo(float).eps), float(off)
 
 
 def text(found: dict[str, Any]) -> str:

@@ -170,7 +170,8 @@ def _solution(fit: Solution) -> dict[str, Any]:
     return _verdict(fit.identifiability) | {
         "status": fit.status,
         "converged": fit.converged,
-        "certificate": fit.certificate,
+        "backward_error": fit.backward_error,
+        "duality_gap": fit.duality_gap,
         "kernel": fit.kernel,
         "bias": fit.bias,
         "lags": fit.lags,
@@ -231,7 +232,12 @@ def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> An
     with reported(SolveError, ValueError, source=source(args)):
         scores = cross_validate(stated, method, folds=folds(args.held_out), limits=limits_of(args))
     fits = [
-        {"status": fit.status, "certificate": fit.certificate, "stats": fit.stats}
+        {
+            "status": fit.status,
+            "backward_error": fit.backward_error,
+            "duality_gap": fit.duality_gap,
+            "stats": fit.stats,
+        }
         for fit in scores.solutions
     ]
     document = scores._asdict() | {"solutions": fits, **stated.names.to_dict()}

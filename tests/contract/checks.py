@@ -76,7 +76,7 @@ def faults(oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300)
 def measured(oracle: Oracle, fit: cs.Solution) -> tuple[float, float]:
     """The largest true backward error in eps, and the largest relative error of a kernel."""
     pairs = [(oracle.columns(fit.kernel, outputs), p) for outputs, p in oracle.parts.items()]
-    true = max(float(part.backward_error(kernel).max()) for kernel, part in pairs)
+    true = max(float(part._certificate(kernel).max()) for kernel, part in pairs)
     return true / EPS, max(float(part.kernel_error(kernel).max()) for kernel, part in pairs)
 
 
@@ -84,7 +84,7 @@ def _status(route: Route, fit: cs.Solution) -> Iterator[Fault]:
     if not np.isfinite(fit.kernel).all() or not np.isfinite(fit.bias).all():
         yield Fault("not finite", "nan", "finite")
     if fit.status != "solved" and not route.iterative:
-        yield Fault("not solved", fit.certificate / EPS, fit.status)
+        yield Fault("not solved", fit._certificate / EPS, fit.status)
 
 
 def _kernel(
@@ -100,13 +100,13 @@ def _kernel(
         return
     kernel, bias = oracle.columns(fit.kernel, outputs), np.asarray(fit.bias)[list(outputs)]
     limit = most + part.unavoidable / EPS
-    error = part.backward_error(kernel) / EPS
+    error = part._certificate(kernel) / EPS
     if not (error <= limit).all():
         yield Fault("backward error", float(error.max()), limit)
     # A certificate must not be much smaller than the truth, which it bounds up to a factor.
     # With a penalty it is that of the coordinates, whose basis is rounded too.
     slack = 100 if part.strength else 30
-    honest = 10 * fit.certificate / EPS + slack + part.unavoidable / EPS
+    honest = 10 * fit._certificate / EPS + slack + part.unavoidable / EPS
     if not (error <= honest).all():
         yield Fault("certificate", float(error.max()), honest)
     if part.solved_rank.near or (route.iterative and not part.unique):

@@ -55,7 +55,7 @@ def outcomes(one: Member, folder: Path, count: int = 5) -> Iterator[Outcome]:
 
 def reported(oracle: Oracle, fit: cs.Solution) -> str:
     """Status and certificate of a solution, and its true errors."""
-    certificate = "-" if fit.certificate is None else f"{fit.certificate / EPS:.3g} eps"
+    certificate = "-" if fit._certificate is None else f"{fit._certificate / EPS:.3g} eps"
     true, off = measured(oracle, fit)
     return (
         f"{fit.status}, {fit.stats['solver']}, certificate {certificate}, true backward error "

@@ -81,7 +81,7 @@ def assert_same(one: cs.Solution, other: cs.Solution) -> None:
     """Bit for bit."""
     for name in ("kernel", "bias"):
         assert getattr(one, name).tobytes() == getattr(other, name).tobytes()
-    assert one.certificate == other.certificate
+    assert one._certificate == other._certificate
     assert one.identifiability.verdict == other.identifiability.verdict
 
 

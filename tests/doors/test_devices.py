@@ -49,8 +49,8 @@ def stays(monkeypatch: pytest.MonkeyPatch) -> None:
 def check_equal(host: cs.Problem, there: cs.Problem, limits: Limits = FROM_SIGNALS) -> cs.Solution:
     """Both solved, and as near to each other as rounding allows."""
     wanted, found = (cs.solve(problem, limits=limits) for problem in (host, there))
-    assert found.certificate is not None
-    assert found.certificate <= 30 * EPS
+    assert found.backward_error is not None
+    assert found.backward_error <= 30 * EPS
     assert found.converged
     assert isinstance(found.kernel, jax.Array)
     off = np.linalg.norm(np.asarray(found.kernel) - wanted.kernel)
@@ -218,7 +218,7 @@ def test_extreme_units_and_offsets(x_size: float, y_size: float) -> None:
         for a, b in ((x, y), (put(x), put(y, COPIES)))
     )
     np.testing.assert_allclose(there.kernel, host.kernel, rtol=1e-11)
-    assert there.certificate <= 30 * EPS
+    assert there.backward_error <= 30 * EPS
 
 
 # --- what goes to the host
@@ -488,7 +488,7 @@ def stated(x, y):
 host, there = stated(x, y), stated(put(x), put(y))
 wanted, fit = cs.solve(host), cs.solve(there)
 off = np.linalg.norm(np.asarray(fit.kernel) - wanted.kernel) / np.linalg.norm(wanted.kernel)
-print(fit.stats["devices"], off < 1e-13, fit.certificate < 30 * 2**-52)
+print(fit.stats["devices"], off < 1e-13, fit.backward_error < 30 * 2**-52)
 print(bool(np.allclose(fit.residuals(), wanted.residuals(), atol=1e-12)), flush=True)
 if me:
     sys.stdin.read()  # hangs until the other has given up

@@ -38,7 +38,7 @@ def test_powers_of_two_change_no_bit(door, channels, output, bias):
         exponent = output - np.array(channels)[:, None]
         np.testing.assert_array_equal(two.kernel, np.ldexp(one.kernel, exponent))
         np.testing.assert_array_equal(two.bias, np.ldexp(one.bias, output))
-        assert (two.status, two.certificate) == (one.status, one.certificate)
+        assert (two.status, two.backward_error) == (one.status, one.backward_error)
         lost = np.isnan(one.residuals())
         np.testing.assert_array_equal(np.isfinite(two.residuals()), ~lost)
         np.testing.assert_allclose(two.score(), one.score(), rtol=1e-12)
@@ -50,7 +50,7 @@ def test_powers_of_ten_round_the_data_and_no_more(solver, x_unit, y_unit):
     plain = cs.solve(DOORS["valid"](X, Y, bias=True), TABLE[solver].solver)
     fit = cs.solve(DOORS["valid"](X * x_unit, Y * y_unit, bias=True), TABLE[solver].solver)
     np.testing.assert_allclose(fit.kernel, plain.kernel * (y_unit / x_unit), rtol=1e-13)
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
 
 
 @pytest.mark.parametrize(

@@ -176,8 +176,8 @@ def check_exact(problem: cs.Problem, report: cs.Identifiability, solver: cs.Solv
         assert len(named) == (not report.unique)
     strict, _ = observe(lambda: cs.solve(problem, solver, strict=True))
     assert (type(strict) is cs.IdentifiabilityError) == bool(named)
-    assert 0 <= fit.certificate < math.inf
-    assert fit.status == ("solved" if fit.certificate <= 30 * EPS else "approximate")
+    assert 0 <= fit.backward_error < math.inf
+    assert fit.status == ("solved" if fit.backward_error <= 30 * EPS else "approximate")
     if isinstance(solver, cs.FFTDeconvolution):
         return
     assert fit.converged, fit

@@ -105,7 +105,7 @@ def everything(problem: cs.Problem, solver: cs.Solver) -> dict[str, Any]:
     return {
         "kernel": np.asarray(fit.kernel).tobytes(),
         "bias": np.asarray(fit.bias).tobytes(),
-        "certificate": fit.certificate,
+        "certificate": fit._certificate,
         "status": fit.status,
         "stats": stats,
         "report": str(fit.identifiability),

@@ -89,7 +89,7 @@ def test_each_group_is_solved_as_by_itself(
     x, y = kind(rng)
     together = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS, bias=bias)
     fit, report = solved(together, SOLVERS[solver], limits), cs.identify(together, limits=limits)
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     assert fit.converged
     for group in range(GROUPS):
         alone = cs.Problem(x[:, group], y[:, group], kernel_size=TAPS, bias=bias)
@@ -122,7 +122,7 @@ def test_thousands_of_groups_are_certified(bias: bool, rng: np.random.Generator)
     x = rng.standard_normal((samples, groups)) + 5.0 * bias
     y = rng.standard_normal((samples - taps + 1, groups))
     fit = cs.solve(cs.Problem(x, y, kernel_size=(taps,), groups=groups, bias=bias))
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     assert fit.identifiability.verdict == "overdetermined"
     assert fit.stats["route"] == "Cholesky of the Gram matrix"
     rows = np.lib.stride_tricks.sliding_window_view(x, taps, 0).transpose(1, 0, 2)
@@ -156,7 +156,7 @@ def test_deficient_groups_are_solved_together(
     limits = Limits(small_numbers=0)
     fit, report = solved(problem, cs.AutoSolver(), limits), cs.identify(problem, limits=limits)
     assert fit.converged
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     assert "truncated SVD of R" in fit.stats["route"]
     rows = np.lib.stride_tricks.sliding_window_view(x, TAPS, 0).transpose(1, 0, 2)
     for group in range(count):

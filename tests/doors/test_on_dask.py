@@ -43,8 +43,8 @@ def stated(x: Any, y: Any) -> cs.Problem:
 
 def check_equal(fit: cs.Solution, expected: cs.Solution) -> None:
     assert fit.status == "solved"
-    assert fit.certificate is not None
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error is not None
+    assert fit.backward_error <= 30 * EPS
     np.testing.assert_allclose(fit.kernel, expected.kernel, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(fit.bias, expected.bias, rtol=1e-11)
 

@@ -220,9 +220,9 @@ def test_save_and_load(tmp_path: Path, bias: bool) -> None:
     assert np.array_equal(back.lags, fit.lags)
     assert np.array_equal(back.predict(X), fit.predict(), equal_nan=True)
     assert back.score(X, Y + 2).r2.tolist() == fit.score().r2.tolist()
-    assert (back.status, back.certificate, back.converged) == (
+    assert (back.status, back.backward_error, back.converged) == (
         fit.status,
-        fit.certificate,
+        fit.backward_error,
         fit.converged,
     )
     assert back.stats["solver"] == "GradientDescent(adam, mse)"

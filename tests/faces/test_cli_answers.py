@@ -265,8 +265,9 @@ def or_none(query: Callable[[], Any]) -> Any:
 def of_solution(fit: cs.Solution) -> dict[str, Any]:
     chosen, asked = fit.regularization, ("solver", "steps", "noise", "scale", "certificate_kind")
     return {
-        **{name: getattr(fit, name) for name in ("status", "converged", "certificate", "kernel",
-                                                 "bias", "lags", "impulse_response")},
+        **{name: getattr(fit, name) for name in ("status", "converged", "backward_error",
+                                                 "duality_gap", "kernel", "bias", "lags",
+                                                 "impulse_response")},
         "data": repr(fit.identifiability.problem),
         "verdict": fit.identifiability.verdict,
         "times": or_none(lambda: fit.times),

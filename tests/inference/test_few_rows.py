@@ -160,7 +160,7 @@ def test_a_gram_that_does_not_fit_is_not_needed() -> None:
         solver = cs.Regularized(select=select)
         fit, wanted = cs.solve(problem, solver, limits=limits), cs.solve(problem, solver)
         assert fit.status == "solved"
-        assert fit.certificate <= 30 * EPS
+        assert fit.backward_error <= 30 * EPS
         np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-6, atol=1e-9)
 
 

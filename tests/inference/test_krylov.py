@@ -50,7 +50,7 @@ def test_scores_are_those_of_the_spectrum(
     fit, plain = cs.solve(problem, solver, limits=MANY), cs.solve(problem, solver)
     found, wanted = fit.regularization, plain.regularization
     assert fit.status == "solved"
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     assert np.isnan(found.effective_dof).all()
     assert "nan" not in found.text()
     np.testing.assert_allclose(found.path.scores_by_fold, wanted.path.scores_by_fold, rtol=1e-6)

@@ -93,7 +93,7 @@ def test_no_inverse_of_a_prior_is_formed() -> None:
         cs.Smooth(length=30.0),
     ):
         fit = cs.solve(problem, cs.LeastSquares("qr", 1.0, penalty))
-        assert fit.certificate <= 30 * EPS
+        assert fit.backward_error <= 30 * EPS
         ((root, free),) = penalty.bases([np.arange(300.0)])
         assert not free.size
         rows = np.concatenate([a @ root, np.eye(root.shape[1])])

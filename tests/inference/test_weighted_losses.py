@@ -56,7 +56,7 @@ def solved(made: Adjusted, route: str, solver: cs.Solver) -> cs.Solution:
     store, limits = ROUTES[route]
     fit = cs.solve(made.problem(store), solver, limits=limits)
     assert fit.converged
-    assert fit.certificate < 1e-11
+    assert fit.duality_gap < 1e-11
     return fit
 
 

@@ -70,7 +70,7 @@ def test_a_certificate_is_no_less_than_the_truth(
         true = backward_error(a, b, w, ridge, bias)
         assert true <= 30 * EPS
         # Below a few roundings a certificate is noise itself.
-        assert true <= fit.certificate + 4 * EPS
+        assert true <= fit.backward_error + 4 * EPS
         # What no row reads stays zero; singular vectors leave a rounding of a rounding there.
         assert solver == "svd" or not w[~a.any(0)].any()
 

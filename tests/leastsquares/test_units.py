@@ -117,10 +117,10 @@ def test_the_certificate_of_a_bias_knows_no_units(power: int) -> None:
     assert fit.stats["certificate_kind"] == "value"
     y = N[:-1] + 2 * N[1:] + 5
     made_of = abs(y.mean()) + abs(N[:-1].mean()) + 2 * abs(N[1:].mean()) + y.std()
-    assert fit.certificate == pytest.approx(5 / made_of, rel=1e-9)
+    assert fit.backward_error == pytest.approx(5 / made_of, rel=1e-9)
     again = cs.solve(cs.Problem(N, N[:-1] + 2 * N[1:] + 5, kernel_size=2, bias=True),
                      cs.GradientDescent(init=np.ldexp(kernel, power), steps=0))  # fmt: skip
-    assert fit.certificate == pytest.approx(again.certificate, rel=1e-12)
+    assert fit.backward_error == pytest.approx(again.backward_error, rel=1e-12)
 
 
 def test_the_rule_of_the_default_solver() -> None:

@@ -70,7 +70,7 @@ def test_minimum_norm(unit: str, solver: str) -> None:
     a, y = data(unit)
     fit = solved(as_channels(a, y), SOLVERS[solver])
     close(fit, exact_least_squares(a, y))
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
 
 
 @pytest.mark.parametrize("ridge", RIDGES)

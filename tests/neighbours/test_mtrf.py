@@ -121,7 +121,7 @@ def test_a_trained_trf_becomes_a_solution(tmp_path: Path) -> None:
     for ours, theirs in zip(fit.predict(X), trf.predict([*X]), strict=True):
         same(ours, theirs)
     np.testing.assert_allclose(fit.times, trf.times, rtol=1e-14)
-    assert (fit.status, fit.converged, fit.certificate) == ("approximate", False, None)
+    assert (fit.status, fit.converged, fit.backward_error) == ("approximate", False, None)
     assert "certificate     none: the answer was computed by another library" in fit.text()
     assert (
         "penalty         mTRFpy's own of strength 0.1\nsettings        method ridge" in fit.text()

@@ -69,7 +69,7 @@ def test_a_channel_that_is_silent_at_first_has_a_unit_of_its_own(of: str, bias: 
     fit = solved(*far, 5, CHUNKS, bias)
     kernel = fit.kernel * unit[:, None] if of == "x" else fit.kernel / unit
     assert fit.identifiability.verdict == "overdetermined"
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     np.testing.assert_allclose(kernel, plain.kernel, rtol=1e-12, atol=1e-13)
 
 
@@ -102,7 +102,7 @@ def test_an_output_that_dies_away_leaves_errors_as_they_are(size: float, bias: b
     y = cs.convolve(x, w, cs.ConvSpec(5)) + 0.1 * rng.standard_normal((396, 1))
     y[150:] *= size
     plain, fit = (solved(x, y, 5, limits, bias) for limits in (Limits(), CHUNKS))
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(fit.standard_error, plain.standard_error, rtol=1e-12)
 
@@ -151,7 +151,7 @@ def test_the_offset_of_the_first_chunk_costs_no_digits(padding: str) -> None:
     problem = cs.Problem(x, y, kernel_size=4, padding=padding, bias=True)
     fit = cs.solve(problem, limits=replace(CHUNKS, chunk_numbers=30))
     whole = cs.solve(problem)
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     np.testing.assert_allclose(fit.kernel, whole.kernel, rtol=1e-7)
     np.testing.assert_allclose(fit.bias, whole.bias, rtol=1e-7, atol=1e-6)
 

@@ -160,7 +160,7 @@ def test_a_loss_of_ones_own_may_be_lowest_elsewhere() -> None:
 def test_a_loss_that_no_longer_falls_is_stagnated() -> None:
     fit = cs.solve(PROBLEM, cs.GradientDescent(loss="mae", steps=3000))
     assert fit.status == "stagnated"
-    assert fit.certificate is None
+    assert fit.backward_error is None
 
 
 def test_divergence_keeps_the_last_finite_kernel() -> None:

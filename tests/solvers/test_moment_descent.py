@@ -135,7 +135,7 @@ def test_solved_is_decided_from_the_data(noise: float, monkeypatch: pytest.Monke
     solver = cs.GradientDescent(OPTIMIZERS["momentum"], via="moments", steps=5000)
     fit = cs.solve(problem, solver)
     assert fit.status == "solved"
-    assert fit.certificate < 1e-5
+    assert fit.backward_error < 1e-5
     exact = cs.solve(problem)
     np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-4)
 

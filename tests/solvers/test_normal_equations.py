@@ -66,7 +66,7 @@ def test_the_answer_is_as_good_as_that_of_a_qr(
     error = np.linalg.norm(fit.kernel[:, 0] - exact) / np.linalg.norm(exact)
     assert fit.status == "solved"
     assert fit.stats["solver"] == "NormalEquations"
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     # lstsq is itself no better than this.
     assert error <= 200 * EPS * (kappa + kappa**2 * rho)
 
@@ -109,7 +109,7 @@ def test_a_factor_in_float32_loses_nothing(ridge: float) -> None:
         cs.solve(problem, solver, limits=limits)
         for solver in (cs.NormalEquations(ridge), cs.LeastSquares(ridge=ridge))
     )
-    assert fit.certificate <= 30 * EPS
+    assert fit.backward_error <= 30 * EPS
     np.testing.assert_allclose(
         fit.kernel, exact.kernel, rtol=1e-6, atol=1e-9 * np.abs(exact.kernel).max()
     )
