@@ -76,7 +76,7 @@ def faults(oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300)
 def measured(oracle: Oracle, fit: cs.Solution) -> tuple[float, float]:
     """The largest true backward error in eps, and the largest relative error of a kernel."""
     pairs = [(oracle.columns(fit.kernel, outputs), p) for outputs, p in oracle.parts.items()]
-    true = max(float(part._certificate(kernel).max()) for kernel, part in pairs)
+    true = max(float(part.backward_error(kernel).max()) for kernel, part in pairs)
     return true / EPS, max(float(part.kernel_error(kernel).max()) for kernel, part in pairs)
 
 
@@ -100,7 +100,7 @@ def _kernel(
         return
     kernel, bias = oracle.columns(fit.kernel, outputs), np.asarray(fit.bias)[list(outputs)]
     limit = most + part.unavoidable / EPS
-    error = part._certificate(kernel) / EPS
+    error = part.backward_error(kernel) / EPS
     if not (error <= limit).all():
         yield Fault("backward error", float(error.max()), limit)
     # A certificate must not be much smaller than the truth, which it bounds up to a factor.

@@ -55,7 +55,7 @@ def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
     spec, channels = problem.spec, problem.n_channels // problem.spec.groups
     eye, taps = np.eye(channels), int(np.prod(spec.kernel_size))
     if isinstance(penalty, Ridge):
-        weights = np.ones(channels) if penalty.groups is None else np.array(penalty.weights)
+        weights = np.ones(channels) if penalty.channel_groups is None else np.array(penalty.weights)
         return np.kron(np.eye(taps), np.diag(np.sqrt(np.resize(weights, channels))))
     if isinstance(penalty, Tikhonov):
         return np.kron(penalty.matrix[:, ::-1], eye)
