@@ -373,3 +373,15 @@ def test_a_mask_may_be_in_any_kind_of_file(data, run, name):
     line = f"solve all.npz {SIZE} --json --mask"
     np.testing.assert_array_equal(kernel(run(f"{line} {name}")), kernel(run(f"{line} mask.npy")))
     assert "rows.h5: has several arrays" in run(f"{line} rows.h5")[2]
+
+
+def test_confounds_may_be_in_hdf5(data, run):
+    columns = RNG.standard_normal((len(Y), 1))
+    np.save("confounds.npy", columns)
+    with h5py.File("confounds.h5", "w") as file:
+        file["m/columns"] = columns
+    line = f"solve all.npz {SIZE} --json --confounds"
+    found, wanted = (
+        kernel(run(f"{line} {name}")) for name in ("confounds.h5:m/columns", "confounds.npy")
+    )
+    np.testing.assert_array_equal(found, wanted)
