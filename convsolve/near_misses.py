@@ -56,6 +56,9 @@ ARGUMENTS: dict[str, str] = {
     "axes": "ax=",
 }
 
+# Options of earlier versions that no argument has.
+OPTIONS = {"report": "html=", "rate": "learning_rate=", "penalty_groups": "channel_groups="}
+
 # Attributes of other libraries and of earlier versions, by class, and what to use here.
 ATTRIBUTES: dict[str, dict[str, str]] = {
     "Solution": {
@@ -132,9 +135,8 @@ def _known(table: dict[str, str], name: str) -> list[str]:
     return [here for others, here in table.items() if name in others.split()]
 
 
-def _similar(name: str, names: Iterable[str]) -> str:
-    found = difflib.get_close_matches(name, names, 1, CUTOFF)
-    return f"; did you mean {found[0]}?" if found else ""
+def _similar(name: str, names: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(name, names, 1, CUTOFF)
 
 
 def _targets(suggestion: str) -> list[str]:
@@ -145,14 +147,32 @@ def _targets(suggestion: str) -> list[str]:
 def unknown_argument(owner: str, name: str, accepted: Iterable[str]) -> str:
     """Return the message for an argument that a callable does not have."""
     accepted = [*accepted]
+    begin = f"{owner}() has no argument {name!r}; "
     for suggestion in _known(ARGUMENTS, name):
         usable = [target for target in _targets(suggestion) if target in accepted]
         if len(usable) == len(_targets(suggestion)):
-            return f"{owner}() has no argument {name!r}; use {suggestion}"
+            return f"{begin}use {suggestion}"
         if usable:
-            return f"{owner}() has no argument {name!r}; use {usable[0]}="
-    similar = _similar(name, accepted) or f"; its arguments are {', '.join(accepted)}"
-    return f"{owner}() has no argument {name!r}{similar}"
+            return f"{begin}use {usable[0]}="
+    if similar := _similar(name, accepted):
+        return f"{begin}did you mean {similar[0]}?"
+    return f"{begin}its arguments are {', '.join(accepted)}"
+
+
+def suggested(name: str, accepted: Iterable[str], commands: bool = False) -> list[str]:
+    """Return the options or commands that may be meant by an unknown one; empty if none is near.
+
+    Args:
+        name: an option or command that does not exist, without dashes in front.
+        accepted: the options or commands that exist, without dashes in front.
+        commands: whether the names are commands.
+    """
+    plain = {other.replace("-", "_"): other for other in accepted}
+    word = name.replace("-", "_")
+    rows = _known(ATTRIBUTES["convsolve"], word) if commands else _known(ARGUMENTS | OPTIONS, word)
+    found = rows if commands else [t for row in rows for t in _targets(row)]
+    usable = [plain[other] for other in found if other in plain]
+    return usable or [plain[other] for other in _similar(word, plain)]
 
 
 def unknown_attribute(owner: str, name: str, existing: Iterable[str]) -> str:
@@ -161,7 +181,8 @@ def unknown_attribute(owner: str, name: str, existing: Iterable[str]) -> str:
     for suggestion in _known(ATTRIBUTES.get(owner, {}), name):
         return f"{kind} has no attribute {name!r}; use {suggestion}"
     public = [other for other in existing if not other.startswith("_")]
-    return f"{kind} has no attribute {name!r}{_similar(name, public)}"
+    similar = "".join(f"; did you mean {other}?" for other in _similar(name, public))
+    return f"{kind} has no attribute {name!r}{similar}"
 
 
 class Suggesting(type):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__
+from ..near_misses import suggested
 from ..text import as_options
 from .options import OPTIONS, RIVALS, Option
 
@@ -92,6 +93,13 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise Refusal(f"{message}; see {self.prog} --help")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.dest == "command" and value not in OPTIONS:
+            found = suggested(str(value), OPTIONS, commands=True)
+            hint = f"; use {found[0]}" if found else f" (choose from {', '.join(OPTIONS)})"
+            raise argparse.ArgumentError(None, f"{value!r} is no command{hint}")
+        super()._check_value(action, value)
+
 
 def parser() -> _Parser:
     """Return the parser of all commands."""
@@ -161,7 +169,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             argcomplete.autocomplete(whole)
     args, strange = whole.parse_known_args(argv)
     if strange:
-        args.parser.error(f"unrecognized arguments: {' '.join(strange)}")
+        args.parser.error(f"unrecognized arguments: {' '.join(strange)}{_hint(args, strange)}")
     if getattr(args, "config", None) is None:
         return args
     from .config import options_of
@@ -175,6 +183,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
                 found = {name: value for name, value in found.items() if name not in other}
     args.parser.set_defaults(**found)
     return whole.parse_args(argv)
+
+
+def _hint(args: argparse.Namespace, strange: Sequence[str]) -> str:
+    """Return a suggestion for the first option that a command does not have."""
+    unknown = next((word for word in strange if word.startswith("--")), "")
+    options = (flag[2:] for flag in args.parser._option_string_actions if flag.startswith("--"))
+    found = suggested(unknown[2:].partition("=")[0], options)
+    return f"; use {' or '.join(f'--{other}' for other in found)}" if found else ""
 
 
 def limits_of(args: argparse.Namespace) -> Limits:

@@ -7,10 +7,10 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..near_misses import suggested
 from ..text import flat
 from .options import OPTIONS, Option
 
@@ -60,7 +60,7 @@ def _check_keys(where: str, keys: Iterable[str], known: set[str], tables: Iterab
     """Raise a ValueError about a key that no option has."""
     for key in keys:
         if _plain(key) not in known:
-            close = get_close_matches(_plain(key), sorted({*known, *tables}), 1)
+            close = suggested(key, sorted({*known, *tables}))
             hint = f"did you mean {close[0]!r}?" if close else "the keys are the long options"
             raise ValueError(f"{where}: {key!r} is unknown; {hint}")
 

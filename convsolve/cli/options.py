@@ -249,7 +249,7 @@ _OF_SOLVE = (
 _OF_COMPARE = (
     Option("solvers", str, "A,B", f"any of {','.join(SOLVERS)} (default: all that apply)",
            words=_listed),
-    Option("truth", str, "FILE", "the true kernel"),
+    Option("truth", str, "FILE", "the true impulse response, in ascending lags"),
 )  # fmt: skip
 _OF_CROSS_VALIDATE = (
     SOLVER,

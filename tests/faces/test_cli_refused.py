@@ -18,8 +18,14 @@ NOISY = "solve noisy.npz --kernel-size 4 --noise"
 
 COMMANDS = [
     ("", "required: COMMAND"),
-    ("mend full.npz", "invalid choice: 'mend'"),
-    ("solve full.npz --stepz 9", "--stepz 9; see convsolve solve --help"),
+    ("mend full.npz", "'mend' is no command (choose from demo, doctor, identify"),
+    ("fit full.npz", "'fit' is no command; use solve;"),
+    ("slove full.npz", "'slove' is no command; use solve;"),
+    ("solve full.npz --stepz 9", "--stepz 9; use --steps; see convsolve solve --help"),
+    ("solve full.npz --force", "--force; use --overwrite;"),
+    ("solve full.npz --report p.html", "--report p.html; use --html;"),
+    ("solve full.npz --sfreq=9", "--sfreq=9; use --fs;"),
+    ("solve full.npz --colour red", "--colour red; see convsolve solve --help"),
     ("identify full.npz --kernel-size 3 --strict", "--strict; see convsolve identify --help"),
     # Geometry
     ("identify full.npz", "either --kernel-size or --lags"),
