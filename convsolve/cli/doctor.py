@@ -14,7 +14,7 @@ from ..parallel import cores
 from .methods import without_device
 
 NEEDED = ("numpy", "scipy", "jax", "jaxlib", "optax", "threadpoolctl")
-# Of each extra the packages that it is there for.
+# The packages that each extra is there for.
 EXTRAS: dict[str, tuple[str, ...]] = {
     "plot": ("matplotlib",), "cli": ("tqdm", "argcomplete"), "hdf5": ("h5py",), "zarr": ("zarr",),
     "dask": ("dask", "distributed"), "frames": ("pandas", "xarray"), "sklearn": ("scikit-learn",),
@@ -26,7 +26,7 @@ MOST_EPS = 30
 
 
 def examined() -> dict[str, Any]:
-    """All of it, as plain data; what cannot be looked at says why."""
+    """The whole report as plain data; ``trouble`` holds the error of a check that failed."""
     devices, eps, off, x64, blas, trouble = [], np.nan, np.nan, False, [], ""
     try:
         import jax
@@ -69,20 +69,20 @@ def _version(package: str) -> str | None:
 
 
 def _solved() -> tuple[float, float]:
-    """The certificate, in units of rounding, and the error of the kernel, of a known problem."""
+    """Solve a known problem: its certificate in units of rounding, and the error of its kernel."""
     from ..api import solve
     from ..problem.problem import Problem
 
     x = np.random.default_rng(0).standard_normal(2000)
     y = np.convolve(x, KERNEL)[: len(x)]
     fit = solve(Problem(x, y, lags=(0, len(KERNEL) - 1), edges="zeros"))
-    assert fit.backward_error is not None  # of least squares it is known
+    assert fit.backward_error is not None  # least squares has one
     off = np.abs(fit.impulse_response - KERNEL).max()
     return fit.backward_error / float(np.finfo(float).eps), float(off)
 
 
 def text(found: dict[str, Any]) -> str:
-    """The same in lines."""
+    """The report as lines of text."""
 
     def listed(several: Sequence[str]) -> str:
         return "; ".join(dict.fromkeys(several)) or "none"

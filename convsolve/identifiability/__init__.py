@@ -1,8 +1,11 @@
-"""What x alone says of the kernel, before anything is solved.
+"""Whether x determines the kernel, before anything is solved.
 
-``verdict`` decides between the six verdicts; ``null_space`` names the taps that the data cannot
-tell apart; ``diagnosis`` holds the numbers: ranks, masks, standard errors, null spaces. On it stand
-``descent_forecast``, which predicts plain gradient descent, ``suggestions``, which tries what would
-help, and ``wording``, which has the sentences; ``report`` is the public `Identifiability`, the
-diagnosis with its words.
+- ``verdict`` decides between the six verdicts.
+- ``excitation`` computes the power of x at every frequency.
+- ``null_space`` lists the taps that the data cannot separate.
+- ``diagnosis`` computes the numbers: ranks, masks, standard errors, null spaces.
+- ``descent_forecast`` predicts plain gradient descent.
+- ``suggestions`` tries out the remedies it proposes.
+- ``wording`` contains the sentences.
+- ``report`` is the public `Identifiability`, the diagnosis with its words.
 """

@@ -57,10 +57,10 @@ def impulses(
         names of the kinds.
 
     Times are rounded to the nearest sample, halves to the even one, as `Problem` rounds
-    lags. Where half a sample matters, resample the recording to a higher rate first. The "fir"
-    design of nilearn is that of a boxcar where onsets and durations are whole samples; an event
-    between samples it shares out between them, and of one that is shorter than a sample it takes
-    that share of its height, of duration 0 one over its ``oversampling``.
+    lags. If half a sample matters, resample the recording to a higher rate first. nilearn's "fir"
+    design equals "boxcar" if onsets and durations are whole samples. It spreads an event that falls
+    between samples over both. It scales an event that is shorter than a sample by the duration in
+    samples, and an event of duration 0 by 1 / ``oversampling``.
 
     Raises:
         TypeError: no table; ``fs``, ``samples`` or names of another kind.

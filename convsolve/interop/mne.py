@@ -1,4 +1,4 @@
-"""Problems from recordings of MNE, and kernels as what MNE draws.
+"""Problems from recordings of MNE, and kernels as evoked responses of MNE.
 
 >>> from convsolve.interop.mne import problem, to_evoked  # doctest: +SKIP
 >>> trf = cs.solve(problem(raw, x=envelope, y="eeg", tmin=-0.1, tmax=0.4))  # doctest: +SKIP
@@ -17,31 +17,31 @@ from ..problem.checks import index
 from ..problem.problem import Problem
 from ..solution import Solution
 
-# What MNE leaves where recordings were joined.
+# Annotation of MNE at the places where recordings were joined.
 JOINT = "EDGE boundary"
 
 
 def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
-    """The problem of one kind of channels of a recording from another, or from a signal beside it.
+    """Return the problem that predicts channels of a recording from other channels or a signal.
 
     Args:
-        recording: a Raw, a record of its own on either side of where recordings were joined; or
-            Epochs, a record each, over whose ends no lag reads.
-        x, y: channels as MNE picks them (``"eeg"``, ``["Cz", "Pz"]``); or an array beside the
-            recording, ``(times,)`` or ``(times, features)`` of a Raw and ``(epochs, times)`` or
-            ``(epochs, times, features)`` of Epochs.
-        options: arguments of `Problem`: ``tmin`` and ``tmax`` in seconds, or ``lags``;
-            ``edges="drop"`` by default, ``bias``, ``confounds``, …
+        recording: a Raw or Epochs. A Raw is split into records at the places where recordings were
+            joined. Each epoch is a record.
+        x, y: channels as MNE picks them (``"eeg"``, ``["Cz", "Pz"]``), or an array that is
+            synchronous with the recording. For a Raw it has the shape ``(times,)`` or ``(times,
+            features)``, for Epochs ``(epochs, times)`` or ``(epochs, times, features)``.
+        options: arguments of `Problem`, such as ``tmin`` and ``tmax`` in seconds, ``lags``,
+            ``bias`` and ``confounds``. The default of ``edges`` is "drop".
 
-    Samples of a Raw that annotations call bad are missing, in y and in channels x: rows that read
-    one are left out. Epochs are taken as MNE kept them. Channels keep their names, the rate is that
-    of the recording, and values are in MNE's units (V, T). A kind has the channels marked as bad
-    too, as in ``raw.pick``; drop them first. A mask, weights or confounds of a Raw with joints are
-    lists of one for each part of it.
+    Samples of a Raw with a bad annotation are missing in y and in channels of x. Rows that read a
+    missing sample are excluded. Channels keep their names. ``fs`` is the sampling rate of the
+    recording, and values are in MNE's units (V, T). As in ``raw.pick``, channels that are marked as
+    bad are included; drop them first. For a Raw with joints, give a mask, weights or confounds as a
+    list with one entry per part.
 
     Raises:
-        TypeError: the recording is neither.
-        ValueError: no such channels, an array of another length, or an error of `Problem`.
+        TypeError: If the recording is neither a Raw nor Epochs.
+        ValueError: If channels do not exist, an array has another length, or `Problem` raises it.
     """
     import mne
 
@@ -57,7 +57,7 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
     sides = []
     for side, names, name in ((x, "channels", "x"), (y, "outputs", "y")):
         if _is_data(side):
-            found = _beside(recording, np.asarray(side), name)
+            found = _as_long(recording, np.asarray(side), name)
         else:
             picked = recording.copy().pick(side)
             found, given[names] = np.moveaxis(picked.get_data(), -2, -1), picked.ch_names
@@ -72,16 +72,18 @@ def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: A
     """A kernel as an `mne.EvokedArray` over its lags, to be drawn as topographies and butterflies.
 
     Args:
-        fit: of one axis, with ``fs``.
-        info: of the sensors, whose positions and kinds are taken by name; else they are "misc".
-        channel: from which input channel, by name or number, where the outputs are sensors; it may
-            be left out where there is one.
-        output: of which output, where the input channels are sensors, as of a decoder. Its weights
-            are filters, not patterns (Haufe et al., NeuroImage 87 (2014) 96).
+        fit: a solution along one axis, with ``fs``.
+        info: the sensors' ``Info``; positions and kinds are taken by name. None: kind "misc".
+        channel: the input channel, by name or number, if the outputs are sensors. With one channel
+            it is optional.
+        output: the output, by name or number, if the input channels are sensors, as in a decoder.
+            The weights of a decoder are filters, not patterns (Haufe et al., NeuroImage 87 (2014)
+            96).
 
     Raises:
-        ValueError: neither is given of several channels and outputs, or both; a sensor is not in
-            ``info``, or its rate is not that of the lags; these are of images, or in samples.
+        ValueError: with several channels and outputs, neither ``channel`` nor ``output`` is given,
+            or both are; a sensor is not in ``info``, or ``info`` has another sampling rate than the
+            lags; the kernel has several axes or groups; the problem was stated without ``fs``.
     """
     import mne
 
@@ -118,11 +120,11 @@ def _sensors(names: list[str], rate: float, info: Any) -> Any:
         return mne.create_info(names, rate, "misc")
     absent = [name for name in names if name not in info["ch_names"]]
     if absent:
-        raise ValueError(f"info has no channel {', '.join(absent)}; give that of the recording")
+        raise ValueError(f"info has no channel {', '.join(absent)}; give the info of the recording")
     if not np.isclose(info["sfreq"], rate, rtol=1e-9):
         raise ValueError(
-            f"the lags of the kernel come at {rate:g} Hz, info at {info['sfreq']:g} Hz; give that "
-            "of the recording that was fitted, resampled if it was"
+            f"the lags of the kernel come at {rate:g} Hz, info at {info['sfreq']:g} Hz; give the "
+            "info of the recording that was fitted, resampled if it was"
         )
     return mne.pick_info(info, [info["ch_names"].index(name) for name in names])
 
@@ -146,8 +148,8 @@ def _joints(raw: Any) -> np.ndarray:
         return np.zeros(0, int)
     events, _ = mne.events_from_annotations(raw, {JOINT: 1}, regexp=None, verbose="error")
     found = np.unique(events[:, 0]) - raw.first_samp
-    # After a resampling a joint may be a sample beside the first one that follows it; where its
-    # parts end MNE knows exactly, unless they were written to one file.
+    # After a resampling a joint may be one sample away from the end of its part. `_raw_lengths` is
+    # exact, unless the parts were written to one file.
     ends = np.cumsum(raw._raw_lengths)
     nearest = ends[np.abs(ends - found[:, None]).argmin(1)]
     found = np.where(np.abs(nearest - found) <= 1, nearest, found)
@@ -155,13 +157,13 @@ def _joints(raw: Any) -> np.ndarray:
 
 
 def _bad(raw: Any) -> np.ndarray:
-    """Which samples (times,) annotations call bad."""
+    """Return which samples (times,) have a bad annotation."""
     one = raw.get_data(picks=[0], reject_by_annotation="NaN", verbose="error")
     return np.isnan(one[0])
 
 
-def _beside(recording: Any, array: np.ndarray, name: str) -> np.ndarray:
-    """An array beside a recording."""
+def _as_long(recording: Any, array: np.ndarray, name: str) -> np.ndarray:
+    """Return the array if it is as long as the recording; raise ValueError if not."""
     import mne
 
     epochs = isinstance(recording, mne.BaseEpochs)

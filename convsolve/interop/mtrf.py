@@ -9,11 +9,14 @@ mTRFpy minimizes, with y and x of all ``trials`` and zeros beyond their ends,
 
     ‖y − Aw − b‖² + fs · trials · regularization · penalty(w),
 
-since it averages covariances over trials and divides by the sampling interval; its ``weights`` are
-fs·w and its ``bias`` fs·b, which is not penalized. Of ``method="ridge"`` the penalty is ‖w‖², of
-"banded" the same with a factor for each feature. Of "tikhonov" it is half the sum of squared
-differences between neighbouring columns of A, which are the lags of one feature; of several they
-are its features, which is no penalty of convsolve.
+because it averages covariances over trials and divides by the sampling interval. Its ``weights``
+are fs·w and its ``bias`` is fs·b, which is not penalized. The penalty depends on ``method``:
+
+- "ridge": ‖w‖².
+- "banded": ‖w‖² with a factor for each feature.
+- "tikhonov": half the sum of squared differences between neighbouring columns of A. With one
+  feature these columns are neighbouring lags. With several they are neighbouring features, and
+  convsolve has no such penalty.
 
 `to_mtrf` needs mTRFpy: ``pip install mtrf``.
 """
@@ -39,13 +42,13 @@ DIRECTIONS = (1, -1)
 def from_mtrf(trf: Any) -> Solution:
     """A trained ``mtrf.TRF`` as a `Solution`: its kernel, bias and lags, to predict, plot and save.
 
-    x is the stimulus, or of a decoder (``direction=-1``) the response. Lags are those of x in y:
-    of a decoder they are negative where the response follows the stimulus. Nothing is certified,
-    and the training data are not there: the status is "approximate". For an answer with a
-    certificate and errors solve again, by `solver_of`.
+    x is the stimulus. For a decoder (``direction=-1``) x is the response, and the lags are negative
+    where the response follows the stimulus. The status is "approximate": a TRF does not keep its
+    training data, so there is no certificate. To get one, and standard errors, solve again with
+    `solver_of`.
 
     Raises:
-        TypeError: this is no TRF.
+        TypeError: ``trf`` is not a TRF.
         ValueError: it is not trained.
     """
     weights, fs, given = _trained(trf), float(trf.fs), _of_features(trf)
@@ -81,22 +84,22 @@ def from_mtrf(trf: Any) -> Solution:
 
 
 def solver_of(trf: Any, trials: int) -> AutoSolver:
-    """The solver that gives the answer of ``trf.train``, of the same x and y.
+    """The solver that gives the same answer as ``trf.train`` for the same x and y.
 
     Args:
-        trf: trained, for its ``method`` and its ``regularization``: the one given, or chosen.
-        trials: on how many trials, which it does not remember.
+        trf: a trained TRF, for its ``method`` and its ``regularization``.
+        trials: the number of trials it was trained on, which a TRF does not keep.
 
     The problem is ``Problem(x, y, lags=…, edges="zeros", bias=True)``, with the lags of
-    ``from_mtrf(trf)``: mTRFpy rounds the first of a window in seconds down and the last up, where
-    ``tmin`` and ``tmax`` here go to the nearest sample. The strength is fs · trials ·
-    regularization, of "tikhonov" half of that with ``Smooth(order=1)``, of "banded" with
-    ``Ridge(groups, weights)``.
+    ``from_mtrf(trf)``. mTRFpy rounds the start of a window in seconds down and its end up; ``tmin``
+    and ``tmax`` of `Problem` go to the nearest sample. The strength is fs · trials ·
+    regularization, and half of that for "tikhonov", which uses ``Smooth(order=1)``. "banded" uses
+    ``Ridge(channel_groups, weights)``.
 
     Raises:
-        TypeError: this is no TRF.
-        ValueError: it is not trained; "tikhonov" of several features, which smooths across them; a
-            regularization for each output: take these one by one.
+        TypeError: ``trf`` is not a TRF.
+        ValueError: it is not trained; "tikhonov" with several features, which smooths across them;
+            a regularization for each output: solve these one by one.
     """
     inputs, given = _trained(trf).shape[0], _of_features(trf)
     unit = float(trf.fs) * integer(trials, "trials")
@@ -111,7 +114,7 @@ def solver_of(trf: Any, trials: int) -> AutoSolver:
         if inputs > 1:
             raise ValueError(
                 f"method='tikhonov' of {inputs} features takes differences between features, not "
-                "between lags; Smooth(order=1) takes those between lags"
+                "between lags; Smooth(order=1) takes differences between lags"
             )
         return AutoSolver(0.5 * unit * given, Smooth(order=1))
     if trf.method == "banded":
@@ -124,18 +127,19 @@ def to_mtrf(fit: Solution, *, direction: int = 1) -> Any:
     """A kernel as a trained ``mtrf.TRF``, whose ``predict``, ``plot`` and ``save`` then work.
 
     Args:
-        fit: along one axis, of stride 1, with ``fs``. Lags between those of a dilation get zeros.
-        direction: 1, x is the stimulus; −1, x is the response, which its ``predict`` then takes.
+        fit: a solution along one axis, of stride 1, with ``fs``. The lags that a dilation skips get
+            zeros.
+        direction: 1 where x is the stimulus, −1 where x is the response.
 
-    Its prediction has a row for every sample of x, with zeros beyond the ends. It agrees with
-    ``fit.predict`` where this is not NaN. ``regularization`` is that of the training data, with
-    ``method="tikhonov"`` for ``Smooth(order=1)`` of one channel; None of other penalties, and after
-    `load`. Names are not kept: mTRFpy has none.
+    The TRF predicts a row for every sample of x, with zeros beyond the ends. It agrees with
+    ``fit.predict`` where this is not NaN. ``regularization`` is the strength that mTRFpy would
+    need, with ``method="tikhonov"`` for ``Smooth(order=1)`` of one channel. It is None for other
+    penalties and after `load`. mTRFpy has no names of channels, so they are not kept.
 
     Raises:
-        TypeError: a direction that is no integer.
-        ValueError: a kernel of images, a stride, circular edges; the problem was stated without
-            ``fs``; another direction.
+        TypeError: ``direction`` is not an integer.
+        ValueError: ``direction`` is neither 1 nor −1; the kernel has several axes, a stride or
+            circular edges; the problem was stated without ``fs``.
     """
     from mtrf import TRF
 
@@ -171,7 +175,7 @@ def _trained(trf: Any) -> np.ndarray:
 
 
 def _of_features(trf: Any) -> Any:
-    """Its regularization: a number, or a list of those of the features ("banded") or outputs."""
+    """Its regularization: a number, or a list, one per feature ("banded") or one per output."""
     if trf.regularization is None:
         return None
     given = np.asarray(trf.regularization, float)
@@ -181,9 +185,9 @@ def _of_features(trf: Any) -> Any:
 
 
 def _times(first: int, last: int, fs: float) -> np.ndarray:
-    """Lags in seconds, of which ``TRF.predict`` finds the first and the last again.
+    """Lags in seconds, from which ``TRF.predict`` computes the same first and last sample.
 
-    It rounds the first product with fs down and the last up: 29 / 100 · 100 is below 29.
+    It multiplies them by fs and rounds the first down and the last up: 29 / 100 · 100 is below 29.
     """
     times = np.arange(first, last + 1) / fs
     while times[0] * fs < first:
@@ -194,7 +198,7 @@ def _times(first: int, last: int, fs: float) -> np.ndarray:
 
 
 def _regularization(fit: Solution) -> tuple[str, Any]:
-    """The method and the regularization of the training data; None where they are not known, or
+    """The method and the regularization; None if the fit does not have the penalty in one piece or
     mTRFpy has no such penalty.
     """
     kinds = {penalty for penalty, _ in fit.penalties}

@@ -246,7 +246,7 @@ def _draw_images(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
     for i, (axes, panel, values, _) in enumerate(drawn):
         mesh = image(axes, at, np.arange(len(panel.labels)), values.T, **style)
         step = -(-len(panel.labels) // most)
-        # Labels equal to those of the panel to the left are omitted.
+        # Labels are omitted if the panel to the left has the same labels.
         again = i % MAX_SIDE > 0 and panel.labels == drawn[i - 1].panel.labels
         names = ["" if again else label for label in panel.labels[::step]]
         axes.set_yticks(range(0, len(panel.labels), step), names)
