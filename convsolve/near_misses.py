@@ -221,8 +221,9 @@ def checks_arguments(given: _F) -> _F:
 
     @wraps(given)
     def checked(*args: Any, **keywords: Any) -> Any:
-        for name in keywords.keys() - set(names):
-            raise TypeError(unknown_argument(owner, name, (n for n in names if n != "self")))
+        for name in keywords:
+            if name not in names:
+                raise TypeError(unknown_argument(owner, name, (n for n in names if n != "self")))
         return given(*args, **keywords)
 
     return checked  # type: ignore[return-value]
