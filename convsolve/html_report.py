@@ -172,9 +172,9 @@ def _data(problem: Problem, report: Identifiability) -> str:
     if problem.spec.ndim > 1:
         return section("The data", told)
     explained = paragraph(
-        "What x excites. Effective is the power of the white x that would determine the kernel as "
-        "well at this frequency; shaded, where standard errors are over 100 times those of white x "
-        "of the power that x has."
+        "The power of x. Effective is the power of a white x that would determine the kernel as "
+        "well at this frequency. Shading marks frequencies with standard errors above 100 times "
+        "the errors for a white x of the same power."
     )
     # If outputs use different rows, the report describes the outputs with the fewest.
     own = drawable(report.problem.names)

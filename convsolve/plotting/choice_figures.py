@@ -57,7 +57,7 @@ def strength_scores(
         labels = [f"output {q}" for q in range(outputs)] if outputs > 1 else ["score"]
     for q, label in zip(range(min(outputs, MAX_CURVES)), labels, strict=False):
         _draw_scores(axes, chosen, q, label)
-    axes.set(title="What every strength is worth", xlabel="strength", xscale="log")
+    axes.set(title="Score of every strength", xlabel="strength", xscale="log")
     axes.set_ylabel(NAMES[chosen.criterion])
     axes.legend(fontsize="small")
 
@@ -117,7 +117,7 @@ def draw_lag_choice(chosen: LagChoice) -> Figure:
     drawn = left.pcolormesh(edges(at), edges(at), scores, cmap="viridis")
     figure.colorbar(drawn, ax=left, label=name)
     left.plot(last, first, "o", color=BAD, markersize=8, label="chosen")
-    left.set(title="Every window", ylabel=f"first lag ({called.unit})")
+    left.set(title="Score of every window", ylabel=f"first lag ({called.unit})")
     left.legend(fontsize="small", loc="lower right")
     row = int(np.flatnonzero(lags == chosen.lags[0])[0])
     right.plot(at, scores[row], color=GOOD, marker="." if len(lags) < 60 else "")

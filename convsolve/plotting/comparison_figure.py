@@ -58,7 +58,7 @@ def draw_comparison(table: Comparison) -> Figure:
         axes.plot(seconds[done], at[done], marker, color=color, label=label)
     spent = [s for row in rows for s in (row["run_seconds"], row["compile_seconds"]) if s > 0]
     decades(axes.xaxis, min(spent, default=1e-3), max(spent, default=1e-3))
-    axes.set_title("Time, shared work aside", fontsize="medium")
+    axes.set_title("Time without shared work", fontsize="medium")
     axes.set_xlabel("seconds")
     axes.legend(fontsize="small")
     axes.grid(axis="y", color=GREY, alpha=0.3)

@@ -25,6 +25,7 @@ MAX_CURVES, MAX_MARKED = len(MARKERS), 40
 MAX_IMAGES = 4
 # Largest number of channel names next to an image, and of letters of a name.
 MAX_LABELS, MAX_LETTERS = 12, 24
+AXES = ("first", "second", "third")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -217,9 +218,9 @@ def panels(
         whole(axes.xaxis)
         whole(axes.yaxis)
         if i % columns == 0:
-            axes.set_ylabel("lag, axis before")
+            axes.set_ylabel(f"lag, {AXES[len(lags) - 2]} axis")
         if i + columns >= shown:
-            axes.set_xlabel("lag, last axis")
+            axes.set_xlabel(f"lag, {AXES[len(lags) - 1]} axis")
             axes.tick_params(labelbottom=True)
     found = list(zip(grid.flat[:shown], np.moveaxis(values, -1, 0), strict=False))
     for (axes, _), label in zip(found, labels, strict=False):

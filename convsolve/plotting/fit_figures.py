@@ -189,6 +189,6 @@ def residual_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -
     ends: Any = np.array([expected[0], expected[-1]])
     axes.plot(ends, centre + deviation * ends, color=GREY, linewidth=1, label="normal")
     axes.plot(expected, left[some], ".", color=GOOD, markersize=4, label="residuals")
-    axes.set(title="Quantiles" + _where(fit, output), ylabel="unit of y")
-    axes.set_xlabel("of a normal distribution (deviations)")
+    axes.set(title="Quantiles" + _where(fit, output), ylabel="residual")
+    axes.set_xlabel("quantile of the standard normal distribution")
     axes.legend(fontsize="small")

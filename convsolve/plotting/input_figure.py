@@ -28,7 +28,7 @@ def draw_input(problem: Problem) -> Figure:
     found, called = excitation(report), drawable(report.problem.names)
     many = found.power.shape[1] > MAX_CURVES
     figure = new_figure(8.0, 6.4 if many else 4.4)
-    figure.suptitle("What x excites", fontsize="large")
+    figure.suptitle("Power of x", fontsize="large")
     panels: Any = figure.subplots(1 + many, 1, squeeze=False, sharex=True)[:, 0]
     power(found, called).draw(panels[0])
     if many:
@@ -46,7 +46,7 @@ def power(axes: Axes, found: Excitation, called: Names) -> None:
     weak = np.zeros(len(at), bool) if found.effective is None else found.effective < WEAK
     for i, (start, stop) in enumerate(_runs(weak)):
         ends = at[start] - at[1] / 2, at[stop - 1] + at[1] / 2
-        label = None if i else "hardly determined"
+        label = None if i else "weakly determined"
         axes.axvspan(*ends, color=BAD, alpha=0.15, linewidth=0, label=label)
     axes.axhline(0, color=GREY, linewidth=0.8, label="white x")
     levels = _decibel(found.power)

@@ -158,14 +158,14 @@ def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
             color=GREY,
             alpha=0.35,
             linewidth=0,
-            label="band: too close to call",
+            label="ambiguous range",
         )
         axes.axhline(band.tolerance, color=colours()[-1], linewidth=1.2, label="tolerance")
         axes.set_yscale("log")
     title = "Singular values, columns scaled"
     if len(at) < band.columns:
         title += f"\nthe largest and the smallest of {band.columns}"
-        axes.plot(at, values, ":", color=GREY, label="the others lie between", zorder=0)
+        axes.plot(at, values, ":", color=GREY, label="others", zorder=0)
     if report.verdict == "ambiguous" and band.verdict == "full":
         title += "\nthe smallest is below the rounding of the data's type"
     axes.set_title(title)
@@ -245,8 +245,8 @@ def _draw_null_vectors(place: Any, report: Identifiability) -> None:
     """Draw the first null vectors in echelon form, for the channels in which they are nonzero."""
     basis, names = report._null_echelon[report.worst_group], _names(report)
     place.suptitle(
-        "Null vectors in reduced echelon form, each 1 at a tap of its own; "
-        "added to the kernel, they change no output"
+        "Null vectors in reduced echelon form, each 1 at its own tap; "
+        "adding one to the kernel does not change the output"
     )
     d = report.problem.spec.ndim
     shown = min(3 if d == 1 else 2, len(basis))

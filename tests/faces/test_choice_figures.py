@@ -22,8 +22,8 @@ def test_scores_over_strengths_and_the_choice(problem, select):
     found = cs.solve(problem, cs.Regularized(select=select)).regularization
     figure = drawn(found)
     assert figure.get_suptitle() == "ridge"
-    assert titles(figure) == ["What every strength is worth", "Effective degrees of freedom"]
-    axes = panel(figure, "What every strength is worth")
+    assert titles(figure) == ["Score of every strength", "Effective degrees of freedom"]
+    axes = panel(figure, "Score of every strength")
     curve = line(axes, "output 1")
     np.testing.assert_allclose(curve.get_xdata(), found.path.strengths[:, 1])
     np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1])
@@ -35,7 +35,7 @@ def test_scores_over_strengths_and_the_choice(problem, select):
 
 def test_every_fold_is_drawn(problem):
     found = cs.solve(problem, cs.Regularized(select=cs.CrossValidation(score="r2"))).regularization
-    axes = panel(drawn(found), "What every strength is worth")
+    axes = panel(drawn(found), "Score of every strength")
     curves = [curve.get_ydata() for curve in axes.get_lines()]
     for fold in found.path.scores_by_fold[:, :, 0]:
         assert any(len(c) == len(fold) and np.allclose(c, fold) for c in curves)
@@ -45,7 +45,7 @@ def test_every_fold_is_drawn(problem):
 def test_a_choice_at_the_edge_says_so(problem):
     found = cs.solve(problem, cs.Regularized(strength=[[1e5], [1e6], [1e7]])).regularization
     assert found.at_edge.all()
-    axes = panel(drawn(found), "What every strength is worth")
+    axes = panel(drawn(found), "Score of every strength")
     assert any(text.startswith("chosen, at the edge: 1e+05") for text in legend(axes))
 
 
@@ -53,7 +53,7 @@ def test_every_window_of_lags_and_the_choice(problem):
     found = cs.choose_lags(problem)
     figure = drawn(found)
     assert figure.get_suptitle() == found.text()
-    axes = panel(figure, "Every window")
+    axes = panel(figure, "Score of every window")
     np.testing.assert_array_equal(np.ma.filled(image(axes), np.nan), found.scores)
     marked = line(axes, "chosen")
     assert (marked.get_xdata()[0], marked.get_ydata()[0]) == (found.lags[1], found.lags[0])

@@ -98,7 +98,7 @@ def test_two_dimensions_are_an_image():
     scatter = line(panel(figure, "Prediction against y"), "a row")
     np.testing.assert_array_equal(scatter.get_xdata(), y[..., 0].ravel())
     np.testing.assert_allclose(scatter.get_ydata(), fit.predict()[..., 0].ravel())
-    assert (kernel.get_xlabel(), kernel.get_ylabel()) == ("lag, last axis", "lag, axis before")
+    assert (kernel.get_xlabel(), kernel.get_ylabel()) == ("lag, second axis", "lag, first axis")
 
 
 def test_three_dimensions_show_the_central_slice():

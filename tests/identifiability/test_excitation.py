@@ -1,4 +1,4 @@
-"""What x excites, beside spectra that are known."""
+"""The excitation of x, compared with known spectra."""
 
 import numpy as np
 import pytest
@@ -112,7 +112,7 @@ def test_the_picture_marks_what_is_hardly_determined():
     figure, found = drawn(problem), excitation(cs.identify(problem))
     axes = figure.axes[0]
     assert legend(axes) == [
-        "hardly determined", "white x", "channel left", "channel right",
+        "weakly determined", "white x", "channel left", "channel right",
         "effective, weakest mixture of channels",
     ]  # fmt: skip
     np.testing.assert_allclose(
