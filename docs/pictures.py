@@ -1,9 +1,10 @@
 """Draw the pictures of the pages, by the code that the pages show.
 
 A block that says ``savefig("fit.png")`` on the page ``guides/trf.md`` makes
-``pictures/trf_fit.png``. Every build draws those that are missing or older than their page.
+``pictures/trf_fit.png``. Every build draws the pictures that are missing or
+older than their page or the package.
 
-Run: python docs/pictures.py [PAGE.md ...], for these anew
+Run: python docs/pictures.py [PAGE.md ...] to draw the pictures of these pages again
 """
 
 import contextlib
@@ -20,14 +21,16 @@ BLOCK = re.compile(r"^```\{testcode\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def is_due(page: Path) -> bool:
-    """Whether a page shows a picture that is missing, or older than what it says."""
+    """Return whether a page shows a picture that is missing or out of date."""
+    sources = [page, *(HERE.parent / "convsolve").rglob("*.py")]
+    newest = max(source.stat().st_mtime for source in sources)
     shown = re.findall(r"pictures/(\w+\.png)\)", page.read_text(encoding="utf-8"))
     kept = [HERE / "pictures" / name for name in shown if name.startswith(page.stem)]
-    return any(not one.exists() or one.stat().st_mtime < page.stat().st_mtime for one in kept)
+    return any(not one.exists() or one.stat().st_mtime < newest for one in kept)
 
 
 def draw(page: Path) -> None:
-    """Execute a page in an empty folder, as far as its last picture, and keep those it shows."""
+    """Execute a page in an empty folder up to its last picture, and keep the pictures it shows."""
     text = page.read_text(encoding="utf-8")
     blocks = BLOCK.findall(text)
     last = max(i for i, block in enumerate(blocks) if "savefig(" in block)
@@ -43,7 +46,7 @@ def draw(page: Path) -> None:
 
 def main(pages: list[str]) -> None:
     os.environ["MPLBACKEND"] = "agg"
-    warnings.simplefilter("ignore")  # the pages say what is warned of
+    warnings.simplefilter("ignore")  # the pages describe the warnings
     (HERE / "pictures").mkdir(exist_ok=True)
     written = (page for page in sorted(HERE.rglob("*.md")) if "_build" not in page.parts)
     for page in [Path(page).resolve() for page in pages] or filter(is_due, written):
