@@ -64,7 +64,6 @@ def solved(w: Workload, quick: bool, runs: int) -> dict[str, Any]:
     # Records are spread where they can be; one record's time else.
     axis = 0 if w.records % jax.device_count() == 0 else 1
     there = spread(x, axis), spread(y, axis if y.shape[axis] % jax.device_count() == 0 else 0)
-    solver = cs.AutoSolver(w.ridge)
 
     def fit(x: Any, y: Any) -> Any:
         if w.padded:
@@ -72,7 +71,7 @@ def solved(w: Workload, quick: bool, runs: int) -> dict[str, Any]:
             problem = cs.Problem(x, y, lags=lags, edges="zeros")
         else:
             problem = cs.Problem(x, y, kernel_size=w.taps)
-        return cs.solve(problem, solver, limits=limits)
+        return cs.solve(problem, ridge=w.ridge, limits=limits)
 
     first, found = timed(lambda: fit(*there))
     host = fit(x, y)
@@ -102,7 +101,7 @@ def descended(sizes: tuple[int, ...], loss: str, runs: int) -> dict[str, Any]:
 
     samples, inputs, outputs, taps, steps = sizes
     x, y = make(Workload(1, (samples,), inputs, outputs, (taps,)))
-    solver = cs.GradientDescent(loss=loss, steps=steps)
+    solver = cs.GradientDescent(steps=steps)
     found: dict[str, Any] = {}
     kernels: list[np.ndarray] = []
     places = {device.device_kind: device for device in (jax.devices("cpu")[0], jax.devices()[0])}
@@ -111,7 +110,7 @@ def descended(sizes: tuple[int, ...], loss: str, runs: int) -> dict[str, Any]:
         def fit(device: Any = device) -> Any:
             with jax.default_device(device):
                 problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros")
-                return cs.solve(problem, solver)
+                return cs.solve(problem, solver, loss=loss)
 
         first, fitted = timed(fit)
         seconds = [timed(fit)[0] for _ in range(runs)]
@@ -152,7 +151,7 @@ def main() -> None:
             row = result["workloads"][title] = solved(w, args.quick, runs)
             print(title, row, sep=": ", flush=True)
     for title, sizes in (QUICK_DESCENTS if args.quick else DESCENTS).items():
-        for loss in ("mse", "mae"):
+        for loss in ("squared", "absolute"):
             row = result["descents"][f"{title}, {loss}"] = descended(sizes, loss, runs)
             print(title, loss, row, sep=": ", flush=True)
     result["load_after"] = load()

@@ -46,18 +46,18 @@ def fits(x: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], Any]]:
     """The problems by what is fitted in addition to the kernel."""
     weights = np.linspace(0.5, 2, len(x))
 
-    def solve(solver: Any = None, noise: str = "white", **given: Any) -> cs.Solution:
+    def solve(penalty: Any = None, noise: str = "white", **given: Any) -> cs.Solution:
         problem = cs.Problem(x, y, lags=(0, TAPS - 1), **given)
-        return cs.solve(problem, solver, noise=noise)
+        return cs.solve(problem, penalty=penalty, noise=noise)
 
     return {
         PLAIN: solve,
         INTERCEPT: lambda: solve(confounds="intercept"),
         "a drift of degree 2 per epoch": lambda: solve(confounds=2),
         "a bias and a weight per epoch": lambda: solve(bias=True, weights=weights),
-        "AR(2) noise": lambda: solve(noise="ar(2)"),
-        "an intercept per epoch, AR(2) noise": lambda: solve(confounds="intercept", noise="ar(2)"),
-        "an intercept per epoch, Lasso": lambda: solve(cs.Lasso(), confounds="intercept"),
+        "AR(2) noise": lambda: solve(noise="ar2"),
+        "an intercept per epoch, AR(2) noise": lambda: solve(confounds="intercept", noise="ar2"),
+        "an intercept per epoch, Lasso": lambda: solve("lasso", confounds="intercept"),
         "means subtracted, lstsq": lambda: subtracted(x, y),
     }
 

@@ -35,7 +35,7 @@ x = rng.standard_normal({samples})
 for _ in range({times}):
     x = lfilter([1.0], [1.0, -0.9], x)
 y = np.convolve(x, 0.9 ** np.arange({taps}), "valid") + rng.standard_normal({samples} - {taps} + 1)
-cs.solve(cs.Problem(x[:2000], y[:1981], kernel_size=20), cs.NormalEquations())
+cs.solve(cs.Problem(x[:2000], y[:1981], kernel_size=20), "normal")
 begun = time.perf_counter()
 problem = cs.Problem(x, y, kernel_size={taps})
 if {identify}:
@@ -105,7 +105,7 @@ def smooth(which: str, seed: int = 1) -> dict[str, Any]:
     ridge = report.ridge_for(1e3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit = cs.solve(problem, cs.AutoSolver(ridge))
+        fit = cs.solve(problem, ridge=ridge)
     gains = report.noise_gain[np.isfinite(report.noise_gain)]
     largest = {
         "truth": kernel,

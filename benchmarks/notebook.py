@@ -64,16 +64,15 @@ def descent(case: Case) -> Run:
     optimizer = optax.adam(5e-2)  # one object: two of the same settings compile twice
 
     def run(steps: int) -> np.ndarray:
-        solver = cs.GradientDescent(optimizer, loss="mae", steps=steps)
-        return cs.solve(cs.Problem(case.x, case.y, kernel_size=len(case.kernel)), solver).kernel
+        problem = cs.Problem(case.x, case.y, kernel_size=len(case.kernel))
+        solver = cs.GradientDescent(optimizer, steps=steps)
+        return cs.solve(problem, solver, loss="absolute").kernel
 
     return run
 
 
-def closed(case: Case, which: str, **options: Any) -> Run:
+def closed(case: Case, solver: str | None) -> Run:
     import convsolve as cs
-
-    solver = getattr(cs, which)(**options)
 
     def run(_: int) -> np.ndarray:
         # The problem is stated anew each time, since it keeps what has been computed for it.
@@ -112,10 +111,10 @@ METHODS: dict[str, Callable[[Case], Run]] = {
     ADAM: descent,
     PER_STEP: partial(keras_fit, at_once=False),  # as the notebook does it
     ONE_FIT: partial(keras_fit, at_once=True),  # as Keras does it best
-    "convsolve default": partial(closed, which="AutoSolver"),
-    "LeastSquares svd": partial(closed, which="LeastSquares", method="svd"),
-    "LeastSquares qr": partial(closed, which="LeastSquares", method="qr"),
-    "NormalEquations": partial(closed, which="NormalEquations"),
+    "convsolve default": partial(closed, solver=None),
+    "SVD": partial(closed, solver="svd"),
+    "QR": partial(closed, solver="qr"),
+    "NormalEquations": partial(closed, solver="normal"),
 }
 KERAS = (PER_STEP, ONE_FIT)
 
@@ -130,12 +129,12 @@ begun = time.perf_counter()
 import jax, optax
 imported = time.perf_counter()
 import convsolve as cs
-cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2), {solver})
+cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2){arguments})
 print([imported - begun, time.perf_counter() - imported])
 """
-SOLVERS = {
-    "default": "None",
-    "descent": "cs.GradientDescent(optax.adam(5e-2), loss='mae', steps=1000)",
+ARGUMENTS = {
+    "default": "",
+    "descent": ", cs.GradientDescent(optax.adam(5e-2), steps=1000), loss='absolute'",
 }
 IMPORT = """
 import sys, time
@@ -174,7 +173,7 @@ def measure_warm(cases: dict[str, Case], methods: list[str], runs: int) -> dict[
 
     # Starting JAX and importing convsolve are no part of a first run.
     jax.numpy.zeros(1).block_until_ready()
-    closed(CASES["one filter"], "AutoSolver")(1)
+    closed(CASES["one filter"], None)(1)
     result: dict[str, Any] = {}
     for name, case in cases.items():
         ready = {method: METHODS[method](case) for method in methods}
@@ -208,8 +207,8 @@ def measure_start(runs: int) -> dict[str, Any]:
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
-        for name, solver in SOLVERS.items():
-            imported, added = printed(FIRST_SOLVE.format(solver=solver), **kept)
+        for name, arguments in ARGUMENTS.items():
+            imported, added = printed(FIRST_SOLVE.format(arguments=arguments), **kept)
             result["import jax, optax"] = summary(imported)
             result[f"first solve, {name}: added"] = summary(added)
     seconds, loaded = printed(IMPORT)
@@ -241,7 +240,7 @@ def judge(result: dict[str, Any]) -> list[dict[str, Any]]:
         found = ratios("cold", peer)
         check(f"cold, faster than {peer}", min(found.values()) > 1, found)
     start = {name: times["median"] for name, times in result["start"].items()}
-    for name in SOLVERS:
+    for name in ARGUMENTS:
         # Beside an import of the same run, since both are the disk's and the interpreter's speed.
         ratio = round(start[f"first solve, {name}: added"] / start["import jax, optax"], 2)
         check(f"first solve, {name}: adds at most 1.5 imports of jax", ratio <= 1.5, ratio)

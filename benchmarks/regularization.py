@@ -74,8 +74,8 @@ def stated(x: np.ndarray, y: np.ndarray, taps: int) -> cs.Problem:
     return cs.Problem(x, y, lags=(0, taps - 1), edges="zeros")
 
 
-def ours(solver: cs.Solver) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    return lambda x, y: cs.solve(stated(x, y, TAPS), solver).impulse_response
+def ours(penalty: str | None) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    return lambda x, y: cs.solve(stated(x, y, TAPS), penalty=penalty).impulse_response
 
 
 def ridge_cv(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -113,12 +113,12 @@ def impulseest(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 METHODS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "least squares": ours(cs.AutoSolver()),
-    "ridge, GCV": ours(cs.Regularized()),
+    "least squares": ours(None),
+    "ridge, GCV": ours("ridge"),
     "ridge, RidgeCV (scikit-learn)": ridge_cv,
-    "TC, evidence": ours(cs.Regularized(cs.StableSpline("tc"))),
-    "DC, evidence": ours(cs.Regularized(cs.StableSpline("dc"))),
-    "SS, evidence": ours(cs.Regularized(cs.StableSpline("ss"))),
+    "TC, evidence": ours("tc"),
+    "DC, evidence": ours("dc"),
+    "SS, evidence": ours("ss"),
     "TC, impulseest": impulseest,
 }
 NEEDS = {"ridge, RidgeCV (scikit-learn)": "sklearn", "TC, impulseest": "impulseest"}
@@ -232,11 +232,11 @@ def crossed(
     x, y = recordings(records, samples // share, inputs, outputs, taps)
     strengths = np.geomspace(1e-1, 1e6, count)
     select = cs.CrossValidation(score="correlation")
-    solver = cs.Regularized(strength=strengths[:, None], select=select)
+    choice: dict[str, Any] = {"grid": strengths, "select": select}
 
-    def run(solver: cs.Solver) -> Any:
+    def run(**given: Any) -> Any:
         problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
-        return cs.solve(problem, solver)
+        return cs.solve(problem, penalty="ridge", **given)
 
     def moments() -> Any:
         from convsolve.leastsquares.analysis import analyse
@@ -253,16 +253,15 @@ def crossed(
         "taps": taps,
         "strengths": count,
     }
-    calls: dict[str, tuple[Callable[[], Any], int]] = {"convsolve": (lambda: run(solver), 1)}
-    fit = run(solver)
+    calls: dict[str, tuple[Callable[[], Any], int]] = {"convsolve": (lambda: run(**choice), 1)}
+    fit = run(**choice)
     row["certificate_eps"] = float(f"{fit.backward_error / 2.0**-52:.3g}")
     if not slow:
-        grid = cs.Regularized(strength=strengths[:, None])
         calls = {
-            "convsolve": (lambda: run(solver), 3),
+            "convsolve": (lambda: run(**choice), 3),
             "moments": (moments, 3),
-            "convsolve, GCV, grid": (lambda: run(grid), 3),
-            "convsolve, GCV, search": (lambda: run(cs.Regularized()), 3),
+            "convsolve, GCV, grid": (lambda: run(grid=strengths), 3),
+            "convsolve, GCV, search": (lambda: run(), 3),
             "mTRFpy": (lambda: mtrf_train(x, y, taps, strengths), 1),
             "ffTRF": (lambda: fftrf_train(x, y, taps, strengths), 1),
         }
@@ -286,7 +285,7 @@ def generalized(share: int) -> dict[str, Any]:
     x, y = recordings(records, samples, 1, 32, taps)
     alphas = np.logspace(-2, 5, 25)
     problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
-    found = cs.solve(problem, cs.Regularized(strength=alphas[:, None])).regularization
+    found = cs.solve(problem, penalty="ridge", grid=alphas).regularization
     padded = [np.pad(a[:, 0], (taps - 1, 0)) for a in x]
     matrix = np.concatenate([sliding_window_view(a, taps) for a in padded])
     theirs = RidgeCV(alphas, alpha_per_target=True).fit(matrix, np.concatenate(y))
@@ -313,12 +312,12 @@ def banded(share: int) -> dict[str, Any]:
         return cs.Problem(x[:5], y[:5], lags=(0, taps - 1), edges="zeros", bias=True)
 
     row: dict[str, Any] = {"taps": taps, "samples": samples, "outputs": 8}
-    solvers = {
-        "banded ridge, evidence": cs.Regularized(cs.Ridge(channel_groups=tuple(labels.tolist()))),
-        "ridge, cross-validation": cs.Regularized(select=cs.CrossValidation()),
+    methods: dict[str, dict[str, Any]] = {
+        "banded ridge, evidence": {"penalty": cs.Ridge(channel_groups=labels.tolist())},
+        "ridge, cross-validation": {"penalty": "ridge", "select": "cv"},
     }
-    for name, solver in solvers.items():
-        seconds, fit = timed(lambda solver=solver: cs.solve(stated(), solver), 3)  # type: ignore[misc]
+    for name, method in methods.items():
+        seconds, fit = timed(lambda method=method: cs.solve(stated(), **method), 3)  # type: ignore[misc]
         score = fit.score(x[5:], y[5:]).r2.mean()
         row[name] = {"r2": float(f"{score:.4g}"), "seconds": seconds}
     if find_spec("himalaya") is not None:

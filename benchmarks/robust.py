@@ -5,7 +5,7 @@
     python -m benchmarks.robust --quick --out FILE  # tiny sizes, to see whether it works
 
 Recordings of white channels, a white kernel, and noise of Student's t with two degrees of freedom,
-of which errors of a hundred deviations are common. *Least absolute deviations*: `LeastAbsolute`
+of which errors of a hundred deviations are common. *Least absolute deviations*: `AbsoluteLoss`
 beside HiGHS, by SciPy's `linprog` on the bounded dual, the form that suits it best: its dual
 simplex and its interior point method, of which the faster counts. *Huber*: beside `RLM` of
 statsmodels as it comes; and the two kernels and covariances at the scale of an RLM that has
@@ -69,8 +69,8 @@ def in_turns(calls: dict[str, Callable[[], Any]]) -> tuple[dict[str, Any], dict[
     return {name: summary(each) for name, each in seconds.items()}, found
 
 
-def ours(x: np.ndarray, y: np.ndarray, taps: int, solver: cs.Solver) -> Callable[[], cs.Solution]:
-    return lambda: cs.solve(cs.Problem(x, y, kernel_size=(taps,)), solver)
+def ours(x: np.ndarray, y: np.ndarray, taps: int, loss: cs.Loss) -> Callable[[], cs.Solution]:
+    return lambda: cs.solve(cs.Problem(x, y, kernel_size=(taps,)), loss=loss)
 
 
 def rounded(value: float) -> float:
@@ -88,7 +88,7 @@ def least_absolute(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
 
     a = lag_matrix(x, taps)
     dual = {"c": -y, "A_eq": a.T, "b_eq": np.zeros(a.shape[1]), "bounds": (-1, 1)}
-    calls: dict[str, Callable[[], Any]] = {"convsolve": ours(x, y, taps, cs.LeastAbsolute())}
+    calls: dict[str, Callable[[], Any]] = {"convsolve": ours(x, y, taps, cs.AbsoluteLoss())}
     calls["HiGHS, dual simplex"] = lambda: linprog(**dual, method="highs-ds")
     calls["HiGHS, interior point"] = lambda: linprog(**dual, method="highs-ipm")
     seconds, found = in_turns(calls)
@@ -107,7 +107,7 @@ def least_absolute(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
 def huber(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
     """By convsolve and, where it is installed, by statsmodels."""
     a = lag_matrix(x, taps)
-    calls: dict[str, Callable[[], Any]] = {"convsolve": ours(x, y, taps, cs.Huber())}
+    calls: dict[str, Callable[[], Any]] = {"convsolve": ours(x, y, taps, cs.HuberLoss())}
     theirs = find_spec("statsmodels") is not None
     if theirs:
         import statsmodels.api as sm
@@ -121,7 +121,7 @@ def huber(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
     row["times_faster"] = rounded(seconds["RLM"]["median"] / seconds["convsolve"]["median"])
     row["off_RLM_as_it_comes"] = largest_share(fit.kernel.reshape(-1), found["RLM"].params)
     exact = sm.RLM(y, a).fit(conv="coefs", tol=1e-12, maxiter=500)
-    at_scale = ours(x, y, taps, cs.Huber(scale=exact.scale))()
+    at_scale = ours(x, y, taps, cs.HuberLoss(scale=exact.scale))()
     row["gap_at_the_scale_of_RLM"] = rounded(at_scale.duality_gap)
     row["off_RLM"] = largest_share(at_scale.kernel.reshape(-1), exact.params)
     row["covariance_off_RLM"] = largest_share(at_scale.covariance()[::-1, ::-1], exact.cov_params())
@@ -158,8 +158,8 @@ def checked(result: dict[str, Any]) -> list[dict[str, Any]]:
 def table(result: dict[str, Any]) -> str:
     """Times and gaps as Markdown."""
     lines = [
-        "| rows × channels × taps | `LeastAbsolute` | gap | HiGHS | times faster "
-        "| `Huber` | gap | RLM | times faster |",
+        "| rows × channels × taps | `AbsoluteLoss` | gap | HiGHS | times faster "
+        "| `HuberLoss` | gap | RLM | times faster |",
         "| --- |" + " ---: |" * 8,
     ]
     for row in result["rows"]:

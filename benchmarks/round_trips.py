@@ -44,9 +44,9 @@ def fitted(**given: Any) -> cs.Solution:
     """The answer that goes to the others."""
     x, y = recording()
     stated: dict[str, Any] = {"lags": LAGS, "edges": "zeros", "bias": True, "fs": FS}
-    solver = given.pop("solver", None)
+    penalty = given.pop("penalty", None)
     names = {"channels": CHANNELS, "outputs": OUTPUTS}
-    return cs.solve(cs.Problem(x, y, **(stated | names | given)), solver)
+    return cs.solve(cs.Problem(x, y, **(stated | names | given)), penalty=penalty)
 
 
 def off(found: Any, wanted: Any) -> float:
@@ -110,12 +110,12 @@ def of_mne() -> tuple[float, float]:
 def of_mtrf() -> tuple[float, float]:
     import mtrf
 
-    from convsolve.interop.mtrf import from_mtrf, solver_of, to_mtrf
+    from convsolve.interop.mtrf import from_mtrf, penalty_of, to_mtrf
 
     x, y = recording()
     theirs = mtrf.TRF()
     theirs.train([*x], [*y], FS, LAGS[0] / FS, LAGS[1] / FS, RIDGE, verbose=False)
-    fit = fitted(solver=solver_of(theirs, RECORDS))
+    fit = fitted(penalty=penalty_of(theirs, RECORDS))
     kernel = off(from_mtrf(theirs).kernel, fit.kernel)
     predicted = [theirs.predict([*x]), to_mtrf(fit).predict([*x])]
     return kernel, max(off(one, fit.predict(x)) for one in predicted)

@@ -71,12 +71,12 @@ def of_layer(
     return lambda: cs.Problem(x, y, spec=spec, bias=False)
 
 
-def solved(make: Callable[[], Any], solver: Any = None, **given: Any) -> Callable[[], Any]:
+def solved(make: Callable[[], Any], **given: Any) -> Callable[[], Any]:
     """Return a fit of a new problem, with its standard errors if a noise model is given."""
     import convsolve as cs
 
     def fit() -> Any:
-        found = cs.solve(make(), solver, **given)
+        found = cs.solve(make(), **given)
         if "noise" in given:
             _ = found.standard_error
         return found
@@ -84,11 +84,11 @@ def solved(make: Callable[[], Any], solver: Any = None, **given: Any) -> Callabl
     return fit
 
 
-def with_solver(make: Callable[[], Any], name: str, *given: Any, **more: Any) -> Callable[[], Any]:
-    """Return a fit by a solver of a name, which may take another class of convsolve by name."""
+def with_objects(make: Callable[[], Any], given: Callable[[Any], Any]) -> Callable[[], Any]:
+    """Return a fit by arguments that a function of the measured convsolve returns."""
     import convsolve as cs
 
-    return solved(make, getattr(cs, name)(*given, **{k: v(cs) for k, v in more.items()}))
+    return solved(make, **given(cs))
 
 
 def in_chunks(make: Callable[[], Any]) -> Callable[[], Any]:
@@ -134,15 +134,16 @@ CASES: dict[str, Callable[[], Callable[[], Any]]] = {
     "image of 512², 15 × 15 taps": lambda: solved(of_layer((512, 512, 1), 1, (15, 15))),
     "10 000 groups": lambda: solved(of_layer((200, 10_000), 10_000, (10,), groups=10_000)),
     "400 000 samples, 4 000 taps": lambda: solved(of_lags((400_000, 1, 1), 4000)),
-    "stable spline": lambda: with_solver(
-        of_lags(LONG, 40), "AutoSolver", 1.0, penalty=lambda cs: cs.StableSpline("tc", 0.9)
+    "stable spline": lambda: with_objects(
+        of_lags(LONG, 40), lambda cs: {"penalty": cs.StableSpline(1.0, decay=0.9)}
     ),
-    "generalized cross-validation": lambda: with_solver(of_lags((60_000, 4, 2), 40), "Regularized"),
-    "cross-validation": lambda: with_solver(
-        of_lags((30_000, 4, 2), 40), "Regularized", select=lambda cs: cs.CrossValidation(5)
+    "generalized cross-validation": lambda: solved(of_lags((60_000, 4, 2), 40), penalty="ridge"),
+    "cross-validation": lambda: with_objects(
+        of_lags((30_000, 4, 2), 40),
+        lambda cs: {"penalty": "ridge", "select": cs.CrossValidation(5)},
     ),
-    "Huber": lambda: with_solver(of_lags((20_000, 2, 1), 20, bias=True), "Huber"),
-    "least absolute": lambda: with_solver(of_lags((5000, 2, 1), 10, bias=True), "LeastAbsolute"),
+    "Huber": lambda: solved(of_lags((20_000, 2, 1), 20, bias=True), loss="huber"),
+    "least absolute": lambda: solved(of_lags((5000, 2, 1), 10, bias=True), loss="absolute"),
     "HAC": lambda: solved(of_lags((20_000, 2, 1), 20), noise="hac"),
     "clusters": lambda: solved(of_lags((600, 2, 2), 20, 100), noise="cluster"),
     "AR, 1 output": lambda: solved(of_lags((20_000, 1, 1), 100), noise="ar"),

@@ -223,19 +223,18 @@ Fit = Callable[[], Any]
 def certified(w: Workload, x: np.ndarray, y: np.ndarray) -> Fit:
     import convsolve as cs
 
-    solver = cs.AutoSolver(w.ridge)
     if w.padded:
         lags = (0, w.taps[0] - 1)
-        return lambda: cs.solve(cs.Problem(x, y, lags=lags, edges="zeros"), solver)
-    return lambda: cs.solve(cs.Problem(x, y, kernel_size=w.taps), solver)
+        return lambda: cs.solve(cs.Problem(x, y, lags=lags, edges="zeros"), ridge=w.ridge)
+    return lambda: cs.solve(cs.Problem(x, y, kernel_size=w.taps), ridge=w.ridge)
 
 
 def grouped(w: Workload, x: np.ndarray, y: np.ndarray) -> Fit:
     import convsolve as cs
 
     x, y = np.ascontiguousarray(x[..., 0].T), np.ascontiguousarray(y[..., 0].T)
-    solver = cs.AutoSolver(w.ridge)
-    return lambda: cs.solve(cs.Problem(x, y, kernel_size=w.taps, groups=w.records), solver)
+    kernels = {"kernel_size": w.taps, "groups": w.records}
+    return lambda: cs.solve(cs.Problem(x, y, **kernels), ridge=w.ridge)
 
 
 def mapped(w: Workload, x: np.ndarray, y: np.ndarray) -> Fit:
@@ -243,10 +242,10 @@ def mapped(w: Workload, x: np.ndarray, y: np.ndarray) -> Fit:
 
     import convsolve as cs
 
-    spec, solver = cs.ConvSpec(w.taps), cs.AutoSolver(w.ridge)
+    spec = cs.ConvSpec(w.taps)
 
     def kernel(x: Any, y: Any) -> Any:
-        return cs.fit_kernel(x[None], y[None], spec, solver)[0][::-1, 0, 0]
+        return cs.fit_kernel(x[None], y[None], spec, ridge=w.ridge)[0][::-1, 0, 0]
 
     fit = jax.jit(jax.vmap(kernel))
 

@@ -27,24 +27,25 @@ if TYPE_CHECKING:
     from .lag_choice import LagChoice, choose_lags
     from .leastsquares.penalty import Penalty, Ridge, Tikhonov
     from .leastsquares.smooth import Smooth
+    from .leastsquares.squared_exponential import SquaredExponential
     from .leastsquares.stable_spline import StableSpline
+    from .noise import ARNoise, ClusterNoise, HACNoise, NoiseModel, WhiteNoise
     from .plotting.figures import plot
     from .problem.problem import Problem
     from .problem.sizes import Limits
     from .problem.spec import ConvSpec
     from .scoring import Score
     from .solution import Solution, load
+    from .solvers.absolute import AbsoluteLoss
     from .solvers.auto import AutoSolver
-    from .solvers.base import Solver, Trace
+    from .solvers.base import Loss, Solver, SquaredLoss, Trace
     from .solvers.conjugate_gradient import ConjugateGradient
     from .solvers.fft_deconvolution import FFTDeconvolution
     from .solvers.gradient_descent import GradientDescent
-    from .solvers.huber import Huber
+    from .solvers.huber import HuberLoss
     from .solvers.lasso import Lasso
-    from .solvers.least_absolute import LeastAbsolute
-    from .solvers.least_squares import LeastSquares
+    from .solvers.least_squares import QR, SVD
     from .solvers.normal_equations import NormalEquations
-    from .solvers.regularized import Regularized
 
 _HOMES = {
     "api": ("convolve", "fit_kernel", "identify", "solve"),
@@ -58,29 +59,35 @@ _HOMES = {
     "lag_choice": ("LagChoice", "choose_lags"),
     "leastsquares.penalty": ("Penalty", "Ridge", "Tikhonov"),
     "leastsquares.smooth": ("Smooth",),
+    "leastsquares.squared_exponential": ("SquaredExponential",),
     "leastsquares.stable_spline": ("StableSpline",),
+    "noise": ("ARNoise", "ClusterNoise", "HACNoise", "NoiseModel", "WhiteNoise"),
     "plotting.figures": ("plot",),
     "problem.problem": ("Problem",),
     "problem.sizes": ("Limits",),
     "problem.spec": ("ConvSpec",),
     "scoring": ("Score",),
     "solution": ("Solution", "load"),
+    "solvers.absolute": ("AbsoluteLoss",),
     "solvers.auto": ("AutoSolver",),
-    "solvers.base": ("Solver", "Trace"),
+    "solvers.base": ("Loss", "Solver", "SquaredLoss", "Trace"),
     "solvers.conjugate_gradient": ("ConjugateGradient",),
     "solvers.fft_deconvolution": ("FFTDeconvolution",),
     "solvers.gradient_descent": ("GradientDescent",),
-    "solvers.huber": ("Huber",),
+    "solvers.huber": ("HuberLoss",),
     "solvers.lasso": ("Lasso",),
-    "solvers.least_absolute": ("LeastAbsolute",),
-    "solvers.least_squares": ("LeastSquares",),
+    "solvers.least_squares": ("QR", "SVD"),
     "solvers.normal_equations": ("NormalEquations",),
-    "solvers.regularized": ("Regularized",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "QR",
+    "SVD",
+    "ARNoise",
+    "AbsoluteLoss",
     "AutoSolver",
+    "ClusterNoise",
     "Comparison",
     "ConjugateGradient",
     "ConvSpec",
@@ -89,29 +96,32 @@ __all__ = [
     "DescentForecast",
     "FFTDeconvolution",
     "GradientDescent",
-    "Huber",
+    "HACNoise",
+    "HuberLoss",
     "Identifiability",
     "IdentifiabilityError",
     "IdentifiabilityWarning",
     "LagChoice",
     "Lasso",
-    "LeastAbsolute",
-    "LeastSquares",
     "Limits",
+    "Loss",
+    "NoiseModel",
     "NormalEquations",
     "Penalty",
     "Problem",
     "Regularization",
-    "Regularized",
     "Ridge",
     "Score",
     "Smooth",
     "Solution",
     "SolveError",
     "Solver",
+    "SquaredExponential",
+    "SquaredLoss",
     "StableSpline",
     "Tikhonov",
     "Trace",
+    "WhiteNoise",
     "choose_lags",
     "compare",
     "convolve",

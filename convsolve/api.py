@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
@@ -22,12 +23,11 @@ from .interrupts import sigint_handled
 from .lazy_jax import as_jax, import_whole, is_jax_array
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import Certificate
-from .leastsquares.penalty import RIDGE
+from .leastsquares.penalty import RIDGE, Penalty
 from .linalg.threads import blas_threads
+from .method import Method
 from .near_misses import checks_arguments
-from .noise import AUTOREGRESSION, NOISES, noise_model
 from .operators.prediction import predicted
-from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
 from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes, check_limits
@@ -36,13 +36,16 @@ from .progress import LOG, tracked
 from .solution import Solution
 from .solution_text import certificate_text
 from .solvers.auto import AutoSolver
-from .solvers.base import Progress, Raw, Solver
-from .text import argument, shown
+from .solvers.base import Loss, Progress, Solver, SolverResult, certified
+from .text import shown
 
 if TYPE_CHECKING:
     import jax
 
     from .inference.autoregression import Autoregression
+    from .inference.folds import CrossValidation
+    from .inference.regularization import Regularization
+    from .noise import NoiseModel
 
 # A share of the kernel's effect above any rounding of float32.
 LOST = 1e-3
@@ -89,9 +92,14 @@ def _severity(report: Identifiability) -> tuple[int, int, int]:
 @checks_arguments
 def solve(
     problem: Problem,
-    solver: Solver | None = None,
+    solver: str | Solver | None = None,
     *,
-    noise: str = "white",
+    ridge: Any = None,
+    penalty: str | Penalty | None = None,
+    grid: Any = None,
+    select: str | CrossValidation | None = None,
+    loss: str | Loss | Callable[[Any, Any], Any] = "squared",
+    noise: str | NoiseModel = "white",
     strict: bool = False,
     progress: Progress | None = None,
     checkpoint: str | Path | None = None,
@@ -102,17 +110,27 @@ def solve(
     If Ctrl-C stops an iterative solver, the current kernel is returned with the status
     "interrupted", and the rank is not decided.
 
+    The four choices of solver, penalty, loss and noise model are independent. Each is an object, or
+    a name, in any case and with - or _.
+
     Args:
         problem: x, y and the geometry.
-        solver: `AutoSolver` by default, which computes the exact least-squares solution.
-        noise: the assumed noise of y.
-            "white": independent from row to row.
-            "ar": an autoregression per output, whose order is selected by AIC, up to 40 and a tenth
-            of the number of rows; "ar(p)": an autoregression of order p. The solution is then
-            generalized least squares.
-            "hac": a row depends on about 1.3·√rows rows before and after it, in time. "cluster": a
-            row depends on all rows of its record. "hac" and "cluster" change only the errors of the
-            solution.
+        solver: the numerical method: "auto" (the default), "qr", "svd", "normal", "cg", "fft",
+            "adam" or "lbfgs", or an object such as ``GradientDescent(steps=200)``.
+        ridge: short for ``penalty=Ridge(ridge)``: add ridge·‖w‖² to the sum of squares.
+        penalty: "ridge", "lasso", "smooth", "squared_exponential", "tc", "dc", "ss" or "tikhonov",
+            or an object. None, the default, is no penalty. If the penalty has no strength, the
+            strength of every output is selected from the data, see ``Solution.regularization``.
+        grid: strengths to choose from, ``(n,)``, or ``(n, outputs)`` for a grid of every output.
+            None, the default, searches automatically.
+        select: criterion that selects the strength: "gcv", "evidence", "aicc", "bic", "cv", or a
+            `CrossValidation`. By default "evidence" for priors (`SquaredExponential`,
+            `StableSpline`) and a banded ridge, "cv" for `Lasso` and "gcv" for others.
+        loss: "squared" (the default), "huber" or "absolute", an object, or for gradient descent a
+            callable of (prediction, target).
+        noise: the assumed noise of y: "white" (the default), "ar", "hac" or "cluster", or an
+            object. A number gives the order or the bandwidth, as in "ar3". "ar" changes the
+            solution, the others only its errors, see `ARNoise`, `HACNoise` and `ClusterNoise`.
         strict: raise an `IdentifiabilityError` if the data do not determine the kernel and no ridge
             fixes this. By default one of many solutions is returned, with an
             `IdentifiabilityWarning`. Fewer equations than unknowns are refused before any
@@ -126,13 +144,14 @@ def solve(
         limits: the memory allowed.
 
     Raises:
-        TypeError: If ``problem`` is not a `Problem` or ``solver`` is not a `Solver`.
-        ValueError: If y is missing. If the noise is not white and the loss is not squares. If the
-            noise is "hac" or "cluster" and there is a penalty. If the noise is "ar" or "hac" and
-            the problem has several dimensions. If the noise is "ar" and single rows have weights.
-            If the noise is "cluster" and there is a single record. If a checkpoint is damaged or
-            belongs to another problem.
-        SolveError: If the solver cannot solve this problem (with the reason), or if the solution is
+        TypeError: If ``problem`` is not a `Problem`, an argument is a component of another kind, or
+            arguments contradict each other.
+        ValueError: If y is missing. If a name is unknown. If the noise is not white and the loss is
+            not squares. If the noise is "hac" or "cluster" and there is a penalty. If the noise is
+            "ar" or "hac" and the problem has several dimensions. If the noise is "ar" and single
+            rows have weights. If the noise is "cluster" and there is a single record. If a
+            checkpoint is damaged or belongs to another problem.
+        SolveError: If the method cannot solve this problem (with the reason), or if the solution is
             out of range. With "ar", also if an order leaves too few rows, or if an output has no
             noise.
         TimeoutError: If a process of jax.distributed did not join within ``limits.peer_seconds``.
@@ -143,33 +162,41 @@ def solve(
     records. Every process of jax.distributed that holds part of the records must make the same
     calls.
 
-    With "ar" the residuals of least squares determine the autoregression. Its filter
-    (1, −ρ₁, …, −ρ_p) makes the noise white. Least squares of the filtered rows gives residuals for
-    a second autoregression, whose filter gives the solution. A record loses its first p rows, and
-    as many after every gap. The certificate is the backward error as least squares of the filtered
-    rows. Predictions, residuals and R² refer to y itself. If a solver without a penalty does not
-    converge, the default solver is used instead, because the noise is estimated at least squares.
+    If a solver without a penalty does not converge and the noise is "ar", the default solver is
+    used instead, because the noise is estimated at least squares.
     """
-    solver = AutoSolver() if solver is None else solver
-    _check_request(problem, solver, strict, progress)
-    check_noise(problem, solver, noise)
-    check_limits(limits)
+    check_problem(problem, "solve")
+    given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
+    method = Method.of(solver, **given, loss=loss, noise=noise)
+    return solve_by(problem, method, Options(strict, progress, limits), checkpoint)
+
+
+def solve_by(
+    problem: Problem, method: Method, options: Options, checkpoint: str | Path | None = None
+) -> Solution:
+    """Solve a checked problem by a method, see `solve`."""
+    method.check(problem)
+    _check_options(options)
+    limits = options.limits
     if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
         raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
     found: list[_Solved] = []
     parts = problem.parts
     for _, part in parts:  # outputs that share their rows, in most problems all
         with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, limits).design):
-            own = solver if part is problem else solver.of_part(part.selection)
-            found.append(_with_noise(part, own, noise, _Options(strict, progress, limits)))
+            own = method if part is problem else method.of_part(part.selection)
+            found.append(_with_noise(part, own, options))
     for each in found:
         if each.doubt is not None:
             warn(each.doubt)
     fits = [each.solution for each in found]
-    if len(fits) == 1:
-        return fits[0]
-    by_mask = [Part(outputs, fit) for (outputs, _), fit in zip(parts, fits, strict=True)]
-    return _joined(problem, by_mask, limits, {"masks": len(parts)})
+    fit = fits[0]
+    if len(fits) > 1:
+        by_mask = [Part(outputs, each) for (outputs, _), each in zip(parts, fits, strict=True)]
+        fit = _joined(problem, by_mask, limits, {"masks": len(parts)})
+    # The call of all outputs, not of those that share their rows.
+    fit.stats["call"] = method.call
+    return fit
 
 
 def _numbered(path: str | Path | None, number: int) -> str | Path | None:
@@ -177,12 +204,12 @@ def _numbered(path: str | Path | None, number: int) -> str | Path | None:
     return path if path is None or not number else f"{path}.{number}"
 
 
-class _Options(NamedTuple):
+class Options(NamedTuple):
     """Arguments of `solve` that are the same for all outputs."""
 
-    strict: bool
-    progress: Progress | None
-    limits: Limits
+    strict: bool = False
+    progress: Progress | None = None
+    limits: Limits = DEFAULT_LIMITS
 
 
 class _Solved(NamedTuple):
@@ -197,16 +224,16 @@ class _Solved(NamedTuple):
     bias: np.ndarray
 
 
-def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> _Solved:
+def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     """Solve for outputs that use the same rows."""
     strict, progress, limits = options
     begun = time.perf_counter()
-    LOG.info("solve by %s: %r", solver.name, problem)
+    LOG.info("solve by %s: %r", method.name, problem)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = analysis.design.sizes
     with sigint_handled(), blas_threads(min(sizes.rows, sizes.columns)):
-        _check_solvable(solver, sizes, report, strict)
-        raw, seconds = _run(solver, analysis, progress)
+        _check_solvable(method, sizes, report, strict)
+        raw, seconds = _run(method, analysis, progress)
         # After Ctrl-C, skip the rank decision, which can take minutes.
         many_fit = raw.status != "interrupted" and not (
             raw.evidence or report.unique_with(raw.strength, raw.penalty)
@@ -214,10 +241,10 @@ def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> 
         if many_fit and strict:
             raise _refusal(report)
         kernel, bias = _pack(problem, analysis, raw.kernel, raw.bias)
-        certificate = _certify(analysis, raw) if solver.least_squares else raw.certificate
+        certificate = certified(analysis, raw) if method.least_squares else raw.certificate
     doubt = None
     if many_fit:
-        message = wording.warning(report, raw.answer or solver.answer, report.brief)
+        message = wording.warning(report, raw.answer or method.solver.answer, report.brief)
         doubt = IdentifiabilityWarning(message, report)
     solution = Solution(
         kernel,
@@ -227,8 +254,7 @@ def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> 
         tap_lags=analysis.design.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=raw.status or _status(certificate),
-        stats=_stats(problem, solver, raw, certificate, seconds)
-        | {"noise": noise}
+        stats=_stats(problem, method, raw, certificate, seconds)
         | ({"devices": analysis.design.devices} if analysis.design.devices else {}),
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
@@ -236,6 +262,7 @@ def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> 
         error_norms=raw.error_norms,
         confound_fit=raw.confound_fit,
         penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.n_outputs,
+        noise_model=method.noise,
         problem=problem,
         identifiability=report,
     )
@@ -244,30 +271,30 @@ def _solved(problem: Problem, solver: Solver, noise: str, options: _Options) -> 
     return _Solved(solution, doubt, raw.kernel, raw.bias)
 
 
-def _with_noise(problem: Problem, solver: Solver, noise: str, options: _Options) -> _Solved:
+def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    model, limits = noise_model(noise), options.limits
-    found = _solved(problem, solver, noise, options)
+    model, limits = method.noise, options.limits
+    found = _solved(problem, method, options)
     converged = found.solution.status in ("solved", "interrupted")
-    if model.rounds and not (converged or solver.regularizes):
+    if model.rounds and not (converged or method.regularizes):
         # The noise is estimated at the least-squares solution.
-        solver = AutoSolver()
-        found = _solved(problem, solver, noise, options)
+        method = replace(method, solver=AutoSolver())
+        found = _solved(problem, method, options)
     worst = found.solution.status
     for _ in tracked(range(model.rounds), "rounds of noise and kernel", model.rounds):
         if found.solution.status == "interrupted":
             break
         analysis = analyse(problem, limits)
-        given = found.kernel, found.bias, solver.chooses_jointly
+        given = found.kernel, found.bias, method.chooses_jointly
         filters, several = model.prepared(problem, analysis, *given)
         parts, doubt = [], found.doubt
         for part in several:
-            own = solver.of_part(part.problem.selection)
-            one = _solved(part.problem, own, noise, options)
+            own = method.of_part(part.problem.selection)
+            one = _solved(part.problem, own, options)
             doubt = doubt or one.doubt
             one = one._replace(bias=part.bias(one.kernel, one.bias))
             parts.append((part.outputs, one))
-        found = _of_parts(problem, parts, noise, filters, limits)._replace(doubt=doubt)
+        found = _of_parts(problem, parts, model, filters, limits)._replace(doubt=doubt)
         worst = max(worst, found.solution.status, key=STATUSES.index)
     # The noise was estimated from the residuals of every fit before.
     if worst != "approximate":
@@ -278,7 +305,7 @@ def _with_noise(problem: Problem, solver: Solver, noise: str, options: _Options)
 def _of_parts(
     problem: Problem,
     solved: Sequence[tuple[tuple[int, ...], _Solved]],
-    noise: str,
+    noise: NoiseModel,
     autoregression: Autoregression,
     limits: Limits,
 ) -> _Solved:
@@ -287,7 +314,7 @@ def _of_parts(
     kernel = together(parts, [found.kernel for _, found in solved])
     bias = together(parts, [found.bias for _, found in solved])
     packed = _pack(problem, analyse(problem, limits), kernel, bias)
-    fit = _joined(problem, parts, limits, {"noise": noise}, packed, autoregression)
+    fit = _joined(problem, parts, limits, {"noise": noise.label}, packed, autoregression)
     return _Solved(fit, None, kernel, bias)
 
 
@@ -319,6 +346,8 @@ def _joined(
         packed = as_jax(packed) if problem.returns_jax else packed
     order = np.argsort([o for part in parts for o in part.outputs])
     penalties = [pair for fit in fits for pair in fit.penalties]
+    penalties = [penalties[i] for i in order]
+    chosen = regularization_of(parts, lambda fit: fit._regularization)
     return Solution(
         *packed,
         recipe=problem.recipe,
@@ -326,10 +355,11 @@ def _joined(
         tap_lags=problem.lags,
         y_channel_axis=problem.output is not None and problem.output.channel_axis,
         status=worst.status,
-        stats=stats_of(parts, worst) | stats,
+        stats=stats_of(parts, worst) | _penalty_stats(chosen, penalties) | stats,
         certificate=max(certificates, default=None),
-        regularization=regularization_of(parts),
-        penalties=[penalties[i] for i in order],
+        regularization=chosen,
+        penalties=penalties,
+        noise_model=fits[0]._noise_model,
         autoregression=autoregression,
         problem=problem,
         identifiability=identify(problem, limits=limits),
@@ -345,54 +375,28 @@ def _check_problem(problem: Any) -> None:
         )
 
 
-def _check_solver(solver: Any) -> None:
-    if not isinstance(solver, Solver):
-        hint = f"; did you mean {solver.__name__}()?" if isinstance(solver, type) else ""
-        raise TypeError(f"solver must be a solver such as NormalEquations(), got {solver!r}{hint}")
-
-
-def _check_request(problem: Any, solver: Any, strict: Any, progress: Any) -> None:
+def check_problem(problem: Any, name: str) -> None:
+    """Raise an error unless there is a problem with y."""
     _check_problem(problem)
     if problem.output is None:
-        raise ValueError("solve needs y; this Problem has x alone, which is enough for identify")
-    _check_solver(solver)
-    solver.check(problem.spec.kernel_size, problem.selection)
+        raise ValueError(f"{name} needs y; this Problem has x alone, which is enough for identify")
+
+
+def _check_options(options: Options) -> None:
+    strict, progress, limits = options
     if not isinstance(strict, (bool, np.bool_)):
         raise TypeError(f"strict must be True or False, got {strict!r}")
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
+    check_limits(limits)
 
 
-def check_noise(problem: Problem, solver: Solver, noise: Any) -> None:
-    """Raise an error if errors for this noise are not available for the problem or solver."""
-    if not (isinstance(noise, str) and AUTOREGRESSION.fullmatch(noise)):
-        choice(noise, "noise", tuple(NOISES), " or 'ar(p)', of order p")
-    model = noise_model(noise)
-    if solver.regularizes and not model.penalties:
-        raise ValueError(
-            f"{argument('noise', noise)} is for estimates without a penalty, whose errors are no "
-            f"posterior; use {argument('noise', 'ar')} or {argument('noise', 'white')}, or a "
-            "solver without a penalty"
-        )
-    if not solver.least_squares and not model.losses:
-        raise ValueError(
-            f"{argument('noise', noise)} is for least squares; {solver.name} has no errors but "
-            f"those of white noise, if any; use {argument('noise', 'white')}"
-        )
-    model.check(problem)
-    for _, part in problem.parts:
-        left = model.records_left(part)
-        if left is not None and len(left) < len(part.kept.used):
-            # Raises an error if the noise takes all records of a fold.
-            solver.of_part(part.selection._replace(records=left))
-
-
-def _check_solvable(solver: Solver, sizes: Sizes, report: Identifiability, strict: bool) -> None:
+def _check_solvable(method: Method, sizes: Sizes, report: Identifiability, strict: bool) -> None:
     """Raise errors that are possible before any computation, from sizes and counting."""
-    reason = solver.supports(sizes, report.problem.spec)
+    reason = method.supports(sizes, report.problem.spec)
     if reason is not None:
-        raise SolveError(f"{solver.name} cannot solve this problem: {reason}")
-    if strict and sizes.wide and not solver.regularizes:
+        raise SolveError(f"{method.name} cannot solve this problem: {reason}")
+    if strict and sizes.wide and not method.regularizes:
         raise _refusal(report)
 
 
@@ -402,26 +406,15 @@ def _refusal(report: Identifiability) -> IdentifiabilityError:
     )
 
 
-def _run(solver: Solver, analysis: Analysis, progress: Progress | None) -> tuple[Raw, float]:
-    """Run the solver; return its result, and its seconds except work that methods share."""
+def _run(
+    method: Method, analysis: Analysis, progress: Progress | None
+) -> tuple[SolverResult, float]:
+    """Run the method; return its result, and its seconds except work that methods share."""
     clock = analysis.design.clock
     shared, begun = clock.total, time.perf_counter()
-    raw = solver.run(analysis, progress)
+    raw = method.run(analysis, progress)
     took = time.perf_counter() - begun
     return raw, max(took - (clock.total - shared), 0.0)
-
-
-def _certify(analysis: Analysis, raw: Raw) -> Certificate:
-    if raw.certificate is not None:
-        return raw.certificate
-    regression = analysis.regression(raw.penalty, raw.strength)
-    w = regression.from_user(raw.kernel)
-    certificate = regression.certify(w)
-    if not analysis.design.nuisance.constant:
-        return certificate
-    # The column of ones is projected out, so the bias is checked separately, relative to its terms.
-    off = regression.bias_error(w, raw.bias)
-    return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
 
 
 def _status(certificate: Certificate | None) -> str:
@@ -429,13 +422,20 @@ def _status(certificate: Certificate | None) -> str:
 
 
 def _stats(
-    problem: Problem, solver: Solver, raw: Raw, certificate: Certificate | None, seconds: float
+    problem: Problem,
+    method: Method,
+    raw: SolverResult,
+    certificate: Certificate | None,
+    seconds: float,
 ) -> dict[str, Any]:
     """Return the settings and costs of a solve; JSON supports all of them."""
-    penalty = {"kind": raw.penalty.title, "strength": raw.strength} if raw.strength else None
+    penalty = None
+    if raw.strength:
+        strength = raw.penalty.strengths(raw.strength).tolist()
+        penalty = {"kind": raw.penalty.title, "strength": strength}
     stats = {
-        "solver": solver.name,
-        "settings": solver.settings,
+        "solver": method.solver.name,
+        **method.settings,
         "penalty": penalty,
         "version": __version__,
         "compile_seconds": 0.0,
@@ -445,6 +445,20 @@ def _stats(
         stats["rows"] = problem.adjusted
     kind = {} if certificate is None else {"certificate_kind": certificate.kind}
     return stats | raw.stats | kind
+
+
+def _penalty_stats(
+    chosen: Regularization | None, penalties: list[tuple[Penalty, float]]
+) -> dict[str, Any]:
+    """Return the entry of the penalty in ``stats`` if it differs among outputs."""
+    if chosen is None:
+        if len(set(penalties)) == 1:
+            return {}
+        from .inference.regularization import as_given
+
+        unknown = np.full(len(penalties), np.nan)
+        chosen = as_given(penalties, unknown, unknown)
+    return {"penalty": {"kind": chosen.penalty, "strength": chosen.strength.tolist()}}
 
 
 def _pack(
@@ -477,8 +491,11 @@ def fit_kernel(
     x: Any,
     y: Any,
     spec: ConvSpec,
-    solver: Solver | None = None,
+    solver: str | Solver | None = None,
     *,
+    ridge: Any = None,
+    penalty: str | Penalty | None = None,
+    loss: str | Loss | Callable[[Any, Any], Any] = "squared",
     bias: bool = False,
     weights: Any = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -488,8 +505,11 @@ def fit_kernel(
         x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.
         y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
         spec: the geometry.
-        solver: `AutoSolver` by default. Its ridge may be traced.
-        bias: whether a constant per output is fitted too.
+        solver: "auto" (the default), "qr", "svd", "normal", "fft", "adam" or "lbfgs", or an object.
+        ridge: short for ``penalty=Ridge(ridge)``. It may be traced.
+        penalty: a quadratic penalty with one given strength, which may be traced, or None.
+        loss: as in `solve`. Other losses than squares need gradient descent.
+        bias: whether a constant per output is fitted too. By default False.
         weights: weights of the squared residuals, not negative: ``(N,)`` for records, or
             ``(N, *T)`` for rows. They may be traced. With weights, the rows of the design matrix
             are formed.
@@ -505,20 +525,19 @@ def fit_kernel(
     it has any). Their derivatives in x do not account for changes of the null space with x.
 
     Raises:
-        TypeError, ValueError: If shapes do not fit the spec. They are checked while tracing.
+        TypeError, ValueError: If shapes do not fit the spec. They are checked while tracing. If the
+            strength of the penalty is not given. If the loss is not squares, and the solver is not
+            gradient descent.
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
     if not isinstance(bias, (bool, np.bool_)):
         raise TypeError(f"bias must be True or False, got {bias!r}")
-    solver = AutoSolver() if solver is None else solver
-    _check_solver(solver)
-    if np.ndim(solver.ridge):
-        raise ValueError(f"ridge has shape {np.shape(solver.ridge)}; for several use jax.vmap")
+    method = Method.of(solver, ridge=ridge, penalty=penalty, loss=loss)
     import_whole("jax")
     from .traced import fit
 
-    return fit(x, y, spec, solver, bool(bias), weights)
+    return fit(x, y, spec, method, bool(bias), weights)
 
 
 @checks_arguments

@@ -54,14 +54,16 @@ def at(parts: Sequence[Part], output: int) -> tuple[Any, int]:
     return part.solution, part.outputs.index(output)
 
 
-def regularization_of(parts: Sequence[Part]) -> Regularization | None:
-    """Return the selected penalties of all outputs."""
+def regularization_of(
+    parts: Sequence[Part], of: Callable[[Any], Regularization | None]
+) -> Regularization | None:
+    """Join the penalties of all parts; None if a part has none."""
     from .inference.regularization import joined
 
-    chosen = [part.solution.regularization for part in parts]
-    if None in chosen:
+    several = [found for part in parts if (found := of(part.solution)) is not None]
+    if len(several) < len(parts):
         return None
-    return joined(chosen).only(np.argsort([o for part in parts for o in part.outputs]))
+    return joined(several).only(np.argsort([o for part in parts for o in part.outputs]))
 
 
 def noise_of(parts: Sequence[Part]) -> Noise:

@@ -4,62 +4,52 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401  # here, or the first method would be billed for the import
 
-from .api import identify, solve
+from .api import Options, check_problem, identify, solve_by
 from .errors import IdentifiabilityWarning, SolveError
 from .html import paragraph, table
 from .identifiability.report import Identifiability
 from .leastsquares.analysis import analyse
-from .leastsquares.stable_spline import StableSpline
-from .near_misses import checks_arguments
+from .leastsquares.penalty import Penalty
+from .method import Method, argument_of
+from .near_misses import OF_SOLVE, checks_arguments, suggests_attributes, unknown_argument
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
 from .progress import LOG, tracked
 from .solution import Solution
 from .solution_text import certificate_text
-from .solvers.base import SQUARES, Objective, Solver
-from .solvers.conjugate_gradient import ConjugateGradient
-from .solvers.fft_deconvolution import FFTDeconvolution
-from .solvers.gradient_descent import GradientDescent
-from .solvers.huber import Huber
-from .solvers.least_absolute import LeastAbsolute
-from .solvers.least_squares import LeastSquares
-from .solvers.normal_equations import NormalEquations
-from .solvers.regularized import Regularized
-from .text import aligned, count
+from .solvers.base import SQUARED, Loss
+from .text import aligned, count, keyword
 
-# Methods without a penalty, and penalties that are selected from the data.
-ALL: tuple[Solver, ...] = (
-    LeastSquares("svd"),
-    LeastSquares("qr"),
-    NormalEquations(),
-    ConjugateGradient(),
-    FFTDeconvolution(),
-    GradientDescent(),
-)
-CHOSEN: tuple[Solver, ...] = (Regularized(), Regularized(StableSpline()))
+# Default methods without a penalty, and penalties whose strength is selected from the data.
+SOLVERS = ("qr", "svd", "normal", "cg", "fft", "adam")
+PENALTIES = ("ridge", "tc")
+# Default methods for other losses than squares, and for penalties that are not quadratic.
+OTHERS = ("auto", "adam")
+# Arguments that select a strength.
+SELECTION = ("grid", "select")
 HEADS = [
-    "method", "status", "loss", "gap", "kernel error", "null part", "certificate", "steps",
+    "method", "status", "loss", "excess", "kernel error", "null part", "certificate", "steps",
     "compile s", "run s",
 ]  # fmt: skip
 
 
+@suggests_attributes
 class Comparison:
     """The result of `compare`: the solutions, and a table of them.
 
     Attributes:
         solutions: a `Solution` for every method.
-        objective: the loss that all methods have in common, see `compare`.
-        rows: a dict per method: "method", "status", "loss" (its mean over residuals), "gap" (loss
-            minus the loss of the best closed form), "kernel_error" (‖w − truth‖/‖truth‖, None
-            without a truth), "null_part" (norm of the part of w in the null space),
-            "backward_error", "duality_gap" and "certificate_kind", "steps", "compile_seconds",
-            "run_seconds".
+        rows: a dict per method: "method", "status", "loss" (the mean over residuals of
+            ``compare(loss=)``), "excess_loss" (loss minus the loss of the best exact method),
+            "kernel_error" (‖w − truth‖/‖truth‖, None without a truth), "null_component" (norm of
+            the part of w in the null space), "backward_error", "duality_gap" and
+            "certificate_kind", "steps", "compile_seconds", "run_seconds".
         shared_seconds: time of the work that methods share.
         skipped: the solvers that could not run, with the reason.
     """
@@ -71,9 +61,9 @@ class Comparison:
         rows: list[dict[str, Any]],
         shared_seconds: dict[str, float],
         skipped: dict[str, str],
-        objective: Objective = SQUARES,
+        loss: Loss = SQUARED,
     ) -> None:
-        self.identifiability, self.objective = report, objective
+        self.identifiability, self._loss = report, loss
         self.solutions, self.rows = solutions, rows
         self.shared_seconds, self.skipped = shared_seconds, skipped
 
@@ -87,8 +77,8 @@ class Comparison:
         if self.shared_seconds:
             pieces = ", ".join(f"{k} {v:.4f}" for k, v in self.shared_seconds.items())
             lines.append(f"shared, once (s): {pieces}")
-        if self.objective != SQUARES:
-            lines.append(f"loss: {self.objective.words}")
+        if not self._loss.squared:
+            lines.append(f"loss: {self._loss.title}")
         lines += [f"not run: {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
 
@@ -124,9 +114,9 @@ def _cells(row: dict[str, Any]) -> list[str]:
         row["method"],
         row["status"],
         f"{row['loss']:.3g}",
-        f"{row['gap']:.2g}",
+        f"{row['excess_loss']:.2g}",
         shown("kernel_error", ".2g"),
-        shown("null_part", ".2g"),
+        shown("null_component", ".2g"),
         certificate or "–",
         shown("steps", "d"),
         f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "–",
@@ -137,109 +127,154 @@ def _cells(row: dict[str, Any]) -> list[str]:
 @checks_arguments
 def compare(
     problem: Problem,
-    solvers: Sequence[Solver] | Mapping[str, Solver] | None = None,
+    methods: Sequence[Any] | Mapping[str, Any] | None = None,
     *,
+    ridge: Any = None,
+    penalty: str | Penalty | None = None,
+    grid: Any = None,
+    select: Any = None,
+    loss: str | Loss = "squared",
+    noise: Any = "white",
     truth: Any = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Comparison:
-    """Solve ``problem`` by every method and lay the answers side by side.
+    """Solve ``problem`` by several methods and compare the solutions.
 
     Args:
         problem: x, y and the geometry.
-        solvers: a sequence, or a mapping from label to solver; all that apply by default.
+        methods: a list of solvers, penalties or losses, by name or as objects, or a dict from
+            label to one of these or to a dict of keywords of `solve`. None, the default, means all
+            solvers that support the problem, and without a penalty also "ridge" and "tc", whose
+            strength is selected from the data. For other losses than squares and for `Lasso`, it
+            means "auto" and "adam".
+        ridge, penalty, grid, select, loss, noise: as in `solve`, for all methods. An entry of
+            ``methods`` overrides them. ``grid`` and ``select`` are used by the methods that select
+            a strength.
         truth: the true impulse response, if it is known, in ascending lags: an array shaped as
             `Solution.impulse_response`, or ``(*lags, Cin/groups, Cout)``.
         limits: the memory allowed.
 
-    The loss is the mean squared residual for every method, whatever it minimised itself: one with a
-    penalty leaves more of y, and where y is noisy it is nearer to the truth. Only if all minimise
-    absolute residuals, or Huber's loss of one threshold, it is that; and the gap is that to the
-    exact answer, of `LeastAbsolute` or `Huber`, whether it is among them or not. Warnings of
-    identifiability are left to the report, ``Comparison.identifiability``.
+    Returns:
+        A `Comparison` with a row per method. The loss in the table is the mean of ``loss`` over
+        residuals for every method. A method with a penalty has a larger loss. If y is noisy, its
+        kernel is often nearer to the truth. The excess loss is that over the exact minimum. With
+        Huber's loss and the scale "mad", which is not fixed, the table has the mean square.
+        Warnings on identifiability are left to ``Comparison.identifiability``.
 
     Raises:
-        ValueError: no y, a truth of the wrong size; SolveError: a named solver that cannot.
+        TypeError: If a method is not a component or a dict.
+        ValueError: If y is missing, or the truth has the wrong size.
+        SolveError: If a method that was named cannot solve the problem.
     """
+    check_problem(problem, "compare")
+    shared = {
+        "ridge": ridge,
+        "penalty": penalty,
+        "grid": grid,
+        "select": select,
+        "loss": loss,
+        "noise": noise,
+    }
+    measured = Method.of(loss=loss).loss.measured
+    named = methods is not None
+    pairs = labelled_methods(methods, shared)
+    for label, method in pairs:
+        method.check(problem)
+        if named and (reason := method.supports(problem.sizes(limits), problem.spec)):
+            raise _unable(label, reason)
     report = identify(problem, limits=limits)
-    if problem.output is None:
-        raise ValueError("compare needs y; this Problem has x alone, which is enough for identify")
-    named = solvers is not None
-    pairs = _labelled((*ALL, *CHOSEN) if solvers is None else solvers)
-    if not pairs:
-        raise ValueError("solvers names none; leave it out for all that apply")
     reference = None
     if truth is not None:
         reference = np.flip(problem.as_kernel(truth, "truth"), tuple(range(problem.spec.ndim)))
     decided = report.decided
     solutions, skipped = _solve_all(problem, pairs, named, limits)
-    objective = _common(solver for _, solver in pairs)
-    rows = [_row(label, fit, objective, decided, reference) for label, fit in solutions.items()]
+    rows = [_row(label, fit, measured, decided, reference) for label, fit in solutions.items()]
     closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
-    _add_gaps(rows, closed or _least(problem, objective, limits))
-    shared: Counter[str] = Counter()
+    _add_excess(rows, closed if measured.squared else _least(problem, measured, limits))
+    seconds: Counter[str] = Counter()
     for _, part in problem.parts:
-        shared.update(analyse(part, limits).design.clock.seconds)
-    return Comparison(report, solutions, rows, dict(shared), skipped, objective)
+        seconds.update(analyse(part, limits).design.clock.seconds)
+    return Comparison(report, solutions, rows, dict(seconds), skipped, measured)
 
 
-def _common(solvers: Iterable[Solver]) -> Objective:
-    """What all of them minimise; squares if there is no such loss."""
-    found = {solver.objective for solver in solvers}
-    return (found.pop() if len(found) == 1 else None) or SQUARES
+def labelled_methods(methods: Any, shared: dict[str, Any]) -> list[tuple[str, Method]]:
+    """Return the methods of `compare` by label, without a look at the problem.
+
+    Args:
+        methods: as in `compare`; None for the default methods.
+        shared: arguments of `solve` that all methods have in common.
+    """
+    if methods is None:
+        of_all = {name: value for name, value in shared.items() if name not in SELECTION}
+        methods = _applicable(Method.of(**of_all))
+    pairs = _labelled(methods, shared)
+    if not pairs:
+        raise ValueError("methods is empty; leave it out for all that apply")
+    for name in SELECTION:
+        unused = all(getattr(method, name) is None for _, method in pairs)
+        if shared.get(name) is not None and unused:
+            raise TypeError(
+                f"{keyword(name)} selects the strength of a penalty, but no method has a strength "
+                "to select"
+            )
+    return pairs
 
 
-def _least(problem: Problem, objective: Objective, limits: Limits) -> list[float]:
-    """The least that there is of a loss other than squares, where it can be had."""
-    if objective == SQUARES:
-        return []
-    exact: Solver = LeastAbsolute()
-    if objective.loss == "huber":
-        exact = Huber(delta=1.0, scale=objective.threshold)
-    fits, _ = _solve_all(problem, [("exact", exact)], False, limits)
-    return [_loss(fit, objective) for fit in fits.values() if fit.converged]
+def _applicable(shared: Method) -> tuple[str, ...]:
+    """Return the default methods for the arguments that all methods have in common."""
+    if not shared.least_squares:
+        return OTHERS
+    penalized = shared.penalty is not None or not shared.noise.penalties
+    return SOLVERS if penalized else (*SOLVERS, *PENALTIES)
+
+
+def _least(problem: Problem, loss: Loss, limits: Limits) -> list[float]:
+    """Return the least mean of a loss other than squares, if it can be computed."""
+    fits, _ = _solve_all(problem, [("exact", Method.of(loss=loss))], False, limits)
+    return [_loss(fit, loss) for fit in fits.values() if fit.converged]
 
 
 def _solve_all(
-    problem: Problem, pairs: list[tuple[str, Solver]], named: bool, limits: Limits
+    problem: Problem, pairs: list[tuple[str, Method]], named: bool, limits: Limits
 ) -> tuple[dict[str, Solution], dict[str, str]]:
-    """Solutions by label, up to one that is interrupted, and why others could not be had."""
+    """Return solutions by label, up to one that is interrupted, and why others are missing."""
     solutions: dict[str, Solution] = {}
     skipped: dict[str, str] = {}
-    for label, solver in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
-        reason = solver.supports(problem.sizes(limits), problem.spec)
-        if reason is not None and named:
-            raise SolveError(f"{label} cannot solve this problem: {reason}")
-        if reason is not None:
-            skipped[label] = reason
-            LOG.info("compare: %s is left out: %s", label, reason)
-            continue
+    for label, method in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", IdentifiabilityWarning)
             try:
-                solutions[label] = solve(problem, solver, limits=limits)
+                reason = method.supports(problem.sizes(limits), problem.spec)
+                if reason is not None:
+                    raise _unable(label, reason)
+                solutions[label] = solve_by(problem, method, Options(limits=limits))
             except SolveError as refusal:
                 if named:
                     raise
-                skipped[label] = str(refusal)
-                LOG.info("compare: %s is left out: %s", label, refusal)
+                skipped[label] = str(refusal).removeprefix(f"{label} cannot solve this problem: ")
+                LOG.info("compare: %s is left out: %s", label, skipped[label])
                 continue
         if solutions[label].status == "interrupted":
             break
     return solutions, skipped
 
 
+def _unable(label: str, reason: str) -> SolveError:
+    return SolveError(f"{label} cannot solve this problem: {reason}")
+
+
 def _row(
-    label: str, fit: Solution, objective: Objective, decided: bool, reference: np.ndarray | None
+    label: str, fit: Solution, loss: Loss, decided: bool, reference: np.ndarray | None
 ) -> dict[str, Any]:
-    """Return the row of one method. `_add_gaps` adds the gap."""
+    """Return the row of one method. `_add_excess` adds the excess loss."""
     kernel = np.asarray(fit.kernel, float)
     return {
         "method": label,
         "status": fit.status,
-        "loss": _loss(fit, objective),
-        "gap": 0.0,
+        "loss": _loss(fit, loss),
+        "excess_loss": 0.0,
         "kernel_error": None if reference is None else _relative_error(kernel, reference),
-        "null_part": _null_part(fit) if decided else None,
+        "null_component": _null_component(fit) if decided else None,
         "backward_error": fit.backward_error,
         "duality_gap": fit.duality_gap,
         "certificate_kind": fit.stats.get("certificate_kind"),
@@ -249,7 +284,7 @@ def _row(
     }
 
 
-def _null_part(fit: Solution) -> float:
+def _null_component(fit: Solution) -> float:
     """Return the norm of the part of the kernel in the null space, over all outputs."""
     norms = []
     for one in fit._by_mask:
@@ -258,11 +293,11 @@ def _null_part(fit: Solution) -> float:
     return float(np.hypot.reduce(np.concatenate(norms)))
 
 
-def _add_gaps(rows: list[dict[str, Any]], closed: list[float]) -> None:
-    """Add each loss minus the loss of the best closed form, or of the best method."""
+def _add_excess(rows: list[dict[str, Any]], closed: list[float]) -> None:
+    """Add each loss minus the least of some losses, or of all methods if there are none."""
     floor = min(closed or [row["loss"] for row in rows], default=0.0)
     for row in rows:
-        row["gap"] = row["loss"] - floor if np.isfinite(floor) else 0.0
+        row["excess_loss"] = row["loss"] - floor if np.isfinite(floor) else 0.0
 
 
 def _relative_error(kernel: np.ndarray, reference: np.ndarray) -> float:
@@ -272,27 +307,43 @@ def _relative_error(kernel: np.ndarray, reference: np.ndarray) -> float:
         return float(np.linalg.norm((kernel - reference) / size) / norm)
 
 
-def _loss(fit: Solution, objective: Objective) -> float:
+def _loss(fit: Solution, loss: Loss) -> float:
     """Return the mean over the rows used in the fit, by their weights."""
     left = fit.weighted_residuals()
     with np.errstate(over="ignore", under="ignore"):  # data of 1e200 have a loss of inf
-        total = sum(float(objective.of(r).sum()) for r in left)
+        total = sum(float(loss.of(r).sum()) for r in left)
     return total / sum(r.size for r in left)
 
 
-def _labelled(solvers: Any) -> list[tuple[str, Solver]]:
-    if not isinstance(solvers, (Mapping, Sequence)):
-        raise TypeError(f"solvers must be a list or a mapping of solvers, got {solvers!r}")
-    pairs = (
-        list(solvers.items())
-        if isinstance(solvers, Mapping)
-        else [(s.name if isinstance(s, Solver) else repr(s), s) for s in solvers]
-    )
-    taken: dict[str, int] = {}
-    unique = []
-    for label, solver in pairs:
-        if not isinstance(solver, Solver):
-            raise TypeError(f"solvers must hold solvers such as NormalEquations(), got {solver!r}")
-        taken[label] = taken.get(label, 0) + 1
-        unique.append((label if taken[label] == 1 else f"{label} #{taken[label]}", solver))
-    return unique
+def _labelled(methods: Any, shared: dict[str, Any]) -> list[tuple[str, Method]]:
+    """Return the methods by label."""
+    if isinstance(methods, str) or not isinstance(methods, (Mapping, Sequence)):
+        raise TypeError(
+            "methods must be a list of solvers, penalties or losses, or a dict by label, got "
+            f"{methods!r}"
+        )
+    pairs: Any = methods.items() if isinstance(methods, Mapping) else ((None, m) for m in methods)
+    taken: Counter[str] = Counter()
+    found = []
+    for given, each in pairs:
+        method = _method(each, shared)
+        label = given if given is not None else each if isinstance(each, str) else method.name
+        taken[label] += 1
+        found.append((label if taken[label] == 1 else f"{label} #{taken[label]}", method))
+    return found
+
+
+def _method(each: Any, shared: dict[str, Any]) -> Method:
+    """Return the method of an entry, which overrides the shared keywords."""
+    own = dict(each) if isinstance(each, Mapping) else {argument_of(each): each}
+    # A ridge and a penalty are one choice.
+    if {"ridge", "penalty"} & own.keys():
+        shared = {k: v for k, v in shared.items() if k not in ("ridge", "penalty")}
+    unknown = [name for name in own if name not in OF_SOLVE]
+    if unknown:
+        raise TypeError(unknown_argument("solve", unknown[0], OF_SOLVE))
+    words = shared | own
+    # A shared grid or criterion is for the methods that select a strength.
+    plain = Method.of(**{name: value for name, value in words.items() if name not in SELECTION})
+    unused = [name for name in SELECTION if name not in own and not plain.selects(name)]
+    return Method.of(**words | dict.fromkeys(unused))

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .api import solve
+from .api import Options, check_problem, solve_by
 from .inference.folds import CrossValidation, beside, part
+from .leastsquares.penalty import Penalty
+from .method import Method
 from .near_misses import checks_arguments
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
@@ -17,7 +19,6 @@ from .problem.sizes import DEFAULT_LIMITS, Limits
 from .progress import tracked
 from .scoring import scored
 from .solution import Solution
-from .solvers.auto import AutoSolver
 from .solvers.base import Solver
 from .text import count, line
 
@@ -65,20 +66,27 @@ class CrossValidationScores(NamedTuple):
 @checks_arguments
 def cross_validate(
     problem: Problem,
-    solver: Solver | None = None,
+    solver: str | Solver | None = None,
     *,
-    folds: Any = "records",
+    folds: Any = None,
+    ridge: Any = None,
+    penalty: str | Penalty | None = None,
+    grid: Any = None,
+    select: Any = None,
+    loss: Any = "squared",
+    noise: Any = "white",
     limits: Limits = DEFAULT_LIMITS,
 ) -> CrossValidationScores:
     """Solve without each fold in turn, and score the prediction of its rows.
 
-    A solver that selects a penalty selects it for every fold, from the other rows alone. The scores
-    are therefore not biased by the selection.
+    A strength that is selected from the data is selected for every fold, from the other rows alone.
+    The scores are therefore not biased by the selection.
 
     Args:
         problem: x, y and the geometry.
-        solver: `AutoSolver` by default.
-        folds: as in `CrossValidation`: "records", a number, or a list of indices of records.
+        folds: as in `CrossValidation`: None (the default) for the records, or five blocks of a
+            single record; a number; or a list of indices of records.
+        solver, ridge, penalty, grid, select, loss, noise: as in `solve`.
         limits: the memory allowed.
 
     Raises:
@@ -86,18 +94,16 @@ def cross_validate(
 
     The score of one given solution on new data is `Solution.score`.
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"expected a Problem, got {type(problem).__name__}")
-    if problem.output is None:
-        raise ValueError("cross_validate needs y; this Problem has x alone")
-    solver = AutoSolver() if solver is None else solver
+    check_problem(problem, "cross_validate")
+    given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
+    method = Method.of(solver, **given, loss=loss, noise=noise)
     # A record belongs to a fold if any output has rows in it.
     parts, always = CrossValidation(folds).spans(*(rows for _, rows in problem.by_mask))
     y, solutions, scores = problem.y, [], []
     assert y is not None
     for i, held in enumerate(tracked(parts, "folds", len(parts))):
         rest = part(problem, (problem.x, y), beside(parts, i, always))
-        fit = solve(rest, solver, limits=limits)
+        fit = solve_by(rest, method, Options(limits=limits))
         scores.append(_scored(fit, problem, held))
         solutions.append(fit)
     mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))

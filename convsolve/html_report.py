@@ -7,13 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from . import __all__ as public_names
 from . import __version__
 from .html import code, facts, page, paragraph, picture, pictures, section, table
 from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
 from .identifiability.wording import MEANING
-from .noise import NOISES
 from .plotting.choice_figures import effective_dof, strength_scores
 from .plotting.drawing import Drawing, drawable, new_figure, png, side_by_side
 from .plotting.figures import losses, plot
@@ -78,9 +76,7 @@ def python_call(fit: Solution) -> str:
         spec = given.pop("spec")
         given = ({"spec": ConvSpec(**spec)} if spec.get("lo") else _layer(spec)) | given
     words = "".join(f", {name}={_written(value)}" for name, value in given.items())
-    solver = "AutoSolver" if "choice" in fit.stats else fit.stats["solver"].partition("(")[0]
-    noise = fit.stats.get("noise", "white")
-    how = "" if noise == "white" else f", noise={noise!r}"
+    call = fit.stats.get("call")
     settings = fit.stats.get("settings", {})
     told = [f"{k} {v}" for k, v in settings.items() if v is not None]
     rows = [fit.stats["rows"]] if "rows" in fit.stats else []
@@ -88,9 +84,7 @@ def python_call(fit: Solution) -> str:
     return "\n".join(
         [
             f"problem = cs.Problem(x, y{words})",
-            f"fit = cs.solve(problem, cs.{solver}(…){how})"
-            if solver in public_names
-            else f"# solved by {solver}",
+            f"# solved by {fit.stats['solver']}" if call is None else f"fit = {call}",
             *(f"# {comment}" for comment in comments),
         ]
     )
@@ -275,6 +269,6 @@ def _residuals(fit: Solution, fitted: Fitted) -> str:
     """Return pictures of the residuals and a test of whether they are white noise."""
     errors = fit.affordable_errors()
     what = "The posterior deviations of taps hold" if fit.penalized else "The standard errors hold"
-    told = paragraph(f"{what} {NOISES[errors[2].kind].assumption}.") if errors else ""
+    told = paragraph(f"{what} {fit._noise_model.assumption}.") if errors else ""
     drawn = _drawn(*residuals(fit, fitted, range(fit.kernel.shape[-1])))
     return section("Residuals", told, drawn)

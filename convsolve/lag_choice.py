@@ -62,15 +62,15 @@ def choose_lags(
 
     Args:
         problem: problem with one axis and with y, whose data determine all of its lags.
-        select: "bic", for the lags of a response that ends; "aicc" or a `CrossValidation`, for the
-            lags that predict best, which are often more.
+        select: "bic" (the default), for the lags of a response that ends; "aicc", "cv" or a
+            `CrossValidation`, for the lags that predict best, which are often more.
         limits: limits of memory and time.
 
     Returns:
         The chosen lags and the scores of all windows.
 
     No criterion finds the end of a decaying response below the noise. For such responses use a wide
-    range of lags and a prior that decays, ``Regularized(StableSpline())``.
+    range of lags and a prior that decays, such as `StableSpline`.
 
     Raises:
         TypeError: If ``problem`` is not a `Problem`, or for an unsuitable type of an option.
@@ -81,6 +81,7 @@ def choose_lags(
     Source: G. Schwarz, Ann. Statist. 6 (1978) 461; C. M. Hurvich and C.-L. Tsai, Biometrika 76
     (1989) 297.
     """
+    select = CrossValidation() if select == "cv" else select
     _check(problem, select)
     check_limits(limits)
     several = [analyse(part, limits) for _, part in problem.parts]
@@ -107,7 +108,7 @@ def _check(problem: Any, select: Any) -> None:
     if problem.spec.ndim > 1:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
     if not isinstance(select, CrossValidation):
-        choice(select, "select", ("bic", "aicc"), " or a CrossValidation")
+        choice(select, "select", ("bic", "aicc", "cv"), " or a CrossValidation")
 
 
 def _held_out(several: Sequence[Analysis], select: CrossValidation) -> np.ndarray:

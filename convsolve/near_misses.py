@@ -7,25 +7,41 @@ with the names that exist.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from functools import wraps
 from typing import Any, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_V = TypeVar("_V")
 _C = TypeVar("_C", bound=type)
 
 # Smallest similarity of a name that is suggested.
 CUTOFF = 0.75
 
-# Arguments of other libraries, and the argument here. A row applies to callables that accept it.
+# Arguments of other libraries and of earlier versions, and the argument here. A row applies to
+# callables that accept the argument. A name after a dot belongs to one function or class.
 ARGUMENTS: dict[str, str] = {
+    "StableSpline.alpha": "decay=",
+    "StableSpline.rho": "correlation=",
+    "Smooth.length": "SquaredExponential(length=...)",
+    "Ridge.weights": "strength=, with one strength per group of channels",
+    "Lasso.alpha Lasso.lam Lasso.lambda_ Lasso.regularization Lasso.l1": "strength=",
+    "Lasso.l1_ratio": "ridge= for the squares of an elastic net",
+    "HuberLoss.epsilon HuberLoss.k HuberLoss.threshold": "delta=",
+    "compare.method compare.solver": "methods=",
+    "compare.kernel compare.true_kernel": "truth=",
+    "choose_lags.method": "select=",
+    "GradientDescent.method": "optimizer=",
+    "GradientDescent.huber_delta": "solve(loss=HuberLoss(1.0, scale=...))",
+    "CrossValidation.scoring CrossValidation.metric": "score=",
     "sfreq srate sample_rate sampling_rate fsamp samplerate": "fs=",
     "tr t_r dt": "fs=1/tr",
     "intercept use_bias add_constant": "bias=",
     "bias intercept add_constant": "fit_intercept=",
     "fit_intercept": "bias=",
-    "n_lags delays maxlag window": "lags=(first, last)",
-    "taps n_taps kernel_length filter_length order": "kernel_size=",
+    "n_lags delays maxlag order window": "lags=(first, last)",
+    "taps n_taps kernel_length filter_length": "kernel_size=",
     "mode pad zeropad boundary": "edges= with lags, padding= with a kernel size",
     "strides": "stride=",
     "dilations dilation_rate": "dilation=",
@@ -37,18 +53,26 @@ ARGUMENTS: dict[str, str] = {
     "ch_names feature_names columns channel": "channels=",
     "targets target_names sensors output": "outputs=",
     "cov_type noise_model errors": "noise=",
-    "alpha alpha_ lam lambda_ reg_lambda regularization l2 C": "ridge= or strength= or decay=",
-    "reg regularizer prior": "penalty=",
+    "alpha alpha_ lam lambda_ reg_lambda regularization l2 C": "ridge= or strength=",
+    "strength": "ridge=, or penalty= with a strength, as in penalty=Smooth(1.0)",
+    "alphas lambdas strengths": "grid=",
+    "l1 l1_ratio": "penalty=Lasso(...)",
+    "reg regularizer kernel_regularizer prior": "penalty=",
     "cv n_folds n_splits kfold": "folds=",
-    "criterion scoring": "select=",
+    "cv folds n_folds n_splits kfold": "select='cv' or select=CrossValidation(5)",
     "method": "solver=",
+    "solvers": "methods=",
+    "criterion scoring": "select=",
+    "optimizer": "solver=GradientDescent(...)",
+    "objective loss_function": "loss=",
+    "delta huber_delta scale": "loss=HuberLoss(...)",
     "max_iter n_iter epochs maxiter": "steps=",
     "rtol atol": "tol=",
     "lr learning_rate": "optimizer=optax.adam(...)",
     "random_state rng key": "seed=",
     "groups bands": "channel_groups=",
+    "groups bands channel_groups": "penalty=Ridge(channel_groups=...)",
     "beta": "decay=",
-    "rho": "correlation=",
     "verbose callback": "progress=",
     "throw": "strict=",
     "memory": "limits=",
@@ -56,8 +80,51 @@ ARGUMENTS: dict[str, str] = {
     "axes": "ax=",
 }
 
+# Arguments that belong to another call.
+OF_SOLVE = ("solver", "ridge", "penalty", "grid", "select", "loss", "noise")
+OF_PROBLEM = (
+    "lags", "tmin", "tmax", "fs", "edges", "kernel_size", "stride", "padding", "dilation", "bias",
+    "mask", "missing", "weights", "confounds", "channels", "outputs", "n_outputs",
+)  # fmt: skip
+
 # Options of earlier versions that no argument has.
-OPTIONS = {"report": "html=", "rate": "learning_rate=", "penalty_groups": "channel_groups="}
+OPTIONS = {
+    "report": "html=",
+    "rate": "learning_rate=",
+    "penalty_groups": "channel_groups=",
+    "penalty_weights": "strength=",
+    "huber_delta": "delta= scale=",
+    "alpha": "decay=",
+    "rho": "correlation=",
+    "solver": "methods=",
+}
+
+# Names of components in other libraries and in earlier versions, and the component and its
+# arguments. If a name has several rows, the kind of component decides.
+COMPONENTS: dict[str, tuple[str, dict[str, int]]] = {
+    "lstsq pinv gelsd": ("svd", {}),
+    "ols least_squares": ("auto", {}),
+    "cholesky normal_equations": ("normal", {}),
+    "lsqr lsmr cgls sparse_cg conjugate_gradient": ("cg", {}),
+    "fft_deconvolution deconvolve wiener": ("fft", {}),
+    "sgd gd gradient_descent": ("adam", {}),
+    "bfgs l_bfgs l_bfgs_b": ("lbfgs", {}),
+    "l2 ridge_regression ridge_cv ridgecv regularized": ("ridge", {}),
+    "l1 elastic_net elasticnet group_lasso": ("lasso", {}),
+    "differences": ("smooth", {"order": 1}),
+    "curvature": ("smooth", {"order": 2}),
+    "rbf gaussian se asd": ("squared_exponential", {}),
+    "stable_spline": ("tc", {}),
+    "mse l2 squares squared_error": ("squared", {}),
+    "mae l1 lad absolute_error least_absolute": ("absolute", {}),
+    "iid ols independent nonrobust": ("white", {}),
+    "autoregressive prewhiten": ("ar", {}),
+    "newey_west": ("hac", {}),
+    "clustered": ("cluster", {}),
+    "loo kfold cross_validation": ("cv", {}),
+    "aic": ("aicc", {}),
+    "reml ml marginal_likelihood": ("evidence", {}),
+}
 
 # Attributes of other libraries and of earlier versions, by class, and what to use here.
 ATTRIBUTES: dict[str, dict[str, str]] = {
@@ -80,6 +147,11 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "summary describe": "print(fit)",
         "report html": "to_html()",
         "success ok converged_": "converged",
+        "loss objective": 'stats["loss"]',
+        "solver method": 'stats["solver"]',
+        "call code": 'stats["call"]',
+        "noise_model": 'stats["noise"]',
+        "hyperparameters": "regularization.hyperparameters",
         "certificate": "backward_error or duality_gap",
         "n_iter_": 'stats["steps"]',
         "delays_ t tau": "lags or times",
@@ -116,12 +188,38 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "Regularization": {
         "degrees_of_freedom dof edf": "effective_dof",
         "bounded": "at_bound",
-        "alpha alpha_ best_alpha_": "strength",
+        "alpha alpha_ best_alpha_ ridge": "strength",
+        "alphas alphas_ grid": "path.strengths",
+        "cv_values_ cv_results_ scores": "path.scores",
+        "select": "criterion",
+        "settings": "hyperparameters",
+    },
+    "Comparison": {
+        "gap": 'rows[0]["excess_loss"]',
+        "null_part": 'rows[0]["null_component"]',
+        "objective": "compare(problem, loss=...)",
+        "loss losses": 'rows[0]["loss"]',
+        "methods solvers": "solutions",
+        "fits results": "solutions",
+        "report": "identifiability",
+        "summary describe": "print(table)",
+        "to_dataframe df": "to_dict(), as in pandas.DataFrame(table.to_dict())",
     },
     "convsolve": {
         "fit estimate lstsq deconvolve": "solve",
         "diagnose check": "identify",
-        "RidgeCV": "Regularized",
+        "Regularized RidgeCV": "solve(problem, penalty='ridge')",
+        "LeastSquares": "QR or SVD",
+        "Huber HuberRegressor": "HuberLoss, as in solve(problem, loss='huber')",
+        "LeastAbsolute LAD L1Loss": "AbsoluteLoss, as in solve(problem, loss='absolute')",
+        "MSELoss L2Loss": "SquaredLoss",
+        "LassoCV ElasticNet ElasticNetCV": "Lasso, as in solve(problem, penalty='lasso')",
+        "OLS LinearRegression": "solve",
+        "KFold GroupKFold TimeSeriesSplit": "CrossValidation",
+        "RBF GaussianProcess": "SquaredExponential",
+        "Adam LBFGS SGD": "GradientDescent",
+        "GLSAR AR": "ARNoise",
+        "NeweyWest": "HACNoise",
         "ReceptiveField TRF FIR": (
             "Problem(x, y, lags=(first, last)), or ConvRegressor of convsolve.sklearn"
         ),
@@ -131,32 +229,48 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
 }
 
 
-def _known(table: dict[str, str], name: str) -> list[str]:
+def _known(table: Mapping[str, _V], name: str) -> list[_V]:
     return [here for others, here in table.items() if name in others.split()]
 
 
-def _similar(name: str, names: Iterable[str]) -> list[str]:
+def similar(name: str, names: Iterable[str]) -> list[str]:
+    """Return the nearest of some names in a list, or an empty list."""
     return difflib.get_close_matches(name, names, 1, CUTOFF)
 
 
 def _targets(suggestion: str) -> list[str]:
-    """Return the arguments that a suggestion names."""
-    return [word.partition("=")[0] for word in suggestion.split() if "=" in word]
+    """Return the arguments that a suggestion names, without those of a call within it."""
+    outer = re.sub(r"\(.*?\)", "", suggestion)
+    return [word.partition("=")[0] for word in outer.split() if "=" in word]
 
 
 def unknown_argument(owner: str, name: str, accepted: Iterable[str]) -> str:
     """Return the message for an argument that a callable does not have."""
     accepted = [*accepted]
     begin = f"{owner}() has no argument {name!r}; "
-    for suggestion in _known(ARGUMENTS, name):
+    for suggestion in _known(ARGUMENTS, f"{owner}.{name}"):
+        return f"{begin}use {suggestion}"
+    known = _known(ARGUMENTS, name)
+    for suggestion in known:
         usable = [target for target in _targets(suggestion) if target in accepted]
         if len(usable) == len(_targets(suggestion)):
             return f"{begin}use {suggestion}"
         if usable:
             return f"{begin}use {usable[0]}="
-    if similar := _similar(name, accepted):
-        return f"{begin}did you mean {similar[0]}?"
-    return f"{begin}its arguments are {', '.join(accepted)}"
+    meant = [name, *(target for suggestion in known for target in _targets(suggestion))]
+    for target in meant:
+        if target in OF_PROBLEM and "problem" in accepted:
+            return f"{begin}give {target}= to Problem"
+        if target in OF_SOLVE and target not in accepted:
+            return f"{begin}give {target}= to solve"
+    if near := similar(name, accepted):
+        return f"{begin}did you mean {near[0]}?"
+    return f"{begin}its arguments are {', '.join(accepted)}" if accepted else f"{begin}it has none"
+
+
+def unknown_component(word: str) -> list[tuple[str, dict[str, int]]]:
+    """Return the components, and their arguments, that an unknown name may stand for."""
+    return _known(COMPONENTS, word)
 
 
 def suggested(name: str, accepted: Iterable[str], commands: bool = False) -> list[str]:
@@ -172,7 +286,7 @@ def suggested(name: str, accepted: Iterable[str], commands: bool = False) -> lis
     rows = _known(ATTRIBUTES["convsolve"], word) if commands else _known(ARGUMENTS | OPTIONS, word)
     found = rows if commands else [t for row in rows for t in _targets(row)]
     usable = [plain[other] for other in found if other in plain]
-    return usable or [plain[other] for other in _similar(word, plain)]
+    return usable or [plain[other] for other in similar(word, plain)]
 
 
 def unknown_attribute(owner: str, name: str, existing: Iterable[str]) -> str:
@@ -181,8 +295,8 @@ def unknown_attribute(owner: str, name: str, existing: Iterable[str]) -> str:
     for suggestion in _known(ATTRIBUTES.get(owner, {}), name):
         return f"{kind} has no attribute {name!r}; use {suggestion}"
     public = [other for other in existing if not other.startswith("_")]
-    similar = "".join(f"; did you mean {other}?" for other in _similar(name, public))
-    return f"{kind} has no attribute {name!r}{similar}"
+    near = "".join(f"; did you mean {other}?" for other in similar(name, public))
+    return f"{kind} has no attribute {name!r}{near}"
 
 
 class Suggesting(type):
@@ -217,6 +331,7 @@ def checks_arguments(given: _F) -> _F:
         return given
     code = given.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    first, named = names[: code.co_argcount], names[code.co_argcount :]
     owner = given.__qualname__.removesuffix(".__init__").rpartition(".")[2]
 
     @wraps(given)
@@ -224,6 +339,10 @@ def checks_arguments(given: _F) -> _F:
         for name in keywords:
             if name not in names:
                 raise TypeError(unknown_argument(owner, name, (n for n in names if n != "self")))
+        if len(args) > len(first):
+            taken = ", ".join(name for name in first if name != "self") or "no argument"
+            others = f"; give the others by name: {', '.join(f'{name}=' for name in named)}"
+            raise TypeError(f"{owner}() takes {taken} by position{others if named else ''}")
         return given(*args, **keywords)
 
     return checked  # type: ignore[return-value]

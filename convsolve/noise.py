@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
-from .text import argument
+from .near_misses import checks_arguments
+from .problem.checks import integer
+from .text import argument, as_call, count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,12 +20,9 @@ if TYPE_CHECKING:
     from .leastsquares.analysis import Analysis
     from .problem.problem import Problem
 
-# "ar", or "ar(p)" for a given order p.
-AUTOREGRESSION = re.compile(r"ar(?:\(([1-9]\d{0,8})\))?")
-
 
 class NoiseModel(ABC):
-    """An assumption on the noise in y. It becomes a value of ``noise=`` as an entry of `NOISES`.
+    """An assumption on the noise in y.
 
     Attributes:
         name: its name in ``noise=``.
@@ -42,6 +40,14 @@ class NoiseModel(ABC):
     penalties = losses = independent = True
     by_record = rows_squared = False
     rounds = 0
+
+    def __repr__(self) -> str:
+        return as_call(self)
+
+    @property
+    def label(self) -> str:
+        """The name, with a number if one is given, as ``noise=`` accepts it."""
+        return self.name
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError if the problem has no errors under this noise."""
@@ -64,7 +70,7 @@ class NoiseModel(ABC):
         Args:
             problem: the problem, of outputs that use the same rows.
             analysis: its analysis.
-            kernel: (*K, Cin/groups, Cout), whose residuals are the noise.
+            kernel: ``(*K, Cin/groups, Cout)``, whose residuals are the noise.
             bias: (Cout,), zeros without a bias.
             alone: whether every output needs a problem of its own.
 
@@ -78,8 +84,13 @@ class NoiseModel(ABC):
         """Return the errors, bands and tests of an estimate."""
 
 
+@dataclass(frozen=True, repr=False)
 class WhiteNoise(NoiseModel):
-    """Independent rows of one variance, or of a variance that weights describe."""
+    """Independent rows of one variance, or of a variance that weights describe: the default.
+
+    If the noise and x are both correlated in time, the errors of sums of taps are too small. Use
+    `ARNoise`, `HACNoise` or `ClusterNoise` then.
+    """
 
     name = "white"
     assumption = "if the noise is white"
@@ -91,12 +102,23 @@ class WhiteNoise(NoiseModel):
         return Uncertainty(analysis, estimate)
 
 
-@dataclass(frozen=True)
-class AutoregressiveNoise(WhiteNoise):
+@checks_arguments
+@dataclass(frozen=True, repr=False)
+class ARNoise(WhiteNoise):
     """An autoregression per output. Rows are filtered until their noise is white.
 
-    Attributes:
-        order: the order, or None to select it by AIC.
+    Args:
+        order: the order p. None, the default, selects it by AIC, up to 40 and a tenth of the number
+            of rows.
+
+    The solution is generalized least squares. The residuals of least squares determine the
+    autoregression. Its filter (1, −ρ₁, …, −ρ_p) makes the noise white. Least squares of the
+    filtered rows gives residuals for a second autoregression, whose filter gives the solution. A
+    record loses its first p rows, and as many after every gap. The certificate is the backward
+    error as least squares of the filtered rows. Predictions, residuals and R² refer to y itself.
+
+    It requires squared loss, one axis and no weights of single rows. `HACNoise` changes only the
+    errors of the solution.
     """
 
     order: int | None = None
@@ -105,6 +127,15 @@ class AutoregressiveNoise(WhiteNoise):
     assumption = "if the noise is an autoregression"
     losses = independent = False
     rounds = 2
+
+    def __post_init__(self) -> None:
+        if self.order is not None:
+            object.__setattr__(self, "order", integer(self.order, "order"))
+
+    @property
+    def label(self) -> str:
+        """The name, with the order if it is given."""
+        return self.name if self.order is None else f"{self.name}{self.order}"
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or if single rows have weights."""
@@ -137,27 +168,67 @@ class AutoregressiveNoise(WhiteNoise):
         return noise, filtered_parts(problem, noise, analysis.design.sizes.limits, alone)
 
 
-class HacNoise(NoiseModel):
-    """Rows depend on those near them in time (Newey and West)."""
+@checks_arguments
+@dataclass(frozen=True, repr=False)
+class HACNoise(NoiseModel):
+    """Rows depend on those near them in time (Newey and West).
+
+    Args:
+        bandwidth: number of rows before and after a row that it depends on, less than the number
+            of rows. None, the default, is about 1.3·√rows.
+
+    The errors change, and the solution does not. It requires squared loss, no penalty and one axis.
+    For a single record, the covariance is that of statsmodels with ``maxlags=bandwidth`` and
+    ``use_correction=True``. With fewer than 5000 rows, tests of sums of taps are corrected. The
+    test of one sum of several taps then does not use the bandwidth.
+
+    Source: W. K. Newey and K. D. West, Econometrica 55 (1987) 703.
+    """
+
+    _: KW_ONLY
+    bandwidth: int | None = None
 
     name = "hac"
     assumption = "if the noise is stationary"
     penalties = losses = independent = False
     rows_squared = True
 
+    def __post_init__(self) -> None:
+        if self.bandwidth is not None:
+            object.__setattr__(self, "bandwidth", integer(self.bandwidth, "bandwidth"))
+
+    @property
+    def label(self) -> str:
+        """The name, with the bandwidth if it is given."""
+        return self.name if self.bandwidth is None else f"{self.name}{self.bandwidth}"
+
     def check(self, problem: Problem) -> None:
-        """Raise a ValueError for images."""
+        """Raise a ValueError for images, or unless there are more rows than the bandwidth."""
         _check_time(problem, self.name)
+        rows = min(part.kept.count for _, part in problem.parts)
+        if self.bandwidth is not None and self.bandwidth >= rows:
+            raise ValueError(
+                f"{argument('noise', self.label)} needs more than {count(self.bandwidth, 'row')} "
+                f"in every output, got {rows}; use a smaller bandwidth, or "
+                f"{argument('noise', self.name)} for about 1.3·√rows"
+            )
 
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
         """Return errors from products of rows that are near each other."""
         from .inference.dependent_errors import HacUncertainty
 
-        return HacUncertainty(analysis, estimate)
+        return HacUncertainty(analysis, estimate, self.bandwidth)
 
 
+@dataclass(frozen=True, repr=False)
 class ClusterNoise(NoiseModel):
-    """The rows of a record depend on each other, and records are independent."""
+    """The rows of a record depend on each other, and records are independent.
+
+    The errors change, and the solution does not. It requires squared loss, no penalty and several
+    records. The degrees of freedom are one less than the number of records.
+
+    Source: K.-Y. Liang and S. L. Zeger, Biometrika 73 (1986) 13.
+    """
 
     name = "cluster"
     assumption = "if the noise of one record says nothing of another"
@@ -178,18 +249,6 @@ class ClusterNoise(NoiseModel):
         from .inference.dependent_errors import ClusterUncertainty
 
         return ClusterUncertainty(analysis, estimate)
-
-
-# All models by name.
-NOISES: dict[str, NoiseModel] = {
-    model.name: model for model in (WhiteNoise(), AutoregressiveNoise(), HacNoise(), ClusterNoise())
-}
-
-
-def noise_model(noise: str) -> NoiseModel:
-    """Return the model of a name; "ar(p)" is "ar" of a given order."""
-    found = AUTOREGRESSION.fullmatch(noise)
-    return AutoregressiveNoise(int(found[1])) if found and found[1] else NOISES[noise]
 
 
 def _check_time(problem: Problem, name: str) -> None:

@@ -28,8 +28,6 @@ from .problem.names import seconds_to_lags
 from .problem.problem import Problem
 from .problem.records import column_names
 from .progress_bars import bars
-from .solvers.auto import AutoSolver
-from .solvers.base import Solver
 
 FLOATS = (np.float64, np.float32)
 
@@ -58,9 +56,9 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         edges: "zeros" takes X as zero outside its trial; "drop" leaves out of the fit those rows
             whose window was not recorded whole. Predictions have as many rows as X either way.
         fit_intercept: whether a constant is fitted.
-        ridge: in ``‖y − Xw‖² + ridge·‖w‖²``, as that of `sklearn.linear_model.Ridge`.
-        solver: any solver of convsolve, which has a penalty of its own:
-            ``Regularized(Smooth())`` chooses one by the data. ``ridge`` must then be 0.
+        ridge: in ``‖y − Xw‖² + ridge·‖w‖²``, as ``alpha`` of `sklearn.linear_model.Ridge`.
+        penalty, grid, select, loss, noise, solver: as in `convsolve.solve`. For example,
+            ``penalty="smooth"`` selects the strength from the data.
         verbose: whether bars on stderr show how far `fit` has come, where it takes long.
 
     Attributes:
@@ -86,8 +84,13 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         fs: float | None = None,
         edges: str = "zeros",
         fit_intercept: bool = True,
-        ridge: float = 0.0,
-        solver: Solver | None = None,
+        ridge: Any = None,
+        penalty: Any = None,
+        grid: Any = None,
+        select: Any = None,
+        loss: Any = "squared",
+        noise: Any = "white",
+        solver: Any = None,
         verbose: bool = False,
     ) -> None:
         self.lags = lags
@@ -97,6 +100,11 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         self.edges = edges
         self.fit_intercept = fit_intercept
         self.ridge = ridge
+        self.penalty = penalty
+        self.grid = grid
+        self.select = select
+        self.loss = loss
+        self.noise = noise
         self.solver = solver
         self.verbose = verbose
 
@@ -114,8 +122,6 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             ImportError: ``verbose``, and tqdm is not installed.
         """
         choice(self.edges, "edges", ("zeros", "drop"))
-        if self.solver is not None and self.ridge:
-            raise ValueError("give either ridge= or a solver=, which has a ridge of its own")
         with bars() if self.verbose else nullcontext():
             return self._fitted(X, y, sample_weight, groups)
 
@@ -133,8 +139,16 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             channels=None if names is None else [*map(str, names)],
             outputs=column_names(y[0] if _by_trial(X, groups) else y),
         )
-        solver = AutoSolver(self.ridge) if self.solver is None else self.solver
-        self.solution_ = solve(problem, solver)
+        self.solution_ = solve(
+            problem,
+            self.solver,
+            ridge=self.ridge,
+            penalty=self.penalty,
+            grid=self.grid,
+            select=self.select,
+            loss=self.loss,
+            noise=self.noise,
+        )
         self.lags_ = self.solution_.lags
         self.times_ = None if self.fs is None else self.solution_.times
         coef, bias = self.solution_.kernel[::-1].transpose(2, 1, 0), self.solution_.bias

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .by_mask import Part, at, gathered, noise_of, together
+from . import registry
+from .by_mask import Part, at, gathered, noise_of, regularization_of, together
 from .cached import cached_property
 from .errors import warn
 from .files import write_bytes
@@ -22,7 +23,6 @@ from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
 from .leastsquares.penalty import Penalty
 from .near_misses import checks_arguments, suggests_attributes
-from .noise import NOISES, NoiseModel, noise_model
 from .operators.design_matrix import without_confounds
 from .operators.layout import ascending, reversed_taps
 from .operators.prediction import predicted, predicted_blocks
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .inference.regularization import Regularization
     from .inference.resampling import Jackknife
     from .inference.uncertainty import FTest, Noise, Uncertainty
+    from .noise import NoiseModel
 
 # Largest rows times taps for which a text or a file includes errors under dependent noise: one
 # second.
@@ -78,12 +79,12 @@ class Solution:
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
         backward_error, duality_gap: bounds on the error of the solution. One of them is None. Both
             are None for a descent on a loss that is not squares.
-        stats: Dict of the request and of the computation. The request: "settings", the fields of
-            the solver ("choice" has the solver that `AutoSolver` chose), "penalty", a dict or
-            None, and "version", of convsolve. The computation: "solver", "certificate_kind",
-            "compile_seconds", "run_seconds" and entries of the solver.
+        stats: Dict of the request and of the computation. The request: "call", the call of `solve`
+            as code, "settings", the fields of the solver ("choice" has the solver that `AutoSolver`
+            chose), "penalty", a dict or None, "loss", a dict, "noise", and "version", of convsolve.
+            The computation: "solver", "certificate_kind", "compile_seconds", "run_seconds" and
+            entries of the solver.
         trace: the course of an iterative solver, or None.
-        regularization: `Regularization` chosen by `Regularized`, or None.
         identifiability: Report on the data; None after `load`, which stores it in ``stats``.
         problem: The `Problem`; None after `load`.
         spec: the `ConvSpec`.
@@ -108,6 +109,7 @@ class Solution:
         identifiability: Identifiability | None = None,
         regularization: Regularization | None = None,
         penalties: Sequence[tuple[Penalty, float]] = (),
+        noise_model: NoiseModel | None = None,
         error_norms: np.ndarray | None = None,
         confound_fit: np.ndarray | None = None,
         autoregression: Autoregression | None = None,
@@ -120,9 +122,12 @@ class Solution:
         self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
         self.status, self.stats, self._certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
-        self.regularization, self._autoregression = regularization, autoregression
+        self._regularization, self._autoregression = regularization, autoregression
         self.problem, self.penalties, self._saved_errors = problem, penalties, saved_errors
         self._parts = parts
+        self._noise_model: NoiseModel = noise_model or registry.component(
+            "noise", stats.get("noise", "white")
+        )
         self._error_norms, self._confound_fit = error_norms, confound_fit
         self._whiteness_checked = False
 
@@ -140,7 +145,7 @@ class Solution:
 
     @property
     def duality_gap(self) -> float | None:
-        """Relative duality gap of `Huber`, `LeastAbsolute` and `Lasso`, largest over outputs.
+        """Relative duality gap of `HuberLoss`, `AbsoluteLoss` and `Lasso`, largest over outputs.
 
         The loss exceeds its minimum by at most this share. None for other solvers.
         """
@@ -158,7 +163,29 @@ class Solution:
     @property
     def penalized(self) -> bool:
         """Whether the kernel has a penalty; bands then describe its posterior."""
-        return self.regularization is not None or self.stats.get("penalty") is not None
+        return self._regularization is not None or self.stats.get("penalty") is not None
+
+    @property
+    def regularization(self) -> Regularization | None:
+        """Penalty and strength of every output, given or selected, or None without a penalty."""
+        if self._regularization is None and any(strength for _, strength in self.penalties):
+            self._regularization = self._given()
+        return self._regularization
+
+    def _given(self) -> Regularization:
+        """Return penalty and strength of every output as they were given."""
+        from .inference.regularization import as_given
+
+        parts = self._parts
+        joined = regularization_of(parts, lambda fit: fit._given()) if parts else None
+        if joined is not None:
+            return joined
+        unknown = np.full(len(self.penalties), np.nan)
+        found = unknown, unknown
+        if self.affordable_errors() is not None:
+            uncertainty = self._made_uncertainty
+            found = uncertainty.effective_dof, uncertainty.noise.variance
+        return as_given(self.penalties, *found)
 
     @property
     def impulse_response(self) -> Any:
@@ -339,7 +366,7 @@ class Solution:
         For white noise in y, √(s²·diag (AᵀA)⁻¹) with s² = ‖residual‖²/dof; inf for a tap that the
         data do not determine. With a penalty, it is the standard deviation of the posterior, which
         holds on average over taps. It is too small for a tap that the penalty shrinks far from the
-        truth. For `Huber` it is Huber's H1, for white noise of any distribution.
+        truth. For `HuberLoss` it is Huber's H1, for white noise of any distribution.
 
         White noise is an assumption. If both the noise and x are correlated in time, the error of
         a sum over taps may be several times as large. ``solve(..., noise="ar")`` models the
@@ -373,7 +400,7 @@ class Solution:
     def noise(self) -> Noise:
         """Noise model: its ``kind`` and ``variance`` (outputs,).
 
-        For `Huber`, the covariance is the variance times (AᵀA)⁻¹. An autoregression also has
+        For `HuberLoss`, the covariance is the variance times (AᵀA)⁻¹. An autoregression also has
         ``order`` and ``coefficients``.
 
         Raises:
@@ -459,8 +486,8 @@ class Solution:
         """Half width (outputs,) of a simultaneous band in standard errors."""
         from .inference.uncertainty import t_quantile
 
-        _, dof, noise = self._errors
-        if NOISES[noise.kind].by_record and dof.min() < FEW_RECORDS - 1:
+        _, dof, _ = self._errors
+        if self._noise_model.by_record and dof.min() < FEW_RECORDS - 1:
             warn(
                 f"a simultaneous band from {dof.min() + 1:.3g} records of equal size, or from "
                 "unequal records with as many degrees of freedom, is very wide, since their sums "
@@ -468,7 +495,7 @@ class Solution:
             )
         taps = math.prod(np.shape(self.kernel)[:-1])
         bonferroni = t_quantile(dof, 1 - (1 - level) / (2 * taps))
-        if method == "bonferroni" or NOISES[noise.kind].by_record:
+        if method == "bonferroni" or self._noise_model.by_record:
             return bonferroni
         return np.minimum(bonferroni, self._uncertainty.max_t(level))
 
@@ -710,16 +737,12 @@ class Solution:
         assert report is not None
         kernel = np.asarray(self.kernel, float)
         freedom = np.full(self.kernel.shape[-1], np.nan)
-        if self.regularization is not None:
-            freedom = self.regularization.effective_dof
+        if self._regularization is not None:
+            freedom = self._regularization.effective_dof
         from .inference.uncertainty import Estimate
 
         estimate = Estimate(kernel, self.penalties, freedom, self._error_norms)
         return self._noise_model.uncertainty(analyse(problem, report.limits), estimate)
-
-    @property
-    def _noise_model(self) -> NoiseModel:
-        return noise_model(self.stats["noise"])
 
     def _no_errors(self) -> str:
         """Return why there are no standard errors, or an empty string."""
@@ -908,7 +931,8 @@ def load(path: str | Path) -> Solution:
     Training data, and the kernels along a trace, are not saved.
 
     Raises:
-        ValueError: If the file is damaged, has no solution, or has an unknown version.
+        ValueError: If the file is damaged, has no solution, or has an unknown version. If its noise
+            model is your own and is not registered.
     """
     return Solution(**read_solution(path))
 

@@ -14,8 +14,9 @@ from .problem.lags import LagWindow
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
 
-# Version 1 lacks the settings, the penalty and the version of convsolve.
-VERSION, READ = 2, (1, 2)
+# Version 1 lacks the settings, the penalty and the version of convsolve. Before version 3, the
+# order of an autoregression is in brackets, and "loss" is the loss after the last step.
+VERSION, READ = 3, (1, 2, 3)
 # Arguments of `Problem` that had another name in earlier files.
 _RENAMED = {"out_channels": "n_outputs"}
 
@@ -93,7 +94,7 @@ def read_solution(path: str | Path) -> dict[str, Any]:
             "tap_lags": tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
             "y_channel_axis": about["y_channel_axis"],
             "status": about["status"],
-            "stats": about["stats"],
+            "stats": _stats(about["stats"]),
             "certificate": about["certificate"],
             "trace": trace,
             "regularization": chosen,
@@ -103,6 +104,14 @@ def read_solution(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as a solution: {error}") from error
+
+
+def _stats(stats: dict[str, Any]) -> dict[str, Any]:
+    """Return the stats under their present names."""
+    noise = str(stats.get("noise", "white")).replace("(", "").replace(")", "")
+    if isinstance(stats.get("loss"), (int, float)):
+        stats["final_loss"] = stats.pop("loss")
+    return stats | {"noise": noise}
 
 
 def _spec(about: dict[str, Any]) -> ConvSpec:

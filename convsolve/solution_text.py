@@ -11,7 +11,6 @@ from .kernel_text import kernel_lines
 from .leastsquares.certificate import EXACT, GAP
 from .leastsquares.penalty import listed
 from .linalg.rank import EPS
-from .noise import NOISES
 from .text import line, span
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def _errors_text(fit: Any, error: np.ndarray, dof: np.ndarray, noise: Noise) -> 
     if finite.size and finite.size < error.size:
         words += " where it is determined"
     words += ", of the posterior" if fit.penalized else ""
-    deviation, model = np.sqrt(noise.variance), NOISES[noise.kind].assumption
+    deviation, model = np.sqrt(noise.variance), fit._noise_model.assumption
     if noise.order is not None:
         model += f" of order {span(noise.order.tolist())}"
     if fit.stats.get("certificate_kind") == GAP:
@@ -116,10 +115,19 @@ def _asked(fit: Any) -> list[tuple[str, str]]:
         amount = listed(strength) if several else f"{strength:g}"
         penalty = f"{stats['penalty']['kind']} of strength {amount}"
     entries = [("penalty", penalty), ("settings", settings or "none")]
+    loss = stats.get("loss")
+    if isinstance(loss, dict) and loss["kind"] != "SquaredLoss":
+        entries.insert(0, ("loss", ", ".join(_named(loss))))
     entries.append(("convsolve", stats["version"]))
     if "rows" in stats:
         entries.insert(0, ("rows", stats["rows"]))
     return [("AutoSolver", stats["choice"]), *entries] if "choice" in stats else entries
+
+
+def _named(loss: dict[str, Any]) -> list[str]:
+    """Return the name of a loss, and its settings."""
+    settings = (f"{name} {value}" for name, value in loss.items() if name != "kind")
+    return [loss["kind"], *settings]
 
 
 def _certificate_text(fit: Any) -> str:

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import fields, is_dataclass
 from itertools import groupby
 from typing import Any
 
@@ -52,6 +53,26 @@ def keyword(name: str) -> str:
     'kernel_size='
     """
     return f"--{name.replace('_', '-')}" if _options.get() else f"{name}="
+
+
+def as_call(component: Any) -> str:
+    """Return a component as the call that makes it, without arguments that are defaults."""
+    positional, words = True, []
+    for field in fields(component) if is_dataclass(component) else ():
+        value = getattr(component, field.name)
+        same = value is field.default or (is_plain(value) and value == field.default)
+        if not same:
+            name = "" if positional and not field.kw_only else f"{field.name}="
+            words.append(name + (repr(value) if is_plain(value) else "..."))
+        positional = positional and not same
+    return f"{type(component).__name__}({', '.join(words)})"
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is a number, a word or nested tuples, whose repr is code."""
+    if isinstance(value, tuple):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def flat(value: Any) -> list[Any]:

@@ -11,16 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from .leastsquares.penalty import Ridge
+from .lazy_jax import is_tracer
+from .leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
+from .method import Method
 from .operators.layout import to_columns
 from .operators.windows import design_matrix
 from .problem.selection import Selection
 from .problem.spec import ConvSpec
-from .solvers.base import Solver
+from .solvers.auto import AutoSolver
+from .solvers.base import Loss, Objective, Solver
+
+ONE_STRENGTH = "fit_kernel takes one strength for all outputs; for several use jax.vmap"
 
 
 def fit(
-    x: Any, y: Any, spec: ConvSpec, solver: Solver, bias: bool, weights: Any = None
+    x: Any, y: Any, spec: ConvSpec, method: Method, bias: bool, weights: Any = None
 ) -> tuple[jax.Array, jax.Array]:
     """Kernel and bias, see `fit_kernel`; x and y are checked while tracing."""
     x, y = _numbers(x, "x"), _numbers(y, "y")
@@ -32,7 +37,17 @@ def fit(
     if not x.shape[-1] or not y.shape[-1]:
         raise ValueError(f"x and y need a channel each, got shapes {x.shape} and {y.shape}")
     spec.check_channels(x.shape[-1])
-    solver.check(spec.kernel_size, Selection.everything(x.shape[-1], y.shape[-1]))
+    if not (method.loss.squared or _descends(method.solver)):
+        raise TypeError(
+            "fit_kernel minimizes other losses than squares by gradient descent only; use "
+            "solver='adam', or solve, which has exact methods"
+        )
+    if method.penalty is not None:
+        try:
+            method.penalty.check_outputs(y.shape[-1])
+        except ValueError:
+            raise ValueError(ONE_STRENGTH) from None
+    method.check_shape(spec, Selection.everything(x.shape[-1], y.shape[-1]))
     wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
     if y.shape[:-1] != wanted or 0 in wanted:
         raise ValueError(
@@ -41,19 +56,48 @@ def fit(
         )
     if y.shape[-1] % spec.groups:
         raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
+    penalty, strength = _term(method, y.shape[-1])
+    given = method.solver, strength
+    static = {"loss": method.loss, "penalty": penalty, "spec": spec, "bias": bias}
     if weights is None:
-        return _placed_by_jax(partial(_fit, spec=spec, bias=bias), x, y, solver)
-    if not isinstance(solver.penalty, Ridge):
+        return _placed_by_jax(partial(_fit, **static), x, y, *given)
+    if not isinstance(penalty, (Ridge, Bands)):
         raise ValueError("weights go with a ridge, not with a penalty that knows of lags")
     weights = _weights(weights, wanted, dtype)
-    return _placed_by_jax(partial(_weighted, spec=spec, bias=bias), x, y, weights, solver)
+    return _placed_by_jax(partial(_weighted, **static), x, y, weights, *given)
+
+
+def _descends(solver: Solver) -> bool:
+    """Return whether a solver minimizes any loss under jit, where exact methods do not run."""
+    return solver.any_loss and not isinstance(solver, AutoSolver)
+
+
+def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
+    """Return the penalty that all outputs have in common, and its strength, which may be traced.
+
+    The strength is None if there is no penalty, so that it is known while tracing.
+    """
+    penalty = method.penalty
+    if penalty is None or penalty.zero:
+        return RIDGE, None
+    if not (penalty.quadratic and penalty.given):
+        raise ValueError(
+            f"fit_kernel needs a quadratic penalty with a given strength, got {penalty.title}; "
+            "use solve"
+        )
+    if is_tracer(penalty.strength):
+        return penalty.form, penalty.strength
+    terms = set(penalty.terms(outputs))
+    if len(terms) > 1:
+        raise ValueError(ONE_STRENGTH)
+    return terms.pop()
 
 
 def _placed_by_jax(of: Callable[..., Any], *given: Any) -> Any:
     """``of`` arrays, any of which may be spread along explicit axes of a mesh: jax decides where
     what is computed lies, and the answer is whole on every device.
     """
-    meshes = (jax.typeof(a).sharding.mesh for a in given[:-1])
+    meshes = (jax.typeof(a).sharding.mesh for a in given if isinstance(a, jax.Array))
     mesh = next((m for m in meshes if AxisType.Explicit in m.axis_types), None)
     if mesh is None:
         return of(*given)
@@ -61,14 +105,40 @@ def _placed_by_jax(of: Callable[..., Any], *given: Any) -> Any:
     return jax.sharding.auto_axes(of, out_sharding=whole)(*given)
 
 
-@partial(jax.jit, static_argnames=("spec", "bias"))
-def _fit(x: Any, y: Any, solver: Solver, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
-    return solver.traced(x, y, spec, bias)
+def _objective(loss: Loss, penalty: Penalty, strength: Any) -> Objective:
+    return Objective(loss, penalty, 0.0 if strength is None else strength)
 
 
-@partial(jax.jit, static_argnames=("spec", "bias"))
+STATIC = ("loss", "penalty", "spec", "bias")
+
+
+@partial(jax.jit, static_argnames=STATIC)
+def _fit(
+    x: Any,
+    y: Any,
+    solver: Solver,
+    strength: Any,
+    *,
+    loss: Loss,
+    penalty: Penalty,
+    spec: ConvSpec,
+    bias: bool,
+) -> tuple[Any, Any]:
+    return solver.traced(x, y, spec, bias, _objective(loss, penalty, strength))
+
+
+@partial(jax.jit, static_argnames=STATIC)
 def _weighted(
-    x: Any, y: Any, weights: Any, solver: Solver, spec: ConvSpec, bias: bool
+    x: Any,
+    y: Any,
+    weights: Any,
+    solver: Solver,
+    strength: Any,
+    *,
+    loss: Loss,
+    penalty: Penalty,
+    spec: ConvSpec,
+    bias: bool,
 ) -> tuple[Any, Any]:
     """Every row of the design matrix as a record of its own, times the root of its weight; for a
     bias less the weighted mean of all.
@@ -85,7 +155,8 @@ def _weighted(
     records = jnp.moveaxis(each, 1, 2).reshape(len(rows), *spec.kernel_size, inputs)
     plain = ConvSpec(spec.kernel_size, groups=spec.groups)
     targets = (root * y).reshape(len(rows), *(1,) * spec.ndim, outputs)
-    kernel, none = solver.traced(records, targets, plain, False)
+    objective = _objective(loss, penalty, strength)
+    kernel, none = solver.traced(records, targets, plain, False, objective)
     if not bias:
         return kernel, none
     of_means = jnp.einsum("gp,gpq->gq", means, to_columns(kernel, spec.groups))

@@ -31,6 +31,7 @@ extensions = [
     "links",
     "mathml",
     "references",
+    "registry",
     "shell",
 ]
 exclude_patterns = ["README.md", "_build"]

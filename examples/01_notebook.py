@@ -31,9 +31,9 @@ assert cs.convolve(x, conv1d_filter, cs.ConvSpec(2)).tolist() == result
 # %%
 # Backwards
 # ---------
-# Now the filter is what is not known. :func:`convsolve.identify` counts equations and unknowns
-# before anything is solved; `Adam <https://arxiv.org/abs/1412.6980>`_ goes step by step, on the
-# mean absolute error; the default solves least squares exactly.
+# Now the filter is unknown. :func:`convsolve.identify` counts equations and unknowns before
+# anything is solved. `Adam <https://arxiv.org/abs/1412.6980>`_ minimizes the mean absolute error
+# step by step. The default solves least squares exactly.
 
 
 def recover(title: str, x: np.ndarray, y: np.ndarray, taps: int, steps: int) -> cs.Solution:
@@ -42,7 +42,7 @@ def recover(title: str, x: np.ndarray, y: np.ndarray, taps: int, steps: int) -> 
     problem = cs.Problem(x, y, kernel_size=taps)
     report = cs.identify(problem)
     print(f"{report.verdict}: {report.counting}\n")
-    adam = cs.solve(problem, cs.GradientDescent(loss="mae", steps=steps))
+    adam = cs.solve(problem, cs.GradientDescent(steps=steps), loss="absolute")
     print(adam.trace)
     exact = cs.solve(problem)
     print(f"\nexact, by {exact.stats['solver']}, condition {report.condition_number:.3g}:")

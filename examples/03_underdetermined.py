@@ -2,13 +2,15 @@
 Too little data, and what each method makes of it
 =================================================
 
-What is determined and what is not, and which of the many answers each method then gives.
+Which taps are determined, and which of the many kernels that fit each method then returns.
 
-There are two ways to know too little: too few equations, and too poor a signal. The report tells
-them apart, and says what would mend each.
+Data can be insufficient in two ways: too few equations, or too poor a signal. The report
+distinguishes them, and suggests remedies for each.
 
 Run: ``python examples/03_underdetermined.py [PICTURE.png]``
 """
+
+from typing import Any
 
 import numpy as np
 import optax
@@ -24,18 +26,18 @@ TONE = np.cos(np.pi / 3 * np.arange(60))
 TRUTH = np.stack([np.exp(-np.arange(TAPS) / 2.0), np.hanning(TAPS)], axis=-1)[:, :, None]
 
 
-def methods(report: cs.Identifiability, outputs: int) -> dict[str, cs.Solver]:
-    """Every method from zero; plain descent at the step 1/λ₁ of its own loss."""
-    largest = 2 / (report.n_equations * outputs) * report.singular_values[0][0] ** 2
+def methods(report: cs.Identifiability) -> dict[str, Any]:
+    """Return every method from zero, plain descent with the step 1/λ₁ of its own loss."""
+    largest = 2 / report.n_equations * report.singular_values[0][0] ** 2
     plain = optax.sgd(1 / largest)
     momentum = optax.sgd(1 / largest, momentum=0.95, nesterov=True)
     return {
-        "least squares": cs.LeastSquares(),
+        "least squares": "svd",
         "plain descent": cs.GradientDescent(plain, init="zeros", steps=30_000),
         "momentum": cs.GradientDescent(momentum, init="zeros", steps=5000),
         "L-BFGS": cs.GradientDescent(optax.lbfgs(), init="zeros", steps=300),
         "Adam": cs.GradientDescent(init="zeros", steps=5000),
-        "ridge 1": cs.LeastSquares(ridge=1.0),
+        "ridge 1": {"solver": "svd", "ridge": 1.0},
     }
 
 
@@ -52,18 +54,18 @@ print(cs.identify(short))
 
 # %%
 # All methods fit these data; none finds the kernel. Least squares, and descent from zero, give the
-# kernel of smallest norm among those that fit. Adam scales every tap by itself, and ends at
-# another: its "null part" is what it has put where the data say nothing.
+# kernel of smallest norm among those that fit. Adam scales every tap separately, and converges to
+# another kernel. Its "null part" is the norm of the component that changes no output.
 
-first = cs.compare(short, methods(cs.identify(short), 1), truth=TRUTH[::-1])
+first = cs.compare(short, methods(cs.identify(short)), truth=TRUTH[::-1])
 print(f"{first}\n")
 
 # %%
 # Too poor a signal
 # -----------------
-# Noise beside a pure tone, 60 samples: 53 equations are plenty, but only 10 of them are
-# independent. The taps of the noise are determined, those of the tone are not, and a longer record
-# would not help.
+# Noise and a pure tone, 60 samples: 53 equations are plenty, but only 10 of them are independent.
+# The taps of the noise are determined. The taps of the tone are not, and a longer record would not
+# help.
 
 x = np.stack([NOISE, TONE], axis=-1)
 poor = cs.Problem(x, cs.convolve(x, TRUTH, spec), kernel_size=(TAPS,))
@@ -78,9 +80,9 @@ print(report)
 figure = cs.plot(report)
 
 # %%
-# Each method is right where the report says that the taps are determined, and only there.
+# Each method is right for the taps that the report lists as identifiable, and only for them.
 
-second = cs.compare(poor, methods(report, 1), truth=TRUTH[::-1])
+second = cs.compare(poor, methods(report), truth=TRUTH[::-1])
 print(second)
 known = report.identifiable
 exact = second.solutions["least squares"].impulse_response

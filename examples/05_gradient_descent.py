@@ -2,7 +2,7 @@
 Gradient descent, predicted from the input alone
 ================================================
 
-What x alone says of a run of gradient descent, and the run itself beside it.
+A run of gradient descent, predicted from x alone and compared with the run itself.
 
 The input is smooth, as recordings are: it has little power at high frequencies, and so says little
 of the fine detail of the kernel. Descent finds that detail last.
@@ -129,7 +129,7 @@ truth = TRUTH[::-1]
 for steps in (2, 5, 20, 100):
     ridge = problem.n_equations / (2 * half * steps)
     early = cs.solve(problem, replace(solver, steps=steps)).kernel[:, 0, 0]
-    drawn = cs.solve(problem, cs.NormalEquations(ridge)).kernel[:, 0, 0]
+    drawn = cs.solve(problem, ridge=ridge).kernel[:, 0, 0]
     apart, *errors = (
         np.linalg.norm(a - b) / np.linalg.norm(truth)
         for a, b in ((early, drawn), (early, truth), (drawn, truth))

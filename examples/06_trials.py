@@ -4,9 +4,9 @@ A temporal response function from trials
 
 The ridge chosen by leaving trials out, and a score that may be published.
 
-The penalty is chosen for every sensor by how well the other trials predict the one that was left
-out. The score of that choice is too good, since it was chosen for it: cross-validation of the whole
-procedure, which chooses anew without each trial, is what may be published.
+The penalty is selected for every sensor by how well the other trials predict the trial that was
+left out. The score of this selection is too good, because it was maximized. Publish the
+cross-validation of the whole procedure, which selects the penalty again without each trial.
 
 Run: ``python examples/06_trials.py [PICTURE.png]``
 """
@@ -48,21 +48,21 @@ print(problem, "\n")
 # %%
 # Three estimates
 # ---------------
-# A list of trials is a list of records: no lag reads over the end of one, and ``folds="records"``
-# leaves out one at a time. A penalty costs little of the score and gains much of the kernel, most
-# where the sensor hears least.
+# A list of trials is a list of records: no lag reads over the end of one, and
+# :class:`convsolve.CrossValidation` leaves out one at a time. A penalty costs little of the score
+# and gains much of the kernel, most where the response of the sensor is weakest.
 
-select = cs.CrossValidation(folds="records", score="r2")
-solvers = {
-    "least squares": None,
-    "ridge, trials left out": cs.Regularized(select=select),
-    "smooth, trials left out": cs.Regularized(cs.Smooth(order=2), select=select),
+select = cs.CrossValidation(score="r2")
+methods = {
+    "least squares": {},
+    "ridge, trials left out": {"penalty": "ridge", "select": select},
+    "smooth, trials left out": {"penalty": cs.Smooth(order=2), "select": select},
 }
 fits = {}
 print(f"{'':24} {'held-out R² of each sensor':28} {'kernel error of each':>28}")
-for name, solver in solvers.items():
-    fit = fits[name] = cs.solve(problem, solver)
-    held_out = cs.cross_validate(problem, solver).r2.mean(0)
+for name, method in methods.items():
+    fit = fits[name] = cs.solve(problem, **method)
+    held_out = cs.cross_validate(problem, **method).r2.mean(0)
     error = np.linalg.norm(fit.impulse_response - truth, axis=0) / np.linalg.norm(truth, axis=0)
     print(
         f"{name:24} "

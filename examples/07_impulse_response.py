@@ -4,9 +4,9 @@ An impulse response from a short, noisy record
 
 What a prior that decays is worth.
 
-200 samples for 70 taps at a signal-to-noise ratio of 5. Least squares fits the noise; a ridge draws
-all taps to zero alike; "TC" knows that a response dies out, and how fast is in the data: its memory
-is that of most evidence.
+200 samples for 70 taps at a signal-to-noise ratio of 5. Least squares fits the noise. A ridge
+shrinks all taps towards zero. "TC" assumes a response that decays. Its rate of decay is selected
+from the data, by the evidence.
 
 Run: ``python examples/07_impulse_response.py [PICTURE.png]``
 """
@@ -29,25 +29,25 @@ problem = cs.Problem(x, y, lags=(0, TAPS - 1))
 # %%
 # Five estimates
 # --------------
-# Each chooses its strength from the data, by generalized cross-validation or by evidence.
+# Each selects its strength from the data, by generalized cross-validation or by evidence.
 
-solvers = {
+penalties = {
     "least squares": None,
-    "ridge": cs.Regularized(),
-    "second differences": cs.Regularized(cs.Smooth(order=2)),
-    "TC": cs.Regularized(cs.StableSpline("tc")),
-    "SS": cs.Regularized(cs.StableSpline("ss")),
+    "ridge": "ridge",
+    "second differences": cs.Smooth(order=2),
+    "TC": "tc",
+    "SS": "ss",
 }
 print("Share of the true response, in per cent, and what was chosen:\n")
 fits = {}
-for name, solver in solvers.items():
-    fit = fits[name] = cs.solve(problem, solver)
+for name, penalty in penalties.items():
+    fit = fits[name] = cs.solve(problem, penalty=penalty)
     off = np.linalg.norm(fit.impulse_response - TRUTH) / np.linalg.norm(TRUTH - TRUTH.mean())
     chosen = "" if fit.regularization is None else fit.regularization.text()
     print(f"{name:20} {100 * (1 - off):5.1f}  {chosen}")
 
 # %%
-# The responses beside the truth, and the path of the strength that was chosen from.
+# The responses and the truth, and the score of every strength of the search.
 
 figure = Figure(figsize=(11, 4), layout="constrained")
 responses, path = figure.subplots(1, 2, width_ratios=(3, 2))

@@ -38,15 +38,15 @@ def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
 x, y, kernel = recordings()
 problem = cs.Problem(x[:4], y[:4], lags=(0, TAPS - 1), edges="zeros", bias=True, channels=NAMES)
 sets = (0,) + (1,) * BANDS
-solvers = {
+penalties = {
     "least squares": None,
-    "one ridge": cs.Regularized(),
-    "a ridge for each set": cs.Regularized(cs.Ridge(channel_groups=sets)),
+    "one ridge": "ridge",
+    "a ridge for each set": cs.Ridge(channel_groups=sets),
 }
 fits = {}
 print(f"{'':22} R² of two records that were held out")
-for name, solver in solvers.items():
-    fit = fits[name] = cs.solve(problem, solver)
+for name, penalty in penalties.items():
+    fit = fits[name] = cs.solve(problem, penalty=penalty)
     print(f"{name:22} " + "  ".join(f"{v:.3f}" for v in fit.score(x[4:], y[4:]).r2))
 envelope, bands = fit.regularization.strength
 print("\nstrengths of the envelope", envelope.round(1), "and of the bands", bands.round(1))

@@ -188,7 +188,7 @@ def test_a_descent_hears_what_was_ignored_before_it(
         return of(*args)
 
     monkeypatch.setattr(descent_kernels.Stack, "of", interrupted)
-    fit = cs.solve(PROBLEM, cs.GradientDescent(loss="mae", steps=100))
+    fit = cs.solve(PROBLEM, cs.GradientDescent(steps=100), loss="absolute")
     assert (fit.status, fit.stats["steps"]) == ("interrupted", 0)
 
 
@@ -216,6 +216,10 @@ def test_after_the_last_look_it_still_counts(monkeypatch: pytest.MonkeyPatch) ->
         return solved(self, *args)
 
     monkeypatch.setattr(cs.GradientDescent, "solved", pressed)
-    solver = cs.GradientDescent(loss="mae", steps=10)
-    fit = cs.solve(PROBLEM, solver, progress=lambda step, total, loss: steps.append(step))
+    fit = cs.solve(
+        PROBLEM,
+        cs.GradientDescent(steps=10),
+        loss="absolute",
+        progress=lambda step, total, loss: steps.append(step),
+    )
     assert (fit.status, fit.stats["steps"]) == ("interrupted", 10)

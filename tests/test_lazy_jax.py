@@ -1,6 +1,6 @@
-"""jax stays out where nothing needs it, and is whole where it comes in late.
+"""jax is not imported unless it is needed, and is complete if it is imported late.
 
-This process has imported jax long ago; so each test runs Python anew.
+This process has already imported jax, so each test starts Python again.
 """
 
 import os
@@ -16,8 +16,8 @@ START = """
 import sys, warnings
 import numpy as np
 import convsolve as cs
-from convsolve.comparison import ALL
-from convsolve.solvers.auto import AutoSolver
+from convsolve.comparison import SOLVERS
+from convsolve.method import Method
 
 RNG = np.random.default_rng(0)
 
@@ -59,18 +59,24 @@ def test_every_closed_form_on_every_kind_of_data():
         "circular": cs.Problem(x, x, kernel_size=5, padding="circular"),
         "long": cs.Problem(RNG.standard_normal(20_000), np.ones(20_000 - 1199), kernel_size=1200),
     }
-    *closed_forms, descent = ALL
-    assert descent.name == "GradientDescent(adam, mse)"
+    *closed_forms, descent = SOLVERS
+    assert descent == "adam"
+    plain = [{"solver": name} for name in ("auto", *closed_forms)]
+    methods = [*plain, *(each | {"ridge": 0.1} for each in plain), {"penalty": cs.Smooth(0.1)}]
     tried = set()
     for problem in problems.values():
         assert cs.identify(problem).unique
-        for solver in (AutoSolver(), *closed_forms, *(type(s)(ridge=0.1) for s in closed_forms)):
-            if solver.supports(problem.sizes(), problem.spec) is None and problem.n_unknowns < 1000:
-                cs.solve(problem, solver)
-                tried.add(type(solver).__name__)
-    assert len(tried) == 5, tried
+        for words in methods:
+            method = Method.of(**words)
+            if method.supports(problem.sizes(), problem.spec) is None and problem.n_unknowns < 1000:
+                cs.solve(problem, **words)
+                tried.add(method.name)
+    assert len(tried) == 13, tried
     assert cs.solve(problems["long"]).converged
     cs.compare(problems["bias"], closed_forms[:3])
+    for words in ({"penalty": "ridge"}, {"penalty": "tc"}, {"penalty": "lasso"}, {"loss": "huber"},
+                  {"loss": "absolute"}, {"noise": "ar"}):
+        cs.solve(problems["float64"], **words)
     absent()
     """)
 
@@ -103,12 +109,12 @@ USING = """
 def use(solver):
     import jax
     import jax.numpy as jnp
-    assert jax.tree.leaves(solver)[0] == 0.5
+    assert 0.5 in jax.tree.leaves(solver)
     doubled = jax.jit(lambda s: jax.tree.map(lambda leaf: 2 * leaf, s))(solver)
-    assert type(doubled) is type(solver) and doubled.ridge == 1.0
+    assert type(doubled) is type(solver) and doubled.tol == 1.0
     several = jax.tree.map(lambda leaf: leaf * jnp.arange(3), solver)
-    assert jax.vmap(lambda s: s.ridge)(several).tolist() == [0.0, 0.5, 1.0]
-    assert jax.grad(lambda s: s.ridge ** 3)(solver).ridge == 0.75
+    assert jax.vmap(lambda s: s.tol)(several).tolist() == [0.0, 0.5, 1.0]
+    assert jax.grad(lambda s: s.tol ** 3, allow_int=True)(solver).tol == 0.75
 """
 
 
@@ -116,9 +122,14 @@ def use(solver):
 def test_solvers_made_before_jax():
     run(
         """
-    solvers = [type(s)(ridge=0.5) for s in (AutoSolver(), *ALL[:-1])]
+    plain = [Method.of(name).solver for name in ("auto", *SOLVERS[:-1])]
+    set_up = [cs.ConjugateGradient(tol=0.5), cs.GradientDescent(tol=0.5)]
     absent()
-    for solver in solvers:
+    import jax
+    for solver in plain:
+        assert not any(isinstance(leaf, cs.Solver) for leaf in jax.tree.leaves(solver))
+        assert jax.jit(lambda s: s)(solver) == solver
+    for solver in set_up:
         use(solver)
     """,
         start=START + USING,
@@ -132,8 +143,8 @@ def test_descent_made_before_jax():
     plain = cs.GradientDescent(steps=3, init="zeros", seed=np.array([0, 1], np.uint32))
     absent()
     import jax
-    assert len(jax.tree.leaves(made)) == 5
-    assert len(jax.tree.leaves(plain)) == 4
+    assert len(jax.tree.leaves(made)) == 4
+    assert len(jax.tree.leaves(plain)) == 3
     for solver in (made, plain):
         assert repr(jax.tree.map(lambda leaf: leaf, solver)) == repr(solver)
     x = np.arange(9.0)
@@ -198,7 +209,7 @@ def test_solvers_imported_while_another_thread_is_half_way_through_jax():
         return import_module(name)
 
     lazy_jax.import_module = resume
-    use(cs.NormalEquations(0.5))
+    use(cs.ConjugateGradient(tol=0.5))
     thread.join()
     """,
         start=HALF_WAY + USING,
@@ -209,7 +220,7 @@ def test_solvers_imported_while_another_thread_is_half_way_through_jax():
 def test_an_import_of_jax_that_fails_is_not_the_last():
     run(
         """
-    solver = cs.NormalEquations(0.5)
+    solver = cs.ConjugateGradient(tol=0.5)
 
     class NotNow:
         def find_spec(self, name, path=None, target=None):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -13,8 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .. import __version__
-from ..near_misses import suggested
+from .. import __version__, registry
+from ..near_misses import similar, suggested
 from ..text import as_options
 from .options import OPTIONS, RIVALS, Option
 
@@ -33,26 +34,32 @@ input:
   DATA.npz             members x and y; others are ignored
   DATA.h5, DATA.zarr   x and y of an HDF5 file (.h5, .hdf5) or a zarr group
   DATA.mat             x and y of a MAT file of any version
-  X Y                  .npy, .csv or .wav, FILE.h5:path/in/file, FILE.zarr/path or
-                       FILE.mat:variable; identify does not need Y
+  X Y                  .npy, .csv or .wav, FILE.h5:path/in/file,
+                       FILE.zarr/path or FILE.mat:variable; identify does not
+                       need Y
   DATA.csv             one table, with --x-columns and --y-columns
-  Channels come last: (samples, channels), or (records, samples, channels). A row or a column of a
-  MAT file is one channel. WAV samples are in units of full scale, and --fs is the rate of the file
-  by default. x and y of more than 2^25 numbers in .npy, HDF5 or zarr are read in blocks, and may
-  exceed memory. The solvers fft, adam and lbfgs read them as a whole.
+  Channels come last: (samples, channels), or (records, samples, channels). A
+  row or a column of a MAT file is one channel. WAV samples are in units of full
+  scale, and --fs is the rate of the file by default. x and y of more than 2^25
+  numbers in .npy, HDF5 or zarr are read in blocks, and may exceed memory. The
+  solver fft reads them as a whole, and so do adam and lbfgs without
+  --via moments.
 
 exit status:
-  0  success
-  1  the solution is not "solved" (compare: no solution is)
-  2  bad input
-  3  the data do not determine the kernel, and there is no ridge; the solution is still written
+  0    success
+  1    the solution is not "solved" (compare: no solution is)
+  2    bad input
+  3    the data do not determine the kernel, and there is no penalty that does;
+       the solution is still written
   130  interrupted by Ctrl-C; the current iterate is still written
   They do not change if the reader of the output closes it early, as head does.
 
 examples:
-  convsolve solve speech.csv --x-columns envelope --y-columns Fz,Cz --lags 0 39 --out trf.npz
+  convsolve solve speech.csv --x-columns envelope --y-columns Fz,Cz \\
+      --lags 0 39 --penalty tc --out trf.npz
   convsolve predict trf.npz later.csv --x-columns envelope --y-columns Fz,Cz
-  eval "$(register-python-argcomplete convsolve)"   # the shell completes commands and options
+  convsolve compare data.npz --lags 0 39 --methods qr,tc,huber
+  eval "$(register-python-argcomplete convsolve)"   # completion in this shell
 """
 
 
@@ -85,19 +92,36 @@ def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
         raise Refusal(f"{source}: {text}" if source else text) from error
 
 
+class _Layout(argparse.RawDescriptionHelpFormatter):
+    """Help with a line for every name of a component."""
+
+    def _expand_help(self, action: argparse.Action) -> str:
+        return "\n".join([super()._expand_help(action), *getattr(action, "meanings", ())])
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        first, *names = text.split("\n")
+        lines = super()._split_lines(first, width)
+        for name in names:
+            lines += textwrap.wrap(name, width, initial_indent="  ", subsequent_indent="    ")
+        return lines
+
+
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
-        layout = argparse.RawDescriptionHelpFormatter
-        super().__init__(allow_abbrev=False, formatter_class=layout, **settings)
+        super().__init__(allow_abbrev=False, formatter_class=_Layout, **settings)
 
     def error(self, message: str) -> NoReturn:
-        raise Refusal(f"{message}; see {self.prog} --help")
+        see = " See" if message.endswith("?") else "; see"
+        raise Refusal(f"{message}{see} {self.prog} --help")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.dest == "command" and value not in OPTIONS:
             found = suggested(str(value), OPTIONS, commands=True)
             hint = f"; use {found[0]}" if found else f" (choose from {', '.join(OPTIONS)})"
             raise argparse.ArgumentError(None, f"{value!r} is no command{hint}")
+        near = similar(str(value), map(str, action.choices or ()))
+        if near and value not in near:
+            raise argparse.ArgumentError(action, f"{value!r} is unknown; did you mean {near[0]}?")
         super()._check_value(action, value)
 
 
@@ -149,6 +173,7 @@ def _add(group: argparse._ActionsContainer, options: Iterable[Option]) -> None:
             help=option.help,
             dest=option.dest,
         )
+        action.meanings = option.meanings  # type: ignore[attr-defined]
         if words := option.words:
             choose = words if callable(words) else partial(_beginning, words)
             action.completer = choose  # type: ignore[attr-defined]
@@ -177,12 +202,22 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     with reported(ValueError, OSError):
         found = options_of(args.config, args.command)
     given = {name for name, value in vars(args).items() if value is not None}
+    penalties = getattr(args, "penalty", None), found.get("penalty")
     for rivals in RIVALS:
+        if "ridge" in rivals[0] and _has_ridge(*penalties):
+            continue
         for one, other in (rivals, rivals[::-1]):
             if one & given and not other & given:
                 found = {name: value for name, value in found.items() if name not in other}
     args.parser.set_defaults(**found)
     return whole.parse_args(argv)
+
+
+def _has_ridge(given: str | None, in_file: str | None) -> bool:
+    """Return whether the penalty of a file, which is not replaced, has a ridge of its own."""
+    entry = registry.ENTRIES.get(in_file or "")
+    own = entry is not None and any(option.name == "ridge" for option in entry.options)
+    return own and given in (None, in_file)
 
 
 def _hint(args: argparse.Namespace, strange: Sequence[str]) -> str:

@@ -4,13 +4,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import HDF5, MAT, Refusal, limits_of, reported
-from .methods import name_of_solver
 from .options import WHOLE
 from .readers import arrays, beside, is_sound, names_file
 
@@ -209,10 +207,8 @@ def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
 
 def _takes_all(args: argparse.Namespace) -> bool:
     """Return whether the command needs all of x and y at once."""
-    solvers: Sequence[str] = ()
-    if args.command in ("solve", "cross-validate"):
-        solvers = [name_of_solver(args)]
-    elif args.command == "compare" and args.solvers is not None:
-        solvers = args.solvers.split(",")
+    from .methods import entries
+
+    names = [entry.name for entry in entries(args)]
     reduced = getattr(args, "via", None) == "moments"
-    return any(name in WHOLE and not (reduced and name != "fft") for name in solvers)
+    return any(name in WHOLE and not (reduced and name != "fft") for name in names)

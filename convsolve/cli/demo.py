@@ -21,11 +21,7 @@ from ..identifiability.report import Identifiability
 from ..identifiability.wording import MEANING
 from ..problem.problem import Problem
 from ..solution import Solution
-from ..solvers.base import Solver
-from ..solvers.fft_deconvolution import FFTDeconvolution
 from ..solvers.gradient_descent import GradientDescent
-from ..solvers.least_squares import LeastSquares
-from ..solvers.normal_equations import NormalEquations
 from ..text import aligned
 
 if TYPE_CHECKING:
@@ -148,14 +144,14 @@ def picture(fit: Solution, table: Comparison) -> Figure:
 def _by_every_method(out: Out, problem: Problem, truth: Any, steps: int) -> Comparison:
     """Judge, compare, and show the answers and how far they are from the truth."""
     _judge(out, identify(problem))
-    solvers: dict[str, Solver] = {
-        "SVD": LeastSquares("svd"),
-        "QR": LeastSquares("qr"),
-        "normal equations": NormalEquations(),
-        "FFT": FFTDeconvolution(),
-        "Adam on MAE": GradientDescent(loss="mae", steps=steps),
+    methods = {
+        "SVD": "svd",
+        "QR": "qr",
+        "normal equations": "normal",
+        "FFT": "fft",
+        "Adam on MAE": {"solver": GradientDescent(steps=steps), "loss": "absolute"},
     }
-    table = _compared(problem, solvers, truth)
+    table = _compared(problem, methods, truth)
     columns: Columns = {
         "method": lambda row: row["method"],
         "status": lambda row: row["status"],
@@ -170,8 +166,8 @@ def _by_every_method(out: Out, problem: Problem, truth: Any, steps: int) -> Comp
     return table
 
 
-def _compared(problem: Problem, solvers: dict[str, Solver], truth: Any = None) -> Comparison:
-    table = compare(problem, solvers, truth=truth)
+def _compared(problem: Problem, methods: dict[str, Any], truth: Any = None) -> Comparison:
+    table = compare(problem, methods, truth=truth)
     if any(fit.status == "interrupted" for fit in table.solutions.values()):
         raise KeyboardInterrupt  # which ended that descent only, and is meant for the whole
     return table
@@ -185,14 +181,14 @@ def _underdetermined(out: Out, problem: Problem) -> Comparison:
     largest = 2 / report.n_equations * float(report.singular_values[0][0]) ** 2
     plain = GradientDescent(optax.sgd(1 / largest), steps=50_000, init="zeros", tol=1e-8)
     momentum = optax.sgd(1 / largest, momentum=0.9)
-    solvers: dict[str, Solver] = {
-        "SVD, minimum norm": LeastSquares("svd"),
+    methods = {
+        "SVD, minimum norm": "svd",
         "plain descent": plain,
         "with momentum": replace(plain, optimizer=momentum),
-        "L-BFGS": replace(plain, optimizer=optax.lbfgs(), steps=1000),
+        "L-BFGS": replace(plain, optimizer="lbfgs", steps=1000),
         "Adam": GradientDescent(steps=50_000, init="zeros", tol=1e-8),
     }
-    table = _compared(problem, solvers)
+    table = _compared(problem, methods)
     shortest = table.solutions["SVD, minimum norm"].kernel
 
     def away(row: dict[str, Any]) -> str:
@@ -205,7 +201,7 @@ def _underdetermined(out: Out, problem: Problem) -> Comparison:
         "loss": lambda row: f"{row['loss']:.0e}",
         "kernel": lambda row: _numbers(table.solutions[row["method"]].kernel),
         "off shortest": away,
-        "null part": lambda row: f"{row['null_part']:.0e}",
+        "null part": lambda row: f"{row['null_component']:.0e}",
     }
     _show(out, table.rows, columns)
     _say(

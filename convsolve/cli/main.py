@@ -23,17 +23,15 @@ from .data import new_data, problem, source
 from .methods import (
     check_device,
     check_settings,
+    compared,
     criterion,
-    folds,
-    name_of_solver,
-    solver,
+    keywords,
     true_kernel,
 )
 
 if TYPE_CHECKING:
     from ..problem.problem import Problem
     from ..solution import Solution
-    from ..solvers.base import Solver
 
 OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -127,27 +125,23 @@ def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     return Answer(status, report.to_dict, report.text, report)
 
 
-def _stated(args: argparse.Namespace) -> tuple[Problem, Solver]:
-    """Return the problem and the solver."""
-    name = name_of_solver(args)
-    check_settings(args, [name])
+def _stated(args: argparse.Namespace) -> tuple[Problem, dict[str, Any]]:
+    """Return the problem, and the arguments of `solve` that state the method."""
+    check_settings(args)
     stated = problem(args)
-    return stated, solver(name, args, stated)
+    return stated, keywords(args, stated)
 
 
 def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     stated, method = _stated(args)
-    from ..api import check_noise, solve
+    from ..api import solve
     from ..errors import IdentifiabilityError, SolveError
 
-    with reported(ValueError, source=source(args)):
-        check_noise(stated, method, args.noise)
     try:
         with reported(SolveError, source=source(args)), _checkpoint_reported(args):
             fit = solve(
                 stated,
-                method,
-                noise=args.noise,
+                **method,
                 strict=args.strict,
                 checkpoint=args.checkpoint,
                 limits=limits_of(args),
@@ -188,9 +182,8 @@ def _solution(fit: Solution) -> dict[str, Any]:
 
 
 def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    names = [] if args.solvers is None else args.solvers.split(",")
-    check_settings(args, names)
-    if not names:  # all of them, descent too
+    check_settings(args)
+    if args.methods is None:  # all of them, descent too
         check_device()
     stated = problem(args)
     from ..comparison import compare
@@ -199,7 +192,7 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     with reported(SolveError, ValueError, source=source(args)):
         table = compare(
             stated,
-            {name: solver(name, args, stated) for name in names} or None,
+            **compared(args, stated),
             truth=true_kernel(args, stated),
             limits=limits_of(args),
         )
@@ -214,7 +207,6 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
 
     def document() -> dict[str, Any]:
         return _verdict(report) | {
-            "objective": table.objective._asdict(),
             "rows": table.to_dict(),
             "shared_seconds": table.shared_seconds,
             "skipped": table.skipped,
@@ -230,7 +222,7 @@ def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> An
     from ..held_out import cross_validate
 
     with reported(SolveError, ValueError, source=source(args)):
-        scores = cross_validate(stated, method, folds=folds(args.held_out), limits=limits_of(args))
+        scores = cross_validate(stated, **method, folds=args.held_out, limits=limits_of(args))
     fits = [
         {
             "status": fit.status,
@@ -246,12 +238,14 @@ def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> An
 
 
 def _choose_lags(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
+    with reported(ValueError):
+        criterion(args, None)
     stated = problem(args)
     from ..errors import SolveError
     from ..lag_choice import choose_lags
 
     with reported(SolveError, ValueError, source=source(args)):
-        found = choose_lags(stated, criterion(args, stated), limits=limits_of(args))
+        found = choose_lags(stated, criterion(args, stated) or "bic", limits=limits_of(args))
     document = found._asdict() | {"problem": repr(found.problem)}
     return Answer(OK, lambda: document, lambda: f"{stated}\n{found}", found)
 

@@ -1,4 +1,4 @@
-"""The solver that the arguments state, and what none of the solvers takes."""
+"""The method that the arguments state."""
 
 # As in arguments.py, numpy and what needs it are imported once a command runs.
 from __future__ import annotations
@@ -6,67 +6,159 @@ from __future__ import annotations
 import argparse
 import math
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .arguments import Refusal, limits_of, named, reported
-from .options import DESCENT, OF_PENALTY, SETTINGS, SOLVERS
-from .readers import beside
+from .. import registry
+from .arguments import Refusal, named, reported
+from .options import KINDS, hint, shell
+from .readers import beside, names_file
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..leastsquares.penalty import Penalty
     from ..problem.problem import Problem
-    from ..solvers.base import Solver
 
 
-def name_of_solver(args: argparse.Namespace) -> str:
-    """That of --solver; a penalty to choose says it too."""
-    takes = SOLVERS["regularized"][1]
-    asked = any(getattr(args, setting, None) is not None for setting in takes)
-    return "regularized" if asked and args.solver == "auto" else str(args.solver)
+def keywords(args: argparse.Namespace, given: Problem | None) -> dict[str, Any]:
+    """Return the arguments of `solve` that are given, checked for a problem, if there is one.
+
+    Raises:
+        Refusal: If a value is wrong, or values do not fit each other or the problem.
+    """
+    from ..method import Method
+
+    with reported(TypeError, ValueError):
+        found = _keywords(args, given)
+        method = Method.of(**found)
+        if given is not None:
+            method.check(given)
+    return found
 
 
-def _penalty(args: argparse.Namespace) -> Penalty:
-    """That of --penalty, with what belongs to it."""
-    from ..leastsquares.penalty import Ridge, Tikhonov
-    from ..leastsquares.smooth import Smooth
-    from ..leastsquares.stable_spline import StableSpline
+def compared(args: argparse.Namespace, given: Problem | None) -> dict[str, Any]:
+    """Return the arguments of `compare` that state methods, checked as by `keywords`."""
+    from ..comparison import labelled_methods
 
-    name = args.penalty or "ridge"
-    for option, owners in OF_PENALTY.items():
-        if getattr(args, option) is not None and name not in owners:
-            raise Refusal(f"{named(option)} is for --penalty {', '.join(owners)}, not {name}")
-    if name == "tikhonov":
-        if args.matrix is None:
-            raise Refusal("--penalty tikhonov needs --matrix FILE")
-        return Tikhonov(beside(args, args.matrix))
-    if name == "smooth":
-        several = args.length is not None and len(args.length) > 1
-        return Smooth(length=args.length if several else args.length and args.length[0])
-    if name == "ridge":
-        labels = None if args.channel_groups is None else _numbers("channel_groups", args, int)
-        weights = None if args.penalty_weights is None else _numbers("penalty_weights", args, float)
-        return Ridge(labels, weights)
-    if name in ("differences", "curvature"):
-        return Smooth(order=1 if name == "differences" else 2)
-    return StableSpline(name, args.decay, args.correlation)
+    with reported(TypeError, ValueError):
+        shared = _keywords(args, given)
+        made = {name: _component(_entry(name), args, given) for name in _listed(args)} or None
+        for _, method in labelled_methods(made, shared):
+            if given is not None:
+                method.check(given)
+    return {"methods": made, **shared}
 
 
-def _numbers(option: str, args: argparse.Namespace, kind: type) -> tuple[Any, ...]:
-    """Those of an option that lists them with commas between."""
-    text = getattr(args, option)
+def _listed(args: argparse.Namespace) -> list[str]:
+    """Return the names of --methods."""
+    names: str | None = getattr(args, "methods", None)
+    return [] if names is None else names.split(",")
+
+
+def _entry(name: str) -> registry.Entry:
+    """Return the entry of a method."""
+    entry = registry.found(name)
+    if entry is None:
+        raise Refusal(f"--methods: {name!r} is unknown; {hint(name, KINDS)}")
+    if entry[0].kind not in KINDS:
+        use = f"--{registry.ARGUMENTS[entry[0].kind]} {shell(name)}"
+        raise Refusal(f"--methods: {name!r} is no solver, penalty or loss; use {use}")
+    return entry[0]
+
+
+def _keywords(args: argparse.Namespace, given: Problem | None) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        name = getattr(args, kind, None)
+        if name is not None:
+            entry = registry.found(name)
+            assert entry is not None
+            found[kind] = _component(entry[0], args, given)
+    if args.ridge is not None and args.penalty is None:
+        found["ridge"] = args.ridge
+    elif args.ridge is not None and "ridge" not in _options_of([registry.ENTRIES[args.penalty]]):
+        raise Refusal(
+            f"give --ridge or --penalty {shell(args.penalty)}, not both; of the penalties lasso "
+            "has a ridge in addition"
+        )
+    if args.strength is not None and args.penalty is None:
+        raise Refusal("--strength needs --penalty; --ridge R is short for a ridge")
+    for name in ("grid", "noise"):
+        if getattr(args, name, None) is not None:
+            found[name] = getattr(args, name)
+    if (select := criterion(args, given)) is not None:
+        found["select"] = select
+    return found
+
+
+def _options_of(used: Sequence[registry.Entry]) -> set[str]:
+    return {option.name for entry in used for option in entry.options}
+
+
+def entries(args: argparse.Namespace) -> list[registry.Entry]:
+    """Return the entries of all components that are named."""
+    names = [getattr(args, kind, None) for kind in KINDS] + _listed(args)
+    found = (registry.found(name) for name in names if name)
+    return [entry[0] for entry in found if entry is not None]
+
+
+def _component(entry: registry.Entry, args: argparse.Namespace, given: Problem | None) -> Any:
+    """Return a component: its name, or an object if it has options of its own.
+
+    Without a problem, the kernel of --init is not read.
+    """
+    if entry.name in ("adam", "lbfgs"):
+        check_device()
+    own: dict[str, Any] = {}
+    for option in entry.options:
+        value = getattr(args, option.name, None)
+        if value is not None:
+            own |= _read(option, value, args, given)
+    if entry.kind == "penalty" and args.penalty == entry.name and args.strength is not None:
+        own["strength"] = args.strength if len(args.strength) > 1 else args.strength[0]
+    if entry.name == "tikhonov" and "matrix" not in own:
+        raise Refusal("--penalty tikhonov needs --matrix FILE")
+    return entry.make(**own) if own else entry.name
+
+
+def _read(
+    option: registry.Option, value: Any, args: argparse.Namespace, given: Problem | None
+) -> dict[str, Any]:
+    """Return an argument of a component from the value of an option."""
+    if option.reads == "adam":
+        import optax
+
+        if not (math.isfinite(value) and value > 0):
+            raise Refusal(f"--learning-rate must be positive and finite, got {value}")
+        return {"optimizer": optax.adam(value)}
+    if option.reads == "file":
+        value = beside(args, value)
+    elif option.reads == "labels":
+        value = value if value == "channels" else _labels(option.name, value)
+    elif option.reads == "kernel" and value not in ("glorot_uniform", "zeros"):
+        if not names_file(value):
+            raise Refusal(f"{named(option.name)} takes glorot_uniform, zeros or a FILE of a kernel")
+        if given is None:
+            return {}
+        value = given.as_kernel(beside(args, value), f"--{option.name} {value}")
+    elif isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return {option.name: value}
+
+
+def _labels(option: str, text: str) -> tuple[int, ...]:
+    """Return numbers with commas between."""
     try:
-        return tuple(kind(part) for part in text.split(","))
+        return tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        example = "0,1,1" if kind is int else "1,0.5"
-        raise Refusal(f"{named(option)}: {text!r} lists no numbers, such as {example}") from error
+        raise Refusal(f"{named(option)}: {text!r} lists no numbers, such as 0,1,1") from error
 
 
-def criterion(args: argparse.Namespace, given: Problem) -> Any:
-    """What --select names; of cross-validation the folds and the score."""
+def criterion(args: argparse.Namespace, given: Problem | None) -> Any:
+    """Return the criterion of --select; for cross-validation with folds and score.
+
+    They are checked for a problem, if there is one.
+    """
     from ..inference.folds import CrossValidation
 
     if args.select != "cv":
@@ -75,14 +167,15 @@ def criterion(args: argparse.Namespace, given: Problem) -> Any:
                 raise ValueError(f"--{option} goes with --select cv")
         return args.select
     outer = args.held_out if args.command == "cross-validate" else args.folds
-    found = CrossValidation(folds(outer), args.score or "mse")
-    if args.command != "cross-validate":  # which leaves some of the records out
+    found = CrossValidation(outer, score=args.score or "mse")
+    # Cross-validation applies the folds of --select to a part of the records.
+    if given is not None and args.command != "cross-validate":
         found.spans(given.kept)
     return found
 
 
 def true_kernel(args: argparse.Namespace, given: Problem) -> np.ndarray | None:
-    """That of --truth."""
+    """Return the impulse response of --truth."""
     if args.truth is None:
         return None
     array = beside(args, args.truth)
@@ -90,86 +183,33 @@ def true_kernel(args: argparse.Namespace, given: Problem) -> np.ndarray | None:
         return given.as_kernel(array, "truth")
 
 
-def folds(text: str | None) -> Any:
-    """A number of them, or a word."""
-    return int(text) if text is not None and text.isdecimal() else text or "records"
+def check_settings(args: argparse.Namespace) -> None:
+    """Refuse methods and settings that are wrong or not used, before the data are read."""
+    for name in _listed(args):
+        _entry(name)
+    taken = _options_of(entries(args))
+    for option, (_, owners) in registry.options().items():
+        if option in taken or option == "ridge" or getattr(args, option, None) is None:
+            continue
+        raise Refusal(f"{named(option)} needs {_naming(owners, args)}")
+    if args.command == "compare":
+        compared(args, None)
+    else:
+        keywords(args, None)
 
 
-def _given(args: argparse.Namespace, names: Sequence[str]) -> dict[str, Any]:
-    """Return the options of these names that are given."""
-    return {name: value for name in names if (value := getattr(args, name)) is not None}
+def _naming(owners: Sequence[str], args: argparse.Namespace) -> str:
+    """Return the options that name some components."""
+    kinds: dict[str, list[str]] = {}
+    for owner in owners:
+        kind = registry.ENTRIES[owner].kind
+        option = kind if hasattr(args, kind) else "methods"
+        kinds.setdefault(option, []).append(shell(owner))
+    return " or ".join(f"--{option} {_alternatives(names)}" for option, names in kinds.items())
 
 
-def _descent(name: str, args: argparse.Namespace, given: Problem) -> Solver:
-    from ..solvers.gradient_descent import GradientDescent
-
-    check_device()
-    import optax
-
-    settings = _given(args, DESCENT)
-    if args.init not in (None, "glorot_uniform", "zeros"):
-        settings["init"] = given.as_kernel(beside(args, args.init), f"--init {args.init}")
-    optimizer = None if args.learning_rate is None else optax.adam(args.learning_rate)
-    return GradientDescent(optax.lbfgs() if name == "lbfgs" else optimizer, **settings)
-
-
-def _with_choice(name: str, args: argparse.Namespace, given: Problem) -> Solver:
-    """Return a solver whose strength the data may choose."""
-    from ..solvers.lasso import Lasso
-    from ..solvers.regularized import Regularized
-
-    if name == "lasso":
-        groups = args.channel_groups
-        if groups not in (None, "channels"):
-            groups = _numbers("channel_groups", args, int)
-        return Lasso(groups, args.strength, args.ridge or 0.0, criterion(args, given))
-    grid = None if args.strength is None else [[value] for value in args.strength]
-    return Regularized(_penalty(args), grid, criterion(args, given))
-
-
-def solver(name: str, args: argparse.Namespace, given: Problem) -> Solver:
-    """The solver of that name with its settings, once it has said that it can solve ``given``."""
-    import convsolve as cs
-
-    with reported(TypeError, ValueError):
-        if name in ("adam", "lbfgs"):
-            made = _descent(name, args, given)
-        elif name in ("lasso", "regularized"):
-            made = _with_choice(name, args, given)
-        else:
-            kinds: dict[str, Callable[..., Solver]] = {
-                "auto": cs.AutoSolver,
-                "svd": partial(cs.LeastSquares, "svd"),
-                "qr": partial(cs.LeastSquares, "qr"),
-                "normal": cs.NormalEquations,
-                "cg": cs.ConjugateGradient,
-                "fft": cs.FFTDeconvolution,
-                "huber": cs.Huber,
-                "absolute": cs.LeastAbsolute,
-            }
-            made = kinds[name](**_given(args, SOLVERS[name][1]))
-        made.check(given.spec.kernel_size, given.selection)
-        reason = made.supports(given.sizes(limits_of(args)), given.spec)
-    if reason is not None:
-        raise Refusal(f"solver {name}: {reason}")
-    return made
-
-
-def check_settings(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Refuse solvers that are not there, and settings that none of the chosen takes."""
-    for name in names:
-        if name not in SOLVERS:
-            raise Refusal(f"solver {name!r} is unknown; choose from {', '.join(SOLVERS)}")
-    for setting in SETTINGS:
-        takers = [name for name, (_, takes) in SOLVERS.items() if setting in takes]
-        if getattr(args, setting, None) is not None and not set(takers) & set(names):
-            raise Refusal(
-                f"{named(setting)} is for the solvers {', '.join(takers)}; name one of them"
-            )
-    if args.learning_rate is not None and not (
-        math.isfinite(args.learning_rate) and args.learning_rate > 0
-    ):
-        raise Refusal(f"--learning-rate must be positive and finite, got {args.learning_rate}")
+def _alternatives(words: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def check_device() -> None:

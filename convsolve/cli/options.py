@@ -4,83 +4,63 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..noise import AUTOREGRESSION, NOISES
+from .. import registry
 
-DESCENT = (
-    "ridge", "loss", "steps", "batch_size", "init", "seed", "restarts", "tol", "huber_delta", "via",
-)  # fmt: skip
-# Options of --penalty, and the penalties that take them.
-OF_PENALTY = {
-    "length": ("smooth",),
-    "decay": ("tc", "dc", "ss"),
-    "correlation": ("dc",),
-    "matrix": ("tikhonov",),
-    "channel_groups": ("ridge",),
-    "penalty_weights": ("ridge",),
-}
-# A description of each solver, and the options that it takes.
-SOLVERS = {
-    "auto": ("exact least squares by the cheapest method", ("ridge",)),
-    "svd": ("singular values of the design matrix", ("ridge",)),
-    "qr": ("QR of the design matrix", ("ridge",)),
-    "normal": ("refined normal equations, for long records", ("ridge",)),
-    "cg": ("conjugate gradients, for thousands of taps", ("ridge", "steps", "tol")),
-    "fft": ("division of spectra, exact for circular and full padding only", ("ridge",)),
-    "adam": ("gradient descent by Adam", (*DESCENT, "learning_rate")),
-    "lbfgs": ("gradient descent by L-BFGS", DESCENT),
-    "huber": (
-        "Huber's loss, for y with outliers",
-        ("delta", "scale"),
-    ),
-    "absolute": ("least absolute residuals, for y with outliers", ()),
-    "lasso": (
-        "sum of absolute taps as the penalty, which sets taps or channels to zero",
-        ("ridge", "strength", "select", "folds", "score", "channel_groups"),
-    ),
-    "regularized": (
-        "a penalty with a strength chosen by the data, used with --penalty",
-        ("penalty", "strength", "select", "folds", "score", *OF_PENALTY),
-    ),
-}
 # Solvers that need all of x and y in memory. With --via moments, descent does not.
 WHOLE = ("fft", "adam", "lbfgs")
-PENALTIES = {
-    "ridge": "‖w‖²",
-    "differences": "first differences along the lags",
-    "curvature": "second differences",
-    "smooth": "squared exponential covariance, with a length that is chosen",
-    "tc": "an exponential decay",
-    "dc": "an exponential decay with a correlation",
-    "ss": "a smoother exponential decay",
-    "tikhonov": "‖D w‖² for a matrix D",
-}
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
-CRITERIA = ("gcv", "evidence", "aicc", "bic", "cv")
 MISSING = ("raise", "drop")
-SOLVERS_DESCRIBED = "; ".join(f"{name}: {about}" for name, (about, _) in SOLVERS.items())
-PENALTIES_DESCRIBED = "; ".join(f"{name}: {about}" for name, about in PENALTIES.items())
-# Every option that some solvers take.
-SETTINGS = tuple(dict.fromkeys(setting for _, takes in SOLVERS.values() for setting in takes))
+# Kinds of components that --methods names.
+KINDS = ("solver", "penalty", "loss")
+# The choice of a strength.
+CHOICE = {"penalty", "strength", "grid", "select"}
 
 # Options that exclude each other. An option on the command line replaces the others in a file.
 _LAYER, _TIMES = {"kernel_size", "stride", "padding", "dilation"}, {"tmin", "tmax"}
 RIVALS = (
     (_LAYER, {"lags", "edges"} | _TIMES),
     ({"lags"}, _TIMES),
-    ({"ridge"}, {*SOLVERS["regularized"][1]}),
+    ({"ridge"}, CHOICE),
+    ({"strength"}, {"grid"}),
 )
 
 
-def _noise(text: str) -> str:
-    """Return a kind of noise: one of `NOISES`, or "ar(P)"."""
-    if text not in NOISES and not AUTOREGRESSION.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is unknown (choose from {', '.join(NOISES)}, 'ar(P)')"
-        )
-    return text
+def _name(kind: str) -> Callable[[str], str]:
+    """Return a function that reads the name of a component."""
+
+    def named(text: str) -> str:
+        given = registry.found(text)
+        if given is not None and given[0].kind == kind:
+            return text.lower().replace("-", "_")
+        if given is not None:
+            use = f"--{registry.ARGUMENTS[given[0].kind]} {shell(text.lower())}"
+            raise argparse.ArgumentTypeError(f"{text!r} is no {kind}; use {use}")
+        raise argparse.ArgumentTypeError(f"{text!r} is unknown; {hint(text, (kind,))}")
+
+    return named
+
+
+def hint(text: str, kinds: Sequence[str]) -> str:
+    """Return a suggestion for an unknown name: the nearest of some kinds, or all of them."""
+    near = registry.nearest(text, kinds)
+    if near is None:
+        return f"choose from {', '.join(_names(*kinds))}"
+    words = " ".join([shell(near.name), *(f"--{o} {v}" for o, v in near.options.items())])
+    option = registry.ARGUMENTS[near.kind]
+    return f"did you mean {words}?" if near.kind in kinds else f"use --{option} {words}"
+
+
+def shell(name: str) -> str:
+    """Return a name as it is written on the command line."""
+    return name.replace("_", "-")
+
+
+def _names(*kinds: str) -> tuple[str, ...]:
+    return tuple(shell(entry.name) for kind in kinds for entry in registry.of_kind(kind))
 
 
 def _limit(text: str) -> tuple[str, float]:
@@ -108,9 +88,9 @@ def _padding(text: str) -> Any:
 
 
 def _listed(prefix: str, **_: Any) -> list[str]:
-    """Return completions of a list of solvers."""
+    """Return completions of a list of methods."""
     before = prefix[: prefix.rfind(",") + 1]
-    return [before + name for name in SOLVERS if name not in before.split(",")]
+    return [before + name for name in METHODS if name not in before.split(",")]
 
 
 class Option(NamedTuple):
@@ -125,6 +105,7 @@ class Option(NamedTuple):
         default: value of the option if it is not given.
         words: what a shell completes if other values are allowed too: words, or a function.
         attribute: attribute of the parsed arguments, or None for the name.
+        kind_named: kind of component that the option names, whose names are listed in the help.
     """
 
     name: str
@@ -134,6 +115,13 @@ class Option(NamedTuple):
     default: Any = None
     words: Any = None
     attribute: str | None = None
+    kind_named: str | None = None
+
+    @property
+    def meanings(self) -> list[str]:
+        """Lines of the help, one for every name of a component."""
+        entries = registry.of_kind(self.kind_named) if self.kind_named else ()
+        return [f"{shell(entry.name)}: {entry.summary}" for entry in entries]
 
     @property
     def dest(self) -> str:
@@ -177,44 +165,42 @@ ROWS = (
     Option("confounds", str, "C", "fitted to every record: intercept, the degree of a "
            "polynomial, or a FILE of columns"),
 )  # fmt: skip
-FOLDS = Option("folds", str, "K", "records (default), or a number, for cv")
-SCORE = Option("score", ("mse", "r2", "correlation"), None, "for cv, default mse")
-PENALTY = (
-    Option("penalty", PENALTIES, None, f"{PENALTIES_DESCRIBED} (default ridge)"),
-    Option("strength", [float], "R", "one strength, or several to choose from"),
-    Option("select", CRITERIA, None, "cv: cross-validation (default evidence for smooth, tc, dc "
-           "and ss, else gcv)"),
-    Option("length", [float], "L", "of smooth, in taps (default: chosen)"),
-    Option("decay", float, "A", "of tc, dc and ss, the decay (default: chosen)"),
-    Option("correlation", float, "R", "of dc, the correlation (default: chosen)"),
-    Option("matrix", str, "FILE", "of tikhonov"),
-    Option("channel-groups", str, "A,B", "a label for every channel, such as 0,1,1. Each group has "
-           "its own strength (ridge), or is zero as a whole (lasso). channels: one group per "
-           "channel"),
-    Option("penalty-weights", str, "A,B", "of ridge, factors of the strength of each label "
-           "(default: chosen)"),
+METHODS = _names(*KINDS)
+FOLDS = Option("folds", int, "K", "folds of cross-validation (default: the records, or 5 blocks)")
+SCORE = Option("score", ("mse", "r2", "correlation"), None, "score of the folds (default mse)")
+
+
+def _component(name: str, help: str) -> Option:
+    """Return the option that names a component."""
+    kind = next(kind for kind, argument in registry.ARGUMENTS.items() if argument == name)
+    return Option(name, _name(kind), "NAME", help, words=_names(kind), kind_named=kind)
+
+
+SOLVER = _component("solver", "numerical method (default auto)")
+METHOD = (
+    Option("ridge", float, "R", "add R·‖w‖², summed over taps, to the sum of squares; with "
+           "--penalty lasso, in addition to the lasso"),
+    _component("penalty", "penalty that is added to the sum of squares (default: none)"),
+    Option("strength", [float], "R", "strength of the penalty: one, or one per output or channel "
+           "group (default: selected from the data)"),
+    Option("grid", [float], "R", "strengths to choose from (default: an automatic search)"),
+    _component("select", "criterion that selects the strength (default: cv for lasso; evidence "
+               "for squared-exponential, tc, dc, ss and channel groups; else gcv)"),
+    _component("loss", "loss of the residuals (default squared)"),
+    _component("noise", "noise of y, which standard errors assume (default white)"),
 )  # fmt: skip
-GRADIENT_DESCENT = (
-    Option("loss", ("mse", "mae", "huber"), None, "default mse"),
-    Option("huber-delta", float, "D", "threshold of its loss, in the unit of y (1)"),
-    Option("steps", int, "N", "largest number of steps (default 1000); also for cg"),
-    Option("tol", float, "T", "tolerance (default 1e-6); also for cg"),
-    Option("batch-size", int, "N", "rows of each step, drawn at random (default: all)"),
-    Option("init", str, "KERNEL", "glorot_uniform (default), zeros, or a FILE of a kernel"),
-    Option("restarts", int, "N", "number of random starts, of which the best is kept"),
-    Option("seed", int, "SEED", "seed of the random start (default 0)"),
-    Option("learning-rate", float, "R", "Adam's learning rate (default 0.05)"),
-    Option("via", ("convolution", "moments"), None, "moments: for mse, steps whose cost does not "
-           "depend on the length of x (default convolution)"),
-)  # fmt: skip
-HUBER = (
-    Option("delta", float, "D", "the threshold, in units of the scale (1.345)"),
-    Option("scale", float, "S", "scale of the noise, in the unit of y (default: estimated)"),
+# The options of components. Those that have one are named in its help.
+COMPONENT = tuple(
+    Option(
+        shell(name),
+        option.kind,
+        option.metavar,
+        f"{', '.join(map(shell, owners))}: {option.help}",
+        words=("glorot_uniform", "zeros") if option.reads == "kernel" else None,
+    )
+    for name, (option, owners) in registry.options().items()
+    if name != "ridge"
 )
-SOLVER = Option("solver", SOLVERS, None, f"{SOLVERS_DESCRIBED} (default auto)", "auto")
-NOISE = Option("noise", _noise, "KIND", "model of the noise in y, for standard errors: white, hac "
-               "or cluster; ar or 'ar(P)', an autoregression, also changes the solution "
-               "(default white)", "white", tuple(NOISES))  # fmt: skip
 JSON = Option("json", bool, None, "print a JSON document instead of text")
 PLOT = Option("plot", Path, "FILE.png", "draw a picture (matplotlib)")
 OVERWRITE = Option("overwrite", bool, None, "overwrite existing files")
@@ -228,18 +214,14 @@ _PROBLEM: Groups = _INPUT | {
     "geometry, by --kernel-size, --lags or --tmin --tmax": GEOMETRY,
     "rows of y, by files laid out as y": ROWS,
 }
-_PENALTIES = "penalty chosen by the data (regularized, lasso)"
 _SETTINGS: Groups = {
-    "least squares and descent": (Option("ridge", float, "R", "penalty R·‖w‖², summed over taps"),),
-    _PENALTIES: (*PENALTY, FOLDS, SCORE),
-    "gradient descent (adam, lbfgs)": GRADIENT_DESCENT,
-    "solver huber": HUBER,
+    "method": (*METHOD, FOLDS, SCORE),
+    "of some methods": COMPONENT,
 }
 _OUTPUT: Groups = {"output": (JSON, PLOT, OVERWRITE, VERBOSE)}
 _NO_PLOT: Groups = {"output": (JSON, OVERWRITE, VERBOSE)}
 _OF_SOLVE = (
     SOLVER,
-    NOISE,
     Option("strict", bool, None, "fail if the kernel is not unique"),
     Option("out", Path, "FILE.npz", "write the solution"),
     Option("html", Path, "FILE.html", "write a report in one HTML file (matplotlib)"),
@@ -247,17 +229,17 @@ _OF_SOLVE = (
            "the same command continues from it. It is removed at the end"),
 )  # fmt: skip
 _OF_COMPARE = (
-    Option("solvers", str, "A,B", f"any of {','.join(SOLVERS)} (default: all that apply)",
-           words=_listed),
+    Option("methods", str, "A,B", "solvers, penalties and losses to compare (default: all that "
+           f"apply): {', '.join(METHODS)}", words=_listed),
     Option("truth", str, "FILE", "the true impulse response, in ascending lags"),
 )  # fmt: skip
 _OF_CROSS_VALIDATE = (
     SOLVER,
-    Option("folds", str, "K", "records (default), or a number; also used for --select cv",
-           attribute="held_out"),
+    Option("folds", int, "K", "number of folds (default: the records, or 5 blocks); also of "
+           "--select cv", attribute="held_out"),
 )  # fmt: skip
 _OF_CHOOSE_LAGS = (
-    Option("select", ("bic", "aicc", "cv"), None, "cv: cross-validation (default bic)", "bic"),
+    Option("select", ("bic", "aicc", "cv"), None, "cv: cross-validation (default bic)"),
     FOLDS,
     SCORE,
 )
@@ -279,7 +261,7 @@ OPTIONS: dict[str, tuple[str, tuple[Option, ...], Groups]] = {
     "cross-validate": (
         "scores of predictions on held-out rows",
         _OF_CROSS_VALIDATE,
-        _PROBLEM | _SETTINGS | {_PENALTIES: (*PENALTY, SCORE)} | _NO_PLOT,
+        _PROBLEM | _SETTINGS | {"method": (*METHOD, SCORE)} | _NO_PLOT,
     ),
     "choose-lags": ("choose the window of lags", _OF_CHOOSE_LAGS, _PROBLEM | _OUTPUT),
     "predict": (

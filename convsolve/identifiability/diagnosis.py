@@ -10,7 +10,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis, analyse
-from ..leastsquares.penalty import RIDGE, Penalty, Ridge
+from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.factors import Factors
@@ -315,7 +315,7 @@ class Diagnosis:
     @on_blas_threads
     def _resolution(self, ridge: float, penalty: Penalty) -> np.ndarray:
         """Return the diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped."""
-        if not (ridge := number(ridge, "ridge", included=True)):
+        if not ridge:
             if self.unique:
                 return np.ones(self.problem.kernel_shape)
             return self._kernel_shaped([f.resolution for f in self._factors])
@@ -328,8 +328,8 @@ class Diagnosis:
         return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
 
     @on_blas_threads
-    def unique_with(self, ridge: float, penalty: Penalty = RIDGE) -> bool:
-        """Return whether data and penalty determine the kernel.
+    def unique_with(self, ridge: float, penalty: Penalty) -> bool:
+        """Return whether data and a penalty without strength determine the kernel.
 
         They do if [A; √ridge·K^½] has full rank. If the data alone do not
         determine the kernel, a ridge always does if it is above rounding. `Smooth` does unless the
@@ -337,13 +337,9 @@ class Diagnosis:
 
         Args:
             ridge: strength of the penalty.
-            penalty: the penalty wᵀK w; `Ridge` by default.
-
-        Raises:
-            TypeError, ValueError: If ``ridge`` is not a finite number or is negative. If the
-                penalty does not fit the kernel or has open hyperparameters.
+            penalty: the penalty wᵀK w.
         """
-        if not (ridge := number(ridge, "ridge", included=True)):
+        if not number(ridge, "ridge", included=True):
             return self.unique
         system = self._penalized(ridge, penalty)
         if system.ridge_certifies:
@@ -354,8 +350,6 @@ class Diagnosis:
     def _penalized(self, ridge: float, penalty: Penalty) -> System:
         problem = self.problem
         penalty.check(problem.spec.kernel_size, problem.selection.n_channels)
-        if penalty.open:
-            raise ValueError(f"{' and '.join(penalty.open)} of the penalty is None; give a number")
         return self._analysis.system(penalty, ridge)
 
     def _no_resolution(self, ridge: float, penalty: Penalty) -> str:
@@ -365,7 +359,7 @@ class Diagnosis:
                 f"a resolution takes a factor of {sizes.gram_bytes / 2**30:.1f} GiB, which exceeds "
                 "the memory limit, whatever the ridge"
             )
-        if not isinstance(penalty, Ridge):
+        if penalty != RIDGE:
             return (
                 f"the data and {penalty.title} of strength {ridge!r} do not determine every tap to "
                 "rounding, so there is no resolution; increase the strength, or use a penalty that "

@@ -8,11 +8,11 @@ import numpy as np
 
 from ..cached import cached_property
 from ..html import facts
-from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.penalty import RIDGE, Penalty, penalty_of
 from ..linalg.threads import on_blas_threads
 from ..near_misses import suggests_attributes
 from ..operators.layout import ascending
-from ..text import line
+from ..text import line, shown
 from . import descent_forecast as forecast
 from . import wording
 from .diagnosis import Diagnosis
@@ -105,25 +105,25 @@ class Identifiability(Diagnosis):
         return tuple(np.flip(vectors, axes) for vectors in self._null_kernels)
 
     @on_blas_threads
-    def resolution(self, ridge: float = 0.0, penalty: Penalty = RIDGE) -> np.ndarray:
-        """Return the diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA.
+    def resolution(self, ridge: Any = None, *, penalty: Penalty | None = None) -> np.ndarray:
+        """Return the diagonal of the resolution matrix (AᵀA + strength·K)⁻¹AᵀA.
 
         It is the share of a tap that its estimate retains if all other taps of the kernel are zero:
         1 if the tap is estimated completely, 0 if the estimate does not depend on it. Without a
-        ridge it refers to the minimum-norm solution. K = I for a ridge.
+        penalty it refers to the minimum-norm solution. K = I for a ridge.
 
         Args:
-            ridge: strength of the penalty.
-            penalty: the penalty wᵀK w; `Ridge` by default.
+            ridge: short for ``penalty=Ridge(ridge)``. None, the default, is no ridge.
+            penalty: a quadratic penalty with one given strength, or None.
 
         Returns:
             An array with the shape of `Solution.impulse_response`.
 
         Raises:
             TypeError, ValueError: If ``ridge`` is not a finite number, is negative, or is too
-                small.
+                small. If the penalty has no given strength, or several.
         """
-        return self._ascending(self._resolution(ridge, penalty))
+        return self._ascending(self._resolution(*_term(penalty_of(ridge, penalty))))
 
     def _ascending(self, values: np.ndarray) -> np.ndarray:
         return np.asarray(ascending(values, self.problem.spec.ndim))
@@ -246,3 +246,24 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return value if np.isfinite(value) else None
+
+
+def _term(penalty: Penalty | None) -> tuple[float, Penalty]:
+    """Return the strength of a penalty, and the penalty without it."""
+    if penalty is None:
+        return 0.0, RIDGE
+    if not isinstance(penalty, Penalty):
+        raise TypeError(f"penalty must be a penalty such as Smooth(1.0), got {shown(penalty)}")
+    if not (penalty.quadratic and penalty.given):
+        raise ValueError(
+            f"a resolution needs a quadratic penalty with a given strength, got {penalty.title}"
+        )
+    try:
+        penalty.check_outputs(1)
+    except ValueError:
+        raise ValueError(
+            f"a resolution needs one strength for all outputs, got {penalty!r}; for several call "
+            "it with each"
+        ) from None
+    form, strength = penalty.terms(1)[0]
+    return strength, form

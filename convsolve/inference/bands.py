@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..leastsquares.penalty import RIDGE, Penalty, Ridge
+from ..leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
 from .regularization import Regularization, joined, of_outputs
@@ -52,7 +52,8 @@ def choose_bands(
                 given = cross[:, q], float(squares[q]), band, left
                 strengths[names], edge = _best(gram, *given, start[q])
             mean = float(np.exp(np.log(strengths).mean()))
-            penalty = replace(ridge, weights=tuple((strengths / mean).tolist()))
+            weights = tuple((strengths / mean).tolist())
+            penalty = Bands(None, ridge.channel_groups, weights)
             scorer = scoring.scorers(penalty)[g].only(np.array([q]))
             along = choose_strengths(scorer, None, COARSE)
             here = replace(along, strengths=np.array([mean]), at_edge=np.array([edge]))

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..cached import cached_property
+from ..leastsquares.analysis import Analysis
 from ..leastsquares.system import System
 from ..operators.design_matrix import DesignMatrix, Targets
 from ..text import count
@@ -19,7 +20,7 @@ from .sandwich import (
     moving_products,
     moving_squares,
 )
-from .uncertainty import Differences, Uncertainty
+from .uncertainty import Differences, Estimate, Uncertainty
 
 # With fewer rows, tests of one sum of taps under "hac" noise are corrected for small samples, and
 # tests of several sums are approximate.
@@ -143,11 +144,16 @@ class HacUncertainty(DependentUncertainty):
 
     kind = "hac"
 
+    def __init__(self, analysis: Analysis, estimate: Estimate, lags: int | None = None) -> None:
+        """Store the estimate, and the number of lags; None for a number from that of rows."""
+        super().__init__(analysis, estimate)
+        self._lags = bandwidth(analysis.design.sizes.rows) if lags is None else lags
+
     @cached_property
     def dof(self) -> np.ndarray:
         """Degrees of freedom (outputs,) of t and F."""
         rows = self._analysis.design.sizes.rows
-        return np.full(len(self._pairs), 1.5 * rows / bandwidth(rows))
+        return np.full(len(self._pairs), 1.5 * rows / self._lags)
 
     def approximation(self, contrasts: Sequence[np.ndarray | None]) -> str:
         """Return why the `test` of these contrasts is approximate, or an empty string."""
@@ -175,7 +181,7 @@ class HacUncertainty(DependentUncertainty):
 
     @property
     def _window(self) -> int:
-        return 1 + bandwidth(self._analysis.design.sizes.rows)
+        return 1 + self._lags
 
     def _influences(
         self, group: int, outputs: np.ndarray

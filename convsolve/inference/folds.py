@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,53 +21,60 @@ from ..problem.problem import Problem
 from ..problem.rows import Rows, Span
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
-from ..text import argument, count, shown
+from ..text import argument, as_call, count, shown
 
 # Number of parts in which the first rows of long recordings are read.
 LEADING_PARTS = 64
 SCORES = ("mse", "r2", "correlation")
+# Number of folds of a single record.
+BLOCKS = 5
 
 # The rows of every fold, and the rows in no fold.
 Spans = tuple[list[list[Span]], list[Span]]
 
 
 @checks_arguments
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CrossValidation:
     """The rows that are held out together, and the score of their prediction.
 
     Args:
-        folds: "records" uses each record as a fold. A number of folds distributes the records in
-            order; if there are fewer records than folds, all rows are cut in time. A list of arrays
-            gives the indices of the records of each fold. Records in no fold are always used for
-            training.
-        score: "mse", "r2" or "correlation", of all rows of a fold together, averaged over folds.
-            Correlation does not depend on scale, so it selects strengths that shrink too much. R²
-            is computed about the mean of the fold.
+        folds: None, the default, uses each record as a fold, or five blocks in time of a single
+            record. A number of folds distributes the records in order; if there are fewer records
+            than folds, all rows are cut in time. A list of arrays gives the indices of the records
+            of each fold. Records in no fold are always used for training.
+        score: "mse" (the default), "r2" or "correlation", of all rows of a fold together, averaged
+            over folds. Correlation does not depend on scale, so it selects strengths that shrink
+            too much. R² is computed about the mean of the fold.
 
     Rows cut in time share the samples of a kernel at every cut, and autocorrelated noise leaks
     across it. Folds of whole records are safer. Confounds of a record that is cut are fitted to its
     training rows, and separately to its held-out rows.
     """
 
-    folds: Any = "records"
+    folds: Any = None
+    _: KW_ONLY
     score: str = "mse"
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     def __post_init__(self) -> None:
         choice(self.score, "score", SCORES)
-        if isinstance(self.folds, str):
-            choice(self.folds, "folds", ("records",), " or a number, or a list of arrays")
-        elif isinstance(self.folds, (list, tuple)):
+        if self.folds is None:
+            return
+        if isinstance(self.folds, (str, CrossValidation)):
+            raise TypeError(
+                "folds must be None for the records, a number or a list of arrays, got "
+                f"{shown(self.folds)}"
+            )
+        if isinstance(self.folds, (list, tuple)):
             parts = tuple(_indices(part) for part in self.folds)
             if len(parts) < 2:
                 raise ValueError(
                     f"folds lists {count(len(parts), 'fold')}; at least two are needed"
                 )
             object.__setattr__(self, "folds", parts)
-        elif self.folds is None or isinstance(self.folds, CrossValidation):
-            raise TypeError(
-                f"folds must be 'records', a number or a list of arrays, got {shown(self.folds)}"
-            )
         else:
             object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
 
@@ -83,12 +90,7 @@ class CrossValidation:
         lengths = [max(each) for each in zip(*(rows.lengths for rows in kept), strict=True)]
         used = [i for i, n in enumerate(lengths) if n]
         if not isinstance(self.folds, tuple):
-            folds = len(used) if self.folds == "records" else self.folds
-            if folds < 2:
-                raise ValueError(
-                    f"{argument('folds', 'records')} needs two records or more that have rows; "
-                    f"give a number of folds to cut one in time"
-                )
+            folds = self._count(len(used), sum(lengths))
             if folds > len(used):
                 parts = _cut(lengths, folds)
                 for i, part in enumerate(parts):
@@ -107,6 +109,16 @@ class CrossValidation:
         held = {int(i) for part in listed for i in part}
         return whole, [(i, 0, lengths[i]) for i in used if i not in held]
 
+    def _count(self, records: int, rows: int) -> int:
+        """Return the number of folds, by default that of records, or five of a single record."""
+        if self.folds is not None:
+            return int(self.folds)
+        if records > 1:
+            return records
+        if rows < 2:
+            raise ValueError(f"{count(rows, 'row')} cannot be cut into folds")
+        return min(BLOCKS, rows)
+
     def of_records(self, records: Sequence[int] | None) -> CrossValidation:
         """Return the folds of some of the records, in their order; None for all records.
 
@@ -115,19 +127,18 @@ class CrossValidation:
         """
         if records is None or isinstance(self.folds, int):
             return self
+        if self.folds is None:
+            return self
         place = {record: i for i, record in enumerate(records)}
-        if isinstance(self.folds, str):
-            folds = [[i] for i in place.values()]
-        else:
-            folds = [[place[i] for i in part if i in place] for part in self.folds]
+        folds = [[place[i] for i in part if i in place] for part in self.folds]
         if len(folds) < 2 or not all(folds):
             which = "" if all(folds) else f" in fold {[*map(bool, folds)].index(False)}"
             raise ValueError(
-                f"noise='ar' takes the first rows of every record, which leaves too few{which} for "
-                "a cross-validation by records; use noise='ar(p)' of a smaller order, or other "
-                "folds"
+                f"{argument('noise', 'ar')} takes the first rows of every record, which leaves too "
+                f"few{which} for a cross-validation by records; use a smaller order, such as "
+                f"{argument('noise', 'ar1')}, or other folds"
             )
-        return self if isinstance(self.folds, str) else replace(self, folds=folds)
+        return replace(self, folds=folds)
 
     @staticmethod
     def _check(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:

@@ -166,7 +166,7 @@ def choose_by_krylov(
         unknown[0],
         unknown[0],
         select.score if len(grid) > 1 else "given",
-        StrengthScores(grid, scores, unknown, by_fold),
+        StrengthScores(grid, scores, unknown, by_fold) if len(grid) > 1 else None,
         edge & (len(grid) > 1),
     )
     return told, [(penalty, value) for value in told.strength.tolist()]

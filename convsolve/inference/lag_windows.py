@@ -15,14 +15,14 @@ from ..linalg.factors import Factors
 from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
+from ..text import argument
 from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import ROUNDING
 from .sums import fold_sums
 
 UNDETERMINED = (
     "the data do not determine all of the lags, so that no window of them has an answer of its "
-    "own; ask for fewer lags, or take a prior that decays and let it choose: "
-    "Regularized(StableSpline())"
+    "own; ask for fewer lags, or solve with a prior that decays, {}"
 )
 
 # If the smallest pivot is less than this share of the largest, scores of folds have fewer than five
@@ -86,7 +86,7 @@ def _factors(regression: Regression) -> Factors:
     by_gram = system.gram_factors()
     found = system.qr_factors() if by_gram is None else by_gram
     if found is None or not found.full_rank:
-        raise SolveError(UNDETERMINED)
+        raise SolveError(UNDETERMINED.format(argument("penalty", "tc")))
     return found
 
 
@@ -174,7 +174,7 @@ class _Prefixes:
             try:
                 u = np.linalg.cholesky(self._gram[own, own]).T
             except np.linalg.LinAlgError as error:
-                raise SolveError(UNDETERMINED) from error
+                raise SolveError(UNDETERMINED.format(argument("penalty", "tc"))) from error
             pivots = np.diagonal(u)
             if pivots.min() < LOST * pivots.max():
                 raise SolveError(ILL_CONDITIONED)

@@ -60,7 +60,8 @@ class Regularization(NamedTuple):
             there are too many unknowns for a spectrum.
         criterion: "gcv", "evidence", "aicc", "bic", or "mse", "r2" or "correlation" of held-out
             rows; "given" if nothing was selected.
-        path: the strengths of the search and the selected one, sorted, with their scores.
+        path: the strengths of the search and the selected one, sorted, with their scores. None if
+            nothing was selected.
         at_edge: (outputs,), whether the selected strength is the first or last strength that was
             allowed, so that a better one may lie outside the search range.
         at_bound: whether a hyperparameter is at a bound of its search.
@@ -72,7 +73,7 @@ class Regularization(NamedTuple):
     effective_dof: np.ndarray
     noise_variance: np.ndarray
     criterion: str
-    path: StrengthScores
+    path: StrengthScores | None
     at_edge: np.ndarray
     at_bound: bool = False
 
@@ -97,22 +98,25 @@ class Regularization(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary of numbers, words and lists, which JSON supports."""
-        found = self._asdict() | {"path": self.path._asdict()}
+        found = self._asdict() | {"path": self.path and self.path._asdict()}
         return {name: _plain(value) for name, value in found.items()}
 
     def only(self, outputs: Sequence[int] | np.ndarray) -> Regularization:
         """Return the selection for some of the outputs."""
         some = [*outputs]
-        path: Any = (None if v is None else v[..., some] for v in self.path)
+        path: Any = None
+        if self.path is not None:
+            several: Any = (None if v is None else v[..., some] for v in self.path)
+            path = StrengthScores(*several)
         own: Any = {name: getattr(self, name)[..., some] for name in PER_OUTPUT}
-        return self._replace(path=StrengthScores(*path), **own)
+        return self._replace(path=path, **own)
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
         """Return the object for a dictionary made by `to_dict`."""
         path: dict[str, Any] = {
             _RENAMED.get(k, k): None if v is None else np.array(v, float)
-            for k, v in found["path"].items()
+            for k, v in (found["path"] or {}).items()
         }
         found = {_RENAMED.get(k, k): v for k, v in found.items()}
         # JSON has lists but no tuples.
@@ -123,7 +127,11 @@ class Regularization(NamedTuple):
         # JSON has null for NaN.
         arrays = {name: np.array(found[name], float) for name in PER_OUTPUT}
         arrays["at_edge"] = arrays["at_edge"].astype(bool)
-        return cls(**found | arrays | {"hyperparameters": chosen, "path": StrengthScores(**path)})
+        return cls(
+            **found
+            | arrays
+            | {"hyperparameters": chosen, "path": StrengthScores(**path) if path else None}
+        )
 
 
 def of_outputs(
@@ -153,6 +161,17 @@ def of_outputs(
         ),
         chosen.at_edge,
     )
+
+
+def as_given(
+    terms: Sequence[tuple[Penalty, float]], effective_dof: np.ndarray, noise_variance: np.ndarray
+) -> Regularization:
+    """Return penalty and strength of every output as they were given."""
+    titles = dict.fromkeys(form.title for form, _ in terms)
+    strength = np.stack([form.strengths(strength) for form, strength in terms], axis=-1)
+    edge = np.zeros(len(terms), bool)
+    title = " or ".join(titles)
+    return Regularization(title, strength, {}, effective_dof, noise_variance, "given", None, edge)
 
 
 def _with_choice(
@@ -185,11 +204,25 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
     hyperparameters are lists with one entry per part. If some parts have fewer strengths, their
     last strength is repeated. Scores of folds that some parts lack are NaN.
     """
-    longest = max(len(p.path.strengths) for p in parts)
-    folds = max(0 if (f := p.path.scores_by_fold) is None else len(f) for p in parts)
+    first, titles = parts[0], list(dict.fromkeys(p.penalty for p in parts))
+    several = {k: [p.hyperparameters[k] for p in parts] for k in first.hyperparameters}
+    return first._replace(
+        penalty=" or ".join(titles),
+        hyperparameters=first.hyperparameters if len(titles) == 1 else several,
+        at_bound=any(p.at_bound for p in parts),
+        path=_joined_paths([p.path for p in parts if p.path is not None]),
+        **{name: _along([getattr(p, name) for p in parts]) for name in PER_OUTPUT},
+    )
 
-    def along(values: Sequence[Any]) -> Any:
-        return None if values[0] is None else np.concatenate(values, axis=-1)
+
+def _along(values: Sequence[Any]) -> Any:
+    return None if values[0] is None else np.concatenate(values, axis=-1)
+
+
+def _joined_paths(paths: Sequence[StrengthScores]) -> StrengthScores | None:
+    """Join the scores of several outputs; None if there are none."""
+    longest = max((len(p.strengths) for p in paths), default=0)
+    folds = max((len(f) for p in paths if (f := p.scores_by_fold) is not None), default=0)
 
     def extended(values: np.ndarray | None) -> np.ndarray | None:
         if values is None:
@@ -201,17 +234,8 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
             return found
         return np.pad(found, [(0, folds - len(found)), (0, 0), (0, 0)], constant_values=np.nan)
 
-    paths = [map(extended, p.path) for p in parts]
-
-    first, titles = parts[0], list(dict.fromkeys(p.penalty for p in parts))
-    several = {k: [p.hyperparameters[k] for p in parts] for k in first.hyperparameters}
-    return first._replace(
-        penalty=" or ".join(titles),
-        hyperparameters=first.hyperparameters if len(titles) == 1 else several,
-        at_bound=any(p.at_bound for p in parts),
-        path=StrengthScores(*(along(each) for each in zip(*paths, strict=True))),
-        **{name: along([getattr(p, name) for p in parts]) for name in PER_OUTPUT},
-    )
+    several = zip(*(map(extended, path) for path in paths), strict=True)
+    return StrengthScores(*map(_along, several)) if paths else None
 
 
 def _name(criterion: str) -> str:

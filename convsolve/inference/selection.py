@@ -58,25 +58,6 @@ def automatic_grid(scorer: Scorer) -> np.ndarray:
     return np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
 
 
-def check_strengths(strength: np.ndarray, outputs: int) -> None:
-    """Check the shape of strengths: (n,) or (n, 1) for all outputs, (n, outputs) for each.
-
-    Raises:
-        ValueError: If there are n = ``outputs`` numbers, which could mean either, or if the shape
-            is another one.
-    """
-    if strength.shape == (outputs,) != (1,):
-        raise ValueError(
-            f"strength has {outputs} numbers, as many as there are outputs: give shape (1, "
-            f"{outputs}) for one strength per output, ({outputs}, 1) for a grid for all outputs"
-        )
-    if strength.ndim == 2 and strength.shape[1] not in (1, outputs):
-        raise ValueError(
-            f"strength has shape {strength.shape}, expected (n, 1) or (n, {outputs}): a grid for "
-            f"all outputs, or for each of {outputs}"
-        )
-
-
 def strength_grids(strength: np.ndarray | None, units: CommonUnits) -> list[np.ndarray | None]:
     """Return the strengths of every group to choose from, (n, Q) or (n, 1), in ``units``.
 

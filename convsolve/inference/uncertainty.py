@@ -282,6 +282,12 @@ class Uncertainty:
             raise ValueError(no_freedom(sizes.rows, sizes.unknowns))
         return found
 
+    @property
+    def effective_dof(self) -> np.ndarray:
+        """Effective degrees of freedom of the kernel (outputs,)."""
+        sizes = self._analysis.design.sizes
+        return np.asarray(sizes.rows - sizes.nuisance - self._left)
+
     @cached_property
     def dof(self) -> np.ndarray:
         """Degrees of freedom (outputs,) of t and F."""

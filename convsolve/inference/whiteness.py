@@ -11,6 +11,7 @@ import numpy as np
 
 from ..operators.filtered import autocovariances
 from ..problem.problem import Problem
+from ..text import argument
 from .autoregression import rows_left
 from .robust import mad_scale
 
@@ -66,7 +67,7 @@ def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
 
 
 def without_outliers(residuals: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Limit residuals (T, outputs) of every record to 1.345 times their scale, as `Huber` does.
+    """Limit residuals (T, outputs) of every record to 1.345 times their scale, as `HuberLoss` does.
 
     The scale is estimated from the median absolute residual.
 
@@ -100,7 +101,8 @@ def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndar
     if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
         return ""
     by_record = problem.weights is None or problem.weights.by_record
-    way = "noise='ar', or 'hac'" if by_record else "noise='hac'"
+    ar, hac = argument("noise", "ar"), argument("noise", "hac")
+    way = f"{ar}, or 'hac'" if by_record else hac
     way = f"least squares with {way}" if variance is None else way
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
     output = problem.names.output(int(outputs[worst]))

@@ -1,8 +1,8 @@
 """Kernels and strengths to and from mTRFpy.
 
->>> from convsolve.interop.mtrf import from_mtrf, solver_of, to_mtrf  # doctest: +SKIP
+>>> from convsolve.interop.mtrf import from_mtrf, penalty_of, to_mtrf  # doctest: +SKIP
 >>> fit = from_mtrf(trf)  # a trained TRF: predict, score, plot, save  # doctest: +SKIP
->>> fit = cs.solve(problem, solver_of(trf, trials=12))  # the same, solved here  # doctest: +SKIP
+>>> fit = cs.solve(problem, penalty=penalty_of(trf, trials=12))  # doctest: +SKIP
 >>> to_mtrf(fit).predict(stimulus)  # doctest: +SKIP
 
 mTRFpy minimizes, with y and x of all ``trials`` and zeros beyond their ends,
@@ -33,7 +33,6 @@ from ..leastsquares.smooth import Smooth
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
 from ..solution import Solution
-from ..solvers.auto import AutoSolver
 from .layouts import from_trf, to_trf
 
 DIRECTIONS = (1, -1)
@@ -45,7 +44,7 @@ def from_mtrf(trf: Any) -> Solution:
     x is the stimulus. For a decoder (``direction=-1``) x is the response, and the lags are negative
     where the response follows the stimulus. The status is "approximate": a TRF does not keep its
     training data, so there is no certificate. To get one, and standard errors, solve again with
-    `solver_of`.
+    `penalty_of`.
 
     Raises:
         TypeError: ``trf`` is not a TRF.
@@ -83,8 +82,8 @@ def from_mtrf(trf: Any) -> Solution:
     )
 
 
-def solver_of(trf: Any, trials: int) -> AutoSolver:
-    """The solver that gives the same answer as ``trf.train`` for the same x and y.
+def penalty_of(trf: Any, trials: int) -> Penalty:
+    """Return the penalty that gives the same kernel as ``trf.train`` for the same x and y.
 
     Args:
         trf: a trained TRF, for its ``method`` and its ``regularization``.
@@ -93,34 +92,29 @@ def solver_of(trf: Any, trials: int) -> AutoSolver:
     The problem is ``Problem(x, y, lags=…, edges="zeros", bias=True)``, with the lags of
     ``from_mtrf(trf)``. mTRFpy rounds the start of a window in seconds down and its end up; ``tmin``
     and ``tmax`` of `Problem` go to the nearest sample. The strength is fs · trials ·
-    regularization, and half of that for "tikhonov", which uses ``Smooth(order=1)``. "banded" uses
-    ``Ridge(channel_groups, weights)``.
+    regularization, and half of that for "tikhonov", which uses `Smooth`. "banded" uses a `Ridge`
+    with ``channel_groups``. A regularization per output gives a strength per output.
 
     Raises:
         TypeError: ``trf`` is not a TRF.
-        ValueError: it is not trained; "tikhonov" with several features, which smooths across them;
-            a regularization for each output: solve these one by one.
+        ValueError: it is not trained; "tikhonov" with several features, which smooths across them.
     """
     inputs, given = _trained(trf).shape[0], _of_features(trf)
     unit = float(trf.fs) * integer(trials, "trials")
     if given is None:
         raise ValueError("this TRF does not say its regularization; set it, 0.0 for none")
-    if isinstance(given, list) and trf.method != "banded":
-        raise ValueError(
-            "this TRF has a regularization for each output; take one output at a time, of strength "
-            "fs * trials * regularization"
-        )
     if trf.method == "tikhonov":
         if inputs > 1:
             raise ValueError(
                 f"method='tikhonov' of {inputs} features takes differences between features, not "
-                "between lags; Smooth(order=1) takes differences between lags"
+                "between lags; Smooth() takes differences between lags"
             )
-        return AutoSolver(0.5 * unit * given, Smooth(order=1))
+        return Smooth(0.5 * unit * np.array(given))
     if trf.method == "banded":
         labels = sorted(set(given))
-        return AutoSolver(unit, Ridge(tuple(map(labels.index, given)), tuple(labels)))
-    return AutoSolver(unit * given)
+        groups = tuple(map(labels.index, given))
+        return Ridge([unit * one for one in labels], channel_groups=groups)
+    return Ridge(unit * np.array(given))
 
 
 def to_mtrf(fit: Solution, *, direction: int = 1) -> Any:
@@ -133,7 +127,7 @@ def to_mtrf(fit: Solution, *, direction: int = 1) -> Any:
 
     The TRF predicts a row for every sample of x, with zeros beyond the ends. It agrees with
     ``fit.predict`` where this is not NaN. ``regularization`` is the strength that mTRFpy would
-    need, with ``method="tikhonov"`` for ``Smooth(order=1)`` of one channel. It is None for other
+    need, with ``method="tikhonov"`` for `Smooth` of order 1 and one channel. It is None for other
     penalties and after `load`. mTRFpy has no names of channels, so they are not kept.
 
     Raises:
@@ -204,7 +198,7 @@ def _regularization(fit: Solution) -> tuple[str, Any]:
     kinds = {penalty for penalty, _ in fit.penalties}
     known: dict[Penalty, tuple[str, float]] = {RIDGE: ("ridge", 1.0)}
     if fit.kernel.shape[-2] * fit.spec.groups == 1:
-        known[Smooth(order=1)] = ("tikhonov", 2.0)
+        known[Smooth()] = ("tikhonov", 2.0)
     found = known.get(kinds.pop()) if len(kinds) == 1 else None
     report, fs = fit.identifiability, fit.names.fs
     if found is None or fs is None or report is None:

@@ -5,5 +5,6 @@ factors of the scaled columns with one penalty, and ``regression`` the solutions
 refinement and units. ``scaling`` has the columns in the coordinates of a penalty and their units.
 ``certificate`` bounds the backward error of a solution. ``normal_operator`` replaces a factor if
 there are many unknowns. ``placement`` decides whether data on devices stay there. ``penalty``
-defines penalties, ridges and user-defined matrices. ``smooth`` and ``stable_spline`` are others.
+defines penalties, ridges and user-defined matrices. ``smooth``, ``squared_exponential`` and
+``stable_spline`` are others.
 """

@@ -1,20 +1,23 @@
-"""Quadratic penalties, which are added to ‖y − A w‖² and shrink the kernel."""
+"""Penalties, which are added to ‖y − A w‖² and shrink the kernel."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from ..lazy_jax import is_tracer
 from ..near_misses import checks_arguments
 from ..operators.tap_basis import TapBasis
 from ..problem.checks import integer, number
-from ..text import shown
+from ..problem.selection import Selection
+from ..problem.sizes import Sizes
+from ..text import as_call, count, keyword, shown
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,34 @@ class Search(NamedTuple):
     at: Callable[[np.ndarray], Penalty]
 
 
-class Penalty(ABC):
-    """A quadratic penalty on a kernel: frozen and hashable, without its strength.
+@dataclass(frozen=True, repr=False)
+class Penalty:
+    """A penalty on a kernel, with its strength: frozen and hashable.
 
-    A subclass defines `roots`. The closed forms, conjugate gradients, their certificates and
-    verdicts need nothing else. The certificate refers to z in w = T z, see `Coordinates`. If the
-    strength is much larger than the data, it does not bound the rounding error of w itself.
+    A quadratic penalty strength·wᵀK w defines `roots`. The closed forms, conjugate gradients, their
+    certificates and verdicts need nothing else. The certificate refers to z in w = T z, see
+    `Coordinates`. If the strength is much larger than the data, it does not bound the rounding
+    error of w itself.
+
+    Args:
+        strength: a number, or one number per output. None, the default, selects the strength of
+            every output from the data.
+
+    Attributes:
+        quadratic: whether `roots` defines the penalty. Any other penalty defines `exact_solver`.
+        default_select: the criterion that selects a strength by default.
     """
+
+    strength: Any = None
+
+    quadratic: ClassVar[bool] = True
+    default_select: ClassVar[str | None] = "gcv"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strength", checked_strength(self.strength, type(self).__name__))
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @property
     def title(self) -> str:
@@ -80,6 +104,70 @@ class Penalty(ABC):
     def open(self) -> tuple[str, ...]:
         """Names of the hyperparameters that are None and are selected from the data."""
         return ()
+
+    @property
+    def form(self) -> Penalty:
+        """The same penalty without a strength."""
+        found = copy(self)
+        object.__setattr__(found, "strength", None)
+        return found
+
+    @property
+    def given(self) -> bool:
+        """Whether nothing is selected from the data."""
+        return self.strength is not None and not self.open
+
+    @property
+    def zero(self) -> bool:
+        """Whether the strength is zero for all outputs."""
+        return not (self.strength is None or is_tracer(self.strength) or np.any(self.strength))
+
+    def terms(self, outputs: int) -> list[tuple[Penalty, float]]:
+        """Return, for every output, a penalty without strength and its strength, if it is given."""
+        strengths = np.broadcast_to(np.asarray(self.strength, float), (outputs,))
+        return [(self.form, strength) for strength in strengths.tolist()]
+
+    def strengths(self, strength: float) -> np.ndarray:
+        """Return a strength of this form as the user gives it: a number, or one per group."""
+        return np.array(strength)
+
+    def of_part(self, selection: Selection) -> Penalty:
+        """Return the penalty with the strengths of some outputs."""
+        if not isinstance(self.strength, tuple):
+            return self
+        strength = selection.of_outputs(np.array(self.strength))
+        return replace(self, strength=strength)
+
+    def check_outputs(self, outputs: int) -> None:
+        """Raise a ValueError unless there is one strength, or a strength for every output."""
+        if isinstance(self.strength, tuple) and len(self.strength) != outputs:
+            raise ValueError(
+                f"{type(self).__name__} has {len(self.strength)} strengths for "
+                f"{count(outputs, 'output')}; strengths to choose from belong in "
+                f"{keyword('grid')}"
+            )
+
+    def supports(self, sizes: Sizes) -> str | None:
+        """Return None, or the reason why `exact_solver` cannot solve a problem of these sizes."""
+        return None
+
+    def exact_solver(self, analysis: Any, grid: Any, select: Any) -> Any:
+        """Minimize squares and a penalty that is not quadratic, and return a `SolverResult`.
+
+        Args:
+            analysis: the analysis of the problem.
+            grid: strengths to choose from, or None.
+            select: the criterion, or None for the default.
+        """
+        raise TypeError(f"{type(self).__name__} is a quadratic penalty")
+
+    def check_select(self, select: Any) -> None:
+        """Raise a ValueError if the criterion cannot select the strength."""
+        return
+
+    def check_grid(self) -> None:
+        """Raise a ValueError if the strength cannot be chosen from a grid."""
+        return
 
     def search(self, lags: Sequence[np.ndarray]) -> Search | None:
         """Return the search range of the open hyperparameters, for kernels with some lags.
@@ -92,13 +180,13 @@ class Penalty(ABC):
         """Raise a ValueError unless the penalty fits kernels of this size and channel count."""
         return
 
-    @abstractmethod
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Return L (taps, r) and N (taps, p) along one axis; None for L = I and no N.
 
         Args:
             lags: (taps,), lags of the taps along the axis, counted in taps.
         """
+        raise TypeError(f"{type(self).__name__} is not a quadratic penalty")
 
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]] | None:
         """Return L and N of every axis, whose products are used; None for the identity."""
@@ -139,36 +227,60 @@ class Penalty(ABC):
 
 
 @checks_arguments
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ridge(Penalty):
-    """The penalty ‖w‖²: L = I. As scikit-learn's ``alpha``, summed and not averaged over rows.
+    """The penalty strength·‖w‖², as scikit-learn's ``alpha``: summed and not averaged over rows.
 
     Args:
+        strength: a number, or one number per output. None, the default, selects the strength of
+            every output from the data. With ``channel_groups``: a number for all groups, a dict by
+            label, or ``(groups,)`` or ``(groups, outputs)`` in ascending order of the labels.
         channel_groups: a label for every input channel, such as ``(0, 1, 1, 2)``. The penalty is
             then a banded ridge, with one strength per label. None for one strength.
-        weights: factors of the strength, one per label in ascending order. None lets
-            `Regularized` select them.
+
+    The bias is not penalized. The strengths of a banded ridge are selected by the evidence,
+    separately for every output.
     """
 
+    _: KW_ONLY
     channel_groups: tuple[int, ...] | None = None
-    weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.channel_groups is None:
-            if self.weights is not None:
-                raise ValueError(
-                    "Ridge(weights=...) needs channel_groups=, a label for every channel"
-                )
+            super().__post_init__()
             return
         object.__setattr__(self, "channel_groups", channel_labels(self.channel_groups))
-        if self.weights is None:
-            return
-        if not isinstance(self.weights, (tuple, list, np.ndarray)):
-            raise TypeError(f"weights must be a number for each label, got {shown(self.weights)}")
-        weights = tuple(number(w, "weights", included=True) for w in self.weights)
-        if len(weights) != len(self.labels):
-            raise ValueError(f"weights has {len(weights)} numbers for {len(self.labels)} labels")
-        object.__setattr__(self, "weights", weights)
+        object.__setattr__(self, "strength", self._of_labels(self.strength))
+
+    def _of_labels(self, strength: Any) -> Any:
+        """Return strengths as a number, (groups,) or (groups, outputs), in nested tuples."""
+        labels = self.labels
+        if isinstance(strength, dict):
+            if set(strength) != set(labels):
+                raise ValueError(
+                    f"strength has the labels {listed_words(strength) or 'none'}, channel_groups "
+                    f"{listed_words(labels)}"
+                )
+            strength = [strength[label] for label in labels]
+        if not isinstance(strength, (list, tuple)) and not getattr(strength, "ndim", 0):
+            return checked_strength(strength, "Ridge")
+        if len(strength) != len(labels):
+            raise ValueError(
+                f"strength has {count(len(strength), 'number')} for {count(len(labels), 'label')}"
+            )
+        rows = [checked_strength(one, "Ridge") for one in strength]
+        if None in rows:
+            raise TypeError("strength has None for a label; give all strengths, or none of them")
+        if any(map(is_tracer, rows)):
+            raise TypeError("traced strengths must be single numbers; use jax.vmap for several")
+        sizes = {len(row) for row in rows if isinstance(row, tuple)}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"strength has {listed_words(sorted(sizes))} outputs for different labels"
+            )
+        # A number is the strength for all outputs, also beside labels with one per output.
+        several = sizes.pop() if sizes else 0
+        return tuple((r,) * several if several and not isinstance(r, tuple) else r for r in rows)
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -176,25 +288,107 @@ class Ridge(Penalty):
         return tuple(sorted(set(self.channel_groups or ())))
 
     @property
-    def title(self) -> str:
-        """Name with the weights."""
-        if self.channel_groups is None:
-            return "ridge"
-        given = "" if self.weights is None else f", weights {listed(self.weights)}"
-        return f"banded ridge of {len(self.labels)} groups of channels{given}"
+    def default_select(self) -> str:  # type: ignore[override]
+        """The evidence for several groups of channels."""
+        return "gcv" if self.channel_groups is None else "evidence"
 
     @property
-    def open(self) -> tuple[str, ...]:
-        """The weights, if there are groups without weights."""
-        return ("weights",) if self.channel_groups is not None and self.weights is None else ()
+    def bands(self) -> bool:
+        """Whether the strengths of groups of channels are selected from the data."""
+        return self.channel_groups is not None and self.strength is None
+
+    def check_select(self, select: Any) -> None:
+        """Raise a ValueError unless the strengths of groups are selected by the evidence."""
+        if self.bands and select != "evidence":
+            raise ValueError(
+                "the strengths of groups of channels are selected by evidence; leave out "
+                + keyword("select")
+            )
+
+    def check_grid(self) -> None:
+        """Raise a ValueError for groups, whose strengths are searched continuously."""
+        if self.bands:
+            raise ValueError(
+                "the strengths of groups of channels are not chosen from a grid; leave out "
+                + keyword("grid")
+            )
+
+    @property
+    def title(self) -> str:
+        """Name with the number of groups."""
+        if self.channel_groups is None:
+            return "ridge"
+        return f"banded ridge of {len(self.labels)} groups of channels"
+
+    def terms(self, outputs: int) -> list[tuple[Penalty, float]]:
+        """Return, for every output, a penalty without strength and its strength, if it is given."""
+        if self.channel_groups is None:
+            return super().terms(outputs)
+        if not np.ndim(self.strength):
+            each = np.full((len(self.labels), outputs), self.strength)
+        else:
+            rows = [np.broadcast_to(one, (outputs,)) for one in self.strength]
+            each = np.array(rows, float)
+        return [Bands.of(self.channel_groups, column) for column in each.T]
+
+    def of_part(self, selection: Selection) -> Penalty:
+        """Return the penalty with the strengths of some outputs."""
+        if self.channel_groups is None:
+            return super().of_part(selection)
+        if not np.ndim(self.strength):
+            return self
+        rows = [selection.of_outputs(np.array(one)) for one in self.strength]
+        return replace(self, strength=rows)
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
         """Raise a ValueError unless there is a label for every channel."""
-        if self.channel_groups is not None and len(self.channel_groups) != channels:
-            raise ValueError(
-                f"Ridge(channel_groups=...) has {len(self.channel_groups)} labels, x has "
-                f"{channels} channels"
-            )
+        check_labels(self.channel_groups, channels, "Ridge")
+
+    def check_outputs(self, outputs: int) -> None:
+        """Raise a ValueError unless every strength is one number, or one per output."""
+        if self.channel_groups is None:
+            super().check_outputs(outputs)
+            return
+        for one in self.strength if np.ndim(self.strength) else ():
+            Ridge(one).check_outputs(outputs)
+
+    def roots(self, lags: np.ndarray) -> None:
+        """Return None: kernels are their own coordinates."""
+        return
+
+
+@dataclass(frozen=True, repr=False)
+class Bands(Penalty):
+    """The form of a banded ridge of given strengths: Σ weight·‖w_channel‖².
+
+    Args:
+        channel_groups: a label for every input channel.
+        weights: factors of the strength, one per label in ascending order.
+    """
+
+    channel_groups: tuple[int, ...] = ()
+    weights: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, channel_groups: tuple[int, ...], strengths: np.ndarray) -> tuple[Bands, float]:
+        """Return the form and its strength, a power of two, so that products are not rounded."""
+        largest = float(np.max(strengths))
+        unit = math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 0.0
+        weights = strengths / unit if unit else np.ones(len(strengths))
+        return cls(None, channel_groups, tuple(weights.tolist())), unit
+
+    @property
+    def title(self) -> str:
+        """Name with the number of groups."""
+        return f"banded ridge of {len(self.weights)} groups of channels"
+
+    def strengths(self, strength: float) -> np.ndarray:
+        """Return the strengths (groups,)."""
+        return np.array(self.weights) * strength
+
+    def check(self, kernel_size: Sequence[int], channels: int) -> None:
+        """Raise a ValueError unless there is a label for every channel."""
+        check_labels(self.channel_groups, channels, "Ridge")
 
     def roots(self, lags: np.ndarray) -> None:
         """Return None: kernels are their own coordinates."""
@@ -202,9 +396,70 @@ class Ridge(Penalty):
 
     def channel_weights(self, channels: int) -> np.ndarray:
         """Return the weight (channels,) of the label of each channel."""
-        if self.channel_groups is None or self.weights is None:
-            return np.ones(channels)
-        return np.array(self.weights)[np.searchsorted(self.labels, self.channel_groups)]
+        labels = sorted(set(self.channel_groups))
+        return np.array(self.weights)[np.searchsorted(labels, self.channel_groups)]
+
+
+def checked_strength(strength: Any, owner: str) -> Any:
+    """Return a strength as a float, one per output as a tuple, or None.
+
+    A traced strength is returned unchanged.
+    """
+    if strength is None or is_tracer(strength):
+        return strength
+    if isinstance(strength, (list, tuple)) and any(map(is_tracer, strength)):
+        raise TypeError("traced strengths must be single numbers; use jax.vmap for several")
+    if isinstance(strength, (str, Penalty)):
+        raise TypeError(
+            f"the first argument of {owner} is its strength, a number; got {shown(strength)}"
+        )
+    if isinstance(strength, int) and not isinstance(strength, bool):
+        return number(strength, "strength", included=True)
+    try:
+        found = np.asarray(strength)
+    except (TypeError, ValueError):
+        found = np.array(None)
+    if found.dtype.kind not in "iuf" or found.ndim > 1:
+        hint = "; a dict is for Ridge with channel_groups=" if isinstance(strength, dict) else ""
+        raise TypeError(
+            f"strength must be a number, or one number per output, got {shown(strength)}{hint}"
+        )
+    if not found.ndim:
+        return number(strength, "strength", included=True)
+    if not found.size:
+        raise ValueError("strength has no numbers; give a number, or one number per output")
+    return tuple(number(one, "strength", included=True) for one in found.tolist())
+
+
+def penalty_of(ridge: Any, penalty: Penalty | None) -> Penalty | None:
+    """Return the penalty of the arguments ``ridge`` and ``penalty``; None for neither."""
+    if ridge is None:
+        return penalty
+    if penalty is not None:
+        raise TypeError(
+            f"give ridge= or penalty=, not both; ridge={ridge!r} is short for "
+            f"penalty=Ridge({ridge!r})"
+        )
+    if isinstance(ridge, (str, Penalty, type)):
+        raise TypeError(f"ridge must be a number, got {shown(ridge)}; use penalty=")
+    try:
+        return Ridge(ridge)
+    except (TypeError, ValueError) as error:
+        raise type(error)(str(error).replace("strength", "ridge", 1)) from None
+
+
+def check_labels(labels: tuple[int, ...] | None, channels: int, owner: str) -> None:
+    """Raise a ValueError unless there is a label for every channel."""
+    if labels is not None and len(labels) != channels:
+        raise ValueError(
+            f"{owner}(channel_groups=...) has {count(len(labels), 'label')}, x has {channels} "
+            "channels"
+        )
+
+
+def listed_words(values: Any) -> str:
+    """Return values with commas between."""
+    return ", ".join(map(str, values))
 
 
 def channel_labels(groups: Any, otherwise: str = "") -> tuple[int, ...]:
@@ -222,7 +477,7 @@ def listed(values: Sequence[float]) -> str:
     return ", ".join(f"{value:.4g}" for value in values)
 
 
-# Default penalty of solvers.
+# The form of a ridge.
 RIDGE = Ridge()
 
 
@@ -231,10 +486,13 @@ SQUARABLE = 1e120
 
 
 @checks_arguments
+@dataclass(frozen=True, eq=False, repr=False)
 class Tikhonov(Penalty):
-    """The penalty ‖D w‖² for a given matrix D, on the taps of every channel.
+    """The penalty strength·‖D w‖² for a given matrix D, on the taps of every channel.
 
     Args:
+        strength: a number, or one number per output. None, the default, selects the strength of
+            every output from the data.
         matrix: D (q, taps), with columns in ascending lags as in `Solution.impulse_response`. In
             two and three dimensions the taps are in C order. The null space of D is not penalized.
 
@@ -242,25 +500,16 @@ class Tikhonov(Penalty):
     as zero.
     """
 
-    def __init__(self, matrix: Any) -> None:
-        try:
-            given = np.asarray(matrix)
-        except ValueError:
-            raise TypeError(f"matrix must be (q, taps), got {shown(matrix)}") from None
-        if given.dtype.kind not in "biuf":
-            raise TypeError(f"matrix must hold real numbers, got {shown(matrix)}")
-        self.matrix = given.astype(float)
-        if self.matrix.ndim != 2 or not self.matrix.size:
-            raise ValueError(f"matrix must be (q, taps), got shape {self.matrix.shape}")
-        if not np.isfinite(self.matrix).all():
-            raise ValueError("matrix must be finite")
-        largest = float(np.abs(self.matrix).max())
-        if largest and not 1 / SQUARABLE < largest < SQUARABLE:
-            raise ValueError(
-                f"matrix has a largest entry of {largest:.1e}, whose square leaves float64; "
-                "multiply it by a number, and divide the strength by the square of that"
-            )
-        self.matrix.setflags(write=False)
+    _: KW_ONLY
+    matrix: Any = None
+
+    def __post_init__(self) -> None:
+        if self.matrix is None:
+            raise TypeError("Tikhonov needs a matrix: Tikhonov(strength, matrix=D)")
+        super().__post_init__()
+        matrix = _checked_matrix(self.matrix)
+        matrix.setflags(write=False)
+        object.__setattr__(self, "matrix", matrix)
 
     @property
     def title(self) -> str:
@@ -268,13 +517,12 @@ class Tikhonov(Penalty):
         return "Tikhonov, a matrix of {} × {}".format(*self.matrix.shape)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Tikhonov) and np.array_equal(self.matrix, other.matrix)
+        if not isinstance(other, Tikhonov) or self.strength != other.strength:
+            return False
+        return np.array_equal(self.matrix, other.matrix)
 
     def __hash__(self) -> int:
-        return hash((self.matrix.shape, self.matrix.tobytes()))
-
-    def __repr__(self) -> str:
-        return f"Tikhonov(array of shape {self.matrix.shape})"
+        return hash((self.strength, self.matrix.shape, self.matrix.tobytes()))
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
         """Raise a ValueError unless D has a column for every tap."""
@@ -293,3 +541,25 @@ class Tikhonov(Penalty):
         _, s, vt = np.linalg.svd(self.matrix[:, ::-1])
         rank = int((s > max(self.matrix.shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
         return [(vt[:rank].T / s[:rank], vt[rank:].T)]
+
+
+def _checked_matrix(matrix: Any) -> np.ndarray:
+    """Return D (q, taps) in float64."""
+    try:
+        given = np.asarray(matrix)
+    except ValueError:
+        raise TypeError(f"matrix must be (q, taps), got {shown(matrix)}") from None
+    if given.dtype.kind not in "biuf":
+        raise TypeError(f"matrix must hold real numbers, got {shown(matrix)}")
+    found = given.astype(float)
+    if found.ndim != 2 or not found.size:
+        raise ValueError(f"matrix must be (q, taps), got shape {found.shape}")
+    if not np.isfinite(found).all():
+        raise ValueError("matrix must be finite")
+    largest = float(np.abs(found).max())
+    if largest and not 1 / SQUARABLE < largest < SQUARABLE:
+        raise ValueError(
+            f"matrix has a largest entry of {largest:.1e}, whose square leaves float64; "
+            "multiply it by a number, and divide the strength by the square of that"
+        )
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
@@ -19,9 +19,9 @@ MOST_CORRELATED = 3.8
 
 
 @checks_arguments
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StableSpline(Penalty):
-    """Penalty wᵀK w, where K⁻¹ is the covariance of a smooth response that decays with the lag.
+    """The penalty strength·wᵀK w, where K⁻¹ is the covariance of a response that decays.
 
     The covariance of the lags i and j in taps, with ``m = |i − j|``, α = decay and
     ρ = correlation, is::
@@ -36,11 +36,13 @@ class StableSpline(Penalty):
     same prior.
 
     Args:
-        kind: "tc", "dc" or "ss".
-        decay: in (0, 1), ratio of the variances of a tap and the tap before (cubed for "ss"). By
-            default, `Regularized` selects it.
-        correlation: in (−1, 1), correlation of neighbouring taps, for "dc" only. By default,
-            `Regularized` selects it.
+        strength: a number, or one number per output. None, the default, selects the strength of
+            every output from the data.
+        kind: "tc" (the default), "dc" or "ss".
+        decay: in (0, 1), ratio of the variances of a tap and the tap before (cubed for "ss"). None,
+            the default, selects it from the data, in common for all outputs.
+        correlation: in (−1, 1), correlation of neighbouring taps, for "dc" only. None, the default,
+            selects it from the data, in common for all outputs.
 
     The penalty is computed from L = D C, where D is the diagonal decay and C a triangular root of
     the correlations. They are well conditioned even if K⁻¹ has a condition number of 1e90 (decay
@@ -50,11 +52,20 @@ class StableSpline(Penalty):
     Nicolao, Automatica 46 (2010) 81.
     """
 
+    _: KW_ONLY
     kind: str = "tc"
     decay: float | None = None
     correlation: float | None = None
 
+    default_select = "evidence"
+
     def __post_init__(self) -> None:
+        if isinstance(self.strength, str):
+            raise TypeError(
+                "the first argument of StableSpline is its strength, a number; use "
+                f"StableSpline(kind={self.strength!r}) or penalty={self.strength!r}"
+            )
+        super().__post_init__()
         choice(self.kind, "kind", ("tc", "dc", "ss"))
         if self.correlation is not None and self.kind != "dc":
             raise ValueError(f'correlation belongs to kind "dc", not to "{self.kind}"')

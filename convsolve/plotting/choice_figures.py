@@ -42,6 +42,8 @@ NAMES = {
 
 def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = None) -> Figure:
     """Draw scores and degrees of freedom over the strength of every output, with ``labels``."""
+    if chosen.path is None:
+        raise ValueError("the strength was given, so there are no scores to draw")
     more = f", the first {MAX_CURVES} outputs" * (chosen.path.scores.shape[1] > MAX_CURVES)
     drawings = [strength_scores(chosen, labels), effective_dof(chosen)]
     return side_by_side(drawings, 5.0, 4.4, chosen.penalty + more)
@@ -52,6 +54,7 @@ def strength_scores(
     axes: Axes, chosen: Regularization, labels: Sequence[str] | None = None
 ) -> None:
     """Draw the score of every strength, also for folds, and the selected strength."""
+    assert chosen.path is not None
     outputs = chosen.path.scores.shape[1]
     if labels is None:
         labels = [f"output {q}" for q in range(outputs)] if outputs > 1 else ["score"]
@@ -65,6 +68,7 @@ def strength_scores(
 @drawing("Effective degrees of freedom of every strength.")
 def effective_dof(axes: Axes, chosen: Regularization) -> None:
     """Draw the effective degrees of freedom of every strength."""
+    assert chosen.path is not None
     outputs = chosen.path.scores.shape[1]
     for q in range(min(outputs, MAX_CURVES)):
         color, at = colours()[q], chosen.path.strengths[:, q]
@@ -85,6 +89,7 @@ def _strength(chosen: Regularization, q: int) -> float:
 
 
 def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None:
+    assert chosen.path is not None
     at, scores = chosen.path.strengths[:, q], chosen.path.scores[:, q]
     shown = np.isfinite(scores)
     if chosen.path.scores_by_fold is not None:

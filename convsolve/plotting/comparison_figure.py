@@ -33,11 +33,11 @@ LINES = ("-", "--", ":")
 def draw_comparison(table: Comparison) -> Figure:
     """Draw the losses, errors and times of all methods, and their kernels in one panel."""
     report, rows = table.identifiability, table.rows
-    bars = [("gap", "Loss above the best closed form", table.objective.words)]
+    bars = [("excess_loss", "Excess loss", table._loss.title)]
     if any(row["kernel_error"] is not None for row in rows):
         bars.append(("kernel_error", "Kernel error", "‖w − truth‖ / ‖truth‖"))
-    if not report.unique and any(row["null_part"] is not None for row in rows):
-        bars.append(("null_part", "Part the data say nothing about", "norm of the null part"))
+    if not report.unique and any(row["null_component"] is not None for row in rows):
+        bars.append(("null_component", "Part the data say nothing about", "norm of the null part"))
     figure = new_figure(3.4 * (len(bars) + 1) + 1, 4.2 + 0.35 * len(rows))
     figure.suptitle(f"Every method on one problem; the data: {report.verdict}", fontsize="large")
     halves: Any = figure.subfigures(2, 1, height_ratios=(2 + 0.35 * len(rows), 3))

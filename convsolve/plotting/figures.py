@@ -118,10 +118,10 @@ def _solution(fit: Solution, pairs: list[Pair], kind: str | None) -> Figure:
     if kind == RESIDUALS:
         return side_by_side(residuals(fit, fit.fitted(), outputs))
     if kind == PENALTY:
-        if fit.regularization is None:
+        if fit.regularization is None or fit.regularization.path is None:
             raise ValueError(
-                "kind='penalty' is of a choice by the data, which this solution has none of: see "
-                "Regularized"
+                "kind='penalty' draws the selection of a strength, and none was selected; solve "
+                "with penalty= and without a strength"
             )
         labels = (
             [drawable(fit.names).output(o) for o in outputs] if fit.kernel.shape[-1] > 1 else None

@@ -1,4 +1,4 @@
-"""The interface of solvers, their results, and the checks of a ridge and a penalty."""
+"""The interface of solvers, of the losses that they minimize, and their results."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..lazy_jax import is_jax_array, is_tracer, when_imported
+from ..lazy_jax import when_imported
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import Regression
 from ..near_misses import checks_arguments
-from ..problem.checks import number
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import shown
+from ..text import as_call
 
 if TYPE_CHECKING:
     from ..inference.regularization import Regularization
 
+# The kernel that a loss without a unique kernel returns.
+SAME_OUTPUTS = "the answer of minimum norm among those with the same outputs"
 # For a setting with more values, only their number is recorded.
 MOST_RECORDED = 32
 
@@ -55,33 +56,124 @@ class Trace:
         )
 
 
-class Objective(NamedTuple):
-    """A loss: its name "mse", "mae" or "huber", and Huber's threshold in units of y."""
+class Loss(ABC):
+    """A loss of the residuals y − Aw − b, summed over rows: frozen and hashable.
 
-    loss: str
-    threshold: float = 0.0
+    Attributes:
+        name: its name in ``loss=``.
+        squared: whether it is the sum of squares.
+        smooth: whether the gradient vanishes at the minimum, so that its norm measures convergence.
+        threshold: residual, in units of y, above which the loss is linear; 0 if there is none.
+    """
+
+    name: ClassVar[str]
+    squared: ClassVar[bool] = False
+    smooth: ClassVar[bool] = False
+    threshold: float | None = 0.0
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @property
-    def words(self) -> str:
+    def title(self) -> str:
         """Description of the mean of the loss over residuals."""
-        if self.loss == "huber":
-            return f"mean of Huber's loss, linear for residuals above {self.threshold:g}"
-        return f"mean {'squared' if self.loss == 'mse' else 'absolute'} residual"
+        return f"mean {self.name} residual"
 
-    def of(self, residuals: Any, xp: Any = np) -> Any:
-        """Return the loss of every residual, by NumPy or by the module ``xp`` of jax."""
-        if self.loss == "huber":
-            from ..inference.robust import huber_loss
+    @property
+    def measured(self) -> Loss:
+        """The loss by which solutions are compared; squares if this one is not fixed."""
+        return self
 
-            return huber_loss(residuals, self.threshold, xp)
-        return residuals**2 if self.loss == "mse" else xp.abs(residuals)
+    @staticmethod
+    @abstractmethod
+    def value(residuals: Any, threshold: Any, xp: Any) -> Any:
+        """Return the loss of every residual, by NumPy or the module ``xp`` of jax."""
+
+    @staticmethod
+    def influence(residuals: Any, threshold: Any, xp: Any) -> Any:
+        """Return residuals whose product with A is the gradient, if the loss is smooth."""
+        return residuals
+
+    def of(self, residuals: np.ndarray) -> np.ndarray:
+        """Return the loss of every residual."""
+        return np.asarray(self.value(residuals, self.threshold, np))
+
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+        """Return None, or the reason why `exact_solver` cannot solve a problem of these sizes."""
+        return None
+
+    @abstractmethod
+    def exact_solver(self, analysis: Analysis) -> SolverResult:
+        """Minimize the loss without a penalty."""
 
 
-SQUARES = Objective("mse")
+@checks_arguments
+@dataclass(frozen=True, repr=False)
+class SquaredLoss(Loss):
+    """The sum of squared residuals, the default: least squares.
+
+    All solvers, penalties and noise models support it. For y with outliers use `HuberLoss` or
+    `AbsoluteLoss`.
+    """
+
+    name = "squared"
+    squared = smooth = True
+
+    @staticmethod
+    def value(residuals: Any, threshold: Any, xp: Any) -> Any:
+        """Return the square of every residual."""
+        return residuals**2
+
+    def exact_solver(self, analysis: Analysis) -> SolverResult:
+        """Minimize the sum of squares; `AutoSolver` chooses the method."""
+        raise TypeError("least squares are solved by a solver")
 
 
 @dataclass(frozen=True)
-class Raw:
+class CustomLoss(Loss):
+    """A callable of (prediction, target), each (rows, Cout), for gradient descent."""
+
+    function: Callable[[Any, Any], Any]
+
+    name = "custom"
+
+    @property
+    def title(self) -> str:
+        """Name of the function."""
+        return getattr(self.function, "__name__", "callable")
+
+    @property
+    def measured(self) -> Loss:
+        """Squares, since a callable has no value per residual."""
+        return SQUARED
+
+    @staticmethod
+    def value(residuals: Any, threshold: Any, xp: Any) -> Any:
+        """Raise an error: the callable takes a prediction and a target."""
+        raise TypeError("a callable loss has no value per residual")
+
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+        """Return the solver that minimizes a callable."""
+        return "a callable is minimized by gradient descent only; use solver='adam'"
+
+    def exact_solver(self, analysis: Analysis) -> SolverResult:
+        """Raise an error: there is no exact method."""
+        raise TypeError("a callable loss has no exact solver")
+
+
+SQUARED = SquaredLoss()
+
+
+class Objective(NamedTuple):
+    """The minimized sum over rows: a loss, and strength·wᵀK w of a penalty without strength."""
+
+    loss: Loss = SQUARED
+    penalty: Penalty = RIDGE
+    strength: Any = 0.0
+
+
+@dataclass(frozen=True)
+class SolverResult:
     """The result of a solver in plain numbers, in the user's units.
 
     Attributes:
@@ -121,110 +213,102 @@ class Raw:
 class Solver(ABC):
     """The interface of a solver: ``supports``, ``run`` and, if it can be traced, ``traced``.
 
-    Solvers are frozen dataclasses and pytrees. A ridge can therefore be traced, and two runs of one
-    solver compile once. Solvers do not pack results, warn or print. The functions in ``api`` do.
+    Solvers are frozen dataclasses and pytrees with numerical settings only. Two runs of one solver
+    compile once. Solvers do not pack results, warn or print. The functions in ``api`` do.
+
+    Attributes:
+        answer: description of the kernel that is returned if many fit equally well.
+        any_loss: whether other losses than squares are supported.
     """
 
-    #: Description of the kernel that is returned if many fit equally well.
     answer: ClassVar[str] = "the answer of minimum norm"
-    #: Strength of the penalty, by default of a ridge.
-    ridge: Any = 0.0
-    penalty: Penalty = RIDGE
+    any_loss: ClassVar[bool] = False
+
+    def __repr__(self) -> str:
+        return as_call(self)
 
     @property
     def name(self) -> str:
-        """The solver and its settings, as shown in tables."""
+        """The solver and its main settings, as shown in tables."""
         return type(self).__name__
 
     @property
     def settings(self) -> dict[str, Any]:
         """The fields of this solver as numbers and words, as recorded in a `Solution`."""
-        return {f.name: _recorded(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
-
-    @property
-    def regularizes(self) -> bool:
-        """Whether the solver uses a penalty of positive strength."""
-        return host_ridge(self) > 0
-
-    @property
-    def objective(self) -> Objective | None:
-        """The minimised loss, without the penalty; None if it has no name or depends on y."""
-        return SQUARES
-
-    @property
-    def least_squares(self) -> bool:
-        """Whether the solution minimises squares, so that it can be certified as least squares."""
-        return self.objective == SQUARES
-
-    @property
-    def chooses_jointly(self) -> bool:
-        """Whether one choice is made for all outputs that are solved together."""
-        return False
-
-    def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
-        """Raise a ValueError unless the settings fit the taps, channels and outputs."""
-        self.penalty.check(kernel_size, selection.n_channels)
+        return recorded_fields(self)
 
     def of_part(self, selection: Selection) -> Solver:
         """Return the solver with its settings for the outputs and records of a part."""
         return self
 
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """Return None, or the reason why the solver cannot solve a problem of these sizes."""
+    def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
+        """Return None, or the reason why the solver cannot minimize this objective."""
         return None
 
     @abstractmethod
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+    def run(
+        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
+    ) -> SolverResult:
         """Solve on the host. The method may call jitted kernels and may use another route."""
 
-    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+    def traced(
+        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+    ) -> tuple[Any, Any]:
         """Return kernel and bias from x ``(N, *W, Cin)`` and y ``(N, *T, Cout)``, under jit."""
         raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
 
 
-class QuadraticSolver(Solver):
-    """A solver of min ‖y − Aw‖² + ridge·wᵀK w, with K of the penalty."""
+def packed(
+    regression: Regression,
+    w: np.ndarray,
+    certificate: Certificate,
+    evidence: str | None = None,
+    **more: Any,
+) -> SolverResult:
+    """Return the result for w in scaled columns. A large enough ridge is evidence too."""
+    kernel, bias = regression.to_user(w)
+    system = regression.system
+    return SolverResult(
+        kernel,
+        bias,
+        system.penalty,
+        system.strength,
+        certificate=certificate,
+        evidence="the ridge alone" if system.ridge_certifies else evidence,
+        **more,
+    )
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ridge", check_ridge(self.ridge))
-        check_penalty(self.penalty)
 
-    def _regression(self, analysis: Analysis) -> Regression:
-        return analysis.regression(self.penalty, host_ridge(self))
-
-    def _packed(
-        self,
-        regression: Regression,
-        w: np.ndarray,
-        certificate: Certificate,
-        evidence: str | None = None,
-        **more: Any,
-    ) -> Raw:
-        """Return the result for w in scaled columns. A large enough ridge is evidence too."""
-        kernel, bias = regression.to_user(w)
-        return Raw(
-            kernel,
-            bias,
-            self.penalty,
-            regression.system.strength,
-            certificate=certificate,
-            evidence="the ridge alone" if regression.system.ridge_certifies else evidence,
-            **more,
-        )
+def certified(analysis: Analysis, found: SolverResult) -> Certificate:
+    """Return the certificate of a least-squares result, which is computed if it has none."""
+    if found.certificate is not None:
+        return found.certificate
+    regression = analysis.regression(found.penalty, found.strength)
+    w = regression.from_user(found.kernel)
+    certificate = regression.certify(w)
+    if not analysis.design.nuisance.constant:
+        return certificate
+    # The column of ones is projected out, so the bias is checked separately, relative to its terms.
+    off = regression.bias_error(w, found.bias)
+    return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
 
 
 def whole_reason(sizes: Sizes) -> str | None:
     """Return why a solver that reads all of x and y at once cannot be used, or None."""
     reason = sizes.whole_reason
-    return reason and f"it {reason}; NormalEquations and Regularized read them chunk by chunk"
+    return reason and f"it {reason}; NormalEquations reads them chunk by chunk"
+
+
+def recorded_fields(component: Any) -> dict[str, Any]:
+    """Return the fields of a component in a form that JSON supports."""
+    every = fields(component) if is_dataclass(component) else ()
+    return {f.name: _recorded(getattr(component, f.name)) for f in every}
 
 
 def _recorded(value: Any) -> Any:
     """Return a setting in a form that JSON supports: an array by shape, a function by name."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, Penalty):
-        return value.title
     if is_dataclass(value):
         return repr(value)
     if isinstance(value, tuple):
@@ -268,56 +352,6 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
         return checks_arguments(cls)
 
     return decorate
-
-
-def positive(value: Any, name: str, dimensions: int) -> np.ndarray:
-    """Return a positive number or nested lists of them, at most ``dimensions`` deep, as an array.
-
-    Raises:
-        TypeError: If ``value`` has another form.
-        ValueError: If an entry is not positive and finite.
-    """
-    try:
-        found = np.asarray(value)
-    except ValueError as error:
-        raise TypeError(f"{name} must be a number or an array, got {shown(value)}") from error
-    if found.dtype.kind not in "iuf" or found.ndim > dimensions or not found.size:
-        raise TypeError(f"{name} must be a number or an array of them, got {shown(value)}")
-    found = found.astype(float)
-    if not (np.isfinite(found).all() and (found > 0).all()):
-        raise ValueError(
-            f"{name} must be positive and finite, got {shown(value)}; for no penalty use "
-            "LeastSquares"
-        )
-    return found
-
-
-def check_penalty(penalty: Any) -> None:
-    """Raise an error unless ``penalty`` is a `Penalty` without open hyperparameters."""
-    if not isinstance(penalty, Penalty):
-        hint = f"; did you mean {penalty.__name__}()?" if isinstance(penalty, type) else ""
-        raise TypeError(f"penalty must be a Penalty such as Ridge(), got {shown(penalty)}{hint}")
-    if penalty.open:
-        raise ValueError(
-            f"{' and '.join(penalty.open)} of the penalty {penalty.title} is None, which only "
-            "Regularized chooses; give a number"
-        )
-
-
-def check_ridge(ridge: Any) -> Any:
-    """Check a ridge and return it as a float.
-
-    A traced ridge, or an array for `jax.vmap`, is returned unchanged.
-    """
-    several = (isinstance(ridge, np.ndarray) or is_jax_array(ridge)) and ridge.ndim
-    return ridge if is_tracer(ridge) or several else number(ridge, "ridge", included=True)
-
-
-def host_ridge(solver: Solver) -> float:
-    """Return the ridge of a solver as a float for code on the host."""
-    if is_tracer(solver.ridge):
-        raise TypeError("a traced ridge belongs in fit_kernel, not in solve")
-    return number(solver.ridge, "ridge", included=True)
 
 
 def gram_reason(sizes: Sizes, columns: int | None = None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,6 @@ from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.normal_operator import Normal
-from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate
 from ..linalg.rank import EPS
@@ -22,7 +21,7 @@ from ..problem.checks import integer, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from .base import Progress, QuadraticSolver, Raw, Trace, host_ridge, traceable
+from .base import Objective, Progress, Solver, SolverResult, Trace, packed, traceable
 
 # CG continues until its residual predicts this share of the requested backward error.
 SHARE = 0.1
@@ -179,13 +178,13 @@ class _Course:
         return "conjugate gradients on a random vector" if proved else None
 
 
-@traceable("ridge", "tol")
-@dataclass(frozen=True)
-class ConjugateGradient(QuadraticSolver):
+@traceable("tol")
+@dataclass(frozen=True, repr=False)
+class ConjugateGradient(Solver):
     """Least squares by preconditioned conjugate gradients, for kernels with thousands of taps.
 
-    Minimizes ‖y − Aw‖² + ridge·‖w‖² by conjugate gradients (CG) on AᵀA w = Aᵀy. Use it when the P²
-    numbers of AᵀA or the P³ time of a factor are too much.
+    Minimizes ‖y − Aw‖² + strength·wᵀK w by conjugate gradients (CG) on the normal equations. Use it
+    when the P² numbers of AᵀA or the P³ time of a factor are too much.
 
     A step takes a few FFTs of twice the length of the kernel, and does not depend on the length of
     the records: AᵀA is the Toeplitz matrix of the autocorrelation of x, minus the terms at the
@@ -203,14 +202,12 @@ class ConjugateGradient(QuadraticSolver):
     (``stats["evidence"]``). If it is inconclusive, `identify` decides.
 
     Args:
-        ridge: strength of the penalty on the sum of squares, like ``alpha`` of scikit-learn. The
-            bias is not penalized.
-        tol: backward error to reach, at least 30 eps, which is the default.
-        steps: largest number of steps of all passes together.
+        steps: largest number of steps of all passes together, by default 1000.
+        tol: backward error to reach. None, the default, and smaller values mean 30 eps.
 
     Normal equations square the condition number κ of A (columns of norm one). Expect "solved" up to
-    a κ of about 1e7, and a proof of full rank up to about 1e5. Use `NormalEquations` or
-    `LeastSquares` for a larger κ, for data that do not determine the kernel without a ridge, and
+    a κ of about 1e7, and a proof of full rank up to about 1e5. Use `NormalEquations` or `QR` for a
+    larger κ, for data that do not determine the kernel without a ridge, and
     for fewer than about 800 unknowns plus 20 per channel and 30 per output. Runs on the host only.
     Fewer rows than unknowns require a ridge.
 
@@ -218,34 +215,34 @@ class ConjugateGradient(QuadraticSolver):
     (1996) 427.
     """
 
-    #: Which solution is returned if many fit equally well.
     answer = "one answer of many, small where the spectrum of x is large"
-    ridge: Any = 0.0
-    tol: Any = EXACT
+
+    _: KW_ONLY
     steps: int = 1000
-    penalty: Penalty = RIDGE
+    tol: Any = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if not is_tracer(self.tol):
+        if self.tol is not None and not is_tracer(self.tol):
             object.__setattr__(self, "tol", number(self.tol, "tol"))
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
 
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+    def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Require a ridge for wide problems: CG does not find the minimum norm."""
-        if not sizes.wide or host_ridge(self):
+        if not sizes.wide or objective.strength:
             return None
         return (
             f"{sizes.rows} equations leave {sizes.unknowns} unknowns open; give a ridge, or use "
-            "LeastSquares for the answer of minimum norm"
+            "QR for the answer of minimum norm"
         )
 
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        enough = max(float(self.tol), EXACT)
+    def run(
+        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
+    ) -> SolverResult:
+        enough = max(float(self.tol or 0.0), EXACT)
         # Overflow ends in a certificate that is not finite. Products are many and small.
         ignored = np.errstate(over="ignore", divide="ignore", invalid="ignore")
         with ignored, one_blas_thread():
-            regression = self._regression(analysis)
+            regression = analysis.regression(objective.penalty, objective.strength)
             normals = [Normal(regression.system, g) for g in range(regression.matrix.groups)]
             course = _Course(regression, normals, enough, self.steps, progress)
             with interruptible() as ctrl_c:
@@ -254,7 +251,7 @@ class ConjugateGradient(QuadraticSolver):
             if ctrl_c.pressed and not (evidence and status == "solved"):
                 status = "interrupted"
             losses, steps = np.array(course.losses), len(course.losses) - 1
-            return self._packed(
+            return packed(
                 regression,
                 course.found.w,
                 Certificate(course.found.error, "upper bound"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -27,15 +27,16 @@ from ..operators.nuisance import columns_of
 from ..operators.windows import design_matrix, normal_form
 from ..problem.confounds import Confounds
 from ..problem.spec import ConvSpec
-from .base import Objective
+from .base import Loss
 
-# The optimizer where none is given.
-ADAM = optax.adam(5e-2)
+# The optimizers that have a name.
+NAMED = {"adam": optax.adam(5e-2), "lbfgs": optax.lbfgs()}
 
 # Shapes of data for which compiled steps are kept, some 5 MB each; JAX would keep thousands.
 KEPT_SHAPES = 32
 
-Loss = str | Callable[[Any, Any], Any]
+# The class of a loss, or a callable of (prediction, target).
+StaticLoss = type[Loss] | Callable[[Any, Any], Any]
 HIGHEST = lax.Precision.HIGHEST
 
 
@@ -218,11 +219,16 @@ class Rows(NamedTuple):
         return _products(self.a, w) + self.ones[:, None] * b
 
 
-def elementwise(loss: Loss, prediction: Any, target: Any, delta: Any) -> Any:
+def _is_class(loss: StaticLoss) -> TypeGuard[type[Loss]]:
+    return isinstance(loss, type)
+
+
+def elementwise(loss: StaticLoss, prediction: Any, target: Any, delta: Any) -> Any:
     """Return the loss of every row and output, or the value of a callable."""
-    if isinstance(loss, str):
-        return Objective(loss, delta).of(prediction - target, jnp)
-    found = loss(prediction, target)
+    if _is_class(loss):
+        return loss.value(prediction - target, delta, jnp)
+    custom: Any = loss
+    found = custom(prediction, target)
     if not hasattr(found, "dtype"):
         raise TypeError(
             f"the loss returned {type(found).__name__}, not an array or a number of jax"
@@ -232,12 +238,13 @@ def elementwise(loss: Loss, prediction: Any, target: Any, delta: Any) -> Any:
 
 def _chosen(optimizer: Any) -> Any:
     """The optimizer, or Adam; each takes what L-BFGS asks for, the loss among other things."""
-    return optax.with_extra_args_support(ADAM if optimizer is None else optimizer)
+    named = NAMED.get(optimizer or "adam") if isinstance(optimizer, (str, type(None))) else None
+    return optax.with_extra_args_support(optimizer if named is None else named)
 
 
 def _step(
     optimizer: Any,
-    loss: Loss,
+    loss: StaticLoss,
     batch: int | None,
     spec: ConvSpec | None,
     bias: bool,
@@ -304,13 +311,13 @@ def start(solver: Any, shape: tuple[int, ...], dtype: Any, zero: Any, confounds:
         shape: the shape of the kernel.
         dtype: the type of the parameters.
         zero: (Cout,), flags of the outputs that are zero throughout. They start at their solution,
-            unless the caller chose the start or the loss.
+            unless the caller chose the start.
         confounds: the number of columns whose coefficients are parameters.
     """
     key, named = solver.seed, solver.init if isinstance(solver.init, str) else None
     if not (isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)):
         key = jax.random.key(key) if np.ndim(key) == 0 else jax.random.wrap_key_data(key)
-    live = np.logical_or(callable(solver.loss) or not named, np.logical_not(zero))
+    live = np.logical_or(not named, np.logical_not(zero))
     given = np.zeros((), dtype) if named else solver.init
     zeros = np.zeros(shape[-1], dtype), np.zeros((confounds, shape[-1]), dtype)
     params, keys = draw(key, given, zeros, live, init=named, shape=shape, restarts=solver.restarts)
@@ -326,7 +333,7 @@ def _norm(columns: Any) -> Any:
 
 def advance(
     run: Any, data: Any, scale: Any, delta: Any, first: Any, count: Any, *,
-    optimizer: Any, loss: Loss, batch: int | None, spec: ConvSpec | None, bias: bool,
+    optimizer: Any, loss: StaticLoss, batch: int | None, spec: ConvSpec | None, bias: bool,
 ) -> Any:  # fmt: skip
     """``count`` steps of every restart, then what the host decides by, on all rows."""
     step = _step(optimizer, loss, batch, spec, bias, data, delta)
@@ -343,7 +350,7 @@ def advance(
         prediction = data.predict(params, spec)
         error = prediction - data.y
         value = jnp.mean(elementwise(loss, prediction, data.y, delta))
-        pull = jnp.clip(error, -delta, delta) if loss == "huber" else error
+        pull = loss.influence(error, delta, jnp) if _is_class(loss) else error
 
         def against(p: Any) -> Any:
             return jnp.sum(pull * data.predict(p, spec))

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..leastsquares.analysis import Analysis
+from ..leastsquares.penalty import RIDGE
 from ..leastsquares.scaling import in_units
 from ..linalg.rank import EPS
 from ..operators.chunk import channel_exponents
 from ..operators.layout import to_columns, to_kernel
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, QuadraticSolver, Raw, host_ridge, traceable, whole_reason
+from .base import Objective, Progress, Solver, SolverResult, traceable, whole_reason
 
 
 def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
@@ -59,9 +60,9 @@ def _taps(transfer: Any, spec: ConvSpec, shape: Any, period: tuple[int, ...], xp
     return response[_positions(spec, shape, period)]
 
 
-@traceable("ridge")
-@dataclass(frozen=True)
-class FFTDeconvolution(QuadraticSolver):
+@traceable()
+@dataclass(frozen=True, repr=False)
+class FFTDeconvolution(Solver):
     """Divide the spectrum of y by the spectrum of x, and keep the taps of the kernel.
 
     The transfer function of each bin f is the least-squares solution over all records,
@@ -80,10 +81,11 @@ class FFTDeconvolution(QuadraticSolver):
     """
 
     answer = "one answer of many, with empty bins set to zero"
-    ridge: Any = 0.0
 
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+    def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if there is a stride, a bias or no common period, else None."""
+        if objective.strength and objective.penalty != RIDGE:
+            return f"{objective.penalty.title} is not a ridge on every bin; use NormalEquations"
         if any(s > 1 for s in spec.stride):
             return "stride > 1 aliases the spectrum of y; use NormalEquations"
         if not sizes.toeplitz:
@@ -98,19 +100,19 @@ class FFTDeconvolution(QuadraticSolver):
         if spec.padding == "circular" and any(
             n > w for s in shapes for n, w in zip(spec.span, s, strict=True)
         ):
-            return (
-                "the kernel is longer than the period, so that taps share a bin; use LeastSquares"
-            )
+            return "the kernel is longer than the period, so that taps share a bin; use QR"
         if len({spec.offset(s) for s in shapes}) > 1:
             return "records of different length place the kernel differently; use NormalEquations"
         return whole_reason(sizes)
 
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+    def run(
+        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
+    ) -> SolverResult:
         design, targets = analysis.design, analysis.targets
         assert targets is not None
         spec, groups, outputs = design.spec, design.sizes.groups, targets.outputs
         xs_given, ys_given = design.records_in_memory, targets.in_memory
-        ridge = host_ridge(self)
+        ridge = objective.strength
         shape = xs_given[0].shape[:-1]
         period = _period([a.shape[:-1] for a in xs_given], spec)
         x_scale, y_scale = channel_exponents(xs_given), channel_exponents(ys_given)
@@ -147,13 +149,17 @@ class FFTDeconvolution(QuadraticSolver):
         per_group = np.tile(x_scale.reshape(groups, -1), (1, columns.shape[1] // per))
         exponents = y_scale.reshape(groups, 1, -1) - per_group[:, :, None] - high
         kernel = to_kernel(in_units(columns, exponents), spec.kernel_size)
-        return Raw(kernel, np.zeros(kernel.shape[-1]), strength=ridge)
+        return SolverResult(kernel, np.zeros(kernel.shape[-1]), strength=ridge)
 
-    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+    def traced(
+        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+    ) -> tuple[Any, Any]:
         import jax.numpy as jnp
 
         from ..operators.jax_fourier import HIGHEST
 
+        if objective.penalty != RIDGE:
+            raise ValueError("FFTDeconvolution takes a ridge only; use NormalEquations")
         if bias or any(s > 1 for s in spec.stride):
             raise ValueError("FFTDeconvolution takes no bias and no stride; use NormalEquations")
         shape = x.shape[1:-1]
@@ -165,7 +171,7 @@ class FFTDeconvolution(QuadraticSolver):
         ):
             xh = xg.conj().swapaxes(1, 2)
             gram = jnp.matmul(xh, xg, precision=HIGHEST)
-            gram = gram + self.ridge * jnp.eye(gram.shape[-1], dtype=gram.dtype)
+            gram = gram + objective.strength * jnp.eye(gram.shape[-1], dtype=gram.dtype)
             transfer = jnp.linalg.solve(gram, jnp.matmul(xh, yg, precision=HIGHEST))
             taps.append(_taps(transfer, spec, shape, period, jnp))
         kernel = jnp.concatenate(taps, axis=-1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,6 @@ from ..errors import SolveError
 from ..interrupts import interruptible
 from ..lazy_jax import import_whole, is_jax_array, is_tracer
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import Regression
 from ..leastsquares.system import System
 from ..operators.layout import to_columns, to_kernel
@@ -25,22 +24,24 @@ from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from ..text import argument, shown
+from ..text import argument, keyword, shown
 from .base import (
+    CustomLoss,
+    Loss,
     Objective,
     Progress,
-    Raw,
     Solver,
+    SolverResult,
     Trace,
-    check_penalty,
     traceable,
     whole_reason,
 )
 
 if TYPE_CHECKING:
-    from .descent_kernels import Loss, Measured, Rows, Stack
+    from .descent_kernels import Measured, Rows, Stack
 
-LOSSES = ("mse", "mae", "huber")
+# Optimizers by name, with the settings that the name stands for.
+OPTIMIZERS = {"adam": "adam(0.05)", "lbfgs": "lbfgs()"}
 # Number of looks at a run by the host, the largest number of seconds between two looks, and the
 # number of looks after which the kernel is stored. More looks would take longer than the steps of a
 # small problem.
@@ -53,46 +54,47 @@ DIVERGED = 10
 MOST_RESTARTS = 10**6
 
 
-@traceable("steps", "init", "seed", "tol", "huber_delta")
-@dataclass(frozen=True)
+@traceable("steps", "init", "seed", "tol")
+@dataclass(frozen=True, repr=False)
 class GradientDescent(Solver):
-    """Minimise the mean loss over rows and outputs by an optax optimizer.
+    """Minimize the mean loss over rows and outputs by an optax optimizer.
 
     Args:
-        optimizer: any ``optax.GradientTransformation``, including `optax.lbfgs`. The default is
+        optimizer: any ``optax.GradientTransformation``, "adam" or "lbfgs". The default is "adam",
             Adam at 5e-2. Reuse one object: two objects with the same settings are unequal and
             compile twice. Compiled code is kept for the last 32 shapes of data.
-        loss: "mse", "mae", "huber", or a callable of (prediction, target), each (rows, Cout), whose
-            value (elementwise or scalar) is averaged.
-        steps: largest number of steps. Changing it does not recompile.
-        batch_size: number of rows (output windows) drawn with replacement per step. None, or a
-            number of at least the number of rows, uses all rows.
-        init: "glorot_uniform" (limit √(6/(fan_in + fan_out)), as in Keras), "zeros", or an array of
-            the kernel's shape. The bias starts at zero.
-        seed: an integer or a jax key. Step i draws from ``fold_in(key, i)``.
-        restarts: number of simultaneous runs from different starts, by vmap. The run with the
-            lowest loss is returned.
-        tol: tolerance of the status "solved", see below.
-        huber_delta: residual at which Huber's loss changes from squares to absolute values, in
-            units of y.
-        via: "convolution", or "moments" for "mse" on all rows. With "moments", AᵀA and AᵀY are
-            formed once, in float64, and reduced to P + 2 rows of the same loss. The iterates are
-            the same to rounding, unless confounds, or a bias of weighted rows, are projected out. A
-            step then costs O(P²·Cout) for data of any length, after O(P³) once. In `fit_kernel` the
-            rows come from a QR, for which the design matrix must fit in memory.
-        ridge, penalty: ridge·wᵀK w is added to the sum of squares, with via="moments" only. The
-            iteration runs in coordinates w = T z, in which the penalty is ridge·‖z‖². The start and
-            the optimizer refer to z. Not available in `fit_kernel`. Without a penalty, descent that
-            is stopped early resembles a ridge that decreases with the number of steps.
+        steps: largest number of steps, by default 1000. Changing it does not recompile.
+        batch_size: number of rows (output windows) drawn with replacement per step. None, the
+            default, or a number of at least the number of rows, uses all rows.
+        init: "glorot_uniform", the default (limit √(6/(fan_in + fan_out)), as in Keras), "zeros",
+            or an array of the kernel's shape. The bias starts at zero.
+        seed: an integer, by default 0, or a jax key. Step i draws from ``fold_in(key, i)``.
+        restarts: number of simultaneous runs from different starts, by vmap; by default 1. The run
+            with the lowest loss is returned.
+        tol: tolerance of the status "solved", by default 1e-6, see below.
+        via: "convolution", the default, or "moments" for squares on all rows. With "moments", AᵀA
+            and AᵀY are formed once, in float64, and reduced to P + 2 rows of the same loss. The
+            iterates are the same to rounding, unless confounds, or a bias of weighted rows, are
+            projected out. A step then costs O(P²·Cout) for data of any length, after O(P³) once. In
+            `fit_kernel` the rows come from a QR, for which the design matrix must fit in memory.
+
+    The loss is squared, absolute, Huber's with a given scale, or a callable ``loss=`` of
+    (prediction, target), each (rows, Cout), whose value (elementwise or scalar) is averaged.
+
+    A quadratic penalty is available with via="moments" only, and not in `fit_kernel`. The iteration
+    runs in coordinates w = T z, in which the penalty is strength·‖z‖². The start and the optimizer
+    refer to z. Without a penalty, descent that is stopped early resembles a ridge that decreases
+    with the number of steps.
 
     The status "solved" is checked again with the data, per output and with A equilibrated. The
-    criterion for MSE and Huber is ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), and for MAE and
-    callables ‖r‖₁ ≤ tol·‖y‖₁. Otherwise the status is "max steps", "stagnated" if the loss has
-    stopped falling, or "interrupted" after Ctrl-C. It is "diverged" if the loss is no longer
-    finite; the last finite kernel is then returned. It is also "diverged" if the final loss exceeds
-    ten times the first loss and the loss of a zero kernel. The iteration uses the precision of the
-    data. With moments, ‖r‖² is accurate to about eps·‖y‖² (eps of float64) only, and the trace
-    shows this loss. A result that appears "solved" is confirmed with the data.
+    criterion for squares and Huber's loss is ‖Aᵀr‖ ≤ tol·‖A‖‖r‖ or ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), and
+    for the absolute loss and callables ‖r‖₁ ≤ tol·‖y‖₁. Otherwise the status is "max steps",
+    "stagnated" if the loss has stopped falling, or "interrupted" after Ctrl-C. It is "diverged" if
+    the loss is no longer finite; the last finite kernel is then returned. It is also "diverged" if
+    the final loss exceeds ten times the first loss and the loss of a zero kernel. The iteration
+    uses the precision of the data. With moments, ‖r‖² is accurate to about eps·‖y‖² (eps of
+    float64) only, and the trace shows this loss. A result that appears "solved" is confirmed with
+    the data.
 
     With weights, prediction and target of a row are multiplied by the root of its weight before the
     loss is computed. Coefficients of confounds are parameters too, start at zero, and multiply
@@ -105,24 +107,23 @@ class GradientDescent(Solver):
     bias. It also does for a callable, whose lowest loss may be elsewhere.
 
     If many kernels fit, plain and momentum descent and L-BFGS from "zeros" converge to the
-    minimum-norm solution. Adam does not, and neither does a start outside the row space. For
-    squares without a special optimizer, `NormalEquations` computes the exact solution in a fraction
-    of the time. `LeastAbsolute` does so for "mae", and `Huber` for "huber".
+    minimum-norm solution. Adam does not, and neither does a start outside the row space. Without a
+    special optimizer, leave out ``solver=``: `AutoSolver` computes the exact solution for every
+    loss but callables, in a fraction of the time.
     """
 
     answer = "one answer of many, fixed by the start and the optimizer"
+    any_loss = True
+
     optimizer: Any = None
-    loss: Loss = "mse"
+    _: KW_ONLY
     steps: Any = 1000
     batch_size: int | None = None
     init: Any = "glorot_uniform"
     seed: Any = 0
     restarts: int = 1
     tol: Any = 1e-6
-    huber_delta: Any = 1.0
     via: str = "convolution"
-    ridge: Any = 0.0
-    penalty: Penalty = RIDGE
 
     def __post_init__(self) -> None:
         put = partial(object.__setattr__, self)
@@ -138,54 +139,38 @@ class GradientDescent(Solver):
             put("seed", _below(63, integer(self.seed, "seed", -(2**63)), "seed"))
         if not is_tracer(self.steps):
             put("steps", _below(31, integer(self.steps, "steps", 0), "steps"))
-        for name in ("tol", "huber_delta"):
-            if not is_tracer(getattr(self, name)):
-                put(name, number(getattr(self, name), name))
+        if not is_tracer(self.tol):
+            put("tol", number(self.tol, "tol"))
         if not (isinstance(self.init, str) or is_tracer(self.init)):
             put("init", numeric(self.init, "init"))
-        put("ridge", number(self.ridge, "ridge", included=True))
-        check_penalty(self.penalty)
-        if self.via == "convolution" and self.ridge:
-            raise ValueError(f"a ridge is known to moments only; use {argument('via', 'moments')}")
 
     def _check_words(self) -> None:
-        """Check the arguments that are not numbers: optimizer, loss, via and init."""
+        """Check the arguments that are not numbers: optimizer, via and init."""
         given = self.optimizer
+        if isinstance(given, str):
+            choice(given, "optimizer", tuple(OPTIMIZERS), ", or an optax transformation")
         parts = (getattr(given, name, None) for name in ("init", "update"))
-        if given is not None and not all(map(callable, parts)):
+        if not isinstance(given, (str, type(None))) and not all(map(callable, parts)):
             hint = "; call it, as in optax.adam(5e-2)" if callable(given) else ""
             raise TypeError(f"optimizer must be an optax transformation, got {shown(given)}{hint}")
-        if not callable(self.loss):
-            choice(self.loss, "loss", LOSSES, ", or a callable of (prediction, target)")
         choice(self.via, "via", ("convolution", "moments"))
-        if self.via == "moments" and self.loss != "mse":
-            raise ValueError(
-                f"{argument('via', 'moments')} knows squares only, loss='mse', not "
-                f"{shown(self.loss)}; other losses go {argument('via', 'convolution')}"
-            )
         if isinstance(self.init, str):
             choice(self.init, "init", ("glorot_uniform", "zeros"), ", or an array")
 
     @property
     def name(self) -> str:
-        loss = (
-            self.loss if isinstance(self.loss, str) else getattr(self.loss, "__name__", "callable")
-        )
-        adam = "adam, " if self.optimizer is None else ""
-        return f"GradientDescent({adam}{loss}{', moments' if self.via == 'moments' else ''})"
+        named = self.optimizer or "adam"
+        words = [named] if isinstance(named, str) else []
+        words += ["moments"] if self.via == "moments" else []
+        return f"GradientDescent({', '.join(words)})" if words else "GradientDescent"
 
     @property
     def settings(self) -> dict[str, Any]:
         # An optax transformation consists of two functions, without a record of its parameters.
-        optimizer = "adam(0.05)" if self.optimizer is None else "custom"
+        optimizer = self.optimizer or "adam"
+        optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else "custom"
         key = self.seed if isinstance(self.seed, int) else _key_data(self.seed)
         return super().settings | {"optimizer": optimizer, "seed": key}
-
-    @property
-    def objective(self) -> Objective | None:
-        if callable(self.loss):
-            return None
-        return Objective(self.loss, self.huber_delta if self.loss == "huber" else 0.0)
 
     def of_part(self, selection: Selection) -> GradientDescent:
         """Return the solver with the part of an array ``init`` for some of the outputs."""
@@ -193,8 +178,10 @@ class GradientDescent(Solver):
             return self
         return replace(self, init=selection.of_outputs(np.asarray(self.init)))
 
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """Return the reason if ``init`` has another shape than the kernel or moments do not fit."""
+    def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
+        """Return the reason if loss, penalty, ``init`` or moments do not fit."""
+        if reason := self._unsupported(objective):
+            return reason
         if self.via == "moments" and not sizes.gram_fits:
             gram = f"the Gram matrix would take {sizes.gram_bytes / 2**30:.1f} GiB"
             return f"{gram}; use {argument('via', 'convolution')}, which needs none"
@@ -204,6 +191,20 @@ class GradientDescent(Solver):
         kernel = (*spec.kernel_size, channels, sizes.groups * sizes.outputs)
         return self._misfit(kernel, sizes.rows)
 
+    def _unsupported(self, objective: Objective) -> str | None:
+        """Return the reason if the loss or the penalty is not supported."""
+        if self.via == "moments" and not objective.loss.squared:
+            way = argument("via", "convolution")
+            return f"moments have squares only, not {objective.loss.title}; use {way}"
+        if objective.loss.threshold is None:
+            return (
+                "the scale 'mad' of Huber's loss changes with the kernel; give its scale as a "
+                f"number, or leave out {keyword('solver')}"
+            )
+        if self.via == "convolution" and objective.strength:
+            return f"a penalty is known to moments only; use {argument('via', 'moments')}"
+        return None
+
     def _misfit(self, kernel: tuple[int, ...], rows: int) -> str | None:
         batch = self.batch_size
         if self.via == "moments" and batch is not None and batch < rows:
@@ -212,19 +213,21 @@ class GradientDescent(Solver):
         shape = None if isinstance(self.init, str) else np.shape(self.init)
         return None if shape in (None, kernel) else f"init has shape {shape}, the kernel {kernel}"
 
-    def static(self, rows: int, spec: ConvSpec, bias: bool) -> dict[str, Any]:
+    def static(self, rows: int, spec: ConvSpec, bias: bool, loss: Loss) -> dict[str, Any]:
         """Return the settings that select compiled code."""
         batch = self.batch_size
         return {
             "optimizer": self.optimizer,
-            "loss": self.loss,
+            "loss": loss.function if isinstance(loss, CustomLoss) else type(loss),
             "batch": None if batch is None or batch >= rows else batch,
             # Rows do not depend on the geometry, so another geometry does not recompile.
             "spec": spec.normal if self.via == "convolution" else None,
             "bias": bias,
         }
 
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+    def run(
+        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
+    ) -> SolverResult:
         import_whole("optax")
         import jax
 
@@ -232,11 +235,11 @@ class GradientDescent(Solver):
 
         design, targets = analysis.design, analysis.targets
         assert targets is not None
-        ridge = float(self.ridge)
-        regression = analysis.regression(self.penalty, ridge)
+        loss, penalty, strength = objective
+        regression = analysis.regression(penalty, strength)
         if not (regression.system.basis.identity or isinstance(self.init, str)):
             raise SolveError(
-                f"under {self.penalty.title} descent starts in coordinates of its own, where no "
+                f"under {penalty.title} descent starts in coordinates of its own, where no "
                 "kernel can be given; use init='zeros' or 'glorot_uniform'"
             )
         data: Stack | Rows
@@ -244,28 +247,28 @@ class GradientDescent(Solver):
             data = Rows.of(regression, design.dtype)
         else:
             data = Stack.of(design, targets)
-        run = _Run(self, regression, data, progress)
+        run = _Run(self, loss, regression, data, progress)
         beside, certificate, system = None, None, regression.system
         with jax.enable_x64(design.dtype == np.float64), interruptible() as ctrl_c:
             status = run.steps(ctrl_c)
             best = run.look.measured.best
             w, b, c = (p[best] for p in jax.device_get(run.look.params))
             if design.nuisance.confounds is not None:
-                b, beside = self._beside(regression, data, w, c)
+                b, beside = _beside(loss, regression, data, w, c)
         if ctrl_c.pressed and status != "solved":
             status = "interrupted"
         if not system.basis.identity:
             certificate = regression.certify(regression.from_user(w))
-        return Raw(
+        return SolverResult(
             _kernel(system, w),
             b,
-            self.penalty,
-            ridge,
+            penalty,
+            strength,
             status=status,
             certificate=certificate,
             stats={
                 "steps": run.look.step,
-                "loss": float(run.look.measured.loss[best, 0]),
+                "final_loss": float(run.look.measured.loss[best, 0]),
                 "compile_seconds": run.compile_seconds,
                 "run_seconds": run.run_seconds,
             },
@@ -273,39 +276,18 @@ class GradientDescent(Solver):
             confound_fit=beside,
         )
 
-    def _beside(
-        self, regression: Regression, data: Stack | Rows, w: np.ndarray, c: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the bias (Cout,), and coefficients of the confounds in addition to least squares.
-
-        For squares, the best coefficients for this kernel are those of least squares.
-        """
-        from .descent_kernels import Stack
-
-        v = regression.scaling.divided(regression.from_user(w))
-        if self.loss == "mse":
-            return regression.from_columns(v)[1], None
-        assert isinstance(data, Stack)
-        design = regression.system.design
-        params = (w, np.zeros(w.shape[-1], w.dtype), c)
-        extra = data.beside_least_squares(params, design.spec.normal)
-        confounds = design.nuisance.confounds
-        level = None
-        if confounds is not None and confounds.shared:
-            of_y = np.ldexp(extra[-1] / confounds.size, -regression.y_exponents.reshape(-1))
-            level = regression.targets.grouped(of_y)
-        return regression.from_columns(v, level)[1], extra
-
-    def solved(self, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
+    def solved(self, loss: Loss, found: Measured, a_norm: np.ndarray, y_norms: Any) -> bool:
         """Return whether the criterion for "solved" in the class docstring is met."""
         i, (y_norm, y_sum) = found.best, y_norms
-        if self.loss in ("mse", "huber"):
+        if loss.smooth:
             flat = found.gradient[i] <= self.tol * a_norm * found.pull[i]
             close = found.residual[i] <= self.tol * (a_norm * found.size[i] + y_norm)
             return bool((flat | close).all())
         return bool((found.absolute[i] <= self.tol * y_sum).all())
 
-    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+    def traced(
+        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+    ) -> tuple[Any, Any]:
         """Take ``steps`` steps and return the restart of lowest loss.
 
         The loop has a variable number of steps, so there is no reverse derivative.
@@ -315,21 +297,49 @@ class GradientDescent(Solver):
 
         from .descent_kernels import Rows, Stack, advance, start
 
-        if self.ridge:
-            raise TypeError(f"{self.name} with a ridge runs on the host only; use NormalEquations")
+        if is_tracer(objective.strength) or objective.strength:
+            raise TypeError(
+                f"{self.name} with a penalty runs on the host only; use NormalEquations"
+            )
+        if reason := self._unsupported(objective):
+            raise ValueError(reason)
         rows = y.reshape(-1, y.shape[-1])
         shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
         if misfit := self._misfit(shape, rows.shape[0]):
             raise ValueError(misfit)
-        static = self.static(rows.shape[0], spec, bias)
+        static = self.static(rows.shape[0], spec, bias, objective.loss)
         state = start(self, shape, x.dtype, np.zeros(shape[-1], bool))
         moments = self.via == "moments"
         data = Rows.traced(x, rows, spec) if moments else Stack(normal_form(x, spec), rows)
         scale = jnp.ones(shape, x.dtype)
-        delta = jnp.asarray(self.huber_delta, x.dtype)
+        delta = jnp.asarray(objective.loss.threshold, x.dtype)
         state, found = advance(state, data, scale, delta, 0, self.steps, **static)
         best = jnp.nanargmin(found[0, :, 0])
         return state[0][0][best], state[0][1][best]
+
+
+def _beside(
+    loss: Loss, regression: Regression, data: Stack | Rows, w: np.ndarray, c: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the bias (Cout,), and coefficients of the confounds in addition to least squares.
+
+    For squares, the best coefficients for this kernel are those of least squares.
+    """
+    from .descent_kernels import Stack
+
+    v = regression.scaling.divided(regression.from_user(w))
+    if loss.squared:
+        return regression.from_columns(v)[1], None
+    assert isinstance(data, Stack)
+    design = regression.system.design
+    params = (w, np.zeros(w.shape[-1], w.dtype), c)
+    extra = data.beside_least_squares(params, design.spec.normal)
+    confounds = design.nuisance.confounds
+    level = None
+    if confounds is not None and confounds.shared:
+        of_y = np.ldexp(extra[-1] / confounds.size, -regression.y_exponents.reshape(-1))
+        level = regression.targets.grouped(of_y)
+    return regression.from_columns(v, level)[1], extra
 
 
 def _below(bits: int, value: int, name: str) -> int:
@@ -370,6 +380,7 @@ class _Run:
     def __init__(
         self,
         solver: GradientDescent,
+        loss: Loss,
         regression: Regression,
         data: Stack | Rows,
         progress: Progress | None,
@@ -378,7 +389,8 @@ class _Run:
 
         from .descent_kernels import compiled
 
-        self._solver, self._regression, self._progress = solver, regression, progress
+        self._solver, self._loss = solver, loss
+        self._regression, self._progress = regression, progress
         self._y, design = data.y, regression.system.design
         taps = regression.system.coordinate_shape
         self._shape, self._dtype = (*taps, *design.kernel_shape[-2:]), design.dtype
@@ -392,10 +404,10 @@ class _Run:
         limit = np.finfo(design.dtype).maxexp - 2
         units = np.ldexp(weight, np.clip(scaling.exponents, -limit, limit))
         scale = to_kernel(np.repeat(units[:, :, None], design.sizes.outputs, axis=2), taps)
-        delta = np.asarray(solver.huber_delta, design.dtype)
+        delta = np.asarray(loss.threshold, design.dtype)
         self._fixed: Any = (data, scale.astype(design.dtype), delta)
         kinds = ((np.shape(leaf), str(leaf.dtype)) for leaf in jax.tree.leaves(self._fixed))
-        static = solver.static(rows, design.spec, bias)
+        static = solver.static(rows, design.spec, bias, loss)
         self._advance = compiled(solver.restarts, *kinds, **static)
 
     def _sizes_of_y(self, weight: float, bias: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -420,6 +432,8 @@ class _Run:
 
         begun = time.perf_counter()
         zero = np.logical_not(np.any(np.asarray(self._y), axis=0))
+        if isinstance(self._loss, CustomLoss):
+            zero = np.zeros_like(zero)  # whose lowest loss may be elsewhere
         confounds = self._regression.matrix.nuisance.confounds
         columns = 0 if confounds is None or self._solver.via == "moments" else confounds.count
         self._state = start(self._solver, self._shape, self._dtype, zero, columns)
@@ -455,9 +469,9 @@ class _Run:
             return "interrupted"
         if not last:
             return None
-        objective, zero = self._solver.objective, math.inf
-        if objective is not None:
-            zero = float(np.mean(objective.of(self._y.astype(np.float64))))
+        zero = math.inf
+        if not isinstance(self._loss, CustomLoss):
+            zero = float(np.mean(self._loss.of(self._y.astype(np.float64))))
         if self.look.measured.loss.min() > DIVERGED * max(zero, self._first):
             return "diverged"
         return "stagnated" if _stalled(self.looks) else "max steps"
@@ -485,14 +499,14 @@ class _Run:
 
     def _is_solved(self, last: bool) -> bool:
         measured = self.look.measured
-        found = self._solver.solved(measured, self._a_norm, self._y_norms)
+        found = self._solver.solved(self._loss, measured, self._a_norm, self._y_norms)
         if self._solver.via == "convolution" or not (found or last):
             return found
         # A status based on moments must be confirmed by the data, which may be more accurate at the
         # end.
         anew = _measured_anew(self._regression, *(p[measured.best] for p in self.look.params[:2]))
         y_norms = (self._regression.y_norms.reshape(-1), None)
-        return self._solver.solved(anew, self._a_norm, y_norms)
+        return self._solver.solved(self._loss, anew, self._a_norm, y_norms)
 
 
 def _measured_anew(regression: Regression, w: Any, b: Any) -> Measured:

@@ -1,42 +1,43 @@
-"""Huber's M-estimate, exact and certified by duality."""
+"""Huber's loss: an M-estimate, exact and certified by duality."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import SolveError
 from ..inference.orthonormal_rows import OrthonormalRows, by_output
-from ..inference.robust import error_norm, huber, huber_gap, with_mad_scale
+from ..inference.robust import error_norm, huber, huber_gap, huber_loss, with_mad_scale
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE
+from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import Objective, Progress, Raw, Solver, gram_reason, traceable
+from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, gram_reason
 
 
-@traceable()
-@dataclass(frozen=True)
-class Huber(Solver):
-    """Minimize Σρ((y − Aw − b)/scale) for every output; ρ(u) = u²/2 up to delta, then linear.
+@checks_arguments
+@dataclass(frozen=True, repr=False)
+class HuberLoss(Loss):
+    """The sum Σρ((y − Aw − b)/scale) for every output; ρ(u) = u²/2 up to delta, then linear.
 
     Use it for y with outliers. Rows with gross errors hardly change the solution. If the noise is
     normal, the variance is 5 % above that of least squares, at the default delta.
 
     Args:
         delta: residual at which the loss changes from squares to absolute values, in units of the
-            scale.
-        scale: scale of the noise, in the unit of y. "mad" is the median absolute residual divided
-            by 0.6745, which is the standard deviation of normal noise. Scale and kernel of every
-            output are then computed in turns until both converge.
+            scale, by default 1.345.
+        scale: scale of the noise, in the unit of y. "mad", the default, is the median absolute
+            residual divided by 0.6745, which is the standard deviation of normal noise. Scale and
+            kernel of every output are then computed in turns until both converge.
 
-    ``certificate`` is the relative duality gap at this scale, computed from the data: the loss
+    ``duality_gap`` is the relative duality gap at this scale, computed from the data: the loss
     exceeds its minimum by at most this share. It is usually about 1e-14. The status is "solved" up
     to 1e-8. Rounding may exceed this if the condition number of the data exceeds 1e7. If the fit is
     exact and its loss is rounding, the gap is relative to the loss of y. If the scale does not
@@ -50,15 +51,17 @@ class Huber(Solver):
     Confounds are fitted with the same loss as the kernel.
 
     The method does not handle outliers in half of the rows, or errors in x. If most rows are fitted
-    exactly, there is no scale. Use `LeastAbsolute` then.
+    exactly, there is no scale. Use `AbsoluteLoss` then.
 
     Source: P. J. Huber, Ann. Statist. 1 (1973) 799; K. Madsen and H. B. Nielsen, BIT 30 (1990) 682.
     """
 
     delta: Any = 1.345
+    _: KW_ONLY
     scale: Any = "mad"
 
-    answer = "the answer of minimum norm among those with the same outputs"
+    name = "huber"
+    smooth = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delta", number(self.delta, "delta"))
@@ -68,8 +71,29 @@ class Huber(Solver):
             object.__setattr__(self, "scale", number(self.scale, "scale"))
 
     @property
-    def objective(self) -> Objective | None:
-        return None if self.scale == "mad" else Objective("huber", self.delta * self.scale)
+    def threshold(self) -> float | None:  # type: ignore[override]
+        """Residual in units of y above which the loss is linear; None with the scale "mad"."""
+        return None if self.scale == "mad" else self.delta * self.scale
+
+    @property
+    def title(self) -> str:
+        """Description of the mean of the loss over residuals."""
+        return f"mean of Huber's loss, linear for residuals above {self.threshold:g}"
+
+    @property
+    def measured(self) -> Loss:
+        """The loss by which solutions are compared: squares with the scale "mad"."""
+        return SQUARED if self.threshold is None else self
+
+    @staticmethod
+    def value(residuals: Any, threshold: Any, xp: Any) -> Any:
+        """Return Huber's loss of every residual."""
+        return huber_loss(residuals, threshold, xp)
+
+    @staticmethod
+    def influence(residuals: Any, threshold: Any, xp: Any) -> Any:
+        """Return residuals up to the threshold."""
+        return xp.clip(residuals, -threshold, threshold)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if the Gram matrix is too large, or if no rows are left for a scale."""
@@ -81,7 +105,8 @@ class Huber(Solver):
             )
         return gram_reason(sizes, sizes.unknowns)
 
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+    def exact_solver(self, analysis: Analysis) -> SolverResult:
+        """Minimize the loss of every output in turn."""
         fits: list[_OutputFit] = []
 
         def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> np.ndarray:
@@ -96,12 +121,13 @@ class Huber(Solver):
         }
         if self.scale == "mad":
             stats["scale_settled"] = settled
-        return Raw(
+        return SolverResult(
             **found._asdict(),
             status=None if settled else "approximate",
             stats=stats,
             certificate=Certificate(gap, GAP),
             error_norms=np.array([one.error_norm for one in fits]),
+            answer=SAME_OUTPUTS,
         )
 
     def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:
@@ -142,6 +168,6 @@ def _no_scale(given: Any) -> str:
     if given == "mad":
         return (
             "half of the rows of an output or more are fitted exactly, so that scale='mad' is 0; "
-            "give the scale as a number, or use LeastAbsolute, which takes none"
+            "give the scale as a number, or use AbsoluteLoss, which has none"
         )
-    return f"the scale {given:g} is below the rounding of y; use LeastAbsolute, which takes none"
+    return f"the scale {given:g} is below the rounding of y; use AbsoluteLoss, which has none"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,18 +15,17 @@ from ..inference.regularization import Regularization, StrengthScores, joined
 from ..inference.scorers import Normal, Scoring
 from ..inference.sparse import Blocks, duality_gap, lasso
 from ..inference.strength_path import ROUNDING, Fits
+from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
-from ..leastsquares.penalty import RIDGE, channel_labels
+from ..leastsquares.penalty import RIDGE, Penalty, channel_labels, check_labels
 from ..linalg.threads import one_blas_thread
+from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
 from ..problem.rows import Rows
-from ..problem.selection import Selection
 from ..problem.sizes import Sizes
-from ..problem.spec import ConvSpec
 from ..progress import tracked
-from ..text import count
-from .base import Progress, Raw, Solver, gram_reason, positive, traceable
+from .base import SolverResult, gram_reason
 
 # Duality gap that suffices to score a group lasso along its path, and the largest number of sweeps.
 ON_PATH, PATH_SWEEPS = 1e-4, 300
@@ -37,31 +36,33 @@ STRENGTHS, LEAST = 50, 1e-3
 PARTS, MOST_FOLDS = 5, 10
 
 
-@traceable()
-@dataclass(frozen=True)
-class Lasso(Solver):
-    """min ‖y − Aw‖² + strength·Σ‖w_k‖·√size_k + ridge·‖w‖²: many taps are exactly zero.
+@checks_arguments
+@dataclass(frozen=True, repr=False)
+class Lasso(Penalty):
+    """The penalty strength·Σ‖w_k‖·√size_k + ridge·‖w‖²: many taps are exactly zero.
 
     Args:
-        channel_groups: None penalizes every tap separately: a lasso, or with a ``ridge`` an elastic
-            net. "channels" penalizes all taps of an input channel together: a group lasso, which
-            drops whole channels. A label for every input channel, such as ``(0, 1, 1, 2)``, defines
-            other groups.
-        strength: a number, or a grid to choose from. None searches automatically.
-        ridge: strength of an additional ridge, for an elastic net, also with groups.
-        select: a `CrossValidation`, "bic" or "aicc". The degrees of freedom of the criteria are the
-            number of nonzero taps. The criteria are not available with groups. By default
-            cross-validation over the records, in at most 10 folds, or over five parts of a single
-            record.
+        strength: a number, or one number per output. None, the default, selects the strength of
+            every output from the data.
+        channel_groups: None, the default, penalizes every tap separately: a lasso, or with a
+            ``ridge`` an elastic net. "channels" penalizes all taps of an input channel together: a
+            group lasso, which drops whole channels. A label for every input channel, such as
+            ``(0, 1, 1, 2)``, defines other groups.
+        ridge: strength of an additional ridge, for an elastic net, also with groups. By default 0.
 
-    ``certificate`` is the relative duality gap, computed from the data: the objective exceeds its
-    minimum by at most this share. The status is "solved" up to 1e-8.
+    The strength is selected by ``select=``, a `CrossValidation`, "bic" or "aicc". The degrees of
+    freedom of the criteria are the number of nonzero taps. The criteria are not available with
+    groups. By default cross-validation over the records, in at most 10 folds, or over five parts of
+    a single record.
+
+    ``duality_gap`` is relative and computed from the data: the objective exceeds its minimum by at
+    most this share. The status is "solved" up to 1e-8.
 
     The solution is computed from the moments. Without groups the method is feature-sign search,
     exact to rounding, and each strength starts from the previous one. With groups it is block
     coordinate descent. Kernels are shrunk towards zero. To estimate their size, fit least squares
     with the selected channels and lags. Correlated taps replace each other. For smooth responses
-    use `Regularized`.
+    use `Smooth` or `StableSpline`.
 
     scikit-learn's ``alpha`` is strength / (2·rows), with ``l1_ratio`` 1. For the objective
     ½‖y − Aw‖² summed over rows, it is half the strength.
@@ -70,15 +71,18 @@ class Lasso(Solver):
     Zou, T. Hastie and R. Tibshirani, Ann. Statist. 35 (2007) 2173 (degrees of freedom).
     """
 
+    _: KW_ONLY
     channel_groups: Any = None
-    strength: Any = None
     ridge: Any = 0.0
-    select: Any = None
 
-    answer = "a sparse answer of many"
-    regularizes = True
+    quadratic = False
+    default_select = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.strength is not None and not is_tracer(self.strength)
+        if given and not np.all(self.strength):
+            raise ValueError("the strength of a lasso must be positive; use Ridge for none")
         object.__setattr__(self, "ridge", number(self.ridge, "ridge", included=True))
         if isinstance(self.channel_groups, str):
             choice(
@@ -91,15 +95,6 @@ class Lasso(Solver):
             object.__setattr__(
                 self, "channel_groups", channel_labels(self.channel_groups, "'channels' or ")
             )
-        if not isinstance(self.select, (CrossValidation, type(None))):
-            choice(self.select, "select", ("bic", "aicc"), " or a CrossValidation")
-            if self.channel_groups is not None:
-                raise ValueError(
-                    f"select={self.select!r} counts taps, which groups are not; use CrossValidation"
-                )
-        if self.strength is not None:
-            given = np.sort(np.atleast_1d(positive(self.strength, "strength", 1)))[::-1]
-            object.__setattr__(self, "strength", tuple(given.tolist()))
 
     @property
     def title(self) -> str:
@@ -108,44 +103,44 @@ class Lasso(Solver):
             return "group lasso"
         return f"elastic net, ridge {self.ridge:.4g}" if self.ridge else "lasso"
 
-    @property
-    def name(self) -> str:
-        return f"Lasso({self.title})" if self.title != "lasso" else "Lasso"
-
-    def check(self, kernel_size: Sequence[int], selection: Selection) -> None:
+    def check(self, kernel_size: Sequence[int], channels: int) -> None:
         """Raise a ValueError unless there is a label for every channel."""
-        channels = selection.n_channels
-        if isinstance(self.channel_groups, tuple) and len(self.channel_groups) != channels:
-            labels = count(len(self.channel_groups), "label")
-            raise ValueError(f"Lasso(channel_groups=...) has {labels}, x has {channels} channels")
+        if isinstance(self.channel_groups, tuple):
+            check_labels(self.channel_groups, channels, "Lasso")
 
-    def of_part(self, selection: Selection) -> Lasso:
-        """Return the solver with the folds of some of the records."""
-        if not isinstance(self.select, CrossValidation):
-            return self
-        return replace(self, select=self.select.of_records(selection.records))
+    def check_select(self, select: Any) -> None:
+        """Raise a ValueError if the criterion cannot select the strength."""
+        if isinstance(select, CrossValidation):
+            return
+        if select not in ("bic", "aicc"):
+            raise ValueError(
+                f'a lasso has no "{select}"; select its strength by "cv", "bic" or "aicc"'
+            )
+        if self.channel_groups is not None:
+            raise ValueError(
+                f"select={select!r} counts taps, which groups are not; use select='cv'"
+            )
 
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+    def supports(self, sizes: Sizes) -> str | None:
         """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""
         return gram_reason(sizes)
 
-    def _criterion(self, kept: Rows) -> str | CrossValidation:
-        if self.strength is not None and len(self.strength) == 1:
-            return "bic"  # a single strength needs no selection, and no fold is summed
-        if self.select is None:
-            records = len(kept.used)
-            folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, kept.count)
-            return CrossValidation(max(2, folds))
-        found: str | CrossValidation = self.select
-        return found
-
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        scoring = Scoring(analysis, self._criterion(analysis.design.adjustments.kept))
+    def exact_solver(
+        self, analysis: Analysis, grid: Any, select: str | CrossValidation | None
+    ) -> SolverResult:
+        """Select the strength of every output, unless it is given, and minimize the objective."""
+        strengths: Any = np.atleast_2d(self.strength) if self.strength is not None else None
+        if grid is not None:
+            strengths = np.array(grid).reshape(len(grid), -1)
+        choosing = strengths is None or len(strengths) > 1
+        criterion = _criterion(select, analysis.design.adjustments.kept) if choosing else "bic"
+        scoring = Scoring(analysis, criterion)
         regression, folds = analysis.regression(RIDGE, 0.0), scoring.folds()
         groups, _, outputs = regression.shape
         told, kernels = [], np.zeros(regression.shape)
         with one_blas_thread():
-            paths = [_Paths(self, scoring, g, n) for g, n in enumerate(scoring.normal_equations())]
+            equations = enumerate(scoring.normal_equations())
+            paths = [_Paths(self, strengths, scoring, g, each) for g, each in equations]
             for g, of_group in enumerate(paths):
                 for q in tracked(range(outputs), "outputs", outputs):
                     of_folds = [(rest[g], held[g].only(np.array([q]))) for rest, held in folds]
@@ -159,32 +154,50 @@ class Lasso(Solver):
         parts = zip(paths, kernels, np.ldexp(gradient, power), squares, strengths, strict=True)
         gap = float(np.max([of_group.gap(*part) for of_group, *part in parts]))
         whole = joined(told)
-        stats = {"penalty": {"kind": self.title, "strength": whole.strength.tolist()}}
-        return Raw(
+        penalty = {"kind": self.title, "strength": whole.strength.tolist()}
+        stats = {"solver": "Lasso", "penalty": penalty}
+        return SolverResult(
             kernel,
             bias,
             stats=stats,
             certificate=Certificate(gap, GAP),
             evidence="the penalty",
+            answer="a sparse answer of many",
             regularization=whole,
         )
 
 
-class _Paths:
-    """The paths of one group of a convolution, one output at a time."""
+def _criterion(select: Any, kept: Rows) -> str | CrossValidation:
+    """Return the criterion, by default cross-validation in at most 10 folds of records."""
+    if select is not None:
+        found: str | CrossValidation = select
+        return found
+    records = len(kept.used)
+    folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, kept.count)
+    return CrossValidation(max(2, folds))
 
-    def __init__(self, solver: Lasso, scoring: Scoring, g: int, normal: Normal) -> None:
-        self._solver, self._scoring, self._g, self._normal = solver, scoring, g, normal
-        self._ridge = float(scoring.units.from_user(np.array(solver.ridge)))
+
+class _Paths:
+    """The paths of one group of a convolution, one output at a time.
+
+    ``strengths`` (n, 1 or outputs) are the strengths to choose from, or None.
+    """
+
+    def __init__(
+        self, penalty: Lasso, strengths: Any, scoring: Scoring, g: int, normal: Normal
+    ) -> None:
+        self._title, self._strengths = penalty.title, strengths
+        self._scoring, self._g, self._normal = scoring, g, normal
+        self._ridge = float(scoring.units.from_user(np.array(penalty.ridge)))
         self._powers = scoring.units.column + scoring.units.outputs[g]
         # The columns of each group of channels.
         self._members: list[np.ndarray] | None = None
-        if solver.channel_groups is not None:
+        if penalty.channel_groups is not None:
             channels = np.array(scoring.design.selection.channels)
             labels = (
                 channels
-                if solver.channel_groups == "channels"
-                else np.array(solver.channel_groups)[channels]
+                if penalty.channel_groups == "channels"
+                else np.array(penalty.channel_groups)[channels]
             )
             labels = labels.reshape(scoring.design.spec.groups, -1)[g]
             own = np.tile(labels, len(normal[0]) // len(labels))
@@ -207,10 +220,11 @@ class _Paths:
         """Return the kernel (P,) of one output, and the selected strength with all scores."""
         gram, cross, squares = self._normal
         r, power = cross[:, q], int(self._powers[q])
-        if self._solver.strength is None:
+        if self._strengths is None:
             grid = self._first(r) * np.geomspace(1, LEAST, STRENGTHS)
         else:
-            grid = np.ldexp(np.array(self._solver.strength), -power) / 2
+            own = self._g * cross.shape[1] + q if self._strengths.shape[1] > 1 else 0
+            grid = np.ldexp(np.sort(self._strengths[:, own])[::-1], -power) / 2
         along = self._path(gram, r, float(squares[q]), grid)
         left = squares[q] - 2 * along @ r + np.einsum("np,pr,nr->n", along, gram, along)
         fits = self._fits(along, np.maximum(left, ROUNDING * squares[q]), grid)
@@ -285,13 +299,15 @@ class _Paths:
             return in_user_units(values, score, fits, exponents)
 
         return Regularization(
-            self._solver.title,
+            self._title,
             strengths[best],
             {},
             freedom[best],
             noise if self._members is None else np.full(1, np.nan),
             score,
-            StrengthScores(
+            None
+            if len(grid) == 1
+            else StrengthScores(
                 strengths,
                 user(scores[:, None]),
                 freedom,

@@ -3,57 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import QR_STEPS
-from ..problem.checks import choice
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, QuadraticSolver, Raw, traceable
+from .base import Objective, Progress, Solver, SolverResult, packed, traceable
 
 
-@traceable("ridge")
-@dataclass(frozen=True)
-class LeastSquares(QuadraticSolver):
-    """Minimize ‖y − Aw‖² + ridge·‖w‖² by a QR of the Toeplitz design matrix A, in row blocks.
+class _RowFactor(Solver):
+    """A solver with the triangle R of a QR of the design matrix."""
 
-    The method is backward stable. The certificate is at most 30 eps for any condition number. The
-    kernel error is at most 100·eps·(κ + κ²·‖r‖/(‖A‖‖w‖)), where κ is the condition number of the
-    equilibrated A. If A is deficient or wide, the solution is that of minimum norm in the user's
-    units, truncated at the tolerance of `identify`.
+    svd: ClassVar[bool]
 
-    Args:
-        method: "svd" solves by the singular values of R and is the reference. "qr" solves with the
-            triangle R, which is faster. If A is deficient or wide, both solve in its row space.
-        ridge: strength of the penalty on the sum of squares, like ``alpha`` of scikit-learn. The
-            bias is not penalized.
-        penalty: the penalty, `Ridge` by default.
-
-    The memory is proportional to unknowns², for records of any length, and the time to rows ×
-    unknowns². For long records `NormalEquations` computes the same solution at a quarter of the
-    cost. With fewer rows than unknowns the memory is proportional to rows × unknowns, and the time
-    to rows² × unknowns. In `fit_kernel` the whole matrix is formed, and derivatives in x and ridge
-    assume full rank.
-
-    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.4 and
-    2.7.
-    """
-
-    method: str = "svd"
-    ridge: Any = 0.0
-    penalty: Penalty = RIDGE
-
-    def __post_init__(self) -> None:
-        choice(self.method, "method", ("svd", "qr"))
-        super().__post_init__()
-
-    @property
-    def name(self) -> str:
-        return f"LeastSquares({self.method})"
-
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+    def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if R does not fit in the memory allowed, else None."""
         if sizes.factor_fits:
             return None
@@ -63,15 +27,56 @@ class LeastSquares(QuadraticSolver):
             "NormalEquations needs none where the rank is full, or there is a ridge"
         )
 
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        regression = self._regression(analysis)
+    def run(
+        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
+    ) -> SolverResult:
+        regression = analysis.regression(objective.penalty, objective.strength)
         factors = regression.system.qr_factors()
         assert factors is not None  # `supports` refuses a QR that exceeds the memory limit
-        w = regression.by_qr(factors, svd=self.method == "svd")
-        return self._packed(regression, *regression.refine(w, factors, QR_STEPS))
+        w = regression.by_qr(factors, svd=self.svd)
+        return packed(regression, *regression.refine(w, factors, QR_STEPS))
 
-    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+    def traced(
+        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+    ) -> tuple[Any, Any]:
         from .linear import by_qr, by_svd, fit
 
-        factor = by_svd if self.method == "svd" else by_qr
-        return fit(x, y, spec, bias, self.penalty, self.ridge, factor)
+        factor = by_svd if self.svd else by_qr
+        return fit(x, y, spec, bias, objective.penalty, objective.strength, factor)
+
+
+@traceable()
+@dataclass(frozen=True, repr=False)
+class QR(_RowFactor):
+    """Minimize ‖y − Aw‖² + strength·wᵀK w by a QR of the design matrix A, in row blocks.
+
+    The method is backward stable. The certificate is at most 30 eps for any condition number. The
+    kernel error is at most 100·eps·(κ + κ²·‖r‖/(‖A‖‖w‖)), where κ is the condition number of the
+    equilibrated A. If A is deficient or wide, the solution is that of minimum norm in the user's
+    units, truncated at the tolerance of `identify`.
+
+    The memory is proportional to unknowns², for records of any length, and the time to rows ×
+    unknowns². For long records `NormalEquations` computes the same solution at a quarter of the
+    cost. With fewer rows than unknowns the memory is proportional to rows × unknowns, and the time
+    to rows² × unknowns. In `fit_kernel` the whole matrix is formed, and derivatives in x and ridge
+    assume full rank.
+
+    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.4.
+    """
+
+    svd = False
+
+
+@traceable()
+@dataclass(frozen=True, repr=False)
+class SVD(_RowFactor):
+    """Minimize ‖y − Aw‖² + strength·wᵀK w by the singular values of the design matrix A.
+
+    It is the reference: the triangle R of `QR` is decomposed further. The accuracy is the same. If
+    A is deficient or wide, both methods solve in its row space. Use `QR`, which is faster, unless
+    you compare methods.
+
+    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.7.
+    """
+
+    svd = True

@@ -7,16 +7,15 @@ from typing import Any
 
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.penalty import RIDGE, Penalty
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Progress, QuadraticSolver, Raw, traceable
+from .base import Objective, Progress, Solver, SolverResult, packed, traceable
 
 
-@traceable("ridge")
-@dataclass(frozen=True)
-class NormalEquations(QuadraticSolver):
-    """Minimize ‖y − Aw‖² + ridge·‖w‖² from the moments AᵀA and Aᵀy, as accurately as a QR.
+@traceable()
+@dataclass(frozen=True, repr=False)
+class NormalEquations(Solver):
+    """Minimize ‖y − Aw‖² + strength·wᵀK w from the moments AᵀA and Aᵀy, as accurately as a QR.
 
     The moments are computed from the signals by block FFTs. They are exact at the edges, and the
     matrix is not formed. A small matrix is formed by blocks of rows, and so is a matrix whose
@@ -35,13 +34,8 @@ class NormalEquations(QuadraticSolver):
     memory allowed, the solution of the Gram matrix is returned as "approximate". If there is none,
     a SolveError asks for a ridge.
 
-    The certificate is at most 30 eps. The kernel error is that of `LeastSquares`. For thousands of
+    The certificate is at most 30 eps. The kernel error is that of `QR`. For thousands of
     taps `ConjugateGradient` is faster.
-
-    Args:
-        ridge: strength of the penalty on the sum of squares, like ``alpha`` of scikit-learn. The
-            bias is not penalized.
-        penalty: the penalty, `Ridge` by default.
 
     In `fit_kernel` a matrix of more than 2¹⁶ numbers is not formed, and derivatives cost a few
     FFTs. If a bound on the condition number allows it (in float64 up to about 1e6), the factor is a
@@ -53,20 +47,22 @@ class NormalEquations(QuadraticSolver):
     2.9.
     """
 
-    ridge: Any = 0.0
-    penalty: Penalty = RIDGE
-
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
-        regression = self._regression(analysis)
+    def run(
+        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
+    ) -> SolverResult:
+        regression = analysis.regression(objective.penalty, objective.strength)
         found = regression.solve()
         if found is None:
             raise SolveError(_beyond_memory(analysis.design.sizes, regression.system.strength))
-        return self._packed(regression, *found[:2], stats={"route": found[2]})
+        return packed(regression, *found[:2], stats={"route": found[2]})
 
-    def traced(self, x: Any, y: Any, spec: ConvSpec, bias: bool) -> tuple[Any, Any]:
+    def traced(
+        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+    ) -> tuple[Any, Any]:
         from .linear import FORMED_NUMBERS, by_gram, fit
 
-        return fit(x, y, spec, bias, self.penalty, self.ridge, by_gram, FORMED_NUMBERS)
+        given = objective.penalty, objective.strength, by_gram, FORMED_NUMBERS
+        return fit(x, y, spec, bias, *given)
 
 
 def _beyond_memory(sizes: Sizes, ridge: float) -> str:

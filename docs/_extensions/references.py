@@ -15,8 +15,9 @@ import convsolve
 
 PUBLIC = frozenset(convsolve.__all__)
 SHORT = {"np": "numpy"}
-# Names that signatures say and no page explains: variables and aliases of types, other libraries'.
-WITHOUT_PAGE = frozenset({"Drawn", "Figure", "Loss", "P", "R", "T"})
+# Names in signatures without a page: internal classes, aliases of types, and other libraries'.
+INTERNAL = {"Analysis", "Autoregression", "Certificate", "Estimate", "FilteredPart", "Uncertainty"}
+WITHOUT_PAGE = frozenset({"Drawn", "Figure", "P", "Path", "Progress", "R", "T"} | INTERNAL)
 
 
 @cache
@@ -66,10 +67,10 @@ def resolve(app: Any, env: Any, node: Any, shown: nodes.Node) -> nodes.Node | No
 def read_property(
     app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]
 ) -> None:
-    """Read the docstring of a property as that of a method.
+    """Read the docstring of a property like the docstring of a method.
 
-    Napoleon takes what stands before its first colon for a type, and looks for no sections. An
-    empty comment ahead keeps it from that.
+    Napoleon takes the words before the first colon for a type, and looks for no sections. An empty
+    comment in front prevents this.
     """
     if what in ("property", "attribute") and lines:
         read = GoogleDocstring(lines, app.config, app, "method", name, thing, options)

@@ -13,6 +13,7 @@ import numpy as np
 
 import convsolve as cs
 from contract.oracle import EPS, Oracle, Part, norms
+from contract.problems import penalty_of
 from contract.routes import Route
 from contract.statement import Statement
 from support.ordering import errors_of
@@ -60,7 +61,11 @@ def is_documented(error: BaseException) -> bool:
 
 
 def faults(oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300) -> list[Fault]:
-    """All differences beyond conditioning; ``most`` is the limit of backward errors in eps."""
+    """All differences beyond conditioning; ``most`` is the limit of backward errors in eps.
+
+    ``oracle`` is that of the statement. If the route has several strengths, so has another oracle.
+    """
+    oracle = solved_by(route, oracle)
     found = list(_status(route, fit))
     for outputs, part in oracle.parts.items():
         found += _kernel(oracle, route, part, outputs, fit, most)
@@ -73,8 +78,14 @@ def faults(oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300)
     return found
 
 
-def measured(oracle: Oracle, fit: cs.Solution) -> tuple[float, float]:
+def solved_by(route: Route, oracle: Oracle) -> Oracle:
+    """The oracle of the problem that a route solves."""
+    return oracle.with_strengths if route.strengths else oracle
+
+
+def measured(oracle: Oracle, route: Route, fit: cs.Solution) -> tuple[float, float]:
     """The largest true backward error in eps, and the largest relative error of a kernel."""
+    oracle = solved_by(route, oracle)
     pairs = [(oracle.columns(fit.kernel, outputs), p) for outputs, p in oracle.parts.items()]
     true = max(float(part.backward_error(kernel).max()) for kernel, part in pairs)
     return true / EPS, max(float(part.kernel_error(kernel).max()) for kernel, part in pairs)
@@ -206,7 +217,18 @@ def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fa
         yield Fault("standard error", float((off / truth).max()), float(bound.max()))
 
 
-# --- other properties of a solution and its report
+# --- other properties of a solution and its report, with a penalty of strength 1
+
+
+def penalty_for_queries(made: Statement) -> cs.Penalty:
+    """The penalty of a statement, by default a ridge, with the strength 1."""
+    return cs.Ridge(1.0) if made.prior is None else penalty_of(made.prior, 1.0)
+
+
+def _unique_with(report: cs.Identifiability, penalty: cs.Penalty) -> bool:
+    form, strength = penalty.terms(1)[0]
+    return report.unique_with(strength, form)
+
 
 QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.Penalty], Any]] = {
     "text": lambda made, fit, penalty: str(fit),
@@ -218,8 +240,8 @@ QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.Penalty], Any]] = {
     "residuals": lambda made, fit, penalty: fit.residuals(),
     "predict": lambda made, fit, penalty: fit.predict(),
     "covariance": lambda made, fit, penalty: fit.covariance(),
-    "resolution": lambda made, fit, penalty: fit.identifiability.resolution(1.0, penalty),
-    "unique_with": lambda made, fit, penalty: fit.identifiability.unique_with(1.0, penalty),
+    "resolution": lambda made, fit, penalty: fit.identifiability.resolution(penalty=penalty),
+    "unique_with": lambda made, fit, penalty: _unique_with(fit.identifiability, penalty),
     "leverage": lambda made, fit, penalty: fit.identifiability.leverage(),
     "noise gain": lambda made, fit, penalty: fit.identifiability.noise_gain,
     "padding": lambda made, fit, penalty: fit.identifiability.padding_dependent,

@@ -705,7 +705,7 @@ class Part:
 class Oracle:
     """The solution of a statement, and the errors of other solutions.
 
-    ``parts`` maps the outputs which share a group and rows to their `Part`.
+    ``parts`` maps the outputs which share a group, rows and a strength to their `Part`.
     """
 
     def __init__(self, statement: Statement) -> None:
@@ -715,16 +715,24 @@ class Oracle:
         axes = [axis_of(statement, i, size).lags for i, size in enumerate(shape)]
         self.parts: dict[tuple[int, ...], Part] = {}
         each = statement.outputs // statement.groups
+        given = 0.0 if statement.prior is None else statement.prior.strength
+        strengths = np.broadcast_to(given, (statement.outputs,)).tolist()
         for group in range(statement.groups):
-            alike: dict[bytes, list[int]] = {}
+            alike: dict[tuple[bytes, float], list[int]] = {}
             for o in range(group * each, (group + 1) * each):
-                key = b"".join(w.used[:, o].tobytes() for w in self._windows)
-                alike.setdefault(key, []).append(o)
+                used = b"".join(w.used[:, o].tobytes() for w in self._windows)
+                alike.setdefault((used, strengths[o]), []).append(o)
             prior = roots_of_prior(statement, axes, group)
-            for outputs in alike.values():
-                self.parts[tuple(outputs)] = self._part(group, outputs, prior)
+            for (_, strength), outputs in alike.items():
+                self.parts[tuple(outputs)] = self._part(group, outputs, prior, strength)
 
-    def _part(self, group: int, outputs: list[int], roots: Roots) -> Part:
+    @cached_property
+    def with_strengths(self) -> Oracle:
+        """The oracle of the same problem with a strength of its own for every output."""
+        other = self.statement.with_strengths()
+        return self if other is self.statement else Oracle(other)
+
+    def _part(self, group: int, outputs: list[int], roots: Roots, strength: float) -> Part:
         statement, inputs = self.statement, self.statement.channels // self.statement.groups
         used = [w.used[:, outputs[0]] for w in self._windows]
         places = [w.places[u] for w, u in zip(self._windows, used)]
@@ -741,7 +749,6 @@ class Oracle:
         ]
         nuisance = nuisance_of(statement, used, places, root)
         of_a, of_y = (without_trends(v, places, root, nuisance, statement.bias) for v in (a, y))
-        strength = 0.0 if statement.prior is None else statement.prior.strength
         shifts = of_a.shift, of_y.shift
         sizes = of_a.size, of_y.size
         return Part(of_a.rows, of_y.rows, nuisance, shifts, sizes, roots, strength, inputs)

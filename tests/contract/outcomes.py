@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 import convsolve as cs
-from contract.checks import QUERIES, Fault, faults, is_documented, measured
+from contract.checks import QUERIES, Fault, faults, is_documented, measured, penalty_for_queries
 from contract.oracle import EPS, Oracle
-from contract.problems import Member, penalty_of
-from contract.routes import ROUTES, problem, solved
+from contract.problems import Member
+from contract.routes import ROUTES, Route, problem, solved
 
 
 class Outcome(NamedTuple):
@@ -27,10 +27,12 @@ class Outcome(NamedTuple):
 
 
 def routes_of(seed: int, count: int) -> list[str]:
-    """The default route, and some others."""
-    others = [name for name in ROUTES if name != "default"]
+    """The default route, and some others; if several strengths, then also by QR."""
+    by_default, by_qr = "strengths per output", "strengths per output, by QR"
+    others = [name for name in ROUTES if name not in ("default", by_qr)]
     chosen = np.random.default_rng([seed, 1]).permutation(len(others))[:count]
-    return ["default", *(others[i] for i in chosen)]
+    names = ["default", *(others[i] for i in chosen)]
+    return [*names, by_qr] if by_default in names else names
 
 
 def outcomes(one: Member, folder: Path, count: int = 5) -> Iterator[Outcome]:
@@ -48,15 +50,15 @@ def outcomes(one: Member, folder: Path, count: int = 5) -> Iterator[Outcome]:
         except Exception as error:  # noqa: BLE001 -- every error is classified
             yield raised(name, error)
             continue
-        yield Outcome(name, "", tuple(found), reported(oracle, fit) if found else "")
+        yield Outcome(name, "", tuple(found), reported(oracle, ROUTES[name], fit) if found else "")
         if name == "default":
             yield from queries(one, fit)
 
 
-def reported(oracle: Oracle, fit: cs.Solution) -> str:
+def reported(oracle: Oracle, route: Route, fit: cs.Solution) -> str:
     """Status and certificate of a solution, and its true errors."""
     certificate = "-" if fit._certificate is None else f"{fit._certificate / EPS:.3g} eps"
-    true, off = measured(oracle, fit)
+    true, off = measured(oracle, route, fit)
     return (
         f"{fit.status}, {fit.stats['solver']}, certificate {certificate}, true backward error "
         f"{true:.3g} eps, kernel error {off:.2g}"
@@ -67,7 +69,7 @@ def queries(one: Member, fit: cs.Solution) -> Iterator[Outcome]:
     """Evaluate all other properties of a solution; only documented errors are allowed."""
     for name, query in QUERIES.items():
         try:
-            query(one.statement, fit, penalty_of(one.statement))
+            query(one.statement, fit, penalty_for_queries(one.statement))
         except UserWarning:
             continue
         except Exception as error:  # noqa: BLE001 -- every error is classified

@@ -258,16 +258,17 @@ def prior(rng: Rng, kind: str, made: Statement, unit: float) -> Prior | None:
 
 
 PACKAGE = {
-    "ridge": cs.Ridge, "banded": cs.Ridge, "smooth": cs.Smooth, "gaussian": cs.Smooth,
+    "ridge": cs.Ridge, "smooth": cs.Smooth, "gaussian": cs.SquaredExponential,
     "tc": cs.StableSpline, "dc": cs.StableSpline, "ss": cs.StableSpline, "tikhonov": cs.Tikhonov,
 }  # fmt: skip
 
 
-def penalty_of(made: Statement) -> cs.Penalty:
-    """The penalty of a statement as an object of the package."""
-    if made.prior is None:
-        return cs.Ridge()
-    return PACKAGE[made.prior.kind](**made.prior.settings)
+def penalty_of(prior: Prior, strength: Any) -> cs.Penalty:
+    """A penalty as an object of the package, with a strength: a number, or one per output."""
+    if prior.kind == "banded":
+        strengths = np.multiply.outer(prior.settings["weights"], strength)
+        return cs.Ridge(strengths, channel_groups=prior.settings["channel_groups"])
+    return PACKAGE[prior.kind](strength, **prior.settings)
 
 
 # --- the whole

@@ -17,48 +17,31 @@ from contract.statement import Statement
 from support.routes import ROUTES as FORCED
 from support.stored import Slices, by_dask, in_hdf5, in_zarr, mapped, stored
 
-Solver = Callable[[Statement], cs.Solver]
 Store = Callable[[np.ndarray, Path], Any]
 
 
-def _strength(made: Statement) -> float:
-    return 0.0 if made.prior is None else made.prior.strength
-
-
-def default(made: Statement) -> cs.Solver:
-    return cs.AutoSolver(_strength(made), penalty_of(made))
-
-
-def normal(made: Statement) -> cs.Solver:
-    return cs.NormalEquations(_strength(made), penalty_of(made))
-
-
-def qr(made: Statement) -> cs.Solver:
-    return cs.LeastSquares("qr", _strength(made), penalty_of(made))
-
-
-def svd(made: Statement) -> cs.Solver:
-    return cs.LeastSquares("svd", _strength(made), penalty_of(made))
-
-
-def conjugate_gradient(made: Statement) -> cs.Solver:
-    return cs.ConjugateGradient(_strength(made), penalty=penalty_of(made))
-
-
-def regularized(made: Statement) -> cs.Solver:
-    """With a given strength; without a penalty, the default solver."""
-    if made.prior is None:
-        return default(made)
-    return cs.Regularized(penalty_of(made), strength=made.prior.strength)
-
-
 class Route(NamedTuple):
-    """A solver, limits, and where the data are; ``iterative`` solvers may end approximate."""
+    """A solver, limits, and where the data are.
 
-    solver: Solver = default
+    ``iterative`` solvers may end approximate. With ``strengths`` every output has a strength of its
+    own, see `Statement.with_strengths`. By the default solver these are solved in a tridiagonal
+    form of the Gram matrix. A single output is also solved in it, as a choice from one strength.
+    """
+
+    solver: str = "auto"
     limits: cs.Limits = cs.Limits()
     store: Store | None = None
     iterative: bool = False
+    strengths: bool = False
+
+    def method(self, made: Statement) -> dict[str, Any]:
+        """The arguments of `solve` for the statement, or for the one with several strengths."""
+        if made.prior is None:
+            return {"solver": self.solver}
+        if self.strengths and made.outputs == 1 and made.prior.kind != "banded":
+            form = penalty_of(made.prior, None)
+            return {"solver": self.solver, "penalty": form, "grid": [made.prior.strength]}
+        return {"solver": self.solver, "penalty": penalty_of(made.prior, made.prior.strength)}
 
 
 def _jax(array: np.ndarray, _: Path) -> Any:
@@ -78,28 +61,29 @@ FFTS = {"small_numbers": 0, "row_numbers": 0}
 
 ROUTES = {
     "default": Route(),
-    "QR": Route(qr),
-    "SVD": Route(svd),
-    "QR in blocks": Route(qr, FORCED["tree"]),
-    "normal equations": Route(normal),
-    "by rows": Route(normal, FORCED["gram"]),
-    "by rows, in blocks": Route(normal, FORCED["gram of blocks"]),
-    "by FFT": Route(normal, FORCED["gram of signals"]),
-    "by FFT, cut at gaps": Route(normal, cs.Limits(**FFTS, gap_products=0)),
-    "conjugate gradient": Route(conjugate_gradient, iterative=True),
-    "conjugate gradient by FFT": Route(conjugate_gradient, cs.Limits(**FFTS), iterative=True),
-    "regularized": Route(regularized),
-    "chunks": Route(default, _chunks(100)),
-    "long chunks": Route(default, _chunks(200)),
-    "long chunks by FFT": Route(normal, _chunks(200, **FFTS)),
-    "memory map": Route(default, _chunks(90), mapped),
-    "slices": Route(default, _chunks(80), lambda array, folder: Slices(array)),
-    "HDF5": Route(default, _chunks(120), in_hdf5),
-    "zarr": Route(default, _chunks(150), in_zarr),
-    "dask": Route(default, _chunks(70), ODD),
-    "dask, whole channels": Route(normal, _chunks(110), WHOLE_CHANNELS),
-    "regularized in chunks": Route(regularized, _chunks(100)),
-    "jax": Route(default, store=_jax),
+    "QR": Route("qr"),
+    "SVD": Route("svd"),
+    "QR in blocks": Route("qr", FORCED["tree"]),
+    "normal equations": Route("normal"),
+    "by rows": Route("normal", FORCED["gram"]),
+    "by rows, in blocks": Route("normal", FORCED["gram of blocks"]),
+    "by FFT": Route("normal", FORCED["gram of signals"]),
+    "by FFT, cut at gaps": Route("normal", cs.Limits(**FFTS, gap_products=0)),
+    "conjugate gradient": Route("cg", iterative=True),
+    "conjugate gradient by FFT": Route("cg", cs.Limits(**FFTS), iterative=True),
+    "strengths per output": Route(strengths=True),
+    "chunks": Route(limits=_chunks(100)),
+    "long chunks": Route(limits=_chunks(200)),
+    "long chunks by FFT": Route("normal", _chunks(200, **FFTS)),
+    "memory map": Route(limits=_chunks(90), store=mapped),
+    "slices": Route(limits=_chunks(80), store=lambda array, folder: Slices(array)),
+    "HDF5": Route(limits=_chunks(120), store=in_hdf5),
+    "zarr": Route(limits=_chunks(150), store=in_zarr),
+    "dask": Route(limits=_chunks(70), store=ODD),
+    "dask, whole channels": Route("normal", _chunks(110), WHOLE_CHANNELS),
+    "strengths per output, in chunks": Route(limits=_chunks(100), strengths=True),
+    "jax": Route(store=_jax),
+    "strengths per output, by QR": Route("qr", strengths=True),
 }
 
 
@@ -134,8 +118,9 @@ def _passed(records: list[Any], batch: bool) -> Any:
 
 def solved(made: Statement, route: Route, layout: str, folder: Path) -> cs.Solution:
     """The solution by one route; any warning but that of identifiability is an error."""
+    made = made.with_strengths() if route.strengths else made
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
         found = problem(made, layout, route.store, folder)
-        return cs.solve(found, route.solver(made), limits=route.limits)
+        return cs.solve(found, **route.method(made), limits=route.limits)

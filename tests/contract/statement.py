@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +12,13 @@ class Prior(NamedTuple):
     """A quadratic penalty: its kind, its strength and its settings.
 
     ``kind`` is "ridge", "banded", "smooth", "gaussian", "tc", "dc", "ss" or "tikhonov".
-    ``settings`` are the arguments of the corresponding class of the package.
+    ``strength`` is a number, or one number per output. ``settings`` are the arguments of the
+    corresponding class of the package; those of "banded" are a label for every channel, and a
+    factor of the strength for every label.
     """
 
     kind: str
-    strength: float
+    strength: float | tuple[float, ...]
     settings: dict[str, Any]
 
 
@@ -65,3 +67,14 @@ class Statement:
     def outputs(self) -> int:
         """Channels of y."""
         return self.y[0].shape[-1]
+
+    def with_strengths(self) -> Statement:
+        """The same problem with a strength of its own for every output.
+
+        Without a penalty, or with a single output, it is the same statement.
+        """
+        if self.prior is None or self.outputs == 1:
+            return self
+        # Exact factors: a banded ridge then has one form with several strengths.
+        strengths = tuple(self.prior.strength * 4.0 ** (o % 3) for o in range(self.outputs))
+        return replace(self, prior=self.prior._replace(strength=strengths))

@@ -1,8 +1,13 @@
-"""A noise model, a penalty, a loss and a source of data of one's own, without other changes."""
+"""A solver, penalty, loss, noise model and source of data of one's own, without other changes.
+
+Each component is passed as an object first. One entry in `registry.ENTRIES` then gives it a name.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,15 +15,47 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve import noise
+from convsolve import registry
+from convsolve.inference.orthonormal_rows import OrthonormalRows, by_output
 from convsolve.inference.uncertainty import Uncertainty
-from convsolve.leastsquares.penalty import Penalty
+from convsolve.leastsquares.analysis import Analysis
+from convsolve.leastsquares.certificate import GAP, Certificate
+from convsolve.leastsquares.penalty import RIDGE
+from convsolve.solvers.base import Objective, SolverResult
 from support import dense
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((120, 2))
 Y = RNG.standard_normal((117, 3))
 A = dense.design_matrix([X], cs.ConvSpec(4))[0]
+PROBLEM = cs.Problem(X, Y, kernel_size=4)
+CHUNKS = cs.Limits(held_numbers=0, chunk_numbers=64)
+
+Register = Callable[[str, type], str]
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Register:
+    """Give a component of this file a name, which is unknown before."""
+
+    def registered(kind: str, cls: type) -> str:
+        name = cls.__name__.lower()
+        with pytest.raises(ValueError, match=f"{kind}='{name}' is unknown"):
+            cs.solve(PROBLEM, **{kind: name})
+        entry = registry.Entry(kind, name, "a test", f"{__name__}:{cls.__name__}")
+        monkeypatch.setitem(registry.ENTRIES, name, entry)
+        with pytest.raises(ValueError, match=f"{kind}='{name}s' is unknown; did you mean '{name}'"):
+            cs.solve(PROBLEM, **{kind: f"{name}s"})
+        others = registry.ARGUMENTS.keys() - {kind, "criterion"}
+        for other in others:
+            with pytest.raises(TypeError, match=f"use {kind}='{name}'"):
+                cs.solve(PROBLEM, **{other: name})
+        return name
+
+    return registered
+
+
+# --- a noise model
 
 
 class _DoubledErrors(Uncertainty):
@@ -29,7 +66,7 @@ class _DoubledErrors(Uncertainty):
         return 2 * super().deviation
 
 
-class _Doubled(noise.NoiseModel):
+class Doubled(cs.NoiseModel):
     name = "doubled"
     assumption = "if the noise is twice what it looks like"
 
@@ -41,12 +78,32 @@ class _Doubled(noise.NoiseModel):
         return _DoubledErrors(analysis, estimate)
 
 
-def test_a_noise_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = cs.Problem(X, Y, kernel_size=4)
-    with pytest.raises(ValueError, match="'doubled' is unknown"):
-        cs.solve(problem, noise="doubled")
-    monkeypatch.setitem(noise.NOISES, "doubled", _Doubled())
-    plain, found = cs.solve(problem), cs.solve(problem, noise="doubled")
+def test_a_noise_model(register: Register, tmp_path: Path) -> None:
+    plain, found = cs.solve(PROBLEM), cs.solve(PROBLEM, noise=Doubled())
+    _check_doubled(plain, found)
+    assert found.stats["call"] == "cs.solve(problem, noise='doubled')"
+    found.save(tmp_path / "fit.npz")
+    with pytest.raises(ValueError, match="noise='doubled' is unknown; if it is your own, add"):
+        cs.load(tmp_path / "fit.npz")
+    image = cs.Problem(RNG.random((6, 6, 1)), RNG.random((5, 5, 1)), kernel_size=(2, 2))
+    with pytest.raises(ValueError, match="is for one axis"):
+        cs.solve(image, noise=Doubled())
+    name = register("noise", Doubled)
+    loaded = cs.load(tmp_path / "fit.npz")
+    np.testing.assert_array_equal(loaded.standard_error, found.standard_error)
+    assert "if the noise is twice what it looks like" in str(loaded)
+    found = cs.solve(PROBLEM, noise=name)
+    _check_doubled(plain, found)
+    assert found.stats["call"] == "cs.solve(problem, noise='doubled')"
+    with pytest.raises(ValueError, match="is for one axis"):
+        cs.solve(image, noise=name)
+    for noise in (name, Doubled()):
+        table = cs.compare(PROBLEM, ["qr", "ridge"], noise=noise)
+        assert [fit.stats["noise"] for fit in table.solutions.values()] == [name, name]
+        _check_doubled(plain, table.solutions["qr"])
+
+
+def _check_doubled(plain: cs.Solution, found: cs.Solution) -> None:
     np.testing.assert_allclose(found.standard_error, 2 * plain.standard_error)
     np.testing.assert_allclose(found.noise.variance, 4 * plain.noise.variance)
     for low, high in zip(found.confidence_band(), plain.confidence_band(), strict=True):
@@ -54,13 +111,13 @@ def test_a_noise_model(monkeypatch: pytest.MonkeyPatch) -> None:
         np.testing.assert_allclose(off[0], 2 * off[1])
     np.testing.assert_allclose(found.test(0).statistic, plain.test(0).statistic / 4)
     assert "if the noise is twice what it looks like" in str(found)
-    image = cs.Problem(RNG.random((6, 6, 1)), RNG.random((5, 5, 1)), kernel_size=(2, 2))
-    with pytest.raises(ValueError, match="is for one axis"):
-        cs.solve(image, noise="doubled")
 
 
-@dataclass(frozen=True)
-class _Last(Penalty):
+# --- a penalty
+
+
+@dataclass(frozen=True, repr=False)
+class Last(cs.Penalty):
     """The penalty 9 w² on the largest lag, and w² on all others."""
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -68,38 +125,175 @@ class _Last(Penalty):
         return np.diag(root), np.zeros((len(lags), 0))
 
 
-@pytest.mark.parametrize(
-    "limits", [cs.Limits(), cs.Limits(held_numbers=0, chunk_numbers=64)], ids=["memory", "chunks"]
-)
-def test_a_penalty(limits: cs.Limits) -> None:
-    problem = cs.Problem(X, Y, kernel_size=4)
-    # The first tap of the kernel has the largest lag.
-    weights = 5.0 * np.repeat([9.0, 1.0, 1.0, 1.0], 2)
-    wanted = np.linalg.solve(A.T @ A + np.diag(weights), A.T @ Y).reshape(4, 2, 3)
-    for solver in (
-        cs.NormalEquations(5.0, _Last()),
-        cs.LeastSquares("qr", 5.0, _Last()),
-        cs.ConjugateGradient(5.0, penalty=_Last()),
-    ):
-        fit = cs.solve(problem, solver, limits=limits)
+def _penalized(strength: float) -> np.ndarray:
+    """The kernel for a strength; its first tap has the largest lag."""
+    weights = strength * np.repeat([9.0, 1.0, 1.0, 1.0], 2)
+    return np.linalg.solve(A.T @ A + np.diag(weights), A.T @ Y).reshape(4, 2, 3)
+
+
+@pytest.mark.parametrize("limits", [cs.Limits(), CHUNKS], ids=["memory", "chunks"])
+def test_a_penalty(limits: cs.Limits, register: Register) -> None:
+    for solver in ("auto", "normal", "qr", "cg"):
+        fit = cs.solve(PROBLEM, solver, penalty=Last(5.0), limits=limits)
+        assert fit.converged
+        np.testing.assert_allclose(fit.kernel, _penalized(5.0), rtol=1e-9)
+    several = [5.0, 1.0, 25.0]
+    wanted = np.stack([_penalized(s)[..., o] for o, s in enumerate(several)], axis=-1)
+    for solver in ("auto", "qr"):
+        fit = cs.solve(PROBLEM, solver, penalty=Last(several), limits=limits)
         assert fit.converged
         np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-9)
-    chosen = cs.solve(problem, cs.Regularized(_Last()), limits=limits)
+    chosen = cs.solve(PROBLEM, penalty=Last(), limits=limits)
     assert chosen.converged
     assert chosen.regularization.strength.shape == (3,)
+    name = register("penalty", Last)
+    named = cs.solve(PROBLEM, penalty=name, limits=limits)
+    np.testing.assert_array_equal(named.kernel, chosen.kernel)
+    assert named.stats["call"] == "cs.solve(problem, penalty='last')"
+    given = cs.solve(PROBLEM, "qr", penalty=Last(5.0), limits=limits)
+    assert given.stats["call"] == "cs.solve(problem, 'qr', penalty=Last(5.0))"
+    table = cs.compare(
+        PROBLEM, [name, Last(5.0), {"penalty": name, "select": "bic"}], limits=limits
+    )
+    assert list(table.solutions) == ["last", "Last(5.0)", "Last"]
+    np.testing.assert_array_equal(table.solutions["last"].kernel, named.kernel)
+    np.testing.assert_allclose(table.solutions["Last(5.0)"].kernel, _penalized(5.0), rtol=1e-9)
+    assert table.solutions["Last"].regularization.criterion == "bic"
+
+
+# --- a loss
 
 
 def _quartic(prediction: Any, target: Any) -> Any:
     return ((prediction - target) ** 4).mean()
 
 
-def test_a_loss() -> None:
+@dataclass(frozen=True, repr=False)
+class Quartic(cs.Loss):
+    """The sum of fourth powers, by Newton's method."""
+
+    name = "quartic"
+    smooth = True
+
+    @staticmethod
+    def value(residuals: Any, threshold: Any, xp: Any) -> Any:
+        return residuals**4
+
+    @staticmethod
+    def influence(residuals: Any, threshold: Any, xp: Any) -> Any:
+        return residuals**3
+
+    def exact_solver(self, analysis: Analysis) -> SolverResult:
+        gaps = []
+
+        def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> np.ndarray:
+            z = rows.least_squares(y)
+            for _ in range(30):
+                r = y - rows.forward(z)
+                z = z + np.linalg.solve(3 * rows.gram(r**2), rows.adjoint(r**3))
+            # The decrement of a further step bounds the excess to second order.
+            r = y - rows.forward(z)
+            gradient = rows.adjoint(r**3)
+            decrement = gradient @ np.linalg.solve(3 * rows.gram(r**2), gradient)
+            gaps.append(2 * decrement / (r**4).sum())
+            return z
+
+        found = by_output(analysis.regression(RIDGE, 0.0), fit)
+        return SolverResult(**found._asdict(), certificate=Certificate(max(gaps), GAP))
+
+
+def _check_quartic(fit: cs.Solution, tolerance: float) -> None:
+    """The gradient vanishes."""
+    r = Y - A @ np.asarray(fit.kernel, float).reshape(len(A.T), -1)
+    gradient = np.abs(A.T @ r**3) / (np.abs(A).T @ np.abs(r) ** 3)
+    assert gradient.max() < tolerance
+
+
+def test_a_loss_as_a_callable() -> None:
     problem = cs.Problem(X, Y[:, :1], kernel_size=4)
-    solver = cs.GradientDescent(optax.adam(0.02), loss=_quartic, steps=4000)
-    fit = cs.solve(problem, solver)
+    fit = cs.solve(problem, cs.GradientDescent(optax.adam(0.02), steps=4000), loss=_quartic)
     r = Y[:, 0] - A @ np.asarray(fit.kernel, float).reshape(-1)
     gradient = np.abs(A.T @ r**3) / (np.abs(A).T @ np.abs(r) ** 3)
     assert gradient.max() < 1e-3
+    assert fit.stats["call"].endswith("loss=_quartic)")
+
+
+@pytest.mark.parametrize("limits", [cs.Limits(), CHUNKS], ids=["memory", "chunks"])
+def test_a_loss(limits: cs.Limits, register: Register) -> None:
+    exact = cs.solve(PROBLEM, loss=Quartic(), limits=limits)
+    assert (exact.status, exact.stats["solver"]) == ("solved", "Quartic")
+    assert exact.stats["call"] == "cs.solve(problem, loss=Quartic())"
+    assert exact.duality_gap < 1e-12
+    assert exact.backward_error is None
+    _check_quartic(exact, 1e-12)
+    with pytest.raises(cs.SolveError, match="QR supports squared loss only"):
+        cs.solve(PROBLEM, "qr", loss=Quartic())
+    with pytest.raises(cs.SolveError, match="penalty needs squared loss"):
+        cs.solve(PROBLEM, ridge=1.0, loss=Quartic())
+    name = register("loss", Quartic)
+    named = cs.solve(PROBLEM, loss=name, limits=limits)
+    np.testing.assert_array_equal(named.kernel, exact.kernel)
+    assert named.stats["call"] == "cs.solve(problem, loss='quartic')"
+
+
+def test_gradient_descent_minimizes_a_loss(register: Register) -> None:
+    descended = cs.solve(PROBLEM, "lbfgs", loss=Quartic())
+    assert descended.status == "solved"
+    _check_quartic(descended, 1e-4)
+    name = register("loss", Quartic)
+    table = cs.compare(PROBLEM, ["quartic", "lbfgs", "absolute", {"loss": "squared"}], loss=name)
+    losses = {row["method"]: row["loss"] for row in table.rows}
+    excess = {row["method"]: row["excess_loss"] for row in table.rows}
+    r = Y - A @ np.asarray(table.solutions["quartic"].kernel, float).reshape(len(A.T), -1)
+    assert losses["quartic"] == pytest.approx((r**4).mean(), rel=1e-12)
+    assert excess["quartic"] == 0
+    assert 0 <= excess["lbfgs"] < 1e-6 * losses["quartic"]
+    assert min(excess["absolute"], excess["AutoSolver"]) > 1e-3
+    assert "loss: mean quartic residual" in table.text()
+
+
+# --- a solver
+
+
+@dataclass(frozen=True, repr=False)
+class Inverse(cs.Solver):
+    """Normal equations by an inverse matrix, for small problems that are well conditioned."""
+
+    def supports(self, sizes: Any, spec: cs.ConvSpec, objective: Objective) -> str | None:
+        return "it is for one axis" if spec.ndim > 1 else None
+
+    def run(self, analysis: Analysis, objective: Objective, progress: Any = None) -> SolverResult:
+        regression = analysis.regression(objective.penalty, objective.strength)
+        right = regression.scaling.divided(regression.cross)
+        grams = np.stack([regression.system.gram(group) for group in range(len(right))])
+        kernel, bias = regression.to_user(np.linalg.inv(grams) @ right)
+        return SolverResult(kernel, bias, objective.penalty, objective.strength)
+
+
+def test_a_solver(register: Register) -> None:
+    for method in ({}, {"ridge": 3.0}, {"ridge": [1.0, 2.0, 3.0]}, {"penalty": "ridge"}):
+        wanted, given = cs.solve(PROBLEM, **method), cs.solve(PROBLEM, Inverse(), **method)
+        np.testing.assert_allclose(given.kernel, wanted.kernel, rtol=1e-11, atol=1e-14)
+        assert (given.status, given.stats["solver"]) == ("solved", "Inverse")
+    given = cs.solve(PROBLEM, Inverse(), ridge=3.0)
+    assert given.stats["call"] == "cs.solve(problem, Inverse(), ridge=3.0)"
+    with pytest.raises(cs.SolveError, match="Inverse supports squared loss only"):
+        cs.solve(PROBLEM, Inverse(), loss="huber")
+    image = cs.Problem(RNG.random((6, 6, 1)), RNG.random((5, 5, 1)), kernel_size=(2, 2))
+    with pytest.raises(cs.SolveError, match="Inverse cannot solve this problem: it is for one"):
+        cs.solve(image, Inverse())
+    name = register("solver", Inverse)
+    named = cs.solve(PROBLEM, name, ridge=3.0)
+    np.testing.assert_array_equal(named.kernel, given.kernel)
+    assert named.stats["solver"] == "Inverse"
+    assert named.stats["call"] == "cs.solve(problem, 'inverse', ridge=3.0)"
+    table = cs.compare(PROBLEM, ["qr", name, Inverse()])
+    assert list(table.solutions) == ["qr", "inverse", "Inverse"]
+    for fit in table.solutions.values():
+        np.testing.assert_allclose(fit.kernel, table.solutions["qr"].kernel, rtol=1e-12)
+
+
+# --- a source of data
 
 
 class _Squared:
@@ -117,7 +311,19 @@ class _Squared:
 
 
 def test_a_source_of_data() -> None:
-    limits, source = cs.Limits(held_numbers=0, chunk_numbers=64), _Squared(X)
-    fit = cs.solve(cs.Problem(source, Y, kernel_size=4), limits=limits)
+    source = _Squared(X)
+    fit = cs.solve(cs.Problem(source, Y, kernel_size=4), limits=CHUNKS)
     wanted = cs.solve(cs.Problem(X**2, Y, kernel_size=4))
     np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-12)
+
+
+# --- names
+
+
+def test_an_unknown_method_of_a_comparison_is_named(register: Register) -> None:
+    register("penalty", Last)
+    with pytest.raises(ValueError, match="'lastt' is no solver, penalty or loss; did you mean"):
+        cs.compare(PROBLEM, ["lastt"])
+    register("noise", Doubled)
+    with pytest.raises(ValueError, match="'doubled' is a noise model"):
+        cs.compare(PROBLEM, ["doubled"])

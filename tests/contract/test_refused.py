@@ -13,36 +13,32 @@ import pytest
 
 import convsolve as cs
 from contract.cases import Case, statement
-from contract.checks import QUERIES, is_documented
-from contract.problems import penalty_of
+from contract.checks import QUERIES, is_documented, penalty_for_queries
 from contract.routes import ROUTES, problem, solved
 from contract.statement import Statement
+from convsolve.leastsquares.penalty import Bands
+from convsolve.method import Method
 from support.stored import DASK, SMALL
 
 Action = Callable[[Statement], Any]
 
 
-def by(solver: cs.Solver) -> Action:
-    """Solve by a solver."""
-    return lambda made: cs.solve(problem(made), solver)
+def by(**method: Any) -> Action:
+    """Solve by a method."""
+    return lambda made: cs.solve(problem(made), **method)
 
 
-def penalized_by(penalty: cs.Penalty) -> Action:
-    """Solve with a penalty of a given strength."""
-    return lambda made: cs.solve(problem(made), cs.NormalEquations(1.0, penalty))
-
-
-def with_noise(noise: str, solver: cs.Solver | None = None) -> Action:
-    """Solve with a noise model."""
-    return lambda made: cs.solve(problem(made), solver, noise=noise)
-
-
-def of_fit(query: Callable[[cs.Solution], Any], solver: cs.Solver | None = None) -> Action:
+def of_fit(query: Callable[[cs.Solution], Any], **method: Any) -> Action:
     """Solve, and evaluate a property of the solution."""
-    return lambda made: query(cs.solve(problem(made), solver))
+    return lambda made: query(cs.solve(problem(made), **method))
 
 
-RIDGED = cs.NormalEquations(1.0)
+def fourth_power(prediction: Any, target: Any) -> Any:
+    """A loss as a callable."""
+    return (prediction - target) ** 4
+
+
+LABELS = (0, 1, 1)
 PLAIN, RAGGED = Case("one record", "drop"), Case("ragged", "drop")
 MASKED = Case("one record", "zeros", ("mask 1 %",))
 WEIGHTED = Case("one record", "drop", ("weights per row",))
@@ -65,53 +61,156 @@ REFUSED = (
             "The intercepts of all records span the constant of a bias."),
     Refusal(Case("ragged", "zeros", ("bias", "motion and ones")), problem, ValueError, "bias=True",
             "A column of ones per record spans the constant of a bias."),
-    Refusal(PLAIN, penalized_by(cs.Smooth()), ValueError, "Regularized",
-            "Only a search over the data chooses a length."),
-    Refusal(PLAIN, penalized_by(cs.Ridge((0, 1, 1))), ValueError, "Regularized",
-            "The weights of the channel groups are not given."),
-    Refusal(PLAIN, penalized_by(cs.Ridge((0, 1), (1.0, 2.0))), ValueError, "labels",
+    Refusal(PLAIN, by(solver="lasso"), TypeError, "use penalty='lasso'", "A lasso is a penalty."),
+    Refusal(PLAIN, by(penalty="huber"), TypeError, "use loss='huber'", "Huber's loss is a loss."),
+    Refusal(PLAIN, by(loss=cs.QR()), TypeError, "use solver=QR", "A QR is a solver."),
+    Refusal(PLAIN, by(penalty=cs.Ridge([1.0, 2.0], channel_groups=(0, 1))), ValueError, "labels",
             "Two labels do not fit three channels."),
-    Refusal(PLAIN, penalized_by(cs.Tikhonov(np.eye(5))), ValueError, "columns",
+    Refusal(PLAIN, by(penalty=cs.Lasso(1.0, channel_groups=(0, 1))), ValueError, "labels",
+            "Two labels do not fit three channels."),
+    Refusal(PLAIN, by(penalty=cs.Tikhonov(1.0, matrix=np.eye(5))), ValueError, "columns",
             "A matrix of five columns does not fit eight taps."),
-    Refusal(WIDE, by(cs.ConjugateGradient()), cs.SolveError, "ridge",
-            "Conjugate gradients do not converge to the solution of minimum norm."),
-    Refusal(Case("one record", "stride 3, dilation 2"), by(cs.FFTDeconvolution()), cs.SolveError,
-            "stride", "A stride aliases the spectrum of y."),
+    Refusal(PLAIN, by(ridge=[1.0, 2.0, 3.0]), ValueError, "3 strengths for 2 outputs",
+            "There are two outputs."),
+    Refusal(PLAIN, by(penalty=cs.Ridge([1.0, [1.0, 2.0, 3.0]], channel_groups=LABELS)), ValueError,
+            "3 strengths for 2 outputs", "There are two outputs."),
+    Refusal(PLAIN, by(penalty="ridge", grid=[[1.0, 2.0, 3.0]]), ValueError, "grid has shape",
+            "There are two outputs."),
+    Refusal(PLAIN, by(ridge=1.0, penalty="tc"), TypeError, "not both",
+            "A ridge is a penalty, and there is one penalty."),
+    Refusal(PLAIN, by(select="gcv"), TypeError, "select= needs a penalty",
+            "There is no strength to select."),
+    Refusal(PLAIN, by(grid=[1.0, 2.0]), TypeError, "grid= needs a penalty",
+            "There is no strength to select."),
+    Refusal(PLAIN, by(ridge=1.0, select="gcv"), TypeError, "strength is given",
+            "There is no strength to select."),
+    Refusal(PLAIN, by(penalty=cs.Smooth(1.0), grid=[1.0, 2.0]), TypeError, "strength is given",
+            "There is no strength to select."),
+    Refusal(PLAIN, by(penalty=cs.Ridge(channel_groups=LABELS), select="gcv"), ValueError,
+            "selected by evidence", "Only the evidence is maximized over several strengths."),
+    Refusal(PLAIN, by(penalty=cs.Ridge(channel_groups=LABELS), grid=[1.0, 2.0]), ValueError,
+            "not chosen from a grid", "The strengths of groups are searched continuously."),
+    Refusal(PLAIN, by(penalty="lasso", select="gcv"), ValueError, "lasso has no",
+            "A lasso is not linear in y."),
+    Refusal(PLAIN, by(penalty=cs.Lasso(channel_groups="channels"), select="bic"), ValueError,
+            "use select='cv'", "The degrees of freedom of groups are not a number of taps."),
+    Refusal(PLAIN, by(solver="qr", penalty="lasso"), cs.SolveError, "leave out solver=",
+            "A lasso is not a quadratic penalty."),
+    Refusal(PLAIN, by(solver="adam", penalty=cs.Lasso(1.0)), cs.SolveError, "leave out solver=",
+            "A lasso is not a quadratic penalty."),
     *(
-        Refusal(case, by(cs.FFTDeconvolution()), cs.SolveError, "FFTDeconvolution cannot solve",
+        Refusal(PLAIN, by(loss=loss, **penalty), cs.SolveError, "penalty needs squared loss",
+                "Penalties are added to sums of squares.")
+        for loss in ("huber", "absolute")
+        for penalty in ({"ridge": 1.0}, {"penalty": "smooth"}, {"penalty": "lasso"})
+    ),
+    Refusal(PLAIN, by(solver=cs.GradientDescent(via="moments"), ridge=1.0, loss="absolute"),
+            cs.SolveError, "penalty needs squared loss", "Penalties are added to sums of squares."),
+    *(
+        Refusal(PLAIN, by(solver=solver, loss=loss), cs.SolveError, "supports squared loss only",
+                "Only gradient descent and exact methods minimize other losses.")
+        for solver in ("qr", "svd", "normal", "cg", "fft")
+        for loss in ("huber", "absolute")
+    ),
+    Refusal(PLAIN, by(solver="qr", loss=fourth_power), cs.SolveError, "supports squared loss only",
+            "Only gradient descent minimizes a callable."),
+    Refusal(PLAIN, by(loss=fourth_power), cs.SolveError, "use solver='adam'",
+            "Only gradient descent minimizes a callable."),
+    Refusal(PLAIN, by(solver="adam", loss="huber"), cs.SolveError, "scale",
+            "The scale of the noise changes in the course of the descent."),
+    Refusal(PLAIN, by(solver=cs.GradientDescent(via="moments"), loss="absolute"), cs.SolveError,
+            "via='convolution'", "Moments determine squares only."),
+    Refusal(PLAIN, by(solver="adam", ridge=1.0), cs.SolveError, "via='moments'",
+            "Steps through the convolution know no penalty."),
+    Refusal(WIDE, by(solver="cg"), cs.SolveError, "ridge",
+            "Conjugate gradients do not converge to the solution of minimum norm."),
+    Refusal(Case("one record", "stride 3, dilation 2"), by(solver="fft"), cs.SolveError,
+            "stride", "A stride aliases the spectrum of y."),
+    Refusal(Case("one record", "circular"), by(solver="fft", penalty=cs.Smooth(1.0)), cs.SolveError,
+            "not a ridge on every bin", "Only a ridge is a ridge on every bin."),
+    *(
+        Refusal(case, by(solver="fft"), cs.SolveError, "FFTDeconvolution cannot solve",
                 "A spectrum needs all rows, of equal weight and without nuisance columns.")
         for case in (MASKED, WEIGHTED, DETRENDED, Case("one record", "circular", ("bias",)),
                      Case("ragged", "circular"))
     ),
-    Refusal(WIDE, by(cs.Huber()), cs.SolveError, "scale",
+    Refusal(WIDE, by(loss="huber"), cs.SolveError, "scale",
             "No residuals are left from which the scale could be estimated."),
-    Refusal(PLAIN, with_noise("hac", RIDGED), ValueError, "noise",
-            "Errors of a penalized estimate are posterior errors for white noise."),
-    Refusal(PLAIN, with_noise("hac", cs.LeastAbsolute()), ValueError, "noise",
-            "The covariance is that of least squares."),
-    Refusal(WEIGHTED, with_noise("ar"), ValueError, "noise",
+    *(
+        Refusal(RAGGED, by(noise=noise, **penalty), ValueError, "without a penalty",
+                "Errors of a penalized estimate are posterior errors for white noise.")
+        for noise in ("hac", "cluster", cs.HACNoise(bandwidth=3))
+        for penalty in ({"solver": "normal", "ridge": 1.0}, {"penalty": "tc"}, {"penalty": "lasso"})
+    ),
+    *(
+        Refusal(RAGGED, by(noise=noise, loss=loss), ValueError, "least squares",
+                "Noise and covariance are estimated at least squares.")
+        for noise in ("hac", "cluster", "ar", "ar3")
+        for loss in ("absolute", "huber")
+    ),
+    Refusal(WEIGHTED, by(noise="ar"), ValueError, "noise",
             "No filter makes noise white whose variance changes from row to row."),
-    Refusal(Case("images", "image"), with_noise("hac"), ValueError, "noise",
-            "The correlation of noise is modelled along one axis."),
-    Refusal(PLAIN, with_noise("cluster"), ValueError, "records",
+    *(
+        Refusal(Case("images", "image"), by(noise=noise), ValueError, "noise",
+                "The correlation of noise is modelled along one axis.")
+        for noise in ("hac", "ar")
+    ),
+    Refusal(PLAIN, by(noise="cluster"), ValueError, "records",
             "One record is one cluster, from which no covariance can be estimated."),
+)  # fmt: skip
+
+# Properties of a solution, which are refused after it is computed.
+OF_FIT = (
     Refusal(WIDE, of_fit(lambda fit: fit.standard_error), ValueError, "degrees of freedom",
             "No residuals are left from which the noise could be estimated."),
-    Refusal(PLAIN, of_fit(lambda fit: fit.test(0), RIDGED), ValueError, "penal",
+    Refusal(PLAIN, of_fit(lambda fit: fit.test(0), ridge=1.0), ValueError, "penal",
             "A penalized estimate is biased, so that F has no F distribution."),
-    Refusal(RAGGED, of_fit(lambda fit: fit.jackknife(), RIDGED), ValueError, "penalty",
+    Refusal(RAGGED, of_fit(lambda fit: fit.jackknife(), ridge=1.0), ValueError, "penalty",
             "The jackknife repeats the fit of least squares."),
     Refusal(PLAIN, of_fit(lambda fit: fit.jackknife()), ValueError, "record",
             "Records are left out in turn, and there is one."),
 )  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("row", REFUSED, ids=lambda row: f"{row.case}: {row.message}")
-def test_refused_with_a_clear_error(row: Refusal) -> None:
+def check(row: Refusal) -> None:
+    """The action is refused with the documented error."""
     with pytest.raises(row.error, match=row.message) as caught:
         row.action(statement(row.case))
     assert is_documented(caught.value)
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: f"{row.case}: {row.message}")
+def test_refused_before_any_computation(row: Refusal, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Method, "run", None)
+    check(row)
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("row", OF_FIT, ids=lambda row: f"{row.case}: {row.message}")
+def test_properties_of_solutions_that_do_not_exist(row: Refusal) -> None:
+    check(row)
+
+
+OPEN = {
+    "length": cs.SquaredExponential(),
+    "length, strength given": cs.SquaredExponential(10.0),
+    "decay, strengths given": cs.StableSpline([1.0, 5.0]),
+    "strengths of groups": cs.Ridge(channel_groups=LABELS),
+    "strength": cs.Smooth(order=2),
+}
+
+
+@pytest.mark.parametrize("solver", ["normal", "qr", "cg"])
+@pytest.mark.parametrize("penalty", OPEN.values(), ids=OPEN)
+def test_a_selected_penalty_is_solved_by_any_solver(penalty: cs.Penalty, solver: str) -> None:
+    """The choice does not depend on the solver, which solves for the chosen penalty."""
+    given = problem(statement(PLAIN))
+    wanted, found = cs.solve(given, penalty=penalty), cs.solve(given, solver, penalty=penalty)
+    assert found.status == "solved"
+    assert found.stats["solver"] == type(Method.of(solver).solver).__name__
+    assert found.regularization.text() == wanted.regularization.text()
+    scale = np.abs(wanted.kernel).max()
+    np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-11 * scale)
 
 
 # Solvers that need more than sums over chunks, for dask arrays larger than the limit.
@@ -120,11 +219,15 @@ NOT_BY_CHUNKS = (
     (cs.GradientDescent(steps=1), "not in memory", "Every step reads x and y."),
 )
 
-# Solvers that read the rows of the design matrix chunk by chunk.
-BY_ROWS = (
-    cs.LeastSquares("qr"), cs.LeastSquares("svd"), cs.Huber(), cs.LeastAbsolute(),
-    cs.ConjugateGradient(1e-3),
-)  # fmt: skip
+# Methods that read the rows of the design matrix chunk by chunk.
+BY_ROWS: dict[str, dict[str, Any]] = {
+    "qr": {"solver": "qr"},
+    "svd": {"solver": "svd"},
+    "huber": {"loss": "huber"},
+    "absolute": {"loss": "absolute"},
+    "cg": {"solver": "cg", "ridge": 1e-3},
+}
+FACTORS = ("qr", "svd")
 
 
 @pytest.mark.parametrize(("solver", "message", "reason"), NOT_BY_CHUNKS)
@@ -138,15 +241,10 @@ def test_refused_for_chunks_of_dask(solver: cs.Solver, message: str, reason: str
 
 
 @pytest.mark.parametrize(
-    ("solver", "twin"),
-    [
-        (s, twin)
-        for s in BY_ROWS
-        for twin in (False, True)
-        if isinstance(s, cs.LeastSquares) or not twin
-    ],
+    ("name", "twin"),
+    [(name, twin) for name in BY_ROWS for twin in (False, True) if name in FACTORS or not twin],
 )
-def test_rows_of_dask_arrays_are_those_of_arrays(solver: cs.Solver, twin: bool) -> None:
+def test_rows_of_dask_arrays_are_those_of_arrays(name: str, twin: bool) -> None:
     """Two equal channels have a solution of minimum norm."""
     made = statement(PLAIN)
     x, y = made.x[0], made.y[0]
@@ -155,12 +253,12 @@ def test_rows_of_dask_arrays_are_those_of_arrays(solver: cs.Solver, twin: bool) 
     arrays = (DASK["dask, small chunks"](v, Path()) for v in (x, y))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
-        lags = [(0, 7)]
-        found = cs.solve(cs.Problem(*arrays, lags=lags), solver, limits=SMALL)
-        wanted = cs.solve(cs.Problem(x, y, lags=lags), solver)
+        lags, method = [(0, 7)], BY_ROWS[name]
+        found = cs.solve(cs.Problem(*arrays, lags=lags), **method, limits=SMALL)
+        wanted = cs.solve(cs.Problem(x, y, lags=lags), **method)
     assert found.status == "solved"
     # Robust fits stop at a relative gap of 1e-8 of the loss, which grows slowly about the minimum.
-    share = 1e-11 if isinstance(solver, cs.LeastSquares) else 1e-6
+    share = 1e-11 if name in FACTORS else 1e-6
     np.testing.assert_allclose(
         found.kernel, wanted.kernel, rtol=0, atol=share * np.abs(wanted.kernel).max()
     )
@@ -208,29 +306,39 @@ def test_every_property_is_returned_or_refused_clearly(
     fit = solved(made, ROUTES["default"], "list", tmp_path)
     for name, query in QUERIES.items():
         try:
-            query(made, fit, penalty_of(made))
+            query(made, fit, penalty_for_queries(made))
         except (TypeError, ValueError) as error:
             assert is_documented(error), f"{name}: {error!r}"  # noqa: PT017 -- errors may be right
 
 
-LABELS = (0, 1, 1)
-CHOOSING = (
-    cs.Regularized(cs.Ridge()),
-    cs.Regularized(cs.Ridge(LABELS)),
-    cs.Regularized(cs.Ridge(LABELS, (1.0, 3.0)), select="gcv"),
-    cs.Regularized(cs.Smooth(order=1)),
-    cs.Lasso(channel_groups=LABELS, strength=0.1),
-    cs.Lasso(strength=0.1),
-)
+# Penalties for strengths per output.
+CHOOSING: dict[str, Callable[[list[float]], cs.Penalty]] = {
+    "ridge": lambda several: cs.Ridge(),
+    "ridge, strengths": cs.Ridge,
+    "banded": lambda several: cs.Ridge(channel_groups=LABELS),
+    "banded, strengths": lambda several: cs.Ridge({0: 1.0, 1: 3.0}, channel_groups=LABELS),
+    "banded, strengths per output": lambda several: cs.Ridge(
+        [several[::-1], several], channel_groups=LABELS
+    ),
+    "banded, one strength": lambda several: Bands(None, LABELS, (1.0, 3.0)),
+    "differences": lambda several: cs.Smooth(),
+    "differences, strengths": cs.Smooth,
+    "group lasso": lambda several: cs.Lasso(0.1, channel_groups=LABELS),
+    "lasso": lambda several: cs.Lasso(0.1),
+    "lasso, strengths": cs.Lasso,
+}
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("solver", CHOOSING, ids=lambda solver: solver.name)
+@pytest.mark.parametrize("penalty_for", CHOOSING.values(), ids=CHOOSING)
 @pytest.mark.parametrize("case", [ANSWERED[0], ANSWERED[1]], ids=str)
-def test_masks_per_output_with_labels_per_channel(case: Case, solver: cs.Solver) -> None:
+def test_masks_per_output_with_labels_per_channel(
+    case: Case, penalty_for: Callable[[list[float]], cs.Penalty]
+) -> None:
     """The outputs of one mask are solved as a problem of their own, with the same result."""
     made = statement(case)
-    fit = cs.solve(problem(made), solver)
+    penalty = penalty_for([2.0**o for o in range(made.outputs)])
+    fit = cs.solve(problem(made), penalty=penalty)
     groups, each = made.groups, made.channels // made.groups
     per_group = made.outputs // groups
     for output in range(made.outputs):
@@ -243,21 +351,23 @@ def test_masks_per_output_with_labels_per_channel(case: Case, solver: cs.Solver)
             mask=[m[..., [output]] for m in made.mask or []],
             groups=1,
         )
-        single = cs.solve(problem(alone), with_labels(solver, range(own.start, own.stop)))
+        own_penalty = of_output(penalty, output, range(own.start, own.stop))
+        single = cs.solve(problem(alone), penalty=own_penalty)
         expected = np.asarray(single.kernel)[..., 0]
         np.testing.assert_allclose(fit.kernel[..., output], expected, rtol=1e-6, atol=1e-9)
 
 
-def with_labels(solver: cs.Solver, channels: range) -> cs.Solver:
-    """The same solver with the labels of some channels."""
-    if isinstance(solver, cs.Lasso):
-        labels = solver.channel_groups and tuple(solver.channel_groups[c] for c in channels)
-        return replace(solver, channel_groups=labels)
-    penalty = getattr(solver, "penalty", None)
-    if not isinstance(penalty, cs.Ridge) or penalty.channel_groups is None:
-        return solver
-    labels = tuple(penalty.channel_groups[c] for c in channels)
-    kept = sorted(set(labels))
-    order = sorted(set(penalty.channel_groups))
-    weights = penalty.weights and tuple(penalty.weights[order.index(k)] for k in kept)
-    return replace(solver, penalty=cs.Ridge(labels, weights))
+def of_output(penalty: cs.Penalty, output: int, channels: range) -> cs.Penalty:
+    """The same penalty with the strength of one output and the labels of some channels."""
+    strength, every = penalty.strength, getattr(penalty, "channel_groups", None)
+    if every is None:
+        return replace(penalty, strength=strength[output] if np.ndim(strength) else strength)
+    labels, order = tuple(every[c] for c in channels), sorted(set(every))
+    kept = [order.index(label) for label in sorted(set(labels))]
+    if isinstance(penalty, Bands):
+        weights = tuple(penalty.weights[k] for k in kept)
+        return replace(penalty, channel_groups=labels, weights=weights)
+    if np.ndim(strength):
+        rows = (strength[k] for k in kept)
+        strength = [row[output] if np.ndim(row) else row for row in rows]
+    return replace(penalty, strength=strength, channel_groups=labels)

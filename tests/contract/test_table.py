@@ -164,6 +164,26 @@ def test_penalties(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
     compare(statement(case), routes, tmp_path)
 
 
+BY_OUTPUT = ("strengths per output", "strengths per output, by QR")
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+def test_strengths_per_output(prior: str, tmp_path: Path) -> None:
+    made = statement(Case("ragged", "drop", ("bias",), prior))
+    compare(made, BY_OUTPUT, tmp_path)
+    by_default, by_qr = (solved(made, ROUTES[name], "list", tmp_path) for name in BY_OUTPUT)
+    # The strengths of a banded ridge have no common form in general, so that QR solves each.
+    tridiagonal = "tridiagonal form of the Gram matrix"
+    assert by_default.stats["solver"] == ("QR" if prior == "banded" else tridiagonal)
+    assert by_qr.stats["solver"] == "QR"
+    for fit in (by_default, by_qr):
+        strength = fit.regularization.strength
+        weights = PRIORS[prior].settings.get("weights", 1)
+        expected = np.multiply.outer(weights, PRIORS[prior].strength * np.array([1, 4]))
+        np.testing.assert_array_equal(strength, expected)
+        assert fit.regularization.criterion == "given"
+
+
 SINGLE = (
     Case("one record", "zeros", ("bias", "float32")),
     Case("ragged", "drop", ("intercept", "mask 1 %", "float32")),

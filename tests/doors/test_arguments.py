@@ -1,6 +1,8 @@
-"""Arguments of the wrong kind: every entry point and every solver names the argument."""
+"""Arguments of the wrong kind: every entry point and every component names the argument."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,30 +19,97 @@ X, Y = RNG.normal(size=(20, 2)), RNG.normal(size=(18, 1))
 PROBLEM = cs.Problem(X, Y, kernel_size=3)
 SPEC = cs.ConvSpec(3)
 FIT = cs.solve(PROBLEM)
-RIDGED = [cs.LeastSquares, cs.NormalEquations, cs.FFTDeconvolution, cs.AutoSolver]
+SOLVERS = [cs.QR, cs.SVD, cs.NormalEquations, cs.FFTDeconvolution, cs.AutoSolver]
 
 NO_NUMBERS = [
     None, "1", b"1", True, np.bool_(True), 1j, np.complex64(1), [1.0], (), {}, {1.0}, object(),
     np.array("1"), np.array(True), np.datetime64(1, "s"), jax.random.key(0), float, PROBLEM,
 ]  # fmt: skip
-OUT_OF_RANGE = [-1, -1e-300, np.nan, np.inf, -np.inf, 10**400, np.array(-1.0)]
+HUGE = 10**400
+OUT_OF_RANGE = [-1, -1e-300, np.nan, np.inf, -np.inf, HUGE, np.array(-1.0)]
 NUMBERS = [1, 0.5, np.float16(1), np.int8(1), np.array(1.0), jnp.ones(())]
 
 
-@pytest.mark.parametrize(
-    ("solver", "name"),
-    [*((s, "ridge") for s in RIDGED), *((cs.GradientDescent, n) for n in ("tol", "huber_delta"))],
-)
-def test_a_setting_is_a_number_in_its_range(solver, name):
+# Constructors by the argument that is a number, and other values that they accept.
+NUMBERED = {
+    "ridge of Lasso": (cs.Lasso, "ridge", ()),
+    "tol of descent": (cs.GradientDescent, "tol", ()),
+    "tol of cg": (cs.ConjugateGradient, "tol", ("None",)),
+    "delta": (cs.HuberLoss, "delta", ()),
+    "scale": (cs.HuberLoss, "scale", ()),
+    "length": (cs.SquaredExponential, "length", ("None", "[1.0]", "()")),
+    "decay": (cs.StableSpline, "decay", ("None",)),
+}
+PENALTIES = {
+    "ridge": cs.Ridge,
+    "banded ridge": partial(cs.Ridge, channel_groups=(0, 1)),
+    "smooth": cs.Smooth,
+    "squared exponential": cs.SquaredExponential,
+    "tc": cs.StableSpline,
+    "tikhonov": partial(cs.Tikhonov, matrix=np.eye(3)),
+    "lasso": cs.Lasso,
+}
+
+
+@pytest.mark.parametrize("which", NUMBERED)
+def test_a_setting_is_a_number_in_its_range(which):
+    component, name, others = NUMBERED[which]
     for value in NO_NUMBERS:
+        if repr(value) in others:
+            continue
+        if name == "scale" and isinstance(value, str):
+            with pytest.raises(ValueError, match="scale='1' is unknown; choose 'mad' or a number"):
+                component(scale=value)
+            continue
         with pytest.raises(TypeError, match=rf"^{name} must be a number, got \S"):
-            solver(**{name: value})
+            component(**{name: value})
     words = "finite and not negative" if name == "ridge" else "positive and finite"
     for value in OUT_OF_RANGE if name == "ridge" else [0, *OUT_OF_RANGE]:
         with pytest.raises(ValueError, match=rf"^{name} must be {words}, got "):
-            solver(**{name: value})
+            component(**{name: value})
     for value in NUMBERS:
-        assert type(getattr(solver(**{name: value}), name)) is float
+        if name == "decay" and value == 1:
+            with pytest.raises(ValueError, match=r"^decay must lie between 0 and 1, got "):
+                component(decay=value)
+            continue
+        assert type(getattr(component(**{name: value}), name)) is float
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_a_strength_is_a_number_in_its_range(name):
+    penalty = PENALTIES[name]
+    assert penalty(None).strength is None
+    for value in NO_NUMBERS:
+        if value is None or isinstance(value, (str, list, tuple, dict)):
+            continue
+        with pytest.raises(TypeError, match=r"^strength must be a number, or one number per outp"):
+            penalty(value)
+    with pytest.raises(TypeError, match=r"^the first argument of \w+ is its strength, a number"):
+        penalty("1")
+    for value in OUT_OF_RANGE:
+        with pytest.raises(ValueError, match=r"^strength must be finite and not negative, got "):
+            penalty(value)
+        # No type of NumPy holds the integer.
+        error = (TypeError, ValueError) if value is HUGE else ValueError
+        with pytest.raises(
+            error, match=r"^strength must be (finite and not negative|a num.*), got "
+        ):
+            penalty([1.0, value])
+    for value in NUMBERS:
+        assert type(penalty(value).strength) is float
+        assert penalty([value, 2]).strength == (float(value), 2.0)
+
+
+def test_a_ridge_of_solve_is_a_number_in_its_range():
+    for value in NO_NUMBERS[1:]:
+        if not isinstance(value, (list, tuple)):
+            with pytest.raises(TypeError, match=r"^ridge must be a number, .*got \S"):
+                cs.solve(PROBLEM, ridge=value)
+    for value in OUT_OF_RANGE:
+        with pytest.raises(ValueError, match=r"^ridge must be finite and not negative, got "):
+            cs.solve(PROBLEM, ridge=value)
+    for value in NUMBERS:
+        assert cs.solve(PROBLEM, ridge=value).regularization.strength.dtype == float
 
 
 @pytest.mark.parametrize("name", ["steps", "batch_size", "restarts", "seed"])
@@ -59,11 +128,10 @@ SETTINGS = [
     ({"seed": 2**63}, ValueError, r"seed must be below 2\*\*63"),
     ({"seed": -(2**63) - 1}, ValueError, "seed must be at least -9223372036854775808"),
     ({"seed": jax.random.split(jax.random.key(0))}, TypeError, "seed must be an integer, got "),
-    ({"optimizer": "adam"}, TypeError, "optimizer must be an optax transformation, got 'adam'"),
+    ({"optimizer": "sgd"}, ValueError, "optimizer='sgd' is unknown; choose 'adam' or 'lbfgs', or"),
+    ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax transformation, got 0.001"),
     ({"optimizer": optax.adam}, TypeError, r"transformation, got <function adam .*; call it, as"),
     ({"optimizer": optax.GradientTransformation}, TypeError, r"; call it, as in optax\.adam\(5e-2"),
-    ({"loss": "l2"}, ValueError, "loss='l2' is unknown; choose one of 'mse', 'mae', 'huber', or a"),
-    ({"loss": None}, TypeError, "loss must be one of 'mse', .* callable .*, got None of type None"),
     ({"init": "ones"}, ValueError, "init='ones' is unknown; choose 'glorot_uniform' or 'zeros'"),
     ({"init": None}, TypeError, "init must hold numbers, got None of type NoneType; give an array"),
     ({"init": ["a"]}, TypeError, "init must hold numbers, got dtype <U1"),
@@ -79,6 +147,21 @@ def test_settings_of_descent_that_are_refused(settings, error, words):
         cs.GradientDescent(**settings)
 
 
+@pytest.mark.parametrize(
+    ("loss", "error", "words"),
+    [
+        ("l2", ValueError, r"loss='l2' is unknown; did you mean 'squared'\?"),
+        ("crossentropy", ValueError, "is unknown; choose from squared, huber, absolute"),
+        (None, TypeError, "loss must be a loss or one of squared, huber, absolute, got None"),
+    ],
+    ids=["l2", "crossentropy", "None"],
+)
+def test_losses_that_are_refused(loss, error, words):
+    for call in (cs.solve, cs.compare, cs.cross_validate):
+        with pytest.raises(error, match=words):
+            call(PROBLEM, loss=loss)
+
+
 @pytest.mark.parametrize("init", [3, np.zeros((2, 2, 1)), jnp.zeros((3, 2))], ids=np.shape)
 def test_a_start_of_another_shape(init):
     solver = cs.GradientDescent(init=init)
@@ -90,7 +173,7 @@ def test_a_start_of_another_shape(init):
 
 
 @pytest.mark.parametrize(
-    "solver", [*(s() for s in RIDGED), cs.GradientDescent(), cs.GradientDescent(init=np.ones(3))]
+    "solver", [*(s() for s in SOLVERS), cs.GradientDescent(), cs.GradientDescent(init=np.ones(3))]
 )
 def test_a_solver_goes_through_a_pytree_unchecked(solver):
     """jax puts None, objects and whatever a map returns in the place of numbers."""
@@ -117,8 +200,14 @@ CALLS = {
         door.__name__: (door, r"^expected a Problem, got \w+(; state one first: |$)")
         for door in (cs.identify, cs.solve, cs.compare, cs.choose_lags, cs.cross_validate)
     },
-    "solver": (lambda v: cs.solve(PROBLEM, some(v)), r"^solver must be a solver such as Normal"),
-    "solver of fit_kernel": (lambda v: cs.fit_kernel(X, Y, SPEC, some(v)), "^solver must b"),
+    "solver": (lambda v: cs.solve(PROBLEM, some(v)), r"^solver(='x.npy' is unkn| must be a s)"),
+    "solver of fit_kernel": (
+        lambda v: cs.fit_kernel(X, Y, SPEC, some(v)),
+        "^solver(=| must be a s)",
+    ),
+    "penalty": (lambda v: cs.solve(PROBLEM, penalty=some(v)), "^penalty(=| must be a p)"),
+    "loss": (lambda v: cs.solve(PROBLEM, loss=v), "^loss(='x.npy' is unknown| must be a loss)"),
+    "noise": (lambda v: cs.solve(PROBLEM, noise=v), "^noise(='x.npy' is unknown| must be a noise)"),
     "spec": (lambda v: cs.convolve(X, FIT.kernel, v), "^spec must be a ConvSpec, got "),
     "spec of fit_kernel": (lambda v: cs.fit_kernel(X, Y, v), "^spec must be a ConvSpec, got "),
     "spec of a problem": (lambda v: cs.Problem(X, spec=some(v)), "^spec must be a ConvSpec"),

@@ -1,6 +1,8 @@
-"""compare: one common loss, gaps, errors and shared work."""
+"""compare: one common loss, excess losses, errors and shared work."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,8 +19,8 @@ Y = cs.convolve(X, W, cs.ConvSpec(3)) + 0.1 * RNG.standard_normal((48, 1))
 
 def test_every_number_by_its_definition() -> None:
     problem = cs.Problem(X, Y, kernel_size=(3,))
-    huber = cs.GradientDescent(loss="huber", steps=300)
-    table = cs.compare(problem, [cs.LeastSquares(), huber, cs.FFTDeconvolution()], truth=W[::-1])
+    huber = {"solver": cs.GradientDescent(steps=300), "loss": cs.HuberLoss(1.0, scale=1.0)}
+    table = cs.compare(problem, ["svd", huber, "fft"], truth=W[::-1])
     exact, rough, fft = table.rows
     assert [r["method"] for r in table.rows] == list(table.solutions)
     for row, fit in zip(table.rows, table.solutions.values(), strict=True):
@@ -26,10 +28,10 @@ def test_every_number_by_its_definition() -> None:
         assert row["loss"] == pytest.approx(loss, rel=1e-9)
         error = np.linalg.norm(fit.kernel - W) / np.linalg.norm(W)
         assert row["kernel_error"] == pytest.approx(error, rel=1e-9)
-        assert row["gap"] == pytest.approx(row["loss"] - exact["loss"], abs=1e-15)
-    assert exact["gap"] == 0
+        assert row["excess_loss"] == pytest.approx(row["loss"] - exact["loss"], abs=1e-15)
+    assert exact["excess_loss"] == 0
     assert fft["status"] == "approximate"
-    assert fft["gap"] > 0
+    assert fft["excess_loss"] > 0
     assert rough["backward_error"] is None
     assert rough["steps"] == 300
     assert rough["compile_seconds"] > 0
@@ -37,17 +39,11 @@ def test_every_number_by_its_definition() -> None:
 
 def test_all_methods_by_default_and_the_reasons_of_those_that_cannot() -> None:
     table = cs.compare(cs.Problem(X, Y[:24], kernel_size=(3,), stride=2))
-    assert set(table.solutions) == {
-        "LeastSquares(svd)",
-        "LeastSquares(qr)",
-        "NormalEquations",
-        "ConjugateGradient",
-        "GradientDescent(adam, mse)",
-        "Regularized(ridge, gcv)",
-        "Regularized(TC, evidence)",
-    }
-    assert "stride > 1" in table.skipped["FFTDeconvolution"]
-    assert "not run: FFTDeconvolution: stride > 1" in str(table)
+    assert set(table.solutions) == {"svd", "qr", "normal", "cg", "adam", "ridge", "tc"}
+    assert table.solutions["ridge"].regularization.criterion == "gcv"
+    assert table.solutions["tc"].regularization.criterion == "evidence"
+    assert "stride > 1" in table.skipped["fft"]
+    assert "not run: fft: stride > 1" in str(table)
     assert all(row["kernel_error"] is None for row in table.rows)
 
 
@@ -61,9 +57,7 @@ def test_shared_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(by_rows, "row_blocks", counted)
     problem = cs.Problem(X, Y, kernel_size=(3,))
-    table = cs.compare(
-        problem, [cs.LeastSquares("svd"), cs.LeastSquares("qr"), cs.NormalEquations()]
-    )
+    table = cs.compare(problem, ["svd", "qr", "normal"])
     assert cs.identify(problem).condition_number < 10
     cs.solve(problem)
     assert len(calls) == 1
@@ -71,33 +65,32 @@ def test_shared_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "shared, once (s):" in str(table)
 
 
-def test_the_null_part_is_what_the_data_say_nothing_about(rng: np.random.Generator) -> None:
+def test_the_null_component_is_what_the_data_say_nothing_about(rng: np.random.Generator) -> None:
     problem = cs.Problem(X[:7], Y[:5], kernel_size=(3,))
     start = rng.standard_normal((3, 2, 1))
     table = cs.compare(problem, {"start": cs.GradientDescent(init=start, steps=0)})
     a = np.stack([X[t : t + 3].reshape(-1) for t in range(5)])
     v = np.linalg.svd(a)[2][5:]
-    assert table.rows[0]["null_part"] == pytest.approx(abs((v @ start.ravel())[0]), rel=1e-9)
+    assert table.rows[0]["null_component"] == pytest.approx(abs((v @ start.ravel())[0]), rel=1e-9)
 
 
 def test_labels_and_plain_rows() -> None:
     problem = cs.Problem(X, Y, kernel_size=(3,))
-    twice = cs.compare(problem, [cs.LeastSquares(), cs.LeastSquares(ridge=1.0)])
-    assert list(twice.solutions) == ["LeastSquares(svd)", "LeastSquares(svd) #2"]
+    twice = cs.compare(problem, ["svd", cs.SVD(), {"solver": "svd", "ridge": 1.0}, cs.SVD()])
+    assert list(twice.solutions) == ["svd", "SVD", "SVD, Ridge(1.0)", "SVD #2"]
     rows = twice.to_dict()
     rows[0]["loss"] = None
     assert twice.rows[0]["loss"] is not None
     assert str(twice).splitlines()[0].startswith("method")
     assert str(twice) == twice.text()
-    assert repr(twice) == "<Comparison of 2 methods, 2 solved>"
+    assert repr(twice) == "<Comparison of 4 methods, 4 solved>"
 
 
+DESCENT = cs.GradientDescent(steps=200)
+# A loss, and another object of the same loss.
 ROBUST = {
-    "absolute": (cs.GradientDescent(loss="mae", steps=200), cs.LeastAbsolute()),
-    "huber": (
-        cs.GradientDescent(loss="huber", huber_delta=0.5, steps=200),
-        cs.Huber(delta=2.0, scale=0.25),
-    ),
+    "absolute": (cs.AbsoluteLoss(), "absolute"),
+    "huber": (cs.HuberLoss(2.0, scale=0.25), cs.HuberLoss(0.5, scale=1.0)),
 }
 LOSSES = {
     "absolute": np.abs,
@@ -106,33 +99,60 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", ROBUST)
-def test_where_all_minimise_one_loss_the_gap_is_that_to_its_exact_answer(name: str) -> None:
-    """Whether the exact answer is asked for or not."""
+def test_the_excess_of_a_loss_is_that_over_its_exact_minimum(name: str) -> None:
+    """Whether the exact solution is asked for or not."""
     y = Y + np.random.default_rng(3).standard_t(2, Y.shape)
     problem = cs.Problem(X, y, kernel_size=(3,), bias=True)
-    descent, exact = ROBUST[name]
-    both, alone = cs.compare(problem, [descent, exact]), cs.compare(problem, [descent])
+    loss, same = ROBUST[name]
+    both, alone = (cs.compare(problem, m, loss=loss) for m in ([DESCENT, "auto"], [DESCENT]))
     for row, fit in zip(both.rows, both.solutions.values(), strict=True):
-        loss = LOSSES[name](y - cs.convolve(X, fit.kernel, problem.spec, fit.bias)).mean()
-        assert row["loss"] == pytest.approx(loss, rel=1e-12)
+        wanted = LOSSES[name](y - cs.convolve(X, fit.kernel, problem.spec, fit.bias)).mean()
+        assert row["loss"] == pytest.approx(wanted, rel=1e-12)
     rough, best = both.rows
-    assert best["gap"] == 0
+    assert best["excess_loss"] == 0
     assert best["duality_gap"] <= 1e-13
-    assert rough["gap"] == rough["loss"] - best["loss"] > 0
-    assert alone.rows[0]["gap"] == pytest.approx(rough["gap"], rel=1e-6)
-    assert f"loss: {both.objective.words}" in str(both)
-    mixed = cs.compare(problem, [descent, exact, cs.NormalEquations()])
-    assert mixed.objective.words == "mean squared residual"
-    assert mixed.rows[2]["gap"] == 0 < mixed.rows[1]["gap"]
+    assert rough["excess_loss"] == rough["loss"] - best["loss"] > 0
+    assert alone.rows[0]["excess_loss"] == pytest.approx(rough["excess_loss"], rel=1e-6)
+    assert f"loss: {loss.title}" in str(both)
+    methods = {"descent": {"solver": DESCENT, "loss": same}, "exact": loss}
+    mixed = cs.compare(problem, methods | {"squares": "normal"})
+    assert mixed.rows[2]["excess_loss"] == 0 < mixed.rows[1]["excess_loss"]
     assert "loss: " not in str(mixed)
+    squares = {"squares": {"solver": "normal", "loss": "squared"}}
+    measured = cs.compare(problem, methods | squares, loss=same)
+    losses = [row["loss"] for row in measured.rows]
+    assert losses[:2] == pytest.approx([rough["loss"], best["loss"]], rel=1e-12)
+    assert losses[2] > losses[1]
 
 
-def test_losses_that_have_no_exact_answer_beside_them() -> None:
-    """Of a callable the loss is squares; where the exact answer cannot be had, the best counts."""
+def test_losses_that_are_measured_by_squares_or_have_no_exact_minimum() -> None:
+    """Squares for a callable and an open scale; the best method if the minimum is not computed."""
     problem = cs.Problem(X, Y, kernel_size=(3,))
-    own = cs.GradientDescent(loss=lambda p, t: abs(p - t), steps=5)
-    assert cs.compare(problem, [own]).objective.loss == "mse"
+    own = cs.compare(problem, [cs.GradientDescent(steps=5)], loss=lambda p, t: abs(p - t))
+    for table in (own, cs.compare(problem, ["auto"], loss="huber")):
+        (row,), (fit,) = table.rows, table.solutions.values()
+        assert row["loss"] == pytest.approx((fit.residuals() ** 2).mean(), rel=1e-12)
+        assert "loss: " not in str(table)
     few = Limits(gram_bytes=8)
-    (row,) = cs.compare(problem, [ROBUST["absolute"][0]], limits=few).rows
-    assert row["gap"] == 0
-    assert {s.objective for s in (cs.Huber(), cs.LeastAbsolute())} == {None, ("mae", 0.0)}
+    (row,) = cs.compare(problem, [DESCENT], loss="absolute", limits=few).rows
+    assert row["excess_loss"] == 0
+    assert [loss.measured.name for loss in (cs.HuberLoss(), cs.AbsoluteLoss())] == [
+        "squared",
+        "absolute",
+    ]
+
+
+DEFAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "smooth": ({"penalty": "smooth"}, {"qr", "svd", "normal", "cg"}),
+    "hac": ({"noise": "hac"}, {"qr", "svd", "normal", "cg", "fft", "adam"}),
+    "absolute": ({"loss": "absolute"}, {"auto", "adam"}),
+    "huber": ({"loss": "huber"}, {"auto"}),
+    "lasso": ({"penalty": "lasso"}, {"auto"}),
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_the_default_methods_support_the_loss_the_penalty_and_the_noise(name: str) -> None:
+    given, wanted = DEFAULTS[name]
+    table = cs.compare(cs.Problem(X, Y, kernel_size=(3,)), **given)
+    assert set(table.solutions) == wanted

@@ -34,7 +34,7 @@ def test_powers_of_two_change_no_bit(door, channels, output, bias):
     assert (after.verdict, after.rank) == (before.verdict, before.rank)
     np.testing.assert_array_equal(after.identifiable, before.identifiable)
     for name in CLOSED:
-        one, two = (cs.solve(p, TABLE[name].solver) for p in (plain, scaled))
+        one, two = (cs.solve(p, **TABLE[name].method) for p in (plain, scaled))
         exponent = output - np.array(channels)[:, None]
         np.testing.assert_array_equal(two.kernel, np.ldexp(one.kernel, exponent))
         np.testing.assert_array_equal(two.bias, np.ldexp(one.bias, output))
@@ -47,8 +47,8 @@ def test_powers_of_two_change_no_bit(door, channels, output, bias):
 @pytest.mark.parametrize("solver", CLOSED)
 @pytest.mark.parametrize(("x_unit", "y_unit"), [(1e200, 1.0), (1e-200, 1.0), (1e200, 1e200)])
 def test_powers_of_ten_round_the_data_and_no_more(solver, x_unit, y_unit):
-    plain = cs.solve(DOORS["valid"](X, Y, bias=True), TABLE[solver].solver)
-    fit = cs.solve(DOORS["valid"](X * x_unit, Y * y_unit, bias=True), TABLE[solver].solver)
+    plain = cs.solve(DOORS["valid"](X, Y, bias=True), **TABLE[solver].method)
+    fit = cs.solve(DOORS["valid"](X * x_unit, Y * y_unit, bias=True), **TABLE[solver].method)
     np.testing.assert_allclose(fit.kernel, plain.kernel * (y_unit / x_unit), rtol=1e-13)
     assert fit.backward_error <= 30 * EPS
 
@@ -66,7 +66,7 @@ def test_powers_of_ten_round_the_data_and_no_more(solver, x_unit, y_unit):
 def test_an_answer_out_of_range_is_an_error_that_names_the_units(solver, x_unit, y_unit, dtype):
     problem = DOORS["valid"]((X * x_unit).astype(dtype), (Y * y_unit).astype(dtype))
     with pytest.raises(cs.SolveError, match=r"kernel .* float(32|64); change the unit of x or"):
-        cs.solve(problem, TABLE[solver].solver)
+        cs.solve(problem, **TABLE[solver].method)
 
 
 @pytest.mark.parametrize("unit", [1e200, 1e-200])

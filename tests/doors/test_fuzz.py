@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import convsolve as cs
+from convsolve.method import Method
 from support import dense
 from support.ordering import null_kernels, taps_of
 from support.strategies import Statement, statements
@@ -163,38 +164,37 @@ def check_answer(problem: cs.Problem, fit: cs.Solution) -> None:
     assert fit.status in str(fit)
 
 
-def check_exact(problem: cs.Problem, report: cs.Identifiability, solver: cs.Solver) -> None:
+def check_exact(problem: cs.Problem, report: cs.Identifiability, method: dict[str, Any]) -> None:
     """The promises of a closed form."""
-    fit, caught = observe(lambda: cs.solve(problem, solver))
+    fit, caught = observe(lambda: cs.solve(problem, **method))
     if isinstance(fit, Exception):
         assert type(fit) is cs.SolveError, repr(fit)
         return
     check_answer(problem, fit)
     named = [w for w in caught if w.category is cs.IdentifiabilityWarning]
     assert len(caught) == len(named) <= (not report.unique)
-    if not solver.ridge:
+    if "ridge" not in method:
         assert len(named) == (not report.unique)
-    strict, _ = observe(lambda: cs.solve(problem, solver, strict=True))
+    strict, _ = observe(lambda: cs.solve(problem, **method, strict=True))
     assert (type(strict) is cs.IdentifiabilityError) == bool(named)
     assert 0 <= fit.backward_error < math.inf
     assert fit.status == ("solved" if fit.backward_error <= 30 * EPS else "approximate")
-    if isinstance(solver, cs.FFTDeconvolution):
+    if method.get("solver") == "fft":
         return
     assert fit.converged, fit
-    if not solver.ridge and problem.dtype == np.float64:
+    if "ridge" not in method and problem.dtype == np.float64:
         assert excess(problem, report, fit) <= 100
 
 
 RIDGES = (1e-12, 1.0, 1e100)
-PLAIN = (cs.LeastSquares("svd"), cs.LeastSquares("qr"), cs.NormalEquations(), cs.FFTDeconvolution())
-RIDGED = [
-    solver(ridge=ridge)
-    for ridge in RIDGES
-    for solver in (cs.LeastSquares, cs.NormalEquations, cs.FFTDeconvolution)
+AUTO: dict[str, Any] = {}
+PLAIN: list[dict[str, Any]] = [{"solver": s} for s in ("svd", "qr", "normal", "fft")]
+RIDGED: list[dict[str, Any]] = [
+    {"solver": solver, "ridge": ridge} for ridge in RIDGES for solver in ("svd", "normal", "fft")
 ]
 
 
-def check(statement: Statement, *solvers: cs.Solver) -> None:
+def check(statement: Statement, *methods: dict[str, Any]) -> None:
     before = fingerprint((statement.x, statement.y))
     problem, _ = observe(statement.problem)
     if not isinstance(problem, Exception):
@@ -202,12 +202,13 @@ def check(statement: Statement, *solvers: cs.Solver) -> None:
             warnings.simplefilter("error")
             report = check_report(problem)
         able = [
-            s
-            for s in solvers
-            if problem.y is not None and s.supports(problem.sizes(), problem.spec) is None
+            method
+            for method in methods
+            if problem.y is not None
+            and Method.of(**method).supports(problem.sizes(), problem.spec) is None
         ]
-        for solver in able:
-            check_exact(problem, report, solver)
+        for method in able:
+            check_exact(problem, report, method)
         if len(able) > 1:
             table, _ = observe(lambda: cs.compare(problem, able))
             if not isinstance(table, Exception):
@@ -219,14 +220,14 @@ def check(statement: Statement, *solvers: cs.Solver) -> None:
 
 @given(statements(sound=False))
 def test_the_only_errors_are_the_documented_ones(statement: Statement) -> None:
-    check(statement, cs.AutoSolver())
+    check(statement, AUTO)
 
 
 @given(statements(), st.sampled_from(PLAIN), st.sampled_from(RIDGED))
 def test_every_accepted_problem_is_answered(
-    statement: Statement, plain: cs.Solver, ridged: cs.Solver
+    statement: Statement, plain: dict[str, Any], ridged: dict[str, Any]
 ) -> None:
-    check(statement, cs.AutoSolver(), plain, ridged)
+    check(statement, AUTO, plain, ridged)
 
 
 N = np.random.default_rng(0).standard_normal(20)
@@ -284,4 +285,4 @@ SEEN = {
 
 @pytest.mark.parametrize("name", SEEN)
 def test_what_was_once_wrong(name: str) -> None:
-    check(Statement(*SEEN[name]), cs.AutoSolver(), *PLAIN, *RIDGED)
+    check(Statement(*SEEN[name]), AUTO, *PLAIN, *RIDGED)

@@ -1,4 +1,4 @@
-"""Scores of held-out rows, nested where the solver chooses."""
+"""Scores of held-out rows, nested if the strength is selected."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ def records(outputs: int = 2) -> tuple[list, list]:
     return x, [b + rng.standard_normal(b.shape) for b in y]
 
 
-SOLVERS = {
-    "default": None,
-    "ridge": cs.LeastSquares("qr", 3.0),
-    "gcv": cs.Regularized(),
-    "tc": cs.Regularized(cs.StableSpline()),
-    "nested": cs.Regularized(select=cs.CrossValidation()),
+METHODS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "ridge": {"solver": "qr", "ridge": 3.0},
+    "gcv": {"penalty": "ridge"},
+    "tc": {"penalty": "tc"},
+    "nested": {"penalty": "ridge", "select": "cv"},
 }
 
 
-@pytest.mark.parametrize("name", SOLVERS)
+@pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("edges", ["drop", "zeros"])
 def test_folds_of_records_are_solved_and_scored_apart(edges: str, name: str) -> None:
     x, y = records()
     options: dict[str, Any] = {"lags": (0, 4), "edges": edges, "bias": True}
-    found = cs.cross_validate(cs.Problem(x, y, **options), SOLVERS[name])
+    found = cs.cross_validate(cs.Problem(x, y, **options), **METHODS[name])
     assert found.mse.shape == found.r2.shape == (4, 2)
     for i in range(4):
         rest = cs.Problem(x[:i] + x[i + 1 :], y[:i] + y[i + 1 :], **options)
-        fit = cs.solve(rest, SOLVERS[name])
+        fit = cs.solve(rest, **METHODS[name])
         np.testing.assert_allclose(found.solutions[i].kernel, fit.kernel, rtol=1e-6, atol=1e-9)
         score, residuals = fit.score(x[i], y[i]), fit.residuals(x[i], y[i])
         np.testing.assert_allclose(found.r2[i], score.r2, rtol=1e-6)

@@ -18,19 +18,19 @@ from convsolve.problem.sizes import Limits
 from support.slow import some
 
 SGD = optax.sgd(1e-3)
-SOLVERS = {
-    "default": cs.AutoSolver(),
-    "qr": cs.LeastSquares("qr"),
-    "svd": cs.LeastSquares("svd"),
-    "normal equations": cs.NormalEquations(),
-    "small ridge": cs.AutoSolver(ridge=1e-13),
-    "ridge": cs.AutoSolver(ridge=1e-3),
-    "descent": cs.GradientDescent(SGD, steps=3),
-    "penalty by the data": cs.Regularized(),
-    "folds": cs.Regularized(strength=[[0.1], [10.0]], select=cs.CrossValidation(3)),
-    "lasso": cs.Lasso(strength=5.0),
-    "huber": cs.Huber(scale=1.0),
-    "absolute": cs.LeastAbsolute(),
+METHODS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "qr": {"solver": "qr"},
+    "svd": {"solver": "svd"},
+    "normal equations": {"solver": "normal"},
+    "small ridge": {"ridge": 1e-13},
+    "ridge": {"ridge": 1e-3},
+    "descent": {"solver": cs.GradientDescent(SGD, steps=3)},
+    "penalty by the data": {"penalty": "ridge"},
+    "folds": {"penalty": "ridge", "grid": [[0.1], [10.0]], "select": cs.CrossValidation(3)},
+    "lasso": {"penalty": cs.Lasso(5.0)},
+    "huber": {"loss": cs.HuberLoss(scale=1.0)},
+    "absolute": {"loss": "absolute"},
 }
 
 
@@ -69,7 +69,7 @@ PROBLEMS: dict[str, Callable[[], cs.Problem]] = {
 }
 
 
-PAIRS = [(name, solver) for name in PROBLEMS for solver in SOLVERS]
+PAIRS = [(name, method) for name in PROBLEMS for method in METHODS]
 
 
 def looks(problem: cs.Problem, report: cs.Identifiability) -> dict[str, Callable[[], Any]]:
@@ -80,7 +80,7 @@ def looks(problem: cs.Problem, report: cs.Identifiability) -> dict[str, Callable
         if not name.startswith("_")
     }
     kernel = np.ones(problem.kernel_shape)
-    found |= {f"solve, {name}": lambda s=s: cs.solve(problem, s) for name, s in SOLVERS.items()}
+    found |= {f"solve, {name}": lambda m=m: cs.solve(problem, **m) for name, m in METHODS.items()}
     return found | {
         "print": lambda: str(report),
         "print the answer": lambda: str(cs.solve(problem)),
@@ -91,16 +91,16 @@ def looks(problem: cs.Problem, report: cs.Identifiability) -> dict[str, Callable
         "descent()": report.descent,
         "null_part()": lambda: report.null_part(kernel),
         "ridge_for()": lambda: report.ridge_for(1e3),
-        "compare": lambda: cs.compare(problem, list(SOLVERS.values())),
+        "compare": lambda: cs.compare(problem, METHODS),
         "repr": lambda: repr(report),
         "pickle": lambda: pickle.loads(pickle.dumps((problem, report))),
         "other limits": lambda: cs.solve(problem, limits=Limits(small_numbers=0, row_numbers=0)),
     }
 
 
-def everything(problem: cs.Problem, solver: cs.Solver) -> dict[str, Any]:
+def everything(problem: cs.Problem, method: dict[str, Any]) -> dict[str, Any]:
     """What a solve says, to the last bit, but for the seconds that it took."""
-    fit = cs.solve(problem, solver)
+    fit = cs.solve(problem, **method)
     stats = {name: v for name, v in fit.stats.items() if not name.endswith("_seconds")}
     return {
         "kernel": np.asarray(fit.kernel).tobytes(),
@@ -114,10 +114,10 @@ def everything(problem: cs.Problem, solver: cs.Solver) -> dict[str, Any]:
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize(("name", "solver"), some(PAIRS, *PAIRS[::17]))
-def test_an_answer_does_not_depend_on_what_was_asked_before(name: str, solver: str) -> None:
-    fresh = everything(PROBLEMS[name](), SOLVERS[solver])
-    rng = np.random.default_rng(list(f"{name} {solver}".encode()))
+@pytest.mark.parametrize(("name", "method"), some(PAIRS, *PAIRS[::17]))
+def test_an_answer_does_not_depend_on_what_was_asked_before(name: str, method: str) -> None:
+    fresh = everything(PROBLEMS[name](), METHODS[method])
+    rng = np.random.default_rng(list(f"{name} {method}".encode()))
     for _ in range(2):
         problem = PROBLEMS[name]()
         report = cs.identify(problem)
@@ -126,22 +126,22 @@ def test_an_answer_does_not_depend_on_what_was_asked_before(name: str, solver: s
         for each in order:
             with contextlib.suppress(ValueError):  # not every problem has all of them
                 asked[each]()
-        assert everything(problem, SOLVERS[solver]) == fresh, order.tolist()
+        assert everything(problem, METHODS[method]) == fresh, order.tolist()
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 @pytest.mark.parametrize("name", some(PROBLEMS, "wide", "few", "single precision"))
 def test_threads_that_share_a_problem_get_one_answer(name: str) -> None:
-    """Each begins with another solver, so that they meet in all that is kept."""
-    closed = [solver for solver in SOLVERS.values() if solver.name != "GradientDescent(mse)"]
-    fresh = [everything(PROBLEMS[name](), solver) for solver in closed]
+    """Each begins with another method, so that they meet in all that is kept."""
+    closed = [method for label, method in METHODS.items() if label != "descent"]
+    fresh = [everything(PROBLEMS[name](), method) for method in closed]
     problem, threads = PROBLEMS[name](), 4
     started = threading.Barrier(threads)
 
     def work(first: int) -> list[dict[str, Any]]:
         started.wait()
         order = closed[first:] + closed[:first]
-        found = [everything(problem, solver) for solver in order]
+        found = [everything(problem, method) for method in order]
         return found[len(closed) - first :] + found[: len(closed) - first]
 
     with ThreadPoolExecutor(threads) as pool:

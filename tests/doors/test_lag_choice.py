@@ -51,7 +51,7 @@ def test_bic_and_aicc_are_those_of_problems_of_every_window(
 
 @pytest.mark.parametrize(
     ("score", "folds"),
-    [("mse", "records"), ("mse", 4), ("r2", [[0], [2]]), ("correlation", "records")],
+    [("mse", None), ("mse", 4), ("r2", [[0], [2]]), ("correlation", None)],
     ids=str,
 )
 @pytest.mark.parametrize("bias", [False, True])
@@ -60,7 +60,7 @@ def test_held_out_scores_are_those_of_refits(bias: bool, score: str, folds: Any)
     x, y = records(2, 2)
     x, y = ([a + 3 * i for i, a in enumerate(arrays, 1)] for arrays in (x, y))
     problem = cs.Problem(x, y, lags=(0, 11), bias=bias)
-    found = cs.choose_lags(problem, cs.CrossValidation(folds, score))
+    found = cs.choose_lags(problem, cs.CrossValidation(folds, score=score))
     for i, j in ((0, 0), (0, 11), (11, 11), (4, 9)):
         wanted = cs.cross_validate(problem.narrowed(i, j), folds=folds)
         mean = getattr(wanted, score).mean()

@@ -55,45 +55,45 @@ def float32(rng: np.random.Generator) -> Data:
 
 
 KINDS = (noise, silent, smooth, units, wide, float32)
-SOLVERS = {
-    "default": cs.AutoSolver(),
-    "NormalEquations": cs.NormalEquations(),
-    "svd": cs.LeastSquares(),
-    "ridge": cs.NormalEquations(0.5),
-    "ridge below rounding": cs.LeastSquares("qr", 1e-15),
-    "no help to a Gram": cs.NormalEquations(1e-15),
-    "smooth": cs.NormalEquations(0.5, penalty=cs.Smooth(order=1)),
+METHODS: dict[str, dict[str, Any]] = {
+    "default": {},
+    "normal": {"solver": "normal"},
+    "svd": {"solver": "svd"},
+    "ridge": {"solver": "normal", "ridge": 0.5},
+    "ridge below rounding": {"solver": "qr", "ridge": 1e-15},
+    "no help to a Gram": {"solver": "normal", "ridge": 1e-15},
+    "smooth": {"solver": "normal", "penalty": cs.Smooth(0.5)},
 }
 # Rows one block after the other, and none of them kept.
 BLOCKS = Limits(small_numbers=0, block_numbers=100, kept_numbers=0)
 
 
-def solved(problem: cs.Problem, solver: cs.Solver, limits: Limits) -> cs.Solution:
+def solved(problem: cs.Problem, method: dict[str, Any], limits: Limits) -> cs.Solution:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
-        return cs.solve(problem, solver, limits=limits)
+        return cs.solve(problem, **method, limits=limits)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["whole", "blocks"])
 @pytest.mark.parametrize("bias", some([False, True], True), ids=["plain", "bias"])
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_group_is_solved_as_by_itself(
     kind: Callable[[np.random.Generator], Data],
-    solver: str,
+    method: str,
     bias: bool,
     limits: Limits,
     rng: np.random.Generator,
 ) -> None:
     x, y = kind(rng)
     together = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS, bias=bias)
-    fit, report = solved(together, SOLVERS[solver], limits), cs.identify(together, limits=limits)
+    fit, report = solved(together, METHODS[method], limits), cs.identify(together, limits=limits)
     assert fit.backward_error <= 30 * EPS
     assert fit.converged
     for group in range(GROUPS):
         alone = cs.Problem(x[:, group], y[:, group], kernel_size=TAPS, bias=bias)
-        one, of_one = solved(alone, SOLVERS[solver], limits), cs.identify(alone, limits=limits)
+        one, of_one = solved(alone, METHODS[method], limits), cs.identify(alone, limits=limits)
         assert report.group_verdicts[group] == of_one.verdict
         assert report.group_ranks[group] == of_one.rank
         found, wanted = fit.kernel[:, 0, group], one.kernel[:, 0, 0]
@@ -154,7 +154,7 @@ def test_deficient_groups_are_solved_together(
     x, y = some_deficient(count, every, rng)
     problem = cs.Problem(x, y, kernel_size=(TAPS,), groups=count, bias=bias)
     limits = Limits(small_numbers=0)
-    fit, report = solved(problem, cs.AutoSolver(), limits), cs.identify(problem, limits=limits)
+    fit, report = solved(problem, {}, limits), cs.identify(problem, limits=limits)
     assert fit.converged
     assert fit.backward_error <= 30 * EPS
     assert "truncated SVD of R" in fit.stats["route"]
@@ -207,6 +207,6 @@ def test_the_work_of_choosing_strengths_grows_with_the_groups_alone(
 
     monkeypatch.setattr(several_strengths, "upper_bound", counted)
     x, y = noise(rng)
-    fit = cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS), cs.Regularized())
+    fit = cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS), penalty="ridge")
     assert len(set(fit.regularization.strength)) == GROUPS
     assert 0 < bounds <= GROUPS * (several_strengths.STEPS + 1)

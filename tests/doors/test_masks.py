@@ -47,7 +47,6 @@ def test_missing_samples_drop_the_rows_that_read_them() -> None:
             np.testing.assert_array_equal(np.isnan(found), np.isnan(b) | lost[:, None])
 
 
-PRIOR = cs.Regularized(cs.StableSpline())
 # Results with the outputs along the last axis.
 OF_OUTPUTS: dict[str, Callable[[cs.Problem], np.ndarray]] = {
     "kernel": lambda p: cs.solve(p).kernel,
@@ -62,9 +61,9 @@ OF_OUTPUTS: dict[str, Callable[[cs.Problem], np.ndarray]] = {
     "errors of the jackknife": lambda p: kernel_shaped(
         cs.solve(p).jackknife().standard_error, p.kernel_shape
     ),
-    "scale": lambda p: np.array(cs.solve(p, cs.Huber()).stats["scale"]),
-    "kernel of a prior": lambda p: cs.solve(p, PRIOR).kernel,
-    "strength of a prior": lambda p: cs.solve(p, PRIOR).regularization.strength,
+    "scale": lambda p: np.array(cs.solve(p, loss="huber").stats["scale"]),
+    "kernel of a prior": lambda p: cs.solve(p, penalty="tc").kernel,
+    "strength of a prior": lambda p: cs.solve(p, penalty="tc").regularization.strength,
     "held-out scores": lambda p: np.stack(cs.cross_validate(p)[:3]),
 }
 
@@ -97,7 +96,7 @@ def test_lags_are_chosen_for_outputs_with_different_rows(select: Any) -> None:
 def test_a_comparison_of_outputs_with_different_rows() -> None:
     x, y = gaps(*records())
     problem = cs.Problem(x, y, kernel_size=6, missing="drop")
-    table = cs.compare(problem, [cs.LeastSquares("qr"), cs.NormalEquations()])
+    table = cs.compare(problem, ["qr", "normal"])
     for row, fit in zip(table.rows, table.solutions.values(), strict=True):
         left = np.concatenate([a.reshape(-1) for a in fit.weighted_residuals()])
         np.testing.assert_allclose(row["loss"], np.square(left).mean(), rtol=1e-12)
@@ -240,11 +239,11 @@ def test_a_penalty_is_chosen_from_the_rows_that_count() -> None:
     for select in (
         "gcv",
         "evidence",
-        cs.CrossValidation("records"),
+        "cv",
         cs.CrossValidation([[0], [1]]),
     ):
-        solver = cs.Regularized(select=select)
-        one, other = cs.solve(masked_one, solver), cs.solve(cut, solver)
+        method: dict[str, Any] = {"penalty": "ridge", "select": select}
+        one, other = cs.solve(masked_one, **method), cs.solve(cut, **method)
         np.testing.assert_allclose(
             one.regularization.strength, other.regularization.strength, rtol=1e-6
         )
@@ -255,7 +254,7 @@ def test_a_penalty_is_chosen_from_the_rows_that_count() -> None:
     assert cs.choose_lags(cs.Problem(x, y, kernel_size=1, mask=flags)).lags == (0, 0)
 
 
-LABELS, WEIGHTS = (0, 0, 1, 2), (1.0, 20.0, 300.0)
+LABELS, STRENGTHS = (0, 0, 1, 2), (1.0, 20.0, 300.0)
 
 
 def grouped_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -269,28 +268,38 @@ def grouped_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def test_reports_of_masks_per_output_take_penalties_by_channel() -> None:
     x, y, mask = grouped_masks()
     report = cs.identify(cs.Problem(x, y, kernel_size=5, groups=2, padding="same", mask=mask))
-    penalty = cs.Ridge(LABELS, WEIGHTS)
-    assert report.unique_with(1.0, penalty)
+    penalty = cs.Ridge(STRENGTHS, channel_groups=LABELS)
+    (form, strength), *_ = penalty.terms(4)
+    assert report.unique_with(strength, form)
     output = int(np.argmin(mask.sum(0)))  # the report describes the output with the fewest rows
     own = slice(0, 2) if output < 2 else slice(2, 4)
     alone = cs.identify(cs.Problem(x[:, own], kernel_size=5, padding="same", mask=mask[:, output]))
     labels = LABELS[own]
-    given = cs.Ridge(labels, tuple(WEIGHTS[label] for label in sorted(set(labels))))
+    given = cs.Ridge({label: STRENGTHS[label] for label in labels}, channel_groups=labels)
     np.testing.assert_allclose(
-        report.resolution(1.0, penalty), alone.resolution(1.0, given), rtol=1e-12
+        report.resolution(penalty=penalty), alone.resolution(penalty=given), rtol=1e-12
     )
+    short = cs.Ridge(1.0, channel_groups=(0, 1))
     with pytest.raises(ValueError, match="2 labels, x has 4 channels"):
-        report.unique_with(1.0, cs.Ridge((0, 1)))
+        report.resolution(penalty=short)
+    (form, strength), *_ = short.terms(4)
+    with pytest.raises(ValueError, match="2 labels, x has 4 channels"):
+        report.unique_with(strength, form)
 
 
 def test_settings_per_output_are_those_of_each_mask() -> None:
     x, y, mask = grouped_masks()
     problem = cs.Problem(x, y, kernel_size=5, padding="same", mask=mask)
-    strengths = np.array([[1.0, 10.0, 100.0, 1000.0]])
-    fit = cs.solve(problem, cs.Regularized(strength=strengths))
-    np.testing.assert_allclose(fit.regularization.strength, strengths[0])
-    with pytest.raises(ValueError, match="as many as there are outputs"):
-        cs.solve(problem, cs.Regularized(strength=strengths[0]))
+    strengths = np.array([1.0, 10.0, 100.0, 1000.0])
+    fit = cs.solve(problem, penalty=cs.Ridge(strengths))
+    np.testing.assert_allclose(fit.regularization.strength, strengths)
+    with pytest.raises(ValueError, match=r"3 strengths for 4 outputs; .* belong in grid="):
+        cs.solve(problem, penalty=cs.Ridge(strengths[:3]))
+    grid = strengths * np.array([[1.0], [2.0]])
+    chosen = cs.solve(problem, penalty="ridge", grid=grid).regularization.strength
+    assert (np.isclose(chosen, grid).any(0)).all()
+    with pytest.raises(ValueError, match=r"grid has shape \(2, 3\)"):
+        cs.solve(problem, penalty="ridge", grid=grid[:, :3])
     init = np.random.default_rng(0).standard_normal((5, 4, 2))
     two = cs.Problem(x, y[:, :2], kernel_size=5, padding="same", mask=mask[:, :2])
     alone = cs.Problem(x, y[:, 1], kernel_size=5, padding="same", mask=mask[:, 1])
@@ -322,7 +331,7 @@ def test_a_mask_that_keeps_all_is_none() -> None:
     whole = [np.ones(len(b), bool) for b in y]
     problem = cs.Problem(x, y, kernel_size=6, mask=whole, missing="drop")
     assert problem.kept.flags is None
-    assert cs.solve(problem, cs.ConjugateGradient()).converged
+    assert cs.solve(problem, "cg").converged
 
 
 def test_what_a_mask_leaves_out_may_be_missing() -> None:

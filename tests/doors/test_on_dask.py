@@ -84,8 +84,8 @@ def test_every_scheduler(scheduler: str, request: pytest.FixtureRequest) -> None
 
 def test_small_arrays_are_taken_whole_by_everything() -> None:
     x, y = recordings()
-    expected = cs.solve(stated(x, y), cs.Huber())
-    fit = cs.solve(stated(on_dask(x), on_dask(y)), cs.Huber())
+    expected = cs.solve(stated(x, y), loss="huber")
+    fit = cs.solve(stated(on_dask(x), on_dask(y)), loss="huber")
     np.testing.assert_array_equal(fit.kernel, expected.kernel)
 
 

@@ -1,4 +1,4 @@
-"""solve: when it asks whether the kernel is the only one, and whom."""
+"""solve: when it decides whether the kernel is unique, and by which evidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import convsolve as cs
 from convsolve.identifiability.report import Identifiability
 from convsolve.leastsquares.analysis import analyse
-from convsolve.solvers.base import Raw
+from convsolve.solvers.base import Objective, SolverResult
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((60, 2))
@@ -29,17 +29,16 @@ class Stub(cs.Solver):
     """Zeros, with evidence of rank or without; counts its runs."""
 
     runs: list[int]
-    ridge: float = 0.0
     evidence: str | None = None
     status: str = "max steps"
 
-    def run(self, analysis: Any, progress: Any = None) -> Raw:
+    def run(self, analysis: Any, objective: Objective, progress: Any = None) -> SolverResult:
         self.runs.append(1)
         shape = analysis.design.kernel_shape
-        return Raw(
+        return SolverResult(
             np.zeros(shape),
             np.zeros(shape[-1]),
-            strength=self.ridge,
+            strength=objective.strength,
             status=self.status,
             evidence=self.evidence,
         )
@@ -60,8 +59,8 @@ def test_too_few_equations_are_refused_before_the_solver_runs() -> None:
     with pytest.warns(cs.IdentifiabilityWarning):
         cs.solve(FEW, stub)
     assert stub.runs == [1]
-    # A ridge may mend what counting finds.
-    assert cs.solve(FEW, Stub([], ridge=1.0), strict=True).status == "max steps"
+    # With a ridge the kernel may be unique with fewer equations than unknowns.
+    assert cs.solve(FEW, Stub([]), ridge=1.0, strict=True).status == "max steps"
 
 
 def test_a_lack_of_rank_is_refused_after_it() -> None:
@@ -85,7 +84,7 @@ def test_a_solver_with_evidence_is_believed() -> None:
 
 @pytest.mark.usefixtures("unasked")
 @pytest.mark.parametrize("strict", [False, True])
-def test_after_ctrl_c_nobody_asks_for_a_rank(strict: bool) -> None:
+def test_after_ctrl_c_the_rank_is_not_decided(strict: bool) -> None:
     fit = cs.solve(DEFICIENT, Stub([], status="interrupted"), strict=strict)
     assert fit.status == "interrupted"
 
@@ -105,6 +104,6 @@ def test_nor_do_the_iterative_solvers(solver: cs.Solver) -> None:
     assert cs.solve(problem, solver, progress=press).status == "interrupted"
 
 
-def test_the_same_evidence_is_in_the_raw_answer_and_in_the_stats() -> None:
-    raw = cs.ConjugateGradient(1e9).run(analyse(FULL))
+def test_the_same_evidence_is_in_the_result_and_in_the_stats() -> None:
+    raw = cs.ConjugateGradient().run(analyse(FULL), Objective(strength=1e9))
     assert raw.evidence == raw.stats["evidence"] == "the ridge alone"

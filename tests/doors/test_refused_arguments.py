@@ -16,11 +16,11 @@ BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y] * 3)}
 FLAGS = np.ones(38, bool)
 LINE = X[:, 0]
 FULL, FEW = cs.Problem(X, Y, kernel_size=3), cs.Limits(spectrum_columns=1)
-ONES, RIDGED = np.ones((3, 2)), cs.NormalEquations(1.0)
-DESCENT = cs.GradientDescent(loss="mae", steps=1)
+ONES, GROUPS = np.ones((3, 2)), {"channel_groups": (0, 1)}
+DESCENT = {"solver": cs.GradientDescent(steps=1), "loss": "absolute"}
 FIT, REPORT = cs.solve(FULL), cs.identify(FULL)
 SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
-SMOOTH_OF_TWO_AXES = cs.Regularized(cs.Smooth(length=(1.0, 2.0)))
+TWO_LENGTHS = cs.SquaredExponential(length=(1.0, 2.0))
 
 
 def problem(**given: Any) -> cs.Problem:
@@ -38,11 +38,28 @@ def in_seconds(**given: Any) -> cs.Problem:
 def chosen(folds: Any, *records: Any) -> cs.Solution:
     """A strength chosen by folds of a single record, or of records given."""
     made = cs.Problem(*(records or (X, Y)), kernel_size=3)
-    return cs.solve(made, cs.Regularized(select=cs.CrossValidation(folds)))
+    return cs.solve(made, penalty="ridge", select=cs.CrossValidation(folds))
 
 
-def solved(solver: cs.Solver | None, **options: Any) -> cs.Solution:
+def solved(solver: Any = None, **options: Any) -> cs.Solution:
     return cs.solve(FULL, solver, **options)
+
+
+def ridge(**options: Any) -> cs.Solution:
+    """A ridge whose strength is selected."""
+    return solved(penalty="ridge", **options)
+
+
+def banded(**options: Any) -> cs.Solution:
+    return solved(penalty=cs.Ridge(**GROUPS), **options)
+
+
+def lasso(**options: Any) -> cs.Lasso:
+    return cs.Lasso(**options)
+
+
+def tikhonov(matrix: Any) -> cs.Tikhonov:
+    return cs.Tikhonov(1.0, matrix=matrix)
 
 
 Row = tuple[Callable[[], Any], type[Exception], str]
@@ -100,79 +117,123 @@ NAMES: list[Row] = [
     (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs has 'a' twice"),
 ]
 PENALTIES: list[Row] = [
-    (lambda: cs.StableSpline("tcs"), ValueError, "kind='tcs' is unknown"),
-    (lambda: cs.StableSpline("tc", 1.0), ValueError, "decay must lie between 0 and 1"),
-    (lambda: cs.StableSpline("tc", 0.0), ValueError, "decay must be positive and finite"),
+    (lambda: cs.StableSpline("tc"), TypeError, r"use StableSpline\(kind='tc'\) or penalty='tc'"),
+    (lambda: cs.StableSpline(kind="tcs"), ValueError, "kind='tcs' is unknown"),
+    (lambda: cs.StableSpline(decay=1.0), ValueError, "decay must lie between 0 and 1"),
+    (lambda: cs.StableSpline(decay=0.0), ValueError, "decay must be positive and finite"),
     (
-        lambda: cs.StableSpline("tc", correlation=0.5),
+        lambda: cs.StableSpline(kind="tc", correlation=0.5),
         ValueError,
         'correlation belongs to kind "dc"',
     ),
     (
-        lambda: cs.StableSpline("dc", correlation=-1.0),
+        lambda: cs.StableSpline(kind="dc", correlation=-1.0),
         ValueError,
         "correlation must be finite and above -1",
     ),
     (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
     (lambda: cs.Smooth(order=1.5), TypeError, "order must be an integer"),
-    (lambda: cs.Smooth(1, 2.0), ValueError, "order= or length=, not both"),
-    (lambda: cs.Smooth(length=0), ValueError, "length must be positive"),
-    (lambda: cs.Smooth(length=(1.0, "a")), TypeError, "length must be a number"),
-    (lambda: cs.Ridge("channels"), TypeError, "groups must be a label for every input channel"),
-    (lambda: cs.Ridge((0, 1), 1.0), TypeError, "weights must be a number for each label"),
-    (lambda: cs.Ridge((0, 1), (1.0,)), ValueError, "weights has 1 numbers for 2 labels"),
-    (lambda: cs.Ridge(weights=(1.0,)), ValueError, "needs channel_groups="),
-    (lambda: cs.Ridge((0, 1), (1.0, -1.0)), ValueError, "weights must be finite and not neg"),
-    (lambda: cs.Tikhonov("a"), TypeError, "matrix must hold real numbers"),
-    (lambda: cs.Tikhonov(1j * np.eye(2)), TypeError, "matrix must hold real numbers"),
-    (lambda: cs.Tikhonov([[1, 2], [3]]), TypeError, r"matrix must be \(q, taps\), got \[\[1, 2\]"),
-    (lambda: cs.Tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\)"),
-    (lambda: cs.Tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
-    (lambda: cs.Tikhonov(1e-200 * np.eye(2)), ValueError, "square leaves float64"),
-    (lambda: cs.Tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
-    (lambda: cs.LeastSquares(ridge=1, penalty=cs.StableSpline()), ValueError, "decay of the"),
-    (lambda: solved(cs.LeastSquares("qr", 1.0, cs.Tikhonov(np.eye(7)))), ValueError, "has 7 colum"),
+    (lambda: cs.Smooth(length=3.0), TypeError, r"use SquaredExponential\(length=...\)"),
+    (lambda: cs.SquaredExponential(length=0), ValueError, "length must be positive"),
+    (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
+    (lambda: cs.Ridge("channels"), TypeError, "first argument of Ridge is its strength, a number"),
+    (lambda: cs.Ridge(channel_groups="channels"), TypeError, "a label for every input channel"),
+    (lambda: cs.Ridge((0, 1), 1.0), TypeError, "takes strength by position; give the others"),
+    (lambda: cs.Ridge((1.0,), **GROUPS), ValueError, "strength has 1 number for 2 labels"),
+    (lambda: cs.Ridge({0: 1.0, 2: 1.0}, **GROUPS), ValueError, "labels 0, 2, channel_groups 0, 1"),
+    (lambda: cs.Ridge({0: 1.0}), TypeError, "a dict is for Ridge with channel_groups="),
+    (lambda: cs.Ridge((1.0, -1.0), **GROUPS), ValueError, "strength must be finite and not neg"),
+    (lambda: cs.Ridge(-1), ValueError, "strength must be finite and not negative"),
+    (lambda: cs.Ridge(np.inf), ValueError, "strength must be finite and not negative"),
+    (lambda: cs.Ridge("1"), TypeError, "the first argument of Ridge is its strength, a number"),
+    (lambda: cs.Ridge([]), ValueError, "strength has no numbers; give a number, or one"),
+    (lambda: cs.Ridge([[1], [1, 2]]), TypeError, "strength must be a number, or one number per"),
+    (lambda: cs.Tikhonov(1.0), TypeError, r"needs a matrix: Tikhonov\(strength, matrix=D\)"),
+    (lambda: cs.Tikhonov(np.eye(2)), TypeError, "needs a matrix"),
+    (lambda: tikhonov("a"), TypeError, "matrix must hold real numbers"),
+    (lambda: tikhonov(1j * np.eye(2)), TypeError, "matrix must hold real numbers"),
+    (lambda: tikhonov([[1, 2], [3]]), TypeError, r"matrix must be \(q, taps\), got \[\[1, 2\]"),
+    (lambda: tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\)"),
+    (lambda: tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
+    (lambda: tikhonov(1e-200 * np.eye(2)), ValueError, "square leaves float64"),
+    (lambda: tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
+    (lambda: solved("qr", penalty=tikhonov(np.eye(7))), ValueError, "has 7 columns, a channel 3"),
+    (lambda: solved(penalty=TWO_LENGTHS), ValueError, "has 2 lengths, the kernel 1 axes"),
+    (lambda: solved(penalty=cs.Ridge(channel_groups=(0, 1, 1))), ValueError, "3 labels, x has 2"),
+    (lambda: solved(penalty=cs.Ridge((1.0, 2.0, 3.0))), ValueError, "3 strengths for 2 outputs"),
+]
+# Kinds of components, and contradictions between arguments.
+KINDS: list[Row] = [
+    (lambda: solved(cs.Ridge(1.0)), TypeError, r"Ridge is a penalty.*: use penalty=Ridge\("),
+    (lambda: solved(cs.HuberLoss()), TypeError, r"HuberLoss is a loss.*: use loss=HuberLoss\("),
+    (lambda: solved("huber"), TypeError, "'huber' is a loss, not a solver: use loss='huber'"),
+    (lambda: solved("tc"), TypeError, "'tc' is a penalty, not a solver: use penalty='tc'"),
+    (lambda: solved(penalty="qr"), TypeError, "'qr' is a solver, not a penalty: use solver='qr'"),
+    (lambda: solved(penalty="gcv"), TypeError, "'gcv' is a criterion, .* use select='gcv'"),
+    (lambda: solved(loss="ar3"), TypeError, "'ar3' is a noise model, not a loss: use noise='ar3'"),
+    (lambda: solved(noise=cs.QR()), TypeError, r"QR is a solver, not a noise model: use solver="),
+    (lambda: solved(select="ridge", penalty="tc"), TypeError, "'ridge' is a penalty, not a crit"),
+    (lambda: solved(penalty=cs.Ridge), TypeError, r"did you mean Ridge\(\)\?"),
+    (lambda: solved(3.0), TypeError, "solver must be a solver or one of auto, qr, .* got 3.0"),
+    (lambda: solved(penalty=3.0), TypeError, "penalty must be a penalty or one of ridge, lasso,"),
+    (lambda: solved(loss=None), TypeError, "loss must be a loss or one of squared, huber, absol"),
+    (lambda: solved("qrr"), ValueError, "solver='qrr' is unknown; did you mean 'qr'?"),
+    (lambda: solved("magic"), ValueError, "solver='magic' is unknown; choose from auto, qr, svd"),
+    (lambda: solved(penalty="rigde"), ValueError, "'rigde' is unknown; did you mean 'ridge'?"),
+    (lambda: solved(penalty="ridge2"), ValueError, "'ridge2' is unknown; did you mean 'ridge'?"),
+    (lambda: solved(ridge=1.0, penalty="tc"), TypeError, "give ridge= or penalty=, not both"),
+    (lambda: solved(ridge="tc"), TypeError, "ridge must be a number, got 'tc'; use penalty="),
+    (lambda: solved(ridge=-1.0), ValueError, "ridge must be finite and not negative, got -1"),
+    (lambda: solved("cg", ridge=-1.0), ValueError, "ridge must be finite and not negative"),
+    (lambda: solved(grid=[1.0, 2.0]), TypeError, "grid= needs a penalty whose strength it selects"),
+    (lambda: solved(select="gcv"), TypeError, "select= needs a penalty whose strength it selects"),
+    (lambda: solved(ridge=1.0, select="gcv"), TypeError, "but the strength is given; leave out"),
+    (lambda: solved(penalty=cs.StableSpline(1.0), grid=[1, 2]), TypeError, "strength is given"),
+    (lambda: solved("qr", penalty="lasso"), cs.SolveError, "own; leave out solver="),
+    (lambda: solved("qr", loss="huber"), cs.SolveError, "squared loss only; leave out solver="),
+    (lambda: solved(ridge=1.0, loss="huber"), cs.SolveError, "a penalty needs squared loss; leave"),
 ]
 CHOICES: list[Row] = [
-    (lambda: cs.Regularized("tc"), TypeError, "penalty must be a Penalty"),
-    (lambda: cs.Regularized(strength=-1), ValueError, "strength must be positive and finite"),
-    (lambda: cs.Regularized(strength=np.inf), ValueError, "must be positive and finite"),
-    (lambda: cs.Regularized(strength="1"), TypeError, "strength must be a number or an array"),
-    (lambda: cs.Regularized(strength=[]), TypeError, "strength must be a number or an array"),
-    (lambda: cs.Regularized(strength=[[1], [1, 2]]), TypeError, "must be a number or an array"),
-    (lambda: cs.Lasso(strength=[[1], [1, 2]]), TypeError, "strength must be a number or an array"),
-    (lambda: cs.Regularized(select="loo"), ValueError, "select='loo' is unknown"),
-    (lambda: cs.Regularized(select=3), TypeError, "select must be one of"),
-    (lambda: cs.Regularized(cs.Ridge((0, 1)), select="gcv"), ValueError, "by evidence"),
-    (lambda: cs.Regularized(cs.Ridge((0, 1)), 2.0), ValueError, "without bands"),
-    (lambda: solved(cs.Regularized(cs.Ridge((0, 1, 1)))), ValueError, "3 labels, x has 2 channels"),
-    (lambda: solved(cs.Regularized(cs.Tikhonov(np.eye(7)))), ValueError, "7 columns, a channel 3"),
-    (lambda: solved(SMOOTH_OF_TWO_AXES), ValueError, "has 2 lengths, the kernel 1 axes"),
-    (lambda: solved(cs.Regularized(strength=[1.0, 2.0])), ValueError, "as many as there are out"),
-    (lambda: solved(cs.Regularized(strength=np.ones((2, 3)))), ValueError, r"shape \(2, 3\)"),
-    (lambda: solved(cs.Regularized(strength=np.ones((2, 3)), select=cs.CrossValidation(3)),
-                    limits=FEW), ValueError, r"expected \(n, 1\) or \(n, 2\)"),
-    (lambda: cs.solve(cs.Problem(np.ones(5), np.ones(1), kernel_size=5), cs.Regularized()),
+    (lambda: ridge(grid=[-1.0, 2.0]), ValueError, "grid must be positive and finite, got -1"),
+    (lambda: ridge(grid=[np.inf]), ValueError, "grid must be positive and finite, got inf"),
+    (lambda: ridge(grid="1"), TypeError, r"grid must be strengths, \(n,\) or \(n, outputs\), got"),
+    (lambda: ridge(grid=3.0), TypeError, r"single strength belongs to the penalty, as in Ridge\("),
+    (lambda: ridge(grid=[]), TypeError, "grid must be strengths"),
+    (lambda: ridge(grid=[[1], [1, 2]]), TypeError, "grid must be an array of strengths"),
+    (lambda: ridge(grid=np.ones((2, 3))), ValueError, r"grid has shape \(2, 3\), expected \(n,\)"),
+    (lambda: ridge(grid=np.ones((2, 3)), select=cs.CrossValidation(3), limits=FEW), ValueError,
+     r"expected \(n,\), or \(n, 2\) for a grid of every output"),
+    (lambda: ridge(select="loo"), ValueError, "select='loo' is unknown"),
+    (lambda: ridge(select=3), TypeError, r"select must be one of .* use select=CrossValidation\("),
+    (lambda: banded(select="gcv"), ValueError, "selected by evidence; leave out select="),
+    (lambda: banded(grid=[1.0, 2.0]), ValueError, "not chosen from a grid; leave out grid="),
+    (lambda: cs.solve(cs.Problem(np.ones(5), np.ones(1), kernel_size=5), penalty="ridge"),
      cs.SolveError, "1 row of y: too few to choose by"),
 ]  # fmt: skip
 FOLDS: list[Row] = [
     (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
     (lambda: cs.CrossValidation(1), ValueError, "folds must be at least 2"),
     (lambda: cs.CrossValidation(2.5), TypeError, "folds must be an integer"),
-    (lambda: cs.CrossValidation(None), TypeError, "folds must be 'records', a number or a list"),
-    (lambda: cs.CrossValidation("trials"), ValueError, "'trials' is unknown; choose 'records' or"),
+    (lambda: cs.CrossValidation("records"), TypeError, "folds must be None for the records, a num"),
+    (lambda: cs.CrossValidation(3, "r2"), TypeError, "takes folds by position; .* name: score="),
     (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold; at least two"),
     (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
     (lambda: cs.CrossValidation([[0], [-1]]), ValueError, "every fold must be a list of indices"),
     (lambda: cs.CrossValidation([[0], [1.5]]), ValueError, "every fold must be a list of indices"),
-    (lambda: chosen("records"), ValueError, "needs two records or more"),
+    (lambda: chosen(None, X[:3], Y[:1]), cs.SolveError, "1 row of y: too few to choose by"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen(100), ValueError, "100 folds of 38 rows: a fold would be empty"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
     (lambda: cs.cross_validate(X), TypeError, "expected a Problem"),
     (lambda: cs.cross_validate(problem(y=None)), ValueError, "cross_validate needs y"),
-    (lambda: cs.cross_validate(FULL), ValueError, "two records or more"),
-    (lambda: cs.cross_validate(problem(**BATCH), "ridge"), TypeError, "solver must be a solver"),
+    (lambda: cs.cross_validate(FULL, folds=1), ValueError, "folds must be at least 2"),
+    (
+        lambda: cs.cross_validate(cs.Problem(X[:3], Y[:1], kernel_size=3)),
+        ValueError,
+        "1 row cannot be cut into folds",
+    ),
+    (lambda: cs.cross_validate(problem(**BATCH), "ridge"), TypeError, "use penalty='ridge'"),
+    (lambda: cs.cross_validate(problem(**BATCH), grid=[1.0]), TypeError, "grid= needs a penalty"),
 ]
 LAGS: list[Row] = [
     (lambda: cs.choose_lags(FULL, "cp"), ValueError, "select='cp' is unknown"),
@@ -186,21 +247,30 @@ LAGS: list[Row] = [
                             cs.CrossValidation(2)), cs.SolveError, "do not determine all of the"),
 ]  # fmt: skip
 SOLVERS: list[Row] = [
-    (lambda: cs.LeastSquares("SVD"), ValueError, "method='SVD' is unknown; choose 'svd' or 'qr'"),
-    (lambda: cs.LeastSquares(None), TypeError, "method must be 'svd' or 'qr', got None of type"),
-    (lambda: cs.LeastSquares(np.array(["svd", "qr"])), TypeError, "must be 'svd' or 'qr', got arr"),
-    (lambda: cs.ConjugateGradient(ridge=-1.0), ValueError, "ridge must be finite and not negative"),
+    (lambda: solved(np.array(["svd", "qr"])), TypeError, "solver must be a solver or one of auto"),
     (lambda: cs.ConjugateGradient(tol=0.0), ValueError, "tol must be positive and finite"),
     (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
-    (lambda: cs.GradientDescent(loss="mae", via="moments"), ValueError, "loss='mse', not 'mae'"),
+    (
+        lambda: solved(cs.GradientDescent(via="moments"), loss="absolute"),
+        cs.SolveError,
+        "moments have squares only, not mean absolute residual; use via='convolution'",
+    ),
+    (lambda: solved("adam", loss="huber"), cs.SolveError, "its scale as a number"),
+    (lambda: solved("adam", ridge=1.0), cs.SolveError, "known to moments only; use via='moments'"),
+    (lambda: cs.GradientDescent("sgd"), ValueError, "optimizer='sgd' is unknown; choose .*'adam'"),
+    (lambda: cs.GradientDescent(None, 100), TypeError, "takes optimizer by position; .* steps="),
     (lambda: cs.GradientDescent(via="gram"), ValueError, "'gram' is unknown; choose 'convolution'"),
-    (lambda: cs.Huber(delta=0), ValueError, "delta must be positive and finite, got 0"),
-    (lambda: cs.Huber(delta=np.inf), ValueError, "delta must be positive and finite, got inf"),
-    (lambda: cs.Huber(delta="1"), TypeError, "delta must be a number, got '1'"),
-    (lambda: cs.Huber(scale=0), ValueError, "scale must be positive and finite, got 0"),
-    (lambda: cs.Huber(scale=np.nan), ValueError, "scale must be positive and finite, got nan"),
-    (lambda: cs.Huber(scale="iqr"), ValueError, "scale='iqr' is unknown; choose 'mad' or a num"),
-    (lambda: cs.Huber(scale=[1, 2]), TypeError, r"scale must be a number, got \[1, 2\]"),
+    (lambda: cs.HuberLoss(0), ValueError, "delta must be positive and finite, got 0"),
+    (lambda: cs.HuberLoss(delta=np.inf), ValueError, "delta must be positive and finite, got inf"),
+    (lambda: cs.HuberLoss(delta="1"), TypeError, "delta must be a number, got '1'"),
+    (lambda: cs.HuberLoss(scale=0), ValueError, "scale must be positive and finite, got 0"),
+    (lambda: cs.HuberLoss(scale=np.nan), ValueError, "scale must be positive and finite, got nan"),
+    (
+        lambda: cs.HuberLoss(scale="iqr"),
+        ValueError,
+        "scale='iqr' is unknown; choose 'mad' or a num",
+    ),
+    (lambda: cs.HuberLoss(scale=[1, 2]), TypeError, r"scale must be a number, got \[1, 2\]"),
     (lambda: cs.Limits(chunk_numbers=np.nan), ValueError, "must not be negative or NaN, got nan"),
     (lambda: cs.Limits(chunk_numbers=-1), ValueError, "chunk_numbers must not be negative or NaN"),
     (lambda: cs.Limits(chunk_numbers="many"), TypeError, "chunk_numbers must be a number, got 'ma"),
@@ -210,24 +280,43 @@ COMPARISONS: list[Row] = [
     (lambda: cs.compare(FULL, truth="x"), TypeError, "truth must hold numbers"),
     (lambda: cs.compare(FULL, truth=[1j, 2]), TypeError, "truth is complex"),
     (lambda: cs.compare(FULL, truth=[np.nan, 2]), ValueError, "truth has 1 value that is not fin"),
-    (lambda: cs.compare(FULL, solvers={}), ValueError, "names none; leave it out for all that app"),
+    (lambda: cs.compare(FULL, {}), ValueError, "methods is empty; leave it out for all that apply"),
+    (lambda: cs.compare(FULL, "qr"), TypeError, "methods must be a list of solvers, penalties or"),
+    (lambda: cs.compare(FULL, ["qr", "hac"]), ValueError, "noise model, .* use {'noise': 'hac'}"),
+    (lambda: cs.compare(FULL, ["rigde"]), ValueError, "did you mean 'ridge'?"),
+    (lambda: cs.compare(FULL, [{"alpha": 1.0}]), TypeError, "no argument 'alpha'; use ridge="),
+    (lambda: cs.compare(FULL, loss="mae"), ValueError, "loss='mae' is unknown; did you mean 'abs"),
     (lambda: cs.compare(problem(y=None)), ValueError, "compare needs y"),
-    (lambda: cs.compare(FULL, [cs.LeastSquares]), TypeError, "solvers must hold solvers"),
-    (lambda: cs.compare(problem(y=Y[::2], stride=2), [cs.FFTDeconvolution()]), ValueError,
-     "FFTDeconvolution cannot solve this problem: stride > 1"),
+    (lambda: cs.compare(FULL, [cs.QR]), TypeError, r"did you mean QR\(\)\?"),
+    (lambda: cs.compare(problem(y=Y[::2], stride=2), ["fft"]), cs.SolveError,
+     "fft cannot solve this problem: stride > 1"),
 ]  # fmt: skip
 NOISE: list[Row] = [
-    (lambda: solved(None, noise="pink"), ValueError, "one of 'white', 'ar', 'hac', 'cluster'"),
-    (lambda: solved(None, noise="ar()"), ValueError, r"noise='ar\(\)' is unknown"),
-    (lambda: solved(None, noise="ar(0)"), ValueError, r"one of .* or 'ar\(p\)', of order p"),
-    (lambda: solved(None, noise="ar(33)"), ValueError, "rows for 6 unknowns; use a smaller order"),
-    (lambda: solved(None, noise="cluster"), ValueError, "cluster' needs two records or more"),
-    (lambda: solved(RIDGED, noise="hac"), ValueError, "'hac' is for estimates without a penalty"),
-    (lambda: solved(cs.Regularized(), noise="cluster"), ValueError, "without a penalty"),
-    (lambda: solved(DESCENT, noise="ar"), ValueError, "noise='ar' is for least squares"),
-    (lambda: solved(DESCENT, noise="hac"), ValueError, "GradientDescent.* has no errors but those"),
-    (lambda: solved(cs.Huber(), noise="hac"), ValueError, "Huber has no errors but those of wh"),
-    (lambda: solved(cs.LeastAbsolute(), noise="cluster"), ValueError, "Absolute has no errors but"),
+    (lambda: solved(noise="pink"), ValueError, "noise='pink' is unknown; choose from white, ar, h"),
+    (lambda: solved(noise="ar(3)"), ValueError, r"noise='ar\(3\)' is unknown; did you mean 'ar3'"),
+    (lambda: solved(noise="ar()"), ValueError, r"noise='ar\(\)' is unknown; did you mean 'ar'"),
+    (lambda: solved(noise="ar0"), ValueError, "noise='ar0' is unknown; did you mean 'ar'?"),
+    (lambda: solved(noise="white3"), ValueError, "noise='white3' is unknown; did you mean 'white'"),
+    (lambda: cs.ARNoise(0), ValueError, "order must be at least 1, got 0"),
+    (lambda: cs.ARNoise("3"), TypeError, "order must be an integer"),
+    (lambda: cs.HACNoise(20), TypeError, "no argument by position; give the others by name: bandw"),
+    (lambda: cs.HACNoise(bandwidth=0.5), TypeError, "bandwidth must be an integer"),
+    (lambda: solved(noise="ar33"), ValueError, "rows for 6 unknowns; use a smaller order"),
+    (lambda: solved(noise="cluster"), ValueError, "cluster' needs two records or more"),
+    (
+        lambda: solved("normal", ridge=1.0, noise="hac"),
+        ValueError,
+        "'hac' is for estimates without a penalty",
+    ),
+    (lambda: ridge(noise="cluster"), ValueError, "without a penalty"),
+    (lambda: solved(**DESCENT, noise="ar"), ValueError, "noise='ar' is for least squares"),
+    (lambda: solved(**DESCENT, noise="hac"), ValueError, "other losses have no errors but those"),
+    (
+        lambda: solved(loss="huber", noise="hac20"),
+        ValueError,
+        "'hac20' is for least squares; other",
+    ),
+    (lambda: solved(loss="absolute", noise="cluster"), ValueError, "use noise='white'"),
 ]
 ERRORS: list[Row] = [
     (lambda: FIT.test(), TypeError, "channels= or contrast=, one of them"),
@@ -254,7 +343,7 @@ ERRORS: list[Row] = [
     (lambda: FIT.confidence_band(0.9, "yes"), TypeError, "simultaneous must be True or False"),
     (lambda: FIT.confidence_band(0.9, True, "scheffe"), ValueError, "'scheffe' is unknown"),
     (lambda: FIT.covariance(2), ValueError, "output must be less than 2"),
-    (lambda: solved(cs.Lasso(strength=1.0)).standard_error, ValueError, "only least squares, plai"),
+    (lambda: solved(penalty=cs.Lasso(1.0)).standard_error, ValueError, "only least squares, plai"),
     (lambda: solved(cs.GradientDescent(steps=3)).standard_error, ValueError, "answer is max steps"),
     (lambda: FIT.permutation_test("rows"), ValueError, "'rows' is unknown; choose one of 'circ"),
     (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),
@@ -271,9 +360,12 @@ REPORTS: list[Row] = [
     (lambda: REPORT.ridge_for(True), TypeError, "condition must be a number, got True"),
     (lambda: REPORT.ridge_for(X), TypeError, "condition must be a number"),
     (lambda: REPORT.resolution(-1), ValueError, "ridge must be finite and not negative, got -1"),
-    (lambda: REPORT.unique_with(-1.0), ValueError, "ridge must be finite and not negative"),
-    (lambda: REPORT.unique_with(1.0, cs.Tikhonov(np.eye(7))), ValueError, "7 columns, a channel 3"),
-    (lambda: REPORT.resolution(1.0, cs.StableSpline()), ValueError, "decay of the penalty is None"),
+    (lambda: REPORT.unique_with(-1.0, cs.Ridge()), ValueError, "must be finite and not negative"),
+    (lambda: REPORT.resolution(penalty=tikhonov(np.eye(7))), ValueError, "7 columns, a channel 3"),
+    (lambda: REPORT.resolution(penalty=cs.StableSpline(1.0)), ValueError, "with a given strength"),
+    (lambda: REPORT.resolution(penalty=cs.Lasso(1.0)), ValueError, "needs a quadratic penalty"),
+    (lambda: REPORT.resolution(penalty="ridge"), TypeError, r"such as Smooth\(1.0\), got 'ridge'"),
+    (lambda: REPORT.resolution(1.0, penalty=cs.Smooth(1.0)), TypeError, "not both"),
     (lambda: REPORT.descent(0), ValueError, "tol must be positive and finite, got 0"),
     (lambda: REPORT.descent(1.0), ValueError, r"tol must be below 1, got 1\.0"),
     (lambda: REPORT.descent("1e-6"), TypeError, "tol must be a number, got '1e-6'"),
@@ -289,20 +381,29 @@ PICTURES: list[Row] = [
     (lambda: cs.plot(FIT, channels=1.5), TypeError, "channels must be an integer, got 1.5"),
     (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose one of 'line"),
     (lambda: cs.plot(FIT, kind=3), TypeError, "kind must be one of"),
-    (lambda: cs.plot(FIT, kind="penalty"), ValueError, "this solution has none of: see Regulariz"),
+    (
+        lambda: cs.plot(FIT, kind="penalty"),
+        ValueError,
+        "none was selected; solve with penalty= and without",
+    ),
     (lambda: cs.plot(REPORT, kind="lines"), TypeError, "of a solution, not of a Identifiability"),
     (lambda: cs.plot(X), TypeError, r"or fit\.regularization, got ndarray"),
 ]
 LASSO: list[Row] = [
-    (lambda: cs.Lasso("taps"), ValueError, "channel_groups='taps' is unknown"),
-    (lambda: cs.Lasso(3), TypeError, "groups must be 'channels' or a label for"),
-    (lambda: cs.Lasso(strength=0), ValueError, "strength must be positive and finite"),
-    (lambda: cs.Lasso(strength=[[1.0]]), TypeError, "strength must be a number or an array"),
-    (lambda: cs.Lasso(strength="x"), TypeError, "strength must be a number or an array"),
-    (lambda: cs.Lasso(ridge=-1), ValueError, "ridge must be finite and not negative"),
-    (lambda: cs.Lasso(select="gcv"), ValueError, "select='gcv' is unknown"),
-    (lambda: cs.Lasso("channels", select="bic"), ValueError, "counts taps, which groups"),
-    (lambda: solved(cs.Lasso((0, 1, 1))), ValueError, "has 3 labels, x has 2 channels"),
+    (lambda: lasso(channel_groups="taps"), ValueError, "channel_groups='taps' is unknown"),
+    (lambda: lasso(channel_groups=3), TypeError, "groups must be 'channels' or a label for"),
+    (lambda: cs.Lasso("channels"), TypeError, "the first argument of Lasso is its strength"),
+    (lambda: cs.Lasso(0), ValueError, "strength of a lasso must be positive"),
+    (lambda: cs.Lasso([[1.0]]), TypeError, "strength must be a number, or one number per output"),
+    (lambda: cs.Lasso([[1], [1, 2]]), TypeError, "strength must be a number, or one number per"),
+    (lambda: lasso(ridge=-1), ValueError, "ridge must be finite and not negative"),
+    (lambda: solved(penalty="lasso", select="gcv"), ValueError, 'has no "gcv"; .* by "cv", "bic"'),
+    (
+        lambda: solved(penalty=lasso(channel_groups="channels"), select="bic"),
+        ValueError,
+        "counts taps, which groups are not; use select='cv'",
+    ),
+    (lambda: solved(penalty=lasso(channel_groups=(0, 1, 1))), ValueError, "has 3 labels, x has 2"),
 ]
 DATA: list[Row] = [
     (lambda: FIT.predict(np.ones((40, 3))), ValueError, "x has 3 channels, the kernel takes 2"),
@@ -310,13 +411,13 @@ DATA: list[Row] = [
     (lambda: FIT.score(y=Y), ValueError, "y was given without x"),
     (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
     (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y; this Problem has x alone"),
-    (lambda: cs.solve(FULL, cs.NormalEquations), TypeError, r"did you mean NormalEquations\(\)\?"),
+    (lambda: solved(cs.NormalEquations), TypeError, r"did you mean NormalEquations\(\)\?"),
     (lambda: problem(fs=10, y=None, kernel_size=(2, 2)), ValueError, "fs is the rate of sampl"),
     (lambda: FIT.times, ValueError, "times are known where the problem was stated with fs="),
 ]
 REFUSED = [
-    *DATA, *MASKS, *CONFOUNDS, *WEIGHTS, *NAMES, *PENALTIES, *CHOICES, *FOLDS, *LAGS, *SOLVERS,
-    *LASSO, *COMPARISONS, *NOISE, *ERRORS, *REPORTS, *PICTURES,
+    *DATA, *MASKS, *CONFOUNDS, *WEIGHTS, *NAMES, *PENALTIES, *KINDS, *CHOICES, *FOLDS, *LAGS,
+    *SOLVERS, *LASSO, *COMPARISONS, *NOISE, *ERRORS, *REPORTS, *PICTURES,
 ]  # fmt: skip
 
 
@@ -331,4 +432,4 @@ def test_a_fold_without_rows_is_refused() -> None:
     x = [np.random.default_rng(i).standard_normal(20) for i in range(3)]
     short = cs.Problem([*x, np.ones(3)], [*(a[:16] for a in x), np.ones(0)], kernel_size=5)
     with pytest.raises(ValueError, match="a fold has no rows"):
-        cs.solve(short, cs.Regularized(select=cs.CrossValidation([[0], [3]])))
+        cs.solve(short, penalty="ridge", select=cs.CrossValidation([[0], [3]]))

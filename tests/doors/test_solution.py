@@ -126,17 +126,13 @@ START = np.zeros((3, 2, 1))
 RIDGE = {"kind": "ridge", "strength": 0.5}
 DESCENT = {
     "optimizer": "adam(0.05)",
-    "loss": "mse",
     "steps": 3,
     "batch_size": None,
     "init": "glorot_uniform",
     "seed": 0,
     "restarts": 1,
     "tol": 1e-6,
-    "huber_delta": 1.0,
     "via": "convolution",
-    "ridge": 0.0,
-    "penalty": "ridge",
 }
 
 
@@ -144,42 +140,78 @@ def size_of(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.abs(prediction - target)
 
 
-def descent(**options: object) -> cs.GradientDescent:
-    return cs.GradientDescent(steps=3, **options)
+def descent(optimizer: Any = None, **options: object) -> cs.GradientDescent:
+    return cs.GradientDescent(optimizer, steps=3, **options)
 
 
-PLAIN = {"penalty": "ridge"}
-ASKED = {
-    "default": (None, {"ridge": 0.0} | PLAIN, None),
-    "auto": (cs.AutoSolver(np.float32(0.5)), {"ridge": 0.5} | PLAIN, RIDGE),
-    "qr": (cs.LeastSquares("qr", 0.5), {"method": "qr", "ridge": 0.5} | PLAIN, RIDGE),
-    "normal": (cs.NormalEquations(), {"ridge": 0.0} | PLAIN, None),
+SQUARED = {"kind": "SquaredLoss"}
+HUBER = {"kind": "HuberLoss", "delta": 1.345, "scale": "mad"}
+# Keywords of `solve`, and the recorded settings of the solver, penalty, loss and call.
+Asked = tuple[dict[str, Any], dict[str, Any], Any, dict[str, Any], str]
+ASKED: dict[str, Asked] = {
+    "default": ({}, {}, None, SQUARED, ""),
+    "auto": ({"ridge": np.float32(0.5)}, {}, RIDGE, SQUARED, ", ridge=0.5"),
+    "qr": ({"solver": "QR", "ridge": 0.5}, {}, RIDGE, SQUARED, ", 'qr', ridge=0.5"),
+    "normal": ({"solver": cs.NormalEquations()}, {}, None, SQUARED, ", 'normal'"),
     "cg": (
-        cs.ConjugateGradient(0.5, tol=1e-12, steps=np.int64(50)),
-        {"ridge": 0.5, "tol": 1e-12, "steps": 50} | PLAIN,
+        {"solver": cs.ConjugateGradient(tol=1e-12, steps=np.int64(50)), "ridge": 0.5},
+        {"steps": 50, "tol": 1e-12},
         RIDGE,
+        SQUARED,
+        ", cs.ConjugateGradient(steps=50, tol=1e-12), ridge=0.5",
     ),
-    "fft": (cs.FFTDeconvolution(0.5), {"ridge": 0.5}, RIDGE),
-    "huber": (cs.Huber(), {"delta": 1.345, "scale": "mad"}, None),
-    "descent": (descent(), DESCENT, None),
-    "custom": (
-        descent(optimizer=optax.adam(5e-2), init=START, loss=size_of, seed=jnp.array(7)),
-        DESCENT
-        | {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "loss": "size_of", "seed": 7},
+    "fft": ({"solver": "fft", "ridge": 0.5}, {}, RIDGE, SQUARED, ", 'fft', ridge=0.5"),
+    "huber": ({"loss": cs.HuberLoss()}, {}, None, HUBER, ", loss='huber'"),
+    "absolute": ({"loss": "absolute"}, {}, None, {"kind": "AbsoluteLoss"}, ", loss='absolute'"),
+    "descent": ({"solver": descent()}, DESCENT, None, SQUARED, ", cs.GradientDescent(steps=3)"),
+    "descent on another loss": (
+        {"solver": descent("adam"), "loss": "absolute"},
+        DESCENT,
         None,
+        {"kind": "AbsoluteLoss"},
+        ", cs.GradientDescent('adam', steps=3), loss='absolute'",
     ),
-    "typed key": (descent(seed=jax.random.key(3)), DESCENT | {"seed": [0, 3]}, None),
-    "old key": (descent(seed=np.array([0, 3], np.uint32)), DESCENT | {"seed": [0, 3]}, None),
+    "custom": (
+        {
+            "solver": descent(optax.adam(5e-2), init=START, seed=jnp.array(7)),
+            "loss": size_of,
+        },
+        DESCENT | {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "seed": 7},
+        None,
+        {"kind": "size_of"},
+        ", cs.GradientDescent(..., steps=3, init=..., seed=7), loss=size_of",
+    ),
+    "typed key": (
+        {"solver": descent(seed=jax.random.key(3))},
+        DESCENT | {"seed": [0, 3]},
+        None,
+        SQUARED,
+        ", cs.GradientDescent(steps=3, seed=...)",
+    ),
+    "old key": (
+        {"solver": descent(seed=np.array([0, 3], np.uint32))},
+        DESCENT | {"seed": [0, 3]},
+        None,
+        SQUARED,
+        ", cs.GradientDescent(steps=3, seed=...)",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_a_fit_says_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
-    """In its stats, in its text and in its file; an AutoSolver also what ran."""
-    solver, settings, penalty = ASKED[name]
-    fit = cs.solve(SMALL, solver)
+def test_a_fit_records_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
+    """In its stats, in its text and in its file; an AutoSolver also the method that ran."""
+    method, settings, penalty, loss, call = ASKED[name]
+    fit = cs.solve(SMALL, **method)
     assert fit.stats["settings"] == settings
     assert fit.stats["penalty"] == penalty
+    assert (fit.stats["loss"], fit.stats["noise"]) == (loss, "white")
+    assert fit.stats["call"] == f"cs.solve(problem{call})"
+    if penalty is None:
+        assert fit.regularization is None
+    else:
+        told = fit.regularization
+        assert (told.criterion, told.path, told.strength.tolist()) == ("given", None, [0.5])
     assert fit.stats["version"] == cs.__version__
     if name in ("default", "auto"):
         assert fit.stats["choice"].endswith(fit.stats["solver"])
@@ -189,8 +221,11 @@ def test_a_fit_says_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
     back.save(tmp_path / "again.npz")
     assert cs.load(tmp_path / "again.npz").stats == back.stats
     for text in (" ".join(str(one).split()) for one in (fit, back)):
-        assert ", ".join(f"{key} {value}" for key, value in settings.items()) in text
-        assert f"penalty {'none' if penalty is None else 'ridge of strength 0.5'}" in text
+        listed = ", ".join(f"{key} {value}" for key, value in settings.items())
+        assert f"settings {listed or 'none'}" in text
+        assert f"penalty {'none' if penalty is None else 'ridge, strength 0.5, as given'}" in text
+        words = [loss["kind"], *(f"{k} {v}" for k, v in loss.items() if k != "kind")]
+        assert (f"loss {', '.join(words)}" in text) == (loss != SQUARED)
         assert f"convsolve {cs.__version__}" in text
 
 
@@ -201,7 +236,8 @@ def test_what_version_1_wrote_is_read() -> None:
     assert back.lags.tolist() == [-1, 0, 1]
     assert back.kernel[0, 0, 0] == 0.21640974241020713
     assert back.bias.shape == (2,)
-    assert back.trace.losses[-1] == back.stats["loss"]
+    assert back.trace.losses[-1] == back.stats["final_loss"]
+    assert "loss" not in back.stats
     assert "settings" not in back.stats
     x = np.random.default_rng(0).integers(-9, 10, (24, 2)).astype(float)
     assert back.predict(x)[1] == pytest.approx([3.89086713, -4.80380037])
@@ -225,7 +261,7 @@ def test_save_and_load(tmp_path: Path, bias: bool) -> None:
         fit.backward_error,
         fit.converged,
     )
-    assert back.stats["solver"] == "GradientDescent(adam, mse)"
+    assert back.stats["solver"] == "GradientDescent(adam)"
     assert back.stats["identifiability"]["verdict"] == fit.identifiability.verdict
     assert np.array_equal(back.trace.losses, fit.trace.losses)
     with pytest.raises(ValueError, match=r"a loaded solution has no training data; pass x \(and y"):
@@ -264,19 +300,20 @@ def test_a_damaged_solution_is_named(tmp_path: Path, about: bytes, words: str) -
 
 
 @pytest.mark.parametrize(
-    ("solver", "given", "noise"),
+    ("method", "given"),
     [
-        (None, {}, "white"),
-        (None, {}, "hac"),
-        (cs.ConjugateGradient(), {"weights": [1.0, 2.0, 0.5]}, "white"),
+        ({}, {}),
+        ({"noise": "hac"}, {}),
+        ({"solver": "cg"}, {"weights": [1.0, 2.0, 0.5]}),
+        ({"penalty": cs.Smooth((1.0, 2.0))}, {}),
     ],
-    ids=["white", "hac", "conjugate gradients"],
+    ids=["white", "hac", "conjugate gradients", "penalty"],
 )
 def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped(
-    solver: cs.Solver | None, given: dict[str, Any], noise: str
+    method: dict[str, Any], given: dict[str, Any]
 ) -> None:
     problem = cs.Problem(X, Y, spec=SPEC, **given)
-    fit = cs.solve(problem, solver, noise=noise)
+    fit = cs.solve(problem, **method)
     twin = pickle.loads(pickle.dumps(fit))
     assert np.array_equal(twin.predict(), fit.predict())
     assert np.array_equal(twin.standard_error, fit.standard_error)
@@ -328,7 +365,7 @@ def test_the_text_shows_what_matters() -> None:
     fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
     text = str(fit)
     assert text == fit.text() == f"{fit}"
-    assert text.splitlines()[0] == "LeastSquares(qr): solved"
+    assert text.splitlines()[0] == "QR: solved"
     eps = r"(< 1|(≤ )?[\d.]+) eps: exact to rounding; it says nothing of noise in y"
     assert re.search(rf"^certificate     {eps}$", text, re.MULTILINE)
     assert "data            overdetermined: one kernel fits best" in text
@@ -338,19 +375,20 @@ def test_the_text_shows_what_matters() -> None:
     assert f"R² (in-sample)  {r2}" in text
     short = str(cs.solve(cs.Problem(X, Y, spec=SPEC), cs.GradientDescent(steps=1)))
     assert re.search(r"certificate     0\.\d+: not exact to rounding; it says nothing", short)
-    other = str(cs.solve(cs.Problem(X, Y, spec=SPEC), cs.GradientDescent(steps=1, loss="mae")))
+    problem = cs.Problem(X, Y, spec=SPEC)
+    other = str(cs.solve(problem, cs.GradientDescent(steps=1), loss="absolute"))
     assert "certificate     none: a descent on a loss that is not squares has none" in other
 
 
 def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """The verdict under a large ridge is not known: the ridge alone determines the kernel."""
     problem = cs.Problem(X, Y, spec=SPEC)
-    fits = [cs.solve(problem, s) for s in (cs.NormalEquations(1e6), cs.LeastSquares())]
+    fits = [cs.solve(problem, "normal", ridge=1e6), cs.solve(problem, "svd")]
     reports = [fit.identifiability for fit in fits]
     assert reports[0] is reports[1]
-    ridged = cs.solve(cs.Problem(X, Y, spec=SPEC), cs.NormalEquations(1e6))
+    ridged = cs.solve(cs.Problem(X, Y, spec=SPEC), "normal", ridge=1e6)
     few = cs.Problem(X[0, :8], Y[0, :8], spec=SPEC)
-    ridged_few = cs.solve(few, cs.LeastSquares(ridge=1e6))
+    ridged_few = cs.solve(few, "svd", ridge=1e6)
 
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("repr computes")
@@ -366,7 +404,7 @@ def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.Monke
                 str(fit)
     kernel = r"kernel 5 × 2 × 2 float64, certificate (< 1|≤ [\d.]+) eps"
     assert re.fullmatch(rf"<Solution NormalEquations: solved, {kernel}, data overdet.*>", shown[0])
-    assert re.fullmatch(rf"<Solution LeastSquares\(svd\): .*{kernel}, data overdet.*>", shown[1])
+    assert re.fullmatch(rf"<Solution SVD: .*{kernel}, data overdet.*>", shown[1])
     assert re.fullmatch(rf"<Solution NormalEquations: solved, {kernel}>", shown[2])
     # What counting decides is known.
     assert shown[3].endswith("data underdetermined>")

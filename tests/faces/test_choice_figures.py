@@ -19,7 +19,7 @@ def problem():
 
 @pytest.mark.parametrize("select", ["gcv", "evidence", "aicc", "bic"])
 def test_scores_over_strengths_and_the_choice(problem, select):
-    found = cs.solve(problem, cs.Regularized(select=select)).regularization
+    found = cs.solve(problem, penalty="ridge", select=select).regularization
     figure = drawn(found)
     assert figure.get_suptitle() == "ridge"
     assert titles(figure) == ["Score of every strength", "Effective degrees of freedom"]
@@ -34,7 +34,8 @@ def test_scores_over_strengths_and_the_choice(problem, select):
 
 
 def test_every_fold_is_drawn(problem):
-    found = cs.solve(problem, cs.Regularized(select=cs.CrossValidation(score="r2"))).regularization
+    select = cs.CrossValidation(score="r2")
+    found = cs.solve(problem, penalty="ridge", select=select).regularization
     axes = panel(drawn(found), "Score of every strength")
     curves = [curve.get_ydata() for curve in axes.get_lines()]
     for fold in found.path.scores_by_fold[:, :, 0]:
@@ -43,7 +44,7 @@ def test_every_fold_is_drawn(problem):
 
 
 def test_a_choice_at_the_edge_says_so(problem):
-    found = cs.solve(problem, cs.Regularized(strength=[[1e5], [1e6], [1e7]])).regularization
+    found = cs.solve(problem, penalty="ridge", grid=[1e5, 1e6, 1e7]).regularization
     assert found.at_edge.all()
     axes = panel(drawn(found), "Score of every strength")
     assert any(text.startswith("chosen, at the edge: 1e+05") for text in legend(axes))
@@ -67,5 +68,5 @@ def test_an_output_of_zeros_has_no_score_to_draw():
     y = np.zeros((300, 2))
     y[:, 0] = rng.standard_normal(300)
     problem = cs.Problem(rng.standard_normal((300, 1)), y, lags=(0, 9))
-    found = cs.solve(problem, cs.Regularized(cs.StableSpline("tc"))).regularization
+    found = cs.solve(problem, penalty="tc").regularization
     assert len(titles(drawn(found))) == 2

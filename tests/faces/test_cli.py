@@ -76,7 +76,7 @@ def test_not_unique_is_told_on_stderr_and_still_written(run):
     assert err.startswith("convsolve: warning: underdetermined: rank 5 of 6 unknowns; ")
     assert err.count("\n") == 1
     assert "minimum norm" in err
-    assert "LeastSquares" in out
+    assert "QR: solved" in out
     # The notebook's kernel less its part along the null vector.
     fit = cs.load("fit.npz")
     np.testing.assert_allclose(
@@ -132,7 +132,7 @@ def test_pictures_and_pages_are_written_once(run, folder):
     lines = {
         "identify full.npz --kernel-size 3 --plot a.png": b"\x89PNG",
         "solve full.npz --kernel-size 3 --solver qr --plot b.pdf": b"%PDF",
-        "compare full.npz --kernel-size 3 --solvers svd --plot c.svg": b"<?xml",
+        "compare full.npz --kernel-size 3 --methods svd --plot c.svg": b"<?xml",
         "solve full.npz --kernel-size 3 --solver qr --html fit.html": b"<!doctype html>",
     }
     for line, start in lines.items():
@@ -143,7 +143,7 @@ def test_pictures_and_pages_are_written_once(run, folder):
         assert run(line) == (2, "", error)
     page = (folder / "fit.html").read_text(encoding="utf-8")
     assert f"<pre>convsolve {line}</pre>" in page
-    assert "LeastSquares(qr): solved" in page
+    assert "QR: solved" in page
 
 
 @pytest.mark.parametrize("option", ["plot p.png", "html p.html"])
@@ -174,7 +174,7 @@ def test_progress_is_for_a_person_who_watches(run, monkeypatch):
         def isatty(self):
             return True
 
-    line = "solve full.npz --kernel-size 3 --solver adam --loss mae --steps 40 --json"
+    line = "solve full.npz --kernel-size 3 --solver adam --loss absolute --steps 40 --json"
     monkeypatch.setattr(progress_bars, "SHOWN_SECONDS", 0.0)
     monkeypatch.setattr("tqdm.std.time", count().__next__)  # a second passes at every look
     assert run(line)[2] == ""
@@ -198,8 +198,8 @@ def test_verbose_says_what_is_done(run):
     assert said[:2] == quiet[:2]
     first, *_, last = said[2].splitlines()
     assert first.startswith("convsolve: solve by AutoSolver: x: 1 record × 8 samples × 2 channels;")
-    assert last.startswith("convsolve: LeastSquares(qr): solved, certificate ")
-    assert last.endswith(" s; 6 rows × 6 unknowns × 1 output, 1 group: LeastSquares(qr)")
+    assert last.startswith("convsolve: QR: solved, certificate ")
+    assert last.endswith(" s; 6 rows × 6 unknowns × 1 output, 1 group: QR")
     assert run(line) == quiet  # and of the next command nothing
 
 
@@ -257,7 +257,7 @@ cli._followed = lambda verbose: listening(press)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(cli.main(sys.argv[1:]))
 """
-    line = "solve full.npz --kernel-size 3 --solver adam --loss mae --steps 1000000000"
+    line = "solve full.npz --kernel-size 3 --solver adam --loss absolute --steps 1000000000"
     done = python("-c", script, *line.split(), "--json", "--out", "fit.npz")
     assert done.returncode == 130, done.stderr
     found = strict_json(done.stdout)

@@ -15,6 +15,7 @@ import optax
 import pytest
 
 import convsolve as cs
+from convsolve.text import as_options
 from support import command_files as data
 
 FULL = cs.Problem(data.X, data.Y, kernel_size=3)
@@ -35,11 +36,13 @@ class Row(NamedTuple):
     status: int = 0
 
 
-def solves(line: str, problem: cs.Problem, solvers: dict[str, Any], status: int = 0) -> list[Row]:
-    """Rows that solve one problem with different options."""
+def solves(
+    line: str, problem: cs.Problem, methods: dict[str, dict[str, Any]], status: int = 0
+) -> list[Row]:
+    """Rows that solve one problem with different options, and the keywords of `solve`."""
     return [
-        Row(f"solve {line} {more}", partial(cs.solve, problem, solver), status)
-        for more, solver in solvers.items()
+        Row(f"solve {line} {more}", partial(cs.solve, problem, **method), status)
+        for more, method in methods.items()
     ]
 
 
@@ -64,21 +67,37 @@ SOLVED = [
     *(
         row
         for names in ("full.npz", "x.npy y.npy", "x.csv y.csv", "x.npy y.csv")
-        for row in solves(f"{names} --kernel-size 3", FULL, {"": None})
+        for row in solves(f"{names} --kernel-size 3", FULL, {"": {}})
     ),
-    *solves("full.npz --config svd.toml", FULL, {"": cs.LeastSquares("svd", 0.5)}),
+    *solves("full.npz --config svd.toml", FULL, {"": {"solver": "svd", "ridge": 0.5}}),
+    *solves("outliers.npz --config robust.toml", OUTLIERS, {
+        "": {"loss": cs.HuberLoss(2.0, scale=0.5)},
+        "--scale 0.2": {"loss": cs.HuberLoss(2.0, scale=0.2)},
+    }),
+    *solves("eeg.csv --config strengths.toml", of_table([0, 1], [2, 3], lags=(0, 1)), {
+        "": {"penalty": cs.Ridge([3.0, 0.5])},
+        "--grid 1 10 100": {"penalty": "ridge", "grid": [1.0, 10.0, 100.0]},
+        "--penalty lasso": {"penalty": cs.Lasso([3.0, 0.5])},
+        "--ridge 2": {"ridge": 2.0},
+    }),
+    *solves("trials.npz --config sparse.toml", TRIALS, {
+        "": {"penalty": cs.Lasso(channel_groups=(0, 1), ridge=0.5), "grid": [2.0, 20.0],
+             "select": cs.CrossValidation(2)},
+        "--ridge 2": {"penalty": cs.Lasso(channel_groups=(0, 1), ridge=2.0), "grid": [2.0, 20.0],
+                      "select": cs.CrossValidation(2)},
+    }),
     *solves("full.npz --kernel-size 3", FULL, {
-        "--solver adam --loss mae --steps 7 --seed 3": cs.GradientDescent(
-            loss="mae", steps=7, seed=3
-        ),
-        "--solver cg --steps 1": cs.ConjugateGradient(steps=1),
-        "--solver fft": cs.FFTDeconvolution(),
+        "--solver adam --loss absolute --steps 7 --seed 3": {
+            "solver": cs.GradientDescent("adam", steps=7, seed=3), "loss": "absolute",
+        },
+        "--solver cg --steps 1": {"solver": cs.ConjugateGradient(steps=1)},
+        "--solver fft": {"solver": "fft"},
     }, status=1),
-    *solves("short.npz --kernel-size 3", SHORT, {"": None}, status=3),
-    *solves("short.npz --kernel-size 3", SHORT, {"--ridge 0.5": cs.AutoSolver(ridge=0.5)}),
-    *solves("tone.npz --lags 0 5", TONE, {"": None}, status=3),
+    *solves("short.npz --kernel-size 3", SHORT, {"": {}}, status=3),
+    *solves("short.npz --kernel-size 3", SHORT, {"--ridge 0.5": {"ridge": 0.5}}),
+    *solves("tone.npz --lags 0 5", TONE, {"": {}}, status=3),
     *solves("flat.npz --kernel-size 3", cs.Problem(np.arange(9.0), np.ones(7), kernel_size=3),
-            {"": None}, status=3),
+            {"": {}}, status=3),
     *(
         Row(
             f"solve noisy.npz --kernel-size 4 --noise {noise}",
@@ -87,62 +106,120 @@ SOLVED = [
                 cs.Problem(data.NOISY_X, data.NOISY_Y[:57], kernel_size=4), noise=noise,
             ),
         )
-        for noise in ("white", "hac", "ar", "ar(2)")
+        for noise in ("white", "hac", "hac5", "ar", "ar2")
     ),
     *solves("trials.npz --lags 0 4 --edges zeros", TRIALS, {
-        "--penalty smooth --length 2.5": cs.Regularized(cs.Smooth(length=2.5)),
-        "--penalty tc --decay 0.7": cs.Regularized(cs.StableSpline("tc", decay=0.7)),
-        "--penalty dc --decay 0.7 --correlation 0.5": cs.Regularized(
-            cs.StableSpline("dc", 0.7, 0.5)
-        ),
-        "--penalty tikhonov --matrix matrix.npy": cs.Regularized(cs.Tikhonov(data.MATRIX)),
-        "--channel-groups 0,1": cs.Regularized(cs.Ridge((0, 1))),
-        "--channel-groups 0,1 --penalty-weights 1,4": cs.Regularized(
-            cs.Ridge((0, 1), (1.0, 4.0))
-        ),
-        "--solver lasso": cs.Lasso(),
-        "--solver lasso --channel-groups channels --ridge 0.5": cs.Lasso("channels", ridge=0.5),
-        "--solver lasso --channel-groups 0,0 --strength 2": cs.Lasso((0, 0), 2.0),
-        "--solver lasso --select bic": cs.Lasso(select="bic"),
-        "--solver lasso --select cv --folds 2 --score r2": cs.Lasso(
-            select=cs.CrossValidation(2, "r2")
-        ),
-        "--solver cg --tol 1e-3": cs.ConjugateGradient(tol=1e-3),
+        "--penalty squared-exponential --length 2.5": {
+            "penalty": cs.SquaredExponential(length=2.5)
+        },
+        "--penalty Squared_Exponential --length 2.5 --strength 4": {
+            "penalty": cs.SquaredExponential(4.0, length=2.5)
+        },
+        "--penalty tc --decay 0.7": {"penalty": cs.StableSpline(kind="tc", decay=0.7)},
+        "--penalty dc --decay 0.7 --correlation 0.5": {
+            "penalty": cs.StableSpline(kind="dc", decay=0.7, correlation=0.5)
+        },
+        "--penalty tikhonov --matrix matrix.npy": {"penalty": cs.Tikhonov(matrix=data.MATRIX)},
+        "--penalty ridge --channel-groups 0,1": {"penalty": cs.Ridge(channel_groups=(0, 1))},
+        "--penalty ridge --channel-groups 0,1 --strength 1 4": {
+            "penalty": cs.Ridge([1.0, 4.0], channel_groups=(0, 1))
+        },
+        "--penalty ridge --channel-groups 1,0 --strength 1 4": {
+            "penalty": cs.Ridge({0: 1.0, 1: 4.0}, channel_groups=(1, 0))
+        },
+        "--penalty ridge --channel-groups 0,1 --strength 2": {
+            "penalty": cs.Ridge(2.0, channel_groups=(0, 1))
+        },
+        "--penalty lasso": {"penalty": "lasso"},
+        "--penalty lasso --ridge 0.5": {"penalty": cs.Lasso(ridge=0.5)},
+        "--penalty lasso --channel-groups channels --ridge 0.5": {
+            "penalty": cs.Lasso(channel_groups="channels", ridge=0.5)
+        },
+        "--penalty lasso --channel-groups 0,0 --strength 2": {
+            "penalty": cs.Lasso(2.0, channel_groups=(0, 0))
+        },
+        "--penalty lasso --select bic": {"penalty": "lasso", "select": "bic"},
+        "--penalty lasso --grid 2 20 --select aicc": {
+            "penalty": "lasso", "grid": [2.0, 20.0], "select": "aicc",
+        },
+        "--penalty lasso --select cv --folds 2 --score r2": {
+            "penalty": "lasso", "select": cs.CrossValidation(2, score="r2"),
+        },
+        "--solver cg --tol 1e-3": {"solver": cs.ConjugateGradient(tol=1e-3)},
+        "--solver cg --penalty smooth --strength 2": {"solver": "cg", "penalty": cs.Smooth(2.0)},
+        "--solver svd --penalty tc": {"solver": "svd", "penalty": "tc"},
+        "--solver NORMAL --penalty ridge --select evidence": {
+            "solver": "normal", "penalty": "ridge", "select": "evidence",
+        },
+        "--noise ar3": {"noise": "ar3"},
+        "--noise ar3 --ridge 2": {"noise": cs.ARNoise(3), "ridge": 2.0},
+        "--noise ar --penalty tc --strength 2 --decay 0.7": {
+            "noise": "ar", "penalty": cs.StableSpline(2.0, kind="tc", decay=0.7),
+        },
+        "--noise hac20": {"noise": cs.HACNoise(bandwidth=20)},
+        "--noise cluster": {"noise": "cluster"},
     }),
     *solves("trials.npz --lags 0 4 --edges zeros", TRIALS, {
-        "--solver adam --learning-rate 0.1 --loss huber --huber-delta 0.5 --steps 30 "
-        "--batch-size 40 --init kernel.npy --restarts 2 --tol 1e-4 --seed 3": cs.GradientDescent(
-            optax.adam(0.1), "huber", steps=30, batch_size=40, init=START, restarts=2, tol=1e-4,
-            seed=3, huber_delta=0.5,
-        ),
-        "--solver adam --learning-rate 0.1 --steps 9 --via moments --ridge 2": cs.GradientDescent(
-            optax.adam(0.1), steps=9, via="moments", ridge=2.0
-        ),
+        "--solver adam --learning-rate 0.1 --loss huber --delta 1 --scale 0.5 --steps 30 "
+        "--batch-size 40 --init kernel.npy --restarts 2 --tol 1e-4 --seed 3": {
+            "solver": cs.GradientDescent(
+                optax.adam(0.1), steps=30, batch_size=40, init=START, restarts=2, tol=1e-4, seed=3
+            ),
+            "loss": cs.HuberLoss(1.0, scale=0.5),
+        },
+        "--solver adam --learning-rate 0.1 --steps 9 --via moments --ridge 2": {
+            "solver": cs.GradientDescent(optax.adam(0.1), steps=9, via="moments"), "ridge": 2.0,
+        },
+        "--solver lbfgs --steps 2 --init zeros": {
+            "solver": cs.GradientDescent("lbfgs", steps=2, init="zeros")
+        },
     }, status=1),
     Row("solve trials.npz --lags 0 4 --edges zeros --limits small_numbers=0",
         partial(cs.solve, TRIALS, limits=cs.Limits(small_numbers=0))),
     *solves("decay.npz --lags 0 19 --edges zeros", DECAY, {
-        "--penalty ridge": cs.Regularized(cs.Ridge()),
-        "--penalty differences": cs.Regularized(cs.Smooth(order=1)),
-        "--penalty curvature": cs.Regularized(cs.Smooth(order=2)),
-        "--penalty smooth": cs.Regularized(cs.Smooth()),
-        "--penalty tc": cs.Regularized(cs.StableSpline("tc")),
-        "--penalty dc": cs.Regularized(cs.StableSpline("dc")),
-        "--penalty ss": cs.Regularized(cs.StableSpline("ss")),
-        "--select bic": cs.Regularized(select="bic"),
-        "--strength 1 10 100": cs.Regularized(strength=[[1], [10], [100]]),
-        "--strength 7": cs.Regularized(strength=7),
-        "--select cv": cs.Regularized(select=cs.CrossValidation()),
-        "--penalty tc --select cv --folds 4 --score r2": cs.Regularized(
-            cs.StableSpline(), select=cs.CrossValidation(4, "r2")
-        ),
-        "--solver regularized": cs.Regularized(),
+        "--penalty ridge": {"penalty": "ridge"},
+        "--penalty smooth": {"penalty": "smooth"},
+        "--penalty smooth --order 1": {"penalty": cs.Smooth(order=1)},
+        "--penalty smooth --order 2": {"penalty": cs.Smooth(order=2)},
+        "--penalty squared-exponential": {"penalty": "squared_exponential"},
+        "--penalty tc": {"penalty": "tc"},
+        "--penalty dc": {"penalty": "dc"},
+        "--penalty ss": {"penalty": "ss"},
+        "--penalty ridge --select bic": {"penalty": "ridge", "select": "bic"},
+        "--penalty ridge --grid 1 10 100": {"penalty": "ridge", "grid": [1.0, 10.0, 100.0]},
+        "--penalty tc --grid 1 10 --select gcv": {
+            "penalty": "tc", "grid": [1.0, 10.0], "select": "gcv",
+        },
+        "--penalty ridge --strength 7": {"penalty": cs.Ridge(7.0)},
+        "--penalty tc --strength 7": {"penalty": cs.StableSpline(7.0, kind="tc")},
+        "--penalty ridge --select cv": {"penalty": "ridge", "select": cs.CrossValidation()},
+        "--penalty ridge --select cv --folds 4": {
+            "penalty": "ridge", "select": cs.CrossValidation(4),
+        },
+        "--penalty tc --select cv --folds 4 --score r2": {
+            "penalty": "tc", "select": cs.CrossValidation(4, score="r2"),
+        },
+    }),
+    *solves("eeg.csv --x-columns 0,1 --y-columns 2,3 --lags 0 1",
+            of_table([0, 1], [2, 3], lags=(0, 1)), {
+        "--penalty ridge --strength 3 0.5": {"penalty": cs.Ridge([3.0, 0.5])},
+        "--penalty smooth --strength 3 0.5 --solver svd": {
+            "solver": "svd", "penalty": cs.Smooth([3.0, 0.5]),
+        },
+        "--penalty lasso --strength 3 0.5": {"penalty": cs.Lasso([3.0, 0.5])},
+        "--penalty ridge --channel-groups 0,1 --strength 3 0.5": {
+            "penalty": cs.Ridge([3.0, 0.5], channel_groups=(0, 1))
+        },
+        "--penalty ridge --channel-groups 0,1 --noise ar2": {
+            "penalty": cs.Ridge(channel_groups=(0, 1)), "noise": "ar2",
+        },
     }),
     *solves("outliers.npz --lags 0 3 --bias", OUTLIERS, {
-        "--solver huber": cs.Huber(),
-        "--solver huber --delta 2": cs.Huber(delta=2.0),
-        "--solver huber --scale 0.2 --delta 1": cs.Huber(1.0, 0.2),
-        "--solver absolute": cs.LeastAbsolute(),
+        "--loss huber": {"loss": "huber"},
+        "--loss huber --delta 2": {"loss": cs.HuberLoss(2.0)},
+        "--loss huber --scale 0.2 --delta 1": {"loss": cs.HuberLoss(1.0, scale=0.2)},
+        "--loss absolute": {"loss": "absolute"},
+        "--loss squared": {},
     }),
     *(
         row
@@ -160,12 +237,12 @@ SOLVED = [
         }.items()
         for row in solves(
             f"gaps_x.npy gaps_y.npy --lags 0 4 --missing drop {options}", of_gaps(**given),
-            {"": None},
+            {"": {}},
         )
     ),
     *solves("one.csv two.csv --lags 0 4 --mask mask.csv", cs.Problem(
         data.GAPS_X[1], data.GAPS_Y[1], lags=(0, 4), mask=data.MASK[1]
-    ), {"": None}),
+    ), {"": {}}),
     *(
         row
         for line, problem in {
@@ -177,16 +254,16 @@ SOLVED = [
             ),
             "--x-columns right,left --y-columns out --lags 0 0": of_left([1, 0], lags=(0, 0)),
         }.items()
-        for row in solves(f"table.csv {line}", problem, {"": None})
+        for row in solves(f"table.csv {line}", problem, {"": {}})
     ),
     *solves("eeg.csv --x-columns envelope,1 --y-columns Fz,Cz --fs 128 --tmin 0 --tmax 0.02",
-            of_table([0, 1], [2, 3], fs=128, tmin=0, tmax=0.02), {"": None}),
+            of_table([0, 1], [2, 3], fs=128, tmin=0, tmax=0.02), {"": {}}),
     *solves("ab.csv uv.csv --lags 0 1",
             of_table([0, 1], [2, 3], lags=(0, 1), channels=["a", "b"], outputs=["u", "v"]),
-            {"": None}),
+            {"": {}}),
     *solves("ab.csv uv.csv --lags 0 1 --outputs left,right --fs 10",
             of_table([0, 1], [2, 3], lags=(0, 1), channels=["a", "b"], fs=10,
-                     outputs=["left", "right"]), {"": None}),
+                     outputs=["left", "right"]), {"": {}}),
 ]  # fmt: skip
 
 
@@ -194,12 +271,16 @@ def identifies(line: str, problem: cs.Problem, status: int = 0) -> Row:
     return Row(f"identify {line}", partial(cs.identify, problem), status)
 
 
-PAIRS = {"svd": cs.LeastSquares(), "normal": cs.NormalEquations()}
-TRUE = {"auto": cs.AutoSolver(2.0), "lasso": cs.Lasso(ridge=2.0)}
-ROBUST = {"adam": cs.GradientDescent(loss="mae", steps=200), "absolute": cs.LeastAbsolute()}
-OF_PENALTY = {
-    "auto": cs.AutoSolver(), "regularized": cs.Regularized(cs.StableSpline("ss")),
-}  # fmt: skip
+def compares(
+    line: str, problem: cs.Problem, calls: dict[str, dict[str, Any]], status: int = 0
+) -> list[Row]:
+    """Rows that compare methods on one problem, and the keywords of `compare`."""
+    return [
+        Row(f"compare {line} {more}", partial(cs.compare, problem, **keywords), status)
+        for more, keywords in calls.items()
+    ]
+
+
 REPORTED = [
     identifies("x.csv --kernel-size 3", cs.Problem(data.X, kernel_size=3)),
     identifies("x.npy --kernel-size 2 --n-outputs 3",
@@ -217,29 +298,74 @@ REPORTED = [
     identifies("tone.npz --lags 0 5", TONE, status=3),
     identifies("ab.csv --lags 0 1",
                cs.Problem(data.EEG[:, :2], lags=(0, 1), channels=["a", "b"])),
-    Row("compare full.npz --kernel-size 3 --solvers svd,normal", partial(cs.compare, FULL, PAIRS)),
-    Row("compare full.npz --kernel-size 3 --solvers fft",
-        partial(cs.compare, FULL, {"fft": cs.FFTDeconvolution()}), 1),
-    Row("compare short.npz --kernel-size 3 --solvers svd,normal",
-        partial(cs.compare, SHORT, PAIRS), 3),
-    Row("compare table.csv --x-columns 0,1 --y-columns 2 --lags 0 0 --bias",
-        partial(cs.compare, of_left([0, 1], lags=(0, 0), bias=True))),
-    Row("compare trials.npz --lags 0 4 --edges zeros --solvers auto,lasso --ridge 2 "
-        "--truth kernel.npy", partial(cs.compare, TRIALS, TRUE, truth=data.KERNEL[::-1])),
-    Row("compare decay.npz --lags 0 19 --edges zeros --solvers auto,regularized --penalty ss",
-        partial(cs.compare, DECAY, OF_PENALTY)),
-    Row("compare outliers.npz --lags 0 3 --bias --solvers adam,absolute --loss mae --steps 200",
-        partial(cs.compare, OUTLIERS, ROBUST)),
-    Row("compare gaps_x.npy gaps_y.npy --lags 0 4 --missing drop --mask masks.npy --solvers svd",
-        lambda: cs.compare(of_gaps(mask=data.MASKS), {"svd": cs.LeastSquares()})),
+    *compares("full.npz --kernel-size 3", FULL, {
+        "--methods svd,normal": {"methods": ["svd", "normal"]},
+    }),
+    *compares("full.npz --kernel-size 3", FULL, {"--methods fft": {"methods": ["fft"]}}, status=1),
+    *compares("short.npz --kernel-size 3", SHORT, {
+        "--methods svd,normal": {"methods": ["svd", "normal"]},
+    }, status=3),
+    *compares("table.csv --x-columns 0,1 --y-columns 2 --lags 0 0 --bias",
+              of_left([0, 1], lags=(0, 0), bias=True), {"": {}, "--ridge 2": {"ridge": 2.0}}),
+    *compares("trials.npz --lags 0 4 --edges zeros", TRIALS, {
+        "--methods auto,lasso --ridge 2 --truth kernel.npy": {
+            "methods": {"auto": "auto", "lasso": cs.Lasso(ridge=2.0)}, "ridge": 2.0,
+            "truth": data.KERNEL[::-1],
+        },
+        "--methods auto,lasso,tc --select cv --folds 2": {
+            "methods": ["auto", "lasso", "tc"], "select": cs.CrossValidation(2),
+        },
+        "--methods ridge,lasso --channel-groups 0,1": {
+            "methods": {
+                "ridge": cs.Ridge(channel_groups=(0, 1)), "lasso": cs.Lasso(channel_groups=(0, 1)),
+            },
+        },
+        "--methods qr,cg --penalty smooth --strength 2 --order 2 --tol 1e-10": {
+            "methods": {"qr": "qr", "cg": cs.ConjugateGradient(tol=1e-10)},
+            "penalty": cs.Smooth(2.0, order=2),
+        },
+        "--methods qr,ridge --noise ar3": {"methods": ["qr", "ridge"], "noise": "ar3"},
+    }),
+    *compares("decay.npz --lags 0 19 --edges zeros", DECAY, {
+        "--methods auto,ss": {"methods": ["auto", "ss"]},
+        "--methods auto,squared-exponential": {
+            "methods": {"auto": "auto", "squared-exponential": "squared_exponential"}
+        },
+        "--methods ridge,tc --grid 1 10": {"methods": ["ridge", "tc"], "grid": [1.0, 10.0]},
+    }),
+    *compares("outliers.npz --lags 0 3 --bias", OUTLIERS, {
+        "--methods huber,absolute --delta 2 --scale 3": {
+            "methods": {"huber": cs.HuberLoss(2.0, scale=3.0), "absolute": "absolute"},
+        },
+        "--loss absolute": {"loss": "absolute"},
+        "--methods adam,absolute --loss absolute --steps 200": {
+            "methods": {"adam": cs.GradientDescent("adam", steps=200), "absolute": "absolute"},
+            "loss": "absolute",
+        },
+        "--methods auto,adam --loss huber --scale 0.2 --steps 200": {
+            "methods": {"auto": "auto", "adam": cs.GradientDescent("adam", steps=200)},
+            "loss": cs.HuberLoss(scale=0.2),
+        },
+    }),
+    *compares("gaps_x.npy gaps_y.npy --lags 0 4 --missing drop --mask masks.npy",
+              of_gaps(mask=data.MASKS), {"--methods svd": {"methods": ["svd"]}}),
+    # Five blocks of a single record.
+    Row("cross-validate noisy.npz --kernel-size 4", partial(
+        cs.cross_validate, cs.Problem(data.NOISY_X, data.NOISY_Y[:57], kernel_size=4), folds=5
+    )),
     *(
         Row(f"cross-validate trials.npz --lags 0 4 --edges zeros {more}",
-            partial(cs.cross_validate, TRIALS, method, folds=folds))
-        for more, (method, folds) in {
-            "": (None, "records"),
-            "--folds 2 --ridge 3": (cs.AutoSolver(3.0), 2),
-            "--penalty tc": (cs.Regularized(cs.StableSpline()), "records"),
-            "--folds 3 --select cv": (cs.Regularized(select=cs.CrossValidation(3)), 3),
+            partial(cs.cross_validate, TRIALS, **method))
+        for more, method in {
+            "": {},
+            "--folds 2 --ridge 3": {"folds": 2, "ridge": 3.0},
+            "--penalty tc": {"penalty": "tc"},
+            "--penalty lasso --ridge 2": {"penalty": cs.Lasso(ridge=2.0)},
+            "--loss huber --noise white": {"loss": "huber"},
+            "--noise ar3 --solver svd": {"noise": "ar3", "solver": "svd"},
+            "--folds 3 --penalty ridge --select cv": {
+                "folds": 3, "penalty": "ridge", "select": cs.CrossValidation(3),
+            },
         }.items()
     ),
     *(
@@ -248,7 +374,7 @@ REPORTED = [
         for more, select in {
             "": "bic",
             "--select aicc": "aicc",
-            "--select cv --folds 2 --score r2": cs.CrossValidation(2, "r2"),
+            "--select cv --folds 2 --score r2": cs.CrossValidation(2, score="r2"),
         }.items()
     ),
 ]  # fmt: skip
@@ -263,7 +389,8 @@ def or_none(query: Callable[[], Any]) -> Any:
 
 
 def of_solution(fit: cs.Solution) -> dict[str, Any]:
-    chosen, asked = fit.regularization, ("solver", "steps", "noise", "scale", "certificate_kind")
+    chosen = fit.regularization
+    asked = ("call", "solver", "settings", "loss", "steps", "noise", "scale", "certificate_kind")
     return {
         **{name: getattr(fit, name) for name in ("status", "converged", "backward_error",
                                                  "duality_gap", "kernel", "bias", "lags",
@@ -281,8 +408,10 @@ def of_solution(fit: cs.Solution) -> dict[str, Any]:
         "score": {name: getattr(fit.score(), name) for name in ("r2", "r2_total", "correlation")},
         "stats": {name: fit.stats[name] for name in asked if name in fit.stats},
         "regularization": chosen and {
-            "penalty": chosen.penalty, "strength": chosen.strength,
-            "path": {"scores": chosen.path.scores},
+            "penalty": chosen.penalty, "strength": chosen.strength, "criterion": chosen.criterion,
+            "path": chosen.path and {
+                "strengths": chosen.path.strengths, "scores": chosen.path.scores,
+            },
         },
     }  # fmt: skip
 
@@ -294,10 +423,10 @@ def entries(result: Any) -> dict[str, Any]:
     if isinstance(result, cs.Identifiability):
         return {"data": repr(result.problem), **result.to_dict()}
     if isinstance(result, cs.Comparison):
-        names = ("method", "status", "loss", "gap", "kernel_error", "null_part", "steps")
+        names = ("method", "status", "loss", "excess_loss", "kernel_error", "null_component",
+                 "steps")  # fmt: skip
         rows = [{name: row[name] for name in names} for row in result.rows]
-        objective = {"loss": result.objective.loss, "threshold": result.objective.threshold}
-        return {"rows": rows, "skipped": result.skipped, "objective": objective}
+        return {"rows": rows, "skipped": result.skipped}
     if isinstance(result, cs.LagChoice):
         return {"lags": result.lags, "scores": result.scores, "problem": repr(result.problem)}
     scores = {name: getattr(result, name) for name in ("mse", "r2", "correlation")}
@@ -354,7 +483,9 @@ def test_the_document_has_the_result_of_the_call(row: Row, run: Any) -> None:
     warned = [line.startswith("convsolve: warning: ") for line in err.splitlines()]
     assert (status, all(warned)) == (row.status, True)
     assert bool(warned) == (row.status == 3 and row.line.startswith("solve "))
-    assert_includes(strict_json(out), plain(entries(wanted_of(row))))
+    with as_options():  # reasons name options
+        wanted = wanted_of(row)
+    assert_includes(strict_json(out), plain(entries(wanted)))
 
 
 TEXTS = [SOLVED[0], REPORTED[0], REPORTED[-3], REPORTED[-4]]
@@ -372,7 +503,7 @@ def test_the_text_is_that_of_the_result(row: Row, run: Any) -> None:
 def test_a_saved_solution_is_loaded_and_predicts(run: Any, folder: Path, tmp_path: Path) -> None:
     line = "solve trials.npz --lags 0 4 --edges zeros --penalty tc"
     assert run(f"{line} --out {tmp_path}/fit.npz")[0] == 0
-    fit = cs.solve(TRIALS, cs.Regularized(cs.StableSpline()))
+    fit = cs.solve(TRIALS, penalty="tc")
     loaded = cs.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(loaded.kernel, fit.kernel)
     assert loaded.regularization.text() == fit.regularization.text()

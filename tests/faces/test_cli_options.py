@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.cli.arguments import parser
+from convsolve import registry
+from convsolve.cli.arguments import parse, parser
 from convsolve.cli.main import COMMANDS
-from convsolve.cli.options import SOLVERS
-from convsolve.comparison import ALL
+from convsolve.cli.methods import keywords
+from support.command_files import MATRIX
 
-# Of each command what it takes from Python; ``x``, ``y`` and the problem are its data.
-STATED = [cs.Problem]
-PENALTIES = [cs.Ridge, cs.Smooth, cs.StableSpline, cs.Tikhonov, cs.CrossValidation]
-METHODS = [type(method) for method in ALL]
-METHODS += [cs.AutoSolver, cs.Huber, cs.LeastAbsolute, cs.Lasso, cs.Regularized]
+ENTRIES = [entry for entry in registry.ENTRIES.values() if entry.target]
+
+
+def component(entry: registry.Entry) -> Any:
+    """The class of an entry of the registry."""
+    module, _, name = entry.target.partition(":")
+    return getattr(import_module(module, "convsolve"), name)
+
+
+# Of each command what it takes from Python, except components; ``x``, ``y`` and the problem are
+# its data.
 MAIN_PATH = {
-    "identify": [*STATED, cs.identify],
-    "solve": [*STATED, *PENALTIES, *METHODS, cs.solve, cs.Solution.save, cs.Solution.to_html],
-    "compare": [*STATED, *PENALTIES, *METHODS, cs.compare],
-    "cross-validate": [*STATED, *PENALTIES, *METHODS, cs.cross_validate],
-    "choose-lags": [*STATED, cs.CrossValidation, cs.choose_lags],
+    "identify": [cs.Problem, cs.identify],
+    "solve": [cs.Problem, cs.CrossValidation, cs.solve, cs.Solution.save, cs.Solution.to_html],
+    "compare": [cs.Problem, cs.CrossValidation, cs.compare],
+    "cross-validate": [cs.Problem, cs.CrossValidation, cs.cross_validate],
+    "choose-lags": [cs.Problem, cs.CrossValidation, cs.choose_lags],
     "predict": [cs.Solution.predict, cs.Solution.score],
 }
 DATA = {"self", "x", "y", "problem"}
 # What has another name there, since one name can be only one option.
 RENAMED = {
-    ("Ridge", "weights"): "--penalty-weights",
     ("Solution.save", "path"): "--out",
     ("Solution.to_html", "path"): "--html",
 }
@@ -38,10 +49,13 @@ NONE = {
     ("Solution.to_html", "call"): "the command itself",
     ("Problem", "spec"): "its parts are options",
     ("solve", "progress"): "bars on a terminal, and --verbose",
-    ("LeastSquares", "method"): "--solver svd and --solver qr",
+}
+# What is no option of a component, and why.
+NONE_OF_COMPONENT = {
     ("GradientDescent", "optimizer"): "--solver adam with --learning-rate, and --solver lbfgs",
-    ("Smooth", "order"): "--penalty differences and --penalty curvature",
     ("StableSpline", "kind"): "--penalty tc, dc and ss",
+    ("ARNoise", "order"): "the number in --noise ar3",
+    ("HACNoise", "bandwidth"): "the number in --noise hac20",
 }
 ARGUMENTS = [
     (command, function.__qualname__, name)
@@ -50,6 +64,10 @@ ARGUMENTS = [
     for name in inspect.signature(function).parameters
     if name not in DATA
 ]
+# Arguments of a class that the name of a component excludes.
+EXCLUDED = {"tc": "correlation", "ss": "correlation"}
+# Arguments of all penalties, which are options of the command.
+COMMON = {"strength"}
 
 
 def options() -> dict[str, set[str]]:
@@ -75,7 +93,144 @@ def test_reasons_and_names_are_of_arguments_that_there_are() -> None:
     assert {*NONE, *RENAMED} <= known
 
 
-def test_every_command_and_every_solver_is_covered() -> None:
+def test_every_command_and_every_option_of_a_component_is_covered() -> None:
     assert {*COMMANDS} == {*MAIN_PATH, "demo", "doctor"}
-    settings = {setting for _, takes in SOLVERS.values() for setting in takes}
-    assert {f"--{setting.replace('_', '-')}" for setting in settings} <= options()["solve"]
+    for command in ("solve", "compare", "cross-validate"):
+        every = {*registry.options(), *COMMON}
+        assert {f"--{name.replace('_', '-')}" for name in every} <= options()[command]
+
+
+# Components
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_every_argument_of_a_component_is_an_option_of_it(entry: registry.Entry) -> None:
+    """Not only of another component. What the name stands for is no option."""
+    cls = component(entry)
+    arguments = inspect.signature(cls).parameters
+    known = {option.name for option in entry.options if option.reads != "adam"}
+    reasons = {name for owner, name in NONE_OF_COMPONENT if owner == cls.__qualname__}
+    excluded = {*filter(None, [EXCLUDED.get(entry.name)])}
+    common = COMMON if entry.kind == "penalty" else set()
+    assert known | reasons | common | excluded == arguments.keys()
+    assert not known & (reasons | common | excluded)
+    assert {*entry.fixed, *filter(None, [entry.number])} == reasons & {*arguments}
+
+
+@pytest.mark.parametrize(("name", "argument"), EXCLUDED.items())
+def test_an_argument_that_a_name_excludes_is_an_error(name: str, argument: str) -> None:
+    with pytest.raises(ValueError, match=argument):
+        registry.ENTRIES[name].make(**{argument: 0.5})
+
+
+# The value of an option on the command line, and the argument that it gives.
+VALUES: dict[str, tuple[str, Any]] = {
+    "steps": ("7", 7),
+    "tol": ("0.001", 0.001),
+    "batch_size": ("4", 4),
+    "init": ("zeros", "zeros"),
+    "restarts": ("2", 2),
+    "seed": ("3", 3),
+    "via": ("moments", "moments"),
+    "channel_groups": ("0,1", (0, 1)),
+    "ridge": ("0.5", 0.5),
+    "order": ("2", 2),
+    "length": ("2.5", 2.5),
+    "decay": ("0.7", 0.7),
+    "correlation": ("0.4", 0.4),
+    "matrix": ("matrix.npy", MATRIX),
+    "delta": ("2", 2.0),
+    "scale": ("0.2", 0.2),
+}
+OPTIONS = [
+    (entry, option) for entry in ENTRIES for option in entry.options if option.reads != "adam"
+]
+
+
+def named(entry: registry.Entry, *more: str) -> Any:
+    """The component that a command line makes."""
+    words = [f"--{entry.kind}", entry.name.replace("_", "-"), *more]
+    if entry.name == "tikhonov" and "--matrix" not in more:
+        words += ["--matrix", "matrix.npy"]
+    found = keywords(parse(["solve", "x.npy", *words]), None)[entry.kind]
+    return registry.component(entry.kind, found) if isinstance(found, str) else found
+
+
+@pytest.mark.parametrize(("entry", "option"), OPTIONS, ids=lambda part: getattr(part, "name", None))
+def test_an_option_is_the_argument_of_its_name(
+    folder: Path, entry: registry.Entry, option: registry.Option
+) -> None:
+    text, value = VALUES[option.name]
+    given = named(entry, f"--{option.name.replace('_', '-')}", text)
+    assert type(given) is component(entry)
+    for name in inspect.signature(component(entry)).parameters:
+        wanted = value if name == option.name else getattr(named(entry), name)
+        np.testing.assert_array_equal(getattr(given, name), wanted)
+
+
+@pytest.mark.parametrize(("entry", "option"), OPTIONS, ids=lambda part: getattr(part, "name", None))
+def test_the_help_of_an_option_has_the_default_of_the_argument(
+    entry: registry.Entry, option: registry.Option
+) -> None:
+    default = inspect.signature(component(entry)).parameters[option.name].default
+    stated = re.search(r"\(default:? ([^)]*)\)|(\w+) \(default\)", option.help)
+    if stated is None:
+        # There is nothing to say: it is required, or nothing happens without it.
+        assert default in (None, 0.0, inspect.Parameter.empty)
+        return
+    words = stated[1] or stated[2]
+    if option.name == "tol":
+        assert words == "1e-6 for descent, 30 eps for cg"
+        assert default == {"cg": cs.ConjugateGradient().tol}.get(entry.name, 1e-6)
+        return
+    if isinstance(default, str) and default != "mad":
+        assert words == default
+    elif default is None or default == "mad":
+        assert words in ("selected", "estimated", "all")
+    else:
+        assert float(words) == default
+
+
+def test_the_learning_rate_is_that_of_adam() -> None:
+    given = named(registry.ENTRIES["adam"], "--learning-rate", "0.5")
+    assert callable(given.optimizer.init)
+    assert named(registry.ENTRIES["adam"]).optimizer == "adam"
+    assert named(registry.ENTRIES["lbfgs"]).optimizer == "lbfgs"
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+def test_strengths_and_numbers_after_names(folder: Path, entry: registry.Entry) -> None:
+    if entry.kind == "penalty":
+        assert named(entry).strength is None
+        assert named(entry, "--strength", "3").strength == 3.0
+        assert named(entry, "--strength", "3", "4").strength == (3.0, 4.0)
+    if entry.number:
+        words = ["solve", "x.npy", "--noise", f"{entry.name}3"]
+        made = registry.component("noise", keywords(parse(words), None)["noise"])
+        assert getattr(made, entry.number) == 3
+
+
+# Help
+
+
+def help_of(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", "80")
+    (commands,) = (action for action in parser()._actions if hasattr(action.choices, "items"))
+    return str(commands.choices[command].format_help())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_fits_a_terminal(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert max(map(len, help_of(command, monkeypatch).splitlines())) <= 80
+
+
+def test_help_has_a_line_for_every_component(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = help_of("solve", monkeypatch)
+    for entry in registry.ENTRIES.values():
+        begin = f"\n{' ' * 26}{entry.name.replace('_', '-')}: {entry.summary}"
+        assert begin[:70] in text
+    for name, (_, owners) in registry.options().items():
+        if name != "ridge":
+            words = ", ".join(owner.replace("_", "-") for owner in owners)
+            assert re.search(rf"--{name.replace('_', '-')} .*\s+{words}: ", text)
+    assert re.search(r"--ridge R .*\s+.*--penalty lasso", text)

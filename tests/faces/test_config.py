@@ -35,20 +35,24 @@ VALUES: list[tuple[str, dict[str, Any]]] = [
     ('channels = "Fz,Cz"', {"channels": "Fz,Cz"}),
     ("x-columns = [0, 1]", {"x_columns": "0,1"}),
     ("confounds = 2", {"confounds": "2"}),
-    ("folds = 5", {"folds": "5"}),
+    ("folds = 5", {"folds": 5}),
     ("bias = true", {"bias": True}),
     ("strict = false", {"strict": False}),
     ("strength = [1, 10.5]", {"strength": [1.0, 10.5]}),
-    ('noise = "ar(2)"', {"noise": "ar(2)"}),
+    ("grid = [1, 10.5]", {"grid": [1.0, 10.5]}),
+    ('penalty = "Squared-Exponential"', {"penalty": "squared_exponential"}),
+    ('select = "cv"', {"select": "cv"}),
+    ('loss = "huber"\ndelta = 2\nscale = 0.5', {"loss": "huber", "delta": 2.0, "scale": 0.5}),
+    ('noise = "ar2"', {"noise": "ar2"}),
     ('limits = ["gram_bytes=4e9"]', {"limits": [("gram_bytes", 4 * 10**9)]}),
     ('limits = ["peer_seconds=0.5"]', {"limits": [("peer_seconds", 0.5)]}),
     ("limits = {gram_bytes = 4e9}", {"limits": [("gram_bytes", 4 * 10**9)]}),
-    ("penalty-weights = [1.5, 1]", {"penalty_weights": "1.5,1"}),
+    ("channel-groups = [0, 1, 1]", {"channel_groups": "0,1,1"}),
     ("\ufefflags = [0, 39]", {"lags": [0, 39]}),
     ('out = "fit.npz"', {"out": Path("fit.npz")}),
     ('[solve]\npenalty = "tc"', {"penalty": "tc"}),
     ('penalty = "tc"\n[solve]\npenalty = "ss"', {"penalty": "ss"}),
-    ('solvers = ["auto", "qr"]\n[compare]\njson = true', {"json": False}),
+    ('methods = ["auto", "qr"]\n[compare]\njson = true', {"json": False}),
     ("", {"bias": False}),
 ]
 
@@ -76,6 +80,13 @@ def test_the_command_line_wins(config: Any) -> None:
         ("lags = [0, 9]", "--tmin 0 --tmax 1 --fs 2", {"lags": None}),
         ("strength = 1", "--ridge 3", {"strength": None, "ridge": 3.0}),
         ('ridge = 1\npenalty = "tc"', "--penalty smooth", {"ridge": None, "penalty": "smooth"}),
+        ('penalty = "tc"\ngrid = [1, 2]', "--ridge 3", {"penalty": None, "grid": None}),
+        ("strength = 1", "--grid 3 4", {"strength": None, "grid": [3.0, 4.0]}),
+        ("grid = [3, 4]", "--strength 1", {"grid": None, "strength": [1.0]}),
+        # A lasso may have a ridge in addition.
+        ('ridge = 1\npenalty = "lasso"', "--strength 3", {"ridge": 1.0, "penalty": "lasso"}),
+        ('penalty = "lasso"', "--ridge 3", {"ridge": 3.0, "penalty": "lasso"}),
+        ('ridge = 1\npenalty = "lasso"', "--penalty tc", {"ridge": None, "penalty": "tc"}),
     ],
 )
 def test_what_the_command_line_says_puts_out_what_excludes_it(
@@ -88,8 +99,8 @@ def test_what_the_command_line_says_puts_out_what_excludes_it(
 def test_one_file_serves_several_commands(config: Any) -> None:
     end = config('lags = [0, 9]\nfolds = 4\nselect = "aicc"\nscore = "r2"\n').split()
     assert parse(["identify", "x.npy", *end]).lags == [0, 9]
-    assert parse(["solve", "x.npy", *end]).folds == "4"
-    assert parse(["cross-validate", "x.npy", *end]).held_out == "4"
+    assert parse(["solve", "x.npy", *end]).folds == 4
+    assert parse(["cross-validate", "x.npy", *end]).held_out == 4
     assert parse(["choose-lags", "x.npy", *end]).select == "aicc"
     assert parse(["predict", "fit.npz", "x.npy", *end]).data == ["x.npy"]
 
@@ -119,9 +130,24 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("solve = 3", "options.toml: 'solve' is a command: its options go in a table, [solve]"),
     ("[[solve]]\nlags = 3", "options.toml: 'solve' is a command: its options go in a table"),
     ("solver = {a = 1}", "options.toml: 'solver' must be text, got {'a': 1}"),
-    ('solver = "magic"', "options.toml: 'solver' is 'magic'; choose from auto, svd,"),
+    ('solver = "magic"', "options.toml: 'solver': 'magic' is unknown; choose from auto, qr, svd,"),
+    ('solver = "huber"', "options.toml: 'solver': 'huber' is no solver; use --loss huber"),
+    ('penalty = "lassoo"', "options.toml: 'penalty': 'lassoo' is unknown; did you mean lasso?"),
+    (
+        'penalty = "curvature"',
+        "options.toml: 'penalty': 'curvature' is unknown; did you mean smooth --order 2?",
+    ),
+    ('score = "r"', "options.toml: 'score' is 'r'; choose from mse, r2, correlation"),
+    ('folds = "records"', "options.toml: 'folds' must be a whole number, got 'records'"),
+    ('solvers = ["qr"]', "options.toml: 'solvers' is unknown; did you mean 'methods'?"),
+    (
+        "penalty-weights = [1, 4]",
+        "options.toml: 'penalty-weights' is unknown; did you mean 'strength'?",
+    ),
+    ("strength = []", "options.toml: 'strength' is an empty list; leave it out"),
     ('padding = "odd"', "options.toml: 'padding': 'odd' is not one of valid, same,"),
-    ('noise = "pink"', "options.toml: 'noise': 'pink' is unknown (choose from white,"),
+    ('noise = "pink"', "options.toml: 'noise': 'pink' is unknown; choose from white, ar,"),
+    ('noise = "ar(2)"', "options.toml: 'noise': 'ar(2)' is unknown; did you mean ar2?"),
     ('limits = "gram"', "options.toml: 'limits': 'gram' is not NAME=N"),
     ("n-outputs = 1\nn_outputs = 2", "options.toml: 'n_outputs' is given twice"),
     ("lags = [0, 9", "options.toml: is no TOML file: "),

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import convsolve as cs
+from convsolve import registry
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -42,6 +43,32 @@ def test_every_public_name_stands_on_one_page_of_the_reference() -> None:
     assert set(explained.values()) == {1}
     listed = re.findall(r"^   (\w+)$", (DOCS / "api/index.rst").read_text(encoding="utf-8"), re.M)
     assert set(cs.__all__) <= set(listed)
+
+
+def test_every_component_with_a_name_is_in_a_table_of_the_reference() -> None:
+    tables = re.findall(r"^\.\. registry:: (\w+)$", REFERENCE, re.M)
+    assert sorted(tables) == sorted(registry.ARGUMENTS)
+    classes = {entry.class_name for entry in registry.ENTRIES.values() if entry.class_name}
+    assert classes <= set(cs.__all__)
+
+
+def test_a_table_of_components_has_the_facts_of_the_registry() -> None:
+    table = runpy.run_path(str(DOCS / "_extensions/registry.py"))["table"]
+    assert table("criterion")[3:7] == [
+        "   * - Name",
+        "     - Meaning",
+        "   * - ``gcv``",
+        "     - Generalized cross-validation",
+    ]
+    lines = table("penalty")
+    at = lines.index("   * - ``smooth``")
+    assert lines[at + 1 : at + 4] == [
+        "     - :py:class:`~convsolve.Smooth`",
+        "     - ``order``",
+        "     - Differences along the lags",
+    ]
+    with pytest.raises(ValueError, match="of the kind 'optimizer'; use one of solver, penalty"):
+        table("optimizer")
 
 
 def test_every_module_for_another_library_is_explained() -> None:

@@ -120,7 +120,7 @@ def test_confounds_are_taken_off_what_is_shown():
 def test_a_choice_of_penalty_is_drawn_with_names():
     x, y = noise(200, 1), noise(200, 2, seed=1)
     problem = cs.Problem(x, y, lags=(0, 3), outputs=["left", "right"])
-    fit = cs.solve(problem, cs.Regularized())
+    fit = cs.solve(problem, penalty="ridge")
     figure = drawn(fit, kind="penalty", outputs="right")
     assert legend(figure.axes[0])[0] == "output right"
     at = line(figure.axes[0], "output right").get_xdata()
@@ -150,10 +150,12 @@ def fitted_taps(taps):
     return cs.solve(cs.Problem(x, x + noise(200, seed=1), lags=(0, taps - 1)))
 
 
-@pytest.mark.parametrize("solver", [cs.AutoSolver(10.0), cs.Regularized()])
-def test_bands_under_a_penalty_are_those_of_a_posterior(solver):
+@pytest.mark.parametrize(
+    "method", [{"ridge": 10.0}, {"penalty": "ridge"}], ids=["given", "selected"]
+)
+def test_bands_under_a_penalty_are_those_of_a_posterior(method):
     x = noise(200)
-    fit = cs.solve(cs.Problem(x, x + noise(200, seed=1), lags=(0, 4)), solver)
+    fit = cs.solve(cs.Problem(x, x + noise(200, seed=1), lags=(0, 4)), **method)
     title = drawn(fit, kind="lines").axes[0].get_title()
     assert title == "Impulse response with its 95 % posterior band (white noise)"
 

@@ -100,7 +100,7 @@ def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory)
 def test_help_says_what_is_held(run, capsys):
     with pytest.raises(SystemExit):
         run("solve --help")
-    assert "x and y of more than 2^25 numbers" in capsys.readouterr().out
+    assert "x and y of more than 2^25 numbers" in " ".join(capsys.readouterr().out.split())
     assert DEFAULT_LIMITS.held_numbers == 2**25
 
 

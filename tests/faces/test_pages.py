@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import interop
+from convsolve import interop, registry
 from convsolve.cli import main
 
 ROOT = Path(__file__).parents[2]
@@ -197,19 +197,16 @@ def test_everything_named_exists(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_solvers_named_in_a_sentence_can_be_made(path: Path) -> None:
-    given = {
-        "cs": cs,
-        "np": np,
-        "matrix": np.eye(4),
-        "ridge": 1.0,
-        "strength": 1.0,
-        "penalty": cs.Ridge(),
-    }
-    given |= {"select": "gcv", "score": "mse"}
-    for call in re.findall(r"`(cs\.[A-Z]\w*\([^`]*\))`", path.read_text(encoding="utf-8")):
-        if "..." not in call and "(sharp" not in call and "report" not in call:
+def test_components_named_in_a_sentence_can_be_made(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    given = {"cs": cs, "np": np, "D": np.eye(4), "rows": 100, "alpha": 1.0}
+    for call in re.findall(r"(?:`|=)(cs\.[A-Z]\w*\([^`]*\))`", text):
+        if not re.search(r"\.\.\.|…|\(sharp", call):
             assert eval(call, given) is not None, call
+    for argument, word in re.findall(r'\b(solver|penalty|loss|noise|select)="(\w+)"', text):
+        found = registry.found(word)
+        assert found is not None, word
+        assert registry.ARGUMENTS[found[0].kind] == argument, word
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

@@ -69,41 +69,45 @@ def numbers_of(answer: Any) -> list[np.ndarray]:
     return [np.asarray(answer.scores)] if isinstance(answer, cs.LagChoice) else [*answer]
 
 
-def solved(solver: Any, **more: Any) -> Callable[[], Any]:
-    return lambda: cs.solve(stated(), solver, **more)
+def solved(**more: Any) -> Callable[[], Any]:
+    return lambda: cs.solve(stated(), **more)
 
 
 CALLS: dict[str, tuple[Callable[[], Any], set[str]]] = {
-    "rows": (solved(cs.LeastSquares("qr")), {"rows of the design matrix"}),
+    "rows": (solved(solver="qr"), {"rows of the design matrix"}),
     "FFTs": (
-        solved(cs.NormalEquations(), limits=cs.Limits(row_numbers=0)),
+        solved(solver="normal", limits=cs.Limits(row_numbers=0)),
         {"batches on all cores"},
     ),
-    "chunks": (solved(cs.NormalEquations(), limits=SMALL), {"pass over the data"}),
-    "rows of chunks": (solved(cs.LeastSquares("qr"), limits=SMALL), {"pass over the data"}),
-    "adam": (solved(cs.GradientDescent(steps=30)), {"steps of gradient descent"}),
-    "cg": (solved(cs.ConjugateGradient()), {"steps of conjugate gradients"}),
-    "huber": (solved(cs.Huber()), {"outputs", "Newton's steps", "scale and fit in turn"}),
+    "chunks": (solved(solver="normal", limits=SMALL), {"pass over the data"}),
+    "rows of chunks": (solved(solver="qr", limits=SMALL), {"pass over the data"}),
+    "adam": (solved(solver=cs.GradientDescent(steps=30)), {"steps of gradient descent"}),
+    "cg": (solved(solver="cg"), {"steps of conjugate gradients"}),
+    "huber": (solved(loss="huber"), {"outputs", "Newton's steps", "scale and fit in turn"}),
     "absolute": (
-        solved(cs.LeastAbsolute()),
+        solved(loss="absolute"),
         {"outputs", "steps of the interior point method", "pivots"},
     ),
-    "lasso": (solved(cs.Lasso()), {"outputs", "strengths", "folds of the choice"}),
-    "group lasso": (solved(cs.Lasso("channels")), {"outputs", "sweeps over the groups"}),
+    "lasso": (solved(penalty="lasso"), {"outputs", "strengths", "folds of the choice"}),
+    "group lasso": (
+        solved(penalty=cs.Lasso(channel_groups="channels")),
+        {"outputs", "sweeps over the groups"},
+    ),
     "penalty": (
-        solved(cs.Regularized(cs.StableSpline("dc"), select=cs.CrossValidation())),
+        solved(penalty="dc", select="cv"),
         {"sums over folds", "decompositions, by fold", "hyperparameters tried"},
     ),
-    "bands": (solved(cs.Regularized(cs.Ridge(channel_groups=(0, 1)))), {"outputs"}),
+    "bands": (solved(penalty=cs.Ridge(channel_groups=(0, 1))), {"outputs"}),
     "Krylov": (
         solved(
-            cs.Regularized(select=cs.CrossValidation()),
+            penalty="ridge",
+            select=cs.CrossValidation(),
             limits=cs.Limits(spectrum_columns=2),
         ),
         {"held-out rows, by fold", "outputs"},
     ),
-    "autoregression": (solved(None, noise="ar(2)"), {"rounds of noise and kernel"}),
-    "compare": (lambda: cs.compare(stated(), [cs.Huber(), cs.AutoSolver()]), {"methods"}),
+    "autoregression": (solved(noise="ar2"), {"rounds of noise and kernel"}),
+    "compare": (lambda: cs.compare(stated(), ["huber", cs.AutoSolver()]), {"methods"}),
     "cross_validate": (lambda: cs.cross_validate(stated()), {"folds", "rows that are scored"}),
     "choose_lags": (lambda: cs.choose_lags(stated()), {"windows of lags"}),
     "choose_lags by folds": (
@@ -166,11 +170,11 @@ def test_a_checkpoint_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.Mo
 def test_a_method_is_named_before_it_begins() -> None:
     heard = Heard()
     with listening(heard):
-        cs.compare(stated(), [cs.Huber(), cs.AutoSolver()])
+        cs.compare(stated(), ["huber", cs.AutoSolver()])
     said = [call for call in heard.calls if call[0] == "methods"]
     assert said == [
         ("methods", 0, 2, ""),
-        ("methods", 0, 2, "Huber"),
+        ("methods", 0, 2, "huber"),
         ("methods", 1, 2, "AutoSolver"),
         ("methods", 2, 2, ""),
     ]
@@ -231,15 +235,16 @@ def test_nothing_is_said_by_default() -> None:
 def test_the_log_says_what_was_asked_and_how_it_ended(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "convsolve")
     problem = stated()
-    cs.solve(problem, cs.Regularized(strength=[[1.0], [2.0]]), limits=SMALL)
-    cs.compare(problem, [cs.FFTDeconvolution()])
+    cs.solve(problem, penalty="ridge", grid=[1.0, 2.0], limits=SMALL)
+    cs.compare(problem, ["fft"])
     cs.choose_lags(problem)
     cs.identify(problem).verdict  # noqa: B018
     said = [record.getMessage() for record in caplog.records]
     assert {record.name for record in caplog.records} == {"convsolve"}
-    assert f"solve by Regularized(ridge, gcv): {problem!r}" in said
+    assert f"solve by Ridge: {problem!r}" in said
     assert "360 rows are taken in 6 chunks of up to 100" in said
-    (ended,) = [line for line in said if line.startswith("Regularized(ridge, gcv): solved")]
+    start = "tridiagonal form of the Gram matrix: solved"
+    (ended,) = [line for line in said if line.startswith(start)]
     assert "ridge, strength 1, 1, by GCV" in ended
     assert "choose_lags: lags 0 … 5 of 0 … 5, by BIC" in said
     assert any(line.startswith("identify: overdetermined, ") for line in said)
@@ -264,9 +269,9 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
 
 def test_bars_are_drawn_within_each_other(screen: Screen) -> None:
     with redirect_stderr(screen), progress_bars.bars():
-        cs.compare(stated(), [cs.Huber(), cs.LeastAbsolute()])
+        cs.compare(stated(), [cs.HuberLoss(), cs.AbsoluteLoss()])
     drawn = screen.getvalue()
-    for words in ("methods:  50%|", "1/2 [", "LeastAbsolute", "outputs:   0%|", "\n"):
+    for words in ("methods:  50%|", "1/2 [", "AbsoluteLoss", "outputs:   0%|", "\n"):
         assert words in drawn
 
 
@@ -274,9 +279,9 @@ def test_the_regressor_of_scikit_learn_shows_bars_where_it_is_asked_to(screen: S
     from convsolve.sklearn import ConvRegressor
 
     with redirect_stderr(screen):
-        quiet = ConvRegressor((0, 5), solver=cs.Huber()).fit([*X], [*Y])
+        quiet = ConvRegressor((0, 5), loss="huber").fit([*X], [*Y])
         assert screen.getvalue() == ""
-        loud = ConvRegressor((0, 5), solver=cs.Huber(), verbose=True).fit([*X], [*Y])
+        loud = ConvRegressor((0, 5), loss="huber", verbose=True).fit([*X], [*Y])
     assert "scale and fit in turn:" in screen.getvalue()
     np.testing.assert_array_equal(quiet.coef_, loud.coef_)
 

@@ -169,14 +169,48 @@ def test_groups_go_where_metadata_are_routed() -> None:
 
 
 def test_it_is_cloned_and_pickled() -> None:
-    solver = cs.NormalEquations(2.0)
-    fit = ConvRegressor((-1, 3), solver=solver, edges="drop").fit(TRIALS, TARGETS)
+    method = {"solver": cs.NormalEquations(), "penalty": cs.Ridge(2.0), "noise": cs.ARNoise(1)}
+    fit = ConvRegressor((-1, 3), edges="drop", **method).fit(TRIALS, TARGETS)
     again = clone(fit)
     assert again.get_params() == fit.get_params()
     assert not hasattr(again, "coef_")
     kept = pickle.loads(pickle.dumps(fit))
     np.testing.assert_array_equal(kept.predict(X), fit.predict(X))
     assert kept.solution_.status == fit.solution_.status
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "ridge": {"ridge": 3.0},
+    "solver": {"solver": "qr", "ridge": [1.0, 2.0]},
+    "penalty": {"penalty": "smooth", "select": "bic"},
+    "grid": {"penalty": cs.Smooth(order=2), "grid": [1.0, 10.0], "select": cs.CrossValidation()},
+    "loss": {"loss": cs.HuberLoss(2.0)},
+    "noise": {"noise": "ar2"},
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_is_that_of_solve(name: str) -> None:
+    """The parameters have the names of `solve`, and can be set later."""
+    problem = cs.Problem(TRIALS, TARGETS, lags=(-1, 3), edges="zeros", bias=True)
+    wanted = cs.solve(problem, **METHODS[name])
+    given = ConvRegressor((-1, 3), **METHODS[name])
+    later = clone(ConvRegressor((-1, 3)).set_params(**METHODS[name]))
+    for ours in (given.fit(TRIALS, TARGETS), later.fit(TRIALS, TARGETS)):
+        np.testing.assert_array_equal(ours.solution_.kernel, wanted.kernel)
+        assert ours.solution_.stats["call"] == wanted.stats["call"]
+
+
+def test_a_search_chooses_among_penalties_and_losses() -> None:
+    choices = {"penalty": [None, cs.Smooth(0.1), cs.Ridge(1e6)], "loss": ["squared"]}
+    grid = [choices, {"loss": ["huber", "absolute"]}]
+    search = GridSearchCV(ConvRegressor((-1, 3)), grid, cv=KFold(3)).fit(TRIALS, TARGETS)
+    scores = search.cv_results_["mean_test_score"]
+    assert np.isfinite(scores).all()
+    assert np.argmin(scores) == 2
+    for found, options in zip(scores, search.cv_results_["params"], strict=True):
+        wanted = cross_val_score(ConvRegressor((-1, 3), **options), TRIALS, TARGETS, cv=KFold(3))
+        assert found == wanted.mean()
 
 
 def test_scores_and_predictions_are_as_strict_as_fits() -> None:
@@ -212,9 +246,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]
         {"lags": (0, 1), "tmin": 0, "tmax": 1, "fs": 10}, (X, Y), TypeError, "either lags=",
     ),
     "no rate": ({"tmin": 0, "tmax": 1}, (X, Y), TypeError, "need all of tmin=, tmax= and fs="),
-    "two ridges": (
-        {"ridge": 1.0, "solver": cs.AutoSolver()}, (X, Y), ValueError, "either ridge= or a solver=",
+    "two penalties": (
+        {"ridge": 1.0, "penalty": "smooth"}, (X, Y), TypeError, "give ridge= or penalty=, not both",
     ),
+    "a penalty as solver": (
+        {"solver": cs.Smooth()}, (X, Y), TypeError, r"not a solver: use penalty=Smooth\(",
+    ),
+    "a name of no penalty": ({"penalty": "rigde"}, (X, Y), ValueError, "did you mean 'ridge'"),
+    "a choice of nothing": ({"select": "gcv"}, (X, Y), TypeError, "give penalty="),
     "groups of trials": ({}, (TRIALS, TARGETS, None, GROUPS), ValueError, "trial by trial"),
     "few groups": ({}, (X, Y, None, GROUPS[:-1]), ValueError, "inconsistent numbers of samples"),
     "few targets": ({}, (TRIALS, TARGETS[:-1]), ValueError, "inconsistent numbers of samples"),

@@ -82,8 +82,8 @@ def test_what_solve_gives_of_undecided_data() -> None:
     problem = cs.Problem(image, plane, kernel_size=(9, 9))
     for ridge in (0.0, 1.0):
         with pytest.raises(cs.SolveError, match=r"the Gram matrix would take .* fewer taps"):
-            cs.solve(problem, cs.AutoSolver(ridge), limits=limits)
-    assert cs.solve(problem, cs.ConjugateGradient(1.0), limits=limits).converged
+            cs.solve(problem, ridge=ridge, limits=limits)
+    assert cs.solve(problem, "cg", ridge=1.0, limits=limits).converged
 
 
 TONE = np.sin(np.arange(300.0))
@@ -115,7 +115,7 @@ def test_the_ridge_of_an_undecided_report_suffices(
     assert report.suggestions[-1][2:] == ("ridge", ridge)
     y = np.random.default_rng(2).standard_normal((*report.problem.row_shapes[0], 2))
     problem = cs.Problem(x, y, **options)
-    fit = cs.solve(problem, cs.AutoSolver(ridge), limits=limits)  # a warning would be an error
+    fit = cs.solve(problem, ridge=ridge, limits=limits)  # a warning would be an error
     assert fit.status == "solved"
     assert (report.resolution(ridge) >= 0).all()
     for share, enough in ((1, True), (1 / 17, False)):

@@ -142,11 +142,11 @@ def test_strict_raises_and_a_ridge_silences() -> None:
     assert caught.value.report.nullity == 3
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert cs.solve(problem, cs.LeastSquares(ridge=1e-3), strict=True).converged
-        assert cs.solve(problem, cs.NormalEquations(ridge=1e-3)).converged
+        assert cs.solve(problem, "svd", ridge=1e-3, strict=True).converged
+        assert cs.solve(problem, "normal", ridge=1e-3).converged
     # A ridge of 1e-40 leaves [A; √ridge I] as deficient as it was.
     with pytest.warns(cs.IdentifiabilityWarning):
-        cs.solve(problem, cs.LeastSquares(ridge=1e-40))
+        cs.solve(problem, "svd", ridge=1e-40)
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -237,7 +237,7 @@ def test_every_remedy_helps(name: str) -> None:
     assert ridge.value == pytest.approx(report.ridge_for(1000), rel=5e-3)
     noise = np.random.default_rng(2).standard_normal(problem.row_shapes[0])
     again = cs.Problem(x, noise, spec=problem.spec, bias=problem.bias)
-    assert cs.solve(again, cs.AutoSolver(ridge.value), strict=True).converged
+    assert cs.solve(again, ridge=ridge.value, strict=True).converged
     assert tried == expected
 
 
@@ -252,7 +252,8 @@ def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
         ("bias", False, "bias=False", "leave out --bias"),
         ("edges", "zeros", "edges='zeros'", "--edges zeros"),
         ("padding", ((2, 0), (1, 1)), "padding=((2, 0), (1, 1))", "--padding=2,0,1,1"),
-        ("noise", "ar(2)", "noise='ar(2)'", "--noise 'ar(2)'"),
+        ("noise", "ar2", "noise='ar2'", "--noise ar2"),
+        ("matrix", "a b.npy", "matrix='a b.npy'", "--matrix 'a b.npy'"),
     ):
         remedy = Suggestion("some", "try {} first", argument, value)
         assert str(remedy) == f"try {python} first"

@@ -145,7 +145,7 @@ def test_a_band_limited_recording_is_reported_and_a_ridge_bounds_it(seed: int) -
     ridge = report.ridge_for(1e3)
     assert report.suggestions[-1].argument == "ridge"
     assert report.suggestions[-1].value == pytest.approx(ridge, rel=5e-3)
-    fit = cs.solve(problem, cs.AutoSolver(ridge), strict=True)
+    fit = cs.solve(problem, ridge=ridge, strict=True)
     assert fit.converged
     assert np.abs(fit.kernel).max() < 10
     assert np.abs(kernel).max() < 4
@@ -223,9 +223,26 @@ def test_a_tree_leaves_of_a_zero_no_more_than_rounding(period: int) -> None:
     assert values[-1] < 10 * EPS * values[0]
 
 
+def test_a_resolution_needs_one_given_strength() -> None:
+    report = cs.identify(cs.Problem(N, kernel_size=3))
+    bands = cs.Ridge([1.0, 2.0], channel_groups=(0, 1))
+    assert report.resolution(penalty=bands).shape == (3, 2)
+    for penalty, words in (
+        (cs.Ridge(), "a resolution needs a quadratic penalty with a given strength, got ridge"),
+        (cs.Lasso(1.0), "a resolution needs a quadratic penalty with a given strength, got lasso"),
+        (cs.Ridge([1.0, 2.0]), "needs one strength for all outputs, got Ridge((1.0, 2.0))"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            report.resolution(penalty=penalty)
+    with pytest.raises(TypeError, match="penalty must be a penalty such as Smooth"):
+        report.resolution(penalty="smooth")
+    with pytest.raises(TypeError, match="give ridge= or penalty=, not both"):
+        report.resolution(1.0, penalty=bands)
+
+
 def test_a_penalty_that_leaves_taps_free_has_no_resolution() -> None:
     """No strength of `Smooth` determines the constant of a silent channel."""
     x = np.column_stack([np.random.default_rng(0).standard_normal(50), np.zeros(50)])
     report = cs.identify(cs.Problem(x, lags=(0, 3)))
     with pytest.raises(ValueError, match=r"first differences .* do not determine every tap"):
-        report.resolution(1e9, cs.Smooth(order=1))
+        report.resolution(penalty=cs.Smooth(1e9))

@@ -9,7 +9,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
 import convsolve as cs
-from convsolve.interop.mtrf import from_mtrf, solver_of
+from convsolve.interop.mtrf import from_mtrf, penalty_of
 
 TAPS, TRIALS, FS = 9, 4, 64.0
 
@@ -53,12 +53,12 @@ def as_trf(weights: np.ndarray, method: str, regularization: float) -> SimpleNam
 @pytest.mark.parametrize("regularization", [0.1, 10.0])
 def test_mtrf_ridge(regularization: float) -> None:
     problem, matrices, y = stated(bias=True)
-    fit = cs.solve(problem, cs.LeastSquares("qr", regularization * FS * TRIALS))
+    fit = cs.solve(problem, "qr", ridge=regularization * FS * TRIALS)
     theirs = mtrf(matrices, y, regularization * np.eye(TAPS))
     np.testing.assert_allclose(fit.kernel[:, 0] * FS, theirs[1:], rtol=1e-9)
     np.testing.assert_allclose(fit.bias * FS, theirs[0], rtol=1e-9)
     trf = as_trf(theirs, "ridge", regularization)
-    assert solver_of(trf, TRIALS) == cs.AutoSolver(regularization * FS * TRIALS)
+    assert penalty_of(trf, TRIALS) == cs.Ridge(regularization * FS * TRIALS)
     np.testing.assert_allclose(from_mtrf(trf).kernel, fit.kernel, rtol=1e-9)
     np.testing.assert_allclose(from_mtrf(trf).bias, fit.bias, rtol=1e-9)
     np.testing.assert_array_equal(from_mtrf(trf).lags, fit.lags)
@@ -68,11 +68,11 @@ def test_mtrf_tikhonov_of_one_feature() -> None:
     problem, matrices, y = stated(bias=True)
     d = np.diff(np.eye(TAPS), axis=0)
     strength = 0.5 * 2.0 * FS * TRIALS
-    fit = cs.solve(problem, cs.LeastSquares("qr", strength, cs.Smooth(order=1)))
+    fit = cs.solve(problem, "qr", penalty=cs.Smooth(strength, order=1))
     theirs = mtrf(matrices, y, 2.0 * 0.5 * d.T @ d)
     np.testing.assert_allclose(fit.kernel[:, 0] * FS, theirs[1:], rtol=1e-8)
-    solver = solver_of(as_trf(theirs, "tikhonov", 2.0), TRIALS)
-    assert solver == cs.AutoSolver(strength, cs.Smooth(order=1))
+    penalty = penalty_of(as_trf(theirs, "tikhonov", 2.0), TRIALS)
+    assert penalty == cs.Smooth(strength, order=1)
 
 
 def test_scikit_learn_ridge() -> None:
@@ -81,7 +81,7 @@ def test_scikit_learn_ridge() -> None:
     a, b = np.concatenate(matrices), np.concatenate(y)
     a, b = a - a.mean(0), b - b.mean(0)
     theirs = np.linalg.solve(a.T @ a + 7.0 * np.eye(TAPS), a.T @ b)
-    fit = cs.solve(problem, cs.LeastSquares("qr", 7.0))
+    fit = cs.solve(problem, "qr", ridge=7.0)
     np.testing.assert_allclose(fit.kernel[:, 0], theirs, rtol=1e-10)
 
 
@@ -91,7 +91,7 @@ def test_scikit_learn_lasso() -> None:
     a, b = np.concatenate(matrices), np.concatenate(y)
     a, b = a - a.mean(0), b - b.mean(0)
     alpha, n = 0.02, len(a)
-    w = cs.solve(problem, cs.Lasso(strength=2 * n * alpha)).kernel[:, 0]
+    w = cs.solve(problem, penalty=cs.Lasso(2 * n * alpha)).kernel[:, 0]
     pull = a.T @ (b - a @ w) / n
     assert (w != 0).any()
     assert (w == 0).any()
@@ -107,5 +107,6 @@ def test_impulseest_tc() -> None:
     i = np.arange(TAPS)[::-1]  # lags in the order of the columns
     prior = c * alpha ** np.maximum.outer(i, i)
     theirs = prior @ a.T @ np.linalg.solve(a @ prior @ a.T + noise * np.eye(len(a)), b)
-    fit = cs.solve(problem, cs.LeastSquares("qr", noise / c, cs.StableSpline("tc", alpha)))
+    penalty = cs.StableSpline(noise / c, kind="tc", decay=alpha)
+    fit = cs.solve(problem, "qr", penalty=penalty)
     np.testing.assert_allclose(fit.kernel[:, 0], theirs, rtol=1e-8, atol=1e-12)

@@ -89,7 +89,7 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
     penalty = penalty_for(name, problem)
     parts = brute(made, problem, x, y, penalty)
     assert all(p.n - p.bias - p.free > 1 for p in parts)
-    fit = cs.solve(problem, cs.Regularized(penalty, GRID, criterion))
+    fit = cs.solve(problem, penalty=penalty, grid=GRID, select=criterion)
     found = fit.regularization
     assert fit.status == "solved"
     np.testing.assert_allclose(found.path.strengths, np.broadcast_to(GRID, found.path.scores.shape))
@@ -136,7 +136,7 @@ def test_the_chosen_strength_is_the_optimum(
     a = np.lib.stride_tricks.sliding_window_view(x, taps)
     y = a @ np.exp(-np.arange(taps) / 5) + noise * rng.standard_normal(rows)
     problem = cs.Problem(x, y, kernel_size=taps)
-    found = cs.solve(problem, cs.Regularized(select=criterion)).regularization
+    found = cs.solve(problem, penalty="ridge", select=criterion).regularization
     exact, chosen = exact_criterion(a, y, criterion), mpmath.log(found.strength[0])
     with mpmath.workdps(40):
         best = mpmath.findroot(lambda at: mpmath.diff(exact, at), chosen)
@@ -177,11 +177,13 @@ def test_the_path_has_the_choice_and_its_scores_by_fold(
     y = np.convolve(x, [1, 0.5, 0.2])[:400] + 2 * noise
     problem = cs.Problem(x, np.stack([y, y[::-1]], axis=1), lags=(0, 9))
     folds = cs.CrossValidation(4, score=score)
-    found = cs.solve(problem, cs.Regularized(select=folds)).regularization
+    found = cs.solve(problem, penalty="ridge", select=folds).regularization
     path, outputs = found.path, np.arange(2)
     assert (np.diff(path.strengths, axis=0) >= 0).all()
     place = np.argmax(path.strengths == found.strength, axis=0)
-    again = cs.solve(problem, cs.Regularized(strength=found.strength[None], select=folds))
+    # A single strength is not scored.
+    grid = found.strength * np.array([[1.0], [2.0]])
+    again = cs.solve(problem, penalty="ridge", grid=grid, select=folds)
     wanted = again.regularization.path
     np.testing.assert_allclose(path.scores[place, outputs], wanted.scores[0], rtol=1e-12)
     np.testing.assert_allclose(
@@ -205,12 +207,13 @@ def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion:
     y = [b + a for a, b in zip(cs.convolve(x, kernel, made.spec), y, strict=True)]
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     penalty = penalty_for(name, problem)
-    found = cs.solve(problem, cs.Regularized(penalty, select=criterion)).regularization
+    method = {"penalty": penalty, "select": criterion}
+    found = cs.solve(problem, **method).regularization
     fine = np.geomspace(found.path.strengths[1], found.path.strengths[-2], 2000)
-    every = cs.solve(problem, cs.Regularized(penalty, fine, criterion)).regularization
-    best = cs.solve(
-        problem, cs.Regularized(penalty, found.strength[None], criterion)
-    ).regularization
+    every = cs.solve(problem, **method, grid=fine).regularization
+    # A single strength is not scored.
+    own = found.strength * np.array([[1.0], [2.0]])
+    best = cs.solve(problem, **method, grid=own).regularization
     inner = ~found.at_edge
     # All but gcv are logarithms of likelihoods, which may be about zero.
     slack = 1e-5 * np.abs(every.path.scores).min(0) + (0.0 if criterion == "gcv" else 1e-4)
@@ -218,7 +221,7 @@ def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion:
     large = cs.Problem(
         [a * 2.0**40 for a in x], [b * 2.0**-30 for b in y], spec=made.spec, bias=made.bias
     )
-    again = cs.solve(large, cs.Regularized(penalty, select=criterion)).regularization
+    again = cs.solve(large, **method).regularization
     np.testing.assert_allclose(again.strength / 2.0**80, found.strength, rtol=1e-9)
     np.testing.assert_allclose(again.noise_variance * 2.0**60, found.noise_variance, rtol=1e-9)
 
@@ -235,7 +238,7 @@ def test_levels_much_alike_that_no_penalty_holds(criterion: str) -> None:
     problem = cs.Problem(x, y, spec=spec)
     a = dense.design_matrix([x], spec).astype(float)[0]
     exact = Brute(a, y, matrix(penalty, problem), bias=False)
-    found = cs.solve(problem, cs.Regularized(penalty, GRID, criterion)).regularization
+    found = cs.solve(problem, penalty=penalty, grid=GRID, select=criterion).regularization
     for i, strength in enumerate(GRID[:, 0]):
         wanted = exact.score(criterion, strength)
         np.testing.assert_allclose(found.path.scores[i], wanted, rtol=1e-6)
@@ -249,10 +252,9 @@ def test_against_fifty_digits(bias: bool) -> None:
     x, noise, alpha = rng.standard_normal(24), rng.standard_normal(24), 0.6
     y = np.convolve(x, 0.8 ** np.arange(6))[:24] + noise
     problem = cs.Problem(x, y, lags=(0, 5), edges="zeros", bias=bias)
-    found = cs.solve(
-        problem, cs.Regularized(cs.StableSpline("tc", alpha), GRID, "evidence")
-    ).regularization
-    gcv = cs.solve(problem, cs.Regularized(cs.StableSpline("tc", alpha), GRID, "gcv"))
+    penalty = cs.StableSpline(kind="tc", decay=alpha)
+    found = cs.solve(problem, penalty=penalty, grid=GRID, select="evidence").regularization
+    gcv = cs.solve(problem, penalty=penalty, grid=GRID, select="gcv")
     with mpmath.workdps(50):
         a = mpmath.matrix(24, 6)
         for t in range(24):

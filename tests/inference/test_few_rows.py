@@ -14,6 +14,7 @@ from convsolve.inference.strength_path import StrengthPath
 from convsolve.inference.sums import FromMoments, FromRows, GroupSums, Sums
 from convsolve.inference.units import CommonUnits
 from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import Bands
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.penalties import matrix
@@ -33,7 +34,7 @@ GEOMETRIES: dict[str, tuple[list[tuple[int, ...]], int, dict[str, Any]]] = {
 PENALTIES: dict[str, Any] = {
     "ridge": cs.Ridge(),
     "differences": cs.Smooth(order=1),
-    "tc": cs.StableSpline("tc", 0.8),
+    "tc": cs.StableSpline(kind="tc", decay=0.8),
     "bands": None,  # one of which is left free
 }
 
@@ -72,7 +73,7 @@ def test_sums_within_the_row_space_are_those_of_the_gram(name: str, geometry: st
     problem = stated(geometry)
     channels = problem.n_channels
     labels = tuple(i % 2 for i in range(channels))
-    penalty = PENALTIES[name] or cs.Ridge(labels, weights=(1.0, 0.05))
+    penalty = PENALTIES[name] or Bands(None, labels, (1.0, 0.05))
     analysis = analyse(problem)
     design, targets = analysis.design, analysis.targets
     assert design.sizes.wide
@@ -110,7 +111,7 @@ def test_the_choice_of_gcv_is_that_of_the_dual(geometry: str, bias: bool) -> Non
     made = stated(geometry, 2)
     problem = cs.Problem([*made.x], [*made.y], **(options | {"bias": bias}))
     grid = np.geomspace(1e-3, 1e4, 8)[:, None] * max(float(a.std()) ** 2 for a in problem.x)
-    fit = cs.solve(problem, cs.Regularized(strength=grid))
+    fit = cs.solve(problem, penalty="ridge", grid=grid)
     assert fit.status == "solved"
     groups = problem.spec.groups
     per_group, outputs = channels // groups, problem.n_outputs // groups
@@ -157,8 +158,8 @@ def test_a_gram_that_does_not_fit_is_not_needed() -> None:
     problem = cs.Problem(x, y + rng.standard_normal(y.shape), kernel_size=40, bias=True)
     limits = Limits(gram_bytes=2**22)
     for select in ("gcv", "evidence", cs.CrossValidation(5)):
-        solver = cs.Regularized(select=select)
-        fit, wanted = cs.solve(problem, solver, limits=limits), cs.solve(problem, solver)
+        method = {"penalty": "ridge", "select": select}
+        fit, wanted = cs.solve(problem, **method, limits=limits), cs.solve(problem, **method)
         assert fit.status == "solved"
         assert fit.backward_error <= 30 * EPS
         np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-6, atol=1e-9)
@@ -173,8 +174,9 @@ def test_where_a_strength_dwarfs_the_data_nothing_is_explained(rows: int) -> Non
     y += 1e-5 * rng.standard_normal(y.shape)
     grid = np.geomspace(1e-3, 1e25, 8)[:, None]
     for select in ("gcv", cs.CrossValidation(4)):
-        solver = cs.Regularized(strength=grid, select=select)
-        scores = cs.solve(cs.Problem(x, y, kernel_size=8, bias=True), solver).regularization.path
+        problem = cs.Problem(x, y, kernel_size=8, bias=True)
+        fit = cs.solve(problem, penalty="ridge", grid=grid, select=select)
+        scores = fit.regularization.path
         squares = np.square(y - y.mean(0)).sum(0) / (rows - 1)
         if select != "gcv":
             cuts = np.linspace(0, rows, 5).round().astype(int)
@@ -199,7 +201,7 @@ def test_what_is_free_and_seen_by_no_row_stays_small(rows: int, padding: str) ->
     y = rng.standard_normal((spec.output_shape((rows + 5,))[0], 1))
     problem = cs.Problem(x, y, spec=spec, bias=True)
     for select in ("gcv", "evidence"):
-        fit = cs.solve(problem, cs.Regularized(cs.Smooth(order=1), select=select))
+        fit = cs.solve(problem, penalty="smooth", select=select)
         assert fit.status == "solved"
         assert np.abs(fit.kernel).max() < 1e3
         a = dense.design_matrix([x], spec)[0]

@@ -52,8 +52,8 @@ ON_DASK = ("motion, mask", "mask of every output")
 def test_it_is_least_squares_of_dense_filtered_rows(name: str, route: str) -> None:
     case, (store, limits) = CASES[name], ROUTES[route]
     made, ridge = Adjusted(case, autoregressive), case.get("ridge", 0.0)
-    solver = cs.NormalEquations(ridge) if ridge else None
-    fit = cs.solve(made.problem(store), solver, noise="ar", limits=limits)
+    method = {"solver": "normal", "ridge": ridge} if ridge else {}
+    fit = cs.solve(made.problem(store), **method, noise="ar", limits=limits)
     assert fit.converged
     assert fit.noise.kind == "ar"
     for o in range(OUTPUTS):
@@ -94,15 +94,15 @@ def test_data_that_do_not_determine_the_kernel_have_a_solution_of_minimum_norm()
     twice = [np.repeat(x[:, :1], 2, axis=1) for x in made.x]
     problem = cs.Problem(twice, made.y, kernel_size=TAPS)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient"):
-        fit = cs.solve(problem, noise="ar(2)")
+        fit = cs.solve(problem, noise="ar2")
     np.testing.assert_allclose(fit.kernel[:, 0], fit.kernel[:, 1], rtol=1e-6)
     with pytest.raises(cs.IdentifiabilityError):
-        cs.solve(problem, noise="ar(2)", strict=True)
+        cs.solve(problem, noise="ar2", strict=True)
 
 
 def test_noise_from_a_fit_that_did_not_converge_is_reported() -> None:
     problem = Adjusted({"mask": 0.05, "bias": True}, autoregressive).problem(np.asarray)
-    fit = cs.solve(problem, cs.ConjugateGradient(2.0, steps=1), noise="ar(1)")
+    fit = cs.solve(problem, cs.ConjugateGradient(steps=1), ridge=2.0, noise="ar1")
     assert fit.status == "max steps"
 
 
@@ -116,11 +116,42 @@ def test_weights_of_single_rows_are_refused() -> None:
 
 def test_a_chosen_strength_is_that_of_the_filtered_problem() -> None:
     problem = Adjusted({"bias": True}, autoregressive).problem(np.asarray)
-    fit = cs.solve(problem, cs.Regularized(), noise="ar")
+    fit = cs.solve(problem, penalty="ridge", noise="ar")
     assert fit.converged
     assert fit.regularization is not None
     assert fit.regularization.strength.shape == (OUTPUTS,)
     assert np.isfinite(fit.standard_error).all()
+
+
+PER_OUTPUT: dict[str, Any] = {
+    "ridge": lambda o: {"ridge": np.array([5.0, 300.0])[o]},
+    "qr": lambda o: {"solver": "qr", "ridge": np.array([5.0, 300.0])[o]},
+    "smooth": lambda o: {"penalty": cs.Smooth(np.array([0.0, 9.0])[o])},
+    "bands": lambda o: {
+        "penalty": cs.Ridge(np.array([[3.0, 0.0], [70.0, 8.0]])[:, o], channel_groups=(0, 1))
+    },
+    "lasso": lambda o: {"penalty": cs.Lasso(np.array([2.0, 30.0])[o])},
+    "grid": lambda o: {"penalty": "ridge", "grid": np.array([[3.0, 100.0], [30.0, 1e3]])[:, o]},
+}
+
+
+@pytest.mark.parametrize("name", PER_OUTPUT)
+@pytest.mark.parametrize(("mask", "held"), [(0.05, 1500), ("each", 10**6)])
+def test_every_output_has_its_own_strength(mask: Any, held: int, name: str) -> None:
+    """Whether outputs are solved together, or in parts with the same rows."""
+    made = Adjusted({"mask": mask, "bias": True}, autoregressive)
+    problem, few = made.problem(np.asarray), cs.Limits(held_numbers=held, chunk_numbers=held)
+    fit = cs.solve(problem, **PER_OUTPUT[name](slice(None)), noise="ar2", limits=few)
+    assert fit.converged
+    for o in range(OUTPUTS):
+        y, mask = [b[:, [o]] for b in made.y], [flags[:, o] for flags in made.used]
+        alone = cs.Problem(made.x, y, kernel_size=TAPS, bias=True, mask=mask)
+        one = cs.solve(alone, **PER_OUTPUT[name]([o]), noise="ar2")
+        np.testing.assert_allclose(fit.kernel[..., [o]], one.kernel, rtol=1e-7, atol=1e-10)
+        np.testing.assert_allclose(fit.bias[o], one.bias[0], rtol=1e-7)
+        # A single strength of zero is no penalty.
+        strength = 0.0 if one.regularization is None else one.regularization.strength
+        np.testing.assert_allclose(fit.regularization.strength[..., [o]], strength)
 
 
 @pytest.mark.parametrize("held", [1500, 2500, 10**6])
@@ -128,7 +159,7 @@ def test_outputs_beyond_the_memory_are_solved_in_several_parts(held: int) -> Non
     """All outputs together, or some of them at a time; records are then filtered when read."""
     made = Adjusted({"mask": 0.05, "bias": True}, autoregressive)
     problem, few = made.problem(np.asarray), cs.Limits(held_numbers=held, chunk_numbers=held)
-    fit, wanted = cs.solve(problem, noise="ar(2)", limits=few), cs.solve(problem, noise="ar(2)")
+    fit, wanted = cs.solve(problem, noise="ar2", limits=few), cs.solve(problem, noise="ar2")
     assert fit.converged
     np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-9)
     np.testing.assert_allclose(fit.bias, wanted.bias, rtol=1e-9)
@@ -139,8 +170,8 @@ def test_a_test_of_taps_takes_the_channels_of_the_group_of_every_output() -> Non
     """Outputs of both groups are in one part, and only those of the first have channel 0."""
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((400, 4)), autoregressive(rng, (398, 4))
-    fit = cs.solve(cs.Problem(x, y, kernel_size=3, groups=2), noise="ar(2)")
-    alone = cs.solve(cs.Problem(x[:, :2], y[:, :2], kernel_size=3), noise="ar(2)")
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3, groups=2), noise="ar2")
+    alone = cs.solve(cs.Problem(x[:, :2], y[:, :2], kernel_size=3), noise="ar2")
     found, wanted = fit.test(0), alone.test(0)
     np.testing.assert_allclose(found.statistic[:2], wanted.statistic, rtol=1e-9)
     assert np.isnan(found.statistic[2:]).all()
@@ -155,7 +186,7 @@ def test_weights_that_are_equal_and_confounds_of_zeros_change_nothing(alike: Any
     x = rng.standard_normal((60, 1))
     y = 2 * x[:, 0] + 3 + scipy.signal.lfilter([1], [1, -0.8], rng.standard_normal(60))
     plain, same = (
-        cs.solve(cs.Problem(x, y, lags=(0, 2), bias=True, **given), noise="ar(2)")
+        cs.solve(cs.Problem(x, y, lags=(0, 2), bias=True, **given), noise="ar2")
         for given in ({}, alike)
     )
     assert plain.noise is not None
@@ -171,14 +202,13 @@ def test_hyperparameters_do_not_depend_on_how_outputs_are_grouped() -> None:
     responses = [scipy.signal.lfilter([1], [1, -pole], x) for pole in (0.5, 0.95)]
     y = np.stack(responses, axis=1) + 3 * autoregressive(rng, (400, 2))
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros")
-    solver = cs.Regularized(cs.StableSpline("tc"))
     found = [
-        cs.solve(problem, solver, noise="ar(1)", limits=limits).regularization
+        cs.solve(problem, penalty="tc", noise="ar1", limits=limits).regularization
         for limits in (cs.Limits(), cs.Limits(chunk_numbers=900))
     ]
     for o in range(2):
         alone = cs.Problem(x, y[:, o], lags=(0, 19), edges="zeros")
-        found.append(cs.solve(alone, solver, noise="ar(1)").regularization)
+        found.append(cs.solve(alone, penalty="tc", noise="ar1").regularization)
     together, in_parts, first, second = (told.hyperparameters["decay"] for told in found)
     assert together == in_parts
     np.testing.assert_allclose(together, [first, second], rtol=1e-5)
@@ -194,7 +224,7 @@ def records_of(lengths: tuple[int, ...]) -> cs.Problem:
 @pytest.mark.parametrize(
     ("lengths", "folds", "where"),
     [
-        ((200, 9), "records", ""),
+        ((200, 9), [[0], [1]], " in fold 1"),
         ((200, 9, 200), [[0], [1], [2]], " in fold 1"),
         ((200, 9, 9, 200), [[0], [3], [1, 2]], " in fold 2"),
     ],
@@ -206,8 +236,9 @@ def test_folds_of_records_that_the_filter_takes_are_refused(
     with pytest.raises(ValueError, match=f"leaves too few{where} for a cross-validation"):
         cs.solve(
             records_of(lengths),
-            cs.Regularized(select=select),
-            noise="ar(8)",
+            penalty="ridge",
+            select=select,
+            noise="ar8",
             progress=lambda *step: steps.append(step),
         )
     assert not steps
@@ -221,20 +252,28 @@ def test_folds_name_the_records_of_the_problem() -> None:
         [np.r_[[[0.0], [0.0]], b] for b in problem.y if len(b) > 7],
         lags=(0, 2),
     )
-    kernels = [
-        cs.solve(problem, cs.Regularized(select=cs.CrossValidation([[0, 1], [2]])), noise="ar(8)"),
-        cs.solve(without, cs.Regularized(select=cs.CrossValidation([[0], [1]])), noise="ar(8)"),
+    fits = [
+        cs.solve(given, penalty="ridge", select=cs.CrossValidation(folds), noise="ar8")
+        for given, folds in ((problem, [[0, 1], [2]]), (without, [[0], [1]]))
     ]
     # The record that the filter takes has a share in the noise.
-    a, b = (fit.regularization.path.scores_by_fold for fit in kernels)
+    a, b = (fit.regularization.path.scores_by_fold for fit in fits)
     np.testing.assert_allclose(a, b, rtol=0.02)
 
 
-def test_a_single_record_has_no_folds_of_records_whatever_the_noise() -> None:
-    x, y = np.random.default_rng(0).standard_normal((2, 60, 1))
-    with pytest.raises(ValueError, match="folds='records' needs two records or more"):
-        cs.solve(
-            cs.Problem(x, y, lags=(0, 2)),
-            cs.Regularized(select=cs.CrossValidation()),
-            noise="ar(2)",
-        )
+@pytest.mark.parametrize(
+    ("lengths", "noise", "folds"),
+    [
+        ((60,), "white", 5),
+        ((60,), "ar2", 5),
+        ((200, 9), "white", 2),
+        ((200, 9), "ar8", 5),
+        ((200, 9, 150, 180), "ar8", 3),
+    ],
+)
+def test_default_folds_are_the_records_that_are_left_or_blocks_of_one(
+    lengths: tuple[int, ...], noise: str, folds: int
+) -> None:
+    fit = cs.solve(records_of(lengths), penalty="ridge", select="cv", noise=noise)
+    assert fit.converged
+    assert len(fit.regularization.path.scores_by_fold) == folds

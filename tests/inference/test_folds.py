@@ -16,7 +16,7 @@ from support.penalties import matrix, penalty_for
 from support.slow import some
 
 GRID = np.geomspace(0.1, 100, 3)[:, None]
-FOLDS: dict[str, Any] = {"records": "records", "rows": 4, "listed": [[1], [0, 2]]}
+FOLDS: dict[str, Any] = {"records": None, "rows": 4, "listed": [[1], [0, 2]]}
 
 
 def spans(made: Geometry, folds: Any) -> list[np.ndarray]:
@@ -27,7 +27,7 @@ def spans(made: Geometry, folds: Any) -> list[np.ndarray]:
         return [np.arange(a, b) for a, b in pairwise(cuts)]
     starts = np.r_[0, ends[:-1]]
     records = [np.arange(a, b) for a, b in zip(starts, ends, strict=True)]
-    listed = [[i] for i in range(len(records))] if folds == "records" else folds
+    listed = [[i] for i in range(len(records))] if folds is None else folds
     return [np.concatenate([records[i] for i in part]) for part in listed]
 
 
@@ -77,8 +77,8 @@ def test_scores_are_those_of_refits(name: str, geometry: str, folds: str, score:
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     penalty = penalty_for(name, problem)
-    select = cs.CrossValidation(FOLDS[folds], score)
-    found = cs.solve(problem, cs.Regularized(penalty, GRID, select)).regularization
+    select = cs.CrossValidation(FOLDS[folds], score=score)
+    found = cs.solve(problem, penalty=penalty, grid=GRID, select=select).regularization
     d, matrices = matrix(penalty, problem), dense.design_matrix(x, made.spec)
     targets = dense.by_group(y, made.spec.groups)
     parts = _rows(made, FOLDS[folds])
@@ -112,17 +112,16 @@ def test_one_loud_record_costs_the_others_no_digits() -> None:
     x = [rng.standard_normal(200) * (1e8 if i == 1 else 1.0) for i in range(3)]
     y = [np.convolve(a, [1.0, 0.5, -0.3])[:200] + rng.standard_normal(200) for a in x]
     problem = cs.Problem(x, y, lags=(0, 5), edges="zeros")
-    select = cs.CrossValidation()
-    found = cs.solve(problem, cs.Regularized(strength=[[1.0], [3.0]], select=select)).regularization
+    found = cs.solve(problem, penalty="ridge", grid=[1.0, 3.0], select="cv").regularization
     alone = cs.Problem([x[0], x[2]], [y[0], y[2]], lags=(0, 5), edges="zeros")
     for i, strength in enumerate((1.0, 3.0)):
-        fit = cs.solve(alone, cs.LeastSquares(ridge=strength))
+        fit = cs.solve(alone, "qr", ridge=strength)
         loud = fit.residuals(x[1], y[1])
         assert found.path.scores_by_fold[1, i, 0] == pytest.approx(np.mean(loud**2), rel=1e-9)
 
 
 @pytest.mark.parametrize("noise", [1e-2, 1e-5, 1e-8, 1e-11])
-@pytest.mark.parametrize("select", ["gcv", "mse"])
+@pytest.mark.parametrize("select", ["gcv", "cv"])
 def test_what_fits_all_but_exactly_keeps_its_digits(select: str, noise: float) -> None:
     """1 − R² down to 1e-22, where Σy² − … is all rounding."""
     rng = np.random.default_rng(1)
@@ -130,11 +129,10 @@ def test_what_fits_all_but_exactly_keeps_its_digits(select: str, noise: float) -
     h = rng.standard_normal(8)
     y = [np.convolve(a, h, "valid") + noise * rng.standard_normal(293) for a in x]
     problem = cs.Problem(x, y, kernel_size=8, bias=True)
-    chosen = "gcv" if select == "gcv" else cs.CrossValidation()
     grid = np.array([[1e-9], [1e-5]])
-    found = cs.solve(problem, cs.Regularized(strength=grid, select=chosen)).regularization
+    found = cs.solve(problem, penalty="ridge", grid=grid, select=select).regularization
     for i, strength in enumerate(grid[:, 0]):
-        fit = cs.solve(problem, cs.LeastSquares("qr", strength))
+        fit = cs.solve(problem, "qr", ridge=strength)
         squares = sum((r**2).sum() for r in fit.residuals())
         if select == "gcv":
             freedom = found.path.effective_dof[i, 0]
@@ -143,22 +141,31 @@ def test_what_fits_all_but_exactly_keeps_its_digits(select: str, noise: float) -
             got = found.path.scores[i, 0]
         else:
             train = cs.Problem(x[1:], y[1:], kernel_size=8, bias=True)
-            held = cs.solve(train, cs.LeastSquares("qr", strength)).residuals(x[0], y[0])
+            held = cs.solve(train, "qr", ridge=strength).residuals(x[0], y[0])
             wanted, got = np.mean(held**2), found.path.scores_by_fold[0, i, 0]
         # Residuals of both are wrong by a few roundings of y, which are so large beside the noise.
         assert got == pytest.approx(wanted, rel=1e-9 + 1e-15 / noise)
 
 
 @pytest.mark.parametrize(
-    "solver", [cs.Regularized(select=cs.CrossValidation()), cs.Lasso()], ids=repr
+    "method",
+    [
+        {"penalty": "ridge", "select": "cv"},
+        {"penalty": "lasso"},
+        {"penalty": "lasso", "grid": [9, 30]},
+    ],
+    ids=["ridge", "lasso", "lasso of a grid"],
 )
-def test_outputs_with_rows_in_different_records_have_folds_of_their_own(solver: cs.Solver) -> None:
+def test_outputs_with_rows_in_different_records_have_folds_of_their_own(
+    method: dict[str, Any],
+) -> None:
     rng = np.random.default_rng(1)
     x = [rng.standard_normal((80, 1)) for _ in range(3)]
     y = [rng.standard_normal((77, 2)) for _ in x]
     flags = [np.ones((77, 2), bool) for _ in x]
     flags[0][:, 1] = False
-    path = cs.solve(cs.Problem(x, y, kernel_size=4, mask=flags), solver).regularization.path
+    problem = cs.Problem(x, y, kernel_size=4, mask=flags)
+    path = cs.solve(problem, **method).regularization.path
     assert np.isfinite(path.scores).all()
     assert np.isnan(path.scores_by_fold[2, :, 1]).all()
     assert np.isfinite(path.scores_by_fold[:2]).all()
@@ -170,7 +177,7 @@ def test_a_fold_without_a_row_that_is_used_is_refused(held: int) -> None:
     problem = cs.Problem(x, y, lags=(0, 1), edges="zeros", mask=abs(np.arange(60) - 30) > 10)
     limits, select = cs.Limits(held_numbers=held), cs.CrossValidation(3)
     for call in (
-        lambda: cs.solve(problem, cs.Regularized(select=select), limits=limits),
+        lambda: cs.solve(problem, penalty="ridge", select=select, limits=limits),
         lambda: cs.choose_lags(problem, select, limits=limits),
         lambda: cs.cross_validate(problem, folds=3, limits=limits),
     ):

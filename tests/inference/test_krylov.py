@@ -9,6 +9,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.inference.krylov import KrylovPath
+from convsolve.leastsquares.penalty import Bands
 from convsolve.problem.sizes import Limits
 from support.slow import some
 
@@ -18,12 +19,12 @@ MANY = Limits(spectrum_columns=5)
 GRID = np.geomspace(0.1, 1e4, 6)[:, None]
 PENALTIES = {
     "ridge": cs.Ridge(),
-    "tc": cs.StableSpline("tc", 0.8),
-    "squared exponential": cs.Smooth(length=2.0),
-    "first differences": cs.Smooth(1),
-    "second differences": cs.Smooth(2),
-    "banded ridge": cs.Ridge((0, 1, 1), (2.0, 1.5)),
-    "a channel left alone": cs.Ridge((0, 1, 2), (1.0, 0.0, 3.0)),
+    "tc": cs.StableSpline(kind="tc", decay=0.8),
+    "squared exponential": cs.SquaredExponential(length=2.0),
+    "first differences": cs.Smooth(order=1),
+    "second differences": cs.Smooth(order=2),
+    "banded ridge": Bands(None, (0, 1, 1), (2.0, 1.5)),
+    "a channel left alone": Bands(None, (0, 1, 2), (1.0, 0.0, 3.0)),
 }
 
 
@@ -37,7 +38,7 @@ def records() -> tuple[list, list]:
 
 
 @pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
-@pytest.mark.parametrize("folds", some(["records", 3, [[0, 1], [3]]], "records"), ids=str)
+@pytest.mark.parametrize("folds", some([None, 3, [[0, 1], [3]]], None), ids=str)
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("edges", ["drop", "zeros"])
 @pytest.mark.parametrize("name", some(PENALTIES, "tc"))
@@ -46,8 +47,9 @@ def test_scores_are_those_of_the_spectrum(
 ) -> None:
     x, y = records()
     problem = cs.Problem(x, y, lags=(0, 9), edges=edges, bias=bias)
-    solver = cs.Regularized(PENALTIES[name], GRID, cs.CrossValidation(folds, score))
-    fit, plain = cs.solve(problem, solver, limits=MANY), cs.solve(problem, solver)
+    select = cs.CrossValidation(folds, score=score)
+    method = {"penalty": PENALTIES[name], "grid": GRID, "select": select}
+    fit, plain = cs.solve(problem, **method, limits=MANY), cs.solve(problem, **method)
     found, wanted = fit.regularization, plain.regularization
     assert fit.status == "solved"
     assert fit.backward_error <= 30 * EPS
@@ -63,9 +65,9 @@ def test_scores_are_those_of_the_spectrum(
 def test_a_grid_of_its_own_holds_the_best_strength() -> None:
     x, y = records()
     problem = cs.Problem(x, y, lags=(0, 9), edges="zeros")
-    solver = cs.Regularized(select=cs.CrossValidation())
-    found = cs.solve(problem, solver, limits=MANY).regularization
-    wanted = cs.solve(problem, solver).regularization
+    method = {"penalty": "ridge", "select": "cv"}
+    found = cs.solve(problem, **method, limits=MANY).regularization
+    wanted = cs.solve(problem, **method).regularization
     assert not found.at_edge.any()
     # Half a step of the grid, two a decade.
     assert (np.abs(np.log10(found.strength / wanted.strength)) < 0.26).all()
@@ -95,15 +97,14 @@ def test_groups_have_strengths_of_their_own(name: str, bias: bool) -> None:
     y = [b + b.std(0) * rng.standard_normal(b.shape) + 5 * bias for b in y]
     problem = cs.Problem(x, y, spec=spec, bias=bias)
     grid = GRID * np.array([[1.0, 3.0, 1e8, 2e8]])
-    solver = cs.Regularized(PENALTIES[name], grid, cs.CrossValidation())
-    fit, plain = cs.solve(problem, solver, limits=MANY), cs.solve(problem, solver)
+    method = {"penalty": PENALTIES[name], "select": "cv"}
+    fit, plain = (cs.solve(problem, **method, grid=grid, limits=m) for m in (MANY, Limits()))
     found, wanted = fit.regularization, plain.regularization
     np.testing.assert_allclose(found.path.scores_by_fold, wanted.path.scores_by_fold, rtol=1e-6)
     np.testing.assert_array_equal(found.strength, wanted.strength)
     np.testing.assert_allclose(found.path.strengths, wanted.path.strengths, rtol=1e-15)
     np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)
-    free = cs.Regularized(PENALTIES[name], select=cs.CrossValidation())
-    chosen = cs.solve(problem, free, limits=MANY).regularization
+    chosen = cs.solve(problem, **method, limits=MANY).regularization
     assert not chosen.at_edge.any()
-    own = cs.solve(problem, free).regularization
+    own = cs.solve(problem, **method).regularization
     assert (chosen.path.scores.min(0) <= 1.02 * own.path.scores.min(0)).all()

@@ -200,8 +200,8 @@ def test_what_cannot_be_resampled_says_why(
 def test_only_plain_least_squares_is_tested() -> None:
     problem = problem_of("blocks")
     for refused in (
-        cs.solve(problem, cs.Huber()),
-        cs.solve(problem, cs.NormalEquations(1.0)),
+        cs.solve(problem, loss="huber"),
+        cs.solve(problem, "normal", ridge=1.0),
         cs.solve(problem, noise="ar"),
     ):
         with pytest.raises(ValueError, match="permutation_test is for least squares"):

@@ -38,8 +38,8 @@ def fit_of(fit: cs.Solution, h: np.ndarray) -> float:
 def test_a_decaying_prior_finds_what_least_squares_and_ridge_do_not(kind: str) -> None:
     problem, h = recording(70)
     plain = fit_of(cs.solve(problem), h)
-    ridge = fit_of(cs.solve(problem, cs.Regularized()), h)
-    fit = cs.solve(problem, cs.Regularized(cs.StableSpline(kind)))
+    ridge = fit_of(cs.solve(problem, penalty="ridge"), h)
+    fit = cs.solve(problem, penalty=kind)
     assert fit.converged
     assert plain < ridge < 65 < 80 < fit_of(fit, h)
     found = fit.regularization
@@ -51,31 +51,31 @@ def test_a_decaying_prior_finds_what_least_squares_and_ridge_do_not(kind: str) -
 
 
 @pytest.mark.parametrize("select", some(["evidence", "gcv", "aicc", "bic"], "evidence"))
-@pytest.mark.parametrize(
-    "penalty", [cs.StableSpline("tc"), cs.StableSpline("ss"), cs.Smooth()], ids=str
-)
-def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: cs.Penalty, select: str) -> None:
+@pytest.mark.parametrize("penalty", ["tc", "ss", "squared_exponential"])
+def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: str, select: str) -> None:
     """Of two outputs together, each at its own strength."""
     problem, _ = recording(40, outputs=2)
-    found = cs.solve(problem, cs.Regularized(penalty, select=select)).regularization
+    found = cs.solve(problem, penalty=penalty, select=select).regularization
     log = np.log if select == "gcv" else np.asarray
 
     def loss(at: cs.Penalty) -> float:
-        path = cs.solve(problem, cs.Regularized(at, select=select)).regularization
-        best = cs.solve(problem, cs.Regularized(at, path.strength[None], select)).regularization
-        return float(log(best.path.scores).sum())
+        strength = cs.solve(problem, penalty=at, select=select).regularization.strength
+        # A single strength is not scored.
+        grid = strength * np.array([[1.0], [2.0]])
+        best = cs.solve(problem, penalty=at, grid=grid, select=select).regularization
+        return float(log(best.path.scores[0]).sum())
 
     (name, chosen), *_ = found.hyperparameters.items()
     if name == "decay":
         memory = -1 / np.log(chosen)
         others = [
-            cs.StableSpline(penalty.kind, float(np.exp(-1 / (memory * step))))
+            cs.StableSpline(kind=penalty, decay=np.exp(-1 / (memory * step)))
             for step in np.geomspace(0.2, 5, 21)
         ]
-        own: cs.Penalty = cs.StableSpline(penalty.kind, chosen)
+        own: cs.Penalty = cs.StableSpline(kind=penalty, decay=chosen)
     else:
-        others = [cs.Smooth(length=chosen * step) for step in np.geomspace(0.2, 5, 21)]
-        own = cs.Smooth(length=chosen)
+        others = [cs.SquaredExponential(length=chosen * step) for step in np.geomspace(0.2, 5, 21)]
+        own = cs.SquaredExponential(length=chosen)
     assert loss(own) <= min(map(loss, others)) + 1e-3
 
 
@@ -87,12 +87,12 @@ def test_no_inverse_of_a_prior_is_formed() -> None:
     problem = cs.Problem(x, y, lags=(0, 299), edges="zeros")
     a = scipy.linalg.toeplitz(x[:, 0], np.r_[x[0], np.zeros(299)])
     for penalty in (
-        cs.StableSpline("tc", 0.05),
-        cs.StableSpline("dc", 0.5, 0.98),
-        cs.StableSpline("ss", 0.9999),
-        cs.Smooth(length=30.0),
+        cs.StableSpline(1.0, kind="tc", decay=0.05),
+        cs.StableSpline(1.0, kind="dc", decay=0.5, correlation=0.98),
+        cs.StableSpline(1.0, kind="ss", decay=0.9999),
+        cs.SquaredExponential(1.0, length=30.0),
     ):
-        fit = cs.solve(problem, cs.LeastSquares("qr", 1.0, penalty))
+        fit = cs.solve(problem, "qr", penalty=penalty)
         assert fit.backward_error <= 30 * EPS
         ((root, free),) = penalty.bases([np.arange(300.0)])
         assert not free.size
@@ -111,7 +111,8 @@ def test_roots_are_exact_to_rounding(kind: str) -> None:
     lags = np.arange(-6, 20)[::-1]
     for alpha in (0.05, 0.5, 0.9, 0.99, 0.999, 1 - 1e-8):
         rho = 0.7 if kind == "dc" else None
-        ((root, _),) = cs.StableSpline(kind, alpha, rho).bases([lags])
+        prior = cs.StableSpline(kind=kind, decay=alpha, correlation=rho)
+        ((root, _),) = prior.bases([lags])
         with mpmath.workdps(60):
             a = mpmath.mpf(alpha)
 
@@ -141,7 +142,7 @@ def test_a_squared_exponential_is_no_cholesky() -> None:
     kernel = np.exp(-0.5 * (np.subtract.outer(lags, lags) / 10) ** 2)
     with pytest.raises(np.linalg.LinAlgError):
         np.linalg.cholesky(kernel)
-    ((root, _),) = cs.Smooth(length=10.0).bases([lags])
+    ((root, _),) = cs.SquaredExponential(length=10.0).bases([lags])
     assert root.shape[1] < 60
     np.testing.assert_allclose(root @ root.T, kernel, atol=1e-12)
 
@@ -150,7 +151,7 @@ def test_decay_starts_at_lag_zero_on_both_sides() -> None:
     problem, _ = recording(8)
     x, y = problem.x[0], np.r_[np.zeros(7), problem.y[0][:, 0]]
     both = cs.Problem(x, y, lags=(-3, 4))
-    ((root, _),) = cs.StableSpline("tc", 0.5).bases(both.tap_lags)
+    ((root, _),) = cs.StableSpline(kind="tc", decay=0.5).bases(both.tap_lags)
     lags = both.lags[0]
     variances = (root**2).sum(1)
     np.testing.assert_allclose(variances, 0.5 ** np.abs(lags), rtol=1e-12)
@@ -186,20 +187,20 @@ def test_the_gradient_of_the_evidence_of_bands() -> None:
 def test_bands_find_what_is_silent_and_beat_one_strength() -> None:
     x, y, w = bands()
     problem = cs.Problem(x, y, kernel_size=10, bias=True)
-    fit = cs.solve(problem, cs.Regularized(cs.Ridge(channel_groups=(0, 1, 1, 2))))
+    fit = cs.solve(problem, penalty=cs.Ridge(channel_groups=(0, 1, 1, 2)))
     assert fit.converged
     found = fit.regularization
     assert found.strength.shape == (3, 2)
     assert (found.strength[0] < found.strength[1]).all()
     assert (found.strength[2] > 5 * found.strength[1]).all()
-    plain = cs.solve(problem, cs.Regularized())
+    plain = cs.solve(problem, penalty="ridge")
     assert np.linalg.norm(fit.kernel - w) < 0.9 * np.linalg.norm(plain.kernel - w)
 
 
 def test_bands_have_the_most_evidence_of_random_ones() -> None:
     x, y, _ = bands(300)
     problem = cs.Problem(x, y[:, :1], kernel_size=10)
-    found = cs.solve(problem, cs.Regularized(cs.Ridge(channel_groups=(0, 1, 1, 2)))).regularization
+    found = cs.solve(problem, penalty=cs.Ridge(channel_groups=(0, 1, 1, 2))).regularization
     moments = analyse(problem).design.moments
     unit = np.ldexp(1.0, moments.units.column_exponents[0])
     gram = moments.gram[0] * np.outer(unit, unit)
@@ -221,7 +222,7 @@ def test_a_search_that_ends_at_its_bound_says_so_and_gives_the_best_it_has() -> 
     rng = np.random.default_rng(0)
     x = rng.standard_normal(400)
     y = np.convolve(x, np.ones(12), "valid") + 0.01 * rng.standard_normal(389)
-    fit = cs.solve(cs.Problem(x, y, kernel_size=12), cs.Regularized(cs.StableSpline("tc")))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=12), penalty="tc")
     found = fit.regularization
     assert found.at_bound
     assert "decay at a bound of what was searched" in found.text()

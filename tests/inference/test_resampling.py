@@ -92,8 +92,8 @@ def test_what_cannot_be_resampled_says_why() -> None:
     made = NAMED["blocks"]
     problem = cs.Problem(*made.noise(), spec=made.spec)
     for refused in (
-        cs.solve(problem, cs.Huber()),
-        cs.solve(problem, cs.NormalEquations(1.0)),
+        cs.solve(problem, loss="huber"),
+        cs.solve(problem, "normal", ridge=1.0),
         cs.solve(problem, noise="ar"),
     ):
         with pytest.raises(

@@ -35,7 +35,7 @@ def test_taps_are_zero_or_at_the_threshold(geometry: str, strength: float, ridge
     made = NAMED[geometry]
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    fit = cs.solve(problem, cs.Lasso(strength=strength, ridge=ridge))
+    fit = cs.solve(problem, penalty=cs.Lasso(strength, ridge=ridge))
     assert fit.status == "solved"
     assert fit.duality_gap <= 1e-8
     kernel = dense.by_group(fit.kernel, made.spec.groups)
@@ -55,7 +55,7 @@ def test_groups_are_zero_or_at_the_threshold(geometry: str, groups: str) -> None
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     labels = np.arange(made.channels) if groups == "channels" else np.zeros(made.channels, int)
     given: Any = "channels" if groups == "channels" else tuple(labels.tolist())
-    fit = cs.solve(problem, cs.Lasso(given, strength))
+    fit = cs.solve(problem, penalty=cs.Lasso(strength, channel_groups=given))
     assert fit.status == "solved"
     kernel = dense.by_group(fit.kernel, made.spec.groups)
     taps = int(np.prod(made.spec.kernel_size))
@@ -82,7 +82,7 @@ def test_small_strengths_of_groups_converge_for_smooth_inputs(
     """2·Aᵀr is strength·√size·w/‖w‖ in every group that is not zero."""
     x = scipy.signal.lfilter([1], [1, -0.99], rng.standard_normal((2000, 4)), axis=0)
     problem = cs.Problem(x, rng.standard_normal((1981, 1)) + x[19:, :1], kernel_size=20)
-    fit = cs.solve(problem, cs.Lasso("channels", strength))
+    fit = cs.solve(problem, penalty=cs.Lasso(strength, channel_groups="channels"))
     assert fit.status == "solved"
     a = dense.design_matrix([x], problem.spec)[0].astype(float)
     w = fit.kernel[:, :, 0]
@@ -159,11 +159,13 @@ def recordings(channels: int = 4) -> tuple[list, list, np.ndarray]:
     return x, [b + 0.5 * rng.standard_normal(b.shape) for b in y], w
 
 
-@pytest.mark.parametrize("select", ["bic", "aicc", None, cs.CrossValidation(4, "r2")], ids=str)
+@pytest.mark.parametrize(
+    "select", ["bic", "aicc", None, cs.CrossValidation(4, score="r2")], ids=str
+)
 def test_the_choice_finds_the_taps_that_are_there(select: Any) -> None:
     x, y, w = recordings()
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
-    fit = cs.solve(problem, cs.Lasso(select=select))
+    fit = cs.solve(problem, penalty="lasso", select=select)
     found = fit.regularization
     assert fit.converged
     assert fit.kernel[w != 0].all()
@@ -181,14 +183,14 @@ def test_scores_of_folds_are_those_of_refits() -> None:
     x, y, _ = recordings()
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
     grid = [100.0, 20.0, 5.0]
-    found = cs.solve(problem, cs.Lasso(strength=grid)).regularization
+    found = cs.solve(problem, penalty="lasso", grid=grid).regularization
     for i in range(3):
         rest = [j for j in range(3) if j != i]
         train = cs.Problem(
             [x[j] for j in rest], [y[j] for j in rest], lags=(0, 19), edges="zeros", bias=True
         )
         for k, strength in enumerate(grid):
-            fit = cs.solve(train, cs.Lasso(strength=strength))
+            fit = cs.solve(train, penalty=cs.Lasso(strength))
             wanted = np.mean(fit.residuals(x[i], y[i]) ** 2)
             assert found.path.scores_by_fold[i, k, 0] == pytest.approx(wanted, rel=1e-9)
 
@@ -196,7 +198,8 @@ def test_scores_of_folds_are_those_of_refits() -> None:
 def test_groups_drop_the_channels_that_say_nothing() -> None:
     x, y, _ = recordings(6)
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
-    fit = cs.solve(problem, cs.Lasso("channels", [300.0, 100.0, 30.0, 10.0]))
+    penalty = cs.Lasso(channel_groups="channels")
+    fit = cs.solve(problem, penalty=penalty, grid=[300.0, 100.0, 30.0, 10.0])
     size = np.linalg.norm(fit.kernel[:, :, 0], axis=0)
     assert size[:2].min() > 5 * size[2:].max()
     assert fit.converged
@@ -208,7 +211,7 @@ def test_units_change_nothing_but_the_strength() -> None:
     scaled = cs.Problem(
         [a * 2.0**20 for a in x], [b * 2.0**-9 for b in y], lags=(0, 19), edges="zeros"
     )
-    one, other = (cs.solve(p, cs.Lasso(select="bic")) for p in (problem, scaled))
+    one, other = (cs.solve(p, penalty="lasso", select="bic") for p in (problem, scaled))
     np.testing.assert_array_equal(other.kernel * 2.0**29, one.kernel)
     np.testing.assert_array_equal(
         other.regularization.strength, one.regularization.strength * 2.0**11
@@ -219,5 +222,5 @@ def test_units_change_nothing_but_the_strength() -> None:
 def test_the_default_folds_are_ten_at_most(records: int, folds: int) -> None:
     x, y = np.random.default_rng(0).standard_normal((2, records, 30))
     problem = cs.Problem([*x], [*y], lags=(0, 3))
-    path = cs.solve(problem, cs.Lasso()).regularization.path
+    path = cs.solve(problem, penalty="lasso").regularization.path
     assert len(path.scores_by_fold) == folds

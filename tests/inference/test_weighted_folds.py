@@ -52,7 +52,7 @@ def dense(kind: str, records: Any, ridge: float = 0.0) -> np.ndarray:
 def test_scores_are_those_of_folds_that_are_left_out(kind: str) -> None:
     grid = np.array([0.1, 10.0, 100.0])
     select = cs.CrossValidation(FOLDS, score="mse")
-    fit = cs.solve(problem(kind), cs.Regularized(strength=grid, select=select))
+    fit = cs.solve(problem(kind), penalty="ridge", grid=grid, select=select)
     wanted = []
     for ridge in grid:
         errors = []
@@ -110,8 +110,8 @@ def test_scores_of_folds_are_those_of_cross_validation(name: str, score: str) ->
         given["weights"] = [rng.random(50) * 3 + 0.1 for _ in x]
     problem = cs.Problem(x, y, lags=(0, 1), **given)
     select = cs.CrossValidation(score=score)
-    fit = cs.solve(problem, cs.Regularized(strength=[1e-9, 1e-8], select=select))
-    wanted = getattr(cs.cross_validate(problem, cs.NormalEquations(1e-9)), score)
+    fit = cs.solve(problem, penalty="ridge", grid=[1e-9, 1e-8], select=select)
+    wanted = getattr(cs.cross_validate(problem, "normal", ridge=1e-9), score)
     np.testing.assert_allclose(fit.regularization.path.scores_by_fold[:, 0], wanted, rtol=1e-9)
 
 
@@ -122,8 +122,8 @@ def test_weighted_errors_of_fewer_rows_than_taps(weights: Any) -> None:
     y = [a[:, :1] + rng.standard_normal((9, 1)) for a in x]
     given = [rng.random(9) + 0.1 for _ in x] if weights == "rows" else weights
     problem = cs.Problem(x, y, lags=(0, 4), weights=given)
-    fit = cs.solve(problem, cs.Regularized(strength=[1.0, 2.0], select=cs.CrossValidation()))
-    wanted = cs.cross_validate(problem, cs.NormalEquations(1.0)).mse
+    fit = cs.solve(problem, penalty="ridge", grid=[1.0, 2.0], select="cv")
+    wanted = cs.cross_validate(problem, "normal", ridge=1.0).mse
     np.testing.assert_allclose(fit.regularization.path.scores_by_fold[:, 0], wanted, rtol=1e-9)
 
 
@@ -144,4 +144,4 @@ def test_a_bias_that_is_redundant_without_a_record() -> None:
         wanted = np.linalg.lstsq(whole[:, :-1], whole[:, -1], rcond=None)[0][:3]
         np.testing.assert_allclose(found.kernels[held].reshape(-1), wanted, rtol=1e-10)
     assert np.isfinite(cs.cross_validate(problem).mse).all()
-    assert cs.solve(problem, cs.Regularized(select=cs.CrossValidation())).converged
+    assert cs.solve(problem, penalty="ridge", select="cv").converged

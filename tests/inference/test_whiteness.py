@@ -57,8 +57,8 @@ def test_it_comes_with_the_first_errors_that_are_asked_for(asked: str) -> None:
         lambda: cs.solve(made(0.0, 0.9)),
         lambda: cs.solve(made(0.9, 0.9), noise="ar"),
         lambda: cs.solve(made(0.9, 0.9), noise="hac"),
-        lambda: cs.solve(made(0.9, 0.9), cs.NormalEquations(1.0)),
-        lambda: cs.solve(made(0.9, 0.9), cs.Regularized()),
+        lambda: cs.solve(made(0.9, 0.9), "normal", ridge=1.0),
+        lambda: cs.solve(made(0.9, 0.9), penalty="ridge"),
     ],
     ids=["white noise", "white x", "ar", "hac", "ridge", "chosen penalty"],
 )
@@ -72,7 +72,7 @@ def test_where_it_does_not_apply_there_is_none(quiet: Callable[[], cs.Solution])
 def test_outliers_do_not_hide_a_correlation_and_do_not_look_like_one(pole: float) -> None:
     problem, rng = made(0.9, pole), np.random.default_rng(1)
     y = problem.y[0] + 100 * (rng.random(problem.y[0].shape) < 0.05)
-    fit = cs.solve(cs.Problem(problem.x[0], y, kernel_size=10), cs.Huber())
+    fit = cs.solve(cs.Problem(problem.x[0], y, kernel_size=10), loss="huber")
     if not pole:
         assert fit.standard_error.all()
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,26 +13,21 @@ import pytest
 import scipy.linalg
 
 import convsolve as cs
+from convsolve import registry
 from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.penalty import Penalty
+from convsolve.leastsquares.penalty import Penalty, Ridge
 from convsolve.leastsquares.smooth import Smooth
 from convsolve.problem.sizes import Limits
 from convsolve.solvers import linear
+from convsolve.solvers.base import Objective
 from support import dense
 from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry
 from support.ordering import kernel_shaped
-from support.penalties import PENALTIES, matrix, penalty_for
+from support.penalties import PENALTIES, matrix, penalty_for, with_strength
 from support.slow import some
 
 ROUTES = {"rows": Limits(), "signals": Limits(small_numbers=0, row_numbers=0)}
-SOLVERS = {
-    "svd": lambda ridge, penalty: cs.LeastSquares("svd", ridge, penalty),
-    "qr": lambda ridge, penalty: cs.LeastSquares("qr", ridge, penalty),
-    "normal": cs.NormalEquations,
-    "cg": lambda ridge, penalty: cs.ConjugateGradient(ridge, penalty=penalty),
-    "default": cs.AutoSolver,
-}
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
 
 
@@ -108,8 +105,8 @@ def test_what_the_penalty_leaves_alone_and_the_data_do_not_show_is_reported() ->
     y = np.random.default_rng(0).standard_normal(58)
     problem = cs.Problem(x, y, kernel_size=3)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient: rank 2 of 3"):
-        cs.solve(problem, cs.LeastSquares("qr", 1.0, Smooth(order=1)))
-    assert cs.solve(problem, cs.LeastSquares("qr", 1.0)).converged
+        cs.solve(problem, "qr", penalty=Smooth(1.0))
+    assert cs.solve(problem, "qr", ridge=1.0).converged
 
 
 @pytest.mark.parametrize("route", ROUTES)
@@ -120,7 +117,8 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
     x, y = made.records()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     penalty = penalty_for(name, problem)
-    found = cs.identify(problem, limits=ROUTES[route]).resolution(ridge, penalty)
+    report = cs.identify(problem, limits=ROUTES[route])
+    found = report.resolution(penalty=with_strength(penalty, ridge))
     found = dense.by_group(kernel_shaped(found, problem.kernel_shape), made.spec.groups)
     for shown, (rows, _, _) in zip(found, exact(made, x, y, penalty, ridge), strict=True):
         a = rows[: made.rows]
@@ -129,17 +127,16 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
 
 
 def test_descent_takes_a_penalty_from_moments_only() -> None:
-    with pytest.raises(ValueError, match="a ridge is known to moments only"):
-        cs.GradientDescent(ridge=1.0)
     x, y = NAMED["stride"].noise()
     problem = cs.Problem(x, y, spec=NAMED["stride"].spec)
-    given = cs.GradientDescent(
-        via="moments", ridge=1.0, penalty=Smooth(order=1), init=np.zeros((7, 2, 1))
-    )
+    with pytest.raises(cs.SolveError, match="a penalty is known to moments only; use via='mom"):
+        cs.solve(problem, "adam", ridge=1.0)
+    given = cs.GradientDescent(via="moments", init=np.zeros((7, 2, 1)))
     with pytest.raises(cs.SolveError, match="under first differences descent starts in coord"):
-        cs.solve(problem, given)
-    with pytest.raises(TypeError, match="with a ridge runs on the host only"):
-        cs.fit_kernel(x, y, problem.spec, cs.GradientDescent(via="moments", ridge=1.0))
+        cs.solve(problem, given, penalty=Smooth(1.0))
+    moments = cs.GradientDescent(via="moments")
+    with pytest.raises(TypeError, match="with a penalty runs on the host only"):
+        cs.fit_kernel(x, y, problem.spec, moments, ridge=1.0)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -149,7 +146,7 @@ def test_what_a_penalty_decides(name: str) -> None:
     problem = cs.Problem(x, y[:5], kernel_size=8)
     report = cs.identify(problem)
     assert not report.unique
-    assert not report.unique_with(0.0)
+    assert not report.unique_with(0.0, Ridge())
     assert report.unique_with(1.0, penalty_for(name, problem))
     flat = cs.identify(cs.Problem(np.tile([1.0, 2.0, -3.0], 20), kernel_size=3))
     penalty = penalty_for(name, flat.problem)
@@ -175,8 +172,8 @@ def test_under_jit_it_is_the_same_answer(name: str, geometry: str, solver: str) 
     made, ridge = NAMED[geometry], 3.0
     x, y = made.noise()
     penalty = penalty_for(name, cs.Problem(x, y, spec=made.spec))
-    solver = SOLVERS[solver](ridge, penalty)
-    found, _ = cs.fit_kernel(x, y, made.spec, solver, bias=made.bias)
+    given = with_strength(penalty, ridge)
+    found, _ = cs.fit_kernel(x, y, made.spec, solver, penalty=given, bias=made.bias)
     kernel = dense.by_group(np.asarray(found), made.spec.groups)
     for w, (_, _, wanted) in zip(kernel, exact(made, x, y, penalty, ridge), strict=True):
         np.testing.assert_allclose(w, wanted, rtol=1e-9, atol=1e-10)
@@ -194,23 +191,39 @@ def test_under_jit_it_has_derivatives(forced: bool, monkeypatch: pytest.MonkeyPa
     dx, dy = rng.standard_normal(x.shape), rng.standard_normal(y.shape)
 
     def loss(t: jax.Array) -> jax.Array:
-        solver = cs.NormalEquations(2.0 + t, Smooth(order=1))
-        w, b = solver.traced(x + t * dx, y + t * dy, made.spec, True)
+        objective = Objective(penalty=Smooth(), strength=2.0 + t)
+        w, b = cs.NormalEquations().traced(x + t * dx, y + t * dy, made.spec, True, objective)
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     check_gradients(loss)
 
 
 @pytest.mark.parametrize(
-    "solver", [cs.AutoSolver, cs.NormalEquations, cs.LeastSquares, cs.ConjugateGradient]
+    ("given", "error", "words"),
+    [
+        ("smoth", ValueError, "penalty='smoth' is unknown; did you mean 'smooth'?"),
+        (Smooth, TypeError, "penalty must be an object; did you mean Smooth()?"),
+        (3.0, TypeError, "penalty must be a penalty or one of ridge, lasso, smooth, "),
+        ("qr", TypeError, "'qr' is a solver, not a penalty: use solver='qr'"),
+        (cs.QR(), TypeError, "QR is a solver, not a penalty: use solver=QR(...)"),
+    ],
+    ids=["typo", "class", "number", "name", "solver"],
 )
-def test_what_is_no_penalty_is_named(solver: type) -> None:
-    with pytest.raises(
-        TypeError, match=r"penalty must be a Penalty such as Ridge\(\), got 'smooth'"
-    ):
-        solver(penalty="smooth")
-    with pytest.raises(TypeError, match=r"did you mean Smooth\(\)\?"):
-        solver(penalty=Smooth)
+@pytest.mark.parametrize("solver", ["auto", "normal", "svd", "qr", "cg"])
+def test_what_is_no_penalty_is_named(
+    solver: str, given: Any, error: type[Exception], words: str
+) -> None:
+    problem = cs.Problem(np.ones(9), np.ones(7), kernel_size=3)
+    with pytest.raises(error, match=re.escape(words)):
+        cs.solve(problem, solver, penalty=given)
+
+
+@pytest.mark.parametrize("solver", ["auto", "normal", "svd", "qr", "cg", "fft"])
+@pytest.mark.parametrize("name", ["ridge", "penalty", "loss"])
+def test_a_solver_names_solve_for_arguments_that_belong_to_it(solver: str, name: str) -> None:
+    made = registry.ENTRIES[solver].make
+    with pytest.raises(TypeError, match=f"has no argument '{name}'; give {name}= to solve"):
+        made(**{name: 1.0})
 
 
 @every_penalty
@@ -234,13 +247,11 @@ def test_leverages_are_those_of_the_dense_penalized_fit(name: str, geometry: str
 
 
 @pytest.mark.parametrize("bits", [-36, -40])
-@pytest.mark.parametrize(
-    "solver", [cs.LeastSquares("qr", 1e-3, cs.Smooth(1)), cs.NormalEquations(1e-3, cs.Smooth(1))]
-)
-def test_a_column_that_nearly_cancels_is_no_rounding(solver: cs.Solver, bits: int) -> None:
+@pytest.mark.parametrize("solver", ["qr", "normal"])
+def test_a_column_that_nearly_cancels_is_no_rounding(solver: str, bits: int) -> None:
     """x alternates. The sum of its windows, which the penalty leaves free, is far smaller."""
     rng = np.random.default_rng(0)
     x = (-1.0) ** np.arange(400) + 2.0**bits * rng.integers(-9, 10, 400)
     y = np.lib.stride_tricks.sliding_window_view(x, 4).sum(1)
-    fit = cs.solve(cs.Problem(x, y, kernel_size=4), solver)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=4), solver, penalty=Smooth(1e-3))
     np.testing.assert_allclose(fit.kernel, 1.0, rtol=1e-3)

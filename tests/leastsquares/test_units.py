@@ -26,7 +26,7 @@ def test_minimum_norm_is_in_the_users_units(solver: str, power: int) -> None:
     unit = 2.0**power
     problem = cs.Problem(np.stack([N, unit * N], axis=-1), 3.0 * N, kernel_size=(1,))
     with pytest.warns(cs.IdentifiabilityWarning, match="rank 1 of 2"):
-        fit = cs.solve(problem, TABLE[solver].solver)
+        fit = cs.solve(problem, **TABLE[solver].method)
     expected = 3.0 * np.array([1, unit]) / (1 + unit**2)
     assert np.linalg.norm(fit.kernel.ravel() - expected) <= 8 * EPS * np.linalg.norm(expected)
 
@@ -38,7 +38,7 @@ def test_a_determined_tap_is_not_drowned_by_an_undetermined_one(solver: str, pow
     unit = 2.0**power
     problem = cs.Problem(np.stack([N, N, unit * M], axis=-1), N + M, kernel_size=(1,))
     with pytest.warns(cs.IdentifiabilityWarning, match="rank 2 of 3"):
-        fit = cs.solve(problem, TABLE[solver].solver)
+        fit = cs.solve(problem, **TABLE[solver].method)
     scaled = fit.kernel.ravel() * [1, 1, unit]
     np.testing.assert_allclose(scaled, [0.5, 0.5, 1.0], rtol=1e-13)
     assert taps_of(fit.identifiability, "identifiable").ravel().tolist() == [False, False, True]
@@ -55,7 +55,7 @@ def test_a_constant_channel_beside_one_in_a_smaller_unit(solver: str, power: int
     y = RNG_N[5:8]
     truth = exact_least_squares(np.stack([x[t : t + 3].reshape(-1) for t in range(3)]), y[:, None])
     with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
-        fit = cs.solve(cs.Problem(x, y, kernel_size=3), TABLE[solver].solver)
+        fit = cs.solve(cs.Problem(x, y, kernel_size=3), **TABLE[solver].method)
     assert fit.converged
     error = (fit.kernel[..., 0] - truth.reshape(3, 2)) * [1, 2.0**-power]
     assert np.abs(error).max() <= 1e-13 * np.abs(truth.reshape(3, 2) * [1, 2.0**-power]).max()
@@ -69,7 +69,7 @@ def test_two_copies_of_a_small_unit_beside_a_constant(solver: str, power: int) -
     x = np.stack([np.ones(12), np.ldexp(M[:12], -power), np.ldexp(M[:12], -power)], axis=1)
     y = N[:11]
     with pytest.warns(cs.IdentifiabilityWarning, match="rank 3 of 6"):
-        fit = cs.solve(cs.Problem(x, y, kernel_size=2), TABLE[solver].solver)
+        fit = cs.solve(cs.Problem(x, y, kernel_size=2), **TABLE[solver].method)
     a = np.stack([np.ones(11), M[:11], M[1:12]], axis=1)
     best = exact_least_squares(a, y[:, None])[:, 0]
     expected = np.array([[best[0] / 2, best[1] / 2], [best[0] / 2, best[2] / 2]])
@@ -127,7 +127,7 @@ def test_the_rule_of_the_default_solver() -> None:
     x = np.random.default_rng(1).standard_normal(60_000)
     long = cs.Problem(x, x[19:], kernel_size=20)
     assert cs.solve(long).stats["solver"] == "NormalEquations"
-    assert cs.solve(cs.Problem(N, M[:39], kernel_size=2)).stats["solver"] == "LeastSquares(qr)"
+    assert cs.solve(cs.Problem(N, M[:39], kernel_size=2)).stats["solver"] == "QR"
 
     def chosen(taps: object, channels: int = 1, outputs: int = 1, **options: object) -> str:
         shape = (40_000,) if isinstance(taps, int) else (200, 200)
@@ -141,9 +141,9 @@ def test_the_rule_of_the_default_solver() -> None:
     assert [chosen(k, 1, 16) for k in (1299, 1300)] == both
     assert chosen(900, 8, 8, groups=4) == "ConjugateGradient"
     assert chosen((30, 30)) == "NormalEquations"
-    assert chosen(39_900) == "LeastSquares(qr)"
+    assert chosen(39_900) == "QR"
     wide, limits = cs.Problem(N[:12], M[:5], kernel_size=8), Limits(factor_bytes=100)
-    fit = cs.solve(wide, cs.AutoSolver(1.0), limits=limits)
+    fit = cs.solve(wide, ridge=1.0, limits=limits)
     assert fit.stats["solver"] == "NormalEquations"
 
 

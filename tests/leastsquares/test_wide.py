@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import tracemalloc
 import warnings
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,12 +33,7 @@ UNITS = {
     "three": np.array([-50, 0, 50])[np.arange(P) % 3],
 }
 RIDGES = [2.0**e for e in (-60, -30, -10, 0, 10, 40)]
-SOLVERS = {
-    "qr": cs.LeastSquares("qr"),
-    "svd": cs.LeastSquares("svd"),
-    "normal": cs.NormalEquations(),
-    "auto": cs.AutoSolver(),
-}
+SOLVERS = ("qr", "svd", "normal", "auto")
 every_unit = pytest.mark.parametrize("unit", UNITS)
 
 
@@ -47,10 +44,10 @@ def data(unit: str = "alike", seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.ldexp(a, UNITS[unit]), rng.integers(-9, 10, (M, Q)).astype(float)
 
 
-def solved(problem: cs.Problem, solver: cs.Solver | None = None) -> cs.Solution:
+def solved(problem: cs.Problem, **method: Any) -> cs.Solution:
     """The minimum-norm answer, whose warning is expected."""
     with pytest.warns(cs.IdentifiabilityWarning, match="minimum norm"):
-        fit = cs.solve(problem, solver)
+        fit = cs.solve(problem, **method)
     assert fit.converged
     return fit
 
@@ -68,7 +65,7 @@ def close(fit: cs.Solution, truth: np.ndarray, tolerance: float = 1e-13) -> None
 @every_unit
 def test_minimum_norm(unit: str, solver: str) -> None:
     a, y = data(unit)
-    fit = solved(as_channels(a, y), SOLVERS[solver])
+    fit = solved(as_channels(a, y), solver=solver)
     close(fit, exact_least_squares(a, y))
     assert fit.backward_error <= 30 * EPS
 
@@ -77,7 +74,7 @@ def test_minimum_norm(unit: str, solver: str) -> None:
 @every_unit
 def test_a_ridge(unit: str, ridge: float) -> None:
     a, y = data(unit)
-    fit = cs.solve(as_channels(a, y), cs.AutoSolver(ridge=ridge))
+    fit = cs.solve(as_channels(a, y), ridge=ridge)
     assert fit.converged
     close(fit, exact_least_squares(a, y, ridge))
 
@@ -85,7 +82,7 @@ def test_a_ridge(unit: str, ridge: float) -> None:
 @every_unit
 def test_a_ridge_that_rounding_drowns_gives_the_minimum_norm(unit: str) -> None:
     a, y = data(unit)
-    close(solved(as_channels(a, y), cs.AutoSolver(ridge=1e-300)), exact_least_squares(a, y))
+    close(solved(as_channels(a, y), ridge=1e-300), exact_least_squares(a, y))
 
 
 @pytest.mark.parametrize("ridge", [2.0**-60, 2.0**-40, 1.0, 2.0**10])
@@ -93,7 +90,7 @@ def test_a_ridge_that_rounding_drowns_gives_the_minimum_norm(unit: str) -> None:
 def test_repeated_rows_under_a_ridge(unit: str, ridge: float) -> None:
     a, y = data(unit)
     a[1] = a[0]
-    fit = cs.solve(as_channels(a, y), cs.AutoSolver(ridge=ridge))
+    fit = cs.solve(as_channels(a, y), ridge=ridge)
     truth = exact_least_squares(a, y, ridge)
     # Beside a ridge that rounding does not drown, the rounding of A over the ridge's own size.
     size = np.hypot(np.linalg.norm(a, axis=0), np.sqrt(ridge)).max() / np.sqrt(ridge)
@@ -112,7 +109,7 @@ def test_a_bias() -> None:
 @pytest.mark.parametrize("ridge", RIDGES)
 def test_a_bias_is_not_penalised(ridge: float) -> None:
     a, y = data()
-    fit = cs.solve(as_channels(a + 1000, y, bias=True), cs.AutoSolver(ridge=ridge))
+    fit = cs.solve(as_channels(a + 1000, y, bias=True), ridge=ridge)
     centred = [M * v - v.sum(0) for v in (a, y)]
     truth = exact_least_squares(*centred, M * M * ridge)
     close(fit, truth)
@@ -124,8 +121,8 @@ def test_a_bias_is_not_penalised(ridge: float) -> None:
 def test_groups(ridge: float) -> None:
     parts = [data(unit, seed) for seed, unit in enumerate(("alike", "two"))]
     a, y = (np.hstack(arrays) for arrays in zip(*parts, strict=True))
-    problem, solver = as_channels(a, y, groups=2), cs.AutoSolver(ridge=ridge)
-    fit = cs.solve(problem, solver) if ridge else solved(problem, solver)
+    problem = as_channels(a, y, groups=2)
+    fit = (cs.solve if ridge else solved)(problem, ridge=ridge)
     truth = np.hstack([exact_least_squares(*part, ridge) for part in parts])
     for first in (0, Q):
         one = np.asarray(fit.kernel).reshape(P, 2 * Q)[:, first : first + Q]
@@ -137,8 +134,8 @@ def test_groups(ridge: float) -> None:
 def test_long_kernels(ridge: float) -> None:
     rng = np.random.default_rng(1)
     x, y = rng.integers(-99, 100, 20 + 299).astype(float), rng.standard_normal(20)
-    problem, solver = cs.Problem(x, y, kernel_size=300), cs.AutoSolver(ridge=ridge)
-    fit = cs.solve(problem, solver) if ridge else solved(problem, solver)
+    problem = cs.Problem(x, y, kernel_size=300)
+    fit = (cs.solve if ridge else solved)(problem, ridge=ridge)
     a = np.lib.stride_tricks.sliding_window_view(x, 300)
     close(fit, exact_least_squares(a, y[:, None], ridge))
 
@@ -154,7 +151,7 @@ def test_a_tiny_ridge_beside_a_constant_channel(ridge: float) -> None:
     a = np.lib.stride_tricks.sliding_window_view(x, 3, axis=0).transpose(0, 2, 1).reshape(38, -1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
-        fit = cs.solve(cs.Problem(x, y, kernel_size=3), cs.AutoSolver(ridge=ridge))
+        fit = cs.solve(cs.Problem(x, y, kernel_size=3), ridge=ridge)
     truth = exact_least_squares(a, y[:, None], ridge)
     assert fit.converged
     close(fit, truth, 1e-10)
@@ -173,7 +170,7 @@ def test_a_spectrum_without_a_cliff(shape: tuple[int, int], ridge: float) -> Non
     problem = cs.Problem(x, rng.standard_normal(rows), kernel_size=taps)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
-        assert cs.solve(problem, cs.AutoSolver(ridge=ridge)).converged
+        assert cs.solve(problem, ridge=ridge).converged
 
 
 # --- what identify says
@@ -296,10 +293,11 @@ def test_memory_grows_with_rows_times_unknowns(
     x = rng.standard_normal((rows + taps - 1, len(units))) * units
     problem = cs.Problem(x, rng.standard_normal(rows), kernel_size=(taps,), bias=bias)
     numbers = rows * taps * len(units)
-    cs.solve(problem, cs.AutoSolver(ridge=1.0))  # what is imported or compiled is not counted
-    for solver in (cs.AutoSolver(ridge=ridge), cs.NormalEquations(ridge=ridge)):
+    cs.solve(problem, ridge=1.0)  # what is imported or compiled is not counted
+    for solver in ("auto", "normal"):
         fresh = copy.copy(problem)  # of which nothing is known yet
-        assert peak(lambda solver=solver, one=fresh: cs.solve(one, solver)) < 12 * 8 * numbers
+        held = peak(partial(cs.solve, fresh, solver, ridge=ridge))
+        assert held < 12 * 8 * numbers
 
 
 # --- the factorisations

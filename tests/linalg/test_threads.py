@@ -52,7 +52,7 @@ def test_a_qr_and_an_svd_wake_no_thread_of_blas(monkeypatch: pytest.MonkeyPatch)
     with threadpool_limits(2, user_api="blas"):
         problem = cs.Problem(x, x[:, :1], kernel_size=20, padding="causal")
         with pytest.warns(cs.IdentifiabilityWarning, match="rank 20 of 160"):
-            cs.solve(problem, cs.LeastSquares("svd"))
+            cs.solve(problem, "svd")
         assert blas_threads() == {2}
     assert len(seen) > 2
     assert all(each == {1} for each in seen)
@@ -67,15 +67,15 @@ def test_a_choice_of_strengths_wakes_no_thread_of_blas(monkeypatch: pytest.Monke
     with threadpool_limits(2, user_api="blas"):
         problem = cs.Problem(x, y, kernel_size=20, padding="causal")
         for select in ("gcv", cs.CrossValidation(3)):
-            assert cs.solve(problem, cs.Regularized(select=select)).converged
+            assert cs.solve(problem, penalty="ridge", select=select).converged
         assert blas_threads() == {2}
     assert len(seen) > 4
     assert all(each == {1} for each in seen)
 
 
-@pytest.mark.parametrize("solver", [cs.NormalEquations(), cs.ConjugateGradient()])
+@pytest.mark.parametrize("solver", ["normal", "cg"])
 def test_small_products_wake_no_thread_of_blas(
-    monkeypatch: pytest.MonkeyPatch, solver: cs.Solver
+    monkeypatch: pytest.MonkeyPatch, solver: str
 ) -> None:
     """On a busy machine the threads of BLAS stall, for factors of any size."""
     seen: list[set[int]] = []

@@ -12,7 +12,7 @@ import convsolve as cs
 
 mtrf = pytest.importorskip("mtrf")
 
-from convsolve.interop.mtrf import from_mtrf, solver_of, to_mtrf  # noqa: E402
+from convsolve.interop.mtrf import from_mtrf, penalty_of, to_mtrf  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -55,7 +55,7 @@ def one_feature(x: list = X) -> list:
 )
 def test_a_regularization_is_this_penalty(x: list, given: dict[str, Any]) -> None:
     trf = trained(x, **given)
-    fit = cs.solve(cs.Problem(x, Y, **STATED), solver_of(trf, TRIALS))
+    fit = cs.solve(cs.Problem(x, Y, **STATED), penalty=penalty_of(trf, TRIALS))
     assert fit.converged
     theirs = from_mtrf(trf)
     same(fit.kernel, theirs.kernel)
@@ -65,28 +65,32 @@ def test_a_regularization_is_this_penalty(x: list, given: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(
     ("x", "penalty", "method"),
-    [(X, cs.Ridge(), "ridge"), (one_feature(), cs.Smooth(order=1), "tikhonov")],
+    [(X, cs.Ridge(40.0), "ridge"), (one_feature(), cs.Smooth(40.0, order=1), "tikhonov")],
 )
 def test_a_penalty_is_this_regularization(x: list, penalty: Any, method: str) -> None:
     problem = cs.Problem(x, Y, **STATED)
-    fit = cs.solve(problem, cs.LeastSquares("qr", 40.0, penalty))
+    fit = cs.solve(problem, "qr", penalty=penalty)
     made = to_mtrf(fit)
     assert made.method == method
     again = trained(x, made.regularization, method)
     same(made.weights, again.weights)
     same(made.bias, again.bias)
-    assert solver_of(made, TRIALS).ridge == pytest.approx(40.0, rel=1e-14)
+    found = penalty_of(made, TRIALS)
+    assert found.form == penalty.form
+    assert found.strength == pytest.approx(40.0, rel=1e-14)
 
 
 def test_a_strength_for_each_output() -> None:
-    fit = cs.solve(cs.Problem(X, Y, **STATED), cs.Regularized())
+    fit = cs.solve(cs.Problem(X, Y, **STATED), penalty="ridge")
     made = to_mtrf(fit)
     assert made.regularization.shape == (2,)
     for output, regularization in enumerate(made.regularization.tolist()):
         alone = trained(regularization=regularization)
         same(made.weights[..., output], alone.weights[..., output])
-    with pytest.raises(ValueError, match="take one output at a time"):
-        solver_of(made, TRIALS)
+    found = penalty_of(made, TRIALS)
+    np.testing.assert_allclose(found.strength, fit.regularization.strength, rtol=1e-14)
+    again = cs.solve(cs.Problem(X, Y, **STATED), penalty=found)
+    same(again.kernel, fit.kernel)
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -144,7 +148,9 @@ def test_a_decoder_reads_the_response() -> None:
     assert fit.lags.tolist() == [*range(-5, 1)]
     for ours, theirs in zip(fit.predict(Y), trf.predict(response=[*Y]), strict=True):
         same(ours, theirs)
-    again = cs.solve(cs.Problem(Y, X, **(STATED | {"lags": (-5, 0)})), solver_of(trf, TRIALS))
+    again = cs.solve(
+        cs.Problem(Y, X, **(STATED | {"lags": (-5, 0)})), penalty=penalty_of(trf, TRIALS)
+    )
     same(again.kernel, fit.kernel)
     back = to_mtrf(again, direction=-1)
     same(back.predict(response=[*Y])[1], trf.predict(response=[*Y])[1])
@@ -154,12 +160,12 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
     "no TRF": (lambda: from_mtrf({}), TypeError, "expected a TRF of mTRFpy, got a dict"),
     "untrained": (lambda: from_mtrf(mtrf.TRF()), ValueError, "not trained: it has no weights"),
     "no regularization": (
-        lambda: solver_of(to_mtrf(from_mtrf(trained())), TRIALS), ValueError,
+        lambda: penalty_of(to_mtrf(from_mtrf(trained())), TRIALS), ValueError,
         "does not say its regularization; set it, 0.0 for none",
     ),
-    "no trials": (lambda: solver_of(trained(), 0), ValueError, "trials must be at least 1, got 0"),
+    "no trials": (lambda: penalty_of(trained(), 0), ValueError, "trials must be at least 1, got 0"),
     "across features": (
-        lambda: solver_of(trained(method="tikhonov"), TRIALS), ValueError,
+        lambda: penalty_of(trained(method="tikhonov"), TRIALS), ValueError,
         "of 3 features takes differences between features, not between lags",
     ),
     "no rate": (

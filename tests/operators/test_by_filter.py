@@ -98,11 +98,11 @@ def test_a_solution_of_many_outputs_holds_no_copy_of_the_rows() -> None:
     few = cs.Problem(x, y[:, :2], lags=(0, 9))
     # What is imported or computed once does not count.
     assert cs.solve(problem).converged
-    assert np.isfinite(cs.solve(few, noise="ar(2)").standard_error).all()
+    assert np.isfinite(cs.solve(few, noise="ar2").standard_error).all()
     gc.collect()
     tracemalloc.start()
     try:
-        fit = cs.solve(problem, noise="ar(2)")
+        fit = cs.solve(problem, noise="ar2")
         assert np.isfinite(fit.standard_error).all()
         gc.collect()
         held, _ = tracemalloc.get_traced_memory()
@@ -119,10 +119,10 @@ def test_a_transient_that_the_filter_amplifies(limits: cs.Limits) -> None:
     x[3] = 700
     y = cs.convolve(x, rng.standard_normal((10, 1, 2)), cs.ConvSpec(10))
     y = y + scipy.signal.lfilter([1], [1, -1.6, 0.8], rng.standard_normal(y.shape), axis=0)
-    fit = cs.solve(cs.Problem(x, y, kernel_size=10), noise="ar(2)", limits=limits)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=10), noise="ar2", limits=limits)
     assert fit.converged
     for q in range(2):
-        alone = cs.solve(cs.Problem(x, y[:, q], kernel_size=10), noise="ar(2)")
+        alone = cs.solve(cs.Problem(x, y[:, q], kernel_size=10), noise="ar2")
         np.testing.assert_allclose(fit.kernel[..., q], alone.kernel[..., 0], rtol=1e-9)
         np.testing.assert_allclose(fit.noise.variance[q], alone.noise.variance[0], rtol=1e-9)
         np.testing.assert_allclose(fit.standard_error[:, q], alone.standard_error, rtol=1e-8)
@@ -133,6 +133,6 @@ def test_deficient_x_of_several_outputs_is_reported() -> None:
     x, y = rng.standard_normal((3000, 2)), rng.standard_normal((2989, 3))
     problem = cs.Problem(np.column_stack([x, x[:, 0]]), y, kernel_size=12)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient"):
-        fit = cs.solve(problem, noise="ar(2)")
+        fit = cs.solve(problem, noise="ar2")
     assert fit.converged
     assert fit.identifiability.nullity == 12

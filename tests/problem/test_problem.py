@@ -196,12 +196,12 @@ def test_rows_of_chosen_lags_are_indices_in_the_y_given():
     np.testing.assert_array_equal(problem.narrowed(3, 5).kept.in_y, problem.kept.in_y)
 
 
-@pytest.mark.parametrize("noise", ["white", "ar(1)"])
+@pytest.mark.parametrize("noise", ["white", "ar1"])
 def test_outputs_of_a_mask_take_their_own_settings(noise):
     """As each output alone, also where the noise is filtered output by output."""
-    strengths = np.array([[1.0, 50.0, 300.0]])
-    fit = cs.solve(masked(), cs.Regularized(cs.Ridge(), strength=strengths), noise=noise)
-    for o, strength in enumerate(strengths[0]):
+    strengths = [1.0, 50.0, 300.0]
+    fit = cs.solve(masked(), ridge=strengths, noise=noise)
+    for o, strength in enumerate(strengths):
         alone = cs.Problem(LONG, OUTPUTS[:, o], lags=(0, 4), mask=MASK[:, o])
-        wanted = cs.solve(alone, cs.Regularized(cs.Ridge(), strength=strength), noise=noise)
+        wanted = cs.solve(alone, ridge=strength, noise=noise)
         np.testing.assert_allclose(fit.kernel[..., [o]], wanted.kernel, atol=1e-13)

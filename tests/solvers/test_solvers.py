@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import mpmath as mp
 import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.comparison import ALL
+from convsolve import registry
+from convsolve.method import Method
 from convsolve.problem.sizes import Limits
 from support.cases import CASES, CLAIMED, EPS, TABLE, Case
 from support.slow import some
 
 
-def solved(case: Case, solver: cs.Solver) -> cs.Solution:
+def solved(case: Case, method: dict[str, Any]) -> cs.Solution:
     """The answer; a warning exactly where the case is not of full rank."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fit = cs.solve(case.problem, solver)
+        fit = cs.solve(case.problem, **method)
     kinds = [w.category for w in caught]
     assert kinds == ([] if case.full_rank else [cs.IdentifiabilityWarning])
     return fit
@@ -33,8 +35,9 @@ QUICK += [next(pair for pair in CLAIMED if not TABLE[pair[0]].exact)]
 @pytest.mark.parametrize(("solver", "name"), some(CLAIMED, *QUICK))
 def test_claimed_case_is_solved(solver: str, name: str) -> None:
     row, case = TABLE[solver], CASES[name]
-    assert row.solver.supports(case.problem.sizes(), case.problem.spec) is None
-    fit = solved(case, row.solver)
+    method = Method.of(**row.method)
+    assert method.supports(case.problem.sizes(), case.problem.spec) is None
+    fit = solved(case, row.method)
     assert fit.status == "solved"
     error = np.linalg.norm(case.kernel(fit) - case.truth) / np.linalg.norm(case.truth)
     if row.exact:
@@ -45,8 +48,11 @@ def test_claimed_case_is_solved(solver: str, name: str) -> None:
         assert error <= 1e-6 * 20**2 * 10
 
 
-def test_the_table_covers_every_solver() -> None:
-    assert {type(row.solver) for row in TABLE.values()} >= {type(s) for s in ALL}
+def test_the_table_covers_every_solver_and_loss() -> None:
+    methods = [Method.of(**row.method) for row in TABLE.values()]
+    for kind in ("solver", "loss"):
+        used = {type(getattr(method, kind)).__name__ for method in methods}
+        assert used >= {entry.class_name for entry in registry.of_kind(kind)}
     for row in TABLE.values():
         assert any(row.claims(case) for case in CASES.values())
 
@@ -88,7 +94,7 @@ def test_certificate_is_the_backward_error(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if not c.full_rank])
 def test_minimum_norm_has_no_null_part(solver: str, name: str) -> None:
     case = CASES[name]
-    w = case.kernel(solved(case, TABLE[solver].solver))
+    w = case.kernel(solved(case, TABLE[solver].method))
     _, values, vt = np.linalg.svd(case.matrix)
     rank = int((values > 1e-10 * values[0]).sum())
     pinv = np.linalg.pinv(case.matrix.T, rcond=1e-10)
@@ -100,21 +106,21 @@ def test_minimum_norm_has_no_null_part(solver: str, name: str) -> None:
 def test_zero_output_has_a_zero_kernel() -> None:
     x = np.random.default_rng(9).standard_normal(20)
     for row in ("svd", "qr", "normal"):
-        fit = cs.solve(cs.Problem(x, np.zeros(19), kernel_size=2), TABLE[row].solver)
+        fit = cs.solve(cs.Problem(x, np.zeros(19), kernel_size=2), **TABLE[row].method)
         assert not fit.kernel.any()
         assert fit.converged
 
 
 def test_fft_is_honest_about_where_it_is_exact() -> None:
     for name in ("convolution-circular-noisy", "convolution-full-noisy", "tall-channels-1e+01"):
-        fit = cs.solve(CASES[name].problem, cs.FFTDeconvolution())
+        fit = cs.solve(CASES[name].problem, "fft")
         assert fit.status == "approximate"
         assert fit.backward_error > 30 * EPS
 
 
 def test_normal_equations_escalate_only_where_they_must() -> None:
     routes = {
-        c: cs.solve(CASES[f"tall-strided-{c:.0e}"].problem, cs.NormalEquations()).stats["route"]
+        c: cs.solve(CASES[f"tall-strided-{c:.0e}"].problem, "normal").stats["route"]
         for c in (1e1, 1e12)
     }
     assert routes == {1e1: "Cholesky of the Gram matrix", 1e12: "QR of the design matrix"}
@@ -126,10 +132,10 @@ def test_a_matrix_too_large_is_refused_by_name() -> None:
     limits = Limits(factor_bytes=1000)
     problem = cs.Problem(x, rng.standard_normal(491), kernel_size=10)
     with pytest.raises(ValueError, match="GiB allowed; NormalEquations needs none"):
-        cs.solve(problem, cs.LeastSquares(), limits=limits)
-    assert cs.solve(problem, cs.NormalEquations(), limits=limits).converged
+        cs.solve(problem, "svd", limits=limits)
+    assert cs.solve(problem, "normal", limits=limits).converged
     ramp = cs.Problem(np.arange(500.0), rng.standard_normal(491), kernel_size=10)
     assert cs.identify(ramp, limits=limits).verdict == "undecided"
     with pytest.raises(ValueError, match=r"cannot decide the rank .* give a ridge, or fewer taps"):
-        cs.solve(ramp, cs.NormalEquations(), limits=limits)
-    assert cs.solve(ramp, cs.NormalEquations(ridge=1.0), limits=limits).converged
+        cs.solve(ramp, "normal", limits=limits)
+    assert cs.solve(ramp, "normal", ridge=1.0, limits=limits).converged

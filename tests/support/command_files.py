@@ -74,6 +74,15 @@ TEXTS = {
     "nan.csv": "a,b\n1,2\nnan,3\n4,5\n6,7\n",
     "word.csv": "a,b\n1,2\nsoft,3\n",
     "svd.toml": 'kernel_size = 3\nsolver = "svd"\nridge = 0.5\n[solve]\njson = true\n',
+    "robust.toml": 'lags = [0, 3]\nbias = true\nloss = "huber"\ndelta = 2\nscale = 0.5\n',
+    "strengths.toml": (
+        "lags = [0, 1]\nx-columns = [0, 1]\ny-columns = [2, 3]\n"
+        '[solve]\npenalty = "ridge"\nstrength = [3, 0.5]\n'
+    ),
+    "sparse.toml": (
+        'lags = [0, 4]\nedges = "zeros"\npenalty = "lasso"\nchannel-groups = [0, 1]\n'
+        'ridge = 0.5\ngrid = [2, 20]\nselect = "cv"\nfolds = 2\n'
+    ),
 }
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 
 import convsolve as cs
-from convsolve.leastsquares.penalty import Penalty, Ridge, Tikhonov
-from convsolve.leastsquares.smooth import Smooth
-from convsolve.leastsquares.stable_spline import StableSpline
+from convsolve import Penalty, Ridge, Smooth, SquaredExponential, StableSpline, Tikhonov
+from convsolve.leastsquares.penalty import Bands
 
+# Forms without a strength; `with_strength` gives one.
 PENALTIES: dict[str, Any] = {
     "ridge": Ridge(),
     "first differences": Smooth(order=1),
     "second differences": Smooth(order=2),
-    "squared exponential": Smooth(length=0.8),
-    "tc": StableSpline("tc", 0.7),
-    "dc": StableSpline("dc", 0.6, -0.4),
-    "ss": StableSpline("ss", 0.8),
+    "squared exponential": SquaredExponential(length=0.8),
+    "tc": StableSpline(kind="tc", decay=0.7),
+    "dc": StableSpline(kind="dc", decay=0.6, correlation=-0.4),
+    "ss": StableSpline(kind="ss", decay=0.8),
     # Those of `penalty_for`.
     "banded": None,
     "matrix": None,
@@ -41,7 +42,7 @@ def covariance(penalty: Penalty, lags: np.ndarray) -> np.ndarray:
             assert rho is not None
             return alpha ** (size / 2) * rho**m
     else:
-        assert isinstance(penalty, Smooth)
+        assert isinstance(penalty, SquaredExponential)
         length = penalty.length
 
         def entry(i: float, j: float) -> float:
@@ -54,8 +55,8 @@ def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
     """Rows D with ‖D w‖² the penalty of a kernel w (taps × channels), built without `roots`."""
     spec, channels = problem.spec, problem.n_channels // problem.spec.groups
     eye, taps = np.eye(channels), int(np.prod(spec.kernel_size))
-    if isinstance(penalty, Ridge):
-        weights = np.ones(channels) if penalty.channel_groups is None else np.array(penalty.weights)
+    if isinstance(penalty, (Ridge, Bands)):
+        weights = np.array(penalty.weights) if isinstance(penalty, Bands) else np.ones(channels)
         return np.kron(np.eye(taps), np.diag(np.sqrt(np.resize(weights, channels))))
     if isinstance(penalty, Tikhonov):
         return np.kron(penalty.matrix[:, ::-1], eye)
@@ -81,9 +82,14 @@ def penalty_for(name: str, problem: cs.Problem) -> Penalty:
     if name == "banded":
         channels = problem.n_channels
         labels = np.arange(channels) % (channels // problem.spec.groups)
-        return Ridge(tuple(labels), tuple(np.geomspace(0.3, 30, len(set(labels)))))
+        return Bands(None, tuple(labels), tuple(np.geomspace(0.3, 30, len(set(labels)))))
     if name == "matrix":
         taps = int(np.prod(problem.spec.kernel_size))
         rows = np.random.default_rng(5).standard_normal((max(taps - 1, 1), taps))
-        return Tikhonov(rows)
+        return Tikhonov(matrix=rows)
     return PENALTIES[name]
+
+
+def with_strength(penalty: Penalty, strength: Any) -> Penalty:
+    """The same penalty with a strength."""
+    return replace(penalty, strength=strength)

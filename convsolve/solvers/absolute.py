@@ -1,8 +1,9 @@
-"""Least absolute deviations, exact and certified by duality."""
+"""The absolute loss: least absolute deviations, exact and certified by duality."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,20 +12,21 @@ from ..inference.orthonormal_rows import OrthonormalRows, by_output
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE
+from ..near_misses import checks_arguments
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Objective, Progress, Raw, Solver, gram_reason, traceable
+from .base import SAME_OUTPUTS, Loss, SolverResult, gram_reason
 
 
-@traceable()
-@dataclass(frozen=True)
-class LeastAbsolute(Solver):
-    """Minimize Σ|y − Aw − b| for every output: least absolute deviations.
+@checks_arguments
+@dataclass(frozen=True, repr=False)
+class AbsoluteLoss(Loss):
+    """The sum Σ|y − Aw − b| for every output: least absolute deviations.
 
     Use it for y with outliers. Rows with gross errors hardly change the solution. If most rows are
-    fitted exactly, the kernel is exact to rounding. There are no settings.
+    fitted exactly, the kernel is exact to rounding.
 
-    ``certificate`` is the relative duality gap, computed from the data: the sum exceeds its minimum
+    ``duality_gap`` is the relative duality gap, computed from the data: the sum exceeds its minimum
     by at most this share. It is usually about 1e-15. The status is "solved" up to 1e-8. Rounding
     may exceed this if the condition number of the data exceeds 1e7. If the fit is exact and its sum
     is rounding, the gap is relative to Σ|y|.
@@ -39,20 +41,25 @@ class LeastAbsolute(Solver):
     Confounds are fitted with the same loss as the kernel.
 
     Standard errors are not available. If the noise is normal, they are 1.25 times those of least
-    squares. If most rows are noisy, use `Huber`, which has standard errors. The method does not
+    squares. If most rows are noisy, use `HuberLoss`, which has standard errors. The method does not
     handle outliers in half of the rows, or errors in x.
 
     Source: S. Portnoy and R. Koenker, Stat. Sci. 12 (1997) 279.
     """
 
-    answer = "the answer of minimum norm among those with the same outputs"
-    objective = Objective("mae")
+    name = "absolute"
+
+    @staticmethod
+    def value(residuals: Any, threshold: Any, xp: Any) -> Any:
+        """Return the absolute value of every residual."""
+        return xp.abs(residuals)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if the Gram matrix of taps and confounds is too large."""
         return gram_reason(sizes, sizes.unknowns)
 
-    def run(self, analysis: Analysis, progress: Progress | None = None) -> Raw:
+    def exact_solver(self, analysis: Analysis) -> SolverResult:
+        """Minimize the loss of every output in turn."""
         gaps, stats = [], {"interior_steps": 0, "pivots": 0}
 
         def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> np.ndarray:
@@ -63,4 +70,9 @@ class LeastAbsolute(Solver):
             return z
 
         found = by_output(analysis.regression(RIDGE, 0.0), fit)
-        return Raw(**found._asdict(), stats=stats, certificate=Certificate(max(gaps), GAP))
+        return SolverResult(
+            **found._asdict(),
+            stats=stats,
+            certificate=Certificate(max(gaps), GAP),
+            answer=SAME_OUTPUTS,
+        )

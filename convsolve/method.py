@@ -1,0 +1,453 @@
+"""How a problem is solved: solver, penalty, loss and noise model, validated in one place."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import registry
+from .lazy_jax import is_tracer
+from .leastsquares.analysis import Analysis
+from .leastsquares.penalty import Penalty, Ridge, penalty_of
+from .noise import NoiseModel
+from .problem.checks import number
+from .problem.problem import Problem
+from .problem.selection import Selection
+from .problem.sizes import Sizes
+from .problem.spec import ConvSpec
+from .solvers.auto import AutoSolver
+from .solvers.base import (
+    CustomLoss,
+    Loss,
+    Objective,
+    Progress,
+    Solver,
+    SolverResult,
+    recorded_fields,
+)
+from .text import argument, is_plain, keyword, shown
+
+if TYPE_CHECKING:
+    from .inference.folds import CrossValidation
+
+# The classes of components, and what an error calls them.
+CLASSES: dict[str, tuple[type, str]] = {
+    "solver": (Solver, "solver"),
+    "penalty": (Penalty, "penalty"),
+    "loss": (Loss, "loss"),
+    "noise": (NoiseModel, "noise model"),
+}
+# The kinds of components that are a method of `compare` by themselves.
+METHODS = ("solver", "penalty", "loss")
+WORDS = {"criterion": "criterion"} | {kind: word for kind, (_, word) in CLASSES.items()}
+
+
+@dataclass(frozen=True)
+class Method:
+    """The four choices of a fit, and how a strength is selected.
+
+    Attributes:
+        solver: the numerical method.
+        penalty: the penalty, or None.
+        grid: strengths to choose from, ``(n,)`` or ``(n, outputs)`` in nested tuples, or None.
+        select: the criterion, or None for that of the penalty.
+        loss: the loss of the residuals.
+        noise: the noise model.
+    """
+
+    solver: Solver
+    penalty: Penalty | None
+    grid: tuple[Any, ...] | None
+    select: str | CrossValidation | None
+    loss: Loss
+    noise: NoiseModel
+
+    @classmethod
+    def of(
+        cls,
+        solver: Any = None,
+        *,
+        ridge: Any = None,
+        penalty: Any = None,
+        grid: Any = None,
+        select: Any = None,
+        loss: Any = "squared",
+        noise: Any = "white",
+    ) -> Method:
+        """Return the method of some arguments of `solve`.
+
+        Raises:
+            TypeError: If an argument is of another kind, or arguments contradict each other.
+            ValueError: If a name is unknown or a value is out of range.
+        """
+        given = penalty_of(ridge, penalty)
+        made = cls(
+            component("solver", "auto" if solver is None else solver),
+            None if given is None else component("penalty", given),
+            None if grid is None else _checked_grid(grid),
+            None if select is None else _criterion(select),
+            CustomLoss(loss) if _is_function(loss) else component("loss", loss),
+            component("noise", noise),
+        )
+        made._check_choice()
+        made._check_components()
+        return made
+
+    def _check_choice(self) -> None:
+        """Raise a TypeError or ValueError if ``grid`` or ``select`` has nothing to select."""
+        for name, value in (("grid", self.grid), ("select", self.select)):
+            if value is None:
+                continue
+            if self.penalty is None:
+                raise TypeError(
+                    f"{keyword(name)} needs a penalty whose strength it selects; give "
+                    f"{keyword('penalty')}"
+                )
+            if not self.selects(name):
+                raise TypeError(
+                    f"{keyword(name)} selects the strength of a penalty, but the strength is "
+                    f"given; leave out the strength, or {keyword(name)}"
+                )
+        if self.penalty is None:
+            return
+        if self.select is not None:
+            self.penalty.check_select(self.select)
+        if self.grid is not None:
+            self.penalty.check_grid()
+
+    def _check_components(self) -> None:
+        """Raise an error if solver, penalty, loss and noise do not fit each other."""
+        if self.regularizes and not self.noise.penalties:
+            raise ValueError(
+                f"{argument('noise', self.noise.label)} is for estimates without a penalty, whose "
+                f"errors are no posterior; use {argument('noise', 'ar')} or "
+                f"{argument('noise', 'white')}, or leave out the penalty"
+            )
+        if not self.loss.squared and not self.noise.losses:
+            raise ValueError(
+                f"{argument('noise', self.noise.label)} is for least squares; other losses have no "
+                f"errors but those of white noise, if any; use {argument('noise', 'white')}"
+            )
+
+    def selects(self, name: str) -> bool:
+        """Return whether there is something to select by the argument "grid" or "select"."""
+        if self.penalty is None or self.penalty.given:
+            return False
+        return name == "select" or self.penalty.strength is None
+
+    @property
+    def regularizes(self) -> bool:
+        """Whether there is a penalty of positive strength, or of a strength to select."""
+        return self.penalty is not None and not self.penalty.zero
+
+    @property
+    def least_squares(self) -> bool:
+        """Whether the solution minimizes squares and a quadratic penalty, if any."""
+        return self.loss.squared and (self.penalty is None or self.penalty.quadratic)
+
+    @property
+    def chooses_jointly(self) -> bool:
+        """Whether hyperparameters are selected in common for all outputs."""
+        return self.penalty is not None and bool(self.penalty.open)
+
+    @property
+    def criterion(self) -> str | CrossValidation | None:
+        """The selection criterion."""
+        if self.select is not None or self.penalty is None:
+            return self.select
+        return self.penalty.default_select
+
+    @property
+    def name(self) -> str:
+        """Solver, penalty and loss in tables and messages, without those that are defaults."""
+        parts = [] if self._auto else [self.solver.name]
+        parts += [repr(self.penalty)] if self.penalty is not None else []
+        if isinstance(self.loss, CustomLoss):
+            parts.append(self.loss.title)
+        elif not self.loss.squared:
+            parts.append(repr(self.loss))
+        return ", ".join(part.removesuffix("()") for part in parts) or self.solver.name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The choices as numbers and words, as recorded in a `Solution`."""
+        loss = type(self.loss).__name__
+        settings = recorded_fields(self.loss) if not isinstance(self.loss, CustomLoss) else {}
+        return {
+            "call": self.call,
+            "settings": self.solver.settings,
+            "loss": {"kind": self.loss.title if loss == "CustomLoss" else loss, **settings},
+            "noise": self.noise.label,
+        }
+
+    @property
+    def call(self) -> str:
+        """The call of `solve`, as code."""
+        words = ["problem"]
+        if not isinstance(self.solver, AutoSolver):
+            words.append(_written(self.solver))
+        if isinstance(self.penalty, Ridge) and self.penalty.channel_groups is None:
+            strength = self.penalty.strength
+            words.append("penalty='ridge'" if strength is None else f"ridge={strength!r}")
+        elif self.penalty is not None:
+            words.append(f"penalty={_written(self.penalty)}")
+        for name, value in (("grid", self.grid), ("select", self.select)):
+            if value is not None:
+                words.append(f"{name}={_written(value)}")
+        if isinstance(self.loss, CustomLoss):
+            title = self.loss.title
+            words.append(f"loss={title if title.isidentifier() else '...'}")
+        elif not self.loss.squared:
+            words.append(f"loss={_written(self.loss)}")
+        if self.noise.label != "white":
+            words.append(f"noise={self.noise.label!r}")
+        return f"cs.solve({', '.join(words)})"
+
+    def check(self, problem: Problem) -> None:
+        """Raise an error unless the method fits the taps, channels, outputs and rows."""
+        if self.penalty is not None and is_tracer(self.penalty.strength):
+            raise TypeError("a traced strength belongs in fit_kernel, not in solve")
+        selection = problem.selection
+        self.check_shape(problem.spec, selection)
+        self.noise.check(problem)
+        for _, part in problem.parts:
+            left = self.noise.records_left(part)
+            if left is not None and len(left) < len(part.kept.used):
+                # Raises an error if the noise takes all records of a fold.
+                self.of_part(part.selection._replace(records=left))
+
+    def check_shape(self, spec: ConvSpec, selection: Selection) -> None:
+        """Raise a ValueError unless penalty and grid fit the taps, channels and outputs."""
+        if self.penalty is not None:
+            self.penalty.check(spec.kernel_size, selection.n_channels)
+            self.penalty.check_outputs(selection.n_outputs)
+        shape = () if self.grid is None else np.shape(self.grid)
+        if shape[1:] not in ((), (1,), (selection.n_outputs,)):
+            raise ValueError(
+                f"grid has shape {shape}, expected (n,), or (n, "
+                f"{selection.n_outputs}) for a grid of every output"
+            )
+
+    def of_part(self, selection: Selection) -> Method:
+        """Return the method for the outputs and records of a part."""
+        grid, select = self.grid, self.select
+        if grid is not None and np.ndim(grid) > 1:
+            grid = _nested(selection.of_outputs(np.array(grid)))
+        if not isinstance(select, (str, type(None))):
+            select = select.of_records(selection.records)
+        return replace(
+            self,
+            solver=self.solver.of_part(selection),
+            penalty=None if self.penalty is None else self.penalty.of_part(selection),
+            grid=grid,
+            select=select,
+        )
+
+    def terms(self, outputs: int) -> list[tuple[Penalty, float]] | None:
+        """Return penalty and strength of every output; None if something is selected."""
+        penalty = self.penalty
+        if penalty is None:
+            return [Objective()[1:]] * outputs
+        return penalty.terms(outputs) if penalty.given and penalty.quadratic else None
+
+    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
+        """Return None, or the reason why a problem of these sizes cannot be solved."""
+        solver, penalty = self.solver, self.penalty
+        if not self.loss.squared and not solver.any_loss:
+            return f"{solver.name} supports squared loss only; leave out {keyword('solver')}"
+        if self.regularizes and not self.loss.squared:
+            return "a penalty needs squared loss; leave out the penalty or the loss"
+        if penalty is not None and not penalty.quadratic:
+            if self._auto:
+                return penalty.supports(sizes)
+            way = f"leave out {keyword('solver')}"
+            return f"{penalty.title} has an exact method of its own; {way}"
+        terms = self.terms(sizes.outputs * sizes.groups)
+        if terms is None:
+            assert penalty is not None
+            from .solvers.penalized import unsupported
+
+            # A strength that is selected from the data is positive.
+            objective = Objective(self.loss, penalty.form, 1.0)
+            reason = solver.supports(sizes, spec, objective)
+            return reason or unsupported(penalty, self._selection(), sizes)
+        reasons = (solver.supports(sizes, spec, Objective(self.loss, *t)) for t in set(terms))
+        return next(filter(None, reasons), None)
+
+    @property
+    def _auto(self) -> bool:
+        return isinstance(self.solver, AutoSolver)
+
+    def _selection(self) -> str | CrossValidation:
+        found = self.criterion
+        if found == "cv":
+            from .inference.folds import CrossValidation
+
+            return CrossValidation()
+        return found or "gcv"
+
+    def run(self, analysis: Analysis, progress: Progress | None) -> SolverResult:
+        """Solve for all outputs of an analysis."""
+        assert analysis.targets is not None
+        penalty, outputs = self.penalty, analysis.design.kernel_shape[-1]
+        if penalty is not None and not penalty.quadratic:
+            found: SolverResult = penalty.exact_solver(analysis, self.grid, self.select)
+            return found
+        terms = self.terms(outputs)
+        if terms is not None and len(set(terms)) == 1:
+            return self.solver.run(analysis, Objective(self.loss, *terms[0]), progress)
+        assert penalty is not None
+        from .solvers.penalized import Choice, choose, solve_each
+
+        if terms is None or (self._auto and self._share_factor(terms, analysis.design.sizes)):
+            choice = choose(analysis, penalty, self.grid, self._selection())
+        else:
+            choice = Choice(None, terms)
+        return solve_each(analysis, choice, self.solver, progress)
+
+    def _share_factor(self, terms: list[tuple[Penalty, float]], sizes: Sizes) -> bool:
+        """Return whether one decomposition serves the given strengths of all outputs."""
+        from .solvers.penalized import unsupported
+
+        # The form of a banded ridge of given strengths is another one than that of a search.
+        form = None if self.penalty is None else self.penalty.form
+        same = all(other == form and strength for other, strength in terms)
+        enough = sizes.rows - sizes.nuisance >= 2
+        return same and enough and not unsupported(terms[0][0], "gcv", sizes)
+
+
+def component(kind: str, value: Any) -> Any:
+    """Return a component that is given as an object or by name.
+
+    Raises:
+        TypeError: If the value is a class, a component of another kind, or something else.
+        ValueError: If the name is unknown.
+    """
+    cls, word = CLASSES[kind]
+    if isinstance(value, cls):
+        return value
+    if isinstance(value, str):
+        return _named(kind, value).make(**(registry.found(value) or (None, {}))[1])
+    given = value if isinstance(value, type) else type(value)
+    for other, (another, its_word) in CLASSES.items():
+        if not issubclass(given, another):
+            continue
+        name = given.__name__
+        if other == kind:
+            raise TypeError(f"{kind} must be an object; did you mean {name}()?")
+        raise TypeError(f"{name} is a {its_word}, not a {word}: use {other}={name}(...)")
+    names = ", ".join(entry.name for entry in registry.of_kind(kind))
+    raise TypeError(f"{kind} must be a {word} or one of {names}, got {shown(value)}")
+
+
+def argument_of(value: Any) -> str:
+    """Return the argument of `solve` that a component, or the name of one, belongs to."""
+    if isinstance(value, str):
+        given = registry.found(value)
+        if given is not None and given[0].kind in METHODS:
+            return given[0].kind
+        if given is not None:
+            word, use = WORDS[given[0].kind], registry.ARGUMENTS[given[0].kind]
+            raise ValueError(
+                f"{value!r} is a {word}, not a solver, penalty or loss; use {{{use!r}: {value!r}}}"
+            )
+        names = [e.name for e in registry.ENTRIES.values() if e.kind in METHODS]
+        near = registry.nearest(value, METHODS)
+        hint = f"did you mean {near.code}?" if near else f"choose from {', '.join(names)}"
+        raise ValueError(f"{value!r} is no solver, penalty or loss; {hint}")
+    kinds = (kind for kind, (cls, _) in CLASSES.items() if isinstance(value, cls))
+    kind = next(kinds, None)
+    if kind is None or kind == "noise":
+        classes = tuple(CLASSES[name][0] for name in METHODS)
+        ours = isinstance(value, type) and issubclass(value, classes)
+        hint = f"; did you mean {value.__name__}()?" if ours else ""
+        raise TypeError(
+            f"a method must be a solver, a penalty, a loss or a dict, got {shown(value)}{hint}"
+        )
+    return kind
+
+
+def _named(kind: str, name: str) -> registry.Entry:
+    """Return the entry of a name.
+
+    Raises:
+        TypeError: If it is the name of another kind.
+        ValueError: If there is no such name.
+    """
+    given = registry.found(name)
+    wanted = registry.ARGUMENTS[kind]
+    if given is None:
+        names = [entry.name for entry in registry.of_kind(kind)]
+        near = registry.nearest(name, (kind,))
+        hint = f"did you mean {near.code}?" if near else f"choose from {', '.join(names)}"
+        if near is not None and near.kind != kind:
+            hint = f"use {registry.ARGUMENTS[near.kind]}={near.code}"
+        raise ValueError(f"{wanted}={name!r} is unknown; {hint}")
+    entry = given[0]
+    if entry.kind != kind:
+        word, use = WORDS[entry.kind], registry.ARGUMENTS[entry.kind]
+        raise TypeError(f"{name!r} is a {word}, not a {WORDS[kind]}: use {use}={name!r}")
+    return entry
+
+
+def _criterion(select: Any) -> str | CrossValidation:
+    """Return a criterion that is given by name, or a `CrossValidation`."""
+    from .inference.folds import CrossValidation
+
+    if isinstance(select, CrossValidation):
+        return select
+    if not isinstance(select, str):
+        names = ", ".join(entry.name for entry in registry.of_kind("criterion"))
+        hint = "; use select=CrossValidation(folds)" if np.ndim(select) or _is_int(select) else ""
+        if select is CrossValidation:
+            hint = "; did you mean CrossValidation()?"
+        raise TypeError(
+            f"select must be one of {names}, or a CrossValidation, got {shown(select)}{hint}"
+        )
+    name = _named("criterion", select).name
+    return CrossValidation() if name == "cv" else name
+
+
+def _written(value: Any) -> str:
+    """Return a value as code; a component by its name, or as a call if it has settings."""
+    if is_plain(value):
+        return repr(value)
+    text = repr(value)
+    for entry in registry.ENTRIES.values():
+        # A Tikhonov penalty needs a matrix, so its name alone makes none.
+        with suppress(TypeError):
+            if entry.class_name == type(value).__name__ and repr(entry.make()) == text:
+                return repr(entry.name)
+    ours = type(value).__module__.startswith(f"{__package__}.")
+    return f"cs.{text}" if ours else text
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def _is_function(loss: Any) -> bool:
+    return callable(loss) and not isinstance(loss, (type, Loss, Solver, Penalty))
+
+
+def _checked_grid(grid: Any) -> tuple[Any, ...]:
+    """Return strengths as nested tuples, (n,) or (n, outputs)."""
+    try:
+        found = np.asarray(grid)
+    except ValueError as error:
+        raise TypeError(f"grid must be an array of strengths, got {shown(grid)}") from error
+    if found.dtype.kind not in "iuf" or found.ndim not in (1, 2) or not found.size:
+        raise TypeError(
+            f"grid must be strengths, (n,) or (n, outputs), got {shown(grid)}; a single strength "
+            "belongs to the penalty, as in Ridge(10.0)"
+        )
+    for one in found.ravel().tolist():
+        number(one, "grid")
+    return _nested(found)
+
+
+def _nested(array: np.ndarray) -> tuple[Any, ...]:
+    return tuple(map(tuple, array.tolist())) if array.ndim > 1 else tuple(array.tolist())

@@ -1,0 +1,187 @@
+"""Least squares with a penalty that is selected from the data, or differs among outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import SolveError
+from ..inference.bands import choose_bands
+from ..inference.folds import CrossValidation
+from ..inference.krylov import choose_by_krylov
+from ..inference.regularization import Regularization, as_given, joined, of_outputs
+from ..inference.scorers import Scoring
+from ..inference.selection import choose_penalty, choose_strengths, strength_grids
+from ..inference.several_strengths import SeveralStrengths
+from ..inference.sums import few_rows
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.certificate import EXACT, Certificate
+from ..leastsquares.penalty import Penalty, Ridge
+from ..problem.sizes import Sizes
+from ..text import count
+from .auto import AutoSolver
+from .base import SQUARED, Objective, Progress, Solver, SolverResult, certified
+
+Pairs = list[tuple[Penalty, float]]
+
+
+class Choice(NamedTuple):
+    """The penalty of every output.
+
+    Attributes:
+        told: the selection, with the scores of all candidates; None if all strengths were given.
+        pairs: penalty without strength and strength of every output.
+        begun: kernel, bias and bounds on the backward errors (Cout,), if there is a solution.
+    """
+
+    told: Regularization | None
+    pairs: Pairs
+    begun: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+
+
+def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
+    """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""
+    bands = _bands(penalty)
+    if sizes.gram_fits or _by_krylov(penalty, select, sizes) or (few_rows(sizes) and not bands):
+        return None
+    gib = sizes.gram_bytes / 2**30
+    return (
+        f"a choice of the strength takes AᵀA of {sizes.columns} columns, {gib:.1f} GiB, more "
+        "than allowed; choose it by CrossValidation, which needs none, or use fewer taps"
+    )
+
+
+def _bands(penalty: Penalty) -> bool:
+    return isinstance(penalty, Ridge) and penalty.bands
+
+
+def _by_krylov(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> bool:
+    """Return whether products are faster than a tridiagonal form of every fold."""
+    crossed = isinstance(select, CrossValidation) and not penalty.open and not _bands(penalty)
+    many = sizes.columns > sizes.limits.spectrum_columns and sizes.toeplitz
+    return crossed and many and not few_rows(sizes)
+
+
+def choose(
+    analysis: Analysis, penalty: Penalty, grid: Any, select: str | CrossValidation
+) -> Choice:
+    """Select the strength of every output, and open hyperparameters of the penalty.
+
+    One decomposition of the moments serves all strengths, outputs and folds. Problems with fewer
+    rows than unknowns are solved within the space spanned by the rows. The time grows as the square
+    of the number of rows. Otherwise, beyond 1 500 unknowns, a `CrossValidation` forms no Gram
+    matrix. All strengths of a grid are computed from one Krylov space per fold, and the degrees of
+    freedom are unknown. The other criteria need the spectrum, in a time that grows as the cube of
+    the number of unknowns.
+
+    Args:
+        analysis: the analysis of the problem.
+        penalty: the penalty, with given strengths or without.
+        grid: strengths to choose from, ``(n,)`` or ``(n, outputs)``; None for an automatic search.
+        select: the criterion.
+
+    Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215 (GCV); T. Chen, H.
+    Ohlsson and L. Ljung, Automatica 48 (2012) 1525 (evidence).
+    """
+    design = analysis.design
+    if design.sizes.rows - design.nuisance.total < 2:
+        raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to choose by")
+    strengths = np.array(grid, float) if grid is not None else None
+    if penalty.strength is not None:
+        strengths = np.atleast_2d(np.array(penalty.strength, float))
+    form = penalty.form
+    if isinstance(select, CrossValidation) and _by_krylov(penalty, select, design.sizes):
+        return Choice(*choose_by_krylov(analysis, form, strengths, select))
+    if isinstance(penalty, Ridge) and penalty.bands:
+        return Choice(*choose_bands(Scoring(analysis, select), penalty))
+    return _one_form(analysis, Scoring(analysis, select), form, strengths)
+
+
+def _one_form(
+    analysis: Analysis, scoring: Scoring, penalty: Penalty, strengths: np.ndarray | None
+) -> Choice:
+    """Select one strength per output for a penalty that is common to all outputs."""
+    grids, units = strength_grids(strengths, scoring.units), scoring.units
+    found, at_bound = choose_penalty(scoring, penalty, grids)
+    scorers = scoring.scorers(found)
+    chosen = [choose_strengths(s, grid) for s, grid in zip(scorers, grids, strict=True)]
+    parts = zip(units.outputs, scorers, chosen, strict=True)
+    told = joined([of_outputs(units, e, found, s, c) for e, s, c in parts])
+    opened = {name: getattr(found, name) for name in penalty.open}
+    pairs = zip(scorers, chosen, strict=True)
+    begin = np.stack([s.coordinates(c.strengths[None])[0] for s, c in pairs])
+    several = SeveralStrengths(analysis, found, told.strength, units)
+    proven = several.proven(scorers)
+    begun = several.solve(scorers, begin, proven)
+    penalties = [(found, strength) for strength in told.strength.tolist()]
+    unproven = np.repeat(~proven, units.outputs.shape[1])
+    told = told._replace(
+        hyperparameters=opened,
+        at_bound=at_bound,
+        path=None if told.criterion == "given" else told.path,
+        effective_dof=_by_factors(analysis, penalties, told, unproven),
+    )
+    return Choice(told, penalties, begun)
+
+
+def solve_each(
+    analysis: Analysis, choice: Choice, solver: Solver, progress: Progress | None
+) -> SolverResult:
+    """Return the result for the penalty and strength of every output.
+
+    Outputs that are not exact are solved by the solver, once per penalty and strength. The kernel
+    is unique if every penalty ensures it. The penalty of least strength is recorded.
+    """
+    told, penalties, begun = choice
+    unknown = np.full(len(penalties), np.nan)
+    words = told or as_given(penalties, unknown, unknown)
+    shape, route = analysis.design.kernel_shape, "tridiagonal form of the Gram matrix"
+    if begun is None or not isinstance(solver, AutoSolver):
+        begun = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
+    kernel, bias, errors = begun
+    wrong, status = ~(errors <= EXACT), None
+    for pair in dict.fromkeys(penalties):
+        mine = wrong & np.array([pair == other for other in penalties])
+        if mine.any():
+            found = solver.run(analysis, Objective(SQUARED, *pair), progress)
+            kernel[..., mine], bias[mine] = found.kernel[..., mine], found.bias[mine]
+            errors[mine] = certified(analysis, found).value
+            route, status = str(found.stats.get("solver", solver.name)), status or found.status
+    least = dict(sorted(penalties, key=lambda pair: -pair[1]))
+    certain = all(analysis.system(*pair).ridge_certifies for pair in least.items())
+    return SolverResult(
+        kernel,
+        bias,
+        *min(penalties, key=lambda pair: pair[1]),
+        status=status if status != "solved" else None,
+        stats={
+            "solver": route,
+            "penalty": {"kind": words.penalty, "strength": words.strength.tolist()},
+        },
+        certificate=Certificate(float(errors.max()), "upper bound"),
+        evidence="the penalty" if certain else None,
+        regularization=told,
+        penalties=penalties,
+    )
+
+
+def _by_factors(
+    analysis: Analysis,
+    penalties: Sequence[tuple[Penalty, float]],
+    told: Regularization,
+    unproven: np.ndarray,
+) -> np.ndarray:
+    """Return the degrees of freedom (outputs,), from factors for outputs that are ``unproven``.
+
+    The Gram matrix has lost the digits of columns that are not penalized and nearly dependent.
+    """
+    found = told.effective_dof.copy()
+    each = len(found) // analysis.design.spec.groups
+    for output in np.flatnonzero(unproven).tolist():
+        system, group = analysis.system(*penalties[output]), output // each
+        factor = system.factor(group)
+        if factor is not None and factor.full_rank:
+            found[output] = system.freedom(group, factor)
+    return found

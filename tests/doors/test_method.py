@@ -1,0 +1,150 @@
+"""The choices of a fit: names, objects, errors, strengths, and the call that repeats a fit."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve import registry
+from support import dense
+
+RNG, D = np.random.default_rng(0), np.eye(3)
+X, W = [RNG.standard_normal((n, 3)) for n in (60, 50)], RNG.standard_normal((3, 3, 2))
+Y = [cs.convolve(x, W, cs.ConvSpec(3)) + RNG.standard_normal((len(x) - 2, 2)) for x in X]
+PROBLEM, LABELS = cs.Problem(X, Y, kernel_size=3), (0, 1, 1)
+EACH, BANDED = [2.0, 30.0], cs.Ridge(channel_groups=LABELS)
+NAMED: dict[str, Any] = {
+    "auto": cs.AutoSolver(), "qr": cs.QR(), "svd": cs.SVD(), "normal": cs.NormalEquations(),
+    "cg": cs.ConjugateGradient(), "fft": cs.FFTDeconvolution(), "lasso": cs.Lasso(),
+    "adam": cs.GradientDescent("adam"), "lbfgs": cs.GradientDescent("lbfgs"), "ridge": cs.Ridge(),
+    "squared_exponential": cs.SquaredExponential(), "smooth": cs.Smooth(), "tc": cs.StableSpline(),
+    "dc": cs.StableSpline(kind="dc"), "ss": cs.StableSpline(kind="ss"), "huber": cs.HuberLoss(),
+    "squared": cs.SquaredLoss(), "absolute": cs.AbsoluteLoss(), "white": cs.WhiteNoise(),
+    "ar": cs.ARNoise(), "ar3": cs.ARNoise(3), "hac": cs.HACNoise(), "cluster": cs.ClusterNoise(),
+    "hac20": cs.HACNoise(bandwidth=20), "cv": cs.CrossValidation(),
+}  # fmt: skip
+NAMES = [*(name for name in registry.ENTRIES if name != "tikhonov"), "ar3", "hac20"]
+KINDS = {"solver": "qr", "penalty": "tc", "loss": "huber", "noise": "ar3", "select": "cv"}
+
+
+def solved(argument: str, value: Any, **more: Any) -> cs.Solution:
+    beside = {"penalty": "ridge"} if argument == "select" else {}
+    return cs.solve(PROBLEM, **beside, **{argument: value}, **more)
+
+
+def bits(fit: cs.Solution) -> tuple[bytes, str]:
+    return np.asarray(fit.kernel).tobytes(), fit.stats["call"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_in_any_form_and_an_object_have_the_same_solution(name: str) -> None:
+    kind = registry.ARGUMENTS[registry.found(name)[0].kind]
+    fits = [solved(kind, v) for v in (name, name.upper().replace("_", "-"), NAMED.get(name, name))]
+    # How soon a descent finds that it is done depends on the clock.
+    assert len({bits(fit) for fit in fits}) == len({fit.stats.get("steps") for fit in fits})
+
+
+@pytest.mark.parametrize(("kind", "other"), [(a, b) for a in KINDS for b in KINDS])
+def test_components_of_another_kind_and_classes_are_refused(kind: str, other: str) -> None:
+    name, words = KINDS[other], rf"^\w+ is an? .*, not an? .*: use {other}=\w+\("
+    if "select" in (kind, other):
+        words = "^select must be .* CrossValidation, got|must be an? .* or one of"
+    given = {name: f"^'{name}' is an? .*: use {other}='{name}'", NAMED[name]: words}
+    if kind == other:
+        given, words = {}, r"must be .*did you mean \w+\(\)\?"
+    for value, expected in (given | {type(NAMED[name]): words}).items():
+        with pytest.raises(TypeError, match=expected):
+            solved(kind, value)
+
+
+REFUSED: dict[str, list[Any]] = {
+    "V solver='qrr' is unknown; did you mean 'qr'?": [{"solver": "qrr"}],
+    "V is unknown; did you mean 'ridge'?": [{"penalty": "Rigde"}, {"penalty": "ridge2"}],
+    "V loss='hubr' is unknown; did you mean 'huber'?": [{"loss": "hubr"}],
+    "V is unknown; did you mean 'cluster'?": [{"noise": "clustr"}, {"noise": "cluster2"}],
+    "V 'evidenz' is unknown; did you mean 'evidence'?": [{"penalty": "tc", "select": "evidenz"}],
+    "T give ridge= or penalty=, not both": [{"ridge": 1, "penalty": "tc"}],
+    "T needs a penalty whose strength it selects": [{"grid": [1, 2]}, {"select": "cv"}],
+    "T leave out the strength, or ": [{"ridge": 1, "grid": [1]}, {"ridge": 1, "select": "cv"}],
+    "V ; leave out ": [{"penalty": BANDED, "select": "gcv"}, {"penalty": BANDED, "grid": [1]}],
+    "V has 2 labels, x has 3 channels": [{"penalty": cs.Ridge(1.0, channel_groups=(0, 1))}],
+    "V 3 strengths for 2 outputs": [{"ridge": [1, 2, 3]}, {"penalty": cs.Lasso([1, 2, 3])}],
+    "T ridge must be a number": [{"ridge": r} for r in ("x", [[1, 2]], True, D, cs.QR(), ["1"])],
+    "V ridge must be finite and not": [{"ridge": r} for r in (-1, [1, -1], np.inf, np.nan)],
+    "T grid must be ": [{"penalty": "tc", "grid": g} for g in (1, [], ["1"], [True], [[], [1]])],
+    "V grid must be positive and finite": [{"penalty": "tc", "grid": [g]} for g in (0, -1, np.nan)],
+    "V grid has shape (1, 3), expected (n,), or (n, 2)": [{"penalty": "tc", "grid": [[1, 2, 3]]}],
+    "T solver must be a solver or one of auto, qr,": [{"solver": s} for s in (3, True, ["qr"])],
+    "T penalty must be a penalty or one of ridge,": [{"penalty": p} for p in (1.0, True, D)],
+    "T or a CrossValidation, got": [{"penalty": "tc", "select": s} for s in (5, True, [[0], [1]])],
+    "T use StableSpline(kind='tc') or penalty='tc'": [lambda: cs.StableSpline("tc")],
+    "T a matrix: Tikhonov(strength, matrix=D)": [{"penalty": "Tikhonov"}, lambda: cs.Tikhonov(D)],
+    "T argument of Ridge is its strength, a number; got 'x'": [lambda: cs.Ridge("x")],
+    "V strength has the labels 0, channel_": [lambda: cs.Ridge({0: 1}, channel_groups=LABELS)],
+    "V 1 number for 2 labels": [lambda: cs.Ridge([1], channel_groups=LABELS)],
+    "V strength has 1, 2 outputs": [lambda: cs.Ridge([[1, 2], [3]], channel_groups=LABELS)],
+    "T strength has None for": [lambda: cs.Ridge([1, None], channel_groups=LABELS)],
+    "V has no numbers; give": [{"ridge": []}, lambda: cs.Smooth(())],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_arguments_that_are_refused(words: str) -> None:
+    for given in REFUSED[words]:
+        with pytest.raises({"V": ValueError, "T": TypeError}[words[0]], match=re.escape(words[2:])):
+            given() if callable(given) else cs.solve(PROBLEM, **given)
+
+
+FORMS: dict[str, tuple[Any, Any]] = {  # strengths, and what they are for every label and output
+    "number": (2.0, [[2, 2], [2, 2]]), "dict": ({1: 30.0, 0: 2.0}, [[2, 2], [30, 30]]),
+    "groups": (EACH, [[2, 2], [30, 30]]), "outputs": ([[2, 3], [30, 0.5]], [[2, 3], [30, 0.5]]),
+    "mixed": ({0: 2.0, 1: [30, 0.5]}, [[2, 2], [30, 0.5]]), "zero": ([0, 1], [[0, 0], [1, 1]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("solver", ["qr", "normal", "cg", "auto"])
+def test_strengths_of_outputs_and_of_groups_of_channels(solver: str) -> None:
+    for make in (cs.Ridge, cs.Smooth, lambda s: cs.StableSpline(s, decay=0.7)):
+        fit = solved("solver", solver, penalty=make(EACH))
+        for q in (0, 1):
+            one = cs.Problem(X, [y[:, [q]] for y in Y], kernel_size=3)
+            alone = cs.solve(one, solver, penalty=make(EACH[q]))
+            np.testing.assert_allclose(fit.kernel[..., [q]], alone.kernel, rtol=1e-11, atol=1e-13)
+    a, y = dense.design_matrix(X, cs.ConvSpec(3))[0], np.concatenate(Y)
+    for strength, each in FORMS.values():
+        fit = solved("solver", solver, penalty=cs.Ridge(strength, channel_groups=LABELS))
+        for q in (0, 1):
+            gram = a.T @ a + np.diag(np.tile(np.array(each, float)[[*LABELS], q], 3))
+            wanted = np.linalg.solve(gram, a.T @ y[:, q])
+            np.testing.assert_allclose(fit.kernel[..., q].ravel(), wanted, rtol=1e-11, atol=1e-13)
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"solver": cs.ConjugateGradient(tol=1e-9, steps=99)}, {"ridge": EACH}, {"ridge": 1e-3},
+    {"solver": cs.GradientDescent(steps=3, via="moments"), "penalty": cs.Smooth(1, order=2)},
+    {"penalty": cs.SquaredExponential(EACH, length=(1.5,)), "noise": cs.ARNoise(2)},
+    {"penalty": cs.StableSpline(kind="dc", correlation=0.5), "grid": [[1, 2], [3, 4]]},
+    {"penalty": cs.Ridge({0: 1, 1: [2, 3]}, channel_groups=LABELS)}, {"penalty": BANDED},
+    {"penalty": cs.Lasso(channel_groups="channels", ridge=0.1), "select": "cv"},
+    {"penalty": "ridge", "select": cs.CrossValidation([[0], [1]], score="r2")},
+    {"loss": cs.HuberLoss(2, scale=0.5)}, {"noise": "hac5"}, {"solver": "svd", "noise": "cluster"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", SETTINGS, ids=range(len(SETTINGS)))
+def test_the_call_of_a_fit_and_the_repr_of_a_component_are_code(method: dict[str, Any]) -> None:
+    fit = cs.solve(PROBLEM, **method)
+    again = eval(fit.stats["call"], {"cs": cs, "problem": PROBLEM})
+    assert bits(again) == bits(fit)
+    for value in [v for v in method.values() if repr(v)[0].isupper()] + [*NAMED.values()]:
+        assert eval(repr(value), vars(cs)) == value
+
+
+def test_an_entry_of_compare_overrides_what_all_have_in_common() -> None:
+    methods = [{"ridge": 3.0, "noise": "white"}, "svd", {"penalty": None}, {"grid": None}]
+    table = cs.compare(PROBLEM, methods, penalty="smooth", grid=[1, 2], noise="ar2")
+    calls = ["ridge=3.0", "'svd', penalty='smooth', grid=(1, 2), noise='ar2'", "noise='ar2'"]
+    wanted = [f"cs.solve(problem, {call})" for call in [*calls, "penalty='smooth', noise='ar2'"]]
+    assert [fit.stats["call"] for fit in table.solutions.values()] == wanted

@@ -1,0 +1,73 @@
+"""Solutions in files: what earlier versions wrote is read, and a given penalty is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.files import read_arrays
+from support.slow import some
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((80, 2)), RNG.standard_normal((80, 2))
+
+
+def test_what_version_2_wrote_is_read() -> None:
+    """A ridge of strength 2 and an autoregression of order 2, whose name had brackets."""
+    back = cs.load(Path(__file__).parent / "data" / "version_2.npz")
+    assert back.stats["noise"] == "ar2"
+    assert "call" not in back.stats
+    assert back.standard_error.shape == back.kernel.shape[:1] + back.kernel.shape[2:]
+    assert back.noise.order.tolist() == [2, 2]
+    assert back.penalized
+    assert back.regularization is None
+    text = " ".join(str(back).split())
+    assert "penalty ridge of strength 2 " in text
+    assert "of the posterior, if the noise is an autoregression of order 2" in text
+
+
+def test_an_earlier_solution_is_written_as_the_present_version(tmp_path: Path) -> None:
+    back = cs.load(Path(__file__).parent / "data" / "version_2.npz")
+    back.save(tmp_path / "fit.npz")
+    again = cs.load(tmp_path / "fit.npz")
+    assert b'"version": 3' in read_arrays(tmp_path / "fit.npz")["about"].tobytes()
+    assert str(again) == str(back)
+    np.testing.assert_array_equal(again.standard_error, back.standard_error)
+
+
+GIVEN: dict[str, dict[str, Any]] = {
+    "ridge": {"ridge": 2.0},
+    "outputs": {"ridge": [2.0, 0.5]},
+    "bands": {"penalty": cs.Ridge([[1.0, 2.0], [4.0, 0.0]], channel_groups=(0, 1))},
+    "zero": {"ridge": [0.0, 1.0]},
+    "autoregression": {"penalty": cs.Smooth(1.0), "noise": "ar2"},
+    "lasso": {"penalty": cs.Lasso([2.0, 1.0])},
+}
+
+
+@pytest.mark.parametrize("gaps", [False, True], ids=["same rows", "other rows"])
+@pytest.mark.parametrize("name", some(GIVEN, "outputs", "bands"))
+def test_a_given_penalty_is_saved(name: str, gaps: bool, tmp_path: Path) -> None:
+    y = Y.copy()
+    if gaps:
+        y[:20, 1] = np.nan
+    fit = cs.solve(cs.Problem(X, y, lags=(0, 2), missing="drop"), **GIVEN[name])
+    found = fit.regularization
+    assert (found.criterion, found.path) == ("given", None)
+    method = cs.method.Method.of(**GIVEN[name]).penalty
+    strength = np.array(method.strength)
+    np.testing.assert_array_equal(
+        found.strength, np.broadcast_to(strength, (*strength.shape[:-1], 2))
+    )
+    assert fit.penalized
+    assert not np.isnan(found.effective_dof).any()
+    fit.save(tmp_path / "fit.npz")
+    back = cs.load(tmp_path / "fit.npz")
+    np.testing.assert_equal(back.regularization.to_dict(), found.to_dict())
+    assert back.penalized
+    assert back.regularization.text() == found.text()
+    assert back.stats["penalty"] == fit.stats["penalty"]
