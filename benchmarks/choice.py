@@ -67,7 +67,7 @@ def measured(
     found = {name: summary(each) for name, each in seconds.items()}
     factor, steps = (found[solver.name]["median"] for solver in solvers)
     stated = problem()
-    chosen = choose(stated.sizes(), stated.spec).name
+    chosen = choose(stated._sizes(), stated.spec).name
     lost = {"NormalEquations": factor / steps, "ConjugateGradient": steps / factor}
     return {
         "channels": channels,

@@ -263,7 +263,7 @@ def short_sum(samples: int, taps: int, name: str, draws: int, outputs: int) -> d
         off = np.abs(fit.kernel.sum((0, 1)) - w.sum())
         corrected = off / np.sqrt(test.statistic) * stdtrit(test.dof[1], (1 + LEVEL) / 2)
         plain = [np.sqrt(fit.covariance(o).sum()) for o in range(outputs)]
-        widths.append(np.sum(corrected) / np.sum(plain * stdtrit(fit.dof, (1 + LEVEL) / 2)))
+        widths.append(np.sum(corrected) / np.sum(plain * stdtrit(fit.noise.dof, (1 + LEVEL) / 2)))
     row = {"samples": samples, "taps": taps, "noise": name}
     return row | {"width": round(float(np.mean(widths)), 2)} | rate(found)
 

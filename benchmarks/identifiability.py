@@ -30,6 +30,7 @@ import json, resource, time, warnings
 import numpy as np
 from scipy.signal import lfilter
 import convsolve as cs
+from convsolve.identifiability.wording import method
 rng = np.random.default_rng(0)
 x = rng.standard_normal({samples})
 for _ in range({times}):
@@ -41,7 +42,7 @@ problem = cs.Problem(x, y, kernel_size={taps})
 if {identify}:
     report = cs.identify(problem)
     found = dict(verdict=report.verdict, rank=report.rank, condition=report.condition_number)
-    found["method"] = report.method
+    found["method"] = method(report._diagnosis)
 else:
     fit = cs.solve(problem)
     found = dict(status=fit.status, certificate=fit.backward_error, solver=fit.stats["solver"])
@@ -120,7 +121,7 @@ def smooth(which: str, seed: int = 1) -> dict[str, Any]:
         "condition_of_the_matrix": float(values[0] / values[-1]),
         "verdict": report.verdict,
         "rank": report.rank,
-        "rank_band": list(report.rank_band),
+        "rank_band": list(report._diagnosis.rank_band),
         "noise_gain": [float(gains.min()), float(gains.max())],
         "weakly_determined": int(report.weakly_determined.sum()),
         "ridge": ridge,

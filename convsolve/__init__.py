@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from . import datasets as datasets
+    from . import interop as interop
+    from . import io as io
+    from . import results as results
+    from . import sklearn as sklearn
     from .api import convolve, fit_kernel, identify, solve
-    from .comparison import Comparison, compare
+    from .comparison import compare
     from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError
-    from .held_out import CrossValidationScores, cross_validate
-    from .identifiability.descent_forecast import DescentForecast
+    from .held_out import cross_validate
     from .identifiability.report import Identifiability
     from .inference.folds import CrossValidation
-    from .inference.regularization import Regularization
-    from .lag_choice import LagChoice, choose_lags
+    from .lag_choice import choose_lags
     from .leastsquares.penalty import Penalty, Ridge, Tikhonov
     from .leastsquares.smooth import Smooth
     from .leastsquares.squared_exponential import SquaredExponential
@@ -34,11 +37,10 @@ if TYPE_CHECKING:
     from .problem.problem import Problem
     from .problem.sizes import Limits
     from .problem.spec import ConvSpec
-    from .scoring import Score
     from .solution import Solution, load
     from .solvers.absolute import AbsoluteLoss
     from .solvers.auto import AutoSolver
-    from .solvers.base import Loss, Solver, SquaredLoss, Trace
+    from .solvers.base import Loss, Solver, SquaredLoss
     from .solvers.conjugate_gradient import ConjugateGradient
     from .solvers.fft_deconvolution import FFTDeconvolution
     from .solvers.gradient_descent import GradientDescent
@@ -49,14 +51,12 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "api": ("convolve", "fit_kernel", "identify", "solve"),
-    "comparison": ("Comparison", "compare"),
+    "comparison": ("compare",),
     "errors": ("IdentifiabilityError", "IdentifiabilityWarning", "SolveError"),
-    "held_out": ("CrossValidationScores", "cross_validate"),
-    "identifiability.descent_forecast": ("DescentForecast",),
+    "held_out": ("cross_validate",),
     "identifiability.report": ("Identifiability",),
     "inference.folds": ("CrossValidation",),
-    "inference.regularization": ("Regularization",),
-    "lag_choice": ("LagChoice", "choose_lags"),
+    "lag_choice": ("choose_lags",),
     "leastsquares.penalty": ("Penalty", "Ridge", "Tikhonov"),
     "leastsquares.smooth": ("Smooth",),
     "leastsquares.squared_exponential": ("SquaredExponential",),
@@ -66,11 +66,10 @@ _HOMES = {
     "problem.problem": ("Problem",),
     "problem.sizes": ("Limits",),
     "problem.spec": ("ConvSpec",),
-    "scoring": ("Score",),
     "solution": ("Solution", "load"),
     "solvers.absolute": ("AbsoluteLoss",),
     "solvers.auto": ("AutoSolver",),
-    "solvers.base": ("Loss", "Solver", "SquaredLoss", "Trace"),
+    "solvers.base": ("Loss", "Solver", "SquaredLoss"),
     "solvers.conjugate_gradient": ("ConjugateGradient",),
     "solvers.fft_deconvolution": ("FFTDeconvolution",),
     "solvers.gradient_descent": ("GradientDescent",),
@@ -81,6 +80,8 @@ _HOMES = {
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
+_SUBMODULES = ("datasets", "interop", "io", "results", "sklearn")
+
 __all__ = [
     "QR",
     "SVD",
@@ -88,12 +89,9 @@ __all__ = [
     "AbsoluteLoss",
     "AutoSolver",
     "ClusterNoise",
-    "Comparison",
     "ConjugateGradient",
     "ConvSpec",
     "CrossValidation",
-    "CrossValidationScores",
-    "DescentForecast",
     "FFTDeconvolution",
     "GradientDescent",
     "HACNoise",
@@ -101,7 +99,6 @@ __all__ = [
     "Identifiability",
     "IdentifiabilityError",
     "IdentifiabilityWarning",
-    "LagChoice",
     "Lasso",
     "Limits",
     "Loss",
@@ -109,9 +106,7 @@ __all__ = [
     "NormalEquations",
     "Penalty",
     "Problem",
-    "Regularization",
     "Ridge",
-    "Score",
     "Smooth",
     "Solution",
     "SolveError",
@@ -120,7 +115,6 @@ __all__ = [
     "SquaredLoss",
     "StableSpline",
     "Tikhonov",
-    "Trace",
     "WhiteNoise",
     "choose_lags",
     "compare",
@@ -136,8 +130,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Names are imported when first used, so that `import convsolve` imports no jax (PEP 562).
+    if name in _SUBMODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOME:
-        words = import_module(".near_misses", __name__).unknown_attribute(__name__, name, __all__)
+        known = (*__all__, *_SUBMODULES)
+        words = import_module(".near_misses", __name__).unknown_attribute(__name__, name, known)
         raise AttributeError(words)
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value
@@ -145,4 +142,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_SUBMODULES})

@@ -32,11 +32,12 @@ from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
 from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes, check_limits
 from .problem.spec import ConvSpec
-from .progress import LOG, tracked
+from .progress import LOG, Listener, announce, tracked
+from .progress_bars import check_progress, following
 from .solution import Solution
 from .solution_text import certificate_text
 from .solvers.auto import AutoSolver
-from .solvers.base import Loss, Progress, Solver, SolverResult, certified
+from .solvers.base import Loss, Solver, SolverResult, certified
 from .text import shown
 
 if TYPE_CHECKING:
@@ -56,23 +57,51 @@ _REPORTS: WeakKeyDictionary[Problem, dict[Limits, ref[Identifiability]]] = WeakK
 
 
 @checks_arguments
-def identify(problem: Problem, *, limits: Limits = DEFAULT_LIMITS) -> Identifiability:
+def identify(
+    problem: Problem,
+    *,
+    progress: bool | Listener = False,
+    limits: Limits = DEFAULT_LIMITS,
+) -> Identifiability:
     """Report whether x determines the kernel, and which part of it.
 
     The report is computed from x alone, before any solving.
 
     Args:
-        problem: x and the geometry; y is not read.
-        limits: the memory allowed.
+        problem: x and the geometry. The values of y are not used.
+        progress: True shows progress bars, see `solve`. The verdict is then computed in this call.
+            Default False.
+        limits: limits of memory, see `Limits`.
 
     Returns:
         An `Identifiability`. Its numbers are computed at the first access, once per problem. If
         outputs use different rows, the report describes the least well determined output.
+
+    Raises:
+        TypeError: If an argument has the wrong type.
+        ImportError: If bars are requested and tqdm is not installed.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> stimulus = np.tile([1, 1, 0, 0], 50)
+        >>> report = cs.identify(cs.Problem(stimulus, lags=(0, 9)))
+        >>> report.verdict, report.rank, report.n_unknowns
+        ('rank-deficient', 3, 10)
+
+    See Also:
+        `solve`, and `choose_lags` for the lags that the data support.
     """
     _check_problem(problem)
     check_limits(limits)
-    if len(problem.by_mask) > 1:
-        reports = [identify(part, limits=limits) for _, part in problem.parts]
+    check_progress(progress)
+    if progress is not False:
+        with following(progress, "identify"):
+            computed = identify(problem, limits=limits)
+            _ = computed.verdict
+        return computed
+    if len(problem._by_mask) > 1:
+        reports = [identify(part, limits=limits) for _, part in problem._parts]
         return max(reports, key=_severity)
     known = _REPORTS.setdefault(problem, {})
     report = known[limits]() if limits in known else None
@@ -101,7 +130,7 @@ def solve(
     loss: str | Loss | Callable[[Any, Any], Any] = "squared",
     noise: str | NoiseModel = "white",
     strict: bool = False,
-    progress: Progress | None = None,
+    progress: bool | Listener = False,
     checkpoint: str | Path | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Solution:
@@ -117,7 +146,8 @@ def solve(
         problem: x, y and the geometry.
         solver: the numerical method: "auto" (the default), "qr", "svd", "normal", "cg", "fft",
             "adam" or "lbfgs", or an object such as ``GradientDescent(steps=200)``.
-        ridge: short for ``penalty=Ridge(ridge)``: add ridge·‖w‖² to the sum of squares.
+        ridge: short for ``penalty=Ridge(ridge)``: add ridge·‖w‖² to the sum of squares. None, the
+            default, adds nothing.
         penalty: "ridge", "lasso", "smooth", "squared_exponential", "tc", "dc", "ss" or "tikhonov",
             or an object. None, the default, is no penalty. If the penalty has no strength, the
             strength of every output is selected from the data, see ``Solution.regularization``.
@@ -132,16 +162,22 @@ def solve(
             object. A number gives the order or the bandwidth, as in "ar3". "ar" changes the
             solution, the others only its errors, see `ARNoise`, `HACNoise` and `ClusterNoise`.
         strict: raise an `IdentifiabilityError` if the data do not determine the kernel and no ridge
-            fixes this. By default one of many solutions is returned, with an
+            fixes this. With False, the default, one of many solutions is returned, with an
             `IdentifiabilityWarning`. Fewer equations than unknowns are refused before any
             computation, a lack of rank after it.
-        progress: ``callable(step, total, loss)``, for iterative solvers. For progress bars of all
-            long operations, use `convsolve.progress_bars.bars`.
-        checkpoint: a file that stores sums over long records, see `Limits`. After a crash the same
-            call resumes from the file and returns the same result bit for bit. The file is removed
-            at the end. No file is written for records that are read whole. If outputs use different
-            rows, each set of outputs has a file: ``checkpoint``, ``checkpoint.1`` and so on.
-        limits: the memory allowed.
+        progress: True shows a progress bar on stderr for every stage of more than half a second.
+            Bars need tqdm. A callable ``(stage, done, total, note)`` is called instead at every
+            stage, pass and step: with the name of the stage, how much of ``total`` is done, and a
+            note such as the loss. Default False.
+        checkpoint: name of a file, or None, the default. The file stores sums over long records,
+            see `Limits`. After a crash the same call resumes from the file and returns the same
+            result bit for bit. The file is removed at the end. No file is written for records that
+            are read whole. If outputs use different rows, each set of outputs has a file:
+            ``checkpoint``, ``checkpoint.1`` and so on.
+        limits: limits of memory, see `Limits`.
+
+    Returns:
+        A `Solution`.
 
     Raises:
         TypeError: If ``problem`` is not a `Problem`, an argument is a component of another kind, or
@@ -154,8 +190,9 @@ def solve(
         SolveError: If the method cannot solve this problem (with the reason), or if the solution is
             out of range. With "ar", also if an order leaves too few rows, or if an output has no
             noise.
+        ImportError: If bars are requested and tqdm is not installed.
         TimeoutError: If a process of jax.distributed did not join within ``limits.peer_seconds``.
-        IdentifiabilityError: See ``strict``.
+        IdentifiabilityError: If ``strict`` is True and the data do not determine the kernel.
 
     If x and y are on devices, see `Problem`, sums over rows are computed there, in float64 and
     along one axis. ``stats["devices"]`` names the devices, or gives the reason for fetching the
@@ -164,11 +201,27 @@ def solve(
 
     If a solver without a penalty does not converge and the noise is "ar", the default solver is
     used instead, because the noise is estimated at least squares.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9), fs=100)
+        >>> fit = cs.solve(problem, penalty="ridge")
+        >>> fit.status
+        'solved'
+        >>> print(fit.score())
+        output 0: R² 0.6394 ± 0.027, correlation 0.801, fit 39.9 %
+
+    See Also:
+        `compare`, `cross_validate`, `identify`, and `fit_kernel` inside jit.
     """
     check_problem(problem, "solve")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
     method = Method.of(solver, **given, loss=loss, noise=noise)
-    return solve_by(problem, method, Options(strict, progress, limits), checkpoint)
+    with following(progress, "solve"):
+        return solve_by(problem, method, Options(strict, limits), checkpoint)
 
 
 def solve_by(
@@ -181,10 +234,10 @@ def solve_by(
     if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
         raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
     found: list[_Solved] = []
-    parts = problem.parts
+    parts = problem._parts
     for _, part in parts:  # outputs that share their rows, in most problems all
         with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, limits).design):
-            own = method if part is problem else method.of_part(part.selection)
+            own = method if part is problem else method.of_part(part._selection)
             found.append(_with_noise(part, own, options))
     for each in found:
         if each.doubt is not None:
@@ -208,7 +261,6 @@ class Options(NamedTuple):
     """Arguments of `solve` that are the same for all outputs."""
 
     strict: bool = False
-    progress: Progress | None = None
     limits: Limits = DEFAULT_LIMITS
 
 
@@ -226,36 +278,41 @@ class _Solved(NamedTuple):
 
 def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     """Solve for outputs that use the same rows."""
-    strict, progress, limits = options
+    strict, limits = options
     begun = time.perf_counter()
     LOG.info("solve by %s: %r", method.name, problem)
+    announce(method.name)
     analysis, report = analyse(problem, limits), identify(problem, limits=limits)
     sizes = analysis.design.sizes
     with sigint_handled(), blas_threads(min(sizes.rows, sizes.columns)):
         _check_solvable(method, sizes, report, strict)
-        raw, seconds = _run(method, analysis, progress)
+        raw, seconds = _run(method, analysis)
         # After Ctrl-C, skip the rank decision, which can take minutes.
         many_fit = raw.status != "interrupted" and not (
-            raw.evidence or report.unique_with(raw.strength, raw.penalty)
+            raw.evidence or report._diagnosis.unique_with(raw.strength, raw.penalty)
         )
         if many_fit and strict:
             raise _refusal(report)
         kernel, bias = _pack(problem, analysis, raw.kernel, raw.bias)
         certificate = certified(analysis, raw) if method.least_squares else raw.certificate
-    doubt = None
+    doubt, answer = None, raw.answer or method.solver.answer
     if many_fit:
-        message = wording.warning(report, raw.answer or method.solver.answer, report.brief)
+        message = wording.warning(report._diagnosis, f"this is {answer}", report._brief)
         doubt = IdentifiabilityWarning(message, report)
+    stats = _stats(problem, method, raw, certificate, seconds)
+    if raw.status != "interrupted":
+        stats |= {"unique": not many_fit} | ({"shown": answer} if many_fit else {})
+    if analysis.design.devices:
+        stats["devices"] = analysis.design.devices
     solution = Solution(
         kernel,
         bias,
-        recipe=problem.recipe,
+        recipe=problem._recipe,
         spec=problem.spec,
         tap_lags=analysis.design.lags,
-        y_channel_axis=problem.output is not None and problem.output.channel_axis,
+        y_channel_axis=problem._output is not None and problem._output.channel_axis,
         status=raw.status or _status(certificate),
-        stats=_stats(problem, method, raw, certificate, seconds)
-        | ({"devices": analysis.design.devices} if analysis.design.devices else {}),
+        stats=stats,
         certificate=None if certificate is None else certificate.value,
         trace=raw.trace,
         regularization=raw.regularization,
@@ -289,7 +346,7 @@ def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
         filters, several = model.prepared(problem, analysis, *given)
         parts, doubt = [], found.doubt
         for part in several:
-            own = method.of_part(part.problem.selection)
+            own = method.of_part(part.problem._selection)
             one = _solved(part.problem, own, options)
             doubt = doubt or one.doubt
             one = one._replace(bias=part.bias(one.kernel, one.bias))
@@ -343,17 +400,17 @@ def _joined(
     certificates = [fit._certificate for fit in fits if fit._certificate is not None]
     if packed is None:
         packed = gathered(parts, lambda fit: fit.kernel), gathered(parts, lambda fit: fit.bias)
-        packed = as_jax(packed) if problem.returns_jax else packed
+        packed = as_jax(packed) if problem._returns_jax else packed
     order = np.argsort([o for part in parts for o in part.outputs])
-    penalties = [pair for fit in fits for pair in fit.penalties]
+    penalties = [pair for fit in fits for pair in fit._penalties]
     penalties = [penalties[i] for i in order]
     chosen = regularization_of(parts, lambda fit: fit._regularization)
     return Solution(
         *packed,
-        recipe=problem.recipe,
+        recipe=problem._recipe,
         spec=problem.spec,
-        tap_lags=problem.lags,
-        y_channel_axis=problem.output is not None and problem.output.channel_axis,
+        tap_lags=problem._lags,
+        y_channel_axis=problem._output is not None and problem._output.channel_axis,
         status=worst.status,
         stats=stats_of(parts, worst) | _penalty_stats(chosen, penalties) | stats,
         certificate=max(certificates, default=None),
@@ -378,16 +435,14 @@ def _check_problem(problem: Any) -> None:
 def check_problem(problem: Any, name: str) -> None:
     """Raise an error unless there is a problem with y."""
     _check_problem(problem)
-    if problem.output is None:
+    if problem._output is None:
         raise ValueError(f"{name} needs y; this Problem has x alone, which is enough for identify")
 
 
 def _check_options(options: Options) -> None:
-    strict, progress, limits = options
+    strict, limits = options
     if not isinstance(strict, (bool, np.bool_)):
         raise TypeError(f"strict must be True or False, got {strict!r}")
-    if progress is not None and not callable(progress):
-        raise TypeError(f"progress must be a callable(step, total, loss), got {progress!r}")
     check_limits(limits)
 
 
@@ -401,18 +456,15 @@ def _check_solvable(method: Method, sizes: Sizes, report: Identifiability, stric
 
 
 def _refusal(report: Identifiability) -> IdentifiabilityError:
-    return IdentifiabilityError(
-        wording.warning(report, "no answer, as strict asks", report.brief), report
-    )
+    clause = "strict=True, so no solution is returned"
+    return IdentifiabilityError(wording.warning(report._diagnosis, clause, report._brief), report)
 
 
-def _run(
-    method: Method, analysis: Analysis, progress: Progress | None
-) -> tuple[SolverResult, float]:
+def _run(method: Method, analysis: Analysis) -> tuple[SolverResult, float]:
     """Run the method; return its result, and its seconds except work that methods share."""
     clock = analysis.design.clock
     shared, begun = clock.total, time.perf_counter()
-    raw = method.run(analysis, progress)
+    raw = method.run(analysis)
     took = time.perf_counter() - begun
     return raw, max(took - (clock.total - shared), 0.0)
 
@@ -441,8 +493,8 @@ def _stats(
         "compile_seconds": 0.0,
         "run_seconds": seconds,
     }
-    if problem.adjusted:
-        stats["rows"] = problem.adjusted
+    if problem._adjusted:
+        stats["rows"] = problem._adjusted
     kind = {} if certificate is None else {"certificate_kind": certificate.kind}
     return stats | raw.stats | kind
 
@@ -466,16 +518,16 @@ def _pack(
 ) -> tuple[Any, Any]:
     """Return kernel and bias in the precision and kind of array of the data."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        kernel, bias = exact.astype(problem.dtype), level.astype(problem.dtype)
-        lost = problem.dtype != exact.dtype and _loses_taps(analysis, exact, kernel)
+        kernel, bias = exact.astype(problem._dtype), level.astype(problem._dtype)
+        lost = problem._dtype != exact.dtype and _loses_taps(analysis, exact, kernel)
     largest = np.abs(exact).max(axis=tuple(range(kernel.ndim - 1)))
-    faint = ((largest > 0) & (largest < np.finfo(problem.dtype).tiny)).any()
+    faint = ((largest > 0) & (largest < np.finfo(problem._dtype).tiny)).any()
     if faint or lost or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
         raise SolveError(
-            f"the kernel lies outside the range of {problem.dtype}; change the unit of x or of y "
+            f"the kernel lies outside the range of {problem._dtype}; change the unit of x or of y "
             "so that their sizes are closer"
         )
-    return as_jax((kernel, bias)) if problem.returns_jax else (kernel, bias)
+    return as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)
 
 
 def _loses_taps(analysis: Analysis, kernel: np.ndarray, rounded: np.ndarray) -> bool:
@@ -504,15 +556,15 @@ def fit_kernel(
     Args:
         x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.
         y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
-        spec: the geometry.
+        spec: the geometry, a `ConvSpec`.
         solver: "auto" (the default), "qr", "svd", "normal", "fft", "adam" or "lbfgs", or an object.
-        ridge: short for ``penalty=Ridge(ridge)``. It may be traced.
+        ridge: short for ``penalty=Ridge(ridge)``. It may be traced. By default None.
         penalty: a quadratic penalty with one given strength, which may be traced, or None.
         loss: as in `solve`. Other losses than squares need gradient descent.
         bias: whether a constant per output is fitted too. By default False.
-        weights: weights of the squared residuals, not negative: ``(N,)`` for records, or
-            ``(N, *T)`` for rows. They may be traced. With weights, the rows of the design matrix
-            are formed.
+        weights: weights of the squared residuals, not negative. ``(N,)`` for records, or
+            ``(N, *T)`` for rows. By default None. They may be traced. With weights, the rows of the
+            design matrix are formed.
 
     Returns:
         The kernel ``(*K, Cin/groups, Cout)`` and the bias ``(Cout,)``, which is zero without
@@ -528,6 +580,20 @@ def fit_kernel(
         TypeError, ValueError: If shapes do not fit the spec. They are checked while tracing. If the
             strength of the penalty is not given. If the loss is not squares, and the solver is not
             gradient descent.
+
+    Examples:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> import convsolve as cs
+        >>> x = jnp.sin(jnp.arange(200.0) ** 2)
+        >>> y = jnp.convolve(x, jnp.array([1.0, 0.5]), mode="valid")
+        >>> fit = jax.jit(cs.fit_kernel, static_argnames="spec")
+        >>> kernel, bias = fit(x, y, spec=cs.ConvSpec(2))
+        >>> [round(float(tap), 3) for tap in kernel[:, 0, 0]]
+        [0.5, 1.0]
+
+    See Also:
+        `solve`, which checks the data and reports on the solution.
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
@@ -545,10 +611,10 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     """Compute the forward model ``y = conv(x, kernel) + bias``: cross-correlation, channels last.
 
     Args:
-        x: array or list of records, by the rank rule of `Problem`.
+        x: array or list of records, ``(*W, Cin)``, by the rank rule of `Problem`.
         kernel: ``(*K, Cin/groups, Cout)``, or ``(*K,)`` for one channel and one output.
         spec: the geometry; ``spec.kernel_size`` must be the size of the kernel.
-        bias: ``(Cout,)`` or a number; None for none.
+        bias: ``(Cout,)`` or a number. None, the default, for no bias.
 
     Returns:
         y in the form of x; without a channel axis if the kernel has none. NumPy, or jax for jax
@@ -560,13 +626,21 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     Raises:
         TypeError, ValueError: If an array is of an unsupported kind, if values are not finite, or
             if shapes do not fit.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> cs.convolve([0.0, 3.0, 4.0, 5.0], [1.0, 2.0], cs.ConvSpec(2))
+        array([ 6., 11., 14.])
+
+    See Also:
+        `Solution.predict`.
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
     reject_tracers("kernel or bias", kernel, bias)
     d = spec.ndim
     records = read(x, "x", spec)
-    spec.check_channels(records.channels)
+    spec._check_channels(records.channels)
     taps = read(kernel, "kernel", spec)
     array = np.asarray(kernel)
     flat = array.ndim == d

@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .inference.regularization import Regularization
-    from .inference.uncertainty import Noise
+    from .inference.uncertainty import NoiseEstimate
 
 
 # From the best to the worst.
@@ -66,19 +66,20 @@ def regularization_of(
     return joined(several).only(np.argsort([o for part in parts for o in part.outputs]))
 
 
-def noise_of(parts: Sequence[Part]) -> Noise:
+def noise_of(parts: Sequence[Part]) -> NoiseEstimate:
     """Return the noise of all outputs."""
     from .inference.autoregression import Autoregression
 
     several = [part.solution.noise for part in parts]
     variance = together(parts, [noise.variance for noise in several])
-    first: Noise = several[0]._replace(variance=variance)
+    dof = together(parts, [noise.dof for noise in several])
+    first: NoiseEstimate = several[0]._replace(variance=variance, dof=dof)
     if first.order is None:
         return first
     models = [c[:p] for n in several for c, p in zip(n.coefficients, n.order, strict=True)]
     places = np.argsort([o for part in parts for o in part.outputs])
     joined = Autoregression.of([models[i].tolist() for i in places])
-    return first._replace(order=joined.order, coefficients=joined.coefficients)
+    return first.of_kind(first.kind, joined.order, joined.coefficients)
 
 
 def stats_of(parts: Sequence[Part], worst: Any) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def stats_of(parts: Sequence[Part], worst: Any) -> dict[str, Any]:
     for name in ("compile_seconds", "run_seconds", "newton_steps", "interior_steps", "pivots"):
         if name in found:
             found[name] = sum(stats[name] for stats in several)
+    found["unique"] = all(stats.get("unique", False) for stats in several)
     for name, value in worst.stats.items():
         if isinstance(value, list):
             found[name] = together(parts, [stats[name] for stats in several]).tolist()

@@ -13,7 +13,7 @@ class cached_property(Generic[_T]):
 
     That lock is held during the computation and is one for all instances: threads wait for problems
     that are not theirs, and a child forked meanwhile waits for ever. Here two threads that ask at
-    once may both compute; what comes first is kept.
+    once may both compute; the first value is kept.
     """
 
     def __init__(self, compute: Callable[[Any], _T]) -> None:

@@ -189,9 +189,9 @@ def _fingerprint(problem: Problem, chunks: Chunks) -> str:
     Weights and confounds are included, because the sums depend on them.
     """
     y = problem.y or ()
-    weights, confounds = problem.weights, problem.confounds
+    weights, confounds = problem._weights, problem._confounds
     stated = [
-        asdict(problem.spec), problem.bias, str(problem.lags), chunks.spans,
+        asdict(problem.spec), problem.bias, str(problem._lags), chunks.spans,
         [(a.shape, str(a.dtype)) for a in (*problem.x, *y)],
     ]  # fmt: skip
     nuisance = confounds.arrays if isinstance(confounds, Records) else confounds

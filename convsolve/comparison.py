@@ -5,26 +5,32 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401  # here, or the first method would be billed for the import
 
 from .api import Options, check_problem, identify, solve_by
 from .errors import IdentifiabilityWarning, SolveError
+from .frames import table_of
 from .html import paragraph, table
 from .identifiability.report import Identifiability
+from .lazy_plot import plotted
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
 from .method import Method, argument_of
 from .near_misses import OF_SOLVE, checks_arguments, suggests_attributes, unknown_argument
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits
-from .progress import LOG, tracked
+from .progress import LOG, Listener, tracked
+from .progress_bars import following
 from .solution import Solution
 from .solution_text import certificate_text
 from .solvers.base import SQUARED, Loss
 from .text import aligned, count, keyword
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Default methods without a penalty, and penalties whose strength is selected from the data.
 SOLVERS = ("qr", "svd", "normal", "cg", "fft", "adam")
@@ -44,6 +50,7 @@ class Comparison:
     """The result of `compare`: the solutions, and a table of them.
 
     Attributes:
+        identifiability: the `Identifiability` of the problem.
         solutions: a `Solution` for every method.
         rows: a dict per method: "method", "status", "loss" (the mean over residuals of
             ``compare(loss=)``), "excess_loss" (loss minus the loss of the best exact method),
@@ -52,6 +59,21 @@ class Comparison:
             "certificate_kind", "steps", "compile_seconds", "run_seconds".
         shared_seconds: time of the work that methods share.
         skipped: the solvers that could not run, with the reason.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> comparison = cs.compare(problem, {"plain": "qr", "smooth": cs.Smooth()})
+        >>> sorted(comparison.solutions)
+        ['plain', 'smooth']
+        >>> comparison.rows[0]["status"]
+        'solved'
+
+    See Also:
+        `compare`, which returns it.
     """
 
     def __init__(
@@ -67,12 +89,74 @@ class Comparison:
         self.solutions, self.rows = solutions, rows
         self.shared_seconds, self.skipped = shared_seconds, skipped
 
+    def to_dataframe(self) -> Any:
+        """Return the rows as a table of pandas.
+
+        Returns:
+            A `pandas.DataFrame` with a row per method.
+
+        Raises:
+            ImportError: If pandas is not installed.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> problem = cs.Problem(x, y, lags=(0, 9))
+            >>> table = cs.compare(problem, ["qr", "svd"]).to_dataframe()
+            >>> table["status"].tolist()
+            ['solved', 'solved']
+
+        See Also:
+            `to_dict`.
+        """
+        return table_of(self.rows)
+
     def to_dict(self) -> list[dict[str, Any]]:
-        """The rows, as `pandas.DataFrame` and JSON take them."""
+        """Return the rows as dicts, for `pandas.DataFrame` or JSON.
+
+        Returns:
+            A dict per method, see `Comparison`.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> problem = cs.Problem(x, y, lags=(0, 9))
+            >>> rows = cs.compare(problem, ["qr", "svd"]).to_dict()
+            >>> [row["method"] for row in rows]
+            ['qr', 'svd']
+
+        See Also:
+            `to_dataframe`.
+        """
         return [dict(row) for row in self.rows]
 
+    def plot(self, **options: Any) -> Figure:
+        """Draw the losses, errors and times of all methods, and their impulse responses.
+
+        Args:
+            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
+
+        Returns:
+            A figure of matplotlib, which needs no display.
+
+        Raises:
+            TypeError, ValueError, ImportError: As for `convsolve.plot`.
+
+        Examples:
+            >>> import convsolve as cs
+            >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
+            >>> figure = cs.compare(problem, ["qr", "svd"]).plot()
+            >>> [axes.get_title() for axes in figure.axes]
+            ['Excess loss', 'Run time', 'Impulse response']
+        """
+        return plotted(self, options)
+
     def text(self) -> str:
-        """The table, a line a method, and below it the work they share and who could not run."""
+        """Return the table, then the shared work and the methods that could not run."""
         lines = aligned([HEADS, *(_cells(row) for row in self.rows)], 2, "-")
         if self.shared_seconds:
             pieces = ", ".join(f"{k} {v:.4f}" for k, v in self.shared_seconds.items())
@@ -86,7 +170,7 @@ class Comparison:
         return self.text()
 
     def _repr_html_(self) -> str:
-        """The table, as a notebook shows it."""
+        """Return the table as HTML for a notebook."""
         skipped = (paragraph(f"not run: {name}: {why}") for name, why in self.skipped.items())
         return table(HEADS, map(_cells, self.rows)) + "".join(skipped)
 
@@ -104,7 +188,7 @@ def certificate_of(row: dict[str, Any]) -> str:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    """A row of the table as words under `HEADS`."""
+    """Return the cells of a row, in the order of `HEADS`."""
 
     def shown(name: str, form: str) -> str:
         return "–" if row[name] is None else format(row[name], form)
@@ -136,6 +220,7 @@ def compare(
     loss: str | Loss = "squared",
     noise: Any = "white",
     truth: Any = None,
+    progress: bool | Listener = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> Comparison:
     """Solve ``problem`` by several methods and compare the solutions.
@@ -147,12 +232,16 @@ def compare(
             solvers that support the problem, and without a penalty also "ridge" and "tc", whose
             strength is selected from the data. For other losses than squares and for `Lasso`, it
             means "auto" and "adam".
-        ridge, penalty, grid, select, loss, noise: as in `solve`, for all methods. An entry of
-            ``methods`` overrides them. ``grid`` and ``select`` are used by the methods that select
-            a strength.
+        ridge: as in `solve`, for all methods. An entry of ``methods`` overrides it.
+        penalty: as in `solve`.
+        grid: as in `solve`, for the methods that select a strength.
+        select: as in `solve`, for the methods that select a strength.
+        loss: as in `solve`, for all methods.
+        noise: as in `solve`, for all methods.
         truth: the true impulse response, if it is known, in ascending lags: an array shaped as
             `Solution.impulse_response`, or ``(*lags, Cin/groups, Cout)``.
-        limits: the memory allowed.
+        progress: True shows progress bars, see `solve`. Default False.
+        limits: limits of memory, see `Limits`.
 
     Returns:
         A `Comparison` with a row per method. The loss in the table is the mean of ``loss`` over
@@ -165,6 +254,19 @@ def compare(
         TypeError: If a method is not a component or a dict.
         ValueError: If y is missing, or the truth has the wrong size.
         SolveError: If a method that was named cannot solve the problem.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> comparison = cs.compare(problem, ["qr", "fft"])
+        >>> [row["status"] for row in comparison.rows]
+        ['solved', 'approximate']
+
+    See Also:
+        `solve` for one method, and `cross_validate` for held-out rows.
     """
     check_problem(problem, "compare")
     shared = {
@@ -180,19 +282,32 @@ def compare(
     pairs = labelled_methods(methods, shared)
     for label, method in pairs:
         method.check(problem)
-        if named and (reason := method.supports(problem.sizes(limits), problem.spec)):
+        if named and (reason := method.supports(problem._sizes(limits), problem.spec)):
             raise _unable(label, reason)
-    report = identify(problem, limits=limits)
     reference = None
     if truth is not None:
-        reference = np.flip(problem.as_kernel(truth, "truth"), tuple(range(problem.spec.ndim)))
-    decided = report.decided
+        reference = np.flip(problem._as_kernel(truth, "truth"), tuple(range(problem.spec.ndim)))
+    with following(progress, "compare"):
+        return _compared(problem, pairs, named, measured, reference, limits)
+
+
+def _compared(
+    problem: Problem,
+    pairs: list[tuple[str, Method]],
+    named: bool,
+    measured: Loss,
+    reference: np.ndarray | None,
+    limits: Limits,
+) -> Comparison:
+    """Solve by checked methods, and return their rows."""
+    report = identify(problem, limits=limits)
+    decided = report._diagnosis.decided
     solutions, skipped = _solve_all(problem, pairs, named, limits)
     rows = [_row(label, fit, measured, decided, reference) for label, fit in solutions.items()]
     closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
     _add_excess(rows, closed if measured.squared else _least(problem, measured, limits))
     seconds: Counter[str] = Counter()
-    for _, part in problem.parts:
+    for _, part in problem._parts:
         seconds.update(analyse(part, limits).design.clock.seconds)
     return Comparison(report, solutions, rows, dict(seconds), skipped, measured)
 
@@ -244,7 +359,7 @@ def _solve_all(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", IdentifiabilityWarning)
             try:
-                reason = method.supports(problem.sizes(limits), problem.spec)
+                reason = method.supports(problem._sizes(limits), problem.spec)
                 if reason is not None:
                     raise _unable(label, reason)
                 solutions[label] = solve_by(problem, method, Options(limits=limits))
@@ -289,7 +404,7 @@ def _null_component(fit: Solution) -> float:
     norms = []
     for one in fit._by_mask:
         assert one.identifiability is not None
-        norms.append(one.identifiability.null_part(np.asarray(one.kernel, float)))
+        norms.append(one.identifiability._diagnosis.null_part(np.asarray(one.kernel, float)))
     return float(np.hypot.reduce(np.concatenate(norms)))
 
 
@@ -309,7 +424,7 @@ def _relative_error(kernel: np.ndarray, reference: np.ndarray) -> float:
 
 def _loss(fit: Solution, loss: Loss) -> float:
     """Return the mean over the rows used in the fit, by their weights."""
-    left = fit.weighted_residuals()
+    left = fit._weighted_residuals()
     with np.errstate(over="ignore", under="ignore"):  # data of 1e200 have a loss of inf
         total = sum(float(loss.of(r).sum()) for r in left)
     return total / sum(r.size for r in left)

@@ -8,17 +8,55 @@ from typing import Any
 
 
 class SolveError(ValueError):
-    """The solver cannot solve this problem. The message has the reason and an alternative."""
+    """Error of a solver that cannot solve a problem, with the reason and an alternative.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2, bias=True)
+        >>> try:
+        ...     cs.solve(problem, "fft")
+        ... except cs.SolveError as error:
+        ...     print(str(error).partition(':')[0])
+        FFTDeconvolution cannot solve this problem
+
+    See Also:
+        `IdentifiabilityError`.
+    """
+
+
+class ReadError(ValueError):
+    """A file, or an array in a file, cannot be read. The message is one line that begins with it.
+
+    It is also raised by computations that read an array in blocks.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
 
 
 class IdentifiabilityWarning(UserWarning):
-    """The data do not determine the kernel, and the solution is one of many.
+    """Warning that the data do not determine the kernel, and that the solution is one of many.
 
-    ``report`` is the `Identifiability`, which lists the taps that are determined and has
-    suggestions. For more than 16 groups, the message only counts the groups that are not
-    determined.
-    With ``strict=True``, an `IdentifiabilityError` is raised instead. A sufficient ridge prevents
-    the warning.
+    With ``strict=True``, `solve` raises an `IdentifiabilityError` instead. A sufficient ridge
+    prevents the warning.
+
+    Args:
+        message: the text. For more than 16 groups, it only counts the groups that are not
+            determined.
+        report: the `Identifiability`, which lists the taps that are determined and has suggestions.
+            By default None.
+
+    Examples:
+        >>> import warnings
+        >>> import convsolve as cs
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     fit = cs.solve(cs.Problem([1, 1, 1, 1], [2, 2, 2], kernel_size=2))
+        >>> [warning.category is cs.IdentifiabilityWarning for warning in caught]
+        [True]
+
+    See Also:
+        `IdentifiabilityError`.
     """
 
     def __init__(self, message: str, report: Any = None) -> None:
@@ -27,7 +65,23 @@ class IdentifiabilityWarning(UserWarning):
 
 
 class IdentifiabilityError(ValueError):
-    """Raised by ``solve(..., strict=True)`` instead of an `IdentifiabilityWarning`."""
+    """Error of ``solve(..., strict=True)`` if the data do not determine the kernel.
+
+    Args:
+        message: the text.
+        report: the `Identifiability`, see `IdentifiabilityWarning`. By default None.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> try:
+        ...     cs.solve(cs.Problem([1, 1, 1, 1], [2, 2, 2], kernel_size=2), strict=True)
+        ... except cs.IdentifiabilityError as error:
+        ...     print(error.report.verdict)
+        rank-deficient
+
+    See Also:
+        `IdentifiabilityWarning`.
+    """
 
     def __init__(self, message: str, report: Any = None) -> None:
         super().__init__(message)

@@ -27,8 +27,10 @@ from typing import IO, BinaryIO
 
 import numpy as np
 
+from .errors import ReadError
 from .interrupts import Guarded
 from .npz_writer import write_archive
+from .text import worded
 
 MAX_BYTES = 4 * 2**30
 
@@ -59,6 +61,8 @@ def _about(subject: str) -> Iterator[None]:
     """Begin the messages of errors with ``subject``, and put each on one line."""
     try:
         yield
+    except ReadError:  # its message begins with the file
+        raise
     except (*_DAMAGE, OSError) as error:
         # zipfile follows a damaged archive to offsets that no file has.
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
@@ -102,7 +106,7 @@ def check_size(size: int, max_bytes: int) -> None:
     if size > max_bytes:
         raise ValueError(
             f"holds {size} bytes of data, more than the {max_bytes} allowed; "
-            "raise max_bytes (--max-bytes) if you trust it"
+            f"raise {worded('max_bytes', '--max-bytes')} if you trust it"
         )
 
 
@@ -173,7 +177,7 @@ def read_arrays(
     names: Collection[str] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> dict[str, np.ndarray]:
-    """The arrays of a .npz file by name, each in the shape and dtype it was saved in.
+    """Return the arrays of a .npz file by name, each in the shape and dtype of the file.
 
     Args:
         path: a file that `write_npz`, `numpy.savez` or `numpy.savez_compressed` wrote.
@@ -209,8 +213,22 @@ def read_arrays(
         return arrays
 
 
+def member_names(path: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the arrays of a .npz file.
+
+    Raises:
+        ValueError: If the file is damaged.
+        OSError: If the file is missing or cannot be read.
+    """
+    with opened(path) as (stream, _), zipfile.ZipFile(stream) as archive:
+        names = [info.orig_filename.removesuffix(".npy") for info in archive.infolist()]
+        for name in names:
+            _check_name(name)
+        return names
+
+
 def read_array(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> np.ndarray:
-    """The one array of a .npy file, or the table of a .csv or .txt file.
+    """Return the array of a .npy file, or the table of a .csv or .txt file.
 
     A table holds numbers with commas between, under at most one header line, and comes back as
     float64: ``(n,)`` if it has one column, ``(n, c)`` otherwise. Its first line is a header if it
@@ -278,9 +296,12 @@ def read_columns(
         return table[:, [_column(column, header, table.shape[1]) for column in columns]]
 
 
-def column_names(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> list[str]:
-    """What the header line of a table calls all its columns, or some, named or numbered; nothing
-    where one of them has no name.
+def column_names(
+    path: str | os.PathLike[str], columns: Sequence[str | int] | None = None
+) -> list[str]:
+    """Return the names of columns from the header line of a table, of all columns or of some.
+
+    The list is empty if one of them has no name.
 
     Raises:
         ValueError: the file is no text, or has no such column.
@@ -292,15 +313,15 @@ def column_names(path: str | os.PathLike[str], columns: Sequence[str] | None = N
         _about(f"{os.fspath(path)}:"),
     ):
         first = next(csv.reader(text), [])
-    header = _header(first)
-    if columns is not None:
-        numbers = [_column(column, header, len(first)) for column in columns]
-        header = [header[i] for i in numbers] if header else []
+        header = _header(first)
+        if columns is not None:
+            numbers = [_column(column, header, len(first)) for column in columns]
+            header = [header[i] for i in numbers] if header else []
     return header if all(header) else []
 
 
 def _header(first: list[str]) -> list[str]:
-    """The names in the first line of a table; none where it is no header."""
+    """Return the names in the first line of a table; none if it is not a header."""
     named = any(first) and all(map(_is_name, first))
     return [field.strip(" #") for field in first] if named or "".join(first)[:1] == "#" else []
 
@@ -361,7 +382,7 @@ def _numbers(rows: Iterable[tuple[int, list[str]]], width: int) -> Iterator[floa
         except ValueError:
             wrong = next(field for field in row if not _is_number(field))
             raise ValueError(
-                f"has {wrong!r} for a number in line {line}; mend it or cut the table there "
+                f"has {wrong!r} for a number in line {line}; correct it or cut the table there "
                 "(commas separate columns, points decimals, nothing thousands)"
             ) from None
 
@@ -402,7 +423,9 @@ class _Replacing(Guarded):
         if target.exists() and not (target.is_file() or target.is_dir()):
             raise ValueError(f"{target}: is not a regular file; give another name")
         if target.exists() and not overwrite:
-            raise FileExistsError(f"{target}: exists; overwrite=True (--overwrite) overwrites it")
+            raise FileExistsError(
+                f"{target}: exists; {worded('overwrite=True', '--overwrite')} overwrites it"
+            )
         self._target = target
         self._temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
         self._finished = False

@@ -13,11 +13,18 @@ from .problem.names import Names
 
 @contextmanager
 def _needing(package: str) -> Iterator[None]:
-    """An import of a package that may not be installed."""
+    """Raise an ImportError with the command that installs a missing package."""
     try:
         yield
     except ImportError as error:
         raise ImportError(f"this needs {package}: pip install 'convsolve[frames]'") from error
+
+
+def table_of(rows: list[dict[str, Any]]) -> Any:
+    """Return a data frame with a row per dict."""
+    with _needing("pandas"):
+        import pandas as pd
+    return pd.DataFrame(rows)
 
 
 def to_dataframe(
@@ -27,11 +34,10 @@ def to_dataframe(
     names: Names,
     others: dict[str, np.ndarray],
 ) -> Any:
-    """A data frame with a row for every tap of a kernel ``(*K, Cin/groups, Cout)``: by output,
-    channel and ascending lag.
+    """Return a data frame with a row per tap, ordered by output, channel and ascending lag.
 
-    ``lags`` are those of every axis in kernel order, ``others`` what else is known of a tap,
-    kernel-shaped.
+    The kernel is ``(*K, Cin/groups, Cout)``. ``lags`` has the lags of every axis in kernel order,
+    and ``others`` has further columns, kernel-shaped.
     """
     with _needing("pandas"):
         import pandas as pd
@@ -62,11 +68,10 @@ def to_xarray(
     names: Names,
     others: dict[str, np.ndarray],
 ) -> Any:
-    """A dataset of the ``weight`` of every tap, in ascending lags, the ``bias`` of every output,
-    and what else is known of a tap, with coordinates.
+    """Return a dataset of the ``weight`` per tap in ascending lags, ``others``, and the ``bias``.
 
-    Of several groups ``channel`` counts within a group, and ``first_channel`` says where that of an
-    output begins.
+    With several groups, ``channel`` is counted within a group, and ``first_channel`` is the first
+    channel in the group of an output.
     """
     with _needing("xarray"):
         import xarray as xr

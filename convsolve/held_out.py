@@ -16,7 +16,8 @@ from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.rows import Span
 from .problem.sizes import DEFAULT_LIMITS, Limits
-from .progress import tracked
+from .progress import Listener, tracked
+from .progress_bars import following
 from .scoring import scored
 from .solution import Solution
 from .solvers.base import Solver
@@ -35,6 +36,17 @@ class CrossValidationScores(NamedTuple):
         r2: R² about the mean of the fold.
         correlation: Pearson's correlation. It and R² are NaN if an output does not vary in a fold.
         solutions: the solution without each fold.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 300))
+        >>> scores = cs.cross_validate(cs.Problem(x, x + noise, lags=(0, 9)), folds=10)
+        >>> scores.mse.shape, len(scores.solutions)
+        ((10, 1), 10)
+
+    See Also:
+        `cross_validate`, which returns it, and `Score`.
     """
 
     mse: np.ndarray
@@ -75,6 +87,7 @@ def cross_validate(
     select: Any = None,
     loss: Any = "squared",
     noise: Any = "white",
+    progress: bool | Listener = False,
     limits: Limits = DEFAULT_LIMITS,
 ) -> CrossValidationScores:
     """Solve without each fold in turn, and score the prediction of its rows.
@@ -86,26 +99,48 @@ def cross_validate(
         problem: x, y and the geometry.
         folds: as in `CrossValidation`: None (the default) for the records, or five blocks of a
             single record; a number; or a list of indices of records.
-        solver, ridge, penalty, grid, select, loss, noise: as in `solve`.
-        limits: the memory allowed.
+        solver: as in `solve`.
+        ridge: as in `solve`.
+        penalty: as in `solve`.
+        grid: as in `solve`.
+        select: as in `solve`.
+        loss: as in `solve`.
+        noise: as in `solve`.
+        progress: True shows progress bars, see `solve`. Default False.
+        limits: limits of memory, see `Limits`.
+
+    Returns:
+        The scores of every fold and output, and the solutions.
 
     Raises:
-        TypeError, ValueError: as `CrossValidation` and `solve`.
+        TypeError, ValueError: As for `CrossValidation` and `solve`.
 
-    The score of one given solution on new data is `Solution.score`.
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 8, 300, 1))
+        >>> scores = cs.cross_validate(cs.Problem(x, x + noise, lags=(0, 9)), ridge=10.0)
+        >>> scores.r2.shape
+        (8, 1)
+        >>> bool(scores.r2.mean() > 0.4)
+        True
+
+    See Also:
+        `solve`, `compare`, `CrossValidation` and `Solution.score`.
     """
     check_problem(problem, "cross_validate")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
     method = Method.of(solver, **given, loss=loss, noise=noise)
     # A record belongs to a fold if any output has rows in it.
-    parts, always = CrossValidation(folds).spans(*(rows for _, rows in problem.by_mask))
+    parts, always = CrossValidation(folds).spans(*(rows for _, rows in problem._by_mask))
     y, solutions, scores = problem.y, [], []
     assert y is not None
-    for i, held in enumerate(tracked(parts, "folds", len(parts))):
-        rest = part(problem, (problem.x, y), beside(parts, i, always))
-        fit = solve_by(rest, method, Options(limits=limits))
-        scores.append(_scored(fit, problem, held))
-        solutions.append(fit)
+    with following(progress, "cross_validate"):
+        for i, held in enumerate(tracked(parts, "folds", len(parts))):
+            rest = part(problem, (problem.x, y), beside(parts, i, always))
+            fit = solve_by(rest, method, Options(limits=limits))
+            scores.append(_scored(fit, problem, held))
+            solutions.append(fit)
     mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))
     return CrossValidationScores(mse, r2, correlation, tuple(solutions))
 
@@ -116,12 +151,12 @@ def _scored(
     """Return the scores (outputs,) of some rows, NaN for outputs that have none of them."""
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
     found = np.full((3, problem.n_outputs), np.nan)
-    for outputs, own in problem.parts:
-        some, every = [span for span in spans if own.kept.rows_of(span)], [*outputs]
+    for outputs, own in problem._parts:
+        some, every = [span for span in spans if own._kept.rows_of(span)], [*outputs]
         if some:
             assert own.y is not None
             held = part(own, (own.x, own.y), some)
             blocks = predicted_blocks(held.x, kernel[..., every], bias[every], held.spec)
-            score, mean_squares = scored(held, range(len(every)), held.kept, blocks)
+            score, mean_squares = scored(held, range(len(every)), held._kept, blocks)
             found[:, every] = mean_squares, score.r2, score.correlation
     return found[0], found[1], found[2]

@@ -49,18 +49,18 @@ footer { margin-top: 3rem; color: #555; font-size: .9rem; }
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of plain ``text``, of a class that `STYLE` knows."""
+    """Return a paragraph of plain ``text``, of a class in `STYLE`."""
     return f"<p class='{kind}'>{escape(text)}</p>" if kind else f"<p>{escape(text)}</p>"
 
 
 def facts(entries: Iterable[tuple[str, str]]) -> str:
-    """Labels, and what is said of each; one without a label goes on where that before it ended."""
+    """Return a list of labels and texts. A text without a label continues the previous one."""
     pairs = "".join(f"<dt>{escape(label)}</dt><dd>{escape(words)}</dd>" for label, words in entries)
     return f"<dl>{pairs}</dl>"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table, its first column of names, the others of numbers."""
+    """Return a table with names in its first column and numbers in the others."""
     top = "".join(f"<th scope='col'>{escape(cell)}</th>" for cell in head)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
@@ -77,7 +77,7 @@ def code(text: str) -> str:
 
 
 def picture(png: bytes, described: str) -> str:
-    """A picture that is part of the page, ``described`` for those who cannot see it."""
+    """Return a picture as part of the page, with ``described`` as its alternative text."""
     data = base64.b64encode(png).decode()
     return f"<figure><img src='data:image/png;base64,{data}' alt='{escape(described)}'></figure>"
 
@@ -88,12 +88,12 @@ def pictures(*several: str) -> str:
 
 
 def section(title: str, *parts: str) -> str:
-    """A headline and what stands below it."""
+    """Return a section with a headline."""
     return f"<section><h2>{escape(title)}</h2>{''.join(parts)}</section>"
 
 
 def page(title: str, lead: str, sections: Iterable[str], foot: str) -> str:
-    """A whole page; a browser that opens it asks no other machine for anything."""
+    """Return a whole page, which loads nothing from the network."""
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"

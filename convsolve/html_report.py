@@ -11,9 +11,9 @@ from . import __version__
 from .html import code, facts, page, paragraph, picture, pictures, section, table
 from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
-from .identifiability.wording import MEANING
+from .identifiability.wording import MEANING, counting
 from .plotting.choice_figures import effective_dof, strength_scores
-from .plotting.drawing import Drawing, drawable, new_figure, png, side_by_side
+from .plotting.drawing import Drawing, Picture, drawable, new_figure, png, side_by_side
 from .plotting.figures import losses, plot
 from .plotting.fit_figures import prediction, residuals
 from .plotting.input_figure import power
@@ -52,7 +52,7 @@ def html_report(
         parts.append(_kernel(fit))
         if fit.regularization is not None:
             parts.append(_penalty(fit))
-        fitted = None if problem is None else fit.fitted()
+        fitted = None if problem is None else fit._fitted()
         if fitted is not None or held_out is not None:
             parts.append(_agreement(fit, held_out, fitted))
         if fitted is not None:
@@ -65,7 +65,7 @@ def html_report(
 
 def python_call(fit: Solution) -> str:
     """Return the call in Python. Arrays other than x and y are represented by names."""
-    given = dict(fit.recipe)
+    given = dict(fit._recipe)
     given.pop("n_outputs")
     usual = {"groups": 1, "bias": False, "missing": "raise"}
     given = {k: v for k, v in given.items() if v != usual.get(k)}
@@ -121,7 +121,7 @@ def _on_white() -> Any:
 
 def _drawn(*drawings: Drawing) -> str:
     """Return pictures side by side, or one alone."""
-    drawn = [picture(png(side_by_side([d], *SIZE), DPI), d.described) for d in drawings]
+    drawn = [picture(png(side_by_side([d], *SIZE).figure(), DPI), d.described) for d in drawings]
     return pictures(*drawn)
 
 
@@ -129,12 +129,13 @@ def _shape(fit: Solution) -> str:
     """Return the sizes of the kernel in words."""
     *taps, each, outputs = fit.kernel.shape
     words = " × ".join(map(str, taps)) + " taps" if len(taps) > 1 else count(taps[0], "tap")
-    return f"{words}, {count(each * fit.spec.groups, 'channel')}, {count(outputs, 'output')}"
+    return f"{words}, {count(each * fit._spec.groups, 'channel')}, {count(outputs, 'output')}"
 
 
 def _lead(fit: Solution) -> str:
     """Return the summary at the top of the page."""
-    trust = "its promise is kept" if fit.converged else "it is not proved to be the exact answer"
+    trust = "exact to rounding" if fit.converged and fit.backward_error is not None else "converged"
+    trust = trust if fit.converged else "not proved to be exact"
     words = [f"{fit.stats['solver']}: {fit.status}; {trust}."]
     report = fit.identifiability
     if report is not None:
@@ -145,17 +146,17 @@ def _lead(fit: Solution) -> str:
 
 
 def _answer(fit: Solution) -> str:
-    doubt = fit.correlation_warning()
+    doubt = fit._correlation_warning()
     said = paragraph(f"Note: {doubt}.", "warning") if doubt else ""
     return section(
         "The answer",
-        facts([("solver", f"{fit.stats['solver']}, {fit.status}"), *fit.entries()]),
+        facts([("solver", f"{fit.stats['solver']}, {fit.status}"), *fit._entries()]),
         said,
     )
 
 
 def _data(problem: Problem, report: Identifiability) -> str:
-    called = problem.names
+    called = problem._names
     names = [
         (word, ", ".join(words[:MAX_NAMES]) + (", …" if len(words) > MAX_NAMES else ""))
         for word, words in (("channels", called.channels), ("outputs", called.outputs))
@@ -171,19 +172,19 @@ def _data(problem: Problem, report: Identifiability) -> str:
         "the errors for a white x of the same power."
     )
     # If outputs use different rows, the report describes the outputs with the fewest.
-    own = drawable(report.problem.names)
+    own = drawable(report.problem._names)
     return section("The data", told, explained, _drawn(power(excitation(report), own)))
 
 
 def _determined(report: Identifiability) -> str:
     """Return the identifiability report, in full if this takes no longer than the solution did."""
-    few = report.n_unknowns <= report.limits.spectrum_columns
+    few = report.n_unknowns <= report._diagnosis.limits.spectrum_columns
     kind = "" if report.unique else "warning"
     verdict = paragraph(f"{report.verdict}: {MEANING[report.verdict]}.", kind)
     if not few:
-        return section("What the data determine", verdict, paragraph(report.counting))
-    told = facts(report.entries())
-    if report.unique and not report._weakly_determined.any():
+        return section("What the data determine", verdict, paragraph(counting(report._diagnosis)))
+    told = facts(report._entries())
+    if report.unique and not report._diagnosis._weakly_determined.any():
         return section("What the data determine", verdict, told)
     drawn = picture(png(plot(report), DPI), "Singular values, and which taps are determined.")
     return section("What the data determine", verdict, told, drawn)
@@ -191,15 +192,14 @@ def _determined(report: Identifiability) -> str:
 
 def _kernel(fit: Solution) -> str:
     wanted = layout(fit, pairs_of(fit), None)
-    figure = new_figure(*wanted.size)
-    draw_kernel_of(figure, fit, wanted)
-    drawn = picture(png(figure, DPI), f"The kernel: {_shape(fit)}.")
+    kernel = Picture(wanted.size, lambda place: draw_kernel_of(place, fit, wanted))
+    drawn = picture(png(kernel.figure(), DPI), f"The kernel: {_shape(fit)}.")
     return section("The kernel", drawn, _peaks(fit))
 
 
 def _peaks(fit: Solution) -> str:
     """Return the largest tap of every kernel, or of the kernels with the largest taps."""
-    pairs, errors = pairs_of(fit), fit.affordable_errors()
+    pairs, errors = pairs_of(fit), fit._affordable_errors()
     weights = curves_of(fit, np.asarray(fit.kernel, float), pairs).reshape(-1, len(pairs))
     peaks = np.abs(weights).argmax(0)
     some = range(len(pairs))
@@ -208,15 +208,20 @@ def _peaks(fit: Solution) -> str:
     widths = None
     if errors is not None:
         widths = curves_of(fit, errors[0], pairs).reshape(weights.shape)
-    lags = np.meshgrid(*(axis[::-1] for axis in fit.tap_lags), indexing="ij")
-    head = ["channel", "output", "largest tap", f"at lag ({fit.names.unit})"]
-    spread = "posterior deviation" if fit.penalized else "standard error"
+    lags = np.meshgrid(*(axis[::-1] for axis in fit._tap_lags), indexing="ij")
+    head = ["channel", "output", "largest tap", f"at lag ({fit._names.unit})"]
+    spread = "posterior deviation" if fit._penalized else "standard error"
     head += [] if widths is None else [spread]
     rows = []
     for i in some:
         (c, o), at = pairs[i], peaks[i]
-        where = ", ".join(fit.names.time(int(axis.ravel()[at])) for axis in lags)
-        row = [fit.names.channel_name(c), fit.names.output_name(o), f"{weights[at, i]:.4g}", where]
+        where = ", ".join(fit._names.time(int(axis.ravel()[at])) for axis in lags)
+        row = [
+            fit._names.channel_name(c),
+            fit._names.output_name(o),
+            f"{weights[at, i]:.4g}",
+            where,
+        ]
         rows.append(row if widths is None else [*row, f"{widths[at, i]:.2g}"])
     more = f"The {len(rows)} largest of {len(pairs)} kernels." if len(rows) < len(pairs) else ""
     return table(head, rows) + (paragraph(more) if more else "")
@@ -228,7 +233,7 @@ def _penalty(fit: Solution) -> str:
     told = paragraph(chosen.text() + ".")
     if chosen.criterion == "given":
         return section("The penalty", told)
-    labels = [drawable(fit.names).output(o) for o in range(fit.kernel.shape[-1])]
+    labels = [drawable(fit._names).output(o) for o in range(fit.kernel.shape[-1])]
     return section(
         "The penalty", told, _drawn(strength_scores(chosen, labels), effective_dof(chosen))
     )
@@ -251,7 +256,7 @@ def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
         head += [f"R² {where}", "correlation", "fit (%)"]
     rows = []
     for o in range(min(fit.kernel.shape[-1], MAX_OUTPUTS)):
-        row = [fit.names.output_name(o)]
+        row = [fit._names.output_name(o)]
         for _, score in told:
             row += [
                 f"{score.r2[o]:.4f}",
@@ -267,8 +272,8 @@ def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
 
 def _residuals(fit: Solution, fitted: Fitted) -> str:
     """Return pictures of the residuals and a test of whether they are white noise."""
-    errors = fit.affordable_errors()
-    what = "The posterior deviations of taps hold" if fit.penalized else "The standard errors hold"
+    errors = fit._affordable_errors()
+    what = "The posterior deviations of taps hold" if fit._penalized else "The standard errors hold"
     told = paragraph(f"{what} {fit._noise_model.assumption}.") if errors else ""
     drawn = _drawn(*residuals(fit, fitted, range(fit.kernel.shape[-1])))
     return section("Residuals", told, drawn)

@@ -1,159 +1,185 @@
-"""A kernel as text, in ascending lags: a table of taps, or a summary if it is large."""
+"""The weights of a kernel as text, in ascending lags: all of a small kernel, else the largest."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 
 from .problem.names import Names
-from .text import WIDTH, aligned, count, line
+from .text import WIDTH, aligned, count
 
-# A kernel with more numbers, or with tables of more lines, is summarised.
-MAX_NUMBERS, MAX_LINES = 100, 24
-# Number of taps that a summary names.
-LARGEST = 5
-
-
-class _Table(NamedTuple):
-    """A table of some taps.
-
-    Attributes:
-        title: title of the table.
-        corner: label of the rows, in the upper left corner.
-        rows, columns: labels of rows and columns.
-        values: (rows, columns), the taps.
-    """
-
-    title: str
-    corner: str
-    rows: list[str]
-    columns: list[str]
-    values: np.ndarray
+# Lags and columns of a kernel that is shown as a whole.
+MAX_LAGS, MAX_COLUMNS = 5, 6
+# Number of weights that a summary names, most letters of a list of names, and of one name.
+LARGEST, MAX_LIST, MAX_NAME = 3, 32, 16
+# Digits of the largest weight.
+DIGITS = 4
+# Sign of a weight that the data do not determine.
+OPEN = "*"
 
 
-def kernel_lines(
-    kernel: np.ndarray,
-    tap_lags: tuple[np.ndarray, ...],
-    groups: int,
-    called: Names,
-    margin: int,
-) -> list[str]:
-    """Return lines with shape, lags and taps of a kernel (*K, Cin/groups, Cout), after a margin."""
-    reverse = (slice(None, None, -1),) * len(tap_lags)
-    taps, names = kernel[reverse], _TapNames(kernel.shape, tap_lags, groups, called)
-    shown = None
-    if taps.size <= MAX_NUMBERS:
-        shown = _shown(_tables(taps, names), _number_form(taps), WIDTH - margin)
-    spans = " × ".join(f"{axis[0]} … {axis[-1]}" for axis in names.lags)
-    times = called.window(names.lags[0][0], names.lags[0][-1])
-    order = ", the last two axes down and across" if shown and len(names.lags) > 1 else ""
-    lines = [
-        line("kernel", f"{_shape_text(kernel, groups)}, {kernel.dtype}", margin),
-        line("lags", f"{spans} samples{times}{order}", margin),
-    ]
-    if shown is None:
-        return lines + [line(label, words, margin) for label, words in _summary(taps, names)]
-    return lines + [" " * margin + text for text in shown]
+def shape_sentence(shape: tuple[int, ...], groups: int) -> str:
+    """Return the shape of a kernel (*K, Cin/groups, Cout) in words."""
+    *sizes, channels, outputs = shape
+    lags = " × ".join(map(str, sizes)) + (" lag" if sizes == [1] else " lags")
+    words = f"{lags} × {count(channels, 'channel')} × {count(outputs, 'output')}"
+    return words + (f" in {groups} groups" if groups > 1 else "")
 
 
-def _shape_text(kernel: np.ndarray, groups: int) -> str:
-    *sizes, channels, outputs = kernel.shape
-    length = " × ".join(map(str, sizes))
-    text = f"{length} tap{'s' * (length != '1')} × {count(channels, 'channel')}"
-    text += " a group" if groups > 1 else ""
-    text += f" × {count(outputs, 'output')}"
-    return text + (f", {groups} groups" if groups > 1 else "")
+class Weights:
+    """The weights of a solution by lag, channel and output.
 
-
-class _TapNames:
-    """What a tap is called: by its lag, and by channel and output where there are several.
-
-    Channels are numbered as in x, also where a group of outputs sees only some of them.
+    Channels are numbered as in x, also if a group of outputs uses some of them only.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], tap_lags: tuple[np.ndarray, ...], groups: int, called: Names
+        self, kernel: np.ndarray, lags: tuple[np.ndarray, ...], groups: int, names: Names
     ) -> None:
-        *_, self._channels, self._outputs = shape
-        self._groups, self.called = groups, called
-        self.lags = [axis[::-1] for axis in tap_lags]
+        self.taps = np.flip(np.asarray(kernel, float), tuple(range(len(lags))))
+        self._lags, self._groups, self.names = [axis[::-1] for axis in lags], groups, names
+        *_, self._channels, self._outputs = kernel.shape
+
+    @classmethod
+    def of(cls, fit: Any) -> Weights:
+        """Return the weights of a `Solution`."""
+        return cls(fit.kernel, fit._tap_lags, fit._spec.groups, fit._names)
+
+    @property
+    def unit(self) -> str:
+        """The unit of lags."""
+        return self.names.unit if len(self._lags) == 1 else "samples"
+
+    def sentence(self) -> str:
+        """Return channels, outputs and lags in words."""
+        inputs, outputs = self._channels * self._groups, self._outputs
+        words = f"{_named(inputs, 'channel', self.names.channels)} to "
+        words += _named(outputs, "output", self.names.outputs)
+        words += f" in {self._groups} groups" if self._groups > 1 else ""
+        spans = " × ".join(map(self._span, self._lags))
+        return f"{words}, {spans} {self.unit}"
+
+    def _span(self, axis: np.ndarray) -> str:
+        """Return the number of lags along an axis, the first and the last."""
+        times = len(self._lags) == 1
+        first, last = (self.names.time(int(lag)) if times else str(lag) for lag in axis[[0, -1]])
+        words = count(len(axis), "lag")
+        return f"{words} at {first}" if len(axis) == 1 else f"{words} from {first} to {last}"
+
+    def table(self, error: np.ndarray | None, most: int) -> list[str] | None:
+        """Return a table of all weights with their standard errors; None if it is too large."""
+        *sizes, _, _ = self.taps.shape
+        columns = self._columns()
+        if len(sizes) > 1 or sizes[0] > min(MAX_LAGS, most - 1) or len(columns) > MAX_COLUMNS:
+            return None
+        corner = "lag" if self.names.fs is None else self.unit
+        rows = [[corner, *(label for label, _, _ in columns)]]
+        starred = False
+        for k, lag in enumerate(self._lags[0]):
+            cells = [self._cell((k, c, o), error) for _, c, o in columns]
+            starred |= any(OPEN in cell for cell in cells)
+            rows.append([self.names.time(int(lag)), *cells])
+        lines = aligned(rows)
+        lines[-1] += f"   ({OPEN} not determined)" * starred
+        return None if max(map(len, lines)) > WIDTH else lines
+
+    def _columns(self) -> list[tuple[str, int, int]]:
+        """Return label, channel in its group, and output of every column."""
+        labels = []
+        for o in range(self._outputs):
+            for c in range(self._channels):
+                name, parts = self.channel(c, o), []
+                if self._several:
+                    parts.append(name if self.names.channels is not None else f"channel {name}")
+                if self._outputs > 1:
+                    parts.append(self.output(o, "output "))
+                labels.append((", ".join(parts) or "weight", c, o))
+        return labels
+
+    @property
+    def _several(self) -> bool:
+        """Whether x has several channels."""
+        return self._channels * self._groups > 1
+
+    def output(self, output: int, noun: str = "") -> str:
+        """Return the name of an output, shortened, or a noun and its number."""
+        name = self.names.output_name(output)
+        return noun + name if self.names.outputs is None else shortened(name)
 
     def channel(self, c: int, output: int) -> str:
-        """Channel ``c`` of those that an output sees."""
+        """Return the name of a channel of a group, shortened, or its number in x."""
         first = output // (self._outputs // self._groups) * self._channels
-        return self.called.channel(first + c) if self._channels * self._groups > 1 else ""
+        return shortened(self.names.channel_name(first + c))
 
-    def output(self, output: int) -> str:
-        return self.called.output(output) if self._outputs > 1 else ""
+    def _cell(self, index: tuple[int, ...], error: np.ndarray | None) -> str:
+        """Return a weight and its standard error."""
+        decimals = self._decimals()
+        form = f"z.{decimals}f" if decimals is not None else f".{DIGITS - 1}e"
+        text = format(float(self.taps[index]), form)
+        if error is None:
+            return text
+        own = float(error[index])
+        if not math.isfinite(own):
+            return text + OPEN
+        size = format(own, form)
+        # An error that rounds to zero is shown in its own digits.
+        return f"{text} ± {size if float(size) else format(own, '.0e')}" if own else text
 
-    def tap(self, *index: int) -> str:
-        """The tap at an index (*k, channel, output) of the kernel in ascending lags."""
-        *k, c, output = index
-        lag = [int(axis[i]) for axis, i in zip(self.lags, k, strict=True)]
-        where = self.called.lags(lag) if len(lag) == 1 else f"lag {tuple(lag)}"
-        return _joined(where, self.channel(c, output), self.output(output))
+    def _decimals(self) -> int | None:
+        """Return the decimals of all weights; None for an exponent."""
+        largest = float(np.abs(self.taps).max())
+        exponent = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
+        return max(DIGITS - 1 - exponent, 0) if -4 <= exponent <= 5 else None
 
+    def largest(self, error: np.ndarray | None) -> list[str]:
+        """Return the largest weights, with their lags, channels and outputs."""
+        sizes = np.abs(self.taps).ravel()
+        order = np.argsort(-sizes, kind="stable")[:LARGEST]
+        found = []
+        for flat in order:
+            index = tuple(map(int, np.unravel_index(flat, self.taps.shape)))
+            found.append(f"{self._cell(index, error)} at {self._place(index)}")
+        return found
 
-def _joined(*words: str) -> str:
-    return ", ".join(filter(None, words))
+    def _place(self, index: tuple[int, ...]) -> str:
+        *k, c, o = index
+        lag = tuple(int(axis[i]) for axis, i in zip(self._lags, k, strict=True))
+        where = self.names.lags(lag) if len(lag) == 1 else f"lag {lag}"
+        if self._several:
+            where += f" of channel {self.channel(c, o)}"
+        if self._outputs > 1:
+            where += (", " if self._several else " of ") + f"output {self.output(o)}"
+        return where
 
-
-def _tables(taps: np.ndarray, names: _TapNames) -> Iterator[_Table]:
-    """Along one axis, lags or times go down, channels or outputs across; else the last two axes
-    do.
-    """
-    *sizes, channels, outputs = taps.shape
-    down = [names.called.time(lag) for lag in names.lags[max(len(sizes) - 2, 0)]]
-    corner = "lag" if names.called.fs is None else names.called.unit
-    if len(sizes) > 1:
-        across = [str(lag) for lag in names.lags[-1]]
-        for *k, c, o in np.ndindex(*sizes[:-2], channels, outputs):
-            first = f"first lag {names.lags[0][k[0]]}" if k else ""
-            title = _joined(first, names.channel(c, o), names.output(o))
-            yield _Table(title, "lag", down, across, taps[(*k, slice(None), slice(None), c, o)])
-    elif channels == 1 and not names.channel(0, 0):
-        across = [names.output(o) or "tap" for o in range(outputs)]
-        yield _Table("", corner, down, across, taps[:, 0])
-    else:
-        for o in range(outputs):
-            across = [names.channel(c, o) for c in range(channels)]
-            yield _Table(names.output(o), corner, down, across, taps[:, :, o])
-
-
-def _shown(tables: Iterator[_Table], form: str, width: int) -> list[str] | None:
-    """The tables as lines; None if these are too many or too long."""
-    lines: list[str] = []
-    for title, corner, rows, columns, values in tables:
-        cells = [[corner, *columns]]
-        for head, row in zip(rows, values, strict=True):
-            cells.append([head, *(format(float(v), form) for v in row)])
-        lines += [f"{title}:"] if title else []
-        lines += aligned(cells)
-        if len(lines) > MAX_LINES or max(map(len, lines)) > width:
-            return None
-    return lines
-
-
-def _number_form(taps: np.ndarray) -> str:
-    """Six digits of the largest tap, and as many decimals for all of them."""
-    largest = float(np.abs(taps).max())
-    exponent = math.floor(math.log10(largest)) if 0 < largest < math.inf else 0
-    return f"z.{5 - exponent}f" if -4 <= exponent <= 5 else "z.5e"
+    def peak(self, output: int, error: np.ndarray | None) -> tuple[str, str]:
+        """Return the largest weight of an output, and its place."""
+        own = np.abs(self.taps[..., output])
+        index = (*map(int, np.unravel_index(int(own.argmax()), own.shape)), output)
+        *k, c, _ = index
+        lag = tuple(int(axis[i]) for axis, i in zip(self._lags, k, strict=True))
+        where = self.names.time(lag[0]) if len(lag) == 1 else str(lag)
+        if self._several:
+            where += f", {self.channel(c, output)}"
+        return self._cell(index, error), where
 
 
-def _summary(taps: np.ndarray, names: _TapNames) -> list[tuple[str, str]]:
-    """Range and largest taps: entries of a text."""
-    sizes = np.abs(taps).ravel()
-    few = np.argpartition(-sizes, min(LARGEST, sizes.size) - 1)[:LARGEST]
-    few = few[np.argsort(-sizes[few], kind="stable")]
-    labels = ["minimum", "maximum", "by magnitude", *[""] * (len(few) - 1)]
-    found = [np.unravel_index(i, taps.shape) for i in (taps.argmin(), taps.argmax(), *few)]
-    values = [f"{float(taps[index]):.6g}" for index in found]
-    width = max(map(len, values))
-    return [
-        (label, f"{value.rjust(width)} at {names.tap(*map(int, index))}")
-        for label, value, index in zip(labels, values, found, strict=True)
-    ]
+def _named(number: int, noun: str, names: tuple[str, ...] | None) -> str:
+    """Return a number of channels or outputs, with as many of their names as are short."""
+    words = count(number, noun)
+    if names is None:
+        return words
+    few = [shortened(names[0])]
+    for name in map(shortened, names[1:]):
+        if len(", ".join([*few, name])) > MAX_LIST:
+            break
+        few.append(name)
+    return f"{words} ({', '.join(few + ['…'] * (len(few) < number))})"
+
+
+def shortened(name: str) -> str:
+    """Return the beginning and the end of a long name."""
+    if len(name) <= MAX_NAME:
+        return name
+    half = MAX_NAME // 2
+    return f"{name[:half]}…{name[1 - half :]}"

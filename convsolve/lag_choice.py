@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,25 +11,43 @@ from .inference.criteria import CRITERIA, in_user_units
 from .inference.folds import CrossValidation
 from .inference.lag_windows import window_errors, window_squares
 from .inference.strength_path import Fits
+from .lazy_plot import plotted
 from .leastsquares.analysis import Analysis, analyse
 from .near_misses import checks_arguments
 from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.sizes import DEFAULT_LIMITS, Limits, check_limits
-from .progress import LOG
+from .progress import LOG, Listener
+from .progress_bars import following
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class LagChoice(NamedTuple):
-    """The lags that the data choose.
+    """The lags that the data support, and the scores of all windows of lags.
 
     Attributes:
-        lags: first and last, inclusive, in samples.
-        problem: the same rows with these lags only, to be solved.
+        lags: first and last lag in samples, inclusive.
+        problem: a `Problem` with the same rows and these lags only.
         criterion: "bic", "aicc", or "mse", "r2" or "correlation" of held-out rows.
-        all_lags: (taps,) those that there were to choose from, ascending.
-        scores: (taps, taps) of the window from the i-th to the j-th of them, NaN where j < i; of
-            bic and aicc summed over the outputs that vary, of held-out rows averaged over these and
-            folds. Its first row is that of every length from the first lag on.
+        all_lags: (taps,), the lags to choose from, ascending.
+        scores: (taps, taps), score of the window from the i-th to the j-th lag, NaN where j < i.
+            "bic" and "aicc" are summed over the outputs that vary. Scores of held-out rows are
+            averaged over these outputs and over folds.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> choice = cs.choose_lags(cs.Problem(x, np.roll(x, 3) + noise, lags=(0, 9)))
+        >>> print(choice)
+        lags 3 … 3 of 0 … 9, by BIC
+        >>> cs.solve(choice.problem).lags
+        array([3])
+
+    See Also:
+        `choose_lags`, which returns it.
     """
 
     lags: tuple[int, int]
@@ -38,13 +56,35 @@ class LagChoice(NamedTuple):
     all_lags: np.ndarray
     scores: np.ndarray
 
+    def plot(self, **options: Any) -> Figure:
+        """Draw the score of every lag window, and mark the chosen window.
+
+        Args:
+            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
+
+        Returns:
+            A figure of matplotlib, which needs no display.
+
+        Raises:
+            TypeError, ValueError, ImportError: As for `convsolve.plot`.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
+            >>> choice = cs.choose_lags(cs.Problem(x, x + noise, lags=(-2, 5)))
+            >>> choice.plot().axes[0].get_title()
+            'BIC of every lag window'
+        """
+        return plotted(self, options)
+
     def text(self) -> str:
-        """One sentence."""
+        """Return the chosen lags and the criterion as one line."""
         first, last = int(self.all_lags[0]), int(self.all_lags[-1])
         names = {"bic": "BIC", "aicc": "AICc", "r2": "R²", "mse": "mean square"}
         held = "" if self.criterion in ("bic", "aicc") else "held-out "
         by = held + names.get(self.criterion, self.criterion)
-        times = self.problem.names.window(*self.lags)
+        times = self.problem._names.window(*self.lags)
         return f"lags {self.lags[0]} … {self.lags[1]}{times} of {first} … {last}, by {by}"
 
     def __str__(self) -> str:
@@ -53,7 +93,11 @@ class LagChoice(NamedTuple):
 
 @checks_arguments
 def choose_lags(
-    problem: Problem, select: str | CrossValidation = "bic", *, limits: Limits = DEFAULT_LIMITS
+    problem: Problem,
+    select: str | CrossValidation = "bic",
+    *,
+    progress: bool | Listener = False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> LagChoice:
     """Choose the first and last lag with the best score, for the delay and length of a response.
 
@@ -64,7 +108,8 @@ def choose_lags(
         problem: problem with one axis and with y, whose data determine all of its lags.
         select: "bic" (the default), for the lags of a response that ends; "aicc", "cv" or a
             `CrossValidation`, for the lags that predict best, which are often more.
-        limits: limits of memory and time.
+        progress: True shows progress bars, see `solve`. Default False.
+        limits: limits of memory, see `Limits`.
 
     Returns:
         The chosen lags and the scores of all windows.
@@ -73,29 +118,42 @@ def choose_lags(
     range of lags and a prior that decays, such as `StableSpline`.
 
     Raises:
-        TypeError: If ``problem`` is not a `Problem`, or for an unsuitable type of an option.
+        TypeError: If ``problem`` is not a `Problem`, or an option has the wrong type.
         ValueError: If y is missing, the problem has more than one axis, or the criterion is
             unknown.
         SolveError: If the data do not determine all of the lags.
 
     Source: G. Schwarz, Ann. Statist. 6 (1978) 461; C. M. Hurvich and C.-L. Tsai, Biometrika 76
     (1989) 297.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0, 0, 1.0, 0.7])[:500] + noise
+        >>> choice = cs.choose_lags(cs.Problem(x, y, lags=(-5, 20)))
+        >>> choice.lags
+        (2, 3)
+
+    See Also:
+        `identify`, and `StableSpline` for responses that decay.
     """
     select = CrossValidation() if select == "cv" else select
     _check(problem, select)
     check_limits(limits)
-    several = [analyse(part, limits) for _, part in problem.parts]
-    lags = problem.lags[0][::-1]
-    if isinstance(select, CrossValidation):
-        scores, criterion = _held_out(several, select), select.score
-    else:
-        scores = np.sum([_information(each, select) for each in several], axis=0)
-        criterion = select
+    lags = problem._lags[0][::-1]
+    with following(progress, "choose_lags"):
+        several = [analyse(part, limits) for _, part in problem._parts]
+        if isinstance(select, CrossValidation):
+            scores, criterion = _held_out(several, select), select.score
+        else:
+            scores = np.sum([_information(each, select) for each in several], axis=0)
+            criterion = select
     losses = -scores if criterion in ("r2", "correlation") else scores
     best = int(np.nanargmin(losses))
     i, j = divmod(best, len(lags))
     chosen = int(lags[i]), int(lags[j])
-    found = LagChoice(chosen, problem.narrowed(i, j), criterion, lags, scores)
+    found = LagChoice(chosen, problem._narrowed(i, j), criterion, lags, scores)
     LOG.info("choose_lags: %s", found)
     return found
 
@@ -103,7 +161,7 @@ def choose_lags(
 def _check(problem: Any, select: Any) -> None:
     if not isinstance(problem, Problem):
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
-    if problem.output is None:
+    if problem._output is None:
         raise ValueError("choose_lags needs y; this Problem has x alone")
     if problem.spec.ndim > 1:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")

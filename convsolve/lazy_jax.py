@@ -36,7 +36,7 @@ def is_tracer(value: Any) -> bool:
 
 
 def default_float() -> np.dtype[Any]:
-    """The type that Python's floats have in jax."""
+    """Return the type that Python's floats have in jax."""
     import jax.numpy as jnp
 
     return np.dtype(jnp.result_type(float))
@@ -51,8 +51,10 @@ def as_jax(arrays: Any) -> Any:
 
 
 def meet(purpose: str, seconds: float = PEER_SECONDS) -> None:
-    """Wait until all processes of jax.distributed are here for one ``purpose``, before they compute
-    together: in there whoever came first would wait for ever for one that never comes.
+    """Wait until all processes of jax.distributed have called this for one ``purpose``.
+
+    Call it before a joint computation, in which a process would wait without limit for a process
+    that has ended.
 
     Raises:
         TimeoutError: one has not come within so many ``seconds``.

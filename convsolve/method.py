@@ -23,7 +23,6 @@ from .solvers.base import (
     CustomLoss,
     Loss,
     Objective,
-    Progress,
     Solver,
     SolverResult,
     recorded_fields,
@@ -53,7 +52,7 @@ class Method:
         solver: the numerical method.
         penalty: the penalty, or None.
         grid: strengths to choose from, ``(n,)`` or ``(n, outputs)`` in nested tuples, or None.
-        select: the criterion, or None for that of the penalty.
+        select: the criterion, or None for the default of the penalty.
         loss: the loss of the residuals.
         noise: the noise model.
     """
@@ -210,14 +209,14 @@ class Method:
         """Raise an error unless the method fits the taps, channels, outputs and rows."""
         if self.penalty is not None and is_tracer(self.penalty.strength):
             raise TypeError("a traced strength belongs in fit_kernel, not in solve")
-        selection = problem.selection
+        selection = problem._selection
         self.check_shape(problem.spec, selection)
         self.noise.check(problem)
-        for _, part in problem.parts:
+        for _, part in problem._parts:
             left = self.noise.records_left(part)
-            if left is not None and len(left) < len(part.kept.used):
+            if left is not None and len(left) < len(part._kept.used):
                 # Raises an error if the noise takes all records of a fold.
-                self.of_part(part.selection._replace(records=left))
+                self.of_part(part._selection._replace(records=left))
 
     def check_shape(self, spec: ConvSpec, selection: Selection) -> None:
         """Raise a ValueError unless penalty and grid fit the taps, channels and outputs."""
@@ -289,7 +288,7 @@ class Method:
             return CrossValidation()
         return found or "gcv"
 
-    def run(self, analysis: Analysis, progress: Progress | None) -> SolverResult:
+    def run(self, analysis: Analysis) -> SolverResult:
         """Solve for all outputs of an analysis."""
         assert analysis.targets is not None
         penalty, outputs = self.penalty, analysis.design.kernel_shape[-1]
@@ -298,7 +297,7 @@ class Method:
             return found
         terms = self.terms(outputs)
         if terms is not None and len(set(terms)) == 1:
-            return self.solver.run(analysis, Objective(self.loss, *terms[0]), progress)
+            return self.solver.run(analysis, Objective(self.loss, *terms[0]))
         assert penalty is not None
         from .solvers.penalized import Choice, choose, solve_each
 
@@ -306,13 +305,13 @@ class Method:
             choice = choose(analysis, penalty, self.grid, self._selection())
         else:
             choice = Choice(None, terms)
-        return solve_each(analysis, choice, self.solver, progress)
+        return solve_each(analysis, choice, self.solver)
 
     def _share_factor(self, terms: list[tuple[Penalty, float]], sizes: Sizes) -> bool:
         """Return whether one decomposition serves the given strengths of all outputs."""
         from .solvers.penalized import unsupported
 
-        # The form of a banded ridge of given strengths is another one than that of a search.
+        # A banded ridge with given strengths has another form than in a search.
         form = None if self.penalty is None else self.penalty.form
         same = all(other == form and strength for other, strength in terms)
         enough = sizes.rows - sizes.nuisance >= 2

@@ -126,6 +126,12 @@ COMPONENTS: dict[str, tuple[str, dict[str, int]]] = {
     "reml ml marginal_likelihood": ("evidence", {}),
 }
 
+# Classes that users receive and never construct. They are in `convsolve.results`.
+RESULTS = (
+    "Comparison", "CrossValidationScores", "DescentForecast", "FTest", "Jackknife", "LagChoice",
+    "NoiseEstimate", "PermutationTest", "Regularization", "Score", "Suggestion", "Trace",
+)  # fmt: skip
+
 # Attributes of other libraries and of earlier versions, by class, and what to use here.
 ATTRIBUTES: dict[str, dict[str, str]] = {
     "Solution": {
@@ -133,18 +139,19 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
             "impulse_response (ascending lags) or kernel (layer order)"
         ),
         "intercept_ intercept b": "bias",
-        "alpha_ best_alpha_ alpha ridge penalty strength": "regularization",
+        "alpha_ best_alpha_ alpha ridge penalty strength penalties penalized": "regularization",
         "r2 rsquared corr score_": "score()",
-        "bse stderr std_err se errors": "standard_error",
+        "bse stderr std_err se errors affordable_errors": "standard_error",
+        "correlation_warning": "standard_error, which warns",
         "conf_int confidence_interval ci band": "confidence_band()",
         "cov cov_params": "covariance()",
         "f_test wald_test t_test pvalues contrast": "test()",
-        "resid residual": "residuals()",
-        "fittedvalues y_pred prediction": "predict()",
-        "df_resid df": "dof",
+        "resid residual weighted_residuals": "residuals()",
+        "fittedvalues fitted y_pred prediction": "predict()",
+        "df_resid df dof": "noise.dof",
         "sigma2 scale mse_resid": "noise.variance",
         "aic bic": "cs.choose_lags",
-        "summary describe": "print(fit)",
+        "summary describe text entries": "print(fit)",
         "report html": "to_html()",
         "success ok converged_": "converged",
         "loss objective": 'stats["loss"]',
@@ -154,28 +161,46 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "hyperparameters": "regularization.hyperparameters",
         "certificate": "backward_error or duality_gap",
         "n_iter_": 'stats["steps"]',
-        "delays_ t tau": "lags or times",
+        "delays_ t tau tap_lags": "lags or times",
+        "names": "channels and outputs",
+        "recipe spec": "problem",
         "sfreq fs": "times",
     },
     "Identifiability": {
         "condition cond kappa": "condition_number",
         "ok is_unique determined": "unique",
-        "remedies advice": "suggestions",
+        "remedies advice brief": "suggestions",
         "confounded aliased null_echelon": "collinear",
-        "vif variance_inflation": "weakly_determined",
+        "vif": "variance_inflation",
         "s svd": "singular_values",
         "padding_only": "padding_dependent",
-        "summary describe": "print(report)",
+        "unique_with": "resolution()",
+        "tolerance rank_band method worst_group group_ranks mask_ambiguous": "to_dict()",
+        "columns": "n_unknowns",
+        "summary describe text counting entries": "print(report)",
     },
     "Problem": {
         "solve fit": "cs.solve(problem)",
         "identify": "cs.identify(problem)",
         "from_lags": "Problem(x, y, lags=(first, last))",
-        "sfreq fs": "names.fs",
-        "n_samples": "n_equations",
+        "sfreq rate": "fs",
+        "names": "channels and outputs",
+        "n_samples kept rows": "n_equations",
+        "input": "x",
+        "output": "y",
+        "tap_lags": "lags",
+        "dtype": "x[0].dtype",
+        "row_shapes": "y[0].shape",
+        "again": "Problem(x, y, lags=(first, last)) with the other data",
+        "weights confounds nuisance adjusted describe summary": "print(problem)",
         "X": "x",
         "out_channels": "n_outputs",
         "in_channels": "n_channels",
+    },
+    "ConvSpec": {
+        "rows extent out_shape": "output_shape()",
+        "offset in_taps shift": "lags()",
+        "size kernel span unknowns": "kernel_size",
     },
     "Score": {
         "r2_error": "r2_standard_error",
@@ -203,7 +228,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "fits results": "solutions",
         "report": "identifiability",
         "summary describe": "print(table)",
-        "to_dataframe df": "to_dict(), as in pandas.DataFrame(table.to_dict())",
+        "df": "to_dataframe()",
     },
     "convsolve": {
         "fit estimate lstsq deconvolve": "solve",
@@ -223,8 +248,9 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "ReceptiveField TRF FIR": (
             "Problem(x, y, lags=(first, last)), or ConvRegressor of convsolve.sklearn"
         ),
-        "HeldOutScores": "CrossValidationScores",
-        "Descent": "DescentForecast",
+        "HeldOutScores": "convsolve.results.CrossValidationScores",
+        "Descent": "convsolve.results.DescentForecast",
+        **{name: f"convsolve.results.{name}" for name in RESULTS},
     },
 }
 
@@ -239,7 +265,7 @@ def similar(name: str, names: Iterable[str]) -> list[str]:
 
 
 def _targets(suggestion: str) -> list[str]:
-    """Return the arguments that a suggestion names, without those of a call within it."""
+    """Return the arguments that a suggestion names, without arguments of inner calls."""
     outer = re.sub(r"\(.*?\)", "", suggestion)
     return [word.partition("=")[0] for word in outer.split() if "=" in word]
 
@@ -291,7 +317,7 @@ def suggested(name: str, accepted: Iterable[str], commands: bool = False) -> lis
 
 def unknown_attribute(owner: str, name: str, existing: Iterable[str]) -> str:
     """Return the message for an attribute that an object or the package does not have."""
-    kind = f"module {owner!r}" if owner == "convsolve" else owner
+    kind = f"module {owner!r}" if owner.startswith("convsolve") else owner
     for suggestion in _known(ATTRIBUTES.get(owner, {}), name):
         return f"{kind} has no attribute {name!r}; use {suggestion}"
     public = [other for other in existing if not other.startswith("_")]
@@ -321,7 +347,9 @@ def _missing_attribute(self: Any, name: str) -> Any:
         return object.__getattribute__(self, name)
     if name.startswith("__"):
         raise AttributeError(name)
-    raise AttributeError(unknown_attribute(cls.__name__, name, dir(cls)))
+    # Fields of a dataclass without a default are not attributes of the class.
+    existing = [*dir(cls), *getattr(cls, "__dataclass_fields__", ())]
+    raise AttributeError(unknown_attribute(cls.__name__, name, existing))
 
 
 def checks_arguments(given: _F) -> _F:

@@ -33,6 +33,15 @@ class NoiseModel(ABC):
         by_record: whether errors come from one sum per record, so that few records are few draws.
         rows_squared: whether errors take products of rows × taps² numbers.
         rounds: number of alternating estimates of noise and kernel, after one for white noise.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> model = cs.HACNoise(bandwidth=20)
+        >>> model.name, model.label, model.assumption
+        ('hac', 'hac20', 'for stationary noise')
+
+    See Also:
+        `WhiteNoise`, `ARNoise`, `HACNoise` and `ClusterNoise`.
     """
 
     name: str
@@ -90,10 +99,23 @@ class WhiteNoise(NoiseModel):
 
     If the noise and x are both correlated in time, the errors of sums of taps are too small. Use
     `ARNoise`, `HACNoise` or `ClusterNoise` then.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, noise="white")  # the default
+        >>> fit.noise.kind, fit.noise.dof
+        ('white', array([481.]))
+
+    See Also:
+        `ARNoise`, `HACNoise` and `ClusterNoise`.
     """
 
     name = "white"
-    assumption = "if the noise is white"
+    assumption = "for white noise"
 
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
         """Return errors from the factor of the fit."""
@@ -119,12 +141,25 @@ class ARNoise(WhiteNoise):
 
     It requires squared loss, one axis and no weights of single rows. `HACNoise` changes only the
     errors of the solution.
+
+    Examples:
+        >>> import numpy as np
+        >>> from scipy.signal import lfilter
+        >>> import convsolve as cs
+        >>> x, white = np.random.default_rng(0).standard_normal((2, 1000))
+        >>> problem = cs.Problem(x, x + lfilter([1], [1, -0.8], white), lags=(0, 4))
+        >>> fit = cs.solve(problem, noise=cs.ARNoise(1))
+        >>> fit.noise.coefficients.round(1)
+        array([[0.8]])
+
+    See Also:
+        `HACNoise` and `ClusterNoise`, which do not change the solution.
     """
 
     order: int | None = None
 
     name = "ar"
-    assumption = "if the noise is an autoregression"
+    assumption = "for autoregressive noise"
     losses = independent = False
     rounds = 2
 
@@ -140,7 +175,7 @@ class ARNoise(WhiteNoise):
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or if single rows have weights."""
         _check_time(problem, self.name)
-        if problem.weights is not None and not problem.weights.by_record:
+        if problem._weights is not None and not problem._weights.by_record:
             raise ValueError(
                 f"{argument('noise', self.name)} filters rows of equal weight: weights of single "
                 "rows change the variance in time, so that no filter makes the noise white; use "
@@ -151,7 +186,7 @@ class ARNoise(WhiteNoise):
         """Return the records that have rows after those that a given order takes."""
         from .inference.filtered_problem import records_left
 
-        return None if self.order is None else tuple(records_left(problem.kept, self.order))
+        return None if self.order is None else tuple(records_left(problem._kept, self.order))
 
     def prepared(
         self,
@@ -183,13 +218,27 @@ class HACNoise(NoiseModel):
     test of one sum of several taps then does not use the bandwidth.
 
     Source: W. K. Newey and K. D. West, Econometrica 55 (1987) 703.
+
+    Examples:
+        >>> import numpy as np
+        >>> from scipy.signal import lfilter
+        >>> import convsolve as cs
+        >>> x, white = np.random.default_rng(0).standard_normal((2, 1000))
+        >>> problem = cs.Problem(x, x + lfilter([1], [1, -0.8], white), lags=(0, 4))
+        >>> fit = cs.solve(problem, noise=cs.HACNoise(bandwidth=20))
+        >>> low, high = fit.confidence_band()
+        >>> bool(low[0] < 1 < high[0])
+        True
+
+    See Also:
+        `ARNoise`, `ClusterNoise` and `WhiteNoise`.
     """
 
     _: KW_ONLY
     bandwidth: int | None = None
 
     name = "hac"
-    assumption = "if the noise is stationary"
+    assumption = "for stationary noise"
     penalties = losses = independent = False
     rows_squared = True
 
@@ -205,7 +254,7 @@ class HACNoise(NoiseModel):
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or unless there are more rows than the bandwidth."""
         _check_time(problem, self.name)
-        rows = min(part.kept.count for _, part in problem.parts)
+        rows = min(part._kept.count for _, part in problem._parts)
         if self.bandwidth is not None and self.bandwidth >= rows:
             raise ValueError(
                 f"{argument('noise', self.label)} needs more than {count(self.bandwidth, 'row')} "
@@ -228,16 +277,27 @@ class ClusterNoise(NoiseModel):
     records. The degrees of freedom are one less than the number of records.
 
     Source: K.-Y. Liang and S. L. Zeger, Biometrika 73 (1986) 13.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 12, 200, 1))
+        >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 4)), noise="cluster")
+        >>> fit.noise.dof
+        array([11.])
+
+    See Also:
+        `HACNoise` and `ARNoise` for a single record, and `Solution.jackknife`.
     """
 
     name = "cluster"
-    assumption = "if the noise of one record says nothing of another"
+    assumption = "for noise that is independent between records"
     penalties = losses = independent = False
     by_record = rows_squared = True
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError unless there are several records."""
-        if any(len(part.records_left) < 2 for _, part in problem.parts):
+        if any(len(part._records_left) < 2 for _, part in problem._parts):
             raise ValueError(
                 f"{argument('noise', self.name)} needs two records or more that have rows, and "
                 "more rows than confounds of their own, in every output; use "

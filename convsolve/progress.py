@@ -1,13 +1,16 @@
-"""How far long work has come: for whoever listens, and for the log named "convsolve".
+"""Progress of long computations: for a listener, and for the log named "convsolve".
 
-Loops that can last say so here, and nobody carries an argument to them. Nothing is printed: a face
-that draws bars listens (see ``progress_bars``), and ``logging.getLogger("convsolve")`` says at INFO
-what was asked and how it ended, at DEBUG what took time on the way.
+Loops that can take long report here, so that no argument is passed down to them. Nothing is printed
+by default. A listener may draw bars (see ``progress_bars``). ``logging.getLogger("convsolve")``
+logs every request and its result at INFO, and every stage of more than half a second at DEBUG. A
+computation of more than five seconds that has no listener logs its route and an estimate of the
+remaining time, once, at INFO.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,12 +22,15 @@ LOG.addHandler(logging.NullHandler())
 
 # What took less has no line of its own in the log.
 LOGGED_SECONDS = 0.5
+# A computation without a listener logs an estimate after this time, or after twice as much if no
+# stage has advanced by then.
+ESTIMATE_SECONDS = 5.0
 
 _T = TypeVar("_T")
 
 
 class Listener(Protocol):
-    """Called with a stage of the work, how much of how much of it is done, and what is at hand.
+    """Callable that receives the stage of the work, its progress and a note.
 
     A stage begins with ``done`` 0 and ends with ``done`` = ``total``, also where it ends early.
     Stages begin within stages.
@@ -34,7 +40,7 @@ class Listener(Protocol):
         """So much is done, of so much."""
 
 
-# Of one thread: another one, with work of its own, has a listener of its own, or none.
+# Each thread has its own listener, or none.
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 
@@ -48,8 +54,70 @@ def listening(listener: Listener | None) -> Iterator[None]:
         _listener.reset(before)
 
 
+class _Estimate:
+    """A listener that logs the route of a task, and an estimate of its duration, once.
+
+    Reports of other threads are ignored.
+    """
+
+    def __init__(self, task: str) -> None:
+        self._task, self._begun, self._thread = task, time.perf_counter(), threading.get_ident()
+        # When each open stage began, and how much of how much of it is done, outermost first.
+        self._stages: dict[str, tuple[float, int, int]] = {}
+        self._logged = False
+        self.route = ""
+
+    def __call__(self, stage: str, done: int, total: int, note: str) -> None:
+        """Follow the stages, and log when it is time."""
+        if self._logged or threading.get_ident() != self._thread:
+            return
+        now = time.perf_counter()
+        if done >= total:
+            self._stages.pop(stage, None)
+        else:
+            begun = self._stages[stage][0] if stage in self._stages else now
+            self._stages[stage] = begun, done, total
+        share, took = self._share(), now - self._begun
+        if self._stages and took >= ESTIMATE_SECONDS and (share or took >= 2 * ESTIMATE_SECONDS):
+            self._logged = True
+            self._log(took, share, now)
+
+    def _share(self) -> float:
+        """Return the share of the outermost stage that is done, with the stages within it."""
+        share = 0.0
+        for _, done, total in reversed(self._stages.values()):
+            share = min((done + share) / total, 1.0)
+        return share
+
+    def _log(self, took: float, share: float, now: float) -> None:
+        outermost, (begun, done, total) = next(iter(self._stages.items()))
+        left = "no estimate of the time left"
+        if share:
+            left = f"about {(now - begun) * (1 - share) / share:.0f} s left for this stage"
+        route = f"{self.route}; " if self.route else ""
+        words = f"{route}{outermost}, {done} of {total}; {left}"
+        LOG.info("%s has taken %.0f s: %s; progress=True shows a bar", self._task, took, words)
+
+
+@contextmanager
+def estimated(task: str) -> Iterator[None]:
+    """Log an estimate once if a task takes long, nothing listens, and the log is at INFO."""
+    if _listener.get() is not None or not LOG.isEnabledFor(logging.INFO):
+        yield
+        return
+    with listening(_Estimate(task)):
+        yield
+
+
+def announce(route: str) -> None:
+    """Record the method of a computation, which an estimate includes."""
+    listener = _listener.get()
+    if isinstance(listener, _Estimate):
+        listener.route = route
+
+
 def _unheard(done: int, note: str = "") -> None:
-    """What nobody listens to."""
+    """Do nothing: there is no listener."""
 
 
 def _heard() -> bool:
@@ -58,8 +126,9 @@ def _heard() -> bool:
 
 @contextmanager
 def stage(name: str, total: int) -> Iterator[Callable[..., None]]:
-    """A part of the work, which calls what it is given with how much of ``total`` is done, and, if
-    it wants, a few words on what is at hand.
+    """Announce a stage of the work, and yield a function that reports its progress.
+
+    The function takes the part of ``total`` that is done, and optionally a note.
     """
     if not _heard():
         yield _unheard
@@ -90,8 +159,10 @@ def tracked(
     size: Callable[[_T], int] | None = None,
     note: Callable[[_T], Any] = lambda one: "",
 ) -> Iterator[_T]:
-    """The same, as a stage of the work: each counts as done once the next is asked for. They count
-    one each, or their ``size``; ``note`` says which one is at hand.
+    """Iterate over ``several`` as a stage of the work.
+
+    An item is done when the next one is requested. Items count one each, or their ``size``. The
+    function ``note`` describes the current item.
     """
     if not _heard():
         return iter(several)

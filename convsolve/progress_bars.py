@@ -1,16 +1,20 @@
-"""Bars on stderr that show how far long work has come.
+"""Progress bars on stderr, and the argument ``progress=`` of functions that can take long.
 
-They need tqdm: ``pip install 'convsolve[cli]'``.
+Bars need tqdm: ``pip install 'convsolve[cli]'``.
 """
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .progress import listening
+import numpy as np
+
+from .progress import Listener, estimated, listening
+from .text import shown
 
 # What takes less has no bar.
 SHOWN_SECONDS = 0.5
@@ -18,22 +22,69 @@ FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{rema
 
 
 @contextmanager
-def bars() -> Iterator[None]:
-    """Within, a bar for every part of the work of this thread that takes more than half a second,
-    those within it below it; each is gone when its part is done.
+def following(progress: bool | Listener, task: str) -> Iterator[None]:
+    """Report the progress of a task as an argument ``progress`` requests.
 
-    >>> with bars():  # doctest: +SKIP
-    ...     table = cs.compare(problem)
+    Args:
+        progress: True for bars, a callable ``(stage, done, total, note)``, or False. False keeps a
+            listener of the caller.
+        task: name of the function, for the log.
 
     Raises:
-        ImportError: tqdm is not installed.
+        TypeError: If ``progress`` is of another kind.
+        ImportError: If bars are requested and tqdm is not installed.
     """
-    shown = _Bars()
+    check_progress(progress)
+    if callable(progress):
+        with listening(progress):
+            yield
+    elif progress:
+        with bars():
+            yield
+    else:
+        with estimated(task):
+            yield
+
+
+def check_progress(progress: Any) -> None:
+    """Raise a TypeError unless an argument ``progress`` is a bool or a suitable callable."""
+    kinds = "progress must be True, False or a callable(stage, done, total, note)"
+    if isinstance(progress, (bool, np.bool_)):
+        return
+    if not callable(progress):
+        raise TypeError(f"{kinds}, got {shown(progress)}")
     try:
-        with listening(shown):
+        signature = inspect.signature(progress)
+    except (TypeError, ValueError):  # some builtins have no signature
+        return
+    try:
+        signature.bind("", 0, 1, "")
+    except TypeError as error:
+        raise TypeError(f"{kinds}, got a callable{signature}") from error
+
+
+@contextmanager
+def bars() -> Iterator[None]:
+    """Show a bar for every stage of more than half a second in the work of this thread.
+
+    Stages within a stage have bars below it. A bar is removed when its stage is done.
+
+    Raises:
+        ImportError: If tqdm is not installed.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> from convsolve.progress_bars import bars
+        >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
+        >>> with bars():
+        ...     prediction = fit.predict()
+    """
+    drawn = _Bars()
+    try:
+        with listening(drawn):
             yield
     finally:
-        shown.close()
+        drawn.close()
 
 
 class _Bars:
@@ -44,7 +95,7 @@ class _Bars:
             from tqdm import tqdm
         except ImportError as error:
             raise ImportError(
-                "bars of progress are drawn by tqdm: pip install 'convsolve[cli]'"
+                "progress bars are drawn by tqdm: pip install 'convsolve[cli]'"
             ) from error
         self._make, self._lock = tqdm, threading.RLock()
         self._open: dict[tuple[int, str], Any] = {}

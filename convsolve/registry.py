@@ -272,7 +272,7 @@ class Meant(NamedTuple):
 
     Attributes:
         kind: the kind of component.
-        name: a name that `found` knows.
+        name: a name in the registry.
         options: arguments of the component.
     """
 
@@ -288,7 +288,7 @@ class Meant(NamedTuple):
 
 
 def nearest(name: str, kinds: Sequence[str]) -> Meant | None:
-    """Return what a name that `found` does not know may stand for, or None.
+    """Return what an unknown name may stand for, or None.
 
     Args:
         name: the unknown name.

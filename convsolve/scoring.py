@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import tee
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .problem.problem import Problem
 from .problem.rows import Rows, Span
 from .problem.stored import for_one_pass
 from .progress import tracked
+from .text import aligned
 
 # Predictions (T', *T, Cout) of some rows of a record.
 Blocks = Iterable[tuple[Span, np.ndarray]]
@@ -52,6 +53,7 @@ class Score(NamedTuple):
             a drift is large, whatever the kernel.
         effective_rows: number of independent rows that carry as much information as the rows,
             which are correlated in time. At most 4096. NaN in more than one dimension.
+        outputs: names of the outputs, or their numbers.
 
     Examples:
         >>> import numpy as np
@@ -61,6 +63,9 @@ class Score(NamedTuple):
         >>> fit = cs.solve(cs.Problem(x[:200], y[:200], lags=(0, 1)))
         >>> print(fit.score(x[200:], y[200:]))
         output 0: R² 0.6207 ± 0.05, correlation 0.7892, fit 38.4 %
+
+    See Also:
+        `Solution.score`, which returns it, and `cross_validate`.
     """
 
     r2: np.ndarray
@@ -69,6 +74,7 @@ class Score(NamedTuple):
     r2_standard_error: np.ndarray
     r2_total: np.ndarray
     effective_rows: np.ndarray
+    outputs: tuple[Any, ...] = ()
 
     def r2_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of a confidence interval for the R² of an endless recording.
@@ -136,7 +142,7 @@ class Score(NamedTuple):
         )
 
     def text(self, labels: Sequence[str] | None = None) -> str:
-        """Return one line of text per output.
+        """Return a table with a line per output, or one line for a single output.
 
         Args:
             labels: Names of the outputs; by default their numbers.
@@ -153,10 +159,25 @@ class Score(NamedTuple):
             >>> print(fit.score().text(["Cz"]))
             Cz: R² 0.8101 ± 0.14, correlation 0.9068, fit 56.4 %
         """
-        return "\n".join(
-            self._line(o, f"output {o}" if labels is None else labels[o])
-            for o in range(len(self.r2))
-        )
+        outputs = range(len(self.r2))
+        names = [*map(str, self.outputs or outputs)] if labels is None else [*labels]
+        if len(names) == 1:
+            label = f"output {names[0]}" if names[0].isdecimal() else names[0]
+            return self._line(0, label)
+        rows = [["output", "R²", "correlation", "fit (%)"]]
+        rows += [[names[o], *self._cells(o)] for o in outputs]
+        lines = aligned(rows, 1)
+        if (self.effective_rows < FEWEST_EFFECTIVE).any():
+            lines.append("* fewer than 5 effective rows: no interval")
+        return "\n".join(lines)
+
+    def _cells(self, o: int) -> list[str]:
+        """Return R² with its standard error, correlation and fit of an output."""
+        error = self.r2_standard_error[o]
+        r2 = f"{self.r2[o]:.3f}" if abs(self.r2[o]) < 1e3 else f"{self.r2[o]:.3g}"
+        r2 += "" if math.isnan(error) else f" ± {error:.3f}"
+        r2 += "*" * bool(self.effective_rows[o] < FEWEST_EFFECTIVE)
+        return [r2, f"{self.correlation[o]:.3f}", f"{self.fit_percent[o]:.1f}"]
 
     def _line(self, o: int, label: str) -> str:
         error = (
@@ -289,7 +310,7 @@ def scored(
 
     With confounds, these are projected out, and rows have their weights.
     """
-    if problem.nuisance.confounds is not None:
+    if problem._nuisance.confounds is not None:
         return _without_confounds(problem, outputs, rows, predictions)
 
     def measured() -> Iterator[tuple[Span, np.ndarray]]:
@@ -335,8 +356,8 @@ def _without_confounds(
     found = [np.zeros(a.shape) for a in truth]
     for (i, start, stop), p in predictions:
         found[i][start:stop] = p[..., some]
-    own = Confounds.of(problem.confounds, False, rows, problem.weights)
-    centred = Confounds.with_constant(problem.confounds, rows, problem.weights)
+    own = Confounds.of(problem._confounds, False, rows, problem._weights)
+    centred = Confounds.with_constant(problem._confounds, rows, problem._weights)
     joint = [np.concatenate(pair, axis=-1) for pair in zip(truth, found, strict=True)]
     both = without_confounds(centred, joint)
     y, fitted = (_blocks(a) for a in np.split(both, 2, axis=1))
@@ -351,7 +372,7 @@ def _without_confounds(
         score = score._replace(correlation=correlation)
     rest, mean_squares = np.concatenate(residuals), mean_squares * rows.count / own.total_weight
     # For R² of kernel and confounds together, only a constant is subtracted from y.
-    constant = Confounds.of(None, True, rows, problem.weights)
+    constant = Confounds.of(None, True, rows, problem._weights)
     spread = without_confounds(constant, truth)
     exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):

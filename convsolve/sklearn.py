@@ -5,20 +5,25 @@ It needs scikit-learn: ``pip install 'convsolve[sklearn]'``.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import r2_score
-from sklearn.utils import check_array
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+
+try:
+    from sklearn.base import BaseEstimator, RegressorMixin
+    from sklearn.metrics import r2_score
+    from sklearn.utils import check_array
+    from sklearn.utils.validation import (
+        _check_sample_weight,
+        check_consistent_length,
+        check_is_fitted,
+        column_or_1d,
+        validate_data,
+    )
+except ImportError as error:
+    raise ImportError(
+        "convsolve.sklearn needs scikit-learn: pip install 'convsolve[sklearn]'"
+    ) from error
 
 from .api import convolve, solve
 from .near_misses import checks_arguments
@@ -27,15 +32,15 @@ from .problem.lags import LagWindow
 from .problem.names import seconds_to_lags
 from .problem.problem import Problem
 from .problem.records import column_names
-from .progress_bars import bars
+from .progress_bars import following
 
 FLOATS = (np.float64, np.float32)
 
 
 class ConvRegressor(RegressorMixin, BaseEstimator):
-    """``y[t] = intercept + Σ_l Σ_c coef[c, l]·X[t − l, c]``, by exact, certified least squares.
+    """Regressor for ``y[t] = intercept + Σ_l Σ_c coef[c, l]·X[t − l, c]``, by least squares.
 
-    A trial is a record of its own: no lag reads over its ends. Trials are given as
+    Each trial is a separate record: no lag reads beyond its ends. Trials are given as
 
     * a list of X ``(samples, features)``, which may differ in length, and a list of y;
     * one array X ``(trials, samples, features)`` and y ``(trials, samples[, outputs])``;
@@ -43,35 +48,50 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
       the label changes.
 
     In the first two forms the splitters of scikit-learn split trials, which is simplest. In the
-    third they split samples: `sklearn.model_selection.GroupKFold` keeps trials whole, but groups
-    given to a search or to cross-validation come to the splitter alone, and lags then read over
-    the ends of trials, unless they are routed here too: ``sklearn.set_config(
+    third form they split samples. `sklearn.model_selection.GroupKFold` keeps trials whole. Groups
+    given to a search or to cross-validation reach only the splitter, so lags read beyond the ends
+    of trials. To route them to the regressor, use ``sklearn.set_config(
     enable_metadata_routing=True)`` and ``ConvRegressor(…).set_fit_request(groups=True)
     .set_score_request(groups=True)``.
 
     Args:
-        lags: first and last lag in samples, inclusive, negative where y runs ahead of X; by default
-            lag 0 alone, ordinary linear regression.
+        lags: first and last lag in samples, inclusive. A lag is negative if y precedes X. None, the
+            default, is lag 0 only, which is ordinary linear regression.
         tmin, tmax, fs: first and last lag in seconds, and the sampling rate in Hz, instead of lags.
-        edges: "zeros" takes X as zero outside its trial; "drop" leaves out of the fit those rows
-            whose window was not recorded whole. Predictions have as many rows as X either way.
-        fit_intercept: whether a constant is fitted.
-        ridge: in ``‖y − Xw‖² + ridge·‖w‖²``, as ``alpha`` of `sklearn.linear_model.Ridge`.
-        penalty, grid, select, loss, noise, solver: as in `convsolve.solve`. For example,
-            ``penalty="smooth"`` selects the strength from the data.
-        verbose: whether bars on stderr show how far `fit` has come, where it takes long.
+            By default None.
+        edges: "zeros", the default, takes X as zero outside its trial. "drop" excludes rows whose
+            window exceeds the trial from the fit. Predictions have as many rows as X in both cases.
+        fit_intercept: whether a constant is fitted. Default True.
+        ridge: strength in ``‖y − Xw‖² + ridge·‖w‖²``, as ``alpha`` of `sklearn.linear_model.Ridge`.
+            By default None, for no ridge.
+        penalty, grid, select, loss, noise, solver: as in `convsolve.solve`, with its defaults. For
+            example, ``penalty="smooth"`` selects the strength from the data.
+        verbose: whether long fits show progress bars on stderr. Default False.
 
     Attributes:
-        coef_: ``(outputs, features, lags)`` by ascending lag, ``(features, lags)`` of a y without
-            an axis of outputs.
-        intercept_: ``(outputs,)``, or a number.
-        lags_, times_: those lags in samples, and in seconds where fs is given, else None.
+        coef_: ``(outputs, features, lags)`` in ascending lags, or ``(features, lags)`` if y has no
+            axis of outputs.
+        intercept_: ``(outputs,)``, or a number if y has no axis of outputs.
+        lags_, times_: lags in samples, and in seconds. Without fs, ``times_`` is None.
         solution_: the `Solution`: certificate, identifiability, standard errors, tests, pictures.
-        n_features_in_, feature_names_in_: as everywhere in scikit-learn.
+        n_features_in_, feature_names_in_: as in all estimators of scikit-learn.
 
     Data that do not determine the kernel give an `IdentifiabilityWarning` and the kernel of
-    minimum norm. For two- and three-dimensional kernels, stored data, confounds and masks use
-    `solve`, which this calls.
+    minimum norm. Use `solve` for kernels in two and three dimensions, stored data, confounds and
+    masks.
+
+    Examples:
+        >>> import numpy as np
+        >>> from convsolve.sklearn import ConvRegressor
+        >>> X, noise = np.random.default_rng(0).standard_normal((2, 8, 200, 1))
+        >>> model = ConvRegressor(lags=(0, 9), ridge=10.0).fit(X, X + noise)
+        >>> model.coef_.shape
+        (1, 1, 10)
+        >>> bool(model.score(X, X + noise) > 0.4)
+        True
+
+    See Also:
+        `convsolve.solve`, which has further options.
     """
 
     @checks_arguments
@@ -109,20 +129,31 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
-        """Find the kernel.
+        """Fit the kernel.
 
         Args:
-            X, y: see the class; ``y`` has an axis of outputs, or none.
-            sample_weight: not negative, of the squares of residuals: one for every sample, or for
-                every trial if trials are given.
-            groups: a label for every sample of one X.
+            X: input, see the class.
+            y: output, see the class, with or without an axis of outputs.
+            sample_weight: weights of the squared residuals, not negative: one per sample, or one
+                per trial if trials are given. None, the default, weights all samples equally.
+            groups: a label for every sample of one X. Default None.
+
+        Returns:
+            The regressor.
 
         Raises:
-            ValueError, TypeError: shapes that do not fit, values that are not finite.
-            ImportError: ``verbose``, and tqdm is not installed.
+            ValueError, TypeError: If shapes do not fit, or values are not finite.
+            ImportError: If ``verbose`` is True and tqdm is not installed.
+
+        Examples:
+            >>> import numpy as np
+            >>> from convsolve.sklearn import ConvRegressor
+            >>> X, noise = np.random.default_rng(0).standard_normal((2, 8, 200, 1))
+            >>> ConvRegressor(lags=(0, 9)).fit(X, X + noise).lags_
+            array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
         """
         choice(self.edges, "edges", ("zeros", "drop"))
-        with bars() if self.verbose else nullcontext():
+        with following(bool(self.verbose), "ConvRegressor.fit"):
             return self._fitted(X, y, sample_weight, groups)
 
     def _fitted(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
@@ -157,11 +188,21 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any, groups: Any = None) -> Any:
-        """y in the form of X: one array, or a list of one for every trial.
+        """Predict y in the form of X: one array, or a list with an array per trial.
 
         Args:
-            X: as for `fit`, with any number of trials and samples.
-            groups: a label for every sample of one X.
+            X: input as for `fit`, with any number of trials and samples.
+            groups: a label for every sample of one X. Default None.
+
+        Returns:
+            The prediction, as long as X.
+
+        Examples:
+            >>> import numpy as np
+            >>> from convsolve.sklearn import ConvRegressor
+            >>> X, noise = np.random.default_rng(0).standard_normal((2, 8, 200, 1))
+            >>> ConvRegressor(lags=(0, 9)).fit(X, X + noise).predict(X).shape
+            (8, 200, 1)
         """
         check_is_fitted(self)
         if _by_trial(X, groups):
@@ -171,7 +212,25 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         return np.concatenate(self._predicted(np.split(x, _starts(groups, x))))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> float:
-        """R² of all samples, the mean of the outputs; see `sklearn.metrics.r2_score`."""
+        """Return R² of all samples, averaged over outputs, see `sklearn.metrics.r2_score`.
+
+        Args:
+            X: input as for `predict`.
+            y: output that belongs to X.
+            sample_weight: weights as for `fit`. Default None.
+            groups: a label for every sample of one X. Default None.
+
+        Returns:
+            R², a number.
+
+        Examples:
+            >>> import numpy as np
+            >>> from convsolve.sklearn import ConvRegressor
+            >>> X, noise = np.random.default_rng(0).standard_normal((2, 8, 200, 1))
+            >>> model = ConvRegressor(lags=(0, 9)).fit(X[:4], X[:4] + noise[:4])
+            >>> model.score(X[4:], X[4:] + noise[4:]) > 0.4
+            True
+        """
         found = self.predict(X, groups)
         if _by_trial(X, groups):
             y = _targets(y, X)
@@ -184,7 +243,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         return float(r2_score(y, found, sample_weight=sample_weight))
 
     def _predicted(self, x: list[np.ndarray]) -> list[np.ndarray]:
-        """y of every trial."""
+        """Return the prediction of every trial."""
         window = LagWindow(((int(self.lags_[0]), int(self.lags_[-1])),), "zeros")
         spec, _ = window.geometry(1)
         found = convolve(x, self.solution_.kernel, spec, self.solution_.bias)
@@ -228,7 +287,7 @@ def _by_trial(X: Any, groups: Any) -> bool:
     if isinstance(X, (list, tuple)) or str(getattr(X, "dtype", "")) == "object":
         axes = 3 if len(X) and all(np.ndim(trial) == 2 for trial in X) else 2
     if axes == 3 and groups is not None:
-        raise ValueError("groups tell the trials of one X apart; this X comes trial by trial")
+        raise ValueError("groups is for one X (samples, features), but this X has separate trials")
     return axes == 3
 
 
@@ -257,7 +316,7 @@ def _refuse_flat_trials(X: Any, y: Any) -> None:
 
 
 def _targets(y: Any, X: Any) -> list[np.ndarray]:
-    """y trial by trial, as long as X."""
+    """Return y of every trial, as long as X."""
     _refuse_masks(y, "y")
     y = y.to_numpy() if hasattr(y, "iloc") else y
     check_consistent_length(X, y)

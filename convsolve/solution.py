@@ -19,6 +19,7 @@ from .frames import to_dataframe, to_xarray
 from .html import facts
 from .identifiability.report import Identifiability
 from .lazy_jax import as_jax
+from .lazy_plot import plotted
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
 from .leastsquares.penalty import Penalty
@@ -30,19 +31,24 @@ from .problem.checks import choice, fraction, index, integer
 from .problem.confounds import Confounds
 from .problem.names import Names
 from .problem.problem import Problem
+from .problem.records import Records
 from .problem.spec import ConvSpec
+from .progress import Listener
+from .progress_bars import following
 from .scoring import Blocks, Score, scored
 from .solution_file import read_solution, write_solution
-from .solution_text import brief, entries, text
+from .solution_text import brief, entries, known, text
 from .solvers.base import Trace
-from .text import argument
+from .text import argument, plain
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from .inference.autoregression import Autoregression
     from .inference.permutation import PermutationTest
     from .inference.regularization import Regularization
     from .inference.resampling import Jackknife
-    from .inference.uncertainty import FTest, Noise, Uncertainty
+    from .inference.uncertainty import FTest, NoiseEstimate, Uncertainty
     from .noise import NoiseModel
 
 # Largest rows times taps for which a text or a file includes errors under dependent noise: one
@@ -79,17 +85,31 @@ class Solution:
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
         backward_error, duality_gap: bounds on the error of the solution. One of them is None. Both
             are None for a descent on a loss that is not squares.
-        stats: Dict of the request and of the computation. The request: "call", the call of `solve`
+        stats: dict of the request and of the computation. The request: "call", the call of `solve`
             as code, "settings", the fields of the solver ("choice" has the solver that `AutoSolver`
             chose), "penalty", a dict or None, "loss", a dict, "noise", and "version", of convsolve.
             The computation: "solver", "certificate_kind", "compile_seconds", "run_seconds" and
             entries of the solver.
         trace: the course of an iterative solver, or None.
-        identifiability: Report on the data; None after `load`, which stores it in ``stats``.
-        problem: The `Problem`; None after `load`.
-        spec: the `ConvSpec`.
-        penalties: the penalty and its strength of every output; empty after `load`.
-        standard_error, dof, noise: Uncertainty of the taps; see `standard_error`.
+        identifiability: the `Identifiability` of the data; None after `load`, which stores it in
+            ``stats``.
+        problem: the `Problem`; None after `load`.
+        standard_error, noise: uncertainty of the taps, see `standard_error`.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+        >>> print(repr(fit), fit.status, fit.lags.max())
+        <Solution solved: 10 lags × 1 channel × 1 output> solved 9
+        >>> low, high = fit.confidence_band()
+        >>> fit.predict().shape
+        (500,)
+
+    See Also:
+        `solve`, `load`, `compare` and `Score`.
     """
 
     def __init__(
@@ -113,17 +133,17 @@ class Solution:
         error_norms: np.ndarray | None = None,
         confound_fit: np.ndarray | None = None,
         autoregression: Autoregression | None = None,
-        saved_errors: tuple[np.ndarray, np.ndarray, Noise] | None = None,
+        saved_errors: tuple[np.ndarray, NoiseEstimate] | None = None,
         parts: Sequence[Part] = (),
     ) -> None:
         """``parts`` are solutions of some outputs each, if outputs use different rows."""
         self.kernel, self.bias = kernel, bias
-        self.recipe, self.spec = recipe, spec
-        self.tap_lags, self._channel_axis = tap_lags, y_channel_axis
+        self._recipe, self._spec = recipe, spec
+        self._tap_lags, self._channel_axis = tap_lags, y_channel_axis
         self.status, self.stats, self._certificate = status, stats, certificate
         self.trace, self.identifiability = trace, identifiability
         self._regularization, self._autoregression = regularization, autoregression
-        self.problem, self.penalties, self._saved_errors = problem, penalties, saved_errors
+        self.problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
         self._parts = parts
         self._noise_model: NoiseModel = noise_model or registry.component(
             "noise", stats.get("noise", "white")
@@ -161,14 +181,14 @@ class Solution:
         return self.status == "solved"
 
     @property
-    def penalized(self) -> bool:
+    def _penalized(self) -> bool:
         """Whether the kernel has a penalty; bands then describe its posterior."""
         return self._regularization is not None or self.stats.get("penalty") is not None
 
     @property
     def regularization(self) -> Regularization | None:
         """Penalty and strength of every output, given or selected, or None without a penalty."""
-        if self._regularization is None and any(strength for _, strength in self.penalties):
+        if self._regularization is None and any(strength for _, strength in self._penalties):
             self._regularization = self._given()
         return self._regularization
 
@@ -180,12 +200,12 @@ class Solution:
         joined = regularization_of(parts, lambda fit: fit._given()) if parts else None
         if joined is not None:
             return joined
-        unknown = np.full(len(self.penalties), np.nan)
+        unknown = np.full(len(self._penalties), np.nan)
         found = unknown, unknown
-        if self.affordable_errors() is not None:
+        if self._affordable_errors() is not None:
             uncertainty = self._made_uncertainty
             found = uncertainty.effective_dof, uncertainty.noise.variance
-        return as_given(self.penalties, *found)
+        return as_given(self._penalties, *found)
 
     @property
     def impulse_response(self) -> Any:
@@ -193,12 +213,12 @@ class Solution:
 
         ``plt.plot(fit.lags, fit.impulse_response)`` plots it if x or y has one channel.
         """
-        return ascending(self.kernel, self.spec.ndim)
+        return ascending(self.kernel, self._spec.ndim)
 
     @property
     def lags(self) -> Any:
         """Ascending lags in samples, in the order of `impulse_response`; one array per axis."""
-        ascending = tuple(lags[::-1] for lags in self.tap_lags)
+        ascending = tuple(lags[::-1] for lags in self._tap_lags)
         return ascending[0] if len(ascending) == 1 else ascending
 
     @property
@@ -208,16 +228,26 @@ class Solution:
         Raises:
             ValueError: If the problem has no ``fs``.
         """
-        if self.names.fs is None:
+        if self._names.fs is None:
             raise ValueError(
                 "times are known where the problem was stated with fs=, samples a second"
             )
-        return np.asarray(self.lags / self.names.fs)
+        return np.asarray(self.lags / self._names.fs)
 
     @property
-    def names(self) -> Names:
+    def channels(self) -> list[Any]:
+        """Names of the channels of x, or their numbers."""
+        return self._names.all_channels(self.kernel.shape[-2] * self._spec.groups)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Names of the outputs, or their numbers."""
+        return self._names.all_outputs(self.kernel.shape[-1])
+
+    @property
+    def _names(self) -> Names:
         """Names of channels, outputs and lags."""
-        return Names.from_dict(self.recipe)
+        return Names.from_dict(self._recipe)
 
     def _training(self) -> Problem:
         if self.problem is None:
@@ -232,11 +262,13 @@ class Solution:
             if y is not None:
                 raise ValueError("y was given without x")
             return self._training()
-        problem = Problem.again(self.recipe, x, y)
-        wanted = self.kernel.shape[-2] * self.spec.groups
+        problem = Problem._again(self._recipe, x, y)
+        wanted = self.kernel.shape[-2] * self._spec.groups
         if problem.n_channels != wanted:
             raise ValueError(f"x has {problem.n_channels} channels, the kernel takes {wanted}")
-        if any(not np.array_equal(a, b) for a, b in zip(problem.lags, self.tap_lags, strict=True)):
+        if any(
+            not np.array_equal(a, b) for a, b in zip(problem._lags, self._tap_lags, strict=True)
+        ):
             raise ValueError(
                 f"{argument('padding', 'same')} with stride > 1 places the kernel by the record's "
                 "length: in x of this length its taps have other lags; use data of the length of "
@@ -246,7 +278,7 @@ class Solution:
 
     def _model(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, ConvSpec]:
         """Kernel and bias in the precision of a prediction, and the geometry."""
-        dtype = np.result_type(problem.dtype, self.kernel.dtype)
+        dtype = np.result_type(problem._dtype, self.kernel.dtype)
         return np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype), problem.spec
 
     def _outputs(self, problem: Problem) -> list[np.ndarray]:
@@ -256,29 +288,77 @@ class Solution:
 
     @checks_arguments
     def predict(self, x: Any = None) -> Any:
-        """Return the model's output for x (the training input by default), in the form of x.
+        """Return the output of the model for x, in the form of x.
 
         With lags it is as long as x. Rows that are not used are NaN: those that are excluded, and
         with edges="drop" those whose window exceeds the record. There is a channel axis if the
         training y had one. The output contains the kernel and the bias, without confounds.
+
+        Args:
+            x: input in the form of the training input, of any length. None, the default, is the
+                training input.
+
+        Returns:
+            y, in the unit of the training y.
+
+        Raises:
+            ValueError: If x has another number of channels than the kernel. If x is None and the
+                solution was loaded from a file.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+            >>> fit.predict().shape
+            (500,)
+            >>> fit.predict(np.ones(100)).shape
+            (100,)
+
+        See Also:
+            `residuals` and `score`.
         """
         problem = self._read(x)
         found = _shaped_as_y(problem, _without_dropped(problem, self._outputs(problem)))
-        packed = problem.input.like(found, self._channel_axis)
-        return as_jax(packed) if problem.returns_jax else packed
+        packed = problem._input.like(found, self._channel_axis)
+        return as_jax(packed) if problem._returns_jax else packed
 
     @checks_arguments
     def residuals(self, x: Any = None, y: Any = None) -> Any:
-        """Return y minus the prediction, on the training data by default, in the form of y.
+        """Return y minus the prediction, in the form of y.
 
         Rows that are not used are NaN, see `predict`. Confounds of the training data are
         subtracted. For new data, a drift is fitted again and subtracted; other confounds are not.
+
+        Args:
+            x: input, see `predict`. None, the default, is the training input.
+            y: output that belongs to x. None, the default, is the training output.
+
+        Returns:
+            Residuals in the unit of y.
+
+        Raises:
+            ValueError: If x and y do not fit each other or the kernel. If there are no training
+                data, see `load`.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+            >>> bool(np.nanstd(fit.residuals()) < 1.1)
+            True
+
+        See Also:
+            `predict` and `score`.
         """
         problem = self._read(x, y)
-        parts, output = _shaped_as_y(problem, self._left(problem)), problem.output
+        parts, output = _shaped_as_y(problem, self._left(problem)), problem._output
         assert output is not None
         packed = output.like(parts, output.channel_axis)
-        return as_jax(packed) if problem.returns_jax else packed
+        return as_jax(packed) if problem._returns_jax else packed
 
     def _left(
         self, problem: Problem, prediction: list[np.ndarray] | None = None
@@ -288,7 +368,7 @@ class Solution:
         with np.errstate(over="ignore", invalid="ignore"):
             pairs = zip(_given(problem), prediction, strict=True)
             found = [np.asarray(b) - p for b, p in pairs]
-            if problem.confounds is not None:
+            if problem._confounds is not None:
                 found = _without_confounds(problem, found, self._added_confounds(problem))
         return _without_dropped(problem, found)
 
@@ -298,11 +378,11 @@ class Solution:
         They are added to those of least squares. None for least squares, and for new data.
         """
         if problem is not self.problem:
-            return [None] * len(problem.by_mask)
+            return [None] * len(problem._by_mask)
         known = {part.outputs: part.solution._confound_fit for part in self._parts}
-        return [known.get(outputs, self._confound_fit) for outputs, _ in problem.by_mask]
+        return [known.get(outputs, self._confound_fit) for outputs, _ in problem._by_mask]
 
-    def weighted_residuals(self) -> list[np.ndarray]:
+    def _weighted_residuals(self) -> list[np.ndarray]:
         """Return residuals of the training data in float64, an array (n, outputs) per record.
 
         They have the rows used in the fit, times the roots of their weights. An output that is
@@ -310,7 +390,7 @@ class Solution:
         """
         return self._weighted(self._training())
 
-    def fitted(self) -> Fitted:
+    def _fitted(self) -> Fitted:
         """Return training data and prediction; for data that are read in chunks, the first rows.
 
         Raises:
@@ -320,7 +400,7 @@ class Solution:
         prediction = self._outputs(problem)
         residual = self._left(problem, prediction)
         y = [np.asarray(b) for b in _given(problem)]
-        if problem.confounds is not None:
+        if problem._confounds is not None:
             y = [p + e for p, e in zip(prediction, residual, strict=True)]
         y = _without_dropped(problem, [b.copy() for b in y])
         return Fitted(y, prediction, residual, _times_roots(problem, residual))
@@ -335,29 +415,60 @@ class Solution:
         problem, report = self._training(), self.identifiability
         assert report is not None
         whole = any(fit._confound_fit is not None for fit in self._by_mask)
-        if problem.sizes(report.limits).chunked and not whole:
-            return leading(problem, report.limits.held_numbers)
+        if problem._sizes(report._diagnosis.limits).chunked and not whole:
+            return leading(problem, report._diagnosis.limits.held_numbers)
         return problem
 
     def _weighted(self, problem: Problem) -> list[np.ndarray]:
         weighted = _times_roots(problem, self._left(problem))
-        flags = map(problem.kept.flags_of, range(len(weighted)))
+        flags = map(problem._kept.flags_of, range(len(weighted)))
         return [np.nan_to_num(e[f], nan=0.0) for e, f in zip(weighted, flags, strict=True)]
 
     @checks_arguments
     def score(self, x: Any = None, y: Any = None) -> Score:
-        """Return R², correlation and NRMSE fit per output, on new data if they are given."""
+        """Return R², correlation and NRMSE fit per output.
+
+        Args:
+            x: new input, see `predict`. None, the default, is the training input.
+            y: new output. None, the default, is the training output.
+
+        Returns:
+            A `Score`.
+
+        Raises:
+            ValueError: If x and y do not fit each other or the kernel. If there are no training
+                data, see `load`.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> fit = cs.solve(cs.Problem(x[:250], y[:250], lags=(0, 9)))
+            >>> print(fit.score(x[250:], y[250:]))
+            output 0: R² 0.538 ± 0.063, correlation 0.7593, fit 32 %
+
+        See Also:
+            `cross_validate`, which solves for every fold, and `Score.r2_interval`.
+        """
         problem = self._read(x, y)
         _given(problem)
+        known = self.problem
+        if x is not None and known is not None and isinstance(known._confounds, Records):
+            warn(
+                "the fit has confounds, which new data lack: the score counts their effect on y as "
+                "error; subtract them from y before"
+            )
         scores: dict[int, np.ndarray] = {}
         with np.errstate(over="ignore", invalid="ignore"):
             blocks: Blocks = predicted_blocks(problem.x, *self._model(problem))
             # With several masks, the prediction is computed once and kept.
-            blocks = [*blocks] if len(problem.by_mask) > 1 else blocks
-            for outputs, rows in problem.by_mask:
+            blocks = [*blocks] if len(problem._by_mask) > 1 else blocks
+            for outputs, rows in problem._by_mask:
                 score, _ = scored(problem, outputs, rows, blocks)
-                scores |= dict(zip(outputs, np.array(score).T, strict=True))
-        return Score(*np.array([scores[q] for q in sorted(scores)]).T)
+                scores |= dict(zip(outputs, np.array(score[:-1]).T, strict=True))
+        found = np.array([scores[q] for q in sorted(scores)]).T
+        return Score(*found)._replace(outputs=tuple(self.outputs))
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -381,24 +492,12 @@ class Solution:
                 degrees of freedom are left; a factor exceeds the memory limit; or there are no
                 training data, and the errors were not saved.
         """
-        return np.asarray(ascending(self._errors[0], self.spec.ndim))
+        self._warn_if_correlated()
+        return np.asarray(ascending(self._errors[0], self._spec.ndim))
 
     @property
-    def dof(self) -> np.ndarray:
-        """Degrees of freedom of bands and tests (outputs,).
-
-        These are rows less the degrees of freedom of kernel and bias. With a penalty, the latter
-        are the trace of the resolution matrix; for "ar", rows are filtered ones. For "hac" they are
-        1.5·rows/lags, and for "cluster" one less than records.
-
-        Raises:
-            ValueError: If there are no standard errors, see `standard_error`.
-        """
-        return self._errors[1]
-
-    @property
-    def noise(self) -> Noise:
-        """Noise model: its ``kind`` and ``variance`` (outputs,).
+    def noise(self) -> NoiseEstimate:
+        """Noise model: its ``kind``, ``variance`` and degrees of freedom ``dof`` (outputs,).
 
         For `HuberLoss`, the covariance is the variance times (AᵀA)⁻¹. An autoregression also has
         ``order`` and ``coefficients``.
@@ -406,7 +505,8 @@ class Solution:
         Raises:
             ValueError: If there are no standard errors, see `standard_error`.
         """
-        return self._errors[2]
+        self._warn_if_correlated()
+        return self._errors[1]
 
     @checks_arguments
     def covariance(self, output: int | str = 0) -> np.ndarray:
@@ -414,12 +514,31 @@ class Solution:
 
         Rows are in the order of ``impulse_response[..., output].ravel()``.
 
+        Args:
+            output: number or name of the output. Default 0.
+
+        Returns:
+            An array (P, P), in the square of the kernel's unit.
+
         Raises:
             TypeError: If ``output`` is neither a number nor a name.
             ValueError: If there are no standard errors, see `standard_error`; the output does not
                 exist; or a tap is not determined.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+            >>> covariance = fit.covariance()
+            >>> np.allclose(np.sqrt(np.diag(covariance)), fit.standard_error)
+            True
+
+        See Also:
+            `confidence_band` and `test`.
         """
-        output = index(self.names.output_number(output), "output", self.kernel.shape[-1])
+        output = index(self._names.output_number(output), "output", self.kernel.shape[-1])
         if self._parts:
             fit, place = at(self._parts, output)
             return fit.covariance(place)
@@ -443,6 +562,9 @@ class Solution:
                 correlated. Under noise="cluster" both are Bonferroni, since every tap then has a
                 variance estimate of its own, with one degree of freedom less than records.
 
+        Returns:
+            Lower and upper end, in the kernel's unit.
+
         Raises:
             TypeError: If ``level`` is not a number, or ``simultaneous`` is not a bool.
             ValueError: If ``level`` is not between 0 and 1, or there are no standard errors; see
@@ -460,33 +582,37 @@ class Solution:
             >>> low, high = fit.confidence_band(simultaneous=True)
             >>> bool(low[0] < 2 < high[0])
             True
+
+        See Also:
+            `standard_error`, `test` and `jackknife`.
         """
         level = fraction(level, "level")
         if not isinstance(simultaneous, (bool, np.bool_)):
             raise TypeError(f"simultaneous must be True or False, got {simultaneous!r}")
         choice(method, "method", ("max-t", "bonferroni"))
         low, high = self._band(level, bool(simultaneous), method)
-        return ascending(low, self.spec.ndim), ascending(high, self.spec.ndim)
+        return ascending(low, self._spec.ndim), ascending(high, self._spec.ndim)
 
     def _band(self, level: float, simultaneous: bool, method: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of a band, both kernel-shaped."""
         if self._parts:
             low, high = gathered(self._parts, lambda fit: fit._band(level, simultaneous, method))
             return low, high
-        (error, dof, _), kernel = self._errors, np.asarray(self.kernel, float)
+        self._warn_if_correlated()
+        (error, noise), kernel = self._errors, np.asarray(self.kernel, float)
         if simultaneous:
             times = self._simultaneous_quantile(level, method)
         else:
             from .inference.uncertainty import t_quantile
 
-            times = t_quantile(dof, (1 + level) / 2)
+            times = t_quantile(noise.dof, (1 + level) / 2)
         return kernel - times * error, kernel + times * error
 
     def _simultaneous_quantile(self, level: float, method: str) -> np.ndarray:
         """Half width (outputs,) of a simultaneous band in standard errors."""
         from .inference.uncertainty import t_quantile
 
-        _, dof, _ = self._errors
+        dof = self._errors[1].dof
         if self._noise_model.by_record and dof.min() < FEW_RECORDS - 1:
             warn(
                 f"a simultaneous band from {dof.min() + 1:.3g} records of equal size, or from "
@@ -500,31 +626,52 @@ class Solution:
         return np.minimum(bonferroni, self._uncertainty.max_t(level))
 
     @checks_arguments
-    def test(self, channels: Any = None, *, contrast: Any = None, value: Any = 0.0) -> FTest:
+    def test(
+        self,
+        channels: Any = None,
+        *,
+        tmin: float | None = None,
+        tmax: float | None = None,
+        lags: Any = None,
+        contrast: Any = None,
+        value: Any = 0.0,
+    ) -> FTest:
         """Test that all taps of some channels, or some sums of taps, are zero, by an F test.
+
+        A window of lags restricts the test to these taps, along one axis. With a window alone, the
+        taps of all channels are tested. All rows of a hypothesis are tested at once.
 
         Under noise="hac", tests of sums of taps are corrected for fewer than 5000 rows. The
         variance of one sum then comes from 4 cosine transforms, with at most 4 degrees of freedom,
         and a band of it is up to three times as wide as without the correction.
 
         Args:
-            channels: An input channel, or several, all of whose taps are tested at once; numbers or
-                names.
+            channels: An input channel, or several, all of whose taps are tested; numbers or names.
+                A dict of weights by name or number, such as ``{"face": 1, "house": -1}``, tests
+                that the weighted sum of the channels is zero at every lag. Its channels must be of
+                one group.
+            tmin: First lag in seconds, if the problem has ``fs``. It is rounded to whole samples.
+                Default None: the first lag of the kernel.
+            tmax: Last lag in seconds. Default None: the last lag of the kernel.
+            lags: First and last lag in samples, inclusive, instead of tmin and tmax. A window may
+                exceed the kernel. Default None: all lags.
             contrast: Weights of the taps instead of channels, ``(*lags, Cin/groups)`` in ascending
                 lags, or several of them, ``(q, *lags, Cin/groups)``. The channel axis may be
                 omitted if there is one channel.
-            value: Tested value, one number or one per row of the contrast. Default 0.
+            value: Tested value, one number or one per row. A row is a row of the contrast, or a
+                tested tap in ascending lags, and for each lag in the order of channels. Default 0.
 
         Returns:
             ``statistic``, ``dof``, ``pvalue`` and ``partial_r2``; NaN for an output that has none
             of these channels.
 
         Raises:
-            TypeError: If both or neither of ``channels`` and ``contrast`` are given, or they are
-                not numbers.
+            TypeError: If ``contrast`` is given with ``channels`` or a window, or none of them are
+                given. If ``lags`` is given with ``tmin`` or ``tmax``, or values are not numbers.
             ValueError: If there are no standard errors, see `standard_error`; the estimate has a
                 penalty, and so a bias; rows of the contrast are not independent; or the covariance
-                has too few degrees of freedom for so many rows.
+                has too few degrees of freedom for so many rows. If a channel does not exist, or the
+                window contains no lag of the kernel.
 
         Warns:
             UserWarning: If several sums are tested under noise="hac" with fewer than 1000 rows.
@@ -537,12 +684,27 @@ class Solution:
             >>> test = fit.test(contrast=np.ones(4), value=2.0)
             >>> bool(test.pvalue[0] > 0.05)
             True
-        """
-        from .inference.uncertainty import hypothesis
 
-        channels = self.names.channel_number(channels)
-        shape, groups = self.kernel.shape, self.spec.groups
-        return self._tested(*hypothesis(shape, groups, channels, contrast, value))
+            Two channels of the same effect up to a lag of 20 ms:
+
+            >>> x = np.random.default_rng(1).standard_normal((200, 2))
+            >>> y = x.sum(1) + noise
+            >>> problem = cs.Problem(x, y, lags=(0, 4), fs=100, channels=["face", "house"])
+            >>> fit = cs.solve(problem)
+            >>> test = fit.test({"face": 1, "house": -1}, tmin=0, tmax=0.02)
+            >>> test.dof[0], bool(test.pvalue[0] > 0.05)
+            (3, True)
+            >>> bool(fit.test("face", lags=(0, 2)).pvalue[0] < 1e-9)
+            True
+
+        See Also:
+            `confidence_band`, `covariance` and `permutation_test`.
+        """
+        from .inference.contrasts import Taps
+
+        ascending = [axis[::-1] for axis in self._tap_lags]
+        taps = Taps(self.kernel.shape, self._spec.groups, self._names, ascending)
+        return self._tested(*taps.hypothesis(channels, contrast, value, (tmin, tmax, lags)))
 
     def _tested(self, rows: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
         """Test that a contrast (q, P) of the taps of every group is ``value`` (q,)."""
@@ -553,15 +715,15 @@ class Solution:
             if words := uncertainty.approximation(rows):
                 warn(words)
             return uncertainty.test(rows, value)
-        outputs, groups = self.kernel.shape[-1], self.spec.groups
+        outputs, groups = self.kernel.shape[-1], self._spec.groups
         size = next(len(r) for r in rows if r is not None)
         tests = []
         for some, fit in self._parts:
-            each = len(some) // fit.spec.groups
+            each = len(some) // fit._spec.groups
             mine = [rows[o * groups // outputs] for o in some[::each]]
             none = np.full(len(some), np.nan)
             tests.append(
-                FTest(none, (size, fit.dof), none, none)
+                FTest(none, (size, fit.noise.dof), none, none)
                 if all(r is None for r in mine)
                 else fit._tested(mine, value)
             )
@@ -570,7 +732,12 @@ class Solution:
 
     @checks_arguments
     def permutation_test(
-        self, kind: str = "circular_shift", *, draws: int = 999, seed: int = 0
+        self,
+        kind: str = "circular_shift",
+        *,
+        draws: int = 999,
+        seed: int = 0,
+        progress: bool | Listener = False,
     ) -> PermutationTest:
         """Test that y has nothing to do with x, by comparing its R² with that of resampled y.
 
@@ -595,6 +762,7 @@ class Solution:
             draws: Number of resampled y, at least 19. Default 999. It is not used for the shifts of
                 a single record.
             seed: Seed of the draws, a non-negative integer. Default 0.
+            progress: True shows progress bars, see `solve`. Default False.
 
         Returns:
             ``statistic``, the R² of each output, ``pvalue``, and ``null_distribution``, the R² of
@@ -619,17 +787,21 @@ class Solution:
             >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 2)))
             >>> print(fit.permutation_test().pvalue)
             [0.001]
+
+        See Also:
+            `test`, which tests single channels and lags.
         """
         choice(kind, "kind", ("circular_shift", "records", "ar"))
         draws, seed = integer(draws, "draws", 19), integer(seed, "seed", 0)
-        if self.spec.ndim > 1:
+        if self._spec.ndim > 1:
             raise ValueError("permutation_test needs one axis, time; images have several")
         from .inference.permutation import permutation_test
 
-        several = [
-            permutation_test(fit._resampled("permutation_test"), kind, draws, seed)
-            for fit in self._by_mask
-        ]
+        with following(progress, "permutation_test"):
+            several = [
+                permutation_test(fit._resampled("permutation_test"), kind, draws, seed)
+                for fit in self._by_mask
+            ]
         found: PermutationTest = together(self._parts, several) if self._parts else several[0]
         return found
 
@@ -640,11 +812,14 @@ class Solution:
             return [self]
         return [part.solution for part in self._parts]
 
-    def jackknife(self) -> Jackknife:
+    def jackknife(self, *, progress: bool | Listener = False) -> Jackknife:
         """Compute errors by leaving out each record in turn, for any noise within a record.
 
         Records of any length are treated as independent draws. With fewer than about ten records,
         t has few degrees of freedom, and bands are wide.
+
+        Args:
+            progress: True shows progress bars, see `solve`. Default False.
 
         Returns:
             ``standard_error``, shaped as `impulse_response`, ``dof``, one less than records, the
@@ -653,12 +828,24 @@ class Solution:
         Raises:
             ValueError: If the estimate has a penalty, noise="ar" or another loss; there is a single
                 record; or a tap is not determined without one of the records.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 12, 100, 1))
+            >>> jackknife = cs.solve(cs.Problem(x, x + noise, lags=(0, 4))).jackknife()
+            >>> jackknife.dof, jackknife.kernels.shape
+            (11, (12, 5, 1, 1))
+
+        See Also:
+            `confidence_band`, and `ClusterNoise`.
         """
         from .inference.resampling import jackknife
 
-        if self._by_mask == [self]:
-            return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
-        several = [part.solution.jackknife() for part in self._parts]
+        with following(progress, "jackknife"):
+            if self._by_mask == [self]:
+                return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
+            several = [part.solution.jackknife() for part in self._parts]
         if len({one.dof for one in several}) > 1:
             raise ValueError("jackknife takes outputs that have rows in the same records")
         found: Jackknife = together(self._parts, several)
@@ -668,7 +855,7 @@ class Solution:
         """Return the analysis of the training data, if the estimate is plain least squares."""
         why = self._no_errors()
         plain = self._autoregression is None and self._error_norms is None
-        if not why and not (plain and all(not strength for _, strength in self.penalties)):
+        if not why and not (plain and all(not strength for _, strength in self._penalties)):
             why = (
                 f"{what} is for least squares as it is: no other loss, no penalty and no "
                 "noise='ar'; see test and standard_error"
@@ -677,36 +864,42 @@ class Solution:
             raise ValueError(why)
         problem, report = self._training(), self.identifiability
         assert report is not None
-        return analyse(problem, report.limits)
+        return analyse(problem, report._diagnosis.limits)
 
     @property
-    def _errors(self) -> tuple[np.ndarray, np.ndarray, Noise]:
+    def _errors(self) -> tuple[np.ndarray, NoiseEstimate]:
         if self._saved_errors is not None:
             return self._saved_errors
         if self._parts:
-            error, dof = gathered(self._parts, lambda fit: fit._errors[:2])
+            error = gathered(self._parts, lambda fit: fit._errors[0])
             noise = noise_of(self._parts)
             if self._autoregression is not None:
-                noise = type(noise)("ar", noise.variance, *self._autoregression)
-            return error, dof, noise
-        found = self._uncertainty
-        return found.standard_error, found.dof, found.noise
+                noise = noise.of_kind("ar", *self._autoregression)
+            return error, noise
+        found = self._made_uncertainty
+        return found.standard_error, found.noise
 
     @property
     def _uncertainty(self) -> Uncertainty:
-        found = self._made_uncertainty
-        if not self._whiteness_checked:
-            self._whiteness_checked = True
-            if words := self._correlated(found):
-                warn(words)
-        return found
+        self._warn_if_correlated()
+        return self._made_uncertainty
 
-    def correlation_warning(self) -> str:
+    def _warn_if_correlated(self) -> None:
+        """Warn once if errors for white noise are used and residuals are not white."""
+        if self._parts:
+            for part in self._parts:
+                part.solution._warn_if_correlated()
+        elif not (self._whiteness_checked or self._saved_errors is not None):
+            self._whiteness_checked = True
+            if words := self._correlated(self._made_uncertainty):
+                warn(words)
+
+    def _correlation_warning(self) -> str:
         """Return why `standard_error` for white noise may be wrong, or an empty string.
 
         It is empty too if the check would cost more than the solution did.
         """
-        if self.affordable_errors() is None or self._saved_errors is not None:
+        if self._affordable_errors() is None or self._saved_errors is not None:
             return ""
         fits = self._by_mask
         found = (fit._correlated(fit._made_uncertainty) for fit in fits)
@@ -718,7 +911,7 @@ class Solution:
         There is none with a penalty, which leaves some of the response in the residuals, for rows
         that were filtered to make their noise white, nor for images.
         """
-        if not self._noise_model.independent or uncertainty.penalized or self.spec.ndim > 1:
+        if not self._noise_model.independent or uncertainty.penalized or self._spec.ndim > 1:
             return ""
         from .inference.whiteness import warning
 
@@ -741,8 +934,8 @@ class Solution:
             freedom = self._regularization.effective_dof
         from .inference.uncertainty import Estimate
 
-        estimate = Estimate(kernel, self.penalties, freedom, self._error_norms)
-        return self._noise_model.uncertainty(analyse(problem, report.limits), estimate)
+        estimate = Estimate(kernel, self._penalties, freedom, self._error_norms)
+        return self._noise_model.uncertainty(analyse(problem, report._diagnosis.limits), estimate)
 
     def _no_errors(self) -> str:
         """Return why there are no standard errors, or an empty string."""
@@ -753,22 +946,22 @@ class Solution:
                 "standard errors"
             )
         if not self.converged:
-            return f"the answer is {self.status}; standard errors are those of the exact one"
+            return f"the status is {self.status!r}; standard errors need an exact solution"
         return ""
 
-    def affordable_errors(self) -> tuple[np.ndarray, np.ndarray, Noise] | None:
-        """Return `standard_error`, `dof` and `noise`.
+    def _affordable_errors(self) -> tuple[np.ndarray, NoiseEstimate] | None:
+        """Return the standard errors in layer order, and `noise`.
 
         None if there are none, or if they would take longer than the solution did.
         """
         report = self.identifiability
         if self._saved_errors is not None:
             return self._saved_errors
-        few = report is not None and report.n_unknowns <= report.limits.spectrum_columns
+        few = report is not None and report.n_unknowns <= report._diagnosis.limits.spectrum_columns
         if not few or self.problem is None or self._no_errors():
             return None
         taps, outputs = math.prod(self.kernel.shape[:-1]), self.kernel.shape[-1]
-        sums = outputs + self.spec.groups * taps / PRODUCTS_A_SUM
+        sums = outputs + self._spec.groups * taps / PRODUCTS_A_SUM
         influences = self.problem.n_equations * taps * sums
         if self._noise_model.rows_squared and influences > MAX_INFLUENCES:
             return None
@@ -777,66 +970,183 @@ class Solution:
         except ValueError:  # No degrees of freedom are left.
             return None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the results as plain numbers, strings and lists, ready for JSON.
+
+        Numbers that are not finite are None. Standard errors are included if they take no longer
+        than the solution did.
+
+        Examples:
+            >>> import convsolve as cs
+            >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
+            >>> fit.to_dict()["verdict"]
+            'overdetermined'
+        """
+        report, chosen, errors = (
+            self.identifiability,
+            self.regularization,
+            self._affordable_errors(),
+        )
+        found: dict[str, Any] = {}
+        if report is not None:
+            found = {
+                "data": repr(report.problem),
+                "verdict": report.verdict,
+                "unique": report.unique,
+                "suggestions": [*map(str, report.suggestions)],
+            }
+        return plain(
+            found
+            | {
+                "status": self.status,
+                "converged": self.converged,
+                "backward_error": self.backward_error,
+                "duality_gap": self.duality_gap,
+                "kernel": np.asarray(self.kernel),
+                "bias": np.asarray(self.bias),
+                "lags": self.lags,
+                "times": None if self._names.fs is None else self.times,
+                **self._names.to_dict(),
+                "impulse_response": np.asarray(self.impulse_response),
+                "score": None if self.problem is None else self.score()._asdict(),
+                "stats": self.stats,
+                "regularization": None if chosen is None else chosen.to_dict(),
+                "standard_error": None if errors is None else self.standard_error,
+                "noise": None if errors is None else errors[1]._asdict(),
+            }
+        )
+
     def to_dataframe(self) -> Any:
-        """A table of pandas with a row for every tap: ``output``, ``channel``, ``lag`` in samples
-        (beyond one axis ``lag0``, ``lag1``, …), ``time`` in seconds where ``fs`` is known,
-        ``weight``, and ``standard_error`` where it costs no more than the answer did.
+        """Return a table of pandas with a row per tap.
+
+        Columns are ``output``, ``channel``, ``lag`` in samples (``lag0``, ``lag1``, … for images),
+        ``time`` in seconds if the problem has ``fs``, ``weight``, and ``standard_error`` unless it
+        would take longer than the solution did.
+
+        Returns:
+            A `pandas.DataFrame`.
 
         Raises:
-            ImportError: pandas is missing; ``pip install 'convsolve[frames]'`` brings it.
+            ImportError: If pandas is not installed (``pip install 'convsolve[frames]'``).
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9), fs=100))
+            >>> table = fit.to_dataframe()
+            >>> list(table.columns), len(table)
+            (['output', 'channel', 'lag', 'time', 'weight', 'standard_error'], 10)
+
+        See Also:
+            `to_xarray`.
         """
         return to_dataframe(
-            np.asarray(self.kernel), self.tap_lags, self.spec.groups, self.names, self._beside
+            np.asarray(self.kernel), self._tap_lags, self._spec.groups, self._names, self._beside
         )
 
     def to_xarray(self) -> Any:
-        """A dataset of xarray: ``weight`` (lag, channel, output), in ascending lags in samples,
-        ``time`` along them in seconds where ``fs`` is known; ``bias`` (output), and
-        ``standard_error`` where it costs no more than the answer did.
+        """Return a dataset of xarray with the kernel in ascending lags, and the bias.
 
-        With several groups, ``channel`` counts within a group, and ``first_channel`` is the first
-        channel of x in it.
+        Variables are ``weight`` and ``standard_error`` (lag, channel, output), and ``bias``
+        (output). Standard errors are omitted if they would take longer than the solution did. Lags
+        are in samples. The coordinate ``time`` has them in seconds if the problem has ``fs``. With
+        several groups, ``channel`` is counted within a group, and ``first_channel`` is the first
+        channel of x in the group.
+
+        Returns:
+            An `xarray.Dataset`.
 
         Raises:
-            ImportError: xarray is missing; ``pip install 'convsolve[frames]'`` brings it.
+            ImportError: If xarray is not installed (``pip install 'convsolve[frames]'``).
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+            >>> dataset = fit.to_xarray()
+            >>> dict(dataset.sizes)
+            {'lag': 10, 'channel': 1, 'output': 1}
+
+        See Also:
+            `to_dataframe`.
         """
         kernel, bias = np.asarray(self.kernel), np.asarray(self.bias)
-        return to_xarray(kernel, bias, self.tap_lags, self.spec.groups, self.names, self._beside)
+        return to_xarray(kernel, bias, self._tap_lags, self._spec.groups, self._names, self._beside)
 
     @property
     def _beside(self) -> dict[str, np.ndarray]:
         """Further values per tap, kernel-shaped."""
-        errors = self.affordable_errors()
+        errors = self._affordable_errors()
         return {} if errors is None else {"standard_error": errors[0]}
 
     @checks_arguments
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write kernel, bias, geometry and stats as npz (no pickle); `load` reads it back.
+        """Write kernel, bias, geometry and stats to a .npz file, without pickle.
+
+        Args:
+            path: name of the file.
+            overwrite: whether an existing file is replaced. Default False.
 
         Raises:
             FileExistsError: If the file exists and ``overwrite`` is False.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as folder:
+            ...     fit.save(f"{folder}/fit.npz")
+            ...     loaded = cs.load(f"{folder}/fit.npz")
+            >>> np.array_equal(loaded.kernel, fit.kernel)
+            True
+
+        See Also:
+            `load`, `to_html` and `to_dataframe`.
         """
         write_solution(self, path, overwrite)
 
-    def text(self) -> str:
-        """Return the full summary that `print` shows; R² needs a prediction of all rows."""
-        return text(self)
-
-    def entries(self) -> list[tuple[str, str]]:
+    def _entries(self) -> list[tuple[str, str]]:
         """Return labels and texts of `text` without the kernel; a continued line has no label."""
         return entries(self)
 
     def __str__(self) -> str:
-        return self.text()
+        return text(self)
 
     def __repr__(self) -> str:
         """Return a short description; nothing is computed."""
-        words = ", ".join(f"{label} {words}".strip() for label, words in brief(self))
-        return f"<Solution {words}>"
+        return brief(self)
 
     def _repr_html_(self) -> str:
-        """The same, as a notebook shows it."""
-        return facts([("solution", brief(self)[0][1]), *brief(self)[1:]])
+        """Return the text as HTML for a notebook."""
+        return facts(known(self))
+
+    def plot(self, **options: Any) -> Figure:
+        """Draw the kernel, the prediction and the iteration, or one picture of them.
+
+        Args:
+            options: ``kind``, ``channels`` and ``outputs`` choose what is drawn, ``ax`` are
+                matplotlib axes to draw on, see `convsolve.plot`.
+
+        Returns:
+            A figure of matplotlib, which needs no display.
+
+        Raises:
+            TypeError, ValueError, ImportError: As for `convsolve.plot`.
+
+        Examples:
+            >>> import convsolve as cs
+            >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
+            >>> fit.plot(kind="lines").axes[0].get_title()
+            'Impulse response, 95 % confidence band'
+        """
+        return plotted(self, options)
 
     @checks_arguments
     def to_html(
@@ -852,22 +1162,41 @@ class Solution:
         """Write a report as one page of HTML.
 
         It contains the data, their identifiability, the kernel with its bands, the choice of a
-        penalty, scores and residuals.
+        penalty, scores and residuals. For a loaded solution, the report has the parts that need no
+        training data.
 
         Args:
-            path: the file, such as ``fit.html``; it needs no other file, and no network.
-            x, y: data that the kernel has not seen, to score it on; without them it is scored on
-                the training data alone.
-            title: the headline.
-            call: what made the answer, where that is not a call in Python.
-            overwrite: whether a file that exists is overwritten.
-
-        For a loaded solution, the report has the parts that need no training data.
+            path: name of the file, such as ``fit.html``. The page needs no other file and no
+                network.
+            x: input that was not used in the fit, for a score. None, the default, for a score on
+                the training data only.
+            y: output that belongs to x. Default None.
+            title: headline. By default empty.
+            call: command that computed the solution, if it was not a call in Python. By default
+                empty.
+            overwrite: whether an existing file is replaced. Default False.
 
         Raises:
-            FileExistsError: the file exists and ``overwrite`` is False.
-            ImportError: matplotlib is missing; ``pip install 'convsolve[plot]'`` brings it.
-            TypeError, ValueError: x and y do not fit, as for `score`.
+            FileExistsError: If the file exists and ``overwrite`` is False.
+            ImportError: If matplotlib is not installed (``pip install 'convsolve[plot]'``).
+            TypeError, ValueError: If x and y do not fit, as for `score`.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+            >>> from pathlib import Path
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as folder:
+            ...     fit.to_html(f"{folder}/fit.html", title="Room response")
+            ...     page = Path(f"{folder}/fit.html").read_text(encoding="utf-8")
+            >>> "Room response" in page
+            True
+
+        See Also:
+            `plot` and `save`.
         """
         # The module of reports imports this one, so it is imported by name.
         above = import_module(".html_report", __package__)
@@ -880,14 +1209,14 @@ class Solution:
 def _times_roots(problem: Problem, residual: list[np.ndarray]) -> list[np.ndarray]:
     """Return residuals (*T, Cout) of every record in float64, times the roots of the weights."""
     found = [np.asarray(e, float) for e in residual]
-    if problem.weights is None:
+    if problem._weights is None:
         return found
-    return [e * root[..., None] for e, root in zip(found, problem.weights.roots, strict=True)]
+    return [e * root[..., None] for e, root in zip(found, problem._weights.roots, strict=True)]
 
 
 def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:
     """Return values (*T, Cout) of every record, NaN in excluded rows."""
-    for outputs, rows in problem.by_mask:
+    for outputs, rows in problem._by_mask:
         if rows.flags is not None:
             for a, flags in zip(values, rows.flags, strict=True):
                 a[~flags[..., None] & np.isin(np.arange(a.shape[-1]), outputs)] = np.nan
@@ -896,10 +1225,10 @@ def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndar
 
 def _shaped_as_y(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:
     """Return values (*T, Cout) of every record in the shape of the y that was given."""
-    if problem.window is None or problem.window.edges != "drop":
+    if problem._window is None or problem._window.edges != "drop":
         return values
-    found, starts = [], problem.kept.starts
-    for a, record in zip(values, problem.input.arrays, strict=True):
+    found, starts = [], problem._kept.starts
+    for a, record in zip(values, problem._input.arrays, strict=True):
         whole = np.full((*record.shape[:-1], a.shape[-1]), np.nan, a.dtype)
         whole[tuple(slice(s, s + n) for s, n in zip(starts, a.shape, strict=False))] = a
         found.append(whole)
@@ -914,9 +1243,9 @@ def _without_confounds(
     ``added`` are coefficients (q, Q) for the outputs of each mask, in addition to least squares.
     """
     found = [a.copy() for a in left]
-    for (outputs, rows), more in zip(problem.by_mask, added, strict=True):
+    for (outputs, rows), more in zip(problem._by_mask, added, strict=True):
         some = [*outputs]
-        confounds = Confounds.of(problem.confounds, False, rows, problem.weights)
+        confounds = Confounds.of(problem._confounds, False, rows, problem._weights)
         whole = without_confounds(confounds, [a[..., some] for a in left], more)
         for i, part in enumerate(np.split(whole, np.cumsum(rows.sizes)[:-1])):
             place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))
@@ -926,13 +1255,33 @@ def _without_confounds(
 
 
 def load(path: str | Path) -> Solution:
-    """The solution that `Solution.save` wrote: kernel, lags, predict and score.
+    """Read a solution that `Solution.save` wrote.
 
+    The solution has its kernel, lags, stats and standard errors, and can predict and score.
     Training data, and the kernels along a trace, are not saved.
+
+    Args:
+        path: name of the file.
+
+    Returns:
+        A `Solution`.
 
     Raises:
         ValueError: If the file is damaged, has no solution, or has an unknown version. If its noise
             model is your own and is not registered.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> from tempfile import TemporaryDirectory
+        >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
+        >>> with TemporaryDirectory() as folder:
+        ...     fit.save(f"{folder}/fit.npz")
+        ...     loaded = cs.load(f"{folder}/fit.npz")
+        >>> loaded.predict([0, 3, 4, 5]).round(6)
+        array([ 6., 11., 14.])
+
+    See Also:
+        `Solution.save`.
     """
     return Solution(**read_solution(path))
 

@@ -33,8 +33,8 @@ def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
         stats["identifiability"] = report.to_dict()
     about = {
         "version": VERSION,
-        "recipe": fit.recipe,
-        "spec": asdict(fit.spec),
+        "recipe": fit._recipe,
+        "spec": asdict(fit._spec),
         "y_channel_axis": fit._channel_axis,
         "status": fit.status,
         "certificate": fit._certificate,
@@ -42,13 +42,14 @@ def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
         "regularization": None if told is None else told.to_dict(),
     }
     arrays: dict[str, Any] = {"kernel": np.asarray(fit.kernel), "bias": np.asarray(fit.bias)}
-    arrays |= {f"lags{i}": lags for i, lags in enumerate(fit.tap_lags)}
-    errors = fit.affordable_errors()
+    arrays |= {f"lags{i}": lags for i, lags in enumerate(fit._tap_lags)}
+    errors = fit._affordable_errors()
     if errors is not None:
-        about["noise"] = errors[2].kind
-        arrays |= {"standard_error": errors[0], "dof": errors[1], "noise": errors[2].variance}
-        if errors[2].order is not None and errors[2].coefficients is not None:
-            arrays |= {"noise_order": errors[2].order, "noise_ar": errors[2].coefficients}
+        error, noise = errors
+        about["noise"] = noise.kind
+        arrays |= {"standard_error": error, "dof": noise.dof, "noise": noise.variance}
+        if noise.order is not None and noise.coefficients is not None:
+            arrays |= {"noise_order": noise.order, "noise_ar": noise.coefficients}
     if fit.trace is not None:
         arrays |= {"trace_steps": fit.trace.steps, "trace_losses": fit.trace.losses}
     encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -81,11 +82,11 @@ def read_solution(path: str | Path) -> dict[str, Any]:
             chosen = Regularization.from_dict(chosen)
         errors = None
         if "noise" in about:
-            from .inference.uncertainty import Noise
+            from .inference.uncertainty import NoiseEstimate
 
             model = arrays.get("noise_order"), arrays.get("noise_ar")
-            noise = Noise(about["noise"], arrays["noise"], *model)
-            errors = arrays["standard_error"], arrays["dof"], noise
+            noise = NoiseEstimate(about["noise"], arrays["noise"], arrays["dof"], *model)
+            errors = arrays["standard_error"], noise
         return {
             "kernel": kernel,
             "bias": arrays["bias"],

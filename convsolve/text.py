@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,6 +76,22 @@ def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
+def worded(python: str, shell: str) -> str:
+    """Return a text for users of Python, or within `as_options` that for the command line."""
+    return shell if _options.get() else python
+
+
+def plain(value: Any) -> Any:
+    """Convert a value for JSON: arrays become lists, and numbers that are not finite None."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def flat(value: Any) -> list[Any]:
     """Return the entries of nested lists or tuples, or a list of a single value."""
     several = isinstance(value, (list, tuple))
@@ -107,11 +124,16 @@ def ranges(numbers: Sequence[int], form: Callable[[int], str] = str) -> str:
     return ", ".join(texts)
 
 
-def span(values: Iterable[float]) -> str:
+def span(values: Iterable[float], form: str = ".3g") -> str:
     """Return the smallest and the largest number, for example ``0.02 to 0.03``."""
     listed = list(values)
-    low, high = f"{min(listed):.3g}", f"{max(listed):.3g}"
+    low, high = format(min(listed), form), format(max(listed), form)
     return low if low == high else f"{low} to {high}"
+
+
+def some(words: Sequence[str], most: int = 6) -> str:
+    """Return the first words with commas between."""
+    return ", ".join(words[:most]) + (", …" if len(words) > most else "")
 
 
 def aligned(rows: Sequence[Sequence[str]], left: int = 0, rule: str = "") -> list[str]:

@@ -36,7 +36,7 @@ def fit(
     x, y = _as_batch(x, "x", d).astype(dtype), _as_batch(y, "y", d).astype(dtype)
     if not x.shape[-1] or not y.shape[-1]:
         raise ValueError(f"x and y need a channel each, got shapes {x.shape} and {y.shape}")
-    spec.check_channels(x.shape[-1])
+    spec._check_channels(x.shape[-1])
     if not (method.loss.squared or _descends(method.solver)):
         raise TypeError(
             "fit_kernel minimizes other losses than squares by gradient descent only; use "
@@ -62,7 +62,7 @@ def fit(
     if weights is None:
         return _placed_by_jax(partial(_fit, **static), x, y, *given)
     if not isinstance(penalty, (Ridge, Bands)):
-        raise ValueError("weights go with a ridge, not with a penalty that knows of lags")
+        raise ValueError("weights support a ridge, not a penalty that depends on lags")
     weights = _weights(weights, wanted, dtype)
     return _placed_by_jax(partial(_weighted, **static), x, y, weights, *given)
 
@@ -94,8 +94,9 @@ def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
 
 
 def _placed_by_jax(of: Callable[..., Any], *given: Any) -> Any:
-    """``of`` arrays, any of which may be spread along explicit axes of a mesh: jax decides where
-    what is computed lies, and the answer is whole on every device.
+    """Call ``of`` with arrays that may be spread along explicit axes of a mesh.
+
+    Jax places the computation, and the result is whole on every device.
     """
     meshes = (jax.typeof(a).sharding.mesh for a in given if isinstance(a, jax.Array))
     mesh = next((m for m in meshes if AxisType.Explicit in m.axis_types), None)
@@ -140,8 +141,9 @@ def _weighted(
     spec: ConvSpec,
     bias: bool,
 ) -> tuple[Any, Any]:
-    """Every row of the design matrix as a record of its own, times the root of its weight; for a
-    bias less the weighted mean of all.
+    """Return every row of the design matrix as a record, times the root of its weight.
+
+    With a bias, the weighted mean of all rows is subtracted first.
     """
     outputs, inputs = y.shape[-1], x.shape[-1]
     rows = jnp.moveaxis(design_matrix(x, spec), 0, 1)
@@ -179,7 +181,7 @@ def _weights(weights: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
 
 
 def _numbers(value: Any, name: str) -> jax.Array:
-    """An array of any values; what holds no numbers at all is not left to jax to name."""
+    """Return an array of jax with any numbers, or raise a TypeError."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, whose mask would be lost; fill or cut it first")
     if not isinstance(value, jax.Array):  # tracers are such

@@ -1,4 +1,4 @@
-"""How the documentation is built; docs/README.md says how to build it."""
+"""Settings of Sphinx for the documentation. See docs/README.md for the commands."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_extensions"))
-# Set before any of them is imported: pages say what is computed on one device in float64.
+# Set before Keras is imported: outputs of the pages are computed on one device in float64.
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import shell  # noqa: E402
@@ -50,7 +50,6 @@ python_use_unqualified_type_names = True
 toc_object_entries_show_parents = "hide"
 
 doctest_global_setup, doctest_global_cleanup = shell.SETUP, shell.CLEANUP
-doctest_test_doctest_blocks = ""
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
@@ -78,10 +77,9 @@ html_math_renderer = "mathml"
 html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["convsolve.css"]
-# Pages without any below them need no list of these.
+# Pages without pages below them need no list of pages.
 html_sidebars = {
-    page: []
-    for page in ("index", "install", "tour", "command_line", "coming_from", "mathematics", "limits")
+    page: [] for page in ("index", "install", "tour", "coming_from", "mathematics", "limits")
 }
 html_show_sourcelink = False
 html_show_sphinx = False
@@ -99,5 +97,5 @@ html_theme_options = {
 
 
 def setup(app) -> None:
-    # In a process of its own: pages import what this one should not have.
+    # In a separate process, because pages import modules that this process should not import.
     subprocess.run([sys.executable, HERE / "pictures.py"], check=True, stdout=subprocess.DEVNULL)

@@ -2,8 +2,8 @@
 A convolution spelled out, and its kernel recovered
 ===================================================
 
-The notebook that convsolve began as: a convolution by hand, then three kernels found again from
-input and output alone, by gradient descent as one would try it first, and exactly.
+A convolution by hand, then three kernels estimated from input and output alone. Each is estimated
+by gradient descent and by exact least squares.
 
 Run: ``python examples/01_notebook.py [PICTURE.png]``
 """
@@ -16,7 +16,7 @@ import convsolve as cs
 # %%
 # A convolution by hand
 # ---------------------
-# Every position of the filter gives one number: the sum of products with what lies under it.
+# Every position of the filter gives one number: the sum of products with the samples below it.
 
 conv1d_filter = np.array([1, 2])
 x = np.array([0, 3, 4, 5])
@@ -41,7 +41,7 @@ def recover(title: str, x: np.ndarray, y: np.ndarray, taps: int, steps: int) -> 
     print(f"\n{title}\n{'-' * len(title)}")
     problem = cs.Problem(x, y, kernel_size=taps)
     report = cs.identify(problem)
-    print(f"{report.verdict}: {report.counting}\n")
+    print(f"{report.verdict}: {report.n_equations} equations for {report.n_unknowns} unknowns\n")
     adam = cs.solve(problem, cs.GradientDescent(steps=steps), loss="absolute")
     print(adam.trace)
     exact = cs.solve(problem)
@@ -55,16 +55,16 @@ y = np.array([6, 11, 14]).reshape(1, 3, 1)
 one_filter = recover("One filter", x, y, taps=2, steps=200)
 
 # %%
-# The kernel that 200 steps of Adam reach, its prediction, and the loss on the way there: near,
-# where the exact answer is the filter itself.
+# The kernel after 200 steps of Adam, its prediction, and the loss per step. The kernel is close to
+# the filter. Exact least squares returns the filter itself.
 
 drawn = cs.plot(one_filter)
 
 # %%
 # Two channels, two filters
 # -------------------------
-# With two channels of input there are six unknowns, and the record gives six equations: as many as
-# needed, and none left to check the fit.
+# Two input channels have six unknowns, and the record has six equations. No equations are left to
+# check the fit.
 
 pairs = [[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]]
 output = np.array([14, 20, 14, 15, 10, 4]).reshape(1, 6, 1)
@@ -73,14 +73,14 @@ two_channels = recover(
 )
 
 # %%
-# Two filters over one channel share their equations: each output is a problem of its own.
+# Two filters over one channel are two separate problems with the same design matrix.
 
 filters = np.array([[6, 12], [11, 25], [14, 32]]).reshape(1, 3, 2)
 two_filters = recover("Two filters", x, filters, taps=2, steps=1000)
 
 # %%
-# The way of every tap to its value, which is a whole number in all three. Mean absolute error pulls
-# with the same force however near a tap is, so that the last digits are long in coming.
+# All taps converge to whole numbers. The gradient of the mean absolute error does not become
+# smaller near the solution, so the last digits converge slowly.
 
 fits = {"one filter": one_filter, "two channels": two_channels, "two filters": two_filters}
 figure = Figure(figsize=(10, 3.6), layout="constrained")

@@ -2,10 +2,10 @@
 Haemodynamic responses from an fMRI recording
 =============================================
 
-Six responses from an event-related recording, beside those that nitime finds in it.
+Six responses from an event-related recording, compared with the estimates of nitime.
 
-The recording travels with convsolve: 3360 scans, one every 2 s, and the kind of event, if any,
-shown at each. The response to each kind over 30 s is 15 taps, so that 90 numbers are looked for.
+The recording is part of convsolve. It has 3360 scans, one every 2 s, and the type of the event, if
+any, at each scan. The response to each type has 15 taps over 30 s, so there are 90 unknowns.
 
 Run: ``python examples/02_haemodynamic_response.py [PICTURE.png]``
 """
@@ -21,9 +21,9 @@ TR = 2.0  # s
 # %%
 # The problem
 # -----------
-# Events are impulses: one channel for each kind, 1 where it was shown. With the sampling rate
-# given, lags are asked for in seconds, and everything that follows speaks of seconds. Before the
-# first scan nothing was shown: zeros are what is known there, not an assumption.
+# Events are impulses: one channel per type, which is 1 at each event. With a sampling rate, lags
+# are given and reported in seconds. No event was presented before the first scan, so
+# ``edges="zeros"`` is correct.
 
 events, bold = event_related_fmri()
 problem = cs.Problem(
@@ -40,29 +40,29 @@ report = cs.identify(problem)
 print(report)
 
 # %%
-# Every tap of every kind is determined, and with much the same error: the gain below is the
-# standard error for noise of deviation 1.
+# All taps are determined, with similar errors. The noise gain is the standard error for noise of
+# standard deviation 1.
 
 known = cs.plot(report)
 
 # %%
-# The answer
-# ----------
-# The condition is low: kinds of events follow each other at random, and no response can stand in
-# for another. The kernel is that of nitime's own analysis, to rounding.
+# The solution
+# ------------
+# The condition number is low, because the order of the events is random. The kernel equals the
+# result of nitime to rounding.
 
 fit = cs.solve(problem)
 print(f"{fit.stats['solver']}: {fit.status}, R² {fit.score().r2[0]:.6f}")
 responses = fit.impulse_response
 worst = np.abs(responses - nitime_fir()).max()
 print(f"largest difference from nitime's fir: {worst:.1e}\n")
-print("time of the peak and its height, by kind of event")
+print("time and height of the peak, by type of event")
 for kind in range(6):
     peak = int(responses[:, kind].argmax())
     print(f"  {kind + 1}: {fit.times[peak]:4.0f} s  {responses[peak, kind]:.3f}")
 
 # %%
-# All six rise within 6 s and fall below the baseline after 12.
+# All six responses have a peak within 6 s and are below the baseline after 12 s.
 
 figure = Figure(figsize=(8, 4.2), layout="constrained")
 axes = figure.subplots()
@@ -75,8 +75,8 @@ axes.set_title("Haemodynamic responses, 3360 scans, 90 unknowns")
 axes.legend(ncols=2, frameon=False)
 
 # %%
-# How far they may be off, where the noise of fMRI is not white and every run drifts, is the matter
-# of :ref:`sphx_glr_gallery_10_fmri_drifts.py`.
+# The noise of fMRI is not white, and every run has a drift.
+# :ref:`sphx_glr_gallery_10_fmri_drifts.py` computes standard errors for such data.
 
 # sphinx_gallery_thumbnail_number = 2
 # sphinx_gallery_start_ignore

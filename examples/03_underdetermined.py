@@ -1,6 +1,6 @@
 """
-Too little data, and what each method makes of it
-=================================================
+Too little data, and the kernel that each method returns
+========================================================
 
 Which taps are determined, and which of the many kernels that fit each method then returns.
 
@@ -74,8 +74,8 @@ print("2. Too poor a signal\n")
 print(report)
 
 # %%
-# The picture of a report: singular values that end in rounding, the state of every tap, and kernels
-# that change no output.
+# The figure of a report shows the singular values, the state of every tap, and kernels that change
+# no output.
 
 figure = cs.plot(report)
 
@@ -91,11 +91,11 @@ error = np.abs(exact - TRUTH[::-1, :, 0])
 print(f"  {error[known].max():.1e}   {error[~known].max():.2f}")
 
 # %%
-# All kernels over each other. Lines that coincide stay visible: from wide to narrow.
+# All kernels in one figure. Lines that coincide are drawn from wide to narrow.
 
 kernels = Figure(figsize=(10, 6.5), layout="constrained")
 grid = kernels.subplots(2, 2, sharex=True, sharey="row")
-titles = ("too few rows", "noise beside a tone")
+titles = ("too few rows", "noise and a tone")
 for row, (title, table) in enumerate(zip(titles, (first, second), strict=True)):
     for channel, axes in enumerate(grid[row]):
         axes.plot(TRUTH[:, channel, 0], color="black", linestyle=":", label="truth")

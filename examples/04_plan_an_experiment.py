@@ -2,10 +2,11 @@
 Plan an experiment before anything is measured
 ==============================================
 
-How long a recording must be, and which stimuli would do.
+The necessary length of a recording, and suitable stimuli.
 
-The response to two stimulus channels, 40 lags each, is wanted with a standard error of 0.02 a tap
-where the recording has noise of deviation 1. Nothing has been measured yet: all is from x alone.
+The task is the response to two stimulus channels, with 40 lags each. The standard error per tap
+should be 0.02 for noise of standard deviation 1. Nothing has been measured yet: all results are
+from x alone.
 
 Run: ``python examples/04_plan_an_experiment.py [PICTURE.png]``
 """
@@ -26,7 +27,7 @@ ROW = "{:27} {:14} {:>5} {:>9} {:>11} {:>12}"
 # %%
 # Six stimuli
 # -----------
-# All have the same power. Some look rich, and are not.
+# All have the same power, but not all determine the response.
 
 
 def stimuli(samples: int) -> dict[str, np.ndarray]:
@@ -37,7 +38,7 @@ def stimuli(samples: int) -> dict[str, np.ndarray]:
     white = noise[10:]
     planned = {
         "a click every 25 samples": np.stack([t % 25 == 0, t % 25 == 12], axis=-1),
-        "a tone a channel": np.stack([np.cos(0.3 * t), np.cos(0.7 * t)], axis=-1),
+        "a tone per channel": np.stack([np.cos(0.3 * t), np.cos(0.7 * t)], axis=-1),
         "noise and its delayed copy": np.stack([white[:, 0], noise[:-10, 0]], axis=-1),
         "slow noise": lfilter(*butter(2, 0.2), white, axis=0),
         "clicks at random": rng.random((samples, CHANNELS)) < 1 / 25,
@@ -51,17 +52,17 @@ def reported(x: np.ndarray) -> cs.Identifiability:
 
 
 def samples_for(report: cs.Identifiability, error: float) -> int:
-    """How long a record of this kind must be: the gain falls as one over the root of its rows."""
+    """The necessary length: the gain is proportional to one over the root of the rows."""
     gain = report.noise_gain.max()
     return math.ceil(report.n_equations * (gain * NOISE / error) ** 2) + LAGS - 1
 
 
 # %%
-# What each would determine
-# -------------------------
+# What each stimulus determines
+# -----------------------------
 
 fewest = cs.ConvSpec(LAGS).minimum_samples(CHANNELS)
-print(f"{LAGS} lags of {CHANNELS} channels take {fewest} samples at the least, whatever x is.")
+print(f"{LAGS} lags of {CHANNELS} channels need at least {fewest} samples, for any x.")
 print(f"\nPlanned: {SAMPLES} samples. The last column is the length for a standard error of")
 print(f"{WANTED} of the worst tap at noise {NOISE}.\n")
 print(ROW.format("stimulus", "verdict", "rank", "weak taps", "noise gain", "length"))
@@ -74,7 +75,7 @@ for name, report in reports.items():
     print(ROW.format(name, report.verdict, rank, weak, gain, length))
 
 # %%
-# A stimulus that does not do says why, and what would mend it.
+# For a stimulus that is not sufficient, the report contains the cause and a suggestion.
 
 for name, report in reports.items():
     if not report.unique:
@@ -83,14 +84,14 @@ for name, report in reports.items():
             print(textwrap.fill(sentence, 88, initial_indent="  ", subsequent_indent="  "))
 
 # %%
-# Of clicks at even intervals the singular values fall to rounding after 25: they come round before
-# the 40 lags are over.
+# Clicks at regular intervals have 25 singular values above rounding error, because their period of
+# 25 samples is shorter than the 40 lags.
 
 figure = cs.plot(reports["a click every 25 samples"])
 
 # %%
-# The standard error of every tap, for those that determine all: slow noise says next to nothing of
-# single taps, whatever its power.
+# The standard error of every tap, for stimuli that determine all taps. With slow noise, single taps
+# have large errors.
 
 gains = Figure(figsize=(8, 4), layout="constrained")
 axes = gains.subplots()
@@ -98,13 +99,13 @@ for name in lengths:
     axes.semilogy(reports[name].noise_gain[:, 0], ".-", label=name)
 axes.axhline(WANTED / NOISE, color="0.5", linestyle="--", label="wanted")
 axes.set(title=f"{SAMPLES} samples, first channel", xlabel="lag (samples)")
-axes.set_ylabel("standard error of a tap\nat noise of deviation 1")
+axes.set_ylabel("standard error of a tap\nfor noise of standard deviation 1")
 legend = axes.legend(frameon=False, loc="center")
 
 # %%
 # The measurement
 # ---------------
-# The best stimulus at the length that it needs, with a response that is known: errors come out as
+# The best stimulus with the necessary length, and a simulated response. The errors are as
 # predicted.
 
 best = min(lengths, key=lengths.__getitem__)
@@ -115,7 +116,7 @@ clean = sum(lfilter(response[:, c], [1.0], x[:, c]) for c in range(CHANNELS))
 y = clean + NOISE * rng.standard_normal(len(x))
 fit = cs.solve(cs.Problem(x, y, lags=(0, LAGS - 1)))
 error = fit.impulse_response - response
-print(f"{best} of {len(x):,} samples, with a response that is known:")
+print(f"{best} of {len(x):,} samples, with a simulated response:")
 print(f"  standard error predicted, worst tap: {NOISE * reported(x).noise_gain.max():.4f}")
 print(f"  error measured, over all taps:       {np.sqrt(np.mean(error**2)):.4f}")
 drawn = cs.plot(fit)

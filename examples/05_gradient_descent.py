@@ -4,8 +4,8 @@ Gradient descent, predicted from the input alone
 
 A run of gradient descent, predicted from x alone and compared with the run itself.
 
-The input is smooth, as recordings are: it has little power at high frequencies, and so says little
-of the fine detail of the kernel. Descent finds that detail last.
+The input is smooth, like many recordings. It has little power at high frequencies, so the fine
+detail of the kernel is poorly determined. This detail converges last.
 
 Run: ``python examples/05_gradient_descent.py [PICTURE.png]``
 """
@@ -28,8 +28,9 @@ Y = lfilter(TRUTH, [1.0], X) + 0.1 * RNG.standard_normal(X.size)
 # %%
 # The forecast
 # ------------
-# The loss is quadratic, so that each step multiplies the error along an eigenvector of its Hessian
-# by a factor that x decides: the best step, how many of them, and which kernels come last.
+# The loss is quadratic, so each step multiplies the error along an eigenvector of the Hessian by a
+# factor. The factors depend on x alone. They determine the best step, the number of steps, and the
+# directions that converge last.
 
 problem = cs.Problem(X, Y, lags=(0, TAPS - 1))
 forecast = cs.identify(problem).descent(tol=1e-6)
@@ -38,11 +39,11 @@ print(f"From x alone, before any step:\n\n{forecast}")
 # %%
 # The run
 # -------
-# Every step size, above the largest too, does as predicted.
+# The prediction holds for every step size, including steps that are too large.
 
 
 def run(step: float, steps: int) -> cs.Solution:
-    """Plain descent from zero; so small a tolerance keeps it from ending early."""
+    """Plain descent from zero. The tolerance is so small that no run ends early."""
     solver = cs.GradientDescent(optax.sgd(step), init="zeros", steps=steps, tol=1e-300)
     return cs.solve(problem, solver)
 
@@ -52,12 +53,12 @@ exact = cs.solve(problem).kernel
 
 
 def along(kernel: np.ndarray) -> np.ndarray:
-    """The error of a kernel along every direction, the last first."""
+    """The error of a kernel along every direction, the slowest first."""
     return np.tensordot(directions, kernel - exact, 2)[:, 0]
 
 
 start = along(np.zeros_like(exact))
-print("What is left of the error of the kernel, after a run:\n")
+print("Remaining share of the error of the kernel after a run:\n")
 print(f"{'step':16} {'steps':>6} {'predicted':>10} {'measured':>10}")
 half = forecast.largest_step / 2
 for name, step, steps in (
@@ -80,24 +81,24 @@ trace = run(half, int(needed[0])).trace.kernels
 at = np.array(sorted(trace))
 measured = np.array([along(trace[n]) / start for n in at])
 (predicted,) = forecast.error(at, half)
-print("Steps of half the largest size that each direction takes, the last first:\n")
+print("Number of steps of half the largest size per direction, the slowest first:\n")
 print(" ".join(f"{n:.0f}" for n in needed))
 gap = np.abs(measured - predicted).max()
 far = np.abs(run(forecast.best_step, 2 * forecast.steps).kernel - exact).max()
 print(
-    f"\nAlong none of them does the run differ by more than {gap:.0e}. The first takes "
-    f"{needed[-1]:.0f} step,\nthe last, which alternates from tap to tap, {needed[0]:.0f}: "
-    "there x has the least power. The closed form\ntakes no step at all, and after "
-    f"{2 * forecast.steps} best steps descent is {far:.0e} from its kernel."
+    f"\nThe run differs from the prediction by at most {gap:.0e}. The fastest direction takes "
+    f"{needed[-1]:.0f} step.\nThe slowest alternates from tap to tap, where x has the least power, "
+    f"and takes {needed[0]:.0f}.\nAfter {2 * forecast.steps} best steps, the distance to the "
+    f"least-squares kernel is {far:.0e}."
 )
 
 # %%
-# Decay on the left, lines predicted and dots measured; the directions on the right, of twelve those
-# at even places, the last first.
+# On the left, the decay of the error: predicted (lines) and measured (dots). On the right, five of
+# the twelve directions, the slowest first.
 
 steps = np.arange(needed[0] + 1)
 (curves,) = forecast.error(steps, half)
-lags = problem.lags[0]
+lags = problem.lags[::-1]
 figure = Figure(figsize=(9, 4.2), layout="constrained")
 decay, shapes = figure.subplots(1, 2)
 for rank, i in enumerate((0, 2, 4, 6, 8)):
@@ -109,21 +110,20 @@ for rank, i in enumerate((0, 2, 4, 6, 8)):
     shapes.text(TAPS - 0.6, base, f"{needed[i]:.0f} steps", color=colour, va="center")
 decay.axhline(1e-6, color="0.6", linestyle=":", linewidth=1)
 decay.set(xlabel="steps of half the largest size", ylabel="error left along a direction")
-decay.set(ylim=(1e-8, 2), title="lines predicted from x, dots measured in the run")
+decay.set(ylim=(1e-8, 2), title="predicted from x (lines), measured (dots)")
 shapes.set(xlabel="lag", xlim=(-0.5, TAPS + 2.7), xticks=range(0, TAPS, 2), yticks=[])
-shapes.set(title="the directions, and their steps to 1e-6")
+shapes.set(title="directions, and steps to 1e-6")
 decay.spines[["top", "right"]].set_visible(False)
 shapes.spines[["top", "right", "left"]].set_visible(False)
 
 # %%
 # Stopped early
 # -------------
-# Descent that stops after n steps resembles a ridge: of every direction it keeps 1 − (1 −
-# 2·step·d/rows)^n, where a ridge keeps d/(d + ridge). It stops better here, for the kernel lies
-# where the data have their power.
+# Descent that stops after n steps resembles a ridge. It keeps the share 1 − (1 − 2·step·d/rows)^n
+# of each direction, and a ridge keeps d/(d + ridge). Here, early stopping has the smaller error.
 
-print("Stopped early, descent resembles a ridge that falls with the steps:\n")
-print(f"{'steps':>6} {'ridge':>8} {'apart':>8}   error of the kernel: descent, ridge")
+print("Early stopping and the ridge that it resembles:\n")
+print(f"{'steps':>6} {'ridge':>8} {'distance':>8}   error of the kernel: descent, ridge")
 solver = cs.GradientDescent(optax.sgd(half), init="zeros", tol=1e-300)
 truth = TRUTH[::-1]
 for steps in (2, 5, 20, 100):

@@ -2,7 +2,7 @@
 A temporal response function from trials
 ========================================
 
-The ridge chosen by leaving trials out, and a score that may be published.
+A ridge selected by leaving out trials, and a score that can be published.
 
 The penalty is selected for every sensor by how well the other trials predict the trial that was
 left out. The score of this selection is too good, because it was maximized. Publish the
@@ -23,7 +23,7 @@ TRIALS, SAMPLES, SENSORS, LAGS = 8, 640, 4, (-5, 30)
 # %%
 # Eight trials
 # ------------
-# An envelope for every trial, and what four sensors record of the response to it, in noise.
+# An envelope per trial, and the noisy responses of four sensors.
 
 
 def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
@@ -48,9 +48,9 @@ print(problem, "\n")
 # %%
 # Three estimates
 # ---------------
-# A list of trials is a list of records: no lag reads over the end of one, and
-# :class:`convsolve.CrossValidation` leaves out one at a time. A penalty costs little of the score
-# and gains much of the kernel, most where the response of the sensor is weakest.
+# A list of trials is a list of records. No lag reads across the end of a trial, and
+# :class:`convsolve.CrossValidation` leaves out one trial at a time. A penalty hardly changes the
+# score, but reduces the error of the kernel, most for the sensor with the weakest response.
 
 select = cs.CrossValidation(score="r2")
 methods = {
@@ -84,13 +84,13 @@ figure.supxlabel("lag (samples)")
 figure.supylabel("weight")
 
 # %%
-# What was chosen
-# ---------------
-# ``fit.regularization`` holds every strength that was tried, with its score in each fold.
+# The selected strength
+# ---------------------
+# ``fit.regularization`` contains all strengths with their scores in each fold.
 
 chosen = fit.regularization
 print(chosen.text())
-print(f"score of the choice {chosen.path.scores.max(0).mean():.4f}, ", end="")
+print(f"score of the selection {chosen.path.scores.max(0).mean():.4f}, ", end="")
 print(f"of the whole procedure {held_out.mean():.4f}")
 path = cs.plot(chosen)
 

@@ -2,11 +2,11 @@
 An impulse response from a short, noisy record
 ==============================================
 
-What a prior that decays is worth.
+The effect of a decaying prior.
 
-200 samples for 70 taps at a signal-to-noise ratio of 5. Least squares fits the noise. A ridge
-shrinks all taps towards zero. "TC" assumes a response that decays. Its rate of decay is selected
-from the data, by the evidence.
+There are 200 samples for 70 taps, at a signal-to-noise ratio of 5. Least squares fits the noise. A
+ridge shrinks all taps towards zero. "TC" assumes a response that decays. Its rate of decay is
+selected from the data, by the evidence.
 
 Run: ``python examples/07_impulse_response.py [PICTURE.png]``
 """
@@ -38,7 +38,7 @@ penalties = {
     "TC": "tc",
     "SS": "ss",
 }
-print("Share of the true response, in per cent, and what was chosen:\n")
+print("Share of the true response, in per cent, and the selected penalty:\n")
 fits = {}
 for name, penalty in penalties.items():
     fit = fits[name] = cs.solve(problem, penalty=penalty)
@@ -47,7 +47,7 @@ for name, penalty in penalties.items():
     print(f"{name:20} {100 * (1 - off):5.1f}  {chosen}")
 
 # %%
-# The responses and the truth, and the score of every strength of the search.
+# The responses and the truth, and the score of every strength.
 
 figure = Figure(figsize=(11, 4), layout="constrained")
 responses, path = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -68,11 +68,11 @@ path.set_ylabel("−2 log evidence (blue)")
 # %%
 # Or fewer taps
 # -------------
-# The other way to spare taps is to cut the response off. :func:`convsolve.choose_lags` scores every
-# window of lags, from the same sums.
+# The alternative is a shorter response. :func:`convsolve.choose_lags` scores every window of lags,
+# from the same sums.
 
 choice = cs.choose_lags(problem)
-print(f"BIC would cut the response: {choice}")
+print(f"Selected by BIC: {choice}")
 windows = cs.plot(choice)
 
 # sphinx_gallery_start_ignore

@@ -2,10 +2,10 @@
 Two feature sets, a ridge for each
 ==================================
 
-An envelope that the response follows, and sixteen bands of a spectrogram of which it keeps little.
+An envelope with a strong response, and sixteen bands of a spectrogram with weak responses.
 
-One strength for both must be too large for the one or too small for the other. A banded ridge has a
-strength for each set, chosen by evidence.
+A single strength is too large for the envelope or too small for the bands. A banded ridge has one
+strength per set, selected by evidence.
 
 Run: ``python examples/08_banded_ridge.py [PICTURE.png]``
 """
@@ -21,7 +21,7 @@ NAMES = ["envelope", *(f"band {band}" for band in range(1, BANDS + 1))]
 
 
 def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
-    """x of an envelope and its bands, in one array; y of two sensors; and the kernel."""
+    """x: an envelope and its bands; y: two sensors; and the kernel."""
     k = np.arange(TAPS)[::-1, None, None]
     size = np.r_[1.0, np.full(BANDS, 0.1)][:, None]
     kernel = RNG.standard_normal((TAPS, 1 + BANDS, 2)) * size * 0.85**k
@@ -32,8 +32,8 @@ def recordings() -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
 
 
 # %%
-# Four records to learn from, two to predict
-# ------------------------------------------
+# Four records for the fit, two held out
+# --------------------------------------
 
 x, y, kernel = recordings()
 problem = cs.Problem(x[:4], y[:4], lags=(0, TAPS - 1), edges="zeros", bias=True, channels=NAMES)
@@ -44,7 +44,7 @@ penalties = {
     "a ridge for each set": cs.Ridge(channel_groups=sets),
 }
 fits = {}
-print(f"{'':22} R² of two records that were held out")
+print(f"{'':22} R² of two held-out records")
 for name, penalty in penalties.items():
     fit = fits[name] = cs.solve(problem, penalty=penalty)
     print(f"{name:22} " + "  ".join(f"{v:.3f}" for v in fit.score(x[4:], y[4:]).r2))
@@ -52,8 +52,9 @@ envelope, bands = fit.regularization.strength
 print("\nstrengths of the envelope", envelope.round(1), "and of the bands", bands.round(1))
 
 # %%
-# The kernels of the first sensor, in the same colours. Least squares finds as much in the bands as
-# in the envelope; one ridge shrinks both; a ridge for each leaves the envelope alone.
+# The kernels of the first sensor, on one colour scale. Least squares has weights of similar size in
+# the bands and in the envelope. One ridge shrinks both. With a ridge per set, the envelope is not
+# shrunk.
 
 figure = Figure(figsize=(11, 4.6), layout="constrained")
 pictures = {"truth": kernel[::-1, :, 0]}

@@ -1,14 +1,14 @@
 """
-Errors under the noise of an EEG
-================================
+Standard errors for EEG noise
+=============================
 
-How far a temporal response function may be off, where noise is correlated in time.
+Standard errors of a temporal response function when the noise is correlated in time.
 
-Ten minutes at 32 Hz, an envelope that is correlated in time and sixteen sensors, whose noise has
-most of its power at low frequencies. Errors that take the noise for white are too large for a
-single lag and several times too small for the sum over lags, the response to a lasting sound; a
-warning says so. With ``noise="ar"`` every sensor has an autoregression of its own: the estimate is
-better, and its errors are right.
+The data are ten minutes at 32 Hz, an envelope that is correlated in time, and sixteen sensors. Most
+of the noise has low frequencies. Errors for white noise are too large for a single lag. They are
+several times too small for the sum over lags, which is the response to a long sound, and a warning
+is issued. With ``noise="ar"``, every sensor has its own autoregression. The estimate and its errors
+are better.
 
 Run: ``python examples/09_eeg_errors.py [PICTURE.png]``
 """
@@ -26,7 +26,7 @@ RATE, SECONDS, SENSORS, LAGS = 32, 600, 16, (0, 19)
 
 
 def low_frequencies(samples: int, columns: int) -> np.ndarray:
-    """Noise of unit deviation whose power falls as 1/f."""
+    """Noise of standard deviation one, with a power spectrum of 1/f."""
     spectrum = np.fft.rfft(RNG.standard_normal((4 * samples, columns)), axis=0)
     spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))[:, None]
     spectrum[0] = 0
@@ -35,7 +35,7 @@ def low_frequencies(samples: int, columns: int) -> np.ndarray:
 
 
 def recording() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An envelope (time,), what the sensors record (time, sensors), and the response (lags,)."""
+    """An envelope (time,), the recording (time, sensors), and the response (lags,)."""
     samples, k = RATE * SECONDS, np.arange(LAGS[1] + 1)
     envelope = np.abs(lfilter([1], [1, -0.9], RNG.standard_normal(samples)))
     response = 0.1 * np.exp(-k / 6) * np.cos(k / 3)
@@ -46,8 +46,8 @@ def recording() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 # %%
 # Three assumptions
 # -----------------
-# White noise is assumed until something else is asked for; that it does not hold here is said when
-# errors are first looked at.
+# White noise is the default. A warning is issued when the errors are requested, because the
+# residuals are correlated in time.
 
 x, y, response = recording()
 problem = cs.Problem(x, y, lags=LAGS, bias=True)
@@ -58,8 +58,8 @@ with warnings.catch_warnings(record=True) as caught:
 print(f"warning: {caught[0].message}\n")
 
 # %%
-# Errors as they are stated, beside the deviation from a response that is known here. Of sixteen
-# sensors, some fifteen should hold the true sum within their interval of 95 %.
+# Standard errors, compared with the actual error of the estimate. The 95 % interval of the sum
+# should contain the true sum for about fifteen of sixteen sensors.
 
 order = fits["ar"].noise.order
 print(f"orders of the sensors' noise: {order.min()} to {order.max()}\n")
@@ -77,7 +77,7 @@ for noise, fit in fits.items():
     print(f"{error[1]:18.4f}{deviation[1]:11.4f}{held:>17}")
 
 # %%
-# The first sensor, with bands that hold all lags at once.
+# The first sensor, with simultaneous bands over all lags.
 
 figure = Figure(figsize=(9, 3.6), layout="constrained")
 for axes, noise in zip(figure.subplots(1, 2, sharey=True), ("white", "ar"), strict=True):

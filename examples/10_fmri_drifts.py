@@ -1,13 +1,13 @@
 """
-Haemodynamic responses beside drifts, with bands
-================================================
+Haemodynamic responses with drifts and bands
+============================================
 
-Error bands, drifts of every run beside the responses, and a contrast.
+Bands for haemodynamic responses, a drift per run, and a contrast.
 
-The recording of :ref:`sphx_glr_gallery_02_haemodynamic_response.py`. The mean of every 280 scans
-vanishes, as if it had been made, and its baseline taken off, in twelve runs; here each has an
-intercept and a quadratic drift of its own, which are fitted beside the responses and not reported.
-The noise of fMRI is correlated in time, and the errors allow for it.
+The recording is the one of :ref:`sphx_glr_gallery_02_haemodynamic_response.py`. The mean of every
+280 scans is zero, as in twelve runs with a subtracted baseline. Here, each run has an intercept and
+a quadratic drift, which are fitted and not reported. The noise of fMRI is correlated in time, and
+the errors account for it.
 
 Run: ``python examples/10_fmri_drifts.py [PICTURE.png]``
 """
@@ -23,11 +23,11 @@ KINDS = [f"event {kind}" for kind in range(1, 7)]
 
 
 def stated(drift: float) -> cs.Problem:
-    """The recording, a quadratic of that height added to every run."""
+    """The recording, with a quadratic of this height added to every run."""
     events, bold = event_related_fmri()
     t = np.linspace(-1, 1, len(bold) // RUNS)
     runs = [part + drift * ((-1) ** i * t**2 + i) for i, part in enumerate(np.split(bold, RUNS))]
-    # Before a run nothing was shown: zeros are what is known there, not an assumption.
+    # No event was presented before a run, so zeros are correct there.
     return cs.Problem(
         np.split(events, RUNS),
         runs,
@@ -43,8 +43,8 @@ def stated(drift: float) -> cs.Problem:
 # %%
 # The responses
 # -------------
-# ``confounds=2`` fits an intercept and a drift of degree 2 to every run by itself. What is left of
-# y is described by an autoregression, whose order is chosen, and which decides estimate and errors.
+# ``confounds=2`` fits an intercept and a drift of degree 2 to every run. The noise is described by
+# an autoregression, whose order is selected. It changes the estimate and the errors.
 
 fit = cs.solve(stated(0.0), noise="ar")
 print(fit)
@@ -52,7 +52,7 @@ score = fit.score()
 print(f"\nR² of the responses {score.r2[0]:.4f}, with drifts {score.r2_total[0]:.4f}")
 
 # %%
-# All six, each with a band that holds all its lags at once.
+# All six responses, with simultaneous bands over all lags.
 
 low, high = fit.confidence_band(simultaneous=True)
 figure = Figure(figsize=(9, 4.8), layout="constrained")
@@ -67,8 +67,8 @@ figure.supylabel("BOLD response, 95 % band of all lags")
 # %%
 # A contrast
 # ----------
-# The response to events of type 2 less that to type 1, at all lags: is there any difference? Of a
-# contrast every column is one hypothesis, a weighted sum of taps.
+# This test compares the responses to types 2 and 1 at all lags. Every column of a contrast is one
+# hypothesis, a weighted sum of taps.
 
 difference = np.zeros((15, 15, 6))
 difference[np.arange(15), np.arange(15), 0] = -1
@@ -80,13 +80,13 @@ print(
 )
 
 # %%
-# Drifts cost nothing
-# -------------------
-# They are projected out, not subtracted: even those that dwarf the signal leave no trace.
+# Large drifts
+# ------------
+# Drifts are projected out, so even large drifts do not change the responses.
 
 drifting = cs.solve(stated(1000.0), noise="ar")
 off = np.abs(drifting.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
-print(f"a drift a thousand times the signal added to every run: responses change by {off:.0e}")
+print(f"with a drift of 1000 times the signal in every run, responses change by {off:.0e}")
 total = drifting.score()
 print(f"there R² is {total.r2[0]:.4f}, with drifts {total.r2_total[0]:.7f}")
 

@@ -4,10 +4,9 @@ A point-spread function from a saturated image
 
 A sharp image and a blurred one whose brightest pixels are clipped.
 
-A camera clips: pixels at its ceiling say only that there was more light. Left out by a mask, they
-cost nothing but their rows; taken at their word, they bias the whole point-spread function. The
-noise is small here: where it decides which pixels saturate, leaving them out is a selection, which
-biases in its turn.
+A camera clips bright pixels. If they are used in the fit, they bias the whole point-spread
+function. A mask excludes them. The noise is small here. If the noise decided which pixels saturate,
+excluding them would also bias the result.
 
 Run: ``python examples/11_saturated_image.py [PICTURE.png]``
 """
@@ -55,12 +54,12 @@ for axes, (title, image, colours) in zip(images.subplots(1, 3), seen, strict=Tru
 # -------------------------------------
 
 given = {"kernel_size": (TAPS, TAPS), "bias": True}
-believed = cs.solve(cs.Problem(sharp, clipped, **given))
+unmasked = cs.solve(cs.Problem(sharp, clipped, **given))
 problem = cs.Problem(sharp, clipped, mask=clipped < ceiling, **given)
 print(problem)
 masked = cs.solve(problem)
-print("\nerror of the point-spread function, as a share of it, and of its sum")
-for name, fit in (("every pixel", believed), ("saturated ones left out", masked)):
+print("\nrelative error of the point-spread function, and of its sum")
+for name, fit in (("every pixel", unmasked), ("saturated ones excluded", masked)):
     found = fit.kernel[..., 0, 0]
     error = np.linalg.norm(found - spread) / np.linalg.norm(spread)
     print(f"  {name:24s} {error:7.2%} {found.sum() - 1:+7.2%}")
@@ -70,8 +69,8 @@ print(f"taps within two standard errors of the truth: {inside.mean():.0%}")
 # %%
 
 figure = Figure(figsize=(9, 3.2), layout="constrained")
-parts = (spread, believed.kernel[..., 0, 0], masked.kernel[..., 0, 0])
-titles = ("true", "every pixel", "saturated pixels left out")
+parts = (spread, unmasked.kernel[..., 0, 0], masked.kernel[..., 0, 0])
+titles = ("true", "every pixel", "saturated pixels excluded")
 for axes, part, title in zip(figure.subplots(1, 3), parts, titles, strict=True):
     shown = axes.imshow(part, vmin=0, vmax=spread.max())
     axes.set_title(title)
@@ -79,7 +78,7 @@ for axes, part, title in zip(figure.subplots(1, 3), parts, titles, strict=True):
 bar = figure.colorbar(shown, ax=figure.axes, label="point-spread function")
 
 # %%
-# :func:`convsolve.plot` of an image has its kernel by lag, and prediction against y.
+# :func:`convsolve.plot` shows the kernel as an image, and the prediction against y.
 
 drawn = cs.plot(masked)
 

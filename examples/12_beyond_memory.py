@@ -2,10 +2,10 @@
 A recording that is not in memory
 =================================
 
-From a file, from a cluster of two processes, and resumed after a crash.
+Solved from a file, from a cluster of two processes, and after a crash.
 
-Sixteen channels, more numbers than are taken whole, are written to HDF5 and solved from there; then
-by dask, whose chunks two processes read; then once more, stopped halfway and gone on with.
+Sixteen channels are written to HDF5 and solved from the file, block by block. Then dask reads the
+chunks in two processes. The last run is stopped halfway and resumed.
 
 Run: ``python examples/12_beyond_memory.py [PICTURE.png]``
 
@@ -29,12 +29,11 @@ LAGS = (0, TAPS - 1)
 # %%
 # The recording
 # -------------
-# In HDF5 and in zarr, as an acquisition would have left it. x has over 2²⁵ numbers: that many are
-# no longer taken whole, but read in blocks.
+# The recording is in HDF5 and in zarr. x has over 2²⁵ numbers, so it is read in blocks.
 
 
 def write(folder: Path) -> np.ndarray:
-    """A recording in HDF5 and zarr; the kernel of it, lags ascending."""
+    """A recording in HDF5 and zarr, and its kernel in ascending lags."""
     rng = np.random.default_rng(0)
     kernel = np.exp(-np.arange(TAPS) / 8)[:, None] * rng.standard_normal(CHANNELS)
     x = rng.standard_normal((SAMPLES, CHANNELS), dtype=np.float32)
@@ -55,7 +54,7 @@ truth = write(folder)
 # %%
 # From a file
 # -----------
-# A dataset is given as it is. Nothing is read until it is solved.
+# The dataset itself is passed. No values are read before the solve.
 
 file = h5py.File(folder / "data.h5")
 x, y = file["x"], file["y"]
@@ -70,7 +69,7 @@ figure = cs.plot(fit)
 # %%
 # From a cluster
 # --------------
-# Arrays of dask stay where they are: every process sums its own chunks, and sums alone travel.
+# Every process sums its own chunks, and only the sums are transferred.
 
 root = zarr.open_group(folder / "data.zarr", mode="r")
 with SubprocessCluster(n_workers=2, worker_kwargs={"nthreads": 1}) as cluster, Client(cluster):
@@ -82,16 +81,16 @@ print(f"two processes: {there.status}, off by {off:.0e} of the kernel")
 # %%
 # Stopped halfway
 # ---------------
-# With ``checkpoint=`` the sums are kept in a file. Here a file that can be read up to some row,
-# once, stands for a crash.
+# With ``checkpoint=``, the sums are stored in a file. Here, a file that fails at one row simulates
+# a crash.
 
 
 class Killed(Exception):
-    """What ends the third run halfway."""
+    """Raised to end the third run halfway."""
 
 
 class Fragile:
-    """A file that is read up to some row, once."""
+    """A file that can be read up to one row in its second pass."""
 
     def __init__(self, source: h5py.Dataset, row: int) -> None:
         self.source, self.row, self.passes = source, row, 0
@@ -113,7 +112,7 @@ except Killed:
     print(f"killed halfway: a checkpoint of {kept // 1000} kB is left")
 
 # %%
-# The same call goes on from there.
+# The same call resumes the run.
 
 problem = cs.Problem(x, y, lags=LAGS, edges="zeros")
 again = cs.solve(problem, checkpoint=folder / "fit.ckpt")

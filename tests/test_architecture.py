@@ -25,11 +25,12 @@ ROWS = [
         "html",
         "cached",
         "interrupts",
+        "lazy_plot",
         "npz_writer",
         "parallel",
         "progress",
     },
-    {"files", "lazy_jax", "registry"},
+    {"files", "lazy_jax", "registry", "progress_bars"},
     {"linalg"},
     {"problem"},
     {"operators"},
@@ -42,8 +43,8 @@ ROWS = [
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice"},
-    {"interop", "datasets", "plotting", "progress_bars"},
-    {"html_report", "sklearn"},
+    {"interop", "datasets", "plotting", "formats"},
+    {"html_report", "sklearn", "io", "results"},
     {"cli"},
     {"__main__"},
 ]
@@ -168,17 +169,44 @@ def test_rows_import_downwards():
 
 
 def test_modules_that_import_by_name():
-    """`Solution.to_html` imports its page, and the registry a component that is used by name. All
-    other names that are imported when used are those of the package and of jax.
+    """`Solution.to_html` imports its page, the methods ``plot`` import the figures, and the
+    registry imports a component that is used by name. All other names that are imported when used
+    are those of the package, its results and of jax.
     """
     by_name = {name for name in MODULES if "import_module" in code_names(name)}
-    assert by_name == {"solution", "lazy_jax", "registry"}
+    assert by_name == {"solution", "lazy_jax", "lazy_plot", "registry", "results"}
     called = [
         ast.unparse(node)
         for node in ast.walk(TREES["solution"])
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
     ]
     assert called == ["import_module('.html_report', __package__)"]
+    called = [
+        ast.unparse(node)
+        for node in ast.walk(TREES["lazy_plot"])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
+    ]
+    assert called == ["import_module('.plotting.figures', __package__)"]
+    # Each use is the only statement of a method ``plot``, besides its docstring.
+    plots = {
+        name: [
+            [ast.unparse(line) for line in node.body[1:]]
+            for node in ast.walk(TREES[name])
+            if isinstance(node, ast.FunctionDef) and node.name == "plot"
+        ]
+        for name in MODULES
+        if "lazy_plot" in own_imports(name)
+    }
+    users = {
+        "comparison",
+        "identifiability.report",
+        "inference.regularization",
+        "lag_choice",
+        "problem.problem",
+        "solution",
+    }
+    assert plots == {name: [["return plotted(self, options)"]] for name in users}
+    run("import sys, convsolve as cs; cs.Problem.plot; assert 'matplotlib' not in sys.modules")
 
 
 def test_the_registry_imports_no_component_but_those_it_is_asked_for():
@@ -266,6 +294,8 @@ def test_optional_packages_are_imported_when_used(package):
     assert found, f"{package} is imported nowhere"
     # What a caller has opened with zarr is read by its means.
     found -= {("problem.whole_chunks", True)} if package == "zarr" else set()
+    # ``progress=True`` draws bars in functions of all rows above.
+    found -= {("progress_bars", True)} if package == "tqdm" else set()
     assert [name for name, inside in found if not inside or ROW[part_of(name)] < OPTIONAL] == []
 
 
@@ -372,7 +402,14 @@ def test_public_names_resolve_and_are_documented(name):
 
 def test_public_names_are_seen_by_type_checkers():
     block = next(node for node in TREES[""].body if is_type_checking(node))
-    seen = {alias.name: f"convsolve.{node.module}" for node in block.body for alias in node.names}
+    seen = {
+        alias.name: f"convsolve.{node.module}"
+        for node in block.body
+        for alias in node.names
+        if node.module is not None
+    }
+    submodules = [alias.name for node in block.body for alias in node.names if node.module is None]
+    assert submodules == ["datasets", "interop", "io", "results", "sklearn"]
     assert sorted(seen) == sorted(convsolve.__all__)
     for name, module in seen.items():
         assert getattr(import_module(module), name) is getattr(convsolve, name)

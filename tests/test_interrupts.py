@@ -220,6 +220,6 @@ def test_after_the_last_look_it_still_counts(monkeypatch: pytest.MonkeyPatch) ->
         PROBLEM,
         cs.GradientDescent(steps=10),
         loss="absolute",
-        progress=lambda step, total, loss: steps.append(step),
+        progress=lambda stage, step, total, note: steps.append(step if note else 0),
     )
     assert (fit.status, fit.stats["steps"]) == ("interrupted", 10)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,17 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__, registry
+from ..errors import ReadError
+from ..formats.addresses import file_of
 from ..near_misses import similar, suggested
 from ..text import as_options
-from .options import OPTIONS, RIVALS, Option
+from .options import KINDS, OPTIONS, RIVALS, Option, replaced
 
 if TYPE_CHECKING:
     from ..problem.sizes import Limits
 
-# An HDF5 file, and where a dataset is in it.
-HDF5 = re.compile(r"(.+?\.(?:h5|hdf5))(?::(.*))?", re.IGNORECASE | re.DOTALL)
-# A MAT file, and a variable of it.
-MAT = re.compile(r"(.+?\.mat)(?::(.*))?", re.IGNORECASE | re.DOTALL)
 # Options, other than the data, that may name a file to be read.
 READ = ("fit", "mask", "weights", "confounds", "truth", "matrix", "init", "config")
 
@@ -89,7 +86,8 @@ def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename}: {error.strerror}"
-        raise Refusal(f"{source}: {text}" if source else text) from error
+        named = source and not isinstance(error, ReadError)  # which begins with its file
+        raise Refusal(f"{source}: {text}" if named else text) from error
 
 
 class _Layout(argparse.RawDescriptionHelpFormatter):
@@ -202,15 +200,31 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     with reported(ValueError, OSError):
         found = options_of(args.config, args.command)
     given = {name for name, value in vars(args).items() if value is not None}
-    penalties = getattr(args, "penalty", None), found.get("penalty")
+    in_file = found
+    penalties = getattr(args, "penalty", None), in_file.get("penalty")
     for rivals in RIVALS:
         if "ridge" in rivals[0] and _has_ridge(*penalties):
             continue
         for one, other in (rivals, rivals[::-1]):
             if one & given and not other & given:
                 found = {name: value for name, value in found.items() if name not in other}
+    replaced_penalty = "penalty" in in_file.keys() - found.keys()  # by --ridge
+    if replaced_penalty or given.intersection([*KINDS, "methods"]):
+        unused = _options_of_others(vars(args), found)
+        found = {name: value for name, value in found.items() if name not in unused}
     args.parser.set_defaults(**found)
     return whole.parse_args(argv)
+
+
+def _options_of_others(given: dict[str, Any], in_file: dict[str, Any]) -> set[str]:
+    """Return the options of the components that neither the command line nor the file names."""
+    names: list[str] = []
+    for option in (*KINDS, "methods"):
+        value = given.get(option) or in_file.get(option)
+        names += value.split(",") if value else []
+    used = [entry for name in names if (entry := registry.found(name)) is not None]
+    own = {option.name for entry, _ in used for option in entry.options}
+    return registry.options().keys() - own - {"ridge"}
 
 
 def _has_ridge(given: str | None, in_file: str | None) -> bool:
@@ -223,13 +237,16 @@ def _has_ridge(given: str | None, in_file: str | None) -> bool:
 def _hint(args: argparse.Namespace, strange: Sequence[str]) -> str:
     """Return a suggestion for the first option that a command does not have."""
     unknown = next((word for word in strange if word.startswith("--")), "")
-    options = (flag[2:] for flag in args.parser._option_string_actions if flag.startswith("--"))
-    found = suggested(unknown[2:].partition("=")[0], options)
+    name = unknown[2:].partition("=")[0]
+    options = [flag[2:] for flag in args.parser._option_string_actions if flag.startswith("--")]
+    if use := replaced(name, options):
+        return f"; use {use}"
+    found = suggested(name, options)
     return f"; use {' or '.join(f'--{other}' for other in found)}" if found else ""
 
 
 def limits_of(args: argparse.Namespace) -> Limits:
-    """What memory and time allow."""
+    """Return the limits of memory and time that the options give."""
     from dataclasses import asdict, replace
 
     from ..problem.sizes import DEFAULT_LIMITS
@@ -279,6 +296,8 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
         "must end in .png, .pdf or .svg": option == "plot"
         and path.suffix not in (".png", ".pdf", ".svg"),
         "must end in .html": option == "html" and path.suffix not in (".html", ".htm"),
+        "must end in .npz": option == "out" and args.command == "solve" and path.suffix != ".npz",
+        "must end in .npy": option == "out" and args.command == "predict" and path.suffix != ".npy",
     }
     return next((reason for reason, holds in faults.items() if holds), None)
 
@@ -291,8 +310,7 @@ def _inputs(args: argparse.Namespace) -> list[str]:
 
 def _is_part(path: Path, data: str) -> bool:
     """Whether a path is the file of an input, or in its directory."""
-    found = HDF5.fullmatch(data) or MAT.fullmatch(data)
-    file = Path(found[1] if found else data)
+    file = file_of(data)
     if file.is_dir():
         return path.resolve().is_relative_to(file.resolve())
     return path.exists() and file.exists() and path.samefile(file)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..near_misses import suggested
 from ..text import flat
-from .options import OPTIONS, Option
+from .options import OPTIONS, Option, number_of_folds, replaced
 
 # No file of options is longer; one of gigabytes would be read whole.
 MOST_BYTES = 2**20
@@ -62,6 +62,8 @@ def _check_keys(where: str, keys: Iterable[str], known: set[str], tables: Iterab
         if _plain(key) not in known:
             close = suggested(key, sorted({*known, *tables}))
             hint = f"did you mean {close[0]!r}?" if close else "the keys are the long options"
+            if use := replaced(key, known):
+                hint = f"give the options {use}"
             raise ValueError(f"{where}: {key!r} is unknown; {hint}")
 
 
@@ -113,6 +115,8 @@ def _text(value: Any, where: str) -> str:
 
 def _one(kind: Any, value: Any, where: str) -> Any:
     """Return one value, of the type or among the words that the option takes."""
+    if kind is number_of_folds and not isinstance(value, str):
+        kind = int
     if kind in (int, float):
         fits = isinstance(value, int if kind is int else (int, float))
         if isinstance(value, bool) or not fits:

@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from .arguments import HDF5, MAT, Refusal, limits_of, reported
+from ..formats.addresses import kind_of
+from .arguments import Refusal, limits_of, reported
 from .options import WHOLE
-from .readers import arrays, beside, is_sound, names_file
+from .readers import beside, names_file, stored
 
 if TYPE_CHECKING:
+    from ..io import Signal
     from ..problem.problem import Problem
     from ..solution import Solution
 
@@ -21,7 +22,10 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     """Return the problem of the arguments. Errors end the command."""
     if (args.kernel_size is None) == (_window(args) is None):
         raise Refusal("give either --kernel-size or --lags, or --tmin and --tmax with --fs")
-    args.fs = _rate(args) if args.fs is None else args.fs
+    rate = _rate(args)
+    if None not in (rate, args.fs) and rate != args.fs:
+        raise Refusal(f"{source(args)}: has {rate:g} samples a second, --fs is {args.fs:g}")
+    args.fs = rate if args.fs is None else args.fs
     geometry = _spec(args) if args.kernel_size is not None else _lags(args)
     x, y = _read(args)
     if y is None and needs_y:
@@ -29,17 +33,17 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     from ..problem.problem import Problem
 
     others = {"bias": args.bias, "n_outputs": args.n_outputs, **_rows(args)}
-    others |= _names(args, y is not None)
+    others |= _names(args, x, y)
     with reported(TypeError, ValueError, source=source(args)):
-        return Problem(x, y, **geometry, **others)
+        return Problem(x.values, None if y is None else y.values, **geometry, **others)
 
 
 def _rate(args: argparse.Namespace) -> int | None:
     """Return the sampling rate of WAV files among the data, or None."""
-    from .wav import rate
+    from ..formats.wav import rate
 
     with reported(ValueError, OSError):
-        rates = {name: rate(name) for name in args.data if is_sound(name)}
+        rates = {name: rate(name) for name in args.data if kind_of(name) == "wav"}
     if len({*rates.values()}) > 1:
         listed = ", ".join(f"{name} {hertz} Hz" for name, hertz in rates.items())
         raise Refusal(f"x and y have two sampling rates ({listed}); resample one of them")
@@ -76,7 +80,7 @@ def _lags(args: argparse.Namespace) -> dict[str, Any]:
     for name in ("stride", "padding", "dilation"):
         if getattr(args, name) is not None:
             given = _window(args)
-            raise Refusal(f"--{name} does not go with {given}; --edges says how records end")
+            raise Refusal(f"--{name} does not go with {given}; use --edges for the ends of records")
     geometry = {"edges": args.edges or "drop", "groups": args.groups}
     if args.lags is None:
         if None in (args.tmin, args.tmax, args.fs):
@@ -91,41 +95,23 @@ def _lags(args: argparse.Namespace) -> dict[str, Any]:
 
 def new_data(args: argparse.Namespace, fit: Solution) -> tuple[Any, Any]:
     """Return x and y, or None, for a solution. Columns with other names are refused."""
-    rate, fs = _rate(args), fit.names.fs
+    rate, fs = _rate(args), fit._names.fs
     if None not in (rate, fs) and rate != fs:
         raise Refusal(
             f"{source(args)}: has {rate} samples a second, the kernel takes {fs:g}; resample it"
         )
     x, y = _read(args)
-    found = _in_headers(args, y is not None)
     with reported(ValueError, source=source(args)):
-        fit.names.check_same(*(tuple(words) or None for words in found))
-    return x, y
+        fit._names.check_same(x.names, None if y is None else y.names)
+    return x.values, None if y is None else y.values
 
 
-def _names(args: argparse.Namespace, has_y: bool) -> dict[str, Any]:
+def _names(args: argparse.Namespace, x: Signal, y: Signal | None) -> dict[str, Any]:
     """Return the sampling rate, and names from options or header lines."""
-    found = _in_headers(args, has_y)
     given = [None if words is None else words.split(",") for words in (args.channels, args.outputs)]
-    channels, outputs = (
-        own or named or None for own, named in zip(given, [*found, []], strict=False)
-    )
+    found = [None if signal is None else signal.names for signal in (x, y)]
+    channels, outputs = (own or named for own, named in zip(given, found, strict=True))
     return {"fs": args.fs, "channels": channels, "outputs": outputs}
-
-
-def _in_headers(args: argparse.Namespace, has_y: bool) -> list[list[str]]:
-    """Return the names of x and y in the header lines of tables."""
-    from ..files import column_names
-
-    tables = [name for name in args.data if Path(name).suffix.lower() in (".csv", ".txt")]
-    found: list[list[str]] = [[], []]
-    with reported(ValueError, OSError):
-        if args.x_columns is not None:
-            columns = (args.x_columns, args.y_columns) if has_y else (args.x_columns,)
-            found[: len(columns)] = [column_names(args.data[0], c.split(",")) for c in columns]
-        elif tables:
-            found = [column_names(name) if name in tables else [] for name in args.data]
-    return found
 
 
 def _rows(args: argparse.Namespace) -> dict[str, Any]:
@@ -155,47 +141,50 @@ def _per_axis(numbers: list[int] | None) -> Any:
     return 1 if numbers is None else numbers[0] if len(numbers) == 1 else tuple(numbers)
 
 
-def _read(args: argparse.Namespace) -> tuple[Any, Any]:
+def _read(args: argparse.Namespace) -> tuple[Signal, Signal | None]:
     """Return x and y, or None. They are in memory, or stored arrays that are read in blocks."""
-    from ..files import MAX_BYTES, read_arrays, read_columns
+    import numpy as np
+
+    from ..files import MAX_BYTES, column_names
+    from ..io import read, read_members
 
     limit = MAX_BYTES if args.max_bytes is None else args.max_bytes
     if limit < 1:
         raise Refusal(f"--max-bytes must be at least 1, got {limit}")
     path, *others = args.data
-    archive = any(Path(name).suffix.lower() == ".npz" for name in args.data)
+    archive = any(kind_of(name) == "npz" for name in args.data)
     columns = [[] if c is None else c.split(",") for c in (args.x_columns, args.y_columns)]
     if len(others) > 1:
         raise Refusal(f"give X and Y, two files at most, not {len(args.data)}")
     if (archive or any(columns)) and others:
         raise Refusal(f"{others[0]}: one file is enough with .npz, or with --x-columns")
-    numbers = Path(path).suffix.lower() in (".npz", ".npy", ".wav")
-    if any(columns) and (numbers or HDF5.fullmatch(path) or MAT.fullmatch(path)):
+    if any(columns) and kind_of(path) not in ("table", ""):
         raise Refusal(f"{path}: columns are for tables, such as .csv")
     if columns[1] and not columns[0]:
         raise Refusal("--y-columns needs --x-columns")
-    with reported(ValueError, OSError):
-        if archive:
-            members = read_arrays(path, names=("x", "y"), max_bytes=limit)
-            if "x" not in members:
-                raise ValueError(f"{path}: has no member 'x'; numpy.savez(path, x=x, y=y) makes it")
-            return members["x"], members.get("y")
+    with reported(ValueError, OSError, ImportError):
         if columns[0]:
-            table = read_columns(path, columns[0] + columns[1], max_bytes=limit)
-            x, y = table[:, : len(columns[0])], table[:, len(columns[0]) :]
+            table = read(path, columns=columns[0] + columns[1], max_bytes=limit)
+            numbers = np.split(table.values, [len(columns[0])], axis=1)
+            x, y = (
+                replace(table, values=values, names=tuple(column_names(path, own)) or None)
+                for values, own in zip(numbers, columns, strict=True)
+            )
             return x, y if columns[1] else None
-        x, *rest = _arrays(args, limit)
+        if others:
+            found = [read(name, max_bytes=limit) for name in args.data]
+        else:
+            found = read_members(path, ("x", "y"), limit)
+        values = [stored(a.values, name) for a, name in zip(found, args.data * 2, strict=False)]
+        values = values if archive else _held(args, values, limit)
+        x, *rest = (replace(a, values=v) for a, v in zip(found, values, strict=True))
         return x, rest[0] if rest else None
 
 
-def _arrays(args: argparse.Namespace, limit: int) -> list[Any]:
-    """Return the arrays of files with one array each, or of one file with x and y.
+def _held(args: argparse.Namespace, found: list[Any], limit: int) -> list[Any]:
+    """Return arrays in memory if they fit, else for reading in blocks if the command can do so."""
+    from ..formats.sliced import Sliced, whole
 
-    Arrays that fit in memory are read. Otherwise, they are read in blocks if the command can.
-    """
-    from .large import Sliced, whole
-
-    found = [a for name in args.data for a in arrays(name, len(args.data) == 1, limit)]
     numbers = sum(a.size for a in found)
     if numbers <= limits_of(args).held_numbers or _takes_all(args):
         return [whole(a, limit) for a in found]

@@ -18,7 +18,7 @@ from ..comparison import Comparison, certificate_of, compare
 from ..datasets import event_related_fmri, nitime_fir
 from ..files import write_bytes
 from ..identifiability.report import Identifiability
-from ..identifiability.wording import MEANING
+from ..identifiability.wording import counting, verdict
 from ..problem.problem import Problem
 from ..solution import Solution
 from ..solvers.gradient_descent import GradientDescent
@@ -79,7 +79,7 @@ def run(
 
 
 def _small_problems(out: Out) -> list[Comparison]:
-    """The first four, by every method."""
+    """Solve the first four examples by every method."""
     one = Problem(ONE, [6, 11, 14], kernel_size=2)
     two = Problem(TWO, TWO_Y, kernel_size=3)
     filters = Problem(ONE, np.array([[6, 12], [11, 25], [14, 32]]), kernel_size=2)
@@ -118,7 +118,7 @@ def _small_problems(out: Out) -> list[Comparison]:
 
 
 def picture(fit: Solution, table: Comparison) -> Figure:
-    """The haemodynamic responses over time, and the kernels that the methods of ``table`` give."""
+    """Draw the haemodynamic responses, and the kernels of the methods of ``table``."""
     from ..plotting.comparison_figure import draw_kernels
     from ..plotting.drawing import colours, curves, new_figure
 
@@ -133,7 +133,7 @@ def picture(fit: Solution, table: Comparison) -> Figure:
     panels = right.subplots(1, 2)
     draw_kernels(panels, table)
     for axes, taps in zip(panels, TWO_KERNEL.T, strict=True):
-        at = table.identifiability.problem.lags[0]
+        at = table.identifiability.problem._lags[0]
         axes.hlines(taps, at - 0.3, at + 0.3, color=colours()[-1], label="what made y")
     handles, names = panels[0].get_legend_handles_labels()
     right.legend(handles, names, loc="outside lower center", ncols=3, fontsize="small")
@@ -265,8 +265,8 @@ def _say(out: Out, text: str) -> None:
 
 
 def _judge(out: Out, report: Identifiability) -> None:
-    """The report in brief: verdict, counting, condition and ways out."""
-    lines = [f"{report.verdict}: {MEANING[report.verdict]}", report.counting]
+    """Print verdict, counting, condition and suggestions of a report."""
+    lines = [verdict(report._diagnosis), counting(report._diagnosis)]
     if report.unique:
         lines.append(
             f"condition number {report.condition_number:.3g}, all {report.identifiable.size} taps "
@@ -279,7 +279,7 @@ def _judge(out: Out, report: Identifiability) -> None:
 
 
 def _show(out: Out, rows: list[dict[str, Any]], columns: Columns) -> None:
-    """A table; the words of the first two columns to the left, numbers to the right."""
+    """Print a table: words in the first two columns on the left, numbers on the right."""
     cells = [list(columns), *([tell(row) for tell in columns.values()] for row in rows)]
     for line in aligned(cells, 2, "─"):
         out(f"  {line}")

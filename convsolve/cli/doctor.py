@@ -26,7 +26,7 @@ MOST_EPS = 30
 
 
 def examined() -> dict[str, Any]:
-    """The whole report as plain data; ``trouble`` holds the error of a check that failed."""
+    """Return the report as plain data; ``trouble`` has the error of a check that failed."""
     devices, eps, off, x64, blas, trouble = [], np.nan, np.nan, False, [], ""
     try:
         import jax
@@ -82,7 +82,7 @@ def _solved() -> tuple[float, float]:
 
 
 def text(found: dict[str, Any]) -> str:
-    """The report as lines of text."""
+    """Return the report as lines of text."""
 
     def listed(several: Sequence[str]) -> str:
         return "; ".join(dict.fromkeys(several)) or "none"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import math
 import os
 import shlex
 import sys
@@ -16,8 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ..errors import ReadError
 from ..interrupts import sigint_handled
-from ..text import as_options
+from ..text import as_options, plain
 from .arguments import Refusal, check_targets, limits_of, parse, reported
 from .data import new_data, problem, source
 from .methods import (
@@ -31,7 +31,6 @@ from .methods import (
 
 if TYPE_CHECKING:
     from ..problem.problem import Problem
-    from ..solution import Solution
 
 OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -54,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Refusal as refusal:
         _say(f"convsolve: {refusal}", "stderr")
         return refusal.status
+    except ReadError as error:  # of data that are read in blocks
+        _say(f"convsolve: {error}", "stderr")
+        return BAD_INPUT
     except KeyboardInterrupt:
         _say("convsolve: interrupted", "stderr")
         return INTERRUPTED
@@ -93,7 +95,7 @@ def _give(args: argparse.Namespace, answer: Answer) -> None:
         plot(answer.drawn).savefig(picture, format=args.plot.suffix[1:])
         _write(args, args.plot, picture.getvalue())
     if args.json:
-        _say(json.dumps(_plain(answer.document()), allow_nan=False))
+        _say(json.dumps(plain(answer.document()), allow_nan=False))
         return
     with as_options():
         text = answer.text()
@@ -122,7 +124,7 @@ def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
 
     report = identify(stated, limits=limits_of(args))
     status = OK if report.unique else NOT_UNIQUE
-    return Answer(status, report.to_dict, report.text, report)
+    return Answer(status, report.to_dict, lambda: str(report), report)
 
 
 def _stated(args: argparse.Namespace) -> tuple[Problem, dict[str, Any]]:
@@ -154,31 +156,13 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
         if args.html is not None:
             fit.to_html(args.html, call=args.call, overwrite=args.overwrite)
     status = _worst([fit.status], warned)
-    return Answer(status, lambda: _solution(fit), lambda: f"{stated}\n{fit}", fit)
 
+    def text() -> str:
+        from ..problem.description import data_line
 
-def _solution(fit: Solution) -> dict[str, Any]:
-    """Return a solution as plain data."""
-    chosen, errors = fit.regularization, fit.affordable_errors()
-    _, dof, noise = (None, None, None) if errors is None else errors
-    return _verdict(fit.identifiability) | {
-        "status": fit.status,
-        "converged": fit.converged,
-        "backward_error": fit.backward_error,
-        "duality_gap": fit.duality_gap,
-        "kernel": fit.kernel,
-        "bias": fit.bias,
-        "lags": fit.lags,
-        "times": None if fit.names.fs is None else fit.times,
-        **fit.names.to_dict(),
-        "impulse_response": fit.impulse_response,
-        "score": fit.score()._asdict(),
-        "stats": fit.stats,
-        "regularization": None if chosen is None else chosen.to_dict(),
-        "standard_error": None if errors is None else fit.standard_error,
-        "dof": dof,
-        "noise": None if noise is None else noise._asdict(),
-    }
+        return f"{data_line(stated)}\n{fit}"
+
+    return Answer(status, fit.to_dict, text, fit)
 
 
 def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
@@ -212,8 +196,14 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
             "skipped": table.skipped,
         }
 
-    words = f"{stated}\n{report.verdict}: {report.counting}\n\n"
-    return Answer(status, document, lambda: f"{words}{table}", table)
+    def text() -> str:
+        from ..identifiability.report import MARGIN
+        from ..identifiability.wording import verdict
+        from ..text import line
+
+        return f"{stated}\n{line('Verdict', verdict(report._diagnosis), MARGIN)}\n\n{table}"
+
+    return Answer(status, document, text, table)
 
 
 def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
@@ -232,7 +222,7 @@ def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> An
         }
         for fit in scores.solutions
     ]
-    document = scores._asdict() | {"solutions": fits, **stated.names.to_dict()}
+    document = scores._asdict() | {"solutions": fits, **stated._names.to_dict()}
     status = _worst([fit.status for fit in scores.solutions], warned)
     return Answer(status, lambda: document, lambda: f"{stated}\n{scores}")
 
@@ -271,8 +261,8 @@ def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
         content = io.BytesIO()
         write_array(content, kept, allow_pickle=False)
         _write(args, args.out, content.getvalue())
-    document = {"prediction": kept, "score": score and score._asdict(), **fit.names.to_dict()}
-    labels = None if score is None else [fit.names.output(o) for o in range(len(score.r2))]
+    document = {"prediction": kept, "score": score and score._asdict(), **fit._names.to_dict()}
+    labels = None if score is None else [fit._names.output(o) for o in range(len(score.r2))]
     return Answer(OK, lambda: document, lambda: score and score.text(labels))
 
 
@@ -427,14 +417,3 @@ def _say(text: str, where: str = "stdout") -> None:
     except BrokenPipeError:
         # The exit status stays the same, and further output is discarded.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _plain(value: Any) -> Any:
-    """Convert a value for JSON: arrays become lists, and numbers that are not finite null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -140,7 +140,7 @@ def _read(
             raise Refusal(f"{named(option.name)} takes glorot_uniform, zeros or a FILE of a kernel")
         if given is None:
             return {}
-        value = given.as_kernel(beside(args, value), f"--{option.name} {value}")
+        value = given._as_kernel(beside(args, value), f"--{option.name} {value}")
     elif isinstance(value, list) and len(value) == 1:
         value = value[0]
     return {option.name: value}
@@ -170,7 +170,7 @@ def criterion(args: argparse.Namespace, given: Problem | None) -> Any:
     found = CrossValidation(outer, score=args.score or "mse")
     # Cross-validation applies the folds of --select to a part of the records.
     if given is not None and args.command != "cross-validate":
-        found.spans(given.kept)
+        found.spans(given._kept)
     return found
 
 
@@ -180,7 +180,7 @@ def true_kernel(args: argparse.Namespace, given: Problem) -> np.ndarray | None:
         return None
     array = beside(args, args.truth)
     with reported(TypeError, ValueError, source=f"--truth {args.truth}"):
-        return given.as_kernel(array, "truth")
+        return given._as_kernel(array, "truth")
 
 
 def check_settings(args: argparse.Namespace) -> None:

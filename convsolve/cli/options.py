@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +18,14 @@ MISSING = ("raise", "drop")
 KINDS = ("solver", "penalty", "loss")
 # The choice of a strength.
 CHOICE = {"penalty", "strength", "grid", "select"}
+
+# Options of earlier versions that several options replace.
+FORMER = {
+    "huber_delta": (
+        ("loss", "delta", "scale"),
+        "--loss huber --delta 1 --scale D, where D is in the unit of y",
+    )
+}
 
 # Options that exclude each other. An option on the command line replaces the others in a file.
 _LAYER, _TIMES = {"kernel_size", "stride", "padding", "dilation"}, {"tmin", "tmax"}
@@ -87,10 +95,27 @@ def _padding(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}") from error
 
 
+def number_of_folds(text: str) -> int:
+    """Return the number of folds."""
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of folds; without this option, each record is a fold, or "
+            "each of five blocks of a single record"
+        ) from error
+
+
 def _listed(prefix: str, **_: Any) -> list[str]:
     """Return completions of a list of methods."""
     before = prefix[: prefix.rfind(",") + 1]
     return [before + name for name in METHODS if name not in before.split(",")]
+
+
+def replaced(name: str, accepted: Container[str]) -> str:
+    """Return the options that replace one of an earlier version, if a command has them."""
+    options, text = FORMER.get(name.replace("-", "_"), ((), ""))
+    return text if all(option in accepted for option in options) else ""
 
 
 class Option(NamedTuple):
@@ -166,7 +191,9 @@ ROWS = (
            "polynomial, or a FILE of columns"),
 )  # fmt: skip
 METHODS = _names(*KINDS)
-FOLDS = Option("folds", int, "K", "folds of cross-validation (default: the records, or 5 blocks)")
+FOLDS = Option(
+    "folds", number_of_folds, "K", "folds of cross-validation (default: the records, or 5 blocks)"
+)
 SCORE = Option("score", ("mse", "r2", "correlation"), None, "score of the folds (default mse)")
 
 
@@ -235,8 +262,8 @@ _OF_COMPARE = (
 )  # fmt: skip
 _OF_CROSS_VALIDATE = (
     SOLVER,
-    Option("folds", int, "K", "number of folds (default: the records, or 5 blocks); also of "
-           "--select cv", attribute="held_out"),
+    Option("folds", number_of_folds, "K", "number of folds (default: the records, or 5 blocks); "
+           "also of --select cv", attribute="held_out"),
 )  # fmt: skip
 _OF_CHOOSE_LAGS = (
     Option("select", ("bic", "aicc", "cv"), None, "cv: cross-validation (default bic)"),

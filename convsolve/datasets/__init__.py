@@ -15,17 +15,24 @@ def _table(name: str) -> np.ndarray:
 
 
 def event_related_fmri() -> tuple[np.ndarray, np.ndarray]:
-    """An event-related fMRI experiment: six types of event, and one BOLD signal.
+    """Return an event-related fMRI experiment: six types of event, and one BOLD signal.
 
-    Returns ``(events, bold)``, float64. ``events`` (3360, 6) is 1 where an event of a type begins
-    and 0 elsewhere, one column a type; ``bold`` (3360,) is the signal in arbitrary units. Scans are
-    2 s apart. The haemodynamic response of each type is the kernel from its column to ``bold``::
+    The haemodynamic response of each type is the kernel from its column to ``bold``. Scans are 2 s
+    apart. Use `convsolve.io` for your own data. Source: nitime 0.12.1 (BSD-3-Clause).
 
-        x, y = event_related_fmri()
-        problem = Problem(x, y, kernel_size=15, padding="causal")
+    Returns:
+        ``events`` (3360, 6), 1 where an event of a type begins and 0 elsewhere, with a column per
+        type; and ``bold`` (3360,), the signal in arbitrary units. Both are float64.
 
-    Source: nitime 0.12.1 (BSD-3-Clause). These are data for examples and tests; `convsolve.files`
-    reads your own.
+    Examples:
+        >>> import convsolve as cs
+        >>> events, bold = cs.datasets.event_related_fmri()
+        >>> problem = cs.Problem(events, bold, lags=(0, 14), edges="zeros", fs=0.5)
+        >>> cs.solve(problem).impulse_response.shape
+        (15, 6)
+
+    See Also:
+        `nitime_fir`, the responses that nitime computes.
     """
     bold, code = _table("event_related_fmri.csv").T
     events = (code[:, None] == np.arange(1, EVENT_TYPES + 1)).astype(np.float64)
@@ -33,10 +40,21 @@ def event_related_fmri() -> tuple[np.ndarray, np.ndarray]:
 
 
 def nitime_fir() -> np.ndarray:
-    """The haemodynamic responses that nitime's own ``fir`` finds in `event_related_fmri`.
+    """Return the haemodynamic responses that ``fir`` of nitime finds in `event_related_fmri`.
 
-    Returns (15, 6) float64: lags 0 to 14 scans (0 to 28 s) down, event types across, from all 3360
-    rows with nothing before the first scan. It is aligned with ``Solution.impulse_response``; a
-    kernel has its lags in the opposite order. ``benchmarks/nitime_fir.py`` made it.
+    They use all 3360 rows, with zeros before the first scan, and were computed by
+    ``benchmarks/nitime_fir.py``.
+
+    Returns:
+        A float64 array (15, 6). Rows are lags from 0 to 14 scans (0 to 28 s), columns event types,
+        as in `Solution.impulse_response`.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> cs.datasets.nitime_fir().shape
+        (15, 6)
+
+    See Also:
+        `event_related_fmri`.
     """
     return _table("nitime_fir.csv")

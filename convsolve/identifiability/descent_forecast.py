@@ -48,6 +48,18 @@ class DescentForecast:
         unmoved: per group, number of directions that change no output. Descent does not move along
             them.
         names: names of the channels.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
+        >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
+        >>> forecast = report.descent()
+        >>> forecast.best_step < forecast.largest_step, forecast.slowest[0].shape
+        (True, (3, 5, 1))
+
+    See Also:
+        `Identifiability.descent`, which returns it, and `GradientDescent`.
     """
 
     tol: float
@@ -197,7 +209,7 @@ def descent(diagnosis: Diagnosis, tol: float) -> DescentForecast:
     tol = number(tol, "tol")
     if tol >= 1:
         raise ValueError(f"tol must be below 1, got {tol!r}")
-    if diagnosis.problem.nuisance.confounds is not None:
+    if diagnosis.problem._nuisance.confounds is not None:
         raise ValueError("descent takes no weights or confounds, which are for least squares")
     problem, columns, rows = diagnosis.problem, diagnosis.columns, diagnosis.n_equations
     factors = [diagnosis.factor(g) for g in range(diagnosis.groups)]
@@ -228,5 +240,5 @@ def descent(diagnosis: Diagnosis, tol: float) -> DescentForecast:
         directions=tuple(v[:, :columns].reshape(-1, *shape) for _, v, _ in spectra),
         biases=tuple(v[:, columns:].sum(1) for _, v, _ in spectra),
         unmoved=tuple(columns + problem.bias - len(v) for _, v, _ in spectra),
-        names=problem.names,
+        names=problem._names,
     )

@@ -39,11 +39,11 @@ class Diagnosis:
     def __init__(self, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> None:
         self.problem, self.limits = problem, limits
         self.n_equations, self.n_unknowns = problem.n_equations, problem.n_unknowns
-        self.columns = problem.spec.unknowns(problem.n_channels)
+        self.columns = problem.spec._unknowns(problem.n_channels)
         self.groups = problem.spec.groups
 
     @property
-    def blas_columns(self) -> int:
+    def _blas_columns(self) -> int:
         """The smaller dimension of A."""
         return min(self.n_equations, self.columns)
 
@@ -173,7 +173,7 @@ class Diagnosis:
     @property
     def _nuisance_rank(self) -> int:
         # The columns of N are linearly independent, because dependent columns are removed.
-        return self.problem.nuisance.total
+        return self.problem._nuisance.total
 
     @property
     def nullity(self) -> int:
@@ -236,7 +236,7 @@ class Diagnosis:
 
     def under(self, spec: ConvSpec, bias: bool | None = None) -> Self | None:
         """Return the report on the same x with another geometry; None if no window fits."""
-        problem = self.problem.under(spec, bias)
+        problem = self.problem._under(spec, bias)
         return None if problem is None else type(self)(problem, self.limits)
 
     @property
@@ -247,7 +247,7 @@ class Diagnosis:
     @cached_property
     @on_blas_threads
     def _padding_dependent(self) -> np.ndarray | None:
-        whole = self.problem.of_whole_windows()
+        whole = self.problem._of_whole_windows()
         if whole is None:
             return self._identifiable
         if whole is self.problem:
@@ -266,16 +266,19 @@ class Diagnosis:
 
     @cached_property
     @on_blas_threads
-    def _weakly_determined(self) -> np.ndarray:
-        """Flags of the identifiable taps with a √(variance inflation) above 100, kernel-shaped."""
-        known = self._factors
+    def _inflation(self) -> np.ndarray:
+        """Root of the variance inflation, kernel-shaped; inf for a tap that is not determined."""
         system = self._system
         spreads = np.ldexp(system.matrix.spreads, -system.scaling.relative)
-        inflation = [
-            s * np.where(f.determined, f.noise_gain, 0.0)
-            for s, f in zip(spreads, known, strict=True)
-        ]
-        return self._kernel_shaped(inflation) > MAX_INFLATION
+        pairs = zip(spreads, self._factors, strict=True)
+        with np.errstate(invalid="ignore"):
+            found = [np.where(f.determined, s * f.noise_gain, np.inf) for s, f in pairs]
+        return self._kernel_shaped(found)
+
+    @property
+    def _weakly_determined(self) -> np.ndarray:
+        """Flags of the identifiable taps with a √(variance inflation) above 100, kernel-shaped."""
+        return np.isfinite(self._inflation) & (self._inflation > MAX_INFLATION)
 
     def ridge_for(self, condition: float) -> float:
         """Return the smallest ridge for which [A; √ridge·I] has at most this condition number.
@@ -291,7 +294,7 @@ class Diagnosis:
                 window, where any ridge suffices. If the ridge leaves float64 (change the unit of
                 x).
         """
-        bound = number(condition, "condition", above=1.0)
+        bound = number(condition, "condition_number", above=1.0)
         ends = zip(self._factors, self._extremes, strict=True)
         return max(_smallest_ridge(*pair, f.unit, bound) for f, pair in ends)
 
@@ -349,7 +352,7 @@ class Diagnosis:
 
     def _penalized(self, ridge: float, penalty: Penalty) -> System:
         problem = self.problem
-        penalty.check(problem.spec.kernel_size, problem.selection.n_channels)
+        penalty.check(problem.spec.kernel_size, problem._selection.n_channels)
         return self._analysis.system(penalty, ridge)
 
     def _no_resolution(self, ridge: float, penalty: Penalty) -> str:
@@ -383,12 +386,12 @@ class Diagnosis:
         rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
         rows = np.clip(rows + self._nuisance_leverage, 0.0, 1.0)
         found = self._analysis.design.by_record(rows)
-        return self.problem.input.like(found, channel_axis=self.groups > 1)
+        return self.problem._input.like(found, channel_axis=self.groups > 1)
 
     @property
     def _nuisance_leverage(self) -> np.ndarray | float:
         """Leverage of every row (n,) due to the bias and confounds."""
-        confounds = self.problem.nuisance.confounds
+        confounds = self.problem._nuisance.confounds
         if confounds is None:
             return self.problem.bias / self.n_equations
         spans = self._analysis.design.matrix.chunks.order.spans
@@ -464,7 +467,7 @@ class Diagnosis:
             kernel: an array of the size of the kernel, ``(*K, Cin/groups, Cout)``.
         """
         outputs = self.problem.n_outputs // self.groups
-        flat = self.problem.as_kernel(kernel, "kernel").reshape(-1, self.groups, outputs)
+        flat = self.problem._as_kernel(kernel, "kernel").reshape(-1, self.groups, outputs)
         if self.unique:
             return np.zeros(self.problem.n_outputs)
         # Scaling by a power of two prevents overflow of the squares.

@@ -63,10 +63,12 @@ def excitation(report: Identifiability) -> Excitation:
     power = power[: taps // 2 + 1] / np.where(mean > 0, mean, 1.0)
     cycles = np.arange(taps // 2 + 1) / taps
     effective = None
-    if report.n_unknowns <= report.limits.spectrum_columns and report.decided:
-        groups = (_effective(report.factor(g), problem, cycles) for g in range(spec.groups))
+    if report.n_unknowns <= report._diagnosis.limits.spectrum_columns and report._diagnosis.decided:
+        groups = (
+            _effective(report._diagnosis.factor(g), problem, cycles) for g in range(spec.groups)
+        )
         effective = np.min([*groups], axis=0)
-    rate = (problem.names.fs or 1.0) / spec.dilation[0]
+    rate = (problem._names.fs or 1.0) / spec.dilation[0]
     return Excitation(cycles * rate, power, effective)
 
 

@@ -8,6 +8,8 @@ import numpy as np
 
 # Largest number of sentences, and of terms in one of them.
 MAX_SENTENCES, MAX_TERMS = 6, 4
+# Statements that name no taps, so that they can describe several sets.
+MERGED = ("only their sum is determined", "only their difference is determined")
 # A basis of more vectors than this is available as numbers, but not described.
 MAX_VECTORS = 200
 
@@ -56,20 +58,37 @@ def sentences(basis: np.ndarray, names: Callable[[Sequence[int]], str]) -> list[
     found = []
     if unseen:
         found.append(f"{names(unseen)} never reach{'es' if len(unseen) == 1 else ''} y")
+    alike: dict[tuple[str, int, tuple[int, ...]], list[int]] = {}
     for vectors, taps in parts:
         if len(taps) > 1:
-            found.append(_sentence(basis[np.ix_(vectors, taps)], taps.tolist(), names))
+            words = _determined(basis[np.ix_(vectors, taps)], taps.tolist(), names)
+            # Sets that differ in their taps only are described together.
+            own = () if words in MERGED else tuple(taps.tolist())
+            alike.setdefault((words, len(taps), own), []).extend(taps.tolist())
+    for (words, size, _), members in alike.items():
+        several = len(members) // size
+        if several > 1:
+            noun = "pairs" if size == 2 else "sets"
+            words = words.replace("their", "the").replace(" is ", f" of each {noun[:-1]} is ")
+            found.append(
+                f"{names(members)} are collinear in {several} {noun}: {words} (first "
+                f"{noun[:-1]}: {names(members[:size])})"
+            )
+        else:
+            found.append(f"{names(members)} are collinear: {words}")
     if len(found) > MAX_SENTENCES:
         more = len(found) - MAX_SENTENCES + 1
         found[MAX_SENTENCES - 1 :] = [f"and {more} more such sets of taps"]
     return found
 
 
-def _sentence(part: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[int]], str]) -> str:
+def _determined(
+    part: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[int]], str]
+) -> str:
+    """Return what the data determine of some collinear taps."""
     free, size = part.shape
-    text = f"{names(taps)} are collinear: "
     if size - free > 1:
-        text += f"only {size - free} combinations of these {size} are determined"
+        text = f"only {size - free} combinations of these {size} are determined"
         short = [v for v in part if np.count_nonzero(v) <= MAX_TERMS]
         if short:
             at = np.flatnonzero(short[0])
@@ -81,14 +100,14 @@ def _sentence(part: np.ndarray, taps: Sequence[int], names: Callable[[Sequence[i
     # Not half of the largest, which for a doubled channel would leave the choice to rounding.
     seen = seen / seen[np.argmax(np.abs(seen) > 0.51 * np.abs(seen).max())]
     if np.allclose(seen, 1.0, rtol=1e-6):
-        return text + "only their sum is determined"
+        return MERGED[0]
     if size == 2 and np.isclose(seen[1], -1.0, rtol=1e-6):
-        return text + "only their difference is determined"
+        return MERGED[1]
     faint = np.abs(seen).min() < 1e-3 * np.abs(seen).max()
     what = (
         "one combination of them" if faint or size > MAX_TERMS else _combination(seen, taps, names)
     )
-    return text + f"only {what} is determined"
+    return f"only {what} is determined"
 
 
 def _combination(

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..cached import cached_property
 from ..html import facts
+from ..lazy_plot import plotted
 from ..leastsquares.penalty import RIDGE, Penalty, penalty_of
 from ..linalg.threads import on_blas_threads
 from ..near_misses import suggests_attributes
 from ..operators.layout import ascending
+from ..problem.problem import Problem
+from ..problem.sizes import DEFAULT_LIMITS, Limits
 from ..text import line, shown
 from . import descent_forecast as forecast
 from . import wording
 from .diagnosis import Diagnosis
 from .suggestions import Suggestion, advise, more_rows
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Width of the labels of a report.
+MARGIN = 12
 # With more groups than this, a warning tries no suggestions.
 MOST_ADVISED = 16
 
 
 @suggests_attributes
-class Identifiability(Diagnosis):
-    """The report on whether, and which part of, the kernel is determined by the input of a problem.
+class Identifiability:
+    """Report on whether the input of a problem determines the kernel, and which part of it.
 
     Each row of [N A] is an equation and each column an unknown. A is the design matrix, which all
     outputs of a group share. The bias and confounds are the columns of N. ``rank`` is the numerical
@@ -35,7 +43,7 @@ class Identifiability(Diagnosis):
     refers to the scaled matrix.
 
     Costly values are computed at the first access. ``repr`` shows the values that are available,
-    ``print`` and `text` show the complete report. The verdicts, in the order in which they are
+    ``print`` shows the complete report. The verdicts, in the order in which they are
     decided:
 
     - "underdetermined": fewer equations than unknowns;
@@ -44,11 +52,98 @@ class Identifiability(Diagnosis):
     - "undecided": too large to decide within the memory limit;
     - "exactly determined": as many independent equations as unknowns, none left to check the fit;
     - "overdetermined": one solution, and more equations than unknowns.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> stimulus = np.tile([1, 1, 0, 0], 50)
+        >>> report = cs.identify(cs.Problem(stimulus, lags=(0, 9)))
+        >>> report.unique, report.nullity
+        (False, 7)
+        >>> report.suggestions[0].kind
+        'excitation'
+
+    See Also:
+        `identify`, which returns the report, and `Suggestion`.
     """
 
-    method = property(wording.method)
-    counting = property(wording.counting)
-    collinear = cached_property(on_blas_threads(wording.collinear))
+    def __init__(self, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> None:
+        """Report on a problem within limits of memory; nothing is computed yet."""
+        self._diagnosis = Diagnosis(problem, limits)
+
+    def __reduce__(self) -> Any:
+        """Pickle the problem and the limits; values are computed again."""
+        return type(self), (self.problem, self._diagnosis.limits)
+
+    @property
+    def _blas_columns(self) -> int:
+        """The smaller dimension of the design matrix."""
+        return self._diagnosis._blas_columns
+
+    @property
+    def problem(self) -> Problem:
+        """The problem."""
+        return self._diagnosis.problem
+
+    @property
+    def verdict(self) -> str:
+        """One of the six words above."""
+        return self._diagnosis.verdict
+
+    @property
+    def unique(self) -> bool:
+        """Whether the data determine every tap, and the bias."""
+        return self._diagnosis.unique
+
+    @property
+    def group_verdicts(self) -> tuple[str, ...]:
+        """The verdict on the design matrix of each group."""
+        return self._diagnosis.group_verdicts
+
+    @property
+    def n_equations(self) -> int:
+        """Number of rows of the design matrix."""
+        return self._diagnosis.n_equations
+
+    @property
+    def n_unknowns(self) -> int:
+        """Number of unknowns per output: taps, bias and confounds."""
+        return self._diagnosis.n_unknowns
+
+    @property
+    def rank(self) -> int:
+        """Numerical rank of [N A] in the worst group, equal to ``n_unknowns`` for full rank."""
+        return self._diagnosis.rank
+
+    @property
+    def nullity(self) -> int:
+        """Dimension of the set of solutions (of one output) that fit equally well."""
+        return self._diagnosis.nullity
+
+    @property
+    def singular_values(self) -> tuple[np.ndarray, ...]:
+        """Singular values of A itself in descending order, one array per group."""
+        return self._diagnosis.singular_values
+
+    @property
+    def condition_number(self) -> float:
+        """2-norm condition number of A itself in the worst group; inf if A is rank-deficient.
+
+        It is accurate to ten digits, or to the digits that its size allows. With more than 1 500
+        unknowns decided by a Gram matrix, it is accurate to eps·κ².
+        """
+        return self._diagnosis.condition_number
+
+    @property
+    def bias_identifiable(self) -> bool:
+        """Whether the bias is determined."""
+        return self._diagnosis.bias_identifiable
+
+    @cached_property
+    @on_blas_threads
+    def collinear(self) -> list[str]:
+        """Sentences on taps whose effects cannot be separated, and on taps that are determined."""
+        return wording.collinear(self._diagnosis)
 
     @property
     def identifiable(self) -> np.ndarray:
@@ -57,18 +152,20 @@ class Identifiability(Diagnosis):
         A tap is determined if its row of the orthonormal null space has a norm of at most
         clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3).
         """
-        return self._ascending(self._identifiable)
+        return self._ascending(self._diagnosis._identifiable)
 
     @property
     def padding_dependent(self) -> np.ndarray:
         """Flags of the taps that are determined only because x is assumed zero outside the record.
 
         They are the taps that the rows with a completely recorded window do not determine. All
-        False if the problem of these rows is too large to decide, see `padding_decided`. The shape
-        is that of `Solution.impulse_response`.
+        False if the problem of these rows is too large to decide, see the text. The shape is that
+        of `Solution.impulse_response`.
         """
-        found = self._padding_dependent
-        return self._ascending(np.zeros_like(self._identifiable) if found is None else found)
+        found = self._diagnosis._padding_dependent
+        return self._ascending(
+            np.zeros_like(self._diagnosis._identifiable) if found is None else found
+        )
 
     @property
     def noise_gain(self) -> np.ndarray:
@@ -79,7 +176,17 @@ class Identifiability(Diagnosis):
         the residuals it is the standard error of a fit. This does not hold for errors that are
         correlated in time. The shape is that of `Solution.impulse_response`.
         """
-        return self._ascending(self._noise_gain)
+        return self._ascending(self._diagnosis._noise_gain)
+
+    @property
+    def variance_inflation(self) -> np.ndarray:
+        """Variance inflation factor of every tap; inf if it is not determined.
+
+        It is the factor by which the variance exceeds its value for a column that resembles no
+        other column. The shape is that of `Solution.impulse_response`.
+        """
+        with np.errstate(over="ignore"):
+            return self._ascending(self._diagnosis._inflation**2)
 
     @property
     def weakly_determined(self) -> np.ndarray:
@@ -89,7 +196,7 @@ class Identifiability(Diagnosis):
         which the standard error exceeds its value for a column that resembles no other column. The
         shape is that of `Solution.impulse_response`.
         """
-        return self._ascending(self._weakly_determined)
+        return self._ascending(self._diagnosis._weakly_determined)
 
     @property
     def null_space(self) -> tuple[np.ndarray, ...]:
@@ -98,11 +205,11 @@ class Identifiability(Diagnosis):
         Lags are in ascending order.
 
         Raises:
-            ValueError: If it does not fit in memory. `identifiable`, `resolution` and `null_part`
-                need less memory.
+            ValueError: If it does not fit in memory. `identifiable` and `resolution` need less
+                memory.
         """
         axes = tuple(range(1, 1 + self.problem.spec.ndim))
-        return tuple(np.flip(vectors, axes) for vectors in self._null_kernels)
+        return tuple(np.flip(vectors, axes) for vectors in self._diagnosis._null_kernels)
 
     @on_blas_threads
     def resolution(self, ridge: Any = None, *, penalty: Penalty | None = None) -> np.ndarray:
@@ -122,8 +229,21 @@ class Identifiability(Diagnosis):
         Raises:
             TypeError, ValueError: If ``ridge`` is not a finite number, is negative, or is too
                 small. If the penalty has no given strength, or several.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
+            >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
+            >>> report.resolution().round(6)
+            array([1., 1., 1., 1., 1.])
+            >>> bool(report.resolution(ridge=100.0).max() < 1)
+            True
+
+        See Also:
+            `ridge_for` and `leverage`.
         """
-        return self._ascending(self._resolution(*_term(penalty_of(ridge, penalty))))
+        return self._ascending(self._diagnosis._resolution(*_term(penalty_of(ridge, penalty))))
 
     def _ascending(self, values: np.ndarray) -> np.ndarray:
         return np.asarray(ascending(values, self.problem.spec.ndim))
@@ -133,21 +253,95 @@ class Identifiability(Diagnosis):
         """Predict plain gradient descent on the mean of squares, and its slowest directions.
 
         Args:
-            tol: the factor by which the predicted number of steps reduces the error.
+            tol: the factor by which the predicted number of steps reduces the error,
+                between 0 and 1. Default 1e-6.
+
+        Returns:
+            A `DescentForecast`.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
+            >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
+            >>> forecast = report.descent(tol=1e-3)
+            >>> forecast.steps > 1000
+            True
+
+        See Also:
+            `GradientDescent`.
         """
-        return forecast.descent(self, tol)
+        return forecast.descent(self._diagnosis, tol)
+
+    def ridge_for(self, condition_number: float) -> float:
+        """Return the smallest ridge for which [A; √ridge·I] has at most this condition number.
+
+        The ridge is (s₁² − C²s_P²)/(C² − 1), where s are the singular values of A itself. It is 0
+        if A already meets the bound.
+
+        Args:
+            condition_number: bound C of the condition number, above 1.
+
+        Returns:
+            The ridge, in the square of the unit of x.
+
+        Raises:
+            TypeError, ValueError: If ``condition_number`` is not a number above 1. If x is zero in
+                every window, where any ridge suffices. If the ridge leaves float64 (change the unit
+                of x).
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
+            >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
+            >>> ridge = report.ridge_for(10)
+            >>> report.condition_number > 10, ridge > 0
+            (True, True)
+
+        See Also:
+            `resolution`, which shows the effect of a ridge.
+        """
+        return self._diagnosis.ridge_for(condition_number)
+
+    def leverage(self) -> Any:
+        """Return the leverage of every row, diag(A(AᵀA)⁻Aᵀ), including the bias: between 0 and 1.
+
+        The result has the form of x, ``(*T,)`` per record, with an axis of groups at the end if
+        there are several. It is NaN for excluded rows. A row of leverage 1 alone determines some
+        direction of the kernel, and the fit passes through it for any y. The sum over rows is the
+        rank.
+
+        Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
+
+        Returns:
+            Leverages in the form of x, numbers without a unit.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
+            >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
+            >>> leverage = report.leverage()
+            >>> float(leverage.sum().round(6)), report.rank
+            (5.0, 5)
+
+        See Also:
+            `resolution`, for taps.
+        """
+        return self._diagnosis.leverage()
 
     @property
-    def brief(self) -> str:
+    def _brief(self) -> str:
         """The suggestions in the form of a warning.
 
         If there are many groups, it lists the groups that are not determined instead. Trying
         changes for all of them would take longer than the solution.
         """
-        if self.groups <= MOST_ADVISED:
+        if self._diagnosis.groups <= MOST_ADVISED:
             return "; ".join(map(str, self.suggestions))
-        rows = more_rows(self) if self.verdict == "underdetermined" else []
-        return "; ".join([*map(str, rows), wording.open_groups(self)])
+        rows = more_rows(self._diagnosis) if self.verdict == "underdetermined" else []
+        return "; ".join([*map(str, rows), wording.open_groups(self._diagnosis)])
 
     @cached_property
     @on_blas_threads
@@ -157,60 +351,108 @@ class Identifiability(Diagnosis):
         Each suggestion has a ``kind``, the ``argument`` to change and its ``value``, and prints as
         a sentence.
         """
-        return advise(self)
+        return advise(self._diagnosis)
 
     @on_blas_threads
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, strings and lists, ready for JSON; None for infinite values."""
+        """Return plain numbers, strings and lists, ready for JSON; None for infinite values.
+
+        Returns:
+            A dict, whose values are the attributes of the report.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
+            >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
+            >>> report.to_dict()["verdict"]
+            'overdetermined'
+        """
         out: dict[str, Any] = {
             "data": repr(self.problem),
             "verdict": self.verdict,
             "unique": self.unique,
             "n_equations": self.n_equations,
             "n_unknowns": self.n_unknowns,
-            "method": self.method,
+            "method": wording.method(self._diagnosis),
             "group_verdicts": list(self.group_verdicts),
-            "worst_group": self.worst_group,
-            "lags": [axis.tolist() for axis in self.problem.lags],
-            **self.problem.names.to_dict(),
-            "counting": self.counting,
+            "worst_group": self._diagnosis.worst_group,
+            "lags": [axis.tolist() for axis in self.problem._lags],
+            **self.problem._names.to_dict(),
+            "counting": wording.counting(self._diagnosis),
             "suggestions": [*map(str, self.suggestions)],
         }
-        if self.decided:
+        if not self._diagnosis.decided:
+            return out
+        out |= {
+            "rank": self.rank,
+            "group_ranks": list(self._diagnosis.group_ranks),
+            "nullity": self.nullity,
+        }
+        # More unknowns take a spectrum, which takes much longer than the solution.
+        if self.n_unknowns <= self._diagnosis.limits.spectrum_columns:
             finite = np.isfinite(self.condition_number)
             out |= {
-                "rank": self.rank,
-                "group_ranks": list(self.group_ranks),
-                "nullity": self.nullity,
                 "condition_number": float(self.condition_number) if finite else None,
-                "tolerance": float(self.tolerance),
-                "rank_band": list(self.rank_band),
+                "tolerance": float(self._diagnosis.tolerance),
+                "rank_band": list(self._diagnosis.rank_band),
                 "singular_values": _finite([v.tolist() for v in self.singular_values]),
                 "identifiable": self.identifiable.tolist(),
                 "bias_identifiable": self.bias_identifiable,
                 "padding_dependent": self.padding_dependent.tolist(),
                 "noise_gain": _finite(self.noise_gain.tolist()),
                 "weakly_determined": self.weakly_determined.tolist(),
-                "mask_ambiguous": self.mask_ambiguous,
+                "mask_ambiguous": self._diagnosis.mask_ambiguous,
                 "collinear": self.collinear,
-                "noise": wording.noise_sentence(self),
+                "noise": wording.noise_sentence(self._diagnosis),
             }
         return out
 
+    def plot(self, **options: Any) -> Figure:
+        """Draw the singular values, the identifiable taps, and null vectors or noise gains.
+
+        Args:
+            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
+
+        Returns:
+            A figure of matplotlib, which needs no display.
+
+        Raises:
+            TypeError, ValueError, ImportError: As for `convsolve.plot`.
+
+        Examples:
+            >>> import convsolve as cs
+            >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
+            >>> cs.identify(problem).plot().axes[0].get_title()
+            'Singular values (columns scaled)'
+        """
+        return plotted(self, options)
+
     @on_blas_threads
-    def entries(self) -> list[tuple[str, str]]:
+    def _entries(self) -> list[tuple[str, str]]:
         """Return the complete report as pairs of a label and a text, and compute its values.
 
         The label is empty for further texts of the same label.
         """
-        entries = [*wording.sizes(self), ("counting", [self.counting])]
-        if self.decided:
-            entries += [*wording.ranks(self), ("collinear", self.collinear)]
-            entries.append(("noise", [wording.noise_sentence(self)]))
+        suggestions = [*map(str, self.suggestions)]
+        if len(suggestions) > 1:
+            suggestions = [f"{i}. {text}" for i, text in enumerate(suggestions, 1)]
+        entries = [("Verdict", [wording.verdict(self._diagnosis)])]
+        if self._diagnosis.decided:
+            entries += [
+                ("Taps", [wording.taps_sentence(self._diagnosis)]),
+                ("Padding", [wording.padding_sentence(self._diagnosis)]),
+                ("Collinear", self.collinear),
+            ]
         entries += [
-            ("precision", [wording.precision_sentence(self)]),
-            ("method", [self.method]),
-            ("suggestion", [*map(str, self.suggestions)]),
+            ("Suggestions", suggestions),
+            ("Equations", [wording.equations(self._diagnosis)]),
+        ]
+        if self._diagnosis.decided:
+            entries.append(("Precision", [wording.noise_sentence(self._diagnosis)]))
+        entries += [
+            ("Data", [wording.precision_sentence(self._diagnosis)]),
+            ("Rank", [wording.rank(self._diagnosis)]),
         ]
         return [
             ("" if i else label, text)
@@ -218,26 +460,22 @@ class Identifiability(Diagnosis):
             for i, text in enumerate(filter(None, texts))
         ]
 
-    def text(self) -> str:
-        """Return the complete report as shown in a terminal."""
-        return "\n".join(line(label, words) for label, words in self.entries())
-
     def __str__(self) -> str:
-        return self.text()
+        return "\n".join(line(label, words, MARGIN) for label, words in self._entries())
 
     def __repr__(self) -> str:
         """Return the available facts without computing any."""
-        return "\n".join(line(label, words) for label, words in self._known())
+        return f"<Identifiability {self._known()[1][1]}>"
 
     def _repr_html_(self) -> str:
         """Return the available facts as shown in a notebook."""
         return facts(self._known())
 
     def _known(self) -> list[tuple[str, str]]:
-        verdict = self.known_verdict or "not computed yet"
-        if {"worst_group", "kernel_ranks"} <= vars(self).keys():
+        verdict = self._diagnosis.known_verdict or "not computed yet"
+        if {"worst_group", "kernel_ranks"} <= vars(self._diagnosis).keys():
             verdict += f", rank {self.rank} of {self.n_unknowns}"
-        whole = "print(...) or .text() computes and shows the whole"
+        whole = "print(...) computes and shows the whole"
         return [("data", repr(self.problem)), ("verdict", verdict), ("report", whole)]
 
 

@@ -26,7 +26,7 @@ RIDGE_CONDITION = 1e3
 
 
 class Suggestion(NamedTuple):
-    """One change that would help, in data and in words.
+    """Change that would make the kernel determined, as data and as a sentence.
 
     Attributes:
         kind: what changes: "rows", "taps", "stride", "bias", "ridge", "channels" (leave one out),
@@ -35,6 +35,17 @@ class Suggestion(NamedTuple):
         argument: name of an argument of `Problem` or of a solver, or None.
         value: value of the argument. Without an argument, the number of samples that a record
             needs, or the channels of which one may be dropped, if the text names them.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> report = cs.identify(cs.Problem([1, 2, 4, 3], kernel_size=3))
+        >>> print(report.suggestions[0])
+        1 more row of y is needed: a record of 5 samples instead of 4, or another record
+        >>> [suggestion.argument for suggestion in report.suggestions]
+        [None, 'kernel_size', 'ridge']
+
+    See Also:
+        `Identifiability.suggestions`.
     """
 
     kind: str
@@ -79,11 +90,11 @@ def _cheap(diagnosis: Diagnosis) -> bool:
 
 
 def _ridge(diagnosis: Diagnosis) -> Suggestion:
-    text = "a ridge picks one answer, biased towards zero"
+    text = "a ridge makes the kernel unique and shrinks it towards zero"
     ridge = proposed_ridge(diagnosis)
     if ridge is None:
         return Suggestion("ridge", text)
-    text += f": {{}} brings the condition to {RIDGE_CONDITION:.0f}"
+    text = f"{{}} shrinks the kernel towards zero (condition number {RIDGE_CONDITION:.0f})"
     return Suggestion("ridge", text, "ridge", ridge)
 
 
@@ -108,7 +119,7 @@ def _precision(diagnosis: Diagnosis) -> list[Suggestion]:
         "cuts; a smooth input, a near copy of a channel, or a long tone computed in floating "
         "point, does this"
     )
-    if diagnosis.problem.data_eps and high == diagnosis.n_unknowns:
+    if diagnosis.problem._data_eps and high == diagnosis.n_unknowns:
         text = (
             "the smallest singular value lies below the rounding of the data's own type: record "
             "or convert the data with more digits, or without the offset, from their source"
@@ -123,7 +134,7 @@ def _no_gap(diagnosis: Diagnosis) -> Suggestion:
         gain = 1 / np.min([values[rank - 1] for values, rank in pairs if rank])
     return Suggestion(
         "precision",
-        "the singular values fall off without a gap, as those of a smooth or band-limited input "
+        "the singular values fall off without a gap, as for a smooth or band-limited input "
         f"do: the answer of minimum norm multiplies noise in y by up to {gain:.1g}, and is no "
         "estimate of the kernel without the ridge",
     )
@@ -133,18 +144,18 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     """Return the number of missing rows, and the record length that would provide them."""
     problem, spec = diagnosis.problem, diagnosis.problem.spec
     missing = diagnosis.n_unknowns - diagnosis.n_equations
-    longest = max((a.shape[:-1] for a in problem.x), key=spec.rows)
+    longest = max((a.shape[:-1] for a in problem.x), key=spec._rows)
     text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
-    if problem.kept.flags is not None:
+    if problem._kept.flags is not None:
         return [Suggestion("rows", f"{text}: fewer that are left out, or another record")]
     if spec.ndim > 1:
         return [Suggestion("rows", f"{text}: larger records, or more of them")]
     samples = _least_samples(problem)
     if len(problem.x) == 1:
         where = f"a record of {samples} samples instead of {longest[0]}, or another record"
-    elif spec.padding != "circular" and spec == spec.whole_windows(longest):
-        wanted = spec.rows(longest) + missing
-        samples = smallest(lambda length: spec.rows((length,)) >= wanted)
+    elif spec.padding != "circular" and spec == spec._whole_windows(longest):
+        wanted = spec._rows(longest) + missing
+        samples = smallest(lambda length: spec._rows((length,)) >= wanted)
         where = f"one of the records of {samples} samples instead of {longest[0]}, or another"
         where += " record"
     else:
@@ -173,7 +184,7 @@ def _too_short(diagnosis: Diagnosis) -> Suggestion:
 def _signal(diagnosis: Diagnosis) -> list[Suggestion]:
     """Return suggestions for a signal that is worse than white noise in this geometry."""
     noise = _on_white_noise(diagnosis) if _cheap(diagnosis) else None
-    best = min(diagnosis.n_equations - diagnosis.problem.nuisance.total, diagnosis.columns)
+    best = min(diagnosis.n_equations - diagnosis.problem._nuisance.total, diagnosis.columns)
     if noise is not None:
         best = noise.kernel_ranks[diagnosis.worst_group]
     if diagnosis.kernel_ranks[diagnosis.worst_group] < best:
@@ -188,8 +199,8 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = [rng.standard_normal(a.shape) for a in problem.x]
     n_outputs, bias = problem.n_outputs, problem.bias
-    records = [(i, 0, shape[0]) for i, shape in enumerate(problem.row_shapes)]
-    given = {"n_outputs": n_outputs, "bias": bias, **problem.adjustments.of(records)}
+    records = [(i, 0, shape[0]) for i, shape in enumerate(problem._row_shapes)]
+    given = {"n_outputs": n_outputs, "bias": bias, **problem._adjustments.of(records)}
     return Diagnosis(Problem(noise, spec=problem.spec, **given))
 
 
@@ -246,7 +257,7 @@ def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
 
 def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Suggestion:
     """Return the suggestion for a channel that excites only ``rank`` of its taps."""
-    problem, name = diagnosis.problem, diagnosis.problem.names.channel(channel)
+    problem, name = diagnosis.problem, diagnosis.problem._names.channel(channel)
     if rank:
         same = "more of the same signal will not help: it takes"
         if _transient(problem, channel):
@@ -257,7 +268,7 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Suggestion:
             f"taps (its order of excitation); {same} a richer signal, noise-like, or fewer taps",
         )
     still = f"{'constant' if problem.bias else 'zero'} in all windows"
-    if problem.nuisance.confounds is not None:
+    if problem._nuisance.confounds is not None:
         still = "nothing but what confounds fit, in all windows"
     if problem.n_channels == 1:
         beside = " beside a bias" * problem.bias
@@ -282,7 +293,7 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Suggestion:
     spare = [c for c in range(channels) if _spare(factor, c, channels)][:MAX_NAMED]
     if not spare:
         return Suggestion("excitation", text)
-    which = " or ".join(map(problem.names.channel_name, spare))
+    which = " or ".join(map(problem._names.channel_name, spare))
     text += f"; without channel {which} the others are determined"
     return Suggestion("channels", text, value=tuple(spare))
 
@@ -301,7 +312,7 @@ def _spare(factor: Factor, channel: int, channels: int) -> bool:
 
 def _transient(problem: Problem, channel: int) -> bool:
     """Return whether a channel of one axis is zero for a kernel's length at an end of a record."""
-    reach = problem.spec.span[0] - 1
+    reach = problem.spec._span[0] - 1
     if problem.spec.ndim > 1 or not reach:
         return False
     ends = (np.asarray(e)[:, channel] for a in problem.x for e in (a[:reach], a[-reach:]))
@@ -336,7 +347,7 @@ def _tried(diagnosis: Diagnosis) -> list[Suggestion]:
     if helpful := [kernel for kernel in kernels if kernel is not None]:
         name, value, fewer = max(helpful, key=lambda kernel: kernel.diagnosis.n_unknowns)
         in_time = name == "lags" and spec.ndim == 1
-        times = diagnosis.problem.names.window(*value) if in_time else ""
+        times = diagnosis.problem._names.window(*value) if in_time else ""
         text = (
             f"fewer taps: {{}}{times} has {count(fewer.n_equations, 'equation')} for "
             f"{count(fewer.n_unknowns, 'unknown')}, and determines them"
@@ -370,7 +381,7 @@ def _cut(diagnosis: Diagnosis, axes: tuple[int, ...], by: int) -> _Kernel | None
     taps = diagnosis.problem.spec.kernel_size
     longest = max(taps[a] for a in axes)
     size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))
-    changed = diagnosis.problem.shorter(size)
+    changed = diagnosis.problem._shorter(size)
     if changed is None:
         return None
     spec, argument, value = changed

@@ -22,10 +22,10 @@ SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "
 
 
 def verdicts(system: System, factors: Callable[[], Factors]) -> tuple[tuple[str, ...], str]:
-    """The verdict on the design matrix of each group, and what decided: one of `METHODS`.
+    """Return the verdict on the design matrix of each group, and one of `METHODS` that decided.
 
-    ``factors`` are asked for only where neither counting nor conjugate gradients decide; None for
-    one that exceeds memory.
+    ``factors`` are computed only if neither counting nor conjugate gradients decide. A factor that
+    exceeds the memory is None.
     """
     design = system.design
     sizes, groups = design.sizes, range(system.matrix.groups)

@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 
 from ..linalg.rank import EPS
-from ..text import count
+from ..problem.description import excluded_rows
+from ..text import argument, count, span, worded
 from .diagnosis import Diagnosis
 from .null_space import MAX_VECTORS, sentences
 from .suggestions import RIDGE_CONDITION, proposed_ridge
@@ -18,17 +19,17 @@ from .verdict import DETERMINED
 MAX_NAMED = 6
 
 MEANING = {
-    "overdetermined": "one kernel fits best, with equations to spare",
-    "exactly determined": "one kernel fits, and no equation is left over to check it",
-    "underdetermined": "fewer equations than unknowns: many kernels fit equally well",
-    "rank-deficient": "too few of the equations are independent: many kernels fit equally well",
-    "ambiguous": "too close to call at this precision",
+    "overdetermined": "the data determine one kernel, with rows to spare",
+    "exactly determined": "the data determine one kernel, and no row is left to check it",
+    "underdetermined": "fewer equations than unknowns, so many kernels fit equally well",
+    "rank-deficient": "too few equations are independent, so many kernels fit equally well",
+    "ambiguous": "the rank depends on rounding",
     "undecided": "the rank cannot be decided within the memory limit",
 }
 
 METHODS = {
-    "qr": "singular values of R, from a QR of the design matrix",
-    "gram": "Cholesky of the Gram matrix, its full rank certified",
+    "qr": "singular values, QR of the design matrix",
+    "gram": "proved by Cholesky of the Gram matrix",
 }
 
 
@@ -62,7 +63,7 @@ def counting(diagnosis: Diagnosis) -> str:
 def method(diagnosis: Diagnosis) -> str:
     """Return a description of the method that decided rank and verdict."""
     if diagnosis.proved_iteratively:
-        return "conjugate gradients on a random vector prove full rank"
+        return "proved by conjugate gradients on a random vector"
     if diagnosis.decided:
         return METHODS[diagnosis.factor(diagnosis.worst_group).source]
     return "a QR exceeds the memory limit, and nothing smaller decides the rank"
@@ -75,7 +76,7 @@ def _per_group(diagnosis: Diagnosis, values: np.ndarray) -> np.ndarray:
 
 def names(diagnosis: Diagnosis, taps: Sequence[Sequence[int]]) -> str:
     """Taps, each an index (*k, channel), by channel and lag."""
-    lags, called = diagnosis.problem.lags, diagnosis.problem.names
+    lags, called = diagnosis.problem._lags, diagnosis.problem._names
     by_channel: dict[int, list[tuple[int, ...]]] = {}
     for *k, c in sorted(taps, key=lambda tap: (tap[-1], tap)):
         lag = tuple(int(axis[i]) for axis, i in zip(lags, k, strict=True))
@@ -95,7 +96,7 @@ def names(diagnosis: Diagnosis, taps: Sequence[Sequence[int]]) -> str:
 
 
 def _named(diagnosis: Diagnosis, mask: np.ndarray) -> str:
-    """The taps of a kernel-shaped mask."""
+    """Return the names of the taps of a kernel-shaped mask."""
     per_group = _per_group(diagnosis, mask)
     channels = per_group.shape[-2]
     taps = [(*k, g * channels + c) for *k, c, g in np.argwhere(per_group).tolist()]
@@ -119,6 +120,20 @@ def taps_sentence(diagnosis: Diagnosis) -> str:
     return text
 
 
+def determined_share(diagnosis: Diagnosis, alone: bool = False) -> str:
+    """Return how many taps the data determine."""
+    subject = "the data alone" if alone else "the data"
+    if diagnosis.unique:
+        taps = diagnosis.columns * diagnosis.groups
+        return f"{subject} determine " + (f"all {taps} taps" if taps > 1 else "the tap")
+    if not diagnosis.decided:
+        return f"whether {subject} determine the kernel was not decided (memory limit)"
+    if diagnosis.columns > diagnosis.limits.spectrum_columns:
+        return f"{subject} do not determine the kernel"
+    mask = _per_group(diagnosis, diagnosis._identifiable)
+    return f"{subject} determine {int(mask.sum())} of {mask.size} taps"
+
+
 def padding_sentence(diagnosis: Diagnosis) -> str:
     """Which taps rest on the assumption that x is zero outside the record; "" if none does."""
     mask = diagnosis._padding_dependent
@@ -132,16 +147,14 @@ def padding_sentence(diagnosis: Diagnosis) -> str:
 
 
 def noise_sentence(diagnosis: Diagnosis) -> str:
-    """The standard errors that noise in y makes, and which taps are weakly determined."""
+    """Return the standard errors for unit white noise in y, and which taps are weak."""
     finite = np.isfinite(diagnosis._noise_gain)
     if not finite.any():
         return ""
-    gains = diagnosis._noise_gain[finite]
-    low, high = f"{gains.min():.2g}", f"{gains.max():.2g}"
-    which = "a tap" if finite.all() else "an identifiable tap"
-    text = f"standard error of {which} per unit white noise in y (noise gain): {low}"
-    text += f" to {high}" * (low != high)
+    gains = span(diagnosis._noise_gain[finite].tolist(), ".2g")
+    which = "" if finite.all() else " for the identifiable taps"
     weak = weak_sentence(diagnosis)
+    text = f"noise gain {gains}{which} (standard error per tap for unit white noise in y)"
     return f"{text}; {weak}" if weak else text
 
 
@@ -157,13 +170,14 @@ def weak_sentence(diagnosis: Diagnosis) -> str:
     text = f"{which} are weakly determined: other taps can stand in for them"
     text += " (high variance inflation)"
     if diagnosis.unique and (ridge := proposed_ridge(diagnosis)):
-        text += f"; a ridge of {ridge:.3g} brings the condition to {RIDGE_CONDITION:.0f}"
+        text += f"; {argument('ridge', ridge)} brings the condition number to "
+        text += f"{RIDGE_CONDITION:.0f}"
     return text
 
 
 def precision_sentence(diagnosis: Diagnosis) -> str:
-    """What the data's own type, where it is coarser than the arithmetic, means for the verdict."""
-    types, unit = diagnosis.problem.input.dtypes, diagnosis.problem.data_eps
+    """Describe the effect of the type of x on the verdict, if it is coarser than the arithmetic."""
+    types, unit = diagnosis.problem._input.dtypes, diagnosis.problem._data_eps
     dtype = max(types, key=lambda t: (t.kind == "f", -t.itemsize))
     if unit > EPS:
         return (
@@ -202,50 +216,60 @@ def _unknowns(diagnosis: Diagnosis, group: int, numbers: Sequence[int]) -> str:
     taps = np.column_stack(np.unravel_index(columns, shape))
     taps[:, -1] += group * shape[-1]
     parts = [names(diagnosis, taps.tolist())] if len(taps) else []
-    beside = "the bias" if diagnosis.problem.nuisance.confounds is None else "the confounds"
+    beside = "the bias" if diagnosis.problem._nuisance.confounds is None else "the confounds"
     return " and ".join(parts + [beside] * (len(taps) < len(numbers)))
 
 
-def sizes(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
-    """The first entries of a report, label and sentences: data, verdict, equations and unknowns."""
-    problem, verdict = diagnosis.problem, diagnosis.verdict
-    taps = " × ".join(map(str, problem.spec.kernel_size))
-    channels = count(problem.n_channels // problem.spec.groups, "channel")
-    unknowns = f"{taps} tap{'s' * (taps != '1')} × {channels}{', 1 bias' * problem.bias}"
-    confounds = problem.nuisance.total - problem.bias
-    unknowns += f", {count(confounds, 'confound')}" * bool(confounds)
-    which = ""
-    if problem.spec.groups > 1:
-        which = f" (group {diagnosis.worst_group}, the worst of {problem.spec.groups})"
-    return [
-        ("data", [repr(problem)]),
-        ("verdict", [f"{verdict}{which}: {MEANING[verdict]}"]),
-        ("equations", [f"{diagnosis.n_equations} per output channel"]),
-        ("unknowns", [f"{diagnosis.n_unknowns} per output channel ({unknowns})"]),
-    ]
+def verdict(diagnosis: Diagnosis) -> str:
+    """Return the verdict and its meaning."""
+    groups = diagnosis.problem.spec.groups
+    which = f" (group {diagnosis.worst_group}, the worst of {groups})" if groups > 1 else ""
+    return f"{diagnosis.verdict}{which}: {MEANING[diagnosis.verdict]}"
+
+
+def equations(diagnosis: Diagnosis) -> str:
+    """Return the number of equations and of unknowns, and where counting misleads."""
+    problem, m, p = diagnosis.problem, diagnosis.n_equations, diagnosis.n_unknowns
+    lags = " × ".join(map(str, problem.spec.kernel_size))
+    parts = [f"{lags} lag{'s' * (lags != '1')}"]
+    channels = problem.n_channels // problem.spec.groups
+    parts[0] += f" × {count(channels, 'channel')}" if channels > 1 else ""
+    parts += ["1 bias"] * problem.bias
+    confounds = problem._nuisance.total - problem.bias
+    parts += [count(confounds, "confound")] * bool(confounds)
+    text = f"{m} per output for {count(p, 'unknown')} ({', '.join(parts)})"
+    if excluded := excluded_rows(problem):
+        text += f"; rows excluded: {', '.join(excluded)}"
+    if m == p:
+        text += "; exactly determined at best"
+    if m >= p and diagnosis.verdict == "rank-deficient":
+        rank = diagnosis.rank
+        text += f"; {f'only {rank}' if rank else 'none'} of them {'are' if rank > 1 else 'is'} "
+        text += "independent"
+    return text
+
+
+def rank(diagnosis: Diagnosis) -> str:
+    """Return rank, condition number and the method that decided them."""
+    if not (diagnosis.decided or diagnosis.proved_iteratively):
+        return f"not decided: {method(diagnosis)}"
+    text = f"{diagnosis.rank} of {diagnosis.n_unknowns}"
+    text += f" ({_nuisance(diagnosis)} included)" * bool(diagnosis.problem._nuisance.total)
+    if not diagnosis.decided:
+        return f"{text}, {method(diagnosis)}"
+    if diagnosis.verdict == "ambiguous" and diagnosis.rank_band[0] < diagnosis.rank_band[1]:
+        high, low = diagnosis.rank_band
+        text += f", between {high} and {low} within the band around the tolerance"
+    condition = diagnosis.condition_number
+    words = "infinite" if np.isinf(condition) else f"{condition:.3g}"
+    return f"{text}; condition number {words} ({method(diagnosis)})"
 
 
 def _nuisance(diagnosis: Diagnosis) -> str:
     """Return the names of the nuisance columns."""
     problem = diagnosis.problem
     words = ["bias"] * problem.bias
-    return " and ".join(words + ["confounds"] * (problem.nuisance.total > problem.bias))
-
-
-def ranks(diagnosis: Diagnosis) -> list[tuple[str, list[str]]]:
-    """The entries of a report that take a factor: rank, condition, and the taps determined."""
-    rank = f"{diagnosis.rank} of {diagnosis.n_unknowns}, nullity {diagnosis.nullity}"
-    if diagnosis.verdict == "ambiguous" and diagnosis.rank_band[0] < diagnosis.rank_band[1]:
-        high, low = diagnosis.rank_band
-        rank += f"; between {high} and {low} within the band around the tolerance"
-    rank += f" ({_nuisance(diagnosis)} included)" * bool(diagnosis.problem.nuisance.total)
-    infinite = np.isinf(diagnosis.condition_number)
-    return [
-        ("rank", [rank]),
-        ("condition", ["infinite" if infinite else f"{diagnosis.condition_number:.3g}"]),
-        ("taps", [taps_sentence(diagnosis)]),
-        ("padding", [padding_sentence(diagnosis)]),
-    ]
+    return " and ".join(words + ["confounds"] * (problem._nuisance.total > problem.bias))
 
 
 def open_groups(diagnosis: Diagnosis) -> str:
@@ -254,21 +278,21 @@ def open_groups(diagnosis: Diagnosis) -> str:
     found = [g for g, word in enumerate(words) if word not in DETERMINED]
     named = ", ".join(map(str, found[:MAX_NAMED]))
     named += f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
+    where = worded("identify(problem) or the solution's identifiability", "convsolve identify")
     return (
         f"{len(found)} of {len(words)} groups {'is' if len(found) == 1 else 'are'} not determined "
-        f"(group{'s' * (len(found) > 1)} {named}); the report, identify(problem) or the "
-        "solution's identifiability, has suggestions"
+        f"(group{'s' * (len(found) > 1)} {named}); the report of {where} has suggestions"
     )
 
 
 def warning(diagnosis: Diagnosis, answer: str, suggestions: str) -> str:
-    """What `solve` warns: rank, unknowns, which of the many answers this is, the suggestions."""
-    if diagnosis.verdict == "ambiguous":
+    """Return the warning of `solve`: rank, unknowns, the returned kernel, the suggestions."""
+    if diagnosis.verdict == "ambiguous" and answer.startswith("this is"):
         full = diagnosis.rank == diagnosis.n_unknowns
         answer += ", with nothing truncated" if full else ", truncated at the tolerance"
     known = f"{diagnosis.n_unknowns} unknowns, rank not known"
     if diagnosis.decided:
         known = f"rank {diagnosis.rank} of {diagnosis.n_unknowns} unknowns"
-    which = diagnosis.problem.names.which
+    which = diagnosis.problem._names.which
     begin = f"output {which}: " * bool(which)
-    return f"{begin}{diagnosis.verdict}: {known}; this is {answer}. {suggestions}"
+    return f"{begin}{diagnosis.verdict}: {known}; {answer}. {suggestions}"

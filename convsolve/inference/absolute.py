@@ -12,8 +12,8 @@ from ..progress import tracked
 from .orthonormal_rows import OrthonormalRows
 from .robust import feasible, share_of
 
-# Duality gaps, as shares of the loss, at which the interior point method pauses for a vertex, in
-# turn; and that of a vertex with which it needs no more of it.
+# Duality gaps relative to the loss at which the interior point method tries a vertex, in turn, and
+# the gap of a vertex that ends the search.
 PAUSES, ENOUGH = (1e-6, 1e-10), 1e-12
 # Its steps at most between two of them; and how far it goes towards the edge.
 MOST_STEPS, TOWARDS = 100, 0.9995
@@ -45,8 +45,10 @@ def absolute_gap(
 
 
 class Interior(NamedTuple):
-    """Coordinates ``z`` (k,) with residuals r = y − B z = ``above`` − ``below``, both positive, and
-    a point −1 < ``d`` < 1 of the dual.
+    """An interior point of the primal and of the dual.
+
+    ``z`` (k,) has the residuals r = y − B z = ``above`` − ``below``, both positive. The point of
+    the dual is −1 < ``d`` < 1.
     """
 
     z: np.ndarray
@@ -57,7 +59,7 @@ class Interior(NamedTuple):
 
     @classmethod
     def of(cls, rows: OrthonormalRows, y: np.ndarray, z: np.ndarray) -> Interior:
-        """The middle of the dual beside some z."""
+        """Return the middle of the dual with some z."""
         r = y - rows.forward(z)
         room = float(np.abs(r).mean())
         return cls(z, r, np.zeros(len(y)), np.maximum(r, 0) + room, np.maximum(-r, 0) + room)
@@ -79,7 +81,7 @@ class Interior(NamedTuple):
         return float(sum(part.sum() for part in self.products) / np.abs(self.r).sum())
 
     def moved(self, by: Interior, dual: float, primal: float) -> Interior:
-        """A step for d, and another for all else."""
+        """Take a step of d, and another step of the other numbers."""
         lengths = (primal, primal, dual, primal, primal)
         return Interior(*(a + t * b for a, b, t in zip(self, by, lengths, strict=True)))
 
@@ -93,7 +95,7 @@ class Interior(NamedTuple):
 
 
 def _reach(size: np.ndarray, step: np.ndarray) -> float:
-    """The largest part of a step, a whole one at most, that leaves all sizes positive."""
+    """Return the largest part of a step, at most 1, that leaves all sizes positive."""
     fastest = float(np.max(-step / size))
     return 1 / fastest if fastest > 1 else 1.0
 
@@ -118,7 +120,7 @@ def interior_point(rows: OrthonormalRows, at: Interior, gap: float) -> tuple[Int
 
 
 def _mehrotra(rows: OrthonormalRows, at: Interior) -> Interior | None:
-    """The next interior point, or None where rounding leaves no step."""
+    """Return the next interior point, or None if rounding leaves no step."""
     upper, lower = at.slack
     weights = 1 / (at.above / upper + at.below / lower)
     factor = cholesky(rows.gram(weights))
@@ -127,7 +129,7 @@ def _mehrotra(rows: OrthonormalRows, at: Interior) -> Interior | None:
     off = at.r - at.above + at.below
 
     def direction(from_above: np.ndarray, from_below: np.ndarray) -> Interior:
-        """The step of Newton that adds so much to the products."""
+        """Return the Newton step that adds these numbers to the products."""
         right = off - from_above / upper + from_below / lower
         g = rows.adjoint(weights * right + at.d)
         z = solve_triangular(factor, solve_triangular(factor, g, transposed=True))
@@ -157,13 +159,12 @@ def _mehrotra(rows: OrthonormalRows, at: Interior) -> Interior | None:
 def vertex(
     rows: OrthonormalRows, y: np.ndarray, near: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """The z (k,) that passes through k rows of y where Σ|y − B z| is least, its d (n,), and the
-    pivots it took, from a d ``near`` it; None where it is not found.
+    """Return the vertex z (k,) of least Σ|y − B z|, its d (n,) and the number of pivots.
 
-    The rows through which it passes are those whose d is farthest from ±1, independent ones picked
-    by a pivoted QR. Their d follow from those of the others; while one of them is beyond ±1,
-    leaving its row makes the sum fall, up to another row, which takes its place: the simplex
-    method.
+    The vertex passes through k rows of y. It is searched from a d ``near`` it; None if it is not
+    found. The first rows are those whose d is farthest from ±1. A pivoted QR selects independent
+    ones. Their d follow from the d of other rows. While one of them is beyond ±1, the simplex
+    method replaces its row by another, which decreases the sum.
 
     Source: I. Barrodale and F. D. K. Roberts, SIAM J. Numer. Anal. 10 (1973) 839.
     """
@@ -212,7 +213,7 @@ def _independent(rows: OrthonormalRows, d: np.ndarray) -> _Held:
 def _entering(
     rows: OrthonormalRows, held: _Held, leaving: int, r: np.ndarray, own: np.ndarray
 ) -> int | None:
-    """The row at which Σ|r| is least as the ``leaving`` one moves off to the side of its d."""
+    """Return the row at which Σ|r| is least if the ``leaving`` row moves to the side of its d."""
     unit = np.zeros(len(own))
     unit[leaving] = -np.sign(own[leaving])
     move = rows.forward(np.linalg.solve(held.b, unit))
@@ -240,10 +241,10 @@ def _exchanged(rows: OrthonormalRows, held: _Held, leaving: int, entering: int) 
 def least_absolute(
     rows: OrthonormalRows, y: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, float, dict[str, int]]:
-    """argmin Σ|y − B z| (k,), its duality gap as a share of the loss, and how many steps it took.
+    """Return argmin Σ|y − B z| (k,), its duality gap relative to the loss, and numbers of steps.
 
-    A vertex is taken if its gap is the smaller: where several rows tie for it there may be none
-    that the data certify, but the interior point is certified then too.
+    A vertex is returned if its gap is smaller than the gap of the interior point. If several rows
+    tie, the data may certify no vertex, but they certify the interior point.
     """
     at, z, counts = Interior.of(rows, y, start), start, {"interior_steps": 0, "pivots": 0}
     gap, _ = absolute_gap(rows, y, start, np.sign(at.r))

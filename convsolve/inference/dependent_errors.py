@@ -38,7 +38,7 @@ class DependentUncertainty(Uncertainty):
 
     @abstractmethod
     def _products(self, group: int, output: int) -> np.ndarray:
-        """Sums (P, P) over dependent rows for one output, without their correction."""
+        """Return sums (P, P) over dependent rows for one output, without their correction."""
 
     @abstractmethod
     def _correction(self, outputs: np.ndarray) -> np.ndarray:
@@ -49,7 +49,7 @@ class DependentUncertainty(Uncertainty):
         return self._half(self._analysis.plain, group)
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
-        """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
+        """Return standard errors (P, k) of outputs, in units of the operator's columns and of y."""
         return np.asarray(np.sqrt(self._correction(outputs) * self._squares(group, outputs)))
 
     def _root(self, output: int) -> np.ndarray:
@@ -244,7 +244,7 @@ class HacUncertainty(DependentUncertainty):
         return {}
 
     def _reference(self, group: int) -> ReferenceNoise:
-        """Reference noise for the residuals of a group."""
+        """Return reference noise for the residuals of a group."""
         if group not in self._references:
             matrix, targets, times = self._in_time
             w, blocks = self._operator_kernel[group], matrix.row_blocks(targets)

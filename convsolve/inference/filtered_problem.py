@@ -68,12 +68,12 @@ def filtered_parts(
     If ``alone``, every output has a problem of its own. The problem must have one axis, and equal
     rows and weights for all rows of a record.
     """
-    sizes = problem.sizes(limits)
-    samples = sizes.numbers - problem.n_outputs * sum(n for (n,) in problem.row_shapes)
-    each = samples // problem.spec.groups + sum(n for (n,) in problem.row_shapes)
+    sizes = problem._sizes(limits)
+    samples = sizes.numbers - problem.n_outputs * sum(n for (n,) in problem._row_shapes)
+    each = samples // problem.spec.groups + sum(n for (n,) in problem._row_shapes)
     most = min(limits.chunk_numbers // each, limits.gram_bytes // (8 * sizes.columns**2))
     # Confounds are filtered too, so they differ among outputs.
-    most = 1 if alone or isinstance(problem.confounds, Records) else max(most, 1)
+    most = 1 if alone or isinstance(problem._confounds, Records) else max(most, 1)
     # Records of all outputs that exceed the memory together are filtered whenever they are read.
     stored = sizes.beyond_memory or each <= limits.held_numbers < each * problem.n_outputs
     for order in np.unique(noise.order):
@@ -91,7 +91,7 @@ def filtered_parts(
 
 def _shares_x(problem: Problem, sizes: Sizes) -> bool:
     """Return whether sums of x before the filter serve all outputs, so that x is not filtered."""
-    spec, large = problem.spec.normal, sizes.rows * sizes.columns > sizes.limits.row_numbers
+    spec, large = problem.spec._normal, sizes.rows * sizes.columns > sizes.limits.row_numbers
     return large and not sizes.partialled and {*spec.stride, *spec.dilation, spec.groups} == {1}
 
 
@@ -99,7 +99,7 @@ def _part(
     problem: Problem, noise: Autoregression, outputs: np.ndarray, on_demand: bool
 ) -> FilteredPart:
     """Return the filtered problem of some outputs, whose records are filtered ``on_demand``."""
-    order, spec, kept = int(noise.order[outputs[0]]), problem.spec, problem.kept
+    order, spec, kept = int(noise.order[outputs[0]]), problem.spec, problem._kept
     assert problem.y is not None
     filters = noise.filters[outputs, : order + 1]
     used = records_left(kept, order)
@@ -124,27 +124,27 @@ def _part(
         x = for_x.of_all([*map(np.asarray, x)], partial(normal_form, spec=spec))
         y = for_y.of_all([*map(np.asarray, y)], np.asarray)
     input, output = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
-    normal = replace(spec.normal, groups=len(outputs))
+    normal = replace(spec._normal, groups=len(outputs))
     rows = Rows.of(normal, [a.shape[:-1] for a in input.arrays])
     mask = tuple(_usable(kept.flags_of(i), order) for i in used)
-    confounds = problem.confounds
+    confounds = problem._confounds
     if isinstance(confounds, Records):
         several = (filtered(np.asarray(confounds.arrays[i], float), filters)[order:] for i in used)
         confounds = replace(confounds, arrays=tuple(several), missing=None)
     made = problem._replace(
         spec=normal,
-        window=None,
-        lag_shift=(0,),
-        input=input,
-        output=output,
+        _window=None,
+        _lag_shift=(0,),
+        _input=input,
+        _output=output,
         n_outputs=len(outputs),
-        by_mask=((tuple(range(len(outputs))), rows.flagged(mask)),),
-        weights=None if problem.weights is None else problem.weights.some(used),
-        confounds=confounds,
-        dtype=np.dtype(float),
-        data_eps=EPS,
+        _by_mask=((tuple(range(len(outputs))), rows.flagged(mask)),),
+        _weights=None if problem._weights is None else problem._weights.some(used),
+        _confounds=confounds,
+        _dtype=np.dtype(float),
+        _data_eps=EPS,
     )
-    made = made.described_as(problem, channels.reshape(-1).tolist(), outputs.tolist(), used)
+    made = made._described_as(problem, channels.reshape(-1).tolist(), outputs.tolist(), used)
     constants = of_x, of_y
     return FilteredPart(tuple(outputs.tolist()), made, filters.sum(1), constants)
 
@@ -156,7 +156,8 @@ def estimated_noise(
 
     Args:
         analysis: the analysis of outputs that use the same rows.
-        kernel, bias: the estimates. Confounds are fitted to the residuals by least squares.
+        kernel: the estimate of the kernel. Confounds are fitted to its residuals.
+        bias: the estimate of the bias.
         order: the order, or None to select it.
 
     Raises:
@@ -220,10 +221,10 @@ def _usable(flags: np.ndarray, order: int) -> np.ndarray:
 def _offsets(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Return constants of x (C,) and y (Q,) that a bias or a drift takes up; else zeros."""
     assert problem.y is not None
-    if not problem.bias and not isinstance(problem.confounds, int):
+    if not problem.bias and not isinstance(problem._confounds, int):
         return np.zeros(problem.n_channels), np.zeros(problem.n_outputs)
-    first = problem.kept.used[0]
-    start = int(np.flatnonzero(problem.kept.flags_of(first))[0])
+    first = problem._kept.used[0]
+    start = int(np.flatnonzero(problem._kept.flags_of(first))[0])
     form = NormalForm.of_rows(problem.x[first], problem.spec, start, start + 1)
     of_x = np.asarray(form, float).mean(0)
     return of_x, np.asarray(problem.y[first][start : start + 1], float)[0]

@@ -50,6 +50,20 @@ class CrossValidation:
     Rows cut in time share the samples of a kernel at every cut, and autocorrelated noise leaks
     across it. Folds of whole records are safer. Confounds of a record that is cut are fitted to its
     training rows, and separately to its held-out rows.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> select = cs.CrossValidation(10, score="r2")
+        >>> fit = cs.solve(problem, penalty="ridge", select=select)
+        >>> fit.regularization.criterion
+        'r2'
+
+    See Also:
+        `cross_validate`, which scores a method.
     """
 
     folds: Any = None
@@ -200,14 +214,17 @@ def part(
     whole problem, unless one is given. With confounds, all rows of a record stay in one record, and
     the rows between them are masked.
     """
-    adjustments, pieces = of.adjustments, spans
+    adjustments, lags = (
+        (of.adjustments, of.lags) if isinstance(of, Design) else (of._adjustments, of._lags)
+    )
+    pieces = spans
     spans = spans if adjustments.confounds is None else _hulls(spans)
     given = adjustments.of(spans)
     if len(spans) < len(pieces):
         given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
     # A bias that is redundant in these records is no error, but has no column.
-    found = Problem(*cut(of.spec, *records, spans), spec=of.spec.normal, **given)
-    return found._replace(bias=of.bias if bias is None else bias).with_lags(of.lags)
+    found = Problem(*cut(of.spec, *records, spans), spec=of.spec._normal, **given)
+    return found._replace(bias=of.bias if bias is None else bias)._with_lags(lags)
 
 
 def _hulls(spans: Sequence[Span]) -> list[Span]:
@@ -241,7 +258,7 @@ def leading(problem: Problem, numbers: int) -> Problem:
     assert problem.y is not None
     spans, each = [], max(1, numbers // LEADING_PARTS)
     for span in row_spans(problem.x, problem.n_outputs, problem.spec, each):
-        if problem.kept.flags_of(span[0])[span[1] : span[2]].any():
+        if problem._kept.flags_of(span[0])[span[1] : span[2]].any():
             spans.append(span)
         if len(spans) == LEADING_PARTS:
             break
@@ -415,7 +432,8 @@ class HeldOut:
 
         Args:
             score: the score.
-            spread, joint: sums of ŷ² and of y·ŷ about the means of these rows.
+            spread: sums of ŷ² about the means of these rows.
+            joint: sums of y·ŷ about the means of these rows.
             off: mean of y − ŷ.
         """
         if score != "correlation":

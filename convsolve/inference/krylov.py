@@ -211,7 +211,7 @@ def held_out_scores(
         x_held, _ = cut(design.spec, *records, parts[i])
         trained = Analysis.of(part(design, records, rest), design.sizes.limits)
         for some, kernels, biases, good in _kernels(trained, penalty, strengths, units):
-            found = predicted(x_held, kernels, biases, design.spec.normal)
+            found = predicted(x_held, kernels, biases, design.spec._normal)
             rows = np.concatenate([p.reshape(-1, groups, len(strengths)) for p in found])
             for g, q in enumerate(some):
                 scored = _scored(truth[:, q].astype(float), rows[:, g], select.score)

@@ -24,7 +24,8 @@ def grid_minimum(
 
     Args:
         function: maps places (n, Q) to values (n, Q).
-        low, high: (Q,), the ends of the range.
+        low: (Q,), the lower end of the range.
+        high: (Q,), the upper end of the range.
         tolerance: the iteration stops when the neighbours of the best place exceed it by less than
             this value on average, or when the range is 1e-7 wide.
 

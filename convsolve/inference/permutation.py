@@ -46,13 +46,25 @@ MOST_ORDER, MOST_CORRELATED, ROUNDING = 6, 0.99, 1e-8
 
 @suggests_attributes
 class PermutationTest(NamedTuple):
-    """Result of a test that y has nothing to do with x.
+    """Result of a test that y does not depend on x.
 
     Attributes:
         statistic: R² (outputs,) of least squares, about the mean of y.
         pvalue: (outputs,), (1 + number of null R² at least as large)/(1 + number of null R²). NaN
             for an output that is constant, or whose correlation in time is too slow.
         null_distribution: R² (draws, outputs) of resampled y.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 6, 100, 1))
+        >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 2)))
+        >>> test = fit.permutation_test(draws=199)
+        >>> test.null_distribution.shape, float(test.pvalue[0])
+        ((199, 1), 0.005)
+
+    See Also:
+        `Solution.permutation_test`, which returns it, and `FTest`.
     """
 
     statistic: np.ndarray
@@ -107,7 +119,7 @@ def _lengths(design: Design) -> list[int]:
 def _check(design: Design, lengths: list[int], kind: str) -> None:
     """Raise a ValueError if the records do not suit this kind of test."""
     rows, records = sum(lengths), len(lengths)
-    kernel = -(-design.spec.span[0] // design.spec.stride[0])
+    kernel = -(-design.spec._span[0] // design.spec.stride[0])
     if kind == "records":
         if len(set(lengths)) > 1:
             raise ValueError(
@@ -133,7 +145,7 @@ def _check(design: Design, lengths: list[int], kind: str) -> None:
 
 
 def _outputs(analysis: Analysis) -> np.ndarray:
-    """y (G, n, Q), with a fitted constant subtracted."""
+    """Return y (G, n, Q), with a fitted constant subtracted."""
     assert analysis.targets is not None
     blocks = analysis.design.matrix.row_blocks(analysis.targets)
     return np.concatenate([b for _, b in blocks if b is not None], axis=1)
@@ -222,7 +234,7 @@ class _AutoregressiveDraws(_Resampled):
         self._processes = [Process.fitted([a[:, [o]] for a in flat]) for o in range(len(flat[0].T))]
 
     def _samples(self, record: int) -> np.ndarray:
-        """y and its draws (G, Q, n, samples) of one record."""
+        """Return y and its draws (G, Q, n, samples) of one record."""
         y = np.swapaxes(self._y[record], 1, 2)[..., None]
         rng = np.random.default_rng([self._seed, record])
         shape = y.shape[2], self._draws

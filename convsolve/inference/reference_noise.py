@@ -34,7 +34,7 @@ class Times:
     """
 
     def __init__(self, flags: Sequence[np.ndarray]) -> None:
-        """``flags`` (T,) of each record are True for samples that are rows."""
+        """Store ``flags`` (T,) of each record, which are True for samples that are rows."""
         self.flags = flags
         self.longest = max(map(len, flags))
         counts = [int(np.count_nonzero(f)) for f in flags]
@@ -56,7 +56,10 @@ class Times:
         return np.concatenate([values[flags] for values, flags in pairs])
 
     def lag_sums(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return Σ a_s·b_t (T,) over pairs of rows s, t of one record with \\|s − t\\| = 0, 1, …"""
+        """Return Σ a_s·b_t (T,) over pairs of rows of one record at distances 0, 1, ….
+
+        The distance of the rows s and t is \\|s − t\\|.
+        """
         from scipy.fft import irfft, next_fast_len, rfft
 
         found = np.zeros(self.longest)

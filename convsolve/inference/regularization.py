@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..lazy_plot import plotted
 from ..leastsquares.penalty import Penalty
 from ..near_misses import suggests_attributes
 from ..text import count
@@ -14,6 +15,9 @@ from .criteria import in_user_units, noise_variance
 from .scorers import Scorer
 from .selection import Chosen
 from .units import CommonUnits
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Fields with a value per output, along the last axis.
 PER_OUTPUT = ("strength", "effective_dof", "noise_variance", "at_edge")
@@ -46,7 +50,7 @@ class StrengthScores(NamedTuple):
 
 @suggests_attributes
 class Regularization(NamedTuple):
-    """Penalty and strength that were selected from the data.
+    """Penalty and strength of a solution, given or selected from the data.
 
     Attributes:
         penalty: name of the penalty with its hyperparameters.
@@ -65,6 +69,20 @@ class Regularization(NamedTuple):
         at_edge: (outputs,), whether the selected strength is the first or last strength that was
             allowed, so that a better one may lie outside the search range.
         at_bound: whether a hyperparameter is at a bound of its search.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, penalty="smooth")
+        >>> chosen = fit.regularization
+        >>> chosen.criterion, chosen.strength.shape, bool(chosen.at_edge[0])
+        ('gcv', (1,), False)
+
+    See Also:
+        `Solution.regularization`, and `solve`.
     """
 
     penalty: str
@@ -77,10 +95,35 @@ class Regularization(NamedTuple):
     at_edge: np.ndarray
     at_bound: bool = False
 
+    def plot(self, **options: Any) -> Figure:
+        """Draw the score and the effective degrees of freedom of every strength.
+
+        Args:
+            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
+
+        Returns:
+            A figure of matplotlib, which needs no display.
+
+        Raises:
+            TypeError, ValueError, ImportError: As for `convsolve.plot`.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
+            >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 5)), penalty="ridge")
+            >>> [axes.get_title() for axes in fit.regularization.plot().axes]
+            ['GCV by strength', 'Effective degrees of freedom']
+        """
+        return plotted(self, options)
+
     def text(self) -> str:
         """Return one sentence that describes the selection."""
         by = "as given" if self.criterion == "given" else f"by {_name(self.criterion)}"
-        words = f"{self.penalty}, strength {_some(self.strength.T.reshape(-1), '{:.3g}')}, {by}"
+        strengths = self.strength.T.reshape(-1)
+        # A strength that all outputs have is named once.
+        strengths = strengths[:1] if (strengths == strengths[0]).all() else strengths
+        words = f"{self.penalty}, strength {_some(strengths, '{:.3g}')}, {by}"
         if not np.isnan(self.effective_dof).any():
             freedom = _some(self.effective_dof, "{:.1f}")
             words += f"; {freedom} effective degrees of freedom"
@@ -97,7 +140,21 @@ class Regularization(NamedTuple):
         return self.text()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary of numbers, words and lists, which JSON supports."""
+        """Return a dictionary of numbers, words and lists, which JSON supports.
+
+        Returns:
+            A dict, whose values are the attributes.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+            >>> problem = cs.Problem(x, y, lags=(0, 9))
+            >>> fit = cs.solve(problem, penalty=cs.Ridge(10.0))
+            >>> fit.regularization.to_dict()["strength"]
+            [10.0]
+        """
         found = self._asdict() | {"path": self.path and self.path._asdict()}
         return {name: _plain(value) for name, value in found.items()}
 

@@ -28,12 +28,23 @@ MOST_PIVOTS = 1e2
 
 
 class Jackknife(NamedTuple):
-    """Estimates without each record in turn, and the standard errors that they imply.
+    """Kernels without each record in turn, and the standard errors that they imply.
 
     Attributes:
         kernel: ``(*K, Cin/groups, Cout)``, the kernel of all records.
-        dof: R − 1, the degrees of freedom of the errors.
-        kernels: ``(R, *K, Cin/groups, Cout)``, the kernels w_r without each record that has rows.
+        dof: R − 1, the degrees of freedom of the errors, for R records.
+        kernels: ``(R, *K, Cin/groups, Cout)``, the kernel without each record that has rows.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 12, 100, 1))
+        >>> jackknife = cs.solve(cs.Problem(x, x + noise, lags=(0, 4))).jackknife()
+        >>> jackknife.standard_error.shape
+        (5,)
+
+    See Also:
+        `Solution.jackknife`, which returns it.
     """
 
     kernel: np.ndarray
@@ -56,10 +67,26 @@ class Jackknife(NamedTuple):
         return np.ldexp(np.sqrt(squares * self.dof / (self.dof + 1)), unit)
 
     def confidence_band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """Return the lower and upper end of a band, shaped as `Solution.impulse_response`.
+        """Return the lower and upper end of a band, both shaped as `Solution.impulse_response`.
 
         Args:
             level: probability that the band contains a true tap, for each tap. Default 0.95.
+
+        Returns:
+            Lower and upper end, in the kernel's unit.
+
+        Raises:
+            TypeError: If ``level`` is not a number.
+            ValueError: If ``level`` is not between 0 and 1.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 12, 100, 1))
+            >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 4)))
+            >>> low, high = fit.jackknife().confidence_band(0.99)
+            >>> bool(low[0] < 1 < high[0])
+            True
         """
         from scipy.special import stdtrit
 
@@ -81,7 +108,7 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
     if len(folds) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
     sums, found = fold_sums(design, targets, (folds, []), "sums over records"), []
-    with blas_threads(design.blas_columns):
+    with blas_threads(design._blas_columns):
         for held, rest in enumerate(tracked(sums.beside, "records left out", len(folds))):
             columns = _by_gram(rest)
             if columns is None:
@@ -94,8 +121,9 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
 
 
 def _by_gram(moments: Moments) -> np.ndarray | None:
-    """Least squares (G, P, Q) in units of the moments, or None unless these prove full rank, and
-    cost few digits.
+    """Return least squares (G, P, Q) in units of the moments.
+
+    None unless the moments prove full rank and few digits are lost.
     """
     gram, cross, _ = moments.eliminated()
     found = []
@@ -113,7 +141,7 @@ def _by_gram(moments: Moments) -> np.ndarray | None:
 
 
 def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.ndarray:
-    """The kernel without one fold, refined through the data, by a QR where a Gram does not do."""
+    """Return the kernel without one fold, by a QR of the data and refinement."""
     design, targets = analysis.design, analysis.targets
     assert targets is not None
     records = design.records_in_memory, targets.in_memory

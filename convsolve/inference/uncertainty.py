@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -17,10 +16,9 @@ from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..near_misses import suggests_attributes
-from ..operators.layout import reversed_taps, to_columns, to_kernel
-from ..problem.checks import index
+from ..operators.layout import to_columns, to_kernel
 from ..progress import tracked
-from ..text import count, shown
+from ..text import aligned, count
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -30,7 +28,8 @@ ROUNDING = 100 * EPS
 DEPENDENT = 1e-10
 
 
-class Noise(NamedTuple):
+@suggests_attributes
+class NoiseEstimate(NamedTuple):
     """Model of the noise in y, estimated from the residuals.
 
     Attributes:
@@ -38,19 +37,40 @@ class Noise(NamedTuple):
             Σ_i ρ_i·e[t − i] with white u; "hac": rows depend on earlier rows; "cluster": rows of
             one record depend on each other.
         variance: (outputs,), in the square of y's unit; for an autoregression the variance of u.
+        dof: degrees of freedom of bands and tests (outputs,): rows less the degrees of freedom of
+            kernel and bias. With a penalty, the latter are the trace of the resolution matrix; for
+            "ar", rows are filtered ones. For "hac" they are 1.5·rows/lags, and for "cluster" one
+            less than records.
         order: of the autoregression (outputs,), or None.
         coefficients: ρ (outputs, largest order), zero beyond the order of an output, or None.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+        >>> fit.noise.kind, fit.noise.variance.round(1), fit.noise.dof
+        ('white', array([0.9]), array([481.]))
+
+    See Also:
+        `Solution.noise`, and `NoiseModel`.
     """
 
     kind: str
     variance: np.ndarray
+    dof: np.ndarray
     order: np.ndarray | None = None
     coefficients: np.ndarray | None = None
+
+    def of_kind(self, kind: str, order: Any, coefficients: Any) -> NoiseEstimate:
+        """Return the estimate with an autoregression."""
+        return self._replace(kind=kind, order=order, coefficients=coefficients)
 
 
 @suggests_attributes
 class FTest(NamedTuple):
-    """An F test of every output, each array (outputs,).
+    """F test of every output, each array (outputs,).
 
     Attributes:
         statistic: F, NaN for an output that does not have the tested taps. Under "hac" and
@@ -61,12 +81,37 @@ class FTest(NamedTuple):
         pvalue: Probability of an F at least as large if the hypothesis holds.
         partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
             explains. NaN if the loss is not squares.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
+        >>> test = fit.test(lags=(3, 9))
+        >>> test.dof[0], bool(test.pvalue[0] > 0.01)
+        (7, True)
+
+    See Also:
+        `Solution.test`, which returns it, and `PermutationTest`.
     """
 
     statistic: np.ndarray
     dof: tuple[int, np.ndarray]
     pvalue: np.ndarray
     partial_r2: np.ndarray
+
+    def __str__(self) -> str:
+        """Return a table with a line per output."""
+        size, dof = self.dof
+        heads = ["output", "F", "d.o.f.", "p-value", "partial R²"]
+        rows = [
+            [str(o), f"{f:.4g}", f"{size}, {d:.5g}", f"{p:.2g}", f"{r:.3f}"]
+            for o, (f, d, p, r) in enumerate(
+                zip(self.statistic, np.ravel(dof), self.pvalue, self.partial_r2, strict=True)
+            )
+        ]
+        return "\n".join(aligned([heads, *rows], 1))
 
 
 def no_freedom(rows: int, unknowns: int) -> str:
@@ -78,72 +123,10 @@ def no_freedom(rows: int, unknowns: int) -> str:
 
 
 def t_quantile(dof: np.ndarray, level: float) -> np.ndarray:
-    """The quantile of Student's t."""
+    """Return the quantile of Student's t."""
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(dof, level))
-
-
-def hypothesis(
-    shape: tuple[int, ...], groups: int, channels: Any, contrast: Any, value: Any
-) -> tuple[list[np.ndarray | None], np.ndarray]:
-    """Return the contrast (q, P) of every group, or None, and the tested values (q,).
-
-    Raises:
-        TypeError: If both or neither of channels and contrast are given, or they are not numbers.
-        ValueError: If a channel does not exist, or shapes do not fit the kernel of an output.
-    """
-    if (channels is None) == (contrast is None):
-        raise TypeError("test needs channels= or contrast=, one of them")
-    taps, each = math.prod(shape[:-2]), shape[-2]
-    if contrast is None:
-        several = isinstance(channels, (list, tuple, range)) or np.ndim(channels)
-        listed = channels if several else [channels]
-        chosen = sorted({index(c, "channels", each * groups) for c in listed})
-        if not chosen:
-            raise ValueError("channels is empty")
-        rows = []
-        for g in range(groups):
-            mine = [c - g * each for c in chosen if g * each <= c < (g + 1) * each]
-            kept = np.isin(np.arange(taps * each) % each, mine)
-            rows.append(np.eye(taps * each)[kept] if mine else None)
-        sizes = {len(r) for r in rows if r is not None}
-        if len(sizes) > 1:
-            raise ValueError(
-                "channels must hold as many of every group that they name, or the tests of the "
-                "outputs would be of different sizes; test the groups one by one"
-            )
-    else:
-        given, own = _finite(contrast, "contrast"), shape[:-1]
-        # The channel axis may be omitted if there is one channel.
-        shapes = [own] if each > 1 else [own, own[:-1]]
-        if not (given.shape in shapes or (given.shape[1:] in shapes and given.size)):
-            form = ", ".join(map(str, own))
-            raise ValueError(
-                f"contrast has shape {given.shape}, expected (lags, channels) = ({form}), or "
-                f"(q, {form}) for several"
-            )
-        listed = given.reshape(-1, taps * each)[:, reversed_taps(taps * each, each)]
-        if not listed.any(1).all():
-            raise ValueError(f"row {int(np.argmin(listed.any(1)))} of the contrast is zero")
-        rows = [listed] * groups
-    size = next(len(r) for r in rows if r is not None)
-    against = _finite(value, "value")
-    if against.shape not in ((), (size,)):
-        raise ValueError(f"value has shape {against.shape}, expected a number or {size} of them")
-    return rows, np.broadcast_to(against, (size,))
-
-
-def _finite(value: Any, name: str) -> np.ndarray:
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        found = np.array(None)
-    if found.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers, got {shown(value)}")
-    if not np.isfinite(found).all():
-        raise ValueError(f"{name} must be finite, got {shown(value)}")
-    return found.astype(float)
 
 
 class Estimate(NamedTuple):
@@ -299,11 +282,11 @@ class Uncertainty:
         return np.asarray(self._residual_norms / np.sqrt(self._left))
 
     @cached_property
-    def noise(self) -> Noise:
+    def noise(self) -> NoiseEstimate:
         """Noise whose variance is the sum of squared residuals over their degrees of freedom."""
         with np.errstate(over="ignore", under="ignore"):
             variance = np.ldexp(self.deviation**2, 2 * self.exponents)
-        return Noise(self.kind, variance)
+        return NoiseEstimate(self.kind, variance, self.dof)
 
     @cached_property
     def standard_error(self) -> np.ndarray:
@@ -317,7 +300,7 @@ class Uncertainty:
         return np.asarray(to_kernel(found, self._analysis.design.spec.kernel_size))
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
-        """Standard errors (P, k) of some outputs, in units of the operator's columns and of y."""
+        """Return standard errors (P, k) of outputs, in units of the operator's columns and of y."""
         if system.basis.identity:
             relative = system.scaling.relative[group]
             gains = np.ldexp(_factor(system, group).noise_gain, -relative)[:, None]
@@ -349,9 +332,9 @@ class Uncertainty:
         return found
 
     @property
-    def blas_columns(self) -> int:
+    def _blas_columns(self) -> int:
         """The smaller dimension of A."""
-        return self._analysis.design.blas_columns
+        return self._analysis.design._blas_columns
 
     @on_blas_threads
     def test(self, contrasts: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:

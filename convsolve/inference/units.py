@@ -9,8 +9,10 @@ from ..operators.moments import Moments
 
 
 class CommonUnits:
-    """One unit 2**column for all columns, so that a strength means the same to all, and 2**outputs
-    (G, Q) for the outputs: so much smaller than the user's are all values.
+    """Units 2**column, common to all columns, and 2**outputs (G, Q) of the outputs.
+
+    With one unit, a strength has the same meaning for all columns. A value in these units is the
+    value in the user's units divided by the unit.
     """
 
     def __init__(self, exponents: np.ndarray, outputs: np.ndarray) -> None:
@@ -35,11 +37,11 @@ class CommonUnits:
         return np.asarray(found)
 
     def from_user(self, strengths: np.ndarray) -> np.ndarray:
-        """The inverse of `to_user`, zeros included."""
+        """Return the inverse of `to_user`, zeros included."""
         with np.errstate(over="ignore", under="ignore"):
             found = np.ldexp(strengths, -2 * self.column)
         if not np.isfinite(found).all() or ((found == 0) != (strengths == 0)).any():
             raise SolveError(
-                "a strength lies outside float64 beside x²; change it, or the unit of x"
+                "a strength lies outside float64 relative to x²; change it, or the unit of x"
             )
         return np.asarray(found)

@@ -100,12 +100,12 @@ def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndar
     worst = int(np.argmin(p))
     if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
         return ""
-    by_record = problem.weights is None or problem.weights.by_record
+    by_record = problem._weights is None or problem._weights.by_record
     ar, hac = argument("noise", "ar"), argument("noise", "hac")
     way = f"{ar}, or 'hac'" if by_record else hac
     way = f"least squares with {way}" if variance is None else way
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
-    output = problem.names.output(int(outputs[worst]))
+    output = problem._names.output(int(outputs[worst]))
     return (
         f"the residuals of {output} are correlated in time, and so is x (Ljung-Box "
         f"over lags 1 to {lags}, p {shown}): errors for white noise may be several times too large "

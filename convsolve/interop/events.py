@@ -1,14 +1,8 @@
 """Events, as BIDS and nilearn list them, as impulses at the rate of a recording.
 
->>> from convsolve.interop.events import impulses  # doctest: +SKIP
->>> x, names = impulses("sub-01_task-faces_events.tsv", fs=1 / 2.0, samples=180)  # doctest: +SKIP
->>> problem = cs.Problem(  # doctest: +SKIP
-...     x, bold, lags=(0, 9), edges="zeros", fs=1 / 2.0, channels=names, bias=True
-... )
-
-The kernel of this problem is the response to each kind of event: the finite impulse responses of
-nilearn's ``hrf_model="fir"`` with ``fir_delays=range(10)``, of events that last one repetition
-time.
+With ``Problem(x, bold, lags=(0, 9), edges="zeros", bias=True)``, the kernel is the response to each
+kind of event. It equals the finite impulse responses of nilearn's ``hrf_model="fir"`` with
+``fir_delays=range(10)``, for events that last one repetition time.
 """
 
 from __future__ import annotations
@@ -37,24 +31,25 @@ def impulses(
     column: str | None = "trial_type",
     shape: str = "impulse",
 ) -> tuple[np.ndarray, list[str]]:
-    """Events of one run as a signal for every kind of event, and what these are called.
+    """Return a signal for every kind of event of one run, and the names of the kinds.
 
     Args:
-        events: a BIDS ``_events.tsv``, by its path; or a table, such as a data frame, whose columns
-            are found by name: ``onset`` and ``duration`` in seconds from the first sample, and
-            ``modulation``, the height of an event, where there is one (else it is 1).
-        fs: samples a second of the recording, of fMRI 1 / repetition time.
-        samples: how many samples it has.
-        names: which kinds of events, in this order; others are left out, and one that this run
-            lacks is zero. Give them where there are several runs. None for all, sorted.
-        column: the one that says the kind of an event; None where all are of one kind, "event".
-        shape: "impulse" is one sample at the onset; "boxcar" lasts until onset + duration, for one
-            sample at least, and not beyond the end. The kernel is then the response to one sample
-            of it.
+        events: path of a BIDS ``_events.tsv``, or a table such as a data frame. Its columns are
+            found by name: ``onset`` and ``duration`` in seconds from the first sample, and
+            ``modulation``, the height of an event, which is 1 without this column.
+        fs: sampling rate of the recording in Hz. For fMRI it is 1 / repetition time.
+        samples: number of samples of the recording.
+        names: kinds of events, in this order. Other kinds are excluded. A kind without events in
+            this run has zeros. Give names if there are several runs. None, the default, is all
+            kinds, sorted.
+        column: name of the column with the kind of an event, by default "trial_type". None if all
+            events are of one kind, which is then named "event".
+        shape: "impulse", the default, is one sample at the onset. "boxcar" lasts until onset +
+            duration, for at least one sample, and not beyond the end. The kernel is then the
+            response to one sample of the event.
 
     Returns:
-        x (samples, kinds), the sum of the heights of what begins, or lasts, at a sample; and the
-        names of the kinds.
+        x (samples, kinds), the sum of the heights of the events at a sample, and the names.
 
     Times are rounded to the nearest sample, halves to the even one, as `Problem` rounds
     lags. If half a sample matters, resample the recording to a higher rate first. nilearn's "fir"
@@ -63,10 +58,22 @@ def impulses(
     samples, and an event of duration 0 by 1 / ``oversampling``.
 
     Raises:
-        TypeError: no table; ``fs``, ``samples`` or names of another kind.
-        ValueError: a column or a number is missing; an onset before the first sample or after the
-            last; a negative duration.
-        OSError: the file is missing or cannot be read.
+        TypeError: If ``events`` is not a table, or another argument has the wrong type.
+        ValueError: If a column or a number is missing, an onset is before the first sample or after
+            the last one, or a duration is negative.
+        OSError: If the file is missing or cannot be read.
+
+    Examples:
+        >>> from convsolve.interop.events import impulses
+        >>> events = {"onset": [2.0, 6.0], "duration": [2.0, 2.0], "trial_type": ["face", "house"]}
+        >>> x, names = impulses(events, fs=0.5, samples=5)
+        >>> names
+        ['face', 'house']
+        >>> x[:, 0]
+        array([0., 1., 0., 0., 0.])
+
+    See Also:
+        `convsolve.datasets.event_related_fmri`.
     """
     rate, length = number(fs, "fs"), integer(samples, "samples")
     choice(shape, "shape", SHAPES)
@@ -79,7 +86,7 @@ def impulses(
     table.check(
         (first >= 0) & (first < length), onsets,
         f"has an onset of {{:g}} s, which is nearest to no sample: the last of {length} at "
-        f"{rate:g} Hz is at {(length - 1) / rate:g} s; leave the event out, or mend fs and samples",
+        f"{rate:g} Hz is at {(length - 1) / rate:g} s; leave it out, or correct fs and samples",
     )  # fmt: skip
     last = first + 1
     if shape == "boxcar":
@@ -153,7 +160,7 @@ def _table(events: Any) -> _Table:
 
 
 def _read(path: str | os.PathLike[str]) -> _Table:
-    """A table of values with tabs between, below a line of names."""
+    """Return a table of values that are separated by tabs, below a line of names."""
     with (
         opened(path) as (stream, size),
         io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
@@ -169,7 +176,7 @@ def _read(path: str | os.PathLike[str]) -> _Table:
             if len(row) != len(header):
                 raise ValueError(
                     f"has {len(row)} columns in line {number_}, {len(header)} names above; "
-                    "separate columns by tabs, and write n/a for what is missing"
+                    "separate columns by tabs, and write n/a for missing values"
                 )
     names = [name.strip() for name in header]
     columns = {name: [row[i].strip() for _, row in rows] for i, name in enumerate(names)}

@@ -1,10 +1,6 @@
 """Problems from recordings of MNE, and kernels as evoked responses of MNE.
 
->>> from convsolve.interop.mne import problem, to_evoked  # doctest: +SKIP
->>> trf = cs.solve(problem(raw, x=envelope, y="eeg", tmin=-0.1, tmax=0.4))  # doctest: +SKIP
->>> to_evoked(trf, raw.info).plot_joint()  # doctest: +SKIP
-
-It needs MNE: ``pip install 'convsolve[mne]'``.
+The module needs MNE: ``pip install 'convsolve[mne]'``.
 """
 
 from __future__ import annotations
@@ -27,11 +23,15 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
     Args:
         recording: a Raw or Epochs. A Raw is split into records at the places where recordings were
             joined. Each epoch is a record.
-        x, y: channels as MNE picks them (``"eeg"``, ``["Cz", "Pz"]``), or an array that is
-            synchronous with the recording. For a Raw it has the shape ``(times,)`` or ``(times,
-            features)``, for Epochs ``(epochs, times)`` or ``(epochs, times, features)``.
+        x: channels as MNE picks them (``"eeg"``, ``["Cz", "Pz"]``), or an array that is synchronous
+            with the recording. For a Raw it has the shape ``(times,)`` or ``(times, features)``,
+            for Epochs ``(epochs, times)`` or ``(epochs, times, features)``.
+        y: as x.
         options: arguments of `Problem`, such as ``tmin`` and ``tmax`` in seconds, ``lags``,
             ``bias`` and ``confounds``. The default of ``edges`` is "drop".
+
+    Returns:
+        A `Problem`.
 
     Samples of a Raw with a bad annotation are missing in y and in channels of x. Rows that read a
     missing sample are excluded. Channels keep their names. ``fs`` is the sampling rate of the
@@ -42,6 +42,19 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
     Raises:
         TypeError: If the recording is neither a Raw nor Epochs.
         ValueError: If channels do not exist, an array has another length, or `Problem` raises it.
+
+    Examples:
+        >>> import mne
+        >>> import numpy as np
+        >>> from convsolve.interop.mne import problem
+        >>> envelope, *noise = np.random.default_rng(0).standard_normal((3, 1000))
+        >>> info = mne.create_info(["Fz", "Cz"], sfreq=100.0, ch_types="eeg")
+        >>> raw = mne.io.RawArray(1e-6 * (envelope + noise), info, verbose="error")
+        >>> problem(raw, x=envelope, y="eeg", tmin=0.0, tmax=0.2).outputs
+        ['Fz', 'Cz']
+
+    See Also:
+        `to_evoked`.
     """
     import mne
 
@@ -69,26 +82,44 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
 
 
 def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: Any = None) -> Any:
-    """A kernel as an `mne.EvokedArray` over its lags, to be drawn as topographies and butterflies.
+    """Return a kernel as an `mne.EvokedArray` over its lags, for topographies and butterfly plots.
 
     Args:
-        fit: a solution along one axis, with ``fs``.
-        info: the sensors' ``Info``; positions and kinds are taken by name. None: kind "misc".
-        channel: the input channel, by name or number, if the outputs are sensors. With one channel
-            it is optional.
+        fit: a `Solution` along one axis, with ``fs``.
+        info: ``Info`` of the sensors, from which positions and kinds are taken by name. None, the
+            default, gives all channels the kind "misc".
+        channel: the input channel, by name or number, if the outputs are sensors. It is optional if
+            there is one channel. Default None.
         output: the output, by name or number, if the input channels are sensors, as in a decoder.
             The weights of a decoder are filters, not patterns (Haufe et al., NeuroImage 87 (2014)
-            96).
+            96). Default None.
+
+    Returns:
+        An `mne.EvokedArray` (sensors, lags), in units of the kernel.
 
     Raises:
-        ValueError: with several channels and outputs, neither ``channel`` nor ``output`` is given,
-            or both are; a sensor is not in ``info``, or ``info`` has another sampling rate than the
-            lags; the kernel has several axes or groups; the problem was stated without ``fs``.
+        ValueError: If there are several channels and outputs, and neither or both of ``channel``
+            and ``output`` are given. If a sensor is not in ``info``, or its sampling rate differs
+            from the problem. If the kernel has several axes or groups, or the problem has no
+            ``fs``.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> from convsolve.interop.mne import to_evoked
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500, 1))
+        >>> y = x + noise * np.ones(2)
+        >>> fit = cs.solve(cs.Problem(x, y, tmin=0, tmax=0.1, fs=100, outputs=["Fz", "Cz"]))
+        >>> to_evoked(fit).data.shape
+        (2, 11)
+
+    See Also:
+        `problem`.
     """
     import mne
 
-    names, (inputs, outputs) = fit.names, fit.kernel.shape[-2:]
-    if fit.spec.ndim > 1 or fit.spec.groups > 1:
+    names, (inputs, outputs) = fit._names, fit.kernel.shape[-2:]
+    if fit._spec.ndim > 1 or fit._spec.groups > 1:
         raise ValueError("a kernel of images, or of groups, is no evoked response")
     first, rate = float(fit.times[0]), names.fs
     assert rate is not None  # or there were no times
@@ -108,12 +139,12 @@ def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: A
     else:
         of = index(names.output_number(output), "output", outputs)
         sensors, data, comment = names.all_channels(inputs), by_lag[:, :, of], names.output(of)
-    chosen = _sensors([*map(str, sensors)], rate / fit.spec.dilation[0], info)
+    chosen = _sensors([*map(str, sensors)], rate / fit._spec.dilation[0], info)
     return mne.EvokedArray(data.T, chosen, tmin=first, comment=comment)
 
 
 def _sensors(names: list[str], rate: float, info: Any) -> Any:
-    """The info of these sensors."""
+    """Return the info of these sensors."""
     import mne
 
     if info is None:

@@ -1,10 +1,5 @@
 """Kernels and strengths to and from mTRFpy.
 
->>> from convsolve.interop.mtrf import from_mtrf, penalty_of, to_mtrf  # doctest: +SKIP
->>> fit = from_mtrf(trf)  # a trained TRF: predict, score, plot, save  # doctest: +SKIP
->>> fit = cs.solve(problem, penalty=penalty_of(trf, trials=12))  # doctest: +SKIP
->>> to_mtrf(fit).predict(stimulus)  # doctest: +SKIP
-
 mTRFpy minimizes, with y and x of all ``trials`` and zeros beyond their ends,
 
     ‖y − Aw − b‖² + fs · trials · regularization · penalty(w),
@@ -39,16 +34,35 @@ DIRECTIONS = (1, -1)
 
 
 def from_mtrf(trf: Any) -> Solution:
-    """A trained ``mtrf.TRF`` as a `Solution`: its kernel, bias and lags, to predict, plot and save.
+    """Return a trained ``mtrf.TRF`` as a `Solution`, to predict, score, plot and save.
 
     x is the stimulus. For a decoder (``direction=-1``) x is the response, and the lags are negative
     where the response follows the stimulus. The status is "approximate": a TRF does not keep its
-    training data, so there is no certificate. To get one, and standard errors, solve again with
-    `penalty_of`.
+    training data, so there is no certificate. To get a certificate and standard errors, solve again
+    with `penalty_of`.
+
+    Args:
+        trf: a trained ``mtrf.TRF``.
+
+    Returns:
+        A `Solution` with kernel, bias and lags.
 
     Raises:
-        TypeError: ``trf`` is not a TRF.
-        ValueError: it is not trained.
+        TypeError: If ``trf`` is not a TRF.
+        ValueError: If ``trf`` is not trained.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mtrf import TRF
+        >>> from convsolve.interop.mtrf import from_mtrf
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 1000, 1))
+        >>> trf = TRF()
+        >>> trf.train(x, x + noise, 100, 0.0, 0.1, regularization=1.0)
+        >>> len(from_mtrf(trf).lags)
+        11
+
+    See Also:
+        `to_mtrf` and `penalty_of`.
     """
     weights, fs, given = _trained(trf), float(trf.fs), _of_features(trf)
     kernel = from_trf(weights, fs=fs)
@@ -65,9 +79,9 @@ def from_mtrf(trf: Any) -> Solution:
     return Solution(
         kernel,
         np.asarray(trf.bias).reshape(-1) / fs,
-        recipe=stated.recipe,
+        recipe=stated._recipe,
         spec=stated.spec,
-        tap_lags=stated.lags,
+        tap_lags=stated._lags,
         y_channel_axis=True,
         status="approximate",
         stats={
@@ -87,7 +101,10 @@ def penalty_of(trf: Any, trials: int) -> Penalty:
 
     Args:
         trf: a trained TRF, for its ``method`` and its ``regularization``.
-        trials: the number of trials it was trained on, which a TRF does not keep.
+        trials: number of trials that it was trained on, which a TRF does not keep.
+
+    Returns:
+        A `Ridge` or a `Smooth`, with the strength for these trials.
 
     The problem is ``Problem(x, y, lags=…, edges="zeros", bias=True)``, with the lags of
     ``from_mtrf(trf)``. mTRFpy rounds the start of a window in seconds down and its end up; ``tmin``
@@ -96,8 +113,21 @@ def penalty_of(trf: Any, trials: int) -> Penalty:
     with ``channel_groups``. A regularization per output gives a strength per output.
 
     Raises:
-        TypeError: ``trf`` is not a TRF.
-        ValueError: it is not trained; "tikhonov" with several features, which smooths across them.
+        TypeError: If ``trf`` is not a TRF.
+        ValueError: If ``trf`` is not trained, or its method is "tikhonov" with several features.
+
+    Examples:
+        >>> import numpy as np
+        >>> from mtrf import TRF
+        >>> from convsolve.interop.mtrf import penalty_of
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 1000, 1))
+        >>> trf = TRF()
+        >>> trf.train(x, x + noise, 100, 0.0, 0.1, regularization=1.0)
+        >>> penalty_of(trf, trials=1)
+        Ridge(100.0)
+
+    See Also:
+        `from_mtrf`.
     """
     inputs, given = _trained(trf).shape[0], _of_features(trf)
     unit = float(trf.fs) * integer(trials, "trials")
@@ -118,28 +148,43 @@ def penalty_of(trf: Any, trials: int) -> Penalty:
 
 
 def to_mtrf(fit: Solution, *, direction: int = 1) -> Any:
-    """A kernel as a trained ``mtrf.TRF``, whose ``predict``, ``plot`` and ``save`` then work.
+    """Return a kernel as a trained ``mtrf.TRF``, which can predict, plot and save.
 
     Args:
         fit: a solution along one axis, of stride 1, with ``fs``. The lags that a dilation skips get
             zeros.
-        direction: 1 where x is the stimulus, −1 where x is the response.
+        direction: 1, the default, if x is the stimulus, −1 if x is the response.
+
+    Returns:
+        An ``mtrf.TRF``.
 
     The TRF predicts a row for every sample of x, with zeros beyond the ends. It agrees with
-    ``fit.predict`` where this is not NaN. ``regularization`` is the strength that mTRFpy would
+    ``fit.predict`` where it is not NaN. ``regularization`` is the strength that mTRFpy would
     need, with ``method="tikhonov"`` for `Smooth` of order 1 and one channel. It is None for other
     penalties and after `load`. mTRFpy has no names of channels, so they are not kept.
 
     Raises:
-        TypeError: ``direction`` is not an integer.
-        ValueError: ``direction`` is neither 1 nor −1; the kernel has several axes, a stride or
-            circular edges; the problem was stated without ``fs``.
+        TypeError: If ``direction`` is not an integer.
+        ValueError: If ``direction`` is neither 1 nor −1. If the kernel has several axes, a stride
+            or circular edges. If the problem has no ``fs``.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> from convsolve.interop.mtrf import to_mtrf
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> fit = cs.solve(cs.Problem(x, x + noise, tmin=0, tmax=0.1, fs=100))
+        >>> to_mtrf(fit).weights.shape
+        (1, 11, 1)
+
+    See Also:
+        `from_mtrf`.
     """
     from mtrf import TRF
 
     if integer(direction, "direction", -1) not in DIRECTIONS:
         raise ValueError(f"direction must be 1 or -1, got {direction}")
-    spec, fs = fit.spec, fit.names.fs
+    spec, fs = fit._spec, fit._names.fs
     if spec.ndim > 1 or spec.stride[0] > 1 or spec.padding == "circular":
         raise ValueError(
             "mTRFpy has kernels along one axis, of stride 1, and zeros beyond the ends: this one "
@@ -159,7 +204,7 @@ def to_mtrf(fit: Solution, *, direction: int = 1) -> Any:
 
 
 def _trained(trf: Any) -> np.ndarray:
-    """The weights of a TRF."""
+    """Return the weights of a trained TRF."""
     if not all(hasattr(trf, name) for name in ("weights", "bias", "times", "fs", "zeropad")):
         raise TypeError(f"expected a TRF of mTRFpy, got a {type(trf).__name__}")
     if trf.weights is None:
@@ -192,19 +237,20 @@ def _times(first: int, last: int, fs: float) -> np.ndarray:
 
 
 def _regularization(fit: Solution) -> tuple[str, Any]:
-    """The method and the regularization; None if the fit does not have the penalty in one piece or
-    mTRFpy has no such penalty.
+    """Return the method and the regularization of mTRFpy for the penalty of a fit.
+
+    The regularization is None if outputs have different penalties or mTRFpy has no such penalty.
     """
-    kinds = {penalty for penalty, _ in fit.penalties}
+    kinds = {penalty for penalty, _ in fit._penalties}
     known: dict[Penalty, tuple[str, float]] = {RIDGE: ("ridge", 1.0)}
-    if fit.kernel.shape[-2] * fit.spec.groups == 1:
+    if fit.kernel.shape[-2] * fit._spec.groups == 1:
         known[Smooth()] = ("tikhonov", 2.0)
     found = known.get(kinds.pop()) if len(kinds) == 1 else None
-    report, fs = fit.identifiability, fit.names.fs
+    report, fs = fit.identifiability, fit._names.fs
     if found is None or fs is None or report is None:
         return "ridge", None
     method, times = found
-    unit = times / (fs * len(report.problem.row_shapes))
-    strengths = np.array([strength for _, strength in fit.penalties]) * unit
+    unit = times / (fs * len(report.problem._row_shapes))
+    strengths = np.array([strength for _, strength in fit._penalties]) * unit
     same = (strengths == strengths[0]).all()
     return method, float(strengths[0]) if same else strengths

@@ -39,8 +39,9 @@ def upper_bound(
     a_norm: float | np.ndarray,
     whitened: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The free bound min(‖g‖/‖r‖, ‖R⁻ᵀg‖/‖w‖, ‖r‖/‖w‖)/‖A‖ on `backward_error`, per output
-    (..., Q), for w and g (..., P, Q); ``whitened`` is ‖R⁻ᵀg‖, if it is known.
+    """Return the bound min(‖g‖/‖r‖, ‖R⁻ᵀg‖/‖w‖, ‖r‖/‖w‖)/‖A‖ on `backward_error`, (..., Q).
+
+    It costs no pass over the data. w and g are (..., P, Q), and ``whitened`` is ‖R⁻ᵀg‖ or None.
     """
     # An answer so far off that its squares leave float64 has no bound: inf, not a number short.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

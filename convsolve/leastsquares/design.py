@@ -60,21 +60,21 @@ class Design:
     """
 
     def __init__(self, problem: Problem, limits: Limits) -> None:
-        self.spec, self.nuisance, self.bias = problem.spec, problem.nuisance, problem.bias
-        self.sizes, self.adjustments = problem.sizes(limits), problem.adjustments
+        self.spec, self.nuisance, self.bias = problem.spec, problem._nuisance, problem.bias
+        self.sizes, self.adjustments = problem._sizes(limits), problem._adjustments
         # The precision of the solution, and the rounding unit of x (0 if x is exact).
-        self.dtype, self.data_eps = problem.dtype, problem.data_eps
+        self.dtype, self.data_eps = problem._dtype, problem._data_eps
         self.kernel_shape = problem.kernel_shape
-        self.lags, self.names = problem.lags, problem.names
-        self.tap_lags = problem.spec.in_taps(self.lags)
+        self.lags, self.names = problem._lags, problem._names
+        self.tap_lags = problem.spec._in_taps(self.lags)
         self.clock = Clock()
-        self.channels, self.selection = problem.n_channels, problem.selection
-        self._given: tuple[Any, Any] = problem.input, problem.output
+        self.channels, self.selection = problem.n_channels, problem._selection
+        self._given: tuple[Any, Any] = problem._input, problem._output
         self._largest = [None if a is None else a.largest for a in self._given]
-        if not problem.remote:
+        if not problem._remote:
             self._given = problem.x, problem.y
         # Devices of jax arrays, and the rows on them or the reason for fetching; empty on the host.
-        self._held_by = problem.input.devices
+        self._held_by = problem._input.devices
         self._placed: DeviceChunk | str = ""
         if self._held_by:
             with self.clock.timing("moments"):
@@ -134,7 +134,7 @@ class Design:
         return self.matrix.with_outputs(self._in_memory(y))
 
     @property
-    def blas_columns(self) -> int:
+    def _blas_columns(self) -> int:
         """The smaller dimension of A."""
         return min(self.sizes.rows, self.sizes.columns)
 

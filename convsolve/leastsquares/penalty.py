@@ -82,6 +82,17 @@ class Penalty:
     Attributes:
         quadratic: whether `roots` defines the penalty. Any other penalty defines `exact_solver`.
         default_select: the criterion that selects a strength by default.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> penalty = cs.Smooth(10.0, order=2)
+        >>> root, free = penalty.roots(np.arange(8))
+        >>> root.shape, free.shape
+        ((8, 6), (8, 2))
+
+    See Also:
+        `Ridge`, `Smooth`, `StableSpline`, `SquaredExponential`, `Tikhonov` and `Lasso`.
     """
 
     strength: Any = None
@@ -240,6 +251,21 @@ class Ridge(Penalty):
 
     The bias is not penalized. The strengths of a banded ridge are selected by the evidence,
     separately for every output.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, penalty=cs.Ridge(50.0))
+        >>> fit.regularization.effective_dof.round(1)
+        array([9.1])
+        >>> cs.solve(problem, penalty="ridge").regularization.criterion
+        'gcv'
+
+    See Also:
+        `Smooth`, `StableSpline`, `Tikhonov` and `Lasso`.
     """
 
     _: KW_ONLY
@@ -278,7 +304,7 @@ class Ridge(Penalty):
             raise ValueError(
                 f"strength has {listed_words(sorted(sizes))} outputs for different labels"
             )
-        # A number is the strength for all outputs, also beside labels with one per output.
+        # A number is the strength for all outputs, also if other labels have one per output.
         several = sizes.pop() if sizes else 0
         return tuple((r,) * several if several and not isinstance(r, tuple) else r for r in rows)
 
@@ -498,6 +524,20 @@ class Tikhonov(Penalty):
 
     L = D⁺ is computed by a singular value decomposition. Singular values below rounding are taken
     as zero.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> D = np.diff(np.eye(10), axis=0)
+        >>> fit = cs.solve(problem, penalty=cs.Tikhonov(5.0, matrix=D))
+        >>> np.allclose(fit.kernel, cs.solve(problem, penalty=cs.Smooth(5.0)).kernel)
+        True
+
+    See Also:
+        `Ridge`, for which D is the identity, and `Smooth`.
     """
 
     _: KW_ONLY

@@ -19,20 +19,20 @@ def device_chunk(problem: Problem, sizes: Sizes) -> DeviceChunk | str:
     reason = _on_the_host(problem, sizes)
     if reason:
         return reason
-    x, y, spec = problem.input, problem.output, problem.spec
+    x, y, spec = problem._input, problem._output, problem.spec
     arrays = x.arrays, None if y is None else y.arrays
-    form = Form(spec.normal, problem.nuisance.constant, sizes.limits)
+    form = Form(spec._normal, problem._nuisance.constant, sizes.limits)
     # The magnitudes of samples that no row reads, or in this process only, are not of use.
     alone = not any(a.shared for part in arrays if part is not None for a in part)
-    if alone and sizes.toeplitz and all(map(spec.reads_all, sizes.shapes)):
+    if alone and sizes.toeplitz and all(map(spec._reads_all, sizes.shapes)):
         y_sizes = np.zeros(0) if y is None else y.largest
         form = form._replace(x_sizes=x.largest, y_sizes=y_sizes)
     try:
-        made = DeviceChunk(*arrays, spec, problem.kept, problem.nuisance, form)
+        made = DeviceChunk(*arrays, spec, problem._kept, problem._nuisance, form)
     except Unsupported as found:
         return str(found)
     m = made.moments
-    if problem.nuisance.confounds is None:
+    if problem._nuisance.confounds is None:
         return made
     whole = m.gram.diagonal(axis1=1, axis2=2)
     if cancels(m.squares, whole) or cancels(m.out_squares_left, m.out_squares):
@@ -42,7 +42,7 @@ def device_chunk(problem: Problem, sizes: Sizes) -> DeviceChunk | str:
 
 def _on_the_host(problem: Problem, sizes: Sizes) -> str:
     """Why this is the host's, as far as sizes and kinds say; empty if they do not."""
-    x, y = problem.input, problem.output
+    x, y = problem._input, problem._output
     parts = [part for part in (x, y) if part is not None]
     places = {isinstance(a, Remote) for part in parts for a in part.arrays}
     missing = any(part.missing is not None for part in parts)

@@ -27,6 +27,19 @@ class Smooth(Penalty):
     fit a bias. Without a bias, differences of such columns lose digits and the status is
     "approximate". For a smooth kernel of a given length scale use `SquaredExponential`, for
     responses that decay `StableSpline`.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, penalty=cs.Smooth(5.0, order=2))
+        >>> fit.regularization.penalty
+        'second differences'
+
+    See Also:
+        `Ridge`, `SquaredExponential`, `StableSpline` and `Tikhonov`.
     """
 
     _: KW_ONLY

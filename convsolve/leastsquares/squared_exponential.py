@@ -34,6 +34,19 @@ class SquaredExponential(Penalty):
     `StableSpline` is better. `Smooth` penalizes differences instead.
 
     Source: M. Sahani and J. F. Linden, NIPS 15 (2003) 317 (automatic smoothness determination).
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, penalty=cs.SquaredExponential(length=2.0))
+        >>> fit.regularization.criterion
+        'evidence'
+
+    See Also:
+        `Smooth`, `StableSpline` and `Ridge`.
     """
 
     _: KW_ONLY

@@ -50,6 +50,19 @@ class StableSpline(Penalty):
 
     Source: T. Chen, H. Ohlsson and L. Ljung, Automatica 48 (2012) 1525; G. Pillonetto and G. De
     Nicolao, Automatica 46 (2010) 81.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, penalty=cs.StableSpline(kind="tc"))
+        >>> 0 < fit.regularization.hyperparameters["decay"] < 1
+        True
+
+    See Also:
+        `Smooth`, `SquaredExponential` and `Ridge`.
     """
 
     _: KW_ONLY

@@ -82,9 +82,9 @@ class System:
         return self.coordinates.basis
 
     @property
-    def blas_columns(self) -> int:
+    def _blas_columns(self) -> int:
         """The smaller dimension of A."""
-        return self.design.blas_columns
+        return self.design._blas_columns
 
     @cached_property
     def columns(self) -> PenaltyColumns:

@@ -57,7 +57,7 @@ class Factor(ABC):
         self.r, self.exponents, self.rows = r, exponents, rows
 
     @property
-    def blas_columns(self) -> int:
+    def _blas_columns(self) -> int:
         """The smaller side of R."""
         return min(self.r.shape[-2:])
 

@@ -71,8 +71,8 @@ def afford_complement(columns: int) -> None:
     if need > MAX_BASIS_BYTES:
         raise ValueError(
             f"a basis of the null space of {columns} unknowns takes {need / 2**30:.1f} GiB, more "
-            f"than the {MAX_BASIS_BYTES / 2**30:.0f} GiB allowed; identifiable, resolution() and "
-            "null_part(kernel) tell of it without one"
+            f"than the {MAX_BASIS_BYTES / 2**30:.0f} GiB allowed; identifiable and resolution() "
+            "need no basis"
         )
 
 

@@ -14,7 +14,7 @@ from ..interrupts import sigint_handled
 
 class _Sized(Protocol):
     @property
-    def blas_columns(self) -> int: ...
+    def _blas_columns(self) -> int: ...
 
 
 _S = TypeVar("_S", bound=_Sized)
@@ -131,7 +131,7 @@ def blas_threads(columns: int) -> AbstractContextManager[object]:
 
 
 def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
-    """Run a method on `blas_threads` for the ``blas_columns`` of its object.
+    """Run a method on `blas_threads` for the ``_blas_columns`` of its object.
 
     The last digits of a result then do not depend on which caller computes it first.
     """
@@ -140,7 +140,7 @@ def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Conca
     def limited(owner: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         if _is_limited():  # another block would change nothing, and take as long as a small solve
             return method(owner, *args, **kwargs)
-        with blas_threads(owner.blas_columns):
+        with blas_threads(owner._blas_columns):
             return method(owner, *args, **kwargs)
 
     return limited

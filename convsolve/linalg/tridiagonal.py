@@ -24,7 +24,7 @@ class Tridiagonal:
         self._reduce(matrix)
 
     @property
-    def blas_columns(self) -> int:
+    def _blas_columns(self) -> int:
         """The number of columns."""
         return self.size
 

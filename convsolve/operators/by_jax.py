@@ -73,7 +73,7 @@ class DeviceChunk:
         self._kept, self._nuisance, self._form = kept, nuisance, form
         self.kept: dict[str, Any] = {}
         self.groups, self.channels = spec.groups, x[0].shape[-1] // spec.groups
-        self.columns = spec.unknowns(x[0].shape[-1])
+        self.columns = spec._unknowns(x[0].shape[-1])
         self.outputs = 0 if y is None else y[0].shape[-1] // spec.groups
         self._places = component_columns(spec, self.channels)
         with jax.enable_x64(True):

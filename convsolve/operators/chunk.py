@@ -267,13 +267,13 @@ class LoadedChunk:
     @cached_property
     def rows(self) -> int:
         """Number of rows used in the fit."""
-        several = ((s, len(s.x) * self.spec.rows(s.x.shape[1:-1])) for s in self.stacks)
+        several = ((s, len(s.x) * self.spec._rows(s.x.shape[1:-1])) for s in self.stacks)
         return sum(n if s.flags is None else int(np.count_nonzero(s.flags)) for s, n in several)
 
     @cached_property
     def windows(self) -> int:
         """Number of rows of all stacks, including excluded ones."""
-        return sum(len(s.x) * self.spec.rows(s.x.shape[1:-1]) for s in self.stacks)
+        return sum(len(s.x) * self.spec._rows(s.x.shape[1:-1]) for s in self.stacks)
 
     @cached_property
     def structured(self) -> bool:
@@ -601,7 +601,7 @@ def _own_places(
 
 def extent(spec: ConvSpec, rows: Sequence[int]) -> tuple[int, ...]:
     """Return the shape (*E) of a record in normal form that has ``rows`` (*T)."""
-    axes = zip(rows, spec.stride, spec.span, strict=True)
+    axes = zip(rows, spec.stride, spec._span, strict=True)
     return tuple((t - 1) * s + n for t, s, n in axes)
 
 

@@ -118,12 +118,12 @@ class Chunks:
         self._confounds = nuisance.confounds
         self._limits, self._device = limits, device
         self.rows, self.channels = self._kept.count, x[0].shape[-1] // spec.groups
-        self.groups, self.columns = spec.groups, spec.unknowns(x[0].shape[-1])
+        self.groups, self.columns = spec.groups, spec._unknowns(x[0].shape[-1])
         # Samples that no row reads must not affect the scale.
         every = self._kept.flags is None and self._confounds is None
-        read = every and all(map(spec.reads_all, {a.shape[:-1] for a in x}))
+        read = every and all(map(spec._reads_all, {a.shape[:-1] for a in x}))
         sizes = plan.x_sizes if read else None, plan.y_sizes if every else None
-        self.form = Form(spec.normal, nuisance.constant, limits, *sizes)
+        self.form = Form(spec._normal, nuisance.constant, limits, *sizes)
         self._degree = -1
         if self._confounds is not None:
             self._degree = max(self._confounds.degree, 0 if self._confounds.shared else -1)
@@ -148,7 +148,7 @@ class Chunks:
         step = max(1, numbers // max(1, _numbers_a_row(self._x, y, self._spec)))
         if (length := dask_rows(self._x, self._spec.stride[0])) is not None:
             step = _in_step(step, length)
-        return max(step, self._spec.span[0])
+        return max(step, self._spec._span[0])
 
     def _lots(self) -> list[list[Span]]:
         """Return the spans of every chunk."""
@@ -156,7 +156,7 @@ class Chunks:
         if plan.in_time:
             gap = max((shape[0] for shape in kept.shapes), default=0)
         else:
-            gap = self._gap_worth_a_cut if plan.whole else GAP_KERNELS * self._spec.span[0]
+            gap = self._gap_worth_a_cut if plan.whole else GAP_KERNELS * self._spec._span[0]
         pieces = kept.pieces(gap)
         lots = [pieces] if plan.whole else span_lots(kept, pieces, self.step)
         if not plan.whole:

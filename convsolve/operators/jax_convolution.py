@@ -1,4 +1,4 @@
-"""The convolution under jax, forward and some rows of it. The one place that knows lax.conv."""
+"""The convolution under jax, forward and some rows of it. All uses of lax.conv are here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .windows import as_rows, normal_form
 
 @partial(jax.jit, static_argnums=2)
 def forward(x: Any, kernel: Any, spec: ConvSpec) -> jax.Array:
-    """A w: x ``(N, *W, Cin)`` with kernel ``(*K, Cin/groups, Cout)`` to y ``(N, *T, Cout)``."""
+    """Return A w ``(N, *T, Cout)`` of x ``(N, *W, Cin)`` and kernel ``(*K, Cin/groups, Cout)``."""
     space = "DHW"[-spec.ndim :]
     return lax.conv_general_dilated(
         normal_form(x, spec),
@@ -32,13 +32,13 @@ def forward(x: Any, kernel: Any, spec: ConvSpec) -> jax.Array:
 
 
 def gather_rows(x: Any, rows: Any, spec: ConvSpec) -> Any:
-    """Chosen rows of the design matrix, ``(groups, len(rows), P)``, of x ``(N, *E, C)`` in normal
-    form.
+    """Return rows ``(groups, len(rows), P)`` of the design matrix, for minibatches.
 
-    ``rows`` counts windows in C order over ``(N, *T)``; jax, differentiable, for minibatches.
+    x ``(N, *E, C)`` is in normal form. ``rows`` are numbers of windows in C order over ``(N, *T)``.
+    The function is differentiable by jax.
     """
     n, *space, c = x.shape
-    counts = spec.normal.output_shape(space)
+    counts = spec._normal.output_shape(space)
     stride = np.cumprod([1, *space[:0:-1]])[::-1]
     taps = np.zeros(1, int)
     for a in range(spec.ndim):

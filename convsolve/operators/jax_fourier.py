@@ -71,10 +71,10 @@ class Operator:
         self.x, self.spec, self.bias = x, spec, bias
         extent, least = x.shape[1:-1], LEAST[spec.ndim]
         rows = x.shape[0] * math.prod(spec.output_shape(extent))
-        self.shape = rows, spec.unknowns(x.shape[-1])
+        self.shape = rows, spec._unknowns(x.shape[-1])
         # Outputs of stride 1, of which every stride-th is kept.
-        self.full = tuple(e - n + 1 for e, n in zip(extent, spec.span, strict=True))
-        tiles = [_tiles(f, n, least) for f, n in zip(self.full, spec.span, strict=True)]
+        self.full = tuple(e - n + 1 for e, n in zip(extent, spec._span, strict=True))
+        tiles = [_tiles(f, n, least) for f, n in zip(self.full, spec._span, strict=True)]
         self.blocks, self.step, self.size = zip(*tiles, strict=True)
         self.axes = tuple(range(-spec.ndim, 0))
         self.spectrum = self._spectrum()
@@ -85,7 +85,7 @@ class Operator:
         """Return the spectra (F, pieces, C) of the pieces of x."""
         x, d = jnp.moveaxis(self.x, -1, 1), self.spec.ndim
         for a, (step, blocks) in enumerate(zip(self.step, self.blocks, strict=True)):
-            axis, overlap = 2 + 2 * a, self.spec.span[a] - 1
+            axis, overlap = 2 + 2 * a, self.spec._span[a] - 1
             if blocks == 1:
                 x = jnp.expand_dims(x, axis)
                 continue
@@ -186,7 +186,7 @@ def gram_of(x: Any, spec: ConvSpec) -> Any:
     taps, count = taps_of[axis], counts[axis]
     common = math.gcd(spec.stride[axis], spec.dilation[axis])
     phases, apart = spec.stride[axis] // common, spec.dilation[axis] // common
-    columns = spec.unknowns(x.shape[-1])
+    columns = spec._unknowns(x.shape[-1])
     width = columns // spec.kernel_size[axis] * phases
     if (count // apart if count >= apart else 1) < taps - 1:
         return _over_rows(x, spec, lambda a, _: matmul(a.T, a))
@@ -196,7 +196,7 @@ def gram_of(x: Any, spec: ConvSpec) -> Any:
         sizes = [*spec.kernel_size]
         sizes[axis] = places * phases
         windows = replace(spec, kernel_size=tuple(sizes))
-        extent = (count - 1) * spec.stride[axis] + windows.span[axis]
+        extent = (count - 1) * spec.stride[axis] + windows._span[axis]
         read = _padded(x, axis + 1, extent)
 
         def of_rows(a: Any, t: Any) -> Any:
@@ -248,7 +248,7 @@ def _over_rows(
     places = jnp.asarray(np.arange(shape[1 + axis]) if some is None else some)
     chosen = [*shape]
     chosen[1 + axis] = len(places)
-    count, each = math.prod(chosen), spec.unknowns(x.shape[-1])
+    count, each = math.prod(chosen), spec._unknowns(x.shape[-1])
     batches = -(-count // max(1, BATCH_NUMBERS // each))
     items = jnp.arange(-(-count // batches))
 
@@ -272,10 +272,11 @@ def _outer(x: Any) -> Any:
 
 
 def displaced(core: Any, tail: Any, head: Any) -> Any:
-    """AᵀA (K·C, K·C) from ``core`` (K, C, C), which all shifts share, and the products
-    (K-1, C, K-1, C) of the samples behind it, and of those before it in reversed order.
+    """Return AᵀA (K·C, K·C) from ``core`` (K, C, C), which all shifts share, and two corrections.
 
-    A step down the diagonal takes in one product behind; a step up, one before.
+    ``tail`` (K-1, C, K-1, C) are products of the samples after the core, and ``head`` of the
+    samples before it, in reversed order. A step down the diagonal adds a product of the tail, and a
+    step up a product of the head.
     """
     taps, channels, _ = core.shape
     first, none = core.transpose(1, 0, 2), jnp.zeros_like(core)

@@ -10,13 +10,13 @@ import numpy as np
 
 
 def to_columns(kernel: Any, groups: int) -> Any:
-    """A kernel (*K, Cin/groups, Cout) as (groups, P, Q), in NumPy or jax."""
+    """Return a kernel (*K, Cin/groups, Cout) as (groups, P, Q), in NumPy or jax."""
     taps, outputs = math.prod(kernel.shape[:-1]), kernel.shape[-1]
     return kernel.reshape(taps, groups, outputs // groups).transpose(1, 0, 2)
 
 
 def to_kernel(columns: Any, kernel_size: Sequence[int]) -> Any:
-    """Columns (groups, P, Q) as a kernel (*K, Cin/groups, Cout), in NumPy or jax."""
+    """Return columns (groups, P, Q) as a kernel (*K, Cin/groups, Cout), in NumPy or jax."""
     groups, _, outputs = columns.shape
     return columns.transpose(1, 0, 2).reshape(*kernel_size, -1, groups * outputs)
 

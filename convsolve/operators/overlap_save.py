@@ -134,7 +134,7 @@ def polyphase(
     taps, phases = component_taps(spec), _phases(spec)
     dilation = [d // g for d, g in zip(spec.dilation, common, strict=True)]
     read = x.data[(slice(None), *(slice(None, None, g) for g in common))]
-    counts = spec.normal.output_shape(x.data.shape[1:-1])
+    counts = spec._normal.output_shape(x.data.shape[1:-1])
     repeated = math.prod(phases)
     scale, shift = np.tile(x.scale, repeated), np.tile(x.shift, repeated)
     for runs in itertools.product(*map(_runs, dilation, counts)):

@@ -60,7 +60,7 @@ def row_spans(
             continue
         a_row = spec.stride[0] * (x.size // len(x)) + outputs * math.prod(shape[1:])
         # At least as many rows as the kernel is long, as otherwise most samples are read twice.
-        step = max(numbers // a_row, spec.span[0])
+        step = max(numbers // a_row, spec._span[0])
         for start in range(0, shape[0], step):
             yield i, start, min(start + step, shape[0])
 
@@ -86,7 +86,7 @@ def predicted_blocks(
     records = [*map(for_one_pass, records)]
     several, again = tee(row_spans(records, kernel.shape[-1], spec))
     read = (NormalForm.of_rows(records[i], spec, a, b) for i, a, b in again)
-    blocks = each(_predicted, read, kernel, bias, spec.normal, by_rows)
+    blocks = each(_predicted, read, kernel, bias, spec._normal, by_rows)
     rows = sum(spec.output_shape(x.shape[:-1])[0] for x in records)
     pairs = zip(several, blocks, strict=True)
     return tracked(pairs, "rows that are predicted", rows, size=rows_of)
@@ -96,7 +96,7 @@ def _predicted(
     x: np.ndarray, kernel: np.ndarray, bias: np.ndarray, spec: ConvSpec, by_rows: bool
 ) -> np.ndarray:
     """Return the output of x (*E, Cin) in normal form."""
-    rows, outputs = spec.rows(x.shape[:-1]), kernel.shape[-1]
+    rows, outputs = spec._rows(x.shape[:-1]), kernel.shape[-1]
     numbers = rows * kernel[..., 0].size
     products_of_rows = numbers * (READ * spec.groups + outputs)
     of_ffts = FFT_START + FFT_NUMBER * (x.size + rows * outputs)

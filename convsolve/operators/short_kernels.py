@@ -35,7 +35,7 @@ class ShortOperator:
         self.batches = batches(x.data.shape, self.rows[0], taps[0], 1 + outputs, STEP)
 
     def of_kernel(self, w: np.ndarray) -> np.ndarray:
-        """The band (S, B·Q) of w (K, 1, Q)."""
+        """Return the band (S, B·Q) of w (K, 1, Q)."""
         step, size, outputs = self.batches[0].step, self.batches[0].size, w.shape[-1]
         found = np.zeros((size, step, outputs))
         _diagonals(found, len(w))[...] = w
@@ -67,15 +67,16 @@ class ShortOperator:
 
 
 def _diagonals(a: np.ndarray, taps: int) -> np.ndarray:
-    """The view [k, b, q] (K, B, Q) of the entries [b + k, b, q] of a (S, B, Q)."""
+    """Return the view [k, b, q] (K, B, Q) of the entries [b + k, b, q] of a (S, B, Q)."""
     down, along, output = a.strides
     shape = taps, a.shape[1], a.shape[2]
     return np.lib.stride_tricks.as_strided(a, shape, (down, down + along, output))
 
 
 def short_correlations(x: Series, y: Series | None, taps: int) -> tuple[np.ndarray, ...]:
-    """Σ x[u]x[u+m] (1, K, 1), u + m from K - 1 on and u among the rows; Aᵀy (K, 1, Q), and sums of
-    y and of its squares.
+    """Return Σ x[u]x[u+m] (1, K, 1), Aᵀy (K, 1, Q), and sums of y and of its squares.
+
+    u are the rows, and u + m starts at K - 1.
     """
     outputs = 0 if y is None else y.data.shape[-1]
     operator = ShortOperator(x, (taps,), outputs)

@@ -178,9 +178,9 @@ class Stack:
         on_device = -(-rows // parts) if out is None else out.shape[time] // parts
         self._ahead, width = 0 if y is None else y[0].start, array.shape[time]
         self._bounds = np.clip(np.arange(parts + 1) * on_device - self._ahead, 0, rows)
-        self._stride, self._offset = spec.stride[0], spec.offset((width,))[0]
+        self._stride, self._offset = spec.stride[0], spec._offset((width,))[0]
         circular = spec.padding == "circular"
-        before, after = self._neighbours(width, spec.span[0], circular) if split else (0, 0)
+        before, after = self._neighbours(width, spec._span[0], circular) if split else (0, 0)
         self.held = Held(width // parts, on_device, before, after, split, circular)
         self.arrays = Arrays(_named(array, self.devices, axis), out)
         self.columns = 0

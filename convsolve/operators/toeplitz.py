@@ -250,7 +250,7 @@ class Gram(Lags):
             self.windows, self.mask = self._windows(parts, [[box] for box in inner])
 
     def _count(self, box: Sequence[tuple[int, int]]) -> int:
-        """Number of cells of a box of windows."""
+        """Return the number of cells of a box of windows."""
         pairs = zip(box, self.grid.step, strict=True)
         return math.prod(-(-(b - a) // s) for (a, b), s in pairs)
 

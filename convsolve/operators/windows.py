@@ -24,14 +24,14 @@ def _axis(array: Any, axis: int, start: int, stop: int) -> Any:
 
 
 def normal_form(x: Any, spec: ConvSpec) -> Any:
-    """Return x ``(N, *W, C)`` padded, cropped or wrapped to ``(N, *spec.extent(W), C)``."""
+    """Return x ``(N, *W, C)`` padded, cropped or wrapped to ``(N, *spec._extent(W), C)``."""
     return _formed(x, spec, x.shape[1:-1], 0)
 
 
 def _formed(x: Any, spec: ConvSpec, shape: Sequence[int], first: int) -> Any:
     """Return the normal form along the axes of W from ``first`` on, for records of shape W."""
     xp = x.__array_namespace__()
-    axes = zip(shape, spec.offset(shape), spec.extent(shape), strict=True)
+    axes = zip(shape, spec._offset(shape), spec._extent(shape), strict=True)
     pads = [(0, 0)] * (1 + first)
     for axis, (w, lo, e) in list(enumerate(axes, start=1))[first:]:
         if spec.padding == "circular":
@@ -75,12 +75,12 @@ class NormalForm:
     def of_rows(cls, record: Any, spec: ConvSpec, first: int, last: int) -> NormalForm:
         """Return the samples that the rows ``first`` to ``last`` along the first axis read."""
         stride, lengths = spec.stride[0], record.shape[:-1]
-        return cls(record, lengths, spec, first * stride, (last - 1) * stride + spec.span[0])
+        return cls(record, lengths, spec, first * stride, (last - 1) * stride + spec._span[0])
 
     @property
     def is_whole(self) -> bool:
         """Whether this is all of a record in memory."""
-        whole = self.start == 0 and self.stop == self.spec.extent(self.lengths)[0]
+        whole = self.start == 0 and self.stop == self.spec._extent(self.lengths)[0]
         return whole and isinstance(self.record, np.ndarray)
 
     @property
@@ -91,7 +91,7 @@ class NormalForm:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape (*E, C)."""
-        others = self.spec.extent(self.lengths)[1:] if len(self.lengths) > 1 else ()
+        others = self.spec._extent(self.lengths)[1:] if len(self.lengths) > 1 else ()
         return (self.stop - self.start, *others, self.record.shape[-1])
 
     @property
@@ -108,7 +108,7 @@ class NormalForm:
     @property
     def _in_record(self) -> tuple[int, int, int]:
         """Start and end of the range in the record, and the length of the record."""
-        lo = self.spec.offset(self.lengths)[0]
+        lo = self.spec._offset(self.lengths)[0]
         return self.start - lo, self.stop - lo, self.lengths[0]
 
     @property
@@ -156,7 +156,7 @@ def recorded_samples(
     """
     last = spec.output_shape(lengths)[0] if last is None else last
     found = np.ones((), bool)
-    axes = zip(lengths, spec.offset(lengths), spec.extent(lengths), strict=True)
+    axes = zip(lengths, spec._offset(lengths), spec._extent(lengths), strict=True)
     for axis, (length, lo, extent) in enumerate(axes):
         turns = (np.arange(extent) - lo) // max(length, 1)
         longest = 0
@@ -165,7 +165,7 @@ def recorded_samples(
             longest = values[np.argmax(counts)]
         flags = turns == longest
         if axis == 0:
-            flags = flags[first * spec.stride[0] : (last - 1) * spec.stride[0] + spec.span[0]]
+            flags = flags[first * spec.stride[0] : (last - 1) * spec.stride[0] + spec._span[0]]
         found = found[..., None] & flags
     return found
 
@@ -175,7 +175,7 @@ def silenced(x: Any, spec: ConvSpec) -> Any:
 
     Strides can leave such samples between windows.
     """
-    counts = spec.normal.output_shape(x.shape[1:-1])
+    counts = spec._normal.output_shape(x.shape[1:-1])
     axes = zip(counts, spec.kernel_size, spec.stride, spec.dilation, strict=True)
     for axis, (t, k, s, d) in enumerate(axes, start=1):
         if s == 1 and d <= t:  # the first tap reads all samples between two windows
@@ -197,7 +197,7 @@ def silenced(x: Any, spec: ConvSpec) -> Any:
 def windows(x: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """Return a view ``(N, *T, *K, C)`` of the windows of x ``(N, *E, C)`` in normal form."""
     n, *space, c = x.strides
-    counts = spec.normal.output_shape(x.shape[1:-1])
+    counts = spec._normal.output_shape(x.shape[1:-1])
     # The stride of an axis of length one is never used, but its size in bytes may overflow.
     steps = [a * s if t > 1 else a for a, s, t in zip(space, spec.stride, counts, strict=True)]
     taps = [
@@ -228,7 +228,7 @@ def design_matrix(x: Any, spec: ConvSpec) -> Any:
     differentiate it with respect to x.
     """
     x = normal_form(x, spec)
-    counts = spec.normal.output_shape(x.shape[1:-1])
+    counts = spec._normal.output_shape(x.shape[1:-1])
     d = spec.ndim
     for a in range(d):
         starts = np.arange(counts[a])[:, None] * spec.stride[a]

@@ -15,38 +15,37 @@ from .drawing import (
     GREY,
     MARKERS,
     MAX_CURVES,
+    Picture,
+    Place,
+    bar,
     colours,
     drawing,
     edges,
     lag_axis,
-    new_figure,
     side_by_side,
     whole,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
+# The name of a criterion in a title, and the label of its axis.
 NAMES = {
-    "gcv": "generalized cross-validation",
-    "evidence": "−2 log evidence",
-    "aicc": "AICc",
-    "bic": "BIC",
-    "mse": "held-out mean square",
-    "r2": "held-out R²",
-    "correlation": "held-out correlation",
-    "given": "score",
+    "gcv": ("GCV", "GCV score"),
+    "evidence": ("Evidence", "−2 log evidence"),
+    "aicc": ("AICc", "AICc"),
+    "bic": ("BIC", "BIC"),
+    "mse": ("Held-out error", "held-out mean squared error"),
+    "r2": ("Held-out R²", "held-out R²"),
+    "correlation": ("Held-out correlation", "held-out correlation"),
 }
 
 
-def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = None) -> Figure:
+def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = None) -> Picture:
     """Draw scores and degrees of freedom over the strength of every output, with ``labels``."""
     if chosen.path is None:
         raise ValueError("the strength was given, so there are no scores to draw")
-    more = f", the first {MAX_CURVES} outputs" * (chosen.path.scores.shape[1] > MAX_CURVES)
-    drawings = [strength_scores(chosen, labels), effective_dof(chosen)]
-    return side_by_side(drawings, 5.0, 4.4, chosen.penalty + more)
+    return side_by_side([strength_scores(chosen, labels), effective_dof(chosen)], 5.0, 4.4)
 
 
 @drawing("The score of every strength.")
@@ -60,8 +59,9 @@ def strength_scores(
         labels = [f"output {q}" for q in range(outputs)] if outputs > 1 else ["score"]
     for q, label in zip(range(min(outputs, MAX_CURVES)), labels, strict=False):
         _draw_scores(axes, chosen, q, label)
-    axes.set(title="Score of every strength", xlabel="strength", xscale="log")
-    axes.set_ylabel(NAMES[chosen.criterion])
+    name, label = NAMES[chosen.criterion]
+    more = f"\n{MAX_CURVES} of {outputs} outputs shown" * (outputs > MAX_CURVES)
+    axes.set(title=f"{name} by strength{more}", xlabel="strength", xscale="log", ylabel=label)
     axes.legend(fontsize="small")
 
 
@@ -80,6 +80,7 @@ def effective_dof(axes: Axes, chosen: Regularization) -> None:
                 f"{freedom:.1f}", (here, freedom), xytext=(8, 4), textcoords="offset points"
             )
     axes.set(title="Effective degrees of freedom", xlabel="strength", xscale="log")
+    axes.set(ylabel="degrees of freedom")
     axes.set_ylim(bottom=0)
 
 
@@ -111,25 +112,28 @@ def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None
     )
 
 
-def draw_lag_choice(chosen: LagChoice) -> Figure:
+def draw_lag_choice(chosen: LagChoice) -> Picture:
     """Draw the scores of all windows, and of windows with the selected first lag."""
-    figure = new_figure(10.5, 4.6)
-    figure.suptitle(chosen.text(), fontsize="large")
-    left, right = figure.subplots(1, 2)
-    lags, scores, called = chosen.all_lags, chosen.scores, chosen.problem.names
-    at, name = called.times(lags), NAMES[chosen.criterion]
-    first, last = map(float, called.times(chosen.lags))
-    drawn = left.pcolormesh(edges(at), edges(at), scores, cmap="viridis")
-    figure.colorbar(drawn, ax=left, label=name)
-    left.plot(last, first, "o", color=BAD, markersize=8, label="chosen")
-    left.set(title="Score of every window", ylabel=f"first lag ({called.unit})")
-    left.legend(fontsize="small", loc="lower right")
-    row = int(np.flatnonzero(lags == chosen.lags[0])[0])
-    right.plot(at, scores[row], color=GOOD, marker="." if len(lags) < 60 else "")
-    right.axvline(last, color=BAD, linewidth=0.8, linestyle="--")
-    right.set(title=f"Windows that start at {called.lags([chosen.lags[0]])}", ylabel=name)
-    for axes in (left, right):
-        lag_axis(axes, called, "last lag")
-    if called.fs is None:
-        whole(left.yaxis)
-    return figure
+
+    def draw(place: Place) -> None:
+        left, right = place.panels([2])[0]
+        lags, scores, called = chosen.all_lags, chosen.scores, chosen.problem._names
+        at, (name, label) = called.times(lags), NAMES[chosen.criterion]
+        first, last = map(float, called.times(chosen.lags))
+        drawn = left.pcolormesh(edges(at), edges(at), scores, cmap="viridis")
+        bar(drawn, [left], label)
+        ends = " to ".join(called.time(lag) for lag in chosen.lags)
+        marked = f"chosen: {ends} {called.unit}"
+        left.plot(last, first, "o", color=BAD, markersize=8, label=marked)
+        left.set(title=f"{name} of every lag window", ylabel=f"first lag ({called.unit})")
+        left.legend(fontsize="small", loc="lower right")
+        row = int(np.flatnonzero(lags == chosen.lags[0])[0])
+        right.plot(at, scores[row], color=GOOD, marker="." if len(lags) < 60 else "")
+        right.axvline(last, color=BAD, linewidth=0.8, linestyle="--")
+        right.set(title=f"Windows that start at {called.lags([chosen.lags[0]])}", ylabel=label)
+        for axes in (left, right):
+            lag_axis(axes, called, "last lag")
+        if called.fs is None:
+            whole(left.yaxis)
+
+    return Picture((10.5, 4.6), draw)

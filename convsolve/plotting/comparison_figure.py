@@ -15,34 +15,51 @@ from .drawing import (
     MARKERS,
     MAX_CURVES,
     MAX_MARKED,
+    Picture,
+    Place,
     colours,
     decades,
     lag_axis,
-    new_figure,
     whole,
 )
-from .kernel_figure import curves_of, pair_labels, pairs_of
+from .kernel_figure import curves_of, not_unique, pair_labels, pairs_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 LINES = ("-", "--", ":")
 
 
-def draw_comparison(table: Comparison) -> Figure:
+def draw_comparison(table: Comparison) -> Picture:
     """Draw the losses, errors and times of all methods, and their kernels in one panel."""
     report, rows = table.identifiability, table.rows
     bars = [("excess_loss", "Excess loss", table._loss.title)]
     if any(row["kernel_error"] is not None for row in rows):
         bars.append(("kernel_error", "Kernel error", "‖w − truth‖ / ‖truth‖"))
     if not report.unique and any(row["null_component"] is not None for row in rows):
-        bars.append(("null_component", "Part the data say nothing about", "norm of the null part"))
-    figure = new_figure(3.4 * (len(bars) + 1) + 1, 4.2 + 0.35 * len(rows))
-    figure.suptitle(f"Every method on one problem; the data: {report.verdict}", fontsize="large")
-    halves: Any = figure.subfigures(2, 1, height_ratios=(2 + 0.35 * len(rows), 3))
-    upper, lower = halves
-    panels = upper.subplots(1, len(bars) + 1, sharey=True)
+        bars.append(("null_component", "Undetermined component", "norm"))
+    pairs = report.problem.kernel_shape[-2] * report.problem.kernel_shape[-1]
+
+    def draw(place: Place) -> None:
+        if report._diagnosis.decided:
+            place.title(not_unique(report), fontsize="large")
+        upper, lower = place.parts(2, 1, height_ratios=(2 + 0.35 * len(rows), 3))
+        _draw_numbers(upper.panels([len(bars) + 1], sharey=True)[0], rows, bars)
+        places = lower.panels([min(3, pairs)])[0]
+        draw_kernels(places, table)
+        if place.given:
+            places[-1].legend(fontsize="small")
+        else:
+            places[-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
+        lower.title("Impulse responses" + (f", 3 of {pairs} shown" if pairs > 3 else ""))
+
+    return Picture((3.4 * (len(bars) + 1) + 1, 4.2 + 0.35 * len(rows)), draw)
+
+
+def _draw_numbers(
+    panels: Sequence[Axes], rows: Sequence[dict[str, Any]], bars: Sequence[tuple[str, str, str]]
+) -> None:
+    """Draw bars, one panel per number, and the times in the last panel."""
     at = np.arange(len(rows))
     for axes, (key, title, label) in zip(panels, bars, strict=False):
         _draw_bars(axes, at, np.array([row[key] for row in rows], float))
@@ -58,18 +75,13 @@ def draw_comparison(table: Comparison) -> Figure:
         axes.plot(seconds[done], at[done], marker, color=color, label=label)
     spent = [s for row in rows for s in (row["run_seconds"], row["compile_seconds"]) if s > 0]
     decades(axes.xaxis, min(spent, default=1e-3), max(spent, default=1e-3))
-    axes.set_title("Time without shared work", fontsize="medium")
+    axes.set_title("Run time", fontsize="medium")
     axes.set_xlabel("seconds")
     axes.legend(fontsize="small")
     axes.grid(axis="y", color=GREY, alpha=0.3)
-    panels[0].set_yticks(at, [row["method"] for row in rows])
-    panels[0].invert_yaxis()
-    pairs = report.problem.kernel_shape[-2] * report.problem.kernel_shape[-1]
-    places = lower.subplots(1, min(3, pairs), squeeze=False)[0]
-    draw_kernels(places, table)
-    places[-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
-    lower.suptitle("Kernels" + (f", the first 3 of {pairs}" if pairs > 3 else ""))
-    return figure
+    for axes in panels:
+        axes.set_yticks(at, [row["method"] for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
 
 
 def draw_kernels(panels: Sequence[Axes], table: Comparison) -> None:
@@ -80,7 +92,7 @@ def draw_kernels(panels: Sequence[Axes], table: Comparison) -> None:
     for m, (name, fit) in enumerate(table.solutions.items()):
         pairs = pairs_of(fit)[: len(panels)]
         values = curves_of(fit, np.asarray(fit.kernel, float), pairs).reshape(-1, len(pairs))
-        at = problem.names.times(problem.lags[0][::-1]) if line else np.arange(len(values))
+        at = problem._names.times(problem._lags[0][::-1]) if line else np.arange(len(values))
         # After as many methods as there are colours, one comes with another marker and line.
         again, which = divmod(m, MAX_CURVES)
         style: dict[str, Any] = {"linewidth": 1.2, "linestyle": LINES[again % len(LINES)]}
@@ -93,11 +105,11 @@ def draw_kernels(panels: Sequence[Axes], table: Comparison) -> None:
         labels = pair_labels(fit, pairs)
         for axes, column, label in zip(panels, values.T, labels, strict=False):
             axes.plot(at, column, color=colours()[which], label=name, **style)
-            axes.set_title((label or "kernel").replace(" → ", "\n→ "), fontsize="medium")
+            axes.set_title((label or "Impulse response").replace(" → ", "\n→ "), fontsize="medium")
     for axes in panels:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
         if line:
-            lag_axis(axes, problem.names)
+            lag_axis(axes, problem._names)
         else:
             axes.set_xlabel("tap, in ascending lag order")
             whole(axes.xaxis)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..problem.names import Names
+from ..text import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,6 +26,8 @@ MAX_CURVES, MAX_MARKED = len(MARKERS), 40
 MAX_IMAGES = 4
 # Largest number of channel names next to an image, and of letters of a name.
 MAX_LABELS, MAX_LETTERS = 12, 24
+# Titles of panels that an error message lists at most.
+MAX_TITLES = 4
 AXES = ("first", "second", "third")
 
 
@@ -38,6 +41,148 @@ def new_figure(width: float, height: float) -> Figure:
     # Unless pyplot is imported, a notebook has no other way to show a figure.
     figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
     return figure
+
+
+class Place:
+    """A figure, or a part of a figure, on which panels are created."""
+
+    # Whether the panels are the axes of a caller, who arranges them and writes their headline.
+    given = False
+
+    def __init__(self, figure: Any, made: list[Axes] | None = None) -> None:
+        self._figure = figure
+        self.made: list[Axes] = [] if made is None else made
+
+    def parts(self, rows: int, columns: int, **ratios: Any) -> list[Place]:
+        """Divide the place."""
+        parts = self._figure.subfigures(rows, columns, squeeze=False, **ratios)
+        return [Place(part, self.made) for part in parts.ravel()]
+
+    def panels(self, rows: Sequence[int], **shared: Any) -> list[list[Axes]]:
+        """Create rows of panels, given the number of panels in every row."""
+        grid = self._figure.subplots(len(rows), max(rows), squeeze=False, **shared)
+        found = [[*places[:n]] for places, n in zip(grid, rows, strict=True)]
+        for places, n in zip(grid, rows, strict=True):
+            for axes in places[n:]:
+                axes.set_visible(False)
+        self.made.extend(axes for row in found for axes in row)
+        return found
+
+    def panel(self) -> Axes:
+        """Create one panel."""
+        return self.panels([1])[0][0]
+
+    def title(self, words: str, **style: Any) -> None:
+        """Write a headline, if there is one."""
+        if words:
+            self._figure.suptitle(words, **style)
+
+    def text(self, words: str) -> None:
+        """Write a text instead of panels."""
+        self._figure.text(0.5, 0.4, words, ha="center", va="center", wrap=True)
+
+    def legend(self, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+        """Draw a legend below the panels."""
+        self._figure.legend(
+            handles, labels, loc="outside lower center", ncols=columns, fontsize="small"
+        )
+
+
+class GivenAxes(Place):
+    """Axes of a caller, which are used one after the other."""
+
+    given = True
+
+    def __init__(self, axes: Sequence[Axes]) -> None:
+        super().__init__(None)
+        self._left = [*axes]
+
+    def parts(self, rows: int, columns: int, **_: Any) -> list[Place]:
+        """Return this place for every part."""
+        return [self] * (rows * columns)
+
+    def panels(self, rows: Sequence[int], **_: Any) -> list[list[Axes]]:
+        """Return the next axes."""
+        found = []
+        for n in rows:
+            row, self._left = self._left[:n], self._left[n:]
+            found.append(row)
+            self.made.extend(row)
+        return found
+
+    def title(self, words: str, **style: Any) -> None:
+        """Leave the headline to the caller."""
+
+    def legend(self, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+        """Draw a legend below the last axes."""
+        self.made[-1].legend(
+            handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns,
+            fontsize="small",
+        )  # fmt: skip
+
+
+class Picture(NamedTuple):
+    """Width and height of a figure in inches, and the function that draws it on a place."""
+
+    size: tuple[float, float]
+    draw: Callable[[Place], None]
+
+    def figure(self, ax: Any = None) -> Figure:
+        """Draw the picture on a new figure, or on given axes, and return the figure.
+
+        Raises:
+            TypeError, ValueError: If ``ax`` are no axes, are not as many as there are panels, or
+                belong to several figures. They are unchanged in this case.
+        """
+        figure = new_figure(*self.size)
+        axes = [] if ax is None else _axes(ax)
+        # A figure that is not shown determines the number of panels.
+        place = Place(figure)
+        self.draw(place)
+        if ax is None:
+            return figure
+        _check_number(axes, place.made)
+        self.draw(GivenAxes(axes))
+        return _root(axes[0])
+
+
+def _axes(ax: Any) -> list[Axes]:
+    """Return axes, or an array or a nested list of axes, as a list."""
+    from matplotlib.axes import Axes
+
+    # An object array keeps axes as they are.
+    found: list[Axes] = [*np.array(ax, dtype=object).ravel()]
+    for axes in found:
+        if not isinstance(axes, Axes):
+            raise TypeError(
+                "ax must be matplotlib axes or an array of axes, got "
+                f"{type(ax if axes is ax else axes).__name__}"
+            )
+    if len(set(map(id, found))) < len(found):
+        raise ValueError("ax contains the same axes twice")
+    if len({id(_root(axes)) for axes in found}) > 1:
+        raise ValueError("the axes in ax belong to several figures; give axes of one figure")
+    return found
+
+
+def _root(axes: Axes) -> Figure:
+    """Return the figure of axes, also if they are on a subfigure."""
+    figure: Any = axes.figure
+    while hasattr(figure, "_parent"):
+        figure = figure._parent
+    found: Figure = figure
+    return found
+
+
+def _check_number(axes: Sequence[Axes], panels: Sequence[Axes]) -> None:
+    if len(axes) == len(panels):
+        return
+    if not panels:
+        raise ValueError("this figure contains only text and no panels; leave out ax=")
+    titles = [axes.get_title().split("\n")[0] for axes in panels]
+    names = "; ".join(filter(None, titles[:MAX_TITLES])) + "; …" * (len(titles) > MAX_TITLES)
+    words = f"this figure has {count(len(panels), 'panel')}" + (f" ({names})" if names else "")
+    raise ValueError(f"{words}, but ax has {len(axes)} axes")
 
 
 class Drawing(NamedTuple):
@@ -60,29 +205,27 @@ def drawing(described: str) -> Callable[[Callable[..., None]], Callable[..., Dra
     return decorated
 
 
-def side_by_side(
-    drawings: Sequence[Drawing], width: float = 4.8, height: float = 4.2, title: str = ""
-) -> Figure:
-    """Draw pictures next to each other, each of a size in inches."""
-    figure = new_figure(width * len(drawings), height)
-    if title:
-        figure.suptitle(title, fontsize="large")
-    panels = figure.subplots(1, len(drawings), squeeze=False)[0]
-    for axes, drawing in zip(panels, drawings, strict=True):
-        drawing.draw(axes)
-    return figure
+def side_by_side(drawings: Sequence[Drawing], width: float = 4.8, height: float = 4.2) -> Picture:
+    """Return a picture of drawings next to each other, each of a size in inches."""
+
+    def draw(place: Place) -> None:
+        for axes, drawing in zip(place.panels([len(drawings)])[0], drawings, strict=True):
+            drawing.draw(axes)
+
+    return Picture((width * len(drawings), height), draw)
 
 
-def drawable(called: Names) -> Names:
+def drawable(called: Names, letters: int = MAX_LETTERS) -> Names:
     """Return names for drawing: long ones are shortened, and none is read as mathematics."""
-    return Names(called.fs, _drawn(called.channels), _drawn(called.outputs))
+    channels, outputs = (_drawn(words, letters) for words in (called.channels, called.outputs))
+    return Names(called.fs, channels, outputs)
 
 
-def _drawn(words: tuple[str, ...] | None) -> tuple[str, ...] | None:
+def _drawn(words: tuple[str, ...] | None, letters: int) -> tuple[str, ...] | None:
     if words is None:
         return None
     lines = (" ".join(word.split()) for word in words)
-    cut = (w if len(w) <= MAX_LETTERS else w[: MAX_LETTERS - 1] + "…" for w in lines)
+    cut = (w if len(w) <= letters else w[: letters - 1] + "…" for w in lines)
     return tuple(word.replace("$", r"\$") for word in cut)
 
 
@@ -190,14 +333,14 @@ def signed(values: np.ndarray) -> dict[str, Any]:
 
 
 def panels(
-    place: Any,
+    place: Place,
     lags: Sequence[np.ndarray],
     values: np.ndarray,
     labels: Sequence[str],
     title: str,
     columns: int = 2,
 ) -> list[tuple[Axes, np.ndarray]]:
-    """Return axes on ``place``, a subfigure, for images of the first of ``values`` (*K, n).
+    """Return axes on ``place`` for images of the first of ``values`` (*K, n).
 
     The values to draw are included. In three dimensions they are the central slice.
     """
@@ -208,28 +351,30 @@ def panels(
         notes.append(f"slice at lag {lags[0][middle]} of the first axis")
     if shown < len(labels):
         notes.append(f"{shown} of {len(labels)} shown")
-    place.suptitle("\n".join([title, ", ".join(notes)]) if notes else title)
+    heading = "\n".join([title, ", ".join(notes)]) if notes else title
+    place.title(heading)
     columns = min(columns, shown)
-    grid = place.subplots(-(-shown // columns), columns, squeeze=False, sharex=True, sharey=True)
-    for i, axes in enumerate(grid.flat):
-        axes.set_visible(i < shown)
+    rows = [min(columns, shown - i) for i in range(0, shown, columns)]
+    grid = [axes for row in place.panels(rows, sharex=True, sharey=True) for axes in row]
+    for i, axes in enumerate(grid):
         # The two columns of a grid lean towards each other.
-        axes.set_aspect("equal", anchor="C" if columns != 2 else "EW"[i % 2])
+        axes.set_aspect("equal", anchor="C" if columns != 2 or place.given else "EW"[i % 2])
         whole(axes.xaxis)
         whole(axes.yaxis)
-        if i % columns == 0:
+        if i % columns == 0 or place.given:
             axes.set_ylabel(f"lag, {AXES[len(lags) - 2]} axis")
-        if i + columns >= shown:
+        if i + columns >= shown or place.given:
             axes.set_xlabel(f"lag, {AXES[len(lags) - 1]} axis")
             axes.tick_params(labelbottom=True)
-    found = list(zip(grid.flat[:shown], np.moveaxis(values, -1, 0), strict=False))
-    for (axes, _), label in zip(found, labels, strict=False):
-        axes.set_title(label, fontsize="small")
-    return found
+        if place.given and not labels[i]:
+            axes.set_title(heading)
+        else:
+            axes.set_title(labels[i], fontsize="small")
+    return [*zip(grid, np.moveaxis(values, -1, 0), strict=False)]
 
 
 def images(
-    place: Any,
+    place: Place,
     lags: Sequence[np.ndarray],
     values: np.ndarray,
     labels: Sequence[str],
@@ -243,25 +388,30 @@ def images(
     style = style or signed(np.stack([shown for _, shown in places]))
     for axes, shown in places:
         drawn = image(axes, lags[-1], lags[-2], shown, **style)
-    place.colorbar(drawn, ax=[axes for axes, _ in places], label=unit)
+    bar(drawn, [axes for axes, _ in places], unit)
+
+
+def bar(drawn: Any, axes: Sequence[Axes], unit: str) -> None:
+    """Draw one colour bar for some axes of a figure."""
+    axes[0].figure.colorbar(drawn, ax=[*axes], label=unit)
 
 
 def draw_kernel(
-    place: Any,
+    place: Place,
     lags: Sequence[np.ndarray],
     values: np.ndarray,
     labels: Sequence[str],
     title: str,
     called: Names,
 ) -> None:
-    """Draw values (*K, n) in ascending lags on ``place``, a subfigure.
+    """Draw values (*K, n) in ascending lags on ``place``.
 
     With one axis these are n curves, with several axes n images.
     """
     if len(lags) > 1:
         images(place, lags, values, labels, title)
         return
-    axes = place.subplots()
+    axes = place.panel()
     axes.set_title(title)
     curves(axes, called.times(lags[0]), values, labels)
     lag_axis(axes, called)

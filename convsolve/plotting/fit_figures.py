@@ -25,6 +25,8 @@ from .drawing import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Letters of the name of an output in a title.
+TITLE_LETTERS = 16
 # Rows, or points, for which prediction and y are shown.
 MAX_ROWS, MAX_POINTS = 300, 5000
 # Largest number of rows for which every residual is shown. For more rows, the smallest and the
@@ -42,13 +44,19 @@ def prediction(fit: Solution, fitted: Fitted, output: int) -> list[Drawing]:
     The R² of all outputs is `r2_of_outputs`.
     """
     against = prediction_against_y(fit, fitted, output)
-    return [prediction_over_time(fit, fitted, output), against] if fit.spec.ndim == 1 else [against]
+    return (
+        [prediction_over_time(fit, fitted, output), against] if fit._spec.ndim == 1 else [against]
+    )
 
 
 def _where(fit: Solution, output: int, record: int | None = None) -> str:
-    """Return the end of a title: the record and the output, if there are several."""
-    words = "" if record is None else f", record {record}"
-    return words + (f", {drawable(fit.names).output(output)}" if fit.kernel.shape[-1] > 1 else "")
+    """Return the end of a title: the output and the record, if there are several."""
+    names, words = drawable(fit._names, TITLE_LETTERS), []
+    if fit.kernel.shape[-1] > 1:
+        words.append(names.output(output) if names.outputs is None else names.output_name(output))
+    if record is not None:
+        words.append(f"record {record}")
+    return ": " * bool(words) + ", ".join(words)
 
 
 def _first(fitted: Fitted, output: int) -> int:
@@ -60,13 +68,13 @@ def _first(fitted: Fitted, output: int) -> int:
 def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
     """Return the times of some rows of a record, and a label with the unit."""
     assert fit.problem is not None
-    found = fit.problem.kept.in_y[record][0]
-    if fit.names.fs is None:
-        return found[rows], "row of y (samples)"
-    return found[rows] / fit.names.fs, "time (s)"
+    found = fit.problem._kept.in_y[record][0]
+    if fit._names.fs is None:
+        return found[rows], "time (samples)"
+    return found[rows] / fit._names.fs, "time (s)"
 
 
-@drawing("Prediction and y over time.")
+@drawing("Measured and predicted y over time.")
 def prediction_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Draw prediction, y and residual at the start of the first record."""
     i = _first(fitted, output)
@@ -75,17 +83,17 @@ def prediction_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int)
     y, prediction, residual = (a[i][rows, output] for a in fitted[:3])
     at, unit = _times(fit, i, rows)
     marker = "o" if len(y) <= MAX_MARKED else "-"
-    axes.plot(at, y, marker, color=GREY, linewidth=3, label="y")
-    axes.plot(at, prediction, color=GOOD, linewidth=1.2, label="prediction")
+    axes.plot(at, y, marker, color=GREY, linewidth=3, label="measured")
+    axes.plot(at, prediction, color=GOOD, linewidth=1.2, label="predicted")
     axes.plot(at, residual, color=BAD, linewidth=0.9, label="residual")
-    title = "Prediction and y" + _where(fit, output, i if len(fitted.y) > 1 else None)
-    axes.set(title=title, xlabel=unit, ylabel="unit of y")
-    if fit.names.fs is None:
+    title = "Measured and predicted y" + _where(fit, output, i if len(fitted.y) > 1 else None)
+    axes.set(title=title, xlabel=unit, ylabel="y")
+    if fit._names.fs is None:
         whole(axes.xaxis)
     axes.legend(fontsize="small")
 
 
-@drawing("Prediction against y, row by row.")
+@drawing("Predicted against measured y, row by row.")
 def prediction_against_y(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Draw prediction against y, with a point for every row, or for evenly spaced rows."""
     y, prediction = (np.concatenate([a[..., output].ravel() for a in v]) for v in fitted[:2])
@@ -95,9 +103,9 @@ def prediction_against_y(axes: Axes, fit: Solution, fitted: Fitted, output: int)
     ends = [float(y.min()), float(y.max())]
     axes.plot(ends, ends, color=GREY, linewidth=1, label="equal", zorder=3)
     few = len(y) <= 10 * MAX_ROWS
-    axes.plot(y, prediction, ".", color=GOOD, markersize=4 if few else 2, label="a row")
-    title = "Prediction against y" + _where(fit, output)
-    axes.set(title=title, xlabel="y", ylabel="prediction")
+    axes.plot(y, prediction, ".", color=GOOD, markersize=4 if few else 2, label="one row")
+    title = "Predicted against measured" + _where(fit, output)
+    axes.set(title=title, xlabel="measured y", ylabel="predicted y")
     axes.legend(fontsize="small")
 
 
@@ -107,7 +115,7 @@ def r2_of_outputs(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
     r2 = fit.score().r2[[*outputs]]
     axes.plot(range(len(outputs)), r2, "o", color=GOOD, markersize=5)
     step = -(-len(outputs) // 12)
-    names = [drawable(fit.names).output_name(o) for o in outputs]
+    names = [drawable(fit._names).output_name(o) for o in outputs]
     axes.set_xticks(range(0, len(outputs), step), names[::step], rotation=60)
     axes.set(title="R² on the training data", xlabel="output", ylabel="R²")
     axes.set_ylim(min(0.0, float(r2.min()) - 0.05), 1.02)
@@ -119,7 +127,7 @@ def residuals(fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> list[Dra
     They show the first of ``outputs``. The autocorrelation also shows some others.
     """
     quantiles = residual_quantiles(fit, fitted, outputs[0])
-    if fit.spec.ndim > 1:
+    if fit._spec.ndim > 1:
         return [quantiles]
     correlation = autocorrelation(fit, fitted, outputs)
     return [residuals_over_time(fit, fitted, outputs[0]), correlation, quantiles]
@@ -141,7 +149,7 @@ def residuals_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) 
         axes.fill_between(at[:cut:each], lowest, highest, color=GOOD, linewidth=0)
     axes.axhline(0, color=GREY, linewidth=0.8)
     title = "Residuals" + _where(fit, output, i if len(fitted.y) > 1 else None)
-    axes.set(title=title, xlabel=unit, ylabel="unit of y")
+    axes.set(title=title, xlabel=unit, ylabel="residual")
 
 
 @drawing("Autocorrelation of the residuals.")
@@ -150,18 +158,20 @@ def autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence
     some = [*outputs][:MAX_CURVES]
     counted = [_counted(fitted, o) for o in some]
     rows = min(sum(map(len, records)) for records in counted)
-    most = min(max(LEAST_LAGS, fit.spec.kernel_size[0]), max(int(LAGS_SHARE * rows), 1))
+    most = min(max(LEAST_LAGS, fit._spec.kernel_size[0]), max(int(LAGS_SHARE * rows), 1))
     each = [autocovariances(records, most)[:, 0] for records in counted]
     found = np.stack([c[1:] / (c[0] or 1.0) for c in each], axis=1)
-    reach, at = DEVIATIONS / np.sqrt(rows), fit.names.times(np.arange(1, most + 1))
-    axes.axhspan(-reach, reach, color=GREY, alpha=0.35, linewidth=0, label="white, 95 %")
+    reach, at = DEVIATIONS / np.sqrt(rows), fit._names.times(np.arange(1, most + 1))
+    axes.axhspan(
+        -reach, reach, color=GREY, alpha=0.35, linewidth=0, label="95 % band of white noise"
+    )
     axes.axhline(0, color=GREY, linewidth=0.8)
-    called = drawable(fit.names)
+    called = drawable(fit._names)
     labels = [called.output(o) if len(some) > 1 else "residuals" for o in some]
     lines(axes, at, found, labels, MAX_MARKED // 4)
-    more = f", {len(some)} of {len(outputs)} outputs" if len(some) < len(outputs) else ""
-    axes.set(title="Autocorrelation of residuals" + more, ylabel="correlation")
-    axes.set_xlabel(f"lag ({fit.names.unit})")
+    more = f"\n{len(some)} of {len(outputs)} outputs shown" if len(some) < len(outputs) else ""
+    axes.set(title="Autocorrelation of the residuals" + more, ylabel="correlation")
+    axes.set_xlabel(f"lag ({fit._names.unit})")
 
 
 def _counted(fitted: Fitted, output: int) -> list[np.ndarray]:
@@ -175,7 +185,7 @@ def _counted(fitted: Fitted, output: int) -> list[np.ndarray]:
     return [e / (largest or 1.0) for e in found]
 
 
-@drawing("Quantiles of the residuals and of a normal distribution.")
+@drawing("Quantiles of the residuals against quantiles of a normal distribution.")
 def residual_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
     """Draw quantiles of the residuals against quantiles of a normal distribution."""
     from scipy.special import ndtri
@@ -189,6 +199,6 @@ def residual_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -
     ends: Any = np.array([expected[0], expected[-1]])
     axes.plot(ends, centre + deviation * ends, color=GREY, linewidth=1, label="normal")
     axes.plot(expected, left[some], ".", color=GOOD, markersize=4, label="residuals")
-    axes.set(title="Quantiles" + _where(fit, output), ylabel="residual")
-    axes.set_xlabel("quantile of the standard normal distribution")
+    title = "Normal Q–Q plot" + _where(fit, output)
+    axes.set(title=title, xlabel="normal quantile", ylabel="residual")
     axes.legend(fontsize="small")

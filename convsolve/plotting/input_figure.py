@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,11 +10,21 @@ from ..api import identify
 from ..identifiability.excitation import Excitation, excitation
 from ..problem.names import Names
 from ..problem.problem import Problem
-from .drawing import BAD, GOOD, GREY, MAX_CURVES, colours, drawable, drawing, image_rows, new_figure
+from .drawing import (
+    BAD,
+    GOOD,
+    GREY,
+    MAX_CURVES,
+    Picture,
+    Place,
+    colours,
+    drawable,
+    drawing,
+    image_rows,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Below this effective power, a standard error is more than 100 times the one for a white x.
 WEAK = 1e-4
@@ -22,33 +32,35 @@ WEAK = 1e-4
 FAINT = -160.0
 
 
-def draw_input(problem: Problem) -> Figure:
+def draw_input(problem: Problem) -> Picture:
     """Draw the `excitation` of x, and an image of the powers if there are many channels."""
     report = identify(problem)
-    found, called = excitation(report), drawable(report.problem.names)
+    found, called = excitation(report), drawable(report.problem._names)
     many = found.power.shape[1] > MAX_CURVES
-    figure = new_figure(8.0, 6.4 if many else 4.4)
-    figure.suptitle("Power of x", fontsize="large")
-    panels: Any = figure.subplots(1 + many, 1, squeeze=False, sharex=True)[:, 0]
-    power(found, called).draw(panels[0])
-    if many:
-        labels = [called.channel(c) for c in range(found.power.shape[1])]
-        panels[0].set_xlabel("")
-        image_rows(panels[1], found.frequency, _decibel(found.power.T), labels, "dB")
-        panels[1].set_xlabel(_unit(called))
-    return figure
+
+    def draw(place: Place) -> None:
+        panels = [row[0] for row in place.panels([1] * (1 + many), sharex=True)]
+        power(found, called).draw(panels[0])
+        if many:
+            labels = [called.channel_name(c) for c in range(found.power.shape[1])]
+            panels[0].set_xlabel(_unit(called) if place.given else "")
+            image_rows(panels[1], found.frequency, _decibel(found.power.T), labels, "power (dB)")
+            panels[1].set(title="Power spectrum of each channel", ylabel="channel")
+            panels[1].set_xlabel(_unit(called))
+
+    return Picture((8.0, 6.4 if many else 4.4), draw)
 
 
-@drawing("Power of x over frequency, relative to white x of the same power.")
+@drawing("Power spectrum of x, relative to white noise of the same power.")
 def power(axes: Axes, found: Excitation, called: Names) -> None:
     """Draw the power over frequency, or its range, with shading where x excites weakly."""
     channels, at = found.power.shape[1], found.frequency
     weak = np.zeros(len(at), bool) if found.effective is None else found.effective < WEAK
     for i, (start, stop) in enumerate(_runs(weak)):
         ends = at[start] - at[1] / 2, at[stop - 1] + at[1] / 2
-        label = None if i else "weakly determined"
+        label = None if i else "poorly determined"
         axes.axvspan(*ends, color=BAD, alpha=0.15, linewidth=0, label=label)
-    axes.axhline(0, color=GREY, linewidth=0.8, label="white x")
+    axes.axhline(0, color=GREY, linewidth=0.8, label="white noise")
     levels = _decibel(found.power)
     if channels <= MAX_CURVES:
         for c, colour in zip(range(channels), colours(), strict=False):
@@ -60,9 +72,10 @@ def power(axes: Axes, found: Excitation, called: Names) -> None:
             at, levels.min(1), levels.max(1), color=GOOD, alpha=0.4, linewidth=0, label=label
         )
     if found.effective is not None:
-        label = "effective" if channels == 1 else "effective, weakest mixture of channels"
+        label = "effective power" + ", weakest mixture of channels" * (channels > 1)
         axes.plot(at, _decibel(found.effective), color=colours()[-1], linewidth=2, label=label)
-    axes.set(xlim=at[[0, -1]], xlabel=_unit(called), ylabel="power relative to white x (dB)")
+    axes.set(xlim=at[[0, -1]], title="Power spectrum of x", xlabel=_unit(called))
+    axes.set_ylabel("power relative to white noise (dB)")
     axes.legend(fontsize="small")
 
 
@@ -78,4 +91,4 @@ def _decibel(power: np.ndarray) -> np.ndarray:
 
 
 def _unit(called: Names) -> str:
-    return "frequency (cycles a sample)" if called.fs is None else "frequency (Hz)"
+    return "frequency (cycles per sample)" if called.fs is None else "frequency (Hz)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..identifiability.report import Identifiability
 from ..problem.checks import index
 from ..solution import Solution
 from ..text import count
@@ -16,6 +17,8 @@ from .drawing import (
     MAX_CURVES,
     MAX_LABELS,
     MAX_MARKED,
+    Place,
+    bar,
     drawable,
     image,
     images,
@@ -38,11 +41,15 @@ Pair = tuple[int, int]
 
 
 class Panel(NamedTuple):
-    """Curves of some channels and outputs that share one axes."""
+    """Curves of some channels and outputs that share one axes.
+
+    Rows of an image have the label ``rows`` together.
+    """
 
     title: str
     pairs: list[Pair]
     labels: list[str]
+    rows: str = ""
 
 
 class Layout(NamedTuple):
@@ -70,7 +77,7 @@ def pairs_of(fit: Solution, channels: Any = None, outputs: Any = None) -> list[P
         TypeError, ValueError: If a channel or output does not exist, or if no pair is of one group.
     """
     each, n_outputs = fit.kernel.shape[-2:]
-    groups, names = fit.spec.groups, fit.names
+    groups, names = fit._spec.groups, fit._names
     some_channels = _numbers(names.channel_number, channels, "channels", each * groups)
     some_outputs = _numbers(names.output_number, outputs, "outputs", n_outputs)
     per_group = n_outputs // groups
@@ -97,7 +104,7 @@ def layout(fit: Solution, pairs: Sequence[Pair], kind: str | None) -> Layout:
     Raises:
         ValueError: If lines or a grid are requested for a kernel with several axes.
     """
-    if fit.spec.ndim > 1:
+    if fit._spec.ndim > 1:
         if kind not in (None, IMAGE):
             raise ValueError(f"kind={kind!r} draws one axis; of kernels of several use 'image'")
         return Layout(IMAGE, [[Panel("", [*pairs], pair_labels(fit, pairs))]])
@@ -110,12 +117,8 @@ def layout(fit: Solution, pairs: Sequence[Pair], kind: str | None) -> Layout:
     if kind == LINES and len(pairs) <= MAX_CURVES:
         return Layout(kind, [[Panel("", [*pairs], pair_labels(fit, pairs))]])
     # A panel for each channel, or each output, whichever are fewer.
-    panels = (
-        _panels(fit, by_output, 1)
-        if len(by_output) < len(by_channel)
-        else (_panels(fit, by_channel, 0))
-    )
-    return Layout(kind, *panels)
+    groups, own = (by_output, 1) if len(by_output) < len(by_channel) else (by_channel, 0)
+    return Layout(kind, *_panels(fit, groups, own, kind == IMAGE))
 
 
 def _grouped(pairs: Sequence[Pair], own: int) -> dict[int, list[Pair]]:
@@ -138,38 +141,44 @@ def _grid(fit: Solution, by_output: Sequence[Sequence[Pair]]) -> Layout:
         _note(len(rows), len(by_output), "output"),
         _note(min(across, MAX_GRID_SIDE), across, "channel"),
     )
-    return Layout(GRID, rows, ", ".join(filter(None, notes)))
+    note = ", ".join(filter(None, notes))
+    return Layout(GRID, rows, note + " shown" * bool(note))
 
 
-def _panels(fit: Solution, groups: dict[int, list[Pair]], own: int) -> tuple[Any, str]:
+def _panels(
+    fit: Solution, groups: dict[int, list[Pair]], own: int, images: bool
+) -> tuple[Any, str]:
     """Return rows of panels, one for each channel (own 0) or output (own 1), and a note."""
-    names = drawable(fit.names)
+    names = drawable(fit._names)
     called = [names.channel, names.output]
-    alone = (fit.kernel.shape[-2] * fit.spec.groups, fit.kernel.shape[-1])[own] == 1
+    inner = ([names.channel_name, names.output_name] if images else called)[1 - own]
+    alone = (fit.kernel.shape[-2] * fit._spec.groups, fit.kernel.shape[-1])[own] == 1
     panels = [
         Panel(
             "" if alone else called[own](i),
             pairs,
-            [called[1 - own](pair[1 - own]) for pair in pairs],
+            [inner(pair[1 - own]) for pair in pairs],
+            ("output", "channel")[own],
         )
         for i, pairs in islice(groups.items(), MAX_PANELS)
     ]
     across = min(MAX_SIDE, len(panels))
     rows = [panels[i : i + across] for i in range(0, len(panels), across)]
-    return rows, _note(len(panels), len(groups), ("channel", "output")[own])
+    note = _note(len(panels), len(groups), ("channel", "output")[own])
+    return rows, note + " shown" * bool(note)
 
 
 def _note(some: int, all_of_them: int, word: str) -> str:
     if some == all_of_them:
         return ""
-    return f"{some} of {count(all_of_them, word)} shown, {word}s= chooses"
+    return f"{some} of {count(all_of_them, word)}"
 
 
 def pair_labels(fit: Solution, pairs: Sequence[Pair]) -> list[str]:
     """Return the names of channel and output of each pair, if there are several."""
-    called, found = drawable(fit.names), []
+    called, found = drawable(fit._names), []
     for c, o in pairs:
-        names = [called.channel(c)] if fit.kernel.shape[-2] * fit.spec.groups > 1 else []
+        names = [called.channel(c)] if fit.kernel.shape[-2] * fit._spec.groups > 1 else []
         names += [called.output(o)] if fit.kernel.shape[-1] > 1 else []
         found.append(" → ".join(names))
     return found
@@ -184,37 +193,57 @@ class Drawn(NamedTuple):
     reach: np.ndarray | None
 
 
-def draw_kernel_of(place: Any, fit: Solution, wanted: Layout) -> None:
-    """Draw the kernel of a fit on ``place``, a figure or a part of a figure."""
+def not_unique(report: Identifiability) -> str:
+    """Return a title if the data do not determine the kernel, or else an empty text."""
+    if report.unique:
+        return ""
+    word = "Ambiguous" if report.verdict == "ambiguous" else "Not unique"
+    group = f", group {report._diagnosis.worst_group}" * (report.problem.spec.groups > 1)
+    return f"{word}: rank {report.rank} of {report.n_unknowns}{group}"
+
+
+def doubts(fit: Solution) -> str:
+    """Return a title if a fit is not unique or not converged, or else an empty text."""
+    found = []
+    if not fit.converged:
+        approximate = fit.status == "approximate"
+        found.append("Approximate solution" if approximate else f"Not converged: {fit.status}")
+    if fit.stats.get("unique") is False:
+        report = fit.identifiability
+        found.append("Not unique" if report is None else not_unique(report))
+    return "\n".join(filter(None, found))
+
+
+def draw_kernel_of(place: Place, fit: Solution, wanted: Layout, doubt: str = "") -> None:
+    """Draw the kernel of a fit on ``place``, with ``doubt`` in the headline."""
     kernel = np.asarray(fit.kernel, float)
-    lags = [axis[::-1] for axis in fit.tap_lags]
-    if fit.spec.ndim > 1:
+    lags = [axis[::-1] for axis in fit._tap_lags]
+    if fit._spec.ndim > 1:
         panel = wanted.rows[0][0]
-        images(place, lags, curves_of(fit, kernel, panel.pairs), panel.labels, "Kernel")
+        title = "\n".join(filter(None, [doubt, "Impulse response"]))
+        images(place, lags, curves_of(fit, kernel, panel.pairs), panel.labels, title)
         return
     band = _band(fit, wanted)
-    across = max(map(len, wanted.rows))
     # Images of groups have other names in every panel.
     shared = False if wanted.kind == IMAGE else "row"
-    grid = place.subplots(len(wanted.rows), across, squeeze=False, sharex=True, sharey=shared)
+    grid = place.panels([*map(len, wanted.rows)], sharex=True, sharey=shared)
     drawn = []
     for places, row in zip(grid, wanted.rows, strict=True):
-        for axes in places[len(row) :]:
-            axes.set_visible(False)
-        for axes, panel in zip(places, row, strict=False):
+        for axes, panel in zip(places, row, strict=True):
             reach = None if band is None else curves_of(fit, band, panel.pairs)
             drawn.append(Drawn(axes, panel, curves_of(fit, kernel, panel.pairs), reach))
     draw = _draw_images if wanted.kind == IMAGE else _draw_lines
-    draw(place, fit.names.times(lags[0]), drawn)
-    _label_edges(grid, wanted, fit)
+    draw(fit._names.times(lags[0]), drawn)
+    _label_edges(grid, wanted, fit, every=place.given)
     title = "Impulse response"
     if band is not None:
-        kind = "posterior band" if fit.penalized else "band"
-        title += f" with its 95 % {kind} ({fit.noise.kind} noise)"
+        kind = "posterior" if fit._penalized else "confidence"
+        title += f", 95 % {kind} band"
     if len(drawn) == 1:
-        drawn[0].axes.set_title(title)
+        drawn[0].axes.set_title("\n".join(filter(None, [doubt if place.given else "", title])))
+        place.title(doubt, fontsize="large")
         return
-    place.suptitle("\n".join(filter(None, [title, wanted.note])), fontsize="medium")
+    place.title("\n".join(filter(None, [doubt, title, wanted.note])), fontsize="medium")
     for axes, panel, *_ in drawn:
         axes.set_title(panel.title, fontsize="small")
 
@@ -222,7 +251,7 @@ def draw_kernel_of(place: Any, fit: Solution, wanted: Layout) -> None:
 def curves_of(fit: Solution, values: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
     """Return kernel-shaped values of some pairs, (*K, pairs), in ascending order of lags."""
     each = fit.kernel.shape[-2]
-    flipped = values[(slice(None, None, -1),) * fit.spec.ndim]
+    flipped = values[(slice(None, None, -1),) * fit._spec.ndim]
     return np.stack([flipped[..., c % each, o] for c, o in pairs], axis=-1)
 
 
@@ -232,14 +261,14 @@ def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
     None for images, and for many lines, which have no bands.
     """
     crowded = any(len(panel.pairs) > MAX_CURVES for row in wanted.rows for panel in row)
-    if wanted.kind == IMAGE or crowded or fit.affordable_errors() is None:
+    if wanted.kind == IMAGE or crowded or fit._affordable_errors() is None:
         return None
     lower, upper = fit._band(0.95, simultaneous=False, method="max-t")
     reach = np.asarray(upper - lower, float) / 2
     return np.where(np.isfinite(reach), reach, np.nan) if np.isfinite(reach).any() else None
 
 
-def _draw_images(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
+def _draw_images(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
     """Draw the curves of every panel as an image, with one colour scale."""
     style = signed(np.concatenate([one.values for one in drawn], axis=1))
     most = MAX_LABELS if len(drawn) <= MAX_SIDE else MAX_LABELS // 2
@@ -250,10 +279,10 @@ def _draw_images(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
         again = i % MAX_SIDE > 0 and panel.labels == drawn[i - 1].panel.labels
         names = ["" if again else label for label in panel.labels[::step]]
         axes.set_yticks(range(0, len(panel.labels), step), names)
-    place.colorbar(mesh, ax=[one.axes for one in drawn], label="weight")
+    bar(mesh, [one.axes for one in drawn], "weight")
 
 
-def _draw_lines(place: Any, at: np.ndarray, drawn: Sequence[Drawn]) -> None:
+def _draw_lines(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
     """Draw the curves of every panel, with one scale of the weights."""
     for axes, panel, values, reach in drawn:
         axes.axhline(0, color=GREY, linewidth=0.8)
@@ -286,12 +315,15 @@ def _draw_many(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[
     )  # fmt: skip
 
 
-def _label_edges(grid: np.ndarray, wanted: Layout, fit: Solution) -> None:
-    """Label the axes along the left and the lower edge."""
+def _label_edges(
+    grid: Sequence[Sequence[Axes]], wanted: Layout, fit: Solution, every: bool
+) -> None:
+    """Label the axes along the left and the lower edge, or every one."""
     for r, row in enumerate(wanted.rows):
-        if wanted.kind != IMAGE:
-            grid[r, 0].set_ylabel("weight")
-        for c in range(len(row)):
-            if r + 1 == len(wanted.rows) or c >= len(wanted.rows[r + 1]):
-                lag_axis(grid[r, c], fit.names)
-                grid[r, c].tick_params(labelbottom=True)
+        for c, panel in enumerate(row):
+            axes = grid[r][c]
+            if c == 0 or every:
+                axes.set_ylabel(panel.rows if wanted.kind == IMAGE else "weight")
+            if r + 1 == len(wanted.rows) or c >= len(wanted.rows[r + 1]) or every:
+                lag_axis(axes, fit._names)
+                axes.tick_params(labelbottom=True)

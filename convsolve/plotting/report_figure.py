@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from .drawing import (
     MAX_IMAGES,
     MAX_LABELS,
     MAX_MARKED,
+    Picture,
+    Place,
     colours,
     decades,
     draw_kernel,
@@ -32,14 +35,13 @@ from .drawing import (
     images,
     lag_axis,
     lines,
-    new_figure,
     panels,
     whole,
 )
+from .kernel_figure import not_unique
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # The states of a tap, from bad to good, each with its own colour and hatch.
 STATES = (
@@ -50,39 +52,34 @@ STATES = (
 )
 
 
-def draw_report(report: Identifiability) -> Figure:
+def draw_report(report: Identifiability) -> Picture:
     """Draw the figure of a report, for the worst group if there are several."""
-    title = f"{report.verdict}: {MEANING[report.verdict]}\n"
-    title += f"{count(report.n_equations, 'equation')}, {count(report.n_unknowns, 'unknown')}"
-    if not report.decided:
-        figure = new_figure(9, 2.6)
-        figure.suptitle(title, fontsize="large")
-        words = "\n".join(map(str, report.suggestions))
-        figure.text(0.5, 0.4, words, ha="center", va="center", wrap=True)
-        return figure
-    problem, group = report.problem, report.worst_group
-    condition = (
-        "infinite" if np.isinf(report.condition_number) else f"{report.condition_number:.3g}"
-    )
-    title += f", rank {report.rank}, condition {condition}"
-    if problem.spec.groups > 1:
-        title += f"; group {group}, the worst of {problem.spec.groups}"
-    gains = _of_worst_group(report, report._noise_gain)
-    nullity = report.nullity
-    few, known = 0 < nullity <= MAX_VECTORS, np.isfinite(gains).any()
-    if nullity > MAX_VECTORS:
-        title += f"; {nullity} null vectors, too many to show"
-    figure = new_figure(11, 8 if few or known else 4.4)
-    figure.suptitle(title, fontsize="large")
-    halves = figure.subfigures(2 if few or known else 1, 1, squeeze=False)[:, 0]
-    left, right = halves[0].subfigures(1, 2)
-    _draw_spectrum(left.subplots(), report)
-    _draw_mask(right, report)
-    if few:
-        _draw_null_vectors(halves[1], report)
-    elif known:
-        _draw_noise_gain(halves[1], report, gains)
-    return figure
+    if not report._diagnosis.decided:
+        return Picture((9, 2.6), partial(_draw_undecided, report))
+    gains = _of_worst_group(report, report._diagnosis._noise_gain)
+    few, known = 0 < report.nullity <= MAX_VECTORS, bool(np.isfinite(gains).any())
+
+    def draw(place: Place) -> None:
+        title = not_unique(report)
+        if report.nullity > MAX_VECTORS:
+            title += f"\n{report.nullity} null vectors, too many to show"
+        place.title(title, fontsize="large")
+        halves = place.parts(2 if few or known else 1, 1)
+        left, right = halves[0].parts(1, 2)
+        _draw_spectrum(left.panel(), report)
+        _draw_mask(right, report)
+        if few:
+            _draw_null_vectors(halves[1], report)
+        elif known:
+            _draw_noise_gain(halves[1], report, gains)
+
+    return Picture((11, 8 if few or known else 4.4), draw)
+
+
+def _draw_undecided(report: Identifiability, place: Place) -> None:
+    """Write how the rank can be decided."""
+    place.title(f"Undecided rank of {count(report.n_unknowns, 'unknown')}", fontsize="large")
+    place.text("\n".join([f"{MEANING[report.verdict]}.", *map(str, report.suggestions)]))
 
 
 def tap_states(report: Identifiability) -> np.ndarray:
@@ -91,33 +88,33 @@ def tap_states(report: Identifiability) -> np.ndarray:
     Lags are in ascending order. A tap that is identifiable only because zeros are assumed has this
     state even if it is weakly determined.
     """
-    states = np.where(report._identifiable, 3, 0)
-    states[report._weakly_determined] = 2
-    if report.padding_decided:
-        states[report._padding_dependent] = 1
+    states = np.where(report._diagnosis._identifiable, 3, 0)
+    states[report._diagnosis._weakly_determined] = 2
+    if report._diagnosis.padding_decided:
+        states[report._diagnosis._padding_dependent] = 1
     return _of_worst_group(report, states)
 
 
 def _of_worst_group(report: Identifiability, values: np.ndarray) -> np.ndarray:
     """Return kernel-shaped ``values`` of the worst group as (*K, Cin/groups), in lag order."""
     spec = report.problem.spec
-    output = report.worst_group * (values.shape[-1] // spec.groups)
+    output = report._diagnosis.worst_group * (values.shape[-1] // spec.groups)
     return values[(slice(None, None, -1),) * spec.ndim][..., output]
 
 
 def _lags(report: Identifiability) -> list[np.ndarray]:
-    return [axis[::-1] for axis in report.problem.lags]
+    return [axis[::-1] for axis in report.problem._lags]
 
 
 def _channels(report: Identifiability) -> np.ndarray:
     """Return the indices of the channels of the worst group."""
     per_group = report.problem.n_channels // report.problem.spec.groups
-    return np.arange(per_group) + report.worst_group * per_group
+    return np.arange(per_group) + report._diagnosis.worst_group * per_group
 
 
 def _names(report: Identifiability) -> list[str]:
     several = report.problem.n_channels > 1
-    called = drawable(report.problem.names)
+    called = drawable(report.problem._names)
     return [called.channel(int(c)) if several else "" for c in _channels(report)]
 
 
@@ -138,8 +135,8 @@ def _spectrum(factor: Factor, most: int) -> tuple[np.ndarray, np.ndarray, Band]:
 
 def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
     """Draw the singular values of the column-scaled A, with the tolerance and its band."""
-    factor = report.factor(report.worst_group)
-    at, values, band = _spectrum(factor, report.limits.spectrum_columns)
+    factor = report._diagnosis.factor(report._diagnosis.worst_group)
+    at, values, band = _spectrum(factor, report._diagnosis.limits.spectrum_columns)
     # A log axis shows zeros and negligible values at its lower end.
     floor = band.low * 1e-3
     for chosen, marker, color, label in (
@@ -160,34 +157,34 @@ def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
             linewidth=0,
             label="ambiguous range",
         )
-        axes.axhline(band.tolerance, color=colours()[-1], linewidth=1.2, label="tolerance")
+        axes.axhline(band.tolerance, color=colours()[-1], linewidth=1.2, label="rank tolerance")
         axes.set_yscale("log")
-    title = "Singular values, columns scaled"
+    title = "Singular values (columns scaled)"
     if len(at) < band.columns:
-        title += f"\nthe largest and the smallest of {band.columns}"
+        title += f"\nlargest and smallest of {band.columns}"
         axes.plot(at, values, ":", color=GREY, label="others", zorder=0)
     if report.verdict == "ambiguous" and band.verdict == "full":
-        title += "\nthe smallest is below the rounding of the data's type"
+        title += "\nsmallest below the rounding of the data"
     axes.set_title(title)
-    axes.set(xlabel="number", ylabel="singular value")
+    axes.set(xlabel="index", ylabel="singular value")
     whole(axes.xaxis)
     axes.legend(fontsize="small", loc="center left")
 
 
-def _draw_mask(place: Any, report: Identifiability) -> None:
+def _draw_mask(place: Place, report: Identifiability) -> None:
     """Draw the state of every tap by lag and channel; one image per channel for several axes."""
     from matplotlib.patches import Patch
 
     states, lags, names = tap_states(report), _lags(report), _names(report)
-    title = f"{np.count_nonzero(states)} of {states.size} taps identifiable"
+    title = f"Identifiable taps: {np.count_nonzero(states)} of {states.size}"
     # If the kernel is determined, this property is False without a spectrum.
-    if report.mask_ambiguous:
+    if report._diagnosis.mask_ambiguous:
         title += " (ambiguous)"
     if report.problem.bias:
-        title += f"; bias {'' if report.bias_identifiable else 'not '}identifiable"
+        title += f"\nbias {'' if report.bias_identifiable else 'not '}identifiable"
     if len(lags) == 1:
-        axes = place.subplots()
-        called, channels = drawable(report.problem.names), _channels(report)
+        axes = place.panel()
+        called, channels = drawable(report.problem._names), _channels(report)
         axes.set(title=title, ylabel="channel")
         _draw_states(axes, called.times(lags[0]), channels, states.T)
         lag_axis(axes, called)
@@ -208,7 +205,7 @@ def _draw_mask(place: Any, report: Identifiability) -> None:
         for i, (label, color, hatch) in enumerate(STATES)
         if (states == i).any()
     ]
-    place.legend(handles=keys, loc="outside lower center", ncols=2, fontsize="small")
+    place.legend(keys, [str(key.get_label()) for key in keys], 2)
 
 
 def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, states: np.ndarray) -> None:
@@ -241,30 +238,28 @@ def _hatch(axes: Axes, x: np.ndarray, y: np.ndarray, chosen: np.ndarray, hatch: 
     axes.add_patch(patch)
 
 
-def _draw_null_vectors(place: Any, report: Identifiability) -> None:
+def _draw_null_vectors(place: Place, report: Identifiability) -> None:
     """Draw the first null vectors in echelon form, for the channels in which they are nonzero."""
-    basis, names = report._null_echelon[report.worst_group], _names(report)
-    place.suptitle(
-        "Null vectors in reduced echelon form, each 1 at its own tap; "
-        "adding one to the kernel does not change the output"
-    )
+    basis, names = report._diagnosis._null_echelon[report._diagnosis.worst_group], _names(report)
     d = report.problem.spec.ndim
     shown = min(3 if d == 1 else 2, len(basis))
-    for i, part in enumerate(place.subfigures(1, shown, squeeze=False)[0]):
+    which = f"s 1 to {shown}" if shown > 1 else ""
+    place.title(f"Null vector{which} in reduced echelon form")
+    for i, part in enumerate(place.parts(1, shown)):
         vector = basis[i][(slice(None, None, -1),) * d]
         touched = np.flatnonzero(vector.reshape(-1, len(names)).any(0))
         title = f"Null vector {i + 1} of {len(basis)}"
         labels = [names[c] for c in touched]
-        called = report.problem.names
+        called = report.problem._names
         draw_kernel(part, _lags(report), vector[..., touched], labels, title, called)
 
 
-def _draw_noise_gain(place: Any, report: Identifiability, gains: np.ndarray) -> None:
+def _draw_noise_gain(place: Place, report: Identifiability, gains: np.ndarray) -> None:
     """Draw the noise gain over lags per channel; one image per channel for several axes."""
     from matplotlib.colors import LogNorm, Normalize
 
     names, lags, unit = _names(report), _lags(report), "noise gain"
-    title = "Noise gain: standard error of a tap per unit of white noise in y"
+    title = "Standard error per unit noise"
     # Taps that are not determined, and gains outside float64, are not drawn.
     gains = np.where(np.isfinite(gains) & (gains > 0), gains, np.nan)
     low, high = float(np.nanmin(gains)), float(np.nanmax(gains))
@@ -274,12 +269,12 @@ def _draw_noise_gain(place: Any, report: Identifiability, gains: np.ndarray) -> 
         # Margins at the sides keep a few images close to each other.
         shown = min(MAX_IMAGES, len(names))
         side = (MAX_IMAGES - shown) / 2 + 0.01
-        middle = place.subfigures(1, 3, width_ratios=(side, 2 * shown, side))[1]
+        middle = place.parts(1, 3, width_ratios=(side, 2 * shown, side))[1]
         images(middle, lags, gains, names, title, unit, MAX_IMAGES, **style)
         return
-    axes = place.subplots()
+    axes = place.panel()
     axes.set_title(title)
-    at = report.problem.names.times(lags[0])
+    at = report.problem._names.times(lags[0])
     if len(names) > MAX_CURVES:
         image_rows(axes, at, gains.T, names, unit, **style)
     else:
@@ -289,4 +284,4 @@ def _draw_noise_gain(place: Any, report: Identifiability, gains: np.ndarray) -> 
             decades(axes.yaxis, low, high)
         else:
             axes.set_ylim(0, 1.1 * high)
-    lag_axis(axes, report.problem.names)
+    lag_axis(axes, report.problem._names)

@@ -52,6 +52,8 @@ def number(value: Any, name: str, above: float = 0.0, *, included: bool = False)
         raise TypeError(f"{name} must be a number, got {shown(value)}") from None
     if not (math.isfinite(found) and (found > above or (included and found == above))):
         least = f"finite and {'at least' if included else 'above'} {above:g}"
+        if math.isinf(above):
+            least = "finite"
         if not above:
             least = "finite and not negative" if included else "positive and finite"
         raise ValueError(f"{name} must be {least}, got {shown(value)}")

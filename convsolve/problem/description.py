@@ -1,74 +1,158 @@
-"""Printed texts about a `Problem`."""
+"""The texts of a `Problem`: its summary, one line, and the rows that are used."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from ..text import count
+from ..text import argument, count, line
 from .masks import known_rows
 from .records import Records
 
+# Width of the labels, and names of channels or outputs that are listed.
+MARGIN, MAX_NAMES = 12, 6
 
-def described(problem: Any) -> str:
-    """Return the description of x, the kernel and y in one line."""
-    spec, window, names = problem.spec, problem.window, problem.names
-    taps = " × ".join(map(str, spec.kernel_size))
-    taps += " tap" if taps == "1" else " taps"
-    extras = "".join(
-        f", {name} {value if len(set(value)) > 1 else value[0]}"
-        for name, value in (("stride", spec.stride), ("dilation", spec.dilation))
-        if set(value) != {1}
-    )
-    extras += f", {spec.groups} groups" * (spec.groups > 1) + ", bias" * problem.bias
-    fitted = _fitted(problem)
-    extras += f", {fitted}" * bool(fitted)
-    ends = f"padding {spec.padding}" + ("" if spec.lo is None else f", lo {_plain(spec.lo)}")
-    if window is not None:
-        lags = " × ".join(f"{a} to {b}" for a, b in window.bounds)
-        ends = f"lags {lags}{names.window(*window.bounds[0])}, edges {window.edges}"
-    elif names.fs is not None:
-        ends += f", {names.fs:g} Hz"
-    short = sum(not all(shape) for shape in problem.row_shapes)
-    which = f", {names.which}" * bool(names.which)
-    skipped = f" ({count(short, 'record')} too short to give a row)" if short else ""
+
+def summary(problem: Any) -> str:
+    """Return the data and the unknowns in a few lines."""
+    spec, names = problem.spec, problem._names
+    wanted = f"find {taps(problem)} × {count(problem.n_channels // spec.groups, 'channel')} × "
+    wanted += count(problem.n_outputs, "output")
+    wanted += f" in {spec.groups} groups" if spec.groups > 1 else ""
+    wanted += " and a bias per output" if problem.bias else ", no bias"
+    of_x = count(problem.n_channels, "channel") + _listed(names.channels)
+    of_y = count(problem.n_outputs, "output") + _listed(names.outputs) + _which(names)
+    entries = [
+        ("Problem", wanted),
+        ("x", f"{_records(problem)}, {problem._dtype}, {of_x}"),
+        ("y", of_y if problem._output is not None else f"not given ({of_y})"),
+        ("Lags", _lags(problem)),
+        ("Rows", f"{rows_sentence(problem)}. Unknowns: {problem.n_unknowns} per output"),
+    ]
+    if fitted := fitted_terms(problem):
+        entries.append(("Adjusted", fitted))
+    return "\n".join(line(label, words, MARGIN) for label, words in entries)
+
+
+def data_line(problem: Any) -> str:
+    """Return the data and the geometry, as far as the text of a solution does not have them."""
+    words = [_records(problem), str(problem._dtype)]
+    if problem._names.fs is not None:
+        words.append(f"{problem._names.fs:g} Hz")
+    window = problem._window
+    words += [argument("edges", window.edges)] if window is not None else _geometry(problem.spec)
+    return line("Data", ", ".join(words), MARGIN)
+
+
+def one_line(problem: Any) -> str:
+    """Return records, kernel and outputs in one line."""
+    groups = f" in {problem.spec.groups} groups" if problem.spec.groups > 1 else ""
+    extras = ", bias" * problem.bias
+    extras += f", {fitted}" if (fitted := fitted_terms(problem)) else ""
+    excluded = problem._kept.dropped
+    extras += f", {count(excluded, 'row')} excluded" if excluded else ""
     return (
-        f"x: {problem.input.describe(spec.ndim)}{skipped}; kernel: {taps}, {ends}{extras}; y: "
-        f"{count(problem.n_equations, 'row')} × {count(problem.n_outputs, 'output')}"
-        f"{which}{_lost(problem)}, {problem.dtype}"
+        f"<Problem {_records(problem)}: {taps(problem)} × {count(problem.n_channels, 'channel')} "
+        f"→ {count(problem.n_outputs, 'output')}{_which(problem._names)}{groups}{extras}>"
     )
 
 
-def _plain(values: tuple[int, ...]) -> str:
-    return str(values[0] if len(values) == 1 else values)
+def taps(problem: Any) -> str:
+    """Return the number of lags."""
+    sizes = " × ".join(map(str, problem.spec.kernel_size))
+    return f"{sizes} lag{'s' * (sizes != '1')}"
+
+
+def rows_sentence(problem: Any) -> str:
+    """Return the number of rows that are used, and why others are excluded."""
+    rows, kept = problem.n_equations, problem._kept
+    given = rows + kept.dropped
+    parts = []
+    if problem._window is not None:
+        samples = sum(math.prod(a.shape[:-1]) for a in problem._input.arrays)
+        words = f"{rows} of {count(samples, 'sample')}"
+        parts += [f"{samples - given} at the edges"] if samples > given else []
+    else:
+        words = count(rows, "row") if rows == given else f"{rows} of {count(given, 'row')}"
+    parts += excluded_rows(problem)
+    words += f"; excluded: {', '.join(parts)}" if parts else ""
+    several = len(problem._by_mask) > 1
+    return words + " (of the output with the fewest rows)" * several
+
+
+def excluded_rows(problem: Any) -> list[str]:
+    """Return the numbers of rows that are excluded by missing samples of x, and by the rest."""
+    dropped = problem._kept.dropped
+    if not dropped:
+        return []
+    missing = known_rows(problem._input, problem.spec, problem._row_shapes)
+    gaps = min(sum(int(np.count_nonzero(~flags)) for flags in missing or ()), dropped)
+    words = [f"{gaps} with missing samples of x"] if gaps else []
+    causes = ["missing y"] * (problem._missing == "drop") + ["the mask"]
+    causes += ["a weight of 0"] * (problem._weights is not None)
+    return words + ([f"{dropped - gaps} by {' or '.join(causes)}"] if dropped > gaps else [])
 
 
 def adjusted(problem: Any) -> str:
-    """Return the description of excluded rows, weights and confounds; empty if there are none."""
-    lost, fitted = _lost(problem), _fitted(problem)
-    lost = f"{count(problem.n_equations, 'row')}{lost}" if lost else ""
-    return ", ".join(filter(None, (lost, fitted)))
+    """Return excluded rows, weights and confounds; empty if there are none."""
+    lost = rows_sentence(problem) if problem._kept.dropped else ""
+    return ", ".join(filter(None, (lost, fitted_terms(problem))))
 
 
-def _fitted(problem: Any) -> str:
-    """Return the description of the terms fitted to every record, and of weights."""
-    words, confounds = [] if problem.weights is None else ["weighted"], problem.confounds
+def _records(problem: Any) -> str:
+    shapes = sorted({a.shape[:-1] for a in problem._input.arrays})
+    samples = " × ".join(map(str, shapes[0]))
+    if len(shapes) > 1:
+        samples = " to ".join("×".join(map(str, s)) for s in (shapes[0], shapes[-1]))
+    words = f"{count(len(problem._input.arrays), 'record')} × {samples} sample"
+    words += "s" * (samples != "1")
+    short = sum(not all(shape) for shape in problem._row_shapes)
+    return words + (f" ({count(short, 'record')} too short to give a row)" if short else "")
+
+
+def _listed(names: tuple[str, ...] | None) -> str:
+    """Return names after a colon, if there are any."""
+    if names is None:
+        return ""
+    return ": " + ", ".join(names[:MAX_NAMES]) + (", …" if len(names) > MAX_NAMES else "")
+
+
+def _which(names: Any) -> str:
+    return f" ({names.which})" if names.which else ""
+
+
+def _lags(problem: Any) -> str:
+    """Return lags and edges, or the geometry of a layer."""
+    spec, window, names = problem.spec, problem._window, problem._names
+    if window is not None:
+        bounds = " × ".join(f"{a} to {b}" for a, b in window.bounds)
+        edges = argument("edges", window.edges)
+        return f"{bounds} samples{names.window(*window.bounds[0])}, {edges}"
+    words = [argument("kernel_size", _plain(spec.kernel_size)), *_geometry(spec)]
+    return ", ".join([*words, f"{names.fs:g} Hz"] if names.fs is not None else words)
+
+
+def _geometry(spec: Any) -> list[str]:
+    """Return the padding, and the stride and dilation if they are not one."""
+    words = [argument("padding", spec.padding)]
+    words += [] if spec.lo is None else [argument("lo", _plain(spec.lo))]
+    for name, value in (("stride", spec.stride), ("dilation", spec.dilation)):
+        words += [argument(name, _plain(value))] if set(value) != {1} else []
+    return words
+
+
+def _plain(values: tuple[int, ...]) -> Any:
+    return values[0] if len(set(values)) == 1 else values
+
+
+def fitted_terms(problem: Any) -> str:
+    """Return the terms fitted to every record, and weights."""
+    words, confounds = [] if problem._weights is None else ["weighted"], problem._confounds
     if isinstance(confounds, Records):
-        words.append(f"{count(confounds.channels, 'confound')} a record")
+        words.append(f"{count(confounds.channels, 'confound')} per record")
     elif confounds is not None:
         drift = "" if not confounds else f" and a drift of degree {confounds}"
-        words.append(f"an intercept{drift} a record")
+        words.append(f"an intercept{drift} per record")
     return ", ".join(words)
-
-
-def _lost(problem: Any) -> str:
-    """Return the number of excluded rows and the reason; empty if there are none."""
-    kept = problem.kept
-    if kept.flags is None:
-        return ""
-    words = f" ({kept.dropped} of {kept.dropped + kept.count} rows left out"
-    known = known_rows(problem.input, problem.spec, problem.row_shapes)
-    gaps = sum(int(np.count_nonzero(~flags)) for flags in known or ())
-    words += f", {gaps} of them for missing samples of x" * bool(gaps)
-    return words + ", in the output of fewest" * (len(problem.by_mask) > 1) + ")"

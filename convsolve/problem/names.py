@@ -42,8 +42,11 @@ class Names:
         """Return the given names, or else the names of the columns of x and y.
 
         Args:
-            fs, channels, outputs: as given to `Problem`; None if not given.
-            x, y: the records.
+            fs: as given to `Problem`; None if not given.
+            channels: as given to `Problem`; None if not given.
+            outputs: as given to `Problem`; None if not given.
+            x: the records of the input.
+            y: the records of the output, or None.
             counts: numbers of channels and of outputs.
 
         Raises:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..cached import cached_property
 from ..errors import warn
+from ..lazy_plot import plotted
 from ..near_misses import Suggesting, checks_arguments, suggests_attributes
 from ..text import argument, shown
 from .adjustments import Adjustments
 from .checks import choice
 from .confounds import Confounds
-from .description import adjusted, described
+from .description import adjusted, one_line, summary
 from .lags import LagWindow
 from .masks import ByMask, check_left
 from .names import Names, check_times
@@ -38,6 +39,9 @@ from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
 from .stored import Stored
 from .weights import Weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Ways to treat NaN.
 MISSING = ("raise", "drop")
@@ -89,12 +93,9 @@ class Problem(metaclass=Suggesting):
         n_outputs: number of outputs if y is None. By default the number of names in ``outputs``,
             or else ``groups``.
 
-    A problem is immutable. The attributes ``spec``, ``bias``, ``n_channels`` and ``n_outputs``
-    describe the geometry. ``x`` and ``y`` are the records ``(*W, Cin)`` and ``(*T, Cout)`` in
-    ``dtype``, the precision of the solution. ``kept`` contains the rows of the design matrix, and
-    ``row_shapes`` the shape of the outputs of each record. ``by_mask`` lists groups of outputs that
-    use the same rows, with their rows, of which ``kept`` is the smallest set. ``names`` contains
-    the names of channels, outputs and lags.
+    A problem is immutable. ``x`` and ``y`` are the records ``(*W, Cin)`` and ``(*T, Cout)`` in the
+    precision of the solution. The attributes ``spec``, ``bias``, ``n_channels`` and ``n_outputs``
+    describe the geometry.
 
     Floating-point jax arrays on an accelerator, or spread over several devices, stay there if both
     x and y are such arrays. Reading ``x`` or ``y`` of the problem copies them to the host.
@@ -115,23 +116,26 @@ class Problem(metaclass=Suggesting):
         4
         >>> cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2).n_equations
         3
+
+    See Also:
+        `identify` and `solve`, which need a problem, and `ConvSpec`.
     """
 
     spec: ConvSpec
-    window: LagWindow | None
-    lag_shift: tuple[int, ...]
-    input: Records
-    output: Records | None
+    _window: LagWindow | None
+    _lag_shift: tuple[int, ...]
+    _input: Records
+    _output: Records | None
     n_outputs: int
     bias: bool
-    by_mask: ByMask
-    weights: Weights | None
-    confounds: int | Records | None
-    names: Names
-    selection: Selection
-    missing: str
-    dtype: np.dtype[Any]
-    data_eps: float
+    _by_mask: ByMask
+    _weights: Weights | None
+    _confounds: int | Records | None
+    _names: Names
+    _selection: Selection
+    _missing: str
+    _dtype: np.dtype[Any]
+    _data_eps: float
 
     @checks_arguments
     def __init__(
@@ -184,24 +188,24 @@ class Problem(metaclass=Suggesting):
         check_left(by_mask, names)
         vars(self).update(
             spec=spec,
-            window=window,
-            lag_shift=shift,
-            input=input.converted(dtype),
-            output=None if output is None else output.converted(dtype),
+            _window=window,
+            _lag_shift=shift,
+            _input=input.converted(dtype),
+            _output=None if output is None else output.converted(dtype),
             n_outputs=n_outputs,
             bias=bool(bias),
-            by_mask=by_mask,
-            weights=roots,
-            confounds=read_columns(confounds, spec, input, by_mask, window),
-            names=names,
-            selection=Selection.everything(*counts),
-            missing=missing,
-            dtype=dtype,
-            data_eps=data_eps,
+            _by_mask=by_mask,
+            _weights=roots,
+            _confounds=read_columns(confounds, spec, input, by_mask, window),
+            _names=names,
+            _selection=Selection.everything(*counts),
+            _missing=missing,
+            _dtype=dtype,
+            _data_eps=data_eps,
         )
         if fs is not None:
-            check_times(self.names.fs, self.lags)
-        if self.bias and self.confounds is not None and not self.nuisance.shared:
+            check_times(self._names.fs, self._lags)
+        if self.bias and self._confounds is not None and not self._nuisance.shared:
             raise ValueError(
                 f"{argument('bias', True)} cannot be combined with these confounds: they contain a "
                 f"constant in every record; use {argument('bias', False)}"
@@ -216,7 +220,7 @@ class Problem(metaclass=Suggesting):
         return _Derived({f.name: getattr(self, f.name) for f in fields(self)} | changes)
 
     @classmethod
-    def again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
+    def _again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
         """Return a problem with the geometry of `recipe` and other data.
 
         A drift of the recipe is fitted to y if y is given.
@@ -228,37 +232,37 @@ class Problem(metaclass=Suggesting):
         if "spec" in given:
             given["spec"] = ConvSpec(**given["spec"])
         made = cls(x, y, **given)
-        names.check_same(made.input.names, None if made.output is None else made.output.names)
-        return made._replace(names=names)
+        names.check_same(made._input.names, None if made._output is None else made._output.names)
+        return made._replace(_names=names)
 
     @property
-    def recipe(self) -> dict[str, Any]:
+    def _recipe(self) -> dict[str, Any]:
         """The geometry in plain values, from which `again` reads other data in the same way."""
-        common = {"n_outputs": self.n_outputs, "bias": self.bias, "missing": self.missing}
-        if isinstance(self.confounds, int):
-            common["confounds"] = self.confounds
-        named = self.names.to_dict()
+        common = {"n_outputs": self.n_outputs, "bias": self.bias, "missing": self._missing}
+        if isinstance(self._confounds, int):
+            common["confounds"] = self._confounds
+        named = self._names.to_dict()
         common |= {name: value for name, value in named.items() if value is not None}
-        if self.window is not None:
-            lags, edges = [*self.window.bounds], self.window.edges
+        if self._window is not None:
+            lags, edges = [*self._window.bounds], self._window.edges
             return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
         spec = {field.name: getattr(self.spec, field.name) for field in fields(self.spec)}
         return {"spec": spec, **common}
 
     @property
-    def parts(self) -> list[tuple[tuple[int, ...], Problem]]:
+    def _parts(self) -> list[tuple[tuple[int, ...], Problem]]:
         """Groups of outputs that use the same rows, each with the problem of these outputs alone.
 
         Such a problem has the channels of its group.
         """
         # A problem that refers to itself would not be freed after its last use.
-        return self._parts if len(self.by_mask) > 1 else [(self.by_mask[0][0], self)]
+        return self._split if len(self._by_mask) > 1 else [(self._by_mask[0][0], self)]
 
     @cached_property
-    def _parts(self) -> list[tuple[tuple[int, ...], Problem]]:
-        return [(outputs, self.of_outputs(outputs, rows)) for outputs, rows in self.by_mask]
+    def _split(self) -> list[tuple[tuple[int, ...], Problem]]:
+        return [(outputs, self._of_outputs(outputs, rows)) for outputs, rows in self._by_mask]
 
-    def of_outputs(self, outputs: tuple[int, ...], rows: Rows | None = None) -> Problem:
+    def _of_outputs(self, outputs: tuple[int, ...], rows: Rows | None = None) -> Problem:
         """Return the problem of outputs of one group, with the channels of this group.
 
         It has the given ``rows``, by default the rows of all outputs.
@@ -270,71 +274,71 @@ class Problem(metaclass=Suggesting):
             group = outputs[0] * self.spec.groups // self.n_outputs
             own = slice(group * each, (group + 1) * each)
             channels = channels[own]
-            x = self.input.each(lambda a: a[..., own]).converted(self.dtype)
-            changes = {"spec": replace(self.spec, groups=1), "input": x}
-        if self.output is not None:
-            y = self.output.each(lambda a: a[..., some])
-            changes["output"] = y.converted(self.dtype)
+            x = self._input.each(lambda a: a[..., own]).converted(self._dtype)
+            changes = {"spec": replace(self.spec, groups=1), "_input": x}
+        if self._output is not None:
+            y = self._output.each(lambda a: a[..., some])
+            changes["_output"] = y.converted(self._dtype)
         return self._replace(
             n_outputs=len(some),
-            by_mask=_one_mask(len(some), self.kept if rows is None else rows),
-            names=self.names.some(channels, outputs),
-            selection=self.selection.part(channels, outputs, self.n_outputs),
+            _by_mask=_one_mask(len(some), self._kept if rows is None else rows),
+            _names=self._names.some(channels, outputs),
+            _selection=self._selection.part(channels, outputs, self.n_outputs),
             **changes,
         )
 
-    def under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
+    def _under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:
         """Return the problem of x alone with another geometry (or bias), for `identify`.
 
         None if no window fits. Also None if rows are excluded, weighted or confounded, because the
         mask, weights and confounds belong to the rows of this geometry.
         """
         rows = Rows.of(spec, self._lengths)
-        placed = len(set(map(spec.offset, self._lengths))) == 1
-        if not (rows.count and placed) or self._adjusted:
+        placed = len(set(map(spec._offset, self._lengths))) == 1
+        if not (rows.count and placed) or self._has_adjustments:
             return None
         return self._replace(
             spec=spec,
-            window=None,
-            lag_shift=(0,) * spec.ndim,
-            output=None,
+            _window=None,
+            _lag_shift=(0,) * spec.ndim,
+            _output=None,
             bias=self.bias if bias is None else bias,
-            by_mask=_one_mask(self.n_outputs, rows),
+            _by_mask=_one_mask(self.n_outputs, rows),
         )
 
-    def of_whole_windows(self) -> Problem | None:
+    def _of_whole_windows(self) -> Problem | None:
         """Return the problem of x alone, restricted to the rows whose whole window was recorded.
 
         The problem itself if all rows are such rows, None if there are none.
         """
-        spec = self.spec.whole_windows(self._lengths[0])
+        spec = self.spec._whole_windows(self._lengths[0])
         if spec == self.spec:
             return self
-        if not self._adjusted:
-            return self.under(spec)
+        if not self._has_adjustments:
+            return self._under(spec)
         # Weights and confounds belong to the rows of this problem.
         flags = tuple(
-            whole_rows(self.spec, length) & self.kept.flags_of(i)
+            whole_rows(self.spec, length) & self._kept.flags_of(i)
             for i, length in enumerate(self._lengths)
         )
-        rows = self.kept.flagged(flags)
-        return self._replace(by_mask=_one_mask(self.n_outputs, rows)) if rows.count else None
+        rows = self._kept.flagged(flags)
+        return self._replace(_by_mask=_one_mask(self.n_outputs, rows)) if rows.count else None
 
-    def narrowed(self, first: int, last: int) -> Problem:
+    def _narrowed(self, first: int, last: int) -> Problem:
         """Return the problem with the same rows and taps ``first`` to ``last`` of ascending lags.
 
         The problem must have one axis.
         """
-        window = None if self.window is None else self.window.part(first, last)
-        spec = self.spec.narrowed(first, last, self._lengths[0])
-        return self._replace(spec=spec, window=window)
+        window = None if self._window is None else self._window.part(first, last)
+        spec = self.spec._narrowed(first, last, self._lengths[0])
+        return self._replace(spec=spec, _window=window)
 
-    def with_lags(self, lags: Sequence[np.ndarray]) -> Problem:
+    def _with_lags(self, lags: Sequence[np.ndarray]) -> Problem:
         """Return the problem whose taps have these ``lags``."""
-        pairs = zip(lags, self.lags, self.lag_shift, strict=True)
-        return self._replace(lag_shift=tuple(s + round(float(a[0] - b[0])) for a, b, s in pairs))
+        pairs = zip(lags, self._lags, self._lag_shift, strict=True)
+        return self._replace(_lag_shift=tuple(s + round(float(a[0] - b[0])) for a, b, s in pairs))
 
-    def described_as(
+    def _described_as(
         self,
         other: Problem,
         channels: Sequence[int],
@@ -346,18 +350,18 @@ class Problem(metaclass=Suggesting):
         Its names and selection are those of some ``channels``, ``outputs`` and ``records`` of the
         other problem.
         """
-        names = other.names.some(channels, outputs)
+        names = other._names.some(channels, outputs)
         given = channels, tuple(outputs), other.n_outputs, tuple(records)
-        selection = other.selection.part(*given)
-        return self.with_lags(other.lags)._replace(names=names, selection=selection)
+        selection = other._selection.part(*given)
+        return self._with_lags(other._lags)._replace(_names=names, _selection=selection)
 
-    def shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
+    def _shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
         """Return the geometry with a smaller kernel, and the argument that sets it with its value.
 
         None for explicit padding.
         """
-        if self.window is not None:
-            window = self.window.shorter(size)
+        if self._window is not None:
+            window = self._window.shorter(size)
             lags = window.bounds[0] if len(size) == 1 else window.bounds
             return window.geometry(self.spec.groups)[0], "lags", lags
         if not isinstance(self.spec.padding, str):
@@ -370,39 +374,39 @@ class Problem(metaclass=Suggesting):
     @cached_property
     def x(self) -> tuple[Any, ...]:
         """The records ``(*W, Cin)`` on the host, copied from devices at the first access."""
-        return self.input.cast(self.dtype)
+        return self._input.cast(self._dtype)
 
     @cached_property
     def y(self) -> tuple[Any, ...] | None:
         """The records ``(*T, Cout)`` on the host, copied from devices at the first access."""
-        return None if self.output is None else self.output.cast(self.dtype)
+        return None if self._output is None else self._output.cast(self._dtype)
 
     @property
     def _lengths(self) -> list[tuple[int, ...]]:
         """Samples (*W) of every record."""
-        return [a.shape[:-1] for a in self.input.arrays]
+        return [a.shape[:-1] for a in self._input.arrays]
 
     @property
     def n_channels(self) -> int:
         """Number of channels of x."""
-        return self.input.channels
+        return self._input.channels
 
     @property
-    def returns_jax(self) -> bool:
+    def _returns_jax(self) -> bool:
         """Whether all arrays were jax arrays, so that solutions are."""
-        return self.input.is_jax and (self.output is None or self.output.is_jax)
+        return self._input.is_jax and (self._output is None or self._output.is_jax)
 
     @cached_property
-    def kept(self) -> Rows:
+    def _kept(self) -> Rows:
         """The rows of the design matrix: for several masks, of the outputs that have fewest."""
-        return min((rows for _, rows in self.by_mask), key=lambda rows: rows.count)
+        return min((rows for _, rows in self._by_mask), key=lambda rows: rows.count)
 
     @property
-    def _adjusted(self) -> bool:
+    def _has_adjustments(self) -> bool:
         """Whether rows are excluded or weighted, or confounds are fitted."""
-        return not (self.kept.flags is None and self.weights is None and self.confounds is None)
+        return not (self._kept.flags is None and self._weights is None and self._confounds is None)
 
-    def as_kernel(self, value: Any, name: str) -> np.ndarray:
+    def _as_kernel(self, value: Any, name: str) -> np.ndarray:
         """Return a kernel given as an array of its size, as float64 ``(*K, Cin/groups, Cout)``."""
         array = numeric(value, name).astype(np.float64)
         if array.size != math.prod(self.kernel_shape):
@@ -410,66 +414,66 @@ class Problem(metaclass=Suggesting):
         return array.reshape(self.kernel_shape)
 
     @property
-    def adjustments(self) -> Adjustments:
+    def _adjustments(self) -> Adjustments:
         """The rows used in the fit, their weights and the confounds."""
-        by_mask = self.by_mask if len(self.by_mask) > 1 else ()
-        return Adjustments(self.kept, self.weights, self.confounds, by_mask)
+        by_mask = self._by_mask if len(self._by_mask) > 1 else ()
+        return Adjustments(self._kept, self._weights, self._confounds, by_mask)
 
     @property
-    def records_left(self) -> list[int]:
+    def _records_left(self) -> list[int]:
         """The records that have more rows than confounds of their own."""
-        return self.nuisance.records_left(self.kept)
+        return self._nuisance.records_left(self._kept)
 
     @cached_property
-    def nuisance(self) -> Nuisance:
+    def _nuisance(self) -> Nuisance:
         """The terms fitted along with the kernel: a constant if there is a bias, and confounds."""
-        if self.confounds is None and self.weights is None:
+        if self._confounds is None and self._weights is None:
             return Nuisance(constant=self.bias)
-        found = Confounds.of(self.confounds, self.bias, self.kept, self.weights)
+        found = Confounds.of(self._confounds, self.bias, self._kept, self._weights)
         return Nuisance(confounds=found)
 
-    def sizes(self, limits: Limits = DEFAULT_LIMITS) -> Sizes:
+    def _sizes(self, limits: Limits = DEFAULT_LIMITS) -> Sizes:
         """Return the sizes that decide how this problem is solved, and their limits."""
         groups = self.spec.groups
         outputs = self.n_outputs // groups
-        columns = self.spec.unknowns(self.n_channels)
-        arrays = (*self.input.arrays, *(() if self.output is None else self.output.arrays))
-        large = sum(a.size for a in self.input.arrays) > groups * columns**2
+        columns = self.spec._unknowns(self.n_channels)
+        arrays = (*self._input.arrays, *(() if self._output is None else self._output.arrays))
+        large = sum(a.size for a in self._input.arrays) > groups * columns**2
         return Sizes(
             groups=groups,
             rows=self.n_equations,
             columns=columns,
             outputs=outputs,
-            given=0 if self.output is None else outputs,
-            nuisance=self.nuisance.total,
+            given=0 if self._output is None else outputs,
+            nuisance=self._nuisance.total,
             shapes=tuple(self._lengths),
             limits=limits,
-            masked=self.kept.flags is not None,
-            partialled=self.nuisance.confounds is not None or self.weights is not None,
+            masked=self._kept.flags is not None,
+            partialled=self._nuisance.confounds is not None or self._weights is not None,
             numbers=sum(a.size for a in arrays),
             stored=any(isinstance(a, Stored) for a in arrays),
-            remote=self.remote and large,
+            remote=self._remote and large,
         )
 
     @property
-    def remote(self) -> bool:
+    def _remote(self) -> bool:
         """Whether x and y are on devices, and stay there unless they are read on the host."""
-        return self.input.remote and (self.output is None or self.output.remote)
+        return self._input.remote and (self._output is None or self._output.remote)
 
     @property
-    def row_shapes(self) -> tuple[tuple[int, ...], ...]:
+    def _row_shapes(self) -> tuple[tuple[int, ...], ...]:
         """(*T), the shape of the outputs of each record."""
-        return self.kept.shapes
+        return self._kept.shapes
 
     @property
     def n_equations(self) -> int:
         """Number of rows of the design matrix, that is of equations per output channel."""
-        return self.kept.count
+        return self._kept.count
 
     @property
     def n_unknowns(self) -> int:
         """Unknowns per output channel: taps × channels of its group, bias and confounds."""
-        return self.spec.unknowns(self.n_channels) + self.nuisance.total
+        return self.spec._unknowns(self.n_channels) + self._nuisance.total
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
@@ -477,24 +481,84 @@ class Problem(metaclass=Suggesting):
         return (*self.spec.kernel_size, self.n_channels // self.spec.groups, self.n_outputs)
 
     @property
-    def lags(self) -> tuple[np.ndarray, ...]:
-        """Lag of every tap along each axis, in kernel order. Positive lags are in the past."""
-        lags = self.spec.lags(self.input.arrays[0].shape[:-1])
-        lags = lags if isinstance(lags, tuple) else (lags,)
-        return tuple(lag + s for lag, s in zip(lags, self.lag_shift, strict=True))
+    def lags(self) -> Any:
+        """Ascending lags in samples (lags,); a tuple of arrays in two and three dimensions."""
+        found = tuple(axis[::-1] for axis in self._lags)
+        return found[0] if len(found) == 1 else found
 
     @property
-    def tap_lags(self) -> tuple[np.ndarray, ...]:
+    def times(self) -> Any:
+        """Ascending lags in seconds, as `lags`.
+
+        Raises:
+            ValueError: If the problem was stated without ``fs``.
+        """
+        if self.fs is None:
+            raise ValueError("there is no sampling rate: state the problem with fs=")
+        return self.lags / self.fs
+
+    @property
+    def fs(self) -> float | None:
+        """Sampling rate in Hz, or None."""
+        return self._names.fs
+
+    @property
+    def channels(self) -> list[Any]:
+        """Names of the channels of x, or their numbers."""
+        return self._names.all_channels(self.n_channels)
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Names of the outputs, or their numbers."""
+        return self._names.all_outputs(self.n_outputs)
+
+    @property
+    def n_records(self) -> int:
+        """Number of records."""
+        return len(self._input.arrays)
+
+    @property
+    def _lags(self) -> tuple[np.ndarray, ...]:
+        """Lag of every tap along each axis, in kernel order. Positive lags are in the past."""
+        lags = self.spec.lags(self._input.arrays[0].shape[:-1])
+        lags = lags if isinstance(lags, tuple) else (lags,)
+        return tuple(lag + s for lag, s in zip(lags, self._lag_shift, strict=True))
+
+    @property
+    def _tap_lags(self) -> tuple[np.ndarray, ...]:
         """Lag of every tap along each axis, counted in taps, so that neighbours are one apart."""
-        return self.spec.in_taps(self.lags)
+        return self.spec._in_taps(self._lags)
 
     @cached_property
-    def adjusted(self) -> str:
+    def _adjusted(self) -> str:
         """Description of excluded rows, weights and confounds; empty if there are none."""
         return adjusted(self)
 
+    def plot(self, **options: Any) -> Figure:
+        """Draw the power spectrum of x.
+
+        Args:
+            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
+
+        Returns:
+            A figure of matplotlib, which needs no display.
+
+        Raises:
+            TypeError, ValueError, ImportError: As for `convsolve.plot`.
+
+        Examples:
+            >>> import convsolve as cs
+            >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
+            >>> problem.plot().axes[0].get_title()
+            'Power spectrum of x'
+        """
+        return plotted(self, options)
+
     def __repr__(self) -> str:
-        return described(self)
+        return one_line(self)
+
+    def __str__(self) -> str:
+        return summary(self)
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)

@@ -96,7 +96,7 @@ def read_data(
     With a window, y is cut to the rows. NaN is allowed if values may be ``missing``.
     """
     inputs = read(x, "x", spec, missing)
-    spec.check_channels(inputs.channels)
+    spec._check_channels(inputs.channels)
     output = None if y is None else read(y, "y", spec, missing)
     if window is not None and output is not None:
         check_lengths(inputs, output)
@@ -188,7 +188,7 @@ def read_columns(
     for i, gaps in enumerate(found.missing or ()):
         if any(gaps[rows.flags_of(i)].any() for _, rows in by_mask):
             raise ValueError(
-                "confounds has NaN in rows that count; fill them, or leave these rows out by mask="
+                "confounds has NaN in rows used in the fit; fill them, or exclude the rows by mask="
             )
     return found
 

@@ -19,8 +19,10 @@ DOUBLE = ("cpu", "gpu", "cuda", "rocm")
 
 
 def stays(value: Any) -> bool:
-    """Whether ``value`` is an array of jax that is worth leaving where it is: real floating point,
-    on another kind of device than a CPU, or spread over several devices.
+    """Whether ``value`` is an array of jax that is processed on its devices.
+
+    Such an array has real floating-point numbers, and is on another kind of device than a CPU, or
+    spread over several devices.
     """
     if not is_jax_array(value) or value.is_deleted():
         return False
@@ -33,7 +35,7 @@ def stays(value: Any) -> bool:
 
 
 def fetched(array: Any) -> np.ndarray:
-    """An array of jax as NumPy's: of all processes, where several hold parts of it."""
+    """Return an array of jax as one of NumPy, gathered if several processes hold parts of it."""
     if array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     from jax.experimental.multihost_utils import process_allgather
@@ -127,7 +129,7 @@ class Remote:
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Remote]:
-        """The records of a batch."""
+        """Return the records of a batch."""
         return (replace(self, shape=self.shape[1:], record=i) for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Any:
@@ -169,8 +171,10 @@ class Remote:
         return jax.jit(lambda a: a[..., some], out_shardings=sharding if whole else None)(array)
 
     def largest(self) -> np.ndarray:
-        """The largest magnitude (C,) of every channel, the last axis, of the whole array, or what
-        this process holds of it; NaN is larger than any.
+        """Return the largest magnitude (C,) of every channel, the last axis.
+
+        If processes share the array, it is the largest magnitude in the part of this process. NaN
+        is larger than any number.
         """
         import jax
 

@@ -136,7 +136,7 @@ def _pieces(record: int, flags: np.ndarray, gap: int) -> Iterator[Span]:
 def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
     """Return flags (*T) of the rows of a record of ``lengths`` (*W) that read no padding zeros."""
     found = np.ones(spec.output_shape(lengths), bool)
-    axes = zip(lengths, spec.offset(lengths), spec.stride, spec.span, strict=True)
+    axes = zip(lengths, spec._offset(lengths), spec.stride, spec._span, strict=True)
     for axis, (length, lo, stride, span) in enumerate(axes):
         first = np.arange(found.shape[axis]) * stride - lo
         inside = (first >= 0) & (first + span <= length)
@@ -147,7 +147,7 @@ def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
 def rows_reading(samples: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """Return flags (*T) of the rows of a record that read any of the flagged ``samples`` (*W)."""
     found, lengths = samples, samples.shape
-    axes = zip(lengths, spec.offset(lengths), spec.extent(lengths), strict=True)
+    axes = zip(lengths, spec._offset(lengths), spec._extent(lengths), strict=True)
     counts = spec.output_shape(lengths)
     for axis, (length, lo, extent) in enumerate(axes):
         k, s, d = spec.kernel_size[axis], spec.stride[axis], spec.dilation[axis]

@@ -22,14 +22,14 @@ def check_windows(spec: ConvSpec, window: LagWindow | None, x: Records, rows: Ro
         raise _no_window(spec, window, x)
     own = sum(a.size for a in x.arrays)
     shapes = Counter(a.shape[:-1] for a in x.arrays)
-    windows = x.channels * sum(n * math.prod(spec.extent(shape)) for shape, n in shapes.items())
+    windows = x.channels * sum(n * math.prod(spec._extent(shape)) for shape, n in shapes.items())
     if windows > 2 * own + MAX_ADDED:
         raise ValueError(
             f"the windows would read {windows} numbers, x has {own}: kernel_size="
             f"{spec.kernel_size}, dilation={spec.dilation} and "
             f"{argument('padding', spec.padding)} reach too far outside it"
         )
-    if spec.padding == "same" and len(set(map(spec.offset, shapes))) > 1:
+    if spec.padding == "same" and len(set(map(spec._offset, shapes))) > 1:
         raise ValueError(
             f"{argument('padding', 'same')} with stride > 1 places the kernel differently in "
             "records of different length, so that taps mean different lags; "
@@ -39,7 +39,7 @@ def check_windows(spec: ConvSpec, window: LagWindow | None, x: Records, rows: Ro
 
 def _no_window(spec: ConvSpec, window: LagWindow | None, x: Records) -> ValueError:
     longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
-    exchanged = spec.ndim == 1 and x.channels >= spec.span[0]
+    exchanged = spec.ndim == 1 and x.channels >= spec._span[0]
     hint = "; if its channels come first, transpose x: channels come last" if exchanged else ""
     if window is not None:
         reach = tuple(max(0, b) - min(0, a) + 1 for a, b in window.bounds)
@@ -50,7 +50,7 @@ def _no_window(spec: ConvSpec, window: LagWindow | None, x: Records) -> ValueErr
         )
     return ValueError(
         f"no window fits: kernel_size={spec.kernel_size} with dilation={spec.dilation} "
-        f"spans {spec.span} samples, x has {longest} and {argument('padding', spec.padding)}; use "
+        f"spans {spec._span} samples, x has {longest} and {argument('padding', spec.padding)}; use "
         f"fewer taps, longer records or {argument('padding', 'full')}{hint}"
     )
 
@@ -76,9 +76,14 @@ def check_output(spec: ConvSpec, x: Records, y: Records, rows: Rows) -> None:
             raise ValueError(
                 f"{f'y[{i}]' if len(x.arrays) > 1 else 'y'} has {_times(b.shape[:-1])} samples, "
                 f"expected {_times(shape)}: {argument('padding', spec.padding)} with "
-                f"{_times(a.shape[:-1])} samples of x and kernel_size={spec.kernel_size}; "
+                f"{_times(a.shape[:-1])} samples of x and "
+                f"{argument('kernel_size', _plain(spec.kernel_size))}; "
                 f"{_what_fits(spec, x, y, i)}"
             )
+
+
+def _plain(size: tuple[int, ...]) -> int | tuple[int, ...]:
+    return size[0] if len(size) == 1 else size
 
 
 def _times(shape: Sequence[int]) -> str:
@@ -142,5 +147,5 @@ def doubts(spec: ConvSpec, x: Records) -> list[str]:
         f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
         "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, "
         "or give kernel_size one entry per axis for images (in Python, kernel_size=(K,) or "
-        "lags=[(a, b)] says that this reading is meant)"
+        "lags=[(a, b)] states this reading)"
     ]

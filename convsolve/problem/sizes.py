@@ -40,6 +40,14 @@ class Limits:
             and do not fit into the cache.
         peer_seconds: time in seconds to wait for other processes of jax.distributed that share the
             data.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> limits = cs.Limits(held_numbers=2**18)  # read x and y in chunks beyond 2 MiB
+        >>> x = np.random.default_rng(0).standard_normal(2**18)
+        >>> cs.solve(cs.Problem(x, x, lags=(0, 3)), limits=limits).status
+        'solved'
     """
 
     factor_bytes: int = 2**31

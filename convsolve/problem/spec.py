@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
-from ..near_misses import checks_arguments
+from ..near_misses import checks_arguments, suggests_attributes
 from ..text import argument, shown
 from .checks import MAX_ELEMENTS, choice, integer
 
@@ -45,16 +45,18 @@ def smallest(enough: Callable[[int], bool]) -> int:
     return high
 
 
+@suggests_attributes
 @checks_arguments
 @dataclass(frozen=True)
 class ConvSpec:
-    """Kernel size, stride, padding, dilation and groups of a convolution in one to three
-    dimensions::
+    """Geometry of a convolution in one to three dimensions.
+
+    The convolution is a *cross-correlation*, as in every deep-learning framework, channels last::
 
         y[n, t, o] = b[o] + sum_{k, c} x[n, t*stride + k*dilation - lo, g(o)*Cg + c] * w[k, c, o]
 
-    is a *cross-correlation*, as in every deep-learning framework, channels last. Along an axis of W
-    samples with K taps, stride s and dilation d, ``padding`` fixes ``lo`` and the outputs:
+    Along an axis of W samples with K taps, stride s and dilation d, ``padding`` determines ``lo``
+    and the number of outputs:
 
     ========== ======================================== ===================================
     padding    lo                                       outputs
@@ -66,13 +68,29 @@ class ConvSpec:
     circular   floor((K-1)d/2), wraps                   T = ceil(W/s)
     ========== ======================================== ===================================
 
-    or is given as ``((lo, hi), ...)``, one pair an axis: zeros added before and after the record,
-    cropped where negative. With "circular", ``lo`` can be given instead, one integer per axis.
+    Args:
+        kernel_size: number of taps, an integer for one axis, or one per axis.
+        stride: samples between outputs, an integer or one per axis. Default 1.
+        padding: a name from the table, "valid" by default. ``((lo, hi), ...)``, one pair per axis,
+            is the number of zeros added before and after the record. Negative numbers crop it.
+        dilation: samples between taps, an integer or one per axis. Default 1.
+        groups: number of groups of channels that are convolved separately. Default 1.
+        lo: for padding "circular" only, ``lo`` of every axis. None, the default, is ``lo`` of the
+            table.
 
     Raises:
         TypeError: If a size is not an integer (bool is not one).
         ValueError: If a size is below 1, if the padding is unknown, or if a number of entries is
             not the number of axes.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> spec = cs.ConvSpec(kernel_size=3, padding="causal", dilation=2)
+        >>> spec.lags((100,)), spec.output_shape((100,))
+        (array([4, 2, 0]), (100,))
+
+    See Also:
+        `Problem`, which also takes lags instead.
     """
 
     kernel_size: tuple[int, ...]
@@ -135,17 +153,17 @@ class ConvSpec:
         return len(self.kernel_size)
 
     @cached_property
-    def span(self) -> tuple[int, ...]:
+    def _span(self) -> tuple[int, ...]:
         """Samples that one window covers along each axis, (K-1)·dilation + 1."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
 
     def _axes(self, shape: Sequence[int]) -> list[tuple[int, int]]:
-        """(outputs, lo) of each axis, for records of ``shape`` samples."""
+        """Return (outputs, lo) of each axis, for records of ``shape`` samples."""
         if len(shape) != self.ndim:
             raise ValueError(f"shape={tuple(shape)} must have {self.ndim} axes, as the kernel has")
         axes = []
         for axis, w in enumerate(shape):
-            reach, s = self.span[axis] - 1, self.stride[axis]
+            reach, s = self._span[axis] - 1, self.stride[axis]
             if isinstance(self.padding, tuple):
                 lo, hi = self.padding[axis]
                 outputs = (w + lo + hi - reach - 1) // s + 1
@@ -164,22 +182,22 @@ class ConvSpec:
         return axes
 
     def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Outputs along each axis, for a record of ``shape`` samples; 0 where no window fits."""
+        """Return outputs along each axis for a record of ``shape`` samples; 0 if no window fits."""
         return tuple(outputs for outputs, _ in self._axes(shape))
 
-    def offset(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def _offset(self, shape: Sequence[int]) -> tuple[int, ...]:
         """``lo`` of each axis: the zeros (or wrapped samples) in front of a record."""
         return tuple(lo for _, lo in self._axes(shape))
 
-    def extent(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Samples of each axis that windows read, padding included: (T-1)·stride + span, or 0."""
+    def _extent(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Return samples of each axis that windows read with padding: (T-1)·stride + span, or 0."""
         return tuple(
             (t - 1) * s + n if t else 0
-            for t, s, n in zip(self.output_shape(shape), self.stride, self.span, strict=True)
+            for t, s, n in zip(self.output_shape(shape), self.stride, self._span, strict=True)
         )
 
     @property
-    def normal(self) -> ConvSpec:
+    def _normal(self) -> ConvSpec:
         """The same windows over records already padded: padding "valid"."""
         return self if self.padding == "valid" else self._unpadded
 
@@ -187,26 +205,26 @@ class ConvSpec:
     def _unpadded(self) -> ConvSpec:
         return replace(self, padding="valid", lo=None)
 
-    def whole_windows(self, shape: Sequence[int]) -> ConvSpec:
-        """The same windows but for those that read zeros outside a record of ``shape``.
+    def _whole_windows(self, shape: Sequence[int]) -> ConvSpec:
+        """Return the same windows, except those that read zeros outside a record of ``shape``.
 
-        Itself where there are none, as with "valid" and "circular".
+        If there are no such windows, as with "valid" and "circular", return the same object.
         """
         if self.padding in ("valid", "circular"):
             return self
         given = self.padding if isinstance(self.padding, tuple) else ((0, 0),) * self.ndim
         pads = tuple(
             (lo if lo <= 0 else -(-lo % s), min(hi, 0))
-            for lo, s, (_, hi) in zip(self.offset(shape), self.stride, given, strict=True)
+            for lo, s, (_, hi) in zip(self._offset(shape), self.stride, given, strict=True)
         )
         return replace(self, padding=pads)
 
-    def narrowed(self, first: int, last: int, shape: Sequence[int]) -> ConvSpec:
+    def _narrowed(self, first: int, last: int, shape: Sequence[int]) -> ConvSpec:
         """Return the geometry with the taps ``first`` to ``last`` of ascending lags only.
 
         The records have a ``shape`` with one axis. Samples that are no longer read are cropped.
         """
-        (reach,), (d,), (lo,) = (n - 1 for n in self.span), self.dilation, self.offset(shape)
+        (reach,), (d,), (lo,) = (n - 1 for n in self._span), self.dilation, self._offset(shape)
         if isinstance(self.padding, tuple):
             hi = self.padding[0][1]
         else:
@@ -217,26 +235,26 @@ class ConvSpec:
             return replace(self, kernel_size=size, lo=(lo,))
         return replace(self, kernel_size=size, padding=((lo, hi - first * d),))
 
-    def reads_all(self, shape: Sequence[int]) -> bool:
+    def _reads_all(self, shape: Sequence[int]) -> bool:
         """Return whether windows read every sample of a record.
 
         With a stride or a dilation, it is not examined and False is returned.
         """
         if {*self.stride, *self.dilation} != {1}:
             return False
-        axes = zip(shape, self.offset(shape), self.extent(shape), strict=True)
+        axes = zip(shape, self._offset(shape), self._extent(shape), strict=True)
         return all(0 <= lo <= lo + w <= e for w, lo, e in axes)
 
-    def rows(self, shape: Sequence[int]) -> int:
+    def _rows(self, shape: Sequence[int]) -> int:
         """Rows of the design matrix, that is equations per output channel, of one record."""
         return math.prod(self.output_shape(shape))
 
-    def unknowns(self, n_channels: int = 1) -> int:
+    def _unknowns(self, n_channels: int = 1) -> int:
         """Columns of the design matrix of one group: taps × input channels per group."""
-        self.check_channels(n_channels)
+        self._check_channels(n_channels)
         return math.prod(self.kernel_size) * (n_channels // self.groups)
 
-    def check_channels(self, n_channels: int) -> None:
+    def _check_channels(self, n_channels: int) -> None:
         """Raise a ValueError unless ``groups`` divides the number of input channels."""
         if n_channels % self.groups:
             groups = argument("groups", self.groups)
@@ -251,14 +269,14 @@ class ConvSpec:
         if shape is None:
             if self.padding == "same":
                 raise ValueError("padding='same' places the kernel by the record's shape; give it")
-            shape = self.span
+            shape = self._span
         lags = tuple(
             lo - d * np.arange(k)
-            for lo, d, k in zip(self.offset(shape), self.dilation, self.kernel_size, strict=True)
+            for lo, d, k in zip(self._offset(shape), self.dilation, self.kernel_size, strict=True)
         )
         return lags[0] if self.ndim == 1 else lags
 
-    def in_taps(self, lags: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    def _in_taps(self, lags: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Return lags of every axis in units of the distance of two taps, given in samples."""
         return tuple(axis / d for axis, d in zip(lags, self.dilation, strict=True))
 
@@ -282,11 +300,11 @@ class ConvSpec:
         if not isinstance(bias, (bool, np.bool_)):
             raise TypeError(f"bias must be True or False, got {shown(bias)}")
         n_channels, n_records = integer(n_channels, "n_channels"), integer(n_records, "n_records")
-        wanted = self.unknowns(n_channels) + bool(bias)
+        wanted = self._unknowns(n_channels) + bool(bias)
         share = Fraction(n_channels // self.groups, n_records)
 
         def counted(side: int) -> bool:
-            return n_records * self.rows((side,) * self.ndim) >= wanted
+            return n_records * self._rows((side,) * self.ndim) >= wanted
 
         if self.padding == "circular":
             sizes = list(zip(self.kernel_size, self.dilation, strict=True))

@@ -45,6 +45,19 @@ class AbsoluteLoss(Loss):
     handle outliers in half of the rows, or errors in x.
 
     Source: S. Portnoy and R. Koenker, Stat. Sci. 12 (1997) 279.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + 0.1 * noise
+        >>> y[::20] += 50
+        >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 2)), loss="absolute")
+        >>> fit.impulse_response.round(1)
+        array([0.5, 1. , 0.3])
+
+    See Also:
+        `HuberLoss`, which has standard errors, and `SquaredLoss`, the default.
     """
 
     name = "absolute"

@@ -9,8 +9,9 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.normal_operator import iterative
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
+from ..progress import announce
 from ..text import count
-from .base import Objective, Progress, Solver, SolverResult, traceable
+from .base import Objective, Solver, SolverResult, traceable
 from .conjugate_gradient import ConjugateGradient
 from .least_squares import QR
 from .normal_equations import NormalEquations
@@ -49,6 +50,19 @@ class AutoSolver(Solver):
 
     Other losses are minimized by their exact method, see `HuberLoss` and `AbsoluteLoss`.
     `fit_kernel` uses `NormalEquations`.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem)
+        >>> fit.stats["solver"]
+        'QR'
+
+    See Also:
+        `QR`, `NormalEquations` and `ConjugateGradient`, of which one is chosen.
     """
 
     any_loss = True
@@ -57,9 +71,7 @@ class AutoSolver(Solver):
         """Return the reason if the exact method of the loss does not support the problem."""
         return objective.loss.supports(sizes, spec)
 
-    def run(
-        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
-    ) -> SolverResult:
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         if not objective.loss.squared:
             exact = objective.loss.exact_solver(analysis)
             return replace(exact, stats={"solver": type(objective.loss).__name__} | exact.stats)
@@ -69,14 +81,16 @@ class AutoSolver(Solver):
             f"{count(sizes.rows, 'row')} × {count(sizes.unknowns, 'unknown')} × "
             f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}: {solver.name}"
         )
+        announce(choice)
         found = None
         if isinstance(solver, ConjugateGradient) and (sizes.factor_fits or sizes.gram_fits):
-            found, why = self._iterated(solver, analysis, objective, progress)
+            found, why = self._iterated(solver, analysis, objective)
             if found is None:
                 solver = NormalEquations()
                 choice += f" ({why}), then {solver.name}"
+                announce(choice)
         if found is None:
-            found = solver.run(analysis, objective, progress)
+            found = solver.run(analysis, objective)
         return replace(found, stats={"solver": solver.name, "choice": choice} | found.stats)
 
     def _iterated(
@@ -84,13 +98,12 @@ class AutoSolver(Solver):
         solver: ConjugateGradient,
         analysis: Analysis,
         objective: Objective,
-        progress: Progress | None,
     ) -> tuple[SolverResult | None, str]:
         """Return the result of conjugate gradients, or None and the reason to use a factor."""
         if not analysis.design.whole_matrix.by_fft:
             return None, "FFTs lose digits, since the columns differ in norm"
         steps = analysis.design.sizes.unknowns // UNKNOWNS_A_STEP
-        found = replace(solver, steps=steps).run(analysis, objective, progress)
+        found = replace(solver, steps=steps).run(analysis, objective)
         if found.status == "interrupted" or (found.status == "solved" and found.evidence):
             return found, ""
         return None, f"{found.status}, full rank {'' if found.evidence else 'not '}proved"

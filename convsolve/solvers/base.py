@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from ..inference.regularization import Regularization
 
 # The kernel that a loss without a unique kernel returns.
-SAME_OUTPUTS = "the answer of minimum norm among those with the same outputs"
+SAME_OUTPUTS = "the kernel of minimum norm among those with the same outputs"
 # For a setting with more values, only their number is recorded.
 MOST_RECORDED = 32
 
-Progress = Callable[[int, int, float], None]
 _S = TypeVar("_S", bound="Solver")
 
 
@@ -42,6 +41,19 @@ class Trace:
         steps: (n,), numbers of the steps.
         losses: (n,), loss at ``steps``.
         kernels: maps a step to the kernel at this step.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> trace = cs.solve(problem, cs.GradientDescent(steps=500)).trace
+        >>> bool(trace.losses[-1] < trace.losses[0])
+        True
+
+    See Also:
+        `GradientDescent` and `ConjugateGradient`, which record it.
     """
 
     steps: np.ndarray
@@ -64,6 +76,16 @@ class Loss(ABC):
         squared: whether it is the sum of squares.
         smooth: whether the gradient vanishes at the minimum, so that its norm measures convergence.
         threshold: residual, in units of y, above which the loss is linear; 0 if there is none.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> loss = cs.AbsoluteLoss()
+        >>> loss.of(np.array([-1.0, 2.0]))
+        array([1., 2.])
+
+    See Also:
+        `SquaredLoss`, `HuberLoss` and `AbsoluteLoss`.
     """
 
     name: ClassVar[str]
@@ -114,6 +136,19 @@ class SquaredLoss(Loss):
 
     All solvers, penalties and noise models support it. For y with outliers use `HuberLoss` or
     `AbsoluteLoss`.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, loss="squared")  # the default
+        >>> fit.stats["loss"]
+        {'kind': 'SquaredLoss'}
+
+    See Also:
+        `HuberLoss` and `AbsoluteLoss`.
     """
 
     name = "squared"
@@ -219,9 +254,18 @@ class Solver(ABC):
     Attributes:
         answer: description of the kernel that is returned if many fit equally well.
         any_loss: whether other losses than squares are supported.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> solver = cs.ConjugateGradient(steps=50)
+        >>> solver.name, solver.settings
+        ('ConjugateGradient', {'steps': 50, 'tol': None})
+
+    See Also:
+        `AutoSolver`, `QR` and the other solvers.
     """
 
-    answer: ClassVar[str] = "the answer of minimum norm"
+    answer: ClassVar[str] = "the kernel of minimum norm"
     any_loss: ClassVar[bool] = False
 
     def __repr__(self) -> str:
@@ -246,9 +290,7 @@ class Solver(ABC):
         return None
 
     @abstractmethod
-    def run(
-        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
-    ) -> SolverResult:
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         """Solve on the host. The method may call jitted kernels and may use another route."""
 
     def traced(

@@ -21,7 +21,7 @@ from ..problem.checks import integer, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from .base import Objective, Progress, Solver, SolverResult, Trace, packed, traceable
+from .base import Objective, Solver, SolverResult, Trace, packed, traceable
 
 # CG continues until its residual predicts this share of the requested backward error.
 SHARE = 0.1
@@ -100,10 +100,9 @@ class _Course:
         normals: Sequence[Normal],
         enough: float,
         steps: int,
-        progress: Progress | None,
     ) -> None:
         self._regression, self._normals = regression, normals
-        self._steps, self._progress = steps, progress
+        self._steps = steps
         # The kernel can be wrong by √P backward errors, so that one more pass can be useful.
         self._enough, self._aim = enough, enough if enough > EXACT else NOISE
         self.found, self.passes = self._measured(np.zeros(regression.shape)), 0
@@ -151,8 +150,6 @@ class _Course:
             less = sum(float((unit * t).sum()) for unit, t in pairs if t is not None)
             self.losses.append(max(self.losses[-1] - less, 0.0))
             self._report(len(self.losses) - 1, f"loss {self.losses[-1]:.3g}")
-            if self._progress is not None:
-                self._progress(len(self.losses) - 1, self._steps, self.losses[-1])
         moved = self.found.w + np.stack([run.correction for run in runs])
         self.found = self.found.or_better(self._measured(moved))
         self.losses[-1] = self._loss()
@@ -213,9 +210,21 @@ class ConjugateGradient(Solver):
 
     Source: R. H. Chan and M. K. Ng, Conjugate gradient methods for Toeplitz systems, SIAM Review 38
     (1996) 427.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 20000))
+        >>> problem = cs.Problem(x, np.convolve(x, np.ones(9))[:20000] + noise, lags=(0, 999))
+        >>> fit = cs.solve(problem, cs.ConjugateGradient(steps=100))
+        >>> fit.status
+        'solved'
+
+    See Also:
+        `NormalEquations` and `QR` for a larger condition number, and `AutoSolver`.
     """
 
-    answer = "one answer of many, small where the spectrum of x is large"
+    answer = "one kernel of many, small where the spectrum of x is large"
 
     _: KW_ONLY
     steps: int = 1000
@@ -235,16 +244,14 @@ class ConjugateGradient(Solver):
             "QR for the answer of minimum norm"
         )
 
-    def run(
-        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
-    ) -> SolverResult:
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         enough = max(float(self.tol or 0.0), EXACT)
         # Overflow ends in a certificate that is not finite. Products are many and small.
         ignored = np.errstate(over="ignore", divide="ignore", invalid="ignore")
         with ignored, one_blas_thread():
             regression = analysis.regression(objective.penalty, objective.strength)
             normals = [Normal(regression.system, g) for g in range(regression.matrix.groups)]
-            course = _Course(regression, normals, enough, self.steps, progress)
+            course = _Course(regression, normals, enough, self.steps)
             with interruptible() as ctrl_c:
                 status = course.run(ctrl_c)
                 evidence = None if ctrl_c.pressed else course.evidence(ctrl_c)

@@ -112,7 +112,7 @@ class Stack(NamedTuple):
         parts = [normal_form(records[i][None], spec)[0] for i in used]
         extent = tuple(max(axis) for axis in zip(*(p.shape for p in parts), strict=True))
         x = np.zeros((len(parts), *extent), dtype)
-        counts = spec.normal.output_shape(extent[:-1])
+        counts = spec._normal.output_shape(extent[:-1])
         kept = np.zeros((len(parts), *counts), bool)
         for n, (i, part) in enumerate(zip(used, parts, strict=True)):
             x[n][tuple(map(slice, part.shape))] = part
@@ -203,7 +203,7 @@ class Rows(NamedTuple):
 
     @classmethod
     def traced(cls, x: Any, y: Any, spec: ConvSpec) -> Rows:
-        """The same of arrays under jit, where R of [1 A Y] = QR serves: no digits are squared."""
+        """Return the rows R of [1 A Y] = QR for arrays under jit, which square no digits."""
         a = design_matrix(x, spec)
         groups, n, columns = a.shape
         out = y.reshape(n, groups, -1).transpose(1, 0, 2)
@@ -214,7 +214,7 @@ class Rows(NamedTuple):
         return cls(r[:, :, 1 : columns + 1], y, r[0, :, 0])
 
     def predict(self, params: Any, spec: ConvSpec | None) -> Any:
-        """a w + ones·b, (m, Cout)."""
+        """Return a w + ones·b, (m, Cout)."""
         w, b, _ = params
         return _products(self.a, w) + self.ones[:, None] * b
 
@@ -237,7 +237,7 @@ def elementwise(loss: StaticLoss, prediction: Any, target: Any, delta: Any) -> A
 
 
 def _chosen(optimizer: Any) -> Any:
-    """The optimizer, or Adam; each takes what L-BFGS asks for, the loss among other things."""
+    """Return the optimizer, by default Adam, with the extra arguments that L-BFGS requires."""
     named = NAMED.get(optimizer or "adam") if isinstance(optimizer, (str, type(None))) else None
     return optax.with_extra_args_support(optimizer if named is None else named)
 

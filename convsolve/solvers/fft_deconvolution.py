@@ -16,7 +16,7 @@ from ..operators.chunk import channel_exponents
 from ..operators.layout import to_columns, to_kernel
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Objective, Progress, Solver, SolverResult, traceable, whole_reason
+from .base import Objective, Solver, SolverResult, traceable, whole_reason
 
 
 def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
@@ -26,7 +26,7 @@ def _period(shapes: list[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
         return tuple(longest)
     axes = []
     for w, span, lo, t in zip(
-        longest, spec.span, spec.offset(longest), spec.output_shape(longest), strict=True
+        longest, spec._span, spec._offset(longest), spec.output_shape(longest), strict=True
     ):
         # No tap of a row may wrap onto a sample, because x is zero before and after the record.
         axes.append(max(w + span - 1, t, w + lo, t + span - 1 - lo))
@@ -45,7 +45,7 @@ def _positions(spec: ConvSpec, shape: tuple[int, ...], period: tuple[int, ...]) 
     lags = [
         (lo - np.arange(k) * d) % n
         for lo, k, d, n in zip(
-            spec.offset(shape), spec.kernel_size, spec.dilation, period, strict=True
+            spec._offset(shape), spec.kernel_size, spec.dilation, period, strict=True
         )
     ]
     return np.ix_(*lags)
@@ -78,9 +78,21 @@ class FFTDeconvolution(Solver):
     In `fit_kernel` X(f) must have full rank in every bin unless there is a ridge.
 
     Source: J. S. Bendat and A. G. Piersol, Random Data, Wiley 2010, chapter 6.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x = np.random.default_rng(0).standard_normal(500)
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])
+        >>> fit = cs.solve(cs.Problem(x, y, kernel_size=3, padding="full"), "fft")
+        >>> fit.impulse_response.round(6)
+        array([0.5, 1. , 0.3])
+
+    See Also:
+        `NormalEquations` for the least-squares solution.
     """
 
-    answer = "one answer of many, with empty bins set to zero"
+    answer = "one kernel of many, with empty bins set to zero"
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if there is a stride, a bias or no common period, else None."""
@@ -89,7 +101,7 @@ class FFTDeconvolution(Solver):
         if any(s > 1 for s in spec.stride):
             return "stride > 1 aliases the spectrum of y; use NormalEquations"
         if not sizes.toeplitz:
-            return "a spectrum takes all rows alike, without confounds; use NormalEquations"
+            return "a spectrum needs all rows, without weights or confounds; use NormalEquations"
         if sizes.nuisance:
             return "it has no bias; subtract the means, or use NormalEquations"
         shapes = set(sizes.shapes)
@@ -98,16 +110,14 @@ class FFTDeconvolution(Solver):
                 "circular records of different length have no common spectrum; use NormalEquations"
             )
         if spec.padding == "circular" and any(
-            n > w for s in shapes for n, w in zip(spec.span, s, strict=True)
+            n > w for s in shapes for n, w in zip(spec._span, s, strict=True)
         ):
             return "the kernel is longer than the period, so that taps share a bin; use QR"
-        if len({spec.offset(s) for s in shapes}) > 1:
+        if len({spec._offset(s) for s in shapes}) > 1:
             return "records of different length place the kernel differently; use NormalEquations"
         return whole_reason(sizes)
 
-    def run(
-        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
-    ) -> SolverResult:
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         design, targets = analysis.design, analysis.targets
         assert targets is not None
         spec, groups, outputs = design.spec, design.sizes.groups, targets.outputs

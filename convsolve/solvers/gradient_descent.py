@@ -29,7 +29,6 @@ from .base import (
     CustomLoss,
     Loss,
     Objective,
-    Progress,
     Solver,
     SolverResult,
     Trace,
@@ -110,9 +109,22 @@ class GradientDescent(Solver):
     minimum-norm solution. Adam does not, and neither does a start outside the row space. Without a
     special optimizer, leave out ``solver=``: `AutoSolver` computes the exact solution for every
     loss but callables, in a fraction of the time.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, cs.GradientDescent(steps=500, seed=1))
+        >>> np.allclose(fit.kernel, cs.solve(problem).kernel, atol=0.01)
+        True
+
+    See Also:
+        `AutoSolver` for the exact solution, and `Identifiability.descent` for the number of steps.
     """
 
-    answer = "one answer of many, fixed by the start and the optimizer"
+    answer = "one kernel of many, fixed by the start and the optimizer"
     any_loss = True
 
     optimizer: Any = None
@@ -221,13 +233,11 @@ class GradientDescent(Solver):
             "loss": loss.function if isinstance(loss, CustomLoss) else type(loss),
             "batch": None if batch is None or batch >= rows else batch,
             # Rows do not depend on the geometry, so another geometry does not recompile.
-            "spec": spec.normal if self.via == "convolution" else None,
+            "spec": spec._normal if self.via == "convolution" else None,
             "bias": bias,
         }
 
-    def run(
-        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
-    ) -> SolverResult:
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         import_whole("optax")
         import jax
 
@@ -247,7 +257,7 @@ class GradientDescent(Solver):
             data = Rows.of(regression, design.dtype)
         else:
             data = Stack.of(design, targets)
-        run = _Run(self, loss, regression, data, progress)
+        run = _Run(self, loss, regression, data)
         beside, certificate, system = None, None, regression.system
         with jax.enable_x64(design.dtype == np.float64), interruptible() as ctrl_c:
             status = run.steps(ctrl_c)
@@ -333,7 +343,7 @@ def _beside(
     assert isinstance(data, Stack)
     design = regression.system.design
     params = (w, np.zeros(w.shape[-1], w.dtype), c)
-    extra = data.beside_least_squares(params, design.spec.normal)
+    extra = data.beside_least_squares(params, design.spec._normal)
     confounds = design.nuisance.confounds
     level = None
     if confounds is not None and confounds.shared:
@@ -383,14 +393,13 @@ class _Run:
         loss: Loss,
         regression: Regression,
         data: Stack | Rows,
-        progress: Progress | None,
     ) -> None:
         import jax
 
         from .descent_kernels import compiled
 
         self._solver, self._loss = solver, loss
-        self._regression, self._progress = regression, progress
+        self._regression = regression
         self._y, design = data.y, regression.system.design
         taps = regression.system.coordinate_shape
         self._shape, self._dtype = (*taps, *design.kernel_shape[-2:]), design.dtype
@@ -491,10 +500,7 @@ class _Run:
         if count == due:
             kept = look.step % (KEEP * every) == 0
             self.looks.append(look if kept else look._replace(params=None))
-        loss = float(np.nanmin(measured.loss))
-        self._report(look.step, f"loss {loss:.3g}")
-        if self._progress is not None:
-            self._progress(look.step, solver.steps, loss)
+        self._report(look.step, f"loss {float(np.nanmin(measured.loss)):.3g}")
         return None
 
     def _is_solved(self, last: bool) -> bool:

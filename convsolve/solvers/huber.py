@@ -25,7 +25,7 @@ from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, gram_reason
 @checks_arguments
 @dataclass(frozen=True, repr=False)
 class HuberLoss(Loss):
-    """The sum Σρ((y − Aw − b)/scale) for every output; ρ(u) = u²/2 up to delta, then linear.
+    """Huber's loss Σρ((y − Aw − b)/scale): ρ(u) = u²/2 up to delta, then linear.
 
     Use it for y with outliers. Rows with gross errors hardly change the solution. If the noise is
     normal, the variance is 5 % above that of least squares, at the default delta.
@@ -54,6 +54,19 @@ class HuberLoss(Loss):
     exactly, there is no scale. Use `AbsoluteLoss` then.
 
     Source: P. J. Huber, Ann. Statist. 1 (1973) 799; K. Madsen and H. B. Nielsen, BIT 30 (1990) 682.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + 0.1 * noise
+        >>> y[::20] += 50
+        >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 2)), loss=cs.HuberLoss(1.5))
+        >>> fit.impulse_response.round(1)
+        array([0.5, 1. , 0.3])
+
+    See Also:
+        `AbsoluteLoss`, and `SquaredLoss`, the default.
     """
 
     delta: Any = 1.345
@@ -99,7 +112,7 @@ class HuberLoss(Loss):
         """Return the reason if the Gram matrix is too large, or if no rows are left for a scale."""
         if self.scale == "mad" and sizes.rows <= sizes.unknowns:
             return (
-                f"{count(sizes.rows, 'row')} leave no residuals beside "
+                f"{count(sizes.rows, 'row')} leave no residuals for "
                 f"{count(sizes.unknowns, 'unknown')}, from which scale='mad' could be known; give "
                 "the scale as a number, use more rows or fewer taps"
             )

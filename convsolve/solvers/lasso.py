@@ -69,6 +69,19 @@ class Lasso(Penalty):
 
     Source: R. Tibshirani, J. R. Stat. Soc. B 58 (1996) 267; M. Yuan and Y. Lin, 68 (2006) 49; H.
     Zou, T. Hastie and R. Tibshirani, Ann. Statist. 35 (2007) 2173 (degrees of freedom).
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, penalty=cs.Lasso(200.0))
+        >>> np.flatnonzero(fit.impulse_response)
+        array([0, 1, 2])
+
+    See Also:
+        `Ridge` and `Smooth`, which set no tap to zero.
     """
 
     _: KW_ONLY
@@ -162,7 +175,7 @@ class Lasso(Penalty):
             stats=stats,
             certificate=Certificate(gap, GAP),
             evidence="the penalty",
-            answer="a sparse answer of many",
+            answer="a sparse kernel of many",
             regularization=whole,
         )
 

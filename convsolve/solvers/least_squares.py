@@ -9,7 +9,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.regression import QR_STEPS
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Objective, Progress, Solver, SolverResult, packed, traceable
+from .base import Objective, Solver, SolverResult, packed, traceable
 
 
 class _RowFactor(Solver):
@@ -27,9 +27,7 @@ class _RowFactor(Solver):
             "NormalEquations needs none where the rank is full, or there is a ridge"
         )
 
-    def run(
-        self, analysis: Analysis, objective: Objective, progress: Progress | None = None
-    ) -> SolverResult:
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         regression = analysis.regression(objective.penalty, objective.strength)
         factors = regression.system.qr_factors()
         assert factors is not None  # `supports` refuses a QR that exceeds the memory limit
@@ -62,6 +60,19 @@ class QR(_RowFactor):
     assume full rank.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.4.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, "qr")
+        >>> fit.status, fit.backward_error < 1e-14
+        ('solved', True)
+
+    See Also:
+        `NormalEquations` for long records, `SVD`, and `AutoSolver`, the default.
     """
 
     svd = False
@@ -77,6 +88,19 @@ class SVD(_RowFactor):
     you compare methods.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.7.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit, other = cs.solve(problem, "svd"), cs.solve(problem, "qr")
+        >>> np.allclose(fit.kernel, other.kernel, rtol=1e-10)
+        True
+
+    See Also:
+        `QR`, `NormalEquations` and `AutoSolver`.
     """
 
     svd = True

@@ -50,17 +50,17 @@ def fit(
     x, y, strength = alike(x, y, jnp.asarray(strength, x.dtype))
     lags = spec.lags(x.shape[1:-1])
     coordinates = penalty.coordinates(
-        spec.in_taps(lags if isinstance(lags, tuple) else (lags,)), x.shape[-1], spec.groups
+        spec._in_taps(lags if isinstance(lags, tuple) else (lags,)), x.shape[-1], spec.groups
     )
     x, groups = silenced(normal_form(x, spec), spec), spec.groups
-    columns, rows = spec.unknowns(x.shape[-1]), math.prod(y.shape[:-1])
+    columns, rows = spec._unknowns(x.shape[-1]), math.prod(y.shape[:-1])
     basis, weights = coordinates.basis, coordinates.weights[:, :, None]
     # A dual form has one ridge for all taps. Other penalties add rows, which make A tall.
     plain = basis.identity and coordinates.uniform
     wide = plain and rows < columns + bias
     ridges = jnp.broadcast_to(strength, (groups,)) if plain else strength * weights
     formed = wide or rows * columns * groups <= formed_numbers
-    spec = replace(spec.normal, groups=1)
+    spec = replace(spec._normal, groups=1)
 
     def operator(x: Any) -> Any:
         a = Matrix(x, spec, bias, wide) if formed else Operator(x, spec, bias)
@@ -87,17 +87,17 @@ def fit(
 
 
 def alike(*arrays: Any) -> list[Any]:
-    """The same, varying over the same axes of a mesh of devices.
+    """Return the arrays, varying over the same axes of a mesh of devices.
 
-    Inside `jax.shard_map`, ``custom_linear_solve`` takes no others: where x is split over devices,
-    and the ridge is not, its derivatives are of types that contradict each other.
+    ``custom_linear_solve`` requires this inside `jax.shard_map`. If x is split over devices and the
+    ridge is not, its derivatives have contradictory types.
     """
     nothing = sum(jnp.zeros_like(a, shape=()) for a in arrays)
     return [a + nothing for a in arrays]
 
 
 def by_group(a: Any, groups: int) -> Any:
-    """(groups, *L, C) of a (*L, groups·C)."""
+    """Return (groups, *L, C) of a (*L, groups·C)."""
     return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, -1), -2, 0)
 
 
@@ -147,11 +147,11 @@ def saddle(operator: Any, f: Any, h: Any, ridge: Any, factor: Factor) -> tuple[A
 
 
 def by_gram(operator: Any, ridge: Any) -> tuple[Any, Any]:
-    """W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and the factor by which one step of refinement with
-    W reduces the error.
+    """Return W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and the factor of one refinement step.
 
-    From an equilibrated Cholesky, which leaves κ²·eps; where norms do not show that this is little,
-    from the singular values of R, those of rounding left out.
+    The factor is the error after the step divided by the error before. W comes from an equilibrated
+    Cholesky factor, with an error of κ²·eps. If norms do not show that this is small, it comes from
+    the singular values of R, except those at rounding.
     """
     gram = operator.gram()
     unit = jnp.eye(len(gram), dtype=gram.dtype)
@@ -171,8 +171,9 @@ def by_gram(operator: Any, ridge: Any) -> tuple[Any, Any]:
 
 
 def by_qr(operator: Any, ridge: Any) -> tuple[Any, Any]:
-    """As `by_gram`, W = R⁻¹ of a QR, which leaves κ·eps; from its singular values where norms show
-    no full rank.
+    """Return the same as `by_gram` from a QR, W = R⁻¹, with an error of κ·eps.
+
+    If norms do not show full rank, W comes from the singular values of R.
     """
     r, tolerance = triangle(operator, ridge)
     scaled, sizes = equilibrated(r)
@@ -196,8 +197,9 @@ def by_svd(operator: Any, ridge: Any) -> tuple[Any, Any]:
 
 
 def steps(rate: Any) -> Any:
-    """How many make the error a small multiple of κ·eps, if it is κ·``rate`` at first and each
-    leaves ``rate`` of it; infinite if none helps.
+    """Return the number of steps that reduce an error of κ·``rate`` to a small multiple of κ·eps.
+
+    Each step multiplies the error by ``rate``. The number is infinite if ``rate`` is at least 1.
     """
     near = NEAR * jnp.finfo(rate.dtype).eps
     needed = jnp.ceil(jnp.log(rate / near) / -jnp.log(rate))
@@ -251,6 +253,6 @@ def otherwise(make: Callable[[Any], Any], given: Any, good: Any, root: Any) -> A
 
 
 def norm_bound(a: Any) -> Any:
-    """A bound on the 2-norm of a matrix: √(‖a‖₁·‖a‖∞)."""
+    """Return a bound on the 2-norm of a matrix: √(‖a‖₁·‖a‖∞)."""
     a = jnp.abs(a)
     return jnp.sqrt(jnp.max(a.sum(0)) * jnp.max(a.sum(1)))

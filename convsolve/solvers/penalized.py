@@ -22,7 +22,7 @@ from ..leastsquares.penalty import Penalty, Ridge
 from ..problem.sizes import Sizes
 from ..text import count
 from .auto import AutoSolver
-from .base import SQUARED, Objective, Progress, Solver, SolverResult, certified
+from .base import SQUARED, Objective, Solver, SolverResult, certified
 
 Pairs = list[tuple[Penalty, float]]
 
@@ -126,9 +126,7 @@ def _one_form(
     return Choice(told, penalties, begun)
 
 
-def solve_each(
-    analysis: Analysis, choice: Choice, solver: Solver, progress: Progress | None
-) -> SolverResult:
+def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResult:
     """Return the result for the penalty and strength of every output.
 
     Outputs that are not exact are solved by the solver, once per penalty and strength. The kernel
@@ -145,7 +143,7 @@ def solve_each(
     for pair in dict.fromkeys(penalties):
         mine = wrong & np.array([pair == other for other in penalties])
         if mine.any():
-            found = solver.run(analysis, Objective(SQUARED, *pair), progress)
+            found = solver.run(analysis, Objective(SQUARED, *pair))
             kernel[..., mine], bias[mine] = found.kernel[..., mine], found.bias[mine]
             errors[mine] = certified(analysis, found).value
             route, status = str(found.stats.get("solver", solver.name)), status or found.status

@@ -1,4 +1,4 @@
-"""The built pages stand by themselves: what they link to is there, and nothing is loaded from afar.
+"""Check that links of the built pages have a target, and that no page loads files from the network.
 
 Looked at in the HTML, after every build: what raw HTML and the theme write, Sphinx does not check.
 """
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class Page(HTMLParser):
-    """The anchors of a page, what it links to and what it loads."""
+    """The anchors of a page, its links and the files that it loads."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -29,8 +29,8 @@ class Page(HTMLParser):
 
 
 def faults(folder: Path) -> list[str]:
-    """What is wrong in the pages of a folder, in words."""
-    # Of _static, which is the theme's, some are templates.
+    """Return the faults of the pages of a folder, as sentences."""
+    # Some files in _static, which belongs to the theme, are templates.
     paths = [path for path in folder.rglob("*.html") if path.parent != folder / "_static"]
     pages = {path: Page(path.read_text(encoding="utf-8")) for path in paths}
     found = []

@@ -12,12 +12,16 @@ from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
 import convsolve
+from convsolve import results
 
-PUBLIC = frozenset(convsolve.__all__)
+PUBLIC = {name: f"convsolve.{name}" for name in convsolve.__all__}
+PUBLIC |= {name: f"convsolve.results.{name}" for name in results.__all__}
 SHORT = {"np": "numpy"}
 # Names in signatures without a page: internal classes, aliases of types, and other libraries'.
 INTERNAL = {"Analysis", "Autoregression", "Certificate", "Estimate", "FilteredPart", "Uncertainty"}
-WITHOUT_PAGE = frozenset({"Drawn", "Figure", "P", "Path", "Progress", "R", "T"} | INTERNAL)
+WITHOUT_PAGE = frozenset(
+    {"Columns", "Drawn", "Figure", "Listener", "P", "Path", "R", "T"} | INTERNAL
+)
 
 
 @cache
@@ -42,7 +46,7 @@ def meant(target: str, inside: str | None) -> list[str]:
     """Public things that ``target`` may mean, in a docstring of the class ``inside``."""
     parts = target.split(".")
     at = next((i for i, part in enumerate(parts) if part in PUBLIC), None)
-    names = [] if at is None else ["convsolve." + ".".join(parts[at:])]
+    names = [] if at is None else [".".join([PUBLIC[parts[at]], *parts[at + 1 :]])]
     return names if inside is None else [*names, f"{inside}.{target}"]
 
 

@@ -178,7 +178,7 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            dof, error, variance = fit.dof, errors_of(fit), fit.noise.variance
+            dof, error, variance = fit.noise.dof, errors_of(fit), fit.noise.variance
     except ValueError as refused:
         if not may_refuse(refused):
             yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
@@ -227,12 +227,12 @@ def penalty_for_queries(made: Statement) -> cs.Penalty:
 
 def _unique_with(report: cs.Identifiability, penalty: cs.Penalty) -> bool:
     form, strength = penalty.terms(1)[0]
-    return report.unique_with(strength, form)
+    return report._diagnosis.unique_with(strength, form)
 
 
 QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.Penalty], Any]] = {
     "text": lambda made, fit, penalty: str(fit),
-    "report": lambda made, fit, penalty: fit.identifiability.text(),
+    "report": lambda made, fit, penalty: str(fit.identifiability),
     "dict": lambda made, fit, penalty: fit.identifiability.to_dict(),
     "standard errors": lambda made, fit, penalty: fit.standard_error,
     "band": lambda made, fit, penalty: fit.confidence_band(),

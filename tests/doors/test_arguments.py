@@ -270,12 +270,12 @@ def test_records_of_any_two_precisions():
             y = [np.array([0, 1, 1], second), np.array([1, 0, 1, 1], first)]
             problem = cs.Problem(x, y, kernel_size=2)
             wanted = max(widest.get(first, 8), widest.get(second, 8))
-            assert problem.dtype == np.dtype(f"f{wanted}")
+            assert problem._dtype == np.dtype(f"f{wanted}")
             fit = cs.solve(problem)
-            assert fit.kernel.dtype == problem.dtype
+            assert fit.kernel.dtype == problem._dtype
             np.testing.assert_allclose(fit.kernel.ravel(), [1, 0], atol=1e-6)
     for coarse, fine in (
         (np.float16, np.float64), (ml_dtypes.bfloat16, np.float32), (np.float32, np.int16),
     ):  # fmt: skip
         several = cs.Problem([np.ones(5, fine), np.ones(5, coarse)], kernel_size=2)
-        assert several.data_eps == float(jnp.finfo(coarse).eps)
+        assert several._data_eps == float(jnp.finfo(coarse).eps)

@@ -54,9 +54,10 @@ def test_confounds_are_no_part_of_a_prediction_and_all_of_the_residuals() -> Non
         np.testing.assert_allclose(one, other, atol=1e-12)
     arrays = [Polynomials.of(b.shape[:1], 2).columns for b in y]
     other = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=arrays))
-    assert other.score(x, y).r2 < other.score().r2
-    assert "3 confounds a record" in str(other)
-    assert "an intercept and a drift of degree 2 a record" in str(fit)
+    with pytest.warns(UserWarning, match="confounds, which new data lack"):
+        assert other.score(x, y).r2 < other.score().r2
+    assert "Adjusted    3 confounds per record\n" in str(other)
+    assert "Adjusted    an intercept and a drift of degree 2 per record\n" in str(fit)
 
 
 @pytest.mark.parametrize("select", ["gcv", "evidence", "aicc", "bic", cs.CrossValidation()])
@@ -114,19 +115,23 @@ def test_every_method_takes_them_or_says_why_not() -> None:
         np.testing.assert_allclose(kernel, kernels[0], rtol=1e-8)
     robust = cs.compare(cs.Problem(x, y, kernel_size=5, confounds=2), ["absolute"])
     np.testing.assert_allclose(robust.solutions["absolute"].kernel, kernels[0], atol=0.5)
-    assert cs.choose_lags(cs.Problem(x, y, kernel_size=5, confounds=2)).problem.confounds == 2
+    assert cs.choose_lags(cs.Problem(x, y, kernel_size=5, confounds=2)).problem._confounds == 2
     lasso = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=2), penalty=cs.Lasso(1e-9))
     np.testing.assert_allclose(lasso.kernel, kernels[0], rtol=1e-6)
 
 
 def test_a_report_counts_confounds() -> None:
     x, y = recording(0.0, 0.0)
-    report = cs.identify(cs.Problem(x, y, kernel_size=5, confounds=2))
+    problem = cs.Problem(x, y, kernel_size=5, confounds=2)
+    report = cs.identify(problem)
     assert report.n_unknowns == 10 + 6
-    assert "5 taps × 2 channels, 6 confounds" in report.text()
-    assert "rank       16 of 16, nullity 0 (confounds included)" in report.text()
+    assert "for 16 unknowns (5 lags × 2 channels, 6 confounds)" in str(report)
+    assert "Rank        16 of 16 (confounds included)" in str(report)
     assert report.rank == report.n_unknowns
-    assert "an intercept and a drift of degree 2 a record" in " ".join(report.text().split())
+    assert report.nullity == 0
+    fitted = "an intercept and a drift of degree 2 per record"
+    assert f"Adjusted    {fitted}" in str(problem).splitlines()
+    assert fitted in report.to_dict()["data"]
     np.testing.assert_allclose(np.concatenate(report.leverage()).sum(), 16)
     # What confounds span no data determine.
     flat = [np.hstack([a, np.full((len(a), 1), 7.0 + i)]) for i, a in enumerate(x)]
@@ -160,7 +165,7 @@ def test_the_rank_is_that_beside_confounds(name: str, limits: Limits) -> None:
     """What confounds leave of x determines so many of 20 taps; rounding none."""
     x, confounds, rank = LIMITED[name]
     report = cs.identify(cs.Problem(x, kernel_size=20, confounds=confounds), limits=limits)
-    assert report.rank == rank + report.problem.nuisance.total
+    assert report.rank == rank + report.problem._nuisance.total
     assert report.nullity == 20 - rank
     assert report.unique == (rank == 20)
 
@@ -202,7 +207,7 @@ def test_a_short_record_that_its_confounds_take_up_adds_nothing() -> None:
     others = [a for i, a in enumerate(x) if i != 1], [b for i, b in enumerate(y) if i != 1]
     alone = cs.solve(cs.Problem(*others, **given))
     np.testing.assert_allclose(fit.kernel, alone.kernel, rtol=1e-12)
-    np.testing.assert_allclose(fit.dof, alone.dof)
+    np.testing.assert_allclose(fit.noise.dof, alone.noise.dof)
     np.testing.assert_allclose(fit.jackknife().kernels[1], fit.kernel, rtol=1e-9)
     cs.solve(cs.Problem(x, y, **given), penalty="ridge", select="cv")
     whole = cs.Problem(X, Y[2:], kernel_size=3, confounds=np.eye(38))
@@ -303,7 +308,7 @@ def test_weights_of_one_record_and_of_some_rows() -> None:
     plain = cs.solve(cs.Problem(x, y, kernel_size=3))
     for weights in ([1.0], np.ones(1), np.ones((38, 1)), 1):
         problem = cs.Problem(x, y, kernel_size=3, weights=weights)
-        assert problem.weights is None
+        assert problem._weights is None
         np.testing.assert_array_equal(cs.solve(problem).kernel, plain.kernel)
     rows = np.linspace(1, 2, 38)
     mixed = cs.solve(cs.Problem([x, x], [y, y], kernel_size=3, weights=[2.0, rows]))
@@ -360,10 +365,10 @@ def test_a_drift_in_a_part_of_a_record_is_that_of_the_part(
     y = np.convolve(x, [0.3, -0.5, 1.0], "valid") + rng.standard_normal(rows)
     mask = np.arange(rows) >= rows - left
     whole = cs.Problem(x, y, kernel_size=3, confounds=degree, mask=mask)
-    assert whole.sizes(limits).chunked == (limits is CHUNKS)
+    assert whole._sizes(limits).chunked == (limits is CHUNKS)
     part = cs.Problem(x[-left - 2 :], y[-left:], kernel_size=3, confounds=degree)
     found, wanted = cs.solve(whole, limits=limits), cs.solve(part)
-    assert found.dof == wanted.dof
+    assert found.noise.dof == wanted.noise.dof
     np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-14)
     np.testing.assert_allclose(found.standard_error, wanted.standard_error, rtol=1e-13)
 
@@ -384,5 +389,5 @@ def test_a_strength_is_chosen_in_any_unit(penalty: cs.Penalty, limits: Limits) -
     problem = cs.Problem(x, y, lags=(0, 5), confounds=1)
     whole, found = (cs.solve(problem, penalty=penalty, limits=each) for each in (Limits(), limits))
     np.testing.assert_allclose(found.kernel, whole.kernel, rtol=1e-6)
-    np.testing.assert_allclose(found.dof, whole.dof, rtol=1e-7)
+    np.testing.assert_allclose(found.noise.dof, whole.noise.dof, rtol=1e-7)
     np.testing.assert_allclose(found.standard_error, whole.standard_error, rtol=1e-6)

@@ -305,7 +305,7 @@ def test_on_one_cpu_jax_arrays_are_the_hosts() -> None:
     with jax.enable_x64(True):
         x, y = jax.numpy.asarray(X), jax.numpy.asarray(Y)
     problem = cs.Problem(x, y, kernel_size=8)
-    assert not problem.remote
+    assert not problem._remote
     fit = cs.solve(problem)
     assert "devices" not in fit.stats
     assert isinstance(fit.kernel, jax.Array)

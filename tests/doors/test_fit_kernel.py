@@ -302,7 +302,7 @@ def test_weights_that_do_not_fit() -> None:
     x, y, spec = np.ones((30, 1)), np.ones((28, 1)), cs.ConvSpec(3)
     with pytest.raises(ValueError, match=r"weights has shape \(30,\), expected \(1,\)"):
         cs.fit_kernel(x, y, spec, weights=np.ones(30))
-    with pytest.raises(ValueError, match="weights go with a ridge"):
+    with pytest.raises(ValueError, match="weights support a ridge"):
         cs.fit_kernel(x, y, spec, "normal", penalty=cs.Smooth(1.0), weights=np.ones(28))
 
 

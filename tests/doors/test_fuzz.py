@@ -80,13 +80,13 @@ def check_report(problem: cs.Problem) -> cs.Identifiability:
     assert report.nullity == problem.n_unknowns - report.rank
     assert report.unique <= (report.rank == problem.n_unknowns)
     assert report.condition_number >= 1
-    high, low = report.rank_band
+    high, low = report._diagnosis.rank_band
     assert high <= report.rank <= low
     for values in report.singular_values:
         assert (values[1:] <= values[:-1]).all()
         assert (values >= 0).all()
     assert taps_of(report, "identifiable").shape == problem.kernel_shape
-    for rank, null in zip(report.kernel_ranks, null_kernels(report)):
+    for rank, null in zip(report._diagnosis.kernel_ranks, null_kernels(report)):
         flat = null.reshape(columns - rank, columns)
         np.testing.assert_allclose(flat @ flat.T, np.eye(len(flat)), atol=1e-13)
     if report.unique:
@@ -106,7 +106,7 @@ def excess(problem: cs.Problem, report: cs.Identifiability, fit: cs.Solution) ->
     groups = problem.spec.groups
     y_all, w_all = (dense.by_group(v, groups) for v in ([*problem.y], np.asarray(fit.kernel)))
     found = [0.0]
-    for a, y, w, rank in zip(a_all, y_all, w_all, report.kernel_ranks):
+    for a, y, w, rank in zip(a_all, y_all, w_all, report._diagnosis.kernel_ranks):
         # Powers of two, before anything is squared or added.
         of_a, of_y = (np.frexp(np.abs(v).max(0))[1] for v in (a, y))
         a, y, w = np.ldexp(a, -of_a), np.ldexp(y, -of_y), np.ldexp(w, of_a[:, None] - of_y)
@@ -144,19 +144,19 @@ def check_answer(problem: cs.Problem, fit: cs.Solution) -> None:
     kernel, bias = np.asarray(fit.kernel), np.asarray(fit.bias)
     assert kernel.shape == problem.kernel_shape
     assert bias.shape == (problem.n_outputs,)
-    assert kernel.dtype == bias.dtype == problem.dtype
+    assert kernel.dtype == bias.dtype == problem._dtype
     assert np.isfinite(kernel).all()
     assert np.isfinite(bias).all()
-    assert isinstance(fit.kernel, jax.Array) == problem.returns_jax
+    assert isinstance(fit.kernel, jax.Array) == problem._returns_jax
     outputs, residuals = parts(fit.predict()), parts(fit.residuals())
     assert sum(v.size for v in outputs) == sum(v.size for v in residuals)
-    if problem.window is not None and problem.window.edges == "drop":
+    if problem._window is not None and problem._window.edges == "drop":
         # Rows whose window exceeds the record are NaN.
         outputs, residuals = ([v[~np.isnan(v)] for v in some] for some in (outputs, residuals))
         assert sum(v.size for v in outputs) == problem.n_equations * problem.n_outputs
     # Where a product of a sample and a tap leaves the type, no sum of products can be told.
     top = [exponent(problem.x) + exponent([kernel]), exponent(problem.y)]
-    if max(top) < np.finfo(problem.dtype).maxexp - 10:
+    if max(top) < np.finfo(problem._dtype).maxexp - 10:
         assert all(np.isfinite(v).all() for v in outputs + residuals)
         # R² is a square: a prediction 2^500 times y has none.
         if exponent(outputs) - exponent(problem.y) < 500:
@@ -182,7 +182,7 @@ def check_exact(problem: cs.Problem, report: cs.Identifiability, method: dict[st
     if method.get("solver") == "fft":
         return
     assert fit.converged, fit
-    if "ridge" not in method and problem.dtype == np.float64:
+    if "ridge" not in method and problem._dtype == np.float64:
         assert excess(problem, report, fit) <= 100
 
 
@@ -205,7 +205,7 @@ def check(statement: Statement, *methods: dict[str, Any]) -> None:
             method
             for method in methods
             if problem.y is not None
-            and Method.of(**method).supports(problem.sizes(), problem.spec) is None
+            and Method.of(**method).supports(problem._sizes(), problem.spec) is None
         ]
         for method in able:
             check_exact(problem, report, method)

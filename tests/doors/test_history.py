@@ -75,8 +75,9 @@ PAIRS = [(name, method) for name in PROBLEMS for method in METHODS]
 def looks(problem: cs.Problem, report: cs.Identifiability) -> dict[str, Callable[[], Any]]:
     """All that can be asked of a report and its problem."""
     found: dict[str, Callable[[], Any]] = {
-        name: lambda name=name: getattr(report, name)
-        for name in dir(report)
+        name: lambda owner=owner, name=name: getattr(owner, name)
+        for owner in (report, report._diagnosis)
+        for name in dir(owner)
         if not name.startswith("_")
     }
     kernel = np.ones(problem.kernel_shape)
@@ -89,7 +90,7 @@ def looks(problem: cs.Problem, report: cs.Identifiability) -> dict[str, Callable
         "resolution(ridge)": lambda: report.resolution(1e-3),
         "leverage()": report.leverage,
         "descent()": report.descent,
-        "null_part()": lambda: report.null_part(kernel),
+        "null_part()": lambda: report._diagnosis.null_part(kernel),
         "ridge_for()": lambda: report.ridge_for(1e3),
         "compare": lambda: cs.compare(problem, METHODS),
         "repr": lambda: repr(report),

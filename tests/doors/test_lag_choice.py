@@ -44,7 +44,7 @@ def test_bic_and_aicc_are_those_of_problems_of_every_window(
         found = cs.choose_lags(problem, select)
         assert np.isnan(found.scores[np.tril_indices(14, -1)]).all()
         for i, j in ((0, 0), (0, 13), (13, 13), (5, 9), (2, 12)):
-            fit = cs.solve(problem.narrowed(i, j))
+            fit = cs.solve(problem._narrowed(i, j))
             assert found.scores[i, j] == pytest.approx(information(fit, select, bias), rel=1e-11)
     assert cs.choose_lags(problem).lags == (4, 9)
 
@@ -62,7 +62,7 @@ def test_held_out_scores_are_those_of_refits(bias: bool, score: str, folds: Any)
     problem = cs.Problem(x, y, lags=(0, 11), bias=bias)
     found = cs.choose_lags(problem, cs.CrossValidation(folds, score=score))
     for i, j in ((0, 0), (0, 11), (11, 11), (4, 9)):
-        wanted = cs.cross_validate(problem.narrowed(i, j), folds=folds)
+        wanted = cs.cross_validate(problem._narrowed(i, j), folds=folds)
         mean = getattr(wanted, score).mean()
         assert found.scores[i, j] == pytest.approx(mean, rel=1e-9)
     best = np.nanargmin if score == "mse" else np.nanargmax
@@ -109,10 +109,10 @@ def test_a_part_of_a_kernel_has_the_rows_of_the_whole(
     w = np.zeros((7, 2, 1))
     w[2:5] = rng.standard_normal((3, 2, 1))
     y = cs.convolve(x, w, spec)
-    part = cs.Problem(x, y, spec=spec).narrowed(2, 4)  # taps 2 to 4, from either side
+    part = cs.Problem(x, y, spec=spec)._narrowed(2, 4)  # taps 2 to 4, from either side
     fit = cs.solve(part)
     np.testing.assert_allclose(fit.kernel, w[2:5], atol=1e-13)
-    np.testing.assert_array_equal(part.lags[0], cs.Problem(x, y, spec=spec).lags[0][2:5])
+    np.testing.assert_array_equal(part._lags[0], cs.Problem(x, y, spec=spec)._lags[0][2:5])
 
 
 def test_records_too_short_for_all_lags_are_left_out() -> None:

@@ -95,7 +95,7 @@ def test_each_group_is_solved_as_by_itself(
         alone = cs.Problem(x[:, group], y[:, group], kernel_size=TAPS, bias=bias)
         one, of_one = solved(alone, METHODS[method], limits), cs.identify(alone, limits=limits)
         assert report.group_verdicts[group] == of_one.verdict
-        assert report.group_ranks[group] == of_one.rank
+        assert report._diagnosis.group_ranks[group] == of_one.rank
         found, wanted = fit.kernel[:, 0, group], one.kernel[:, 0, 0]
         # As far as the data determine them.
         condition = {smooth: 1e7, float32: 1e3, silent: 1e4}.get(kind, 10.0)
@@ -109,7 +109,7 @@ def test_one_bad_group_speaks_for_all(rng: np.random.Generator) -> None:
     problem = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank 0 "):
         fit = cs.solve(problem)
-    assert fit.identifiability.worst_group == 1
+    assert fit.identifiability._diagnosis.worst_group == 1
     assert fit.identifiability.verdict == "rank-deficient"
     assert not np.asarray(fit.kernel)[:, 0, 1].any()
     with pytest.raises(cs.IdentifiabilityError):
@@ -165,7 +165,7 @@ def test_deficient_groups_are_solved_together(
             a, b = a - a.mean(0), b - b.mean()
         a = np.where(np.abs(a).max(0) > 1e-12, a, 0.0)
         exact, _, rank, _ = np.linalg.lstsq(a, b, rcond=1e-10)
-        assert report.group_ranks[group] == rank + bias
+        assert report._diagnosis.group_ranks[group] == rank + bias
         np.testing.assert_allclose(fit.kernel[:, 0, group], exact, rtol=1e-9, atol=1e-12)
         np.testing.assert_array_equal(fit.kernel[~a.any(0), 0, group], 0.0)
         assert (report.group_verdicts[group] == "overdetermined") == (rank == TAPS)
@@ -180,7 +180,7 @@ def test_a_warning_counts_many_groups(rng: np.random.Generator) -> None:
     text = str(caught[0].message)
     assert text.startswith("rank-deficient: rank 0 of 6 unknowns; this is")
     assert "10 of 70 groups are not determined (groups 0, 7, 14, 21, 28, 35 and 4 more)" in text
-    assert "advice" not in vars(fit.identifiability)
+    assert "suggestions" not in vars(fit.identifiability)
     assert any("channel 14 excites" in str(one) for one in fit.identifiability.suggestions)
     with pytest.raises(cs.IdentifiabilityError, match="10 of 70 groups"):
         cs.solve(problem, strict=True)

@@ -98,7 +98,7 @@ def test_a_comparison_of_outputs_with_different_rows() -> None:
     problem = cs.Problem(x, y, kernel_size=6, missing="drop")
     table = cs.compare(problem, ["qr", "normal"])
     for row, fit in zip(table.rows, table.solutions.values(), strict=True):
-        left = np.concatenate([a.reshape(-1) for a in fit.weighted_residuals()])
+        left = np.concatenate([a.reshape(-1) for a in fit._weighted_residuals()])
         np.testing.assert_allclose(row["loss"], np.square(left).mean(), rtol=1e-12)
 
 
@@ -128,15 +128,18 @@ def test_a_missing_pixel_takes_a_whole_window() -> None:
     broken = image.copy()
     broken[10, 20] = np.nan
     problem = cs.Problem(broken, y, kernel_size=(3, 3), missing="drop")
-    assert problem.kept.dropped == 9
+    assert problem._kept.dropped == 9
     np.testing.assert_allclose(cs.solve(problem).kernel, w, rtol=1e-12)
 
 
 def test_a_report_says_what_was_lost() -> None:
     x, y = gaps(*records())
     report = cs.identify(cs.Problem(x, y, kernel_size=6, missing="drop"))
-    words = "(29 of 550 rows left out, 9 of them for missing samples of x)"
-    assert words in " ".join(report.text().split())
+    words = "rows excluded: 9 with missing samples of x, 20 by missing y or the mask"
+    text = " ".join(str(report).split())
+    assert f"Equations 521 per output for 12 unknowns (6 lags × 2 channels); {words}" in text
+    text = " ".join(str(report.problem).split())
+    assert f"Rows 521 of 550 rows; {words.removeprefix('rows ')}" in text
     (x, y), few = records(), np.zeros(295, bool)
     few[:8] = True
     assert cs.identify(cs.Problem(x[0], kernel_size=6, mask=few)).verdict == "underdetermined"
@@ -270,7 +273,7 @@ def test_reports_of_masks_per_output_take_penalties_by_channel() -> None:
     report = cs.identify(cs.Problem(x, y, kernel_size=5, groups=2, padding="same", mask=mask))
     penalty = cs.Ridge(STRENGTHS, channel_groups=LABELS)
     (form, strength), *_ = penalty.terms(4)
-    assert report.unique_with(strength, form)
+    assert report._diagnosis.unique_with(strength, form)
     output = int(np.argmin(mask.sum(0)))  # the report describes the output with the fewest rows
     own = slice(0, 2) if output < 2 else slice(2, 4)
     alone = cs.identify(cs.Problem(x[:, own], kernel_size=5, padding="same", mask=mask[:, output]))
@@ -284,7 +287,7 @@ def test_reports_of_masks_per_output_take_penalties_by_channel() -> None:
         report.resolution(penalty=short)
     (form, strength), *_ = short.terms(4)
     with pytest.raises(ValueError, match="2 labels, x has 4 channels"):
-        report.unique_with(strength, form)
+        report._diagnosis.unique_with(strength, form)
 
 
 def test_settings_per_output_are_those_of_each_mask() -> None:
@@ -330,7 +333,7 @@ def test_a_mask_that_keeps_all_is_none() -> None:
     x, y = records()
     whole = [np.ones(len(b), bool) for b in y]
     problem = cs.Problem(x, y, kernel_size=6, mask=whole, missing="drop")
-    assert problem.kept.flags is None
+    assert problem._kept.flags is None
     assert cs.solve(problem, "cg").converged
 
 
@@ -346,7 +349,7 @@ def test_what_a_mask_leaves_out_may_be_missing() -> None:
     with pytest.raises(ValueError, match="NaN in rows that the mask keeps"):
         cs.Problem(x, y, kernel_size=3, mask=flags)
     confounds[3] = np.nan
-    with pytest.raises(ValueError, match="confounds has NaN in rows that count"):
+    with pytest.raises(ValueError, match="confounds has NaN in rows used in the fit"):
         cs.Problem(X, Y, kernel_size=3, mask=flags, confounds=confounds)
 
 
@@ -360,4 +363,4 @@ def test_infinite_values_are_not_missing() -> None:
         cs.Problem(
             x, np.where(np.arange(28)[:, None] % 3 > 3, Y, np.nan), kernel_size=3, missing="drop"
         )
-    assert replace(cs.Problem(X, Y, kernel_size=3).kept).flags is None
+    assert replace(cs.Problem(X, Y, kernel_size=3)._kept).flags is None

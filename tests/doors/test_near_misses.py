@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import registry
-from convsolve.inference.permutation import PermutationTest
-from convsolve.inference.uncertainty import FTest
+from convsolve import registry, results
 from convsolve.near_misses import ARGUMENTS, ATTRIBUTES, COMPONENTS, unknown_argument
 from convsolve.sklearn import ConvRegressor
 
@@ -29,11 +27,12 @@ CLASSES: dict[str, Any] = {
     "Solution": cs.Solution,
     "Identifiability": cs.Identifiability,
     "Problem": cs.Problem,
-    "Score": cs.Score,
-    "FTest": FTest,
-    "PermutationTest": PermutationTest,
-    "Regularization": cs.Regularization,
-    "Comparison": cs.Comparison,
+    "ConvSpec": cs.ConvSpec,
+    "Score": results.Score,
+    "FTest": results.FTest,
+    "PermutationTest": results.PermutationTest,
+    "Regularization": results.Regularization,
+    "Comparison": results.Comparison,
     "convsolve": cs,
 }
 # Attributes that are set in a constructor.
@@ -105,6 +104,19 @@ ROWS: list[Row] = [
     (lambda: FIT.coef_, AttributeError, r"'coef_'; use impulse_response \(ascending lags\) or"),
     (lambda: FIT.standard_eror, AttributeError, "did you mean standard_error?"),
     (lambda: FIT.report("fit.html"), AttributeError, r"'report'; use to_html\(\)"),
+    (lambda: FIT.dof, AttributeError, "'dof'; use noise.dof"),
+    (lambda: FIT.names, AttributeError, "'names'; use channels and outputs"),
+    (lambda: FIT.text(), AttributeError, r"'text'; use print\(fit\)"),
+    (lambda: FIT.weighted_residuals, AttributeError, r"use residuals\(\)"),
+    (lambda: PROBLEM.kept, AttributeError, "'kept'; use n_equations"),
+    (lambda: PROBLEM.names, AttributeError, "'names'; use channels and outputs"),
+    (lambda: PROBLEM.sfreq, AttributeError, "'sfreq'; use fs"),
+    (lambda: PROBLEM.spec.offset, AttributeError, r"'offset'; use lags\(\)"),
+    (lambda: REPORT.text(), AttributeError, r"'text'; use print\(report\)"),
+    (lambda: REPORT.counting, AttributeError, r"'counting'; use print\(report\)"),
+    (lambda: REPORT.brief, AttributeError, "'brief'; use suggestions"),
+    (lambda: REPORT.unique_with(1.0), AttributeError, r"'unique_with'; use resolution\(\)"),
+    (lambda: cs.Score, AttributeError, "'Score'; use convsolve.results.Score"),
     (lambda: FIT.colour, AttributeError, "Solution has no attribute 'colour'$"),
     (lambda: FIT.score().nrmse_fit, AttributeError, "'nrmse_fit'; use fit_percent"),
     (lambda: FIT.test(0).p, AttributeError, "'p'; use pvalue"),
@@ -136,7 +148,9 @@ def test_suggested_attributes_exist_and_typed_ones_do_not(owner: str) -> None:
     for typed, suggestion in ATTRIBUTES[owner].items():
         assert not names & {*typed.split()}
         first = re.match(r"(?:cs\.|print\()?(\w+)", suggestion)[1]
-        assert first in names | {*dir(cs)} | {"fit", "report", "table"}
+        assert first in names | {*dir(cs)} | {"fit", "report", "table", "problem", "convsolve"}
+        if suggestion.startswith("convsolve.results."):
+            assert suggestion.rpartition(".")[2] in results.__all__
         check_calls(suggestion)
         if item := re.fullmatch(r'rows\[0\]\["(\w+)"\]', suggestion):
             assert item[1] in TABLE.rows[0]

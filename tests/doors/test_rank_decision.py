@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability.report import Identifiability
+from convsolve.identifiability.diagnosis import Diagnosis
 from convsolve.leastsquares.analysis import analyse
 from convsolve.solvers.base import Objective, SolverResult
 
@@ -32,7 +32,7 @@ class Stub(cs.Solver):
     evidence: str | None = None
     status: str = "max steps"
 
-    def run(self, analysis: Any, objective: Objective, progress: Any = None) -> SolverResult:
+    def run(self, analysis: Any, objective: Objective) -> SolverResult:
         self.runs.append(1)
         shape = analysis.design.kernel_shape
         return SolverResult(
@@ -48,7 +48,7 @@ class Stub(cs.Solver):
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """No factor of the data may be asked for."""
     refused = property(lambda report: pytest.fail("the report was asked"))
-    monkeypatch.setattr(Identifiability, "unique", refused)
+    monkeypatch.setattr(Diagnosis, "unique", refused)
 
 
 def test_too_few_equations_are_refused_before_the_solver_runs() -> None:
@@ -96,8 +96,8 @@ def test_after_ctrl_c_the_rank_is_not_decided(strict: bool) -> None:
     ids=["descent", "cg"],
 )
 def test_nor_do_the_iterative_solvers(solver: cs.Solver) -> None:
-    def press(step: int, total: int, loss: float) -> None:
-        if step == 1 or total == 10_000:
+    def press(stage: str, step: int, total: int, note: str) -> None:
+        if stage.startswith("steps of") and note and (step == 1 or total == 10_000):
             signal.raise_signal(signal.SIGINT)
 
     problem = cs.Problem(COPIED, Y, kernel_size=(3,))

@@ -23,11 +23,11 @@ def test_what_version_2_wrote_is_read() -> None:
     assert "call" not in back.stats
     assert back.standard_error.shape == back.kernel.shape[:1] + back.kernel.shape[2:]
     assert back.noise.order.tolist() == [2, 2]
-    assert back.penalized
+    assert back._penalized
     assert back.regularization is None
     text = " ".join(str(back).split())
-    assert "penalty ridge of strength 2 " in text
-    assert "of the posterior, if the noise is an autoregression of order 2" in text
+    assert "Penalty ridge, strength 2 " in text
+    assert " per tap (posterior), for autoregressive noise of order 2; " in text
 
 
 def test_an_earlier_solution_is_written_as_the_present_version(tmp_path: Path) -> None:
@@ -63,11 +63,11 @@ def test_a_given_penalty_is_saved(name: str, gaps: bool, tmp_path: Path) -> None
     np.testing.assert_array_equal(
         found.strength, np.broadcast_to(strength, (*strength.shape[:-1], 2))
     )
-    assert fit.penalized
+    assert fit._penalized
     assert not np.isnan(found.effective_dof).any()
     fit.save(tmp_path / "fit.npz")
     back = cs.load(tmp_path / "fit.npz")
     np.testing.assert_equal(back.regularization.to_dict(), found.to_dict())
-    assert back.penalized
+    assert back._penalized
     assert back.regularization.text() == found.text()
     assert back.stats["penalty"] == fit.stats["penalty"]

@@ -21,6 +21,7 @@ from convsolve.identifiability.report import Identifiability
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.system import System
 from convsolve.operators import prediction
+from convsolve.solution_text import known_verdict
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((3, 40, 2))
@@ -200,7 +201,7 @@ ASKED: dict[str, Asked] = {
 
 @pytest.mark.parametrize("name", ASKED)
 def test_a_fit_records_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
-    """In its stats, in its text and in its file; an AutoSolver also the method that ran."""
+    """Also in its file and, except for the settings, in its text."""
     method, settings, penalty, loss, call = ASKED[name]
     fit = cs.solve(SMALL, **method)
     assert fit.stats["settings"] == settings
@@ -220,13 +221,18 @@ def test_a_fit_records_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
     assert back.stats == fit.stats | {"identifiability": fit.identifiability.to_dict()}
     back.save(tmp_path / "again.npz")
     assert cs.load(tmp_path / "again.npz").stats == back.stats
+    words = {
+        "HuberLoss": "Huber's loss (delta 1.345, scale mad), 0 Newton steps, ",
+        "AbsoluteLoss": "absolute loss, ",
+        "size_of": "loss size_of, ",
+    }
     for text in (" ".join(str(one).split()) for one in (fit, back)):
-        listed = ", ".join(f"{key} {value}" for key, value in settings.items())
-        assert f"settings {listed or 'none'}" in text
-        assert f"penalty {'none' if penalty is None else 'ridge, strength 0.5, as given'}" in text
-        words = [loss["kind"], *(f"{k} {v}" for k, v in loss.items() if k != "kind")]
-        assert (f"loss {', '.join(words)}" in text) == (loss != SQUARED)
-        assert f"convsolve {cs.__version__}" in text
+        assert ("Penalty ridge, strength 0.5, as given" in text) == (penalty is not None)
+        for kind, named in words.items():
+            assert (f" {named}" in text) == (loss["kind"] == kind)
+        assert (", 3 steps, " in text) == ("optimizer" in settings)
+        assert f", convsolve {cs.__version__}" in text
+    assert ("Penalty: none" in str(fit)) == (penalty is None)
 
 
 def test_what_version_1_wrote_is_read() -> None:
@@ -241,8 +247,9 @@ def test_what_version_1_wrote_is_read() -> None:
     assert "settings" not in back.stats
     x = np.random.default_rng(0).integers(-9, 10, (24, 2)).astype(float)
     assert back.predict(x)[1] == pytest.approx([3.89086713, -4.80380037])
-    assert "settings        not recorded: the file is of version 1" in str(back)
-    assert repr(back).endswith("certificate 0.12, data overdetermined>")
+    assert "\nStatus      max steps (backward error 0.12); data: overdetermined\n" in str(back)
+    assert str(back).endswith(", 40 steps, 4.7 s, file of version 1")
+    assert repr(back) == "<Solution max steps: 3 lags × 2 channels × 2 outputs>"
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -364,20 +371,35 @@ def test_same_padding_with_a_stride_keeps_its_lags(rng: np.random.Generator) -> 
 def test_the_text_shows_what_matters() -> None:
     fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
     text = str(fit)
-    assert text == fit.text() == f"{fit}"
-    assert text.splitlines()[0] == "QR: solved"
-    eps = r"(< 1|(≤ )?[\d.]+) eps: exact to rounding; it says nothing of noise in y"
-    assert re.search(rf"^certificate     {eps}$", text, re.MULTILINE)
-    assert "data            overdetermined: one kernel fits best" in text
-    assert "lags            0 … 4 samples" in text
-    assert "5 taps × 2 channels × 2 outputs, float64" in text
-    r2 = ", ".join(f"{v:.6f}" for v in fit.score().r2)
-    assert f"R² (in-sample)  {r2}" in text
+    assert text == str(fit) == f"{fit}"
+    lines = text.splitlines()
+    assert len(lines) <= 16
+    assert max(map(len, lines)) <= 88
+    assert lines[:2] == [
+        "Kernel      2 channels to 2 outputs, 5 lags from 0 to 4 samples",
+        "Status      solved; the data determine all 10 taps",
+    ]
+    exact = r"backward error below [\d.e-]+ \(exact to rounding\)"
+    assert re.search(rf"^Numerics    condition number 1\.53; {exact}$", text, re.MULTILINE)
+    score = fit.score()
+    pairs = zip(score.r2, score.r2_standard_error, strict=True)
+    r2 = ", ".join(f"{value:.3f} ± {error:.3f}" for value, error in pairs)
+    correlation = ", ".join(f"{value:.3f}" for value in score.correlation)
+    assert f"\nR²          {r2} (training), correlation {correlation}\n" in text
+    for k, lag in enumerate(fit.lags):
+        row = np.stack([fit.impulse_response[k].T, fit.standard_error[k].T], -1).reshape(-1, 2)
+        cells = [f"{value:.3f} ± {error:.3f}" for value, error in row]
+        assert re.search(rf"^ *{lag} +{' +'.join(cells)}$", text, re.MULTILINE)
+    assert (
+        f"standard error {fit.standard_error.min():.2g} to {fit.standard_error.max():.2g}" in text
+    )
+    assert " per tap, for white noise; 110 d.o.f.\nRows        120 rows. Penalty: none\n" in text
     short = str(cs.solve(cs.Problem(X, Y, spec=SPEC), cs.GradientDescent(steps=1)))
-    assert re.search(r"certificate     0\.\d+: not exact to rounding; it says nothing", short)
+    assert re.search(r"^Status      max steps \(backward error 0\.\d+\); the data", short, re.M)
+    assert "Errors      none: the status is 'max steps'; " in short
     problem = cs.Problem(X, Y, spec=SPEC)
     other = str(cs.solve(problem, cs.GradientDescent(steps=1), loss="absolute"))
-    assert "certificate     none: a descent on a loss that is not squares has none" in other
+    assert "; a descent on this loss has no bound on its error\n" in other
 
 
 def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,6 +411,7 @@ def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.Monke
     ridged = cs.solve(cs.Problem(X, Y, spec=SPEC), "normal", ridge=1e6)
     few = cs.Problem(X[0, :8], Y[0, :8], spec=SPEC)
     ridged_few = cs.solve(few, "svd", ridge=1e6)
+    all_fits = [*fits, ridged, ridged_few]
 
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("repr computes")
@@ -398,15 +421,18 @@ def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.Monke
         patch.setattr(solution, "predicted", refuse)
         patch.setattr(Identifiability, "noise_gain", property(refuse))
         patch.setattr(System, "factor", refuse)
-        shown = [repr(fit) for fit in (*fits, ridged, ridged_few)]
-        for fit in (*fits, ridged, ridged_few):  # what is refused is what the text takes
+        shown = [repr(fit) for fit in all_fits]
+        pages = [fit._repr_html_() for fit in all_fits]
+        verdicts = [repr(fit.identifiability) for fit in all_fits]
+        known = [known_verdict(fit) for fit in all_fits]
+        for fit in all_fits:  # the text needs what is refused
             with pytest.raises(pytest.fail.Exception, match="repr computes"):
                 str(fit)
-    kernel = r"kernel 5 × 2 × 2 float64, certificate (< 1|≤ [\d.]+) eps"
-    assert re.fullmatch(rf"<Solution NormalEquations: solved, {kernel}, data overdet.*>", shown[0])
-    assert re.fullmatch(rf"<Solution SVD: .*{kernel}, data overdet.*>", shown[1])
-    assert re.fullmatch(rf"<Solution NormalEquations: solved, {kernel}>", shown[2])
-    # What counting decides is known.
-    assert shown[3].endswith("data underdetermined>")
-    assert "data            overdetermined" in str(ridged)
-    assert repr(ridged).endswith("data overdetermined>")
+    assert {*shown} == {"<Solution solved: 5 lags × 2 channels × 2 outputs>"}
+    assert all("5 lags from 0 to 4 samples" in page and "solved" in page for page in pages)
+    # Counting alone decides the last one.
+    assert known == ["overdetermined", "overdetermined", None, "underdetermined"]
+    words = ["overdetermined", "overdetermined", "not computed yet", "underdetermined"]
+    assert verdicts == [f"<Identifiability {word}>" for word in words]
+    assert "\nStatus      solved; the data determine all 10 taps\n" in str(ridged)
+    assert repr(ridged.identifiability).startswith("<Identifiability overdetermined")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,9 @@ def test_what_takes_all_at_once_says_so_before_it_reads(solver: Any, words: str)
 
 def test_text_and_files(tmp_path: Path) -> None:
     one, other = (fitted(stored, {"solver": "normal"}) for stored in (True, False))
-    assert one.text() == other.text()
+    one_text, other_text = (re.sub(r", \S+ s, ", ", ", str(fit)) for fit in (one, other))
+    assert one_text == other_text
+    assert "\nComputed    normal equations, convsolve " in one_text
     one.save(tmp_path / "fit.npz")
     loaded = cs.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(loaded.kernel, one.kernel)

@@ -21,9 +21,10 @@ def problem():
 def test_scores_over_strengths_and_the_choice(problem, select):
     found = cs.solve(problem, penalty="ridge", select=select).regularization
     figure = drawn(found)
-    assert figure.get_suptitle() == "ridge"
-    assert titles(figure) == ["Score of every strength", "Effective degrees of freedom"]
-    axes = panel(figure, "Score of every strength")
+    name = {"evidence": "Evidence", "aicc": "AICc"}.get(select, select.upper())
+    assert figure.get_suptitle() == ""
+    assert titles(figure) == [f"{name} by strength", "Effective degrees of freedom"]
+    axes = panel(figure, f"{name} by strength")
     curve = line(axes, "output 1")
     np.testing.assert_allclose(curve.get_xdata(), found.path.strengths[:, 1])
     np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1])
@@ -36,7 +37,7 @@ def test_scores_over_strengths_and_the_choice(problem, select):
 def test_every_fold_is_drawn(problem):
     select = cs.CrossValidation(score="r2")
     found = cs.solve(problem, penalty="ridge", select=select).regularization
-    axes = panel(drawn(found), "Score of every strength")
+    axes = panel(drawn(found), "Held-out R² by strength")
     curves = [curve.get_ydata() for curve in axes.get_lines()]
     for fold in found.path.scores_by_fold[:, :, 0]:
         assert any(len(c) == len(fold) and np.allclose(c, fold) for c in curves)
@@ -46,17 +47,17 @@ def test_every_fold_is_drawn(problem):
 def test_a_choice_at_the_edge_says_so(problem):
     found = cs.solve(problem, penalty="ridge", grid=[1e5, 1e6, 1e7]).regularization
     assert found.at_edge.all()
-    axes = panel(drawn(found), "Score of every strength")
+    axes = panel(drawn(found), "GCV by strength")
     assert any(text.startswith("chosen, at the edge: 1e+05") for text in legend(axes))
 
 
 def test_every_window_of_lags_and_the_choice(problem):
     found = cs.choose_lags(problem)
     figure = drawn(found)
-    assert figure.get_suptitle() == found.text()
-    axes = panel(figure, "Score of every window")
+    assert figure.get_suptitle() == ""
+    axes = panel(figure, "BIC of every lag window")
     np.testing.assert_array_equal(np.ma.filled(image(axes), np.nan), found.scores)
-    marked = line(axes, "chosen")
+    marked = line(axes, f"chosen: {found.lags[0]} to {found.lags[1]} samples")
     assert (marked.get_xdata()[0], marked.get_ydata()[0]) == (found.lags[1], found.lags[0])
     curve = panel(figure, f"Windows that start at lag {found.lags[0]}").get_lines()[0]
     first = found.lags[0] - found.all_lags[0]

@@ -15,6 +15,7 @@ import optax
 import pytest
 
 import convsolve as cs
+from convsolve import results
 from convsolve.text import as_options
 from support import command_files as data
 
@@ -398,12 +399,11 @@ def of_solution(fit: cs.Solution) -> dict[str, Any]:
         "data": repr(fit.identifiability.problem),
         "verdict": fit.identifiability.verdict,
         "times": or_none(lambda: fit.times),
-        "channels": fit.names.channels,
-        "outputs": fit.names.outputs,
+        "channels": fit._names.channels,
+        "outputs": fit._names.outputs,
         "standard_error": or_none(lambda: fit.standard_error),
-        "dof": or_none(lambda: fit.dof),
         "noise": or_none(lambda: {
-            name: getattr(fit.noise, name) for name in ("kind", "variance", "coefficients")
+            name: getattr(fit.noise, name) for name in ("kind", "variance", "dof", "coefficients")
         }),
         "score": {name: getattr(fit.score(), name) for name in ("r2", "r2_total", "correlation")},
         "stats": {name: fit.stats[name] for name in asked if name in fit.stats},
@@ -422,12 +422,12 @@ def entries(result: Any) -> dict[str, Any]:
         return of_solution(result)
     if isinstance(result, cs.Identifiability):
         return {"data": repr(result.problem), **result.to_dict()}
-    if isinstance(result, cs.Comparison):
+    if isinstance(result, results.Comparison):
         names = ("method", "status", "loss", "excess_loss", "kernel_error", "null_component",
                  "steps")  # fmt: skip
         rows = [{name: row[name] for name in names} for row in result.rows]
         return {"rows": rows, "skipped": result.skipped}
-    if isinstance(result, cs.LagChoice):
+    if isinstance(result, results.LagChoice):
         return {"lags": result.lags, "scores": result.scores, "problem": repr(result.problem)}
     scores = {name: getattr(result, name) for name in ("mse", "r2", "correlation")}
     return scores | {"solutions": [{"status": fit.status} for fit in result.solutions]}

@@ -48,7 +48,10 @@ NONE = {
     ("Solution.to_html", "title"): "what was fitted",
     ("Solution.to_html", "call"): "the command itself",
     ("Problem", "spec"): "its parts are options",
-    ("solve", "progress"): "bars on a terminal, and --verbose",
+    **{
+        (name, "progress"): "bars on a terminal, and --verbose"
+        for name in ("identify", "solve", "compare", "cross_validate", "choose_lags")
+    },
 }
 # What is no option of a component, and why.
 NONE_OF_COMPONENT = {

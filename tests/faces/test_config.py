@@ -96,6 +96,56 @@ def test_what_the_command_line_says_puts_out_what_excludes_it(
     assert {name: getattr(found, name) for name in values} == values
 
 
+SMOOTH = 'penalty = "smooth"\norder = 2\n'
+DESCENT = 'solver = "adam"\nsteps = 100\ntol = 1e-3\nlearning_rate = 0.1\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "values"),
+    [
+        (SMOOTH, "solve --penalty tc", {"penalty": "tc", "order": None}),
+        (SMOOTH, "solve --penalty smooth", {"penalty": "smooth", "order": 2}),
+        (SMOOTH, "solve --penalty smooth --order 1", {"order": 1}),
+        (SMOOTH, "solve --solver qr", {"penalty": "smooth", "order": 2}),
+        (SMOOTH, "solve --ridge 1", {"penalty": None, "order": None}),
+        (SMOOTH + "strength = 3", "solve --penalty tc", {"order": None, "strength": [3.0]}),
+        (DESCENT, "solve --solver qr", {"steps": None, "tol": None, "learning_rate": None}),
+        # Conjugate gradients have steps and a tolerance too.
+        (DESCENT, "solve --solver cg", {"steps": 100, "tol": 1e-3, "learning_rate": None}),
+        (DESCENT + SMOOTH, "solve --penalty tc", {"steps": 100, "order": None}),
+        ('loss = "huber"\ndelta = 2', "solve --loss absolute", {"loss": "absolute", "delta": None}),
+        ('loss = "huber"\ndelta = 2', "solve --loss HUBER", {"loss": "huber", "delta": 2.0}),
+        (
+            'penalty = "lasso"\nchannel_groups = [0, 1]',
+            "solve --penalty ridge",
+            {"channel_groups": "0,1"},
+        ),
+        (
+            'methods = ["adam", "smooth"]\norder = 2\nsteps = 9',
+            "compare --methods qr,smooth",
+            {"steps": None, "order": 2},
+        ),
+    ],
+)
+def test_options_of_components_that_are_replaced_are_dropped(
+    config: Any, text: str, line: str, values: dict[str, Any]
+) -> None:
+    found = parse([*line.split(), "x.npy", *config(text).split()])
+    assert {name: getattr(found, name) for name in values} == values
+
+
+def test_options_of_components_that_are_not_used_are_refused(run: Any, config: Any) -> None:
+    """If the file itself does not use them, or if they are on the command line."""
+    end = config("order = 2")
+    _, _, err = run(f"solve full.npz --kernel-size 3 {end}")
+    assert err == "convsolve: --order needs --penalty smooth\n"
+    end = config(SMOOTH)
+    assert run(f"solve full.npz --kernel-size 3 --penalty tc --order 1 {end}")[2] == err
+    status, out, err = run(f"solve full.npz --kernel-size 3 --penalty tc {end}")
+    assert (status, err) == (0, "")
+    assert "Penalty     TC, decay " in out
+
+
 def test_one_file_serves_several_commands(config: Any) -> None:
     end = config('lags = [0, 9]\nfolds = 4\nselect = "aicc"\nscore = "r2"\n').split()
     assert parse(["identify", "x.npy", *end]).lags == [0, 9]
@@ -138,7 +188,16 @@ WRONG: list[tuple[str | bytes, str]] = [
         "options.toml: 'penalty': 'curvature' is unknown; did you mean smooth --order 2?",
     ),
     ('score = "r"', "options.toml: 'score' is 'r'; choose from mse, r2, correlation"),
-    ('folds = "records"', "options.toml: 'folds' must be a whole number, got 'records'"),
+    (
+        'folds = "records"',
+        "options.toml: 'folds': 'records' is not a number of folds; without this option, each",
+    ),
+    ("folds = true", "options.toml: 'folds' must be a whole number, got True"),
+    ("folds = 2.5", "options.toml: 'folds' must be a whole number, got 2.5"),
+    (
+        "huber-delta = 2",
+        "options.toml: 'huber-delta' is unknown; give the options --loss huber --d",
+    ),
     ('solvers = ["qr"]', "options.toml: 'solvers' is unknown; did you mean 'methods'?"),
     (
         "penalty-weights = [1, 4]",

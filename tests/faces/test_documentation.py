@@ -40,6 +40,7 @@ def test_every_public_name_stands_on_one_page_of_the_reference() -> None:
         )
     )
     assert set(cs.__all__) <= set(explained)
+    assert {f"results.{name}" for name in cs.results.__all__} <= set(explained)
     assert set(explained.values()) == {1}
     listed = re.findall(r"^   (\w+)$", (DOCS / "api/index.rst").read_text(encoding="utf-8"), re.M)
     assert set(cs.__all__) <= set(listed)

@@ -73,7 +73,7 @@ def test_the_kernel_is_the_response_to_every_kind() -> None:
     y = sum(np.pad(x, ((lag, 0), (0, 0)))[:200] @ true[lag] for lag in range(6))
     fit = cs.solve(cs.Problem(x, y, fs=0.5, tmin=0, tmax=10, edges="zeros", channels=names))
     np.testing.assert_allclose(fit.impulse_response, true, atol=1e-12)
-    assert "channel a" in fit.text()
+    assert str(fit).startswith("Kernel      2 channels (a, b) to 1 output, 6 lags from 0 to 10 s\n")
 
 
 def changed(name: str, row: int, value: Any) -> dict[str, list[Any]]:
@@ -94,7 +94,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "early": (
         changed("onset", 0, -1.0), {}, ValueError,
         "row 0 of events has an onset of -1 s, which is nearest to no sample: the last of 10 at 1 "
-        "Hz is at 9 s; leave the event out, or mend fs and samples",
+        "Hz is at 9 s; leave it out, or correct fs and samples",
     ),
     "late": (changed("onset", 4, 10.0), {}, ValueError, "row 4 of events has an onset of 10 s"),
     "half a sample late": (changed("onset", 4, 9.6), {}, ValueError, "onset of 9.6 s, which is ne"),

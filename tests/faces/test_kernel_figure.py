@@ -32,12 +32,12 @@ def some():
 
 def test_channels_and_outputs_are_chosen_by_name_or_number(many):
     figure = drawn(many, channels=3, outputs=["E5", 0])
-    assert titles(figure)[0] == "Impulse response with its 95 % band (white noise)"
+    assert titles(figure)[0] == "Impulse response, 95 % confidence band"
     assert legend(figure.axes[0]) == ["channel 3 → output E5", "channel 3 → output E0"]
     curve = line(figure.axes[0], "channel 3 → output E5")
     np.testing.assert_array_equal(curve.get_ydata(), many.kernel[::-1, 3, 5])
     np.testing.assert_allclose(curve.get_xdata(), LAGS * 10)
-    panel(figure, "Prediction and y, output E5")
+    panel(figure, "Measured and predicted y: E5")
 
 
 def test_fewer_outputs_than_channels_have_the_panels():
@@ -59,7 +59,7 @@ def test_a_grid_has_a_row_for_every_output_and_bands(some):
         np.testing.assert_allclose(heights.min(), lower[:, c, o].min())
         np.testing.assert_allclose(heights.max(), upper[:, c, o].max())
         np.testing.assert_array_equal(axes.get_lines()[1].get_ydata(), some.kernel[::-1, c, o])
-    assert figure.get_suptitle() == "Impulse response with its 95 % band (white noise)"
+    assert figure.get_suptitle() == "Impulse response, 95 % confidence band"
 
 
 def test_channels_of_other_groups_have_no_kernel():
@@ -83,9 +83,9 @@ def known(values):
 def test_prediction_is_drawn_over_time_and_against_y(some):
     figure = drawn(some, kind="prediction", outputs=["Cz", "Pz"])
     assert titles(figure) == [
-        "Prediction and y, output Cz", "Prediction against y, output Cz", "R² on the training data",
+        "Measured and predicted y: Cz", "Predicted against measured: Cz", "R² on the training data",
     ]  # fmt: skip
-    points = line(figure.axes[1], "a row")
+    points = line(figure.axes[1], "one row")
     y, prediction = points.get_data()
     np.testing.assert_allclose(prediction, known(some.predict()[:, 1]))
     np.testing.assert_allclose(y - prediction, known(some.residuals()[:, 1]), atol=1e-14)
@@ -95,7 +95,7 @@ def test_prediction_is_drawn_over_time_and_against_y(some):
 def test_residuals_are_drawn_with_their_autocorrelation_and_quantiles(some):
     figure = drawn(some, kind="residuals", outputs="Pz")
     assert titles(figure) == [
-        "Residuals, output Pz", "Autocorrelation of residuals", "Quantiles, output Pz",
+        "Residuals: Pz", "Autocorrelation of the residuals", "Normal Q–Q plot: Pz",
     ]  # fmt: skip
     left = known(some.residuals()[:, 2])
     np.testing.assert_allclose(figure.axes[0].get_lines()[0].get_ydata(), left)
@@ -114,7 +114,10 @@ def test_confounds_are_taken_off_what_is_shown():
     x, drift = noise(200), np.linspace(0, 50, 200)
     y = x + drift + 0.1 * noise(200, seed=1)
     fit = cs.solve(cs.Problem(x, y, lags=(0, 2), confounds=1))
-    assert np.abs(line(panel(drawn(fit), "Prediction and y"), "y").get_ydata()).max() < 5
+    assert (
+        np.abs(line(panel(drawn(fit), "Measured and predicted y"), "measured").get_ydata()).max()
+        < 5
+    )
 
 
 def test_a_choice_of_penalty_is_drawn_with_names():
@@ -131,9 +134,11 @@ def test_images_of_groups_name_what_each_of_them_has():
     fit = cs.solve(cs.Problem(noise(80, 8), noise(79, 8, seed=1), kernel_size=2, groups=4))
     figure = drawn(fit, kind="image")
     for c in range(8):
-        names = [t.get_text() for t in panel(figure, f"channel {c}").get_yticklabels()]
+        axes = panel(figure, f"channel {c}")
+        assert axes.get_ylabel() == ("" if c % 4 else "output")
+        names = [t.get_text() for t in axes.get_yticklabels()]
         # Beside another panel of the same outputs they are not repeated.
-        assert names == (["", ""] if c % 2 else [f"output {c}", f"output {c + 1}"])
+        assert names == (["", ""] if c % 2 else [f"{c}", f"{c + 1}"])
 
 
 def test_one_tap_has_an_error_bar():
@@ -157,14 +162,14 @@ def test_bands_under_a_penalty_are_those_of_a_posterior(method):
     x = noise(200)
     fit = cs.solve(cs.Problem(x, x + noise(200, seed=1), lags=(0, 4)), **method)
     title = drawn(fit, kind="lines").axes[0].get_title()
-    assert title == "Impulse response with its 95 % posterior band (white noise)"
+    assert title == "Impulse response, 95 % posterior band"
 
 
 def test_prediction_begins_where_rows_count():
     x, y, mask = noise(900), noise(900, seed=1), np.ones(900, bool)
     mask[:320] = False
     fit = cs.solve(cs.Problem(x, y, lags=(0, 2), mask=mask))
-    curve = line(panel(drawn(fit), "Prediction and y"), "y")
+    curve = line(panel(drawn(fit), "Measured and predicted y"), "measured")
     np.testing.assert_array_equal(curve.get_xdata(), np.arange(320, 620))
     np.testing.assert_array_equal(curve.get_ydata(), y[320:620])
 

@@ -46,9 +46,10 @@ def test_a_raw_is_a_record_by_name_and_in_seconds() -> None:
     stated = problem(raw_of(), x="misc", y="eeg", tmin=-0.02, tmax=0.03, bias=True)
     fit = cs.solve(stated)
     np.testing.assert_array_equal(fit.kernel, by_hand(slice(None)).kernel)
-    assert (stated.names.channels, stated.names.outputs) == (("env",), tuple(SENSORS))
+    assert (stated._names.channels, stated._names.outputs) == (("env",), tuple(SENSORS))
     assert fit.times == pytest.approx(np.arange(-2, 4) / RATE)
-    assert "output Cz" in fit.text()
+    words = f"1 channel (env) to 3 outputs ({', '.join(SENSORS)}), 6 lags from -20 to 30 ms"
+    assert words in str(fit)
 
 
 def test_a_signal_beside_the_recording() -> None:
@@ -57,7 +58,7 @@ def test_a_signal_beside_the_recording() -> None:
         wanted = by_hand(slice(None)).kernel[..., 1:2]
         np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-13)
     back = cs.solve(problem(raw_of(), x="eeg", y=ENVELOPE, lags=(-3, 2), edges="zeros"))
-    assert back.names.channels == tuple(SENSORS)
+    assert back._names.channels == tuple(SENSORS)
     assert back.score().r2 > 0.9
 
 
@@ -98,7 +99,7 @@ def test_a_joint_in_one_file_stays_where_it_is(tmp_path: Path) -> None:
     mne.concatenate_raws(parts, verbose="error").save(path, fmt="double", verbose="error")
     again = mne.io.read_raw_fif(path, verbose="error")
     stated = problem(again, "misc", "eeg", lags=(-2, 3), bias=True)
-    assert [len(a) for a in stated.input.arrays] == [400, 500]
+    assert [len(a) for a in stated._input.arrays] == [400, 500]
     wanted = by_hand(slice(0, 400), slice(400, 900))
     np.testing.assert_allclose(cs.solve(stated).kernel, wanted.kernel, rtol=1e-12)
 

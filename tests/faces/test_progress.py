@@ -62,11 +62,13 @@ def numbers_of(answer: Any) -> list[np.ndarray]:
     """The arrays of whatever a call gives."""
     if isinstance(answer, cs.Solution):
         return [np.asarray(answer.kernel)]
-    if isinstance(answer, cs.Comparison):
+    if isinstance(answer, cs.results.Comparison):
         return [np.asarray(fit.kernel) for fit in answer.solutions.values()]
-    if isinstance(answer, cs.CrossValidationScores):
+    if isinstance(answer, cs.results.CrossValidationScores):
         return [answer.mse, answer.r2]
-    return [np.asarray(answer.scores)] if isinstance(answer, cs.LagChoice) else [*answer]
+    if isinstance(answer, cs.results.LagChoice):
+        return [np.asarray(answer.scores)]
+    return [*answer]
 
 
 def solved(**more: Any) -> Callable[[], Any]:
@@ -245,7 +247,7 @@ def test_the_log_says_what_was_asked_and_how_it_ended(caplog: pytest.LogCaptureF
     assert "360 rows are taken in 6 chunks of up to 100" in said
     start = "tridiagonal form of the Gram matrix: solved"
     (ended,) = [line for line in said if line.startswith(start)]
-    assert "ridge, strength 1, 1, by GCV" in ended
+    assert "ridge, strength 1, by GCV; 12.0, 12.0 effective degrees of freedom" in ended
     assert "choose_lags: lags 0 … 5 of 0 … 5, by BIC" in said
     assert any(line.startswith("identify: overdetermined, ") for line in said)
 
@@ -290,3 +292,153 @@ def test_bars_need_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tqdm", None)
     with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
         progress_bars.bars().__enter__()
+    with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
+        cs.solve(stated(), progress=True)
+
+
+# --- the argument
+
+
+FOLLOWED: dict[str, tuple[Callable[..., Any], set[str]]] = {
+    "identify": (lambda **p: cs.identify(stated(), **p), {"rows of the design matrix"}),
+    "solve": (
+        lambda **p: cs.solve(stated(), loss="huber", **p),
+        {"outputs", "Newton's steps", "scale and fit in turn"},
+    ),
+    "cross_validate": (
+        lambda **p: cs.cross_validate(stated(), **p),
+        {"folds", "rows that are scored"},
+    ),
+    "compare": (lambda **p: cs.compare(stated(), ["huber", "qr"], **p), {"methods", "outputs"}),
+    "choose_lags": (lambda **p: cs.choose_lags(stated(), **p), {"windows of lags"}),
+    "jackknife": (
+        lambda **p: cs.solve(stated()).jackknife(**p),
+        {"sums over records", "records left out"},
+    ),
+    "permutation_test": (
+        lambda **p: cs.solve(stated()).permutation_test(**p),
+        {"columns, multiplied by resampled y"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_a_callable_is_called_for_every_stage(name: str) -> None:
+    call, stages = FOLLOWED[name]
+    inner, outer = Heard(), Heard()
+    with listening(outer):
+        call(progress=inner)
+    assert stages <= inner.stages
+    inner.check()
+    assert not stages & outer.stages - {"rows of the design matrix"}
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_true_shows_a_bar_for_the_stages(name: str, screen: Screen) -> None:
+    call, stages = FOLLOWED[name]
+    with redirect_stderr(screen):
+        call()
+        assert screen.getvalue() == ""
+        call(progress=True)
+    for stage_name in stages:
+        assert f"{stage_name}:" in screen.getvalue()
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_a_listener_of_the_caller_is_kept(name: str) -> None:
+    call, stages = FOLLOWED[name]
+    heard = Heard()
+    with listening(heard):
+        call() if name != "identify" else call().verdict
+    assert stages <= heard.stages
+
+
+def wrong(step: int, total: int, loss: float) -> None:
+    """A callable of three arguments, as earlier versions called it."""
+
+
+@pytest.mark.parametrize(
+    ("given", "words"), [(3, "got 3"), (None, "got None"), ("yes", "got 'yes'"), (wrong, "step:")]
+)
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_other_values_are_refused(name: str, given: Any, words: str) -> None:
+    with pytest.raises(
+        TypeError, match=r"True, False or a callable\(stage, done, total, note\)"
+    ) as e:
+        FOLLOWED[name][0](progress=given)
+    assert words in str(e.value)
+
+
+# --- an estimate in the log
+
+
+def estimates(caplog: pytest.LogCaptureFixture) -> list[str]:
+    said = [record.getMessage() for record in caplog.records]
+    return [line for line in said if "has taken" in line]
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that advances by a fifth of a second at every look."""
+    looks = iter(range(10**9))
+    monkeypatch.setattr("convsolve.progress.time.perf_counter", lambda: next(looks) / 5)
+
+
+@pytest.mark.usefixtures("slow")
+def test_what_takes_long_logs_its_route_and_an_estimate_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "convsolve")
+    problem = stated()
+    cs.solve(problem, cs.GradientDescent(steps=200))
+    (line,) = estimates(caplog)
+    assert line.startswith(("solve has taken 5 s: Grad", "solve has taken 6 s: Grad"))
+    assert "steps of gradient descent, " in line
+    assert " of 200; about " in line
+    assert line.endswith("s left for this stage; progress=True shows a bar")
+    caplog.clear()
+    cs.cross_validate(problem, penalty="ridge")
+    (line,) = estimates(caplog)
+    assert line.startswith("cross_validate has taken ")
+    assert "; folds, " in line
+
+
+@pytest.mark.usefixtures("slow")
+def test_there_is_no_estimate_beside_a_bar_nor_below_info(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "convsolve")
+    cs.solve(stated(), cs.GradientDescent(steps=200), progress=Heard())
+    with listening(Heard()):
+        cs.solve(stated(), cs.GradientDescent(steps=200))
+    caplog.set_level(logging.WARNING, "convsolve")
+    cs.solve(stated(), cs.GradientDescent(steps=200))
+    assert estimates(caplog) == []
+
+
+def test_what_is_quick_logs_no_estimate(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "convsolve")
+    cs.solve(stated())
+    assert estimates(caplog) == []
+
+
+def test_the_estimate_counts_stages_within_stages(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("convsolve.progress.time.perf_counter", lambda: clock[0])
+    caplog.set_level(logging.INFO, "convsolve")
+    with progress.estimated("fit"), stage("outer", 4) as outer:
+        progress.announce("a route")
+        clock[0] = 4.0
+        outer(1)
+        with stage("inner", 2) as inner:
+            clock[0] = 6.0
+            inner(1)
+            inner(2)
+    (line,) = estimates(caplog)
+    # One and a half of four parts took six seconds, and two and a half are left.
+    assert line == (
+        "fit has taken 6 s: a route; outer, 1 of 4; about 10 s left for this stage; "
+        "progress=True shows a bar"
+    )

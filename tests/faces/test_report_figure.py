@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve.identifiability.wording import method
 from convsolve.plotting.report_figure import STATES
 from convsolve.problem.sizes import Limits
 from support.pictures import drawn, image, legend, line, noise, panel, titles
@@ -12,8 +13,8 @@ from support.slow import some
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
 NOT, ASSUMED, WEAK, SURE = range(4)
 NAMES = [name for name, _, _ in STATES]
-SPECTRUM = "Singular values, columns scaled"
-GAIN = "Noise gain: standard error of a tap per unit of white noise in y"
+SPECTRUM = "Singular values (columns scaled)"
+GAIN = "Standard error per unit noise"
 
 
 def mask_place(figure):
@@ -50,24 +51,21 @@ def four_states():
 def test_spectrum_is_that_of_the_scaled_matrix_beside_tolerance_and_band():
     report = cs.identify(cs.Problem(X, kernel_size=3))
     figure = drawn(report)
-    assert figure.get_suptitle() == (
-        "exactly determined: one kernel fits, and no equation is left over to check it\n"
-        "6 equations, 6 unknowns, rank 6, condition 51.6"
-    )
-    assert titles(figure) == [SPECTRUM, "6 of 6 taps identifiable", GAIN]
+    assert figure.get_suptitle() == ""
+    assert titles(figure) == [SPECTRUM, "Identifiable taps: 6 of 6", GAIN]
     axes = panel(figure, SPECTRUM)
     expected = scaled_spectrum(windows(X, 3))
     kept = line(axes, "counts towards the rank")
     np.testing.assert_array_equal(kept.get_xdata(), range(1, 7))
     np.testing.assert_allclose(kept.get_ydata(), expected, rtol=1e-12)
     assert axes.get_yscale() == "log"
-    assert set(line(axes, "tolerance").get_ydata()) == {report.tolerance}
+    assert set(line(axes, "rank tolerance").get_ydata()) == {report._diagnosis.tolerance}
     (strip,) = axes.patches
     low, high = strip.get_y(), strip.get_y() + strip.get_height()
     unit = np.finfo(float).eps * expected[0]
     # max(m, P, 10√P) is 10√6 here, so that the band begins at half the tolerance.
     np.testing.assert_allclose((low, high), (5 * 6**0.5 * unit, 100 * 6**0.5 * unit), rtol=1e-12)
-    assert legend(axes) == ["counts towards the rank", "ambiguous range", "tolerance"]
+    assert legend(axes) == ["counts towards the rank", "ambiguous range", "rank tolerance"]
 
 
 def test_a_missing_equation_is_a_value_that_counts_as_zero():
@@ -76,7 +74,7 @@ def test_a_missing_equation_is_a_value_that_counts_as_zero():
     assert len(line(axes, "counts towards the rank").get_xdata()) == report.rank == 5
     zero = line(axes, "counts as zero")
     np.testing.assert_array_equal(zero.get_xdata(), [6])
-    assert 0 < zero.get_ydata()[0] < report.tolerance / 100
+    assert 0 < zero.get_ydata()[0] < report._diagnosis.tolerance / 100
     assert zero.get_marker() != line(axes, "counts towards the rank").get_marker()
 
 
@@ -85,21 +83,23 @@ def test_a_certified_gram_has_a_spectrum_too(all_of_them):
     limits = Limits(small_numbers=0, spectrum_columns=1500 if all_of_them else 9)
     x = noise(80, 2)
     report = cs.identify(cs.Problem(x, kernel_size=5), limits=limits)
-    assert report.method.startswith("Cholesky")
+    assert method(report._diagnosis) == "proved by Cholesky of the Gram matrix"
     axes = panel(drawn(report), SPECTRUM)
-    assert ("singular_values" in vars(report.factor(0))) is all_of_them
+    assert ("singular_values" in vars(report._diagnosis.factor(0))) is all_of_them
     expected = scaled_spectrum(windows(x, 5))
     numbers = np.arange(1, 11)
     if not all_of_them:
         numbers, expected = numbers[[0, -1]], expected[[0, -1]]
-        assert axes.get_title() == f"{SPECTRUM}\nthe largest and the smallest of 10"
+        assert axes.get_title() == f"{SPECTRUM}\nlargest and smallest of 10"
         assert "others" in legend(axes)
     kept = line(axes, "counts towards the rank")
     np.testing.assert_array_equal(kept.get_xdata(), numbers)
     # The Gram squares a condition of 2.
     np.testing.assert_allclose(kept.get_ydata(), expected, rtol=1e-13)
-    np.testing.assert_allclose(line(axes, "tolerance").get_ydata(), report.tolerance, rtol=1e-12)
-    assert axes.patches[0].get_y() < report.tolerance
+    np.testing.assert_allclose(
+        line(axes, "rank tolerance").get_ydata(), report._diagnosis.tolerance, rtol=1e-12
+    )
+    assert axes.patches[0].get_y() < report._diagnosis.tolerance
 
 
 # --- the mask
@@ -107,7 +107,7 @@ def test_a_certified_gram_has_a_spectrum_too(all_of_them):
 
 def test_the_mask_tells_four_states_by_lag_and_channel():
     figure = drawn(cs.identify(four_states()))
-    axes = panel(figure, "18 of 24 taps identifiable")
+    axes = panel(figure, "Identifiable taps: 18 of 24")
     states = image(axes)
     np.testing.assert_array_equal(states[0], SURE)
     np.testing.assert_array_equal(states[1], [SURE] * 3 + [ASSUMED] * 3)
@@ -121,7 +121,7 @@ def test_the_mask_tells_four_states_by_lag_and_channel():
 
 def test_states_differ_in_colour_and_in_hatch():
     figure = drawn(cs.identify(four_states()))
-    axes = panel(figure, "18 of 24")
+    axes = panel(figure, "Identifiable taps: 18 of 24")
     states = image(axes)
     (mesh,) = axes.collections
     keys = mask_place(figure).legends[0].get_patches()
@@ -142,12 +142,12 @@ def test_the_worst_group_is_shown_and_named():
     x[:, 2] = 1
     report = cs.identify(cs.Problem(x, kernel_size=5, groups=2))
     figure = drawn(report)
-    assert figure.get_suptitle().endswith("rank 6, condition infinite; group 1, the worst of 2")
+    assert figure.get_suptitle() == "Not unique: rank 6 of 10, group 1"
     assert titles(figure)[1:] == [
-        "5 of 10 taps identifiable",
+        "Identifiable taps: 5 of 10",
         *(f"Null vector {i} of 4" for i in (1, 2, 3)),
     ]
-    mask = panel(figure, "5 of 10")
+    mask = panel(figure, "Identifiable taps: 5 of 10")
     np.testing.assert_array_equal(image(mask), [[NOT] * 5, [SURE] * 5])
     assert mask.get_ylim() == (3.5, 1.5)
     values = np.concatenate(
@@ -162,12 +162,15 @@ def test_the_worst_group_is_shown_and_named():
 def test_null_vectors_are_those_in_echelon_form():
     report = cs.identify(cs.Problem(X[:7], kernel_size=3))
     figure = drawn(report)
-    assert figure.subfigs[1].get_suptitle().startswith("Null vectors in reduced echelon form")
+    assert figure.get_suptitle() == "Not unique: rank 5 of 6"
+    assert figure.subfigs[1].get_suptitle() == "Null vector in reduced echelon form"
     axes = panel(figure, "Null vector 1 of 1")
     for c in range(2):
         curve = line(axes, f"channel {c}")
         np.testing.assert_array_equal(curve.get_xdata(), [-2, -1, 0])
-        np.testing.assert_array_equal(curve.get_ydata(), report._null_echelon[0][0, ::-1, c])
+        np.testing.assert_array_equal(
+            curve.get_ydata(), report._diagnosis._null_echelon[0][0, ::-1, c]
+        )
     assert 1.0 in np.stack([curve.get_ydata() for curve in axes.get_lines()[1:]])
 
 
@@ -192,5 +195,7 @@ def test_a_report_that_is_undecided_says_what_would_decide():
     assert report.verdict == "undecided"
     figure = drawn(report)
     assert figure.axes == []
-    assert figure.get_suptitle().startswith("undecided: the rank cannot be decided")
-    assert figure.texts[-1].get_text() == "\n".join(map(str, report.suggestions))
+    assert figure.get_suptitle() == "Undecided rank of 3 unknowns"
+    verdict, *suggestions = figure.texts[-1].get_text().split("\n")
+    assert verdict.startswith("the rank cannot be decided")
+    assert suggestions == [*map(str, report.suggestions)]

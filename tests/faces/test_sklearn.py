@@ -129,7 +129,7 @@ def test_lags_in_seconds_and_names_of_columns() -> None:
     fit = ConvRegressor(tmin=-0.01, tmax=0.03, fs=100).fit(frame, Y[:, 0])
     assert fit.times_ == pytest.approx([-0.01, 0, 0.01, 0.02, 0.03])
     assert fit.feature_names_in_.tolist() == ["Fz", "Cz", "Pz"]
-    assert fit.solution_.names.channels == ("Fz", "Cz", "Pz")
+    assert fit.solution_._names.channels == ("Fz", "Cz", "Pz")
     assert isinstance(fit.solution_, cs.Solution)
     with pytest.raises(ValueError, match="feature names should match"):
         fit.predict(frame[["Cz", "Fz", "Pz"]])
@@ -217,7 +217,7 @@ def test_scores_and_predictions_are_as_strict_as_fits() -> None:
     fit = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS)
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         fit.score([TRIALS[0], TRIALS[1]], [TARGETS[1], TARGETS[0]])
-    with pytest.raises(ValueError, match="trial by trial"):
+    with pytest.raises(ValueError, match="separate trials"):
         fit.predict(TRIALS, groups=GROUPS)
     with pytest.raises(TypeError, match="masked array"):
         fit.predict(np.ma.masked_greater(X, 2))
@@ -230,12 +230,11 @@ def test_scores_and_predictions_are_as_strict_as_fits() -> None:
     )
 
 
-def test_the_lines_of_the_readme_run() -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"```python\n(from convsolve\.sklearn .*?)```", text, re.DOTALL)
-    rng = np.random.default_rng(0)
-    trials = [rng.standard_normal((90, 1)) for _ in range(10)]
-    given: dict[str, Any] = {"trials": trials, "targets": [x[:, 0] for x in trials]}
+def test_the_lines_of_the_documentation_run() -> None:
+    text = (Path(__file__).parents[2] / "docs/coming_from.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```\{testcode\}\n(from convsolve\.sklearn .*?)```", text, re.DOTALL)
+    x = np.random.default_rng(0).standard_normal((960, 1))
+    given: dict[str, Any] = {"np": np, "fs": 64, "x": x, "y": x[:, 0]}
     exec(code, given)
     assert (given["scores"] > 0.9).all()
 
@@ -254,7 +253,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]
     ),
     "a name of no penalty": ({"penalty": "rigde"}, (X, Y), ValueError, "did you mean 'ridge'"),
     "a choice of nothing": ({"select": "gcv"}, (X, Y), TypeError, "give penalty="),
-    "groups of trials": ({}, (TRIALS, TARGETS, None, GROUPS), ValueError, "trial by trial"),
+    "groups of trials": ({}, (TRIALS, TARGETS, None, GROUPS), ValueError, "separate trials"),
     "few groups": ({}, (X, Y, None, GROUPS[:-1]), ValueError, "inconsistent numbers of samples"),
     "few targets": ({}, (TRIALS, TARGETS[:-1]), ValueError, "inconsistent numbers of samples"),
     "short target": (
@@ -295,5 +294,5 @@ def test_outputs_are_called_as_the_columns_of_y() -> None:
     x = pd.DataFrame(np.random.default_rng(0).standard_normal((60, 1)), columns=["env"])
     y = pd.DataFrame(np.random.default_rng(1).standard_normal((60, 2)), columns=["Cz", "Pz"])
     for found in (ConvRegressor((0, 2)).fit(x, y), ConvRegressor((0, 2)).fit([x, x], [y, y])):
-        assert found.solution_.names.outputs == ("Cz", "Pz")
-        assert found.solution_.names.channels == ("env",)
+        assert found.solution_._names.outputs == ("Cz", "Pz")
+        assert found.solution_._names.channels == ("env",)

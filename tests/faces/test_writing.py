@@ -28,9 +28,7 @@ each_writer = pytest.mark.parametrize(
 def test_nothing_is_overwritten_without_force(tmp_path, write):
     path = tmp_path / "out"
     path.write_text("old")
-    with pytest.raises(
-        FileExistsError, match=r"out: exists; overwrite=True \(--overwrite\) overwrites it"
-    ):
+    with pytest.raises(FileExistsError, match="out: exists; overwrite=True overwrites it"):
         write(path)
     assert path.read_text() == "old"
     write(path, overwrite=True)

@@ -10,6 +10,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.identifiability.report import Identifiability
+from convsolve.identifiability.wording import method
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
@@ -27,7 +28,7 @@ def report() -> Identifiability:
     limits = Limits(factor_bytes=100, gram_bytes=100)
     made = cs.identify(cs.Problem(x, kernel_size=P, **options), limits=limits)
     assert made.verdict == "overdetermined"
-    assert not made.decided
+    assert not made._diagnosis.decided
     return made
 
 
@@ -36,15 +37,15 @@ def test_what_follows_from_full_rank_is_reported(report: Identifiability) -> Non
     assert taps_of(report, "identifiable").shape == kernel.shape
     assert report.identifiable.all()
     assert report.bias_identifiable
-    assert not report.mask_ambiguous
+    assert not report._diagnosis.mask_ambiguous
     assert [v.shape for v in report.null_space] == [(0, P, 1)] * 2
-    assert [v.shape for v in report._null_echelon] == [(0, P, 1)] * 2
+    assert [v.shape for v in report._diagnosis._null_echelon] == [(0, P, 1)] * 2
     assert report.collinear == []
-    assert report.padding_decided
+    assert report._diagnosis.padding_decided
     assert not report.padding_dependent.any()
-    np.testing.assert_array_equal(report.null_part(kernel), np.zeros(4))
+    np.testing.assert_array_equal(report._diagnosis.null_part(kernel), np.zeros(4))
     np.testing.assert_array_equal(kernel_shaped(report.resolution(), kernel.shape), kernel)
-    assert report.method == "conjugate gradients on a random vector prove full rank"
+    assert method(report._diagnosis) == "proved by conjugate gradients on a random vector"
 
 
 @pytest.mark.parametrize(
@@ -110,10 +111,10 @@ def test_the_ridge_of_an_undecided_report_suffices(
     report = cs.identify(cs.Problem(x, **options), limits=limits)
     with monkeypatch.context() as patch:
         patch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))
-        ridge = report.sufficient_ridge
-    assert not report.decided
+        ridge = report._diagnosis.sufficient_ridge
+    assert not report._diagnosis.decided
     assert report.suggestions[-1][2:] == ("ridge", ridge)
-    y = np.random.default_rng(2).standard_normal((*report.problem.row_shapes[0], 2))
+    y = np.random.default_rng(2).standard_normal((*report.problem._row_shapes[0], 2))
     problem = cs.Problem(x, y, **options)
     fit = cs.solve(problem, ridge=ridge, limits=limits)  # a warning would be an error
     assert fit.status == "solved"

@@ -162,7 +162,7 @@ def test_what_no_output_shows_stays_where_it_starts() -> None:
     solver = cs.GradientDescent(optax.sgd(found.best_step), steps=found.steps, init=init)
     kernel = cs.solve(problem, solver).kernel
     np.testing.assert_allclose(np.tensordot(null, kernel - init, 2), 0, atol=1e-13)
-    assert report.null_part(init) > 1
+    assert report._diagnosis.null_part(init) > 1
     assert "2 of 8 directions change no output: along them descent stays" in repr(found)
 
 

@@ -112,8 +112,8 @@ def test_the_picture_marks_what_is_hardly_determined():
     figure, found = drawn(problem), excitation(cs.identify(problem))
     axes = figure.axes[0]
     assert legend(axes) == [
-        "weakly determined", "white x", "channel left", "channel right",
-        "effective, weakest mixture of channels",
+        "poorly determined", "white noise", "channel left", "channel right",
+        "effective power, weakest mixture of channels",
     ]  # fmt: skip
     np.testing.assert_allclose(
         line(axes, "channel right").get_ydata(), 10 * np.log10(found.power[:, 1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import warnings
 from typing import Any
@@ -34,8 +35,8 @@ def test_the_worst_group_speaks() -> None:
     x = NOISE[:, [0, 1, 2, 2]]
     report = cs.identify(cs.Problem(x, kernel_size=(3,), groups=2, n_outputs=4))
     assert report.group_verdicts == ("overdetermined", "rank-deficient")
-    assert report.group_ranks == (6, 3)
-    assert (report.verdict, report.rank, report.worst_group) == ("rank-deficient", 3, 1)
+    assert report._diagnosis.group_ranks == (6, 3)
+    assert (report.verdict, report.rank, report._diagnosis.worst_group) == ("rank-deficient", 3, 1)
     assert report.identifiable[..., :2].all()
     assert not report.identifiable[..., 2:].any()
     assert [len(n) for n in report.null_space] == [0, 3]
@@ -60,7 +61,7 @@ def test_near_the_tolerance_is_ambiguous() -> None:
     report = cs.identify(cs.Problem(x, kernel_size=(1,)))
     assert report.verdict == "ambiguous"
     assert not report.unique
-    low, high = report.rank_band
+    low, high = report._diagnosis.rank_band
     assert (low, high) == (1, 2)
     assert "depending on where in the band" in str(report.suggestions[0])
 
@@ -101,25 +102,28 @@ def test_remedies_name_what_limits() -> None:
 def test_repr_computes_nothing(x: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a factor, nor a search for remedies, nor a prediction: what it had is not there."""
 
-    def shown(report: cs.Identifiability) -> str:
+    def shown(report: cs.Identifiability) -> tuple[str, str]:
         with monkeypatch.context() as patch:
             for name in ("diagnosis.analyse", "diagnosis.verdicts", "diagnosis.System",
                          "report.advise", "report.wording", "report.forecast"):  # fmt: skip
                 patch.setattr(f"convsolve.identifiability.{name}", None)
-            return repr(report)
+            return repr(report), html.unescape(report._repr_html_())
 
     problem = cs.Problem(x, kernel_size=(4,), bias=True)
     report = cs.identify(problem)
-    fresh = " ".join(shown(report).split())
-    assert repr(problem) in fresh
+    fresh, page = shown(report)
     counted = report.n_equations < report.n_unknowns
-    assert f"verdict {'underdetermined' if counted else 'not computed yet'} report" in fresh
-    assert report.verdict in shown(report)
-    assert ", rank" not in shown(report)
-    assert f"{report.verdict}, rank {report.rank} of 13" in shown(report)
-    assert str(report) == report.text()
-    assert len(shown(report).splitlines()) <= 5
-    assert max(map(len, shown(report).splitlines())) <= 88
+    verdict = "underdetermined" if counted else "not computed yet"
+    assert fresh == f"<Identifiability {verdict}>"
+    assert f"<dt>data</dt><dd>{problem!r}</dd><dt>verdict</dt><dd>{verdict}</dd>" in page
+    assert "<dt>report</dt><dd>print(...) computes and shows the whole" in page
+    assert f"<Identifiability {report.verdict}>" == shown(report)[0]
+    known = f"{report.verdict}, rank {report.rank} of 13"
+    later, page = shown(report)
+    assert later == f"<Identifiability {known}>"
+    assert f"<dt>data</dt><dd>{problem!r}</dd><dt>verdict</dt><dd>{known}</dd>" in page
+    assert len(later) <= 88
+    assert str(report) == str(report)
 
 
 def test_warning_names_the_way_out_and_carries_the_report() -> None:
@@ -127,7 +131,7 @@ def test_warning_names_the_way_out_and_carries_the_report() -> None:
     with pytest.warns(cs.IdentifiabilityWarning, match="rank 9 of 12 unknowns") as caught:
         fit = cs.solve(problem)
     message = str(caught[0].message)
-    assert "this is the answer of minimum norm" in message
+    assert "this is the kernel of minimum norm" in message
     assert "3 more rows of y are needed" in message
     assert caught[0].message.report is fit.identifiability
     assert caught[0].filename == __file__
@@ -165,10 +169,10 @@ def test_the_rank_counts_bias_and_confounds(nuisance: dict[str, Any], groups: in
     x = np.random.default_rng(0).standard_normal((60, 2))
     given = {"lags": (0, 4), "edges": "zeros", "groups": groups, **nuisance}
     full = cs.identify(cs.Problem(x, x, **given))
-    assert full.rank == full.n_unknowns == 10 // groups + full.problem.nuisance.total
-    assert full.group_ranks == (full.rank,) * groups
-    assert (full.nullity, full.rank_band) == (0, (full.rank, full.rank))
-    assert f"rank       {full.rank} of {full.rank}, nullity 0" in full.text()
+    assert full.rank == full.n_unknowns == 10 // groups + full.problem._nuisance.total
+    assert full._diagnosis.group_ranks == (full.rank,) * groups
+    assert (full.nullity, full._diagnosis.rank_band) == (0, (full.rank, full.rank))
+    assert f"\nRank        {full.rank} of {full.rank} (" in str(full)
     flat = np.stack([x[:, 0], np.zeros(60)], axis=1)
     with pytest.warns(cs.IdentifiabilityWarning) as caught:
         lost = cs.solve(cs.Problem(flat, x, **given)).identifiability

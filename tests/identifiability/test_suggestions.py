@@ -7,6 +7,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.identifiability.suggestions import Suggestion
+from convsolve.identifiability.wording import method
 from convsolve.problem.rows import whole_rows
 from convsolve.problem.sizes import DEFAULT_LIMITS, Limits
 from convsolve.text import as_options
@@ -110,8 +111,9 @@ CONFOUNDED = {
     "delayed copy": (
         DELAYED, 3,
         [
-            "channel 0 lag 0 and channel 1 lag -1 are collinear: only their sum is determined",
-            "channel 0 lag -1 and channel 1 lag -2 are collinear: only their sum is determined",
+            "channel 0 lags -1, 0 and channel 1 lags -2, -1 are collinear in 2 pairs: ",
+            "only the sum of each pair is determined",
+            "(first pair: channel 0 lag 0 and channel 1 lag -1)",
         ],
     ),
     "zero channel": (N * [1, 0, 1], 2, ["channel 1 lags -1, 0 never reach y"]),
@@ -119,16 +121,33 @@ CONFOUNDED = {
     "alternating": ((-1.0) ** T, 2, ["lags -1, 0 are collinear: only their difference"]),
     "quarter tone": (
         np.array([0.0, 1, 0, -1])[T % 4], 4,
-        ["lags -2, 0 are collinear: only their difference", "lags -3, -1 are collinear"],
+        [
+            "lags -3 to 0 are collinear in 2 pairs: only the difference of each pair is determined",
+            "(first pair: lags -2, 0)",
+        ],
     ),
     "ramp": (
         T.astype(float), 3,
         ["only 2 combinations of these 3 are determined; any multiple of ", "changes nothing"],
     ),
-    "many pairs": (N[:, [0, 0]], 9, ["and 4 more such sets of taps"]),
+    "many pairs": (
+        N[:, [0, 0]], 9,
+        [
+            "channel 0 lags -8 to 0 and channel 1 lags -8 to 0 are collinear in 9 pairs: ",
+            "only the sum of each pair is determined",
+            "(first pair: channel 0 lag 0 and channel 1 lag 0)",
+        ],
+    ),
+    "many sets": (
+        N[:, [0, 0]] * [1, 2], 9,
+        ["only 0.5·(channel 0 lag -4) + (channel 1 lag -4) is", "and 4 more such sets of taps"],
+    ),
     "rows of an image": (
         np.outer(T[:8], np.ones(8)), (2, 2),
-        ["lags (0, 0), (0, -1) are collinear: only their sum is determined"],
+        [
+            "lags (0, 0), (0, -1), (-1, 0), (-1, -1) are collinear in 2 pairs: only the sum of "
+            "each pair is determined (first pair: lags (0, 0), (0, -1))"
+        ],
     ),
     "white": (N, 4, []),
 }  # fmt: skip
@@ -157,7 +176,7 @@ def test_the_bias_is_named_where_it_stands_in_for_taps() -> None:
         assert "without the bias every tap is determined (bias=False)" in map(
             str, report.suggestions
         )
-        assert report.under(report.problem.spec, bias=False).unique
+        assert report._diagnosis.under(report.problem.spec, bias=False).unique
     apart = report_of(np.stack([N[:, 0], N[:, 0]], 1), (1,), bias=True)
     assert "the bias" not in " ".join([*apart.collinear, *map(str, apart.suggestions)])
 
@@ -168,7 +187,7 @@ def test_the_echelon_basis_spans_the_null_space(name: str, power: int) -> None:
     x, taps, _ = CONFOUNDED[name]
     x = np.ldexp(x, power * (np.arange(x.shape[-1]) % 2) if x.ndim == 2 and taps != (2, 2) else 0)
     report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
-    (basis,) = report._null_echelon
+    (basis,) = report._diagnosis._null_echelon
     flat = basis.reshape(len(basis), int(np.prod(basis.shape[1:])))
     assert len(flat) == report.nullity
     pivots = [np.flatnonzero((v == 1) & (np.count_nonzero(flat, axis=0) == 1)) for v in flat]
@@ -235,7 +254,7 @@ def test_every_remedy_helps(name: str) -> None:
     ridge = report.suggestions[-1]
     assert (ridge.kind, ridge.argument) == ("ridge", "ridge")
     assert ridge.value == pytest.approx(report.ridge_for(1000), rel=5e-3)
-    noise = np.random.default_rng(2).standard_normal(problem.row_shapes[0])
+    noise = np.random.default_rng(2).standard_normal(problem._row_shapes[0])
     again = cs.Problem(x, noise, spec=problem.spec, bias=problem.bias)
     assert cs.solve(again, ridge=ridge.value, strict=True).converged
     assert tried == expected
@@ -324,10 +343,11 @@ def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
 def test_an_undecided_report_names_what_decides() -> None:
     report = report_of(np.ones(40), 3, Limits(factor_bytes=8))
     assert report.verdict == "undecided"
-    assert not report.decided
+    assert not report._diagnosis.decided
     assert [remedy.kind for remedy in report.suggestions] == ["memory", "ridge"]
     assert "a QR of 3 unknowns would take 0.0 GiB" in str(report.suggestions[0])
-    assert report.method.startswith("a QR exceeds the memory limit, and nothing smaller")
+    decided_by = method(report._diagnosis)
+    assert decided_by.startswith("a QR exceeds the memory limit, and nothing smaller")
     with pytest.raises(ValueError, match=r"3 unknowns takes a QR .* the memory limit"):
         _ = report.condition_number
     wide = report_of(N[:12], 4, Limits(factor_bytes=8))

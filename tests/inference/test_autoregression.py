@@ -137,7 +137,7 @@ def test_parts_have_the_filtered_rows_of_their_outputs(
     rng = np.random.default_rng(seed)
     x, y = made.noise()
     problem = cs.Problem([*x], [*y], spec=made.spec, bias=bias)
-    kept = [n for (n,) in problem.kept.shapes if n]
+    kept = [n for (n,) in problem._kept.shapes if n]
     orders = [min(p, max(kept) - 1) for p in orders[: 2 * groups]]
     noise = Autoregression.of([rng.uniform(-0.4, 0.4, p) for p in orders])
     rows = dense.design_matrix(x, made.spec)
@@ -153,7 +153,7 @@ def test_parts_have_the_filtered_rows_of_their_outputs(
             ]
             a = np.concatenate(several)
             assert part.problem.n_equations == len(a)
-            assert part.problem.selection.outputs[g] == o
+            assert part.problem._selection.outputs[g] == o
             a, b = (v - v.mean(0) * bias for v in (a, own[g]))
             np.testing.assert_allclose(b, a, atol=1e-12 * np.abs(rows).max())
 
@@ -181,7 +181,7 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
         deviations = np.sqrt(np.diagonal(covariance))
         np.testing.assert_allclose(errors_of(fit)[..., q].reshape(-1), deviations, rtol=1e-10)
         np.testing.assert_allclose(fit.noise.variance[q], row["ar variance"], rtol=1e-10)
-        assert fit.dof[q] == row["ar dof"]
+        assert fit.noise.dof[q] == row["ar dof"]
         np.testing.assert_allclose(test.statistic[q], row["ar statistic"], rtol=1e-10)
 
 
@@ -198,7 +198,7 @@ def by_hand(problem: cs.Problem, output: int, order: int) -> dict[str, np.ndarra
     group, q = divmod(output, problem.n_outputs // groups)
     rows = dense.design_matrix([*problem.x], spec)[group].astype(float)
     rows = np.hstack([rows, np.ones((len(rows), 1))]) if problem.bias else rows
-    kept = [n for (n,) in problem.kept.shapes if n]
+    kept = [n for (n,) in problem._kept.shapes if n]
     y = dense.by_group([*problem.y], groups)[group][:, q].astype(float)
     parts = [np.split(v, np.cumsum(kept)[:-1]) for v in (rows, y)]
     w, *_ = np.linalg.lstsq(rows, y, rcond=None)
@@ -240,7 +240,7 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
         np.testing.assert_allclose(fit.kernel[..., o].reshape(-1), told["kernel"], atol=1e-10)
         np.testing.assert_allclose(fit.bias[[o] * geometry.bias], told["bias"], atol=1e-10)
         np.testing.assert_allclose(fit.noise.variance[o], told["variance"], rtol=1e-9)
-        assert fit.dof[o] == told["dof"]
+        assert fit.noise.dof[o] == told["dof"]
         size = np.abs(told["covariance"]).max()
         np.testing.assert_allclose(covariance_of(fit, o), told["covariance"], atol=1e-10 * size)
         errors = np.sqrt(np.diagonal(told["covariance"]))
@@ -269,11 +269,11 @@ def test_tests_and_bands_are_those_of_its_covariance() -> None:
         off = fit.kernel[..., o].sum() - 1
         statistic = off**2 / fit.covariance(o).sum()
         np.testing.assert_allclose(test.statistic[o], statistic, rtol=1e-9)
-        p = scipy.stats.f.sf(statistic, 1, fit.dof[o])
+        p = scipy.stats.f.sf(statistic, 1, fit.noise.dof[o])
         np.testing.assert_allclose(test.pvalue[o], p, rtol=1e-8)
     low, high = fit.confidence_band(0.9)
     np.testing.assert_allclose((high + low) / 2, fit.impulse_response, rtol=1e-9)
-    reach = scipy.stats.t.ppf(0.95, fit.dof) * fit.standard_error
+    reach = scipy.stats.t.ppf(0.95, fit.noise.dof) * fit.standard_error
     np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
     wide = np.subtract(*fit.confidence_band(0.9, simultaneous=True)[::-1])
     assert (wide > high - low).all()
@@ -374,14 +374,14 @@ def test_a_saved_fit_keeps_its_noise(tmp_path: Path) -> None:
     loaded = cs.load(tmp_path / "fit.npz")
     for found in (loaded, pickle.loads(pickle.dumps(fit))):
         np.testing.assert_array_equal(found.standard_error, fit.standard_error)
-        np.testing.assert_array_equal(found.dof, fit.dof)
+        np.testing.assert_array_equal(found.noise.dof, fit.noise.dof)
         assert found.noise.kind == "ar"
         np.testing.assert_array_equal(found.noise.order, [3, 3])
         np.testing.assert_array_equal(found.noise.coefficients, fit.noise.coefficients)
         np.testing.assert_array_equal(found.noise.variance, fit.noise.variance)
-    words = next(row for row in str(fit).splitlines() if row.startswith("standard error"))
+    words = next(row for row in str(fit).splitlines() if row.startswith("Errors"))
     assert words in str(loaded)
-    assert "if the noise is an autoregression of order 3, of" in " ".join(str(fit).split())
+    assert "per tap, for autoregressive noise of order 3; " in " ".join(str(fit).split())
     np.testing.assert_array_equal(loaded.confidence_band(0.9), fit.confidence_band(0.9))
 
 

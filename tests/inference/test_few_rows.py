@@ -79,7 +79,7 @@ def test_sums_within_the_row_space_are_those_of_the_gram(name: str, geometry: st
     assert design.sizes.wide
     assert targets is not None
     folds = cs.CrossValidation(3 if len(problem.x) < 3 else [[0], [2]])
-    spans = folds.spans(problem.kept)
+    spans = folds.spans(problem._kept)
     units = CommonUnits(design.matrix.exponents, targets.grouped(targets.exponents))
     coordinates = penalty.coordinates(design.tap_lags, channels, problem.spec.groups)
     routes = [

@@ -85,7 +85,7 @@ def check(fit: cs.Solution, o: int, made: Adjusted, ridge: float) -> None:
     left = z - whole @ best
     dof = len(z) - np.linalg.matrix_rank(whole)
     variances = np.diagonal(np.linalg.pinv(whole.T @ whole))[:size] * (left @ left) / dof
-    np.testing.assert_allclose(fit.dof[o], dof)
+    np.testing.assert_allclose(fit.noise.dof[o], dof)
     np.testing.assert_allclose(errors_of(fit)[..., o].reshape(-1), np.sqrt(variances), rtol=1e-6)
 
 
@@ -239,7 +239,7 @@ def test_folds_of_records_that_the_filter_takes_are_refused(
             penalty="ridge",
             select=select,
             noise="ar8",
-            progress=lambda *step: steps.append(step),
+            progress=lambda stage, *step: steps.append(stage),
         )
     assert not steps
 

@@ -29,7 +29,7 @@ def test_runs_with_drifts_are_those_of_statsmodels(kind: str) -> None:
     with pytest.warns(UserWarning, match=f"are correlated in time, and so is x.*{way}"):
         errors = fit.standard_error
     np.testing.assert_allclose(errors, known["standard_error"], rtol=1e-10)
-    np.testing.assert_allclose(fit.dof, known["dof"])
+    np.testing.assert_allclose(fit.noise.dof, known["dof"])
     np.testing.assert_allclose(fit.noise.variance, known["variance"], rtol=1e-10)
     contrast = np.array(KNOWN["contrast"])
     test = fit.test(contrast=contrast)

@@ -40,7 +40,7 @@ def test_a_shift_is_a_solve_of_shifted_outputs(name: str) -> None:
     """Each record has a shift of its own, and zero is not excluded."""
     problem = problem_of(name)
     found = cs.solve(problem).permutation_test(draws=50, seed=3)
-    lengths = problem.kept.lengths
+    lengths = problem._kept.lengths
     shifts = np.random.default_rng(3).integers(0, lengths, (51, len(lengths)))[1:]
     assert found.null_distribution.shape == (50, problem.n_outputs)
     np.testing.assert_allclose(found.statistic, r2_of(problem, [*problem.y]), atol=1e-12)

@@ -33,7 +33,7 @@ def test_the_jackknife_is_a_solve_without_each_record(name: str) -> None:
     problem = cs.Problem([*x], [*y], spec=made.spec, bias=made.bias)
     fit = cs.solve(problem, noise="cluster")
     found = fit.jackknife()
-    used = problem.kept.used
+    used = problem._kept.used
     assert found.dof == len(used) - 1
     for left_out, kernel in zip(used, found.kernels, strict=True):
         keep = [i for i in used if i != left_out]

@@ -144,7 +144,7 @@ def test_hubers_estimate_and_its_errors_are_those_of_rlm(bias: str, given_scale:
         test = fit.test(1)
         np.testing.assert_allclose(test.statistic[q], said["statistic"], rtol=1e-9)
         assert np.isnan(test.partial_r2).all()
-        assert fit.dof[q] == said["dof"]
+        assert fit.noise.dof[q] == said["dof"]
 
 
 def test_hubers_bands_hold_the_truth_as_often_as_they_say() -> None:
@@ -242,7 +242,7 @@ def test_without_a_unique_answer_it_is_one_of_minimum_norm(loss: Any, bias: bool
         fit = cs.solve(problem, loss=loss)
     assert fit.converged
     (check_absolute if loss == "absolute" else check_huber)(problem, fit)
-    null = fit.identifiability.null_part(fit.kernel)
+    null = fit.identifiability._diagnosis.null_part(fit.kernel)
     assert np.abs(null).max() <= 1e-14 * np.abs(fit.kernel).max()
     with pytest.raises(cs.IdentifiabilityError):
         cs.solve(problem, loss=loss, strict=True)
@@ -408,7 +408,7 @@ def test_a_gap_that_is_left_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
     fit = cs.solve(problem, loss=cs.HuberLoss(scale=0.1))
     assert fit.status == "approximate"
     assert fit.duality_gap > 1e-8
-    with pytest.raises(ValueError, match="the answer is approximate; standard errors are those of"):
+    with pytest.raises(ValueError, match=r"the status is .approximate.; standard errors need"):
         _ = fit.standard_error
 
 

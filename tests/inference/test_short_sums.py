@@ -190,7 +190,7 @@ def test_a_single_tap_and_long_records_have_bartletts_variance() -> None:
     test = short.test(contrast=one[::-1])
     t = short.kernel[0, 0, 0] / errors_of(short)[0, 0, 0]
     np.testing.assert_allclose(test.statistic, t**2)
-    np.testing.assert_allclose(test.dof[1], short.dof)
+    np.testing.assert_allclose(test.dof[1], short.noise.dof)
 
 
 @pytest.mark.parametrize("made", [red, one_over_f])

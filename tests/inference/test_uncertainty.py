@@ -44,7 +44,7 @@ def test_errors_bands_and_tests_are_those_of_statsmodels(bias: bool, solver: str
 
     same(fit.kernel, "kernel")
     same(errors_of(fit), "standard_error")
-    same(fit.dof, "dof")
+    same(fit.noise.dof, "dof")
     same(fit.noise.variance, "variance")
     covariance = np.stack([covariance_of(fit, q) for q in range(2)], axis=-1)
     scale = np.abs(said["covariance"]).max()
@@ -101,7 +101,7 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
     mean, dof = of_unequal_records([20, 16, 14, 26])
     if kind == "hac":
         mean, dof = 0.75, 1.5 * rows / int(1.3 * math.sqrt(rows))
-    np.testing.assert_allclose(fit.dof, dof)
+    np.testing.assert_allclose(fit.noise.dof, dof)
     # Wald's statistic is that of statsmodels; as Hotelling's T² it allows for an estimated
     # covariance, and under "hac" test_short_sums.py has a correction of short records.
     hotelling = np.array(said[f"{kind} statistic"]) * (dof - 1) / dof * (mean / (1 - 1 / 4))
@@ -117,8 +117,8 @@ def test_under_dependent_noise_they_are_those_of_statsmodels(bias: bool, kind: s
     wide = np.subtract(*band_of(fit, 0.9, simultaneous=True)[::-1]) / 2
     assert (wide > reach).all()
     assert fit.noise.kind == fit.stats["noise"] == kind
-    words = {"hac": "the noise is stationary", "cluster": "one record says nothing of another"}
-    assert words[kind] in " ".join(str(fit).split())
+    words = {"hac": "stationary noise", "cluster": "noise that is independent between records"}
+    assert f"per tap, for {words[kind]}; " in " ".join(str(fit).split())
     np.testing.assert_allclose(fit.noise.variance, white.noise.variance)
 
 
@@ -136,7 +136,7 @@ def test_sums_over_rows_are_those_of_the_dense_sandwich(name: str, kind: str) ->
     fit = cs.solve(problem, noise=kind, limits=Limits(block_numbers=50))
     a, b = dense.design_matrix(x, made.spec), dense.by_group(y, made.spec.groups)
     found = dense.by_group(errors_of(fit), made.spec.groups)
-    lengths = [n for n in map(math.prod, problem.kept.shapes) if n]
+    lengths = [n for n in map(math.prod, problem._kept.shapes) if n]
     for g in range(made.spec.groups):
         rows, right = (v - v.mean(0) * made.bias for v in (a[g], b[g]))
         inverse = np.linalg.inv(rows.T @ rows)
@@ -166,7 +166,7 @@ def test_the_default_bandwidth_can_be_given() -> None:
         fit = cs.solve(problem, noise=noise)
         np.testing.assert_array_equal(fit.kernel, default.kernel)
         np.testing.assert_array_equal(fit.standard_error, default.standard_error)
-        np.testing.assert_array_equal(fit.dof, default.dof)
+        np.testing.assert_array_equal(fit.noise.dof, default.noise.dof)
         np.testing.assert_array_equal(fit.confidence_band(), default.confidence_band())
         for q in range(2):
             np.testing.assert_array_equal(fit.covariance(q), default.covariance(q))
@@ -197,7 +197,7 @@ def test_a_given_bandwidth_is_the_largest_lag_of_statsmodels(bias: bool, lags: i
         np.testing.assert_allclose(found, wanted, atol=1e-10 * np.abs(wanted).max())
         errors = np.sqrt(np.diagonal(wanted))
         np.testing.assert_allclose(errors_of(fit)[..., q].reshape(-1), errors, rtol=1e-9)
-    np.testing.assert_allclose(fit.dof, 1.5 * n / lags)
+    np.testing.assert_allclose(fit.noise.dof, 1.5 * n / lags)
 
 
 def test_a_saved_fit_keeps_its_bandwidth(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_saved_fit_keeps_its_bandwidth(tmp_path: Path) -> None:
     loaded = cs.load(tmp_path / "fit.npz")
     assert loaded.stats["noise"] == "hac4"
     np.testing.assert_array_equal(loaded.standard_error, fit.standard_error)
-    np.testing.assert_array_equal(loaded.dof, fit.dof)
+    np.testing.assert_array_equal(loaded.noise.dof, fit.noise.dof)
     np.testing.assert_array_equal(loaded.confidence_band(), fit.confidence_band())
 
 
@@ -259,7 +259,7 @@ def test_under_a_penalty_it_is_the_posterior(name: str, geometry: str) -> None:
         w = inverse @ rows.T @ right
         variance = np.square(right - rows @ w).sum(0) / dof
         mine = slice(g * outputs, (g + 1) * outputs)
-        np.testing.assert_allclose(fit.dof[mine], dof, rtol=1e-8)
+        np.testing.assert_allclose(fit.noise.dof[mine], dof, rtol=1e-8)
         np.testing.assert_allclose(fit.noise.variance[mine], variance, rtol=1e-8)
         expected = np.sqrt(np.outer(np.diagonal(inverse), variance))
         np.testing.assert_allclose(found[g], expected, rtol=1e-7)
@@ -273,14 +273,14 @@ def test_of_a_chosen_penalty_every_output_has_its_own() -> None:
     problem, _ = known(True)
     fit = cs.solve(problem, penalty="ridge")
     chosen = fit.regularization
-    np.testing.assert_allclose(fit.dof, problem.n_equations - 1 - chosen.effective_dof)
+    np.testing.assert_allclose(fit.noise.dof, problem.n_equations - 1 - chosen.effective_dof)
     np.testing.assert_allclose(fit.noise.variance, chosen.noise_variance, rtol=1e-9)
     for q in range(2):
         alone = cs.solve(problem, "normal", ridge=chosen.strength[q])
         np.testing.assert_allclose(
             fit.standard_error[..., q], alone.standard_error[..., q], rtol=1e-6
         )
-    assert "of the posterior" in str(fit)
+    assert "per tap (posterior), for white noise" in " ".join(str(fit).split())
 
 
 def test_what_is_not_determined_has_infinite_errors() -> None:
@@ -294,8 +294,8 @@ def test_what_is_not_determined_has_infinite_errors() -> None:
     assert np.isinf(error[:, 1:]).all()
     alone = cs.solve(cs.Problem(x[:, :2], problem.y[0], kernel_size=3))
     np.testing.assert_allclose(error[:, 0], errors_of(alone)[:, 0, 0], rtol=1e-9)
-    np.testing.assert_allclose(fit.dof, 58 - 6)
-    assert "a tap where it is determined" in str(fit)
+    np.testing.assert_allclose(fit.noise.dof, 58 - 6)
+    assert "per determined tap, for white noise; 52 d.o.f." in " ".join(str(fit).split())
     with pytest.raises(ValueError, match="the data do not determine every tap"):
         fit.covariance()
 
@@ -307,7 +307,7 @@ def test_of_an_exact_fit_they_are_zero() -> None:
     fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True))
     assert not fit.standard_error.any()
     assert not fit.noise.variance.any()
-    assert "standard error  0: nothing is left of y but rounding" in str(fit)
+    assert "Errors      0: nothing is left of y but rounding" in str(fit)
 
 
 def test_coverage_of_white_noise() -> None:
@@ -365,8 +365,8 @@ def test_outputs_whose_squares_leave_float64_keep_their_errors(unit: float) -> N
     plain = cs.solve(problem)
     np.testing.assert_allclose(fit.standard_error / unit, plain.standard_error, rtol=1e-8)
     np.testing.assert_allclose(fit.test(1).statistic, plain.test(1).statistic, rtol=1e-6)
-    words = next(row for row in str(fit).splitlines() if row.startswith("standard error"))
-    assert "a tap, if the noise is white" in words
+    words = next(row for row in str(fit).splitlines() if row.startswith("Errors"))
+    assert "per tap, for white noise" in words
     assert "inf" not in words
 
 
@@ -420,7 +420,7 @@ def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
     x, y = ([rng.standard_normal((n, 1)) for n in (600, 60, 60, 60, 60)] for _ in range(2))
     fit = cs.solve(cs.Problem(x, y, lags=(0, 4)), noise="cluster")
     mean, dof = of_unequal_records([596, 56, 56, 56, 56])
-    np.testing.assert_allclose(fit.dof, dof)
+    np.testing.assert_allclose(fit.noise.dof, dof)
     error = errors_of(fit)[2, 0, 0]
     contrast = np.zeros((5, 1))
     contrast[2] = 1

@@ -29,13 +29,21 @@ def made(x_pole: float, noise_pole: float, **options: Any) -> cs.Problem:
 
 ASKING = {
     "standard_error": lambda fit: fit.standard_error,
-    "dof": lambda fit: fit.dof,
+    "dof": lambda fit: fit.noise.dof,
     "covariance": lambda fit: fit.covariance(),
     "band": lambda fit: fit.confidence_band(),
     "simultaneous band": lambda fit: fit.confidence_band(simultaneous=True),
     "test": lambda fit: fit.test(0),
-    "text": str,
 }
+
+
+def test_the_text_shows_it_without_a_warning() -> None:
+    fit = cs.solve(made(0.9, 0.9))
+    words = " ".join(str(fit).split())
+    assert "residuals are correlated in time, so use noise='ar' or 'hac'" in words
+    assert "correlated in time" not in str(cs.solve(made(0.9, 0.9), noise="ar"))
+    with pytest.warns(UserWarning, match="use noise='ar'"):
+        _ = fit.standard_error
 
 
 @pytest.mark.parametrize("asked", ASKING)

@@ -273,7 +273,7 @@ def test_rounding_of_coarser_data_counts():
     a = rng.standard_normal((3000, 1))
     x = np.hstack([a, a + 1e-3 * rng.standard_normal(a.shape)])
     assert proved(without_y(x, 4)) == [True]
-    problem = without_y(x, 4)._replace(data_eps=1e-2)
+    problem = without_y(x, 4)._replace(_data_eps=1e-2)
     assert proved(problem) == [False]
     assert proved(problem, ridge=1e-9) == [True]
 

@@ -61,7 +61,7 @@ def test_coordinates_are_a_root_of_the_penalty(name: str, kernel_size: tuple[int
     assert penalty == penalty_for(name, problem)
     assert not penalty.open
     penalty.check(kernel_size, 2)
-    found, columns = penalty.coordinates(problem.tap_lags, 2), 2 * int(np.prod(kernel_size))
+    found, columns = penalty.coordinates(problem._tap_lags, 2), 2 * int(np.prod(kernel_size))
     z = np.eye(found.weights.size)
     basis = found.basis.expand(z[None])[0]
     assert np.linalg.matrix_rank(basis) == columns == len(basis)
@@ -146,12 +146,12 @@ def test_what_a_penalty_decides(name: str) -> None:
     problem = cs.Problem(x, y[:5], kernel_size=8)
     report = cs.identify(problem)
     assert not report.unique
-    assert not report.unique_with(0.0, Ridge())
-    assert report.unique_with(1.0, penalty_for(name, problem))
+    assert not report._diagnosis.unique_with(0.0, Ridge())
+    assert report._diagnosis.unique_with(1.0, penalty_for(name, problem))
     flat = cs.identify(cs.Problem(np.tile([1.0, 2.0, -3.0], 20), kernel_size=3))
     penalty = penalty_for(name, flat.problem)
     # Three taps alike are what x does not show, and differences do not see.
-    assert flat.unique_with(1.0, penalty) == (
+    assert flat._diagnosis.unique_with(1.0, penalty) == (
         name not in ("first differences", "second differences")
     )
 

@@ -66,7 +66,7 @@ def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
     x, w, r = (a.astype(float) for a in geometry.integers(*shapes))
     a = dense.design_matrix(x, spec)[0]
     w, r = (dense.by_group(v, spec.groups)[0] for v in (w, r))
-    alone = replace(spec.normal, groups=1)
+    alone = replace(spec._normal, groups=1)
 
     @jax.jit
     def parts(x: Any, w: Any, r: Any) -> Any:

@@ -133,7 +133,7 @@ def test_the_rule_of_the_default_solver() -> None:
         shape = (40_000,) if isinstance(taps, int) else (200, 200)
         x = np.zeros((*shape, channels))
         problem = cs.Problem(x, kernel_size=taps, n_outputs=outputs, **options)
-        return choose(problem.sizes(), problem.spec).name
+        return choose(problem._sizes(), problem.spec).name
 
     both = ["NormalEquations", "ConjugateGradient"]
     assert [chosen(k) for k in (849, 850)] == both
@@ -165,7 +165,7 @@ def test_an_ambiguous_answer_says_what_was_done() -> None:
     full = fit.identifiability.rank == 2
     words = "with nothing truncated" if full else "truncated at the tolerance"
     assert words in str(caught[0].message)
-    assert "taps       ambiguous:" in str(fit.identifiability)
+    assert "Taps        ambiguous:" in str(fit.identifiability)
 
 
 @pytest.mark.parametrize("power", [8, 24, 47, 60])

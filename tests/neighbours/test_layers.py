@@ -62,7 +62,7 @@ def zeros(spec: cs.ConvSpec, shape: tuple[int, ...]) -> list[tuple[int, int]]:
     found = []
     for w, t, k, s, d, before in zip(
         shape, spec.output_shape(shape), spec.kernel_size, spec.stride, spec.dilation,
-        spec.offset(shape), strict=True,
+        spec._offset(shape), strict=True,
     ):  # fmt: skip
         found.append((before, max(0, (t - 1) * s + (k - 1) * d + 1 - w - before)))
     return found
@@ -90,7 +90,7 @@ def test_layers_of_keras_predict_the_same(tmp_path: Path) -> None:
 def test_a_layer_of_pytorch_predicts_the_same(geometry: Any) -> None:
     torch = pytest.importorskip("torch")
     x, fit = fitted(*geometry)
-    spec, first = fit.spec, np.moveaxis(x, -1, 1)
+    spec, first = fit._spec, np.moveaxis(x, -1, 1)
     # Its own "same" knows no stride, and nothing is causal there: zeros are put before and after.
     padded = np.pad(first, [(0, 0), (0, 0), *zeros(spec, x.shape[1:-1])])
     layer = getattr(torch.nn, f"Conv{spec.ndim}d")(

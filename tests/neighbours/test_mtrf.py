@@ -126,10 +126,8 @@ def test_a_trained_trf_becomes_a_solution(tmp_path: Path) -> None:
         same(ours, theirs)
     np.testing.assert_allclose(fit.times, trf.times, rtol=1e-14)
     assert (fit.status, fit.converged, fit.backward_error) == ("approximate", False, None)
-    assert "certificate     none: the answer was computed by another library" in fit.text()
-    assert (
-        "penalty         mTRFpy's own of strength 0.1\nsettings        method ridge" in fit.text()
-    )
+    assert "certificate     none: the answer was computed by another library" in str(fit)
+    assert "penalty         mTRFpy's own of strength 0.1\nsettings        method ridge" in str(fit)
     assert fit.score(X, Y).r2.shape == (2,)
     fit.save(tmp_path / "fit.npz")
     same(cs.load(tmp_path / "fit.npz").predict(X[0]), trf.predict([X[0]])[0])

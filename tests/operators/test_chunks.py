@@ -80,7 +80,7 @@ def test_a_channel_of_zeros_has_any_unit(far: int) -> None:
     x, y = rng.standard_normal((40, 2)) * [1, 0], rng.standard_normal((38, 1))
     rows = Rows.of(spec, [(40,)])
     (chunk,) = chunks_of([rows.pieces(0)], [x], [y], spec, rows)
-    form = Form(spec.normal, False, Limits())
+    form = Form(spec._normal, False, Limits())
     near = chunk.load(form).units(np.zeros((1, 6)))
     for sign in (-1, 1):
         units = near._replace(exponents=near.exponents + np.array([0, sign * far]))

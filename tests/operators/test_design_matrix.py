@@ -76,7 +76,7 @@ def design(
                 [Remote.of(jax.device_put(a.astype(float), NamedSharding(mesh, P()))) for a in of]
                 for of in (x, y)
             )
-        form = Form(geometry.spec.normal, nuisance.constant, limits)
+        form = Form(geometry.spec._normal, nuisance.constant, limits)
         device = DeviceChunk(x, y, geometry.spec, rows.kept, nuisance, form)
     return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, limits, plan, device))
 

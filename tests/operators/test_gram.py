@@ -32,7 +32,7 @@ def chunk_of(problem: cs.Problem) -> LoadedChunk:
     """Return all rows in the units of the data, so that integers stay integers."""
     rows = Rows.of(problem.spec, [a.shape[:-1] for a in problem.x])
     (chunk,) = chunks_of([rows.pieces(0)], problem.x, problem.y, problem.spec, rows)
-    found = chunk.load(Form(problem.spec.normal, problem.bias, Limits()))
+    found = chunk.load(Form(problem.spec._normal, problem.bias, Limits()))
     shift = np.ldexp(found.out_shift, found.out_exponents)
     units = {"exponents": 0 * found.exponents, "out_exponents": 0 * found.out_exponents}
     return replace(found, **units, out_shift=shift)

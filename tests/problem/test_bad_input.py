@@ -63,7 +63,10 @@ def test_a_channel_of_denormals(dtype, tiny):
         ("sound.wav", "must hold numbers, got 'sound.wav' of type str; give an array, or a list"),
         ({1.0, 2.0}, "must hold numbers, got .* of type set; give an array, or a list"),
         ((t for t in range(5)), "must hold numbers, got <generator .* of type generator; give an"),
-        (cs.Problem(X, kernel_size=3), "must hold numbers, got <Problem> of type Problem; give an"),
+        (
+            cs.Problem(X, kernel_size=3),
+            "must hold numbers, got <Problem .*> of type Problem; give an array",
+        ),
         (cs.ConvSpec(3), "must hold numbers, got <ConvSpec> of type ConvSpec; give an array"),
         (np.ma.masked_equal(np.arange(5.0), 3), r"is a masked array; cut .*list.*\.filled\(0\)"),
         (np.ones(5) * 1j, "is complex .*real and imaginary parts as two channels"),

@@ -18,12 +18,14 @@ LAGS = [(0, 2), (1, 3), (2, 2), (-2, 0), (-3, -1), (-1, 2), (-2, 1), (0, 0)]
 def check_lags(problem, x, y, h, bounds, edges):
     """The problem's rows say the same as y[t] = sum_l h[l] x[t - l], exactly."""
     first = [a for a, _ in bounds]
-    axes = problem.lags
+    axes = problem._lags
     for (a, b), lags in zip(bounds, axes, strict=True):
         assert sorted(lags.tolist()) == list(range(a, b + 1))
+    ascending = problem.lags if len(bounds) > 1 else (problem.lags,)
+    assert [lags.tolist() for lags in ascending] == [list(range(a, b + 1)) for a, b in bounds]
     kernel = h[np.ix_(*(lags - a for lags, a in zip(axes, first, strict=True)))]
     spec = problem.spec
-    (rows,) = problem.kept.in_y
+    (rows,) = problem._kept.in_y
     _, whole = dense.lag_convolve(x, h, first, edges)
     if edges == "drop":
         assert np.array_equal(
@@ -86,8 +88,8 @@ def test_lags_reads_records_each_on_its_own():
     h = rng.integers(-9, 9, (3, 1, 1))
     ys = [dense.lag_convolve(x, h, (-1,), "drop")[0] for x in xs]
     problem = cs.Problem(xs, ys, lags=(-1, 1))
-    assert [r.tolist() for (r,) in problem.kept.in_y] == [[1, 2, 3, 4, 5], [1, 2, 3]]
-    for y, kept, (rows,) in zip(ys, problem.y, problem.kept.in_y, strict=True):
+    assert [r.tolist() for (r,) in problem._kept.in_y] == [[1, 2, 3, 4, 5], [1, 2, 3]]
+    for y, kept, (rows,) in zip(ys, problem.y, problem._kept.in_y, strict=True):
         np.testing.assert_array_equal(kept, y[rows])
 
 
@@ -112,14 +114,14 @@ def test_lags_with_groups_and_bias():
 def test_a_recipe_reads_other_data_alike(state):
     problem = state()
     x = np.concatenate([problem.x[0], problem.x[0]])
-    again = cs.Problem.again(json.loads(json.dumps(problem.recipe)), x)
+    again = cs.Problem._again(json.loads(json.dumps(problem._recipe)), x)
     assert again.spec == problem.spec
     assert (again.bias, again.n_outputs) == (problem.bias, problem.n_outputs)
-    assert again.recipe == problem.recipe
-    assert [a.tolist() for a in again.lags] == [a.tolist() for a in problem.lags]
-    same = cs.Problem.again(problem.recipe, problem.input.arrays[0])
+    assert again._recipe == problem._recipe
+    assert [a.tolist() for a in again._lags] == [a.tolist() for a in problem._lags]
+    same = cs.Problem._again(problem._recipe, problem._input.arrays[0])
     assert repr(same) == repr(problem)
-    assert list(map(np.ndarray.tolist, same.lags)) == list(map(np.ndarray.tolist, problem.lags))
+    assert list(map(np.ndarray.tolist, same._lags)) == list(map(np.ndarray.tolist, problem._lags))
 
 
 def test_trials_read_as_channels_are_told() -> None:

@@ -14,20 +14,25 @@ from support.arrays import X, Y, ones
 @pytest.mark.parametrize(
     ("shape", "taps", "records", "reading"),
     [
-        ((8,), 3, [(8, 1)], "1 record × 8 samples × 1 channel"),
-        ((8, 2), 3, [(8, 2)], "1 record × 8 samples × 2 channels"),
-        ((4, 8, 2), 3, [(8, 2)] * 4, "4 records × 8 samples × 2 channels"),
-        ((1, 8, 2), 3, [(8, 2)], "1 record × 8 samples × 2 channels"),
-        ([(8,), (5,)], 3, [(8, 1), (5, 1)], "2 records × 5–8 samples × 1 channel"),
-        ([(8, 2), (5, 2)], 3, [(8, 2), (5, 2)], "2 records × 5–8 samples × 2 channels"),
-        ([(8, 2)], 3, [(8, 2)], "1 record × 8 samples × 2 channels"),
-        ((1500,), 3, [(1500, 1)], "1 record × 1500 samples × 1 channel"),
-        ((8, 6), (3, 2), [(8, 6, 1)], "1 record × 8 × 6 samples × 1 channel"),
-        ((8, 6, 2), (3, 2), [(8, 6, 2)], "1 record × 8 × 6 samples × 2 channels"),
-        ((4, 8, 6, 2), (3, 2), [(8, 6, 2)] * 4, "4 records × 8 × 6 samples × 2 channels"),
-        ([(8, 6), (5, 6)], (3, 2), [(8, 6, 1), (5, 6, 1)], "2 records × 5×6–8×6 samples"),
-        ((8, 6, 5), (3, 2, 2), [(8, 6, 5, 1)], "1 record × 8 × 6 × 5 samples × 1 channel"),
-        ((8, 6, 5, 2), (3, 2, 2), [(8, 6, 5, 2)], "1 record × 8 × 6 × 5 samples × 2 channels"),
+        ((8,), 3, [(8, 1)], "1 record × 8 samples, float64, 1 channel"),
+        ((8, 2), 3, [(8, 2)], "1 record × 8 samples, float64, 2 channels"),
+        ((4, 8, 2), 3, [(8, 2)] * 4, "4 records × 8 samples, float64, 2 channels"),
+        ((1, 8, 2), 3, [(8, 2)], "1 record × 8 samples, float64, 2 channels"),
+        ([(8,), (5,)], 3, [(8, 1), (5, 1)], "2 records × 5 to 8 samples, float64, 1 channel"),
+        ([(8, 2), (5, 2)], 3, [(8, 2), (5, 2)], "2 records × 5 to 8 samples, float64, 2 channels"),
+        ([(8, 2)], 3, [(8, 2)], "1 record × 8 samples, float64, 2 channels"),
+        ((1500,), 3, [(1500, 1)], "1 record × 1500 samples, float64, 1 channel"),
+        ((8, 6), (3, 2), [(8, 6, 1)], "1 record × 8 × 6 samples, float64, 1 channel"),
+        ((8, 6, 2), (3, 2), [(8, 6, 2)], "1 record × 8 × 6 samples, float64, 2 channels"),
+        ((4, 8, 6, 2), (3, 2), [(8, 6, 2)] * 4, "4 records × 8 × 6 samples, float64, 2 channels"),
+        ([(8, 6), (5, 6)], (3, 2), [(8, 6, 1), (5, 6, 1)], "2 records × 5×6 to 8×6 samples"),
+        ((8, 6, 5), (3, 2, 2), [(8, 6, 5, 1)], "1 record × 8 × 6 × 5 samples, float64, 1 channel"),
+        (
+            (8, 6, 5, 2),
+            (3, 2, 2),
+            [(8, 6, 5, 2)],
+            "1 record × 8 × 6 × 5 samples, float64, 2 channels",
+        ),
         ((2, 8, 6, 5, 2), (3, 2, 2), [(8, 6, 5, 2)] * 2, "2 records × 8 × 6 × 5 samples"),
     ],
     ids=str,
@@ -36,7 +41,9 @@ def test_rank_rule(shape, taps, records, reading):
     problem = cs.Problem(ones(shape), kernel_size=taps)
     assert [x.shape for x in problem.x] == records
     assert problem.n_channels == records[0][-1]
-    assert repr(problem).startswith(f"x: {reading}")
+    (line,) = [line for line in str(problem).splitlines() if line.startswith("x ")]
+    assert line.removeprefix("x").strip().startswith(reading)
+    assert repr(problem).startswith(f"<Problem {reading.split(',')[0]}")
 
 
 @pytest.mark.parametrize(
@@ -67,20 +74,26 @@ def test_nested_lists_of_numbers_are_one_array():
     assert [x.shape for x in problem.x] == [(3, 2)]
 
 
-def test_the_reading_line_tells_the_whole_geometry():
+def test_the_texts_show_the_whole_geometry():
     problem = cs.Problem(
         np.ones((20, 4)), kernel_size=3, stride=2, dilation=3, groups=2, padding="full", bias=True
     )
-    assert repr(problem) == (
-        "x: 1 record × 20 samples × 4 channels; kernel: 3 taps, padding full, stride 2, "
-        "dilation 3, 2 groups, bias; y: 13 rows × 2 outputs, float64"
-    )
+    assert str(problem).splitlines() == [
+        "Problem     find 3 lags × 2 channels × 2 outputs in 2 groups and a bias per output",
+        "x           1 record × 20 samples, float64, 4 channels",
+        "y           not given (2 outputs)",
+        "Lags        kernel_size=3, padding='full', stride=2, dilation=3",
+        "Rows        13 rows. Unknowns: 7 per output",
+    ]
+    short = "1 record × 20 samples: 3 lags × 4 channels → 2 outputs in 2 groups, bias"
+    assert repr(problem) == f"<Problem {short}>"
 
 
 def test_a_record_too_short_for_a_row_is_counted():
     problem = cs.Problem([np.ones(8), np.ones(2)], kernel_size=3)
     assert problem.n_equations == 6
-    assert "(1 record too short to give a row)" in repr(problem)
+    for text in (repr(problem), str(problem)):
+        assert "(1 record too short to give a row)" in text
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -134,7 +147,7 @@ def test_a_reading_that_is_meant_is_not_told(x, taps):
 def test_a_reading_that_is_known_is_not_told():
     x = np.ones((3, 8))
     problem = cs.Problem(x, spec=cs.ConvSpec((2,)))  # the way out that the warning names
-    assert cs.Problem.again(problem.recipe, x).n_equations == 2
+    assert cs.Problem._again(problem._recipe, x).n_equations == 2
 
 
 # --- immutable, and problems derived from others
@@ -152,16 +165,16 @@ def masked(**options):
 def derived():
     """A problem, and problems derived from it."""
     problem = masked(weights=[2.0])
-    (_, first), (_, second) = problem.parts
+    (_, first), (_, second) = problem._parts
     return {
         "whole": problem,
         "outputs": first,
         "one output": second,
-        "lags": problem.narrowed(1, 3),
+        "lags": problem._narrowed(1, 3),
         "whole windows": cs.Problem(
             LONG, OUTPUTS, lags=(0, 4), edges="zeros", mask=MASK
-        ).of_whole_windows(),
-        "geometry": cs.Problem(LONG, kernel_size=3, bias=True).under(cs.ConvSpec(2), False),
+        )._of_whole_windows(),
+        "geometry": cs.Problem(LONG, kernel_size=3, bias=True)._under(cs.ConvSpec(2), False),
     }
 
 
@@ -169,7 +182,7 @@ def derived():
 def test_a_problem_is_immutable_and_hashable(name):
     problem = derived()[name]
     before = repr(problem), problem.n_equations, problem.n_unknowns
-    for field in ("bias", "spec", "by_mask", "x", "anything"):
+    for field in ("bias", "spec", "_by_mask", "x", "anything"):
         with pytest.raises(AttributeError):
             setattr(problem, field, None)
     with pytest.raises(AttributeError):
@@ -186,14 +199,14 @@ def test_a_problem_is_immutable_and_hashable(name):
 def test_a_derived_problem_leaves_the_whole_as_it_is():
     problem = masked(bias=True)
     before = repr(problem), cs.solve(problem).kernel.tobytes()
-    for other in (problem._replace(bias=False), problem.narrowed(1, 2), problem.parts[1][1]):
+    for other in (problem._replace(bias=False), problem._narrowed(1, 2), problem._parts[1][1]):
         cs.solve(other)
     assert (repr(problem), cs.solve(problem).kernel.tobytes()) == before
 
 
 def test_rows_of_chosen_lags_are_indices_in_the_y_given():
     problem = cs.Problem(LONG, OUTPUTS, lags=(-1, 9))
-    np.testing.assert_array_equal(problem.narrowed(3, 5).kept.in_y, problem.kept.in_y)
+    np.testing.assert_array_equal(problem._narrowed(3, 5)._kept.in_y, problem._kept.in_y)
 
 
 @pytest.mark.parametrize("noise", ["white", "ar1"])

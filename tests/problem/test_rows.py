@@ -44,8 +44,8 @@ def test_who_reads_what(geometry: Geometry) -> None:
     reads = design_matrix(gaps[None, ..., None].astype(float), one)[0].any(1)
     np.testing.assert_array_equal(rows_reading(gaps, spec).reshape(-1), reads)
     rows = rng.random(geometry.counts[0]) < 0.3
-    names = 1.0 + np.arange(math.prod(spec.extent(shape))).reshape(spec.extent(shape))
-    read = design_matrix(names[None, ..., None], one.normal)[0][rows.reshape(-1)]
+    names = 1.0 + np.arange(math.prod(spec._extent(shape))).reshape(spec._extent(shape))
+    read = design_matrix(names[None, ..., None], one._normal)[0][rows.reshape(-1)]
     found = samples_read(rows, spec)
     np.testing.assert_array_equal(found, np.isin(names, read))
 

@@ -23,8 +23,8 @@ def test_shapes(geometry):
     axes = dense.geometry(samples, spec)
     assert spec.ndim == len(samples)
     assert spec.output_shape(samples) == tuple(outputs for _, outputs in axes)
-    assert spec.offset(samples) == tuple(lo for lo, _ in axes)
-    assert spec.rows(samples) * len(geometry.shapes) == geometry.rows
+    assert spec._offset(samples) == tuple(lo for lo, _ in axes)
+    assert spec._rows(samples) * len(geometry.shapes) == geometry.rows
 
 
 @over_geometries(30, min_rows=0)
@@ -34,16 +34,16 @@ def test_extent_is_what_windows_read(geometry):
     read = [
         [t * s + k * d for t in range(n) for k in range(taps)] for n, taps, s, d in axes
     ]  # positions in the padded record
-    assert spec.extent(geometry.shapes[0]) == tuple(1 + max(r, default=-1) for r in read)
+    assert spec._extent(geometry.shapes[0]) == tuple(1 + max(r, default=-1) for r in read)
     steps = zip(spec.kernel_size, spec.dilation, strict=True)
-    assert spec.span == tuple(1 + max(k * d for k in range(taps)) for taps, d in steps)
+    assert spec._span == tuple(1 + max(k * d for k in range(taps)) for taps, d in steps)
 
 
 @over_geometries(30)
 def test_normal_form_has_the_same_rows(geometry):
     spec, samples = geometry.spec, geometry.shapes[0]
-    assert spec.normal.padding == "valid"
-    assert spec.normal.output_shape(spec.extent(samples)) == geometry.counts[0]
+    assert spec._normal.padding == "valid"
+    assert spec._normal.output_shape(spec._extent(samples)) == geometry.counts[0]
 
 
 @over_geometries(10)
@@ -63,7 +63,7 @@ def test_lags_say_which_sample_a_tap_reads(geometry):
 def test_unknowns_are_the_columns_of_a_group(geometry):
     (x,) = geometry.integers(geometry.x_shape)
     columns = dense.design_matrix(x, geometry.spec).shape[-1]
-    assert geometry.spec.unknowns(geometry.channels) == geometry.unknowns == columns
+    assert geometry.spec._unknowns(geometry.channels) == geometry.unknowns == columns
 
 
 @pytest.mark.parametrize("padding", ["same", "valid"])
@@ -75,7 +75,7 @@ def test_padding_is_that_of_lax(padding, sizes):
     spec = ConvSpec(taps, stride, padding, dilation)
     windows = tuple((k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True))
     pads = jax.lax.padtype_to_pads(samples, windows, stride, padding.upper())
-    assert spec.offset(samples) == tuple(lo for lo, _ in pads)
+    assert spec._offset(samples) == tuple(lo for lo, _ in pads)
     explicit = ConvSpec(taps, stride, pads, dilation)
     assert spec.output_shape(samples) == explicit.output_shape(samples)
 
@@ -243,7 +243,7 @@ def test_geometry_that_is_refused(arguments, error, words):
         (lambda s: s.output_shape((5,)), r"shape=\(5,\) must have 2 axes"),
         (lambda s: s.lags((5, 5, 5)), "must have 2 axes"),
         (lambda s: s.lags(), "padding='same' places the kernel by the record's shape; give it"),
-        (lambda s: s.unknowns(3), "groups=2 does not divide the 3 input channels"),
+        (lambda s: s._unknowns(3), "groups=2 does not divide the 3 input channels"),
         (lambda s: s.minimum_samples(4, n_records=0), "n_records must be at least 1"),
         (lambda s: s.minimum_samples(0), "n_channels must be at least 1, got 0"),
         (lambda s: s.minimum_samples(3), "groups=2 does not divide the 3 input channels"),
@@ -276,7 +276,7 @@ def test_whether_windows_read_all_is_seen(geometry):
         x = np.arange(1.0, 1 + np.prod(shape)).reshape(1, *shape, 1)
         a = dense.design_matrix(x, replace(spec, groups=1))
         all_read = {*x.reshape(-1)} <= {*a.reshape(-1)}
-        if spec.reads_all(shape):
+        if spec._reads_all(shape):
             assert all_read
         elif {*spec.stride, *spec.dilation} == {1} and spec.padding != "circular":
             assert not all_read

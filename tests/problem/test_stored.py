@@ -177,7 +177,7 @@ def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path)
     given = {"kernel_size": 5, "missing": "drop"}
     problem = cs.Problem(*(STORES[kind](a, tmp_path) for a in (x, y)), **given)
     wanted = cs.Problem(x, y, **given)
-    for (outputs, rows), (others, plain) in zip(problem.by_mask, wanted.by_mask):
+    for (outputs, rows), (others, plain) in zip(problem._by_mask, wanted._by_mask):
         assert outputs == others
         np.testing.assert_array_equal(rows.flags_of(0), plain.flags_of(0))
     with pytest.raises(ValueError, match=r"\(Inf\) at index \(299, 1\)"):

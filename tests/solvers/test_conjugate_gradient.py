@@ -94,8 +94,11 @@ def test_trace_and_progress_tell_the_loss():
     problem, _ = convolved(rng, coloured(rng, 2000), 30, 2)
     seen = []
     fit = cs.solve(problem, "cg", progress=lambda *at: seen.append(at))
-    assert [step for step, _, _ in seen] == list(range(1, fit.stats["steps"] + 1))
-    assert {total for _, total, _ in seen} == {1000}
+    steps = [at for at in seen if at[0] == "steps of conjugate gradients"]
+    assert [step for _, step, _, note in steps if note] == list(range(1, fit.stats["steps"] + 1))
+    assert {total for _, _, total, _ in steps} == {1000}
+    assert steps[0][1:] == (0, 1000, "")
+    assert steps[1][3] == f"loss {fit.trace.losses[1]:.3g}"
     assert fit.trace.losses[-1] == pytest.approx(np.mean(fit.residuals() ** 2), rel=1e-10)
     assert (np.diff(fit.trace.losses) <= 1e-12 * fit.trace.losses[0]).all()
     assert fit.trace.losses[0] == pytest.approx(np.mean(problem.y[0] ** 2))
@@ -105,8 +108,8 @@ def test_ctrl_c_keeps_the_best(ctrl_c: None) -> None:
     rng = np.random.default_rng(11)
     problem, _ = convolved(rng, coloured(rng, 2000), 30)
 
-    def press(step, total, loss):
-        if step == 1:
+    def press(stage, step, total, note):
+        if stage == "steps of conjugate gradients" and step == 1:
             signal.raise_signal(signal.SIGINT)
 
     fit = cs.solve(problem, "cg", progress=press)
@@ -220,4 +223,4 @@ def test_what_came_before_changes_neither_solver_nor_answer(monkeypatch):
     assert fit.stats["solver"] == alone.stats["solver"] == "ConjugateGradient"
     assert fit.stats["evidence"] == "conjugate gradients on a random vector"
     np.testing.assert_array_equal(fit.kernel, alone.kernel)
-    assert "data            overdetermined" in str(cs.solve(problem, limits=FEW))
+    assert "solved; the data determine all 900 taps\n" in str(cs.solve(problem, limits=FEW))

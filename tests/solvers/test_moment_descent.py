@@ -109,7 +109,7 @@ def test_an_offset_of_x_costs_no_more_than_through_the_convolution() -> None:
     one, other = both(problem, optax.sgd(1e-14), steps=100, tol=NEVER)
     np.testing.assert_allclose(other.kernel, one.kernel, rtol=1e-12)
     assert one.stats["final_loss"] == pytest.approx(other.stats["final_loss"], rel=1e-8)
-    rows = Rows.of(analyse(problem).regression(RIDGE, 0.0), problem.dtype)
+    rows = Rows.of(analyse(problem).regression(RIDGE, 0.0), problem._dtype)
     w, b = cs.solve(problem).kernel, cs.solve(problem).bias
     error = rows.a[0] @ w.reshape(6, 1) + rows.ones[:, None] * b - rows.y
     loss = float((cs.solve(problem).residuals() ** 2).mean())
@@ -157,7 +157,7 @@ def test_measures_of_the_rows_are_those_of_the_data(bias: bool) -> None:
     r = cs.convolve(problem.x[0], w, problem.spec, b) - problem.y[0]
     units = np.ldexp(1.0, regression.y_exponents.reshape(-1))
     np.testing.assert_allclose(anew.residual[0] * units, np.linalg.norm(r, axis=0), rtol=1e-12)
-    rows = Rows.of(regression, problem.dtype)
+    rows = Rows.of(regression, problem._dtype)
     few = rows.a[0] @ w.reshape(6, 2) + rows.ones[:, None] * b - rows.y
     weight = np.sqrt(len(rows.y) / problem.n_equations)
     np.testing.assert_allclose(
@@ -166,10 +166,11 @@ def test_measures_of_the_rows_are_those_of_the_data(bias: bool) -> None:
 
 
 def test_progress_is_reported() -> None:
-    reported: list[tuple[int, int, float]] = []
+    reported: list[tuple[str, int, int, str]] = []
     solver = cs.GradientDescent(optax.sgd(0.01), via="moments", steps=40, tol=NEVER)
     fit = cs.solve(white(100), solver, progress=lambda *now: reported.append(now))
-    assert reported[-1] == (40, 40, fit.stats["final_loss"])
+    stage, loss = "steps of gradient descent", fit.stats["final_loss"]
+    assert [at for at in reported if at[0] == stage][-1] == (stage, 40, 40, f"loss {loss:.3g}")
 
 
 @pytest.mark.parametrize("name", some(["adam", "lbfgs"], "adam"))

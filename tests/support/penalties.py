@@ -63,7 +63,7 @@ def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
     whole = np.ones((1, 1))
     order = penalty.order if isinstance(penalty, Smooth) else None
     if order is None:
-        for lags, dilation in zip(problem.lags, spec.dilation, strict=True):
+        for lags, dilation in zip(problem._lags, spec.dilation, strict=True):
             root = np.linalg.cholesky(covariance(penalty, lags / dilation))
             whole = np.kron(whole, np.linalg.inv(root))
         return np.kron(whole, eye)

@@ -117,5 +117,8 @@ def reported(problem: cs.Problem, by: str = "qr") -> Reported:
     report = cs.identify(problem, limits=ROUTES[by])
     first = taps_of(report, "identifiable")[..., :: problem.n_outputs // problem.spec.groups]
     return Reported(
-        report.verdict, report.group_ranks, first.ravel().tolist(), report.bias_identifiable
+        report.verdict,
+        report._diagnosis.group_ranks,
+        first.ravel().tolist(),
+        report.bias_identifiable,
     )

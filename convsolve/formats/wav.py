@@ -14,7 +14,7 @@ from ..files import check_size, opened
 ORDERS = {b"RIFF": "<", b"RF64": "<", b"RIFX": ">"}
 # A size of a chunk that says: too large for these four bytes, see the chunk ds64.
 ELSEWHERE = 2**32 - 1
-# What SciPy ends in where a header is not what it says.
+# Errors of SciPy for a wrong header.
 _DAMAGE = (ArithmeticError, LookupError, NameError, TypeError, ValueError, struct.error)
 
 
@@ -32,7 +32,7 @@ def array(path: str, max_bytes: int) -> np.ndarray:
     """Its samples (n,) or, of several channels, (n, channels), in units of full scale.
 
     Whole numbers become float64 from -1 up to 1, whatever their depth, as audio software shows
-    them; what is stored as floats is taken as it is.
+    them. Samples stored as floats are not scaled.
 
     Raises:
         ValueError, OSError: the file is damaged, missing, too large or of another kind.
@@ -49,7 +49,7 @@ def array(path: str, max_bytes: int) -> np.ndarray:
                 warnings.simplefilter("ignore")  # about chunks of other kinds, such as a title
                 _, samples = wavfile.read(content)
         except _DAMAGE as error:
-            # Of other kinds than ValueError the words are about SciPy itself.
+            # Messages of other errors than ValueError refer to SciPy itself.
             why = str(error) if isinstance(error, ValueError) else "its header is damaged"
             raise ValueError(f"cannot be read ({why}); save it as plain PCM or float") from error
         if samples.dtype.kind == "f":
@@ -62,7 +62,7 @@ def array(path: str, max_bytes: int) -> np.ndarray:
 
 
 def _rate(stream: BinaryIO, size: int) -> int:
-    """The rate, once all of the sound that the header tells of is there."""
+    """Return the sampling rate, if the file is as long as its header states."""
     order = ORDERS.get(stream.read(12)[:4])
     if order is None:
         raise ValueError("is no WAV file; it does not begin with RIFF")

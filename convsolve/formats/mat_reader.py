@@ -3,7 +3,8 @@
 SciPy trusts a MAT file: one damaged byte can end the process that reads it, and a few can have it
 take all memory. Let it be this one, which may not take much.
 
-Usage: mat_reader.py FILE NPZ MAX_BYTES NAME…, of which all but the first may be missing.
+Usage: mat_reader.py FILE NPZ MAX_BYTES NAME…, of which all but the first may be missing. Without a
+name, the only variable is read.
 """
 
 import math
@@ -14,6 +15,9 @@ from contextlib import suppress
 import numpy as np
 
 REFUSED = 3
+# The argument in the message about files that are too large, and the beginning of the message about
+# files with several variables.
+LIMIT, SEVERAL = "max_bytes", "has several variables: "
 # Bytes for Python, its libraries and the headers of a file; numbers are held so many times over.
 BESIDE, TIMES = 2**30, 4
 # Classes of MATLAB that are arrays of numbers, and the bytes of one.
@@ -28,7 +32,7 @@ class Refused(Exception):
 
 
 def main(path: str, target: str, max_bytes: int, names: Sequence[str]) -> int:
-    """The exit status: 0, or `REFUSED`, with the reason on stderr."""
+    """Return the exit status: 0, or `REFUSED`, with the reason on stderr."""
     try:
         _copy(path, target, max_bytes, names)
     except Refused as refusal:
@@ -54,6 +58,10 @@ def _chosen(
 ) -> tuple[list[str], int]:
     """Those of some variables that are there, and how many bytes their numbers take."""
     known = {name: (shape, kind) for name, shape, kind in listed}
+    if not names:
+        if len(known) != 1:
+            raise Refused(SEVERAL + " ".join(known))
+        names = [*known]
     wanted = [name for name in names if name in known]
     if names[0] not in known:
         there = ", ".join(map(repr, known)) or "none"
@@ -72,13 +80,13 @@ def _chosen(
     if total > max_bytes:
         raise Refused(
             f"holds {total} bytes of data, more than the {max_bytes} allowed; "
-            "raise max_bytes (--max-bytes) if you trust it"
+            f"raise {LIMIT} if you trust it"
         )
     return wanted, total
 
 
 def _allow(size: int) -> None:
-    """Memory beyond these bytes is refused, where the system knows such a limit."""
+    """Refuse memory beyond these bytes, if the system supports such a limit."""
     with suppress(ImportError):
         import resource
 

@@ -1,0 +1,193 @@
+"""Contrasts of the taps that a test compares with given values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..operators.layout import reversed_taps
+from ..problem.checks import index, number
+from ..problem.lags import LagWindow
+from ..problem.names import Names, seconds_to_lags
+from ..text import shown
+
+
+class Taps:
+    """The taps of one output: their lags, channels and groups."""
+
+    def __init__(
+        self, shape: tuple[int, ...], groups: int, names: Names, lags: Sequence[np.ndarray]
+    ) -> None:
+        """Store the shape (*K, Cin/groups, Cout) of a kernel, and the ascending lags per axis."""
+        self._own, self._groups, self._names, self._lags = shape[:-1], groups, names, lags
+        self._each, self._count = shape[-2], math.prod(shape[:-2])
+
+    def hypothesis(
+        self, channels: Any, contrast: Any, value: Any, within: tuple[Any, Any, Any]
+    ) -> tuple[list[np.ndarray | None], np.ndarray]:
+        """Return the contrast (q, P) of every group, or None, and the tested values (q,).
+
+        Args:
+            channels: names or numbers, or a mapping from them to weights, or None.
+            contrast: weights of all taps, or None.
+            value: a number, or one per row of the contrast.
+            within: window of lags, as tmin, tmax and lags.
+
+        Raises:
+            TypeError: If channels (or a window) and contrast are both given or both missing, or
+                values are not numbers.
+            ValueError: If a channel or lag does not exist, if channels of several groups are to be
+                summed, or if shapes do not fit.
+        """
+        windowed = any(bound is not None for bound in within)
+        if contrast is not None and windowed:
+            raise TypeError(
+                "a window of lags is for channels=, not for contrast=: set the weights of other "
+                "lags in the contrast to zero"
+            )
+        if (channels is None and not windowed) == (contrast is None):
+            raise TypeError(
+                "test needs channels= or contrast=, one of them; without channels=, a window of "
+                "lags tests all channels"
+            )
+        tested = self._window(*within) if windowed else np.ones(self._count, bool)
+        rows: Sequence[np.ndarray | None]
+        if contrast is not None:
+            rows = [self._given(contrast)] * self._groups
+        elif isinstance(channels, Mapping):
+            rows = self._weighted(channels, tested)
+        else:
+            rows = self._whole(channels, tested)
+        reverse = reversed_taps(self._count * self._each, self._each)
+        found = [None if r is None else r[:, reverse] for r in rows]
+        size = next(len(r) for r in found if r is not None)
+        against = _finite(value, "value")
+        if against.shape not in ((), (size,)):
+            raise ValueError(
+                f"value has shape {against.shape}, expected a number or {size} of them"
+            )
+        return found, np.broadcast_to(against, (size,))
+
+    # --- contrasts (q, taps · channels) of every group, in ascending lags
+
+    def _whole(self, channels: Any, tested: np.ndarray) -> list[np.ndarray | None]:
+        """Return a row for every tested tap of some channels; None are all channels."""
+        if channels is None:
+            channels = range(self._each * self._groups)
+        several = isinstance(channels, (list, tuple, range)) or np.ndim(channels)
+        chosen = sorted(set(self._numbers([*channels] if several else [channels])))
+        rows: list[np.ndarray | None] = []
+        for g in range(self._groups):
+            mine = [c - g * self._each for c in chosen if c // self._each == g]
+            kept = tested[:, None] & np.isin(np.arange(self._each), mine)
+            rows.append(np.eye(kept.size)[kept.reshape(-1)] if mine else None)
+        if len({len(r) for r in rows if r is not None}) > 1:
+            raise ValueError(
+                "channels must hold as many of every group that they name, or the tests of the "
+                "outputs would be of different sizes; test the groups one by one"
+            )
+        return rows
+
+    def _weighted(self, channels: Mapping[Any, Any], tested: np.ndarray) -> list[np.ndarray | None]:
+        """Return a row for every tested lag, which is a weighted sum of channels."""
+        numbers = self._numbers([*channels])
+        values = _finite([*channels.values()], "the weights of channels")
+        if values.shape != (len(numbers),):
+            raise TypeError(
+                f"the weights of channels must be one number per channel, got {shown(channels)}"
+            )
+        if len(set(numbers)) < len(numbers):
+            twice = next(c for c in numbers if numbers.count(c) > 1)
+            raise ValueError(f"channels has {self._names.channel(twice)} twice, by name and number")
+        if not values.any():
+            raise ValueError(f"all weights of channels are zero, got {shown(channels)}")
+        groups = sorted({c // self._each for c in numbers})
+        if len(groups) > 1:
+            raise ValueError(
+                f"a weighted sum needs channels of one group, got channels of the groups "
+                f"{', '.join(map(str, groups))}, which have different outputs"
+            )
+        weights = np.zeros(self._each)
+        weights[[c % self._each for c in numbers]] = values
+        rows: list[np.ndarray | None] = [None] * self._groups
+        rows[groups[0]] = np.kron(np.eye(self._count)[tested], weights)
+        return rows
+
+    def _given(self, contrast: Any) -> np.ndarray:
+        """Return the rows of a contrast in the shape of an impulse response."""
+        given, own = _finite(contrast, "contrast"), self._own
+        # The channel axis may be omitted if there is one channel.
+        shapes = [own] if self._each > 1 else [own, own[:-1]]
+        if not (given.shape in shapes or (given.shape[1:] in shapes and given.size)):
+            form = ", ".join(map(str, own))
+            raise ValueError(
+                f"contrast has shape {given.shape}, expected (lags, channels) = ({form}), or "
+                f"(q, {form}) for several"
+            )
+        rows = given.reshape(-1, self._count * self._each)
+        if not rows.any(1).all():
+            raise ValueError(f"row {int(np.argmin(rows.any(1)))} of the contrast is zero")
+        return rows
+
+    def _numbers(self, channels: Sequence[Any]) -> list[int]:
+        """Return the numbers of channels given by name or number."""
+        if not channels:
+            raise ValueError("channels is empty")
+        size = self._each * self._groups
+        return [index(self._names.channel_number(c), "channels", size) for c in channels]
+
+    def _window(self, tmin: Any, tmax: Any, lags: Any) -> np.ndarray:
+        """Return flags (lags,) of the taps in a window, in ascending lags."""
+        if len(self._lags) > 1:
+            raise ValueError(
+                "a window of lags needs a kernel with one axis; for images use contrast="
+            )
+        (own,), in_seconds = self._lags, not (tmin is None and tmax is None)
+        if in_seconds and lags is not None:
+            raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
+        if in_seconds:
+            first, last = self._in_samples(tmin, tmax, own)
+        else:
+            bounds = LagWindow.of(lags, "drop").bounds
+            if len(bounds) > 1:
+                raise ValueError(f"lags={shown(lags)} must be (first, last): there is one axis")
+            first, last = bounds[0]
+        tested = (own >= first) & (own <= last)
+        if not tested.any():
+            given = f"{tmin=}, {tmax=}" if in_seconds else f"lags={shown(lags)}"
+            low, high = self._names.time(int(own[0])), self._names.time(int(own[-1]))
+            raise ValueError(
+                f"the window {given} contains no lag of the kernel, whose lags are {low} to {high} "
+                f"{self._names.unit}"
+            )
+        return np.asarray(tested)
+
+    def _in_samples(self, tmin: Any, tmax: Any, own: np.ndarray) -> tuple[int, int]:
+        """Return a window in samples; an end that is None is the end of the kernel."""
+        fs = self._names.fs
+        if fs is None:
+            raise ValueError(
+                "tmin= and tmax= need a sampling rate: state the problem with fs=, or give "
+                "lags=(first, last) in samples"
+            )
+        # The other end may lie outside of the kernel, and the window is then empty.
+        if tmin is None:
+            tmin = min(own[0] / fs, number(tmax, "tmax", -math.inf))
+        elif tmax is None:
+            tmax = max(own[-1] / fs, number(tmin, "tmin", -math.inf))
+        return seconds_to_lags(tmin, tmax, fs)
+
+
+def _finite(value: Any, name: str) -> np.ndarray:
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        found = np.array(None)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, got {shown(value)}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{name} must be finite, got {shown(value)}")
+    return found.astype(float)

@@ -1,0 +1,131 @@
+"""Texts are plain English: patterns that are hard to read are counted, and may only become fewer.
+
+Texts are the pages, and the docstrings, comments and messages of the package.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+PAGES += [f"docs/guides/{p.name}" for p in (ROOT / "docs/guides").glob("*.md")]
+MODULES = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "convsolve").rglob("*.py"))
+PATTERNS = {
+    r"(?:^|(?<=[.;:] ))Of (?!course)": "starts with 'Of'",
+    r"\b(?:that|those) of (?:a|an|the|all|its|which|those|that)\b": "'that of' for a noun",
+    r"\bwhat (?:x|y|it|is|was|they|has|takes|comes|ran|noise|stands|lasts|all)\b": "'what' as noun",
+    r"\b(?:anew|mends?|mended|likewise|alike|beside|hitherto|thereof)\b": "archaic word",
+    r"\b(?:is|are|be|was|were) (?:told|said to|spoken of|heard|looked (?:for|at|into))\b": "saying",
+    r"\bsays? (?:so|how|what|that|which|if|whether|why)\b": "software that says",
+    r"\b(?:tells?|told|knows?|believes?|hears?|heard)\b": "software that tells, knows or hears",
+    r"\b(?:rows?|samples?) that counts?\b": "'rows that count'",
+    r"\bin place of\b": "use 'instead of'",
+    r"\b(?:doors?|faces?)\b": "metaphor",
+    r"\btaken off\b": "use 'subtracted'",
+}
+LONGEST = 25
+# Numbers of patterns, and of sentences with more than 25 words on a page. They may only shrink.
+ALLOWED: dict[str, int] = {
+    "convsolve/cli/arguments.py": 1,
+    "convsolve/cli/demo.py": 3,
+    "convsolve/formats/wav.py": 1,
+    "convsolve/identifiability/excitation.py": 2,
+    "convsolve/identifiability/wording.py": 1,
+    "convsolve/inference/lag_windows.py": 2,
+    "convsolve/inference/regularization.py": 2,
+    "convsolve/inference/strength_path.py": 1,
+    "convsolve/inference/uncertainty.py": 2,
+    "convsolve/interop/events.py": 1,
+    "convsolve/lazy_jax.py": 1,
+    "convsolve/leastsquares/placement.py": 1,
+    "convsolve/plotting/figures.py": 1,
+    "convsolve/problem/stored.py": 2,
+    "convsolve/problem/whole_chunks.py": 2,
+    "convsolve/solution.py": 2,
+    "convsolve/solvers/penalized.py": 1,
+}
+
+
+def prose(page: str) -> str:
+    """The text of a page without code."""
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.S)
+    return re.sub(r":::.*", "", without_code(text))
+
+
+def without_code(text: str) -> str:
+    """A text without its examples, names of arguments and keys."""
+    text = re.sub(r"^ *>>> .*\n(?:(?! *>>>).*\S.*\n)*", "", text, flags=re.MULTILINE)
+    return re.sub(r"`+[^`]*`+", "code", text)
+
+
+def docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                yield first.value
+
+
+def texts(module: str) -> list[str]:
+    """Docstrings, comments and messages of a module. Strings of fewer than 4 words are no text."""
+    source = (ROOT / module).read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    strings = [node for node in ast.walk(tree) if isinstance(node, (ast.JoinedStr, ast.Constant))]
+    parts = {part for node in strings for part in getattr(node, "values", ())}
+    described = [*docstrings(tree)]
+    found = [str(node.value) for node in described]
+    for node in strings:
+        if node not in parts and node not in described:
+            values = getattr(node, "values", [node])
+            text = "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in values)
+            found += [text] if len(text.split()) > 3 else []
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            found.append(token.string.lstrip("# "))
+    return [" ".join(without_code(f"{text}\n").split()) for text in found]
+
+
+def long_sentences(text: str) -> Iterator[str]:
+    plain = re.sub(r"^\s*(\||#|>|!|-\s*$).*$", "", text, flags=re.MULTILINE)
+    for paragraph in re.split(r"\n\s*\n|\n\s*[-*] ", plain):
+        for sentence in re.split(r"(?<=[.!?:;])\s+", " ".join(paragraph.split())):
+            if len(sentence.split()) > LONGEST:
+                yield f"long: {sentence}"
+
+
+def patterns(text: str) -> Iterator[str]:
+    for pattern, why in PATTERNS.items():
+        for match in re.finditer(pattern, text, re.MULTILINE):
+            around = text[max(0, match.start() - 40) : match.end() + 40]
+            yield f"{why}: … {' '.join(around.split())} …"
+
+
+def faults(path: str) -> list[str]:
+    if path.endswith(".md"):
+        return [*patterns(prose(path)), *long_sentences(prose(path))]
+    return [fault for text in dict.fromkeys(texts(path)) for fault in patterns(text)]
+
+
+@pytest.mark.parametrize("path", [*PAGES, *MODULES])
+def test_a_text_has_no_more_faults_than_before(path: str) -> None:
+    found = faults(path)
+    assert len(found) <= ALLOWED.get(path, 0), "\n".join(["", *found])
+
+
+def test_every_exception_is_a_file() -> None:
+    assert set(ALLOWED) <= {*PAGES, *MODULES}
+    assert sum(ALLOWED.values()) <= 40
+
+
+def test_faults_are_found() -> None:
+    assert [*patterns("Of noise what it knows is told.")] != []
+    assert len([*long_sentences("word " * 26 + ".")]) == 1
+    assert [*long_sentences("word " * 25)] == []
