@@ -129,6 +129,8 @@ def cross_validate(
         `solve`, `compare`, `CrossValidation` and `Solution.score`.
     """
     check_problem(problem, "cross_validate")
+    if isinstance(solver, int):
+        raise TypeError(f"the second argument is the solver; use folds={solver} for {solver} folds")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
     method = Method.of(solver, **given, loss=loss, noise=noise)
     # A record belongs to a fold if any output has rows in it.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .identifiability.wording import determined_share, weak_sentence
-from .kernel_text import Weights, shape_sentence
+from .kernel_text import OPEN, Weights, shape_sentence
 from .leastsquares.certificate import EXACT, GAP
 from .linalg.rank import EPS
 from .problem.description import fitted_terms, rows_sentence
@@ -120,11 +120,17 @@ def _results(fit: Any, errors: Errors, most: int) -> list[str]:
         wide = max(map(len, table)) > WIDTH
         return _outputs_table(fit, None, weights, min(MAX_OUTPUTS, most - 2)) if wide else table
     largest = weights.largest(error)
-    while len(lines := _lines([*_fit_sentence(fit), ("Largest", ", ".join(largest))])) > most:
+    while len(lines := _lines([*_fit_sentence(fit), ("Largest", _listed(largest))])) > most:
         if len(largest) == 1:
             return lines[:most]
         largest.pop()
     return lines
+
+
+def _listed(largest: list[str]) -> str:
+    """Return the largest weights, and what the sign of a weight that is open means."""
+    words = ", ".join(largest)
+    return words + (f" ({OPEN} not determined)" if OPEN in words else "")
 
 
 def _outputs_table(fit: Any, error: Any, weights: Weights, most: int) -> list[str]:
@@ -190,7 +196,8 @@ def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:
         found.append(("Rows", rows if chosen is not None else f"{rows}. Penalty: none"))
         found += [("Adjusted", words) for words in filter(None, [fitted_terms(fit.problem)])]
     elif "rows" in stats:
-        found.append(("Rows", stats["rows"]))
+        label = "Rows" if " of " in stats["rows"] else "Adjusted"
+        found.append((label, stats["rows"]))
     found += [("Numerics", words) for words in filter(None, [_numerics(fit)])]
     return [*found, ("Computed", _computed(fit))]
 

@@ -48,6 +48,11 @@ class LagWindow(NamedTuple):
         pairs = pairs if explicit else [pairs]
         if any(not isinstance(p, (tuple, list)) or len(p) != 2 for p in pairs):
             raise ValueError(f"lags={shown(lags)} must be (first, last), or one such pair per axis")
+        if any(isinstance(v, (float, np.floating)) for p in pairs for v in p):
+            raise TypeError(
+                f"lags={shown(lags)} must be whole numbers, in samples; for seconds use tmin= and "
+                "tmax= with fs="
+            )
         bounds = tuple(tuple(integer(v, "lags", -MAX_ELEMENTS) for v in p) for p in pairs)
         if any(a > b for a, b in bounds):
             raise ValueError(f"lags={shown(lags)}: the first lag must not exceed the last")

@@ -43,6 +43,7 @@ def _no_window(spec: ConvSpec, window: LagWindow | None, x: Records) -> ValueErr
     hint = "; if its channels come first, transpose x: channels come last" if exchanged else ""
     if window is not None:
         reach = tuple(max(0, b) - min(0, a) + 1 for a, b in window.bounds)
+        hint += "" if spec.ndim > 1 else f"; {keyword('tmin')} and {keyword('tmax')} are in seconds"
         return ValueError(
             f"no window fits: lags {[*window.bounds]} take {reach} samples for a row, x has "
             f"{longest}; use fewer lags, longer records or "
@@ -116,10 +117,16 @@ def check_lengths(x: Records, y: Records) -> None:
     for i, (a, b) in enumerate(zip(x.arrays, y.arrays, strict=True)):
         if a.shape[:-1] != b.shape[:-1]:
             which = f"[{i}]" if len(x.arrays) > 1 else ""
-            if a.shape[-1] == b.shape[0] and a.ndim == 2:
+            if a.ndim == b.ndim == 2 and a.shape[0] == b.shape[-1]:
                 raise ValueError(
-                    f"x{which} has {a.shape[0]} samples of {a.shape[1]} channels, "
-                    f"y {b.shape[0]} samples; channels come last: transpose x"
+                    f"x{which} has {count(a.shape[0], 'sample')}, y {count(b.shape[0], 'sample')} "
+                    f"of {count(b.shape[1], 'channel')}; channels come last: transpose y"
+                )
+            if a.shape[-1] == b.shape[0] and a.ndim == 2:
+                size = f"{count(a.shape[0], 'sample')} of {count(a.shape[1], 'channel')}"
+                raise ValueError(
+                    f"x{which} has {size}, y {count(b.shape[0], 'sample')}; channels come last: "
+                    "transpose x"
                 )
             raise ValueError(
                 f"y{which} has {_times(b.shape[:-1])} samples but x{which} has "
