@@ -21,7 +21,7 @@ from .problem.problem import Problem
 from .problem.rows import Rows, Span
 from .problem.stored import for_one_pass
 from .progress import tracked
-from .text import aligned
+from .text import aligned, plain
 
 # Predictions (T', *T, Cout) of some rows of a record.
 Blocks = Iterable[tuple[Span, np.ndarray]]
@@ -53,6 +53,7 @@ class Score(NamedTuple):
             a drift is large, whatever the kernel.
         effective_rows: number of independent rows that carry as much information as the rows,
             which are correlated in time. At most 4096. NaN in more than one dimension.
+        mse: mean square of y − ŷ, in the square of y's unit.
         outputs: names of the outputs, or their numbers.
 
     Examples:
@@ -74,7 +75,20 @@ class Score(NamedTuple):
     r2_standard_error: np.ndarray
     r2_total: np.ndarray
     effective_rows: np.ndarray
+    mse: np.ndarray
     outputs: tuple[Any, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as lists, ready for JSON; None for values that are not finite.
+
+        Examples:
+            >>> import convsolve as cs
+            >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
+            >>> fit.score().to_dict()["outputs"]
+            [0]
+        """
+        found: dict[str, Any] = plain(self._asdict())
+        return found
 
     def r2_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of a confidence interval for the R² of an endless recording.
@@ -300,7 +314,8 @@ def score_of(
         effective = np.where(np.isnan(ratio), np.nan, deviations.effective_rows())
     r2, fit = 1 - ratio**2, 100 * (1 - ratio)
     correlation = predictions.correlation(norms)
-    return Score(r2, correlation, fit, r2_standard_error, r2, effective), mean_squares
+    score = Score(r2, correlation, fit, r2_standard_error, r2, effective, mean_squares)
+    return score, mean_squares
 
 
 def scored(
@@ -378,4 +393,4 @@ def _without_confounds(
     with np.errstate(divide="ignore", invalid="ignore"):
         squares = (np.square(np.ldexp(v, -exponent)).sum(0) for v in (rest, spread))
         total = 1 - next(squares) / next(squares)
-    return score._replace(r2_total=total), mean_squares
+    return score._replace(r2_total=total, mse=mean_squares), mean_squares

@@ -43,7 +43,7 @@ THRESHOLDS = (
 EXCEPTIONS = {
     "Comparison": ("", "text"),
     # The next three are tuples; thresholds are not yet separate from limits.
-    "Score": ("mse to_dict", "text effective_rows count index"),
+    "Score": ("", "text effective_rows count index"),
     "Regularization": ("", "text hyperparameters only from_dict count index"),
     "NoiseEstimate": ("", "of_kind count index"),
     "ConvSpec": ("", "lo"),  # It places a circular kernel.

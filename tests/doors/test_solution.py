@@ -87,6 +87,8 @@ def test_score_by_its_definitions() -> None:
         assert score.correlation[q] == pytest.approx(np.corrcoef(t, p)[0, 1], rel=1e-12)
         nrmse = 100 * (1 - np.linalg.norm(t - p) / np.linalg.norm(t - t.mean()))
         assert score.fit_percent[q] == pytest.approx(nrmse, rel=1e-12)
+        assert score.mse[q] == pytest.approx(((t - p) ** 2).mean(), rel=1e-12)
+    assert score.to_dict()["mse"] == score.mse.tolist()
     exact = cs.solve(cs.Problem(X[..., :1], X[..., :1], kernel_size=1))
     for x_unit, y_unit in ((1e200, 1.0), (1.0, 1e-300), (1.0, 1e300)):
         other = exact.score(x_unit * X[..., :1], y_unit * X[..., :1])
