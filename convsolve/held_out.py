@@ -21,10 +21,7 @@ from .progress_bars import following
 from .scoring import scored
 from .solution import Solution
 from .solvers.base import Solver
-from .text import count, line
-
-# Outputs whose numbers a text shows.
-MAX_OUTPUTS = 6
+from .text import aligned, count
 
 
 class CrossValidationScores(NamedTuple):
@@ -36,6 +33,7 @@ class CrossValidationScores(NamedTuple):
         r2: R² about the mean of the fold.
         correlation: Pearson's correlation. It and R² are NaN if an output does not vary in a fold.
         solutions: the solution without each fold.
+        outputs: names of the outputs, or their numbers.
 
     Examples:
         >>> import numpy as np
@@ -53,26 +51,23 @@ class CrossValidationScores(NamedTuple):
     r2: np.ndarray
     correlation: np.ndarray
     solutions: tuple[Solution, ...]
-
-    def text(self) -> str:
-        """Means over folds, and the standard deviation between them."""
-        lines = [
-            f"held-out scores of {count(len(self.mse), 'fold')}: mean ± deviation between them"
-        ]
-        for label, values in (
-            ("mse", self.mse),
-            ("R²", self.r2),
-            ("correlation", self.correlation),
-        ):
-            with np.errstate(over="ignore", invalid="ignore"):
-                mean, spread = values.mean(0), values.std(0, ddof=1)
-            pairs = list(zip(mean, spread, strict=True))[:MAX_OUTPUTS]
-            words = ", ".join(f"{m:.4g} ± {s:.2g}" for m, s in pairs)
-            lines.append(line(label, words + (", …" if len(mean) > MAX_OUTPUTS else ""), 13))
-        return "\n".join(lines)
+    outputs: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
-        return self.text()
+        """Return a table of means over folds and standard deviations, with a line per output."""
+        names = [*map(str, self.outputs or range(self.r2.shape[1]))]
+        columns = [_means(values) for values in (self.r2, self.correlation, self.mse)]
+        rows = [["output", "R²", "correlation", "mse"], *zip(names, *columns, strict=True)]
+        folds = count(len(self.mse), "fold")
+        head = f"Held-out scores of {folds}: mean ± standard deviation between folds"
+        return "\n".join([head, *aligned(rows, 1)])
+
+
+def _means(values: np.ndarray) -> list[str]:
+    """Return mean and standard deviation over folds (folds, outputs) of every output."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        pairs = zip(values.mean(0), values.std(0, ddof=1), strict=True)
+        return [f"{mean:.4g} ± {spread:.2g}" for mean, spread in pairs]
 
 
 @checks_arguments
@@ -144,7 +139,7 @@ def cross_validate(
             scores.append(_scored(fit, problem, held))
             solutions.append(fit)
     mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))
-    return CrossValidationScores(mse, r2, correlation, tuple(solutions))
+    return CrossValidationScores(mse, r2, correlation, tuple(solutions), tuple(problem.outputs))
 
 
 def _scored(

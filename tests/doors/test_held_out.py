@@ -56,5 +56,5 @@ def test_a_scores_text_has_means_and_deviations() -> None:
     x, y = records(1)
     found = cs.cross_validate(cs.Problem(x, y, lags=(0, 4)), folds=3)
     text = str(found)
-    assert text.startswith("held-out scores of 3 folds: mean ± deviation between them")
+    assert text.startswith("Held-out scores of 3 folds: mean ± standard deviation between folds")
     assert f"{found.r2.mean():.4g} ± {found.r2.std(ddof=1):.2g}" in text
