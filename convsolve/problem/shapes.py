@@ -43,7 +43,8 @@ def _no_window(spec: ConvSpec, window: LagWindow | None, x: Records) -> ValueErr
     hint = "; if its channels come first, transpose x: channels come last" if exchanged else ""
     if window is not None:
         reach = tuple(max(0, b) - min(0, a) + 1 for a, b in window.bounds)
-        hint += "" if spec.ndim > 1 else f"; {keyword('tmin')} and {keyword('tmax')} are in seconds"
+        if spec.ndim == 1 and reach[0] > 10 * longest[0]:  # as if they were given in milliseconds
+            hint += f"; {keyword('tmin')} and {keyword('tmax')} are in seconds"
         return ValueError(
             f"no window fits: lags {[*window.bounds]} take {reach} samples for a row, x has "
             f"{longest}; use fewer lags, longer records or "
