@@ -297,7 +297,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"tmin": 0, **EARLY}, TypeError, "give either lags= in samples, or tmin= and tmax="),
     ({"lags": 3}, TypeError, r"lags must be \(first, last\) in samples, got 3"),
     ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
-    ({"lags": (0.5, 1)}, TypeError, "lags must be an integer"),
+    ({"lags": (0.5, 1)}, TypeError, "must be whole numbers, in samples"),
     ({"lags": [(0, 1), (0, 1)]}, ValueError, r"must be \(first, last\): there is one axis"),
     ({"contrast": np.ones((8, 3)), **EARLY}, TypeError, "a window of lags is for channels="),
     ({"contrast": np.ones((8, 3)), "tmax": 0.1}, TypeError, "a window of lags is for channels="),
