@@ -300,6 +300,8 @@ def _loss_words(kind: str, **settings: Any) -> str:
 
 def in_words(solver: str) -> str:
     """Return the name of a class as words: NormalEquations as normal equations."""
+    if not solver[:1].isupper():  # the name of another library
+        return solver
     words = re.sub(
         r"(?<=[a-z])([A-Z])|(?<=[A-Z])([A-Z])(?=[a-z])",
         lambda found: f" {(found[1] or found[2]).lower()}",

@@ -90,7 +90,7 @@ def from_mtrf(trf: Any) -> Solution:
             "penalty": None if given is None else {"kind": "mTRFpy's own", "strength": given},
             "version": __version__,
             "noise": "white",
-            "no_certificate": "the answer was computed by another library",
+            "no_certificate": "no certificate, since the kernel was computed by another library",
         },
         certificate=None,
     )
