@@ -146,7 +146,7 @@ REFUSED: list[tuple[str, Callable[[Path], bytes], str]] = [
     ("cell.mat", lambda f: mat(x=np.array([X, 1], object)), "'x' is of class cell, not a plain"),
     ("text4.mat", lambda f: mat(x="words", format="4"), "'x' is of class char, not a plain"),
     ("complex.mat", lambda f: mat(x=X * 1j), "real and imaginary parts as two channels"),
-    ("claim.mat", lambda f: mat_bomb(1, 2**31 - 1), "more than the 4294967296 allowed; raise --max-bytes"),
+    ("claim.mat", lambda f: mat_bomb(1, 2**31 - 1), "4294967296 allowed; raise --max-bytes"),
     ("noise.wav", lambda f: npy(X), "is no WAV file; it does not begin with RIFF"),
     ("cut.wav", lambda f: wav()[:-9], "tells of 80 bytes of sound and holds 71; copy it again"),
     ("silent.wav", lambda f: wav()[:36], "has no sound, or no sampling rate before it; write it"),
