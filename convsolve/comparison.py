@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401  # here, or the first method would be billed for the import
@@ -15,7 +15,7 @@ from .errors import IdentifiabilityWarning, SolveError
 from .frames import table_of
 from .html import paragraph, table
 from .identifiability.report import Identifiability
-from .lazy_plot import plotted
+from .lazy_plot import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
 from .method import Method, argument_of
@@ -28,9 +28,6 @@ from .solution import Solution
 from .solution_text import certificate_text
 from .solvers.base import SQUARED, Loss
 from .text import aligned, count, keyword
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Default methods without a penalty, and penalties whose strength is selected from the data.
 SOLVERS = ("qr", "svd", "normal", "cg", "fft", "adam")
@@ -134,26 +131,7 @@ class Comparison:
         """
         return [dict(row) for row in self.rows]
 
-    def plot(self, **options: Any) -> Figure:
-        """Draw the losses, errors and times of all methods, and their impulse responses.
-
-        Args:
-            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
-
-        Returns:
-            A figure of matplotlib, which needs no display.
-
-        Raises:
-            TypeError, ValueError, ImportError: As for `convsolve.plot`.
-
-        Examples:
-            >>> import convsolve as cs
-            >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
-            >>> figure = cs.compare(problem, ["qr", "svd"]).plot()
-            >>> [axes.get_title() for axes in figure.axes]
-            ['Excess loss', 'Run time', 'Impulse response']
-        """
-        return plotted(self, options)
+    plot = plot
 
     def text(self) -> str:
         """Return the table, then the shared work and the methods that could not run."""

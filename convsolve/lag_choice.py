@@ -11,7 +11,7 @@ from .inference.criteria import CRITERIA, in_user_units
 from .inference.folds import CrossValidation
 from .inference.lag_windows import window_errors, window_squares
 from .inference.strength_path import Fits
-from .lazy_plot import plotted
+from .lazy_plot import plot
 from .leastsquares.analysis import Analysis, analyse
 from .near_misses import checks_arguments
 from .problem.checks import choice
@@ -76,7 +76,7 @@ class LagChoice(NamedTuple):
             >>> choice.plot().axes[0].get_title()
             'BIC of every lag window'
         """
-        return plotted(self, options)
+        return plot(self, **options)
 
     def text(self) -> str:
         """Return the chosen lags and the criterion as one line."""

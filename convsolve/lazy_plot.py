@@ -1,4 +1,4 @@
-"""The methods ``plot`` of problems and results, which import the figures when they are called."""
+"""The method ``plot`` of problems and results, which imports the figures when it is called."""
 
 from __future__ import annotations
 
@@ -9,9 +9,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plotted(result: Any, options: dict[str, Any]) -> Figure:
-    """Return the figure of a result, drawn by `convsolve.plot` with some options."""
+def plot(self: Any, **options: Any) -> Figure:
+    """Draw this object, see `convsolve.plot` for the pictures of every class.
+
+    Args:
+        self: the problem or result.
+        options: ``ax``, matplotlib axes to draw on; and for a solution ``kind``, ``channels`` and
+            ``outputs``, which choose the picture, see `convsolve.plot`.
+
+    Returns:
+        A figure of matplotlib, which needs no display.
+
+    Raises:
+        TypeError, ValueError, ImportError: As for `convsolve.plot`.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
+        >>> problem.plot().axes[0].get_title()
+        'Power spectrum of x'
+        >>> cs.solve(problem).plot(kind="lines").axes[0].get_title()
+        'Impulse response, 95 % confidence band'
+    """
     # The module of figures imports the modules of all results, so it is imported by name.
     figures = import_module(".plotting.figures", __package__)
-    figure: Figure = figures.plot(result, **options)
+    figure: Figure = figures.plot(self, **options)
     return figure

@@ -19,7 +19,7 @@ from .frames import to_dataframe, to_xarray
 from .html import facts
 from .identifiability.report import Identifiability
 from .lazy_jax import as_jax
-from .lazy_plot import plotted
+from .lazy_plot import plot
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
 from .leastsquares.penalty import Penalty
@@ -42,8 +42,6 @@ from .solvers.base import Trace
 from .text import argument, plain
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from .inference.autoregression import Autoregression
     from .inference.permutation import PermutationTest
     from .inference.regularization import Regularization
@@ -1127,26 +1125,7 @@ class Solution:
         """Return the text as HTML for a notebook."""
         return facts(known(self))
 
-    def plot(self, **options: Any) -> Figure:
-        """Draw the kernel, the prediction and the iteration, or one picture of them.
-
-        Args:
-            options: ``kind``, ``channels`` and ``outputs`` choose what is drawn, ``ax`` are
-                matplotlib axes to draw on, see `convsolve.plot`.
-
-        Returns:
-            A figure of matplotlib, which needs no display.
-
-        Raises:
-            TypeError, ValueError, ImportError: As for `convsolve.plot`.
-
-        Examples:
-            >>> import convsolve as cs
-            >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
-            >>> fit.plot(kind="lines").axes[0].get_title()
-            'Impulse response, 95 % confidence band'
-        """
-        return plotted(self, options)
+    plot = plot
 
     @checks_arguments
     def to_html(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
 from ..html import facts
-from ..lazy_plot import plotted
+from ..lazy_plot import plot
 from ..leastsquares.penalty import RIDGE, Penalty, penalty_of
 from ..linalg.threads import on_blas_threads
 from ..near_misses import suggests_attributes
@@ -20,9 +20,6 @@ from . import descent_forecast as forecast
 from . import wording
 from .diagnosis import Diagnosis
 from .suggestions import Suggestion, advise, more_rows
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Width of the labels of a report.
 MARGIN = 12
@@ -408,25 +405,7 @@ class Identifiability:
             }
         return out
 
-    def plot(self, **options: Any) -> Figure:
-        """Draw the singular values, the identifiable taps, and null vectors or noise gains.
-
-        Args:
-            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
-
-        Returns:
-            A figure of matplotlib, which needs no display.
-
-        Raises:
-            TypeError, ValueError, ImportError: As for `convsolve.plot`.
-
-        Examples:
-            >>> import convsolve as cs
-            >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
-            >>> cs.identify(problem).plot().axes[0].get_title()
-            'Singular values (columns scaled)'
-        """
-        return plotted(self, options)
+    plot = plot
 
     @on_blas_threads
     def _entries(self) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..lazy_plot import plotted
+from ..lazy_plot import plot
 from ..leastsquares.penalty import Penalty
 from ..near_misses import suggests_attributes
 from ..text import count
@@ -115,7 +115,7 @@ class Regularization(NamedTuple):
             >>> [axes.get_title() for axes in fit.regularization.plot().axes]
             ['GCV by strength', 'Effective degrees of freedom']
         """
-        return plotted(self, options)
+        return plot(self, **options)
 
     def text(self) -> str:
         """Return one sentence that describes the selection."""

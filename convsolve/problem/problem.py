@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
 from ..errors import warn
-from ..lazy_plot import plotted
+from ..lazy_plot import plot
 from ..near_misses import Suggesting, checks_arguments, suggests_attributes
 from ..text import argument, shown
 from .adjustments import Adjustments
@@ -39,9 +39,6 @@ from .sizes import DEFAULT_LIMITS, Limits, Sizes
 from .spec import ConvSpec, Ints, Padding
 from .stored import Stored
 from .weights import Weights
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Ways to treat NaN.
 MISSING = ("raise", "drop")
@@ -534,25 +531,7 @@ class Problem(metaclass=Suggesting):
         """Description of excluded rows, weights and confounds; empty if there are none."""
         return adjusted(self)
 
-    def plot(self, **options: Any) -> Figure:
-        """Draw the power spectrum of x.
-
-        Args:
-            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
-
-        Returns:
-            A figure of matplotlib, which needs no display.
-
-        Raises:
-            TypeError, ValueError, ImportError: As for `convsolve.plot`.
-
-        Examples:
-            >>> import convsolve as cs
-            >>> problem = cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2)
-            >>> problem.plot().axes[0].get_title()
-            'Power spectrum of x'
-        """
-        return plotted(self, options)
+    plot = plot
 
     def __repr__(self) -> str:
         return one_line(self)
