@@ -381,7 +381,7 @@ def _log(fit: Solution, seconds: float) -> None:
     if fit._certificate is not None:
         proof = "certificate " + certificate_text(fit._certificate, fit.stats["certificate_kind"])
     why = [str(fit.stats[word]) for word in ("choice", "route") if word in fit.stats]
-    why += [] if fit.regularization is None else [fit.regularization.text()]
+    why += [] if fit.regularization is None else [str(fit.regularization)]
     words = "; ".join([f"{fit.status}, {proof}, {seconds:.2f} s", *why])
     LOG.info("%s: %s", fit.stats["solver"], words)
 

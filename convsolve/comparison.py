@@ -133,7 +133,7 @@ class Comparison:
 
     plot = plot
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Return the table, then the shared work and the methods that could not run."""
         lines = aligned([HEADS, *(_cells(row) for row in self.rows)], 2, "-")
         if self.shared_seconds:
@@ -143,9 +143,6 @@ class Comparison:
             lines.append(f"loss: {self._loss.title}")
         lines += [f"not run: {name}: {why}" for name, why in self.skipped.items()]
         return "\n".join(lines)
-
-    def __str__(self) -> str:
-        return self.text()
 
     def _repr_html_(self) -> str:
         """Return the table as HTML for a notebook."""
@@ -434,7 +431,9 @@ def _method(each: Any, shared: dict[str, Any]) -> Method:
         shared = {k: v for k, v in shared.items() if k not in ("ridge", "penalty")}
     unknown = [name for name in own if name not in OF_SOLVE]
     if unknown:
-        raise TypeError(unknown_argument("solve", unknown[0], OF_SOLVE))
+        raise TypeError(
+            unknown_argument("solve", unknown[0], OF_SOLVE).replace("solve()", "a method")
+        )
     words = shared | own
     # A shared grid or criterion is for the methods that select a strength.
     plain = Method.of(**{name: value for name, value in words.items() if name not in SELECTION})

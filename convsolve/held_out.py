@@ -1,4 +1,4 @@
-"""How well a solver predicts rows that it has not seen."""
+"""How well a solver predicts rows that were not used for the fit."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from . import __version__
 from .html import code, facts, page, paragraph, picture, pictures, section, table
 from .identifiability.excitation import excitation
 from .identifiability.report import Identifiability
-from .identifiability.wording import MEANING, counting
+from .identifiability.wording import MEANING, equations
 from .plotting.choice_figures import effective_dof, strength_scores
 from .plotting.drawing import Drawing, Picture, drawable, new_figure, png, side_by_side
 from .plotting.figures import losses, plot
@@ -45,7 +45,7 @@ def html_report(
         ImportError: If matplotlib is missing; ``pip install 'convsolve[plot]'`` installs it.
     """
     problem, report = fit.problem, fit.identifiability
-    parts = [_answer(fit), section("The call", code(call or python_call(fit)))]
+    parts = [_solution(fit), section("The call", code(call or python_call(fit)))]
     with _on_white():
         if problem is not None and report is not None:
             parts += [_data(problem, report), _determined(report)]
@@ -78,9 +78,9 @@ def python_call(fit: Solution) -> str:
     words = "".join(f", {name}={_written(value)}" for name, value in given.items())
     call = fit.stats.get("call")
     settings = fit.stats.get("settings", {})
-    told = [f"{k} {v}" for k, v in settings.items() if v is not None]
+    solver = [f"{k} {v}" for k, v in settings.items() if v is not None]
     rows = [fit.stats["rows"]] if "rows" in fit.stats else []
-    comments = [", ".join(part) for part in (rows, told) if part]
+    comments = [", ".join(part) for part in (rows, solver) if part]
     return "\n".join(
         [
             f"problem = cs.Problem(x, y{words})",
@@ -145,13 +145,13 @@ def _lead(fit: Solution) -> str:
     return " ".join(words)
 
 
-def _answer(fit: Solution) -> str:
+def _solution(fit: Solution) -> str:
     doubt = fit._correlation_warning()
-    said = paragraph(f"Note: {doubt}.", "warning") if doubt else ""
+    note = paragraph(f"Note: {doubt}.", "warning") if doubt else ""
     return section(
-        "The answer",
+        "The solution",
         facts([("solver", f"{fit.stats['solver']}, {fit.status}"), *fit._entries()]),
-        said,
+        note,
     )
 
 
@@ -163,9 +163,9 @@ def _data(problem: Problem, report: Identifiability) -> str:
         if words is not None
     ]
     rate = [] if called.fs is None else [("rate", f"{called.fs:g} Hz")]
-    told = facts([("read as", repr(problem)), *names, *rate])
+    entries = facts([("read as", repr(problem)), *names, *rate])
     if problem.spec.ndim > 1:
-        return section("The data", told)
+        return section("The data", entries)
     explained = paragraph(
         "The power of x. Effective is the power of a white x that would determine the kernel as "
         "well at this frequency. Shading marks frequencies with standard errors above 100 times "
@@ -173,7 +173,7 @@ def _data(problem: Problem, report: Identifiability) -> str:
     )
     # If outputs use different rows, the report describes the outputs with the fewest.
     own = drawable(report.problem._names)
-    return section("The data", told, explained, _drawn(power(excitation(report), own)))
+    return section("The data", entries, explained, _drawn(power(excitation(report), own)))
 
 
 def _determined(report: Identifiability) -> str:
@@ -182,12 +182,16 @@ def _determined(report: Identifiability) -> str:
     kind = "" if report.unique else "warning"
     verdict = paragraph(f"{report.verdict}: {MEANING[report.verdict]}.", kind)
     if not few:
-        return section("What the data determine", verdict, paragraph(counting(report._diagnosis)))
-    told = facts(report._entries())
+        return section(
+            "What the data determine",
+            verdict,
+            paragraph(f"Equations: {equations(report._diagnosis)}."),
+        )
+    entries = facts(report._entries())
     if report.unique and not report._diagnosis._weakly_determined.any():
-        return section("What the data determine", verdict, told)
+        return section("What the data determine", verdict, entries)
     drawn = picture(png(plot(report), DPI), "Singular values, and which taps are determined.")
-    return section("What the data determine", verdict, told, drawn)
+    return section("What the data determine", verdict, entries, drawn)
 
 
 def _kernel(fit: Solution) -> str:
@@ -230,34 +234,34 @@ def _peaks(fit: Solution) -> str:
 def _penalty(fit: Solution) -> str:
     chosen = fit.regularization
     assert chosen is not None
-    told = paragraph(chosen.text() + ".")
+    sentence = paragraph(f"{chosen}.")
     if chosen.criterion == "given":
-        return section("The penalty", told)
+        return section("The penalty", sentence)
     labels = [drawable(fit._names).output(o) for o in range(fit.kernel.shape[-1])]
     return section(
-        "The penalty", told, _drawn(strength_scores(chosen, labels), effective_dof(chosen))
+        "The penalty", sentence, _drawn(strength_scores(chosen, labels), effective_dof(chosen))
     )
 
 
 def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> str:
     """Return pictures of the prediction and y, and scores."""
-    told = [] if held_out is None else [("on data it has not seen", held_out)]
+    scores = [] if held_out is None else [("on new data", held_out)]
     if fitted is None:
-        return section("Prediction and y", _scores(fit, told))
-    told.append(("on the training data", fit.score()))
+        return section("Prediction and y", _scores(fit, scores))
+    scores.append(("on the training data", fit.score()))
     drawn = _drawn(*prediction(fit, fitted, 0))
-    return section("Prediction and y", _scores(fit, told), drawn)
+    return section("Prediction and y", _scores(fit, scores), drawn)
 
 
-def _scores(fit: Solution, told: Sequence[tuple[str, Score]]) -> str:
+def _scores(fit: Solution, scores: Sequence[tuple[str, Score]]) -> str:
     """Return a row for every output, up to the number that is listed."""
     head = ["output"]
-    for where, _ in told:
+    for where, _ in scores:
         head += [f"R² {where}", "correlation", "fit (%)"]
     rows = []
     for o in range(min(fit.kernel.shape[-1], MAX_OUTPUTS)):
         row = [fit._names.output_name(o)]
-        for _, score in told:
+        for _, score in scores:
             row += [
                 f"{score.r2[o]:.4f}",
                 f"{score.correlation[o]:.4f}",
@@ -274,6 +278,6 @@ def _residuals(fit: Solution, fitted: Fitted) -> str:
     """Return pictures of the residuals and a test of whether they are white noise."""
     errors = fit._affordable_errors()
     what = "The posterior deviations of taps hold" if fit._penalized else "The standard errors hold"
-    told = paragraph(f"{what} {fit._noise_model.assumption}.") if errors else ""
+    sentence = paragraph(f"{what} {fit._noise_model.assumption}.") if errors else ""
     drawn = _drawn(*residuals(fit, fitted, range(fit.kernel.shape[-1])))
-    return section("Residuals", told, drawn)
+    return section("Residuals", sentence, drawn)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from .api import check_problem
 from .inference.criteria import CRITERIA, in_user_units
 from .inference.folds import CrossValidation
 from .inference.lag_windows import window_errors, window_squares
@@ -78,7 +79,7 @@ class LagChoice(NamedTuple):
         """
         return plot(self, **options)
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Return the chosen lags and the criterion as one line."""
         first, last = int(self.all_lags[0]), int(self.all_lags[-1])
         names = {"bic": "BIC", "aicc": "AICc", "r2": "R²", "mse": "mean square"}
@@ -86,9 +87,6 @@ class LagChoice(NamedTuple):
         by = held + names.get(self.criterion, self.criterion)
         times = self.problem._names.window(*self.lags)
         return f"lags {self.lags[0]} … {self.lags[1]}{times} of {first} … {last}, by {by}"
-
-    def __str__(self) -> str:
-        return self.text()
 
 
 @checks_arguments
@@ -159,10 +157,7 @@ def choose_lags(
 
 
 def _check(problem: Any, select: Any) -> None:
-    if not isinstance(problem, Problem):
-        raise TypeError(f"expected a Problem, got {type(problem).__name__}")
-    if problem._output is None:
-        raise ValueError("choose_lags needs y; this Problem has x alone")
+    check_problem(problem, "choose_lags")
     if problem.spec.ndim > 1:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
     if not isinstance(select, CrossValidation):

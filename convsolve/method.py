@@ -19,14 +19,7 @@ from .problem.selection import Selection
 from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
-from .solvers.base import (
-    CustomLoss,
-    Loss,
-    Objective,
-    Solver,
-    SolverResult,
-    recorded_fields,
-)
+from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult
 from .text import argument, is_plain, keyword, shown
 
 if TYPE_CHECKING:
@@ -164,21 +157,16 @@ class Method:
         """Solver, penalty and loss in tables and messages, without those that are defaults."""
         parts = [] if self._auto else [self.solver.name]
         parts += [repr(self.penalty)] if self.penalty is not None else []
-        if isinstance(self.loss, CustomLoss):
-            parts.append(self.loss.title)
-        elif not self.loss.squared:
-            parts.append(repr(self.loss))
+        parts += [] if self.loss.squared else [repr(self.loss)]
         return ", ".join(part.removesuffix("()") for part in parts) or self.solver.name
 
     @property
     def settings(self) -> dict[str, Any]:
         """The choices as numbers and words, as recorded in a `Solution`."""
-        loss = type(self.loss).__name__
-        settings = recorded_fields(self.loss) if not isinstance(self.loss, CustomLoss) else {}
         return {
             "call": self.call,
             "settings": self.solver.settings,
-            "loss": {"kind": self.loss.title if loss == "CustomLoss" else loss, **settings},
+            "loss": self.loss.settings,
             "noise": self.noise.label,
         }
 
@@ -281,12 +269,7 @@ class Method:
         return isinstance(self.solver, AutoSolver)
 
     def _selection(self) -> str | CrossValidation:
-        found = self.criterion
-        if found == "cv":
-            from .inference.folds import CrossValidation
-
-            return CrossValidation()
-        return found or "gcv"
+        return _criterion(self.criterion or "gcv")
 
     def run(self, analysis: Analysis) -> SolverResult:
         """Solve for all outputs of an analysis."""

@@ -135,9 +135,13 @@ RESULTS = (
 # Attributes of other libraries and of earlier versions, by class, and what to use here.
 ATTRIBUTES: dict[str, dict[str, str]] = {
     "Solution": {
-        "coef_ coef w h weights trf filter_ irf params beta": (
+        "coef_ coef coefs coefficients kernel_ w h weights trf filter_ irf params beta": (
             "impulse_response (ascending lags) or kernel (layer order)"
         ),
+        "tvalues zvalues": "test()",
+        "mse rmse mae rsquared_adj": "score()",
+        "nobs n_equations n_samples": "problem.n_equations",
+        "plot_kernel plot_model": "plot()",
         "intercept_ intercept b": "bias",
         "alpha_ best_alpha_ alpha ridge penalty strength penalties penalized": "regularization",
         "r2 rsquared corr score_": "score()",
@@ -149,7 +153,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "resid residual weighted_residuals": "residuals()",
         "fittedvalues fitted y_pred prediction": "predict()",
         "df_resid df dof": "noise.dof",
-        "sigma2 scale mse_resid": "noise.variance",
+        "sigma2 scale mse_resid noise_variance": "noise.variance",
         "aic bic": "cs.choose_lags",
         "summary describe text entries": "print(fit)",
         "report html": "to_html()",
@@ -248,6 +252,8 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "ReceptiveField TRF FIR": (
             "Problem(x, y, lags=(first, last)), or ConvRegressor of convsolve.sklearn"
         ),
+        "Signal": "io.Signal",
+        "read read_csv read_wav": "io.read",
         "HeldOutScores": "convsolve.results.CrossValidationScores",
         "Descent": "convsolve.results.DescentForecast",
         **{name: f"convsolve.results.{name}" for name in RESULTS},

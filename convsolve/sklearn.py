@@ -333,5 +333,5 @@ def _starts(groups: Any, x: np.ndarray) -> np.ndarray:
     labels = column_or_1d(groups)
     check_consistent_length(x, labels)
     if not all(isinstance(same := one == one, (bool, np.bool_)) and same for one in labels):
-        raise ValueError("groups has missing labels; say of every sample which trial it is of")
+        raise ValueError("groups has missing labels; give the trial of every sample")
     return np.flatnonzero(labels[1:] != labels[:-1]) + 1

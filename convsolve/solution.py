@@ -250,8 +250,8 @@ class Solution:
     def _training(self) -> Problem:
         if self.problem is None:
             raise ValueError(
-                "a loaded solution has no training data; pass x (and y), and solve again for what "
-                "takes the data themselves"
+                "a loaded solution has no training data; give x and y to methods that have these "
+                "arguments, or solve again"
             )
         return self.problem
 
@@ -263,7 +263,7 @@ class Solution:
         problem = Problem._again(self._recipe, x, y)
         wanted = self.kernel.shape[-2] * self._spec.groups
         if problem.n_channels != wanted:
-            raise ValueError(f"x has {problem.n_channels} channels, the kernel takes {wanted}")
+            raise ValueError(f"x has {problem.n_channels} channels, the kernel needs {wanted}")
         if any(
             not np.array_equal(a, b) for a, b in zip(problem._lags, self._tap_lags, strict=True)
         ):
@@ -437,6 +437,10 @@ class Solution:
             ValueError: If x and y do not fit each other or the kernel. If there are no training
                 data, see `load`.
 
+        Warns:
+            UserWarning: If the fit has an array of confounds and x is given. The effect of the
+                confounds on y, which is not known for new data, counts as error.
+
         Examples:
             >>> import numpy as np
             >>> import convsolve as cs
@@ -454,8 +458,8 @@ class Solution:
         known = self.problem
         if x is not None and known is not None and isinstance(known._confounds, Records):
             warn(
-                "the fit has confounds, which new data lack: the score counts their effect on y as "
-                "error; subtract them from y before"
+                "the fit has confounds, which are not known for new data: their effect on y counts "
+                "as error; subtract it from y first"
             )
         scores: dict[int, np.ndarray] = {}
         with np.errstate(over="ignore", invalid="ignore"):
@@ -810,6 +814,7 @@ class Solution:
             return [self]
         return [part.solution for part in self._parts]
 
+    @checks_arguments
     def jackknife(self, *, progress: bool | Listener = False) -> Jackknife:
         """Compute errors by leaving out each record in turn, for any noise within a record.
 
@@ -845,7 +850,7 @@ class Solution:
                 return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
             several = [part.solution.jackknife() for part in self._parts]
         if len({one.dof for one in several}) > 1:
-            raise ValueError("jackknife takes outputs that have rows in the same records")
+            raise ValueError("jackknife needs outputs that have rows in the same records")
         found: Jackknife = together(self._parts, several)
         return found
 
@@ -974,25 +979,18 @@ class Solution:
         Numbers that are not finite are None. Standard errors are included if they take no longer
         than the solution did.
 
+        Returns:
+            A dict with the attributes of the solution, its score and the verdict.
+
         Examples:
             >>> import convsolve as cs
             >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
             >>> fit.to_dict()["verdict"]
             'overdetermined'
         """
-        report, chosen, errors = (
-            self.identifiability,
-            self.regularization,
-            self._affordable_errors(),
-        )
-        found: dict[str, Any] = {}
-        if report is not None:
-            found = {
-                "data": repr(report.problem),
-                "verdict": report.verdict,
-                "unique": report.unique,
-                "suggestions": [*map(str, report.suggestions)],
-            }
+        report, chosen = self.identifiability, self.regularization
+        errors = self._affordable_errors()
+        found = {} if report is None else report._verdict_entries()
         return plain(
             found
             | {

@@ -27,7 +27,7 @@ def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
     Raises:
         FileExistsError: If the file exists and ``overwrite`` is False.
     """
-    report, told = fit.identifiability, fit.regularization
+    report, chosen = fit.identifiability, fit.regularization
     stats = dict(fit.stats)
     if report is not None:
         stats["identifiability"] = report.to_dict()
@@ -39,7 +39,7 @@ def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
         "status": fit.status,
         "certificate": fit._certificate,
         "stats": stats,
-        "regularization": None if told is None else told.to_dict(),
+        "regularization": None if chosen is None else chosen.to_dict(),
     }
     arrays: dict[str, Any] = {"kernel": np.asarray(fit.kernel), "bias": np.asarray(fit.bias)}
     arrays |= {f"lags{i}": lags for i, lags in enumerate(fit._tap_lags)}
@@ -64,7 +64,9 @@ def read_solution(path: str | Path) -> dict[str, Any]:
     """
     arrays = read_arrays(path)
     if "about" not in arrays:
-        raise ValueError(f"{path}: no saved solution (it has {', '.join(arrays)})")
+        raise ValueError(
+            f"{path}: no solution that was saved by Solution.save (it has {', '.join(arrays)})"
+        )
     try:
         about = json.loads(arrays["about"].tobytes().decode())
         if about["version"] not in READ:

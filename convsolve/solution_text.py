@@ -188,7 +188,7 @@ def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:
     found.append(("Errors", _errors_sentence(fit, errors)))
     chosen = fit.regularization
     if chosen is not None:
-        found.append(("Penalty", chosen.text()))
+        found.append(("Penalty", str(chosen)))
     elif stats.get("penalty") is not None:
         found.append(("Penalty", _recorded(stats["penalty"])))
     if fit.problem is not None:
@@ -221,7 +221,7 @@ def _errors_sentence(fit: Any, errors: Errors) -> str:
     error, noise = errors
     finite = error[np.isfinite(error)]
     if not finite.any() and not noise.variance.any():
-        return "0: nothing is left of y but rounding"
+        return "0: y is fitted up to rounding"
     if not finite.size:
         return "infinite: the data determine no tap"
     words = f"standard error {span(finite.tolist(), '.2g')}"
@@ -263,7 +263,7 @@ def _numerics(fit: Any) -> str:
     elif "no_certificate" in fit.stats:
         words.append(fit.stats["no_certificate"])
     elif fit.stats.get("loss", {}).get("kind", "SquaredLoss") != "SquaredLoss":
-        words.append("a descent on this loss has no bound on its error")
+        words.append("gradient descent has no error bound for this loss")
     return "; ".join(words)
 
 

@@ -86,8 +86,9 @@ def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
             text = f"{error.filename}: {error.strerror}"
-        named = source and not isinstance(error, ReadError)  # which begins with its file
-        raise Refusal(f"{source}: {text}" if named else text) from error
+        # The errors of files begin with their names.
+        begins = isinstance(error, ReadError) or text.startswith(f"{source}: ")
+        raise Refusal(text if begins or not source else f"{source}: {text}") from error
 
 
 class _Layout(argparse.RawDescriptionHelpFormatter):

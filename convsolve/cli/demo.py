@@ -18,7 +18,7 @@ from ..comparison import Comparison, certificate_of, compare
 from ..datasets import event_related_fmri, nitime_fir
 from ..files import write_bytes
 from ..identifiability.report import Identifiability
-from ..identifiability.wording import counting, verdict
+from ..identifiability.wording import equations, verdict
 from ..problem.problem import Problem
 from ..solution import Solution
 from ..solvers.gradient_descent import GradientDescent
@@ -265,8 +265,8 @@ def _say(out: Out, text: str) -> None:
 
 
 def _judge(out: Out, report: Identifiability) -> None:
-    """Print verdict, counting, condition and suggestions of a report."""
-    lines = [verdict(report._diagnosis), counting(report._diagnosis)]
+    """Print verdict, number of equations, condition number and suggestions of a report."""
+    lines = [verdict(report._diagnosis), f"equations: {equations(report._diagnosis)}"]
     if report.unique:
         lines.append(
             f"condition number {report.condition_number:.3g}, all {report.identifiable.size} taps "

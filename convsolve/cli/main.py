@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"convsolve: too large for the memory of this machine; {hint}", "stderr")
         return BAD_INPUT
     except OSError as error:
-        _say(f"convsolve: the answer cannot be written: {error.strerror}", "stderr")
+        _say(f"convsolve: the output cannot be written: {error.strerror}", "stderr")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOT_OK
     return answer.status
@@ -190,7 +190,7 @@ def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
         status = OK if "solved" in found else NOT_OK
 
     def document() -> dict[str, Any]:
-        return _verdict(report) | {
+        return report._verdict_entries() | {
             "rows": table.to_dict(),
             "shared_seconds": table.shared_seconds,
             "skipped": table.skipped,
@@ -247,7 +247,7 @@ def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
         fit = load(args.fit)
     x, y = new_data(args, fit)
     if y is None and args.out is None and not args.json:
-        raise Refusal("nothing would be kept of the prediction: give --out, --json, or y to score")
+        raise Refusal("the prediction would be discarded: give --out, --json, or y to score")
     kept: Any = None
     score = None
     with reported(TypeError, ValueError, source=source(args)):
@@ -397,15 +397,6 @@ def _logged() -> Iterator[None]:
     finally:
         log.setLevel(before)
         log.removeHandler(handler)
-
-
-def _verdict(report: Any) -> dict[str, Any]:
-    return {
-        "data": repr(report.problem),
-        "verdict": report.verdict,
-        "unique": report.unique,
-        "suggestions": [*map(str, report.suggestions)],
-    }
 
 
 def _say(text: str, where: str = "stdout") -> None:

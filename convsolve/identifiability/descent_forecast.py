@@ -114,34 +114,33 @@ class DescentForecast:
         return [size * c for c in self.curvatures]
 
     def __repr__(self) -> str:
-        return self.text()
-
-    def text(self) -> str:
-        """Return the prediction as shown in a terminal."""
         ranked = sorted(
             (c, g, i) for g, all_c in enumerate(self.curvatures) for i, c in enumerate(all_c)
         )
         taken = self.best_step * ranked[0][0]
         lines = [
-            line("descent", "on the mean of squares, plain: no momentum, every row in every step"),
+            line(
+                "descent",
+                "plain gradient descent on the mean of squares, with all rows in every step",
+            ),
             line("step", f"best {self.best_step:.4g}; above {self.largest_step:.4g} it diverges"),
-            line("rate", f"the best step takes {100 * taken:.2g}% off the error"),
-            line("steps", f"{_number(self.steps)} for the error to shrink to {self.tol:g} of it"),
+            line("rate", f"the best step reduces the error by {100 * taken:.2g} %"),
+            line("steps", f"{_number(self.steps)} reduce the error to {self.tol:g} of its start"),
         ]
         along = self.steps_along()
         for n, (_, g, i) in enumerate(ranked[:MAX_DIRECTIONS]):
             text = f"{self._name(g, i)}: {_number(along[g][i])} steps"
             lines.append(line("" if n else "last", text))
         if still := sum(self.unmoved):
-            text = f"{still} of {count(len(ranked) + still, 'direction')} change no output: along "
-            lines.append(line("unmoved", f"{text}them descent stays where it starts"))
+            text = f"{still} of {count(len(ranked) + still, 'direction')} do not change y: "
+            lines.append(line("unmoved", f"{text}descent does not move along them"))
         if not still:
             found = "the same kernel"
         elif any(b.any() for b in self.biases):
-            found = "a kernel that fits as well, the shortest,"
+            found = "the kernel of minimum norm, which fits as well,"
         else:
-            found = "the kernel that descent from zero comes to"
-        lines.append(line("instead", f"cs.solve(problem) finds {found} without a step"))
+            found = "the limit of a descent from zero"
+        lines.append(line("instead", f"cs.solve(problem) computes {found} directly"))
         return "\n".join(lines)
 
     def _name(self, group: int, index: int) -> str:
@@ -210,7 +209,7 @@ def descent(diagnosis: Diagnosis, tol: float) -> DescentForecast:
     if tol >= 1:
         raise ValueError(f"tol must be below 1, got {tol!r}")
     if diagnosis.problem._nuisance.confounds is not None:
-        raise ValueError("descent takes no weights or confounds, which are for least squares")
+        raise ValueError("descent() does not support weights or confounds")
     problem, columns, rows = diagnosis.problem, diagnosis.columns, diagnosis.n_equations
     factors = [diagnosis.factor(g) for g in range(diagnosis.groups)]
     most = diagnosis.limits.spectrum_columns

@@ -80,12 +80,12 @@ class Diagnosis:
     def _beyond_memory(self) -> str:
         if self.unique:
             return (
-                "full rank is proved, but condition, noise gains and the like take a factor of "
+                "full rank is proved, but condition number and noise gains need a factor of "
                 f"{self.sizes.gram_bytes / 2**30:.1f} GiB, which exceeds the memory limit"
             )
         ridge = self.sufficient_ridge
         return (
-            f"{self.verdict}: the rank of {self.n_unknowns} unknowns takes a QR of "
+            f"{self.verdict}: the rank of {self.n_unknowns} unknowns needs a QR of "
             f"{self.sizes.factor_bytes / 2**30:.1f} GiB, which exceeds the memory limit; use fewer "
             f"taps or channels{'' if ridge is None else f', or solve with ridge={ridge:.3g}'}"
         )
@@ -359,8 +359,8 @@ class Diagnosis:
         sizes = self.sizes
         if not (sizes.gram_fits or sizes.factor_fits):
             return (
-                f"a resolution takes a factor of {sizes.gram_bytes / 2**30:.1f} GiB, which exceeds "
-                "the memory limit, whatever the ridge"
+                f"the resolution needs a factor of {sizes.gram_bytes / 2**30:.1f} GiB, which "
+                "exceeds the memory limit, whatever the ridge"
             )
         if penalty != RIDGE:
             return (

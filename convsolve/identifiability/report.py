@@ -350,6 +350,15 @@ class Identifiability:
         """
         return advise(self._diagnosis)
 
+    def _verdict_entries(self) -> dict[str, Any]:
+        """Return the part of `to_dict` that the results of other functions have too."""
+        return {
+            "data": repr(self.problem),
+            "verdict": self.verdict,
+            "unique": self.unique,
+            "suggestions": [*map(str, self.suggestions)],
+        }
+
     @on_blas_threads
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, strings and lists, ready for JSON; None for infinite values.
@@ -365,10 +374,7 @@ class Identifiability:
             >>> report.to_dict()["verdict"]
             'overdetermined'
         """
-        out: dict[str, Any] = {
-            "data": repr(self.problem),
-            "verdict": self.verdict,
-            "unique": self.unique,
+        out: dict[str, Any] = self._verdict_entries() | {
             "n_equations": self.n_equations,
             "n_unknowns": self.n_unknowns,
             "method": wording.method(self._diagnosis),
@@ -376,8 +382,7 @@ class Identifiability:
             "worst_group": self._diagnosis.worst_group,
             "lags": [axis.tolist() for axis in self.problem._lags],
             **self.problem._names.to_dict(),
-            "counting": wording.counting(self._diagnosis),
-            "suggestions": [*map(str, self.suggestions)],
+            "equations": wording.equations(self._diagnosis),
         }
         if not self._diagnosis.decided:
             return out

@@ -78,7 +78,7 @@ def _beyond_memory(diagnosis: Diagnosis) -> list[Suggestion]:
         "limit; with fewer taps or channels the rank can be decided"
     )
     which = "a large enough ridge" if ridge is None else "{}"
-    text = f"{which} makes the answer unique, whatever the rank"
+    text = f"{which} makes the kernel unique, whatever the rank"
     argument = None if ridge is None else "ridge"
     return [Suggestion("memory", need), Suggestion("ridge", text, argument, ridge)]
 
@@ -115,9 +115,8 @@ def _precision(diagnosis: Diagnosis) -> list[Suggestion]:
         return [_no_gap(diagnosis)] if diagnosis.mask_ambiguous else []
     high, low = diagnosis.rank_band
     text = (
-        f"the rank is {high} or {low}, depending on where in the band around the tolerance one "
-        "cuts; a smooth input, a near copy of a channel, or a long tone computed in floating "
-        "point, does this"
+        f"the rank is {high} or {low}, depending on the tolerance within its band; the cause may "
+        "be a smooth input, a near copy of a channel, or a long tone computed in floating point"
     )
     if diagnosis.problem._data_eps and high == diagnosis.n_unknowns:
         text = (
@@ -134,9 +133,8 @@ def _no_gap(diagnosis: Diagnosis) -> Suggestion:
         gain = 1 / np.min([values[rank - 1] for values, rank in pairs if rank])
     return Suggestion(
         "precision",
-        "the singular values fall off without a gap, as for a smooth or band-limited input "
-        f"do: the answer of minimum norm multiplies noise in y by up to {gain:.1g}, and is no "
-        "estimate of the kernel without the ridge",
+        "the singular values decrease without a gap, as for a smooth or band-limited input: the "
+        f"kernel of minimum norm multiplies noise in y by up to {gain:.1g}, so a ridge is needed",
     )
 
 
@@ -147,7 +145,7 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     longest = max((a.shape[:-1] for a in problem.x), key=spec._rows)
     text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
     if problem._kept.flags is not None:
-        return [Suggestion("rows", f"{text}: fewer that are left out, or another record")]
+        return [Suggestion("rows", f"{text}: exclude fewer rows, or add another record")]
     if spec.ndim > 1:
         return [Suggestion("rows", f"{text}: larger records, or more of them")]
     samples = _least_samples(problem)
@@ -259,23 +257,24 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Suggestion:
     """Return the suggestion for a channel that excites only ``rank`` of its taps."""
     problem, name = diagnosis.problem, diagnosis.problem._names.channel(channel)
     if rank:
-        same = "more of the same signal will not help: it takes"
+        same = "more of the same signal does not help: use"
         if _transient(problem, channel):
-            same = "record the silence around it too, or it takes"
+            same = "record the silence around it too, or use"
         return Suggestion(
             "excitation",
             f"{name} excites only {rank} of its {math.prod(problem.spec.kernel_size)} "
-            f"taps (its order of excitation); {same} a richer signal, noise-like, or fewer taps",
+            f"taps (its order of excitation); {same} a signal with more frequencies, such as "
+            "noise, or fewer taps",
         )
     still = f"{'constant' if problem.bias else 'zero'} in all windows"
     if problem._nuisance.confounds is not None:
-        still = "nothing but what confounds fit, in all windows"
+        still = "a combination of the confounds in all windows"
     if problem.n_channels == 1:
         beside = " beside a bias" * problem.bias
-        return Suggestion("excitation", f"x is {still}: nothing is learned from it{beside}")
+        return Suggestion("excitation", f"x is {still}, so it determines no tap{beside}")
     if problem.spec.groups > 1:
         # Dropping a channel would leave groups of unequal size.
-        return Suggestion("excitation", f"{name} is {still}: put another in its place")
+        return Suggestion("excitation", f"{name} is {still}: use another channel")
     return Suggestion("channels", f"{name} is {still}: drop it", value=(channel,))
 
 

@@ -33,33 +33,6 @@ METHODS = {
 }
 
 
-def counting(diagnosis: Diagnosis) -> str:
-    """Compare the number of equations with that of unknowns, and report if this misleads."""
-    m, p = diagnosis.n_equations, diagnosis.n_unknowns
-    relation = "fewer than" if m < p else "as many as" if m == p else "more than"
-    text = f"{count(m, 'equation')} for {count(p, 'unknown')} per output channel: {relation} needed"
-    if m == p:
-        text += ", so exactly determined at best, not overdetermined"
-    notes = []
-    outputs = diagnosis.problem.n_outputs // diagnosis.problem.spec.groups
-    if outputs > 1:
-        notes.append(
-            f"Every output channel has its own kernel and its own {count(m, 'equation')}, so "
-            f"{outputs} outputs never make a kernel less determined than one"
-        )
-    if m >= p and diagnosis.verdict == "rank-deficient":
-        rank = diagnosis.rank
-        notes.append(
-            f"Counting misleads here: {f'only {rank}' if rank else 'none'} of these equations "
-            f"{'are' if rank > 1 else 'is'} independent"
-        )
-    if m < p:
-        notes.append(
-            "The kernels that fit form a flat valley of equally good answers, no local optima"
-        )
-    return ". ".join([text, *notes])
-
-
 def method(diagnosis: Diagnosis) -> str:
     """Return a description of the method that decided rank and verdict."""
     if diagnosis.proved_iteratively:
@@ -167,7 +140,7 @@ def weak_sentence(diagnosis: Diagnosis) -> str:
     if not weak.all():
         named = _named(diagnosis, diagnosis._weakly_determined)
         which = f"{int(weak.sum())} of {weak.size} taps ({named})"
-    text = f"{which} are weakly determined: other taps can stand in for them"
+    text = f"{which} are weakly determined: other taps have nearly the same effect"
     text += " (high variance inflation)"
     if diagnosis.unique and (ridge := proposed_ridge(diagnosis)):
         text += f"; {argument('ridge', ridge)} brings the condition number to "
@@ -199,8 +172,8 @@ def collinear(diagnosis: Diagnosis) -> list[str]:
         free = diagnosis.columns - rank
         if free > MAX_VECTORS:
             found.append(
-                f"{free} independent changes of the kernel leave y as it is; fewer taps or "
-                "channels make them few enough to name"
+                f"{free} independent changes of the kernel do not change y; with fewer taps or "
+                "channels they are listed"
             )
         elif free:
             flat = diagnosis._null_echelon[group].reshape(free, diagnosis.columns)

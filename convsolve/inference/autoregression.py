@@ -93,9 +93,9 @@ def largest_order(lengths: Sequence[int], unknowns: int, order: int | None) -> i
     left = rows_left(lengths, order)
     if left <= unknowns:
         raise SolveError(
-            f"{argument('noise', f'ar{order}')} takes {count(order, 'row')} off every record and "
-            f"gap and leaves {count(left, 'row')} for {count(unknowns, 'unknown')}; use a smaller "
-            "order, longer records or fewer taps"
+            f"{argument('noise', f'ar{order}')} excludes {count(order, 'row')} of every record and "
+            f"gap, which leaves {count(left, 'row')} for {count(unknowns, 'unknown')}; use a "
+            "smaller order, longer records or fewer taps"
         )
     return order
 

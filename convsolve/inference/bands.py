@@ -36,7 +36,7 @@ def choose_bands(
         The selection, and the penalty and strength of every output.
     """
     found: list[tuple[Penalty, float]] = []
-    told = []
+    selections = []
     plain = scoring.scorers(RIDGE)
     assert ridge.channel_groups is not None
     labels = np.array(ridge.channel_groups)[[*scoring.design.selection.channels]]
@@ -60,8 +60,8 @@ def choose_bands(
             units = scoring.units
             one = of_outputs(units, units.outputs[g, [q]], penalty, scorer, here)
             found.append((penalty, float(one.strength[0])))
-            told.append(one._replace(strength=units.to_user(strengths[:, None])))
-    return joined(told)._replace(penalty=ridge.title), found
+            selections.append(one._replace(strength=units.to_user(strengths[:, None])))
+    return joined(selections)._replace(penalty=ridge.title), found
 
 
 def _best(

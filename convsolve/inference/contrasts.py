@@ -86,8 +86,8 @@ class Taps:
             rows.append(np.eye(kept.size)[kept.reshape(-1)] if mine else None)
         if len({len(r) for r in rows if r is not None}) > 1:
             raise ValueError(
-                "channels must hold as many of every group that they name, or the tests of the "
-                "outputs would be of different sizes; test the groups one by one"
+                "channels must have the same number in every group, or the tests of the outputs "
+                "would be of different sizes; test the groups one by one"
             )
         return rows
 

@@ -177,7 +177,7 @@ def estimated_noise(
     if exact.size:
         raise SolveError(
             f"{argument('noise', 'ar')} needs noise, and {design.names.output(int(exact[0]))} "
-            f"leaves nothing of y but rounding; use {argument('noise', 'white')}"
+            f"is fitted up to rounding; use {argument('noise', 'white')}"
         )
     kept = design.adjustments.kept
     residuals = design.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))

@@ -148,8 +148,8 @@ class CrossValidation:
         if len(folds) < 2 or not all(folds):
             which = "" if all(folds) else f" in fold {[*map(bool, folds)].index(False)}"
             raise ValueError(
-                f"{argument('noise', 'ar')} takes the first rows of every record, which leaves too "
-                f"few{which} for a cross-validation by records; use a smaller order, such as "
+                f"{argument('noise', 'ar')} excludes the first rows of every record, so there are "
+                f"too few{which} for a cross-validation by records; use a smaller order, such as "
                 f"{argument('noise', 'ar1')}, or other folds"
             )
         return replace(self, folds=folds)

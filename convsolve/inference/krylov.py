@@ -159,7 +159,7 @@ def choose_by_krylov(
     at_edge = np.isinf(np.pad(losses, ((1, 1), (0, 0)), constant_values=np.inf))
     edge = at_edge[best, outputs] | at_edge[best + 2, outputs]
     grid, unknown = units.to_user(grid), np.full(scores.shape, np.nan)
-    told = Regularization(
+    found = Regularization(
         penalty.title,
         grid[best, outputs],
         {},
@@ -169,7 +169,7 @@ def choose_by_krylov(
         StrengthScores(grid, scores, unknown, by_fold) if len(grid) > 1 else None,
         edge & (len(grid) > 1),
     )
-    return told, [(penalty, value) for value in told.strength.tolist()]
+    return found, [(penalty, value) for value in found.strength.tolist()]
 
 
 def _automatic_grids(system: System, units: CommonUnits) -> np.ndarray:

@@ -21,16 +21,16 @@ from .strength_path import ROUNDING
 from .sums import fold_sums
 
 UNDETERMINED = (
-    "the data do not determine all of the lags, so that no window of them has an answer of its "
-    "own; ask for fewer lags, or solve with a prior that decays, {}"
+    "the data do not determine all of the lags, so the windows cannot be compared; use fewer lags, "
+    "or solve with a prior that decays, {}"
 )
 
 # If the smallest pivot is less than this share of the largest, scores of folds have fewer than five
 # correct digits.
 LOST = 1e-5
 ILL_CONDITIONED = (
-    "of the rows beside a fold the lags are so alike that scores would be rounding; choose by "
-    "'bic' or 'aicc', or ask for fewer lags"
+    "without a fold, the columns of the lags are so nearly dependent that scores would be rounding "
+    "errors; select by 'bic' or 'aicc', or use fewer lags"
 )
 
 

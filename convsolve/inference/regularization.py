@@ -117,7 +117,7 @@ class Regularization(NamedTuple):
         """
         return plot(self, **options)
 
-    def text(self) -> str:
+    def __str__(self) -> str:
         """Return one sentence that describes the selection."""
         by = "as given" if self.criterion == "given" else f"by {_name(self.criterion)}"
         strengths = self.strength.T.reshape(-1)
@@ -135,9 +135,6 @@ class Regularization(NamedTuple):
             return words
         where = "" if self.at_edge.size == 1 else f" of {count(edge, 'output')}"
         return f"{words}; the strength{where} is at the edge of what was searched"
-
-    def __str__(self) -> str:
-        return self.text()
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary of numbers, words and lists, which JSON supports.

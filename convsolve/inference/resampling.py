@@ -150,7 +150,7 @@ def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.nda
     factors, solved = regression.system.factors, regression.solve()
     if solved is None or not (factors.complete and factors.full_rank):
         raise ValueError(
-            f"without record {folds[held][0][0]} the data do not determine every tap, so that "
-            "leaving out a record says nothing of its error; use noise='cluster'"
+            f"without record {folds[held][0][0]} the data do not determine every tap, so there "
+            "is no jackknife; use noise='cluster'"
         )
     return regression.to_user(solved[0])[0]

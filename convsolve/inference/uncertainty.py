@@ -118,7 +118,7 @@ def no_freedom(rows: int, unknowns: int) -> str:
     """Describe why there are no errors for so many unknowns."""
     return (
         f"{count(rows, 'row')} leave no degrees of freedom beside {count(unknowns, 'unknown')}: "
-        "nothing tells the noise from the answer; use more rows, fewer taps, or a penalty"
+        "the noise cannot be estimated; use more rows, fewer taps, or a penalty"
     )
 
 
@@ -416,7 +416,7 @@ def _factor(system: System, group: int) -> Factor:
     factor = system.factor(group)
     if factor is None:
         raise ValueError(
-            "standard errors take a factor of the design matrix, which exceeds the memory limit; "
+            "standard errors need a factor of the design matrix, which exceeds the memory limit; "
             "use fewer taps or channels"
         )
     return factor

@@ -111,14 +111,18 @@ class _Table(NamedTuple):
     def column(self, name: str) -> list[Any]:
         if name not in self.columns:
             there = ", ".join(map(repr, self.columns)) or "none"
-            hint = "; column= says which has the kinds of events" if name == "trial_type" else ""
+            hint = (
+                "; name the column with the kinds of events as column="
+                if name == "trial_type"
+                else ""
+            )
             raise ValueError(f"events have no column {name!r}; there are {there}{hint}")
         return self.columns[name]
 
     def words(self, name: str) -> list[str]:
         found = self.column(name)
         missing = np.array([_is_missing(word) for word in found], bool)
-        self.check(~missing, found, f"has no {name}; give it one, or leave the event out")
+        self.check(~missing, found, f"has no {name}; add it, or leave the event out")
         return [str(word) for word in found]
 
     def numbers(self, name: str) -> np.ndarray:

@@ -126,8 +126,8 @@ def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: A
     if channel is None and output is None:
         if inputs > 1 and outputs > 1:
             raise ValueError(
-                f"the kernel goes from {inputs} channels to {outputs} outputs: say from which "
-                "channel=, or to which output="
+                f"the kernel goes from {inputs} channels to {outputs} outputs: give channel= or "
+                "output="
             )
         channel, output = (0, None) if inputs == 1 else (None, 0)
     if channel is not None and output is not None:

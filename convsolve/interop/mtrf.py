@@ -132,12 +132,12 @@ def penalty_of(trf: Any, trials: int) -> Penalty:
     inputs, given = _trained(trf).shape[0], _of_features(trf)
     unit = float(trf.fs) * integer(trials, "trials")
     if given is None:
-        raise ValueError("this TRF does not say its regularization; set it, 0.0 for none")
+        raise ValueError("this TRF has no regularization; set it, 0.0 for none")
     if trf.method == "tikhonov":
         if inputs > 1:
             raise ValueError(
-                f"method='tikhonov' of {inputs} features takes differences between features, not "
-                "between lags; Smooth() takes differences between lags"
+                f"method='tikhonov' of {inputs} features penalizes differences between features, "
+                "not between lags; Smooth() penalizes differences between lags"
             )
         return Smooth(0.5 * unit * np.array(given))
     if trf.method == "banded":

@@ -70,7 +70,7 @@ def afford_complement(columns: int) -> None:
     need = 8 * columns**2
     if need > MAX_BASIS_BYTES:
         raise ValueError(
-            f"a basis of the null space of {columns} unknowns takes {need / 2**30:.1f} GiB, more "
+            f"a basis of the null space of {columns} unknowns needs {need / 2**30:.1f} GiB, more "
             f"than the {MAX_BASIS_BYTES / 2**30:.0f} GiB allowed; identifiable and resolution() "
             "need no basis"
         )

@@ -89,7 +89,7 @@ def check_known(stated: Sequence[Flags], known: Sequence[Flags]) -> None:
     """Raise a ValueError if a row that the user selects has a missing sample."""
     if any((s & ~w).any() for s, w in zip(_all(stated), _all(known), strict=False)):
         raise ValueError(
-            "x or y has NaN in rows that the mask keeps: mask them too, or leave them out "
+            "x or y has NaN in rows that the mask keeps: mask these rows too, or exclude them "
             f"by {argument('missing', 'drop')}"
         )
 
@@ -105,9 +105,9 @@ def check_left(by_mask: ByMask, names: Names) -> None:
         if not rows.count:
             which = "" if len(by_mask) == 1 else f" of {names.output(outputs[0])}"
             raise ValueError(
-                f"no row{which} is left: all {count(rows.dropped, 'row')} are masked, or read "
-                "a missing sample of x, each of which takes the rows of a whole kernel, or are "
-                "missing in y; fill short gaps of x, or use fewer taps"
+                f"no row{which} is left: all {count(rows.dropped, 'row')} are masked, have "
+                "weight 0, are missing in y, or need a missing sample of x; fill short gaps of x, "
+                "or use fewer taps"
             )
 
 

@@ -239,9 +239,16 @@ def _as_array(value: Any, name: str) -> np.ndarray:
     if alone and array.dtype.kind in "OSU":
         raise TypeError(
             f"{name} must hold numbers, got {shown(value)} of type {type(value).__name__}; "
-            "give an array, or a list of numbers"
+            "give an array, or a list of numbers" + _of_file(value)
         )
     return array
+
+
+def _of_file(value: Any) -> str:
+    """Return how to read an array from a file, for the name of one or for a `Signal`."""
+    if isinstance(value, str):
+        return "; cs.io.read(path).values reads a file"
+    return "; its .values are an array" if hasattr(value, "values") else ""
 
 
 def _largest(record: Any) -> np.ndarray:

@@ -102,6 +102,11 @@ class Loss(ABC):
         return f"mean {self.name} residual"
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """The class and its fields as numbers and words, as recorded in a `Solution`."""
+        return {"kind": type(self).__name__, **recorded_fields(self)}
+
+    @property
     def measured(self) -> Loss:
         """The loss by which solutions are compared; squares if this one is not fixed."""
         return self
@@ -164,7 +169,7 @@ class SquaredLoss(Loss):
         raise TypeError("least squares are solved by a solver")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CustomLoss(Loss):
     """A callable of (prediction, target), each (rows, Cout), for gradient descent."""
 
@@ -172,10 +177,18 @@ class CustomLoss(Loss):
 
     name = "custom"
 
+    def __repr__(self) -> str:
+        return self.title
+
     @property
     def title(self) -> str:
         """Name of the function."""
         return getattr(self.function, "__name__", "callable")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Name of the function."""
+        return {"kind": self.title}
 
     @property
     def measured(self) -> Loss:
@@ -405,4 +418,4 @@ def gram_reason(sizes: Sizes, columns: int | None = None) -> str | None:
     needed = 8 * sizes.groups * columns**2
     if needed <= sizes.limits.gram_bytes:
         return None
-    return f"the Gram matrix of {columns} columns takes {needed / 2**30:.1f} GiB; use fewer taps"
+    return f"the Gram matrix of {columns} columns needs {needed / 2**30:.1f} GiB; use fewer taps"

@@ -240,8 +240,8 @@ class ConjugateGradient(Solver):
         if not sizes.wide or objective.strength:
             return None
         return (
-            f"{sizes.rows} equations leave {sizes.unknowns} unknowns open; give a ridge, or use "
-            "QR for the answer of minimum norm"
+            f"{sizes.rows} equations do not determine {sizes.unknowns} unknowns; give a ridge, or "
+            "use QR for the kernel of minimum norm"
         )
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:

@@ -207,14 +207,14 @@ class GradientDescent(Solver):
         """Return the reason if the loss or the penalty is not supported."""
         if self.via == "moments" and not objective.loss.squared:
             way = argument("via", "convolution")
-            return f"moments have squares only, not {objective.loss.title}; use {way}"
+            return f"moments support squares only, not {objective.loss.title}; use {way}"
         if objective.loss.threshold is None:
             return (
                 "the scale 'mad' of Huber's loss changes with the kernel; give its scale as a "
                 f"number, or leave out {keyword('solver')}"
             )
         if self.via == "convolution" and objective.strength:
-            return f"a penalty is known to moments only; use {argument('via', 'moments')}"
+            return f"a penalty is supported with moments only; use {argument('via', 'moments')}"
         return None
 
     def _misfit(self, kernel: tuple[int, ...], rows: int) -> str | None:
@@ -249,8 +249,8 @@ class GradientDescent(Solver):
         regression = analysis.regression(penalty, strength)
         if not (regression.system.basis.identity or isinstance(self.init, str)):
             raise SolveError(
-                f"under {penalty.title} descent starts in coordinates of its own, where no "
-                "kernel can be given; use init='zeros' or 'glorot_uniform'"
+                f"with {penalty.title}, descent runs in the coordinates of the penalty, and init "
+                "cannot be a kernel; use init='zeros' or 'glorot_uniform'"
             )
         data: Stack | Rows
         if self.via == "moments":

@@ -113,7 +113,7 @@ class HuberLoss(Loss):
         if self.scale == "mad" and sizes.rows <= sizes.unknowns:
             return (
                 f"{count(sizes.rows, 'row')} leave no residuals for "
-                f"{count(sizes.unknowns, 'unknown')}, from which scale='mad' could be known; give "
+                f"{count(sizes.unknowns, 'unknown')}, so scale='mad' cannot be estimated; give "
                 "the scale as a number, use more rows or fewer taps"
             )
         return gram_reason(sizes, sizes.unknowns)

@@ -150,23 +150,23 @@ class Lasso(Penalty):
         scoring = Scoring(analysis, criterion)
         regression, folds = analysis.regression(RIDGE, 0.0), scoring.folds()
         groups, _, outputs = regression.shape
-        told, kernels = [], np.zeros(regression.shape)
+        selections, kernels = [], np.zeros(regression.shape)
         with one_blas_thread():
             equations = enumerate(scoring.normal_equations())
             paths = [_Paths(self, strengths, scoring, g, each) for g, each in equations]
             for g, of_group in enumerate(paths):
                 for q in tracked(range(outputs), "outputs", outputs):
                     of_folds = [(rest[g], held[g].only(np.array([q]))) for rest, held in folds]
-                    kernels[g, :, q], one_told = of_group.chosen(q, of_folds)
-                    told.append(one_told)
+                    kernels[g, :, q], one_selection = of_group.chosen(q, of_folds)
+                    selections.append(one_selection)
         power = (regression.matrix.exponents - scoring.units.column)[:, :, None]
         v = np.ldexp(kernels, power)
         kernel, bias = regression.from_columns(v)
         squares, gradient = regression.matrix.residual(v, regression.targets)
-        strengths = np.array([t.strength[0] for t in told]).reshape(groups, outputs)
+        strengths = np.array([t.strength[0] for t in selections]).reshape(groups, outputs)
         parts = zip(paths, kernels, np.ldexp(gradient, power), squares, strengths, strict=True)
         gap = float(np.max([of_group.gap(*part) for of_group, *part in parts]))
-        whole = joined(told)
+        whole = joined(selections)
         penalty = {"kind": self.title, "strength": whole.strength.tolist()}
         stats = {"solver": "Lasso", "penalty": penalty}
         return SolverResult(
@@ -254,12 +254,12 @@ class _Paths:
             losses = scores = CRITERIA[score](fits)[:, 0]
         best = int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
         best = best if self._scoring.varies[self._g, q] else 0
-        told = self._told(q, fits, (grid, scores, by_fold), best, score, power)
+        selected = self._selection_of(q, fits, (grid, scores, by_fold), best, score, power)
         w = np.nan_to_num(along[best])
         if self._members is not None:
             inner = Blocks(gram + self._ridge * np.eye(len(gram)), self._members)
             w = inner.solve(r, float(squares[q]), float(grid[best]), w, EXACT_GAP / 100)
-        return w, told
+        return w, selected
 
     def _first(self, r: np.ndarray) -> float:
         """Return the smallest strength that leaves no tap."""
@@ -296,7 +296,7 @@ class _Paths:
         parts = grid[:, None], count, spare, left[:, None], none, none
         return Fits(*parts, sizes.rows, nuisance.total, 0)
 
-    def _told(
+    def _selection_of(
         self, q: int, fits: Fits, path: tuple[Any, Any, Any], best: int, score: str, power: int
     ) -> Regularization:
         grid, scores, by_fold = path

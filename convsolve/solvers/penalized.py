@@ -31,12 +31,12 @@ class Choice(NamedTuple):
     """The penalty of every output.
 
     Attributes:
-        told: the selection, with the scores of all candidates; None if all strengths were given.
+        selected: the selection, with all scores; None if all strengths were given.
         pairs: penalty without strength and strength of every output.
         begun: kernel, bias and bounds on the backward errors (Cout,), if there is a solution.
     """
 
-    told: Regularization | None
+    selected: Regularization | None
     pairs: Pairs
     begun: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
@@ -48,8 +48,9 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
         return None
     gib = sizes.gram_bytes / 2**30
     return (
-        f"a choice of the strength takes AᵀA of {sizes.columns} columns, {gib:.1f} GiB, more "
-        "than allowed; choose it by CrossValidation, which needs none, or use fewer taps"
+        f"selecting the strength needs AᵀA of {sizes.columns} columns, {gib:.1f} GiB, which "
+        "exceeds the memory limit; select it by CrossValidation, which does not need AᵀA, or use "
+        "fewer taps"
     )
 
 
@@ -87,7 +88,7 @@ def choose(
     """
     design = analysis.design
     if design.sizes.rows - design.nuisance.total < 2:
-        raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to choose by")
+        raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to select a strength")
     strengths = np.array(grid, float) if grid is not None else None
     if penalty.strength is not None:
         strengths = np.atleast_2d(np.array(penalty.strength, float))
@@ -108,22 +109,22 @@ def _one_form(
     scorers = scoring.scorers(found)
     chosen = [choose_strengths(s, grid) for s, grid in zip(scorers, grids, strict=True)]
     parts = zip(units.outputs, scorers, chosen, strict=True)
-    told = joined([of_outputs(units, e, found, s, c) for e, s, c in parts])
+    selected = joined([of_outputs(units, e, found, s, c) for e, s, c in parts])
     opened = {name: getattr(found, name) for name in penalty.open}
     pairs = zip(scorers, chosen, strict=True)
     begin = np.stack([s.coordinates(c.strengths[None])[0] for s, c in pairs])
-    several = SeveralStrengths(analysis, found, told.strength, units)
+    several = SeveralStrengths(analysis, found, selected.strength, units)
     proven = several.proven(scorers)
     begun = several.solve(scorers, begin, proven)
-    penalties = [(found, strength) for strength in told.strength.tolist()]
+    penalties = [(found, strength) for strength in selected.strength.tolist()]
     unproven = np.repeat(~proven, units.outputs.shape[1])
-    told = told._replace(
+    selected = selected._replace(
         hyperparameters=opened,
         at_bound=at_bound,
-        path=None if told.criterion == "given" else told.path,
-        effective_dof=_by_factors(analysis, penalties, told, unproven),
+        path=None if selected.criterion == "given" else selected.path,
+        effective_dof=_by_factors(analysis, penalties, selected, unproven),
     )
-    return Choice(told, penalties, begun)
+    return Choice(selected, penalties, begun)
 
 
 def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResult:
@@ -132,9 +133,9 @@ def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResu
     Outputs that are not exact are solved by the solver, once per penalty and strength. The kernel
     is unique if every penalty ensures it. The penalty of least strength is recorded.
     """
-    told, penalties, begun = choice
+    selected, penalties, begun = choice
     unknown = np.full(len(penalties), np.nan)
-    words = told or as_given(penalties, unknown, unknown)
+    words = selected or as_given(penalties, unknown, unknown)
     shape, route = analysis.design.kernel_shape, "tridiagonal form of the Gram matrix"
     if begun is None or not isinstance(solver, AutoSolver):
         begun = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
@@ -160,7 +161,7 @@ def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResu
         },
         certificate=Certificate(float(errors.max()), "upper bound"),
         evidence="the penalty" if certain else None,
-        regularization=told,
+        regularization=selected,
         penalties=penalties,
     )
 
@@ -168,14 +169,14 @@ def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResu
 def _by_factors(
     analysis: Analysis,
     penalties: Sequence[tuple[Penalty, float]],
-    told: Regularization,
+    selected: Regularization,
     unproven: np.ndarray,
 ) -> np.ndarray:
     """Return the degrees of freedom (outputs,), from factors for outputs that are ``unproven``.
 
     The Gram matrix has lost the digits of columns that are not penalized and nearly dependent.
     """
-    found = told.effective_dof.copy()
+    found = selected.effective_dof.copy()
     each = len(found) // analysis.design.spec.groups
     for output in np.flatnonzero(unproven).tolist():
         system, group = analysis.system(*penalties[output]), output // each
