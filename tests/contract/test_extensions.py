@@ -249,7 +249,7 @@ def test_gradient_descent_minimizes_a_loss(register: Register) -> None:
     assert excess["quartic"] == 0
     assert 0 <= excess["lbfgs"] < 1e-6 * losses["quartic"]
     assert min(excess["absolute"], excess["AutoSolver"]) > 1e-3
-    assert "loss: mean quartic residual" in table.text()
+    assert "loss: mean quartic residual" in str(table)
 
 
 # --- a solver

@@ -142,24 +142,6 @@ def test_axes_that_jax_keeps_explicit(context: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("stays")
-@pytest.mark.parametrize(
-    ("lags", "edges"),
-    some(
-        itertools.product([(0, 19), (-5, 12), (3, 9), (-9, -4)], ("drop", "zeros")),
-        ((-5, 12), "drop"),
-    ),
-)
-def test_lags(lags: tuple[int, int], edges: str) -> None:
-    x, y = noise((4000, 3), cs.ConvSpec(1), 2)
-    host, there = (
-        cs.Problem(a, b, lags=lags, edges=edges, bias=True) for a, b in ((x, y), (put(x), put(y)))
-    )
-    fit = check_equal(host, there)
-    np.testing.assert_array_equal(fit.lags, np.arange(lags[0], lags[1] + 1))
-
-
-@pytest.mark.slow
 @few_seeds(1, 12)
 def test_random_geometries(seeds: range) -> None:
     """Ragged records, copies of which are on all devices; and one record spread in time."""

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 
 import convsolve as cs
 from convsolve.method import Method
-from support import dense
 from support.ordering import null_kernels, taps_of
 from support.strategies import Statement, statements
 
@@ -100,37 +99,6 @@ def check_report(problem: cs.Problem) -> cs.Identifiability:
     return report
 
 
-def excess(problem: cs.Problem, report: cs.Identifiability, fit: cs.Solution) -> float:
-    """The residual above the least one, in roundings of ‖A‖‖w‖ + ‖y‖; by the oracle and lstsq."""
-    a_all = dense.design_matrix([*problem.x], problem.spec)
-    groups = problem.spec.groups
-    y_all, w_all = (dense.by_group(v, groups) for v in ([*problem.y], np.asarray(fit.kernel)))
-    found = [0.0]
-    for a, y, w, rank in zip(a_all, y_all, w_all, report._diagnosis.kernel_ranks):
-        # Powers of two, before anything is squared or added.
-        of_a, of_y = (np.frexp(np.abs(v).max(0))[1] for v in (a, y))
-        a, y, w = np.ldexp(a, -of_a), np.ldexp(y, -of_y), np.ldexp(w, of_a[:, None] - of_y)
-        for _ in range(2 * problem.bias):
-            a, y = dense.centred(a), dense.centred(y)
-        norms = np.linalg.norm(a, axis=0)
-        exponents = np.where(norms > 0, np.frexp(norms)[1], 0)
-        a, w = np.ldexp(a, -exponents), np.ldexp(w, exponents[:, None])
-        largest = np.linalg.norm(a, 2)
-        if not largest:
-            continue
-        cut = max(*a.shape, 10 * math.sqrt(a.shape[1])) * EPS
-        best, _, same, _ = np.linalg.lstsq(a, y, rcond=cut)
-        if same != rank:  # a value at the tolerance itself
-            continue
-        size = np.linalg.norm(a) * np.maximum(*(np.linalg.norm(v, axis=0) for v in (best, w)))
-        # Shortest in its own units it may be longer in these, but not so that anything fits.
-        size = np.minimum(size, 1e13 * np.linalg.norm(a) * np.linalg.norm(best, axis=0))
-        size += np.linalg.norm(y, axis=0)
-        above = np.linalg.norm(y - a @ w, axis=0) - np.linalg.norm(y - a @ best, axis=0)
-        found.append(float(np.max(above / np.where(size > 0, size, 1))) / EPS)
-    return max(found)
-
-
 def parts(values: Any) -> list[np.ndarray]:
     return [np.asarray(v) for v in (values if isinstance(values, list) else [values])]
 
@@ -182,8 +150,6 @@ def check_exact(problem: cs.Problem, report: cs.Identifiability, method: dict[st
     if method.get("solver") == "fft":
         return
     assert fit.converged, fit
-    if "ridge" not in method and problem._dtype == np.float64:
-        assert excess(problem, report, fit) <= 100
 
 
 RIDGES = (1e-12, 1.0, 1e100)
@@ -239,17 +205,8 @@ SEEN = {
     "half and integer records": (
         [np.ones(4, ml_dtypes.bfloat16), np.arange(4)], None, {"kernel_size": 2},
     ),
-    "rows beyond memory": (N, None, {"kernel_size": 2**40, "padding": "full"}),
-    "padding beyond memory": (N, None, {"kernel_size": 2, "padding": ((0, 2**40),)}),
-    "span beyond memory": (N, None, {"kernel_size": 2, "dilation": 2**39, "padding": "circular"}),
-    "outputs beyond memory": (N, None, {"kernel_size": 2, "n_outputs": 2**40}),
-    "outputs beyond integers": (N, None, {"kernel_size": 2, "n_outputs": 10**30}),
     "outputs an array": (N, N[1:], {"kernel_size": 2, "n_outputs": np.array([1, 2])}),
-    "edges an array": (N, None, {"lags": (0, 1), "edges": np.array([0, 1])}),
-    "lags a number": (N, None, {"lags": np.array(2)}),
-    "lags ragged": (N, None, {"lags": (0, (1, 2))}),
     "a spec and an array": (N, None, {"spec": cs.ConvSpec(2), "stride": np.array([1, 2])}),
-    "a generator": ((v for v in N), None, {"kernel_size": 2}),
     "steps beyond bytes": (
         np.ones((6, 6)), None, {"kernel_size": (2, 3), "stride": 2**59, "padding": "causal"},
     ),

@@ -272,7 +272,7 @@ def test_the_text_of_a_small_kernel() -> None:
     ]
     np.testing.assert_array_equal(fit.lags, [-1, 0, 1])
     np.testing.assert_allclose(fit.impulse_response, [-1, 2, 3])
-    assert entry(fit, "Errors") == "0: nothing is left of y but rounding"
+    assert entry(fit, "Errors") == "0: y is fitted up to rounding"
     assert entry(fit, "Rows") == "48 of 50 samples; excluded: 2 at the edges. Penalty: none"
     assert repr(fit) == "<Solution solved: 3 lags × 1 channel × 1 output>"
     assert cs.__version__ in entry(fit, "Computed")

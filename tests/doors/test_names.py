@@ -99,7 +99,7 @@ def test_outputs_of_a_mask_keep_their_names_and_numbers() -> None:
 
 
 def test_a_forecast_of_descent_names_channels() -> None:
-    assert re.search(r"in channels? (Fz|Cz|Pz) \(", cs.identify(stated()).descent().text())
+    assert re.search(r"in channels? (Fz|Cz|Pz) \(", str(cs.identify(stated()).descent()))
 
 
 def test_choosing_lags_tells_times() -> None:

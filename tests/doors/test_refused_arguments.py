@@ -17,7 +17,6 @@ FLAGS = np.ones(38, bool)
 LINE = X[:, 0]
 FULL, FEW = cs.Problem(X, Y, kernel_size=3), cs.Limits(spectrum_columns=1)
 ONES, GROUPS = np.ones((3, 2)), {"channel_groups": (0, 1)}
-DESCENT = {"solver": cs.GradientDescent(steps=1), "loss": "absolute"}
 FIT, REPORT = cs.solve(FULL), cs.identify(FULL)
 SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
 TWO_LENGTHS = cs.SquaredExponential(length=(1.0, 2.0))
@@ -48,10 +47,6 @@ def solved(solver: Any = None, **options: Any) -> cs.Solution:
 def ridge(**options: Any) -> cs.Solution:
     """A ridge whose strength is selected."""
     return solved(penalty="ridge", **options)
-
-
-def banded(**options: Any) -> cs.Solution:
-    return solved(penalty=cs.Ridge(**GROUPS), **options)
 
 
 def lasso(**options: Any) -> cs.Lasso:
@@ -117,10 +112,8 @@ NAMES: list[Row] = [
     (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs has 'a' twice"),
 ]
 PENALTIES: list[Row] = [
-    (lambda: cs.StableSpline("tc"), TypeError, r"use StableSpline\(kind='tc'\) or penalty='tc'"),
     (lambda: cs.StableSpline(kind="tcs"), ValueError, "kind='tcs' is unknown"),
     (lambda: cs.StableSpline(decay=1.0), ValueError, "decay must lie between 0 and 1"),
-    (lambda: cs.StableSpline(decay=0.0), ValueError, "decay must be positive and finite"),
     (
         lambda: cs.StableSpline(kind="tc", correlation=0.5),
         ValueError,
@@ -133,23 +126,13 @@ PENALTIES: list[Row] = [
     ),
     (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
     (lambda: cs.Smooth(order=1.5), TypeError, "order must be an integer"),
-    (lambda: cs.Smooth(length=3.0), TypeError, r"use SquaredExponential\(length=...\)"),
-    (lambda: cs.SquaredExponential(length=0), ValueError, "length must be positive"),
     (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
-    (lambda: cs.Ridge("channels"), TypeError, "first argument of Ridge is its strength, a number"),
     (lambda: cs.Ridge(channel_groups="channels"), TypeError, "a label for every input channel"),
     (lambda: cs.Ridge((0, 1), 1.0), TypeError, "takes strength by position; give the others"),
-    (lambda: cs.Ridge((1.0,), **GROUPS), ValueError, "strength has 1 number for 2 labels"),
-    (lambda: cs.Ridge({0: 1.0, 2: 1.0}, **GROUPS), ValueError, "labels 0, 2, channel_groups 0, 1"),
     (lambda: cs.Ridge({0: 1.0}), TypeError, "a dict is for Ridge with channel_groups="),
     (lambda: cs.Ridge((1.0, -1.0), **GROUPS), ValueError, "strength must be finite and not neg"),
-    (lambda: cs.Ridge(-1), ValueError, "strength must be finite and not negative"),
-    (lambda: cs.Ridge(np.inf), ValueError, "strength must be finite and not negative"),
-    (lambda: cs.Ridge("1"), TypeError, "the first argument of Ridge is its strength, a number"),
-    (lambda: cs.Ridge([]), ValueError, "strength has no numbers; give a number, or one"),
     (lambda: cs.Ridge([[1], [1, 2]]), TypeError, "strength must be a number, or one number per"),
     (lambda: cs.Tikhonov(1.0), TypeError, r"needs a matrix: Tikhonov\(strength, matrix=D\)"),
-    (lambda: cs.Tikhonov(np.eye(2)), TypeError, "needs a matrix"),
     (lambda: tikhonov("a"), TypeError, "matrix must hold real numbers"),
     (lambda: tikhonov(1j * np.eye(2)), TypeError, "matrix must hold real numbers"),
     (lambda: tikhonov([[1, 2], [3]]), TypeError, r"matrix must be \(q, taps\), got \[\[1, 2\]"),
@@ -159,68 +142,28 @@ PENALTIES: list[Row] = [
     (lambda: tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
     (lambda: solved("qr", penalty=tikhonov(np.eye(7))), ValueError, "has 7 columns, a channel 3"),
     (lambda: solved(penalty=TWO_LENGTHS), ValueError, "has 2 lengths, the kernel 1 axes"),
-    (lambda: solved(penalty=cs.Ridge(channel_groups=(0, 1, 1))), ValueError, "3 labels, x has 2"),
-    (lambda: solved(penalty=cs.Ridge((1.0, 2.0, 3.0))), ValueError, "3 strengths for 2 outputs"),
-]
-# Kinds of components, and contradictions between arguments.
-KINDS: list[Row] = [
-    (lambda: solved(cs.Ridge(1.0)), TypeError, r"Ridge is a penalty.*: use penalty=Ridge\("),
-    (lambda: solved(cs.HuberLoss()), TypeError, r"HuberLoss is a loss.*: use loss=HuberLoss\("),
-    (lambda: solved("huber"), TypeError, "'huber' is a loss, not a solver: use loss='huber'"),
-    (lambda: solved("tc"), TypeError, "'tc' is a penalty, not a solver: use penalty='tc'"),
-    (lambda: solved(penalty="qr"), TypeError, "'qr' is a solver, not a penalty: use solver='qr'"),
-    (lambda: solved(penalty="gcv"), TypeError, "'gcv' is a criterion, .* use select='gcv'"),
-    (lambda: solved(loss="ar3"), TypeError, "'ar3' is a noise model, not a loss: use noise='ar3'"),
-    (lambda: solved(noise=cs.QR()), TypeError, r"QR is a solver, not a noise model: use solver="),
-    (lambda: solved(select="ridge", penalty="tc"), TypeError, "'ridge' is a penalty, not a crit"),
-    (lambda: solved(penalty=cs.Ridge), TypeError, r"did you mean Ridge\(\)\?"),
-    (lambda: solved(3.0), TypeError, "solver must be a solver or one of auto, qr, .* got 3.0"),
-    (lambda: solved(penalty=3.0), TypeError, "penalty must be a penalty or one of ridge, lasso,"),
-    (lambda: solved(loss=None), TypeError, "loss must be a loss or one of squared, huber, absol"),
-    (lambda: solved("qrr"), ValueError, "solver='qrr' is unknown; did you mean 'qr'?"),
-    (lambda: solved("magic"), ValueError, "solver='magic' is unknown; choose from auto, qr, svd"),
-    (lambda: solved(penalty="rigde"), ValueError, "'rigde' is unknown; did you mean 'ridge'?"),
-    (lambda: solved(penalty="ridge2"), ValueError, "'ridge2' is unknown; did you mean 'ridge'?"),
-    (lambda: solved(ridge=1.0, penalty="tc"), TypeError, "give ridge= or penalty=, not both"),
-    (lambda: solved(ridge="tc"), TypeError, "ridge must be a number, got 'tc'; use penalty="),
-    (lambda: solved(ridge=-1.0), ValueError, "ridge must be finite and not negative, got -1"),
-    (lambda: solved("cg", ridge=-1.0), ValueError, "ridge must be finite and not negative"),
-    (lambda: solved(grid=[1.0, 2.0]), TypeError, "grid= needs a penalty whose strength it selects"),
-    (lambda: solved(select="gcv"), TypeError, "select= needs a penalty whose strength it selects"),
-    (lambda: solved(ridge=1.0, select="gcv"), TypeError, "but the strength is given; leave out"),
-    (lambda: solved(penalty=cs.StableSpline(1.0), grid=[1, 2]), TypeError, "strength is given"),
-    (lambda: solved("qr", penalty="lasso"), cs.SolveError, "own; leave out solver="),
-    (lambda: solved("qr", loss="huber"), cs.SolveError, "squared loss only; leave out solver="),
-    (lambda: solved(ridge=1.0, loss="huber"), cs.SolveError, "a penalty needs squared loss; leave"),
 ]
 CHOICES: list[Row] = [
-    (lambda: ridge(grid=[-1.0, 2.0]), ValueError, "grid must be positive and finite, got -1"),
-    (lambda: ridge(grid=[np.inf]), ValueError, "grid must be positive and finite, got inf"),
+    (lambda: solved(ridge="tc"), TypeError, "ridge must be a number, got 'tc'; use penalty="),
     (lambda: ridge(grid="1"), TypeError, r"grid must be strengths, \(n,\) or \(n, outputs\), got"),
     (lambda: ridge(grid=3.0), TypeError, r"single strength belongs to the penalty, as in Ridge\("),
-    (lambda: ridge(grid=[]), TypeError, "grid must be strengths"),
     (lambda: ridge(grid=[[1], [1, 2]]), TypeError, "grid must be an array of strengths"),
-    (lambda: ridge(grid=np.ones((2, 3))), ValueError, r"grid has shape \(2, 3\), expected \(n,\)"),
     (lambda: ridge(grid=np.ones((2, 3)), select=cs.CrossValidation(3), limits=FEW), ValueError,
      r"expected \(n,\), or \(n, 2\) for a grid of every output"),
     (lambda: ridge(select="loo"), ValueError, "select='loo' is unknown"),
-    (lambda: ridge(select=3), TypeError, r"select must be one of .* use select=CrossValidation\("),
-    (lambda: banded(select="gcv"), ValueError, "selected by evidence; leave out select="),
-    (lambda: banded(grid=[1.0, 2.0]), ValueError, "not chosen from a grid; leave out grid="),
     (lambda: cs.solve(cs.Problem(np.ones(5), np.ones(1), kernel_size=5), penalty="ridge"),
-     cs.SolveError, "1 row of y: too few to choose by"),
+     cs.SolveError, "1 row of y: too few to select"),
 ]  # fmt: skip
 FOLDS: list[Row] = [
     (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
     (lambda: cs.CrossValidation(1), ValueError, "folds must be at least 2"),
     (lambda: cs.CrossValidation(2.5), TypeError, "folds must be an integer"),
     (lambda: cs.CrossValidation("records"), TypeError, "folds must be None for the records, a num"),
-    (lambda: cs.CrossValidation(3, "r2"), TypeError, "takes folds by position; .* name: score="),
     (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold; at least two"),
     (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
     (lambda: cs.CrossValidation([[0], [-1]]), ValueError, "every fold must be a list of indices"),
     (lambda: cs.CrossValidation([[0], [1.5]]), ValueError, "every fold must be a list of indices"),
-    (lambda: chosen(None, X[:3], Y[:1]), cs.SolveError, "1 row of y: too few to choose by"),
+    (lambda: chosen(None, X[:3], Y[:1]), cs.SolveError, "1 row of y: too few to select"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen(100), ValueError, "100 folds of 38 rows: a fold would be empty"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
@@ -232,8 +175,6 @@ FOLDS: list[Row] = [
         ValueError,
         "1 row cannot be cut into folds",
     ),
-    (lambda: cs.cross_validate(problem(**BATCH), "ridge"), TypeError, "use penalty='ridge'"),
-    (lambda: cs.cross_validate(problem(**BATCH), grid=[1.0]), TypeError, "grid= needs a penalty"),
 ]
 LAGS: list[Row] = [
     (lambda: cs.choose_lags(FULL, "cp"), ValueError, "select='cp' is unknown"),
@@ -251,30 +192,10 @@ LAGS: list[Row] = [
                             cs.CrossValidation(2)), cs.SolveError, "do not determine all of the"),
 ]  # fmt: skip
 SOLVERS: list[Row] = [
-    (lambda: solved(np.array(["svd", "qr"])), TypeError, "solver must be a solver or one of auto"),
-    (lambda: cs.ConjugateGradient(tol=0.0), ValueError, "tol must be positive and finite"),
     (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
-    (
-        lambda: solved(cs.GradientDescent(via="moments"), loss="absolute"),
-        cs.SolveError,
-        "moments have squares only, not mean absolute residual; use via='convolution'",
-    ),
     (lambda: solved("adam", loss="huber"), cs.SolveError, "its scale as a number"),
-    (lambda: solved("adam", ridge=1.0), cs.SolveError, "known to moments only; use via='moments'"),
-    (lambda: cs.GradientDescent("sgd"), ValueError, "optimizer='sgd' is unknown; choose .*'adam'"),
     (lambda: cs.GradientDescent(None, 100), TypeError, "takes optimizer by position; .* steps="),
     (lambda: cs.GradientDescent(via="gram"), ValueError, "'gram' is unknown; choose 'convolution'"),
-    (lambda: cs.HuberLoss(0), ValueError, "delta must be positive and finite, got 0"),
-    (lambda: cs.HuberLoss(delta=np.inf), ValueError, "delta must be positive and finite, got inf"),
-    (lambda: cs.HuberLoss(delta="1"), TypeError, "delta must be a number, got '1'"),
-    (lambda: cs.HuberLoss(scale=0), ValueError, "scale must be positive and finite, got 0"),
-    (lambda: cs.HuberLoss(scale=np.nan), ValueError, "scale must be positive and finite, got nan"),
-    (
-        lambda: cs.HuberLoss(scale="iqr"),
-        ValueError,
-        "scale='iqr' is unknown; choose 'mad' or a num",
-    ),
-    (lambda: cs.HuberLoss(scale=[1, 2]), TypeError, r"scale must be a number, got \[1, 2\]"),
     (lambda: cs.Limits(chunk_numbers=np.nan), ValueError, "must not be negative or NaN, got nan"),
     (lambda: cs.Limits(chunk_numbers=-1), ValueError, "chunk_numbers must not be negative or NaN"),
     (lambda: cs.Limits(chunk_numbers="many"), TypeError, "chunk_numbers must be a number, got 'ma"),
@@ -288,47 +209,20 @@ COMPARISONS: list[Row] = [
     (lambda: cs.compare(FULL, "qr"), TypeError, "methods must be a list of solvers, penalties or"),
     (lambda: cs.compare(FULL, ["qr", "hac"]), ValueError, "noise model, .* use {'noise': 'hac'}"),
     (lambda: cs.compare(FULL, ["rigde"]), ValueError, "did you mean 'ridge'?"),
-    (lambda: cs.compare(FULL, [{"alpha": 1.0}]), TypeError, "no argument 'alpha'; use ridge="),
-    (lambda: cs.compare(FULL, loss="mae"), ValueError, "loss='mae' is unknown; did you mean 'abs"),
     (lambda: cs.compare(problem(y=None)), ValueError, "compare needs y"),
-    (lambda: cs.compare(FULL, [cs.QR]), TypeError, r"did you mean QR\(\)\?"),
     (lambda: cs.compare(problem(y=Y[::2], stride=2), ["fft"]), cs.SolveError,
      "fft cannot solve this problem: stride > 1"),
 ]  # fmt: skip
 NOISE: list[Row] = [
-    (lambda: solved(noise="pink"), ValueError, "noise='pink' is unknown; choose from white, ar, h"),
-    (lambda: solved(noise="ar(3)"), ValueError, r"noise='ar\(3\)' is unknown; did you mean 'ar3'"),
-    (lambda: solved(noise="ar()"), ValueError, r"noise='ar\(\)' is unknown; did you mean 'ar'"),
     (lambda: solved(noise="ar0"), ValueError, "noise='ar0' is unknown; did you mean 'ar'?"),
     (lambda: solved(noise="white3"), ValueError, "noise='white3' is unknown; did you mean 'white'"),
     (lambda: cs.ARNoise(0), ValueError, "order must be at least 1, got 0"),
     (lambda: cs.ARNoise("3"), TypeError, "order must be an integer"),
-    (lambda: cs.HACNoise(20), TypeError, "no argument by position; give the others by name: bandw"),
     (lambda: cs.HACNoise(bandwidth=0.5), TypeError, "bandwidth must be an integer"),
     (lambda: solved(noise="ar33"), ValueError, "rows for 6 unknowns; use a smaller order"),
-    (lambda: solved(noise="cluster"), ValueError, "cluster' needs two records or more"),
-    (
-        lambda: solved("normal", ridge=1.0, noise="hac"),
-        ValueError,
-        "'hac' is for estimates without a penalty",
-    ),
-    (lambda: ridge(noise="cluster"), ValueError, "without a penalty"),
-    (lambda: solved(**DESCENT, noise="ar"), ValueError, "noise='ar' is for least squares"),
-    (lambda: solved(**DESCENT, noise="hac"), ValueError, "other losses have no errors but those"),
-    (
-        lambda: solved(loss="huber", noise="hac20"),
-        ValueError,
-        "'hac20' is for least squares; other",
-    ),
-    (lambda: solved(loss="absolute", noise="cluster"), ValueError, "use noise='white'"),
 ]
 ERRORS: list[Row] = [
-    (lambda: FIT.test(), TypeError, "channels= or contrast=, one of them"),
-    (lambda: FIT.test(0, contrast=ONES), TypeError, "one of them"),
-    (lambda: FIT.test(2), ValueError, "channels must be less than 2, got 2"),
     (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
-    (lambda: FIT.test(0.5), TypeError, "channels must be an integer"),
-    (lambda: FIT.test([]), ValueError, "channels is empty"),
     (lambda: FIT.test(contrast=1.0), ValueError, r"contrast has shape \(\), expected"),
     (lambda: FIT.test(contrast=np.ones((0, 3, 2))), ValueError, r"has shape \(0, 3, 2\)"),
     (lambda: FIT.test(contrast=[[1], [2, 3]]), TypeError, "contrast must hold real numbers"),
@@ -358,8 +252,6 @@ ERRORS: list[Row] = [
     (lambda: FIT.permutation_test(draws=99.5), TypeError, "draws must be an integer"),
     (lambda: FIT.permutation_test(seed=-1), ValueError, "seed must be at least 0"),
     (lambda: FIT.permutation_test(), ValueError, "38 rows is shorter than 20 kernels of 3 rows"),
-    (lambda: FIT.permutation_test("records"), ValueError, "needs 4 records or more .* got 1"),
-    (lambda: FIT.jackknife(), ValueError, "jackknife needs two records or more"),
 ]
 REPORTS: list[Row] = [
     (
@@ -371,17 +263,12 @@ REPORTS: list[Row] = [
     (lambda: REPORT.ridge_for("3"), TypeError, "condition_number must be a number, got '3'"),
     (lambda: REPORT.ridge_for(True), TypeError, "condition_number must be a number, got True"),
     (lambda: REPORT.ridge_for(X), TypeError, "condition_number must be a number"),
-    (lambda: REPORT.resolution(-1), ValueError, "ridge must be finite and not negative, got -1"),
     (
         lambda: REPORT._diagnosis.unique_with(-1.0, cs.Ridge()),
         ValueError,
         "must be finite and not negative",
     ),
     (lambda: REPORT.resolution(penalty=tikhonov(np.eye(7))), ValueError, "7 columns, a channel 3"),
-    (lambda: REPORT.resolution(penalty=cs.StableSpline(1.0)), ValueError, "with a given strength"),
-    (lambda: REPORT.resolution(penalty=cs.Lasso(1.0)), ValueError, "needs a quadratic penalty"),
-    (lambda: REPORT.resolution(penalty="ridge"), TypeError, r"such as Smooth\(1.0\), got 'ridge'"),
-    (lambda: REPORT.resolution(1.0, penalty=cs.Smooth(1.0)), TypeError, "not both"),
     (lambda: REPORT.descent(0), ValueError, "tol must be positive and finite, got 0"),
     (lambda: REPORT.descent(1.0), ValueError, r"tol must be below 1, got 1\.0"),
     (lambda: REPORT.descent("1e-6"), TypeError, "tol must be a number, got '1e-6'"),
@@ -408,31 +295,19 @@ PICTURES: list[Row] = [
 LASSO: list[Row] = [
     (lambda: lasso(channel_groups="taps"), ValueError, "channel_groups='taps' is unknown"),
     (lambda: lasso(channel_groups=3), TypeError, "groups must be 'channels' or a label for"),
-    (lambda: cs.Lasso("channels"), TypeError, "the first argument of Lasso is its strength"),
     (lambda: cs.Lasso(0), ValueError, "strength of a lasso must be positive"),
-    (lambda: cs.Lasso([[1.0]]), TypeError, "strength must be a number, or one number per output"),
-    (lambda: cs.Lasso([[1], [1, 2]]), TypeError, "strength must be a number, or one number per"),
-    (lambda: lasso(ridge=-1), ValueError, "ridge must be finite and not negative"),
-    (lambda: solved(penalty="lasso", select="gcv"), ValueError, 'has no "gcv"; .* by "cv", "bic"'),
-    (
-        lambda: solved(penalty=lasso(channel_groups="channels"), select="bic"),
-        ValueError,
-        "counts taps, which groups are not; use select='cv'",
-    ),
-    (lambda: solved(penalty=lasso(channel_groups=(0, 1, 1))), ValueError, "has 3 labels, x has 2"),
 ]
 DATA: list[Row] = [
-    (lambda: FIT.predict(np.ones((40, 3))), ValueError, "x has 3 channels, the kernel takes 2"),
+    (lambda: FIT.predict(np.ones((40, 3))), ValueError, "x has 3 channels, the kernel needs 2"),
     (lambda: FIT.predict(np.nan * X), ValueError, "not finite"),
     (lambda: FIT.score(y=Y), ValueError, "y was given without x"),
     (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
     (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y; this Problem has x alone"),
-    (lambda: solved(cs.NormalEquations), TypeError, r"did you mean NormalEquations\(\)\?"),
     (lambda: problem(fs=10, y=None, kernel_size=(2, 2)), ValueError, "fs is the rate of sampl"),
     (lambda: FIT.times, ValueError, "times are known where the problem was stated with fs="),
 ]
 REFUSED = [
-    *DATA, *MASKS, *CONFOUNDS, *WEIGHTS, *NAMES, *PENALTIES, *KINDS, *CHOICES, *FOLDS, *LAGS,
+    *DATA, *MASKS, *CONFOUNDS, *WEIGHTS, *NAMES, *PENALTIES, *CHOICES, *FOLDS, *LAGS,
     *SOLVERS, *LASSO, *COMPARISONS, *NOISE, *ERRORS, *REPORTS, *PICTURES,
 ]  # fmt: skip
 

@@ -64,14 +64,6 @@ def test_classes_are_documented_and_no_longer_at_the_top(name: str) -> None:
         getattr(cs, name)
 
 
-@pytest.mark.parametrize(
-    ("name", "new"), [("HeldOutScores", "CrossValidationScores"), ("Descent", "DescentForecast")]
-)
-def test_names_of_earlier_versions_lead_there(name: str, new: str) -> None:
-    with pytest.raises(AttributeError, match=f"use convsolve.results.{new}$"):
-        getattr(cs, name)
-
-
 def test_unknown_classes_are_refused_with_the_nearest() -> None:
     with pytest.raises(AttributeError, match=r"'convsolve.results' .* did you mean FTest\?"):
         _ = results.Ftest

@@ -69,5 +69,5 @@ def test_a_given_penalty_is_saved(name: str, gaps: bool, tmp_path: Path) -> None
     back = cs.load(tmp_path / "fit.npz")
     np.testing.assert_equal(back.regularization.to_dict(), found.to_dict())
     assert back._penalized
-    assert back.regularization.text() == found.text()
+    assert str(back.regularization) == str(found)
     assert back.stats["penalty"] == fit.stats["penalty"]

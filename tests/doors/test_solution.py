@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import pickle
-import re
 import weakref
 from pathlib import Path
 from typing import Any
@@ -273,7 +272,7 @@ def test_save_and_load(tmp_path: Path, bias: bool) -> None:
     assert back.stats["solver"] == "GradientDescent(adam)"
     assert back.stats["identifiability"]["verdict"] == fit.identifiability.verdict
     assert np.array_equal(back.trace.losses, fit.trace.losses)
-    with pytest.raises(ValueError, match=r"a loaded solution has no training data; pass x \(and y"):
+    with pytest.raises(ValueError, match=r"a loaded solution has no training data; give x and y"):
         back.residuals()
     with pytest.raises(FileExistsError, match="overwrite"):
         fit.save(path)
@@ -283,7 +282,7 @@ def test_save_and_load(tmp_path: Path, bias: bool) -> None:
 def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     other = tmp_path / "other.npz"
     np.savez(other, x=np.ones(3))
-    with pytest.raises(ValueError, match=r"other\.npz: no saved solution \(it has x\)"):
+    with pytest.raises(ValueError, match=r"other\.npz: no solution .* \(it has x\)"):
         cs.load(other)
     newer = tmp_path / "newer.npz"
     about = np.frombuffer(b'{"version": 99}', np.uint8)
@@ -368,40 +367,6 @@ def test_same_padding_with_a_stride_keeps_its_lags(rng: np.random.Generator) -> 
     assert fit.predict(x[:39]).shape == (20,)
     with pytest.raises(ValueError, match="its taps have other lags"):
         fit.predict(x[:40])
-
-
-def test_the_text_shows_what_matters() -> None:
-    fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
-    text = str(fit)
-    assert text == str(fit) == f"{fit}"
-    lines = text.splitlines()
-    assert len(lines) <= 16
-    assert max(map(len, lines)) <= 88
-    assert lines[:2] == [
-        "Kernel      2 channels to 2 outputs, 5 lags from 0 to 4 samples",
-        "Status      solved; the data determine all 10 taps",
-    ]
-    exact = r"backward error below [\d.e-]+ \(exact to rounding\)"
-    assert re.search(rf"^Numerics    condition number 1\.53; {exact}$", text, re.MULTILINE)
-    score = fit.score()
-    pairs = zip(score.r2, score.r2_standard_error, strict=True)
-    r2 = ", ".join(f"{value:.3f} ± {error:.3f}" for value, error in pairs)
-    correlation = ", ".join(f"{value:.3f}" for value in score.correlation)
-    assert f"\nR²          {r2} (training), correlation {correlation}\n" in text
-    for k, lag in enumerate(fit.lags):
-        row = np.stack([fit.impulse_response[k].T, fit.standard_error[k].T], -1).reshape(-1, 2)
-        cells = [f"{value:.3f} ± {error:.3f}" for value, error in row]
-        assert re.search(rf"^ *{lag} +{' +'.join(cells)}$", text, re.MULTILINE)
-    assert (
-        f"standard error {fit.standard_error.min():.2g} to {fit.standard_error.max():.2g}" in text
-    )
-    assert " per tap, for white noise; 110 d.o.f.\nRows        120 rows. Penalty: none\n" in text
-    short = str(cs.solve(cs.Problem(X, Y, spec=SPEC), cs.GradientDescent(steps=1)))
-    assert re.search(r"^Status      max steps \(backward error 0\.\d+\); the data", short, re.M)
-    assert "Errors      none: the status is 'max steps'; " in short
-    problem = cs.Problem(X, Y, spec=SPEC)
-    other = str(cs.solve(problem, cs.GradientDescent(steps=1), loss="absolute"))
-    assert "; a descent on this loss has no bound on its error\n" in other
 
 
 def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -353,4 +353,4 @@ def test_an_answer_that_cannot_be_written_is_no_traceback(folder):
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "the answer cannot be written: No space left" in done.stderr
+    assert "the output cannot be written: No space left" in done.stderr

@@ -110,54 +110,28 @@ SOLVED = [
         for noise in ("white", "hac", "hac5", "ar", "ar2")
     ),
     *solves("trials.npz --lags 0 4 --edges zeros", TRIALS, {
-        "--penalty squared-exponential --length 2.5": {
-            "penalty": cs.SquaredExponential(length=2.5)
-        },
         "--penalty Squared_Exponential --length 2.5 --strength 4": {
             "penalty": cs.SquaredExponential(4.0, length=2.5)
         },
-        "--penalty tc --decay 0.7": {"penalty": cs.StableSpline(kind="tc", decay=0.7)},
-        "--penalty dc --decay 0.7 --correlation 0.5": {
-            "penalty": cs.StableSpline(kind="dc", decay=0.7, correlation=0.5)
-        },
         "--penalty tikhonov --matrix matrix.npy": {"penalty": cs.Tikhonov(matrix=data.MATRIX)},
-        "--penalty ridge --channel-groups 0,1": {"penalty": cs.Ridge(channel_groups=(0, 1))},
-        "--penalty ridge --channel-groups 0,1 --strength 1 4": {
-            "penalty": cs.Ridge([1.0, 4.0], channel_groups=(0, 1))
-        },
         "--penalty ridge --channel-groups 1,0 --strength 1 4": {
             "penalty": cs.Ridge({0: 1.0, 1: 4.0}, channel_groups=(1, 0))
         },
-        "--penalty ridge --channel-groups 0,1 --strength 2": {
-            "penalty": cs.Ridge(2.0, channel_groups=(0, 1))
-        },
-        "--penalty lasso": {"penalty": "lasso"},
-        "--penalty lasso --ridge 0.5": {"penalty": cs.Lasso(ridge=0.5)},
         "--penalty lasso --channel-groups channels --ridge 0.5": {
             "penalty": cs.Lasso(channel_groups="channels", ridge=0.5)
         },
-        "--penalty lasso --channel-groups 0,0 --strength 2": {
-            "penalty": cs.Lasso(2.0, channel_groups=(0, 0))
-        },
-        "--penalty lasso --select bic": {"penalty": "lasso", "select": "bic"},
         "--penalty lasso --grid 2 20 --select aicc": {
             "penalty": "lasso", "grid": [2.0, 20.0], "select": "aicc",
         },
         "--penalty lasso --select cv --folds 2 --score r2": {
             "penalty": "lasso", "select": cs.CrossValidation(2, score="r2"),
         },
-        "--solver cg --tol 1e-3": {"solver": cs.ConjugateGradient(tol=1e-3)},
-        "--solver cg --penalty smooth --strength 2": {"solver": "cg", "penalty": cs.Smooth(2.0)},
-        "--solver svd --penalty tc": {"solver": "svd", "penalty": "tc"},
         "--solver NORMAL --penalty ridge --select evidence": {
             "solver": "normal", "penalty": "ridge", "select": "evidence",
         },
-        "--noise ar3": {"noise": "ar3"},
-        "--noise ar3 --ridge 2": {"noise": cs.ARNoise(3), "ridge": 2.0},
         "--noise ar --penalty tc --strength 2 --decay 0.7": {
             "noise": "ar", "penalty": cs.StableSpline(2.0, kind="tc", decay=0.7),
         },
-        "--noise hac20": {"noise": cs.HACNoise(bandwidth=20)},
         "--noise cluster": {"noise": "cluster"},
     }),
     *solves("trials.npz --lags 0 4 --edges zeros", TRIALS, {
@@ -178,36 +152,16 @@ SOLVED = [
     Row("solve trials.npz --lags 0 4 --edges zeros --limits small_numbers=0",
         partial(cs.solve, TRIALS, limits=cs.Limits(small_numbers=0))),
     *solves("decay.npz --lags 0 19 --edges zeros", DECAY, {
-        "--penalty ridge": {"penalty": "ridge"},
-        "--penalty smooth": {"penalty": "smooth"},
-        "--penalty smooth --order 1": {"penalty": cs.Smooth(order=1)},
-        "--penalty smooth --order 2": {"penalty": cs.Smooth(order=2)},
-        "--penalty squared-exponential": {"penalty": "squared_exponential"},
-        "--penalty tc": {"penalty": "tc"},
-        "--penalty dc": {"penalty": "dc"},
-        "--penalty ss": {"penalty": "ss"},
-        "--penalty ridge --select bic": {"penalty": "ridge", "select": "bic"},
         "--penalty ridge --grid 1 10 100": {"penalty": "ridge", "grid": [1.0, 10.0, 100.0]},
-        "--penalty tc --grid 1 10 --select gcv": {
-            "penalty": "tc", "grid": [1.0, 10.0], "select": "gcv",
-        },
-        "--penalty ridge --strength 7": {"penalty": cs.Ridge(7.0)},
-        "--penalty tc --strength 7": {"penalty": cs.StableSpline(7.0, kind="tc")},
-        "--penalty ridge --select cv": {"penalty": "ridge", "select": cs.CrossValidation()},
-        "--penalty ridge --select cv --folds 4": {
-            "penalty": "ridge", "select": cs.CrossValidation(4),
-        },
         "--penalty tc --select cv --folds 4 --score r2": {
             "penalty": "tc", "select": cs.CrossValidation(4, score="r2"),
         },
     }),
     *solves("eeg.csv --x-columns 0,1 --y-columns 2,3 --lags 0 1",
             of_table([0, 1], [2, 3], lags=(0, 1)), {
-        "--penalty ridge --strength 3 0.5": {"penalty": cs.Ridge([3.0, 0.5])},
         "--penalty smooth --strength 3 0.5 --solver svd": {
             "solver": "svd", "penalty": cs.Smooth([3.0, 0.5]),
         },
-        "--penalty lasso --strength 3 0.5": {"penalty": cs.Lasso([3.0, 0.5])},
         "--penalty ridge --channel-groups 0,1 --strength 3 0.5": {
             "penalty": cs.Ridge([3.0, 0.5], channel_groups=(0, 1))
         },
@@ -217,10 +171,8 @@ SOLVED = [
     }),
     *solves("outliers.npz --lags 0 3 --bias", OUTLIERS, {
         "--loss huber": {"loss": "huber"},
-        "--loss huber --delta 2": {"loss": cs.HuberLoss(2.0)},
         "--loss huber --scale 0.2 --delta 1": {"loss": cs.HuberLoss(1.0, scale=0.2)},
         "--loss absolute": {"loss": "absolute"},
-        "--loss squared": {},
     }),
     *(
         row
@@ -313,9 +265,6 @@ REPORTED = [
             "methods": {"auto": "auto", "lasso": cs.Lasso(ridge=2.0)}, "ridge": 2.0,
             "truth": data.KERNEL[::-1],
         },
-        "--methods auto,lasso,tc --select cv --folds 2": {
-            "methods": ["auto", "lasso", "tc"], "select": cs.CrossValidation(2),
-        },
         "--methods ridge,lasso --channel-groups 0,1": {
             "methods": {
                 "ridge": cs.Ridge(channel_groups=(0, 1)), "lasso": cs.Lasso(channel_groups=(0, 1)),
@@ -328,7 +277,6 @@ REPORTED = [
         "--methods qr,ridge --noise ar3": {"methods": ["qr", "ridge"], "noise": "ar3"},
     }),
     *compares("decay.npz --lags 0 19 --edges zeros", DECAY, {
-        "--methods auto,ss": {"methods": ["auto", "ss"]},
         "--methods auto,squared-exponential": {
             "methods": {"auto": "auto", "squared-exponential": "squared_exponential"}
         },
@@ -337,11 +285,6 @@ REPORTED = [
     *compares("outliers.npz --lags 0 3 --bias", OUTLIERS, {
         "--methods huber,absolute --delta 2 --scale 3": {
             "methods": {"huber": cs.HuberLoss(2.0, scale=3.0), "absolute": "absolute"},
-        },
-        "--loss absolute": {"loss": "absolute"},
-        "--methods adam,absolute --loss absolute --steps 200": {
-            "methods": {"adam": cs.GradientDescent("adam", steps=200), "absolute": "absolute"},
-            "loss": "absolute",
         },
         "--methods auto,adam --loss huber --scale 0.2 --steps 200": {
             "methods": {"auto": "auto", "adam": cs.GradientDescent("adam", steps=200)},
@@ -361,9 +304,7 @@ REPORTED = [
             "": {},
             "--folds 2 --ridge 3": {"folds": 2, "ridge": 3.0},
             "--penalty tc": {"penalty": "tc"},
-            "--penalty lasso --ridge 2": {"penalty": cs.Lasso(ridge=2.0)},
             "--loss huber --noise white": {"loss": "huber"},
-            "--noise ar3 --solver svd": {"noise": "ar3", "solver": "svd"},
             "--folds 3 --penalty ridge --select cv": {
                 "folds": 3, "penalty": "ridge", "select": cs.CrossValidation(3),
             },
@@ -506,7 +447,7 @@ def test_a_saved_solution_is_loaded_and_predicts(run: Any, folder: Path, tmp_pat
     fit = cs.solve(TRIALS, penalty="tc")
     loaded = cs.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(loaded.kernel, fit.kernel)
-    assert loaded.regularization.text() == fit.regularization.text()
+    assert str(loaded.regularization) == str(fit.regularization)
     new = data.TRIALS_X[:2] + 1
     np.savez(tmp_path / "new.npz", x=new, y=data.TRIALS_Y[:2])
     line, score = (

@@ -85,7 +85,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "no onset": ({"trial_type": ["a"]}, {}, ValueError, "no column 'onset'; there are 'trial"),
     "no kind": (
         {"onset": [1.0], "condition": ["a"]}, {}, ValueError,
-        "no column 'trial_type'; there are 'onset', 'condition'; column= says which has the kinds",
+        "no column 'trial_type'; there are 'onset', 'condition'; name the column with the kinds",
     ),
     "no duration": (
         {"onset": [1.0], "trial_type": ["a"]}, {"shape": "boxcar"}, ValueError,
@@ -106,7 +106,7 @@ MISTAKES: dict[str, tuple[Any, dict[str, Any], type[Exception], str]] = {
     "unknown onset": (changed("onset", 2, "n/a"), {}, ValueError, "row 2 .* has 'n/a' for onset"),
     "NaN": (changed("onset", 2, np.nan), {}, ValueError, "row 2 .* has nan for onset, not a fin"),
     "unknown kind": (changed("trial_type", 3, None), {}, ValueError, "row 3 .* has no trial_type"),
-    "n/a": (changed("trial_type", 3, "n/a"), {}, ValueError, "give it one, or leave the event out"),
+    "n/a": (changed("trial_type", 3, "n/a"), {}, ValueError, "add it, or leave the event out"),
     "NA": (changed("trial_type", 3, pd.NA), {}, ValueError, "row 3 .* has no trial_type"),
     "onset NA": (changed("onset", 3, pd.NA), {}, ValueError, "row 3 .* has <NA> for onset"),
     "thousands": (changed("onset", 3, "1_0"), {}, ValueError, "row 3 .* has '1_0' for onset"),

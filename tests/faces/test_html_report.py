@@ -8,7 +8,6 @@ import pytest
 import convsolve as cs
 from convsolve.html_report import python_call
 from support.pictures import noise
-from support.slow import some
 
 VOID = {"meta", "img"}
 
@@ -51,7 +50,7 @@ def page_of(fit, tmp_path, *held_out, **options):
 
 
 def headlines(page):
-    order = ["The answer", "The call", "The data", "What the data determine", "The kernel",
+    order = ["The solution", "The call", "The data", "What the data determine", "The kernel",
              "The penalty", "Prediction and y", "Residuals", "The iteration"]  # fmt: skip
     return [title for title in order if title in page.words]
 
@@ -81,13 +80,13 @@ def page(chosen, tmp_path_factory):
 
 def test_a_page_says_all_that_the_text_does(chosen, page):
     assert headlines(page) == [
-        "The answer", "The call", "The data", "What the data determine", "The kernel",
+        "The solution", "The call", "The data", "What the data determine", "The kernel",
         "The penalty", "Prediction and y", "Residuals",
     ]  # fmt: skip
     for label, words in chosen._entries() + chosen.identifiability._entries():
         assert label in page.words or not label
         assert words in page.words
-    assert chosen.regularization.text() + "." in page.words
+    assert str(chosen.regularization) + "." in page.words
     assert page.named("html") == [{"lang": "en"}]
     assert "A kernel of 6 taps, 2 channels, 3 outputs" in page.words
 
@@ -96,7 +95,7 @@ def test_a_page_has_scores_and_the_largest_tap_of_every_kernel(chosen, page):
     r2 = chosen.score().r2
     held_out = chosen.score(noise(200, 2, seed=8), noise(200, 3, seed=9)).r2
     for o, name in enumerate(["Fz", "Cz", "Pz"]):
-        at = page.words.index(name, page.words.index("R² on data it has not seen"))
+        at = page.words.index(name, page.words.index("R² on new data"))
         cells = [word for word in page.words[at : at + 8] if word.strip()]
         assert cells[1] == f"{held_out[o]:.4f}"
         assert f"{r2[o]:.4f}" in cells
@@ -157,7 +156,7 @@ def test_undetermined_data_are_warned_of(tmp_path):
 def test_a_loaded_solution_has_what_takes_no_data(chosen, tmp_path):
     chosen.save(tmp_path / "fit.npz")
     found = page_of(cs.load(tmp_path / "fit.npz"), tmp_path)
-    assert headlines(found) == ["The answer", "The call", "The kernel", "The penalty"]
+    assert headlines(found) == ["The solution", "The call", "The kernel", "The penalty"]
     x, y = noise(200, 2, seed=8), noise(200, 3, seed=9)
     found = page_of(cs.load(tmp_path / "fit.npz"), tmp_path, x, y)
     assert headlines(found)[-1] == "Prediction and y"
@@ -193,21 +192,14 @@ def test_the_call_of_an_offset_of_circular_windows_can_be_run(tmp_path):
 
 
 REPEATED = {
-    "qr": {"solver": "qr", "noise": "hac20"},
-    "tolerance": {"solver": cs.ConjugateGradient(tol=1e-3), "ridge": [1.0, 2.0, 0.5]},
     "bands": {"penalty": cs.Ridge([[1, 2, 3], [4, 5, 6]], channel_groups=(0, 1))},
     "grid": {"penalty": "smooth", "grid": [[1, 2, 3], [4, 5, 6]], "select": "bic"},
-    "folds": {"penalty": cs.Smooth(order=2), "select": cs.CrossValidation(3, score="r2")},
-    "spline": {"penalty": cs.StableSpline(2.0, kind="dc", decay=0.9), "noise": cs.ARNoise(2)},
-    "lasso": {"penalty": cs.Lasso([8.0, 4.0, 2.0], channel_groups="channels", ridge=1.0)},
-    "huber": {"loss": cs.HuberLoss(2.0, scale=0.5)},
-    "absolute": {"loss": "absolute"},
-    "descent": {"solver": cs.GradientDescent("lbfgs", steps=5)},
+    "noise": {"solver": "qr", "noise": "hac20"},
 }
 
 
 @pytest.mark.parametrize("gaps", [False, True], ids=["same rows", "other rows"])
-@pytest.mark.parametrize("name", some(REPEATED, "bands", "grid"))
+@pytest.mark.parametrize("name", REPEATED)
 def test_the_call_on_a_page_repeats_the_fit(name, gaps):
     x, y = data(200)
     if gaps:

@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import shutil
-import sys
 
 import h5py
 import numpy as np
@@ -305,18 +304,6 @@ def test_zarr_is_never_unpickled(folder, run):
         stated.write_text(json.dumps(plain | change))
         assert "cannot be read (" in refused(run(f"identify a.zarr {SIZE}"), "a.zarr: ")
     assert not planted.exists()
-
-
-@pytest.mark.parametrize(
-    ("package", "name", "line"),
-    [
-        ("h5py", "all.h5", "needs h5py: pip install 'convsolve[hdf5]'"),
-        ("zarr", "all3.zarr", "needs zarr: pip install 'convsolve[zarr]'"),
-    ],
-)
-def test_a_package_that_is_missing_is_named(data, run, monkeypatch, package, name, line):
-    monkeypatch.setitem(sys.modules, package, None)
-    assert refused(run(f"solve {name} {SIZE}"), name) == f"convsolve: {name}: {line}\n"
 
 
 @pytest.mark.parametrize(

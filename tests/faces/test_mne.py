@@ -199,7 +199,7 @@ def test_an_evoked_response_has_the_rate_of_the_lags() -> None:
 def test_kernels_that_are_no_evoked_response() -> None:
     raw = raw_of()
     both = cs.solve(problem(raw, "eeg", np.column_stack([ENVELOPE, ENVELOPE]), lags=(0, 1)))
-    with pytest.raises(ValueError, match="from 3 channels to 2 outputs: say from which channel="):
+    with pytest.raises(ValueError, match="from 3 channels to 2 outputs: give channel= or output="):
         to_evoked(both, raw.info)
     with pytest.raises(ValueError, match="not both"):
         to_evoked(both, raw.info, channel=0, output=0)

@@ -342,13 +342,3 @@ def test_axes_that_cannot_be_drawn_on(things):
     report = cs.identify(cs.Problem(np.ones(40), kernel_size=3), limits=UNDECIDED)
     with pytest.raises(ValueError, match="only text and no panels; leave out ax="):
         report.plot(ax=axes)
-
-
-def test_options_are_those_of_plot(things):
-    fit = things["lines"][0]
-    with pytest.raises(TypeError, match=r"plot\(\) has no argument 'axes'; use ax="):
-        fit.plot(axes=Figure().subplots())
-    with pytest.raises(TypeError, match="choose what is drawn of a solution, not of a Problem"):
-        things["problem"][0].plot(kind="lines")
-    with pytest.raises(ValueError, match="this solution has no trace"):
-        fit.plot(kind="trace")

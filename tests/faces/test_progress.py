@@ -344,15 +344,6 @@ def test_true_shows_a_bar_for_the_stages(name: str, screen: Screen) -> None:
         assert f"{stage_name}:" in screen.getvalue()
 
 
-@pytest.mark.parametrize("name", FOLLOWED)
-def test_a_listener_of_the_caller_is_kept(name: str) -> None:
-    call, stages = FOLLOWED[name]
-    heard = Heard()
-    with listening(heard):
-        call() if name != "identify" else call().verdict
-    assert stages <= heard.stages
-
-
 def wrong(step: int, total: int, loss: float) -> None:
     """A callable of three arguments, as earlier versions called it."""
 

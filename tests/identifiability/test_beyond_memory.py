@@ -63,7 +63,7 @@ def test_what_follows_from_full_rank_is_reported(report: Identifiability) -> Non
 def test_what_takes_a_factor_says_so(
     report: Identifiability, ask: Callable[[Identifiability], object]
 ) -> None:
-    words = r"full rank is proved, but condition.* take a factor of 0\.0 GiB, which exceeds the"
+    words = r"full rank is proved, but condition.* need a factor of 0\.0 GiB, which exceeds the"
     with pytest.raises(ValueError, match=words):
         ask(report)
 

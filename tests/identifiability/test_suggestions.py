@@ -335,7 +335,7 @@ def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
     assert "record the silence around it too" in told
     assert "more of the same" not in told
     assert report_of(np.r_[transient, np.zeros(5)], 6).unique
-    assert "more of the same signal will not help" in " ".join(
+    assert "more of the same signal does not help" in " ".join(
         map(str, report_of(np.ones(40), 4).suggestions)
     )
 
@@ -348,7 +348,7 @@ def test_an_undecided_report_names_what_decides() -> None:
     assert "a QR of 3 unknowns would take 0.0 GiB" in str(report.suggestions[0])
     decided_by = method(report._diagnosis)
     assert decided_by.startswith("a QR exceeds the memory limit, and nothing smaller")
-    with pytest.raises(ValueError, match=r"3 unknowns takes a QR .* the memory limit"):
+    with pytest.raises(ValueError, match=r"3 unknowns needs a QR .* the memory limit"):
         _ = report.condition_number
     wide = report_of(N[:12], 4, Limits(factor_bytes=8))
     assert [remedy.kind for remedy in wide.suggestions] == ["rows", "memory", "ridge"]
@@ -362,7 +362,7 @@ def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
     a, b = N[:, 0], N[:, 1]
     report = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2)
     told = [*map(str, report.suggestions)]
-    assert "channel 1 is zero in all windows: put another in its place" in told
+    assert "channel 1 is zero in all windows: use another channel" in told
     (shared,) = [t for t in told if "cannot be distinguished" in t]
     assert shared.startswith("in group 1, 2 combinations of channels")
     assert "drop" not in " ".join(told)

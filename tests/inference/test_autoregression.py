@@ -389,10 +389,10 @@ def test_what_has_no_noise_to_model_says_so() -> None:
     problem = made()
     y = cs.convolve(problem.x[0], np.ones((4, 2, 1)), cs.ConvSpec(4)) + 3
     exact = cs.Problem(problem.x[0], y, kernel_size=4, bias=True)
-    with pytest.raises(ValueError, match="output 0 leaves nothing of y but rounding"):
+    with pytest.raises(ValueError, match="output 0 is fitted up to rounding"):
         cs.solve(exact, noise="ar")
     few = cs.Problem(problem.x[0][:11], problem.y[0][:8], kernel_size=4)
-    with pytest.raises(ValueError, match="leaves nothing of y but rounding"):
+    with pytest.raises(ValueError, match="is fitted up to rounding"):
         cs.solve(few, noise="ar")
     # Only a record that is no longer than the order has data of channel 1.
     x = [problem.x[0][:60] * [1, 0], problem.x[0][60:62]]

@@ -136,7 +136,7 @@ def test_bic_of_wide_data_ends_at_its_edge_and_says_so() -> None:
         problem = cs.Problem(x, y, lags=(0, 19))
         found = cs.solve(problem, penalty="ridge", select="bic").regularization
         assert found.at_edge.all()
-        assert "at the edge of what was searched" in found.text()
+        assert "at the edge of what was searched" in str(found)
 
 
 # --- x that says nothing, penalties of nothing
@@ -227,7 +227,7 @@ def test_tones_are_no_rows_to_hold_out() -> None:
     rng = np.random.default_rng(0)
     x = np.sin(0.3 * np.arange(500)) + 3e-8 * rng.standard_normal(500)
     problem = cs.Problem(x, rng.standard_normal(500), lags=(0, 7))
-    with pytest.raises(cs.SolveError, match="scores would be rounding; choose by 'bic'"):
+    with pytest.raises(cs.SolveError, match="scores would be rounding errors; select by 'bic'"):
         cs.choose_lags(problem, cs.CrossValidation(4))
 
 

@@ -54,7 +54,7 @@ def test_scores_are_those_of_the_spectrum(
     assert fit.status == "solved"
     assert fit.backward_error <= 30 * EPS
     assert np.isnan(found.effective_dof).all()
-    assert "nan" not in found.text()
+    assert "nan" not in str(found)
     np.testing.assert_allclose(found.path.scores_by_fold, wanted.path.scores_by_fold, rtol=1e-6)
     np.testing.assert_array_equal(found.strength, wanted.strength)
     np.testing.assert_array_equal(found.at_edge, wanted.at_edge)

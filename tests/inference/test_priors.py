@@ -224,6 +224,6 @@ def test_a_search_that_ends_at_its_bound_says_so_and_gives_the_best_it_has() -> 
     fit = cs.solve(cs.Problem(x, y, kernel_size=12), penalty="tc")
     found = fit.regularization
     assert found.at_bound
-    assert "decay at a bound of what was searched" in found.text()
+    assert "decay at a bound of what was searched" in str(found)
     assert fit.status == "solved"
     np.testing.assert_allclose(fit.impulse_response, 1, atol=0.01)

@@ -453,7 +453,7 @@ def test_the_least_loss_along_a_direction(threshold: float) -> None:
 def test_problems_that_they_cannot_solve() -> None:
     rng = np.random.default_rng(12)
     few = cs.Problem(rng.standard_normal(9), rng.standard_normal(5), kernel_size=5)
-    message = r"HuberLoss cannot .* 5 rows leave no residuals .* 5 unknowns, from which scale='mad'"
+    message = r"HuberLoss cannot .* 5 rows leave no residuals for 5 unknowns, so scale='mad'"
     with pytest.raises(cs.SolveError, match=message):
         cs.solve(few, loss="huber")
     assert cs.solve(few, loss=cs.HuberLoss(scale=1.0)).converged
@@ -463,7 +463,7 @@ def test_problems_that_they_cannot_solve() -> None:
         cs.solve(noisy("bias"), loss=cs.HuberLoss(scale=1e-20))
     for loss in BOTH:
         with pytest.raises(
-            cs.SolveError, match=r"the Gram matrix of 9 columns takes .* fewer taps"
+            cs.SolveError, match=r"the Gram matrix of 9 columns needs .* fewer taps"
         ):
             cs.solve(noisy("bias"), loss=loss, limits=Limits(gram_bytes=100))
         for solver in (None, "qr", "normal", "fft"):

@@ -307,7 +307,7 @@ def test_of_an_exact_fit_they_are_zero() -> None:
     fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True))
     assert not fit.standard_error.any()
     assert not fit.noise.variance.any()
-    assert "Errors      0: nothing is left of y but rounding" in str(fit)
+    assert "Errors      0: y is fitted up to rounding" in str(fit)
 
 
 def test_coverage_of_white_noise() -> None:

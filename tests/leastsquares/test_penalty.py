@@ -129,10 +129,12 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
 def test_descent_takes_a_penalty_from_moments_only() -> None:
     x, y = NAMED["stride"].noise()
     problem = cs.Problem(x, y, spec=NAMED["stride"].spec)
-    with pytest.raises(cs.SolveError, match="a penalty is known to moments only; use via='mom"):
+    with pytest.raises(
+        cs.SolveError, match="a penalty is supported with moments only; use via='mom"
+    ):
         cs.solve(problem, "adam", ridge=1.0)
     given = cs.GradientDescent(via="moments", init=np.zeros((7, 2, 1)))
-    with pytest.raises(cs.SolveError, match="under first differences descent starts in coord"):
+    with pytest.raises(cs.SolveError, match="with first differences, descent runs in the coord"):
         cs.solve(problem, given, penalty=Smooth(1.0))
     moments = cs.GradientDescent(via="moments")
     with pytest.raises(TypeError, match="with a penalty runs on the host only"):

@@ -278,25 +278,6 @@ def test_residual_and_gradient(case: tuple[DesignMatrix, Dense, Targets]) -> Non
 
 
 @every_case
-def test_the_gradient_is_the_adjoint_of_the_product(
-    case: tuple[DesignMatrix, Dense, Targets],
-) -> None:
-    """⟨M(y − A w), M A v⟩ = ⟨AᵀM(y − A w), v⟩, by the products of the matrix alone."""
-    operator, _, targets = case
-    rng = np.random.default_rng(3)
-    w, v = rng.standard_normal((2, operator.groups, operator.columns, targets.outputs))
-    here, g = operator.residual(w, targets)
-    there, _ = operator.residual(w + v, targets)
-    for group in range(operator.groups):
-        moved = np.diagonal(operator.product_gram(group, v[group]))
-        # ‖r − A v‖² = ‖r‖² − 2⟨Aᵀr, v⟩ + ‖A v‖²
-        cross = (here[group] + moved - there[group]) / 2
-        scale = (here[group] + moved + there[group]).max()
-        expected = (g[group] * v[group]).sum(0)
-        np.testing.assert_allclose(cross, expected, rtol=0, atol=1e-13 * scale)
-
-
-@every_case
 def test_forward_and_adjoint(case: tuple[DesignMatrix, Dense, Targets]) -> None:
     """The rows have the order of the blocks of rows, and so have the rows of y."""
     operator, known, targets = case

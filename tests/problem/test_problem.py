@@ -207,14 +207,3 @@ def test_a_derived_problem_leaves_the_whole_as_it_is():
 def test_rows_of_chosen_lags_are_indices_in_the_y_given():
     problem = cs.Problem(LONG, OUTPUTS, lags=(-1, 9))
     np.testing.assert_array_equal(problem._narrowed(3, 5)._kept.in_y, problem._kept.in_y)
-
-
-@pytest.mark.parametrize("noise", ["white", "ar1"])
-def test_outputs_of_a_mask_take_their_own_settings(noise):
-    """As each output alone, also where the noise is filtered output by output."""
-    strengths = [1.0, 50.0, 300.0]
-    fit = cs.solve(masked(), ridge=strengths, noise=noise)
-    for o, strength in enumerate(strengths):
-        alone = cs.Problem(LONG, OUTPUTS[:, o], lags=(0, 4), mask=MASK[:, o])
-        wanted = cs.solve(alone, ridge=strength, noise=noise)
-        np.testing.assert_allclose(fit.kernel[..., [o]], wanted.kernel, atol=1e-13)

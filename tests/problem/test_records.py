@@ -14,32 +14,6 @@ from support.arrays import X, Y
 BF16 = ml_dtypes.bfloat16
 
 
-@pytest.mark.parametrize(
-    ("x", "y", "expected"),
-    [
-        (np.bool_, np.bool_, np.float64),
-        (np.int8, np.int8, np.float64),
-        (np.uint64, np.int64, np.float64),
-        (np.float16, np.float16, np.float32),
-        (BF16, BF16, np.float32),
-        (BF16, np.float16, np.float32),
-        (np.float16, np.float32, np.float32),
-        (np.float32, np.float32, np.float32),
-        (np.float64, np.float64, np.float64),
-        (np.float32, np.float64, np.float64),
-        (np.float64, np.float16, np.float64),
-        (np.int32, np.float32, np.float64),
-        (np.float32, np.bool_, np.float64),
-    ],
-)
-def test_precision(x, y, expected):
-    plain_x, plain_y = np.array([0, 1, 1, 0, 1]), np.array([1, 0, 1, 1])
-    problem = cs.Problem(plain_x.astype(x), plain_y.astype(y), kernel_size=2)
-    assert problem._dtype == problem.x[0].dtype == problem.y[0].dtype == expected
-    assert problem.x[0][:, 0].tolist() == plain_x.tolist()
-    assert problem.y[0][:, 0].tolist() == plain_y.tolist()
-
-
 @pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32])
 def test_coarse_data_say_how_coarse_they_are(dtype):
     assert cs.Problem(X.astype(dtype), kernel_size=2)._data_eps == float(jnp.finfo(dtype).eps)

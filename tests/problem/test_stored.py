@@ -229,27 +229,6 @@ def test_dask_of_unknown_size_or_masked_is_refused() -> None:
         cs.Problem(dask.array.ma.masked_greater(x, 1.0), kernel_size=5)
 
 
-@pytest.mark.parametrize(
-    ("x", "y", "words"),
-    [
-        (EMPTY, None, r"^x has an empty axis: shape \(0, 2\)"),
-        (X, EMPTY, r"^y has an empty axis: shape \(0, 2\)"),
-        (X[:3], None, r"^no window fits: .* x has \(3,\)"),
-        (X, Y[:100], r"^y has 100 samples, expected 296"),
-        (X[None, None], None, r"^x has shape \(1, 1, 300, 2\), rank 4"),
-        ([X, X[:, :1]], None, r"different numbers of channels: \[1, 2\]"),
-        ([X, X[:, 0]], None, r"different ranks \[1, 2\]"),
-        ([X, X], [Y], "x has 2 records, y 1 record"),
-    ],
-    ids=str,
-)
-def test_shapes_that_are_refused(x: Any, y: Any, words: str) -> None:
-    for store in (FILES["slices"], DASK["dask, one chunk"]):
-        given = (v if v is None else stored(v, store, Path()) for v in (x, y))
-        with pytest.raises(ValueError, match=words):
-            cs.Problem(*given, kernel_size=5)
-
-
 def test_masks_weights_and_confounds_may_be_stored_too(tmp_path: Path) -> None:
     beside = {"mask": Y[:, 0] > -1, "weights": Y[:, 0] ** 2, "confounds": Y[:, :1] ** 2}
     plain = cs.solve(cs.Problem(X, Y, kernel_size=5, **beside))

@@ -165,14 +165,6 @@ def test_measures_of_the_rows_are_those_of_the_data(bias: bool) -> None:
     )
 
 
-def test_progress_is_reported() -> None:
-    reported: list[tuple[str, int, int, str]] = []
-    solver = cs.GradientDescent(optax.sgd(0.01), via="moments", steps=40, tol=NEVER)
-    fit = cs.solve(white(100), solver, progress=lambda *now: reported.append(now))
-    stage, loss = "steps of gradient descent", fit.stats["final_loss"]
-    assert [at for at in reported if at[0] == stage][-1] == (stage, 40, 40, f"loss {loss:.3g}")
-
-
 @pytest.mark.parametrize("name", some(["adam", "lbfgs"], "adam"))
 def test_neither_length_nor_geometry_compiles_again(name: str, compiled: list[str]) -> None:
     def run(problem: cs.Problem, steps: int) -> None:
