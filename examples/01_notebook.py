@@ -1,9 +1,9 @@
 """
-A convolution spelled out, and its kernel recovered
-===================================================
+A convolution by hand, and its kernel estimated
+===============================================
 
-A convolution by hand, then three kernels estimated from input and output alone. Each is estimated
-by gradient descent and by exact least squares.
+Three kernels are estimated from input and output alone, by gradient descent and by exact least
+squares.
 
 Run: ``python examples/01_notebook.py [PICTURE.png]``
 """
@@ -16,7 +16,7 @@ import convsolve as cs
 # %%
 # A convolution by hand
 # ---------------------
-# Every position of the filter gives one number: the sum of products with the samples below it.
+# Each output is the sum of the products of the filter with the samples at one position.
 
 conv1d_filter = np.array([1, 2])
 x = np.array([0, 3, 4, 5])
@@ -29,8 +29,8 @@ print("Conv1d output:", result)
 assert cs.convolve(x, conv1d_filter, cs.ConvSpec(2)).tolist() == result
 
 # %%
-# Backwards
-# ---------
+# The inverse problem
+# -------------------
 # Now the filter is unknown. :func:`convsolve.identify` counts equations and unknowns before
 # anything is solved. `Adam <https://arxiv.org/abs/1412.6980>`_ minimizes the mean absolute error
 # step by step. The default solves least squares exactly.
@@ -89,8 +89,8 @@ for axes, (name, fit) in zip(figure.subplots(1, 3, sharey=True), fits.items(), s
     taps = np.array([np.ravel(fit.trace.kernels[step]) for step in steps])
     axes.plot(steps, taps, ".-")
     axes.hlines(np.round(taps[-1]), 0, steps[-1], color="0.8", linestyle="--", zorder=0)
-    axes.set(title=name, xlabel="step of Adam")
-label = figure.axes[0].set_ylabel("taps")
+    axes.set(title=name.capitalize(), xlabel="step of Adam")
+label = figure.axes[0].set_ylabel("weight")
 
 # sphinx_gallery_thumbnail_number = 2
 

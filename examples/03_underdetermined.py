@@ -44,7 +44,7 @@ def methods(report: cs.Identifiability) -> dict[str, Any]:
 # %%
 # Too few rows
 # ------------
-# Two channels of noise, 18 samples: 11 equations for 16 unknowns. Counting is enough to see it.
+# Two channels of noise with 18 samples: 11 equations for 16 unknowns.
 
 x = RNG.standard_normal((18, 2))
 spec = cs.ConvSpec(TAPS)
@@ -53,9 +53,10 @@ print("1. Too few rows\n")
 print(cs.identify(short))
 
 # %%
-# All methods fit these data; none finds the kernel. Least squares, and descent from zero, give the
-# kernel of smallest norm among those that fit. Adam scales every tap separately, and converges to
-# another kernel. Its "null part" is the norm of the component that changes no output.
+# All methods fit these data, but none finds the true kernel. Least squares, and descent from zero,
+# converge to the kernel of minimum norm among all kernels that fit. Adam scales every tap
+# separately, and converges to another kernel. Its "null part" is the norm of the component that
+# changes no output.
 
 first = cs.compare(short, methods(cs.identify(short)), truth=TRUTH[::-1])
 print(f"{first}\n")
@@ -63,7 +64,7 @@ print(f"{first}\n")
 # %%
 # Too poor a signal
 # -----------------
-# Noise and a pure tone, 60 samples: 53 equations are plenty, but only 10 of them are independent.
+# Noise and a pure tone with 60 samples: 53 equations, but only 10 of them are independent.
 # The taps of the noise are determined. The taps of the tone are not, and a longer record would not
 # help.
 
@@ -95,7 +96,7 @@ print(f"  {error[known].max():.1e}   {error[~known].max():.2f}")
 
 kernels = Figure(figsize=(10, 6.5), layout="constrained")
 grid = kernels.subplots(2, 2, sharex=True, sharey="row")
-titles = ("too few rows", "noise and a tone")
+titles = ("Too few rows", "Noise and a tone")
 for row, (title, table) in enumerate(zip(titles, (first, second), strict=True)):
     for channel, axes in enumerate(grid[row]):
         axes.plot(TRUTH[:, channel, 0], color="black", linestyle=":", label="truth")

@@ -109,16 +109,16 @@ for rank, i in enumerate((0, 2, 4, 6, 8)):
     shapes.plot(lags, base + directions[i, :, 0], ".-", color=colour)
     shapes.text(TAPS - 0.6, base, f"{needed[i]:.0f} steps", color=colour, va="center")
 decay.axhline(1e-6, color="0.6", linestyle=":", linewidth=1)
-decay.set(xlabel="steps of half the largest size", ylabel="error left along a direction")
-decay.set(ylim=(1e-8, 2), title="predicted from x (lines), measured (dots)")
-shapes.set(xlabel="lag", xlim=(-0.5, TAPS + 2.7), xticks=range(0, TAPS, 2), yticks=[])
-shapes.set(title="directions, and steps to 1e-6")
+decay.set(xlabel="steps of half the largest size", ylabel="remaining error along a direction")
+decay.set(ylim=(1e-8, 2), title="Predicted from x (lines), measured (dots)")
+shapes.set(xlabel="lag (samples)", xlim=(-0.5, TAPS + 2.7), xticks=range(0, TAPS, 2), yticks=[])
+shapes.set(title="Directions, and steps to 1e-6")
 decay.spines[["top", "right"]].set_visible(False)
 shapes.spines[["top", "right", "left"]].set_visible(False)
 
 # %%
-# Stopped early
-# -------------
+# Early stopping
+# --------------
 # Descent that stops after n steps resembles a ridge. It keeps the share 1 − (1 − 2·step·d/rows)^n
 # of each direction, and a ridge keeps d/(d + ridge). Here, early stopping has the smaller error.
 

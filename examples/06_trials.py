@@ -89,7 +89,7 @@ figure.supylabel("weight")
 # ``fit.regularization`` contains all strengths with their scores in each fold.
 
 chosen = fit.regularization
-print(chosen.text())
+print(chosen)
 print(f"score of the selection {chosen.path.scores.max(0).mean():.4f}, ", end="")
 print(f"of the whole procedure {held_out.mean():.4f}")
 path = cs.plot(chosen)

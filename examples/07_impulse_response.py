@@ -43,11 +43,11 @@ fits = {}
 for name, penalty in penalties.items():
     fit = fits[name] = cs.solve(problem, penalty=penalty)
     off = np.linalg.norm(fit.impulse_response - TRUTH) / np.linalg.norm(TRUTH - TRUTH.mean())
-    chosen = "" if fit.regularization is None else fit.regularization.text()
+    chosen = fit.regularization or ""
     print(f"{name:20} {100 * (1 - off):5.1f}  {chosen}")
 
 # %%
-# The responses and the truth, and the score of every strength.
+# The estimated responses and the truth, and the evidence of every strength.
 
 figure = Figure(figsize=(11, 4), layout="constrained")
 responses, path = figure.subplots(1, 2, width_ratios=(3, 2))
@@ -62,14 +62,13 @@ path.axvline(chosen.strength[0], color="#D55E00", linestyle="--", linewidth=1)
 freedom = path.twinx()
 freedom.plot(chosen.path.strengths[:, 0], chosen.path.effective_dof[:, 0], color="0.6")
 freedom.set(ylim=(0, TAPS + 2), ylabel="effective degrees of freedom (grey)")
-path.set(title=f"{chosen.penalty}: every strength", xlabel="strength", xscale="log")
+path.set(title=f"Evidence of {chosen.penalty}", xlabel="strength", xscale="log")
 path.set_ylabel("−2 log evidence (blue)")
 
 # %%
-# Or fewer taps
-# -------------
-# The alternative is a shorter response. :func:`convsolve.choose_lags` scores every window of lags,
-# from the same sums.
+# Fewer taps
+# ----------
+# The alternative is a shorter response. :func:`convsolve.choose_lags` scores every window of lags.
 
 choice = cs.choose_lags(problem)
 print(f"Selected by BIC: {choice}")

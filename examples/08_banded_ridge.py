@@ -62,9 +62,10 @@ pictures |= {name: fit.impulse_response[:, :, 0] for name, fit in fits.items()}
 limit = np.abs(kernel[:, 0, 0]).max()
 grid = figure.subplots(1, 4, sharey=True)
 for axes, (name, shown) in zip(grid, pictures.items(), strict=True):
-    image = axes.pcolormesh(shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axes.set(title=name, xlabel="lag (samples)")
-grid[0].set_yticks(np.arange(0.5, BANDS + 1, 2), NAMES[::2])
+    places = range(TAPS), range(BANDS + 1)
+    image = axes.pcolormesh(*places, shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    axes.set(title=name.capitalize(), xlabel="lag (samples)")
+grid[0].set_yticks(range(0, BANDS + 1, 2), NAMES[::2])
 grid[0].invert_yaxis()
 bar = figure.colorbar(image, ax=grid, label="weight")
 

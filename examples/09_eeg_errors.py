@@ -84,7 +84,7 @@ for axes, noise in zip(figure.subplots(1, 2, sharey=True), ("white", "ar"), stri
     fit = fits[noise]
     low, high = fit.confidence_band(simultaneous=True)
     band = low[:, 0], high[:, 0]
-    axes.fill_between(fit.lags / RATE, *band, alpha=0.3, label="95 %, all lags at once")
+    axes.fill_between(fit.lags / RATE, *band, alpha=0.3, label="simultaneous 95 % band")
     axes.plot(fit.lags / RATE, fit.impulse_response[:, 0], label="estimate")
     axes.plot(fit.lags / RATE, response, "k--", label="true response")
     axes.set(title=f'noise="{noise}"', xlabel="lag (s)")

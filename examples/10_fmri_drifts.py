@@ -62,7 +62,7 @@ for kind, axes in enumerate(figure.subplots(2, 3, sharex=True, sharey=True).flat
     axes.axhline(0, color="0.6", linewidth=0.8)
     axes.set_title(KINDS[kind])
 figure.supxlabel("time after the event (s)")
-figure.supylabel("BOLD response, 95 % band of all lags")
+figure.supylabel("BOLD response, simultaneous 95 % band")
 
 # %%
 # A contrast

@@ -79,8 +79,8 @@ off = np.abs(there.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
 print(f"two processes: {there.status}, off by {off:.0e} of the kernel")
 
 # %%
-# Stopped halfway
-# ---------------
+# Resume an interrupted run
+# -------------------------
 # With ``checkpoint=``, the sums are stored in a file. Here, a file that fails at one row simulates
 # a crash.
 
