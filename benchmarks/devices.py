@@ -56,10 +56,10 @@ def solved(w: Workload, quick: bool, runs: int) -> dict[str, Any]:
     import jax
 
     import convsolve as cs
-    from convsolve.problem.sizes import Limits
+    from convsolve.problem.sizes import Tuning
 
     # Tiny matrices, too, by blocks.
-    limits = Limits(small_numbers=0, row_numbers=0) if quick else Limits()
+    limits = Tuning(small_numbers=0, row_numbers=0) if quick else Tuning()
     x, y = make(w)
     # Records are spread where they can be; one record's time else.
     axis = 0 if w.records % jax.device_count() == 0 else 1

@@ -93,9 +93,10 @@ def with_objects(make: Callable[[], Any], given: Callable[[Any], Any]) -> Callab
 
 def in_chunks(make: Callable[[], Any]) -> Callable[[], Any]:
     """Return a fit whose rows are read in chunks."""
-    import convsolve as cs
+    from convsolve.problem import sizes
 
-    return solved(make, limits=cs.Limits(held_numbers=0))
+    # Before convsolve had Tuning, Limits had all thresholds.
+    return solved(make, limits=getattr(sizes, "Tuning", sizes.Limits)(held_numbers=0))
 
 
 def kept(share: float, count: int = 60_000) -> np.ndarray:

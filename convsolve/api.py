@@ -30,7 +30,7 @@ from .near_misses import checks_arguments
 from .operators.prediction import predicted
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read, reject_tracers
-from .problem.sizes import DEFAULT_LIMITS, Limits, Sizes, check_limits
+from .problem.sizes import DEFAULT_TUNING, Limits, Sizes, Tuning, tuning_of
 from .problem.spec import ConvSpec
 from .progress import LOG, Listener, announce, tracked
 from .progress_bars import check_progress, following
@@ -53,7 +53,7 @@ LOST = 1e-3
 
 
 # Reports by problem and limits, as weak references: a report refers to its problem.
-_REPORTS: WeakKeyDictionary[Problem, dict[Limits, ref[Identifiability]]] = WeakKeyDictionary()
+_REPORTS: WeakKeyDictionary[Problem, dict[Tuning, ref[Identifiability]]] = WeakKeyDictionary()
 
 
 @checks_arguments
@@ -61,7 +61,7 @@ def identify(
     problem: Problem,
     *,
     progress: bool | Listener = False,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> Identifiability:
     """Report whether x determines the kernel, and which part of it.
 
@@ -71,7 +71,7 @@ def identify(
         problem: x and the geometry. The values of y are not used.
         progress: True shows progress bars, see `solve`. The verdict is then computed in this call.
             Default False.
-        limits: limits of memory, see `Limits`.
+        limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
     Returns:
         An `Identifiability`. Its numbers are computed at the first access, once per problem. If
@@ -93,21 +93,26 @@ def identify(
         `solve`, and `choose_lags` for the lags that the data support.
     """
     _check_problem(problem)
-    check_limits(limits)
+    tuning = tuning_of(limits)
     check_progress(progress)
-    if progress is not False:
-        with following(progress, "identify"):
-            computed = identify(problem, limits=limits)
-            _ = computed.verdict
-        return computed
+    if progress is False:
+        return report_of(problem, tuning)
+    with following(progress, "identify"):
+        report = report_of(problem, tuning)
+        _ = report.verdict
+    return report
+
+
+def report_of(problem: Problem, tuning: Tuning) -> Identifiability:
+    """Return the report of `identify`, which is computed once per problem."""
     if len(problem._by_mask) > 1:
-        reports = [identify(part, limits=limits) for _, part in problem._parts]
+        reports = [report_of(part, tuning) for _, part in problem._parts]
         return max(reports, key=_severity)
     known = _REPORTS.setdefault(problem, {})
-    report = known[limits]() if limits in known else None
+    report = known[tuning]() if tuning in known else None
     if report is None:
-        report = Identifiability(problem, limits)
-        known[limits] = ref(report)
+        report = Identifiability(problem, tuning)
+        known[tuning] = ref(report)
     return report
 
 
@@ -132,7 +137,7 @@ def solve(
     strict: bool = False,
     progress: bool | Listener = False,
     checkpoint: str | Path | None = None,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> Solution:
     """Recover the kernel of ``problem``, with a certificate.
 
@@ -174,7 +179,7 @@ def solve(
             result bit for bit. The file is removed at the end. No file is written for records that
             are read whole. If outputs use different rows, each set of outputs has a file:
             ``checkpoint``, ``checkpoint.1`` and so on.
-        limits: limits of memory, see `Limits`.
+        limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
     Returns:
         A `Solution`.
@@ -191,7 +196,7 @@ def solve(
             out of range. With "ar", also if an order leaves too few rows, or if an output has no
             noise.
         ImportError: If bars are requested and tqdm is not installed.
-        TimeoutError: If a process of jax.distributed did not join within ``limits.peer_seconds``.
+        TimeoutError: If a process of jax.distributed did not join within ``limits.timeout``.
         IdentifiabilityError: If ``strict`` is True and the data do not determine the kernel.
 
     If x and y are on devices, see `Problem`, sums over rows are computed there, in float64 and
@@ -220,8 +225,10 @@ def solve(
     check_problem(problem, "solve")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
     method = Method.of(solver, **given, loss=loss, noise=noise)
+    if not isinstance(strict, (bool, np.bool_)):
+        raise TypeError(f"strict must be True or False, got {strict!r}")
     with following(progress, "solve"):
-        return solve_by(problem, method, Options(strict, limits), checkpoint)
+        return solve_by(problem, method, Options(strict, tuning_of(limits)), checkpoint)
 
 
 def solve_by(
@@ -229,14 +236,13 @@ def solve_by(
 ) -> Solution:
     """Solve a checked problem by a method, see `solve`."""
     method.check(problem)
-    _check_options(options)
-    limits = options.limits
+    tuning = options.tuning
     if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
         raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
     found: list[_Solved] = []
     parts = problem._parts
     for _, part in parts:  # outputs that share their rows, in most problems all
-        with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, limits).design):
+        with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, tuning).design):
             own = method if part is problem else method.of_part(part._selection)
             found.append(_with_noise(part, own, options))
     for each in found:
@@ -246,7 +252,7 @@ def solve_by(
     fit = fits[0]
     if len(fits) > 1:
         by_mask = [Part(outputs, each) for (outputs, _), each in zip(parts, fits, strict=True)]
-        fit = _joined(problem, by_mask, limits, {"masks": len(parts)})
+        fit = _joined(problem, by_mask, tuning, {"masks": len(parts)})
     # The call of all outputs, not of those that share their rows.
     fit.stats["call"] = method.call
     return fit
@@ -261,7 +267,7 @@ class Options(NamedTuple):
     """Arguments of `solve` that are the same for all outputs."""
 
     strict: bool = False
-    limits: Limits = DEFAULT_LIMITS
+    tuning: Tuning = DEFAULT_TUNING
 
 
 class _Solved(NamedTuple):
@@ -278,11 +284,11 @@ class _Solved(NamedTuple):
 
 def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     """Solve for outputs that use the same rows."""
-    strict, limits = options
+    strict, tuning = options
     begun = time.perf_counter()
     LOG.info("solve by %s: %r", method.name, problem)
     announce(method.name)
-    analysis, report = analyse(problem, limits), identify(problem, limits=limits)
+    analysis, report = analyse(problem, tuning), report_of(problem, tuning)
     sizes = analysis.design.sizes
     with sigint_handled(), blas_threads(min(sizes.rows, sizes.columns)):
         _check_solvable(method, sizes, report, strict)
@@ -330,7 +336,7 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
 
 def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    model, limits = method.noise, options.limits
+    model, tuning = method.noise, options.tuning
     found = _solved(problem, method, options)
     converged = found.solution.status in ("solved", "interrupted")
     if model.rounds and not (converged or method.regularizes):
@@ -341,7 +347,7 @@ def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
     for _ in tracked(range(model.rounds), "rounds of noise and kernel", model.rounds):
         if found.solution.status == "interrupted":
             break
-        analysis = analyse(problem, limits)
+        analysis = analyse(problem, tuning)
         given = found.kernel, found.bias, method.chooses_jointly
         filters, several = model.prepared(problem, analysis, *given)
         parts, doubt = [], found.doubt
@@ -351,7 +357,7 @@ def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
             doubt = doubt or one.doubt
             one = one._replace(bias=part.bias(one.kernel, one.bias))
             parts.append((part.outputs, one))
-        found = _of_parts(problem, parts, model, filters, limits)._replace(doubt=doubt)
+        found = _of_parts(problem, parts, model, filters, tuning)._replace(doubt=doubt)
         worst = max(worst, found.solution.status, key=STATUSES.index)
     # The noise was estimated from the residuals of every fit before.
     if worst != "approximate":
@@ -364,14 +370,14 @@ def _of_parts(
     solved: Sequence[tuple[tuple[int, ...], _Solved]],
     noise: NoiseModel,
     autoregression: Autoregression,
-    limits: Limits,
+    tuning: Tuning,
 ) -> _Solved:
     """Return the solution of all outputs, from parts whose rows were prepared."""
     parts = [Part(outputs, found.solution) for outputs, found in solved]
     kernel = together(parts, [found.kernel for _, found in solved])
     bias = together(parts, [found.bias for _, found in solved])
-    packed = _pack(problem, analyse(problem, limits), kernel, bias)
-    fit = _joined(problem, parts, limits, {"noise": noise.label}, packed, autoregression)
+    packed = _pack(problem, analyse(problem, tuning), kernel, bias)
+    fit = _joined(problem, parts, tuning, {"noise": noise.label}, packed, autoregression)
     return _Solved(fit, None, kernel, bias)
 
 
@@ -389,7 +395,7 @@ def _log(fit: Solution, seconds: float) -> None:
 def _joined(
     problem: Problem,
     parts: list[Part],
-    limits: Limits,
+    tuning: Tuning,
     stats: dict[str, Any],
     packed: tuple[Any, Any] | None = None,
     autoregression: Autoregression | None = None,
@@ -419,7 +425,7 @@ def _joined(
         noise_model=fits[0]._noise_model,
         autoregression=autoregression,
         problem=problem,
-        identifiability=identify(problem, limits=limits),
+        identifiability=report_of(problem, tuning),
         parts=parts,
     )
 
@@ -437,13 +443,6 @@ def check_problem(problem: Any, name: str) -> None:
     _check_problem(problem)
     if problem._output is None:
         raise ValueError(f"{name} needs y; this Problem has x alone, which is enough for identify")
-
-
-def _check_options(options: Options) -> None:
-    strict, limits = options
-    if not isinstance(strict, (bool, np.bool_)):
-        raise TypeError(f"strict must be True or False, got {strict!r}")
-    check_limits(limits)
 
 
 def _check_solvable(method: Method, sizes: Sizes, report: Identifiability, strict: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import scipy.linalg  # noqa: F401  # here, or the first method would be billed for the import
 
-from .api import Options, check_problem, identify, solve_by
+from .api import Options, check_problem, report_of, solve_by
 from .errors import IdentifiabilityWarning, SolveError
 from .frames import table_of
 from .html import paragraph, table
@@ -21,7 +21,7 @@ from .leastsquares.penalty import Penalty
 from .method import Method, argument_of
 from .near_misses import OF_SOLVE, checks_arguments, suggests_attributes, unknown_argument
 from .problem.problem import Problem
-from .problem.sizes import DEFAULT_LIMITS, Limits
+from .problem.sizes import Limits, Tuning, tuning_of
 from .progress import LOG, Listener, tracked
 from .progress_bars import following
 from .solution import Solution
@@ -196,7 +196,7 @@ def compare(
     noise: Any = "white",
     truth: Any = None,
     progress: bool | Listener = False,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> Comparison:
     """Solve ``problem`` by several methods and compare the solutions.
 
@@ -216,7 +216,7 @@ def compare(
         truth: the true impulse response, if it is known, in ascending lags: an array shaped as
             `Solution.impulse_response`, or ``(*lags, Cin/groups, Cout)``.
         progress: True shows progress bars, see `solve`. Default False.
-        limits: limits of memory, see `Limits`.
+        limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
     Returns:
         A `Comparison` with a row per method. The loss in the table is the mean of ``loss`` over
@@ -253,17 +253,17 @@ def compare(
         "noise": noise,
     }
     measured = Method.of(loss=loss).loss.measured
-    named = methods is not None
+    named, tuning = methods is not None, tuning_of(limits)
     pairs = labelled_methods(methods, shared)
     for label, method in pairs:
         method.check(problem)
-        if named and (reason := method.supports(problem._sizes(limits), problem.spec)):
+        if named and (reason := method.supports(problem._sizes(tuning), problem.spec)):
             raise _unable(label, reason)
     reference = None
     if truth is not None:
         reference = np.flip(problem._as_kernel(truth, "truth"), tuple(range(problem.spec.ndim)))
     with following(progress, "compare"):
-        return _compared(problem, pairs, named, measured, reference, limits)
+        return _compared(problem, pairs, named, measured, reference, tuning)
 
 
 def _compared(
@@ -272,18 +272,18 @@ def _compared(
     named: bool,
     measured: Loss,
     reference: np.ndarray | None,
-    limits: Limits,
+    tuning: Tuning,
 ) -> Comparison:
     """Solve by checked methods, and return their rows."""
-    report = identify(problem, limits=limits)
+    report = report_of(problem, tuning)
     decided = report._diagnosis.decided
-    solutions, skipped = _solve_all(problem, pairs, named, limits)
+    solutions, skipped = _solve_all(problem, pairs, named, tuning)
     rows = [_row(label, fit, measured, decided, reference) for label, fit in solutions.items()]
     closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
-    _add_excess(rows, closed if measured.squared else _least(problem, measured, limits))
+    _add_excess(rows, closed if measured.squared else _least(problem, measured, tuning))
     seconds: Counter[str] = Counter()
     for _, part in problem._parts:
-        seconds.update(analyse(part, limits).design.clock.seconds)
+        seconds.update(analyse(part, tuning).design.clock.seconds)
     return Comparison(report, solutions, rows, dict(seconds), skipped, measured)
 
 
@@ -318,14 +318,14 @@ def _applicable(shared: Method) -> tuple[str, ...]:
     return SOLVERS if penalized else (*SOLVERS, *PENALTIES)
 
 
-def _least(problem: Problem, loss: Loss, limits: Limits) -> list[float]:
+def _least(problem: Problem, loss: Loss, tuning: Tuning) -> list[float]:
     """Return the least mean of a loss other than squares, if it can be computed."""
-    fits, _ = _solve_all(problem, [("exact", Method.of(loss=loss))], False, limits)
+    fits, _ = _solve_all(problem, [("exact", Method.of(loss=loss))], False, tuning)
     return [_loss(fit, loss) for fit in fits.values() if fit.converged]
 
 
 def _solve_all(
-    problem: Problem, pairs: list[tuple[str, Method]], named: bool, limits: Limits
+    problem: Problem, pairs: list[tuple[str, Method]], named: bool, tuning: Tuning
 ) -> tuple[dict[str, Solution], dict[str, str]]:
     """Return solutions by label, up to one that is interrupted, and why others are missing."""
     solutions: dict[str, Solution] = {}
@@ -334,10 +334,10 @@ def _solve_all(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", IdentifiabilityWarning)
             try:
-                reason = method.supports(problem._sizes(limits), problem.spec)
+                reason = method.supports(problem._sizes(tuning), problem.spec)
                 if reason is not None:
                     raise _unable(label, reason)
-                solutions[label] = solve_by(problem, method, Options(limits=limits))
+                solutions[label] = solve_by(problem, method, Options(tuning=tuning))
             except SolveError as refusal:
                 if named:
                     raise

@@ -15,7 +15,7 @@ from .near_misses import checks_arguments
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.rows import Span
-from .problem.sizes import DEFAULT_LIMITS, Limits
+from .problem.sizes import Limits, tuning_of
 from .progress import Listener, tracked
 from .progress_bars import following
 from .scoring import scored
@@ -83,7 +83,7 @@ def cross_validate(
     loss: Any = "squared",
     noise: Any = "white",
     progress: bool | Listener = False,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> CrossValidationScores:
     """Solve without each fold in turn, and score the prediction of its rows.
 
@@ -102,7 +102,7 @@ def cross_validate(
         loss: as in `solve`.
         noise: as in `solve`.
         progress: True shows progress bars, see `solve`. Default False.
-        limits: limits of memory, see `Limits`.
+        limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
     Returns:
         The scores of every fold and output, and the solutions.
@@ -128,6 +128,7 @@ def cross_validate(
         raise TypeError(f"the second argument is the solver; use folds={solver} for {solver} folds")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
     method = Method.of(solver, **given, loss=loss, noise=noise)
+    options = Options(tuning=tuning_of(limits))
     # A record belongs to a fold if any output has rows in it.
     parts, always = CrossValidation(folds).spans(*(rows for _, rows in problem._by_mask))
     y, solutions, scores = problem.y, [], []
@@ -135,7 +136,7 @@ def cross_validate(
     with following(progress, "cross_validate"):
         for i, held in enumerate(tracked(parts, "folds", len(parts))):
             rest = part(problem, (problem.x, y), beside(parts, i, always))
-            fit = solve_by(rest, method, Options(limits=limits))
+            fit = solve_by(rest, method, options)
             scores.append(_scored(fit, problem, held))
             solutions.append(fit)
     mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))

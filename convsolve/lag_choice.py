@@ -17,7 +17,7 @@ from .leastsquares.analysis import Analysis, analyse
 from .near_misses import checks_arguments
 from .problem.checks import choice
 from .problem.problem import Problem
-from .problem.sizes import DEFAULT_LIMITS, Limits, check_limits
+from .problem.sizes import Limits, tuning_of
 from .progress import LOG, Listener
 from .progress_bars import following
 
@@ -95,7 +95,7 @@ def choose_lags(
     select: str | CrossValidation = "bic",
     *,
     progress: bool | Listener = False,
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
 ) -> LagChoice:
     """Choose the first and last lag with the best score, for the delay and length of a response.
 
@@ -107,7 +107,7 @@ def choose_lags(
         select: "bic" (the default), for the lags of a response that ends; "aicc", "cv" or a
             `CrossValidation`, for the lags that predict best, which are often more.
         progress: True shows progress bars, see `solve`. Default False.
-        limits: limits of memory, see `Limits`.
+        limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
     Returns:
         The chosen lags and the scores of all windows.
@@ -138,10 +138,10 @@ def choose_lags(
     """
     select = CrossValidation() if select == "cv" else select
     _check(problem, select)
-    check_limits(limits)
+    tuning = tuning_of(limits)
     lags = problem._lags[0][::-1]
     with following(progress, "choose_lags"):
-        several = [analyse(part, limits) for _, part in problem._parts]
+        several = [analyse(part, tuning) for _, part in problem._parts]
         if isinstance(select, CrossValidation):
             scores, criterion = _held_out(several, select), select.score
         else:

@@ -29,6 +29,9 @@ ARGUMENTS: dict[str, str] = {
     "Lasso.alpha Lasso.lam Lasso.lambda_ Lasso.regularization Lasso.l1": "strength=",
     "Lasso.l1_ratio": "ridge= for the squares of an elastic net",
     "HuberLoss.epsilon HuberLoss.k HuberLoss.threshold": "delta=",
+    "Limits.factor_bytes Limits.gram_bytes Limits.max_bytes": "memory=",
+    "Limits.held_numbers Limits.chunk_numbers Limits.block_numbers": "data=",
+    "Limits.peer_seconds Limits.seconds": "timeout=",
     "compare.method compare.solver": "methods=",
     "compare.kernel compare.true_kernel": "truth=",
     "choose_lags.method": "select=",
@@ -75,7 +78,7 @@ ARGUMENTS: dict[str, str] = {
     "beta": "decay=",
     "verbose callback": "progress=",
     "throw": "strict=",
-    "memory": "limits=",
+    "memory": "limits=Limits(memory=...)",
     "force": "overwrite=",
     "axes": "ax=",
 }

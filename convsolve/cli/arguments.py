@@ -247,19 +247,11 @@ def _hint(args: argparse.Namespace, strange: Sequence[str]) -> str:
 
 
 def limits_of(args: argparse.Namespace) -> Limits:
-    """Return the limits of memory and time that the options give."""
-    from dataclasses import asdict, replace
+    """Return the limits of memory that the options give."""
+    from ..problem.sizes import Limits
 
-    from ..problem.sizes import DEFAULT_LIMITS
-
-    given = dict(args.limits or ())
-    known = asdict(DEFAULT_LIMITS)
-    for name, number in given.items():
-        if name not in known:
-            raise Refusal(f"--limits: {name!r} is unknown; choose from {', '.join(known)}")
-        if number < 0:
-            raise Refusal(f"--limits: {name} must not be negative, got {number}")
-    return replace(DEFAULT_LIMITS, **given) if given else DEFAULT_LIMITS
+    given = {"memory": args.memory, "data": args.data_memory}
+    return Limits(**{name: value for name, value in given.items() if value is not None})
 
 
 def check_targets(args: argparse.Namespace) -> None:

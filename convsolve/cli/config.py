@@ -92,8 +92,6 @@ def _converted(option: Option, value: Any, where: str) -> Any:
             raise ValueError(f"{where} must be true or false, got {value!r}")
         return value
     if isinstance(kind, list):
-        if isinstance(value, dict):  # NAME=N, of limits
-            value = [f"{name}={number}" for name, number in value.items()]
         several = value if isinstance(value, list) else [value]
         if not several:
             raise ValueError(f"{where} is an empty list; leave it out")

@@ -186,7 +186,7 @@ def _held(args: argparse.Namespace, found: list[Any], limit: int) -> list[Any]:
     from ..formats.sliced import Sliced, whole
 
     numbers = sum(a.size for a in found)
-    if numbers <= limits_of(args).held_numbers or _takes_all(args):
+    if 8 * numbers <= limits_of(args).data or _takes_all(args):
         return [whole(a, limit) for a in found]
     for array in found:
         if isinstance(array, Sliced):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,8 @@ FORMER = {
     "huber_delta": (
         ("loss", "delta", "scale"),
         "--loss huber --delta 1 --scale D, where D is in the unit of y",
-    )
+    ),
+    "limits": (("memory",), "--memory BYTES or --data-memory BYTES"),
 }
 
 # Options that exclude each other. An option on the command line replaces the others in a file.
@@ -71,15 +73,16 @@ def _names(*kinds: str) -> tuple[str, ...]:
     return tuple(shell(entry.name) for kind in kinds for entry in registry.of_kind(kind))
 
 
-def _limit(text: str) -> tuple[str, float]:
-    """Return name and number of a limit."""
-    name, _, number = text.partition("=")
+def _bytes(text: str) -> int:
+    """Return a number of bytes, given as a number or with a unit, such as 4GB or 512 MiB."""
+    match = re.fullmatch(r"([0-9.e+]+) *(?:([KMGT])(I)?)?B?", text.upper().replace("E", "e"))
     try:
-        whole = int(float(number))  # raises an error for inf and NaN
-        return name, whole if whole == float(number) else float(number)
+        number, unit, binary = match.groups() if match else ("", "", "")
+        power = " KMGT".index(unit) if unit else 0
+        return int(float(number) * (1024 if binary else 1000) ** power)
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not NAME=N, such as gram_bytes=4e9"
+            f"{text!r} is no number of bytes, such as 4e9 or 4GB"
         ) from error
 
 
@@ -157,10 +160,11 @@ class Option(NamedTuple):
 DATA = (
     Option("x-columns", str, "A,B", "columns of a table that are x, by name or number (from 0)"),
     Option("y-columns", str, "C", "columns that are y"),
-    Option("max-bytes", int, "N", "largest input that is read into memory (default 4 GiB); "
+    Option("max-bytes", _bytes, "BYTES", "largest input that is read into memory (default 4 GiB); "
            "inputs that are read in blocks may be larger"),
-    Option("limits", [_limit], "NAME=N", "a limit of memory or time, such as gram_bytes=4e9; see "
-           "convsolve.Limits"),
+    Option("memory", _bytes, "BYTES", "memory for factors and Gram matrices, such as 4GB (default "
+           "2 GiB)"),
+    Option("data-memory", _bytes, "BYTES", "larger x and y are read in blocks (default 256 MiB)"),
     Option("config", str, "FILE.toml", "options by name, such as lags = [0, 39], for all commands "
            "or in a table of one command, [solve]; the command line takes precedence"),
 )  # fmt: skip

@@ -19,7 +19,7 @@ from ..linalg.threads import on_blas_threads
 from ..operators.nuisance import columns_of
 from ..problem.checks import number
 from ..problem.problem import Problem
-from ..problem.sizes import DEFAULT_LIMITS, Limits, Sizes
+from ..problem.sizes import DEFAULT_TUNING, Sizes, Tuning
 from ..problem.spec import ConvSpec
 from ..progress import LOG
 from .null_space import echelon
@@ -36,7 +36,7 @@ class Diagnosis:
     and confounds.
     """
 
-    def __init__(self, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, problem: Problem, limits: Tuning = DEFAULT_TUNING) -> None:
         self.problem, self.limits = problem, limits
         self.n_equations, self.n_unknowns = problem.n_equations, problem.n_unknowns
         self.columns = problem.spec._unknowns(problem.n_channels)

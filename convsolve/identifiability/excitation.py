@@ -29,8 +29,8 @@ class Excitation(NamedTuple):
         effective: relative power (F,) of a white x that determines the response of the kernel at
             this frequency equally well. The standard error of the response is 1/√effective times
             that of white x. The mixture of channels and the group that are least determined give
-            the value. Masks, weights and confounds are taken into account. None if there are more
-            unknowns than `Limits.spectrum_columns`.
+            the value. Masks, weights and confounds are taken into account. None beyond
+            1 500 unknowns.
     """
 
     frequency: np.ndarray

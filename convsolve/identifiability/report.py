@@ -14,7 +14,7 @@ from ..linalg.threads import on_blas_threads
 from ..near_misses import suggests_attributes
 from ..operators.layout import ascending
 from ..problem.problem import Problem
-from ..problem.sizes import DEFAULT_LIMITS, Limits
+from ..problem.sizes import DEFAULT_TUNING, Tuning
 from ..text import line, shown
 from . import descent_forecast as forecast
 from . import wording
@@ -64,7 +64,7 @@ class Identifiability:
         `identify`, which returns the report, and `Suggestion`.
     """
 
-    def __init__(self, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, problem: Problem, limits: Tuning = DEFAULT_TUNING) -> None:
         """Report on a problem within limits of memory; nothing is computed yet."""
         self._diagnosis = Diagnosis(problem, limits)
 

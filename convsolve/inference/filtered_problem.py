@@ -31,7 +31,7 @@ from ..operators.windows import NormalForm, normal_form
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.rows import Rows
-from ..problem.sizes import Limits, Sizes
+from ..problem.sizes import Sizes, Tuning
 from ..problem.stored import Stored
 from ..text import argument
 from .autoregression import Autoregression, largest_order
@@ -61,7 +61,7 @@ class FilteredPart(NamedTuple):
 
 
 def filtered_parts(
-    problem: Problem, noise: Autoregression, limits: Limits, alone: bool = False
+    problem: Problem, noise: Autoregression, limits: Tuning, alone: bool = False
 ) -> Iterator[FilteredPart]:
     """Yield the filtered problems of all outputs, one for outputs that can be solved together.
 

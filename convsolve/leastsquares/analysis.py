@@ -10,7 +10,7 @@ import numpy as np
 from ..cached import cached_property
 from ..operators.design_matrix import Targets
 from ..problem.problem import Problem
-from ..problem.sizes import DEFAULT_LIMITS, Limits
+from ..problem.sizes import DEFAULT_TUNING, Tuning
 from .design import Design
 from .penalty import Penalty, Ridge
 from .regression import Regression
@@ -30,7 +30,7 @@ class Analysis:
         self._systems: WeakValueDictionary[tuple[Penalty, float], System] = WeakValueDictionary()
 
     @classmethod
-    def of(cls, problem: Problem, limits: Limits = DEFAULT_LIMITS) -> Analysis:
+    def of(cls, problem: Problem, limits: Tuning = DEFAULT_TUNING) -> Analysis:
         """Return a new analysis of a problem."""
         design = Design(problem, limits)
         return cls(design, design.targets)
@@ -81,10 +81,10 @@ class Analysis:
         return Regression(self.system(penalty, strength), self.targets)
 
 
-_KNOWN: WeakKeyDictionary[Problem, dict[Limits, Analysis]] = WeakKeyDictionary()
+_KNOWN: WeakKeyDictionary[Problem, dict[Tuning, Analysis]] = WeakKeyDictionary()
 
 
-def analyse(problem: Problem, limits: Limits = DEFAULT_LIMITS) -> Analysis:
+def analyse(problem: Problem, limits: Tuning = DEFAULT_TUNING) -> Analysis:
     """Return the `Analysis` of a problem and limits. All functions share it while it is in use."""
     by_limits = _KNOWN.setdefault(problem, {})
     found = by_limits.get(limits)

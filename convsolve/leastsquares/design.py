@@ -20,7 +20,7 @@ from ..operators.filtered import filtered_record
 from ..operators.moments import Moments
 from ..problem.problem import Problem
 from ..problem.records import Records
-from ..problem.sizes import Limits
+from ..problem.sizes import Tuning
 from ..problem.stored import in_memory
 from .penalty import Coordinates, Penalty
 from .placement import device_chunk
@@ -59,7 +59,7 @@ class Design:
     The y given with x is read in the same pass. Other outputs for the same x reuse everything else.
     """
 
-    def __init__(self, problem: Problem, limits: Limits) -> None:
+    def __init__(self, problem: Problem, limits: Tuning) -> None:
         self.spec, self.nuisance, self.bias = problem.spec, problem._nuisance, problem.bias
         self.sizes, self.adjustments = problem._sizes(limits), problem._adjustments
         # The precision of the solution, and the rounding unit of x (0 if x is exact).

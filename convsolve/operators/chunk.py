@@ -15,7 +15,7 @@ from ..errors import SolveError
 from ..linalg.channels import largest, on_cores
 from ..linalg.polynomials import Polynomials
 from ..problem.rows import Rows, Span, samples_read
-from ..problem.sizes import Limits
+from ..problem.sizes import Tuning
 from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
 from .filtered import Filter, FilteredRecord, filtered_record
@@ -57,7 +57,7 @@ class Form(NamedTuple):
 
     spec: ConvSpec
     constant: bool
-    limits: Limits
+    limits: Tuning
     x_sizes: np.ndarray | None = None
     y_sizes: np.ndarray | None = None
     fits: Fits = NO_FITS

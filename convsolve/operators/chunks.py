@@ -14,7 +14,7 @@ from ..cached import cached_property
 from ..problem.adjustments import Adjustments
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Span
-from ..problem.sizes import Limits
+from ..problem.sizes import Tuning
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
 from ..progress import LOG, tracked
@@ -108,7 +108,7 @@ class Chunks:
         spec: ConvSpec,
         adjustments: Adjustments,
         nuisance: Nuisance,
-        limits: Limits,
+        limits: Tuning,
         plan: Plan,
         device: DeviceChunk | None = None,
     ) -> None:

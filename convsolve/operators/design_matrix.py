@@ -16,7 +16,7 @@ from ..problem.confounds import Confounds
 from ..problem.nuisance import Nuisance
 from ..problem.remote import Remote
 from ..problem.rows import Span
-from ..problem.sizes import DEFAULT_LIMITS
+from ..problem.sizes import DEFAULT_TUNING
 from ..problem.spec import ConvSpec
 from . import by_fft, by_rows
 from .by_rows import Block
@@ -527,7 +527,7 @@ def without_confounds(
     """
     kept = confounds.kept
     none = [np.empty((*shape, 0)) for shape in kept.shapes]
-    given = Adjustments(kept, confounds.weights), Nuisance(confounds=confounds), DEFAULT_LIMITS
+    given = Adjustments(kept, confounds.weights), Nuisance(confounds=confounds), DEFAULT_TUNING
     spec, plan = ConvSpec((1,) * len(kept.starts)), Plan(in_time=True)
     matrix = DesignMatrix(Chunks(none, None, spec, *given, plan))
     targets = matrix.with_outputs(values)

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..problem.sizes import DEFAULT_LIMITS
+from ..problem.sizes import DEFAULT_TUNING
 from ..problem.spec import ConvSpec
 
 
@@ -242,7 +242,7 @@ def design_matrix(x: Any, spec: ConvSpec) -> Any:
 def row_blocks(
     x: np.ndarray,
     spec: ConvSpec,
-    numbers: int = DEFAULT_LIMITS.block_numbers,
+    numbers: int = DEFAULT_TUNING.block_numbers,
     flags: np.ndarray | None = None,
 ) -> Iterator[tuple[tuple[slice, slice], np.ndarray]]:
     """Yield the design matrix of x ``(N, *E, C)`` in blocks of about ``numbers`` elements.

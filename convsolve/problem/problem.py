@@ -35,7 +35,7 @@ from .records import Records, numeric, precision
 from .rows import Rows, whole_rows
 from .selection import Selection
 from .shapes import check_kernel, doubts
-from .sizes import DEFAULT_LIMITS, Limits, Sizes
+from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding
 from .stored import Stored
 from .weights import Weights
@@ -429,7 +429,7 @@ class Problem(metaclass=Suggesting):
         found = Confounds.of(self._confounds, self.bias, self._kept, self._weights)
         return Nuisance(confounds=found)
 
-    def _sizes(self, limits: Limits = DEFAULT_LIMITS) -> Sizes:
+    def _sizes(self, limits: Tuning = DEFAULT_TUNING) -> Sizes:
         """Return the sizes that decide how this problem is solved, and their limits."""
         groups = self.spec.groups
         outputs = self.n_outputs // groups

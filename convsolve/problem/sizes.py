@@ -10,10 +10,9 @@ from ..near_misses import checks_arguments
 from ..text import shown
 
 
-@checks_arguments
 @dataclass(frozen=True)
-class Limits:
-    """Limits of memory and time, for the argument ``limits`` of `identify`, `solve` and `compare`.
+class Tuning:
+    """Thresholds on the size of a problem. Users give three of them as `Limits`.
 
     Attributes:
         factor_bytes: largest memory of a QR of the design matrix: blocks of rows, and R of every
@@ -32,22 +31,14 @@ class Limits:
             only the smallest and the largest one are.
         gap_products: a record is cut at a gap if subtracting the rows of the gap takes more
             products than this (about a millisecond, the cost of another piece).
-        held_numbers: x and y are read whole up to this many numbers, 256 MiB. Larger ones are read
-            in chunks.
-        chunk_numbers: numbers in a chunk, 64 MiB, or the size of the Gram matrix if it is larger.
-            Twice as many for arrays in memory, and half as many for dask.
+        held_numbers: x and y are read whole up to this many numbers. Larger ones are read in
+            chunks.
+        chunk_numbers: numbers in a chunk, or the size of the Gram matrix if it is larger. Twice as
+            many for arrays in memory, and half as many for dask.
         tree_rows: rows of the blocks in a QR by a tree. Larger blocks have a larger rounding error
             and do not fit into the cache.
         peer_seconds: time in seconds to wait for other processes of jax.distributed that share the
             data.
-
-    Examples:
-        >>> import numpy as np
-        >>> import convsolve as cs
-        >>> limits = cs.Limits(held_numbers=2**18)  # read x and y in chunks beyond 2 MiB
-        >>> x = np.random.default_rng(0).standard_normal(2**18)
-        >>> cs.solve(cs.Problem(x, x, lags=(0, 3)), limits=limits).status
-        'solved'
     """
 
     factor_bytes: int = 2**31
@@ -63,6 +54,40 @@ class Limits:
     chunk_numbers: int = 2**23
     peer_seconds: float = PEER_SECONDS
 
+
+DEFAULT_TUNING = Tuning()
+
+
+@checks_arguments
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Limits of memory and time, for the argument ``limits`` of `identify`, `solve` and others.
+
+    Args:
+        memory: largest memory of the factors of a QR, in bytes, by default 2 GiB. Gram matrices
+            take up to half of it.
+        data: largest size of x and y, as float64, that are read whole, in bytes, by default
+            256 MiB. Larger ones are read in chunks of a quarter of this size, 1 to 64 MiB.
+        timeout: time to wait for other processes of jax.distributed that share the data, in
+            seconds, by default 300.
+
+    Raises:
+        TypeError: If a limit is not a number.
+        ValueError: If a limit is negative or NaN.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> limits = cs.Limits(data=2**21)  # read x and y in chunks beyond 2 MiB
+        >>> x = np.random.default_rng(0).standard_normal(2**18)
+        >>> cs.solve(cs.Problem(x, x, lags=(0, 3)), limits=limits).status
+        'solved'
+    """
+
+    memory: float = DEFAULT_TUNING.factor_bytes
+    data: float = 8 * DEFAULT_TUNING.held_numbers
+    timeout: float = PEER_SECONDS
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
@@ -72,13 +97,21 @@ class Limits:
                 raise ValueError(f"{field.name} must not be negative or NaN, got {value}")
 
 
-DEFAULT_LIMITS = Limits()
-
-
-def check_limits(limits: object) -> None:
-    """Raise a TypeError unless these are `Limits`."""
+def tuning_of(limits: Limits | Tuning | None) -> Tuning:
+    """Return the thresholds for an argument ``limits``; thresholds themselves are returned."""
+    if limits is None:
+        return DEFAULT_TUNING
+    if isinstance(limits, Tuning):
+        return limits
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, got {shown(limits)}; leave it out for the usual")
+    return Tuning(
+        factor_bytes=int(limits.memory),
+        gram_bytes=int(limits.memory / 2),
+        held_numbers=int(limits.data / 8),
+        chunk_numbers=min(DEFAULT_TUNING.chunk_numbers, max(2**17, int(limits.data / 32))),
+        peer_seconds=limits.timeout,
+    )
 
 
 @dataclass(frozen=True)
@@ -108,7 +141,7 @@ class Sizes:
     given: int
     nuisance: int
     shapes: tuple[tuple[int, ...], ...]
-    limits: Limits = DEFAULT_LIMITS
+    limits: Tuning = DEFAULT_TUNING
     masked: bool = False
     partialled: bool = False
     numbers: int = 0
@@ -132,7 +165,7 @@ class Sizes:
             return None
         return (
             f"takes all of x and y at once, {self.numbers} numbers that are not in memory: read "
-            "them first (in Python, numpy.asarray(x)), or give Limits a larger held_numbers"
+            "them first (in Python, numpy.asarray(x)), or give Limits a larger data"
         )
 
     @property
