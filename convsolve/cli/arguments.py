@@ -37,9 +37,9 @@ input:
   DATA.csv             one table, with --x-columns and --y-columns
   Channels come last: (samples, channels), or (records, samples, channels). A
   row or a column of a MAT file is one channel. WAV samples are in units of full
-  scale, and --fs is the rate of the file by default. x and y of more than 2^25
-  numbers in .npy, HDF5 or zarr are read in blocks, and may exceed memory. The
-  solver fft reads them as a whole, and so do adam and lbfgs without
+  scale, and --fs is the rate of the file by default. x and y in .npy, HDF5 or
+  zarr that are larger than --data-memory are read in blocks, and may exceed
+  memory. The solver fft reads them as a whole, and so do adam and lbfgs without
   --via moments.
 
 exit status:
@@ -137,7 +137,7 @@ def parser() -> _Parser:
     for name, (about, own, groups) in OPTIONS.items():
         reads = "data" in groups
         command = commands.add_parser(name, help=about, epilog=EPILOG if reads else None)
-        if name == "predict":
+        if name in ("show", "predict"):
             about = "a solution written by solve --out"
             command.add_argument("fit", type=Path, metavar="FIT.npz", help=about)
         command.set_defaults(parser=command)

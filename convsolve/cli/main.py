@@ -240,6 +240,16 @@ def _choose_lags(args: argparse.Namespace, warned: list[Warning | str]) -> Answe
     return Answer(OK, lambda: document, lambda: f"{stated}\n{found}", found)
 
 
+def _show(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
+    from ..solution import load
+
+    with reported(ValueError, OSError):
+        fit = load(args.fit)
+        if args.html is not None:
+            fit.to_html(args.html, call=args.call, overwrite=args.overwrite)
+    return Answer(OK, fit.to_dict, lambda: str(fit), fit)
+
+
 def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     from ..solution import load
 
@@ -292,6 +302,7 @@ COMMANDS = {
     "compare": _compare,
     "cross-validate": _cross_validate,
     "choose-lags": _choose_lags,
+    "show": _show,
     "predict": _predict,
 }
 

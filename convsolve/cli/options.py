@@ -234,6 +234,7 @@ COMPONENT = tuple(
 )
 JSON = Option("json", bool, None, "print a JSON document instead of text")
 PLOT = Option("plot", Path, "FILE.png", "draw a picture (matplotlib)")
+HTML = Option("html", Path, "FILE.html", "write a report in one HTML file (matplotlib)")
 OVERWRITE = Option("overwrite", bool, None, "overwrite existing files")
 VERBOSE = Option("verbose", bool, None, "write the steps and their times to stderr")
 
@@ -255,7 +256,7 @@ _OF_SOLVE = (
     SOLVER,
     Option("strict", bool, None, "fail if the kernel is not unique"),
     Option("out", Path, "FILE.npz", "write the solution"),
-    Option("html", Path, "FILE.html", "write a report in one HTML file (matplotlib)"),
+    HTML,
     Option("checkpoint", Path, "FILE", "file for the sums of a long computation: after a crash, "
            "the same command continues from it. It is removed at the end"),
 )  # fmt: skip
@@ -295,6 +296,7 @@ OPTIONS: dict[str, tuple[str, tuple[Option, ...], Groups]] = {
         _PROBLEM | _SETTINGS | {"method": (*METHOD, SCORE)} | _NO_PLOT,
     ),
     "choose-lags": ("choose the window of lags", _OF_CHOOSE_LAGS, _PROBLEM | _OUTPUT),
+    "show": ("print or draw a saved solution", (HTML,), _OUTPUT),
     "predict": (
         "predict y of new x by a saved solution, and score it if y is given",
         _OF_PREDICT,
