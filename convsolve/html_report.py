@@ -1,4 +1,4 @@
-"""A solution as one page of HTML that can be sent: data, kernel, and how far to trust it."""
+"""A solution as one page of HTML: the kernel, how well it fits, and whether it is unique."""
 
 from __future__ import annotations
 
@@ -45,22 +45,23 @@ def html_report(
         ImportError: If matplotlib is missing; ``pip install 'convsolve[plot]'`` installs it.
     """
     problem, report = fit.problem, fit.identifiability
-    parts = [_solution(fit), section("The call", code(call or python_call(fit)))]
+    parts = [_summary(fit)]
     with _on_white():
-        if problem is not None and report is not None:
-            parts += [_data(problem, report), _determined(report)]
         parts.append(_kernel(fit))
-        if fit.regularization is not None:
-            parts.append(_penalty(fit))
         fitted = None if problem is None else fit._fitted()
         if fitted is not None or held_out is not None:
             parts.append(_agreement(fit, held_out, fitted))
         if fitted is not None:
             parts.append(_residuals(fit, fitted))
+        if fit.regularization is not None:
+            parts.append(_penalty(fit))
+        if problem is not None and report is not None:
+            parts += [_determined(report), _data(problem, report)]
         if fit.trace is not None:
-            parts.append(section("The iteration", _drawn(losses(fit.trace))))
-    title = title or f"A kernel of {_shape(fit)}"
-    return page(title, _lead(fit), parts, f"Made by convsolve {__version__}.")
+            parts.append(section("Iteration", _drawn(losses(fit.trace))))
+    parts.append(section("Code to repeat the fit", code(call or python_call(fit))))
+    title = title or _title(fit)
+    return page(title, _lead(fit, held_out), parts, f"Made by convsolve {__version__}.")
 
 
 def python_call(fit: Solution) -> str:
@@ -132,40 +133,46 @@ def _shape(fit: Solution) -> str:
     return f"{words}, {count(each * fit._spec.groups, 'channel')}, {count(outputs, 'output')}"
 
 
-def _lead(fit: Solution) -> str:
+def _title(fit: Solution) -> str:
+    """Return the headline: the channels and outputs if they have names, else sizes."""
+    channels, outputs = fit._names.channels, fit._names.outputs
+    if channels is None or outputs is None or len(channels) + len(outputs) > MAX_NAMES:
+        return f"Impulse response of {_shape(fit)}"
+    return f"Impulse response of {', '.join(outputs)} to {', '.join(channels)}"
+
+
+def _lead(fit: Solution, held_out: Score | None) -> str:
     """Return the summary at the top of the page."""
-    trust = "exact to rounding" if fit.converged and fit.backward_error is not None else "converged"
-    trust = trust if fit.converged else "not proved to be exact"
-    words = [f"{fit.stats['solver']}: {fit.status}; {trust}."]
-    report = fit.identifiability
+    words, report = [], fit.identifiability
     if report is not None:
-        words.append(f"The data: {report.verdict}, {MEANING[report.verdict]}.")
+        words.append(f"{report.verdict.capitalize()}: {MEANING[report.verdict]}.")
         if not report.unique:
-            words.append("Other kernels fit as well: see what the data determine.")
+            words.append("Other kernels fit as well, see Identifiability.")
+    if not fit.converged:
+        words.append(f"The solution is not exact: {fit.stats['solver']} ended as {fit.status}.")
+    if held_out is not None:
+        least, most = (f"{r2:.2f}" for r2 in (held_out.r2.min(), held_out.r2.max()))
+        words.append(f"R² on new data is {least if least == most else f'{least} to {most}'}.")
     return " ".join(words)
 
 
-def _solution(fit: Solution) -> str:
+def _summary(fit: Solution) -> str:
     doubt = fit._correlation_warning()
     note = paragraph(f"Note: {doubt}.", "warning") if doubt else ""
-    return section(
-        "The solution",
-        facts([("solver", f"{fit.stats['solver']}, {fit.status}"), *fit._entries()]),
-        note,
-    )
+    return section("Summary", facts(fit._entries()), note)
 
 
 def _data(problem: Problem, report: Identifiability) -> str:
     called = problem._names
     names = [
         (word, ", ".join(words[:MAX_NAMES]) + (", …" if len(words) > MAX_NAMES else ""))
-        for word, words in (("channels", called.channels), ("outputs", called.outputs))
+        for word, words in (("Channels", called.channels), ("Outputs", called.outputs))
         if words is not None
     ]
-    rate = [] if called.fs is None else [("rate", f"{called.fs:g} Hz")]
-    entries = facts([("read as", repr(problem)), *names, *rate])
+    rate = [] if called.fs is None else [("Rate", f"{called.fs:g} Hz")]
+    entries = facts([("Problem", repr(problem)), *names, *rate])
     if problem.spec.ndim > 1:
-        return section("The data", entries)
+        return section("Data", entries)
     explained = paragraph(
         "The power of x. Effective is the power of a white x that would determine the kernel as "
         "well at this frequency. Shading marks frequencies with standard errors above 100 times "
@@ -173,7 +180,7 @@ def _data(problem: Problem, report: Identifiability) -> str:
     )
     # If outputs use different rows, the report describes the outputs with the fewest.
     own = drawable(report.problem._names)
-    return section("The data", entries, explained, _drawn(power(excitation(report), own)))
+    return section("Data", entries, explained, _drawn(power(excitation(report), own)))
 
 
 def _determined(report: Identifiability) -> str:
@@ -183,22 +190,22 @@ def _determined(report: Identifiability) -> str:
     verdict = paragraph(f"{report.verdict}: {MEANING[report.verdict]}.", kind)
     if not few:
         return section(
-            "What the data determine",
+            "Identifiability",
             verdict,
             paragraph(f"Equations: {equations(report._diagnosis)}."),
         )
     entries = facts(report._entries())
     if report.unique and not report._diagnosis._weakly_determined.any():
-        return section("What the data determine", verdict, entries)
+        return section("Identifiability", verdict, entries)
     drawn = picture(png(plot(report), DPI), "Singular values, and which taps are determined.")
-    return section("What the data determine", verdict, entries, drawn)
+    return section("Identifiability", verdict, entries, drawn)
 
 
 def _kernel(fit: Solution) -> str:
     wanted = layout(fit, pairs_of(fit), None)
     kernel = Picture(wanted.size, lambda place: draw_kernel_of(place, fit, wanted))
     drawn = picture(png(kernel.figure(), DPI), f"The kernel: {_shape(fit)}.")
-    return section("The kernel", drawn, _peaks(fit))
+    return section("Impulse response", drawn, _peaks(fit))
 
 
 def _peaks(fit: Solution) -> str:
@@ -236,10 +243,10 @@ def _penalty(fit: Solution) -> str:
     assert chosen is not None
     sentence = paragraph(f"{chosen}.")
     if chosen.criterion == "given":
-        return section("The penalty", sentence)
+        return section("Penalty", sentence)
     labels = [drawable(fit._names).output(o) for o in range(fit.kernel.shape[-1])]
     return section(
-        "The penalty", sentence, _drawn(strength_scores(chosen, labels), effective_dof(chosen))
+        "Penalty", sentence, _drawn(strength_scores(chosen, labels), effective_dof(chosen))
     )
 
 
@@ -247,10 +254,10 @@ def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> 
     """Return pictures of the prediction and y, and scores."""
     scores = [] if held_out is None else [("on new data", held_out)]
     if fitted is None:
-        return section("Prediction and y", _scores(fit, scores))
+        return section("Fit to the data", _scores(fit, scores))
     scores.append(("on the training data", fit.score()))
     drawn = _drawn(*prediction(fit, fitted, 0))
-    return section("Prediction and y", _scores(fit, scores), drawn)
+    return section("Fit to the data", _scores(fit, scores), drawn)
 
 
 def _scores(fit: Solution, scores: Sequence[tuple[str, Score]]) -> str:
@@ -280,4 +287,4 @@ def _residuals(fit: Solution, fitted: Fitted) -> str:
     what = "The posterior deviations of taps hold" if fit._penalized else "The standard errors hold"
     sentence = paragraph(f"{what} {fit._noise_model.assumption}.") if errors else ""
     drawn = _drawn(*residuals(fit, fitted, range(fit.kernel.shape[-1])))
-    return section("Residuals", sentence, drawn)
+    return section("Residuals and noise", sentence, drawn)
