@@ -141,7 +141,7 @@ def checked(result: dict[str, Any]) -> list[dict[str, Any]]:
 
     for row in result["rows"]:
         size = "{rows} × {channels} × {taps}".format(**row)
-        for name, peer in (("LeastAbsolute", "HiGHS"), ("Huber", "RLM")):
+        for name, peer in (("AbsoluteLoss", "HiGHS"), ("HuberLoss", "RLM")):
             found = row[name]
             gap, times = found["gap"], found.get("times_faster")
             check(f"{size}, {name}: gap at most {LARGEST_GAP:g}", gap <= LARGEST_GAP, gap)
@@ -149,9 +149,9 @@ def checked(result: dict[str, Any]) -> list[dict[str, Any]]:
                 promise = f"{size}, {name}: {TIMES_FASTER} times faster than {peer}"
                 check(promise, times >= TIMES_FASTER, times)
         for what in ("off_RLM", "covariance_off_RLM"):
-            if what in row["Huber"]:
-                off = row["Huber"][what]
-                check(f"{size}, Huber: {what} at most {AGREEMENT:g}", off <= AGREEMENT, off)
+            if what in row["HuberLoss"]:
+                off = row["HuberLoss"][what]
+                check(f"{size}, HuberLoss: {what} at most {AGREEMENT:g}", off <= AGREEMENT, off)
     return checks
 
 
@@ -164,7 +164,7 @@ def table(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         cells = ["{rows:,} × {channels} × {taps}".format(**row).replace(",", " ")]
-        for name in ("LeastAbsolute", "Huber"):
+        for name in ("AbsoluteLoss", "HuberLoss"):
             part = row[name]
             own = part["seconds"]["convsolve"]["median"]
             cells += [f"{1000 * own:.0f} ms", f"{part['gap']:.0e}"]
@@ -187,8 +187,8 @@ def main() -> None:
             rows = rows // QUICK_SHARE if args.quick else rows
             x, y = recording(rows, channels, taps)
             row: dict[str, Any] = {"rows": rows, "channels": channels, "taps": taps}
-            row["LeastAbsolute"] = least_absolute(x, y, taps)
-            row["Huber"] = huber(x, y, taps)
+            row["AbsoluteLoss"] = least_absolute(x, y, taps)
+            row["HuberLoss"] = huber(x, y, taps)
             result["rows"].append(row)
             print(json.dumps(row), flush=True)
     result["checks"] = checked(result)

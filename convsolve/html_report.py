@@ -77,6 +77,7 @@ def python_call(fit: Solution) -> str:
         spec = given.pop("spec")
         given = ({"spec": ConvSpec(**spec)} if spec.get("lo") else _layer(spec)) | given
     words = "".join(f", {name}={_written(value)}" for name, value in given.items())
+    words += "".join(f", {name}={name}" for name in _arrays(fit.problem))
     call = fit.stats.get("call")
     settings = fit.stats.get("settings", {})
     solver = [f"{k} {v}" for k, v in settings.items() if v is not None]
@@ -89,6 +90,20 @@ def python_call(fit: Solution) -> str:
             *(f"# {comment}" for comment in comments),
         ]
     )
+
+
+def _arrays(problem: Problem | None) -> list[str]:
+    """Return the arguments of a problem that are arrays, besides x and y."""
+    if problem is None:
+        return []
+    # With missing="drop", rows are also excluded without a mask.
+    masked = any(rows.flags is not None for _, rows in problem._by_mask)
+    given = {
+        "mask": masked and problem._missing == "raise",
+        "weights": problem._weights is not None,
+        "confounds": problem._confounds is not None and not isinstance(problem._confounds, int),
+    }
+    return [name for name, is_array in given.items() if is_array]
 
 
 def _written(value: Any) -> str:

@@ -320,7 +320,7 @@ def suggested(name: str, accepted: Iterable[str], commands: bool = False) -> lis
     word = name.replace("-", "_")
     rows = _known(ATTRIBUTES["convsolve"], word) if commands else _known(ARGUMENTS | OPTIONS, word)
     found = rows if commands else [t for row in rows for t in _targets(row)]
-    usable = [plain[other] for other in found if other in plain]
+    usable = [plain[other] for other in dict.fromkeys(found) if other in plain]
     return usable or [plain[other] for other in similar(word, plain)]
 
 

@@ -860,8 +860,8 @@ class Solution:
         plain = self._autoregression is None and self._error_norms is None
         if not why and not (plain and all(not strength for _, strength in self._penalties)):
             why = (
-                f"{what} is for least squares as it is: no other loss, no penalty and no "
-                "noise='ar'; see test and standard_error"
+                f"{what} needs plain least squares: no penalty, the squared loss, and noise other "
+                "than 'ar'; see test and standard_error"
             )
         if why:
             raise ValueError(why)
