@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,6 +14,8 @@ from itertools import groupby
 from typing import Any
 
 WIDTH = 88
+# Between a number and its unit, while lines are wrapped.
+NO_BREAK = "\u00a0"
 
 _options: ContextVar[bool] = ContextVar("options", default=False)
 
@@ -156,7 +159,8 @@ def aligned(rows: Sequence[Sequence[str]], left: int = 0, rule: str = "") -> lis
 
 def line(label: str, text: str, margin: int = 11) -> str:
     """Return an entry of a report: a label, and text after a margin, wrapped to 88 columns."""
+    together = re.sub(r"(?<=\d) (?=(?:m?s|Hz)\b)", NO_BREAK, text)
     return textwrap.fill(
-        text, WIDTH, initial_indent=f"{label:<{margin}}", subsequent_indent=" " * margin,
+        together, WIDTH, initial_indent=f"{label:<{margin}}", subsequent_indent=" " * margin,
         break_on_hyphens=False,
-    )  # fmt: skip
+    ).replace(NO_BREAK, " ")  # fmt: skip
