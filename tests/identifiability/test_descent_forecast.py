@@ -13,6 +13,7 @@ import pytest
 import convsolve as cs
 from convsolve.problem.sizes import Limits
 from support import dense
+from support.ordering import null_kernels
 from support.slow import some
 
 RNG = np.random.default_rng(0)
@@ -21,21 +22,15 @@ SMOOTH = np.stack([np.convolve(n, [0.25, 0.5, 0.25], "same") for n in NOISE.T], 
 TONE = np.cos(np.pi / 3 * np.arange(60))[:, None]
 # x (N, *W, Cin), the geometry, outputs, bias
 CASES: dict[str, tuple[np.ndarray, dict[str, Any], int, bool]] = {
-    "one channel": (NOISE[None, :, :1], {"kernel_size": (5,)}, 1, False),
     "smooth": (SMOOTH[None], {"kernel_size": (4,)}, 1, False),
-    "outputs": (NOISE[None], {"kernel_size": (3,)}, 3, False),
     "bias": (NOISE[None] + [1, -2], {"kernel_size": (3,), "padding": "causal"}, 2, True),
     "trials": (NOISE.reshape(3, 20, 2), {"kernel_size": (3,), "stride": 2}, 1, True),
     "groups": (NOISE[None] * [1, 3], {"kernel_size": (3,), "groups": 2}, 4, False),
     "groups, bias": (NOISE[None] * [1, 3], {"kernel_size": (3,), "groups": 2}, 2, True),
     "image": (RNG.standard_normal((1, 8, 9, 1)), {"kernel_size": (3, 2)}, 1, False),
     "tone": (np.concatenate([NOISE[:, :1], TONE], 1)[None], {"kernel_size": (4,)}, 1, False),
-    "tone, bias": (TONE[None] + 1, {"kernel_size": (5,)}, 1, True),
     "few rows": (NOISE[None, :9], {"kernel_size": (4,)}, 2, False),
 }
-every_case = pytest.mark.parametrize("name", CASES)
-# A run of each compiles anew.
-run_of_each = pytest.mark.parametrize("name", some(CASES, "groups, bias", "few rows"))
 
 
 def problem_of(name: str, noise: float = 0.1) -> cs.Problem:
@@ -58,8 +53,8 @@ def flat(parts: tuple[np.ndarray, ...]) -> np.ndarray:
     return np.concatenate([p.reshape(-1) for p in parts])
 
 
-@every_case
-def test_the_spectrum_is_that_of_the_hessian(name: str) -> None:
+@pytest.mark.parametrize("name", CASES)
+def test_the_spectrum_of_the_hessian(name: str) -> None:
     _, _, outputs, bias = CASES[name]
     report = cs.identify(problem_of(name))
     found = report.descent()
@@ -91,79 +86,31 @@ def test_the_spectrum_is_that_of_the_hessian(name: str) -> None:
     assert max(flat(found.error(1, half))) == pytest.approx(1 - least / largest, rel=1e-12)
 
 
-class Run:
-    """Plain descent from zero at one step size, and its error along the predicted directions."""
-
-    def __init__(self, name: str, step: float) -> None:
-        self.problem, self.optimizer = problem_of(name), optax.sgd(step)
-        self.forecast = cs.identify(self.problem).descent()
-        b = self.problem.y[0].reshape(-1, self.problem.n_outputs)
-        if len(self.problem.y) > 1:
-            b = np.concatenate([r.reshape(-1, self.problem.n_outputs) for r in self.problem.y])
-        self.ends = [
-            np.linalg.lstsq(a, part, rcond=1e-10)[0]  # the shortest, which zero leads to
-            for a, part in zip(matrices(name), np.split(b, len(matrices(name)), axis=1))
-        ]
-
-    def fit(self, steps: int) -> cs.Solution:
-        solver = cs.GradientDescent(self.optimizer, steps=steps, init="zeros", tol=1e-300)
-        return cs.solve(self.problem, solver)
-
-    def errors(self, steps: int) -> list[np.ndarray]:
-        """Per group (P + bias, outputs), of the kernel and the bias together."""
-        fit = self.fit(steps)
-        kernel = fit.kernel.reshape(-1, self.problem.n_outputs)
-        joint = np.concatenate([kernel, fit.bias[None]]) if self.problem.bias else kernel
-        parts = np.split(joint, len(self.ends), axis=1)
-        return [part - end for part, end in zip(parts, self.ends)]
-
-    def along(self, errors: list[np.ndarray]) -> list[np.ndarray]:
-        found = []
-        for g, error in enumerate(errors):
-            vectors = self.forecast.directions[g].reshape(len(self.forecast.biases[g]), -1)
-            if self.problem.bias:
-                vectors = np.column_stack([vectors, self.forecast.biases[g]])
-            found.append(vectors @ error)
-        return found
-
-
-def size(errors: list[np.ndarray]) -> float:
-    return float(np.sqrt(sum(np.sum(e**2) for e in errors)))
-
-
-many = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-
-
-@pytest.mark.slow
-@many
-@run_of_each
-def test_a_run_at_the_best_step_goes_as_foretold(name: str) -> None:
-    run = Run(name, cs.identify(problem_of(name)).descent().best_step)
-    steps, rate = run.forecast.steps, run.forecast.rate
-    start, half, end = (run.errors(n) for n in (0, steps // 2, steps))
-    assert size(end) <= run.forecast.tol * size(start)
-    assert size(half) > 10 * run.forecast.tol * size(start)
-    for n, errors in ((steps // 2, half), (steps, end)):
-        for left, found, first in zip(run.forecast.error(n), run.along(errors), run.along(start)):
-            np.testing.assert_allclose(found, left[:, None] * first, atol=1e-13 * size(start))
-    late = 3 * steps // 2
-    ratio = size(run.errors(late + 2)) / size(run.errors(late))
-    assert math.sqrt(ratio) == pytest.approx(rate, rel=1e-3)
-
-
-@many
-def test_what_no_output_shows_stays_where_it_starts() -> None:
-    problem = problem_of("tone")
-    report = cs.identify(problem)
-    found = report.descent()
-    assert found.unmoved == (2,)
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize("name", some(["groups, bias", "few rows", "tone"], "tone"))
+def test_descent_converges_as_forecast(name: str) -> None:
+    """The error along each direction shrinks as forecast, and nothing moves in the null space."""
+    problem = problem_of(name)
+    report, end = cs.identify(problem), cs.solve(problem)
+    found, null = report.descent(), null_kernels(report)
     init = np.random.default_rng(2).standard_normal(problem.kernel_shape)
-    (null,) = report.null_space
-    solver = cs.GradientDescent(optax.sgd(found.best_step), steps=found.steps, init=init)
-    kernel = cs.solve(problem, solver).kernel
-    np.testing.assert_allclose(np.tensordot(null, kernel - init, 2), 0, atol=1e-13)
-    assert report._diagnosis.null_part(init) > 1
-    assert "2 of 8 directions do not change y: descent does not move along them" in repr(found)
+    each = problem.n_outputs // problem.spec.groups
+
+    def along(kernel: np.ndarray, bias: np.ndarray, g: int) -> np.ndarray:
+        own = slice(g * each, (g + 1) * each)
+        off = np.tensordot(found.directions[g], (kernel - end.kernel)[..., own], 2)
+        return off + np.multiply.outer(found.biases[g], (bias - end.bias)[own])
+
+    for steps in (found.steps // 2, found.steps):
+        solver = cs.GradientDescent(optax.sgd(found.best_step), steps=steps, init=init, tol=1e-300)
+        fit = cs.solve(problem, solver)
+        for g, left in enumerate(found.error(steps)):
+            wanted = left[:, None] * along(init, 0 * end.bias, g)
+            np.testing.assert_allclose(along(fit.kernel, fit.bias, g), wanted, atol=1e-11)
+            moved = (fit.kernel - init)[..., g * each : (g + 1) * each]
+            np.testing.assert_allclose(np.tensordot(null[g], moved, 2), 0, atol=1e-12)
+    if name == "tone":
+        assert "2 of 8 directions do not change y: descent does not move along them" in repr(found)
 
 
 def test_a_hessian_of_one_curvature_takes_one_step() -> None:
@@ -176,7 +123,7 @@ def test_a_hessian_of_one_curvature_takes_one_step() -> None:
     assert [steps.tolist() for steps in found.steps_along()] == [[1, 1, 1]]
 
 
-def test_the_errors_of_many_steps_and_of_another_step() -> None:
+def test_errors_after_several_steps_of_another_size() -> None:
     found = cs.identify(problem_of("groups")).descent()
     many_steps = found.error(np.arange(5), 0.1)
     for g, curvatures in enumerate(found.curvatures):
@@ -186,9 +133,9 @@ def test_the_errors_of_many_steps_and_of_another_step() -> None:
         assert np.array_equal(found.slowest[g], found.directions[g])
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("offset", [0.0, 1e3, 1e6])
-@pytest.mark.parametrize("unit", [1.0, 1e6])
+@pytest.mark.parametrize(
+    ("unit", "offset", "bias"), [(1.0, 1e6, True), (1e6, 0.0, False), (1e6, 1e3, True)]
+)
 def test_offsets_and_units_keep_their_digits(unit: float, offset: float, bias: bool) -> None:
     """Curvatures 1e-24 of the largest, against a Hessian of 60 digits."""
     x = np.round(NOISE[:20] * 2**20) / 2**20 * [1, unit] + offset
@@ -201,8 +148,8 @@ def test_offsets_and_units_keep_their_digits(unit: float, offset: float, bias: b
     np.testing.assert_allclose(found.curvatures[0], sorted(expected), rtol=1e-9)
 
 
-@pytest.mark.parametrize("power", [-300, -20, 7, 300])
-def test_the_unit_of_x_changes_the_step_alone(power: int) -> None:
+@pytest.mark.parametrize("power", [-300, 7])
+def test_the_unit_of_x_changes_only_the_step(power: int) -> None:
     x = CASES["smooth"][0]
     plain = cs.identify(cs.Problem(x, kernel_size=(4,))).descent()
     scaled = cs.identify(cs.Problem(np.ldexp(x, power), kernel_size=(4,))).descent()
@@ -210,21 +157,21 @@ def test_the_unit_of_x_changes_the_step_alone(power: int) -> None:
     assert (scaled.steps, scaled.rate) == (plain.steps, plain.rate)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("units", [[1e200, 1e200], [1e-200, 1e-200], [1, 1e-200], [1e-200, 0]])
-def test_steps_that_leave_float64_are_refused(units: list[float], bias: bool) -> None:
-    report = cs.identify(cs.Problem(NOISE * units, kernel_size=(3,), bias=bias))
+@pytest.mark.parametrize(
+    ("units", "bias"), [([1e200, 1e200], False), ([1, 1e-200], True), ([1e-200, 0], False)]
+)
+def test_steps_out_of_the_range_of_float64_are_refused(units: list[float], bias: bool) -> None:
+    report = cs.identify(cs.Problem(NOISE * units, kernel_size=3, bias=bias))
     with pytest.raises(ValueError, match="descent leave the range of float64; bring x, and its"):
         report.descent()
 
 
-def test_a_silent_group_and_a_mean_are_told_apart() -> None:
-    """A channel of zeros moves nothing of its kernel; its bias is moved all the same."""
+def test_descent_fits_the_bias_of_a_silent_group() -> None:
+    """Its kernel does not move."""
     x = np.stack([np.zeros(60), NOISE[:, 0]], axis=-1)
     found = cs.identify(cs.Problem(x, kernel_size=(3,), groups=2, bias=True)).descent()
     assert found.unmoved == (3, 0)
     assert np.abs(found.biases[0]).tolist() == [1.0]
-    assert found.directions[0].shape == (1, 3, 1)
     assert not found.directions[0].any()
     plain = cs.identify(cs.Problem(x, kernel_size=(3,), groups=2)).descent()
     assert plain.unmoved == (3, 0)
@@ -232,33 +179,23 @@ def test_a_silent_group_and_a_mean_are_told_apart() -> None:
     assert "3 of 6 directions" in repr(plain)
 
 
-def test_the_text_is_advice() -> None:
+def test_the_text_advises_a_direct_solver() -> None:
     x = np.stack([np.convolve(NOISE[:, 0], [0.25, 0.5, 0.25], "same"), NOISE[:, 1]], axis=-1)
     found = cs.identify(cs.Problem(x, kernel_size=(6,), bias=True)).descent()
     text = str(found)
-    assert repr(found) == text
     assert max(map(len, text.splitlines())) <= 88
-    labels = [line[:11].strip() for line in text.splitlines()]
-    assert labels == ["descent", "step", "rate", "steps", "last", "", "", "instead"]
     assert f"best {found.best_step:.4g}; above {found.largest_step:.4g} it diverges" in text
     assert f"{found.steps:,} reduce the error to 1e-06 of its start" in text
-    # The smooth channel says least about what alternates from tap to tap.
+    # The smooth channel determines least what alternates from tap to tap.
     assert "last       0.50 cycles per tap in channel 0 (" in text
-    assert text.splitlines()[4].endswith(f": {found.steps:,} steps")
     assert text.endswith("cs.solve(problem) computes the same kernel directly")
 
 
-@pytest.mark.parametrize("name", ["smooth", "bias", "few rows"])
-def test_many_unknowns_go_by_another_route(name: str) -> None:
+@pytest.mark.parametrize("name", ["bias", "few rows"])
+def test_the_route_of_many_unknowns_agrees(name: str) -> None:
     rotations = cs.identify(problem_of(name)).descent()
     usual = cs.identify(problem_of(name), limits=Limits(spectrum_columns=0)).descent()
     np.testing.assert_allclose(usual.curvatures[0], rotations.curvatures[0], rtol=1e-12)
     likeness = np.sum(usual.directions[0] * rotations.directions[0], axis=(1, 2))
     likeness += usual.biases[0] * rotations.biases[0]
     np.testing.assert_allclose(np.abs(likeness), 1, rtol=1e-12)
-
-
-def test_what_is_undecided_is_not_predicted() -> None:
-    report = cs.identify(cs.Problem(np.ones(9), kernel_size=(3,)), limits=Limits(factor_bytes=0))
-    with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
-        report.descent()

@@ -51,21 +51,17 @@ def check(x: np.ndarray, taps: int, **options: Any) -> str:
 
 
 @every_route
-@pytest.mark.parametrize("offset", [1e3, 1e9, 1e14])
-def test_an_offset_beside_a_bias_costs_no_digits(offset: float, by: str) -> None:
-    """Of whole windows; the same numbers as without it, and the same dependencies."""
+@pytest.mark.parametrize("offset", [1e3, 1e14])
+def test_an_offset_costs_no_digits_if_a_bias_is_fitted(offset: float, by: str) -> None:
+    """Singular values and dependencies are those of the data without the offset."""
     a, b = WHOLE.T
     plain = cs.identify(cs.Problem(WHOLE, kernel_size=(4,), bias=True), limits=ROUTES[by])
     report = cs.identify(cs.Problem(WHOLE + offset, kernel_size=(4,), bias=True), limits=ROUTES[by])
     assert report.verdict == plain.verdict == "overdetermined"
     values = [r.singular_values[0] for r in (plain, report)]
     np.testing.assert_allclose(*values, rtol=100 * EPS)
-    pairs = [
-        (a, a + offset, False),
-        (a + offset, offset - a, False),
-        (a + offset, a + offset, True),
-    ]
-    for first, second, bias in pairs:
+    copies = (a, a + offset, False), (a + offset, offset - a, False), (a + offset, a + offset, True)
+    for first, second, bias in copies:
         x = np.stack([first, second, b], -1)
         report = cs.identify(cs.Problem(x, kernel_size=(2,), bias=True), limits=ROUTES[by])
         assert (report.verdict, report.rank) == ("rank-deficient", 5)
@@ -73,12 +69,14 @@ def test_an_offset_beside_a_bias_costs_no_digits(offset: float, by: str) -> None
         assert report.bias_identifiable == bias
 
 
-@pytest.mark.parametrize("padding", some(["valid", "full", "same", "causal"], "full"))
-@pytest.mark.parametrize("bias", some([False, True], True))
-def test_offsets(padding: str, bias: bool) -> None:
-    """Zero-padded rows stand out by the offset, so that it is part of the matrix there."""
+OFFSETS = [("full", True), ("valid", True), ("same", False), ("causal", False)]
+
+
+@pytest.mark.parametrize(("padding", "bias"), some(OFFSETS, ("full", True)))
+def test_offsets_of_channels(padding: str, bias: bool) -> None:
+    """In zero-padded rows the offset is part of the matrix."""
     rng = np.random.default_rng(1)
-    for offset in ([1e3, 1e3], [1e6, -2e6], [1e9, 1e9], [1e9, -2e9], [1e9, 0.0]):
+    for offset in ([1e3, 1e3], [1e9, -2e9], [1e9, 0.0]):
         for x in (WHOLE + offset, rng.standard_normal((200, 2)) + offset):
             assert check(x, 4, bias=bias, padding=padding) == "overdetermined"
 
@@ -87,15 +85,15 @@ def test_offsets(padding: str, bias: bool) -> None:
 def test_near_duplicates(bias: bool) -> None:
     a, b = np.random.default_rng(2).standard_normal((2, 400))
     seen = {}
-    for size in (*10.0 ** np.arange(-3, -13, -1), 5e-14, 1e-15, 1e-16, 0.0):
+    for size in (1e-3, 1e-8, 1e-11, 5e-14, 1e-16, 0.0):
         x = np.stack([a, a + size * b], -1) + 7 * bias
         seen[check(x, 3, bias=bias)] = size
     assert list(seen.items()) == [
-        ("overdetermined", pytest.approx(1e-11)), ("ambiguous", 5e-14), ("rank-deficient", 0.0),
+        ("overdetermined", 1e-11), ("ambiguous", 5e-14), ("rank-deficient", 0.0),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("taps", "bias"), some(product([4, 8, 16], [False, True]), (4, False)))
+@pytest.mark.parametrize(("taps", "bias"), some([(4, False), (8, True), (16, True)], (4, False)))
 def test_low_pass_inputs(taps: int, bias: bool) -> None:
     """White noise through a window again and again: conditions from 1e2 to beyond 1e15."""
     rng = np.random.default_rng(taps)
@@ -121,10 +119,7 @@ def test_low_pass_inputs(taps: int, bias: bool) -> None:
 
 @every_route
 def test_small_parts_of_a_null_vector_are_kept(by: str) -> None:
-    """Beside a condition of 1e10 a part of 1e-5 cannot be told from zero, but is one all the same.
-
-    The third channel is the first and a little of the second, exactly.
-    """
+    """The third channel is exactly the first and 2^-17 of the second. The condition is 1e10."""
     rng = np.random.default_rng(8)
     first, second, near, other = rng.integers(-9, 10, (4, 100)) * 1.0
     x = np.stack([first, second, first + 2**-17 * second, near, near + 1e-10 * other], -1)
@@ -140,11 +135,11 @@ def tone(frequency: float, samples: int, phase: float = 0.0) -> np.ndarray:
 
 
 @every_route
-@pytest.mark.parametrize("tones", [1, 2, 3])
+@pytest.mark.parametrize("tones", [1, 3])
 def test_short_computed_tones(tones: int, by: str) -> None:
-    """Two taps a tone: the phase of some tens of samples is computed to a few roundings."""
+    """They determine two taps per tone: their phases are accurate to a few roundings."""
     rng = np.random.default_rng(tones)
-    for _ in range(20):
+    for _ in range(5):
         start, phase = rng.uniform(0.03, 0.06), rng.uniform(0, 6)
         x = sum(tone(start + 0.15 * k, 60, phase) for k in range(tones))
         report = cs.identify(cs.Problem(x, kernel_size=2 * tones + 3), limits=ROUTES[by])
@@ -152,10 +147,9 @@ def test_short_computed_tones(tones: int, by: str) -> None:
         assert not report.identifiable.any()
 
 
-@pytest.mark.parametrize("samples", [20_000, 60_000, 200_000])
-@pytest.mark.parametrize("tones", [1, 2, 3])
+@pytest.mark.parametrize(("tones", "samples"), [(1, 60_000), (2, 20_000), (3, 100_000)])
 def test_long_computed_tones(tones: int, samples: int) -> None:
-    """Phases of 1e5 radians round at 1e-11: two taps a tone at the tolerance, all below it."""
+    """Phases of 1e5 radians are accurate to 1e-11 only."""
     rng = np.random.default_rng(tones)
     start, phase, taps = rng.uniform(0.03, 0.06), rng.uniform(0, 6), 2 * tones + 3
     x = sum(tone(start + 0.15 * k, samples, phase) for k in range(tones))
@@ -165,15 +159,15 @@ def test_long_computed_tones(tones: int, samples: int) -> None:
     assert report._diagnosis.mask_ambiguous
 
 
-TRANSIENTS = list(product([0, 1, 3, 150, 195, 198, 199], ["valid", "full", "causal", "same"]))
+TRANSIENTS = list(product([0, 3, 195, 198, 199], ["valid", "full", "causal"]))
 
 
-@pytest.mark.parametrize(("place", "padding"), some(TRANSIENTS, *TRANSIENTS[::14]))
+@pytest.mark.parametrize(("place", "padding"), some(TRANSIENTS[::2], *TRANSIENTS[::8]))
 def test_transients(place: int, padding: str) -> None:
-    """At an edge the columns of one channel differ in size, or do not see it at all."""
+    """At an edge the columns of one channel differ in size, or are zero."""
     rng = np.random.default_rng(place)
-    for decay in (1.0, 0.5, 0.1, 1e-3):
-        for floor in (0.0, 1e-12, 1e-3):
+    for decay in (1.0, 0.1, 1e-3):
+        for floor in (0.0, 1e-12):
 
             def transient(decay: float = decay, floor: float = floor) -> np.ndarray:
                 x, n = floor * rng.standard_normal(200), min(12, 200 - place)
@@ -183,10 +177,11 @@ def test_transients(place: int, padding: str) -> None:
             check(settled(transient, 6, padding=padding), 6, padding=padding)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("padding", ["valid", "full", "same", "causal", "circular"])
-def test_healthy_float32(padding: str, bias: bool) -> None:
-    """Never deficient and never ambiguous, in any unit of each channel."""
+@pytest.mark.parametrize(
+    ("padding", "bias"), [("valid", True), ("full", False), ("circular", True)]
+)
+def test_random_float32_data_have_full_rank(padding: str, bias: bool) -> None:
+    """In any unit of each channel."""
     rng = np.random.default_rng(4)
     draws = [
         rng.standard_normal,
@@ -195,7 +190,7 @@ def test_healthy_float32(padding: str, bias: bool) -> None:
         lambda shape: np.cumsum(rng.standard_normal(shape), 0),
         lambda shape: rng.standard_normal(shape) + 100,
     ]
-    for i in range(30):
+    for i in range(15):
         channels, taps = rng.integers(1, 5), int(rng.integers(1, 7))
         rows = int(rng.integers(3 * channels * taps + 10, 1500))
         units = 10.0 ** rng.uniform(-25, 25, channels)
@@ -205,21 +200,9 @@ def test_healthy_float32(padding: str, bias: bool) -> None:
         assert report.identifiable.all()
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.int16])
-def test_long_records(dtype: type) -> None:
-    rng = np.random.default_rng(5)
-    x = (rng.standard_normal((150_000, 3)) * [1, 30, 1e3]).astype(dtype)
-    for bias in (False, True):
-        assert cs.identify(cs.Problem(x, kernel_size=(6,), bias=bias)).verdict == "overdetermined"
-    x = np.stack([x[:, 0], x[:, 1], x[:, 1]], -1)
-    report = cs.identify(cs.Problem(x, kernel_size=(6,)))
-    assert (report.verdict, report.rank) == ("rank-deficient", 12)
-    assert taps_of(report, "identifiable")[..., 0].tolist() == [[True, False, False]] * 6
-
-
 @every_route
 def test_integers_are_exact(by: str) -> None:
-    """One count in one sample of a copy is evidence in int32, and rounding in float32."""
+    """A copy that differs by one count in one sample: exact in int32, rounding in float32."""
     rng = np.random.default_rng(6)
     a = rng.integers(-(2**23), 2**23, 500)
     b = a.copy()
@@ -230,8 +213,8 @@ def test_integers_are_exact(by: str) -> None:
         assert (report.verdict, report.ranks) == (verdict, (2,))
 
 
-def test_a_computed_constant_beside_a_bias_is_not_determined() -> None:
-    """Nothing but the rounding of float64 tells its tap from the bias."""
+def test_a_computed_constant_and_a_bias_are_ambiguous() -> None:
+    """Its tap differs from the bias by the rounding of float64 only."""
     angle = 0.01 * np.arange(300)
     x = np.stack([np.sin(angle) ** 2 + np.cos(angle) ** 2, np.cos(angle * angle)], -1)
     assert np.ptp(x[:, 0]) > 0
@@ -239,11 +222,8 @@ def test_a_computed_constant_beside_a_bias_is_not_determined() -> None:
         assert reported(cs.Problem(x, kernel_size=(1,), bias=True), by).verdict == "ambiguous"
 
 
-@pytest.mark.parametrize("x", [np.ones(900), np.tile([1.0, 2.0, 5.0], 300)], ids=["one", "three"])
-def test_r_holds_no_number_that_an_svd_is_slow_on(
-    x: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What equal columns leave is rounding, of which the next step leaves rounding, and so on."""
+def test_r_holds_no_rounding_of_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SVD of tiny entries is slow: a copy of a column leaves rounding, and so on."""
     taken: list[np.ndarray] = []
     of = np.linalg.svd
 
@@ -252,14 +232,13 @@ def test_r_holds_no_number_that_an_svd_is_slow_on(
         return of(a, *args, **options)
 
     monkeypatch.setattr(np.linalg, "svd", noted)
-    y = np.random.default_rng(0).standard_normal(501)
+    x, y = np.tile([1.0, 2.0, 5.0], 300), np.random.default_rng(0).standard_normal(501)
     with pytest.warns(cs.IdentifiabilityWarning):
         fit = cs.solve(cs.Problem(x, y, kernel_size=400))
-    period = np.unique(x).size
     assert fit.converged
-    assert fit.identifiability.rank == period
-    assert f"excites only {period} of its 400 taps" in " ".join(str(fit.identifiability).split())
-    # Values alone, and with vectors; a single channel's order is the rank.
+    assert fit.identifiability.rank == 3
+    assert "excites only 3 of its 400 taps" in " ".join(str(fit.identifiability).split())
+    # Singular values are computed once without vectors, and once with them.
     whole = [np.abs(a) for a in taken if a.shape == (400, 400)]
     assert 1 <= len(whole) <= 2
     assert not any(((r > 0) & (r < EPS**2 * r.max(0))).any() for r in whole)

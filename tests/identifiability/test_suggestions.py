@@ -1,4 +1,4 @@
-"""What a report says beyond its verdict: padding, confounded taps, and remedies that work."""
+"""Padding, collinear taps and remedies in a report; every remedy works."""
 
 from __future__ import annotations
 
@@ -25,11 +25,8 @@ def report_of(
     return cs.identify(cs.Problem(x, kernel_size=taps, **options), limits=limits)
 
 
-# --- taps known only through zero padding
-
-
 @over_geometries(8)
-def test_padding_dependent_is_what_whole_windows_leave_open(geometry: Geometry) -> None:
+def test_padding_dependent_taps_are_open_without_padded_rows(geometry: Geometry) -> None:
     """Against the rows of the brute-force matrix whose every tap is on the record."""
     spec = geometry.spec
     x = np.random.default_rng(geometry.seed).integers(-1, 2, geometry.x_shape).astype(float)
@@ -50,20 +47,15 @@ def test_padding_dependent_is_what_whole_windows_leave_open(geometry: Geometry) 
     assert np.array_equal(taps_of(report, "padding_dependent"), wanted)
 
 
-@pytest.mark.parametrize(
-    "about",
-    [{"confounds": "intercept"}, {"confounds": 2}, {"weights": [1.0, 2.0]}, {"mask": "some"}],
-    ids=str,
-)
-def test_rows_that_are_adjusted_rest_on_zeros_no_more_than_others(about: dict[str, object]) -> None:
+@pytest.mark.parametrize("about", [{"confounds": 2}, {"weights": [1.0, 2.0]}, {"mask": "some"}])
+def test_adjusted_rows_depend_on_padding_as_others_do(about: dict[str, object]) -> None:
     rng = np.random.default_rng(0)
     x, mask = rng.standard_normal((2, 60, 1)), rng.random((2, 60)) > 0.2
     about = {name: mask if value == "some" else value for name, value in about.items()}
     report = cs.identify(cs.Problem(x, lags=(-3, 6), edges="zeros", **about))
     assert report.unique
     assert not report.padding_dependent.any()
-    # Of the rows at the edges alone, each of which reads zeros outside the record, all rests on
-    # these.
+    # Each row at the edges reads zeros outside the record.
     edges = np.zeros((2, 60), bool)
     edges[:, :6] = edges[:, -3:] = True
     given = about | {"mask": edges}
@@ -83,27 +75,24 @@ def test_rows_of_whole_windows_are_those_that_read_no_zeros() -> None:
         np.testing.assert_array_equal(whole_rows(spec, shape), whole)
 
 
-def test_padding_is_told_in_words() -> None:
-    def text(*args: object, **options: object) -> str:
-        return " ".join(str(report_of(*args, **options)).split())
-
+def test_the_text_names_taps_that_depend_on_padding() -> None:
     words = "identifiable only because zeros are assumed outside the record"
-    assert f"every tap: {words}" in text(np.ones(40), 4, padding="causal")
-    assert f"every tap: {words}" in text(N[:3, 0], 5, padding="full")
-    assert words not in text(N[:, 0], 4, padding="causal")
-    assert words not in text(N[:, 0], 4, padding="circular")
-    assert words not in text(np.ones(40), 4)
-    mixed = text(np.stack([N[:, 0], np.ones(40)], 1), 3, padding="causal")
-    assert f"channel 1 lags 0–2: {words}" in mixed
-    lagged = cs.identify(cs.Problem(np.ones(40), lags=(0, 3), edges="zeros"))
-    assert f"every tap: {words}" in " ".join(str(lagged).split())
+    mixed = np.stack([N[:, 0], np.ones(40)], 1)
+    for x, taps, padding, shown in (
+        (np.ones(40), 4, "causal", f"every tap: {words}"),
+        (mixed, 3, "causal", f"channel 1 lags 0–2: {words}"),
+        (N[:, 0], 4, "causal", ""),
+    ):
+        text = " ".join(str(report_of(x, taps, padding=padding)).split())
+        assert shown in text
+        assert (words in text) == bool(shown)
 
 
-# --- what is confounded
+# --- collinear taps
 
 DELAYED = np.stack([N[1:, 0], N[:-1, 0]], 1)
-CONFOUNDED = {
-    "copy": (N[:, [0, 0]], 1, ["channel 0 lag 0 and channel 1 lag 0", "only their sum is"]),
+QUARTER = np.array([0.0, 1, 0, -1])[T % 4]
+COLLINEAR = {
     "negative copy": (N[:, [0, 0]] * [1, -1], 1, ["only their difference is determined"]),
     "proportional": (
         N[:, [0, 0]] * [1, 2], 1, ["only 0.5·(channel 0 lag 0) + (channel 1 lag 0) is determined"]
@@ -118,25 +107,10 @@ CONFOUNDED = {
     ),
     "zero channel": (N * [1, 0, 1], 2, ["channel 1 lags -1, 0 never reach y"]),
     "constant": (np.ones(40), 4, ["lags -3 to 0 are collinear: only their sum is determined"]),
-    "alternating": ((-1.0) ** T, 2, ["lags -1, 0 are collinear: only their difference"]),
-    "quarter tone": (
-        np.array([0.0, 1, 0, -1])[T % 4], 4,
-        [
-            "lags -3 to 0 are collinear in 2 pairs: only the difference of each pair is determined",
-            "(first pair: lags -2, 0)",
-        ],
-    ),
+    "quarter tone": (QUARTER, 4, ["difference of each pair is", "(first pair: lags -2, 0)"]),
     "ramp": (
         T.astype(float), 3,
         ["only 2 combinations of these 3 are determined; any multiple of ", "changes nothing"],
-    ),
-    "many pairs": (
-        N[:, [0, 0]], 9,
-        [
-            "channel 0 lags -8 to 0 and channel 1 lags -8 to 0 are collinear in 9 pairs: ",
-            "only the sum of each pair is determined",
-            "(first pair: channel 0 lag 0 and channel 1 lag 0)",
-        ],
     ),
     "many sets": (
         N[:, [0, 0]] * [1, 2], 9,
@@ -144,81 +118,61 @@ CONFOUNDED = {
     ),
     "rows of an image": (
         np.outer(T[:8], np.ones(8)), (2, 2),
-        [
-            "lags (0, 0), (0, -1), (-1, 0), (-1, -1) are collinear in 2 pairs: only the sum of "
-            "each pair is determined (first pair: lags (0, 0), (0, -1))"
-        ],
+        ["lags (0, 0), (0, -1), (-1, 0), (-1, -1) are collinear in 2 pairs: only the sum of each "],
     ),
     "white": (N, 4, []),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONFOUNDED)
-def test_confounded_taps_in_words(name: str) -> None:
-    x, taps, words = CONFOUNDED[name]
+@pytest.mark.parametrize("power", [0, 40])
+@pytest.mark.parametrize("name", COLLINEAR)
+def test_collinear_taps_and_the_echelon_basis(name: str, power: int) -> None:
+    """The basis spans the null space; each of its kernels has a tap that no other has."""
+    x, taps, words = COLLINEAR[name]
+    if power and x.ndim == 2 and x.shape[1] < 4:
+        x = np.ldexp(x, power * (np.arange(x.shape[-1]) % 2))
     report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
-    told = " ".join(report.collinear)
-    assert all(w in told for w in words)
-    assert bool(told) == (report.nullity > 0)
-    assert told in " ".join(str(report).split())
-    assert report.to_dict()["collinear"] == report.collinear
+    if not power:
+        told = " ".join(report.collinear)
+        assert all(w in told for w in words)
+        assert bool(told) == (report.nullity > 0)
+        assert told in " ".join(str(report).split())
+        assert report.to_dict()["collinear"] == report.collinear
+    (basis,) = report._diagnosis._null_echelon
+    flat = basis.reshape(report.nullity, int(np.prod(basis.shape[1:])))
+    assert all(((v == 1) & (np.count_nonzero(flat, axis=0) == 1)).any() for v in flat)
+    orthonormal = null_kernels(report)[0].reshape(flat.shape)
+    unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
+    np.testing.assert_allclose(unit @ orthonormal.T @ orthonormal, unit, atol=1e-10)
+    assert not len(flat) or np.linalg.matrix_rank(unit, tol=1e-3) == len(flat)
 
 
-def test_the_bias_is_named_where_it_stands_in_for_taps() -> None:
+def test_a_bias_that_is_collinear_with_taps_is_named() -> None:
     constant = report_of(np.full(40, 2.0), 1, bias=True)
     assert constant.collinear == [
         "lag 0 and the bias are collinear: only (lag 0) + 0.5·(the bias) is determined"
     ]
     hot = report_of(np.eye(3)[T % 3], (1,), bias=True)
-    (told,) = hot.collinear
-    assert "− (the bias) changes nothing" in told
+    assert "− (the bias) changes nothing" in hot.collinear[0]
     for report in (constant, hot):
-        assert "without the bias every tap is determined (bias=False)" in map(
-            str, report.suggestions
-        )
+        remedies = [*map(str, report.suggestions)]
+        assert "without the bias every tap is determined (bias=False)" in remedies
         assert report._diagnosis.under(report.problem.spec, bias=False).unique
-    apart = report_of(np.stack([N[:, 0], N[:, 0]], 1), (1,), bias=True)
-    assert "the bias" not in " ".join([*apart.collinear, *map(str, apart.suggestions)])
+    copied = report_of(N[:, [0, 0]], (1,), bias=True)
+    assert "the bias" not in " ".join([*copied.collinear, *map(str, copied.suggestions)])
 
 
-@pytest.mark.parametrize("name", CONFOUNDED)
-@pytest.mark.parametrize("power", [0, 40])
-def test_the_echelon_basis_spans_the_null_space(name: str, power: int) -> None:
-    x, taps, _ = CONFOUNDED[name]
-    x = np.ldexp(x, power * (np.arange(x.shape[-1]) % 2) if x.ndim == 2 and taps != (2, 2) else 0)
-    report = report_of(x, taps if isinstance(taps, tuple) else (taps,))
-    (basis,) = report._diagnosis._null_echelon
-    flat = basis.reshape(len(basis), int(np.prod(basis.shape[1:])))
-    assert len(flat) == report.nullity
-    pivots = [np.flatnonzero((v == 1) & (np.count_nonzero(flat, axis=0) == 1)) for v in flat]
-    assert all(len(p) for p in pivots)
-    orthonormal = null_kernels(report)[0].reshape(flat.shape)
-    if len(flat):
-        unit = flat / np.linalg.norm(flat, axis=1, keepdims=True)
-        np.testing.assert_allclose(unit @ orthonormal.T @ orthonormal, unit, atol=1e-10)
-        assert np.linalg.matrix_rank(unit, tol=1e-3) == len(flat)
-
-
-# --- remedies do what they say
+# --- remedies
 
 # (input, taps, options, what remedies must name, and what must work)
 BROKEN = {
     "short": (N[:12], 4, {}, {"kernel_size", "samples"}),
     "short with a bias": (N[:13, :1], 8, {"bias": True}, {"kernel_size", "samples"}),
-    "constant": (np.ones(40), 4, {}, {"kernel_size"}),
-    "tone": (np.array([0.0, 1, 0, -1])[T % 4], 6, {}, {"kernel_size"}),
+    "tone": (QUARTER, 6, {}, {"kernel_size"}),
     "copy": (N[:, [0, 1, 0]], 3, {}, {"channels"}),
     "delayed": (DELAYED, 3, {}, {"kernel_size", "channels"}),
-    "zero": (N * [1, 0, 1], 3, {}, {"channels"}),
     "stride": (np.repeat(np.eye(8)[0], 5), 4, {"stride": 3}, {"kernel_size", "stride"}),
-    "stride with a pattern": (
-        np.kron(N[:12, 0], [1.0, 1.0]),
-        3,
-        {"stride": 2},
-        {"kernel_size", "stride"},
-    ),
     "image": (np.outer(np.arange(8.0), np.ones(8)), (2, 3), {}, {"kernel_size"}),
-    "few images": (N[:4, 0].reshape(2, 2), (2, 2), {}, {"kernel_size"}),
 }
 
 
@@ -263,15 +217,10 @@ def test_every_remedy_helps(name: str) -> None:
 def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
     for argument, value, python, shell in (
         ("ridge", 0.0123456, "ridge=0.0123", "--ridge 0.0123"),
-        ("ridge", 1000.0, "ridge=1e+03", "--ridge 1e+03"),
         ("kernel_size", 3, "kernel_size=3", "--kernel-size 3"),
-        ("kernel_size", (2, 1), "kernel_size=(2, 1)", "--kernel-size 2 1"),
-        ("lags", (-1, 4), "lags=(-1, 4)", "--lags -1 4"),
         ("lags", ((0, 1), (-2, 2)), "lags=((0, 1), (-2, 2))", "--lags 0 1 -2 2"),
         ("bias", False, "bias=False", "leave out --bias"),
-        ("edges", "zeros", "edges='zeros'", "--edges zeros"),
         ("padding", ((2, 0), (1, 1)), "padding=((2, 0), (1, 1))", "--padding=2,0,1,1"),
-        ("noise", "ar2", "noise='ar2'", "--noise ar2"),
         ("matrix", "a b.npy", "matrix='a b.npy'", "--matrix 'a b.npy'"),
     ):
         remedy = Suggestion("some", "try {} first", argument, value)
@@ -281,18 +230,12 @@ def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
     assert str(Suggestion("rows", "{} are needed")) == "{} are needed"
 
 
-def test_fewer_lags_are_asked_for_as_lags() -> None:
-    x = np.array([0.0, 1, 0, -1])[T % 4]
-    for edges, lags, kept in (
-        ("drop", (0, 5), (0, 1)),
-        ("drop", (-3, 2), (0, 1)),
-        ("drop", (-7, -2), (-3, -2)),
-        ("circular", (0, 5), (0, 1)),
-    ):
-        report = cs.identify(cs.Problem(x, lags=lags, edges=edges))
-        (asked,) = [remedy for remedy in report.suggestions if remedy.kind == "taps"]
-        assert (asked.argument, asked.value) == ("lags", kept)
-        assert cs.identify(cs.Problem(x, lags=kept, edges=edges)).unique
+def test_fewer_taps_are_suggested_as_lags() -> None:
+    for edges, lags, kept in (("drop", (-3, 2), (0, 1)), ("circular", (-7, -2), (-3, -2))):
+        report = cs.identify(cs.Problem(QUARTER, lags=lags, edges=edges))
+        (remedy,) = [remedy for remedy in report.suggestions if remedy.kind == "taps"]
+        assert (remedy.argument, remedy.value) == ("lags", kept)
+        assert cs.identify(cs.Problem(QUARTER, lags=kept, edges=edges)).unique
 
 
 DILATED = {"padding": "causal", "dilation": 2}
@@ -305,8 +248,8 @@ TOO_SHORT = {
 
 
 @pytest.mark.parametrize("name", TOO_SHORT)
-def test_the_record_asked_for_is_long_enough(name: str) -> None:
-    """Where rows of padding, or taps a turn apart, make counting alone wrong."""
+def test_the_suggested_record_is_long_enough(name: str) -> None:
+    """Rows of padding, or taps a turn apart, count less than other rows."""
     length, options, given = TOO_SHORT[name]
     channels = 3 if name == "zeros around" else 1
     noise = np.random.default_rng(0).standard_normal((20, channels))
@@ -317,39 +260,35 @@ def test_the_record_asked_for_is_long_enough(name: str) -> None:
     assert not cs.identify(cs.Problem(noise[: length - 1], **options)).unique
 
 
-def test_what_more_rows_would_not_mend_is_told_beside_them() -> None:
+def test_remedies_that_more_rows_do_not_replace() -> None:
     noise = N[:7, 0]
     zero = [*map(str, report_of(np.stack([noise, np.zeros(7)], 1), (5,)).suggestions)]
     assert any(r.startswith("7 more rows of y are needed") for r in zero)
     assert "even with kernel_size=2, channel 1 is zero in all windows: drop it" in zero
-    twice = " ".join(map(str, report_of(np.stack([noise, noise], 1), (5,)).suggestions))
-    assert "combinations of channels cannot be distinguished" in twice
-    assert "cannot be distinguished" not in " ".join(
-        map(str, report_of(N[:7, :2], (5,)).suggestions)
-    )
+    words = "combinations of channels cannot be distinguished"
+    for x, copied in ((np.stack([noise, noise], 1), True), (N[:7, :2], False)):
+        assert (words in " ".join(map(str, report_of(x, (5,)).suggestions))) == copied
 
 
-def test_a_burst_at_the_end_asks_for_the_silence_after_it() -> None:
+def test_a_burst_at_the_end_needs_the_silence_after_it() -> None:
     transient = np.r_[np.zeros(50), 1.0, 2.0, 3.0]
-    told = " ".join(map(str, report_of(transient, 6).suggestions))
-    assert "record the silence around it too" in told
-    assert "more of the same" not in told
+    silence, more = "record the silence around it too", "more of the same signal does not help"
+    for x, words, other in ((transient, silence, more), (np.ones(40), more, silence)):
+        told = " ".join(map(str, report_of(x, 6).suggestions))
+        assert words in told
+        assert other not in told
     assert report_of(np.r_[transient, np.zeros(5)], 6).unique
-    assert "more of the same signal does not help" in " ".join(
-        map(str, report_of(np.ones(40), 4).suggestions)
-    )
 
 
 def test_an_undecided_report_names_what_decides() -> None:
     report = report_of(np.ones(40), 3, Limits(factor_bytes=8))
-    assert report.verdict == "undecided"
-    assert not report._diagnosis.decided
+    assert report.verdict == report.to_dict()["verdict"] == "undecided"
     assert [remedy.kind for remedy in report.suggestions] == ["memory", "ridge"]
     assert "a QR of 3 unknowns would take 0.0 GiB" in str(report.suggestions[0])
-    decided_by = method(report._diagnosis)
-    assert decided_by.startswith("a QR exceeds the memory limit, and nothing smaller")
-    with pytest.raises(ValueError, match=r"3 unknowns needs a QR .* the memory limit"):
-        _ = report.condition_number
+    assert method(report._diagnosis).startswith("a QR exceeds the memory limit, and nothing sm")
+    for name in ("rank", "condition_number"):
+        with pytest.raises(ValueError, match=r"undecided: .*3 unknowns needs a QR .* the memory l"):
+            getattr(report, name)
     wide = report_of(N[:12], 4, Limits(factor_bytes=8))
     assert [remedy.kind for remedy in wide.suggestions] == ["rows", "memory", "ridge"]
     assert wide.suggestions[0].value == 15
@@ -358,11 +297,10 @@ def test_an_undecided_report_names_what_decides() -> None:
     assert "identifiable" not in str(wide)
 
 
-def test_every_deficient_group_is_told_and_none_is_shortened() -> None:
+def test_every_deficient_group_has_remedies_and_keeps_its_channels() -> None:
     a, b = N[:, 0], N[:, 1]
     report = report_of(np.stack([a, 0 * a, b, b], -1), (2,), groups=2)
     told = [*map(str, report.suggestions)]
     assert "channel 1 is zero in all windows: use another channel" in told
-    (shared,) = [t for t in told if "cannot be distinguished" in t]
-    assert shared.startswith("in group 1, 2 combinations of channels")
+    assert any(t.startswith("in group 1, 2 combinations of channels cannot be") for t in told)
     assert "drop" not in " ".join(told)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 import pytest
-from scipy.linalg import lapack
 
 import convsolve as cs
-from convsolve.identifiability.wording import method
 from convsolve.linalg.qr import tree_qr
-from convsolve.problem.sizes import Limits
 from support import dense
-from support.cases import EPS, as_channels, from_svd
+from support.cases import EPS
 from support.geometry import Geometry, over_geometries
 from support.ordering import kernel_shaped
 
@@ -37,7 +33,8 @@ def test_gain_resolution_and_leverage_against_the_dense_matrix(geometry: Geometr
         gain = np.sqrt(np.diag(inverse @ inverse.T))
         gain[np.abs(kept - 1) >= 1e-8] = np.inf
         norms = np.linalg.norm(dense.centred(a), axis=0)
-        weak = np.isfinite(gain) & (norms * np.where(np.isfinite(gain), gain, 0) > 100)
+        factors = norms * np.where(np.isfinite(gain), gain, 0)
+        weak, inflation = factors > 100, np.where(np.isfinite(gain), factors**2, np.inf)
         damped = np.diag(np.linalg.solve(a.T @ a + ridge * np.eye(a.shape[1]), a.T @ a))
         for o in range(g * per_group, (g + 1) * per_group):
 
@@ -46,10 +43,7 @@ def test_gain_resolution_and_leverage_against_the_dense_matrix(geometry: Geometr
 
             np.testing.assert_allclose(of(report.noise_gain), gain, rtol=1e-7)
             assert np.array_equal(of(report.weakly_determined), weak)
-            factors = np.where(
-                np.isfinite(gain), norms * np.where(np.isfinite(gain), gain, 0), np.inf
-            )
-            np.testing.assert_allclose(of(report.variance_inflation), factors**2, rtol=1e-7)
+            np.testing.assert_allclose(of(report.variance_inflation), inflation, rtol=1e-7)
             np.testing.assert_allclose(of(report.resolution()), kept, atol=1e-8)
             np.testing.assert_allclose(of(report.resolution(ridge)), damped, atol=1e-12)
         hat.append(np.diag(a @ inverse) + bias / len(a))
@@ -58,8 +52,8 @@ def test_gain_resolution_and_leverage_against_the_dense_matrix(geometry: Geometr
     np.testing.assert_allclose(leverage.sum(0), report._diagnosis.group_ranks, atol=1e-8)
 
 
-@pytest.mark.parametrize("power", [-300, -20, 20, 300])
-def test_units_pass_through(power: int) -> None:
+@pytest.mark.parametrize("power", [-300, 20])
+def test_gains_scale_with_the_units(power: int) -> None:
     plain = cs.identify(cs.Problem(N, kernel_size=3))
     unit = np.array([0, power])
     scaled = cs.identify(cs.Problem(np.ldexp(N, unit), kernel_size=3))
@@ -83,8 +77,9 @@ def test_leverage_has_the_form_of_the_records() -> None:
 # --- the ridge
 
 
-@pytest.mark.parametrize("condition", [1.5, 10.0, 1e3, 1e8])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    ("condition", "bias"), [(1.5, True), (1e3, False), (1e3, True), (1e8, True)]
+)
 def test_ridge_for_meets_its_bound_and_no_more(condition: float, bias: bool) -> None:
     x = np.cumsum(np.cumsum(N, axis=0), axis=0)
     report = cs.identify(cs.Problem(x, kernel_size=4, bias=bias))
@@ -107,7 +102,7 @@ def test_ridge_for_of_deficient_data_and_of_the_worst_group() -> None:
     assert both.ridge_for(2.0) == max(ones.ridge_for(2.0), alone.ridge_for(2.0))
 
 
-def test_a_ridge_that_cannot_be_is_an_error() -> None:
+def test_impossible_ridges_are_refused() -> None:
     with pytest.raises(ValueError, match="x is zero in every window: no ridge is the smallest"):
         cs.identify(cs.Problem(np.zeros(9), kernel_size=2)).ridge_for(10)
     for power in (600, -600):
@@ -137,9 +132,8 @@ def band_limited(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, kernel
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_a_band_limited_recording_is_reported_and_a_ridge_bounds_it(seed: int) -> None:
-    x, y, kernel = band_limited(seed)
+def test_a_band_limited_recording_is_reported_and_a_ridge_bounds_the_kernel() -> None:
+    x, y, kernel = band_limited(0)
     a = np.lib.stride_tricks.sliding_window_view(x, 40)
     assert np.abs(np.linalg.lstsq(a, y, rcond=None)[0]).max() > 1e8
     problem = cs.Problem(x, y, kernel_size=40)
@@ -167,9 +161,8 @@ def low_passed(seed: int) -> np.ndarray:
     return np.convolve(np.convolve(noise, low, "valid"), low, "valid")
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_its_gentler_sister_is_determined_but_weakly(seed: int) -> None:
-    report = cs.identify(cs.Problem(low_passed(seed), kernel_size=40))
+def test_a_low_passed_recording_is_weakly_determined() -> None:
+    report = cs.identify(cs.Problem(low_passed(0), kernel_size=40))
     assert report.verdict == "overdetermined"
     assert 1e7 < report.condition_number < 1e10
     assert report.weakly_determined.all()
@@ -182,53 +175,16 @@ def test_its_gentler_sister_is_determined_but_weakly(seed: int) -> None:
 # --- the condition, and R from a tree
 
 
-@pytest.mark.parametrize("kappa", [1e1, 1e3, 1e4, 1e5])
-def test_a_gram_gives_the_condition_to_ten_digits(kappa: float) -> None:
-    a = from_svd(300, 12, kappa, np.random.default_rng(1))
-    report = cs.identify(as_channels(a, a[:, :1]), limits=Limits(small_numbers=0))
-    assert "Cholesky" in method(report._diagnosis)
-    assert report.condition_number == pytest.approx(kappa, rel=1e-10 + 8 * 12 * EPS * kappa)
-
-
-def test_a_tree_takes_no_row_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Triangles are merged as such: a QR of two as rows would cost as much as all theirs."""
-    rows, merged = [], []
-
-    def noting(name: str, note: list[tuple[int, ...]], at: int) -> None:
-        of = getattr(lapack, name)
-
-        def noted(*args: Any, **options: Any) -> Any:
-            note.append(args[at].shape)
-            return of(*args, **options)
-
-        monkeypatch.setattr(lapack, name, noted)
-
-    noting("dgeqrt", rows, 1)
-    noting("dtpqrt", merged, 3)
-    a = np.random.default_rng(0).standard_normal((203, 5))
-    tree_qr([a[:77], a[77:]], rows=1)
-    assert rows == [(10, 5)] * 20 + [(3, 5)]
-    assert sorted(merged) == [(3, 5)] + [(5, 5)] * 19
-
-
-@pytest.mark.parametrize("kappa", [1e2, 1e8, 1e12])
-def test_a_tree_loses_no_small_singular_value(kappa: float) -> None:
-    a = from_svd(2000, 20, kappa, np.random.default_rng(2))
-    r = tree_qr((a[i : i + 17] for i in range(0, 2000, 17)), rows=1)
-    values = np.linalg.svd(r, compute_uv=False)
-    np.testing.assert_allclose(values, np.linalg.svd(a, compute_uv=False), rtol=0, atol=10 * EPS)
-
-
-@pytest.mark.parametrize("period", [5, 39])
-def test_a_tree_leaves_of_a_zero_no_more_than_rounding(period: int) -> None:
-    """Of a signal that repeats itself the rounding does so too, and adds up in tall blocks."""
+def test_a_tree_leaves_only_rounding_of_a_deficient_matrix() -> None:
+    """The rounding of a periodic signal is periodic, and would add up in tall blocks."""
+    period = 39
     pattern = np.random.default_rng(0).standard_normal(period)
     a = np.lib.stride_tricks.sliding_window_view(np.tile(pattern, 40_000 // period), period + 1)
     values = np.linalg.svd(tree_qr([a / np.linalg.norm(a, axis=0)]), compute_uv=False)
     assert values[-1] < 10 * EPS * values[0]
 
 
-def test_a_resolution_needs_one_given_strength() -> None:
+def test_a_resolution_needs_one_strength_that_determines_every_tap() -> None:
     report = cs.identify(cs.Problem(N, kernel_size=3))
     bands = cs.Ridge([1.0, 2.0], channel_groups=(0, 1))
     assert report.resolution(penalty=bands).shape == (3, 2)
@@ -243,11 +199,7 @@ def test_a_resolution_needs_one_given_strength() -> None:
         report.resolution(penalty="smooth")
     with pytest.raises(TypeError, match="give ridge= or penalty=, not both"):
         report.resolution(1.0, penalty=bands)
-
-
-def test_a_penalty_that_leaves_taps_free_has_no_resolution() -> None:
-    """No strength of `Smooth` determines the constant of a silent channel."""
-    x = np.column_stack([np.random.default_rng(0).standard_normal(50), np.zeros(50)])
-    report = cs.identify(cs.Problem(x, lags=(0, 3)))
+    # No strength of `Smooth` determines the constant of a silent channel.
+    silent = cs.identify(cs.Problem(N * [1, 0], lags=(0, 3)))
     with pytest.raises(ValueError, match=r"first differences .* do not determine every tap"):
-        report.resolution(penalty=cs.Smooth(1e9))
+        silent.resolution(penalty=cs.Smooth(1e9))
