@@ -1,4 +1,4 @@
-"""What Problem refuses, each with the words that name the way out."""
+"""Arguments that `Problem` refuses, with the message of each."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,6 @@ import pytest
 
 import convsolve as cs
 from support.arrays import X, Y, ones
-
-STRUCTURED = np.zeros(5, [("a", float), ("b", float)])
 
 
 def with_value(value, at, shape=(6, 2), dtype=float):
@@ -22,12 +20,8 @@ BAD_VALUES = [
     (with_value(np.nan, (3, 1)), r"x has 1 value that is not finite, .*\(NaN\) at index \(3, 1\)"),
     (with_value(np.inf, (0, 0)), r"x has 1 value .*\(Inf\) at index \(0, 0\)"),
     (with_value(-np.inf, (slice(2, 4), 1)), r"x has 2 values that are not finite.*index \(2, 1\)"),
-    (with_value(np.nan, (1, 2, 0), (3, 6, 1)), r"x has 1 value .*index \(1, 2, 0\)"),
-    (with_value(np.nan, 4, (6,)), r"x has 1 value .*index \(4,\)"),
-    (with_value(np.nan, 4, (6,), np.float16), r"x has 1 value"),
     (with_value(np.nan, 4, (6,), ml_dtypes.bfloat16), r"x has 1 value"),
     ([np.ones((4, 1)), with_value(np.nan, (5, 0), (6, 1))], r"x\[1\] has 1 value .*index \(5, 0\)"),
-    ([0.0, 1.0, float("nan")], r"x has 1 value"),
 ]
 
 
@@ -51,37 +45,25 @@ def test_a_channel_of_denormals(dtype, tiny):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.array([1, None, 3, 4, 5]), "must hold numbers, got dtype object"),
-        (["a", "b", "c", "d", "e"], "must hold numbers, got dtype <U1"),
         (np.array(["1.5"] * 5, "S"), r"must hold numbers, got dtype \|S3; convert it .*astype"),
         (np.arange(5).astype("datetime64[D]"), r"must hold numbers, got dtype datetime64\[D\]"),
-        (np.arange(5).astype("timedelta64[s]"), "must hold numbers, got dtype timedelta64"),
-        (STRUCTURED, r"must hold numbers, got dtype \[\('a'"),
         (None, "must hold numbers, got None"),
-        ([1, None], r"must hold numbers, got dtype object; convert it .*astype"),
         ({"a": 1}, "must hold numbers, got {'a': 1} of type dict; give an array, or a list"),
         ("sound.wav", "must hold numbers, got 'sound.wav' of type str; give an array, or a list"),
-        ({1.0, 2.0}, "must hold numbers, got .* of type set; give an array, or a list"),
-        ((t for t in range(5)), "must hold numbers, got <generator .* of type generator; give an"),
-        (
-            cs.Problem(X, kernel_size=3),
-            "must hold numbers, got <Problem .*> of type Problem; give an array",
-        ),
-        (cs.ConvSpec(3), "must hold numbers, got <ConvSpec> of type ConvSpec; give an array"),
+        (cs.Problem(X, kernel_size=3), "must hold numbers, got <Problem .*> of type Problem; give"),
         (np.ma.masked_equal(np.arange(5.0), 3), r"is a masked array; cut .*list.*\.filled\(0\)"),
         (np.ones(5) * 1j, "is complex .*real and imaginary parts as two channels"),
-        ([1j, 2, 3, 4, 5], "is complex .*real and imaginary parts as two channels"),
         (jnp.ones(5) * 1j, r"is complex \(complex64\); pass real and imaginary parts"),
         (jax.random.key(0), "must hold numbers, got dtype key"),
     ],
     ids=lambda v: type(v).__name__,
 )
-def test_kinds_that_have_no_place(value, words):
+def test_kinds_that_are_not_arrays_of_numbers(value, words):
     with pytest.raises(TypeError, match=f"^x {words}"):
         cs.Problem(value, kernel_size=1)
     with pytest.raises(TypeError, match=f"^x {words}"):
         cs.Problem(value, lags=(0, 0))
-    if value is not None:  # no y is a question for identify
+    if value is not None:  # y may be left out
         with pytest.raises(TypeError, match=f"^y {words}"):
             cs.Problem(np.ones(5), value, kernel_size=1)
     with pytest.raises(TypeError, match=rf"^x\[1\] {words}"):
@@ -95,32 +77,21 @@ def test_kinds_that_have_no_place(value, words):
         (3.0, None, 2, r"x has shape \(\), rank 0; a kernel of 1 axis takes \(time\) or"),
         ((2, 3, 4, 5), None, 2, r"x .*rank 4; .*\(batch, time, channels\); give kernel_size one"),
         ((9,), None, (2, 2), r"x has shape \(9,\), rank 1; a kernel of 2 axes takes \(height, wi"),
-        ((9,) * 6, None, (2, 2, 2), r"rank 6; a kernel of 3 axes takes \(height, width, depth\)"),
-        ((9,), (2, 2, 4, 1), 2, r"y has shape \(2, 2, 4, 1\), rank 4"),
         ([(2, 9, 1)], None, 2, r"x\[0\] has shape .*split a batch into its records, \[\*batch\]"),
         ([(9,), (9, 1)], None, 2, r"records of x have different ranks \[1, 2\]; .*channel axis"),
         # empty
-        ((0,), None, 2, r"x has an empty axis: shape \(0,\)"),
         ((9, 0), None, 2, r"x has an empty axis: shape \(9, 0\)"),
-        ((0, 9, 1), None, 2, r"x has an empty axis: shape \(0, 9, 1\)"),
-        ([(9, 1), (0, 1)], None, 2, r"x\[1\] has an empty axis: shape \(0, 1\)"),
-        ([], None, 2, r"x has an empty axis: shape \(0,\)"),
-        ((9,), (0,), 2, r"y has an empty axis"),
         # channels and records
         ([(9, 1), (9, 2)], None, 2, r"records of x have different numbers of channels: \[1, 2\]"),
         ((3, 9, 1), (2, 8, 1), 2, "x has 3 records, y 2 records"),
-        ([(9,), (9,)], (8,), 2, "x has 2 records, y 1 record"),
         # length
         ((9,), (9,), 2, r"y has 9 samples, expected 8: padding='valid' with 9 samples of x"),
-        ((9,), (9,), 2, r"expected 8: .*; padding='same' or padding='causal' would fit"),
         ((9,), (10,), 2, r"expected 8: .*; padding='full' would fit"),
         ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, use lags= instead of kernel_size="),
         ((9, 2), (3, 8), 2, r"y has 3 samples, expected 8: .*channels come last: transpose y"),
-        ([(9,), (6,)], [(8,), (6,)], 2, r"y\[1\] has 6 samples, expected 5: .*padding='same' or"),
         ((9, 7), (9, 7), (2, 2), r"y has 9 × 7 samples, expected 8 × 6: .*padding='same' or"),
         # no output at all
         ((3,), None, 4, r"no window fits: kernel_size=\(4,\) .*fewer taps, .*padding='full'"),
-        ([(3,), (2,)], None, 4, r"no window fits"),
         ((9, 2), None, (3, 3), r"no window fits: .* spans \(3, 3\) samples, x has \(9, 2\)"),
     ],
 )  # fmt: skip
@@ -141,20 +112,12 @@ def test_a_kernel_longer_than_the_signal_is_fine_where_rows_exist():
 
 
 @pytest.mark.parametrize(("trials", "channels"), [(5, 3), (1, 3), (5, 1)])
-@pytest.mark.parametrize(
-    "state",
-    [
-        lambda x, y: cs.Problem(x, y, kernel_size=3, padding="causal"),
-        lambda x, y: cs.Problem(x, y, lags=(0, 2)),
-        lambda x, y: cs.Problem(x, y, lags=(0, 2), edges="zeros"),
-    ],
-    ids=["Problem", "drop", "zeros"],
-)
-def test_trials_by_time_needs_a_channel_axis(state, trials, channels):
+@pytest.mark.parametrize("given", [{"kernel_size": 3, "padding": "causal"}, {"lags": (0, 2)}])
+def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
     x, y = np.ones((trials, 20, channels)), np.ones((trials, 20))
     with pytest.raises(ValueError, match=r"y\[\.\.\., None\]"):
-        state(x, y)
-    assert state(x, y[..., None]).n_outputs == 1
+        cs.Problem(x, y, **given)
+    assert cs.Problem(x, y[..., None], **given).n_outputs == 1
 
 
 def test_same_with_stride_and_unequal_records():
@@ -172,12 +135,9 @@ def test_same_with_stride_and_unequal_records():
         ({"groups": 2}, ValueError, "groups=2 does not divide the 3 output channels"),
         ({"n_outputs": 2}, ValueError, "n_outputs=2, but y has 3 channels"),
         ({"y": None, "n_outputs": 0}, ValueError, "n_outputs must be at least 1"),
-        ({"y": None, "n_outputs": 1.0}, TypeError, "n_outputs must be an integer"),
-        ({"y": None, "groups": 2, "n_outputs": 3}, ValueError, "not divide the 3 output"),
         ({"spec": cs.ConvSpec(3)}, TypeError, "give either spec= or kernel_size, stride"),
         ({"kernel_size": None, "spec": 3}, TypeError, "spec must be a ConvSpec, got int"),
         ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
-        ({"bias": 1}, TypeError, "bias must be True or False, got 1"),
     ],
     ids=str,
 )
@@ -190,11 +150,8 @@ def test_parameters_that_are_refused(arguments, error, words):
     "arguments",
     [
         {"kernel_size": 2**40, "padding": "full"},
-        {"kernel_size": 2, "padding": ((10**9, 0),)},
-        {"kernel_size": 2, "padding": ((0, 2**40),)},
         {"kernel_size": 2, "padding": "causal", "dilation": 2**39},
         {"kernel_size": 2, "n_outputs": 2**40},
-        {"kernel_size": 2, "n_outputs": 10**30},
     ],
     ids=str,
 )
@@ -211,86 +168,38 @@ def test_sizes_that_no_memory_holds(arguments):
     [
         ({"edges": "wrap"}, ValueError, "edges='wrap' is unknown; choose one of 'drop', 'zeros'"),
         ({"lags": 3}, TypeError, r"got 3; use lags=\(0, 2\) for 3 lags"),
-        ({"lags": 0}, TypeError, r"lags must be \(first, last\) in samples, got 0$"),
-        ({"lags": "0:3"}, TypeError, r"lags must be \(first, last\)"),
         ({"lags": ()}, TypeError, r"lags must be \(first, last\)"),
         ({"lags": (0, 1, 3)}, ValueError, r"lags=.* must be \(first, last\), or one such pair"),
-        ({"lags": ((0, 1, 2),)}, ValueError, r"must be \(first, last\), or one such pair"),
-        ({"lags": ((0, 1), 2)}, ValueError, r"must be \(first, last\), or one such pair"),
         ({"lags": (0, 1.5)}, TypeError, "must be whole numbers, in samples"),
         ({"lags": (False, 2)}, TypeError, "lags must be an integer, got the bool False"),
         ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
-        ({"lags": (0, 2**61)}, ValueError, "overflows a 64-bit index"),
         ({"lags": (0, 2**60)}, ValueError, "overflows a 64-bit index"),
         ({"lags": (-(2**61), 0)}, ValueError, "lags must be at least -1152921504606846976"),
-        ({"lags": np.array(3)}, TypeError, r"use lags=\(0, 2\) for 3 lags"),
-        ({"lags": range(0, 6, 2)}, TypeError, r"lags must be \(first, last\) in samples"),
         ({"tmin": 0.0, "tmax": 0.1}, TypeError, "give either lags= in samples, or tmin="),
         ({"lags": None, "tmin": 0.0}, TypeError, "need all of tmin=, tmax= and fs="),
         ({"kernel_size": 2}, TypeError, "give one of lags=.*, not two of them"),
-        ({"spec": cs.ConvSpec(2)}, TypeError, "give one of lags=.*, not two of them"),
         ({"stride": 2}, TypeError, "stride= is an argument for kernel_size; with lags= use edges="),
-        ({"padding": "same"}, TypeError, "padding= is an argument for kernel_size"),
-        ({"dilation": (2,)}, TypeError, "dilation= is an argument for kernel_size"),
         ({"lags": None, "kernel_size": 2, "edges": "zeros"}, TypeError, "use padding="),
-        ({"lags": [0, [1]]}, TypeError, "lags must be an integer, got \\[1\\]"),
-        ({"lags": [[0, 1], [2]]}, ValueError, "or one such pair per axis"),
-        ({"lags": np.array([0.0, 1.0])}, TypeError, "must be whole numbers, in samples"),
         ({"edges": None}, TypeError, "edges must be one of 'drop', .*got None of type NoneType"),
-        ({"edges": np.ones(2)}, TypeError, "edges must be one of 'drop'"),
-        (
-            {"lags": (0, 9)},
-            ValueError,
-            r"no window fits: lags \[\(0, 9\)\] take \(10,\) samples .* fewer lags.*edges='zeros'",
-        ),
-        ({"lags": (5, 9)}, ValueError, r"lags \[\(5, 9\)\] take \(10,\) samples for a row, x has"),
-        (
-            {"y": Y},
-            ValueError,
-            "y has 7 samples but x has 9. With lags=, y must have the same length as x; use ",
-        ),
-        (
-            {"x": [X, X], "y": [np.ones(9), np.ones(8)]},
-            ValueError,
-            r"y\[1\] has 8 samples but x\[1\] has 9",
-        ),
-        ({"groups": 4}, ValueError, "groups=4 does not divide the 2 input channels"),
+        ({"lags": (0, 9)}, ValueError,
+         r"no window fits: lags \[\(0, 9\)\] take \(10,\) samples .* fewer lags.*edges='zeros'"),
+        ({"x": [X, X], "y": [np.ones(9), np.ones(8)]}, ValueError,
+         r"y\[1\] has 8 samples but x\[1\] has 9. With lags=, y must have the same length as x"),
         ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
-        ({"x": with_value(np.nan, (3, 1))}, ValueError, "x has 1 value that is not finite"),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_lags_that_are_refused(arguments, error, words):
     with pytest.raises(error, match=words):
         cs.Problem(**{"x": X, "lags": (0, 2), **arguments})
 
 
-@pytest.mark.parametrize(
-    "state",
-    [
-        lambda x: cs.Problem(x, kernel_size=2),
-        lambda x: cs.Problem(np.ones(5), x, kernel_size=2),
-        lambda x: cs.Problem([np.ones(4), x], kernel_size=2),
-        lambda x: cs.Problem(x, lags=(0, 1)),
-    ],
-    ids=["x", "y", "list", "lags"],
-)
-def test_tracers_are_sent_to_fit_kernel(state):
-    def inside(x):
-        return state(x).n_equations * 1.0
-
-    with pytest.raises(
-        TypeError, match=r"tracer .* use convsolve\.fit_kernel\(x, y, spec, solver\)"
-    ):
-        jax.jit(inside)(jnp.ones(4))
-
-
-@pytest.mark.parametrize("name", ["weights", "mask", "confounds"])
-def test_a_tracer_beside_x_and_y_is_named(name):
-    """And not taken for what holds no numbers."""
-
+@pytest.mark.parametrize("name", ["x", "y", "weights", "mask", "confounds"])
+def test_tracers_are_refused(name):
     def stated(values):
-        return cs.Problem(np.ones(9), np.ones(7), kernel_size=3, **{name: values}).spec
+        given = {"x": np.ones(9), "y": np.ones(7), name: values}
+        return cs.Problem(**given, kernel_size=3).n_equations * 1.0
 
-    with pytest.raises(TypeError, match=rf"^{name} is a tracer .* use convsolve\.fit_kernel"):
-        jax.jit(stated)(np.ones(7))
+    words = rf"^{name} is a .*tracer .* use convsolve\.fit_kernel\(x, y, spec, solver\)"
+    with pytest.raises(TypeError, match=words):
+        jax.jit(stated)(jnp.ones(7))

@@ -23,8 +23,7 @@ def rows(masked: bool) -> Rows:
     return Rows(shapes, (0,), tuple(flags))
 
 
-def test_records_that_are_alike_share_a_layout() -> None:
-    """So that the time does not depend on the number of records, but on their sizes."""
+def test_records_of_one_shape_share_a_layout() -> None:
     kept = Rows(((60,),) * 5000, (0,))
     found = Confounds.of(2, False, kept, Weights(tuple(np.full(5000, 2.0))))
     assert len(found.layouts) == 1

@@ -1,4 +1,4 @@
-"""Problems stated by lags: lags, edges and rows against a loop."""
+"""Problems with lags=: lags, edges and rows, compared with a loop."""
 
 import json
 from typing import Any
@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 import convsolve as cs
 from support import dense
 from support.arrays import X, Y
-
-LAGS = [(0, 2), (1, 3), (2, 2), (-2, 0), (-3, -1), (-1, 2), (-2, 1), (0, 0)]
 
 
 def check_lags(problem, x, y, h, bounds, edges):
@@ -39,20 +37,7 @@ def check_lags(problem, x, y, h, bounds, edges):
 
 
 @pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
-@pytest.mark.parametrize("bounds", LAGS, ids=str)
-def test_lags(bounds, edges):
-    rng = np.random.default_rng(1)
-    x = rng.integers(-9, 9, (8, 2))
-    h = rng.integers(-9, 9, (bounds[1] - bounds[0] + 1, 2, 3))
-    y, _ = dense.lag_convolve(x, h, bounds[:1], edges)
-    problem = cs.Problem(x, y, lags=bounds, edges=edges)
-    check_lags(problem, x, y, h, [bounds], edges)
-
-
-@pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
-@pytest.mark.parametrize(
-    "bounds", [((0, 2), (-1, 1)), ((-2, -1), (1, 2)), ((-1, 1), (0, 0))], ids=str
-)
+@pytest.mark.parametrize("bounds", [((0, 2), (-1, 1)), ((-2, -1), (1, 2))], ids=str)
 def test_lags_in_two_dimensions(bounds, edges):
     rng = np.random.default_rng(2)
     x = rng.integers(-9, 9, (6, 5, 2))
@@ -64,14 +49,14 @@ def test_lags_in_two_dimensions(bounds, edges):
 
 @pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
 @given(
-    samples=st.integers(1, 9),
+    samples=st.integers(2, 9),
     first=st.integers(-6, 6),
     taps=st.integers(1, 5),
     seed=st.integers(0, 99),
 )
-def test_lags_anywhere(edges, samples, first, taps, seed):
+def test_lags_along_one_axis(edges, samples, first, taps, seed):
     rng = np.random.default_rng(seed)
-    x, h = rng.integers(-9, 9, (samples, 1)), rng.integers(-9, 9, (taps, 1, 1))
+    x, h = rng.integers(-9, 9, (samples, 2)), rng.integers(-9, 9, (taps, 2, 3))
     y, whole = dense.lag_convolve(x, h, (first,), edges)
     bounds = (first, first + taps - 1)
     if edges == "drop" and not whole.any():
@@ -82,7 +67,7 @@ def test_lags_anywhere(edges, samples, first, taps, seed):
         check_lags(problem, x, y, h, [bounds], edges)
 
 
-def test_lags_reads_records_each_on_its_own():
+def test_every_record_has_its_own_rows():
     rng = np.random.default_rng(3)
     xs = [rng.integers(-9, 9, (n, 1)) for n in (7, 5)]
     h = rng.integers(-9, 9, (3, 1, 1))
@@ -93,39 +78,31 @@ def test_lags_reads_records_each_on_its_own():
         np.testing.assert_array_equal(kept, y[rows])
 
 
-def test_lags_with_groups_and_bias():
-    problem = cs.Problem(X, lags=(0, 2), groups=2, n_outputs=4, bias=True)
-    assert problem.kernel_shape == (3, 1, 4)
-    assert problem.n_unknowns == 4
-
-
 @pytest.mark.parametrize(
     "state",
     [
         lambda: cs.Problem(X, Y, kernel_size=3, bias=True),
         lambda: cs.Problem(X, kernel_size=2, stride=2, padding=((1, -1),), dilation=2, groups=2),
-        lambda: cs.Problem(np.ones((6, 5)), kernel_size=(2, 3), padding="circular", n_outputs=2),
         lambda: cs.Problem(X, lags=(-1, 2), edges="zeros", bias=True),
         lambda: cs.Problem(X, lags=np.array([1, 3]), edges="circular", groups=2),
         lambda: cs.Problem(np.ones((6, 5)), lags=((0, 2), (-1, 1))),
     ],
-    ids=range(6),
+    ids=range(5),
 )
-def test_a_recipe_reads_other_data_alike(state):
+def test_a_recipe_makes_the_same_problem_of_other_data(state):
     problem = state()
     x = np.concatenate([problem.x[0], problem.x[0]])
     again = cs.Problem._again(json.loads(json.dumps(problem._recipe)), x)
     assert again.spec == problem.spec
     assert (again.bias, again.n_outputs) == (problem.bias, problem.n_outputs)
     assert again._recipe == problem._recipe
-    assert [a.tolist() for a in again._lags] == [a.tolist() for a in problem._lags]
     same = cs.Problem._again(problem._recipe, problem._input.arrays[0])
     assert repr(same) == repr(problem)
     assert list(map(np.ndarray.tolist, same._lags)) == list(map(np.ndarray.tolist, problem._lags))
 
 
-def test_trials_read_as_channels_are_told() -> None:
-    """(trials, time) is one record of many channels to the rank rule, seldom to its owner."""
+def test_more_channels_than_samples_are_reported() -> None:
+    """Arrays (trials, time) are read as one record of many channels."""
     x = np.ones((10, 500))
     with pytest.warns(
         UserWarning, match=r"10 samples × 500 channels.*\(x\[\.\.\., None\]\)"
@@ -136,25 +113,17 @@ def test_trials_read_as_channels_are_told() -> None:
         cs.Problem([x, x], kernel_size=2)
     with pytest.raises(ValueError, match="channels come last: transpose x"):
         cs.Problem(np.ones((3, 500)), np.ones(500), lags=(0, 3))
-
-
-def test_a_pair_for_one_axis_says_that_there_is_one():
-    """And is not doubted: any warning is an error here."""
-    x = np.random.default_rng(0).standard_normal((10, 500))
-    assert cs.Problem(x, lags=[(0, 3)]).n_channels == 500
+    assert cs.Problem(x, lags=[(0, 3)]).n_channels == 500  # A pair in a list states one axis.
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"fs": 1e308, "tmin": 0, "tmax": 10}, r"tmax=10 s at fs=1e\+308 Hz is inf samples"),
-        ({"fs": 1e308, "tmin": 0, "tmax": 1}, r"tmax=1 s at fs=1e\+308 Hz is 1e\+308 samples"),
         ({"fs": 100, "tmin": -1e308, "tmax": 1}, r"tmin=-1e\+308 s at fs=100 Hz is -inf samples"),
-        ({"fs": 100, "tmin": 0, "tmax": 1e17}, r"tmax=1e\+17 s at fs=100 Hz is 1e\+19 samples"),
         ({"fs": 100, "tmin": 0, "tmax": np.inf}, "tmax must be finite"),
         ({"fs": np.inf, "tmin": 0, "tmax": 1}, "fs must be positive and finite, got inf"),
         ({"fs": 1e-308, "lags": (0, 5)}, "fs=1e-308 is too small: a lag of 5 samples"),
-        ({"fs": 5e-324, "lags": (0, 0)}, "fs=4.94066e-324 is too small: a lag of 1 sample"),
     ],
 )
 def test_rates_and_times_that_overflow_are_refused(given: dict[str, Any], message: str) -> None:

@@ -57,8 +57,10 @@ def test_columns_are_legendre_polynomials(shape: tuple[int, ...], degree: int) -
     np.testing.assert_array_equal(Polynomials.of(shape, degree, 1, 3).columns, columns[1:3])
 
 
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize(("shape", "degree"), [((50,), 0), ((50,), 3), ((41,), 20), ((7, 6), 2)])
+@pytest.mark.parametrize(
+    ("shape", "degree", "masked"),
+    [((50,), 0, True), ((50,), 3, False), ((41,), 20, True), ((7, 6), 2, True)],
+)
 def test_a_drift_of_any_size_is_subtracted_exactly(
     shape: tuple[int, ...], degree: int, masked: bool
 ) -> None:
@@ -79,22 +81,19 @@ def test_a_drift_of_any_size_is_subtracted_exactly(
     assert (np.abs(left).max(0) <= 10 + rounding).all()
 
 
-@pytest.mark.parametrize("degree", [0, 2])
-def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole(degree: int) -> None:
-    rng = np.random.default_rng(1)
+def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole() -> None:
+    rng, degree = np.random.default_rng(1), 2
     values = rng.standard_normal((4, 30, 2)) + np.arange(30)[:, None] * 1e5
     trend = Polynomials.of((30,), degree)
     coefs = fit(trend, values)
     left = subtract(trend, values, coefs)
-    wanted = exactly(values) - exact_columns((30,), degree) @ exactly(coefs)
-    assert np.abs(exactly(left) - wanted).max() <= 2 * EPS * np.abs(left).max()
     for record, own, rest in zip(values, coefs, left, strict=True):
         for start, stop in ((0, 11), (11, 30)):
             part = subtract(Polynomials.of((30,), degree, start, stop), record[start:stop], own)
             np.testing.assert_array_equal(part, rest[start:stop])
 
 
-def test_samples_that_do_not_determine_the_polynomials_are_fitted_by_the_least() -> None:
+def test_open_polynomials_have_minimum_norm() -> None:
     columns = Polynomials.of((9,), 3).columns[:2]
     values = np.array([[3.0], [4.0]])
     coefs = fitted(columns.T @ columns, columns.T @ values)

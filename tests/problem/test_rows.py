@@ -23,7 +23,7 @@ def test_records_are_counted_and_found_in_y() -> None:
     assert [index.tolist() for (index,) in rows.in_y] == [[4, 5, 6, 7, 8], [], [4, 5, 6]]
 
 
-def test_rows_are_cut_where_many_do_not_count() -> None:
+def test_rows_are_cut_at_long_gaps() -> None:
     flags = np.array([0, 1, 1, 0, 1, 0, 0, 0, 1, 0], bool)
     rows = replace(Rows.of(cs.ConvSpec(1), [(10,), (4,)]), flags=(flags, np.zeros(4, bool)))
     assert (rows.count, rows.dropped, rows.used, rows.lengths) == (4, 10, [0], [10, 0])
@@ -35,9 +35,9 @@ def test_rows_are_cut_where_many_do_not_count() -> None:
     assert [a.tolist() for a in rows.select([np.arange(10), np.arange(4)])] == [[1, 2, 4, 8], []]
 
 
-@over_geometries(60)
-def test_who_reads_what(geometry: Geometry) -> None:
-    """Against the non-zeros of a design matrix."""
+@over_geometries(15)
+def test_rows_and_the_samples_they_read(geometry: Geometry) -> None:
+    """Compared with the non-zeros of a design matrix."""
     spec, shape, rng = geometry.spec, geometry.shapes[0], np.random.default_rng(geometry.seed)
     gaps = rng.random(shape) < 0.1
     one = replace(spec, groups=1)

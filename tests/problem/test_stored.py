@@ -1,4 +1,4 @@
-"""Records that are not in memory: what they are taken for, which slice is what, what is refused."""
+"""Records that are not in memory: their slices, and sources that are refused or fail."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import dask
 import dask.array
 import h5py
 import numpy as np
+import pandas
 import pytest
 import scipy.sparse
 import zarr
@@ -27,8 +28,7 @@ EMPTY = np.zeros((0, 2))
 
 
 @pytest.fixture(autouse=True)
-def _here():
-    """What dask computes, in this thread."""
+def _synchronous():
     with dask.config.set(scheduler="synchronous"):
         yield
 
@@ -39,33 +39,19 @@ def spoilt(array: np.ndarray, value: float, *place: int) -> np.ndarray:
     return found
 
 
-class Frame:
-    """As a table of pandas: shape, a dtype, columns by name, and an array behind a protocol."""
-
-    iloc = None
-    shape, dtype = X.shape, X.dtype
-
-    def __getitem__(self, key: Any) -> Any:
-        raise KeyError(key)
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
-        return X
-
-
-def test_what_has_shape_dtype_and_slices_is_stored(tmp_path: Path) -> None:
+def test_objects_with_shape_dtype_and_slices_are_stored(tmp_path: Path) -> None:
     for kind, store in STORES.items():
         assert is_stored(store(X, tmp_path)) is (kind != "memory map")
-    for value in (X, X[0, 0], X.tolist(), 3.0, Frame(), "x", None, memoryview(X)):
+    for value in (X, X[0, 0], X.tolist(), 3.0, pandas.DataFrame(X), "x", None, memoryview(X)):
         assert not is_stored(value)
-    assert cs.Problem(Frame(), Y, kernel_size=5).n_channels == 2
 
 
-# --- which slice is what
+# --- slices
 
 
-@few_seeds(100, 3000)
+@few_seeds(40, 600)
 def test_slices_of_slices(seeds: range) -> None:
-    """As of the array in memory, of any rank, with channels left out and another precision."""
+    """Compared with slices of an array in memory."""
     for seed in seeds:
         rng = np.random.default_rng(seed)
         ndim, extra = int(rng.integers(1, 4)), int(rng.integers(0, 3))
@@ -86,7 +72,7 @@ def test_slices_of_slices(seeds: range) -> None:
 
 
 def changed(rng: np.random.Generator, record: Stored, wanted: np.ndarray) -> tuple[Any, Any]:
-    """One thing that is done to records, done to both."""
+    """The same random slice, choice of channels or precision of both."""
     what = int(rng.integers(3))
     if what == 1:
         chosen = [int(c) for c in rng.permutation(wanted.shape[-1])]
@@ -98,29 +84,28 @@ def changed(rng: np.random.Generator, record: Stored, wanted: np.ndarray) -> tup
     return record[part], wanted[part]
 
 
-def test_blocks_are_all_of_a_record_once() -> None:
+def test_blocks_cover_a_record_once() -> None:
     record = Stored.of(Slices(X), 1)[0]
-    for numbers in (1, 7, 100, 10**6):
+    for numbers in (1, 7, 10**6):
         parts = [*in_blocks(record, numbers)]
         np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), X)
         starts = np.cumsum([0, *(len(part) for _, part in parts)])[:-1]
         assert [start for start, _ in parts] == [(n,) for n in starts]
 
 
-# --- sources that say by which chunks they are decoded
+# --- sources with chunks
 
 
 class Chunked(Slices):
-    """One that says, right or wrong, what its chunks are."""
+    """A source with chunks, which may be wrong."""
 
     def __init__(self, array: np.ndarray, chunks: Any) -> None:
         super().__init__(array)
         self.chunks = chunks
 
 
-@few_seeds(100, 3000)
+@few_seeds(40, 600)
 def test_one_pass_in_whole_chunks(seeds: range) -> None:
-    """What is read in order, here and there with a step back or ahead, is what it is."""
     for seed in seeds:
         rng = np.random.default_rng(seed)
         ndim, extra = int(rng.integers(1, 3)), int(rng.integers(0, 3))
@@ -135,8 +120,7 @@ def test_one_pass_in_whole_chunks(seeds: range) -> None:
                 np.testing.assert_array_equal(*map(np.asarray, parts))
 
 
-def test_chunks_that_are_too_large_to_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Channels that are chunks of their own are read, and kept, side by side."""
+def test_large_chunks_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole_chunks, "MOST_KEPT_BYTES", 100 * 2 * 8)
     for chunks, kept in (((100, 1), True), ((101, 1), False), ((101, 2), False)):
         source, plain = Chunked(X, chunks), Slices(X)
@@ -157,21 +141,18 @@ BAD: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", BAD)
-@pytest.mark.parametrize("kind", [*FILES, "dask, small chunks"])
-def test_the_last_value_that_is_not_finite_is_found(kind: str, form: str, tmp_path: Path) -> None:
-    """At its place in the array that was given, whatever is read of it."""
+@pytest.mark.parametrize(
+    ("kind", "form"), [*zip([*FILES], BAD), *(("dask, small chunks", form) for form in BAD)]
+)
+def test_the_first_value_that_is_not_finite_is_found(kind: str, form: str, tmp_path: Path) -> None:
     make, words = BAD[form]
     x = stored(make(X), STORES[kind], tmp_path)
-    with pytest.raises(
-        ValueError, match=rf"has 1 value that is not finite, the first {words}|" + words
-    ):
-        cs.Problem(x, kernel_size=5)  # fmt: skip
-    with pytest.raises(ValueError, match=words):
-        cs.Problem(x, lags=(40, 44), edges="circular")
+    for given in ({"kernel_size": 5}, {"lags": (40, 44), "edges": "circular"}):
+        with pytest.raises(ValueError, match=words):
+            cs.Problem(x, **given)
 
 
-@pytest.mark.parametrize("kind", STORES)
+@pytest.mark.parametrize("kind", ["memory map", "HDF5", "dask, small chunks"])
 def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path) -> None:
     x, y = spoilt(X, np.nan, 299, 1), spoilt(Y, np.nan, 0, 1)
     given = {"kernel_size": 5, "missing": "drop"}
@@ -200,22 +181,16 @@ def test_kinds_that_are_refused(tmp_path: Path) -> None:
             cs.Problem(store((X * 2.0**60).astype(np.int64), tmp_path), kernel_size=5)
 
 
-def test_what_holds_arrays_is_refused_by_its_kind(tmp_path: Path) -> None:
+def test_containers_of_arrays_and_sparse_matrices_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=X)
     file = h5py.File(tmp_path / "data.h5", "w")
-    others = {
-        "File": file,
-        "Group": file.create_group("trials"),
-        "NpzFile": np.load(tmp_path / "data.npz"),
-    }
-    with pytest.raises(TypeError, match=r"^x holds arrays by name \(Group\); .* x\['NAME'\]"):
-        cs.Problem(zarr.open_group(tmp_path / "data.zarr", mode="w"), kernel_size=5)
-    for kind, value in others.items():
-        with pytest.raises(TypeError, match=rf"^x holds arrays by name \({kind}\)"):
+    group = zarr.open_group(tmp_path / "data.zarr", mode="w")
+    for value in (file, file.create_group("trials"), np.load(tmp_path / "data.npz"), group):
+        words = rf"^x holds arrays by name \({type(value).__name__}\); .* x\['NAME'\]"
+        with pytest.raises(TypeError, match=words):
             cs.Problem(value, kernel_size=5)
-    for kind in (scipy.sparse.csr_array, scipy.sparse.coo_matrix):
-        with pytest.raises(TypeError, match=r"^y is sparse \(.*y\.toarray\(\)"):
-            cs.Problem(X, kind(Y), kernel_size=5)
+    with pytest.raises(TypeError, match=r"^y is sparse \(.*y\.toarray\(\)"):
+        cs.Problem(X, scipy.sparse.coo_matrix(Y), kernel_size=5)
     nothing = file.create_dataset("nothing", data=h5py.Empty("f8"))
     with pytest.raises(ValueError, match=r"^x is empty"):
         cs.Problem(nothing, kernel_size=5)
@@ -239,25 +214,23 @@ def test_masks_weights_and_confounds_may_be_stored_too(tmp_path: Path) -> None:
         np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-10, atol=1e-13)
 
 
-def test_the_forward_model_of_what_is_stored(tmp_path: Path) -> None:
-    w = RNG.standard_normal((4, 2, 3))
-    for padding in ("valid", "same", "full", "circular"):
-        spec = cs.ConvSpec(4, 2, padding)
-        wanted = cs.convolve(X, w, spec)
-        for store in STORES.values():
-            np.testing.assert_array_equal(cs.convolve(store(X, tmp_path), w, spec), wanted)
+def test_convolve_reads_stored_records(tmp_path: Path) -> None:
+    w, spec = RNG.standard_normal((4, 2, 3)), cs.ConvSpec(4, 2, "full")
+    for store in STORES.values():
+        found = cs.convolve(store(X, tmp_path), w, spec)
+        np.testing.assert_array_equal(found, cs.convolve(X, w, spec))
 
 
-# --- sources that fail, or are not what they say
+# --- sources that fail or change
 
 
 def solved(x: Any) -> cs.Solution:
     return cs.solve(cs.Problem(x, Y, kernel_size=5), limits=SMALL)
 
 
-@pytest.mark.parametrize("nth", [1, 2, 3, 4, 5])
-def test_an_error_of_a_source_comes_through(nth: int) -> None:
-    """From whichever reading; the next attempt finds nothing changed."""
+@pytest.mark.parametrize("nth", [1, 3, 5])
+def test_an_error_of_a_source_is_raised(nth: int) -> None:
+    """The next attempt succeeds."""
     error = OSError(5, "Input/output error")
     source = Failing(X, nth, error)
     with pytest.raises(OSError, match="Input/output error") as caught:
@@ -266,7 +239,7 @@ def test_an_error_of_a_source_comes_through(nth: int) -> None:
     np.testing.assert_array_equal(solved(source).kernel, solved(Slices(X)).kernel)
 
 
-def test_a_file_that_was_closed_is_named(tmp_path: Path) -> None:
+def test_an_error_names_a_closed_file(tmp_path: Path) -> None:
     x = FILES["HDF5"](X, tmp_path)
     problem = cs.Problem(x, Y, kernel_size=5)
     x.file.close()
@@ -276,7 +249,7 @@ def test_a_file_that_was_closed_is_named(tmp_path: Path) -> None:
 
 
 class Lying(Slices):
-    """One whose slices, but for the first ``true`` ones, are something else."""
+    """A source whose slices are changed after the first ``true`` ones."""
 
     def __init__(self, array: np.ndarray, of: Callable[[np.ndarray], Any], true: int) -> None:
         super().__init__(array)
@@ -291,23 +264,18 @@ class Lying(Slices):
 SHAPE, KIND = "has another shape than it says, or has changed", "of another kind than it says"
 LIES: dict[str, tuple[Callable[[np.ndarray], Any], type[Exception], str]] = {
     "shorter": (lambda a: a[:-1], ValueError, SHAPE),
-    "longer": (lambda a: np.concatenate([a, a]), ValueError, SHAPE),
     "a channel less": (lambda a: a[:, :1], ValueError, SHAPE),
-    "no channels": (lambda a: a[:, 0], ValueError, SHAPE),
     "an axis more": (lambda a: a[None], ValueError, SHAPE),
-    "nothing": (lambda a: a[:0], ValueError, SHAPE),
     "None": (lambda a: None, ValueError, SHAPE),
     "objects": (lambda a: a.astype(object), TypeError, KIND),
-    "words": (lambda a: a.astype(str), TypeError, KIND),
     "complex": (lambda a: a + 1j, TypeError, KIND),
     "masked": (lambda a: np.ma.masked_greater(a, 0), TypeError, "came as a masked array"),
 }
 
 
-@pytest.mark.parametrize("true", [0, 1, 2], ids=["from the first", "second", "third reading on"])
+@pytest.mark.parametrize(("true", "chunks"), [(0, None), (1, (70, 1)), (2, (300, 2))], ids=str)
 @pytest.mark.parametrize("name", LIES)
-@pytest.mark.parametrize("chunks", [None, (70, 1), (300, 2)], ids=str)
-def test_slices_that_are_not_what_they_should_be(name: str, true: int, chunks: Any) -> None:
+def test_slices_of_another_shape_or_kind_are_refused(name: str, true: int, chunks: Any) -> None:
     of, error, words = LIES[name]
     source = Lying(X, of, true)
     source.chunks = chunks
@@ -315,24 +283,20 @@ def test_slices_that_are_not_what_they_should_be(name: str, true: int, chunks: A
         solved(source)
 
 
-@pytest.mark.parametrize("options", [{}, {"confounds": np.cos(np.arange(len(Y), dtype=float))}])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("chunks", [None, (300, 2)], ids=str)
-def test_values_that_are_not_finite_any_more(
-    value: float, options: dict[str, Any], chunks: Any
+@pytest.mark.parametrize(
+    ("value", "chunks", "options"),
+    [(np.nan, None, {}), (np.inf, (300, 2), {"confounds": np.cos(np.arange(296.0))})],
+)
+def test_values_that_became_not_finite_are_refused(
+    value: float, chunks: Any, options: dict[str, Any]
 ) -> None:
-    """Also where all was one chunk, which a pass keeps for itself alone."""
     spoil = Lying(X, lambda a: spoilt(a, value, 0, 0), 1)
     spoil.chunks = chunks
     with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
         cs.solve(cs.Problem(spoil, Y, kernel_size=5, **options), limits=SMALL)
 
 
-# --- what wraps or extends an array of h5py or zarr
-
-
-def test_whole_numbers_that_do_not_fit_are_refused() -> None:
-    """Not wrapped round."""
+def test_integers_that_do_not_fit_are_refused() -> None:
     wide = np.rint(X * 1000).astype(np.int64)
     source = Lying(wide.astype(np.int8), lambda a: np.resize(wide, a.shape), 1)
     source.chunks = (50, 2)
@@ -340,10 +304,10 @@ def test_whole_numbers_that_do_not_fit_are_refused() -> None:
         solved(source)
 
 
-@pytest.mark.parametrize("kind", ["int64", "uint64", "int16", "bool", "float16"])
-@pytest.mark.parametrize("y_kind", ["float32", "float64"])
-def test_kinds_that_differ_between_x_and_y(kind: str, y_kind: str) -> None:
-    """Read here, and put together where dask computes."""
+@pytest.mark.parametrize(
+    ("kind", "y_kind"), [("uint64", "float32"), ("bool", "float64"), ("float16", "float32")]
+)
+def test_x_and_y_may_have_different_types(kind: str, y_kind: str) -> None:
     x, y = (X > 0 if kind == "bool" else np.abs(np.rint(X * 9))).astype(kind), Y.astype(y_kind)
     wanted = cs.solve(cs.Problem(x, y, kernel_size=5)).kernel
     for source in (Slices(x), dask.array.from_array(x, chunks=(70, 2))):
