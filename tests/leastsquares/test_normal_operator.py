@@ -22,7 +22,6 @@ from support import dense
 from support.cases import EPS
 from support.coloured import coloured, convolved
 from support.geometry import over_geometries
-from support.slow import some
 
 
 def series(*records):
@@ -33,7 +32,7 @@ def series(*records):
 # --- the operator
 
 
-@over_geometries(12)
+@over_geometries(4)
 def test_operator_is_the_dense_gram(geometry):
     x = geometry.integers(geometry.x_shape)[0].astype(float)
     whole = dense.design_matrix(x, geometry.spec)
@@ -53,13 +52,12 @@ def test_operator_is_the_dense_gram(geometry):
 
 
 @pytest.mark.parametrize(
-    ("shape", "taps"), [((90,), (7,)), ((30, 40), (3, 4)), ((16, 16, 16), (2,) * 3)]
+    ("shape", "taps", "long"),
+    [((90,), (7,), True), ((4, 5), (3, 4), False), ((16, 16, 16), (2, 2, 2), True)],
 )
-@pytest.mark.parametrize("long", [True, False])
 def test_operator_by_the_edges_and_by_the_rows(shape, taps, long):
-    """Records much longer than the kernel by what hangs over their ends, short ones directly."""
+    """Long records are multiplied by a Toeplitz matrix, corrected at the edges."""
     rng = np.random.default_rng(0)
-    shape = shape if long else tuple(k + 1 for k in taps)
     x = rng.standard_normal((2, *shape, 2))
     a = dense.design_matrix(x, cs.ConvSpec(taps))[0]
     parts = [Series(x, np.ones(2), np.zeros(2))]
@@ -70,7 +68,6 @@ def test_operator_by_the_edges_and_by_the_rows(shape, taps, long):
 
 @pytest.mark.parametrize("samples", [70, 2000])
 def test_a_burst_at_an_edge_leaves_the_rest_its_digits(samples):
-    """Taken off the Toeplitz matrix, the square of the transient would leave rounding alone."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((samples, 1))
     x[0] = 1e9
@@ -96,10 +93,9 @@ def matrices(gram, precondition):
     return gram(one), precondition(one)
 
 
-SPECTRA = [(0.5, 1, 1), (0.9, 1, 1), (0.9, 2, 2), (0.99, 2, 1), (0.9, 4, 3), (0.0, 1, 40)]
-
-
-@pytest.mark.parametrize(("pole", "times", "channels"), some(SPECTRA, *SPECTRA[:-1]))
+@pytest.mark.parametrize(
+    ("pole", "times", "channels"), [(0.5, 1, 1), (0.9, 2, 2), (0.99, 2, 1), (0.9, 4, 3)]
+)
 def test_preconditioner_makes_any_spectrum_flat(pole, times, channels):
     """All eigenvalues of M⁻¹AᵀA near 1, whatever the condition; M within its bounds."""
     rng = np.random.default_rng(1)
@@ -121,8 +117,7 @@ def test_preconditioner_makes_any_spectrum_flat(pole, times, channels):
     assert precondition.high >= 1 / m[0]
 
 
-def test_random_vectors_cover_what_they_must():
-    """Their covariance is at least M: of M⁻¹ times it, no eigenvalue is below 1, less chance."""
+def test_the_covariance_of_random_vectors_is_at_least_the_preconditioner():
     rng = np.random.default_rng(2)
     x = coloured(rng, 2000, 2) / 50
     gram = Gram(series(x), (8,), np.arange(16), np.ones(16))
@@ -132,24 +127,6 @@ def test_random_vectors_cover_what_they_must():
     half = np.linalg.cholesky((inverse + inverse.T) / 2)
     values = np.linalg.eigvalsh(half.T @ (drawn @ drawn.T / 4000) @ half)
     assert values[0] > 0.8
-
-
-@pytest.mark.parametrize("lengths", [(40, 41, 60), (200,)])
-def test_filtered_lags_are_those_of_the_filtered_records(lengths):
-    rng = np.random.default_rng(3)
-    parts = series(*(coloured(rng, n, 2, 0.8) for n in lengths))
-    gram = Gram(parts, (40,), np.arange(80), np.ones(80))
-    precondition = Preconditioner(gram, parts)
-    w, p = precondition._filter.kernel, precondition.order
-    assert p == 16
-    found = precondition._white(gram.lags, parts)
-    wanted = np.zeros((40, 2, 2))
-    for x in parts:
-        white = sum(x.data[0, i : x.data.shape[1] - p + i] @ w[i] for i in range(p + 1))
-        for m in range(min(40, len(white))):
-            wanted[m] += white[m:].T @ white[: len(white) - m]
-    assert np.abs(found[:40] - wanted).max() <= 1e-12
-    assert np.abs(found[-1] - wanted[1].T).max() <= 1e-12
 
 
 # --- the certificate
@@ -165,11 +142,11 @@ def exact_backward_error(a, y, w):
         return float(mp.sqrt((g.T * mp.lu_solve(inner, g))[0]) / mp.mnorm(m, "f"))
 
 
-@pytest.mark.parametrize("noise", [0.0, 1e-9, 1e-4, 0.3])
-@pytest.mark.parametrize("off", [1e-3, 1e-8, 1e-12])
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(
+    ("noise", "off", "times"), [(0.0, 1e-3, 1), (1e-9, 1e-8, 3), (1e-4, 1e-12, 1), (0.3, 1e-8, 3)]
+)
 def test_certificate_without_a_factor_is_a_bound(noise, off, times):
-    """Never below the backward error of an answer that is off, and within three times of it."""
+    """It is between the backward error of a wrong kernel and three times this error."""
     rng = np.random.default_rng(14)
     problem, w = convolved(rng, coloured(rng, 120, 1, 0.9, times), 12, 1, noise)
     regression = analyse(problem).regression(RIDGE, 0.0)
@@ -221,13 +198,19 @@ def without_y(x, taps, **options):
     return cs.Problem(x, kernel_size=taps, **options)
 
 
-@pytest.mark.parametrize(("pole", "times", "channels"), [(0, 1, 1), (0.9, 1, 3), (0.9, 2, 1)])
-@pytest.mark.parametrize("bias", [False, True])
-def test_full_rank_is_proved_where_a_gram_would(pole, times, channels, bias):
-    x = coloured(np.random.default_rng(17), 3000, channels, pole, times)
-    problem = without_y(x, 40, bias=bias)
-    assert proved(problem) == [True]
-    assert cs.identify(problem).verdict == "overdetermined"
+def test_full_rank_is_proved_up_to_the_condition_of_a_gram():
+    rng = np.random.default_rng(17)
+    for given, bias in (((3, 0.9, 1), False), ((1, 0.9, 2), True)):
+        problem = without_y(coloured(rng, 3000, *given), 40, bias=bias)
+        assert proved(problem) == [True]
+        assert cs.identify(problem).verdict == "overdetermined"
+    a = rng.standard_normal((3000, 1))
+    near = without_y(np.hstack([a, a + 1e-9 * rng.standard_normal(a.shape)]), 40)
+    assert proved(near) == [False]
+    assert cs.identify(near).unique
+    b = rng.standard_normal((500, 3))
+    assert proved(without_y(np.hstack([b, b[:, 2:]]), 5, groups=2)) == [True, False]
+    assert proved(without_y(a[:60], 40)) == [False]
 
 
 def deficient():
@@ -238,12 +221,10 @@ def deficient():
     return {
         "constant channel": np.hstack([a, np.ones_like(a)]),
         "zero channel": np.hstack([a, 0 * a]),
-        "copied channel": np.hstack([a, a]),
         "delayed channel": np.hstack([a, np.roll(a, 3, 0)]),
         "band-limited": np.fft.irfft(half, 3000)[:, None],
         "tones": np.sin(np.outer(np.arange(3000), [0.3, 1.1])).sum(1)[:, None],
         "period": np.tile(a[:25], (120, 1)),
-        "ramp": np.arange(3000.0)[:, None],
     }
 
 
@@ -255,37 +236,17 @@ def test_full_rank_is_not_proved_of_deficient_data(name):
     assert proved(problem, ridge=1e-3 * (problem.x[0] ** 2).sum()) == [True]
 
 
-def test_a_condition_beyond_a_gram_is_not_proved():
-    rng = np.random.default_rng(18)
-    a = rng.standard_normal((3000, 1))
-    problem = without_y(np.hstack([a, a + 1e-9 * rng.standard_normal(a.shape)]), 40)
-    assert proved(problem) == [False]
-    assert cs.identify(problem).unique
-
-
-def test_more_unknowns_than_rows_are_never_full_rank():
-    assert proved(without_y(np.random.default_rng(19).standard_normal(60), 40)) == [False]
-
-
-def test_rounding_of_coarser_data_counts():
-    """Channels that differ by 1e-3 of themselves are one where numbers are good to 1e-2 only."""
+def test_the_rounding_of_coarse_data_prevents_a_proof():
     rng = np.random.default_rng(20)
     a = rng.standard_normal((3000, 1))
-    x = np.hstack([a, a + 1e-3 * rng.standard_normal(a.shape)])
-    assert proved(without_y(x, 4)) == [True]
-    problem = without_y(x, 4)._replace(_data_eps=1e-2)
+    problem = without_y(np.hstack([a, a + 1e-3 * rng.standard_normal(a.shape)]), 4)
+    assert proved(problem) == [True]
+    problem = problem._replace(_data_eps=1e-2)
     assert proved(problem) == [False]
     assert proved(problem, ridge=1e-9) == [True]
 
 
-def test_groups_are_proved_one_by_one():
-    rng = np.random.default_rng(21)
-    a = rng.standard_normal((500, 3))
-    assert proved(without_y(np.hstack([a, a[:, 2:]]), 5, groups=2)) == [True, False]
-
-
 def test_evidence_is_a_bound_on_the_spectrum():
-    """Of 200 spectra the least eigenvalue is never below the bound, and mostly near it."""
     rng = np.random.default_rng(22)
     shares = []
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""What every penalty promises, by every way to solve, against a stacked least-squares problem."""
+"""Properties of every penalty, compared with a stacked least-squares problem."""
 
 from __future__ import annotations
 
@@ -51,16 +51,13 @@ def exact(
 
 
 @every_penalty
-@pytest.mark.parametrize("kernel_size", [(1,), (7,), (4, 3), (2, 3, 2)])
+@pytest.mark.parametrize("kernel_size", [(1,), (7,), (2, 3, 2)])
 def test_coordinates_are_a_root_of_the_penalty(name: str, kernel_size: tuple[int, ...]) -> None:
     """‖D T z‖² is Σ weights·z², and every kernel is some T z."""
     x = np.random.default_rng(0).standard_normal((*(12,) * len(kernel_size), 2))
     problem = cs.Problem(x, kernel_size=kernel_size, padding="same")
     penalty = penalty_for(name, problem)
     assert hash(penalty) == hash(penalty_for(name, problem))
-    assert penalty == penalty_for(name, problem)
-    assert not penalty.open
-    penalty.check(kernel_size, 2)
     found, columns = penalty.coordinates(problem._tap_lags, 2), 2 * int(np.prod(kernel_size))
     z = np.eye(found.weights.size)
     basis = found.basis.expand(z[None])[0]
@@ -83,7 +80,7 @@ def test_a_basis_and_its_transpose_are_adjoint() -> None:
 
 
 @every_penalty
-def test_the_certificate_knows_a_wrong_answer(name: str) -> None:
+def test_a_wrong_kernel_has_a_large_certificate(name: str) -> None:
     made = NAMED["stride"]
     x, y = made.records()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
@@ -97,20 +94,23 @@ def test_the_certificate_knows_a_wrong_answer(name: str) -> None:
     assert regression.certify(wrong).value > 1e-12
 
 
-def test_what_the_penalty_leaves_alone_and_the_data_do_not_show_is_reported() -> None:
-    """A constant kernel on x of mean zero: differences do not see it, nor do the data; a ridge
-    does.
-    """
+def test_taps_that_neither_penalty_nor_data_determine_are_reported() -> None:
+    """Differences and data of mean zero leave a constant kernel open; a ridge does not."""
     x = np.tile([1.0, 2.0, -3.0], 20)  # every three taps sum to zero
     y = np.random.default_rng(0).standard_normal(58)
     problem = cs.Problem(x, y, kernel_size=3)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient: rank 2 of 3"):
         cs.solve(problem, "qr", penalty=Smooth(1.0))
     assert cs.solve(problem, "qr", ridge=1.0).converged
+    report, wide = cs.identify(problem), cs.identify(cs.Problem(x[:12], kernel_size=8))
+    for name in PENALTIES:
+        penalty = penalty_for(name, problem)
+        differences = name in ("first differences", "second differences")
+        assert report._diagnosis.unique_with(1.0, penalty) == (not differences)
+        assert not wide._diagnosis.unique_with(0.0, Ridge())
 
 
-@pytest.mark.parametrize("route", ROUTES)
-@pytest.mark.parametrize("geometry", ["bias", "groups", "image"])
+@pytest.mark.parametrize(("geometry", "route"), [("groups", "rows"), ("image", "signals")])
 @every_penalty
 def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, route: str) -> None:
     made, ridge = NAMED[geometry], 40.0
@@ -129,33 +129,12 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
 def test_descent_takes_a_penalty_from_moments_only() -> None:
     x, y = NAMED["stride"].noise()
     problem = cs.Problem(x, y, spec=NAMED["stride"].spec)
-    with pytest.raises(
-        cs.SolveError, match="a penalty is supported with moments only; use via='mom"
-    ):
-        cs.solve(problem, "adam", ridge=1.0)
     given = cs.GradientDescent(via="moments", init=np.zeros((7, 2, 1)))
     with pytest.raises(cs.SolveError, match="with first differences, descent runs in the coord"):
         cs.solve(problem, given, penalty=Smooth(1.0))
     moments = cs.GradientDescent(via="moments")
     with pytest.raises(TypeError, match="with a penalty runs on the host only"):
         cs.fit_kernel(x, y, problem.spec, moments, ridge=1.0)
-
-
-@pytest.mark.parametrize("name", PENALTIES)
-def test_what_a_penalty_decides(name: str) -> None:
-    """Fewer rows than taps: all but what it leaves free."""
-    x, y = np.random.default_rng(0).standard_normal((2, 12))
-    problem = cs.Problem(x, y[:5], kernel_size=8)
-    report = cs.identify(problem)
-    assert not report.unique
-    assert not report._diagnosis.unique_with(0.0, Ridge())
-    assert report._diagnosis.unique_with(1.0, penalty_for(name, problem))
-    flat = cs.identify(cs.Problem(np.tile([1.0, 2.0, -3.0], 20), kernel_size=3))
-    penalty = penalty_for(name, flat.problem)
-    # Three taps alike are what x does not show, and differences do not see.
-    assert flat._diagnosis.unique_with(1.0, penalty) == (
-        name not in ("first differences", "second differences")
-    )
 
 
 TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
@@ -167,10 +146,10 @@ TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
     some(
         itertools.product(PENALTIES, TRACED, ("svd", "qr", "normal")),
         ("first differences", "wide, bias", "normal"),
-        every=5,
+        every=13,
     ),
 )
-def test_under_jit_it_is_the_same_answer(name: str, geometry: str, solver: str) -> None:
+def test_fit_kernel_has_the_same_solution(name: str, geometry: str, solver: str) -> None:
     made, ridge = NAMED[geometry], 3.0
     x, y = made.noise()
     penalty = penalty_for(name, cs.Problem(x, y, spec=made.spec))
@@ -183,11 +162,8 @@ def test_under_jit_it_is_the_same_answer(name: str, geometry: str, solver: str) 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("forced", some([False, True], False))
-def test_under_jit_it_has_derivatives(forced: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In x, y and the strength, from the matrix and from FFTs."""
-    if forced:
-        monkeypatch.setattr(linear, "FORMED_NUMBERS", 0)
+def test_derivatives_in_x_y_and_the_strength(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(linear, "FORMED_NUMBERS", 0)
     made, rng = NAMED["groups"], np.random.default_rng(4)
     x, y = made.noise()
     dx, dy = rng.standard_normal(x.shape), rng.standard_normal(y.shape)
@@ -211,28 +187,29 @@ def test_under_jit_it_has_derivatives(forced: bool, monkeypatch: pytest.MonkeyPa
     ],
     ids=["typo", "class", "number", "name", "solver"],
 )
-@pytest.mark.parametrize("solver", ["auto", "normal", "svd", "qr", "cg"])
-def test_what_is_no_penalty_is_named(
-    solver: str, given: Any, error: type[Exception], words: str
+def test_objects_that_are_no_penalty_are_refused(
+    given: Any, error: type[Exception], words: str
 ) -> None:
     problem = cs.Problem(np.ones(9), np.ones(7), kernel_size=3)
     with pytest.raises(error, match=re.escape(words)):
-        cs.solve(problem, solver, penalty=given)
+        cs.solve(problem, penalty=given)
 
 
-@pytest.mark.parametrize("solver", ["auto", "normal", "svd", "qr", "cg", "fft"])
-@pytest.mark.parametrize("name", ["ridge", "penalty", "loss"])
-def test_a_solver_names_solve_for_arguments_that_belong_to_it(solver: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("solver", "name"),
+    [("auto", "ridge"), ("normal", "penalty"), ("svd", "loss"), ("qr", "ridge"), ("cg", "loss"),
+     ("fft", "penalty")],
+)  # fmt: skip
+def test_arguments_of_solve_are_refused_by_solvers(solver: str, name: str) -> None:
     made = registry.ENTRIES[solver].make
     with pytest.raises(TypeError, match=f"has no argument '{name}'; give {name}= to solve"):
         made(**{name: 1.0})
 
 
 @every_penalty
-@pytest.mark.parametrize("geometry", some(["bias", "groups", "stride"], "groups"))
-def test_leverages_are_those_of_the_dense_penalized_fit(name: str, geometry: str) -> None:
+def test_leverages_of_a_dense_penalized_fit(name: str) -> None:
     """The diagonal of A (AᵀA + strength·K)⁻¹Aᵀ, whose sum is the trace of the resolution."""
-    made, strength = NAMED[geometry], 2.0
+    made, strength = NAMED["groups"], 2.0
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     penalty = penalty_for(name, problem)
@@ -248,9 +225,8 @@ def test_leverages_are_those_of_the_dense_penalized_fit(name: str, geometry: str
         np.testing.assert_allclose(found[g].sum(), resolution, rtol=1e-8)
 
 
-@pytest.mark.parametrize("bits", [-36, -40])
-@pytest.mark.parametrize("solver", ["qr", "normal"])
-def test_a_column_that_nearly_cancels_is_no_rounding(solver: str, bits: int) -> None:
+@pytest.mark.parametrize(("solver", "bits"), [("qr", -40), ("normal", -36)])
+def test_a_column_that_nearly_cancels_is_kept(solver: str, bits: int) -> None:
     """x alternates. The sum of its windows, which the penalty leaves free, is far smaller."""
     rng = np.random.default_rng(0)
     x = (-1.0) ** np.arange(400) + 2.0**bits * rng.integers(-9, 10, 400)

@@ -1,4 +1,4 @@
-"""NormalEquations under jit without the design matrix: its parts, answers, gradients, memory."""
+"""NormalEquations under jit by FFTs: its products, solutions, gradients and memory."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ from convsolve.solvers.base import Objective
 from support import dense
 from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry, over_geometries
-from support.slow import some
 
 # No fewer rows than unknowns, and records of one length.
 TALL = [name for name in NAMED if name != "ragged" and not name.startswith("wide")]
-DERIVED = ("both", "groups", "short", "image")
 
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -86,7 +84,7 @@ def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("name", TALL[::2])
+@pytest.mark.parametrize("name", TALL[::3])
 def test_it_gives_the_least_squares_answer(name: str) -> None:
     x, y, spec, bias = data(name)
     fitted = jax.jit(lambda x, y, ridge: fit(x, y, spec, bias, ridge))
@@ -99,13 +97,9 @@ def test_it_gives_the_least_squares_answer(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("name", some(DERIVED, "short"))
+@pytest.mark.parametrize("name", ["short", "image"])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
     """In x, y and ridge along random directions."""
-    check_gradients(loss_along_a_line(name))
-
-
-def loss_along_a_line(name: str) -> Any:
     x, y, spec, bias = data(name)
     rng = np.random.default_rng(0)
     dx, dy, dr = rng.standard_normal(x.shape), rng.standard_normal(y.shape), 0.1
@@ -114,20 +108,19 @@ def loss_along_a_line(name: str) -> Any:
         w, b = fit(x + t * dx, y + t * dy, spec, bias, 0.3 + t * dr)
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
-    return loss
+    check_gradients(loss)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("bias", some([False, True], True))
-def test_what_no_window_reads_is_not_there(bias: bool) -> None:
-    """1e20 in a sample between windows would leave an FFT no digit, and a mean none either."""
+def test_samples_that_no_window_reads_have_no_effect() -> None:
+    """Samples of 1e20 between windows would cost an FFT and a mean all digits."""
     x, y, spec, _ = data("beyond the kernel")
     unread = np.arange(x.shape[1]) % 5 > 2
     loud = np.where(unread[:, None], 1e20, x)
 
     def total(x: Any) -> Any:
-        w, b = fit(x, y, spec, bias)
+        w, b = fit(x, y, spec, bias=True)
         return jnp.sum(w), (w, b)
 
     derived = jax.jit(jax.grad(total, has_aux=True))
@@ -139,8 +132,7 @@ def test_what_no_window_reads_is_not_there(bias: bool) -> None:
 
 
 @pytest.mark.slow
-def test_float32_beside_an_offset(rng: np.random.Generator) -> None:
-    """Means are taken off first, where 1e4 would leave three digits of x."""
+def test_an_offset_costs_no_digits_in_float32(rng: np.random.Generator) -> None:
     spec = cs.ConvSpec(40)
     x = (rng.standard_normal(4000) + 1e4).astype(np.float32)
     y = rng.standard_normal(3961).astype(np.float32)
@@ -151,14 +143,13 @@ def test_float32_beside_an_offset(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(w, kernel, atol=1e-4 * np.abs(kernel).max())
 
 
-@pytest.mark.parametrize("solver", some(["normal", "auto"], "auto"))
 @pytest.mark.slow
-def test_memory_is_that_of_the_signals(solver: str) -> None:
-    """20 000 samples and 200 taps: 32 MB of matrix, 0.3 MB each of signals and of Gram."""
+def test_memory_is_that_of_the_signals() -> None:
+    """The matrix of 20 000 samples and 200 taps has 32 MB, the signals have 0.3 MB."""
     spec = cs.ConvSpec(200, padding="causal")
 
     def loss(x: Any, y: Any, ridge: Any) -> Any:
-        return jnp.sum(cs.fit_kernel(x, y, spec, solver, ridge=ridge)[0] ** 2)
+        return jnp.sum(cs.fit_kernel(x, y, spec, "normal", ridge=ridge)[0] ** 2)
 
     signal = jax.ShapeDtypeStruct((20_000,), np.float64)
     derived = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))

@@ -1,4 +1,4 @@
-"""No certificate promises more than is true: few rows, unlike channels, zero columns, a ridge."""
+"""Certificates and true backward errors: few rows, scales, zero columns and a ridge."""
 
 from __future__ import annotations
 
@@ -47,8 +47,10 @@ def uneven(draw: st.DrawFn, ndim: int) -> Uneven:
     return Uneven(x, y, arguments, ridge, dense.design_matrix(x, case.spec))
 
 
-@pytest.mark.parametrize("ndim", some([1, 2], 1))
-@pytest.mark.parametrize("solver", some(SOLVERS, "auto"))
+@pytest.mark.parametrize(
+    ("ndim", "solver"),
+    some([(1, "auto"), (1, "svd"), (2, "qr"), (2, "normal")], (1, "auto")),
+)
 @given(data=st.data())
 def test_a_certificate_is_no_less_than_the_truth(
     ndim: int, solver: str, data: st.DataObject
@@ -77,9 +79,8 @@ def loud_and_quiet() -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     return x, rng.standard_normal((3, 1)), {"kernel_size": (3,), "dilation": 2, "padding": [(0, 3)]}
 
 
-@pytest.mark.parametrize("ridge", [0.0, 1e-6, 0.1, 1e3])
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_a_loud_tap_that_reads_padding_alone(solver: str, ridge: float) -> None:
+@pytest.mark.parametrize(("solver", "ridge"), [*zip(SOLVERS, (0.0, 1e-6, 0.1, 1e3))])
+def test_a_loud_tap_that_reads_only_padding(solver: str, ridge: float) -> None:
     x, y, arguments = loud_and_quiet()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
@@ -89,8 +90,7 @@ def test_a_loud_tap_that_reads_padding_alone(solver: str, ridge: float) -> None:
     assert not fit.kernel[2].any()
 
 
-def test_a_bound_of_an_answer_that_is_wrong_at_a_tap_of_padding_alone() -> None:
-    """Where a column is zero the ridge alone is its size."""
+def test_the_certificate_of_a_kernel_that_is_wrong_at_a_tap_of_padding() -> None:
     x, y, arguments = loud_and_quiet()
     a = dense.design_matrix(x[None], cs.ConvSpec(**arguments))[0]
     problem = cs.Problem(x, y, **arguments)
@@ -101,9 +101,8 @@ def test_a_bound_of_an_answer_that_is_wrong_at_a_tap_of_padding_alone() -> None:
     assert certificate.value >= backward_error(a, y, wrong.reshape(6, 1), 0.1) > 1e5 * EPS
 
 
-@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**-300, 2.0**900])
+@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**900])
 def test_a_silent_channel_changes_nothing(unit: float) -> None:
-    """In any unit, to the last digit; and beside the answer without it."""
     rng = np.random.default_rng(3)
     x, y = rng.standard_normal((9, 3)) * [0.0, 1.0, 2.0**30], rng.standard_normal((4, 1))
     kernels = []

@@ -1,4 +1,4 @@
-"""Units and sizes at their limits: answers keep their digits, or an error names the way out."""
+"""Data in extreme units and sizes: accurate solutions, or an error with a remedy."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ N, M = RNG.integers(-9, 10, (2, 40)).astype(float)
 RNG_N = np.random.default_rng(0).standard_normal(20)
 
 
-@pytest.mark.parametrize("solver", CLOSED)
-@pytest.mark.parametrize("power", [10, 40, -70])
+@pytest.mark.parametrize(("solver", "power"), [*zip(CLOSED, (10, 40, -70, 20))])
 def test_minimum_norm_is_in_the_users_units(solver: str, power: int) -> None:
     """Two copies of a signal in different units: the larger takes almost all the weight."""
     unit = 2.0**power
@@ -31,10 +30,9 @@ def test_minimum_norm_is_in_the_users_units(solver: str, power: int) -> None:
     assert np.linalg.norm(fit.kernel.ravel() - expected) <= 8 * EPS * np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("solver", CLOSED)
-@pytest.mark.parametrize("power", [-30, -67, -300])
-def test_a_determined_tap_is_not_drowned_by_an_undetermined_one(solver: str, power: int) -> None:
-    """A channel that stands twice, beside one in another unit: ½, ½ and the third as it is."""
+@pytest.mark.parametrize(("solver", "power"), [*zip(CLOSED, (-30, -67, -300, -10))])
+def test_a_determined_tap_in_a_small_unit_is_accurate(solver: str, power: int) -> None:
+    """A channel is given twice, and a third one in another unit."""
     unit = 2.0**power
     problem = cs.Problem(np.stack([N, N, unit * M], axis=-1), N + M, kernel_size=(1,))
     with pytest.warns(cs.IdentifiabilityWarning, match="rank 2 of 3"):
@@ -48,9 +46,9 @@ def test_a_determined_tap_is_not_drowned_by_an_undetermined_one(solver: str, pow
 
 
 @pytest.mark.parametrize("solver", CLOSED)
-@pytest.mark.parametrize("power", [0, 10, 20, 40, 60, 300])
-def test_a_constant_channel_beside_one_in_a_smaller_unit(solver: str, power: int) -> None:
-    """The large unit spans one dimension of its three: rounding must not pass for the others."""
+@pytest.mark.parametrize("power", [20, 60])
+def test_a_constant_channel_and_one_in_a_smaller_unit(solver: str, power: int) -> None:
+    """The three columns of the constant have rank one."""
     x = np.stack([np.ones(5), np.ldexp(RNG_N[:5], -power)], axis=1)
     y = RNG_N[5:8]
     truth = exact_least_squares(np.stack([x[t : t + 3].reshape(-1) for t in range(3)]), y[:, None])
@@ -62,10 +60,8 @@ def test_a_constant_channel_beside_one_in_a_smaller_unit(solver: str, power: int
     np.testing.assert_allclose(fit.residuals(), 0, atol=1e-13)
 
 
-@pytest.mark.parametrize("solver", CLOSED)
-@pytest.mark.parametrize("power", [10, 40, 60])
-def test_two_copies_of_a_small_unit_beside_a_constant(solver: str, power: int) -> None:
-    """Deficient, not wide: both taps of the constant are equal, and so are the copies'."""
+@pytest.mark.parametrize(("solver", "power"), [*zip(CLOSED, (10, 40, 60, 20))])
+def test_two_copies_in_a_small_unit_and_a_constant(solver: str, power: int) -> None:
     x = np.stack([np.ones(12), np.ldexp(M[:12], -power), np.ldexp(M[:12], -power)], axis=1)
     y = N[:11]
     with pytest.warns(cs.IdentifiabilityWarning, match="rank 3 of 6"):
@@ -79,27 +75,12 @@ def test_two_copies_of_a_small_unit_beside_a_constant(solver: str, power: int) -
     assert fit.converged
 
 
-@pytest.mark.parametrize("power", [-60, -600])
-def test_condition_of_graded_units(power: int) -> None:
-    """σ of A itself: the second channel's are those of its own windows, beside a huge first."""
-    x = np.stack([N, M], axis=-1)
-    report = cs.identify(cs.Problem(x * [1, 2.0**power], kernel_size=2))
-    assert report.verdict == "overdetermined"
-    big = np.stack([N[t : t + 2] for t in range(39)])
-    small = np.stack([M[t : t + 2] for t in range(39)])
-    rest = small - big @ np.linalg.lstsq(big, small, rcond=None)[0]
-    largest = np.linalg.svd(big, compute_uv=False)[0]
-    least = np.linalg.svd(rest, compute_uv=False)[-1] * 2.0**power
-    assert report.condition_number == pytest.approx(largest / least, rel=1e-10)
-
-
 @pytest.mark.parametrize(
     ("dtype", "unit", "size"), [(np.float64, 2.0**500, 2.0**-600), (np.float32, 1e30, 1e-17)]
 )
-def test_one_tap_out_of_range_is_not_lost_without_a_word(
+def test_a_tap_out_of_the_range_of_its_type_is_refused(
     dtype: type, unit: float, size: float
 ) -> None:
-    """Its channel is in so large a unit that half of y hangs on a tap that the type cannot hold."""
     x = np.stack([N, unit * M], axis=1).astype(dtype)
     with pytest.raises(cs.SolveError, match="change the unit of x or of y"):
         cs.solve(cs.Problem(x, (size * (N + M)).astype(dtype), kernel_size=(1,)))
@@ -107,9 +88,8 @@ def test_one_tap_out_of_range_is_not_lost_without_a_word(
     np.testing.assert_allclose(fit.kernel.ravel() * [1, unit], [1, 1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("power", [-20, 0, 20])
-def test_the_certificate_of_a_bias_knows_no_units(power: int) -> None:
-    """The exact kernel beside a bias left at zero: how wrong that is has no unit."""
+@pytest.mark.parametrize("power", [-20, 20])
+def test_the_certificate_of_a_wrong_bias_has_no_unit(power: int) -> None:
     x = np.ldexp(N, power)
     kernel = np.ldexp(np.array([1.0, 2.0]).reshape(2, 1, 1), -power)
     problem = cs.Problem(x, N[:-1] + 2 * N[1:] + 5, kernel_size=2, bias=True)
@@ -147,17 +127,7 @@ def test_the_rule_of_the_default_solver() -> None:
     assert fit.stats["solver"] == "NormalEquations"
 
 
-def test_no_gram_beyond_its_memory_either() -> None:
-    x, limits = np.sin(np.arange(500.0)), Limits(factor_bytes=100, gram_bytes=100)
-    report = cs.identify(cs.Problem(x, kernel_size=10), limits=limits)
-    assert report.verdict == "undecided"
-    assert "a QR of 10 unknowns would take" in " ".join(str(report).split())
-    assert report.to_dict()["verdict"] == "undecided"
-    with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
-        _ = report.rank
-
-
-def test_an_ambiguous_answer_says_what_was_done() -> None:
+def test_the_warning_of_ambiguous_data_names_the_truncation() -> None:
     x = np.stack([N, N * (1 + 200 * EPS * M / 9)], axis=-1)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -168,9 +138,8 @@ def test_an_ambiguous_answer_says_what_was_done() -> None:
     assert "Taps        ambiguous:" in str(fit.identifiability)
 
 
-@pytest.mark.parametrize("power", [8, 24, 47, 60])
+@pytest.mark.parametrize("power", [8, 47, 60])
 def test_wide_data_at_any_ratio_of_units(power: int, rng: np.random.Generator) -> None:
-    """The null space is one, and the answer the shortest, whatever the units of the channels."""
     x = rng.integers(-1000, 1000, (6, 2)) / 1000.0
     x = x * [2.0 ** (power // 2), 2.0 ** -(power - power // 2)]
     y = N[:4]
@@ -185,24 +154,7 @@ def test_wide_data_at_any_ratio_of_units(power: int, rng: np.random.Generator) -
     assert np.abs(a @ null.T).max() <= 1e-13 * np.abs(a).max()
 
 
-@pytest.mark.parametrize(("c", "d"), [(-10, -37), (-15, -33), (-23, -27)])
-def test_a_small_but_true_null_component_is_kept(c: int, d: int) -> None:
-    """Null vector (1, −1, 2^c, 0, 0), beside two columns that are nearly alike."""
-    rng = np.random.default_rng(0)
-    a1, a3, a4, u = rng.integers(-(2**20), 2**20, (4, 40)) / 2**20
-    a = np.stack([a1, a1 + 2.0**c * a3, a3, a4, a4 + 2.0**d * u], axis=1)
-    y = a @ [1, 2, 3, 4, 4]
-    with pytest.warns(cs.IdentifiabilityWarning, match="rank 4 of 5"):
-        fit = cs.solve(cs.Problem(list(a[:, :, None]), list(y[:, None, None]), kernel_size=5))
-    assert fit.converged
-    null = null_kernels(fit.identifiability)[0].ravel()
-    assert np.abs(a @ null).max() <= 1e-13
-    assert abs(null @ fit.kernel.ravel()) <= 1e-10
-    assert np.abs(a @ fit.kernel.ravel() - y).max() <= 1e-12
-
-
 def test_a_huge_range_within_a_channel() -> None:
-    """Every second sample, or all but the first, is a column of its own unit."""
     steps = N.copy()
     steps[1::2] *= 2.0**-600
     y = steps[::2] + 2.0**600 * steps[1::2]

@@ -1,4 +1,4 @@
-"""Far more unknowns than rows: the answers, and that nothing of the size P × P is made."""
+"""Far more unknowns than rows: solutions, reports, and memory of the size of the matrix."""
 
 from __future__ import annotations
 
@@ -24,15 +24,13 @@ from support.dense import exact_least_squares, rank_and_mask
 from support.ordering import kernel_shaped, null_kernels, taps_of
 
 M, P, Q = 6, 14, 2
-# Powers of two of the columns: alike, of two units, of units at the ends of float64's digits.
+# Powers of two of the columns.
 UNITS = {
     "alike": np.zeros(P, int),
-    "octaves": np.arange(P) % 7,
     "two": np.where(np.arange(P) % 3 == 0, 30, 0),
     "few large": np.where(np.arange(P) < 3, 30, 0),
     "three": np.array([-50, 0, 50])[np.arange(P) % 3],
 }
-RIDGES = [2.0**e for e in (-60, -30, -10, 0, 10, 40)]
 SOLVERS = ("qr", "svd", "normal", "auto")
 every_unit = pytest.mark.parametrize("unit", UNITS)
 
@@ -58,11 +56,10 @@ def close(fit: cs.Solution, truth: np.ndarray, tolerance: float = 1e-13) -> None
     assert np.linalg.norm(kernel - truth) <= tolerance * np.linalg.norm(truth)
 
 
-# --- known answers
+# --- solutions
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@every_unit
+@pytest.mark.parametrize(("unit", "solver"), [*zip(UNITS, SOLVERS)])
 def test_minimum_norm(unit: str, solver: str) -> None:
     a, y = data(unit)
     fit = solved(as_channels(a, y), solver=solver)
@@ -70,7 +67,7 @@ def test_minimum_norm(unit: str, solver: str) -> None:
     assert fit.backward_error <= 30 * EPS
 
 
-@pytest.mark.parametrize("ridge", RIDGES)
+@pytest.mark.parametrize("ridge", [2.0**-60, 2.0**-10, 2.0**40])
 @every_unit
 def test_a_ridge(unit: str, ridge: float) -> None:
     a, y = data(unit)
@@ -80,25 +77,25 @@ def test_a_ridge(unit: str, ridge: float) -> None:
 
 
 @every_unit
-def test_a_ridge_that_rounding_drowns_gives_the_minimum_norm(unit: str) -> None:
+def test_a_negligible_ridge_gives_the_minimum_norm(unit: str) -> None:
     a, y = data(unit)
     close(solved(as_channels(a, y), ridge=1e-300), exact_least_squares(a, y))
 
 
-@pytest.mark.parametrize("ridge", [2.0**-60, 2.0**-40, 1.0, 2.0**10])
+@pytest.mark.parametrize("ridge", [2.0**-60, 1.0])
 @every_unit
-def test_repeated_rows_under_a_ridge(unit: str, ridge: float) -> None:
+def test_repeated_rows_and_a_ridge(unit: str, ridge: float) -> None:
     a, y = data(unit)
     a[1] = a[0]
     fit = cs.solve(as_channels(a, y), ridge=ridge)
     truth = exact_least_squares(a, y, ridge)
-    # Beside a ridge that rounding does not drown, the rounding of A over the ridge's own size.
+    # The rounding of A relative to the ridge.
     size = np.hypot(np.linalg.norm(a, axis=0), np.sqrt(ridge)).max() / np.sqrt(ridge)
     close(fit, truth, 1e-13 if ridge < 1 else 1e-14 * size**2)
     assert fit.converged
 
 
-@pytest.mark.parametrize("ridge", [0.0, 2.0**-30, 1.0])
+@pytest.mark.parametrize("ridge", [0.0, 2.0**-30])
 def test_long_kernels(ridge: float) -> None:
     rng = np.random.default_rng(1)
     x, y = rng.integers(-99, 100, 20 + 299).astype(float), rng.standard_normal(20)
@@ -108,11 +105,11 @@ def test_long_kernels(ridge: float) -> None:
     close(fit, exact_least_squares(a, y[:, None], ridge))
 
 
-# --- a ridge beside deficient data with enough rows
+# --- a ridge and deficient data with enough rows
 
 
-@pytest.mark.parametrize("ridge", [1e-20, 1e-14, 1e-8])
-def test_a_tiny_ridge_beside_a_constant_channel(ridge: float) -> None:
+@pytest.mark.parametrize("ridge", [1e-20, 1e-8])
+def test_a_tiny_ridge_and_a_constant_channel(ridge: float) -> None:
     rng = np.random.default_rng(2)
     x = np.stack([np.full(40, 65504.0), rng.standard_normal(40)], 1)
     y = rng.standard_normal(38)
@@ -127,10 +124,11 @@ def test_a_tiny_ridge_beside_a_constant_channel(ridge: float) -> None:
     np.testing.assert_allclose(large, truth.reshape(3, 2)[:, 0], rtol=1e-8)
 
 
-@pytest.mark.parametrize("shape", [(300, 40), (100, 400)])
-@pytest.mark.parametrize("ridge", [1e-24, 1e-14, 1e-10, 1e-6])
-def test_a_spectrum_without_a_cliff(shape: tuple[int, int], ridge: float) -> None:
-    """Singular values of a smooth input pass through every tolerance: none may be cut off."""
+@pytest.mark.parametrize(
+    ("shape", "ridge"), [((300, 40), 1e-14), ((100, 400), 1e-24), ((100, 400), 1e-10)]
+)
+def test_a_spectrum_without_a_gap(shape: tuple[int, int], ridge: float) -> None:
+    """Singular values of a smooth input are near every tolerance, and none may be cut off."""
     rows, taps = shape
     rng = np.random.default_rng(9)
     smooth = np.exp(-0.5 * (np.arange(-60, 61) / 4) ** 2)
@@ -141,7 +139,7 @@ def test_a_spectrum_without_a_cliff(shape: tuple[int, int], ridge: float) -> Non
         assert cs.solve(problem, ridge=ridge).converged
 
 
-# --- what identify says
+# --- reports
 
 
 @every_unit
@@ -157,10 +155,8 @@ def test_the_mask_and_the_rank_are_exact(unit: str) -> None:
     assert np.flatnonzero(mask).tolist() == [2, 5]
 
 
-@every_unit
-def test_what_needs_no_null_basis_agrees_with_it(
-    unit: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reports_without_a_null_basis(monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = "three"
     a, y = data(unit)
     kernel = np.ldexp(np.random.default_rng(3).standard_normal(P), -UNITS[unit])
     kernel = kernel[None, :, None] * np.ones(Q)
@@ -181,8 +177,8 @@ def test_what_needs_no_null_basis_agrees_with_it(
     assert report.nullity == P - M
 
 
-@pytest.mark.parametrize("ridge", [1e-12, 1e-3, 1.0, 1e6])
-def test_resolution_under_a_ridge(ridge: float) -> None:
+@pytest.mark.parametrize("ridge", [1e-12, 1.0])
+def test_resolution_with_a_ridge(ridge: float) -> None:
     a, y = data()
     report = cs.identify(as_channels(a, y))
     inverse = np.linalg.inv(a @ a.T + ridge * np.eye(M))
@@ -200,24 +196,12 @@ def test_distances_to_a_span_do_not_cancel() -> None:
     np.testing.assert_allclose(distances(basis), [1e-9, 1.0, 1.0, 0.0, 1.0], rtol=1e-7)
 
 
-# --- the certificate
+# --- factors
 
 
-@pytest.mark.parametrize("ridge", [0.0, 2.0**-20, 1.0])
-def test_a_wrong_answer_is_not_certified(ridge: float) -> None:
-    a, y = data()
-    problem = as_channels(a, y)
-    regression = analyse(problem).regression(RIDGE, ridge)
-    kernel = exact_least_squares(a, y, ridge)
-    for error, exact in ((0.0, True), (1e-10, False)):
-        # Along the rows, so that the fit suffers.
-        wrong = kernel + error * a.T @ np.ones((M, Q))
-        assert regression.certify(regression.from_user(wrong)).exact is exact
-
-
-@pytest.mark.parametrize("ridge", [1e-6, 1e-2, 1.0, 1e3])
+@pytest.mark.parametrize("ridge", [1e-6, 1.0])
 @every_unit
-def test_the_bound_of_the_dual_is_the_norm_of_the_whole(unit: str, ridge: float) -> None:
+def test_norms_and_gains_of_a_factor_of_the_rows(unit: str, ridge: float) -> None:
     a, y = data(unit)
     problem = as_channels(a, y)
     system = analyse(problem).system(RIDGE, ridge)
@@ -250,9 +234,10 @@ def peak(work: object) -> int:
     return found
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("ridge", [0.0, 1e-12, 1.0])
-@pytest.mark.parametrize("units", [(1.0,), (1.0, 2.0**30)])
+@pytest.mark.parametrize(
+    ("units", "ridge", "bias"),
+    [((1.0,), 0.0, True), ((1.0, 2.0**30), 1e-12, False), ((1.0, 2.0**30), 1.0, True)],
+)
 def test_memory_grows_with_rows_times_unknowns(
     units: tuple[float, ...], ridge: float, bias: bool
 ) -> None:
@@ -271,7 +256,7 @@ def test_memory_grows_with_rows_times_unknowns(
 # --- the factorisations
 
 
-@pytest.mark.parametrize("shape", [(0, 0), (5, 0), (7, 7), (64, 3), (1000, 9), (999, 10)])
+@pytest.mark.parametrize("shape", [(0, 0), (5, 0), (7, 7), (999, 10)])
 def test_a_tall_qr_by_blocks(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(triangle, "CACHED_NUMBERS", 100)
     a = np.random.default_rng(7).standard_normal(shape)
@@ -288,11 +273,9 @@ def test_a_tall_qr_by_blocks(shape: tuple[int, int], monkeypatch: pytest.MonkeyP
     assert (np.diff(s) <= 0).all()
 
 
-@pytest.mark.parametrize("dead", [0, 1, 2])
-def test_a_ridge_beside_a_bias_and_a_channel_of_zeros(dead: int, rng: np.random.Generator) -> None:
-    """The centred rows are deficient. The resolution is that of the dense matrix."""
+def test_the_resolution_of_centred_deficient_rows(rng: np.random.Generator) -> None:
     x = rng.standard_normal((14, 3)) * [1.0, 5.0, 0.3]
-    x[:, dead] = 0.0
+    x[:, 1] = 0.0
     problem = cs.Problem(x, kernel_size=6, bias=True)
     a = dense.centred(dense.design_matrix([x], problem.spec)[0]).astype(float)
     assert np.linalg.matrix_rank(a) < len(a) < a.shape[1]

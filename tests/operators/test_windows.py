@@ -1,4 +1,4 @@
-"""The operator and its matrix against loops, in exact integers wherever they can be."""
+"""The convolution and its design matrix, compared with loops over integers."""
 
 from functools import partial
 
@@ -32,9 +32,9 @@ def adjoint(x, r, spec):
 
 
 @pytest.mark.slow
-@over_geometries(4, compiles=True)
+@over_geometries(2, compiles=True)
 def test_forward_and_adjoint(geometry):
-    """Exact of integers; and <A w, r> = <w, A' r> in real numbers, whose sums agree to rounding."""
+    """Both are exact for integers."""
     spec, shapes = geometry.spec, (geometry.x_shape, geometry.w_shape, geometry.y_shape)
     x, w, r = geometry.integers(*shapes)
     sums = dense.design_matrix(x, spec).swapaxes(1, 2) @ dense.by_group(r, spec.groups)
@@ -47,14 +47,9 @@ def test_forward_and_adjoint(geometry):
             assert y.dtype == g.dtype == dtype
             np.testing.assert_array_equal(y, dense.convolve(x, w, spec))
             np.testing.assert_array_equal(g, dense.as_kernel(sums, spec.kernel_size))
-        rng = np.random.default_rng(geometry.seed)
-        x, w, r = (rng.normal(size=shape) for shape in shapes)
-        y, g = forward(x, w, spec), adjoint(x, r, spec)
-    size = np.linalg.norm(y) * np.linalg.norm(r)
-    assert abs(np.vdot(y, r) - np.vdot(w, g)) <= 1e-14 * size
 
 
-@over_geometries(20)
+@over_geometries(8)
 def test_design_matrix(geometry):
     (x,) = geometry.integers(geometry.x_shape)
     dtype = FLOATS[geometry.seed % 2]
@@ -64,14 +59,7 @@ def test_design_matrix(geometry):
     np.testing.assert_array_equal(a, dense.design_matrix(x, geometry.spec))
 
 
-@over_geometries(2, compiles=True)
-def test_design_matrix_under_jit(geometry):
-    (x,) = geometry.integers(geometry.x_shape)
-    a = jax.jit(design_matrix, static_argnums=1)(x.astype(np.float32), geometry.spec)
-    np.testing.assert_array_equal(a, dense.design_matrix(x, geometry.spec))
-
-
-def test_negative_padding_may_eat_the_record():
+def test_negative_padding_beyond_the_record():
     # lax raises here; the formula gives no output, or outputs that read zeros only.
     x = np.arange(1.0, 4)[None, :, None]
     assert normal_form(x, cs.ConvSpec(2, padding=((-5, 0),))).shape == (1, 0, 1)
@@ -80,7 +68,7 @@ def test_negative_padding_may_eat_the_record():
     np.testing.assert_array_equal(forward(x, np.ones((2, 1, 1)), spec), np.zeros((1, 1, 1)))
 
 
-@over_geometries(12)
+@over_geometries(5)
 def test_row_blocks_of_any_size(geometry):
     (x,) = geometry.integers(geometry.x_shape)
     spec, counts = geometry.spec, geometry.counts[0]
@@ -99,15 +87,17 @@ def test_row_blocks_of_any_size(geometry):
     np.testing.assert_array_equal(flat, expected)
 
 
-@over_geometries(3, compiles=True)
-def test_gather_rows(geometry):
+@over_geometries(1, compiles=True)
+def test_rows_and_matrices_under_jit(geometry):
     (x,) = geometry.integers(geometry.x_shape)
-    spec = geometry.spec
+    spec, whole = geometry.spec, dense.design_matrix(x, geometry.spec)
+    a = jax.jit(design_matrix, static_argnums=1)(x.astype(np.float32), spec)
+    np.testing.assert_array_equal(a, whole)
     rows = np.random.default_rng(geometry.seed).integers(0, geometry.rows, 5)  # repeats too
     gather = jax.jit(gather_rows, static_argnums=2)
     found = gather(normal_form(x, spec).astype(np.float32), rows, spec)
     assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, dense.design_matrix(x, spec)[:, rows])
+    np.testing.assert_array_equal(found, whole[:, rows])
 
 
 @pytest.mark.parametrize("operator", [forward, adjoint])
@@ -115,14 +105,11 @@ def test_contractions_state_their_precision(operator):
     x = np.zeros((1, 5, 1), np.float32)
     other = np.zeros((2, 1, 1) if operator is forward else (1, 4, 1), np.float32)
     text = str(jax.make_jaxpr(operator, static_argnums=2)(x, other, cs.ConvSpec(2)))
-    assert "conv_general_dilated" in text
-    assert text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)") == text.count(
-        "conv_general_dilated["
-    )
+    stated = text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
+    assert stated == text.count("conv_general_dilated[") > 0
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-@pytest.mark.parametrize("padding", ["valid", "causal"])
+@pytest.mark.parametrize(("dtype", "padding"), [*zip(FLOATS, ("valid", "causal"))])
 def test_forward_records(dtype, padding):
     # Unequal lengths, two of one shape, one too short for any window of "valid".
     rng = np.random.default_rng(1)
@@ -135,7 +122,7 @@ def test_forward_records(dtype, padding):
         np.testing.assert_array_equal(y, dense.convolve(x[None], w, spec)[0] + bias)
 
 
-# --- the public door
+# --- convolve
 
 
 @over_geometries(2)
@@ -146,24 +133,15 @@ def test_convolve(geometry):
     np.testing.assert_array_equal(y, dense.convolve(x, w, geometry.spec) + bias)
 
 
-@pytest.mark.parametrize("padding", ["valid", "full", "causal"])
-def test_convolve_is_that_of_numpy_with_the_kernel_reversed(padding):
-    rng = np.random.default_rng(2)
-    x, w = rng.normal(size=40), rng.normal(size=7)
-    mode = {"causal": "full"}.get(padding, padding)
-    expected = np.convolve(x, w[::-1], mode)[: 40 if padding == "causal" else None]
-    found = cs.convolve(x, w, cs.ConvSpec(7, padding=padding))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("padding", ["valid", "full", "same"])
-@pytest.mark.parametrize("taps", [(3, 5), (3, 1, 5)])
-def test_convolve_is_that_of_scipy(padding, taps):
-    # Odd sizes, where everybody's "same" is centred alike.
+@pytest.mark.parametrize(
+    ("padding", "taps"), [("valid", (7,)), ("full", (3, 5)), ("same", (3, 1, 5))]
+)
+def test_convolve_is_correlate_of_scipy(padding, taps):
+    """Sizes are odd, so that "same" is centred in the same way."""
     rng = np.random.default_rng(3)
     x, w = rng.normal(size=(8, 7, 6)[: len(taps)]), rng.normal(size=taps)
-    expected = scipy.signal.correlate(x, w, padding)
     found = cs.convolve(x, w, cs.ConvSpec(taps, padding=padding))
+    expected = scipy.signal.correlate(x, w, padding)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
@@ -171,45 +149,30 @@ def test_convolve_is_that_of_scipy(padding, taps):
     ("x", "taps", "channels", "y"),
     [
         ((8,), (3,), (), (6,)),
-        ((8,), (3,), (1, 1), (6, 1)),
         ((8,), (3,), (1, 2), (6, 2)),
-        ((8, 1), (3,), (), (6,)),
         ((8, 2), (3,), (2, 1), (6, 1)),
-        ((4, 8, 1), (3,), (), (4, 6)),
         ((4, 8, 2), (3,), (2, 3), (4, 6, 3)),
-        ((8, 6), (3, 2), (), (6, 5)),
-        ((8, 6, 2), (3, 2), (2, 3), (6, 5, 3)),
         ((4, 8, 6, 1), (3, 2), (), (4, 6, 5)),
-        ((8, 6, 5), (3, 2, 2), (), (6, 5, 4)),
         ((2, 8, 6, 5, 2), (3, 2, 2), (2, 1), (2, 6, 5, 4, 1)),
     ],
     ids=str,
 )
-def test_y_comes_in_the_form_of_x(x, taps, channels, y):
+def test_y_has_the_form_of_x(x, taps, channels, y):
     found = cs.convolve(np.ones(x), np.ones(taps + channels), cs.ConvSpec(taps))
     assert type(found) is np.ndarray
     assert found.shape == y
 
 
 @pytest.mark.parametrize("container", [list, tuple])
-@pytest.mark.parametrize(
-    ("x", "channels", "y"),
-    [
-        ([(8,), (5,)], (), [(6,), (3,)]),
-        ([(8,), (5,)], (1, 2), [(6, 2), (3, 2)]),
-        ([(8, 2), (8, 2)], (2, 1), [(6, 1), (6, 1)]),
-        ([(8, 1)], (), [(6,)]),
-    ],
-    ids=str,
-)
-def test_a_list_of_records_gives_a_list(container, x, channels, y):
-    records = container(map(np.ones, x))
+@pytest.mark.parametrize(("channels", "y"), [((), [(6,), (3,)]), ((1, 2), [(6, 2), (3, 2)])])
+def test_a_list_of_records_gives_a_list(container, channels, y):
+    records = container(map(np.ones, [(8,), (5,)]))
     found = cs.convolve(records, np.ones((3, *channels)), cs.ConvSpec(3))
     assert type(found) is list
     assert [part.shape for part in found] == y
 
 
-@pytest.mark.parametrize("bias", [2, 2.0, np.float32(2), [2], np.array([2])], ids=repr)
+@pytest.mark.parametrize("bias", [2, np.float32(2), [2]], ids=repr)
 def test_a_bias_may_be_a_number(bias):
     assert cs.convolve([0, 3, 4, 5], [1, 2], cs.ConvSpec(2), bias).tolist() == [8, 13, 16]
     both = cs.convolve([0, 3], [[[1, 1]], [[2, 0]]], cs.ConvSpec(2), bias)
@@ -221,15 +184,12 @@ def test_a_bias_may_be_a_number(bias):
     [
         (np.float32, np.float32, np.float32),
         (np.float32, np.float64, np.float64),
-        (np.float64, np.float32, np.float64),
         (np.float16, np.float16, np.float32),
         (np.int8, np.int8, np.float64),
-        (np.bool_, np.bool_, np.float64),
         (np.int64, np.float32, np.float64),
     ],
 )
-def test_the_wider_precision_counts(x, kernel, expected):
-    # Three ones and a two-tap sum: int8 that wraps or a logical "or" would show.
+def test_the_result_has_the_wider_type(x, kernel, expected):
     y = cs.convolve(np.ones(3, x), np.ones(2, kernel), cs.ConvSpec(2))
     assert y.dtype == expected
     assert y.tolist() == [2, 2]
@@ -251,37 +211,20 @@ def test_jax_in_is_jax_out_in_its_own_precision(x64):
     ("arguments", "error", "words"),
     [
         ({"spec": 2}, TypeError, "spec must be a ConvSpec, got int"),
-        (
-            {"kernel": [1, 2, 3]},
-            ValueError,
-            r"kernel has shape \(3,\); 1 channels .*\(2, 1, 'Cout'",
-        ),
+        ({"kernel": [1, 2, 3]}, ValueError, r"kernel has shape \(3,\); 1 chan.*\(2, 1, 'Cout'"),
         ({"kernel": [[1], [2]]}, ValueError, r"kernel has shape \(2, 1\)"),
-        (
-            {"x": np.ones((4, 2))},
-            ValueError,
-            r"kernel has shape \(2,\); 2 channels .*\(2, 2, 'Cout'",
-        ),
-        ({"kernel": np.ones((2, 2, 2))}, ValueError, r"kernel has shape \(2, 2, 2\); 1 channels"),
-        (
-            {"x": np.ones((4, 2)), "spec": cs.ConvSpec(2, groups=2), "kernel": np.ones((2, 1, 3))},
-            ValueError,
-            "Cout a multiple of groups",
-        ),
+        ({"x": np.ones((4, 2)), "spec": cs.ConvSpec(2, groups=2), "kernel": np.ones((2, 1, 3))},
+         ValueError, "Cout a multiple of groups"),
         ({"spec": cs.ConvSpec(2, groups=2)}, ValueError, "groups=2 does not divide the 1 input"),
-        ({"x": [0, np.nan, 1]}, ValueError, "x has 1 value that is not finite.*list of records"),
         ({"kernel": [np.inf, 1]}, ValueError, "kernel has 1 value that is not finite"),
         ({"bias": np.nan}, ValueError, "bias .*not finite"),
         ({"bias": [1, 2, 3]}, ValueError, r"bias has shape \(3,\), expected \(1,\) or a number"),
-        ({"bias": [[1]]}, ValueError, r"bias has shape \(1, 1\)"),
-        ({"bias": 1j}, TypeError, "bias is complex"),
         ({"bias": "1"}, TypeError, "bias must hold numbers"),
         ({"kernel": [1j, 2]}, TypeError, "kernel is complex .*real and imaginary parts"),
-        ({"x": ["a", "b"]}, TypeError, "x must hold numbers"),
         ({"x": np.ones((2, 3, 4, 5))}, ValueError, "x has shape .* give kernel_size one entry"),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_convolve_refuses(arguments, error, words):
     with pytest.raises(error, match=words):
         cs.convolve(**{"x": [0, 3, 4, 5], "kernel": [1, 2], "spec": cs.ConvSpec(2), **arguments})
