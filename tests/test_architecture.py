@@ -1,4 +1,4 @@
-"""Which folder may import which, and what belongs to one file alone."""
+"""Imports between the folders of the package, and its public names."""
 
 import ast
 import subprocess
@@ -18,18 +18,8 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the bottom up. A row imports the rows above it in this list, never
 # its neighbours. Within a folder imports form no circle.
 ROWS = [
-    {
-        "errors",
-        "near_misses",
-        "text",
-        "html",
-        "cached",
-        "interrupts",
-        "lazy_plot",
-        "npz_writer",
-        "parallel",
-        "progress",
-    },
+    {"errors", "near_misses", "text", "html", "cached", "interrupts", "lazy_plot", "npz_writer",
+     "parallel", "progress"},
     {"files", "lazy_jax", "registry", "progress_bars"},
     {"linalg"},
     {"problem"},
@@ -47,7 +37,7 @@ ROWS = [
     {"html_report", "sklearn", "io", "results"},
     {"cli"},
     {"__main__"},
-]
+]  # fmt: skip
 ROW = {part: row for row, parts in enumerate(ROWS) for part in parts}
 # The first row of modules for other libraries, figures and pages.
 OPTIONAL = ROW["plotting"]
@@ -70,10 +60,7 @@ def part_of(name):
 
 
 def is_type_checking(node):
-    return isinstance(node, ast.If) and ast.unparse(node.test) in (
-        "TYPE_CHECKING",
-        "typing.TYPE_CHECKING",
-    )
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
 
 
 def at_run_time(node, inside_function=False):
@@ -138,19 +125,12 @@ def code_names(name):
     return found
 
 
-def test_the_modules_were_found():
-    assert {"problem.spec", "api", "solvers", "solvers.base", "interop.layouts"} <= set(MODULES)
-    assert {"registry", "method", "solvers.penalized", "leastsquares.squared_exponential"} <= {
-        *PATHS
-    }
+def test_every_module_has_a_row():
+    assert [name for name in MODULES if part_of(name) not in ROW] == []
     # The reading of imports itself: relative ones, packages, and those under TYPE_CHECKING.
     assert {"problem.records", "problem.spec"} <= own_imports("problem.problem")
     assert {"leastsquares.regression", "solvers.base"} <= own_imports("solvers.least_squares")
     assert {"identifiability.wording", "solvers.auto"} <= own_imports("api")
-
-
-def test_every_module_has_a_row():
-    assert [name for name in MODULES if part_of(name) not in ROW] == []
 
 
 def test_rows_import_downwards():
@@ -169,52 +149,20 @@ def test_rows_import_downwards():
 
 
 def test_modules_that_import_by_name():
-    """`Solution.to_html` imports its page, the methods ``plot`` import the figures, and the
-    registry imports a component that is used by name. All other names that are imported when used
-    are those of the package, its results and of jax.
-    """
+    """The package, its results, the registry and jax are imported by name, and these modules."""
     by_name = {name for name in MODULES if "import_module" in code_names(name)}
     assert by_name == {"solution", "lazy_jax", "lazy_plot", "registry", "results"}
-    called = [
-        ast.unparse(node)
-        for node in ast.walk(TREES["solution"])
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
-    ]
-    assert called == ["import_module('.html_report', __package__)"]
-    called = [
-        ast.unparse(node)
-        for node in ast.walk(TREES["lazy_plot"])
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
-    ]
-    assert called == ["import_module('.plotting.figures', __package__)"]
-    # Classes take the function as their method; in a NamedTuple it would be a field.
-    plots = {
-        name: [
-            [ast.unparse(line) for line in node.body[1:]]
+    for name, target in (("solution", ".html_report"), ("lazy_plot", ".plotting.figures")):
+        called = [
+            ast.unparse(node)
             for node in ast.walk(TREES[name])
-            if isinstance(node, ast.FunctionDef) and node.name == "plot"
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
         ]
-        for name in MODULES
-        if "lazy_plot" in own_imports(name)
-    }
-    users = {
-        "comparison",
-        "identifiability.report",
-        "inference.regularization",
-        "lag_choice",
-        "problem.problem",
-        "solution",
-    }
-    assert set(plots) == users
-    written = {name: found for name, found in plots.items() if found}
-    assert written == {
-        name: [["return plot(self, **options)"]]
-        for name in ("inference.regularization", "lag_choice")
-    }
+        assert called == [f"import_module('{target}', __package__)"]
     run("import sys, convsolve as cs; cs.Problem.plot; assert 'matplotlib' not in sys.modules")
 
 
-def test_the_registry_imports_no_component_but_those_it_is_asked_for():
+def test_the_registry_imports_components_when_they_are_used():
     assert own_imports("registry") == {"near_misses"}
     for entry in registry.ENTRIES.values():
         if entry.target:
@@ -229,33 +177,25 @@ def test_the_registry_imports_no_component_but_those_it_is_asked_for():
     )
 
 
-def test_no_imports_go_round_in_a_circle():
-    """Not even those that only type checkers see."""
+def test_imports_are_not_circular():
+    """Imports for type checkers included."""
     # A package imports its parts; parts never import their package.
     sorter = TopologicalSorter({name: own_imports(name, everywhere) - {""} for name in MODULES})
     sorter.prepare()
 
 
-def test_the_package_itself_imports_nothing_of_its_own():
-    assert own_imports("") == set()
-
-
-def test_solvers_do_not_know_each_other():
+def test_solvers_do_not_import_each_other():
     shared = {"solvers.base", "solvers.descent_kernels", "solvers.linear"}
-    knowing = {
+    importing = {
         name
         for name in MODULES
         if name.startswith("solvers.")
         and any(other.startswith("solvers") for other in own_imports(name) - shared)
     }
-    assert knowing == {"solvers.auto", "solvers.penalized"}
+    assert importing == {"solvers.auto", "solvers.penalized"}
 
 
-def test_no_module_has_the_name_of_a_public_function():
-    assert {name.rpartition(".")[2] for name in MODULES} & set(convsolve.__all__) == set()
-
-
-def test_one_file_knows_the_convolution_of_lax():
+def test_one_file_calls_the_convolution_of_lax():
     knowing = {
         name
         for name in PATHS
@@ -268,8 +208,7 @@ def test_one_file_knows_the_convolution_of_lax():
     assert knowing == {"operators.jax_convolution"}
 
 
-def test_few_files_need_jax():
-    """The others import it, or one of these, inside the functions that need it."""
+def test_few_files_import_jax_at_the_top():
     needing = {
         name
         for name in PATHS
@@ -277,80 +216,46 @@ def test_few_files_need_jax():
         if not inside and module.split(".")[0] in ("jax", "optax")
     }
     assert needing == {
-        "cli.demo",
-        "operators.jax_blocks",
-        "operators.jax_convolution",
-        "operators.jax_fourier",
-        "operators.jax_matrix",
-        "solvers.descent_kernels",
-        "solvers.linear",
-        "traced",
-    }
+        "cli.demo", "operators.jax_blocks", "operators.jax_convolution", "operators.jax_fourier",
+        "operators.jax_matrix", "solvers.descent_kernels", "solvers.linear", "traced",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("package", ["argcomplete", "h5py", "matplotlib", "tqdm", "zarr"])
-def test_optional_packages_are_imported_when_used(package):
-    found = {
+def users_of(package):
+    """(module, whether inside a function) of all imports of another package."""
+    return {
         (name, inside)
         for name in PATHS
         for module, inside in imports(name)
         if module.split(".")[0] == package
     }
+
+
+@pytest.mark.parametrize("package", ["argcomplete", "h5py", "matplotlib", "tqdm", "zarr"])
+def test_optional_packages_are_imported_when_used(package):
+    found = users_of(package)
     assert found, f"{package} is imported nowhere"
-    # What a caller has opened with zarr is read by its means.
+    # Arrays of zarr are read by its own functions, and progress bars are drawn in all rows.
     found -= {("problem.whole_chunks", True)} if package == "zarr" else set()
-    # ``progress=True`` draws bars in functions of all rows above.
     found -= {("progress_bars", True)} if package == "tqdm" else set()
     assert [name for name, inside in found if not inside or ROW[part_of(name)] < OPTIONAL] == []
 
 
 @pytest.mark.parametrize(
     ("package", "name"),
-    [
-        ("dask", "operators.map_reduce"),
-        ("pandas", "frames"),
-        ("xarray", "frames"),
-        ("mne", "interop.mne"),
-        ("mtrf", "interop.mtrf"),
-    ],
-)
-def test_packages_that_belong_to_one_file(package, name):
-    used = {
-        (user, inside)
-        for user in PATHS
-        for module, inside in imports(user)
-        if module.split(".")[0] == package
-    }
-    assert used == {(name, True)}
-
-
-def test_scikit_learn_is_needed_by_one_module_alone():
-    """No other module imports this one."""
-    users = {name for name in PATHS if any(m.split(".")[0] == "sklearn" for m, _ in imports(name))}
-    assert users == {"sklearn"}
-    assert [name for name in PATHS if "sklearn" in own_imports(name)] == []
+    [("dask", "operators.map_reduce"), ("pandas", "frames"), ("xarray", "frames"),
+     ("mne", "interop.mne"), ("mtrf", "interop.mtrf"), ("sklearn", "sklearn")],
+)  # fmt: skip
+def test_packages_that_one_file_imports(package, name):
+    assert users_of(package) == {(name, package != "sklearn")}
+    assert package != "sklearn" or not any("sklearn" in own_imports(name) for name in PATHS)
 
 
 ALLOWED = {
-    "argcomplete",
-    "convsolve",
-    "dask",
-    "jax",
-    "numpy",
-    "optax",
-    "pandas",
-    "scipy",
-    "sklearn",
-    "h5py",
-    "matplotlib",
-    "mne",
-    "mtrf",
-    "threadpoolctl",
-    "tqdm",
-    "xarray",
-    "zarr",
+    "argcomplete", "convsolve", "dask", "jax", "numpy", "optax", "pandas", "scipy", "sklearn",
+    "h5py", "matplotlib", "mne", "mtrf", "threadpoolctl", "tqdm", "xarray", "zarr",
     *sys.stdlib_module_names,
-}
+}  # fmt: skip
 
 
 def test_nothing_else_is_imported():
@@ -396,16 +301,21 @@ def test_a_solve_imports_nothing_that_chooses_a_penalty():
     )
 
 
-@pytest.mark.parametrize("name", convsolve.__all__)
-def test_public_names_resolve_and_are_documented(name):
-    value = getattr(convsolve, name)
-    assert value.__doc__
-    assert value.__doc__.strip()
-    assert value.__name__ == name
-    assert name in dir(convsolve)
+def test_public_names_are_sorted_resolved_and_documented():
+    """Constants, classes, functions: the order of ruff."""
+    order = sorted({*convsolve.__all__}, key=lambda n: (not n.isupper(), not n[0].isupper(), n))
+    assert convsolve.__all__ == order
+    for name in convsolve.__all__:
+        value = getattr(convsolve, name)
+        assert value.__doc__.strip()
+        assert value.__name__ == name
+        assert name in dir(convsolve)
+        assert name not in {module.rpartition(".")[2] for module in MODULES}
+    with pytest.raises(AttributeError, match="'convsolve' has no attribute 'solver'"):
+        _ = convsolve.solver
 
 
-def test_public_names_are_seen_by_type_checkers():
+def test_type_checkers_find_public_names():
     block = next(node for node in TREES[""].body if is_type_checking(node))
     seen = {
         alias.name: f"convsolve.{node.module}"
@@ -418,21 +328,4 @@ def test_public_names_are_seen_by_type_checkers():
     assert sorted(seen) == sorted(convsolve.__all__)
     for name, module in seen.items():
         assert getattr(import_module(module), name) is getattr(convsolve, name)
-
-
-def test_all_is_sorted_without_duplicates():
-    """Capitals, classes, functions: the order of ruff."""
-
-    def place(name):
-        return not name.isupper(), not name[0].isupper(), name
-
-    assert convsolve.__all__ == sorted(set(convsolve.__all__), key=place)
-
-
-def test_other_names_are_refused():
-    with pytest.raises(AttributeError, match="'convsolve' has no attribute 'solver'"):
-        _ = convsolve.solver
-
-
-def test_the_package_says_that_it_is_typed():
     assert (ROOT / "py.typed").is_file()

@@ -1,4 +1,4 @@
-"""Ctrl-C: what it ends, what it waits for, and that none is lost."""
+"""Ctrl-C ends work at once or at a safe point, and is never lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import pytest
 import convsolve as cs
 from convsolve import api
 from convsolve.interrupts import interruptible, sigint_handled, uninterrupted
-from convsolve.solvers import descent_kernels
 
 X = np.random.default_rng(0).standard_normal(60)
 PROBLEM = cs.Problem(X, np.convolve(X, [1.0, 2.0, 3.0], "valid"), kernel_size=3)
@@ -52,19 +51,7 @@ def ends(work: Callable[[], None]) -> bool:
     return False
 
 
-def test_it_raises_at_once() -> None:
-    reached = []
-
-    def work() -> None:
-        with sigint_handled():
-            press()
-            reached.append("beyond")
-
-    assert ends(work)
-    assert reached == []
-
-
-def test_what_is_uninterrupted_runs_to_its_end() -> None:
+def test_uninterrupted_functions_run_to_their_end() -> None:
     reached = []
 
     @uninterrupted
@@ -84,7 +71,7 @@ def test_what_is_uninterrupted_runs_to_its_end() -> None:
     assert reached == ["end", "with"]
 
 
-def test_what_was_ignored_is_raised_at_the_end(ignored: Callable[[], None]) -> None:
+def test_an_ignored_interrupt_is_raised_at_the_end(ignored: Callable[[], None]) -> None:
     reached = []
 
     def work() -> None:
@@ -107,7 +94,7 @@ def test_what_was_ignored_is_raised_at_the_end(ignored: Callable[[], None]) -> N
     assert not ends(right)
 
 
-def test_a_loop_hears_the_first_and_ends_by_the_second() -> None:
+def test_the_second_interrupt_ends_a_loop() -> None:
     def once() -> None:
         with interruptible() as ctrl_c:
             assert not ctrl_c.pressed
@@ -131,15 +118,7 @@ def test_a_loop_hears_the_first_and_ends_by_the_second() -> None:
     assert not ends(never)
 
 
-def test_a_loop_hears_what_was_ignored_before_it(ignored: Callable[[], None]) -> None:
-    with sigint_handled():
-        ignored()
-        with interruptible() as ctrl_c:
-            assert ctrl_c.pressed
-        assert ctrl_c.pressed
-
-
-def test_a_second_one_within_uninterrupted_work_ends_a_loop() -> None:
+def test_two_interrupts_of_uninterrupted_work_end_a_loop() -> None:
     @uninterrupted
     def whole() -> None:
         press()
@@ -175,24 +154,10 @@ def test_other_handlers_and_other_threads_are_left_alone() -> None:
     assert seen[1:] == [signal.default_int_handler]
 
 
-# What becomes of it in a solver
+# Interrupted solvers
 
 
-def test_a_descent_hears_what_was_ignored_before_it(
-    monkeypatch: pytest.MonkeyPatch, ignored: Callable[[], None]
-) -> None:
-    of = descent_kernels.Stack.of
-
-    def interrupted(*args: Any) -> Any:
-        ignored()
-        return of(*args)
-
-    monkeypatch.setattr(descent_kernels.Stack, "of", interrupted)
-    fit = cs.solve(PROBLEM, cs.GradientDescent(steps=100), loss="absolute")
-    assert (fit.status, fit.stats["steps"]) == ("interrupted", 0)
-
-
-def test_a_closed_form_raises_what_was_ignored(
+def test_a_closed_form_raises_an_ignored_interrupt(
     monkeypatch: pytest.MonkeyPatch, ignored: Callable[[], None]
 ) -> None:
     pack = api._pack
@@ -206,8 +171,7 @@ def test_a_closed_form_raises_what_was_ignored(
         cs.solve(PROBLEM)
 
 
-def test_after_the_last_look_it_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pressed while the host judges the last iterate."""
+def test_an_interrupt_after_the_last_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     solved, steps = cs.GradientDescent.solved, [0]
 
     def pressed(self: cs.GradientDescent, *args: Any) -> bool:

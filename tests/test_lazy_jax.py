@@ -43,7 +43,7 @@ def run(code, *arguments, start=START):
 # --- it stays out
 
 
-def test_every_closed_form_on_every_kind_of_data():
+def test_closed_forms_and_reports_do_not_import_jax():
     run("""
     x = RNG.standard_normal((120, 2))
     images = RNG.standard_normal((2, 9, 8, 2))
@@ -78,30 +78,14 @@ def test_every_closed_form_on_every_kind_of_data():
     for words in ({"penalty": "ridge"}, {"penalty": "tc"}, {"penalty": "lasso"}, {"loss": "huber"},
                   {"loss": "absolute"}, {"noise": "ar"}):
         cs.solve(problems["float64"], **words)
-    absent()
-    """)
-
-
-@pytest.mark.slow
-def test_all_that_a_report_and_a_solution_say(tmp_path):
-    run(
-        """
     x = np.array([0.0, 1, 0, -1])[np.arange(40) % 4]
-    problem = cs.Problem(x, x[2:], kernel_size=3)
-    report = cs.identify(problem)
-    assert report.verdict == "rank-deficient"
+    report = cs.identify(cs.Problem(x, kernel_size=3))
     print(report, report.to_dict(), report.null_space, report.noise_gain, report.ridge_for(100))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
-        fit = cs.solve(problem)
-    print(fit, fit.score(), fit.residuals(), fit.predict(x), fit.impulse_response)
-    fit.save(sys.argv[1])
-    print(cs.load(sys.argv[1]).score(x, x[2:]))
+    fit = cs.solve(problems["float32"])
+    print(fit, fit.score(), fit.residuals(), fit.predict(np.float32(RNG.standard_normal((9, 2)))))
     cs.convolve(x, [1, 2], cs.ConvSpec(2))
     absent()
-    """,
-        str(tmp_path / "fit.npz"),
-    )
+    """)
 
 
 # --- solvers are pytrees, whichever was imported first
@@ -125,47 +109,24 @@ def test_solvers_made_before_jax():
         """
     plain = [Method.of(name).solver for name in ("auto", *SOLVERS[:-1])]
     set_up = [cs.ConjugateGradient(tol=0.5), cs.GradientDescent(tol=0.5)]
+    descent = cs.GradientDescent(steps=3, init="zeros", seed=np.array([0, 1], np.uint32))
     absent()
+    import importlib.machinery
     import jax
     for solver in plain:
         assert not any(isinstance(leaf, cs.Solver) for leaf in jax.tree.leaves(solver))
         assert jax.jit(lambda s: s)(solver) == solver
     for solver in set_up:
         use(solver)
+    assert type(jax.__spec__.loader) is importlib.machinery.SourceFileLoader
+    assert jax.__loader__ is jax.__spec__.loader
+    assert "_Watch" not in [type(f).__name__ for f in sys.meta_path]
+    x = np.arange(9.0)
+    w, _ = jax.jit(lambda s: cs.fit_kernel(x, x[2:], cs.ConvSpec(3), s))(descent)
+    assert w.shape == (3, 1, 1)
     """,
         start=START + USING,
     )
-
-
-@pytest.mark.slow
-def test_descent_made_before_jax():
-    run("""
-    made = cs.GradientDescent(steps=3, init=np.ones((3, 1, 1)), seed=1)
-    plain = cs.GradientDescent(steps=3, init="zeros", seed=np.array([0, 1], np.uint32))
-    absent()
-    import jax
-    assert len(jax.tree.leaves(made)) == 4
-    assert len(jax.tree.leaves(plain)) == 3
-    for solver in (made, plain):
-        assert repr(jax.tree.map(lambda leaf: leaf, solver)) == repr(solver)
-    x = np.arange(9.0)
-    w, _ = jax.jit(lambda s: cs.fit_kernel(x, x[2:], cs.ConvSpec(3), s))(plain)
-    assert w.shape == (3, 1, 1)
-    """)
-
-
-@pytest.mark.slow
-def test_the_loader_of_jax_is_as_it_was():
-    run("""
-    import importlib.machinery, importlib.util
-    finders = [type(f).__name__ for f in sys.meta_path]
-    assert "_Watch" in finders
-    assert importlib.util.find_spec("jax").origin.endswith("__init__.py")
-    import jax
-    assert type(jax.__spec__.loader) is importlib.machinery.SourceFileLoader
-    assert jax.__loader__ is jax.__spec__.loader
-    assert [type(f).__name__ for f in sys.meta_path] == [f for f in finders if f != "_Watch"]
-    """)
 
 
 HALF_WAY = """
@@ -187,7 +148,7 @@ def half_way(act):
 
 
 @pytest.mark.slow
-def test_solvers_imported_while_another_thread_is_half_way_through_jax():
+def test_solvers_made_while_another_thread_imports_jax():
     run(
         """
     import sys, threading
@@ -218,7 +179,7 @@ def test_solvers_imported_while_another_thread_is_half_way_through_jax():
 
 
 @pytest.mark.slow
-def test_an_import_of_jax_that_fails_is_not_the_last():
+def test_jax_can_be_imported_after_a_failed_import():
     run(
         """
     solver = cs.ConjugateGradient(tol=0.5)
@@ -259,41 +220,32 @@ def whole():
 )
 
 
-CALLS = [
-    "cs.solve(problem, cs.GradientDescent(steps=1))",
-    "cs.fit_kernel(x, x[2:], problem.spec)",
-    "cs.fit_kernel(x, x[2:], problem.spec, cs.GradientDescent(steps=1))",
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("call", CALLS)
-def test_ctrl_c_while_jax_comes_in(call):
+def test_ctrl_c_in_python_during_the_import_of_jax():
     run(
-        f"""
-    try:
-        {call}
-    except KeyboardInterrupt:
-        assert whole()
-    else:
-        raise AssertionError("it was lost")
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    {call}
+        """
+    for attempt in range(2):
+        try:
+            cs.fit_kernel(x, x[2:], problem.spec, cs.GradientDescent(steps=1))
+        except KeyboardInterrupt:
+            assert whole() and attempt == 0
+        else:
+            assert attempt == 1, "it was lost"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     """,
         start=PRESSED,
     )
 
 
 LINES = [
-    "solve x.csv x.csv --lags 0 3 --solver adam",
-    "solve x.csv x.csv --lags 0 3 --solver lbfgs",
     "compare x.csv x.csv --lags 0 3",
+    "solve x.csv x.csv --lags 0 3 --solver adam",
     "demo",
 ]
 
 
-@pytest.mark.parametrize("line", some(LINES, "compare x.csv x.csv --lags 0 3"))
-def test_ctrl_c_on_the_command_line(line, tmp_path, monkeypatch):
+@pytest.mark.parametrize("line", some(LINES, LINES[0]))
+def test_ctrl_c_on_the_command_line_during_the_import_of_jax(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.csv").write_text("".join(f"{t * t % 7}\n" for t in range(60)))
     run(

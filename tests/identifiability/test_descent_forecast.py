@@ -123,16 +123,6 @@ def test_a_hessian_of_one_curvature_takes_one_step() -> None:
     assert [steps.tolist() for steps in found.steps_along()] == [[1, 1, 1]]
 
 
-def test_errors_after_several_steps_of_another_size() -> None:
-    found = cs.identify(problem_of("groups")).descent()
-    many_steps = found.error(np.arange(5), 0.1)
-    for g, curvatures in enumerate(found.curvatures):
-        assert many_steps[g].shape == (5, 3)
-        np.testing.assert_allclose(many_steps[g][3], (1 - 0.1 * curvatures) ** 3, rtol=1e-15)
-        assert found.slowest[g].shape == (3, 3, 1)
-        assert np.array_equal(found.slowest[g], found.directions[g])
-
-
 @pytest.mark.parametrize(
     ("unit", "offset", "bias"), [(1.0, 1e6, True), (1e6, 0.0, False), (1e6, 1e3, True)]
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -145,36 +144,6 @@ def test_short_computed_tones(tones: int, by: str) -> None:
         report = cs.identify(cs.Problem(x, kernel_size=2 * tones + 3), limits=ROUTES[by])
         assert (report.verdict, report.rank) == ("rank-deficient", 2 * tones)
         assert not report.identifiable.any()
-
-
-@pytest.mark.parametrize(("tones", "samples"), [(1, 60_000), (2, 20_000), (3, 100_000)])
-def test_long_computed_tones(tones: int, samples: int) -> None:
-    """Phases of 1e5 radians are accurate to 1e-11 only."""
-    rng = np.random.default_rng(tones)
-    start, phase, taps = rng.uniform(0.03, 0.06), rng.uniform(0, 6), 2 * tones + 3
-    x = sum(tone(start + 0.15 * k, samples, phase) for k in range(tones))
-    report = cs.identify(cs.Problem(x, kernel_size=taps))
-    assert (report.verdict, report.rank) == ("ambiguous", 2 * tones)
-    assert report._diagnosis.rank_band == (2 * tones, taps)
-    assert report._diagnosis.mask_ambiguous
-
-
-TRANSIENTS = list(product([0, 3, 195, 198, 199], ["valid", "full", "causal"]))
-
-
-@pytest.mark.parametrize(("place", "padding"), some(TRANSIENTS[::2], *TRANSIENTS[::8]))
-def test_transients(place: int, padding: str) -> None:
-    """At an edge the columns of one channel differ in size, or are zero."""
-    rng = np.random.default_rng(place)
-    for decay in (1.0, 0.1, 1e-3):
-        for floor in (0.0, 1e-12):
-
-            def transient(decay: float = decay, floor: float = floor) -> np.ndarray:
-                x, n = floor * rng.standard_normal(200), min(12, 200 - place)
-                x[place : place + n] += rng.standard_normal(n) * decay ** np.arange(n)
-                return x[:, None]
-
-            check(settled(transient, 6, padding=padding), 6, padding=padding)
 
 
 @pytest.mark.parametrize(

@@ -51,21 +51,6 @@ def test_operator_is_the_dense_gram(geometry):
             assert np.abs(found - found.T).max() <= 1e-13 * max(1.0, np.abs(wanted).max())
 
 
-@pytest.mark.parametrize(
-    ("shape", "taps", "long"),
-    [((90,), (7,), True), ((4, 5), (3, 4), False), ((16, 16, 16), (2, 2, 2), True)],
-)
-def test_operator_by_the_edges_and_by_the_rows(shape, taps, long):
-    """Long records are multiplied by a Toeplitz matrix, corrected at the edges."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, *shape, 2))
-    a = dense.design_matrix(x, cs.ConvSpec(taps))[0]
-    parts = [Series(x, np.ones(2), np.zeros(2))]
-    gram = Gram(parts, taps, np.arange(a.shape[1]), (a**2).sum(0))
-    assert gram.toeplitz == long
-    assert np.abs(gram(np.eye(a.shape[1])) - a.T @ a).max() <= 1e-13 * np.abs(a.T @ a).max()
-
-
 @pytest.mark.parametrize("samples", [70, 2000])
 def test_a_burst_at_an_edge_leaves_the_rest_its_digits(samples):
     rng = np.random.default_rng(0)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -174,25 +172,6 @@ def test_derivatives_in_x_y_and_the_strength(monkeypatch: pytest.MonkeyPatch) ->
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     check_gradients(loss)
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "words"),
-    [
-        ("smoth", ValueError, "penalty='smoth' is unknown; did you mean 'smooth'?"),
-        (Smooth, TypeError, "penalty must be an object; did you mean Smooth()?"),
-        (3.0, TypeError, "penalty must be a penalty or one of ridge, lasso, smooth, "),
-        ("qr", TypeError, "'qr' is a solver, not a penalty: use solver='qr'"),
-        (cs.QR(), TypeError, "QR is a solver, not a penalty: use solver=QR(...)"),
-    ],
-    ids=["typo", "class", "number", "name", "solver"],
-)
-def test_objects_that_are_no_penalty_are_refused(
-    given: Any, error: type[Exception], words: str
-) -> None:
-    problem = cs.Problem(np.ones(9), np.ones(7), kernel_size=3)
-    with pytest.raises(error, match=re.escape(words)):
-        cs.solve(problem, penalty=given)
 
 
 @pytest.mark.parametrize(

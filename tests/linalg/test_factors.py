@@ -1,4 +1,4 @@
-"""Factors of many groups at once against those of each by itself."""
+"""Factors of many groups at once, compared with factors of each group."""
 
 from __future__ import annotations
 
@@ -45,55 +45,41 @@ def cholesky_factor(gram: np.ndarray, rows: int, certain: bool = False) -> Facto
 
 
 def triangles(a: np.ndarray) -> tuple[Factors, Factors]:
-    """Of all at once, and one by one, of the same R."""
+    """Factors of all groups at once, and one by one, of the same R."""
     r = without_dust(tree_qr([a]))
     one_by_one = [triangular_factors(one[None], NO_UNITS[:1], ROWS) for one in r]
     return triangular_factors(r, NO_UNITS, ROWS), Factors.joined(one_by_one)
 
 
-def test_a_tree_of_stacked_blocks_is_that_of_each(a: np.ndarray) -> None:
-    """Also of blocks of fewer rows than columns."""
-    whole = tree_qr([a])
-    for blocks in (np.array_split(a, 2, axis=1), np.array_split(a, 13, axis=1)):
-        found = tree_qr(blocks)
-        for r, one, rows in zip(found, whole, a, strict=True):
-            values = np.linalg.svd(rows, compute_uv=False)
-            for triangle in (r, one, tree_qr([rows])):
-                of_r = np.linalg.svd(triangle, compute_uv=False)
-                np.testing.assert_allclose(of_r, values, rtol=0, atol=20 * EPS * values[0])
-            assert not np.tril(r, -1).any()
+@pytest.mark.parametrize("parts", [1, 2, 13])
+def test_a_tree_of_blocks_keeps_singular_values(a: np.ndarray, parts: int) -> None:
+    """Also if blocks have fewer rows than columns."""
+    for r, rows in zip(tree_qr(np.array_split(a, parts, axis=1)), a, strict=True):
+        values = np.linalg.svd(rows, compute_uv=False)
+        found = np.linalg.svd(r, compute_uv=False)
+        np.testing.assert_allclose(found, values, rtol=0, atol=20 * EPS * values[0])
+        assert not np.tril(r, -1).any()
 
 
-def test_fewer_rows_than_columns_are_left_in_a_wide_triangle(rng: np.random.Generator) -> None:
+def test_fewer_rows_than_columns_give_a_wide_triangle(rng: np.random.Generator) -> None:
     a = rng.standard_normal((4, 3, 7))
     r = tree_qr(np.array_split(a, 2, axis=1))
     assert r.shape == (4, 3, 7)
     np.testing.assert_allclose(r.swapaxes(1, 2) @ r, a.swapaxes(1, 2) @ a, atol=1e-13)
 
 
-def test_rank_and_bounds_are_those_of_each(a: np.ndarray) -> None:
+def test_factors_and_solutions_of_each_group(a: np.ndarray, rng: np.random.Generator) -> None:
     together, apart = triangles(a)
-    assert len(together) == GROUPS
     assert together.complete
-    assert [f.rank for f in together] == [f.rank for f in apart]
-    assert [type(f) for f in together] == [type(f) for f in apart]
     deficient = [[g for g, f in enumerate(of) if not f.full_rank] for of in (together, apart)]
     assert deficient == [[4, 5, 6]] * 2
     for f, one in zip(together, apart, strict=True):
+        assert (f.rank, f.verdict, type(f)) == (one.rank, one.verdict, type(one))
         np.testing.assert_allclose(f.at_least, one.at_least, rtol=1e-10)
-        assert f.verdict == one.verdict
         np.testing.assert_allclose(f.noise_gain, one.noise_gain, rtol=1e-12)
-    # What one group was asked for is kept.
-    assert together[0] is together[0]
-
-
-def test_all_are_solved_with_as_each_is(a: np.ndarray, rng: np.random.Generator) -> None:
-    together, apart = triangles(a)
     z = rng.standard_normal((GROUPS, COLUMNS, OUTPUTS))
     for of in (Factors.solve, Factors.solve_by_svd, Factors.solve_normal, Factors.whitened_norms):
-        found, wanted = of(together, z), of(apart, z)
-        assert found.shape == wanted.shape
-        for group, (one, exact) in enumerate(zip(found, wanted, strict=True)):
+        for group, (one, exact) in enumerate(zip(of(together, z), of(apart, z), strict=True)):
             values = np.linalg.svd(a[group], compute_uv=False)
             condition = values[0] / (values[-2] if group in (4, 5, 6) else values[-1])
             # Normal equations square the condition.
@@ -104,7 +90,6 @@ def test_all_are_solved_with_as_each_is(a: np.ndarray, rng: np.random.Generator)
 
 
 def test_a_gram_certifies_the_same_groups(a: np.ndarray) -> None:
-    """Two bad ones among good ones, found by halves."""
     grams = a.swapaxes(1, 2) @ a
     together = cholesky_factors(grams.copy(), NO_UNITS, ROWS)
     several = [cholesky_factor(g, ROWS) for g in grams]
@@ -125,19 +110,14 @@ def test_a_gram_certifies_the_same_groups(a: np.ndarray) -> None:
     assert [f.source for f in filled] == ["qr" if f is None else "gram" for f in several]
     pivots = np.abs([np.diagonal(f.r) for f in several if f is not None])
     np.testing.assert_allclose(together.pivots, (pivots.min(), pivots.max()), rtol=1e-12)
-
-
-def test_where_a_ridge_makes_certain_no_proof_is_asked_for(a: np.ndarray) -> None:
-    grams = a.swapaxes(1, 2) @ a + 1e-14 * np.eye(COLUMNS)
-    assert cholesky_factors(grams.copy(), NO_UNITS, ROWS, certain=True).complete
-    assert not cholesky_factors(grams, NO_UNITS, ROWS).complete
+    # A ridge makes certain that the rank is full.
+    grams += 1e-14 * np.eye(COLUMNS)
+    assert cholesky_factors(grams, NO_UNITS, ROWS, certain=True).complete
 
 
 @pytest.mark.parametrize("columns", [1, 5, ROW_BY_ROW + 3])
-def test_one_gram_that_is_not_definite_hides_no_other(
-    columns: int, rng: np.random.Generator
-) -> None:
-    """Row by row and, of more columns, by LAPACK; also where the last pivot alone is zero."""
+def test_indefinite_grams_among_others(columns: int, rng: np.random.Generator) -> None:
+    """They are factored row by row and, if there are more columns, by LAPACK."""
     a = rng.standard_normal((GROUPS, columns + 20, columns))
     grams = a.swapaxes(1, 2) @ a
     grams[3], grams[5] = -grams[3], np.diag([*np.ones(columns - 1), 0.0])
@@ -151,20 +131,17 @@ def test_one_gram_that_is_not_definite_hides_no_other(
         np.testing.assert_array_equal(found[g].r, np.triu(found[g].r))
 
 
-@pytest.mark.parametrize("columns", [1, 2, 7, 32])
-def test_triangles_are_inverted_by_halves(columns: int, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("columns", [1, 7, 32])
+def test_inverses_of_triangles(columns: int, rng: np.random.Generator) -> None:
     r = np.triu(rng.standard_normal((4, columns, columns)) / columns) + np.eye(columns)
     unit = np.broadcast_to(np.eye(columns), r.shape)
     np.testing.assert_allclose(inverse(r) @ r, unit, atol=1e-12)
     np.testing.assert_array_equal(np.tril(inverse(r), -1), 0.0)
 
 
-@pytest.mark.parametrize("spread", [0, 1, 6, 40], ids=["alike", "near", "apart", "far"])
-@pytest.mark.parametrize("rows", [ROWS, COLUMNS - 2], ids=["tall", "wide"])
-def test_deficient_ones_are_solved_by_rank(
-    rows: int, spread: int, rng: np.random.Generator
-) -> None:
-    """Of ranks 0 to P - 1, with columns of zeros, in units alike or not: as `Truncated` of each."""
+@pytest.mark.parametrize(("rows", "spread"), [(ROWS, 0), (ROWS, 40), (COLUMNS - 2, 6)])
+def test_deficient_groups_of_any_rank(rows: int, spread: int, rng: np.random.Generator) -> None:
+    """Ranks are 0 to P - 1, and units differ by up to 2^spread."""
     ranks = [*range(min(rows, COLUMNS - 1) + 1)] * 2
     a = np.stack(
         [rng.standard_normal((rows, k)) @ rng.standard_normal((k, COLUMNS)) for k in ranks]

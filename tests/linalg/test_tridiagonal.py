@@ -1,4 +1,4 @@
-"""Matrices made tridiagonal, beside eigenvalues and solutions of NumPy."""
+"""Tridiagonal forms, compared with eigenvalues and solutions of NumPy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from convsolve.linalg.tridiagonal import Tridiagonal
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 7, 60])
+@pytest.mark.parametrize("size", [0, 1, 2, 60])
 @pytest.mark.parametrize("rank", [0.5, 1.0])
 def test_eigenvalues_ends_and_solutions(size: int, rank: float) -> None:
     rng = np.random.default_rng(size)

@@ -15,16 +15,11 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.operators import chunks, prediction
 from convsolve.operators.chunk import Form, chunks_of, span_lots
 from convsolve.operators.chunk_sums import misfit
-from convsolve.operators.chunks import Chunks, Plan
-from convsolve.operators.design_matrix import DesignMatrix
 from convsolve.operators.moments import Moments, Units
 from convsolve.operators.prediction import row_spans
-from convsolve.problem.adjustments import Adjustments
-from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
 from convsolve.problem.stored import Stored
-from support.geometry import NAMED
 from support.slow import few_seeds
 from support.stored import Decoded, Slices
 
@@ -92,19 +87,6 @@ def test_a_channel_of_zeros_has_any_unit(far: int) -> None:
             np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize(("size", "bias"), [(1e-160, False), (1e-300, True)])
-def test_standard_errors_of_an_output_that_dies_away(size: float, bias: bool) -> None:
-    """The prediction of a chunk may be far larger than all of y there."""
-    rng = np.random.default_rng(5)
-    x, w = rng.standard_normal((400, 2)), rng.standard_normal((5, 2, 1))
-    y = cs.convolve(x, w, cs.ConvSpec(5)) + 0.1 * rng.standard_normal((396, 1))
-    y[150:] *= size
-    plain, fit = (solved(x, y, 5, limits, bias) for limits in (Limits(), CHUNKS))
-    assert fit.backward_error <= 30 * EPS
-    np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-12, atol=1e-13)
-    np.testing.assert_allclose(fit.standard_error, plain.standard_error, rtol=1e-12)
-
-
 def test_sums_of_zeros_are_neutral_in_any_unit() -> None:
     rng = np.random.default_rng(1)
     a, y = rng.standard_normal((1, 9, 2)), rng.standard_normal((1, 9, 1))
@@ -151,22 +133,6 @@ def test_the_offset_of_the_first_chunk_costs_no_digits(padding: str) -> None:
     assert fit.backward_error <= 30 * EPS
     np.testing.assert_allclose(fit.kernel, whole.kernel, rtol=1e-7)
     np.testing.assert_allclose(fit.bias, whole.bias, rtol=1e-7, atol=1e-6)
-
-
-def test_columns_have_one_unit_for_all_outputs() -> None:
-    """Also if sums are computed again, since the first chunk of y is far off."""
-    rng = np.random.default_rng(3)
-    geometry = replace(NAMED["one tap"], shapes=((1500,),))
-    x = [rng.standard_normal((1500, 3)) + 2]
-    y = [rng.standard_normal((1500, 2))]
-    rows = Adjustments(Rows.of(geometry.spec, geometry.shapes))
-    given = rows, Nuisance(constant=True), Limits(chunk_numbers=40), Plan(whole=False)
-    operator = DesignMatrix(Chunks(x, y, geometry.spec, *given))
-    other = 1e-4 * y[0]
-    other[operator.chunks.step :] += 1
-    found = operator.moments(operator.with_outputs([other]))
-    np.testing.assert_array_equal(found.units.shift, operator.shift)
-    np.testing.assert_array_equal(found.units.column_exponents, operator.exponents)
 
 
 def test_a_solve_reads_all_data_three_times_in_small_parts() -> None:
@@ -223,16 +189,6 @@ def test_predictions_decode_every_chunk_once(monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_allclose(found[0], cs.convolve(source[:], kernel, spec), rtol=1e-12)
 
 
-def test_a_drift_needs_one_more_pass() -> None:
-    rng = np.random.default_rng(6)
-    x, y = rng.standard_normal((2000, 2)), rng.standard_normal((1995, 1))
-    read_x, read_y = Slices(x), Slices(y)
-    problem = cs.Problem(read_x, read_y, kernel_size=6, confounds=1)
-    assert cs.solve(problem, limits=replace(CHUNKS, chunk_numbers=3000)).converged
-    assert (read_y.times == 4).all()
-    assert read_x.times.mean() < 4.1
-
-
 @pytest.mark.parametrize("length", [1, 60, 99, 101, 140, 160, 350, 10**6])
 def test_steps_are_whole_chunks_of_dask_or_equal_parts(length: int) -> None:
     step = chunks._in_step(100, length)
@@ -253,13 +209,3 @@ def test_a_task_reads_whole_chunks_of_dask(given: tuple[int, ...], step: int) ->
     by_two = cs.Problem(x, kernel_size=4, stride=2)
     operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=600)).design.matrix.chunks
     assert operator.step * 2 % given[0] == 0 or given[0] > operator.step * 2
-
-
-def test_chunks_of_arrays_in_memory_are_longer() -> None:
-    x, y = np.ones((900, 1)), np.ones((900, 1))
-    limits, steps = Limits(held_numbers=0, chunk_numbers=100), []
-    for given in (x, Slices(x)):
-        problem = cs.Problem(given, y, lags=(0, 3), edges="zeros")
-        operator = analyse(problem, limits).design.matrix.chunks
-        steps.append(operator.step)
-    assert steps == [100, 50]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from convsolve.operators.nuisance import columns_of, nuisance_blocks
+from convsolve.operators.nuisance import nuisance_blocks
 from convsolve.problem.confounds import Confounds
-from convsolve.problem.records import Records
 from convsolve.problem.rows import Rows
 from convsolve.problem.weights import Weights
 
@@ -31,19 +30,3 @@ def test_records_of_one_shape_share_a_layout() -> None:
     np.testing.assert_array_equal(block.places.reshape(-1), np.arange(found.count))
     assert len(Confounds.of(2, False, rows(False), None).layouts) == 3
     assert len(Confounds.of(2, False, rows(True), None).layouts) == 5
-
-
-def test_blocks_are_parts_of_all_columns() -> None:
-    """In any order of pieces of records, with a column that all records share."""
-    rng = np.random.default_rng(5)
-    weights = Weights(tuple(np.array(1.0 + i) for i in range(6)))
-    given = Records(tuple(rng.standard_normal((n, 2)) for n in LENGTHS), "list", True, False)
-    found = Confounds.of(given, True, rows(True), weights)
-    spans = [(1, 0, 9), (5, 0, 5), (5, 5, 9), (0, 0, 7), (2, 0, 7), (4, 0, 7)]
-    whole = np.zeros((sum(rows(True).sizes), found.count))
-    first = 0
-    for span in spans:
-        places, part = columns_of(found, span)
-        whole[first : first + len(part), places] = part
-        first += len(part)
-    np.testing.assert_allclose(whole.T @ whole, np.eye(found.count), atol=1e-14)

@@ -93,15 +93,6 @@ def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole() -> None:
             np.testing.assert_array_equal(part, rest[start:stop])
 
 
-def test_open_polynomials_have_minimum_norm() -> None:
-    columns = Polynomials.of((9,), 3).columns[:2]
-    values = np.array([[3.0], [4.0]])
-    coefs = fitted(columns.T @ columns, columns.T @ values)
-    np.testing.assert_allclose(columns @ coefs, values, rtol=1e-9)
-    least = np.linalg.pinv(columns) @ values
-    np.testing.assert_allclose(coefs, least, rtol=1e-9)
-
-
 @pytest.mark.parametrize(
     ("flags", "degree"),
     [
