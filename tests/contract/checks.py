@@ -26,7 +26,7 @@ SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdete
 
 # Refusals that depend on the route: a part of the message, and the reason.
 MAY_REFUSE = (
-    ("unknowns open", "Conjugate gradients do not converge to the solution of minimum norm."),
+    ("do not determine", "Conjugate gradients do not converge to the solution of minimum norm."),
     ("that are not in memory", "The solver reads x and y as a whole."),
 )
 

@@ -1,4 +1,4 @@
-"""A solver, penalty, loss, noise model and source of data of one's own, without other changes.
+"""A new solver, penalty, loss, noise model and source of data need no other change.
 
 Each component is passed as an object first. One entry in `registry.ENTRIES` then gives it a name.
 """
@@ -92,15 +92,9 @@ def test_a_noise_model(register: Register, tmp_path: Path) -> None:
     loaded = cs.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(loaded.standard_error, found.standard_error)
     assert "if the noise is twice what it looks like" in " ".join(str(loaded).split())
-    found = cs.solve(PROBLEM, noise=name)
-    _check_doubled(plain, found)
-    assert found.stats["call"] == "cs.solve(problem, noise='doubled')"
-    with pytest.raises(ValueError, match="is for one axis"):
-        cs.solve(image, noise=name)
-    for noise in (name, Doubled()):
-        table = cs.compare(PROBLEM, ["qr", "ridge"], noise=noise)
-        assert [fit.stats["noise"] for fit in table.solutions.values()] == [name, name]
-        _check_doubled(plain, table.solutions["qr"])
+    _check_doubled(plain, cs.solve(PROBLEM, noise=name))
+    table = cs.compare(PROBLEM, ["qr", "ridge"], noise=name)
+    assert [fit.stats["noise"] for fit in table.solutions.values()] == [name, name]
 
 
 def _check_doubled(plain: cs.Solution, found: cs.Solution) -> None:
@@ -156,9 +150,10 @@ def test_a_penalty(limits: cs.Limits, register: Register) -> None:
         PROBLEM, [name, Last(5.0), {"penalty": name, "select": "bic"}], limits=limits
     )
     assert list(table.solutions) == ["last", "Last(5.0)", "Last"]
-    np.testing.assert_array_equal(table.solutions["last"].kernel, named.kernel)
     np.testing.assert_allclose(table.solutions["Last(5.0)"].kernel, _penalized(5.0), rtol=1e-9)
     assert table.solutions["Last"].regularization.criterion == "bic"
+    with pytest.raises(ValueError, match="'lastt' is no solver, penalty or loss; did you mean"):
+        cs.compare(PROBLEM, ["lastt"])
 
 
 # --- a loss
@@ -202,19 +197,18 @@ class Quartic(cs.Loss):
         return SolverResult(**found._asdict(), certificate=Certificate(max(gaps), GAP))
 
 
-def _check_quartic(fit: cs.Solution, tolerance: float) -> None:
+def _check_quartic(fit: cs.Solution, tolerance: float, y: np.ndarray = Y) -> None:
     """The gradient vanishes."""
-    r = Y - A @ np.asarray(fit.kernel, float).reshape(len(A.T), -1)
+    r = y - A @ np.asarray(fit.kernel, float).reshape(len(A.T), -1)
     gradient = np.abs(A.T @ r**3) / (np.abs(A).T @ np.abs(r) ** 3)
     assert gradient.max() < tolerance
 
 
+@pytest.mark.slow
 def test_a_loss_as_a_callable() -> None:
     problem = cs.Problem(X, Y[:, :1], kernel_size=4)
     fit = cs.solve(problem, cs.GradientDescent(optax.adam(0.02), steps=4000), loss=_quartic)
-    r = Y[:, 0] - A @ np.asarray(fit.kernel, float).reshape(-1)
-    gradient = np.abs(A.T @ r**3) / (np.abs(A).T @ np.abs(r) ** 3)
-    assert gradient.max() < 1e-3
+    _check_quartic(fit, 1e-3, Y[:, :1])
     assert fit.stats["call"].endswith("loss=_quartic)")
 
 
@@ -222,7 +216,6 @@ def test_a_loss_as_a_callable() -> None:
 def test_a_loss(limits: cs.Limits, register: Register) -> None:
     exact = cs.solve(PROBLEM, loss=Quartic(), limits=limits)
     assert (exact.status, exact.stats["solver"]) == ("solved", "Quartic")
-    assert exact.stats["call"] == "cs.solve(problem, loss=Quartic())"
     assert exact.duality_gap < 1e-12
     assert exact.backward_error is None
     _check_quartic(exact, 1e-12)
@@ -241,13 +234,9 @@ def test_gradient_descent_minimizes_a_loss(register: Register) -> None:
     assert descended.status == "solved"
     _check_quartic(descended, 1e-4)
     name = register("loss", Quartic)
-    table = cs.compare(PROBLEM, ["quartic", "lbfgs", "absolute", {"loss": "squared"}], loss=name)
-    losses = {row["method"]: row["loss"] for row in table.rows}
+    table = cs.compare(PROBLEM, ["quartic", "absolute", {"loss": "squared"}], loss=name)
     excess = {row["method"]: row["excess_loss"] for row in table.rows}
-    r = Y - A @ np.asarray(table.solutions["quartic"].kernel, float).reshape(len(A.T), -1)
-    assert losses["quartic"] == pytest.approx((r**4).mean(), rel=1e-12)
     assert excess["quartic"] == 0
-    assert 0 <= excess["lbfgs"] < 1e-6 * losses["quartic"]
     assert min(excess["absolute"], excess["AutoSolver"]) > 1e-3
     assert "loss: mean quartic residual" in str(table)
 
@@ -276,7 +265,6 @@ def test_a_solver(register: Register) -> None:
         np.testing.assert_allclose(given.kernel, wanted.kernel, rtol=1e-11, atol=1e-14)
         assert (given.status, given.stats["solver"]) == ("solved", "Inverse")
     given = cs.solve(PROBLEM, Inverse(), ridge=3.0)
-    assert given.stats["call"] == "cs.solve(problem, Inverse(), ridge=3.0)"
     with pytest.raises(cs.SolveError, match="Inverse supports squared loss only"):
         cs.solve(PROBLEM, Inverse(), loss="huber")
     image = cs.Problem(RNG.random((6, 6, 1)), RNG.random((5, 5, 1)), kernel_size=(2, 2))
@@ -285,12 +273,9 @@ def test_a_solver(register: Register) -> None:
     name = register("solver", Inverse)
     named = cs.solve(PROBLEM, name, ridge=3.0)
     np.testing.assert_array_equal(named.kernel, given.kernel)
-    assert named.stats["solver"] == "Inverse"
     assert named.stats["call"] == "cs.solve(problem, 'inverse', ridge=3.0)"
     table = cs.compare(PROBLEM, ["qr", name, Inverse()])
     assert list(table.solutions) == ["qr", "inverse", "Inverse"]
-    for fit in table.solutions.values():
-        np.testing.assert_allclose(fit.kernel, table.solutions["qr"].kernel, rtol=1e-12)
 
 
 # --- a source of data
@@ -315,15 +300,3 @@ def test_a_source_of_data() -> None:
     fit = cs.solve(cs.Problem(source, Y, kernel_size=4), limits=CHUNKS)
     wanted = cs.solve(cs.Problem(X**2, Y, kernel_size=4))
     np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-12)
-
-
-# --- names
-
-
-def test_an_unknown_method_of_a_comparison_is_named(register: Register) -> None:
-    register("penalty", Last)
-    with pytest.raises(ValueError, match="'lastt' is no solver, penalty or loss; did you mean"):
-        cs.compare(PROBLEM, ["lastt"])
-    register("noise", Doubled)
-    with pytest.raises(ValueError, match="'doubled' is a noise model"):
-        cs.compare(PROBLEM, ["doubled"])

@@ -12,7 +12,7 @@ from contract.outcomes import failing, outcomes
 from contract.problems import member
 
 # Few in the default suite. The profile "thorough" draws thousands.
-FEW, MANY = 12, 5 * settings.default.max_examples
+FEW, MANY = 12, 2 * settings.default.max_examples
 # Members that were solved wrongly once: an offset of 1e9 with padding and a drift; a ramp, a tone
 # and a constant channel that nuisance columns span, in chunks; weights with a bias and columns that
 # cancel in the coordinates of a penalty; y whose variation is 1e-15 of its offset; weights of rows

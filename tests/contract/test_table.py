@@ -122,14 +122,14 @@ OTHERS = tuple(name for name in ROUTES if name not in ALWAYS)
 
 
 def some(rows: Sequence[Any], every: int = 1) -> list[Any]:
-    """Rows with some routes, one of ``every`` few; and, as slow tests, every other one with all."""
+    """Rows with some routes, one of ``every`` few; and, as slow tests, one in three with all."""
     few = [
         pytest.param(row, (*ALWAYS, OTHERS[i % len(OTHERS)]), id=str(row))
         for i, row in enumerate(rows[::every])
     ]
     slow = pytest.mark.slow
     whole = [
-        pytest.param(row, tuple(ROUTES), marks=slow, id=f"{row} (all routes)") for row in rows[1::2]
+        pytest.param(row, tuple(ROUTES), marks=slow, id=f"{row} (all routes)") for row in rows[1::3]
     ]
     return [*few, *whole]
 

@@ -144,7 +144,7 @@ TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
     some(
         itertools.product(PENALTIES, TRACED, ("svd", "qr", "normal")),
         ("first differences", "wide, bias", "normal"),
-        every=13,
+        every=23,
     ),
 )
 def test_fit_kernel_has_the_same_solution(name: str, geometry: str, solver: str) -> None:

@@ -84,7 +84,7 @@ def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("name", TALL[::3])
+@pytest.mark.parametrize("name", TALL[::4])
 def test_it_gives_the_least_squares_answer(name: str) -> None:
     x, y, spec, bias = data(name)
     fitted = jax.jit(lambda x, y, ridge: fit(x, y, spec, bias, ridge))
@@ -97,10 +97,9 @@ def test_it_gives_the_least_squares_answer(name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forced")
-@pytest.mark.parametrize("name", ["short", "image"])
-def test_gradients_are_those_of_finite_differences(name: str) -> None:
+def test_gradients_are_those_of_finite_differences() -> None:
     """In x, y and ridge along random directions."""
-    x, y, spec, bias = data(name)
+    x, y, spec, bias = data("short")
     rng = np.random.default_rng(0)
     dx, dy, dr = rng.standard_normal(x.shape), rng.standard_normal(y.shape), 0.1
 

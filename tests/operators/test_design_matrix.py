@@ -7,15 +7,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from convsolve.leastsquares.scaling import PenaltyColumns
-from convsolve.operators import chunk
-from convsolve.operators.by_jax import DeviceChunk
 from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
 from convsolve.operators.tap_basis import TapBasis
@@ -23,13 +18,11 @@ from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.confounds import Confounds
 from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.records import Records
-from convsolve.problem.remote import Remote
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
 from convsolve.problem.weights import Weights
 from support import dense
 from support.geometry import NAMED, Geometry
-from support.slow import some
 
 SMALL_BLOCKS = Limits(kept_numbers=0, block_numbers=64)
 # Every gap is worth a cut.
@@ -70,13 +63,12 @@ class Form(NamedTuple):
     plan: Plan = Plan()
     limits: Limits = CUT
     rows: str = "all"  # or "some", or "confounds"
-    devices: int = 0
 
 
 def matrix_of(form: Form, geometry: Geometry, x: list, y: list) -> DesignMatrix:
-    """Excluded outputs are loud artefacts. Records are whole on each of the devices."""
+    """Return the matrix of a form. Excluded outputs are loud artefacts."""
     kept, nuisance = Rows.of(geometry.spec, geometry.shapes), Nuisance(constant=geometry.bias)
-    weights, device = None, None
+    weights = None
     if form.rows == "some":
         kept = some_rows(geometry)
         y = [np.where(f[..., None], b, 10**8) for b, f in zip(y, kept.flags or (), strict=True)]
@@ -84,16 +76,7 @@ def matrix_of(form: Form, geometry: Geometry, x: list, y: list) -> DesignMatrix:
         nuisance = Nuisance(confounds=confounds(geometry))
         weights = confounds(geometry).weights
     rows = Adjustments(kept, weights)
-    if form.devices:
-        mesh = jax.make_mesh((form.devices,), ("all",), (AxisType.Auto,))
-        with jax.enable_x64(True):
-            x, y = (
-                [Remote.of(jax.device_put(a.astype(float), NamedSharding(mesh, P()))) for a in of]
-                for of in (x, y)
-            )
-        of_device = chunk.Form(geometry.spec._normal, nuisance.constant, form.limits)
-        device = DeviceChunk(x, y, geometry.spec, kept, nuisance, of_device)
-    return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, form.limits, form.plan, device))
+    return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, form.limits, form.plan))
 
 
 ROWS, READ, FIRST = Plan(by_rows=True), Plan(whole=False), Plan(columns_first=True)
@@ -116,24 +99,11 @@ FORMS = {
     "ffts with confounds": Form(rows="confounds"),
     "ffts with confounds, columns first": Form(FIRST, rows="confounds"),
     "chunks with confounds": Form(READ, CHUNKS, "confounds"),
-    "on a device": Form(devices=1),
-    "on devices": Form(devices=2),
-    "some rows on a device": Form(rows="some", devices=1),
-    "on a device with confounds": Form(rows="confounds", devices=1),
 }
-
-
-def cases() -> list[Any]:
-    """Return forms with geometries: one in four of all pairs. Forms on devices are slow but one."""
-    found = []
-    for i, (form, name) in enumerate(itertools.product(FORMS, NAMED)):
-        # Different forms start with different geometries.
-        turn, one = (i + i // len(NAMED)) % 4, (form, name) == ("on a device", "both")
-        if "device" not in form and turn == 0:
-            found.append(pytest.param(form, name))
-        elif "device" in form and NAMED[name].spec.ndim == 1 and (one or turn == 0):
-            found.append(pytest.param(form, name, marks=() if one else pytest.mark.slow))
-    return found
+# One in four of all pairs; different forms start with different geometries.
+CASES = [
+    pair for i, pair in enumerate(itertools.product(FORMS, NAMED)) if (i + i // len(NAMED)) % 4 == 0
+]
 
 
 class Dense:
@@ -186,7 +156,7 @@ def in_units(y: np.ndarray, targets: Targets) -> np.ndarray:
     return np.ldexp(y, -targets.grouped(targets.exponents)[:, None])
 
 
-@pytest.mark.parametrize(("form", "name"), cases())
+@pytest.mark.parametrize(("form", "name"), CASES)
 def test_sums_and_rows_are_those_of_the_matrix(form: str, name: str) -> None:
     geometry = NAMED[name]
     x, y = geometry.records()
@@ -274,10 +244,7 @@ def check_rows(matrix: DesignMatrix, targets: Targets, known: Dense, y: np.ndarr
         np.testing.assert_allclose(centred, own[g], rtol=0, atol=1e-13)
 
 
-OTHERS = ("rows", "ffts of some rows", "chunks with confounds", "on a device")
-
-
-@pytest.mark.parametrize("form", some(OTHERS, *OTHERS[:3]))
+@pytest.mark.parametrize("form", ["rows", "ffts of some rows", "chunks with confounds"])
 def test_other_outputs_of_the_same_x(form: str) -> None:
     """The results are those of a matrix that was made with the other outputs."""
     geometry = NAMED["ragged"]
