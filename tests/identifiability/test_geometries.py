@@ -12,17 +12,41 @@ from support import dense
 from support.dense import rank_and_mask
 from support.geometry import PADDINGS, Geometry, random_geometry
 from support.ordering import null_kernels
-from support.routes import ROUTES, Reported, check_null_space, reported, spectrum, verdict_of
+from support.routes import (
+    ROUTES,
+    Reported,
+    check_null_space,
+    equilibrated,
+    reported,
+    spectrum,
+    verdict_of,
+)
 from support.slow import few_seeds
 
 EACH = 20  # of each dimension and padding
 
 
 def sparse_records(geometry: Geometry, rng: np.random.Generator) -> list[np.ndarray]:
-    """Integers of a small range, many of them zero: deficiency is common."""
+    """Small integers, many of them zero, with a special last channel in two of three draws."""
     reach, full = rng.integers(1, 4), rng.choice([0.3, 0.6, 1.0])
     shapes = [(*shape, geometry.channels) for shape in geometry.shapes]
-    return [rng.integers(-reach, reach + 1, s) * (rng.random(s) < full) * 1.0 for s in shapes]
+    x = [rng.integers(-reach, reach + 1, s) * (rng.random(s) < full) * 1.0 for s in shapes]
+    kind = rng.integers(9)
+    for a in x:
+        time = np.indices(a.shape[:-1]).sum(0)
+        specials = (
+            5.0,  # a constant
+            0.0,
+            time - 3.0,
+            (-1.0) ** time,
+            np.array([0.0, 1.0, 0.0, -1.0])[time % 4],
+            time == time.max(),  # an impulse at the last sample
+            3 * np.roll(a[..., 0], 1, axis=0),
+            5 - a[..., 0],
+        )
+        if kind < len(specials) and rng.random() < 0.8:
+            a[..., -1] = specials[kind]
+    return x
 
 
 def expected(x: list[np.ndarray], geometry: Geometry) -> tuple[Reported, bool]:
@@ -90,3 +114,16 @@ def test_verdict_rank_and_mask(ndim: int, padding: str, seeds: range) -> None:
                     check_null_spaces(problem, x, geometry, by)
     # Few singular values of small integers come near the band.
     assert skipped <= 0.02 * EACH
+
+
+def test_elimination_agrees_with_the_definition() -> None:
+    """e_j is in the row space iff it adds nothing to the rank, which is that of NumPy."""
+    rng = np.random.default_rng(5)
+    for _ in range(100):
+        m, p, r = rng.integers(1, 7, 3)
+        a = rng.integers(-3, 4, (m, r)) @ rng.integers(-1, 2, (r, p))
+        a = a * 2.0 ** rng.integers(-9, 9, p)
+        rank, mask = rank_and_mask(a)
+        assert rank == np.linalg.matrix_rank(equilibrated(a))
+        more = [rank_and_mask(np.vstack([a, e]))[0] for e in np.eye(p)]
+        assert mask.tolist() == [found == rank for found in more]

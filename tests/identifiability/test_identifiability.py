@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from support.exact_cases import BY_NAME
 
 NOISE = np.random.default_rng(0).integers(-9, 10, (40, 3)).astype(float)
 
 
-@pytest.mark.parametrize("name", list(BY_NAME)[1::20])
-def test_texts_and_json_agree_with_the_report(name: str) -> None:
-    report = cs.identify(BY_NAME[name].problem())
+@pytest.mark.parametrize("x", [NOISE, NOISE[:12], NOISE[:, [0, 0]], NOISE * [1, 0, 2.0**-300]])
+def test_texts_and_json_agree_with_the_report(x: np.ndarray) -> None:
+    report = cs.identify(cs.Problem(x, kernel_size=(4,), bias=True))
     back = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert (back["verdict"], back["rank"]) == (report.verdict, report.rank)
     assert (back["condition_number"] is None) == np.isinf(report.condition_number)
@@ -37,18 +36,6 @@ def test_the_worst_group_is_reported() -> None:
     assert not report.identifiable[..., 2:].any()
     assert [len(n) for n in report.null_space] == [0, 3]
     assert "(group 1, the worst of 2)" in str(report)
-
-
-def test_circular_rank_counts_distinct_frequencies() -> None:
-    """rank A = min(K, distinct f·d mod W over the non-zero bins), for one channel."""
-    n = np.arange(24)
-    for bins in ([0], [3], [0, 5], [2, 4, 7]):
-        x = sum(np.cos(2 * np.pi * f * n / 24) for f in bins)
-        filled = {f % 24 for f in bins} | {-f % 24 for f in bins}
-        for d in (1, 2, 3):
-            rank = min(10, len({f * d % 24 for f in filled}))
-            problem = cs.Problem(x, kernel_size=10, padding="circular", dilation=d)
-            assert cs.identify(problem).rank == rank
 
 
 def test_differences_below_the_rounding_of_float32_are_ambiguous() -> None:

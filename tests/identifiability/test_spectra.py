@@ -13,8 +13,6 @@ import pytest
 
 import convsolve as cs
 from convsolve.identifiability.wording import method
-from convsolve.linalg import factor
-from convsolve.linalg.factors import triangular_factors
 from support.cases import LAYOUTS, from_svd
 from support.ordering import null_kernels
 from support.routes import EPS, ROUTES, spectrum, verdict_of
@@ -127,21 +125,3 @@ def test_the_condition_of_many_unknowns(by: str) -> None:
     report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=limits)
     assert (report.verdict, report.rank) == ("overdetermined", 60)
     assert report.condition_number == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
-
-
-@pytest.mark.parametrize("copied", [False, True])
-def test_a_factor_knows_its_rank_and_solves(copied: bool) -> None:
-    rng = np.random.default_rng(0)
-    a, y = rng.standard_normal((60, 20)), rng.standard_normal((60, 2))
-    if copied:
-        a[:, 19] = a[:, 0]
-    q, r = np.linalg.qr(a)
-    found = triangular_factors(r[None], np.zeros((1, 20), int), 60)[0]
-    assert isinstance(found, factor.Truncated if copied else factor.FullRank)
-    assert found.verdict == found.band.verdict == ("deficient" if copied else "full")
-    least = np.linalg.svd(a, compute_uv=False)[-1]
-    assert found.at_least == 0 if copied else least / 10 < found.at_least < least
-    assert found.determined.tolist() == [not copied, *[True] * 18, not copied]
-    expected = np.linalg.lstsq(a, y)[0]
-    for w in (found.solve(q.T @ y), found.solve_by_svd(q.T @ y)):
-        np.testing.assert_allclose(w, expected, atol=1e-13)

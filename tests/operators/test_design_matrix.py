@@ -242,24 +242,3 @@ def check_rows(matrix: DesignMatrix, targets: Targets, known: Dense, y: np.ndarr
         rows = targets.rows(g)
         centred = rows - rows.mean(0) if matrix.nuisance.constant else rows
         np.testing.assert_allclose(centred, own[g], rtol=0, atol=1e-13)
-
-
-@pytest.mark.parametrize("form", ["rows", "ffts of some rows", "chunks with confounds"])
-def test_other_outputs_of_the_same_x(form: str) -> None:
-    """The results are those of a matrix that was made with the other outputs."""
-    geometry = NAMED["ragged"]
-    x, y = geometry.records()
-    other = [np.cos(np.arange(a.size)).reshape(a.shape) for a in y]
-    first, fresh = (matrix_of(FORMS[form], geometry, x, each) for each in (y, other))
-    first.moments(first.targets)
-    if FORMS[form].rows == "some":
-        flags = some_rows(geometry).flags
-        other = [np.where(f[..., None], b, 10**8) for b, f in zip(other, flags or ())]
-    targets = first.with_outputs(other)
-    assert fresh.targets is not None
-    w = np.ones((1, first.columns, 2))
-    here = (*first.residual(w, targets), first.moments(targets).cross)
-    there = (*fresh.residual(w, fresh.targets), fresh.moments(fresh.targets).cross)
-    for one, two in zip(here, there, strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(targets.rows(0), fresh.targets.rows(0), rtol=0, atol=1e-13)

@@ -92,28 +92,17 @@ def test_moments_are_those_of_the_matrix(ndim: int, kind: str, seeds: range) -> 
         (1, (60, 60), (2, 3), (11, 9), 36),
     ],
 )
-def test_components_of_one_length_are_records_of_one_part(
-    records: int,
-    shape: tuple[int, ...],
-    taps: tuple[int, ...],
-    dilation: tuple[int, ...],
-    most: int,
+def test_a_large_dilation_gives_few_parts(
+    records: int, shape: tuple, taps: tuple, dilation: tuple, most: int
 ) -> None:
-    """Otherwise every part costs a millisecond, and a dilation of thousands takes seconds."""
+    """Each part takes a millisecond."""
     rng = np.random.default_rng(0)
     rows = [n - (k - 1) * d for n, k, d in zip(shape, taps, dilation)]
     x = [rng.integers(-9, 10, (*shape, 2)) for _ in range(records)]
     y = [rng.integers(-9, 10, (*rows, 1)) for _ in range(records)]
     spec = cs.ConvSpec(taps, dilation=dilation)
     chunk, a = chunk_of(cs.Problem(x, y, spec=spec)), dense.design_matrix(x, spec)[0]
-    (stack,), parts = chunk.stacks, by_fft.parts(chunk)
-    assert len(parts) <= most
-    for _, part, out, _ in parts:
-        # Parts are views, so that memory does not grow with the dilation either.
-        assert out is not None
-        assert stack.y is not None
-        assert np.may_share_memory(part.data, stack.x)
-        assert np.may_share_memory(out.data, stack.y)
+    assert len(by_fft.parts(chunk)) <= most
     found = by_fft.moments(chunk, certain=True)
     assert found is not None
     assert np.array_equal(np.rint(found.gram[0]), a.T @ a)

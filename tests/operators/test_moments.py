@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convsolve.operators.moments import Moments, NuisanceSums, Units
-from support import dense
 from support.dense import exact
 
 
@@ -165,37 +164,6 @@ def test_scales_beyond_the_range_of_floats(e, f):
     want_gram, want_rhs, *_ = direct(np.concatenate(a, 1), np.concatenate(y, 1))
     np.testing.assert_array_equal(gram, want_gram * scale[:, :, None] * scale[:, None, :])
     np.testing.assert_array_equal(rhs, want_rhs * scale[:, :, None] * out_scale[:, None, :])
-
-
-def centred(a, y):
-    """Centred gram and right-hand side in rational arithmetic."""
-    a, y = dense.centred(exact(a)), dense.centred(exact(y))
-    return a.transpose(0, 2, 1) @ a, a.transpose(0, 2, 1) @ y
-
-
-def assert_close(found, wanted, rtol):
-    """To rounding, measured by the largest entry."""
-    size = max(abs(v) for v in wanted.flat)
-    error = max(abs(v) for v in (exact(found) - wanted).flat)
-    assert error <= rtol * size
-
-
-@pytest.mark.parametrize("offset", [0, 10**9])
-def test_an_offset_costs_no_digits(offset):
-    rng = np.random.default_rng(2)
-    a, y = rng.integers(-99, 100, (2, 40, 3)) + offset, rng.integers(-99, 100, (2, 40, 2)) - offset
-    parts = [  # shifts near the offset, and not the same on both sides
-        Moments.from_rows(
-            a[:, s] - (offset + d),
-            y[:, s] + (offset - d),
-            Units.of((2, 3, 2), 0, offset + d, 0, d - offset),
-            constant=True,
-        )
-        for s, d in ((slice(25), 3.0), (slice(25, None), -5.0))
-    ]
-    for total in (parts[0] + parts[1], parts[1] + parts[0]):
-        for found, wanted in zip(total.eliminated()[:2], centred(a, y), strict=True):
-            assert_close(found, wanted, 1e-15)
 
 
 # --- nuisance columns

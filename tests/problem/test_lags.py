@@ -1,6 +1,5 @@
 """Problems with lags=: lags, edges and rows, compared with a loop."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 import convsolve as cs
 from support import dense
-from support.arrays import X, Y
 
 
 def check_lags(problem, x, y, h, bounds, edges):
@@ -76,29 +74,6 @@ def test_every_record_has_its_own_rows():
     assert [r.tolist() for (r,) in problem._kept.in_y] == [[1, 2, 3, 4, 5], [1, 2, 3]]
     for y, kept, (rows,) in zip(ys, problem.y, problem._kept.in_y, strict=True):
         np.testing.assert_array_equal(kept, y[rows])
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        lambda: cs.Problem(X, Y, kernel_size=3, bias=True),
-        lambda: cs.Problem(X, kernel_size=2, stride=2, padding=((1, -1),), dilation=2, groups=2),
-        lambda: cs.Problem(X, lags=(-1, 2), edges="zeros", bias=True),
-        lambda: cs.Problem(X, lags=np.array([1, 3]), edges="circular", groups=2),
-        lambda: cs.Problem(np.ones((6, 5)), lags=((0, 2), (-1, 1))),
-    ],
-    ids=range(5),
-)
-def test_a_recipe_makes_the_same_problem_of_other_data(state):
-    problem = state()
-    x = np.concatenate([problem.x[0], problem.x[0]])
-    again = cs.Problem._again(json.loads(json.dumps(problem._recipe)), x)
-    assert again.spec == problem.spec
-    assert (again.bias, again.n_outputs) == (problem.bias, problem.n_outputs)
-    assert again._recipe == problem._recipe
-    same = cs.Problem._again(problem._recipe, problem._input.arrays[0])
-    assert repr(same) == repr(problem)
-    assert list(map(np.ndarray.tolist, same._lags)) == list(map(np.ndarray.tolist, problem._lags))
 
 
 def test_more_channels_than_samples_are_reported() -> None:

@@ -81,18 +81,6 @@ def test_a_drift_of_any_size_is_subtracted_exactly(
     assert (np.abs(left).max(0) <= 10 + rounding).all()
 
 
-def test_parts_of_a_record_and_stacks_of_records_agree_with_the_whole() -> None:
-    rng, degree = np.random.default_rng(1), 2
-    values = rng.standard_normal((4, 30, 2)) + np.arange(30)[:, None] * 1e5
-    trend = Polynomials.of((30,), degree)
-    coefs = fit(trend, values)
-    left = subtract(trend, values, coefs)
-    for record, own, rest in zip(values, coefs, left, strict=True):
-        for start, stop in ((0, 11), (11, 30)):
-            part = subtract(Polynomials.of((30,), degree, start, stop), record[start:stop], own)
-            np.testing.assert_array_equal(part, rest[start:stop])
-
-
 @pytest.mark.parametrize(
     ("flags", "degree"),
     [

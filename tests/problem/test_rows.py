@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 import convsolve as cs
-from convsolve.operators.row_order import RowOrder
 from convsolve.operators.windows import design_matrix
 from convsolve.problem.rows import Rows, rows_reading, samples_read
 from support.geometry import Geometry, over_geometries
@@ -48,23 +47,3 @@ def test_rows_and_the_samples_they_read(geometry: Geometry) -> None:
     read = design_matrix(names[None, ..., None], one._normal)[0][rows.reshape(-1)]
     found = samples_read(rows, spec)
     np.testing.assert_array_equal(found, np.isin(names, read))
-
-
-def test_values_return_to_their_records() -> None:
-    """The spans of the records may have any order."""
-    kept = replace(
-        Rows.of(cs.ConvSpec(3), [(5,), (4,), (5,)]),
-        flags=tuple(np.array(f, bool) for f in ([1, 0, 1], [1, 1], [0, 1, 1])),
-    )
-    order = RowOrder(kept, ((0, 0, 3), (2, 1, 3), (1, 0, 2)))
-    assert order.counts == [2, 2, 2]
-    ends = [a.reshape(-1).tolist() for a in order.by_record(np.arange(6.0)[None])]
-    assert sorted(v for a in ends for v in a if v == v) == [0, 1, 2, 3, 4, 5]
-    assert [[v == v for v in a] for a in ends] == [f.tolist() for f in kept.flags or ()]
-    values = np.concatenate(
-        [np.arange(start, stop)[kept.flags[i][start:stop]] for i, start, stop in order.spans]
-    )
-    found = order.by_record(values[None].astype(float))
-    for a, flags in zip(found, kept.flags, strict=True):
-        np.testing.assert_array_equal(a[flags, 0], np.flatnonzero(flags))
-    assert order.places([(2, 1, 3)]).tolist() == [int(v) for v in ends[2][1:]]
