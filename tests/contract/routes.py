@@ -79,7 +79,7 @@ ROUTES = {
     "slices": Route(limits=_chunks(80), store=lambda array, folder: Slices(array)),
     "HDF5": Route(limits=_chunks(120), store=in_hdf5),
     "zarr": Route(limits=_chunks(150), store=in_zarr),
-    "dask": Route(limits=_chunks(70), store=ODD),
+    "dask": Route("svd", _chunks(70), ODD),
     "dask, whole channels": Route("normal", _chunks(110), WHOLE_CHANNELS),
     "strengths per output, in chunks": Route(limits=_chunks(100), strengths=True),
     "jax": Route(store=_jax),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -47,105 +46,109 @@ WIDE = Case("wide", "drop")
 
 
 class Refusal(NamedTuple):
-    """A case, an action, the type of the error, a part of its message, and the reason."""
+    """A case, an action, the type of the error, and a part of its message."""
 
     case: Case
     action: Action
     error: type[Exception]
     message: str
-    reason: str
 
 
 REFUSED = (
-    Refusal(Case("ragged", "drop", ("bias", "intercept")), problem, ValueError, "bias=True",
-            "The intercepts of all records span the constant of a bias."),
-    Refusal(Case("ragged", "zeros", ("bias", "motion and ones")), problem, ValueError, "bias=True",
-            "A column of ones per record spans the constant of a bias."),
-    Refusal(PLAIN, by(penalty=cs.Lasso(1.0, channel_groups=(0, 1))), ValueError, "labels",
-            "Two labels do not fit three channels."),
-    Refusal(PLAIN, by(penalty=cs.Tikhonov(1.0, matrix=np.eye(5))), ValueError, "columns",
-            "A matrix of five columns does not fit eight taps."),
+    # The intercepts of all records span the constant of a bias.
+    Refusal(Case("ragged", "drop", ("bias", "intercept")), problem, ValueError, "bias=True"),
+    # A column of ones per record spans the constant of a bias.
+    Refusal(Case("ragged", "zeros", ("bias", "motion and ones")), problem, ValueError, "bias=True"),
+    # Two labels do not fit three channels.
+    Refusal(PLAIN, by(penalty=cs.Lasso(1.0, channel_groups=(0, 1))), ValueError, "labels"),
+    # A matrix of five columns does not fit eight taps.
+    Refusal(PLAIN, by(penalty=cs.Tikhonov(1.0, matrix=np.eye(5))), ValueError, "columns"),
+    # There are two outputs.
     Refusal(PLAIN, by(penalty=cs.Ridge([1.0, [1.0, 2.0, 3.0]], channel_groups=LABELS)), ValueError,
-            "3 strengths for 2 outputs", "There are two outputs."),
-    Refusal(PLAIN, by(penalty="lasso", select="gcv"), ValueError, "lasso has no",
-            "A lasso is not linear in y."),
+            "3 strengths for 2 outputs"),
+    # A lasso is not linear in y.
+    Refusal(PLAIN, by(penalty="lasso", select="gcv"), ValueError, "lasso has no"),
+    # The degrees of freedom of groups are not a number of taps.
     Refusal(PLAIN, by(penalty=cs.Lasso(channel_groups="channels"), select="bic"), ValueError,
-            "use select='cv'", "The degrees of freedom of groups are not a number of taps."),
-    Refusal(PLAIN, by(solver="qr", penalty="lasso"), cs.SolveError, "leave out solver=",
-            "A lasso is not a quadratic penalty."),
-    Refusal(PLAIN, by(solver="adam", penalty=cs.Lasso(1.0)), cs.SolveError, "leave out solver=",
-            "A lasso is not a quadratic penalty."),
+            "use select='cv'"),
+    # A lasso is not a quadratic penalty.
+    Refusal(PLAIN, by(solver="qr", penalty="lasso"), cs.SolveError, "leave out solver="),
+    # A lasso is not a quadratic penalty.
+    Refusal(PLAIN, by(solver="adam", penalty=cs.Lasso(1.0)), cs.SolveError, "leave out solver="),
     *(
-        Refusal(PLAIN, by(loss=loss, **penalty), cs.SolveError, "penalty needs squared loss",
-                "Penalties are added to sums of squares.")
+        # Penalties are added to sums of squares.
+        Refusal(PLAIN, by(loss=loss, **penalty), cs.SolveError, "penalty needs squared loss")
         for loss in ("huber", "absolute")
         for penalty in ({"ridge": 1.0}, {"penalty": "smooth"}, {"penalty": "lasso"})
     ),
+    # Penalties are added to sums of squares.
     Refusal(PLAIN, by(solver=cs.GradientDescent(via="moments"), ridge=1.0, loss="absolute"),
-            cs.SolveError, "penalty needs squared loss", "Penalties are added to sums of squares."),
+            cs.SolveError, "penalty needs squared loss"),
     *(
-        Refusal(PLAIN, by(solver=solver, loss=loss), cs.SolveError, "supports squared loss only",
-                "Only gradient descent and exact methods minimize other losses.")
+        # Only gradient descent and exact methods minimize other losses.
+        Refusal(PLAIN, by(solver=solver, loss=loss), cs.SolveError, "supports squared loss only")
         for solver in ("qr", "svd", "normal", "cg", "fft")
         for loss in ("huber", "absolute")
     ),
-    Refusal(PLAIN, by(solver="qr", loss=fourth_power), cs.SolveError, "supports squared loss only",
-            "Only gradient descent minimizes a callable."),
-    Refusal(PLAIN, by(loss=fourth_power), cs.SolveError, "use solver='adam'",
-            "Only gradient descent minimizes a callable."),
-    Refusal(PLAIN, by(solver="adam", loss="huber"), cs.SolveError, "scale",
-            "The scale of the noise changes in the course of the descent."),
+    # Only gradient descent minimizes a callable.
+    Refusal(PLAIN, by(solver="qr", loss=fourth_power), cs.SolveError, "supports squared loss only"),
+    # Only gradient descent minimizes a callable.
+    Refusal(PLAIN, by(loss=fourth_power), cs.SolveError, "use solver='adam'"),
+    # The scale of the noise changes in the course of the descent.
+    Refusal(PLAIN, by(solver="adam", loss="huber"), cs.SolveError, "scale"),
+    # Moments determine squares only.
     Refusal(PLAIN, by(solver=cs.GradientDescent(via="moments"), loss="absolute"), cs.SolveError,
-            "via='convolution'", "Moments determine squares only."),
-    Refusal(PLAIN, by(solver="adam", ridge=1.0), cs.SolveError, "via='moments'",
-            "Steps through the convolution know no penalty."),
-    Refusal(WIDE, by(solver="cg"), cs.SolveError, "ridge",
-            "Conjugate gradients do not converge to the solution of minimum norm."),
-    Refusal(Case("one record", "stride 3, dilation 2"), by(solver="fft"), cs.SolveError,
-            "stride", "A stride aliases the spectrum of y."),
+            "via='convolution'"),
+    # Steps through the convolution know no penalty.
+    Refusal(PLAIN, by(solver="adam", ridge=1.0), cs.SolveError, "via='moments'"),
+    # Conjugate gradients do not converge to the solution of minimum norm.
+    Refusal(WIDE, by(solver="cg"), cs.SolveError, "ridge"),
+    # A stride aliases the spectrum of y.
+    Refusal(Case("one record", "stride 3, dilation 2"), by(solver="fft"), cs.SolveError, "stride"),
+    # Only a ridge is a ridge on every bin.
     Refusal(Case("one record", "circular"), by(solver="fft", penalty=cs.Smooth(1.0)), cs.SolveError,
-            "not a ridge on every bin", "Only a ridge is a ridge on every bin."),
+            "not a ridge on every bin"),
     *(
-        Refusal(case, by(solver="fft"), cs.SolveError, "FFTDeconvolution cannot solve",
-                "A spectrum needs all rows, of equal weight and without nuisance columns.")
+        # A spectrum needs all rows, of equal weight and without nuisance columns.
+        Refusal(case, by(solver="fft"), cs.SolveError, "FFTDeconvolution cannot solve")
         for case in (MASKED, WEIGHTED, DETRENDED, Case("one record", "circular", ("bias",)),
                      Case("ragged", "circular"))
     ),
-    Refusal(WIDE, by(loss="huber"), cs.SolveError, "scale",
-            "No residuals are left from which the scale could be estimated."),
+    # No residuals are left from which the scale could be estimated.
+    Refusal(WIDE, by(loss="huber"), cs.SolveError, "scale"),
     *(
-        Refusal(RAGGED, by(noise=noise, **penalty), ValueError, "without a penalty",
-                "Errors of a penalized estimate are posterior errors for white noise.")
+        # Errors of a penalized estimate are posterior errors for white noise.
+        Refusal(RAGGED, by(noise=noise, **penalty), ValueError, "without a penalty")
         for noise in ("hac", "cluster", cs.HACNoise(bandwidth=3))
         for penalty in ({"solver": "normal", "ridge": 1.0}, {"penalty": "tc"}, {"penalty": "lasso"})
     ),
     *(
-        Refusal(RAGGED, by(noise=noise, loss=loss), ValueError, "least squares",
-                "Noise and covariance are estimated at least squares.")
+        # Noise and covariance are estimated at least squares.
+        Refusal(RAGGED, by(noise=noise, loss=loss), ValueError, "least squares")
         for noise in ("hac", "cluster", "ar", "ar3")
         for loss in ("absolute", "huber")
     ),
-    Refusal(WEIGHTED, by(noise="ar"), ValueError, "noise",
-            "No filter makes noise white whose variance changes from row to row."),
+    # No filter makes noise white whose variance changes from row to row.
+    Refusal(WEIGHTED, by(noise="ar"), ValueError, "noise"),
     *(
-        Refusal(Case("images", "image"), by(noise=noise), ValueError, "noise",
-                "The correlation of noise is modelled along one axis.")
+        # The correlation of noise is modelled along one axis.
+        Refusal(Case("images", "image"), by(noise=noise), ValueError, "noise")
         for noise in ("hac", "ar")
     ),
-    Refusal(PLAIN, by(noise="cluster"), ValueError, "records",
-            "One record is one cluster, from which no covariance can be estimated."),
+    # One record is one cluster, from which no covariance can be estimated.
+    Refusal(PLAIN, by(noise="cluster"), ValueError, "records"),
 )  # fmt: skip
 
 # Properties of a solution, which are refused after it is computed.
 OF_FIT = (
-    Refusal(WIDE, of_fit(lambda fit: fit.standard_error), ValueError, "degrees of freedom",
-            "No residuals are left from which the noise could be estimated."),
-    Refusal(PLAIN, of_fit(lambda fit: fit.test(0), ridge=1.0), ValueError, "penal",
-            "A penalized estimate is biased, so that F has no F distribution."),
-    Refusal(RAGGED, of_fit(lambda fit: fit.jackknife(), ridge=1.0), ValueError, "penalty",
-            "The jackknife repeats the fit of least squares."),
-    Refusal(PLAIN, of_fit(lambda fit: fit.jackknife()), ValueError, "record",
-            "Records are left out in turn, and there is one."),
+    # No residuals are left from which the noise could be estimated.
+    Refusal(WIDE, of_fit(lambda fit: fit.standard_error), ValueError, "degrees of freedom"),
+    # A penalized estimate is biased, so that F has no F distribution.
+    Refusal(PLAIN, of_fit(lambda fit: fit.test(0), ridge=1.0), ValueError, "penal"),
+    # The jackknife repeats the fit of least squares.
+    Refusal(RAGGED, of_fit(lambda fit: fit.jackknife(), ridge=1.0), ValueError, "penalty"),
+    # Records are left out in turn, and there is one.
+    Refusal(PLAIN, of_fit(lambda fit: fit.jackknife()), ValueError, "record"),
 )  # fmt: skip
 
 
@@ -193,55 +196,13 @@ def test_a_selected_penalty_is_solved_by_any_solver(penalty: cs.Penalty, solver:
     np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-11 * scale)
 
 
-# Solvers that need more than sums over chunks, for dask arrays larger than the limit.
-NOT_BY_CHUNKS = (
-    (cs.FFTDeconvolution(), "not in memory", "A spectrum is that of a whole record."),
-    (cs.GradientDescent(steps=1), "not in memory", "Every step reads x and y."),
-)
-
-# Methods that read the rows of the design matrix chunk by chunk.
-BY_ROWS: dict[str, dict[str, Any]] = {
-    "qr": {"solver": "qr"},
-    "svd": {"solver": "svd"},
-    "huber": {"loss": "huber"},
-    "absolute": {"loss": "absolute"},
-    "cg": {"solver": "cg", "ridge": 1e-3},
-}
-FACTORS = ("qr", "svd")
-
-
-@pytest.mark.parametrize(("solver", "message", "reason"), NOT_BY_CHUNKS)
-def test_refused_for_chunks_of_dask(solver: cs.Solver, message: str, reason: str) -> None:
-    assert reason
+# A spectrum is that of a whole record, and every step of descent reads all of x and y.
+@pytest.mark.parametrize("solver", [cs.FFTDeconvolution(), cs.GradientDescent(steps=1)])
+def test_chunks_of_dask_are_refused(solver: cs.Solver) -> None:
     made = statement(PLAIN)
     x, y = (DASK["dask, small chunks"](v[0], Path()) for v in (made.x, made.y))
-    found = cs.Problem(x, y, lags=[(0, 7)])
-    with pytest.raises(cs.SolveError, match=message):
-        cs.solve(found, solver, limits=SMALL)
-
-
-@pytest.mark.parametrize(
-    ("name", "twin"),
-    [(name, twin) for name in BY_ROWS for twin in (False, True) if name in FACTORS or not twin],
-)
-def test_rows_of_dask_arrays_are_those_of_arrays(name: str, twin: bool) -> None:
-    """Two equal channels have a solution of minimum norm."""
-    made = statement(PLAIN)
-    x, y = made.x[0], made.y[0]
-    if twin:
-        x = np.column_stack([x, x])
-    arrays = (DASK["dask, small chunks"](v, Path()) for v in (x, y))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
-        lags, method = [(0, 7)], BY_ROWS[name]
-        found = cs.solve(cs.Problem(*arrays, lags=lags), **method, limits=SMALL)
-        wanted = cs.solve(cs.Problem(x, y, lags=lags), **method)
-    assert found.status == "solved"
-    # Robust fits stop at a relative gap of 1e-8 of the loss, which grows slowly about the minimum.
-    share = 1e-11 if name in FACTORS else 1e-6
-    np.testing.assert_allclose(
-        found.kernel, wanted.kernel, rtol=0, atol=share * np.abs(wanted.kernel).max()
-    )
+    with pytest.raises(cs.SolveError, match="not in memory"):
+        cs.solve(cs.Problem(x, y, lags=[(0, 7)]), solver, limits=SMALL)
 
 
 def test_gaps_need_an_instruction() -> None:

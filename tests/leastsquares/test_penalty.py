@@ -11,7 +11,6 @@ import pytest
 import scipy.linalg
 
 import convsolve as cs
-from convsolve import registry
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import Penalty, Ridge
 from convsolve.leastsquares.smooth import Smooth
@@ -172,17 +171,6 @@ def test_derivatives_in_x_y_and_the_strength(monkeypatch: pytest.MonkeyPatch) ->
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     check_gradients(loss)
-
-
-@pytest.mark.parametrize(
-    ("solver", "name"),
-    [("auto", "ridge"), ("normal", "penalty"), ("svd", "loss"), ("qr", "ridge"), ("cg", "loss"),
-     ("fft", "penalty")],
-)  # fmt: skip
-def test_arguments_of_solve_are_refused_by_solvers(solver: str, name: str) -> None:
-    made = registry.ENTRIES[solver].make
-    with pytest.raises(TypeError, match=f"has no argument '{name}'; give {name}= to solve"):
-        made(**{name: 1.0})
 
 
 @every_penalty

@@ -12,16 +12,13 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.penalty import RIDGE
 from convsolve.linalg import minimum_norm as rowspace
 from convsolve.linalg import qr as triangle
 from convsolve.linalg.minimum_norm import distances
 from convsolve.linalg.qr import tall_qr, tall_svd
-from support import dense
 from support.cases import EPS, as_channels
-from support.dense import exact_least_squares, rank_and_mask
-from support.ordering import kernel_shaped, null_kernels, taps_of
+from support.dense import exact_least_squares
+from support.ordering import kernel_shaped, null_kernels
 
 M, P, Q = 6, 14, 2
 # Powers of two of the columns.
@@ -95,16 +92,6 @@ def test_repeated_rows_and_a_ridge(unit: str, ridge: float) -> None:
     assert fit.converged
 
 
-@pytest.mark.parametrize("ridge", [0.0, 2.0**-30])
-def test_long_kernels(ridge: float) -> None:
-    rng = np.random.default_rng(1)
-    x, y = rng.integers(-99, 100, 20 + 299).astype(float), rng.standard_normal(20)
-    problem = cs.Problem(x, y, kernel_size=300)
-    fit = (cs.solve if ridge else solved)(problem, ridge=ridge)
-    a = np.lib.stride_tricks.sliding_window_view(x, 300)
-    close(fit, exact_least_squares(a, y[:, None], ridge))
-
-
 # --- a ridge and deficient data with enough rows
 
 
@@ -142,19 +129,6 @@ def test_a_spectrum_without_a_gap(shape: tuple[int, int], ridge: float) -> None:
 # --- reports
 
 
-@every_unit
-def test_the_mask_and_the_rank_are_exact(unit: str) -> None:
-    a, _ = data(unit)
-    a[0], a[1] = 0.0, 0.0
-    a[0, 2], a[1, 5] = np.ldexp(1.0, UNITS[unit][[2, 5]])
-    a[3] = a[2]
-    rank, mask = rank_and_mask(a)
-    report = cs.identify(as_channels(a, np.zeros((M, 1))))
-    assert report.rank == rank == M - 1
-    assert taps_of(report, "identifiable").ravel().tolist() == mask.tolist()
-    assert np.flatnonzero(mask).tolist() == [2, 5]
-
-
 def test_reports_without_a_null_basis(monkeypatch: pytest.MonkeyPatch) -> None:
     unit = "three"
     a, y = data(unit)
@@ -177,18 +151,6 @@ def test_reports_without_a_null_basis(monkeypatch: pytest.MonkeyPatch) -> None:
     assert report.nullity == P - M
 
 
-@pytest.mark.parametrize("ridge", [1e-12, 1.0])
-def test_resolution_with_a_ridge(ridge: float) -> None:
-    a, y = data()
-    report = cs.identify(as_channels(a, y))
-    inverse = np.linalg.inv(a @ a.T + ridge * np.eye(M))
-    wanted = np.einsum("mp,mn,np->p", a, inverse, a)
-    found = kernel_shaped(report.resolution(ridge), report.problem.kernel_shape).reshape(P, Q)
-    np.testing.assert_allclose(found, np.stack([wanted] * Q, 1), rtol=1e-10)
-    with pytest.raises(ValueError, match="ridge=1e-300 is too small to certify full rank"):
-        report.resolution(1e-300)
-
-
 def test_distances_to_a_span_do_not_cancel() -> None:
     basis = np.zeros((5, 2))
     basis[0, 0], basis[1, 0] = np.cos(1e-9), np.sin(1e-9)
@@ -197,26 +159,6 @@ def test_distances_to_a_span_do_not_cancel() -> None:
 
 
 # --- factors
-
-
-@pytest.mark.parametrize("ridge", [1e-6, 1.0])
-@every_unit
-def test_norms_and_gains_of_a_factor_of_the_rows(unit: str, ridge: float) -> None:
-    a, y = data(unit)
-    problem = as_channels(a, y)
-    system = analyse(problem).system(RIDGE, ridge)
-    factor = system.qr_factors()[0]
-    assert factor is not None
-    scaled = np.ldexp(a, -system.scaling.exponents[0])
-    whole = np.vstack([scaled, np.diag(system.scaling.root_ridge[0])])
-    g = np.random.default_rng(4).standard_normal((P, 3))
-    r = np.linalg.qr(whole, mode="r")
-    wanted = np.linalg.norm(np.linalg.solve(r.T, g), axis=0)
-    # Where units differ, whole itself is of such a condition.
-    rtol = 100 * EPS * np.linalg.cond(whole)
-    np.testing.assert_allclose(np.linalg.norm(factor.whiten(g.T), axis=1), wanted, rtol=rtol)
-    gains = np.linalg.norm(np.linalg.inv(r), axis=1)
-    np.testing.assert_allclose(factor.noise_gain, gains, rtol=rtol)
 
 
 # --- size
@@ -271,14 +213,3 @@ def test_a_tall_qr_by_blocks(shape: tuple[int, int], monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(u.T @ u, np.eye(k), atol=1e-14)
     np.testing.assert_allclose((u * s) @ vt, a, atol=1e-13)
     assert (np.diff(s) <= 0).all()
-
-
-def test_the_resolution_of_centred_deficient_rows(rng: np.random.Generator) -> None:
-    x = rng.standard_normal((14, 3)) * [1.0, 5.0, 0.3]
-    x[:, 1] = 0.0
-    problem = cs.Problem(x, kernel_size=6, bias=True)
-    a = dense.centred(dense.design_matrix([x], problem.spec)[0]).astype(float)
-    assert np.linalg.matrix_rank(a) < len(a) < a.shape[1]
-    wanted = np.diag(np.linalg.solve(a.T @ a + 0.3 * np.eye(a.shape[1]), a.T @ a))
-    found = kernel_shaped(cs.identify(problem).resolution(0.3), problem.kernel_shape)
-    np.testing.assert_allclose(found.reshape(-1), wanted, rtol=0, atol=1e-12)

@@ -24,7 +24,7 @@ from convsolve.linalg import qr, threads
 from convsolve.linalg.threads import one_blas_thread
 from convsolve.operators import gram as toeplitz
 from convsolve.operators import toeplitz as circulant
-from support.injected import raised_at
+from support.injected import Timeout, raised_at
 
 
 def blas_threads() -> set[int]:
@@ -157,6 +157,26 @@ def test_an_exception_at_any_point_restores_blas_and_ctrl_c(
     while raised_at(points + 1, work, check):
         points += 1
     assert points > 50
+
+
+def test_the_next_block_restores_what_three_exceptions_left(
+    monkeypatch: pytest.MonkeyPatch, ctrl_c: None
+) -> None:
+    blas = Blas()
+
+    def interrupted(number: int) -> None:
+        blas.number = number - 1
+        raise Timeout
+
+    monkeypatch.setattr(threads, "_blas", lambda: (blas,))
+    with monkeypatch.context() as always:
+        always.setattr(blas, "set_num_threads", interrupted)
+        with pytest.raises(Timeout), one_blas_thread():
+            blas.work()
+    assert blas.number == 1
+    with one_blas_thread():
+        blas.work()
+    assert blas.number == 2
 
 
 def test_the_last_thread_to_leave_restores_blas() -> None:

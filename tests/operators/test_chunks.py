@@ -82,22 +82,6 @@ def test_sums_of_zeros_are_neutral_in_any_unit() -> None:
     assert ((live + constant).units.exponents == 900).all()
 
 
-def test_all_taps_of_a_channel_share_an_exponent() -> None:
-    """A tap that reads only zeros in one block keeps the exponent of its channel."""
-    rng = np.random.default_rng(2)
-    a, y = rng.standard_normal((1, 9, 6)), rng.standard_normal((1, 9, 1))
-    some = a * [1, 1, 0, 1, 1, 0]  # zero at one tap of either channel
-    low, high, other = (
-        Units.of((1, 6, 1), np.array([each])) for each in ([-3, 4], [5, -6], [5, 99])
-    )
-    both = Moments.from_rows(a, y, low) + Moments.from_rows(some, y, high)
-    np.testing.assert_array_equal(both.units.exponents, [[5, 4]])
-    np.testing.assert_array_equal(both.units.column_exponents, [[5, 4] * 3])
-    silent = a * np.tile([1, 0], 3)  # zero at all taps of the second channel
-    both = Moments.from_rows(a, y, low) + Moments.from_rows(silent, y, other)
-    np.testing.assert_array_equal(both.units.exponents, [[5, 4]])
-
-
 @pytest.mark.parametrize("padding", ["valid", "full"])
 def test_the_offset_of_the_first_chunk_costs_no_digits(padding: str) -> None:
     """If it is far from that of others, sums are computed again about the means."""

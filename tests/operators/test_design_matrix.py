@@ -7,10 +7,15 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from convsolve.leastsquares.scaling import PenaltyColumns
+from convsolve.operators import chunk
+from convsolve.operators.by_jax import DeviceChunk
 from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
 from convsolve.operators.tap_basis import TapBasis
@@ -18,11 +23,13 @@ from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.confounds import Confounds
 from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.records import Records
+from convsolve.problem.remote import Remote
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
 from convsolve.problem.weights import Weights
 from support import dense
 from support.geometry import NAMED, Geometry
+from support.slow import some
 
 SMALL_BLOCKS = Limits(kept_numbers=0, block_numbers=64)
 # Every gap is worth a cut.
@@ -63,12 +70,13 @@ class Form(NamedTuple):
     plan: Plan = Plan()
     limits: Limits = CUT
     rows: str = "all"  # or "some", or "confounds"
+    devices: int = 0
 
 
 def matrix_of(form: Form, geometry: Geometry, x: list, y: list) -> DesignMatrix:
     """Return the matrix of a form. Excluded outputs are loud artefacts."""
     kept, nuisance = Rows.of(geometry.spec, geometry.shapes), Nuisance(constant=geometry.bias)
-    weights = None
+    weights, device = None, None
     if form.rows == "some":
         kept = some_rows(geometry)
         y = [np.where(f[..., None], b, 10**8) for b, f in zip(y, kept.flags or (), strict=True)]
@@ -76,7 +84,16 @@ def matrix_of(form: Form, geometry: Geometry, x: list, y: list) -> DesignMatrix:
         nuisance = Nuisance(confounds=confounds(geometry))
         weights = confounds(geometry).weights
     rows = Adjustments(kept, weights)
-    return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, form.limits, form.plan))
+    if form.devices:
+        mesh = jax.make_mesh((form.devices,), ("all",), (AxisType.Auto,))
+        with jax.enable_x64(True):
+            x, y = (
+                [Remote.of(jax.device_put(a.astype(float), NamedSharding(mesh, P()))) for a in of]
+                for of in (x, y)
+            )
+        of_device = chunk.Form(geometry.spec._normal, nuisance.constant, form.limits)
+        device = DeviceChunk(x, y, geometry.spec, kept, nuisance, of_device)
+    return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, form.limits, form.plan, device))
 
 
 ROWS, READ, FIRST = Plan(by_rows=True), Plan(whole=False), Plan(columns_first=True)
@@ -156,7 +173,7 @@ def in_units(y: np.ndarray, targets: Targets) -> np.ndarray:
     return np.ldexp(y, -targets.grouped(targets.exponents)[:, None])
 
 
-@pytest.mark.parametrize(("form", "name"), CASES)
+@pytest.mark.parametrize(("form", "name"), [*CASES, *some(ON_DEVICES, ON_DEVICES[0])])
 def test_sums_and_rows_are_those_of_the_matrix(form: str, name: str) -> None:
     geometry = NAMED[name]
     x, y = geometry.records()

@@ -107,3 +107,13 @@ def test_a_large_dilation_gives_few_parts(
     assert found is not None
     assert np.array_equal(np.rint(found.gram[0]), a.T @ a)
     assert np.array_equal(np.rint(found.rhs[0]), a.T @ dense.by_group(y, 1)[0])
+
+
+def test_a_transient_at_the_start_costs_no_digits() -> None:
+    """Every entry of AᵀA is accurate relative to its own size."""
+    x = np.random.default_rng(1).integers(-9, 10, (3, 319, 1)).astype(float)
+    x[:, :3] *= 2.0**40
+    a = dense.design_matrix(x, cs.ConvSpec(20))[0]
+    of_x = series.Series(x, np.ones(1), np.zeros(1))
+    found = toeplitz.moments([(of_x, None)], (20,)).gram
+    np.testing.assert_allclose(found, a.T @ a, rtol=1e-13)

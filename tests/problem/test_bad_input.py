@@ -120,13 +120,6 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
     assert cs.Problem(x, y[..., None], **given).n_outputs == 1
 
 
-def test_same_with_stride_and_unequal_records():
-    records = [np.ones(8), np.ones(9)]
-    with pytest.raises(ValueError, match=r"padding='same' with stride > 1 .* use 'causal' or"):
-        cs.Problem(records, kernel_size=3, stride=2, padding="same")
-    assert cs.Problem(records, kernel_size=3, padding="same").n_equations == 17
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [

@@ -16,7 +16,6 @@ import scipy.sparse
 import zarr
 
 import convsolve as cs
-from convsolve.problem import whole_chunks
 from convsolve.problem.stored import Stored, for_one_pass, in_blocks, is_stored
 from convsolve.problem.whole_chunks import WholeChunks
 from support.slow import few_seeds
@@ -118,14 +117,6 @@ def test_one_pass_in_whole_chunks(seeds: range) -> None:
                 a, b = sorted(int(n) for n in rng.integers(0, len(one) + 1, 2))
                 parts = one[a : b + 1], other[a : b + 1]
                 np.testing.assert_array_equal(*map(np.asarray, parts))
-
-
-def test_large_chunks_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whole_chunks, "MOST_KEPT_BYTES", 100 * 2 * 8)
-    for chunks, kept in (((100, 1), True), ((101, 1), False), ((101, 2), False)):
-        source, plain = Chunked(X, chunks), Slices(X)
-        assert solved(source).kernel.tobytes() == solved(plain).kernel.tobytes()
-        assert bool(source.times.max() < plain.times.max()) is kept
 
 
 # --- numbers that are not finite
@@ -302,15 +293,3 @@ def test_integers_that_do_not_fit_are_refused() -> None:
     source.chunks = (50, 2)
     with pytest.raises(TypeError, match="a slice came in int64, where numbers of int8"):
         solved(source)
-
-
-@pytest.mark.parametrize(
-    ("kind", "y_kind"), [("uint64", "float32"), ("bool", "float64"), ("float16", "float32")]
-)
-def test_x_and_y_may_have_different_types(kind: str, y_kind: str) -> None:
-    x, y = (X > 0 if kind == "bool" else np.abs(np.rint(X * 9))).astype(kind), Y.astype(y_kind)
-    wanted = cs.solve(cs.Problem(x, y, kernel_size=5)).kernel
-    for source in (Slices(x), dask.array.from_array(x, chunks=(70, 2))):
-        fit = cs.solve(cs.Problem(source, y, kernel_size=5), limits=SMALL)
-        assert fit.kernel.dtype == wanted.dtype
-        np.testing.assert_allclose(fit.kernel, wanted, rtol=1e-5 if y_kind == "float32" else 1e-11)
