@@ -121,6 +121,8 @@ FORMS = {
 CASES = [
     pair for i, pair in enumerate(itertools.product(FORMS, NAMED)) if (i + i // len(NAMED)) % 4 == 0
 ]
+FORMS |= {"on a device": Form(devices=1), "on devices": Form(rows="confounds", devices=2)}
+ON_DEVICES = [("on a device", "both"), ("on devices", "ragged")]
 
 
 class Dense:
