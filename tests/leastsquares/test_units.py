@@ -138,22 +138,6 @@ def test_the_warning_of_ambiguous_data_names_the_truncation() -> None:
     assert "Taps        ambiguous:" in str(fit.identifiability)
 
 
-@pytest.mark.parametrize("power", [8, 47, 60])
-def test_wide_data_at_any_ratio_of_units(power: int, rng: np.random.Generator) -> None:
-    x = rng.integers(-1000, 1000, (6, 2)) / 1000.0
-    x = x * [2.0 ** (power // 2), 2.0 ** -(power - power // 2)]
-    y = N[:4]
-    a = np.stack([x[t : t + 3].reshape(-1) for t in range(4)])
-    truth = exact_least_squares(a, y[:, None])
-    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
-        fit = cs.solve(cs.Problem(x, y, kernel_size=3))
-    assert fit.converged
-    assert np.linalg.norm(fit.kernel.reshape(-1, 1) - truth) <= 1e-12 * np.linalg.norm(truth)
-    null = null_kernels(fit.identifiability)[0].reshape(2, 6)
-    np.testing.assert_allclose(null @ null.T, np.eye(2), atol=1e-14)
-    assert np.abs(a @ null.T).max() <= 1e-13 * np.abs(a).max()
-
-
 def test_a_huge_range_within_a_channel() -> None:
     steps = N.copy()
     steps[1::2] *= 2.0**-600
