@@ -113,16 +113,6 @@ def test_descent_converges_as_forecast(name: str) -> None:
         assert "2 of 8 directions do not change y: descent does not move along them" in repr(found)
 
 
-def test_a_hessian_of_one_curvature_takes_one_step() -> None:
-    found = cs.identify(cs.Problem([0.0, 0.0, 1.0, 0.0, 0.0], kernel_size=(3,))).descent()
-    assert found.steps == 1
-    assert found.rate == pytest.approx(0, abs=1e-15)
-    assert found.largest_step == pytest.approx(3, rel=1e-15)  # λ = 2/m, m = 3
-    assert found.best_step == pytest.approx(1.5, rel=1e-15)
-    assert max(np.abs(found.error(1)[0])) < 1e-15
-    assert [steps.tolist() for steps in found.steps_along()] == [[1, 1, 1]]
-
-
 @pytest.mark.parametrize(
     ("unit", "offset", "bias"), [(1.0, 1e6, True), (1e6, 0.0, False), (1e6, 1e3, True)]
 )

@@ -38,18 +38,6 @@ def test_the_worst_group_is_reported() -> None:
     assert "(group 1, the worst of 2)" in str(report)
 
 
-def test_differences_below_the_rounding_of_float32_are_ambiguous() -> None:
-    """A copy computed in float32 differs by its rounding."""
-    rng = np.random.default_rng(1)
-    a = rng.standard_normal(2000).astype(np.float32)
-    b = (a * np.float32(0.1)) * np.float32(10)
-    report = cs.identify(cs.Problem(np.stack([a, b], 1), kernel_size=(2,)))
-    assert report.verdict == "ambiguous"
-    assert "below the rounding of the data's own type" in str(report.suggestions[0])
-    healthy = rng.standard_normal((2000, 2)).astype(np.float32) * np.float32([1, 1e-6])
-    assert cs.identify(cs.Problem(healthy, kernel_size=(2,))).unique
-
-
 def test_remedies_name_the_reason() -> None:
     def text(x: np.ndarray, taps: int) -> str:
         return " ".join(map(str, cs.identify(cs.Problem(x, kernel_size=(taps,))).suggestions))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
-
 import mpmath as mp
 import numpy as np
 import pytest
@@ -14,7 +11,6 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.normal_operator import Normal
 from convsolve.leastsquares.penalty import RIDGE
-from convsolve.linalg.conjugate_gradient import Conjugate, Evidence
 from convsolve.operators.overlap_save import Series
 from convsolve.operators.toeplitz import Gram
 from convsolve.operators.whitening import Preconditioner
@@ -207,19 +203,3 @@ def test_the_rounding_of_coarse_data_prevents_a_proof():
     problem = problem._replace(_data_eps=1e-2)
     assert proved(problem) == [False]
     assert proved(problem, ridge=1e-9) == [True]
-
-
-def test_evidence_is_a_bound_on_the_spectrum():
-    rng = np.random.default_rng(22)
-    shares = []
-    for _ in range(200):
-        values = np.exp(rng.uniform(-6, 0, 40))
-        product = partial(np.multiply, values[:, None])
-        run = Conjugate(product, np.copy, rng.standard_normal((40, 1)))
-        evidence = Evidence()
-        while run.squares[0] > 1e-14:
-            length, ratio = run.step(np.ones(1, bool))
-            evidence.add(length[0], ratio[0])
-        shares.append(evidence.least / values.min())
-    assert max(shares) <= 1
-    assert math.isclose(np.median(shares), 0.2, rel_tol=0.9)

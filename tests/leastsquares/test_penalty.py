@@ -65,17 +65,6 @@ def test_coordinates_are_a_root_of_the_penalty(name: str, kernel_size: tuple[int
     )
 
 
-def test_a_basis_and_its_transpose_are_adjoint() -> None:
-    basis = Smooth(order=1).coordinates([-np.arange(4), -np.arange(3)]).basis
-    assert not basis.identity
-    rng = np.random.default_rng(0)
-    z, w = rng.standard_normal((2, basis.coordinates * 2, 3)), rng.standard_normal((2, 24, 3))
-    forward, back = (basis.expand(z) * w).sum(), (z * basis.restrict(w)).sum()
-    assert forward == pytest.approx(back, rel=1e-13)
-    rows = basis.rows(w.swapaxes(1, 2))
-    np.testing.assert_array_equal(rows, basis.restrict(w).swapaxes(1, 2))
-
-
 @every_penalty
 def test_a_wrong_kernel_has_a_large_certificate(name: str) -> None:
     made = NAMED["stride"]

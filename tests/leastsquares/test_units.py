@@ -60,21 +60,6 @@ def test_a_constant_channel_and_one_in_a_smaller_unit(solver: str, power: int) -
     np.testing.assert_allclose(fit.residuals(), 0, atol=1e-13)
 
 
-@pytest.mark.parametrize(("solver", "power"), [*zip(CLOSED, (10, 40, 60, 20))])
-def test_two_copies_in_a_small_unit_and_a_constant(solver: str, power: int) -> None:
-    x = np.stack([np.ones(12), np.ldexp(M[:12], -power), np.ldexp(M[:12], -power)], axis=1)
-    y = N[:11]
-    with pytest.warns(cs.IdentifiabilityWarning, match="rank 3 of 6"):
-        fit = cs.solve(cs.Problem(x, y, kernel_size=2), **TABLE[solver].method)
-    a = np.stack([np.ones(11), M[:11], M[1:12]], axis=1)
-    best = exact_least_squares(a, y[:, None])[:, 0]
-    expected = np.array([[best[0] / 2, best[1] / 2], [best[0] / 2, best[2] / 2]])
-    scaled = fit.kernel[..., 0] * [1, 2.0**-power, 2.0**-power]
-    np.testing.assert_allclose(scaled[:, :2], expected, rtol=1e-11)
-    np.testing.assert_allclose(scaled[:, 2], expected[:, 1], rtol=1e-11)
-    assert fit.converged
-
-
 @pytest.mark.parametrize(
     ("dtype", "unit", "size"), [(np.float64, 2.0**500, 2.0**-600), (np.float32, 1e30, 1e-17)]
 )

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.leastsquares.analysis import analyse
 from convsolve.operators import chunks, prediction
 from convsolve.operators.chunk import span_lots
 from convsolve.operators.moments import Moments, Units
@@ -158,17 +157,3 @@ def test_steps_are_whole_chunks_of_dask_or_equal_parts(length: int) -> None:
     parts = max(1, round(length / step))
     assert step % length == 0 or step == -(-length // parts)
     assert 2 / 3 * 100 <= step <= 2 * 100
-
-
-@pytest.mark.parametrize(
-    ("given", "step"), [((150, 150, 100), 150), ((80, 80, 80, 80, 80), 160), ((400,), 134)]
-)
-def test_a_task_reads_whole_chunks_of_dask(given: tuple[int, ...], step: int) -> None:
-    x = dask.array.zeros((400, 1), chunks=(given, 1))
-    y = dask.array.zeros((400, 1), chunks=(90, 1))
-    problem = cs.Problem(x, y, lags=(0, 3), edges="zeros")
-    operator = analyse(problem, Limits(held_numbers=0, chunk_numbers=600)).design.matrix.chunks
-    assert operator.step == step
-    by_two = cs.Problem(x, kernel_size=4, stride=2)
-    operator = analyse(by_two, Limits(held_numbers=0, chunk_numbers=600)).design.matrix.chunks
-    assert operator.step * 2 % given[0] == 0 or given[0] > operator.step * 2

@@ -20,13 +20,10 @@ from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
 from convsolve.operators.tap_basis import TapBasis
 from convsolve.problem.adjustments import Adjustments
-from convsolve.problem.confounds import Confounds
 from convsolve.problem.nuisance import Nuisance
-from convsolve.problem.records import Records
 from convsolve.problem.remote import Remote
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Limits
-from convsolve.problem.weights import Weights
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.slow import some
@@ -55,35 +52,23 @@ def some_rows(geometry: Geometry) -> Rows:
     return replace(whole, flags=tuple(flags))
 
 
-def confounds(geometry: Geometry) -> Confounds:
-    """Return two columns of every record that no column of A resembles, in rows of weights."""
-    rng, kept = np.random.default_rng(6), Rows.of(geometry.spec, geometry.shapes)
-    arrays = tuple(rng.standard_normal((*shape, 2)) for shape in kept.shapes)
-    columns = Records(arrays, "list", True, False)
-    weights = Weights(tuple(np.array(1.0 + i) for i in range(len(arrays))))
-    return Confounds.of(columns, geometry.bias, kept, weights)
-
-
 class Form(NamedTuple):
-    """Where the data are, how sums are formed, and which rows and nuisance columns there are."""
+    """Where the data are, how sums are formed, and which rows are used."""
 
     plan: Plan = Plan()
     limits: Limits = CUT
-    rows: str = "all"  # or "some", or "confounds"
+    rows: str = "all"  # or "some"
     devices: int = 0
 
 
 def matrix_of(form: Form, geometry: Geometry, x: list, y: list) -> DesignMatrix:
     """Return the matrix of a form. Excluded outputs are loud artefacts."""
     kept, nuisance = Rows.of(geometry.spec, geometry.shapes), Nuisance(constant=geometry.bias)
-    weights, device = None, None
+    device = None
     if form.rows == "some":
         kept = some_rows(geometry)
         y = [np.where(f[..., None], b, 10**8) for b, f in zip(y, kept.flags or (), strict=True)]
-    elif form.rows == "confounds":
-        nuisance = Nuisance(confounds=confounds(geometry))
-        weights = confounds(geometry).weights
-    rows = Adjustments(kept, weights)
+    rows = Adjustments(kept)
     if form.devices:
         mesh = jax.make_mesh((form.devices,), ("all",), (AxisType.Auto,))
         with jax.enable_x64(True):
@@ -111,17 +96,12 @@ FORMS = {
     "chunks": Form(READ, CHUNKS),
     "chunks, in time": Form(Plan(whole=False, in_time=True), CHUNKS),
     "chunks of some rows": Form(READ, CHUNKS, "some"),
-    "rows with confounds": Form(ROWS, BLOCKS, "confounds"),
-    "rows with confounds, columns first": Form(ROWS_FIRST, rows="confounds"),
-    "ffts with confounds": Form(rows="confounds"),
-    "ffts with confounds, columns first": Form(FIRST, rows="confounds"),
-    "chunks with confounds": Form(READ, CHUNKS, "confounds"),
 }
 # One in four of all pairs; different forms start with different geometries.
 CASES = [
     pair for i, pair in enumerate(itertools.product(FORMS, NAMED)) if (i + i // len(NAMED)) % 4 == 0
 ]
-FORMS |= {"on a device": Form(devices=1), "on devices": Form(rows="confounds", devices=2)}
+FORMS |= {"on a device": Form(devices=1), "on devices": Form(rows="some", devices=2)}
 ON_DEVICES = [("on a device", "both"), ("on devices", "ragged")]
 
 
@@ -140,27 +120,6 @@ class Dense:
         centre = dense.centred if geometry.bias else np.asarray
         self.a, self.centred_y = centre(self.plain), centre(self.y)
         self.means = self.plain.mean(1)
-        if operator.nuisance.confounds is not None:
-            self._without(confounds(geometry), geometry)
-
-    def _without(self, known: Confounds, geometry: Geometry) -> None:
-        """Replace A and y by the residuals of least squares on all nuisance columns."""
-        counts = [int(np.prod(shape)) for shape in known.kept.shapes]
-        ends = np.cumsum([0, *counts])
-        roots = np.concatenate([known.root(i) for i in range(len(counts))])
-        n = np.zeros((ends[-1], 2 * len(counts)))
-        rng = np.random.default_rng(6)
-        for i, shape in enumerate(known.kept.shapes):
-            n[ends[i] : ends[i + 1], 2 * i : 2 * i + 2] = rng.standard_normal((*shape, 2)).reshape(
-                -1, 2
-            )
-        n = np.hstack([n, np.ones((len(n), int(geometry.bias)))]) * roots
-
-        def left(rows: np.ndarray) -> np.ndarray:
-            return np.stack([r - n @ np.linalg.lstsq(n, r, rcond=None)[0] for r in rows * roots])
-
-        self.a, self.centred_y = left(self.plain), left(self.y)
-        self.plain, self.means = self.a, self.a.mean(1)
 
 
 def by_axis(a: np.ndarray, geometry: Geometry, basis: TapBasis) -> np.ndarray:
@@ -217,7 +176,6 @@ def check_moments(
     y: np.ndarray,
     eps: float,
 ) -> None:
-    """Nuisance columns are projected out."""
     penalized = isinstance(matrix, PenaltyColumns)
     found = matrix.moments_with(targets) if penalized else matrix.moments(targets)
     assert found.n == len(y[0])

@@ -84,18 +84,14 @@ def test_moments_are_those_of_the_matrix(ndim: int, kind: str, seeds: range) -> 
 
 
 @pytest.mark.parametrize(
-    ("records", "shape", "taps", "dilation", "most"),
-    [
-        (1, (400,), (3,), (199,), 1),
-        (5, (400,), (3,), (97,), 10),
-        (90, (40,), (3,), (7,), 14),
-        (1, (60, 60), (2, 3), (11, 9), 36),
-    ],
+    ("records", "shape", "dilation", "most"),
+    [(1, (400,), (199,), 1), (90, (40,), (7,), 14), (1, (60, 60), (11, 9), 36)],
 )
 def test_a_large_dilation_gives_few_parts(
-    records: int, shape: tuple, taps: tuple, dilation: tuple, most: int
+    records: int, shape: tuple, dilation: tuple, most: int
 ) -> None:
     """Each part takes a millisecond."""
+    taps = (2, 3)[-len(shape) :]
     rng = np.random.default_rng(0)
     rows = [n - (k - 1) * d for n, k, d in zip(shape, taps, dilation)]
     x = [rng.integers(-9, 10, (*shape, 2)) for _ in range(records)]

@@ -16,7 +16,7 @@ import scipy.sparse
 import zarr
 
 import convsolve as cs
-from convsolve.problem.stored import Stored, for_one_pass, in_blocks, is_stored
+from convsolve.problem.stored import Stored, for_one_pass, is_stored
 from convsolve.problem.whole_chunks import WholeChunks
 from support.slow import few_seeds
 from support.stored import DASK, FILES, SMALL, STORES, Failing, Slices, stored
@@ -81,15 +81,6 @@ def changed(rng: np.random.Generator, record: Stored, wanted: np.ndarray) -> tup
     ends = [sorted(int(n) for n in rng.integers(0, size + 1, 2)) for size in wanted.shape[:-1]]
     part = tuple(slice(a, max(b, a + (size > a))) for (a, b), size in zip(ends, wanted.shape))
     return record[part], wanted[part]
-
-
-def test_blocks_cover_a_record_once() -> None:
-    record = Stored.of(Slices(X), 1)[0]
-    for numbers in (1, 7, 10**6):
-        parts = [*in_blocks(record, numbers)]
-        np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), X)
-        starts = np.cumsum([0, *(len(part) for _, part in parts)])[:-1]
-        assert [start for start, _ in parts] == [(n,) for n in starts]
 
 
 # --- sources with chunks
