@@ -82,6 +82,7 @@ def test_the_spectrum_of_the_hessian(name: str) -> None:
     assert found.rate**found.steps <= found.tol * (1 + 1e-9)
     assert found.rate ** (found.steps - 1) > found.tol
     assert max(flat(found.steps_along())) == found.steps
+    assert np.array_equal(found.slowest[0], found.directions[0][: len(found.slowest[0])])
     half = found.largest_step / 2
     assert max(flat(found.error(1, half))) == pytest.approx(1 - least / largest, rel=1e-12)
 
