@@ -59,7 +59,7 @@ def known() -> Iterator[tuple[str, Known]]:
         u, v = (np.linalg.qr(rng.standard_normal((n, rank)))[0] for n in (20, 8))
         a = (u * np.logspace(0, -2 * rank, rank)) @ v.T
         yield f"rounded to rank {rank}", Known(a, rank, layout=next(layouts))
-    for digits in (0, 8):
+    for digits in (0, 5, 8):
         a = from_svd(12, 6, 10.0**digits, rng)
         for span in (10, 100):
             scaled = np.ldexp(a, rng.integers(-span, span + 1, 6))
@@ -117,11 +117,11 @@ def test_the_tolerance_counts_rows_or_columns(
             assert report.rank == min(shape) - lost
 
 
-@pytest.mark.parametrize(("by", "condition"), [("qr", 1e9), ("gram", 1e9), ("gram", 1e5)])
-def test_the_condition_of_many_unknowns(by: str, condition: float) -> None:
+@pytest.mark.parametrize("by", ["qr", "gram"])
+def test_the_condition_of_many_unknowns(by: str) -> None:
     """It is that of the two extreme singular values, if all of them would take long."""
     limits = replace(ROUTES[by], spectrum_columns=30)
-    a = from_svd(80, 60, condition, np.random.default_rng(9))
+    a = from_svd(80, 60, 1e9, np.random.default_rng(9))
     report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=limits)
     assert (report.verdict, report.rank) == ("overdetermined", 60)
     assert report.condition_number == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
