@@ -10,25 +10,25 @@ import pytest
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
-from convsolve.leastsquares.normal_operator import Normal
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
-from convsolve.problem.sizes import Limits
 from support.coloured import coloured, convolved
-from support.slow import some
 
 # Fewer unknowns than here have their whole spectrum computed for the words of a solution.
-FEW = Limits(spectrum_columns=800)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("edges", ["zeros", "drop"])
-@pytest.mark.parametrize(("noise", "outputs"), [(0.0, 1), (1e-6, 1), (0.1, 3)])
 @pytest.mark.parametrize(
-    ("pole", "times", "channels"), [(0.9, 1, 1), (0.9, 2, 2), (0.99, 2, 1), (0.9, 4, 1)]
+    ("edges", "noise", "outputs", "pole", "times", "channels"),
+    [
+        ("zeros", 0.1, 3, 0.9, 1, 1),
+        ("drop", 1e-6, 1, 0.9, 2, 2),
+        ("zeros", 0.0, 1, 0.99, 2, 1),
+        ("drop", 0.1, 3, 0.9, 4, 1),
+    ],
 )
-def test_solved_up_to_steep_spectra_in_few_steps(edges, noise, outputs, pole, times, channels):
-    """Conditions of 2e1 to 2e5, by the same dozen of steps."""
+def test_steep_spectra_are_solved_in_few_steps(edges, noise, outputs, pole, times, channels):
+    """Condition numbers from 2e1 to 2e5."""
     rng = np.random.default_rng(4)
     x = coloured(rng, 6000, channels, pole, times)
     problem, _ = convolved(rng, x, 60, outputs, noise, edges)
@@ -43,11 +43,12 @@ def test_solved_up_to_steep_spectra_in_few_steps(edges, noise, outputs, pole, ti
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("times", some(range(1, 9), 1, 4, 8))
-@pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("noise", [0.0, 1e-6, 0.1])
-def test_the_word_is_true_at_any_condition(times, noise, outputs):
-    """1e2 to 1e12: "solved" where the backward error says so, and else not."""
+@pytest.mark.parametrize(
+    ("times", "noise", "outputs"),
+    [(1, 0.0, 3), (3, 0.1, 1), (4, 1e-6, 1), (5, 0.1, 3), (6, 0.0, 1), (8, 1e-6, 3)],
+)
+def test_the_status_is_true_at_any_condition(times, noise, outputs):
+    """1e2 to 1e12: "solved" if and only if the backward error is small."""
     rng = np.random.default_rng(5)
     problem, _ = convolved(rng, coloured(rng, 3000, 1, 0.95, times), 40, outputs, noise, "drop")
     fit = cs.solve(problem, "cg")
@@ -60,51 +61,20 @@ def test_the_word_is_true_at_any_condition(times, noise, outputs):
     assert fit.status == "solved" or times > 3
 
 
-def test_units_of_channels_and_of_outputs_do_not_matter():
-    rng = np.random.default_rng(7)
-    problem, _ = convolved(rng, coloured(rng, 4000, 2), 50, 2)
-    plain = cs.solve(problem, "cg")
-    x = problem.x[0] * np.ldexp(1.0, [-300, 400])
-    y = problem.y[0] * np.ldexp(1.0, [200, -250])
-    fit = cs.solve(cs.Problem(x, y, spec=problem.spec), "cg")
-    exponents = np.array([[300, 300], [-400, -400]]) + np.array([200, -250])
-    assert np.array_equal(fit.kernel, np.ldexp(plain.kernel, exponents))
-    assert fit.backward_error == plain.backward_error
-
-
-def test_first_iterate_is_deconvolution_and_the_second_call_the_same():
-    rng = np.random.default_rng(8)
-    problem, _ = convolved(rng, coloured(rng, 3000), 40)
-    first = cs.solve(problem, cs.ConjugateGradient(steps=1))
-    assert first.status == "max steps"
-    regression = analyse(problem).regression(RIDGE, 0.0)
-    normal = Normal(regression.system, 0)
-    _, g = regression.residual(np.zeros((1, 40, 1)))
-    direction = (normal.stretch * normal.precondition(normal.stretch * g[0]))[:, 0]
-    found = regression.from_user(first.kernel)[0, :, 0]
-    cosine = direction @ found / np.linalg.norm(direction) / np.linalg.norm(found)
-    assert cosine == pytest.approx(1.0, abs=1e-14)
-    a, b = (cs.solve(problem, "cg") for _ in range(2))
-    assert np.array_equal(a.kernel, b.kernel)
-    assert first.backward_error > 1e3 * a.backward_error
-
-
-def test_trace_and_progress_tell_the_loss():
+def test_trace_and_progress_contain_the_loss():
     rng = np.random.default_rng(10)
     problem, _ = convolved(rng, coloured(rng, 2000), 30, 2)
     seen = []
     fit = cs.solve(problem, "cg", progress=lambda *at: seen.append(at))
     steps = [at for at in seen if at[0] == "steps of conjugate gradients"]
     assert [step for _, step, _, note in steps if note] == list(range(1, fit.stats["steps"] + 1))
-    assert {total for _, _, total, _ in steps} == {1000}
-    assert steps[0][1:] == (0, 1000, "")
     assert steps[1][3] == f"loss {fit.trace.losses[1]:.3g}"
+    assert fit.trace.losses[0] == pytest.approx(np.mean(problem.y[0] ** 2))
     assert fit.trace.losses[-1] == pytest.approx(np.mean(fit.residuals() ** 2), rel=1e-10)
     assert (np.diff(fit.trace.losses) <= 1e-12 * fit.trace.losses[0]).all()
-    assert fit.trace.losses[0] == pytest.approx(np.mean(problem.y[0] ** 2))
 
 
-def test_ctrl_c_keeps_the_best(ctrl_c: None) -> None:
+def test_ctrl_c_returns_the_best_kernel(ctrl_c: None) -> None:
     rng = np.random.default_rng(11)
     problem, _ = convolved(rng, coloured(rng, 2000), 30)
 
@@ -119,7 +89,7 @@ def test_ctrl_c_keeps_the_best(ctrl_c: None) -> None:
 
 
 @pytest.mark.parametrize(("unit", "ridge"), [(1.0, 1e30), (1e-15, 1.0), (1e-8, 1e14)])
-def test_a_ridge_that_dwarfs_all_else_leaves_a_kernel(unit, ridge):
+def test_a_kernel_under_a_ridge_far_above_the_data(unit, ridge):
     rng = np.random.default_rng(15)
     problem, _ = convolved(rng, coloured(rng, 2000), 30)
     problem = cs.Problem(unit * problem.x[0], problem.y[0], spec=problem.spec)
@@ -127,9 +97,8 @@ def test_a_ridge_that_dwarfs_all_else_leaves_a_kernel(unit, ridge):
     np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=1e-9)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 3])
-def test_a_silent_channel_gets_no_kernel(stride):
-    rng = np.random.default_rng(16)
+def test_a_channel_of_zeros_has_a_kernel_of_zeros():
+    rng, stride = np.random.default_rng(16), 2
     x = np.hstack([coloured(rng, 6000), np.zeros((6000, 1))])
     a = np.lib.stride_tricks.sliding_window_view(x[:, 0], 14)[::stride]
     y = a @ np.sin(np.arange(14.0)) + 0.1 * rng.standard_normal(len(a))
@@ -140,34 +109,26 @@ def test_a_silent_channel_gets_no_kernel(stride):
     np.testing.assert_allclose(fit.kernel[:, 0, 0], exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"bias": True, "mask": "one row"},
-        {"bias": True, "weights": "one row"},
-        {"confounds": 1},
-    ],
-    ids=str,
-)
-def test_an_offset_beside_zero_padding_takes_few_steps(given):
+@pytest.mark.parametrize("given", ["mask", "weights", "confounds"])
+def test_an_offset_with_zero_padding_takes_few_steps(given):
     """The samples of the padding are far from the mean, and dominate the autocorrelation."""
     rng, n = np.random.default_rng(0), 6000
     x = rng.standard_normal((n, 3)) + 1e3
     y = rng.standard_normal((n, 2)) + x[:, :1]
     one = np.arange(n) == n // 2
-    options = dict(given)
-    if "mask" in given:
-        options["mask"] = ~one
-    if "weights" in given:
-        options["weights"] = 1.0 + one
-    problem = cs.Problem(x, y, lags=(-2, 9), edges="zeros", **options)
+    options = {
+        "mask": {"bias": True, "mask": ~one},
+        "weights": {"bias": True, "weights": 1.0 + one},
+        "confounds": {"confounds": 1},
+    }
+    problem = cs.Problem(x, y, lags=(-2, 9), edges="zeros", **options[given])
     fit = cs.solve(problem, "cg")
     assert fit.converged
     assert fit.stats["steps"] < 20
     np.testing.assert_allclose(fit.kernel, cs.solve(problem).kernel, rtol=1e-9, atol=1e-12)
 
 
-def test_a_quiet_start_of_chunks_takes_few_steps():
+def test_a_first_chunk_of_small_samples_takes_few_steps():
     rng, n = np.random.default_rng(0), 4000
     x = rng.standard_normal((n, 2))
     x[:900] *= 1e-6
@@ -179,7 +140,7 @@ def test_a_quiet_start_of_chunks_takes_few_steps():
     assert fit.stats["steps"] < 20
 
 
-def test_what_it_cannot_do_it_says():
+def test_undetermined_kernels_need_a_ridge():
     rng = np.random.default_rng(13)
     wide = cs.Problem(rng.standard_normal(20), rng.standard_normal(6), kernel_size=15)
     with pytest.raises(
@@ -187,25 +148,15 @@ def test_what_it_cannot_do_it_says():
     ):
         cs.solve(wide, "cg")
     assert cs.solve(wide, "cg", ridge=0.1).converged
-    spec = cs.ConvSpec(3)
     with pytest.raises(TypeError, match="runs on the host only"):
-        cs.fit_kernel(rng.standard_normal(9), rng.standard_normal(7), spec, "cg")
-
-
-def test_stats_say_what_was_proved():
-    rng = np.random.default_rng(23)
-    problem, _ = convolved(rng, coloured(rng, 2000), 30)
-    assert "random vector" in cs.solve(problem, "cg").stats["evidence"]
-    ridge = cs.solve(problem, "cg", ridge=1e6)
-    assert ridge.stats["evidence"] == "the ridge alone"
+        cs.fit_kernel(rng.standard_normal(9), rng.standard_normal(7), cs.ConvSpec(3), "cg")
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("times", [5, 7])
-def test_where_steps_do_not_end_a_factor_takes_over(times):
-    """Conditions of 1e8 and 1e11; the same answer as without the attempt."""
+def test_where_steps_do_not_converge_a_factor_takes_over():
+    """A condition number of 1e11, and the same solution as without the attempt."""
     rng = np.random.default_rng(22)
-    problem, _ = convolved(rng, coloured(rng, 5000, 1, 0.95, times), 900, edges="drop")
+    problem, _ = convolved(rng, coloured(rng, 5000, 1, 0.95, 7), 900, edges="drop")
     fit, direct = cs.solve(problem), cs.solve(problem, "normal")
     assert fit.stats["choice"].endswith("then NormalEquations")
     assert fit.stats["solver"] == "NormalEquations"
@@ -213,8 +164,8 @@ def test_where_steps_do_not_end_a_factor_takes_over(times):
     np.testing.assert_array_equal(fit.kernel, direct.kernel)
 
 
-def test_what_came_before_changes_neither_solver_nor_answer(monkeypatch):
-    """Nor is a factor made where steps prove all that is said."""
+def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):
+    """Nor is a factor made where steps prove full rank."""
     rng = np.random.default_rng(23)
     problem, _ = convolved(rng, coloured(rng, 6000), 900, edges="drop")
     alone = cs.solve(cs.Problem(problem.x, problem.y, spec=problem.spec))
@@ -225,4 +176,3 @@ def test_what_came_before_changes_neither_solver_nor_answer(monkeypatch):
     assert fit.stats["solver"] == alone.stats["solver"] == "ConjugateGradient"
     assert fit.stats["evidence"] == "conjugate gradients on a random vector"
     np.testing.assert_array_equal(fit.kernel, alone.kernel)
-    assert "solved; the data determine all 900 taps\n" in str(cs.solve(problem, limits=FEW))

@@ -16,7 +16,6 @@ from convsolve.operators.prediction import predicted
 from convsolve.operators.windows import forward_records
 from convsolve.problem.sizes import Limits
 from support.ordering import taps_of
-from support.slow import some
 
 EPS = float(np.finfo(float).eps)
 
@@ -29,10 +28,6 @@ def solve(problem: cs.Problem, **method: Any) -> cs.Solution:
     return cs.solve(problem, **method, limits=FROM_SIGNALS)
 
 
-def goes_by_fourier(problem: cs.Problem) -> bool:
-    return analyse(problem, FROM_SIGNALS).design.matrix.by_fft
-
-
 def coloured(samples: int, times: int, seed: int) -> np.ndarray:
     """White noise through a recursion of pole 0.9, so many times: κ is about 19 to that power."""
     x = np.random.default_rng(seed).standard_normal(samples)
@@ -42,11 +37,17 @@ def coloured(samples: int, times: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("solver", ["normal", "auto"])
-@pytest.mark.parametrize("outputs", [1, 3])
-@pytest.mark.parametrize("noise", [0.0, 1e-6, 0.1])
-@pytest.mark.parametrize("times", some([0, 1, 2, 3, 4, 6, 8, 9], 0, 2, 4, 9))
-def test_the_answer_is_as_good_as_that_of_a_qr(
+@pytest.mark.parametrize(
+    ("times", "noise", "outputs", "solver"),
+    [
+        (0, 0.1, 3, "normal"),
+        (2, 0.0, 1, "auto"),
+        (4, 1e-6, 3, "normal"),
+        (6, 0.1, 1, "auto"),
+        (9, 0.0, 3, "normal"),
+    ],
+)
+def test_the_kernel_is_as_accurate_as_that_of_a_qr(
     times: int, noise: float, outputs: int, solver: str
 ) -> None:
     rng = np.random.default_rng([times, outputs])
@@ -56,7 +57,7 @@ def test_the_answer_is_as_good_as_that_of_a_qr(
     y = cs.convolve(x[:, None], w, spec)
     y = y + noise * y.std() * rng.standard_normal(y.shape)
     problem = cs.Problem(x, y, spec=spec)
-    assert goes_by_fourier(problem)
+    assert analyse(problem, FROM_SIGNALS).design.matrix.by_fft
     fit = solve(problem, solver=solver)
     a = np.stack([np.r_[np.zeros(k), x[: 3000 - k]] for k in range(taps - 1, -1, -1)], axis=1)
     values = np.linalg.svd(a, compute_uv=False)
@@ -72,11 +73,7 @@ def test_the_answer_is_as_good_as_that_of_a_qr(
     assert error <= 200 * EPS * (kappa + kappa**2 * rho)
 
 
-@pytest.mark.parametrize(
-    "method",
-    [{"solver": "normal", "ridge": 1e-3}, {"solver": "normal"}, {}, {"solver": "cg"}],
-    ids=str,
-)
+@pytest.mark.parametrize("method", [{"solver": "normal", "ridge": 1e-3}, {}], ids=str)
 def test_another_length_compiles_nothing(compiled: list[str], method: dict[str, Any]) -> None:
     rng = np.random.default_rng(3)
 
@@ -84,8 +81,7 @@ def test_another_length_compiles_nothing(compiled: list[str], method: dict[str, 
         x, y = rng.standard_normal((samples, 2)), rng.standard_normal((samples, 3))
         fit = solve(cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True), **method)
         assert fit.converged
-        report = cs.identify(cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True))
-        assert report.condition_number < 10
+        assert fit.identifiability.condition_number < 10
 
     run(700)
     compiled.clear()
@@ -94,26 +90,21 @@ def test_another_length_compiles_nothing(compiled: list[str], method: dict[str, 
     assert not compiled
 
 
-@pytest.mark.parametrize("ridge", [1e-7, 1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("ridge", [1e-7, 1.0])
 def test_a_factor_in_float32_loses_nothing(ridge: float) -> None:
     """Whether the ridge dwarfs the rounding of float32, so that one is made, or does not."""
     limits = replace(FROM_SIGNALS, spectrum_columns=10)
     x = coloured(3000, 3, 5)
-    y = np.convolve(x, np.arange(20.0), "valid") + 0.1 * np.random.default_rng(6).standard_normal(
-        2981
-    )
-    problem = cs.Problem(x, y, kernel_size=20)
+    noise = 0.1 * np.random.default_rng(6).standard_normal(2981)
+    problem = cs.Problem(x, np.convolve(x, np.arange(20.0), "valid") + noise, kernel_size=20)
     made = analyse(problem, limits).system(RIDGE, ridge)
     assert made.single_precision
     factors = made.gram_factors(single=True)
     assert factors is None or not factors.proves
-    fit, exact = (
-        cs.solve(problem, solver, ridge=ridge, limits=limits) for solver in ("normal", "svd")
-    )
+    fit = cs.solve(problem, "normal", ridge=ridge, limits=limits)
+    exact = cs.solve(problem, "svd", ridge=ridge).kernel
     assert fit.backward_error <= 30 * EPS
-    np.testing.assert_allclose(
-        fit.kernel, exact.kernel, rtol=1e-6, atol=1e-9 * np.abs(exact.kernel).max()
-    )
+    np.testing.assert_allclose(fit.kernel, exact, rtol=1e-6, atol=1e-9 * np.abs(exact).max())
 
 
 def test_a_shift_that_would_be_felt_is_taken_back() -> None:
@@ -132,21 +123,17 @@ def test_full_rank_is_proved_where_no_factor_fits() -> None:
     x = coloured(3000, 1, 8)
     report = cs.identify(cs.Problem(x, kernel_size=40), limits=limits)
     assert (report.verdict, report.rank, report.unique) == ("overdetermined", 40, True)
-    text = " ".join(str(report).split())
-    assert text.startswith("Verdict overdetermined: the data determine one kernel")
-    assert text.endswith("Rank 40 of 40, proved by conjugate gradients on a random vector")
+    assert "proved by conjugate gradients on a random vector" in " ".join(str(report).split())
     tone = cs.identify(cs.Problem(np.sin(np.arange(3000.0)), kernel_size=40), limits=limits)
     assert tone.verdict == "undecided"
     with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
         _ = tone.rank
 
 
-@pytest.mark.parametrize("unit", some([1.0, 2.0**1000, 2.0**-1000], 2.0**1000))
-@pytest.mark.parametrize("bias", some([False, True], True))
-def test_predictions_of_long_kernels_are_those_of_rows(bias: bool, unit: float) -> None:
-    rng = np.random.default_rng(9)
+def test_predictions_of_long_kernels_are_those_of_rows() -> None:
+    rng, unit = np.random.default_rng(9), 2.0**1000
     x, spec = unit * rng.standard_normal((40_000, 4)), cs.ConvSpec(300, 2, "causal", 3, groups=2)
-    w, b = rng.standard_normal((300, 2, 2)), bias * unit * rng.standard_normal(2)
+    w, b = rng.standard_normal((300, 2, 2)), unit * rng.standard_normal(2)
     (found,), (rows,) = (f([x], w, b, spec) for f in (predicted, forward_records))
     assert rows.size * w[..., 0].size > 2**24
     np.testing.assert_allclose(found, rows, rtol=0, atol=1e-12 * np.abs(rows).max())

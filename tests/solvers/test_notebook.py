@@ -21,69 +21,65 @@ PROBLEMS = {
 
 
 @pytest.mark.parametrize("name", PROBLEMS)
-@pytest.mark.parametrize("solver", ["svd", "qr", "normal", None])
-def test_closed_forms_find_the_kernels(name: str, solver: str | None) -> None:
+def test_closed_forms_find_the_kernels(name: str) -> None:
     x, y, w, _, _ = PROBLEMS[name]
-    fit = cs.solve(cs.Problem(x, y, kernel_size=len(w)), solver)
-    assert fit.converged
-    assert fit.kernel.dtype == np.float64
-    np.testing.assert_allclose(fit.kernel, w, rtol=0, atol=1e-12)
+    for solver in ("svd", "qr", "normal", None):
+        fit = cs.solve(cs.Problem(x, y, kernel_size=len(w)), solver)
+        assert fit.converged
+        assert fit.kernel.dtype == np.float64
+        np.testing.assert_allclose(fit.kernel, w, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
-@pytest.mark.parametrize("key", some(range(10), 0))
-def test_adam_gets_near(name: str, key: int) -> None:
-    """Rate 5e-2 on the mean absolute error, from Glorot-uniform starts, as the notebook has it."""
+@pytest.mark.parametrize("name", some(PROBLEMS, "two channels"))
+def test_adam_comes_near_the_kernels(name: str) -> None:
+    """Rate 5e-2 on the mean absolute error, from Glorot-uniform starts, as in the notebook."""
     x, y, w, steps, close = PROBLEMS[name]
-    solver = cs.GradientDescent(ADAM, steps=steps, seed=key)
+    solver = cs.GradientDescent(ADAM, steps=steps)
     fit = cs.solve(cs.Problem(x, y, kernel_size=len(w)), solver, loss="absolute")
     assert np.abs(fit.kernel - w).max() < close
 
 
 def test_verdicts() -> None:
-    toy = cs.identify(cs.Problem(TOY_X, TOY_Y, kernel_size=2))
-    assert (toy.verdict, toy.n_equations, toy.n_unknowns) == ("overdetermined", 3, 2)
-    pair = cs.identify(cs.Problem(PAIR_X, PAIR_Y, kernel_size=3))
-    assert (pair.verdict, pair.rank) == ("exactly determined", 6)
-    assert pair.condition_number == pytest.approx(51.6, abs=0.05)
-    assert "6 per output for 6 unknowns (3 lags × 2 channels); exactly determined at" in str(pair)
-    filters = cs.identify(cs.Problem(TOY_X, FILTERS_Y, kernel_size=2))
-    assert (filters.verdict, filters.n_equations, filters.n_unknowns) == ("overdetermined", 3, 2)
-    short = cs.identify(cs.Problem(PAIR_X[:, :7], PAIR_Y[:, :5], kernel_size=3))
-    assert (short.verdict, short.n_equations, short.n_unknowns) == ("underdetermined", 5, 6)
-    assert short.nullity == 1
-    assert not short.unique
-    assert str(short.suggestions[0]).startswith("1 more row of y is needed: a record of 8 samples")
-    meaning = "fewer equations than unknowns, so many kernels fit equally well"
-    assert meaning in " ".join(str(short).split())
+    """Rows and unknowns of the notebook's problems, and of a shorter record."""
+    found = [
+        cs.identify(cs.Problem(x, y, kernel_size=taps))
+        for x, y, taps in (
+            (TOY_X, TOY_Y, 2),
+            (TOY_X, FILTERS_Y, 2),
+            (PAIR_X, PAIR_Y, 3),
+            (PAIR_X[:, :7], PAIR_Y[:, :5], 3),
+        )
+    ]
+    assert [(r.verdict, r.n_equations, r.n_unknowns, r.rank) for r in found] == [
+        ("overdetermined", 3, 2, 2),
+        ("overdetermined", 3, 2, 2),
+        ("exactly determined", 6, 6, 6),
+        ("underdetermined", 5, 6, 5),
+    ]
+    assert found[2].condition_number == pytest.approx(51.6, abs=0.05)
+    assert str(found[3].suggestions[0]).startswith("1 more row of y is needed")
 
 
 @pytest.mark.slow
 def test_descent_from_zero_ends_at_the_minimum_norm_and_adam_does_not() -> None:
     x, y = PAIR_X[:, :7], PAIR_Y[:, :5]
     problem = cs.Problem(x, y, kernel_size=3)
-    largest = 2 / 5 * cs.identify(problem).singular_values[0][0] ** 2
-    step = 1 / largest
-    table = cs.compare(
-        problem,
-        {
-            "least squares": "svd",
-            "plain": cs.GradientDescent(optax.sgd(step), init="zeros", steps=30_000),
-            "momentum": cs.GradientDescent(
-                optax.sgd(step, momentum=0.95, nesterov=True), init="zeros", steps=3000
-            ),
-            "lbfgs": cs.GradientDescent(optax.lbfgs(), init="zeros", steps=200),
-            "adam": cs.GradientDescent(ADAM, init="zeros", steps=10_000),
-        },
-    )
+    step = 5 / 2 / cs.identify(problem).singular_values[0][0] ** 2
+    momentum = optax.sgd(step, momentum=0.95, nesterov=True)
+    methods = {
+        "least squares": "svd",
+        "momentum": cs.GradientDescent(momentum, init="zeros", steps=3000),
+        "lbfgs": cs.GradientDescent(optax.lbfgs(), init="zeros", steps=200),
+        "adam": cs.GradientDescent(ADAM, init="zeros", steps=10_000),
+    }
+    table = cs.compare(problem, methods)
     rows = {row["method"]: row for row in table.rows}
     a = np.stack([x[0, t : t + 3].reshape(-1) for t in range(5)]).astype(float)
     shortest = np.linalg.pinv(a) @ y.reshape(-1)
-    for name in ("plain", "momentum", "lbfgs"):
+    for name in ("momentum", "lbfgs"):
         assert rows[name]["status"] == "solved"
         assert rows[name]["null_component"] < 1e-10
         assert np.abs(table.solutions[name].kernel.ravel() - shortest).max() < 1e-3
-    assert rows["plain"]["steps"] > 10_000
     assert rows["adam"]["loss"] < 1e-6
     off = np.linalg.norm(table.solutions["adam"].kernel.ravel() - shortest)
     assert off / np.linalg.norm(shortest) > 0.1

@@ -32,11 +32,9 @@ QUICK = [pair for pair in CLAIMED if TABLE[pair[0]].exact]
 QUICK += [next(pair for pair in CLAIMED if not TABLE[pair[0]].exact)]
 
 
-@pytest.mark.parametrize(("solver", "name"), some(CLAIMED, *QUICK))
+@pytest.mark.parametrize(("solver", "name"), some(CLAIMED, *QUICK, every=4))
 def test_claimed_case_is_solved(solver: str, name: str) -> None:
     row, case = TABLE[solver], CASES[name]
-    method = Method.of(**row.method)
-    assert method.supports(case.problem._sizes(), case.problem.spec) is None
     fit = solved(case, row.method)
     assert fit.status == "solved"
     error = np.linalg.norm(case.kernel(fit) - case.truth) / np.linalg.norm(case.truth)
@@ -54,16 +52,11 @@ def test_the_table_covers_every_solver_and_loss() -> None:
     for kind in ("solver", "loss"):
         used = {type(getattr(method, kind)).__name__ for method in methods}
         assert used >= {entry.class_name for entry in registry.of_kind(kind)}
-    for row in TABLE.values():
-        assert any(row.claims(case) for case in CASES.values())
-
-
-FULL = [name for name, case in CASES.items() if case.full_rank]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", some(FULL, *FULL[::12]))
-def test_certificate_is_the_backward_error(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.full_rank][::9])
+def test_the_certificate_is_the_true_backward_error(name: str) -> None:
     """Of an answer that is off by 1e-7, so that the value stands far above rounding."""
     case = CASES[name]
     rng = np.random.default_rng(1)
@@ -87,22 +80,22 @@ def test_minimum_norm_has_no_null_part(solver: str, name: str) -> None:
     assert (null <= 30 * EPS * allowed).all()
 
 
-def test_zero_output_has_a_zero_kernel() -> None:
+@pytest.mark.parametrize("solver", ["svd", "qr", "normal"])
+def test_an_output_of_zeros_has_a_kernel_of_zeros(solver: str) -> None:
     x = np.random.default_rng(9).standard_normal(20)
-    for row in ("svd", "qr", "normal"):
-        fit = cs.solve(cs.Problem(x, np.zeros(19), kernel_size=2), **TABLE[row].method)
-        assert not fit.kernel.any()
-        assert fit.converged
+    fit = cs.solve(cs.Problem(x, np.zeros(19), kernel_size=2), solver)
+    assert not fit.kernel.any()
+    assert fit.converged
 
 
-def test_fft_is_honest_about_where_it_is_exact() -> None:
+def test_fft_is_approximate_with_noise_or_without_full_padding() -> None:
     for name in ("convolution-circular-noisy", "convolution-full-noisy", "tall-channels-1e+01"):
         fit = cs.solve(CASES[name].problem, "fft")
         assert fit.status == "approximate"
         assert fit.backward_error > 30 * EPS
 
 
-def test_normal_equations_escalate_only_where_they_must() -> None:
+def test_normal_equations_use_a_qr_only_for_ill_conditioned_data() -> None:
     routes = {
         c: cs.solve(CASES[f"tall-strided-{c:.0e}"].problem, "normal").stats["route"]
         for c in (1e1, 1e12)
@@ -110,15 +103,15 @@ def test_normal_equations_escalate_only_where_they_must() -> None:
     assert routes == {1e1: "Cholesky of the Gram matrix", 1e12: "QR of the design matrix"}
 
 
-def test_a_matrix_too_large_is_refused_by_name() -> None:
-    rng = np.random.default_rng(11)
-    x = rng.standard_normal(500)
-    limits = Limits(factor_bytes=1000)
-    problem = cs.Problem(x, rng.standard_normal(491), kernel_size=10)
+def test_a_matrix_above_the_memory_limit_is_not_formed() -> None:
+    rng, limits = np.random.default_rng(11), Limits(factor_bytes=1000)
+    white, ramp = (
+        cs.Problem(x, rng.standard_normal(491), kernel_size=10)
+        for x in (rng.standard_normal(500), np.arange(500.0))
+    )
     with pytest.raises(ValueError, match="GiB allowed; NormalEquations needs none"):
-        cs.solve(problem, "svd", limits=limits)
-    assert cs.solve(problem, "normal", limits=limits).converged
-    ramp = cs.Problem(np.arange(500.0), rng.standard_normal(491), kernel_size=10)
+        cs.solve(white, "svd", limits=limits)
+    assert cs.solve(white, "normal", limits=limits).converged
     assert cs.identify(ramp, limits=limits).verdict == "undecided"
     with pytest.raises(ValueError, match=r"cannot decide the rank .* give a ridge, or fewer taps"):
         cs.solve(ramp, "normal", limits=limits)
