@@ -12,38 +12,25 @@ import pytest
 import scipy.linalg
 import scipy.signal
 import scipy.stats
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import convsolve as cs
-from convsolve.inference.autoregression import (
-    Autoregression,
-    levinson,
-    most_order,
-)
+from convsolve.inference.autoregression import Autoregression, levinson, most_order
 from convsolve.inference.filtered_problem import filtered_parts
 from convsolve.operators.filtered import autocovariances, filtered
 from convsolve.problem.sizes import Limits
 from support import dense
-from support.geometry import NAMED, Geometry
+from support.coverage import red
+from support.geometry import NAMED
 from support.ordering import band_of, covariance_of, errors_of
-from support.slow import some
 
-KNOWN = json.loads(
-    (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
-)
-
-
-def red(rng: np.random.Generator, rows: int, columns: int, pole: float = 0.9) -> np.ndarray:
-    """An autoregression of order one, after a start that is thrown away."""
-    e = rng.standard_normal((rows + 100, columns))
-    return scipy.signal.lfilter([1.0], [1.0, -pole], e, axis=0)[100:]
+DATA = Path(__file__).parent / "data" / "statsmodels.json"
+KNOWN = json.loads(DATA.read_text(encoding="utf-8"))
 
 
 def made(
     lengths: tuple[int, ...] = (150,), channels: int = 2, outputs: int = 2, bias: bool = True
 ) -> cs.Problem:
-    """Records of coloured x, and its response by 4 taps with correlated noise beside it."""
+    """Records of coloured x, and the response of 4 taps to it with correlated noise."""
     rng = np.random.default_rng(3)
     x = [red(rng, n + 3, channels) + 2 for n in lengths]
     w = rng.standard_normal((4, channels, outputs))
@@ -80,82 +67,24 @@ def test_the_order_is_that_of_least_aic() -> None:
     np.testing.assert_array_equal(noise.order, aic.argmin(0))
     assert noise.order[1] >= 3
     np.testing.assert_allclose(noise.coefficients[1, :3], [0.5, -0.4, 0.6], atol=0.05)
-    given_order = Autoregression.estimated([e], 2, 8)
-    np.testing.assert_array_equal(given_order.order, [2, 2])
+    np.testing.assert_array_equal(Autoregression.estimated([e], 2, 8).order, [2, 2])
 
 
-def test_the_largest_order_leaves_rows_enough() -> None:
-    assert most_order([2000], 50) == 40
-    assert most_order([300], 20) == 30
-    assert most_order([30] * 100, 10) == 15  # half of all rows
-    assert most_order([24] * 4, 80) == 3  # 96 - 4·3 = 84 rows for 80 unknowns
-    assert most_order([9], 3) == 0
+def test_the_largest_order_leaves_half_of_the_rows_and_more_than_the_unknowns() -> None:
+    found = [most_order(*given) for given in (([2000], 50), ([30] * 100, 10), ([24] * 4, 80))]
+    assert found == [40, 15, 3]
 
 
-def test_a_filter_in_steps() -> None:
+def test_a_filter_with_a_dilation_is_a_convolution() -> None:
     rng = np.random.default_rng(0)
     filters, a = (rng.standard_normal(s) for s in ((3, 5), (20, 3)))
-    for q, step in np.ndindex(3, 4):
-        spread = np.zeros(4 * (step + 1) + 1)
-        spread[:: step + 1] = filters[q]
-        expected = np.convolve(a[:, q], spread)[:20]
-        np.testing.assert_allclose(filtered(a, filters, step + 1)[:, q], expected, atol=1e-14)
-        alone = filtered(a[:, [q]], filters[[q]], step + 1)
-        np.testing.assert_allclose(alone[:, 0], expected, atol=1e-14)
-    short = filtered(a[:2], filters)
-    np.testing.assert_allclose(short, filtered(a, filters)[:2])
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    taps=st.integers(1, 6),
-    groups=st.integers(1, 2),
-    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=4),
-    orders=st.lists(st.integers(0, 7), min_size=4, max_size=4),
-    padding=st.sampled_from(["valid", "full", "causal", "circular"]),
-    bias=st.booleans(),
-    seed=st.integers(0, 2**32 - 1),
-)
-def test_parts_have_the_filtered_rows_of_their_outputs(
-    taps: int,
-    groups: int,
-    lengths: list[int],
-    orders: list[int],
-    padding: str,
-    bias: bool,
-    seed: int,
-) -> None:
-    """Every output is in one part, whose rows are those of the problem, filtered one by one."""
-    made = Geometry(
-        cs.ConvSpec(taps, padding=padding, groups=groups),
-        tuple((n + taps,) for n in lengths),
-        2 * groups,
-        2 * groups,
-        bias,
-        seed,
-    )
-    rng = np.random.default_rng(seed)
-    x, y = made.noise()
-    problem = cs.Problem([*x], [*y], spec=made.spec, bias=bias)
-    kept = [n for (n,) in problem._kept.shapes if n]
-    orders = [min(p, max(kept) - 1) for p in orders[: 2 * groups]]
-    noise = Autoregression.of([rng.uniform(-0.4, 0.4, p) for p in orders])
-    rows = dense.design_matrix(x, made.spec)
-    found = [*filtered_parts(problem, noise, Limits())]
-    assert sorted(o for part in found for o in part.outputs) == [*range(2 * groups)]
-    assert len(found) == len(set(orders))
-    for part in found:
-        own = dense.design_matrix([*map(np.asarray, part.problem.x)], part.problem.spec)
-        for g, o in enumerate(part.outputs):
-            several = [
-                filtered(piece, noise.filters[[o], : orders[o] + 1])[orders[o] :]
-                for piece in np.split(rows[o // 2], np.cumsum(kept)[:-1])
-            ]
-            a = np.concatenate(several)
-            assert part.problem.n_equations == len(a)
-            assert part.problem._selection.outputs[g] == o
-            a, b = (v - v.mean(0) * bias for v in (a, own[g]))
-            np.testing.assert_allclose(b, a, atol=1e-12 * np.abs(rows).max())
+    for step in (1, 3):
+        found = filtered(a, filters, step)
+        spread = np.zeros((3, 4 * step + 1))
+        spread[:, ::step] = filters
+        expected = [np.convolve(v, s)[:20] for v, s in zip(a.T, spread, strict=True)]
+        np.testing.assert_allclose(found.T, expected, atol=1e-14)
+        np.testing.assert_allclose(filtered(a[:, [1]], filters[[1]], step)[:, 0], found[:, 1])
 
 
 # --- answers
@@ -188,8 +117,8 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
 def whitened(v: np.ndarray, rho: np.ndarray) -> np.ndarray:
     """Rows of one record less what those before them foretell; none of a short record."""
     order = len(rho)
-    foretold = [c * v[order - i : len(v) - i] for i, c in enumerate(rho, 1)]
-    return v[order:] - sum(foretold) if len(v) > order else v[:0]
+    foreknown = [c * v[order - i : len(v) - i] for i, c in enumerate(rho, 1)]
+    return v[order:] - sum(foreknown) if len(v) > order else v[:0]
 
 
 def by_hand(problem: cs.Problem, output: int, order: int) -> dict[str, np.ndarray]:
@@ -222,12 +151,8 @@ def by_hand(problem: cs.Problem, output: int, order: int) -> dict[str, np.ndarra
     }
 
 
-AXES = ["bias", "groups", "dilation", "stride", "both", "circular", "ragged", "blocks", "short"]
-
-
-@pytest.mark.parametrize("name", some(AXES, "bias", "groups", "dilation", "stride", "ragged"))
+@pytest.mark.parametrize("name", ["groups", "dilation", "stride", "circular", "ragged", "short"])
 def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
-    """Whatever the geometry: several records, some too short, groups, stride, dilation, padding."""
     geometry = NAMED[name]
     x, y = geometry.noise()
     problem = cs.Problem(x, y, spec=geometry.spec, bias=geometry.bias)
@@ -235,70 +160,50 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
     fit = cs.solve(problem, noise=f"ar{order}")
     assert fit.converged
     for o in range(problem.n_outputs):
-        told = by_hand(problem, o, order)
-        np.testing.assert_allclose(fit.noise.coefficients[o], told["rho"], rtol=1e-8)
-        np.testing.assert_allclose(fit.kernel[..., o].reshape(-1), told["kernel"], atol=1e-10)
-        np.testing.assert_allclose(fit.bias[[o] * geometry.bias], told["bias"], atol=1e-10)
-        np.testing.assert_allclose(fit.noise.variance[o], told["variance"], rtol=1e-9)
-        assert fit.noise.dof[o] == told["dof"]
-        size = np.abs(told["covariance"]).max()
-        np.testing.assert_allclose(covariance_of(fit, o), told["covariance"], atol=1e-10 * size)
-        errors = np.sqrt(np.diagonal(told["covariance"]))
-        np.testing.assert_allclose(errors_of(fit)[..., o].reshape(-1), errors, rtol=1e-8)
+        known = by_hand(problem, o, order)
+        np.testing.assert_allclose(fit.noise.coefficients[o], known["rho"], rtol=1e-8)
+        np.testing.assert_allclose(fit.kernel[..., o].reshape(-1), known["kernel"], atol=1e-10)
+        np.testing.assert_allclose(fit.bias[[o] * geometry.bias], known["bias"], atol=1e-10)
+        np.testing.assert_allclose(fit.noise.variance[o], known["variance"], rtol=1e-9)
+        assert fit.noise.dof[o] == known["dof"]
+        size = np.abs(known["covariance"]).max()
+        np.testing.assert_allclose(covariance_of(fit, o), known["covariance"], atol=1e-10 * size)
 
 
-def test_outputs_and_records_do_not_depend_on_those_beside_them() -> None:
+def test_outputs_do_not_depend_on_each_other_nor_on_the_order_of_records() -> None:
     problem = made((150, 40, 90), outputs=3)
     fit = cs.solve(problem, noise="ar")
     assert fit.noise.kind == fit.stats["noise"] == "ar"
     for o in range(3):
         alone = cs.Problem(problem.x, [v[:, [o]] for v in problem.y], kernel_size=4, bias=True)
         single = cs.solve(alone, noise="ar")
-        assert single.noise.order[0] == fit.noise.order[o]
         np.testing.assert_allclose(single.kernel[..., 0], fit.kernel[..., o], rtol=1e-10)
         np.testing.assert_allclose(errors_of(single)[..., 0], errors_of(fit)[..., o], rtol=1e-9)
     turned = cs.Problem(problem.x[::-1], problem.y[::-1], kernel_size=4, bias=True)
     np.testing.assert_allclose(cs.solve(turned, noise="ar").kernel, fit.kernel, rtol=1e-9)
 
 
-def test_tests_and_bands_are_those_of_its_covariance() -> None:
+def test_tests_and_bands_follow_from_the_covariance() -> None:
     fit = cs.solve(made(), noise="ar2")
-    contrast = np.ones((4, 2))
-    test = fit.test(contrast=contrast, value=1.0)
-    for o in range(2):
-        off = fit.kernel[..., o].sum() - 1
-        statistic = off**2 / fit.covariance(o).sum()
-        np.testing.assert_allclose(test.statistic[o], statistic, rtol=1e-9)
-        p = scipy.stats.f.sf(statistic, 1, fit.noise.dof[o])
-        np.testing.assert_allclose(test.pvalue[o], p, rtol=1e-8)
+    test = fit.test(contrast=np.ones((4, 2)), value=1.0)
+    statistic = [(fit.kernel[..., o].sum() - 1) ** 2 / fit.covariance(o).sum() for o in range(2)]
+    np.testing.assert_allclose(test.statistic, statistic, rtol=1e-9)
+    p = scipy.stats.f.sf(statistic, 1, fit.noise.dof)
+    np.testing.assert_allclose(test.pvalue, p, rtol=1e-8)
     low, high = fit.confidence_band(0.9)
-    np.testing.assert_allclose((high + low) / 2, fit.impulse_response, rtol=1e-9)
     reach = scipy.stats.t.ppf(0.95, fit.noise.dof) * fit.standard_error
-    np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
+    np.testing.assert_allclose(low, fit.impulse_response - reach, rtol=1e-9)
+    np.testing.assert_allclose(high, fit.impulse_response + reach, rtol=1e-9)
     wide = np.subtract(*fit.confidence_band(0.9, simultaneous=True)[::-1])
     assert (wide > high - low).all()
-
-
-def test_without_autocorrelation_it_is_least_squares() -> None:
-    rng = np.random.default_rng(4)
-    x, y = rng.standard_normal((400, 1)), rng.standard_normal((398, 40))
-    problem = cs.Problem(x, y, kernel_size=3, bias=True)
-    white, fit = cs.solve(problem), cs.solve(problem, noise="ar")
-    none = fit.noise.order == 0
-    assert none.mean() > 0.5
-    np.testing.assert_allclose(fit.kernel[..., none], white.kernel[..., none], atol=1e-14)
-    np.testing.assert_allclose(fit.bias[none], white.bias[none], atol=1e-14)
-    np.testing.assert_allclose(
-        fit.standard_error[..., none], white.standard_error[..., none], rtol=1e-10
-    )
 
 
 # --- digits
 
 
-@pytest.mark.parametrize(("level", "bias"), [(0.0, True), (1e4, True), (1e4, False), (1e7, False)])
-def test_a_random_walk_beside_an_offset_keeps_its_digits(level: float, bias: bool) -> None:
-    """Differences of x are a small share of x: its Gram has lost digits of theirs, or all."""
+@pytest.mark.parametrize(("level", "bias"), [(1e4, True), (1e7, False)])
+def test_a_random_walk_with_an_offset_keeps_its_digits(level: float, bias: bool) -> None:
+    """Differences of x are a small share of x, so its Gram matrix has few digits of them."""
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.standard_normal((5000, 1)), axis=0) + level
     w = np.array([1.0, 2, 3, -1, 0.5])[:, None, None]
@@ -317,8 +222,8 @@ def test_a_random_walk_beside_an_offset_keeps_its_digits(level: float, bias: boo
     np.testing.assert_allclose(errors_of(fit)[:, 0, 0], errors, rtol=1e-9)
 
 
-def test_what_gradients_of_all_outputs_leave_is_mended_output_by_output() -> None:
-    """Beside offsets of 1e9 that no bias takes up, which the filter makes a thousandth of that."""
+def test_large_offsets_without_a_bias_are_refined_output_by_output() -> None:
+    """The filter reduces offsets of 1e9 to a thousandth."""
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.standard_normal((20000, 2)), axis=0) + 1e9
     y = cs.convolve(x, np.ones((5, 2, 1)), cs.ConvSpec(5))
@@ -330,7 +235,7 @@ def test_what_gradients_of_all_outputs_leave_is_mended_output_by_output() -> Non
     assert 0.1 < off.mean() < 2
 
 
-def test_without_memory_for_one_gram_x_is_filtered_for_every_output() -> None:
+def test_x_is_filtered_per_output_without_memory_for_all_gram_matrices() -> None:
     problem = made((150, 90))
     fit = cs.solve(problem, noise="ar3")
     small = cs.solve(problem, noise="ar3", limits=Limits(gram_bytes=8 * 12**2))
@@ -339,27 +244,26 @@ def test_without_memory_for_one_gram_x_is_filtered_for_every_output() -> None:
     np.testing.assert_allclose(small.standard_error, fit.standard_error, rtol=1e-10)
 
 
-@pytest.mark.parametrize("unit", [1e-100, 1e100])
-def test_units_change_nothing(unit: float) -> None:
+@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-100, 1.0), (1.0, 1e100)])
+def test_the_kernel_has_the_units_of_the_data(x_unit: float, y_unit: float) -> None:
     problem = made()
     plain = cs.solve(problem, noise="ar")
-    for x_unit, y_unit in ((unit, 1.0), (1.0, unit)):
-        x, y = problem.x[0] * x_unit, problem.y[0] * y_unit
-        fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True), noise="ar")
-        np.testing.assert_array_equal(fit.noise.order, plain.noise.order)
-        np.testing.assert_allclose(fit.kernel * x_unit / y_unit, plain.kernel, rtol=1e-9)
-        np.testing.assert_allclose(fit.bias / y_unit, plain.bias, rtol=1e-9)
-        errors = fit.standard_error * x_unit / y_unit
-        np.testing.assert_allclose(errors, plain.standard_error, rtol=1e-9)
+    x, y = problem.x[0] * x_unit, problem.y[0] * y_unit
+    fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True), noise="ar")
+    np.testing.assert_array_equal(fit.noise.order, plain.noise.order)
+    np.testing.assert_allclose(fit.kernel * x_unit / y_unit, plain.kernel, rtol=1e-9)
+    np.testing.assert_allclose(fit.bias / y_unit, plain.bias, rtol=1e-9)
+    errors = fit.standard_error * x_unit / y_unit
+    np.testing.assert_allclose(errors, plain.standard_error, rtol=1e-9)
 
 
-def test_float32_is_the_float64_answer_rounded() -> None:
+def test_float32_data_have_the_float64_solution_rounded() -> None:
     problem = made()
     x, y = (v[0].astype(np.float32) for v in (problem.x, problem.y))
-    fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True), noise="ar")
-    wide = cs.Problem(x.astype(float), y.astype(float), kernel_size=4, bias=True)
-    exact = cs.solve(wide, noise="ar")
-    assert fit.kernel.dtype == fit.bias.dtype == np.float32
+    fit, exact = (
+        cs.solve(cs.Problem(a, b, kernel_size=4, bias=True), noise="ar")
+        for a, b in ((x, y), (x.astype(float), y.astype(float)))
+    )
     np.testing.assert_array_equal(fit.kernel, exact.kernel.astype(np.float32))
     np.testing.assert_allclose(fit.standard_error, exact.standard_error, rtol=1e-6)
 
@@ -369,76 +273,57 @@ def test_float32_is_the_float64_answer_rounded() -> None:
 
 def test_a_saved_fit_keeps_its_noise(tmp_path: Path) -> None:
     fit = cs.solve(made(), noise="ar3")
-    assert fit.stats["noise"] == "ar3"
     fit.save(tmp_path / "fit.npz")
-    loaded = cs.load(tmp_path / "fit.npz")
-    for found in (loaded, pickle.loads(pickle.dumps(fit))):
+    for found in (cs.load(tmp_path / "fit.npz"), pickle.loads(pickle.dumps(fit))):
         np.testing.assert_array_equal(found.standard_error, fit.standard_error)
-        np.testing.assert_array_equal(found.noise.dof, fit.noise.dof)
-        assert found.noise.kind == "ar"
-        np.testing.assert_array_equal(found.noise.order, [3, 3])
-        np.testing.assert_array_equal(found.noise.coefficients, fit.noise.coefficients)
-        np.testing.assert_array_equal(found.noise.variance, fit.noise.variance)
-    words = next(row for row in str(fit).splitlines() if row.startswith("Errors"))
-    assert words in str(loaded)
+        for name in ("kind", "order", "coefficients", "variance", "dof"):
+            np.testing.assert_array_equal(getattr(found.noise, name), getattr(fit.noise, name))
+        np.testing.assert_array_equal(found.confidence_band(0.9), fit.confidence_band(0.9))
     assert "per tap, for autoregressive noise of order 3; " in " ".join(str(fit).split())
-    np.testing.assert_array_equal(loaded.confidence_band(0.9), fit.confidence_band(0.9))
 
 
-def test_what_has_no_noise_to_model_says_so() -> None:
+def test_a_fit_without_residuals_has_no_autoregression() -> None:
     problem = made()
     y = cs.convolve(problem.x[0], np.ones((4, 2, 1)), cs.ConvSpec(4)) + 3
     exact = cs.Problem(problem.x[0], y, kernel_size=4, bias=True)
-    with pytest.raises(ValueError, match="output 0 is fitted up to rounding"):
-        cs.solve(exact, noise="ar")
     few = cs.Problem(problem.x[0][:11], problem.y[0][:8], kernel_size=4)
-    with pytest.raises(ValueError, match="is fitted up to rounding"):
-        cs.solve(few, noise="ar")
-    # Only a record that is no longer than the order has data of channel 1.
-    x = [problem.x[0][:60] * [1, 0], problem.x[0][60:62]]
+    for given in (exact, few):
+        with pytest.raises(ValueError, match="output 0 is fitted up to rounding"):
+            cs.solve(given, noise="ar")
+
+
+def test_a_channel_whose_only_record_is_filtered_away_is_not_determined() -> None:
+    x = [made().x[0][:60] * [1, 0], made().x[0][60:62]]
     lost = cs.Problem(x, [np.arange(60.0) ** 0.5, np.ones(2)], kernel_size=1)
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient"):
         cs.solve(lost, noise="ar2")
     assert cs.solve(lost, noise="ar1").converged
-    image = NAMED["image"]
-    x, y = image.noise()
-    with pytest.raises(ValueError, match="noise='ar' follows one axis, time"):
-        cs.solve(cs.Problem(x, y, spec=image.spec), noise="ar")
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param({"solver": cs.GradientDescent(steps=50)}, id="adam", marks=pytest.mark.slow),
-        pytest.param({"solver": "fft"}, id="fft"),
-        pytest.param({"solver": cs.ConjugateGradient(steps=1)}, id="cg"),
-    ],
-)
-def test_whichever_solver_comes_first_the_answer_is_the_same(method: dict[str, Any]) -> None:
-    """Also one that is on its way, or approximate: the noise is estimated at least squares."""
+@pytest.mark.parametrize("solver", ["fft", cs.ConjugateGradient(steps=1)], ids=["fft", "cg"])
+def test_the_solver_of_the_first_round_does_not_matter(solver: Any) -> None:
+    """Also if it is approximate: the noise is estimated at least squares."""
     problem = made(bias=False)
-    first, fit = cs.solve(problem, **method, noise="ar"), cs.solve(problem, noise="ar")
+    first, fit = cs.solve(problem, solver, noise="ar"), cs.solve(problem, noise="ar")
     assert first.converged
     np.testing.assert_allclose(first.noise.coefficients, fit.noise.coefficients, rtol=1e-8)
     np.testing.assert_allclose(first.kernel, fit.kernel, rtol=1e-9)
-    np.testing.assert_allclose(first.bias, fit.bias, rtol=1e-9)
 
 
 # --- coverage
 
 
 @pytest.mark.filterwarnings("ignore:the residuals of output .* are correlated")
-def test_bands_hold_the_sum_of_a_kernel_under_correlated_noise() -> None:
-    """Where the white formula holds it in a third of the data sets; as do those of all taps."""
+def test_bands_contain_the_sum_of_a_kernel_under_correlated_noise() -> None:
+    """The formula for white noise contains it in a third of the data sets."""
     rng, w = np.random.default_rng(0), np.exp(-np.arange(20) / 4)[:, None, None]
     held: dict[str, list[float]] = {"white": [], "ar": []}
     together = []
     for _ in range(6):
-        x = red(rng, 1019, 1)
-        y = cs.convolve(x, w, cs.ConvSpec(20)) + red(rng, 1000, 40)
-        problem = cs.Problem(x, y, kernel_size=20)
+        x = red(rng, 819, 1)
+        y = cs.convolve(x, w, cs.ConvSpec(20)) + red(rng, 800, 25)
         for kind, found in held.items():
-            fit = cs.solve(problem, noise=kind)
+            fit = cs.solve(cs.Problem(x, y, kernel_size=20), noise=kind)
             found += [*(fit.test(contrast=np.ones((20, 1)), value=w.sum()).pvalue > 0.05)]
         low, high = band_of(fit, simultaneous=True)
         together += [*((low <= w) & (w <= high)).all((0, 1))]

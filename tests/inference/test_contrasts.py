@@ -16,7 +16,7 @@ from support import dense
 NAMES = ["face", "house", "scene"]
 # The kernel has lags -2 to 5, and its taps are those of three channels.
 LAGS, CHANNELS, FS = np.arange(-2, 6), 3, 50.0
-LENGTHS = (70,) * 6
+LENGTHS, WIDTH = (70,) * 6, 30
 
 
 @cache
@@ -50,7 +50,7 @@ def design(problem: cs.Problem) -> tuple[np.ndarray, list[np.ndarray]]:
 
 
 def covariance(
-    a: np.ndarray, y: np.ndarray, kind: str, *, sizes: Any = (), lags: int = 0
+    a: np.ndarray, y: np.ndarray, kind: str, sizes: list[int]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The coefficients, and their covariance as statsmodels computes it."""
     n, p = a.shape
@@ -65,9 +65,9 @@ def covariance(
         g = len(sums)
         return w, inverse @ (sums.T @ sums) @ inverse * g / (g - 1) * (n - 1) / (n - p)
     middle = scores.T @ scores
-    for lag in range(1, lags + 1):
+    for lag in range(1, WIDTH + 1):
         product = scores[lag:].T @ scores[:-lag]
-        middle += (1 - lag / (lags + 1)) * (product + product.T)
+        middle += (1 - lag / (WIDTH + 1)) * (product + product.T)
     return w, inverse @ middle @ inverse * n / (n - p)
 
 
@@ -106,119 +106,82 @@ ASKED: dict[str, tuple[dict[str, Any], Any, Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("asked", ASKED)
-@pytest.mark.parametrize("bias", [False, True])
-def test_white_noise_by_dense_f_tests(bias: bool, asked: str) -> None:
-    """F is also that of a comparison with the fit under the hypothesis."""
-    problem = recording(bias)
+# Noise models, and the lengths of the records. Long records need no correction of "hac".
+NOISE: dict[str, tuple[str, tuple[int, ...]]] = {
+    "white": ("white", LENGTHS),
+    "cluster": ("cluster", LENGTHS),
+    "hac": (f"hac{WIDTH}", (5_200,)),
+}
+ROWS = [("white", asked, i % 2 > 0) for i, asked in enumerate(ASKED)]
+ROWS += [("cluster", name, True) for name in ("one lag", "window of a channel", "from a time")]
+ROWS += [("hac", "window of channels", False), ("hac", "difference in a window", False)]
+
+
+@pytest.mark.parametrize(("kind", "asked", "bias"), ROWS)
+def test_tests_are_dense_f_tests(kind: str, asked: str, bias: bool) -> None:
+    """With correlated noise, F of Hotelling's T², whose covariance is that of statsmodels."""
+    noise, lengths = NOISE[kind]
+    problem, fit = recording(bias, lengths), solved(bias, noise, lengths)
     arguments, lags, channels = ASKED[asked]
     rows, (a, ys) = rows_of(lags, channels), design(problem)
-    values = [0.0, 0.25, np.linspace(-0.2, 0.2, len(rows))]
-    fit = solved(bias, "white")
-    n, p = a.shape
-    null = scipy.linalg.null_space(np.pad(rows, ((0, 0), (0, int(bias)))))
-    for value in values:
+    (n, p), q, taps = a.shape, len(rows), rows.shape[1]
+    dof = {"white": n - p, "cluster": len(lengths) - 1, "hac": 1.5 * n / WIDTH}[kind]
+    left = dof if kind == "white" else dof - q + 1
+    for value in (0.0, np.linspace(-0.2, 0.2, q)):
         found = fit.test(**arguments, value=value)
-        assert found.dof[0] == len(rows)
-        np.testing.assert_array_equal(found.dof[1], n - p)
-        for q, y in enumerate(ys):
-            w, of_w = covariance(a, y, "white")
-            off = rows @ w[: rows.shape[1]] - value
-            middle = rows @ of_w[: rows.shape[1], : rows.shape[1]] @ rows.T
-            f = off @ np.linalg.solve(middle, off) / len(rows)
-            np.testing.assert_allclose(found.statistic[q], f, rtol=1e-9)
-            p_value = scipy.stats.f.sf(f, len(rows), n - p)
-            np.testing.assert_allclose(found.pvalue[q], p_value, rtol=1e-7)
-            # Solve again under the hypothesis: w = start + null z.
-            start = np.linalg.lstsq(
-                np.pad(rows, ((0, 0), (0, int(bias)))), np.full(len(rows), value), rcond=None
-            )[0]
-            target = y - a @ start
-            z = np.linalg.lstsq(a @ null, target, rcond=None)[0]
-            less = np.square(target - a @ null @ z).sum()
-            whole = np.square(y - a @ w).sum()
-            np.testing.assert_allclose(found.partial_r2[q], (less - whole) / less, rtol=1e-8)
-
-
-@pytest.mark.parametrize("asked", [name for name in ASKED if len(rows_of(*ASKED[name][1:])) <= 4])
-def test_noise_within_records_by_dense_f_tests(asked: str) -> None:
-    """Equal records: F of Hotelling's T², with the covariance by records of statsmodels."""
-    problem = recording(True)
-    arguments, lags, channels = ASKED[asked]
-    rows, (a, ys) = rows_of(lags, channels), design(problem)
-    sizes, q = [len(b) for b in problem.y], len(rows)
-    dof = len(sizes) - 1
-    found = solved(True, "cluster").test(**arguments, value=0.1)
-    assert found.dof[0] == q
-    np.testing.assert_allclose(found.dof[1], dof - q + 1)
-    for o, y in enumerate(ys):
-        w, of_w = covariance(a, y, "cluster", sizes=sizes)
-        taps = rows.shape[1]
-        off = rows @ w[:taps] - 0.1
-        f = off @ np.linalg.solve(rows @ of_w[:taps, :taps] @ rows.T, off) / q
-        f *= (dof - q + 1) / dof
-        np.testing.assert_allclose(found.statistic[o], f, rtol=1e-8)
-        np.testing.assert_allclose(found.pvalue[o], scipy.stats.f.sf(f, q, dof - q + 1), rtol=1e-7)
-
-
-@pytest.mark.parametrize("asked", ASKED)
-def test_stationary_noise_by_dense_f_tests(asked: str) -> None:
-    """A long record, where no correction of short records is made."""
-    problem = recording(False, (5_200,))
-    arguments, lags, channels = ASKED[asked]
-    rows, (a, ys) = rows_of(lags, channels), design(problem)
-    q, width = len(rows), 30
-    dof = 1.5 * len(a) / width
-    found = solved(False, f"hac{width}", (5_200,)).test(**arguments)
-    np.testing.assert_allclose(found.dof[1], dof - q + 1)
-    for o, y in enumerate(ys):
-        w, of_w = covariance(a, y, "hac", lags=width)
-        off = rows @ w
-        f = off @ np.linalg.solve(rows @ of_w @ rows.T, off) / q * (dof - q + 1) / dof
-        np.testing.assert_allclose(found.statistic[o], f, rtol=1e-8)
-        np.testing.assert_allclose(
-            found.pvalue[o], scipy.stats.f.sf(f, q, dof - q + 1), rtol=1e-6, atol=1e-290
-        )
+        assert found.dof[0] == q
+        np.testing.assert_allclose(found.dof[1], left)
+        for o, y in enumerate(ys):
+            w, of_w = covariance(a, y, kind, [len(b) for b in problem.y])
+            off = rows @ w[:taps] - value
+            f = off @ np.linalg.solve(rows @ of_w[:taps, :taps] @ rows.T, off) / q * left / dof
+            np.testing.assert_allclose(found.statistic[o], f, rtol=1e-8)
+            p_value = scipy.stats.f.sf(f, q, left)
+            np.testing.assert_allclose(found.pvalue[o], p_value, rtol=1e-6, atol=1e-290)
+            # Solve again with the hypothesis: w = start + null z.
+            whole = np.pad(rows, ((0, 0), (0, int(bias))))
+            null = scipy.linalg.null_space(whole)
+            start = np.linalg.lstsq(whole, np.full(q, value), rcond=None)[0]
+            z = np.linalg.lstsq(a @ null, y - a @ start, rcond=None)[0]
+            less = np.square(y - a @ (start + null @ z)).sum()
+            share = (less - np.square(y - a @ w).sum()) / less
+            np.testing.assert_allclose(found.partial_r2[o], share, rtol=1e-8)
 
 
 @pytest.mark.filterwarnings("ignore:the test of . sums")
 @pytest.mark.parametrize(
-    "made", [{"noise": "hac"}, {"noise": "ar"}, {"loss": "huber"}, {"mask": True}], ids=str
+    ("method", "asked"),
+    [
+        ({"noise": "hac"}, "one lag"),
+        ({"noise": "ar"}, "window of channels"),
+        ({"loss": "huber"}, "difference in a window"),
+        ({}, "window of channels"),
+    ],
+    ids=["hac", "ar", "huber", "mask"],
 )
-@pytest.mark.parametrize("asked", ["difference in a window", "one lag", "window of channels"])
-def test_they_are_contrasts(asked: str, made: dict[str, Any]) -> None:
-    """For any noise, loss and rows, and in short records too."""
+def test_windows_and_channels_are_contrasts(method: dict[str, Any], asked: str) -> None:
+    """For any noise and loss in short records, and with rows that differ between outputs."""
     arguments, lags, channels = ASKED[asked]
-    made = dict(made)
     problem = recording(True)
-    if made.pop("mask", False):
+    if not method:
         flags = [np.ones((70, 2), bool) for _ in LENGTHS]
         flags[1][:20, 0] = False
-        y = [np.zeros((70, 2)) for _ in LENGTHS]
-        for whole, used in zip(y, problem.y, strict=True):
-            whole[5:-2] = used
-        problem = cs.Problem(
-            [*problem.x], y, lags=(-2, 5), fs=FS, bias=True, mask=flags, channels=NAMES
-        )
-        assert len(problem._by_mask) == 2
-    fit = cs.solve(problem, **made)
-    found = fit.test(**arguments, value=0.1)
+        y = [np.pad(b, ((5, 2), (0, 0))) for b in problem.y]
+        problem = cs.Problem([*problem.x], y, lags=(-2, 5), mask=flags, channels=NAMES, fs=FS)
+    fit = cs.solve(problem, **method)
     rows = rows_of(lags, channels).reshape(-1, len(LAGS), CHANNELS)
-    wanted = fit.test(contrast=rows, value=0.1)
-    assert found.dof[0] == wanted.dof[0]
-    np.testing.assert_array_equal(found.dof[1], wanted.dof[1])
+    found, wanted = fit.test(**arguments, value=0.1), fit.test(contrast=rows, value=0.1)
     for name in ("statistic", "pvalue", "partial_r2"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    np.testing.assert_array_equal(found.dof[1], wanted.dof[1])
 
 
 def test_values_are_in_ascending_lags() -> None:
-    """Of the estimate itself, F is zero up to rounding."""
+    """F of the estimate itself is zero up to rounding."""
     fit = solved(True, "white")
     h = fit.impulse_response[..., 0]
     asked: list[tuple[dict[str, Any], np.ndarray]] = [
-        ({"channels": ["face", "scene"]}, h[:, [0, 2]]),
         ({"channels": [2, 0], "lags": (0, 3)}, h[2:6, [0, 2]]),
-        ({"lags": (0, 3)}, h[2:6]),
         ({"channels": {"face": 2, "house": -1}, "lags": (-1, 4)}, h[1:7] @ [2, -1, 0]),
     ]
     for arguments, value in asked:
@@ -232,23 +195,20 @@ def test_groups_are_tested_in_their_outputs() -> None:
     x, y = rng.standard_normal((90, 4)), rng.standard_normal((90, 6))
     names = ["a", "b", "c", "d"]
     fit = cs.solve(cs.Problem(x, y, lags=(0, 5), groups=2, channels=names))
-    alone = [
+    first, second = (
         cs.solve(cs.Problem(x[:, s], y[:, o], lags=(0, 5), channels=names[s]))
         for s, o in ((slice(0, 2), slice(0, 3)), (slice(2, 4), slice(3, 6)))
-    ]
-    window = fit.test(lags=(1, 3))
-    assert window.dof[0] == 6
-    wanted = np.concatenate([one.test(lags=(1, 3)).statistic for one in alone])
-    np.testing.assert_allclose(window.statistic, wanted, rtol=1e-10)
+    )
+    wanted = [one.test(lags=(1, 3)).statistic for one in (first, second)]
+    np.testing.assert_allclose(fit.test(lags=(1, 3)).statistic, np.hstack(wanted), rtol=1e-10)
     apart = fit.test({"c": 1, 3: -2.5}, lags=(0, 2))
-    assert apart.dof[0] == 3
-    wanted = alone[1].test({"c": 1, "d": -2.5}, lags=(0, 2)).statistic
+    wanted = second.test({"c": 1, "d": -2.5}, lags=(0, 2)).statistic
     np.testing.assert_allclose(apart.statistic, np.r_[np.full(3, np.nan), wanted], rtol=1e-10)
     with pytest.raises(ValueError, match=r"needs channels of one group, got .* groups 0, 1"):
         fit.test({"b": 1, "c": -1})
 
 
-def test_lags_of_any_geometry() -> None:
+def test_windows_with_a_dilation_and_sums_of_channels_in_images() -> None:
     rng = np.random.default_rng(7)
     x, y = rng.standard_normal((2, 80))
     fit = cs.solve(cs.Problem(x, y[:68], kernel_size=4, dilation=4))
@@ -257,13 +217,12 @@ def test_lags_of_any_geometry() -> None:
     np.testing.assert_array_equal(found.statistic, fit.test(contrast=rows).statistic)
     with pytest.raises(ValueError, match=r"lags=\(-3, -1\) contains no lag of the kernel"):
         fit.test(lags=(-3, -1))
-    # Sums of channels have no window in images, and are tested at every tap.
+    # Sums of channels are tested at every tap of an image.
     image = rng.standard_normal((12, 12, 2))
     fit = cs.solve(cs.Problem(image, rng.standard_normal((11, 10, 1)), kernel_size=(2, 3)))
     found = fit.test({0: 1, 1: -1})
     rows = np.kron(np.eye(6), [1, -1]).reshape(6, 2, 3, 2)
     np.testing.assert_array_equal(found.statistic, fit.test(contrast=rows).statistic)
-    assert found.dof[0] == 6
     with pytest.raises(ValueError, match="a window of lags needs a kernel with one axis"):
         fit.test(0, lags=(0, 1))
 
@@ -271,36 +230,28 @@ def test_lags_of_any_geometry() -> None:
 def test_units_of_weights_do_not_matter() -> None:
     fit = solved(True, "white")
     plain = fit.test({"face": 1, "house": -1}, lags=(0, 2))
-    for unit in (1e-300, 1e-9, 1e300):
+    for unit in (1e-300, 1e300):
         found = fit.test({"face": unit, "house": -unit}, lags=(0, 2))
         np.testing.assert_allclose(found.statistic, plain.statistic, rtol=1e-9)
 
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"channels": "tree"}, ValueError, "there is no channel 'tree': there are face, house, scene"),
-    ({"channels": {"tree": 1}}, ValueError, "there is no channel 'tree'"),
     ({"channels": {"face": 1, 3: -1}}, ValueError, "channels must be less than 3, got 3"),
     ({"channels": {0.5: 1}}, TypeError, "channels must be an integer, got 0.5"),
     ({"channels": {"face": 1, 0: -1}}, ValueError, "channels has channel face twice"),
     ({"channels": {"face": 0}}, ValueError, "all weights of channels are zero"),
-    ({"channels": {"face": "1"}}, TypeError, "the weights of channels must hold real numbers"),
     ({"channels": {"face": [1, 2]}}, TypeError, "must be one number per channel"),
-    ({"channels": {"face": np.nan}}, ValueError, "the weights of channels must be finite"),
-    ({"channels": {}}, ValueError, "channels is empty"),
-    ({"channels": [], **EARLY}, ValueError, "channels is empty"),
+    ({"channels": []}, ValueError, "channels is empty"),
     ({"lags": (6, 9)}, ValueError, r"lags=\(6, 9\) contains no lag of the .* -40 to 100 ms"),
-    ({"tmin": 0.2, "tmax": 0.3}, ValueError, "tmin=0.2, tmax=0.3 contains no lag of the kernel"),
-    ({"tmin": 0.2}, ValueError, "tmin=0.2, tmax=None contains no lag of the kernel"),
     ({"tmin": 0.2, "tmax": 0.1}, ValueError, "tmin=0.2 must not exceed tmax=0.1"),
     ({"tmin": "0", "tmax": 0.1}, TypeError, "tmin must be a number, got '0'"),
-    ({"tmax": np.inf}, ValueError, "tmax must be finite"),
     ({"tmin": 0, **EARLY}, TypeError, "give either lags= in samples, or tmin= and tmax="),
     ({"lags": 3}, TypeError, r"lags must be \(first, last\) in samples, got 3"),
     ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
     ({"lags": (0.5, 1)}, TypeError, "must be whole numbers, in samples"),
     ({"lags": [(0, 1), (0, 1)]}, ValueError, r"must be \(first, last\): there is one axis"),
     ({"contrast": np.ones((8, 3)), **EARLY}, TypeError, "a window of lags is for channels="),
-    ({"contrast": np.ones((8, 3)), "tmax": 0.1}, TypeError, "a window of lags is for channels="),
     ({"contrast": np.ones((8, 3)), "channels": {0: 1}}, TypeError, "one of them"),
     ({}, TypeError, "without channels=, a window of lags tests all channels"),
     ({"channels": {0: 1}, **EARLY, "value": [1, 2]}, ValueError, r"value has shape \(2,\), .* 3"),
@@ -309,17 +260,12 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "error", "words"), REFUSED, ids=lambda v: str(v)[:50])
-def test_what_is_refused(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
-    fit = solved(True, "white")
+def test_refused_arguments(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        fit.test(**arguments)
+        solved(True, "white").test(**arguments)
 
 
-def test_seconds_need_a_rate_and_a_penalty_has_no_test() -> None:
+def test_seconds_need_a_sampling_rate() -> None:
     x, y = np.random.default_rng(8).standard_normal((2, 60))
     with pytest.raises(ValueError, match="tmin= and tmax= need a sampling rate"):
         cs.solve(cs.Problem(x, y, lags=(0, 3))).test(tmin=0, tmax=0.1)
-    fit = cs.solve(cs.Problem(x, y, lags=(0, 3)), ridge=1.0)
-    for arguments in ({"lags": (0, 1)}, {"channels": {0: 1}}):
-        with pytest.raises(ValueError, match="a penalized estimate is biased, and has no F test"):
-            fit.test(**arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import cycle
 
 import mpmath
 import numpy as np
@@ -14,24 +15,23 @@ from convsolve.inference.minimum import grid_minimum
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.penalties import PENALTIES, matrix, penalty_for
-from support.slow import some
 
 GRID = np.geomspace(0.01, 1e3, 5)[:, None]
-GEOMETRIES = ["bias", "groups", "stride", "ragged", "image", "wide, bias", "short"]
+GEOMETRIES = ["bias", "groups", "wide, bias", "stride", "ragged", "image", "short"]
 CRITERIA = ("gcv", "evidence", "aicc", "bic")
 
 
 class Brute:
-    """One group by dense matrices: A and y less the bias, D of the penalty, all strengths apart."""
+    """One group by dense matrices: A and y without their means, and D of the penalty."""
 
     def __init__(self, a: np.ndarray, y: np.ndarray, d: np.ndarray, bias: bool) -> None:
         self.n = len(a)
-        # An orthonormal basis of what the constant leaves: rows that no longer know of it.
+        # An orthonormal basis of the complement of the constant.
         q = scipy.linalg.null_space(np.ones((1, self.n))) if bias else np.eye(self.n)
         self.a, self.y, self.d, self.bias = q.T @ a, q.T @ y, d, int(bias)
         free = self.a @ scipy.linalg.null_space(d) if len(d) else self.a
         self.free = np.linalg.matrix_rank(free) if free.size else 0
-        # And what the coordinates that are not penalized leave of these.
+        # And of the complement of the coordinates that are not penalized.
         self.rest = scipy.linalg.null_space(free.T) if self.free else np.eye(len(self.a))
 
     def fit(self, strength: float) -> tuple[np.ndarray, float]:
@@ -79,9 +79,11 @@ def brute(
     return [Brute(a, b, d, made.bias) for a, b in pairs]
 
 
+PAIRS = [*zip(PENALTIES, cycle(GEOMETRIES)), ("tc", "groups"), ("first differences", "wide, bias")]
+
+
 @pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("geometry", some(GEOMETRIES, "bias", "groups", "wide, bias"))
-@pytest.mark.parametrize("name", some(PENALTIES, "ridge", "second differences", "tc", "banded"))
+@pytest.mark.parametrize(("name", "geometry"), PAIRS)
 def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str) -> None:
     made = NAMED[geometry]
     x, y = made.noise()
@@ -100,8 +102,7 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
         np.testing.assert_allclose(found.path.scores[i], wanted, rtol=1e-6)
     scores = np.nan_to_num(found.path.scores, nan=np.inf)
     np.testing.assert_array_equal(found.strength, GRID[np.argmin(scores, axis=0), 0])
-    first_or_last = np.isin(np.argmin(scores, axis=0), (0, len(GRID) - 1))
-    np.testing.assert_array_equal(found.at_edge, first_or_last)
+    np.testing.assert_array_equal(found.at_edge, np.isin(found.strength, GRID[[0, -1]]))
 
 
 def exact_criterion(a: np.ndarray, y: np.ndarray, criterion: str) -> Callable[..., mpmath.mpf]:
@@ -125,12 +126,17 @@ def exact_criterion(a: np.ndarray, y: np.ndarray, criterion: str) -> Callable[..
     return value
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
 @pytest.mark.parametrize(
-    ("rows", "taps", "noise"), [(300, 12, 1.0), (60, 40, 0.3), (5000, 9, 0.05)]
+    ("criterion", "rows", "taps", "noise"),
+    [
+        ("gcv", 300, 12, 1.0),
+        ("evidence", 60, 40, 0.3),
+        ("aicc", 300, 12, 1.0),
+        ("bic", 5000, 9, 0.05),
+    ],
 )
 def test_the_chosen_strength_is_the_optimum(
-    rng: np.random.Generator, rows: int, taps: int, noise: float, criterion: str
+    rng: np.random.Generator, criterion: str, rows: int, taps: int, noise: float
 ) -> None:
     x = np.convolve(rng.standard_normal(rows + taps - 1), [1, 0.7, 0.3], "same")
     a = np.lib.stride_tricks.sliding_window_view(x, taps)
@@ -142,10 +148,6 @@ def test_the_chosen_strength_is_the_optimum(
         best = mpmath.findroot(lambda at: mpmath.diff(exact, at), chosen)
         assert exact(chosen) - exact(best) < 1e-9
         assert abs(chosen - best) < 3e-3
-    place = np.flatnonzero(found.path.strengths[:, 0] == found.strength[0])
-    least = found.path.scores[:, 0].min()
-    np.testing.assert_allclose(found.path.scores[place[0], 0], least, rtol=1e-12)
-    assert (np.diff(found.path.strengths[:, 0]) > 0).all()
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_the_chosen_strength_is_the_optimum(
     ],
 )
 def test_a_minimum_by_grids(values: Callable[..., np.ndarray], least: float | None) -> None:
-    """Also of functions with a kink, of flat ones, and where a part of the range is infinite."""
+    """Also of functions with a kink, flat functions, and functions that are infinite in part."""
     low, high = np.array([[-1.0, -0.5], [1.0, 3.0]])
     found, lowest = grid_minimum(values, low, high, 1e-14)
     assert (found > low).all()
@@ -169,10 +171,8 @@ def test_a_minimum_by_grids(values: Callable[..., np.ndarray], least: float | No
         np.testing.assert_allclose(found, least, atol=2e-7)
 
 
-@pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
-def test_the_path_has_the_choice_and_its_scores_by_fold(
-    rng: np.random.Generator, score: str
-) -> None:
+@pytest.mark.parametrize("score", ["mse", "correlation"])
+def test_the_path_contains_the_chosen_strength(rng: np.random.Generator, score: str) -> None:
     x, noise = rng.standard_normal((2, 400))
     y = np.convolve(x, [1, 0.5, 0.2])[:400] + 2 * noise
     problem = cs.Problem(x, np.stack([y, y[::-1]], axis=1), lags=(0, 9))
@@ -191,13 +191,18 @@ def test_the_path_has_the_choice_and_its_scores_by_fold(
     )
     best = path.scores.min(0) if score == "mse" else path.scores.max(0)
     np.testing.assert_allclose(path.scores[place, outputs], best, rtol=1e-12)
-    freedom = path.effective_dof[place, outputs]
-    np.testing.assert_allclose(freedom, found.effective_dof, rtol=1e-12)
+    np.testing.assert_allclose(path.effective_dof[place, outputs], found.effective_dof, rtol=1e-12)
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize("geometry", some(["bias", "stride"], "bias"))
-@pytest.mark.parametrize("name", ["ridge", "tc", "first differences"])
+@pytest.mark.parametrize(
+    ("name", "geometry", "criterion"),
+    [
+        ("ridge", "bias", "gcv"),
+        ("tc", "bias", "evidence"),
+        ("first differences", "bias", "aicc"),
+        ("ridge", "stride", "bic"),
+    ],
+)
 def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion: str) -> None:
     """No strength of a fine grid is better, whatever the units of x and y."""
     made = NAMED[geometry]
@@ -209,7 +214,7 @@ def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion:
     penalty = penalty_for(name, problem)
     method = {"penalty": penalty, "select": criterion}
     found = cs.solve(problem, **method).regularization
-    fine = np.geomspace(found.path.strengths[1], found.path.strengths[-2], 2000)
+    fine = np.geomspace(found.path.strengths[1], found.path.strengths[-2], 1000)
     every = cs.solve(problem, **method, grid=fine).regularization
     # A single strength is not scored.
     own = found.strength * np.array([[1.0], [2.0]])
@@ -227,9 +232,10 @@ def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion:
 
 
 @pytest.mark.parametrize("criterion", ["gcv", "evidence"])
-def test_levels_much_alike_that_no_penalty_holds(criterion: str) -> None:
-    """Two channels beside a large offset and no bias: their levels, which are free under first
-    differences, explain nearly all of y, and leave what is chosen by.
+def test_similar_levels_that_are_not_penalized(criterion: str) -> None:
+    """The levels of two channels with a large offset are free under first differences.
+
+    Without a bias they explain nearly all of y, and the choice depends on the rest.
     """
     rng, spec, penalty = np.random.default_rng(3), cs.ConvSpec(6), cs.Smooth(order=1)
     x = rng.standard_normal((200, 2)) + 1e3
@@ -242,46 +248,3 @@ def test_levels_much_alike_that_no_penalty_holds(criterion: str) -> None:
     for i, strength in enumerate(GRID[:, 0]):
         wanted = exact.score(criterion, strength)
         np.testing.assert_allclose(found.path.scores[i], wanted, rtol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bias", some([False, True], True))
-def test_against_fifty_digits(bias: bool) -> None:
-    """Degrees of freedom, GCV and evidence of TC, from the covariance of y, to rounding."""
-    rng = np.random.default_rng(7)
-    x, noise, alpha = rng.standard_normal(24), rng.standard_normal(24), 0.6
-    y = np.convolve(x, 0.8 ** np.arange(6))[:24] + noise
-    problem = cs.Problem(x, y, lags=(0, 5), edges="zeros", bias=bias)
-    penalty = cs.StableSpline(kind="tc", decay=alpha)
-    found = cs.solve(problem, penalty=penalty, grid=GRID, select="evidence").regularization
-    gcv = cs.solve(problem, penalty=penalty, grid=GRID, select="gcv")
-    with mpmath.workdps(50):
-        a = mpmath.matrix(24, 6)
-        for t in range(24):
-            for k in range(6):
-                a[t, k] = mpmath.mpf(float(x[t - k])) if t >= k else mpmath.mpf(0)
-        b = mpmath.matrix([mpmath.mpf(float(v)) for v in y])
-        rows = 24 - bias
-        if bias:
-            basis = mpmath.qr(mpmath.ones(24, 1))[0][:, 1:]
-            a, b = basis.T * a, basis.T * b
-        prior = mpmath.matrix(
-            [[mpmath.mpf(alpha) ** max(i, j) for j in range(6)] for i in range(6)]
-        )
-        for i, strength in enumerate(GRID[:, 0].tolist()):
-            spread = a * prior * a.T / mpmath.mpf(strength)
-            covariance = mpmath.eye(rows) + spread
-            inverse = covariance**-1
-            freedom = sum((spread * inverse)[t, t] for t in range(rows))
-            r = inverse * b
-            squares = (r.T * r)[0]
-            score = rows * squares / (rows - freedom) ** 2
-            s = (b.T * r)[0]
-            evidence = rows * mpmath.log(2 * mpmath.pi * s / rows) + rows
-            evidence += mpmath.log(mpmath.det(covariance))
-            for told, wanted in (
-                (found.path.effective_dof, freedom),
-                (found.path.scores, evidence),
-                (gcv.regularization.path.scores, score),
-            ):
-                assert told[i, 0] == pytest.approx(float(wanted), rel=1e-12)

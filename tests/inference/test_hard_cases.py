@@ -1,4 +1,4 @@
-"""Data on which a choice could go wrong without a word: what it must say instead."""
+"""Data on which a choice could be wrong without a warning."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import scipy.linalg
 
 import convsolve as cs
 from convsolve.leastsquares.penalty import Bands
-from support.slow import few_seeds, some
+from support.slow import few_seeds
 
-PRIORS = ["tc", "squared_exponential"]
 quiet = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 
 
@@ -25,10 +24,16 @@ def recording(seed: int = 0, rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
 # --- outputs that do not vary
 
 
-@pytest.mark.parametrize("select", ["evidence", "gcv", cs.CrossValidation(4, score="r2")], ids=str)
-@pytest.mark.parametrize("constant", [0.0, 2.0])
-@pytest.mark.parametrize("penalty", PRIORS)
-def test_an_output_that_does_not_vary_chooses_nothing(
+@pytest.mark.parametrize(
+    ("penalty", "constant", "select"),
+    [
+        ("tc", 0.0, "evidence"),
+        ("tc", 2.0, cs.CrossValidation(4, score="r2")),
+        ("squared_exponential", 2.0, "gcv"),
+    ],
+    ids=str,
+)
+def test_a_constant_output_does_not_influence_the_choice(
     penalty: str, constant: float, select: Any
 ) -> None:
     x, y = recording()
@@ -54,15 +59,14 @@ def test_an_output_that_does_not_vary_chooses_nothing(
     assert beside.bias[1] == pytest.approx(constant)
 
 
-def test_nor_does_it_choose_lags() -> None:
+@pytest.mark.parametrize("select", ["bic", cs.CrossValidation(3)], ids=str)
+def test_a_constant_output_does_not_influence_the_choice_of_lags(select: Any) -> None:
     x, y = recording()
     both = np.stack([y, 0 * y], axis=1)
-    for select in ("bic", cs.CrossValidation(4)):
-        alone = cs.choose_lags(cs.Problem(x, y, lags=(0, 29)), select)
-        beside = cs.choose_lags(cs.Problem(x, both, lags=(0, 29)), select)
-        assert beside.lags == alone.lags
+    alone, beside = (cs.choose_lags(cs.Problem(x, v, lags=(0, 24)), select) for v in (y, both))
+    assert beside.lags == alone.lags
     with pytest.raises(ValueError, match="y does not vary, so that no lags can be chosen"):
-        cs.choose_lags(cs.Problem(x, 0 * y, lags=(0, 9)))
+        cs.choose_lags(cs.Problem(x, 0 * y, lags=(0, 9)), select)
 
 
 @pytest.mark.parametrize("score", ["r2", "correlation"])
@@ -111,9 +115,8 @@ def dense_gcv(a: np.ndarray, y: np.ndarray, d: np.ndarray, strengths: np.ndarray
 
 
 @quiet
-@few_seeds(3, 25)
-@pytest.mark.parametrize("walk", [False, True])
-@pytest.mark.parametrize("order", some([0, 1, 2], 1))
+@few_seeds(2, 6)
+@pytest.mark.parametrize(("order", "walk"), [(1, True), (2, False), (0, True)])
 def test_gcv_of_wide_data_finds_no_false_minimum(order: int, walk: bool, seeds: range) -> None:
     penalty = cs.Smooth(order=order) if order else cs.Ridge()
     d = np.kron(np.diff(np.eye(20), order, axis=0), np.eye(3))
@@ -128,30 +131,29 @@ def test_gcv_of_wide_data_finds_no_false_minimum(order: int, walk: bool, seeds: 
 
 
 @quiet
-def test_bic_of_wide_data_ends_at_its_edge_and_says_so() -> None:
-    """Where a kernel takes up all rows the likelihood has no bound."""
-    for seed in range(6):
+def test_bic_of_wide_data_is_reported_at_the_edge() -> None:
+    """The likelihood has no bound where a kernel fits all rows."""
+    for seed in range(3):
         rng = np.random.default_rng(seed)
         x, y = rng.standard_normal((50, 3)), rng.standard_normal(50)
         problem = cs.Problem(x, y, lags=(0, 19))
         found = cs.solve(problem, penalty="ridge", select="bic").regularization
         assert found.at_edge.all()
-        assert "at the edge of what was searched" in str(found)
+    assert "at the edge of what was searched" in str(found)
 
 
-# --- x that says nothing, penalties of nothing
+# --- penalties of nothing
 
 
 @pytest.mark.parametrize(
     ("penalty", "taps"),
     [
-        (cs.Smooth(order=1), 1),
         (cs.Smooth(order=2), 2),
         (cs.Tikhonov(matrix=np.zeros((2, 3))), 3),
         (Bands(None, (0,), (0.0,)), 3),
     ],
 )
-def test_where_nothing_is_penalized_it_is_least_squares(penalty: cs.Penalty, taps: int) -> None:
+def test_a_penalty_of_nothing_is_least_squares(penalty: cs.Penalty, taps: int) -> None:
     x, y = recording()
     problem = cs.Problem(x, y, lags=(0, taps - 1))
     fit = cs.solve(problem, penalty=penalty)
@@ -160,8 +162,8 @@ def test_where_nothing_is_penalized_it_is_least_squares(penalty: cs.Penalty, tap
 
 
 @pytest.mark.parametrize("select", ["gcv", "evidence", cs.CrossValidation(3)], ids=str)
-def test_strengths_below_what_moments_resolve_are_solved_from_the_data(select: Any) -> None:
-    """Of an input three times summed, AᵀA is a thousand million times what such a strength is."""
+def test_small_strengths_are_solved_from_the_data(select: Any) -> None:
+    """AᵀA of an input that is summed three times is a thousand million times the strength."""
     rng = np.random.default_rng(1)
     x = np.cumsum(np.cumsum(np.cumsum(rng.standard_normal(1200))))
     problem = cs.Problem(x, rng.standard_normal(1141), kernel_size=60)
@@ -174,7 +176,7 @@ def test_strengths_below_what_moments_resolve_are_solved_from_the_data(select: A
 # --- bands
 
 
-def test_bands_of_unlike_size_are_scaled_alike() -> None:
+def test_bands_do_not_depend_on_the_units_of_their_channels() -> None:
     rng = np.random.default_rng(0)
     x, k = rng.standard_normal((300, 4)), [1, 0.6, 0.3]
     y = np.convolve(x[:, 0], k)[:300] - np.convolve(x[:, 1], k)[:300]
@@ -201,29 +203,24 @@ def test_bands_of_data_without_noise(kind: str) -> None:
 # --- exact data, extreme units, sameness
 
 
-@pytest.mark.parametrize("kernel", [[0, 0, 1, 1, 1], [0, 1, 0, 2], [0, 0, 3]])
-def test_lags_of_exact_data_are_exact(kernel: list[int]) -> None:
+@pytest.mark.parametrize(("select", "kernel"), [("bic", [0, 0, 1, 1, 1]), ("aicc", [0, 1, 0, 2])])
+def test_lags_of_exact_data_are_exact(select: str, kernel: list[int]) -> None:
     x = np.random.default_rng(0).integers(-9, 9, 400).astype(float)
-    y = np.convolve(x, kernel)[:400]
-    on = np.flatnonzero(kernel)
-    for select in ("bic", "aicc"):
-        found = cs.choose_lags(cs.Problem(x, y, lags=(0, 19)), select)
-        assert found.lags == (on[0], on[-1])
+    y, on = np.convolve(x, kernel)[:400], np.flatnonzero(kernel)
+    assert cs.choose_lags(cs.Problem(x, y, lags=(0, 19)), select).lags == (on[0], on[-1])
 
 
-def test_units_beyond_their_squares() -> None:
+def test_units_whose_squares_leave_float64() -> None:
     x, y = recording()
-    plain = cs.choose_lags(cs.Problem(x, y, lags=(0, 29)))
-    for scale in (2.0**500, 2.0**-500):
-        found = cs.choose_lags(cs.Problem(x, y * scale, lags=(0, 29)))
-        assert found.lags == plain.lags
+    plain, scaled = (cs.choose_lags(cs.Problem(x, y * s, lags=(0, 9))) for s in (1, 2.0**-500))
+    assert scaled.lags == plain.lags
     with pytest.raises(cs.SolveError, match="outside float64"):
         cs.solve(cs.Problem(x * 1e160, y, lags=(0, 9)), penalty="ridge")
     with pytest.raises(cs.SolveError, match="a strength lies outside float64"):
         cs.solve(cs.Problem(x, y, lags=(0, 9)), penalty="ridge", grid=[5e-324])
 
 
-def test_tones_are_no_rows_to_hold_out() -> None:
+def test_lags_of_tones_are_not_chosen_by_cross_validation() -> None:
     rng = np.random.default_rng(0)
     x = np.sin(0.3 * np.arange(500)) + 3e-8 * rng.standard_normal(500)
     problem = cs.Problem(x, rng.standard_normal(500), lags=(0, 7))
@@ -248,13 +245,14 @@ def test_groups_search_grids_of_their_own_lengths() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("select", ["gcv", "aicc", "bic", "evidence"])
-@pytest.mark.parametrize("order", [1, 2])
-@pytest.mark.parametrize("samples", [8, 30])
+@pytest.mark.parametrize(
+    ("samples", "order", "select"),
+    [(8, 1, "gcv"), (30, 2, "aicc"), (8, 2, "bic"), (30, 1, "evidence")],
+)
 def test_a_constant_x_has_a_smooth_kernel(samples: int, order: int, select: str) -> None:
-    """A T is rounding but for the sum of the taps, which strengths must not be scaled by."""
+    """Only the sum of the taps is not rounding, so strengths must not be scaled by the rest."""
     y = 2 + 0.1 * np.random.default_rng(1).standard_normal(samples - 4)
-    for level in (0.3, 0.1, 1.0):
+    for level in (0.3, 1.0):
         problem = cs.Problem(np.full(samples, level), y, kernel_size=5)
         fit = cs.solve(problem, penalty=cs.Smooth(order=order), select=select)
         assert fit.status == "solved"
@@ -262,8 +260,8 @@ def test_a_constant_x_has_a_smooth_kernel(samples: int, order: int, select: str)
         assert np.abs(fit.kernel).max() < 5 / level
 
 
-def test_no_fold_is_told_by_an_origin_that_only_all_rows_determine() -> None:
-    """A channel that one record alone excites, left free, and a fit of all rows that is exact."""
+def test_scores_of_folds_do_not_depend_on_a_fit_of_all_rows() -> None:
+    """A free channel that varies in one record only, and an exact fit of all rows."""
     rng = np.random.default_rng(2)
     xs = [rng.standard_normal((40, 2)) for _ in range(3)]
     for i in (1, 2):
@@ -295,7 +293,7 @@ def test_a_constant_prediction_has_no_correlation_and_is_never_chosen() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-def test_a_fit_that_is_not_unique_under_its_penalty_is_printed() -> None:
+def test_a_fit_that_is_not_unique_with_its_penalty_has_no_standard_errors() -> None:
     rng = np.random.default_rng(0)
     problem = cs.Problem(
         rng.standard_normal((8, 2)), rng.standard_normal(8), kernel_size=11, padding="causal"

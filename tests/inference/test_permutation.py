@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.signal
 
 import convsolve as cs
 from convsolve.inference.permutation import Process
 from support.coverage import red
 from support.geometry import NAMED
-from support.slow import some
 
 
 def problem_of(name: str) -> cs.Problem:
@@ -33,9 +33,7 @@ def check_p(found: Any) -> None:
     np.testing.assert_allclose(found.pvalue, (1 + larger) / (1 + len(found.null_distribution)))
 
 
-@pytest.mark.parametrize(
-    "name", some(["blocks", "groups", "stride", "circular", "ragged"], "groups", "stride", "ragged")
-)
+@pytest.mark.parametrize("name", ["groups", "stride", "circular", "ragged"])
 def test_a_shift_is_a_solve_of_shifted_outputs(name: str) -> None:
     """Each record has a shift of its own, and zero is not excluded."""
     problem = problem_of(name)
@@ -50,70 +48,49 @@ def test_a_shift_is_a_solve_of_shifted_outputs(name: str) -> None:
     check_p(found)
 
 
-def test_gaps_are_closed_and_masks_may_differ_from_output_to_output() -> None:
+def test_masked_rows_are_left_out_of_shifts_per_output() -> None:
     rng = np.random.default_rng(4)
-    x, y = rng.standard_normal((2, 60, 1)), rng.standard_normal((2, 60, 3))
+    x, y = rng.standard_normal((2, 60, 1)), rng.standard_normal((2, 60, 2))
     good = rng.random(y.shape) > 0.1
-    good[..., 2] = good[..., 0]
-    spec, several = cs.ConvSpec(3, padding="causal"), {"draws": 30, "seed": 5}
-    found = cs.solve(cs.Problem(x, y, spec=spec, mask=good)).permutation_test(**several)
-    for o in range(3):
-        alone = cs.Problem(x, y[..., [o]], spec=spec, mask=good[..., o])
-        one = cs.solve(alone).permutation_test(**several)
-        np.testing.assert_allclose(
-            found.null_distribution[:, o], one.null_distribution[:, 0], atol=1e-12
-        )
-        np.testing.assert_allclose(found.pvalue[o], one.pvalue[0])
+    spec = cs.ConvSpec(3, padding="causal")
+    found = cs.solve(cs.Problem(x, y, spec=spec, mask=good)).permutation_test(draws=30, seed=5)
+    for o in range(2):
         kept = good[..., o]
         shifts = np.random.default_rng(5).integers(0, kept.sum(1), (31, 2))[30]
         turned = y[..., o].copy()
         for values, flags, shift in zip(turned, kept, shifts, strict=True):
             values[flags] = np.roll(values[flags], -shift)
         last = cs.solve(cs.Problem(x, turned[..., None], spec=spec, mask=kept)).score().r2
-        np.testing.assert_allclose(one.null_distribution[-1], last, atol=1e-12)
+        np.testing.assert_allclose(found.null_distribution[-1, o], last[0], atol=1e-12)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_a_single_record_is_shifted_by_every_number_of_rows(bias: bool) -> None:
-    x, y = np.random.default_rng(0).standard_normal((2, 90))
-    problem = cs.Problem(x, y[:88], kernel_size=3, bias=bias)
+def test_a_single_record_is_shifted_by_every_number_of_rows() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 64))
+    problem = cs.Problem(x, y[:62], kernel_size=3, bias=True)
     found = cs.solve(problem).permutation_test()
-    wanted = [r2_of(problem, [np.roll(y[:88], -s)]) for s in range(1, 88)]
+    wanted = [r2_of(problem, [np.roll(y[:62], -s)]) for s in range(1, 62)]
     np.testing.assert_allclose(found.null_distribution, wanted, atol=1e-12)
     check_p(found)
 
 
-def test_all_permutations_of_few_records() -> None:
+def test_few_records_have_all_permutations_and_many_have_draws() -> None:
     rng = np.random.default_rng(1)
-    x, y = rng.standard_normal((4, 30, 2)), rng.standard_normal((4, 28, 2))
-    problem = cs.Problem(x, y, kernel_size=3, bias=True)
-    found = cs.solve(problem).permutation_test("records")
+    x, y = rng.standard_normal((9, 30, 2)), rng.standard_normal((9, 28, 2))
+    few, many = (cs.Problem(x[:n], y[:n], kernel_size=3, bias=True) for n in (4, 9))
+    found = cs.solve(few).permutation_test("records")
     orders = [*itertools.permutations(range(4))][1:]
-    wanted = [r2_of(problem, [y[i] for i in order]) for order in orders]
+    wanted = [r2_of(few, [y[i] for i in order]) for order in orders]
     np.testing.assert_allclose(found.null_distribution, wanted, atol=1e-12)
     check_p(found)
-
-
-def test_some_permutations_of_many_records() -> None:
-    rng = np.random.default_rng(1)
-    x, y = rng.standard_normal((9, 30, 1)), rng.standard_normal((9, 28, 1))
-    problem = cs.Problem(x, y, kernel_size=3, bias=True)
-    fit = cs.solve(problem)
-    found = fit.permutation_test("records", draws=40, seed=2)
+    found = cs.solve(many).permutation_test("records", draws=40, seed=2)
     order = np.random.default_rng(2).permuted(np.tile(np.arange(9), (40, 1)), axis=1)
-    wanted = r2_of(problem, [y[i] for i in order[-1]])
+    wanted = r2_of(many, [y[i] for i in order[-1]])
     np.testing.assert_allclose(found.null_distribution[-1], wanted, atol=1e-12)
-    np.testing.assert_array_equal(
-        found.null_distribution, fit.permutation_test("records", draws=40, seed=2)[2]
-    )
 
 
 def test_draws_from_an_autoregression_have_its_autocovariances() -> None:
     coefficients = np.array([1.2, -0.4])
-    impulse = np.zeros(400)
-    for t in range(400):
-        before = impulse[max(t - 2, 0) : t][::-1]
-        impulse[t] = (t == 0) + coefficients[: len(before)] @ before
+    impulse = scipy.signal.lfilter([1], np.r_[1, -coefficients], np.eye(400)[0])
     covariances = np.array([impulse[k:] @ impulse[: 400 - k] for k in range(6)])
     process = Process(coefficients, covariances[:2], 1.0)
     drawn = process.draws(np.random.default_rng(0), 6, 200_000)
@@ -121,7 +98,7 @@ def test_draws_from_an_autoregression_have_its_autocovariances() -> None:
     np.testing.assert_allclose(found, scipy.linalg.toeplitz(covariances), rtol=0.03)
 
 
-def test_a_fitted_autoregression_is_that_of_its_noise() -> None:
+def test_a_fitted_autoregression_has_the_coefficients_of_the_noise() -> None:
     rng = np.random.default_rng(0)
     process = Process.fitted([3 + a for a in red(rng, 200, 40).T[:, :, None]])
     np.testing.assert_allclose(process.coefficients, [0.9], atol=0.02)
@@ -131,11 +108,10 @@ def test_a_fitted_autoregression_is_that_of_its_noise() -> None:
     assert np.isfinite(sine.draws(rng, 20, 3)).all()
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_ar_draws_rank_the_r2_of_least_squares(bias: bool) -> None:
+def test_draws_of_an_autoregression_give_an_r2_of_least_squares() -> None:
     rng = np.random.default_rng(0)
     x, y = [red(rng, n + 2, 1) for n in (40, 50)], [red(rng, n, 2) + 1 for n in (40, 50)]
-    problem = cs.Problem(x, y, kernel_size=3, bias=bias)
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
     found = cs.solve(problem).permutation_test("ar", draws=99)
     np.testing.assert_allclose(found.statistic, r2_of(problem, y), atol=1e-12)
     assert found.null_distribution.shape == (99, 2)
@@ -154,16 +130,15 @@ def test_correlated_noise_is_rejected_at_the_level(kind: str) -> None:
     assert 0.02 < np.mean(rejected) < 0.09
 
 
-def test_an_output_that_does_not_vary_has_no_p() -> None:
+def test_a_constant_output_has_no_p_value() -> None:
     x = np.random.default_rng(0).standard_normal(80)
     y = np.stack([x[:78], np.full(78, 3.0)], axis=1)
     found = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True)).permutation_test()
     assert found.pvalue[0] == 1 / 78
-    assert np.isnan(found.statistic[1])
-    assert np.isnan(found.pvalue[1])
+    assert np.isnan([found.statistic[1], found.pvalue[1]]).all()
 
 
-def test_a_short_slow_record_has_no_p() -> None:
+def test_a_short_record_of_slow_noise_has_no_p_value() -> None:
     rng = np.random.default_rng(0)
     x, y = np.cumsum(rng.standard_normal((2, 200)), axis=1)
     y = np.stack([y, rng.standard_normal(200)], axis=1)
@@ -174,7 +149,7 @@ def test_a_short_slow_record_has_no_p() -> None:
     assert 0 < found.pvalue[1] <= 1
 
 
-def test_few_short_slow_records_are_warned_of() -> None:
+def test_few_short_records_of_slow_noise_warn() -> None:
     rng = np.random.default_rng(0)
     x, y = [red(rng, 62, 1) for _ in range(3)], [red(rng, 60, 1) for _ in range(3)]
     fit = cs.solve(cs.Problem(x, y, kernel_size=3))
@@ -183,26 +158,16 @@ def test_few_short_slow_records_are_warned_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "error", "message"),
+    ("name", "method", "kind", "message"),
     [
-        ("image", {}, ValueError, "needs one axis, time"),
-        ("ragged", {"kind": "records"}, ValueError, "records of one length, got 5 to 33 rows"),
+        ("image", {}, "circular_shift", "needs one axis, time"),
+        ("ragged", {}, "records", "records of one length, got 5 to 33 rows"),
+        ("blocks", {"loss": "huber"}, "ar", "permutation_test is for least squares"),
+        ("blocks", {"solver": "normal", "ridge": 1.0}, "ar", "permutation_test is for least"),
+        ("blocks", {"noise": "ar"}, "ar", "permutation_test is for least squares"),
     ],
 )
-def test_what_cannot_be_resampled_says_why(
-    name: str, options: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    fit = cs.solve(problem_of(name))
-    with pytest.raises(error, match=message):
-        fit.permutation_test(**options)
-
-
-def test_only_plain_least_squares_is_tested() -> None:
-    problem = problem_of("blocks")
-    for refused in (
-        cs.solve(problem, loss="huber"),
-        cs.solve(problem, "normal", ridge=1.0),
-        cs.solve(problem, noise="ar"),
-    ):
-        with pytest.raises(ValueError, match="permutation_test is for least squares"):
-            refused.permutation_test()
+def test_refused_tests(name: str, method: dict[str, Any], kind: str, message: str) -> None:
+    fit = cs.solve(problem_of(name), **method)
+    with pytest.raises(ValueError, match=message):
+        fit.permutation_test(kind)

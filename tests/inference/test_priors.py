@@ -9,8 +9,6 @@ import scipy.linalg
 
 import convsolve as cs
 from convsolve.inference.bands import _loss
-from convsolve.leastsquares.analysis import analyse
-from support.slow import some
 
 EPS = float(np.finfo(float).eps)
 
@@ -34,8 +32,8 @@ def fit_of(fit: cs.Solution, h: np.ndarray) -> float:
     return 100 * (1 - np.linalg.norm(g - h) / np.linalg.norm(h - h.mean()))
 
 
-@pytest.mark.parametrize("kind", ["tc", "dc", "ss"])
-def test_a_decaying_prior_finds_what_least_squares_and_ridge_do_not(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["tc", "dc"])
+def test_a_decaying_prior_is_more_accurate_than_least_squares_and_ridge(kind: str) -> None:
     problem, h = recording(70)
     plain = fit_of(cs.solve(problem), h)
     ridge = fit_of(cs.solve(problem, penalty="ridge"), h)
@@ -50,10 +48,11 @@ def test_a_decaying_prior_finds_what_least_squares_and_ridge_do_not(kind: str) -
     assert not found.at_edge.any()
 
 
-@pytest.mark.parametrize("select", some(["evidence", "gcv", "aicc", "bic"], "evidence"))
-@pytest.mark.parametrize("penalty", ["tc", "ss", "squared_exponential"])
+@pytest.mark.parametrize(
+    ("penalty", "select"), [("tc", "aicc"), ("ss", "evidence"), ("squared_exponential", "gcv")]
+)
 def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: str, select: str) -> None:
-    """Of two outputs together, each at its own strength."""
+    """The score is that of two outputs together, each at its own strength."""
     problem, _ = recording(40, outputs=2)
     found = cs.solve(problem, penalty=penalty, select=select).regularization
     log = np.log if select == "gcv" else np.asarray
@@ -65,22 +64,19 @@ def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: str, select: str) 
         best = cs.solve(problem, penalty=at, grid=grid, select=select).regularization
         return float(log(best.path.scores[0]).sum())
 
+    def prior(step: float) -> cs.Penalty:
+        """The memory -1/log(decay), or the length, times ``step``."""
+        if name == "decay":
+            return cs.StableSpline(kind=penalty, decay=chosen ** (1 / step))
+        return cs.SquaredExponential(length=chosen * step)
+
     (name, chosen), *_ = found.hyperparameters.items()
-    if name == "decay":
-        memory = -1 / np.log(chosen)
-        others = [
-            cs.StableSpline(kind=penalty, decay=np.exp(-1 / (memory * step)))
-            for step in np.geomspace(0.2, 5, 21)
-        ]
-        own: cs.Penalty = cs.StableSpline(kind=penalty, decay=chosen)
-    else:
-        others = [cs.SquaredExponential(length=chosen * step) for step in np.geomspace(0.2, 5, 21)]
-        own = cs.SquaredExponential(length=chosen)
-    assert loss(own) <= min(map(loss, others)) + 1e-3
+    others = [loss(prior(step)) for step in np.geomspace(0.2, 5, 11)]
+    assert loss(prior(1.0)) <= min(others) + 1e-3
 
 
 def test_no_inverse_of_a_prior_is_formed() -> None:
-    """300 taps of alpha 0.5 and 0.05: K⁻¹ of condition 1e90 and more, an inverse of nothing."""
+    """The condition of K⁻¹ of 300 taps with alpha 0.5 and 0.05 is 1e90 and more."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((600, 1))
     y = rng.standard_normal((600, 1))
@@ -108,8 +104,8 @@ def test_roots_are_exact_to_rounding(kind: str) -> None:
 
     L⁻¹ K L⁻ᵀ shows the accuracy of all directions, also of those with a small variance.
     """
-    lags = np.arange(-6, 20)[::-1]
-    for alpha in (0.05, 0.5, 0.9, 0.99, 0.999, 1 - 1e-8):
+    lags = np.arange(-5, 12)[::-1]
+    for alpha in (0.05, 0.9, 0.999, 1 - 1e-8):
         rho = 0.7 if kind == "dc" else None
         prior = cs.StableSpline(kind=kind, decay=alpha, correlation=rho)
         ((root, _),) = prior.bases([lags])
@@ -136,8 +132,8 @@ def test_roots_are_exact_to_rounding(kind: str) -> None:
         assert (np.abs(root @ root.T - wanted) / scale).max() <= 1e-12
 
 
-def test_a_squared_exponential_is_no_cholesky() -> None:
-    """At length 10 of 150 taps there is none; the root has few columns, and is exact."""
+def test_the_root_of_a_squared_exponential_is_not_a_cholesky_factor() -> None:
+    """There is no Cholesky factor at length 10 of 150 taps; the root has few columns."""
     lags = np.arange(150.0)
     kernel = np.exp(-0.5 * (np.subtract.outer(lags, lags) / 10) ** 2)
     with pytest.raises(np.linalg.LinAlgError):
@@ -147,7 +143,7 @@ def test_a_squared_exponential_is_no_cholesky() -> None:
     np.testing.assert_allclose(root @ root.T, kernel, atol=1e-12)
 
 
-def test_decay_starts_at_lag_zero_on_both_sides() -> None:
+def test_the_prior_decays_from_lag_zero_on_both_sides() -> None:
     problem, _ = recording(8)
     x, y = problem.x[0], np.r_[np.zeros(7), problem.y[0][:, 0]]
     both = cs.Problem(x, y, lags=(-3, 4))
@@ -168,8 +164,7 @@ def bands(rows: int = 900, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.nd
     return x, y, w
 
 
-def test_the_gradient_of_the_evidence_of_bands() -> None:
-    """Against central differences, and the evidence against that of explicit matrices."""
+def test_the_evidence_of_bands_and_its_gradient() -> None:
     rng = np.random.default_rng(2)
     a, y = rng.standard_normal((50, 6)), rng.standard_normal(50)
     band, t = np.array([0, 0, 1, 1, 2, 2]), np.array([0.3, -0.7, -2.0])
@@ -183,7 +178,7 @@ def test_the_gradient_of_the_evidence_of_bands() -> None:
     assert loss == pytest.approx(wanted, rel=1e-12)
 
 
-def test_bands_find_what_is_silent_and_beat_one_strength() -> None:
+def test_bands_shrink_a_silent_channel_and_are_better_than_one_strength() -> None:
     x, y, w = bands()
     problem = cs.Problem(x, y, kernel_size=10, bias=True)
     fit = cs.solve(problem, penalty=cs.Ridge(channel_groups=(0, 1, 1, 2)))
@@ -196,28 +191,8 @@ def test_bands_find_what_is_silent_and_beat_one_strength() -> None:
     assert np.linalg.norm(fit.kernel - w) < 0.9 * np.linalg.norm(plain.kernel - w)
 
 
-def test_bands_have_the_most_evidence_of_random_ones() -> None:
-    x, y, _ = bands(300)
-    problem = cs.Problem(x, y[:, :1], kernel_size=10)
-    found = cs.solve(problem, penalty=cs.Ridge(channel_groups=(0, 1, 1, 2))).regularization
-    moments = analyse(problem).design.moments
-    unit = np.ldexp(1.0, moments.units.column_exponents[0])
-    gram = moments.gram[0] * np.outer(unit, unit)
-    r = moments.rhs[0, :, 0] * unit * 2.0 ** moments.units.out_exponents[0, 0]
-    squares = float((y[:, 0] ** 2).sum())
-    band = np.tile([0, 1, 1, 2], 10)
-    args = gram, r, squares, band, len(y)
-    best = _loss(-np.log(found.strength[:, 0]), *args)[0]
-    rng = np.random.default_rng(0)
-    tried = [_loss(rng.uniform(-12, 6, 3), *args)[0] for _ in range(60)]
-    assert best <= min(tried) + 1e-6
-
-
-# --- what is refused
-
-
-def test_a_search_that_ends_at_its_bound_says_so_and_gives_the_best_it_has() -> None:
-    """A response that never decays: the longest memory that is searched, solved and certified."""
+def test_a_search_that_ends_at_its_bound_reports_it() -> None:
+    """A response without decay has the longest memory of the search."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal(400)
     y = np.convolve(x, np.ones(12), "valid") + 0.01 * rng.standard_normal(389)

@@ -6,10 +6,12 @@ import numpy as np
 import scipy.signal
 
 
-def red(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """AR(0.9) noise (rows, columns)."""
-    e = rng.standard_normal((rows + 100, columns))
-    return scipy.signal.lfilter([1.0], [1.0, -0.9], e, axis=0)[100:]
+def red(
+    rng: np.random.Generator, rows: int, columns: int, pole: float = 0.9, burn: int = 100
+) -> np.ndarray:
+    """AR(1) noise (rows, columns), after a start that is thrown away."""
+    e = rng.standard_normal((rows + burn, columns))
+    return scipy.signal.lfilter([1.0], [1.0, -pole], e, axis=0)[burn:]
 
 
 def one_over_f(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
