@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import scipy.stats
@@ -45,43 +43,31 @@ def made(lengths: tuple[int, ...], seed: int = 0) -> tuple[list[np.ndarray], lis
     return x, [cs.convolve(a, w, cs.ConvSpec(3)) + red(rng, len(a) - 2, 2) + 7 for a in x]
 
 
-@pytest.mark.parametrize("lengths", [(400,), (150, 90, 160)])
-@pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize(
+    ("lengths", "masked", "chunked"),
+    [((400,), True, False), ((150, 90, 160), False, True), ((150, 90, 160), True, True)],
+)
 def test_the_interval_is_that_of_the_formulas(
     lengths: tuple[int, ...], masked: bool, chunked: bool
 ) -> None:
+    """Every output has its own rows."""
     x, y = made(lengths)
-    options: dict[str, Any] = {}
-    flags = [np.ones(n, bool) for n in lengths]
-    if masked:
-        flags[0][10:30] = False
-        options["mask"] = flags
+    flags = [np.ones((n, 2), bool) for n in lengths]
+    flags[0][10:30, 0] = flags[0][50:90, 1] = not masked
     limits = Limits(held_numbers=1, chunk_numbers=50) if chunked else Limits()
-    fit = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True, **options), limits=limits)
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True, mask=flags), limits=limits)
     score = fit.score()
     low, high = score.r2_interval(0.9)
     for q in range(2):
-        rows = [np.concatenate([a[f, q] for a, f in zip(v, flags)]) for v in (y, fit.predict())]
-        wanted = oracle(*rows, 0.9)
+        rows = [
+            np.concatenate([a[f[:, q], q] for a, f in zip(v, flags)]) for v in (y, fit.predict())
+        ]
         found = score.r2_standard_error[q], score.effective_rows[q], low[q], high[q]
-        np.testing.assert_allclose(found, wanted, rtol=1e-8)
-        assert low[q] < score.r2[q] < high[q] < 1
-
-
-def test_each_output_with_its_own_rows() -> None:
-    x, y = made((300,))
-    mask = np.ones((300, 2), bool)
-    mask[50:90, 1] = False
-    fit = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True, mask=[mask]))
-    low, _ = fit.score().r2_interval()
-    kept = mask[:, 1]
-    wanted = oracle(y[0][kept, 1], fit.predict()[0][kept, 1], 0.95)
-    np.testing.assert_allclose(low[1], wanted[2], rtol=1e-8)
+        np.testing.assert_allclose(found, oracle(*rows, 0.9), rtol=1e-8)
 
 
 def test_confounds_are_projected_out() -> None:
-    """An intercept per record, as if the means of records were subtracted before."""
+    """Intercepts are subtracted as the means of the records."""
     x, y = made((200, 180))
     fit = cs.solve(cs.Problem(x, y, kernel_size=3, confounds="intercept"))
     score = fit.score()
@@ -89,8 +75,8 @@ def test_confounds_are_projected_out() -> None:
         np.concatenate([a[:, 0] - a[:, 0].mean() for a in values]) for values in (y, fit.predict())
     )
     wanted = oracle(left, fitted, 0.95)
-    np.testing.assert_allclose(score.r2_standard_error[0], wanted[0], rtol=1e-8)
-    np.testing.assert_allclose(score.effective_rows[0], wanted[1], rtol=1e-8)
+    found = score.r2_standard_error[0], score.effective_rows[0]
+    np.testing.assert_allclose(found, wanted[:2], rtol=1e-8)
 
 
 def test_blocks_of_any_length_have_the_same_bins() -> None:
@@ -148,7 +134,7 @@ def test_the_interval_contains_the_r2_of_the_population() -> None:
     signal = np.square(np.convolve(w[:, 0, 0], 0.9 ** np.arange(200))).sum()
     truth = signal / (signal + 4 / (1 - 0.81))
     held = []
-    for _ in range(150):
+    for _ in range(120):
         x = red(rng, n + 7, 1)
         low, high = fit.score(x, cs.convolve(x, w, spec) + 2 * red(rng, n, 1)).r2_interval()
         held.append(low[0] <= truth <= high[0])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import warnings
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 import convsolve as cs
-from convsolve.inference import absolute, orthonormal_rows, robust
+from convsolve.inference import absolute, robust
 from convsolve.inference.orthonormal_rows import OrthonormalRows
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
@@ -20,11 +21,9 @@ from convsolve.problem.sizes import Limits
 from support.geometry import NAMED, Geometry, geometries
 from support.ordering import band_of, covariance_of, errors_of
 from support.robust import dense_outputs, dual_point, huber_loss, least_absolute
-from support.slow import some
 
-KNOWN = json.loads(
-    (Path(__file__).parent / "data" / "statsmodels.json").read_text(encoding="utf-8")
-)
+DATA = Path(__file__).parent / "data" / "statsmodels.json"
+KNOWN = json.loads(DATA.read_text(encoding="utf-8"))
 
 BOTH = ["huber", "absolute"]
 DETERMINED = [name for name in NAMED if not name.startswith("wide")]
@@ -43,20 +42,20 @@ def noisy(name: str) -> cs.Problem:
     return geometry.problem(x, y, geometry.bias)
 
 
-def outliers(rows: int, share: float, seed: int = 0, **options: Any) -> tuple[Any, ...]:
+def outliers(rows: int, share: float) -> tuple[cs.Problem, np.ndarray]:
     """A problem of four taps and two channels with outliers of 30 in some rows, and its kernel."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     x, w = rng.standard_normal((rows + 3, 2)), rng.standard_normal((4, 2, 1))
     clean = cs.convolve(x, w, cs.ConvSpec(4))
     bad = rng.random(clean.shape) < share
-    return cs.Problem(x, clean + bad * rng.normal(30, 5, clean.shape), **options, kernel_size=4), w
+    return cs.Problem(x, clean + bad * rng.normal(30, 5, clean.shape), kernel_size=4), w
 
 
 # --- exact answers
 
 
 def check_absolute(problem: cs.Problem, fit: cs.Solution) -> None:
-    """The least sum there is, and a certificate that does not say more than is so."""
+    """The sum is the least one, and the certificate bounds the difference."""
     for a, y, w in dense_outputs(problem, fit):
         least, _, multipliers = least_absolute(a, y)
         found = np.abs(y - a @ w).sum()
@@ -69,7 +68,7 @@ def check_absolute(problem: cs.Problem, fit: cs.Solution) -> None:
 
 
 def check_huber(problem: cs.Problem, fit: cs.Solution) -> None:
-    """The gradient of a convex loss vanishes at its minimum, and the gap by its definition does."""
+    """The gradient of the convex loss vanishes, and so does the gap by its definition."""
     delta = fit.stats["loss"]["delta"]
     for (a, y, w), scale in zip(dense_outputs(problem, fit), fit.stats["scale"]):
         threshold, r = delta * scale, y - a @ w
@@ -84,7 +83,7 @@ def check_huber(problem: cs.Problem, fit: cs.Solution) -> None:
             assert fit.duality_gap <= 1e-11
 
 
-@pytest.mark.parametrize("name", some(NAMED, *DETERMINED))
+@pytest.mark.parametrize("name", [*DETERMINED[::2], "wide, bias"])
 def test_least_absolute_deviations_are_those_of_the_simplex_method(name: str) -> None:
     problem = noisy(name)
     fit = solved(problem, "absolute")
@@ -97,8 +96,7 @@ def test_least_absolute_deviations_are_those_of_the_simplex_method(name: str) ->
             np.testing.assert_allclose(w, least_absolute(a, y)[1], rtol=1e-8, atol=1e-9)
 
 
-@pytest.mark.parametrize("scale", ["mad", 0.7])
-@pytest.mark.parametrize("name", DETERMINED)
+@pytest.mark.parametrize(("name", "scale"), [*zip(DETERMINED, cycle(["mad", 0.7]))])
 def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any) -> None:
     problem = noisy(name)
     fit = solved(problem, cs.HuberLoss(scale=scale))
@@ -111,21 +109,18 @@ def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any) -> None:
             assert found == pytest.approx(deviation, rel=1e-9)
 
 
+@settings(max_examples=20)
 @given(made=geometries(min_rows=1, ragged=True))
 def test_any_geometry_with_ties(made: Geometry) -> None:
-    """Integers, of which many rows agree, and some problems are fitted exactly, or undetermined."""
-    x, y = made.records()
-    problem = made.problem(x, y, made.bias)
-    fit = solved(problem, "absolute")
-    assert fit.converged
-    check_absolute(problem, fit)
-    fit = solved(problem, cs.HuberLoss(scale=0.5))
-    assert fit.converged
-    check_huber(problem, fit)
+    """Many rows of integers agree; some problems are fitted exactly, or underdetermined."""
+    problem = made.problem(*made.records(), made.bias)
+    fits = solved(problem, "absolute"), solved(problem, cs.HuberLoss(scale=0.5))
+    for fit, check in zip(fits, (check_absolute, check_huber), strict=True):
+        assert fit.converged
+        check(problem, fit)
 
 
-@pytest.mark.parametrize("given_scale", [False, True])
-@pytest.mark.parametrize("bias", ["bias", "plain"])
+@pytest.mark.parametrize(("bias", "given_scale"), [("bias", False), ("plain", True)])
 def test_hubers_estimate_and_its_errors_are_those_of_rlm(bias: str, given_scale: bool) -> None:
     x, y = np.array(KNOWN["x"]), np.array(KNOWN["contaminated"])
     problem = cs.Problem(x, y, kernel_size=5, bias=bias == "bias")
@@ -147,26 +142,21 @@ def test_hubers_estimate_and_its_errors_are_those_of_rlm(bias: str, given_scale:
         assert fit.noise.dof[q] == said["dof"]
 
 
-def test_hubers_bands_hold_the_truth_as_often_as_they_say() -> None:
-    """Under noise with heavy tails, of which least squares has errors twice as large."""
+def test_bands_of_hubers_estimate_have_nominal_coverage() -> None:
+    """Under noise with heavy tails, the errors of least squares are half as large again."""
     rng = np.random.default_rng(1)
-    x, w = rng.standard_normal((203, 1)), rng.standard_normal((4, 1, 150))
+    x, w = rng.standard_normal((203, 1)), rng.standard_normal((4, 1, 80))
     y = cs.convolve(x, w, cs.ConvSpec(4))
     problem = cs.Problem(x, y + rng.standard_t(2, y.shape), kernel_size=4)
     fit = cs.solve(problem, loss="huber")
     low, high = band_of(fit, 0.9)
-    assert 0.87 < ((low < w) & (w < high)).mean() < 0.93
+    assert 0.86 < ((low < w) & (w < high)).mean() < 0.94
     assert np.median(cs.solve(problem).standard_error / fit.standard_error) > 1.5
 
 
-# --- what they are for
-
-
-@pytest.mark.parametrize("far", [1e6, 1e12, 1e30])
-@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(("far", "bias"), [(1e6, False), (1e30, True)])
 @pytest.mark.parametrize("loss", BOTH)
-def test_how_far_an_outlier_is_does_not_matter(loss: str, bias: bool, far: float) -> None:
-    """Not even to the digits of the answer."""
+def test_the_distance_of_an_outlier_changes_no_digit(loss: str, far: float, bias: bool) -> None:
     rng = np.random.default_rng(14)
     x, y = rng.standard_normal((200, 2)), rng.standard_normal(196)
     near, away = y.copy(), y.copy()
@@ -181,19 +171,12 @@ def test_how_far_an_outlier_is_does_not_matter(loss: str, bias: bool, far: float
         np.testing.assert_allclose(fit.standard_error, plain.standard_error, rtol=1e-6)
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_least_absolute_deviations_pass_through_the_rows_that_agree(bias: bool) -> None:
-    """A third of the rows are wrong: the kernel is right to rounding, and its vertex is one of
-    very many rows.
-    """
-    problem, w = outliers(300, 0.33, bias=bias)
+def test_least_absolute_deviations_are_exact_if_a_third_of_the_rows_is_wrong() -> None:
+    """Huber's loss has no scale then, because half of the rows are fitted exactly."""
+    problem, w = outliers(300, 0.33)
     fit = cs.solve(problem, loss="absolute")
     np.testing.assert_allclose(fit.kernel, w, atol=1e-13)
     assert fit.duality_gap <= 1e-13
-
-
-def test_a_scale_of_zero_is_refused() -> None:
-    problem, _ = outliers(300, 0.33)
     with pytest.raises(cs.SolveError, match=r"half of the rows .* exactly, so that scale='mad' is"):
         cs.solve(problem, loss="huber")
 
@@ -202,13 +185,12 @@ def test_a_scale_of_zero_is_refused() -> None:
 
 
 def test_the_median_and_hubers_mean_of_one_constant() -> None:
-    """The smallest case: x is constant, so that one tap is the location of y."""
+    """One tap on a constant x is the location of y."""
     y = np.array([1.0, 2.0, 4.0, 8.0, 100.0])
     problem = cs.Problem(np.ones(5), y, kernel_size=1)
     fit = cs.solve(problem, loss="absolute")
     assert fit.kernel[0, 0, 0] == pytest.approx(4.0, abs=1e-14)
     assert fit.duality_gap <= 1e-15
-    # Within 4 of the answer are 1, 2, 4 and 8: their sum less the pull of 4 by 100 is 0.
     huber = cs.solve(problem, loss=cs.HuberLoss(2.0, scale=2.5))
     assert huber.kernel[0, 0, 0] == pytest.approx((1 + 2 + 4 + 8 + 5) / 4, rel=1e-14)
     even = cs.Problem(np.ones(4), y[:4], kernel_size=1)
@@ -216,24 +198,22 @@ def test_the_median_and_hubers_mean_of_one_constant() -> None:
 
 
 @pytest.mark.parametrize("loss", [*BOTH, cs.HuberLoss(scale=1.0)], ids=str)
-def test_exact_fits(loss: Any) -> None:
+def test_exact_fits_and_outputs_of_zeros(loss: Any) -> None:
     rng = np.random.default_rng(4)
     x, w = rng.standard_normal((60, 2)), rng.standard_normal((5, 2, 2))
-    y = cs.convolve(x, w, cs.ConvSpec(5), bias=[2.0, -1.0])
-    fit = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), loss=loss)
-    np.testing.assert_allclose(fit.kernel, w, atol=1e-13)
-    np.testing.assert_allclose(fit.bias, [2.0, -1.0], atol=1e-13)
-    assert fit.converged
-    nothing = cs.solve(cs.Problem(x, np.zeros((56, 2)), kernel_size=5, bias=True), loss=loss)
-    assert nothing.converged
-    assert nothing.duality_gap == 0
-    assert not nothing.kernel.any()
-    assert not nothing.bias.any()
+    for factor in (1.0, 0.0):
+        y = factor * cs.convolve(x, w, cs.ConvSpec(5), bias=[2.0, -1.0])
+        fit = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True), loss=loss)
+        np.testing.assert_allclose(fit.kernel, factor * w, atol=1e-13 * factor)
+        np.testing.assert_allclose(fit.bias, factor * np.array([2.0, -1.0]), atol=1e-13 * factor)
+        assert fit.converged
+    assert fit.duality_gap == 0
 
 
-@pytest.mark.parametrize("loss", ["absolute", cs.HuberLoss(scale=1.0)], ids=str)
-@pytest.mark.parametrize("bias", [False, True])
-def test_without_a_unique_answer_it_is_one_of_minimum_norm(loss: Any, bias: bool) -> None:
+@pytest.mark.parametrize(
+    ("loss", "bias"), [("absolute", True), (cs.HuberLoss(scale=1.0), False)], ids=str
+)
+def test_without_a_unique_solution_the_norm_is_the_least(loss: Any, bias: bool) -> None:
     rng = np.random.default_rng(5)
     problem = cs.Problem(
         np.tile([1.0, -3.0], 30), rng.standard_normal(56), kernel_size=5, bias=bias
@@ -248,22 +228,22 @@ def test_without_a_unique_answer_it_is_one_of_minimum_norm(loss: Any, bias: bool
         cs.solve(problem, loss=loss, strict=True)
 
 
-@pytest.mark.parametrize("limits", [Limits(), Limits(kept_numbers=0)], ids=["kept", "not kept"])
-@pytest.mark.parametrize(("sums", "condition", "most"), [(3, 1e6, 1e-8), (4, 1e8, 1e-6)])
-def test_ill_conditioned_columns(sums: int, condition: float, most: float, limits: Limits) -> None:
-    """Where a Gram has lost the small columns. The gap grows with the condition, and is told."""
+@pytest.mark.parametrize(
+    ("sums", "condition", "most", "kept"), [(3, 1e6, 1e-8, 0), (4, 1e8, 1e-6, 2**20)]
+)
+def test_ill_conditioned_columns(sums: int, condition: float, most: float, kept: int) -> None:
+    """The Gram matrix has lost the small columns. The gap grows with the condition number."""
     rng, x = np.random.default_rng(6), np.random.default_rng(7).standard_normal(400)
     for _ in range(sums):
         x = np.cumsum(x)
     problem = cs.Problem(x / np.abs(x).max(), rng.standard_normal(395), kernel_size=6, bias=True)
     assert cs.identify(problem).condition_number > condition
     for loss in BOTH:
-        fit = cs.solve(problem, loss=loss, limits=limits)
-        assert type(fit.duality_gap) is float
+        fit = cs.solve(problem, loss=loss, limits=Limits(kept_numbers=kept))
         assert fit.duality_gap <= most
         assert fit.converged == (fit.duality_gap <= 1e-8)
         for a, y, w in dense_outputs(problem, fit):
-            # In orthonormal coordinates, in which the simplex method loses nothing.
+            # The simplex method loses no digits in orthonormal coordinates.
             q = np.linalg.qr(a)[0]
             if loss == "absolute":
                 found = np.abs(y - a @ w).sum()
@@ -275,8 +255,8 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, limit
 
 
 @pytest.mark.parametrize("loss", BOTH)
-@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e100, 1.0), (1e-100, 1e100), (3.0, 1e-100)])
-def test_units_of_x_and_y_are_those_of_the_kernel(loss: str, x_unit: float, y_unit: float) -> None:
+@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-100, 1e100), (3.0, 1e-100)])
+def test_the_kernel_has_the_units_of_the_data(loss: str, x_unit: float, y_unit: float) -> None:
     geometry = NAMED["bias"]
     x, y = geometry.noise()
     plain = cs.solve(geometry.problem(x, y, True), loss=loss)
@@ -292,20 +272,7 @@ def test_units_of_x_and_y_are_those_of_the_kernel(loss: str, x_unit: float, y_un
 
 
 @pytest.mark.parametrize("loss", BOTH)
-def test_a_convolution_more_in_y_is_that_kernel_more(loss: str) -> None:
-    rng = np.random.default_rng(7)
-    geometry = NAMED["groups"]
-    x, y = geometry.noise()
-    w = rng.standard_normal((3, 2, 3))
-    plain = cs.solve(geometry.problem(x, y, True), loss=loss)
-    more = y + cs.convolve(x, w, geometry.spec, bias=[1e3, 0.0, -7.0])
-    fit = cs.solve(geometry.problem(x, more, True), loss=loss)
-    np.testing.assert_allclose(fit.kernel, plain.kernel + w, atol=1e-10)
-    np.testing.assert_allclose(fit.bias, plain.bias + np.array([1e3, 0.0, -7.0]), atol=1e-10)
-
-
-@pytest.mark.parametrize("loss", BOTH)
-def test_single_precision_is_solved_in_double_and_rounded(loss: str) -> None:
+def test_float32_data_have_the_float64_solution_rounded(loss: str) -> None:
     geometry = NAMED["stride"]
     x, y = geometry.noise(np.float32)
     fit = cs.solve(geometry.problem(x, y), loss=loss)
@@ -314,8 +281,7 @@ def test_single_precision_is_solved_in_double_and_rounded(loss: str) -> None:
     np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=2**-23)
 
 
-def test_a_threshold_from_the_largest_to_the_smallest() -> None:
-    """Above all residuals least squares, far below them least absolute deviations."""
+def test_large_thresholds_are_least_squares_and_small_ones_least_absolute_deviations() -> None:
     problem = noisy("bias")
     wide = cs.solve(problem, loss=cs.HuberLoss(scale=100.0))
     np.testing.assert_allclose(wide.kernel, cs.solve(problem).kernel, rtol=1e-12)
@@ -337,38 +303,17 @@ def test_a_threshold_from_the_largest_to_the_smallest() -> None:
 # --- certificates
 
 
-def rows_of(
-    problem: cs.Problem, kept_numbers: int = 0
-) -> tuple[OrthonormalRows, np.ndarray, np.ndarray]:
+def rows_of(problem: cs.Problem) -> tuple[OrthonormalRows, np.ndarray, np.ndarray]:
     """The rows of the first group, y of its first output, and the rows formed."""
     regression = analyse(problem).regression(RIDGE, 0.0)
-    rows = OrthonormalRows(regression, 0, regression.system.factor(0), kept_numbers)
+    rows = OrthonormalRows(regression, 0, regression.system.factor(0), 0)
     formed = np.concatenate([*rows.blocks()])
     return rows, regression.targets.rows(0)[:, 0].copy(), formed
 
 
-@pytest.mark.parametrize(
-    ("kept_numbers", "gram_error"), [(2**20, 1e-9), (0, 1e-9), (0, 0.0)], ids=str
-)
-@pytest.mark.parametrize("name", DETERMINED)
-def test_columns_are_orthonormal_and_products_are_those_of_the_rows(
-    monkeypatch: pytest.MonkeyPatch, name: str, kept_numbers: int, gram_error: float
-) -> None:
-    monkeypatch.setattr(orthonormal_rows, "GRAM_ERROR", gram_error)
-    rows, y, b = rows_of(noisy(name), kept_numbers)
-    rng = np.random.default_rng(9)
-    np.testing.assert_allclose(b.T @ b, np.eye(rows.unknowns), atol=1e-12)
-    z, weights = rng.standard_normal(rows.unknowns), rng.random(len(y))
-    np.testing.assert_allclose(rows.forward(z), b @ z, atol=1e-12)
-    np.testing.assert_allclose(rows.adjoint(y), b.T @ y, atol=1e-12)
-    np.testing.assert_allclose(rows.gram(weights), (b.T * weights) @ b, atol=1e-12)
-    some_rows = np.array([len(y) - 1, 0, 3])
-    np.testing.assert_array_equal(rows.some(some_rows), b[some_rows])
-
-
-@pytest.mark.parametrize("off", [1e-1, 1e-3, 1e-6])
-def test_the_gap_of_an_answer_that_is_off_is_its_definition(off: float) -> None:
-    """P less D, with the same point of the dual, in long double; and no less than what is lost."""
+@pytest.mark.parametrize("off", [1e-1, 1e-6])
+def test_the_gap_of_a_wrong_kernel_is_its_definition(off: float) -> None:
+    """P - D, with the same dual point, in long double; and no less than the loss in excess."""
     rows, y, b = rows_of(noisy("bias"))
     rng = np.random.default_rng(10)
     direction = off * rng.standard_normal(rows.unknowns)
@@ -394,7 +339,7 @@ def test_the_gap_of_an_answer_that_is_off_is_its_definition(off: float) -> None:
     assert found >= float((loss - least) / loss)
 
 
-def test_a_gap_that_is_left_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unfinished_run_reports_its_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = noisy("bias")
     least = [least_absolute(a, y)[0] for a, y, _ in dense_outputs(problem, cs.solve(problem))]
     monkeypatch.setattr(absolute, "MOST_STEPS", 3)
@@ -421,11 +366,10 @@ def test_a_scale_that_does_not_settle_is_reported(monkeypatch: pytest.MonkeyPatc
     assert fit.duality_gap <= 1e-12  # at the scale that was reached
 
 
-@pytest.mark.parametrize("interior", [1e-1, 1e-2, 1e-4])
-def test_the_simplex_method_goes_on_from_any_interior_point(
-    monkeypatch: pytest.MonkeyPatch, interior: float
+def test_the_simplex_method_starts_from_any_interior_point(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(absolute, "PAUSES", (interior,))
+    monkeypatch.setattr(absolute, "PAUSES", (1e-1,))
     problem = noisy("image")
     fit = cs.solve(problem, loss="absolute")
     assert fit.stats["pivots"] > 0
@@ -447,35 +391,29 @@ def test_the_least_loss_along_a_direction(threshold: float) -> None:
         assert abs(move @ np.clip(r - t * move, -threshold, threshold)) <= 1e-9 * np.abs(move).sum()
 
 
-# --- around them
+# --- refused problems
 
 
-def test_problems_that_they_cannot_solve() -> None:
+@pytest.mark.parametrize("loss", BOTH)
+def test_refused_problems(loss: str) -> None:
+    with pytest.raises(cs.SolveError, match=r"the Gram matrix of 9 columns needs .* fewer taps"):
+        cs.solve(noisy("bias"), loss=loss, limits=Limits(gram_bytes=100))
+    with pytest.raises(TypeError, match="by gradient descent only; use solver='adam'"):
+        cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), "qr", loss=loss)
+    ramp = cs.Problem(np.arange(500.0), np.ones(491), kernel_size=10)
+    with pytest.raises(cs.SolveError, match=r"neither the Gram matrix nor a QR .* fewer taps"):
+        cs.solve(ramp, loss=loss, limits=Limits(factor_bytes=1000))
+
+
+def test_a_given_scale_needs_no_residuals_and_exceeds_the_rounding() -> None:
     rng = np.random.default_rng(12)
     few = cs.Problem(rng.standard_normal(9), rng.standard_normal(5), kernel_size=5)
     message = r"HuberLoss cannot .* 5 rows leave no residuals for 5 unknowns, so scale='mad'"
     with pytest.raises(cs.SolveError, match=message):
         cs.solve(few, loss="huber")
     assert cs.solve(few, loss=cs.HuberLoss(scale=1.0)).converged
-    with pytest.raises(
-        cs.SolveError, match="the scale 1e-20 is below the rounding of y; use Absolute"
-    ):
+    with pytest.raises(cs.SolveError, match="1e-20 is below the rounding of y; use Absolute"):
         cs.solve(noisy("bias"), loss=cs.HuberLoss(scale=1e-20))
-    for loss in BOTH:
-        with pytest.raises(
-            cs.SolveError, match=r"the Gram matrix of 9 columns needs .* fewer taps"
-        ):
-            cs.solve(noisy("bias"), loss=loss, limits=Limits(gram_bytes=100))
-        for solver in (None, "qr", "normal", "fft"):
-            with pytest.raises(TypeError, match="by gradient descent only; use solver='adam'"):
-                cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), solver, loss=loss)
-
-
-def test_a_matrix_that_no_memory_factors() -> None:
-    """Neither the Gram proves its rank, nor may a QR be made."""
-    ramp = cs.Problem(np.arange(500.0), np.ones(491), kernel_size=10)
-    with pytest.raises(cs.SolveError, match=r"neither the Gram matrix nor a QR .* fewer taps"):
-        cs.solve(ramp, loss="absolute", limits=Limits(factor_bytes=1000))
 
 
 @pytest.mark.parametrize("loss", BOTH)
@@ -484,5 +422,3 @@ def test_x_of_zeros_has_a_kernel_of_zeros(loss: str) -> None:
     with pytest.warns(cs.IdentifiabilityWarning):
         fit = cs.solve(cs.Problem(np.zeros(100), y, lags=(0, 4)), loss=loss)
     assert not fit.kernel.any()
-    with pytest.raises(cs.IdentifiabilityError):
-        cs.solve(cs.Problem(np.zeros(100), y, lags=(0, 4)), loss=loss, strict=True)

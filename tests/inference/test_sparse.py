@@ -1,7 +1,8 @@
-"""Lasso, elastic net and group lasso: optimality from the data, and what a choice promises."""
+"""Lasso, elastic net and group lasso: optimality from the data, and choices of strengths."""
 
 from __future__ import annotations
 
+from itertools import cycle, product
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,8 @@ import convsolve as cs
 from convsolve.inference.sparse import Blocks, duality_gap, lasso
 from support import dense
 from support.geometry import NAMED, Geometry
-from support.slow import some
 
-GEOMETRIES = ["bias", "groups", "stride", "ragged", "image", "wide, bias", "dilation"]
+GEOMETRIES = ["bias", "groups", "wide, bias", "stride", "ragged", "image"]
 
 
 def matrices(made: Geometry, x: list, y: list) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -27,9 +27,10 @@ def matrices(made: Geometry, x: list, y: list) -> list[tuple[np.ndarray, np.ndar
     return [(dense.centred(a), dense.centred(b)) if made.bias else (a, b) for a, b in pairs]
 
 
-@pytest.mark.parametrize("ridge", [0.0, 3.0])
-@pytest.mark.parametrize("strength", [2.0, 20.0])
-@pytest.mark.parametrize("geometry", some(GEOMETRIES, "bias", "groups", "wide, bias"))
+@pytest.mark.parametrize(
+    ("geometry", "strength", "ridge"),
+    [*zip(GEOMETRIES, cycle([2.0, 20.0]), cycle([0.0, 0.0, 3.0]))],
+)
 def test_taps_are_zero_or_at_the_threshold(geometry: str, strength: float, ridge: float) -> None:
     """2·Aᵀr − 2·ridge·w is strength·sign(w) where w is not zero, and no more elsewhere."""
     made = NAMED[geometry]
@@ -47,35 +48,30 @@ def test_taps_are_zero_or_at_the_threshold(geometry: str, strength: float, ridge
     assert fit.regularization.strength.tolist() == [strength] * made.outputs
 
 
-@pytest.mark.parametrize("groups", ["channels", "labels"])
-@pytest.mark.parametrize("geometry", some(["bias", "groups", "image", "stride"], "bias", "groups"))
+@pytest.mark.parametrize(
+    ("geometry", "groups"), [("bias", "channels"), ("groups", "labels"), ("image", "channels")]
+)
 def test_groups_are_zero_or_at_the_threshold(geometry: str, groups: str) -> None:
     made, strength = NAMED[geometry], 4.0
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    labels = np.arange(made.channels) if groups == "channels" else np.zeros(made.channels, int)
+    labels = np.arange(made.channels) * (groups == "channels")
     given: Any = "channels" if groups == "channels" else tuple(labels.tolist())
     fit = cs.solve(problem, penalty=cs.Lasso(strength, channel_groups=given))
     assert fit.status == "solved"
     kernel = dense.by_group(fit.kernel, made.spec.groups)
-    taps = int(np.prod(made.spec.kernel_size))
     each = made.channels // made.spec.groups
     for g, ((a, b), w) in enumerate(zip(matrices(made, x, y), kernel, strict=True)):
-        pull = 2 * a.T @ (b - a @ w)
-        own = np.tile(labels[g * each : (g + 1) * each], taps)
+        pull, own = 2 * a.T @ (b - a @ w), np.resize(labels[g * each : (g + 1) * each], len(w))
         for label in np.unique(own):
             k = own == label
-            limit = strength * np.sqrt(k.sum())
-            for q in range(w.shape[1]):
-                size = np.linalg.norm(w[k, q])
-                if size:
-                    wanted = limit * w[k, q] / size
-                    np.testing.assert_allclose(pull[k, q], wanted, atol=1e-4 * limit)
-                else:
-                    assert np.linalg.norm(pull[k, q]) <= limit * (1 + 1e-9)
+            limit, size = strength * np.sqrt(k.sum()), np.linalg.norm(w[k], axis=0)
+            assert (np.linalg.norm(pull[k], axis=0)[size == 0] <= limit * (1 + 1e-9)).all()
+            wanted = limit * w[k][:, size > 0] / size[size > 0]
+            np.testing.assert_allclose(pull[k][:, size > 0], wanted, atol=1e-4 * limit)
 
 
-@pytest.mark.parametrize("strength", [1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("strength", [1e-6, 1.0])
 def test_small_strengths_of_groups_converge_for_smooth_inputs(
     strength: float, rng: np.random.Generator
 ) -> None:
@@ -91,31 +87,26 @@ def test_small_strengths_of_groups_converge_for_smooth_inputs(
     np.testing.assert_allclose(pull, wanted, rtol=0, atol=1e-3 * strength + 1e-7)
 
 
-def test_the_search_of_signs_against_all_signs() -> None:
-    """Of four taps every pattern of signs is tried."""
+def test_the_lasso_has_the_least_objective_of_all_signs() -> None:
+    """Every pattern of signs of four taps is tried."""
     rng = np.random.default_rng(0)
     for seed in range(20):
         a, y = rng.standard_normal((6, 4)), rng.standard_normal(6)
         gram, cross, strength = a.T @ a, a.T @ y, float(rng.uniform(0.05, 2))
-
-        def objective(w: np.ndarray, a: Any = a, y: Any = y, strength: Any = strength) -> float:
-            return float(0.5 * ((y - a @ w) ** 2).sum() + strength * np.abs(w).sum())
-
-        best = np.inf
-        for code in range(3**4):
-            signs = np.array([code // 3**i % 3 - 1 for i in range(4)])
-            on = signs != 0
-            w = np.zeros(4)
+        start = rng.standard_normal(4) * (seed % 2)
+        taps, found = lasso(gram, cross, strength, start)
+        assert found
+        tried = [taps]
+        for signs in map(np.array, product((-1, 0, 1), repeat=4)):
+            on, w = signs != 0, np.zeros(4)
             w[on] = np.linalg.solve(gram[np.ix_(on, on)], cross[on] - strength * signs[on])
             if (np.sign(w) == signs).all():
-                best = min(best, objective(w))
-        start = rng.standard_normal(4) * (seed % 2)
-        w, found = lasso(gram, cross, strength, start)
-        assert found
-        assert objective(w) == pytest.approx(best, rel=1e-12)
+                tried.append(w)
+        losses = [0.5 * ((y - a @ w) ** 2).sum() + strength * np.abs(w).sum() for w in tried]
+        assert losses[0] == pytest.approx(min(losses[1:]), rel=1e-12)
 
 
-def test_columns_that_are_alike_have_an_answer() -> None:
+def test_equal_columns_have_a_solution() -> None:
     rng = np.random.default_rng(0)
     a = rng.standard_normal((30, 3))
     a, y = np.hstack([a, a]), rng.standard_normal(30)
@@ -160,9 +151,11 @@ def recordings(channels: int = 4) -> tuple[list, list, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    "select", ["bic", "aicc", None, cs.CrossValidation(4, score="r2")], ids=str
+    ("select", "criterion"),
+    [("bic", "bic"), (None, "mse"), (cs.CrossValidation(4, score="r2"), "r2")],
+    ids=str,
 )
-def test_the_choice_finds_the_taps_that_are_there(select: Any) -> None:
+def test_the_choice_keeps_the_taps_of_the_kernel(select: Any, criterion: str) -> None:
     x, y, w = recordings()
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
     fit = cs.solve(problem, penalty="lasso", select=select)
@@ -171,12 +164,8 @@ def test_the_choice_finds_the_taps_that_are_there(select: Any) -> None:
     assert fit.kernel[w != 0].all()
     assert (fit.kernel != 0).sum() == found.effective_dof[0] < 45
     assert not found.at_edge.any()
-    assert found.criterion == ("bic" if select == "bic" else "aicc" if select == "aicc" else
-                               "mse" if select is None else "r2")  # fmt: skip
-    assert (np.diff(found.path.strengths[:, 0]) < 0).all()
-    text = str(fit)
-    assert "relative duality gap" in text
-    assert "lasso, strength" in text
+    assert found.criterion == criterion
+    assert "relative duality gap" in str(fit)
 
 
 def test_scores_of_folds_are_those_of_refits() -> None:
@@ -186,16 +175,15 @@ def test_scores_of_folds_are_those_of_refits() -> None:
     found = cs.solve(problem, penalty="lasso", grid=grid).regularization
     for i in range(3):
         rest = [j for j in range(3) if j != i]
-        train = cs.Problem(
-            [x[j] for j in rest], [y[j] for j in rest], lags=(0, 19), edges="zeros", bias=True
-        )
+        records = ([values[j] for j in rest] for values in (x, y))
+        train = cs.Problem(*records, lags=(0, 19), edges="zeros", bias=True)
         for k, strength in enumerate(grid):
             fit = cs.solve(train, penalty=cs.Lasso(strength))
             wanted = np.mean(fit.residuals(x[i], y[i]) ** 2)
             assert found.path.scores_by_fold[i, k, 0] == pytest.approx(wanted, rel=1e-9)
 
 
-def test_groups_drop_the_channels_that_say_nothing() -> None:
+def test_groups_shrink_channels_without_influence() -> None:
     x, y, _ = recordings(6)
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
     penalty = cs.Lasso(channel_groups="channels")
@@ -205,7 +193,7 @@ def test_groups_drop_the_channels_that_say_nothing() -> None:
     assert fit.converged
 
 
-def test_units_change_nothing_but_the_strength() -> None:
+def test_units_change_only_the_strength() -> None:
     x, y, _ = recordings()
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros")
     scaled = cs.Problem(
@@ -218,7 +206,7 @@ def test_units_change_nothing_but_the_strength() -> None:
     )
 
 
-@pytest.mark.parametrize(("records", "folds"), [(1, 5), (2, 2), (10, 10), (37, 10)])
+@pytest.mark.parametrize(("records", "folds"), [(1, 5), (2, 2), (11, 10)])
 def test_the_default_folds_are_ten_at_most(records: int, folds: int) -> None:
     x, y = np.random.default_rng(0).standard_normal((2, records, 30))
     problem = cs.Problem([*x], [*y], lags=(0, 3))

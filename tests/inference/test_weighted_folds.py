@@ -30,77 +30,61 @@ def problem(kind: str) -> cs.Problem:
     return cs.Problem(X, Y, lags=(0, TAPS - 1), bias=True, weights=WEIGHTS[kind])
 
 
-def rows(kind: str, records: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return [A 1] and y of some records, with rows times the roots of their weights."""
-    found = []
-    for i in records:
-        root = np.sqrt(np.broadcast_to(WEIGHTS[kind][i], len(X[i])))[TAPS - 1 :, None]
-        view = np.lib.stride_tricks.sliding_window_view(X[i], TAPS, axis=0).swapaxes(1, 2)
-        a = view.reshape(len(view), -1)
-        found.append((np.hstack([a, np.ones((len(a), 1))]) * root, Y[i][TAPS - 1 :] * root))
-    a, y = (np.concatenate(each) for each in zip(*found, strict=True))
-    return a, y
+def held_out(kind: str, held: Any, ridge: float = 0.0) -> tuple[np.ndarray, float]:
+    """Return the kernel without some records, and the mean squared error of a prediction of them.
 
-
-def dense(kind: str, records: Any, ridge: float = 0.0) -> np.ndarray:
-    a, y = rows(kind, records)
+    Rows [A 1] and y are multiplied by the roots of their weights.
+    """
+    parts = []
+    for records in (np.setdiff1d(np.arange(RECORDS), held), held):
+        found = []
+        for i in records:
+            root = np.sqrt(np.broadcast_to(WEIGHTS[kind][i], len(X[i])))[TAPS - 1 :, None]
+            view = np.lib.stride_tricks.sliding_window_view(X[i], TAPS, axis=0).swapaxes(1, 2)
+            a = view.reshape(len(view), -1)
+            found.append(root * np.hstack([a, np.ones((len(a), 1)), Y[i][TAPS - 1 :]]))
+        parts.append(np.concatenate(found))
+    a, y = parts[0][:, :-1], parts[0][:, -1]
     penalty = np.diag([ridge] * (a.shape[1] - 1) + [0.0])
-    return np.linalg.solve(a.T @ a + penalty, a.T @ y)
+    w = np.linalg.solve(a.T @ a + penalty, a.T @ y)
+    left = parts[1][:, -1] - parts[1][:, :-1] @ w
+    return w[:-1], float(np.square(left).sum() / np.square(parts[1][:, -2]).sum())
 
 
 @every_kind
 def test_scores_are_those_of_folds_that_are_left_out(kind: str) -> None:
-    grid = np.array([0.1, 10.0, 100.0])
+    """The window with every lag has the score of the strength 0."""
+    grid, parts = [0.1, 10.0, 100.0], np.array_split(np.arange(RECORDS), FOLDS)
     select = cs.CrossValidation(FOLDS, score="mse")
     fit = cs.solve(problem(kind), penalty="ridge", grid=grid, select=select)
-    wanted = []
-    for ridge in grid:
-        errors = []
-        for held in np.array_split(np.arange(RECORDS), FOLDS):
-            a, y = rows(kind, held)
-            w = dense(kind, np.setdiff1d(np.arange(RECORDS), held), ridge)
-            errors.append(np.square(y - a @ w).sum() / np.square(a[:, -1]).sum())
-        wanted.append(np.mean(errors))
-    assert fit.regularization is not None
-    np.testing.assert_allclose(fit.regularization.path.scores.ravel(), wanted, rtol=1e-11)
+    found = [*fit.regularization.path.scores.ravel()]
+    found.append(cs.choose_lags(problem(kind), select=select).scores[0, -1])
+    wanted = [np.mean([held_out(kind, part, s)[1] for part in parts]) for s in (*grid, 0.0)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
 
 
 @every_kind
 def test_kernels_without_one_record(kind: str) -> None:
     found = cs.solve(problem(kind)).jackknife().kernels
-    for held in range(RECORDS):
-        w = dense(kind, [i for i in range(RECORDS) if i != held])[:-1]
-        np.testing.assert_allclose(found[held].reshape(w.shape), w, rtol=1e-9)
-
-
-@every_kind
-def test_windows_of_lags_agree_with_shorter_kernels(kind: str) -> None:
-    """Of all windows, the one with every lag has the score of the strength 0."""
-    select = cs.CrossValidation(FOLDS, score="mse")
-    choice = cs.choose_lags(problem(kind), select=select)
-    errors = []
-    for held in np.array_split(np.arange(RECORDS), FOLDS):
-        a, y = rows(kind, held)
-        w = dense(kind, np.setdiff1d(np.arange(RECORDS), held))
-        errors.append(np.square(y - a @ w).sum() / np.square(a[:, -1]).sum())
-    np.testing.assert_allclose(choice.scores[0, -1], np.mean(errors), rtol=1e-9)
+    wanted = [held_out(kind, [i])[0] for i in range(RECORDS)]
+    np.testing.assert_allclose(found.reshape(RECORDS, -1), wanted, rtol=1e-9)
 
 
 SLOPE = [np.linspace(0, 1, 50)[:, None] for _ in range(4)]
 BY_RECORD = [1.0, 2.0, 3.0, 0.1]
 ADJUSTED: dict[str, dict[str, Any]] = {
-    "weights of rows": {"weights": "rows"},
     "weights of rows, bias": {"weights": "rows", "bias": True},
     "weights of records": {"weights": BY_RECORD},
-    "slope": {"confounds": SLOPE},
     "slope, weights": {"confounds": SLOPE, "weights": BY_RECORD},
     "slope, bias": {"confounds": SLOPE, "bias": True},
     "intercepts": {"confounds": 0},
 }
 
 
-@pytest.mark.parametrize("score", ["mse", "r2", "correlation"])
-@pytest.mark.parametrize("name", ADJUSTED)
+@pytest.mark.parametrize(
+    ("name", "score"),
+    [*zip(ADJUSTED, ["r2", "correlation", "mse", "r2", "r2"]), ("slope, bias", "mse")],
+)
 def test_scores_of_folds_are_those_of_cross_validation(name: str, score: str) -> None:
     """R² is about a constant, whether the model has one or not."""
     rng, given = np.random.default_rng(0), dict(ADJUSTED[name])

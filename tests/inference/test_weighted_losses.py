@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,6 @@ from support.slow import some
 
 CASES: dict[str, dict[str, Any]] = {
     "mask of every output, intercepts": {"mask": "each", "confounds": 0},
-    "drift, mask": {"mask": 0.1, "confounds": 2},
-    "weights": {"weights": [1.0, 30.0, 0.5]},
     "weights, bias": {"weights": [1.0, 3.0, 0.05], "bias": True},
     "weights, mask, drift": {"weights": [2.0, 0.3, 1.0], "mask": 0.1, "confounds": 1},
     "motion, bias, mask of every output": {"confounds": "motion", "bias": True, "mask": "each"},
@@ -77,10 +76,12 @@ def outputs_of(made: Adjusted, fit: cs.Solution) -> Iterator[tuple[Any, ...]]:
         yield o, a, y, r, w
 
 
-@pytest.mark.parametrize("route", some(ROUTES, "memory", "chunks"))
-@pytest.mark.parametrize("scale", ["mad", 0.8])
-@pytest.mark.parametrize("name", CASES)
-def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any, route: str) -> None:
+ROWS = [*zip(CASES, cycle(["chunks", "memory", "dask"]), cycle(["mad", 0.8]))]
+ROWS += [(name, "chunks", 0.8) for name in CASES]
+
+
+@pytest.mark.parametrize(("name", "route", "scale"), some(ROWS, *ROWS[:4]))
+def test_the_gradient_of_hubers_loss_vanishes(name: str, route: str, scale: Any) -> None:
     made = Adjusted(CASES[name], with_outliers)
     fit = solved(made, route, cs.HuberLoss(scale=scale))
     for o, a, _, r, w in outputs_of(made, fit):
@@ -102,8 +103,9 @@ def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any, route: str)
         np.testing.assert_allclose(errors, np.sqrt(variance * inverse), rtol=1e-8)
 
 
-@pytest.mark.parametrize("route", some(ROUTES, "chunks"))
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "route"), some([row[:2] for row in ROWS[:5]], *(row[:2] for row in ROWS[:4]))
+)
 def test_least_absolute_deviations_are_those_of_the_simplex_method(name: str, route: str) -> None:
     made = Adjusted(CASES[name], with_outliers)
     fit = solved(made, route, "absolute")

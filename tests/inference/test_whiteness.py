@@ -7,16 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import scipy.signal
 import scipy.stats
 
 import convsolve as cs
 from convsolve.inference.whiteness import coloured, lags_of, whiteness
-
-
-def red(rng: np.random.Generator, rows: int, columns: int, pole: float = 0.9) -> np.ndarray:
-    e = rng.standard_normal((rows + 200, columns))
-    return scipy.signal.lfilter([1.0], [1.0, -pole], e, axis=0)[200:]
+from support.coverage import red
 
 
 def made(x_pole: float, noise_pole: float, **options: Any) -> cs.Problem:
@@ -27,27 +22,28 @@ def made(x_pole: float, noise_pole: float, **options: Any) -> cs.Problem:
     return cs.Problem(x, y, kernel_size=10, **options)
 
 
-ASKING = {
+ASKING: dict[str, Callable[[cs.Solution], Any]] = {
     "standard_error": lambda fit: fit.standard_error,
     "dof": lambda fit: fit.noise.dof,
     "covariance": lambda fit: fit.covariance(),
     "band": lambda fit: fit.confidence_band(),
-    "simultaneous band": lambda fit: fit.confidence_band(simultaneous=True),
     "test": lambda fit: fit.test(0),
 }
 
 
-def test_the_text_shows_it_without_a_warning() -> None:
+def test_texts_predictions_and_scores_do_not_warn() -> None:
     fit = cs.solve(made(0.9, 0.9))
     words = " ".join(str(fit).split())
     assert "residuals are correlated in time, so use noise='ar' or 'hac'" in words
     assert "correlated in time" not in str(cs.solve(made(0.9, 0.9), noise="ar"))
+    fit.predict()
+    fit.score()
     with pytest.warns(UserWarning, match="use noise='ar'"):
         _ = fit.standard_error
 
 
 @pytest.mark.parametrize("asked", ASKING)
-def test_it_comes_with_the_first_errors_that_are_asked_for(asked: str) -> None:
+def test_the_first_request_for_errors_warns(asked: str) -> None:
     fit = cs.solve(made(0.9, 0.9))
     message = r"residuals of output 0 .*Ljung-Box over lags 1 to 10, p < 1e-99.* use noise='ar'"
     with pytest.warns(UserWarning, match=message) as caught:
@@ -70,32 +66,27 @@ def test_it_comes_with_the_first_errors_that_are_asked_for(asked: str) -> None:
     ],
     ids=["white noise", "white x", "ar", "hac", "ridge", "chosen penalty"],
 )
-def test_where_it_does_not_apply_there_is_none(quiet: Callable[[], cs.Solution]) -> None:
+def test_no_warning_where_the_residuals_or_x_are_white_or_errors_allow_for_it(
+    quiet: Callable[[], cs.Solution],
+) -> None:
     fit = quiet()
     assert fit.standard_error.all()
     str(fit)
 
 
-@pytest.mark.parametrize("pole", [0.0, 0.9])
-def test_outliers_do_not_hide_a_correlation_and_do_not_look_like_one(pole: float) -> None:
-    problem, rng = made(0.9, pole), np.random.default_rng(1)
-    y = problem.y[0] + 100 * (rng.random(problem.y[0].shape) < 0.05)
-    fit = cs.solve(cs.Problem(problem.x[0], y, kernel_size=10), loss="huber")
-    if not pole:
-        assert fit.standard_error.all()
-        return
+def test_outliers_do_not_hide_a_correlation_and_do_not_look_like_one() -> None:
+    rng = np.random.default_rng(1)
+    fits = []
+    for pole in (0.0, 0.9):
+        problem = made(0.9, pole)
+        y = problem.y[0] + 100 * (rng.random(problem.y[0].shape) < 0.05)
+        fits.append(cs.solve(cs.Problem(problem.x[0], y, kernel_size=10), loss="huber"))
+    assert fits[0].standard_error.all()
     with pytest.warns(UserWarning, match="use least squares with noise='ar', or 'hac'"):
-        assert fit.standard_error.all()
+        assert fits[1].standard_error.all()
 
 
-def test_who_asks_for_no_errors_is_not_warned() -> None:
-    fit = cs.solve(made(0.9, 0.9))
-    fit.predict()
-    fit.score()
-    repr(fit)
-
-
-def test_an_exact_fit_leaves_rounding_and_no_warning() -> None:
+def test_an_exact_fit_does_not_warn() -> None:
     x = red(np.random.default_rng(0), 309, 1)
     y = cs.convolve(x, np.ones((10, 1, 1)), cs.ConvSpec(10))
     assert not cs.solve(cs.Problem(x, y, kernel_size=10)).standard_error.any()
@@ -103,12 +94,12 @@ def test_an_exact_fit_leaves_rounding_and_no_warning() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "taps", "channels", "pole"),
-    [(2000, 40, 1, 0.9), (300, 20, 1, 0.99), (100, 40, 1, 0.95), (60, 10, 2, 0.0)],
+    [(2000, 40, 1, 0.9), (100, 40, 1, 0.95), (60, 10, 2, 0.0)],
 )
-def test_white_noise_raises_no_more_false_alarms_than_it_says(
+def test_white_noise_is_rejected_at_the_level(
     rows: int, taps: int, channels: int, pole: float
 ) -> None:
-    """Whatever x is, and however many of the rows the kernel takes up."""
+    """For any x, and any number of taps."""
     rng = np.random.default_rng(1)
     found = []
     for _ in range(3):
@@ -132,7 +123,7 @@ def test_correlated_noise_is_found() -> None:
             assert (whiteness(parts, variance, 20) < 1e-3).mean() >= share
 
 
-def test_p_is_that_of_ljung_and_box_where_nothing_is_fitted() -> None:
+def test_without_a_fit_p_is_that_of_ljung_and_box() -> None:
     e = np.random.default_rng(0).standard_normal((50, 3))
     lags, q = 4, np.zeros(3)
     for lag in range(1, lags + 1):
@@ -143,7 +134,7 @@ def test_p_is_that_of_ljung_and_box_where_nothing_is_fitted() -> None:
     np.testing.assert_array_equal(whiteness([e], np.zeros(3), lags), 1)
 
 
-def test_a_channel_is_coloured_by_its_own_units() -> None:
+def test_a_channel_is_coloured_in_its_own_units() -> None:
     rng = np.random.default_rng(0)
     x = np.hstack([rng.standard_normal((800, 1)) + 1e6, red(rng, 800, 1) * 1e-200])
     assert not coloured([x[:, :1]], 10)

@@ -1,4 +1,4 @@
-"""Impulses of events beside the finite-impulse-response design of nilearn."""
+"""Impulses of events compared with the finite-impulse-response design of nilearn."""
 
 from __future__ import annotations
 
@@ -56,17 +56,16 @@ def ours(events: pd.DataFrame, repetition: float, shape: str) -> pd.DataFrame:
     return pd.DataFrame(columns | {"constant": 1.0})
 
 
-# Exact in binary: of 0.72 s rounding moves some of their onsets to the next sample.
-@pytest.mark.parametrize("repetition", [2.0, 0.75, 2.5])
+# Repetition times are exact in binary. Rounding of 0.72 s would move some onsets in nilearn.
 @pytest.mark.parametrize(
-    ("durations", "shape", "settings"),
+    ("repetition", "durations", "shape", "settings"),
     [
-        (1, "impulse", {}),
-        (RNG.integers(1, 6, 50), "boxcar", {}),
-        (0, "impulse", {"oversampling": 1}),
-        (RNG.integers(0, 6, 50), "boxcar", {"oversampling": 1}),
+        (2.5, 1, "impulse", {}),
+        (0.75, RNG.integers(1, 6, 50), "boxcar", {}),
+        (2.0, 0, "impulse", {"oversampling": 1}),
+        (0.75, RNG.integers(0, 6, 50), "boxcar", {"oversampling": 1}),
     ],
-    ids=["impulses", "boxcars", "of no duration", "some of no duration"],
+    ids=["impulses", "boxcars", "no durations", "some durations"],
 )
 def test_the_design_is_that_of_nilearn(
     repetition: float, durations: Any, shape: str, settings: dict[str, Any]
