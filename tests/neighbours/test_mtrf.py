@@ -146,12 +146,12 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
     "untrained": (lambda: from_mtrf(mtrf.TRF()), ValueError, "not trained: it has no weights"),
     "no regularization": (
         lambda: penalty_of(to_mtrf(from_mtrf(trained())), TRIALS), ValueError,
-        "does not say its regularization; set it, 0.0 for none",
+        "this TRF has no regularization; set it, 0.0 for none",
     ),
     "no trials": (lambda: penalty_of(trained(), 0), ValueError, "trials must be at least 1, got 0"),
     "across features": (
         lambda: penalty_of(trained(method="tikhonov"), TRIALS), ValueError,
-        "of 3 features takes differences between features, not between lags",
+        "of 3 features penalizes differences between features, not between lags",
     ),
     "no rate": (
         lambda: to_mtrf(cs.solve(cs.Problem(X, [a[2:, :1] for a in X], kernel_size=3))),
