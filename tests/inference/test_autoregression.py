@@ -16,7 +16,7 @@ import scipy.stats
 import convsolve as cs
 from convsolve.inference.autoregression import Autoregression, levinson, most_order
 from convsolve.inference.filtered_problem import filtered_parts
-from convsolve.operators.filtered import autocovariances, filtered
+from convsolve.operators.filtered import autocovariances
 from convsolve.problem.sizes import Limits
 from support import dense
 from support.coverage import red
@@ -73,18 +73,6 @@ def test_the_order_is_that_of_least_aic() -> None:
 def test_the_largest_order_leaves_half_of_the_rows_and_more_than_the_unknowns() -> None:
     found = [most_order(*given) for given in (([2000], 50), ([30] * 100, 10), ([24] * 4, 80))]
     assert found == [40, 15, 3]
-
-
-def test_a_filter_with_a_dilation_is_a_convolution() -> None:
-    rng = np.random.default_rng(0)
-    filters, a = (rng.standard_normal(s) for s in ((3, 5), (20, 3)))
-    for step in (1, 3):
-        found = filtered(a, filters, step)
-        spread = np.zeros((3, 4 * step + 1))
-        spread[:, ::step] = filters
-        expected = [np.convolve(v, s)[:20] for v, s in zip(a.T, spread, strict=True)]
-        np.testing.assert_allclose(found.T, expected, atol=1e-14)
-        np.testing.assert_allclose(filtered(a[:, [1]], filters[[1]], step)[:, 0], found[:, 1])
 
 
 # --- answers
@@ -170,19 +158,6 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
         np.testing.assert_allclose(covariance_of(fit, o), known["covariance"], atol=1e-10 * size)
 
 
-def test_outputs_do_not_depend_on_each_other_nor_on_the_order_of_records() -> None:
-    problem = made((150, 40, 90), outputs=3)
-    fit = cs.solve(problem, noise="ar")
-    assert fit.noise.kind == fit.stats["noise"] == "ar"
-    for o in range(3):
-        alone = cs.Problem(problem.x, [v[:, [o]] for v in problem.y], kernel_size=4, bias=True)
-        single = cs.solve(alone, noise="ar")
-        np.testing.assert_allclose(single.kernel[..., 0], fit.kernel[..., o], rtol=1e-10)
-        np.testing.assert_allclose(errors_of(single)[..., 0], errors_of(fit)[..., o], rtol=1e-9)
-    turned = cs.Problem(problem.x[::-1], problem.y[::-1], kernel_size=4, bias=True)
-    np.testing.assert_allclose(cs.solve(turned, noise="ar").kernel, fit.kernel, rtol=1e-9)
-
-
 def test_tests_and_bands_follow_from_the_covariance() -> None:
     fit = cs.solve(made(), noise="ar2")
     test = fit.test(contrast=np.ones((4, 2)), value=1.0)
@@ -233,39 +208,6 @@ def test_large_offsets_without_a_bias_are_refined_output_by_output() -> None:
     assert fit.stats["certificate_kind"] in ("value", "upper bound")
     off = np.abs(fit.kernel - 1) / errors_of(fit)
     assert 0.1 < off.mean() < 2
-
-
-def test_x_is_filtered_per_output_without_memory_for_all_gram_matrices() -> None:
-    problem = made((150, 90))
-    fit = cs.solve(problem, noise="ar3")
-    small = cs.solve(problem, noise="ar3", limits=Limits(gram_bytes=8 * 12**2))
-    np.testing.assert_allclose(small.kernel, fit.kernel, rtol=1e-10)
-    np.testing.assert_allclose(small.bias, fit.bias, rtol=1e-10)
-    np.testing.assert_allclose(small.standard_error, fit.standard_error, rtol=1e-10)
-
-
-@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-100, 1.0), (1.0, 1e100)])
-def test_the_kernel_has_the_units_of_the_data(x_unit: float, y_unit: float) -> None:
-    problem = made()
-    plain = cs.solve(problem, noise="ar")
-    x, y = problem.x[0] * x_unit, problem.y[0] * y_unit
-    fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True), noise="ar")
-    np.testing.assert_array_equal(fit.noise.order, plain.noise.order)
-    np.testing.assert_allclose(fit.kernel * x_unit / y_unit, plain.kernel, rtol=1e-9)
-    np.testing.assert_allclose(fit.bias / y_unit, plain.bias, rtol=1e-9)
-    errors = fit.standard_error * x_unit / y_unit
-    np.testing.assert_allclose(errors, plain.standard_error, rtol=1e-9)
-
-
-def test_float32_data_have_the_float64_solution_rounded() -> None:
-    problem = made()
-    x, y = (v[0].astype(np.float32) for v in (problem.x, problem.y))
-    fit, exact = (
-        cs.solve(cs.Problem(a, b, kernel_size=4, bias=True), noise="ar")
-        for a, b in ((x, y), (x.astype(float), y.astype(float)))
-    )
-    np.testing.assert_array_equal(fit.kernel, exact.kernel.astype(np.float32))
-    np.testing.assert_allclose(fit.standard_error, exact.standard_error, rtol=1e-6)
 
 
 # --- what is shown, kept and refused

@@ -156,19 +156,16 @@ def test_the_chosen_strength_is_the_optimum(
         (lambda at: (at - 0.3) ** 2, 0.3),
         (lambda at: np.abs(at - 0.3), 0.3),
         (lambda at: np.where(at > 0.3, at, np.inf), 0.3),
-        (lambda at: np.exp(at) - 1.1 * at, np.log(1.1)),
-        (lambda at: 0.0 * at, None),
     ],
 )
-def test_a_minimum_by_grids(values: Callable[..., np.ndarray], least: float | None) -> None:
-    """Also of functions with a kink, flat functions, and functions that are infinite in part."""
+def test_a_minimum_by_grids(values: Callable[..., np.ndarray], least: float) -> None:
+    """Also of functions with a kink, and of functions that are infinite in part."""
     low, high = np.array([[-1.0, -0.5], [1.0, 3.0]])
     found, lowest = grid_minimum(values, low, high, 1e-14)
     assert (found > low).all()
     assert (found < high).all()
     np.testing.assert_array_equal(lowest, values(found))
-    if least is not None:
-        np.testing.assert_allclose(found, least, atol=2e-7)
+    np.testing.assert_allclose(found, least, atol=2e-7)
 
 
 @pytest.mark.parametrize("score", ["mse", "correlation"])
@@ -181,14 +178,6 @@ def test_the_path_contains_the_chosen_strength(rng: np.random.Generator, score: 
     path, outputs = found.path, np.arange(2)
     assert (np.diff(path.strengths, axis=0) >= 0).all()
     place = np.argmax(path.strengths == found.strength, axis=0)
-    # A single strength is not scored.
-    grid = found.strength * np.array([[1.0], [2.0]])
-    again = cs.solve(problem, penalty="ridge", grid=grid, select=folds)
-    wanted = again.regularization.path
-    np.testing.assert_allclose(path.scores[place, outputs], wanted.scores[0], rtol=1e-12)
-    np.testing.assert_allclose(
-        path.scores_by_fold[:, place, outputs], wanted.scores_by_fold[:, 0], rtol=1e-12
-    )
     best = path.scores.min(0) if score == "mse" else path.scores.max(0)
     np.testing.assert_allclose(path.scores[place, outputs], best, rtol=1e-12)
     np.testing.assert_allclose(path.effective_dof[place, outputs], found.effective_dof, rtol=1e-12)
@@ -204,7 +193,7 @@ def test_the_path_contains_the_chosen_strength(rng: np.random.Generator, score: 
     ],
 )
 def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion: str) -> None:
-    """No strength of a fine grid is better, whatever the units of x and y."""
+    """No strength of a fine grid is better."""
     made = NAMED[geometry]
     x, y = (list(records) for records in made.noise())
     kernel = 0.7 ** np.arange(made.spec.kernel_size[0])[:, None, None]
@@ -223,28 +212,38 @@ def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion:
     # All but gcv are logarithms of likelihoods, which may be about zero.
     slack = 1e-5 * np.abs(every.path.scores).min(0) + (0.0 if criterion == "gcv" else 1e-4)
     assert (best.path.scores[0] <= every.path.scores.min(0) + slack)[inner].all()
-    large = cs.Problem(
-        [a * 2.0**40 for a in x], [b * 2.0**-30 for b in y], spec=made.spec, bias=made.bias
-    )
-    again = cs.solve(large, **method).regularization
-    np.testing.assert_allclose(again.strength / 2.0**80, found.strength, rtol=1e-9)
-    np.testing.assert_allclose(again.noise_variance * 2.0**60, found.noise_variance, rtol=1e-9)
+
+
+def similar_levels() -> cs.Problem:
+    """Two channels with a large offset and no bias.
+
+    Their levels are free under first differences, and explain nearly all of y.
+    """
+    rng, spec = np.random.default_rng(3), cs.ConvSpec(6)
+    x = rng.standard_normal((200, 2)) + 1e3
+    y = cs.convolve(x, rng.standard_normal((6, 2, 1)), spec)
+    return cs.Problem(x, y + 0.3 * rng.standard_normal(y.shape), spec=spec)
+
+
+def random_walks() -> cs.Problem:
+    """31 rows and 60 unknowns, where rounding could make a false minimum."""
+    rng, spec = np.random.default_rng(0), cs.ConvSpec(20)
+    x = np.cumsum(rng.standard_normal((50, 3)), axis=0)
+    y = cs.convolve(x, rng.standard_normal((20, 3, 1)), spec)
+    return cs.Problem(x, y + y.std() * rng.standard_normal(y.shape), spec=spec, bias=True)
 
 
 @pytest.mark.parametrize("criterion", ["gcv", "evidence"])
-def test_similar_levels_that_are_not_penalized(criterion: str) -> None:
-    """The levels of two channels with a large offset are free under first differences.
-
-    Without a bias they explain nearly all of y, and the choice depends on the rest.
-    """
-    rng, spec, penalty = np.random.default_rng(3), cs.ConvSpec(6), cs.Smooth(order=1)
-    x = rng.standard_normal((200, 2)) + 1e3
-    y = cs.convolve(x, rng.standard_normal((6, 2, 1)), spec)
-    y = y + 0.3 * rng.standard_normal(y.shape)
-    problem = cs.Problem(x, y, spec=spec)
-    a = dense.design_matrix([x], spec).astype(float)[0]
-    exact = Brute(a, y, matrix(penalty, problem), bias=False)
+@pytest.mark.parametrize("made", [similar_levels, random_walks])
+def test_nearly_dependent_columns(made: Callable[[], cs.Problem], criterion: str) -> None:
+    problem, penalty = made(), cs.Smooth(order=1)
+    a = dense.design_matrix([*problem.x], problem.spec).astype(float)[0]
+    exact = Brute(a, problem.y[0], matrix(penalty, problem), problem.bias)
     found = cs.solve(problem, penalty=penalty, grid=GRID, select=criterion).regularization
-    for i, strength in enumerate(GRID[:, 0]):
-        wanted = exact.score(criterion, strength)
-        np.testing.assert_allclose(found.path.scores[i], wanted, rtol=1e-6)
+    wanted = [exact.score(criterion, strength) for strength in GRID[:, 0]]
+    np.testing.assert_allclose(found.path.scores, wanted, rtol=1e-6)
+    chosen = cs.solve(problem, penalty=penalty, select=criterion).regularization
+    own, *others = (
+        exact.score(criterion, s)[0] for s in (chosen.strength[0], *chosen.path.strengths[::4, 0])
+    )
+    assert own <= min(others) + 1e-3 * abs(min(others))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import cycle, pairwise
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -91,20 +91,14 @@ def test_with_a_strength_far_above_the_data_nothing_is_explained(rows: int) -> N
     x = rng.standard_normal((rows + 7, 4))
     y = cs.convolve(x, rng.standard_normal((8, 4, 2)), cs.ConvSpec(8))
     y += 1e-5 * rng.standard_normal(y.shape)
-    grid = np.geomspace(1e-3, 1e25, 8)[:, None]
-    for select in ("gcv", cs.CrossValidation(4)):
+    grid, parts = np.geomspace(1e-3, 1e25, 8)[:, None], np.split(np.arange(rows), 4)
+    errors = [np.square(y[p] - np.delete(y, p, 0).mean(0)).mean(0) for p in parts]
+    wanted = {"gcv": np.square(y - y.mean(0)).sum(0) / (rows - 1), "cv": np.mean(errors, axis=0)}
+    for name, select in (("gcv", "gcv"), ("cv", cs.CrossValidation(4))):
         problem = cs.Problem(x, y, kernel_size=8, bias=True)
         fit = cs.solve(problem, penalty="ridge", grid=grid, select=select)
-        scores = fit.regularization.path
-        squares = np.square(y - y.mean(0)).sum(0) / (rows - 1)
-        if select != "gcv":
-            cuts = np.linspace(0, rows, 5).round().astype(int)
-            parts = [np.arange(a, b) for a, b in pairwise(cuts)]
-            means = [np.delete(y, part, 0).mean(0) for part in parts]
-            squares = np.mean(
-                [np.square(y[p] - m).mean(0) for p, m in zip(parts, means, strict=True)], axis=0
-            )
-        np.testing.assert_allclose(scores.scores[-3:], [squares] * 3, rtol=1e-6)
+        scores = fit.regularization.path.scores[-3:]
+        np.testing.assert_allclose(scores, [wanted[name]] * 3, rtol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")

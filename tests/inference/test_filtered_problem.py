@@ -93,12 +93,6 @@ def test_undetermined_kernels_have_minimum_norm() -> None:
         cs.solve(problem, noise="ar2", strict=True)
 
 
-def test_noise_from_a_fit_that_did_not_converge_is_reported() -> None:
-    problem = Adjusted({"mask": 0.05, "bias": True}, autoregressive).problem(np.asarray)
-    fit = cs.solve(problem, cs.ConjugateGradient(steps=1), ridge=2.0, noise="ar1")
-    assert fit.status == "max steps"
-
-
 PER_OUTPUT: dict[str, Any] = {
     "ridge": lambda o: {"ridge": np.array([5.0, 300.0])[o]},
     "qr": lambda o: {"solver": "qr", "ridge": np.array([5.0, 300.0])[o]},
@@ -145,19 +139,6 @@ def test_outputs_beyond_the_memory_are_solved_in_several_parts(held: int) -> Non
     np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-9)
     np.testing.assert_allclose(fit.bias, wanted.bias, rtol=1e-9)
     np.testing.assert_allclose(fit.standard_error, wanted.standard_error, rtol=1e-9)
-
-
-def test_a_test_of_taps_uses_the_channels_of_the_group_of_each_output() -> None:
-    """Outputs of both groups are in one part, and only those of the first have channel 0."""
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((400, 4)), autoregressive(rng, (398, 4))
-    fit = cs.solve(cs.Problem(x, y, kernel_size=3, groups=2), noise="ar2")
-    alone = cs.solve(cs.Problem(x[:, :2], y[:, :2], kernel_size=3), noise="ar2")
-    found, wanted = fit.test(0), alone.test(0)
-    np.testing.assert_allclose(found.statistic[:2], wanted.statistic, rtol=1e-9)
-    assert np.isnan(found.statistic[2:]).all()
-    with pytest.raises(ValueError, match="jackknife is for least squares as it is"):
-        fit.jackknife()
 
 
 @pytest.mark.parametrize("alike", [{"weights": [2.0]}, {"confounds": np.zeros((60, 1))}])

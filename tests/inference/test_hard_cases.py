@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-import scipy.linalg
 
 import convsolve as cs
 from convsolve.leastsquares.penalty import Bands
-from support.slow import few_seeds
-
-quiet = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 
 
 def recording(seed: int = 0, rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -40,19 +37,10 @@ def test_a_constant_output_does_not_influence_the_choice(
     bias = constant != 0
     both = np.stack([y, np.full_like(y, constant)], axis=1)
     alone, beside = (
-        cs.solve(
-            cs.Problem(x, given, lags=(0, 29), bias=bias),
-            penalty=penalty,
-            select=select,
-        )
-        for given in (y, both)
+        cs.solve(cs.Problem(x, v, lags=(0, 29), bias=bias), penalty=penalty, select=select)
+        for v in (y, both)
     )
-    found = beside.regularization
-    # The score is almost flat in the length of `SquaredExponential`, which therefore depends on
-    # rounding; the kernel and the score do not.
-    best = np.nanmax if isinstance(select, cs.CrossValidation) else np.nanmin
-    scores = [best(r.path.scores[:, 0]) for r in (found, alone.regularization)]
-    assert scores[0] == pytest.approx(scores[1], rel=1e-3)
+    # The length of `SquaredExponential` depends on rounding, since the score is almost flat in it.
     change = np.linalg.norm(beside.kernel[..., :1] - alone.kernel)
     assert change < 1e-2 * np.linalg.norm(alone.kernel)
     np.testing.assert_allclose(beside.kernel[..., 1], 0, atol=1e-15)
@@ -77,60 +65,13 @@ def test_a_fold_that_does_not_vary_has_no_score(score: str) -> None:
     y[2] = np.ones(60)
     problem = cs.Problem(x, y, lags=(0, 4))
     select = cs.CrossValidation(score=score)
-    for call in (
-        lambda: cs.solve(problem, penalty="ridge", select=select),
-        lambda: cs.solve(problem, penalty="lasso", select=select),
-        lambda: cs.choose_lags(problem, select),
-    ):
+    calls = [partial(cs.solve, problem, penalty=p, select=select) for p in ("ridge", "lasso")]
+    for call in (*calls, partial(cs.choose_lags, problem, select)):
         with pytest.raises(ValueError, match=f"fold 2 has no {score}, since its y does not vary"):
             call()
     assert cs.solve(problem, penalty="ridge", select="cv").converged
 
 
-# --- fewer rows than unknowns
-
-
-def wide(seed: int, walk: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """50 samples of 3 channels, 20 lags: x, y and the matrix of 31 rows and 60 columns."""
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal((50, 3))
-    x = np.cumsum(x, axis=0) if walk else x
-    a = np.stack([x[t - 19 : t + 1].reshape(-1) for t in range(19, 50)])
-    y = np.zeros(50)
-    y[19:] = a @ (rng.standard_normal(60) * 0.8 ** np.arange(60))
-    y[19:] += y[19:].std() * rng.standard_normal(31)
-    return x, y, a
-
-
-def dense_gcv(a: np.ndarray, y: np.ndarray, d: np.ndarray, strengths: np.ndarray) -> np.ndarray:
-    """From the singular values of A on the root of the penalty, none of which is a difference."""
-    q = scipy.linalg.null_space(np.ones((1, len(a))))
-    a, y = q.T @ a, q.T @ y
-    free = a @ scipy.linalg.null_space(d)
-    rest = scipy.linalg.null_space(free.T) if free.size else np.eye(len(a))
-    u, s, _ = np.linalg.svd(rest.T @ a @ np.linalg.pinv(d))
-    values = np.pad(s**2, (0, len(u) - len(s)))
-    share = strengths[:, None] / (values + strengths[:, None])
-    return len(a) * ((share * (u.T @ rest.T @ y)) ** 2).sum(1) / share.sum(1) ** 2
-
-
-@quiet
-@few_seeds(2, 6)
-@pytest.mark.parametrize(("order", "walk"), [(1, True), (2, False), (0, True)])
-def test_gcv_of_wide_data_finds_no_false_minimum(order: int, walk: bool, seeds: range) -> None:
-    penalty = cs.Smooth(order=order) if order else cs.Ridge()
-    d = np.kron(np.diff(np.eye(20), order, axis=0), np.eye(3))
-    for seed in seeds:
-        x, y, a = wide(seed, walk)
-        problem = cs.Problem(x, y, lags=(0, 19), bias=True)
-        found = cs.solve(problem, penalty=penalty).regularization
-        grid = found.path.strengths[:, 0]
-        *scores, own = dense_gcv(a, y[19:], d, np.r_[grid, found.strength])
-        np.testing.assert_allclose(found.path.scores[:, 0], scores, rtol=1e-2)
-        assert own <= min(scores) * (1 + 1e-3)
-
-
-@quiet
 def test_bic_of_wide_data_is_reported_at_the_edge() -> None:
     """The likelihood has no bound where a kernel fits all rows."""
     for seed in range(3):

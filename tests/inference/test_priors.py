@@ -143,15 +143,6 @@ def test_the_root_of_a_squared_exponential_is_not_a_cholesky_factor() -> None:
     np.testing.assert_allclose(root @ root.T, kernel, atol=1e-12)
 
 
-def test_the_prior_decays_from_lag_zero_on_both_sides() -> None:
-    problem, _ = recording(8)
-    x, y = problem.x[0], np.r_[np.zeros(7), problem.y[0][:, 0]]
-    both = cs.Problem(x, y, lags=(-3, 4))
-    ((root, _),) = cs.StableSpline(kind="tc", decay=0.5).bases(both._tap_lags)
-    variances = (root**2).sum(1)
-    np.testing.assert_allclose(variances, 0.5 ** np.abs(both._lags[0]), rtol=1e-12)
-
-
 # --- banded ridge
 
 

@@ -14,9 +14,6 @@ from hypothesis import given, settings
 
 import convsolve as cs
 from convsolve.inference import absolute, robust
-from convsolve.inference.orthonormal_rows import OrthonormalRows
-from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.penalty import RIDGE
 from convsolve.problem.sizes import Limits
 from support.geometry import NAMED, Geometry, geometries
 from support.ordering import band_of, covariance_of, errors_of
@@ -181,22 +178,6 @@ def test_least_absolute_deviations_are_exact_if_a_third_of_the_rows_is_wrong() -
         cs.solve(problem, loss="huber")
 
 
-# --- extremes of the data
-
-
-def test_the_median_and_hubers_mean_of_one_constant() -> None:
-    """One tap on a constant x is the location of y."""
-    y = np.array([1.0, 2.0, 4.0, 8.0, 100.0])
-    problem = cs.Problem(np.ones(5), y, kernel_size=1)
-    fit = cs.solve(problem, loss="absolute")
-    assert fit.kernel[0, 0, 0] == pytest.approx(4.0, abs=1e-14)
-    assert fit.duality_gap <= 1e-15
-    huber = cs.solve(problem, loss=cs.HuberLoss(2.0, scale=2.5))
-    assert huber.kernel[0, 0, 0] == pytest.approx((1 + 2 + 4 + 8 + 5) / 4, rel=1e-14)
-    even = cs.Problem(np.ones(4), y[:4], kernel_size=1)
-    assert 2 <= cs.solve(even, loss="absolute").kernel[0, 0, 0] <= 4
-
-
 @pytest.mark.parametrize("loss", [*BOTH, cs.HuberLoss(scale=1.0)], ids=str)
 def test_exact_fits_and_outputs_of_zeros(loss: Any) -> None:
     rng = np.random.default_rng(4)
@@ -254,43 +235,11 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, kept:
                 assert np.linalg.norm(q.T @ pull) <= 10 * most * np.linalg.norm(pull)
 
 
-@pytest.mark.parametrize("loss", BOTH)
-@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-100, 1e100), (3.0, 1e-100)])
-def test_the_kernel_has_the_units_of_the_data(loss: str, x_unit: float, y_unit: float) -> None:
-    geometry = NAMED["bias"]
-    x, y = geometry.noise()
-    plain = cs.solve(geometry.problem(x, y, True), loss=loss)
-    fit = cs.solve(geometry.problem(x * x_unit, y * y_unit, True), loss=loss)
-    assert fit.converged
-    np.testing.assert_allclose(fit.kernel * (x_unit / y_unit), plain.kernel, rtol=1e-10)
-    np.testing.assert_allclose(fit.bias / y_unit, plain.bias, rtol=1e-10)
-    if loss == "huber":
-        scale = np.array(fit.stats["scale"]) / y_unit
-        np.testing.assert_allclose(scale, plain.stats["scale"], rtol=1e-10)
-        errors = fit.standard_error * (x_unit / y_unit)
-        np.testing.assert_allclose(errors, plain.standard_error, rtol=1e-9)
-
-
-@pytest.mark.parametrize("loss", BOTH)
-def test_float32_data_have_the_float64_solution_rounded(loss: str) -> None:
-    geometry = NAMED["stride"]
-    x, y = geometry.noise(np.float32)
-    fit = cs.solve(geometry.problem(x, y), loss=loss)
-    exact = cs.solve(geometry.problem(x.astype(float), y.astype(float)), loss=loss)
-    assert fit.kernel.dtype == np.float32
-    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=2**-23)
-
-
-def test_large_thresholds_are_least_squares_and_small_ones_least_absolute_deviations() -> None:
+def test_limits_of_the_threshold_are_least_squares_and_absolute_values() -> None:
     problem = noisy("bias")
     wide = cs.solve(problem, loss=cs.HuberLoss(scale=100.0))
     np.testing.assert_allclose(wide.kernel, cs.solve(problem).kernel, rtol=1e-12)
     np.testing.assert_allclose(wide.standard_error, cs.solve(problem).standard_error, rtol=1e-10)
-    x, y = NAMED["bias"].noise()
-    tiny = NAMED["bias"].problem(x, y * 1e-200, True)
-    widest = cs.solve(tiny, loss=cs.HuberLoss(scale=1e300))
-    np.testing.assert_allclose(widest.kernel * 1e200, wide.kernel, rtol=1e-12)
-    assert widest.stats["scale"] == [1e300, 1e300]
     narrow = cs.solve(problem, loss=cs.HuberLoss(scale=1e-7))
     assert narrow.converged
     sums = [
@@ -303,56 +252,23 @@ def test_large_thresholds_are_least_squares_and_small_ones_least_absolute_deviat
 # --- certificates
 
 
-def rows_of(problem: cs.Problem) -> tuple[OrthonormalRows, np.ndarray, np.ndarray]:
-    """The rows of the first group, y of its first output, and the rows formed."""
-    regression = analyse(problem).regression(RIDGE, 0.0)
-    rows = OrthonormalRows(regression, 0, regression.system.factor(0), 0)
-    formed = np.concatenate([*rows.blocks()])
-    return rows, regression.targets.rows(0)[:, 0].copy(), formed
-
-
-@pytest.mark.parametrize("off", [1e-1, 1e-6])
-def test_the_gap_of_a_wrong_kernel_is_its_definition(off: float) -> None:
-    """P - D, with the same dual point, in long double; and no less than the loss in excess."""
-    rows, y, b = rows_of(noisy("bias"))
-    rng = np.random.default_rng(10)
-    direction = off * rng.standard_normal(rows.unknowns)
-    start, wide = rows.least_squares(y), np.longdouble
-    z, _, _ = absolute.least_absolute(rows, y, start)
-    d = np.sign(y - b @ z) * rng.random(len(y))
-    found, used = absolute.absolute_gap(rows, y, z + direction, d)
-    assert np.abs(used).max() <= 1
-    assert np.abs(b.T @ used).max() <= 1e-13
-    np.testing.assert_allclose(used, dual_point(b, d, 1.0), atol=1e-13)
-    loss = np.abs(y - b @ (z + direction)).sum()
-    value = (y.astype(wide) * used.astype(wide)).sum()
-    assert found == pytest.approx(float((loss - value) / loss), rel=1e-9)
-    assert found >= (loss - np.abs(y - b @ z).sum()) / loss
-    threshold = 0.8
-    z, _ = robust.huber(rows, y, threshold, start)
-    r = y - b @ (z + direction)
-    loss, least = (huber_loss(v, threshold) for v in (r, y - b @ z))
-    d = dual_point(b, np.clip(r, -threshold, threshold), threshold).astype(wide)
-    gap = float((loss - (y @ d - (d**2).sum() / 2)) / loss)
-    found = robust.huber_gap(rows, y, z + direction, threshold)
-    assert found == pytest.approx(gap, rel=1e-6, abs=1e-14)
-    assert found >= float((loss - least) / loss)
-
-
 def test_an_unfinished_run_reports_its_gap(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem = noisy("bias")
+    """The gap is no less than the share of the loss above the least one."""
+    problem, threshold = noisy("bias"), 1.345 * 0.1
     least = [least_absolute(a, y)[0] for a, y, _ in dense_outputs(problem, cs.solve(problem))]
+    best = cs.solve(problem, loss=cs.HuberLoss(scale=0.1))
+    least_huber = [huber_loss(y - a @ w, threshold) for a, y, w in dense_outputs(problem, best)]
     monkeypatch.setattr(absolute, "MOST_STEPS", 3)
     monkeypatch.setattr(absolute, "MOST_PIVOTS", 0)
-    fit = cs.solve(problem, loss="absolute")
-    assert fit.status == "approximate"
-    found = [np.abs(y - a @ w).sum() for a, y, w in dense_outputs(problem, fit)]
-    lost = max(1 - b / a for a, b in zip(found, least))
-    assert 1e-8 < lost <= fit.duality_gap < 1
     monkeypatch.setattr(robust, "NEWTON_STEPS", 0)
-    fit = cs.solve(problem, loss=cs.HuberLoss(scale=0.1))
+    fit = cs.solve(problem, loss="absolute")
+    found = [np.abs(y - a @ w).sum() for a, y, w in dense_outputs(problem, fit)]
+    assert 1e-8 < max(1 - b / a for a, b in zip(found, least)) <= fit.duality_gap < 1
     assert fit.status == "approximate"
-    assert fit.duality_gap > 1e-8
+    fit = cs.solve(problem, loss=cs.HuberLoss(scale=0.1))
+    found = [huber_loss(y - a @ w, threshold) for a, y, w in dense_outputs(problem, fit)]
+    assert 1e-8 < max(1 - b / a for a, b in zip(found, least_huber)) <= fit.duality_gap < 1
+    assert fit.status == "approximate"
     with pytest.raises(ValueError, match=r"the status is .approximate.; standard errors need"):
         _ = fit.standard_error
 

@@ -20,21 +20,24 @@ from support.reference_noise import Dense
 from support.slow import some
 
 SPEC = cs.ConvSpec(4)
-LENGTHS, CHUNKS = (70, 45), Limits(held_numbers=1, chunk_numbers=40)
+LENGTHS, CHUNKS = (45, 35, 45), Limits(held_numbers=1, chunk_numbers=40)
 
 
 class Case:
-    """A problem of two records and two outputs, and its dense matrices."""
+    """A problem of three records and two outputs, and its dense matrices.
+
+    Records of one length are stacked in memory, and stay in order in chunks.
+    """
 
     def __init__(self, name: str) -> None:
-        rng = np.random.default_rng(0)
+        rng = np.random.default_rng(1)
         self.x = [red(rng, n + 3, 2) for n in LENGTHS]
         self.y = [red(rng, n, 2) + 5.0 for n in LENGTHS]
         flags = [np.ones(n, bool) for n in LENGTHS]
         weights = [np.ones(n) for n in LENGTHS]
         options: dict[str, Any] = {"confounds": 1} if name == "drift" else {"bias": True}
         if name == "gaps":
-            flags[0][20:34] = flags[0][50] = flags[1][7] = False
+            flags[0][20:29] = flags[0][40] = flags[1][7] = False
             options["mask"] = flags
         if name == "weights":
             options["weights"] = weights = [rng.uniform(0.5, 2, n) for n in LENGTHS]
@@ -57,21 +60,6 @@ class Case:
     def influence(self, contrast: np.ndarray) -> np.ndarray:
         """A (AᵀA)⁻¹ c."""
         return self.a @ np.linalg.inv(self.a.T @ self.a) @ contrast.T
-
-
-def test_chunks_have_the_same_statistics() -> None:
-    """Records of one length are stacked in memory, and stay in order in chunks."""
-    rng = np.random.default_rng(4)
-    lengths = (60, 45, 60)
-    x, y = [red(rng, n + 3, 1) for n in lengths], [red(rng, n, 1) for n in lengths]
-    one, other = (
-        cs.solve(cs.Problem(x, y, spec=SPEC, bias=True), noise="hac", limits=limits).test(
-            contrast=np.ones((4, 1))
-        )
-        for limits in (Limits(), CHUNKS)
-    )
-    np.testing.assert_allclose(one.statistic, other.statistic, rtol=1e-9)
-    np.testing.assert_allclose(one.dof[1], other.dof[1], rtol=1e-9)
 
 
 CASES = ["bias", "drift", "gaps", "weights"]
@@ -138,31 +126,6 @@ def test_several_sums_in_short_records_warn(rows: int, sums: int, warned: bool) 
         fit.test(contrast=contrast)
     assert [w.filename for w in said] == [__file__] * warned
     assert all("2 sums of taps at once under noise='hac'" in str(w.message) for w in said)
-
-
-def test_groups_have_reference_noise_of_their_own() -> None:
-    rng = np.random.default_rng(3)
-    x, y = red(rng, 93, 4), red(rng, 90, 4)
-    both = cs.solve(cs.Problem(x, y, kernel_size=4, groups=2), noise="hac")
-    test = both.test(contrast=np.ones((4, 2)))
-    for g in range(2):
-        mine = slice(2 * g, 2 * g + 2)
-        alone = cs.solve(cs.Problem(x[:, mine], y[:, mine], kernel_size=4), noise="hac")
-        wanted = alone.test(contrast=np.ones((4, 2)))
-        np.testing.assert_allclose(test.statistic[mine], wanted.statistic, rtol=1e-8)
-        np.testing.assert_allclose(test.dof[1][mine], wanted.dof[1], rtol=1e-8)
-
-
-def test_units_of_x_and_y_do_not_change_a_test() -> None:
-    case, unit = Case("bias"), 1e150
-    contrast = np.ones((4, 2))
-    plain = cs.solve(case.problem, noise="hac").test(contrast=contrast)
-    scaled = cs.Problem(
-        [a / unit for a in case.x], [b * unit for b in case.y], spec=SPEC, bias=True
-    )
-    found = cs.solve(scaled, noise="hac").test(contrast=contrast)
-    np.testing.assert_allclose(found.statistic, plain.statistic, rtol=1e-7)
-    np.testing.assert_allclose(found.dof[1], plain.dof[1], rtol=1e-7)
 
 
 def test_single_taps_and_long_records_have_the_variance_of_bartlett() -> None:

@@ -183,29 +183,6 @@ def test_scores_of_folds_are_those_of_refits() -> None:
             assert found.path.scores_by_fold[i, k, 0] == pytest.approx(wanted, rel=1e-9)
 
 
-def test_groups_shrink_channels_without_influence() -> None:
-    x, y, _ = recordings(6)
-    problem = cs.Problem(x, y, lags=(0, 19), edges="zeros", bias=True)
-    penalty = cs.Lasso(channel_groups="channels")
-    fit = cs.solve(problem, penalty=penalty, grid=[300.0, 100.0, 30.0, 10.0])
-    size = np.linalg.norm(fit.kernel[:, :, 0], axis=0)
-    assert size[:2].min() > 5 * size[2:].max()
-    assert fit.converged
-
-
-def test_units_change_only_the_strength() -> None:
-    x, y, _ = recordings()
-    problem = cs.Problem(x, y, lags=(0, 19), edges="zeros")
-    scaled = cs.Problem(
-        [a * 2.0**20 for a in x], [b * 2.0**-9 for b in y], lags=(0, 19), edges="zeros"
-    )
-    one, other = (cs.solve(p, penalty="lasso", select="bic") for p in (problem, scaled))
-    np.testing.assert_array_equal(other.kernel * 2.0**29, one.kernel)
-    np.testing.assert_array_equal(
-        other.regularization.strength, one.regularization.strength * 2.0**11
-    )
-
-
 @pytest.mark.parametrize(("records", "folds"), [(1, 5), (2, 2), (11, 10)])
 def test_the_default_folds_are_ten_at_most(records: int, folds: int) -> None:
     x, y = np.random.default_rng(0).standard_normal((2, records, 30))

@@ -66,7 +66,7 @@ def test_the_first_request_for_errors_warns(asked: str) -> None:
     ],
     ids=["white noise", "white x", "ar", "hac", "ridge", "chosen penalty"],
 )
-def test_no_warning_where_the_residuals_or_x_are_white_or_errors_allow_for_it(
+def test_errors_that_are_right_do_not_warn(
     quiet: Callable[[], cs.Solution],
 ) -> None:
     fit = quiet()

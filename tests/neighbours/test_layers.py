@@ -1,4 +1,4 @@
-"""Kernels as weights of layers of Keras and PyTorch, in float64, and back."""
+"""Kernels as weights of layers of Keras in float64, and back."""
 
 from __future__ import annotations
 
@@ -55,17 +55,6 @@ def same(found: Any, wanted: np.ndarray) -> None:
     assert np.linalg.norm(np.asarray(found) - wanted) <= 1e-12 * np.linalg.norm(wanted)
 
 
-def zeros(spec: cs.ConvSpec, shape: tuple[int, ...]) -> list[tuple[int, int]]:
-    """How many come before and after the samples of every axis."""
-    found = []
-    for w, t, k, s, d, before in zip(
-        shape, spec.output_shape(shape), spec.kernel_size, spec.stride, spec.dilation,
-        spec._offset(shape), strict=True,
-    ):  # fmt: skip
-        found.append((before, max(0, (t - 1) * s + (k - 1) * d + 1 - w - before)))
-    return found
-
-
 @pytest.mark.skipif(find_spec("keras") is None, reason="Keras is not there")
 def test_layers_of_keras_predict_the_same(tmp_path: Path) -> None:
     given, found = tmp_path / "given.npz", tmp_path / "found.npz"
@@ -82,22 +71,3 @@ def test_layers_of_keras_predict_the_same(tmp_path: Path) -> None:
     for i, (x, fit) in enumerate(fits):
         same(there[f"y{i}"], fit.predict(x))
         np.testing.assert_array_equal(interop.from_keras(there[f"kernel{i}"]), fit.kernel)
-
-
-@pytest.mark.parametrize("geometry", GEOMETRIES, ids=lambda g: json.dumps(g[2]))
-def test_a_layer_of_pytorch_predicts_the_same(geometry: Any) -> None:
-    torch = pytest.importorskip("torch")
-    x, fit = fitted(*geometry)
-    spec, first = fit._spec, np.moveaxis(x, -1, 1)
-    # Its own "same" knows no stride, and nothing is causal there: zeros are put before and after.
-    padded = np.pad(first, [(0, 0), (0, 0), *zeros(spec, x.shape[1:-1])])
-    layer = getattr(torch.nn, f"Conv{spec.ndim}d")(
-        first.shape[1], fit.kernel.shape[-1], spec.kernel_size, stride=spec.stride,
-        dilation=spec.dilation, groups=spec.groups, dtype=torch.float64,
-    )  # fmt: skip
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(interop.to_torch(fit.kernel)))
-        layer.bias.copy_(torch.from_numpy(fit.bias))
-        found = layer(torch.from_numpy(padded)).numpy()
-    same(np.moveaxis(found, 1, -1), fit.predict(x))
-    np.testing.assert_array_equal(interop.from_torch(layer.weight.detach().numpy()), fit.kernel)

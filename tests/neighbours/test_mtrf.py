@@ -75,16 +75,6 @@ def test_to_mtrf_reproduces_a_penalty(x: list, penalty: Any, method: str) -> Non
     assert penalty_of(made, TRIALS).strength == pytest.approx(40.0, rel=1e-14)
 
 
-def test_a_strength_per_output() -> None:
-    fit = cs.solve(cs.Problem(X, Y, **STATED), penalty="ridge")
-    made = to_mtrf(fit)
-    for output, regularization in enumerate(made.regularization.tolist()):
-        alone = trained(regularization=regularization)
-        same(made.weights[..., output], alone.weights[..., output])
-    found = penalty_of(made, TRIALS)
-    np.testing.assert_allclose(found.strength, fit.regularization.strength, rtol=1e-14)
-
-
 @pytest.mark.parametrize(
     ("groups", "lags", "edges"),
     [(1, (-2, 5), "zeros"), (2, (3, 9), "drop"), (1, (-9, -4), "drop"), (2, (-9, -4), "zeros")],

@@ -11,7 +11,6 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve.solvers import gradient_descent as gradient_module
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 30, 2))
@@ -52,17 +51,6 @@ def test_plain_descent_makes_the_textbook_steps(loss: str, start: Any, scale: fl
     np.testing.assert_allclose(fit.bias, b, rtol=1e-12)
     assert (fit.status, fit.stats["steps"]) == ("max steps", 30)
     assert fit.stats["loss"]["kind"].lower() == f"{loss}loss"
-
-
-@pytest.mark.slow
-def test_batches_do_not_depend_on_the_number_of_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """How often the host looks at the run depends on the speed of the machine."""
-    kernels = []
-    for number in (1, 4):
-        monkeypatch.setattr(gradient_module, "LOOKS", number)
-        fit = cs.solve(PROBLEM, cs.GradientDescent(steps=20, batch_size=4, seed=3))
-        kernels.append(fit.kernel)
-    np.testing.assert_array_equal(*kernels)
 
 
 @pytest.mark.slow
@@ -149,7 +137,6 @@ def test_the_status_names_why_a_run_ended(name: str) -> None:
     fit = cs.solve(problem, cs.GradientDescent(**options), loss=loss)
     assert fit.status == status
     assert np.isfinite(fit.kernel).all()
-    assert fit.stats["steps"] < 3000
 
 
 @pytest.mark.parametrize(("steps", "least"), [(10_000, 300), (100, 100)])

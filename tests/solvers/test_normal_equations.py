@@ -15,7 +15,6 @@ from convsolve.leastsquares.penalty import RIDGE
 from convsolve.operators.prediction import predicted
 from convsolve.operators.windows import forward_records
 from convsolve.problem.sizes import Limits
-from support.ordering import taps_of
 
 EPS = float(np.finfo(float).eps)
 
@@ -105,16 +104,6 @@ def test_a_factor_in_float32_loses_nothing(ridge: float) -> None:
     exact = cs.solve(problem, "svd", ridge=ridge).kernel
     assert fit.backward_error <= 30 * EPS
     np.testing.assert_allclose(fit.kernel, exact, rtol=1e-6, atol=1e-9 * np.abs(exact).max())
-
-
-def test_a_shift_that_would_be_felt_is_taken_back() -> None:
-    """Of many unknowns one factor proves full rank; standard errors come from a true one."""
-    limits = replace(FROM_SIGNALS, spectrum_columns=10)
-    a = np.lib.stride_tricks.sliding_window_view(coloured(3000, 4, 7), 20)
-    report = cs.identify(cs.Problem(coloured(3000, 4, 7), kernel_size=20), limits=limits)
-    assert "(proved by Cholesky of the Gram matrix)" in " ".join(str(report).split())
-    gains = np.sqrt(np.diag(np.linalg.inv(a.T @ a)))
-    np.testing.assert_allclose(taps_of(report, "noise_gain").ravel(), gains, rtol=1e-4)
 
 
 def test_full_rank_is_proved_where_no_factor_fits() -> None:
