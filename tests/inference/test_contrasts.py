@@ -49,9 +49,7 @@ def design(problem: cs.Problem) -> tuple[np.ndarray, list[np.ndarray]]:
     return whole, [np.concatenate([b[:, q] for b in problem.y]) for q in range(problem.n_outputs)]
 
 
-def covariance(
-    a: np.ndarray, y: np.ndarray, kind: str, sizes: list[int]
-) -> tuple[np.ndarray, np.ndarray]:
+def covariance(a: np.ndarray, y: np.ndarray, kind: str) -> tuple[np.ndarray, np.ndarray]:
     """The coefficients, and their covariance as statsmodels computes it."""
     n, p = a.shape
     inverse = np.linalg.inv(a.T @ a)
@@ -60,10 +58,6 @@ def covariance(
     if kind == "white":
         return w, inverse * (e @ e) / (n - p)
     scores = a * e[:, None]
-    if kind == "cluster":
-        sums = np.stack([s.sum(0) for s in np.split(scores, np.cumsum(sizes)[:-1])])
-        g = len(sums)
-        return w, inverse @ (sums.T @ sums) @ inverse * g / (g - 1) * (n - 1) / (n - p)
     middle = scores.T @ scores
     for lag in range(1, WIDTH + 1):
         product = scores[lag:].T @ scores[:-lag]
@@ -109,11 +103,9 @@ ASKED: dict[str, tuple[dict[str, Any], Any, Any]] = {
 # Noise models, and the lengths of the records. Long records need no correction of "hac".
 NOISE: dict[str, tuple[str, tuple[int, ...]]] = {
     "white": ("white", LENGTHS),
-    "cluster": ("cluster", LENGTHS),
     "hac": (f"hac{WIDTH}", (5_200,)),
 }
 ROWS = [("white", asked, i % 2 > 0) for i, asked in enumerate(ASKED)]
-ROWS += [("cluster", name, True) for name in ("one lag", "window of a channel", "from a time")]
 ROWS += [("hac", "window of channels", False), ("hac", "difference in a window", False)]
 
 
@@ -125,14 +117,14 @@ def test_tests_are_dense_f_tests(kind: str, asked: str, bias: bool) -> None:
     arguments, lags, channels = ASKED[asked]
     rows, (a, ys) = rows_of(lags, channels), design(problem)
     (n, p), q, taps = a.shape, len(rows), rows.shape[1]
-    dof = {"white": n - p, "cluster": len(lengths) - 1, "hac": 1.5 * n / WIDTH}[kind]
+    dof = n - p if kind == "white" else 1.5 * n / WIDTH
     left = dof if kind == "white" else dof - q + 1
     for value in (0.0, np.linspace(-0.2, 0.2, q)):
         found = fit.test(**arguments, value=value)
         assert found.dof[0] == q
         np.testing.assert_allclose(found.dof[1], left)
         for o, y in enumerate(ys):
-            w, of_w = covariance(a, y, kind, [len(b) for b in problem.y])
+            w, of_w = covariance(a, y, kind)
             off = rows @ w[:taps] - value
             f = off @ np.linalg.solve(rows @ of_w[:taps, :taps] @ rows.T, off) / q * left / dof
             np.testing.assert_allclose(found.statistic[o], f, rtol=1e-8)

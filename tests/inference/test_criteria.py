@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import cycle
 
-import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
@@ -103,51 +102,6 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
     scores = np.nan_to_num(found.path.scores, nan=np.inf)
     np.testing.assert_array_equal(found.strength, GRID[np.argmin(scores, axis=0), 0])
     np.testing.assert_array_equal(found.at_edge, np.isin(found.strength, GRID[[0, -1]]))
-
-
-def exact_criterion(a: np.ndarray, y: np.ndarray, criterion: str) -> Callable[..., mpmath.mpf]:
-    """A criterion of a plain ridge as a function of the log of its strength, to 40 digits."""
-    n, (u, s, _) = len(y), np.linalg.svd(a, full_matrices=False)
-    d, z = [[*map(mpmath.mpf, values.tolist())] for values in (s**2, u.T @ y)]
-    squares = mpmath.fsum(mpmath.mpf(v) ** 2 for v in y.tolist())
-
-    def value(log_strength: mpmath.mpf) -> mpmath.mpf:
-        shares = [v / (v + mpmath.e**log_strength) for v in d]
-        rss = squares - sum(b**2 * (1 - (1 - h) ** 2) for b, h in zip(z, shares, strict=True))
-        if criterion == "gcv":
-            return n * mpmath.log(rss / (n - sum(shares)) ** 2)
-        if criterion == "evidence":
-            penalized = squares - sum(b**2 * h for b, h in zip(z, shares, strict=True))
-            return n * mpmath.log(penalized) - sum(mpmath.log(1 - h) for h in shares)
-        k = sum(shares) + 1
-        cost = k * mpmath.log(n) if criterion == "bic" else 2 * k + 2 * k * (k + 1) / (n - k - 1)
-        return n * mpmath.log(rss) + cost
-
-    return value
-
-
-@pytest.mark.parametrize(
-    ("criterion", "rows", "taps", "noise"),
-    [
-        ("gcv", 300, 12, 1.0),
-        ("evidence", 60, 40, 0.3),
-        ("aicc", 300, 12, 1.0),
-        ("bic", 5000, 9, 0.05),
-    ],
-)
-def test_the_chosen_strength_is_the_optimum(
-    rng: np.random.Generator, criterion: str, rows: int, taps: int, noise: float
-) -> None:
-    x = np.convolve(rng.standard_normal(rows + taps - 1), [1, 0.7, 0.3], "same")
-    a = np.lib.stride_tricks.sliding_window_view(x, taps)
-    y = a @ np.exp(-np.arange(taps) / 5) + noise * rng.standard_normal(rows)
-    problem = cs.Problem(x, y, kernel_size=taps)
-    found = cs.solve(problem, penalty="ridge", select=criterion).regularization
-    exact, chosen = exact_criterion(a, y, criterion), mpmath.log(found.strength[0])
-    with mpmath.workdps(40):
-        best = mpmath.findroot(lambda at: mpmath.diff(exact, at), chosen)
-        assert exact(chosen) - exact(best) < 1e-9
-        assert abs(chosen - best) < 3e-3
 
 
 @pytest.mark.parametrize(

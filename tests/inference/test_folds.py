@@ -58,7 +58,7 @@ def scored(score: str, y: np.ndarray, p: np.ndarray) -> np.ndarray:
         ("tc", "stride", "rows", "r2"),
         ("ridge", "dilation", "rows", "mse"),
         ("first differences", "circular", "records", "mse"),
-        ("tc", "image", "rows", "correlation"),
+        ("tc", "bias", "rows", "correlation"),
         ("first differences", "groups", "records", "r2"),
         ("ridge", "wide, bias", "rows", "mse"),
         ("tc", "wide, bias", "rows", "r2"),
@@ -73,7 +73,7 @@ def test_scores_are_those_of_refits(name: str, geometry: str, folds: str, score:
     found = cs.solve(problem, penalty=penalty, grid=GRID, select=select).regularization
     d, matrices = matrix(penalty, problem), dense.design_matrix(x, made.spec)
     targets = dense.by_group(y, made.spec.groups)
-    parts = _rows(made, FOLDS[folds])
+    parts = spans(made, FOLDS[folds])
     assert found.path.scores_by_fold.shape == (len(parts), 3, made.outputs)
     for i, held in enumerate(parts):
         for j, strength in enumerate(GRID[:, 0]):
@@ -87,15 +87,6 @@ def test_scores_are_those_of_refits(name: str, geometry: str, folds: str, score:
     np.testing.assert_allclose(found.path.scores, found.path.scores_by_fold.mean(0), rtol=1e-14)
     best = np.argmin if score == "mse" else np.argmax
     np.testing.assert_array_equal(found.strength, GRID[best(found.path.scores, axis=0), 0])
-
-
-def _rows(made: Geometry, folds: Any) -> list[np.ndarray]:
-    """`spans` for records of more axes: all rows at one place of the first."""
-    inner = [int(np.prod(rows[1:])) for rows in made.counts]
-    assert len(set(inner)) == 1
-    return [
-        (part[:, None] * inner[0] + np.arange(inner[0])).reshape(-1) for part in spans(made, folds)
-    ]
 
 
 def test_a_record_of_large_values_costs_the_others_no_digits() -> None:
@@ -136,26 +127,6 @@ def test_scores_of_an_almost_exact_fit_keep_their_digits(select: str, noise: flo
             wanted, got = np.mean(held**2), found.path.scores_by_fold[0, i, 0]
         # Residuals of both are wrong by a few roundings of y, which are so large beside the noise.
         assert got == pytest.approx(wanted, rel=1e-9 + 1e-15 / noise)
-
-
-@pytest.mark.parametrize(
-    "method",
-    [{"penalty": "ridge", "select": "cv"}, {"penalty": "lasso"}],
-    ids=["ridge", "lasso"],
-)
-def test_outputs_with_rows_in_different_records_have_folds_of_their_own(
-    method: dict[str, Any],
-) -> None:
-    rng = np.random.default_rng(1)
-    x = [rng.standard_normal((80, 1)) for _ in range(3)]
-    y = [rng.standard_normal((77, 2)) for _ in x]
-    flags = [np.ones((77, 2), bool) for _ in x]
-    flags[0][:, 1] = False
-    problem = cs.Problem(x, y, kernel_size=4, mask=flags)
-    path = cs.solve(problem, **method).regularization.path
-    assert np.isfinite(path.scores).all()
-    assert np.isnan(path.scores_by_fold[2, :, 1]).all()
-    assert np.isfinite(path.scores_by_fold[:2]).all()
 
 
 @pytest.mark.parametrize("held", [2**25, 0])

@@ -79,10 +79,11 @@ def test_float32_data_have_the_float64_solution_rounded(name: str) -> None:
 
 @every_method
 def test_outputs_do_not_depend_on_each_other_nor_on_the_order_of_records(name: str) -> None:
+    """Only a test of a sum with "hac" depends on the order of the records."""
     x, y = records()
-    whole = results(solved(x, y, name), name)
+    whole, step = results(solved(x, y, name), name), 1 if name == "hac" else -1
     for output in range(4):
         own = slice(output // 2 * 2, output // 2 * 2 + 2)
-        parts = [a[:, own] for a in x[::-1]], [b[:, [output]] for b in y[::-1]]
+        parts = [a[:, own] for a in x[::step]], [b[:, [output]] for b in y[::step]]
         alone = results(solved(*parts, name, groups=1), name)
         assert_close({key: value[..., [output]] for key, value in whole.items()}, alone)

@@ -143,10 +143,6 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: penalty_of(trained(method="tikhonov"), TRIALS), ValueError,
         "of 3 features penalizes differences between features, not between lags",
     ),
-    "no rate": (
-        lambda: to_mtrf(cs.solve(cs.Problem(X, [a[2:, :1] for a in X], kernel_size=3))),
-        ValueError, "needs a sampling rate: state the problem with fs=",
-    ),
     "stride": (
         lambda: to_mtrf(cs.solve(cs.Problem(X[0], X[0][::2], kernel_size=1, stride=2))),
         ValueError, "has 1 axes, stride 2, padding 'valid'",

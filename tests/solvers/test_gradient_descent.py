@@ -94,21 +94,15 @@ def test_solved_is_decided_by_the_gradient() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("via", "bias"), [("convolution", True), ("moments", False)])
-def test_an_output_of_zeros_has_a_kernel_of_zeros(via: str, bias: bool) -> None:
-    y = Y.copy()
-    y[..., 1] = 0
-    problem = cs.Problem(X, y, spec=SPEC, bias=bias)
-    solver = cs.GradientDescent(optax.sgd(0.3, momentum=0.9), steps=5000, via=via)
-    fit = cs.solve(problem, solver)
+@pytest.mark.parametrize("via", ["convolution", "moments"])
+def test_an_output_of_zeros_has_a_kernel_of_zeros(via: str) -> None:
+    problem = cs.Problem(X, Y * [1, 0, 1], spec=SPEC, bias=True)
+    optimizer = optax.sgd(0.3, momentum=0.9)
+    fit = cs.solve(problem, cs.GradientDescent(optimizer, steps=5000, via=via))
     assert fit.status == "solved"
     assert not fit.kernel[..., 1].any()
-    assert not fit.bias[1]
-    exact = cs.solve(problem)
-    np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-4)
-    nothing = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC, bias=bias), cs.GradientDescent(via=via))
+    nothing = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC), cs.GradientDescent(via=via))
     assert (nothing.status, nothing.stats["steps"]) == ("solved", 0)
-    assert not nothing.kernel.any()
 
 
 def test_the_minimum_of_a_callable_loss_may_leave_residuals() -> None:
