@@ -16,6 +16,13 @@ from support.geometry import NAMED, Geometry
 from support.penalties import PENALTIES, matrix, penalty_for
 
 GRID = np.geomspace(0.01, 1e3, 5)[:, None]
+WIDE = {
+    "wide, ragged": Geometry(cs.ConvSpec(6), ((14,), (3,), (12,), (14,)), 7, 2, bias=True),
+    "wide, padded": Geometry(cs.ConvSpec(5, padding="full"), ((11,), (9,)), 8, 2),
+    "wide, stride": Geometry(cs.ConvSpec(7, 2, dilation=3), ((70,),), 8, 2),
+    "wide, groups": Geometry(cs.ConvSpec(9, groups=2), ((24,), (20,)), 12, 4, bias=True),
+    "wide, image": Geometry(cs.ConvSpec((2, 3)), ((6, 5), (5, 6)), 9, 2, bias=True),
+}
 GEOMETRIES = ["bias", "groups", "wide, bias", "stride", "ragged", "image", "short"]
 CRITERIA = ("gcv", "evidence", "aicc", "bic")
 
@@ -79,12 +86,14 @@ def brute(
 
 
 PAIRS = [*zip(PENALTIES, cycle(GEOMETRIES)), ("tc", "groups"), ("first differences", "wide, bias")]
+PAIRS += [*zip(["ridge", "tc", "ridge", "first differences", "ridge"], WIDE)]
+# Every pair with two criteria.
+ROWS = [(*pair, CRITERIA[(i + j) % 4]) for i, pair in enumerate(PAIRS) for j in (0, 1)]
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
-@pytest.mark.parametrize(("name", "geometry"), PAIRS)
+@pytest.mark.parametrize(("name", "geometry", "criterion"), ROWS)
 def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str) -> None:
-    made = NAMED[geometry]
+    made = (NAMED | WIDE)[geometry]
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     penalty = penalty_for(name, problem)
@@ -198,6 +207,6 @@ def test_nearly_dependent_columns(made: Callable[[], cs.Problem], criterion: str
     np.testing.assert_allclose(found.path.scores, wanted, rtol=1e-6)
     chosen = cs.solve(problem, penalty=penalty, select=criterion).regularization
     own, *others = (
-        exact.score(criterion, s)[0] for s in (chosen.strength[0], *chosen.path.strengths[::4, 0])
+        exact.score(criterion, s)[0] for s in (chosen.strength[0], *chosen.path.strengths[::9, 0])
     )
     assert own <= min(others) + 1e-3 * abs(min(others))

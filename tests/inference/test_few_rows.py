@@ -1,9 +1,6 @@
-"""Fewer rows than unknowns: strengths are chosen within the row space, compared with the dual."""
+"""Fewer rows than unknowns, where strengths are chosen within the row space."""
 
 from __future__ import annotations
-
-from itertools import cycle
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,59 +12,6 @@ from support.penalties import matrix
 
 EPS = float(np.finfo(float).eps)
 # Beside the largest eigenvalue.
-
-
-GEOMETRIES: dict[str, tuple[list[tuple[int, ...]], int, dict[str, Any]]] = {
-    "one record": ([(30,)], 9, {"kernel_size": 8, "bias": True}),
-    "ragged": ([(14,), (3,), (12,), (14,)], 7, {"kernel_size": 6, "bias": True}),
-    "padded": ([(11,), (9,)], 8, {"kernel_size": 5, "padding": "full"}),
-    "stride": ([(70,)], 8, {"kernel_size": 7, "stride": 2, "dilation": 3}),
-    "groups": ([(24,), (20,)], 12, {"kernel_size": 9, "groups": 2, "bias": True}),
-    "image": ([(8, 7), (7, 9)], 9, {"kernel_size": (3, 4), "bias": True}),
-}
-
-
-def stated(name: str, outputs: int) -> cs.Problem:
-    shapes, channels, options = GEOMETRIES[name]
-    rng = np.random.default_rng(3)
-    units = np.geomspace(0.3, 3, channels)
-    x = [(rng.standard_normal((*shape, channels)) + 2) * units for shape in shapes]
-    if name == "groups":
-        x = [np.concatenate([a[..., :-1], np.ones((*a.shape[:-1], 1))], axis=-1) for a in x]
-    spec = cs.Problem(x, **options).spec
-    counts = [spec.output_shape(shape) for shape in shapes]
-    y = [rng.standard_normal((*count, outputs)) + 5 for count in counts]
-    return cs.Problem(x, y, **options)
-
-
-@pytest.mark.parametrize(("geometry", "bias"), [*zip(GEOMETRIES, cycle([True, False]))])
-def test_the_choice_of_gcv_is_that_of_the_dual(geometry: str, bias: bool) -> None:
-    """The kernel Aᵀ(AAᵀ + λ)⁻¹y and its score, from a dense matrix."""
-    made = stated(geometry, 2)
-    problem = cs.Problem([*made.x], [*made.y], **(GEOMETRIES[geometry][2] | {"bias": bias}))
-    grid = np.geomspace(1e-3, 1e4, 8)[:, None] * max(float(a.std()) ** 2 for a in problem.x)
-    fit = cs.solve(problem, penalty="ridge", grid=grid)
-    assert fit.status == "solved"
-    groups, n = problem.spec.groups, problem.n_equations
-    outputs = problem.n_outputs // groups
-    kernels = dense.by_group(fit.kernel, groups)
-    for g, (a, y) in enumerate(
-        zip(dense.design_matrix([*problem.x], problem.spec), dense.by_group([*problem.y], groups))
-    ):
-        a, y = (v - v.mean(0) * bias for v in (a, y))
-        values, u = np.linalg.eigh(a @ a.T)
-        scores, wanted = [], []
-        for strength in grid[:, 0]:
-            left = strength / (np.maximum(values, 0) + strength)
-            r = u @ (left[:, None] * (u.T @ y))
-            scores.append((n - bias) * (r**2).sum(0) / (left.sum() - bias) ** 2)
-            wanted.append(a.T @ r / strength)
-        best, chosen = np.argmin(scores, axis=0), fit.regularization
-        mine = slice(g * outputs, (g + 1) * outputs)
-        np.testing.assert_allclose(chosen.path.scores[:, mine], scores, rtol=1e-6)
-        np.testing.assert_allclose(chosen.strength[mine], grid[best, 0])
-        expected = np.stack([wanted[b][:, q] for q, b in enumerate(best)], axis=1)
-        np.testing.assert_allclose(kernels[g], expected, atol=1e-8 * np.abs(expected).max())
 
 
 def test_a_gram_that_does_not_fit_is_not_needed() -> None:

@@ -16,6 +16,8 @@ from support.penalties import matrix, penalty_for
 
 GRID = np.geomspace(0.1, 100, 3)[:, None]
 FOLDS: dict[str, Any] = {"records": None, "rows": 4, "listed": [[1], [0, 2]]}
+# With few columns allowed for a spectrum, Krylov spaces are used.
+LIMITS = {"spectrum": (cs.Limits(), 1e-8), "krylov": (cs.Limits(spectrum_columns=2), 1e-6)}
 
 
 def spans(made: Geometry, folds: Any) -> list[np.ndarray]:
@@ -50,27 +52,38 @@ def scored(score: str, y: np.ndarray, p: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("name", "geometry", "folds", "score"),
+    ("name", "geometry", "folds", "score", "route"),
     [
-        ("ridge", "blocks", "rows", "r2"),
-        ("tc", "ragged", "listed", "mse"),
-        ("first differences", "ragged", "rows", "correlation"),
-        ("tc", "stride", "rows", "r2"),
-        ("ridge", "dilation", "rows", "mse"),
-        ("first differences", "circular", "records", "mse"),
-        ("tc", "bias", "rows", "correlation"),
-        ("first differences", "groups", "records", "r2"),
-        ("ridge", "wide, bias", "rows", "mse"),
-        ("tc", "wide, bias", "rows", "r2"),
+        ("ridge", "blocks", "rows", "r2", "spectrum"),
+        ("tc", "ragged", "listed", "mse", "spectrum"),
+        ("first differences", "ragged", "rows", "correlation", "spectrum"),
+        ("tc", "stride", "rows", "r2", "spectrum"),
+        ("ridge", "dilation", "rows", "mse", "spectrum"),
+        ("first differences", "circular", "records", "mse", "spectrum"),
+        ("tc", "bias", "rows", "correlation", "spectrum"),
+        ("first differences", "groups", "records", "r2", "spectrum"),
+        ("ridge", "wide, bias", "rows", "mse", "spectrum"),
+        ("tc", "wide, bias", "rows", "r2", "spectrum"),
+        ("ridge", "ragged", "listed", "r2", "krylov"),
+        ("tc", "groups", "records", "mse", "krylov"),
+        ("squared exponential", "stride", "rows", "correlation", "krylov"),
+        ("second differences", "bias", "rows", "mse", "krylov"),
+        ("banded", "circular", "records", "r2", "krylov"),
     ],
 )
-def test_scores_are_those_of_refits(name: str, geometry: str, folds: str, score: str) -> None:
+def test_scores_are_those_of_refits(
+    name: str, geometry: str, folds: str, score: str, route: str
+) -> None:
     made = NAMED[geometry]
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     penalty = penalty_for(name, problem)
     select = cs.CrossValidation(FOLDS[folds], score=score)
-    found = cs.solve(problem, penalty=penalty, grid=GRID, select=select).regularization
+    limits, close = LIMITS[route]
+    fit = cs.solve(problem, penalty=penalty, grid=GRID, select=select, limits=limits)
+    found = fit.regularization
+    assert fit.status == "solved"
+    assert np.isnan(found.effective_dof).all() == (route == "krylov")
     d, matrices = matrix(penalty, problem), dense.design_matrix(x, made.spec)
     targets = dense.by_group(y, made.spec.groups)
     parts = spans(made, FOLDS[folds])
@@ -82,7 +95,10 @@ def test_scores_are_those_of_refits(name: str, geometry: str, folds: str, score:
                 for a, b in zip(matrices, targets, strict=True)
             ]
             np.testing.assert_allclose(
-                found.path.scores_by_fold[i, j], np.concatenate(wanted), rtol=1e-8, atol=1e-10
+                found.path.scores_by_fold[i, j],
+                np.concatenate(wanted),
+                rtol=close,
+                atol=1e-2 * close,
             )
     np.testing.assert_allclose(found.path.scores, found.path.scores_by_fold.mean(0), rtol=1e-14)
     best = np.argmin if score == "mse" else np.argmax
@@ -127,6 +143,24 @@ def test_scores_of_an_almost_exact_fit_keep_their_digits(select: str, noise: flo
             wanted, got = np.mean(held**2), found.path.scores_by_fold[0, i, 0]
         # Residuals of both are wrong by a few roundings of y, which are so large beside the noise.
         assert got == pytest.approx(wanted, rel=1e-9 + 1e-15 / noise)
+
+
+@pytest.mark.parametrize(("penalty", "bias"), [(cs.Ridge(), False), (cs.Smooth(order=2), True)])
+def test_krylov_spaces_choose_nearly_the_best_strength(penalty: cs.Penalty, bias: bool) -> None:
+    """Two groups in units far from each other."""
+    rng, spec = np.random.default_rng(4), cs.ConvSpec(8, groups=2)
+    size = np.array([1.0, 30.0, 1e4, 2e4])
+    x = [rng.standard_normal((120, 4)) * size for _ in range(3)]
+    w = rng.standard_normal((8, 2, 4)) / 1e4
+    y = [cs.convolve(a, w, spec) for a in x]
+    y = [b + b.std(0) * rng.standard_normal(b.shape) + 5 * bias for b in y]
+    problem = cs.Problem(x, y, spec=spec, bias=bias)
+    found, wanted = (
+        cs.solve(problem, penalty=penalty, select="cv", limits=limits).regularization
+        for limits, _ in (LIMITS["krylov"], LIMITS["spectrum"])
+    )
+    assert not found.at_edge.any()
+    assert (found.path.scores.min(0) <= 1.02 * wanted.path.scores.min(0)).all()
 
 
 @pytest.mark.parametrize("held", [2**25, 0])
