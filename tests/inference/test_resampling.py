@@ -1,18 +1,182 @@
-"""The jackknife against solves without each record, and by simulation."""
+"""Permutation tests and the jackknife against solves of resampled data, and by simulation."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.linalg
+import scipy.signal
 import scipy.stats
 
 import convsolve as cs
+from convsolve.inference.permutation import Process
 from support import dense
 from support.coverage import red
 from support.geometry import NAMED
 from support.ordering import kernel_shaped
+
+
+def problem_of(name: str) -> cs.Problem:
+    made = NAMED[name]
+    x, y = made.noise()
+    return cs.Problem([*x], [*y], spec=made.spec, bias=made.bias)
+
+
+def r2_of(problem: cs.Problem, y: list[np.ndarray]) -> np.ndarray:
+    """R² of a solve with other outputs."""
+    x = [*problem.x]
+    return cs.solve(cs.Problem(x, y, spec=problem.spec, bias=problem.bias)).score().r2
+
+
+def check_p(found: Any) -> None:
+    larger = (found.null_distribution >= found.statistic).sum(0)
+    np.testing.assert_allclose(found.pvalue, (1 + larger) / (1 + len(found.null_distribution)))
+
+
+@pytest.mark.parametrize("name", ["groups", "stride", "circular", "ragged"])
+def test_a_shift_is_a_solve_of_shifted_outputs(name: str) -> None:
+    """Each record has a shift of its own, and zero is not excluded."""
+    problem = problem_of(name)
+    found = cs.solve(problem).permutation_test(draws=50, seed=3)
+    lengths = problem._kept.lengths
+    shifts = np.random.default_rng(3).integers(0, lengths, (51, len(lengths)))[1:]
+    assert found.null_distribution.shape == (50, problem.n_outputs)
+    np.testing.assert_allclose(found.statistic, r2_of(problem, [*problem.y]), atol=1e-12)
+    for i in (0, 49):
+        y = [np.roll(a, -s, axis=0) for a, s in zip(problem.y, shifts[i])]
+        np.testing.assert_allclose(found.null_distribution[i], r2_of(problem, y), atol=1e-12)
+    check_p(found)
+
+
+def test_masked_rows_are_left_out_of_shifts_per_output() -> None:
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((2, 60, 1)), rng.standard_normal((2, 60, 2))
+    good = rng.random(y.shape) > 0.1
+    spec = cs.ConvSpec(3, padding="causal")
+    found = cs.solve(cs.Problem(x, y, spec=spec, mask=good)).permutation_test(draws=30, seed=5)
+    for o in range(2):
+        kept = good[..., o]
+        shifts = np.random.default_rng(5).integers(0, kept.sum(1), (31, 2))[30]
+        turned = y[..., o].copy()
+        for values, flags, shift in zip(turned, kept, shifts, strict=True):
+            values[flags] = np.roll(values[flags], -shift)
+        last = cs.solve(cs.Problem(x, turned[..., None], spec=spec, mask=kept)).score().r2
+        np.testing.assert_allclose(found.null_distribution[-1, o], last[0], atol=1e-12)
+
+
+def test_a_single_record_is_shifted_by_every_number_of_rows() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 64))
+    problem = cs.Problem(x, y[:62], kernel_size=3, bias=True)
+    found = cs.solve(problem).permutation_test()
+    wanted = [r2_of(problem, [np.roll(y[:62], -s)]) for s in range(1, 62)]
+    np.testing.assert_allclose(found.null_distribution, wanted, atol=1e-12)
+    check_p(found)
+
+
+def test_few_records_have_all_permutations_and_many_have_draws() -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((9, 30, 2)), rng.standard_normal((9, 28, 2))
+    few, many = (cs.Problem(x[:n], y[:n], kernel_size=3, bias=True) for n in (4, 9))
+    found = cs.solve(few).permutation_test("records")
+    orders = [*itertools.permutations(range(4))][1:]
+    wanted = [r2_of(few, [y[i] for i in order]) for order in orders]
+    np.testing.assert_allclose(found.null_distribution, wanted, atol=1e-12)
+    check_p(found)
+    found = cs.solve(many).permutation_test("records", draws=40, seed=2)
+    order = np.random.default_rng(2).permuted(np.tile(np.arange(9), (40, 1)), axis=1)
+    wanted = r2_of(many, [y[i] for i in order[-1]])
+    np.testing.assert_allclose(found.null_distribution[-1], wanted, atol=1e-12)
+
+
+def test_draws_from_an_autoregression_have_its_autocovariances() -> None:
+    coefficients = np.array([1.2, -0.4])
+    impulse = scipy.signal.lfilter([1], np.r_[1, -coefficients], np.eye(400)[0])
+    covariances = np.array([impulse[k:] @ impulse[: 400 - k] for k in range(6)])
+    process = Process(coefficients, covariances[:2], 1.0)
+    drawn = process.draws(np.random.default_rng(0), 6, 200_000)
+    found = drawn @ drawn.T / 200_000
+    np.testing.assert_allclose(found, scipy.linalg.toeplitz(covariances), rtol=0.03)
+
+
+def test_a_fitted_autoregression_has_the_coefficients_of_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    process = Process.fitted([3 + a for a in red(rng, 200, 40).T[:, :, None]])
+    np.testing.assert_allclose(process.coefficients, [0.9], atol=0.02)
+    white = Process.fitted(list(rng.standard_normal((40, 200, 1))))
+    assert len(white.coefficients) == 0
+    sine = Process.fitted([np.sin(np.arange(100.0))[:, None]])
+    assert np.isfinite(sine.draws(rng, 20, 3)).all()
+
+
+def test_draws_of_an_autoregression_give_an_r2_of_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    x, y = [red(rng, n + 2, 1) for n in (40, 50)], [red(rng, n, 2) + 1 for n in (40, 50)]
+    problem = cs.Problem(x, y, kernel_size=3, bias=True)
+    found = cs.solve(problem).permutation_test("ar", draws=99)
+    np.testing.assert_allclose(found.statistic, r2_of(problem, y), atol=1e-12)
+    assert found.null_distribution.shape == (99, 2)
+    assert found.null_distribution.std(0).min() > 0
+    check_p(found)
+
+
+@pytest.mark.parametrize("kind", ["circular_shift", "records"])
+def test_correlated_noise_is_rejected_at_the_level(kind: str) -> None:
+    """Nominal 5 %; an F test for white noise rejects a third."""
+    rng, rejected = np.random.default_rng(2), []
+    for _ in range(20):
+        x, y = red(rng, 67 * 6, 1).reshape(6, 67, 1), red(rng, 60, 60).reshape(60, 6, 10)
+        fit = cs.solve(cs.Problem(x, y.swapaxes(0, 1), kernel_size=8, bias=True))
+        rejected.append(fit.permutation_test(kind, draws=99).pvalue <= 0.05)
+    assert 0.02 < np.mean(rejected) < 0.09
+
+
+def test_a_constant_output_has_no_p_value() -> None:
+    x = np.random.default_rng(0).standard_normal(80)
+    y = np.stack([x[:78], np.full(78, 3.0)], axis=1)
+    found = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True)).permutation_test()
+    assert found.pvalue[0] == 1 / 78
+    assert np.isnan([found.statistic[1], found.pvalue[1]]).all()
+
+
+def test_a_short_record_of_slow_noise_has_no_p_value() -> None:
+    rng = np.random.default_rng(0)
+    x, y = np.cumsum(rng.standard_normal((2, 200)), axis=1)
+    y = np.stack([y, rng.standard_normal(200)], axis=1)
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 2)))
+    with pytest.warns(UserWarning, match="a test by circular shifts needs 20, so pvalue is NaN"):
+        found = fit.permutation_test()
+    assert np.isnan(found.pvalue[0])
+    assert 0 < found.pvalue[1] <= 1
+
+
+def test_few_short_records_of_slow_noise_warn() -> None:
+    rng = np.random.default_rng(0)
+    x, y = [red(rng, 62, 1) for _ in range(3)], [red(rng, 60, 1) for _ in range(3)]
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3))
+    with pytest.warns(UserWarning, match="may reject in 7 %; use kind='ar'"):
+        assert np.isfinite(fit.permutation_test().pvalue).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "kind", "message"),
+    [
+        ("image", {}, "circular_shift", "needs one axis, time"),
+        ("ragged", {}, "records", "records of one length, got 5 to 33 rows"),
+        ("blocks", {"loss": "huber"}, "ar", "permutation_test is for least squares"),
+        ("blocks", {"solver": "normal", "ridge": 1.0}, "ar", "permutation_test is for least"),
+        ("blocks", {"noise": "ar"}, "ar", "permutation_test is for least squares"),
+    ],
+)
+def test_refused_tests(name: str, method: dict[str, Any], kind: str, message: str) -> None:
+    fit = cs.solve(problem_of(name), **method)
+    with pytest.raises(ValueError, match=message):
+        fit.permutation_test(kind)
+
+
+# --- the jackknife
 
 
 @pytest.mark.parametrize("name", ["groups", "ragged", "image"])

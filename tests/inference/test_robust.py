@@ -293,20 +293,6 @@ def test_the_simplex_method_starts_from_any_interior_point(
     check_absolute(problem, fit)
 
 
-@pytest.mark.parametrize("threshold", [0.3, 1.0])
-def test_the_least_loss_along_a_direction(threshold: float) -> None:
-    """Against a fine search around it."""
-    rng = np.random.default_rng(11)
-    for _ in range(20):
-        r, move = rng.standard_cauchy((2, 30))
-        t = robust.along(r, move, threshold)
-        here = huber_loss(r - t * move, threshold)
-        for step in (1e-3, 1e-6, 1e3):
-            assert here <= huber_loss(r - (t + step) * move, threshold)
-            assert here <= huber_loss(r - (t - step) * move, threshold)
-        assert abs(move @ np.clip(r - t * move, -threshold, threshold)) <= 1e-9 * np.abs(move).sum()
-
-
 # --- refused problems
 
 
