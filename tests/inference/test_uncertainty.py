@@ -32,10 +32,24 @@ def known(bias: bool) -> tuple[cs.Problem, dict[str, np.ndarray]]:
 
 
 @pytest.mark.parametrize(
-    ("solver", "bias"), [("qr", True), ("normal", False), ("cg", True), ("auto", False)]
+    ("solver", "bias", "kind"),
+    [
+        ("qr", True, ""),
+        ("normal", False, ""),
+        ("cg", True, ""),
+        ("auto", False, "wls "),
+        ("normal", True, "wls "),
+    ],
 )
-def test_errors_bands_and_tests_are_those_of_statsmodels(solver: str, bias: bool) -> None:
+def test_errors_bands_and_tests_are_those_of_statsmodels(
+    solver: str, bias: bool, kind: str
+) -> None:
+    """Of OLS, and of WLS with a weight per row."""
     problem, said = known(bias)
+    if kind:
+        x, y, weights = (np.array(KNOWN[key]) for key in ("x", "y", "weights"))
+        problem = cs.Problem(x, y, kernel_size=5, bias=bias, weights=weights)
+        said = {key: said[f"wls {key}"] for key in said if f"wls {key}" in said}
     fit = cs.solve(problem, solver)
 
     def same(found: Any, key: str) -> None:

@@ -31,36 +31,44 @@ def made() -> dict[str, list]:
     a = lag_matrix(x)
     w = rng.standard_normal((a.shape[1], 2))
     y = np.round(a @ w + rng.standard_normal((len(a), 2)) * [0.5, 2] + 4, 6)
-    return {"x": x.tolist(), "y": y.tolist()}
+    weights = 1.0 + np.arange(len(y)) % 5
+    return {"x": x.tolist(), "y": y.tolist(), "weights": weights.tolist()}
 
 
 def reference(data: dict[str, list], bias: bool) -> list[dict[str, object]]:
     a, found = lag_matrix(np.array(data["x"])), []
     design = np.hstack([a, np.ones((len(a), 1))]) if bias else a
-    contrast = np.random.default_rng(1).integers(-2, 3, (3, a.shape[1])).astype(float)
-    padded = np.hstack([contrast, np.zeros((3, int(bias)))])
     second = np.eye(design.shape[1])[1 : a.shape[1] : CHANNELS]
-    value = [0.5, -1.0, 2.0]
     for y in np.array(data["y"]).T:
         fit = sm.OLS(y, design).fit()
-        tests = [fit.f_test(second), fit.f_test((padded, np.array(value)))]
+        weighted = sm.WLS(y, design, data["weights"]).fit()
         found.append(
-            {
-                "kernel": fit.params[: a.shape[1]].tolist(),
-                "standard_error": fit.bse[: a.shape[1]].tolist(),
-                "covariance": fit.cov_params()[: a.shape[1], : a.shape[1]].tolist(),
-                "dof": float(fit.df_resid),
-                "variance": float(fit.scale),
-                "band": fit.conf_int(0.1)[: a.shape[1]].tolist(),
-                "contrast": contrast.tolist(),
-                "value": value,
-                "statistic": [float(t.fvalue) for t in tests],
-                "p": [float(t.pvalue) for t in tests],
-            }
+            inference(fit, second)
+            | {f"wls {key}": value for key, value in inference(weighted, second).items()}
             | dependent(fit, second)
             | autoregressive(y, design, second)
         )
     return found
+
+
+def inference(fit: object, second: np.ndarray) -> dict[str, object]:
+    """Kernel, errors, band and tests of a fit."""
+    kept = TAPS * CHANNELS
+    contrast = np.random.default_rng(1).integers(-2, 3, (3, kept)).astype(float)
+    padded, value = np.pad(contrast, ((0, 0), (0, second.shape[1] - kept))), [0.5, -1.0, 2.0]
+    tests = [fit.f_test(second), fit.f_test((padded, np.array(value)))]
+    return {
+        "kernel": fit.params[:kept].tolist(),
+        "standard_error": fit.bse[:kept].tolist(),
+        "covariance": fit.cov_params()[:kept, :kept].tolist(),
+        "dof": float(fit.df_resid),
+        "variance": float(fit.scale),
+        "band": fit.conf_int(0.1)[:kept].tolist(),
+        "contrast": contrast.tolist(),
+        "value": value,
+        "statistic": [float(t.fvalue) for t in tests],
+        "p": [float(t.pvalue) for t in tests],
+    }
 
 
 def autoregressive(y: np.ndarray, design: np.ndarray, second: np.ndarray) -> dict[str, object]:
