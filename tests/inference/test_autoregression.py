@@ -75,7 +75,7 @@ def test_the_largest_order_leaves_half_of_the_rows_and_more_than_the_unknowns() 
     assert found == [40, 15, 3]
 
 
-# --- answers
+# --- kernels and errors
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -210,7 +210,7 @@ def test_large_offsets_without_a_bias_are_refined_output_by_output() -> None:
     assert 0.1 < off.mean() < 2
 
 
-# --- what is shown, kept and refused
+# --- saved and refused fits
 
 
 def test_a_saved_fit_keeps_its_noise(tmp_path: Path) -> None:

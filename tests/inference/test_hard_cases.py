@@ -21,7 +21,7 @@ def recording(seed: int = 0, rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
     return x, np.convolve(x, 0.8 ** np.arange(20))[:rows] + 0.3 * rng.standard_normal(rows)
 
 
-# --- outputs that do not vary
+# --- constant outputs
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_bic_of_wide_data_is_reported_at_the_edge() -> None:
     assert "at the edge of what was searched" in str(found)
 
 
-# --- penalties of nothing
+# --- small penalties
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_bands_of_data_without_noise(kind: str) -> None:
     np.testing.assert_allclose(fit.predict()[3:], y[3:], atol=1e-7)
 
 
-# --- exact data, extreme units, sameness
+# --- exact data and extreme units
 
 
 @pytest.mark.parametrize(("select", "kernel"), [("bic", [0, 0, 1, 1, 1]), ("aicc", [0, 1, 0, 2])])

@@ -48,7 +48,7 @@ def outliers(rows: int, share: float) -> tuple[cs.Problem, np.ndarray]:
     return cs.Problem(x, clean + bad * rng.normal(30, 5, clean.shape), kernel_size=4), w
 
 
-# --- exact answers
+# --- kernels and errors
 
 
 def check_absolute(problem: cs.Problem, fit: cs.Solution) -> None:

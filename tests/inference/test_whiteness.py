@@ -1,4 +1,4 @@
-"""A warning where errors for white noise are asked for and the residuals are not white."""
+"""The warning of errors for white noise if the residuals are not white."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conjugate gradients: answers against a QR, honest words, and the way they take."""
+"""Conjugate gradients: accuracy compared with a QR, the status, and the number of steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
 from support.coloured import coloured, convolved
-
-# Fewer unknowns than here have their whole spectrum computed for the words of a solution.
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Gradient descent: the iterates, the stopping rules, and what does not compile twice."""
+"""Gradient descent: the iterates, the stopping rules, and compilations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gradient descent on the moments: the iterates of the convolution at a cost without a length."""
+"""Gradient descent on the moments has the iterates of the convolution."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Solving from the signals: every condition, transients, offsets; no length compiles anything."""
+"""Solving from the signals, at every condition number; another length compiles nothing."""
 
 from __future__ import annotations
 

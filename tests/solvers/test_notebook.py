@@ -1,4 +1,4 @@
-"""The notebook's problems: the first acceptance cases, with the three claims that it gets wrong."""
+"""The problems of the notebook, which are the first acceptance cases."""
 
 from __future__ import annotations
 

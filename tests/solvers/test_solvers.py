@@ -1,4 +1,4 @@
-"""Every solver on every case it claims: right answer, certificate, status."""
+"""Every solver on the cases of its table: kernel, certificate and status."""
 
 from __future__ import annotations
 
