@@ -138,14 +138,9 @@ MISTAKES: dict[str, tuple[Any, type[Exception], str]] = {
         lambda: penalty_of(to_mtrf(from_mtrf(trained())), TRIALS), ValueError,
         "this TRF has no regularization; set it, 0.0 for none",
     ),
-    "no trials": (lambda: penalty_of(trained(), 0), ValueError, "trials must be at least 1, got 0"),
     "across features": (
         lambda: penalty_of(trained(method="tikhonov"), TRIALS), ValueError,
         "of 3 features penalizes differences between features, not between lags",
-    ),
-    "stride": (
-        lambda: to_mtrf(cs.solve(cs.Problem(X[0], X[0][::2], kernel_size=1, stride=2))),
-        ValueError, "has 1 axes, stride 2, padding 'valid'",
     ),
     "direction": (lambda: to_mtrf(from_mtrf(trained()), direction=0), ValueError, "1 or -1, got 0"),
 }  # fmt: skip

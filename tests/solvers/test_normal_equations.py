@@ -106,19 +106,6 @@ def test_a_factor_in_float32_loses_nothing(ridge: float) -> None:
     np.testing.assert_allclose(fit.kernel, exact, rtol=1e-6, atol=1e-9 * np.abs(exact).max())
 
 
-def test_full_rank_is_proved_where_no_factor_fits() -> None:
-    """By conjugate gradients on a random vector, which never prove the contrary."""
-    limits = replace(FROM_SIGNALS, factor_bytes=1000, gram_bytes=1000)
-    x = coloured(3000, 1, 8)
-    report = cs.identify(cs.Problem(x, kernel_size=40), limits=limits)
-    assert (report.verdict, report.rank, report.unique) == ("overdetermined", 40, True)
-    assert "proved by conjugate gradients on a random vector" in " ".join(str(report).split())
-    tone = cs.identify(cs.Problem(np.sin(np.arange(3000.0)), kernel_size=40), limits=limits)
-    assert tone.verdict == "undecided"
-    with pytest.raises(ValueError, match=r"undecided: .* exceeds the memory limit"):
-        _ = tone.rank
-
-
 def test_predictions_of_long_kernels_are_those_of_rows() -> None:
     rng, unit = np.random.default_rng(9), 2.0**1000
     x, spec = unit * rng.standard_normal((40_000, 4)), cs.ConvSpec(300, 2, "causal", 3, groups=2)
