@@ -10,6 +10,7 @@ import pytest
 import scipy.linalg
 
 import convsolve as cs
+from convsolve.inference.krylov import KrylovPath
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.penalties import matrix, penalty_for
@@ -161,6 +162,33 @@ def test_krylov_spaces_choose_nearly_the_best_strength(penalty: cs.Penalty, bias
     )
     assert not found.at_edge.any()
     assert (found.path.scores.min(0) <= 1.02 * wanted.path.scores.min(0)).all()
+
+
+def test_a_krylov_space_solves_for_every_strength() -> None:
+    rng = np.random.default_rng(1)
+    a = rng.standard_normal((80, 60)) * np.geomspace(1, 1e-3, 60)
+    b, c = a.T @ a, a.T @ rng.standard_normal(80)
+    strengths = np.geomspace(1e-4, 1e3, 8)
+    path = KrylovPath(lambda v: b @ v, c, strengths)
+    assert path.converged.all()
+    for z, strength in zip(path.coordinates.T, strengths, strict=True):
+        residual = (b + strength * np.eye(60)) @ z - c
+        assert np.linalg.norm(residual) <= 1.1e-7 * np.linalg.norm(c)
+
+
+@pytest.mark.parametrize("method", [{"penalty": "lasso"}, {"penalty": "ridge", "select": "cv"}])
+def test_outputs_with_rows_in_different_records_have_their_own_folds(
+    method: dict[str, Any],
+) -> None:
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((3, 80, 1)), rng.standard_normal((3, 77, 2))
+    flags = np.ones((3, 77, 2), bool)
+    flags[0, :, 1] = False
+    problem = cs.Problem(x, y, kernel_size=4, mask=flags)
+    path = cs.solve(problem, **method).regularization.path
+    assert np.isfinite(path.scores).all()
+    assert np.isfinite(path.scores_by_fold[:2]).all()
+    assert np.isnan(path.scores_by_fold[2, :, 1]).all()
 
 
 @pytest.mark.parametrize("held", [2**25, 0])

@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
+from convsolve.datasets import event_related_fmri
 from convsolve.inference.whiteness import coloured, lags_of, whiteness
 from support.coverage import red
 
@@ -40,6 +41,13 @@ def test_texts_predictions_and_scores_do_not_warn() -> None:
     fit.score()
     with pytest.warns(UserWarning, match="use noise='ar'"):
         _ = fit.standard_error
+
+
+def test_the_fmri_recording_has_correlated_residuals() -> None:
+    x, y = (np.split(a, 12) for a in event_related_fmri())
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 14), edges="zeros", confounds=2))
+    with pytest.warns(UserWarning, match="are correlated in time, and so is x.*use noise='ar'"):
+        assert fit.standard_error.all()
 
 
 @pytest.mark.parametrize("asked", ASKING)

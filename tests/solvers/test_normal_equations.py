@@ -15,6 +15,7 @@ from convsolve.leastsquares.penalty import RIDGE
 from convsolve.operators.prediction import predicted
 from convsolve.operators.windows import forward_records
 from convsolve.problem.sizes import Limits
+from support.ordering import taps_of
 
 EPS = float(np.finfo(float).eps)
 
@@ -104,6 +105,16 @@ def test_a_factor_in_float32_loses_nothing(ridge: float) -> None:
     exact = cs.solve(problem, "svd", ridge=ridge).kernel
     assert fit.backward_error <= 30 * EPS
     np.testing.assert_allclose(fit.kernel, exact, rtol=1e-6, atol=1e-9 * np.abs(exact).max())
+
+
+def test_noise_gains_are_accurate_where_one_factor_proves_full_rank() -> None:
+    """The proof shifts the Gram matrix, and noise gains are computed without the shift."""
+    x, limits = coloured(3000, 4, 7), replace(FROM_SIGNALS, spectrum_columns=10)
+    report = cs.identify(cs.Problem(x, kernel_size=20), limits=limits)
+    assert "(proved by Cholesky of the Gram matrix)" in " ".join(str(report).split())
+    a = np.lib.stride_tricks.sliding_window_view(x, 20)
+    gains = np.sqrt(np.diag(np.linalg.inv(a.T @ a)))
+    np.testing.assert_allclose(taps_of(report, "noise_gain").ravel(), gains, rtol=1e-4)
 
 
 def test_predictions_of_long_kernels_are_those_of_rows() -> None:
