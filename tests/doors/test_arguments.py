@@ -1,8 +1,9 @@
-"""Arguments of the wrong kind: every entry point and every component names the argument."""
+"""Arguments of the wrong type: the error of every entry point and component names them."""
 
 from __future__ import annotations
 
 from functools import partial
+from itertools import product
 
 import jax
 import jax.numpy as jnp
@@ -22,29 +23,26 @@ FIT = cs.solve(PROBLEM)
 SOLVERS = [cs.QR, cs.SVD, cs.NormalEquations, cs.FFTDeconvolution, cs.AutoSolver]
 
 NO_NUMBERS = [
-    None, "1", b"1", True, np.bool_(True), 1j, np.complex64(1), [1.0], (), {}, {1.0}, object(),
-    np.array("1"), np.array(True), np.datetime64(1, "s"), jax.random.key(0), float, PROBLEM,
+    "1", True, np.bool_(True), 1j, [1.0], {}, object(), np.array("1"), np.array(True),
+    np.datetime64(1, "s"), jax.random.key(0), float, PROBLEM,
 ]  # fmt: skip
 HUGE = 10**400
-OUT_OF_RANGE = [-1, -1e-300, np.nan, np.inf, -np.inf, HUGE, np.array(-1.0)]
-NUMBERS = [1, 0.5, np.float16(1), np.int8(1), np.array(1.0), jnp.ones(())]
+OUT_OF_RANGE = [-1, -1e-300, np.nan, np.inf, HUGE, np.array(-1.0)]
+NUMBERS = [0.5, np.float16(0.5), np.array(0.5), jnp.ones(()) / 2]
 
-
-# Constructors by the argument that is a number, and other values that they accept.
+# Constructors by the argument that is a number.
 NUMBERED = {
-    "ridge of Lasso": (cs.Lasso, "ridge", ()),
-    "tol of descent": (cs.GradientDescent, "tol", ()),
-    "tol of cg": (cs.ConjugateGradient, "tol", ("None",)),
-    "delta": (cs.HuberLoss, "delta", ()),
-    "scale": (cs.HuberLoss, "scale", ()),
-    "length": (cs.SquaredExponential, "length", ("None", "[1.0]", "()")),
-    "decay": (cs.StableSpline, "decay", ("None",)),
+    "ridge of Lasso": (cs.Lasso, "ridge"),
+    "tol of descent": (cs.GradientDescent, "tol"),
+    "tol of cg": (cs.ConjugateGradient, "tol"),
+    "delta": (cs.HuberLoss, "delta"),
+    "length": (cs.SquaredExponential, "length"),
+    "decay": (cs.StableSpline, "decay"),
 }
 PENALTIES = {
     "ridge": cs.Ridge,
     "banded ridge": partial(cs.Ridge, channel_groups=(0, 1)),
     "smooth": cs.Smooth,
-    "squared exponential": cs.SquaredExponential,
     "tc": cs.StableSpline,
     "tikhonov": partial(cs.Tikhonov, matrix=np.eye(3)),
     "lasso": cs.Lasso,
@@ -53,13 +51,9 @@ PENALTIES = {
 
 @pytest.mark.parametrize("which", NUMBERED)
 def test_a_setting_is_a_number_in_its_range(which):
-    component, name, others = NUMBERED[which]
+    component, name = NUMBERED[which]
     for value in NO_NUMBERS:
-        if repr(value) in others:
-            continue
-        if name == "scale" and isinstance(value, str):
-            with pytest.raises(ValueError, match="scale='1' is unknown; choose 'mad' or a number"):
-                component(scale=value)
+        if name == "length" and isinstance(value, list):
             continue
         with pytest.raises(TypeError, match=rf"^{name} must be a number, got \S"):
             component(**{name: value})
@@ -68,11 +62,16 @@ def test_a_setting_is_a_number_in_its_range(which):
         with pytest.raises(ValueError, match=rf"^{name} must be {words}, got "):
             component(**{name: value})
     for value in NUMBERS:
-        if name == "decay" and value == 1:
-            with pytest.raises(ValueError, match=r"^decay must lie between 0 and 1, got "):
-                component(decay=value)
-            continue
         assert type(getattr(component(**{name: value}), name)) is float
+
+
+def test_a_scale_is_mad_or_a_number():
+    with pytest.raises(ValueError, match="scale='1' is unknown; choose 'mad' or a number"):
+        cs.HuberLoss(scale="1")
+    with pytest.raises(ValueError, match=r"^scale must be positive and finite, got 0"):
+        cs.HuberLoss(scale=0)
+    with pytest.raises(ValueError, match=r"^decay must lie between 0 and 1, got "):
+        cs.StableSpline(decay=1)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -80,20 +79,17 @@ def test_a_strength_is_a_number_in_its_range(name):
     penalty = PENALTIES[name]
     assert penalty(None).strength is None
     for value in NO_NUMBERS:
-        if value is None or isinstance(value, (str, list, tuple, dict)):
-            continue
-        with pytest.raises(TypeError, match=r"^strength must be a number, or one number per outp"):
-            penalty(value)
-    with pytest.raises(TypeError, match=r"^the first argument of \w+ is its strength, a number"):
-        penalty("1")
+        text = isinstance(value, str)
+        words = "the first argument of" if text else "strength must be a number, or one number"
+        if not isinstance(value, (list, dict)):
+            with pytest.raises(TypeError, match=f"^{words}"):
+                penalty(value)
     for value in OUT_OF_RANGE:
         with pytest.raises(ValueError, match=r"^strength must be finite and not negative, got "):
             penalty(value)
         # No type of NumPy holds the integer.
         error = (TypeError, ValueError) if value is HUGE else ValueError
-        with pytest.raises(
-            error, match=r"^strength must be (finite and not negative|a num.*), got "
-        ):
+        with pytest.raises(error, match=r"^strength must be (finite and not negative|a num.*), "):
             penalty([1.0, value])
     for value in NUMBERS:
         assert type(penalty(value).strength) is float
@@ -102,20 +98,17 @@ def test_a_strength_is_a_number_in_its_range(name):
 
 @pytest.mark.parametrize("name", ["steps", "batch_size", "restarts", "seed"])
 def test_a_count_is_an_integer(name):
-    for value in ("1", 1.0, np.float32(1), [1], {}, 1j, np.ones(2, int), jnp.ones(()), np.nan):
+    for value in ("1", 1.0, True, [1], np.ones(2, int), jnp.ones(()), np.nan):
         with pytest.raises(TypeError, match=rf"^{name} must be an integer, got \S"):
             cs.GradientDescent(**{name: value})
 
 
 SETTINGS = [
-    ({"steps": True}, TypeError, "steps must be an integer, got the bool True"),
     ({"steps": -1}, ValueError, "steps must be at least 0, got -1"),
     ({"steps": 2**31}, ValueError, r"steps must be below 2\*\*31, got 2147483648"),
     ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
-    ({"restarts": 0}, ValueError, "restarts must be at least 1, got 0"),
     ({"restarts": 10**20}, ValueError, "restarts must be at most 1000000"),
     ({"seed": 2**63}, ValueError, r"seed must be below 2\*\*63"),
-    ({"seed": -(2**63) - 1}, ValueError, "seed must be at least -9223372036854775808"),
     ({"seed": jax.random.split(jax.random.key(0))}, TypeError, "seed must be an integer, got "),
     ({"optimizer": "sgd"}, ValueError, "optimizer='sgd' is unknown; choose 'adam' or 'lbfgs', or"),
     ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax transformation, got 0.001"),
@@ -123,7 +116,6 @@ SETTINGS = [
     ({"optimizer": optax.GradientTransformation}, TypeError, r"; call it, as in optax\.adam\(5e-2"),
     ({"init": "ones"}, ValueError, "init='ones' is unknown; choose 'glorot_uniform' or 'zeros'"),
     ({"init": None}, TypeError, "init must hold numbers, got None of type NoneType; give an array"),
-    ({"init": ["a"]}, TypeError, "init must hold numbers, got dtype <U1"),
     ({"init": [np.nan]}, ValueError, "init has 1 value that is not finite"),
     ({"init": jnp.array([1j])}, TypeError, r"init is complex \(complex64\)"),
     ({"init": [[1.0], [2.0, 3.0]]}, ValueError, "init is no regular array"),
@@ -136,15 +128,14 @@ def test_settings_of_descent_that_are_refused(settings, error, words):
         cs.GradientDescent(**settings)
 
 
-@pytest.mark.parametrize(
-    ("loss", "error", "words"),
-    [
-        ("l2", ValueError, r"loss='l2' is unknown; did you mean 'squared'\?"),
-        ("crossentropy", ValueError, "is unknown; choose from squared, huber, absolute"),
-        (None, TypeError, "loss must be a loss or one of squared, huber, absolute, got None"),
-    ],
-    ids=["l2", "crossentropy", "None"],
-)
+LOSSES = [
+    ("l2", ValueError, r"loss='l2' is unknown; did you mean 'squared'\?"),
+    ("crossentropy", ValueError, "is unknown; choose from squared, huber, absolute"),
+    (None, TypeError, "loss must be a loss or one of squared, huber, absolute, got None"),
+]
+
+
+@pytest.mark.parametrize(("loss", "error", "words"), LOSSES, ids=["l2", "crossentropy", "None"])
 def test_losses_that_are_refused(loss, error, words):
     for call in (cs.solve, cs.compare, cs.cross_validate):
         with pytest.raises(error, match=words):
@@ -152,7 +143,7 @@ def test_losses_that_are_refused(loss, error, words):
 
 
 @pytest.mark.parametrize("init", [3, np.zeros((2, 2, 1)), jnp.zeros((3, 2))], ids=np.shape)
-def test_a_start_of_another_shape(init):
+def test_an_initial_kernel_of_another_shape_is_refused(init):
     solver = cs.GradientDescent(init=init)
     words = r"init has shape \(.*\), the kernel \(3, 2, 1\)"
     with pytest.raises(cs.SolveError, match=words):
@@ -164,8 +155,8 @@ def test_a_start_of_another_shape(init):
 @pytest.mark.parametrize(
     "solver", [*(s() for s in SOLVERS), cs.GradientDescent(), cs.GradientDescent(init=np.ones(3))]
 )
-def test_a_solver_goes_through_a_pytree_unchecked(solver):
-    """jax puts None, objects and whatever a map returns in the place of numbers."""
+def test_the_pytree_of_a_solver_accepts_any_leaves(solver):
+    """JAX replaces numbers by None, by objects, and by the values of a map."""
     leaves, tree = jax.tree.flatten(solver)
     back = jax.tree.unflatten(tree, leaves)
     assert type(back) is type(solver)
@@ -179,19 +170,17 @@ WRONG = [None, "x.npy", 3.0, [X, Y], {"x": X}, X, FIT, cs.Problem]
 NO_ARRAY = r"^{} must hold numbers, got .* of type \w+; give an array, or a list of numbers"
 
 
-def some(value):
-    """Return a value that is not the default, None."""
-    return 0 if value is None else value
-
-
 CALLS = {
     **{
-        door.__name__: (door, r"^expected a Problem, got \w+(; state one first: |$)")
-        for door in (cs.identify, cs.solve, cs.compare, cs.choose_lags, cs.cross_validate)
+        call.__name__: (call, r"^expected a Problem, got \w+(; state one first: |$)")
+        for call in (cs.identify, cs.solve, cs.compare, cs.choose_lags, cs.cross_validate)
     },
     "spec": (lambda v: cs.convolve(X, FIT.kernel, v), "^spec must be a ConvSpec, got "),
     "spec of fit_kernel": (lambda v: cs.fit_kernel(X, Y, v), "^spec must be a ConvSpec, got "),
-    "spec of a problem": (lambda v: cs.Problem(X, spec=some(v)), "^spec must be a ConvSpec"),
+    "spec of a problem": (
+        lambda v: cs.Problem(X, spec=0 if v is None else v),
+        "^spec must be a ConvSpec",
+    ),
     "limits": (lambda v: cs.solve(PROBLEM, limits=v), "limits must be a Limits, got "),
 }
 ARRAYS = {
@@ -213,7 +202,7 @@ def test_an_object_of_another_class_is_refused(name):
 
 
 @pytest.mark.parametrize("name", ARRAYS)
-def test_what_is_no_array_is_refused(name):
+def test_an_object_that_is_no_array_is_refused(name):
     words = NO_ARRAY.format({"predict": "x", "score": "y"}.get(name, name))
     for value in ({"x": X}, SPEC, FIT, cs.Problem):
         with pytest.raises(TypeError, match=words):
@@ -235,28 +224,25 @@ def test_a_path_is_the_name_of_a_file(call, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_geometry_beside_a_spec_is_refused_whatever_its_kind():
+def test_a_geometry_in_addition_to_a_spec_is_refused():
     for name, value in (("stride", 2), ("padding", "same"), ("kernel_size", (3,)), ("groups", 2)):
         with pytest.raises(TypeError, match="give either spec= or kernel_size, stride, padding"):
             cs.Problem(X, spec=SPEC, **{name: value})
 
 
-def test_records_of_any_two_precisions():
-    """NumPy has no common type for some of them; every answer is in the wider, integers in 64."""
-    types = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.int8, np.bool_]
-    widest = {np.float16: 4, ml_dtypes.bfloat16: 4, np.float32: 4}
-    for first in types:
-        for second in types:
-            x = [np.array([0, 1, 1, 0], first), np.array([1, 0, 1, 1, 1], second)]
-            y = [np.array([0, 1, 1], second), np.array([1, 0, 1, 1], first)]
-            problem = cs.Problem(x, y, kernel_size=2)
-            wanted = max(widest.get(first, 8), widest.get(second, 8))
-            assert problem._dtype == np.dtype(f"f{wanted}")
-            fit = cs.solve(problem)
-            assert fit.kernel.dtype == problem._dtype
-            np.testing.assert_allclose(fit.kernel.ravel(), [1, 0], atol=1e-6)
-    for coarse, fine in (
-        (np.float16, np.float64), (ml_dtypes.bfloat16, np.float32), (np.float32, np.int16),
-    ):  # fmt: skip
+def test_records_of_two_precisions_have_the_wider_one():
+    """NumPy has no common type for some of them. Integers count as float64."""
+    types = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64, np.bool_]
+    for first, second in product(types, types):
+        x = [np.array([0, 1, 1, 0], first), np.array([1, 0, 1, 1, 1], second)]
+        y = [np.array([0, 1, 1], second), np.array([1, 0, 1, 1], first)]
+        problem = cs.Problem(x, y, kernel_size=2)
+        double = {first, second} & {np.float64, np.bool_}
+        assert problem._dtype == (np.float64 if double else np.float32)
+        fit = cs.solve(problem)
+        assert fit.kernel.dtype == problem._dtype
+        np.testing.assert_allclose(fit.kernel.ravel(), [1, 0], atol=1e-6)
+    pairs = (np.float16, np.float64), (ml_dtypes.bfloat16, np.float32), (np.float32, np.int16)
+    for coarse, fine in pairs:
         several = cs.Problem([np.ones(5, fine), np.ones(5, coarse)], kernel_size=2)
         assert several._data_eps == float(jnp.finfo(coarse).eps)

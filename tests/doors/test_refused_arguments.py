@@ -19,6 +19,7 @@ FULL, FEW = cs.Problem(X, Y, kernel_size=3), cs.Limits(spectrum_columns=1)
 ONES, GROUPS = np.ones((3, 2)), {"channel_groups": (0, 1)}
 FIT, REPORT = cs.solve(FULL), cs.identify(FULL)
 SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
+ONE_ROW = cs.Problem(X[:3], Y[:1], kernel_size=3)
 TWO_LENGTHS = cs.SquaredExponential(length=(1.0, 2.0))
 
 
@@ -49,8 +50,8 @@ def ridge(**options: Any) -> cs.Solution:
     return solved(penalty="ridge", **options)
 
 
-def lasso(**options: Any) -> cs.Lasso:
-    return cs.Lasso(**options)
+def spline(kind: str, correlation: float) -> cs.StableSpline:
+    return cs.StableSpline(kind=kind, correlation=correlation)
 
 
 def tikhonov(matrix: Any) -> cs.Tikhonov:
@@ -68,21 +69,16 @@ MASKS: list[Row] = [
     (lambda: problem(mask=np.stack([~FLAGS, FLAGS], 1)), ValueError, "no row of output 0 is left"),
     (lambda: problem(mask=np.ma.masked_array(FLAGS)), TypeError, "mask is a masked array"),
     (lambda: problem(missing="interpolate"), ValueError, "missing='interpolate' is unknown"),
-    (lambda: problem(missing=None), TypeError, "missing must be 'raise' or 'drop'"),
 ]
 CONFOUNDS: list[Row] = [
     (lambda: problem(confounds="drift"), ValueError, "give 'intercept', the degree of a drift, or"),
-    (lambda: problem(confounds=2.0), TypeError, "confounds must be an integer"),
     (lambda: problem(confounds=-1), ValueError, "confounds must be at least 0"),
     (lambda: problem(confounds=21), ValueError, "a degree of 20 at most"),
     (lambda: problem(confounds=np.ones((37, 2))), ValueError, "laid out as y"),
     (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows used"),
-    (lambda: problem(confounds="intercept", bias=True), ValueError, "bias=True cannot be combined"),
-    (lambda: problem(confounds=FLAGS[:, None] * 1.0, bias=True), ValueError, "bias=True cannot be"),
 ]
 WEIGHTS: list[Row] = [
     (lambda: problem(weights=-np.ones(38)), ValueError, "weights must be finite and not negative"),
-    (lambda: problem(weights=np.full(38, np.nan)), ValueError, "must be finite and not negative"),
     (lambda: problem(weights=np.full(38, 1e160)), ValueError, r"1e-100 and 1e\+100, got 1e\+160"),
     (lambda: problem(weights=[5e-324]), ValueError, "divide all weights by one number"),
     (lambda: problem(weights="heavy"), TypeError, "weights must be real numbers"),
@@ -92,55 +88,28 @@ WEIGHTS: list[Row] = [
     (lambda: problem(weights=np.ma.masked_array(np.ones(38))), TypeError, "weights is a masked"),
 ]
 NAMES: list[Row] = [
-    (lambda: in_seconds(), TypeError, "needs one of lags=.*tmin= and tmax= in seconds with fs="),
-    (
-        lambda: in_seconds(tmin=0.0, tmax=0.1),
-        TypeError,
-        "lags in seconds need all of tmin=, tmax= and fs=",
-    ),
+    (in_seconds, TypeError, "needs one of lags=.*tmin= and tmax= in seconds with fs="),
+    (lambda: in_seconds(tmin=0.0, tmax=0.1), TypeError, "in seconds need all of tmin=, tmax= and"),
     (lambda: lagged(tmin=0.0), TypeError, "give either lags= in samples, or tmin= and tmax="),
     (lambda: in_seconds(fs=9, tmin=0.2, tmax=0.1), ValueError, "tmin=0.2 must not exceed tmax=0.1"),
-    (lambda: in_seconds(fs=9, tmin="0", tmax=0.1), TypeError, "tmin must be a number"),
     (lambda: lagged(fs=0), ValueError, "fs must be positive and finite"),
-    (lambda: lagged(fs="fast"), TypeError, "fs must be a number"),
     (lambda: lagged(channels=["Fz"]), ValueError, "channels has 1 names, there are 2"),
     (lambda: lagged(channels="FC"), TypeError, "channels must be a list of names"),
-    (lambda: lagged(channels=3), TypeError, "channels must be a list of names"),
-    (lambda: lagged(channels={"Fz", "Cz"}), TypeError, "channels must be a list of names"),
     (lambda: lagged(channels=["Fz", " "]), TypeError, "channels must be names, words, got ' '"),
-    (lambda: lagged(channels=["Fz", 1]), TypeError, "channels must be names, words, got 1"),
     (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs has 'a' twice"),
 ]
 PENALTIES: list[Row] = [
     (lambda: cs.StableSpline(kind="tcs"), ValueError, "kind='tcs' is unknown"),
-    (lambda: cs.StableSpline(decay=1.0), ValueError, "decay must lie between 0 and 1"),
-    (
-        lambda: cs.StableSpline(kind="tc", correlation=0.5),
-        ValueError,
-        'correlation belongs to kind "dc"',
-    ),
-    (
-        lambda: cs.StableSpline(kind="dc", correlation=-1.0),
-        ValueError,
-        "correlation must be finite and above -1",
-    ),
+    (lambda: spline("tc", 0.5), ValueError, 'correlation belongs to kind "dc"'),
+    (lambda: spline("dc", -1.0), ValueError, "correlation must be finite and above -1"),
     (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
-    (lambda: cs.Smooth(order=1.5), TypeError, "order must be an integer"),
     (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
     (lambda: cs.Ridge(channel_groups="channels"), TypeError, "a label for every input channel"),
-    (lambda: cs.Ridge((0, 1), 1.0), TypeError, "takes strength by position; give the others"),
     (lambda: cs.Ridge({0: 1.0}), TypeError, "a dict is for Ridge with channel_groups="),
-    (lambda: cs.Ridge((1.0, -1.0), **GROUPS), ValueError, "strength must be finite and not neg"),
-    (lambda: cs.Ridge([[1], [1, 2]]), TypeError, "strength must be a number, or one number per"),
-    (lambda: cs.Tikhonov(1.0), TypeError, r"needs a matrix: Tikhonov\(strength, matrix=D\)"),
-    (lambda: tikhonov("a"), TypeError, "matrix must hold real numbers"),
     (lambda: tikhonov(1j * np.eye(2)), TypeError, "matrix must hold real numbers"),
     (lambda: tikhonov([[1, 2], [3]]), TypeError, r"matrix must be \(q, taps\), got \[\[1, 2\]"),
-    (lambda: tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\)"),
     (lambda: tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
-    (lambda: tikhonov(1e-200 * np.eye(2)), ValueError, "square leaves float64"),
     (lambda: tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
-    (lambda: solved("qr", penalty=tikhonov(np.eye(7))), ValueError, "has 7 columns, a channel 3"),
     (lambda: solved(penalty=TWO_LENGTHS), ValueError, "has 2 lengths, the kernel 1 axes"),
 ]
 CHOICES: list[Row] = [
@@ -148,37 +117,25 @@ CHOICES: list[Row] = [
     (lambda: ridge(grid="1"), TypeError, r"grid must be strengths, \(n,\) or \(n, outputs\), got"),
     (lambda: ridge(grid=3.0), TypeError, r"single strength belongs to the penalty, as in Ridge\("),
     (lambda: ridge(grid=[[1], [1, 2]]), TypeError, "grid must be an array of strengths"),
-    (lambda: ridge(grid=np.ones((2, 3)), select=cs.CrossValidation(3), limits=FEW), ValueError,
+    (lambda: ridge(grid=ONES.T, select=cs.CrossValidation(3), limits=FEW), ValueError,
      r"expected \(n,\), or \(n, 2\) for a grid of every output"),
     (lambda: ridge(select="loo"), ValueError, "select='loo' is unknown"),
-    (lambda: cs.solve(cs.Problem(np.ones(5), np.ones(1), kernel_size=5), penalty="ridge"),
-     cs.SolveError, "1 row of y: too few to select"),
+    (lambda: cs.solve(ONE_ROW, penalty="ridge"), cs.SolveError, "1 row of y: too few to select"),
 ]  # fmt: skip
 FOLDS: list[Row] = [
     (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
     (lambda: cs.CrossValidation(1), ValueError, "folds must be at least 2"),
-    (lambda: cs.CrossValidation(2.5), TypeError, "folds must be an integer"),
     (lambda: cs.CrossValidation("records"), TypeError, "folds must be None for the records, a num"),
     (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold; at least two"),
     (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
-    (lambda: cs.CrossValidation([[0], [-1]]), ValueError, "every fold must be a list of indices"),
-    (lambda: cs.CrossValidation([[0], [1.5]]), ValueError, "every fold must be a list of indices"),
-    (lambda: chosen(None, X[:3], Y[:1]), cs.SolveError, "1 row of y: too few to select"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen(100), ValueError, "100 folds of 38 rows: a fold would be empty"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
-    (lambda: cs.cross_validate(X), TypeError, "expected a Problem"),
     (lambda: cs.cross_validate(problem(y=None)), ValueError, "cross_validate needs y"),
-    (lambda: cs.cross_validate(FULL, folds=1), ValueError, "folds must be at least 2"),
-    (
-        lambda: cs.cross_validate(cs.Problem(X[:3], Y[:1], kernel_size=3)),
-        ValueError,
-        "1 row cannot be cut into folds",
-    ),
+    (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into folds"),
 ]
 LAGS: list[Row] = [
     (lambda: cs.choose_lags(FULL, "cp"), ValueError, "select='cp' is unknown"),
-    (lambda: cs.choose_lags(X), TypeError, "expected a Problem"),
     (lambda: cs.choose_lags(problem(y=None)), ValueError, "needs y"),
     (lambda: cs.Problem(X[:, 0], X[None, :, 0], lags=(0, 4)), ValueError, "transpose y"),
     (lambda: lagged(y=X, lags=(-0.1, 0.4), fs=64), TypeError, "for seconds use tmin= and tmax="),
@@ -194,17 +151,13 @@ LAGS: list[Row] = [
 SOLVERS: list[Row] = [
     (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
     (lambda: solved("adam", loss="huber"), cs.SolveError, "its scale as a number"),
-    (lambda: cs.GradientDescent(None, 100), TypeError, "takes optimizer by position; .* steps="),
     (lambda: cs.GradientDescent(via="gram"), ValueError, "'gram' is unknown; choose 'convolution'"),
     (lambda: cs.Limits(chunk_numbers=np.nan), ValueError, "must not be negative or NaN, got nan"),
-    (lambda: cs.Limits(chunk_numbers=-1), ValueError, "chunk_numbers must not be negative or NaN"),
     (lambda: cs.Limits(chunk_numbers="many"), TypeError, "chunk_numbers must be a number, got 'ma"),
 ]
 COMPARISONS: list[Row] = [
     (lambda: cs.compare(FULL, truth=[1, 2]), ValueError, r"\(2,\), the kernel \(3, 2, 2\)"),
     (lambda: cs.compare(FULL, truth="x"), TypeError, "truth must hold numbers"),
-    (lambda: cs.compare(FULL, truth=[1j, 2]), TypeError, "truth is complex"),
-    (lambda: cs.compare(FULL, truth=[np.nan, 2]), ValueError, "truth has 1 value that is not fin"),
     (lambda: cs.compare(FULL, {}), ValueError, "methods is empty; leave it out for all that apply"),
     (lambda: cs.compare(FULL, "qr"), TypeError, "methods must be a list of solvers, penalties or"),
     (lambda: cs.compare(FULL, ["qr", "hac"]), ValueError, "noise model, .* use {'noise': 'hac'}"),
@@ -215,63 +168,30 @@ COMPARISONS: list[Row] = [
 ]  # fmt: skip
 NOISE: list[Row] = [
     (lambda: solved(noise="ar0"), ValueError, "noise='ar0' is unknown; did you mean 'ar'?"),
-    (lambda: solved(noise="white3"), ValueError, "noise='white3' is unknown; did you mean 'white'"),
-    (lambda: cs.ARNoise(0), ValueError, "order must be at least 1, got 0"),
-    (lambda: cs.ARNoise("3"), TypeError, "order must be an integer"),
-    (lambda: cs.HACNoise(bandwidth=0.5), TypeError, "bandwidth must be an integer"),
     (lambda: solved(noise="ar33"), ValueError, "rows for 6 unknowns; use a smaller order"),
 ]
 ERRORS: list[Row] = [
     (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
-    (lambda: FIT.test(contrast=1.0), ValueError, r"contrast has shape \(\), expected"),
-    (lambda: FIT.test(contrast=np.ones((0, 3, 2))), ValueError, r"has shape \(0, 3, 2\)"),
     (lambda: FIT.test(contrast=[[1], [2, 3]]), TypeError, "contrast must hold real numbers"),
     (lambda: FIT.test(contrast=np.ones(3)), ValueError, r"has shape \(3,\), expected"),
-    (lambda: FIT.test(contrast=np.nan * ONES), ValueError, "contrast must be finite"),
     (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
-    (
-        lambda: FIT.test(contrast=np.stack([ONES, 0 * ONES])),
-        ValueError,
-        "row 1 of the contrast is z",
-    ),
+    (lambda: FIT.test(contrast=[ONES, 0 * ONES]), ValueError, "row 1 of the contrast is z"),
     (lambda: FIT.test(contrast=ONES, value=[1, 2, 3]), ValueError, r"value has shape \(3,\)"),
-    (lambda: FIT.test(0, value="a"), TypeError, "value must hold real numbers"),
     (lambda: FIT.confidence_band(95), ValueError, "level must lie between 0 and 1, got 95"),
     (lambda: FIT.score().r2_interval(95), ValueError, "level must lie between 0 and 1, got 95"),
     (lambda: FIT.confidence_band(0.9, "yes"), TypeError, "simultaneous must be True or False"),
     (lambda: FIT.confidence_band(0.9, True, "scheffe"), ValueError, "'scheffe' is unknown"),
     (lambda: FIT.covariance(2), ValueError, "output must be less than 2"),
     (lambda: solved(penalty=cs.Lasso(1.0)).standard_error, ValueError, "only least squares, plai"),
-    (
-        lambda: solved(cs.GradientDescent(steps=3)).standard_error,
-        ValueError,
-        "status is 'max steps'",
-    ),
     (lambda: FIT.permutation_test("rows"), ValueError, "'rows' is unknown; choose one of 'circ"),
     (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),
-    (lambda: FIT.permutation_test(draws=99.5), TypeError, "draws must be an integer"),
-    (lambda: FIT.permutation_test(seed=-1), ValueError, "seed must be at least 0"),
     (lambda: FIT.permutation_test(), ValueError, "38 rows is shorter than 20 kernels of 3 rows"),
 ]
 REPORTS: list[Row] = [
-    (
-        lambda: REPORT.ridge_for(1.0),
-        ValueError,
-        "condition_number must be finite and above 1, got 1.0",
-    ),
-    (lambda: REPORT.ridge_for(np.nan), ValueError, "condition_number must be finite and above 1"),
+    (lambda: REPORT.ridge_for(1.0), ValueError, "condition_number must be finite and above 1, go"),
     (lambda: REPORT.ridge_for("3"), TypeError, "condition_number must be a number, got '3'"),
-    (lambda: REPORT.ridge_for(True), TypeError, "condition_number must be a number, got True"),
-    (lambda: REPORT.ridge_for(X), TypeError, "condition_number must be a number"),
-    (
-        lambda: REPORT._diagnosis.unique_with(-1.0, cs.Ridge()),
-        ValueError,
-        "must be finite and not negative",
-    ),
     (lambda: REPORT.resolution(penalty=tikhonov(np.eye(7))), ValueError, "7 columns, a channel 3"),
-    (lambda: REPORT.descent(0), ValueError, "tol must be positive and finite, got 0"),
     (lambda: REPORT.descent(1.0), ValueError, r"tol must be below 1, got 1\.0"),
-    (lambda: REPORT.descent("1e-6"), TypeError, "tol must be a number, got '1e-6'"),
     (lambda: REPORT.descent().error(3, -1), ValueError, "step must be positive and finite, got -1"),
     (lambda: SILENT.descent(), ValueError, "x is zero in every window: descent moves nothing"),
     (lambda: SILENT.ridge_for(10), ValueError, "x is zero in every window: no ridge is the small"),
@@ -281,25 +201,18 @@ PICTURES: list[Row] = [
     (lambda: cs.plot(FIT, channels="Fz"), ValueError, "no channel 'Fz': they have no names"),
     (lambda: cs.plot(FIT, outputs=["Oz"]), ValueError, "there is no output 'Oz'"),
     (lambda: cs.plot(FIT, outputs=[]), ValueError, "is empty; leave it out to draw all of them"),
-    (lambda: cs.plot(FIT, channels=1.5), TypeError, "channels must be an integer, got 1.5"),
     (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose one of 'line"),
-    (lambda: cs.plot(FIT, kind=3), TypeError, "kind must be one of"),
-    (
-        lambda: cs.plot(FIT, kind="penalty"),
-        ValueError,
-        "none was selected; solve with penalty= and without",
-    ),
+    (lambda: cs.plot(FIT, kind="penalty"), ValueError, "none was selected; solve with penalty= a"),
     (lambda: cs.plot(REPORT, kind="lines"), TypeError, "of a solution, not of a Identifiability"),
     (lambda: cs.plot(X), TypeError, r"or fit\.regularization, got ndarray"),
 ]
 LASSO: list[Row] = [
-    (lambda: lasso(channel_groups="taps"), ValueError, "channel_groups='taps' is unknown"),
-    (lambda: lasso(channel_groups=3), TypeError, "groups must be 'channels' or a label for"),
+    (lambda: cs.Lasso(channel_groups="taps"), ValueError, "channel_groups='taps' is unknown"),
+    (lambda: cs.Lasso(channel_groups=3), TypeError, "groups must be 'channels' or a label for"),
     (lambda: cs.Lasso(0), ValueError, "strength of a lasso must be positive"),
 ]
 DATA: list[Row] = [
     (lambda: FIT.predict(np.ones((40, 3))), ValueError, "x has 3 channels, the kernel needs 2"),
-    (lambda: FIT.predict(np.nan * X), ValueError, "not finite"),
     (lambda: FIT.score(y=Y), ValueError, "y was given without x"),
     (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
     (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y; this Problem has x alone"),
@@ -313,7 +226,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("call", "error", "words"), REFUSED, ids=[row[2] for row in REFUSED])
-def test_the_message_helps(call: Callable[[], Any], error: type[Exception], words: str) -> None:
+def test_the_error_names_the_argument(
+    call: Callable[[], Any], error: type[Exception], words: str
+) -> None:
     with pytest.raises(error, match=words):
         call()
 

@@ -1,4 +1,4 @@
-"""Solution: predictions, scores and files in the form in which the data came."""
+"""Solution: predictions, scores and files have the form of the data."""
 
 from __future__ import annotations
 
@@ -44,35 +44,36 @@ def test_numpy_in_numpy_out_jax_in_jax_out() -> None:
     assert isinstance(mixed.kernel, np.ndarray)
 
 
-def test_float64_does_not_decay_whatever_the_flag_says() -> None:
+def test_float64_is_kept_with_and_without_the_flag_of_jax() -> None:
     assert not jax.config.jax_enable_x64
     fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
     assert fit.kernel.dtype == np.float64
     with jax.enable_x64(True):
         double = cs.solve(cs.Problem(jnp.asarray(X), jnp.asarray(Y), spec=SPEC))
-        assert double.kernel.dtype == jnp.float64
-        assert double.predict().dtype == jnp.float64
+        assert double.kernel.dtype == double.predict().dtype == jnp.float64
     assert np.array_equal(fit.kernel, double.kernel)
 
 
-@pytest.mark.parametrize("form", ["record", "batch", "list"])
-@pytest.mark.parametrize("channel", [True, False])
-def test_predictions_take_the_form_of_x(form: str, channel: bool) -> None:
-    x = {"record": X[0], "batch": X, "list": [X[0], X[1, :20]]}[form]
-    y = {"record": Y[0], "batch": Y, "list": [Y[0], Y[1, :20]]}[form]
-    one = [v[..., 0] for v in y] if form == "list" else y[..., 0]
-    if form == "batch":
-        channel = True
-    fit = cs.solve(cs.Problem(x, y if channel else one, spec=SPEC))
+FORMS: dict[str, tuple[Any, Any]] = {
+    "record": (X[0], Y[0]),
+    "record of one output": (X[0], Y[0, :, 0]),
+    "batch": (X, Y),
+    "list": ([X[0], X[1, :20]], [Y[0], Y[1, :20]]),
+    "list of one output": ([X[0], X[1, :20]], [Y[0, :, 0], Y[1, :20, 0]]),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_predictions_and_residuals_have_the_form_of_y(form: str) -> None:
+    x, y = FORMS[form]
+    fit = cs.solve(cs.Problem(x, y, spec=SPEC))
     predicted, residuals = fit.predict(), fit.residuals()
-    given = y if channel else one
-    parts = zip(predicted, residuals, given, strict=True)
-    for p, r, g in parts if form != "record" else [(predicted, residuals, given)]:
-        assert p.shape == g.shape
-        np.testing.assert_allclose(p + r, g, rtol=1e-13)
-    assert isinstance(predicted, list) == (form == "list")
-    held = fit.predict(X[2])
-    assert held.shape == ((40, 2) if channel else (40,))
+    assert isinstance(predicted, list) == isinstance(y, list)
+    parts = (predicted, residuals, y) if isinstance(y, list) else ([predicted], [residuals], [y])
+    for p, r, wanted in zip(*parts, strict=True):
+        assert p.shape == wanted.shape
+        np.testing.assert_allclose(p + r, wanted, rtol=1e-13)
+    assert fit.predict(X[2]).shape == ((40,) if "one" in form else (40, 2))
 
 
 def test_score_by_its_definitions() -> None:
@@ -99,12 +100,13 @@ def test_score_by_its_definitions() -> None:
     assert np.isnan(constant.score().r2).all()
 
 
-@pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
-@pytest.mark.parametrize("lags", [(0, 4), (-3, 1), (2, 5)])
+@pytest.mark.parametrize(
+    ("edges", "lags"), [("drop", (0, 4)), ("zeros", (-3, 1)), ("circular", (2, 5))]
+)
 def test_lags_and_impulse_response_are_aligned(
     edges: str, lags: tuple[int, int], rng: np.random.Generator
 ) -> None:
-    """y[t] = Σ h[l] x[t − l], by a loop; the answer at fit.lags[i] is h[lags[i]]."""
+    """y[t] = Σ h[l] x[t − l] is summed in a loop."""
     x = rng.standard_normal(60)
     h = dict(zip(range(lags[0], lags[1] + 1), rng.standard_normal(9), strict=False))
     y = np.zeros(60)
@@ -127,93 +129,65 @@ SMALL = cs.Problem(NOISE, NOISE[2:, :1] + 0.1 * NOISE[:-2, 1:], kernel_size=(3,)
 START = np.zeros((3, 2, 1))
 RIDGE = {"kind": "ridge", "strength": 0.5}
 DESCENT = {
-    "optimizer": "adam(0.05)",
-    "steps": 3,
-    "batch_size": None,
-    "init": "glorot_uniform",
-    "seed": 0,
-    "restarts": 1,
-    "tol": 1e-6,
-    "via": "convolution",
-}
+    "optimizer": "adam(0.05)", "steps": 3, "batch_size": None, "init": "glorot_uniform", "seed": 0,
+    "restarts": 1, "tol": 1e-6, "via": "convolution",
+}  # fmt: skip
 
 
 def size_of(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.abs(prediction - target)
 
 
-def descent(optimizer: Any = None, **options: object) -> cs.GradientDescent:
-    return cs.GradientDescent(optimizer, steps=3, **options)
+def descent(*given: Any, **options: object) -> cs.GradientDescent:
+    return cs.GradientDescent(*given, steps=3, **options)
 
 
-SQUARED = {"kind": "SquaredLoss"}
-HUBER = {"kind": "HuberLoss", "delta": 1.345, "scale": "mad"}
-# Keywords of `solve`, and the recorded settings of the solver, penalty, loss and call.
-Asked = tuple[dict[str, Any], dict[str, Any], Any, dict[str, Any], str]
-ASKED: dict[str, Asked] = {
-    "default": ({}, {}, None, SQUARED, ""),
-    "auto": ({"ridge": np.float32(0.5)}, {}, RIDGE, SQUARED, ", ridge=0.5"),
-    "qr": ({"solver": "QR", "ridge": 0.5}, {}, RIDGE, SQUARED, ", 'qr', ridge=0.5"),
-    "normal": ({"solver": cs.NormalEquations()}, {}, None, SQUARED, ", 'normal'"),
+CG = cs.ConjugateGradient(tol=1e-12, steps=np.int64(50))
+CUSTOM = descent(optax.adam(5e-2), init=START, seed=jnp.array(7))
+OWN = {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "seed": 7}
+KEYED = (DESCENT | {"seed": [0, 3]}, ", cs.GradientDescent(steps=3, seed=...)")
+# Keywords of `solve`, the recorded settings of the solver, and the arguments of the recorded call.
+ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "default": ({}, {}, ""),
+    "auto": ({"ridge": np.float32(0.5)}, {}, ", ridge=0.5"),
+    "qr": ({"solver": "QR", "ridge": 0.5}, {}, ", 'qr', ridge=0.5"),
     "cg": (
-        {"solver": cs.ConjugateGradient(tol=1e-12, steps=np.int64(50)), "ridge": 0.5},
-        {"steps": 50, "tol": 1e-12},
-        RIDGE,
-        SQUARED,
+        {"solver": CG, "ridge": 0.5}, {"steps": 50, "tol": 1e-12},
         ", cs.ConjugateGradient(steps=50, tol=1e-12), ridge=0.5",
     ),
-    "fft": ({"solver": "fft", "ridge": 0.5}, {}, RIDGE, SQUARED, ", 'fft', ridge=0.5"),
-    "huber": ({"loss": cs.HuberLoss()}, {}, None, HUBER, ", loss='huber'"),
-    "absolute": ({"loss": "absolute"}, {}, None, {"kind": "AbsoluteLoss"}, ", loss='absolute'"),
-    "descent": ({"solver": descent()}, DESCENT, None, SQUARED, ", cs.GradientDescent(steps=3)"),
-    "descent on another loss": (
-        {"solver": descent("adam"), "loss": "absolute"},
-        DESCENT,
-        None,
-        {"kind": "AbsoluteLoss"},
+    "huber": ({"loss": cs.HuberLoss()}, {}, ", loss='huber'"),
+    "descent": (
+        {"solver": descent("adam"), "loss": "absolute"}, DESCENT,
         ", cs.GradientDescent('adam', steps=3), loss='absolute'",
     ),
     "custom": (
-        {
-            "solver": descent(optax.adam(5e-2), init=START, seed=jnp.array(7)),
-            "loss": size_of,
-        },
-        DESCENT | {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "seed": 7},
-        None,
-        {"kind": "size_of"},
+        {"solver": CUSTOM, "loss": size_of}, DESCENT | OWN,
         ", cs.GradientDescent(..., steps=3, init=..., seed=7), loss=size_of",
     ),
-    "typed key": (
-        {"solver": descent(seed=jax.random.key(3))},
-        DESCENT | {"seed": [0, 3]},
-        None,
-        SQUARED,
-        ", cs.GradientDescent(steps=3, seed=...)",
+    "typed key": ({"solver": descent(seed=jax.random.key(3))}, *KEYED),
+    "old key": ({"solver": descent(seed=np.array([0, 3], np.uint32))}, *KEYED),
+}  # fmt: skip
+# The recorded loss, and its text.
+LOSSES: dict[str, tuple[dict[str, Any], str]] = {
+    "huber": (
+        {"kind": "HuberLoss", "delta": 1.345, "scale": "mad"},
+        " Huber's loss (delta 1.345, scale mad), 0 Newton steps, ",
     ),
-    "old key": (
-        {"solver": descent(seed=np.array([0, 3], np.uint32))},
-        DESCENT | {"seed": [0, 3]},
-        None,
-        SQUARED,
-        ", cs.GradientDescent(steps=3, seed=...)",
-    ),
+    "descent": ({"kind": "AbsoluteLoss"}, " absolute loss, "),
+    "custom": ({"kind": "size_of"}, " loss size_of, "),
 }
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_a_fit_records_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
-    """Also in its file and, except for the settings, in its text."""
-    method, settings, penalty, loss, call = ASKED[name]
+def test_a_fit_and_its_file_record_the_arguments(name: str, tmp_path: Path) -> None:
+    method, settings, call = ASKED[name]
+    loss, words = LOSSES.get(name, ({"kind": "SquaredLoss"}, ""))
     fit = cs.solve(SMALL, **method)
     assert fit.stats["settings"] == settings
-    assert fit.stats["penalty"] == penalty
+    assert fit.stats["penalty"] == (RIDGE if "ridge" in method else None)
     assert (fit.stats["loss"], fit.stats["noise"]) == (loss, "white")
     assert fit.stats["call"] == f"cs.solve(problem{call})"
-    if penalty is None:
-        assert fit.regularization is None
-    else:
-        told = fit.regularization
-        assert (told.criterion, told.path, told.strength.tolist()) == ("given", None, [0.5])
+    assert (fit.regularization is not None) == ("ridge" in method)
     assert fit.stats["version"] == cs.__version__
     if name in ("default", "auto"):
         assert fit.stats["choice"].endswith(fit.stats["solver"])
@@ -222,22 +196,16 @@ def test_a_fit_records_what_was_asked_of_it(name: str, tmp_path: Path) -> None:
     assert back.stats == fit.stats | {"identifiability": fit.identifiability.to_dict()}
     back.save(tmp_path / "again.npz")
     assert cs.load(tmp_path / "again.npz").stats == back.stats
-    words = {
-        "HuberLoss": "Huber's loss (delta 1.345, scale mad), 0 Newton steps, ",
-        "AbsoluteLoss": "absolute loss, ",
-        "size_of": "loss size_of, ",
-    }
     for text in (" ".join(str(one).split()) for one in (fit, back)):
-        assert ("Penalty ridge, strength 0.5, as given" in text) == (penalty is not None)
-        for kind, named in words.items():
-            assert (f" {named}" in text) == (loss["kind"] == kind)
+        assert ("Penalty ridge, strength 0.5, as given" in text) == ("ridge" in method)
+        assert words in text
         assert (", 3 steps, " in text) == ("optimizer" in settings)
         assert f", convsolve {cs.__version__}" in text
-    assert ("Penalty: none" in str(fit)) == (penalty is None)
+    assert ("Penalty: none" in str(fit)) == ("ridge" not in method)
 
 
-def test_what_version_1_wrote_is_read() -> None:
-    """A file that convsolve wrote before it recorded what was asked."""
+def test_a_file_of_version_1_is_read() -> None:
+    """Version 1 did not record the arguments."""
     back = cs.load(Path(__file__).parent / "data" / "version_1.npz")
     assert (back.status, back.stats["solver"]) == ("max steps", "GradientDescent(adam, mse)")
     assert back.lags.tolist() == [-1, 0, 1]
@@ -253,9 +221,8 @@ def test_what_version_1_wrote_is_read() -> None:
     assert repr(back) == "<Solution max steps: 3 lags × 2 channels × 2 outputs>"
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_save_and_load(tmp_path: Path, bias: bool) -> None:
-    problem = cs.Problem(X, Y + 2, lags=(-1, 3), bias=bias)
+def test_save_and_load(tmp_path: Path) -> None:
+    problem = cs.Problem(X, Y + 2, lags=(-1, 3), bias=True)
     fit = cs.solve(problem, cs.GradientDescent(steps=50))
     path = tmp_path / "fit.npz"
     fit.save(path)
@@ -264,11 +231,8 @@ def test_save_and_load(tmp_path: Path, bias: bool) -> None:
     assert np.array_equal(back.lags, fit.lags)
     assert np.array_equal(back.predict(X), fit.predict(), equal_nan=True)
     assert back.score(X, Y + 2).r2.tolist() == fit.score().r2.tolist()
-    assert (back.status, back.backward_error, back.converged) == (
-        fit.status,
-        fit.backward_error,
-        fit.converged,
-    )
+    for name in ("status", "backward_error", "converged"):
+        assert getattr(back, name) == getattr(fit, name)
     assert back.stats["solver"] == "GradientDescent(adam)"
     assert back.stats["identifiability"]["verdict"] == fit.identifiability.verdict
     assert np.array_equal(back.trace.losses, fit.trace.losses)
@@ -279,45 +243,34 @@ def test_save_and_load(tmp_path: Path, bias: bool) -> None:
     fit.save(path, overwrite=True)
 
 
-def test_load_refuses_what_it_does_not_know(tmp_path: Path) -> None:
-    other = tmp_path / "other.npz"
-    np.savez(other, x=np.ones(3))
-    with pytest.raises(ValueError, match=r"other\.npz: no solution .* \(it has x\)"):
-        cs.load(other)
-    newer = tmp_path / "newer.npz"
-    about = np.frombuffer(b'{"version": 99}', np.uint8)
-    np.savez(newer, about=about)
-    with pytest.raises(ValueError, match="solution: version 99 is not known; update convsolve"):
-        cs.load(newer)
+DAMAGED = {
+    b'{"version": 99}': "solution: version 99 is not known; update convsolve",
+    b'{"version": 1}': r"fit\.npz: incomplete solution file, 'kernel' is missing",
+    b"[]": r"fit\.npz: .*cannot be read as a solution",
+    b"{": r"fit\.npz: .*cannot be read as a solution",
+    b"\xff": r"fit\.npz: .*cannot be read as a solution",
+}
 
 
-@pytest.mark.parametrize(
-    ("about", "words"),
-    [
-        (b'{"version": 1}', "incomplete solution file, 'kernel' is missing"),
-        (b"[]", "cannot be read as a solution"),
-        (b"{", "cannot be read as a solution"),
-        (b"\xff", "cannot be read as a solution"),
-    ],
-)
-def test_a_damaged_solution_is_named(tmp_path: Path, about: bytes, words: str) -> None:
+@pytest.mark.parametrize("about", [None, *DAMAGED])
+def test_files_of_no_solution_and_damaged_files_are_refused(
+    tmp_path: Path, about: bytes | None
+) -> None:
     path = tmp_path / "fit.npz"
-    np.savez(path, about=np.frombuffer(about, np.uint8))
-    with pytest.raises(ValueError, match=rf"fit\.npz: .*{words}"):
+    np.savez(
+        path, **{"x": np.ones(3)} if about is None else {"about": np.frombuffer(about, np.uint8)}
+    )
+    words = DAMAGED.get(about, r"fit\.npz: no solution .* \(it has x\)")
+    with pytest.raises(ValueError, match=words):
         cs.load(path)
 
 
 @pytest.mark.parametrize(
     ("method", "given"),
-    [
-        ({}, {}),
-        ({"noise": "hac"}, {}),
-        ({"solver": "cg"}, {"weights": [1.0, 2.0, 0.5]}),
-        ({"penalty": cs.Smooth((1.0, 2.0))}, {}),
-    ],
-    ids=["white", "hac", "conjugate gradients", "penalty"],
+    [({"noise": "hac"}, {}), ({"solver": "cg"}, {"weights": [1.0, 2.0, 0.5]})],
+    ids=["hac", "conjugate gradients"],
 )
-def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped(
+def test_a_fit_can_be_pickled_and_is_freed_without_the_garbage_collector(
     method: dict[str, Any], given: dict[str, Any]
 ) -> None:
     problem = cs.Problem(X, Y, spec=SPEC, **given)
@@ -335,7 +288,7 @@ def test_a_fit_can_be_pickled_and_goes_when_it_is_dropped(
         gc.enable()
 
 
-def test_predictions_compile_nothing_for_any_length(compiled: list[str]) -> None:
+def test_predictions_of_other_lengths_compile_nothing(compiled: list[str]) -> None:
     fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
     compiled.clear()
     for n in range(10, 20):
@@ -369,8 +322,8 @@ def test_same_padding_with_a_stride_keeps_its_lags(rng: np.random.Generator) -> 
         fit.predict(x[:40])
 
 
-def test_repr_shows_what_is_known_and_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The verdict under a large ridge is not known: the ridge alone determines the kernel."""
+def test_repr_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a large ridge the verdict is not known: the ridge alone determines the kernel."""
     problem = cs.Problem(X, Y, spec=SPEC)
     fits = [cs.solve(problem, "normal", ridge=1e6), cs.solve(problem, "svd")]
     reports = [fit.identifiability for fit in fits]
