@@ -1,9 +1,8 @@
-"""Rows that do not count, and samples that are missing, against the rows of the dense matrix."""
+"""Masked rows and missing samples, compared with problems of the other rows alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,9 @@ from convsolve.problem.sizes import Limits
 from support import dense
 from support.ordering import band_of, covariance_of, errors_of, kernel_shaped
 
-# As if every matrix were large.
-BLOCKS = Limits(row_numbers=0, small_numbers=0)
-# And every gap were long, at which records are cut.
-CUT = replace(BLOCKS, gap_products=0)
+# Every matrix counts as large, and every gap as long: records are cut at gaps.
+CUT = Limits(row_numbers=0, small_numbers=0, gap_products=0)
+FEW = "underdetermined"
 
 
 def records(seed: int = 0) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -37,8 +35,7 @@ def gaps(x: list, y: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return x, y
 
 
-def test_missing_samples_drop_the_rows_that_read_them() -> None:
-    """Predictions and residuals are NaN in these rows, which differ from output to output."""
+def test_rows_with_missing_samples_are_nan_in_predictions_and_residuals() -> None:
     x, y = gaps(*records())
     fit = cs.solve(cs.Problem(x, y, kernel_size=6, bias=True, missing="drop"))
     read = [np.isnan(dense.design_matrix([a], cs.ConvSpec(6))[0]).any(1) for a in x]
@@ -68,11 +65,12 @@ OF_OUTPUTS: dict[str, Callable[[cs.Problem], np.ndarray]] = {
 }
 
 
-@pytest.mark.parametrize("given", [{"bias": True}, {"confounds": 1}], ids=str)
 @pytest.mark.parametrize("name", OF_OUTPUTS)
-def test_outputs_with_different_rows_are_solved_apart(name: str, given: dict[str, Any]) -> None:
+def test_outputs_with_different_rows_are_solved_separately(name: str) -> None:
     x, y = gaps(*records())
-    given = {"kernel_size": 6, "missing": "drop", **given}
+    even = [*OF_OUTPUTS].index(name) % 2 == 0
+    given: dict[str, Any] = {"kernel_size": 6, "missing": "drop"}
+    given |= {"bias": True} if even else {"confounds": 1}
     found = OF_OUTPUTS[name](cs.Problem(x, y, **given))
     for q in range(3):
         wanted = OF_OUTPUTS[name](cs.Problem(x, [b[:, [q]] for b in y], **given))
@@ -102,26 +100,21 @@ def test_a_comparison_of_outputs_with_different_rows() -> None:
         np.testing.assert_allclose(row["loss"], np.square(left).mean(), rtol=1e-12)
 
 
-def test_a_mask_is_shaped_as_y_or_as_one_channel_of_it() -> None:
+def test_a_mask_has_the_shape_of_y_or_of_one_channel() -> None:
     x, y = records()
     flags = [np.arange(len(b)) % 7 > 0 for b in y]
-    one = cs.solve(cs.Problem(x, y, kernel_size=6, mask=flags))
     wide = [np.repeat(f[:, None], 3, 1) for f in flags]
-    np.testing.assert_array_equal(
-        cs.solve(cs.Problem(x, y, kernel_size=6, mask=wide)).kernel, one.kernel
-    )
-    both = cs.Problem(
-        np.stack([x[0]] * 2), np.stack([y[0]] * 2), kernel_size=6, mask=[flags[0]] * 2
-    )
-    batch = cs.Problem(
-        np.stack([x[0]] * 2), np.stack([y[0]] * 2), kernel_size=6, mask=np.stack([flags[0]] * 2)
-    )
-    assert both.n_equations == batch.n_equations == 2 * flags[0].sum()
+    one, other = (cs.solve(cs.Problem(x, y, kernel_size=6, mask=m)) for m in (flags, wide))
+    np.testing.assert_array_equal(other.kernel, one.kernel)
     single = cs.Problem(x[0], y[0], kernel_size=6, mask=flags[0])
-    np.testing.assert_allclose(cs.solve(batch).kernel, cs.solve(single).kernel, rtol=1e-12)
+    twice = np.stack([x[0]] * 2), np.stack([y[0]] * 2)
+    for mask in ([flags[0]] * 2, np.stack([flags[0]] * 2)):
+        batch = cs.Problem(*twice, kernel_size=6, mask=mask)
+        assert batch.n_equations == 2 * flags[0].sum()
+        np.testing.assert_allclose(cs.solve(batch).kernel, cs.solve(single).kernel, rtol=1e-12)
 
 
-def test_a_missing_pixel_takes_a_whole_window() -> None:
+def test_a_missing_pixel_excludes_all_rows_that_read_it() -> None:
     rng = np.random.default_rng(5)
     image, w = rng.standard_normal((40, 50)), rng.standard_normal((3, 3, 1, 1))
     y = cs.convolve(image, w[..., 0, 0], cs.ConvSpec((3, 3)))
@@ -132,26 +125,21 @@ def test_a_missing_pixel_takes_a_whole_window() -> None:
     np.testing.assert_allclose(cs.solve(problem).kernel, w, rtol=1e-12)
 
 
-def test_a_report_says_what_was_lost() -> None:
+def test_a_report_counts_the_excluded_rows() -> None:
     x, y = gaps(*records())
     report = cs.identify(cs.Problem(x, y, kernel_size=6, missing="drop"))
-    words = "rows excluded: 9 with missing samples of x, 20 by missing y or the mask"
+    words = "excluded: 9 with missing samples of x, 20 by missing y or the mask"
     text = " ".join(str(report).split())
-    assert f"Equations 521 per output for 12 unknowns (6 lags × 2 channels); {words}" in text
-    text = " ".join(str(report.problem).split())
-    assert f"Rows 521 of 550 rows; {words.removeprefix('rows ')}" in text
-    (x, y), few = records(), np.zeros(295, bool)
-    few[:8] = True
-    assert cs.identify(cs.Problem(x[0], kernel_size=6, mask=few)).verdict == "underdetermined"
+    assert f"521 per output for 12 unknowns (6 lags × 2 channels); rows {words}" in text
+    assert f"Rows 521 of 550 rows; {words}" in " ".join(str(report.problem).split())
+    x, y = records()
     wide = np.ones((295, 3), bool)
     wide[8:, 1] = False
+    assert cs.identify(cs.Problem(x[0], kernel_size=6, mask=wide[:, 1])).verdict == FEW
     problem = cs.Problem(x[0], y[0], kernel_size=6, mask=wide, missing="drop")
-    report = cs.identify(problem)
-    assert report.verdict == "underdetermined"
-    with pytest.warns(
-        cs.IdentifiabilityWarning,
-        match="^output number 1: .* 4 more rows of y are needed: exclude fewer rows",
-    ) as warned:
+    assert cs.identify(problem).verdict == FEW
+    words = "^output number 1: .* 4 more rows of y are needed: exclude fewer rows"
+    with pytest.warns(cs.IdentifiabilityWarning, match=words) as warned:
         fit = cs.solve(problem)
     assert [w.filename for w in warned] == [__file__]
     assert fit.converged
@@ -159,48 +147,32 @@ def test_a_report_says_what_was_lost() -> None:
         str(fit.standard_error)
 
 
-@pytest.mark.parametrize("limits", [Limits(), CUT], ids=["whole", "cut"])
-@pytest.mark.parametrize("noise", ["hac", "cluster"])
-def test_errors_under_dependent_noise(noise: str, limits: Limits) -> None:
-    """By whichever route: rows depend on those near in time, zeros standing in the gaps."""
+@pytest.mark.parametrize(("noise", "limits"), [("hac", Limits()), ("hac", CUT), ("cluster", CUT)])
+def test_errors_for_dependent_noise_are_those_of_rows_of_zeros(noise: str, limits: Limits) -> None:
+    """Masked rows are zero, so that the others keep their distances in time."""
     x, y = records()
     x, y = [*x, x[0][::-1]], [*y, y[0][::-1]]
-    rng = np.random.default_rng(4)
-    flags = [rng.random(len(b)) > 0.1 for b in y]
+    flags = [np.random.default_rng(i).random(len(b)) > 0.1 for i, b in enumerate(y)]
     for f in flags:
         f[100:120] = False
     problem = cs.Problem(x, y, kernel_size=6, bias=True, mask=flags)
     fit = cs.solve(problem, noise=noise, limits=limits)
-    a = [dense.design_matrix([b], cs.ConvSpec(6))[0] for b in x]
-    parts = [np.hstack([m, np.ones((len(m), 1))])[f] for m, f in zip(a, flags)]
-    outputs = [b[f][:, 0] for b, f in zip(y, flags)]
-    whole, z = np.concatenate(parts), np.concatenate(outputs)
-    inverse = np.linalg.inv(whole.T @ whole)
-    left = z - whole @ (inverse @ whole.T @ z)
-    ends = np.cumsum([len(p) for p in parts])[:-1]
-    pieces = np.split(whole * left[:, None], ends)
-    n, p = whole.shape
-    if noise == "cluster":
-        sums = np.array([m.sum(0) for m in pieces])
-        middle, correction = sums.T @ sums, 3 / 2 * (n - 1) / (n - p)
-    else:
-        window = 1 + int(1.3 * np.sqrt(n))
-        whole_records = []
-        for m, f in zip(pieces, flags):
-            wide = np.zeros((len(f), p))
-            wide[f] = m
-            whole_records.append(wide)
-        pieces = whole_records
-        middle = np.zeros((p, p))
-        for m in pieces:
-            sums = np.cumsum(np.vstack([np.zeros((window, p)), m, np.zeros((window - 1, p))]), 0)
-            moving = sums[window:] - sums[:-window]
-            middle += moving.T @ moving / window
-        correction = n / (n - p)
-    wanted = correction * inverse @ middle @ inverse
-    np.testing.assert_allclose(covariance_of(fit), wanted[:-1, :-1], rtol=1e-8, atol=1e-12)
-    errors = np.sqrt(np.diagonal(wanted)[:-1])
-    np.testing.assert_allclose(errors_of(fit)[..., 0].reshape(-1), errors, rtol=1e-9)
+    used, z = np.concatenate(flags), np.concatenate(y)[:, 0]
+    a = np.concatenate([dense.design_matrix([b], cs.ConvSpec(6))[0] for b in x])
+    a = np.hstack([a, np.ones((len(a), 1))]) * used[:, None]
+    inverse = np.linalg.inv(a.T @ a)
+    parts = a * (z - a @ (inverse @ a.T @ (z * used)))[:, None]
+    record, n, p = np.repeat(np.arange(3), [len(f) for f in flags]), used.sum(), a.shape[1]
+    weights = np.equal.outer(record, record).astype(float)
+    factor = 3 / 2 * (n - 1) / (n - p)
+    if noise == "hac":
+        time = np.arange(len(record))
+        window, factor = 1 + int(1.3 * np.sqrt(n)), n / (n - p)
+        weights *= np.maximum(1 - abs(np.subtract.outer(time, time)) / window, 0)
+    wanted = factor * (inverse @ (parts.T @ weights @ parts) @ inverse)[:-1, :-1]
+    np.testing.assert_allclose(covariance_of(fit), wanted, rtol=1e-8, atol=1e-12)
+    found = errors_of(fit)[..., 0].reshape(-1)
+    np.testing.assert_allclose(found, np.sqrt(np.diagonal(wanted)), rtol=1e-9)
 
 
 def test_an_output_without_rows_in_a_fold_has_no_score_there() -> None:
@@ -213,7 +185,7 @@ def test_an_output_without_rows_in_a_fold_has_no_score_there() -> None:
     np.testing.assert_array_equal(np.argwhere(np.isnan(found.mse)), [[0, 1]])
 
 
-def test_an_output_is_judged_in_its_own_rows_and_group() -> None:
+def test_an_output_is_reported_in_its_own_rows_and_group() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((200, 2)), rng.standard_normal((200, 2))
     flags = np.zeros((200, 2), bool)
@@ -230,28 +202,19 @@ def test_an_output_is_judged_in_its_own_rows_and_group() -> None:
     np.testing.assert_allclose(test.pvalue[0], cs.solve(alone).test(channels=0).pvalue[0])
 
 
-def test_a_penalty_is_chosen_from_the_rows_that_count() -> None:
-    """As from records that hold only these: cut at the gaps, of kernels of one tap."""
+def test_a_penalty_is_selected_from_the_rows_that_are_used() -> None:
+    """With one tap, the rows are those of records without the masked samples."""
     x, y = records()
-    flags = [np.arange(len(a)) % 4 > 0 for a in x]
-    y = [np.concatenate([b, np.zeros((5, 3))]) for b in y]
-    masked_one = cs.Problem(x, y, kernel_size=1, mask=flags, bias=True)
-    cut = cs.Problem(
-        [a[f] for a, f in zip(x, flags)], [b[f] for b, f in zip(y, flags)], kernel_size=1, bias=True
-    )
-    for select in (
-        "gcv",
-        "evidence",
-        "cv",
-        cs.CrossValidation([[0], [1]]),
-    ):
-        method: dict[str, Any] = {"penalty": "ridge", "select": select}
-        one, other = cs.solve(masked_one, **method), cs.solve(cut, **method)
-        np.testing.assert_allclose(
-            one.regularization.strength, other.regularization.strength, rtol=1e-6
-        )
+    flags, y = [np.arange(len(a)) % 4 > 0 for a in x], [np.resize(b, (len(b) + 5, 3)) for b in y]
+    masked = cs.Problem(x, y, kernel_size=1, mask=flags, bias=True)
+    parts = ([a[f] for a, f in zip(arrays, flags)] for arrays in (x, y))
+    cut = cs.Problem(*parts, kernel_size=1, bias=True)
+    for select in ("gcv", "evidence", "cv"):
+        one, other = (cs.solve(p, penalty="ridge", select=select) for p in (masked, cut))
+        strengths = (fit.regularization.strength for fit in (one, other))
+        np.testing.assert_allclose(*strengths, rtol=1e-6)
         np.testing.assert_allclose(one.kernel, other.kernel, rtol=1e-8)
-    held, wanted = (cs.cross_validate(p) for p in (masked_one, cut))
+    held, wanted = (cs.cross_validate(p) for p in (masked, cut))
     np.testing.assert_allclose(held.mse, wanted.mse, rtol=1e-9)
     np.testing.assert_allclose(held.r2, wanted.r2, rtol=1e-9)
     assert cs.choose_lags(cs.Problem(x, y, kernel_size=1, mask=flags)).lags == (0, 0)
@@ -268,7 +231,7 @@ def grouped_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, y, mask
 
 
-def test_reports_of_masks_per_output_take_penalties_by_channel() -> None:
+def test_reports_of_masks_per_output_support_penalties_by_channel() -> None:
     x, y, mask = grouped_masks()
     report = cs.identify(cs.Problem(x, y, kernel_size=5, groups=2, padding="same", mask=mask))
     penalty = cs.Ridge(STRENGTHS, channel_groups=LABELS)
@@ -290,7 +253,7 @@ def test_reports_of_masks_per_output_take_penalties_by_channel() -> None:
         report._diagnosis.unique_with(strength, form)
 
 
-def test_a_start_of_descent_is_that_of_the_outputs_of_each_mask() -> None:
+def test_descent_starts_from_the_kernel_of_the_outputs_of_each_mask() -> None:
     x, y, mask = grouped_masks()
     init = np.random.default_rng(0).standard_normal((5, 4, 2))
     two = cs.Problem(x, y[:, :2], kernel_size=5, padding="same", mask=mask[:, :2])
@@ -302,7 +265,7 @@ def test_a_start_of_descent_is_that_of_the_outputs_of_each_mask() -> None:
     np.testing.assert_allclose(moved[..., [1]], wanted, rtol=1e-12)
 
 
-def test_new_data_may_have_gaps_if_the_training_data_might(tmp_path: Any) -> None:
+def test_new_data_may_have_gaps_if_missing_samples_were_dropped(tmp_path: Any) -> None:
     x, y = gaps(*records())
     fit = cs.solve(cs.Problem(x, y, kernel_size=6, missing="drop"))
     fit.save(tmp_path / "fit.npz")
@@ -318,15 +281,7 @@ def test_new_data_may_have_gaps_if_the_training_data_might(tmp_path: Any) -> Non
 X, Y = np.ones((30, 1)), np.ones((28, 2))
 
 
-def test_a_mask_that_keeps_all_is_none() -> None:
-    x, y = records()
-    whole = [np.ones(len(b), bool) for b in y]
-    problem = cs.Problem(x, y, kernel_size=6, mask=whole, missing="drop")
-    assert problem._kept.flags is None
-    assert cs.solve(problem, "cg").converged
-
-
-def test_what_a_mask_leaves_out_may_be_missing() -> None:
+def test_masked_samples_may_be_missing() -> None:
     rng = np.random.default_rng(0)
     x, y, confounds = rng.standard_normal((30, 1)), Y.copy(), rng.standard_normal((28, 1))
     flags = np.arange(28) < 20
@@ -349,7 +304,9 @@ def test_infinite_values_are_not_missing() -> None:
         cs.Problem(x, Y, kernel_size=3, missing="drop")
     x[3] = np.nan
     with pytest.raises(ValueError, match="fill short gaps of x, or use fewer taps"):
-        cs.Problem(
-            x, np.where(np.arange(28)[:, None] % 3 > 3, Y, np.nan), kernel_size=3, missing="drop"
-        )
-    assert replace(cs.Problem(X, Y, kernel_size=3)._kept).flags is None
+        cs.Problem(x, np.nan * Y, kernel_size=3, missing="drop")
+
+
+def test_a_mask_of_all_rows_is_not_stored() -> None:
+    problem = cs.Problem(X, Y, kernel_size=3, mask=np.ones(28, bool), missing="drop")
+    assert problem._kept.flags is None
