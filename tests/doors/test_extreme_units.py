@@ -1,4 +1,4 @@
-"""Data of any size, on any pedestal: the answer is that of plain data, or names the units."""
+"""Data in any unit: the solution is that of plain data, or an error names the unit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNITS = [
     ((POWER, POWER), 0), ((-POWER, -POWER), 0), ((0, 0), POWER), ((0, 0), -POWER),
     ((POWER, POWER), POWER), ((-POWER, -POWER), -POWER), ((POWER, -POWER), 0),
 ]  # fmt: skip
-DOORS = {
+STATED = {
     "valid": lambda x, y, **o: cs.Problem(x, y[2:], kernel_size=3, **o),
     "drop": lambda x, y, **o: cs.Problem(x, y, lags=(-1, 1), **o),
     "zeros": lambda x, y, **o: cs.Problem(x, y, lags=(0, 2), edges="zeros", **o),
@@ -24,12 +24,12 @@ DOORS = {
 }
 
 
-@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(("channels", "output"), UNITS)
-@pytest.mark.parametrize("bias", [False, True])
-def test_powers_of_two_change_no_bit(door, channels, output, bias):
-    plain = DOORS[door](X, Y, bias=bias)
-    scaled = DOORS[door](np.ldexp(X, channels), np.ldexp(Y, output), bias=bias)
+def test_powers_of_two_change_no_bit(channels, output):
+    index = UNITS.index((channels, output))
+    form, bias = [*STATED][index % 4], index % 2 == 0
+    plain = STATED[form](X, Y, bias=bias)
+    scaled = STATED[form](np.ldexp(X, channels), np.ldexp(Y, output), bias=bias)
     before, after = cs.identify(plain), cs.identify(scaled)
     assert (after.verdict, after.rank) == (before.verdict, before.rank)
     np.testing.assert_array_equal(after.identifiable, before.identifiable)
@@ -48,43 +48,34 @@ def test_powers_of_two_change_no_bit(door, channels, output, bias):
         np.testing.assert_allclose(unitless[1], unitless[0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("solver", CLOSED)
-@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e200, 1.0), (1e-200, 1.0), (1e200, 1e200)])
-def test_powers_of_ten_round_the_data_and_no_more(solver, x_unit, y_unit):
-    plain = cs.solve(DOORS["valid"](X, Y, bias=True), **TABLE[solver].method)
-    fit = cs.solve(DOORS["valid"](X * x_unit, Y * y_unit, bias=True), **TABLE[solver].method)
+@pytest.mark.parametrize(
+    ("solver", "x_unit", "y_unit"),
+    [("svd", 1e200, 1.0), ("qr", 1e-200, 1.0), ("normal", 1e200, 1e200), ("auto", 1e-200, 1.0)],
+)
+def test_powers_of_ten_only_round_the_data(solver, x_unit, y_unit):
+    plain = cs.solve(STATED["valid"](X, Y, bias=True), **TABLE[solver].method)
+    fit = cs.solve(STATED["valid"](X * x_unit, Y * y_unit, bias=True), **TABLE[solver].method)
     np.testing.assert_allclose(fit.kernel, plain.kernel * (y_unit / x_unit), rtol=1e-13)
     assert fit.backward_error <= 30 * EPS
 
 
-@pytest.mark.parametrize(
-    ("x_unit", "y_unit", "dtype"),
-    [
-        (1e-200, 1e200, np.float64),
-        (1e200, 1e-200, np.float64),
-        (1e-30, 1e30, np.float32),
-        (1e30, 1e-30, np.float32),
-    ],
-)
+@pytest.mark.parametrize(("unit", "dtype"), [(1e200, float), (1e-200, float), (1e30, "f4")])
 @pytest.mark.parametrize("solver", CLOSED)
-def test_an_answer_out_of_range_is_an_error_that_names_the_units(solver, x_unit, y_unit, dtype):
-    problem = DOORS["valid"]((X * x_unit).astype(dtype), (Y * y_unit).astype(dtype))
+def test_a_kernel_out_of_range_is_an_error_that_names_the_units(solver, unit, dtype):
+    problem = STATED["valid"]((X * unit).astype(dtype), (Y / unit).astype(dtype))
     with pytest.raises(cs.SolveError, match=r"kernel .* float(32|64); change the unit of x or"):
         cs.solve(problem, **TABLE[solver].method)
 
 
-@pytest.mark.parametrize("unit", [1e200, 1e-200])
-def test_descent_on_such_data_solves_or_names_the_units(unit):
-    problem = DOORS["valid"](X * unit, Y * unit)
+def test_descent_out_of_range_is_an_error_that_names_the_units():
     solver = cs.GradientDescent(init="zeros", steps=50)
     with pytest.raises(cs.SolveError, match="leaves float64; change the units of x and y"):
-        cs.solve(DOORS["valid"](X, Y * 1e200), solver)
-    assert cs.solve(problem).converged
+        cs.solve(STATED["valid"](X, Y * 1e200), solver)
 
 
 @pytest.mark.parametrize("scale", [np.longdouble("1e400"), np.longdouble("1e-400")])
-def test_longdouble_beyond_float64_names_the_unit(scale):
+def test_longdouble_out_of_float64_is_refused(scale):
     with pytest.raises(ValueError, match=r"^x channel 0 has .* float64.*: change its unit"):
         cs.Problem(X.astype(np.longdouble) * scale, kernel_size=3)
     with pytest.raises(ValueError, match=r"^y channel 0 has .* float64.*: change its unit"):
-        DOORS["valid"](X, Y.astype(np.longdouble) * scale)
+        STATED["valid"](X, Y.astype(np.longdouble) * scale)

@@ -46,7 +46,7 @@ def received() -> dict[str, Any]:
     }
 
 
-def test_every_class_is_that_of_an_object_that_users_receive() -> None:
+def test_every_class_is_that_of_a_returned_object() -> None:
     found = received()
     assert [*found] == results.__all__ == [*RESULTS]
     for name, value in found.items():
@@ -64,11 +64,13 @@ def test_classes_are_documented_and_no_longer_at_the_top(name: str) -> None:
         getattr(cs, name)
 
 
-def test_unknown_classes_are_refused_with_the_nearest() -> None:
+def test_unknown_classes_and_submodules_are_refused() -> None:
     with pytest.raises(AttributeError, match=r"'convsolve.results' .* did you mean FTest\?"):
         _ = results.Ftest
     with pytest.raises(AttributeError, match=r"'convsolve.results' has no attribute 'colour'$"):
         _ = results.colour
+    with pytest.raises(AttributeError, match=r"did you mean datasets\?"):
+        _ = cs.dataset
 
 
 def test_type_checkers_see_the_same_classes() -> None:
@@ -82,39 +84,24 @@ def test_type_checkers_see_the_same_classes() -> None:
     assert sum(len(node.names) for node in block.body) == len(results.__all__)
 
 
-def test_results_import_what_is_used() -> None:
-    run(
-        "import sys, convsolve.results as r; dir(r); "
-        "assert not {'numpy', 'jax', 'scipy'} & set(sys.modules); "
-        "r.Score; assert 'convsolve.scoring' in sys.modules; "
-        "assert 'convsolve.inference.permutation' not in sys.modules"
-    )
-
-
 def test_the_top_level_has_the_names_of_functions_and_arguments() -> None:
     assert len(cs.__all__) == 42
     assert {"Penalty", "Loss", "NoiseModel", "Solver"} <= {*cs.__all__}
 
 
-@pytest.mark.parametrize("name", SUBMODULES)
-def test_submodules_are_imported_when_used(name: str) -> None:
+def test_submodules_are_imported_on_first_use() -> None:
     run(
-        f"import sys, convsolve as cs; assert {name!r} in dir(cs); "
-        f"assert 'convsolve.{name}' not in sys.modules; "
-        f"assert cs.{name} is sys.modules['convsolve.{name}']; assert cs.{name}.__doc__"
+        "import sys, convsolve as cs; dir(cs); cs.__all__\n"
+        "assert [n for n in sys.modules if n.startswith('convsolve')] == ['convsolve']\n"
+        "r = cs.results; dir(r)\n"
+        "assert not {'numpy', 'jax', 'scipy'} & set(sys.modules)\n"
+        "r.Score; assert 'convsolve.scoring' in sys.modules\n"
+        "assert 'convsolve.inference.permutation' not in sys.modules\n"
+        f"for name in {SUBMODULES}:\n"
+        "    full = 'convsolve.' + name\n"
+        "    assert name in dir(cs) and (full not in sys.modules or name in ('io', 'results'))\n"
+        "    assert getattr(cs, name) is sys.modules[full] and sys.modules[full].__doc__\n"
     )
-
-
-def test_import_convsolve_imports_no_submodule() -> None:
-    run(
-        "import sys, convsolve as cs; dir(cs); cs.__all__; "
-        "assert [n for n in sys.modules if n.startswith('convsolve')] == ['convsolve']"
-    )
-
-
-def test_unknown_submodules_are_refused_with_the_nearest() -> None:
-    with pytest.raises(AttributeError, match=r"did you mean datasets\?"):
-        _ = cs.dataset
 
 
 def test_a_missing_scikit_learn_is_named() -> None:

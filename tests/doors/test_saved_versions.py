@@ -1,4 +1,4 @@
-"""Solutions in files: what earlier versions wrote is read, and a given penalty is kept."""
+"""Files of earlier versions are read, and a given penalty is saved."""
 
 from __future__ import annotations
 
@@ -10,28 +10,22 @@ import pytest
 
 import convsolve as cs
 from convsolve.files import read_arrays
-from support.slow import some
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((80, 2)), RNG.standard_normal((80, 2))
 
 
-def test_what_version_2_wrote_is_read() -> None:
+def test_a_file_of_version_2_is_read_and_written_as_version_3(tmp_path: Path) -> None:
     """A ridge of strength 2 and an autoregression of order 2, whose name had brackets."""
     back = cs.load(Path(__file__).parent / "data" / "version_2.npz")
     assert back.stats["noise"] == "ar2"
     assert "call" not in back.stats
-    assert back.standard_error.shape == back.kernel.shape[:1] + back.kernel.shape[2:]
     assert back.noise.order.tolist() == [2, 2]
     assert back._penalized
     assert back.regularization is None
     text = " ".join(str(back).split())
     assert "Penalty ridge, strength 2 " in text
     assert " per tap (posterior), for autoregressive noise of order 2; " in text
-
-
-def test_an_earlier_solution_is_written_as_the_present_version(tmp_path: Path) -> None:
-    back = cs.load(Path(__file__).parent / "data" / "version_2.npz")
     back.save(tmp_path / "fit.npz")
     again = cs.load(tmp_path / "fit.npz")
     assert b'"version": 3' in read_arrays(tmp_path / "fit.npz")["about"].tobytes()
@@ -49,11 +43,11 @@ GIVEN: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("gaps", [False, True], ids=["same rows", "other rows"])
-@pytest.mark.parametrize("name", some(GIVEN, "outputs", "bands"))
-def test_a_given_penalty_is_saved(name: str, gaps: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_given_penalty_is_saved(name: str, tmp_path: Path) -> None:
+    """In every other case the outputs have different rows."""
     y = Y.copy()
-    if gaps:
+    if [*GIVEN].index(name) % 2:
         y[:20, 1] = np.nan
     fit = cs.solve(cs.Problem(X, y, lags=(0, 2), missing="drop"), **GIVEN[name])
     found = fit.regularization
