@@ -135,17 +135,6 @@ PADDINGS = ("valid", "same", "full", "causal", "circular", "explicit")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-def test_random_geometries_with_copies_on_all_devices(seed: int) -> None:
-    rng, sizes = np.random.default_rng([4, seed]), {1: (400, 40, 3)}
-    made = random_geometry(rng, 1, PADDINGS[seed], sizes=sizes, ragged=True, min_rows=400)
-    x, y = (list(a) if isinstance(a, np.ndarray) else a for a in made.noise())
-    there = made.problem(put(x, COPIES), put(y, COPIES), made.bias)
-    fit = check_equal(made.problem(x, y, made.bias), there)
-    assert fit.stats["devices"].startswith("4 × cpu")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_random_geometries_spread_along_time(seed: int) -> None:
     """Some records are so short that a kernel reaches beyond the next device."""
@@ -162,17 +151,6 @@ def test_random_geometries_spread_along_time(seed: int) -> None:
 
 
 X, Y = noise((3000, 4), cs.ConvSpec(8), 1)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("stays")
-def test_float32_is_solved_in_float64() -> None:
-    x, y = X.astype(np.float32), Y.astype(np.float32)
-    host = cs.solve(cs.Problem(x, y, kernel_size=8))
-    found = cs.solve(cs.Problem(put(x), put(y, COPIES), kernel_size=8))
-    assert found.kernel.dtype == host.kernel.dtype == np.float32
-    np.testing.assert_allclose(found.kernel, host.kernel, rtol=1e-6, atol=1e-9)
-    assert found.stats["devices"] == "4 × cpu"
 
 
 @pytest.mark.slow
@@ -245,15 +223,6 @@ def test_jax_arrays_on_one_cpu_are_arrays_of_the_host() -> None:
     fit = cs.solve(problem)
     assert "devices" not in fit.stats
     assert isinstance(fit.kernel, jax.Array)
-
-
-@pytest.mark.slow
-def test_residuals_scores_and_errors_are_those_of_the_host() -> None:
-    pairs = (X, Y), (THERE, Y_THERE)
-    host, there = (cs.solve(cs.Problem(x, y, kernel_size=8)) for x, y in pairs)
-    np.testing.assert_allclose(there.residuals(), host.residuals(), atol=1e-12)
-    np.testing.assert_allclose(there.score().r2, host.score().r2, rtol=1e-12)
-    np.testing.assert_allclose(there.standard_error, host.standard_error, rtol=1e-9)
 
 
 # --- rows, weights and confounds

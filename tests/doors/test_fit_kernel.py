@@ -88,16 +88,6 @@ def test_the_gradient_at_no_ridge_is_finite(solver: str) -> None:
     assert float(jax.grad(loss)(0.0)) == pytest.approx(forward, rel=1e-6)
 
 
-@pytest.mark.parametrize("solver", some(["qr", "fft", "auto"], "auto"))
-def test_vmap_is_a_loop(solver: str) -> None:
-    rng = np.random.default_rng(4)
-    spec = cs.ConvSpec(3, padding="circular")
-    xs, ys = rng.standard_normal((5, 16)), rng.standard_normal((5, 16))
-    together = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, solver)[0])(xs, ys)
-    for x, y, w in zip(xs, ys, together, strict=True):
-        np.testing.assert_allclose(w, cs.fit_kernel(x, y, spec, solver)[0], rtol=1e-10, atol=1e-12)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("padding", "ridge"), [("circular", 0.0), ("full", 0.5), ("valid", 0.5)])
 def test_fft_is_that_of_solve_and_differentiable(padding: str, ridge: float) -> None:
@@ -284,18 +274,6 @@ def test_weights_of_records_and_rows_are_those_of_solve(
         kernel, b = cs.fit_kernel(x, y, spec, solver, bias=bias, weights=weights)
         np.testing.assert_allclose(kernel, wanted.kernel, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(b, wanted.bias, rtol=1e-9, atol=1e-12)
-
-
-@pytest.mark.slow
-def test_weights_are_differentiated() -> None:
-    rng, spec = np.random.default_rng(1), cs.ConvSpec(3)
-    x, y = rng.standard_normal((30, 1)), rng.standard_normal((28, 1))
-    w, direction = rng.uniform(0.5, 2, (2, 28))
-
-    def total(t: Any) -> jax.Array:
-        return cs.fit_kernel(x, y, spec, bias=True, weights=w + t * direction)[0].sum()
-
-    check_gradients(total)
 
 
 @pytest.mark.parametrize("solver", ["auto", "smooth"])

@@ -50,11 +50,3 @@ def test_records_in_no_fold_are_always_trained_on() -> None:
     found = cs.cross_validate(problem, folds=[[0], [1, 2]])
     rest = cs.Problem([x[0], x[3]], [y[0], y[3]], lags=(0, 4))
     np.testing.assert_allclose(found.solutions[1].kernel, cs.solve(rest).kernel, rtol=1e-10)
-
-
-def test_a_scores_text_has_means_and_deviations() -> None:
-    x, y = records(1)
-    found = cs.cross_validate(cs.Problem(x, y, lags=(0, 4)), folds=3)
-    text = str(found)
-    assert text.startswith("Held-out scores of 3 folds: mean ± standard deviation between folds")
-    assert f"{found.r2.mean():.4g} ± {found.r2.std(ddof=1):.2g}" in text

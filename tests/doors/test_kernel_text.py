@@ -95,23 +95,19 @@ def test_shapes_and_long_names_in_words() -> None:
     assert len(shortened("y" * 200)) == MAX_NAME
 
 
-@pytest.mark.parametrize(
-    ("shape", "lags", "groups", "names", "wanted"),
-    [
-        ((2, 3, 4), [[1, 0]], 1, Names(), "3 channels to 4 outputs, 2 lags from 0 to 1 samples"),
-        ((1, 3, 4), [[-5]], 2, Names(),
-         "6 channels to 4 outputs in 2 groups, 1 lag at -5 samples"),
-        ((3, 1, 1), [[1, 0, -1]], 1, Names(fs=128),
-         "1 channel to 1 output, 3 lags from -7.81 to 7.81 ms"),
-        ((2, 1, 1), [[1, 0]], 1, Names(fs=2), "1 channel to 1 output, 2 lags from 0 to 0.5 s"),
-        ((2, 2, 1), [[1, 0]], 1, Names(None, ("Fz", "Cz"), ("eog",)),
-         "2 channels (Fz, Cz) to 1 output (eog), 2 lags from 0 to 1 samples"),
-        ((2, 3, 1, 1), [[1, 0], [1, 0, -1]], 1, Names(),
-         "1 channel to 1 output, 2 lags from 0 to 1 × 3 lags from -1 to 1 samples"),
-        ((1, 40, 1), [[0]], 1, Names(None, tuple(f"mel {i:02}" for i in range(40))),
-         "40 channels (mel 00, mel 01, mel 02, mel 03, …) to 1 output, 1 lag at 0 samples"),
-    ],
-)  # fmt: skip
+HEADINGS: list[tuple[tuple[int, ...], list[list[int]], int, Names, str]] = [
+    ((1, 3, 4), [[-5]], 2, Names(), "6 channels to 4 outputs in 2 groups, 1 lag at -5 samples"),
+    ((3, 1, 1), [[1, 0, -1]], 1, Names(fs=128),
+     "1 channel to 1 output, 3 lags from -7.81 to 7.81 ms"),
+    ((2, 1, 1), [[1, 0]], 1, Names(fs=2), "1 channel to 1 output, 2 lags from 0 to 0.5 s"),
+    ((2, 3, 1, 1), [[1, 0], [1, 0, -1]], 1, Names(),
+     "1 channel to 1 output, 2 lags from 0 to 1 × 3 lags from -1 to 1 samples"),
+    ((1, 9, 1), [[0]], 1, Names(None, tuple(f"mel {i:02}" for i in range(9)), ("eog",)),
+     "9 channels (mel 00, mel 01, mel 02, mel 03, …) to 1 output (eog), 1 lag at 0 samples"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shape", "lags", "groups", "names", "wanted"), HEADINGS)
 def test_channels_outputs_and_lags_in_words(
     shape: tuple[int, ...], lags: list[list[int]], groups: int, names: Names, wanted: str
 ) -> None:
@@ -119,57 +115,33 @@ def test_channels_outputs_and_lags_in_words(
 
 
 RISE, PAIR = np.reshape([3.0, -12.5, 0.0], (3, 1, 1)), np.arange(4.0).reshape(1, 2, 2)
-TABLES: dict[str, tuple[tuple[Any, ...], list[str]]] = {
-    "ascending lags": (
-        (RISE, [[1, 0, -1]]),
-        ["lag  weight", " -1    0.00", "  0  -12.50", "  1    3.00"],
-    ),
-    "milliseconds": (
-        (RISE, [[1, 0, -1]], 1, Names(fs=100)),
-        [" ms  weight", "-10    0.00", "  0  -12.50", " 10    3.00"],
-    ),
-    "outputs": (
-        ([[[1.0, 2.0]], [[3.0, 4.0]]], [[10, 9]]),
-        ["lag  output 0  output 1", "  9     3.000     4.000", " 10     1.000     2.000"],
-    ),
-    "channels and outputs": (
-        (PAIR, [[0]], 1, Names(None, ("Fz", "Cz"), ("a", "b"))),
-        ["lag  Fz, a  Cz, a  Fz, b  Cz, b", "  0  0.000  2.000  1.000  3.000"],
-    ),
-    "the channel of each group": (
-        ([[[5.0, 6.0]]], [[0]], 2),
-        [
-            "lag  channel 0, output 0  channel 1, output 1",
-            "  0                5.000                6.000",
-        ],
-    ),
+
+
+def test_tables_have_a_row_per_lag_and_a_column_per_channel_and_output() -> None:
+    lines = ["lag  weight", " -1    0.00", "  0  -12.50", "  1    3.00"]
+    assert table(RISE, [[1, 0, -1]]) == lines
+    lines = ["lag  Fz, a  Cz, a  Fz, b  Cz, b", "  0  0.000  2.000  1.000  3.000"]
+    assert table(PAIR, [[0]], 1, Names(None, ("Fz", "Cz"), ("a", "b"))) == lines
+    head, row = table([[[5.0, 6.0]]], [[0]], 2)
+    assert head == "lag  channel 0, output 0  channel 1, output 1"
+    assert row.split() == ["0", "5.000", "6.000"]
+
+
+NUMBERS = {
+    (123456.0, 0.5): ("123456", "0"),  # as many decimals for all
+    (1234567.0, -0.5): ("1.235e+06", "-5.000e-01"),
+    (1.5e-4, 0.0): ("0.0001500", "0.0000000"),
+    (1.5e-5, 0.0): ("1.500e-05", "0.000e+00"),
+    (1.0, -1e-9): ("1.000", "0.000"),  # no sign if the digits are zero
+    (5e-324, 0.0): ("4.941e-324", "0.000e+00"),
+    (-np.inf, np.nan): ("-inf", "nan"),
 }
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_tables_have_a_row_per_lag_and_a_column_per_channel_and_output(name: str) -> None:
-    given, wanted = TABLES[name]
-    assert table(*given) == wanted
-
-
-@pytest.mark.parametrize(
-    ("values", "texts"),
-    [
-        ((123456.0, 0.5), ("123456", "0")),  # as many decimals for all
-        ((1234567.0, -0.5), ("1.235e+06", "-5.000e-01")),
-        ((1.5e-4, 0.0), ("0.0001500", "0.0000000")),
-        ((1.5e-5, 0.0), ("1.500e-05", "0.000e+00")),
-        ((1.0, -1e-9), ("1.000", "0.000")),  # no sign for what shows as zero
-        ((5e-324, 0.0), ("4.941e-324", "0.000e+00")),
-        ((1.7e308, 1.0), ("1.700e+308", "1.000e+00")),
-        ((-np.inf, np.nan), ("-inf", "nan")),
-    ],
-)
-def test_numbers_have_four_digits_of_the_largest(
-    values: tuple[float, float], texts: tuple[str, str]
-) -> None:
+@pytest.mark.parametrize("values", NUMBERS)
+def test_numbers_have_four_digits_of_the_largest(values: tuple[float, float]) -> None:
     lines = table(np.array(values).reshape(2, 1, 1), [[0, -1]])
-    assert [row.split()[1] for row in lines[1:]] == [texts[1], texts[0]]
+    assert tuple(row.split()[1] for row in lines[:0:-1]) == NUMBERS[values]
 
 
 def test_errors_follow_their_weights() -> None:
@@ -207,19 +179,17 @@ def test_the_largest_weights_of_a_large_kernel() -> None:
     assert weights(image, [[1, 0], [1, 0, -1]]).largest(None)[0] == "4.000 at lag (1, -1)"
 
 
-@pytest.mark.parametrize(
-    ("shape", "whole"),
-    [((5, 1, 1), True), ((6, 1, 1), False), ((5, 6, 1), True), ((5, 7, 1), False),
-     ((1, 1, 6), True), ((2, 2, 1, 1), False)],
-)  # fmt: skip
-def test_a_small_kernel_is_shown_whole(shape: tuple[int, ...], whole: bool) -> None:
-    lags = [list(range(size)) for size in shape[:-2]]
-    found = weights(np.ones(shape), lags).table(None, LINES)
-    assert (found is not None) == whole
+def test_a_small_kernel_is_shown_whole() -> None:
+    def shown(shape: tuple[int, ...], lines: int = LINES, *names: str) -> bool:
+        lags = [list(range(size)) for size in shape[:-2]]
+        found = weights(np.ones(shape), lags, 1, Names(None, names or None))
+        return found.table(None, lines) is not None
+
+    assert all(map(shown, ((5, 1, 1), (5, 6, 1), (1, 1, 6))))
+    assert not any(map(shown, ((6, 1, 1), (5, 7, 1), (2, 2, 1, 1))))
     # The table needs more lines, or more columns, than are left.
-    assert weights(np.ones((5, 1, 1)), [[*range(5)]]).table(None, 5) is None
-    names = Names(None, tuple(f"a rather long name {i}" for i in range(6)))
-    assert weights(np.ones((1, 6, 1)), [[0]], names=names).table(None, LINES) is None
+    assert not shown((5, 1, 1), 5)
+    assert not shown((1, 6, 1), LINES, *(f"a rather long name {i}" for i in range(6)))
 
 
 # --- the text of a solution
@@ -425,38 +395,24 @@ DRIFT = np.random.default_rng(0).standard_normal((400, 1)).cumsum(0).cumsum(0)
 FEW = {"rows": 20, "lags": (0, 29), "edges": "zeros"}
 # A problem, and keywords of `solve`.
 CASES: dict[str, tuple[cs.Problem, dict[str, Any]]] = {
-    **{
-        f"{c} to {o}": (response(c, o, bias=True), {})
-        for c, o in ((1, 1), (1, 7), (2, 3), (3, 2), (8, 6), (8, 40))
-    },
-    "one lag in ms": (response(2, 2, lags=(5, 5), fs=100), {}),
+    **{f"{c} to {o}": (response(c, o, bias=True), {}) for c, o in ((1, 7), (2, 3), (8, 40))},
     "groups": (response(6, 4, groups=2), {}),
-    "a channel per group": (response(3, 3, groups=3, bias=True), {}),
-    "milliseconds": (response(3, 3, lags=(-3, 60), fs=128), {}),
     "seconds": (response(2, 1, lags=(-3, 6), fs=0.7), {}),
-    "long names": (response(3, 2, fs=128, **LONG), {}),
     "long names and errors": (response(3, 12, fs=128, bias=True, **WIDE), {}),
     "long names, tiny": (response(3, 12, units=(1e150, 1e-100), **WIDE), {}),
     "long names, one output": (response(3, 1, lags=(0, 30), **LONG | {"outputs": ["a" * 99]}), {}),
-    "tiny": (response(units=(1e200, 1e-100)), {}),
     "huge": (response(3, 3, units=(1e-200, 1e100)), {}),
-    "no noise": (response(noise=0.0), {}),
     "little noise, outputs": (response(3, 7, noise=1e-9), {}),
     "zero": (response(2, 2, units=(1.0, 0.0)), {}),
     "image": (image(), {}),
     "strengths": (response(3, 40, lags=(0, 9), bias=True), {"penalty": "ridge"}),
-    "evidence": (response(lags=(0, 20)), {"penalty": "tc"}),
     "lasso": (response(2, 1, lags=(0, 20)), {"penalty": "lasso"}),
     "huber": (response(2, 1, bias=True), {"loss": cs.HuberLoss(2.0, scale=0.3)}),
-    "absolute": (response(2, 1), {"loss": "absolute"}),
-    "ar": (response(2, 1), {"noise": "ar"}),
-    "descent": (response(3, 8), {"solver": cs.GradientDescent(steps=3)}),
     "cg": (response(lags=(0, 20)), {"solver": "cg"}),
     "weights and a drift": (
         response(2, 3, weights=np.linspace(1, 2, 300), confounds=3, mask=np.arange(300) % 7 > 0),
         {"penalty": "ridge"},
     ),
-    "interrupted": (response(8, 7), {"solver": Stopped()}),
     "few rows": (response(2, 9, bias=True, **FEW), {}),
     "no rows to spare": (response(rows=5), {}),
     "collinear": (collinear(bias=True, channels=LONG["channels"]), {}),

@@ -1,4 +1,4 @@
-"""Every window of lags against problems of its own; and the problem that carries the choice."""
+"""Scores of windows of lags are those of separate problems, and the chosen problem is one."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def information(fit: cs.Solution, select: str, bias: bool) -> float:
     return float((n * np.log((r**2).sum(0) / n) + extra).sum())
 
 
-@pytest.mark.parametrize("bias", [False, True])
-@pytest.mark.parametrize("edges", EDGES)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("shape", "edges", "bias"), [*zip(SHAPES, EDGES, (True, False, True)), ((2, 2), "drop", False)]
+)
 def test_bic_and_aicc_are_those_of_problems_of_every_window(
     shape: tuple[int, int], edges: str, bias: bool
 ) -> None:
@@ -50,18 +50,21 @@ def test_bic_and_aicc_are_those_of_problems_of_every_window(
 
 
 @pytest.mark.parametrize(
-    ("score", "folds"),
-    [("mse", None), ("mse", 4), ("r2", [[0], [2]]), ("correlation", None)],
-    ids=str,
+    ("bias", "score", "folds"),
+    [
+        (True, "mse", None),
+        (False, "mse", 4),
+        (True, "r2", [[0], [2]]),
+        (False, "correlation", None),
+    ],
 )
-@pytest.mark.parametrize("bias", [False, True])
 def test_held_out_scores_are_those_of_refits(bias: bool, score: str, folds: Any) -> None:
     """The offsets of x and y differ between folds."""
     x, y = records(2, 2)
     x, y = ([a + 3 * i for i, a in enumerate(arrays, 1)] for arrays in (x, y))
     problem = cs.Problem(x, y, lags=(0, 11), bias=bias)
     found = cs.choose_lags(problem, cs.CrossValidation(folds, score=score))
-    for i, j in ((0, 0), (0, 11), (11, 11), (4, 9)):
+    for i, j in ((0, 0), (0, 11), (4, 9)):
         wanted = cs.cross_validate(problem._narrowed(i, j), folds=folds)
         mean = getattr(wanted, score).mean()
         assert found.scores[i, j] == pytest.approx(mean, rel=1e-9)
@@ -87,18 +90,9 @@ def test_the_problem_has_the_same_rows_and_the_lags_that_were_chosen(edges: str)
 
 @pytest.mark.parametrize(
     ("padding", "stride", "dilation"),
-    [
-        ("valid", 1, 1),
-        ("full", 1, 2),
-        ("causal", 2, 1),
-        ("same", 1, 3),
-        ("same", 2, 1),
-        (((3, 5),), 2, 2),
-        (((-2, 4),), 1, 1),
-        ("circular", 1, 1),
-        ("circular", 2, 3),
-    ],
-)
+    [("valid", 1, 1), ("full", 1, 2), ("causal", 2, 1), ("same", 2, 1), (((3, 5),), 2, 2),
+     (((-2, 4),), 1, 1), ("circular", 2, 3)],
+)  # fmt: skip
 def test_a_part_of_a_kernel_has_the_rows_of_the_whole(
     padding: Any, stride: int, dilation: int
 ) -> None:
@@ -113,12 +107,3 @@ def test_a_part_of_a_kernel_has_the_rows_of_the_whole(
     fit = cs.solve(part)
     np.testing.assert_allclose(fit.kernel, w[2:5], atol=1e-13)
     np.testing.assert_array_equal(part._lags[0], cs.Problem(x, y, spec=spec)._lags[0][2:5])
-
-
-def test_records_too_short_for_all_lags_are_left_out() -> None:
-    x, y = records(1, 1)
-    x, y = [*x, np.ones((5, 1))], [*y, np.ones((5, 1))]
-    problem = cs.Problem(x, y, lags=(0, 12))
-    found = cs.choose_lags(problem)
-    assert found.lags == (4, 9)
-    assert found.problem.n_equations == problem.n_equations

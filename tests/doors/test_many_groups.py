@@ -39,28 +39,11 @@ def smooth(rng: np.random.Generator) -> Data:
     return x, y
 
 
-def units(rng: np.random.Generator) -> Data:
-    x, y = noise(rng)
-    return x * 10.0 ** np.arange(-90, 91, 30), y
-
-
 def wide(rng: np.random.Generator) -> Data:
     return rng.standard_normal((2 * TAPS - 3, GROUPS)), rng.standard_normal((TAPS - 2, GROUPS))
 
 
-def float32(rng: np.random.Generator) -> Data:
-    x, y = smooth(rng)
-    return x.astype(np.float32), y.astype(np.float32)
-
-
-METHODS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "normal": {"solver": "normal"},
-    "svd": {"solver": "svd"},
-    "ridge below rounding": {"solver": "qr", "ridge": 1e-15},
-    "small ridge": {"solver": "normal", "ridge": 1e-15},
-    "smooth": {"solver": "normal", "penalty": cs.Smooth(0.5)},
-}
+METHODS: tuple[dict[str, Any], ...] = ({}, {"solver": "normal"}, {"solver": "qr", "ridge": 1e-15})
 # Rows are read in blocks, and none is kept.
 BLOCKS = Limits(small_numbers=0, block_numbers=100, kept_numbers=0)
 
@@ -72,7 +55,7 @@ def solved(problem: cs.Problem, method: dict[str, Any], limits: Limits) -> cs.So
 
 
 # Data, and as far as they determine the kernel of a group.
-KINDS = ((noise, 10.0), (silent, 1e4), (smooth, 1e7), (units, 10.0), (wide, 10.0), (float32, 1e3))
+KINDS = ((noise, 10.0), (silent, 1e4), (smooth, 1e7), (wide, 10.0))
 
 
 @pytest.mark.slow
@@ -85,7 +68,7 @@ def test_each_group_is_solved_as_if_alone(
     rng: np.random.Generator,
 ) -> None:
     x, y = kind(rng)
-    for bias, method in zip((False, True) * 3, METHODS.values()):
+    for bias, method in zip((False, True, False), METHODS):
         together = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS, bias=bias)
         fit, report = solved(together, method, limits), cs.identify(together, limits=limits)
         assert fit.backward_error <= 30 * EPS
@@ -168,14 +151,6 @@ def test_a_warning_counts_many_groups(rng: np.random.Generator) -> None:
     assert any("channel 14 excites" in str(one) for one in fit.identifiability.suggestions)
     with pytest.raises(cs.IdentifiabilityError, match="10 of 70 groups"):
         cs.solve(problem, strict=True)
-
-
-def test_one_deficient_group_among_many_is_named(rng: np.random.Generator) -> None:
-    x, y = noise(rng)
-    x, y = np.tile(x, 5), np.tile(y, 5)
-    x[:, 20] = 0.0
-    with pytest.warns(cs.IdentifiabilityWarning, match=r"1 of 35 groups is not .* \(group 20\)"):
-        cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=35))
 
 
 def test_the_work_of_choosing_strengths_grows_with_the_groups_alone(

@@ -184,10 +184,3 @@ def test_objects_can_be_copied_pickled_and_inspected() -> None:
             assert type(twin) is type(value)
             assert not hasattr(twin, "coef_")
     assert [*inspect.signature(cs.solve).parameters][:2] == ["problem", "solver"]
-
-
-def test_an_error_inside_a_property_keeps_its_message() -> None:
-    loaded = copy.copy(FIT)
-    del loaded.kernel
-    with pytest.raises(AttributeError, match="no attribute 'kernel'"):
-        _ = loaded.impulse_response

@@ -82,31 +82,6 @@ def test_every_scheduler(scheduler: str, request: pytest.FixtureRequest) -> None
     np.testing.assert_allclose(np.array(score), np.array(expected.score()), rtol=1e-9)
 
 
-def test_small_arrays_are_taken_whole_by_everything() -> None:
-    x, y = recordings()
-    expected = cs.solve(stated(x, y), loss="huber")
-    fit = cs.solve(stated(on_dask(x), on_dask(y)), loss="huber")
-    np.testing.assert_array_equal(fit.kernel, expected.kernel)
-
-
-def test_a_chunk_that_raises() -> None:
-    x, y = recordings()
-    readings = 0
-
-    def failing(block: np.ndarray) -> np.ndarray:
-        nonlocal readings
-        readings += 1
-        if readings > 4:
-            raise OSError("a disk has gone")
-        return block
-
-    bad = da.from_array(x[0], chunks=(200, 2)).map_blocks(failing, dtype=float, meta=x[0][:0])
-    with dask.config.set(scheduler="synchronous"):
-        problem = stated([bad, *on_dask(x[1:])], on_dask(y))
-        with pytest.raises(OSError, match="a disk has gone"):
-            cs.solve(problem, limits=SMALL)
-
-
 def test_of_a_pass_every_chunk_is_computed_once() -> None:
     """However many parts of it are taken: those of one chunk, and the edges that two parts read."""
     x, y = recordings()

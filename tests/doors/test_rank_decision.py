@@ -12,7 +12,6 @@ import pytest
 
 import convsolve as cs
 from convsolve.identifiability.diagnosis import Diagnosis
-from convsolve.leastsquares.analysis import analyse
 from convsolve.solvers.base import Objective, SolverResult
 
 RNG = np.random.default_rng(0)
@@ -102,8 +101,3 @@ def test_nor_do_the_iterative_solvers(solver: cs.Solver) -> None:
 
     problem = cs.Problem(COPIED, Y, kernel_size=(3,))
     assert cs.solve(problem, solver, progress=press).status == "interrupted"
-
-
-def test_the_same_evidence_is_in_the_result_and_in_the_stats() -> None:
-    raw = cs.ConjugateGradient().run(analyse(FULL), Objective(strength=1e9))
-    assert raw.evidence == raw.stats["evidence"] == "the ridge alone"

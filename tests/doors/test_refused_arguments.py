@@ -231,11 +231,3 @@ def test_the_error_names_the_argument(
 ) -> None:
     with pytest.raises(error, match=words):
         call()
-
-
-def test_a_fold_without_rows_is_refused() -> None:
-    """One record is too short for a row."""
-    x = [np.random.default_rng(i).standard_normal(20) for i in range(3)]
-    short = cs.Problem([*x, np.ones(3)], [*(a[:16] for a in x), np.ones(0)], kernel_size=5)
-    with pytest.raises(ValueError, match="a fold has no rows"):
-        cs.solve(short, penalty="ridge", select=cs.CrossValidation([[0], [3]]))

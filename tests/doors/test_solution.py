@@ -19,7 +19,6 @@ from convsolve import solution
 from convsolve.identifiability.report import Identifiability
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.system import System
-from convsolve.operators import prediction
 from convsolve.solution_text import known_verdict
 
 RNG = np.random.default_rng(0)
@@ -295,22 +294,6 @@ def test_predictions_of_other_lengths_compile_nothing(compiled: list[str]) -> No
         assert fit.predict(X[0, :n]).shape == (n, 2)
         assert "R²" in str(fit)
     assert compiled == []
-
-
-@pytest.mark.parametrize(("samples", "taps", "ffts"), [(500, 5, 0), (20_000, 200, 1)])
-def test_long_predictions_use_ffts(
-    samples: int, taps: int, ffts: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rng, calls = np.random.default_rng(3), []
-    kernel = rng.standard_normal((taps, 1, 1))
-    x = rng.standard_normal((samples, 1))
-    spec = cs.ConvSpec(taps)
-    y = cs.convolve(x, kernel, spec)
-    fit = cs.solve(cs.Problem(x, y, spec=spec))
-    by_fft = prediction._by_fft
-    monkeypatch.setattr(prediction, "_by_fft", lambda *a: calls.append(a) or by_fft(*a))
-    np.testing.assert_allclose(fit.predict(x), y, atol=1e-12 * taps)
-    assert len(calls) == ffts
 
 
 def test_same_padding_with_a_stride_keeps_its_lags(rng: np.random.Generator) -> None:
