@@ -28,25 +28,18 @@ SPEC = cs.ConvSpec(5, padding="causal")
 Y = cs.convolve(X, W, SPEC) + 0.3 * RNG.standard_normal((3, 40, 2))
 
 
-def test_numpy_in_numpy_out_jax_in_jax_out() -> None:
+def test_results_are_arrays_of_numpy_or_jax_as_the_data() -> None:
     fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
     assert isinstance(fit.kernel, np.ndarray)
     assert isinstance(fit.predict(X), np.ndarray)
     single = jnp.asarray(X, jnp.float32), jnp.asarray(Y, jnp.float32)
-    fit = cs.solve(cs.Problem(*single, spec=SPEC))
-    assert isinstance(fit.kernel, jax.Array)
-    assert isinstance(fit.bias, jax.Array)
-    assert fit.kernel.dtype == jnp.float32
-    assert isinstance(fit.predict(single[0]), jax.Array)
-    assert isinstance(fit.residuals(), jax.Array)
+    of_jax = cs.solve(cs.Problem(*single, spec=SPEC))
+    for value in (of_jax.kernel, of_jax.bias, of_jax.predict(single[0]), of_jax.residuals()):
+        assert isinstance(value, jax.Array)
+    assert of_jax.kernel.dtype == jnp.float32
     mixed = cs.solve(cs.Problem(single[0], np.asarray(single[1]), spec=SPEC))
     assert isinstance(mixed.kernel, np.ndarray)
-
-
-def test_float64_is_kept_with_and_without_the_flag_of_jax() -> None:
     assert not jax.config.jax_enable_x64
-    fit = cs.solve(cs.Problem(X, Y, spec=SPEC))
-    assert fit.kernel.dtype == np.float64
     with jax.enable_x64(True):
         double = cs.solve(cs.Problem(jnp.asarray(X), jnp.asarray(Y), spec=SPEC))
         assert double.kernel.dtype == double.predict().dtype == jnp.float64
@@ -307,14 +300,8 @@ def test_same_padding_with_a_stride_keeps_its_lags(rng: np.random.Generator) -> 
 
 def test_repr_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a large ridge the verdict is not known: the ridge alone determines the kernel."""
-    problem = cs.Problem(X, Y, spec=SPEC)
-    fits = [cs.solve(problem, "normal", ridge=1e6), cs.solve(problem, "svd")]
-    reports = [fit.identifiability for fit in fits]
-    assert reports[0] is reports[1]
-    ridged = cs.solve(cs.Problem(X, Y, spec=SPEC), "normal", ridge=1e6)
-    few = cs.Problem(X[0, :8], Y[0, :8], spec=SPEC)
-    ridged_few = cs.solve(few, "svd", ridge=1e6)
-    all_fits = [*fits, ridged, ridged_few]
+    problem, few = cs.Problem(X, Y, spec=SPEC), cs.Problem(X[0, :8], Y[0, :8], spec=SPEC)
+    fits = [cs.solve(problem, "normal", ridge=1e6), cs.solve(few, "svd", ridge=1e6)]
 
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("repr computes")
@@ -324,18 +311,13 @@ def test_repr_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(solution, "predicted", refuse)
         patch.setattr(Identifiability, "noise_gain", property(refuse))
         patch.setattr(System, "factor", refuse)
-        shown = [repr(fit) for fit in all_fits]
-        pages = [fit._repr_html_() for fit in all_fits]
-        verdicts = [repr(fit.identifiability) for fit in all_fits]
-        known = [known_verdict(fit) for fit in all_fits]
-        for fit in all_fits:  # the text needs what is refused
-            with pytest.raises(pytest.fail.Exception, match="repr computes"):
-                str(fit)
-    assert {*shown} == {"<Solution solved: 5 lags × 2 channels × 2 outputs>"}
-    assert all("5 lags from 0 to 4 samples" in page and "solved" in page for page in pages)
-    # Counting alone decides the last one.
-    assert known == ["overdetermined", "overdetermined", None, "underdetermined"]
-    words = ["overdetermined", "overdetermined", "not computed yet", "underdetermined"]
-    assert verdicts == [f"<Identifiability {word}>" for word in words]
-    assert "\nStatus      solved; the data determine all 10 taps\n" in str(ridged)
-    assert repr(ridged.identifiability).startswith("<Identifiability overdetermined")
+        assert {repr(fit) for fit in fits} == {"<Solution solved: 5 lags × 2 channels × 2 outputs>"}
+        assert all("5 lags from 0 to 4 samples" in fit._repr_html_() for fit in fits)
+        # Counting the rows decides the second verdict.
+        assert [known_verdict(fit) for fit in fits] == [None, "underdetermined"]
+        words = [f"<Identifiability {word}>" for word in ("not computed yet", "underdetermined")]
+        assert [repr(fit.identifiability) for fit in fits] == words
+        with pytest.raises(pytest.fail.Exception, match="repr computes"):
+            str(fits[0])
+    assert "\nStatus      solved; the data determine all 10 taps\n" in str(fits[0])
+    assert repr(fits[0].identifiability).startswith("<Identifiability overdetermined")
