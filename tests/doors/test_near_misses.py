@@ -177,7 +177,7 @@ def test_an_unknown_name_of_a_component(words: str) -> None:
         cs.solve(PROBLEM, **UNKNOWN[words])
 
 
-def test_objects_can_be_copied_pickled_and_inspected() -> None:
+def test_objects_can_be_copied_and_pickled() -> None:
     for value in (PROBLEM, FIT, REPORT, FIT.score(), FIT.test(0)):
         assert not hasattr(value, "coef_")
         for twin in (copy.copy(value), pickle.loads(pickle.dumps(value))):

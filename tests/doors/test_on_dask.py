@@ -1,4 +1,4 @@
-"""Sums over chunks where dask computes them: schedulers, what is refused, workers that end."""
+"""Sums over chunks that dask computes: schedulers, readings, and workers that end."""
 
 from __future__ import annotations
 
@@ -61,7 +61,6 @@ def cluster() -> Iterator[LocalCluster]:
     "scheduler",
     [
         "threads",
-        pytest.param("processes", marks=pytest.mark.slow),
         pytest.param("cluster", marks=pytest.mark.slow),
     ],
 )
@@ -82,8 +81,8 @@ def test_every_scheduler(scheduler: str, request: pytest.FixtureRequest) -> None
     np.testing.assert_allclose(np.array(score), np.array(expected.score()), rtol=1e-9)
 
 
-def test_of_a_pass_every_chunk_is_computed_once() -> None:
-    """However many parts of it are taken: those of one chunk, and the edges that two parts read."""
+def test_every_pass_computes_a_chunk_once() -> None:
+    """One chunk may have several parts, and two parts read the same edge."""
     x, y = recordings()
     readings = 0
 
@@ -103,7 +102,7 @@ def test_of_a_pass_every_chunk_is_computed_once() -> None:
 
 
 def ending(x: np.ndarray, ends: Callable[[], bool]) -> da.Array:
-    """x, of which one chunk ends the process that makes it, where ``ends`` says so."""
+    """Return x; if ``ends()``, one chunk ends the process that computes it."""
 
     def of_block(block: np.ndarray, block_info: Any = None) -> np.ndarray:
         if block_info and block_info[0]["chunk-location"][0] == 3 and ends():

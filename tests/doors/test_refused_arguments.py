@@ -63,7 +63,6 @@ Row = tuple[Callable[[], Any], type[Exception], str]
 MASKS: list[Row] = [
     (lambda: problem(mask=np.ones(38)), TypeError, "mask must be boolean, True where a row counts"),
     (lambda: problem(mask=FLAGS[1:]), ValueError, r"\(37,\), expected that of y, \(38,\)"),
-    (lambda: problem(mask=np.ones((38, 3), bool)), ValueError, r"of y, \(38,\) or \(38, 2\)"),
     (lambda: problem(mask=[FLAGS] * 2), ValueError, "mask has 2 records, y 1 record"),
     (lambda: problem(mask=~FLAGS), ValueError, "no row is left: all 38 rows are masked"),
     (lambda: problem(mask=np.stack([~FLAGS, FLAGS], 1)), ValueError, "no row of output 0 is left"),
@@ -73,34 +72,22 @@ MASKS: list[Row] = [
 CONFOUNDS: list[Row] = [
     (lambda: problem(confounds="drift"), ValueError, "give 'intercept', the degree of a drift, or"),
     (lambda: problem(confounds=-1), ValueError, "confounds must be at least 0"),
-    (lambda: problem(confounds=21), ValueError, "a degree of 20 at most"),
     (lambda: problem(confounds=np.ones((37, 2))), ValueError, "laid out as y"),
     (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows used"),
 ]
 WEIGHTS: list[Row] = [
-    (lambda: problem(weights=-np.ones(38)), ValueError, "weights must be finite and not negative"),
     (lambda: problem(weights=np.full(38, 1e160)), ValueError, r"1e-100 and 1e\+100, got 1e\+160"),
-    (lambda: problem(weights=[5e-324]), ValueError, "divide all weights by one number"),
     (lambda: problem(weights="heavy"), TypeError, "weights must be real numbers"),
     (lambda: problem(weights=np.ones(37)), ValueError, r"\(37,\), .* one channel of y, \(38,\)"),
-    (lambda: problem(weights=np.zeros(38)), ValueError, "no row is left"),
-    (lambda: problem(**BATCH, weights=[1, 2]), ValueError, "weights has 1 record, y 3 records"),
-    (lambda: problem(weights=np.ma.masked_array(np.ones(38))), TypeError, "weights is a masked"),
 ]
 NAMES: list[Row] = [
-    (in_seconds, TypeError, "needs one of lags=.*tmin= and tmax= in seconds with fs="),
-    (lambda: in_seconds(tmin=0.0, tmax=0.1), TypeError, "in seconds need all of tmin=, tmax= and"),
-    (lambda: lagged(tmin=0.0), TypeError, "give either lags= in samples, or tmin= and tmax="),
-    (lambda: in_seconds(fs=9, tmin=0.2, tmax=0.1), ValueError, "tmin=0.2 must not exceed tmax=0.1"),
     (lambda: lagged(fs=0), ValueError, "fs must be positive and finite"),
-    (lambda: lagged(channels=["Fz"]), ValueError, "channels has 1 names, there are 2"),
     (lambda: lagged(channels="FC"), TypeError, "channels must be a list of names"),
     (lambda: lagged(channels=["Fz", " "]), TypeError, "channels must be names, words, got ' '"),
     (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs has 'a' twice"),
 ]
 PENALTIES: list[Row] = [
     (lambda: cs.StableSpline(kind="tcs"), ValueError, "kind='tcs' is unknown"),
-    (lambda: spline("tc", 0.5), ValueError, 'correlation belongs to kind "dc"'),
     (lambda: spline("dc", -1.0), ValueError, "correlation must be finite and above -1"),
     (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
     (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
@@ -115,11 +102,9 @@ PENALTIES: list[Row] = [
 CHOICES: list[Row] = [
     (lambda: solved(ridge="tc"), TypeError, "ridge must be a number, got 'tc'; use penalty="),
     (lambda: ridge(grid="1"), TypeError, r"grid must be strengths, \(n,\) or \(n, outputs\), got"),
-    (lambda: ridge(grid=3.0), TypeError, r"single strength belongs to the penalty, as in Ridge\("),
     (lambda: ridge(grid=[[1], [1, 2]]), TypeError, "grid must be an array of strengths"),
     (lambda: ridge(grid=ONES.T, select=cs.CrossValidation(3), limits=FEW), ValueError,
      r"expected \(n,\), or \(n, 2\) for a grid of every output"),
-    (lambda: ridge(select="loo"), ValueError, "select='loo' is unknown"),
     (lambda: cs.solve(ONE_ROW, penalty="ridge"), cs.SolveError, "1 row of y: too few to select"),
 ]  # fmt: skip
 FOLDS: list[Row] = [
@@ -129,17 +114,11 @@ FOLDS: list[Row] = [
     (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold; at least two"),
     (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
-    (lambda: chosen(100), ValueError, "100 folds of 38 rows: a fold would be empty"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
-    (lambda: cs.cross_validate(problem(y=None)), ValueError, "cross_validate needs y"),
     (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into folds"),
 ]
 LAGS: list[Row] = [
-    (lambda: cs.choose_lags(FULL, "cp"), ValueError, "select='cp' is unknown"),
-    (lambda: cs.choose_lags(problem(y=None)), ValueError, "needs y"),
     (lambda: cs.Problem(X[:, 0], X[None, :, 0], lags=(0, 4)), ValueError, "transpose y"),
-    (lambda: lagged(y=X, lags=(-0.1, 0.4), fs=64), TypeError, "for seconds use tmin= and tmax="),
-    (lambda: in_seconds(y=X, tmin=-100, tmax=400, fs=64), ValueError, "tmax= are in seconds"),
     (lambda: cs.cross_validate(FULL, 5), TypeError, "use folds=5"),
     (lambda: cs.choose_lags(cs.Problem(X, X[:, 1:], kernel_size=(1, 2))), ValueError,
      "one axis of lags, the kernel has 2"),
@@ -150,55 +129,36 @@ LAGS: list[Row] = [
 ]  # fmt: skip
 SOLVERS: list[Row] = [
     (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
-    (lambda: solved("adam", loss="huber"), cs.SolveError, "its scale as a number"),
     (lambda: cs.GradientDescent(via="gram"), ValueError, "'gram' is unknown; choose 'convolution'"),
     (lambda: cs.Limits(chunk_numbers=np.nan), ValueError, "must not be negative or NaN, got nan"),
     (lambda: cs.Limits(chunk_numbers="many"), TypeError, "chunk_numbers must be a number, got 'ma"),
 ]
 COMPARISONS: list[Row] = [
-    (lambda: cs.compare(FULL, truth=[1, 2]), ValueError, r"\(2,\), the kernel \(3, 2, 2\)"),
-    (lambda: cs.compare(FULL, truth="x"), TypeError, "truth must hold numbers"),
     (lambda: cs.compare(FULL, {}), ValueError, "methods is empty; leave it out for all that apply"),
     (lambda: cs.compare(FULL, "qr"), TypeError, "methods must be a list of solvers, penalties or"),
-    (lambda: cs.compare(FULL, ["qr", "hac"]), ValueError, "noise model, .* use {'noise': 'hac'}"),
-    (lambda: cs.compare(FULL, ["rigde"]), ValueError, "did you mean 'ridge'?"),
-    (lambda: cs.compare(problem(y=None)), ValueError, "compare needs y"),
-    (lambda: cs.compare(problem(y=Y[::2], stride=2), ["fft"]), cs.SolveError,
-     "fft cannot solve this problem: stride > 1"),
 ]  # fmt: skip
-NOISE: list[Row] = [
-    (lambda: solved(noise="ar0"), ValueError, "noise='ar0' is unknown; did you mean 'ar'?"),
-    (lambda: solved(noise="ar33"), ValueError, "rows for 6 unknowns; use a smaller order"),
-]
+NOISE: list[Row] = []
 ERRORS: list[Row] = [
     (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
-    (lambda: FIT.test(contrast=[[1], [2, 3]]), TypeError, "contrast must hold real numbers"),
     (lambda: FIT.test(contrast=np.ones(3)), ValueError, r"has shape \(3,\), expected"),
     (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
     (lambda: FIT.test(contrast=[ONES, 0 * ONES]), ValueError, "row 1 of the contrast is z"),
-    (lambda: FIT.test(contrast=ONES, value=[1, 2, 3]), ValueError, r"value has shape \(3,\)"),
     (lambda: FIT.confidence_band(95), ValueError, "level must lie between 0 and 1, got 95"),
-    (lambda: FIT.score().r2_interval(95), ValueError, "level must lie between 0 and 1, got 95"),
     (lambda: FIT.confidence_band(0.9, "yes"), TypeError, "simultaneous must be True or False"),
     (lambda: FIT.confidence_band(0.9, True, "scheffe"), ValueError, "'scheffe' is unknown"),
     (lambda: FIT.covariance(2), ValueError, "output must be less than 2"),
-    (lambda: solved(penalty=cs.Lasso(1.0)).standard_error, ValueError, "only least squares, plai"),
     (lambda: FIT.permutation_test("rows"), ValueError, "'rows' is unknown; choose one of 'circ"),
     (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),
     (lambda: FIT.permutation_test(), ValueError, "38 rows is shorter than 20 kernels of 3 rows"),
 ]
 REPORTS: list[Row] = [
     (lambda: REPORT.ridge_for(1.0), ValueError, "condition_number must be finite and above 1, go"),
-    (lambda: REPORT.ridge_for("3"), TypeError, "condition_number must be a number, got '3'"),
-    (lambda: REPORT.resolution(penalty=tikhonov(np.eye(7))), ValueError, "7 columns, a channel 3"),
     (lambda: REPORT.descent(1.0), ValueError, r"tol must be below 1, got 1\.0"),
     (lambda: REPORT.descent().error(3, -1), ValueError, "step must be positive and finite, got -1"),
     (lambda: SILENT.descent(), ValueError, "x is zero in every window: descent moves nothing"),
-    (lambda: SILENT.ridge_for(10), ValueError, "x is zero in every window: no ridge is the small"),
 ]
 PICTURES: list[Row] = [
     (lambda: cs.plot(FIT, channels=2), ValueError, "channels must be less than 2, got 2"),
-    (lambda: cs.plot(FIT, channels="Fz"), ValueError, "no channel 'Fz': they have no names"),
     (lambda: cs.plot(FIT, outputs=["Oz"]), ValueError, "there is no output 'Oz'"),
     (lambda: cs.plot(FIT, outputs=[]), ValueError, "is empty; leave it out to draw all of them"),
     (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose one of 'line"),
@@ -208,16 +168,13 @@ PICTURES: list[Row] = [
 ]
 LASSO: list[Row] = [
     (lambda: cs.Lasso(channel_groups="taps"), ValueError, "channel_groups='taps' is unknown"),
-    (lambda: cs.Lasso(channel_groups=3), TypeError, "groups must be 'channels' or a label for"),
     (lambda: cs.Lasso(0), ValueError, "strength of a lasso must be positive"),
 ]
 DATA: list[Row] = [
-    (lambda: FIT.predict(np.ones((40, 3))), ValueError, "x has 3 channels, the kernel needs 2"),
     (lambda: FIT.score(y=Y), ValueError, "y was given without x"),
     (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
     (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y; this Problem has x alone"),
     (lambda: problem(fs=10, y=None, kernel_size=(2, 2)), ValueError, "fs is the rate of sampl"),
-    (lambda: FIT.times, ValueError, "times are known where the problem was stated with fs="),
 ]
 REFUSED = [
     *DATA, *MASKS, *CONFOUNDS, *WEIGHTS, *NAMES, *PENALTIES, *CHOICES, *FOLDS, *LAGS,
