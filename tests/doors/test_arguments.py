@@ -221,9 +221,8 @@ def test_a_path_is_the_name_of_a_file(call, tmp_path, monkeypatch):
 
 
 def test_a_geometry_in_addition_to_a_spec_is_refused():
-    for name, value in (("stride", 2), ("padding", "same"), ("kernel_size", (3,)), ("groups", 2)):
-        with pytest.raises(TypeError, match="give either spec= or kernel_size, stride, padding"):
-            cs.Problem(X, spec=SPEC, **{name: value})
+    with pytest.raises(TypeError, match="give either spec= or kernel_size, stride, padding"):
+        cs.Problem(X, spec=SPEC, padding="same")
 
 
 def test_records_of_two_precisions_have_the_wider_one():
@@ -235,10 +234,8 @@ def test_records_of_two_precisions_have_the_wider_one():
         problem = cs.Problem(x, y, kernel_size=2)
         double = {first, second} & {np.float64, np.bool_}
         assert problem._dtype == (np.float64 if double else np.float32)
-        fit = cs.solve(problem)
-        assert fit.kernel.dtype == problem._dtype
-        np.testing.assert_allclose(fit.kernel.ravel(), [1, 0], atol=1e-6)
-    pairs = (np.float16, np.float64), (ml_dtypes.bfloat16, np.float32), (np.float32, np.int16)
-    for coarse, fine in pairs:
-        several = cs.Problem([np.ones(5, fine), np.ones(5, coarse)], kernel_size=2)
-        assert several._data_eps == float(jnp.finfo(coarse).eps)
+        kernel = cs.solve(problem).kernel
+        assert kernel.dtype == problem._dtype
+        np.testing.assert_allclose(kernel.ravel(), [1, 0], atol=1e-6)
+        eps = [0 if t is np.bool_ else float(jnp.finfo(t).eps) for t in (first, second)]
+        assert problem._data_eps == max(eps)

@@ -20,7 +20,7 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.operators import design_matrix, first_pass
 from convsolve.operators.map_reduce import one_by_one
 from support.injected import raised_at
-from support.stored import FILES, SMALL, Failing, Slices
+from support.stored import SMALL, Failing, Slices
 
 RNG = np.random.default_rng(3)
 W = RNG.standard_normal((5, 2, 2))
@@ -242,12 +242,6 @@ def test_another_version_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch)
         solved(at=path)
 
 
-def test_a_file_of_the_same_data_in_another_format_is_resumed(path: Path, tmp_path: Path) -> None:
-    broken(path)
-    store = FILES["HDF5"]
-    assert_same(solved(store(X, tmp_path), store(Y, tmp_path), at=path), solved())
-
-
 def test_dask_is_refused(path: Path) -> None:
     with pytest.raises(ValueError, match="dask keeps its own results"):
         solved(dask.array.from_array(X, chunks=(100, 2)), at=path)
@@ -303,49 +297,36 @@ def test_other_files_and_links_are_refused(path: Path, tmp_path: Path) -> None:
         solved(at=3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("full", ["fsync", "replace"])
-def test_a_full_disk_does_not_end_a_run(
-    path: Path, monkeypatch: pytest.MonkeyPatch, full: str
+@pytest.mark.parametrize("call", ["fsync", "replace", "unlink"])
+def test_a_disk_that_refuses_to_write_or_remove_does_not_end_a_run(
+    path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """There is one warning, and the earlier checkpoint is kept for the next run."""
     broken(path)
-    before = path.read_bytes()
+    before, unlink = path.read_bytes(), Path.unlink
 
-    def refuse(*_: Any) -> None:
+    def refuse(name: Any, *given: Any, **options: Any) -> None:
+        if call == "unlink" and name != path:
+            return unlink(name, *given, **options)
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    words = "cannot be removed .*No space" if call == "unlink" else "the run continues without"
     with monkeypatch.context() as patch:
-        patch.setattr(*((os, "fsync") if full == "fsync" else (Path, "replace")), refuse)
-        with (
-            pytest.warns(UserWarning, match=r"checkpoint cannot be written .*No space") as warned,
-            pytest.raises(OSError, match="Input/output error"),
-        ):
-            solved(Failing(X, 9, ERROR), at=path)
-        assert len(warned) == 1
-        assert path.read_bytes() == before
-        assert [*path.parent.iterdir()] == [path]
-        with pytest.warns(UserWarning, match="the run continues without"):
+        patch.setattr(os if call == "fsync" else Path, call, refuse)
+        if call != "unlink":
+            with (
+                pytest.warns(UserWarning, match=r"cannot be written .*No space") as warned,
+                pytest.raises(OSError, match="Input/output error"),
+            ):
+                solved(Failing(X, 9, ERROR), at=path)
+            assert len(warned) == 1
+            assert path.read_bytes() == before
+            assert [*path.parent.iterdir()] == [path]
+        with pytest.warns(UserWarning, match=words):
             fit = solved(at=path)
     assert_same(fit, solved())
-    assert not path.exists()
-
-
-def test_a_checkpoint_that_cannot_be_removed_leads_to_a_warning(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unlink = Path.unlink
-
-    def refuse(name: Path, missing_ok: bool = False) -> None:
-        if name == path:
-            raise PermissionError(errno.EACCES, "Permission denied")
-        unlink(name, missing_ok)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", refuse)
-        with pytest.warns(UserWarning, match=r"cannot be removed .*Permission denied"):
-            fit = solved(at=path)
-    assert_same(fit, solved())
-    assert_same(solved(at=path), fit)
+    if call == "unlink":
+        same_afterwards(path)
     assert not path.exists()
 
 

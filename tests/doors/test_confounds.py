@@ -257,16 +257,10 @@ def test_folds_in_time_keep_the_confounds_of_their_record(
     assert lags.scores.shape[:2] == (3, 3)
 
 
-def test_clusters_need_rows_that_confounds_leave_in_every_output() -> None:
-    rng = np.random.default_rng(0)
-    x, y = ([rng.standard_normal(n) for n in (100, 5)] for _ in range(2))
-    drift = cs.Problem(x, y, lags=(0, 2), confounds=2)
-    x, y = [rng.standard_normal(90) for _ in range(2)], [rng.random((90, 2)) for _ in range(2)]
-    flags = [np.ones((90, 2), bool) for _ in range(2)]
-    flags[1][:, 1] = False
-    for problem in (drift, cs.Problem(x, y, lags=(0, 2), mask=flags)):
-        with pytest.raises(ValueError, match="needs two records or more that have rows, and more"):
-            cs.solve(problem, noise="cluster")
+def test_clusters_need_rows_that_confounds_leave() -> None:
+    x, y = ([np.random.default_rng(i).standard_normal(n) for n in (100, 5)] for i in range(2))
+    with pytest.raises(ValueError, match="needs two records or more that have rows, and more"):
+        cs.solve(cs.Problem(x, y, lags=(0, 2), confounds=2), noise="cluster")
 
 
 def test_weights_of_one_record_and_of_some_rows() -> None:

@@ -215,16 +215,6 @@ def test_data_that_blocks_do_not_support_are_fetched(reason: str) -> None:
     np.testing.assert_array_equal(fit.kernel, host.kernel)
 
 
-def test_jax_arrays_on_one_cpu_are_arrays_of_the_host() -> None:
-    with jax.enable_x64(True):
-        x, y = jax.numpy.asarray(X), jax.numpy.asarray(Y)
-    problem = cs.Problem(x, y, kernel_size=8)
-    assert not problem._remote
-    fit = cs.solve(problem)
-    assert "devices" not in fit.stats
-    assert isinstance(fit.kernel, jax.Array)
-
-
 # --- rows, weights and confounds
 
 PLACES: dict[str, tuple[tuple[int, ...], Any]] = {

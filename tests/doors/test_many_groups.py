@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,26 +23,6 @@ def noise(rng: np.random.Generator) -> Data:
     return rng.standard_normal((SAMPLES, GROUPS)), rng.standard_normal((SAMPLES - TAPS + 1, GROUPS))
 
 
-def silent(rng: np.random.Generator) -> Data:
-    """One channel is zero, one a tone, one all but constant."""
-    x, y = noise(rng)
-    x[:, 1], x[:, 3] = 0.0, np.sin(0.3 * np.arange(SAMPLES))
-    x[:, 5] = 1 + 1e-3 * x[:, 5]
-    return x, y
-
-
-def smooth(rng: np.random.Generator) -> Data:
-    """Too ill-conditioned for a Gram, of full rank."""
-    x, y = noise(rng)
-    x[:, ::2] = np.cumsum(np.cumsum(np.cumsum(x[:, ::2], 0), 0), 0)
-    return x, y
-
-
-def wide(rng: np.random.Generator) -> Data:
-    return rng.standard_normal((2 * TAPS - 3, GROUPS)), rng.standard_normal((TAPS - 2, GROUPS))
-
-
-METHODS: tuple[dict[str, Any], ...] = ({}, {"solver": "normal"}, {"solver": "qr", "ridge": 1e-15})
 # Rows are read in blocks, and none is kept.
 BLOCKS = Limits(small_numbers=0, block_numbers=100, kept_numbers=0)
 
@@ -54,34 +33,22 @@ def solved(problem: cs.Problem, method: dict[str, Any], limits: Limits) -> cs.So
         return cs.solve(problem, **method, limits=limits)
 
 
-# Data, and as far as they determine the kernel of a group.
-KINDS = ((noise, 10.0), (silent, 1e4), (smooth, 1e7), (wide, 10.0))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["whole", "blocks"])
-@pytest.mark.parametrize(("kind", "condition"), KINDS)
-def test_each_group_is_solved_as_if_alone(
-    kind: Callable[[np.random.Generator], Data],
-    condition: float,
-    limits: Limits,
-    rng: np.random.Generator,
+@pytest.mark.parametrize("method", [{}, {"solver": "normal", "ridge": 1e-15}], ids=str)
+def test_ill_conditioned_groups_are_solved_as_if_alone(
+    method: dict[str, Any], rng: np.random.Generator
 ) -> None:
-    x, y = kind(rng)
-    for bias, method in zip((False, True, False), METHODS):
-        together = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS, bias=bias)
-        fit, report = solved(together, method, limits), cs.identify(together, limits=limits)
-        assert fit.backward_error <= 30 * EPS
-        assert fit.converged
-        for group in range(GROUPS):
-            alone = cs.Problem(x[:, group], y[:, group], kernel_size=TAPS, bias=bias)
-            one, of_one = solved(alone, method, limits), cs.identify(alone, limits=limits)
-            assert report.group_verdicts[group] == of_one.verdict
-            assert report._diagnosis.group_ranks[group] == of_one.rank
-            found, wanted = fit.kernel[:, 0, group], one.kernel[:, 0, 0]
-            rtol = max(1e4 * condition * EPS, float(np.finfo(wanted.dtype).eps))
-            atol = rtol * max(np.abs(wanted).max(), 1e-300)
-            np.testing.assert_allclose(found, wanted, rtol=rtol, atol=atol, err_msg=str(group))
+    x, y = noise(rng)
+    x[:, ::2] = np.cumsum(np.cumsum(np.cumsum(x[:, ::2], 0), 0), 0)
+    together = cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS, bias=True)
+    fit, report = solved(together, method, BLOCKS), cs.identify(together, limits=BLOCKS)
+    assert fit.backward_error <= 30 * EPS
+    for group in range(GROUPS):
+        alone = cs.Problem(x[:, group], y[:, group], kernel_size=TAPS, bias=True)
+        one, of_one = solved(alone, method, BLOCKS), cs.identify(alone, limits=BLOCKS)
+        assert report.group_verdicts[group] == of_one.verdict
+        found, wanted = fit.kernel[:, 0, group], one.kernel[:, 0, 0]
+        atol = 1e11 * EPS * np.abs(wanted).max()
+        np.testing.assert_allclose(found, wanted, rtol=0, atol=atol, err_msg=str(group))
 
 
 @pytest.mark.parametrize("bias", [False, True], ids=["plain", "bias"])
@@ -110,15 +77,16 @@ def some_deficient(count: int, every: int, rng: np.random.Generator) -> Data:
     return x, y
 
 
-@pytest.mark.parametrize(("every", "bias"), [(1, False), (7, True)], ids=["all", "some"])
+@pytest.mark.parametrize(
+    ("every", "bias", "limits"), [(1, False, BLOCKS), (7, True, Limits(small_numbers=0))]
+)
 def test_deficient_groups_have_the_solution_of_minimum_norm(
-    every: int, bias: bool, rng: np.random.Generator
+    every: int, bias: bool, limits: Limits, rng: np.random.Generator
 ) -> None:
     """Taps that no row reads are exactly zero."""
     count = 70
     x, y = some_deficient(count, every, rng)
     problem = cs.Problem(x, y, kernel_size=(TAPS,), groups=count, bias=bias)
-    limits = Limits(small_numbers=0)
     fit, report = solved(problem, {}, limits), cs.identify(problem, limits=limits)
     assert fit.converged
     assert fit.backward_error <= 30 * EPS

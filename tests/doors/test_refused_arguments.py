@@ -20,6 +20,7 @@ ONES, GROUPS = np.ones((3, 2)), {"channel_groups": (0, 1)}
 FIT, REPORT = cs.solve(FULL), cs.identify(FULL)
 SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
 ONE_ROW = cs.Problem(X[:3], Y[:1], kernel_size=3)
+WEIGHTED = cs.identify(cs.Problem(X, kernel_size=3, weights=np.linspace(1, 2, 38)))
 TWO_LENGTHS = cs.SquaredExponential(length=(1.0, 2.0))
 
 
@@ -93,6 +94,7 @@ PENALTIES: list[Row] = [
     (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
     (lambda: cs.Ridge(channel_groups="channels"), TypeError, "a label for every input channel"),
     (lambda: cs.Ridge({0: 1.0}), TypeError, "a dict is for Ridge with channel_groups="),
+    (lambda: tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\), got shape"),
     (lambda: tikhonov(1j * np.eye(2)), TypeError, "matrix must hold real numbers"),
     (lambda: tikhonov([[1, 2], [3]]), TypeError, r"matrix must be \(q, taps\), got \[\[1, 2\]"),
     (lambda: tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
@@ -113,6 +115,7 @@ FOLDS: list[Row] = [
     (lambda: cs.CrossValidation("records"), TypeError, "folds must be None for the records, a num"),
     (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold; at least two"),
     (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
+    (lambda: chosen([[0], [1]], [X, X[:1]], [Y, Y[:0]]), ValueError, "a fold has no rows"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
     (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into folds"),
@@ -155,6 +158,7 @@ REPORTS: list[Row] = [
     (lambda: REPORT.ridge_for(1.0), ValueError, "condition_number must be finite and above 1, go"),
     (lambda: REPORT.descent(1.0), ValueError, r"tol must be below 1, got 1\.0"),
     (lambda: REPORT.descent().error(3, -1), ValueError, "step must be positive and finite, got -1"),
+    (lambda: WEIGHTED.descent(), ValueError, r"descent\(\) does not support weights or conf"),
     (lambda: SILENT.descent(), ValueError, "x is zero in every window: descent moves nothing"),
 ]
 PICTURES: list[Row] = [

@@ -126,6 +126,10 @@ DESCENT = {
 }  # fmt: skip
 
 
+CG, SQUARED = cs.ConjugateGradient(tol=1e-12, steps=np.int64(50)), {"kind": "SquaredLoss"}
+KEYED = DESCENT | {"seed": [0, 3]}
+
+
 def size_of(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.abs(prediction - target)
 
@@ -134,54 +138,39 @@ def descent(*given: Any, **options: object) -> cs.GradientDescent:
     return cs.GradientDescent(*given, steps=3, **options)
 
 
-CG = cs.ConjugateGradient(tol=1e-12, steps=np.int64(50))
 CUSTOM = descent(optax.adam(5e-2), init=START, seed=jnp.array(7))
 OWN = {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "seed": 7}
-KEYED = (DESCENT | {"seed": [0, 3]}, ", cs.GradientDescent(steps=3, seed=...)")
-# Keywords of `solve`, the recorded settings of the solver, and the arguments of the recorded call.
-ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "default": ({}, {}, ""),
-    "auto": ({"ridge": np.float32(0.5)}, {}, ", ridge=0.5"),
-    "qr": ({"solver": "QR", "ridge": 0.5}, {}, ", 'qr', ridge=0.5"),
-    "cg": (
-        {"solver": CG, "ridge": 0.5}, {"steps": 50, "tol": 1e-12},
-        ", cs.ConjugateGradient(steps=50, tol=1e-12), ridge=0.5",
-    ),
-    "huber": ({"loss": cs.HuberLoss()}, {}, ", loss='huber'"),
-    "descent": (
-        {"solver": descent("adam"), "loss": "absolute"}, DESCENT,
-        ", cs.GradientDescent('adam', steps=3), loss='absolute'",
-    ),
+OLD_KEY = np.array([0, 3], np.uint32)
+HUBER = {"kind": "HuberLoss", "delta": 1.345, "scale": "mad"}
+# Keywords of `solve`, the recorded settings of the solver, the recorded loss, and its text.
+ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
+    "auto": ({"ridge": np.float32(0.5)}, {}, SQUARED, ""),
+    "cg": ({"solver": CG, "ridge": 0.5}, {"steps": 50, "tol": 1e-12}, SQUARED, ""),
+    "huber": ({"loss": cs.HuberLoss()}, {}, HUBER, "Huber's loss (delta 1.345, scale mad), 0 New"),
     "custom": (
-        {"solver": CUSTOM, "loss": size_of}, DESCENT | OWN,
-        ", cs.GradientDescent(..., steps=3, init=..., seed=7), loss=size_of",
+        {"solver": CUSTOM, "loss": size_of},
+        DESCENT | OWN,
+        {"kind": "size_of"},
+        "size_of, ",
     ),
-    "typed key": ({"solver": descent(seed=jax.random.key(3))}, *KEYED),
-    "old key": ({"solver": descent(seed=np.array([0, 3], np.uint32))}, *KEYED),
-}  # fmt: skip
-# The recorded loss, and its text.
-LOSSES: dict[str, tuple[dict[str, Any], str]] = {
-    "huber": (
-        {"kind": "HuberLoss", "delta": 1.345, "scale": "mad"},
-        " Huber's loss (delta 1.345, scale mad), 0 Newton steps, ",
-    ),
-    "descent": ({"kind": "AbsoluteLoss"}, " absolute loss, "),
-    "custom": ({"kind": "size_of"}, " loss size_of, "),
+    "typed key": ({"solver": descent(seed=jax.random.key(3))}, KEYED, SQUARED, ""),
+    "old key": ({"solver": descent(seed=OLD_KEY)}, KEYED, SQUARED, ""),
 }
 
 
 @pytest.mark.parametrize("name", ASKED)
 def test_a_fit_and_its_file_record_the_arguments(name: str, tmp_path: Path) -> None:
-    method, settings, call = ASKED[name]
-    loss, words = LOSSES.get(name, ({"kind": "SquaredLoss"}, ""))
+    method, settings, loss, words = ASKED[name]
     fit = cs.solve(SMALL, **method)
     assert fit.stats["settings"] == settings
     assert fit.stats["penalty"] == (RIDGE if "ridge" in method else None)
     assert (fit.stats["loss"], fit.stats["noise"]) == (loss, "white")
-    assert fit.stats["call"] == f"cs.solve(problem{call})"
+    if name == "custom":
+        call = "cs.GradientDescent(..., steps=3, init=..., seed=7), loss=size_of"
+        assert fit.stats["call"] == f"cs.solve(problem, {call})"
     assert (fit.regularization is not None) == ("ridge" in method)
     assert fit.stats["version"] == cs.__version__
-    if name in ("default", "auto"):
+    if name == "auto":
         assert fit.stats["choice"].endswith(fit.stats["solver"])
     fit.save(tmp_path / "fit.npz")
     back = cs.load(tmp_path / "fit.npz")

@@ -91,7 +91,6 @@ def errors(stored: bool, noise: str) -> list:
 
 
 CALLS: Calls = {
-    "predict other x": lambda s: fitted(s).predict(given(s, X[:2])),
     "residuals": lambda s: fitted(s).residuals(),
     "residuals of other data": lambda s: fitted(s).residuals(given(s, X[:2]), given(s, Y[:2])),
     "held-out score": lambda s: [*fitted(s).score(given(s, X[:2]), given(s, Y[:2]))],
@@ -99,14 +98,11 @@ CALLS: Calls = {
     "cross_validate in time": lambda s: held_out(s, folds=7),
     "covariance": lambda s: fitted(s).covariance(1),
     "test": lambda s: [*fitted(s).test(channels=1)[::2]],
-    "singular values": lambda s: report(s).singular_values,
-    "choose_lags, zeros": lambda s: chosen(s, edges="zeros"),
     "choose_lags, folds": lambda s: chosen(s, cs.CrossValidation()),
     "compare": compared,
     "permutation_test": permuted,
     "jackknife": lambda s: fitted(s).jackknife().kernels,
     "plot of a solution": lambda s: drawn(fitted(s)),
-    "plot of a report": lambda s: drawn(report(s)),
     "masks of outputs": masked,
     "hac": lambda s: errors(s, "hac"),
     "cluster": lambda s: errors(s, "cluster"),
@@ -129,11 +125,8 @@ def assert_close(found: Any, wanted: Any) -> None:
 
 
 METHODS: dict[str, dict[str, Any]] = {
-    "ridge": {"solver": "normal", "ridge": 3.0},
-    "svd": {"solver": "svd"},
     "gcv": {"penalty": "ridge"},
     "evidence": {"penalty": "tc", "select": "evidence"},
-    "squared exponential": {"penalty": "squared_exponential"},
     "folds": {"penalty": "tc", "select": cs.CrossValidation(5, score="correlation")},
     "lasso": {"penalty": "lasso"},
     "huber": {"loss": "huber"},
