@@ -68,32 +68,21 @@ def test_confounds_are_subtracted_from_residuals_and_not_predicted() -> None:
     assert "Adjusted    an intercept and a drift of degree 2 per record\n" in str(fit)
 
 
-@pytest.mark.parametrize("select", ["gcv", "evidence", cs.CrossValidation()], ids=str)
-def test_a_penalty_is_selected_from_rows_without_the_drift(select: Any) -> None:
+@pytest.mark.parametrize("select", ["gcv", "evidence"])
+def test_a_penalty_is_selected_from_rows_without_the_drift(select: str) -> None:
     x, y = recording(0.0, 5.0)
     grid, problem = (1.0, 10.0, 100.0), cs.Problem(x, y, kernel_size=5, confounds=1)
     found = cs.solve(problem, penalty="ridge", grid=grid, select=select)
-    rows = rest_of_rows(x, y, cs.ConvSpec(5), 1)
-    whole = np.concatenate(rows)
-
-    def ridge(rows: np.ndarray, strength: float) -> np.ndarray:
-        gram = rows.T @ rows
-        return np.linalg.solve(gram[:10, :10] + strength * np.eye(10), gram[:10])
-
-    def gcv(strength: float) -> float:
-        both, m = ridge(whole, strength), len(whole) - 4  # two columns of drift per record
-        squares = np.square(whole[:, 10] - whole[:, :10] @ both[:, 10]).sum()
-        return m * squares / (m - np.trace(both)) ** 2
-
-    def held_out(strength: float) -> float:
-        folds = [(a, ridge(b, strength)[:, 10]) for a, b in (rows, rows[::-1])]
-        return np.mean([np.square(a[:, 10] - a[:, :10] @ w).mean() for a, w in folds])
-
-    if select != "evidence":
-        scores = [gcv(s) if select == "gcv" else held_out(s) for s in grid]
+    rows = np.concatenate(rest_of_rows(x, y, cs.ConvSpec(5), 1))
+    gram, m, scores = rows.T @ rows, len(rows) - 4, []  # two columns of drift per record
+    for strength in grid:
+        both = np.linalg.solve(gram[:10, :10] + strength * np.eye(10), gram[:10])
+        squares = np.square(rows[:, 10] - rows[:, :10] @ both[:, 10]).sum()
+        scores.append(m * squares / (m - np.trace(both)) ** 2)
+        if strength == found.regularization.strength[0]:
+            np.testing.assert_allclose(found.kernel.reshape(-1), both[:, 10], rtol=1e-9)
+    if select == "gcv":
         np.testing.assert_allclose(found.regularization.path.scores[:, 0], scores, rtol=1e-9)
-    best = ridge(whole, found.regularization.strength[0])[:, 10]
-    np.testing.assert_allclose(found.kernel.reshape(-1), best, rtol=1e-9)
 
 
 def test_a_report_counts_confounds() -> None:

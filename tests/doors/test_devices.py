@@ -78,16 +78,14 @@ def noise(
 
 
 SPREAD = {
-    "causal": cs.ConvSpec(9, padding="causal"),
     "ahead": cs.ConvSpec(6, padding=((-7, 12),)),
-    "valid": cs.ConvSpec(20),
     "groups, stride, dilation": cs.ConvSpec(7, 2, "same", 3, 2),
     "components of a stride and a dilation": cs.ConvSpec(9, 4, "full", 6),
     "circular": cs.ConvSpec(8, padding="circular"),
     "long": cs.ConvSpec(100, dilation=9, padding="full"),
 }
 CASES = [(name, "time", i % 2 == 0) for i, name in enumerate(SPREAD)]
-CASES += [(name, "records", True) for name in ("groups, stride, dilation", "circular", "long")]
+CASES += [(name, "records", True) for name in ("groups, stride, dilation", "long")]
 
 
 @pytest.mark.usefixtures("stays")
@@ -151,19 +149,6 @@ def test_random_geometries_spread_along_time(seed: int) -> None:
 
 
 X, Y = noise((3000, 4), cs.ConvSpec(8), 1)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("stays")
-@pytest.mark.parametrize("unit", [1e150, 1e-150])
-def test_extreme_units_and_offsets(unit: float) -> None:
-    x, y = (X + np.array([1e9, 0, 0, -1e5])) * unit, Y / unit
-    host, there = (
-        cs.solve(cs.Problem(a, b, kernel_size=8, bias=True))
-        for a, b in ((x, y), (put(x), put(y, COPIES)))
-    )
-    np.testing.assert_allclose(there.kernel, host.kernel, rtol=1e-11)
-    assert there.backward_error <= 30 * EPS
 
 
 # --- data that are fetched to the host
@@ -294,13 +279,24 @@ def test_samples_read_by_masked_rows_only_do_not_matter() -> None:
     np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-14)
 
 
+FAR = X + np.array([1e9, 0, 0, -1e5])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("stays")
-def test_a_transient_is_summed_by_rows() -> None:
-    """FFTs would lose digits of the columns that do not contain it."""
-    host, there = (cs.Problem(*pair, kernel_size=8) for pair in ((BURST, Y), (put(BURST), Y_THERE)))
-    fit = check_equal(host, there)
-    assert fit.stats["devices"] == "4 × cpu"
+@pytest.mark.parametrize(
+    ("x", "y"), [(BURST, Y), (1e150 * FAR, Y / 1e150), (FAR / 1e150, 1e150 * Y)]
+)
+def test_transients_offsets_and_extreme_units_cost_no_digits(x: np.ndarray, y: np.ndarray) -> None:
+    """FFTs would lose digits of the columns that do not contain a transient."""
+    host, there = (
+        cs.solve(cs.Problem(a, b, kernel_size=8, bias=True))
+        for a, b in ((x, y), (put(x), put(y, COPIES)))
+    )
+    atol = 1e-11 * np.abs(host.kernel).max()
+    np.testing.assert_allclose(there.kernel, host.kernel, rtol=0, atol=atol)
+    assert there.backward_error <= 30 * EPS
+    assert there.stats["devices"] == "4 × cpu"
 
 
 # --- values and shapes are checked on the devices

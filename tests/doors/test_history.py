@@ -32,7 +32,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def band_limited(taps: int, rows: int, seed: int = 0) -> np.ndarray:
-    """Samples without the upper three fifths of the frequencies."""
+    """Noise without the upper three fifths of the frequencies."""
     rng, n = np.random.default_rng(seed), taps + rows - 1
     bins = np.fft.rfft(rng.standard_normal(n))
     return np.fft.irfft(np.where(np.arange(len(bins)) < 0.4 * len(bins), bins, 0), n)
