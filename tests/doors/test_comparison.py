@@ -135,7 +135,6 @@ def test_a_loss_without_an_exact_minimum_is_compared_by_squares_or_the_best_meth
 
 DEFAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {
     "smooth": ({"penalty": "smooth"}, {"qr", "svd", "normal", "cg"}),
-    "hac": ({"noise": "hac"}, {"qr", "svd", "normal", "cg", "fft", "adam"}),
     "absolute": ({"loss": "absolute"}, {"auto", "adam"}),
     "huber": ({"loss": "huber"}, {"auto"}),
     "lasso": ({"penalty": "lasso"}, {"auto"}),

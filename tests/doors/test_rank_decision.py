@@ -1,4 +1,4 @@
-"""solve: when it decides whether the kernel is unique, and by which evidence."""
+"""When `solve` decides whether the kernel is unique, and by which evidence."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Stub(cs.Solver):
 
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No factor of the data may be asked for."""
-    refused = property(lambda report: pytest.fail("the report was asked"))
+    """A rank decision fails the test."""
+    refused = property(lambda report: pytest.fail("the rank was decided"))
     monkeypatch.setattr(Diagnosis, "unique", refused)
 
 
@@ -62,7 +62,7 @@ def test_too_few_equations_are_refused_before_the_solver_runs() -> None:
     assert cs.solve(FEW, Stub([]), ridge=1.0, strict=True).status == "max steps"
 
 
-def test_a_lack_of_rank_is_refused_after_it() -> None:
+def test_a_lack_of_rank_is_refused_after_the_solver_runs() -> None:
     stub = Stub([])
     with pytest.raises(cs.IdentifiabilityError, match="rank-deficient: rank 3 of 6"):
         cs.solve(DEFICIENT, stub, strict=True)
@@ -75,9 +75,9 @@ def test_a_lack_of_rank_is_refused_after_it() -> None:
 
 
 @pytest.mark.usefixtures("unasked")
-def test_a_solver_with_evidence_is_believed() -> None:
+def test_the_evidence_of_a_solver_is_used() -> None:
     cs.solve(DEFICIENT, Stub([], evidence="a proof"), strict=True)
-    with pytest.raises(pytest.fail.Exception, match="the report was asked"):
+    with pytest.raises(pytest.fail.Exception, match="the rank was decided"):
         cs.solve(FULL, Stub([]))
 
 
@@ -94,7 +94,7 @@ def test_after_ctrl_c_the_rank_is_not_decided(strict: bool) -> None:
     [cs.GradientDescent(steps=10_000, tol=1e-300), cs.ConjugateGradient(tol=1e-15)],
     ids=["descent", "cg"],
 )
-def test_nor_do_the_iterative_solvers(solver: cs.Solver) -> None:
+def test_iterative_solvers_do_not_decide_the_rank_after_ctrl_c(solver: cs.Solver) -> None:
     def press(stage: str, step: int, total: int, note: str) -> None:
         if stage.startswith("steps of") and note and (step == 1 or total == 10_000):
             signal.raise_signal(signal.SIGINT)

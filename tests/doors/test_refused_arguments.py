@@ -122,6 +122,7 @@ FOLDS: list[Row] = [
 ]
 LAGS: list[Row] = [
     (lambda: cs.Problem(X[:, 0], X[None, :, 0], lags=(0, 4)), ValueError, "transpose y"),
+    (lambda: in_seconds(y=X, tmin=-100, tmax=400, fs=64), ValueError, "tmax= are in seconds"),
     (lambda: cs.cross_validate(FULL, 5), TypeError, "use folds=5"),
     (lambda: cs.choose_lags(cs.Problem(X, X[:, 1:], kernel_size=(1, 2))), ValueError,
      "one axis of lags, the kernel has 2"),
@@ -143,6 +144,7 @@ COMPARISONS: list[Row] = [
 NOISE: list[Row] = []
 ERRORS: list[Row] = [
     (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
+    (lambda: FIT.test(contrast=[[1], [2, 3]]), TypeError, "contrast must hold real numbers"),
     (lambda: FIT.test(contrast=np.ones(3)), ValueError, r"has shape \(3,\), expected"),
     (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
     (lambda: FIT.test(contrast=[ONES, 0 * ONES]), ValueError, "row 1 of the contrast is z"),

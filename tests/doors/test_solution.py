@@ -246,16 +246,9 @@ def test_files_of_no_solution_and_damaged_files_are_refused(
         cs.load(path)
 
 
-@pytest.mark.parametrize(
-    ("method", "given"),
-    [({"noise": "hac"}, {}), ({"solver": "cg"}, {"weights": [1.0, 2.0, 0.5]})],
-    ids=["hac", "conjugate gradients"],
-)
-def test_a_fit_can_be_pickled_and_is_freed_without_the_garbage_collector(
-    method: dict[str, Any], given: dict[str, Any]
-) -> None:
-    problem = cs.Problem(X, Y, spec=SPEC, **given)
-    fit = cs.solve(problem, **method)
+def test_a_fit_can_be_pickled_and_is_freed_without_the_garbage_collector() -> None:
+    problem = cs.Problem(X, Y, spec=SPEC, weights=[1.0, 2.0, 0.5])
+    fit = cs.solve(problem, "cg")
     twin = pickle.loads(pickle.dumps(fit))
     assert np.array_equal(twin.predict(), fit.predict())
     assert np.array_equal(twin.standard_error, fit.standard_error)

@@ -161,17 +161,3 @@ def test_text_and_files(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.kernel, one.kernel)
     assert_close(loaded.standard_error, other.standard_error)
     assert_close([*loaded.score(given(True, X), given(True, Y))], [*other.score()])
-
-
-@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-def test_suggestions_for_a_deficient_problem_are_those_of_arrays() -> None:
-    """One channel is zero, or two channels are equal."""
-    for spoil in (lambda a: 0 * a, lambda a: np.repeat(a[:, :1], 2, 1)):
-        x = [spoil(a) for a in X]
-        found = []
-        for stored in (True, False):
-            problem = cs.Problem(given(stored, x), given(stored, Y), lags=(0, 4))
-            fit = cs.solve(problem, limits=limits(stored))
-            found.append(([str(s) for s in fit.identifiability.suggestions], fit.kernel))
-        assert found[0][0] == found[1][0]
-        assert_close(found[0][1], found[1][1])
