@@ -61,125 +61,99 @@ except SystemExit as end:
     assert done.stdout.endswith("exit 0 []\n")
 
 
-@pytest.mark.parametrize(
-    ("line", "status"),
-    [
-        ("solve gone.npz --kernel-size 3", 2),
-        ("solve short.npz --kernel-size 3", 3),
-    ],
-)
-def test_exit_status_of_the_program(folder, line, status):
-    done = python("-m", "convsolve", *line.split())
-    assert done.returncode == status
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.splitlines()) == (status >= 2)
+def test_the_program_ends_with_a_status_and_one_line(folder):
+    """Also if the device of the standard output is full."""
+    with open("/dev/full", "w") as full:
+        for line, out, status, words in (
+            ("solve short.npz --kernel-size 3", subprocess.DEVNULL, 3, "warning: underdetermined"),
+            ("identify full.npz --kernel-size 3", full, 1, "the output cannot be written: No spa"),
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", "convsolve", *line.split()],
+                stdout=out, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False,
+            )  # fmt: skip
+            assert (done.returncode, done.stderr.count("\n")) == (status, 1)
+            assert words in done.stderr
 
 
-def test_not_unique_is_told_on_stderr_and_still_written(run):
+def words_of(text):
+    return " ".join(text.split())
+
+
+def test_a_kernel_that_is_not_unique_is_a_warning_and_is_written(run):
     status, out, err = run("solve short.npz --kernel-size 3 --out fit.npz")
-    assert status == 3
+    assert (status, err.count("\n")) == (3, 1)
     assert err.startswith("convsolve: warning: underdetermined: rank 5 of 6 unknowns; ")
-    assert err.count("\n") == 1
     assert "this is the kernel of minimum norm. 1 more row of y is needed" in err
-    labels = [line[:12].strip() for line in out.splitlines()]
-    assert labels[:5] == ["Data", "Kernel", "Status", "", "Cause"]
-    text = " ".join(out.split())
+    assert [line[:12].strip() for line in out.splitlines()][:5] == [
+        "Data", "Kernel", "Status", "", "Cause",
+    ]  # fmt: skip
+    text = words_of(out)
     assert "Data 1 record × 7 samples, float64, --padding valid Kernel 2 channels to 1" in text
     assert "Status solved, NOT UNIQUE: the data determine 0 of 6 taps; the kernel of min" in text
     assert "Suggestion --ridge" in text
     assert "Errors none: no row is left to estimate the noise (5 rows, rank 5)" in text
     assert "Computed QR, " in text
-    for words in ("lags=", "padding=", "ridge=", "fit."):
-        assert words not in text
+    assert not any(words in text for words in ("lags=", "padding=", "ridge=", "fit."))
     # The notebook's kernel less its part along the null vector.
     fit = cs.load("fit.npz")
-    np.testing.assert_allclose(
-        cs.convolve(X[:7], fit.kernel, fit._spec)[:, 0], Y[:5], rtol=0, atol=1e-12
-    )
+    found = cs.convolve(X[:7], fit.kernel, fit._spec)[:, 0]
+    np.testing.assert_allclose(found, Y[:5], rtol=0, atol=1e-12)
     assert np.linalg.norm(fit.kernel) < np.linalg.norm(KERNEL)
 
 
-def test_axes_that_look_exchanged_are_doubted(run, folder):
-    """However the kernel is asked for."""
-    np.save("wide.npy", np.random.default_rng(0).standard_normal((9, 40)))
-    for geometry in ("--lags 0 1", "--kernel-size 2", "--tmin 0 --tmax 1 --fs 1"):
-        _, _, err = run(f"identify wide.npy {geometry}")
-        assert "convsolve: warning: x was read as 1 record × 9 samples × 40 channels" in err
-
-
 def test_nothing_is_overwritten_unless_forced(run, folder, monkeypatch):
-    (folder / "fit.npz").write_text("precious")
     (folder / "link.npz").symlink_to(folder / "elsewhere.npz")
-    with monkeypatch.context() as patch:
-        # It is refused before anything is computed.
-        patch.setattr("convsolve.api.solve", None)
-        status, out, err = run("solve full.npz --kernel-size 3 --out fit.npz")
-        assert (status, out) == (2, "")
-        assert err == "convsolve: --out fit.npz: exists; --overwrite overwrites it\n"
-        status, _, err = run("solve full.npz --kernel-size 3 --out link.npz --overwrite")
-        assert (status, "symbolic link" in err) == (2, True)
-    assert (folder / "fit.npz").read_text() == "precious"
-    status, _, _ = run("solve full.npz --kernel-size 3 --out fit.npz --overwrite")
-    assert status == 0
-    np.testing.assert_allclose(cs.load("fit.npz").kernel, KERNEL, atol=1e-12)
-
-
-def test_a_place_that_turns_out_unwritable_is_named(run, monkeypatch):
-    def full(self, path, *, overwrite):
-        raise OSError(28, "No space left on device", str(path))
-
-    monkeypatch.setattr(cs.Solution, "save", full)
-    status, _, err = run("solve full.npz --kernel-size 3 --out fit.npz")
-    assert (status, err) == (2, "convsolve: fit.npz: No space left on device\n")
-
-
-def test_errors_inside_the_library_are_not_disguised(run, monkeypatch):
-    def broken(*args, **settings):
-        raise ValueError("inside")
-
-    monkeypatch.setattr("convsolve.api.solve", broken)
-    with pytest.raises(ValueError, match="inside"):
-        run("solve full.npz --kernel-size 3")
-
-
-def test_pictures_and_pages_are_written_once(run, folder):
-    lines = {
+    files = {
+        "solve full.npz --kernel-size 3 --solver qr --out fit.npz": b"PK",
         "identify full.npz --kernel-size 3 --plot a.png": b"\x89PNG",
         "solve full.npz --kernel-size 3 --solver qr --plot b.pdf": b"%PDF",
         "compare full.npz --kernel-size 3 --methods svd --plot c.svg": b"<?xml",
         "solve full.npz --kernel-size 3 --solver qr --html fit.html": b"<!doctype html>",
     }
-    for line, start in lines.items():
+    for line, start in files.items():
         *_, option, name = line.split()
-        assert run(line)[::2] == (0, "")
+        (folder / name).write_text("precious")
+        with monkeypatch.context() as patch:
+            # It is refused before anything is computed.
+            patch.setattr("convsolve.api.solve", None)
+            error = f"convsolve: {option} {name}: exists; --overwrite overwrites it\n"
+            assert run(line) == (2, "", error)
+        assert (folder / name).read_text() == "precious"
+        assert run(f"{line} --overwrite")[::2] == (0, "")
         assert (folder / name).read_bytes().startswith(start)
-        error = f"convsolve: {option} {name}: exists; --overwrite overwrites it\n"
-        assert run(line) == (2, "", error)
+    np.testing.assert_allclose(cs.load("fit.npz").kernel, KERNEL, atol=1e-12)
     page = (folder / "fit.html").read_text(encoding="utf-8")
-    assert f"<pre>convsolve {line}</pre>" in page
+    assert f"<pre>convsolve {line} --overwrite</pre>" in page
     assert "the data determine all 6 taps" in page
+    status, _, err = run("solve full.npz --kernel-size 3 --out link.npz --overwrite")
+    assert (status, "symbolic link" in err) == (2, True)
+    assert not (folder / "elsewhere.npz").exists()
 
 
-@pytest.mark.parametrize("option", ["plot p.png", "html p.html"])
-def test_pictures_without_matplotlib_are_refused_at_once(run, monkeypatch, option):
+def test_errors_of_the_disk_are_one_line_and_those_of_the_library_a_traceback(run, monkeypatch):
+    line = "solve full.npz --kernel-size 3 --out fit.npz"
+    full = Mock(side_effect=OSError(28, "No space left on device", "fit.npz"))
+    monkeypatch.setattr(cs.Solution, "save", full)
+    assert run(line)[::2] == (2, "convsolve: fit.npz: No space left on device\n")
+    monkeypatch.setattr("convsolve.api.solve", Mock(side_effect=ValueError("inside")))
+    with pytest.raises(ValueError, match="inside"):
+        run(line)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    status, _, err = run(f"solve full.npz --kernel-size 3 --{option}")
-    assert (status, err) == (
-        2, f"convsolve: --{option.split()[0]} needs matplotlib: pip install 'convsolve[plot]'\n"
-    )  # fmt: skip
+    for option in ("plot p.png", "html p.html"):
+        error = f"--{option.split()[0]} needs matplotlib: pip install 'convsolve[plot]'\n"
+        assert run(f"solve full.npz --kernel-size 3 --{option}")[::2] == (2, f"convsolve: {error}")
 
 
-def test_demo_hands_its_numbers_to_json(run, monkeypatch):
+def test_the_demo_prints_a_text_or_its_numbers(run, monkeypatch):
     def short(out, plot, overwrite):
         out("text")
         return {"plot": str(plot), "overwrite": overwrite, "spread": np.array([1.0, np.inf])}
 
     monkeypatch.setattr("convsolve.cli.demo.run", short)
     status, out, _ = run("demo --json --plot demo.png")
-    assert (status, strict_json(out)) == (
-        0,
-        {"plot": "demo.png", "overwrite": False, "spread": [1.0, None]},
-    )
+    wanted = {"plot": "demo.png", "overwrite": False, "spread": [1.0, None]}
+    assert (status, strict_json(out)) == (0, wanted)
     assert run("demo")[:2] == (0, "text\n")
 
 
@@ -281,41 +255,38 @@ sys.exit(cli.main(sys.argv[1:]))
     np.testing.assert_array_equal(cs.load("fit.npz").kernel, found["kernel"])
 
 
-def test_a_report_speaks_the_language_of_the_shell(run):
-    np.savez("tone.npz", x=np.array([0.0, 1, 0, -1])[np.arange(40) % 4])
-    status, out, _ = run("identify tone.npz --lags 0 5")
-    text = " ".join(out.split())
-    assert status == 3
-    assert "fewer taps: --lags 0 1 has 39 equations" in text
-    assert re.search(r"--ridge [\d.e-]+ shrinks the kernel towards zero \(condition n", text)
+def test_advice_names_options(run):
+    rng = np.random.default_rng(0)
     np.savez("image.npz", x=np.outer(np.arange(8.0), np.ones(8)))
-    text = " ".join(run("identify image.npz --kernel-size 2 3")[1].split())
-    assert "fewer taps: --kernel-size 2 1 has 56 equations" in text
-    np.savez("hot.npz", x=np.eye(3)[np.arange(30) % 3])
-    text = " ".join(run("identify hot.npz --kernel-size 1 --bias")[1].split())
-    assert "(leave out --bias)" in text
-    for words in (" lags=", "kernel_size=", "ridge=", "stride=", "bias=False"):
-        assert words not in text
-
-
-def test_warnings_and_errors_speak_the_language_of_the_shell(run):
-    np.savez("tone.npz", x=np.array([0.0, 1, 0, -1])[np.arange(40) % 4], y=np.arange(40.0))
-    for strict in ("", " --strict"):
-        status, _, err = run(f"solve tone.npz --lags 0 5{strict}")
+    np.save("wide.npy", rng.standard_normal((9, 40)))
+    exchanged = "convsolve: warning: x was read as 1 record × 9 samples × 40 channels"
+    ridge = r"--ridge [\d.e-]+ shrinks the kernel towards zero \(condition n"
+    taps = "fewer taps: --lags 0 1 has 39 equations"
+    for line, words in {
+        "identify tone.npz --lags 0 5": taps,
+        "solve tone.npz --lags 0 5": taps,
+        "solve tone.npz --lags 0 5 --strict": ridge,
+        "identify image.npz --kernel-size 2 3": "fewer taps: --kernel-size 2 1 has 56 equations",
+        "identify hot.npz --kernel-size 1 --bias": r"\(leave out --bias\)",
+        "identify wide.npy --lags 0 1": exchanged,
+        "identify wide.npy --kernel-size 2": exchanged,
+        "identify wide.npy --tmin 0 --tmax 1 --fs 1": exchanged,
+    }.items():
+        status, out, err = run(line)
+        text = words_of(out + err)
         assert status == 3
-        assert "fewer taps: --lags 0 1 has 39 equations" in err
-        assert re.search(r"--ridge [\d.e-]+ shrinks the kernel towards zero \(condition n", err)
-        for words in ("lags=", "ridge="):
-            assert words not in err
+        assert re.search(words, text), line
+        for argument in (" lags=", "kernel_size=", "ridge=", "stride=", "bias=False"):
+            assert argument not in text or words == exchanged
 
 
-def test_a_solution_is_printed_without_what_it_repeats(run):
+def test_a_solution_is_printed_in_few_lines(run):
     """At most 17 lines of 88 columns; other commands print the problem."""
     rng = np.random.default_rng(0)
     x = np.convolve(rng.standard_normal(800), np.hanning(60), "same")
     np.savez("smooth.npz", x=x, y=x + 0.1 * rng.standard_normal(800))
     status, out, err = run("solve smooth.npz --lags 0 15 --fs 100 --confounds 1")
-    lines, text = out.splitlines(), " ".join(out.split())
+    lines, text = out.splitlines(), words_of(out)
     assert (status, err) == (0, "")
     assert len(lines) <= 17
     assert max(map(len, lines)) <= 88
@@ -325,10 +296,10 @@ def test_a_solution_is_printed_without_what_it_repeats(run):
         "Data 1 record × 800 samples, float64, 100 Hz, --edges drop Kernel 1 channel to 1 output, "
         "16 lags from 0 to 150 ms Status solved;"
     )
-    assert text.count("an intercept and a drift of degree 1 per record") == 1
     assert re.search(r"Caution .*; --ridge [\d.]+ brings the condition number to 1000", text)
-    assert text.count("785 of 800 samples") == 1
-    text = " ".join(run("compare smooth.npz --lags 0 15 --methods svd")[1].split())
+    for once in ("an intercept and a drift of degree 1 per record", "785 of 800 samples"):
+        assert text.count(once) == 1
+    text = words_of(run("compare smooth.npz --lags 0 15 --methods svd")[1])
     assert "Lags 0 to 15 samples, --edges drop" in text
     assert "Verdict overdetermined: the data determine one kernel" in text
 
@@ -342,15 +313,3 @@ def test_a_device_that_is_not_there(run, monkeypatch, command):
     status, out, err = run(command + size)
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert "jax has no device to descend on (JAX_PLATFORMS=cuda); try JAX_PLATFORMS=cpu" in err
-
-
-def test_an_answer_that_cannot_be_written_is_no_traceback(folder):
-    """A full device at the end of standard output."""
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "convsolve", "identify", "full.npz", "--kernel-size", "3"],
-            stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False,
-        )  # fmt: skip
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "the output cannot be written: No space left" in done.stderr

@@ -19,15 +19,6 @@ from convsolve import results
 from convsolve.text import as_options
 from support import command_files as data
 
-FULL = cs.Problem(data.X, data.Y, kernel_size=3)
-SHORT = cs.Problem(data.X[:7], data.Y[:5], kernel_size=3)
-TRIALS = cs.Problem(data.TRIALS_X, data.TRIALS_Y, lags=(0, 4), edges="zeros")
-WIDE = cs.Problem(data.TRIALS_X, data.TRIALS_Y, lags=(-3, 9), edges="zeros")
-DECAY = cs.Problem(data.DECAY_X, data.DECAY_Y, lags=(0, 19), edges="zeros")
-OUTLIERS = cs.Problem(data.OUTLIERS_X, data.OUTLIERS_Y, lags=(0, 3), bias=True)
-TONE = cs.Problem(data.TONE, np.arange(40.0), lags=(0, 5))
-START = data.KERNEL[::-1, :, None]
-
 
 class Row(NamedTuple):
     """The arguments of a command, the equivalent call and the exit status."""
@@ -37,13 +28,12 @@ class Row(NamedTuple):
     status: int = 0
 
 
-def solves(
-    line: str, problem: cs.Problem, methods: dict[str, dict[str, Any]], status: int = 0
-) -> list[Row]:
-    """Rows that solve one problem with different options, and the keywords of `solve`."""
+def rows(command: str, problem: cs.Problem, methods: dict[str, Any], status: int = 0) -> list[Row]:
+    """One problem with several methods: options, and the keywords of the function."""
+    function = getattr(cs, command.split()[0].replace("-", "_"))
     return [
-        Row(f"solve {line} {more}", partial(cs.solve, problem, **method), status)
-        for more, method in methods.items()
+        Row(f"{command} {options}", partial(function, problem, **keywords), status)
+        for options, keywords in methods.items()
     ]
 
 
@@ -56,60 +46,58 @@ def of_table(x: list[int], y: list[int], **options: Any) -> cs.Problem:
 
 def of_left(columns: list[int], **options: Any) -> cs.Problem:
     names = [("left", "right")[i] for i in columns]
-    given = {"channels": names, "outputs": ["out"], **options}
-    return cs.Problem(data.X[:, columns], data.OUT, **given)
+    return cs.Problem(data.X[:, columns], data.OUT, channels=names, outputs=["out"], **options)
 
 
 def of_gaps(**options: Any) -> cs.Problem:
     return cs.Problem(data.GAPS_X, data.GAPS_Y, lags=(0, 4), missing="drop", **options)
 
 
+FULL = cs.Problem(data.X, data.Y, kernel_size=3)
+SHORT = cs.Problem(data.X[:7], data.Y[:5], kernel_size=3)
+TRIALS = cs.Problem(data.TRIALS_X, data.TRIALS_Y, lags=(0, 4), edges="zeros")
+DECAY = cs.Problem(data.DECAY_X, data.DECAY_Y, lags=(0, 19), edges="zeros")
+OUTLIERS = cs.Problem(data.OUTLIERS_X, data.OUTLIERS_Y, lags=(0, 3), bias=True)
+TONE = cs.Problem(data.TONE, np.arange(40.0), lags=(0, 5))
+NOISY = cs.Problem(data.NOISY_X, data.NOISY_Y[:57], kernel_size=4)
+TABLE = of_table([0, 1], [2, 3], lags=(0, 1))
+ADAM = cs.GradientDescent(
+    optax.adam(0.1), steps=30, batch_size=40, init=data.KERNEL[::-1, :, None],
+    restarts=2, tol=1e-4, seed=3,
+)  # fmt: skip
+OF_TRIALS = "trials.npz --lags 0 4 --edges zeros"
+OF_GAPS = "gaps_x.npy gaps_y.npy --lags 0 4 --missing drop"
+
 SOLVED = [
-    *(
-        row
-        for names in ("full.npz", "x.npy y.npy", "x.csv y.csv", "x.npy y.csv")
-        for row in solves(f"{names} --kernel-size 3", FULL, {"": {}})
-    ),
-    *solves("full.npz --config svd.toml", FULL, {"": {"solver": "svd", "ridge": 0.5}}),
-    *solves("outliers.npz --config robust.toml", OUTLIERS, {
+    *rows("solve full.npz --kernel-size 3", FULL, {"": {}}),
+    *rows("solve x.npy y.csv --kernel-size 3", FULL, {"": {}}),
+    *rows("solve full.npz --config svd.toml", FULL, {"": {"solver": "svd", "ridge": 0.5}}),
+    *rows("solve outliers.npz --config robust.toml", OUTLIERS, {
         "": {"loss": cs.HuberLoss(2.0, scale=0.5)},
         "--scale 0.2": {"loss": cs.HuberLoss(2.0, scale=0.2)},
     }),
-    *solves("eeg.csv --config strengths.toml", of_table([0, 1], [2, 3], lags=(0, 1)), {
-        "": {"penalty": cs.Ridge([3.0, 0.5])},
-        "--grid 1 10 100": {"penalty": "ridge", "grid": [1.0, 10.0, 100.0]},
+    *rows("solve eeg.csv --config strengths.toml", TABLE, {
         "--penalty lasso": {"penalty": cs.Lasso([3.0, 0.5])},
-        "--ridge 2": {"ridge": 2.0},
+        "--grid 1 10 100": {"penalty": "ridge", "grid": [1.0, 10.0, 100.0]},
     }),
-    *solves("trials.npz --config sparse.toml", TRIALS, {
-        "": {"penalty": cs.Lasso(channel_groups=(0, 1), ridge=0.5), "grid": [2.0, 20.0],
-             "select": cs.CrossValidation(2)},
+    *rows("solve trials.npz --config sparse.toml", TRIALS, {
         "--ridge 2": {"penalty": cs.Lasso(channel_groups=(0, 1), ridge=2.0), "grid": [2.0, 20.0],
                       "select": cs.CrossValidation(2)},
     }),
-    *solves("full.npz --kernel-size 3", FULL, {
+    *rows("solve full.npz --kernel-size 3", FULL, {
         "--solver adam --loss absolute --steps 7 --seed 3": {
             "solver": cs.GradientDescent("adam", steps=7, seed=3), "loss": "absolute",
         },
         "--solver cg --steps 1": {"solver": cs.ConjugateGradient(steps=1)},
         "--solver fft": {"solver": "fft"},
     }, status=1),
-    *solves("short.npz --kernel-size 3", SHORT, {"": {}}, status=3),
-    *solves("short.npz --kernel-size 3", SHORT, {"--ridge 0.5": {"ridge": 0.5}}),
-    *solves("tone.npz --lags 0 5", TONE, {"": {}}, status=3),
-    *solves("flat.npz --kernel-size 3", cs.Problem(np.arange(9.0), np.ones(7), kernel_size=3),
-            {"": {}}, status=3),
-    *(
-        Row(
-            f"solve noisy.npz --kernel-size 4 --noise {noise}",
-            partial(
-                cs.solve,
-                cs.Problem(data.NOISY_X, data.NOISY_Y[:57], kernel_size=4), noise=noise,
-            ),
-        )
-        for noise in ("white", "hac", "hac5", "ar", "ar2")
-    ),
-    *solves("trials.npz --lags 0 4 --edges zeros", TRIALS, {
+    *rows("solve short.npz --kernel-size 3", SHORT, {"": {}}, status=3),
+    *rows("solve short.npz --kernel-size 3", SHORT, {"--ridge 0.5": {"ridge": 0.5}}),
+    *rows("solve flat.npz --kernel-size 3",
+          cs.Problem(np.arange(9.0), np.ones(7), kernel_size=3), {"": {}}, status=3),
+    *rows("solve noisy.npz --kernel-size 4", NOISY,
+          {f"--noise {noise}": {"noise": noise} for noise in ("white", "hac", "hac5", "ar2")}),
+    *rows(f"solve {OF_TRIALS}", TRIALS, {
         "--penalty Squared_Exponential --length 2.5 --strength 4": {
             "penalty": cs.SquaredExponential(4.0, length=2.5)
         },
@@ -123,152 +111,106 @@ SOLVED = [
         "--penalty lasso --grid 2 20 --select aicc": {
             "penalty": "lasso", "grid": [2.0, 20.0], "select": "aicc",
         },
-        "--penalty lasso --select cv --folds 2 --score r2": {
-            "penalty": "lasso", "select": cs.CrossValidation(2, score="r2"),
-        },
         "--solver NORMAL --penalty ridge --select evidence": {
             "solver": "normal", "penalty": "ridge", "select": "evidence",
         },
         "--noise ar --penalty tc --strength 2 --decay 0.7": {
             "noise": "ar", "penalty": cs.StableSpline(2.0, kind="tc", decay=0.7),
         },
-        "--noise cluster": {"noise": "cluster"},
+        "--noise cluster --limits small_numbers=0": {
+            "noise": "cluster", "limits": cs.Limits(small_numbers=0),
+        },
     }),
-    *solves("trials.npz --lags 0 4 --edges zeros", TRIALS, {
+    *rows(f"solve {OF_TRIALS}", TRIALS, {
         "--solver adam --learning-rate 0.1 --loss huber --delta 1 --scale 0.5 --steps 30 "
         "--batch-size 40 --init kernel.npy --restarts 2 --tol 1e-4 --seed 3": {
-            "solver": cs.GradientDescent(
-                optax.adam(0.1), steps=30, batch_size=40, init=START, restarts=2, tol=1e-4, seed=3
-            ),
-            "loss": cs.HuberLoss(1.0, scale=0.5),
+            "solver": ADAM, "loss": cs.HuberLoss(1.0, scale=0.5),
         },
-        "--solver adam --learning-rate 0.1 --steps 9 --via moments --ridge 2": {
-            "solver": cs.GradientDescent(optax.adam(0.1), steps=9, via="moments"), "ridge": 2.0,
-        },
-        "--solver lbfgs --steps 2 --init zeros": {
-            "solver": cs.GradientDescent("lbfgs", steps=2, init="zeros")
+        "--solver lbfgs --steps 2 --init zeros --via moments --ridge 2": {
+            "solver": cs.GradientDescent("lbfgs", steps=2, init="zeros", via="moments"),
+            "ridge": 2.0,
         },
     }, status=1),
-    Row("solve trials.npz --lags 0 4 --edges zeros --limits small_numbers=0",
-        partial(cs.solve, TRIALS, limits=cs.Limits(small_numbers=0))),
-    *solves("decay.npz --lags 0 19 --edges zeros", DECAY, {
-        "--penalty ridge --grid 1 10 100": {"penalty": "ridge", "grid": [1.0, 10.0, 100.0]},
+    *rows("solve decay.npz --lags 0 19 --edges zeros", DECAY, {
         "--penalty tc --select cv --folds 4 --score r2": {
             "penalty": "tc", "select": cs.CrossValidation(4, score="r2"),
         },
     }),
-    *solves("eeg.csv --x-columns 0,1 --y-columns 2,3 --lags 0 1",
-            of_table([0, 1], [2, 3], lags=(0, 1)), {
+    *rows("solve eeg.csv --x-columns 0,1 --y-columns 2,3 --lags 0 1", TABLE, {
         "--penalty smooth --strength 3 0.5 --solver svd": {
             "solver": "svd", "penalty": cs.Smooth([3.0, 0.5]),
-        },
-        "--penalty ridge --channel-groups 0,1 --strength 3 0.5": {
-            "penalty": cs.Ridge([3.0, 0.5], channel_groups=(0, 1))
         },
         "--penalty ridge --channel-groups 0,1 --noise ar2": {
             "penalty": cs.Ridge(channel_groups=(0, 1)), "noise": "ar2",
         },
     }),
-    *solves("outliers.npz --lags 0 3 --bias", OUTLIERS, {
-        "--loss huber": {"loss": "huber"},
-        "--loss huber --scale 0.2 --delta 1": {"loss": cs.HuberLoss(1.0, scale=0.2)},
-        "--loss absolute": {"loss": "absolute"},
-    }),
+    *rows("solve outliers.npz --lags 0 3 --bias --loss absolute", OUTLIERS,
+          {"": {"loss": "absolute"}}),
     *(
         row
         for options, given in {
-            "": {},
-            "--mask mask.npy": {"mask": data.MASK},
-            "--weights weights.npy": {"weights": data.WEIGHTS},
             "--weights records.npy --bias": {"weights": data.OF_RECORDS, "bias": True},
             "--confounds intercept": {"confounds": "intercept"},
-            "--confounds 2": {"confounds": 2},
             "--confounds motion.npy": {"confounds": data.MOTION},
             "--mask mask.npy --weights weights.npy --confounds 1": {
                 "mask": data.MASK, "weights": data.WEIGHTS, "confounds": 1,
             },
         }.items()
-        for row in solves(
-            f"gaps_x.npy gaps_y.npy --lags 0 4 --missing drop {options}", of_gaps(**given),
-            {"": {}},
-        )
+        for row in rows(f"solve {OF_GAPS} {options}", of_gaps(**given), {"": {}})
     ),
-    *solves("one.csv two.csv --lags 0 4 --mask mask.csv", cs.Problem(
-        data.GAPS_X[1], data.GAPS_Y[1], lags=(0, 4), mask=data.MASK[1]
-    ), {"": {}}),
     *(
         row
         for line, problem in {
-            "--x-columns left --y-columns out --lags 0 1 --edges zeros": of_left(
-                [0], lags=(0, 1), edges="zeros"
+            "one.csv two.csv --lags 0 4 --mask mask.csv": cs.Problem(
+                data.GAPS_X[1], data.GAPS_Y[1], lags=(0, 4), mask=data.MASK[1]
             ),
-            "--x-columns 0 --y-columns 2 --lags 0 1 --edges circular": of_left(
+            "table.csv --x-columns 0 --y-columns 2 --lags 0 1 --edges circular": of_left(
                 [0], lags=(0, 1), edges="circular"
             ),
-            "--x-columns right,left --y-columns out --lags 0 0": of_left([1, 0], lags=(0, 0)),
+            "table.csv --x-columns right,left --y-columns out --lags 0 0": of_left(
+                [1, 0], lags=(0, 0)
+            ),
+            "eeg.csv --x-columns envelope,1 --y-columns Fz,Cz --fs 128 --tmin 0 --tmax 0.02":
+                of_table([0, 1], [2, 3], fs=128, tmin=0, tmax=0.02),
+            "ab.csv uv.csv --lags 0 1 --outputs left,right --fs 10": of_table(
+                [0, 1], [2, 3], lags=(0, 1), channels=["a", "b"], fs=10, outputs=["left", "right"]
+            ),
         }.items()
-        for row in solves(f"table.csv {line}", problem, {"": {}})
+        for row in rows(f"solve {line}", problem, {"": {}})
     ),
-    *solves("eeg.csv --x-columns envelope,1 --y-columns Fz,Cz --fs 128 --tmin 0 --tmax 0.02",
-            of_table([0, 1], [2, 3], fs=128, tmin=0, tmax=0.02), {"": {}}),
-    *solves("ab.csv uv.csv --lags 0 1",
-            of_table([0, 1], [2, 3], lags=(0, 1), channels=["a", "b"], outputs=["u", "v"]),
-            {"": {}}),
-    *solves("ab.csv uv.csv --lags 0 1 --outputs left,right --fs 10",
-            of_table([0, 1], [2, 3], lags=(0, 1), channels=["a", "b"], fs=10,
-                     outputs=["left", "right"]), {"": {}}),
 ]  # fmt: skip
 
-
-def identifies(line: str, problem: cs.Problem, status: int = 0) -> Row:
-    return Row(f"identify {line}", partial(cs.identify, problem), status)
-
-
-def compares(
-    line: str, problem: cs.Problem, calls: dict[str, dict[str, Any]], status: int = 0
-) -> list[Row]:
-    """Rows that compare methods on one problem, and the keywords of `compare`."""
-    return [
-        Row(f"compare {line} {more}", partial(cs.compare, problem, **keywords), status)
-        for more, keywords in calls.items()
-    ]
-
-
+IDENTIFIED = {
+    "x.csv --kernel-size 3": {"kernel_size": 3},
+    "x.npy --kernel-size 2 --n-outputs 3": {"kernel_size": 2, "n_outputs": 3},
+    "x.npy --kernel-size 2 --padding=3,-1 --stride 2 --dilation 3 --groups 2 --bias": {
+        "kernel_size": 2, "padding": ((3, -1),), "stride": 2, "dilation": 3, "groups": 2,
+        "bias": True,
+    },
+    "x.npy --lags -1 2 --edges circular": {"lags": (-1, 2), "edges": "circular"},
+    "x.npy --kernel-size 2 2 --stride 1 2 --padding 1,0,0,0": {
+        "kernel_size": (2, 2), "stride": (1, 2), "padding": ((1, 0), (0, 0)),
+    },
+}  # fmt: skip
 REPORTED = [
-    identifies("x.csv --kernel-size 3", cs.Problem(data.X, kernel_size=3)),
-    identifies("x.npy --kernel-size 2 --n-outputs 3",
-               cs.Problem(data.X, kernel_size=2, n_outputs=3)),
-    identifies("x.npy --kernel-size 2 --padding=3,-1 --stride 2 --dilation 3 --groups 2 --bias",
-               cs.Problem(data.X, kernel_size=2, padding=((3, -1),), stride=2, dilation=3,
-                          groups=2, bias=True)),
-    identifies("gaps_x.npy gaps_y.npy --lags 0 4 --missing drop --confounds 1",
-               of_gaps(confounds=1)),
-    identifies("x.npy --lags -1 2 --edges circular",
-               cs.Problem(data.X, lags=(-1, 2), edges="circular")),
-    identifies("x.npy --kernel-size 2 2 --stride 1 2 --padding 1,0,0,0",
-               cs.Problem(data.X, kernel_size=(2, 2), stride=(1, 2), padding=((1, 0), (0, 0)))),
-    identifies("short.npz --kernel-size 3", SHORT, status=3),
-    identifies("tone.npz --lags 0 5", TONE, status=3),
-    identifies("ab.csv --lags 0 1",
-               cs.Problem(data.EEG[:, :2], lags=(0, 1), channels=["a", "b"])),
-    *compares("full.npz --kernel-size 3", FULL, {
-        "--methods svd,normal": {"methods": ["svd", "normal"]},
-    }),
-    *compares("full.npz --kernel-size 3", FULL, {"--methods fft": {"methods": ["fft"]}}, status=1),
-    *compares("short.npz --kernel-size 3", SHORT, {
+    *(
+        row
+        for line, given in IDENTIFIED.items()
+        for row in rows(f"identify {line}", cs.Problem(data.X, **given), {"": {}})
+    ),
+    *rows(f"identify {OF_GAPS} --confounds 1", of_gaps(confounds=1), {"": {}}),
+    *rows("identify tone.npz --lags 0 5", TONE, {"": {}}, status=3),
+    *rows("compare full.npz --kernel-size 3", FULL,
+          {"--methods fft": {"methods": ["fft"]}}, status=1),
+    *rows("compare short.npz --kernel-size 3", SHORT, {
         "--methods svd,normal": {"methods": ["svd", "normal"]},
     }, status=3),
-    *compares("table.csv --x-columns 0,1 --y-columns 2 --lags 0 0 --bias",
-              of_left([0, 1], lags=(0, 0), bias=True), {"": {}, "--ridge 2": {"ridge": 2.0}}),
-    *compares("trials.npz --lags 0 4 --edges zeros", TRIALS, {
+    *rows("compare table.csv --x-columns 0,1 --y-columns 2 --lags 0 0 --bias",
+          of_left([0, 1], lags=(0, 0), bias=True), {"--ridge 2": {"ridge": 2.0}}),
+    *rows(f"compare {OF_TRIALS}", TRIALS, {
         "--methods auto,lasso --ridge 2 --truth kernel.npy": {
             "methods": {"auto": "auto", "lasso": cs.Lasso(ridge=2.0)}, "ridge": 2.0,
             "truth": data.KERNEL[::-1],
-        },
-        "--methods ridge,lasso --channel-groups 0,1": {
-            "methods": {
-                "ridge": cs.Ridge(channel_groups=(0, 1)), "lasso": cs.Lasso(channel_groups=(0, 1)),
-            },
         },
         "--methods qr,cg --penalty smooth --strength 2 --order 2 --tol 1e-10": {
             "methods": {"qr": "qr", "cg": cs.ConjugateGradient(tol=1e-10)},
@@ -276,13 +218,13 @@ REPORTED = [
         },
         "--methods qr,ridge --noise ar3": {"methods": ["qr", "ridge"], "noise": "ar3"},
     }),
-    *compares("decay.npz --lags 0 19 --edges zeros", DECAY, {
-        "--methods auto,squared-exponential": {
-            "methods": {"auto": "auto", "squared-exponential": "squared_exponential"}
+    *rows("compare decay.npz --lags 0 19 --edges zeros", DECAY, {
+        "--methods squared-exponential,tc --grid 1 10": {
+            "methods": {"squared-exponential": "squared_exponential", "tc": "tc"},
+            "grid": [1.0, 10.0],
         },
-        "--methods ridge,tc --grid 1 10": {"methods": ["ridge", "tc"], "grid": [1.0, 10.0]},
     }),
-    *compares("outliers.npz --lags 0 3 --bias", OUTLIERS, {
+    *rows("compare outliers.npz --lags 0 3 --bias", OUTLIERS, {
         "--methods huber,absolute --delta 2 --scale 3": {
             "methods": {"huber": cs.HuberLoss(2.0, scale=3.0), "absolute": "absolute"},
         },
@@ -291,35 +233,26 @@ REPORTED = [
             "loss": cs.HuberLoss(scale=0.2),
         },
     }),
-    *compares("gaps_x.npy gaps_y.npy --lags 0 4 --missing drop --mask masks.npy",
-              of_gaps(mask=data.MASKS), {"--methods svd": {"methods": ["svd"]}}),
+    *rows(f"compare {OF_GAPS} --mask masks.npy", of_gaps(mask=data.MASKS),
+          {"--methods svd": {"methods": ["svd"]}}),
     # Five blocks of a single record.
-    Row("cross-validate noisy.npz --kernel-size 4", partial(
-        cs.cross_validate, cs.Problem(data.NOISY_X, data.NOISY_Y[:57], kernel_size=4), folds=5
-    )),
-    *(
-        Row(f"cross-validate trials.npz --lags 0 4 --edges zeros {more}",
-            partial(cs.cross_validate, TRIALS, **method))
-        for more, method in {
-            "": {},
-            "--folds 2 --ridge 3": {"folds": 2, "ridge": 3.0},
-            "--penalty tc": {"penalty": "tc"},
-            "--loss huber --noise white": {"loss": "huber"},
-            "--folds 3 --penalty ridge --select cv": {
-                "folds": 3, "penalty": "ridge", "select": cs.CrossValidation(3),
-            },
-        }.items()
-    ),
-    *(
-        Row(f"choose-lags trials.npz --lags -3 9 --edges zeros {more}",
-            partial(cs.choose_lags, WIDE, select))
-        for more, select in {
-            "": "bic",
-            "--select aicc": "aicc",
-            "--select cv --folds 2 --score r2": cs.CrossValidation(2, score="r2"),
-        }.items()
-    ),
+    *rows("cross-validate noisy.npz --kernel-size 4", NOISY, {"": {"folds": 5}}),
+    *rows(f"cross-validate {OF_TRIALS}", TRIALS, {
+        "": {},
+        "--folds 2 --ridge 3": {"folds": 2, "ridge": 3.0},
+        "--loss huber --noise white": {"loss": "huber"},
+        "--folds 3 --penalty ridge --select cv": {
+            "folds": 3, "penalty": "ridge", "select": cs.CrossValidation(3),
+        },
+    }),
+    *rows("choose-lags trials.npz --lags -3 9 --edges zeros",
+          cs.Problem(data.TRIALS_X, data.TRIALS_Y, lags=(-3, 9), edges="zeros"), {
+        "": {},
+        "--select aicc": {"select": "aicc"},
+        "--select cv --folds 2 --score r2": {"select": cs.CrossValidation(2, score="r2")},
+    }),
 ]  # fmt: skip
+TEXTS = [SOLVED[0], REPORTED[0], REPORTED[-3], REPORTED[-4]]
 
 
 def or_none(query: Callable[[], Any]) -> Any:
@@ -330,29 +263,28 @@ def or_none(query: Callable[[], Any]) -> Any:
         return None
 
 
+def attributes(one: Any, names: str) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in names.split()}
+
+
 def of_solution(fit: cs.Solution) -> dict[str, Any]:
     chosen = fit.regularization
     asked = ("call", "solver", "settings", "loss", "steps", "noise", "scale", "certificate_kind")
     return {
-        **{name: getattr(fit, name) for name in ("status", "converged", "backward_error",
-                                                 "duality_gap", "kernel", "bias", "lags",
-                                                 "impulse_response")},
+        **attributes(fit, "status converged backward_error duality_gap kernel bias lags"),
+        "impulse_response": fit.impulse_response,
         "data": repr(fit.identifiability.problem),
         "verdict": fit.identifiability.verdict,
         "times": or_none(lambda: fit.times),
         "channels": fit._names.channels,
         "outputs": fit._names.outputs,
         "standard_error": or_none(lambda: fit.standard_error),
-        "noise": or_none(lambda: {
-            name: getattr(fit.noise, name) for name in ("kind", "variance", "dof", "coefficients")
-        }),
-        "score": {name: getattr(fit.score(), name) for name in ("r2", "r2_total", "correlation")},
+        "noise": or_none(lambda: attributes(fit.noise, "kind variance dof coefficients")),
+        "score": attributes(fit.score(), "r2 r2_total correlation"),
         "stats": {name: fit.stats[name] for name in asked if name in fit.stats},
         "regularization": chosen and {
-            "penalty": chosen.penalty, "strength": chosen.strength, "criterion": chosen.criterion,
-            "path": chosen.path and {
-                "strengths": chosen.path.strengths, "scores": chosen.path.scores,
-            },
+            **attributes(chosen, "penalty strength criterion"),
+            "path": chosen.path and attributes(chosen.path, "strengths scores"),
         },
     }  # fmt: skip
 
@@ -366,12 +298,12 @@ def entries(result: Any) -> dict[str, Any]:
     if isinstance(result, results.Comparison):
         names = ("method", "status", "loss", "excess_loss", "kernel_error", "null_component",
                  "steps")  # fmt: skip
-        rows = [{name: row[name] for name in names} for row in result.rows]
-        return {"rows": rows, "skipped": result.skipped}
+        found = [{name: row[name] for name in names} for row in result.rows]
+        return {"rows": found, "skipped": result.skipped}
     if isinstance(result, results.LagChoice):
-        return {"lags": result.lags, "scores": result.scores, "problem": repr(result.problem)}
-    scores = {name: getattr(result, name) for name in ("mse", "r2", "correlation")}
-    return scores | {"solutions": [{"status": fit.status} for fit in result.solutions]}
+        return attributes(result, "lags scores") | {"problem": repr(result.problem)}
+    solutions = [{"status": fit.status} for fit in result.solutions]
+    return attributes(result, "mse r2 correlation") | {"solutions": solutions}
 
 
 def plain(value: Any) -> Any:
@@ -411,12 +343,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def wanted_of(row: Row) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return row.call()
-
-
 @pytest.mark.filterwarnings("ignore:the residuals of output")
 @pytest.mark.parametrize("row", [*SOLVED, *REPORTED], ids=lambda row: " ".join(row.line.split()))
 def test_the_document_has_the_result_of_the_call(row: Row, run: Any) -> None:
@@ -424,44 +350,35 @@ def test_the_document_has_the_result_of_the_call(row: Row, run: Any) -> None:
     warned = [line.startswith("convsolve: warning: ") for line in err.splitlines()]
     assert (status, all(warned)) == (row.status, True)
     assert bool(warned) == (row.status == 3 and row.line.startswith("solve "))
-    with as_options():  # reasons name options
-        wanted = wanted_of(row)
+    with as_options(), warnings.catch_warnings():  # reasons name options
+        warnings.simplefilter("ignore")
+        wanted = row.call()
     assert_includes(strict_json(out), plain(entries(wanted)))
-
-
-TEXTS = [SOLVED[0], REPORTED[0], REPORTED[-3], REPORTED[-4]]
 
 
 @pytest.mark.parametrize("row", TEXTS, ids=lambda row: " ".join(row.line.split()))
 def test_the_text_is_that_of_the_result(row: Row, run: Any) -> None:
     """Without the advice, which names options where Python names arguments."""
-    result = wanted_of(row)
+    result = row.call()
     shown = str(result).splitlines()
     shown = shown[:4] if isinstance(result, (cs.Solution, cs.Identifiability)) else shown
     assert "\n".join(shown) in run(row.line)[1]
 
 
 def test_a_saved_solution_is_loaded_and_predicts(run: Any, folder: Path, tmp_path: Path) -> None:
-    line = "solve trials.npz --lags 0 4 --edges zeros --penalty tc"
-    assert run(f"{line} --out {tmp_path}/fit.npz")[0] == 0
-    fit = cs.solve(TRIALS, penalty="tc")
-    loaded = cs.load(tmp_path / "fit.npz")
-    np.testing.assert_array_equal(loaded.kernel, fit.kernel)
-    assert str(loaded.regularization) == str(fit.regularization)
+    place, fit = tmp_path / "fit.npz", cs.solve(TRIALS, penalty="tc")
+    assert run(f"solve {OF_TRIALS} --penalty tc --out {place}")[0] == 0
+    np.testing.assert_array_equal(cs.load(place).kernel, fit.kernel)
+    assert str(cs.load(place).regularization) == str(fit.regularization)
     new = data.TRIALS_X[:2] + 1
     np.savez(tmp_path / "new.npz", x=new, y=data.TRIALS_Y[:2])
-    line, score = (
-        f"predict {tmp_path}/fit.npz {tmp_path}/new.npz",
-        fit.score(new, data.TRIALS_Y[:2]),
-    )
-    status, out, err = run(f"{line} --out {tmp_path}/prediction.npy")
+    score = fit.score(new, data.TRIALS_Y[:2])
+    status, out, err = run(f"predict {place} {tmp_path}/new.npz --out {tmp_path}/prediction.npy")
     assert (status, err) == (0, "")
-    assert out.startswith(
-        f"output 0: R² {score.r2[0]:.4g} ± {score.r2_standard_error[0]:.2g}, correlation"
-    )
+    r2 = f"R² {score.r2[0]:.4g} ± {score.r2_standard_error[0]:.2g}"
+    assert out.startswith(f"output 0: {r2}, correlation")
     np.testing.assert_array_equal(np.load(tmp_path / "prediction.npy"), fit.predict(new))
-    wanted = {"prediction": fit.predict(new), "score": {"r2": score.r2}}
-    assert_includes(strict_json(run(f"{line} --json")[1]), plain(wanted))
-    found = strict_json(run(f"predict {tmp_path}/fit.npz x.npy --json")[1])
-    assert found["score"] is None
-    assert found["prediction"] == plain(fit.predict(data.X))
+    for source, x, r2 in (("x.npy", data.X, None), (f"{tmp_path}/new.npz", new, score.r2)):
+        found = strict_json(run(f"predict {place} {source} --json")[1])
+        assert found["prediction"] == plain(fit.predict(x))
+        assert (found["score"] and found["score"]["r2"]) == plain(r2)

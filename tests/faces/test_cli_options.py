@@ -60,13 +60,6 @@ NONE_OF_COMPONENT = {
     ("ARNoise", "order"): "the number in --noise ar3",
     ("HACNoise", "bandwidth"): "the number in --noise hac20",
 }
-ARGUMENTS = [
-    (command, function.__qualname__, name)
-    for command, functions in MAIN_PATH.items()
-    for function in functions
-    for name in inspect.signature(function).parameters
-    if name not in DATA
-]
 # Arguments of a class that the name of a component excludes.
 EXCLUDED = {"tc": "correlation", "ss": "correlation"}
 # Arguments of all penalties, which are options of the command.
@@ -82,49 +75,27 @@ def options() -> dict[str, set[str]]:
     }
 
 
-@pytest.mark.parametrize("command", MAIN_PATH)
-def test_every_argument_is_an_option_or_has_a_reason(command: str) -> None:
-    known = options()[command]
-    for _, function, name in (row for row in ARGUMENTS if row[0] == command):
+def test_every_argument_is_an_option_or_has_a_reason() -> None:
+    assert {*COMMANDS} == {*MAIN_PATH, "demo", "doctor"}
+    arguments = {
+        (command, function.__qualname__, name)
+        for command, functions in MAIN_PATH.items()
+        for function in functions
+        for name in inspect.signature(function).parameters
+        if name not in DATA
+    }
+    assert {*NONE, *RENAMED} <= {(function, name) for _, function, name in arguments}
+    known = options()
+    for command, function, name in arguments:
         option = RENAMED.get((function, name), f"--{name.replace('_', '-')}")
         wanted = (function, name) not in NONE
-        assert (option in known) == wanted, f"{function}({name}=)"
-
-
-def test_reasons_and_names_are_of_arguments_that_there_are() -> None:
-    known = {(function, name) for _, function, name in ARGUMENTS}
-    assert {*NONE, *RENAMED} <= known
-
-
-def test_every_command_and_every_option_of_a_component_is_covered() -> None:
-    assert {*COMMANDS} == {*MAIN_PATH, "demo", "doctor"}
+        assert (option in known[command]) == wanted, f"{function}({name}=)"
     for command in ("solve", "compare", "cross-validate"):
         every = {*registry.options(), *COMMON}
-        assert {f"--{name.replace('_', '-')}" for name in every} <= options()[command]
+        assert {f"--{name.replace('_', '-')}" for name in every} <= known[command]
 
 
-# Components
-
-
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_every_argument_of_a_component_is_an_option_of_it(entry: registry.Entry) -> None:
-    """Not only of another component. What the name stands for is no option."""
-    cls = component(entry)
-    arguments = inspect.signature(cls).parameters
-    known = {option.name for option in entry.options if option.reads != "adam"}
-    reasons = {name for owner, name in NONE_OF_COMPONENT if owner == cls.__qualname__}
-    excluded = {*filter(None, [EXCLUDED.get(entry.name)])}
-    common = COMMON if entry.kind == "penalty" else set()
-    assert known | reasons | common | excluded == arguments.keys()
-    assert not known & (reasons | common | excluded)
-    assert {*entry.fixed, *filter(None, [entry.number])} == reasons & {*arguments}
-
-
-@pytest.mark.parametrize(("name", "argument"), EXCLUDED.items())
-def test_an_argument_that_a_name_excludes_is_an_error(name: str, argument: str) -> None:
-    with pytest.raises(ValueError, match=argument):
-        registry.ENTRIES[name].make(**{argument: 0.5})
-
+# --- components
 
 # The value of an option on the command line, and the argument that it gives.
 VALUES: dict[str, tuple[str, Any]] = {
@@ -145,9 +116,6 @@ VALUES: dict[str, tuple[str, Any]] = {
     "delta": ("2", 2.0),
     "scale": ("0.2", 0.2),
 }
-OPTIONS = [
-    (entry, option) for entry in ENTRIES for option in entry.options if option.reads != "adam"
-]
 
 
 def named(entry: registry.Entry, *more: str) -> Any:
@@ -159,53 +127,51 @@ def named(entry: registry.Entry, *more: str) -> Any:
     return registry.component(entry.kind, found) if isinstance(found, str) else found
 
 
-@pytest.mark.parametrize(("entry", "option"), OPTIONS, ids=lambda part: getattr(part, "name", None))
-def test_an_option_is_the_argument_of_its_name(
-    folder: Path, entry: registry.Entry, option: registry.Option
-) -> None:
-    text, value = VALUES[option.name]
-    given = named(entry, f"--{option.name.replace('_', '-')}", text)
-    assert type(given) is component(entry)
-    for name in inspect.signature(component(entry)).parameters:
-        wanted = value if name == option.name else getattr(named(entry), name)
-        np.testing.assert_array_equal(getattr(given, name), wanted)
-
-
-@pytest.mark.parametrize(("entry", "option"), OPTIONS, ids=lambda part: getattr(part, "name", None))
-def test_the_help_of_an_option_has_the_default_of_the_argument(
-    entry: registry.Entry, option: registry.Option
-) -> None:
+def check_default(entry: registry.Entry, option: registry.Option) -> None:
+    """The help of an option has the default of the argument."""
     default = inspect.signature(component(entry)).parameters[option.name].default
     stated = re.search(r"\(default:? ([^)]*)\)|(\w+) \(default\)", option.help)
-    if stated is None:
-        # There is nothing to say: it is required, or nothing happens without it.
+    words = stated and (stated[1] or stated[2])
+    if words is None:
+        # It is required, or nothing happens without it.
         assert default in (None, 0.0, inspect.Parameter.empty)
-        return
-    words = stated[1] or stated[2]
-    if option.name == "tol":
+    elif option.name == "tol":
         assert words == "1e-6 for descent, 30 eps for cg"
         assert default == {"cg": cs.ConjugateGradient().tol}.get(entry.name, 1e-6)
-        return
-    if isinstance(default, str) and default != "mad":
-        assert words == default
     elif default is None or default == "mad":
         assert words in ("selected", "estimated", "all")
     else:
-        assert float(words) == default
-
-
-def test_the_learning_rate_is_that_of_adam() -> None:
-    given = named(registry.ENTRIES["adam"], "--learning-rate", "0.5")
-    assert callable(given.optimizer.init)
-    assert named(registry.ENTRIES["adam"]).optimizer == "adam"
-    assert named(registry.ENTRIES["lbfgs"]).optimizer == "lbfgs"
+        assert (words if isinstance(default, str) else float(words)) == default
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
-def test_strengths_and_numbers_after_names(folder: Path, entry: registry.Entry) -> None:
-    if entry.kind == "penalty":
+def test_every_argument_of_a_component_is_an_option_of_it(
+    folder: Path, entry: registry.Entry
+) -> None:
+    """Not only of another component. An argument that the name fixes is no option."""
+    cls = component(entry)
+    arguments = inspect.signature(cls).parameters
+    own = [option for option in entry.options if option.reads != "adam"]
+    known = {option.name for option in own}
+    reasons = {name for owner, name in NONE_OF_COMPONENT if owner == cls.__qualname__}
+    excluded = {*filter(None, [EXCLUDED.get(entry.name)])}
+    common = COMMON if entry.kind == "penalty" else set()
+    assert known | reasons | common | excluded == arguments.keys()
+    assert not known & (reasons | common | excluded)
+    assert {*entry.fixed, *filter(None, [entry.number])} == reasons & {*arguments}
+    for argument in excluded:
+        with pytest.raises(ValueError, match=argument):
+            entry.make(**{argument: 0.5})
+    for option in own:
+        text, value = VALUES[option.name]
+        given = named(entry, f"--{option.name.replace('_', '-')}", text)
+        assert type(given) is cls
+        for name in arguments:
+            wanted = value if name == option.name else getattr(named(entry), name)
+            np.testing.assert_array_equal(getattr(given, name), wanted)
+        check_default(entry, option)
+    if common:
         assert named(entry).strength is None
-        assert named(entry, "--strength", "3").strength == 3.0
         assert named(entry, "--strength", "3", "4").strength == (3.0, 4.0)
     if entry.number:
         words = ["solve", "x.npy", "--noise", f"{entry.name}3"]
@@ -213,27 +179,24 @@ def test_strengths_and_numbers_after_names(folder: Path, entry: registry.Entry) 
         assert getattr(made, entry.number) == 3
 
 
-# Help
+def test_the_learning_rate_is_that_of_adam() -> None:
+    given = named(registry.ENTRIES["adam"], "--learning-rate", "0.5")
+    assert callable(given.optimizer.init)
+    for name in ("adam", "lbfgs"):
+        assert named(registry.ENTRIES[name]).optimizer == name
 
 
-def help_of(command: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def test_help_fits_a_terminal_and_has_a_line_for_every_component(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     (commands,) = (action for action in parser()._actions if hasattr(action.choices, "items"))
-    return str(commands.choices[command].format_help())
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_fits_a_terminal(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert max(map(len, help_of(command, monkeypatch).splitlines())) <= 80
-
-
-def test_help_has_a_line_for_every_component(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = help_of("solve", monkeypatch)
+    texts = {command: str(commands.choices[command].format_help()) for command in COMMANDS}
+    assert max(len(line) for text in texts.values() for line in text.splitlines()) <= 80
     for entry in registry.ENTRIES.values():
         begin = f"\n{' ' * 26}{entry.name.replace('_', '-')}: {entry.summary}"
-        assert begin[:70] in text
+        assert begin[:70] in texts["solve"]
     for name, (_, owners) in registry.options().items():
-        if name != "ridge":
-            words = ", ".join(owner.replace("_", "-") for owner in owners)
-            assert re.search(rf"--{name.replace('_', '-')} .*\s+{words}: ", text)
-    assert re.search(r"--ridge R .*\s+.*--penalty lasso", text)
+        words = ", ".join(owner.replace("_", "-") for owner in owners)
+        words = ".*--penalty lasso" if name == "ridge" else f"{words}: "
+        assert re.search(rf"--{name.replace('_', '-')} .*\s+{words}", texts["solve"])

@@ -1,14 +1,14 @@
-"""Progress: what lasts says how far it is, to whoever listens, and to nobody else."""
+"""Progress: long stages report how far they are, to a callable, as bars and in the log."""
 
 from __future__ import annotations
 
 import io
 import logging
-import subprocess
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stderr
+from contextlib import nullcontext, redirect_stderr
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,12 @@ RNG = np.random.default_rng(0)
 X, NOISE = RNG.standard_normal((3, 120, 2)), RNG.standard_normal((3, 120, 2))
 KERNEL = RNG.standard_normal((6, 2, 2))
 Y = np.stack([sum(np.roll(x, k, 0) @ KERNEL[k] for k in range(6)) for x in X]) + 0.1 * NOISE
-PROBLEM = {"lags": (0, 5), "edges": "circular"}
 # Chunks of a hundred numbers and more, of what is stored or not.
 SMALL = cs.Limits(held_numbers=100, chunk_numbers=200, small_numbers=0, row_numbers=0)
 
 
 def stated() -> cs.Problem:
-    return cs.Problem(X, Y, **PROBLEM)
+    return cs.Problem(X, Y, lags=(0, 5), edges="circular")
 
 
 class Heard:
@@ -58,180 +57,150 @@ class Heard:
         assert open_stages == {}
 
 
-def numbers_of(answer: Any) -> list[np.ndarray]:
-    """The arrays of whatever a call gives."""
-    if isinstance(answer, cs.Solution):
-        return [np.asarray(answer.kernel)]
-    if isinstance(answer, cs.results.Comparison):
-        return [np.asarray(fit.kernel) for fit in answer.solutions.values()]
-    if isinstance(answer, cs.results.CrossValidationScores):
-        return [answer.mse, answer.r2]
-    if isinstance(answer, cs.results.LagChoice):
-        return [np.asarray(answer.scores)]
-    return [*answer]
-
-
-def solved(**more: Any) -> Callable[[], Any]:
-    return lambda: cs.solve(stated(), **more)
-
-
-CALLS: dict[str, tuple[Callable[[], Any], set[str]]] = {
-    "rows": (solved(solver="qr"), {"rows of the design matrix"}),
-    "FFTs": (
-        solved(solver="normal", limits=cs.Limits(row_numbers=0)),
-        {"batches on all cores"},
-    ),
-    "chunks": (solved(solver="normal", limits=SMALL), {"pass over the data"}),
-    "rows of chunks": (solved(solver="qr", limits=SMALL), {"pass over the data"}),
-    "adam": (solved(solver=cs.GradientDescent(steps=30)), {"steps of gradient descent"}),
-    "cg": (solved(solver="cg"), {"steps of conjugate gradients"}),
-    "huber": (solved(loss="huber"), {"outputs", "Newton's steps", "scale and fit in turn"}),
-    "absolute": (
-        solved(loss="absolute"),
-        {"outputs", "steps of the interior point method", "pivots"},
-    ),
-    "lasso": (solved(penalty="lasso"), {"outputs", "strengths", "folds of the choice"}),
+# Calls of `solve`, by the names of their stages.
+SOLVED: dict[str, tuple[dict[str, Any], str]] = {
+    "rows": ({"solver": "qr"}, "rows of the design matrix"),
+    "FFTs": ({"solver": "normal", "limits": cs.Limits(row_numbers=0)}, "batches on all cores"),
+    "chunks": ({"solver": "normal", "limits": SMALL}, "pass over the data"),
+    "rows of chunks": ({"solver": "qr", "limits": SMALL}, "pass over the data"),
+    "adam": ({"solver": cs.GradientDescent(steps=30)}, "steps of gradient descent"),
+    "cg": ({"solver": "cg"}, "steps of conjugate gradients"),
+    "huber": ({"loss": "huber"}, "outputs; Newton's steps; scale and fit in turn"),
+    "absolute": ({"loss": "absolute"}, "outputs; steps of the interior point method; pivots"),
+    "lasso": ({"penalty": "lasso"}, "outputs; strengths; folds of the choice"),
     "group lasso": (
-        solved(penalty=cs.Lasso(channel_groups="channels")),
-        {"outputs", "sweeps over the groups"},
+        {"penalty": cs.Lasso(channel_groups="channels")}, "outputs; sweeps over the groups"
     ),
     "penalty": (
-        solved(penalty="dc", select="cv"),
-        {"sums over folds", "decompositions, by fold", "hyperparameters tried"},
+        {"penalty": "dc", "select": "cv"},
+        "sums over folds; decompositions, by fold; hyperparameters tried",
     ),
-    "bands": (solved(penalty=cs.Ridge(channel_groups=(0, 1))), {"outputs"}),
+    "bands": ({"penalty": cs.Ridge(channel_groups=(0, 1))}, "outputs"),
     "Krylov": (
-        solved(
-            penalty="ridge",
-            select=cs.CrossValidation(),
-            limits=cs.Limits(spectrum_columns=2),
-        ),
-        {"held-out rows, by fold", "outputs"},
+        {"penalty": "ridge", "select": "cv", "limits": cs.Limits(spectrum_columns=2)},
+        "held-out rows, by fold; outputs",
     ),
-    "autoregression": (solved(noise="ar2"), {"rounds of noise and kernel"}),
-    "compare": (lambda: cs.compare(stated(), ["huber", cs.AutoSolver()]), {"methods"}),
-    "cross_validate": (lambda: cs.cross_validate(stated()), {"folds", "rows that are scored"}),
-    "choose_lags": (lambda: cs.choose_lags(stated()), {"windows of lags"}),
-    "choose_lags by folds": (
-        lambda: cs.choose_lags(stated(), cs.CrossValidation()),
-        {"sums over folds", "windows of lags, by fold", "windows of lags"},
+    "autoregression": ({"noise": "ar2"}, "rounds of noise and kernel"),
+}  # fmt: skip
+# Functions that take progress=, their stages and the arrays that they give.
+FUNCTIONS: dict[str, tuple[Callable[..., Any], str, Callable[[Any], Any]]] = {
+    "identify": (
+        lambda **p: cs.identify(stated(), **p), "rows of the design matrix", lambda r: r.noise_gain
     ),
-    "predict": (lambda: cs.solve(stated()).predict(X), {"rows that are predicted"}),
-    "score": (lambda: cs.solve(stated()).score(X, Y), {"rows that are scored"}),
+    "compare": (
+        lambda **p: cs.compare(stated(), ["huber", "qr"], **p), "methods; outputs",
+        lambda r: [fit.kernel for fit in r.solutions.values()],
+    ),
+    "cross_validate": (
+        lambda **p: cs.cross_validate(stated(), **p), "folds; rows that are scored",
+        lambda r: r.mse,
+    ),
+    "choose_lags": (
+        lambda **p: cs.choose_lags(stated(), cs.CrossValidation(), **p),
+        "sums over folds; windows of lags, by fold; windows of lags", lambda r: r.scores,
+    ),
     "jackknife": (
-        lambda: [cs.solve(stated()).jackknife().standard_error],
-        {"sums over records", "records left out"},
+        lambda **p: cs.solve(stated()).jackknife(**p), "sums over records; records left out",
+        lambda r: r.standard_error,
     ),
-    "permutations": (
-        lambda: [cs.solve(stated()).permutation_test().null_distribution],
-        {"columns, multiplied by resampled y"},
+    "permutation_test": (
+        lambda **p: cs.solve(stated()).permutation_test(**p),
+        "columns, multiplied by resampled y", lambda r: r.null_distribution,
     ),
+    **{
+        name: (
+            lambda given=given, **p: cs.solve(stated(), **given, **p), stages, lambda r: r.kernel
+        )
+        for name, (given, stages) in SOLVED.items()
+    },
+}  # fmt: skip
+# Functions of a solution, which has no progress=.
+QUERIES: dict[str, tuple[Callable[[], Any], str]] = {
+    "predict": (lambda: cs.solve(stated()).predict(X), "rows that are predicted"),
+    "score": (lambda: cs.solve(stated()).score(X, Y).r2, "rows that are scored"),
     "band for all taps": (
         lambda: cs.solve(stated()).confidence_band(simultaneous=True),
-        {"draws of the largest deviation"},
+        "draws of the largest deviation",
     ),
 }
+EACH = some(FUNCTIONS, *[*FUNCTIONS][:6], *[*FUNCTIONS][6::4])
 
 
-@pytest.mark.parametrize("name", some(CALLS, *[*CALLS][::4]))
-def test_what_lasts_is_heard_to_its_end_and_answers_as_if_nobody_listened(name: str) -> None:
-    call, stages = CALLS[name]
-    alone, heard = numbers_of(call()), Heard()
-    with listening(heard):
-        beside = numbers_of(call())
-    assert stages <= heard.stages
-    heard.check()
-    for one, other in zip(alone, beside, strict=True):
-        np.testing.assert_array_equal(one, other)
+@pytest.mark.parametrize("name", EACH)
+def test_every_stage_is_reported_to_its_end_and_changes_no_result(name: str) -> None:
+    """To the callable that is given, and not to one outside."""
+    call, stages, arrays = FUNCTIONS[name]
+    alone, inner, outer = arrays(call()), Heard(), Heard()
+    with listening(outer):
+        beside = arrays(call(progress=inner))
+    assert {*stages.split("; ")} <= inner.stages
+    inner.check()
+    assert not {*stages.split("; ")} & outer.stages - {"rows of the design matrix"}
+    np.testing.assert_array_equal(alone, beside)
 
 
-def test_a_checkpoint_goes_on_where_it_was(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, stop = tmp_path / "fit.ckpt", [3]
-
-    class Crash(Exception):
-        pass
-
-    def crash(name: str, done: int, total: int, note: str) -> None:
-        if name == "pass over the data" and done:
-            stop[0] -= 1
-            if not stop[0]:
-                raise Crash
-
-    monkeypatch.setattr("convsolve.checkpoint.MOST_SHARE", 1e9)
-    with listening(crash), pytest.raises(Crash):
-        cs.solve(stated(), checkpoint=path, limits=SMALL)
+@pytest.mark.parametrize("name", QUERIES)
+def test_stages_of_a_query_are_reported(name: str) -> None:
+    call, stage_name = QUERIES[name]
     heard = Heard()
     with listening(heard):
-        cs.solve(stated(), checkpoint=path, limits=SMALL)
+        beside = call()
+    assert stage_name in heard.stages
+    heard.check()
+    np.testing.assert_array_equal(call(), beside)
+
+
+def test_a_resumed_solution_reports_what_was_checked(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, passes = tmp_path / "fit.ckpt", []
+
+    def crash(name: str, done: int, total: int, note: str) -> None:
+        passes.extend([done] if name == "pass over the data" and done else [])
+        if len(passes) == 3:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr("convsolve.checkpoint.MOST_SHARE", 1e9)
+    with pytest.raises(ZeroDivisionError):
+        cs.solve(stated(), checkpoint=path, limits=SMALL, progress=crash)
+    heard = Heard()
+    cs.solve(stated(), checkpoint=path, limits=SMALL, progress=heard)
     heard.check()
     notes = [note for name, _, _, note in heard.calls if name == "pass over the data"]
     assert notes[:4] == ["", "checked", "checked", "checked"]
     assert notes.count("checked") == 3
 
 
-def test_a_method_is_named_before_it_begins() -> None:
-    heard = Heard()
-    with listening(heard):
-        cs.compare(stated(), ["huber", cs.AutoSolver()])
-    said = [call for call in heard.calls if call[0] == "methods"]
-    assert said == [
-        ("methods", 0, 2, ""),
-        ("methods", 0, 2, "huber"),
-        ("methods", 1, 2, "AutoSolver"),
-        ("methods", 2, 2, ""),
-    ]
-
-
-def fails(listener: progress.Listener) -> None:
-    with listening(listener), stage("quotients", 5) as report:
-        report(1, "one")
-        _ = 1 / 0
-
-
-def test_stages_that_end_early_say_so() -> None:
+def test_stages_that_end_early_are_complete() -> None:
     heard = Heard()
     with listening(heard):
         for number in tracked(range(9), "numbers", 9):
             if number == 2:
                 break
-        with pytest.raises(ZeroDivisionError):
-            fails(heard)
+        with pytest.raises(ZeroDivisionError), stage("quotients", 5) as report:  # noqa: PT012
+            report(1, "one")
+            _ = 1 / 0
     heard.check()
-    assert heard.calls[-3:] == [
-        ("quotients", 0, 5, ""),
-        ("quotients", 1, 5, "one"),
-        ("quotients", 5, 5, ""),
-    ]
+    wanted = [("quotients", 0, 5, ""), ("quotients", 1, 5, "one"), ("quotients", 5, 5, "")]
+    assert heard.calls[-3:] == wanted
 
 
-def test_threads_do_not_hear_each_other() -> None:
-    def work(number: int) -> list[tuple[str, int, int, str]]:
+def test_threads_have_listeners_of_their_own() -> None:
+    def work(number: int) -> set[str]:
         heard = Heard()
         with listening(heard):
             for _ in tracked(range(50), f"work {number}", 50):
                 pass
-        return heard.calls
+        return heard.stages
 
     outside = Heard()
     with listening(outside), ThreadPoolExecutor(4) as pool:
         found = [*pool.map(work, range(8))]
     assert outside.calls == []
-    for number, calls in enumerate(found):
-        assert {name for name, *_ in calls} == {f"work {number}"}
+    assert found == [{f"work {number}"} for number in range(8)]
 
 
 # --- the log
-
-
-def test_nothing_is_said_by_default() -> None:
-    script = (
-        "import numpy as np, convsolve as cs\n"
-        "x, y = np.random.default_rng(0).standard_normal((2, 500))\n"
-        "p = cs.Problem(x, y, lags=(0, 9))\n"
-        "cs.solve(p), cs.choose_lags(p), cs.cross_validate(p, folds=3), cs.identify(p).verdict\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-    assert (done.stdout, done.stderr) == (b"", b"")
 
 
 def test_the_log_says_what_was_asked_and_how_it_ended(caplog: pytest.LogCaptureFixture) -> None:
@@ -269,14 +238,6 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> Screen:
     return Screen()
 
 
-def test_bars_are_drawn_within_each_other(screen: Screen) -> None:
-    with redirect_stderr(screen), progress_bars.bars():
-        cs.compare(stated(), [cs.HuberLoss(), cs.AbsoluteLoss()])
-    drawn = screen.getvalue()
-    for words in ("methods:  50%|", "1/2 [", "AbsoluteLoss", "outputs:   0%|", "\n"):
-        assert words in drawn
-
-
 def test_the_regressor_of_scikit_learn_shows_bars_where_it_is_asked_to(screen: Screen) -> None:
     from convsolve.sklearn import ConvRegressor
 
@@ -288,129 +249,68 @@ def test_the_regressor_of_scikit_learn_shows_bars_where_it_is_asked_to(screen: S
     np.testing.assert_array_equal(quiet.coef_, loud.coef_)
 
 
-def test_bars_need_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tqdm", None)
-    with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
-        progress_bars.bars().__enter__()
-    with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
-        cs.solve(stated(), progress=True)
-
-
-# --- the argument
-
-
-FOLLOWED: dict[str, tuple[Callable[..., Any], set[str]]] = {
-    "identify": (lambda **p: cs.identify(stated(), **p), {"rows of the design matrix"}),
-    "solve": (
-        lambda **p: cs.solve(stated(), loss="huber", **p),
-        {"outputs", "Newton's steps", "scale and fit in turn"},
-    ),
-    "cross_validate": (
-        lambda **p: cs.cross_validate(stated(), **p),
-        {"folds", "rows that are scored"},
-    ),
-    "compare": (lambda **p: cs.compare(stated(), ["huber", "qr"], **p), {"methods", "outputs"}),
-    "choose_lags": (lambda **p: cs.choose_lags(stated(), **p), {"windows of lags"}),
-    "jackknife": (
-        lambda **p: cs.solve(stated()).jackknife(**p),
-        {"sums over records", "records left out"},
-    ),
-    "permutation_test": (
-        lambda **p: cs.solve(stated()).permutation_test(**p),
-        {"columns, multiplied by resampled y"},
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FOLLOWED)
-def test_a_callable_is_called_for_every_stage(name: str) -> None:
-    call, stages = FOLLOWED[name]
-    inner, outer = Heard(), Heard()
-    with listening(outer):
-        call(progress=inner)
-    assert stages <= inner.stages
-    inner.check()
-    assert not stages & outer.stages - {"rows of the design matrix"}
-
-
-@pytest.mark.parametrize("name", FOLLOWED)
-def test_true_shows_a_bar_for_the_stages(name: str, screen: Screen) -> None:
-    call, stages = FOLLOWED[name]
+@pytest.mark.parametrize("name", [*FUNCTIONS][:7])
+def test_true_shows_bars_which_need_tqdm(
+    name: str, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, stages, _ = FUNCTIONS[name]
     with redirect_stderr(screen):
         call()
         assert screen.getvalue() == ""
         call(progress=True)
-    for stage_name in stages:
+    for stage_name in stages.split("; "):
         assert f"{stage_name}:" in screen.getvalue()
+    if name == "compare":
+        for words in ("methods:  50%|", "1/2 [", "qr", "outputs:   0%|", "\n"):
+            assert words in screen.getvalue()
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(ImportError, match=r"drawn by tqdm: pip install 'convsolve\[cli\]'"):
+        call(progress=True)
 
 
-def wrong(step: int, total: int, loss: float) -> None:
-    """A callable of three arguments, as earlier versions called it."""
+def three_arguments(step: int, total: int, loss: float) -> None:
+    """A callable as earlier versions called it."""
 
 
-@pytest.mark.parametrize(
-    ("given", "words"), [(3, "got 3"), (None, "got None"), ("yes", "got 'yes'"), (wrong, "step:")]
-)
-@pytest.mark.parametrize("name", FOLLOWED)
-def test_other_values_are_refused(name: str, given: Any, words: str) -> None:
-    with pytest.raises(
-        TypeError, match=r"True, False or a callable\(stage, done, total, note\)"
-    ) as e:
-        FOLLOWED[name][0](progress=given)
-    assert words in str(e.value)
+@pytest.mark.parametrize("name", [*FUNCTIONS][:7])
+def test_other_values_of_progress_are_refused(name: str) -> None:
+    values = [(3, "got 3"), (None, "None"), ("yes", "'yes'"), (three_arguments, "step:")]
+    for given, words in values:
+        with pytest.raises(TypeError, match=r"a callable\(stage, done, total, note\)") as error:
+            FUNCTIONS[name][0](progress=given)
+        assert words in str(error.value)
 
 
 # --- an estimate in the log
 
 
-def estimates(caplog: pytest.LogCaptureFixture) -> list[str]:
-    said = [record.getMessage() for record in caplog.records]
-    return [line for line in said if "has taken" in line]
-
-
-@pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that advances by a fifth of a second at every look."""
+@pytest.mark.parametrize("call", ["descent", "folds", "bar", "listener", "quiet", "quick"])
+def test_a_long_call_logs_its_route_and_one_estimate(
+    call: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless there is a bar or a listener, or nobody reads the log."""
+    # A clock that advances by a fifth of a second at every look.
     looks = iter(range(10**9))
-    monkeypatch.setattr("convsolve.progress.time.perf_counter", lambda: next(looks) / 5)
-
-
-@pytest.mark.usefixtures("slow")
-def test_what_takes_long_logs_its_route_and_an_estimate_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO, "convsolve")
-    problem = stated()
-    cs.solve(problem, cs.GradientDescent(steps=200))
-    (line,) = estimates(caplog)
-    assert line.startswith(("solve has taken 5 s: Grad", "solve has taken 6 s: Grad"))
-    assert "steps of gradient descent, " in line
-    assert " of 200; about " in line
-    assert line.endswith("s left for this stage; progress=True shows a bar")
-    caplog.clear()
-    cs.cross_validate(problem, penalty="ridge")
-    (line,) = estimates(caplog)
-    assert line.startswith("cross_validate has taken ")
-    assert "; folds, " in line
-
-
-@pytest.mark.usefixtures("slow")
-def test_there_is_no_estimate_beside_a_bar_nor_below_info(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO, "convsolve")
-    cs.solve(stated(), cs.GradientDescent(steps=200), progress=Heard())
-    with listening(Heard()):
-        cs.solve(stated(), cs.GradientDescent(steps=200))
-    caplog.set_level(logging.WARNING, "convsolve")
-    cs.solve(stated(), cs.GradientDescent(steps=200))
-    assert estimates(caplog) == []
-
-
-def test_what_is_quick_logs_no_estimate(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "convsolve")
-    cs.solve(stated())
-    assert estimates(caplog) == []
+    if call != "quick":
+        clock = "convsolve.progress.time.perf_counter"
+        monkeypatch.setattr(clock, lambda: next(looks) / 5)
+    caplog.set_level(logging.WARNING if call == "quiet" else logging.INFO, "convsolve")
+    with listening(Heard()) if call == "listener" else nullcontext():
+        if call == "folds":
+            cs.cross_validate(stated(), penalty="ridge")
+        else:
+            more = {"progress": Heard()} if call == "bar" else {}
+            cs.solve(stated(), cs.GradientDescent(steps=20 if call == "quick" else 200), **more)
+    found = [record.getMessage() for record in caplog.records]
+    found = [line for line in found if "has taken" in line]
+    patterns = {
+        "descent": r"solve has taken [56] s: Grad.* steps of gradient descent, \d+ of 200; about "
+        r".* s left for this stage; progress=True shows a bar",
+        "folds": r"cross_validate has taken .*; folds, .*",
+    }
+    wanted = [patterns[call]] if call in patterns else []
+    assert len(found) == len(wanted)
+    assert all(re.fullmatch(pattern, line) for pattern, line in zip(wanted, found))
 
 
 def test_the_estimate_counts_stages_within_stages(
@@ -427,9 +327,9 @@ def test_the_estimate_counts_stages_within_stages(
             clock[0] = 6.0
             inner(1)
             inner(2)
-    (line,) = estimates(caplog)
     # One and a half of four parts took six seconds, and two and a half are left.
-    assert line == (
+    (record,) = caplog.records
+    assert record.getMessage() == (
         "fit has taken 6 s: a route; outer, 1 of 4; about 10 s left for this stage; "
         "progress=True shows a bar"
     )
