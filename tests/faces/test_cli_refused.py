@@ -19,34 +19,26 @@ NOISY = "solve noisy.npz --kernel-size 4 --noise"
 COMMANDS = [
     ("", "required: COMMAND"),
     ("mend full.npz", "'mend' is no command (choose from demo, doctor, identify"),
-    ("fit full.npz", "'fit' is no command; use solve;"),
     ("slove full.npz", "'slove' is no command; use solve;"),
     ("solve full.npz --stepz 9", "--stepz 9; use --steps; see convsolve solve --help"),
     ("solve full.npz --force", "--force; use --overwrite;"),
-    ("solve full.npz --report p.html", "--report p.html; use --html;"),
     ("solve full.npz --sfreq=9", "--sfreq=9; use --fs;"),
     ("solve full.npz --colour red", "--colour red; see convsolve solve --help"),
     ("identify full.npz --kernel-size 3 --strict", "--strict; see convsolve identify --help"),
     # Geometry
     ("identify full.npz", "either --kernel-size or --lags"),
-    ("identify full.npz --kernel-size 2 --lags 0 1", "either --kernel-size or --lags"),
-    ("identify full.npz --kernel-size 2 --tmin 0 --tmax 1", "either --kernel-size or --lags"),
     ("identify full.npz --lags 0 1 --tmin 0", "either --lags in samples, or --tmin and --tmax"),
     ("identify full.npz --tmin 0 --tmax 1", "--tmin and --tmax go together"),
-    ("identify full.npz --tmin 0 --fs 10", "--tmin and --tmax go together"),
     ("identify x.npy --tmin 2 --tmax 1 --fs 1", "x.npy: --tmin 2 must not exceed --tmax 1"),
     ("identify x.npy --tmin 0 --tmax 1 --fs 1 --stride 2", "--stride does not go with --tmin"),
     ("identify x.npy --lags 0 1 --fs 0", "x.npy: fs must be positive and finite"),
     ("identify x.npy --lags 0 1 --channels a,b,c", "x.npy: channels has 3 names, there are"),
     ("identify full.npz --kernel-size two", "--kernel-size: invalid int value: 'two'"),
-    ("identify full.npz --kernel-size 0", "kernel_size must be at least 1, got 0"),
     ("identify full.npz --kernel-size 2 --padding odd", "--padding: 'odd' is not one of valid"),
     ("identify full.npz --kernel-size 2 --padding 1,2,3", "--padding: '1,2,3' is not one of"),
-    ("identify full.npz --kernel-size 2 --padding 1,x", "--padding: '1,x' is not one of"),
     ("identify full.npz --kernel-size 2 --edges zeros", "--edges goes with --lags"),
     ("identify full.npz --lags 0 1 --stride 2", "--stride does not go with --lags"),
     ("identify full.npz --lags 1", "--lags takes FIRST LAST"),
-    ("identify full.npz --lags 3 1", "--lags takes FIRST LAST"),
     ("identify full.npz --kernel-size 9", "longer records or --padding full"),
     ("identify full.npz --kernel-size 2 --groups 3", "full.npz: --groups 3 does not"),
     ("solve full.npz --lags 0 1", "With --lags, y must have the same length as x"),
@@ -58,29 +50,22 @@ COMMANDS = [
     ("solve gone.npz --kernel-size 2", "gone.npz: No such file or directory"),
     ("solve . --kernel-size 2", ".: is of no known kind"),
     ("solve full.npz y.npy --kernel-size 2", "y.npy: one file is enough"),
-    ("solve x.npy y.npy x.npy --kernel-size 2", "two files at most, not 3"),
     ("solve x.npy --kernel-size 2", "x.npy: there is no y"),
     ("solve full.npz --kernel-size 2 --x-columns a", "full.npz: columns are for tables"),
     (f"{TABLE} --y-columns out", "--y-columns needs --x-columns"),
     (f"{FULL} --max-bytes 10", "full.npz: holds"),
     (f"{FULL} --max-bytes 0", "--max-bytes must be at least 1, got 0"),
     (f"{FULL} --config gone.toml", "gone.toml: No such file or directory"),
-    (f"{FULL} --config .", ".: is not a regular file; give a file of options"),
     (f"{FULL} --config pipe", "pipe: is not a regular file; give a file of options"),
-    ("identify a.mat:z --lags 0 2", "a.mat: has no variable 'z'; it has 'x', 'y'"),
-    ("solve a.mat a.mat:y --lags 0 2", "several arrays; give one file alone, or name one: a.mat:x"),
     ("solve a.mat --lags 0 2 --mask a.mat", "several arrays; give one file alone, or name one"),
     ("solve noise.wav slow.wav --lags 0 8", "(noise.wav 8000 Hz, slow.wav 4000 Hz); "),
     ("solve noise.wav heard.wav --lags 0 8 --max-bytes 99", "99 allowed; raise --max-bytes"),
     # Methods and their settings
     (f"{FULL} --loss huber --ridge 1", "a penalty needs squared loss"),
-    (f"{FULL} --solver lucky", "--solver: 'lucky' is unknown; choose from auto, qr, svd, normal,"),
     (f"{FULL} --solver svdd", "--solver: 'svdd' is unknown; did you mean svd? See convsolve solve"),
     (f"{FULL} --bias --solver fft", "cannot solve this problem: it has no bias"),
     (f"{FULL} --solver qr --loss absolute", "supports squared loss only; leave out --solver"),
-    (f"{FULL} --solver qr --penalty lasso --strength 1", "leave out --solver"),
     ("compare full.npz --kernel-size 3 --methods svd,lasoo", "'lasoo' is unknown; did you mean la"),
-    ("compare full.npz --kernel-size 3 --methods svd,", "--methods: '' is unknown; choose from"),
     ("compare full.npz --kernel-size 3 --methods ar3", "'ar3' is no solver, penalty or loss; use"),
     ("compare full.npz --kernel-size 3 --methods ar(3)", "'ar(3)' is unknown; use --noise ar3"),
     ("compare full.npz --kernel-size 3 --bias --methods fft", "fft cannot solve this problem: it"),
@@ -93,82 +78,57 @@ COMMANDS = [
     (f"{TRIALS} --solver adam --init ones", "--init takes glorot_uniform, zeros or a FILE of a ke"),
     (f"{TRIALS} --limits gram=1", "--limits: 'gram' is unknown; choose from factor_bytes,"),
     (f"{TRIALS} --limits gram_bytes", "--limits: 'gram_bytes' is not NAME=N, such as"),
-    (f"{TRIALS} --limits gram_bytes=inf", "--limits: 'gram_bytes=inf' is not NAME=N"),
     (f"{TRIALS} --limits gram_bytes=-1", "--limits: gram_bytes must not be negative, got -1"),
     (f"{TRIALS} --n-outputs 3", "trials.npz: --n-outputs 3"),
     (f"{TRIALS} --channels a\x1b[31mred,b", r"'a\x1b[31mred', which cannot be printed in one line"),
     # Penalties
     (f"{TRIALS} --penalty spline", "--penalty: 'spline' is unknown; choose from ridge, lasso, smo"),
-    (f"{TRIALS} --penalty smoth", "--penalty: 'smoth' is unknown; did you mean smooth?"),
     (f"{TRIALS} --penalty squared", "--penalty: 'squared' is no penalty; use --loss squared"),
-    (f"{TRIALS} --penalty smooth --length 3", "--length needs --penalty squared-exponential"),
     (f"{TRIALS} --penalty tc --channel-groups 0,1", "--channel-groups needs --penalty ridge or la"),
     (f"{TRIALS} --penalty ridge --channel-groups 0,1,2", "Ridge(channel_groups=...) has 3 labels"),
     (f"{TRIALS} --penalty ridge --channel-groups 0,1 --strength 1 2 3", "has 3 numbers for 2 labe"),
     (f"{TRIALS} --penalty ridge --channel-groups 0,1 --grid 1 2", "grid; leave out --grid"),
     (f"{TRIALS} --penalty ridge --channel-groups 0,1 --select cv", "evidence; leave out --select"),
     (f"{TRIALS} --penalty ridge --strength 1 10 100", "3 strengths for 1 output; strengths to cho"),
-    (f"{TRIALS} --penalty ridge --strength 1 10", "choose from belong in --grid"),
     (f"{TRIALS} --penalty ridge --strength 1 --grid 1 2", "leave out the strength, or --grid"),
     (f"{TRIALS} --penalty ridge --select gcv --score r2", "--score goes with --select cv"),
-    (f"{TRIALS} --penalty ridge --select gvc", "--select: 'gvc' is unknown; "),
     (f"{TRIALS} --penalty ridge --select cv --folds two", "--folds: 'two' is not a number of"),
     (f"{TRIALS} --penalty ridge --select cv --folds 9999", "9999 folds of 360 rows: a fold would"),
     # Losses and noise
-    (f"{TRIALS} --loss hubre", "--loss: 'hubre' is unknown; did you mean huber?"),
     (f"{NOISY} pink", "--noise: 'pink' is unknown; choose from white, ar, hac, cluster; see"),
-    (f"{NOISY} clutser", "--noise: 'clutser' is unknown; did you mean cluster?"),
     (f"{NOISY} ar56", "--noise ar56 excludes 56 rows of every record"),
     (f"{NOISY} cluster", "--noise cluster needs two records or more"),
     # Spellings of earlier versions
     (f"{TRIALS} --solver huber", "--solver: 'huber' is no solver; use --loss huber"),
-    (f"{TRIALS} --solver absolute", "--solver: 'absolute' is no solver; use --loss absolute"),
-    (f"{TRIALS} --solver lasso", "--solver: 'lasso' is no solver; use --penalty lasso"),
     (f"{TRIALS} --solver regularized", "--solver: 'regularized' is unknown; use --penalty ridge"),
     (f"{TRIALS} --penalty differences", "'differences' is unknown; did you mean smooth --order 1?"),
-    (f"{TRIALS} --penalty curvature", "'curvature' is unknown; did you mean smooth --order 2?"),
     (f"{TRIALS} --penalty-weights 1,2", "--penalty-weights 1,2; use --strength;"),
-    (f"{TRIALS} --loss mae", "--loss: 'mae' is unknown; did you mean absolute?"),
-    (f"{TRIALS} --loss mse", "--loss: 'mse' is unknown; did you mean squared?"),
     (f"{TRIALS} --huber-delta 2", "--huber-delta 2; use --loss huber --delta 1 --scale D, where"),
     (f"{TRIALS} --penalty ridge --select cv --folds records", "without this option, each record"),
-    (f"{TRIALS} --noise ar(3)", "--noise: 'ar(3)' is unknown; did you mean ar3?"),
-    ("compare trials.npz --lags 0 4 --solvers qr,svd", "--solvers qr,svd; use --methods;"),
     ("compare trials.npz --lags 0 4 --solver qr", "--solver qr; use --methods;"),
-    ("compare trials.npz --lags 0 4 --methods regularized", "'regularized' is unknown; did you me"),
     # Masks, weights and confounds
     (GAPS, "or leave out the rows that read it by --missing drop"),
     (f"{GAPS} --missing drop --mask motion.npy", "motion.npy: a mask holds 1 where a row counts"),
     (f"{GAPS} --missing drop --mask nothing.npy", "nothing.npy: No such file"),
     (f"{GAPS} --missing drop --confounds linear", "takes intercept, the degree of a drift or a"),
-    (f"{GAPS} --missing drop --confounds -1", "takes intercept, the degree of a drift or a FILE"),
     (f"{GAPS} --missing drop --confounds intercept --bias", "--bias cannot be combined"),
     (f"{GAPS} --missing drop --confounds 30", "a degree of 20 at most"),
     # Outputs
     (f"{FULL} --out gone/fit.npz", "--out gone/fit.npz: its directory is not there"),
-    (f"{FULL} --out full.npz/fit.npz", "--out full.npz/fit.npz: its directory is not there"),
     (f"{FULL} --plot full.npz/a.png", "--plot full.npz/a.png: its directory is not there"),
-    (f"{FULL} --out .", "--out .: is a directory"),
-    (f"{FULL} --out {'x' * 300}", "File name too long"),
     (f"{FULL} --out full.npz --overwrite", "--out full.npz: is one of the inputs"),
     ("solve a.mat:x a.mat:y --kernel-size 3 --out a.mat --overwrite", "is one of the inputs"),
     (f"{FULL} --plot fit.txt", "--plot fit.txt: must end in .png, .pdf or .svg"),
     (f"{FULL} --out k.npz --checkpoint k.npz", "k.npz: is the place of --out; give another"),
     (f"{FULL} --out k.wav", "--out k.wav: must end in .npz"),
-    (f"{FULL} --html fit.pdf", "--html fit.pdf: must end in .html"),
     # Other commands
     ("cross-validate full.npz --kernel-size 3 --folds 9", "9 folds of 6 rows: a fold would be emp"),
-    ("cross-validate trials.npz --lags 0 4 --folds half", "--folds: 'half' is not a number of fol"),
     ("cross-validate trials.npz --lags 0 4 --folds records", "--folds: 'records' is not a number"),
-    ("cross-validate trials.npz --lags 0 4 --score r2", "--score goes with --select cv"),
     ("choose-lags trials.npz --lags 0 4 --folds 2", "--folds goes with --select cv"),
-    ("choose-lags trials.npz --lags 0 4 --select bi", "--select: 'bi' is unknown; did you mean bi"),
     ("compare trials.npz --lags 0 4 --truth x.npy", "--truth x.npy: truth has shape (8, 2)"),
     ("predict fit.npz x.npy", "the prediction would be discarded: give --out, --json, or y"),
-    ("predict gone.npz x.npy --json", "gone.npz: No such file or directory"),
     ("predict full.npz x.npy --json", "full.npz: no solution that was saved by Solution.save"),
     ("predict fit.npz y.npy --json", "y.npy: x has 1 channels, the kernel needs 2"),
-    ("predict fit.npz x.npy --out y.npy", "--out y.npy: exists; --overwrite overwrites it"),
     ("predict fit.npz x.npy --out fit.npz --overwrite", "--out fit.npz: is one of the inputs"),
     ("predict fit.npz table.csv --x-columns right,left --y-columns out",
      "x has channels ('right', 'left'), the kernel is that of ('left', 'right')"),
@@ -190,6 +150,30 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
+# Mistakes that are found before the data are read: the file is not there.
+EARLY = [
+    ("solve --steps 9", "--steps needs --solver cg, adam or lbfgs"),
+    ("solve --delta 9", "--delta needs --loss huber"),
+    ("solve --penalty tc --order 2", "--order needs --penalty smooth"),
+    ("solve --penalty tc --decay 2", "decay must lie between 0 and 1"),
+    ("solve --solver adam --learning-rate -1", "--learning-rate must be positive"),
+    ("solve --ridge 1 --penalty tc", "give --ridge or --penalty tc, not both"),
+    ("solve --ridge -1", "ridge must be finite and not negative"),
+    ("solve --strength 1", "--strength needs --penalty"),
+    ("solve --grid 1 2", "--grid needs a penalty"),
+    ("solve --penalty lasso --select gcv", "select its strength by"),
+    ("solve --penalty tikhonov", "--penalty tikhonov needs --matrix FILE"),
+    ("solve --penalty ridge --channel-groups a", "'a' lists no numbers"),
+    ("solve --penalty ridge --select cv --folds 1", "folds must be at least 2"),
+    ("solve --loss huber --noise hac", "--noise hac is for least squares"),
+    ("solve --ridge 1 --noise cluster", "--noise cluster is for estimates without a penalty"),
+    ("compare --methods qr --steps 9", "--steps needs --methods cg, adam or lbfgs"),
+    ("compare --methods qr --select cv", "no method has a strength to select"),
+    ("compare --methods cg --tol -1", "tol must be positive and finite"),
+    ("choose-lags --score r2", "--score goes with --select cv"),
+]
+
+
 def contents(folder: Path) -> dict[str, Any]:
     return {path.name: path.is_file() and path.read_bytes() for path in folder.iterdir()}
 
@@ -206,45 +190,10 @@ def test_a_mistake_is_one_line_and_changes_no_file(
     assert contents(folder) == before
 
 
-# Mistakes that are found before the data are read: the file is not there.
-EARLY = [
-    ("solve --steps 9", "--steps needs --solver cg, adam or lbfgs"),
-    ("solve --delta 9", "--delta needs --loss huber"),
-    ("solve --penalty tc --order 2", "--order needs --penalty smooth"),
-    ("solve --penalty tc --decay 2", "decay must lie between 0 and 1"),
-    ("solve --loss huber --delta -1", "delta must be positive and finite"),
-    ("solve --solver cg --tol -1", "tol must be positive and finite"),
-    ("solve --solver adam --learning-rate -1", "--learning-rate must be positive"),
-    ("solve --ridge 1 --penalty tc", "give --ridge or --penalty tc, not both"),
-    ("solve --ridge -1", "ridge must be finite and not negative"),
-    ("solve --strength 1", "--strength needs --penalty"),
-    ("solve --grid 1 2", "--grid needs a penalty"),
-    ("solve --penalty ridge --strength 1 --select cv", "leave out the strength, or --select"),
-    ("solve --penalty lasso --select gcv", "select its strength by"),
-    ("solve --penalty tikhonov", "--penalty tikhonov needs --matrix FILE"),
-    ("solve --penalty tikhonov --matrix lost.npy", "lost.npy: No such file or directory"),
-    ("solve --penalty ridge --channel-groups a", "'a' lists no numbers"),
-    ("solve --folds 3", "--folds goes with --select cv"),
-    ("solve --penalty ridge --select cv --folds 1", "folds must be at least 2"),
-    ("solve --loss huber --noise hac", "--noise hac is for least squares"),
-    ("solve --ridge 1 --noise cluster", "--noise cluster is for estimates without a penalty"),
-    ("compare --methods qr,lucky", "--methods: 'lucky' is unknown"),
-    ("compare --methods qr --steps 9", "--steps needs --methods cg, adam or lbfgs"),
-    ("compare --methods qr --select cv", "no method has a strength to select"),
-    ("compare --methods cg --tol -1", "tol must be positive and finite"),
-    ("cross-validate --score r2", "--score goes with --select cv"),
-    ("cross-validate --penalty lasso --select evidence", "select its strength by"),
-    ("choose-lags --score r2", "--score goes with --select cv"),
-]
-
-
-@pytest.mark.parametrize(("line", "words"), EARLY, ids=[line for line, _ in EARLY])
-def test_options_that_are_wrong_are_refused_before_data_are_read(
-    run: Any, line: str, words: str
-) -> None:
-    command, *options = line.split()
-    status, _, err = run(" ".join([command, "gone.npz", "--lags", "0", "4", *options]))
-    assert (status, err.count("\n")) == (2, 1)
-    assert words in err
-    assert "gone.npz" not in err
-    assert "gone.npz: No such file" in run(f"{command} gone.npz --lags 0 4")[2]
+def test_options_that_are_wrong_are_refused_before_data_are_read(run: Any) -> None:
+    for line, words in EARLY:
+        command, *options = line.split()
+        status, _, err = run(" ".join([command, "gone.npz", "--lags", "0", "4", *options]))
+        assert (status, err.count("\n")) == (2, 1)
+        assert words in err
+        assert "gone.npz" not in err

@@ -23,37 +23,22 @@ def config(folder: Path) -> Any:
 
 
 VALUES: list[tuple[str, dict[str, Any]]] = [
-    ("lags = [0, 39]", {"lags": [0, 39]}),
-    ("kernel-size = 3", {"kernel_size": [3]}),
     ("kernel_size = 3", {"kernel_size": [3]}),
     ("fs = 128", {"fs": 128.0}),
-    ("tmin = -0.1", {"tmin": -0.1}),
-    ('padding = "same"', {"padding": "same"}),
     ("padding = [2, 0]", {"padding": ((2, 0),)}),
     ("padding = [[2, 0], [1, 1]]", {"padding": ((2, 0), (1, 1))}),
     ('channels = ["Fz", "Cz"]', {"channels": "Fz,Cz"}),
-    ('channels = "Fz,Cz"', {"channels": "Fz,Cz"}),
     ("x-columns = [0, 1]", {"x_columns": "0,1"}),
-    ("confounds = 2", {"confounds": "2"}),
-    ("folds = 5", {"folds": 5}),
-    ("bias = true", {"bias": True}),
     ("strict = false", {"strict": False}),
     ("strength = [1, 10.5]", {"strength": [1.0, 10.5]}),
-    ("grid = [1, 10.5]", {"grid": [1.0, 10.5]}),
     ('penalty = "Squared-Exponential"', {"penalty": "squared_exponential"}),
-    ('select = "cv"', {"select": "cv"}),
     ('loss = "huber"\ndelta = 2\nscale = 0.5', {"loss": "huber", "delta": 2.0, "scale": 0.5}),
-    ('noise = "ar2"', {"noise": "ar2"}),
     ('limits = ["gram_bytes=4e9"]', {"limits": [("gram_bytes", 4 * 10**9)]}),
-    ('limits = ["peer_seconds=0.5"]', {"limits": [("peer_seconds", 0.5)]}),
     ("limits = {gram_bytes = 4e9}", {"limits": [("gram_bytes", 4 * 10**9)]}),
-    ("channel-groups = [0, 1, 1]", {"channel_groups": "0,1,1"}),
     ("\ufefflags = [0, 39]", {"lags": [0, 39]}),
-    ('out = "fit.npz"', {"out": Path("fit.npz")}),
     ('[solve]\npenalty = "tc"', {"penalty": "tc"}),
     ('penalty = "tc"\n[solve]\npenalty = "ss"', {"penalty": "ss"}),
     ('methods = ["auto", "qr"]\n[compare]\njson = true', {"json": False}),
-    ("", {"bias": False}),
 ]
 
 
@@ -72,65 +57,46 @@ def test_the_command_line_wins(config: Any) -> None:
     assert parse(["solve", "x.npy"]).lags is None  # and of the next command nothing
 
 
-@pytest.mark.parametrize(
-    ("text", "line", "values"),
-    [
-        ("kernel_size = 5\nstride = 2", "--lags 0 4", {"kernel_size": None, "stride": None}),
-        ('lags = [0, 9]\nedges = "zeros"', "--kernel-size 3", {"lags": None, "edges": None}),
-        ("lags = [0, 9]", "--tmin 0 --tmax 1 --fs 2", {"lags": None}),
-        ("strength = 1", "--ridge 3", {"strength": None, "ridge": 3.0}),
-        ('ridge = 1\npenalty = "tc"', "--penalty smooth", {"ridge": None, "penalty": "smooth"}),
-        ('penalty = "tc"\ngrid = [1, 2]', "--ridge 3", {"penalty": None, "grid": None}),
-        ("strength = 1", "--grid 3 4", {"strength": None, "grid": [3.0, 4.0]}),
-        ("grid = [3, 4]", "--strength 1", {"grid": None, "strength": [1.0]}),
-        # A lasso may have a ridge in addition.
-        ('ridge = 1\npenalty = "lasso"', "--strength 3", {"ridge": 1.0, "penalty": "lasso"}),
-        ('penalty = "lasso"', "--ridge 3", {"ridge": 3.0, "penalty": "lasso"}),
-        ('ridge = 1\npenalty = "lasso"', "--penalty tc", {"ridge": None, "penalty": "tc"}),
-    ],
-)
-def test_what_the_command_line_says_puts_out_what_excludes_it(
-    config: Any, text: str, line: str, values: dict[str, Any]
-) -> None:
-    found = parse(["solve", "x.npy", *line.split(), *config(text).split()])
-    assert {name: getattr(found, name) for name in values} == values
-
-
+EXCLUDED = [
+    ("kernel_size = 5\nstride = 2", "--lags 0 4", {"kernel_size": None, "stride": None}),
+    ('lags = [0, 9]\nedges = "zeros"', "--kernel-size 3", {"lags": None, "edges": None}),
+    ("strength = 1", "--ridge 3", {"strength": None, "ridge": 3.0}),
+    ('ridge = 1\npenalty = "tc"', "--penalty smooth", {"ridge": None, "penalty": "smooth"}),
+    ('penalty = "tc"\ngrid = [1, 2]', "--ridge 3", {"penalty": None, "grid": None}),
+    ("strength = 1", "--grid 3 4", {"strength": None, "grid": [3.0, 4.0]}),
+    # A lasso may have a ridge in addition.
+    ('ridge = 1\npenalty = "lasso"', "--strength 3", {"ridge": 1.0, "penalty": "lasso"}),
+    ('penalty = "lasso"', "--ridge 3", {"ridge": 3.0, "penalty": "lasso"}),
+    ('ridge = 1\npenalty = "lasso"', "--penalty tc", {"ridge": None, "penalty": "tc"}),
+]
 SMOOTH = 'penalty = "smooth"\norder = 2\n'
 DESCENT = 'solver = "adam"\nsteps = 100\ntol = 1e-3\nlearning_rate = 0.1\n'
 
-
-@pytest.mark.parametrize(
-    ("text", "line", "values"),
-    [
+REPLACED = [
         (SMOOTH, "solve --penalty tc", {"penalty": "tc", "order": None}),
-        (SMOOTH, "solve --penalty smooth", {"penalty": "smooth", "order": 2}),
         (SMOOTH, "solve --penalty smooth --order 1", {"order": 1}),
-        (SMOOTH, "solve --solver qr", {"penalty": "smooth", "order": 2}),
-        (SMOOTH, "solve --ridge 1", {"penalty": None, "order": None}),
         (SMOOTH + "strength = 3", "solve --penalty tc", {"order": None, "strength": [3.0]}),
         (DESCENT, "solve --solver qr", {"steps": None, "tol": None, "learning_rate": None}),
         # Conjugate gradients have steps and a tolerance too.
         (DESCENT, "solve --solver cg", {"steps": 100, "tol": 1e-3, "learning_rate": None}),
-        (DESCENT + SMOOTH, "solve --penalty tc", {"steps": 100, "order": None}),
         ('loss = "huber"\ndelta = 2', "solve --loss absolute", {"loss": "absolute", "delta": None}),
         ('loss = "huber"\ndelta = 2', "solve --loss HUBER", {"loss": "huber", "delta": 2.0}),
-        (
-            'penalty = "lasso"\nchannel_groups = [0, 1]',
-            "solve --penalty ridge",
-            {"channel_groups": "0,1"},
-        ),
-        (
-            'methods = ["adam", "smooth"]\norder = 2\nsteps = 9',
-            "compare --methods qr,smooth",
-            {"steps": None, "order": 2},
-        ),
-    ],
+        ('penalty = "lasso"\nchannel_groups = [0, 1]', "solve --penalty ridge",
+         {"channel_groups": "0,1"}),
+        ('methods = ["adam", "smooth"]\norder = 2\nsteps = 9', "compare --methods qr,smooth",
+         {"steps": None, "order": 2}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "values"),
+    [*((text, f"solve {line}", values) for text, line, values in EXCLUDED), *REPLACED],
 )
-def test_options_of_components_that_are_replaced_are_dropped(
+def test_the_command_line_replaces_options_that_it_excludes(
     config: Any, text: str, line: str, values: dict[str, Any]
 ) -> None:
-    found = parse([*line.split(), "x.npy", *config(text).split()])
+    command, *options = line.split()
+    found = parse([command, "x.npy", *options, *config(text).split()])
     assert {name: getattr(found, name) for name in values} == values
 
 
@@ -157,41 +123,25 @@ def test_one_file_serves_several_commands(config: Any) -> None:
 
 WRONG: list[tuple[str | bytes, str]] = [
     ("lag = [0, 9]", "options.toml: 'lag' is unknown; did you mean 'lags'?"),
-    ("[solve]\nlag = 3", "options.toml: [solve]: 'lag' is unknown; did you mean 'lags'?"),
     ("[sove]\nlags = 3", "options.toml: 'sove' is unknown; did you mean 'solve'?"),
     ("[identify]\nridge = 3", "options.toml: [identify]: 'ridge' is unknown"),
-    ("zzz = 1", "options.toml: 'zzz' is unknown; the keys are the long options"),
     ('config = "other.toml"', "options.toml: 'config' is unknown"),
-    ("help = true", "options.toml: 'help' is unknown"),
-    ("no-bias = true", "options.toml: 'no-bias' is unknown"),
-    ('data = "x.npy"', "options.toml: 'data' is unknown"),
     ('lags = "far"', "options.toml: 'lags' must be a whole number, got 'far'"),
     ("lags = [0, 1.5]", "options.toml: 'lags' must be a whole number, got 1.5"),
-    ("lags = [0, true]", "options.toml: 'lags' must be a whole number, got True"),
     ("lags = []", "options.toml: 'lags' is an empty list; leave it out"),
     ('[solve]\nridge = "big"', "options.toml: [solve]: 'ridge' must be a number, got 'big'"),
-    ("ridge = [1, 2]", "options.toml: 'ridge' must be a number, got [1, 2]"),
     ("bias = 1", "options.toml: 'bias' must be true or false, got 1"),
-    ("bias = 1979-05-27", "options.toml: 'bias' must be true or false, got datetime.date("),
     ("out = 1979-05-27", "options.toml: 'out' must be text, got datetime.date("),
     ('channels = ["Fz,Cz", "Pz"]', "options.toml: 'channels' must be words without commas, got"),
-    ("channels = [[true]]", "options.toml: 'channels' must be text, got True"),
     ("ridge = 1" + "0" * 400, "options.toml: 'ridge' is too large for a number: 401 digits"),
     ("solve = 3", "options.toml: 'solve' is a command: its options go in a table, [solve]"),
-    ("[[solve]]\nlags = 3", "options.toml: 'solve' is a command: its options go in a table"),
     ("solver = {a = 1}", "options.toml: 'solver' must be text, got {'a': 1}"),
-    ('solver = "magic"', "options.toml: 'solver': 'magic' is unknown; choose from auto, qr, svd,"),
     ('score = "r"', "options.toml: 'score' is 'r'; choose from mse, r2, correlation"),
-    ("folds = true", "options.toml: 'folds' must be a whole number, got True"),
-    ("folds = 2.5", "options.toml: 'folds' must be a whole number, got 2.5"),
     ('solvers = ["qr"]', "options.toml: 'solvers' is unknown; did you mean 'methods'?"),
-    ("strength = []", "options.toml: 'strength' is an empty list; leave it out"),
     ('padding = "odd"', "options.toml: 'padding': 'odd' is not one of valid, same,"),
     ('limits = "gram"', "options.toml: 'limits': 'gram' is not NAME=N"),
     ("n-outputs = 1\nn_outputs = 2", "options.toml: 'n_outputs' is given twice"),
     ("lags = [0, 9", "options.toml: is no TOML file: "),
-    ("lags", "options.toml: is no TOML file: "),
-    ("lags = 1\nlags = 2", "options.toml: is no TOML file: "),
     (b"lags = \xff", "options.toml: is no TOML file: 'utf-8' codec"),
     ("lags = " + "[" * 100_000, "options.toml: is no TOML file: "),
     ("#" * 2**20 + "\n", "options.toml: holds 1048577 bytes; a file of options has 1048576 at"),

@@ -55,15 +55,8 @@ def test_it_passes_the_checks_of_scikit_learn() -> None:
     assert sum(r["status"] == "passed" for r in results) > 50
 
 
-def test_without_lags_it_is_linear_regression() -> None:
-    ours, theirs = ConvRegressor().fit(X, Y), LinearRegression().fit(X, Y)
-    np.testing.assert_allclose(ours.coef_[:, :, 0], theirs.coef_, atol=1e-12)
-    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-12)
-    assert ours.score(X, Y) == pytest.approx(theirs.score(X, Y), abs=1e-12)
-
-
 @pytest.mark.parametrize("form", ["list", "groups", "one output"])
-def test_trials_are_apart(form: str) -> None:
+def test_lags_end_with_their_trial(form: str) -> None:
     """As ridge regression on the lag matrix of every trial by hand."""
     y = Y[:, 0] if form == "one output" else Y
     theirs = Ridge(3.0).fit(ROWS, y)
@@ -82,6 +75,18 @@ def test_trials_are_apart(form: str) -> None:
     assert score == pytest.approx(theirs.score(ROWS, y), abs=1e-12)
     assert ours.lags_.tolist() == [-1, 0, 1, 2, 3]
     assert ours.times_ is None
+
+
+def test_without_lags_it_is_linear_regression_and_dropped_edges_are_not_fitted() -> None:
+    theirs = LinearRegression().fit(X, Y)
+    np.testing.assert_allclose(ConvRegressor().fit(X, Y).coef_[:, :, 0], theirs.coef_, atol=1e-12)
+    inner = np.concatenate([lagged(x)[3:-1] for x in TRIALS]).reshape(-1, 15)
+    theirs = LinearRegression().fit(inner, np.concatenate([y[3:-1] for y in TARGETS]))
+    ours = ConvRegressor((-1, 3), edges="drop").fit(TRIALS, TARGETS)
+    np.testing.assert_allclose(ours.coef_.reshape(2, -1), theirs.coef_, atol=1e-12)
+    np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-12)
+    found = np.concatenate(ours.predict(TRIALS))
+    np.testing.assert_allclose(found, theirs.predict(ROWS), atol=1e-12)
 
 
 def test_trials_of_one_length_are_an_array_of_three_axes() -> None:
@@ -106,7 +111,8 @@ def test_weights_count_samples_or_trials() -> None:
     sampled = ConvRegressor((-1, 3)).fit(X, Y, of_samples, GROUPS)
     rows = [np.full(n, w) for n, w in zip(LENGTHS, of_trials, strict=True)]
     each = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS, rows)
-    for ours in (listed, sampled, each):
+    columns = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS, [w[:, None] for w in rows])
+    for ours in (listed, sampled, each, columns):
         np.testing.assert_allclose(ours.coef_.reshape(2, -1), theirs.coef_, atol=1e-12)
         np.testing.assert_allclose(ours.intercept_, theirs.intercept_, atol=1e-12)
     wanted = r2_score(Y, theirs.predict(ROWS), sample_weight=of_samples)
@@ -114,25 +120,40 @@ def test_weights_count_samples_or_trials() -> None:
     assert sampled.score(X, Y, of_samples, GROUPS) == pytest.approx(wanted, abs=1e-12)
 
 
-def test_edges_that_are_dropped_are_left_out_of_the_fit_alone() -> None:
-    rows = np.concatenate([lagged(x)[3:-1] for x in TRIALS]).reshape(-1, 15)
-    theirs = LinearRegression().fit(rows, np.concatenate([y[3:-1] for y in TARGETS]))
-    ours = ConvRegressor((-1, 3), edges="drop").fit(TRIALS, TARGETS)
-    np.testing.assert_allclose(ours.coef_.reshape(2, -1), theirs.coef_, atol=1e-12)
-    np.testing.assert_allclose(
-        np.concatenate(ours.predict(TRIALS)), theirs.predict(ROWS), atol=1e-12
-    )
-
-
 def test_lags_in_seconds_and_names_of_columns() -> None:
-    frame = pd.DataFrame(X, columns=["Fz", "Cz", "Pz"])
-    fit = ConvRegressor(tmin=-0.01, tmax=0.03, fs=100).fit(frame, Y[:, 0])
-    assert fit.times_ == pytest.approx([-0.01, 0, 0.01, 0.02, 0.03])
-    assert fit.feature_names_in_.tolist() == ["Fz", "Cz", "Pz"]
-    assert fit.solution_._names.channels == ("Fz", "Cz", "Pz")
-    assert isinstance(fit.solution_, cs.Solution)
+    x, y = (pd.DataFrame(a, columns=n) for a, n in ((X, ["Fz", "Cz", "Pz"]), (Y, ["l", "r"])))
+    for fit in (ConvRegressor(tmin=-0.01, tmax=0.03, fs=100).fit(*given) for given in (
+        (x, y), ([x, x], [y, y])
+    )):  # fmt: skip
+        assert fit.times_ == pytest.approx([-0.01, 0, 0.01, 0.02, 0.03])
+        assert fit.feature_names_in_.tolist() == ["Fz", "Cz", "Pz"]
+        names = fit.solution_._names
+        assert (names.channels, names.outputs) == (("Fz", "Cz", "Pz"), ("l", "r"))
     with pytest.raises(ValueError, match="feature names should match"):
-        fit.predict(frame[["Cz", "Fz", "Pz"]])
+        fit.predict(x[["Cz", "Fz", "Pz"]])
+
+
+METHODS: list[dict[str, Any]] = [
+    {"solver": "qr", "ridge": [1.0, 2.0]},
+    {"penalty": "smooth", "select": "bic"},
+    {"penalty": cs.Smooth(order=2), "grid": [1.0, 10.0], "select": cs.CrossValidation()},
+    {"loss": cs.HuberLoss(2.0)},
+    {"solver": cs.NormalEquations(), "penalty": cs.Ridge(2.0), "noise": cs.ARNoise(1)},
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: " ".join(method))
+def test_a_method_is_that_of_solve(method: dict[str, Any]) -> None:
+    """The parameters have the names of `solve`, can be set later, are cloned and pickled."""
+    problem = cs.Problem(TRIALS, TARGETS, lags=(-1, 3), edges="zeros", bias=True)
+    wanted = cs.solve(problem, **method)
+    given = ConvRegressor((-1, 3), **method).fit(TRIALS, TARGETS)
+    assert clone(given).get_params() == given.get_params()
+    assert not hasattr(clone(given), "coef_")
+    later = ConvRegressor((-1, 3)).set_params(**method).fit(TRIALS, TARGETS)
+    for ours in (given, later, pickle.loads(pickle.dumps(given))):
+        np.testing.assert_array_equal(ours.solution_.kernel, wanted.kernel)
+        assert ours.solution_.stats["call"] == wanted.stats["call"]
 
 
 def test_nested_cross_validation_over_trials_is_a_loop_by_hand() -> None:
@@ -168,17 +189,6 @@ def test_groups_go_where_metadata_are_routed() -> None:
         assert found == pytest.approx(wanted, abs=1e-12)
 
 
-def test_it_is_cloned_and_pickled() -> None:
-    method = {"solver": cs.NormalEquations(), "penalty": cs.Ridge(2.0), "noise": cs.ARNoise(1)}
-    fit = ConvRegressor((-1, 3), edges="drop", **method).fit(TRIALS, TARGETS)
-    again = clone(fit)
-    assert again.get_params() == fit.get_params()
-    assert not hasattr(again, "coef_")
-    kept = pickle.loads(pickle.dumps(fit))
-    np.testing.assert_array_equal(kept.predict(X), fit.predict(X))
-    assert kept.solution_.status == fit.solution_.status
-
-
 METHODS: dict[str, dict[str, Any]] = {
     "ridge": {"ridge": 3.0},
     "solver": {"solver": "qr", "ridge": [1.0, 2.0]},
@@ -187,47 +197,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "loss": {"loss": cs.HuberLoss(2.0)},
     "noise": {"noise": "ar2"},
 }
-
-
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_is_that_of_solve(name: str) -> None:
-    """The parameters have the names of `solve`, and can be set later."""
-    problem = cs.Problem(TRIALS, TARGETS, lags=(-1, 3), edges="zeros", bias=True)
-    wanted = cs.solve(problem, **METHODS[name])
-    given = ConvRegressor((-1, 3), **METHODS[name])
-    later = clone(ConvRegressor((-1, 3)).set_params(**METHODS[name]))
-    for ours in (given.fit(TRIALS, TARGETS), later.fit(TRIALS, TARGETS)):
-        np.testing.assert_array_equal(ours.solution_.kernel, wanted.kernel)
-        assert ours.solution_.stats["call"] == wanted.stats["call"]
-
-
-def test_a_search_chooses_among_penalties_and_losses() -> None:
-    choices = {"penalty": [None, cs.Smooth(0.1), cs.Ridge(1e6)], "loss": ["squared"]}
-    grid = [choices, {"loss": ["huber", "absolute"]}]
-    search = GridSearchCV(ConvRegressor((-1, 3)), grid, cv=KFold(3)).fit(TRIALS, TARGETS)
-    scores = search.cv_results_["mean_test_score"]
-    assert np.isfinite(scores).all()
-    assert np.argmin(scores) == 2
-    for found, options in zip(scores, search.cv_results_["params"], strict=True):
-        wanted = cross_val_score(ConvRegressor((-1, 3), **options), TRIALS, TARGETS, cv=KFold(3))
-        assert found == wanted.mean()
-
-
-def test_scores_and_predictions_are_as_strict_as_fits() -> None:
-    fit = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        fit.score([TRIALS[0], TRIALS[1]], [TARGETS[1], TARGETS[0]])
-    with pytest.raises(ValueError, match="separate trials"):
-        fit.predict(TRIALS, groups=GROUPS)
-    with pytest.raises(TypeError, match="masked array"):
-        fit.predict(np.ma.masked_greater(X, 2))
-    columns = [np.full((n, 1), i + 1.0) for i, n in enumerate(LENGTHS)]
-    again = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS, columns)
-    plain = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS, [*range(1, 7)])
-    np.testing.assert_allclose(again.coef_, plain.coef_, rtol=1e-10)
-    assert again.score(TRIALS, TARGETS, columns) == pytest.approx(
-        plain.score(TRIALS, TARGETS, [*range(1, 7)]), abs=1e-12
-    )
 
 
 def test_the_lines_of_the_documentation_run() -> None:
@@ -239,60 +208,40 @@ def test_the_lines_of_the_documentation_run() -> None:
     assert (given["scores"] > 0.9).all()
 
 
-MISTAKES: dict[str, tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]] = {
-    "edges": ({"edges": "wrap"}, (X, Y), ValueError, "edges='wrap' .* 'zeros' .* 'drop'"),
-    "both lags": (
-        {"lags": (0, 1), "tmin": 0, "tmax": 1, "fs": 10}, (X, Y), TypeError, "either lags=",
-    ),
-    "no rate": ({"tmin": 0, "tmax": 1}, (X, Y), TypeError, "need all of tmin=, tmax= and fs="),
-    "two penalties": (
-        {"ridge": 1.0, "penalty": "smooth"}, (X, Y), TypeError, "give ridge= or penalty=, not both",
-    ),
-    "a penalty as solver": (
-        {"solver": cs.Smooth()}, (X, Y), TypeError, r"not a solver: use penalty=Smooth\(",
-    ),
-    "a name of no penalty": ({"penalty": "rigde"}, (X, Y), ValueError, "did you mean 'ridge'"),
-    "a choice of nothing": ({"select": "gcv"}, (X, Y), TypeError, "give penalty="),
-    "groups of trials": ({}, (TRIALS, TARGETS, None, GROUPS), ValueError, "separate trials"),
-    "few groups": ({}, (X, Y, None, GROUPS[:-1]), ValueError, "inconsistent numbers of samples"),
-    "few targets": ({}, (TRIALS, TARGETS[:-1]), ValueError, "inconsistent numbers of samples"),
-    "short target": (
-        {}, (TRIALS, [*TARGETS[:-1], TARGETS[-1][:-1]]), ValueError, "inconsistent numbers",
-    ),
-    "features": ({}, ([*TRIALS[:-1], TRIALS[-1][:, :2]], TARGETS), ValueError, "has 2 features"),
-    "nan": ({}, ([*TRIALS[:-1], TRIALS[-1] * np.nan], TARGETS), ValueError, "contains NaN"),
-    "nan in y": ({}, (TRIALS, [*TARGETS[:-1], TARGETS[-1] * np.nan]), ValueError, "y contains NaN"),
-    "masked": ({}, (np.ma.masked_greater(X, 2), Y), TypeError, "^X is a masked array"),
-    "masked y": ({}, (X, np.ma.masked_greater(Y, 2)), TypeError, "^y is a masked array"),
-    "masked trial": (
-        {}, (TRIALS, [*TARGETS[:-1], np.ma.masked_greater(TARGETS[-1], 2)]), TypeError,
-        r"^y\[5\] is a masked array",
-    ),
-    "flat trials": (
-        {}, ([x[:, 0] for x in TRIALS], [y[:, 0] for y in TARGETS]), ValueError,
-        r"as \(samples, 1\)",
-    ),
-    "missing labels": (
-        {}, (X, Y, None, np.where(GROUPS == 2, np.nan, GROUPS)), ValueError, "missing labels",
-    ),
-    "missing words": (
-        {}, (X, Y, None, pd.Series(GROUPS, dtype="Int64").where(GROUPS != 2)), ValueError,
+NAN = np.nan
+TYPE, VALUE = TypeError, ValueError
+MISTAKES: list[tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]] = [
+    ({"edges": "wrap"}, (X, Y), VALUE, "edges='wrap' .* 'zeros' .* 'drop'"),
+    ({"lags": (0, 1), "tmin": 0, "tmax": 1, "fs": 10}, (X, Y), TYPE, "either lags="),
+    ({"tmin": 0, "tmax": 1}, (X, Y), TYPE, "need all of tmin=, tmax= and fs="),
+    ({"ridge": 1.0, "penalty": "smooth"}, (X, Y), TYPE, "give ridge= or penalty=, not both"),
+    ({}, (TRIALS, TARGETS, None, GROUPS), VALUE, "separate trials"),
+    ({}, (X, Y, None, GROUPS[:-1]), VALUE, "inconsistent numbers of samples"),
+    ({}, (TRIALS, TARGETS[:-1]), VALUE, "inconsistent numbers of samples"),
+    ({}, (TRIALS, [*TARGETS[:-1], TARGETS[-1][:-1]]), VALUE, "inconsistent numbers"),
+    ({}, ([*TRIALS[:-1], TRIALS[-1][:, :2]], TARGETS), VALUE, "has 2 features"),
+    ({}, ([*TRIALS[:-1], TRIALS[-1] * NAN], TARGETS), VALUE, "contains NaN"),
+    ({}, (TRIALS, [*TARGETS[:-1], TARGETS[-1] * NAN]), VALUE, "y contains NaN"),
+    ({}, (np.ma.masked_greater(X, 2), Y), TYPE, "^X is a masked array"),
+    ({}, (TRIALS, [*TARGETS[:-1], np.ma.masked_greater(TARGETS[-1], 2)]), TYPE, r"^y\[5\] is a mas"),
+    ({}, ([x[:, 0] for x in TRIALS], [y[:, 0] for y in TARGETS]), VALUE, r"as \(samples, 1\)"),
+    ({}, (X, Y, None, np.where(GROUPS == 2, NAN, GROUPS)), VALUE, "missing labels"),
+    (
+        {}, (X, Y, None, pd.Series(GROUPS, dtype="Int64").where(GROUPS != 2)), VALUE,
         "missing labels",
     ),
-    "negative": ({}, (X, Y, -np.ones(len(X))), ValueError, "not negative"),
-}  # fmt: skip
+    ({}, (X, Y, -np.ones(len(X))), VALUE, "not negative"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_named(name: str) -> None:
-    options, given, error, words = MISTAKES[name]
-    with pytest.raises(error, match=words):
-        ConvRegressor(**options).fit(*given)
-
-
-def test_outputs_are_called_as_the_columns_of_y() -> None:
-    x = pd.DataFrame(np.random.default_rng(0).standard_normal((60, 1)), columns=["env"])
-    y = pd.DataFrame(np.random.default_rng(1).standard_normal((60, 2)), columns=["Cz", "Pz"])
-    for found in (ConvRegressor((0, 2)).fit(x, y), ConvRegressor((0, 2)).fit([x, x], [y, y])):
-        assert found.solution_._names.outputs == ("Cz", "Pz")
-        assert found.solution_._names.channels == ("env",)
+def test_mistakes_are_named() -> None:
+    for options, given, error, words in MISTAKES:
+        with pytest.raises(error, match=words):
+            ConvRegressor(**options).fit(*given)
+    fit = ConvRegressor((-1, 3)).fit(TRIALS, TARGETS)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        fit.score([TRIALS[0], TRIALS[1]], [TARGETS[1], TARGETS[0]])
+    with pytest.raises(ValueError, match="separate trials"):
+        fit.predict(TRIALS, groups=GROUPS)
+    with pytest.raises(TypeError, match="masked array"):
+        fit.predict(np.ma.masked_greater(X, 2))
