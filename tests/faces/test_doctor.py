@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib.metadata import version
 from typing import Any
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -24,13 +25,9 @@ def test_it_names_versions_devices_and_precision(run: Any) -> None:
     assert "JAX on    cpu cpu (4)" in out
     assert "solves in float64 all the same" in out
     assert "a problem solved and certified" in out
-
-
-def test_as_json(run: Any) -> None:
     code, out, _ = run("doctor --json")
     found = json.loads(out)
-    assert code == 0
-    assert found["ok"] is True
+    assert (code, found["ok"]) == (0, True)
     assert found["packages"]["numpy"] == np.__version__
     assert len(found["devices"]) == len(jax.devices())
     assert 0 <= found["certificate_eps"] <= 30
@@ -44,38 +41,25 @@ def test_what_is_absent_and_how_to_have_it(run: Any, monkeypatch: pytest.MonkeyP
     assert "absent    zarr, mne: pip install 'convsolve[zarr,mne]'" in out
 
 
-def test_an_answer_that_is_off_is_said_and_ends_with_one(
-    run: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (None, "certificate 31.0 eps"),
+        (RuntimeError("Unable to initialize backend"), "Unable to initialize backend"),
+        (AssertionError(), "JAX_PLATFORMS=cuda"),  # where CUDA sees no card jax says nothing
+    ],
+)
+def test_a_fault_is_reported_and_ends_with_status_one(
+    run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception | None, words: str
 ) -> None:
-    monkeypatch.setattr(doctor, "_solved", lambda: (31.0, 1e-15))
-    code, out, _ = run("doctor")
-    assert code == 1
-    assert "NOT SOLVED AS IT SHOULD BE: certificate 31.0 eps" in out
-
-
-def test_where_jax_does_not_work_it_says_what_is_there(
-    run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> Any:
-        raise RuntimeError("Unable to initialize backend 'nonsense'")
-
-    monkeypatch.setattr(jax, "devices", fail)
+    if error is None:
+        monkeypatch.setattr(doctor, "_solved", lambda: (31.0, 1e-15))
+    else:
+        monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+        monkeypatch.setattr(jax, "devices", Mock(side_effect=error))
     code, out, _ = run("doctor")
     assert code == 1
     assert f"numpy {version('numpy')}" in out
-    assert "a problem NOT SOLVED AS IT SHOULD BE: Unable to initialize backend 'nonsense'" in out
+    assert f"a problem NOT SOLVED AS IT SHOULD BE: {words}" in out
     code, out, _ = run("doctor --json")
-    assert (code, json.loads(out)["certificate_eps"]) == (1, None)
-
-
-def test_a_platform_that_is_not_there_is_named(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where CUDA sees no card jax says nothing."""
-
-    def fail() -> Any:
-        raise AssertionError
-
-    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    monkeypatch.setattr(jax, "devices", fail)
-    code, out, _ = run("doctor")
-    assert code == 1
-    assert "NOT SOLVED AS IT SHOULD BE: JAX_PLATFORMS=cuda" in out
+    assert (code, json.loads(out)["certificate_eps"]) == (1, None if error else 31.0)

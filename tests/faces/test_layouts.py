@@ -59,44 +59,6 @@ def lagged(x, w, groups):
     return y
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_mne(groups, rng):
-    # ReceptiveField: y[t, o] = sum over features f and delays d of coef[o, f, d] * x[t - d, f],
-    # with delays ascending from tmin to tmax.
-    x, w = rng.normal(size=(11, 4)), rng.normal(size=(4, 4 // groups, 6))
-    coef = interop.to_mne(w, groups=groups)
-    assert coef.shape == (6, 4, 4)
-    y = np.zeros((11, 6))
-    for t, o, f, (i, lag) in itertools.product(range(11), range(6), range(4), enumerate(LAGS)):
-        if 0 <= t - lag < 11:
-            y[t, o] += coef[o, f, i] * x[t - lag, f]
-    np.testing.assert_allclose(y, lagged(x, w, groups), rtol=1e-12, atol=1e-13)
-    dense = interop.from_mne(coef)
-    np.testing.assert_allclose(lagged(x, dense, 1), y, rtol=1e-12, atol=1e-13)
-    np.testing.assert_array_equal(interop.to_mne(dense), coef)
-    np.testing.assert_array_equal(interop.from_mne(coef[1]), dense[:, :, 1:2])
-    if groups == 1:
-        np.testing.assert_array_equal(dense, w)
-
-
-@pytest.mark.parametrize("groups", [1, 2])
-@pytest.mark.parametrize("fs", [1, 64.0])
-def test_trf(groups, fs, rng):
-    # mTRFpy: r[t, n] = (1 / fs) * sum over inputs f and lags of w[f, lag, n] * s[t - lag, f].
-    x, w = rng.normal(size=(11, 4)), rng.normal(size=(4, 4 // groups, 6))
-    weights = interop.to_trf(w, fs=fs, groups=groups)
-    assert weights.shape == (4, 4, 6)
-    y = np.zeros((11, 6))
-    for t, o, f, (i, lag) in itertools.product(range(11), range(6), range(4), enumerate(LAGS)):
-        if 0 <= t - lag < 11:
-            y[t, o] += weights[f, i, o] * x[t - lag, f] / fs
-    np.testing.assert_allclose(y, lagged(x, w, groups), rtol=1e-12, atol=1e-13)
-    dense = interop.from_trf(weights, fs=fs)
-    np.testing.assert_allclose(lagged(x, dense, 1), y, rtol=1e-12, atol=1e-13)
-    if groups == 1:
-        np.testing.assert_array_equal(dense, w)
-
-
 def test_precision_is_kept(rng):
     w = rng.normal(size=(3, 2, 2)).astype(np.float32)
     for name in ("torch", "impulse_response", "mne", "trf"):
@@ -109,35 +71,54 @@ def test_precision_is_kept(rng):
     assert interop.to_trf(np.ones((1, 1, 1), int), fs=0.5) == 0.5
 
 
-@pytest.mark.parametrize(
-    ("function", "shape", "message"),
-    [
-        ("to_keras", (3,), r"\(\*K, Cin/groups, Cout\) with 1 to 3 axes K, got shape \(3,\)"),
-        ("from_keras", (1,) * 6, r"\(\*K, Cin/groups, Cout\) with 1 to 3 axes K, got shape"),
-        ("to_torch", (3, 1), r"\(\*K, Cin/groups, Cout\) with 1 to 3 axes K, got shape \(3, 1\)"),
-        ("from_torch", (3, 1), r"\(Cout, Cin/groups, \*K\) with 1 to 3 axes K, got shape \(3, 1\)"),
-        ("to_impulse_response", (3, 1), r"\(\*K, Cin/groups, Cout\)"),
-        ("from_impulse_response", (3, 1), r"\(\*K, Cin/groups, Cout\)"),
-        ("to_mne", (3, 3, 1, 1), r"\(K, Cin/groups, Cout\), got shape \(3, 3, 1, 1\)"),
-        ("from_mne", (3,), r"\(outputs, features, delays\) or \(features, delays\), got shape"),
-        ("to_trf", (3, 3, 1, 1), r"\(K, Cin/groups, Cout\), got shape \(3, 3, 1, 1\)"),
-        ("from_trf", (3, 1), r"\(features, lags, outputs\), got shape \(3, 1\)"),
-    ],
-)
-def test_another_rank_is_refused(function, shape, message):
-    with pytest.raises(ValueError, match=rf"the array must be {message}"):
-        getattr(interop, function)(np.zeros(shape))
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("fs", [None, 1, 64.0])
+def test_mne_and_trf(groups, fs, rng):
+    """ReceptiveField: y[t, o] = sum over features f and delays d of coef[o, f, d] * x[t - d, f].
+
+    Delays ascend from tmin to tmax. mTRFpy, which has a rate, has w[f, lag, n] and divides by fs.
+    """
+    x, w = rng.normal(size=(11, 4)), rng.normal(size=(4, 4 // groups, 6))
+    if fs is None:
+        coef = interop.to_mne(w, groups=groups)
+        dense = interop.from_mne(coef)
+        np.testing.assert_array_equal(interop.to_mne(dense), coef)
+        np.testing.assert_array_equal(interop.from_mne(coef[1]), dense[:, :, 1:2])
+    else:
+        weights = interop.to_trf(w, fs=fs, groups=groups)
+        dense = interop.from_trf(weights, fs=fs)
+        coef = weights.transpose(2, 0, 1) / fs
+    assert coef.shape == (6, 4, 4)
+    y = np.zeros((11, 6))
+    for t, o, f, (i, lag) in itertools.product(range(11), range(6), range(4), enumerate(LAGS)):
+        if 0 <= t - lag < 11:
+            y[t, o] += coef[o, f, i] * x[t - lag, f]
+    np.testing.assert_allclose(y, lagged(x, w, groups), rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(lagged(x, dense, 1), y, rtol=1e-12, atol=1e-13)
+    if groups == 1:
+        np.testing.assert_array_equal(dense, w)
 
 
-@pytest.mark.parametrize("function", [interop.to_mne, interop.to_trf])
-@pytest.mark.parametrize("groups", [0, 2])
-def test_groups_that_do_not_divide_are_refused(function, groups):
-    with pytest.raises(ValueError, match=rf"groups={groups} does not divide the 3 outputs"):
-        function(np.zeros((2, 1, 3)), groups=groups)
+OURS = r"\(\*K, Cin/groups, Cout\) with 1 to 3 axes K, got shape"
+MISTAKES = [
+    ("to_keras", (3,), {}, rf"{OURS} \(3,\)"),
+    ("from_keras", (1,) * 6, {}, OURS),
+    ("to_torch", (3, 1), {}, OURS),
+    ("from_torch", (3, 1), {}, r"\(Cout, Cin/groups, \*K\) with 1 to 3 axes K, got shape \(3, 1\)"),
+    ("to_impulse_response", (3, 1), {}, OURS),
+    ("from_impulse_response", (3, 1), {}, OURS),
+    ("to_mne", (3, 3, 1, 1), {}, r"\(K, Cin/groups, Cout\), got shape \(3, 3, 1, 1\)"),
+    ("from_mne", (3,), {}, r"\(outputs, features, delays\) or \(features, delays\), got shape"),
+    ("to_trf", (3, 3, 1, 1), {}, r"\(K, Cin/groups, Cout\), got shape \(3, 3, 1, 1\)"),
+    ("from_trf", (3, 1), {}, r"\(features, lags, outputs\), got shape \(3, 1\)"),
+    ("to_mne", (2, 1, 3), {"groups": 2}, "groups=2 does not divide the 3 outputs"),
+    ("to_trf", (2, 1, 3), {"groups": 0}, "groups=0 does not divide the 3 outputs"),
+    ("to_trf", (2, 1, 3), {"fs": -1.0}, "fs must be a positive sampling rate in Hz, got -1.0"),
+    ("from_trf", (2, 1, 3), {"fs": float("nan")}, "a positive sampling rate in Hz, got nan"),
+]
 
 
-@pytest.mark.parametrize("function", [interop.to_trf, interop.from_trf])
-@pytest.mark.parametrize("fs", [0, -1.0, float("nan")])
-def test_a_rate_that_is_not_positive_is_refused(function, fs):
-    with pytest.raises(ValueError, match=f"fs must be a positive sampling rate in Hz, got {fs}"):
-        function(np.zeros((2, 1, 3)), fs=fs)
+def test_mistakes_are_named():
+    for function, shape, given, words in MISTAKES:
+        with pytest.raises(ValueError, match=words):
+            getattr(interop, function)(np.zeros(shape), **given)

@@ -223,7 +223,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]] = [
     ({}, ([*TRIALS[:-1], TRIALS[-1] * NAN], TARGETS), VALUE, "contains NaN"),
     ({}, (TRIALS, [*TARGETS[:-1], TARGETS[-1] * NAN]), VALUE, "y contains NaN"),
     ({}, (np.ma.masked_greater(X, 2), Y), TYPE, "^X is a masked array"),
-    ({}, (TRIALS, [*TARGETS[:-1], np.ma.masked_greater(TARGETS[-1], 2)]), TYPE, r"^y\[5\] is a mas"),
+    ({}, (TRIALS, [*TARGETS[:-1], np.ma.masked_greater(TARGETS[-1], 2)]), TYPE, r"^y\[5\] is a m"),
     ({}, ([x[:, 0] for x in TRIALS], [y[:, 0] for y in TARGETS]), VALUE, r"as \(samples, 1\)"),
     ({}, (X, Y, None, np.where(GROUPS == 2, NAN, GROUPS)), VALUE, "missing labels"),
     (

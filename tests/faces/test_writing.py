@@ -25,28 +25,38 @@ each_writer = pytest.mark.parametrize(
 
 
 @each_writer
-def test_nothing_is_overwritten_without_force(tmp_path, write):
-    path = tmp_path / "out"
+def test_only_a_plain_file_is_overwritten_and_only_if_forced(tmp_path, write):
+    path, target, link = tmp_path / "out", tmp_path / "target", tmp_path / "link"
+    write(path)
+    target.touch()
+    assert path.stat().st_mode == target.stat().st_mode  # the usual permissions
     path.write_text("old")
     with pytest.raises(FileExistsError, match="out: exists; overwrite=True overwrites it"):
         write(path)
     assert path.read_text() == "old"
     write(path, overwrite=True)
     assert path.read_bytes() != b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-@each_writer
-def test_links_are_not_followed(tmp_path, write):
-    target = tmp_path / "target"
-    target.write_text("old")
-    for name, points_to in (("link", target), ("dangling", tmp_path / "nowhere")):
-        link = tmp_path / name
+    for points_to in (target, tmp_path / "nowhere"):
         link.symlink_to(points_to)
         for force in (False, True):
             assert "is a symbolic link" in refusal(write, link, overwrite=force)
-    assert target.read_text() == "old"
-    assert not (tmp_path / "nowhere").exists()
+        link.unlink()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError, match="folder"):
+        write(tmp_path / "folder", overwrite=True)
+    with pytest.raises(FileNotFoundError, match="missing/out"):
+        write(tmp_path / "missing" / "out")
+    assert {p.name for p in tmp_path.iterdir()} == {"out", "target", "folder"}
+    assert target.read_bytes() == b""
+
+
+def test_arrays_that_cannot_be_read_back_are_not_written(tmp_path):
+    for arrays, words in (
+        ({"x": np.ones(3), "y": np.array([{}])}, "member 'y' is of dtype object"),
+        ({"x": np.ones(3), "../y": np.ones(3)}, "member '../y' is named like a path"),
+    ):
+        assert words in refusal(files.write_npz, tmp_path / "out", arrays)
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -69,34 +79,6 @@ def test_a_failed_write_leaves_nothing(tmp_path, write, error, words, monkeypatc
         write(path, overwrite=True)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize(
-    ("arrays", "words"),
-    [
-        ({"x": np.ones(3), "y": np.array([{}])}, "member 'y' is of dtype object"),
-        ({"x": np.ones(3), "../y": np.ones(3)}, "member '../y' is named like a path"),
-    ],
-)
-def test_what_cannot_be_read_back_is_not_written(tmp_path, arrays, words):
-    assert words in refusal(files.write_npz, tmp_path / "out", arrays)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_where_nothing_can_be_written(tmp_path):
-    with pytest.raises(FileNotFoundError, match="missing/out"):
-        files.write_bytes(tmp_path / "missing" / "out", b"")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(IsADirectoryError, match="folder"):
-        files.write_bytes(tmp_path / "folder", b"", overwrite=True)
-    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
-
-
-@each_writer
-def test_a_new_file_has_the_usual_permissions(tmp_path, write):
-    write(tmp_path / "out")
-    (tmp_path / "usual").touch()
-    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
