@@ -20,7 +20,7 @@ LIMITS = {"certificate_eps": 30.0, "off_lstsq": 1e-12, "off_exact": 1e-10, "gap"
 # What a promise says that is about solutions. Others are about times or memory, or are statistics.
 EXACT = re.compile(r"30 eps|1e-\d|certified|determined|told|bounds the answer|imports no jax")
 NAMES = (
-    "notebook", "identifiability", "rows", "round_trips", "sums", "epochs", "small", "choice",
+    "identifiability", "rows", "round_trips", "sums", "epochs", "small", "choice",
     "robust", "devices", "coverage", "peers",
 )  # fmt: skip
 
@@ -48,21 +48,31 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
-    run(name, "--quick", "--out", str(out))
+    few = ("--only", "EEG") if name == "peers" else ()
+    run(name, "--quick", *few, "--out", str(out))
     result = json.loads(out.read_text(encoding="utf-8"))
     assert {"cpu", "cores", "python", "packages"} <= set(result["machine"])
     for kind, number in numbers(result):
         assert number <= LIMITS.get(kind, float("inf")), kind
     checks = [check for check in result.get("checks", []) if EXACT.search(check["promise"])]
-    assert all(check["passed"] for check in checks), checks
-    assert checks or name in ("rows", "epochs", "choice", "devices", "coverage", "peers")
+    assert [check for check in checks if not check["passed"]] == []
     for row in result.get("rows", []) if name == "choice" else []:
         assert row["both_solved"]
-    for workload in result["workloads"].values() if name == "peers" else []:
-        ours = [row for kind, row in workload["methods"].items() if kind.startswith("convsolve")]
-        assert ours
-        assert all(row["exact"] for row in ours)
     if name == "peers":
-        table = run(name, "--table", "--picture", "--out", str(out))
+        for workload in result["workloads"].values():
+            methods = workload["methods"].items()
+            ours = [row["exact"] for kind, row in methods if kind.startswith("convsolve")]
+            assert ours
+            assert all(ours)
+        table = run(name, "--table", "--out", str(out))
         assert len(table.splitlines()) == 2 + len(result["workloads"])
-        assert out.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_the_benchmark_of_the_notebook_solves_its_problem() -> None:
+    """Without its processes and Keras, which take minutes."""
+    from benchmarks import notebook
+
+    case = {"two channels": notebook.CASES["two channels"]}
+    methods = ["convsolve default", notebook.ADAM]
+    default, adam = notebook.measure_warm(case, methods, 1)["two channels"].values()
+    assert default["kernel_error"] < 1e-12 < adam["kernel_error"] < 0.1

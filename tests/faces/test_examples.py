@@ -12,19 +12,6 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.slow
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-def output(name: str, folder: Path) -> str:
-    picture = folder / "picture.png"
-    command = [sys.executable, "-W", "error", str(EXAMPLES / name), str(picture)]
-    environment = os.environ | {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(
-        command, check=True, capture_output=True, encoding="utf-8", env=environment, cwd=folder
-    )
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert os.listdir(folder) == [picture.name]
-    return done.stdout
 
 
 def after(text: str, words: str) -> float:
@@ -40,32 +27,8 @@ def row(text: str, label: str) -> list[float]:
     return [float(v) for v in re.findall(r"-?\d[\d.]*(?:e[+-]\d+)?", line)]
 
 
-def notebook(text: str) -> None:
-    assert "[4 5] * [1 2] = [ 4 10]\nConv1d output: [6, 11, 14]\n" in text
-    assert "exactly determined: 6 equations for 6 unknowns" in text
-    assert "[[1. 3.]\n [2. 4.]]" in text
-
-
-def haemodynamic(text: str) -> None:
-    assert "NormalEquations: solved, R² 0.266225" in text
-    assert "all 90 identifiable" in text
-    assert after(text, "condition number") == 2.59
-    assert after(text, "nitime's fir.*?") <= 1e-12
-
-
-def underdetermined(text: str) -> None:
-    assert "5 more rows of y are needed" in text
-    assert "channel 1 excites only 2 of its 8 taps" in text
-    known, others = map(float, text.splitlines()[-1].split())
-    assert known < 1e-13 < 0.5 < others
-
-
 def plan(text: str) -> None:
-    assert text.startswith("40 lags of 2 channels need at least 119 samples")
     assert re.findall(r"\d+/80", text) == ["25/80", "4/80", "50/80", "80/80", "80/80", "80/80"]
-    words = " ".join(text.split())
-    assert "are collinear in 5 sets: only the sum of each set is determined (first set:" in words
-    assert "first set: channel 0 lags 14, 39 and channel 1 lags 2, 27)" in words
     predicted, measured = (float(line.split()[-1]) for line in text.splitlines()[-2:])
     assert abs(measured / predicted - 1) < 0.2  # the standard deviation of 80 taps is 1/√160
 
@@ -83,32 +46,14 @@ def trials(text: str) -> None:
     assert sum(plain[4:]) > sum(ridge[4:]) > sum(smooth[4:])
 
 
-def impulse_response(text: str) -> None:
-    found = {line[:20].strip(): float(line[20:27]) for line in text.splitlines()[2:7]}
-    page = " ".join((EXAMPLES.parent / "docs/penalties.md").read_text(encoding="utf-8").split())
-    shown = f"least squares finds {found['least squares']:.0f} % of the true response, a ridge "
-    assert f"{shown}{found['ridge']:.0f} %, and a decaying prior {found['TC']:.0f} %" in page
-    choice = "TC, decay 0.8456, strength 1.14, by evidence; 17.6 effective degrees"
-    assert choice in text
-    assert choice in page
-
-
 def banded(text: str) -> None:
     plain, ridge, bands = (sum(map(float, line[22:].split())) for line in text.splitlines()[1:4])
     assert plain < ridge < bands
 
 
 def eeg(text: str) -> None:
-    lines = text.splitlines()
-    assert lines[0].startswith("warning: the residuals of output 0 are correlated in time")
-    held = {line[:8].strip(): int(line[8:].split()[-3]) for line in lines[-3:]}
+    held = {line[:8].strip(): int(line[8:].split()[-3]) for line in text.splitlines()[-3:]}
     assert held["white"] < 8 < 13 <= min(held["ar"], held["hac"])
-
-
-def drifts(text: str) -> None:
-    assert "for autoregressive noise of order 35" in " ".join(text.split())
-    assert "type 2 against type 1: F(15, 2814) = 0.96, p = 0.49" in text
-    assert after(text, "responses change by") < 1e-9
 
 
 def saturated(text: str) -> None:
@@ -116,30 +61,42 @@ def saturated(text: str) -> None:
     assert after(text, "within two standard errors of the truth:") >= 90
 
 
-def beyond_memory(text: str) -> None:
-    first, there, killed, resumed = text.splitlines()
-    assert first.startswith("HDF5: solved, R² 0.98")
-    assert after(there, "two processes: solved, off by") < 1e-12
-    assert killed.startswith("killed halfway: a checkpoint of ")
-    assert resumed == "resumed: solved, bit for bit the same kernel"
-
-
-CHECKS: dict[str, Callable[[str], None]] = {
-    "01_notebook.py": notebook,
-    "02_haemodynamic_response.py": haemodynamic,
-    "03_underdetermined.py": underdetermined,
-    "04_plan_an_experiment.py": plan,
-    "05_gradient_descent.py": descent,
-    "06_trials.py": trials,
-    "07_impulse_response.py": impulse_response,
-    "08_banded_ridge.py": banded,
-    "09_eeg_errors.py": eeg,
-    "10_fmri_drifts.py": drifts,
-    "11_saturated_image.py": saturated,
-    "12_beyond_memory.py": beyond_memory,
+# Of each example, words that it prints, and a check of its numbers.
+EXAMPLES: dict[str, tuple[str, Callable[[str], bool | None] | None]] = {
+    "01_notebook": ("exactly determined: 6 equations for 6 unknowns", None),
+    "02_haemodynamic_response": (
+        "NormalEquations: solved, R² 0.266225",
+        lambda t: after(t, "nitime's fir.*?") <= 1e-12,
+    ),
+    "03_underdetermined": ("channel 1 excites only 2 of its 8 taps", None),
+    "04_plan_an_experiment": ("40 lags of 2 channels need at least 119 samples", plan),
+    "05_gradient_descent": ("", descent),
+    "06_trials": ("", trials),
+    "07_impulse_response": ("TC, decay 0.8456, strength 1.14, by evidence; 17.6 effective d", None),
+    "08_banded_ridge": ("", banded),
+    "09_eeg_errors": ("warning: the residuals of output 0 are correlated in time", eeg),
+    "10_fmri_drifts": (
+        "type 2 against type 1: F(15, 2814) = 0.96, p = 0.49",
+        lambda t: after(t, "responses change by") < 1e-9,
+    ),
+    "11_saturated_image": ("", saturated),
+    "12_beyond_memory": (
+        "resumed: solved, bit for bit the same kernel",
+        lambda t: after(t, "two processes: solved, off by") < 1e-12,
+    ),
 }
 
 
-@pytest.mark.parametrize("name", CHECKS)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_prints_its_figures_and_draws(name: str, tmp_path: Path) -> None:
-    CHECKS[name](output(name, tmp_path))
+    words, check = EXAMPLES[name]
+    picture, root = tmp_path / "picture.png", Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(root / f"examples/{name}.py"), str(picture)],
+        check=True, capture_output=True, encoding="utf-8", env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert os.listdir(tmp_path) == [picture.name]
+    assert words in done.stdout
+    assert check is None or check(done.stdout) is not False

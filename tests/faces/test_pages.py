@@ -26,16 +26,6 @@ def page(name: str) -> str:
     return (DOCS / name).read_text(encoding="utf-8")
 
 
-def source(module: str) -> str:
-    return (ROOT / f"convsolve/interop/{module}.py").read_text(encoding="utf-8")
-
-
-def result_of(name: str) -> dict:
-    path = ROOT / f"benchmarks/results/{name}.json"
-    found: dict = json.loads(path.read_text(encoding="utf-8"))
-    return found
-
-
 def smooth_table(result: dict) -> str:
     """The largest tap of two smooth inputs, by method."""
     names = {
@@ -98,119 +88,93 @@ OF_PAGES = {
 }
 
 
+def result_of(name: str) -> dict:
+    path = ROOT / f"benchmarks/results/{name}.json"
+    found: dict = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
 @pytest.mark.parametrize(("name", "files"), [("limits.md", 9), ("coming_from.md", 1)])
 def test_figures_of_a_page_are_those_of_their_files(name: str, files: int) -> None:
     text = page(name)
     found = list(FIGURES.finditer(text))
     assert len(found) == files
     for match in found:
-        result = json.loads((ROOT / match[1]).read_text(encoding="utf-8"))
         assert match[3] == f"python -m benchmarks.{match[2]}"
-        assert text[match.end() :].startswith(shown_of(match[2])(result) + "\n"), match[1]
+        shown = shown_of(match[2])(result_of(match[2]))
+        assert text[match.end() :].startswith(shown + "\n"), match[1]
 
 
-@pytest.mark.parametrize("name", ["notebook", "identifiability", "rows", "beyond_memory", "robust"])
-def test_what_a_benchmark_promises_is_kept(name: str) -> None:
-    checks = result_of(name)["checks"]
-    assert checks
-    assert [check["promise"] for check in checks if not check["passed"]] == []
+def test_the_promises_of_benchmarks_are_kept() -> None:
+    for name in ("notebook", "identifiability", "rows", "beyond_memory", "robust"):
+        checks = result_of(name)["checks"]
+        assert checks
+        assert [check["promise"] for check in checks if not check["passed"]] == []
+    assert all(row["kernel_off"] < 1e-13 for row in result_of("beyond_memory")["sources"])
 
 
-def test_recordings_beyond_memory_are_solved_as_in_memory() -> None:
-    from benchmarks.beyond_memory import checks
-
-    result = result_of("beyond_memory")
-    assert result["checks"] == checks(result["sources"])
-    assert all(row["kernel_off"] < 1e-13 for row in result["sources"])
-
-
-def test_what_is_said_of_smooth_inputs_and_of_the_notebook() -> None:
+def test_figures_in_sentences_are_those_of_their_files() -> None:
     result, text = result_of("identifiability"), " ".join(page("limits.md").split())
     limited, gentle = (result["smooth"][which] for which in ("band-limited", "low-passed"))
     long = result["sizes"]["long"]
-    for told in (
+    sentences = [
         f'"{limited["verdict"]}", with a rank of {limited["rank"]} of 40 and no gap',
         f'"{gentle["verdict"]}", a condition number of {gentle["condition_of_the_matrix"]:.0e}, '
         f"and {gentle['weakly_determined']} weakly determined taps",
         f"taps take {long['identify']['seconds']['median']:.1f} s and "
         f"{long['identify']['peak_mb']} MB, {long['ratio']:.2f} times the time of the solution",
-    ):
-        assert told in text
+    ]
     checks = {check["promise"]: check["figures"] for check in result_of("notebook")["checks"]}
     for which in ("a fit per step", "one fit"):
         times = checks[f"warm, 1000 steps 100 times faster than Keras, {which}"]["two channels"]
-        assert f"{int(times)} times faster than Keras with {which}" in text
-
-
-def test_where_convsolve_is_not_the_fastest_is_said() -> None:
-    text = page("limits.md")
-    (begin,) = (m.end() for m in FIGURES.finditer(text) if m[2] == "peers")
-    table = text[begin:].split("\n\n")[0]
+        sentences.append(f"{int(times)} times faster than Keras with {which}")
+    table = shown_of("peers")(result_of("peers"))
     rows = re.findall(r"^\| (.*?) \| .*? \| .*? \| ([\d.]+) \|", table, re.MULTILINE)
-    assert len(rows) > 10
     slower = [name for name, times in rows if float(times) < 1]
-    counts = {1: "one row", 2: "two rows", 3: "three rows"}
-    words = f"is not the fastest in {counts[len(slower)]}: {'; and '.join(slower)}."
-    assert words in " ".join(page("limits.md").split())
+    count = {1: "one row", 2: "two rows", 3: "three rows"}[len(slower)]
+    sentences.append(f"is not the fastest in {count}: {'; and '.join(slower)}.")
+    assert [sentence for sentence in sentences if sentence not in text] == []
 
 
-def test_lines_to_bands_and_a_picture() -> None:
-    """Lines of every tab, without imports and blank ones, as the table says."""
+def test_lines_of_code_are_counted_without_imports() -> None:
     _, rest = page("coming_from.md").split("## Four lines to bands and a picture\n")
     part = rest.split("\n## ")[0]
     header, _, counts = re.findall(r"^\|.*\|$", part, re.MULTILINE)
-    names, lines = (
-        [cell.strip() for cell in row.strip("|").split("|")] for row in (header, counts)
-    )
+    names, lines = (re.findall(r"[^|]+", row) for row in (header, counts))
     tabs = re.findall(r"\{tab-item\} (.*?)\n\n```\{testcode\}\n(.*?)^```$", part, re.M | re.S)
-    assert [name for name, _ in tabs] == names[1:]
-    for (name, code), told in zip(tabs, lines[1:], strict=True):
-        counted = [
-            line for line in code.splitlines() if line and not re.match("from |import ", line)
-        ]
-        assert max(map(len, counted)) <= 100, name
-        assert len(counted) == int(told), name
-    assert lines[1] == "4"
+    assert [name for name, _ in tabs] == [name.strip() for name in names[1:]]
+    for (_, code), number in zip(tabs, lines[1:], strict=True):
+        counted = re.findall(r"^(?!from |import ).+$", code, re.MULTILINE)
+        assert max(map(len, counted)) <= 100
+        assert len(counted) == int(number)
 
 
-def test_every_extra_is_on_the_page_of_installation() -> None:
+def test_extras_commands_and_exit_statuses_are_in_tables() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     rows = re.findall(r"^\| (`.*?) \|", page("install.md"), re.MULTILINE)
     assert set(re.findall(r"`(\w+)`", " ".join(rows))) == set(project["optional-dependencies"])
-
-
-def test_every_command_and_exit_status_is_on_the_page_of_the_command_line() -> None:
     rows = re.findall(r"^\| (.+?) \|", page("command_line.md"), re.MULTILINE)
     assert set(re.findall(r"`([a-z-]+)`", " ".join(rows))) == set(main.COMMANDS)
-    told = {main.OK, main.NOT_OK, main.BAD_INPUT, main.NOT_UNIQUE, main.INTERRUPTED}
-    assert {int(row) for row in rows if row.isdecimal()} == told
+    statuses = {main.OK, main.NOT_OK, main.BAD_INPUT, main.NOT_UNIQUE, main.INTERRUPTED}
+    assert {int(row) for row in rows if row.isdecimal()} == statuses
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_everything_named_exists(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert set(re.findall(r"\bcs\.([A-Za-z]\w*)", text)) <= set(cs.__all__)
-    layouts = set(re.findall(r"`((?:to|from)_(?:keras|torch|trf|mne|impulse_response))`", text))
-    assert all(hasattr(interop, name) for name in layouts)
-    others = re.findall(r"`(mne|mtrf|events)\.(\w+)`", text)
-    assert all(f"\ndef {name}(" in source(module) for module, name in others)
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_components_named_in_a_sentence_can_be_made(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
+def test_names_components_and_pictures_on_pages_exist() -> None:
     given = {"cs": cs, "np": np, "D": np.eye(4), "rows": 100, "alpha": 1.0}
-    for call in re.findall(r"(?:`|=)(cs\.[A-Z]\w*\([^`]*\))`", text):
-        if not re.search(r"\.\.\.|…|\(sharp", call):
-            assert eval(call, given) is not None, call
-    for argument, word in re.findall(r'\b(solver|penalty|loss|noise|select)="(\w+)"', text):
-        found = registry.found(word)
-        assert found is not None, word
-        assert registry.ARGUMENTS[found[0].kind] == argument, word
-
-
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_a_picture_is_drawn_by_the_page_that_shows_it(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    drawn = {f"{path.stem}_{name}" for name in re.findall(r'savefig\("(.*?)"\)', text)}
-    assert set(re.findall(r"!\[.+\]\((?:\.\./)?pictures/(.*?)\)", text)) <= drawn
+    for path in PAGES:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"\bcs\.([A-Za-z]\w*)", text)) <= set(cs.__all__)
+        for name in re.findall(r"`((?:to|from)_(?:keras|torch|trf|mne|impulse_response))`", text):
+            assert hasattr(interop, name)
+        for module, name in re.findall(r"`(mne|mtrf|events)\.(\w+)`", text):
+            source = (ROOT / f"convsolve/interop/{module}.py").read_text(encoding="utf-8")
+            assert f"\ndef {name}(" in source
+        for call in re.findall(r"(?:`|=)(cs\.[A-Z]\w*\([^`]*\))`", text):
+            if not re.search(r"\.\.\.|…|\(sharp", call):
+                assert eval(call, given) is not None, call
+        for argument, word in re.findall(r'\b(solver|penalty|loss|noise|select)="(\w+)"', text):
+            found = registry.found(word)
+            assert found is not None, word
+            assert registry.ARGUMENTS[found[0].kind] == argument, word
+        drawn = {f"{path.stem}_{name}" for name in re.findall(r'savefig\("(.*?)"\)', text)}
+        assert set(re.findall(r"!\[.+\]\((?:\.\./)?pictures/(.*?)\)", text)) <= drawn
