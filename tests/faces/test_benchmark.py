@@ -48,7 +48,7 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_benchmark_runs(name: str, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
-    few = ("--only", "EEG") if name == "peers" else ()
+    few = ("--only", "2 × 500") if name == "peers" else ()
     run(name, "--quick", *few, "--out", str(out))
     result = json.loads(out.read_text(encoding="utf-8"))
     assert {"cpu", "cores", "python", "packages"} <= set(result["machine"])

@@ -16,6 +16,7 @@ import pytest
 
 import convsolve as cs
 from convsolve import progress_bars
+from support.slow import some
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
 Y = np.array([14, 20, 14, 15, 10, 4])
@@ -38,11 +39,6 @@ def python(*arguments):
         encoding="utf-8",
         env=ENVIRONMENT | {"PYTHONIOENCODING": "utf-8"},
     )
-
-
-def untimed(text):
-    """The text of a solution without its time."""
-    return re.sub(r"[\d.e-]+ s,", "TIME s,", text)
 
 
 def test_help_imports_neither_jax_nor_numpy():
@@ -179,19 +175,6 @@ def test_progress_is_for_a_person_who_watches(run, monkeypatch):
     assert len(terminal.getvalue()) == drawn
 
 
-def test_verbose_says_what_is_done(run):
-    line = "solve full.npz --kernel-size 3"
-    quiet, said = run(line), run(line + " --verbose")
-    assert quiet[2] == ""
-    # The text has the time of the solution.
-    assert (said[0], untimed(said[1])) == (quiet[0], untimed(quiet[1]))
-    first, *_, last = said[2].splitlines()
-    assert first.startswith("convsolve: solve by AutoSolver: <Problem 1 record × 8 samples: 3 lags")
-    assert last.startswith("convsolve: QR: solved, certificate ")
-    assert last.endswith(" s; 6 rows × 6 unknowns × 1 output, 1 group: QR")
-    assert run(line)[2] == ""  # and of the next command nothing
-
-
 def test_ctrl_c_that_was_ignored_ends_the_command(run, monkeypatch, ctrl_c):
     """Python ignores an exception in a finalizer; the command does not answer as if none came."""
     report = cs.identify
@@ -212,8 +195,7 @@ def test_ctrl_c_that_was_ignored_ends_the_command(run, monkeypatch, ctrl_c):
     assert seen == []
 
 
-def test_ctrl_c_during_an_import(folder):
-    script = """
+IMPORTING = """
 import os, runpy, signal, sys
 
 class Finder:
@@ -225,15 +207,7 @@ sys.meta_path.insert(0, Finder())
 signal.signal(signal.SIGINT, signal.default_int_handler)
 runpy.run_module("convsolve", run_name="__main__")
 """
-    line = "solve full.npz --kernel-size 3 --solver adam"
-    done = python("-c", script, *line.split())
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "convsolve: interrupted\n")
-
-
-@pytest.mark.slow
-def test_ctrl_c_in_a_descent_gives_what_there_is(folder):
-    """Pressed when the first steps have been made."""
-    script = """
+DESCENDING = """
 import os, signal, sys
 from convsolve.cli import main as cli
 from convsolve.progress import listening
@@ -246,13 +220,31 @@ cli._followed = lambda verbose: listening(press)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.exit(cli.main(sys.argv[1:]))
 """
+
+
+@pytest.mark.parametrize("script", some([IMPORTING, DESCENDING], IMPORTING), ids=["early", "late"])
+def test_ctrl_c_gives_the_kernel_of_the_steps_made(folder, script):
     line = "solve full.npz --kernel-size 3 --solver adam --loss absolute --steps 1000000000"
     done = python("-c", script, *line.split(), "--json", "--out", "fit.npz")
     assert done.returncode == 130, done.stderr
+    if script == IMPORTING:
+        assert (done.stdout, done.stderr) == ("", "convsolve: interrupted\n")
+        return
     found = strict_json(done.stdout)
     assert found["status"] == "interrupted"
     assert 0 < found["stats"]["steps"] < 1000
     np.testing.assert_array_equal(cs.load("fit.npz").kernel, found["kernel"])
+
+
+def test_verbose_logs_to_standard_error(run):
+    line = "solve full.npz --kernel-size 3"
+    status, out, err = run(f"{line} --verbose")
+    assert (status, out.split("\nComputed")[0]) == (0, run(line)[1].split("\nComputed")[0])
+    first, *_, last = err.splitlines()
+    assert first.startswith("convsolve: solve by AutoSolver: <Problem 1 record × 8 samples: 3 lags")
+    assert last.startswith("convsolve: QR: solved, certificate ")
+    assert last.endswith(" s; 6 rows × 6 unknowns × 1 output, 1 group: QR")
+    assert run(line)[2] == ""  # and nothing for the next command
 
 
 def test_advice_names_options(run):

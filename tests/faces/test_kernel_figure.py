@@ -102,14 +102,6 @@ def test_confounds_are_subtracted_from_y():
     assert np.abs(curve.get_ydata()).max() < 5
 
 
-def test_the_search_of_a_strength_is_drawn_for_a_named_output():
-    fit = fitted(1, 2, outputs=["left", "right"], penalty="ridge")
-    axes = plot(fit, kind="penalty", outputs="right").axes[0]
-    assert legend(axes)[0] == "output right"
-    at = line(axes, "output right").get_xdata()
-    np.testing.assert_array_equal(at, fit.regularization.path.strengths[:, 1])
-
-
 def test_images_name_the_outputs_of_every_group_once():
     fit = cs.solve(cs.Problem(noise(80, 8), noise(79, 8, seed=1), kernel_size=2, groups=4))
     figure = plot(fit, kind="image")

@@ -101,17 +101,6 @@ def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory)
     assert few.values.flags.owndata
 
 
-def test_data_that_determine_nothing_are_told_in_blocks(folder, run, little_memory):
-    tone = np.array([0.0, 1, 0, -1])[np.arange(2000) % 4]
-    with h5py.File("tone.h5", "w") as file:
-        file["x"], file["y"] = tone, tone
-    for command in ("identify", "solve", "solve --strict"):
-        status, out, err = run(f"{command} tone.h5 --lags 0 5")
-        assert status == 3
-        assert "tone.h5" not in err
-        assert "rank 2 of 6" in " ".join((out + err).lower().split())
-
-
 # --- what is refused
 
 

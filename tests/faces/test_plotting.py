@@ -157,7 +157,6 @@ def descent():
 # An object, options, and the labels of the first axes.
 THINGS = {
     "problem": (stated, {}, [("frequency (Hz)", "power relative to white noise (dB)")]),
-    "many channels": (wide, {}, []),
     "report": (
         lambda: fitted().identifiability, {},
         [("index", "singular value"), ("lag (ms)", "channel")],
@@ -183,7 +182,6 @@ THINGS = {
         lambda: fitted(penalty="ridge"), {"kind": "penalty"},
         [("strength", "GCV score"), ("strength", "degrees of freedom")],
     ),
-    "regularization": (lambda: fitted(penalty="ridge").regularization, {}, []),
     "comparison": (lambda: cs.compare(stated(), ["qr", "svd"]), {}, []),
     "comparison of open": (lambda: cs.compare(open_problem(), ["qr", "svd"]), {}, []),
     "choice": (lambda: cs.choose_lags(stated()), {}, [("last lag (ms)", "first lag (ms)")]),

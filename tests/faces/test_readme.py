@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ VARIES = re.compile(
 
 def test_it_is_short_and_its_code_prints_the_output_that_it_shows() -> None:
     assert len(TEXT.splitlines()) <= 150
+    assert doctest.testmod(convsolve) == (0, 4)
     blocks = re.findall(
         r"^```python\n(.*?)^```(?:\n\n```\n(.*?)^```)?$", TEXT, re.MULTILINE | re.DOTALL
     )
