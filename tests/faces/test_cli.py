@@ -81,15 +81,10 @@ def test_a_kernel_that_is_not_unique_is_a_warning_and_is_written(run):
     assert (status, err.count("\n")) == (3, 1)
     assert err.startswith("convsolve: warning: underdetermined: rank 5 of 6 unknowns; ")
     assert "this is the kernel of minimum norm. 1 more row of y is needed" in err
-    assert [line[:12].strip() for line in out.splitlines()][:5] == [
-        "Data", "Kernel", "Status", "", "Cause",
-    ]  # fmt: skip
     text = words_of(out)
     assert "Data 1 record × 7 samples, float64, --padding valid Kernel 2 channels to 1" in text
     assert "Status solved, NOT UNIQUE: the data determine 0 of 6 taps; the kernel of min" in text
-    assert "Suggestion --ridge" in text
     assert "Errors none: no row is left to estimate the noise (5 rows, rank 5)" in text
-    assert "Computed QR, " in text
     assert not any(words in text for words in ("lags=", "padding=", "ridge=", "fit."))
     # The notebook's kernel less its part along the null vector.
     fit = cs.load("fit.npz")
@@ -294,14 +289,3 @@ def test_a_solution_is_printed_in_few_lines(run):
     text = words_of(run("compare smooth.npz --lags 0 15 --methods svd")[1])
     assert "Lags 0 to 15 samples, --edges drop" in text
     assert "Verdict overdetermined: the data determine one kernel" in text
-
-
-@pytest.mark.parametrize("command", ["solve full.npz --solver adam", "compare full.npz", "demo"])
-def test_a_device_that_is_not_there(run, monkeypatch, command):
-    """What jax raises where CUDA sees no card has no words."""
-    monkeypatch.setattr("jax.devices", Mock(side_effect=AssertionError))
-    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
-    size = "" if command == "demo" else " --kernel-size 3"
-    status, out, err = run(command + size)
-    assert (status, out, err.count("\n")) == (2, "", 1)
-    assert "jax has no device to descend on (JAX_PLATFORMS=cuda); try JAX_PLATFORMS=cpu" in err

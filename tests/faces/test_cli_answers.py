@@ -44,11 +44,6 @@ def of_table(x: list[int], y: list[int], **options: Any) -> cs.Problem:
     return cs.Problem(data.EEG[:, x], data.EEG[:, y], **given)
 
 
-def of_left(columns: list[int], **options: Any) -> cs.Problem:
-    names = [("left", "right")[i] for i in columns]
-    return cs.Problem(data.X[:, columns], data.OUT, channels=names, outputs=["out"], **options)
-
-
 def of_gaps(**options: Any) -> cs.Problem:
     return cs.Problem(data.GAPS_X, data.GAPS_Y, lags=(0, 4), missing="drop", **options)
 
@@ -87,8 +82,6 @@ SOLVED = [
     }, status=1),
     *rows("solve short.npz --kernel-size 3", SHORT, {"": {}}, status=3),
     *rows("solve short.npz --kernel-size 3", SHORT, {"--ridge 0.5": {"ridge": 0.5}}),
-    *rows("solve flat.npz --kernel-size 3",
-          cs.Problem(np.arange(9.0), np.ones(7), kernel_size=3), {"": {}}, status=3),
     *rows("solve noisy.npz --kernel-size 4", NOISY,
           {f"--noise {noise}": {"noise": noise} for noise in ("white", "hac", "hac5", "ar2")}),
     *rows(f"solve {OF_TRIALS}", TRIALS, {
@@ -130,9 +123,9 @@ SOLVED = [
         row
         for options, given in {
             "--weights records.npy --bias": {"weights": data.OF_RECORDS, "bias": True},
-            "--confounds motion.npy": {"confounds": data.MOTION},
-            "--mask mask.npy --weights weights.npy --confounds 1": {
-                "mask": data.MASK, "weights": data.WEIGHTS, "confounds": 1,
+            "--confounds 1": {"confounds": 1},
+            "--mask mask.npy --weights weights.npy --confounds motion.npy": {
+                "mask": data.MASK, "weights": data.WEIGHTS, "confounds": data.MOTION,
             },
         }.items()
         for row in rows(f"solve {OF_GAPS} {options}", of_gaps(**given), {"": {}})
@@ -140,9 +133,6 @@ SOLVED = [
     *(
         row
         for line, problem in {
-            "table.csv --x-columns 0 --y-columns 2 --lags 0 1 --edges circular": of_left(
-                [0], lags=(0, 1), edges="circular"
-            ),
             "eeg.csv --x-columns envelope,1 --y-columns Fz,Cz --fs 128 --tmin 0 --tmax 0.02":
                 of_table([0, 1], [2, 3], fs=128, tmin=0, tmax=0.02),
             "ab.csv uv.csv --lags 0 1 --outputs left,right --fs 10": of_table(
@@ -171,14 +161,11 @@ REPORTED = [
         for line, given in IDENTIFIED.items()
         for row in rows(f"identify {line}", cs.Problem(data.X, **given), {"": {}})
     ),
-    *rows(f"identify {OF_GAPS} --confounds 1", of_gaps(confounds=1), {"": {}}),
     *rows("identify tone.npz --lags 0 5", TONE, {"": {}}, status=3),
     *rows("compare full.npz --kernel-size 3", FULL,
           {"--methods fft": {"methods": ["fft"]}}, status=1),
     *rows("compare short.npz --kernel-size 3", SHORT,
           {"--methods svd": {"methods": ["svd"]}}, status=3),
-    *rows("compare table.csv --x-columns 0,1 --y-columns 2 --lags 0 0 --bias",
-          of_left([0, 1], lags=(0, 0), bias=True), {"--ridge 2": {"ridge": 2.0}}),
     *rows(f"compare {OF_TRIALS}", TRIALS, {
         "--methods auto,lasso --ridge 2 --truth kernel.npy": {
             "methods": {"auto": "auto", "lasso": cs.Lasso(ridge=2.0)}, "ridge": 2.0,
@@ -209,7 +196,6 @@ REPORTED = [
     *rows("cross-validate noisy.npz --kernel-size 4", NOISY, {"": {"folds": 5}}),
     *rows(f"cross-validate {OF_TRIALS}", TRIALS, {
         "": {},
-        "--folds 2 --ridge 3": {"folds": 2, "ridge": 3.0},
         "--loss huber --noise white": {"loss": "huber"},
         "--folds 3 --penalty ridge --select cv": {
             "folds": 3, "penalty": "ridge", "select": cs.CrossValidation(3),

@@ -106,6 +106,8 @@ COMMANDS = [
     # Other commands
     ("cross-validate full.npz --kernel-size 3 --folds 9", "9 folds of 6 rows: a fold would be emp"),
     ("cross-validate trials.npz --lags 0 4 --folds records", "--folds: 'records' is not a number"),
+    ("choose-lags trials.npz --lags 0 4 --select bi", "--select: 'bi' is unknown; did you mean bi"),
+    ("solve x.npy y.npy x.npy --kernel-size 2", "two files at most, not 3"),
     ("compare trials.npz --lags 0 4 --truth x.npy", "--truth x.npy: truth has shape (8, 2)"),
     ("predict fit.npz x.npy", "the prediction would be discarded: give --out, --json, or y"),
     ("predict fit.npz y.npy --json", "y.npy: x has 1 channels, the kernel needs 2"),

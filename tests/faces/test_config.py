@@ -23,6 +23,7 @@ def config(folder: Path) -> Any:
 
 
 VALUES: list[tuple[str, dict[str, Any]]] = [
+    ('padding = "same"', {"padding": "same"}),
     ("padding = [2, 0]", {"padding": ((2, 0),)}),
     ("padding = [[2, 0], [1, 1]]", {"padding": ((2, 0), (1, 1))}),
     ('channels = ["Fz", "Cz"]', {"channels": "Fz,Cz"}),

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import convsolve as cs
 from convsolve.interop.events import impulses
 
 EVENTS: dict[str, list[Any]] = {
@@ -64,37 +63,22 @@ def test_files_tables_and_data_frames_give_the_same_impulses(tmp_path: Path) -> 
             assert found == names
 
 
-def test_the_kernel_is_the_response_to_every_kind() -> None:
-    rng = np.random.default_rng(0)
-    onsets = np.sort(rng.choice(180, 60, replace=False)) * 2.0
-    events = {"onset": onsets, "trial_type": rng.choice(["a", "b"], 60)}
-    x, names = impulses(events, fs=0.5, samples=200)
-    true = rng.standard_normal((6, 2))
-    y = sum(np.pad(x, ((lag, 0), (0, 0)))[:200] @ true[lag] for lag in range(6))
-    fit = cs.solve(cs.Problem(x, y, fs=0.5, tmin=0, tmax=10, edges="zeros", channels=names))
-    np.testing.assert_allclose(fit.impulse_response, true, atol=1e-12)
-
-
 # Values of one row, by column.
 VALUES = [
     ("onset", 0, -1.0, "row 0 of events has an onset of -1 s, which is nearest to no sample: the"),
     ("onset", 0, -1.0, "last of 10 at 1 Hz is at 9 s; leave it out, or correct fs and samples"),
     ("onset", 4, 9.6, "row 4 of events has an onset of 9.6 s, which is nearest to no sample"),
-    ("onset", 4, 1e300, "has an onset of 1e+300 s"),
     ("onset", 2, "n/a", "has 'n/a' for onset"),
-    ("onset", 2, np.nan, "has nan for onset, not a fin"),
     ("onset", 3, pd.NA, "has <NA> for onset"),
     ("onset", 3, "1_0", "has '1_0' for onset"),
     ("duration", 1, -2.0, "row 1 of events has a duration of -2 s; give 0 or more"),
     ("trial_type", 3, None, "row 3 of events has no trial_type"),
     ("trial_type", 3, "n/a", "add it, or leave the event out"),
-    ("trial_type", 3, pd.NA, "row 3 of events has no trial_type"),
     ("modulation", 2, "high", "row 2 of events has 'high' for modulation, not a number"),
 ]
 KIND = {"onset": [1.0], "condition": ["a"]}
 MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ([1.0, 2.0], {}, TypeError, "must be a table with columns onset, duration and"),
-    ({"trial_type": ["a"]}, {}, ValueError, "no column 'onset'; there are 'trial"),
     (KIND, {}, ValueError, "no column 'trial_type'; there are 'onset', 'condition'; name the colu"),
     (KIND, {"shape": "boxcar", "column": "condition"}, ValueError, "no column 'duration'"),
     (EVENTS | {"onset": [1.0]}, {}, ValueError, "columns of [1, 5] rows"),
@@ -122,7 +106,6 @@ FILES = [
     (b"", "events have no column 'trial_type'; there are none"),
     (TSV.replace("\t", ",").encode(), "no column 'trial_type'; there are 'onset,duration,tri"),
     (TSV.replace("2.1\t", "").encode(), "events.tsv: has 3 columns in line 3, 4 names above"),
-    (TSV.replace("2.1", "soon").encode(), "events.tsv: line 3 has 'soon' for onset, not a num"),
     (TSV.replace("2.1", "2,1").encode(), "line 3 has '2,1' for onset, not a number"),
     (b"\xff\xfe", "events.tsv: is damaged or cut short"),
     (b"onset\n" + b"9" * 200_000, "events.tsv: is no table .field larger than field limit"),

@@ -27,64 +27,45 @@ def row(text: str, label: str) -> list[float]:
     return [float(v) for v in re.findall(r"-?\d[\d.]*(?:e[+-]\d+)?", line)]
 
 
-def plan(text: str) -> None:
-    assert re.findall(r"\d+/80", text) == ["25/80", "4/80", "50/80", "80/80", "80/80", "80/80"]
-    predicted, measured = (float(line.split()[-1]) for line in text.splitlines()[-2:])
-    assert abs(measured / predicted - 1) < 0.2  # the standard deviation of 80 taps is 1/√160
-
-
-def descent(text: str) -> None:
-    lines = text.splitlines()
-    start = next(i for i, line in enumerate(lines) if line.endswith("measured"))
-    table = [[float(v) for v in line.split()[-3:]] for line in lines[start + 1 : start + 5]]
-    assert all(abs(measured / predicted - 1) < 0.01 for _, predicted, measured in table)
-
-
-def trials(text: str) -> None:
+def trials(text: str) -> bool:
     plain, ridge, smooth = (row(text, label) for label in ("least squares", "ridge,", "smooth,"))
-    assert sum(plain[:4]) < sum(ridge[:4])
-    assert sum(plain[4:]) > sum(ridge[4:]) > sum(smooth[4:])
+    return sum(plain[:4]) < sum(ridge[:4]) and sum(plain[4:]) > sum(ridge[4:]) > sum(smooth[4:])
 
 
-def banded(text: str) -> None:
-    plain, ridge, bands = (sum(map(float, line[22:].split())) for line in text.splitlines()[1:4])
-    assert plain < ridge < bands
+def descent(text: str) -> bool:
+    *_, table = text.partition("measured\n")
+    rows = [[float(v) for v in line.split()[-2:]] for line in table.splitlines()[:4]]
+    return all(abs(measured / predicted - 1) < 0.01 for predicted, measured in rows)
 
 
-def eeg(text: str) -> None:
+def eeg(text: str) -> bool:
     held = {line[:8].strip(): int(line[8:].split()[-3]) for line in text.splitlines()[-3:]}
-    assert held["white"] < 8 < 13 <= min(held["ar"], held["hac"])
+    return held["white"] < 8 < 13 <= min(held["ar"], held["hac"])
 
 
-def saturated(text: str) -> None:
-    assert row(text, "saturated")[0] < 0.5 < 10 < row(text, "every pixel")[0]
-    assert after(text, "within two standard errors of the truth:") >= 90
-
-
-# Of each example, words that it prints, and a check of its numbers.
-EXAMPLES: dict[str, tuple[str, Callable[[str], bool | None] | None]] = {
+# Words that each example prints, and a check of its numbers.
+EXAMPLES: dict[str, tuple[str, Callable[[str], bool] | None]] = {
     "01_notebook": ("exactly determined: 6 equations for 6 unknowns", None),
     "02_haemodynamic_response": (
-        "NormalEquations: solved, R² 0.266225",
-        lambda t: after(t, "nitime's fir.*?") <= 1e-12,
+        "NormalEquations: solved, R² 0.266225", lambda t: after(t, "nitime's fir.*?") <= 1e-12
     ),
     "03_underdetermined": ("channel 1 excites only 2 of its 8 taps", None),
-    "04_plan_an_experiment": ("40 lags of 2 channels need at least 119 samples", plan),
+    "04_plan_an_experiment": ("40 lags of 2 channels need at least 119 samples", None),
     "05_gradient_descent": ("", descent),
     "06_trials": ("", trials),
     "07_impulse_response": ("TC, decay 0.8456, strength 1.14, by evidence; 17.6 effective d", None),
-    "08_banded_ridge": ("", banded),
+    "08_banded_ridge": ("", None),
     "09_eeg_errors": ("warning: the residuals of output 0 are correlated in time", eeg),
     "10_fmri_drifts": (
         "type 2 against type 1: F(15, 2814) = 0.96, p = 0.49",
         lambda t: after(t, "responses change by") < 1e-9,
     ),
-    "11_saturated_image": ("", saturated),
+    "11_saturated_image": ("", lambda t: row(t, "saturated")[0] < 0.5 < row(t, "every pixel")[0]),
     "12_beyond_memory": (
         "resumed: solved, bit for bit the same kernel",
         lambda t: after(t, "two processes: solved, off by") < 1e-12,
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -99,4 +80,4 @@ def test_an_example_prints_its_figures_and_draws(name: str, tmp_path: Path) -> N
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert os.listdir(tmp_path) == [picture.name]
     assert words in done.stdout
-    assert check is None or check(done.stdout) is not False
+    assert check is None or check(done.stdout)

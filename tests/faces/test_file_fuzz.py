@@ -64,53 +64,27 @@ WORDS = [
     b"lambda: 0", b"x.npy", b"../", b"\x00", b"\n", b"\r", b'"', b",", b"nan", b"1e999",
     b"\xff\xfe", b"9" * 30, "\N{SUPERSCRIPT TWO}".encode(), b"\x1b[2J",
 ]  # fmt: skip
+NEW = st.sampled_from(WORDS) | st.binary(max_size=4)
 NUMBERS = [0, 1, 2, 8, 12, 14, 99, 0xFF, 0x7FFF, 0xFFFF, 2**31, 2**32 - 1, 2**63, 2**64 - 1]
 SIGNATURES = (
     b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b"\x0e\0\0\0", b"fmt ", b"data",
 )  # fmt: skip
 
-places = st.floats(0, 1)
-edits = st.one_of(
-    st.tuples(st.just("flip"), places, st.integers(0, 7)),
-    st.tuples(st.just("cut"), places, st.none()),
-    st.tuples(st.just("insert"), places, st.sampled_from(WORDS) | st.binary(max_size=4)),
-    st.tuples(st.just("replace"), places, st.sampled_from(WORDS)),
-    st.tuples(st.just("repeat"), places, places),
-    st.tuples(
-        st.just("field"),
-        st.tuples(st.sampled_from(SIGNATURES), st.integers(0, 3), st.integers(4, 46)),
-        st.tuples(st.sampled_from(["<H", "<I", "<Q"]), st.sampled_from(NUMBERS)),
-    ),
-)
-
-
-def edited(content: bytes, edit: tuple) -> bytes:
-    kind, place, what = edit
-    if kind == "field":
-        (signature, which, offset), (form, number) = place, what
-        at = -1
-        for _ in range(which + 1):
-            at = content.find(signature, at + 1)
-        if at < 0:
-            return content
-        packed = struct.pack(form, number % 2 ** (8 * struct.calcsize(form)))
-        return content[: at + offset] + packed + content[at + offset + len(packed) :]
-    at = int(place * len(content))
-    if kind == "flip":
-        return content[:at] + bytes(b ^ 1 << what for b in content[at : at + 1]) + content[at + 1 :]
-    if kind == "cut":
-        return content[:at]
-    if kind == "repeat":
-        end = int(what * len(content))
-        return content[:end] + content[min(at, end) :]
-    return content[:at] + what + content[at + len(what) * (kind == "replace") :]
-
 
 @st.composite
 def damaged(draw, seeds):
+    """A file in which bytes are cut out, inserted or exchanged, or a field of a header changed."""
     content = draw(st.sampled_from(seeds))
-    for edit in draw(st.lists(edits, min_size=1, max_size=6)):
-        content = edited(content, edit)
+    for _ in range(draw(st.integers(1, 6))):
+        at, new = int(draw(st.floats(0, 1)) * len(content)), draw(NEW)
+        end = at + draw(st.sampled_from([0, 1, len(new), len(content)]))
+        if draw(st.booleans()):
+            at = content.find(draw(st.sampled_from(SIGNATURES)), draw(st.integers(0, at)))
+            at += draw(st.integers(4, 46))
+            form, number = draw(st.sampled_from(["<H", "<I", "<Q"])), draw(st.sampled_from(NUMBERS))
+            new = struct.pack(form, number % 2 ** (8 * struct.calcsize(form)))
+            end = at + len(new)
+        content = content[:at] + new + content[end:]
     return content
 
 

@@ -227,13 +227,3 @@ def test_tables_and_columns_with_errors(tmp_path):
     for header, column, words in COLUMNS:
         path.write_text(f"{header}1,2\n")
         assert words in refusal(files.read_columns, path, [column])
-
-
-def test_columns_by_name_and_number(tmp_path):
-    path = tmp_path / "a.dat"
-    path.write_text("# left, right,1\n1,2,3\n4,5,6\n")
-    for columns, wanted in (
-        (["right", "left"], [[2, 1], [5, 4]]), ([2, 0], [[3, 1], [6, 4]]),
-        (["1"], [[3], [6]]), (["0"], [[1], [4]]),
-    ):  # fmt: skip
-        np.testing.assert_array_equal(files.read_columns(path, columns), wanted)

@@ -98,19 +98,6 @@ def test_figures_in_sentences_are_those_of_their_files() -> None:
     assert [sentence for sentence in sentences if sentence not in text] == []
 
 
-def test_lines_of_code_are_counted_without_imports() -> None:
-    _, rest = page("coming_from.md").split("## Four lines to bands and a picture\n")
-    part = rest.split("\n## ")[0]
-    header, _, counts = re.findall(r"^\|.*\|$", part, re.MULTILINE)
-    names, lines = (re.findall(r"[^|]+", row) for row in (header, counts))
-    tabs = re.findall(r"\{tab-item\} (.*?)\n\n```\{testcode\}\n(.*?)^```$", part, re.M | re.S)
-    assert [name for name, _ in tabs] == [name.strip() for name in names[1:]]
-    for (_, code), number in zip(tabs, lines[1:], strict=True):
-        counted = re.findall(r"^(?!from |import ).+$", code, re.MULTILINE)
-        assert max(map(len, counted)) <= 100
-        assert len(counted) == int(number)
-
-
 def test_extras_commands_and_exit_statuses_are_in_tables() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     rows = re.findall(r"^\| (`.*?) \|", page("install.md"), re.MULTILINE)

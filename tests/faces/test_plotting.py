@@ -41,6 +41,18 @@ def test_a_solution_and_the_same_one_loaded_show_the_impulse_response(tmp_path):
     assert plot(fit)._repr_png_().startswith(b"\x89PNG")  # as in a notebook
 
 
+def test_the_kernels_of_groups_are_panels_above_other_pictures():
+    fit = cs.solve(cs.Problem(noise(40, 4), noise(39, 4, seed=1), kernel_size=2, groups=2))
+    figure = plot(fit)
+    for o, c in np.ndindex(4, 4):
+        title = f"channel {c} → output {o}"
+        if o // 2 == c // 2:  # channels and outputs of one group
+            curve = panel(figure, title).get_lines()[1]
+            np.testing.assert_array_equal(curve.get_ydata(), fit.kernel[::-1, c % 2, o])
+        else:
+            assert title not in titles(figure)
+
+
 def test_prediction_lies_on_the_rows_of_y():
     """It begins at the first row that is used."""
     x, y, mask = noise(900), noise(900, seed=1), np.ones(900, bool)

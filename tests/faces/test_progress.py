@@ -114,15 +114,6 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str, Callable[[Any], Any]]] = {
         for name, (given, stages) in SOLVED.items()
     },
 }  # fmt: skip
-# Functions of a solution, which has no progress=.
-QUERIES: dict[str, tuple[Callable[[], Any], str]] = {
-    "predict": (lambda: cs.solve(stated()).predict(X), "rows that are predicted"),
-    "score": (lambda: cs.solve(stated()).score(X, Y).r2, "rows that are scored"),
-    "band for all taps": (
-        lambda: cs.solve(stated()).confidence_band(simultaneous=True),
-        "draws of the largest deviation",
-    ),
-}
 EACH = some(FUNCTIONS, *[*FUNCTIONS][:6], *[*FUNCTIONS][6::4])
 
 
@@ -137,17 +128,6 @@ def test_every_stage_is_reported_to_its_end_and_changes_no_result(name: str) -> 
     inner.check()
     assert not {*stages.split("; ")} & outer.stages - {"rows of the design matrix"}
     np.testing.assert_array_equal(alone, beside)
-
-
-@pytest.mark.parametrize("name", QUERIES)
-def test_stages_of_a_query_are_reported(name: str) -> None:
-    call, stage_name = QUERIES[name]
-    heard = Heard()
-    with listening(heard):
-        beside = call()
-    assert stage_name in heard.stages
-    heard.check()
-    np.testing.assert_array_equal(call(), beside)
 
 
 def test_a_resumed_solution_reports_what_was_checked(

@@ -46,24 +46,12 @@ def without_code(text: str) -> str:
     return re.sub(r"`+[^`]*`+", "code", text)
 
 
-def docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                yield first.value
-
-
 def texts(module: str) -> list[str]:
     """Docstrings, comments and messages of a module. Strings of fewer than 4 words are no text."""
     source = (ROOT / module).read_text(encoding="utf-8")
-    tree = ast.parse(source)
-    strings = [node for node in ast.walk(tree) if isinstance(node, (ast.JoinedStr, ast.Constant))]
-    parts = {part for node in strings for part in getattr(node, "values", ())}
-    described = [*docstrings(tree)]
-    found = [str(node.value) for node in described]
-    for node in strings:
-        if node not in parts and node not in described:
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr | ast.Constant):
             values = getattr(node, "values", [node])
             text = "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in values)
             found += [text] if len(text.split()) > 3 else []
