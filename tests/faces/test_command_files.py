@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import pickle
 import struct
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import scipy.io
 
 import convsolve
 from convsolve.cli import main as cli
-from support.planted import Planter, lying_npy, npy
+from support.planted import lying_npy, npy
 from support.slow import some
 
 ENVIRONMENT = os.environ | {
@@ -102,16 +101,14 @@ HEADER = b"\x93NUMPY\x02\x00" + (1500 * MEGABYTE - 12).to_bytes(4, "little")  # 
 REFUSED: list[tuple[str, Callable[[Path], bytes], str]] = [
     ("bomb.npz", lambda f: bomb(GIBIBYTES, megabytes=5 * 1024), "more than the 4294967296 allowed"),
     ("header.npz", lambda f: bomb(HEADER, b" "), "member 'x' has no .npy header"),
-    ("member.npz", lambda f: archive(("x.npy", pickle.dumps(Planter(f / "planted")))), "no .npy h"),
     (
         "directory.npz",
         lambda f: archive(("x.npy", lying_npy((2**28,), b"")), file_size=128 + 2**31),
         "member 'x' claims 2147483776 bytes, more than the 128 of the file can hold; copy or write",
     ),
+    ("other.npz", lambda f: npz(X=X), "has no member 'x'; numpy.savez(path, x=x, ...) makes it"),
     ("nan.npz", lambda f: npz(x=changed((7, 1), np.nan)), "(NaN) at index (7, 1); cut the record"),
-    ("inf.npy", lambda f: npy(changed((3, 0), np.inf)), "x has 1 value that is not finite, the fi"),
     ("cut.mat", lambda f: mat(x=X)[:-9], "damaged or cut short; copy or"),
-    ("cell.mat", lambda f: mat(x=np.array([X, 1], object)), "'x' is of class cell, not a plain"),
     ("complex.mat", lambda f: mat(x=X * 1j), "real and imaginary parts as two channels"),
     ("claim.mat", lambda f: mat_bomb(1, 2**31 - 1), "4294967296 allowed; raise --max-bytes"),
     ("noise.wav", lambda f: npy(X), "is no WAV file; it does not begin with RIFF"),
@@ -119,7 +116,6 @@ REFUSED: list[tuple[str, Callable[[Path], bytes], str]] = [
     ("silent.wav", lambda f: wav()[:36], "has no sound, or no sampling rate before it; write it"),
     ("lying.wav", lambda f: wav(size=2**31), "tells of 2147483648 bytes of sound and holds 80"),
     ("short.wav", lambda f: wav()[:4] + b"\x1c\0\0\0" + wav()[8:], "(its header is damaged)"),
-    ("mulaw.wav", lambda f: wav(form=7), "cannot be read (Unknown wave file format: MULAW."),
 ]  # fmt: skip
 
 

@@ -19,10 +19,8 @@ os._exit = lambda status: sys.exit(sorted({"jax", "numpy"} & {*sys.modules}) or 
 main()
 """
 OFFERED = {
-    "convsolve c": ["choose-lags", "compare", "cross-validate"],
     "convsolve solve --penalty s": ["smooth", "squared-exponential", "ss"],
     "convsolve compare --methods qr,l": ["qr,lasso", "qr,lbfgs"],
-    "convsolve solve sp": ["spare.toml", "speech.npy"],
     "convsolve solve speech.npy --config spar": ["spare.toml"],
     "convsolve nonsense --so": [],
 }

@@ -108,15 +108,6 @@ def test_options_of_components_that_are_not_used_are_refused(run: Any, config: A
     assert "Penalty     TC, decay " in out
 
 
-def test_one_file_serves_several_commands(config: Any) -> None:
-    end = config('lags = [0, 9]\nfolds = 4\nselect = "aicc"\nscore = "r2"\n').split()
-    assert parse(["identify", "x.npy", *end]).lags == [0, 9]
-    assert parse(["solve", "x.npy", *end]).folds == 4
-    assert parse(["cross-validate", "x.npy", *end]).held_out == 4
-    assert parse(["choose-lags", "x.npy", *end]).select == "aicc"
-    assert parse(["predict", "fit.npz", "x.npy", *end]).data == ["x.npy"]
-
-
 WRONG: list[tuple[str | bytes, str]] = [
     ("lag = [0, 9]", "options.toml: 'lag' is unknown; did you mean 'lags'?"),
     ("[sove]\nlags = 3", "options.toml: 'sove' is unknown; did you mean 'solve'?"),
@@ -127,6 +118,8 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("out = 1979-05-27", "options.toml: 'out' must be text, got datetime.date("),
     ('channels = ["Fz,Cz", "Pz"]', "options.toml: 'channels' must be words without commas, got"),
     ("ridge = 1" + "0" * 400, "options.toml: 'ridge' is too large for a number: 401 digits"),
+    ("solve = 3", "options.toml: 'solve' is a command: its options go in a table, [solve]"),
+    ('score = "r"', "options.toml: 'score' is 'r'; choose from mse, r2, correlation"),
     ("solver = {a = 1}", "options.toml: 'solver' must be text, got {'a': 1}"),
     ('solvers = ["qr"]', "options.toml: 'solvers' is unknown; did you mean 'methods'?"),
     ('padding = "odd"', "options.toml: 'padding': 'odd' is not one of valid, same,"),

@@ -90,6 +90,11 @@ def test_a_page_has_the_text_of_the_solution_and_needs_no_other_file(chosen, pag
     assert all(p["src"].startswith("data:image/png;base64,iVBOR") and p["alt"] for p in pictures)
     assert all(address.startswith("data:") for address in page.addresses)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    assert page.words[page.words.index("The call") + 1].splitlines() == [
+        "problem = cs.Problem(x, y, lags=(0, 5), edges='drop', fs=100.0, "
+        "channels=['on', 'off'], outputs=['Fz', 'Cz', 'Pz'])",
+        "fit = cs.solve(problem, penalty='ridge')",
+    ]
     policy = page.named("meta")[1]["content"]
     assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
@@ -147,14 +152,6 @@ def test_notebooks_show_solutions_reports_and_tables(chosen):
 
 
 # --- the call
-
-
-def test_the_call_is_two_lines_of_python(chosen, page):
-    assert page.words[page.words.index("The call") + 1].splitlines() == [
-        "problem = cs.Problem(x, y, lags=(0, 5), edges='drop', fs=100.0, "
-        "channels=['on', 'off'], outputs=['Fz', 'Cz', 'Pz'])",
-        "fit = cs.solve(problem, penalty='ridge')",
-    ]
 
 
 CIRCULAR = cs.ConvSpec(3, padding="circular", lo=2)

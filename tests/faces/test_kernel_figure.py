@@ -6,7 +6,7 @@ import scipy.stats
 
 import convsolve as cs
 from convsolve.plotting.figures import plot
-from support.pictures import image, legend, line, noise, panel, titles
+from support.pictures import legend, line, noise, panel, titles
 
 
 def fitted(n_channels, n_outputs, taps=5, outputs=None, bias=False, **method):
@@ -92,28 +92,6 @@ def test_residuals_are_drawn_with_their_autocorrelation_and_quantiles(some):
     np.testing.assert_array_equal(values, np.sort(left))
     wanted = scipy.stats.norm.ppf((np.arange(len(left)) + 0.5) / len(left))
     np.testing.assert_allclose(quantiles, wanted, atol=1e-12)
-
-
-def test_confounds_are_subtracted_from_y():
-    x, drift = noise(200), np.linspace(0, 50, 200)
-    y = x + drift + 0.1 * noise(200, seed=1)
-    fit = cs.solve(cs.Problem(x, y, lags=(0, 2), confounds=1))
-    curve = line(panel(plot(fit), "Measured and predicted y"), "measured")
-    assert np.abs(curve.get_ydata()).max() < 5
-
-
-def test_images_name_the_outputs_of_every_group_once():
-    fit = cs.solve(cs.Problem(noise(80, 8), noise(79, 8, seed=1), kernel_size=2, groups=4))
-    figure = plot(fit, kind="image")
-    for c in range(8):
-        axes = panel(figure, f"channel {c}")
-        np.testing.assert_array_equal(
-            image(axes), fit.impulse_response[:, c % 2, c // 2 * 2 :][:, :2].T
-        )
-        assert axes.get_ylabel() == ("" if c % 4 else "output")
-        names = [t.get_text() for t in axes.get_yticklabels()]
-        # Beside another panel of the same outputs they are not repeated.
-        assert names == (["", ""] if c % 2 else [f"{c}", f"{c + 1}"])
 
 
 def test_residuals_of_an_output_are_those_of_its_own_rows():

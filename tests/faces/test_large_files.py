@@ -122,6 +122,7 @@ def external(file):
 HDF5 = [
     (lambda f: f.update(a=X), "has no member 'x'; it has 'a'"),
     (lambda f: f.create_group("x").create_group("in"), "is a group, not a dataset; it"),
+    (lambda f: f.update(x=np.dtype("f8")), "is a type, not a dataset"),
     (lambda f: f.update(x=h5py.Empty("f8")), "is empty; give an array of numbers"),
     (lambda f: f.update(x=np.zeros(9, [("a", "f8")])), "not plain numbers; save it as"),
     (lambda f: f.create_dataset("x", (9,), h5py.ref_dtype), "is of dtype object"),

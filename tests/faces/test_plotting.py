@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 import convsolve as cs
@@ -19,8 +20,6 @@ from support.pictures import drawn, image, legend, line, noise, panel, titles
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
 Y = np.array([14, 20, 14, 15, 10, 4])
 FULL = cs.Problem(X, Y, kernel_size=3)
-# Too little memory for the decision of any rank.
-UNDECIDED = Limits(factor_bytes=8)
 
 
 def test_a_solution_and_the_same_one_loaded_show_the_impulse_response(tmp_path):
@@ -96,7 +95,6 @@ def test_comparison_has_a_bar_for_every_number():
     axes = panel(figure, "Excess loss")
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [*methods]
     assert axes.yaxis_inverted()
-    green = tuple(int(GOOD[i : i + 2], 16) / 255 for i in (1, 3, 5))
     for title, key in (
         ("Excess loss", "excess_loss"),
         ("Kernel error", "kernel_error"),
@@ -108,7 +106,7 @@ def test_comparison_has_a_bar_for_every_number():
         ends = [bar.get_x() + bar.get_width() for bar in axes.patches]
         shown = [value for value in numbers if value > max(numbers) * 1e-18]
         np.testing.assert_allclose(ends, shown, rtol=1e-9)
-        assert {bar.get_facecolor()[:3] for bar in axes.patches} == {green}
+        assert {to_hex(bar.get_facecolor()) for bar in axes.patches} == {GOOD.lower()}
         wanted = [f"{value:.1e}" if value else "0" for value in numbers]
         assert [text.get_text() for text in axes.texts] == wanted
     times = panel(figure, "Run time")
@@ -169,6 +167,8 @@ def descent():
 # An object, options, and the labels of the first axes.
 THINGS = {
     "problem": (stated, {}, [("frequency (Hz)", "power relative to white noise (dB)")]),
+    "many channels": (wide, {}, []),
+    "regularization": (lambda: fitted(penalty="ridge").regularization, {}, []),
     "report": (
         lambda: fitted().identifiability, {},
         [("index", "singular value"), ("lag (ms)", "channel")],
@@ -284,6 +284,13 @@ def test_axes_that_cannot_be_drawn_on():
     ):
         with pytest.raises(error, match=re.escape(words)):
             fit.plot(**({"kind": "prediction"} | options))
-    report = cs.identify(cs.Problem(np.ones(40), kernel_size=3), limits=UNDECIDED)
+    # There is too little memory for the decision of any rank.
+    limits = Limits(factor_bytes=8)
+    report = cs.identify(cs.Problem(np.ones(40), kernel_size=3), limits=limits)
+    figure = drawn(report)
+    assert (figure.axes, figure.get_suptitle()) == ([], "Undecided rank of 3 unknowns")
+    verdict, *suggestions = figure.texts[-1].get_text().split("\n")
+    assert verdict.startswith("the rank cannot be decided")
+    assert suggestions == [*map(str, report.suggestions)]
     with pytest.raises(ValueError, match="only text and no panels; leave out ax="):
         report.plot(ax=axes)

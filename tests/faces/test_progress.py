@@ -167,17 +167,13 @@ def test_stages_that_end_early_are_complete() -> None:
 
 def test_threads_have_listeners_of_their_own() -> None:
     def work(number: int) -> set[str]:
-        heard = Heard()
-        with listening(heard):
-            for _ in tracked(range(50), f"work {number}", 50):
-                pass
+        with listening(heard := Heard()):
+            assert [*tracked(range(50), f"work {number}", 50)] == [*range(50)]
         return heard.stages
 
-    outside = Heard()
-    with listening(outside), ThreadPoolExecutor(4) as pool:
-        found = [*pool.map(work, range(8))]
+    with listening(outside := Heard()), ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(work, range(8))] == [{f"work {number}"} for number in range(8)]
     assert outside.calls == []
-    assert found == [{f"work {number}"} for number in range(8)]
 
 
 # --- the log
@@ -235,7 +231,7 @@ def test_true_shows_bars_which_need_tqdm(
 ) -> None:
     call, stages, _ = FUNCTIONS[name]
     with redirect_stderr(screen):
-        call()
+        call(progress=False)
         assert screen.getvalue() == ""
         call(progress=True)
     for stage_name in stages.split("; "):
@@ -254,8 +250,7 @@ def three_arguments(step: int, total: int, loss: float) -> None:
 
 @pytest.mark.parametrize("name", [*FUNCTIONS][:7])
 def test_other_values_of_progress_are_refused(name: str) -> None:
-    values = [(3, "got 3"), (None, "None"), ("yes", "'yes'"), (three_arguments, "step:")]
-    for given, words in values:
+    for given, words in ((3, "3"), (None, "None"), ("yes", "'yes'"), (three_arguments, "step:")):
         with pytest.raises(TypeError, match=r"a callable\(stage, done, total, note\)") as error:
             FUNCTIONS[name][0](progress=given)
         assert words in str(error.value)

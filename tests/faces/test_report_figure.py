@@ -150,17 +150,3 @@ def test_null_vectors_are_those_in_echelon_form():
             curve.get_ydata(), report._diagnosis._null_echelon[0][0, ::-1, c]
         )
     assert 1.0 in np.stack([curve.get_ydata() for curve in axes.get_lines()[1:]])
-
-
-# --- undecided
-
-
-def test_a_report_that_is_undecided_says_what_would_decide():
-    report = cs.identify(cs.Problem(np.ones(40), kernel_size=3), limits=Limits(factor_bytes=8))
-    assert report.verdict == "undecided"
-    figure = drawn(report)
-    assert figure.axes == []
-    assert figure.get_suptitle() == "Undecided rank of 3 unknowns"
-    verdict, *suggestions = figure.texts[-1].get_text().split("\n")
-    assert verdict.startswith("the rank cannot be decided")
-    assert suggestions == [*map(str, report.suggestions)]

@@ -175,6 +175,7 @@ NAN = np.nan
 TYPE, VALUE = TypeError, ValueError
 MISTAKES: list[tuple[dict[str, Any], tuple[Any, ...], type[Exception], str]] = [
     ({"edges": "wrap"}, (X, Y), VALUE, "edges='wrap' .* 'zeros' .* 'drop'"),
+    ({"lags": (0, 1), "tmin": 0, "tmax": 1, "fs": 10}, (X, Y), TYPE, "either lags="),
     ({"tmin": 0, "tmax": 1}, (X, Y), TYPE, "need all of tmin=, tmax= and fs="),
     ({"ridge": 1.0, "penalty": "smooth"}, (X, Y), TYPE, "give ridge= or penalty=, not both"),
     ({}, (TRIALS, TARGETS, None, GROUPS), VALUE, "separate trials"),

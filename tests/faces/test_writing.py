@@ -1,16 +1,13 @@
 """Writing: a file is complete, or it is not written."""
 
-import io
 import os
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from convsolve import files
-from convsolve.npz_writer import write_archive
 from support.injected import raised_at
 from support.planted import refusal
 
@@ -102,16 +99,3 @@ def test_an_exception_at_any_point_leaves_the_old_file_or_the_new_one(
         points += 3
     assert points > 200
     assert ignored == []
-
-
-def test_any_reader_of_zip_reads_an_archive() -> None:
-    arrays = {"a": np.arange(50.0), "é": np.ones((2, 3), np.float32), "word": np.array("κ")}
-    stream = io.BytesIO()
-    write_archive(stream, arrays)
-    with zipfile.ZipFile(stream) as archive:
-        assert archive.testzip() is None
-    stream.seek(0)
-    with np.load(stream) as found:
-        assert list(found) == list(arrays)
-        for name, array in arrays.items():
-            np.testing.assert_array_equal(found[name], array)
