@@ -39,10 +39,7 @@ MAIN_PATH = {
 }
 DATA = {"self", "x", "y", "problem"}
 # What has another name there, since one name can be only one option.
-RENAMED = {
-    ("Solution.save", "path"): "--out",
-    ("Solution.to_html", "path"): "--html",
-}
+RENAMED = {("Solution.save", "path"): "--out", ("Solution.to_html", "path"): "--html"}
 # What is no option, and why.
 NONE = {
     ("Solution.to_html", "title"): "what was fitted",

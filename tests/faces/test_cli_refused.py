@@ -46,6 +46,7 @@ COMMANDS = [
     ("solve full.npz --kernel-size 2 --x-columns a", "full.npz: columns are for tables"),
     (f"{TABLE} --y-columns out", "--y-columns needs --x-columns"),
     (f"{FULL} --max-bytes 10", "full.npz: holds"),
+    (f"{FULL} --max-bytes 0", "--max-bytes must be at least 1, got 0"),
     (f"{FULL} --config gone.toml", "gone.toml: No such file or directory"),
     (f"{FULL} --config pipe", "pipe: is not a regular file; give a file of options"),
     ("solve a.mat --lags 0 2 --mask a.mat", "several arrays; give one file alone, or name one"),

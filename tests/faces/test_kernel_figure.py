@@ -50,6 +50,13 @@ def test_a_grid_has_a_row_for_every_output_and_bands(some):
     assert figure.get_suptitle() == "Impulse response, 95 % confidence band"
 
 
+def test_confounds_are_subtracted_from_y():
+    x, drift = noise(200), np.linspace(0, 50, 200)
+    fit = cs.solve(cs.Problem(x, x + drift + noise(200, seed=1), lags=(0, 2), confounds=1))
+    curve = line(panel(plot(fit), "Measured and predicted y"), "measured")
+    assert np.abs(curve.get_ydata()).max() < 9
+
+
 def test_kernels_that_cannot_be_drawn():
     fit = cs.solve(cs.Problem(noise(9, 9), noise(8, 8, seed=1), kernel_size=(2, 2)))
     with pytest.raises(ValueError, match="kind='grid' draws one axis; of kernels of several use"):

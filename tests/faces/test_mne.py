@@ -54,8 +54,7 @@ def test_bad_segments_are_excluded_on_either_side() -> None:
     raw.load_data()
     raw._data[1:, 200:250] = 1e6
     np.testing.assert_array_equal(
-        cs.solve(problem(raw, x="eeg", y=ENVELOPE, lags=(-3, 2))).kernel,
-        cs.solve(decoder).kernel,
+        cs.solve(problem(raw, x="eeg", y=ENVELOPE, lags=(-3, 2))).kernel, cs.solve(decoder).kernel
     )
 
 
