@@ -67,7 +67,7 @@ class Limits:
         memory: largest memory of the factors of a QR, in bytes, by default 2 GiB. Gram matrices
             take up to half of it.
         data: largest size of x and y, as float64, that are read whole, in bytes, by default
-            256 MiB. Larger ones are read in chunks of a quarter of this size, 1 to 64 MiB.
+            256 MiB. Larger ones are read in chunks of a quarter of this size, at most 64 MiB.
         timeout: time to wait for other processes of jax.distributed that share the data, in
             seconds, by default 300.
 
@@ -109,7 +109,7 @@ def tuning_of(limits: Limits | Tuning | None) -> Tuning:
         factor_bytes=int(limits.memory),
         gram_bytes=int(limits.memory / 2),
         held_numbers=int(limits.data / 8),
-        chunk_numbers=min(DEFAULT_TUNING.chunk_numbers, max(2**17, int(limits.data / 32))),
+        chunk_numbers=min(DEFAULT_TUNING.chunk_numbers, max(1, int(limits.data / 32))),
         peer_seconds=limits.timeout,
     )
 

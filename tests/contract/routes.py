@@ -14,6 +14,7 @@ import numpy as np
 import convsolve as cs
 from contract.problems import penalty_of
 from contract.statement import Statement
+from convsolve.problem.sizes import Tuning
 from support.routes import ROUTES as FORCED
 from support.stored import Slices, by_dask, in_hdf5, in_zarr, mapped, stored
 
@@ -29,7 +30,7 @@ class Route(NamedTuple):
     """
 
     solver: str = "auto"
-    limits: cs.Limits = cs.Limits()
+    limits: Tuning = Tuning()
     store: Store | None = None
     iterative: bool = False
     strengths: bool = False
@@ -51,8 +52,8 @@ def _jax(array: np.ndarray, _: Path) -> Any:
         return jnp.asarray(array)
 
 
-def _chunks(numbers: int, **others: int) -> cs.Limits:
-    return cs.Limits(held_numbers=1, chunk_numbers=numbers, **others)
+def _chunks(numbers: int, **others: int) -> Tuning:
+    return Tuning(held_numbers=1, chunk_numbers=numbers, **others)
 
 
 ODD = by_dask(lambda shape: tuple(min(n, c) for n, c in zip(shape, (13, 7, 5, 3, 2))))
@@ -68,9 +69,9 @@ ROUTES = {
     "by rows": Route("normal", FORCED["gram"]),
     "by rows, in blocks": Route("normal", FORCED["gram of blocks"]),
     "by FFT": Route("normal", FORCED["gram of signals"]),
-    "by FFT, cut at gaps": Route("normal", cs.Limits(**FFTS, gap_products=0)),
+    "by FFT, cut at gaps": Route("normal", Tuning(**FFTS, gap_products=0)),
     "conjugate gradient": Route("cg", iterative=True),
-    "conjugate gradient by FFT": Route("cg", cs.Limits(**FFTS), iterative=True),
+    "conjugate gradient by FFT": Route("cg", Tuning(**FFTS), iterative=True),
     "strengths per output": Route(strengths=True),
     "chunks": Route(limits=_chunks(100)),
     "long chunks": Route(limits=_chunks(200)),

@@ -21,6 +21,7 @@ from convsolve.inference.uncertainty import Uncertainty
 from convsolve.leastsquares.analysis import Analysis
 from convsolve.leastsquares.certificate import GAP, Certificate
 from convsolve.leastsquares.penalty import RIDGE
+from convsolve.problem.sizes import Tuning
 from convsolve.solvers.base import Objective, SolverResult
 from support import dense
 
@@ -29,7 +30,7 @@ X = RNG.standard_normal((120, 2))
 Y = RNG.standard_normal((117, 3))
 A = dense.design_matrix([X], cs.ConvSpec(4))[0]
 PROBLEM = cs.Problem(X, Y, kernel_size=4)
-CHUNKS = cs.Limits(held_numbers=0, chunk_numbers=64)
+CHUNKS = Tuning(held_numbers=0, chunk_numbers=64)
 
 Register = Callable[[str, type], str]
 
@@ -125,8 +126,8 @@ def _penalized(strength: float) -> np.ndarray:
     return np.linalg.solve(A.T @ A + np.diag(weights), A.T @ Y).reshape(4, 2, 3)
 
 
-@pytest.mark.parametrize("limits", [cs.Limits(), CHUNKS], ids=["memory", "chunks"])
-def test_a_penalty(limits: cs.Limits, register: Register) -> None:
+@pytest.mark.parametrize("limits", [Tuning(), CHUNKS], ids=["memory", "chunks"])
+def test_a_penalty(limits: Tuning, register: Register) -> None:
     for solver in ("auto", "normal", "qr", "cg"):
         fit = cs.solve(PROBLEM, solver, penalty=Last(5.0), limits=limits)
         assert fit.converged
@@ -212,8 +213,8 @@ def test_a_loss_as_a_callable() -> None:
     assert fit.stats["call"].endswith("loss=_quartic)")
 
 
-@pytest.mark.parametrize("limits", [cs.Limits(), CHUNKS], ids=["memory", "chunks"])
-def test_a_loss(limits: cs.Limits, register: Register) -> None:
+@pytest.mark.parametrize("limits", [Tuning(), CHUNKS], ids=["memory", "chunks"])
+def test_a_loss(limits: Tuning, register: Register) -> None:
     exact = cs.solve(PROBLEM, loss=Quartic(), limits=limits)
     assert (exact.status, exact.stats["solver"]) == ("solved", "Quartic")
     assert exact.duality_gap < 1e-12

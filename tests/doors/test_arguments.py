@@ -177,7 +177,7 @@ CALLS = {
         lambda v: cs.Problem(X, spec=0 if v is None else v),
         "^spec must be a ConvSpec",
     ),
-    "limits": (lambda v: cs.solve(PROBLEM, limits=v), "limits must be a Limits, got "),
+    "limits": (lambda v: cs.solve(PROBLEM, limits=v), "limits must be a Tuning, got "),
 }
 ARRAYS = {
     "x": lambda v: cs.Problem(v, kernel_size=3),

@@ -9,7 +9,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.operators import by_rows
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((50, 2))
@@ -128,7 +128,7 @@ def test_a_loss_without_an_exact_minimum_is_compared_by_squares_or_the_best_meth
         (row,), (fit,) = table.rows, table.solutions.values()
         assert row["loss"] == pytest.approx((fit.residuals() ** 2).mean(), rel=1e-12)
         assert "loss: " not in str(table)
-    few = Limits(gram_bytes=8)
+    few = Tuning(gram_bytes=8)
     (row,) = cs.compare(problem, [DESCENT], loss="absolute", limits=few).rows
     assert row["excess_loss"] == 0
 

@@ -9,13 +9,13 @@ import pytest
 
 import convsolve as cs
 from convsolve.linalg.polynomials import Polynomials
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.ordering import taps_of
 
 # Every matrix counts as large.
-BLOCKS = Limits(row_numbers=0, small_numbers=0)
-CHUNKS = Limits(held_numbers=1, chunk_numbers=100)
+BLOCKS = Tuning(row_numbers=0, small_numbers=0)
+CHUNKS = Tuning(held_numbers=1, chunk_numbers=100)
 
 
 def recording(offset: float, trend: float) -> tuple[list, list]:
@@ -123,9 +123,9 @@ LIMITED = {
 }
 
 
-@pytest.mark.parametrize("limits", [Limits(), BLOCKS], ids=["rows", "blocks"])
+@pytest.mark.parametrize("limits", [Tuning(), BLOCKS], ids=["rows", "blocks"])
 @pytest.mark.parametrize("name", LIMITED)
-def test_the_rank_is_that_of_x_without_the_confounds(name: str, limits: Limits) -> None:
+def test_the_rank_is_that_of_x_without_the_confounds(name: str, limits: Tuning) -> None:
     """Rounding does not determine a tap."""
     x, confounds, rank = LIMITED[name]
     report = cs.identify(cs.Problem(x, kernel_size=20, confounds=confounds), limits=limits)
@@ -203,14 +203,14 @@ def test_scores_of_unequal_weights_and_a_slope_alone() -> None:
 @pytest.mark.parametrize(
     ("confounds", "masked", "limits"),
     [
-        (0, True, Limits()),
+        (0, True, Tuning()),
         (2, False, CHUNKS),
         ("motion", True, CHUNKS),
-        ("motion", False, Limits()),
+        ("motion", False, Tuning()),
     ],
 )
 def test_folds_in_time_keep_the_confounds_of_their_record(
-    confounds: Any, masked: bool, limits: Limits
+    confounds: Any, masked: bool, limits: Tuning
 ) -> None:
     """Training rows before and after a fold have one intercept, and the held-out rows another."""
     rng, n, strengths, weight = np.random.default_rng(0), 90, (0.1, 10.0), 3.0
@@ -282,13 +282,13 @@ def test_records_of_different_lengths_may_have_the_same_rows(padding: str, degre
     ("value", "confounds", "limits"),
     [
         (0.1, "intercept", CHUNKS),
-        (0.1, 3, Limits()),
+        (0.1, 3, Tuning()),
         (1e9, 1, CHUNKS),
-        (1e9, "intercept", Limits()),
+        (1e9, "intercept", Tuning()),
     ],
 )
 def test_the_kernel_of_a_constant_output_is_zero(
-    value: float, confounds: int | str, limits: Limits
+    value: float, confounds: int | str, limits: Tuning
 ) -> None:
     """The rounding of a drift is not data."""
     x = np.random.default_rng(0).standard_normal(150)
@@ -298,11 +298,11 @@ def test_the_kernel_of_a_constant_output_is_zero(
 
 @pytest.mark.parametrize(
     ("rows", "left", "degree", "limits"),
-    [(300, 30, 6, Limits()), (2000, 40, 5, CHUNKS), (600, 300, 10, BLOCKS)],
+    [(300, 30, 6, Tuning()), (2000, 40, 5, CHUNKS), (600, 300, 10, BLOCKS)],
     ids=["rows", "chunks", "blocks"],
 )
 def test_a_drift_in_the_used_part_of_a_record_is_a_drift_of_the_part(
-    rows: int, left: int, degree: int, limits: Limits
+    rows: int, left: int, degree: int, limits: Tuning
 ) -> None:
     """Polynomials of the whole record are nearly collinear in a few of its rows."""
     rng = np.random.default_rng(degree)
@@ -327,13 +327,13 @@ def test_a_weight_that_moves_x_out_of_float64_is_refused() -> None:
 @pytest.mark.parametrize(
     ("penalty", "limits"), [(cs.Ridge(), BLOCKS), (cs.StableSpline(), CHUNKS)], ids=str
 )
-def test_a_strength_is_selected_in_any_unit(penalty: cs.Penalty, limits: Limits) -> None:
+def test_a_strength_is_selected_in_any_unit(penalty: cs.Penalty, limits: Tuning) -> None:
     """Sums without the confounds are rescaled to one unit of all channels."""
     rng = np.random.default_rng(0)
     x = [rng.standard_normal((n, 2)) * [1e3, 1e-2] for n in (150, 130)]
     y = [rng.standard_normal((len(a), 1)) + 1e-3 * np.cumsum(a[:, :1], 0) for a in x]
     problem = cs.Problem(x, y, lags=(0, 5), confounds=1)
-    whole, found = (cs.solve(problem, penalty=penalty, limits=each) for each in (Limits(), limits))
+    whole, found = (cs.solve(problem, penalty=penalty, limits=each) for each in (Tuning(), limits))
     np.testing.assert_allclose(found.kernel, whole.kernel, rtol=1e-6)
     np.testing.assert_allclose(found.noise.dof, whole.noise.dof, rtol=1e-7)
     np.testing.assert_allclose(found.standard_error, whole.standard_error, rtol=1e-6)

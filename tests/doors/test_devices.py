@@ -18,12 +18,12 @@ from jax.sharding import PartitionSpec as P
 import convsolve as cs
 from convsolve.linalg.rank import EPS
 from convsolve.problem.remote import Source
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.geometry import random_geometry
 from support.slow import some
 
 MESH = jax.make_mesh((4,), ("all",), (AxisType.Auto,))
-FROM_SIGNALS = Limits(small_numbers=0, row_numbers=0)
+FROM_SIGNALS = Tuning(small_numbers=0, row_numbers=0)
 TIME, RECORDS, CHANNELS, COPIES = P("all"), P("all"), P(None, "all"), P()
 
 
@@ -45,7 +45,7 @@ def stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Source, "host", property(fetched))
 
 
-def check_equal(host: cs.Problem, there: cs.Problem, limits: Limits = FROM_SIGNALS) -> cs.Solution:
+def check_equal(host: cs.Problem, there: cs.Problem, limits: Tuning = FROM_SIGNALS) -> cs.Solution:
     """Solve both problems; the solutions differ by rounding only."""
     wanted, found = (cs.solve(problem, limits=limits) for problem in (host, there))
     assert found.backward_error is not None
@@ -354,7 +354,7 @@ jax.config.update("jax_num_cpu_devices", 2)
 jax.distributed.initialize(f"localhost:{port}", 2, me)
 import numpy as np
 import convsolve as cs
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from jax.sharding import NamedSharding, PartitionSpec
 
 mesh = jax.make_mesh((4,), ("all",))
@@ -379,7 +379,7 @@ if me:
     sys.stdin.read()  # hangs until the other has given up
 else:
     try:
-        cs.solve(stated(put(x), put(y)), limits=Limits(peer_seconds=1))
+        cs.solve(stated(put(x), put(y)), limits=Tuning(peer_seconds=1))
     except TimeoutError as error:
         print(error, flush=True)
 os._exit(0)  # without waiting for the other process

@@ -14,7 +14,7 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.slow import some
 
 SGD = optax.sgd(1e-3)
@@ -92,7 +92,7 @@ def queries(problem: cs.Problem, report: cs.Identifiability) -> dict[str, Callab
         "compare": lambda: cs.compare(problem, METHODS),
         "repr": lambda: repr(report),
         "pickle": lambda: pickle.loads(pickle.dumps((problem, report))),
-        "other limits": lambda: cs.solve(problem, limits=Limits(small_numbers=0, row_numbers=0)),
+        "other limits": lambda: cs.solve(problem, limits=Tuning(small_numbers=0, row_numbers=0)),
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 import convsolve as cs
 from convsolve.inference import several_strengths
 from convsolve.leastsquares.certificate import upper_bound
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 
 EPS = float(np.finfo(float).eps)
 GROUPS, SAMPLES, TAPS = 7, 40, 6
@@ -24,10 +24,10 @@ def noise(rng: np.random.Generator) -> Data:
 
 
 # Rows are read in blocks, and none is kept.
-BLOCKS = Limits(small_numbers=0, block_numbers=100, kept_numbers=0)
+BLOCKS = Tuning(small_numbers=0, block_numbers=100, kept_numbers=0)
 
 
-def solved(problem: cs.Problem, method: dict[str, Any], limits: Limits) -> cs.Solution:
+def solved(problem: cs.Problem, method: dict[str, Any], limits: Tuning) -> cs.Solution:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
         return cs.solve(problem, **method, limits=limits)
@@ -78,10 +78,10 @@ def some_deficient(count: int, every: int, rng: np.random.Generator) -> Data:
 
 
 @pytest.mark.parametrize(
-    ("every", "bias", "limits"), [(1, False, BLOCKS), (7, True, Limits(small_numbers=0))]
+    ("every", "bias", "limits"), [(1, False, BLOCKS), (7, True, Tuning(small_numbers=0))]
 )
 def test_deficient_groups_have_the_solution_of_minimum_norm(
-    every: int, bias: bool, limits: Limits, rng: np.random.Generator
+    every: int, bias: bool, limits: Tuning, rng: np.random.Generator
 ) -> None:
     """Taps that no row reads are exactly zero."""
     count = 70

@@ -10,12 +10,12 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.ordering import band_of, covariance_of, errors_of, kernel_shaped
 
 # Every matrix counts as large, and every gap as long: records are cut at gaps.
-CUT = Limits(row_numbers=0, small_numbers=0, gap_products=0)
+CUT = Tuning(row_numbers=0, small_numbers=0, gap_products=0)
 FEW = "underdetermined"
 
 
@@ -129,8 +129,8 @@ def test_a_report_counts_the_excluded_rows() -> None:
         str(fit.standard_error)
 
 
-@pytest.mark.parametrize(("noise", "limits"), [("hac", Limits()), ("hac", CUT), ("cluster", CUT)])
-def test_errors_for_dependent_noise_are_those_of_rows_of_zeros(noise: str, limits: Limits) -> None:
+@pytest.mark.parametrize(("noise", "limits"), [("hac", Tuning()), ("hac", CUT), ("cluster", CUT)])
+def test_errors_for_dependent_noise_are_those_of_rows_of_zeros(noise: str, limits: Tuning) -> None:
     """Masked rows are zero, so that the others keep their distances in time."""
     x, y = records()
     x, y = [*x, x[0][::-1]], [*y, y[0][::-1]]

@@ -35,18 +35,13 @@ MEMBERS = {
     "Trace": "steps losses kernels",
     "NoiseEstimate": "kind variance dof order coefficients",
 }
-THRESHOLDS = (
-    "block_numbers chunk_numbers factor_bytes gap_products gram_bytes held_numbers kept_numbers "
-    "peer_seconds row_numbers small_numbers spectrum_columns tree_rows"
-)
 # Members that are missing, and members to be removed. The lists may only become shorter.
 EXCEPTIONS = {
-    # The next three are tuples; thresholds are not yet separate from limits.
+    # The next three are tuples.
     "Score": ("", "text effective_rows count index"),
     "Regularization": ("", "hyperparameters only from_dict count index"),
     "NoiseEstimate": ("", "of_kind count index"),
     "ConvSpec": ("", "lo"),  # It places a circular kernel.
-    "Limits": ("memory data timeout", THRESHOLDS),
 }
 
 

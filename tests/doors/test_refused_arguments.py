@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve.problem.sizes import Tuning
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((40, 2)), RNG.standard_normal((38, 2))
 BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y] * 3)}
 FLAGS = np.ones(38, bool)
 LINE = X[:, 0]
-FULL, FEW = cs.Problem(X, Y, kernel_size=3), cs.Limits(spectrum_columns=1)
+FULL, FEW = cs.Problem(X, Y, kernel_size=3), Tuning(spectrum_columns=1)
 ONES, GROUPS = np.ones((3, 2)), {"channel_groups": (0, 1)}
 FIT, REPORT = cs.solve(FULL), cs.identify(FULL)
 SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
@@ -134,8 +135,8 @@ LAGS: list[Row] = [
 SOLVERS: list[Row] = [
     (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
     (lambda: cs.GradientDescent(via="gram"), ValueError, "'gram' is unknown; choose 'convolution'"),
-    (lambda: cs.Limits(chunk_numbers=np.nan), ValueError, "must not be negative or NaN, got nan"),
-    (lambda: cs.Limits(chunk_numbers="many"), TypeError, "chunk_numbers must be a number, got 'ma"),
+    (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
+    (lambda: cs.Limits(timeout="many"), TypeError, "timeout must be a number, got 'many'"),
 ]
 COMPARISONS: list[Row] = [
     (lambda: cs.compare(FULL, {}), ValueError, "methods is empty; leave it out for all that apply"),

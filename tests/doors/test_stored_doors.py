@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.stored import SMALL, Slices
 
 matplotlib.use("agg")
@@ -36,8 +36,8 @@ def given(stored: bool, values: list) -> list:
     return [Slices(a) for a in values] if stored else values
 
 
-def limits(stored: bool) -> Limits:
-    return SMALL if stored else Limits()
+def limits(stored: bool) -> Tuning:
+    return SMALL if stored else Tuning()
 
 
 def stated(stored: bool, **options: Any) -> cs.Problem:

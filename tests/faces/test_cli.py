@@ -93,6 +93,15 @@ def test_a_kernel_that_is_not_unique_is_a_warning_and_is_written(run):
     assert np.linalg.norm(fit.kernel) < np.linalg.norm(KERNEL)
 
 
+def test_a_saved_solution_is_shown(run, folder):
+    assert run("solve full.npz --kernel-size 3 --out fit.npz")[0] == 0
+    fit = cs.load("fit.npz")
+    assert run("show fit.npz --html fit.html --plot fit.svg") == (0, f"{fit}\n", "")
+    assert json.loads(run("show fit.npz --json")[1])["kernel"] == fit.kernel.tolist()
+    assert "convsolve show fit.npz" in Path("fit.html").read_text(encoding="utf-8")
+    assert Path("fit.svg").stat().st_size > 1000
+
+
 def test_nothing_is_overwritten_unless_forced(run, folder, monkeypatch):
     (folder / "link.npz").symlink_to(folder / "elsewhere.npz")
     files = {

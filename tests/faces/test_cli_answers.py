@@ -96,8 +96,8 @@ SOLVED = [
         "--noise ar --penalty tc --strength 2 --decay 0.7": {
             "noise": "ar", "penalty": cs.StableSpline(2.0, kind="tc", decay=0.7),
         },
-        "--noise cluster --limits small_numbers=0": {
-            "noise": "cluster", "limits": cs.Limits(small_numbers=0),
+        "--noise cluster --data-memory 100": {
+            "noise": "cluster", "limits": cs.Limits(data=100),
         },
     }),
     *rows(f"solve {OF_TRIALS}", TRIALS, {

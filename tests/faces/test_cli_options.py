@@ -35,11 +35,19 @@ MAIN_PATH = {
     "compare": [cs.Problem, cs.CrossValidation, cs.compare],
     "cross-validate": [cs.Problem, cs.CrossValidation, cs.cross_validate],
     "choose-lags": [cs.Problem, cs.CrossValidation, cs.choose_lags],
+    "show": [cs.Solution.to_html],
     "predict": [cs.Solution.predict, cs.Solution.score],
 }
 DATA = {"self", "x", "y", "problem"}
 # What has another name there, since one name can be only one option.
-RENAMED = {("Solution.save", "path"): "--out", ("Solution.to_html", "path"): "--html"}
+RENAMED = {
+    ("Solution.save", "path"): "--out",
+    ("Solution.to_html", "path"): "--html",
+    **{
+        (name, "limits"): "--memory"  # and --data-memory
+        for name in ("identify", "solve", "compare", "cross_validate", "choose_lags")
+    },
+}
 # What is no option, and why.
 NONE = {
     ("Solution.to_html", "title"): "what was fitted",

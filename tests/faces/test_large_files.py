@@ -14,13 +14,13 @@ import convsolve as cs
 from convsolve.cli.arguments import parse
 from convsolve.cli.data import _read
 from convsolve.formats.sliced import Sliced
-from convsolve.problem.sizes import DEFAULT_LIMITS
 from support.planted import Planter
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 2))
 Y = cs.convolve(X, RNG.normal(size=(3, 2, 2)), cs.ConvSpec(3)) + RNG.normal(size=(398, 2))
 SIZE = "--kernel-size 3"
+LITTLE = "--data-memory 8000"  # bytes, or a thousand numbers
 
 
 @pytest.fixture
@@ -45,17 +45,6 @@ def data(folder):
         group.create_group("run").create_array("in", data=X, chunks=(100, 1))
     zarr.create_array("alone.zarr", data=Y, chunks=(100, 2))
     return folder
-
-
-@pytest.fixture
-def little_memory():
-    """As if more than a thousand numbers were too many to hold."""
-    before = {name: getattr(DEFAULT_LIMITS, name) for name in ("held_numbers", "chunk_numbers")}
-    for name in before:
-        object.__setattr__(DEFAULT_LIMITS, name, 1000)
-    yield
-    for name, value in before.items():
-        object.__setattr__(DEFAULT_LIMITS, name, value)
 
 
 def kernel(answer):
@@ -83,7 +72,7 @@ def test_every_format_gives_the_same_solution(data, run):
         assert found == documents["all.npz"], names
 
 
-def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory):
+def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data):
     """Integers and columns are read by slices: they would be converted as a whole."""
     np.save("single.npy", X.astype(np.float32))
     for names, kinds in (
@@ -93,7 +82,7 @@ def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data, little_memory)
         (["single.npy", "out.npy"], [Sliced, Sliced]),
         (["single.npy", "single.npy"], [np.memmap, np.memmap]),
     ):
-        given = _read(parse(["solve", *names, "--kernel-size", "3"]))
+        given = _read(parse(["solve", *names, *SIZE.split(), *LITTLE.split()]))
         read = [signal.values for signal in given]
         assert [type(array) for array in read] == kinds
         assert not any(getattr(array, "flags", {"WRITEABLE": False})["WRITEABLE"] for array in read)
@@ -191,10 +180,8 @@ def test_arrays_that_are_refused(data, run):
         assert words in refused(run(f"identify all3.zarr {SIZE}"), "all3.zarr/")
 
 
-@pytest.mark.parametrize("blocks", [False, True])
-def test_damage_inside_is_found_when_it_is_read(data, run, request, blocks):
-    if blocks:
-        request.getfixturevalue("little_memory")
+@pytest.mark.parametrize("memory", ["", LITTLE], ids=["whole", "in blocks"])
+def test_damage_inside_is_found_when_it_is_read(data, run, memory):
     with h5py.File("all.h5") as file:
         at = file["x"].id.get_chunk_info(5).byte_offset
     content = bytearray((data / "all.h5").read_bytes())
@@ -203,7 +190,7 @@ def test_damage_inside_is_found_when_it_is_read(data, run, request, blocks):
     (data / "all3.zarr/x/c/5/0").write_bytes(b"not what was written")
     (data / "all2.zarr/x/5.0").write_bytes(b"not what was written")
     for name, member in (("all.h5", ":x"), ("all3.zarr", "/x"), ("all2.zarr", "/x")):
-        line = refused(run(f"solve {name} {SIZE}"), f"{name}{member}: cannot be read (")
+        line = refused(run(f"solve {name} {SIZE} {memory}"), f"{name}{member}: cannot be read (")
         assert line.endswith("; copy or write it again\n")
 
 
@@ -263,7 +250,7 @@ def test_zarr_is_never_unpickled(folder, run):
 # --- checkpoints, masks and confounds
 
 
-def test_a_command_resumes_from_its_checkpoint(data, run, little_memory, monkeypatch):
+def test_a_command_resumes_from_its_checkpoint(data, run, monkeypatch):
     from convsolve.checkpoint import Checkpoint
 
     write, times = Checkpoint._write, []
@@ -274,13 +261,13 @@ def test_a_command_resumes_from_its_checkpoint(data, run, little_memory, monkeyp
         if len(times) == 2:
             raise KeyboardInterrupt
 
-    line = f"solve all.h5 {SIZE} --json --checkpoint sums"
-    whole = kernel(run(f"solve all.h5 {SIZE} --json"))
+    line = f"solve all.h5 {SIZE} {LITTLE} --json --checkpoint sums"
+    whole = kernel(run(f"solve all.h5 {SIZE} {LITTLE} --json"))
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "_write", stop)
         assert run(line)[0] == 130
     assert (data / "sums").exists()
-    other = refused(run("solve all.h5 --kernel-size 3 --bias --checkpoint sums"), "sums: ")
+    other = refused(run(f"solve all.h5 {SIZE} {LITTLE} --bias --checkpoint sums"), "sums: ")
     assert "is a checkpoint of another problem" in other
     np.testing.assert_array_equal(kernel(run(line)), whole)
     assert not (data / "sums").exists()

@@ -14,7 +14,7 @@ import convsolve as cs
 from convsolve.plotting.drawing import GOOD
 from convsolve.plotting.figures import plot
 from convsolve.plotting.fit_figures import MAX_ROWS
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.pictures import drawn, image, legend, line, noise, panel, titles
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
@@ -283,7 +283,7 @@ def test_axes_that_cannot_be_drawn_on():
         with pytest.raises(error, match=re.escape(words)):
             fit.plot(**({"kind": "prediction"} | options))
     # There is too little memory for the decision of any rank.
-    limits = Limits(factor_bytes=8)
+    limits = Tuning(factor_bytes=8)
     report = cs.identify(cs.Problem(np.ones(40), kernel_size=3), limits=limits)
     figure = drawn(report)
     assert (figure.axes, figure.get_suptitle()) == ([], "Undecided rank of 3 unknowns")

@@ -16,6 +16,7 @@ import pytest
 
 import convsolve as cs
 from convsolve import progress, progress_bars
+from convsolve.problem.sizes import Tuning
 from convsolve.progress import listening, stage, tracked
 from support.slow import some
 
@@ -24,7 +25,7 @@ X, NOISE = RNG.standard_normal((3, 120, 2)), RNG.standard_normal((3, 120, 2))
 KERNEL = RNG.standard_normal((6, 2, 2))
 Y = np.stack([sum(np.roll(x, k, 0) @ KERNEL[k] for k in range(6)) for x in X]) + 0.1 * NOISE
 # Chunks of a hundred numbers and more, of what is stored or not.
-SMALL = cs.Limits(held_numbers=100, chunk_numbers=200, small_numbers=0, row_numbers=0)
+SMALL = Tuning(held_numbers=100, chunk_numbers=200, small_numbers=0, row_numbers=0)
 
 
 def stated() -> cs.Problem:
@@ -60,7 +61,7 @@ class Heard:
 # Calls of `solve`, by the names of their stages.
 SOLVED: dict[str, tuple[dict[str, Any], str]] = {
     "rows": ({"solver": "qr"}, "rows of the design matrix"),
-    "FFTs": ({"solver": "normal", "limits": cs.Limits(row_numbers=0)}, "batches on all cores"),
+    "FFTs": ({"solver": "normal", "limits": Tuning(row_numbers=0)}, "batches on all cores"),
     "chunks": ({"solver": "normal", "limits": SMALL}, "pass over the data"),
     "rows of chunks": ({"solver": "qr", "limits": SMALL}, "pass over the data"),
     "adam": ({"solver": cs.GradientDescent(steps=30)}, "steps of gradient descent"),
@@ -77,7 +78,7 @@ SOLVED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "bands": ({"penalty": cs.Ridge(channel_groups=(0, 1))}, "outputs"),
     "Krylov": (
-        {"penalty": "ridge", "select": "cv", "limits": cs.Limits(spectrum_columns=2)},
+        {"penalty": "ridge", "select": "cv", "limits": Tuning(spectrum_columns=2)},
         "held-out rows, by fold; outputs",
     ),
     "autoregression": ({"noise": "ar2"}, "rounds of noise and kernel"),

@@ -6,7 +6,7 @@ import pytest
 import convsolve as cs
 from convsolve.identifiability.wording import method
 from convsolve.plotting.report_figure import STATES
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.pictures import drawn, image, legend, line, noise, panel, titles
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
@@ -57,7 +57,7 @@ def test_spectrum_is_that_of_the_scaled_matrix_beside_tolerance_and_band():
 
 
 def test_a_certified_gram_shows_its_largest_and_smallest_value():
-    limits = Limits(small_numbers=0, spectrum_columns=9)
+    limits = Tuning(small_numbers=0, spectrum_columns=9)
     x = noise(80, 2)
     report = cs.identify(cs.Problem(x, kernel_size=5), limits=limits)
     assert method(report._diagnosis) == "proved by Cholesky of the Gram matrix"

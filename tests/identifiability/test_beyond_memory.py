@@ -12,7 +12,7 @@ from convsolve.identifiability.wording import method
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.ordering import kernel_shaped
 
 P = 6
@@ -22,7 +22,7 @@ def test_full_rank_is_proved_without_a_factor() -> None:
     """Two groups, padding and a bias; conjugate gradients alone prove the rank."""
     x = np.random.default_rng(0).standard_normal((3000, 2))
     options = {"groups": 2, "padding": "full", "bias": True, "n_outputs": 4}
-    limits = Limits(factor_bytes=100, gram_bytes=100)
+    limits = Tuning(factor_bytes=100, gram_bytes=100)
     report = cs.identify(cs.Problem(x, kernel_size=P, **options), limits=limits)
     assert report.verdict == "overdetermined"
     assert not report._diagnosis.decided
@@ -51,8 +51,8 @@ def test_solutions_of_undecided_data() -> None:
     x = np.sin(np.arange(9000.0))
     y = np.random.default_rng(1).standard_normal(8001)
     with pytest.raises(cs.SolveError, match=r"the Gram matrix cannot decide the rank .* a ridge"):
-        cs.solve(cs.Problem(x, y, kernel_size=1000), limits=Limits(factor_bytes=1000))
-    limits = Limits(factor_bytes=1000, gram_bytes=1000)
+        cs.solve(cs.Problem(x, y, kernel_size=1000), limits=Tuning(factor_bytes=1000))
+    limits = Tuning(factor_bytes=1000, gram_bytes=1000)
     with pytest.warns(cs.IdentifiabilityWarning, match="undecided: 1000 unknowns, rank not known"):
         fit = cs.solve(cs.Problem(x, y, kernel_size=1000), limits=limits)
     assert (fit.stats["solver"], fit.converged) == ("ConjugateGradient", False)
@@ -80,7 +80,7 @@ DEFICIENT = {
 def test_the_suggested_ridge_suffices(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is computed without a factor, and a seventeenth of it does not suffice."""
     x, options = DEFICIENT[name]
-    limits = Limits(factor_bytes=100)
+    limits = Tuning(factor_bytes=100)
     report = cs.identify(cs.Problem(x, **options), limits=limits)
     with monkeypatch.context() as patch:
         patch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))

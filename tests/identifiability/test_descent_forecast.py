@@ -11,7 +11,7 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.ordering import null_kernels
 from support.slow import some
@@ -175,7 +175,7 @@ def test_the_text_advises_a_direct_solver() -> None:
 @pytest.mark.parametrize("name", ["bias", "few rows"])
 def test_the_route_of_many_unknowns_agrees(name: str) -> None:
     rotations = cs.identify(problem_of(name)).descent()
-    usual = cs.identify(problem_of(name), limits=Limits(spectrum_columns=0)).descent()
+    usual = cs.identify(problem_of(name), limits=Tuning(spectrum_columns=0)).descent()
     np.testing.assert_allclose(usual.curvatures[0], rotations.curvatures[0], rtol=1e-12)
     likeness = np.sum(usual.directions[0] * rotations.directions[0], axis=(1, 2))
     likeness += usual.biases[0] * rotations.biases[0]

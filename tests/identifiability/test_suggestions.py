@@ -9,7 +9,7 @@ import convsolve as cs
 from convsolve.identifiability.suggestions import Suggestion
 from convsolve.identifiability.wording import method
 from convsolve.problem.rows import whole_rows
-from convsolve.problem.sizes import DEFAULT_LIMITS, Limits
+from convsolve.problem.sizes import DEFAULT_TUNING, Tuning
 from convsolve.text import as_options
 from support import dense
 from support.geometry import Geometry, over_geometries
@@ -20,7 +20,7 @@ T = np.arange(40)
 
 
 def report_of(
-    x: np.ndarray, taps: object, limits: Limits = DEFAULT_LIMITS, **options: object
+    x: np.ndarray, taps: object, limits: Tuning = DEFAULT_TUNING, **options: object
 ) -> cs.Identifiability:
     return cs.identify(cs.Problem(x, kernel_size=taps, **options), limits=limits)
 
@@ -281,7 +281,7 @@ def test_a_burst_at_the_end_needs_the_silence_after_it() -> None:
 
 
 def test_an_undecided_report_names_what_decides() -> None:
-    report = report_of(np.ones(40), 3, Limits(factor_bytes=8))
+    report = report_of(np.ones(40), 3, Tuning(factor_bytes=8))
     assert report.verdict == report.to_dict()["verdict"] == "undecided"
     assert [remedy.kind for remedy in report.suggestions] == ["memory", "ridge"]
     assert "a QR of 3 unknowns would take 0.0 GiB" in str(report.suggestions[0])
@@ -289,7 +289,7 @@ def test_an_undecided_report_names_what_decides() -> None:
     for name in ("rank", "condition_number"):
         with pytest.raises(ValueError, match=r"undecided: .*3 unknowns needs a QR .* the memory l"):
             getattr(report, name)
-    wide = report_of(N[:12], 4, Limits(factor_bytes=8))
+    wide = report_of(N[:12], 4, Tuning(factor_bytes=8))
     assert [remedy.kind for remedy in wide.suggestions] == ["rows", "memory", "ridge"]
     assert wide.suggestions[0].value == 15
     assert cs.plot(wide).axes == []

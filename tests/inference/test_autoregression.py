@@ -17,7 +17,7 @@ import convsolve as cs
 from convsolve.inference.autoregression import Autoregression, levinson, most_order
 from convsolve.inference.filtered_problem import filtered_parts
 from convsolve.operators.filtered import autocovariances
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.coverage import red
 from support.geometry import NAMED
@@ -83,7 +83,7 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
     rows = KNOWN["bias" if bias else "plain"]
     x, y = np.array(KNOWN["x"]), np.array(KNOWN["y"])
     problem = cs.Problem(x, y, kernel_size=5, bias=bias)
-    (part,) = filtered_parts(problem, Autoregression.of([KNOWN["rho"]] * 2), Limits())
+    (part,) = filtered_parts(problem, Autoregression.of([KNOWN["rho"]] * 2), Tuning())
     fit = cs.solve(part.problem)
     constant = part.bias(fit.kernel, fit.bias)
     test = fit.test(contrast=np.eye(10)[1::2][:2].reshape(2, 5, 2)[:, ::-1])

@@ -13,6 +13,7 @@ import pytest
 import scipy.signal
 
 import convsolve as cs
+from convsolve.problem.sizes import Tuning
 from support.adjusted import CHANNELS, OUTPUTS, ROUTES, TAPS, Adjusted
 from support.ordering import errors_of
 from support.slow import some
@@ -115,7 +116,7 @@ PER_OUTPUT: dict[str, Any] = {
 def test_every_output_has_its_own_strength(name: str, mask: Any, held: int) -> None:
     """Whether outputs are solved together, or in parts with the same rows."""
     made = Adjusted({"mask": mask, "bias": True}, autoregressive)
-    problem, few = made.problem(np.asarray), cs.Limits(held_numbers=held, chunk_numbers=held)
+    problem, few = made.problem(np.asarray), Tuning(held_numbers=held, chunk_numbers=held)
     fit = cs.solve(problem, **PER_OUTPUT[name](slice(None)), noise="ar2", limits=few)
     assert fit.converged
     for o in range(OUTPUTS):
@@ -133,7 +134,7 @@ def test_every_output_has_its_own_strength(name: str, mask: Any, held: int) -> N
 def test_outputs_beyond_the_memory_are_solved_in_several_parts(held: int) -> None:
     """All outputs together, or some of them at a time; records are then filtered when read."""
     made = Adjusted({"mask": 0.05, "bias": True}, autoregressive)
-    problem, few = made.problem(np.asarray), cs.Limits(held_numbers=held, chunk_numbers=held)
+    problem, few = made.problem(np.asarray), Tuning(held_numbers=held, chunk_numbers=held)
     fit, wanted = cs.solve(problem, noise="ar2", limits=few), cs.solve(problem, noise="ar2")
     assert fit.converged
     np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-9)
@@ -164,7 +165,7 @@ def test_hyperparameters_do_not_depend_on_how_outputs_are_grouped() -> None:
     problem = cs.Problem(x, y, lags=(0, 19), edges="zeros")
     found = [
         cs.solve(problem, penalty="tc", noise="ar1", limits=limits).regularization
-        for limits in (cs.Limits(), cs.Limits(chunk_numbers=900))
+        for limits in (Tuning(), Tuning(chunk_numbers=900))
     ]
     for o in range(2):
         alone = cs.Problem(x, y[:, o], lags=(0, 19), edges="zeros")

@@ -11,6 +11,7 @@ import scipy.linalg
 
 import convsolve as cs
 from convsolve.inference.krylov import KrylovPath
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.penalties import matrix, penalty_for
@@ -18,7 +19,7 @@ from support.penalties import matrix, penalty_for
 GRID = np.geomspace(0.1, 100, 3)[:, None]
 FOLDS: dict[str, Any] = {"records": None, "rows": 4, "listed": [[1], [0, 2]]}
 # With few columns allowed for a spectrum, Krylov spaces are used.
-LIMITS = {"spectrum": (cs.Limits(), 1e-8), "krylov": (cs.Limits(spectrum_columns=2), 1e-6)}
+LIMITS = {"spectrum": (Tuning(), 1e-8), "krylov": (Tuning(spectrum_columns=2), 1e-6)}
 
 
 def spans(made: Geometry, folds: Any) -> list[np.ndarray]:
@@ -195,7 +196,7 @@ def test_outputs_with_rows_in_different_records_have_their_own_folds(
 def test_a_fold_without_a_row_that_is_used_is_refused(held: int) -> None:
     x, y = np.random.default_rng(0).standard_normal((2, 60, 1))
     problem = cs.Problem(x, y, lags=(0, 1), edges="zeros", mask=abs(np.arange(60) - 30) > 10)
-    limits, select = cs.Limits(held_numbers=held), cs.CrossValidation(3)
+    limits, select = Tuning(held_numbers=held), cs.CrossValidation(3)
     for call in (
         lambda: cs.solve(problem, penalty="ridge", select=select, limits=limits),
         lambda: cs.choose_lags(problem, select, limits=limits),

@@ -10,7 +10,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.leastsquares.penalty import Bands
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.penalties import matrix
 
@@ -256,7 +256,7 @@ def test_a_gram_that_does_not_fit_is_not_needed() -> None:
     x = rng.standard_normal((139, 50))
     y = cs.convolve(x, rng.standard_normal((40, 50, 1)), cs.ConvSpec(40))
     problem = cs.Problem(x, y + rng.standard_normal(y.shape), kernel_size=40, bias=True)
-    limits = Limits(gram_bytes=2**22)
+    limits = Tuning(gram_bytes=2**22)
     for select in ("gcv", "evidence", cs.CrossValidation(5)):
         method = {"penalty": "ridge", "select": select}
         fit, wanted = cs.solve(problem, **method, limits=limits), cs.solve(problem, **method)

@@ -8,7 +8,7 @@ import scipy.stats
 
 import convsolve as cs
 from convsolve.inference.effective_rows import BinMeans
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.coverage import red
 
 
@@ -54,7 +54,7 @@ def test_the_interval_is_that_of_the_formulas(
     x, y = made(lengths)
     flags = [np.ones((n, 2), bool) for n in lengths]
     flags[0][10:30, 0] = flags[0][50:90, 1] = not masked
-    limits = Limits(held_numbers=1, chunk_numbers=50) if chunked else Limits()
+    limits = Tuning(held_numbers=1, chunk_numbers=50) if chunked else Tuning()
     fit = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True, mask=flags), limits=limits)
     score = fit.score()
     low, high = score.r2_interval(0.9)

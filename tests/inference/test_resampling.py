@@ -243,7 +243,7 @@ def test_bands_of_the_jackknife_contain_the_kernel_under_noise_within_records() 
 def test_only_least_squares_is_resampled(method: dict[str, Any]) -> None:
     made = NAMED["blocks"]
     fit = cs.solve(cs.Problem(*made.noise(), spec=made.spec), **method)
-    with pytest.raises(ValueError, match="jackknife is for least squares as it is: no other loss"):
+    with pytest.raises(ValueError, match="jackknife needs plain least squares: no penalty"):
         fit.jackknife()
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 
 import convsolve as cs
 from convsolve.inference import absolute, robust
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.geometry import NAMED, Geometry, geometries
 from support.ordering import band_of, covariance_of, errors_of
 from support.robust import dense_outputs, dual_point, huber_loss, least_absolute
@@ -160,7 +160,7 @@ def test_the_distance_of_an_outlier_changes_no_digit(loss: str, far: float, bias
     near[[7, 90]], away[[7, 90]] = [1e3, -1e3], [far, -far / 3]
     plain, fit = (
         cs.solve(
-            cs.Problem(x, v, kernel_size=5, bias=bias), loss=loss, limits=Limits(kept_numbers=0)
+            cs.Problem(x, v, kernel_size=5, bias=bias), loss=loss, limits=Tuning(kept_numbers=0)
         )
         for v in (near, away)
     )
@@ -223,7 +223,7 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, kept:
     problem = cs.Problem(x / np.abs(x).max(), rng.standard_normal(395), kernel_size=6, bias=True)
     assert cs.identify(problem).condition_number > condition
     for loss in BOTH:
-        fit = cs.solve(problem, loss=loss, limits=Limits(kept_numbers=kept))
+        fit = cs.solve(problem, loss=loss, limits=Tuning(kept_numbers=kept))
         assert fit.duality_gap <= most
         assert fit.converged == (fit.duality_gap <= 1e-8)
         for a, y, w in dense_outputs(problem, fit):
@@ -302,12 +302,12 @@ def test_the_simplex_method_starts_from_any_interior_point(
 @pytest.mark.parametrize("loss", BOTH)
 def test_refused_problems(loss: str) -> None:
     with pytest.raises(cs.SolveError, match=r"the Gram matrix of 9 columns needs .* fewer taps"):
-        cs.solve(noisy("bias"), loss=loss, limits=Limits(gram_bytes=100))
+        cs.solve(noisy("bias"), loss=loss, limits=Tuning(gram_bytes=100))
     with pytest.raises(TypeError, match="by gradient descent only; use solver='adam'"):
         cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), "qr", loss=loss)
     ramp = cs.Problem(np.arange(500.0), np.ones(491), kernel_size=10)
     with pytest.raises(cs.SolveError, match=r"neither the Gram matrix nor a QR .* fewer taps"):
-        cs.solve(ramp, loss=loss, limits=Limits(factor_bytes=1000))
+        cs.solve(ramp, loss=loss, limits=Tuning(factor_bytes=1000))
 
 
 def test_a_given_scale_needs_no_residuals_and_exceeds_the_rounding() -> None:

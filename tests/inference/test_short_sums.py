@@ -12,7 +12,7 @@ import scipy.linalg
 import scipy.stats
 
 import convsolve as cs
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.coverage import one_over_f, red
 from support.ordering import covariance_of, errors_of
@@ -20,7 +20,7 @@ from support.reference_noise import Dense
 from support.slow import some
 
 SPEC = cs.ConvSpec(4)
-LENGTHS, CHUNKS = (45, 35, 45), Limits(held_numbers=1, chunk_numbers=40)
+LENGTHS, CHUNKS = (45, 35, 45), Tuning(held_numbers=1, chunk_numbers=40)
 
 
 class Case:
@@ -72,7 +72,7 @@ CASES = ["bias", "drift", "gaps", "weights"]
 )
 def test_one_sum_of_taps_is_that_of_dense_matrices(name: str, chunked: bool) -> None:
     case = Case(name)
-    fit = cs.solve(case.problem, noise="hac", limits=CHUNKS if chunked else Limits())
+    fit = cs.solve(case.problem, noise="hac", limits=CHUNKS if chunked else Tuning())
     contrast = np.random.default_rng(1).uniform(0.5, 1, 8)
     test = fit.test(contrast=contrast.reshape(4, 2)[::-1], value=0.1)
     for q in range(2):

@@ -14,7 +14,7 @@ import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import Penalty, Ridge
 from convsolve.leastsquares.smooth import Smooth
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from convsolve.solvers import linear
 from convsolve.solvers.base import Objective
 from support import dense
@@ -24,7 +24,7 @@ from support.ordering import kernel_shaped
 from support.penalties import PENALTIES, matrix, penalty_for, with_strength
 from support.slow import some
 
-ROUTES = {"rows": Limits(), "signals": Limits(small_numbers=0, row_numbers=0)}
+ROUTES = {"rows": Tuning(), "signals": Tuning(small_numbers=0, row_numbers=0)}
 every_penalty = pytest.mark.parametrize("name", PENALTIES)
 
 

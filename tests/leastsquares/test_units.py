@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from convsolve.solvers.auto import choose
 from support.cases import CLOSED, EPS, TABLE
 from support.dense import exact_least_squares
@@ -107,7 +107,7 @@ def test_the_rule_of_the_default_solver() -> None:
     assert chosen(900, 8, 8, groups=4) == "ConjugateGradient"
     assert chosen((30, 30)) == "NormalEquations"
     assert chosen(39_900) == "QR"
-    wide, limits = cs.Problem(N[:12], M[:5], kernel_size=8), Limits(factor_bytes=100)
+    wide, limits = cs.Problem(N[:12], M[:5], kernel_size=8), Tuning(factor_bytes=100)
     fit = cs.solve(wide, ridge=1.0, limits=limits)
     assert fit.stats["solver"] == "NormalEquations"
 

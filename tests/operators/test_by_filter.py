@@ -17,6 +17,7 @@ from convsolve.leastsquares.analysis import Analysis
 from convsolve.operators import chunk_sums
 from convsolve.operators.chunk import LoadedChunk
 from convsolve.operators.design_matrix import DesignMatrix
+from convsolve.problem.sizes import Tuning
 
 FILTERS = [[0.5, -0.2], [-0.7, 0.1], [0.3, 0.3]]
 TAPS = 7
@@ -29,12 +30,12 @@ def made(rng: np.random.Generator, **given: Any) -> FilteredPart:
     if given.pop("mask", False):
         given["mask"] = [rng.random(len(b)) > 0.02 for b in y]
     problem = cs.Problem(x, y, kernel_size=TAPS, **given)
-    (part,) = filtered_parts(problem, Autoregression.of(FILTERS), cs.Limits(row_numbers=0))
+    (part,) = filtered_parts(problem, Autoregression.of(FILTERS), Tuning(row_numbers=0))
     return part
 
 
 def loaded(part: FilteredPart) -> tuple[DesignMatrix, LoadedChunk]:
-    matrix = Analysis.of(part.problem, cs.Limits(row_numbers=0)).design.matrix
+    matrix = Analysis.of(part.problem, Tuning(row_numbers=0)).design.matrix
     assert matrix.targets is not None
     return matrix, matrix.chunks.loaded(matrix.targets)
 
@@ -72,7 +73,7 @@ def test_x_is_filtered_if_sums_before_the_filter_would_lose_digits() -> None:
     x = np.cumsum(rng.standard_normal((2000, 1)), axis=0) + 1e6
     y = np.cumsum(rng.standard_normal((2000 - TAPS + 1, 2)), axis=0)
     problem = cs.Problem(x, y, kernel_size=TAPS, bias=True)
-    (part,) = filtered_parts(problem, Autoregression.of([[0.999]] * 2), cs.Limits(row_numbers=0))
+    (part,) = filtered_parts(problem, Autoregression.of([[0.999]] * 2), Tuning(row_numbers=0))
     _, chunk = loaded(part)
     assert chunk.unfiltered is None
     fit = cs.solve(part.problem)
@@ -110,8 +111,8 @@ def test_a_solution_of_many_outputs_holds_no_copy_of_the_rows() -> None:
     assert held < y.nbytes / 2
 
 
-@pytest.mark.parametrize("limits", [cs.Limits(), cs.Limits(held_numbers=20_000)], ids=str)
-def test_a_transient_that_the_filter_amplifies(limits: cs.Limits) -> None:
+@pytest.mark.parametrize("limits", [Tuning(), Tuning(held_numbers=20_000)], ids=str)
+def test_a_transient_that_the_filter_amplifies(limits: Tuning) -> None:
     """Its sums are formed from rows."""
     rng = np.random.default_rng(1)
     x = rng.standard_normal((8000, 1))

@@ -16,12 +16,12 @@ from convsolve.operators.chunk import span_lots
 from convsolve.operators.moments import Moments, Units
 from convsolve.operators.prediction import row_spans
 from convsolve.problem.rows import Rows
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from convsolve.problem.stored import Stored
 from support.slow import few_seeds
 from support.stored import Decoded, Slices
 
-CHUNKS = Limits(held_numbers=0, chunk_numbers=100)
+CHUNKS = Tuning(held_numbers=0, chunk_numbers=100)
 EPS = float(np.finfo(float).eps)
 
 
@@ -44,7 +44,7 @@ def test_every_used_row_is_in_one_chunk(seeds: range) -> None:
             assert times[flag].all()
 
 
-def solved(x: np.ndarray, y: np.ndarray, taps: int, limits: Limits, bias: bool) -> cs.Solution:
+def solved(x: np.ndarray, y: np.ndarray, taps: int, limits: Tuning, bias: bool) -> cs.Solution:
     return cs.solve(cs.Problem(x, y, kernel_size=taps, bias=bias), limits=limits)
 
 
@@ -55,7 +55,7 @@ def test_a_channel_that_is_silent_at_first_has_its_own_unit(of: str, bias: bool)
     x, w = rng.standard_normal((400, 2)), rng.standard_normal((5, 2, 2))
     y = cs.convolve(x, w, cs.ConvSpec(5)) + 0.1 * rng.standard_normal((396, 2))
     (x if of == "x" else y)[:150, 1] = 0
-    plain = solved(x, y, 5, Limits(), bias)
+    plain = solved(x, y, 5, Tuning(), bias)
     unit = np.array([2.0**170, 2.0**-660])
     far = (x * unit, y) if of == "x" else (x, y * unit)
     fit = solved(*far, 5, CHUNKS, bias)
@@ -107,7 +107,7 @@ def test_a_solve_reads_all_data_three_times_in_small_parts() -> None:
     problem = cs.Problem(read_x, read_y, kernel_size=6, bias=True)
     assert (read_x.times == 1).all()
     assert (read_y.times == 1).all()
-    fit = cs.solve(problem, limits=Limits(held_numbers=2**20, chunk_numbers=2**18))
+    fit = cs.solve(problem, limits=Tuning(held_numbers=2**20, chunk_numbers=2**18))
     assert fit.converged
     assert (read_y.times == 3).all()
     # A chunk reads a kernel's length of the next.
@@ -129,7 +129,7 @@ def test_a_pass_decodes_every_chunk_once(kind: str, channels: int, length: int) 
     given: list[Any] = [*sources]
     if kind == "dask":
         given = [dask.array.from_array(s, chunks=s.chunks, asarray=False) for s in sources]
-    limits = Limits(held_numbers=1000, chunk_numbers=2700)
+    limits = Tuning(held_numbers=1000, chunk_numbers=2700)
     problem = cs.Problem(*given, lags=(0, 9), edges="zeros", bias=True)
     assert [s.counted() for s in sources] == [1, 1]
     fit = cs.solve(problem, limits=limits)

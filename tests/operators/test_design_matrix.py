@@ -23,16 +23,16 @@ from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.remote import Remote
 from convsolve.problem.rows import Rows
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.slow import some
 
-SMALL_BLOCKS = Limits(kept_numbers=0, block_numbers=64)
+SMALL_BLOCKS = Tuning(kept_numbers=0, block_numbers=64)
 # Every gap is worth a cut.
-CUT = Limits(gap_products=0)
+CUT = Tuning(gap_products=0)
 # A chunk has a few rows, or as many as a kernel reads.
-CHUNKS = Limits(chunk_numbers=40)
+CHUNKS = Tuning(chunk_numbers=40)
 
 
 def basis(geometry: Geometry) -> TapBasis:
@@ -56,7 +56,7 @@ class Form(NamedTuple):
     """Where the data are, how sums are formed, and which rows are used."""
 
     plan: Plan = Plan()
-    limits: Limits = CUT
+    limits: Tuning = CUT
     rows: str = "all"  # or "some"
     devices: int = 0
 

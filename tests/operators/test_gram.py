@@ -13,7 +13,7 @@ from convsolve.operators import gram as toeplitz
 from convsolve.operators import overlap_save as series
 from convsolve.operators.chunk import Form, LoadedChunk, chunks_of
 from convsolve.problem.rows import Rows
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.geometry import KINDS, LARGE, PADDINGS, Geometry, random_geometry
 from support.slow import few_seeds
@@ -29,7 +29,7 @@ def chunk_of(problem: cs.Problem) -> LoadedChunk:
     """Return all rows in the units of the data, so that integers stay integers."""
     rows = Rows.of(problem.spec, [a.shape[:-1] for a in problem.x])
     (chunk,) = chunks_of([rows.pieces(0)], problem.x, problem.y, problem.spec, rows)
-    found = chunk.load(Form(problem.spec._normal, problem.bias, Limits()))
+    found = chunk.load(Form(problem.spec._normal, problem.bias, Tuning()))
     shift = np.ldexp(found.out_shift, found.out_exponents)
     units = {"exponents": 0 * found.exponents, "out_exponents": 0 * found.out_exponents}
     return replace(found, **units, out_shift=shift)

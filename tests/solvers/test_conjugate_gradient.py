@@ -12,6 +12,7 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
+from convsolve.problem.sizes import Tuning
 from support.coloured import coloured, convolved
 
 
@@ -123,7 +124,7 @@ def test_a_first_chunk_of_small_samples_takes_few_steps():
     x[:900] *= 1e-6
     y = np.convolve(x[:, 0], [1, 0.5, 0.2])[:n] + rng.standard_normal(n)
     problem = cs.Problem(x, y, lags=(0, 9), edges="zeros", confounds=1)
-    chunks = cs.Limits(held_numbers=0, chunk_numbers=800)
+    chunks = Tuning(held_numbers=0, chunk_numbers=800)
     fit = cs.solve(problem, "cg", ridge=1.0, limits=chunks)
     assert fit.converged
     assert fit.stats["steps"] < 20

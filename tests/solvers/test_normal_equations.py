@@ -14,14 +14,14 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.operators.prediction import predicted
 from convsolve.operators.windows import forward_records
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.ordering import taps_of
 
 EPS = float(np.finfo(float).eps)
 
 
 # No matrix is so small that rows, or a QR, take over; or all are.
-FROM_SIGNALS = Limits(small_numbers=0, row_numbers=0)
+FROM_SIGNALS = Tuning(small_numbers=0, row_numbers=0)
 
 
 def solve(problem: cs.Problem, **method: Any) -> cs.Solution:

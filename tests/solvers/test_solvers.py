@@ -11,7 +11,7 @@ import pytest
 import convsolve as cs
 from convsolve import registry
 from convsolve.method import Method
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.cases import CASES, CLAIMED, EPS, TABLE, Case
 from support.slow import some
 
@@ -77,7 +77,7 @@ def test_normal_equations_use_a_qr_only_for_ill_conditioned_data() -> None:
 
 
 def test_a_matrix_above_the_memory_limit_is_not_formed() -> None:
-    rng, limits = np.random.default_rng(11), Limits(factor_bytes=1000)
+    rng, limits = np.random.default_rng(11), Tuning(factor_bytes=1000)
     white, ramp = (
         cs.Problem(x, rng.standard_normal(491), kernel_size=10)
         for x in (rng.standard_normal(500), np.arange(500.0))

@@ -9,15 +9,15 @@ import dask.array
 import numpy as np
 
 import convsolve as cs
-from convsolve import Limits
+from convsolve.problem.sizes import Tuning
 from support import dense
 
 TAPS, CHANNELS, OUTPUTS = 4, 2, 2
 LENGTHS = (260, 220, 3)
 W = np.random.default_rng(3).standard_normal((TAPS, CHANNELS, OUTPUTS))
-CHUNKS = Limits(held_numbers=0, chunk_numbers=200)
-ROUTES: dict[str, tuple[Callable[[np.ndarray], Any], Limits]] = {
-    "memory": (lambda a: a, Limits()),
+CHUNKS = Tuning(held_numbers=0, chunk_numbers=200)
+ROUTES: dict[str, tuple[Callable[[np.ndarray], Any], Tuning]] = {
+    "memory": (lambda a: a, Tuning()),
     "chunks": (lambda a: a, CHUNKS),
     "dask": (lambda a: dask.array.from_array(a, chunks=(70, 1)), CHUNKS),
 }

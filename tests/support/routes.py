@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 import convsolve as cs
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 from support.dense import integers
 from support.ordering import taps_of
 
@@ -16,11 +16,11 @@ EPS = float(np.finfo(float).eps)
 # QR or the Gram first, by the whole or by blocks of a few rows.
 ALWAYS, BLOCKS = 2**40, {"block_numbers": 12, "kept_numbers": 0, "tree_rows": 1}
 ROUTES = {
-    "qr": Limits(small_numbers=ALWAYS),
-    "gram": Limits(small_numbers=0, row_numbers=ALWAYS),
-    "tree": Limits(small_numbers=ALWAYS, **BLOCKS),
-    "gram of blocks": Limits(small_numbers=0, row_numbers=ALWAYS, **BLOCKS),
-    "gram of signals": Limits(small_numbers=0, row_numbers=0),
+    "qr": Tuning(small_numbers=ALWAYS),
+    "gram": Tuning(small_numbers=0, row_numbers=ALWAYS),
+    "tree": Tuning(small_numbers=ALWAYS, **BLOCKS),
+    "gram of blocks": Tuning(small_numbers=0, row_numbers=ALWAYS, **BLOCKS),
+    "gram of signals": Tuning(small_numbers=0, row_numbers=0),
 }
 
 

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 import zarr
 
-from convsolve.problem.sizes import Limits
+from convsolve.problem.sizes import Tuning
 
 # As if the memory held a hundred numbers, and a chunk some four hundred.
-SMALL = Limits(held_numbers=100, chunk_numbers=400)
+SMALL = Tuning(held_numbers=100, chunk_numbers=400)
 
 Store = Callable[[np.ndarray, Path], Any]
 
