@@ -85,6 +85,9 @@ def test_a_matrix_above_the_memory_limit_is_not_formed() -> None:
     with pytest.raises(ValueError, match="GiB allowed; NormalEquations needs none"):
         cs.solve(white, "svd", limits=limits)
     assert cs.solve(white, "normal", limits=limits).converged
+    tiny = Limits(factor_bytes=100, gram_bytes=100, small_numbers=0, row_numbers=0)
+    text = " ".join(str(cs.identify(white, limits=tiny)).split())
+    assert "Rank 10 of 10, proved by conjugate gradients on a random vector" in text
     assert cs.identify(ramp, limits=limits).verdict == "undecided"
     with pytest.raises(ValueError, match=r"cannot decide the rank .* give a ridge, or fewer taps"):
         cs.solve(ramp, "normal", limits=limits)
