@@ -23,7 +23,7 @@ WIDE = {
     "wide, groups": Geometry(cs.ConvSpec(9, groups=2), ((24,), (20,)), 12, 4, bias=True),
     "wide, image": Geometry(cs.ConvSpec((2, 3)), ((6, 5), (5, 6)), 9, 2, bias=True),
 }
-GEOMETRIES = ["bias", "groups", "wide, bias", "stride", "ragged", "image", "short"]
+GEOMETRIES = ["bias", "groups", "wide, bias", "stride", "ragged", "short"]
 CRITERIA = ("gcv", "evidence", "aicc", "bic")
 
 
@@ -207,6 +207,6 @@ def test_nearly_dependent_columns(made: Callable[[], cs.Problem], criterion: str
     np.testing.assert_allclose(found.path.scores, wanted, rtol=1e-6)
     chosen = cs.solve(problem, penalty=penalty, select=criterion).regularization
     own, *others = (
-        exact.score(criterion, s)[0] for s in (chosen.strength[0], *chosen.path.strengths[::9, 0])
+        exact.score(criterion, s)[0] for s in (chosen.strength[0], *chosen.path.strengths[::15, 0])
     )
     assert own <= min(others) + 1e-3 * abs(min(others))

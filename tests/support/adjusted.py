@@ -15,7 +15,7 @@ from support import dense
 TAPS, CHANNELS, OUTPUTS = 4, 2, 2
 LENGTHS = (260, 220, 3)
 W = np.random.default_rng(3).standard_normal((TAPS, CHANNELS, OUTPUTS))
-CHUNKS = Tuning(held_numbers=0, chunk_numbers=200)
+CHUNKS = Tuning(held_numbers=0, chunk_numbers=500)
 ROUTES: dict[str, tuple[Callable[[np.ndarray], Any], Tuning]] = {
     "memory": (lambda a: a, Tuning()),
     "chunks": (lambda a: a, CHUNKS),
