@@ -182,11 +182,8 @@ REPORTED = [
         },
     }),
     *rows("compare outliers.npz --lags 0 3 --bias", OUTLIERS, {
-        "--methods huber,absolute --delta 2 --scale 3": {
-            "methods": {"huber": cs.HuberLoss(2.0, scale=3.0), "absolute": "absolute"},
-        },
-        "--methods auto --loss huber --scale 0.2": {
-            "methods": ["auto"], "loss": cs.HuberLoss(scale=0.2),
+        "--methods auto,huber --loss absolute --scale 0.2": {
+            "methods": {"auto": "auto", "huber": cs.HuberLoss(scale=0.2)}, "loss": "absolute",
         },
     }),
     *rows(f"compare {OF_GAPS} --mask masks.npy", of_gaps(mask=data.MASKS),

@@ -34,13 +34,6 @@ def test_it_is_short_and_its_code_prints_the_output_that_it_shows() -> None:
     assert printed == [VARIES.sub("…", shown) for _, shown in blocks]
 
 
-def test_everything_named_exists() -> None:
-    names = set(re.findall(r"\bcs\.(\w+)", TEXT))
-    assert {"Problem", "identify", "plot", "solve"} <= names <= set(convsolve.__all__)
-    for path in re.findall(r"\]\(([\w/.]+)\)", TEXT):
-        assert (ROOT / path).is_file(), path
-
-
 def test_the_table_of_components_is_the_registry() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (`.*`) \|$", TEXT, re.MULTILINE))
     kinds = {argument: kind for kind, argument in registry.ARGUMENTS.items()}
