@@ -68,6 +68,7 @@ def _about(subject: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno != errno.EINVAL:
             raise
         reason = " ".join(str(error).split())
+        reason = reason.replace("File is not a zip file", "it is no NPZ archive")
         raise ValueError(
             f"{subject} is damaged or cut short ({reason}); copy or write it again"
         ) from error

@@ -22,6 +22,7 @@ from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .scoring import Score
 from .solution import Fitted, Solution
+from .solution_text import known_verdict
 from .text import count
 
 # Kernels, outputs and names that are listed at most.
@@ -159,14 +160,15 @@ def _title(fit: Solution) -> str:
 def _lead(fit: Solution, held_out: Score | None) -> str:
     """Return the summary at the top of the page."""
     words, report = [], fit.identifiability
-    if report is not None:
-        words.append(f"{report.verdict.capitalize()}: {MEANING[report.verdict]}.")
-        if not report.unique:
-            words.append("Other kernels fit as well, see Identifiability.")
+    verdict = known_verdict(fit) if report is None else report.verdict
+    if verdict is not None:
+        words.append(f"{verdict.capitalize()}: {MEANING[verdict]}.")
+    if report is not None and not report.unique:
+        words.append("Other kernels fit as well, see Identifiability.")
     if not fit.converged:
         words.append(f"The solution is not exact: {fit.stats['solver']} ended as {fit.status}.")
-    if held_out is not None:
-        least, most = (f"{r2:.2f}" for r2 in (held_out.r2.min(), held_out.r2.max()))
+    if held_out is not None and not np.isnan(held_out.r2).all():  # NaN for a constant output
+        least, most = (f"{r2(held_out.r2):.2f}" for r2 in (np.nanmin, np.nanmax))
         words.append(f"R² on new data is {least if least == most else f'{least} to {most}'}.")
     return " ".join(words)
 

@@ -32,7 +32,7 @@ class LagChoice(NamedTuple):
         lags: first and last lag in samples, inclusive.
         problem: a `Problem` with the same rows and these lags only.
         criterion: "bic", "aicc", or "mse", "r2" or "correlation" of held-out rows.
-        all_lags: (taps,), the lags to choose from, ascending.
+        candidates: (taps,), the lags to choose from, ascending.
         scores: (taps, taps), score of the window from the i-th to the j-th lag, NaN where j < i.
             "bic" and "aicc" are summed over the outputs that vary. Scores of held-out rows are
             averaged over these outputs and over folds.
@@ -54,7 +54,7 @@ class LagChoice(NamedTuple):
     lags: tuple[int, int]
     problem: Problem
     criterion: str
-    all_lags: np.ndarray
+    candidates: np.ndarray
     scores: np.ndarray
 
     def plot(self, **options: Any) -> Figure:
@@ -81,7 +81,7 @@ class LagChoice(NamedTuple):
 
     def __str__(self) -> str:
         """Return the chosen lags and the criterion as one line."""
-        first, last = int(self.all_lags[0]), int(self.all_lags[-1])
+        first, last = int(self.candidates[0]), int(self.candidates[-1])
         names = {"bic": "BIC", "aicc": "AICc", "r2": "R²", "mse": "mean square"}
         held = "" if self.criterion in ("bic", "aicc") else "held-out "
         by = held + names.get(self.criterion, self.criterion)

@@ -226,6 +226,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "select": "criterion",
         "settings": "hyperparameters",
     },
+    "LagChoice": {"all_lags": "candidates", "windows": "candidates"},
     "Comparison": {
         "gap": 'rows[0]["excess_loss"]',
         "null_part": 'rows[0]["null_component"]',

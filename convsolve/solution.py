@@ -318,7 +318,7 @@ class Solution:
             `residuals` and `score`.
         """
         problem = self._read(x)
-        found = _shaped_as_y(problem, _without_dropped(problem, self._outputs(problem)))
+        found = problem._as_long_as_y(_without_dropped(problem, self._outputs(problem)))
         packed = problem._input.like(found, self._channel_axis)
         return as_jax(packed) if problem._returns_jax else packed
 
@@ -353,7 +353,7 @@ class Solution:
             `predict` and `score`.
         """
         problem = self._read(x, y)
-        parts, output = _shaped_as_y(problem, self._left(problem)), problem._output
+        parts, output = problem._as_long_as_y(self._left(problem)), problem._output
         assert output is not None
         packed = output.like(parts, output.channel_axis)
         return as_jax(packed) if problem._returns_jax else packed
@@ -550,7 +550,7 @@ class Solution:
 
     @checks_arguments
     def confidence_band(
-        self, level: float = 0.95, simultaneous: bool = False, method: str = "max-t"
+        self, level: float = 0.95, *, simultaneous: bool = False, method: str = "max-t"
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the lower and upper end of a band, both shaped as `impulse_response`.
 
@@ -619,7 +619,8 @@ class Solution:
             warn(
                 f"a simultaneous band from {dof.min() + 1:.3g} records of equal size, or from "
                 "unequal records with as many degrees of freedom, is very wide, since their sums "
-                "alone estimate the variance; use noise='ar' or 'hac'"
+                "alone estimate the variance; use more records"
+                + (", or noise='ar' or 'hac'" if self._spec.ndim == 1 else "")
             )
         taps = math.prod(np.shape(self.kernel)[:-1])
         bonferroni = t_quantile(dof, 1 - (1 - level) / (2 * taps))
@@ -1198,18 +1199,6 @@ def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndar
             for a, flags in zip(values, rows.flags, strict=True):
                 a[~flags[..., None] & np.isin(np.arange(a.shape[-1]), outputs)] = np.nan
     return values
-
-
-def _shaped_as_y(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:
-    """Return values (*T, Cout) of every record in the shape of the y that was given."""
-    if problem._window is None or problem._window.edges != "drop":
-        return values
-    found, starts = [], problem._kept.starts
-    for a, record in zip(values, problem._input.arrays, strict=True):
-        whole = np.full((*record.shape[:-1], a.shape[-1]), np.nan, a.dtype)
-        whole[tuple(slice(s, s + n) for s, n in zip(starts, a.shape, strict=False))] = a
-        found.append(whole)
-    return found
 
 
 def _without_confounds(

@@ -50,6 +50,22 @@ def argument(name: str, value: Any) -> str:
     return " ".join([option, *(shlex.quote(number or str(v)) for v in flat(value))])
 
 
+def in_bytes(number: float) -> str:
+    """Return a number of bytes in a unit that gives few digits.
+
+    >>> in_bytes(800), in_bytes(3 * 2**30)
+    ('800 bytes', '3.0 GiB')
+    """
+    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
+    power = min(max(int(math.log2(max(number, 1))) // 10, 0), len(units) - 1)
+    return f"{number / 1024**power:.{int(power > 0)}f} {units[power]}"
+
+
+def memory_limit() -> str:
+    """Return the name of the limit of memory for factors, in Python or on the command line."""
+    return "--memory" if _options.get() else "Limits(memory=)"
+
+
 def keyword(name: str) -> str:
     """Return the name of an argument, as an option within `as_options`.
 

@@ -250,7 +250,7 @@ def limits_of(args: argparse.Namespace) -> Limits:
     """Return the limits of memory that the options give."""
     from ..problem.sizes import Limits
 
-    given = {"memory": args.memory, "data": args.data_memory}
+    given = {"memory": getattr(args, "memory", None), "data": args.data_memory}
     return Limits(**{name: value for name, value in given.items() if value is not None})
 
 

@@ -246,7 +246,7 @@ def _show(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     with reported(ValueError, OSError):
         fit = load(args.fit)
         if args.html is not None:
-            fit.to_html(args.html, call=args.call, overwrite=args.overwrite)
+            fit.to_html(args.html, overwrite=args.overwrite)
     return Answer(OK, fit.to_dict, lambda: str(fit), fit)
 
 

@@ -162,12 +162,12 @@ DATA = (
     Option("y-columns", str, "C", "columns that are y"),
     Option("max-bytes", _bytes, "BYTES", "largest input that is read into memory (default 4 GiB); "
            "inputs that are read in blocks may be larger"),
-    Option("memory", _bytes, "BYTES", "memory for factors and Gram matrices, such as 4GB (default "
-           "2 GiB)"),
     Option("data-memory", _bytes, "BYTES", "larger x and y are read in blocks (default 256 MiB)"),
     Option("config", str, "FILE.toml", "options by name, such as lags = [0, 39], for all commands "
            "or in a table of one command, [solve]; the command line takes precedence"),
 )  # fmt: skip
+MEMORY = Option("memory", _bytes, "BYTES", "memory for factors and Gram matrices, such as 4GB "
+                "(default 2 GiB)")  # fmt: skip
 RATE_AND_NAMES = (
     Option("fs", float, "HZ", "sampling rate; lags are then shown in seconds"),
     Option("channels", str, "A,B", "names of the channels of x"),
@@ -241,7 +241,8 @@ VERBOSE = Option("verbose", bool, None, "write the steps and their times to stde
 # The options of each command: its own, and those in groups, by title.
 Groups = dict[str, tuple[Option, ...]]
 _INPUT: Groups = {"data": DATA}
-_PROBLEM: Groups = _INPUT | {
+_PROBLEM: Groups = {
+    "data": (*DATA, MEMORY),
     "rate and names": RATE_AND_NAMES,
     "geometry, by --kernel-size, --lags or --tmin --tmax": GEOMETRY,
     "rows of y, by files laid out as y": ROWS,

@@ -22,6 +22,7 @@ from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_TUNING, Sizes, Tuning
 from ..problem.spec import ConvSpec
 from ..progress import LOG
+from ..text import in_bytes
 from .null_space import echelon
 from .verdict import DETERMINED, SEVERITY, verdicts
 
@@ -81,12 +82,12 @@ class Diagnosis:
         if self.unique:
             return (
                 "full rank is proved, but condition number and noise gains need a factor of "
-                f"{self.sizes.gram_bytes / 2**30:.1f} GiB, which exceeds the memory limit"
+                f"{in_bytes(self.sizes.gram_bytes)}, which exceeds the memory limit"
             )
         ridge = self.sufficient_ridge
         return (
             f"{self.verdict}: the rank of {self.n_unknowns} unknowns needs a QR of "
-            f"{self.sizes.factor_bytes / 2**30:.1f} GiB, which exceeds the memory limit; use fewer "
+            f"{in_bytes(self.sizes.factor_bytes)}, which exceeds the memory limit; use fewer "
             f"taps or channels{'' if ridge is None else f', or solve with ridge={ridge:.3g}'}"
         )
 
@@ -359,7 +360,7 @@ class Diagnosis:
         sizes = self.sizes
         if not (sizes.gram_fits or sizes.factor_fits):
             return (
-                f"the resolution needs a factor of {sizes.gram_bytes / 2**30:.1f} GiB, which "
+                f"the resolution needs a factor of {in_bytes(sizes.gram_bytes)}, which "
                 "exceeds the memory limit, whatever the ridge"
             )
         if penalty != RIDGE:
@@ -376,16 +377,16 @@ class Diagnosis:
     def leverage(self) -> Any:
         """Return the leverage of every row, diag(A(AᵀA)⁻Aᵀ), including the bias: between 0 and 1.
 
-        The result has the form of x, ``(*T,)`` per record, with an axis of groups at the end if
-        there are several. It is NaN for excluded rows. A row of leverage 1 alone determines some
-        direction of the kernel, and the fit passes through it for any y. The sum over rows is the
-        rank.
+        The result has the form of y, ``(*T,)`` per record, with an axis of groups at the end if
+        there are several. It is NaN for excluded rows, as in `Solution.predict`. A row of leverage
+        1 alone determines some direction of the kernel, and the fit passes through it for any y.
+        The sum over rows is the rank.
 
         Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
         """
         rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
         rows = np.clip(rows + self._nuisance_leverage, 0.0, 1.0)
-        found = self._analysis.design.by_record(rows)
+        found = self.problem._as_long_as_y(self._analysis.design.by_record(rows))
         return self.problem._input.like(found, channel_axis=self.groups > 1)
 
     @property

@@ -304,15 +304,15 @@ class Identifiability:
     def leverage(self) -> Any:
         """Return the leverage of every row, diag(A(AᵀA)⁻Aᵀ), including the bias: between 0 and 1.
 
-        The result has the form of x, ``(*T,)`` per record, with an axis of groups at the end if
-        there are several. It is NaN for excluded rows. A row of leverage 1 alone determines some
-        direction of the kernel, and the fit passes through it for any y. The sum over rows is the
-        rank.
+        The result has the form of y, ``(*T,)`` per record, with an axis of groups at the end if
+        there are several. It is NaN for excluded rows, as in `Solution.predict`. A row of leverage
+        1 alone determines some direction of the kernel, and the fit passes through it for any y.
+        The sum over rows is the rank.
 
         Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
 
         Returns:
-            Leverages in the form of x, numbers without a unit.
+            Leverages in the form of y, numbers without a unit.
 
         Examples:
             >>> import numpy as np
@@ -320,7 +320,7 @@ class Identifiability:
             >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
             >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
             >>> leverage = report.leverage()
-            >>> float(leverage.sum().round(6)), report.rank
+            >>> float(np.nansum(leverage).round(6)), report.rank
             (5.0, 5)
 
         See Also:

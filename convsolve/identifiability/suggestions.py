@@ -14,7 +14,7 @@ from ..linalg.factor import Factor
 from ..linalg.lapack import singular_values
 from ..problem.problem import Problem
 from ..problem.spec import smallest
-from ..text import argument, count
+from ..text import argument, count, in_bytes
 from .diagnosis import Diagnosis
 
 # Limits up to which changes of geometry are tried: unknowns, and entries of the design matrix.
@@ -72,9 +72,9 @@ def advise(diagnosis: Diagnosis) -> list[Suggestion]:
 
 
 def _beyond_memory(diagnosis: Diagnosis) -> list[Suggestion]:
-    gib, ridge = diagnosis.sizes.factor_bytes / 2**30, diagnosis.sufficient_ridge
+    needed, ridge = in_bytes(diagnosis.sizes.factor_bytes), diagnosis.sufficient_ridge
     need = (
-        f"a QR of {diagnosis.columns} unknowns would take {gib:.1f} GiB, which exceeds the memory "
+        f"a QR of {diagnosis.columns} unknowns needs {needed}, which exceeds the memory "
         "limit; with fewer taps or channels the rank can be decided"
     )
     which = "a large enough ridge" if ridge is None else "{}"

@@ -11,7 +11,7 @@ from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.system import System
 from ..operators.design_matrix import DesignMatrix, Targets
-from ..text import count
+from ..text import argument, count
 from .orthonormal_rows import OrthonormalRows
 from .reference_noise import ReferenceNoise, Times
 from .sandwich import (
@@ -71,11 +71,17 @@ class DependentUncertainty(Uncertainty):
         if (dof <= 0).any():
             raise ValueError(
                 f"under noise={self.kind!r} the covariance has {whole.min():.3g} degrees of "
-                f"freedom, too few for a test of {count(size, 'sum')} of taps at once; test fewer, "
-                "or use noise='ar'"
+                f"freedom, too few for a test of {count(size, 'sum')} of taps at once; test fewer"
+                f"{self._or_ar}"
             )
         scale = dof / whole / self._inflation(group, differences)
         return differences.walds(map(self._root, outputs)) * scale, dof
+
+    @property
+    def _or_ar(self) -> str:
+        """The alternative for a kernel along one axis, in words."""
+        one_axis = self._analysis.design.spec.ndim == 1
+        return f", or use {argument('noise', 'ar')}" if one_axis else ""
 
     @abstractmethod
     def _inflation(self, group: int, differences: Differences) -> np.ndarray | float:
@@ -113,8 +119,8 @@ class ClusterUncertainty(DependentUncertainty):
         return (
             "the records differ in their number of rows or in weight, so tests of sums of taps "
             "under noise='cluster' are approximate: in simulations, intervals for a coverage "
-            "of 95 % contained the true sum in 88 to 93 %; cut the long records, or use "
-            "noise='ar'"
+            "of 95 % contained the true sum in 88 to 93 %; cut the long records"
+            f"{self._or_ar}"
         )
 
     def _inflation(self, group: int, differences: Differences) -> float:
@@ -164,7 +170,7 @@ class HacUncertainty(DependentUncertainty):
         return (
             f"the test of {size} sums of taps at once under noise='hac' is approximate: with fewer "
             f"than {FEW_ROWS} rows, here {rows}, simulated tests at a level of 5 % reject in 0 to "
-            "12 %; test one sum, or use noise='ar'"
+            f"12 %; test one sum{self._or_ar}"
         )
 
     def _squares(self, group: int, outputs: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from ..linalg.factors import Factors
 from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
-from ..text import argument
+from ..text import argument, in_bytes, memory_limit
 from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import ROUNDING
 from .sums import fold_sums
@@ -85,7 +85,13 @@ def _factors(regression: Regression) -> Factors:
     system = regression.system
     by_gram = system.gram_factors()
     found = system.qr_factors() if by_gram is None else by_gram
-    if found is None or not found.full_rank:
+    if found is None:
+        sizes = system.design.sizes
+        raise SolveError(
+            f"a QR of {sizes.unknowns} unknowns needs {in_bytes(sizes.factor_bytes)}, more than "
+            f"{memory_limit()} allows; use fewer lags"
+        )
+    if not found.full_rank:
         raise SolveError(UNDETERMINED.format(argument("penalty", "tc")))
     return found
 
@@ -133,6 +139,8 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     """
     design = analysis.design
     assert analysis.targets is not None
+    if reason := design.sizes.gram_reason():
+        raise SolveError(reason)
     spans = select.spans(design.adjustments.kept)
     sums = fold_sums(design, analysis.targets, spans)
     varies, found = _varying(analysis), []

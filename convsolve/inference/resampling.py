@@ -107,6 +107,8 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
     folds: list[list[Span]] = [[(i, 0, lengths[i])] for i in design.adjustments.kept.used]
     if len(folds) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
+    if reason := design.sizes.gram_reason():
+        raise ValueError(f"jackknife cannot be computed: {reason}")
     sums, found = fold_sums(design, targets, (folds, []), "sums over records"), []
     with blas_threads(design._blas_columns):
         for held, rest in enumerate(tracked(sums.beside, "records left out", len(folds))):

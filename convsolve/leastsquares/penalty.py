@@ -246,8 +246,8 @@ class Ridge(Penalty):
         strength: a number, or one number per output. None, the default, selects the strength of
             every output from the data. With ``channel_groups``: a number for all groups, a dict by
             label, or ``(groups,)`` or ``(groups, outputs)`` in ascending order of the labels.
-        channel_groups: a label for every input channel, such as ``(0, 1, 1, 2)``. The penalty is
-            then a banded ridge, with one strength per label. None for one strength.
+        channel_groups: an integer label for every input channel, such as ``(0, 1, 1, 2)``. The
+            penalty is then a banded ridge, with one strength per label. None for one strength.
 
     The bias is not penalized. The strengths of a banded ridge are selected by the evidence,
     separately for every output.

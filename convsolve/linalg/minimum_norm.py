@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..text import in_bytes
 from .lapack import solve_triangular
 from .qr import tall_qr
 from .threads import one_blas_thread
@@ -70,8 +71,8 @@ def afford_complement(columns: int) -> None:
     need = 8 * columns**2
     if need > MAX_BASIS_BYTES:
         raise ValueError(
-            f"a basis of the null space of {columns} unknowns needs {need / 2**30:.1f} GiB, more "
-            f"than the {MAX_BASIS_BYTES / 2**30:.0f} GiB allowed; identifiable and resolution() "
+            f"a basis of the null space of {columns} unknowns needs {in_bytes(need)}, more than "
+            f"the {in_bytes(MAX_BASIS_BYTES)} allowed; identifiable and resolution() "
             "need no basis"
         )
 

@@ -117,7 +117,7 @@ def draw_lag_choice(chosen: LagChoice) -> Picture:
 
     def draw(place: Place) -> None:
         left, right = place.panels([2])[0]
-        lags, scores, called = chosen.all_lags, chosen.scores, chosen.problem._names
+        lags, scores, called = chosen.candidates, chosen.scores, chosen.problem._names
         at, (name, label) = called.times(lags), NAMES[chosen.criterion]
         first, last = map(float, called.times(chosen.lags))
         drawn = left.pcolormesh(edges(at), edges(at), scores, cmap="viridis")

@@ -462,6 +462,17 @@ class Problem(metaclass=Suggesting):
         """(*T), the shape of the outputs of each record."""
         return self._kept.shapes
 
+    def _as_long_as_y(self, values: list[np.ndarray]) -> list[np.ndarray]:
+        """Return values (*T, ...) of all rows, as long as y: NaN where edges="drop" excludes."""
+        if self._window is None or self._window.edges != "drop":
+            return values
+        found, starts = [], self._kept.starts
+        for a, record in zip(values, self._input.arrays, strict=True):
+            whole = np.full((*record.shape[:-1], a.shape[-1]), np.nan, a.dtype)
+            whole[tuple(slice(s, s + n) for s, n in zip(starts, a.shape, strict=False))] = a
+            found.append(whole)
+        return found
+
     @property
     def n_equations(self) -> int:
         """Number of rows of the design matrix, that is of equations per output channel."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from numbers import Real
 
 from ..lazy_jax import PEER_SECONDS
 from ..linalg.qr import TREE_ROWS, tree_height
 from ..near_misses import checks_arguments
-from ..text import shown
+from ..text import in_bytes, memory_limit, shown
+
+# Bytes that no machine has.
+UNLIMITED = 2**62
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ class Limits:
         TypeError: If a limit is not a number.
         ValueError: If a limit is negative or NaN.
 
+    A limit of infinity is no limit.
+
     Examples:
         >>> import numpy as np
         >>> import convsolve as cs
@@ -91,7 +97,8 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            is_number = isinstance(value, Real) and not isinstance(value, bool)
+            if not is_number:
                 raise TypeError(f"{field.name} must be a number, got {shown(value)}")
             if not value >= 0:
                 raise ValueError(f"{field.name} must not be negative or NaN, got {value}")
@@ -105,11 +112,12 @@ def tuning_of(limits: Limits | Tuning | None) -> Tuning:
         return limits
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, got {shown(limits)}; leave it out for the usual")
+    memory, data = (int(min(value, UNLIMITED)) for value in (limits.memory, limits.data))
     return Tuning(
-        factor_bytes=int(limits.memory),
-        gram_bytes=int(limits.memory / 2),
-        held_numbers=int(limits.data / 8),
-        chunk_numbers=min(DEFAULT_TUNING.chunk_numbers, max(1, int(limits.data / 32))),
+        factor_bytes=memory,
+        gram_bytes=memory // 2,
+        held_numbers=data // 8,
+        chunk_numbers=min(DEFAULT_TUNING.chunk_numbers, max(1, data // 32)),
         peer_seconds=limits.timeout,
     )
 
@@ -214,6 +222,17 @@ class Sizes:
     def gram_fits(self) -> bool:
         """Whether AᵀA fits into the limits."""
         return self.gram_bytes <= self.limits.gram_bytes
+
+    def gram_reason(self, columns: int | None = None) -> str | None:
+        """Return None, or why AᵀA is not formed, with the taps or more as ``columns``."""
+        columns = self.columns if columns is None else columns
+        needed = 8 * self.groups * columns**2
+        if needed <= self.limits.gram_bytes:
+            return None
+        return (
+            f"the Gram matrix of {columns} columns needs {in_bytes(needed)}, more than "
+            f"{memory_limit()} allows; use fewer taps"
+        )
 
     @property
     def factor_fits(self) -> bool:

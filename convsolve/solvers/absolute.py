@@ -15,7 +15,7 @@ from ..leastsquares.penalty import RIDGE
 from ..near_misses import checks_arguments
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import SAME_OUTPUTS, Loss, SolverResult, gram_reason
+from .base import SAME_OUTPUTS, Loss, SolverResult
 
 
 @checks_arguments
@@ -69,7 +69,7 @@ class AbsoluteLoss(Loss):
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if the Gram matrix of taps and confounds is too large."""
-        return gram_reason(sizes, sizes.unknowns)
+        return sizes.gram_reason(sizes.unknowns)
 
     def exact_solver(self, analysis: Analysis) -> SolverResult:
         """Minimize the loss of every output in turn."""

@@ -407,15 +407,3 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
         return checks_arguments(cls)
 
     return decorate
-
-
-def gram_reason(sizes: Sizes, columns: int | None = None) -> str | None:
-    """Return None, or the message that the Gram matrix exceeds the memory limit.
-
-    It has the taps as columns, or another number of ``columns``.
-    """
-    columns = sizes.columns if columns is None else columns
-    needed = 8 * sizes.groups * columns**2
-    if needed <= sizes.limits.gram_bytes:
-        return None
-    return f"the Gram matrix of {columns} columns needs {needed / 2**30:.1f} GiB; use fewer taps"

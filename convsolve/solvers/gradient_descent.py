@@ -24,7 +24,7 @@ from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from ..text import argument, keyword, shown
+from ..text import argument, in_bytes, keyword, memory_limit, shown
 from .base import (
     CustomLoss,
     Loss,
@@ -195,8 +195,9 @@ class GradientDescent(Solver):
         if reason := self._unsupported(objective):
             return reason
         if self.via == "moments" and not sizes.gram_fits:
-            gram = f"the Gram matrix would take {sizes.gram_bytes / 2**30:.1f} GiB"
-            return f"{gram}; use {argument('via', 'convolution')}, which needs none"
+            gram = f"the Gram matrix needs {in_bytes(sizes.gram_bytes)}"
+            way = f"use {argument('via', 'convolution')}, which needs none"
+            return f"{gram}, more than {memory_limit()} allows; {way}"
         if self.via == "convolution" and (reason := whole_reason(sizes)):
             return reason
         channels = sizes.columns // math.prod(spec.kernel_size)
@@ -454,6 +455,7 @@ class _Run:
                 f"the loss at the start leaves {self._dtype}; change the units of x and y"
             )
         self.looks, self._fixed = [self.look], jax.device_put(self._fixed)
+        self._regular, self._every = self.look, max(1, math.ceil(self._solver.steps / LOOKS))
         self._first, self._pace = float(self.look.measured.loss.min()), math.inf
         status = None
         with stage("steps of gradient descent", self._solver.steps) as self._report:
@@ -472,7 +474,8 @@ class _Run:
 
     def _reason_to_end(self, interrupted: bool) -> str | None:
         last = self.look.step >= self._solver.steps
-        if self._is_solved(last):
+        # How many steps are taken between two looks depends on the clock, so it must not decide.
+        if (last or self.look.step % self._every == 0) and self._is_solved(last):
             return "solved"
         if interrupted:
             return "interrupted"
@@ -487,17 +490,18 @@ class _Run:
 
     def _move_on(self) -> str | None:
         """Take steps until the next look; keep the last finite kernel if they diverge."""
-        solver, step = self._solver, self.look.step
-        every = max(1, math.ceil(solver.steps / LOOKS))
+        solver, step, every = self._solver, self.look.step, self._every
         due = min(solver.steps, (step // every + 1) * every) - step
         count = min(due, max(1, int(min(SECONDS / self._pace, due))))
         tick = time.perf_counter()
         params, measured = self._advanced(count)
         self._pace = max(time.perf_counter() - tick, 1e-9) / count
         if not np.isfinite(measured.loss).any():
+            self.look = self._regular
             return "diverged"
         self.look = look = _Look(step + count, params, measured)
         if count == due:
+            self._regular = look
             kept = look.step % (KEEP * every) == 0
             self.looks.append(look if kept else look._replace(params=None))
         self._report(look.step, f"loss {float(np.nanmin(measured.loss)):.3g}")

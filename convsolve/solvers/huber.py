@@ -19,7 +19,7 @@ from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, gram_reason
+from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult
 
 
 @checks_arguments
@@ -116,7 +116,7 @@ class HuberLoss(Loss):
                 f"{count(sizes.unknowns, 'unknown')}, so scale='mad' cannot be estimated; give "
                 "the scale as a number, use more rows or fewer taps"
             )
-        return gram_reason(sizes, sizes.unknowns)
+        return sizes.gram_reason(sizes.unknowns)
 
     def exact_solver(self, analysis: Analysis) -> SolverResult:
         """Minimize the loss of every output in turn."""

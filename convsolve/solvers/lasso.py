@@ -25,7 +25,7 @@ from ..problem.checks import choice, number
 from ..problem.rows import Rows
 from ..problem.sizes import Sizes
 from ..progress import tracked
-from .base import SolverResult, gram_reason
+from .base import SolverResult
 
 # Duality gap that suffices to score a group lasso along its path, and the largest number of sweeps.
 ON_PATH, PATH_SWEEPS = 1e-4, 300
@@ -136,7 +136,7 @@ class Lasso(Penalty):
 
     def supports(self, sizes: Sizes) -> str | None:
         """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""
-        return gram_reason(sizes)
+        return sizes.gram_reason()
 
     def exact_solver(
         self, analysis: Analysis, grid: Any, select: str | CrossValidation | None

@@ -9,6 +9,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.regression import QR_STEPS
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
+from ..text import argument, in_bytes, memory_limit
 from .base import Objective, Solver, SolverResult, packed, traceable
 
 
@@ -22,9 +23,9 @@ class _RowFactor(Solver):
         if sizes.factor_fits:
             return None
         return (
-            f"a QR of {sizes.unknowns} unknowns would take {sizes.factor_bytes / 2**30:.1f} GiB, "
-            f"more than the {sizes.limits.factor_bytes / 2**30:.0f} GiB allowed; "
-            "NormalEquations needs none where the rank is full, or there is a ridge"
+            f"a QR of {sizes.unknowns} unknowns needs {in_bytes(sizes.factor_bytes)}, more than "
+            f"{memory_limit()} allows; use {argument('solver', 'cg')}, which needs no factor, or "
+            "fewer taps"
         )
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:

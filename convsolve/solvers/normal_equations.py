@@ -9,6 +9,7 @@ from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
+from ..text import argument, in_bytes, memory_limit
 from .base import Objective, Solver, SolverResult, packed, traceable
 
 
@@ -80,8 +81,11 @@ def _beyond_memory(sizes: Sizes, ridge: float) -> str:
     """Return the reason why neither a Gram matrix nor a QR can be used, and the remedy."""
     gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
     if not sizes.gram_fits:
-        gram, way = f"would take {sizes.gram_bytes / 2**30:.1f} GiB", "use fewer taps or channels"
+        gram = f"needs {in_bytes(sizes.gram_bytes)}"
+        way = f"use {argument('solver', 'cg')}, or fewer taps or channels"
     elif ridge:
         way = "give a larger ridge, or fewer taps"
-    qr = sizes.factor_bytes / 2**30
-    return f"the Gram matrix {gram} and a QR would take {qr:.1f} GiB; {way}"
+    return (
+        f"the Gram matrix {gram} and a QR needs {in_bytes(sizes.factor_bytes)}, more than "
+        f"{memory_limit()} allows; {way}"
+    )

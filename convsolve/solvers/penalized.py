@@ -20,7 +20,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.penalty import Penalty, Ridge
 from ..problem.sizes import Sizes
-from ..text import count
+from ..text import argument, count, in_bytes, memory_limit
 from .auto import AutoSolver
 from .base import SQUARED, Objective, Solver, SolverResult, certified
 
@@ -46,11 +46,12 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
     bands = _bands(penalty)
     if sizes.gram_fits or _by_krylov(penalty, select, sizes) or (few_rows(sizes) and not bands):
         return None
-    gib = sizes.gram_bytes / 2**30
+    way = "give the strength, or use fewer taps"
+    if _by_krylov(penalty, CrossValidation(), sizes):
+        way = f"use {argument('select', 'cv')}, which needs no AᵀA, or fewer taps"
     return (
-        f"selecting the strength needs AᵀA of {sizes.columns} columns, {gib:.1f} GiB, which "
-        "exceeds the memory limit; select it by CrossValidation, which does not need AᵀA, or use "
-        "fewer taps"
+        f"selecting the strength needs AᵀA of {sizes.columns} columns, "
+        f"{in_bytes(sizes.gram_bytes)}, more than {memory_limit()} allows; {way}"
     )
 
 

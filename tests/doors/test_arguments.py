@@ -177,7 +177,7 @@ CALLS = {
         lambda v: cs.Problem(X, spec=0 if v is None else v),
         "^spec must be a ConvSpec",
     ),
-    "limits": (lambda v: cs.solve(PROBLEM, limits=v), "limits must be a Tuning, got "),
+    "limits": (lambda v: cs.solve(PROBLEM, limits=v), "limits must be a Limits, got "),
 }
 ARRAYS = {
     "x": lambda v: cs.Problem(v, kernel_size=3),
@@ -192,7 +192,7 @@ ARRAYS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_an_object_of_another_class_is_refused(name):
     call, words = CALLS[name]
-    for value in WRONG:
+    for value in WRONG[name == "limits" :]:  # None are the usual limits
         with pytest.raises((TypeError, ValueError), match=words):
             call(value)
 
@@ -239,3 +239,9 @@ def test_records_of_two_precisions_have_the_wider_one():
         np.testing.assert_allclose(kernel.ravel(), [1, 0], atol=1e-6)
         eps = [0 if t is np.bool_ else float(jnp.finfo(t).eps) for t in (first, second)]
         assert problem._data_eps == max(eps)
+
+
+@pytest.mark.parametrize("memory", [np.inf, 10**400, np.int64(2**31), np.float32(1e9)], ids=str)
+def test_any_number_limits_memory(memory):
+    limits = cs.Limits(memory=memory, data=memory)
+    np.testing.assert_array_equal(cs.solve(PROBLEM, limits=limits).kernel, FIT.kernel)

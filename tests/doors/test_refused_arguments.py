@@ -135,6 +135,13 @@ LAGS: list[Row] = [
 SOLVERS: list[Row] = [
     (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
     (lambda: cs.GradientDescent(via="gram"), ValueError, "'gram' is unknown; choose 'convolution'"),
+    (lambda: cs.choose_lags(FULL, limits=cs.Limits(memory=1)), cs.SolveError, "Limits.memory=. al"),
+    (lambda: cs.choose_lags(FULL, "cv", limits=cs.Limits(memory=1)), cs.SolveError, "Gram matrix"),
+    (
+        lambda: cs.solve(FULL, penalty="ridge", select="cv", limits=cs.Limits(memory=1)),
+        cs.SolveError,
+        "give the strength, or use fewer taps",
+    ),
     (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
     (lambda: cs.Limits(timeout="many"), TypeError, "timeout must be a number, got 'many'"),
 ]
@@ -150,8 +157,9 @@ ERRORS: list[Row] = [
     (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
     (lambda: FIT.test(contrast=[ONES, 0 * ONES]), ValueError, "row 1 of the contrast is z"),
     (lambda: FIT.confidence_band(95), ValueError, "level must lie between 0 and 1, got 95"),
-    (lambda: FIT.confidence_band(0.9, "yes"), TypeError, "simultaneous must be True or False"),
-    (lambda: FIT.confidence_band(0.9, True, "scheffe"), ValueError, "'scheffe' is unknown"),
+    (lambda: FIT.confidence_band(0.9, True), TypeError, "simultaneous="),
+    (lambda: FIT.confidence_band(simultaneous="yes"), TypeError, "simultaneous must be True or F"),
+    (lambda: FIT.confidence_band(simultaneous=True, method="scheffe"), ValueError, "'scheffe' is"),
     (lambda: FIT.covariance(2), ValueError, "output must be less than 2"),
     (lambda: FIT.permutation_test("rows"), ValueError, "'rows' is unknown; choose one of 'circ"),
     (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),

@@ -61,5 +61,5 @@ def test_every_window_of_lags_and_the_choice(problem):
     marked = line(axes, f"chosen: {found.lags[0]} to {found.lags[1]} samples")
     assert (marked.get_xdata()[0], marked.get_ydata()[0]) == (found.lags[1], found.lags[0])
     curve = panel(figure, f"Windows that start at lag {found.lags[0]}").get_lines()[0]
-    first = found.lags[0] - found.all_lags[0]
+    first = found.lags[0] - found.candidates[0]
     np.testing.assert_array_equal(curve.get_ydata(), found.scores[first])

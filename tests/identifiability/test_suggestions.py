@@ -284,7 +284,7 @@ def test_an_undecided_report_names_what_decides() -> None:
     report = report_of(np.ones(40), 3, Tuning(factor_bytes=8))
     assert report.verdict == report.to_dict()["verdict"] == "undecided"
     assert [remedy.kind for remedy in report.suggestions] == ["memory", "ridge"]
-    assert "a QR of 3 unknowns would take 0.0 GiB" in str(report.suggestions[0])
+    assert "a QR of 3 unknowns needs" in str(report.suggestions[0])
     assert method(report._diagnosis).startswith("a QR exceeds the memory limit, and nothing sm")
     for name in ("rank", "condition_number"):
         with pytest.raises(ValueError, match=r"undecided: .*3 unknowns needs a QR .* the memory l"):

@@ -64,6 +64,8 @@ def test_gains_scale_with_the_units(power: int) -> None:
 
 def test_leverage_has_the_form_of_the_records() -> None:
     assert cs.identify(cs.Problem(N, kernel_size=3)).leverage().shape == (58,)
+    with_lags = cs.identify(cs.Problem(N, lags=(-1, 2))).leverage()
+    assert [*np.flatnonzero(np.isnan(with_lags))] == [0, 1, 59]
     batch = cs.identify(cs.Problem(N.reshape(3, 20, 2), kernel_size=3, groups=2))
     assert batch.leverage().shape == (3, 18, 2)
     records = [N[:20], N[20:22], N[22:50], N[30:50]]

@@ -165,9 +165,9 @@ def test_few_short_records_of_slow_noise_warn() -> None:
     [
         ("image", {}, "circular_shift", "needs one axis, time"),
         ("ragged", {}, "records", "records of one length, got 5 to 33 rows"),
-        ("blocks", {"loss": "huber"}, "ar", "permutation_test is for least squares"),
-        ("blocks", {"solver": "normal", "ridge": 1.0}, "ar", "permutation_test is for least"),
-        ("blocks", {"noise": "ar"}, "ar", "permutation_test is for least squares"),
+        ("blocks", {"loss": "huber"}, "ar", "permutation_test needs plain least squares"),
+        ("blocks", {"solver": "normal", "ridge": 1.0}, "ar", "permutation_test needs plain least"),
+        ("blocks", {"noise": "ar"}, "ar", "permutation_test needs plain least squares"),
     ],
 )
 def test_refused_tests(name: str, method: dict[str, Any], kind: str, message: str) -> None:

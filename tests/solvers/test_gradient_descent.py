@@ -208,3 +208,15 @@ def test_batches_of_weighted_rows_with_confounds() -> None:
     problem = cs.Problem(X, y, spec=SPEC, **ADJUSTED["weights and drift"])
     found = cs.solve(problem, cs.GradientDescent(batch_size=16, steps=4000))
     np.testing.assert_allclose(found.kernel, W, rtol=0, atol=1e-5)
+
+
+def test_the_clock_decides_on_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow machine looks at the run after every step, and ends it where a fast one does."""
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((2, 200, 2))
+    problem = cs.Problem(x, x + y, lags=(0, 4), bias=True)
+    usual = cs.solve(problem, "lbfgs")
+    monkeypatch.setattr("convsolve.solvers.gradient_descent.SECONDS", 1e-9)
+    slow = cs.solve(problem, "lbfgs")
+    assert (slow.status, slow.stats["steps"]) == ("solved", usual.stats["steps"])
+    np.testing.assert_array_equal(slow.kernel, usual.kernel)
