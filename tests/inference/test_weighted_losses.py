@@ -104,7 +104,7 @@ def test_the_gradient_of_hubers_loss_vanishes(name: str, route: str, scale: Any)
 
 
 @pytest.mark.parametrize(
-    ("name", "route"), some([row[:2] for row in ROWS[:5]], *(row[:2] for row in ROWS[:4]))
+    ("name", "route"), some([row[:2] for row in ROWS[:5]], *(row[:2] for row in ROWS[:2]))
 )
 def test_least_absolute_deviations_are_those_of_the_simplex_method(name: str, route: str) -> None:
     made = Adjusted(CASES[name], with_outliers)

@@ -20,6 +20,8 @@ Y = cs.convolve(X, W, SPEC) + 0.1 * RNG.standard_normal((2, 27, 3))
 PROBLEM = cs.Problem(X, Y, spec=SPEC)
 A = np.stack([r[t : t + 4].reshape(-1) for r in X for t in range(27)])
 B = Y.reshape(-1, 3)
+# One object, so that it is compiled once.
+SGD = optax.sgd(0.1)
 
 
 LOSSES: dict[str, Any] = {
@@ -45,7 +47,7 @@ def test_plain_descent_makes_the_textbook_steps(loss: str, start: Any, scale: fl
         pull = {"squared": 2 * r, "absolute": np.sign(r), "huber": np.clip(r, -0.5, 0.5)}[loss]
         w, b = w - 0.1 * A.T @ pull / r.size, b - 0.1 * pull.sum(0) / r.size
     problem = cs.Problem(X, scale * Y, spec=SPEC, bias=True)
-    solver = cs.GradientDescent(optax.sgd(0.1), steps=30, init=start)
+    solver = cs.GradientDescent(SGD, steps=30, init=start)
     fit = cs.solve(problem, solver, loss=LOSSES[loss])
     np.testing.assert_allclose(fit.kernel.reshape(8, 3), w, rtol=1e-12)
     np.testing.assert_allclose(fit.bias, b, rtol=1e-12)
@@ -133,7 +135,7 @@ def test_ctrl_c_returns_the_kernel_so_far(ctrl_c: None, steps: int, least: int) 
             pressed.append(step)
             signal.raise_signal(signal.SIGINT)
 
-    fit = cs.solve(PROBLEM, cs.GradientDescent(optax.sgd(1e-3), steps=steps), progress=press)
+    fit = cs.solve(PROBLEM, cs.GradientDescent(SGD, steps=steps), progress=press)
     assert fit.status == "interrupted"
     assert [fit.stats["steps"]] == pressed
     assert fit.kernel.any()
