@@ -386,7 +386,6 @@ os._exit(0)  # without waiting for the other process
 """
 
 
-@pytest.mark.slow
 def test_masks_of_outputs_that_are_spread_over_devices(rng: np.random.Generator) -> None:
     """The outputs of one mask do not divide evenly among the devices."""
     x, y = rng.standard_normal((640, 1)), rng.standard_normal((640, 4))
