@@ -33,6 +33,7 @@ OBJECTS: dict[str, Any] = {
     "PermutationTest": FIT.permutation_test(draws=19),
     "Regularization": cs.solve(PROBLEM, ridge=1.0).regularization,
     "Comparison": TABLE,
+    "LagChoice": cs.choose_lags(PROBLEM),
     "convsolve": cs,
 }
 CALLABLES = [getattr(cs, name) for name in cs.__all__ if not name.startswith(("Solve", "Ident"))]

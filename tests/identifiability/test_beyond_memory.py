@@ -59,7 +59,7 @@ def test_solutions_of_undecided_data() -> None:
     image, plane = x[:3600].reshape(60, 60), y[:2704].reshape(52, 52)
     problem = cs.Problem(image, plane, kernel_size=(9, 9))
     for ridge in (0.0, 1.0):
-        with pytest.raises(cs.SolveError, match=r"the Gram matrix would take .* fewer taps"):
+        with pytest.raises(cs.SolveError, match=r"the Gram matrix needs .* fewer taps"):
             cs.solve(problem, ridge=ridge, limits=limits)
     assert cs.solve(problem, "cg", ridge=1.0, limits=limits).converged
 

@@ -82,7 +82,7 @@ def test_a_matrix_above_the_memory_limit_is_not_formed() -> None:
         cs.Problem(x, rng.standard_normal(491), kernel_size=10)
         for x in (rng.standard_normal(500), np.arange(500.0))
     )
-    with pytest.raises(ValueError, match="more than Limits.memory=. allows; use solver=.cg"):
+    with pytest.raises(ValueError, match=r"more than Limits.memory=. allows; use solver=.cg"):
         cs.solve(white, "svd", limits=limits)
     assert cs.solve(white, "normal", limits=limits).converged
     tiny = Tuning(factor_bytes=100, gram_bytes=100, small_numbers=0, row_numbers=0)
