@@ -135,7 +135,7 @@ def held(fit: cs.Solution, w: np.ndarray) -> tuple[float, ...]:
     """Return shares of outputs whose bands contain w (K, 1, 1): single taps, the sum, all taps."""
 
     def within(simultaneous: bool) -> np.ndarray:
-        low, high = fit.confidence_band(LEVEL, simultaneous)
+        low, high = fit.confidence_band(LEVEL, simultaneous=simultaneous)
         return (low <= w[::-1, :, 0]) & (w[::-1, :, 0] <= high)
 
     total = fit.test(contrast=np.ones((len(w), 1)), value=w.sum()).pvalue > 1 - LEVEL
