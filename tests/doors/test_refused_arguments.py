@@ -142,6 +142,21 @@ SOLVERS: list[Row] = [
         cs.SolveError,
         "give the strength, or use fewer taps",
     ),
+    (
+        lambda: cs.solve(
+            cs.Problem([X, X], [Y, Y], kernel_size=3), "cg", limits=cs.Limits(memory=1)
+        ).jackknife(),
+        ValueError,
+        "the Gram matrix of 6",
+    ),
+    (lambda: cs.solve(FULL, strict="yes"), TypeError, "strict must be True or False, got 'yes'"),
+    (lambda: FULL.times, ValueError, "there is no sampling rate"),
+    (lambda: cs.Problem(X, kernel_size=3, channels=["a"]), ValueError, "1 names, there are 2"),
+    (
+        lambda: cs.solve(FULL, cs.GradientDescent(via="moments"), limits=cs.Limits(memory=1)),
+        cs.SolveError,
+        "the Gram matrix needs .* use via='convolution'",
+    ),
     (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
     (lambda: cs.Limits(timeout="many"), TypeError, "timeout must be a number, got 'many'"),
 ]
@@ -153,6 +168,7 @@ NOISE: list[Row] = []
 ERRORS: list[Row] = [
     (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
     (lambda: FIT.test(contrast=[[1], [2, 3]]), TypeError, "contrast must hold real numbers"),
+    (lambda: FIT.test(contrast=np.full((3, 2), np.inf)), ValueError, "contrast must be finite"),
     (lambda: FIT.test(contrast=np.ones(3)), ValueError, r"has shape \(3,\), expected"),
     (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
     (lambda: FIT.test(contrast=[ONES, 0 * ONES]), ValueError, "row 1 of the contrast is z"),

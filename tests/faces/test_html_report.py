@@ -114,7 +114,6 @@ def test_a_page_has_scores_and_the_largest_tap_of_every_kernel(chosen, page):
             assert any(page.words[i : i + 4] == row for i in range(len(page.words)))
 
 
-@pytest.mark.slow
 def test_a_page_warns_of_undetermined_data_and_escapes_names(tmp_path):
     x = np.sin(0.3 * np.arange(200))
     with pytest.warns(cs.IdentifiabilityWarning):
@@ -127,6 +126,16 @@ def test_a_page_warns_of_undetermined_data_and_escapes_names(tmp_path):
     assert {f"{i}. {words}" for i, words in enumerate(suggestions, 1)} <= {*found.words}
     alt = "Singular values, and which taps are determined."
     assert alt in [p["alt"] for p in found.named("img")]
+
+
+def test_a_page_says_that_a_descent_has_not_converged(tmp_path):
+    x = noise(60, 5, 4, 1)
+    image = cs.Problem(x, x[..., :1], lags=[(0, 1), (0, 1)])
+    fit = cs.solve(image, cs.GradientDescent(steps=3))
+    found = page_of(fit, tmp_path, x[:9], np.zeros((9, 5, 4, 1)))
+    assert found.headlines[-3:] == ["Data", "Iteration", "Code to repeat the fit"]
+    assert "not exact: GradientDescent(adam) ended as max steps." in found.text
+    assert "on new data is" not in found.text  # y is constant
 
 
 @pytest.mark.slow
