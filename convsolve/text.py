@@ -61,9 +61,14 @@ def in_bytes(number: float) -> str:
     return f"{number / 1024**power:.{int(power > 0)}f} {units[power]}"
 
 
-def memory_limit() -> str:
-    """Return the name of the limit of memory for factors, in Python or on the command line."""
-    return "--memory" if _options.get() else "Limits(memory=)"
+def limit(name: str) -> str:
+    """Return the name of a limit of memory, as an option within `as_options`.
+
+    >>> limit("memory")
+    'Limits(memory=)'
+    """
+    options = {"memory": "--memory", "data": "--data-memory"}
+    return options[name] if _options.get() else f"Limits({name}=)"
 
 
 def keyword(name: str) -> str:

@@ -375,15 +375,7 @@ class Diagnosis:
 
     @on_blas_threads
     def leverage(self) -> Any:
-        """Return the leverage of every row, diag(A(AᵀA)⁻Aᵀ), including the bias: between 0 and 1.
-
-        The result has the form of y, ``(*T,)`` per record, with an axis of groups at the end if
-        there are several. It is NaN for excluded rows, as in `Solution.predict`. A row of leverage
-        1 alone determines some direction of the kernel, and the fit passes through it for any y.
-        The sum over rows is the rank.
-
-        Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
-        """
+        """Return the leverage of every row, see `Identifiability.leverage`."""
         rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
         rows = np.clip(rows + self._nuisance_leverage, 0.0, 1.0)
         found = self.problem._as_long_as_y(self._analysis.design.by_record(rows))

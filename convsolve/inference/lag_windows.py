@@ -15,7 +15,7 @@ from ..linalg.factors import Factors
 from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
-from ..text import argument, in_bytes, memory_limit
+from ..text import argument, in_bytes, limit
 from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import ROUNDING
 from .sums import fold_sums
@@ -89,7 +89,7 @@ def _factors(regression: Regression) -> Factors:
         sizes = system.design.sizes
         raise SolveError(
             f"a QR of {sizes.unknowns} unknowns needs {in_bytes(sizes.factor_bytes)}, more than "
-            f"{memory_limit()} allows; use fewer lags"
+            f"{limit('memory')} allows; use fewer lags"
         )
     if not found.full_rank:
         raise SolveError(UNDETERMINED.format(argument("penalty", "tc")))

@@ -8,7 +8,7 @@ from numbers import Real
 from ..lazy_jax import PEER_SECONDS
 from ..linalg.qr import TREE_ROWS, tree_height
 from ..near_misses import checks_arguments
-from ..text import in_bytes, memory_limit, shown
+from ..text import in_bytes, limit, shown
 
 # Bytes that no machine has.
 UNLIMITED = 2**62
@@ -172,8 +172,8 @@ class Sizes:
         if not self.beyond_memory:
             return None
         return (
-            f"takes all of x and y at once, {self.numbers} numbers that are not in memory: read "
-            "them first (in Python, numpy.asarray(x)), or give Limits a larger data"
+            f"needs all of x and y at once, {in_bytes(8 * self.numbers)} that are not in memory: "
+            f"read them first (in Python, numpy.asarray(x)), or increase {limit('data')}"
         )
 
     @property
@@ -231,7 +231,7 @@ class Sizes:
             return None
         return (
             f"the Gram matrix of {columns} columns needs {in_bytes(needed)}, more than "
-            f"{memory_limit()} allows; use fewer taps"
+            f"{limit('memory')} allows; use fewer taps"
         )
 
     @property

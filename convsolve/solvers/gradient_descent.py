@@ -24,7 +24,7 @@ from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from ..text import argument, in_bytes, keyword, memory_limit, shown
+from ..text import argument, in_bytes, keyword, limit, shown
 from .base import (
     CustomLoss,
     Loss,
@@ -197,7 +197,7 @@ class GradientDescent(Solver):
         if self.via == "moments" and not sizes.gram_fits:
             gram = f"the Gram matrix needs {in_bytes(sizes.gram_bytes)}"
             way = f"use {argument('via', 'convolution')}, which needs none"
-            return f"{gram}, more than {memory_limit()} allows; {way}"
+            return f"{gram}, more than {limit('memory')} allows; {way}"
         if self.via == "convolution" and (reason := whole_reason(sizes)):
             return reason
         channels = sizes.columns // math.prod(spec.kernel_size)

@@ -9,7 +9,7 @@ from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import argument, in_bytes, memory_limit
+from ..text import argument, in_bytes, limit
 from .base import Objective, Solver, SolverResult, packed, traceable
 
 
@@ -87,5 +87,5 @@ def _beyond_memory(sizes: Sizes, ridge: float) -> str:
         way = "give a larger ridge, or fewer taps"
     return (
         f"the Gram matrix {gram} and a QR needs {in_bytes(sizes.factor_bytes)}, more than "
-        f"{memory_limit()} allows; {way}"
+        f"{limit('memory')} allows; {way}"
     )

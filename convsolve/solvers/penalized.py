@@ -20,7 +20,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.penalty import Penalty, Ridge
 from ..problem.sizes import Sizes
-from ..text import argument, count, in_bytes, memory_limit
+from ..text import argument, count, in_bytes, limit
 from .auto import AutoSolver
 from .base import SQUARED, Objective, Solver, SolverResult, certified
 
@@ -51,7 +51,7 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
         way = f"use {argument('select', 'cv')}, which needs no AᵀA, or fewer taps"
     return (
         f"selecting the strength needs AᵀA of {sizes.columns} columns, "
-        f"{in_bytes(sizes.gram_bytes)}, more than {memory_limit()} allows; {way}"
+        f"{in_bytes(sizes.gram_bytes)}, more than {limit('memory')} allows; {way}"
     )
 
 

@@ -146,7 +146,7 @@ def test_every_method_has_the_solution_of_arrays(name: str) -> None:
 def test_solvers_of_whole_arrays_are_refused_before_reading(solver: Any) -> None:
     x, y = Slices(X[0]), Slices(Y[0])
     problem = cs.Problem(x, y, lags=(0, 4))
-    with pytest.raises(cs.SolveError, match="it takes all of x and y"):
+    with pytest.raises(cs.SolveError, match="it needs all of x and y"):
         cs.solve(problem, solver, limits=SMALL)
     assert (x.times == 1).all()  # the values were checked
 
