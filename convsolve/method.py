@@ -19,7 +19,7 @@ from .problem.selection import Selection
 from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
-from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult
+from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult, Terms, penalized
 from .text import argument, is_plain, keyword, shown
 
 if TYPE_CHECKING:
@@ -245,8 +245,8 @@ class Method:
         solver, penalty = self.solver, self.penalty
         if not self.loss.squared and not solver.any_loss:
             return f"{solver.name} supports squared loss only; leave out {keyword('solver')}"
-        if self.regularizes and not self.loss.squared:
-            return "a penalty needs squared loss; leave out the penalty or the loss"
+        if self.regularizes and not self.loss.squared and (unfit := self._no_penalty()):
+            return unfit
         if penalty is not None and not penalty.quadratic:
             if self._auto:
                 return penalty.supports(sizes)
@@ -264,6 +264,16 @@ class Method:
         reasons = (solver.supports(sizes, spec, Objective(self.loss, *t)) for t in set(terms))
         return next(filter(None, reasons), None)
 
+    def _no_penalty(self) -> str:
+        """Return why the penalty cannot be combined with a loss other than squares, or ""."""
+        penalty, loss = self.penalty, type(self.loss).__name__
+        assert penalty is not None
+        if not (self._auto and self.loss.penalties and penalty.quadratic):
+            return f"{penalty.title} cannot be combined with {loss}; use the squared loss"
+        if not penalty.given:
+            return f"strengths are selected for the squared loss only; give one for {loss}"
+        return ""
+
     @property
     def _auto(self) -> bool:
         return isinstance(self.solver, AutoSolver)
@@ -279,6 +289,9 @@ class Method:
             found: SolverResult = penalty.exact_solver(analysis, self.grid, self.select)
             return found
         terms = self.terms(outputs)
+        if not self.loss.squared and self._auto:
+            assert terms is not None
+            return self._exact(analysis, terms)
         if terms is not None and len(set(terms)) == 1:
             return self.solver.run(analysis, Objective(self.loss, *terms[0]))
         assert penalty is not None
@@ -289,6 +302,25 @@ class Method:
         else:
             choice = Choice(None, terms)
         return solve_each(analysis, choice, self.solver)
+
+    def _exact(self, analysis: Analysis, terms: Terms) -> SolverResult:
+        """Return the result of the exact method of a loss other than squares."""
+        found = self.loss.exact_solver(analysis, terms)
+        stats: dict[str, Any] = {"solver": type(self.loss).__name__}
+        if penalized(terms):
+            from .inference.regularization import as_given
+
+            unknown = np.full(len(terms), np.nan)
+            words = as_given(terms, unknown, unknown)
+            stats["penalty"] = {"kind": words.penalty, "strength": words.strength.tolist()}
+        penalty, strength = min(terms, key=lambda pair: pair[1])
+        return replace(
+            found,
+            penalty=penalty,
+            strength=strength,
+            penalties=[*terms],
+            stats=stats | found.stats,
+        )
 
     def _share_factor(self, terms: list[tuple[Penalty, float]], sizes: Sizes) -> bool:
         """Return whether one decomposition serves the given strengths of all outputs."""

@@ -946,8 +946,8 @@ class Solution:
         squares = self._certificate is not None and self.stats["certificate_kind"] != GAP
         if not squares and self._error_norms is None:
             return (
-                "only least squares, plain or with a quadratic penalty, and Huber's estimate have "
-                "standard errors"
+                "only least squares, plain or with a quadratic penalty, and Huber's estimate "
+                "without a penalty have standard errors"
             )
         if not self.converged:
             return f"the status is {self.status!r}; standard errors need an exact solution"

@@ -1,15 +1,18 @@
-"""Rows of the design matrix and the nuisance columns, in coordinates with orthonormal columns."""
+"""Rows of the design matrix, the nuisance columns and a penalty, with orthonormal columns."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import SolveError
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
@@ -25,7 +28,10 @@ GRAM_ERROR = 1e-9
 
 
 class OrthonormalRows:
-    """B (n, k) = [M A  N] H of one group, with the nuisance columns N of a bias and of confounds.
+    """B (n, k) = [M A T  N] H of one group, with the nuisance columns N of a bias and of confounds.
+
+    T are the coordinates of a penalty, the identity without one. The penalty adds rows √strength·z
+    below the rows of the data, with targets of zero.
 
     Rows are multiplied by the roots of their weights. N is orthonormal, and M A is A with N
     projected out. For squares M A is enough, but other losses also need N. H comes from a factor of
@@ -50,7 +56,7 @@ class OrthonormalRows:
         Args:
             regression: the regression.
             group: the group.
-            factor: the factor of M A.
+            factor: the factor of M A T and of the rows of the penalty.
             kept_numbers: the largest number of elements for which B is formed.
             matrix: the design matrix, with its rows in another order; None for their order.
         """
@@ -60,23 +66,45 @@ class OrthonormalRows:
         # The norm of the constant that the last column is a multiple of, or 0.
         alone = math.sqrt(self.rows) if matrix.nuisance.constant else 0.0
         self._constant_norm = alone if confounds is None else confounds.size
-        half = factor.whiten(np.eye(self._matrix.columns))
+        columns, scaling = regression.system.columns, regression.scaling
+        half = factor.whiten(np.eye(columns.count))
         if not factor.full_rank:
             # The same outputs with no part in the null space, in the user's units.
             half = factor.solve_normal(factor.r.T @ (factor.r @ half))
-        columns, rank = half.shape
-        self.unknowns = rank + self._nuisance.count
-        # H in columns of A, and scaled to a norm of about one.
-        self._h = np.zeros((columns + self._nuisance.count, self.unknowns))
-        self._h[columns:, rank:] = np.eye(self._nuisance.count)
+        self.unknowns = half.shape[1] + self._nuisance.count
+        # H in columns of A T, in columns of A, and scaled to a norm of about one.
+        own = np.ldexp(half, -scaling.relative[group][:, None])
+        self._coordinates = self._with_nuisance(own)
+        self._h = self._coordinates
+        if not columns.basis.identity:
+            self._h = self._with_nuisance(columns.expand(own[None], slice(group, group + 1))[0])
         self._scaled = np.pad(half, ((0, 0), (0, self._nuisance.count)))
-        self._h[:columns, :rank] = np.ldexp(half, -regression.scaling.relative[group][:, None])
+        roots = scaling.root_ridge[group]
+        self._penalty = roots[roots > 0, None] * self._scaled[roots > 0]
+        self.length = self.rows + len(self._penalty)
         self._a_norm = float(regression.scaling.a_norm[group])
         condition = self._a_norm * float(np.linalg.norm(half))
         self._well_conditioned = condition**2 * EPS <= GRAM_ERROR
         self._kept: np.ndarray | None = None
         if self.rows * self.unknowns <= kept_numbers and self.unknowns:
             self._kept = np.concatenate([*self.blocks()])
+
+    def _with_nuisance(self, kernels: np.ndarray) -> np.ndarray:
+        """Return kernels (m, k) with rows and columns of the identity for N."""
+        (rows, columns), count = kernels.shape, self._nuisance.count
+        found = np.zeros((rows + count, columns + count))
+        found[:rows, :columns], found[rows:, columns:] = kernels, np.eye(count)
+        return found
+
+    def targets(self, y: np.ndarray) -> np.ndarray:
+        """Return y (rows,) of the data with the zeros of the penalty, (n,)."""
+        return np.concatenate([y, np.zeros(len(self._penalty))])
+
+    def limits(self, threshold: float) -> float | np.ndarray:
+        """Return the largest residual of a quadratic loss in every row: inf for the penalty."""
+        if not len(self._penalty):
+            return threshold
+        return np.repeat([threshold, np.inf], [self.rows, len(self._penalty)])
 
     def least_squares(self, y: np.ndarray) -> np.ndarray:
         """Return argmin ‖y − B z‖ (k,), refined once."""
@@ -92,19 +120,23 @@ class OrthonormalRows:
         """Return B z (n,) or (n, m), for z (k,) or (k, m)."""
         if self._kept is not None:
             return np.asarray(self._kept @ z)
-        kernel, of_nuisance = self.kernel(z.reshape(len(z), math.prod(z.shape[1:])))
+        wide = z.reshape(len(z), math.prod(z.shape[1:]))
+        kernel, of_nuisance = np.split(self._h @ wide, [self._matrix.columns])
         found = self._matrix.forward(self._group, kernel)
         if self._nuisance.count:
             found = found + self._nuisance.fit(of_nuisance, 0, self.rows)
-        return np.asarray(found, float).reshape(self.rows, *z.shape[1:])
+        found = np.concatenate([found, self._penalty @ wide]) if len(self._penalty) else found
+        return np.asarray(found, float).reshape(self.length, *z.shape[1:])
 
     def adjoint(self, r: np.ndarray) -> np.ndarray:
         """Return Bᵀr (k,) or (k, m), for r (n,) or (n, m)."""
         if self._kept is not None:
             return np.asarray(self._kept.T @ r)
-        wide = r.reshape(len(r), math.prod(r.shape[1:]))
-        found = self._matrix.adjoint(self._group, wide), self._nuisance.products(wide)
-        return (self._h.T @ np.concatenate(found)).reshape(self.unknowns, *r.shape[1:])
+        wide, below = np.split(r.reshape(len(r), math.prod(r.shape[1:])), [self.rows])
+        parts = self._matrix.adjoint(self._group, wide), self._nuisance.products(wide)
+        found = self._h.T @ np.concatenate(parts)
+        found = found + self._penalty.T @ below if len(self._penalty) else found
+        return np.asarray(found).reshape(self.unknowns, *r.shape[1:])
 
     def residual(self, r: np.ndarray) -> np.ndarray:
         """Return r − B Bᵀr, of the shape of r."""
@@ -117,9 +149,10 @@ class OrthonormalRows:
             yield self.forward(unit[:, first : first + step])
 
     def kernel(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return taps (P,) in columns of A, and the coefficients (q,) of N."""
-        found = self._h @ z
-        return found[: self._matrix.columns], found[self._matrix.columns :]
+        """Return coordinates (R,) in columns of A T, and the coefficients (q,) of N."""
+        found = self._coordinates @ z
+        last = len(found) - self._nuisance.count
+        return found[:last], found[last:]
 
     def constant(self, of_nuisance: np.ndarray) -> float:
         """Return the bias for coefficients (q,) of N, or 0 if there is none."""
@@ -160,16 +193,21 @@ class OrthonormalRows:
             return
         for rows in self._formed(np.ones(self.rows)):
             yield rows @ self._h
+        if len(self._penalty):
+            yield self._penalty
 
     def gram(self, weights: np.ndarray) -> np.ndarray:
         """Return Bᵀ diag(weights) B (k, k), for weights (n,) that are not negative."""
         roots = np.sqrt(weights)
         if self._kept is not None:
             return _gram([self._kept * roots[:, None]], self.unknowns)
+        below = self._penalty * roots[self.rows :, None]
         if not self._well_conditioned:
-            return _gram((rows @ self._h for rows in self._formed(roots)), self.unknowns)
+            rows = (rows @ self._h for rows in self._formed(roots))
+            return _gram(chain(rows, [below] if len(below) else []), self.unknowns)
         # Multiply the sum by H instead of every row, which takes a third of the operations.
-        return np.asarray(self._h.T @ _gram(self._formed(roots), len(self._h)) @ self._h)
+        found = self._h.T @ _gram(self._formed(roots), len(self._h)) @ self._h
+        return np.asarray(found + below.T @ below if len(below) else found)
 
     def some(self, which: np.ndarray) -> np.ndarray:
         """Return the rows (m, k) of B with the indices ``which`` (m,)."""
@@ -208,38 +246,76 @@ class ByOutput(NamedTuple):
 
 
 def by_output(
-    regression: Regression, fit: Callable[[OrthonormalRows, np.ndarray, int], np.ndarray]
-) -> ByOutput:
-    """Fit every output with ``fit`` (rows, y, exponent) → z, and return the result.
+    analysis: Analysis,
+    terms: Sequence[tuple[Penalty, float]],
+    fit: Callable[[OrthonormalRows, np.ndarray, int], tuple[np.ndarray, Any]],
+) -> tuple[ByOutput, list[Any]]:
+    """Fit every output with ``fit`` (rows, y, exponent) → (z, facts), and return the result.
 
     y (n,) is one output, in units of two to the power of its exponent. With a bias alone, its
     median is subtracted. This removes an offset and, unlike the mean, does not depend on outliers.
 
+    Args:
+        analysis: the analysis of the problem.
+        terms: penalty without strength and strength of every output.
+        fit: the method.
+
+    Returns:
+        The solution, and the facts of every output.
+
     Raises:
         SolveError: If a factor exceeds the memory limit.
     """
-    nuisance = regression.matrix.nuisance
+    parts: list[ByOutput] = []
+    facts: dict[int, Any] = {}
+    for pair in dict.fromkeys(terms):
+        wanted = np.array([pair == other for other in terms])
+        part, found = _of_pair(analysis.regression(*pair), fit, wanted)
+        parts.append(part)
+        facts.update(zip(np.flatnonzero(wanted).tolist(), found, strict=True))
+    extra = [part.confound_fit for part in parts if part.confound_fit is not None]
+    joined = ByOutput(
+        np.sum([part.kernel for part in parts], axis=0),
+        np.sum([part.bias for part in parts], axis=0),
+        np.sum(extra, axis=0) if extra else None,
+    )
+    return joined, [facts[output] for output in range(len(terms))]
+
+
+def _of_pair(
+    regression: Regression,
+    fit: Callable[[OrthonormalRows, np.ndarray, int], tuple[np.ndarray, Any]],
+    wanted: np.ndarray,
+) -> tuple[ByOutput, list[Any]]:
+    """Return the solution of the ``wanted`` (Cout,) outputs, zeros for others, and their facts."""
+    nuisance, facts = regression.matrix.nuisance, []
     v, confounds = np.zeros(regression.shape), nuisance.confounds
     level = np.zeros((len(v), v.shape[2]))
     extra = np.zeros((nuisance.total, *level.shape))
-    for g in range(len(v)):
+    kept = regression.system.design.sizes.limits.kept_numbers
+    for g, mine in enumerate(wanted.reshape(level.shape)):
+        if not mine.any():
+            continue
         factor = regression.system.factor(g)
         if factor is None:
             raise SolveError(
                 "neither the Gram matrix nor a QR of the design matrix gives a factor within the "
                 "memory allowed; use fewer taps or channels"
             )
-        kept = regression.system.design.sizes.limits.kept_numbers
         rows = OrthonormalRows(regression, g, factor, kept)
-        outputs = regression.targets.rows(g).T.copy()
-        for q, y in enumerate(tracked(outputs, "outputs", len(outputs))):
-            middle = float(np.median(y)) if nuisance.constant else 0.0
-            z = fit(rows, y - middle, int(regression.y_exponents[g, q]))
+        outputs, some = regression.targets.rows(g).T.copy(), np.flatnonzero(mine).tolist()
+        for q in tracked(some, "outputs", len(some)):
+            middle = float(np.median(outputs[q])) if nuisance.constant else 0.0
+            y = rows.targets(outputs[q] - middle)
+            z, fact = fit(rows, y, int(regression.y_exponents[g, q]))
             v[g, :, q], extra[:, g, q] = rows.kernel(z)
             level[g, q] = middle + rows.constant(extra[:, g, q])
+            facts.append(fact)
     kernel, bias = regression.from_columns(v, level)
+    # Outputs of other penalties have no level of their own here.
+    bias = np.where(wanted, bias, 0.0)
     if confounds is None or not confounds.count:
-        return ByOutput(kernel, bias, None)
+        return ByOutput(kernel, bias, None), facts
     with np.errstate(over="ignore", under="ignore"):
         extra = np.ldexp(extra, regression.y_exponents).reshape(len(extra), -1)
-    return ByOutput(kernel, bias, extra)
+    return ByOutput(kernel, bias, extra), facts

@@ -39,21 +39,22 @@ def share_of(gap: float, loss: float, loss_of_y: float, exact: bool) -> float:
 def feasible(rows: OrthonormalRows, d: np.ndarray, limit: float) -> tuple[np.ndarray, float]:
     """Return a feasible point d (n,) of the dual near a given one, and the rounding error ‖Bᵀd‖.
 
-    Feasible points have Bᵀd = 0 and |d| ≤ limit. After two projections Bᵀd is rounding, even if B
-    is orthonormal to a few digits only. d is then scaled to the limit.
+    Feasible points have Bᵀd = 0, and |d| ≤ limit in the rows of the data. After two projections
+    Bᵀd is rounding, even if B is orthonormal to a few digits only. d is then scaled to the limit.
     """
     d = rows.residual(rows.residual(d))
-    d = d * min(1.0, limit / float(np.abs(d).max(initial=limit)))
+    d = d * min(1.0, limit / float(np.abs(d[: rows.rows]).max(initial=limit)))
     return d, float(np.linalg.norm(rows.adjoint(d)))
 
 
 # --- Huber
 
 
-def huber_loss(r: Any, threshold: float, xp: Any = np) -> Any:
+def huber_loss(r: Any, threshold: Any, xp: Any = np) -> Any:
     """Return r²/2 up to the threshold and threshold·(|r| − threshold/2) beyond, elementwise.
 
-    It is computed by NumPy, or by the module ``xp`` of jax.
+    The threshold is a number, or one per residual. The loss is computed by NumPy, or by the module
+    ``xp`` of jax.
     """
     size = xp.abs(r)
     inner = xp.minimum(size, threshold)
@@ -65,18 +66,19 @@ def huber_gap(rows: OrthonormalRows, y: np.ndarray, z: np.ndarray, threshold: fl
 
     The dual of Σρ(y − B z) is max yᵀd − ½‖d‖² over Bᵀd = 0 and |d| ≤ threshold. The derivative of
     the loss, made feasible, is a point of it. The gap is a sum of terms ρ(r) + d²/2 − r·d, which
-    are not negative. Rounding leaves Bᵀd ≠ 0, which changes the bound by at most Bᵀd·(z − z*). The
-    predictions of z and z* differ by at most ‖r‖ + ‖r*‖, and the loss of r* is at most that of r.
+    are not negative. In the rows of a penalty, ρ is quadratic and d is not limited. Rounding leaves
+    Bᵀd ≠ 0, which changes the bound by at most Bᵀd·(z − z*). The predictions of z and z* differ by
+    at most ‖r‖ + ‖r*‖, and the loss of r* is at most that of r.
 
     Source: S. Boyd and L. Vandenberghe, Convex Optimization, Cambridge 2004, section 5.2.
     """
-    rows = rows.from_data()
+    rows, limits = rows.from_data(), rows.limits(threshold)
     r = y - rows.forward(z)
-    d, left = feasible(rows, np.clip(r, -threshold, threshold), threshold)
-    inside = np.abs(r) <= threshold
+    d, left = feasible(rows, np.clip(r, -limits, limits), threshold)
+    inside = np.abs(r) <= limits
     beyond = threshold * (np.abs(r) - threshold / 2) + d**2 / 2 - r * d
     gap = float(np.where(inside, (r - d) ** 2 / 2, np.maximum(beyond, 0.0)).sum())
-    loss, loss_of_y = (float(huber_loss(v, threshold).sum()) for v in (r, y))
+    loss, loss_of_y = (float(huber_loss(v, limits).sum()) for v in (r, y))
     reach = float(np.linalg.norm(r)) + np.sqrt(2 * loss) + 2 * loss / threshold
     return share_of(gap + left * reach, loss, loss_of_y, rows.is_exact(y, z))
 
@@ -94,7 +96,7 @@ def huber(
     Source: K. Madsen and H. B. Nielsen, BIT 30 (1990) 682.
     """
     z, steps = start, 0
-    spread = float(np.median(np.abs(y - rows.forward(z))))
+    spread = float(np.median(np.abs(y - rows.forward(z))[: rows.rows]))
     while spread > FALL * threshold:
         z, taken = _newton(rows, y, spread, z)
         spread, steps = spread / FALL, steps + taken
@@ -105,18 +107,18 @@ def huber(
 def _newton(
     rows: OrthonormalRows, y: np.ndarray, threshold: float, z: np.ndarray
 ) -> tuple[np.ndarray, int]:
-    r, before = y - rows.forward(z), None
+    r, before, limits = y - rows.forward(z), None, rows.limits(threshold)
     for taken in tracked(range(NEWTON_STEPS), "Newton's steps", NEWTON_STEPS):
-        pull = np.clip(r, -threshold, threshold)
-        gradient, inside = rows.adjoint(pull), np.abs(r) <= threshold
+        pull = np.clip(r, -limits, limits)
+        gradient, inside = rows.adjoint(pull), np.abs(r) <= limits
         same = before is not None and np.array_equal(inside, before)
         if same or np.linalg.norm(gradient) <= EPS * np.linalg.norm(pull):
             return z, taken
         step, exact = _newton_step(rows.gram(inside.astype(float)), gradient)
         move = rows.forward(step)
-        slope, after = (move @ np.clip(r - t * move, -threshold, threshold) for t in (0, 1))
+        slope, after = (move @ np.clip(r - t * move, -limits, limits) for t in (0, 1))
         full = abs(after) <= SLOPE_LEFT * slope
-        length = 1.0 if full else along(r, move, threshold)
+        length = 1.0 if full else along(r, move, limits)
         if length * np.linalg.norm(step) <= EPS * np.linalg.norm(z):
             return z, taken
         z = z + length * step
@@ -135,20 +137,25 @@ def _newton_step(gram: np.ndarray, gradient: np.ndarray) -> tuple[np.ndarray, bo
     return solve_triangular(factor, solve_triangular(factor, gradient, transposed=True)), exact
 
 
-def along(r: np.ndarray, move: np.ndarray, threshold: float) -> float:
-    """Return the t that minimises Σρ(r − t·move).
+def along(r: np.ndarray, move: np.ndarray, limits: float | np.ndarray) -> float:
+    """Return the t > 0 that minimises Σρ(r − t·move), which decreases at t = 0.
 
     The derivative is piecewise linear and increasing, and t is its root. The piece is found by
     bisection. Cumulative sums over pieces would consist of rounding if moves differ much in size.
     """
     live = np.flatnonzero(move)
-    r, move = r[live], move[live]
+    r, move, limits = r[live], move[live], np.broadcast_to(limits, np.shape(r))[live]
 
     def slope(t: float) -> float:
-        return -float(move @ np.clip(r - t * move, -threshold, threshold))
+        return -float(move @ np.clip(r - t * move, -limits, limits))
 
-    # Where the residual of a row crosses the threshold.
-    ends = np.sort(np.concatenate([r - threshold, r + threshold]) / np.tile(move, 2))
+    # Where the residual of a row crosses its limit, and a point beyond the minimum.
+    ends = np.concatenate([r - limits, r + limits]) / np.tile(move, 2)
+    ends = ends[(ends > 0) & np.isfinite(ends)]
+    beyond = float(ends.max(initial=1.0))
+    while slope(beyond) < 0:
+        beyond *= 2
+    ends = np.sort(np.concatenate([[0.0], ends, [beyond]]))
     low, high = 0, len(ends) - 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -176,17 +183,18 @@ def with_mad_scale(
     """
     z, before = start, np.inf
     r = y - rows.forward(z)
-    scale = mad_scale(r)
+    scale = mad_scale(r[: rows.rows])
     turns = SHORT_TURNS + LONG_TURNS
     for turn in tracked(range(turns), "scale and fit in turn", turns):
-        if scale <= np.median(rows.rounding(y, z)):
+        if scale <= np.median(rows.rounding(y, z)[: rows.rows]):
             break
-        pull = np.clip(r, -delta * scale, delta * scale)
+        limits = rows.limits(delta * scale)
+        pull = np.clip(r, -limits, limits)
         short = turn < SHORT_TURNS
         step = rows.adjoint(pull) if short else huber(rows, y, delta * scale, z)[0] - z
         z = z + step
         r = y - rows.forward(z)
-        last, scale = scale, mad_scale(r)
+        last, scale = scale, mad_scale(r[: rows.rows])
         change = max(float(np.linalg.norm(step) / np.linalg.norm(pull)), abs(scale / last - 1))
         if change <= SETTLED or before <= change <= ROUNDED:
             return z, scale, True

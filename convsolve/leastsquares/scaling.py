@@ -94,11 +94,11 @@ class PenaltyColumns:
         found = self.basis.of_moments(moments)
         return found if self.basis.identity else found.with_zero_columns(self._live)
 
-    def expand(self, z: np.ndarray) -> np.ndarray:
-        """Return the kernels T z (G, P, Q) of z (G, R, Q)."""
+    def expand(self, z: np.ndarray, groups: slice = slice(None)) -> np.ndarray:
+        """Return the kernels T z (G, P, Q) of z (G, R, Q), for all groups or for some."""
         if self.basis.identity:
             return z
-        return np.asarray(self.basis.expand(z * self._live[:, :, None]))
+        return np.asarray(self.basis.expand(z * self._live[groups, :, None]))
 
     def restrict(self, g: np.ndarray) -> np.ndarray:
         """Return the gradient Tᵀg (G, R, Q), given Aᵀr = g (G, P, Q)."""

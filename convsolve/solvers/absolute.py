@@ -11,11 +11,10 @@ from ..inference.absolute import least_absolute
 from ..inference.orthonormal_rows import OrthonormalRows, by_output
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
-from ..leastsquares.penalty import RIDGE
 from ..near_misses import checks_arguments
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import SAME_OUTPUTS, Loss, SolverResult
+from .base import SAME_OUTPUTS, Loss, SolverResult, Terms
 
 
 @checks_arguments
@@ -71,21 +70,21 @@ class AbsoluteLoss(Loss):
         """Return the reason if the Gram matrix of taps and confounds is too large."""
         return sizes.gram_reason(sizes.unknowns)
 
-    def exact_solver(self, analysis: Analysis) -> SolverResult:
+    def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
         """Minimize the loss of every output in turn."""
-        gaps, stats = [], {"interior_steps": 0, "pivots": 0}
 
-        def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> np.ndarray:
-            z, gap, taken = least_absolute(rows, y, rows.least_squares(y))
-            gaps.append(gap)
-            for name, count in taken.items():
-                stats[name] += count
-            return z
+        def fit(
+            rows: OrthonormalRows, y: np.ndarray, exponent: int
+        ) -> tuple[np.ndarray, tuple[float, dict[str, int]]]:
+            z, gap, counts = least_absolute(rows, y, rows.least_squares(y))
+            return z, (gap, counts)
 
-        found = by_output(analysis.regression(RIDGE, 0.0), fit)
+        found, facts = by_output(analysis, terms, fit)
+        gaps, taken = zip(*facts, strict=True)
+        steps = {name: sum(each[name] for each in taken) for name in taken[0]}
         return SolverResult(
             **found._asdict(),
-            stats=stats,
+            stats=steps,
             certificate=Certificate(max(gaps), GAP),
             answer=SAME_OUTPUTS,
         )

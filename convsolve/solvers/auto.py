@@ -72,9 +72,6 @@ class AutoSolver(Solver):
         return objective.loss.supports(sizes, spec)
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        if not objective.loss.squared:
-            exact = objective.loss.exact_solver(analysis)
-            return replace(exact, stats={"solver": type(objective.loss).__name__} | exact.stats)
         sizes = analysis.design.sizes
         solver = choose(sizes, analysis.design.spec)
         choice = (

@@ -68,6 +68,10 @@ class Trace:
         )
 
 
+# Penalty without strength, and strength, of every output.
+Terms = Sequence[tuple[Penalty, float]]
+
+
 class Loss(ABC):
     """A loss of the residuals y − Aw − b, summed over rows: frozen and hashable.
 
@@ -75,6 +79,7 @@ class Loss(ABC):
         name: its name in ``loss=``.
         squared: whether it is the sum of squares.
         smooth: whether the gradient vanishes at the minimum, so that its norm measures convergence.
+        penalties: whether `exact_solver` supports quadratic penalties.
         threshold: residual, in units of y, above which the loss is linear; 0 if there is none.
 
     Examples:
@@ -91,6 +96,7 @@ class Loss(ABC):
     name: ClassVar[str]
     squared: ClassVar[bool] = False
     smooth: ClassVar[bool] = False
+    penalties: ClassVar[bool] = False
     threshold: float | None = 0.0
 
     def __repr__(self) -> str:
@@ -130,8 +136,13 @@ class Loss(ABC):
         return None
 
     @abstractmethod
-    def exact_solver(self, analysis: Analysis) -> SolverResult:
-        """Minimize the loss without a penalty."""
+    def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
+        """Minimize the loss and a penalty, if the loss supports one.
+
+        Args:
+            analysis: the analysis of the problem.
+            terms: penalty without strength and strength of every output; strength 0 is no penalty.
+        """
 
 
 @checks_arguments
@@ -164,7 +175,7 @@ class SquaredLoss(Loss):
         """Return the square of every residual."""
         return residuals**2
 
-    def exact_solver(self, analysis: Analysis) -> SolverResult:
+    def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
         """Minimize the sum of squares; `AutoSolver` chooses the method."""
         raise TypeError("least squares are solved by a solver")
 
@@ -204,12 +215,17 @@ class CustomLoss(Loss):
         """Return the solver that minimizes a callable."""
         return "a callable is minimized by gradient descent only; use solver='adam'"
 
-    def exact_solver(self, analysis: Analysis) -> SolverResult:
+    def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
         """Raise an error: there is no exact method."""
         raise TypeError("a callable loss has no exact solver")
 
 
 SQUARED = SquaredLoss()
+
+
+def penalized(terms: Terms) -> bool:
+    """Return whether any output has a penalty."""
+    return any(strength for _, strength in terms)
 
 
 class Objective(NamedTuple):

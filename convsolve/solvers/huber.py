@@ -13,13 +13,12 @@ from ..inference.orthonormal_rows import OrthonormalRows, by_output
 from ..inference.robust import error_norm, huber, huber_gap, huber_loss, with_mad_scale
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
-from ..leastsquares.penalty import RIDGE
 from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult
+from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, Terms, penalized
 
 
 @checks_arguments
@@ -46,6 +45,9 @@ class HuberLoss(Loss):
     ``stats`` contains the "scale" of every output (0 if y is fitted exactly), "scale_settled" if
     the scale was computed, and "newton_steps". Standard errors, bands and tests are Huber's H1.
     Kernel and errors are those of ``statsmodels.RLM`` at its scale.
+
+    With a quadratic penalty of given strength, 2·scale²·Σρ + strength·wᵀK w is minimized, so that
+    the strength means the same as for squares. There are then no standard errors.
 
     With weights, the residual of a row is multiplied by the root of its weight, as for squares.
     Confounds are fitted with the same loss as the kernel.
@@ -74,7 +76,7 @@ class HuberLoss(Loss):
     scale: Any = "mad"
 
     name = "huber"
-    smooth = True
+    smooth = penalties = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delta", number(self.delta, "delta"))
@@ -118,15 +120,16 @@ class HuberLoss(Loss):
             )
         return sizes.gram_reason(sizes.unknowns)
 
-    def exact_solver(self, analysis: Analysis) -> SolverResult:
-        """Minimize the loss of every output in turn."""
-        fits: list[_OutputFit] = []
+    def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
+        """Minimize the loss, and the penalty if there is one, of every output in turn."""
 
-        def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> np.ndarray:
-            fits.append(self._fit(rows, y, exponent))
-            return fits[-1].z
+        def fit(
+            rows: OrthonormalRows, y: np.ndarray, exponent: int
+        ) -> tuple[np.ndarray, _OutputFit]:
+            one = self._fit(rows, y, exponent)
+            return one.z, one
 
-        found = by_output(analysis.regression(RIDGE, 0.0), fit)
+        found, fits = by_output(analysis, terms, fit)
         gap, settled = max(one.gap for one in fits), all(one.settled for one in fits)
         stats: dict[str, Any] = {
             "scale": [one.scale for one in fits],
@@ -134,12 +137,14 @@ class HuberLoss(Loss):
         }
         if self.scale == "mad":
             stats["scale_settled"] = settled
+        # Huber's errors hold without a penalty.
+        norms = None if penalized(terms) else np.array([one.error_norm for one in fits])
         return SolverResult(
             **found._asdict(),
             status=None if settled else "approximate",
             stats=stats,
             certificate=Certificate(gap, GAP),
-            error_norms=np.array([one.error_norm for one in fits]),
+            error_norms=norms,
             answer=SAME_OUTPUTS,
         )
 
@@ -160,7 +165,8 @@ class HuberLoss(Loss):
         threshold = min(self.delta * scale, 4 * (float(np.linalg.norm(y)) or 1.0))
         z, steps = huber(rows, y, threshold, start)
         gap = huber_gap(rows, y, z, threshold)
-        norm = error_norm(y - rows.forward(z), threshold, rows.unknowns)
+        r = (y - rows.forward(z))[: rows.rows]
+        norm = error_norm(r, threshold, rows.unknowns)
         user = self.scale if self.scale != "mad" else math.ldexp(scale, exponent)
         return _OutputFit(z, gap, user, math.ldexp(norm, exponent), settled, steps)
 

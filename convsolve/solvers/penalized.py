@@ -22,9 +22,7 @@ from ..leastsquares.penalty import Penalty, Ridge
 from ..problem.sizes import Sizes
 from ..text import argument, count, in_bytes, limit
 from .auto import AutoSolver
-from .base import SQUARED, Objective, Solver, SolverResult, certified
-
-Pairs = list[tuple[Penalty, float]]
+from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
 
 
 class Choice(NamedTuple):
@@ -37,7 +35,7 @@ class Choice(NamedTuple):
     """
 
     selected: Regularization | None
-    pairs: Pairs
+    pairs: Terms
     begun: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
 

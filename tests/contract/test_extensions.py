@@ -20,9 +20,8 @@ from convsolve.inference.orthonormal_rows import OrthonormalRows, by_output
 from convsolve.inference.uncertainty import Uncertainty
 from convsolve.leastsquares.analysis import Analysis
 from convsolve.leastsquares.certificate import GAP, Certificate
-from convsolve.leastsquares.penalty import RIDGE
 from convsolve.problem.sizes import Tuning
-from convsolve.solvers.base import Objective, SolverResult
+from convsolve.solvers.base import Objective, SolverResult, Terms
 from support import dense
 
 RNG = np.random.default_rng(0)
@@ -179,10 +178,8 @@ class Quartic(cs.Loss):
     def influence(residuals: Any, threshold: Any, xp: Any) -> Any:
         return residuals**3
 
-    def exact_solver(self, analysis: Analysis) -> SolverResult:
-        gaps = []
-
-        def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> np.ndarray:
+    def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
+        def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> tuple[np.ndarray, float]:
             z = rows.least_squares(y)
             for _ in range(30):
                 r = y - rows.forward(z)
@@ -191,10 +188,9 @@ class Quartic(cs.Loss):
             r = y - rows.forward(z)
             gradient = rows.adjoint(r**3)
             decrement = gradient @ np.linalg.solve(3 * rows.gram(r**2), gradient)
-            gaps.append(2 * decrement / (r**4).sum())
-            return z
+            return z, 2 * decrement / (r**4).sum()
 
-        found = by_output(analysis.regression(RIDGE, 0.0), fit)
+        found, gaps = by_output(analysis, terms, fit)
         return SolverResult(**found._asdict(), certificate=Certificate(max(gaps), GAP))
 
 
@@ -222,7 +218,7 @@ def test_a_loss(limits: Tuning, register: Register) -> None:
     _check_quartic(exact, 1e-12)
     with pytest.raises(cs.SolveError, match="QR supports squared loss only"):
         cs.solve(PROBLEM, "qr", loss=Quartic())
-    with pytest.raises(cs.SolveError, match="penalty needs squared loss"):
+    with pytest.raises(cs.SolveError, match="ridge cannot be combined with Quartic"):
         cs.solve(PROBLEM, ridge=1.0, loss=Quartic())
     name = register("loss", Quartic)
     named = cs.solve(PROBLEM, loss=name, limits=limits)

@@ -76,14 +76,23 @@ REFUSED = (
     # A lasso is not a quadratic penalty.
     Refusal(PLAIN, by(solver="adam", penalty=cs.Lasso(1.0)), cs.SolveError, "leave out solver="),
     *(
-        # Penalties are added to sums of squares.
-        Refusal(PLAIN, by(loss=loss, **penalty), cs.SolveError, "penalty needs squared loss")
-        for loss in ("huber", "absolute")
-        for penalty in ({"ridge": 1.0}, {"penalty": "smooth"}, {"penalty": "lasso"})
+        # Least absolute deviations are a linear program, the lasso is a method for squares.
+        Refusal(PLAIN, by(loss=loss, **penalty), cs.SolveError, f"cannot be combined with {name}")
+        for loss, name, penalty in (
+            ("huber", "HuberLoss", {"penalty": cs.Lasso(1.0)}),
+            ("absolute", "AbsoluteLoss", {"penalty": "lasso"}),
+            ("absolute", "AbsoluteLoss", {"ridge": 1.0}),
+            ("absolute", "AbsoluteLoss", {"penalty": "smooth"}),
+        )
     ),
-    # Penalties are added to sums of squares.
-    Refusal(PLAIN, by(solver=cs.GradientDescent(via="moments"), ridge=1.0, loss="absolute"),
-            cs.SolveError, "penalty needs squared loss"),
+    # The criteria that select a strength are defined for squares.
+    Refusal(PLAIN, by(loss="huber", penalty="smooth"), cs.SolveError, "give one for HuberLoss"),
+    *(
+        # Moments are sums of squares; the exact method of Huber's loss has penalties.
+        Refusal(PLAIN, by(solver=solver, ridge=1.0, loss=loss), cs.SolveError, "cannot be combined")
+        for solver in (cs.GradientDescent(via="moments"), "adam")
+        for loss in ("absolute", "huber")
+    ),
     *(
         # Only gradient descent and exact methods minimize other losses.
         Refusal(PLAIN, by(solver=solver, loss=loss), cs.SolveError, "supports squared loss only")

@@ -327,3 +327,76 @@ def test_x_of_zeros_has_a_kernel_of_zeros(loss: str) -> None:
     with pytest.warns(cs.IdentifiabilityWarning):
         fit = cs.solve(cs.Problem(np.zeros(100), y, lags=(0, 4)), loss=loss)
     assert not fit.kernel.any()
+
+
+# --- Huber's loss with a penalty
+
+LAGS, EYE = 4, np.eye(4)
+DIFFERENCES = np.diff(EYE, axis=0)
+DECAY = 0.7 ** np.maximum.outer(np.arange(LAGS), np.arange(LAGS))
+BY_CHANNEL = np.diag([2.0, 30.0])
+# A penalty, and its matrices K for two outputs, with lags and then two channels.
+PENALTIES: dict[str, tuple[cs.Penalty, list[np.ndarray]]] = {
+    "ridge": (cs.Ridge(3.0), 2 * [np.kron(EYE, 3 * np.eye(2))]),
+    "per output": (cs.Ridge([3.0, 90.0]), [np.kron(EYE, s * np.eye(2)) for s in (3, 90)]),
+    "groups": (cs.Ridge([2.0, 30.0], channel_groups=(0, 1)), 2 * [np.kron(EYE, BY_CHANNEL)]),
+    "smooth": (cs.Smooth(5.0), 2 * [np.kron(5 * DIFFERENCES.T @ DIFFERENCES, np.eye(2))]),
+    "tc": (
+        cs.StableSpline(2.0, kind="tc", decay=0.7),
+        2 * [np.kron(2 * np.linalg.inv(DECAY), np.eye(2))],
+    ),
+}
+STATEMENTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "bias, weights": {"bias": True, "weights": np.linspace(0.5, 2, 90)},
+    "intercepts, mask": {"confounds": "intercept", "mask": np.arange(90) % 7 > 0},
+}
+
+
+def lag_matrix(x: np.ndarray) -> np.ndarray:
+    """The rows x[t − l, c] (n, lags · channels), with zeros before the record."""
+    padded = np.vstack([np.zeros((LAGS - 1, 2)), x])
+    return np.hstack([padded[LAGS - 1 - lag : len(padded) - lag] for lag in range(LAGS)])
+
+
+@pytest.mark.parametrize("tuning", [Tuning(), Tuning(held_numbers=0, chunk_numbers=50)], ids=str)
+@pytest.mark.parametrize("stated", STATEMENTS)
+@pytest.mark.parametrize("name", PENALTIES)
+def test_hubers_loss_and_a_penalty_are_minimized(name: str, stated: str, tuning: Tuning) -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((2, 90, 2)) * [[[3.0, 0.2]], [[10.0, 0.1]]]
+    y[::6] *= 40
+    (penalty, matrices), given = PENALTIES[name], STATEMENTS[stated]
+    problem = cs.Problem(x, y, lags=(0, LAGS - 1), edges="zeros", **given)
+    loss = cs.HuberLoss(2.0, scale=0.05)
+    fit = cs.solve(problem, penalty=penalty, loss=loss, limits=tuning)  # type: ignore[arg-type]
+    assert fit.converged
+    assert fit.duality_gap < 1e-12
+    nuisance = np.ones((90, 1)) if given else np.zeros((90, 0))
+    a = np.hstack([lag_matrix(x), nuisance])
+    roots = np.sqrt(given.get("weights", np.ones(90)) * given.get("mask", np.ones(90)))
+    for q, k in enumerate(matrices):
+        w = fit.impulse_response[..., q].reshape(-1)
+        level = np.nanmedian(y[:, q] - fit.residuals()[:, q] - a[:, : len(w)] @ w)
+        v = np.r_[w, level * np.ones(nuisance.shape[1])]
+        r = roots * (y[:, q] - a @ v)
+        pull, of_k = np.clip(r, -0.1, 0.1), np.zeros(len(v))
+        of_k[: len(w)] = k @ w
+        size = np.abs(a).T @ (roots * np.abs(pull)) + np.abs(of_k) + 1e-3
+        assert (np.abs(a.T @ (roots * pull) - of_k) <= 1e-11 * size).all()
+    with pytest.raises(ValueError, match="Huber's estimate without a penalty have standard errors"):
+        _ = fit.standard_error
+    linear = cs.solve(problem, penalty=penalty, loss=cs.HuberLoss(1e9, scale=1.0))
+    ridge = cs.solve(problem, penalty=penalty)
+    np.testing.assert_allclose(linear.kernel, ridge.kernel, rtol=1e-9)
+
+
+def test_the_scale_of_a_penalized_fit_is_that_of_its_residuals() -> None:
+    problem, _ = outliers(200, 0.1)
+    fit = cs.solve(problem, ridge=50.0, loss="huber")
+    assert fit.converged
+    assert fit.stats["scale_settled"]
+    deviation = np.median(np.abs(fit.residuals())) / 0.6744897501960817
+    assert fit.stats["scale"] == pytest.approx([deviation], rel=1e-9)
+    assert "Penalty     ridge, strength 50, as given" in str(fit)
+    assert fit.to_dict()["standard_error"] is None
