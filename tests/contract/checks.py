@@ -146,12 +146,12 @@ def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
         return
     verdicts = [verdict(part) for part in parts]
     worst = min(verdicts, key=SEVERITY.index)
-    if report.verdict not in (worst, "ambiguous"):
+    if report.verdict != worst:
         yield Fault("verdict", report.verdict, worst)
     least = min(
         part.data_rank.value + part.nuisance for part, own in zip(parts, verdicts) if own == worst
     )
-    if report.verdict == worst and report.rank != least:
+    if report.rank != least:
         yield Fault("rank", report.rank, least)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -69,9 +70,9 @@ def queries(one: Member, fit: cs.Solution) -> Iterator[Outcome]:
     """Evaluate all other properties of a solution; only documented errors are allowed."""
     for name, query in QUERIES.items():
         try:
-            query(one.statement, fit, penalty_for_queries(one.statement))
-        except UserWarning:
-            continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                query(one.statement, fit, penalty_for_queries(one.statement))
         except Exception as error:  # noqa: BLE001 -- every error is classified
             yield raised(name, error)
 

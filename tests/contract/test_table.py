@@ -141,7 +141,7 @@ def compare(made: Statement, names: Sequence[str], folder: Path) -> Oracle:
         try:
             fit = solved(made, ROUTES[name], "batch" if len(made.x) == 1 else "list", folder)
         except cs.SolveError as error:
-            if not may_refuse(error):
+            if not (ROUTES[name].iterative and may_refuse(error)):
                 raise
             continue
         found += [(name, *fault) for fault in faults(oracle, ROUTES[name], fit, most=30)]
@@ -203,7 +203,7 @@ def test_single_precision_is_the_solution_in_double_precision_rounded(
         assert fit.kernel.dtype == np.float32
         for outputs, part in oracle.parts.items():
             off = part.kernel_error(oracle.columns(fit.kernel, outputs))
-            assert (off <= 2 * np.finfo(np.float32).eps).all(), name
+            assert (off <= 1.01 * 2.0**-24).all(), name  # rounded once
 
 
 # --- deficient data
