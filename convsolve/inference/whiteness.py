@@ -102,7 +102,7 @@ def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndar
         return ""
     by_record = problem._weights is None or problem._weights.by_record
     ar, hac = argument("noise", "ar"), argument("noise", "hac")
-    way = f"{ar}, or 'hac'" if by_record else hac
+    way = f"{ar}, or {hac.removeprefix('noise=')}" if by_record else hac
     way = f"least squares with {way}" if variance is None else way
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
     output = problem._names.output(int(outputs[worst]))

@@ -146,7 +146,7 @@ def residuals_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) 
         cut = len(residual) // each * each
         several = np.ma.masked_invalid(residual[:cut].reshape(-1, each))
         lowest, highest = several.min(axis=1), several.max(axis=1)
-        axes.fill_between(at[:cut:each], lowest, highest, color=GOOD, linewidth=0)
+        axes.fill_between(at[:cut:each], lowest, highest, color=GOOD, linewidth=0.8)
     axes.axhline(0, color=GREY, linewidth=0.8)
     title = "Residuals" + _where(fit, output, i if len(fitted.y) > 1 else None)
     axes.set(title=title, xlabel=unit, ylabel="residual")
