@@ -13,7 +13,9 @@ from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
 from convsolve.problem.sizes import Tuning
+from support import dense
 from support.coloured import coloured, convolved
+from support.true_error import backward_error
 
 
 @pytest.mark.slow
@@ -154,3 +156,14 @@ def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):
     assert fit.stats["solver"] == alone.stats["solver"] == "ConjugateGradient"
     assert fit.stats["evidence"] == "conjugate gradients on a random vector"
     np.testing.assert_array_equal(fit.kernel, alone.kernel)
+
+
+@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9])
+def test_solved_means_a_backward_error_below_the_tolerance(tol):
+    rng = np.random.default_rng(5)
+    problem, _ = convolved(rng, coloured(rng, 400, 1, 0.9, 3), 8, 2, 0.1, "drop")
+    fit = cs.solve(problem, cs.ConjugateGradient(tol=tol))
+    (a,) = dense.design_matrix([*problem.x], problem.spec)
+    assert fit.status == "solved"
+    found = backward_error(a, problem.y[0], fit.kernel.reshape(8, 2))
+    assert 30 * np.finfo(float).eps < found <= tol

@@ -92,3 +92,13 @@ def test_a_matrix_above_the_memory_limit_is_not_formed() -> None:
     with pytest.raises(ValueError, match=r"cannot decide the rank .* give a ridge, or fewer taps"):
         cs.solve(ramp, "normal", limits=limits)
     assert cs.solve(ramp, "normal", ridge=1.0, limits=limits).converged
+
+
+def test_fft_is_approximate_if_a_bin_is_empty_even_if_x_determines_the_kernel() -> None:
+    bins = np.fft.rfft(np.random.default_rng(0).standard_normal(32))
+    bins[5] = 0
+    x, w = np.fft.irfft(bins, 32), np.arange(1.0, 6)[:, None, None]
+    y = cs.convolve(x[:, None], w, cs.ConvSpec(5, padding="circular"))
+    problem = cs.Problem(x, y, kernel_size=5, padding="circular")
+    assert cs.identify(problem).unique
+    assert cs.solve(problem, "fft").status == "approximate"
