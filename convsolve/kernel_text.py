@@ -177,9 +177,9 @@ def _named(number: int, noun: str, names: tuple[str, ...] | None) -> str:
     return f"{words} ({', '.join(few + ['…'] * (len(few) < number))})"
 
 
-def shortened(name: str) -> str:
-    """Return the beginning and the end of a long name."""
-    if len(name) <= MAX_NAME:
+def shortened(name: str, most: int = MAX_NAME) -> str:
+    """Return the beginning and the end of a name of more letters than ``most``."""
+    if len(name) <= most:
         return name
-    half = MAX_NAME // 2
+    half = most // 2
     return f"{name[:half]}…{name[1 - half :]}"

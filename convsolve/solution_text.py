@@ -16,6 +16,8 @@ from .text import WIDTH, aligned, argument, count, line, some, span, worded
 
 # Width of the labels, largest number of lines, and of outputs in a table.
 MARGIN, MAX_LINES, MAX_OUTPUTS = 12, 16, 6
+# Largest number of decimals of R².
+MAX_DIGITS = 6
 # Names of losses and of the counts of steps in a text.
 LOSSES = {"HuberLoss": "Huber's loss", "AbsoluteLoss": "absolute loss"}
 STEPS = {"steps": "step", "newton_steps": "Newton step", "interior_steps": "interior-point step"}
@@ -173,10 +175,12 @@ def _fit_sentence(fit: Any) -> list[tuple[str, str]]:
 
 
 def _with_error(value: float, error: float) -> str:
-    text = f"{value:.3f}" if abs(value) < 1e3 else f"{value:.3g}"
-    if not np.isfinite(error):
+    """Return R² and its standard error, which has at least one digit or is left out."""
+    digits = 3 if not error > 0 else int(np.clip(-np.floor(np.log10(error)), 3, MAX_DIGITS))
+    text = f"{value:.{digits}f}" if abs(value) < 1e3 else f"{value:.3g}"
+    if not np.isfinite(error) or error < 0.5 * 10.0**-digits:
         return text
-    return f"{text} ± {error:.3f}" if error < 1e3 else f"{text} ± {error:.3g}"
+    return f"{text} ± {error:.{digits}f}" if error < 1e3 else f"{text} ± {error:.3g}"
 
 
 def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:

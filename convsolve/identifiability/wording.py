@@ -227,7 +227,7 @@ def rank(diagnosis: Diagnosis) -> str:
     if not (diagnosis.decided or diagnosis.proved_iteratively):
         return f"not decided: {method(diagnosis)}"
     text = f"{diagnosis.rank} of {diagnosis.n_unknowns}"
-    text += f" ({_nuisance(diagnosis)} included)" * bool(diagnosis.problem._nuisance.total)
+    text += f" ({nuisance(diagnosis)} included)" * bool(diagnosis.problem._nuisance.total)
     if not diagnosis.decided:
         return f"{text}, {method(diagnosis)}"
     if diagnosis.verdict == "ambiguous" and diagnosis.rank_band[0] < diagnosis.rank_band[1]:
@@ -238,7 +238,7 @@ def rank(diagnosis: Diagnosis) -> str:
     return f"{text}; condition number {words} ({method(diagnosis)})"
 
 
-def _nuisance(diagnosis: Diagnosis) -> str:
+def nuisance(diagnosis: Diagnosis) -> str:
     """Return the names of the nuisance columns."""
     problem = diagnosis.problem
     words = ["bias"] * problem.bias

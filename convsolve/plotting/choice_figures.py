@@ -22,6 +22,7 @@ from .drawing import (
     drawing,
     edges,
     lag_axis,
+    legend,
     side_by_side,
     whole,
 )
@@ -62,7 +63,7 @@ def strength_scores(
     name, label = NAMES[chosen.criterion]
     more = f"\n{MAX_CURVES} of {outputs} outputs shown" * (outputs > MAX_CURVES)
     axes.set(title=f"{name} by strength{more}", xlabel="strength", xscale="log", ylabel=label)
-    axes.legend(fontsize="small")
+    legend(axes)
 
 
 @drawing("Effective degrees of freedom of every strength.")
@@ -126,7 +127,7 @@ def draw_lag_choice(chosen: LagChoice) -> Picture:
         marked = f"chosen: {ends} {called.unit}"
         left.plot(last, first, "o", color=BAD, markersize=8, label=marked)
         left.set(title=f"{name} of every lag window", ylabel=f"first lag ({called.unit})")
-        left.legend(fontsize="small", loc="lower right")
+        legend(left)
         row = int(np.flatnonzero(lags == chosen.lags[0])[0])
         right.plot(at, scores[row], color=GOOD, marker="." if len(lags) < 60 else "")
         right.axvline(last, color=BAD, linewidth=0.8, linestyle="--")

@@ -17,12 +17,15 @@ from .drawing import (
     MAX_MARKED,
     Picture,
     Place,
-    colours,
     decades,
+    hollow,
     lag_axis,
+    legend,
+    many_colours,
+    shared_legend,
     whole,
 )
-from .kernel_figure import curves_of, not_unique, pair_labels, pairs_of
+from .kernel_figure import not_unique, pair_labels, pairs_of, weights_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,7 +36,7 @@ LINES = ("-", "--", ":")
 def draw_comparison(table: Comparison) -> Picture:
     """Draw the losses, errors and times of all methods, and their kernels in one panel."""
     report, rows = table.identifiability, table.rows
-    bars = [("excess_loss", "Excess loss", table._loss.title)]
+    bars = [("excess_loss", "Excess loss", f"{table._loss.title} minus its minimum")]
     if any(row["kernel_error"] is not None for row in rows):
         bars.append(("kernel_error", "Kernel error", "‖w − truth‖ / ‖truth‖"))
     if not report.unique and any(row["null_component"] is not None for row in rows):
@@ -47,13 +50,10 @@ def draw_comparison(table: Comparison) -> Picture:
         _draw_numbers(upper.panels([len(bars) + 1], sharey=True)[0], rows, bars)
         places = lower.panels([min(3, pairs)])[0]
         draw_kernels(places, table)
-        if place.given:
-            places[-1].legend(fontsize="small")
-        else:
-            places[-1].legend(fontsize="small", loc="center left", bbox_to_anchor=(1.02, 0.5))
+        shared_legend(lower, places)
         lower.title("Impulse responses" + (f", 3 of {pairs} shown" if pairs > 3 else ""))
 
-    return Picture((3.4 * (len(bars) + 1) + 1, 4.2 + 0.35 * len(rows)), draw)
+    return Picture((3.4 * (len(bars) + 1) + 1, 4.4 + 0.4 * len(rows)), draw)
 
 
 def _draw_numbers(
@@ -72,12 +72,15 @@ def _draw_numbers(
     ):
         seconds = np.array([row[key] for row in rows], float)
         done = seconds > 0
-        axes.plot(seconds[done], at[done], marker, color=color, label=label)
+        # A marker at the end of the axis is whole, and above the frame.
+        style: dict[str, Any] = {"color": color, "clip_on": False, "zorder": 3}
+        if done.any():
+            axes.plot(seconds[done], at[done], marker, label=label, **style)
     spent = [s for row in rows for s in (row["run_seconds"], row["compile_seconds"]) if s > 0]
     decades(axes.xaxis, min(spent, default=1e-3), max(spent, default=1e-3))
     axes.set_title("Run time", fontsize="medium")
     axes.set_xlabel("seconds")
-    axes.legend(fontsize="small")
+    legend(axes)
     axes.grid(axis="y", color=GREY, alpha=0.3)
     for axes in panels:
         axes.set_yticks(at, [row["method"] for row in rows])
@@ -89,22 +92,24 @@ def draw_kernels(panels: Sequence[Axes], table: Comparison) -> None:
     problem = table.identifiability.problem
     line = problem.spec.ndim == 1
     methods = len(table.solutions)
+    hues = many_colours(methods)
     for m, (name, fit) in enumerate(table.solutions.items()):
         pairs = pairs_of(fit)[: len(panels)]
-        values = curves_of(fit, np.asarray(fit.kernel, float), pairs).reshape(-1, len(pairs))
+        values = weights_of(fit, pairs).reshape(-1, len(pairs))
         at = problem._names.times(problem._lags[0][::-1]) if line else np.arange(len(values))
-        # After as many methods as there are colours, one comes with another marker and line.
-        again, which = divmod(m, MAX_CURVES)
-        style: dict[str, Any] = {"linewidth": 1.2, "linestyle": LINES[again % len(LINES)]}
+        marker = MARKERS[m % len(MARKERS)]
+        style: dict[str, Any] = {"linewidth": 1.2, "linestyle": LINES[m // MAX_CURVES % len(LINES)]}
         if len(at) <= MAX_MARKED:
             # Set side by side, equal taps do not hide each other.
             gap = at[1] - at[0] if len(at) > 1 else 1
             at = at + (m - (methods - 1) / 2) * min(0.12, 0.6 / methods) * gap
-            marker = MARKERS[(which + again) % len(MARKERS)]
             style = {"marker": marker, "linestyle": "none", "markersize": 6}
         labels = pair_labels(fit, pairs)
         for axes, column, label in zip(panels, values.T, labels, strict=False):
-            axes.plot(at, column, color=colours()[which], label=name, **style)
+            axes.plot(at, column.data, color=hues[m], label=name, **style)
+            hollow(
+                axes, at, column[:, None], [hues[m]], [marker], 6 if len(at) <= MAX_MARKED else 3
+            )
             axes.set_title((label or "Impulse response").replace(" → ", "\n→ "), fontsize="medium")
     for axes in panels:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)

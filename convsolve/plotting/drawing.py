@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..kernel_text import shortened
 from ..problem.names import Names
 from ..text import count
 
@@ -28,7 +29,13 @@ MAX_IMAGES = 4
 MAX_LABELS, MAX_LETTERS = 12, 24
 # Titles of panels that an error message lists at most.
 MAX_TITLES = 4
-AXES = ("first", "second", "third")
+# Distance of a legend from the axes above it, in letters: room for ticks and their label.
+BELOW = 4.8
+# Points of a letter in a legend, of its symbol, and of the space between two columns.
+LETTER, SYMBOL, BETWEEN = 4.8, 24.0, 17.0
+# What a hollow marker or a hatched cell means, and the hatch.
+OPEN, OPEN_HATCH = "not determined by the data", "x"
+AXES = {2: ("in rows", "in columns"), 3: ("", "of second axis", "of third axis")}
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -81,8 +88,9 @@ class Place:
         """Write a text instead of panels."""
         self._figure.text(0.5, 0.4, words, ha="center", va="center", wrap=True)
 
-    def legend(self, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+    def legend(self, handles: Sequence[Any], labels: Sequence[str]) -> None:
         """Draw a legend below the panels."""
+        columns = _columns(labels, self._figure)
         self._figure.legend(
             handles, labels, loc="outside lower center", ncols=columns, fontsize="small"
         )
@@ -113,12 +121,9 @@ class GivenAxes(Place):
     def title(self, words: str, **style: Any) -> None:
         """Leave the headline to the caller."""
 
-    def legend(self, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+    def legend(self, handles: Sequence[Any], labels: Sequence[str]) -> None:
         """Draw a legend below the last axes."""
-        self.made[-1].legend(
-            handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=columns,
-            fontsize="small",
-        )  # fmt: skip
+        legend(self.made[-1], handles, labels)
 
 
 class Picture(NamedTuple):
@@ -225,8 +230,7 @@ def _drawn(words: tuple[str, ...] | None, letters: int) -> tuple[str, ...] | Non
     if words is None:
         return None
     lines = (" ".join(word.split()) for word in words)
-    cut = (w if len(w) <= letters else w[: letters - 1] + "…" for w in lines)
-    return tuple(word.replace("$", r"\$") for word in cut)
+    return tuple(shortened(word, letters).replace("$", r"\$") for word in lines)
 
 
 def colours() -> tuple[str, ...]:
@@ -236,11 +240,54 @@ def colours() -> tuple[str, ...]:
     return (*HUES, rcParams["text.color"])
 
 
+def many_colours(n: int) -> Sequence[Any]:
+    """Return as many different colours: those of `colours`, or a scale that shows the order."""
+    from matplotlib import colormaps
+
+    return colours() if n <= MAX_CURVES else [*colormaps["viridis"](np.linspace(0.0, 0.95, n))]
+
+
 def png(figure: Figure, dpi: int = 110) -> bytes:
     """Return the figure as a PNG file."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi)
     return stream.getvalue()
+
+
+def legend(axes: Axes, handles: Sequence[Any] = (), labels: Sequence[str] = ()) -> None:
+    """Draw a legend below ``axes``, where it covers no data; by default of their own artists.
+
+    On a figure without a layout, which has no room below the axes, it is inside.
+    """
+    if not handles:
+        handles, labels = axes.get_legend_handles_labels()
+    if not handles:
+        return
+    style: dict[str, Any] = {"fontsize": "small"}
+    if axes.figure.get_layout_engine() is not None:
+        style |= {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": BELOW}
+        style["ncols"] = _columns(labels, axes)
+    axes.legend(handles, labels, **style)
+
+
+def shared_legend(place: Place, several: Sequence[Axes]) -> None:
+    """Draw one legend of all axes, whose artists of one label look the same."""
+    pairs = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in several)
+    entries = {label: handle for each in pairs for handle, label in each}
+    if OPEN in entries:
+        entries[OPEN] = entries.pop(OPEN)  # at the end
+    if entries:
+        place.legend([*entries.values()], [*entries])
+
+
+def _columns(labels: Sequence[str], holder: Any) -> int:
+    """Return the number of columns of a legend that fit below axes, or in a figure."""
+    room = 72 * holder.bbox.width / holder.figure.dpi + BETWEEN
+    for n in range(len(labels), 1, -1):
+        columns = np.array_split([len(label) for label in labels], n)
+        if sum(LETTER * max(each) + SYMBOL + BETWEEN for each in columns) <= room:
+            return n
+    return 1
 
 
 def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
@@ -250,6 +297,7 @@ def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]
         return
     axes.axhline(0, color=GREY, linewidth=0.8)
     lines(axes, at, values, labels)
+    legend(axes)
     axes.set_ylabel("weight")
 
 
@@ -271,13 +319,35 @@ def lines(
 ) -> None:
     """Draw a line for every column of ``values`` (points, n), with n at most `MAX_CURVES`.
 
-    Up to ``max_marked`` points have markers.
+    Up to ``max_marked`` points have markers. Masked values have hollow markers.
     """
     for i, (label, colour) in enumerate(zip(labels, colours(), strict=False)):
-        marker = MARKERS[i] if len(at) <= max_marked else ""
-        axes.plot(at, values[:, i], color=colour, marker=marker, markersize=5, label=label or None)
-    if any(labels):
-        axes.legend(fontsize="small")
+        style: dict[str, Any] = {
+            "color": colour,
+            "marker": MARKERS[i] if len(at) <= max_marked else "",
+        }
+        axes.plot(at, np.ma.getdata(values)[:, i], **style, markersize=5, label=label or None)
+    hollow(axes, at, values, colours(), MARKERS, 5 if len(at) <= max_marked else 3)
+
+
+def hollow(
+    axes: Axes,
+    at: np.ndarray,
+    values: np.ndarray,
+    hues: Sequence[Any],
+    markers: Sequence[str],
+    size: float,
+) -> None:
+    """Draw hollow markers at the masked ones of ``values`` (points, n)."""
+    masked = np.ma.getmaskarray(values)
+    style: dict[str, Any] = {"linestyle": "none", "markersize": size}
+    style["markerfacecolor"] = axes.get_facecolor()
+    several = zip(np.ma.getdata(values).T, masked.T, hues, markers, strict=False)
+    for column, flags, hue, marker in several:
+        if flags.any():
+            axes.plot(at[flags], column[flags], marker=marker, color=hue, **style)
+    if masked.any():
+        axes.plot([], [], marker="o", color=GREY, label=OPEN, **style)
 
 
 def image_rows(
@@ -320,10 +390,42 @@ def edges(at: np.ndarray) -> np.ndarray:
 
 
 def image(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, **style: Any) -> Any:
-    """Draw ``values`` (y, x) as coloured cells, with the first row at the top."""
-    mesh = axes.pcolormesh(edges(x), edges(y), values, shading="flat", **style)
+    """Draw ``values`` (y, x) as coloured cells, with the first row at the top.
+
+    Masked cells are hatched.
+    """
+    mesh = axes.pcolormesh(edges(x), edges(y), np.ma.getdata(values), shading="flat", **style)
     axes.set_ylim(edges(y)[-1], edges(y)[0])
+    hatch(axes, x, y, np.ma.getmaskarray(values), OPEN_HATCH, OPEN)
     return mesh
+
+
+def hatch(
+    axes: Axes,
+    x: np.ndarray,
+    y: np.ndarray,
+    chosen: np.ndarray,
+    pattern: str,
+    label: str | None = None,
+) -> None:
+    """Hatch the ``chosen`` cells (y, x), whose centres are ``x`` and ``y``, as one patch."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    if not chosen.any():
+        return
+    # Runs of cells along a row share one outline, so there are few outlines.
+    change = np.diff(np.pad(chosen, ((0, 0), (1, 1))).astype(int), axis=1)
+    row, start = np.nonzero(change == 1)
+    left, right = edges(x)[start], edges(x)[np.nonzero(change == -1)[1]]
+    top, bottom = edges(y)[row], edges(y)[row + 1]
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    vertices = np.moveaxis(np.array(corners), -1, 0).reshape(-1, 2)
+    codes = np.tile([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], len(row))
+    outline = Path(vertices, codes)
+    patch = PathPatch(outline, fill=False, hatch=pattern, edgecolor="black", label=label)
+    patch.set_linewidth(0)
+    axes.add_patch(patch)
 
 
 def signed(values: np.ndarray) -> dict[str, Any]:
@@ -353,7 +455,7 @@ def panels(
         notes.append(f"{shown} of {len(labels)} shown")
     heading = "\n".join([title, ", ".join(notes)]) if notes else title
     place.title(heading)
-    columns = min(columns, shown)
+    columns, (*_, across, along) = min(columns, shown), AXES[len(lags)]
     rows = [min(columns, shown - i) for i in range(0, shown, columns)]
     grid = [axes for row in place.panels(rows, sharex=True, sharey=True) for axes in row]
     for i, axes in enumerate(grid):
@@ -362,9 +464,9 @@ def panels(
         whole(axes.xaxis)
         whole(axes.yaxis)
         if i % columns == 0 or place.given:
-            axes.set_ylabel(f"lag, {AXES[len(lags) - 2]} axis")
+            axes.set_ylabel(f"lag {across} (samples)")
         if i + columns >= shown or place.given:
-            axes.set_xlabel(f"lag, {AXES[len(lags) - 1]} axis")
+            axes.set_xlabel(f"lag {along} (samples)")
             axes.tick_params(labelbottom=True)
         if place.given and not labels[i]:
             axes.set_title(heading)
@@ -388,6 +490,7 @@ def images(
     style = style or signed(np.stack([shown for _, shown in places]))
     for axes, shown in places:
         drawn = image(axes, lags[-1], lags[-2], shown, **style)
+    shared_legend(place, [axes for axes, _ in places])
     bar(drawn, [axes for axes, _ in places], unit)
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..by_mask import at as part_of
 from ..operators.filtered import autocovariances
 from ..solution import Fitted, Solution
 from .drawing import (
@@ -18,6 +19,7 @@ from .drawing import (
     Drawing,
     drawable,
     drawing,
+    legend,
     lines,
     whole,
 )
@@ -90,7 +92,7 @@ def prediction_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int)
     axes.set(title=title, xlabel=unit, ylabel="y")
     if fit._names.fs is None:
         whole(axes.xaxis)
-    axes.legend(fontsize="small")
+    legend(axes)
 
 
 @drawing("Predicted against measured y, row by row.")
@@ -106,7 +108,7 @@ def prediction_against_y(axes: Axes, fit: Solution, fitted: Fitted, output: int)
     axes.plot(y, prediction, ".", color=GOOD, markersize=4 if few else 2, label="one row")
     title = "Predicted against measured" + _where(fit, output)
     axes.set(title=title, xlabel="measured y", ylabel="predicted y")
-    axes.legend(fontsize="small")
+    legend(axes)
 
 
 @drawing("R² of every output.")
@@ -124,13 +126,43 @@ def r2_of_outputs(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
 def residuals(fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> list[Drawing]:
     """Return pictures of residuals: over time, their autocorrelation and their quantiles.
 
-    They show the first of ``outputs``. The autocorrelation also shows some others.
+    They show the first of ``outputs``. The autocorrelation also shows some others. Autocorrelation
+    and quantiles are those of `white_residuals`.
     """
-    quantiles = residual_quantiles(fit, fitted, outputs[0])
+    found = white_residuals(fit, fitted, outputs[:MAX_CURVES])
+    quantiles = residual_quantiles(fit, found, outputs[0])
     if fit._spec.ndim > 1:
         return [quantiles]
-    correlation = autocorrelation(fit, fitted, outputs)
+    correlation = autocorrelation(fit, found, outputs)
     return [residuals_over_time(fit, fitted, outputs[0]), correlation, quantiles]
+
+
+class WhiteResiduals(NamedTuple):
+    """Weighted residuals (n, 1) of every output and record, in the rows used, and their name."""
+
+    name: str
+    of: dict[int, list[np.ndarray]]
+
+
+def white_residuals(fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> WhiteResiduals:
+    """Return the residuals that are white if the noise model holds, of some outputs.
+
+    For autoregressive noise they are the residuals of the filtered rows.
+    """
+    name, found, done = "residuals", {}, {id(fit): fitted}
+    for output in outputs:
+        one, index, filtered = fit, output, False
+        while one._parts:
+            filtered |= one._autoregression is not None
+            one, index = part_of(one._parts, index)
+        if not filtered:
+            one, index = fit, output
+        elif id(one) not in done:
+            done[id(one)] = one._fitted()
+        name = "filtered residuals" if filtered else "residuals"
+        weighted = (e[..., [index]].reshape(-1, 1) for e in done[id(one)].weighted)
+        found[output] = [e[np.isfinite(e[:, 0])] for e in weighted]
+    return WhiteResiduals(name, found)
 
 
 @drawing("Residuals over time.")
@@ -153,10 +185,12 @@ def residuals_over_time(axes: Axes, fit: Solution, fitted: Fitted, output: int) 
 
 
 @drawing("Autocorrelation of the residuals.")
-def autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence[int]) -> None:
+def autocorrelation(
+    axes: Axes, fit: Solution, white: WhiteResiduals, outputs: Sequence[int]
+) -> None:
     """Draw the autocorrelation of some outputs, and the 95 % range of white noise."""
-    some = [*outputs][:MAX_CURVES]
-    counted = [_counted(fitted, o) for o in some]
+    some = [*white.of]
+    counted = [_scaled(records) for records in white.of.values()]
     rows = min(sum(map(len, records)) for records in counted)
     most = min(max(LEAST_LAGS, fit._spec.kernel_size[0]), max(int(LAGS_SHARE * rows), 1))
     each = [autocovariances(records, most)[:, 0] for records in counted]
@@ -167,38 +201,33 @@ def autocorrelation(axes: Axes, fit: Solution, fitted: Fitted, outputs: Sequence
     )
     axes.axhline(0, color=GREY, linewidth=0.8)
     called = drawable(fit._names)
-    labels = [called.output(o) if len(some) > 1 else "residuals" for o in some]
+    labels = [called.output(o) if len(some) > 1 else white.name for o in some]
     lines(axes, at, found, labels, MAX_MARKED // 4)
+    legend(axes)
     more = f"\n{len(some)} of {len(outputs)} outputs shown" if len(some) < len(outputs) else ""
-    axes.set(title="Autocorrelation of the residuals" + more, ylabel="correlation")
+    axes.set(title=f"Autocorrelation of the {white.name}{more}", ylabel="correlation")
     axes.set_xlabel(f"lag ({fit._names.unit})")
 
 
-def _counted(fitted: Fitted, output: int) -> list[np.ndarray]:
-    """Return weighted residuals (n, 1) of every record, in the rows used for an output.
-
-    They are scaled so that their squares do not overflow.
-    """
-    found = [e[..., [output]].reshape(-1, 1) for e in fitted.weighted]
-    found = [e[np.isfinite(e[:, 0])] for e in found]
-    largest = max(float(np.abs(e).max(initial=0.0)) for e in found)
-    return [e / (largest or 1.0) for e in found]
+def _scaled(records: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the residuals in a unit in which their squares do not overflow."""
+    largest = max(float(np.abs(e).max(initial=0.0)) for e in records)
+    return [e / (largest or 1.0) for e in records]
 
 
 @drawing("Quantiles of the residuals against quantiles of a normal distribution.")
-def residual_quantiles(axes: Axes, fit: Solution, fitted: Fitted, output: int) -> None:
+def residual_quantiles(axes: Axes, fit: Solution, white: WhiteResiduals, output: int) -> None:
     """Draw quantiles of the residuals against quantiles of a normal distribution."""
     from scipy.special import ndtri
 
-    left = np.concatenate([e[..., output].ravel() for e in fitted.weighted])
-    left = np.sort(left[np.isfinite(left)])
+    left = np.sort(np.concatenate(white.of[output]).ravel())
     some = np.unique(np.linspace(0, len(left) - 1, MAX_RESIDUALS).astype(int))
     expected = ndtri((some + 0.5) / len(left))
     largest = float(np.abs(left).max(initial=0.0)) or 1.0
     centre, deviation = left.mean(), (left / largest).std() * largest
     ends: Any = np.array([expected[0], expected[-1]])
     axes.plot(ends, centre + deviation * ends, color=GREY, linewidth=1, label="normal")
-    axes.plot(expected, left[some], ".", color=GOOD, markersize=4, label="residuals")
+    axes.plot(expected, left[some], ".", color=GOOD, markersize=4, label=white.name)
     title = "Normal Q–Q plot" + _where(fit, output)
-    axes.set(title=title, xlabel="normal quantile", ylabel="residual")
-    axes.legend(fontsize="small")
+    axes.set(title=title, xlabel="normal quantile", ylabel=white.name.removesuffix("s"))
+    legend(axes)

@@ -21,6 +21,7 @@ from .drawing import (
     drawable,
     drawing,
     image_rows,
+    legend,
 )
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def power(axes: Axes, found: Excitation, called: Names) -> None:
         axes.plot(at, _decibel(found.effective), color=colours()[-1], linewidth=2, label=label)
     axes.set(xlim=at[[0, -1]], title="Power spectrum of x", xlabel=_unit(called))
     axes.set_ylabel("power relative to white noise (dB)")
-    axes.legend(fontsize="small")
+    legend(axes)
 
 
 def _runs(flags: np.ndarray) -> np.ndarray:

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..by_mask import gathered
 from ..identifiability.report import Identifiability
 from ..problem.checks import index
 from ..solution import Solution
-from ..text import count
+from ..text import count, some
 from .drawing import (
     GREY,
     MAX_CURVES,
     MAX_LABELS,
+    MAX_LETTERS,
     MAX_MARKED,
     Place,
     bar,
     drawable,
+    hollow,
     image,
     images,
     lag_axis,
+    legend,
     lines,
+    many_colours,
+    shared_legend,
     shown_band,
     signed,
 )
@@ -36,6 +42,8 @@ LINES, IMAGE, GRID = KINDS = ("lines", "image", "grid")
 FEW = 4
 # Panels that are shown at most, and of them side by side.
 MAX_PANELS, MAX_SIDE, MAX_GRID_SIDE = 16, 4, 8
+# Letters of a name in a title of a small panel, and of a line of the title.
+PANEL_LETTERS, PANEL_LINE = 16, 26
 
 Pair = tuple[int, int]
 
@@ -58,6 +66,12 @@ class Layout(NamedTuple):
     kind: str
     rows: list[list[Panel]]
     note: str = ""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether a panel has too many lines to distinguish."""
+        sizes = [len(panel.pairs) for row in self.rows for panel in row]
+        return self.kind == LINES and max(sizes) > MAX_CURVES
 
     @property
     def size(self) -> tuple[float, float]:
@@ -134,7 +148,10 @@ def _grid(fit: Solution, by_output: Sequence[Sequence[Pair]]) -> Layout:
     across = max(map(len, by_output))
     shown = [row[:MAX_GRID_SIDE] for row in by_output[:MAX_GRID_SIDE]]
     rows = [
-        [Panel(title, [pair], [""]) for title, pair in zip(pair_labels(fit, row), row, strict=True)]
+        [
+            Panel(title, [pair], [""])
+            for title, pair in zip(pair_labels(fit, row, PANEL_LETTERS), row, strict=True)
+        ]
         for row in shown
     ]
     notes = (
@@ -149,7 +166,7 @@ def _panels(
     fit: Solution, groups: dict[int, list[Pair]], own: int, images: bool
 ) -> tuple[Any, str]:
     """Return rows of panels, one for each channel (own 0) or output (own 1), and a note."""
-    names = drawable(fit._names)
+    names = drawable(fit._names, PANEL_LETTERS)
     called = [names.channel, names.output]
     inner = ([names.channel_name, names.output_name] if images else called)[1 - own]
     alone = (fit.kernel.shape[-2] * fit._spec.groups, fit.kernel.shape[-1])[own] == 1
@@ -174,9 +191,9 @@ def _note(some: int, all_of_them: int, word: str) -> str:
     return f"{some} of {count(all_of_them, word)}"
 
 
-def pair_labels(fit: Solution, pairs: Sequence[Pair]) -> list[str]:
+def pair_labels(fit: Solution, pairs: Sequence[Pair], letters: int = MAX_LETTERS) -> list[str]:
     """Return the names of channel and output of each pair, if there are several."""
-    called, found = drawable(fit._names), []
+    called, found = drawable(fit._names, letters), []
     for c, o in pairs:
         names = [called.channel(c)] if fit.kernel.shape[-2] * fit._spec.groups > 1 else []
         names += [called.output(o)] if fit.kernel.shape[-1] > 1 else []
@@ -185,11 +202,14 @@ def pair_labels(fit: Solution, pairs: Sequence[Pair]) -> list[str]:
 
 
 class Drawn(NamedTuple):
-    """A panel on its axes: values (points, n), and the half width of the band."""
+    """A panel on its axes: values (points, n), and the half width of the band.
+
+    Values are masked where the data do not determine them.
+    """
 
     axes: Axes
     panel: Panel
-    values: np.ndarray
+    values: np.ma.MaskedArray[Any, Any]
     reach: np.ndarray | None
 
 
@@ -216,12 +236,11 @@ def doubts(fit: Solution) -> str:
 
 def draw_kernel_of(place: Place, fit: Solution, wanted: Layout, doubt: str = "") -> None:
     """Draw the kernel of a fit on ``place``, with ``doubt`` in the headline."""
-    kernel = np.asarray(fit.kernel, float)
     lags = [axis[::-1] for axis in fit._tap_lags]
     if fit._spec.ndim > 1:
         panel = wanted.rows[0][0]
         title = "\n".join(filter(None, [doubt, "Impulse response"]))
-        images(place, lags, curves_of(fit, kernel, panel.pairs), panel.labels, title)
+        images(place, lags, weights_of(fit, panel.pairs), panel.labels, title)
         return
     band = _band(fit, wanted)
     # Images of groups have other names in every panel.
@@ -231,21 +250,51 @@ def draw_kernel_of(place: Place, fit: Solution, wanted: Layout, doubt: str = "")
     for places, row in zip(grid, wanted.rows, strict=True):
         for axes, panel in zip(places, row, strict=True):
             reach = None if band is None else curves_of(fit, band, panel.pairs)
-            drawn.append(Drawn(axes, panel, curves_of(fit, kernel, panel.pairs), reach))
+            drawn.append(Drawn(axes, panel, weights_of(fit, panel.pairs), reach))
     draw = _draw_images if wanted.kind == IMAGE else _draw_lines
     draw(fit._names.times(lags[0]), drawn)
+    if len(drawn) == 1:
+        legend(drawn[0].axes)
+    else:
+        shared_legend(place, [one.axes for one in drawn])
     _label_edges(grid, wanted, fit, every=place.given)
     title = "Impulse response"
     if band is not None:
         kind = "posterior" if fit._penalized else "confidence"
         title += f", 95 % {kind} band"
+    elif wanted.crowded and fit._affordable_errors() is not None:
+        title += ", too many curves for bands"
     if len(drawn) == 1:
         drawn[0].axes.set_title("\n".join(filter(None, [doubt if place.given else "", title])))
         place.title(doubt, fontsize="large")
         return
     place.title("\n".join(filter(None, [doubt, title, wanted.note])), fontsize="medium")
     for axes, panel, *_ in drawn:
-        axes.set_title(panel.title, fontsize="small")
+        long = len(panel.title) > PANEL_LINE
+        title = panel.title.replace(" → ", "\n→ ") if long else panel.title
+        axes.set_title(title, fontsize="small")
+
+
+def undetermined(fit: Solution) -> np.ndarray:
+    """Return flags of the taps that the data do not determine, kernel-shaped.
+
+    None is flagged if a penalty makes the kernel unique, or if nothing is known of single taps.
+    """
+    report, known = fit.identifiability, np.ones(fit.kernel.shape, bool)
+    if fit.stats.get("unique") is False:
+        if fit._by_mask != [fit]:
+            return np.asarray(gathered(fit._parts, undetermined))
+        if report is not None and report._diagnosis.decided:
+            known = report._diagnosis._identifiable
+        elif fit._saved_errors is not None:
+            known = np.isfinite(fit._saved_errors[0])
+    return ~known
+
+
+def weights_of(fit: Solution, pairs: Sequence[Pair]) -> np.ma.MaskedArray[Any, Any]:
+    """Return weights of some pairs as `curves_of`, masked where the data do not determine them."""
+    kernel, unknown = np.asarray(fit.kernel, float), undetermined(fit)
+    return np.ma.array(curves_of(fit, kernel, pairs), mask=curves_of(fit, unknown, pairs))
 
 
 def curves_of(fit: Solution, values: np.ndarray, pairs: Sequence[Pair]) -> np.ndarray:
@@ -260,8 +309,7 @@ def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
 
     None for images, and for many lines, which have no bands.
     """
-    crowded = any(len(panel.pairs) > MAX_CURVES for row in wanted.rows for panel in row)
-    if wanted.kind == IMAGE or crowded or fit._affordable_errors() is None:
+    if wanted.kind == IMAGE or wanted.crowded or fit._affordable_errors() is None:
         return None
     lower, upper = fit._band(0.95, simultaneous=False, method="max-t")
     reach = np.asarray(upper - lower, float) / 2
@@ -270,7 +318,7 @@ def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
 
 def _draw_images(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
     """Draw the curves of every panel as an image, with one colour scale."""
-    style = signed(np.concatenate([one.values for one in drawn], axis=1))
+    style = signed(np.concatenate([one.values.data for one in drawn], axis=1))
     most = MAX_LABELS if len(drawn) <= MAX_SIDE else MAX_LABELS // 2
     for i, (axes, panel, values, _) in enumerate(drawn):
         mesh = image(axes, at, np.arange(len(panel.labels)), values.T, **style)
@@ -284,17 +332,20 @@ def _draw_images(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
 
 def _draw_lines(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
     """Draw the curves of every panel, with one scale of the weights."""
+    labels = _joint_labels([one.panel for one in drawn])
     for axes, panel, values, reach in drawn:
         axes.axhline(0, color=GREY, linewidth=0.8)
         if reach is not None:
-            shown_band(axes, at, values, reach)
+            shown_band(axes, at, values.data, reach)
         if len(panel.pairs) <= MAX_CURVES:
             # In a small panel markers hide the band.
             marked = MAX_MARKED if len(drawn) == 1 else MAX_MARKED // 4
-            lines(axes, at, values, panel.labels, marked)
+            lines(axes, at, values, labels, marked)
         else:
-            _draw_many(axes, at, values, panel.labels)
-    ends = [(v, np.zeros(1) if reach is None else np.nan_to_num(reach)) for *_, v, reach in drawn]
+            _draw_many(axes, at, values, labels)
+    ends = [
+        (v.data, np.zeros(1) if reach is None else np.nan_to_num(reach)) for *_, v, reach in drawn
+    ]
     low = min(0.0, *(float((v - reach).min()) for v, reach in ends))
     high = max(0.0, *(float((v + reach).max()) for v, reach in ends))
     room = 0.05 * (high - low) or 1.0
@@ -302,17 +353,22 @@ def _draw_lines(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
         one.axes.set_ylim(low - room, high + room)
 
 
-def _draw_many(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]) -> None:
-    """Draw many curves, whose colours show their order."""
-    from matplotlib import colormaps
+def _joint_labels(panels: Sequence[Panel]) -> list[str]:
+    """Return a label for every colour. Panels of groups have different curves of one colour."""
+    columns = zip_longest(*(panel.labels for panel in panels))
+    several = [[word for word in dict.fromkeys(column) if word] for column in columns]
+    return [some(words, 3) for words in several]
 
-    several = colormaps["viridis"](np.linspace(0.1, 0.9, values.shape[1]))
-    for curve, colour in zip(values.T, several, strict=True):
-        axes.plot(at, curve, color=colour, linewidth=0.7)
-    axes.text(
-        0.98, 0.97, f"{labels[0]} … {labels[-1]}", transform=axes.transAxes, ha="right", va="top",
-        fontsize="x-small",
-    )  # fmt: skip
+
+def _draw_many(
+    axes: Axes, at: np.ndarray, values: np.ma.MaskedArray[Any, Any], labels: Sequence[str]
+) -> None:
+    """Draw many curves, whose colours show their order."""
+    last, several = values.shape[1] - 1, many_colours(values.shape[1])
+    ends = {0: labels[0], last: f"to {labels[last]}"}
+    for i, (curve, colour) in enumerate(zip(values.data.T, several, strict=True)):
+        axes.plot(at, curve, color=colour, linewidth=0.7, label=ends.get(i))
+    hollow(axes, at, values, several, ["o"] * len(several), 3)
 
 
 def _label_edges(

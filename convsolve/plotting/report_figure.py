@@ -9,7 +9,7 @@ import numpy as np
 
 from ..identifiability.null_space import MAX_VECTORS
 from ..identifiability.report import Identifiability
-from ..identifiability.wording import MEANING
+from ..identifiability.wording import MEANING, nuisance
 from ..linalg.factor import Factor
 from ..linalg.lapack import extreme_singular_values
 from ..linalg.rank import Band, band_of
@@ -29,11 +29,12 @@ from .drawing import (
     decades,
     draw_kernel,
     drawable,
-    edges,
+    hatch,
     image,
     image_rows,
     images,
     lag_axis,
+    legend,
     lines,
     panels,
     whole,
@@ -160,6 +161,9 @@ def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
         axes.axhline(band.tolerance, color=colours()[-1], linewidth=1.2, label="rank tolerance")
         axes.set_yscale("log")
     title = "Singular values (columns scaled)"
+    if report.problem._nuisance.total:
+        # The rank in other texts includes these columns.
+        title += f"\n{nuisance(report._diagnosis)} projected out"
     if len(at) < band.columns:
         title += f"\nlargest and smallest of {band.columns}"
         axes.plot(at, values, ":", color=GREY, label="others", zorder=0)
@@ -168,7 +172,7 @@ def _draw_spectrum(axes: Axes, report: Identifiability) -> None:
     axes.set_title(title)
     axes.set(xlabel="index", ylabel="singular value")
     whole(axes.xaxis)
-    axes.legend(fontsize="small", loc="center left")
+    legend(axes)
 
 
 def _draw_mask(place: Place, report: Identifiability) -> None:
@@ -201,11 +205,11 @@ def _draw_mask(place: Place, report: Identifiability) -> None:
         for axes, shown in panels(place, lags, states, names, title):
             _draw_states(axes, lags[-1], lags[-2], shown)
     keys = [
-        Patch(facecolor=color, hatch=hatch, edgecolor="black", linewidth=0, label=label)
-        for i, (label, color, hatch) in enumerate(STATES)
+        Patch(facecolor=color, hatch=pattern, edgecolor="black", linewidth=0, label=label)
+        for i, (label, color, pattern) in enumerate(STATES)
         if (states == i).any()
     ]
-    place.legend(keys, [str(key.get_label()) for key in keys], 2)
+    place.legend(keys, [str(key.get_label()) for key in keys])
 
 
 def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, states: np.ndarray) -> None:
@@ -216,26 +220,9 @@ def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, states: np.ndarray) -
         vmin=-0.5, vmax=len(STATES) - 0.5, linewidth=0.5,
         edgecolors="white" if max(states.shape) <= MAX_MARKED else "none",
     )  # fmt: skip
-    for i, (_, _, hatch) in enumerate(STATES):
-        if hatch and (states == i).any():
-            _hatch(axes, edges(x), edges(y), states == i, hatch)
-
-
-def _hatch(axes: Axes, x: np.ndarray, y: np.ndarray, chosen: np.ndarray, hatch: str) -> None:
-    """Hatch the ``chosen`` cells (y, x), whose edges are ``x`` and ``y``, as one patch."""
-    from matplotlib.patches import PathPatch
-    from matplotlib.path import Path
-
-    # Runs of cells along a row share one outline, so there are few outlines.
-    change = np.diff(np.pad(chosen, ((0, 0), (1, 1))).astype(int), axis=1)
-    row, start = np.nonzero(change == 1)
-    left, right, top, bottom = x[start], x[np.nonzero(change == -1)[1]], y[row], y[row + 1]
-    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
-    vertices = np.moveaxis(np.array(corners), -1, 0).reshape(-1, 2)
-    codes = np.tile([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], len(row))
-    patch = PathPatch(Path(vertices, codes), fill=False, hatch=hatch, edgecolor="black")
-    patch.set_linewidth(0)
-    axes.add_patch(patch)
+    for i, (_, _, pattern) in enumerate(STATES):
+        if pattern:
+            hatch(axes, x, y, states == i, pattern)
 
 
 def _draw_null_vectors(place: Place, report: Identifiability) -> None:
@@ -279,6 +266,7 @@ def _draw_noise_gain(place: Place, report: Identifiability, gains: np.ndarray) -
         image_rows(axes, at, gains.T, names, unit, **style)
     else:
         lines(axes, at, gains, names)
+        legend(axes)
         axes.set_ylabel(unit)
         if several:
             decades(axes.yaxis, low, high)
