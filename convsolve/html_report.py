@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from .plotting.figures import losses, plot
 from .plotting.fit_figures import prediction, residuals
 from .plotting.input_figure import power
 from .plotting.kernel_figure import curves_of, draw_kernel_of, layout, pairs_of
+from .problem.description import sizes_sentence
 from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .scoring import Score
@@ -27,6 +29,8 @@ from .text import count
 
 # Kernels, outputs and names that are listed at most.
 MAX_PEAKS, MAX_OUTPUTS, MAX_NAMES = 20, 40, 12
+# A tuple of more numbers than names are listed: its first and last number.
+LONG_TUPLE = rf"\(([^(),=]+)(?:, [^(),=]+){{{MAX_NAMES - 1},}}, ([^(),=]+)\)"
 # Inches of one picture among others, and dots an inch.
 SIZE, DPI = (5.6, 3.9), 120
 
@@ -87,7 +91,7 @@ def python_call(fit: Solution) -> str:
     return "\n".join(
         [
             f"problem = cs.Problem(x, y{words})",
-            f"# solved by {fit.stats['solver']}" if call is None else f"fit = {call}",
+            f"# solved by {fit.stats['solver']}" if call is None else f"fit = {_shortened(call)}",
             *(f"# {comment}" for comment in comments),
         ]
     )
@@ -112,6 +116,11 @@ def _written(value: Any) -> str:
     if isinstance(value, list) and len(value) > MAX_NAMES:
         return f"[{value[0]!r}, …, {value[-1]!r}]"
     return f"cs.{value}" if isinstance(value, ConvSpec) else repr(value)
+
+
+def _shortened(call: str) -> str:
+    """Return a call in which the first and the last number represent a long tuple of numbers."""
+    return re.sub(LONG_TUPLE, r"(\1, …, \2)", call)
 
 
 def _layer(spec: dict[str, Any]) -> dict[str, Any]:
@@ -187,7 +196,7 @@ def _data(problem: Problem, report: Identifiability) -> str:
         if words is not None
     ]
     rate = [] if called.fs is None else [("Rate", f"{called.fs:g} Hz")]
-    entries = facts([("Problem", repr(problem)), *names, *rate])
+    entries = facts([("Problem", sizes_sentence(problem)), *names, *rate])
     if problem.spec.ndim > 1:
         return section("Data", entries)
     explained = paragraph(
@@ -250,7 +259,10 @@ def _peaks(fit: Solution) -> str:
             f"{weights[at, i]:.4g}",
             where,
         ]
-        rows.append(row if widths is None else [*row, f"{widths[at, i]:.2g}"])
+        if widths is not None:
+            known = np.isfinite(widths[at, i])
+            row.append(f"{widths[at, i]:.2g}" if known else "not determined")
+        rows.append(row)
     more = f"The {len(rows)} largest of {len(pairs)} kernels." if len(rows) < len(pairs) else ""
     return table(head, rows) + (paragraph(more) if more else "")
 

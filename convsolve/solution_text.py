@@ -175,8 +175,9 @@ def _fit_sentence(fit: Any) -> list[tuple[str, str]]:
 
 
 def _with_error(value: float, error: float) -> str:
-    """Return R² and its standard error, which has at least one digit or is left out."""
-    digits = 3 if not error > 0 else int(np.clip(-np.floor(np.log10(error)), 3, MAX_DIGITS))
+    """Return R² with its standard error, unless the error rounds to zero at `MAX_DIGITS`."""
+    several = (n for n in range(3, MAX_DIGITS) if not error < 0.5 * 10.0**-n)
+    digits = next(several, MAX_DIGITS)
     text = f"{value:.{digits}f}" if abs(value) < 1e3 else f"{value:.3g}"
     if not np.isfinite(error) or error < 0.5 * 10.0**-digits:
         return text

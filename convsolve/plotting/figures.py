@@ -54,6 +54,7 @@ def plot(
       every tap by lag and channel; the first null vectors, or the noise gain if there are none.
     - Solution: the kernel over lags; prediction and y at the start of the first record, unless the
       solution was loaded from a file; and the loss of an iteration. ``kind`` selects one picture.
+      Taps that the data do not determine have hollow markers, or are hatched in images.
     - Comparison: excess of the loss, kernel error, undetermined component and run time of every
       method, and all impulse responses.
     - ``fit.regularization``: the score of every strength, with a mark at the choice, and the
@@ -65,11 +66,12 @@ def plot(
         kind: one picture of a solution:
 
             - "lines": the kernel as curves with 95 % bands; if there are many, in a panel for every
-              channel or output, whichever are fewer;
+              channel or output, whichever are fewer. More than 7 curves in a panel have no bands;
             - "grid": the kernel in a panel for every channel and output, each with its band;
             - "image": the kernel as an image, with lags from left to right;
             - "prediction": measured and predicted y, over time and against each other;
-            - "residuals": residuals over time, their autocorrelation and their quantiles;
+            - "residuals": residuals over time, their autocorrelation and their quantiles; under
+              noise="ar", the latter two are those of the filtered residuals;
             - "penalty": ``fit.regularization``;
             - "trace": the loss of every step of an iteration.
 

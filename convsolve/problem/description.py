@@ -46,7 +46,7 @@ def data_line(problem: Any) -> str:
     return line("Data", ", ".join(words), MARGIN)
 
 
-def one_line(problem: Any) -> str:
+def sizes_sentence(problem: Any) -> str:
     """Return records, kernel and outputs in one line."""
     groups = f" in {problem.spec.groups} groups" if problem.spec.groups > 1 else ""
     extras = ", bias" * problem.bias
@@ -54,8 +54,8 @@ def one_line(problem: Any) -> str:
     excluded = problem._kept.dropped
     extras += f", {count(excluded, 'row')} excluded" if excluded else ""
     return (
-        f"<Problem {_records(problem)}: {taps(problem)} × {count(problem.n_channels, 'channel')} "
-        f"→ {count(problem.n_outputs, 'output')}{_which(problem._names)}{groups}{extras}>"
+        f"{_records(problem)}: {taps(problem)} × {count(problem.n_channels, 'channel')} "
+        f"→ {count(problem.n_outputs, 'output')}{_which(problem._names)}{groups}{extras}"
     )
 
 

@@ -17,7 +17,7 @@ from ..text import argument, shown
 from .adjustments import Adjustments
 from .checks import choice
 from .confounds import Confounds
-from .description import adjusted, one_line, summary
+from .description import adjusted, sizes_sentence, summary
 from .lags import LagWindow
 from .masks import ByMask, check_left
 from .names import Names, check_times
@@ -545,7 +545,7 @@ class Problem(metaclass=Suggesting):
     plot = plot
 
     def __repr__(self) -> str:
-        return one_line(self)
+        return f"<Problem {sizes_sentence(self)}>"
 
     def __str__(self) -> str:
         return summary(self)

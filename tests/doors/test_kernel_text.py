@@ -203,7 +203,7 @@ def test_the_text_of_a_small_kernel() -> None:
     assert lines[:7] == [
         "Kernel      1 channel to 1 output, 3 lags from -1 to 1 samples",
         "Status      solved; the data determine all 3 taps",
-        "R²          1.000 ± 0.000 (training), correlation 1.000",
+        "R²          1.000000 (training), correlation 1.000",
         "lag  weight",
         " -1  -1.000",
         "  0   2.000",

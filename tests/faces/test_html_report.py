@@ -121,6 +121,7 @@ def test_a_page_warns_of_undetermined_data_and_escapes_names(tmp_path):
     found = page_of(fit, tmp_path)
     assert "<b>on</b>" in " ".join(found.words)
     assert [p.get("class") for p in found.named("p")].count("warning") == 1
+    assert "not determined" in found.words
     suggestions = [*map(str, fit.identifiability.suggestions)]
     assert len(suggestions) > 1
     assert {f"{i}. {words}" for i, words in enumerate(suggestions, 1)} <= {*found.words}
@@ -169,6 +170,11 @@ REPEATED = {
     "grid": {"penalty": "smooth", "grid": [[1, 2, 3], [4, 5, 6]], "select": "bic"},
     "noise": {"solver": "qr", "noise": "hac20"},
 }
+
+
+def test_a_long_grid_is_shortened():
+    call = python_call(cs.solve(stated(rows=80), penalty="ridge", grid=np.logspace(-2, 5, 40)))
+    assert call.endswith("penalty='ridge', grid=(0.01, …, 100000.0))")
 
 
 @pytest.mark.parametrize("gaps", [False, True], ids=["same rows", "other rows"])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.signal
 import scipy.stats
 
 import convsolve as cs
@@ -99,6 +100,24 @@ def test_residuals_are_drawn_with_their_autocorrelation_and_quantiles(some):
     np.testing.assert_array_equal(values, np.sort(left))
     wanted = scipy.stats.norm.ppf((np.arange(len(left)) + 0.5) / len(left))
     np.testing.assert_allclose(quantiles, wanted, atol=1e-12)
+
+
+def test_filtered_residuals_are_drawn_for_autoregressive_noise():
+    """They are the residuals after the filter of the output, in rows with all rows before them."""
+    x, y = noise(600), scipy.signal.lfilter([1], [1, -0.9, 0.3], noise(600, 2, seed=1), axis=0)
+    y[200:230, 1] = np.nan
+    y += x[:, None]
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 3), missing="drop"), noise="ar2")
+    for output in (0, 1):
+        figure = plot(fit, kind="residuals", outputs=output)
+        assert titles(figure)[1] == "Autocorrelation of the filtered residuals"
+        rho = fit.noise.coefficients[output]
+        e = fit.residuals()[:, output]
+        wanted = known(e[2:] - rho[0] * e[1:-1] - rho[1] * e[:-2])
+        _, values = line(figure.axes[2], "filtered residuals").get_data()
+        np.testing.assert_allclose(values, np.sort(wanted), rtol=1e-9, atol=1e-12)
+        first = line(figure.axes[1], "filtered residuals").get_ydata()[0]
+        np.testing.assert_allclose(first, wanted[1:] @ wanted[:-1] / (wanted @ wanted), atol=1e-12)
 
 
 def test_residuals_of_an_output_are_those_of_its_own_rows():

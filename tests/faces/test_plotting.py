@@ -76,7 +76,8 @@ def test_two_dimensions_are_an_image_and_three_its_central_slice():
     kernel = figure.axes[0]
     np.testing.assert_array_equal(image(kernel), fit.impulse_response)
     assert (kernel.get_xlim(), kernel.get_ylim()) == ((-2.5, 2.5), (1.5, -1.5))
-    assert (kernel.get_xlabel(), kernel.get_ylabel()) == ("lag, second axis", "lag, first axis")
+    labels = "lag in columns (samples)", "lag in rows (samples)"
+    assert (kernel.get_xlabel(), kernel.get_ylabel()) == labels
     scatter = line(panel(figure, "Predicted against measured"), "one row")
     np.testing.assert_array_equal(scatter.get_xdata(), y[..., 0].ravel())
     np.testing.assert_allclose(scatter.get_ydata(), fit.predict()[..., 0].ravel())
@@ -113,6 +114,14 @@ def test_comparison_has_a_bar_for_every_number():
     seconds = [row["run_seconds"] for row in table.rows]
     np.testing.assert_array_equal(line(times, "run").get_xdata(), seconds)
     np.testing.assert_array_equal(line(times, "compile").get_ydata(), [2])
+    assert not any(curve.get_clip_on() for curve in times.get_lines())
+
+
+def test_methods_of_a_comparison_have_different_colours():
+    problem = cs.Problem(noise(90), noise(90, seed=1), lags=(0, 50))
+    table = cs.compare(problem, {f"{r}": {"ridge": r} for r in range(1, 10)})
+    curves = panel(drawn(table), "Impulse response").get_lines()
+    assert len({to_hex(curve.get_color()) for curve in curves}) == 9 + 1  # and the axis
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
@@ -151,6 +160,14 @@ def images():
     return cs.solve(cs.Problem(x, cs.convolve(x, noise(2, 3, 2, 2, seed=1), spec), spec=spec))
 
 
+@cache
+def open_images():
+    x = noise(12, 12, 3)
+    x[..., 1] = x[..., 0]
+    with pytest.warns(cs.IdentifiabilityWarning):
+        return cs.solve(cs.Problem(x, noise(11, 10, seed=1), kernel_size=(2, 3)))
+
+
 def wide():
     return cs.Problem(noise(90, 9), noise(90, 9, seed=1), lags=(0, 2))
 
@@ -178,6 +195,10 @@ THINGS = {
     "grid": (fitted, {"kind": "grid"}, ""),
     "image": (fitted, {"kind": "image"}, "lag (ms): output"),
     "images": (images, {"kind": "image"}, ""),
+    "many lines": (lambda: cs.solve(wide()), {"kind": "lines"}, ""),
+    "open lines": (open_fit, {"kind": "lines"}, "lag (samples): weight"),
+    "open image": (open_fit, {"kind": "image"}, ""),
+    "open images": (open_images, {"kind": "image"}, ""),
     "panels": (lambda: cs.solve(wide()), {"kind": "image"}, ""),
     "prediction": (
         fitted, {"kind": "prediction", "outputs": 2}, "time (s): y; measured y: predicted y"
@@ -185,6 +206,10 @@ THINGS = {
     "residuals": (
         fitted, {"kind": "residuals"},
         "time (s): residual; lag (ms): correlation; normal quantile: residual",
+    ),
+    "filtered residuals": (
+        lambda: fitted(noise="ar"), {"kind": "residuals"},
+        "time (s): residual; lag (ms): correlation; normal quantile: filtered residual",
     ),
     "trace": (descent, {"kind": "trace"}, "step: loss"),
     "penalty": (
@@ -195,9 +220,12 @@ THINGS = {
     "comparison of open": (lambda: cs.compare(open_problem(), ["qr", "svd"]), {}, ""),
     "choice": (lambda: cs.choose_lags(stated()), {}, "last lag (ms): first lag (ms)"),
 }  # fmt: skip
-DOUBTS = {
+HEADLINES = {
     "report of null vectors": "Not unique: rank 4 of 8",
     "comparison of open": "Not unique: rank 4 of 8",
+    "open lines": "Not unique: rank 4 of 8",
+    "open image": "Not unique: rank 4 of 8",
+    "many lines": "Impulse response, too many curves for bands",
 }
 
 
@@ -217,17 +245,28 @@ def headlines(figure):
     return [line for title in words for line in title.split("\n") if line]
 
 
+def legends(figure):
+    """All legends of a figure, of its parts and of its panels."""
+
+    def of(part):
+        return [*part.legends, *(found for inner in part.subfigs for found in of(inner))]
+
+    return [*of(figure), *filter(None, (axes.get_legend() for axes in figure.axes))]
+
+
 @pytest.mark.parametrize("name", THINGS)
 def test_a_figure_has_short_titles_and_can_be_drawn_on_given_axes(name):
     """Another number of axes is an error before anything is drawn."""
     make, options, labels = THINGS[name]
     thing = make()
-    own_figure = plot(thing, **options)
+    own_figure = drawn(thing, **options)
     found = headlines(own_figure)
     assert found
     assert [title for title in found if len(title) > 45] == []
-    assert own_figure.get_suptitle().startswith(DOUBTS.get(name, ""))
+    assert own_figure.get_suptitle().startswith(HEADLINES.get(name, ""))
     own = panels(own_figure)
+    boxes = [each.get_window_extent() for each in legends(own_figure)]
+    assert not any(box.overlaps(axes.bbox) for box in boxes for axes in own)
     named = "; ".join(f"{axes.get_xlabel()}: {axes.get_ylabel()}" for axes in own)
     assert named.startswith(labels)
     figure = Figure(figsize=(4 * len(own), 4))
@@ -236,7 +275,8 @@ def test_a_figure_has_short_titles_and_can_be_drawn_on_given_axes(name):
     figure.savefig(io.BytesIO(), format="png", dpi=30)
     assert figure.get_suptitle() == ""
     for axes, other in zip(grid[0], own, strict=True):
-        assert axes.get_title() in (other.get_title(), "Impulse response") or len(own) > 1
+        title = axes.get_title().removeprefix(f"{own_figure.get_suptitle()}\n")
+        assert title in (other.get_title(), "Impulse response") or len(own) > 1
         assert axes.get_xlabel()
         assert len(axes.collections) == len(other.collections)
         for curve, wanted in zip(axes.get_lines(), other.get_lines(), strict=True):
@@ -246,6 +286,53 @@ def test_a_figure_has_short_titles_and_can_be_drawn_on_given_axes(name):
     with pytest.raises(ValueError, match=words):
         thing.plot(**options, ax=more)
     assert not any(axes.has_data() or axes.get_title() for axes in more)
+
+
+OPEN_TAPS = {
+    "lines": (open_fit, {"kind": "lines"}),
+    "grid": (open_fit, {"kind": "grid"}),
+    "image": (open_fit, {"kind": "image"}),
+    "images": (open_images, {}),
+    "loaded": (open_fit, {"kind": "lines"}),
+    "other rows": (lambda: open_in_one_output(), {"kind": "grid"}),
+    "determined": (fitted, {}),
+    "penalty": (lambda: cs.solve(open_problem(), ridge=1.0), {}),
+}
+
+
+@cache
+def open_in_one_output():
+    """x varies only in the first rows, which are not used for one output."""
+    x, y = noise(80), noise(80, 2, seed=1)
+    x[40:] = 1
+    y[:45, 1] = np.nan
+    with pytest.warns(cs.IdentifiabilityWarning):
+        return cs.solve(cs.Problem(x, y, lags=(0, 2), missing="drop"))
+
+
+def marked(axes):
+    """The number of hollow markers, or of hatched cells with whole numbers as centres."""
+    hollow = [c for c in axes.get_lines() if c.get_markerfacecolor() == axes.get_facecolor()]
+    cells = np.mgrid[-9:20, -9:20].reshape(2, -1).T
+    hatched = (patch.get_path().contains_points(cells).sum() for patch in axes.patches)
+    return sum(len(c.get_xdata()) for c in hollow) + sum(hatched)
+
+
+@pytest.mark.parametrize("name", OPEN_TAPS)
+def test_taps_that_the_data_do_not_determine_are_marked(name, tmp_path):
+    make, options = OPEN_TAPS[name]
+    fit, unknown = make(), 0
+    if fit.stats["unique"] is False:
+        gains = [one.identifiability.noise_gain for one in fit._by_mask]
+        unknown = sum(np.isinf(gain).sum() for gain in gains)
+        assert unknown > 0
+    if name == "loaded":
+        fit.save(tmp_path / "fit.npz")
+        fit = cs.load(tmp_path / "fit.npz")
+    figure = drawn(fit, **options)
+    assert sum(map(marked, panels(figure))) == unknown
+    words = [text.get_text() for each in legends(figure) for text in each.get_texts()]
+    assert words.count("not determined by the data") == (unknown > 0)
 
 
 def test_only_a_fit_in_doubt_has_a_title():

@@ -75,6 +75,21 @@ def test_a_certified_gram_shows_its_largest_and_smallest_value():
     assert axes.patches[0].get_y() < report._diagnosis.tolerance
 
 
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({}, ""),
+        ({"bias": True}, "\nbias projected out"),
+        ({"confounds": 1}, "\nconfounds projected out"),
+    ],
+)
+def test_the_spectrum_names_columns_that_it_does_not_have(about, words):
+    report = cs.identify(cs.Problem(noise(40), lags=(0, 4), **about))
+    axes = panel(drawn(report), SPECTRUM)
+    assert axes.get_title() == SPECTRUM + words
+    assert len(line(axes, "counts towards the rank").get_xdata()) == 5
+
+
 # --- the mask
 
 
