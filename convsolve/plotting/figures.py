@@ -71,7 +71,7 @@ def plot(
             - "image": the kernel as an image, with lags from left to right;
             - "prediction": measured and predicted y, over time and against each other;
             - "residuals": residuals over time, their autocorrelation and their quantiles; under
-              noise="ar", the latter two are those of the filtered residuals;
+              noise="ar", the latter two show the filtered residuals;
             - "penalty": ``fit.regularization``;
             - "trace": the loss of every step of an iteration.
 

@@ -103,7 +103,7 @@ def test_residuals_are_drawn_with_their_autocorrelation_and_quantiles(some):
 
 
 def test_filtered_residuals_are_drawn_for_autoregressive_noise():
-    """They are the residuals after the filter of the output, in rows with all rows before them."""
+    """The filter of an output uses rows with as many rows before them as its order."""
     x, y = noise(600), scipy.signal.lfilter([1], [1, -0.9, 0.3], noise(600, 2, seed=1), axis=0)
     y[200:230, 1] = np.nan
     y += x[:, None]
