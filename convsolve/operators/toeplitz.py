@@ -1,4 +1,4 @@
-"""The Gram matrix as an operator on kernels, and a preconditioner, without its P² numbers."""
+"""The Gram matrix as an operator on kernels, without its P² numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ import numpy as np
 from ..parallel import cores
 from .overlap_save import Batch, Product, Series, batches, side_by_side, summed
 
-# Number of lags beyond a one-dimensional kernel, for a filter that whitens x.
-ORDER = 16
 # With fewer numbers than this in a transform, threads are slower than one.
 PARALLEL_NUMBERS = 2**16
 # If a squared column norm is less than this share of its value for padded records, subtracting the
@@ -183,7 +181,7 @@ class Lags:
 
     Attributes:
         grid: spectra of kernels.
-        lags: blocks of `autocorrelation`. Along a single axis, `ORDER` more than the kernel has.
+        lags: blocks of `autocorrelation`.
     """
 
     def __init__(
@@ -196,8 +194,7 @@ class Lags:
         channels = parts[0].data.shape[-1]
         self.grid = Grid(taps, channels, columns)
         self.ridge, self._of_channel = ridge, columns % channels
-        reach = (taps[0] + ORDER,) if len(taps) == 1 else taps
-        self.lags = autocorrelation(parts, reach)
+        self.lags = autocorrelation(parts, taps)
 
     @property
     def diagonal(self) -> np.ndarray:
@@ -238,7 +235,7 @@ class Gram(Lags):
     ) -> None:
         super().__init__(parts, taps, columns, ridge)
         self.sums = sums
-        self.symbol = self.grid.symbol(self.lags[np.r_[0 : taps[0], 1 - taps[0] : 0]])
+        self.symbol = self.grid.symbol(self.lags)
         extents = [x.data.shape[1:-1] for x in parts]
         inner = [[(0, n - k + 1) for n, k in zip(e, taps, strict=True)] for e in extents]
         cells = sum(len(x.data) * self._count(box) for x, box in zip(parts, inner, strict=True))

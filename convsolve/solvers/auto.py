@@ -12,13 +12,13 @@ from ..problem.spec import ConvSpec
 from ..progress import announce
 from ..text import count
 from .base import Objective, Solver, SolverResult, traceable
-from .conjugate_gradient import ConjugateGradient
+from .conjugate_gradient import ConjugateGradient, equations
 from .least_squares import QR
 from .normal_equations import NormalEquations
 
-# Conjugate gradients get P / 20 steps at most: they cost about as much as the factor that is made
-# where they do not converge.
-UNKNOWNS_A_STEP = 20
+# Conjugate gradients get P / 20 steps, which cost about as much as the factor that is made where
+# they do not converge. Where they converge, they take fewer than ``MOST_STEPS``.
+UNKNOWNS_A_STEP, MOST_STEPS = 20, 100
 
 
 def choose(sizes: Sizes, spec: ConvSpec) -> Solver:
@@ -45,7 +45,8 @@ class AutoSolver(Solver):
     `ConjugateGradient` for about a thousand unknowns or more along one axis, and for more with many
     channels and outputs. Otherwise they are solved by `NormalEquations`, which use a QR if
     necessary. `NormalEquations` are also used if conjugate gradients do not reach 30 eps in P/20
-    steps, or do not prove that the solution is unique. All methods have the same solution.
+    steps, at most 100, or do not prove that the solution is unique, or if the autocorrelation of x
+    shows beforehand that they would not. All methods have the same solution.
     ``stats["solver"]`` is the method that was used, and ``stats["choice"]`` the sizes that decided.
 
     Other losses are minimized by their exact method, see `HuberLoss` and `AbsoluteLoss`.
@@ -99,8 +100,11 @@ class AutoSolver(Solver):
         """Return the result of conjugate gradients, or None and the reason to use a factor."""
         if not analysis.design.whole_matrix.by_fft:
             return None, "FFTs lose digits, since the columns differ in norm"
-        steps = analysis.design.sizes.unknowns // UNKNOWNS_A_STEP
-        found = replace(solver, steps=steps).run(analysis, objective)
+        regression, normals = equations(analysis, objective)
+        if not all(normal.definite for normal in normals):
+            return None, "the spectrum of x spans too many digits"
+        steps = min(analysis.design.sizes.unknowns // UNKNOWNS_A_STEP, MOST_STEPS)
+        found = replace(solver, steps=steps).solution(regression, normals)
         if found.status == "interrupted" or (found.status == "solved" and found.evidence):
             return found, ""
         return None, f"{found.status}, full rank {'' if found.evidence else 'not '}proved"

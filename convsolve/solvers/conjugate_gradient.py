@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -186,10 +187,11 @@ class ConjugateGradient(Solver):
     A step takes a few FFTs of twice the length of the kernel, and does not depend on the length of
     the records: AᵀA is the Toeplitz matrix of the autocorrelation of x, minus the terms at the
     edges of the records. With masks, weights or confounds, and for records that do not fit in
-    memory, a step takes two passes over the data instead. The preconditioner whitens x by a short
-    filter and divides by the smoothed spectrum of the result. Therefore the first iterate is FFT
-    deconvolution with the best scale. About ten steps are enough for almost any spectrum, and about
-    fifty for images.
+    memory, a step takes two passes over the data instead. The preconditioner is the exact inverse
+    of the Toeplitz matrix of x with tapered ends, by Levinson's recursion in P²/K operations for
+    K taps. For images it is the inverse of a smoothed spectrum. Ten to thirty steps are enough for
+    almost any spectrum, if every record is ten times as long as the kernel, and about fifty for
+    images.
 
     Then the residual and the gradient are computed from the data, and CG starts again with them.
     The passes end when the backward error is at most ``tol`` ("solved"), when a pass does not halve
@@ -209,7 +211,8 @@ class ConjugateGradient(Solver):
     Fewer rows than unknowns require a ridge.
 
     Source: R. H. Chan and M. K. Ng, Conjugate gradient methods for Toeplitz systems, SIAM Review 38
-    (1996) 427.
+    (1996) 427; P. Whittle, On the fitting of multivariate autoregressions, Biometrika 50 (1963)
+    129.
 
     Examples:
         >>> import numpy as np
@@ -245,12 +248,12 @@ class ConjugateGradient(Solver):
         )
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
+        return self.solution(*equations(analysis, objective))
+
+    def solution(self, regression: Regression, normals: Sequence[Normal]) -> SolverResult:
+        """Return the solution of the normal equations of all groups."""
         enough = max(float(self.tol or 0.0), EXACT)
-        # Overflow ends in a certificate that is not finite. Products are many and small.
-        ignored = np.errstate(over="ignore", divide="ignore", invalid="ignore")
-        with ignored, one_blas_thread():
-            regression = analysis.regression(objective.penalty, objective.strength)
-            normals = [Normal(regression.system, g) for g in range(regression.matrix.groups)]
+        with _many_small_products():
             course = _Course(regression, normals, enough, self.steps)
             with interruptible() as ctrl_c:
                 status = course.run(ctrl_c)
@@ -268,3 +271,18 @@ class ConjugateGradient(Solver):
                 trace=Trace(np.arange(len(losses)), losses, {}),
                 answer=self.answer,
             )
+
+
+def equations(analysis: Analysis, objective: Objective) -> tuple[Regression, list[Normal]]:
+    """Return the regression and the normal equations of every group."""
+    with _many_small_products():
+        regression = analysis.regression(objective.penalty, objective.strength)
+        return regression, [Normal(regression.system, g) for g in range(regression.matrix.groups)]
+
+
+@contextmanager
+def _many_small_products() -> Iterator[None]:
+    # Overflow ends in a certificate that is not finite.
+    ignored = np.errstate(over="ignore", divide="ignore", invalid="ignore")
+    with ignored, one_blas_thread():
+        yield
