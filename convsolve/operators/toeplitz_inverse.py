@@ -79,7 +79,7 @@ def stationary(
 
 
 def autoregressive(grid: Grid, lags: np.ndarray, order: int) -> SpectralInverse | None:
-    """Return the inverse of the spectrum of an autoregression, or None if it does not make x white."""
+    """Return the inverse of the spectrum of an autoregression; None if it does not whiten x."""
     try:
         forward, *_ = levinson(lags[: order + 1], np.zeros(((order + 1) * grid.channels, 0)))
     except np.linalg.LinAlgError:

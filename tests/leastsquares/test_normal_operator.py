@@ -113,8 +113,14 @@ def test_the_norm_of_a_polynomial_is_bounded_between_the_points_of_the_grid(coun
 
 @pytest.mark.parametrize(
     ("pole", "times", "channels", "records", "taps"),
-    [(0.5, 1, 1, 1, 24), (0.9, 2, 2, 2, 24), (0.99, 2, 1, 5, 24), (0.9, 4, 3, 1, 24)]
-    + [(0.5, 1, 1, 1, 130), (0.9, 1, 2, 2, 130)],
+    [
+        (0.5, 1, 1, 1, 24),
+        (0.9, 2, 2, 2, 24),
+        (0.99, 2, 1, 5, 24),
+        (0.9, 4, 3, 1, 24),
+        (0.5, 1, 1, 1, 130),
+        (0.9, 1, 2, 2, 130),
+    ],
 )
 @pytest.mark.parametrize("padded", [False, True])
 def test_preconditioner_makes_any_spectrum_flat(pole, times, channels, records, taps, padded):
@@ -277,6 +283,33 @@ def test_full_rank_is_not_proved_of_deficient_data(name):
     assert proved(problem) == [False]
     assert not cs.identify(problem).unique
     assert proved(problem, ridge=1e-3 * (problem.x[0] ** 2).sum()) == [True]
+
+
+def random_spectrum(rng, samples, decades):
+    """Noise with a random smooth spectrum of so many decades, and sometimes a stop band."""
+    at = np.linspace(0, 1, samples // 2 + 1)
+    log = np.interp(at, np.linspace(0, 1, 9), rng.uniform(-decades, 0, 9))
+    gain = 10 ** (log / 2)
+    if rng.random() < 0.5:
+        gain[at > rng.uniform(0.2, 0.7)] *= rng.choice([0.0, 1e-8, 1e-5])
+    return np.fft.irfft(gain * np.fft.rfft(rng.standard_normal(samples)), samples)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_no_proof_of_full_rank_is_wrong(seed):
+    """A thousand problems of 1 to 13 decades, of which a QR decides the rank."""
+    rng, claims, deficient = np.random.default_rng([30, seed]), 0, 0
+    for _ in range(100):
+        taps = int(rng.integers(20, 160))
+        x = random_spectrum(rng, int(rng.integers(8, 30)) * taps, rng.uniform(1, 13))
+        problem = without_y(x, taps, padding=str(rng.choice(["valid", "causal"])))
+        verdict, claimed = cs.identify(problem).verdict, proved(problem) == [True]
+        claims += claimed
+        deficient += verdict != "overdetermined"
+        assert not (claimed and verdict != "overdetermined")
+    assert claims >= 20
+    assert deficient >= 4
 
 
 def test_the_rounding_of_coarse_data_prevents_a_proof():
