@@ -6,16 +6,13 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ..leastsquares.normal_operator import Normal, iterative
+from ..leastsquares.normal_operator import PROOF_STEPS, Normal, iterative
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.threads import one_blas_thread
 
 DETERMINED = ("exactly determined", "overdetermined")
-
-# Steps of conjugate gradients on a random vector in which full rank is to be proved.
-PROOF_STEPS = 100
 
 # From best to worst: with groups, the worst speaks.
 SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "underdetermined")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
+from ..leastsquares.normal_operator import PROOF_STEPS, Normal
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
 from ..leastsquares.system import System
@@ -201,6 +202,7 @@ class Uncertainty:
         self._analysis, self._targets = analysis, analysis.targets
         self._kernel, self._pairs, self._freedom, self._norms = estimate
         self._halves: dict[tuple[int, System], np.ndarray] = {}
+        self._gains: dict[int, np.ndarray | None] = {}
         self._groups = analysis.design.spec.groups
         self._each = len(self._pairs) // self._groups
 
@@ -249,6 +251,9 @@ class Uncertainty:
         """Rows less the degrees of freedom of kernel and nuisance columns, (outputs,)."""
         sizes, found = self._analysis.design.sizes, np.empty(len(self._pairs))
         for g, outputs, system in self._alike():
+            if self._approximate_gains(system, g) is not None:
+                found[outputs] = sizes.rows - sizes.nuisance - sizes.columns
+                continue
             factor = _factor(system, g)
             if system.strength:
                 if not factor.full_rank:
@@ -303,13 +308,30 @@ class Uncertainty:
         """Return standard errors (P, k) of outputs, in units of the operator's columns and of y."""
         if system.basis.identity:
             relative = system.scaling.relative[group]
-            gains = np.ldexp(_factor(system, group).noise_gain, -relative)[:, None]
+            gains = self._approximate_gains(system, group)
+            gains = _factor(system, group).noise_gain if gains is None else gains
+            gains = np.ldexp(gains, -relative)[:, None]
         else:
             gains = np.linalg.norm(self._half(system, group), axis=1, keepdims=True)
         with np.errstate(invalid="ignore"):
             errors = gains * self.deviation[outputs]
         # In an exact fit too, a tap that x does not determine has an infinite error.
         return np.where(np.isinf(gains), np.inf, errors)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether errors are those of stationary x, since a factor exceeds the memory."""
+        return any(self._approximate_gains(s, g) is not None for g, _, s in self._alike())
+
+    def _approximate_gains(self, system: System, group: int) -> np.ndarray | None:
+        """Return `Normal.approximate_gains` if there is no factor. Taps must be determined."""
+        if system.strength or system.factor(group) is not None:
+            return None
+        if group not in self._gains:
+            normal = Normal(system, group)
+            proved = normal.full_rank(PROOF_STEPS)
+            self._gains[group] = normal.approximate_gains if proved else None
+        return self._gains[group]
 
     def covariance(self, output: int) -> np.ndarray:
         """Covariance (P, P) of the taps of one output in kernel order: taps, then channels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,13 @@ DEFINITE = 100 * EPS
 SHIFT = 1e3 * EPS
 
 
+class Stationary(NamedTuple):
+    """A block Toeplitz matrix T: its blocks (2K - 1, C, C) for lags 0 to K - 1 and 1 - K to -1."""
+
+    grid: Grid
+    lags: np.ndarray
+
+
 def stationary(
     parts: Sequence[Series],
     taps: int,
@@ -35,16 +43,13 @@ def stationary(
     ridge: np.ndarray,
     padding: tuple[int, int] = (0, 0),
     centred: bool = False,
-) -> ToeplitzInverse | SpectralInverse:
-    """Return a preconditioner: M is close to the Toeplitz matrix T of tapered x, + ridge.
+) -> Stationary:
+    """Return the Toeplitz matrix T of tapered records, + ridge, which is close to AᵀA + ridge.
 
     wᵀAᵀA w is the energy of the output in the rows of A, and wᵀT w is its energy everywhere. Where
     x is not padded with zeros, it is tapered, since the edges of the record would fill the gaps of
     its spectrum in T, but not in A. If the record is ten times as long as the kernel, the number of
-    CG steps depends little on the spectrum of x and on the length of the kernel.
-
-    M is the inverse of the spectrum of a short autoregression if that makes x white, and T itself
-    otherwise.
+    CG steps with T depends little on the spectrum of x and on the length of the kernel.
 
     Args:
         parts: records (N, L, C) in normal form, see `series`.
@@ -70,16 +75,22 @@ def stationary(
     lags *= unit * unit[:, None]
     diagonal = squares + ridge
     lags[0] += np.diag(np.where(diagonal > 0, diagonal, 1.0) - np.where(heard, squares, 0.0))
+    return Stationary(grid, lags)
+
+
+def preconditioner(given: Stationary) -> ToeplitzInverse | SpectralInverse:
+    """Return the inverse of T, or of the spectrum of a short autoregression that whitens x."""
     for order in ORDERS:
-        if SHORTER * order <= taps:
-            found = autoregressive(grid, lags, order)
+        if SHORTER * order <= given.grid.taps[0]:
+            found = autoregressive(given, order)
             if found is not None:
                 return found
-    return ToeplitzInverse(grid, lags)
+    return ToeplitzInverse(given)
 
 
-def autoregressive(grid: Grid, lags: np.ndarray, order: int) -> SpectralInverse | None:
+def autoregressive(given: Stationary, order: int) -> SpectralInverse | None:
     """Return the inverse of the spectrum of an autoregression; None if it does not whiten x."""
+    grid, lags = given
     try:
         forward, *_ = levinson(lags[: order + 1], np.zeros(((order + 1) * grid.channels, 0)))
     except np.linalg.LinAlgError:
@@ -101,12 +112,9 @@ class ToeplitzInverse:
 
     With some of the columns of T, M⁻¹ is a section of T⁻¹, so that ``low`` ≤ M ≤ T ≤ ``high``.
 
-    Args:
-        grid: spectra of kernels.
-        lags: blocks (2K - 1, C, C) for lags 0 to K - 1 and 1 - K to -1.
-
     Attributes:
         low, high: bounds on the eigenvalues of M.
+        diagonal: the diagonal (P,) of M⁻¹.
         definite: whether T is positive definite in floating point. Otherwise its diagonal is
             increased until it is.
 
@@ -114,8 +122,8 @@ class ToeplitzInverse:
     H. Akaike, Block Toeplitz matrix inversion, SIAM J. Appl. Math. 24 (1973) 234, for blocks.
     """
 
-    def __init__(self, grid: Grid, lags: np.ndarray) -> None:
-        self.grid = grid
+    def __init__(self, given: Stationary) -> None:
+        self.grid, lags = given
         self.definite = self._inverted(lags)
         shift = SHIFT * np.diagonal(lags[0]).max()
         while not self.definite and not self._inverted(lags, shift):
@@ -138,6 +146,8 @@ class ToeplitzInverse:
         self.high = largest(np.roll(lags, taps - 1, axis=0))
         later = np.concatenate([np.zeros_like(backward[:1]), backward[:-1]])
         self._factors = self.grid.forward(np.concatenate([forward, later], -1))
+        squares = (forward**2 - later**2).sum(-1)
+        self.diagonal = self.grid.part(np.cumsum(squares, axis=0).reshape(-1, 1))[:, 0]
         self._drawn = self.grid.part(drawn)
         return True
 

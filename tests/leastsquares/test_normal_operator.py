@@ -18,6 +18,7 @@ from convsolve.operators.toeplitz_inverse import (
     ToeplitzInverse,
     largest,
     levinson,
+    preconditioner,
     stationary,
     tapered,
 )
@@ -135,7 +136,7 @@ def test_preconditioner_makes_any_spectrum_flat(pole, times, channels, records, 
     parts = series(*(np.pad(r, [(pad, pad), (0, 0)]) for r in np.split(x, records)))
     columns, ridge = np.arange(taps * channels), np.full(taps * channels, 1e-8)
     ones = np.ones(columns.size)
-    precondition = stationary(parts, taps, columns, ones, ridge, (pad, pad))
+    precondition = preconditioner(stationary(parts, taps, columns, ones, ridge, (pad, pad)))
     assert precondition.definite
     assert isinstance(precondition, ToeplitzInverse if exact else SpectralInverse)
     g = Gram(parts, (taps,), columns, ones, ridge=ridge)(np.eye(columns.size))
@@ -177,7 +178,7 @@ def test_an_indefinite_matrix_is_shifted_and_a_silent_channel_is_apart():
     twice = np.repeat(rng.standard_normal((3000, 1)), 2, axis=1)
     for given, definite in ((twice, False), (twice * [0.0, 1.0], True)):
         squares = ones * (given.any(0) * 1.0)[columns % 2]
-        made = stationary(series(given), taps, columns, squares, 0 * ones)
+        made = preconditioner(stationary(series(given), taps, columns, squares, 0 * ones))
         assert made.definite == definite
         values = np.linalg.eigvalsh(made(np.eye(2 * taps)))
         assert values[0] > 0
