@@ -38,6 +38,7 @@ from .shapes import check_kernel, doubts
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding
 from .stored import Stored
+from .time_index import check_time_indexes
 from .weights import Weights
 
 # Ways to treat NaN.
@@ -183,6 +184,10 @@ class Problem(metaclass=Suggesting):
             input, output, rows, spec, mask, weights, window, missing, n_outputs
         )
         check_left(by_mask, names)
+        if spec.ndim == 1:
+            given = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
+            rates = {"x": names.fs, "y": names.fs if spec.stride == (1,) else None}
+            check_time_indexes(given, rates)
         vars(self).update(
             spec=spec,
             _window=window,
@@ -228,7 +233,7 @@ class Problem(metaclass=Suggesting):
             given.pop("confounds", None)
         if "spec" in given:
             given["spec"] = ConvSpec(**given["spec"])
-        made = cls(x, y, **given)
+        made = cls(x, y, fs=names.fs, **given)
         names.check_same(made._input.names, None if made._output is None else made._output.names)
         return made._replace(_names=names)
 

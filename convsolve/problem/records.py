@@ -309,7 +309,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     """
     reject_tracers(name, value)
     d = spec.ndim
-    is_list = _lists_arrays(value)
+    is_list = lists_arrays(value)
     items = list(value) if is_list else [value]
     arrays: list[Any] = []
     gaps: list[np.ndarray] = []
@@ -359,7 +359,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     )
 
 
-def _lists_arrays(value: Any) -> bool:
+def lists_arrays(value: Any) -> bool:
     """Return whether a value is a list of arrays, not of numbers."""
     return isinstance(value, (list, tuple)) and any(
         is_stored(v) or (hasattr(v, "__array__") and np.ndim(v) > 0) for v in value
@@ -490,7 +490,7 @@ def by_rows(
         TypeError: If an array is a masked array.
         ValueError: If the number of arrays differs from the number of records.
     """
-    given = _lists_arrays(value)
+    given = lists_arrays(value)
     several = [_as_array(v, f"{name}[{i}]") for i, v in enumerate(value)] if given else []
     if not given:
         whole = _as_array(value, name)

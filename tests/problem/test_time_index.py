@@ -1,0 +1,168 @@
+"""Time indexes of pandas and xarray: equal, regular and of the given rate, or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import convsolve as cs
+
+N = 200
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((2, N))
+SECONDS = np.arange(N) / 128
+DATES = pd.date_range("2024-03-31 00:30", periods=N, freq="1s")
+GAP = np.delete(np.arange(N + 20), np.arange(70, 90))
+
+
+def series(values: np.ndarray, index: Any) -> pd.Series:
+    return pd.Series(values, index=index)
+
+
+def labelled(values: np.ndarray, index: Any, *dims: str) -> xr.DataArray:
+    return xr.DataArray(values, dims=("time", *dims), coords={"time": index})
+
+
+# x, y, other arguments and the words of the error; None for data that are accepted.
+CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
+    "no index": (series(X, None), Y, {"fs": 128}, None),
+    "row numbers": (series(X, None), series(Y, SECONDS), {"fs": 128}, None),
+    "numbered rows": (series(X, np.arange(N)), series(Y, DATES), {}, None),
+    "words": (series(X, [f"a{i}" for i in range(N)]), series(Y, SECONDS), {}, None),
+    "several levels": (
+        series(X, pd.MultiIndex.from_product([[0, 1], range(N // 2)])), series(Y, SECONDS), {}, None
+    ),
+    "equal": (series(X, SECONDS), series(Y, SECONDS), {"fs": 128}, None),
+    "rounded": (series(X, SECONDS), series(Y, SECONDS.round(4)), {"fs": 128.5}, None),
+    "float32": (series(X, SECONDS.astype("f4")), series(Y, SECONDS), {"fs": 128}, None),
+    "durations and seconds": (
+        series(X, pd.to_timedelta(SECONDS, unit="s")), series(Y, SECONDS), {"fs": 128}, None
+    ),
+    "months": (
+        series(X, pd.period_range("2000-01", periods=N, freq="M")),
+        series(Y, pd.date_range("2000-01", periods=N, freq="MS")), {}, None,
+    ),
+    "units of dates": (series(X, DATES.as_unit("ns")), labelled(Y, DATES.as_unit("s")), {}, None),
+    "milliseconds": (series(X, (1e3 * SECONDS).astype(int)), Y, {"fs": 128}, None),
+    "part": (series(X, None)[20:], series(Y, None)[20:], {"fs": 128}, None),
+    "layer": (series(X, SECONDS), series(Y[: N // 2], SECONDS[::2]),
+              {"lags": None, "kernel_size": 2, "stride": 2, "fs": 128}, None),
+    "shifted dates": (
+        series(X, DATES), series(Y, DATES + pd.Timedelta("5s")), {},
+        r"x and y have different time indexes: x from 2024-03-31T00:30:00\S* to \S* in steps of "
+        r"1 s, y from 2024-03-31T00:30:05.* align them by x, y = x\.align\(y, join='inner', axis=0"
+    ),
+    "half a step": (
+        series(X, SECONDS), series(Y, SECONDS + 1 / 256), {}, "share no time, so interpolate one"
+    ),
+    "other step": (series(X, SECONDS), series(Y, SECONDS * 1.01), {}, "0.0078125 s.*0.0078906. s"),
+    "time zones": (
+        series(X, DATES.tz_localize("UTC")), series(Y, DATES.tz_localize("Etc/GMT+1")), {},
+        "different time indexes",
+    ),
+    "dates and seconds": (series(X, DATES), series(Y, SECONDS), {}, "an index of one kind"),
+    "row numbers differ": (series(X, None)[20:], series(Y, None)[10:-10], {}, "from 20 to 199"),
+    "xarray": (
+        labelled(X[:, None], SECONDS, "channel"), labelled(Y[:, None], SECONDS + 0.25, "channel"),
+        {}, r"x, y = xarray\.align\(x, y, join='inner', exclude=\['channel'\]\)",
+    ),
+    "a record": (
+        [X, series(X, SECONDS)], [series(Y, SECONDS), series(Y, SECONDS + 0.25)], {},
+        r"x\[1\] and y\[1\] have different",
+    ),
+    "trials": (
+        xr.DataArray(np.stack([X, Y])[..., None], dims=("trial", "time", "channel"),
+                     coords={"time": SECONDS, "trial": [3, 9]}),
+        xr.DataArray(np.stack([Y, X])[..., None], dims=("trial", "time", "channel"),
+                     coords={"time": SECONDS + 0.25}),
+        {}, "different time indexes",
+    ),
+    "confounds": (
+        series(X, DATES), Y, {"confounds": pd.DataFrame({"motion": Y}, DATES + pd.Timedelta("9s"))},
+        "x and confounds have different time indexes",
+    ),
+    "mask": (
+        X, series(Y, DATES), {"mask": series(np.ones(N, bool), DATES + pd.Timedelta("9s"))},
+        "y and mask have different time indexes",
+    ),
+    "gap": (
+        series(X, GAP), Y, {},
+        "time index of x is not equally spaced: it goes from 69 in row 69 to 90 in row 70, and the "
+        r"median step is 1\. Fill gaps with NaN by x\.reindex\(times\).*missing='drop'; or discard "
+        r"the index by x\.reset_index\(drop=True\)",
+    ),
+    "gap of y": (
+        X, labelled(Y, GAP / 128), {}, r"y\.reindex\(time=times\).*y\.drop_vars\('time'\)"
+    ),
+    "joined": (
+        series(X, np.tile(SECONDS[: N // 2], 2)), Y, {},
+        r"must increase, but it goes from 0\.7734375 in row 99 to 0\.0 in row 100.* list of records"
+    ),
+    "reversed": (series(X, DATES[::-1]), Y, {}, r"must increase, .*x\.sort_index\(\)"),
+    "no time": (series(X, [*DATES[:9], pd.NaT, *DATES[10:]]), Y, {}, "NaT in row 9"),
+    "rate": (
+        series(X, SECONDS), Y, {"fs": 130},
+        r"x has a step of 0\.0078125 s, that is 128 Hz, but fs=130 is given\. Correct one",
+    ),
+    "rate of y": (X, series(Y, DATES), {"fs": 128}, "y has a step of 1 s, that is 1 Hz"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_time_indexes(name: str) -> None:
+    x, y, given, words = CASES[name]
+
+    def stated() -> cs.Problem:
+        return cs.Problem(x, y, **{"lags": (0, 1), **given})
+
+    if words is None:
+        assert stated().n_equations
+        return
+    with pytest.raises(ValueError, match=words):
+        stated()
+
+
+ALIGNED: dict[str, Callable[[], tuple[Any, Any]]] = {
+    "series": lambda: series(X, DATES[:N]).align(series(Y, DATES + LATE), join="inner", axis=0),
+    "frames": lambda: pd.DataFrame({"x": X}, DATES).align(
+        pd.DataFrame({"y": Y}, DATES + LATE), join="inner", axis=0
+    ),
+    "series and frame": lambda: series(X, DATES).align(
+        pd.DataFrame({"y": Y}, DATES + LATE), join="inner", axis=0
+    ),
+    "xarray": lambda: xr.align(
+        xr.DataArray(X[:, None], [("time", DATES), ("channel", ["x"])]),
+        xr.DataArray(Y[:, None], [("time", DATES + LATE), ("channel", ["y"])]),
+        join="inner", exclude=["channel"],
+    ),
+}  # fmt: skip
+LATE = pd.Timedelta("5s")
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_the_proposed_alignment_pairs_equal_times(name: str) -> None:
+    x, y = ALIGNED[name]()
+    problem = cs.Problem(x, y, lags=(0, 1))
+    np.testing.assert_array_equal(np.asarray(problem.x[0])[:, 0], X[5:])
+    assert problem.y is not None
+    np.testing.assert_array_equal(np.asarray(problem.y[0])[:, 0], Y[1:-5])
+
+
+def test_the_proposed_reindexing_excludes_gaps() -> None:
+    whole = RNG.standard_normal(N + 20)
+    x, y = series(whole, range(N + 20)), series(np.roll(whole, 1), range(N + 20))
+    x, y = x.drop(range(70, 90)).reindex(x.index), y.drop(range(70, 90)).reindex(y.index)
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 1), missing="drop"))
+    np.testing.assert_allclose(fit.impulse_response, [0, 1], atol=1e-14)
+
+
+def test_new_data_are_checked_at_the_rate_of_the_fit() -> None:
+    fit = cs.solve(cs.Problem(X, Y, lags=(0, 1), fs=128))
+    np.testing.assert_array_equal(fit.predict(series(X, SECONDS)), fit.predict(X))
+    with pytest.raises(ValueError, match=r"has a step of 1 s, that is 1 Hz, but fs=128"):
+        fit.predict(series(X, DATES))
