@@ -15,7 +15,7 @@ from .masks import ByMask, by_group, check_known, known_rows, present, read_mask
 from .names import seconds_to_lags
 from .records import Records, read
 from .rows import Rows
-from .shapes import check_lengths, check_output, check_windows
+from .shapes import check_lengths, check_output, check_records, check_windows
 from .spec import ConvSpec
 from .weights import Weights, read_weights
 
@@ -98,12 +98,15 @@ def read_data(
     inputs = read(x, "x", spec, missing)
     spec._check_channels(inputs.channels)
     output = None if y is None else read(y, "y", spec, missing)
+    lengths = [a.shape[:-1] for a in inputs.arrays]
+    # Lags are shifted where y is trimmed.
+    rows = Rows.of(spec, lengths, tuple(shift))
+    if output is not None:
+        check_records(inputs, output, rows.shapes[0] if window is None else lengths[0])
     if window is not None and output is not None:
         check_lengths(inputs, output)
         output = output.each(window.rows) if window.edges == "drop" else output
-    # Lags are shifted where y is trimmed.
-    rows = Rows.of(spec, [a.shape[:-1] for a in inputs.arrays], tuple(shift))
-    check_windows(spec, window, inputs, rows)
+    check_windows(spec, window, inputs, output, rows)
     if output is not None:
         check_output(spec, inputs, output, rows)
     return inputs, output, rows

@@ -213,7 +213,7 @@ def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
     first = record.index_of(first) if isinstance(record, Stored) else first[:axes]
     drops = what == "NaN" and name[:1] in "xy" and not missing
     drop = argument("missing", "drop")
-    way_out = f", or leave out the rows that read it by {drop}" if drops else ""
+    way_out = f", or state the problem with {drop} to exclude the rows that read it" * drops
     return ValueError(
         f"{name} has {count(total, 'value')} that {'is' if total == 1 else 'are'} "
         f"not finite, the first ({what}) at index {first}; "

@@ -16,10 +16,12 @@ from .spec import ConvSpec
 MAX_ADDED, MAX_KERNEL = 2**28, 2**28
 
 
-def check_windows(spec: ConvSpec, window: LagWindow | None, x: Records, rows: Rows) -> None:
+def check_windows(
+    spec: ConvSpec, window: LagWindow | None, x: Records, y: Records | None, rows: Rows
+) -> None:
     """Raise a ValueError unless windows fit into x, at the same lags in all records."""
     if rows.count == 0:
-        raise _no_window(spec, window, x)
+        raise _no_window(spec, window, x, y)
     own = sum(a.size for a in x.arrays)
     shapes = Counter(a.shape[:-1] for a in x.arrays)
     windows = x.channels * sum(n * math.prod(spec._extent(shape)) for shape, n in shapes.items())
@@ -37,10 +39,12 @@ def check_windows(spec: ConvSpec, window: LagWindow | None, x: Records, rows: Ro
         )
 
 
-def _no_window(spec: ConvSpec, window: LagWindow | None, x: Records) -> ValueError:
+def _no_window(
+    spec: ConvSpec, window: LagWindow | None, x: Records, y: Records | None
+) -> ValueError:
     longest = max((a.shape[:-1] for a in x.arrays), key=math.prod)
     exchanged = spec.ndim == 1 and x.channels >= spec._span[0]
-    hint = "; if its channels come first, transpose x: channels come last" if exchanged else ""
+    hint = f"; {advice}" if exchanged and (advice := _exchanged(x, y)) else ""
     if window is not None:
         reach = tuple(max(0, b) - min(0, a) + 1 for a, b in window.bounds)
         if spec.ndim == 1 and reach[0] > 10 * longest[0]:  # as if they were given in milliseconds
@@ -66,13 +70,29 @@ def check_kernel(shape: Sequence[int]) -> None:
         )
 
 
-def check_output(spec: ConvSpec, x: Records, y: Records, rows: Rows) -> None:
-    """Raise a ValueError unless y has a sample per row."""
-    check_trials(x, y, rows.shapes[0])
+def check_records(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
+    """Raise a ValueError unless y, with ``wanted`` samples in its first record, has x's records.
+
+    Arrays (trials, time) without a channel axis are read as one record.
+    """
+    for name, one, others in (("y", y, x), ("x", x, y)):
+        first, number = one.arrays[0].shape, len(others.arrays)
+        alike = one.form == "record" and one.channel_axis and first[0] == number
+        fits = number == 1 and (one is x or first[:-1] == wanted)
+        if others.form == "batch" and alike and not fits:
+            raise ValueError(
+                f"{name} of shape {first} is read as one record, {'x' if one is y else 'y'} as "
+                f"{count(number, 'record')}; if its first axis is trials it needs a channel axis "
+                f"(in NumPy, {name}[..., None])"
+            )
     if len(y.arrays) != len(x.arrays):
         raise ValueError(
             f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}"
         )
+
+
+def check_output(spec: ConvSpec, x: Records, y: Records, rows: Rows) -> None:
+    """Raise a ValueError unless y has a sample per row."""
     for i, (a, b, shape) in enumerate(zip(x.arrays, y.arrays, rows.shapes, strict=True)):
         if b.shape[:-1] != shape:
             raise ValueError(
@@ -95,6 +115,8 @@ def _times(shape: Sequence[int]) -> str:
 def _what_fits(spec: ConvSpec, x: Records, y: Records, record: int) -> str:
     """Return what would make the samples of a record of y fit the record of x."""
     a, b = x.arrays[record], y.arrays[record]
+    if spec.ndim == 1 and (hint := _transposed(x, y, record, spec) or _exchanged(x, y)):
+        return hint
     fits = [
         argument("padding", p)
         for p in ("valid", "same", "full", "causal")
@@ -105,55 +127,58 @@ def _what_fits(spec: ConvSpec, x: Records, y: Records, record: int) -> str:
         return f"{' or '.join(fits)} would fit"
     if spec.ndim > 1 and x.form == y.form == "record" and a.shape[0] == b.shape[0]:
         return "if the first axis counts images, both need a channel axis, x[..., None]"
-    if spec.ndim == 1 and y.form == x.form and (y.channels,) == spec.output_shape(a.shape[:-1]):
-        return "channels come last: transpose y"
     return f"if y is as long as x, use {keyword('lags')} instead of {keyword('kernel_size')}"
+
+
+def _transposed(x: Records, y: Records, record: int, spec: ConvSpec | None = None) -> str:
+    """Return which of x and y to transpose so that their samples fit, or an empty string."""
+    a, b = x.arrays[record].shape, y.arrays[record].shape
+    if len(a) > 2 or len(b) > 2:
+        return ""
+
+    def rows(samples: int) -> int:
+        return samples if spec is None else spec.output_shape((samples,))[0]
+
+    which = "y" if y.channel_axis and rows(a[0]) == b[1] else ""
+    which = which or ("x" if x.channel_axis and rows(a[1]) == b[0] else "")
+    return f"channels come last: transpose {which}" if which else ""
+
+
+def _exchanged(x: Records, y: Records | None = None) -> str:
+    """Return how to exchange axes if x has more channels than samples, or an empty string."""
+    if any(a.ndim > 2 or a.shape[1] <= a.shape[0] for a in x.arrays):
+        return ""
+    first = y is not None and all(b.shape[1] > b.shape[0] for b in y.arrays)
+    text = (
+        f"x was read as {x.describe(1)}: more channels than samples. Channels come last: transpose "
+        f"{'x and y' if first else 'x'} if they are first"
+    )
+    if x.form == "record" and (y is None or y.arrays[0].shape[0] == x.arrays[0].shape[0]):
+        channels = f"(x[..., None]{', y[..., None]' if first else ''})"
+        text += f", or add a channel axis {channels} if trials are first"
+    return text
 
 
 def check_lengths(x: Records, y: Records) -> None:
     """Raise a ValueError unless y, for a geometry stated by lags, is as long as x."""
-    check_trials(x, y, x.arrays[0].shape[:-1])
-    if len(x.arrays) != len(y.arrays):
-        return  # the number of records is checked later
     for i, (a, b) in enumerate(zip(x.arrays, y.arrays, strict=True)):
         if a.shape[:-1] != b.shape[:-1]:
             which = f"[{i}]" if len(x.arrays) > 1 else ""
-            if a.ndim == b.ndim == 2 and a.shape[0] == b.shape[-1]:
-                raise ValueError(
-                    f"x{which} has {count(a.shape[0], 'sample')}, y {count(b.shape[0], 'sample')} "
-                    f"of {count(b.shape[1], 'channel')}; channels come last: transpose y"
-                )
-            if a.shape[-1] == b.shape[0] and a.ndim == 2:
-                size = f"{count(a.shape[0], 'sample')} of {count(a.shape[1], 'channel')}"
-                raise ValueError(
-                    f"x{which} has {size}, y {count(b.shape[0], 'sample')}; channels come last: "
-                    "transpose x"
-                )
+            hint = _transposed(x, y, i) or _exchanged(x, y)
+            otherwise = f"{keyword('kernel_size')} if y is the output of a convolution layer"
             raise ValueError(
                 f"y{which} has {_times(b.shape[:-1])} samples but x{which} has "
                 f"{_times(a.shape[:-1])}. With {keyword('lags')}, y must have the same length as "
-                f"x; use {keyword('kernel_size')} if y is the output of a convolution layer"
+                f"x; {hint or f'use {otherwise}'}"
             )
-
-
-def check_trials(x: Records, y: Records, wanted: tuple[int, ...]) -> None:
-    """Refuse y of shape (trials, time) for a batch x, because y would be read as one record."""
-    first = y.arrays[0].shape
-    alike = y.form == "record" and y.channel_axis and first[0] == len(x.arrays)
-    if x.form == "batch" and alike and first[:-1] != wanted:
-        raise ValueError(
-            f"y of shape {first} is read as one record, x as {count(len(x.arrays), 'record')}; "
-            "if its first axis is trials it needs a channel axis (in NumPy, y[..., None])"
-        )
 
 
 def doubts(spec: ConvSpec, x: Records) -> list[str]:
     """Describe how x was read, if its axes look exchanged."""
-    if spec.ndim > 1 or any(a.shape[1] <= a.shape[0] for a in x.arrays):
+    hint = _exchanged(x) if spec.ndim == 1 else ""
+    if not hint:
         return []
     return [
-        f"x was read as {x.describe(1)}: more channels than samples. Channels come last; "
-        "transpose x if they are first, add a channel axis (x[..., None]) if they are trials, "
-        "or give kernel_size one entry per axis for images (in Python, kernel_size=(K,) or "
-        "lags=[(a, b)] states this reading)"
+        f"{hint}, or give kernel_size one entry per axis for images "
+        "(in Python, kernel_size=(K,) or lags=[(a, b)] states this reading)"
     ]

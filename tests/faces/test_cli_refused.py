@@ -89,7 +89,7 @@ COMMANDS = [
     (f"{TRIALS} --penalty ridge --select cv --folds records", "without this option, each record"),
     ("compare trials.npz --lags 0 4 --solver qr", "--solver qr; use --methods;"),
     # Masks, weights and confounds
-    (GAPS, "or leave out the rows that read it by --missing drop"),
+    (GAPS, "or state the problem with --missing drop to exclude the rows"),
     (f"{GAPS} --missing drop --mask motion.npy", "motion.npy: a mask holds 1 where a row counts"),
     (f"{GAPS} --missing drop --confounds linear", "takes intercept, the degree of a drift or a"),
     (f"{GAPS} --missing drop --confounds intercept --bias", "--bias cannot be combined"),

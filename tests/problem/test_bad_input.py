@@ -31,6 +31,16 @@ def test_values_that_are_not_finite(x, words):
         cs.Problem(x, kernel_size=2)
 
 
+def test_the_advice_for_missing_values_of_new_data_can_be_followed():
+    x = with_value(np.nan, 7, (20,))
+    fit = cs.solve(cs.Problem(np.arange(9.0) ** 2, np.arange(9.0), lags=(0, 1)))
+    with pytest.raises(ValueError, match=r"list of records.*state the problem with missing='drop'"):
+        fit.predict(x)
+    assert [len(part) for part in fit.predict([x[:7], x[8:]])] == [7, 12]
+    fit = cs.solve(cs.Problem(np.arange(9.0) ** 2, np.arange(9.0), lags=(0, 1), missing="drop"))
+    assert [*np.flatnonzero(np.isnan(fit.predict(x)))] == [0, 7, 8]
+
+
 @pytest.mark.parametrize(("dtype", "tiny"), [(np.float64, 1e-310), (np.float32, 1e-40)])
 def test_a_channel_of_denormals(dtype, tiny):
     x = np.ones((6, 2), dtype)
@@ -90,6 +100,15 @@ def test_kinds_that_are_not_arrays_of_numbers(value, words):
         ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, use lags= instead of kernel_size="),
         ((9, 2), (3, 8), 2, r"y has 3 samples, expected 8: .*channels come last: transpose y"),
         ((9, 7), (9, 7), (2, 2), r"y has 9 × 7 samples, expected 8 × 6: .*padding='same' or"),
+        # axes that look exchanged
+        ((3, 99), (98,), 2, r"y has 98 samples, expected 2: .*; channels come last: transpose x$"),
+        ((3, 99), (1, 98), 2, r"x was read as 1 record × 3 samples × 99 channels: more channels "
+         "than samples. Channels come last: transpose x and y if they are first$"),
+        ((3, 99), (3, 99), 4, r"no window fits.* transpose x and y if they are first, or add a "
+         r"channel axis \(x\[\.\.\., None\], y\[\.\.\., None\]\) if trials are first$"),
+        ((9, 99), (9, 98), 2, r"expected 8: .* add a channel axis \(x\[\.\.\., None\], y\["),
+        ((9, 99), (9, 98, 1), 2, r"x of shape \(9, 99\) is read as one record, y as 9 records; if "
+         r"its first axis is trials it needs a channel axis \(in NumPy, x\[\.\.\., None\]\)"),
         # no output at all
         ((3,), None, 4, r"no window fits: kernel_size=\(4,\) .*fewer taps, .*padding='full'"),
         ((9, 2), None, (3, 3), r"no window fits: .* spans \(3, 3\) samples, x has \(9, 2\)"),
@@ -178,6 +197,8 @@ def test_sizes_that_no_memory_holds(arguments):
          r"no window fits: lags \[\(0, 9\)\] take \(10,\) samples .* fewer lags.*edges='zeros'"),
         ({"x": [X, X], "y": [np.ones(9), np.ones(8)]}, ValueError,
          r"y\[1\] has 8 samples but x\[1\] has 9. With lags=, y must have the same length as x"),
+        ({"x": np.ones((3, 99)), "y": np.ones((2, 99))}, ValueError, "transpose x and y if they"),
+        ({"x": np.ones((3, 99)), "y": np.ones((3, 99, 1))}, ValueError, "needs a channel axis"),
         ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
     ],
     ids=str,
