@@ -273,10 +273,7 @@ def _penalty(fit: Solution) -> str:
     sentence = paragraph(f"{chosen}.")
     if chosen.criterion == "given":
         return section("Penalty", sentence)
-    labels = [drawable(fit._names).output(o) for o in range(fit.kernel.shape[-1])]
-    return section(
-        "Penalty", sentence, _drawn(strength_scores(chosen, labels), effective_dof(chosen))
-    )
+    return section("Penalty", sentence, _drawn(strength_scores(chosen), effective_dof(chosen)))
 
 
 def _agreement(fit: Solution, held_out: Score | None, fitted: Fitted | None) -> str:

@@ -140,7 +140,8 @@ class Score(NamedTuple):
         return interval(self.r2, self.r2_standard_error, effective, level)
 
     def _few_rows(self, fewest: float) -> str:
-        output = int(np.flatnonzero(self.effective_rows == fewest)[0])
+        found = int(np.flatnonzero(self.effective_rows == fewest)[0])
+        output = self.outputs[found] if self.outputs else found
         worth = (
             f"the rows of output {output} are correlated in time and are worth {fewest:.3g} "
             "independent rows"

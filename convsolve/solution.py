@@ -188,7 +188,8 @@ class Solution:
         """Penalty and strength of every output, given or selected, or None without a penalty."""
         if self._regularization is None and any(strength for _, strength in self._penalties):
             self._regularization = self._given()
-        return self._regularization
+        chosen = self._regularization
+        return None if chosen is None else chosen._replace(outputs=tuple(self.outputs))
 
     def _given(self) -> Regularization:
         """Return penalty and strength of every output as they were given."""
@@ -707,17 +708,20 @@ class Solution:
 
         ascending = [axis[::-1] for axis in self._tap_lags]
         taps = Taps(self.kernel.shape, self._spec.groups, self._names, ascending)
-        return self._tested(*taps.hypothesis(channels, contrast, value, (tmin, tmax, lags)))
+        found = self._tested(*taps.hypothesis(channels, contrast, value, (tmin, tmax, lags)))
+        return found._replace(outputs=tuple(self.outputs))
 
     def _tested(self, rows: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
         """Test that a contrast (q, P) of the taps of every group is ``value`` (q,)."""
         from .inference.uncertainty import FTest
 
+        found: FTest
         if not self._parts:
             uncertainty = self._uncertainty
+            found = uncertainty.test(rows, value)
             if words := uncertainty.approximation(rows):
                 warn(words)
-            return uncertainty.test(rows, value)
+            return found
         outputs, groups = self.kernel.shape[-1], self._spec.groups
         size = next(len(r) for r in rows if r is not None)
         tests = []
@@ -730,7 +734,7 @@ class Solution:
                 if all(r is None for r in mine)
                 else fit._tested(mine, value)
             )
-        found: FTest = together(self._parts, tests)
+        found = together(self._parts, tests)
         return found
 
     @checks_arguments

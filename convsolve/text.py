@@ -155,6 +155,15 @@ def span(values: Iterable[float], form: str = ".3g") -> str:
     return low if low == high else f"{low} to {high}"
 
 
+def probability(p: float) -> str:
+    """Return a probability to two digits. The smallest ones are bounded, as they underflow to 0.
+
+    >>> probability(0.0), probability(0.0312)
+    ('< 1e-300', '0.031')
+    """
+    return "< 1e-300" if p < 1e-300 else f"{p:.2g}"
+
+
 def some(words: Sequence[str], most: int = 6) -> str:
     """Return the first words with commas between."""
     return ", ".join(words[:most]) + (", …" if len(words) > most else "")

@@ -69,6 +69,7 @@ class Regularization(NamedTuple):
         at_edge: (outputs,), whether the selected strength is the first or last strength that was
             allowed, so that a better one may lie outside the search range.
         at_bound: whether a hyperparameter is at a bound of its search.
+        outputs: names of the outputs, or their numbers.
 
     Examples:
         >>> import numpy as np
@@ -94,6 +95,7 @@ class Regularization(NamedTuple):
     path: StrengthScores | None
     at_edge: np.ndarray
     at_bound: bool = False
+    outputs: tuple[Any, ...] = ()
 
     def plot(self, **options: Any) -> Figure:
         """Draw the score and the effective degrees of freedom of every strength.
@@ -163,7 +165,8 @@ class Regularization(NamedTuple):
             several: Any = (None if v is None else v[..., some] for v in self.path)
             path = StrengthScores(*several)
         own: Any = {name: getattr(self, name)[..., some] for name in PER_OUTPUT}
-        return self._replace(path=path, **own)
+        names = tuple(self.outputs[o] for o in some) if self.outputs else ()
+        return self._replace(path=path, outputs=names, **own)
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
@@ -185,6 +188,7 @@ class Regularization(NamedTuple):
             **found
             | arrays
             | {"hyperparameters": chosen, "path": StrengthScores(**path) if path else None}
+            | {"outputs": tuple(found.get("outputs", ()))}
         )
 
 

@@ -19,7 +19,7 @@ from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..near_misses import suggests_attributes
 from ..operators.layout import to_columns, to_kernel
 from ..progress import tracked
-from ..text import aligned, count
+from ..text import aligned, count, probability
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -82,6 +82,7 @@ class FTest(NamedTuple):
         pvalue: Probability of an F at least as large if the hypothesis holds.
         partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
             explains. NaN if the loss is not squares.
+        outputs: Names of the outputs, or their numbers.
 
     Examples:
         >>> import numpy as np
@@ -101,17 +102,19 @@ class FTest(NamedTuple):
     dof: tuple[int, np.ndarray]
     pvalue: np.ndarray
     partial_r2: np.ndarray
+    outputs: tuple[Any, ...] = ()
 
     def __str__(self) -> str:
         """Return a table with a line per output."""
         size, dof = self.dof
         heads = ["output", "F", "d.o.f.", "p-value", "partial R²"]
         rows = [
-            [str(o), f"{f:.4g}", f"{size}, {d:.5g}", f"{p:.2g}", f"{r:.3f}"]
-            for o, (f, d, p, r) in enumerate(
-                zip(self.statistic, np.ravel(dof), self.pvalue, self.partial_r2, strict=True)
+            [str(o), f"{f:.4g}", f"{size}, {d:.5g}", probability(p), f"{r:.3f}"]
+            for o, f, d, p, r in zip(
+                self.outputs or range(len(self.statistic)),
+                self.statistic, np.ravel(dof), self.pvalue, self.partial_r2, strict=True,
             )
-        ]
+        ]  # fmt: skip
         return "\n".join(aligned([heads, *rows], 1))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..inference.regularization import Regularization
 from ..lag_choice import LagChoice
+from ..problem.names import Names
 from .drawing import (
     BAD,
     GOOD,
@@ -19,6 +19,7 @@ from .drawing import (
     Place,
     bar,
     colours,
+    drawable,
     drawing,
     edges,
     lag_axis,
@@ -42,24 +43,21 @@ NAMES = {
 }
 
 
-def draw_regularization(chosen: Regularization, labels: Sequence[str] | None = None) -> Picture:
-    """Draw scores and degrees of freedom over the strength of every output, with ``labels``."""
+def draw_regularization(chosen: Regularization) -> Picture:
+    """Draw scores and degrees of freedom over the strength of every output."""
     if chosen.path is None:
         raise ValueError("the strength was given, so there are no scores to draw")
-    return side_by_side([strength_scores(chosen, labels), effective_dof(chosen)], 5.0, 4.4)
+    return side_by_side([strength_scores(chosen), effective_dof(chosen)], 5.0, 4.4)
 
 
 @drawing("The score of every strength.")
-def strength_scores(
-    axes: Axes, chosen: Regularization, labels: Sequence[str] | None = None
-) -> None:
+def strength_scores(axes: Axes, chosen: Regularization) -> None:
     """Draw the score of every strength, also for folds, and the selected strength."""
     assert chosen.path is not None
     outputs = chosen.path.scores.shape[1]
-    if labels is None:
-        labels = [f"output {q}" for q in range(outputs)] if outputs > 1 else ["score"]
-    for q, label in zip(range(min(outputs, MAX_CURVES)), labels, strict=False):
-        _draw_scores(axes, chosen, q, label)
+    called = drawable(Names(outputs=tuple(map(str, chosen.outputs)) or None))
+    for q in range(min(outputs, MAX_CURVES)):
+        _draw_scores(axes, chosen, q, called.output(q))
     name, label = NAMES[chosen.criterion]
     more = f"\n{MAX_CURVES} of {outputs} outputs shown" * (outputs > MAX_CURVES)
     axes.set(title=f"{name} by strength{more}", xlabel="strength", xscale="log", ylabel=label)

@@ -14,7 +14,7 @@ from ..problem.problem import Problem
 from ..solution import Solution
 from .choice_figures import draw_lag_choice, draw_regularization
 from .comparison_figure import draw_comparison
-from .drawing import GOOD, Drawing, Picture, Place, drawable, drawing, side_by_side
+from .drawing import GOOD, Drawing, Picture, Place, drawing, side_by_side
 from .fit_figures import prediction, r2_of_outputs, residuals
 from .input_figure import draw_input
 from .kernel_figure import KINDS, Pair, doubts, draw_kernel_of, layout, pairs_of
@@ -159,10 +159,7 @@ def _solution(fit: Solution, pairs: list[Pair], kind: str | None, whole: bool) -
                 "kind='penalty' draws the selection of a strength, and none was selected; solve "
                 "with penalty= and without a strength"
             )
-        labels = (
-            [drawable(fit._names).output(o) for o in outputs] if fit.kernel.shape[-1] > 1 else None
-        )
-        return draw_regularization(fit.regularization.only(outputs), labels)
+        return draw_regularization(fit.regularization.only(outputs))
     wanted = layout(fit, pairs, kind)
     return Picture(wanted.size, lambda place: draw_kernel_of(place, fit, wanted, doubts(fit)))
 

@@ -29,7 +29,7 @@ MEMBERS = {
     "Score": "outputs r2 r2_standard_error r2_total correlation mse fit_percent r2_interval "
     "to_dict",
     "Regularization": "penalty strength criterion effective_dof noise_variance path at_edge "
-    "at_bound plot to_dict",
+    "at_bound outputs plot to_dict",
     "ConvSpec": "kernel_size stride padding dilation groups ndim output_shape lags minimum_samples",
     "Limits": "memory data timeout",
     "Trace": "steps losses kernels",

@@ -99,6 +99,17 @@ def test_tests_and_covariances_accept_names() -> None:
     np.testing.assert_array_equal(fit.test("Cz").statistic, fit.test(1).statistic)
     np.testing.assert_array_equal(fit.test(["Cz", "Pz"]).pvalue, fit.test([1, 2]).pvalue)
     np.testing.assert_array_equal(fit.covariance("right"), fit.covariance(1))
+    lines = str(fit.test("Cz")).splitlines()
+    assert [line.split()[0] for line in lines] == ["output", *OUTPUTS]
+    assert all("< 1e-300" in line for line in lines[1:])
+    mask = np.ones(Y.shape, bool)
+    mask[:99, 0] = False
+    parts = cs.solve(stated(mask=mask), penalty="ridge")
+    for penalized in (cs.solve(stated(), penalty="ridge"), parts):
+        assert penalized.regularization is not None
+        labels = penalized.regularization.plot().axes[0].get_legend_handles_labels()[1]
+        assert [word for word in labels if "chosen" not in word] == ["output left", "output right"]
+    assert cs.solve(stated(mask=mask)).test("Cz").outputs == tuple(OUTPUTS)
     with pytest.raises(ValueError, match="there is no channel 'Oz': there are Fz, Cz, Pz"):
         fit.test("Oz")
     with pytest.raises(ValueError, match="there is no output 'left': they have no names"):
