@@ -311,7 +311,6 @@ def column_names(
     with (
         opened(path) as (stream, _),
         io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text,
-        _about(f"{os.fspath(path)}:"),
     ):
         first = next(csv.reader(text), [])
         header = _header(first)

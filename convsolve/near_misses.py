@@ -241,6 +241,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "convsolve": {
         "fit estimate lstsq deconvolve": "solve",
         "diagnose check": "identify",
+        "cv crossval cross_val cross_val_score": "cross_validate",
         "Regularized RidgeCV": "solve(problem, penalty='ridge')",
         "LeastSquares": "QR or SVD",
         "Huber HuberRegressor": "HuberLoss, as in solve(problem, loss='huber')",

@@ -5,11 +5,14 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,7 +20,7 @@ from .. import __version__, registry
 from ..errors import ReadError
 from ..formats.addresses import file_of
 from ..near_misses import similar, suggested
-from ..text import as_options
+from ..text import as_options, flat
 from .options import KINDS, OPTIONS, RIVALS, Option, replaced
 
 if TYPE_CHECKING:
@@ -108,6 +111,8 @@ class _Layout(argparse.RawDescriptionHelpFormatter):
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, formatter_class=_Layout, **settings)
+        # Lists such as -1,20 are values and no options.
+        self._negative_number_matcher = re.compile(r"-[\d.][\d.,e+-]*$", re.IGNORECASE)
 
     def error(self, message: str) -> NoReturn:
         see = " See" if message.endswith("?") else "; see"
@@ -117,6 +122,7 @@ class _Parser(argparse.ArgumentParser):
         if action.dest == "command" and value not in OPTIONS:
             found = suggested(str(value), OPTIONS, commands=True)
             hint = f"; use {found[0]}" if found else f" (choose from {', '.join(OPTIONS)})"
+            hint = "" if value == "help" else hint
             raise argparse.ArgumentError(None, f"{value!r} is no command{hint}")
         near = similar(str(value), map(str, action.choices or ()))
         if near and value not in near:
@@ -163,7 +169,7 @@ def _add(group: argparse._ActionsContainer, options: Iterable[Option]) -> None:
         if isinstance(kind, (tuple, dict)):
             reads = {"choices": kind}
         elif isinstance(kind, list):
-            reads = {"type": kind[0], "nargs": "+"}
+            reads = {"type": _list_of(kind[0]), "nargs": "+", "action": _Joined}
         action = group.add_argument(
             flag,
             **reads,
@@ -176,6 +182,23 @@ def _add(group: argparse._ActionsContainer, options: Iterable[Option]) -> None:
         if words := option.words:
             choose = words if callable(words) else partial(_beginning, words)
             action.completer = choose  # type: ignore[attr-defined]
+
+
+def _list_of(kind: type) -> Any:
+    """Return a function that reads numbers with commas between."""
+
+    def read(text: str) -> list[Any]:
+        return [kind(part) for part in text.split(",")]
+
+    read.__name__ = kind.__name__  # for argparse's errors
+    return read
+
+
+class _Joined(argparse.Action):
+    """Store the numbers of all words in one list."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
+        setattr(namespace, self.dest, flat(values))
 
 
 def _beginning(words: Sequence[str], prefix: str, **_: Any) -> list[str]:
@@ -191,9 +214,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             import argcomplete
 
             argcomplete.autocomplete(whole)
-    args, strange = whole.parse_known_args(argv)
+    words = sys.argv[1:] if argv is None else [*argv]
+    if words and words[0].startswith("-") and words[0] not in whole._option_string_actions:
+        whole.error(f"unrecognized arguments: {words[0]}{_hint(whole, words[:1])}")
+    args, strange = whole.parse_known_args(words)
     if strange:
-        args.parser.error(f"unrecognized arguments: {' '.join(strange)}{_hint(args, strange)}")
+        hint = _hint(args.parser, strange) or _commas(args.parser, words)
+        args.parser.error(f"unrecognized arguments: {' '.join(strange)}{hint}")
     if getattr(args, "config", None) is None:
         return args
     from .config import options_of
@@ -214,7 +241,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         unused = _options_of_others(vars(args), found)
         found = {name: value for name, value in found.items() if name not in unused}
     args.parser.set_defaults(**found)
-    return whole.parse_args(argv)
+    return whole.parse_args(words)
 
 
 def _options_of_others(given: dict[str, Any], in_file: dict[str, Any]) -> set[str]:
@@ -235,11 +262,22 @@ def _has_ridge(given: str | None, in_file: str | None) -> bool:
     return own and given in (None, in_file)
 
 
-def _hint(args: argparse.Namespace, strange: Sequence[str]) -> str:
+def _commas(parser: _Parser, words: Sequence[str]) -> str:
+    """Return a suggestion if several values follow an option that takes one list with commas."""
+    for i, word in enumerate(words):
+        action = parser._option_string_actions.get(word)
+        if action is not None and "," in str(action.metavar):
+            values = [*takewhile(lambda value: not value.startswith("-"), words[i + 1 :])]
+            if len(values) > 1:
+                return f"; use {word} {','.join(values)}"
+    return ""
+
+
+def _hint(parser: _Parser, strange: Sequence[str]) -> str:
     """Return a suggestion for the first option that a command does not have."""
     unknown = next((word for word in strange if word.startswith("--")), "")
     name = unknown[2:].partition("=")[0]
-    options = [flag[2:] for flag in args.parser._option_string_actions if flag.startswith("--")]
+    options = [flag[2:] for flag in parser._option_string_actions if flag.startswith("--")]
     if use := replaced(name, options):
         return f"; use {use}"
     found = suggested(name, options)

@@ -154,7 +154,9 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
         if args.out is not None:
             fit.save(args.out, overwrite=args.overwrite)
         if args.html is not None:
-            fit.to_html(args.html, call=args.call, overwrite=args.overwrite)
+            # The command is repeated with its output files in place.
+            call = args.call if args.overwrite else f"{args.call} --overwrite"
+            fit.to_html(args.html, call=call, overwrite=args.overwrite)
     status = _worst([fit.status], warned)
 
     def text() -> str:

@@ -37,8 +37,8 @@ OTHER_WIDTH, OTHER_HEIGHT = 4.6, 4.2
 @checks_arguments
 def plot(
     result: Drawn,
-    *,
     kind: str | None = None,
+    *,
     channels: Any = None,
     outputs: Any = None,
     ax: Any = None,

@@ -99,7 +99,8 @@ class Limits:
             value = getattr(self, field.name)
             is_number = isinstance(value, Real) and not isinstance(value, bool)
             if not is_number:
-                raise TypeError(f"{field.name} must be a number, got {shown(value)}")
+                unit = "seconds" if field.name == "timeout" else "bytes, such as 4e9"
+                raise TypeError(f"{field.name} must be a number of {unit}, got {shown(value)}")
             if not value >= 0:
                 raise ValueError(f"{field.name} must not be negative or NaN, got {value}")
 

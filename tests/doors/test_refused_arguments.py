@@ -158,7 +158,8 @@ SOLVERS: list[Row] = [
         "the Gram matrix needs .* use via='convolution'",
     ),
     (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
-    (lambda: cs.Limits(timeout="many"), TypeError, "timeout must be a number, got 'many'"),
+    (lambda: cs.Limits(timeout="many"), TypeError, "timeout must be a number of seconds, got"),
+    (lambda: cs.Limits(memory="1GB"), TypeError, "memory must be a number of bytes, such as 4e9, got '1G"),
 ]
 COMPARISONS: list[Row] = [
     (lambda: cs.compare(FULL, {}), ValueError, "methods is empty; leave it out for all that apply"),

@@ -132,6 +132,13 @@ def named(entry: registry.Entry, *more: str) -> Any:
     return registry.component(entry.kind, found) if isinstance(found, str) else found
 
 
+@pytest.mark.parametrize("words", ["0 20", "0,20", "-1 20", "-1,20", "=-1,20"])
+def test_numbers_may_have_commas_between(words: str) -> None:
+    given = ["--lags", *words.split()] if words[0] != "=" else [f"--lags{words}"]
+    assert parse(["solve", "x.npy", *given]).lags == [-1 if "-" in words else 0, 20]
+    assert parse(["solve", "x.npy", "--grid", "1e-3,1e2", "5"]).grid == [1e-3, 1e2, 5]
+
+
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_every_argument_of_a_component_is_an_option_of_it(
     folder: Path, entry: registry.Entry

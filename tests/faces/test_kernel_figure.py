@@ -136,7 +136,7 @@ def test_residuals_of_an_output_are_those_of_its_own_rows():
 )
 def test_one_tap_has_an_error_bar(method, kind):
     fit = fitted(1, 1, taps=1, **method)
-    axes = plot(fit, kind="lines").axes[0]
+    axes = fit.plot("lines").axes[0]
     assert axes.get_title() == f"Impulse response, 95 % {kind} band"
     (bar,) = axes.containers
     _, _, (segments,) = bar.lines
