@@ -58,6 +58,7 @@ def meet(purpose: str, seconds: float = PEER_SECONDS) -> None:
 
     Raises:
         TimeoutError: one has not come within so many ``seconds``.
+        JaxRuntimeError: The processes cannot be joined for another reason, which jax describes.
     """
     from jax._src.distributed import global_state  # jax names no barrier that gives up
 
@@ -67,7 +68,9 @@ def meet(purpose: str, seconds: float = PEER_SECONDS) -> None:
         global_state.client.wait_at_barrier(
             f"convsolve {next(_meetings)} {purpose}", int(1000 * seconds)
         )
-    except Exception as error:
+    except RuntimeError as error:
+        if "DEADLINE_EXCEEDED" not in str(error):
+            raise
         raise TimeoutError(
             f"not all of the {global_state.num_processes} processes of jax.distributed came within "
             f"{seconds:g} s to what they compute together ({purpose}): one has stopped, hangs, or "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -431,12 +430,19 @@ def _written(value: Any) -> str:
         return repr(value)
     text = repr(value)
     for entry in registry.ENTRIES.values():
-        # A Tikhonov penalty needs a matrix, so its name alone makes none.
-        with suppress(TypeError):
-            if entry.class_name == type(value).__name__ and repr(entry.make()) == text:
-                return repr(entry.name)
+        if entry.class_name == type(value).__name__ and text == _by_default(entry):
+            return repr(entry.name)
     ours = type(value).__module__.startswith(f"{__package__}.")
     return f"cs.{text}" if ours else text
+
+
+def _by_default(entry: registry.Entry) -> str:
+    """Return the text of the component that a name alone makes; empty if it needs arguments."""
+    try:
+        made = entry.make()
+    except TypeError:  # A Tikhonov penalty needs a matrix.
+        return ""
+    return repr(made)
 
 
 def _is_int(value: Any) -> bool:

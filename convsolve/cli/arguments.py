@@ -9,7 +9,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from itertools import takewhile
@@ -209,11 +209,11 @@ def _beginning(words: Sequence[str], prefix: str, **_: Any) -> list[str]:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return the arguments of one command, including a file of options; ``command`` is its name."""
     whole = parser()
-    if "_ARGCOMPLETE" in os.environ:  # a shell asks what could come next
-        with suppress(ImportError):
-            import argcomplete
+    # A shell asks what could come next.
+    if "_ARGCOMPLETE" in os.environ and find_spec("argcomplete") is not None:
+        import argcomplete
 
-            argcomplete.autocomplete(whole)
+        argcomplete.autocomplete(whole)
     words = sys.argv[1:] if argv is None else [*argv]
     if words and words[0].startswith("-") and words[0] not in whole._option_string_actions:
         whole.error(f"unrecognized arguments: {words[0]}{_hint(whole, words[:1])}")

@@ -105,6 +105,8 @@ def proposed_ridge(diagnosis: Diagnosis) -> float | None:
     """
     try:
         return float(f"{diagnosis.ridge_for(RIDGE_CONDITION):.3g}")
+    except np.linalg.LinAlgError:  # a ValueError too
+        raise
     except ValueError:
         return None
 

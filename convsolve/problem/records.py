@@ -396,6 +396,7 @@ def column_names(item: Any) -> tuple[str, ...] | None:
     try:
         listed = [] if columns is None else [*np.asarray(columns).tolist()]
     except (TypeError, ValueError):
+        # In other libraries, ``columns`` may be a method, a number or a ragged list.
         return None
     words = [*map(str, listed)] if all(isinstance(c, str) for c in listed) else []
     return tuple(words) if words and len(set(words)) == len(words) else None

@@ -16,6 +16,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import convsolve as cs
+from convsolve.lazy_jax import meet
 from convsolve.linalg.rank import EPS
 from convsolve.problem.remote import Source
 from convsolve.problem.sizes import Tuning
@@ -394,6 +395,22 @@ def test_masks_of_outputs_that_are_spread_over_devices(rng: np.random.Generator)
     there = cs.Problem(put(x), put(y, CHANNELS), **given)
     found = cs.solve(there, limits=FROM_SIGNALS)
     np.testing.assert_allclose(found.kernel, host.kernel, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [("DEADLINE_EXCEEDED", TimeoutError), ("UNAVAILABLE", RuntimeError)]
+)
+def test_only_a_timeout_is_reported_as_such(
+    monkeypatch: pytest.MonkeyPatch, status: str, kind: type[Exception]
+) -> None:
+    class Client:
+        def wait_at_barrier(self, name: str, milliseconds: int) -> None:
+            raise jax.errors.JaxRuntimeError(f"{status}: Barrier failed")
+
+    monkeypatch.setattr("jax._src.distributed.global_state.client", Client())
+    with pytest.raises(kind) as caught:
+        meet("a test")
+    assert (status in str(caught.value)) == (kind is RuntimeError)
 
 
 @pytest.mark.slow

@@ -159,7 +159,11 @@ SOLVERS: list[Row] = [
     ),
     (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
     (lambda: cs.Limits(timeout="many"), TypeError, "timeout must be a number of seconds, got"),
-    (lambda: cs.Limits(memory="1GB"), TypeError, "memory must be a number of bytes, such as 4e9, got '1G"),
+    (
+        lambda: cs.Limits(memory="1GB"),
+        TypeError,
+        "memory must be a number of bytes, such as 4e9, got '1G",
+    ),
 ]
 COMPARISONS: list[Row] = [
     (lambda: cs.compare(FULL, {}), ValueError, "methods is empty; leave it out for all that apply"),
