@@ -485,10 +485,11 @@ class Solution:
         White noise is an assumption. If both the noise and x are correlated in time, the error of
         a sum over taps may be several times as large. ``solve(..., noise="ar")`` models the
         correlation, "hac" allows for it, and "cluster" allows for any dependence within a record.
-        A `UserWarning` is issued once if residuals along one axis, without a penalty, are
-        correlated over the lags of the kernel: more than in one of a thousand data sets of white
-        noise, with an autocorrelation of x above 0.1 and 5/√samples. At most 40 lags, 32 outputs
-        and the first 256 MiB of long recordings are checked.
+        A `UserWarning` is issued once if residuals along one axis are correlated over the lags of
+        the kernel: more than in one of a thousand data sets of white noise, with an autocorrelation
+        of x above 0.1 and 5/√samples. At most 40 lags, 32 outputs and the first 256 MiB of long
+        recordings are checked. With a penalty, residuals are also correlated if it is too strong
+        and leaves some of the response in them.
 
         Raises:
             ValueError: If the estimate is neither least squares nor Huber's, or is not solved; no
@@ -916,18 +917,17 @@ class Solution:
     def _correlated(self, uncertainty: Uncertainty) -> str:
         """Return a warning if errors for white noise are used and residuals are not white.
 
-        There is none with a penalty, which leaves some of the response in the residuals, for rows
-        that were filtered to make their noise white, nor for images.
+        There is none for rows that were filtered to make their noise white, nor for images.
         """
-        if not self._noise_model.independent or uncertainty.penalized or self._spec.ndim > 1:
+        if not self._noise_model.independent or self._spec.ndim > 1:
             return ""
         from .inference.whiteness import warning
 
         problem, exponents = self._beginning(), uncertainty.exponents
         # Gaps of excluded rows are closed, which can only hide a correlation.
         residuals = [np.ldexp(a, -exponents) for a in self._weighted(problem)]
-        of_squares = self._error_norms is None
-        return warning(problem, residuals, uncertainty.deviation**2 if of_squares else None)
+        variance = uncertainty.deviation**2 if self._error_norms is None else None
+        return warning(problem, residuals, variance, uncertainty.penalized)
 
     @cached_property
     def _made_uncertainty(self) -> Uncertainty:

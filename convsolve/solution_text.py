@@ -241,7 +241,8 @@ def _errors_sentence(fit: Any, errors: Errors) -> str:
         f", {model}; {span(noise.dof.tolist(), '.4g' if noise.dof.max() < 1e3 else '.0f')} d.o.f."
     )
     if fit._correlation_warning():
-        way = f"{argument('noise', 'ar')} or {argument('noise', 'hac').removeprefix('noise=')}"
+        other = argument("noise", "hac").removeprefix("noise=")
+        way = f"{argument('noise', 'ar')} or {'a weaker penalty' if fit._penalized else other}"
         squares = "" if fit._error_norms is None else "least squares with "
         words += f"; residuals are correlated in time, so use {squares}{way}"
     return words

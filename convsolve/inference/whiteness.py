@@ -41,6 +41,9 @@ def whiteness(residuals: Sequence[np.ndarray], variance: np.ndarray, lags: int) 
     not quite white, since the kernel fits some of the noise. Divided by the variance by degrees of
     freedom, which is larger than their own, the sum is not larger, and p is not too small. It is 1
     if there is no variance.
+
+    The covariance of the residuals is σ²(I − H), where H maps y to the prediction. This holds for
+    least squares, and with a penalty on average over kernels of its prior.
     """
     from scipy.special import chdtrc
 
@@ -79,7 +82,12 @@ def without_outliers(residuals: Sequence[np.ndarray]) -> tuple[list[np.ndarray],
     return found, np.square(np.concatenate(found)).mean(0)
 
 
-def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndarray | None) -> str:
+def warning(
+    problem: Problem,
+    residuals: Sequence[np.ndarray],
+    variance: np.ndarray | None,
+    penalized: bool = False,
+) -> str:
     """Return why errors for white noise are wrong, or an empty string.
 
     Args:
@@ -87,6 +95,7 @@ def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndar
         residuals: (T, outputs) of every record.
         variance: (outputs,), variance of the noise. None for a robust estimate, whose errors do not
             depend on how large an outlier is.
+        penalized: whether the estimate has a penalty.
     """
     lags = lags_of(problem.spec.kernel_size[0], problem.n_equations)
     outputs = np.unique(np.linspace(0, residuals[0].shape[1] - 1, MOST_OUTPUTS).astype(int))
@@ -106,8 +115,17 @@ def warning(problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndar
     way = f"least squares with {way}" if variance is None else way
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
     output = problem._names.output(int(outputs[worst]))
-    return (
+    found = (
         f"the residuals of {output} are correlated in time, and so is x (Ljung-Box "
-        f"over lags 1 to {lags}, p {shown}): errors for white noise may be several times too large "
+        f"over lags 1 to {lags}, p {shown})"
+    )
+    if penalized:
+        way = f"{ar}, or a weaker penalty" if by_record else f"a weaker penalty, or {hac} and none"
+        return (
+            f"{found}: the noise is correlated, or a strong penalty leaves some of the response in "
+            f"the residuals, and errors for white noise are then wrong; use {way}"
+        )
+    return (
+        f"{found}: errors for white noise may be several times too large "
         f"for a tap, and too small for a sum of taps; use {way}"
     )

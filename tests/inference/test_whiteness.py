@@ -69,7 +69,9 @@ def test_the_first_request_for_errors_warns(asked: str) -> None:
         (0.0, 0.9, {}),
         (0.9, 0.9, {"noise": "ar"}),
         (0.9, 0.9, {"noise": "hac"}),
-        (0.9, 0.9, {"penalty": "ridge"}),
+        (0.9, 0.0, {"penalty": "ridge"}),
+        (0.9, 0.0, {"penalty": "tc"}),
+        (0.9, 0.9, {"penalty": "ridge", "noise": "ar"}),
     ],
 )
 def test_errors_that_are_right_do_not_warn(
@@ -78,6 +80,28 @@ def test_errors_that_are_right_do_not_warn(
     fit = cs.solve(made(x_pole, noise_pole), **method)
     assert fit.standard_error.all()
     str(fit)
+
+
+@pytest.mark.parametrize(
+    ("noise_pole", "method", "weights", "way"),
+    [
+        (0.9, {"penalty": "ridge"}, None, "use noise='ar', or a weaker penalty"),
+        (0.9, {"penalty": "tc"}, np.arange(1.0, 601), "use a weaker penalty, or noise='hac' and"),
+        (
+            0.0,
+            {"ridge": 1e5},
+            None,
+            "a strong penalty leaves some of the response in",
+        ),
+    ],
+)
+def test_errors_of_penalized_fits_warn(
+    noise_pole: float, method: dict[str, Any], weights: Any, way: str
+) -> None:
+    fit = cs.solve(made(0.9, noise_pole, weights=weights), **method)
+    assert "so use noise='ar' or a weaker penalty" in " ".join(str(fit).split())
+    with pytest.warns(UserWarning, match=way):
+        fit.confidence_band()
 
 
 def test_outliers_do_not_hide_a_correlation_and_do_not_look_like_one() -> None:
@@ -93,19 +117,27 @@ def test_outliers_do_not_hide_a_correlation_and_do_not_look_like_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "taps", "channels", "pole"),
-    [(2000, 40, 1, 0.9), (100, 40, 1, 0.95), (60, 10, 2, 0.0)],
-)
+    ("rows", "taps", "channels", "pole", "ridge"),
+    [
+        (2000, 40, 1, 0.9, 0), (100, 40, 1, 0.95, 0), (60, 10, 2, 0.0, 0),
+        (2000, 40, 1, 0.9, 100), (100, 40, 1, 0.95, 10),
+    ],
+)  # fmt: skip
 def test_white_noise_is_rejected_at_the_level(
-    rows: int, taps: int, channels: int, pole: float
+    rows: int, taps: int, channels: int, pole: float, ridge: float
 ) -> None:
-    """For any x, and any number of taps."""
+    """For any x, any number of taps, and kernels of the prior of a penalty."""
     rng = np.random.default_rng(1)
     found = []
     for _ in range(3):
         x, y = red(rng, rows + taps - 1, channels, pole), rng.standard_normal((rows, 400))
-        fit = cs.solve(cs.Problem(x, y, kernel_size=taps, bias=True), noise="hac")
-        variance = np.square(fit.residuals()).sum(0) / (rows - taps * channels - 1)
+        if ridge:
+            w = rng.standard_normal((taps, channels, 400)) / ridge**0.5
+            y += cs.convolve(x, w, cs.ConvSpec(taps))
+        fit = cs.solve(cs.Problem(x, y, kernel_size=taps, bias=True), ridge=ridge)
+        chosen = fit.regularization
+        freedom = taps * channels if chosen is None else chosen.effective_dof
+        variance = np.square(fit.residuals()).sum(0) / (rows - freedom - 1)
         found.append(whiteness([fit.residuals()], variance, lags_of(taps, rows)))
     rate = (np.concatenate(found) < 0.05).mean()
     assert rate <= 0.05 + 2 * (0.05 * 0.95 / 1200) ** 0.5
