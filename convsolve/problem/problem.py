@@ -106,7 +106,8 @@ class Problem(metaclass=Suggesting):
         TypeError: If an array is of an unsupported kind (complex, object, masked, tracers, ...). If
             the geometry is stated twice or not at all.
         ValueError: If the data contain NaN or Inf, if shapes do not fit, or if the geometry gives
-            no equation.
+            no equation. If time indexes of data frames or xarrays differ, have gaps or contradict
+            ``fs``.
 
     Examples:
         >>> import convsolve as cs

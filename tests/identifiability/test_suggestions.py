@@ -147,6 +147,15 @@ def test_collinear_taps_and_the_echelon_basis(name: str, power: int) -> None:
     assert not len(flat) or np.linalg.matrix_rank(unit, tol=1e-3) == len(flat)
 
 
+def test_a_failed_decomposition_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: object, condition: float) -> float:
+        raise np.linalg.LinAlgError("no convergence")
+
+    monkeypatch.setattr("convsolve.identifiability.diagnosis.Diagnosis.ridge_for", failing)
+    with pytest.raises(np.linalg.LinAlgError, match="no convergence"):
+        _ = cs.identify(cs.Problem(np.ones(20), lags=(0, 3))).suggestions
+
+
 def test_a_bias_that_is_collinear_with_taps_is_named() -> None:
     constant = report_of(np.full(40, 2.0), 1, bias=True)
     assert constant.collinear == [
