@@ -39,7 +39,7 @@ from .scoring import Blocks, Score, scored
 from .solution_file import read_solution, write_solution
 from .solution_text import brief, entries, known, text
 from .solvers.base import Trace
-from .text import argument, plain
+from .text import argument, limit, plain
 
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
@@ -491,12 +491,17 @@ class Solution:
         recordings are checked. With a penalty, residuals are also correlated if it is too strong
         and leaves some of the response in them.
 
+        If a factor exceeds the memory limit, errors of one channel are approximated: they are
+        computed for a stationary x with the same autocorrelation, and a `UserWarning` is issued.
+        They are scaled to the exact errors of five taps, from which they differ by less than a
+        quarter. This requires white noise and no mask, weights, confounds or penalty.
+
         Raises:
             ValueError: If the estimate is neither least squares nor Huber's, or is not solved; no
-                degrees of freedom are left; a factor exceeds the memory limit; or there are no
-                training data, and the errors were not saved.
+                degrees of freedom are left; a factor exceeds the memory limit and there is no
+                approximation; or there are no training data, and the errors were not saved.
         """
-        self._warn_if_correlated()
+        self._warn_of_errors()
         return np.asarray(ascending(self._errors[0], self._spec.ndim))
 
     @property
@@ -509,7 +514,7 @@ class Solution:
         Raises:
             ValueError: If there are no standard errors, see `standard_error`.
         """
-        self._warn_if_correlated()
+        self._warn_of_errors()
         return self._errors[1]
 
     @checks_arguments
@@ -602,7 +607,7 @@ class Solution:
         if self._parts:
             low, high = gathered(self._parts, lambda fit: fit._band(level, simultaneous, method))
             return low, high
-        self._warn_if_correlated()
+        self._warn_of_errors()
         (error, noise), kernel = self._errors, np.asarray(self.kernel, float)
         if simultaneous:
             times = self._simultaneous_quantile(level, method)
@@ -890,16 +895,21 @@ class Solution:
 
     @property
     def _uncertainty(self) -> Uncertainty:
-        self._warn_if_correlated()
+        self._warn_of_errors()
         return self._made_uncertainty
 
-    def _warn_if_correlated(self) -> None:
-        """Warn once if errors for white noise are used and residuals are not white."""
+    def _warn_of_errors(self) -> None:
+        """Warn once if errors are approximate, or if the residuals are not white as they assume."""
         if self._parts:
             for part in self._parts:
-                part.solution._warn_if_correlated()
+                part.solution._warn_of_errors()
         elif not (self._whiteness_checked or self._saved_errors is not None):
             self._whiteness_checked = True
+            if self._made_uncertainty.approximate:
+                warn(
+                    "the standard errors are approximate: they assume that x is stationary, since "
+                    f"a factor of the design matrix exceeds {limit('memory')}"
+                )
             if words := self._correlated(self._made_uncertainty):
                 warn(words)
 

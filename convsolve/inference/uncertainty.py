@@ -323,7 +323,7 @@ class Uncertainty:
 
     @property
     def approximate(self) -> bool:
-        """Whether errors are those of stationary x, since a factor exceeds the memory."""
+        """Whether errors assume that x is stationary, since a factor exceeds the memory."""
         return any(self._approximate_gains(s, g) is not None for g, _, s in self._alike())
 
     def _approximate_gains(self, system: System, group: int) -> np.ndarray | None:
@@ -331,9 +331,10 @@ class Uncertainty:
         if system.strength or system.factor(group) is not None:
             return None
         if group not in self._gains:
-            normal = Normal(system, group)
-            proved = normal.full_rank(PROOF_STEPS)
-            self._gains[group] = normal.approximate_gains if proved else None
+            with one_blas_thread():
+                normal = Normal(system, group)
+                proved = normal.full_rank(PROOF_STEPS)
+                self._gains[group] = normal.approximate_gains if proved else None
         return self._gains[group]
 
     def covariance(self, output: int) -> np.ndarray:
