@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.certificate import upper_bound
+from ..leastsquares.certificate import EXACT, frobenius_bound, upper_bound
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import NOISE, Regression
 from ..leastsquares.scaling import Scaling
 from .scorers import Scorer
+from .sums import few_rows
 from .units import CommonUnits
 
 # Steps of refinement with the factor that was computed to select the strengths.
@@ -55,7 +56,18 @@ class SeveralStrengths:
             on their backward errors. A bound is infinite if the kernel may not be unique, because
             refinement does not find the solution of minimum norm.
         """
-        v = np.ldexp(v, self._power)
+        v, bounds = np.ldexp(v, self._power), None
+        design = self._regression.system.design
+        known = self._regression.targets is design.targets and not few_rows(design.sizes)
+        if known and self._regression.combines:
+            v, bounds = self._by_moments(scorers, v)
+        if bounds is None or bounds.max() > EXACT:
+            v, bounds = self._refined(scorers, v)
+        bounds[~proven] = np.inf
+        return *self._regression.from_columns(v), bounds.reshape(-1)
+
+    def _refined(self, scorers: Sequence[Scorer], v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best kernels and their bounds, with residuals of the data in every step."""
         best, lowest = v, np.full(self._strengths.shape, np.inf)
         for step in range(STEPS + 1):
             squares, gradient = self._columns.residual(v, self._regression.targets)
@@ -66,8 +78,29 @@ class SeveralStrengths:
             if step == STEPS or lowest.max() <= NOISE or not better.any():
                 break
             v = v + self._correction(scorers, v, gradient)
-        lowest[~proven] = np.inf
-        return *self._regression.from_columns(best), lowest.reshape(-1)
+        return best, lowest
+
+    def _by_moments(
+        self, scorers: Sequence[Scorer], v: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return kernels refined by the moments, and bounds from combinations of the outputs.
+
+        There are no bounds if the moments do not have the digits of a residual.
+        """
+        regression = self._regression
+        relative = regression.scaling.relative[:, :, None]
+        for step in range(STEPS + 1):
+            w = np.ldexp(v, relative)
+            squares, g = regression.by_moments(w)
+            gradient = np.ldexp(g, relative)
+            given = v, np.maximum(squares, 0.0), gradient
+            if step == STEPS or self._bounds(*given).max() <= NOISE:
+                break
+            v = v + self._correction(scorers, v, gradient)
+        if (found := regression.combined_error(w, squares, g)) is None:
+            return v, None
+        off, terms = found
+        return v, self._bounds(*given, frobenius_bound(off) * terms)
 
     def proven(self, scorers: Sequence[Scorer]) -> np.ndarray:
         """Return flags (G,) of groups whose sums prove that the kernel is unique."""
@@ -87,11 +120,21 @@ class SeveralStrengths:
         parts = [p.correction(s, g) for p, s, g in zip(scorers, strengths, pulled, strict=True)]
         return np.ldexp(np.stack(parts), self._power)
 
-    def _bounds(self, v: np.ndarray, squares: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+    def _bounds(
+        self,
+        v: np.ndarray,
+        squares: np.ndarray,
+        gradient: np.ndarray,
+        error: np.ndarray | float = 0.0,
+    ) -> np.ndarray:
+        """Return bounds (G, Q), given a bound on the ``error`` of the gradient of scaled columns.
+
+        A penalty makes the scaled columns shorter, and the error smaller.
+        """
         scaling = self._scaling
         relative, root = (np.moveaxis(a, 0, -1) for a in (scaling.relative, scaling.root_ridge))
         w = np.ldexp(v, relative)
         pull = root * w
         r_norm = np.sqrt(squares + np.einsum("gpq,gpq->gq", pull, pull))
         scaled = np.ldexp(gradient, -relative) - root * pull
-        return upper_bound(w, r_norm, scaled, scaling.a_norm.T)
+        return upper_bound(w, r_norm, scaled, scaling.a_norm.T, error=error)

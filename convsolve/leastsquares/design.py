@@ -192,4 +192,4 @@ class Design:
     @on_blas_threads
     def summable(self) -> Moments:
         """These sums, in the form in which they can be added to those of other rows."""
-        return self.matrix.summable(self.targets)
+        return self.matrix.summable(self.targets, self.moments)

@@ -14,7 +14,16 @@ from ..operators.design_matrix import Targets
 from ..operators.layout import to_columns, to_kernel
 from ..operators.moments import Moments
 from ..text import count
-from .certificate import EXACT, Certificate, backward_error, upper_bound
+from .certificate import (
+    COMBINATIONS,
+    EXACT,
+    FEWEST_OUTPUTS,
+    RESOLVED,
+    Certificate,
+    backward_error,
+    frobenius_bound,
+    upper_bound,
+)
 from .scaling import Scaling, in_units
 from .system import Rest, System
 
@@ -94,9 +103,15 @@ class Regression:
 
     # --- residuals and refinement
 
-    def residual(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return ‖r‖ (G, Q) and Aᵀr (G, P, Q) at w from the data, with the rows of the ridge."""
-        squares, g = self.system.columns.residual(self.scaling.divided(w), self.targets)
+    def residual(
+        self, w: np.ndarray, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ‖r‖ (G, Q) and Aᵀr (G, P, Q) at w from the data, with the rows of the ridge.
+
+        If ``weights`` (G, Q, s) are given, they are those of s combinations of the outputs, whose
+        kernels w are.
+        """
+        squares, g = self.system.columns.residual(self.scaling.divided(w), self.targets, weights)
         return self._ridged(w, squares, self.scaling.divided(g))
 
     def _ridged(
@@ -133,6 +148,60 @@ class Regression:
             if size < SETTLED:
                 break
         return w
+
+    @property
+    def combines(self) -> bool:
+        """Whether a pass over combinations of the outputs takes less time than one over all."""
+        return self.shape[2] >= FEWEST_OUTPUTS and self.matrix.chunks.combines(self.targets)
+
+    def by_moments(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ‖r‖² (G, Q) and Aᵀr (G, P, Q) at w from the moments, with the rows of the ridge.
+
+        The error of ‖r‖² is the rounding error of its terms, so that it may be negative.
+        """
+        g = self._moment_gradient(w)
+        fitted = np.einsum("gpq,gpq->gq", w, self.scaling.divided(self.cross) + g)
+        return self.moments.out_squares_left - fitted, g
+
+    def combined_error(
+        self, w: np.ndarray, squares: np.ndarray, g: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the error of the gradients ``g`` from the moments, in combinations of the outputs.
+
+        The gradients of a few random combinations are also computed from the data. Combinations
+        have weights z/S, where z is standard normal and S is the size of the terms of an output.
+
+        Returns:
+            The error (G, P, s) of s combinations, and S (G, Q). None if the ``squares`` of the
+            residuals have no digits.
+        """
+        terms = self.y_norms + self._a_norms * np.linalg.norm(w, axis=1)
+        if not ((squares > RESOLVED * terms**2) | (terms == 0)).all():
+            return None
+        groups, _, outputs = self.shape
+        normal = np.random.default_rng(0).standard_normal((groups, outputs, COMBINATIONS))
+        weights = normal / np.where(terms > 0, terms, 1.0)[:, :, None]
+        return g @ weights - self.residual(w @ weights, weights)[1], terms
+
+    def from_combinations(self, w: np.ndarray, factors: Factors) -> Certificate | None:
+        """Return a bound on the backward error of w from random combinations of the outputs.
+
+        It holds with a probability of 1 − 1e-6. None if it exceeds 30 eps, or if the moments do not
+        have the digits of a residual.
+        """
+        squares, g = self.by_moments(w)
+        if (found := self.combined_error(w, squares, g)) is None:
+            return None
+        (off, terms), r_norm = found, np.sqrt(np.maximum(squares, 0.0))
+        given = w, r_norm, g, self._a_norms
+        error = frobenius_bound(off) * terms
+        bounds = upper_bound(*given, error=error)
+        if bounds.max() > EXACT:  # in particular if the residuals are small
+            whitened = factors.whitened_norms(g)
+            whitened = whitened + frobenius_bound(factors.whitened_norms(off)) * terms
+            bounds = upper_bound(*given, whitened, error)
+        certificate = Certificate(float(bounds.max()), "upper bound")
+        return certificate if certificate.exact else None
 
     def refine(self, w: np.ndarray, factors: Factors, steps: int) -> tuple[np.ndarray, Certificate]:
         """Refine w with residuals of the data in at most ``steps`` semi-normal steps.
@@ -176,6 +245,9 @@ class Regression:
         for single in (True, False) if system.single_precision else (False,):
             if (by_gram := system.gram_factors(single)) is not None:
                 w = self.refine_by_moments(self.by_gram(by_gram), by_gram)
+                bound = self.from_combinations(w, by_gram) if self.combines else None
+                if bound is not None:
+                    return w, bound, f"{route}; {COMBINATIONS} combinations of the outputs"
                 found = self.refine(w, by_gram, GRAM_STEPS)
                 if found[1].exact:
                     return *found, route

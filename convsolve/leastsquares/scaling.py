@@ -106,9 +106,14 @@ class PenaltyColumns:
             return g
         return np.asarray(self.basis.restrict(g) * self._live[:, :, None])
 
-    def residual(self, z: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """Return ‖r‖² (G, Q) and TᵀAᵀM r (G, R, Q) for r = M(y − A T z), from the data."""
-        squares, g = self._design.matrix.residual(self.expand(z), targets)
+    def residual(
+        self, z: np.ndarray, targets: Targets, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return ‖r‖² (G, Q) and TᵀAᵀM r (G, R, Q) for r = M(y − A T z), from the data.
+
+        If ``weights`` are given, y are combinations of the outputs.
+        """
+        squares, g = self._design.matrix.residual(self.expand(z), targets, weights)
         return squares, self.restrict(g)
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from ..parallel import cores, in_order
+from .threads import one_blas_thread
 
 # Smallest array for which several cores are used.
 MANY_NUMBERS = 2**20
@@ -76,3 +77,21 @@ def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray
 def largest(a: np.ndarray) -> np.ndarray:
     """Return the largest magnitude (C,) in every channel."""
     return on_cores(np.maximum, a, np.abs)
+
+
+def by_parts(of: Callable[[np.ndarray], np.ndarray], a: np.ndarray, channels: int) -> np.ndarray:
+    """Return ``of`` for the samples (n, C) of an array (..., C), as an array (..., channels).
+
+    The array is processed in parts on all cores, so that no array as long as ``a`` is created. It
+    must not be called by a task of `in_order`.
+    """
+    flat, step = a.reshape(-1, a.shape[-1]), max(1, PART_NUMBERS // max(1, a.shape[-1]))
+    found = np.empty((len(flat), channels))
+
+    def fill(start: int) -> None:
+        found[start : start + step] = of(flat[start : start + step])
+
+    with one_blas_thread():
+        for _ in in_order(fill, range(0, len(flat), step)):
+            pass
+    return found.reshape(*a.shape[:-1], channels)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..linalg.channels import largest, on_cores
+from ..linalg.channels import by_parts, largest, on_cores
 from ..linalg.polynomials import Polynomials
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Tuning
@@ -43,6 +43,19 @@ class Fits(NamedTuple):
 NO_FITS = Fits()
 
 
+class Combinations(NamedTuple):
+    """Linear combinations of the outputs of every group, which replace the outputs.
+
+    Attributes:
+        weights: (G, Q, s), of the outputs as ``2**-exponents * y - shift``.
+        exponents, shift: (G, Q).
+    """
+
+    weights: np.ndarray
+    exponents: np.ndarray
+    shift: np.ndarray
+
+
 class Form(NamedTuple):
     """The settings that all chunks of a problem share.
 
@@ -53,6 +66,7 @@ class Form(NamedTuple):
         x_sizes, y_sizes: the largest magnitudes (Cin,) of x and (Cout,) of y. If None, every chunk
             computes its own.
         fits: coefficients of confounds that are subtracted from the rows.
+        combinations: combinations of the outputs, or None for the outputs themselves.
     """
 
     spec: ConvSpec
@@ -61,6 +75,7 @@ class Form(NamedTuple):
     x_sizes: np.ndarray | None = None
     y_sizes: np.ndarray | None = None
     fits: Fits = NO_FITS
+    combinations: Combinations | None = None
 
 
 class SpanTrends(NamedTuple):
@@ -335,12 +350,34 @@ class LoadedChunk:
         return self.once("nuisance", lambda: NuisanceColumns(self.blocks, len(self.places)))
 
     def load(self, form: Form) -> LoadedChunk:
-        """Return the same rows with the fits of the confounds subtracted."""
-        fits = form.fits
+        """Return the same rows with outputs combined, and the fits of the confounds subtracted."""
+        fits, found = form.fits, self
+        if form.combinations is not None:
+            found = self.with_outputs(self._combined(form.combinations))
         if not self.blocks:
-            return self
-        found = self if fits.y is None else self.with_outputs(self._outputs_without(fits.y))
+            return found
+        if fits.y is not None:
+            found = found.with_outputs(found._outputs_without(fits.y))
         return replace(found, x_fits=fits.x, by_rows=True, kept={}) if fits.x else found
+
+    def _combined(self, of: Combinations) -> list[np.ndarray]:
+        """Return combinations (N, *T, G·s) of the outputs of every stack.
+
+        They are computed from y in the units of this chunk.
+        """
+        finer = self.out_exponents.reshape(self.groups, -1) - of.exponents
+        weights = np.ldexp(of.weights, finer[:, :, None])
+        shift = np.ldexp(self.out_shift.reshape(self.groups, -1), finer) - of.shift
+        level = np.einsum("gq,gqs->gs", shift, of.weights).reshape(-1)
+
+        def combined(y: np.ndarray) -> np.ndarray:
+            scaled = y * self.out_scale
+            if self.out_shift.any():
+                scaled -= self.out_shift
+            by_group = scaled.reshape(len(y), self.groups, -1).swapaxes(0, 1) @ weights
+            return by_group.swapaxes(0, 1).reshape(len(y), -1) + level
+
+        return [by_parts(combined, s.y, level.size) for s in self.stacks if s.y is not None]
 
     def _outputs_without(self, fit: np.ndarray) -> list[np.ndarray]:
         """Return the outputs of every stack less N times ``fit`` (q, Cout)."""

@@ -22,6 +22,7 @@ from .by_jax import DeviceChunk
 from .chunk import (
     NO_FITS,
     Chunk,
+    Combinations,
     Fits,
     Form,
     LoadedChunk,
@@ -207,12 +208,14 @@ class Chunks:
         *others: Any,
         by_rows: Sequence[bool] | None = None,
         fits: Fits = NO_FITS,
+        combinations: Combinations | None = None,
     ) -> Any:
         """Return the sum of ``task(chunk, form, *others)`` over the chunks, less some fits.
 
-        Rows are formed for the chunks flagged in ``by_rows``.
+        Rows are formed for the chunks flagged in ``by_rows``. Outputs may be replaced by their
+        ``combinations``, if this `combines`.
         """
-        form = self.form_of(outputs)._replace(fits=fits)
+        form = self.form_of(outputs)._replace(fits=fits, combinations=combinations)
         return self._total_of(outputs)(task, self.of(outputs, by_rows), form, *others)
 
     def read(
@@ -251,6 +254,10 @@ class Chunks:
         found.given, found._device, found.nuisance = None, None, Nuisance(constant=True)
         found.form = self.form._replace(constant=True)
         return found
+
+    def combines(self, outputs: Outputs) -> bool:
+        """Return whether outputs can be replaced by combinations. Those on devices cannot."""
+        return self._device is None or not outputs.given
 
     def _total_of(self, outputs: Outputs | None) -> Any:
         return self.total if outputs is None or outputs.given else self._total

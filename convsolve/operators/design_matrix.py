@@ -20,7 +20,7 @@ from ..problem.sizes import DEFAULT_TUNING
 from ..problem.spec import ConvSpec
 from . import by_fft, by_rows
 from .by_rows import Block
-from .chunk import NO_FITS, Fits, LoadedChunk
+from .chunk import NO_FITS, Combinations, Fits, LoadedChunk
 from .chunk_sums import adjoint, misfit, product, product_grams, totals
 from .chunks import Chunks, Plan
 from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, flat, in_user_units, units_of
@@ -164,9 +164,13 @@ class DesignMatrix:
         targets: Targets | None,
         *others: Any,
         fits: Fits = NO_FITS,
+        combinations: Combinations | None = None,
     ) -> Any:
         """Return the sum of a task over the chunks, by FFTs or by rows as in the first pass."""
-        return self.chunks.sum(task, targets, *others, by_rows=self._known.by_rows, fits=fits)
+        by_rows = self._known.by_rows
+        return self.chunks.sum(
+            task, targets, *others, by_rows=by_rows, fits=fits, combinations=combinations
+        )
 
     def _read(self, fits: Fits) -> Generator[LoadedChunk]:
         """Yield the chunks of x in memory."""
@@ -176,12 +180,11 @@ class DesignMatrix:
         """Return some chunks in memory, evenly spaced. Data in memory are one chunk."""
         return self.chunks.sample(self._known.by_rows, SAMPLED)
 
-    def _fits(self, targets: Targets | None) -> Fits:
-        """Return everything that the confounds fit of the columns and the outputs."""
+    def _fits(self, found: OutputSums | None) -> Fits:
+        """Return everything that the confounds fit of the columns, and of outputs."""
         if self.nuisance.confounds is None:
             return NO_FITS
         x = tuple(in_user_units(fit, self.exponents) for fit in self._known.fits)
-        found = None if targets is None else targets.found
         return Fits(x, None if found is None else in_user_units(found.whole_fit, found.exponents))
 
     def _product_fit(self, group: int, w: np.ndarray) -> tuple[Fits, np.ndarray | None]:
@@ -344,12 +347,13 @@ class DesignMatrix:
         m = m.with_zero_columns(known.live)
         return m if found is None else m.with_zero_outputs(found.live)
 
-    def summable(self, targets: Targets | None) -> Moments:
+    def summable(self, targets: Targets | None, m: Moments | None = None) -> Moments:
         """Return moments that can be added to those of rows with other nuisance columns.
 
-        A bias is a constant that is fitted to the sum of them, also for rows with weights.
+        A bias is a constant that is fitted to the sum of them, also for rows with weights. ``m``
+        are the `moments` of the targets, if they are known.
         """
-        confounds, m = self.nuisance.confounds, self.moments(targets)
+        confounds, m = self.nuisance.confounds, self.moments(targets) if m is None else m
         if confounds is None or not confounds.shared:
             return m.projected
         found = m.with_last_as_constant(confounds.size)
@@ -377,27 +381,36 @@ class DesignMatrix:
             of_outputs = of_outputs + targets.found.fit[:, -1] / confounds.size
         return found, of_outputs
 
-    def residual(self, w: np.ndarray, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+    def residual(
+        self, w: np.ndarray, targets: Targets, weights: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w).
 
-        This takes a pass over the data, and another one if the rounding error of r in the span of N
-        is large.
+        If ``weights`` (G, Q, s) are given, y are s combinations of the outputs, and w (G, P, s) are
+        their kernels. This takes a pass over the data, and another one if the rounding error of r
+        in the span of N is large.
         """
-        known, found, fits = self._known, targets.found, NO_FITS
+        known, found, fits, combined = self._known, targets.found, NO_FITS, None
+        if weights is not None:
+            weights = weights * found.live[:, :, None]
+            combined = Combinations(weights, found.exponents, found.shift)
+            found = found.combined(weights)
         w = w * known.live[:, :, None]
         given = w, np.zeros((len(w), w.shape[2]))
         if self.nuisance.constant:
             given = w, self.projection.coefficients(found.products, w)[:, 0]
         elif known.fit is not None:
-            fits = self._fits(targets)
+            fits = self._fits(found)
         elif self.nuisance.confounds is not None:
             fit = found.whole_fit - self.products @ w
             fits = Fits(y=in_user_units(fit, found.exponents))
         units = units_of(known, found)
-        left: ResidualSums = self._sum(misfit, targets, units, *given, fits=fits)
+        left: ResidualSums = self._sum(
+            misfit, targets, units, *given, fits=fits, combinations=combined
+        )
         exact = fits.y is None or fits.x or left.products.size
-        if not exact and self._rounding_counts(targets, w, left.squares):
-            left = self._sum(misfit, targets, units, *given, True, fits=fits)
+        if not exact and self._rounding_counts(found, w, left.squares):
+            left = self._sum(misfit, targets, units, *given, True, fits=fits, combinations=combined)
         gradient = left.gradient
         if self.nuisance.constant:
             gradient = self.projection.cross(gradient, left.sums[:, None])
@@ -407,7 +420,7 @@ class DesignMatrix:
         gradient = gradient * (self.column_norms > 0)[:, :, None]
         return left.squares * found.live, gradient * found.live[:, None]
 
-    def _rounding_counts(self, targets: Targets, w: np.ndarray, squares: np.ndarray) -> bool:
+    def _rounding_counts(self, found: OutputSums, w: np.ndarray, squares: np.ndarray) -> bool:
         """Return whether the rounding error of residuals in the span of N would be seen in AᵀM r.
 
         It is relative to the terms of the residual, and multiplied by the share of N in A. It is
@@ -416,7 +429,7 @@ class DesignMatrix:
         of_nuisance = np.square(self.products).sum(1)
         norms = np.sqrt(np.square(self.column_norms) + of_nuisance)
         share = np.sqrt(of_nuisance) / np.where(norms > 0, norms, 1.0)
-        terms = np.sqrt(targets.found.squares) + np.einsum("gp,gpq->gq", norms, np.abs(w))
+        terms = np.sqrt(found.squares) + np.einsum("gp,gpq->gq", norms, np.abs(w))
         return bool((share.max(1, initial=0.0)[:, None] * terms > np.sqrt(squares)).any())
 
     def by_record(
@@ -497,7 +510,7 @@ class DesignMatrix:
     def _blocks(self, targets: Targets | None) -> Iterator[Block]:
         known, found = self._known, None if targets is None else targets.found
         units = units_of(known, found)
-        for chunk in self.chunks.read(targets, known.by_rows, self._fits(targets)):
+        for chunk in self.chunks.read(targets, known.by_rows, self._fits(found)):
             for a, y in by_rows.rows(chunk, units):
                 if self.nuisance.constant:
                     a = a - known.means[:, None]

@@ -73,6 +73,19 @@ class OutputSums(NamedTuple):
         """The fit (G, q, Q) of orthonormal columns N to Y."""
         return self.products if self.fit is None else self.products + self.fit
 
+    def combined(self, weights: np.ndarray) -> OutputSums:
+        """Return the sums of combinations of the shifted outputs, for random weights (G, Q, s).
+
+        The squares are expected values for weights of mean zero. Combinations have no unit.
+        """
+        groups, _, count = weights.shape
+        none = np.zeros((groups, count))
+        sums = (self.sums[:, None] @ weights)[:, 0]
+        squares = (self.squares[:, None] @ np.square(weights))[:, 0]
+        fit = None if self.fit is None else self.fit @ weights
+        live = np.ones(none.shape, bool)
+        return OutputSums(none.astype(int), none, sums, squares, self.products @ weights, fit, live)
+
 
 @dataclass(frozen=True)
 class Pass:
