@@ -1,8 +1,9 @@
 """What `peers` times: the problems, their data, their exact answers, and how each method fits them.
 
 Inputs are white noise through a first-order recursion of pole 0.9 (of an image along both axes),
-kernels decay as exp(-4 lag / taps), y carries white noise of a tenth of its deviation. Records are
-zero-padded in the past; an image is not padded. Kernels here are (*taps, inputs, outputs) with lags
+kernels decay as exp(-4 lag / taps). The standard deviation of the white noise in y is a tenth of
+that of the response, or as the R² in the name of a workload says. Records are zero-padded in the
+past; an image is not padded. Kernels here are (*taps, inputs, outputs) with lags
 ascending, or (problems, taps) where each record has a kernel of its own.
 """
 
@@ -17,7 +18,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 class Workload(NamedTuple):
-    """``apart``: every record is a problem with a kernel of its own, of whole windows."""
+    """``apart``: every record is a problem with a kernel of its own, of whole windows.
+
+    ``noise`` is the standard deviation of the noise relative to that of the response.
+    """
 
     records: int
     shape: tuple[int, ...]
@@ -26,6 +30,7 @@ class Workload(NamedTuple):
     taps: tuple[int, ...]
     ridge: float = 1e-3
     apart: bool = False
+    noise: float = 0.1
 
     @property
     def padded(self) -> bool:
@@ -49,6 +54,11 @@ def series(
     records: int, samples: int, channels: tuple[int, int], taps: int, ridge: float = 1e-3
 ) -> Workload:
     return Workload(records, (samples,), *channels, (taps,), ridge)
+
+
+def with_r2(workload: Workload, r2: float) -> Workload:
+    """The workload with noise that leaves the true kernel this R²."""
+    return workload._replace(noise=math.sqrt(1 / r2 - 1))
 
 
 class Goal(NamedTuple):
@@ -76,6 +86,12 @@ WORKLOADS: dict[str, Row] = {
         series(1, 60_000, (16, 32), 40), Goal(FASTER, 10), Goal(COLD, 1)
     ),
     "400 000 samples, 16 → 128, 40 taps": row(series(1, 400_000, (16, 128), 40), Goal(FASTER, 10)),
+    "60 000 samples, 16 → 32, 40 taps, R² 0.1": row(
+        with_r2(series(1, 60_000, (16, 32), 40), 0.1), Goal(FASTER, 10)
+    ),
+    "400 000 samples, 16 → 128, 40 taps, R² 0.1": row(
+        with_r2(series(1, 400_000, (16, 128), 40), 0.1), Goal(FASTER, 7)
+    ),
     "60 000 samples, 128 → 1, 40 taps": row(
         series(1, 60_000, (128, 1), 40), Goal(FASTER, 15), Goal("peak MB", 1000)
     ),
@@ -148,7 +164,7 @@ def make(w: Workload, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         y = np.zeros((w.records, *w.shape, w.outputs))
         for lag, tap in enumerate(kernels[0]):
             y[:, lag:] += x[:, : w.shape[0] - lag] @ tap
-    return x, y + 0.1 * y.std() * rng.standard_normal(y.shape)
+    return x, y + w.noise * y.std() * rng.standard_normal(y.shape)
 
 
 def exact(w: Workload, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

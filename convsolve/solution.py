@@ -157,7 +157,8 @@ class Solution:
     def backward_error(self) -> float | None:
         """Relative backward error as a least-squares solution, largest over outputs.
 
-        Below 30 eps (6.7e-15), the solution is exact. None for other losses and for a lasso.
+        Below 30 eps (6.7e-15), the solution is exact. ``stats["certificate_kind"]`` is "value" or
+        "upper bound". None for other losses and for a lasso.
         """
         return None if self._has_gap else self._certificate
 

@@ -281,8 +281,8 @@ def certificate_sentence(fit: Any) -> str:
     if kind == GAP:
         return f"relative duality gap {value:.1e}"
     exact = " (exact to rounding)" if value <= EXACT else ""
-    relation = "below" if value < EPS or kind == "upper bound" else ""
-    return f"backward error {relation} {max(value, EPS):.2g}{exact}".replace("  ", " ")
+    relation = "below " if value < EPS else "at most " * (kind == "upper bound")
+    return f"backward error {relation}{max(value, EPS):.2g}{exact}"
 
 
 def _computed(fit: Any) -> str:

@@ -31,9 +31,13 @@ class NormalEquations(Solver):
        matrix, joined in a tree, and up to 5 semi-normal steps.
     3. R is deficient: its truncated SVD, for the minimum norm in the user's units.
 
-    ``stats["route"]`` names the factors that were used. If R and its blocks do not fit in the
-    memory allowed, the solution of the Gram matrix is returned as "approximate". If there is none,
-    a SolveError asks for a ridge.
+    With 32 outputs or more, the certificate in 1. is an upper bound from 16 random combinations of
+    the outputs, if it shows 30 eps. It holds with a probability of 1 − 1e-6, and residuals of all
+    outputs are not computed.
+
+    ``stats["route"]`` names the factors that were used, and such combinations. If R and its blocks
+    do not fit in the memory allowed, the solution of the Gram matrix is returned as "approximate".
+    If there is none, a SolveError asks for a ridge.
 
     The certificate is at most 30 eps. The kernel error is that of `QR`. For thousands of
     taps `ConjugateGradient` is faster.

@@ -52,7 +52,7 @@ SIGNALS: dict[str, tuple[Callable[..., np.ndarray], tuple[tuple[int, ...], ...],
     "tones": (tones, ((160,), (90,)), 2),
 }
 
-# --- geometries; y has two outputs per group
+# --- geometries
 
 GEOMETRIES: dict[str, dict[str, Any]] = {
     "drop": {"taps": (8,), "lags": ((0, 7),), "edges": "drop", "padding": None},
@@ -264,16 +264,20 @@ def prior_of(name: str | None, made: Statement) -> Prior | None:
 
 
 class Case(NamedTuple):
-    """A signal, a geometry, adjustments in the order in which they are applied, and a penalty."""
+    """A signal, a geometry, adjustments in the order in which they are applied, and a penalty.
+
+    ``outputs`` are those of a group.
+    """
 
     signal: str
     geometry: str
     adjustments: tuple[str, ...] = ()
     prior: str | None = None
+    outputs: int = 2
 
     def __str__(self) -> str:
         words = [self.signal, self.geometry, *self.adjustments, *filter(None, [self.prior])]
-        return "; ".join(words)
+        return "; ".join(words) + f"; {self.outputs} outputs" * (self.outputs > 2)
 
 
 def statement(case: Case) -> Statement:
@@ -283,10 +287,11 @@ def statement(case: Case) -> Statement:
     geometry = GEOMETRIES[case.geometry]
     groups = geometry.get("groups", 1)
     x = [values(rng, (*shape, channels)) for shape in lengths]
-    made = Statement(x, [np.zeros((*s, 2 * groups)) for s in lengths], **geometry)
+    outputs = case.outputs * groups
+    made = Statement(x, [np.zeros((*s, outputs)) for s in lengths], **geometry)
     if made.padding is not None:
         rows = [rows_of(made, i) for i in range(len(x))]
-        made = replace(made, y=[np.zeros((*shape, 2 * groups)) for shape in rows])
+        made = replace(made, y=[np.zeros((*shape, outputs)) for shape in rows])
     made = replace(made, y=responses(rng, made, 0.5, 0.0))
     for name in case.adjustments:
         change = ADJUSTMENTS[name]

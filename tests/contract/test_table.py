@@ -19,8 +19,8 @@ import pytest
 
 import convsolve as cs
 from contract.cases import PRIORS, Case, statement
-from contract.checks import faults, may_refuse, verdict
-from contract.oracle import Oracle
+from contract.checks import faults, may_refuse, measured, verdict
+from contract.oracle import EPS, Oracle
 from contract.routes import ROUTES, solved
 from contract.statement import Statement
 
@@ -164,6 +164,34 @@ def test_penalties(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
     compare(statement(case), routes, tmp_path)
 
 
+# Routes that form moments. The certificate of many outputs is from combinations of them.
+BY_MOMENTS = ("by FFT", "long chunks by FFT", "dask, whole channels")
+MANY = (
+    Case("one record", "drop", ("offset 1e9", "bias"), None, 34),
+    Case("ragged", "zeros", ("bias", "mask 30 %"), None, 34),
+    Case("ragged", "drop", ("motion", "weights per row", "bias", "mask 1 %"), None, 34),
+    Case("ragged", "drop", ("drifting by 10", "drift 2"), None, 34),
+    Case("one record", "full", ("int16", "bias"), None, 34),
+    Case("images", "image", ("bias",), None, 34),
+    Case("ragged", "drop", ("scales", "bias"), None, 34),
+    Case("one record", "groups", (), None, 34),
+    Case("one record", "drop", ("bias",), "ridge", 34),
+    Case("ragged", "drop", ("bias",), "second differences", 34),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MANY, ids=str)
+def test_many_outputs(case: Case, tmp_path: Path) -> None:
+    oracle, served = Oracle(statement(case)), []
+    for name in BY_MOMENTS:
+        fit = solved(oracle.statement, ROUTES[name], "list", tmp_path)
+        served.append("combinations of the outputs" in fit.stats["route"])
+        assert not [*faults(oracle, ROUTES[name], fit, most=30)], name
+        true, _ = measured(oracle, ROUTES[name], fit)
+        assert not served[-1] or true <= fit.backward_error / EPS <= 30, name
+    assert any(served)
+
+
 BY_OUTPUT = ("strengths per output", "strengths per output, by QR")
 
 
@@ -189,6 +217,7 @@ SINGLE = (
     Case("ragged", "drop", ("intercept", "mask 1 %", "float32")),
     Case("images", "image", ("bias", "float32")),
     Case("one record", "drop", ("bias", "float32"), "tc"),
+    Case("one record", "drop", ("bias", "float32"), None, 34),
 )
 
 
