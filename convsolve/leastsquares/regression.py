@@ -196,9 +196,10 @@ class Regression:
         given = w, r_norm, g, self._a_norms
         error = frobenius_bound(off) * terms
         bounds = upper_bound(*given, error=error)
-        if bounds.max() > EXACT:  # in particular if the residuals are small
-            whitened = factors.whitened_norms(g)
-            whitened = whitened + frobenius_bound(factors.whitened_norms(off)) * terms
+        if not bounds.max() <= EXACT:  # in particular if the residuals are small
+            whitened = frobenius_bound(factors.whitened_norms(off))
+            with np.errstate(invalid="ignore"):  # 0·inf of an output of zeros
+                whitened = factors.whitened_norms(g) + whitened * terms
             bounds = upper_bound(*given, whitened, error)
         certificate = Certificate(float(bounds.max()), "upper bound")
         return certificate if certificate.exact else None
