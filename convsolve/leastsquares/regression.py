@@ -197,9 +197,9 @@ class Regression:
         error = frobenius_bound(off) * terms
         bounds = upper_bound(*given, error=error)
         if not bounds.max() <= EXACT:  # in particular if the residuals are small
-            whitened = frobenius_bound(factors.whitened_norms(off))
             with np.errstate(invalid="ignore"):  # 0·inf of an output of zeros
-                whitened = factors.whitened_norms(g) + whitened * terms
+                error_whitened = frobenius_bound(factors.whitened_norms(off)) * terms
+            whitened = factors.whitened_norms(g) + error_whitened
             bounds = upper_bound(*given, whitened, error)
         certificate = Certificate(float(bounds.max()), "upper bound")
         return certificate if certificate.exact else None
