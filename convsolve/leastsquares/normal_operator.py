@@ -12,6 +12,7 @@ from ..linalg.rank import EPS, least_share
 from ..operators import by_fft
 from ..operators.overlap_save import Series
 from ..operators.spectral_inverse import SpectralInverse, smoothed
+from ..operators.tap_basis import TapBasis
 from ..operators.toeplitz import Gram, Lags
 from ..operators.toeplitz_inverse import Stationary, ToeplitzInverse, preconditioner, stationary
 from ..problem.sizes import Sizes
@@ -19,6 +20,8 @@ from ..problem.spec import ConvSpec
 from .certificate import upper_bound
 from .system import System
 
+# Preconditioners of kernels.
+Kernels = ToeplitzInverse | SpectralInverse
 # The product of a symmetric matrix with vectors.
 Product = Callable[[np.ndarray], np.ndarray]
 
@@ -79,12 +82,44 @@ class Identity:
         return np.random.default_rng(0).standard_normal((self._columns, 1))
 
 
+class OfCoordinates:
+    """M⁻¹ of the coordinates w = T S u of a penalty on differences, from M⁻¹ of kernels w.
+
+    T = [L N] has the inverse [D; Nᵀ]. CG on u has the steps of CG on w, so that ``low`` is a bound
+    on the M of kernels, and bounds eigenvalues of AᵀA plus the penalty. ``high`` is a bound on the
+    M of coordinates.
+    """
+
+    def __init__(
+        self, of_kernels: Kernels, basis: TapBasis, differences: np.ndarray, scale: np.ndarray
+    ) -> None:
+        (matrix,) = basis.matrices
+        null = matrix[:, len(differences) :]
+        self._of_kernels, self._basis, self._scale = of_kernels, basis, scale
+        self._inverse = TapBasis([np.vstack([differences, null.T])])
+        self.low, self.definite = of_kernels.low, of_kernels.definite
+        size, by_channel = np.abs(matrix), scale.reshape(matrix.shape[1], -1)
+        norm = (size @ by_channel).max() * (size.sum(0)[:, None] * by_channel).max()
+        self.high = float(of_kernels.high * norm)
+
+    def __call__(self, r: np.ndarray) -> np.ndarray:
+        """Return M⁻¹ r for r (R, Q)."""
+        inverse, scale = self._inverse, self._scale
+        kernels = self._of_kernels(inverse.restrict((r / scale)[None])[0])
+        return np.asarray(inverse.expand(kernels[None])[0] / scale)
+
+    def draw(self) -> np.ndarray:
+        """Return a normal vector (R, 1) of a covariance of at least M. The seed is fixed."""
+        return np.asarray(self._scale * self._basis.restrict(self._of_kernels.draw()[None])[0])
+
+
 class Normal:
     """The normal equations of one group.
 
     The unknowns are u, with ``w = stretch * u`` for w in the coordinates of `System`, whose columns
     have norms of about one. All taps of a channel have one unit in u, as AᵀA is Toeplitz only then.
-    The coordinates of a penalty have no such structure and are not changed.
+    The coordinates of a penalty have no such structure and are not changed. For a penalty on
+    differences, its own Toeplitz matrix is added to the preconditioner.
 
     Without masks, weights and confounds, AᵀA is a Toeplitz matrix but for the edges of the records,
     and a product does not depend on their length. Otherwise a product takes two passes over the
@@ -96,7 +131,7 @@ class Normal:
     """
 
     product: Product
-    precondition: ToeplitzInverse | SpectralInverse | Identity
+    precondition: Kernels | OfCoordinates | Identity
     _stationary: Stationary | None = None
 
     def __init__(self, system: System, group: int) -> None:
@@ -125,8 +160,7 @@ class Normal:
         self.live = np.where(norms > 0, self.stretch[:, 0], 0.0)[:, None]
 
     def _toeplitz(self, by_channel: np.ndarray, norms: np.ndarray, scale: np.ndarray) -> None:
-        design, parts = self.system.design, self._parts(by_channel)
-        taps, places = by_fft.taps_of(self._chunk), by_fft.places_of(self._chunk)
+        parts = self._parts(by_channel)
         gram = self._gram(parts, norms, scale, self.ridge) if self._structured else None
         if gram is not None:
             self.product = gram
@@ -136,10 +170,9 @@ class Normal:
         else:
             self.product = self._in_columns(_by_data(self.system, self.group), scale[:, None])
             self.largest = self.a_norm**2
-        if len(taps) == 1:
-            ends = _padding(design.spec, design.sizes.shapes[0]), design.nuisance.constant
-            given = parts, *taps, places, norms**2, self.ridge, *ends
-            found = stationary(*given)
+        self.rank_norm = self.largest
+        if self.system.design.spec.ndim == 1:
+            found = self._tapered(parts, norms, self.ridge)
             self.precondition = preconditioner(found)
             self._stationary = found if self._structured else None
         else:
@@ -162,7 +195,40 @@ class Normal:
             norms = matrix.column_norms[self.group]
             gram = self._gram(parts, norms, ones, np.zeros_like(ones))
         self.product, self.precondition = self._in_columns(gram, scale), Identity(len(scale))
-        self.largest = self.a_norm**2
+        self.largest = self.rank_norm = self.a_norm**2
+        differences = self.system.differences
+        if isinstance(gram, Gram) and differences is not None:
+            self._smooth(gram, parts, norms, differences, scale)
+
+    def _smooth(
+        self,
+        gram: Gram,
+        parts: list[Series],
+        norms: np.ndarray,
+        differences: np.ndarray,
+        scale: np.ndarray,
+    ) -> None:
+        """Set the preconditioner of a penalty on differences."""
+        first = differences[0][differences[0] != 0]
+        lags = np.correlate(first, first, "full")[len(first) - 1 :]
+        # All penalized coordinates of a channel have the same strength in the units of kernels.
+        shape = -1, self._chunk.channels
+        strengths = (self.ridge / scale[:, 0] ** 2).reshape(shape)[: len(differences)].max(0)
+        found = self._tapered(parts, norms, np.zeros_like(norms))
+        for m, value in enumerate(lags):
+            for lag in {m, -m}:
+                found.lags[lag] += value * np.diag(strengths)
+        given = self.system.basis, differences, scale
+        self.precondition = OfCoordinates(preconditioner(found), *given)
+        symbol = np.abs(gram.symbol).sum(-1).max()
+        self.rank_norm = float(symbol + np.abs(lags).sum() * 2 * strengths.max())
+
+    def _tapered(self, parts: list[Series], norms: np.ndarray, ridge: np.ndarray) -> Stationary:
+        """Return the Toeplitz matrix of tapered records along one axis."""
+        design, (taps,) = self.system.design, by_fft.taps_of(self._chunk)
+        padding, constant = _padding(design.spec, design.sizes.shapes[0]), design.nuisance.constant
+        places = by_fft.places_of(self._chunk)
+        return stationary(parts, taps, places, norms**2, ridge, padding, constant)
 
     def _in_columns(self, gram: Product, scale: np.ndarray) -> Product:
         """Return the product with TᵀAᵀMA T + ridge, given that with AᵀMA.
@@ -304,7 +370,7 @@ class Normal:
         # Errors of FFTs do not add up over columns. Errors of the elements of a Gram matrix do.
         loss = min(1.0, COLUMNS_OF_ERROR / p) if self._structured else 1.0
         share = least_share(system.matrix.rows, p, loss)
-        if not least > share * self.largest:  # also False for NaN
+        if not least > share * self.rank_norm:  # also False for NaN
             return False
         if system.strength:
             return True

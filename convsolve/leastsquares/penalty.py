@@ -204,6 +204,13 @@ class Penalty:
         pairs = [self.roots(axis) for axis in lags]
         return [pair for pair in pairs if pair is not None] or None
 
+    def differences(self, taps: int) -> np.ndarray | None:
+        """Return D (r, taps) of a penalty wᵀDᵀD w on differences along one axis, with D L = I.
+
+        None for other penalties.
+        """
+        return None
+
     def channel_weights(self, channels: int) -> np.ndarray:
         """Return the factors (channels,) of the strength."""
         return np.ones(channels)

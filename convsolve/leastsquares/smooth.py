@@ -67,3 +67,7 @@ class Smooth(Penalty):
         for _ in range(2):
             steps = steps - n @ (n.T @ steps)
         return steps, n
+
+    def differences(self, taps: int) -> np.ndarray:
+        """Return D (taps - order, taps)."""
+        return np.diff(np.eye(taps), self.order, axis=0)

@@ -44,9 +44,10 @@ class AutoSolver(Solver):
     if the design matrix and y have at most 2¹⁶ numbers, if that fits in memory. They are solved by
     `ConjugateGradient` for about a thousand unknowns or more along one axis, and for more with many
     channels and outputs. Otherwise they are solved by `NormalEquations`, which use a QR if
-    necessary. `NormalEquations` are also used if conjugate gradients do not reach 30 eps in P/20
-    steps, at most 100, or do not prove that the solution is unique, or if the autocorrelation of x
-    shows beforehand that they would not. All methods have the same solution.
+    necessary. `NormalEquations` are also used for penalties other than `Ridge` and `Smooth`, and if
+    conjugate gradients do not reach 30 eps in P/20 steps, at most 100, or do not prove that the
+    solution is unique, or if the autocorrelation of x shows beforehand that they would not. All
+    methods have the same solution.
     ``stats["solver"]`` is the method that was used, and ``stats["choice"]`` the sizes that decided.
 
     Other losses are minimized by their exact method, see `HuberLoss` and `AbsoluteLoss`.
@@ -100,6 +101,9 @@ class AutoSolver(Solver):
         """Return the result of conjugate gradients, or None and the reason to use a factor."""
         if not analysis.design.whole_matrix.by_fft:
             return None, "FFTs lose digits, since the columns differ in norm"
+        system = analysis.system(objective.penalty, objective.strength)
+        if not system.basis.identity and system.differences is None:
+            return None, "no preconditioner for the penalty"
         regression, normals = equations(analysis, objective)
         if not all(normal.definite for normal in normals):
             return None, "the spectrum of x spans too many digits"

@@ -158,6 +158,27 @@ def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):
     np.testing.assert_array_equal(fit.kernel, alone.kernel)
 
 
+@pytest.mark.parametrize("strength", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize(
+    ("order", "channels", "options"),
+    [(1, 1, {}), (2, 1, {"bias": True}), (1, 3, {"dilation": 2}), (2, 2, {"padding": "full"})],
+)
+def test_a_penalty_on_differences_takes_few_steps(strength, order, channels, options):
+    rng, taps = np.random.default_rng(24), 60
+    x = [coloured(rng, n, channels, 0.95) * [1.0, 30.0, 0.2][:channels] for n in (2500, 1500)]
+    spec = cs.ConvSpec(taps, **{k: v for k, v in options.items() if k != "bias"})
+    y = [cs.convolve(a, rng.standard_normal((taps, channels, 2)), spec) for a in x]
+    y = [b + 0.1 * rng.standard_normal(b.shape) for b in y]
+    problem = cs.Problem(x, y, spec=spec, bias="bias" in options)
+    penalty = cs.Smooth(strength * (x[0] ** 2).sum(), order=order)
+    fit, exact = (cs.solve(problem, solver, penalty=penalty) for solver in ("cg", "qr"))
+    assert fit.status == "solved"
+    assert fit.stats["steps"] < 40
+    assert fit.stats["evidence"] == "conjugate gradients on a random vector"
+    size = np.abs(exact.kernel).max()
+    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-8 * size)
+
+
 @pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9])
 def test_solved_means_a_backward_error_below_the_tolerance(tol):
     rng = np.random.default_rng(5)
