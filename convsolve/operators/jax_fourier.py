@@ -52,14 +52,6 @@ def correlated(left: Any, right: Any, of_first: bool = False) -> Any:
     return matmul(left.conj(), right.swapaxes(-1, -2))
 
 
-def within_loop(x: Any, top: Any) -> Any:
-    """Return x as a constant in derivatives, which depends on ``top`` (P, P), the ridge rows.
-
-    XLA would move what depends on x alone out of the loop of `otherwise`, and always compute it.
-    """
-    return lax.stop_gradient(x) + 0 * top[0, 0]
-
-
 class Operator:
     """A (n, P), centred for a bias, by overlap-save; differentiable in x.
 
@@ -80,6 +72,10 @@ class Operator:
         self.spectrum = self._spectrum()
         ones, w = (jnp.ones_like(x, shape=(n, 1)) for n in self.shape)
         self.means = jax.linear_transpose(self._convolved, w)(ones)[0][:, 0] / rows
+
+    def of(self, x: Any) -> Operator:
+        """Return the operator of other samples."""
+        return Operator(x, self.spec, self.bias)
 
     def _spectrum(self) -> Any:
         """Return the spectra (F, pieces, C) of the pieces of x."""
@@ -137,7 +133,7 @@ class Operator:
         A is joined to R batch by batch.
         """
         rows, columns = self.shape
-        x, means = within_loop(self.x, top), lax.stop_gradient(self.means if self.bias else 0)
+        x, means = lax.stop_gradient((self.x, self.means if self.bias else 0))
         # Gathered, joined and factored, a batch is held four times.
         height = max(2 * columns, BATCH_NUMBERS // (4 * columns))
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..problem.spec import ConvSpec
-from .jax_fourier import Operator, matmul, within_loop
+from .jax_fourier import Operator, matmul
 from .tap_basis import TapBasis
 from .windows import design_matrix
 
@@ -28,6 +28,10 @@ class Matrix:
         self.x, self.spec, self.bias, self.wide = x, spec, bias, wide
         self.b, self.means = self._formed(x)
         self.shape = self.b.shape
+
+    def of(self, x: Any) -> Matrix:
+        """Return the matrix of other samples."""
+        return Matrix(x, self.spec, self.bias, self.wide)
 
     def _formed(self, x: Any) -> tuple[Any, Any]:
         """Return B of x, and the means (P,) of the columns of A."""
@@ -51,22 +55,24 @@ class Matrix:
 
     def triangle(self, top: Any) -> Any:
         """Return R (k, k) of the rows ``top`` (k, k) and B, a constant in derivatives."""
-        # B is formed again, because a loop would copy it even if it takes no step.
-        b, _ = self._formed(within_loop(self.x, top))
-        return jnp.linalg.qr(jnp.concatenate([top, b]), mode="r")
+        return jnp.linalg.qr(jnp.concatenate([top, lax.stop_gradient(self.b)]), mode="r")
 
 
 class Penalized:
     """A T for kernels w = T z. A penalty is a ridge on some coordinates z."""
 
     def __init__(self, operator: Matrix | Operator, basis: TapBasis) -> None:
-        self.operator, self.means = operator, operator.means
+        self.operator, self.x, self.means = operator, operator.x, operator.means
         rows, columns = operator.shape
         self.shape = rows, columns // basis.taps * basis.coordinates
         # In the precision of x, and varying over the same devices as x, see `alike`.
         nothing = jnp.zeros_like(self.means, shape=())
         matrices: Any = [jnp.asarray(m, nothing.dtype) + nothing for m in basis.matrices]
-        self.basis = TapBasis(matrices)
+        self.basis, self.matrices = TapBasis(matrices), basis
+
+    def of(self, x: Any) -> Penalized:
+        """Return the matrix of other samples."""
+        return Penalized(self.operator.of(x), self.matrices)
 
     def kernel(self, z: Any) -> Any:
         """Return w = T z (P, Q)."""
@@ -84,8 +90,6 @@ class Penalized:
     def triangle(self, top: Any) -> Any:
         """Return R (R, R) of the rows ``top`` (R, R) and A T, a constant in derivatives."""
         columns = self.operator.shape[1]
-        # XLA would move what does not depend on ``top`` out of the loop of `otherwise`.
-        zeros = jnp.zeros_like(top, shape=(columns, columns)) + 0 * top[0, 0]
-        r = self.operator.triangle(zeros)
+        r = self.operator.triangle(jnp.zeros_like(top, shape=(columns, columns)))
         r = self.basis.rows(r[None], matmul)[0]
         return jnp.linalg.qr(jnp.concatenate([top, r]), mode="r")

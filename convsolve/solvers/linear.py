@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_batching import custom_vmap
 
 from ..leastsquares.penalty import Penalty
 from ..operators.jax_fourier import Operator, matmul
@@ -28,6 +29,8 @@ FORMED_NUMBERS = 2**16
 STEPS = 4
 # No step of refinement is taken once the error is below this many times condition · eps.
 NEAR = 32
+# Problems of a batch for which the slower factor is computed at once.
+BATCH = 64
 
 Factor = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -165,7 +168,10 @@ def by_gram(operator: Any, ridge: Any) -> tuple[Any, Any]:
     rate = norm_bound(scaled) * norm_bound(inverse) ** 2 * eps
     good = steps(rate) <= STEPS
     root = otherwise(
-        lambda ridge: truncated(*triangle(operator, ridge)), ridge, good, scale[:, None] * inverse.T
+        lambda x, ridge: truncated(*triangle(operator.of(x), ridge)),
+        (operator.x, ridge),
+        good,
+        scale[:, None] * inverse.T,
     )
     return root, jnp.where(good, rate, 1)
 
@@ -181,7 +187,7 @@ def by_qr(operator: Any, ridge: Any) -> tuple[Any, Any]:
     inverse = lax.linalg.triangular_solve(scaled, unit, left_side=True)
     condition = norm_bound(scaled) * norm_bound(inverse)
     full = condition * tolerance < 1
-    root = otherwise(lambda r: truncated(r, tolerance), r, full, inverse / sizes[:, None])
+    root = otherwise(lambda r: truncated(r, tolerance), (r,), full, inverse / sizes[:, None])
     return root, jnp.where(full, condition * jnp.finfo(r.dtype).eps, 1)
 
 
@@ -192,7 +198,7 @@ def by_svd(operator: Any, ridge: Any) -> tuple[Any, Any]:
     _, s, vt = jnp.linalg.svd(scaled)
     full = s[-1] > tolerance * s[0]
     values = jnp.where(full, s, 1)
-    root = otherwise(lambda r: truncated(r, tolerance), r, full, vt.T / (sizes[:, None] * values))
+    root = otherwise(lambda r: truncated(r, tolerance), (r,), full, vt.T / (sizes[:, None] * values))
     return root, jnp.where(full, s[0] / values[-1] * jnp.finfo(r.dtype).eps, 1)
 
 
@@ -237,19 +243,41 @@ def truncated(r: Any, tolerance: float) -> Any:
     return vt.T * jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
 
 
-def otherwise(make: Callable[[Any], Any], given: Any, good: Any, root: Any) -> Any:
-    """``root`` where it is ``good``, else ``make(given)``.
+def otherwise(make: Callable[..., Any], given: Any, good: Any, root: Any) -> Any:
+    """Return ``root`` where it is ``good``, else ``make(*given)``, a constant in derivatives.
 
-    A loop of at most one step: under vmap it takes none where all roots are good, while
-    `lax.cond` would always make both.
+    Under vmap, also nested, ``make`` runs for the problems whose root is not good. `lax.cond` would
+    run it for all problems, and so would a loop as long as it takes steps for one of them.
     """
 
-    def step(state: tuple[Any, Any]) -> tuple[Any, Any]:
-        # XLA moves out of a loop, and so always computes, what does not depend on its state.
-        here, _ = lax.optimization_barrier((given, state))
-        return state[0] | True, make(here)
+    @custom_vmap
+    def of_batch(given: Any, good: Any, root: Any) -> Any:
+        total = len(good)
+        size = min(total, BATCH)
+        bad = jnp.nonzero(~good, size=total, fill_value=total)[0]
+        bad = jnp.concatenate([bad, jnp.full_like(bad, total, shape=size)])
+        last = jnp.sum(~good)
 
-    return lax.while_loop(lambda state: ~state[0], step, (good, root))[1]
+        def step(state: tuple[Any, Any]) -> tuple[Any, Any]:
+            first, root = state
+            which = lax.dynamic_slice_in_dim(bad, first, size)
+            some = jax.tree.map(lambda a: jnp.take(a, which, axis=0, mode="clip"), given)
+            return first + size, root.at[which].set(jax.vmap(make)(*some), mode="drop")
+
+        # A zero that varies over the same axes of a mesh of devices as the roots.
+        return lax.while_loop(lambda state: state[0] < last, step, (0 * last, root))[1]
+
+    @of_batch.def_vmap
+    def of_batches(count: int, batched: Any, *values: Any) -> tuple[Any, bool]:
+        def joined(a: Any, batched: bool) -> Any:
+            a = a if batched else jnp.broadcast_to(a, (count, *a.shape))
+            return a.reshape(-1, *a.shape[2:])
+
+        found = of_batch(*jax.tree.map(joined, values, tuple(batched)))
+        return found.reshape(count, -1, *found.shape[1:]), True
+
+    one = jax.tree.map(lambda a: lax.stop_gradient(a)[None], (given, good, root))
+    return of_batch(*one)[0]
 
 
 def norm_bound(a: Any) -> Any:
