@@ -259,9 +259,10 @@ def otherwise(make: Callable[..., Any], given: Any, good: Any, root: Any) -> Any
         last = jnp.sum(~good)
 
         def step(state: tuple[Any, Any]) -> tuple[Any, Any]:
-            first, root = state
+            # XLA moves out of a loop, and so always computes, what does not depend on its state.
+            here, (first, root) = lax.optimization_barrier((given, state))
             which = lax.dynamic_slice_in_dim(bad, first, size)
-            some = jax.tree.map(lambda a: jnp.take(a, which, axis=0, mode="clip"), given)
+            some = jax.tree.map(lambda a: jnp.take(a, which, axis=0, mode="clip"), here)
             return first + size, root.at[which].set(jax.vmap(make)(*some), mode="drop")
 
         # A zero that varies over the same axes of a mesh of devices as the roots.
