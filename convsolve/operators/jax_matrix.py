@@ -6,13 +6,16 @@ B v, BᵀB and R of a QR. B is A, or Aᵀ if A is wide.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
+import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import custom_vmap
 
 from ..problem.spec import ConvSpec
-from .jax_fourier import Operator, matmul
+from .jax_fourier import Operator, displaced, matmul
 from .tap_basis import TapBasis
 from .windows import design_matrix
 
@@ -29,9 +32,9 @@ class Matrix:
         self.b, self.means = self._formed(x)
         self.shape = self.b.shape
 
-    def of(self, x: Any) -> Matrix:
+    def of(self, x: Any) -> Self:
         """Return the matrix of other samples."""
-        return Matrix(x, self.spec, self.bias, self.wide)
+        return type(self)(x, self.spec, self.bias, self.wide)
 
     def _formed(self, x: Any) -> tuple[Any, Any]:
         """Return B of x, and the means (P,) of the columns of A."""
@@ -48,6 +51,10 @@ class Matrix:
         """Return B v (n, Q)."""
         return matmul(self.b, v)
 
+    def adjoint(self, r: Any) -> Any:
+        """Return Bᵀ r (k, Q)."""
+        return matmul(self.b.T, r)
+
     def gram(self) -> Any:
         """Return BᵀB (k, k), a constant in derivatives."""
         b = lax.stop_gradient(self.b)
@@ -56,6 +63,57 @@ class Matrix:
     def triangle(self, top: Any) -> Any:
         """Return R (k, k) of the rows ``top`` (k, k) and B, a constant in derivatives."""
         return jnp.linalg.qr(jnp.concatenate([top, lax.stop_gradient(self.b)]), mode="r")
+
+
+class Sums(Matrix):
+    """A of one record and channel, without derivatives: sums of shifted samples under vmap.
+
+    The sums are written out, which XLA fuses into loops over a batch. This is several times faster
+    than products of small matrices, which are gathered first, but it takes longer to compile.
+    """
+
+    def forward(self, v: Any) -> Any:
+        """Return A v (n, Q)."""
+        rows, taps = self.shape
+
+        def shifted(x: Any, v: Any) -> Any:
+            return sum(x[k : k + rows, None] * v[k] for k in range(taps))
+
+        return self._under_vmap(shifted, matmul, v)
+
+    def adjoint(self, r: Any) -> Any:
+        """Return Aᵀ r (k, Q)."""
+        rows, taps = self.shape
+
+        def shifted(x: Any, r: Any) -> Any:
+            return sum(x[t : t + taps, None] * r[t] for t in range(rows))
+
+        return self._under_vmap(shifted, lambda b, r: matmul(b.T, r), r)
+
+    def gram(self) -> Any:
+        """Return AᵀA (k, k)."""
+        rows, taps = self.shape
+
+        def shifted(x: Any) -> Any:
+            later = x.at[: taps - 1].set(0)
+            core = sum(x[t] * later[t : t + taps] for t in range(rows))
+            ends = x[rows:], x[: taps - 1][::-1]
+            after, before = (jnp.outer(a, a)[:, None, :, None] for a in ends)
+            gram = displaced(core[:, None, None], after, before, unroll=True)
+            # Without the barrier, XLA computes the sums again for each of their uses.
+            return lax.optimization_barrier(gram)
+
+        return self._under_vmap(shifted, lambda b: matmul(b.T, b))
+
+    def _under_vmap(self, shifted: Callable[..., Any], product: Callable[..., Any], *v: Any) -> Any:
+        """Return the product of B with v, under vmap by ``shifted`` from the samples."""
+        of = custom_vmap(lambda b, x, *v: product(b, *v))
+
+        @of.def_vmap
+        def of_batch(_: int, batched: Any, b: Any, *given: Any) -> tuple[Any, bool]:
+            return jax.vmap(shifted, [0 if own else None for own in batched[1:]])(*given), True
+
+        return of(*lax.stop_gradient((self.b, self.x.reshape(-1))), *v)
 
 
 class Penalized:
@@ -81,6 +139,10 @@ class Penalized:
     def forward(self, z: Any) -> Any:
         """Return A T z (n, Q)."""
         return self.operator.forward(self.kernel(z))
+
+    def adjoint(self, r: Any) -> Any:
+        """Return Tᵀ Aᵀ r (R, Q)."""
+        return self.basis.restrict(self.operator.adjoint(r)[None], matmul)[0]
 
     def gram(self) -> Any:
         """Return Tᵀ AᵀA T (R, R), a constant in derivatives."""

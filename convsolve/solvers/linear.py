@@ -18,13 +18,15 @@ from jax.custom_batching import custom_vmap
 
 from ..leastsquares.penalty import Penalty
 from ..operators.jax_fourier import Operator, matmul
-from ..operators.jax_matrix import Matrix, Penalized
+from ..operators.jax_matrix import Matrix, Penalized, Sums
 from ..operators.layout import to_kernel
 from ..operators.windows import normal_form, silenced
 from ..problem.spec import ConvSpec
 
 # A matrix of at most this many numbers is formed, since FFTs take longer.
 FORMED_NUMBERS = 2**16
+# Sums of at most this many taps and rows are written out, since larger ones take long to compile.
+WRITTEN_TAPS, WRITTEN_ROWS = 8, 128
 # Steps of refinement, at most.
 STEPS = 4
 # No step of refinement is taken once the error is below this many times condition · eps.
@@ -59,19 +61,23 @@ def fit(
     columns, rows = spec._unknowns(x.shape[-1]), math.prod(y.shape[:-1])
     basis, weights = coordinates.basis, coordinates.weights[:, :, None]
     # A dual form has one ridge for all taps. Other penalties add rows, which make A tall.
-    plain = basis.identity and coordinates.uniform
-    wide = plain and rows < columns + bias
-    ridges = jnp.broadcast_to(strength, (groups,)) if plain else strength * weights
-    formed = wide or rows * columns * groups <= formed_numbers
+    dual = basis.identity and coordinates.uniform
+    wide = dual and rows < columns + bias
+    ridges = jnp.broadcast_to(strength, (groups,)) if dual else strength * weights
     spec = replace(spec._normal, groups=1)
+    # One channel of one record, whose windows begin at every sample.
+    plain = len(x) == 1 and spec == ConvSpec((columns,)) and not bias
+    written = plain and columns <= WRITTEN_TAPS and columns <= rows <= WRITTEN_ROWS
+    formed = wide or written or rows * columns * groups <= formed_numbers
 
-    def operator(x: Any) -> Any:
-        a = Matrix(x, spec, bias, wide) if formed else Operator(x, spec, bias)
+    def operator(x: Any, form: type[Matrix] = Matrix) -> Any:
+        a = form(x, spec, bias, wide) if formed else Operator(x, spec, bias)
         return a if basis.identity else Penalized(a, basis)
 
-    def kernel(operator: Any, y: Any, ridge: Any) -> Any:
-        found = solution(operator, y, ridge, factor, wide)
-        return found[:columns] if basis.identity else operator.kernel(found)
+    def kernel(a: Any, y: Any, ridge: Any) -> Any:
+        constant = operator(a.x, Sums) if written else a
+        found = solution(a, constant, y, ridge, factor, wide)
+        return found[:columns] if basis.identity else a.kernel(found)
 
     def of_group(signals: tuple[Any, Any, Any]) -> tuple[Any, Any]:
         x, y, ridge = signals
@@ -104,45 +110,46 @@ def by_group(a: Any, groups: int) -> Any:
     return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, -1), -2, 0)
 
 
-def solution(operator: Any, y: Any, ridge: Any, factor: Factor, wide: bool) -> Any:
+def solution(
+    operator: Any, constant: Any, y: Any, ridge: Any, factor: Factor, wide: bool
+) -> Any:
     """Least squares (k, Q) of B v = y, or, where ``wide``, the least norm (n, Q) of Bᵀ r = y."""
     n, k = operator.shape
     none = jnp.zeros_like(y, shape=(n if wide else k, y.shape[1]))
     f, h = (none, y) if wide else (y, none)
-    r, v = saddle(operator, f, h, ridge, factor)
+    r, v = saddle(operator, constant, f, h, ridge, factor)
     return r if wide else v
 
 
-def saddle(operator: Any, f: Any, h: Any, ridge: Any, factor: Factor) -> tuple[Any, Any]:
+def saddle(
+    operator: Any, constant: Any, f: Any, h: Any, ridge: Any, factor: Factor
+) -> tuple[Any, Any]:
     """(r, v) with r + B v = f and Bᵀ r − ridge·v = h; differentiable to any order.
 
     What ``factor`` makes of B is a constant inside the solve, so that no derivative goes through a
-    QR or an SVD, which fail at repeated singular values. The first solve is refined with
-    residuals of the data, which makes R as good as a QR with its Q.
+    QR or an SVD, which fail at repeated singular values. ``constant`` is B inside the solve, which
+    needs no derivatives. The first solve is refined with residuals of the data, which makes R as
+    good as a QR with its Q.
     """
     n = f.shape[0]
-    root, rate = factor(operator, lax.stop_gradient(ridge))
+    root, rate = factor(constant, lax.stop_gradient(ridge))
     count = jnp.minimum(steps(rate), STEPS).astype(int)
-    transposed = jax.linear_transpose(operator.forward, jnp.zeros_like(h))
-
-    def adjoint(r: Any) -> Any:
-        return transposed(r)[0]
 
     def product(joint: Any) -> Any:
         r, v = joint[:n], joint[n:]
-        return jnp.concatenate([r + operator.forward(v), adjoint(r) - ridge * v])
+        return jnp.concatenate([r + operator.forward(v), operator.adjoint(r) - ridge * v])
 
     def solve(_: Any, right: Any) -> Any:
         f, h = right[:n], right[n:]
 
         def correction(r: Any, v: Any) -> Any:
-            return matmul(root, matmul(root.T, adjoint(r) - ridge * v - h))
+            return matmul(root, matmul(root.T, constant.adjoint(r) - ridge * v - h))
 
         def refined(_: Any, v: Any) -> Any:
-            return v + correction(f - operator.forward(v), v)
+            return v + correction(f - constant.forward(v), v)
 
         v = lax.fori_loop(0, count, refined, correction(f, jnp.zeros_like(h)))
-        return jnp.concatenate([f - operator.forward(v), v])
+        return jnp.concatenate([f - constant.forward(v), v])
 
     # One array, not a pair: the transpose of custom_linear_solve wants every part to be perturbed.
     joint = lax.custom_linear_solve(product, jnp.concatenate([f, h]), solve, symmetric=True)
@@ -167,13 +174,12 @@ def by_gram(operator: Any, ridge: Any) -> tuple[Any, Any]:
     eps = jnp.finfo(gram.dtype).eps
     rate = norm_bound(scaled) * norm_bound(inverse) ** 2 * eps
     good = steps(rate) <= STEPS
-    root = otherwise(
+    return otherwise(
         lambda x, ridge: truncated(*triangle(operator.of(x), ridge)),
         (operator.x, ridge),
         good,
-        scale[:, None] * inverse.T,
+        (scale[:, None] * inverse.T, rate),
     )
-    return root, jnp.where(good, rate, 1)
 
 
 def by_qr(operator: Any, ridge: Any) -> tuple[Any, Any]:
@@ -187,8 +193,8 @@ def by_qr(operator: Any, ridge: Any) -> tuple[Any, Any]:
     inverse = lax.linalg.triangular_solve(scaled, unit, left_side=True)
     condition = norm_bound(scaled) * norm_bound(inverse)
     full = condition * tolerance < 1
-    root = otherwise(lambda r: truncated(r, tolerance), (r,), full, inverse / sizes[:, None])
-    return root, jnp.where(full, condition * jnp.finfo(r.dtype).eps, 1)
+    found = inverse / sizes[:, None], condition * jnp.finfo(r.dtype).eps
+    return otherwise(lambda r: truncated(r, tolerance), (r,), full, found)
 
 
 def by_svd(operator: Any, ridge: Any) -> tuple[Any, Any]:
@@ -198,8 +204,8 @@ def by_svd(operator: Any, ridge: Any) -> tuple[Any, Any]:
     _, s, vt = jnp.linalg.svd(scaled)
     full = s[-1] > tolerance * s[0]
     values = jnp.where(full, s, 1)
-    root = otherwise(lambda r: truncated(r, tolerance), (r,), full, vt.T / (sizes[:, None] * values))
-    return root, jnp.where(full, s[0] / values[-1] * jnp.finfo(r.dtype).eps, 1)
+    found = vt.T / (sizes[:, None] * values), s[0] / values[-1] * jnp.finfo(r.dtype).eps
+    return otherwise(lambda r: truncated(r, tolerance), (r,), full, found)
 
 
 def steps(rate: Any) -> Any:
@@ -208,8 +214,8 @@ def steps(rate: Any) -> Any:
     Each step multiplies the error by ``rate``. The number is infinite if ``rate`` is at least 1.
     """
     near = NEAR * jnp.finfo(rate.dtype).eps
-    needed = jnp.ceil(jnp.log(rate / near) / -jnp.log(rate))
-    return jnp.where(rate < 1, jnp.maximum(needed, 0), jnp.inf)
+    below = jnp.clip(rate, near, 1 - near)
+    return jnp.where(rate < 1, jnp.ceil(jnp.log(below / near) / -jnp.log(below)), jnp.inf)
 
 
 def triangle(operator: Any, ridge: Any) -> tuple[Any, float]:
@@ -231,8 +237,8 @@ def equilibrated(r: Any) -> tuple[Any, Any]:
     return r / sizes, sizes
 
 
-def truncated(r: Any, tolerance: float) -> Any:
-    """Return W (k, k) with W Wᵀ = (RᵀR)⁺, from as many singular values as the rank of R.
+def truncated(r: Any, tolerance: float) -> tuple[Any, Any]:
+    """Return the same as `by_qr`, from as many singular values of R as its rank: W Wᵀ = (RᵀR)⁺.
 
     The rank is decided for columns of norm one. The minimum norm refers to the columns themselves.
     """
@@ -240,18 +246,19 @@ def truncated(r: Any, tolerance: float) -> Any:
     rank = jnp.sum(values > tolerance * values[0])
     _, s, vt = jnp.linalg.svd(r)
     kept = (jnp.arange(len(s)) < rank) & (s > 0)
-    return vt.T * jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
+    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
+    return vt.T * inverse, s[0] * inverse.max() * jnp.finfo(r.dtype).eps
 
 
-def otherwise(make: Callable[..., Any], given: Any, good: Any, root: Any) -> Any:
-    """Return ``root`` where it is ``good``, else ``make(*given)``, a constant in derivatives.
+def otherwise(make: Callable[..., Any], given: Any, good: Any, found: Any) -> Any:
+    """Return ``found`` where it is ``good``, else ``make(*given)``, a constant in derivatives.
 
-    Under vmap, also nested, ``make`` runs for the problems whose root is not good. `lax.cond` would
+    Under vmap, also nested, ``make`` runs for the problems that are not good. `lax.cond` would
     run it for all problems, and so would a loop as long as it takes steps for one of them.
     """
 
     @custom_vmap
-    def of_batch(given: Any, good: Any, root: Any) -> Any:
+    def of_batch(given: Any, good: Any, found: Any) -> Any:
         total = len(good)
         size = min(total, BATCH)
         bad = jnp.nonzero(~good, size=total, fill_value=total)[0]
@@ -260,25 +267,28 @@ def otherwise(make: Callable[..., Any], given: Any, good: Any, root: Any) -> Any
 
         def step(state: tuple[Any, Any]) -> tuple[Any, Any]:
             # XLA moves out of a loop, and so always computes, what does not depend on its state.
-            here, (first, root) = lax.optimization_barrier((given, state))
+            here, (first, found) = lax.optimization_barrier((given, state))
             which = lax.dynamic_slice_in_dim(bad, first, size)
             some = jax.tree.map(lambda a: jnp.take(a, which, axis=0, mode="clip"), here)
-            return first + size, root.at[which].set(jax.vmap(make)(*some), mode="drop")
+            made = jax.vmap(make)(*some)
+            put = jax.tree.map(lambda a, b: a.at[which].set(b, mode="drop"), found, made)
+            return first + size, put
 
-        # A zero that varies over the same axes of a mesh of devices as the roots.
-        return lax.while_loop(lambda state: state[0] < last, step, (0 * last, root))[1]
+        # The zero varies over the same axes of a mesh of devices as the problems.
+        return lax.while_loop(lambda state: state[0] < last, step, (0 * last, found))[1]
 
     @of_batch.def_vmap
-    def of_batches(count: int, batched: Any, *values: Any) -> tuple[Any, bool]:
+    def of_batches(count: int, batched: Any, *values: Any) -> tuple[Any, Any]:
         def joined(a: Any, batched: bool) -> Any:
             a = a if batched else jnp.broadcast_to(a, (count, *a.shape))
             return a.reshape(-1, *a.shape[2:])
 
-        found = of_batch(*jax.tree.map(joined, values, tuple(batched)))
-        return found.reshape(count, -1, *found.shape[1:]), True
+        made = of_batch(*jax.tree.map(joined, values, tuple(batched)))
+        apart = jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), made)
+        return apart, jax.tree.map(lambda _: True, apart)
 
-    one = jax.tree.map(lambda a: lax.stop_gradient(a)[None], (given, good, root))
-    return of_batch(*one)[0]
+    one = jax.tree.map(lambda a: lax.stop_gradient(a)[None], (given, good, found))
+    return jax.tree.map(lambda a: a[0], of_batch(*one))
 
 
 def norm_bound(a: Any) -> Any:
