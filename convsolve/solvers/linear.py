@@ -110,9 +110,7 @@ def by_group(a: Any, groups: int) -> Any:
     return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, -1), -2, 0)
 
 
-def solution(
-    operator: Any, constant: Any, y: Any, ridge: Any, factor: Factor, wide: bool
-) -> Any:
+def solution(operator: Any, constant: Any, y: Any, ridge: Any, factor: Factor, wide: bool) -> Any:
     """Least squares (k, Q) of B v = y, or, where ``wide``, the least norm (n, Q) of Bᵀ r = y."""
     n, k = operator.shape
     none = jnp.zeros_like(y, shape=(n if wide else k, y.shape[1]))
