@@ -285,9 +285,9 @@ class _Solved(NamedTuple):
 def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     """Solve for outputs that use the same rows."""
     strict, tuning = options
-    begun = time.perf_counter()
-    LOG.info("solve by %s: %r", method.name, problem)
-    announce(method.name)
+    begun, name = time.perf_counter(), method.name
+    LOG.info("solve by %s: %r", name, problem)
+    announce(name)
     analysis, report = analyse(problem, tuning), report_of(problem, tuning)
     sizes = analysis.design.sizes
     with sigint_handled(), blas_threads(min(sizes.rows, sizes.columns)):

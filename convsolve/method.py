@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import registry
+from .cached import cached_property
 from .lazy_jax import is_tracer
 from .leastsquares.analysis import Analysis
 from .leastsquares.penalty import Penalty, Ridge, penalty_of
@@ -169,7 +171,7 @@ class Method:
             "noise": self.noise.label,
         }
 
-    @property
+    @cached_property
     def call(self) -> str:
         """The call of `solve`, as code."""
         words = ["problem"]
@@ -343,7 +345,8 @@ def component(kind: str, value: Any) -> Any:
     if isinstance(value, cls):
         return value
     if isinstance(value, str):
-        return _named(kind, value).make(**(registry.found(value) or (None, {}))[1])
+        entry, arguments = _named(kind, value)
+        return entry.make(**arguments)
     given = value if isinstance(value, type) else type(value)
     for other, (another, its_word) in CLASSES.items():
         if not issubclass(given, another):
@@ -383,8 +386,8 @@ def argument_of(value: Any) -> str:
     return kind
 
 
-def _named(kind: str, name: str) -> registry.Entry:
-    """Return the entry of a name.
+def _named(kind: str, name: str) -> tuple[registry.Entry, Mapping[str, Any]]:
+    """Return the entry of a name, and the arguments that the name gives.
 
     Raises:
         TypeError: If it is the name of another kind.
@@ -403,7 +406,7 @@ def _named(kind: str, name: str) -> registry.Entry:
     if entry.kind != kind:
         word, use = WORDS[entry.kind], registry.ARGUMENTS[entry.kind]
         raise TypeError(f"{name!r} is a {word}, not a {WORDS[kind]}: use {use}={name!r}")
-    return entry
+    return given
 
 
 def _criterion(select: Any) -> str | CrossValidation:
@@ -420,7 +423,7 @@ def _criterion(select: Any) -> str | CrossValidation:
         raise TypeError(
             f"select must be one of {names}, or a CrossValidation, got {shown(select)}{hint}"
         )
-    name = _named("criterion", select).name
+    name = _named("criterion", select)[0].name
     return CrossValidation() if name == "cv" else name
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,9 +21,8 @@ SHOWN_SECONDS = 0.5
 FORMAT = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
-@contextmanager
-def following(progress: bool | Listener, task: str) -> Iterator[None]:
-    """Report the progress of a task as an argument ``progress`` requests.
+def following(progress: bool | Listener, task: str) -> AbstractContextManager[object]:
+    """Return a block that reports the progress of a task as an argument ``progress`` requests.
 
     Args:
         progress: True for bars, a callable ``(stage, done, total, note)``, or False. False keeps a
@@ -36,14 +35,8 @@ def following(progress: bool | Listener, task: str) -> Iterator[None]:
     """
     check_progress(progress)
     if callable(progress):
-        with listening(progress):
-            yield
-    elif progress:
-        with bars():
-            yield
-    else:
-        with estimated(task):
-            yield
+        return listening(progress)
+    return bars() if progress else estimated(task)
 
 
 def check_progress(progress: Any) -> None:

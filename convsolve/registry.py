@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -66,9 +67,13 @@ class Entry(NamedTuple):
 
     def make(self, **arguments: Any) -> Any:
         """Return the component with some arguments."""
-        module, _, name = self.target.partition(":")
-        cls = getattr(import_module(module, __package__), name)
-        return cls(**{**self.fixed, **arguments})
+        return _imported(self.target)(**{**self.fixed, **arguments})
+
+
+@cache
+def _imported(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module, __package__), name)
 
 
 _STEPS = Option("steps", int, "largest number of steps (default 1000)", "N")

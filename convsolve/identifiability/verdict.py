@@ -54,7 +54,8 @@ def _of_each(system: System, factors: Factors) -> list[str | None]:
     found = factors.verdicts
     if system.design.data_eps:
         rounding = system.column_rounding
-        for g in np.flatnonzero(~(factors.at_least > rounding.max(1))).tolist():
+        proved = factors.at_least > rounding.max(1)
+        for g in () if proved.all() else np.flatnonzero(~proved).tolist():
             if found[g] == "full" and _lost_in_rounding(factors[g], rounding[g]):
                 found[g] = "ambiguous"
     return found

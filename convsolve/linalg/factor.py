@@ -133,7 +133,7 @@ class Factor(ABC):
     @property
     def verdict(self) -> Any:
         """Verdict on the rank, see `Band`; a list for several groups."""
-        if np.all(self.at_least):
+        if np.asarray(self.at_least).all():
             return ["full"] * len(self.r) if self.stacked else "full"
         return self.band.verdict
 

@@ -78,15 +78,16 @@ def own_units(chunk: LoadedChunk) -> Units:
 
 def _means(chunk: LoadedChunk) -> np.ndarray:
     total = np.zeros((chunk.groups, chunk.columns))
-    if chunk.form.constant:
-        blocks: Iterable[Rows] = _windows(chunk)
-        if _few(chunk):
-            blocks = [*blocks]
-        for rows in blocks:
-            total += np.einsum("gnp->gp", rows.a)
-        if _few(chunk):
-            # From here on the rows belong to the thread that takes them first.
-            chunk.kept["windows"] = blocks
+    if not chunk.form.constant:
+        return total
+    blocks: Iterable[Rows] = _windows(chunk)
+    if _few(chunk):
+        blocks = [*blocks]
+    for rows in blocks:
+        total += np.einsum("gnp->gp", rows.a)
+    if _few(chunk):
+        # From here on the rows belong to the thread that takes them first.
+        chunk.kept["windows"] = blocks
     return total / max(1, chunk.rows)
 
 
@@ -106,8 +107,8 @@ def _columns(chunk: LoadedChunk, units: Units, numbers: int | None) -> Iterable[
 def _in_units(chunk: LoadedChunk, several: Iterable[Rows], units: Units) -> Iterator[Rows]:
     e = chunk.units(units.shift).column_exponents - units.column_exponents
     for rows in several:
-        a = np.ldexp(rows.a, e[:, None]) if e.any() else rows.a
-        if units.shift.any():  # in place, unless the memory belongs to x
+        a = np.ldexp(rows.a, e[:, None]) if np.count_nonzero(e) else rows.a
+        if np.count_nonzero(units.shift):  # in place, unless the memory belongs to x
             a = np.subtract(a, units.shift[:, None], out=a if a.flags.writeable else None)
         yield rows._replace(a=a)
 
@@ -118,8 +119,10 @@ def rows(chunk: LoadedChunk, units: Units, numbers: int | None = None) -> Iterat
     Blocks of rows that are not kept have ``numbers`` numbers, by default a limit of the problem.
     """
     several, first = _columns(chunk, units, numbers), 0
-    exponents = units.column_exponents.reshape(-1)
-    fits = [np.ldexp(fit[chunk.places], -exponents) for fit in chunk.x_fits]
+    fits = chunk.x_fits
+    if fits:
+        exponents = units.column_exponents.reshape(-1)
+        fits = tuple(np.ldexp(fit[chunk.places], -exponents) for fit in fits)
     for found in tracked(several, "rows of the design matrix", chunk.rows, size=_rows_of):
         stack, a, y = chunk.stacks[found.stack], found.a, None
         if fits:
@@ -137,8 +140,8 @@ def _in_out_units(chunk: LoadedChunk, y: np.ndarray, units: Units) -> np.ndarray
     """Return outputs (..., Cout) as (k, G, Q) in some units."""
     found = (y * chunk.out_scale).reshape(-1, chunk.groups, chunk.outputs)
     f = chunk.out_exponents.reshape(chunk.groups, -1) - units.out_exponents
-    found = np.ldexp(found, f) if f.any() else found
-    return found - units.out_shift if units.out_shift.any() else found
+    found = np.ldexp(found, f) if np.count_nonzero(f) else found
+    return found - units.out_shift if np.count_nonzero(units.out_shift) else found
 
 
 def _rows_of(rows: Rows) -> int:

@@ -308,9 +308,9 @@ class LoadedChunk:
 
     def units(self, shift: np.ndarray) -> Units:
         """Return the units of this chunk, for a shift (G, P) of the columns."""
-        of_y = self.out_exponents, self.out_shift
-        exponents, *out = (a.reshape(self.groups, -1) for a in (self.exponents, *of_y))
-        return Units(exponents, shift, *out)
+        groups, out = self.groups, (self.out_exponents, self.out_shift)
+        exponents = self.exponents.reshape(groups, -1)
+        return Units(exponents, shift, *(a.reshape(groups, -1) for a in out))
 
     def by_column(self, of_channels: np.ndarray) -> np.ndarray:
         """Return values (Cin,) of the channels for the columns (G, P)."""

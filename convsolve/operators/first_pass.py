@@ -255,7 +255,7 @@ def units_of(columns: Columns, out: OutputSums | None) -> Units:
 
 def _squares(m: Moments) -> np.ndarray:
     """Return the squares of the columns of A, not projected."""
-    return np.linalg.diagonal(m.gram)
+    return m.gram.diagonal(0, 1, 2)
 
 
 def in_user_units(fit: np.ndarray, exponents: np.ndarray) -> np.ndarray:

@@ -504,7 +504,7 @@ class Moments:
     @property
     def squares(self) -> np.ndarray:
         """Squared norms (G, P) of the columns of M A."""
-        return self.projection.squares(np.linalg.diagonal(self.gram))
+        return self.projection.squares(self.gram.diagonal(0, 1, 2))
 
     @property
     def out_squares_left(self) -> np.ndarray:

@@ -70,10 +70,11 @@ def fraction(value: Any, name: str) -> float:
 
 def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> None:
     """Raise an error unless ``value`` is one of the words; ``otherwise`` names other values."""
+    if isinstance(value, str) and value in choices:
+        return
     words = [repr(choice) for choice in choices]
     listed = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
     if not isinstance(value, str):
         kind = f"{shown(value)} of type {type(value).__name__}"
         raise TypeError(f"{name} must be {listed}{otherwise}, got {kind}")
-    if value not in choices:
-        raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}{otherwise}")
+    raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}{otherwise}")

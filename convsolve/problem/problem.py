@@ -458,7 +458,7 @@ class Problem(metaclass=Suggesting):
             remote=self._remote and large,
         )
 
-    @property
+    @cached_property
     def _remote(self) -> bool:
         """Whether x and y are on devices, and stay there unless they are read on the host."""
         return self._input.remote and (self._output is None or self._output.remote)

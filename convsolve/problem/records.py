@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -67,8 +68,9 @@ class Records:
 
     def converted(self, dtype: np.dtype[Any]) -> Records:
         """Return the records as of `cast`, except for records on devices."""
-        arrays = (a if isinstance(a, Remote) else _cast(a, dtype) for a in self.arrays)
-        return replace(self, arrays=tuple(arrays))
+        arrays = [a if isinstance(a, Remote) else _cast(a, dtype) for a in self.arrays]
+        same = all(map(operator.is_, arrays, self.arrays))
+        return self if same else replace(self, arrays=tuple(arrays))
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
         """Return one output per record in the form of these records."""
@@ -129,6 +131,23 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
 
 def _real(value: Any, name: str) -> Any:
     """Return ``value`` as an array of real numbers. Stored arrays are returned unchanged."""
+    array = value if type(value) is np.ndarray else _array_of(value, name)
+    dtype = array.dtype
+    if dtype.kind == "c":
+        raise TypeError(
+            f"{name} is complex ({dtype}); pass real and imaginary parts as two channels "
+            f"(in NumPy, np.stack([{name}.real, {name}.imag], axis=-1))"
+        )
+    if not (_limits(dtype) is not None or dtype.kind in "biu"):
+        raise TypeError(
+            f"{name} must hold numbers, got dtype {dtype}; "
+            f"convert it first (in NumPy, {name}.astype(float))"
+        )
+    return array
+
+
+def _array_of(value: Any, name: str) -> Any:
+    """Return ``value`` as an array of any type. Stored arrays are returned unchanged."""
     if hasattr(value, "coords") and getattr(value, "chunks", None) is not None:
         value = value.data  # the dask array in an xarray
     # A dask array has the kind of its chunks.
@@ -143,17 +162,6 @@ def _real(value: Any, name: str) -> Any:
         raise ValueError(
             f"{name} has chunks of unknown size, shape {array.shape}; count them first "
             f"({name}.compute_chunk_sizes())"
-        )
-    dtype = array.dtype
-    if np.issubdtype(dtype, np.complexfloating):
-        raise TypeError(
-            f"{name} is complex ({dtype}); pass real and imaginary parts as two channels "
-            f"(in NumPy, np.stack([{name}.real, {name}.imag], axis=-1))"
-        )
-    if not (_limits(dtype) is not None or dtype.kind in "biu"):
-        raise TypeError(
-            f"{name} must hold numbers, got dtype {dtype}; "
-            f"convert it first (in NumPy, {name}.astype(float))"
         )
     return array
 
@@ -251,6 +259,11 @@ def _of_file(value: Any) -> str:
     return "; its .values are an array" if hasattr(value, "values") else ""
 
 
+def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return a type in native byte order: the same object, of which NumPy makes no other view."""
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
 def _largest(record: Any) -> np.ndarray:
     """Return the largest magnitude (C,) of every channel. NaN and Inf count as largest."""
     if isinstance(record, Stored):
@@ -270,30 +283,30 @@ def _check_values(record: Any, name: str, missing: bool, axes: int) -> np.ndarra
     Raises:
         ValueError: If a value is not finite, or a channel is too small or too large.
     """
-    dtype = record.dtype.newbyteorder("=")
+    dtype = _native(record.dtype)
     dtype = np.dtype(np.float64) if dtype.itemsize > 8 else dtype  # longdouble becomes float64
     limits = _limits(dtype)
     if not record.size or limits is None:
         return None
     sizes = _largest(record)
+    tiny, most = float(limits.tiny), float(limits.max)
+    if ((sizes == 0) | ((sizes >= tiny) & (sizes <= most))).all():
+        return np.asarray(sizes, float)
     if not np.isfinite(sizes).all():
         if isinstance(record, Remote):  # every process checks its own parts
             for part, where in record.source.parts:
                 numeric(part, name + where)
         raise _not_finite(record, name, missing, axes)
-    faint = np.flatnonzero((sizes > 0) & (sizes < float(limits.tiny)))
-    if faint.size:
+    faint = (sizes > 0) & (sizes < tiny)
+    if faint.any():
         raise ValueError(
-            f"{name} channel {int(faint[0])} has no value above {limits.tiny:.1e}, the smallest "
-            f"normal {dtype}; such numbers are flushed to zero: change its unit"
+            f"{name} channel {int(faint.argmax())} has no value above {limits.tiny:.1e}, the "
+            f"smallest normal {dtype}; such numbers are flushed to zero: change its unit"
         )
-    beyond = np.flatnonzero(sizes > float(limits.max))
-    if beyond.size:
-        raise ValueError(
-            f"{name} channel {int(beyond[0])} has a value beyond {limits.max:.1e}, the largest "
-            f"{dtype}: change its unit"
-        )
-    return np.asarray(sizes, float)
+    raise ValueError(
+        f"{name} channel {int((sizes > most).argmax())} has a value beyond {limits.max:.1e}, the "
+        f"largest {dtype}: change its unit"
+    )
 
 
 def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Records:
@@ -355,7 +368,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         devices=next((Remote.of(item).source.devices for item in items if stays(item)), ""),
         largest=_joined(sizes),
         names=_names(items, name) if rank > d else None,
-        dtypes=frozenset(a.dtype.newbyteorder("=") for a in arrays),
+        dtypes=frozenset(_native(a.dtype) for a in arrays),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from numbers import Real
 
+from ..cached import cached_property
 from ..lazy_jax import PEER_SECONDS
 from ..linalg.qr import TREE_ROWS, tree_height
 from ..near_misses import checks_arguments
@@ -235,7 +236,7 @@ class Sizes:
             f"{limit('memory')} allows; use fewer taps"
         )
 
-    @property
+    @cached_property
     def factor_fits(self) -> bool:
         """Whether a QR fits into the limits."""
         return self.factor_bytes <= self.limits.factor_bytes

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -157,44 +158,17 @@ class ConvSpec:
         """Samples that one window covers along each axis, (K-1)·dilation + 1."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
 
-    def _axes(self, shape: Sequence[int]) -> list[tuple[int, int]]:
-        """Return (outputs, lo) of each axis, for records of ``shape`` samples."""
-        if len(shape) != self.ndim:
-            raise ValueError(f"shape={tuple(shape)} must have {self.ndim} axes, as the kernel has")
-        axes = []
-        for axis, w in enumerate(shape):
-            reach, s = self._span[axis] - 1, self.stride[axis]
-            if isinstance(self.padding, tuple):
-                lo, hi = self.padding[axis]
-                outputs = (w + lo + hi - reach - 1) // s + 1
-            elif self.padding == "valid":
-                lo, outputs = 0, (w - reach - 1) // s + 1
-            elif self.padding == "full":
-                lo, outputs = reach, (w + reach - 1) // s + 1
-            else:
-                outputs = -(-w // s)
-                lo = {
-                    "causal": reach,
-                    "circular": reach // 2 if self.lo is None else self.lo[axis],
-                    "same": max((outputs - 1) * s + reach + 1 - w, 0) // 2,
-                }[self.padding]
-            axes.append((max(outputs, 0), lo))
-        return axes
-
     def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return outputs along each axis for a record of ``shape`` samples; 0 if no window fits."""
-        return tuple(outputs for outputs, _ in self._axes(shape))
+        return _layout(self, tuple(shape))[0]
 
     def _offset(self, shape: Sequence[int]) -> tuple[int, ...]:
         """``lo`` of each axis: the zeros (or wrapped samples) in front of a record."""
-        return tuple(lo for _, lo in self._axes(shape))
+        return _layout(self, tuple(shape))[1]
 
     def _extent(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Return samples of each axis that windows read with padding: (T-1)·stride + span, or 0."""
-        return tuple(
-            (t - 1) * s + n if t else 0
-            for t, s, n in zip(self.output_shape(shape), self.stride, self._span, strict=True)
-        )
+        return _layout(self, tuple(shape))[2]
 
     @property
     def _normal(self) -> ConvSpec:
@@ -322,7 +296,8 @@ class ConvSpec:
         even if there are enough rows in total, because in other rows these taps read zeros.
         """
         poorest = Fraction(1)
-        for axis, (outputs, lo) in enumerate(self._axes((side,) * self.ndim)):
+        outputs_and_lo = zip(*_layout(self, (side,) * self.ndim)[:2], strict=True)
+        for axis, (outputs, lo) in enumerate(outputs_and_lo):
             k, s = self.kernel_size[axis], self.stride[axis]
             reads = np.arange(k) * self.dilation[axis] - lo
             first = np.maximum(-(reads // s), 0)
@@ -332,3 +307,30 @@ class ConvSpec:
             rows = {n: int((last[: k - n + 1] - first[n - 1 :]).min()) + 1 for n in lengths}
             poorest *= max(min(Fraction(r, n) for n, r in rows.items()), Fraction(0))
         return poorest
+
+
+@lru_cache(maxsize=1024)
+def _layout(spec: ConvSpec, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """Return outputs, ``lo`` and extents of all axes, for records of ``shape`` samples."""
+    if len(shape) != spec.ndim:
+        raise ValueError(f"shape={shape} must have {spec.ndim} axes, as the kernel has")
+    axes = []
+    for axis, (w, s, span) in enumerate(zip(shape, spec.stride, spec._span, strict=True)):
+        reach = span - 1
+        if isinstance(spec.padding, tuple):
+            lo, hi = spec.padding[axis]
+            outputs = (w + lo + hi - reach - 1) // s + 1
+        elif spec.padding == "valid":
+            lo, outputs = 0, (w - reach - 1) // s + 1
+        elif spec.padding == "full":
+            lo, outputs = reach, (w + reach - 1) // s + 1
+        else:
+            outputs = -(-w // s)
+            lo = {
+                "causal": reach,
+                "circular": reach // 2 if spec.lo is None else spec.lo[axis],
+                "same": max((outputs - 1) * s + reach + 1 - w, 0) // 2,
+            }[spec.padding]
+        outputs = max(outputs, 0)
+        axes.append((outputs, lo, (outputs - 1) * s + span if outputs else 0))
+    return tuple(zip(*axes, strict=True))

@@ -90,7 +90,9 @@ class AutoSolver(Solver):
                 announce(choice)
         if found is None:
             found = solver.run(analysis, objective)
-        return replace(found, stats={"solver": solver.name, "choice": choice} | found.stats)
+        found.stats.setdefault("solver", solver.name)
+        found.stats.setdefault("choice", choice)
+        return found
 
     def _iterated(
         self,
