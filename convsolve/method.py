@@ -262,7 +262,7 @@ class Method:
             objective = Objective(self.loss, penalty.form, 1.0)
             reason = solver.supports(sizes, spec, objective)
             return reason or unsupported(penalty, self._selection(), sizes)
-        reasons = (solver.supports(sizes, spec, Objective(self.loss, *t)) for t in set(terms))
+        reasons = (solver.supports(sizes, spec, Objective(self.loss, *t)) for t in _distinct(terms))
         return next(filter(None, reasons), None)
 
     def _no_penalty(self) -> str:
@@ -293,7 +293,7 @@ class Method:
         if not self.loss.squared and self._auto:
             assert terms is not None
             return self._exact(analysis, terms)
-        if terms is not None and len(set(terms)) == 1:
+        if terms is not None and len(_distinct(terms)) == 1:
             return self.solver.run(analysis, Objective(self.loss, *terms[0]))
         assert penalty is not None
         from .solvers.penalized import Choice, choose, solve_each
@@ -332,6 +332,11 @@ class Method:
         same = all(other == form and strength for other, strength in terms)
         enough = sizes.rows - sizes.nuisance >= 2
         return same and enough and not unsupported(terms[0][0], "gcv", sizes)
+
+
+def _distinct(terms: Terms) -> set[tuple[Penalty, float]]:
+    """Return the terms that differ. Thousands of outputs often have the same object."""
+    return set({id(term): term for term in terms}.values())
 
 
 def component(kind: str, value: Any) -> Any:

@@ -33,14 +33,16 @@ def verdicts(system: System, factors: Callable[[], Factors]) -> tuple[tuple[str,
     if iterative(sizes, design.spec) and design.whole_matrix.by_fft and _proved(system, groups):
         return (full,) * sizes.groups, "conjugate gradients"
     found = _of_each(system, factors())
-    method, open_groups = "factor", [g for g, word in enumerate(found) if word is None]
+    method, open_groups = "factor", []
+    if None in found:
+        open_groups = [g for g, word in enumerate(found) if word is None]
     structured = design.spec.ndim == 1 and sizes.toeplitz
     if open_groups and structured and _proved(system, open_groups):
         method = "conjugate gradients"
         found = [word or "full" for word in found]
     names = {None: "undecided", "deficient": "rank-deficient", "full": full}
     names["ambiguous"] = "ambiguous"
-    return tuple(names[word] for word in found), method
+    return tuple(map(names.__getitem__, found)), method
 
 
 def _proved(system: System, groups: Iterable[int]) -> bool:
