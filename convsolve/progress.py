@@ -13,7 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, Protocol, TypeVar
 
@@ -99,14 +99,11 @@ class _Estimate:
         LOG.info("%s has taken %.0f s: %s; progress=True shows a bar", self._task, took, words)
 
 
-@contextmanager
-def estimated(task: str) -> Iterator[None]:
+def estimated(task: str) -> AbstractContextManager[None]:
     """Log an estimate once if a task takes long, nothing listens, and the log is at INFO."""
     if _listener.get() is not None or not LOG.isEnabledFor(logging.INFO):
-        yield
-        return
-    with listening(_Estimate(task)):
-        yield
+        return nullcontext()
+    return listening(_Estimate(task))
 
 
 def announce(route: str) -> None:

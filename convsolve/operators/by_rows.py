@@ -110,7 +110,7 @@ def _in_units(chunk: LoadedChunk, several: Iterable[Rows], units: Units) -> Iter
         a = np.ldexp(rows.a, e[:, None]) if np.count_nonzero(e) else rows.a
         if np.count_nonzero(units.shift):  # in place, unless the memory belongs to x
             a = np.subtract(a, units.shift[:, None], out=a if a.flags.writeable else None)
-        yield rows._replace(a=a)
+        yield Rows(rows.stack, rows.part, a)
 
 
 def rows(chunk: LoadedChunk, units: Units, numbers: int | None = None) -> Iterator[Block]:

@@ -401,8 +401,11 @@ class LoadedChunk:
 
     def with_outputs(self, y: Sequence[np.ndarray | None]) -> LoadedChunk:
         """Return the same rows with other outputs y (N, *T, Cout) of every stack."""
-        stacks = tuple(s._replace(y=a) for s, a in zip(self.stacks, y, strict=True))
-        return _with_out_units(replace(self, stacks=stacks, kept_with_y={}), None)
+        given = [s._replace(y=a) for s, a in zip(self.stacks, y, strict=True)]
+        stacks, exponents, shift = _out_units(given, self.form, None)
+        return replace(
+            self, stacks=stacks, out_exponents=exponents, out_shift=shift, kept_with_y={}
+        )
 
     def without_outputs(self) -> LoadedChunk:
         """Return the same rows of x alone."""
@@ -489,12 +492,11 @@ def _loaded(chunk: Chunk, form: Form) -> LoadedChunk:
     else:
         exponents = exponents_of(form.x_sizes)
     places, blocks = _own_places(chunk.blocks, chunk.nuisance)
-    none = np.zeros(0)
-    found = LoadedChunk(
-        form, chunk.spans, tuple(stacks), blocks, places, chunk.nuisance, exponents,
-        none.astype(int), none, chunk.by_rows,
+    filled, of_y, shift = _out_units(stacks, form, None if adjusted else form.y_sizes)
+    return LoadedChunk(
+        form, chunk.spans, filled, blocks, places, chunk.nuisance, exponents, of_y, shift,
+        chunk.by_rows,
     )  # fmt: skip
-    return _with_out_units(found, None if adjusted else form.y_sizes)
 
 
 def _runs(chunk: Chunk) -> Iterator[slice]:
@@ -602,24 +604,26 @@ def _read(stack: Stack, spec: ConvSpec) -> np.ndarray:
     return np.stack([samples_read(flags, spec) for flags in stack.flags])
 
 
-def _with_out_units(chunk: LoadedChunk, sizes: np.ndarray | None) -> LoadedChunk:
-    """Return a chunk with the units of its y, and zeros in the excluded rows of y."""
-    if chunk.stacks[0].y is None:
-        return chunk
-    kept = [s.used(s.y) for s in chunk.stacks if s.y is not None]
+def _out_units(
+    stacks: Sequence[Stack], form: Form, sizes: np.ndarray | None
+) -> tuple[tuple[Stack, ...], np.ndarray, np.ndarray]:
+    """Return stacks with zeros in the excluded rows of y, and exponents and shift of y."""
+    kept = [s.used(s.y) for s in stacks if s.y is not None]
+    if not kept:
+        return tuple(stacks), np.zeros(0, int), np.zeros(0)
     exponents = channel_exponents(kept) if sizes is None else exponents_of(sizes)
     shift, scale = np.zeros(exponents.size), np.ldexp(1.0, -exponents)
-    if chunk.form.constant:
+    if form.constant:
         totals = [on_cores(np.add, a, lambda part: part * scale) for a in kept]
-        shift = np.sum(totals, axis=0) / chunk.rows
+        shift = np.sum(totals, axis=0) / sum(math.prod(a.shape[:-1]) for a in kept)
     nothing = np.ldexp(shift, exponents)  # exactly zero once it is scaled and shifted
-    stacks = (
+    filled = (
         s
         if s.flags is None
         else s._replace(y=np.where(s.flags[..., None], np.asarray(s.y), nothing))
-        for s in chunk.stacks
+        for s in stacks
     )
-    return replace(chunk, stacks=tuple(stacks), out_exponents=exponents, out_shift=shift)
+    return tuple(filled), exponents, shift
 
 
 def _own_places(

@@ -215,7 +215,9 @@ class Chunks:
         Rows are formed for the chunks flagged in ``by_rows``. Outputs may be replaced by their
         ``combinations``, if this `combines`.
         """
-        form = self.form_of(outputs)._replace(fits=fits, combinations=combinations)
+        form = self.form_of(outputs, fits)
+        if combinations is not None:
+            form = form._replace(combinations=combinations)
         return self._total_of(outputs)(task, self.of(outputs, by_rows), form, *others)
 
     def read(
@@ -228,7 +230,7 @@ class Chunks:
         chunks = self.of(outputs, by_rows, on_host=True)
         with closing(read_ahead(chunks)) as ahead:
             several = chunks if self.plan.whole else tracked(ahead, PASS, len(chunks))
-            form = self.form_of(outputs)._replace(fits=fits)
+            form = self.form_of(outputs, fits)
             for chunk in several:
                 yield chunk.load(form)
 
@@ -262,10 +264,11 @@ class Chunks:
     def _total_of(self, outputs: Outputs | None) -> Any:
         return self.total if outputs is None or outputs.given else self._total
 
-    def form_of(self, outputs: Outputs | None) -> Form:
+    def form_of(self, outputs: Outputs | None, fits: Fits = NO_FITS) -> Form:
         """Return the settings. The magnitudes of other outputs than the given are not known."""
         given = outputs is None or outputs.given
-        return self.form if given else self.form._replace(y_sizes=None)
+        form = self.form if given else self.form._replace(y_sizes=None)
+        return form if fits is NO_FITS else form._replace(fits=fits)
 
     def _unread(
         self, y: Sequence[Any] | None, lots: Sequence[Sequence[Span]] | None = None

@@ -447,8 +447,11 @@ class Moments:
     @property
     def means(self) -> np.ndarray:
         """Column means (G, P), other nuisance columns than a constant projected out."""
-        of_columns, _, of_ones = self._joined
-        return (self.sums - of_ones @ of_columns) / (self.ones_square or 1.0)
+        found = self.sums
+        if self.nuisance:
+            of_columns, _, of_ones = self._joined
+            found = found - of_ones @ of_columns
+        return found / (self.ones_square or 1.0)
 
     @property
     def out_means(self) -> np.ndarray:
