@@ -45,8 +45,8 @@ class NormalEquations(Solver):
     In `fit_kernel` a matrix of more than 2¹⁶ numbers is not formed, and derivatives cost a few
     FFTs. If a bound on the condition number allows it (in float64 up to about 1e6), the factor is a
     Cholesky factor of AᵀA. Otherwise it is the truncated SVD of R from a QR of row blocks. A few
-    refinement steps use residuals from the data. If one problem of a batch in `jax.vmap` requires
-    the slower method, all problems use it.
+    refinement steps use residuals from the data. In a batch of `jax.vmap`, the slower method runs
+    only for the problems that require it.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.3 and
     2.9.
