@@ -64,7 +64,7 @@ def in_turns(fits: dict[str, Callable[[], Any]], runs: int) -> dict[str, list[fl
 
 
 def data(samples: int, taps: int, count: int, deficient: int) -> tuple[np.ndarray, np.ndarray]:
-    """x and y of problems. The first of the ``deficient`` ones is of zeros, the others are tones."""
+    """x and y of problems. Of ``deficient`` ones, the first is of zeros, the others are tones."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((count, samples))
     few = np.arange(deficient) * count // max(1, deficient)
