@@ -113,11 +113,22 @@ def _in_units(chunk: LoadedChunk, several: Iterable[Rows], units: Units) -> Iter
         yield Rows(rows.stack, rows.part, a)
 
 
-def rows(chunk: LoadedChunk, units: Units, numbers: int | None = None) -> Iterator[Block]:
-    """Yield blocks of A (G, k, P), less the fits of confounds, and Y (G, k, Q) in some units.
+def rows(chunk: LoadedChunk, units: Units, numbers: int | None = None) -> Iterable[Block]:
+    """Return blocks of A (G, k, P), less the fits of confounds, and Y (G, k, Q) in some units.
 
-    Blocks of rows that are not kept have ``numbers`` numbers, by default a limit of the problem.
+    They are kept if they are few and no fits are subtracted. Blocks of rows that are not kept have
+    ``numbers`` numbers, by default a limit of the problem.
     """
+    if chunk.x_fits or not _few(chunk):
+        return _blocks(chunk, units, numbers)
+    key = [*map(np.ndarray.tobytes, units)]
+    known: tuple[Any, list[Block]] | None = chunk.kept_with_y.get("blocks")
+    if known is None or known[0] != key:
+        known = chunk.kept_with_y["blocks"] = key, [*_blocks(chunk, units, numbers)]
+    return known[1]
+
+
+def _blocks(chunk: LoadedChunk, units: Units, numbers: int | None) -> Iterator[Block]:
     several, first = _columns(chunk, units, numbers), 0
     fits = chunk.x_fits
     if fits:
