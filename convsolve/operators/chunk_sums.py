@@ -22,7 +22,7 @@ from ..linalg.polynomials import Polynomials, used_range
 from ..problem.rows import Rows, samples_read
 from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
-from . import by_fft, by_filter, by_jax, by_rows
+from . import by_fft, by_filter, by_jax, by_rows, by_sums
 from .by_jax import DeviceChunk
 from .chunk import Chunk, Form, LoadedChunk, extent, samples_of
 from .moments import CACHED_NUMBERS, Moments, NuisanceSums, ResidualSums, Units
@@ -41,6 +41,8 @@ BACKENDS = {"by_rows": by_rows, "by_fft": by_fft, "by_filter": by_filter, "by_ja
 
 def backend(chunk: Loaded) -> ModuleType:
     """Return the module that sums over the rows of a chunk."""
+    if isinstance(chunk, LoadedChunk) and chunk.by_rows and by_sums.suits(chunk):
+        return by_sums
     return BACKENDS[chunk.backend]
 
 
