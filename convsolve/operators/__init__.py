@@ -10,8 +10,9 @@ there.
 
 Design matrix: ``chunks`` divides the rows, ``chunk`` reads and prepares one chunk, and
 ``chunk_sums`` has the sums over its rows, by one of the backends ``by_rows``, ``by_sums``,
-``by_fft`` and ``by_jax``. ``map_reduce`` adds them, in this process or by dask. ``first_pass`` finds the units of
-columns and outputs, and ``design_matrix`` combines all. ``row_order`` sorts rows by record.
+``by_fft`` and ``by_jax``. ``map_reduce`` adds them, in this process or by dask. ``first_pass``
+finds the units of columns and outputs, and ``design_matrix`` combines all. ``row_order`` sorts rows
+by record.
 ``nuisance`` has the columns of confounds, and ``trends`` the polynomials that are subtracted
 exactly. ``tap_basis`` changes the coordinates of kernels, and ``layout`` their shape.
 ``prediction`` computes A w of new records.
