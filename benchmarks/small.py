@@ -1,9 +1,10 @@
-"""Many small problems in one, and one small problem: what either takes.
+"""Times of many small problems solved together, and of one small problem.
 
-Ten thousand groups of 64 samples and 8 taps beside a loop over `numpy.linalg.lstsq`, whose matrices
-are cut from x all at once; as many problems by `fit_kernel` under `jax.vmap` beside the loop and
-`NormalEquations`; and 8 records of 4 096 samples beside MNE's TimeDelayingRidge. What is compared
-is measured in turns; with ``--before TREE`` the convsolve of another tree takes its turn as well.
+Ten thousand groups of 64 samples and 8 taps are compared with a loop over `numpy.linalg.lstsq`,
+whose matrices are cut from x all at once. As many problems by `fit_kernel` under `jax.vmap` are
+compared with the loop and with `NormalEquations`. Eight records of 4 096 samples are compared with
+MNE's TimeDelayingRidge. All are measured in turns. With ``--before TREE`` the convsolve of another
+tree takes its turn as well.
 
 Run: python -m benchmarks.small --before TREE
 """
