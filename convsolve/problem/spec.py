@@ -316,7 +316,8 @@ def _layout(spec: ConvSpec, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ..
         raise ValueError(f"shape={shape} must have {spec.ndim} axes, as the kernel has")
     axes = []
     for axis, (w, s, span) in enumerate(zip(shape, spec.stride, spec._span, strict=True)):
-        reach = span - 1
+        # Results are shared by equal shapes, so they are ints even if NumPy counted the samples.
+        w, reach = int(w), span - 1
         if isinstance(spec.padding, tuple):
             lo, hi = spec.padding[axis]
             outputs = (w + lo + hi - reach - 1) // s + 1
