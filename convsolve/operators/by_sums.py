@@ -14,6 +14,7 @@ from ..problem.spec import ConvSpec
 from .by_rows import MANY_GROUPS, adjoint, norms, own_units, product, product_gram
 from .chunk import LoadedChunk
 from .moments import Moments, ResidualSums
+from .windows import gram_rows
 
 __all__ = ["adjoint", "misfit", "moments", "norms", "own_units", "product", "product_gram"]
 
@@ -70,22 +71,11 @@ def moments(chunk: LoadedChunk) -> Moments:
 
 
 def _gram(x: np.ndarray, taps: int) -> np.ndarray:
-    """Return AᵀA (K, K, n) of x (L, n), for at least K rows.
-
-    With T rows, G[k, k+m] = Σ_{u=k}^{T+k-1} x[u]x[u+m]. All shifts k have the terms from K-1 to T-1
-    in common. Terms at both ends are added, and nothing is subtracted.
-    """
-    rows, gram = len(x) - taps + 1, np.empty((taps, taps, x.shape[1]))
-    common = _adjoint(x[taps - 1 :], x[taps - 1 : rows])
-    head, tail = np.zeros((2, *common.shape))
-    gram[-1, -1] = common[0]
-    for k in range(taps - 2, -1, -1):
-        head += x[k] * x[k : k + taps]
-        gram[k, k:] = common[: taps - k] + head[: taps - k]
-    for k in range(1, taps):
-        tail = tail[: taps - k] + x[rows + k - 1] * x[rows + k - 1 : rows + taps - 1]
-        gram[k, k:] += tail
-        gram[k:, k - 1] = gram[k - 1, k:]
+    """Return AᵀA (K, K, n) of x (L, n), for at least K rows."""
+    common = _adjoint(x[taps - 1 :], x[taps - 1 : len(x) - taps + 1])
+    gram = np.empty((taps, *common.shape))
+    for k, row in enumerate(gram_rows(x, common)):
+        gram[k, k:] = gram[k:, k] = row
     return gram
 
 

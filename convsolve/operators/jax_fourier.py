@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -273,12 +272,12 @@ def _outer(x: Any) -> Any:
     return matmul(flat.T, flat).reshape(*x.shape[1:], *x.shape[1:])
 
 
-def displaced(core: Any, tail: Any, head: Any, unroll: bool = False) -> Any:
+def displaced(core: Any, tail: Any, head: Any) -> Any:
     """Return AᵀA (K·C, K·C) from ``core`` (K, C, C), which all shifts share, and two corrections.
 
     ``tail`` (K-1, C, K-1, C) are products of the samples after the core, and ``head`` of the
     samples before it, in reversed order. A step down the diagonal adds a product of the tail, and a
-    step up a product of the head. With ``unroll``, no loop remains.
+    step up a product of the head.
     """
     taps, channels, _ = core.shape
     first, none = core.transpose(1, 0, 2), jnp.zeros_like(core)
@@ -290,11 +289,10 @@ def displaced(core: Any, tail: Any, head: Any, unroll: bool = False) -> Any:
         row = jnp.concatenate([entry[:, None], row[:, :-1] + products], axis=1)
         return (row, total.at[at].add(row)), None
 
-    scan = partial(lax.scan, unroll=unroll)
     steps = jnp.arange(1, taps)
-    (_, total), _ = scan(step, (first, total), (steps, core[1:].swapaxes(1, 2), tail))
+    (_, total), _ = lax.scan(step, (first, total), (steps, core[1:].swapaxes(1, 2), tail))
     # Upwards is downwards in an order that is reversed twice.
     total = total[::-1, :, ::-1]
     start = none.swapaxes(0, 1), total
-    (_, total), _ = scan(step, start, (steps, none[1:], head))
+    (_, total), _ = lax.scan(step, start, (steps, none[1:], head))
     return total[::-1, :, ::-1].reshape(taps * channels, -1)

@@ -15,9 +15,9 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from ..problem.spec import ConvSpec
-from .jax_fourier import Operator, displaced, matmul
+from .jax_fourier import Operator, matmul
 from .tap_basis import TapBasis
-from .windows import design_matrix
+from .windows import design_matrix, gram_rows
 
 
 class Matrix:
@@ -95,13 +95,10 @@ class Sums(Matrix):
         rows, taps = self.shape
 
         def shifted(x: Any) -> Any:
-            later = x.at[: taps - 1].set(0)
-            core = sum(x[t] * later[t : t + taps] for t in range(rows))
-            ends = x[rows:], x[: taps - 1][::-1]
-            after, before = (jnp.outer(a, a)[:, None, :, None] for a in ends)
-            gram = displaced(core[:, None, None], after, before, unroll=True)
+            common = sum(x[t] * x[t : t + taps] for t in range(taps - 1, rows))
+            upper = jnp.stack([jnp.pad(a, (k, 0)) for k, a in enumerate(gram_rows(x, common))])
             # Without the barrier, XLA computes the sums again for each of their uses.
-            return lax.optimization_barrier(gram)
+            return lax.optimization_barrier(upper + jnp.triu(upper, 1).T)
 
         return self._under_vmap(shifted, lambda b: matmul(b.T, b))
 

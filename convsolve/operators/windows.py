@@ -2,8 +2,8 @@
 
 Every padding is first brought to one normal form, ``x'[i] = x[i - lo]`` cut to the samples that
 windows read. The other functions therefore only handle stride and dilation. `normal_form`,
-`silenced` and `design_matrix` also accept jax arrays and tracers. The other functions run on the
-host.
+`silenced`, `design_matrix` and `gram_rows` also accept jax arrays and tracers. The other functions
+run on the host.
 """
 
 from __future__ import annotations
@@ -237,6 +237,25 @@ def design_matrix(x: Any, spec: ConvSpec) -> Any:
         x = x[(slice(None),) * (1 + 2 * a) + (index,)]
     order = (0, *range(1, 2 * d, 2), *range(2, 2 * d + 1, 2), 2 * d + 1)
     return as_rows(x.transpose(order), spec)
+
+
+def gram_rows(x: Any, common: Any) -> list[Any]:
+    """Return the rows G[k, k:] of AᵀA for one channel x (L, ...), in NumPy or jax.
+
+    With K taps and T ≥ K rows, G[k, k+m] = Σ_{u=k}^{T+k-1} x[u]x[u+m]. ``common`` (K, ...) are the
+    terms from K-1 to T-1, which all shifts k share. The terms at both ends are added. Nothing is
+    subtracted.
+    """
+    taps = len(common)
+    rows, head, tail = len(x) - taps + 1, 0 * common, 0 * common
+    found = [common[: taps - k] for k in range(taps)]
+    for k in range(taps - 2, -1, -1):
+        head = head + x[k] * x[k : k + taps]
+        found[k] = found[k] + head[: taps - k]
+    for k in range(1, taps):
+        tail = tail[: taps - k] + x[rows + k - 1] * x[rows + k - 1 : rows + taps - 1]
+        found[k] = found[k] + tail
+    return found
 
 
 def row_blocks(
