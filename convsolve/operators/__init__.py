@@ -12,9 +12,8 @@ Design matrix: ``chunks`` divides the rows, ``chunk`` reads and prepares one chu
 ``chunk_sums`` has the sums over its rows, by one of the backends ``by_rows``, ``by_sums``,
 ``by_fft`` and ``by_jax``. ``map_reduce`` adds them, in this process or by dask. ``first_pass``
 finds the units of columns and outputs, and ``design_matrix`` combines all. ``row_order`` sorts rows
-by record.
-``nuisance`` has the columns of confounds, and ``trends`` the polynomials that are subtracted
-exactly. ``tap_basis`` changes the coordinates of kernels, and ``layout`` their shape.
+by record. ``nuisance`` has the columns of confounds, and ``trends`` the polynomials that are
+subtracted exactly. ``tap_basis`` changes the coordinates of kernels, and ``layout`` their shape.
 ``prediction`` computes A w of new records.
 
 With jax: ``jax_convolution`` is A w for gradient descent, ``jax_matrix`` is A as a matrix, and
