@@ -15,9 +15,10 @@ EXACT = 30 * EPS
 GAP, EXACT_GAP = "relative duality gap", 1e-8
 
 
-# Number of random combinations of outputs, and the fewest outputs that they replace: with fewer, a
-# pass over the combinations does not take less time.
-COMBINATIONS, FEWEST_OUTPUTS = 16, 32
+# Number of random combinations of outputs, and the fewest and most outputs that they replace. With
+# fewer, a pass over the combinations does not take less time. With more, its bound is too large,
+# because it is a bound for all outputs together.
+COMBINATIONS, FEWEST_OUTPUTS, MOST_OUTPUTS = 16, 32, 1024
 # A Frobenius norm exceeds this many times its estimate from the combinations with a probability of
 # 5e-7, a quantile of χ² with 16 degrees of freedom. A certificate uses two estimates.
 FACTOR = 3.5

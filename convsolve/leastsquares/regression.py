@@ -18,6 +18,7 @@ from .certificate import (
     COMBINATIONS,
     EXACT,
     FEWEST_OUTPUTS,
+    MOST_OUTPUTS,
     RESOLVED,
     Certificate,
     backward_error,
@@ -152,7 +153,8 @@ class Regression:
     @property
     def combines(self) -> bool:
         """Whether a pass over combinations of the outputs takes less time than one over all."""
-        return self.shape[2] >= FEWEST_OUTPUTS and self.matrix.chunks.combines(self.targets)
+        several = FEWEST_OUTPUTS <= self.shape[2] <= MOST_OUTPUTS
+        return several and self.matrix.chunks.combines(self.targets)
 
     def by_moments(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖² (G, Q) and Aᵀr (G, P, Q) at w from the moments, with the rows of the ridge.

@@ -10,11 +10,11 @@ there.
 
 Design matrix: ``chunks`` divides the rows, ``chunk`` reads and prepares one chunk, and
 ``chunk_sums`` has the sums over its rows, by one of the backends ``by_rows``, ``by_sums``,
-``by_fft`` and ``by_jax``. ``map_reduce`` adds them, in this process or by dask. ``first_pass``
-finds the units of columns and outputs, and ``design_matrix`` combines all. ``row_order`` sorts rows
-by record. ``nuisance`` has the columns of confounds, and ``trends`` the polynomials that are
-subtracted exactly. ``tap_basis`` changes the coordinates of kernels, and ``layout`` their shape.
-``prediction`` computes A w of new records.
+``by_fft``, ``by_events`` for an x that is mostly zero, and ``by_jax``. ``map_reduce`` adds them, in
+this process or by dask. ``first_pass`` finds the units of columns and outputs, and
+``design_matrix`` combines all. ``row_order`` sorts rows by record. ``nuisance`` has the columns of
+confounds, and ``trends`` the polynomials that are subtracted exactly. ``tap_basis`` changes the
+coordinates of kernels, and ``layout`` their shape. ``prediction`` computes A w of new records.
 
 With jax: ``jax_convolution`` is A w for gradient descent, ``jax_matrix`` is A as a matrix, and
 ``jax_fourier`` are A, Aᵀ and AᵀA by FFTs. ``spread`` describes the layout of records that stay on

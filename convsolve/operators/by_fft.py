@@ -24,7 +24,7 @@ from .windows import row_blocks
 # edge.
 EVEN = 4.0
 
-# x of some records, their y, and flags of the rows used in the fit (None for all).
+# x of some records, their y, and factors of the rows, 0 for excluded rows (None if all are 1).
 Records = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
 
 
@@ -35,7 +35,8 @@ class Part(NamedTuple):
         group: index of the group.
         x: its part of x.
         y: its part of y, or None.
-        rows: (N, *T, 1), 1 for rows used in the fit and 0 for others; None if all are used.
+        rows: factors (N, *T, 1), 1 for rows used in the fit and 0 for others, times the roots of
+            weights; None if all are 1.
     """
 
     group: int
@@ -78,7 +79,7 @@ def _channel_means(chunk: LoadedChunk) -> np.ndarray:
     nothing = np.zeros(chunk.exponents.size)
     if not chunk.form.constant:
         return nothing
-    plain = _parts(chunk, nothing, [None] * len(chunk.stacks))
+    plain = parts_with(chunk, nothing, [None] * len(chunk.stacks))
     sums = _column_sums(chunk, [*plain], squares=False)
     means = sums.reshape(chunk.groups, -1, chunk.channels).mean(1).reshape(-1)
     return np.asarray(means / chunk.windows)
@@ -88,14 +89,14 @@ def parts(chunk: LoadedChunk) -> list[Part]:
     """Return the parts of every polyphase component of x and y."""
 
     def made() -> list[Part]:
-        found = _parts(chunk, x_shift(chunk), [stack.y for stack in chunk.stacks])
+        found = parts_with(chunk, x_shift(chunk), [stack.y for stack in chunk.stacks])
         # The channels of a group are far apart in memory, which would make every pass slow.
         return [part.contiguous if chunk.groups > 1 else part for part in found]
 
     return chunk.once("parts", made, with_y=True)
 
 
-def _parts(
+def parts_with(
     chunk: LoadedChunk,
     shift: np.ndarray,
     y: Sequence[np.ndarray | None],
@@ -105,7 +106,7 @@ def _parts(
 
     If a ``group`` is given, y are outputs of this group alone, in their own units.
     """
-    several = [(np.asarray(s.x), b, s.flags) for s, b in zip(chunk.stacks, y, strict=True)]
+    several = [(np.asarray(s.x), b, s.factors) for s, b in zip(chunk.stacks, y, strict=True)]
     out = chunk.out_scale, chunk.out_shift
     if group is not None or y[0] is None:
         outputs = chunk.groups if y[0] is None else y[0].shape[-1]
@@ -217,7 +218,7 @@ def product(chunk: LoadedChunk, group: int, w: np.ndarray) -> np.ndarray:
     """Return A w (n, Q) of one group, for w (P, Q), in own units."""
     shapes = [(len(s.x), *chunk.spec.output_shape(s.x.shape[1:-1])) for s in chunk.stacks]
     stacks = [np.empty((*shape, w.shape[1])) for shape in shapes]
-    for part in _parts(chunk, x_shift(chunk), stacks, group):
+    for part in parts_with(chunk, x_shift(chunk), stacks, group):
         assert part.y is not None
         part.y.data[...] = products.forward(part.x, _kernel(chunk, w, part.x))
     pairs = zip(chunk.stacks, stacks, strict=True)
@@ -237,7 +238,7 @@ def adjoint(chunk: LoadedChunk, group: int, r: np.ndarray) -> np.ndarray:
     """Return Aᵀr (P, Q) of one group, for rows r (n, Q), in own units."""
     outputs, taps, places = r.shape[1], taps_of(chunk), places_of(chunk)
     total = np.zeros((chunk.columns, outputs))
-    for part in _parts(chunk, x_shift(chunk), chunk.by_stack(r), group):
+    for part in parts_with(chunk, x_shift(chunk), chunk.by_stack(r), group):
         assert part.y is not None
         total += products.adjoint(part.x, part.y, taps).reshape(-1, outputs)[places]
     return total

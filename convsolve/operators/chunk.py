@@ -211,6 +211,13 @@ class Stack(NamedTuple):
     flags: np.ndarray | None
     roots: np.ndarray | None
 
+    @property
+    def factors(self) -> np.ndarray | None:
+        """Roots of the weights (N, *T), and 0 for excluded rows. None if all are 1."""
+        if self.roots is None or self.flags is None:
+            return self.flags if self.roots is None else self.roots
+        return self.roots * self.flags
+
     def used(self, values: np.ndarray) -> np.ndarray:
         """Return the rows (..., Q) of values (N, *T, Q) that are used in the fit."""
         return values if self.flags is None else values[self.flags]

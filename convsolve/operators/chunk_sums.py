@@ -22,7 +22,7 @@ from ..linalg.polynomials import Polynomials, used_range
 from ..problem.rows import Rows, samples_read
 from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
-from . import by_fft, by_filter, by_jax, by_rows, by_sums
+from . import by_events, by_fft, by_filter, by_jax, by_rows, by_sums
 from .by_jax import DeviceChunk
 from .chunk import Chunk, Form, LoadedChunk, extent, samples_of
 from .moments import CACHED_NUMBERS, Moments, NuisanceSums, ResidualSums, Units
@@ -41,9 +41,13 @@ BACKENDS = {"by_rows": by_rows, "by_fft": by_fft, "by_filter": by_filter, "by_ja
 
 def backend(chunk: Loaded) -> ModuleType:
     """Return the module that sums over the rows of a chunk."""
-    if isinstance(chunk, LoadedChunk) and chunk.by_rows and by_sums.suits(chunk):
-        return by_sums
-    return BACKENDS[chunk.backend]
+    found = BACKENDS[chunk.backend]
+    if isinstance(chunk, LoadedChunk):
+        if found is by_rows and by_sums.suits(chunk):
+            return by_sums
+        if found is by_fft and by_events.events_of(chunk):
+            return by_events
+    return found
 
 
 def totals(
@@ -59,7 +63,7 @@ def totals(
     """
     loaded: Any = chunk.load(form)
     name = "norms" if columns_only else "moments"
-    if not (loaded.by_rows or loaded.structured):
+    if not (loaded.by_rows or loaded.structured or backend(loaded) is by_events):
         loaded = loaded.decided(True)
     with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
         found: Moments | None = getattr(backend(loaded), name)(loaded)

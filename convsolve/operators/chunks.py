@@ -18,6 +18,7 @@ from ..problem.sizes import Tuning
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
 from ..progress import LOG, tracked
+from .by_events import mostly_zero
 from .by_jax import DeviceChunk
 from .chunk import (
     NO_FITS,
@@ -344,14 +345,22 @@ class Chunks:
 
     # --- polynomials that are subtracted
 
+    @property
+    def _mostly_zero(self) -> bool:
+        """Whether x is in memory, and is summed by its events if nothing is subtracted."""
+        if self.plan.by_rows or not all(isinstance(a, np.ndarray) for a in self._x):
+            return False
+        return mostly_zero(self._x, self._spec, self._limits)
+
     @cached_property
     def x_trends(self) -> tuple[Trends, ...]:
         """Polynomials of x that N spans, and if necessary of the remainder.
 
         A second fit takes a pass over the data. It is needed if the first polynomials are so large
-        that the rounding error of their coefficients would be visible in the remainder.
+        that the rounding error of their coefficients would be visible in the remainder. The zeros
+        of an x that is mostly zero are kept: N spans the polynomials anyway.
         """
-        if self._degree < 0 or not self.columns:
+        if self._degree < 0 or not self.columns or self._mostly_zero:
             return ()
         if self._device is not None:
             return (self._device.trends(self._degree),)

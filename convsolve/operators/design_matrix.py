@@ -18,10 +18,10 @@ from ..problem.remote import Remote
 from ..problem.rows import Span
 from ..problem.sizes import DEFAULT_TUNING
 from ..problem.spec import ConvSpec
-from . import by_fft, by_rows
+from . import by_events, by_fft, by_rows
 from .by_rows import Block
 from .chunk import NO_FITS, Combinations, Fits, LoadedChunk
-from .chunk_sums import adjoint, misfit, product, product_grams, totals
+from .chunk_sums import adjoint, backend, misfit, product, product_grams, totals
 from .chunks import Chunks, Plan
 from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, flat, in_user_units, units_of
 from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
@@ -148,8 +148,11 @@ class DesignMatrix:
     @cached_property
     def by_fft(self) -> bool:
         """Whether FFTs lose no digits, for rows in memory."""
-        if not self.chunks.plan.by_rows:
-            return not any(self._known.by_rows)
+        plan, flags = self.chunks.plan, self._known.by_rows
+        # Sums by events lose no digits where FFTs may.
+        sparse = plan.whole and backend(self.chunks.of(None, flags)[0]) is by_events
+        if not (plan.by_rows or sparse):
+            return not any(flags)
         chunk = self.chunks.loaded(None)
         return chunk.structured and by_fft.norms(chunk) is not None
 
@@ -369,8 +372,9 @@ class DesignMatrix:
             self.chunks.order.kept.used[:1],
         )
         assert confounds is not None
-        of_x = sum(each.of_records(first)[0, 0] for each in self.chunks.x_trends)
-        found = scaled_columns(np.asarray(of_x), self.exponents)
+        nothing = np.zeros(self.groups * self.chunks.channels)
+        of_x = sum((each.of_records(first)[0, 0] for each in self.chunks.x_trends), nothing)
+        found = scaled_columns(of_x, self.exponents)
         if known.fit is not None:
             found = found + known.fit[:, -1] / confounds.size
         if targets is None:

@@ -124,7 +124,7 @@ def joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
         gram[-1, :, -1] = core[:, 0]
         _backward(gram, core, head, taps - 2, 0)
         _forward(gram, tail, 1, taps - 1)
-    return _mirrored(gram)
+    return mirrored(gram)
 
 
 def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
@@ -140,11 +140,11 @@ def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
         _backward(gram, run, samples, edge - 1, start)
         _forward(gram, samples[:, edge:], start + 1, min(taps, edge) - 1 - start)
     if y is None:
-        return Sums(_mirrored(gram), np.zeros((taps * channels, 0)), np.zeros(0), np.zeros(0))
+        return Sums(mirrored(gram), np.zeros((taps * channels, 0)), np.zeros(0), np.zeros(0))
     seen = _ends(y, 0, rows, ())
     rhs = [np.tensordot(samples[:, k : k + rows], seen, ((0, 1), (0, 1))) for k in range(taps)]
     outputs, squares = by_channel(np.add, seen), by_channel(np.add, seen, np.square)
-    return Sums(_mirrored(gram), np.concatenate(rhs), outputs, squares)
+    return Sums(mirrored(gram), np.concatenate(rhs), outputs, squares)
 
 
 def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np.ndarray:
@@ -175,7 +175,7 @@ def _at_once(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray
         flat = samples.reshape(len(samples), -1)
         found = np.zeros((ends * channels, 2 * ends * channels))
         np.matmul(flat.T, flat, out=found[:, : ends * channels])
-        return _skewed(found, (ends, channels, ends, channels))
+        return skewed(found, (ends, channels, ends, channels))
 
     shifts = np.zeros((taps, *core.shape))
     shifts[-1] = core
@@ -184,11 +184,11 @@ def _at_once(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray
     shifts[1:, :, :-1] += np.cumsum(by_lag(tail), axis=0)
     # Lags beyond the kernel are written to the next row, below the diagonal.
     gram = np.empty((p + channels, p))
-    _skewed(gram, shifts.shape)[...] = shifts
+    skewed(gram, shifts.shape)[...] = shifts
     return gram[:p].reshape(shifts.shape)
 
 
-def _skewed(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def skewed(a: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return a view [k, c, m, d] of the elements [k, c, k + m, d] of a matrix of blocks."""
     row, one = a.strides
     channels = shape[1]
@@ -224,7 +224,7 @@ def _forward(gram: np.ndarray, samples: np.ndarray, first: int, count: int) -> N
         gram[k, :, k:] += run[:, : taps - k]
 
 
-def _mirrored(gram: np.ndarray) -> np.ndarray:
+def mirrored(gram: np.ndarray) -> np.ndarray:
     """Return the matrix (P, P), with its lower triangle copied from the upper one."""
     taps, channels = gram.shape[:2]
     flat = gram.reshape(taps * channels, -1)

@@ -268,7 +268,7 @@ class Batch(NamedTuple):
 
 
 @cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Make glibc keep freed memory. With other C libraries, this has no effect.
 
     glibc maps every large block again, and page faults then take a third of the time of
@@ -285,7 +285,7 @@ def batches(
 
     Blocks have ``step`` rows, by default the number that `fft_size` chooses.
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     records = shape[0]
     channels = math.prod(shape[2:])
     size = fft_size(taps, rows) if step is None else step + taps - 1

@@ -42,6 +42,9 @@ class Tuning:
             many for arrays in memory, and half as many for dask.
         tree_rows: rows of the blocks in a QR by a tree. Larger blocks have a larger rounding error
             and do not fit into the cache.
+        event_elements: an x that is mostly zero is summed by its events, if the rows of the design
+            matrix have on average at most this many times C + 2 elements other than zero for C
+            channels of a group. For more, FFTs take less time. 0 for never.
         peer_seconds: time in seconds to wait for other processes of jax.distributed that share the
             data.
     """
@@ -57,6 +60,7 @@ class Tuning:
     gap_products: int = 2**25
     held_numbers: int = 2**25
     chunk_numbers: int = 2**23
+    event_elements: float = 1.0
     peer_seconds: float = PEER_SECONDS
 
 

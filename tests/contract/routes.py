@@ -58,7 +58,8 @@ def _chunks(numbers: int, **others: int) -> Tuning:
 
 ODD = by_dask(lambda shape: tuple(min(n, c) for n, c in zip(shape, (13, 7, 5, 3, 2))))
 WHOLE_CHANNELS = by_dask(lambda shape: (min(shape[0], 17), *shape[1:]))
-FFTS = {"small_numbers": 0, "row_numbers": 0}
+FFTS = {"small_numbers": 0, "row_numbers": 0, "event_elements": 0}
+EVENTS = FFTS | {"event_elements": float("inf")}
 
 ROUTES = {
     "default": Route(),
@@ -68,8 +69,10 @@ ROUTES = {
     "normal equations": Route("normal"),
     "by rows": Route("normal", FORCED["gram"]),
     "by rows, in blocks": Route("normal", FORCED["gram of blocks"]),
-    "by FFT": Route("normal", FORCED["gram of signals"]),
+    "by FFT": Route("normal", Tuning(**FFTS)),
     "by FFT, cut at gaps": Route("normal", Tuning(**FFTS, gap_products=0)),
+    "events": Route("normal", Tuning(**EVENTS)),
+    "events, in chunks": Route("normal", _chunks(200, **EVENTS)),
     "conjugate gradient": Route("cg", iterative=True),
     "conjugate gradient by FFT": Route("cg", Tuning(**FFTS), iterative=True),
     "strengths per output": Route(strengths=True),

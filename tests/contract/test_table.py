@@ -21,8 +21,10 @@ import convsolve as cs
 from contract.cases import PRIORS, Case, statement
 from contract.checks import faults, may_refuse, measured, verdict
 from contract.oracle import EPS, Oracle
-from contract.routes import ROUTES, solved
+from contract.routes import ROUTES, problem, solved
 from contract.statement import Statement
+from convsolve.leastsquares.analysis import Analysis
+from convsolve.operators import by_events, chunk_sums
 
 ROWS = (
     Case("one record", "drop"),
@@ -118,6 +120,7 @@ MORE_PENALIZED = (
 
 # Routes of the default suite: these for every row, and in turn one of the others.
 ALWAYS = ("default", "by FFT", "chunks")
+BY_EVENTS = ("events", "events, in chunks")
 OTHERS = tuple(name for name in ROUTES if name not in ALWAYS)
 
 
@@ -162,6 +165,36 @@ def test_offsets_drifts_and_scales(case: Case, routes: Sequence[str], tmp_path: 
 @pytest.mark.parametrize(("case", "routes"), some(PENALIZED) + some(MORE_PENALIZED, every=5))
 def test_penalties(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
     compare(statement(case), routes, tmp_path)
+
+
+# x is mostly zero.
+EVENTS = (
+    Case("events", "drop", ("bias",)),
+    Case("events", "zeros", ("bias", "weights per row")),
+    Case("events", "circular", ("bias", "mask 30 %")),
+    Case("events, ragged", "zeros", ("intercept", "mask of blocks")),
+    Case("events, ragged", "drop", ("drift 2", "offset 1e6 in y")),
+    Case("events, ragged", "full", ("motion", "bias", "mask 1 %")),
+    Case("events, batch", "zeros", ("zero weights", "motion and ones")),
+    Case("events, batch", "groups, same", ("bias", "weights per record")),
+    Case("events, batch", "groups", ("mask per output", "intercept")),
+    Case("events", "valid", ("bias", "gaps in x", "gaps in y")),
+    Case("events, ragged", "causal, dilation 3", ("bias", "scales")),
+    Case("events", "cropped", ("bias", "transient of 1e8")),
+    Case("events, ragged", "zeros", ("bias", "weights per row"), "second differences"),
+    Case("events, batch", "drop", ("intercept",), "banded"),
+    Case("events, ragged", "zeros", ("bias",), None, 34),
+)
+
+
+@pytest.mark.parametrize("case", EVENTS, ids=str)
+def test_events(case: Case, tmp_path: Path) -> None:
+    made = statement(case)
+    for name in BY_EVENTS:
+        matrix = Analysis.of(problem(made), ROUTES[name].limits).design.matrix
+        for chunk in matrix.sample():
+            assert chunk_sums.backend(chunk) is by_events
+    compare(made, (*BY_EVENTS, "strengths per output", "default"), tmp_path)
 
 
 # Routes that form moments. The certificate of many outputs is from combinations of them.
@@ -215,6 +248,7 @@ def test_strengths_per_output(prior: str, tmp_path: Path) -> None:
 SINGLE = (
     Case("one record", "zeros", ("bias", "float32")),
     Case("ragged", "drop", ("intercept", "mask 1 %", "float32")),
+    Case("events", "zeros", ("bias", "float32")),
     Case("images", "image", ("bias", "float32")),
     Case("one record", "drop", ("bias", "float32"), "tc"),
     Case("one record", "drop", ("bias", "float32"), None, 34),
@@ -227,7 +261,7 @@ def test_single_precision_is_the_solution_in_double_precision_rounded(
 ) -> None:
     made = statement(case)
     oracle = Oracle(made)
-    for name in ("default", "by FFT", "chunks", "HDF5"):
+    for name in ("default", "by FFT", "events", "chunks", "HDF5"):
         fit = solved(made, ROUTES[name], "list", tmp_path)
         assert fit.kernel.dtype == np.float32
         for outputs, part in oracle.parts.items():
