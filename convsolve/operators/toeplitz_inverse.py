@@ -18,9 +18,10 @@ from .toeplitz import Grid, autocorrelation, times
 RAMP_KERNELS, LEAST_SHARE, MOST_SHARE = 2, 1 / 16, 1 / 4
 # The ramp is in the padding if that is at least this share of the kernel.
 PADDED = 1 / 8
-# Orders of autoregressions to try, for kernels that are ``SHORTER`` times as long, and the share of
-# the largest eigenvalue of their residual's spectrum that the smallest has if x is white enough.
-ORDERS, SHORTER, WHITE = (32, 256, 2048), 4, 0.1
+# Orders of autoregressions to try, for kernels that are ``SHORTER`` times as long. The smallest
+# eigenvalue of the spectrum of their residual is at least a share ``WHITE`` of the largest, and that
+# of their own spectrum a share ``STEEP``, since the ends of the kernel count more in steep spectra.
+ORDERS, SHORTER, WHITE, STEEP = (32, 256, 2048), 4, 0.1, 1e-6
 # T is definite if a bound proves that its smallest eigenvalue is at least this share of its
 # diagonal. Levinson's recursion has errors of about ten roundings.
 DEFINITE = 100 * EPS
@@ -104,7 +105,8 @@ def autoregressive(given: Stationary, order: int) -> SpectralInverse | None:
     values, vectors = eigen(windowed(grid, residual, NARROW))
     if not values.min() > WHITE * values.max():
         return None
-    return SpectralInverse(grid, times(filters, times(powers(values, vectors, -1), turned)))
+    found = SpectralInverse(grid, times(filters, times(powers(values, vectors, -1), turned)))
+    return found if found.low > STEEP * found.high else None
 
 
 class ToeplitzInverse:
