@@ -36,19 +36,21 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     """Return whether conjugate gradients are expected to be faster than any factor.
 
     They are not if the edges of the records, which cost two kernels each, are more than half of the
-    work; if AᵀA is not Toeplitz; for records beyond memory, which every step would read; or for
-    data on devices if AᵀA is smaller and fits into memory.
+    work; for records beyond memory, which every step would read; or for data on devices if AᵀA is
+    smaller and fits into memory. If AᵀA is not Toeplitz, a step takes two passes over the data for
+    every output, but a factor takes longer, too.
     """
     taps = spec.kernel_size[0]
     long = sizes.rows >= 4 * len(sizes.shapes) * taps
-    fewest = (
+    fewest: float = (
         FEWEST_UNKNOWNS
         + UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
         + UNKNOWNS_AN_OUTPUT * sizes.outputs
     )
-    structured = sizes.toeplitz and not (sizes.remote and sizes.gram_fits)
+    fewest *= 1.0 if sizes.toeplitz else 2 * math.sqrt(sizes.outputs)
     many = long and sizes.unknowns >= fewest
-    return spec.ndim == 1 and structured and many and not sizes.beyond_memory
+    near = not (sizes.beyond_memory or (sizes.remote and (sizes.gram_fits or not sizes.toeplitz)))
+    return spec.ndim == 1 and many and near
 
 
 # Steps of conjugate gradients on a random vector in which full rank is to be proved.
@@ -368,7 +370,8 @@ class Normal:
         # In the coordinates of System the columns are not shorter, nor is the smallest eigenvalue.
         least *= self.precondition.low
         # Errors of FFTs do not add up over columns. Errors of the elements of a Gram matrix do.
-        loss = min(1.0, COLUMNS_OF_ERROR / p) if self._structured else 1.0
+        by_fft = not isinstance(self.precondition, Identity)
+        loss = min(1.0, COLUMNS_OF_ERROR / p) if by_fft else 1.0
         share = least_share(system.matrix.rows, p, loss)
         if not least > share * self.rank_norm:  # also False for NaN
             return False

@@ -19,8 +19,8 @@ RAMP_KERNELS, LEAST_SHARE, MOST_SHARE = 2, 1 / 16, 1 / 4
 # The ramp is in the padding if that is at least this share of the kernel.
 PADDED = 1 / 8
 # Orders of autoregressions to try, for kernels that are ``SHORTER`` times as long. The smallest
-# eigenvalue of the spectrum of their residual is at least a share ``WHITE`` of the largest, and that
-# of their own spectrum a share ``STEEP``, since the ends of the kernel count more in steep spectra.
+# eigenvalue is at least these shares of the largest, in the spectrum of their residual and in their
+# own, because the ends of the kernel, which are neglected, matter in steep spectra.
 ORDERS, SHORTER, WHITE, STEEP = (32, 256, 2048), 4, 0.1, 1e-6
 # T is definite if a bound proves that its smallest eigenvalue is at least this share of its
 # diagonal. Levinson's recursion has errors of about ten roundings.

@@ -102,7 +102,7 @@ class AutoSolver(Solver):
     ) -> tuple[SolverResult | None, str]:
         """Return the result of conjugate gradients, or None and the reason to use a factor."""
         if not analysis.design.whole_matrix.by_fft:
-            return None, "FFTs lose digits, since the columns differ in norm"
+            return None, "no FFTs, since rows differ in weight or columns in norm"
         system = analysis.system(objective.penalty, objective.strength)
         if not system.basis.identity and system.differences is None:
             return None, "no preconditioner for the penalty"

@@ -158,6 +158,24 @@ def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):
     np.testing.assert_array_equal(fit.kernel, alone.kernel)
 
 
+@pytest.mark.parametrize("given", ["mask", "confounds", "weights"])
+def test_the_default_uses_steps_where_a_factor_would_take_longer(given):
+    """The same kernel as by a factor. Rows with weights are formed, where steps take longer."""
+    rng, n, taps = np.random.default_rng(25), 9000, 1700
+    x = coloured(rng, n, pole=0.9)
+    options = {
+        "mask": {"mask": rng.random(n) < 0.8},
+        "confounds": {"confounds": 2},
+        "weights": {"weights": rng.uniform(0.5, 2, n)},
+    }
+    y = np.convolve(x[:, 0], [1.0, 0.5])[:n] + rng.standard_normal(n)
+    problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", **options[given])
+    fit, exact = cs.solve(problem), cs.solve(problem, "normal")
+    assert fit.stats["solver"] == ("NormalEquations" if given == "weights" else "ConjugateGradient")
+    assert fit.status == "solved"
+    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-11)
+
+
 @pytest.mark.parametrize("strength", [1e-4, 1.0, 1e4])
 @pytest.mark.parametrize(
     ("order", "channels", "options"),
