@@ -98,6 +98,7 @@ class OfCoordinates:
         (matrix,) = basis.matrices
         null = matrix[:, len(differences) :]
         self._of_kernels, self._basis, self._scale = of_kernels, basis, scale
+        self._inverse_scale = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1.0), 0.0)
         self._inverse = TapBasis([np.vstack([differences, null.T])])
         self.low, self.definite = of_kernels.low, of_kernels.definite
         size, by_channel = np.abs(matrix), scale.reshape(matrix.shape[1], -1)
@@ -106,9 +107,9 @@ class OfCoordinates:
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return M⁻¹ r for r (R, Q)."""
-        inverse, scale = self._inverse, self._scale
-        kernels = self._of_kernels(inverse.restrict((r / scale)[None])[0])
-        return np.asarray(inverse.expand(kernels[None])[0] / scale)
+        inverse, scale = self._inverse, self._inverse_scale
+        kernels = self._of_kernels(inverse.restrict((r * scale)[None])[0])
+        return np.asarray(inverse.expand(kernels[None])[0] * scale)
 
     def draw(self) -> np.ndarray:
         """Return a normal vector (R, 1) of a covariance of at least M. The seed is fixed."""
@@ -174,7 +175,7 @@ class Normal:
             self.largest = self.a_norm**2
         self.rank_norm = self.largest
         if self.system.design.spec.ndim == 1:
-            found = self._tapered(parts, norms, self.ridge)
+            found, self._squares = self._tapered(parts, norms, self.ridge), norms**2
             self.precondition = preconditioner(found)
             self._stationary = found if self._structured else None
         else:
@@ -214,8 +215,10 @@ class Normal:
         first = differences[0][differences[0] != 0]
         lags = np.correlate(first, first, "full")[len(first) - 1 :]
         # All penalized coordinates of a channel have the same strength in the units of kernels.
-        shape = -1, self._chunk.channels
-        strengths = (self.ridge / scale[:, 0] ** 2).reshape(shape)[: len(differences)].max(0)
+        # Those of columns of zeros have none.
+        squares = scale[:, 0] ** 2
+        of_each = np.where(squares > 0, self.ridge / np.where(squares > 0, squares, 1.0), 0.0)
+        strengths = of_each.reshape(-1, self._chunk.channels)[: len(differences)].max(0)
         found = self._tapered(parts, norms, np.zeros_like(norms))
         for m, value in enumerate(lags):
             for lag in {m, -m}:
@@ -273,7 +276,8 @@ class Normal:
         """√diag((AᵀA)⁻¹) (P,) of one channel in the coordinates of `System`, approximately.
 
         The diagonal of M⁻¹ is scaled to exact values at a few taps. None if it differs from them in
-        shape, if there are more channels, if the records are short, or if M is not definite.
+        shape, or if the norms of columns differ, if there are more channels, if the records are
+        short, or if M is not definite.
         """
         sizes, given = self.system.design.sizes, self._stationary
         long = sizes.rows >= LONG_RECORDS * len(sizes.shapes) * sizes.columns
@@ -282,7 +286,7 @@ class Normal:
         inverse = self.precondition
         if not isinstance(inverse, ToeplitzInverse):
             inverse = ToeplitzInverse(given)
-        if not inverse.definite:
+        if not (inverse.definite and self._squares.max() <= MOST_OFF * self._squares.min()):
             return None
         some = np.linspace(0, sizes.columns - 1, EXACT_TAPS).astype(int)
         ratios = self._inverse_at(some) / inverse.diagonal[some]
@@ -344,13 +348,16 @@ class Normal:
         False is inconclusive, and True is wrong with a probability of 2e-7; see `Evidence`. The
         test ends before a step for which ``stop`` returns True.
         """
+        if not self.definite:
+            return False
         run = Conjugate(self.product, self.precondition, self.precondition.draw())
         evidence, one = Evidence(), np.ones(1, bool)
         # With a steeper slope, rounding of all steps could hide a component that has not vanished.
         steepest = VANISHED / (10 * EPS * math.sqrt(self.stretch.size))
         for _ in range(steps):
             hopeless = not self._full_rank_above(evidence.least) or evidence.slope > steepest
-            if hopeless or stop():
+            # Rounding makes M⁻¹ indefinite where T is nearly singular.
+            if hopeless or not run.squares[0] >= 0 or stop():
                 return False
             if run.squares[0] <= VANISHED**2:
                 return True

@@ -74,7 +74,8 @@ def inverse_form(
     """
     run = Conjugate(product, precondition, g)
     lower, rest = np.zeros(g.shape[1]), 1 / node
-    bound = run.squares * rest
+    # A preconditioner of rounding may be indefinite. Its squares bound nothing.
+    bound = np.where(run.squares >= 0, run.squares * rest, np.inf)
     for _ in range(steps):
         active = (bound > enough) & (bound > 2 * lower)
         if not active.any():
@@ -83,7 +84,7 @@ def inverse_form(
         length, ratio = run.step(active)
         lower = lower + length * before
         more = rest - length
-        active &= (length > 0) & (more > 0)
+        active &= (length > 0) & (more > 0) & (run.squares >= 0)
         if not active.any():
             break
         rest = np.where(active, more / np.where(active, node * more + ratio, 1.0), rest)

@@ -125,7 +125,7 @@ class ToeplitzInverse:
     """
 
     def __init__(self, given: Stationary) -> None:
-        self.grid, lags = given
+        self.grid, lags = given[0], np.nan_to_num(given[1])
         self.definite = self._inverted(lags)
         shift = SHIFT * np.diagonal(lags[0]).max()
         while not self.definite and not self._inverted(lags, shift):

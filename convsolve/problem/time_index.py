@@ -16,6 +16,9 @@ from .records import lists_arrays
 # A step differs from the typical step, and a row of x from a row of y, by less than these shares of
 # the step; a step differs from 1/fs by at most the last share.
 GAP, SHIFT, RATE = 0.5, 0.1, 0.01
+# Rounded times differ from equally spaced ones by less than this share of a step. A missing row
+# makes a difference of half a step.
+ROUNDED = 0.45
 
 
 class TimeIndex(NamedTuple):
@@ -67,6 +70,13 @@ class TimeIndex(NamedTuple):
         return float(_seconds(self.times[-1:] - self.times[:1])[0]) / (len(self.times) - 1)
 
     @property
+    def _rounded(self) -> bool:
+        """Whether increasing times are near equally spaced ones, as after rounding to 1 ms."""
+        steps = self.steps
+        off = np.cumsum(steps) - self.step * np.arange(1, len(self.times))
+        return bool((steps > 0).all() and np.ptp(off) < 2 * ROUNDED * self.step)
+
+    @property
     def unit(self) -> str:
         """Unit of a step; empty for integers, which may count rows."""
         return "" if self.times.dtype.kind == "i" else " s"
@@ -77,7 +87,7 @@ class TimeIndex(NamedTuple):
         known = steps[steps > 0]
         usual = float(np.median(known)) if known.size else 0.0
         even = (usual > 0) & (np.abs(steps - usual) < GAP * usual)
-        if even.all():
+        if even.all() or self._rounded:
             return
         row = int(np.argmin(even)) + 1
         before, after = self.times[row - 1 : row + 1]

@@ -367,13 +367,17 @@ def test_errors_without_a_factor_are_approximate(
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("case", ["mask", "two channels", "short", "loud end", "ridge"])
+@pytest.mark.parametrize(
+    "case", ["mask", "two channels", "short", "loud end", "two clicks", "ridge"]
+)
 def test_other_errors_require_a_factor(case: str) -> None:
     rng, taps = np.random.default_rng(22), 100
     x = rng.standard_normal((500 if case == "short" else 2000, 1 + (case == "two channels")))
     x[-100:] *= 30 if case == "loud end" else 1
+    x[[104, -12]] += 300 if case == "two clicks" else 0
     mask = rng.random(len(x)) < 0.9 if case == "mask" else None
-    problem = cs.Problem(x, x[:, 0], lags=(0, taps - 1), mask=mask, edges="zeros")
+    edges = "drop" if case == "two clicks" else "zeros"
+    problem = cs.Problem(x, x[:, 0], lags=(0, taps - 1), mask=mask, edges=edges)
     ridge = 1e-12 if case == "ridge" else None
     fit = cs.solve(problem, "cg", ridge=ridge, limits=WITHOUT_FACTOR)
     with pytest.raises(ValueError, match=r"exceeds the memory|the status is"):

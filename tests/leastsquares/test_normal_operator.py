@@ -278,6 +278,28 @@ def deficient():
     }
 
 
+@pytest.mark.parametrize(
+    ("x", "taps", "options"),
+    [
+        (np.eye(80, 2), 20, {"padding": "same"}),
+        (np.eye(96, 2), 8, {"padding": "same", "stride": 2}),
+        (np.full((80, 2), 3.0), 20, {"padding": "full", "stride": 2}),
+        (
+            np.full((80, 1), 3.0),
+            40,
+            {"padding": "full", "stride": 2, "mask": np.arange(119) % 5 > 0},
+        ),
+    ],
+)
+def test_full_rank_is_not_proved_where_the_preconditioner_is_rounding(x, taps, options):
+    mask = options.pop("mask", None)
+    spec = cs.ConvSpec(taps, **options)
+    rows = spec.output_shape(x.shape[:1])[0]
+    problem = cs.Problem(x, spec=spec, mask=None if mask is None else mask[:rows])
+    assert proved(problem) == [False]
+    assert not cs.identify(problem).unique
+
+
 @pytest.mark.parametrize("name", deficient())
 def test_full_rank_is_not_proved_of_deficient_data(name):
     problem = without_y(deficient()[name], 40)

@@ -39,6 +39,14 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
     ),
     "equal": (series(X, SECONDS), series(Y, SECONDS), {"fs": 128}, None),
     "rounded": (series(X, SECONDS), series(Y, SECONDS.round(4)), {"fs": 128.5}, None),
+    "rounded to 1 ms": (series(X, (SECONDS / 4).round(3)), Y, {"fs": 512}, None),
+    **{
+        f"rounded to 1 ms, row {row} is missing": (
+            series(X, np.delete(np.arange(N + 1) / 512, row).round(3)), Y, {"fs": 512},
+            "not equally spaced"
+        )
+        for row in (1, N // 2, N - 2)
+    },
     "float32": (series(X, SECONDS.astype("f4")), series(Y, SECONDS), {"fs": 128}, None),
     "durations and seconds": (
         series(X, pd.to_timedelta(SECONDS, unit="s")), series(Y, SECONDS), {"fs": 128}, None

@@ -158,6 +158,26 @@ def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):
     np.testing.assert_array_equal(fit.kernel, alone.kernel)
 
 
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+@pytest.mark.parametrize(
+    ("x", "bias"),
+    [
+        (np.random.default_rng(26).standard_normal((400, 2)) * [1.0, 0.0], False),
+        (np.zeros((400, 1)), False),
+        (np.full((400, 1), 2.0), True),
+    ],
+)
+@pytest.mark.parametrize("order", [1, 2])
+def test_columns_of_zeros_under_a_penalty_on_differences(x, bias, order):
+    y = np.random.default_rng(27).standard_normal(400)
+    problem = cs.Problem(x, y, lags=(0, 19), bias=bias)
+    fit, exact = (
+        cs.solve(problem, solver, penalty=cs.Smooth(5.0, order=order)) for solver in ("cg", "qr")
+    )
+    assert fit.status == "solved"
+    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-10)
+
+
 @pytest.mark.parametrize("given", ["mask", "confounds", "weights"])
 def test_the_default_uses_steps_where_a_factor_would_take_longer(given):
     """The same kernel as by a factor. Rows with weights are formed, where steps take longer."""
