@@ -202,6 +202,19 @@ def checked(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def table(result: dict[str, Any]) -> str:
+    """Return a Markdown table of the records with dropped edges, with times in milliseconds."""
+    lines = ["| input | samples | taps | convsolve | steps | Levinson | LSQR |", "| --- " * 7 + "|"]
+    for row in result["rows"]:
+        if row["edges"] == "drop" and row["taps"] > SIZES[0][1][0]:
+            taken = {name: f"{1e3 * s['median']:.0f} ms" for name, s in row["seconds"].items()}
+            times = [taken.get(name, "") for name in ("convsolve", "Levinson", "LSQR")]
+            times.insert(1, str(row["steps"] or "none, a factor"))
+            sizes = [f"{row[size]:,}".replace(",", " ") for size in ("samples", "taps")]
+            lines.append(f"| {' | '.join([row['input'], *sizes, *times])} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--quick", action="store_true", help="few samples, once")
