@@ -133,6 +133,11 @@ class Events(NamedTuple):
 # --- the choice
 
 
+def suits(chunk: LoadedChunk) -> bool:
+    """Return whether x has events, and FFTs take longer or lose more digits."""
+    return bool(events_of(chunk))
+
+
 def events_of(chunk: LoadedChunk) -> list[Events] | None:
     """Return the events of every part of a chunk; None if FFTs take less time or lose less."""
     return chunk.once("events", lambda: _events_of(chunk))

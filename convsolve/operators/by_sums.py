@@ -25,7 +25,7 @@ AT_ONCE = 1024
 
 
 def suits(chunk: LoadedChunk) -> bool:
-    """Whether a chunk has one record of many groups of one channel, one output and few taps."""
+    """Return whether a chunk has one record of many groups of one channel, output and few taps."""
     taps, form = chunk.columns, chunk.form
     if chunk.groups < MANY_GROUPS or taps > MOST_TAPS or len(chunk.spans) > 1 or form.constant:
         return False

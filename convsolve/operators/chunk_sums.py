@@ -37,17 +37,14 @@ FEW_COLUMNS = 8
 Loaded = LoadedChunk | DeviceChunk
 
 BACKENDS = {"by_rows": by_rows, "by_fft": by_fft, "by_filter": by_filter, "by_jax": by_jax}
+# Backends that replace these for the chunks that they suit.
+SPECIAL = {"by_rows": by_sums, "by_fft": by_events}
 
 
 def backend(chunk: Loaded) -> ModuleType:
     """Return the module that sums over the rows of a chunk."""
-    found = BACKENDS[chunk.backend]
-    if isinstance(chunk, LoadedChunk):
-        if found is by_rows and by_sums.suits(chunk):
-            return by_sums
-        if found is by_fft and by_events.events_of(chunk):
-            return by_events
-    return found
+    special: Any = SPECIAL.get(chunk.backend)
+    return special if special and special.suits(chunk) else BACKENDS[chunk.backend]
 
 
 def totals(
