@@ -9,7 +9,6 @@ import numpy as np
 
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.normal_operator import PROOF_STEPS, Normal
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
 from ..leastsquares.system import System
@@ -20,6 +19,7 @@ from ..near_misses import suggests_attributes
 from ..operators.layout import to_columns, to_kernel
 from ..progress import tracked
 from ..text import aligned, count, probability
+from .approximate_errors import approximate_gains
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -327,14 +327,11 @@ class Uncertainty:
         return any(self._approximate_gains(s, g) is not None for g, _, s in self._alike())
 
     def _approximate_gains(self, system: System, group: int) -> np.ndarray | None:
-        """Return `Normal.approximate_gains` if there is no factor. Taps must be determined."""
+        """Return approximate gains, without a penalty and if no factor fits into the memory."""
         if system.strength or system.factor(group) is not None:
             return None
         if group not in self._gains:
-            with one_blas_thread():
-                normal = Normal(system, group)
-                proved = normal.full_rank(PROOF_STEPS)
-                self._gains[group] = normal.approximate_gains if proved else None
+            self._gains[group] = approximate_gains(system, group)
         return self._gains[group]
 
     def covariance(self, output: int) -> np.ndarray:

@@ -30,6 +30,11 @@ QUADRATURE_STEPS = 200
 # In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
 # unknowns on, plus some for every channel and output of a group: benchmarks/results/choice.json.
 FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
+# Steps of conjugate gradients on a random vector in which full rank is to be proved.
+PROOF_STEPS = 100
+# Norm of the rounding error of AᵀA v by FFTs, as a number of columns of a Gram matrix, which are
+# allowed 10 eps each. At most 1.6 eps were measured for 2 000 to 4 000 taps.
+COLUMNS_OF_ERROR = 10
 
 
 def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
@@ -51,16 +56,6 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     many = long and sizes.unknowns >= fewest
     near = not (sizes.beyond_memory or (sizes.remote and (sizes.gram_fits or not sizes.toeplitz)))
     return spec.ndim == 1 and many and near
-
-
-# Steps of conjugate gradients on a random vector in which full rank is to be proved.
-PROOF_STEPS = 100
-# Errors are approximated with so many samples for every tap. They are compared with exact errors of
-# so many taps, which they may differ from by this factor. Steps for these end at this residual.
-LONG_RECORDS, EXACT_TAPS, MOST_OFF, DIAGONAL_SHARE = 8, 5, 1.25, 1e-4
-# Norm of the rounding error of AᵀA v by FFTs, as a number of columns of a Gram matrix, which are
-# allowed 10 eps each. At most 1.6 eps were measured for 2 000 to 4 000 taps.
-COLUMNS_OF_ERROR = 10
 
 
 class Identity:
@@ -131,11 +126,17 @@ class Normal:
     Attributes:
         product: the product with AᵀA + ridge.
         precondition: the product with M⁻¹.
+        tapered: the Toeplitz matrix close to AᵀA + ridge, if all rows along one axis are used with
+            one weight; otherwise None.
+        largest: an upper bound on the largest eigenvalue of AᵀA + ridge.
+        rank_norm: the norm to which the smallest eigenvalue is compared.
     """
 
     product: Product
     precondition: Kernels | OfCoordinates | Identity
-    _stationary: Stationary | None = None
+    tapered: Stationary | None = None
+    largest: float
+    rank_norm: float
 
     def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group
@@ -175,9 +176,9 @@ class Normal:
             self.largest = self.a_norm**2
         self.rank_norm = self.largest
         if self.system.design.spec.ndim == 1:
-            found, self._squares = self._tapered(parts, norms, self.ridge), norms**2
+            found = self._tapered(parts, norms, self.ridge)
             self.precondition = preconditioner(found)
-            self._stationary = found if self._structured else None
+            self.tapered = found if self._structured else None
         else:
             self.precondition = smoothed(gram or self._lags(parts, norms))
 
@@ -272,43 +273,6 @@ class Normal:
         return Gram(parts, taps, places, norms**2, sums, ridge)
 
     @property
-    def approximate_gains(self) -> np.ndarray | None:
-        """√diag((AᵀA)⁻¹) (P,) of one channel in the coordinates of `System`, approximately.
-
-        The diagonal of M⁻¹ is scaled to exact values at a few taps. None if it differs from them in
-        shape, or if the norms of columns differ, if there are more channels, if the records are
-        short, or if M is not definite.
-        """
-        sizes, given = self.system.design.sizes, self._stationary
-        long = sizes.rows >= LONG_RECORDS * len(sizes.shapes) * sizes.columns
-        if given is None or given.grid.channels > 1 or not long:
-            return None
-        inverse = self.precondition
-        if not isinstance(inverse, ToeplitzInverse):
-            inverse = ToeplitzInverse(given)
-        if not (inverse.definite and self._squares.max() <= MOST_OFF * self._squares.min()):
-            return None
-        some = np.linspace(0, sizes.columns - 1, EXACT_TAPS).astype(int)
-        ratios = self._inverse_at(some) / inverse.diagonal[some]
-        scale = math.sqrt(ratios.min() * ratios.max())
-        if not ratios.max() <= MOST_OFF**2 * scale:
-            return None
-        return np.sqrt(scale * inverse.diagonal) * self.stretch[:, 0]
-
-    def _inverse_at(self, some: np.ndarray) -> np.ndarray:
-        """Return elements of the diagonal of (AᵀA + ridge)⁻¹, or NaN if CG is too slow."""
-        ones = np.zeros((self.stretch.size, len(some)))
-        ones[some, np.arange(len(some))] = 1.0
-        run = Conjugate(self.product, self.precondition, ones)
-        least, active = DIAGONAL_SHARE**2 * run.squares, np.ones(len(some), bool)
-        for _ in range(PROOF_STEPS):
-            active &= run.squares > least
-            if not active.any():
-                return np.einsum("pq,pq->q", ones, run.x)
-            run.step(active)
-        return np.full(len(some), np.nan)
-
-    @property
     def definite(self) -> bool:
         """Whether the preconditioner is positive definite in floating point, a ridge included.
 
@@ -377,8 +341,9 @@ class Normal:
         # In the coordinates of System the columns are not shorter, nor is the smallest eigenvalue.
         least *= self.precondition.low
         # Errors of FFTs do not add up over columns. Errors of the elements of a Gram matrix do.
-        by_fft = not isinstance(self.precondition, Identity)
-        loss = min(1.0, COLUMNS_OF_ERROR / p) if by_fft else 1.0
+        rows_formed = any(chunk.by_rows for chunk in self._chunks)
+        formed = rows_formed or isinstance(self.precondition, Identity)
+        loss = 1.0 if formed else min(1.0, COLUMNS_OF_ERROR / p)
         share = least_share(system.matrix.rows, p, loss)
         if not least > share * self.rank_norm:  # also False for NaN
             return False
