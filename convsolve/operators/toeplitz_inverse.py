@@ -125,7 +125,8 @@ class ToeplitzInverse:
     """
 
     def __init__(self, given: Stationary) -> None:
-        self.grid, lags = given[0], np.nan_to_num(given[1])
+        # A matrix with values that overflowed would not become definite by any shift.
+        self.grid, lags = given.grid, np.nan_to_num(given.lags)
         self.definite = self._inverted(lags)
         shift = SHIFT * np.diagonal(lags[0]).max()
         while not self.definite and not self._inverted(lags, shift):
