@@ -25,6 +25,8 @@ ORDERS, SHORTER, WHITE, STEEP = (32, 256, 2048), 4, 0.1, 1e-6
 # T is definite if a bound proves that its smallest eigenvalue is at least this share of its
 # diagonal. Levinson's recursion has errors of about ten roundings.
 DEFINITE = 100 * EPS
+# Up to this many columns, norms of matrices are computed by their singular values.
+FEW_COLUMNS = 8
 # An indefinite T gets this share of its diagonal, times powers of ten.
 SHIFT = 1e3 * EPS
 
@@ -158,7 +160,9 @@ class ToeplitzInverse:
         """Return M⁻¹ r for r (P, Q): T⁻¹ = L(F)L(F)ᵀ − L(B)L(B)ᵀ with triangular Toeplitz L."""
         grid, factors = self.grid, self._factors
         spectrum = grid.spectrum(grid.whole(r))
-        inner = grid.backward(times(factors.conj().swapaxes(1, 2), spectrum))
+        # As (sᴴF)ᴴ, which conjugates vectors and not the much larger factors.
+        inner = times(spectrum.conj().swapaxes(1, 2), factors).conj().swapaxes(1, 2)
+        inner = grid.backward(inner)
         inner[grid.taps[0] :] = 0.0
         inner[:, grid.channels :] *= -1.0
         return grid.part(grid.vector(times(factors, grid.forward(inner))))
@@ -171,7 +175,9 @@ class ToeplitzInverse:
 def largest(polynomial: np.ndarray) -> float:
     """Return an upper bound on the norm of Σ_m polynomial[m] zᵐ (m, C, D) on the unit circle.
 
-    Between the points of a grid, a polynomial is larger by at most a factor.
+    Between the points of a grid, a polynomial is larger by at most a factor. The norm of a large
+    matrix A is bounded by the fourth root of ‖(AᴴA)²‖, which exceeds it by at most the eighth root
+    of its columns and takes a fraction of the time of singular values.
 
     Source: H. Ehlich and K. Zeller, Schwankung von Polynomen zwischen Gitterpunkten, Math. Z. 86
     (1964) 41.
@@ -181,7 +187,11 @@ def largest(polynomial: np.ndarray) -> float:
     count = len(polynomial)
     size = next_fast_len(4 * count, real=True)
     values = rfft(polynomial, size, axis=0)
-    norms = np.abs(values) if values[0].size == 1 else np.linalg.norm(values, 2, (1, 2))
+    if polynomial.shape[-1] > FEW_COLUMNS:
+        squares = times(values.conj().swapaxes(1, 2), values)
+        norms = np.sqrt(np.sqrt(np.linalg.norm(times(squares, squares), axis=(1, 2))))
+    else:
+        norms = np.abs(values) if values[0].size == 1 else np.linalg.norm(values, 2, (1, 2))
     return float(norms.max()) / math.cos(math.pi * (count - 1) / (2 * size))
 
 
