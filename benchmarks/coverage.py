@@ -13,8 +13,8 @@ problem. Its Monte Carlo error is the standard error of the mean over draws of x
 
 Other intervals and tests, in the same way: `Score.r2_interval` for a known kernel of 8 taps, with
 720 draws of x, simultaneous bands under noise="cluster", all bands for records of unequal length,
-`permutation_test` without and with an effect, and one or several sums of taps under noise="hac" in
-short records.
+`permutation_test` without and with an effect, one or several sums of taps under noise="hac" in
+short records, and bands of the patterns of a decoder by the jackknife.
 
 Costs: seconds of a solve and its standard errors, for 4 × 15 000 samples, 16 → 32 channels and 40
 taps, on all cores.
@@ -71,6 +71,9 @@ RESAMPLED = (
 KINDS = ("circular_shift", "records", "ar")
 SHORT_SUMS = ((150, 10), (300, 20), (600, 20), (2_000, 40))
 NUMBERS, SEVERAL = (2, 5), (300, 20)
+# Records and ridges of decoders; rows of a record; taps, sensors and sources; size of the noise.
+DECODERS, PATTERN_ROWS = tuple(itertools.product((8, 12, 24), (0.0, 1000.0))), 300
+PATTERN_SHAPE, SENSOR_NOISE = (6, 4, 2), 1.0
 # Amplitude of the effect whose power is measured, and resampled y per test.
 EFFECT, RESAMPLES = 0.35, 199
 
@@ -296,6 +299,54 @@ def several_sums(number: int, name: str, draws: int, outputs: int) -> dict[str, 
     return {"sums": number, "noise": name} | rate(found)
 
 
+def lagged_covariance(kernels: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the covariance (P, P) of lagged sensors, and (P, Q) with the sources at lag 0.
+
+    Sensors are AR(0.9) sources times ``kernels`` (K, sensors, sources) in the past, and noise of
+    the same kind. Columns are ordered by lead of 0 to ``taps`` − 1 samples, then by sensor.
+    """
+    most, sensors, sources = kernels.shape
+    correlation = 0.9 ** np.abs(np.subtract.outer(np.arange(taps + most), np.arange(taps + most)))
+    response = np.zeros((taps, sensors, sources, taps + most))
+    for lead, k in np.ndindex(taps, most):
+        response[lead, :, :, lead - k + most] = kernels[k]
+    flat = response.reshape(taps * sensors, sources, -1)
+    scale = variance("AR(0.9)", 0)
+    noise = np.kron(correlation[:taps, :taps], SENSOR_NOISE**2 * np.eye(sensors))
+    whole = np.einsum("pst,tu,qsu->pq", flat, correlation, flat) + noise
+    return scale * whole, scale * (flat @ correlation[:, most])
+
+
+def decoder_patterns(records: int, ridge: float, draws: int) -> dict[str, Any]:
+    """Measure coverages of bands by the jackknife for joint patterns of two outputs.
+
+    The true patterns are those of the decoder that covariances of the population give, at the same
+    ridge per row.
+    """
+    taps, sensors, sources = PATTERN_SHAPE
+    rng = np.random.default_rng([records, int(ridge)])
+    k = np.arange(6)[:, None, None]
+    kernels = np.exp(-k / 2) * np.random.default_rng(0).standard_normal((1, sensors, sources))
+    covariance, joint = lagged_covariance(kernels, taps)
+    rows = records * PATTERN_ROWS
+    w = np.linalg.solve(covariance + ridge / rows * np.eye(len(covariance)), joint)
+    true = covariance @ w @ np.linalg.inv(w.T @ covariance @ w)
+    true = true.reshape(taps, sensors, sources)[::-1]
+    found = []
+    for _ in range(draws):
+        y = [RED(rng, PATTERN_ROWS + taps - 1 + len(k), sources) for _ in range(records)]
+        x = [
+            sum(b[len(k) - i : len(b) - i] @ h.T for i, h in enumerate(kernels))
+            + SENSOR_NOISE * RED(rng, PATTERN_ROWS + taps - 1, sensors)
+            for b in y
+        ]
+        y = [b[len(k) :] for b in y]
+        fit = cs.solve(cs.Problem(x, y, lags=(1 - taps, 0), bias=True), ridge=ridge)
+        low, high = fit.jackknife(patterns="predicted").confidence_band(LEVEL)
+        found.append(float(((low <= true) & (true <= high)).mean()))
+    return {"records": records, "ridge": ridge} | rate(found)
+
+
 def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Check whether every cell that is promised lies in its range."""
     cells = [
@@ -330,6 +381,10 @@ def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     cells += [
         (f'{row["sums"]} sums at once by "hac": {SEVERAL[0]}, {row["noise"]}', row, LEVELS)
         for row in result["several sums"]
+    ]
+    cells += [
+        (f"patterns: {row['records']} records, ridge {row['ridge']:g}", row, HELD)
+        for row in result["patterns"]
     ]
     checks = []
     for name, cell, (low, high) in cells:
@@ -427,6 +482,16 @@ def several_table(result: dict[str, Any]) -> str:
     return markdown(["sums", *NOISES], rows)
 
 
+def patterns_table(result: dict[str, Any]) -> str:
+    """Format coverages of bands of patterns."""
+    rows = []
+    for ridge in dict.fromkeys(row["ridge"] for row in result["patterns"]):
+        shown = [percent(row["rate"]) for row in result["patterns"] if row["ridge"] == ridge]
+        rows.append([f"{ridge:g}", *shown])
+    counts = dict.fromkeys(row["records"] for row in result["patterns"])
+    return markdown(["ridge", *(f"{count} records" for count in counts)], rows)
+
+
 def table(result: dict[str, Any]) -> str:
     """Format all coverages and levels, in per cent, as Markdown."""
     return "\n\n".join(
@@ -445,6 +510,9 @@ def table(result: dict[str, Any]) -> str:
             sums_table(result),
             f'Rejections of several sums of taps under `"hac"` at 5 %, from {SEVERAL[0]} samples:',
             several_table(result),
+            "Bands of the joint patterns of two outputs by `jackknife`, from records of "
+            f"{PATTERN_ROWS} rows with AR(0.9) sources and noise:",
+            patterns_table(result),
         ]
     )
 
@@ -544,6 +612,9 @@ MEASURED: dict[str, Callable[[Size], list[dict[str, Any]]]] = {
     ],
     "short sums": lambda size: [
         short_sum(*case, name, *size.each) for case in SHORT_SUMS for name in NOISES
+    ],
+    "patterns": lambda size: [
+        decoder_patterns(*case, size.draws * size.outputs) for case in DECODERS
     ],
 }
 

@@ -141,6 +141,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "coef_ coef coefs coefficients kernel_ w h weights trf filter_ irf params beta": (
             "impulse_response (ascending lags) or kernel (layer order)"
         ),
+        "patterns_ pattern haufe": "patterns()",
         "tvalues zvalues": "test()",
         "mse rmse mae rsquared_adj": "score()",
         "nobs n_equations n_samples": "problem.n_equations",

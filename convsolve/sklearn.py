@@ -72,6 +72,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         coef_: ``(outputs, features, lags)`` in ascending lags, or ``(features, lags)`` if y has no
             axis of outputs.
         intercept_: ``(outputs,)``, or a number if y has no axis of outputs.
+        patterns_: patterns of a decoder in the shape of ``coef_``, see `Solution.patterns`.
         lags_, times_: lags in samples, and in seconds. Without fs, ``times_`` is None.
         solution_: the `Solution`: certificate, identifiability, standard errors, tests, pictures.
         n_features_in_, feature_names_in_: as in all estimators of scikit-learn.
@@ -182,10 +183,21 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         )
         self.lags_ = self.solution_.lags
         self.times_ = None if self.fs is None else self.solution_.times
-        coef, bias = self.solution_.kernel[::-1].transpose(2, 1, 0), self.solution_.bias
-        self._alone = targets[0].ndim == 1
-        self.coef_, self.intercept_ = (coef[0], bias[0]) if self._alone else (coef, bias)
+        self._alone, bias = targets[0].ndim == 1, self.solution_.bias
+        self.coef_ = self._as_coef(self.solution_.kernel)
+        self.intercept_ = bias[0] if self._alone else bias
         return self
+
+    @property
+    def patterns_(self) -> np.ndarray:
+        """Patterns of a decoder in the shape of ``coef_``."""
+        check_is_fitted(self)
+        return self._as_coef(self.solution_._patterns())
+
+    def _as_coef(self, kernel: np.ndarray) -> np.ndarray:
+        """Return a kernel (lags, features, outputs) in the shape of ``coef_``."""
+        found = kernel[::-1].transpose(2, 1, 0)
+        return found[0] if self._alone else found
 
     def predict(self, X: Any, groups: Any = None) -> Any:
         """Predict y in the form of X: one array, or a list with an array per trial.

@@ -43,6 +43,7 @@ from .text import argument, limit, plain
 
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
+    from .inference.patterns import Decoder
     from .inference.permutation import PermutationTest
     from .inference.regularization import Regularization
     from .inference.resampling import Jackknife
@@ -827,13 +828,18 @@ class Solution:
         return [part.solution for part in self._parts]
 
     @checks_arguments
-    def jackknife(self, *, progress: bool | Listener = False) -> Jackknife:
+    def jackknife(
+        self, *, patterns: str | None = None, progress: bool | Listener = False
+    ) -> Jackknife:
         """Compute errors by leaving out each record in turn, for any noise within a record.
 
         Records of any length are treated as independent draws. With fewer than about ten records,
         t has few degrees of freedom, and bands are wide.
 
         Args:
+            patterns: "predicted" or "outputs" for errors of `patterns`. The decoder may then have a
+                quadratic penalty. Its strength is not selected again, and the errors do not contain
+                the bias that it causes. Default None, for errors of the kernel.
             progress: True shows progress bars, see `solve`. Default False.
 
         Returns:
@@ -841,8 +847,9 @@ class Solution:
             ``kernels`` without each record, and ``confidence_band(level)``.
 
         Raises:
-            ValueError: If the estimate has a penalty, noise="ar" or another loss; there is a single
-                record; or a tap is not determined without one of the records.
+            ValueError: If the estimate has noise="ar" or another loss, or a penalty unless patterns
+                are requested; there is a single record; or a tap is not determined without one of
+                the records. If there are no `patterns`.
 
         Examples:
             >>> import numpy as np
@@ -855,22 +862,112 @@ class Solution:
         See Also:
             `confidence_band`, and `ClusterNoise`.
         """
-        from .inference.resampling import jackknife
-
+        if patterns is not None:
+            self._check_patterns(patterns, "patterns")
         with following(progress, "jackknife"):
-            if self._by_mask == [self]:
-                return jackknife(self._resampled("jackknife"), np.asarray(self.kernel, float))
-            several = [part.solution.jackknife() for part in self._parts]
+            several = [fit._jackknife(patterns) for fit in self._by_mask]
         if len({one.dof for one in several}) > 1:
             raise ValueError("jackknife needs outputs that have rows in the same records")
-        found: Jackknife = together(self._parts, several)
+        found: Jackknife = together(self._parts, several) if len(several) > 1 else several[0]
         return found
 
-    def _resampled(self, what: str) -> Analysis:
-        """Return the analysis of the training data, if the estimate is plain least squares."""
+    def _jackknife(self, patterns: str | None) -> Jackknife:
+        from .inference.resampling import jackknife
+
+        analysis = self._resampled("jackknife", penalized=patterns is not None)
+        decoder = None if patterns is None else self._decoder(patterns)
+        return jackknife(analysis, np.asarray(self.kernel, float), self._penalties, decoder)
+
+    @checks_arguments
+    def patterns(self, of: str = "predicted") -> np.ndarray:
+        """Return the patterns of a decoder, shaped as `impulse_response`.
+
+        The weights of a decoder are filters: a channel may have a large weight to cancel noise. The
+        pattern is the effect of an output on each lagged channel (Haufe et al., NeuroImage 87
+        (2014) 96). It is Σx W Σ⁻¹, where Σx is the covariance of the lagged channels and W the
+        kernel. Several outputs have joint patterns: each is the effect of one output while the
+        others are constant.
+
+        Means and confounds are subtracted, whether or not the fit has a bias. Covariances come from
+        the sums of the fit. The data are read again only if digits would be lost, or for the
+        covariance of several outputs.
+
+        Args:
+            of: "predicted", the default, for the covariance Σ of the predicted outputs, as by
+                Haufe et al. "outputs" for the covariance of y, as in MNE. For one output, the two
+                differ by the factor var(ŷ)/var(y) only. For several, they differ in shape as well.
+
+        Returns:
+            Patterns in ascending lags, in the unit of x per unit of y.
+
+        Raises:
+            ValueError: If ``of`` is unknown; outputs are linearly dependent, or one is constant; or
+                the Gram matrix exceeds the memory limit. If the covariance of x is open: with
+                weights, under noise="ar", or if outputs of a group use different rows. If there are
+                no training data, see `load`.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> signal, noise = np.random.default_rng(0).standard_normal((2, 500))
+            >>> eeg = np.stack([signal + noise, noise], axis=1)
+            >>> fit = cs.solve(cs.Problem(eeg, signal, lags=(0, 0)))
+            >>> fit.impulse_response.round(1), fit.patterns().round(1)
+            (array([[ 1., -1.]]), array([[ 1., -0.]]))
+
+        See Also:
+            `jackknife`, for standard errors.
+        """
+        return np.asarray(ascending(self._patterns(of), self._spec.ndim))
+
+    def _patterns(self, of: str = "predicted") -> np.ndarray:
+        """Return the patterns, kernel-shaped."""
+        self._check_patterns(of, "of")
+        if self._parts:
+            found: np.ndarray = gathered(self._parts, lambda fit: fit._patterns(of))
+            return found
+        return self._decoder(of).patterns(np.asarray(self.kernel, float))
+
+    def _decoder(self, of: str) -> Decoder:
+        from .inference.patterns import Decoder
+
+        problem, report = self._training(), self.identifiability
+        assert report is not None
+        return Decoder(problem, of, report._diagnosis.limits)
+
+    def _check_patterns(self, of: str, name: str) -> None:
+        """Raise a ValueError if there are no patterns."""
+        from .inference.patterns import KINDS
+
+        choice(of, name, KINDS)
+        outputs, groups = self.kernel.shape[-1], self._spec.groups
+        if self._training()._weights is not None:
+            why = "x has a covariance with weights and one without; solve without weights"
+        elif self._autoregression is not None:
+            why = (
+                "noise='ar' filters the rows, so x has a covariance before and one after; solve "
+                "with another noise model"
+            )
+        elif any(len(some) % (outputs // groups) for some, _ in self._parts):
+            why = (
+                "outputs that use different rows have no joint covariance; give all outputs one "
+                "mask, or solve for each output"
+            )
+        elif not np.isfinite(np.asarray(self.kernel)).all():
+            why = "the kernel is not finite"
+        else:
+            return
+        raise ValueError(f"patterns cannot be computed: {why}")
+
+    def _resampled(self, what: str, penalized: bool = False) -> Analysis:
+        """Return the analysis of the training data, if the estimate is plain least squares.
+
+        With ``penalized``, it may have a quadratic penalty.
+        """
         why = self._no_errors()
         plain = self._autoregression is None and self._error_norms is None
-        if not why and not (plain and all(not strength for _, strength in self._penalties)):
+        free = penalized or all(not strength for _, strength in self._penalties)
+        if not why and not (plain and free):
             why = (
                 f"{what} needs plain least squares: no penalty, the squared loss, and noise other "
                 "than 'ar'; see test and standard_error"

@@ -14,5 +14,6 @@ Errors: ``uncertainty`` computes standard errors, bands and tests of ``contrasts
 ``dependent_errors`` computes them for rows that depend on each other, from the sums of
 ``sandwich``. ``autoregression`` models
 the noise, and ``filtered_problem`` filters the rows until their noise is white. ``whiteness`` tests
-residuals. ``resampling`` has the jackknife, and ``permutation`` the tests with resampled y.
+residuals. ``resampling`` has the jackknife, ``patterns`` has the patterns of a decoder, and
+``permutation`` has the tests with resampled y.
 """

@@ -5,12 +5,15 @@ Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.penalty import RIDGE
+from ..leastsquares.design import Design
+from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.scaling import GRAM_SHARE
 from ..linalg.factors import cholesky_factors
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import blas_threads
@@ -20,6 +23,7 @@ from ..problem.checks import fraction
 from ..problem.rows import Span
 from ..progress import tracked
 from .folds import beside, part
+from .patterns import Decoder
 from .sums import fold_sums
 
 # Pivots of a Gram matrix beyond this ratio cost four digits, which refinement by residuals of the
@@ -29,6 +33,8 @@ MOST_PIVOTS = 1e2
 
 class Jackknife(NamedTuple):
     """Kernels without each record in turn, and the standard errors that they imply.
+
+    With ``jackknife(patterns=...)``, patterns take the place of kernels.
 
     Attributes:
         kernel: ``(*K, Cin/groups, Cout)``, the kernel of all records.
@@ -95,8 +101,19 @@ class Jackknife(NamedTuple):
         return low, high
 
 
-def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
+def jackknife(
+    analysis: Analysis,
+    kernel: np.ndarray,
+    penalties: Sequence[tuple[Penalty, float]] = (),
+    decoder: Decoder | None = None,
+) -> Jackknife:
     """Least squares without each record, from sums over records.
+
+    Args:
+        analysis: the analysis of all records.
+        kernel: the kernel of all records.
+        penalties: quadratic penalty and strength of every output. By default none.
+        decoder: sums that give patterns, of which the errors are computed instead.
 
     Raises:
         ValueError: a single record; records without one of which a tap is not determined.
@@ -109,46 +126,83 @@ def jackknife(analysis: Analysis, kernel: np.ndarray) -> Jackknife:
         raise ValueError("jackknife needs two records or more that have rows")
     if reason := design.sizes.gram_reason():
         raise ValueError(f"jackknife cannot be computed: {reason}")
+    whole = kernel if decoder is None else decoder.patterns(kernel)
     sums, found = fold_sums(design, targets, (folds, []), "sums over records"), []
+    of_decoder = [] if decoder is None else decoder.sums_without(folds, design, sums)
     with blas_threads(design._blas_columns):
         for held, rest in enumerate(tracked(sums.beside, "records left out", len(folds))):
-            columns = _by_gram(rest)
-            if columns is None:
-                found.append(_from_data(analysis, folds, held))
-                continue
-            power = rest.units.out_exponents[:, None] - rest.units.column_exponents[:, :, None]
-            with np.errstate(over="ignore", under="ignore"):
-                found.append(to_kernel(np.ldexp(columns, power), design.spec.kernel_size))
-    return Jackknife(kernel, len(folds) - 1, np.stack(found))
+            alone = _without(analysis, folds, held, rest, penalties, kernel.shape)
+            if decoder is not None:
+                alone = decoder.patterns(alone, of_decoder[held])
+            found.append(alone)
+    return Jackknife(whole, len(folds) - 1, np.stack(found))
 
 
-def _by_gram(moments: Moments) -> np.ndarray | None:
-    """Return least squares (G, P, Q) in units of the moments.
+def _without(
+    analysis: Analysis,
+    folds: list[list[Span]],
+    held: int,
+    rest: Moments,
+    penalties: Sequence[tuple[Penalty, float]],
+    shape: tuple[int, ...],
+) -> np.ndarray:
+    """Return the kernel without one fold, given the moments of the ``rest``."""
+    terms = [*penalties] or [(RIDGE, 0.0)] * shape[-1]
+    found = np.empty(shape)
+    for term in dict.fromkeys(terms):
+        some = [q for q, other in enumerate(terms) if other == term]
+        columns = _by_gram(rest, analysis.design, *term)
+        if columns is None:
+            found[..., some] = _from_data(analysis, folds, held, *term)[..., some]
+            continue
+        power = rest.units.out_exponents[:, None] - rest.units.column_exponents[:, :, None]
+        with np.errstate(over="ignore", under="ignore"):
+            kernel = to_kernel(np.ldexp(columns, power), analysis.design.spec.kernel_size)
+        found[..., some] = kernel[..., some]
+    return found
+
+
+def _by_gram(
+    moments: Moments, design: Design, penalty: Penalty, strength: float
+) -> np.ndarray | None:
+    """Return penalized least squares (G, P, Q) in units of the moments.
 
     None unless the moments prove full rank and few digits are lost.
     """
-    gram, cross, _ = moments.eliminated()
+    coordinates = design.coordinates(penalty if strength else RIDGE)
+    basis, own = coordinates.basis, coordinates.basis.of_moments(moments)
+    if not basis.identity:
+        norms, each = (np.sqrt(np.maximum(m.squares, 0.0)) for m in (moments, own))
+        if (each <= GRAM_SHARE * basis.largest_norms(norms)).any():
+            return None
+    gram, cross, _ = own.eliminated()
+    with np.errstate(over="ignore", under="ignore"):
+        ridges = np.ldexp(strength * coordinates.weights, -2 * own.units.column_exponents)
     found = []
-    for g, c in zip(gram, cross, strict=True):
-        exponents = exponents_of(np.sqrt(np.maximum(np.diagonal(g), 0.0)))
+    for g, c, ridge in zip(gram, cross, ridges, strict=True):
+        exponents = exponents_of(np.sqrt(np.maximum(np.diagonal(g) + ridge, 0.0)))
         scale = np.ldexp(1.0, -exponents)
-        factors = cholesky_factors((g * scale * scale[:, None])[None], exponents[None], moments.n)
+        scaled = g * scale * scale[:, None]
+        np.einsum("pp->p", scaled)[...] += ridge * scale**2
+        factors = cholesky_factors(scaled[None], exponents[None], moments.n)
         if not factors.complete:
             return None
         smallest, largest = factors.pivots
         if largest > MOST_PIVOTS * smallest:
             return None
         found.append(scale[:, None] * factors[0].solve_normal(scale[:, None] * c))
-    return np.stack(found)
+    return np.asarray(basis.expand(np.stack(found)))
 
 
-def _from_data(analysis: Analysis, folds: list[list[Span]], held: int) -> np.ndarray:
+def _from_data(
+    analysis: Analysis, folds: list[list[Span]], held: int, penalty: Penalty, strength: float
+) -> np.ndarray:
     """Return the kernel without one fold, by a QR of the data and refinement."""
     design, targets = analysis.design, analysis.targets
     assert targets is not None
     records = design.records_in_memory, targets.in_memory
-    rest = Analysis.of(part(design, records, beside(folds, held, [])), design.sizes.limits)
-    regression = rest.regression(RIDGE, 0.0)
+    alone = part(design, records, beside(folds, held, []))._replace(_selection=design.selection)
+    regression = Analysis.of(alone, design.sizes.limits).regression(penalty, strength)
     factors, solved = regression.system.factors, regression.solve()
     if solved is None or not (factors.complete and factors.full_rank):
         raise ValueError(

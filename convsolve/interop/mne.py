@@ -81,7 +81,14 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
     return Problem(*sides, **(given | options))
 
 
-def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: Any = None) -> Any:
+def to_evoked(
+    fit: Solution,
+    info: Any = None,
+    *,
+    channel: Any = None,
+    output: Any = None,
+    patterns: bool = False,
+) -> Any:
     """Return a kernel as an `mne.EvokedArray` over its lags, for topographies and butterfly plots.
 
     Args:
@@ -91,11 +98,12 @@ def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: A
         channel: the input channel, by name or number, if the outputs are sensors. It is optional if
             there is one channel. Default None.
         output: the output, by name or number, if the input channels are sensors, as in a decoder.
-            The weights of a decoder are filters, not patterns (Haufe et al., NeuroImage 87 (2014)
-            96). Default None.
+            Default None.
+        patterns: whether to return `Solution.patterns` of a decoder, which show where the brain
+            responds. Its weights are filters. Default False.
 
     Returns:
-        An `mne.EvokedArray` (sensors, lags), in units of the kernel.
+        An `mne.EvokedArray` (sensors, lags), in units of the kernel or of the patterns.
 
     Raises:
         ValueError: If there are several channels and outputs, and neither or both of ``channel``
@@ -132,7 +140,7 @@ def to_evoked(fit: Solution, info: Any = None, *, channel: Any = None, output: A
         channel, output = (0, None) if inputs == 1 else (None, 0)
     if channel is not None and output is not None:
         raise ValueError("give channel=, where the outputs are sensors, or output=, not both")
-    by_lag = fit.kernel[::-1]
+    by_lag = (fit._patterns() if patterns else fit.kernel)[::-1]
     if output is None:
         of = index(names.channel_number(channel), "channel", inputs)
         sensors, data, comment = names.all_outputs(outputs), by_lag[:, of], names.channel(of)

@@ -38,8 +38,8 @@ def from_mtrf(trf: Any) -> Solution:
 
     x is the stimulus. For a decoder (``direction=-1``) x is the response, and the lags are negative
     where the response follows the stimulus. The status is "approximate": a TRF does not keep its
-    training data, so there is no certificate. To get a certificate and standard errors, solve again
-    with `penalty_of`.
+    training data, so there is no certificate. To get a certificate, standard errors, and patterns
+    of a decoder, solve again with `penalty_of`.
 
     Args:
         trf: a trained ``mtrf.TRF``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from ..comparison import Comparison
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     Drawn = Problem | Identifiability | Solution | Comparison | Regularization | LagChoice
 
 # Pictures of a solution, other than its kernel.
-PREDICTION, RESIDUALS, PENALTY, TRACE = BESIDES = ("prediction", "residuals", "penalty", "trace")
+BESIDES = ("prediction", "residuals", "penalty", "trace", "patterns")
+PREDICTION, RESIDUALS, PENALTY, TRACE, PATTERNS = BESIDES
 # Width and height in inches of a picture next to the kernel, or below it.
 OTHER_WIDTH, OTHER_HEIGHT = 4.6, 4.2
 
@@ -73,7 +75,8 @@ def plot(
             - "residuals": residuals over time, their autocorrelation and their quantiles; under
               noise="ar", the latter two show the filtered residuals;
             - "penalty": ``fit.regularization``;
-            - "trace": the loss of every step of an iteration.
+            - "trace": the loss of every step of an iteration;
+            - "patterns": `Solution.patterns` of a decoder, drawn as a kernel without bands.
 
             By default, an overview whose form depends on the number of curves. A kernel with two
             axes is always an image, and a kernel with three axes an image of its central slice.
@@ -160,8 +163,20 @@ def _solution(fit: Solution, pairs: list[Pair], kind: str | None, whole: bool) -
                 "with penalty= and without a strength"
             )
         return draw_regularization(fit.regularization.only(outputs))
+    if kind == PATTERNS:
+        return _patterns(fit, pairs)
     wanted = layout(fit, pairs, kind)
     return Picture(wanted.size, lambda place: draw_kernel_of(place, fit, wanted, doubts(fit)))
+
+
+def _patterns(fit: Solution, pairs: list[Pair]) -> Picture:
+    """Return a picture of the patterns: the kernel of a solution without data, and so of bands."""
+    shown = copy(fit)
+    shown.kernel = fit._patterns()
+    shown.problem = shown.identifiability = shown._saved_errors = None
+    shown._parts = ()
+    wanted = layout(shown, pairs, None)._replace(title="Patterns", unit="pattern")
+    return Picture(wanted.size, lambda place: draw_kernel_of(place, shown, wanted, doubts(fit)))
 
 
 def _overview(fit: Solution, pairs: list[Pair]) -> Picture:

@@ -61,11 +61,16 @@ class Panel(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Rows of panels, the curves in each, and a note about those that are left out."""
+    """Rows of panels, the curves in each, and a note about those that are left out.
+
+    ``title`` and ``unit`` describe the values.
+    """
 
     kind: str
     rows: list[list[Panel]]
     note: str = ""
+    title: str = "Impulse response"
+    unit: str = "weight"
 
     @property
     def crowded(self) -> bool:
@@ -239,8 +244,8 @@ def draw_kernel_of(place: Place, fit: Solution, wanted: Layout, doubt: str = "")
     lags = [axis[::-1] for axis in fit._tap_lags]
     if fit._spec.ndim > 1:
         panel = wanted.rows[0][0]
-        title = "\n".join(filter(None, [doubt, "Impulse response"]))
-        images(place, lags, weights_of(fit, panel.pairs), panel.labels, title)
+        title = "\n".join(filter(None, [doubt, wanted.title]))
+        images(place, lags, weights_of(fit, panel.pairs), panel.labels, title, wanted.unit)
         return
     band = _band(fit, wanted)
     # Images of groups have other names in every panel.
@@ -251,14 +256,17 @@ def draw_kernel_of(place: Place, fit: Solution, wanted: Layout, doubt: str = "")
         for axes, panel in zip(places, row, strict=True):
             reach = None if band is None else curves_of(fit, band, panel.pairs)
             drawn.append(Drawn(axes, panel, weights_of(fit, panel.pairs), reach))
-    draw = _draw_images if wanted.kind == IMAGE else _draw_lines
-    draw(fit._names.times(lags[0]), drawn)
+    at = fit._names.times(lags[0])
+    if wanted.kind == IMAGE:
+        _draw_images(at, drawn, wanted.unit)
+    else:
+        _draw_lines(at, drawn)
     if len(drawn) == 1:
         legend(drawn[0].axes)
     else:
         shared_legend(place, [one.axes for one in drawn])
     _label_edges(grid, wanted, fit, every=place.given)
-    title = "Impulse response"
+    title = wanted.title
     if band is not None:
         kind = "posterior" if fit._penalized else "confidence"
         title += f", 95 % {kind} band"
@@ -316,7 +324,7 @@ def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
     return np.where(np.isfinite(reach), reach, np.nan) if np.isfinite(reach).any() else None
 
 
-def _draw_images(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
+def _draw_images(at: np.ndarray, drawn: Sequence[Drawn], unit: str) -> None:
     """Draw the curves of every panel as an image, with one colour scale."""
     style = signed(np.concatenate([one.values.data for one in drawn], axis=1))
     most = MAX_LABELS if len(drawn) <= MAX_SIDE else MAX_LABELS // 2
@@ -327,7 +335,7 @@ def _draw_images(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
         again = i % MAX_SIDE > 0 and panel.labels == drawn[i - 1].panel.labels
         names = ["" if again else label for label in panel.labels[::step]]
         axes.set_yticks(range(0, len(panel.labels), step), names)
-    bar(mesh, [one.axes for one in drawn], "weight")
+    bar(mesh, [one.axes for one in drawn], unit)
 
 
 def _draw_lines(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
@@ -379,7 +387,7 @@ def _label_edges(
         for c, panel in enumerate(row):
             axes = grid[r][c]
             if c == 0 or every:
-                axes.set_ylabel(panel.rows if wanted.kind == IMAGE else "weight")
+                axes.set_ylabel(panel.rows if wanted.kind == IMAGE else wanted.unit)
             if r + 1 == len(wanted.rows) or c >= len(wanted.rows[r + 1]) or every:
                 lag_axis(axes, fit._names)
                 axes.tick_params(labelbottom=True)

@@ -19,8 +19,8 @@ MEMBERS = {
     "n_unknowns kernel_shape bias spec plot",
     "Solution": "impulse_response lags times kernel bias standard_error confidence_band test "
     "predict residuals score status regularization identifiability plot channels outputs problem "
-    "trace converged backward_error duality_gap noise covariance jackknife permutation_test stats "
-    "save to_html to_dict to_dataframe to_xarray",
+    "trace converged backward_error duality_gap noise covariance jackknife permutation_test "
+    "patterns stats save to_html to_dict to_dataframe to_xarray",
     "Identifiability": "verdict unique rank nullity n_equations n_unknowns condition_number "
     "singular_values identifiable bias_identifiable padding_dependent noise_gain "
     "variance_inflation weakly_determined collinear null_space suggestions group_verdicts problem "

@@ -59,6 +59,7 @@ ROWS: list[Row] = [
     (lambda: cs.solve(PROBLEM, "qr", 1.0), TypeError, "takes problem, solver by pos.* ridge="),
     (lambda: ConvRegressor(bias=True), TypeError, "no argument 'bias'; use fit_intercept="),
     (lambda: FIT.standard_eror, AttributeError, "did you mean standard_error?"),
+    (lambda: FIT.patterns_, AttributeError, r"'patterns_'; use patterns\(\)"),
     (lambda: FIT.colour, AttributeError, "Solution has no attribute 'colour'$"),
     (lambda: cs.indentify, AttributeError, "did you mean identify?"),
 ]

@@ -102,6 +102,7 @@ CALLS: Calls = {
     "compare": compared,
     "permutation_test": permuted,
     "jackknife": lambda s: fitted(s).jackknife().kernels,
+    "patterns": lambda s: [fitted(s).patterns(of) for of in ("predicted", "outputs")],
     "plot of a solution": lambda s: drawn(fitted(s)),
     "masks of outputs": masked,
     "hac": lambda s: errors(s, "hac"),

@@ -142,3 +142,10 @@ def test_one_tap_has_an_error_bar(method, kind):
     _, _, (segments,) = bar.lines
     ends = np.sort(segments.get_segments()[0][:, 1])
     np.testing.assert_allclose(ends, [band.item() for band in fit.confidence_band()])
+
+
+def test_patterns_are_drawn_as_a_kernel_without_bands(some):
+    axes = plot(some, kind="patterns", outputs="Cz").axes[0]
+    assert (axes.get_title(), axes.get_ylabel(), [*axes.collections]) == ("Patterns", "pattern", [])
+    curve = line(axes, "channel 1 → output Cz")
+    np.testing.assert_array_equal(curve.get_ydata(), some.patterns()[:, 1, 1])

@@ -97,6 +97,14 @@ def test_a_raw_is_a_record_and_its_kernel_an_evoked_response() -> None:
     np.testing.assert_array_equal(to_evoked(both, raw.info, channel=1).data, both.kernel[::-1, 1].T)
 
 
+def test_patterns_of_a_decoder_are_an_evoked_response() -> None:
+    raw = raw_of()
+    fit = cs.solve(problem(raw, x="eeg", y=ENVELOPE, lags=(-3, 2), bias=True))
+    evoked = to_evoked(fit, raw.info, patterns=True)
+    assert evoked.ch_names == SENSORS
+    np.testing.assert_array_equal(evoked.data, fit.patterns().T)
+
+
 def test_no_lag_reads_over_a_joint(tmp_path: Path) -> None:
     """Also of a part of a recording, whose first sample has a number, and of a file."""
     first, second = slice(0, 400), slice(400, 900)

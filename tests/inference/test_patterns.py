@@ -1,0 +1,351 @@
+"""Patterns of a decoder against dense matrices in extended precision, and their jackknife."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.linalg import block_diag
+
+import convsolve as cs
+from convsolve.sklearn import ConvRegressor
+from support import dense
+from support.geometry import NAMED
+from support.ordering import kernel_shaped
+from support.stored import SMALL, Slices
+
+RNG = np.random.default_rng(0)
+LENGTHS = (90, 120, 100, 110)
+X = [RNG.standard_normal((n, 3)) + 2 for n in LENGTHS]
+SOURCES = [a @ RNG.standard_normal((3, 2)) + RNG.standard_normal((len(a), 2)) for a in X]
+Y = [s + 0.5 * np.roll(s, 1, axis=1) + 1 for s in SOURCES]
+LAGS = (-2, 1)
+
+
+def solved(m: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The solution of a small positive definite system in the precision of its numbers."""
+    m, right = m.copy(), right.copy()
+    for i in range(len(m)):
+        right[i], m[i] = right[i] / m[i, i], m[i] / m[i, i]
+        for j in {*range(len(m))} - {i}:
+            right[j], m[j] = right[j] - m[j, i] * right[i], m[j] - m[j, i] * m[i]
+    return right
+
+
+def without(a: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """The rows a (n, P) with columns (n, q) projected out, in extended precision."""
+    columns = columns.astype(np.longdouble)
+    return a - columns @ solved(columns.T @ columns, columns.T @ a)
+
+
+def wanted(
+    a: np.ndarray, w: np.ndarray, y: np.ndarray | None = None, nuisance: np.ndarray | None = None
+) -> np.ndarray:
+    """Patterns (P, Q) of w (P, Q), given rows a (n, P), y (n, Q) and nuisance columns (n, q)."""
+    ones = np.ones((len(a), 1))
+    a = without(a.astype(np.longdouble), ones if nuisance is None else nuisance)
+    predicted = a @ w
+    right = predicted if y is None else without(y.astype(np.longdouble), ones)
+    return np.asarray(solved(right.T @ right, (a.T @ predicted).T).T, float)
+
+
+def check(found: Any, kernel: np.ndarray, expected: list[np.ndarray], digits: float) -> None:
+    """Values shaped as an impulse response are (P, Q) of every group."""
+    kernel = np.asarray(kernel)
+    shaped = dense.as_kernel(np.stack(expected), kernel.shape[:-2])
+    found = kernel_shaped(found, kernel.shape)
+    np.testing.assert_allclose(found, shaped, rtol=0, atol=digits * np.abs(shaped).max())
+
+
+def rows(x: list[np.ndarray]) -> np.ndarray:
+    """The lag matrix (n, P) of records, with the lags of the problems here and edges "drop"."""
+    return dense.design_matrix(x, cs.ConvSpec(LAGS[1] - LAGS[0] + 1))[0]
+
+
+def inner(y: list[np.ndarray]) -> list[np.ndarray]:
+    """The rows of y that are used."""
+    return [b[LAGS[1] : len(b) + LAGS[0]] for b in y]
+
+
+def flat(w: Any) -> np.ndarray:
+    return np.asarray(w, float).reshape(-1, np.shape(w)[-1])
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "least squares": {},
+    "ridge": {"ridge": 20.0},
+    "a strength per output": {"penalty": "ridge"},
+    "smooth": {"penalty": cs.Smooth(5.0, order=2)},
+    "lasso": {"penalty": cs.Lasso(5.0)},
+    "huber": {"loss": "huber"},
+    "hac": {"noise": "hac"},
+}
+
+
+@pytest.mark.parametrize("of", ["predicted", "outputs"])
+@pytest.mark.parametrize("name", ["groups", "stride", "both", "circular", "ragged", "image"])
+def test_patterns_are_covariances_in_any_geometry(name: str, of: str) -> None:
+    made = NAMED[name]
+    x, y = made.noise()
+    fit = cs.solve(cs.Problem([*x], [*y], spec=made.spec, bias=made.bias))
+    groups = made.spec.groups
+    parts = dense.design_matrix([*x], made.spec), *(dense.by_group(v, groups) for v in ([*y],))
+    w = dense.by_group(fit.kernel.reshape(-1, fit.kernel.shape[-1]), groups)
+    right = parts[1] if of == "outputs" else [None] * groups
+    expected = [wanted(a, k, b) for a, k, b in zip(parts[0], w, right, strict=True)]
+    found = fit.patterns(of)
+    assert found.shape == fit.impulse_response.shape
+    check(found, fit.kernel, expected, 1e-12)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("name", METHODS)
+def test_patterns_of_any_estimate_are_about_the_means(name: str, bias: bool) -> None:
+    problem = cs.Problem(X, Y, lags=LAGS, bias=bias)
+    fit = cs.solve(problem, **METHODS[name])
+    check(fit.patterns(), fit.kernel, [wanted(rows(X), flat(fit.kernel))], 1e-11)
+
+
+def test_patterns_are_least_squares_of_x_on_the_predictions() -> None:
+    fit = cs.solve(cs.Problem(X, Y, lags=LAGS, bias=True), ridge=3.0)
+    predicted = np.concatenate(inner(fit.predict()))
+    slopes = np.linalg.lstsq(dense.centred(predicted), dense.centred(rows(X)), rcond=None)[0]
+    check(fit.patterns(), fit.kernel, [slopes.T], 1e-12)
+
+
+ADJUSTED: dict[str, dict[str, Any]] = {
+    "mask": {"mask": [np.arange(len(b)) % 7 > 1 for b in Y], "bias": True},
+    "mask without a bias": {"mask": [np.arange(len(b)) % 7 > 1 for b in Y]},
+    "confounds": {"confounds": [np.linspace(0, 1, len(b))[:, None] ** 2 for b in Y]},
+    "confounds and bias": {
+        "confounds": [np.linspace(0, 1, len(b))[:, None] ** 2 for b in Y], "bias": True,
+    },
+    "drift of each record": {"confounds": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("of", ["predicted", "outputs"])
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_masked_rows_and_confounds_are_excluded(name: str, of: str) -> None:
+    fit = cs.solve(cs.Problem(X, Y, lags=LAGS, **ADJUSTED[name]), ridge=3.0)
+    y, given = np.concatenate(inner(Y)), ADJUSTED[name]
+    used, nuisance = np.ones(len(y), bool), np.ones((len(y), 1))
+    if "mask" in given:
+        used = np.concatenate(inner(given["mask"]))
+    elif given["confounds"] == 1:
+        nuisance = block_diag(*(np.vander(np.linspace(-1, 1, len(b)), 2) for b in inner(Y)))
+    else:
+        nuisance = np.hstack([nuisance, block_diag(*inner(given["confounds"]))])
+    a, nuisance = rows(X)[used], nuisance[used]
+    right = None if of == "predicted" else np.asarray(without(y[used], nuisance), float)
+    check(fit.patterns(of), fit.kernel, [wanted(a, flat(fit.kernel), right, nuisance)], 1e-11)
+
+
+def in_file(values: list, folder: Path, name: str) -> list:
+    found = []
+    for i, a in enumerate(values):
+        np.save(folder / f"{name}{i}.npy", a)
+        found.append(np.load(folder / f"{name}{i}.npy", mmap_mode="r"))
+    return found
+
+
+HELD: dict[str, Callable[[list, Path, str], list]] = {
+    "slices": lambda values, folder, name: [*map(Slices, values)],
+    "dask": lambda values, folder, name: [da.from_array(a, chunks=(50, 3)) for a in values],
+    "files": in_file,
+}
+
+
+@pytest.mark.parametrize("of", ["predicted", "outputs"])
+@pytest.mark.parametrize("held", HELD)
+def test_data_are_held_in_any_way(held: str, of: str, tmp_path: Path) -> None:
+    given = [HELD[held](values, tmp_path, name) for name, values in (("x", X), ("y", Y))]
+    fit = cs.solve(cs.Problem(*given, lags=LAGS, bias=True), ridge=3.0, limits=SMALL)
+    right = None if of == "predicted" else np.concatenate(inner(Y))
+    check(fit.patterns(of), fit.kernel, [wanted(rows(X), flat(fit.kernel), right)], 1e-11)
+    errors = fit.jackknife(patterns=of).standard_error
+    alone = cs.solve(cs.Problem(X, Y, lags=LAGS, bias=True), ridge=3.0)
+    np.testing.assert_allclose(errors, alone.jackknife(patterns=of).standard_error, rtol=1e-8)
+
+
+def test_float32_and_jax() -> None:
+    x, y = ([a.astype(np.float32) for a in values] for values in (X, Y))
+    for make in (np.asarray, jnp.asarray):
+        given = [[*map(make, values)] for values in (x, y)]
+        fit = cs.solve(cs.Problem(*given, lags=LAGS), ridge=3.0)
+        expected = [wanted(rows(x), flat(fit.kernel))]
+        assert isinstance(fit.patterns(), np.ndarray)
+        check(fit.patterns(), fit.kernel, expected, 1e-11)
+
+
+def test_an_offset_costs_no_digits_without_a_bias() -> None:
+    x = [a + 1e6 for a in X]
+    fit = cs.solve(cs.Problem(x, Y, lags=LAGS), ridge=3.0)
+    check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-7)
+    fit = cs.solve(cs.Problem(x, Y, lags=LAGS, bias=True), ridge=3.0)
+    check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-7)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_predictions_whose_terms_cancel_are_computed_from_the_data(bias: bool) -> None:
+    x = [np.cumsum(np.cumsum(a - 2, axis=0), axis=0) for a in X]
+    fit = cs.solve(cs.Problem(x, Y, lags=LAGS, bias=bias))
+    check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-7)
+
+
+@pytest.mark.parametrize("power", [-90, 90])
+def test_units_do_not_matter(power: int) -> None:
+    unit = 10.0**power
+    fit = cs.solve(cs.Problem([a * unit for a in X], [b / unit for b in Y], lags=LAGS, bias=True))
+    alone = cs.solve(cs.Problem(X, Y, lags=LAGS, bias=True))
+    np.testing.assert_allclose(fit.patterns() / unit / unit, alone.patterns(), rtol=1e-10)
+
+
+def test_masks_of_groups_and_of_outputs() -> None:
+    """Outputs of one group share their rows, or there are no joint patterns."""
+    masks = [np.stack([np.arange(len(b)) % 5 > 0, np.arange(len(b)) % 3 > 0], 1) for b in Y]
+    x = [np.hstack([a, a[::-1, :1]]) for a in X]
+    spec = cs.ConvSpec(3, groups=2)
+    y = [b[2:] for b in Y]
+    fit = cs.solve(cs.Problem(x, y, spec=spec, mask=[m[2:] for m in masks], bias=True))
+    used = np.concatenate([m[2:] for m in masks]).T
+    kernels = dense.by_group(flat(fit.kernel), 2)
+    each = zip(dense.design_matrix(x, spec), used, kernels, strict=True)
+    check(fit.patterns(), fit.kernel, [wanted(a[u], w) for a, u, w in each], 1e-11)
+    fit = cs.solve(cs.Problem(X, Y, lags=LAGS, mask=masks))
+    with pytest.raises(ValueError, match="use different rows have no joint covariance"):
+        fit.patterns()
+
+
+Case = tuple[dict[str, Any], dict[str, Any], str]
+REFUSED: dict[str, Case] = {
+    "weights": ({"weights": [1.0, 2.0, 1.0, 1.0]}, {}, "solve without weights"),
+    "ar": ({"lags": (0, 1)}, {"noise": "ar"}, "solve with another noise model"),
+    "zero kernel": ({}, {"penalty": cs.Lasso(1e6)}, "output 0 is constant to rounding"),
+    "memory": ({}, {"limits": cs.Limits(memory=600), "ridge": 1.0, "solver": "cg"}, "Gram matrix"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(name: str) -> None:
+    given, method, message = REFUSED[name]
+    fit = cs.solve(cs.Problem(X, Y, **({"lags": LAGS} | given)), **method)
+    with pytest.raises(ValueError, match=message):
+        fit.patterns()
+
+
+def test_dependent_outputs_are_named() -> None:
+    y = [np.column_stack([b[:, 0], b[:, 1], 2 * b[:, 0] - 3]) for b in Y]
+    fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True, outputs=["pitch", "word", "copy"]))
+    for of, word in (("predicted", "predicted outputs"), ("outputs", "^outputs")):
+        with pytest.raises(ValueError, match=f"{word} pitch, copy are linearly dependent"):
+            fit.patterns(of)
+    with pytest.raises(ValueError, match="choose 'predicted' or 'outputs'"):
+        fit.patterns("inputs")
+
+
+def test_a_loaded_solution_has_no_patterns(tmp_path: Path) -> None:
+    cs.solve(cs.Problem(X, Y, lags=LAGS)).save(tmp_path / "fit.npz")
+    with pytest.raises(ValueError, match="no training data"):
+        cs.load(tmp_path / "fit.npz").patterns()
+
+
+def test_patterns_of_the_estimator() -> None:
+    for y in (Y, [b[:, 0] for b in Y]):
+        model = ConvRegressor(lags=LAGS, ridge=3.0).fit(X, y)
+        found, fit = model.patterns_, model.solution_
+        assert found.shape == model.coef_.shape
+        expected = fit.patterns().reshape(len(fit.lags), 3, -1).transpose(2, 1, 0)
+        np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+
+
+# --- the jackknife
+
+JACKKNIFED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "least squares": ({"bias": True}, {}),
+    "ridge": ({"bias": True}, {"ridge": 20.0}),
+    "ridge, no bias": ({}, {"ridge": 20.0}),
+    "strengths": ({"bias": True}, {"penalty": cs.Ridge([5.0, 50.0])}),
+    "bands": ({}, {"penalty": cs.Ridge([5.0, 50.0], channel_groups=[0, 1, 1])}),
+    "smooth": ({"bias": True}, {"penalty": cs.Smooth(5.0, order=2)}),
+    "confounds": ({"confounds": 1}, {"ridge": 20.0}),
+}
+
+
+@pytest.mark.parametrize("of", ["predicted", "outputs"])
+@pytest.mark.parametrize("name", JACKKNIFED)
+def test_the_jackknife_is_a_decoder_without_each_record(name: str, of: str) -> None:
+    given, method = JACKKNIFED[name]
+    fit = cs.solve(cs.Problem(X, Y, lags=LAGS, **given), **method)
+    found = fit.jackknife(patterns=of)
+    each = []
+    for r in range(len(X)):
+        rest = ([a for i, a in enumerate(values) if i != r] for values in (X, Y))
+        each.append(cs.solve(cs.Problem(*rest, lags=LAGS, **given), **method).patterns(of))
+    shape = fit.kernel.shape
+    expected = np.stack([kernel_shaped(one, shape) for one in each])
+    np.testing.assert_allclose(found.kernels, expected, rtol=0, atol=1e-10)
+    np.testing.assert_array_equal(kernel_shaped(fit.patterns(of), shape), found.kernel)
+    error = np.sqrt(np.square(expected - expected.mean(0)).sum(0) * 3 / 4)
+    np.testing.assert_allclose(kernel_shaped(found.standard_error, shape), error, rtol=1e-7)
+
+
+def test_a_banded_decoder_of_masked_groups() -> None:
+    """The labels are those of the channels of all groups."""
+    masks = [np.stack([np.arange(len(b)) % 5 > 0, np.arange(len(b)) % 3 > 0], 1) for b in Y]
+    x = [np.cumsum(np.hstack([a, a[::-1, :1]]) - 2, axis=0) for a in X]
+    penalty = cs.Ridge([1.0, 30.0], channel_groups=[0, 1, 1, 0])
+    given = {"lags": (0, 2), "bias": True}
+    problem = cs.Problem(
+        x, Y, spec=cs.ConvSpec(3, padding="causal", groups=2), mask=masks, bias=True
+    )
+    found = cs.solve(problem, penalty=penalty).jackknife(patterns="predicted")
+    for g, labels in enumerate(([0, 1], [1, 0])):
+        alone = cs.Problem(
+            [a[:, 2 * g : 2 * g + 2] for a in x],
+            [b[:, g] for b in Y],
+            edges="zeros",
+            mask=[m[:, g] for m in masks],
+            **given,
+        )
+        banded = cs.Ridge([1.0, 30.0], channel_groups=labels)
+        kernels = cs.solve(alone, penalty=banded).jackknife(patterns="predicted").kernels
+        np.testing.assert_allclose(found.kernels[..., g], kernels[..., 0], rtol=1e-8)
+
+
+def test_a_jackknife_of_patterns_needs_a_closed_form() -> None:
+    fit = cs.solve(cs.Problem(X, Y, lags=LAGS), penalty=cs.Lasso(1.0))
+    with pytest.raises(ValueError, match="only least squares"):
+        fit.jackknife(patterns="predicted")
+    fit = cs.solve(cs.Problem(X, Y, lags=LAGS), ridge=1.0)
+    with pytest.raises(ValueError, match="needs plain least squares"):
+        fit.jackknife()
+
+
+def test_a_jackknife_of_patterns_needs_digits() -> None:
+    x = [a - 2 for a in X]
+    for _ in range(5):
+        x = [np.cumsum(a, axis=0) for a in x]
+    fit = cs.solve(cs.Problem(x, Y, lags=LAGS, bias=True))
+    assert np.isfinite(fit.patterns()).all()
+    with pytest.raises(ValueError, match="too few digits of the predicted outputs; use a ridge"):
+        fit.jackknife(patterns="predicted")
+
+
+@pytest.mark.parametrize(("of", "factor"), [("outputs", 1.0), ("predicted", 6 / 5)])
+def test_bands_of_the_jackknife_contain_the_patterns(of: str, factor: float) -> None:
+    """A predicted output has 5/6 of the variance of the source, so its pattern is larger."""
+    rng, held = np.random.default_rng(1), []
+    true = np.array([2.0, -1.0, 0.0])
+    for _ in range(40):
+        sources = rng.standard_normal((10, 60, 1))
+        x = sources * true + rng.standard_normal((10, 60, 3))
+        fit = cs.solve(cs.Problem([*x], [*sources], lags=(0, 0)), ridge=1.0)
+        low, high = fit.jackknife(patterns=of).confidence_band()
+        held.append((low <= true * factor) & (true * factor <= high))
+    assert 0.88 < np.mean(held) < 0.99
