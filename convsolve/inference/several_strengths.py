@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.certificate import EXACT, frobenius_bound, upper_bound
+from ..leastsquares.certificate import EXACT, frobenius_bounds, upper_bound
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import NOISE, Regression
 from ..leastsquares.scaling import Scaling
@@ -100,7 +100,7 @@ class SeveralStrengths:
         if (found := regression.combined_error(w, squares, g)) is None:
             return v, None
         off, terms = found
-        return v, self._bounds(*given, frobenius_bound(off) * terms)
+        return v, self._bounds(*given, frobenius_bounds(off, terms.shape[1]) * terms)
 
     def proven(self, scorers: Sequence[Scorer]) -> np.ndarray:
         """Return flags (G,) of groups whose sums prove that the kernel is unique."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
+from ..operators.combinations import TOGETHER, blocks
 
 # A solution with a backward error of at most this is "exact".
 EXACT = 30 * EPS
@@ -15,13 +16,13 @@ EXACT = 30 * EPS
 GAP, EXACT_GAP = "relative duality gap", 1e-8
 
 
-# Number of random combinations of outputs, and the fewest and most outputs that they replace. With
-# fewer, a pass over the combinations does not take less time. With more, its bound is too large,
-# because it is a bound for all outputs together.
-COMBINATIONS, FEWEST_OUTPUTS, MOST_OUTPUTS = 16, 32, 1024
+# Number of random combinations of the outputs that are combined with each other, and the fewest
+# outputs that combinations replace. With fewer, a pass over the combinations does not take less
+# time.
+COMBINATIONS, FEWEST_OUTPUTS = 16, 32
 # A Frobenius norm exceeds this many times its estimate from the combinations with a probability of
-# 5e-7, a quantile of χ² with 16 degrees of freedom. A certificate uses two estimates.
-FACTOR = 3.5
+# 5e-7. A certificate uses two estimates.
+FACTOR = 3.62
 # Squares of residuals above this share of the squares of their terms have digits in the moments.
 RESOLVED = 1e-8
 
@@ -66,16 +67,24 @@ def upper_bound(
         return np.where((g_norm == 0) | (r_norm == 0), 0.0, bound / a_norm)
 
 
-def frobenius_bound(products: np.ndarray) -> float:
-    """Return a bound on ‖D‖_F, given D Z or the norms of its columns, for a Gaussian Z (Q, s).
+def frobenius_bounds(products: np.ndarray, outputs: int) -> np.ndarray:
+    """Return bounds (Q,) on ‖D‖_F for D (..., Q), of the outputs that are combined with each other.
 
-    It holds with a probability of 1 − 5e-7. ‖D Z‖²_F is a sum of χ² variables with s degrees of
+    All hold with a probability of 1 − 5e-7. ‖D Z‖²_F is a sum of χ² variables with s degrees of
     freedom, times the squares of the singular values of D. Its lower tail is largest for a D of
-    rank one.
+    rank one, and is at most (q/2)^(s/2) / Γ(s/2 + 1) at q. The factor of B blocks of outputs is
+    therefore B^(1/s) times the factor of one block.
+
+    Args:
+        products: `combined` D with Gaussian weights (..., B·s), or the norms of its columns.
+        outputs: number Q of outputs.
 
     Source: P. Diaconis and M. D. Perlman, in Topics in Statistical Dependence, IMS 1990, 147.
     """
-    return float(FACTOR * np.linalg.norm(products) / COMBINATIONS**0.5)
+    by_block = products.reshape(-1, len(blocks(outputs)), COMBINATIONS)
+    norms = np.sqrt(np.einsum("nbs,nbs->b", by_block, by_block) / COMBINATIONS)
+    factor = FACTOR * len(norms) ** (1 / COMBINATIONS)
+    return np.repeat(factor * norms, TOGETHER)[:outputs]
 
 
 def backward_error(

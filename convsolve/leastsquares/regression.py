@@ -10,6 +10,7 @@ from ..cached import cached_property
 from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
+from ..operators.combinations import blocks, combined
 from ..operators.design_matrix import Targets
 from ..operators.layout import to_columns, to_kernel
 from ..operators.moments import Moments
@@ -18,11 +19,10 @@ from .certificate import (
     COMBINATIONS,
     EXACT,
     FEWEST_OUTPUTS,
-    MOST_OUTPUTS,
     RESOLVED,
     Certificate,
     backward_error,
-    frobenius_bound,
+    frobenius_bounds,
     upper_bound,
 )
 from .scaling import Scaling, in_units
@@ -109,7 +109,7 @@ class Regression:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖ (G, Q) and Aᵀr (G, P, Q) at w from the data, with the rows of the ridge.
 
-        If ``weights`` (G, Q, s) are given, they are those of s combinations of the outputs, whose
+        If ``weights`` (G, Q, s) are given, they are those of combinations of the outputs, whose
         kernels w are.
         """
         squares, g = self.system.columns.residual(self.scaling.divided(w), self.targets, weights)
@@ -129,7 +129,8 @@ class Regression:
         """Return Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
         z, projection = self.scaling.divided(w), self.moments.projection
         g = self.cross - projection.cross(self.moments.gram @ z, projection.products @ z)
-        return self.scaling.divided(g) - self.scaling.root_ridge[:, :, None] ** 2 * w
+        g = self.scaling.divided(g)
+        return g - self.scaling.root_ridge[:, :, None] ** 2 * w if self.system.strength else g
 
     def refine_by_moments(self, w: np.ndarray, factors: Factors) -> np.ndarray:
         """Refine w by factors of the Gram matrix until the steps are small or do not decrease.
@@ -153,7 +154,7 @@ class Regression:
     @property
     def combines(self) -> bool:
         """Whether a pass over combinations of the outputs takes less time than one over all."""
-        several = FEWEST_OUTPUTS <= self.shape[2] <= MOST_OUTPUTS
+        several = self.shape[2] >= FEWEST_OUTPUTS
         return several and self.matrix.chunks.combines(self.targets)
 
     def by_moments(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,8 +175,8 @@ class Regression:
         have weights z/S, where z is standard normal and S is the size of the terms of an output.
 
         Returns:
-            The error (G, P, s) of s combinations, and S (G, Q). None if the ``squares`` of the
-            residuals have no digits.
+            The error (G, P, B·s) of the combinations of B blocks of outputs, and S (G, Q). None if
+            the ``squares`` of the residuals have no digits.
         """
         terms = self.y_norms + self._a_norms * np.linalg.norm(w, axis=1)
         if not ((squares > RESOLVED * terms**2) | (terms == 0)).all():
@@ -183,7 +184,8 @@ class Regression:
         groups, _, outputs = self.shape
         normal = np.random.default_rng(0).standard_normal((groups, outputs, COMBINATIONS))
         weights = normal / np.where(terms > 0, terms, 1.0)[:, :, None]
-        return g @ weights - self.residual(w @ weights, weights)[1], terms
+        from_data = self.residual(combined(w, weights), weights)[1]
+        return combined(g, weights) - from_data, terms
 
     def from_combinations(self, w: np.ndarray, factors: Factors) -> Certificate | None:
         """Return a bound on the backward error of w from random combinations of the outputs.
@@ -196,11 +198,12 @@ class Regression:
             return None
         (off, terms), r_norm = found, np.sqrt(np.maximum(squares, 0.0))
         given = w, r_norm, g, self._a_norms
-        error = frobenius_bound(off) * terms
+        outputs = self.shape[2]
+        error = frobenius_bounds(off, outputs) * terms
         bounds = upper_bound(*given, error=error)
         if not bounds.max() <= EXACT:  # in particular if the residuals are small
             with np.errstate(invalid="ignore"):  # 0·inf of an output of zeros
-                error_whitened = frobenius_bound(factors.whitened_norms(off)) * terms
+                error_whitened = frobenius_bounds(factors.whitened_norms(off), outputs) * terms
             whitened = factors.whitened_norms(g) + error_whitened
             bounds = upper_bound(*given, whitened, error)
         certificate = Certificate(float(bounds.max()), "upper bound")
@@ -250,7 +253,8 @@ class Regression:
                 w = self.refine_by_moments(self.by_gram(by_gram), by_gram)
                 bound = self.from_combinations(w, by_gram) if self.combines else None
                 if bound is not None:
-                    return w, bound, f"{route}; {COMBINATIONS} combinations of the outputs"
+                    combinations = COMBINATIONS * len(blocks(self.shape[2]))
+                    return w, bound, f"{route}; {combinations} combinations of the outputs"
                 found = self.refine(w, by_gram, GRAM_STEPS)
                 if found[1].exact:
                     return *found, route

@@ -11,7 +11,7 @@ from ..errors import SolveError
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
-from ..operators.moments import Moments, per_column
+from ..operators.moments import FAR, Moments, per_column
 from ..operators.tap_basis import TapBasis
 from .design import Design
 
@@ -166,7 +166,18 @@ class Scaling:
         Kernels of the scaled columns become kernels of the columns themselves, and gradients for
         the columns become gradients for the scaled ones.
         """
-        return np.ldexp(a, -self.relative[:, :, None])
+        powers = self._powers
+        return np.ldexp(a, -self.relative[:, :, None]) if powers is None else a * powers
+
+    @cached_property
+    def _powers(self) -> np.ndarray | None:
+        """Factors (G, R, 1) of `divided`, which takes a quarter of the time of `ldexp`.
+
+        None if they could leave float64.
+        """
+        if np.abs(self.relative).max(initial=0) > FAR:
+            return None
+        return np.ldexp(1.0, -self.relative[:, :, None])
 
 
 def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:

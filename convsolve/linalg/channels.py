@@ -8,7 +8,6 @@ from itertools import pairwise
 import numpy as np
 
 from ..parallel import cores, in_order
-from .threads import one_blas_thread
 
 # Smallest array for which several cores are used.
 MANY_NUMBERS = 2**20
@@ -49,15 +48,17 @@ def by_channel(
         whole = flat[:, 0] if of is None else of(flat)[:, 0]
         return np.asarray(reduce.reduce(whole, keepdims=True))
     fold = max(1, ROW_NUMBERS // max(1, channels))
-    folded, step = rows // fold * fold, PART_NUMBERS // ROW_NUMBERS * fold
-    found = []
+    width = fold * channels
+    folded, step = rows // fold * fold, max(1, PART_NUMBERS // max(ROW_NUMBERS, width)) * fold
+    total = None
     for start in range(0, folded, step):
         part = flat[start : min(start + step, folded)]
         part = part if of is None else of(part)
-        found.append(reduce.reduce(part.reshape(-1, fold * channels)))
+        found = reduce.reduce(part.reshape(-1, width))
+        total = found if total is None else reduce(total, found, out=total)
     last = flat[folded:] if of is None else of(flat[folded:])
-    if found:
-        last = np.concatenate([reduce.reduce(np.stack(found)).reshape(fold, channels), last])
+    if total is not None:
+        last = np.concatenate([total.reshape(fold, channels), last])
     return reduce.reduce(last)
 
 
@@ -77,21 +78,3 @@ def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray
 def largest(a: np.ndarray) -> np.ndarray:
     """Return the largest magnitude (C,) in every channel."""
     return on_cores(np.maximum, a, np.abs)
-
-
-def by_parts(of: Callable[[np.ndarray], np.ndarray], a: np.ndarray, channels: int) -> np.ndarray:
-    """Return ``of`` for the samples (n, C) of an array (..., C), as an array (..., channels).
-
-    The array is processed in parts on all cores, so that no array as long as ``a`` is created. It
-    must not be called by a task of `in_order`.
-    """
-    flat, step = a.reshape(-1, a.shape[-1]), max(1, PART_NUMBERS // max(1, a.shape[-1]))
-    found = np.empty((len(flat), channels))
-
-    def fill(start: int) -> None:
-        found[start : start + step] = of(flat[start : start + step])
-
-    with one_blas_thread():
-        for _ in in_order(fill, range(0, len(flat), step)):
-            pass
-    return found.reshape(*a.shape[:-1], channels)

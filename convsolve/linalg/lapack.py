@@ -70,7 +70,10 @@ def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> 
 
     columns = b if b.ndim == 2 else b[:, None]
     trsm = strsm if r.dtype == np.float32 else dtrsm
-    found = trsm(1.0, r.T, columns, lower=1, trans_a=0 if transposed else 1)
+    if columns.shape[1] > len(r):  # bᵀ, which LAPACK reads without a transposed copy of b
+        found = trsm(1.0, r.T, columns.T, side=1, lower=1, trans_a=int(transposed)).T
+    else:
+        found = trsm(1.0, r.T, columns, lower=1, trans_a=0 if transposed else 1)
     return np.ascontiguousarray(found, np.float64).reshape(b.shape)
 
 

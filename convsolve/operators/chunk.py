@@ -12,15 +12,17 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..linalg.channels import by_parts, largest, on_cores
+from ..linalg.channels import largest, on_cores
 from ..linalg.polynomials import Polynomials
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Tuning
 from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
+from .combinations import Combinations, combined, combined_series
 from .filtered import Filter, FilteredRecord, filtered_record
 from .moments import KEPT_SHARE, Units, per_column
 from .nuisance import NuisanceBlock, NuisanceColumns
+from .overlap_save import Series
 from .trends import without_polynomials
 from .windows import NormalForm, normal_form, silenced
 
@@ -41,19 +43,6 @@ class Fits(NamedTuple):
 
 
 NO_FITS = Fits()
-
-
-class Combinations(NamedTuple):
-    """Linear combinations of the outputs of every group, which replace the outputs.
-
-    Attributes:
-        weights: (G, Q, s), of the outputs as ``2**-exponents * y - shift``.
-        exponents, shift: (G, Q).
-    """
-
-    weights: np.ndarray
-    exponents: np.ndarray
-    shift: np.ndarray
 
 
 class Form(NamedTuple):
@@ -368,23 +357,17 @@ class LoadedChunk:
         return replace(found, x_fits=fits.x, by_rows=True, kept={}) if fits.x else found
 
     def _combined(self, of: Combinations) -> list[np.ndarray]:
-        """Return combinations (N, *T, G·s) of the outputs of every stack.
+        """Return combinations (N, *T, G·B·s) of the outputs of every stack.
 
         They are computed from y in the units of this chunk.
         """
         finer = self.out_exponents.reshape(self.groups, -1) - of.exponents
         weights = np.ldexp(of.weights, finer[:, :, None])
         shift = np.ldexp(self.out_shift.reshape(self.groups, -1), finer) - of.shift
-        level = np.einsum("gq,gqs->gs", shift, of.weights).reshape(-1)
-
-        def combined(y: np.ndarray) -> np.ndarray:
-            scaled = y * self.out_scale
-            if self.out_shift.any():
-                scaled -= self.out_shift
-            by_group = scaled.reshape(len(y), self.groups, -1).swapaxes(0, 1) @ weights
-            return by_group.swapaxes(0, 1).reshape(len(y), -1) + level
-
-        return [by_parts(combined, s.y, level.size) for s in self.stacks if s.y is not None]
+        level = combined(shift[:, None], of.weights).reshape(-1)
+        units, several = (self.out_scale, self.out_shift), (s.y for s in self.stacks)
+        found = [combined_series(Series(y, *units), weights) for y in several if y is not None]
+        return [a + level for a in found] if level.any() else found
 
     def _outputs_without(self, fit: np.ndarray) -> list[np.ndarray]:
         """Return the outputs of every stack less N times ``fit`` (q, Cout)."""

@@ -23,7 +23,6 @@ from .by_jax import DeviceChunk
 from .chunk import (
     NO_FITS,
     Chunk,
-    Combinations,
     Fits,
     Form,
     LoadedChunk,
@@ -33,6 +32,7 @@ from .chunk import (
     span_lots,
 )
 from .chunk_sums import Geometry, sums_beyond_float64, trend_sums, used_rows
+from .combinations import Combinations
 from .map_reduce import PASS, dask_rows, on_dask, one_by_one, read_ahead, total_of
 from .nuisance import nuisance_blocks
 from .overlap_save import by_fft
@@ -41,8 +41,9 @@ from .trends import Trends
 
 # A run of excluded rows of at least this many kernel lengths is not read.
 GAP_KERNELS = 8
-# Chunks of arrays in memory are longer by this factor: nothing is read, and fewer chunks cost less.
-IN_MEMORY = 2
+# Chunks of arrays in memory are longer by this factor, up to the default limit for reading whole:
+# nothing is read, and fewer chunks cost less.
+IN_MEMORY = 4
 # Chunks of dask arrays are shorter by this factor, because a worker holds several.
 ON_DASK = 1 / 2
 

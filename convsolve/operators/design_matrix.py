@@ -20,9 +20,10 @@ from ..problem.sizes import DEFAULT_TUNING
 from ..problem.spec import ConvSpec
 from . import by_events, by_fft, by_rows
 from .by_rows import Block
-from .chunk import NO_FITS, Combinations, Fits, LoadedChunk
+from .chunk import NO_FITS, Fits, LoadedChunk
 from .chunk_sums import adjoint, backend, misfit, product, product_grams, totals
 from .chunks import Chunks, Plan
+from .combinations import Combinations
 from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, flat, in_user_units, units_of
 from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
 from .nuisance import NuisanceColumns, orthonormal_columns
@@ -390,8 +391,8 @@ class DesignMatrix:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w).
 
-        If ``weights`` (G, Q, s) are given, y are s combinations of the outputs, and w (G, P, s) are
-        their kernels. This takes a pass over the data, and another one if the rounding error of r
+        If ``weights`` (G, Q, s) are given, y are `Combinations` of the outputs, and w are their
+        kernels. This takes a pass over the data, and another one if the rounding error of r
         in the span of N is large.
         """
         known, found, fits, combined = self._known, targets.found, NO_FITS, None

@@ -12,6 +12,7 @@ from .by_rows import LEAST_SQUARE
 from .chunk import NO_FITS, Fits
 from .chunk_sums import output_totals, totals
 from .chunks import Chunks, Outputs
+from .combinations import combined
 from .moments import KEPT_SHARE, Moments, Units, per_column, scaled_columns
 from .trends import Subtracted, Trends, beyond_rounding
 
@@ -74,17 +75,16 @@ class OutputSums(NamedTuple):
         return self.products if self.fit is None else self.products + self.fit
 
     def combined(self, weights: np.ndarray) -> OutputSums:
-        """Return the sums of combinations of the shifted outputs, for random weights (G, Q, s).
+        """Return the sums of `Combinations` of the shifted outputs, for random weights (G, Q, s).
 
         The squares are expected values for weights of mean zero. Combinations have no unit.
         """
-        groups, _, count = weights.shape
-        none = np.zeros((groups, count))
-        sums = (self.sums[:, None] @ weights)[:, 0]
-        squares = (self.squares[:, None] @ np.square(weights))[:, 0]
-        fit = None if self.fit is None else self.fit @ weights
-        live = np.ones(none.shape, bool)
-        return OutputSums(none.astype(int), none, sums, squares, self.products @ weights, fit, live)
+        sums = combined(self.sums[:, None], weights)[:, 0]
+        squares = combined(self.squares[:, None], np.square(weights))[:, 0]
+        none, live = np.zeros(sums.shape), np.ones(sums.shape, bool)
+        products = combined(self.products, weights)
+        fit = None if self.fit is None else combined(self.fit, weights)
+        return OutputSums(none.astype(int), none, sums, squares, products, fit, live)
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ class Tuning:
             products than this (about a millisecond, the cost of another piece).
         held_numbers: x and y are read whole up to this many numbers. Larger ones are read in
             chunks.
-        chunk_numbers: numbers in a chunk, or the size of the Gram matrix if it is larger. Twice as
-            many for arrays in memory, and half as many for dask.
+        chunk_numbers: numbers in a chunk, or the size of the Gram matrix if it is larger. Four
+            times as many for arrays in memory, and half as many for dask.
         tree_rows: rows of the blocks in a QR by a tree. Larger blocks have a larger rounding error
             and do not fit into the cache.
         event_elements: an x that is mostly zero is summed by its events, if the rows of the design

@@ -12,8 +12,9 @@ from scipy.stats import chi2
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.certificate import COMBINATIONS, FACTOR, frobenius_bound
+from convsolve.leastsquares.certificate import COMBINATIONS, FACTOR, frobenius_bounds
 from convsolve.leastsquares.penalty import RIDGE
+from convsolve.operators.combinations import TOGETHER
 from convsolve.operators.design_matrix import DesignMatrix
 from convsolve.operators.moments import Moments
 from convsolve.problem.sizes import Tuning
@@ -23,33 +24,36 @@ TAPS, CHANNELS, OUTPUTS, ROWS = 6, 3, 40, 2500
 SERVED = "combinations of the outputs"
 
 
-def data(noise: float) -> tuple[np.ndarray, np.ndarray]:
+def data(noise: float, outputs: int = OUTPUTS) -> tuple[np.ndarray, np.ndarray]:
     """x, and the response of a random kernel with noise relative to its standard deviation."""
     rng = np.random.default_rng(12)
     x = rng.standard_normal((ROWS, CHANNELS))
     spec = cs.ConvSpec(TAPS, padding="causal")
-    clean = cs.convolve(x, rng.standard_normal((TAPS, CHANNELS, OUTPUTS)), spec)
+    clean = cs.convolve(x, rng.standard_normal((TAPS, CHANNELS, outputs)), spec)
     return x, clean + noise * clean.std() * rng.standard_normal(clean.shape) + 3.0
 
 
-def problem(noise: float = 1.0) -> cs.Problem:
-    return cs.Problem(*data(noise), lags=(0, TAPS - 1), bias=True)
+def problem(noise: float = 1.0, outputs: int = OUTPUTS) -> cs.Problem:
+    return cs.Problem(*data(noise, outputs), lags=(0, TAPS - 1), bias=True)
 
 
 def test_the_factor_is_a_quantile_of_the_estimate() -> None:
-    assert chi2.cdf(COMBINATIONS / FACTOR**2, COMBINATIONS) <= 5e-7
+    for blocks in (1, 8, 391):
+        factor = FACTOR * blocks ** (1 / COMBINATIONS)
+        assert chi2.cdf(COMBINATIONS / factor**2, COMBINATIONS) <= 5e-7 / blocks
     rng = np.random.default_rng(1)
     singular = np.array([[1.0, 0.0, 0.0], [1.0, 1e-3, 0.0], [1.0, 1.0, 1.0]])
     for values in singular:
         z = rng.standard_normal((2000, len(values), COMBINATIONS))
-        bounds = np.array([frobenius_bound(values[:, None] * one) for one in z])
+        bounds = np.array([frobenius_bounds(values[:, None] * one, 3)[0] for one in z])
         assert (bounds >= np.linalg.norm(values)).all()
         assert np.median(bounds) <= 1.1 * FACTOR * np.linalg.norm(values)
 
 
+@pytest.mark.parametrize("outputs", [OUTPUTS, 300])
 @pytest.mark.parametrize("ridge", [0.0, 30.0])
-def test_combinations_bound_the_error_of_every_gradient(ridge: float) -> None:
-    analysis = analyse(problem())
+def test_combinations_bound_the_error_of_every_gradient(ridge: float, outputs: int) -> None:
+    analysis = analyse(problem(1.0, outputs))
     regression = analysis.regression(RIDGE, ridge)
     factors = regression.system.gram_factors()
     w = regression.by_gram(factors)
@@ -57,8 +61,8 @@ def test_combinations_bound_the_error_of_every_gradient(ridge: float) -> None:
     r_norm, exact = regression.residual(w)
     np.testing.assert_allclose(np.sqrt(squares), r_norm, rtol=1e-12)
     off, terms = regression.combined_error(w, squares, g)
-    assert off.shape == (1, TAPS * CHANNELS, COMBINATIONS)
-    assert (np.linalg.norm(g - exact, axis=1) <= frobenius_bound(off) * terms).all()
+    assert off.shape == (1, TAPS * CHANNELS, -(-outputs // TOGETHER) * COMBINATIONS)
+    assert (np.linalg.norm(g - exact, axis=1) <= frobenius_bounds(off, outputs) * terms).all()
     bound = regression.from_combinations(w, factors)
     assert regression.certify(w).value <= bound.value <= 30 * EPS
 
