@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from ..leastsquares.normal_operator import PROOF_STEPS, Normal, iterative
+from ..leastsquares.design import iterative
+from ..leastsquares.normal_operator import PROOF_STEPS, Normal
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.factors import Factors

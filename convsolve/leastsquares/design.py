@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from copy import copy
 from typing import Any
@@ -18,14 +19,39 @@ from ..operators.filtered import filtered_record
 from ..operators.moments import Moments
 from ..problem.problem import Problem
 from ..problem.records import Records
-from ..problem.sizes import Tuning
+from ..problem.sizes import Sizes, Tuning
+from ..problem.spec import ConvSpec
 from ..problem.stored import in_memory
 from .penalty import Coordinates, Penalty
 from .placement import device_chunk
 
-# Up to this many columns the Gram is formed at once, from the signals or from few rows. Beyond,
-# norms are computed without it.
+# In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
+# unknowns on, plus some for every channel and output of a group: benchmarks/results/choice.json.
+FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
+# From this many columns on, norms are computed without the Gram if that may not be needed. With few
+# rows, it may not be needed from fewer columns on.
 GRAM_FIRST, GRAM_OF_ROWS = 800, 32
+
+
+def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
+    """Return whether conjugate gradients are expected to be faster than any factor.
+
+    They are not if the edges of the records, which cost two kernels each, are more than half of the
+    work; for records beyond memory, which every step would read; or for data on devices if AᵀA is
+    smaller and fits into memory. If AᵀA is not Toeplitz, a step takes two passes over the data for
+    every output, but a factor takes longer, too.
+    """
+    taps = spec.kernel_size[0]
+    long = sizes.rows >= 4 * len(sizes.shapes) * taps
+    fewest: float = (
+        FEWEST_UNKNOWNS
+        + UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
+        + UNKNOWNS_AN_OUTPUT * sizes.outputs
+    )
+    fewest *= 1.0 if sizes.toeplitz else 2 * math.sqrt(sizes.outputs)
+    many = long and sizes.unknowns >= fewest
+    near = not (sizes.beyond_memory or (sizes.remote and (sizes.gram_fits or not sizes.toeplitz)))
+    return spec.ndim == 1 and many and near
 
 
 class Clock:
@@ -171,6 +197,14 @@ class Design:
         vars(found)["matrix"] = matrix
         return found
 
+    def _gram_last(self, by_rows: bool) -> bool:
+        """Return whether a solution may not need the Gram matrix, for rows in memory."""
+        sizes = self.sizes
+        if by_rows:
+            return sizes.columns > GRAM_OF_ROWS
+        needless = sizes.wide or not sizes.gram_fits or iterative(sizes, self.spec)
+        return sizes.columns > GRAM_FIRST and needless
+
     def _matrix(self, whole: bool, in_time: bool = False) -> DesignMatrix:
         device = None if isinstance(self._placed, str) else self._placed
         y = self._given[1]
@@ -180,8 +214,7 @@ class Design:
         else:
             x, y = self._given[0].arrays, None if y is None else y.arrays
         by_rows = self.sizes.by_rows and whole
-        most = GRAM_OF_ROWS if by_rows else GRAM_FIRST
-        columns_first = whole and self.sizes.columns > most
+        columns_first = whole and self._gram_last(by_rows)
         plan = Plan(whole, by_rows, columns_first and device is None, in_time, *self._largest)
         given = self.adjustments, self.nuisance, self.sizes.limits
         return DesignMatrix(Chunks(x, y, self.spec, *given, plan, device))

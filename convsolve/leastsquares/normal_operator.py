@@ -15,7 +15,6 @@ from ..operators.spectral_inverse import SpectralInverse, smoothed
 from ..operators.tap_basis import TapBasis
 from ..operators.toeplitz import Gram, Lags
 from ..operators.toeplitz_inverse import Stationary, ToeplitzInverse, preconditioner, stationary
-from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from .certificate import upper_bound
 from .system import System
@@ -27,35 +26,11 @@ Product = Callable[[np.ndarray], np.ndarray]
 
 # Largest number of steps of a quadrature for a certificate.
 QUADRATURE_STEPS = 200
-# In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
-# unknowns on, plus some for every channel and output of a group: benchmarks/results/choice.json.
-FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
 # Steps of conjugate gradients on a random vector in which full rank is to be proved.
 PROOF_STEPS = 100
 # Norm of the rounding error of AᵀA v by FFTs, as a number of columns of a Gram matrix, which are
 # allowed 10 eps each. At most 1.6 eps were measured for 2 000 to 4 000 taps.
 COLUMNS_OF_ERROR = 10
-
-
-def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
-    """Return whether conjugate gradients are expected to be faster than any factor.
-
-    They are not if the edges of the records, which cost two kernels each, are more than half of the
-    work; for records beyond memory, which every step would read; or for data on devices if AᵀA is
-    smaller and fits into memory. If AᵀA is not Toeplitz, a step takes two passes over the data for
-    every output, but a factor takes longer, too.
-    """
-    taps = spec.kernel_size[0]
-    long = sizes.rows >= 4 * len(sizes.shapes) * taps
-    fewest: float = (
-        FEWEST_UNKNOWNS
-        + UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
-        + UNKNOWNS_AN_OUTPUT * sizes.outputs
-    )
-    fewest *= 1.0 if sizes.toeplitz else 2 * math.sqrt(sizes.outputs)
-    many = long and sizes.unknowns >= fewest
-    near = not (sizes.beyond_memory or (sizes.remote and (sizes.gram_fits or not sizes.toeplitz)))
-    return spec.ndim == 1 and many and near
 
 
 class Identity:

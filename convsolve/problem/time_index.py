@@ -178,6 +178,8 @@ def check_time_indexes(given: Mapping[str, Any], rates: Mapping[str, float | Non
     """
     first: dict[int, TimeIndex] = {}
     for name, value in given.items():
+        if value is None or type(value) is np.ndarray:
+            continue
         several = lists_arrays(value)
         for i, item in enumerate(value if several else [value]):
             batch = not several and getattr(item, "ndim", 0) == 3

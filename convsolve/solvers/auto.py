@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.normal_operator import iterative
+from ..leastsquares.design import iterative
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import announce
