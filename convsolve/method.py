@@ -335,8 +335,9 @@ class Method:
 
 
 def _distinct(terms: Terms) -> set[tuple[Penalty, float]]:
-    """Return the terms that differ. Thousands of outputs often have the same object."""
-    return set({id(term): term for term in terms}.values())
+    """Return the terms that differ. Thousands of outputs often have the same one."""
+    first = terms[0]
+    return {first} if terms.count(first) == len(terms) else set(terms)
 
 
 def component(kind: str, value: Any) -> Any:

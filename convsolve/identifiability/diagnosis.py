@@ -99,7 +99,7 @@ class Diagnosis:
     @property
     def decided(self) -> bool:
         """Whether the rank and dependent values could be computed within the memory limit."""
-        return self._found.complete
+        return self._system.proofs.complete
 
     @cached_property
     def group_verdicts(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Diagnosis:
     @on_blas_threads
     def _decided(self) -> tuple[tuple[str, ...], str]:
         begun = time.perf_counter()
-        found = verdicts(self._system, lambda: self._found)
+        found = verdicts(self._system)
         words = " and ".join(sorted(set(found[0])))
         LOG.info("identify: %s, %.2f s", words, time.perf_counter() - begun)
         return found

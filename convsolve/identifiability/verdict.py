@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from ..leastsquares.design import iterative
 from ..leastsquares.normal_operator import PROOF_STEPS, Normal
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
-from ..linalg.factors import Factors
 from ..linalg.threads import one_blas_thread
 
 DETERMINED = ("exactly determined", "overdetermined")
@@ -19,11 +18,10 @@ DETERMINED = ("exactly determined", "overdetermined")
 SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "underdetermined")
 
 
-def verdicts(system: System, factors: Callable[[], Factors]) -> tuple[tuple[str, ...], str]:
+def verdicts(system: System) -> tuple[tuple[str, ...], str]:
     """Return the verdict on the design matrix of each group, and one of `METHODS` that decided.
 
-    ``factors`` are computed only if neither counting nor conjugate gradients decide. A factor that
-    exceeds the memory is None.
+    Factors are computed only if neither counting nor conjugate gradients decide.
     """
     design = system.design
     sizes, groups = design.sizes, range(system.matrix.groups)
@@ -33,7 +31,7 @@ def verdicts(system: System, factors: Callable[[], Factors]) -> tuple[tuple[str,
     # Where a factor would take longer, conjugate gradients may prove full rank, never deny it.
     if iterative(sizes, design.spec) and design.whole_matrix.by_fft and _proved(system, groups):
         return (full,) * sizes.groups, "conjugate gradients"
-    found = _of_each(system, factors())
+    found = _of_each(system)
     method, open_groups = "factor", []
     if None in found:
         open_groups = [g for g, word in enumerate(found) if word is None]
@@ -52,14 +50,17 @@ def _proved(system: System, groups: Iterable[int]) -> bool:
         return all(Normal(system, g).full_rank(PROOF_STEPS) for g in groups)
 
 
-def _of_each(system: System, factors: Factors) -> list[str | None]:
-    """Return the verdict on the factor of every group. Bounds on all groups decide most of them."""
-    found = factors.verdicts
+def _of_each(system: System) -> list[str | None]:
+    """Return the verdict on the factor of every group. Bounds on all groups decide most of them.
+
+    A factor that exceeds the memory is None.
+    """
+    found = system.proofs.verdicts
     if system.design.data_eps:
         rounding = system.column_rounding
-        proved = factors.at_least > rounding.max(1)
+        proved = system.proofs.at_least > rounding.max(1)
         for g in () if proved.all() else np.flatnonzero(~proved).tolist():
-            if found[g] == "full" and _lost_in_rounding(factors[g], rounding[g]):
+            if found[g] == "full" and _lost_in_rounding(system.factors[g], rounding[g]):
                 found[g] = "ambiguous"
     return found
 

@@ -136,7 +136,8 @@ class Penalty:
     def terms(self, outputs: int) -> list[tuple[Penalty, float]]:
         """Return, for every output, a penalty without strength and its strength, if it is given."""
         strengths = np.broadcast_to(np.asarray(self.strength, float), (outputs,))
-        return [(self.form, strength) for strength in strengths.tolist()]
+        form = self.form
+        return [(form, strength) for strength in strengths.tolist()]
 
     def strengths(self, strength: float) -> np.ndarray:
         """Return a strength of this form as the user gives it: a number, or one per group."""

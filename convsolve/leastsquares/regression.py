@@ -249,7 +249,7 @@ class Regression:
         """
         system, found, route = self.system, None, "Cholesky of the Gram matrix"
         for single in (True, False) if system.single_precision else (False,):
-            if (by_gram := system.gram_factors(single)) is not None:
+            if (by_gram := system.gram_factors(single, refined=True)) is not None:
                 w = self.refine_by_moments(self.by_gram(by_gram), by_gram)
                 bound = self.from_combinations(w, by_gram) if self.combines else None
                 if bound is not None:

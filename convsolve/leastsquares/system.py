@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.factor import Factor, Truncated
+from ..linalg.factor import NEGLIGIBLE, Factor, Truncated
 from ..linalg.factors import (
     FEW_COLUMNS,
     Factors,
@@ -32,6 +32,9 @@ from .scaling import PenaltyColumns, Scaling
 
 # Up to this condition number a Gram gives it to ten digits. Larger ones are corrected by the data.
 MAX_GRAM_CONDITION = 500.0
+# Share of σ_P² that may be missing from a factor if solutions are refined: a step of refinement
+# multiplies their error by it.
+CORRECTED = 1e-3
 # Number of the last singular vectors of a Gram that are corrected by the data.
 CORRECTED_VECTORS = 32
 # Rows of a Gram that are scaled at a time. Scaling all at once would need a second Gram.
@@ -68,7 +71,7 @@ class System:
     def __init__(self, design: Design, penalty: Penalty, strength: float) -> None:
         self.design, self.penalty, self.strength = design, penalty, strength
         self.matrix, self.clock = design.matrix, design.clock
-        self._choleskys: dict[tuple[int, bool], Factors] = {}
+        self._choleskys: dict[tuple[int, bool, bool], Factors] = {}
         self._joints: dict[int, tuple[Factors, np.ndarray]] = {}
 
     @cached_property
@@ -151,15 +154,17 @@ class System:
             return [slice(0, groups)]
         return [slice(g, g + 1) for g in range(groups)]
 
-    def gram_factors(self, single: bool = False) -> Factors | None:
+    def gram_factors(self, single: bool = False, refined: bool = False) -> Factors | None:
         """Return the Cholesky factors of all groups; None unless full rank is certified for all.
 
         With ``single``, factors are in float32 if there are many unknowns and the ridge ensures
-        full rank. They take half the time and memory, and refinement restores the accuracy.
+        full rank. They take half the time and memory, and refinement restores the accuracy. With
+        ``refined``, solutions will be refined, so that a small margin may be missing from the
+        diagonal of AᵀMA, see `cholesky_factors`.
         """
         found: list[Factors] = []
         for batch in range(len(self._batches) if self._gram_worthwhile else 0):
-            found.append(self._cholesky(batch, single))
+            found.append(self._cholesky(batch, single, refined))
             if not found[-1].complete:
                 return None
         return Factors.joined(found) if found else None
@@ -178,22 +183,30 @@ class System:
         ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
         return sizes.gram_fits and (rows >= columns or ridged)
 
-    @on_blas_threads
-    def _cholesky(self, batch: int, single: bool = False) -> Factors:
+    def _cholesky(self, batch: int, single: bool = False, refined: bool = False) -> Factors:
         """Return the Cholesky factors of the groups of a batch for which full rank is certified."""
-        single = single and self.single_precision
-        if (batch, single) not in self._choleskys:
-            groups, rows = self._batches[batch], self.matrix.rows
-            exponents, loss = self.scaling.exponents[groups], self._gram_loss[groups]
-            large = self._many_columns and len(exponents) == 1
+        groups = self._batches[batch]
+        large = self._many_columns and groups.stop - groups.start == 1
+        key = batch, single and self.single_precision, refined and large
+        if key not in self._choleskys:
+            self._choleskys[key] = self._factored(*key, large)
+        return self._choleskys[key]
+
+    @on_blas_threads
+    def _factored(self, batch: int, single: bool, refined: bool, large: bool) -> Factors:
+        groups, rows = self._batches[batch], self.matrix.rows
+        exponents, loss = self.scaling.exponents[groups], self._gram_loss[groups]
+        if large and not refined:
+            found = self._cholesky(batch, single, refined=True)
+        else:
             with self.clock.timing("Cholesky"):
                 grams, certain = self._grams(groups, single), self.ridge_certifies
                 found = cholesky_factors(grams, exponents, rows, certain, large, loss)
-                if large and found.complete and found[0].lacks_much:
-                    grams = self._grams(groups, single)
-                    found = cholesky_factors(grams, exponents, rows, certain=True)
-            self._choleskys[batch, single] = found
-        return self._choleskys[batch, single]
+        if large and found.complete and found[0].lacks(CORRECTED if refined else NEGLIGIBLE):
+            with self.clock.timing("Cholesky"):
+                grams = self._grams(groups, single)
+                return cholesky_factors(grams, exponents, rows, certain=True)
+        return found
 
     def independent(self, group: int, some: np.ndarray) -> bool:
         """Return whether the Gram matrix proves that some of the scaled columns are independent."""
@@ -342,12 +355,20 @@ class System:
 
         Groups for which memory does not allow a factor have none.
         """
+        return self._cheapest(refined=False)
+
+    @cached_property
+    def proofs(self) -> Factors:
+        """The factors that decide the rank, see ``refined`` in `gram_factors`."""
+        return self._cheapest(refined=True)
+
+    def _cheapest(self, refined: bool) -> Factors:
         sizes, found = self.design.sizes, []
         by_gram = not (sizes.small and sizes.factor_fits) and self._gram_worthwhile
         for batch, groups in enumerate(self._batches):
             one = Factors(groups.stop - groups.start, [])
             if by_gram:
-                one = self._cholesky(batch)
+                one = self._cholesky(batch, refined=refined)
             if not one.complete and sizes.factor_fits:
                 one = self.rest.joined if by_gram and self.rest else self._joint(batch)[0]
             found.append(one)

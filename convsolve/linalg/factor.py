@@ -125,10 +125,9 @@ class Factor(ABC):
     #: Amount that was subtracted from the diagonal of RᵀR to prove the rank of a Gram matrix.
     missing: Any = 0.0
 
-    @property
-    def lacks_much(self) -> bool:
-        """Whether ``missing`` changes standard errors noticeably."""
-        return bool(self.missing > 0 and self.missing > NEGLIGIBLE * least_square(self.r))
+    def lacks(self, share: float) -> bool:
+        """Return whether ``missing`` is more than a share of σ_P²."""
+        return bool(self.missing > 0 and self.missing > share * least_square(self.r))
 
     @property
     def verdict(self) -> Any:

@@ -21,7 +21,7 @@ __all__ = ["adjoint", "misfit", "moments", "norms", "own_units", "product", "pro
 # With more taps BLAS is faster. Sums of more rows would have larger rounding errors than BLAS.
 MOST_TAPS, MOST_ROWS = 16, 1024
 # Groups whose samples are processed together, so that they stay in the cache of a core.
-AT_ONCE = 1024
+AT_ONCE = 512
 
 
 def suits(chunk: LoadedChunk) -> bool:

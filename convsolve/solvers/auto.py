@@ -110,10 +110,10 @@ class AutoSolver(Solver):
         if not all(normal.definite for normal in normals):
             return None, "the spectrum of x spans too many digits"
         steps = min(analysis.design.sizes.unknowns // UNKNOWNS_A_STEP, MOST_STEPS)
-        found = replace(solver, steps=steps).solution(regression, normals)
+        found = replace(solver, steps=steps).solution(regression, normals, attempt=True)
         if found.status == "interrupted" or (found.status == "solved" and found.evidence):
             return found, ""
-        return None, f"{found.status}, full rank {'' if found.evidence else 'not '}proved"
+        return None, "full rank not proved" if found.status == "solved" else str(found.status)
 
     def traced(
         self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective

@@ -30,6 +30,9 @@ SHARE = 0.1
 FLOOR = 1e-14
 # The passes end when one does not multiply the backward error by less than this.
 GAIN = 0.5
+# An attempt ends if, after so many steps, the logarithm of the residual has decreased by less than
+# this share of what the largest number of steps requires.
+JUDGED, PACE = 20, 0.5
 # The test of full rank takes at most this multiple of the steps of the solution, plus this many.
 WORTH, MORE = 2, 20
 
@@ -74,6 +77,7 @@ class _Pass:
         self._promise = np.where(w.any(0), 0.0, SHARE * enough * normal.a_norm)
         share = np.where(w.any(0), SHARE * enough / np.maximum(errors, enough), FLOOR)
         self._least = np.maximum(share, FLOOR) ** 2 * self._cg.squares
+        self._begun, self._steps = self._cg.squares, 0
 
     @property
     def correction(self) -> np.ndarray:
@@ -83,13 +87,26 @@ class _Pass:
     def step(self) -> np.ndarray | None:
         """Return the decrease (Q,) of ‖r‖² in one more step, or None if all outputs are done."""
         before = self._cg.squares
-        size = np.linalg.norm(self._w + self.correction, axis=0)
-        self._open &= before > np.maximum(self._least, (self._promise * size) ** 2)
+        self._open &= before > self._goal
         if not self._open.any():
             return None
         length, _ = self._cg.step(self._open)
         self._open &= length > 0
+        self._steps += 1
         return length * before
+
+    @property
+    def _goal(self) -> np.ndarray:
+        """Square (Q,) of the norm of the residual that is small enough."""
+        size = np.linalg.norm(self._w + self.correction, axis=0)
+        return np.maximum(self._least, (self._promise * size) ** 2)
+
+    def too_slow(self, steps: int) -> bool:
+        """Return whether the solution is not expected in this number of steps."""
+        if self._steps < JUDGED:
+            return False
+        decrease, required = (np.log(self._begun / a) for a in (self._cg.squares, self._goal))
+        return bool((self._open & (decrease * steps < PACE * self._steps * required)).any())
 
 
 class _Course:
@@ -101,9 +118,10 @@ class _Course:
         normals: Sequence[Normal],
         enough: float,
         steps: int,
+        attempt: bool,
     ) -> None:
         self._regression, self._normals = regression, normals
-        self._steps = steps
+        self._steps, self._attempt, self._hopeless = steps, attempt, False
         # The kernel can be wrong by √P backward errors, so that one more pass can be useful.
         self._enough, self._aim = enough, enough if enough > EXACT else NOISE
         self.found, self.passes = self._measured(np.zeros(regression.shape)), 0
@@ -126,8 +144,8 @@ class _Course:
 
     @property
     def out_of_steps(self) -> bool:
-        """Whether no step is left."""
-        return len(self.losses) > self._steps
+        """Whether no step is left, or an attempt is too slow."""
+        return self._hopeless or len(self.losses) > self._steps
 
     def run(self, ctrl_c: interruptible) -> str:
         """Run passes until one of them is the last, and return the status."""
@@ -151,6 +169,9 @@ class _Course:
             less = sum(float((unit * t).sum()) for unit, t in pairs if t is not None)
             self.losses.append(max(self.losses[-1] - less, 0.0))
             self._report(len(self.losses) - 1, f"loss {self.losses[-1]:.3g}")
+            self._hopeless = self._attempt and any(run.too_slow(self._steps) for run in runs)
+        if self._hopeless:
+            return
         moved = self.found.w + np.stack([run.correction for run in runs])
         self.found = self.found.or_better(self._measured(moved))
         self.losses[-1] = self._loss()
@@ -250,14 +271,21 @@ class ConjugateGradient(Solver):
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         return self.solution(*equations(analysis, objective))
 
-    def solution(self, regression: Regression, normals: Sequence[Normal]) -> SolverResult:
-        """Return the solution of the normal equations of all groups."""
+    def solution(
+        self, regression: Regression, normals: Sequence[Normal], attempt: bool = False
+    ) -> SolverResult:
+        """Return the solution of the normal equations of all groups.
+
+        An ``attempt`` ends with the status "max steps" as soon as the steps are not expected to be
+        enough. Full rank is then not tested.
+        """
         enough = max(float(self.tol or 0.0), EXACT)
         with _many_small_products():
-            course = _Course(regression, normals, enough, self.steps)
+            course = _Course(regression, normals, enough, self.steps, attempt)
             with interruptible() as ctrl_c:
                 status = course.run(ctrl_c)
-                evidence = None if ctrl_c.pressed else course.evidence(ctrl_c)
+                needless = ctrl_c.pressed or (attempt and status != "solved")
+                evidence = None if needless else course.evidence(ctrl_c)
             if ctrl_c.pressed and not (evidence and status == "solved"):
                 status = "interrupted"
             losses, steps = np.array(course.losses), len(course.losses) - 1
