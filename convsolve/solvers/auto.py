@@ -46,8 +46,8 @@ class AutoSolver(Solver):
     channels and outputs. Otherwise they are solved by `NormalEquations`, which use a QR if
     necessary. `NormalEquations` are also used for penalties other than `Ridge` and `Smooth`, and if
     conjugate gradients do not reach 30 eps in P/20 steps, at most 100, or do not prove that the
-    solution is unique, or if the autocorrelation of x shows beforehand that they would not. All
-    methods have the same solution.
+    solution is unique, or if the autocorrelation of x, or the first 20 steps, show that they would
+    not. All methods have the same solution.
     ``stats["solver"]`` is the method that was used, and ``stats["choice"]`` the sizes that decided.
 
     Other losses are minimized by their exact method, see `HuberLoss` and `AbsoluteLoss`.

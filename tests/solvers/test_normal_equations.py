@@ -10,6 +10,7 @@ import pytest
 from scipy.signal import lfilter
 
 import convsolve as cs
+from convsolve.leastsquares import system
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.operators.prediction import predicted
@@ -107,14 +108,39 @@ def test_a_factor_in_float32_loses_nothing(ridge: float) -> None:
     np.testing.assert_allclose(fit.kernel, exact, rtol=1e-6, atol=1e-9 * np.abs(exact).max())
 
 
+def exact_gains(x: np.ndarray) -> np.ndarray:
+    """Noise gains of 20 taps."""
+    a = np.lib.stride_tricks.sliding_window_view(x, 20)
+    return np.sqrt(np.diag(np.linalg.inv(a.T @ a)))
+
+
 def test_noise_gains_are_accurate_where_one_factor_proves_full_rank() -> None:
     """The proof shifts the Gram matrix, and noise gains are computed without the shift."""
     x, limits = coloured(3000, 4, 7), replace(FROM_SIGNALS, spectrum_columns=10)
     report = cs.identify(cs.Problem(x, kernel_size=20), limits=limits)
     assert "(proved by Cholesky of the Gram matrix)" in " ".join(str(report).split())
-    a = np.lib.stride_tricks.sliding_window_view(x, 20)
-    gains = np.sqrt(np.diag(np.linalg.inv(a.T @ a)))
-    np.testing.assert_allclose(taps_of(report, "noise_gain").ravel(), gains, rtol=1e-4)
+    gains = taps_of(report, "noise_gain").ravel()
+    np.testing.assert_allclose(gains, exact_gains(x), rtol=1e-4)
+
+
+def test_a_solution_takes_one_cholesky_factorization(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only standard errors need another one, without the shift of the proof."""
+    x, limits = coloured(3000, 4, 7), replace(FROM_SIGNALS, spectrum_columns=10)
+    noise = 0.1 * np.random.default_rng(6).standard_normal(2981)
+    problem = cs.Problem(x, np.convolve(x, np.arange(20.0), "valid") + noise, kernel_size=20)
+    made, calls = system.cholesky_factors, []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        calls.append(given)
+        return made(*given, **named)
+
+    monkeypatch.setattr(system, "cholesky_factors", counted)
+    fit, exact = cs.solve(problem, "normal", limits=limits), cs.solve(problem, "svd")
+    assert (fit.status, len(calls)) == ("solved", 1)
+    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=1e-8)
+    gains = taps_of(cs.identify(problem, limits=limits), "noise_gain").ravel()
+    assert len(calls) == 2
+    np.testing.assert_allclose(gains, exact_gains(x), rtol=1e-4)
 
 
 def test_predictions_of_long_kernels_are_those_of_rows() -> None:
