@@ -130,12 +130,12 @@ def cross_validate(
     method = Method.of(solver, **given, loss=loss, noise=noise)
     options = Options(tuning=tuning_of(limits))
     # A record belongs to a fold if any output has rows in it.
-    parts, always = CrossValidation(folds).spans(*(rows for _, rows in problem._by_mask))
+    spans = CrossValidation(folds).spans(*(rows for _, rows in problem._by_mask))
     y, solutions, scores = problem.y, [], []
     assert y is not None
     with following(progress, "cross_validate"):
-        for i, held in enumerate(tracked(parts, "folds", len(parts))):
-            rest = part(problem, (problem.x, y), beside(parts, i, always))
+        for i, held in enumerate(tracked(spans.folds, "folds", len(spans.folds))):
+            rest = part(problem, (problem.x, y), beside(spans.folds, i, spans.rest))
             fit = solve_by(rest, method, options)
             scores.append(_scored(fit, problem, held))
             solutions.append(fit)

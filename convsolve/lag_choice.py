@@ -163,6 +163,11 @@ def _check(problem: Any, select: Any) -> None:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
     if not isinstance(select, CrossValidation):
         choice(select, "select", ("bic", "aicc", "cv"), " or a CrossValidation")
+    elif select.own or select.random:
+        raise ValueError(
+            "choose_lags scores windows of lags from sums, without predictions or groups of "
+            "channels; use score='mse', 'r2' or 'correlation', and leave out random="
+        )
 
 
 def _held_out(several: Sequence[Analysis], select: CrossValidation) -> np.ndarray:

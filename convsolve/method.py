@@ -109,7 +109,12 @@ class Method:
         if self.select is not None:
             self.penalty.check_select(self.select)
         if self.grid is not None:
-            self.penalty.check_grid()
+            self.penalty.check_grid(self.select)
+        if getattr(self.select, "random", 0) and not getattr(self.penalty, "bands", False):
+            raise ValueError(
+                f"{keyword('random')} tries ratios of the strengths of groups of channels; leave "
+                f"it out, or use a ridge with {keyword('channel_groups')}"
+            )
 
     def _check_components(self) -> None:
         """Raise an error if solver, penalty, loss and noise do not fit each other."""
@@ -424,6 +429,8 @@ def _criterion(select: Any) -> str | CrossValidation:
     if not isinstance(select, str):
         names = ", ".join(entry.name for entry in registry.of_kind("criterion"))
         hint = "; use select=CrossValidation(folds)" if np.ndim(select) or _is_int(select) else ""
+        if callable(select):
+            hint = "; use select=CrossValidation(score=...)"
         if select is CrossValidation:
             hint = "; did you mean CrossValidation()?"
         raise TypeError(

@@ -155,19 +155,24 @@ def _labels(option: str, text: str) -> tuple[int, ...]:
 
 
 def criterion(args: argparse.Namespace, given: Problem | None) -> Any:
-    """Return the criterion of --select; for cross-validation with folds and score.
+    """Return the criterion of --select; for cross-validation with its options.
 
     They are checked for a problem, if there is one.
     """
     from ..inference.folds import CrossValidation
 
+    settings = {
+        name: value
+        for name in ("score", "average", "random")
+        if (value := getattr(args, name, None)) is not None
+    }
     if args.select != "cv":
-        for option in ("folds", "score"):
+        for option in ("folds", *settings):
             if getattr(args, option, None) is not None:
                 raise ValueError(f"--{option} goes with --select cv")
         return args.select
     outer = args.held_out if args.command == "cross-validate" else args.folds
-    found = CrossValidation(outer, score=args.score or "mse")
+    found = CrossValidation(outer, **settings)
     # Cross-validation applies the folds of --select to a part of the records.
     if given is not None and args.command != "cross-validate":
         found.spans(given._kept)

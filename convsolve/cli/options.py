@@ -198,7 +198,14 @@ METHODS = _names(*KINDS)
 FOLDS = Option(
     "folds", number_of_folds, "K", "folds of cross-validation (default: the records, or 5 blocks)"
 )
-SCORE = Option("score", ("mse", "r2", "correlation"), None, "score of the folds (default mse)")
+SCORES = (
+    Option("score", ("mse", "r2", "correlation"), None, "score of the folds (default mse)"),
+    Option("average", ("rows", "records"), None, "rows: a score of all rows of a fold (default); "
+           "records: the mean of the scores of its records"),
+)  # fmt: skip
+RANDOM = Option(
+    "random", int, "N", "ridge with channel groups: number of random ratios of the strengths"
+)
 
 
 def _component(name: str, help: str) -> Option:
@@ -248,7 +255,7 @@ _PROBLEM: Groups = {
     "rows of y, by files laid out as y": ROWS,
 }
 _SETTINGS: Groups = {
-    "method": (*METHOD, FOLDS, SCORE),
+    "method": (*METHOD, FOLDS, *SCORES, RANDOM),
     "of some methods": COMPONENT,
 }
 _OUTPUT: Groups = {"output": (JSON, PLOT, OVERWRITE, VERBOSE)}
@@ -274,7 +281,7 @@ _OF_CROSS_VALIDATE = (
 _OF_CHOOSE_LAGS = (
     Option("select", ("bic", "aicc", "cv"), None, "cv: cross-validation (default bic)"),
     FOLDS,
-    SCORE,
+    *SCORES,
 )
 _OF_PREDICT = (Option("out", Path, "Y.npy", "write the prediction"),)
 OPTIONS: dict[str, tuple[str, tuple[Option, ...], Groups]] = {
@@ -294,7 +301,7 @@ OPTIONS: dict[str, tuple[str, tuple[Option, ...], Groups]] = {
     "cross-validate": (
         "scores of predictions on held-out rows",
         _OF_CROSS_VALIDATE,
-        _PROBLEM | _SETTINGS | {"method": (*METHOD, SCORE)} | _NO_PLOT,
+        _PROBLEM | _SETTINGS | {"method": (*METHOD, *SCORES, RANDOM)} | _NO_PLOT,
     ),
     "choose-lags": ("choose the window of lags", _OF_CHOOSE_LAGS, _PROBLEM | _OUTPUT),
     "show": ("print or draw a saved solution", (HTML,), _OUTPUT),

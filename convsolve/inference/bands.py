@@ -1,17 +1,21 @@
-"""Banded ridge: a strength for every group of channels, selected by the evidence."""
+"""Banded ridge: a strength for every group of channels, by the evidence or by cross-validation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
+from .folds import CrossValidation
 from .regularization import Regularization, joined, of_outputs
-from .scorers import Scoring
-from .selection import COARSE, choose_strengths
+from .scorers import Held, Normal, Scoring, smooth
+from .selection import COARSE, choose_strengths, strength_grids
 from .strength_path import ROUNDING
 
 # Largest change of the logarithm of a strength from its start, in either direction.
@@ -22,98 +26,288 @@ SIMILAR, TINY = 0.1, 1e-30
 LOST = 1e300
 # Largest number of steps of L-BFGS-B for one output, and the gradient norm at which it stops.
 MOST_STEPS, FLAT = 200, 1e-6
+# Concentrations of the distribution of random shares, in turns, and the smallest share of a band.
+CONCENTRATIONS, LEAST_SHARE = (0.1, 1.0), 1e-12
+
+# The loss of strengths λ and its derivative, at t = −log λ.
+Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+class Choice(NamedTuple):
+    """The strengths of one output: ``strength`` times the weights of ``form``.
+
+    A strength s of a grid stands for the strength ``unit``·s of the form.
+    """
+
+    form: Bands
+    strength: float
+    at_edge: bool
+    unit: float = 1.0
+
+    @property
+    def strengths(self) -> np.ndarray:
+        """The strengths (bands,)."""
+        return self.form.strengths(self.strength)
 
 
 def choose_bands(
-    scoring: Scoring, ridge: Ridge
+    scoring: Scoring, ridge: Ridge, grid: np.ndarray | None = None
 ) -> tuple[Regularization, list[tuple[Penalty, float]]]:
-    """Select the bands of largest evidence, separately for each output.
+    """Select the bands of largest evidence or best held-out score, separately for each output.
 
-    The search starts from one strength for all bands, the best of a plain ridge. A start with bands
-    switched off would not work, because the derivative vanishes there.
+    The strengths are searched by the derivative of the loss. If there are a ``grid`` or a function
+    that scores, and random ratios of the strengths, the best of these candidates is selected.
 
     Returns:
         The selection, and the penalty and strength of every output.
     """
-    found: list[tuple[Penalty, float]] = []
-    selections = []
-    plain = scoring.scorers(RIDGE)
+    grids = strength_grids(grid, scoring.units)
+    choices = _of_candidates(scoring, ridge, grids)
+    if grid is None and smooth(scoring.select):
+        choices = _searched(scoring, ridge, choices)
+    strengths = scoring.units.to_user(np.array([choice.strength for choice in choices]))
+    pairs: list[tuple[Penalty, float]] = [
+        (choice.form, strength)
+        for choice, strength in zip(choices, strengths.tolist(), strict=True)
+    ]
+    return _described(scoring, choices, grids)._replace(penalty=ridge.title), pairs
+
+
+def _form(ridge: Ridge, strengths: np.ndarray) -> tuple[Bands, float]:
+    """Return the form with the ratios of some strengths, and their geometric mean."""
     assert ridge.channel_groups is not None
+    mean = float(np.exp(np.log(strengths).mean()))
+    return Bands(None, ridge.channel_groups, tuple((strengths / mean).tolist())), mean
+
+
+# --- candidates
+
+
+def shares(count: int, bands: int) -> np.ndarray:
+    """Return random shares γ (count, bands) that sum to one; the first are equal.
+
+    They stand for strengths λ/γ. The seed is fixed.
+
+    Source: T. Dupré la Tour, M. Eickenberg, A. O. Nunez-Elizalde and J. L. Gallant, NeuroImage 264
+    (2022) 119728.
+    """
+    rng, found = np.random.default_rng(0), np.full((count, bands), 1 / bands)
+    for i in range(1, count):
+        concentration = CONCENTRATIONS[i % len(CONCENTRATIONS)]
+        found[i] = rng.dirichlet(np.full(bands, concentration))
+    return np.maximum(found, LEAST_SHARE)
+
+
+def _of_candidates(
+    scoring: Scoring, ridge: Ridge, grids: Sequence[np.ndarray | None]
+) -> list[Choice]:
+    """Return the best of random ratios for every output; an empty list if there are none."""
+    count = 0 if isinstance(scoring.select, str) else scoring.select.random
+    lowest, found = np.full(scoring.varies.shape, np.inf), {}
+    several = tracked(shares(count, len(ridge.labels)), "ratios of strengths", count)
+    for i, share in enumerate(several):
+        form, unit = _form(ridge, 1 / share)
+        for g, (scorer, grid) in enumerate(zip(scoring.scorers(form), grids, strict=True)):
+            chosen = choose_strengths(scorer, None if grid is None else unit * grid, COARSE)
+            better = (chosen.losses < lowest[g]) | (i == 0)
+            lowest[g] = np.minimum(lowest[g], chosen.losses)
+            for q in np.flatnonzero(better).tolist():
+                strength, edge = float(chosen.strengths[q]), bool(chosen.at_edge[q])
+                found[g, q] = Choice(form, strength, edge, unit)
+    return [found[place] for place in np.ndindex(*lowest.shape)] if found else []
+
+
+# --- search by the derivative
+
+
+def _searched(scoring: Scoring, ridge: Ridge, others: Sequence[Choice]) -> list[Choice]:
+    """Return the strengths of least loss for every output.
+
+    The search starts from one strength for all bands, the best of a plain ridge. A start with bands
+    switched off would not work, because the derivative vanishes there. Another start is the choice
+    among ``others``, if there are any.
+    """
+    assert ridge.channel_groups is not None
+    found: list[Choice] = []
+    plain, folds = scoring.scorers(RIDGE), scoring.folds()
     labels = np.array(ridge.channel_groups)[[*scoring.design.selection.channels]]
     bands = np.searchsorted(ridge.labels, labels).reshape(len(plain), -1)
-    for g, (gram, cross, squares) in enumerate(scoring.normal_equations()):
+    for g, normal in enumerate(scoring.normal_equations()):
         start = choose_strengths(plain[g], None, COARSE).strengths
-        band = np.tile(bands[g], len(gram) // bands.shape[1])
-        left = plain[g].path.rows - plain[g].path.nuisance
+        band = np.tile(bands[g], len(normal[0]) // bands.shape[1])
         names, band = np.unique(band, return_inverse=True)
-        for q in tracked(range(len(squares)), "outputs", len(squares)):
+        power = np.bincount(band, np.diagonal(normal[0])) / np.bincount(band)
+        rows = plain[g].path.rows - plain[g].path.nuisance
+        of_group = [(rest[g], held[g]) for rest, held in folds]
+        for q in tracked(range(len(start)), "outputs", len(start)):
             strengths, edge = np.full(len(ridge.labels), start[q]), True
             if plain[g].varies[q]:
-                given = cross[:, q], float(squares[q]), band, left
-                strengths[names], edge = _best(gram, *given, start[q])
-            mean = float(np.exp(np.log(strengths).mean()))
-            weights = tuple((strengths / mean).tolist())
-            penalty = Bands(None, ridge.channel_groups, weights)
-            scorer = scoring.scorers(penalty)[g].only(np.array([q]))
-            along = choose_strengths(scorer, None, COARSE)
-            here = replace(along, strengths=np.array([mean]), at_edge=np.array([edge]))
-            units = scoring.units
-            one = of_outputs(units, units.outputs[g, [q]], penalty, scorer, here)
-            found.append((penalty, float(one.strength[0])))
-            selections.append(one._replace(strength=units.to_user(strengths[:, None])))
-    return joined(selections)._replace(penalty=ridge.title), found
-
-
-def _best(
-    gram: np.ndarray, r: np.ndarray, squares: float, band: np.ndarray, rows: int, start: float
-) -> tuple[np.ndarray, bool]:
-    """Return the strengths (bands,) of one output, and whether one is at its bound.
-
-    The objective is rows·log S + log det B in t = −log λ_b. Here D = diag(exp(t/2)),
-    B = I + D G D, z = B⁻¹ D r and S = y² − rᵀ D z. The derivative of the objective is
-    Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z².
-    The search starts from equal strengths, and from strengths proportional to the power of the
-    bands.
-    """
-    from scipy.optimize import minimize
-
-    power = np.bincount(band, np.diagonal(gram)) / np.bincount(band)
-    largest = power.max() or 1.0
-    even = np.full(len(power), -np.log(start))
-    found = []
-    with one_blas_thread():
-        for begin in (even, even - np.log(np.maximum(power / largest, TINY))):
-            result = minimize(
-                _loss,
-                begin,
-                args=(gram, r, squares, band, rows),
-                jac=True,
-                method="L-BFGS-B",
-                bounds=[(t - REACH, t + REACH) for t in begin],
-                options={"maxiter": MOST_STEPS, "gtol": FLAT * rows},
-            )
-            edge = bool((np.abs(result.x - begin) > REACH * (1 - 1e-6)).any())
-            found.append((float(result.fun), result.x, edge))
-            if power.min() > SIMILAR * largest:
-                break  # the two starts are nearly the same
-    _, t, edge = min(found, key=lambda each: each[0])
-    return np.exp(-t), edge
+                begin = _starts(float(start[q]), power)
+                if others:
+                    begin.append(-np.log(others[len(found)].strengths[names]))
+                flat = FLAT if folds else FLAT * rows
+                loss = _loss(scoring.select, (normal, of_group), q, band, rows)
+                strengths[names], edge = _best(loss, begin, flat)
+            form, mean = _form(ridge, strengths)
+            found.append(Choice(form, mean, edge))
+    return found
 
 
 def _loss(
-    t: np.ndarray, gram: np.ndarray, r: np.ndarray, squares: float, band: np.ndarray, rows: int
+    select: str | CrossValidation,
+    sums: tuple[Normal, Sequence[tuple[Normal, Held]]],
+    q: int,
+    band: np.ndarray,
+    rows: int,
+) -> Loss:
+    """Return the loss of one output, given the sums of all rows and of every fold."""
+    (gram, cross, squares), folds = sums
+    if isinstance(select, str):
+        return partial(evidence_loss, gram, cross[:, q], float(squares[q]), band, rows)
+    one = np.array([q])
+    several = [(rest[0], rest[1][:, q], held.only(one)) for rest, held in folds]
+    return partial(held_out_loss, several, band, select.score)
+
+
+def _starts(start: float, power: np.ndarray) -> list[np.ndarray]:
+    """Return equal strengths, and strengths proportional to the power of the bands."""
+    largest = power.max() or 1.0
+    even = np.full(len(power), -np.log(start))
+    if power.min() > SIMILAR * largest:
+        return [even]  # the two starts are nearly the same
+    return [even, even - np.log(np.maximum(power / largest, TINY))]
+
+
+def _best(loss: Loss, starts: Sequence[np.ndarray], flat: float) -> tuple[np.ndarray, bool]:
+    """Return the strengths (bands,) of least loss, and whether one is at its bound."""
+    from scipy.optimize import minimize
+
+    found = []
+    with one_blas_thread():
+        for begin in starts:
+            bounds = np.stack([begin - REACH, begin + REACH], axis=1)
+            result = minimize(
+                loss,
+                begin,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=bounds,
+                options={"maxiter": MOST_STEPS, "gtol": flat},
+            )
+            found.append((float(result.fun), result.x, bounds))
+        least, t, bounds = min(found, key=lambda each: each[0])
+        # The loss is flat where a band is switched off, and the search stops before the bound.
+        for band, bound in np.ndindex(bounds.shape):
+            moved = t.copy()
+            moved[band] = bounds[band, bound]
+            if (value := loss(moved)[0]) < least:
+                least, t = value, moved
+    return np.exp(-t), bool((np.abs(t[:, None] - bounds) < 1e-6 * REACH).any())
+
+
+def evidence_loss(
+    gram: np.ndarray, r: np.ndarray, squares: float, band: np.ndarray, rows: int, t: np.ndarray
 ) -> tuple[float, np.ndarray]:
-    from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
+    """Return rows·log S + log det B and its derivative Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z².
+
+    Here D = diag(exp(t/2)), B = I + D G D, z = B⁻¹ D r and S = y² − rᵀ D z.
+    """
+    from scipy.linalg.lapack import dpotri
 
     d = np.exp(t / 2)[band]
-    b = gram * np.outer(d, d)
-    b.flat[:: len(b) + 1] += 1.0
-    factor, failed = dpotrf(b, lower=1, overwrite_a=1)
-    if failed:  # strengths so small that B consists of rounding
+    factor = _factor(gram, d)
+    if factor is None:
         return LOST, np.zeros(len(t))
-    z = dpotrs(factor, d * r, lower=1)[0]
+    z = _solved(factor, d * r)
     s = max(squares - float((d * r) @ z), ROUNDING * squares)
     loss = rows * np.log(s) + 2 * np.log(np.diagonal(factor)).sum()
     inverse = np.diagonal(dpotri(factor, lower=1)[0])
     by_column = (1 - inverse) - rows / s * z**2
     return float(loss), np.bincount(band, by_column, len(t))
+
+
+def held_out_loss(
+    folds: Sequence[tuple[np.ndarray, np.ndarray, Any]],
+    band: np.ndarray,
+    score: str,
+    t: np.ndarray,
+) -> tuple[float, np.ndarray]:
+    """Return the log of the mean held-out square, or minus the mean score, and its derivative.
+
+    In every fold, z = B⁻¹ D r of the training rows, and the kernel is w = D z. With the derivative
+    f of the score with respect to w, the derivative of the score is Σ_b z·(B⁻¹ D f).
+
+    Args:
+        folds: AᵀA and Aᵀy of the training rows of one output, and the held-out rows, of every fold.
+        band: the band of every column.
+        score: "mse", "r2" or "correlation".
+        t: −log λ of every band.
+    """
+    d, scores, derivative = np.exp(t / 2)[band], [], np.zeros(len(t))
+    for gram, r, held in folds:
+        factor = _factor(gram, d)
+        if factor is None:
+            return LOST, np.zeros(len(t))
+        z = _solved(factor, d * r)
+        w = (d * z)[:, None]
+        scores.append(held.scores(score, w[None])[0, 0])
+        slope = _solved(factor, d * held.gradient(score, w)[:, 0])
+        derivative += np.bincount(band, z * slope, len(t)) / len(folds)
+    mean = float(np.mean(scores))
+    if not np.isfinite(mean):
+        return LOST, np.zeros(len(t))
+    if score != "mse":
+        return -mean, -derivative
+    mean = max(mean, float(np.finfo(float).tiny))
+    return float(np.log(mean)), derivative / mean
+
+
+def _factor(gram: np.ndarray, d: np.ndarray) -> np.ndarray | None:
+    """Return the Cholesky factor of B = I + D G D.
+
+    None if the strengths are so small that B consists of rounding.
+    """
+    from scipy.linalg.lapack import dpotrf
+
+    b = gram * np.outer(d, d)
+    b.flat[:: len(b) + 1] += 1.0
+    factor, failed = dpotrf(b, lower=1, overwrite_a=1)
+    return None if failed else np.asarray(factor)
+
+
+def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
+    from scipy.linalg.lapack import dpotrs
+
+    return np.asarray(dpotrs(factor, right, lower=1)[0])
+
+
+# --- result
+
+
+def _described(
+    scoring: Scoring, choices: Sequence[Choice], grids: Sequence[np.ndarray | None]
+) -> Regularization:
+    """Return the selection of all outputs, with a path along the ratios of each."""
+    units, by_form = scoring.units, dict[Bands, list[int]]()
+    found: dict[int, Regularization] = {}
+    for i, choice in enumerate(choices):
+        by_form.setdefault(choice.form, []).append(i)
+    outputs = scoring.varies.shape[1]
+    for form, members in by_form.items():
+        scorers = scoring.scorers(form)
+        for g in sorted({i // outputs for i in members}):
+            some = [i for i in members if i // outputs == g]
+            places, mine = np.array(some) % outputs, [choices[i] for i in some]
+            scorer, grid = scorers[g].only(places), grids[g]
+            if grid is not None:
+                grid = mine[0].unit * (grid if grid.shape[1] == 1 else grid[:, places])
+            along = replace(
+                choose_strengths(scorer, grid, COARSE),
+                strengths=np.array([choice.strength for choice in mine]),
+                at_edge=np.array([choice.at_edge for choice in mine]),
+            )
+            several = of_outputs(units, units.outputs[g, places], form, scorer, along)
+            for j, (i, choice) in enumerate(zip(some, mine, strict=True)):
+                strength = units.to_user(choice.strengths[:, None])
+                found[i] = several.only([j])._replace(strength=strength)
+    return joined([found[i] for i in range(len(choices))])

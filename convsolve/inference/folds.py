@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,16 +21,30 @@ from ..problem.problem import Problem
 from ..problem.rows import Rows, Span
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
-from ..text import argument, as_call, count, shown
+from ..text import argument, as_call, count, keyword, shown
 
 # Number of parts in which the first rows of long recordings are read.
 LEADING_PARTS = 64
 SCORES = ("mse", "r2", "correlation")
+AVERAGES = ("rows", "records")
 # Number of folds of a single record.
 BLOCKS = 5
 
-# The rows of every fold, and the rows in no fold.
-Spans = tuple[list[list[Span]], list[Span]]
+
+class Spans(NamedTuple):
+    """The rows of every fold, and the rows in no fold.
+
+    ``by_record`` is True if the records of a fold are scored one by one.
+    """
+
+    folds: list[list[Span]]
+    rest: list[Span]
+    by_record: bool = False
+
+    @property
+    def parts(self) -> list[list[list[Span]]]:
+        """The rows of every fold that are scored together."""
+        return [[[span] for span in fold] if self.by_record else [fold] for fold in self.folds]
 
 
 @checks_arguments
@@ -43,13 +57,23 @@ class CrossValidation:
             record. A number of folds distributes the records in order; if there are fewer records
             than folds, all rows are cut in time. A list of arrays gives the indices of the records
             of each fold. Records in no fold are always used for training.
-        score: "mse" (the default), "r2" or "correlation", of all rows of a fold together, averaged
-            over folds. Correlation does not depend on scale, so it selects strengths that shrink
-            too much. R² is computed about the mean of the fold.
+        score: "mse" (the default), "r2" or "correlation", averaged over folds. Correlation does not
+            depend on scale, so it selects strengths that shrink too much. R² is computed about the
+            mean of the rows that are scored together. A function ``score(y, prediction)`` is called
+            for every output and every record of a fold, with two arrays ``(rows,)``. It returns a
+            number, and a larger number is better.
+        average: "rows" (the default) computes one score from all rows of a fold. "records" computes
+            a score for every record of a fold and averages them, as mTRFpy does. The values of a
+            function are always averaged over the records.
+        random: for a banded ridge, the number of random ratios of the strengths of the groups that
+            are tried. 0, the default, searches by the gradient of the score only.
 
     Rows cut in time share the samples of a kernel at every cut, and autocorrelated noise leaks
     across it. Folds of whole records are safer. Confounds of a record that is cut are fitted to its
     training rows, and separately to its held-out rows.
+
+    A function has no gradient and needs the predicted rows. It scores the strengths of a grid, each
+    with a prediction of every fold. It does not support weights or confounds.
 
     Examples:
         >>> import numpy as np
@@ -68,13 +92,18 @@ class CrossValidation:
 
     folds: Any = None
     _: KW_ONLY
-    score: str = "mse"
+    score: Any = "mse"
+    average: str = "rows"
+    random: int = 0
 
     def __repr__(self) -> str:
         return as_call(self)
 
     def __post_init__(self) -> None:
-        choice(self.score, "score", SCORES)
+        if not self.own:
+            choice(self.score, "score", SCORES, " or a function of y and its prediction")
+        choice(self.average, "average", AVERAGES)
+        object.__setattr__(self, "random", integer(self.random, "random", 0))
         if self.folds is None:
             return
         if isinstance(self.folds, (str, CrossValidation)):
@@ -92,27 +121,52 @@ class CrossValidation:
         else:
             object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
 
-    def spans(self, *kept: Rows) -> tuple[list[list[Span]], list[Span]]:
+    @property
+    def own(self) -> bool:
+        """Whether the score is a function of y and its prediction."""
+        return callable(self.score)
+
+    @property
+    def criterion(self) -> str:
+        """The name of the score, with brackets for a function."""
+        if not self.own:
+            return str(self.score)
+        name = getattr(self.score, "__name__", "")
+        return f"{name if name.isidentifier() else 'score'}()"
+
+    def joined(self, records: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return rows of the records of a fold, with those that are scored together joined."""
+        by_record = self.own or self.average == "records"
+        return [*records] if by_record else [np.concatenate(records)]
+
+    def spans(self, *kept: Rows) -> Spans:
         """Return the rows of every fold, and the rows in no fold.
 
         Args:
             kept: the rows used in the fit, of one or several sets of outputs.
 
         Raises:
-            ValueError: If a fold is empty, or leaves nothing for training.
+            ValueError: If a fold is empty, or leaves nothing for training. If records are cut, but
+                their scores are to be averaged.
         """
         lengths = [max(each) for each in zip(*(rows.lengths for rows in kept), strict=True)]
         used = [i for i, n in enumerate(lengths) if n]
         if not isinstance(self.folds, tuple):
             folds = self._count(len(used), sum(lengths))
             if folds > len(used):
+                if self.average == "records":
+                    raise ValueError(
+                        f"{argument('average', 'records')} needs whole records in every fold, but "
+                        f"{count(len(used), 'record')} cannot fill {count(folds, 'fold')}; use "
+                        "fewer folds, or leave out " + keyword("average")
+                    )
                 parts = _cut(lengths, folds)
                 for i, part in enumerate(parts):
                     if not any(rows.rows_of(span) for rows in kept for span in part):
                         raise ValueError(
                             f"no row of fold {i} of {folds} is used in the fit; use fewer folds"
                         )
-                return parts, []
+                return Spans(parts, [])
             listed: Sequence[Any] = np.array_split(used, folds)
         else:
             listed = self.folds
@@ -121,7 +175,8 @@ class CrossValidation:
         if not all(whole):
             raise ValueError("a fold has no rows: its records are shorter than the kernel")
         held = {int(i) for part in listed for i in part}
-        return whole, [(i, 0, lengths[i]) for i in used if i not in held]
+        rest = [(i, 0, lengths[i]) for i in used if i not in held]
+        return Spans(whole, rest, self.average == "records" and not self.own)
 
     def _count(self, records: int, rows: int) -> int:
         """Return the number of folds, by default that of records, or five of a single record."""
@@ -307,12 +362,12 @@ def training_moments(
     This is so if folds cut records that have confounds. A record has the same confounds in all of
     its training rows, and a sum of folds would have others in every fold.
     """
-    parts, always = spans
     lengths = design.adjustments.kept.lengths
-    whole = all((a, b) == (0, lengths[i]) for fold in parts for i, a, b in fold)
+    whole = all((a, b) == (0, lengths[i]) for fold in spans.folds for i, a, b in fold)
     if whole or design.adjustments.confounds is None:
         return None
-    return [fold_moments(design, y, beside(parts, i, always), like) for i in range(len(parts))]
+    rows = (beside(spans.folds, i, spans.rest) for i in range(len(spans.folds)))
+    return [fold_moments(design, y, rest, like) for rest in rows]
 
 
 def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
@@ -353,18 +408,23 @@ def without_constants(moments: Moments, like: Moments) -> Moments:
     return moments.with_zero_columns(like.squares > (8 * EPS) ** 2 * plain)
 
 
-def check_varying(folds: Sequence[Moments], varies: np.ndarray, score: str) -> None:
-    """Raise a ValueError if y does not vary in a fold, so that the score is undefined."""
-    constant = [bool((varies & ~varying(fold.with_constant())).any()) for fold in folds]
-    if score != "mse" and any(constant):
-        raise ValueError(no_score(constant.index(True), score))
+def check_varying(
+    folds: Sequence[Sequence[Moments]], varies: np.ndarray, select: CrossValidation
+) -> None:
+    """Raise a ValueError if y does not vary in a part of a fold, so that its score is undefined."""
+    if select.score not in ("r2", "correlation"):
+        return
+    for i, fold in enumerate(folds):
+        if any((varies & ~varying(part.with_constant())).any() for part in fold):
+            raise ValueError(no_score(i, select))
 
 
-def no_score(fold: int, score: str) -> str:
+def no_score(fold: int, select: CrossValidation) -> str:
     """Return the message for a fold without a score."""
+    where = "a record of fold" if select.average == "records" else "fold"
     return (
-        f"fold {fold} has no {score}, since its y does not vary; use score='mse', or folds that "
-        "put its rows to others"
+        f"{where} {fold} has no {select.score}, since its y does not vary; use score='mse', or "
+        "folds that put its rows to others"
     )
 
 
@@ -405,6 +465,11 @@ class HeldOut:
             self.off = self.off - rest.means[group]
             self.y_off = self.y_off - rest.out_means[group]
 
+    @property
+    def records(self) -> list[HeldOut]:
+        """The parts that are scored one by one: these rows."""
+        return [self]
+
     def only(self, outputs: np.ndarray) -> HeldOut:
         """Return the rows for some of the outputs."""
         found = copy(self)
@@ -413,7 +478,7 @@ class HeldOut:
         return found
 
     def scores(
-        self, score: str, v: np.ndarray, about: tuple[HeldOut, np.ndarray] | None = None
+        self, score: str, v: np.ndarray, about: tuple[Any, np.ndarray] | None = None
     ) -> np.ndarray:
         """Return scores (n, Q) of kernels v (n, R, Q).
 
@@ -442,6 +507,19 @@ class HeldOut:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(joint / np.sqrt(spread * self.squares))
 
+    def gradient(self, score: str, v: np.ndarray) -> np.ndarray:
+        """Return the derivatives (R, Q) of the scores of kernels v (R, Q)."""
+        applied = self.gram @ v
+        if score == "correlation":
+            spread = np.einsum("rq,rq->q", v, applied)
+            joint = np.einsum("rq,rq->q", v, self.cross)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scale = np.sqrt(spread * self.squares)
+                return np.asarray((self.cross - joint / spread * applied) / scale)
+        off = self.y_off - self.off @ v
+        slope = 2 * (applied - self.cross - self.ones_square * np.outer(self.off, off))
+        return np.asarray(slope / self.weight if score == "mse" else -slope / self.squares)
+
     def _errors(self, v: np.ndarray) -> np.ndarray:
         """Return the sums of squares (n, Q) of y minus the prediction of kernels v (n, R, Q)."""
         inner = np.einsum("nrq,nrq->nq", v, self._applied(v) - 2 * self.cross)
@@ -461,3 +539,28 @@ class HeldOut:
         n, size, outputs = v.shape
         flat = v.transpose(1, 0, 2).reshape(size, n * outputs)
         return (self.gram @ flat).reshape(size, n, outputs).transpose(1, 0, 2)
+
+
+class HeldOutRecords:
+    """Held-out records of a fold, whose scores are averaged."""
+
+    def __init__(self, records: Sequence[HeldOut]) -> None:
+        self.records = records
+
+    def only(self, outputs: np.ndarray) -> HeldOutRecords:
+        """Return the records for some of the outputs."""
+        return HeldOutRecords([record.only(outputs) for record in self.records])
+
+    def scores(
+        self, score: str, v: np.ndarray, about: tuple[Any, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Return mean scores (n, Q) of kernels v (n, R, Q), see `HeldOut.scores`."""
+        several: Any = [None] * len(self.records)
+        if about is not None:
+            several = [(record, about[1]) for record in about[0].records]
+        pairs = zip(self.records, several, strict=True)
+        return np.asarray(np.mean([record.scores(score, v, a) for record, a in pairs], axis=0))
+
+    def gradient(self, score: str, v: np.ndarray) -> np.ndarray:
+        """Return the derivatives (R, Q) of the mean scores of kernels v (R, Q)."""
+        return np.asarray(np.mean([record.gradient(score, v) for record in self.records], axis=0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from ..linalg.tridiagonal import tridiagonal_solve
 from ..operators.prediction import predicted
 from ..progress import tracked
 from .folds import CrossValidation, beside, cut, no_score, part, scored
+from .own_score import value_of
 from .regularization import Regularization, StrengthScores
 from .selection import strength_grids
 from .strength_path import FreeCoordinates
@@ -165,7 +167,8 @@ def choose_by_krylov(
         {},
         unknown[0],
         unknown[0],
-        select.score if len(grid) > 1 else "given",
+        select.criterion if len(grid) > 1 else "given",
+        scores[best, outputs] if len(grid) > 1 else unknown[0],
         StrengthScores(grid, scores, unknown, by_fold) if len(grid) > 1 else None,
         edge & (len(grid) > 1),
     )
@@ -199,23 +202,26 @@ def held_out_scores(
     design = analysis.design
     assert analysis.targets is not None
     y, groups = analysis.targets.records, design.spec.groups
-    parts, always = select.spans(design.adjustments.kept)
-    scores = np.empty((len(parts), *strengths.shape))
-    rows_of = [[y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in held] for held in parts]
-    truths = [*map(np.concatenate, rows_of)]
-    constant = [bool((np.ptp(truth, axis=0) == 0).any()) for truth in truths]
-    if select.score != "mse" and any(constant):
-        raise ValueError(no_score(constant.index(True), select.score))
-    for i, truth in enumerate(tracked(truths, "held-out rows, by fold", len(parts))):
-        records, rest = (design.records, y), beside(parts, i, always)
-        x_held, _ = cut(design.spec, *records, parts[i])
+    spans, joined = select.spans(design.adjustments.kept), select.joined
+    scores = np.empty((len(spans.folds), *strengths.shape))
+    rows_of = [
+        joined([y[j][a:b].reshape(-1, y[j].shape[-1]) for j, a, b in held]) for held in spans.folds
+    ]
+    if select.score in ("r2", "correlation"):
+        for i, truths in enumerate(rows_of):
+            if any((np.ptp(truth, axis=0) == 0).any() for truth in truths):
+                raise ValueError(no_score(i, select))
+    for i, truths in enumerate(tracked(rows_of, "held-out rows, by fold", len(rows_of))):
+        records, rest = (design.records, y), beside(spans.folds, i, spans.rest)
+        x_held, _ = cut(design.spec, *records, spans.folds[i])
         trained = Analysis.of(part(design, records, rest), design.sizes.limits)
         for some, kernels, biases, good in _kernels(trained, penalty, strengths, units):
             found = predicted(x_held, kernels, biases, design.spec._normal)
-            rows = np.concatenate([p.reshape(-1, groups, len(strengths)) for p in found])
+            parts = joined([p.reshape(-1, groups, len(strengths)) for p in found])
             for g, q in enumerate(some):
-                scored = _scored(truth[:, q].astype(float), rows[:, g], select.score)
-                scores[i, :, q] = np.where(good[g], scored, np.nan)
+                pairs = zip(truths, parts, strict=True)
+                several = [_scored(b[:, q].astype(float), p[:, g], select.score) for b, p in pairs]
+                scores[i, :, q] = np.where(good[g], np.mean(several, axis=0), np.nan)
     return scores
 
 
@@ -246,8 +252,10 @@ def _kernels(
         yield some, kernels, biases, np.stack([good for _, good in each])
 
 
-def _scored(y: np.ndarray, found: np.ndarray, score: str) -> np.ndarray:
+def _scored(y: np.ndarray, found: np.ndarray, score: Any) -> np.ndarray:
     """Return scores (n,) of predictions (rows, n) of y (rows,)."""
+    if callable(score):
+        return np.array([value_of(score, y, prediction) for prediction in found.T])
     centred = y - y.mean()
     if score != "correlation":
         errors = ((y[:, None] - found) ** 2).sum(0)

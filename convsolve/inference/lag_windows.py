@@ -144,15 +144,17 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     spans = select.spans(design.adjustments.kept)
     sums = fold_sums(design, analysis.targets, spans)
     varies, found = _varying(analysis), []
-    check_varying(sums.folds, varies, select.score)
+    check_varying(sums.folds, varies, select)
     highest = int(design.moments.units.out_exponents.max())
     groups = zip(*map(sums.held_out, range(design.spec.groups)), strict=True)
     pairs = zip(sums.beside, groups, strict=True)
     for rest, held in tracked(pairs, "windows of lags, by fold", len(sums.folds)):
         normal = zip(*rest.eliminated(), strict=True)
         taps = design.spec.kernel_size[0]
-        parts = [_Prefixes(*each, h, taps) for each, h in zip(normal, held, strict=True)]
-        scores = [np.stack(list(part.scores(select.score))) for part in parts]
+        scores = []
+        for each, h in zip(normal, held, strict=True):
+            parts = (_Prefixes(*each, record, taps).scores(select.score) for record in h.records)
+            scores.append(np.mean([np.stack(list(part)) for part in parts], axis=0))
         if select.score == "mse":
             powers = zip(scores, design.moments.units.out_exponents, strict=True)
             scores = [np.ldexp(s, 2 * (e - highest)) for s, e in powers]

@@ -20,6 +20,7 @@ from ..problem.rows import Span
 from ..problem.sizes import Tuning
 from ..problem.spec import ConvSpec
 from ..text import some
+from .folds import Spans
 from .sums import Sums, fold_sums
 
 KINDS = PREDICTED, OUTPUTS = ("predicted", "outputs")
@@ -59,7 +60,7 @@ class Decoder:
         for each in self._designs:
             assert each.targets is not None
             if each is not design:
-                known = fold_sums(each, each.targets, (folds, []), "sums for patterns")
+                known = fold_sums(each, each.targets, Spans(folds, []), "sums for patterns")
             several.append(known.beside)
         return [*zip(*several, strict=True)]
 

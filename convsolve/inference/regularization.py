@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Fields with a value per output, along the last axis.
-PER_OUTPUT = ("strength", "effective_dof", "noise_variance", "at_edge")
+PER_OUTPUT = ("strength", "effective_dof", "noise_variance", "score", "at_edge")
 # Fields that had another name in files of earlier versions.
 _RENAMED = {
     "degrees_of_freedom": "effective_dof",
@@ -63,9 +63,11 @@ class Regularization(NamedTuple):
         noise_variance: (outputs,), variance of y about the model, in y's units squared. NaN if
             there are too many unknowns for a spectrum.
         criterion: "gcv", "evidence", "aicc", "bic", or "mse", "r2" or "correlation" of held-out
-            rows; "given" if nothing was selected.
+            rows, or the name of a function with brackets; "given" if nothing was selected.
+        score: (outputs,), the score of the selected strength. NaN if nothing was selected.
         path: the strengths of the search and the selected one, sorted, with their scores. None if
-            nothing was selected.
+            nothing was selected. For a banded ridge, all strengths of the path have the selected
+            ratios, and ``path.strengths`` are their geometric means.
         at_edge: (outputs,), whether the selected strength is the first or last strength that was
             allowed, so that a better one may lie outside the search range.
         at_bound: whether a hyperparameter is at a bound of its search.
@@ -92,6 +94,7 @@ class Regularization(NamedTuple):
     effective_dof: np.ndarray
     noise_variance: np.ndarray
     criterion: str
+    score: np.ndarray
     path: StrengthScores | None
     at_edge: np.ndarray
     at_bound: bool = False
@@ -182,6 +185,8 @@ class Regularization(NamedTuple):
             for name, value in found["hyperparameters"].items()
         }
         # JSON has null for NaN.
+        # Files of earlier versions have no score of the choice.
+        found = {"score": [None] * len(found["effective_dof"])} | found
         arrays = {name: np.array(found[name], float) for name in PER_OUTPUT}
         arrays["at_edge"] = arrays["at_edge"].astype(bool)
         return cls(
@@ -197,20 +202,22 @@ def of_outputs(
 ) -> Regularization:
     """Convert the choices for outputs in units of 2**exponents (Q,) to the user's units."""
     select, path = scorer.select, scorer.path
-    criterion = select if isinstance(select, str) else select.score
+    criterion = select if isinstance(select, str) else select.criterion
     found = path.fits(chosen.strengths[None])
 
     def scores(values: np.ndarray) -> np.ndarray:
         return in_user_units(values, criterion, found, exponents)
 
     strengths, values, by_fold = _with_choice(scorer, chosen)
+    place = np.argmax(strengths == chosen.strengths, axis=0)
     return Regularization(
         penalty.title,
         units.to_user(chosen.strengths),
         {},
         found.freedom[0] + found.free,
         in_user_units(noise_variance(found, criterion)[0], "mse", found, exponents),
-        criterion if len(chosen.grid) > 1 else "given",
+        criterion,
+        scores(np.take_along_axis(values, place[None], axis=0))[0],
         StrengthScores(
             units.to_user(strengths),
             scores(values),
@@ -227,9 +234,9 @@ def as_given(
     """Return penalty and strength of every output as they were given."""
     titles = dict.fromkeys(form.title for form, _ in terms)
     strength = np.stack([form.strengths(strength) for form, strength in terms], axis=-1)
-    edge = np.zeros(len(terms), bool)
-    title = " or ".join(titles)
-    return Regularization(title, strength, {}, effective_dof, noise_variance, "given", None, edge)
+    edge, unknown = np.zeros(len(terms), bool), np.full(len(terms), np.nan)
+    title, found = " or ".join(titles), (effective_dof, noise_variance, "given", unknown, None)
+    return Regularization(title, strength, {}, *found, edge)
 
 
 def _with_choice(
@@ -299,8 +306,8 @@ def _joined_paths(paths: Sequence[StrengthScores]) -> StrengthScores | None:
 def _name(criterion: str) -> str:
     """Return the name of a criterion in a sentence."""
     held_out = {"mse": "mean square", "r2": "R²", "correlation": "correlation"}
-    if criterion in held_out:
-        return f"held-out {held_out[criterion]}"
+    if criterion in held_out or criterion.endswith("()"):
+        return f"held-out {held_out.get(criterion, criterion)}"
     return {"evidence": "evidence", "aicc": "AICc"}.get(criterion, criterion.upper())
 
 

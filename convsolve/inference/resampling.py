@@ -22,7 +22,7 @@ from ..operators.moments import Moments
 from ..problem.checks import fraction
 from ..problem.rows import Span
 from ..progress import tracked
-from .folds import beside, part
+from .folds import Spans, beside, part
 from .patterns import Decoder
 from .sums import fold_sums
 
@@ -127,7 +127,7 @@ def jackknife(
     if reason := design.sizes.gram_reason():
         raise ValueError(f"jackknife cannot be computed: {reason}")
     whole = kernel if decoder is None else decoder.patterns(kernel)
-    sums, found = fold_sums(design, targets, (folds, []), "sums over records"), []
+    sums, found = fold_sums(design, targets, Spans(folds, []), "sums over records"), []
     of_decoder = [] if decoder is None else decoder.sums_without(folds, design, sums)
     with blas_threads(design._blas_columns):
         for held, rest in enumerate(tracked(sums.beside, "records left out", len(folds))):

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
+from ..leastsquares.design import Design
 from ..leastsquares.penalty import Coordinates, Penalty
 from ..operators.layout import to_kernel
 from ..operators.moments import Moments
 from ..operators.prediction import predicted
 from ..progress import tracked
+from ..text import argument, keyword
 from .criteria import CRITERIA
-from .folds import CrossValidation, HeldOut, check_varying, varying
+from .folds import CrossValidation, HeldOut, HeldOutRecords, check_varying, varying
+from .own_score import FoldRows, PredictedRows
 from .strength_path import StrengthPath
 from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows
 from .units import CommonUnits
 
 # AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,).
 Normal = tuple[np.ndarray, np.ndarray, np.ndarray]
+# The held-out rows of a fold.
+Held = HeldOut | HeldOutRecords | PredictedRows
 # If a fit leaves less than this share of y, squares are summed about the fit.
 NEARLY_EXACT = 1e-4
 
@@ -46,8 +51,8 @@ class Scorer:
     path: StrengthPath
     varies: np.ndarray
     paths: Sequence[StrengthPath] = ()
-    held: Sequence[HeldOut] = ()
-    exact: Sequence[HeldOut] | None = None
+    held: Sequence[Held] = ()
+    exact: Sequence[Held] | None = None
     space: RowSpace | None = None
 
     def coordinates(self, strengths: np.ndarray) -> np.ndarray:
@@ -114,11 +119,12 @@ class Scoring:
         self._targets, self.design, self.select = analysis.targets, analysis.design, select
         self._spans = None
         if isinstance(select, CrossValidation):
+            _check_own(select, self.design)
             self._spans = select.spans(self.design.adjustments.kept)
         sums = self._source.sums
         self.varies = varying(sums.total)
         if isinstance(select, CrossValidation):
-            check_varying(sums.folds, self.varies, select.score)
+            check_varying(sums.folds, self.varies, select)
         exponents = self._targets.grouped(self._targets.exponents)
         self.units = CommonUnits(self.design.matrix.exponents, exponents)
 
@@ -139,7 +145,7 @@ class Scoring:
         """Return the scorers of every group. Sums are about a fit if the fit is nearly exact."""
         design = self.design
         coordinates = design.coordinates(penalty)
-        plain = self._made(self._source.within(coordinates, self.units))
+        plain = self._made(coordinates, self._source)
         least = [np.array([[s.path.least]]) for s in plain]
         fits = [s.path.fits(at) for s, at in zip(plain, least, strict=True)]
         exact = any(
@@ -154,7 +160,7 @@ class Scoring:
         source = self._source.about(self._residuals(coordinates, origin))
         starts = [s.path.coordinates(at)[0] for s, at in zip(plain, least, strict=True)]
         about = [(start, s.path.floor) for start, s in zip(starts, plain, strict=True)]
-        made = self._made(source.within(coordinates, self.units), about)
+        made = self._made(coordinates, source, about)
         return [
             replace(scorer, held=before.held, exact=scorer.held)
             for scorer, before in zip(made, plain, strict=True)
@@ -162,15 +168,22 @@ class Scoring:
 
     def _made(
         self,
-        given: Sequence[GroupSums],
+        coordinates: Coordinates,
+        source: FromMoments | FromRows,
         about: Sequence[tuple[np.ndarray | None, np.ndarray | None]] | None = None,
     ) -> list[Scorer]:
         """Return scorers, given the origin of each group and the rounding of residuals about it."""
+        given = source.within(coordinates, self.units)
         about = [(None, None)] * len(given) if about is None else about
-        return [self._scorer(g, *each) for g, each in enumerate(zip(given, about, strict=True))]
+        several = enumerate(zip(given, about, strict=True))
+        return [self._scorer(coordinates, g, *each) for g, each in several]
 
     def _scorer(
-        self, group: int, given: GroupSums, about: tuple[np.ndarray | None, np.ndarray | None]
+        self,
+        coordinates: Coordinates,
+        group: int,
+        given: GroupSums,
+        about: tuple[np.ndarray | None, np.ndarray | None],
     ) -> Scorer:
         nuisance, sums = self.design.nuisance, given.sums
 
@@ -180,19 +193,48 @@ class Scoring:
 
         several = tracked(sums.beside, "decompositions, by fold", len(sums.beside))
         paths, varies = [path(rest) for rest in several], self.varies[group]
-        return Scorer(
-            self.select, path(sums.total), varies, paths, sums.held_out(0), space=given.space
-        )
+
+        def taps(v: np.ndarray) -> np.ndarray:
+            whole = v if given.space is None else given.space.expand(v)
+            found: np.ndarray = coordinates.basis.expand(whole[None])[0]
+            return found
+
+        held = self._held(sums.held_out(0), group, taps)
+        return Scorer(self.select, path(sums.total), varies, paths, held, space=given.space)
+
+    def _held(
+        self,
+        held: Sequence[HeldOut | HeldOutRecords],
+        group: int,
+        taps: Callable[[np.ndarray], np.ndarray],
+    ) -> Sequence[Held]:
+        """Return the held-out rows of one group, with predictions if a function scores them."""
+        if smooth(self.select):
+            return held
+        units, found = (self.units.column, self.units.outputs[group]), []
+        for one, rows in zip(held, self._rows, strict=True):
+            assert isinstance(one, HeldOut)
+            found.append(PredictedRows(one, rows.of_group(group), taps, *units))
+        return found
+
+    @cached_property
+    def _rows(self) -> list[FoldRows]:
+        """The rows of every fold."""
+        assert self._spans is not None
+        y = self._targets.in_memory
+        return [FoldRows.of(self.design, y, fold) for fold in self._spans.folds]
 
     def normal_equations(self) -> list[Normal]:
         """Return the normal equations of all rows, for the taps themselves."""
         return self._normal(self.units.common(self._by_taps.sums.total))
 
-    def folds(self) -> list[tuple[list[Normal], list[HeldOut]]]:
+    def folds(self) -> list[tuple[list[Normal], list[Held]]]:
         """Return, for every fold, the training normal equations and the held-out rows by group."""
         sums = self._by_taps.sums.each(self.units.common)
-        held = zip(*map(sums.held_out, range(len(sums.total.gram))), strict=True)
-        return [*zip(map(self._normal, sums.beside), map(list, held), strict=True)]
+        groups = range(len(sums.total.gram))
+        by_group = [self._held(sums.held_out(g), g, lambda w: w) for g in groups]
+        held = map(list, zip(*by_group, strict=True))
+        return [*zip(map(self._normal, sums.beside), held, strict=True)]
 
     def _normal(self, moments: Moments) -> list[Normal]:
         """Return the normal equations of every group, with the nuisance columns projected out."""
@@ -212,3 +254,19 @@ class Scoring:
             self.design.records, kernel, np.zeros(kernel.shape[-1]), self.design.spec
         )
         return tuple(np.asarray(a) - b for a, b in zip(y, fitted, strict=True))
+
+
+def smooth(select: str | CrossValidation) -> bool:
+    """Return whether a criterion has a formula, and depends smoothly on the strength."""
+    return isinstance(select, str) or not select.own
+
+
+def _check_own(select: CrossValidation, design: Design) -> None:
+    """Raise a ValueError if a function cannot score the held-out rows of a design."""
+    given = [design.adjustments.weights, design.adjustments.confounds]
+    for name, value in zip(("weights", "confounds"), given, strict=True):
+        if select.own and value is not None:
+            raise ValueError(
+                f"a function as {keyword('score')} compares y with its prediction, so it cannot "
+                f"be combined with {keyword(name)}; use {argument('score', 'mse')}"
+            )

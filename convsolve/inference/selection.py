@@ -12,7 +12,7 @@ from ..leastsquares.penalty import Penalty
 from ..progress import stage
 from .criteria import LIKELIHOODS
 from .minimum import grid_minimum, quartic_minimum, quartic_vertex
-from .scorers import Scorer, Scoring
+from .scorers import Scorer, Scoring, smooth
 from .units import CommonUnits
 
 # Range of strengths relative to the largest eigenvalue, up to a vanishing kernel: two per decade.
@@ -77,7 +77,8 @@ def choose_strengths(
     """Choose the strength of least loss for every output.
 
     It is one of ``grid`` (n, Q or 1) if a grid is given. Otherwise the best strength of
-    `automatic_grid` is refined until the criterion changes by less than ``tolerance``.
+    `automatic_grid` is refined until the criterion changes by less than ``tolerance``. It is not
+    refined if a function scores.
     """
     strengths = automatic_grid(scorer) if grid is None else grid
     scores, by_fold = scorer.scores(strengths)
@@ -87,7 +88,7 @@ def choose_strengths(
     chosen, least = wide[best, outputs], losses[best, outputs]
     edge = ((best == 0) | (best == len(strengths) - 1)) & (len(strengths) > 1)
     inner = outputs[~edge]
-    if grid is None and len(inner):
+    if grid is None and len(inner) and smooth(scorer.select):
         around = np.log(strengths[best[inner] + np.array([[-1], [0], [1]]), 0])
         chosen[inner], least[inner] = _refined(scorer.only(inner), around, tolerance)
     return Chosen(wide, scores, by_fold, chosen, least, edge)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from operator import methodcaller
+from functools import partial, reduce
+from operator import add, methodcaller
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..problem.sizes import Sizes
 from ..progress import tracked
 from .folds import (
     HeldOut,
+    HeldOutRecords,
     Spans,
     fold_moments,
     training,
@@ -41,37 +42,42 @@ def few_rows(sizes: Sizes) -> bool:
 
 @dataclass(frozen=True)
 class Sums:
-    """Moments of all rows, of every fold, and of the rows in no fold.
+    """Moments of all rows, of the parts of every fold, and of the rows in no fold.
 
-    Moments of the training rows of every fold are sums of these, unless they are ``given``.
-    ``weights`` are the sums of the weights of the rows of every fold.
+    The parts of a fold are scored one by one: its records, or all of its rows. Moments of the
+    training rows of every fold are sums of these, unless they are ``given``. ``weights`` are the
+    sums of the weights of the rows of every part.
     """
 
     total: Moments
-    folds: list[Moments]
+    folds: list[list[Moments]]
     always: Moments | None
-    weights: Sequence[float]
+    weights: Sequence[Sequence[float]]
     given: list[Moments] | None = None
 
     def each(self, of: Callable[[Moments], Moments]) -> Sums:
         """Apply a function to all moments."""
         always = None if self.always is None else of(self.always)
         given = None if self.given is None else [*map(of, self.given)]
-        return replace(
-            self, total=of(self.total), folds=[*map(of, self.folds)], always=always, given=given
-        )
+        folds = [[*map(of, parts)] for parts in self.folds]
+        return replace(self, total=of(self.total), folds=folds, always=always, given=given)
 
     @cached_property
     def beside(self) -> list[Moments]:
         """Moments of the training rows of every fold."""
         if self.given is not None:
             return self.given
-        return training(self.folds, self.always) if self.folds else []
+        folds = [reduce(add, parts) for parts in self.folds]
+        return training(folds, self.always) if folds else []
 
-    def held_out(self, group: int) -> list[HeldOut]:
+    def held_out(self, group: int) -> list[HeldOut | HeldOutRecords]:
         """Return the held-out rows of one group in every fold."""
-        several = zip(self.folds, self.beside, self.weights, strict=True)
-        return [HeldOut(fold, rest, group, weight) for fold, rest, weight in several]
+        found: list[HeldOut | HeldOutRecords] = []
+        for parts, rest, weights in zip(self.folds, self.beside, self.weights, strict=True):
+            pairs = zip(parts, weights, strict=True)
+            several = [HeldOut(part, rest, group, weight) for part, weight in pairs]
+            found.append(HeldOutRecords(several) if len(several) > 1 else several[0])
+        return found
 
 
 @dataclass(frozen=True)
@@ -129,12 +135,18 @@ def fold_sums(
     Progress is reported with the ``label``.
     """
     total = design.summable if targets is design.targets else design.matrix.summable(targets)
-    (folds, rest), y = ([], []) if spans is None else spans, targets.records
-    several = tracked(folds, label, len(folds))
-    each = [fold_moments(design, y, fold, total) for fold in several]
-    always = fold_moments(design, y, rest, total) if rest else None
-    own = None if spans is None else training_moments(design, y, spans, total)
-    return Sums(total, each, always, [*map(design.adjustments.weight, folds)], own)
+    if spans is None:
+        return Sums(total, [], None, [])
+    y, several = targets.records, tracked(spans.parts, label, len(spans.folds))
+    each = [[fold_moments(design, y, part, total) for part in parts] for parts in several]
+    always = fold_moments(design, y, spans.rest, total) if spans.rest else None
+    own = training_moments(design, y, spans, total)
+    return Sums(total, each, always, _weights(design, spans), own)
+
+
+def _weights(design: Design, spans: Spans) -> list[list[float]]:
+    """Return the sums of the weights of the rows of every part of every fold."""
+    return [[*map(design.adjustments.weight, parts)] for parts in spans.parts]
 
 
 class FromMoments:
@@ -174,7 +186,6 @@ class FromRows:
         blocks = [(a, y) for a, y in design.matrix.row_blocks(targets) if y is not None]
         a, self._y = (np.concatenate(each, axis=1) for each in zip(*blocks, strict=True))
         self._a = _without_constants(a, design.matrix.offsets)
-        self._folds, self._rest = ([], []) if spans is None else spans
         self._out_exponents = targets.grouped(targets.exponents)
         # Values that were subtracted from the rows of y.
         means, totals = np.zeros(self._out_exponents.shape), design.matrix.output_sums(targets)[0]
@@ -186,10 +197,12 @@ class FromRows:
         self.sums = self._sums(partial(self._of_rows, self._a[:, :, :0], self._y, units=known))
 
     def _sums(self, of: Callable[[Rows], Moments]) -> Sums:
-        always = of(self._places(self._rest)) if self._rest else None
-        folds = [of(self._places(fold)) for fold in self._folds]
-        weights = [*map(self._design.adjustments.weight, self._folds)]
-        return Sums(of(slice(None)), folds, always, weights)
+        total, spans = of(slice(None)), self._spans
+        if spans is None:
+            return Sums(total, [], None, [])
+        always = of(self._places(spans.rest)) if spans.rest else None
+        folds = [[of(self._places(part)) for part in parts] for parts in spans.parts]
+        return Sums(total, folds, always, _weights(self._design, spans))
 
     def _of_rows(
         self, a: np.ndarray, y: np.ndarray, rows: Rows, units: Units | None = None

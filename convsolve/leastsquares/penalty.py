@@ -17,7 +17,7 @@ from ..operators.tap_basis import TapBasis
 from ..problem.checks import integer, number
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
-from ..text import as_call, count, keyword, shown
+from ..text import argument, as_call, count, keyword, shown
 
 
 @dataclass(frozen=True)
@@ -177,8 +177,8 @@ class Penalty:
         """Raise a ValueError if the criterion cannot select the strength."""
         return
 
-    def check_grid(self) -> None:
-        """Raise a ValueError if the strength cannot be chosen from a grid."""
+    def check_grid(self, select: Any) -> None:
+        """Raise a ValueError if ``select`` cannot choose the strength from a grid."""
         return
 
     def search(self, lags: Sequence[np.ndarray]) -> Search | None:
@@ -257,8 +257,10 @@ class Ridge(Penalty):
         channel_groups: an integer label for every input channel, such as ``(0, 1, 1, 2)``. The
             penalty is then a banded ridge, with one strength per label. None for one strength.
 
-    The bias is not penalized. The strengths of a banded ridge are selected by the evidence,
-    separately for every output.
+    The bias is not penalized. The strengths of a banded ridge are selected by the evidence or by
+    cross-validation, separately for every output. With ``CrossValidation(random=n)`` and a
+    ``grid``, group b has a strength λ/γ_b, for every λ of the grid and n random shares γ. This is
+    the search of himalaya.
 
     Examples:
         >>> import numpy as np
@@ -332,19 +334,29 @@ class Ridge(Penalty):
         return self.channel_groups is not None and self.strength is None
 
     def check_select(self, select: Any) -> None:
-        """Raise a ValueError unless the strengths of groups are selected by the evidence."""
-        if self.bands and select != "evidence":
+        """Raise a ValueError if the criterion cannot select the strengths of groups."""
+        if not self.bands:
+            return
+        if isinstance(select, str):
+            if select != "evidence":
+                raise ValueError(
+                    "the strengths of groups of channels are selected by evidence or "
+                    f"cross-validation; leave out {keyword('select')}, or use "
+                    f"{argument('select', 'cv')}"
+                )
+        elif select.own and not select.random:
             raise ValueError(
-                "the strengths of groups of channels are selected by evidence; leave out "
-                + keyword("select")
+                "a function as score has no gradient, so it cannot search the strengths of groups "
+                "of channels; give random=, as in CrossValidation(score=..., random=60)"
             )
 
-    def check_grid(self) -> None:
-        """Raise a ValueError for groups, whose strengths are searched continuously."""
-        if self.bands:
+    def check_grid(self, select: Any) -> None:
+        """Raise a ValueError for groups, unless ``select`` tries random ratios."""
+        if self.bands and not getattr(select, "random", 0):
             raise ValueError(
-                "the strengths of groups of channels are not chosen from a grid; leave out "
-                + keyword("grid")
+                "the strengths of groups of channels are chosen from a grid with random ratios "
+                f"only; leave out {keyword('grid')}, or use a cross-validation with "
+                f"{keyword('random')}"
             )
 
     @property

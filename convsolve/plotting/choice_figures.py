@@ -58,9 +58,10 @@ def strength_scores(axes: Axes, chosen: Regularization) -> None:
     called = drawable(Names(outputs=tuple(map(str, chosen.outputs)) or None))
     for q in range(min(outputs, MAX_CURVES)):
         _draw_scores(axes, chosen, q, called.output(q))
-    name, label = NAMES[chosen.criterion]
+    name, label = _named(chosen.criterion)
     more = f"\n{MAX_CURVES} of {outputs} outputs shown" * (outputs > MAX_CURVES)
-    axes.set(title=f"{name} by strength{more}", xlabel="strength", xscale="log", ylabel=label)
+    axes.set(title=f"{name} by strength{more}", xlabel=_strengths(chosen), xscale="log")
+    axes.set(ylabel=label)
     legend(axes)
 
 
@@ -78,9 +79,20 @@ def effective_dof(axes: Axes, chosen: Regularization) -> None:
             axes.annotate(
                 f"{freedom:.1f}", (here, freedom), xytext=(8, 4), textcoords="offset points"
             )
-    axes.set(title="Effective degrees of freedom", xlabel="strength", xscale="log")
+    axes.set(title="Effective degrees of freedom", xlabel=_strengths(chosen), xscale="log")
     axes.set(ylabel="degrees of freedom")
     axes.set_ylim(bottom=0)
+
+
+def _named(criterion: str) -> tuple[str, str]:
+    """Return the name of a criterion in a title, and the label of its axis."""
+    return NAMES.get(criterion, (f"Held-out {criterion}", f"held-out {criterion}"))
+
+
+def _strengths(chosen: Regularization) -> str:
+    """Return the label of the axis of strengths."""
+    bands = chosen.strength.ndim == 2
+    return "geometric mean of the strengths" if bands else "strength"
 
 
 def _strength(chosen: Regularization, q: int) -> float:

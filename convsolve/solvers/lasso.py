@@ -10,9 +10,9 @@ import numpy as np
 
 from ..errors import SolveError
 from ..inference.criteria import CRITERIA, in_user_units, noise_variance
-from ..inference.folds import CrossValidation, HeldOut
+from ..inference.folds import CrossValidation
 from ..inference.regularization import Regularization, StrengthScores, joined
-from ..inference.scorers import Normal, Scoring
+from ..inference.scorers import Held, Normal, Scoring
 from ..inference.sparse import Blocks, duality_gap, lasso
 from ..inference.strength_path import ROUNDING, Fits
 from ..lazy_jax import is_tracer
@@ -228,7 +228,7 @@ class _Paths:
         return float(np.max(duality_gap(w, gradient, squares, inner, self._ridge, self._members)))
 
     def chosen(
-        self, q: int, folds: Sequence[tuple[Normal, HeldOut]]
+        self, q: int, folds: Sequence[tuple[Normal, Held]]
     ) -> tuple[np.ndarray, Regularization]:
         """Return the kernel (P,) of one output, and the selected strength with all scores."""
         gram, cross, squares = self._normal
@@ -243,9 +243,11 @@ class _Paths:
         fits = self._fits(along, np.maximum(left, ROUNDING * squares[q]), grid)
         by_fold, score, losses, scores = None, "given", np.zeros(len(grid)), np.zeros(len(grid))
         if folds:
-            score = self._scoring.select.score  # type: ignore[union-attr]
+            select = self._scoring.select
+            assert isinstance(select, CrossValidation)
             several = tracked(folds, "folds of the choice", len(folds))
-            each = [self._held_out(rest, held, q, grid, score) for rest, held in several]
+            each = [self._held_out(rest, held, q, grid, select.score) for rest, held in several]
+            score = select.criterion
             by_fold = np.stack(each)[:, :, None]
             scores = by_fold[:, :, 0].mean(0)
             losses = scores if score == "mse" else -scores
@@ -283,7 +285,7 @@ class _Paths:
         return np.stack(found)
 
     def _held_out(
-        self, rest: Normal, held: HeldOut, q: int, grid: np.ndarray, score: str
+        self, rest: Normal, held: Held, q: int, grid: np.ndarray, score: Any
     ) -> np.ndarray:
         v = self._path(rest[0], rest[1][:, q], float(rest[2][q]), grid)[:, :, None]
         return held.scores(score, v)[:, 0]
@@ -318,6 +320,7 @@ class _Paths:
             freedom[best],
             noise if self._members is None else np.full(1, np.nan),
             score,
+            user(scores[None, [best]])[0] if len(grid) > 1 else np.full(1, np.nan),
             None
             if len(grid) == 1
             else StrengthScores(

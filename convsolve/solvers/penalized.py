@@ -12,7 +12,7 @@ from ..inference.bands import choose_bands
 from ..inference.folds import CrossValidation
 from ..inference.krylov import choose_by_krylov
 from ..inference.regularization import Regularization, as_given, joined, of_outputs
-from ..inference.scorers import Scoring
+from ..inference.scorers import Scoring, smooth
 from ..inference.selection import choose_penalty, choose_strengths, strength_grids
 from ..inference.several_strengths import SeveralStrengths
 from ..inference.sums import few_rows
@@ -20,7 +20,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.penalty import Penalty, Ridge
 from ..problem.sizes import Sizes
-from ..text import argument, count, in_bytes, limit
+from ..text import argument, count, in_bytes, keyword, limit
 from .auto import AutoSolver
 from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
 
@@ -40,9 +40,13 @@ class Choice(NamedTuple):
 
 
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
-    """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""
+    """Return the reason if the Gram matrix or the rows do not fit in memory, else None."""
     bands = _bands(penalty)
-    if sizes.gram_fits or _by_krylov(penalty, select, sizes) or (few_rows(sizes) and not bands):
+    if _by_krylov(penalty, select, sizes):
+        return None
+    if not smooth(select) and sizes.whole_reason:
+        return f"a function as {keyword('score')} {sizes.whole_reason}"
+    if sizes.gram_fits or (few_rows(sizes) and not bands):
         return None
     way = "give the strength, or use fewer taps"
     if _by_krylov(penalty, CrossValidation(), sizes):
@@ -95,7 +99,7 @@ def choose(
     if isinstance(select, CrossValidation) and _by_krylov(penalty, select, design.sizes):
         return Choice(*choose_by_krylov(analysis, form, strengths, select))
     if isinstance(penalty, Ridge) and penalty.bands:
-        return Choice(*choose_bands(Scoring(analysis, select), penalty))
+        return Choice(*choose_bands(Scoring(analysis, select), penalty, strengths))
     return _one_form(analysis, Scoring(analysis, select), form, strengths)
 
 
@@ -120,9 +124,11 @@ def _one_form(
     selected = selected._replace(
         hyperparameters=opened,
         at_bound=at_bound,
-        path=None if selected.criterion == "given" else selected.path,
         effective_dof=_by_factors(analysis, penalties, selected, unproven),
     )
+    if len(chosen[0].grid) == 1:
+        unknown = np.full(selected.score.shape, np.nan)
+        selected = selected._replace(criterion="given", score=unknown, path=None)
     return Choice(selected, penalties, begun)
 
 

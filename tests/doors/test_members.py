@@ -28,7 +28,7 @@ MEMBERS = {
     "Comparison": "solutions rows identifiability skipped shared_seconds plot to_dict to_dataframe",
     "Score": "outputs r2 r2_standard_error r2_total correlation mse fit_percent r2_interval "
     "to_dict",
-    "Regularization": "penalty strength criterion effective_dof noise_variance path at_edge "
+    "Regularization": "penalty strength criterion effective_dof noise_variance score path at_edge "
     "at_bound outputs plot to_dict",
     "ConvSpec": "kernel_size stride padding dilation groups ndim output_shape lags minimum_samples",
     "Limits": "memory data timeout",

@@ -67,7 +67,7 @@ REFUSED: dict[str, list[Any]] = {
     "T give ridge= or penalty=, not both": [{"ridge": 1, "penalty": "tc"}],
     "T needs a penalty whose strength it selects": [{"grid": [1, 2]}, {"select": "cv"}],
     "T leave out the strength, or ": [{"ridge": 1, "grid": [1]}, {"ridge": 1, "select": "cv"}],
-    "V ; leave out ": [{"penalty": BANDED, "select": "gcv"}, {"penalty": BANDED, "grid": [1]}],
+    "V leave out ": [{"penalty": BANDED, "select": "gcv"}, {"penalty": BANDED, "grid": [1]}],
     "V has 2 labels, x has 3 channels": [{"penalty": cs.Ridge(1.0, channel_groups=(0, 1))}],
     "V 3 strengths for 2 outputs": [{"ridge": [1, 2, 3]}, {"penalty": cs.Lasso([1, 2, 3])}],
     "T ridge must be a number": [{"ridge": r} for r in ("x", [[1, 2]], True, D, cs.QR(), ["1"])],
@@ -128,6 +128,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"penalty": cs.Ridge({0: 1, 1: [2, 3]}, channel_groups=LABELS)}, {"penalty": BANDED},
     {"penalty": cs.Lasso(channel_groups="channels", ridge=0.1), "select": "cv"},
     {"penalty": "ridge", "select": cs.CrossValidation([[0], [1]], score="r2")},
+    {"penalty": BANDED, "select": cs.CrossValidation(average="records", random=3)},
     {"loss": cs.HuberLoss(2, scale=0.5)}, {"noise": "hac5"}, {"solver": "svd", "noise": "cluster"},
 ]  # fmt: skip
 

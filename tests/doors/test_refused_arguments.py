@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,8 @@ SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
 ONE_ROW = cs.Problem(X[:3], Y[:1], kernel_size=3)
 WEIGHTED = cs.identify(cs.Problem(X, kernel_size=3, weights=np.linspace(1, 2, 38)))
 TWO_LENGTHS = cs.SquaredExponential(length=(1.0, 2.0))
+OWN = cs.CrossValidation(score=lambda y, p: -np.abs(y - p).max())
+RECORDS = cs.CrossValidation(average="records")
 
 
 def problem(**given: Any) -> cs.Problem:
@@ -50,6 +54,23 @@ def solved(solver: Any = None, **options: Any) -> cs.Solution:
 def ridge(**options: Any) -> cs.Solution:
     """A ridge whose strength is selected."""
     return solved(penalty="ridge", **options)
+
+
+def banded(**options: Any) -> cs.Solution:
+    """A ridge whose strengths of two groups of channels are selected."""
+    return solved(penalty=cs.Ridge(**GROUPS), **options)
+
+
+def adjusted(name: str, given: Any) -> cs.Solution:
+    """A function that scores rows with weights or confounds."""
+    return cs.solve(problem(**{name: given}), penalty="ridge", select=OWN)
+
+
+def constant_record(score: str) -> cs.Solution:
+    """Folds of two records, of which one of the second fold has a constant y."""
+    y = [Y, Y, Y, 0 * Y]
+    select = cs.CrossValidation(2, score=score, average="records")
+    return cs.solve(cs.Problem([X] * 4, y, kernel_size=3), penalty="ridge", select=select)
 
 
 def spline(kind: str, correlation: float) -> cs.StableSpline:
@@ -120,7 +141,26 @@ FOLDS: list[Row] = [
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
     (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into folds"),
-]
+    (lambda: cs.CrossValidation(score=3), TypeError, "or a function of y and its prediction, got"),
+    (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
+    (lambda: cs.CrossValidation(random=-1), ValueError, "random must be at least 0"),
+    (lambda: ridge(select=OWN.score), TypeError, r"use select=CrossValidation\(score=\.\.\.\)"),
+    (lambda: ridge(select=cs.CrossValidation(random=3)), ValueError, "random= tries ratios of the"),
+    (lambda: banded(select=OWN), ValueError, "no gradient, .* give random=, as in CrossValidation"),
+    (lambda: banded(select=RECORDS, grid=[1, 2]), ValueError, "leave out grid=, .* with random="),
+    (lambda: banded(select="gcv"), ValueError, "by evidence or cross-validation; leave out select"),
+    (lambda: ridge(select=RECORDS), ValueError,
+     "average='records' needs whole records in every fold, but 1 record cannot fill 5 folds"),
+    (lambda: ridge(select=replace(OWN, score=lambda y, p: y - p)), TypeError,
+     "score must return a number, got"),
+    (lambda: cs.choose_lags(FULL, OWN), ValueError, "choose_lags scores .* use score='mse', 'r2'"),
+    (lambda: cs.choose_lags(FULL, RECORDS), ValueError, "average='records' needs whole records"),
+    *(
+        (partial(adjusted, name, given), ValueError, f"cannot be combined with {name}=; use score=")
+        for name, given in {"weights": np.arange(1, 39), "confounds": 1}.items()
+    ),
+    (lambda: constant_record("r2"), ValueError, "a record of fold 1 has no r2, since its y does"),
+]  # fmt: skip
 LAGS: list[Row] = [
     (lambda: cs.Problem(X[:, 0], X[None, :, 0], lags=(0, 4)), ValueError, "transpose y"),
     (lambda: in_seconds(y=X, tmin=-100, tmax=400, fs=64), ValueError, "tmax= are in seconds"),

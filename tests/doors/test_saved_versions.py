@@ -65,3 +65,16 @@ def test_a_given_penalty_is_saved(name: str, tmp_path: Path) -> None:
     assert back._penalized
     assert str(back.regularization) == str(found)
     assert back.stats["penalty"] == fit.stats["penalty"]
+
+
+def test_a_selection_of_an_earlier_version_has_no_score(tmp_path: Path) -> None:
+    select = cs.CrossValidation(4, score=lambda y, p: -np.abs(y - p).max())
+    fit = cs.solve(cs.Problem(X, Y, lags=(0, 2)), penalty="ridge", select=select)
+    fit.save(tmp_path / "fit.npz")
+    found = cs.load(tmp_path / "fit.npz").regularization
+    assert found.criterion == "score()"
+    np.testing.assert_equal(found.to_dict(), fit.regularization.to_dict())
+    earlier = {name: value for name, value in found.to_dict().items() if name != "score"}
+    again = type(found).from_dict(earlier)
+    assert np.isnan(again.score).all()
+    np.testing.assert_array_equal(again.path.scores, found.path.scores)

@@ -129,6 +129,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "gcv": {"penalty": "ridge"},
     "evidence": {"penalty": "tc", "select": "evidence"},
     "folds": {"penalty": "tc", "select": cs.CrossValidation(5, score="correlation")},
+    "records": {
+        "penalty": cs.Ridge(channel_groups=(0, 1)),
+        "select": cs.CrossValidation(2, average="records"),
+    },
     "lasso": {"penalty": "lasso"},
     "huber": {"loss": "huber"},
     "absolute": {"loss": "absolute"},
@@ -143,12 +147,19 @@ def test_every_method_has_the_solution_of_arrays(name: str) -> None:
     np.testing.assert_allclose(one.kernel, other.kernel, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("solver", [cs.GradientDescent(steps=3), "fft"], ids=str)
-def test_solvers_of_whole_arrays_are_refused_before_reading(solver: Any) -> None:
+WHOLE: list[dict[str, Any]] = [
+    {"solver": cs.GradientDescent(steps=3)},
+    {"solver": "fft"},
+    {"penalty": "ridge", "select": cs.CrossValidation(score=np.vdot)},
+]
+
+
+@pytest.mark.parametrize("method", WHOLE, ids=str)
+def test_methods_of_whole_arrays_are_refused_before_reading(method: dict[str, Any]) -> None:
     x, y = Slices(X[0]), Slices(Y[0])
     problem = cs.Problem(x, y, lags=(0, 4))
-    with pytest.raises(cs.SolveError, match="it needs all of x and y"):
-        cs.solve(problem, solver, limits=SMALL)
+    with pytest.raises(cs.SolveError, match=r"(it|score=) needs all of x and y"):
+        cs.solve(problem, **method, limits=SMALL)
     assert (x.times == 1).all()  # the values were checked
 
 

@@ -43,6 +43,24 @@ def test_every_fold_is_drawn(problem):
     assert axes.get_ylabel() == "held-out R²"
 
 
+def same_sign(y, prediction):
+    return np.mean(np.sign(y) == np.sign(prediction))
+
+
+def test_a_function_and_groups_of_channels(problem):
+    x = [np.concatenate([a, a[::-1]], axis=1) for a in problem.x]
+    both = cs.Problem(x, list(problem.y), lags=(-2, 9), edges="zeros")
+    select = cs.CrossValidation(score=same_sign, random=3)
+    penalty = cs.Ridge(channel_groups=(0, 1))
+    found = cs.solve(both, penalty=penalty, select=select).regularization
+    assert "by held-out same_sign(); " in str(found)
+    axes = panel(drawn(found), "Held-out same_sign() by strength")
+    assert axes.get_ylabel() == "held-out same_sign()"
+    assert axes.get_xlabel() == "geometric mean of the strengths"
+    curve = line(axes, "output 1")
+    np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1])
+
+
 def test_a_choice_at_the_edge_is_named_and_an_output_of_zeros_has_no_score(problem):
     found = cs.solve(problem, penalty="ridge", grid=[1e5, 1e6, 1e7]).regularization
     axes = panel(drawn(found), "GCV by strength")

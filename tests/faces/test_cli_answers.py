@@ -90,6 +90,14 @@ SOLVED = [
         "--penalty ridge --channel-groups 1,0 --strength 1 4": {
             "penalty": cs.Ridge({0: 1.0, 1: 4.0}, channel_groups=(1, 0))
         },
+        "--penalty ridge --channel-groups 1,0 --select cv --folds 3 --score r2 --average records": {
+            "penalty": cs.Ridge(channel_groups=(1, 0)),
+            "select": cs.CrossValidation(3, score="r2", average="records"),
+        },
+        "--penalty ridge --channel-groups 1,0 --select cv --random 4 --grid 1 100": {
+            "penalty": cs.Ridge(channel_groups=(1, 0)), "grid": [1.0, 100.0],
+            "select": cs.CrossValidation(random=4),
+        },
         "--penalty lasso --grid 2 20 --select aicc": {
             "penalty": "lasso", "grid": [2.0, 20.0], "select": "aicc",
         },
@@ -199,7 +207,9 @@ REPORTED = [
     *rows("choose-lags trials.npz --lags -3 9 --edges zeros",
           cs.Problem(data.TRIALS_X, data.TRIALS_Y, lags=(-3, 9), edges="zeros"), {
         "": {},
-        "--select cv --folds 2 --score r2": {"select": cs.CrossValidation(2, score="r2")},
+        "--select cv --folds 2 --score r2 --average records": {
+            "select": cs.CrossValidation(2, score="r2", average="records"),
+        },
     }),
 ]  # fmt: skip
 TEXTS = [SOLVED[0], REPORTED[0], REPORTED[-3], REPORTED[-4]]

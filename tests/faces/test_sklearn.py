@@ -11,7 +11,7 @@ import pytest
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
-from sklearn.metrics import r2_score
+from sklearn.metrics import explained_variance_score, r2_score
 from sklearn.model_selection import GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -128,6 +128,11 @@ def test_lags_in_seconds_and_names_of_columns() -> None:
 METHODS: list[dict[str, Any]] = [
     {"solver": "qr", "ridge": [1.0, 2.0]},
     {"penalty": "smooth", "select": "bic"},
+    {
+        "penalty": cs.Ridge(channel_groups=(0, 1, 1)),
+        "select": cs.CrossValidation(score=explained_variance_score, random=2),
+    },
+    {"penalty": "ridge", "select": cs.CrossValidation(3, average="records")},
     {"penalty": cs.Smooth(order=2), "grid": [1.0, 10.0], "select": cs.CrossValidation()},
     {"loss": cs.HuberLoss(2.0)},
     {"solver": cs.NormalEquations(), "penalty": cs.Ridge(2.0), "noise": cs.ARNoise(1)},

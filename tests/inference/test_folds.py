@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -18,13 +19,15 @@ from support.penalties import matrix, penalty_for
 
 GRID = np.geomspace(0.1, 100, 3)[:, None]
 FOLDS: dict[str, Any] = {"records": None, "rows": 4, "listed": [[1], [0, 2]]}
+# Fewer rows than unknowns.
+WIDE = Geometry(cs.ConvSpec(12), ((16,),) * 3, 2, 2, bias=True)
 # With few columns allowed for a spectrum, Krylov spaces are used.
 LIMITS = {"spectrum": (Tuning(), 1e-8), "krylov": (Tuning(spectrum_columns=2), 1e-6)}
 
 
 def spans(made: Geometry, folds: Any) -> list[np.ndarray]:
     """The rows of the design matrix of each fold, records one after the other."""
-    ends = np.cumsum([rows[0] for rows in made.counts])
+    ends = np.cumsum([math.prod(rows) for rows in made.counts])
     if isinstance(folds, int):
         cuts = np.linspace(0, ends[-1], folds + 1).round().astype(int)
         return [np.arange(a, b) for a, b in pairwise(cuts)]
@@ -105,6 +108,92 @@ def test_scores_are_those_of_refits(
     np.testing.assert_allclose(found.path.scores, found.path.scores_by_fold.mean(0), rtol=1e-14)
     best = np.argmin if score == "mse" else np.argmax
     np.testing.assert_array_equal(found.strength, GRID[best(found.path.scores, axis=0), 0])
+
+
+def largest_error(y: np.ndarray, prediction: np.ndarray) -> float:
+    """A score of the user's; larger is better."""
+    return -float(np.abs(y - prediction).max())
+
+
+@pytest.mark.parametrize(
+    ("name", "geometry", "folds", "score", "route"),
+    [
+        ("ridge", "ragged", "listed", "mse", "spectrum"),
+        ("tc", "short", "listed", "correlation", "spectrum"),
+        ("first differences", "ragged", "listed", "r2", "spectrum"),
+        ("tc", "wide records", "listed", "mse", "spectrum"),
+        ("banded", "ragged", "listed", "r2", "krylov"),
+        ("ridge", "groups", "records", largest_error, "spectrum"),
+        ("tc", "stride", "records", largest_error, "spectrum"),
+        ("first differences", "dilation", "rows", largest_error, "spectrum"),
+        ("second differences", "ragged", "listed", largest_error, "spectrum"),
+        ("tc", "wide records", "listed", largest_error, "spectrum"),
+        ("ridge", "image", "records", largest_error, "spectrum"),
+        ("banded", "circular", "listed", largest_error, "krylov"),
+    ],
+)
+def test_scores_of_records_are_averaged(
+    name: str, geometry: str, folds: str, score: Any, route: str
+) -> None:
+    """Named scores with average="records", and functions of y and its prediction."""
+    made = WIDE if geometry == "wide records" else NAMED[geometry]
+    x, y = made.noise()
+    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
+    penalty, (limits, close) = penalty_for(name, problem), LIMITS[route]
+    # A function scores every record, whatever the average.
+    plain = folds == "rows" or (callable(score) and name in ("ridge", "banded"))
+    average = "rows" if plain else "records"
+    select = cs.CrossValidation(FOLDS[folds], score=score, average=average)
+    fit = cs.solve(problem, penalty=penalty, grid=GRID, select=select, limits=limits)
+    found, d = fit.regularization, matrix(penalty, problem)
+    assert found.criterion == ("largest_error()" if callable(score) else score)
+    matrices, targets = dense.design_matrix(x, made.spec), dense.by_group(y, made.spec.groups)
+    of_record = np.repeat(np.arange(len(made.shapes)), [math.prod(rows) for rows in made.counts])
+    for i, held in enumerate(spans(made, FOLDS[folds])):
+        ends = np.flatnonzero(np.diff(of_record[held])) + 1
+        for j, strength in enumerate(GRID[:, 0]):
+            wanted = []
+            for a, b in zip(matrices, targets, strict=True):
+                p = np.split(predicted(a, b, d, strength, made.bias, held), ends)
+                pairs = [*zip(np.split(b[held], ends), p, strict=True)]
+                if callable(score):
+                    outputs = range(b.shape[1])
+                    parts = [[score(u[:, q], v[:, q]) for q in outputs] for u, v in pairs]
+                else:
+                    parts = [scored(score, u, v) for u, v in pairs]
+                wanted.append(np.mean(parts, axis=0))
+            np.testing.assert_allclose(
+                found.path.scores_by_fold[i, j],
+                np.concatenate(wanted),
+                rtol=close,
+                atol=1e-2 * close,
+            )
+    best = np.argmin if score == "mse" else np.argmax
+    np.testing.assert_array_equal(found.strength, GRID[best(found.path.scores, axis=0), 0])
+
+
+SAME: dict[str, dict[str, Any]] = {
+    "masks of outputs": {"penalty": "smooth", "grid": [1.0, 10.0]},
+    "autoregression": {"penalty": "ridge", "grid": [1.0, 10.0], "noise": "ar2"},
+    "lasso": {"penalty": "lasso"},
+    "lasso of groups": {"penalty": cs.Lasso(channel_groups=(0, 1, 1))},
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_a_function_and_sums_have_the_same_mean_squares(name: str) -> None:
+    """With offsets and a bias, whose rounding the means of the held-out rows contain."""
+    rng = np.random.default_rng(2)
+    x = [rng.standard_normal((n, 3)) + 50 for n in (60, 70, 50, 80)]
+    y = [a[3:, :2] + 7 + rng.standard_normal((len(a) - 3, 2)) for a in x]
+    mask = [rng.random(b.shape) > 0.1 for b in y] if name == "masks of outputs" else None
+    problem = cs.Problem(x, y, kernel_size=4, bias=True, mask=mask)
+    paths = []
+    for given in ({"average": "records"}, {"score": lambda y, p: -np.mean((y - p) ** 2)}):
+        select = cs.CrossValidation([[0, 3], [1, 2]], **given)
+        paths.append(cs.solve(problem, **SAME[name], select=select).regularization.path)
+    one, other = (path.scores_by_fold for path in paths)
+    np.testing.assert_allclose(one, -other, rtol=1e-11)
 
 
 def test_a_record_of_large_values_costs_the_others_no_digits() -> None:

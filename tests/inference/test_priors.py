@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
 
 import convsolve as cs
-from convsolve.inference.bands import _loss
+from convsolve.inference.bands import evidence_loss
 
 EPS = float(np.finfo(float).eps)
 
@@ -159,10 +161,10 @@ def test_the_evidence_of_bands_and_its_gradient() -> None:
     rng = np.random.default_rng(2)
     a, y = rng.standard_normal((50, 6)), rng.standard_normal(50)
     band, t = np.array([0, 0, 1, 1, 2, 2]), np.array([0.3, -0.7, -2.0])
-    args = a.T @ a, a.T @ y, float(y @ y), band, 50
-    loss, gradient = _loss(t, *args)
+    of = partial(evidence_loss, a.T @ a, a.T @ y, float(y @ y), band, 50)
+    loss, gradient = of(t)
     steps = 1e-5 * np.eye(3)
-    numeric = [(_loss(t + s, *args)[0] - _loss(t - s, *args)[0]) / 2e-5 for s in steps]
+    numeric = [(of(t + s)[0] - of(t - s)[0]) / 2e-5 for s in steps]
     np.testing.assert_allclose(gradient, numeric, rtol=1e-6)
     covariance = np.eye(50) + a @ np.diag(np.exp(t)[band]) @ a.T
     wanted = 50 * np.log(y @ np.linalg.solve(covariance, y)) + np.linalg.slogdet(covariance)[1]

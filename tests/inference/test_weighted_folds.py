@@ -99,6 +99,28 @@ def test_scores_of_folds_are_those_of_cross_validation(name: str, score: str) ->
     np.testing.assert_allclose(fit.regularization.path.scores_by_fold[:, 0], wanted, rtol=1e-9)
 
 
+@pytest.mark.parametrize("name", ADJUSTED)
+def test_scores_of_records_are_those_of_folds_of_one_record(name: str) -> None:
+    """A fold of two records against each of them alone, with the same training records."""
+    rng, given = np.random.default_rng(3), dict(ADJUSTED[name])
+    x = [rng.standard_normal(50) for _ in range(4)]
+    y = [a + 3 + rng.standard_normal(50) for a in x]
+    if given.get("weights") == "rows":
+        given["weights"] = [rng.random(50) * 3 + 0.1 for _ in x]
+
+    def scores(records: list[int], folds: Any, average: str) -> np.ndarray:
+        parts = {k: [v[i] for i in records] if np.ndim(v) else v for k, v in given.items()}
+        some = [x[i] for i in records], [y[i] for i in records]
+        select = cs.CrossValidation(folds, score="r2", average=average)
+        problem = cs.Problem(*some, lags=(0, 1), **parts)
+        fit = cs.solve(problem, penalty="ridge", grid=[1.0, 10.0], select=select)
+        return fit.regularization.path.scores_by_fold[0]
+
+    found = scores([0, 1, 2, 3], [[0, 1], [2, 3]], "records")
+    alone = [scores([i, 2, 3], [[0], [1, 2]], "rows") for i in (0, 1)]
+    np.testing.assert_allclose(found, np.mean(alone, axis=0), rtol=1e-10)
+
+
 @pytest.mark.parametrize("weights", ["rows", BY_RECORD], ids=["rows", "records"])
 def test_weighted_errors_of_fewer_rows_than_taps(weights: Any) -> None:
     rng = np.random.default_rng(2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,27 @@ def test_refused_conversions(name: str) -> None:
     call, error, words = MISTAKES[name]
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("score", ["correlation", "mse"])
+def test_means_over_the_trials_of_a_fold(score: str) -> None:
+    """crossval of mTRFpy with the folds that it draws, for every output."""
+    metric = mtrf.stats.pearsonr if score == "correlation" else mtrf.stats.neg_mse
+    lengths, values = (300, 200, 260, 340, 280, 240), [0.1, 1.0, 10.0]
+    x, y = ([RNG.standard_normal((n, k)) for n in lengths] for k in (3, 2))
+    y = [a[:, :1] + b for a, b in zip(x, y, strict=True)]
+    given = {"k": 3, "seed": 1, "average": False, "verbose": False}
+    model = mtrf.TRF(metric=metric)
+    wanted = [mtrf.stats.crossval(model, x, y, FS, *WINDOW, v, **given) for v in values]
+    random.seed(1)
+    order = np.arange(len(x))
+    random.shuffle(order)
+    select = cs.CrossValidation(np.split(order, 3), score=score, average="records")
+    problem = cs.Problem(x, y, **STATED)
+    grid = [FS * 4 * value for value in values]  # a fold is trained on 4 trials
+    found = cs.solve(problem, penalty="ridge", grid=grid, select=select).regularization
+    scores = -found.path.scores if score == "mse" else found.path.scores
+    np.testing.assert_allclose(scores, wanted, rtol=1e-11)
+    own = cs.CrossValidation(np.split(order, 3), score=metric)
+    again = cs.solve(problem, penalty="ridge", grid=grid, select=own).regularization
+    np.testing.assert_allclose(again.path.scores, wanted, rtol=1e-11)

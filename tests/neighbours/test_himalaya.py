@@ -1,0 +1,70 @@
+"""Banded ridge by cross-validation compared with the random search of himalaya."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from convsolve.inference.bands import shares
+from convsolve.inference.scorers import Scoring
+from convsolve.leastsquares.analysis import analyse
+from convsolve.leastsquares.penalty import Bands
+from convsolve.problem.sizes import Tuning
+from support import dense
+
+himalaya = pytest.importorskip("himalaya.ridge")
+
+from himalaya.scoring import correlation_score, l2_neg_loss, r2_score  # noqa: E402
+
+pytestmark = pytest.mark.slow
+
+TAPS, LABELS, RECORDS = 5, (0, 1, 1, 2), 4
+RNG = np.random.default_rng(0)
+X = [RNG.standard_normal((100, 4)) + 1 for _ in range(RECORDS)]
+KERNEL = RNG.standard_normal((TAPS, 4, 3)) * np.array([1.0, 0.3, 0.3, 0.1])[:, None]
+Y = [cs.convolve(x, KERNEL, cs.ConvSpec(TAPS)) + 2 * RNG.standard_normal((96, 3)) + 5 for x in X]
+PROBLEM = cs.Problem(X, Y, kernel_size=TAPS, bias=True)
+ALPHAS = np.geomspace(0.1, 1000, 9)
+
+
+SCORES = {"mse": l2_neg_loss, "r2": r2_score, "correlation": correlation_score}
+# Added to a score times log(alpha), so that the larger of two equal strengths is chosen.
+TIES = 1e-10
+
+
+def theirs(several: np.ndarray, score: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scores (n, outputs) of shares (n, groups), each at its best alpha, and the kernel."""
+    from sklearn.model_selection import PredefinedSplit
+
+    rows, band = dense.design_matrix(X, PROBLEM.spec)[0], np.tile(LABELS, TAPS)
+    order = np.argsort(band, kind="stable")
+    _, weights, scores, _ = himalaya.solve_group_ridge_random_search(
+        [rows[:, band == label] for label in range(3)],
+        np.concatenate(Y),
+        n_iter=several,
+        alphas=ALPHAS,
+        fit_intercept=True,
+        score_func=SCORES[score],
+        cv=PredefinedSplit(np.repeat(np.arange(RECORDS), 96)),
+        return_weights=True,
+        progress_bar=False,
+    )
+    return scores, weights[np.argsort(order)].reshape(KERNEL.shape)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_scores_and_the_choice_of_the_same_candidates(score: str) -> None:
+    several, sign = shares(12, 3), -1 if score == "mse" else 1
+    wanted, kernel = theirs(several, score)
+    select = cs.CrossValidation(score=score, random=12)
+    scoring = Scoring(analyse(PROBLEM, Tuning()), select)
+    for share, best in zip(several, wanted, strict=True):
+        (scorer,) = scoring.scorers(Bands(None, LABELS, tuple((1 / share).tolist())))
+        scores, _ = scorer.scores(scoring.units.from_user(ALPHAS)[:, None])
+        power = 2 * scoring.units.outputs[0] if score == "mse" else 0
+        found = np.ldexp(sign * scores, power) + TIES * np.log(ALPHAS)[:, None]
+        np.testing.assert_allclose(found.max(0), best, rtol=1e-11)
+    fit = cs.solve(PROBLEM, penalty=cs.Ridge(channel_groups=LABELS), grid=ALPHAS, select=select)
+    np.testing.assert_allclose(sign * fit.regularization.score, wanted.max(0), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(fit.kernel, kernel, rtol=1e-9, atol=1e-11)
