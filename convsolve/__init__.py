@@ -34,6 +34,15 @@ if TYPE_CHECKING:
     from .leastsquares.stable_spline import StableSpline
     from .noise import ARNoise, ClusterNoise, HACNoise, NoiseModel, WhiteNoise
     from .plotting.figures import plot
+    from .problem.lag_bases import (
+        HRF,
+        Basis,
+        BSplines,
+        Fourier,
+        LagBasis,
+        RaisedCosines,
+        Tents,
+    )
     from .problem.problem import Problem
     from .problem.sizes import Limits
     from .problem.spec import ConvSpec
@@ -63,6 +72,15 @@ _HOMES = {
     "leastsquares.stable_spline": ("StableSpline",),
     "noise": ("ARNoise", "ClusterNoise", "HACNoise", "NoiseModel", "WhiteNoise"),
     "plotting.figures": ("plot",),
+    "problem.lag_bases": (
+        "HRF",
+        "BSplines",
+        "Basis",
+        "Fourier",
+        "LagBasis",
+        "RaisedCosines",
+        "Tents",
+    ),
     "problem.problem": ("Problem",),
     "problem.sizes": ("Limits",),
     "problem.spec": ("ConvSpec",),
@@ -83,22 +101,27 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 _SUBMODULES = ("datasets", "interop", "io", "results", "sklearn")
 
 __all__ = [
+    "HRF",
     "QR",
     "SVD",
     "ARNoise",
     "AbsoluteLoss",
     "AutoSolver",
+    "BSplines",
+    "Basis",
     "ClusterNoise",
     "ConjugateGradient",
     "ConvSpec",
     "CrossValidation",
     "FFTDeconvolution",
+    "Fourier",
     "GradientDescent",
     "HACNoise",
     "HuberLoss",
     "Identifiability",
     "IdentifiabilityError",
     "IdentifiabilityWarning",
+    "LagBasis",
     "Lasso",
     "Limits",
     "Loss",
@@ -106,6 +129,7 @@ __all__ = [
     "NormalEquations",
     "Penalty",
     "Problem",
+    "RaisedCosines",
     "Ridge",
     "Smooth",
     "Solution",
@@ -114,6 +138,7 @@ __all__ = [
     "SquaredExponential",
     "SquaredLoss",
     "StableSpline",
+    "Tents",
     "Tikhonov",
     "WhiteNoise",
     "choose_lags",

@@ -532,7 +532,7 @@ def _pack(
 def _loses_taps(analysis: Analysis, kernel: np.ndarray, rounded: np.ndarray) -> bool:
     """Return whether taps below the range of the type would change the prediction of y."""
     plain = analysis.regression(RIDGE, 0.0)
-    scaled, kept = (plain.from_user(k) for k in (kernel, rounded))
+    scaled, kept = (plain.from_kernel(k) for k in (kernel, rounded))
     lost = np.abs(scaled - kept) > LOST * np.abs(scaled).max(1, keepdims=True)
     return bool(lost.any())
 

@@ -33,11 +33,13 @@ def to_dataframe(
     groups: int,
     names: Names,
     others: dict[str, np.ndarray],
+    modelled: np.ndarray | None = None,
 ) -> Any:
     """Return a data frame with a row per tap, ordered by output, channel and ascending lag.
 
     The kernel is ``(*K, Cin/groups, Cout)``. ``lags`` has the lags of every axis in kernel order,
-    and ``others`` has further columns, kernel-shaped.
+    and ``others`` has further columns, kernel-shaped. ``modelled`` has flags of the taps that have
+    a row, kernel-shaped, or is None for all of them.
     """
     with _needing("pandas"):
         import pandas as pd
@@ -54,10 +56,15 @@ def to_dataframe(
         columns[name] = values[::-1][index]
     if names.fs is not None:
         columns["time"] = columns["lag"] / names.fs
-    for name, values in ({"weight": kernel} | others).items():
+
+    def column(values: np.ndarray) -> np.ndarray:
         ascending = values[(slice(None, None, -1),) * len(taps)]
-        columns[name] = np.moveaxis(ascending, (-1, -2), (0, 1)).reshape(-1)
-    return pd.DataFrame(columns)
+        return np.moveaxis(ascending, (-1, -2), (0, 1)).reshape(-1)
+
+    for name, values in ({"weight": kernel} | others).items():
+        columns[name] = column(values)
+    found = pd.DataFrame(columns)
+    return found if modelled is None else found[column(modelled)].reset_index(drop=True)
 
 
 def to_xarray(

@@ -16,8 +16,8 @@ MAX_LAGS, MAX_COLUMNS = 5, 6
 LARGEST, MAX_LIST, MAX_NAME = 3, 32, 16
 # Digits of the largest weight.
 DIGITS = 4
-# Sign of a weight that the data do not determine.
-OPEN = "*"
+# Signs of a weight that the data do not determine, and of a lag outside the window of a channel.
+OPEN, ABSENT = "*", "–"
 
 
 def shape_sentence(shape: tuple[int, ...], groups: int) -> str:
@@ -35,16 +35,26 @@ class Weights:
     """
 
     def __init__(
-        self, kernel: np.ndarray, lags: tuple[np.ndarray, ...], groups: int, names: Names
+        self,
+        kernel: np.ndarray,
+        lags: tuple[np.ndarray, ...],
+        groups: int,
+        names: Names,
+        modelled: np.ndarray | None = None,
     ) -> None:
-        self.taps = np.flip(np.asarray(kernel, float), tuple(range(len(lags))))
+        """``modelled`` has flags of the taps that may differ from zero, all by default."""
+        axes = tuple(range(len(lags)))
+        self.taps = np.flip(np.asarray(kernel, float), axes)
+        self._absent = None if modelled is None else np.flip(~modelled, axes)
         self._lags, self._groups, self.names = [axis[::-1] for axis in lags], groups, names
         *_, self._channels, self._outputs = kernel.shape
 
     @classmethod
     def of(cls, fit: Any) -> Weights:
         """Return the weights of a `Solution`."""
-        return cls(fit.kernel, fit._tap_lags, fit._spec.groups, fit._names)
+        kernel, space = fit.kernel, fit._space
+        modelled = None if space is None else space.taps_of(kernel.shape)
+        return cls(kernel, fit._tap_lags, fit._spec.groups, fit._names, modelled)
 
     @property
     def unit(self) -> str:
@@ -114,13 +124,17 @@ class Weights:
 
     def _cell(self, index: tuple[int, ...], error: np.ndarray | None) -> str:
         """Return a weight and its standard error."""
+        if self._absent is not None and self._absent[index]:
+            return ABSENT
         decimals = self._decimals()
         form = f"z.{decimals}f" if decimals is not None else f".{DIGITS - 1}e"
         text = format(float(self.taps[index]), form)
         if error is None:
             return text
         own = float(error[index])
-        if not math.isfinite(own):
+        if math.isnan(own):  # all functions of a basis are zero there
+            return text
+        if math.isinf(own):
             return text + OPEN
         size = format(own, form)
         # An error that rounds to zero is shown in its own digits.

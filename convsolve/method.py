@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from .leastsquares.analysis import Analysis
 from .leastsquares.penalty import Penalty, Ridge, penalty_of
 from .noise import NoiseModel
 from .problem.checks import number
+from .problem.lag_bases import LagBasis
 from .problem.problem import Problem
 from .problem.selection import Selection
 from .problem.sizes import Sizes
@@ -32,10 +32,10 @@ CLASSES: dict[str, tuple[type, str]] = {
     "penalty": (Penalty, "penalty"),
     "loss": (Loss, "loss"),
     "noise": (NoiseModel, "noise model"),
+    "basis": (LagBasis, "basis"),
 }
 # The kinds of components that are a method of `compare` by themselves.
 METHODS = ("solver", "penalty", "loss")
-WORDS = {"criterion": "criterion"} | {kind: word for kind, (_, word) in CLASSES.items()}
 
 
 @dataclass(frozen=True)
@@ -356,7 +356,7 @@ def component(kind: str, value: Any) -> Any:
     if isinstance(value, cls):
         return value
     if isinstance(value, str):
-        entry, arguments = _named(kind, value)
+        entry, arguments = registry.named(kind, value)
         return entry.make(**arguments)
     given = value if isinstance(value, type) else type(value)
     for other, (another, its_word) in CLASSES.items():
@@ -377,7 +377,7 @@ def argument_of(value: Any) -> str:
         if given is not None and given[0].kind in METHODS:
             return given[0].kind
         if given is not None:
-            word, use = WORDS[given[0].kind], registry.ARGUMENTS[given[0].kind]
+            word, use = registry.WORDS[given[0].kind], registry.ARGUMENTS[given[0].kind]
             raise ValueError(
                 f"{value!r} is a {word}, not a solver, penalty or loss; use {{{use!r}: {value!r}}}"
             )
@@ -387,7 +387,7 @@ def argument_of(value: Any) -> str:
         raise ValueError(f"{value!r} is no solver, penalty or loss; {hint}")
     kinds = (kind for kind, (cls, _) in CLASSES.items() if isinstance(value, cls))
     kind = next(kinds, None)
-    if kind is None or kind == "noise":
+    if kind not in METHODS:
         classes = tuple(CLASSES[name][0] for name in METHODS)
         ours = isinstance(value, type) and issubclass(value, classes)
         hint = f"; did you mean {value.__name__}()?" if ours else ""
@@ -395,29 +395,6 @@ def argument_of(value: Any) -> str:
             f"a method must be a solver, a penalty, a loss or a dict, got {shown(value)}{hint}"
         )
     return kind
-
-
-def _named(kind: str, name: str) -> tuple[registry.Entry, Mapping[str, Any]]:
-    """Return the entry of a name, and the arguments that the name gives.
-
-    Raises:
-        TypeError: If it is the name of another kind.
-        ValueError: If there is no such name.
-    """
-    given = registry.found(name)
-    wanted = registry.ARGUMENTS[kind]
-    if given is None:
-        names = [entry.name for entry in registry.of_kind(kind)]
-        near = registry.nearest(name, (kind,))
-        hint = f"did you mean {near.code}?" if near else f"choose from {', '.join(names)}"
-        if near is not None and near.kind != kind:
-            hint = f"use {registry.ARGUMENTS[near.kind]}={near.code}"
-        raise ValueError(f"{wanted}={name!r} is unknown; {hint}")
-    entry = given[0]
-    if entry.kind != kind:
-        word, use = WORDS[entry.kind], registry.ARGUMENTS[entry.kind]
-        raise TypeError(f"{name!r} is a {word}, not a {WORDS[kind]}: use {use}={name!r}")
-    return given
 
 
 def _criterion(select: Any) -> str | CrossValidation:
@@ -436,7 +413,7 @@ def _criterion(select: Any) -> str | CrossValidation:
         raise TypeError(
             f"select must be one of {names}, or a CrossValidation, got {shown(select)}{hint}"
         )
-    name = _named("criterion", select)[0].name
+    name = registry.named("criterion", select)[0].name
     return CrossValidation() if name == "cv" else name
 
 

@@ -39,12 +39,24 @@ ARGUMENTS: dict[str, str] = {
     "GradientDescent.huber_delta": "solve(loss=HuberLoss(1.0, scale=...))",
     "CrossValidation.scoring CrossValidation.metric CrossValidation.score_func": "score=",
     "CrossValidation.n_iter CrossValidation.n_candidates": "random=",
+    "RaisedCosines.n_basis_funcs BSplines.n_basis_funcs BSplines.df Fourier.n_basis_funcs": "n=",
+    "BSplines.order": "degree=, which is the order less one",
+    "Tents.n Tents.n_basis_funcs": "knots=, some lags or their number",
+    "HRF.derivative HRF.dispersion": "derivatives=",
+    "HRF.model HRF.hrf_model": "kind=",
     "sfreq srate sample_rate sampling_rate fsamp samplerate": "fs=",
     "tr t_r dt": "fs=1/tr",
     "intercept use_bias add_constant": "bias=",
     "bias intercept add_constant": "fit_intercept=",
     "fit_intercept": "bias=",
     "n_lags delays maxlag order window": "lags=(first, last)",
+    "n_basis_funcs nbasis n_basis basis_funcs basis_functions splines": (
+        "basis=RaisedCosines(n) or basis=BSplines(n)"
+    ),
+    "knots degree": "basis=BSplines(n, degree=..., knots=...)",
+    "hrf_model hrf": "basis=HRF(kind, derivatives=...)",
+    "delays_per_channel lags_per_channel windows": "lags={channel: (first, last)}",
+    "tap_mask lag_mask": "taps=",
     "taps n_taps kernel_length filter_length": "kernel_size=",
     "mode pad zeropad boundary": "edges= with lags, padding= with a kernel size",
     "strides": "stride=",
@@ -88,7 +100,7 @@ ARGUMENTS: dict[str, str] = {
 OF_SOLVE = ("solver", "ridge", "penalty", "grid", "select", "loss", "noise")
 OF_PROBLEM = (
     "lags", "tmin", "tmax", "fs", "edges", "kernel_size", "stride", "padding", "dilation", "bias",
-    "mask", "missing", "weights", "confounds", "channels", "outputs", "n_outputs",
+    "mask", "missing", "weights", "confounds", "basis", "taps", "channels", "outputs", "n_outputs",
 )  # fmt: skip
 
 # Options of earlier versions that no argument has.
@@ -125,6 +137,10 @@ COMPONENTS: dict[str, tuple[str, dict[str, int]]] = {
     "autoregressive prewhiten": ("ar", {}),
     "newey_west": ("hac", {}),
     "clustered": ("cluster", {}),
+    "raised_cosine cosines": ("raised_cosines", {"n": 8}),
+    "bspline b_splines splines": ("bsplines", {"n": 8}),
+    "tent hat linear": ("tents", {"knots": 8}),
+    "spm canonical double_gamma": ("hrf", {}),
     "loo kfold cross_validation": ("cv", {}),
     "aic": ("aicc", {}),
     "reml ml marginal_likelihood": ("evidence", {}),
@@ -139,7 +155,7 @@ RESULTS = (
 # Attributes of other libraries and of earlier versions, by class, and what to use here.
 ATTRIBUTES: dict[str, dict[str, str]] = {
     "Solution": {
-        "coef_ coef coefs coefficients kernel_ w h weights trf filter_ irf params beta": (
+        "coef_ coef coefs kernel_ w h weights trf filter_ irf params beta": (
             "impulse_response (ascending lags) or kernel (layer order)"
         ),
         "patterns_ pattern haufe": "patterns()",
@@ -172,6 +188,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "n_iter_": 'stats["steps"]',
         "delays_ t tau tap_lags": "lags or times",
         "names": "channels and outputs",
+        "coefficient_names": "problem.coefficient_names",
         "recipe spec": "problem",
         "sfreq fs": "times",
     },
@@ -254,6 +271,11 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "OLS LinearRegression": "solve",
         "KFold GroupKFold TimeSeriesSplit": "CrossValidation",
         "RBF GaussianProcess": "SquaredExponential",
+        "RaisedCosineLogConv RaisedCosineLinearConv RaisedCosineBasis": "RaisedCosines",
+        "BSplineConv BSplineBasis Splines": "BSplines",
+        "TENT Tent": "Tents",
+        "SPM Glover CanonicalHRF": "HRF",
+        "FourierBasis": "Fourier",
         "Adam LBFGS SGD": "GradientDescent",
         "GLSAR AR": "ARNoise",
         "NeweyWest": "HACNoise",

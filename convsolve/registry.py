@@ -1,4 +1,4 @@
-"""Every solver, penalty, loss, noise model and criterion by name, as plain data.
+"""Every solver, penalty, loss, noise model, basis and criterion by name, as plain data.
 
 Names, classes, options and summaries are used by the entry points, the command line and the
 documentation. A component is imported when it is used.
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     """A component that can be named.
 
     Attributes:
-        kind: "solver", "penalty", "loss", "noise" or "criterion".
+        kind: "solver", "penalty", "loss", "noise", "basis" or "criterion".
         name: its name, in Python and on the command line.
         summary: one line of help.
         target: module and class, "module:Class", of this package if it begins with a dot; empty for
@@ -101,6 +101,11 @@ _GROUPS = Option(
     "as a whole (lasso; channels: one group per channel)",
     "A,B",
     "labels",
+)
+
+_SPACING = Option("spacing", ("log", "even"), "distances of the functions (default log)")
+_DERIVATIVES = Option(
+    "derivatives", [str], "time, dispersion or both, as further functions (default: none)", "D"
 )
 
 _ALL = (
@@ -234,6 +239,61 @@ _ALL = (
         number="bandwidth",
     ),
     Entry("noise", "cluster", "rows of one record depend on each other", ".noise:ClusterNoise"),
+    Entry(
+        "basis",
+        "raised_cosines",
+        "raised cosines, narrow at the first lags; raised_cosines8 has 8 functions",
+        ".problem.lag_bases:RaisedCosines",
+        options=(
+            _SPACING,
+            Option("stretch", float, "more functions at the first lags (default 50)", "S"),
+            Option("width", float, "half width in distances of peaks (default 2)", "W"),
+        ),
+        number="n",
+    ),
+    Entry(
+        "basis",
+        "bsplines",
+        "clamped cubic B-splines; bsplines8 has 8 functions",
+        ".problem.lag_bases:BSplines",
+        options=(
+            Option("degree", int, "degree of the polynomials (default 3)", "D"),
+            Option("knots", [float], "lags at which polynomials meet (default: even)", "L"),
+        ),
+        number="n",
+    ),
+    Entry(
+        "basis",
+        "tents",
+        "kernels that are linear between some lags; tents8 has 8 functions",
+        ".problem.lag_bases:Tents",
+        options=(_SPACING,),
+        number="knots",
+    ),
+    Entry(
+        "basis",
+        "hrf",
+        "the canonical haemodynamic response of fMRI, as in SPM",
+        ".problem.lag_bases:HRF",
+        {"kind": "spm"},
+        (_DERIVATIVES,),
+    ),
+    Entry(
+        "basis",
+        "glover",
+        "Glover's haemodynamic response",
+        ".problem.lag_bases:HRF",
+        {"kind": "glover"},
+        (_DERIVATIVES,),
+    ),
+    Entry(
+        "basis",
+        "fourier",
+        "a constant and harmonics of the window; fourier4 has 4 harmonics",
+        ".problem.lag_bases:Fourier",
+        number="n",
+    ),
+    Entry("basis", "basis", "functions given as a matrix", ".problem.lag_bases:Basis"),
     Entry("criterion", "gcv", "generalized cross-validation"),
     Entry("criterion", "evidence", "marginal likelihood"),
     Entry("criterion", "aicc", "corrected Akaike information criterion"),
@@ -249,7 +309,10 @@ ARGUMENTS = {
     "loss": "loss",
     "noise": "noise",
     "criterion": "select",
+    "basis": "basis",
 }
+# The kinds as words in texts.
+WORDS = {kind: kind for kind in ARGUMENTS} | {"noise": "noise model"}
 
 
 def of_kind(kind: str) -> Iterator[Entry]:
@@ -307,7 +370,10 @@ def nearest(name: str, kinds: Sequence[str]) -> Meant | None:
     if parts is not None and (given := found(parts[1] + parts[2])):
         return Meant(given[0].kind, parts[1] + parts[2])
     near = similar(word, (entry.name for entry in ENTRIES.values() if entry.kind in kinds))
-    return Meant(ENTRIES[near[0]].kind, near[0]) if near else None
+    if not near:
+        return None
+    entry, digits = ENTRIES[near[0]], re.search(r"[1-9]\d*$", word)  # "bspline8"
+    return Meant(entry.kind, entry.name + (digits[0] if digits and entry.number else ""))
 
 
 def options() -> dict[str, tuple[Option, list[str]]]:
@@ -317,6 +383,29 @@ def options() -> dict[str, tuple[Option, list[str]]]:
         for option in entry.options:
             every.setdefault(option.name, (option, []))[1].append(entry.name)
     return every
+
+
+def named(kind: str, name: str) -> tuple[Entry, Mapping[str, Any]]:
+    """Return the entry of a name, and the arguments that the name gives.
+
+    Raises:
+        TypeError: If it is the name of another kind.
+        ValueError: If there is no such name.
+    """
+    given, wanted = found(name), ARGUMENTS[kind]
+    if given is None:
+        names = [entry.name for entry in of_kind(kind)]
+        near = nearest(name, (kind,))
+        hint = f"did you mean {near.code}?" if near else f"choose from {', '.join(names)}"
+        if near is not None and near.kind != kind:
+            hint = f"use {ARGUMENTS[near.kind]}={near.code}"
+        raise ValueError(f"{wanted}={name!r} is unknown; {hint}")
+    entry = given[0]
+    if entry.kind != kind:
+        use = ARGUMENTS[entry.kind]
+        word, own = WORDS[entry.kind], WORDS[kind]
+        raise TypeError(f"{name!r} is a {word}, not a {own}: use {use}={name!r}")
+    return given
 
 
 def component(kind: str, name: str) -> Any:

@@ -5,6 +5,7 @@ It needs scikit-learn: ``pip install 'convsolve[sklearn]'``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -55,12 +56,17 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
     .set_score_request(groups=True)``.
 
     Args:
-        lags: first and last lag in samples, inclusive. A lag is negative if y precedes X. None, the
-            default, is lag 0 only, which is ordinary linear regression.
+        lags: first and last lag in samples, inclusive. A lag is negative if y precedes X. A dict
+            has the window of every feature, by name or number. None, the default, is lag 0 only,
+            which is ordinary linear regression.
         tmin, tmax, fs: first and last lag in seconds, and the sampling rate in Hz, instead of lags.
             By default None.
         edges: "zeros", the default, takes X as zero outside its trial. "drop" excludes rows whose
             window exceeds the trial from the fit. Predictions have as many rows as X in both cases.
+        basis: functions of the lag whose weighted sums are the kernels, one for all features, or a
+            dict by feature, see `convsolve.Problem`. By default None.
+        taps: flags (lags, features) in ascending lags, True for taps that are estimated. By default
+            None, for all of them.
         fit_intercept: whether a constant is fitted. Default True.
         ridge: strength in ``‖y − Xw‖² + ridge·‖w‖²``, as ``alpha`` of `sklearn.linear_model.Ridge`.
             By default None, for no ridge.
@@ -98,12 +104,14 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
     @checks_arguments
     def __init__(
         self,
-        lags: tuple[int, int] | None = None,
+        lags: Any = None,
         *,
         tmin: float | None = None,
         tmax: float | None = None,
         fs: float | None = None,
         edges: str = "zeros",
+        basis: Any = None,
+        taps: Any = None,
         fit_intercept: bool = True,
         ridge: Any = None,
         penalty: Any = None,
@@ -119,6 +127,8 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         self.tmax = tmax
         self.fs = fs
         self.edges = edges
+        self.basis = basis
+        self.taps = taps
         self.fit_intercept = fit_intercept
         self.ridge = ridge
         self.penalty = penalty
@@ -160,10 +170,13 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
     def _fitted(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
         x, targets, weights = self._trials(X, y, sample_weight, groups)
         names = getattr(self, "feature_names_in_", None)
+        bounds = self._bounds()
         problem = Problem(
             x,
             targets,
-            lags=[self._bounds()],
+            lags=bounds if isinstance(bounds, Mapping) else [bounds],
+            basis=self.basis,
+            taps=self.taps,
             fs=self.fs,
             edges=self.edges,
             bias=bool(self.fit_intercept),

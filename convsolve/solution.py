@@ -29,6 +29,7 @@ from .operators.layout import ascending, reversed_taps
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index, integer
 from .problem.confounds import Confounds
+from .problem.kernel_space import Given, KernelSpace
 from .problem.names import Names
 from .problem.problem import Problem
 from .problem.records import Records
@@ -480,7 +481,8 @@ class Solution:
         """Standard errors of the taps, in the shape, order and unit of `impulse_response`.
 
         For white noise in y, √(s²·diag (AᵀA)⁻¹) with s² = ‖residual‖²/dof; inf for a tap that the
-        data do not determine. With a penalty, it is the standard deviation of the posterior, which
+        data do not determine, and NaN outside the window of a channel. With a basis, they are
+        conditional on it. With a penalty, it is the standard deviation of the posterior, which
         holds on average over taps. It is too small for a tap that the penalty shrinks far from the
         truth. For `HuberLoss` it is Huber's H1, for white noise of any distribution.
 
@@ -505,6 +507,48 @@ class Solution:
         """
         self._warn_of_errors()
         return np.asarray(ascending(self._errors[0], self._spec.ndim))
+
+    @cached_property
+    def _space(self) -> KernelSpace | None:
+        """The kernels of the problem, or None for all kernels."""
+        if self.problem is not None:
+            return self.problem._space
+        given = Given(self._recipe.get("basis"), None, self._recipe.get("taps"))
+        groups = self._spec.groups
+        return given.space(self._tap_lags, self._names, self.kernel.shape[-2] * groups, groups)
+
+    def _in_basis(self, name: str) -> KernelSpace:
+        """Return the kernels of the problem, or raise an AttributeError if they have no basis."""
+        if self._space is None:
+            raise AttributeError(
+                f"this Solution has no {name}, because the problem has no basis; use "
+                "impulse_response and standard_error"
+            )
+        return self._space
+
+    @property
+    def coefficients(self) -> np.ndarray:
+        """Coefficients (n, outputs) of the functions of ``Problem(basis=)``, channel by channel.
+
+        ``problem.coefficient_names`` names them. Channels without a basis have their taps, in
+        ascending lags. If the functions are dependent, the coefficients have the least norm.
+        """
+        space = self._in_basis("coefficients")
+        kernel = np.asarray(self.kernel, float)
+        return space.coefficients(kernel.reshape(space.taps, -1, kernel.shape[-1]))
+
+    @property
+    def coefficient_error(self) -> np.ndarray:
+        """Standard errors (n, outputs) of `coefficients`, see `standard_error`.
+
+        Raises:
+            ValueError: As `standard_error`, or if the data do not determine the kernel.
+        """
+        space = self._in_basis("coefficient_error")
+        if self._parts:
+            return np.asarray(gathered(self._parts, lambda fit: fit.coefficient_error))
+        self._warn_of_errors()
+        return self._uncertainty.coefficient_error(space)
 
     @property
     def noise(self) -> NoiseEstimate:
@@ -715,7 +759,7 @@ class Solution:
         from .inference.contrasts import Taps
 
         ascending = [axis[::-1] for axis in self._tap_lags]
-        taps = Taps(self.kernel.shape, self._spec.groups, self._names, ascending)
+        taps = Taps(self.kernel.shape, self._spec.groups, self._names, ascending, self._space)
         found = self._tested(*taps.hypothesis(channels, contrast, value, (tmin, tmax, lags)))
         return found._replace(outputs=tuple(self.outputs))
 
@@ -1106,6 +1150,7 @@ class Solution:
         found = {} if report is None else report._verdict_entries()
         return plain(
             found
+            | self._coefficient_entries()
             | {
                 "status": self.status,
                 "converged": self.converged,
@@ -1125,12 +1170,26 @@ class Solution:
             }
         )
 
+    def _coefficient_entries(self) -> dict[str, Any]:
+        """Return names, values and errors of the coefficients, if the problem has a basis."""
+        space = self._space
+        if space is None or not space.has_basis:
+            return {}
+        found = {
+            "coefficient_names": space.coefficient_names(self._names, self._tap_lags[0]),
+            "coefficients": self.coefficients,
+        }
+        known = self.problem is not None and self._affordable_errors() is not None
+        if known and self.stats.get("unique") is not False:
+            found["coefficient_error"] = self.coefficient_error
+        return found
+
     def to_dataframe(self) -> Any:
         """Return a table of pandas with a row per tap.
 
         Columns are ``output``, ``channel``, ``lag`` in samples (``lag0``, ``lag1``, … for images),
         ``time`` in seconds if the problem has ``fs``, ``weight``, and ``standard_error`` unless it
-        would take longer than the solution did.
+        would take longer than the solution did. Lags outside the window of a channel have no row.
 
         Returns:
             A `pandas.DataFrame`.
@@ -1151,9 +1210,12 @@ class Solution:
         See Also:
             `to_xarray`.
         """
-        return to_dataframe(
-            np.asarray(self.kernel), self._tap_lags, self._spec.groups, self._names, self._beside
-        )
+        space, kernel = self._space, np.asarray(self.kernel)
+        found = to_dataframe(
+            kernel, self._tap_lags, self._spec.groups, self._names, self._beside,
+            None if space is None else space.taps_of(kernel.shape),
+        )  # fmt: skip
+        return found
 
     def to_xarray(self) -> Any:
         """Return a dataset of xarray with the kernel in ascending lags, and the bias.
@@ -1162,7 +1224,8 @@ class Solution:
         (output). Standard errors are omitted if they would take longer than the solution did. Lags
         are in samples. The coordinate ``time`` has them in seconds if the problem has ``fs``. With
         several groups, ``channel`` is counted within a group, and ``first_channel`` is the first
-        channel of x in the group.
+        channel of x in the group. With a basis, there are also ``coefficients`` and
+        ``coefficient_error`` (coefficient, output).
 
         Returns:
             An `xarray.Dataset`.
@@ -1184,7 +1247,15 @@ class Solution:
             `to_dataframe`.
         """
         kernel, bias = np.asarray(self.kernel), np.asarray(self.bias)
-        return to_xarray(kernel, bias, self._tap_lags, self._spec.groups, self._names, self._beside)
+        found = to_xarray(
+            kernel, bias, self._tap_lags, self._spec.groups, self._names, self._beside
+        )
+        if coefficients := self._coefficient_entries():
+            names = coefficients.pop("coefficient_names")
+            dims = "coefficient", "output"
+            found = found.assign({name: (dims, value) for name, value in coefficients.items()})
+            found = found.assign_coords(coefficient=names)
+        return found
 
     @property
     def _beside(self) -> dict[str, np.ndarray]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from .identifiability.wording import determined_share, weak_sentence
+from .identifiability.wording import determined_share, errors_of_taps, gains_text, weak_sentence
 from .kernel_text import OPEN, Weights, shape_sentence
 from .leastsquares.certificate import EXACT, GAP
 from .linalg.rank import EPS
-from .problem.description import fitted_terms, rows_sentence
+from .problem.description import fitted_terms, rows_sentence, space_entries
 from .text import WIDTH, aligned, argument, count, line, some, span, worded
 
 # Width of the labels, largest number of lines, and of outputs in a table.
@@ -187,7 +187,7 @@ def _with_error(value: float, error: float) -> str:
 def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:
     """Return bias, errors, penalty, rows, numerics and computation."""
     bias, stats = np.asarray(fit.bias), fit.stats
-    found = []
+    found = space_entries(fit._space, fit._names, fit._tap_lags[0])
     if bias.any():
         found.append(("Bias", some([f"{b:.4g}" for b in bias])))
     found.append(("Errors", _errors_sentence(fit, errors)))
@@ -224,12 +224,13 @@ def _errors_sentence(fit: Any, errors: Errors) -> str:
         taps = int(np.prod(fit.kernel.shape[:-1]))
         return f"not computed ({taps} taps)" + worded("; see fit.standard_error", "")
     error, noise = errors
-    finite = error[np.isfinite(error)]
+    error, space = errors_of_taps(error), fit._space
+    finite, basis = error[np.isfinite(error)], space is not None and space.has_basis
     if not finite.any() and not noise.variance.any():
         return "0: y is fitted up to rounding"
     if not finite.size:
         return "infinite: the data determine no tap"
-    words = f"standard error {span(finite.tolist(), '.2g')}"
+    words = f"standard error {gains_text(finite, basis)}"
     words += " per determined tap" if finite.size < error.size else " per tap"
     words += " (posterior)" if fit._penalized else ""
     model = fit._noise_model.assumption
@@ -237,6 +238,7 @@ def _errors_sentence(fit: Any, errors: Errors) -> str:
         model += f" of order {span(noise.order.tolist())}"
     if fit.stats.get("certificate_kind") == GAP:
         model = f"Huber's H1, {model}"
+    model += ", conditional on the basis" * basis
     words += (
         f", {model}; {span(noise.dof.tolist(), '.4g' if noise.dof.max() < 1e3 else '.0f')} d.o.f."
     )

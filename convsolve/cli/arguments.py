@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..problem.sizes import Limits
 
 # Options, other than the data, that may name a file to be read.
-READ = ("fit", "mask", "weights", "confounds", "truth", "matrix", "init", "config")
+READ = ("fit", "mask", "taps", "weights", "confounds", "truth", "matrix", "init", "config")
 
 EPILOG = """\
 input:
@@ -237,7 +237,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             if one & given and not other & given:
                 found = {name: value for name, value in found.items() if name not in other}
     replaced_penalty = "penalty" in in_file.keys() - found.keys()  # by --ridge
-    if replaced_penalty or given.intersection([*KINDS, "methods"]):
+    if replaced_penalty or given.intersection([*KINDS, "methods", "basis"]):
         unused = _options_of_others(vars(args), found)
         found = {name: value for name, value in found.items() if name not in unused}
     args.parser.set_defaults(**found)
@@ -250,6 +250,7 @@ def _options_of_others(given: dict[str, Any], in_file: dict[str, Any]) -> set[st
     for option in (*KINDS, "methods"):
         value = given.get(option) or in_file.get(option)
         names += value.split(",") if value else []
+    names += [*map(_basis_name, given.get("basis") or in_file.get("basis") or ())]
     used = [entry for name in names if (entry := registry.found(name)) is not None]
     own = {option.name for entry, _ in used for option in entry.options}
     return registry.options().keys() - own - {"ridge"}
@@ -282,6 +283,16 @@ def _hint(parser: _Parser, strange: Sequence[str]) -> str:
         return f"; use {use}"
     found = suggested(name, options)
     return f"; use {' or '.join(f'--{other}' for other in found)}" if found else ""
+
+
+def basis_names(args: argparse.Namespace) -> list[str]:
+    """Return the names of bases, and of files of functions, without channels."""
+    return [*map(_basis_name, getattr(args, "basis", None) or ())]
+
+
+def _basis_name(word: str) -> str:
+    """Return NAME of CHANNEL=NAME."""
+    return word.rpartition("=")[2]
 
 
 def limits_of(args: argparse.Namespace) -> Limits:
@@ -336,6 +347,7 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
 def _inputs(args: argparse.Namespace) -> list[str]:
     """All that is read."""
     beside = [str(name) for option in READ if (name := getattr(args, option, None)) is not None]
+    beside += basis_names(args)
     return [*getattr(args, "data", []), *beside]
 
 

@@ -16,6 +16,8 @@ from .options import OPTIONS, Option, number_of_folds, replaced
 
 # No file of options is longer; one of gigabytes would be read whole.
 MOST_BYTES = 2**20
+# Options whose value may be a table with a value per channel.
+BY_CHANNEL = ("lags", "basis")
 
 
 def options_of(path: str, command: str) -> dict[str, Any]:
@@ -91,6 +93,13 @@ def _converted(option: Option, value: Any, where: str) -> Any:
         if not isinstance(value, bool):
             raise ValueError(f"{where} must be true or false, got {value!r}")
         return value
+    if isinstance(value, dict) and option.name in BY_CHANNEL:
+        # The first value of every channel has its name: envelope=0, 40.
+        value = [
+            f"{channel}={one}" if i == 0 else one
+            for channel, given in value.items()
+            for i, one in enumerate(flat(given))
+        ]
     if isinstance(kind, list):
         several = value if isinstance(value, list) else [value]
         if not several:

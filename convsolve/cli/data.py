@@ -13,6 +13,8 @@ from .options import WHOLE
 from .readers import beside, names_file, stored
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..io import Signal
     from ..problem.problem import Problem
     from ..solution import Solution
@@ -26,6 +28,9 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     if None not in (rate, args.fs) and rate != args.fs:
         raise Refusal(f"{source(args)}: has {rate:g} samples a second, --fs is {args.fs:g}")
     args.fs = rate if args.fs is None else args.fs
+    from .methods import check_used
+
+    check_used(args)
     geometry = _spec(args) if args.kernel_size is not None else _lags(args)
     x, y = _read(args)
     if y is None and needs_y:
@@ -34,6 +39,9 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
 
     others = {"bias": args.bias, "n_outputs": args.n_outputs, **_rows(args)}
     others |= _names(args, x, y)
+    others |= _kernels(args, others["channels"] is not None)
+    if isinstance(geometry.get("lags"), dict):
+        geometry["lags"] = _channels(geometry["lags"], others["channels"] is not None)
     with reported(TypeError, ValueError, source=source(args)):
         return Problem(x.values, None if y is None else y.values, **geometry, **others)
 
@@ -87,10 +95,54 @@ def _lags(args: argparse.Namespace) -> dict[str, Any]:
             raise Refusal("--tmin and --tmax go together, in seconds, and with --fs")
         return geometry | {"tmin": args.tmin, "tmax": args.tmax}
     pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
+    if any(isinstance(lag, str) for lag in args.lags):
+        return geometry | {"lags": _windows(pairs, len(args.lags))}
     if len(args.lags) % 2 or any(first > last for first, last in pairs):
         raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
     # For a single pair, errors of Problem explain how the axes of x were read.
     return geometry | {"lags": pairs if len(pairs) > 1 else pairs[0]}
+
+
+def _windows(pairs: list[tuple[Any, Any]], numbers: int) -> dict[str, tuple[int, int]]:
+    """Return the first and last lag by channel."""
+    if numbers % 2 or any(isinstance(a, int) or isinstance(b, str) for a, b in pairs):
+        raise Refusal("--lags takes CHANNEL=FIRST,LAST for every channel of x")
+    parts = [(*first.rpartition("=")[::2], last) for first, last in pairs]
+    return {channel: (int(first), last) for channel, first, last in parts}
+
+
+def _channels(given: dict[str, Any], named: bool) -> dict[Any, Any]:
+    """Return a dict by channels, whose keys are numbers if the channels have no names."""
+    return {int(c) if c.isdecimal() and not named else c: value for c, value in given.items()}
+
+
+def _kernels(args: argparse.Namespace, named: bool) -> dict[str, Any]:
+    """Return basis and taps as arguments of `Problem`, for channels with or without names."""
+    from .methods import basis_of
+
+    found: dict[str, Any] = {}
+    if args.taps is not None:
+        found["taps"] = _flags(args, args.taps, "taps", "a tap is estimated")
+    if args.basis is None:
+        return found
+    words = [word.rpartition("=")[::2] for word in args.basis]
+    with reported(TypeError, ValueError):
+        made = {channel: basis_of(name, args) for channel, name in words}
+    if "" in made and len(words) > 1:
+        raise Refusal("--basis takes one NAME, or CHANNEL=NAME for some channels")
+    return found | {"basis": made[""] if "" in made else _channels(made, named)}
+
+
+def _flags(args: argparse.Namespace, name: str, word: str, meaning: str) -> np.ndarray:
+    """Return the flags of a file."""
+    import numpy as np
+
+    found = beside(args, name)
+    if found.dtype != bool:
+        if not np.isin(found, (0, 1)).all():
+            raise Refusal(f"{name}: {word} are 1 where {meaning} and 0 elsewhere")
+        found = found.astype(bool)
+    return found
 
 
 def new_data(args: argparse.Namespace, fit: Solution) -> tuple[Any, Any]:
@@ -116,18 +168,14 @@ def _names(args: argparse.Namespace, x: Signal, y: Signal | None) -> dict[str, A
 
 def _rows(args: argparse.Namespace) -> dict[str, Any]:
     """Return mask, weights and confounds as arguments of `Problem`."""
-    import numpy as np
-
     confounds: Any = args.confounds
     if confounds is not None and confounds != "intercept":
         if not (confounds.isdecimal() or names_file(confounds)):
             raise Refusal("--confounds takes intercept, the degree of a drift or a FILE of columns")
         confounds = int(confounds) if confounds.isdecimal() else beside(args, confounds)
-    mask = None if args.mask is None else beside(args, args.mask)
-    if mask is not None and mask.dtype != bool:
-        if not np.isin(mask, (0, 1)).all():
-            raise Refusal(f"{args.mask}: a mask holds 1 where a row counts and 0 elsewhere")
-        mask = mask.astype(bool)
+    mask = None
+    if args.mask is not None:
+        mask = _flags(args, args.mask, "the numbers of a mask", "a row is used")
     weights = None if args.weights is None else beside(args, args.weights)
     return {"mask": mask, "missing": args.missing, "weights": weights, "confounds": confounds}
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
-from .arguments import Refusal, named, reported
+from .arguments import Refusal, basis_names, named, reported
 from .options import KINDS, hint, shell
 from .readers import beside, names_file
 
@@ -97,7 +97,7 @@ def _options_of(used: Sequence[registry.Entry]) -> set[str]:
 
 def entries(args: argparse.Namespace) -> list[registry.Entry]:
     """Return the entries of all components that are named."""
-    names = [getattr(args, kind, None) for kind in KINDS] + _listed(args)
+    names = [getattr(args, kind, None) for kind in KINDS] + _listed(args) + basis_names(args)
     found = (registry.found(name) for name in names if name)
     return [entry[0] for entry in found if entry is not None]
 
@@ -192,15 +192,36 @@ def check_settings(args: argparse.Namespace) -> None:
     """Refuse methods and settings that are wrong or not used, before the data are read."""
     for name in _listed(args):
         _entry(name)
+    check_used(args)
+    if args.command == "compare":
+        compared(args, None)
+    else:
+        keywords(args, None)
+
+
+def check_used(args: argparse.Namespace) -> None:
+    """Refuse options of components that are not named."""
     taken = _options_of(entries(args))
     for option, (_, owners) in registry.options().items():
         if option in taken or option == "ridge" or getattr(args, option, None) is None:
             continue
         raise Refusal(f"{named(option)} needs {_naming(owners, args)}")
-    if args.command == "compare":
-        compared(args, None)
-    else:
-        keywords(args, None)
+
+
+def basis_of(name: str, args: argparse.Namespace) -> Any:
+    """Return a basis: its name, or an object if it has options of its own or is in a file."""
+    if names_file(name):
+        return registry.ENTRIES["basis"].make(matrix=beside(args, name))
+    found = registry.found(name)
+    assert found is not None
+    entry, number = found
+    own: dict[str, Any] = {}
+    for option in entry.options:
+        value = getattr(args, option.name, None)
+        if value is not None:
+            own |= _read(option, value, args, None)
+    complete = bool(number) or not entry.number
+    return entry.make(**number, **own) if own and complete else name
 
 
 def _naming(owners: Sequence[str], args: argparse.Namespace) -> str:

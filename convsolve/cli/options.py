@@ -54,12 +54,38 @@ def _name(kind: str) -> Callable[[str], str]:
     return named
 
 
+def _lag(text: str) -> Any:
+    """Return a lag, or the text CHANNEL=LAG for the first lag of a channel."""
+    channel, equals, lag = text.rpartition("=")
+    try:
+        number = int(lag)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no lag in samples; give FIRST LAST, or CHANNEL=FIRST,LAST"
+        ) from error
+    return f"{channel}={number}" if equals else number
+
+
+def _basis(text: str) -> str:
+    """Return the name of a basis or of a file, or CHANNEL= and such a name."""
+    channel, equals, name = text.rpartition("=")
+    return channel + equals + (name if "." in name or "/" in name else _name("basis")(name))
+
+
+def _bases(prefix: str, **_: Any) -> list[str]:
+    """Return completions of a basis, also after CHANNEL=."""
+    before = prefix[: prefix.rfind("=") + 1]
+    return [before + name for name in _names("basis") if (before + name).startswith(prefix)]
+
+
 def hint(text: str, kinds: Sequence[str]) -> str:
     """Return a suggestion for an unknown name: the nearest of some kinds, or all of them."""
     near = registry.nearest(text, kinds)
     if near is None:
         return f"choose from {', '.join(_names(*kinds))}"
-    words = " ".join([shell(near.name), *(f"--{o} {v}" for o, v in near.options.items())])
+    given = dict(near.options)
+    number = given.pop(registry.found(near.name)[0].number, "")  # type: ignore[index]
+    words = " ".join([f"{shell(near.name)}{number}", *(f"--{o} {v}" for o, v in given.items())])
     option = registry.ARGUMENTS[near.kind]
     return f"did you mean {words}?" if near.kind in kinds else f"use --{option} {words}"
 
@@ -179,13 +205,21 @@ GEOMETRY = (
     Option("padding", _padding, None, "valid (default), same, full, causal, circular, or lo,hi "
            "per axis: --padding=2,0", words=PADDINGS),
     Option("dilation", [int], "D", "samples between taps, one per axis (default 1)"),
-    Option("lags", [int], "L", "first and last lag per axis, for y as long as x"),
+    Option("lags", [_lag], "L", "first and last lag per axis, for y as long as x; with a window "
+           "per channel: --lags envelope=0,40 word=-10,20"),
     Option("tmin", float, "T", "first lag in seconds, with --fs"),
     Option("tmax", float, "T", "last lag in seconds"),
     Option("edges", EDGES, None, "rows at the ends of records (default drop)"),
     Option("groups", int, "G", "groups of channels, each with outputs of its own (default 1)", 1),
     Option("n-outputs", int, "Q", "number of outputs that y will have (identify)"),
     Option("bias", bool, None, "estimate a constant per output"),
+)  # fmt: skip
+KERNELS = (
+    Option("basis", [_basis], "NAME", "functions of the lag whose sums are the kernels (default: "
+           "none, every tap is an unknown); a name, CHANNEL=NAME for some channels, or a FILE of "
+           "functions, with a row per lag, ascending", words=_bases, kind_named="basis"),
+    Option("taps", str, "FILE", "1 for taps that are estimated, 0 for taps that are zero, with a "
+           "row per lag, ascending, and a column per channel"),
 )  # fmt: skip
 ROWS = (
     Option("mask", str, "FILE", "1 for rows that are used, 0 for others"),
@@ -227,18 +261,23 @@ METHOD = (
     _component("loss", "loss of the residuals (default squared)"),
     _component("noise", "noise of y, which standard errors assume (default white)"),
 )  # fmt: skip
-# The options of components. Those that have one are named in its help.
-COMPONENT = tuple(
-    Option(
-        shell(name),
-        option.kind,
-        option.metavar,
-        f"{', '.join(map(shell, owners))}: {option.help}",
-        words=("glorot_uniform", "zeros") if option.reads == "kernel" else None,
+
+
+def _of_components(basis: bool) -> tuple[Option, ...]:
+    """Return the options of bases, or of other components. Their owners are named in the help."""
+    return tuple(
+        Option(
+            shell(name),
+            option.kind,
+            option.metavar,
+            f"{', '.join(map(shell, owners))}: {option.help}",
+            words=("glorot_uniform", "zeros") if option.reads == "kernel" else None,
+        )
+        for name, (option, owners) in registry.options().items()
+        if name != "ridge" and (registry.ENTRIES[owners[0]].kind == "basis") == basis
     )
-    for name, (option, owners) in registry.options().items()
-    if name != "ridge"
-)
+
+
 JSON = Option("json", bool, None, "print a JSON document instead of text")
 PLOT = Option("plot", Path, "FILE.png", "draw a picture (matplotlib)")
 HTML = Option("html", Path, "FILE.html", "write a report in one HTML file (matplotlib)")
@@ -252,11 +291,12 @@ _PROBLEM: Groups = {
     "data": (*DATA, MEMORY),
     "rate and names": RATE_AND_NAMES,
     "geometry, by --kernel-size, --lags or --tmin --tmax": GEOMETRY,
+    "kernels": (*KERNELS, *_of_components(True)),
     "rows of y, by files laid out as y": ROWS,
 }
 _SETTINGS: Groups = {
     "method": (*METHOD, FOLDS, *SCORES, RANDOM),
-    "of some methods": COMPONENT,
+    "of some methods": _of_components(False),
 }
 _OUTPUT: Groups = {"output": (JSON, PLOT, OVERWRITE, VERBOSE)}
 _NO_PLOT: Groups = {"output": (JSON, OVERWRITE, VERBOSE)}

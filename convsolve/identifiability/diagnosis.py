@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -33,15 +33,21 @@ MAX_INFLATION = 100.0
 class Diagnosis:
     """The numbers of `Identifiability`, computed at the first access, without sentences.
 
-    ``columns`` is the width of each group's design matrix A: the number of unknowns except the bias
-    and confounds.
+    ``columns`` is the width of each group's design matrix A, or A V for kernels V v of a basis: the
+    number of unknowns except the bias and confounds.
     """
 
     def __init__(self, problem: Problem, limits: Tuning = DEFAULT_TUNING) -> None:
         self.problem, self.limits = problem, limits
         self.n_equations, self.n_unknowns = problem.n_equations, problem.n_unknowns
-        self.columns = problem.spec._unknowns(problem.n_channels)
+        self.columns = problem.n_unknowns - problem._nuisance.total
         self.groups = problem.spec.groups
+
+    @property
+    def noun(self) -> str:
+        """The word for the unknowns of a kernel."""
+        space = self.problem._space
+        return "taps" if space is None or not space.has_basis else "coefficients"
 
     @property
     def _blas_columns(self) -> int:
@@ -227,7 +233,12 @@ class Diagnosis:
         """Flags of the taps that are determined, kernel-shaped."""
         if self.unique:  # may be proved without a factor
             return np.ones(self.problem.kernel_shape, bool)
-        return self._kernel_shaped([f.determined for f in self._factors])
+        return self._kernel_shaped([self._system.determined(g, f) for g, f in self._each])
+
+    @property
+    def _each(self) -> Iterator[tuple[int, Factor]]:
+        """The factor of every group, with its index."""
+        return enumerate(self._factors)
 
     def _kernel_shaped(self, per_group: Sequence[np.ndarray]) -> np.ndarray:
         """Return values (P,) of each group as ``(*K, Cin/groups, Cout)``, equal for its outputs."""
@@ -256,24 +267,61 @@ class Diagnosis:
         inner = type(self)(whole, self.limits)
         return self._identifiable & ~inner._identifiable if inner.unique or inner.decided else None
 
+    @property
+    def _modelled(self) -> np.ndarray:
+        """Flags of the taps in the windows of their channels, kernel-shaped."""
+        space, shape = self.problem._space, self.problem.kernel_shape
+        return np.ones(shape, bool) if space is None else space.taps_of(shape)
+
+    @cached_property
+    @on_blas_threads
+    def _basis_dependent(self) -> np.ndarray | None:
+        """Flags of the taps that are determined only because of the basis, kernel-shaped.
+
+        None if the taps without the basis are too many to decide.
+        """
+        space = self.problem._space
+        if space is None or not space.has_basis:
+            return np.zeros_like(self._identifiable)
+        inner = type(self)(self.problem._replace(_space=space.without_basis), self.limits)
+        few = inner.columns <= self.limits.spectrum_columns
+        if not (few and (inner.unique or inner.decided)):
+            return None
+        return np.asarray(self._identifiable & ~inner._identifiable & self._modelled)
+
+    @cached_property
+    @on_blas_threads
+    def determined_coefficients(self) -> np.ndarray:
+        """Flags (groups, R) of the coefficients that the data determine."""
+        space = self.problem._space
+        assert space is not None
+        found = np.tile(space.determined, (self.groups, 1))
+        if self.unique:
+            return found
+        sizes = np.linalg.norm(space.of_coordinates(np.eye(space.rank)), axis=1)
+        for g, f in self._each:
+            parts = np.linalg.norm(space.of_coordinates(f.user_null_basis), axis=1)
+            found[g] &= parts <= f.null_threshold * sizes
+        return found
+
     @cached_property
     @on_blas_threads
     def _noise_gain(self) -> np.ndarray:
         """Standard error of every tap for unit white noise in y, kernel-shaped."""
         with np.errstate(over="ignore", under="ignore"):
-            return self._kernel_shaped(
-                [np.ldexp(f.noise_gain, -f.exponents) for f in self._factors]
-            )
+            exponents = self._system.matrix.exponents
+            gains = [np.ldexp(self._system.noise_gains(g, f), -exponents[g]) for g, f in self._each]
+            return self._kernel_shaped(gains)
 
     @cached_property
     @on_blas_threads
     def _inflation(self) -> np.ndarray:
         """Root of the variance inflation, kernel-shaped; inf for a tap that is not determined."""
-        system = self._system
-        spreads = np.ldexp(system.matrix.spreads, -system.scaling.relative)
-        pairs = zip(spreads, self._factors, strict=True)
-        with np.errstate(invalid="ignore"):
-            found = [np.where(f.determined, s * f.noise_gain, np.inf) for s, f in pairs]
+        system, found = self._system, []
+        for g, f in self._each:
+            gains = system.noise_gains(g, f)
+            with np.errstate(invalid="ignore"):
+                found.append(np.where(np.isinf(gains), np.inf, system.matrix.spreads[g] * gains))
         return self._kernel_shaped(found)
 
     @property
@@ -319,14 +367,14 @@ class Diagnosis:
     @on_blas_threads
     def _resolution(self, ridge: float, penalty: Penalty) -> np.ndarray:
         """Return the diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped."""
-        if not ridge:
+        if not ridge and self._system.basis.identity:
             if self.unique:
                 return np.ones(self.problem.kernel_shape)
             return self._kernel_shaped([f.resolution for f in self._factors])
         system, kept = self._penalized(ridge, penalty), []
         for group in range(self.groups):
             factor = system.factor(group)
-            if factor is None or not factor.full_rank:
+            if factor is None or not (factor.full_rank or not ridge):
                 raise ValueError(self._no_resolution(ridge, penalty))
             kept.append(system.resolution(group, factor))
         return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
@@ -412,7 +460,7 @@ class Diagnosis:
     @cached_property
     def _null_kernels(self) -> tuple[np.ndarray, ...]:
         """Per group ``(nullity, *K, Cin/groups)``: kernels with zero output, orthonormal."""
-        return self._null(lambda f: f.user_null_basis.T)
+        return self._null(lambda g, f: self._system.basis.expand(f.user_null_basis[None])[0].T)
 
     @cached_property
     def _null_echelon(self) -> tuple[np.ndarray, ...]:
@@ -420,15 +468,21 @@ class Diagnosis:
 
         Each vector is 1 at its own pivot tap and 0 at the pivot taps of the other vectors.
         """
-        return self._null(lambda f: echelon(f.null_basis, f.exponents, f.null_threshold))
+        system = self._system
+        if system.basis.identity:
+            return self._null(lambda g, f: echelon(f.null_basis, f.exponents, f.null_threshold))
+        exponents = system.matrix.exponents
+        return self._null(
+            lambda g, f: echelon(system.tap_rows(g) @ f.null_basis, exponents[g], f.null_threshold)
+        )
 
     @on_blas_threads
-    def _null(self, basis_of: Callable[[Factor], np.ndarray]) -> tuple[np.ndarray, ...]:
+    def _null(self, basis_of: Callable[[int, Factor], np.ndarray]) -> tuple[np.ndarray, ...]:
         """Return a basis per group with null vectors as kernels; empty if there are none."""
         shape = self.problem.kernel_shape[:-1]
         if self.unique:
             return tuple(np.empty((0, *shape)) for _ in range(self.groups))
-        return tuple(basis_of(f).reshape(-1, *shape) for f in self._factors)
+        return tuple(basis_of(g, f).reshape(-1, *shape) for g, f in self._each)
 
     @on_blas_threads
     def bias_along(self, null: np.ndarray, group: int) -> np.ndarray:
@@ -440,8 +494,9 @@ class Diagnosis:
             return np.zeros(0)
         factor = self.factor(group)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            unit = factor.exponents - factor.exponents[np.abs(null).argmax(1)][:, None]
-            scaled = np.ldexp(null, unit)
+            own = self._system.basis.restrict(null.T[None])[0].T
+            unit = factor.exponents - factor.exponents[np.abs(own).argmax(1)][:, None]
+            scaled = np.ldexp(own, unit)
             scaled = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
             taken = np.abs(scaled @ self._system.bias_row(group)) > factor.null_threshold
             return np.where(taken, -(null @ self.column_means[group]), 0.0)
@@ -465,8 +520,8 @@ class Diagnosis:
             return np.zeros(self.problem.n_outputs)
         # Scaling by a power of two prevents overflow of the squares.
         exponent = np.frexp(np.abs(flat).max())[1]
-        scaled = np.ldexp(flat, -exponent)
-        parts = [f.null_part(scaled[:, g]) for g, f in enumerate(self._factors)]
+        scaled = self._system.basis.restrict(np.ldexp(flat, -exponent).swapaxes(0, 1))
+        parts = [f.null_part(scaled[g]) for g, f in self._each]
         with np.errstate(over="ignore"):
             return np.ldexp(np.concatenate([np.linalg.norm(p, axis=0) for p in parts]), exponent)
 

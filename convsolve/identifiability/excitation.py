@@ -63,7 +63,8 @@ def excitation(report: Identifiability) -> Excitation:
     power = power[: taps // 2 + 1] / np.where(mean > 0, mean, 1.0)
     cycles = np.arange(taps // 2 + 1) / taps
     effective = None
-    if report.n_unknowns <= report._diagnosis.limits.spectrum_columns and report._diagnosis.decided:
+    few = report.n_unknowns <= report._diagnosis.limits.spectrum_columns
+    if few and problem._space is None and report._diagnosis.decided:
         groups = (
             _effective(report._diagnosis.factor(g), problem, cycles) for g in range(spec.groups)
         )

@@ -104,7 +104,7 @@ class Identifiability:
 
     @property
     def n_unknowns(self) -> int:
-        """Number of unknowns per output: taps, bias and confounds."""
+        """Unknowns per output: taps, or independent coefficients of a basis, bias and confounds."""
         return self._diagnosis.n_unknowns
 
     @property
@@ -147,7 +147,8 @@ class Identifiability:
         """Flags of the taps that are determined, shaped as `Solution.impulse_response`.
 
         A tap is determined if its row of the orthonormal null space has a norm of at most
-        clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3).
+        clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3). Taps outside the window of their channel are zero, and
+        have True.
         """
         return self._ascending(self._diagnosis._identifiable)
 
@@ -168,7 +169,8 @@ class Identifiability:
     def noise_gain(self) -> np.ndarray:
         """Standard error of every tap for white noise of unit standard deviation in y.
 
-        It is √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf if a tap is not determined.
+        It is √diag((AᵀA)⁻¹), in units of the kernel per unit of y; inf if a tap is not determined,
+        and NaN if it is always zero.
         It is accurate to eps·κ² if a Gram matrix decided. Multiplied by the standard deviation of
         the residuals it is the standard error of a fit. This does not hold for errors that are
         correlated in time. The shape is that of `Solution.impulse_response`.
@@ -384,8 +386,15 @@ class Identifiability:
             **self.problem._names.to_dict(),
             "equations": wording.equations(self._diagnosis),
         }
+        space = self.problem._space
+        if space is not None and space.has_basis:
+            names = space.coefficient_names(self.problem._names, self.problem._lags[0])
+            out |= {"coefficient_names": names, "basis_rank": space.rank}
         if not self._diagnosis.decided:
             return out
+        if "basis_rank" in out:
+            flags = self._diagnosis.determined_coefficients
+            out["identifiable_coefficients"] = flags.tolist()
         out |= {
             "rank": self.rank,
             "group_ranks": list(self._diagnosis.group_ranks),
@@ -425,6 +434,10 @@ class Identifiability:
         if self._diagnosis.decided:
             entries += [
                 ("Taps", [wording.taps_sentence(self._diagnosis)]),
+                (
+                    "Basis" if self._diagnosis.noun != "taps" else "Windows",
+                    wording.basis_sentences(self._diagnosis),
+                ),
                 ("Padding", [wording.padding_sentence(self._diagnosis)]),
                 ("Collinear", self.collinear),
             ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -23,14 +22,16 @@ MAX_TRIED_UNKNOWNS, MAX_TRIED_ENTRIES = 1000, 2**20
 MAX_NAMED = 4
 # Condition number that a proposed ridge achieves.
 RIDGE_CONDITION = 1e3
+# The basis that is proposed for kernels of many lags, and the least number of lags.
+BASIS, MANY_LAGS = "bsplines8", 16
 
 
 class Suggestion(NamedTuple):
     """Change that would make the kernel determined, as data and as a sentence.
 
     Attributes:
-        kind: what changes: "rows", "taps", "stride", "bias", "ridge", "channels" (leave one out),
-            "excitation" (another signal), "precision" (of x) or "memory".
+        kind: what changes: "rows", "taps", "basis", "stride", "bias", "ridge", "channels" (leave
+            one out), "excitation" (another signal), "precision" (of x) or "memory".
         text: the sentence, with ``{}`` for the argument.
         argument: name of an argument of `Problem` or of a solver, or None.
         value: value of the argument. Without an argument, the number of samples that a record
@@ -109,6 +110,11 @@ def proposed_ridge(diagnosis: Diagnosis) -> float | None:
         raise
     except ValueError:
         return None
+
+
+def proposes_basis(problem: Problem) -> bool:
+    """Return whether a basis on the lags would leave few unknowns."""
+    return problem._space is None and problem.spec.ndim == 1 and len(problem.lags) >= MANY_LAGS
 
 
 def _precision(diagnosis: Diagnosis) -> list[Suggestion]:
@@ -201,7 +207,8 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     n_outputs, bias = problem.n_outputs, problem.bias
     records = [(i, 0, shape[0]) for i, shape in enumerate(problem._row_shapes)]
     given = {"n_outputs": n_outputs, "bias": bias, **problem._adjustments.of(records)}
-    return Diagnosis(Problem(noise, spec=problem.spec, **given))
+    made = Problem(noise, spec=problem.spec, **given)
+    return Diagnosis(made._replace(_space=problem._space))
 
 
 def _beside_rows(diagnosis: Diagnosis) -> list[Suggestion]:
@@ -227,11 +234,11 @@ def _excitation(diagnosis: Diagnosis, noise: Diagnosis | None) -> list[Suggestio
 def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) -> list[Suggestion]:
     """Return which channels of a group lack rank, and whether the remaining deficit is shared."""
     ranks = _channel_ranks(diagnosis, group)
-    taps = math.prod(diagnosis.problem.spec.kernel_size)
-    best = [taps] * len(ranks) if noise is None else _channel_ranks(noise, group)
+    counts = np.bincount(_channel_of(diagnosis)).tolist()
+    best = counts if noise is None else _channel_ranks(noise, group)
     first = group * len(ranks)
     found = [
-        _channel(diagnosis, first + c, rank)
+        _channel(diagnosis, first + c, rank, counts[c])
         for c, rank in enumerate(ranks)
         if rank < max(best[c], 1)
     ]
@@ -247,16 +254,23 @@ def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
     factor, channels = diagnosis.factor(group), diagnosis.problem.kernel_shape[-2]
     if channels == 1:
         return [factor.rank]
+    channel_of = _channel_of(diagnosis)
 
     def rank(columns: np.ndarray) -> int:
         values = singular_values(columns)
         return int((values > factor.band.tolerance).sum())
 
-    return [rank(factor.r[:, c::channels]) for c in range(channels)]
+    return [rank(factor.r[:, channel_of == c]) for c in range(channels)]
 
 
-def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Suggestion:
-    """Return the suggestion for a channel that excites only ``rank`` of its taps."""
+def _channel_of(diagnosis: Diagnosis) -> np.ndarray:
+    """Return the channel within its group of every unknown of a kernel."""
+    system = diagnosis._system
+    return system.basis.channel_of(system.matrix.columns, diagnosis.problem.kernel_shape[-2])
+
+
+def _channel(diagnosis: Diagnosis, channel: int, rank: int, unknowns: int) -> Suggestion:
+    """Return the suggestion for a channel that excites only ``rank`` of its unknowns."""
     problem, name = diagnosis.problem, diagnosis.problem._names.channel(channel)
     if rank:
         same = "more of the same signal does not help: use"
@@ -264,9 +278,9 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int) -> Suggestion:
             same = "record the silence around it too, or use"
         return Suggestion(
             "excitation",
-            f"{name} excites only {rank} of its {math.prod(problem.spec.kernel_size)} "
-            f"taps (its order of excitation); {same} a signal with more frequencies, such as "
-            "noise, or fewer taps",
+            f"{name} excites only {rank} of its {unknowns} {diagnosis.noun} (its order of "
+            f"excitation); {same} a signal with more frequencies, such as noise, or fewer "
+            f"{diagnosis.noun}",
         )
     still = f"{'constant' if problem.bias else 'zero'} in all windows"
     if problem._nuisance.confounds is not None:
@@ -291,7 +305,8 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Suggestion:
     if problem.spec.groups > 1:
         return Suggestion("excitation", f"in group {group}, {text}")
     factor, channels = diagnosis.factor(group), problem.n_channels
-    spare = [c for c in range(channels) if _spare(factor, c, channels)][:MAX_NAMED]
+    channel_of = _channel_of(diagnosis)
+    spare = [c for c in range(channels) if _spare(factor, channel_of == c)][:MAX_NAMED]
     if not spare:
         return Suggestion("excitation", text)
     which = " or ".join(map(problem._names.channel_name, spare))
@@ -299,15 +314,15 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Suggestion:
     return Suggestion("channels", text, value=tuple(spare))
 
 
-def _spare(factor: Factor, channel: int, channels: int) -> bool:
-    """Return whether the other channels are determined without a channel.
+def _spare(factor: Factor, own: np.ndarray) -> bool:
+    """Return whether the other channels are determined without a channel of these unknowns.
 
     This is the case if no null vector lies in the other channels alone.
     """
     nullity = factor.r.shape[1] - factor.rank
-    if nullity > factor.r.shape[1] // channels:
+    if nullity > np.count_nonzero(own):
         return False
-    own = factor.null_basis[channel::channels]
+    own = factor.null_basis[own]
     return bool(np.linalg.matrix_rank(own, factor.null_threshold) == nullity)
 
 
@@ -354,6 +369,11 @@ def _tried(diagnosis: Diagnosis) -> list[Suggestion]:
             f"{count(fewer.n_unknowns, 'unknown')}, and determines them"
         )
         found.append(Suggestion("taps", text, name, value))
+    if proposes_basis(diagnosis.problem):
+        smooth = Diagnosis(diagnosis.problem._in_basis(BASIS), diagnosis.limits)
+        if smooth.unique and not smooth._weakly_determined.any():
+            text = f"smooth kernels: {{}} has {count(smooth.n_unknowns, 'unknown')}, and determines"
+            found.append(Suggestion("basis", f"{text} them", "basis", BASIS))
     return found
 
 

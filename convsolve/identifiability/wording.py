@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
 from ..linalg.rank import EPS
-from ..problem.description import excluded_rows
+from ..problem.description import excluded_rows, space_entries
+from ..problem.description import unknowns as kernel_unknowns
 from ..text import argument, count, span, worded
 from .diagnosis import Diagnosis
 from .null_space import MAX_VECTORS, sentences
-from .suggestions import RIDGE_CONDITION, proposed_ridge
+from .suggestions import BASIS, RIDGE_CONDITION, proposed_ridge, proposes_basis
 from .verdict import DETERMINED
 
 # Channels, or lags of an image, that are named one by one.
@@ -78,14 +80,14 @@ def _named(diagnosis: Diagnosis, mask: np.ndarray) -> str:
 
 def taps_sentence(diagnosis: Diagnosis) -> str:
     """How many taps are determined, and which are not, by lag and channel."""
-    mask = _per_group(diagnosis, diagnosis._identifiable)
+    mask = _of_model(diagnosis, diagnosis._identifiable)
     if mask.all():
         text = f"all {mask.size} identifiable"
     elif not mask.any():
         text = f"none of {mask.size} identifiable"
     else:
         text = f"{int(mask.sum())} of {mask.size} identifiable; not "
-        text += _named(diagnosis, ~diagnosis._identifiable)
+        text += _named(diagnosis, ~diagnosis._identifiable & diagnosis._modelled)
     if diagnosis.mask_ambiguous:
         text = f"ambiguous: {text} where the tolerance cuts"
     if diagnosis.problem.bias:
@@ -96,6 +98,9 @@ def taps_sentence(diagnosis: Diagnosis) -> str:
 def determined_share(diagnosis: Diagnosis, alone: bool = False) -> str:
     """Return how many taps the data determine."""
     subject = "the data alone" if alone else "the data"
+    coefficients = diagnosis.noun != "taps"
+    if diagnosis.unique and coefficients:
+        return f"{subject} determine {_coefficients(diagnosis)}"
     if diagnosis.unique:
         taps = diagnosis.columns * diagnosis.groups
         return f"{subject} determine " + (f"all {taps} taps" if taps > 1 else "the tap")
@@ -103,8 +108,43 @@ def determined_share(diagnosis: Diagnosis, alone: bool = False) -> str:
         return f"whether {subject} determine the kernel was not decided (memory limit)"
     if diagnosis.columns > diagnosis.limits.spectrum_columns:
         return f"{subject} do not determine the kernel"
-    mask = _per_group(diagnosis, diagnosis._identifiable)
-    return f"{subject} determine {int(mask.sum())} of {mask.size} taps"
+    mask = _of_model(diagnosis, diagnosis._identifiable)
+    words = f"{subject} determine {int(mask.sum())} of {mask.size} taps"
+    return f"{words} and {_coefficients(diagnosis)}" if coefficients else words
+
+
+def _coefficients(diagnosis: Diagnosis) -> str:
+    """Return how many coefficients the data determine."""
+    known = diagnosis.determined_coefficients
+    if known.all():
+        return f"all {known.size} coefficients" if known.size > 1 else "the coefficient"
+    words = f"{int(known.sum())} of {known.size} coefficients"
+    return f"the kernel, but only {words}" if diagnosis.unique else words
+
+
+def _of_model(diagnosis: Diagnosis, values: np.ndarray) -> np.ndarray:
+    """Return kernel-shaped ``values``, which outputs of a group share, of the taps in windows."""
+    found: np.ndarray = _per_group(diagnosis, values)[_per_group(diagnosis, diagnosis._modelled)]
+    return found
+
+
+def basis_sentences(diagnosis: Diagnosis) -> list[str]:
+    """Return the bases and windows, which coefficients and which taps the data determine."""
+    problem = diagnosis.problem
+    found = [words for _, words in space_entries(problem._space, problem._names, problem._lags[0])]
+    if diagnosis.noun == "taps" or not diagnosis.decided:
+        return found
+    found.append(f"the data determine {_coefficients(diagnosis)}")
+    if (alone := diagnosis._basis_dependent) is None or not alone.any():
+        return found
+    mask = _of_model(diagnosis, alone)
+    which = f"all {mask.size} taps"
+    if not mask.all():
+        which = f"{int(mask.sum())} of {mask.size} taps ({_named(diagnosis, alone)})"
+    return [
+        *found,
+        f"the basis alone determines {which}: the data do not determine them without it",
+    ]
 
 
 def padding_sentence(diagnosis: Diagnosis) -> str:
@@ -121,19 +161,34 @@ def padding_sentence(diagnosis: Diagnosis) -> str:
 
 def noise_sentence(diagnosis: Diagnosis) -> str:
     """Return the standard errors for unit white noise in y, and which taps are weak."""
-    finite = np.isfinite(diagnosis._noise_gain)
+    of_taps = errors_of_taps(diagnosis._noise_gain)
+    finite = np.isfinite(of_taps)
     if not finite.any():
         return ""
-    gains = span(diagnosis._noise_gain[finite].tolist(), ".2g")
+    gains = gains_text(of_taps[finite], diagnosis.noun != "taps")
     which = "" if finite.all() else " for the identifiable taps"
     weak = weak_sentence(diagnosis)
     text = f"noise gain {gains}{which} (standard error per tap for unit white noise in y)"
     return f"{text}; {weak}" if weak else text
 
 
+def errors_of_taps(errors: np.ndarray) -> np.ndarray:
+    """Return errors without taps that are always zero, whose errors are NaN."""
+    found: np.ndarray = errors[~np.isnan(errors)]
+    return found
+
+
+def gains_text(values: np.ndarray, basis: bool) -> str:
+    """Return the smallest and the largest error of a tap, or the largest alone for a basis.
+
+    Functions that are almost zero at a tap make its error almost zero.
+    """
+    return f"up to {values.max():.2g}" if basis else span(values.tolist(), ".2g")
+
+
 def weak_sentence(diagnosis: Diagnosis) -> str:
     """Which taps have a high variance inflation, and a ridge that lowers it; "" if none."""
-    weak = _per_group(diagnosis, diagnosis._weakly_determined)
+    weak = _of_model(diagnosis, diagnosis._weakly_determined)
     if not weak.any():
         return ""
     which = "all taps"
@@ -145,6 +200,8 @@ def weak_sentence(diagnosis: Diagnosis) -> str:
     if diagnosis.unique and (ridge := proposed_ridge(diagnosis)):
         text += f"; {argument('ridge', ridge)} brings the condition number to "
         text += f"{RIDGE_CONDITION:.0f}"
+    if proposes_basis(diagnosis.problem):
+        text += f"; for a smooth kernel, {argument('basis', BASIS)} has fewer unknowns"
     return text
 
 
@@ -170,13 +227,15 @@ def collinear(diagnosis: Diagnosis) -> list[str]:
     found = []
     for group, rank in enumerate(diagnosis.kernel_ranks):
         free = diagnosis.columns - rank
-        if free > MAX_VECTORS:
+        if free and diagnosis.noun != "taps":
+            found.append(f"{free} independent changes of the kernel in its basis do not change y")
+        elif free > MAX_VECTORS:
             found.append(
                 f"{free} independent changes of the kernel do not change y; with fewer taps or "
                 "channels they are listed"
             )
         elif free:
-            flat = diagnosis._null_echelon[group].reshape(free, diagnosis.columns)
+            flat = diagnosis._null_echelon[group].reshape(free, -1)
             basis = np.column_stack([flat, diagnosis.bias_along(flat, group)])
             found += sentences(basis, partial(_unknowns, diagnosis, group))
     return found
@@ -185,7 +244,7 @@ def collinear(diagnosis: Diagnosis) -> list[str]:
 def _unknowns(diagnosis: Diagnosis, group: int, numbers: Sequence[int]) -> str:
     """Unknowns of a group, given by their numbers, in words; the last is the bias."""
     shape = diagnosis.problem.kernel_shape[:-1]
-    columns = np.array([i for i in numbers if i < diagnosis.columns], int)
+    columns = np.array([i for i in numbers if i < math.prod(shape)], int)
     taps = np.column_stack(np.unravel_index(columns, shape))
     taps[:, -1] += group * shape[-1]
     parts = [names(diagnosis, taps.tolist())] if len(taps) else []
@@ -207,6 +266,7 @@ def equations(diagnosis: Diagnosis) -> str:
     parts = [f"{lags} lag{'s' * (lags != '1')}"]
     channels = problem.n_channels // problem.spec.groups
     parts[0] += f" × {count(channels, 'channel')}" if channels > 1 else ""
+    parts = parts if problem._space is None else [kernel_unknowns(problem._space)]
     parts += ["1 bias"] * problem.bias
     confounds = problem._nuisance.total - problem.bias
     parts += [count(confounds, "confound")] * bool(confounds)

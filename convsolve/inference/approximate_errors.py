@@ -22,16 +22,16 @@ RESIDUAL = 1e-4
 
 
 def approximate_gains(system: System, group: int) -> np.ndarray | None:
-    """Return √diag((AᵀA)⁻¹) (P,) of one channel in the coordinates of a system, approximately.
+    """Return √diag((AᵀA)⁻¹) (P,) of one channel in the columns of the matrix, approximately.
 
     It is the diagonal of the inverse of the Toeplitz matrix of tapered x, scaled to exact values at
-    a few taps. None if full rank is not proved; for masks, weights, confounds, several channels and
-    short records; if columns differ in norm; or if the exact values have another shape.
+    a few taps. None if full rank is not proved; for bases, masks, weights, confounds, several
+    channels and short records; if columns differ in norm; or if the exact values differ in shape.
     """
     sizes = system.design.sizes
     norms = system.matrix.column_norms[group] ** 2
     short = sizes.rows < LONG_RECORDS * len(sizes.shapes) * sizes.columns
-    if short or norms.max() > MOST_OFF * norms.min():
+    if not system.basis.identity or short or norms.max() > MOST_OFF * norms.min():
         return None
     with one_blas_thread():
         normal = Normal(system, group)
@@ -48,7 +48,8 @@ def approximate_gains(system: System, group: int) -> np.ndarray | None:
     scale = math.sqrt(ratios.min() * ratios.max())
     if not ratios.max() <= MOST_OFF**2 * scale:
         return None
-    return np.asarray(np.sqrt(scale * inverse.diagonal) * normal.stretch[:, 0])
+    gains = np.sqrt(scale * inverse.diagonal) * normal.stretch[:, 0]
+    return np.asarray(np.ldexp(gains, -system.scaling.relative[group]))
 
 
 def _exact(normal: Normal, some: np.ndarray) -> np.ndarray:

@@ -129,12 +129,14 @@ def _searched(scoring: Scoring, ridge: Ridge, others: Sequence[Choice]) -> list[
     """
     assert ridge.channel_groups is not None
     found: list[Choice] = []
-    plain, folds = scoring.scorers(RIDGE), scoring.folds()
+    design, coordinates = scoring.design, scoring.design.coordinates(RIDGE)
+    plain, folds = scoring.scorers(RIDGE), scoring.folds(coordinates)
     labels = np.array(ridge.channel_groups)[[*scoring.design.selection.channels]]
     bands = np.searchsorted(ridge.labels, labels).reshape(len(plain), -1)
-    for g, normal in enumerate(scoring.normal_equations()):
+    channel = coordinates.basis.channel_of(design.matrix.columns, bands.shape[1])
+    for g, normal in enumerate(scoring.normal_equations(coordinates)):
         start = choose_strengths(plain[g], None, COARSE).strengths
-        band = np.tile(bands[g], len(normal[0]) // bands.shape[1])
+        band = bands[g][channel]
         names, band = np.unique(band, return_inverse=True)
         power = np.bincount(band, np.diagonal(normal[0])) / np.bincount(band)
         rows = plain[g].path.rows - plain[g].path.nuisance

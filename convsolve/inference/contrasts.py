@@ -10,18 +10,31 @@ import numpy as np
 
 from ..operators.layout import reversed_taps
 from ..problem.checks import index, number
+from ..problem.kernel_space import KernelSpace
 from ..problem.lags import LagWindow
 from ..problem.names import Names, seconds_to_lags
 from ..text import shown
+
+# Singular values of a contrast of kernels in a basis below this share of the largest are rounding.
+DEPENDENT = 1e-10
 
 
 class Taps:
     """The taps of one output: their lags, channels and groups."""
 
     def __init__(
-        self, shape: tuple[int, ...], groups: int, names: Names, lags: Sequence[np.ndarray]
+        self,
+        shape: tuple[int, ...],
+        groups: int,
+        names: Names,
+        lags: Sequence[np.ndarray],
+        space: KernelSpace | None = None,
     ) -> None:
-        """Store the shape (*K, Cin/groups, Cout) of a kernel, and the ascending lags per axis."""
+        """Store the shape (*K, Cin/groups, Cout) of a kernel, and the ascending lags per axis.
+
+        ``space`` are the kernels of the problem, by default all kernels.
+        """
+        self._space = space
         self._own, self._groups, self._names, self._lags = shape[:-1], groups, names, lags
         self._each, self._count = shape[-2], math.prod(shape[:-2])
 
@@ -69,7 +82,48 @@ class Taps:
             raise ValueError(
                 f"value has shape {against.shape}, expected a number or {size} of them"
             )
-        return found, np.broadcast_to(against, (size,))
+        against = np.broadcast_to(against, (size,))
+        return (found, against) if self._space is None else self._independent(found, against)
+
+    def _independent(
+        self, rows: list[np.ndarray | None], value: np.ndarray
+    ) -> tuple[list[np.ndarray | None], np.ndarray]:
+        """Return fewer rows that state the same about the kernels of the space.
+
+        The taps of a kernel in a basis are dependent, and a test needs independent rows.
+        """
+        assert self._space is not None
+        found: list[np.ndarray | None] = []
+        tested = value
+        for row in rows:
+            if row is None:
+                found.append(None)
+                continue
+            kernels = row.reshape(len(row), self._count, self._each)
+            if kernels[:, ~self._space.kept].any():
+                raise ValueError(
+                    "the contrast has taps outside of the lags of their channel, which are zero; "
+                    "set their weights to zero, or test fewer lags"
+                )
+            size = np.linalg.norm(row, axis=1)
+            size = np.where(size > 0, size, 1.0)
+            scaled, target = self._space.restricted(kernels) / size[:, None], value / size
+            u, s, _ = np.linalg.svd(scaled, full_matrices=False)
+            u = u[:, s > DEPENDENT]
+            if not u.shape[1]:
+                raise ValueError(
+                    "the tested sums of taps are zero for all kernels of the problem; test other "
+                    "lags"
+                )
+            if np.linalg.norm(target - u @ (u.T @ target)) > DEPENDENT * np.linalg.norm(target):
+                raise ValueError(
+                    "no kernel of the basis has these values at all of the tested taps; test "
+                    "fewer taps, or value=0"
+                )
+            own = np.eye(len(row)) if u.shape[1] == len(row) else u.T / size
+            tested = own @ value
+            found.append(own @ row)
+        return found, tested
 
     # --- contrasts (q, taps · channels) of every group, in ascending lags
 
@@ -83,6 +137,8 @@ class Taps:
         for g in range(self._groups):
             mine = [c - g * self._each for c in chosen if c // self._each == g]
             kept = tested[:, None] & np.isin(np.arange(self._each), mine)
+            if self._space is not None:
+                kept = kept & self._space.kept[::-1]
             rows.append(np.eye(kept.size)[kept.reshape(-1)] if mine else None)
         if len({len(r) for r in rows if r is not None}) > 1:
             raise ValueError(

@@ -50,7 +50,10 @@ class DependentUncertainty(Uncertainty):
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Return standard errors (P, k) of outputs, in units of the operator's columns and of y."""
-        return np.asarray(np.sqrt(self._correction(outputs) * self._squares(group, outputs)))
+        found = np.sqrt(self._correction(outputs) * self._squares(group, outputs))
+        if system.basis.identity:
+            return np.asarray(found)
+        return np.where(system.tap_rows(group).any(1)[:, None], found, np.nan)
 
     def _root(self, output: int) -> np.ndarray:
         """H (P, P) with H Hᵀ the covariance of an output, in columns of the operator and y."""

@@ -71,7 +71,7 @@ def filtered_parts(
     sizes = problem._sizes(limits)
     samples = sizes.numbers - problem.n_outputs * sum(n for (n,) in problem._row_shapes)
     each = samples // problem.spec.groups + sum(n for (n,) in problem._row_shapes)
-    most = min(limits.chunk_numbers // each, limits.gram_bytes // (8 * sizes.columns**2))
+    most = min(limits.chunk_numbers // each, limits.gram_bytes // (8 * sizes.parameters**2))
     # Confounds are filtered too, so they differ among outputs.
     most = 1 if alone or isinstance(problem._confounds, Records) else max(most, 1)
     # Records of all outputs that exceed the memory together are filtered whenever they are read.
@@ -164,14 +164,16 @@ def estimated_noise(
         SolveError: If there are too few rows for the order, or if an output has no noise.
     """
     design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
-    w = plain.from_user(kernel)
-    of_taps, groups = plain.scaling.divided(w), range(len(w))
+    w = plain.from_kernel(kernel)
+    of_taps, groups = plain.system.columns.expand(plain.scaling.divided(w)), range(len(w))
     e = np.stack([plain.targets.rows(g) - design.matrix.forward(g, of_taps[g]) for g in groups])
     if design.nuisance.constant:
         e -= e.mean(1, keepdims=True)
     if design.nuisance.shared:
         # So far, the residuals contain the least-squares bias instead of the given one.
-        off = np.ldexp(bias - plain.from_columns(of_taps)[1], -plain.y_exponents.reshape(-1))
+        off = np.ldexp(
+            bias - plain.from_columns(plain.scaling.divided(w))[1], -plain.y_exponents.reshape(-1)
+        )
         e -= _constant(design.matrix, off).reshape(e.shape[1], len(w), -1).swapaxes(0, 1)
     exact = np.flatnonzero(np.linalg.norm(e, axis=1) <= plain.rounding(w))
     if exact.size:

@@ -269,9 +269,10 @@ def part(
     whole problem, unless one is given. With confounds, all rows of a record stay in one record, and
     the rows between them are masked.
     """
-    adjustments, lags = (
-        (of.adjustments, of.lags) if isinstance(of, Design) else (of._adjustments, of._lags)
-    )
+    if isinstance(of, Design):
+        adjustments, lags, space = of.adjustments, of.lags, of.space
+    else:
+        adjustments, lags, space = of._adjustments, of._lags, of._space
     pieces = spans
     spans = spans if adjustments.confounds is None else _hulls(spans)
     given = adjustments.of(spans)
@@ -279,7 +280,8 @@ def part(
         given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
     # A bias that is redundant in these records is no error, but has no column.
     found = Problem(*cut(of.spec, *records, spans), spec=of.spec._normal, **given)
-    return found._replace(bias=of.bias if bias is None else bias)._with_lags(lags)
+    found = found._replace(bias=of.bias if bias is None else bias, _space=space)
+    return found._with_lags(lags)
 
 
 def _hulls(spans: Sequence[Span]) -> list[Span]:
@@ -345,10 +347,10 @@ def fold_moments(
     """
     plain = design.nuisance.confounds is None
     if design.sizes.chunked and plain:
-        return design.matrix.moments_of(spans, y).in_units(like.units)
+        return design.matrix.moments_of(spans, y, design.span).in_units(like.units)
     own = part(design, (design.records, y), spans, design.bias or not plain)
     made = Design(own, design.sizes.limits)
-    found = made.matrix.summable(made.targets)
+    found = made.matrix.summable(made.targets, design.span)
     if not plain and not made.nuisance.shared:
         found = found.without_constant()
     return replace(found, constant=design.bias).in_units(like.units)

@@ -43,6 +43,8 @@ class Decoder:
     def __init__(self, problem: Problem, kind: str, limits: Tuning) -> None:
         """Σ is the covariance of the outputs that are "predicted", or of the given "outputs"."""
         self._names, self._kernel_size = problem.outputs, problem.spec.kernel_size
+        # The pattern of a tap does not depend on which kernels the problem considers.
+        problem = problem if problem._space is None else problem._replace(_space=None)
         if reason := analyse(problem, limits).design.sizes.gram_reason():
             raise ValueError(f"patterns cannot be computed: {reason}")
         self._designs = [_centred(problem, limits)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
-from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.penalty import RIDGE, NoPenalty, Penalty
 from ..leastsquares.scaling import GRAM_SHARE
 from ..linalg.factors import cholesky_factors
 from ..linalg.minimum_norm import exponents_of
@@ -24,7 +24,7 @@ from ..problem.rows import Span
 from ..progress import tracked
 from .folds import Spans, beside, part
 from .patterns import Decoder
-from .sums import fold_sums
+from .sums import fold_sums, within_span
 
 # Pivots of a Gram matrix beyond this ratio cost four digits, which refinement by residuals of the
 # data restores.
@@ -157,7 +157,8 @@ def _without(
             continue
         power = rest.units.out_exponents[:, None] - rest.units.column_exponents[:, :, None]
         with np.errstate(over="ignore", under="ignore"):
-            kernel = to_kernel(np.ldexp(columns, power), analysis.design.spec.kernel_size)
+            columns = analysis.design.span.expand(np.ldexp(columns, power))
+        kernel = to_kernel(columns, analysis.design.spec.kernel_size)
         found[..., some] = kernel[..., some]
     return found
 
@@ -165,12 +166,13 @@ def _without(
 def _by_gram(
     moments: Moments, design: Design, penalty: Penalty, strength: float
 ) -> np.ndarray | None:
-    """Return penalized least squares (G, P, Q) in units of the moments.
+    """Return penalized least squares in the coordinates and units of the moments.
 
     None unless the moments prove full rank and few digits are lost.
     """
-    coordinates = design.coordinates(penalty if strength else RIDGE)
-    basis, own = coordinates.basis, coordinates.basis.of_moments(moments)
+    coordinates = design.coordinates(penalty if strength else NoPenalty())
+    basis = within_span(coordinates, design)
+    own = basis.of_moments(moments)
     if not basis.identity:
         norms, each = (np.sqrt(np.maximum(m.squares, 0.0)) for m in (moments, own))
         if (each <= GRAM_SHARE * basis.largest_norms(norms)).any():

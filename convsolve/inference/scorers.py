@@ -20,7 +20,7 @@ from .criteria import CRITERIA
 from .folds import CrossValidation, HeldOut, HeldOutRecords, check_varying, varying
 from .own_score import FoldRows, PredictedRows
 from .strength_path import StrengthPath
-from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows
+from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows, within_span
 from .units import CommonUnits
 
 # AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,).
@@ -224,15 +224,21 @@ class Scoring:
         y = self._targets.in_memory
         return [FoldRows.of(self.design, y, fold) for fold in self._spans.folds]
 
-    def normal_equations(self) -> list[Normal]:
-        """Return the normal equations of all rows, for the taps themselves."""
-        return self._normal(self.units.common(self._by_taps.sums.total))
+    def normal_equations(self, coordinates: Coordinates) -> list[Normal]:
+        """Return the normal equations of all rows, in some coordinates of the taps."""
+        moments = self.units.common(self._by_taps.sums.total)
+        return self._normal(within_span(coordinates, self.design).of_moments(moments))
 
-    def folds(self) -> list[tuple[list[Normal], list[Held]]]:
+    def folds(self, coordinates: Coordinates) -> list[tuple[list[Normal], list[Held]]]:
         """Return, for every fold, the training normal equations and the held-out rows by group."""
-        sums = self._by_taps.sums.each(self.units.common)
+        basis = within_span(coordinates, self.design)
+        sums = self._by_taps.sums.each(self.units.common).each(basis.of_moments)
+
+        def taps(v: np.ndarray) -> np.ndarray:
+            return np.asarray(coordinates.basis.expand(v[None])[0])
+
         groups = range(len(sums.total.gram))
-        by_group = [self._held(sums.held_out(g), g, lambda w: w) for g in groups]
+        by_group = [self._held(sums.held_out(g), g, taps) for g in groups]
         held = map(list, zip(*by_group, strict=True))
         return [*zip(map(self._normal, sums.beside), held, strict=True)]
 

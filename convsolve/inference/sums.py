@@ -16,6 +16,7 @@ from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
 from ..operators.moments import Moments, Units
+from ..operators.tap_basis import BlockBasis, TapBasis
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
 from ..progress import tracked
@@ -37,7 +38,7 @@ Rows = slice | np.ndarray
 def few_rows(sizes: Sizes) -> bool:
     """Return whether there are fewer rows than columns, and the rows fit in memory."""
     held = 8 * sizes.groups * sizes.rows * sizes.columns
-    return sizes.rows < sizes.columns and held <= sizes.limits.gram_bytes
+    return sizes.rows < sizes.parameters and held <= sizes.limits.gram_bytes
 
 
 @dataclass(frozen=True)
@@ -130,11 +131,14 @@ class GroupSums:
 def fold_sums(
     design: Design, targets: Targets, spans: Spans | None, label: str = "sums over folds"
 ) -> Sums:
-    """Return the sums of the columns of taps and outputs, in the units of the sums over all rows.
+    """Return the sums of the columns and outputs, in the units of the sums over all rows.
 
-    Progress is reported with the ``label``.
+    The columns are those of taps, or of the orthonormal basis of their kernels. Progress is
+    reported with the ``label``.
     """
-    total = design.summable if targets is design.targets else design.matrix.summable(targets)
+    total = design.summable
+    if targets is not design.targets:
+        total = design.matrix.summable(targets, design.span)
     if spans is None:
         return Sums(total, [], None, [])
     y, several = targets.records, tracked(spans.parts, label, len(spans.folds))
@@ -150,7 +154,7 @@ def _weights(design: Design, spans: Spans) -> list[list[float]]:
 
 
 class FromMoments:
-    """Sums of columns of taps, from which sums in other coordinates are computed."""
+    """Sums of columns, from which sums in the coordinates of any penalty are computed."""
 
     def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
         self._design, self._spans = design, spans
@@ -160,13 +164,14 @@ class FromMoments:
     def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""
         sums = self.sums.each(units.common)
-        if not coordinates.basis.identity:
+        basis = within_span(coordinates, self._design)
+        if not basis.identity:
             norms = np.sqrt(np.maximum(sums.total.squares, 0.0))
-            sums = sums.each(coordinates.basis.of_moments)
+            sums = sums.each(basis.of_moments)
             # The rounding error of a square of a sum is relative to the squares of its terms.
             share = np.sqrt(10 * norms.shape[1] * EPS)
             own = np.sqrt(np.maximum(sums.total.squares, 0.0))
-            live = _beyond_rounding(coordinates, norms, own, share)
+            live = _beyond_rounding(basis, norms, own, share)
             sums = sums.each(methodcaller("with_zero_columns", live))
         return [
             GroupSums(sums.each(methodcaller("of_group", g)), weights, None)
@@ -221,7 +226,7 @@ class FromRows:
             norms, share = np.linalg.norm(a, axis=1), 10 * np.sqrt(a.shape[2]) * EPS
             a = coordinates.basis.rows(a)
             own = np.linalg.norm(a, axis=1)
-            a = a * _beyond_rounding(coordinates, norms, own, share)[:, None]
+            a = a * _beyond_rounding(coordinates.basis, norms, own, share)[:, None]
         found = []
         for g, weights in enumerate(coordinates.weights):
             free = weights == 0
@@ -238,15 +243,23 @@ class FromRows:
         return FromRows(self._design, self._design.outputs(y), self._spans)
 
 
+def within_span(coordinates: Coordinates, design: Design) -> TapBasis:
+    """Return the coordinates in those of `fold_sums`."""
+    basis, span = coordinates.basis, design.span
+    if isinstance(basis, BlockBasis) and isinstance(span, BlockBasis):
+        return basis.within(span)
+    return basis
+
+
 def _beyond_rounding(
-    coordinates: Coordinates, norms: np.ndarray, own: np.ndarray, share: float
+    basis: TapBasis, norms: np.ndarray, own: np.ndarray, share: float
 ) -> np.ndarray:
     """Return flags (G, R) of the coordinates whose column of A T is more than rounding.
 
     The norm ``own`` (G, R) of such a column exceeds a ``share`` of the norms of its terms. These
     are computed from the ``norms`` (G, P) of A.
     """
-    return own > share * coordinates.basis.largest_norms(norms)
+    return own > share * basis.largest_norms(norms)
 
 
 def _without_constants(a: np.ndarray, means: np.ndarray) -> np.ndarray:

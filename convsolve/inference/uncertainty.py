@@ -17,6 +17,7 @@ from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..near_misses import suggests_attributes
 from ..operators.layout import to_columns, to_kernel
+from ..problem.kernel_space import KernelSpace
 from ..progress import tracked
 from ..text import aligned, count, probability
 from .approximate_errors import approximate_gains
@@ -232,7 +233,7 @@ class Uncertainty:
     @cached_property
     def _residual_norms(self) -> np.ndarray:
         """‖y − Aw − bias‖ (outputs,) from the data, times 2**-`exponents`; 0 if it is rounding."""
-        w = self._plain.from_user(self._kernel)
+        w = self._plain.from_kernel(self._kernel)
         found, _ = self._plain.residual(w)
         real = (found > self._plain.rounding(w)).reshape(-1)
         if self._norms is None:
@@ -242,7 +243,11 @@ class Uncertainty:
     @cached_property
     def _operator_kernel(self) -> np.ndarray:
         """The kernel (G, P, Q) in units of the operator's columns and of y."""
-        return self._plain.scaling.divided(self._plain.from_user(self._kernel))
+        columns = to_columns(self._kernel, self._groups)
+        powers = (
+            self._plain.y_exponents[:, None] - self._analysis.design.matrix.exponents[:, :, None]
+        )
+        return np.ldexp(columns, -powers)
 
     @property
     def exponents(self) -> np.ndarray:
@@ -255,7 +260,7 @@ class Uncertainty:
         sizes, found = self._analysis.design.sizes, np.empty(len(self._pairs))
         for g, outputs, system in self._alike():
             if self._approximate_gains(system, g) is not None:
-                found[outputs] = sizes.rows - sizes.nuisance - sizes.columns
+                found[outputs] = sizes.rows - sizes.nuisance - sizes.parameters
                 continue
             factor = _factor(system, g)
             if system.strength:
@@ -309,13 +314,10 @@ class Uncertainty:
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Return standard errors (P, k) of outputs, in units of the operator's columns and of y."""
-        if system.basis.identity:
-            relative = system.scaling.relative[group]
-            gains = self._approximate_gains(system, group)
-            gains = _factor(system, group).noise_gain if gains is None else gains
-            gains = np.ldexp(gains, -relative)[:, None]
-        else:
-            gains = np.linalg.norm(self._half(system, group), axis=1, keepdims=True)
+        gains = self._approximate_gains(system, group)
+        if gains is None:
+            gains = system.noise_gains(group, _factor(system, group))
+        gains = gains[:, None]
         with np.errstate(invalid="ignore"):
             errors = gains * self.deviation[outputs]
         # In an exact fit too, a tap that x does not determine has an infinite error.
@@ -340,6 +342,17 @@ class Uncertainty:
         with np.errstate(over="ignore", under="ignore"):
             rows = np.ldexp(self._root(output), power[:, None])
             return np.asarray(rows @ rows.T)
+
+    def coefficient_error(self, space: KernelSpace) -> np.ndarray:
+        """Return standard errors (n, outputs) of the coefficients of kernels of a space."""
+        found = []
+        for o in range(len(self._pairs)):
+            power = self.exponents[o] - self._column_exponents(o // self._each)
+            with np.errstate(over="ignore", under="ignore"):
+                rows = np.ldexp(self._root(o), power[:, None])
+            each = space.coefficients(rows.reshape(space.taps, -1, rows.shape[1]))
+            found.append(np.linalg.norm(each, axis=1))
+        return np.where(space.determined[:, None], np.stack(found, axis=1), np.inf)
 
     def max_t(self, level: float) -> np.ndarray:
         """Return the quantile (outputs,) of the largest |t| over all taps of an output."""
@@ -459,9 +472,8 @@ def covariance_half(system: System, group: int) -> np.ndarray:
             "the data do not determine every tap, so the covariance is infinite; see identify for "
             "the taps that they determine"
         )
-    rows = system.basis.expand(np.eye(system.columns.count)[None])[0]
     with one_blas_thread():
-        return factor.whiten(np.ldexp(rows, -system.scaling.relative[group]))
+        return factor.whiten(system.tap_rows(group))
 
 
 def _largest(half: np.ndarray) -> np.ndarray:

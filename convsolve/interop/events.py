@@ -2,7 +2,8 @@
 
 With ``Problem(x, bold, lags=(0, 9), edges="zeros", bias=True)``, the kernel is the response to each
 kind of event. It equals the finite impulse responses of nilearn's ``hrf_model="fir"`` with
-``fir_delays=range(10)``, for events that last one repetition time.
+``fir_delays=range(10)``, for events that last one repetition time. With ``basis="hrf"``, it is the
+canonical response, see `convsolve.HRF`.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from ..operators.design_matrix import Targets
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_TUNING, Tuning
 from .design import Design
-from .penalty import Penalty, Ridge
+from .penalty import NoPenalty, Penalty
 from .regression import Regression
 from .system import System
 
@@ -26,7 +26,7 @@ class Analysis:
     def __init__(self, design: Design, targets: Targets | None) -> None:
         self.design, self.targets = design, targets
         #: The regression without a penalty.
-        self.plain = System(design, Ridge(), 0.0)
+        self.plain = System(design, NoPenalty(), 0.0)
         self._systems: WeakValueDictionary[tuple[Penalty, float], System] = WeakValueDictionary()
 
     @classmethod
@@ -72,7 +72,8 @@ class Analysis:
     def _added(self, penalty: Penalty, strength: float) -> System:
         made = System(self.design, penalty, strength)
         if strength:
-            made.unpenalized = self.plain if made.basis.identity else self.unpenalized(penalty)
+            plain = made.basis.orthonormal
+            made.unpenalized = self.plain if plain else self.unpenalized(penalty)
         return self._systems.setdefault((penalty, strength), made)
 
     def regression(self, penalty: Penalty, strength: float) -> Regression:
@@ -106,3 +107,4 @@ def release(problem: Problem) -> None:
         if design.matrix.release():
             for known in (design, plain, vars(plain).get("columns", plain)):
                 vars(known).pop("moments", None)
+                vars(known).pop("_sums", None)

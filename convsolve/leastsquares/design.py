@@ -17,12 +17,13 @@ from ..operators.chunks import Chunks, Plan
 from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.filtered import filtered_record
 from ..operators.moments import Moments
+from ..operators.tap_basis import TapBasis
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.sizes import Sizes, Tuning
 from ..problem.spec import ConvSpec
 from ..problem.stored import in_memory
-from .penalty import Coordinates, Penalty
+from .penalty import Coordinates, NoPenalty, Penalty
 from .placement import device_chunk
 
 # In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
@@ -96,7 +97,7 @@ class Design:
         self.sizes, self.adjustments = problem._sizes(limits), problem._adjustments
         # The precision of the solution, and the rounding unit of x (0 if x is exact).
         self.dtype, self.data_eps = problem._dtype, problem._data_eps
-        self.kernel_shape = problem.kernel_shape
+        self.kernel_shape, self.space = problem.kernel_shape, problem._space
         self.lags, self.names = problem._lags, problem._names
         self.tap_lags = problem.spec._in_taps(self.lags)
         self.clock = Clock()
@@ -115,7 +116,8 @@ class Design:
     def coordinates(self, penalty: Penalty) -> Coordinates:
         """Return the coordinates of a penalty given for the channels of the whole problem."""
         given, groups = self.selection, self.spec.groups
-        return penalty.coordinates(self.tap_lags, given.n_channels, groups, given.channels)
+        channels = given.n_channels, groups, given.channels
+        return penalty.coordinates(self.tap_lags, *channels, space=self.space)
 
     @property
     def devices(self) -> str:
@@ -202,7 +204,8 @@ class Design:
         sizes = self.sizes
         if by_rows:
             return sizes.columns > GRAM_OF_ROWS
-        needless = sizes.wide or not sizes.gram_fits or iterative(sizes, self.spec)
+        needless = self.space is not None or sizes.wide or not sizes.gram_fits
+        needless = needless or iterative(sizes, self.spec)
         return sizes.columns > GRAM_FIRST and needless
 
     def _matrix(self, whole: bool, in_time: bool = False) -> DesignMatrix:
@@ -227,8 +230,21 @@ class Design:
         with self.clock.timing("moments"):
             return matrix.moments(self.targets)
 
+    def moments_in(self, basis: TapBasis, targets: Targets | None) -> Moments:
+        """Return sums over the rows of A T, without those of A if they are many."""
+        if basis.identity:
+            return self.moments if targets is self.targets else self.matrix.moments(targets)
+        with self.clock.timing("moments"):
+            return self.matrix.moments(targets, basis)
+
+    @cached_property
+    def span(self) -> TapBasis:
+        """An orthonormal basis of the kernels; the identity if they are all kernels."""
+        return self.coordinates(NoPenalty()).basis
+
     @cached_property
     @on_blas_threads
     def summable(self) -> Moments:
-        """These sums, in the form in which they can be added to those of other rows."""
-        return self.matrix.summable(self.targets, self.moments)
+        """Sums in the coordinates of `span`, which can be added to those of other rows."""
+        sums = self.moments_in(self.span, self.targets)
+        return self.matrix.summable(self.targets, self.span, sums)

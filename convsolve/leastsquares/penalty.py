@@ -13,8 +13,9 @@ import numpy as np
 
 from ..lazy_jax import is_tracer
 from ..near_misses import checks_arguments
-from ..operators.tap_basis import TapBasis
+from ..operators.tap_basis import BlockBasis, TapBasis
 from ..problem.checks import integer, number
+from ..problem.kernel_space import ChannelSpace, ChannelTaps, KernelSpace
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..text import argument, as_call, count, keyword, shown
@@ -222,6 +223,7 @@ class Penalty:
         channels: int = 1,
         groups: int = 1,
         some: Sequence[int] | None = None,
+        space: KernelSpace | None = None,
     ) -> Coordinates:
         """Return T for the taps of a channel, and the weights of its coordinates.
 
@@ -232,7 +234,10 @@ class Penalty:
             channels: number of channels of x.
             groups: number of groups.
             some: the channels to return; all by default.
+            space: the kernels of the problem; all kernels by default.
         """
+        if space is not None:
+            return self._within(space, lags[0], channels, groups, some)
         pairs = self.bases(lags)
         basis = TapBasis([np.hstack(pair) for pair in pairs or ()])
         if pairs is None:
@@ -240,9 +245,93 @@ class Penalty:
         else:
             free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
             penalized = ~reduce(lambda a, b: np.logical_and.outer(a, b).reshape(-1), free)
-        by_channel = self.channel_weights(channels)
-        by_channel = (by_channel if some is None else by_channel[[*some]]).reshape(groups, 1, -1)
+        by_channel = self._weights_of(channels, groups, some)[:, None]
         return Coordinates(basis, (by_channel * penalized[:, None]).reshape(groups, -1))
+
+    def _weights_of(self, channels: int, groups: int, some: Sequence[int] | None) -> np.ndarray:
+        """Return the factors (groups, channels of a group) of the strength."""
+        found = self.channel_weights(channels)
+        return (found if some is None else found[[*some]]).reshape(groups, -1)
+
+    def _within(
+        self,
+        space: KernelSpace,
+        lags: np.ndarray,
+        channels: int,
+        groups: int,
+        some: Sequence[int] | None,
+    ) -> Coordinates:
+        """Return `coordinates` for the kernels of a space."""
+        known: dict[int, tuple[ChannelTaps, int]] = {}
+        for own in space.channels:
+            if id(own) not in known:
+                known[id(own)] = self.within(own, lags)
+        pairs = [known[id(own)] for own in space.channels]
+        penalized = [np.arange(taps.coordinates) < taps.coordinates - free for taps, free in pairs]
+        counts = [taps.coordinates for taps, _ in pairs]
+        by_channel = np.repeat(self._weights_of(channels, groups, some), counts, axis=1)
+        basis = BlockBasis.of_taps(space.taps, [taps for taps, _ in pairs])
+        return Coordinates(basis, by_channel * np.concatenate(penalized))
+
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
+        """Return T for the kernels of one channel, and how many of its last columns are free.
+
+        A penalty of kernels is restricted to the kernels of the space. A ridge is the sum of the
+        squares of the coefficients.
+
+        Args:
+            own: the kernels.
+            lags: (taps,), lags of all taps, counted in taps.
+        """
+        pairs = self.bases([lags[own.kept]])
+        if pairs is None:
+            return own.own, 0
+        (root, free), v = pairs[0], own.span.vectors
+        if v is not None:
+            root, free = restricted(root, free, v)
+        return ChannelTaps(own.kept, np.hstack([root, free])), free.shape[1]
+
+
+def check_neighbours(lags: np.ndarray, penalty: Penalty) -> None:
+    """Raise a ValueError if there are gaps between the lags of a penalty on neighbouring taps."""
+    if (np.abs(np.diff(lags)) > 1.5).any():
+        raise ValueError(
+            f"{type(penalty).__name__} relates neighbouring taps, and taps= leaves gaps between "
+            "them; use Ridge, SquaredExponential or Tikhonov, or a mask without gaps"
+        )
+
+
+def restricted(root: np.ndarray, free: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return L and N of a penalty on the kernels w = V z, given L and N on all kernels.
+
+    The penalty is ‖D w‖², where D w are the coordinates of w along L in the basis [L N], which is
+    square. L may be graded over hundreds of orders of magnitude. Its rows are therefore scaled, and
+    D V is factorized by a QR with pivoting of sorted rows, which is stable for every row.
+
+    Args:
+        root: L (taps, r).
+        free: N (taps, taps − r).
+        v: V (taps, k), orthonormal.
+
+    Source: A. J. Cox and N. J. Higham, Numerical Analysis 1997, Longman, 57 (row-wise stability).
+    """
+    from scipy.linalg import qr, solve_triangular
+
+    whole = np.hstack([root, free])
+    if whole.shape[0] != whole.shape[1]:
+        raise ValueError(
+            "this penalty is truncated below rounding and cannot be restricted to a basis; use "
+            "Smooth, StableSpline or Ridge, or leave out the basis"
+        )
+    size = np.maximum(np.abs(whole).max(1), LEAST_ROW)[:, None]
+    d = np.linalg.solve(whole / size, v / size)[: root.shape[1]]
+    if free.shape[1]:
+        root, free = _inverse(d)
+        return v @ root, v @ free
+    rows = np.argsort(-np.abs(d).max(1))
+    r, order = qr(d[rows], mode="r", pivoting=True)
+    inverse = solve_triangular(r[: len(order)], np.eye(len(order)))
+    return v[:, order] @ inverse, np.zeros((len(v), 0))
 
 
 @checks_arguments
@@ -527,6 +616,17 @@ def listed(values: Sequence[float]) -> str:
 RIDGE = Ridge()
 
 
+@dataclass(frozen=True, repr=False)
+class NoPenalty(Ridge):
+    """The form of least squares without a penalty, in orthonormal coordinates of the kernels."""
+
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
+        """Return the orthonormal basis of the kernels of one channel."""
+        return own.orthonormal, 0
+
+
+# Rows of a root below this size are taken as this size. The taps are zero at any precision.
+LEAST_ROW = 1e-140
 # Squares of numbers between the inverse of this bound and the bound stay well within float64.
 SQUARABLE = 1e120
 
@@ -598,9 +698,21 @@ class Tikhonov(Penalty):
 
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return D⁺ and the null space of D, over all taps of a channel."""
-        _, s, vt = np.linalg.svd(self.matrix[:, ::-1])
-        rank = int((s > max(self.matrix.shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
-        return [(vt[:rank].T / s[:rank], vt[rank:].T)]
+        return [_inverse(self.matrix[:, ::-1])]
+
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
+        """Return T for the kernels of one channel, and how many of its last columns are free."""
+        d, v = self.matrix[:, ::-1][:, own.kept], own.span.vectors
+        root, free = _inverse(d if v is None else d @ v)
+        found = np.hstack([root, free])
+        return ChannelTaps(own.kept, found if v is None else v @ found), free.shape[1]
+
+
+def _inverse(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return D⁺ and the null space of D (q, k)."""
+    _, s, vt = np.linalg.svd(d)
+    rank = int((s > max(d.shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
+    return vt[:rank].T / s[:rank], vt[rank:].T
 
 
 def _checked_matrix(matrix: Any) -> np.ndarray:

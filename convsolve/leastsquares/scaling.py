@@ -11,7 +11,7 @@ from ..errors import SolveError
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
-from ..operators.moments import FAR, Moments, per_column
+from ..operators.moments import FAR, Moments
 from ..operators.tap_basis import TapBasis
 from .design import Design
 
@@ -34,10 +34,9 @@ class PenaltyColumns:
     """
 
     def __init__(self, design: Design, basis: TapBasis) -> None:
-        self._design, self.basis, matrix = design, basis, design.matrix
-        channels = matrix.columns // basis.taps
-        self.count = basis.coordinates * channels
-        self.exponents = per_column(matrix.exponents[:, :channels], self.count)
+        self._design, self.basis = design, basis
+        self.count = basis.count(design.matrix.columns)
+        self.exponents = basis.of_channels(design.matrix.exponents)
 
     @cached_property
     def terms(self) -> np.ndarray:
@@ -56,7 +55,7 @@ class PenaltyColumns:
         terms = self.terms
         found = np.zeros(terms.shape)
         if self._design.sizes.gram_fits:
-            found = np.sqrt(np.maximum(self.basis.of_moments(self._design.moments).squares, 0.0))
+            found = np.sqrt(np.maximum(self._sums.squares, 0.0))
         for group, known in enumerate(found):
             lost = np.flatnonzero(~(known > GRAM_SHARE * terms[group]))
             for start in range(0, len(lost), COLUMNS_A_PASS):
@@ -81,18 +80,22 @@ class PenaltyColumns:
         return bool((self._live & (self.norms <= GRAM_SHARE * self.terms)).any())
 
     @cached_property
+    def _sums(self) -> Moments:
+        """Sums over the rows of A T, including columns of rounding."""
+        return self._design.moments_in(self.basis, self._design.targets)
+
+    @property
     def moments(self) -> Moments:
         """Sums over the rows of A T, and of y if it was given with x."""
-        return self._of(self._design.moments)
+        return self._live_only(self._sums)
 
     def moments_with(self, targets: Targets) -> Moments:
         """Return sums over the rows of A T and other outputs."""
-        return self._of(self._design.matrix.moments(targets))
+        return self._live_only(self._design.moments_in(self.basis, targets))
 
-    def _of(self, moments: Moments) -> Moments:
-        """Return the moments of A T with zero columns. In taps, A has no columns of rounding."""
-        found = self.basis.of_moments(moments)
-        return found if self.basis.identity else found.with_zero_columns(self._live)
+    def _live_only(self, moments: Moments) -> Moments:
+        """Return moments with zero columns. In taps, A has no columns of rounding."""
+        return moments if self.basis.identity else moments.with_zero_columns(self._live)
 
     def expand(self, z: np.ndarray, groups: slice = slice(None)) -> np.ndarray:
         """Return the kernels T z (G, P, Q) of z (G, R, Q), for all groups or for some."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..near_misses import checks_arguments
 from ..problem.checks import integer
-from .penalty import Penalty
+from .penalty import Penalty, check_neighbours
 
 
 @checks_arguments
@@ -58,6 +58,7 @@ class Smooth(Penalty):
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return steps (for order 2, ramps) at every lag, and the constant (and linear) kernels."""
+        check_neighbours(lags, self)
         order, taps = self.order, len(lags)
         n = np.linalg.qr(np.vander(np.linspace(-1, 1, taps), min(order, taps), increasing=True))[0]
         steps = np.tri(taps, max(taps - order, 0), -order)

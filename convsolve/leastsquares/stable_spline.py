@@ -10,7 +10,7 @@ import numpy as np
 
 from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
-from .penalty import Penalty, Search
+from .penalty import Penalty, Search, check_neighbours
 
 # The search variable is the memory −1/log(decay), from a third of a tap to this many kernels.
 SHORTEST, LONGEST = 0.3, 20.0
@@ -135,6 +135,7 @@ class StableSpline(Penalty):
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return D C of one axis, and no free coordinates."""
+        check_neighbours(lags, self)
         assert self.decay is not None
         power = 1.5 if self.kind == "ss" else 0.5
         with np.errstate(under="ignore"):

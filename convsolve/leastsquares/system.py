@@ -22,7 +22,7 @@ from ..linalg.lapack import graded_singular_values, svd
 from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.ridge_dual import RidgeDual
-from ..linalg.threads import on_blas_threads
+from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..operators.design_matrix import Targets
 from ..operators.moments import Moments
 from ..operators.tap_basis import TapBasis
@@ -88,7 +88,7 @@ class System:
     def differences(self) -> np.ndarray | None:
         """D of a penalty on differences along one axis; None for others, or with a stride."""
         spec = self.design.spec
-        if spec.stride != (1,) or self.basis.identity:
+        if spec.stride != (1,) or not self.basis.matrices:
             return None
         return self.penalty.differences(*spec.kernel_size)
 
@@ -120,11 +120,11 @@ class System:
             return self.columns.moments
 
     @property
-    def coordinate_shape(self) -> tuple[int, ...]:
-        """Number of coordinates along each axis of a kernel."""
-        if self.basis.identity:
-            return self.design.spec.kernel_size
-        return tuple(m.shape[1] for m in self.basis.matrices)
+    def coordinate_size(self) -> tuple[int, ...]:
+        """Number of coordinates along each axis of a kernel; of all channels if they differ."""
+        if self.basis.matrices:
+            return tuple(m.shape[1] for m in self.basis.matrices)
+        return self.design.spec.kernel_size if self.basis.identity else (self.columns.count,)
 
     @cached_property
     def ridge_certifies(self) -> bool:
@@ -213,6 +213,32 @@ class System:
         grams, rows = self.gram(group)[None, some][:, :, some], self.matrix.rows
         exponents, loss = self.scaling.exponents[[group]][:, some], self._gram_loss[group]
         return cholesky_factors(grams, exponents, rows, loss=loss).complete
+
+    def determined(self, group: int, factor: Factor) -> np.ndarray:
+        """Return flags (P,) of the taps that the data determine, and those that are always zero."""
+        if self.basis.identity or factor.full_rank:
+            return factor.determined if self.basis.identity else np.ones(self.matrix.columns, bool)
+        rows = self.tap_rows(group)
+        off = np.linalg.norm(rows @ factor.null_basis, axis=1)
+        return np.asarray(off <= factor.null_threshold * np.linalg.norm(rows, axis=1))
+
+    def noise_gains(self, group: int, factor: Factor) -> np.ndarray:
+        """Return standard errors (P,) of the taps for unit noise, in the columns of the matrix.
+
+        They are inf for taps that are not determined, and NaN for taps that are always zero.
+        """
+        if self.basis.identity:
+            return np.ldexp(factor.noise_gain, -self.scaling.relative[group])
+        rows = self.tap_rows(group)
+        with one_blas_thread():
+            found = np.linalg.norm(factor.whiten(rows), axis=1)
+        found = np.where(self.determined(group, factor), found, np.inf)
+        return np.where(rows.any(1), found, np.nan)
+
+    def tap_rows(self, group: int) -> np.ndarray:
+        """Return T (P, R) in units of the scaled columns."""
+        rows = self.basis.expand(np.eye(self.columns.count)[None])[0]
+        return np.asarray(np.ldexp(rows, -self.scaling.relative[group]))
 
     @property
     def _gram_loss(self) -> np.ndarray:
@@ -422,6 +448,7 @@ class System:
         """
         matrix = self.matrix
         whole = np.hypot(matrix.column_norms, math.sqrt(matrix.rows) * matrix.offsets)
+        whole = self.basis.largest_norms(whole)
         return self.design.data_eps * np.ldexp(whole, -self.scaling.relative)
 
     def bias_row(self, group: int) -> np.ndarray:
@@ -429,7 +456,8 @@ class System:
 
         The share of a unit null vector that the bias takes up is its product with these means.
         """
-        scaled = np.ldexp(self.matrix.offsets[group], -self.scaling.relative[group])
+        means = self.basis.restrict(self.matrix.offsets[group][None, :, None])[0, :, 0]
+        scaled = np.ldexp(means, -self.scaling.relative[group])
         return scaled / max(float(np.linalg.norm(scaled)), 1.0)
 
     def leverages(self, factors: Factors) -> Iterator[np.ndarray]:

@@ -18,6 +18,7 @@ from . import gram, products
 from .chunk import LoadedChunk
 from .moments import KEPT_SHARE, Moments, ResidualSums, Units
 from .overlap_save import Series, component_columns, component_taps, polyphase
+from .tap_basis import BlockBasis
 from .windows import row_blocks
 
 # If the norms of the columns of one channel differ by more than this, it has a transient at an
@@ -157,6 +158,32 @@ def norms(chunk: LoadedChunk, certain: bool = False) -> Moments | None:
     found = Moments.of_columns(sums, squares, *given)
     left = found.squares.reshape(whole.shape)
     return found if certain or exact(left, whole, chunk.channels) else None
+
+
+def moments_in(chunk: LoadedChunk, basis: BlockBasis) -> Moments | None:
+    """Return sums over the rows of A T and Y in units of the chunk, without sums of A itself.
+
+    None if FFTs would lose digits.
+    """
+    taps, several = taps_of(chunk), parts(chunk)
+    if taps != chunk.spec.kernel_size:  # a stride, whose components have several columns a tap
+        whole = moments(chunk)
+        return None if whole is None else basis.of_moments(whole)
+    if norms(chunk) is None:
+        return None
+    by_group = [[(p.x, p.y) for p in several if p.group == g] for g in range(chunk.groups)]
+    found = [gram.moments(each, taps, basis) for each in by_group]
+    sums = _column_sums(chunk, several, squares=False)
+    grams, rhs, outputs, squares = (np.stack(each) for each in zip(*found, strict=True))
+    for a in _left_out(chunk):
+        sums -= a.sum(1)
+        for total, rows in zip(grams, basis.rows(a), strict=True):
+            total -= rows.T @ rows
+    if not chunk.outputs:
+        rhs, outputs, squares = rhs[..., :0], outputs[..., :0], squares[..., :0]
+    sums = basis.restrict(sums[:, :, None])[:, :, 0]
+    units = basis.of_units(own_units(chunk))
+    return Moments(grams, rhs, sums, outputs, squares, chunk.rows, units, chunk.form.constant)
 
 
 def moments(chunk: LoadedChunk, certain: bool = False) -> Moments | None:

@@ -16,6 +16,7 @@ import numpy as np
 from ..progress import tracked
 from .chunk import LoadedChunk
 from .moments import Moments, ResidualSums, Units, groups_at_once
+from .tap_basis import BlockBasis
 from .windows import row_blocks
 
 # Rows of A (G, k, P) and of Y (G, k, Q), or None.
@@ -165,6 +166,18 @@ def moments(chunk: LoadedChunk) -> Moments:
     for a, y in rows(chunk, units):
         y = np.zeros((*a.shape[:2], 0)) if y is None else y
         found = Moments.from_rows(a, y, units, chunk.form.constant)
+        total = found if total is None else total + found
+    assert total is not None
+    return total
+
+
+def moments_in(chunk: LoadedChunk, basis: BlockBasis) -> Moments:
+    """Return sums over the rows of A T and Y in own units, without sums of A itself."""
+    units, total = own_units(chunk), None
+    own = basis.of_units(units)
+    for a, y in rows(chunk, units):
+        y = np.zeros((*a.shape[:2], 0)) if y is None else y
+        found = Moments.from_rows(basis.rows(a), y, own, chunk.form.constant)
         total = found if total is None else total + found
     assert total is not None
     return total

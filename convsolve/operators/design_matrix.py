@@ -27,6 +27,7 @@ from .combinations import Combinations
 from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, flat, in_user_units, units_of
 from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
 from .nuisance import NuisanceColumns, orthonormal_columns
+from .tap_basis import IDENTITY, BlockBasis, TapBasis
 from .trends import Trends
 
 # Number of chunks that represent all of them.
@@ -157,9 +158,10 @@ class DesignMatrix:
         chunk = self.chunks.loaded(None)
         return chunk.structured and by_fft.norms(chunk) is not None
 
-    def moments_of(self, spans: Sequence[Span], y: Sequence[Any]) -> Moments:
-        """Return sums over some of the rows, if there are no confounds."""
-        found: Moments = self.chunks.sum_some(totals, spans, y, False)
+    def moments_of(self, spans: Sequence[Span], y: Sequence[Any], basis: TapBasis) -> Moments:
+        """Return sums over some of the rows of A T, if there are no confounds."""
+        own = basis if isinstance(basis, BlockBasis) else None
+        found: Moments = self.chunks.sum_some(totals, spans, y, False, None, own)
         return found
 
     def _sum(
@@ -337,31 +339,43 @@ class DesignMatrix:
             vars(self)["_first"] = replace(self._first, moments=None)
         return released
 
-    def moments(self, targets: Targets | None) -> Moments:
-        """Return sums over the rows of A and Y, each minus its shift."""
+    def moments(self, targets: Targets | None, basis: TapBasis = IDENTITY) -> Moments:
+        """Return sums over the rows of A T and Y, each minus its shift, for a ``basis`` T."""
         if targets is self.targets and not self.chunks.plan.columns_first:
             assert self._first.moments is not None
-            return self._first.moments
+            return basis.of_moments(self._first.moments)
+        if isinstance(basis, BlockBasis) and self._known.live.all():
+            return self._summed(targets, basis)
+        return basis.of_moments(self._summed(targets))
+
+    def _summed(self, targets: Targets | None, basis: BlockBasis | None = None) -> Moments:
+        """Return `moments` from a pass over the data, without sums of A itself."""
         known, found, fits = self._known, None if targets is None else targets.found, NO_FITS
         if known.fit is not None:
             fits = Fits(x=(in_user_units(known.fit, self.exponents),))
         if found is not None and found.fit is not None:
             fits = fits._replace(y=in_user_units(found.fit, found.exponents))
-        m: Moments = self._sum(totals, targets, False, units_of(known, found), fits=fits)
-        m = m.with_zero_columns(known.live)
+        units = units_of(known, found)
+        units = units if basis is None else basis.of_units(units)
+        m: Moments = self._sum(totals, targets, False, units, basis, fits=fits)
+        m = m if basis is not None else m.with_zero_columns(known.live)
         return m if found is None else m.with_zero_outputs(found.live)
 
-    def summable(self, targets: Targets | None, m: Moments | None = None) -> Moments:
-        """Return moments that can be added to those of rows with other nuisance columns.
+    def summable(
+        self, targets: Targets | None, basis: TapBasis = IDENTITY, m: Moments | None = None
+    ) -> Moments:
+        """Return moments of A T that can be added to those of rows with other nuisance columns.
 
         A bias is a constant that is fitted to the sum of them, also for rows with weights. ``m``
         are the `moments` of the targets, if they are known.
         """
-        confounds, m = self.nuisance.confounds, self.moments(targets) if m is None else m
+        confounds = self.nuisance.confounds
+        m = self.moments(targets, basis) if m is None else m
         if confounds is None or not confounds.shared:
             return m.projected
         found = m.with_last_as_constant(confounds.size)
         of_x, of_y = self._shared_constants(targets)
+        of_x = basis.restrict(of_x[:, :, None])[:, :, 0]
         shift, out_shift = found.units.shift + of_x, found.units.out_shift + of_y
         return replace(found, units=found.units._replace(shift=shift, out_shift=out_shift))
 

@@ -14,6 +14,7 @@ from ..parallel import in_order
 from ..progress import tracked
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
 from .short_kernels import short, short_correlations
+from .tap_basis import BlockBasis
 
 # With few channels and columns, a loop over shifts takes longer than its products.
 JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
@@ -39,8 +40,10 @@ class Sums(NamedTuple):
         return Sums(gram[np.ix_(columns, columns)], rhs[columns], *rest)
 
 
-def moments(parts: Sequence[Part], taps: Sequence[int]) -> Sums:
+def moments(parts: Sequence[Part], taps: Sequence[int], basis: BlockBasis | None = None) -> Sums:
     """Return the sums of least squares, computed from the signals. If y is None, Q is 0.
+
+    With a ``basis`` T of kernels along one axis, they are the sums of A T.
 
     FFTs are used along the axis with most taps, with the windows of the other axes as channels.
     In C × C blocks, G[k, k+m] = Σ_{u=k}^{T+k-1} x[u]x[u+m]ᵀ. All shifts k have the terms
@@ -55,7 +58,7 @@ def moments(parts: Sequence[Part], taps: Sequence[int]) -> Sums:
     with one_blas_thread():
         for several in _together(moved, taps[axis], others):
             long = several[0][0].data.shape[1] >= 2 * taps[axis] - 1
-            part = (_long if long else _short)(several, taps[axis], others)
+            part = (_long if long else _short)(several, taps[axis], others, basis)
             if found is None:
                 found = part
             else:
@@ -93,7 +96,9 @@ def _together(parts: Sequence[Part], taps: int, others: Sequence[int]) -> Iterat
         yield lot
 
 
-def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
+def _long(
+    parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: BlockBasis | None
+) -> Sums:
     """Return the sums of records with at least as many windows as taps: FFTs, and both ends."""
     found: list[Any] = []
     heads, tails = [], []
@@ -110,8 +115,11 @@ def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
                 part[1][...] += lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
         found = [a + b for a, b in zip(found, part, strict=True)] if found else list(part)
     core, rhs, outputs, squares = found
-    gram = joined(core, np.concatenate(heads), np.concatenate(tails))
-    return Sums(gram, rhs.reshape(len(gram), -1), outputs, squares)
+    rhs = rhs.reshape(math.prod(core.shape[:2]), -1)
+    ends = np.concatenate(heads), np.concatenate(tails)
+    if basis is None:
+        return Sums(joined(core, *ends), rhs, outputs, squares)
+    return Sums(reduced(core, *ends, basis), basis.restrict(rhs[None])[0], outputs, squares)
 
 
 def joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
@@ -127,7 +135,42 @@ def joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
     return mirrored(gram)
 
 
-def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
+def reduced(core: np.ndarray, head: np.ndarray, tail: np.ndarray, basis: BlockBasis) -> np.ndarray:
+    """Return TᵀAᵀA T (R, R) for the arguments of `joined`, without AᵀA.
+
+    AᵀA is a block Toeplitz matrix of c, plus H Hᵀ and L Lᵀ, where H is the Hankel matrix of the
+    samples at the start and L the triangular Toeplitz matrix of those at the end. All products with
+    T are convolutions. Nothing is subtracted.
+    """
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    channels, taps, _ = core.shape
+    size = next_fast_len(2 * taps, real=True)
+    of, t = basis.channel_of(0, channels), basis.dense.reshape(taps, channels, -1)
+    own = t[:, of, np.arange(len(of))]  # (K, R), every coordinate in its own channel
+    spectra = rfft(own, size, axis=0)
+    # Elements [k, c; j, d] of the Toeplitz matrix at lag k − j, which is negative at the end.
+    lags = np.zeros((size, channels, channels))
+    lags[:taps] = core.transpose(1, 0, 2)
+    lags[size - taps + 1 :] = core[:, :0:-1].transpose(1, 2, 0)
+    symbol = rfft(lags, axis=0)
+    found = np.empty((len(of), len(of)))
+    for c in range(channels):
+        mine = of == c
+        seen = irfft(symbol[:, of, c] * spectra, size, axis=0)[:taps]
+        found[mine] = own[:, mine].T @ seen
+    for samples, at_start in ((head, True), (tail, False)):
+        ends = rfft(samples, size, axis=1)[:, :, of]
+        crossed = ends * np.conj(spectra) if at_start else np.conj(ends) * spectra
+        rows = irfft(crossed, size, axis=1)[:, int(not at_start) :][:, : taps - 1]
+        rows = rows.reshape(-1, len(of))
+        found += rows.T @ rows
+    return (found + found.T) / 2
+
+
+def _short(
+    parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: BlockBasis | None
+) -> Sums:
     """Return the sums of records with T windows, fewer than taps: T shifts have a common sample."""
     ((x, y),) = parts
     rows = x.data.shape[1] - taps + 1
@@ -139,12 +182,17 @@ def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...]) -> Sums:
         run = np.zeros((channels, taps - start, channels))
         _backward(gram, run, samples, edge - 1, start)
         _forward(gram, samples[:, edge:], start + 1, min(taps, edge) - 1 - start)
-    if y is None:
-        return Sums(mirrored(gram), np.zeros((taps * channels, 0)), np.zeros(0), np.zeros(0))
-    seen = _ends(y, 0, rows, ())
-    rhs = [np.tensordot(samples[:, k : k + rows], seen, ((0, 1), (0, 1))) for k in range(taps)]
-    outputs, squares = by_channel(np.add, seen), by_channel(np.add, seen, np.square)
-    return Sums(mirrored(gram), np.concatenate(rhs), outputs, squares)
+    whole, rhs = mirrored(gram), np.zeros((taps * channels, 0))
+    outputs = squares = np.zeros(0)
+    if y is not None:
+        seen = _ends(y, 0, rows, ())
+        each = [np.tensordot(samples[:, k : k + rows], seen, ((0, 1), (0, 1))) for k in range(taps)]
+        rhs = np.concatenate(each)
+        outputs, squares = by_channel(np.add, seen), by_channel(np.add, seen, np.square)
+    if basis is not None:
+        whole = basis.restrict(basis.restrict(whole[None]).swapaxes(1, 2))[0]
+        rhs = basis.restrict(rhs[None])[0]
+    return Sums(whole, rhs, outputs, squares)
 
 
 def _ends(series: Series, start: int, count: int, others: tuple[int, ...]) -> np.ndarray:

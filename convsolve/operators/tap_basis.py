@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .moments import Moments
+from ..problem.kernel_space import ChannelTaps
+from .moments import Moments, NuisanceSums, Units, per_column
 
 
 class TapBasis:
@@ -38,6 +40,24 @@ class TapBasis:
         """Number of coordinates per channel; 1 for the identity."""
         return math.prod(m.shape[1] for m in self.matrices)
 
+    @property
+    def orthonormal(self) -> bool:
+        """Whether T is known to have orthonormal columns, so that a ridge leaves z unchanged."""
+        return self.identity
+
+    def count(self, columns: int) -> int:
+        """Return the number R of coordinates, for the number P of columns of A."""
+        return columns // self.taps * self.coordinates
+
+    def channel_of(self, columns: int, channels: int) -> np.ndarray:
+        """Return the channel (R,) of every coordinate, for P columns of some channels."""
+        return np.tile(np.arange(channels), self.count(columns) // channels)
+
+    def of_channels(self, values: np.ndarray) -> np.ndarray:
+        """Return values (G, R), given values (G, P) that all taps of a channel share."""
+        columns = values.shape[1]
+        return per_column(values[:, : columns // self.taps], self.count(columns))
+
     def expand(self, z: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
         """Return kernels T z (G, P, Q) for z (G, R, Q), in NumPy or, with jax's matmul, in jax."""
         return self._applied(z, self.matrices, matmul)
@@ -55,25 +75,40 @@ class TapBasis:
 
         A bound is the sum of the norms of all terms. The rounding error is relative to it.
         """
-        size = TapBasis([np.abs(m) for m in self.matrices])
-        found: np.ndarray = size.restrict(norms[:, :, None])[:, :, 0]
+        found: np.ndarray = self._magnitudes.restrict(norms[:, :, None])[:, :, 0]
         return found
+
+    @property
+    def _magnitudes(self) -> TapBasis:
+        return TapBasis([np.abs(m) for m in self.matrices])
+
+    def _exponents(self, exponents: np.ndarray) -> np.ndarray:
+        """Return the exponents of A T in `Units`, given the exponents (G, C) of A."""
+        return exponents
+
+    def of_units(self, units: Units) -> Units:
+        """Return the units of the columns of A T."""
+        shift = self.restrict(units.shift[:, :, None])[:, :, 0]
+        return units._replace(shift=shift, exponents=self._exponents(units.exponents))
 
     def of_moments(self, moments: Moments) -> Moments:
         """Return the moments of A T, given moments of A with one exponent per channel."""
         if self.identity:
             return moments
         half = self.restrict(moments.gram)
-        values = moments.sums, moments.units.shift
-        sums, shift = (self.restrict(v[:, :, None])[:, :, 0] for v in values)
         return replace(
             moments,
             gram=self.restrict(half.swapaxes(1, 2)),
             rhs=self.restrict(moments.rhs),
-            sums=sums,
-            units=moments.units._replace(shift=shift),
-            nuisance=moments.each_column(self.rows),
+            sums=self.restrict(moments.sums[:, :, None])[:, :, 0],
+            units=self.of_units(moments.units),
+            nuisance=self.of_nuisance(moments),
         )
+
+    def of_nuisance(self, moments: Moments) -> tuple[NuisanceSums, ...]:
+        """Return the products of nuisance columns and A T, given moments of A."""
+        parts = moments.each_column(self.rows)
+        return tuple(p._replace(exponents=self._exponents(p.exponents)) for p in parts)
 
     def _applied(self, v: Any, matrices: Sequence[np.ndarray], matmul: Any) -> Any:
         if not matrices:
@@ -87,3 +122,115 @@ class TapBasis:
             v = matmul(m, v.reshape(groups * before, m.shape[1], after))
             before *= len(m)
         return v.reshape(groups, before * channels, outputs)
+
+
+IDENTITY = TapBasis()
+
+
+class Block(NamedTuple):
+    """The coordinates of one channel.
+
+    Attributes:
+        places: (k,), indices of its columns of A that are used.
+        matrix: T (k, r) of these columns, or None for the identity.
+    """
+
+    places: np.ndarray
+    matrix: np.ndarray | None = None
+
+    @property
+    def coordinates(self) -> int:
+        """Number r of coordinates."""
+        return len(self.places) if self.matrix is None else int(self.matrix.shape[1])
+
+
+class BlockBasis(TapBasis):
+    """A block diagonal T with a block for every channel, so that w = T z.
+
+    The coordinates z are sorted by channel. All groups have the same T.
+
+    Args:
+        columns: number P of columns of A.
+        blocks: the blocks of all channels.
+    """
+
+    def __init__(self, columns: int, blocks: Sequence[Block]) -> None:
+        super().__init__()
+        self.blocks, self._columns = tuple(blocks), columns
+        ends = np.cumsum([0, *(block.coordinates for block in blocks)])
+        self._places = [slice(*pair) for pair in pairwise(ends.tolist())]
+        self._total = int(ends[-1])
+
+    @classmethod
+    def of_taps(cls, taps: int, channels: Sequence[ChannelTaps]) -> BlockBasis:
+        """Return the basis of kernels (taps, channels) with coordinates of each channel."""
+        each, count = enumerate(channels), len(channels)
+        return cls(taps * count, [Block(own.kept * count + c, own.matrix) for c, own in each])
+
+    @property
+    def identity(self) -> bool:
+        """Whether T = I."""
+        return False
+
+    @property
+    def orthonormal(self) -> bool:
+        """Whether T selects columns."""
+        return all(block.matrix is None for block in self.blocks)
+
+    def count(self, columns: int) -> int:
+        """Return the number R of coordinates."""
+        return self._total
+
+    def channel_of(self, columns: int, channels: int) -> np.ndarray:
+        """Return the channel (R,) of every coordinate."""
+        return np.repeat(np.arange(channels), [block.coordinates for block in self.blocks])
+
+    def of_channels(self, values: np.ndarray) -> np.ndarray:
+        """Return values (G, R), given values (G, P) or (G, C) that all taps of a channel share."""
+        of = self.channel_of(0, len(self.blocks))
+        if values.shape[1] == len(self.blocks):
+            return values[:, of]
+        return values[:, np.array([block.places[0] for block in self.blocks])[of]]
+
+    def expand(self, z: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
+        """Return kernels T z (G, P, Q) for z (G, R, Q)."""
+        found = np.zeros((len(z), self._columns, z.shape[2]))
+        for block, place in zip(self.blocks, self._places, strict=True):
+            values = z[:, place]
+            found[:, block.places] = values if block.matrix is None else block.matrix @ values
+        return found
+
+    def restrict(self, g: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
+        """Return Tᵀ g (G, R, Q) for g (G, P, Q)."""
+        found = np.empty((len(g), self._total, g.shape[2]))
+        for block, place in zip(self.blocks, self._places, strict=True):
+            values = g[:, block.places]
+            found[:, place] = values if block.matrix is None else block.matrix.T @ values
+        return found
+
+    @property
+    def dense(self) -> np.ndarray:
+        """T (P, R)."""
+        found: np.ndarray = self.expand(np.eye(self._total)[None])[0]
+        return found
+
+    def within(self, span: BlockBasis) -> BlockBasis:
+        """Return S with T = V S, for an orthonormal basis V of the kernels."""
+        blocks = []
+        for own, outer, place in zip(self.blocks, span.blocks, span._places, strict=True):
+            s = own.matrix if outer.matrix is None else outer.matrix.T @ _matrix(own)
+            blocks.append(Block(np.arange(place.start, place.stop), s))
+        return BlockBasis(span._total, blocks)
+
+    @property
+    def _magnitudes(self) -> BlockBasis:
+        sizes = [None if block.matrix is None else np.abs(block.matrix) for block in self.blocks]
+        pairs = zip(self.blocks, sizes, strict=True)
+        return BlockBasis(self._columns, [block._replace(matrix=size) for block, size in pairs])
+
+    def _exponents(self, exponents: np.ndarray) -> np.ndarray:
+        return self.of_channels(exponents)
+
+
+def _matrix(block: Block) -> np.ndarray:
+    return np.eye(len(block.places)) if block.matrix is None else block.matrix

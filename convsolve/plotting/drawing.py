@@ -430,7 +430,7 @@ def hatch(
 
 def signed(values: np.ndarray) -> dict[str, Any]:
     """Return the style of an image of signed ``values``, with colours symmetric about zero."""
-    limit = float(np.abs(values).max()) or 1.0
+    limit = float(np.nanmax(np.abs(values))) or 1.0
     return {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
 
 

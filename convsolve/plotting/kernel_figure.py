@@ -300,8 +300,14 @@ def undetermined(fit: Solution) -> np.ndarray:
 
 
 def weights_of(fit: Solution, pairs: Sequence[Pair]) -> np.ma.MaskedArray[Any, Any]:
-    """Return weights of some pairs as `curves_of`, masked where the data do not determine them."""
+    """Return weights of some pairs as `curves_of`, masked where the data do not determine them.
+
+    They are NaN at lags outside the window of a channel.
+    """
     kernel, unknown = np.asarray(fit.kernel, float), undetermined(fit)
+    if fit._space is not None:
+        modelled = fit._space.taps_of(kernel.shape)
+        kernel, unknown = np.where(modelled, kernel, np.nan), unknown & modelled
     return np.ma.array(curves_of(fit, kernel, pairs), mask=curves_of(fit, unknown, pairs))
 
 
@@ -354,8 +360,8 @@ def _draw_lines(at: np.ndarray, drawn: Sequence[Drawn]) -> None:
     ends = [
         (v.data, np.zeros(1) if reach is None else np.nan_to_num(reach)) for *_, v, reach in drawn
     ]
-    low = min(0.0, *(float((v - reach).min()) for v, reach in ends))
-    high = max(0.0, *(float((v + reach).max()) for v, reach in ends))
+    low = min(0.0, *(float(np.nanmin(v - reach)) for v, reach in ends))
+    high = max(0.0, *(float(np.nanmax(v + reach)) for v, reach in ends))
     room = 0.05 * (high - low) or 1.0
     for one in drawn:
         one.axes.set_ylim(low - room, high + room)

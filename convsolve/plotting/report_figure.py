@@ -86,13 +86,15 @@ def _draw_undecided(report: Identifiability, place: Place) -> None:
 def tap_states(report: Identifiability) -> np.ndarray:
     """Return the index in `STATES` of every tap of the worst group, (*K, Cin/groups).
 
+    It is NaN at lags outside the window of a channel.
     Lags are in ascending order. A tap that is identifiable only because zeros are assumed has this
     state even if it is weakly determined.
     """
-    states = np.where(report._diagnosis._identifiable, 3, 0)
+    states = np.where(report._diagnosis._identifiable, 3.0, 0.0)
     states[report._diagnosis._weakly_determined] = 2
     if report._diagnosis.padding_decided:
         states[report._diagnosis._padding_dependent] = 1
+    states[~report._diagnosis._modelled] = np.nan
     return _of_worst_group(report, states)
 
 
@@ -180,7 +182,8 @@ def _draw_mask(place: Place, report: Identifiability) -> None:
     from matplotlib.patches import Patch
 
     states, lags, names = tap_states(report), _lags(report), _names(report)
-    title = f"Identifiable taps: {np.count_nonzero(states)} of {states.size}"
+    absent = np.isnan(states)
+    title = f"Identifiable taps: {np.count_nonzero(states > 0)} of {np.count_nonzero(~absent)}"
     # If the kernel is determined, this property is False without a spectrum.
     if report._diagnosis.mask_ambiguous:
         title += " (ambiguous)"
@@ -200,7 +203,7 @@ def _draw_mask(place: Place, report: Identifiability) -> None:
     else:
         if len(names) > MAX_IMAGES:
             # Only some channels are shown. Channels with undetermined taps come first.
-            order = np.argsort(states.reshape(-1, len(names)).min(0), kind="stable")
+            order = np.argsort(np.nanmin(states.reshape(-1, len(names)), 0), kind="stable")
             states, names = states[..., order], [names[c] for c in order]
         for axes, shown in panels(place, lags, states, names, title):
             _draw_states(axes, lags[-1], lags[-2], shown)
@@ -209,6 +212,8 @@ def _draw_mask(place: Place, report: Identifiability) -> None:
         for i, (label, color, pattern) in enumerate(STATES)
         if (states == i).any()
     ]
+    if absent.any():
+        keys.append(Patch(facecolor="white", edgecolor=GREY, label="not in the model"))
     place.legend(keys, [str(key.get_label()) for key in keys])
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from ..text import argument, count, line
+from .kernel_space import UNSTABLE, KernelSpace
 from .masks import known_rows
+from .names import Names
 from .records import Records
 
-# Width of the labels, and names of channels or outputs that are listed.
-MARGIN, MAX_NAMES = 12, 6
+# Width of the labels, names of channels or outputs that are listed, and letters of lags.
+MARGIN, MAX_NAMES, MAX_LETTERS = 12, 6, 40
 
 
 def summary(problem: Any) -> str:
@@ -29,6 +31,7 @@ def summary(problem: Any) -> str:
         ("x", f"{_records(problem)}, {problem._dtype}, {of_x}"),
         ("y", of_y if problem._output is not None else f"not given ({of_y})"),
         ("Lags", _lags(problem)),
+        *space_entries(problem._space, names, problem._lags[0]),
         ("Rows", f"{rows_sentence(problem)}. Unknowns: {problem.n_unknowns} per output"),
     ]
     if fitted := fitted_terms(problem):
@@ -49,7 +52,9 @@ def data_line(problem: Any) -> str:
 def sizes_sentence(problem: Any) -> str:
     """Return records, kernel and outputs in one line."""
     groups = f" in {problem.spec.groups} groups" if problem.spec.groups > 1 else ""
-    extras = ", bias" * problem.bias
+    space = problem._space
+    extras = "" if space is None else f", {unknowns(space)}"
+    extras += ", bias" * problem.bias
     extras += f", {fitted}" if (fitted := fitted_terms(problem)) else ""
     excluded = problem._kept.dropped
     extras += f", {count(excluded, 'row')} excluded" if excluded else ""
@@ -63,6 +68,76 @@ def taps(problem: Any) -> str:
     """Return the number of lags."""
     sizes = " × ".join(map(str, problem.spec.kernel_size))
     return f"{sizes} lag{'s' * (sizes != '1')}"
+
+
+def unknowns(space: KernelSpace) -> str:
+    """Return the number of unknowns of the kernels of an output."""
+    if not space.has_basis:
+        return count(space.count, "tap")
+    words = count(space.count, "coefficient")
+    return words if space.rank == space.count else f"{words}, {space.rank} of them independent"
+
+
+def space_entries(
+    space: KernelSpace | None, names: Names, lags: np.ndarray
+) -> list[tuple[str, str]]:
+    """Return entries on the bases and windows of channels, for lags in kernel order."""
+    if space is None:
+        return []
+    windows = not space.kept.all()
+    by_words: dict[str, list[int]] = {}
+    for c, own in enumerate(space.channels):
+        words = "taps" if own.basis is None else repr(own.basis)
+        words += f" at {_window_of(lags[own.kept], names)}" * windows
+        by_words.setdefault(words, []).append(c)
+    parts = [
+        words if len(by_words) == 1 else f"{_channels(some, names)}: {words}"
+        for words, some in by_words.items()
+    ]
+    parts[MAX_NAMES:] = ["…"] * (len(parts) > MAX_NAMES)
+    found = [("Basis" if space.has_basis else "Windows", f"{'; '.join(parts)}. {unknowns(space)}")]
+    return found + [("", words) for words in filter(None, [coefficient_doubts(space, names)])]
+
+
+def _window_of(lags: np.ndarray, names: Names) -> str:
+    """Return the lags of a channel, given in kernel order."""
+    own = lags[::-1].tolist()
+    words = names.lags(own)
+    first, last = own[0], own[-1]
+    return words if len(words) <= MAX_LETTERS else f"{len(own)} lags from {first} to {last}"
+
+
+def _channels(some: list[int], names: Names) -> str:
+    """Return the names of channels."""
+    listed = [names.channel_name(c) for c in some[:MAX_NAMES]] + ["…"] * (len(some) > MAX_NAMES)
+    return f"channel{'s' * (len(some) > 1)} {', '.join(listed)}"
+
+
+def coefficient_doubts(space: KernelSpace, names: Names) -> str:
+    """Return which coefficients depend on each other or are unstable; empty if none is."""
+
+    def of_channel(c: int) -> str:
+        return f" of {names.channel(c)}" * (len(space.channels) > 1)
+
+    if space.rank < space.count:
+        extra = [
+            f"function{'s' * (len(i) > 1)} {', '.join(map(str, i))}{of_channel(c)}"
+            for c, own in enumerate(space.channels)
+            if (i := own.superfluous)
+        ]
+        left = np.count_nonzero(~space.determined)
+        return (
+            f"the functions are dependent: the kernel is not affected, but {left} of "
+            f"{space.count} coefficients are not determined; leave {' and '.join(extra)} out"
+        )
+    worst = max(range(len(space.channels)), key=lambda c: space.channels[c].condition)
+    condition = space.channels[worst].condition
+    if condition < UNSTABLE:
+        return ""
+    return (
+        f"the basis{of_channel(worst)} has condition number {condition:.2g}: its coefficients are "
+        "unstable, the kernel is not"
+    )
 
 
 def rows_sentence(problem: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,11 +22,13 @@ class LagWindow(NamedTuple):
         bounds: first and last lag of every axis.
         edges: "drop", "zeros" or "circular", see `Problem`.
         explicit: whether the lags were given per axis, so that the number of axes is certain.
+        windows: first and last lag by channel, of which the bounds are the union; or None.
     """
 
     bounds: tuple[tuple[int, ...], ...]
     edges: str
     explicit: bool = True
+    windows: Any = None
 
     @classmethod
     def of(cls, lags: Any, edges: Any) -> LagWindow:
@@ -38,6 +40,8 @@ class LagWindow(NamedTuple):
             TypeError, ValueError: If they are not pairs of integers in ascending order, or the
                 edges are unknown.
         """
+        if isinstance(lags, Mapping):
+            return cls._by_channel(lags, edges)
         choice(edges, "edges", EDGES)
         given = _ends(_listed(lags))
         if not isinstance(given, (tuple, list)) or len(given) == 0:
@@ -61,6 +65,18 @@ class LagWindow(NamedTuple):
                 f"lags={shown(lags)} overflows a 64-bit index; smaller lags are needed"
             )
         return cls(bounds, edges, explicit)
+
+    @classmethod
+    def _by_channel(cls, lags: Mapping[Any, Any], edges: Any) -> LagWindow:
+        """Return the union of the windows of channels."""
+        if not lags:
+            raise ValueError("lags has no channels; give (first, last) of every channel")
+        each = {channel: cls.of(window, edges).bounds for channel, window in lags.items()}
+        if any(len(bounds) > 1 for bounds in each.values()):
+            raise ValueError("lags by channel are for kernels with one axis")
+        windows = {channel: bounds[0] for channel, bounds in each.items()}
+        first, last = zip(*windows.values(), strict=True)
+        return cls(((min(first), max(last)),), edges, True, windows)
 
     def geometry(self, groups: int) -> tuple[ConvSpec, tuple[int, ...]]:
         """Return the geometry, and by how much the lags exceed the lags of `ConvSpec` per axis."""

@@ -18,6 +18,7 @@ from .adjustments import Adjustments
 from .checks import choice
 from .confounds import Confounds
 from .description import adjusted, sizes_sentence, summary
+from .kernel_space import Given, KernelSpace
 from .lags import LagWindow
 from .masks import ByMask, check_left
 from .names import Names, check_times
@@ -65,7 +66,9 @@ class Problem(metaclass=Suggesting):
         lags: first and last lag in samples, inclusive: ``(0, 39)`` for 40 causal taps. A lag is
             negative if y precedes x. A range or an array of consecutive lags is also accepted. Give
             one pair per axis in two and three dimensions. ``[(0, 39)]`` states that there is one
-            axis, whatever the number of channels.
+            axis, whatever the number of channels. A dict has the window of every channel:
+            ``{"envelope": (0, 40), "word": (-10, 20)}``. Rows are determined by the union of the
+            windows, and the kernel of a channel is zero outside its window.
         tmin, tmax: first and last lag in seconds, instead of ``lags``. They are rounded to whole
             samples.
         fs: sampling rate in Hz, along one axis. If it is given, lags are reported as times.
@@ -86,6 +89,12 @@ class Problem(metaclass=Suggesting):
             not reported. "intercept" is a constant. An integer is the degree of a polynomial in
             time, for a slow drift. Arrays ``(*T, J)``, such as head motion, have the layout of y.
             In contrast, ``bias`` is one constant for all records.
+        basis: functions of the lag whose weighted sums are the kernels: an object such as
+            ``RaisedCosines(8)``, or its name, "raised_cosines8". The unknowns are then the
+            coefficients of the functions, and a ridge or a lasso acts on them. A dict or a list has
+            a basis for every channel. With None, the default, every tap is an unknown.
+        taps: flags (lags, channels) in ascending lags. True for taps that are estimated. The other
+            taps are zero and not in the model. None, the default, estimates all taps.
         channels, outputs: names, one per channel or output. By default the column names of data
             frames and xarrays are used, or else numbers.
         n_outputs: number of outputs if y is None. By default the number of names in ``outputs``,
@@ -107,17 +116,28 @@ class Problem(metaclass=Suggesting):
             the geometry is stated twice or not at all.
         ValueError: If the data contain NaN or Inf, if shapes do not fit, or if the geometry gives
             no equation. If time indexes of data frames or xarrays differ, have gaps or contradict
-            ``fs``.
+            ``fs``. If a basis has more functions than its channel has lags, or a function that is
+            zero at all of them.
 
     Examples:
+        >>> import numpy as np
         >>> import convsolve as cs
         >>> cs.Problem([0, 3, 4, 5], [3, 10, 13, 5], lags=(-1, 0), edges="zeros").n_equations
         4
         >>> cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2).n_equations
         3
 
+        Two channels, each with a window of lags of its own, and one of them with a basis:
+
+        >>> lags, x = {"envelope": (0, 40), "word": (-10, 20)}, np.ones((200, 2))
+        >>> problem = cs.Problem(
+        ...     x, lags=lags, basis={"envelope": cs.BSplines(7)}, channels=["envelope", "word"]
+        ... )
+        >>> problem.n_unknowns, problem.coefficient_names[6:8]
+        (38, ['envelope[6]', 'word lag -10'])
+
     See Also:
-        `identify` and `solve`, which need a problem, and `ConvSpec`.
+        `identify` and `solve`, which need a problem, `ConvSpec`, and `RaisedCosines`, a basis.
     """
 
     spec: ConvSpec
@@ -130,6 +150,7 @@ class Problem(metaclass=Suggesting):
     _by_mask: ByMask
     _weights: Weights | None
     _confounds: int | Records | None
+    _space: KernelSpace | None
     _names: Names
     _selection: Selection
     _missing: str
@@ -142,7 +163,7 @@ class Problem(metaclass=Suggesting):
         x: Any,
         y: Any = None,
         *,
-        lags: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        lags: Any = None,
         tmin: float | None = None,
         tmax: float | None = None,
         fs: float | None = None,
@@ -158,6 +179,8 @@ class Problem(metaclass=Suggesting):
         missing: str = "raise",
         weights: Any = None,
         confounds: Any = None,
+        basis: Any = None,
+        taps: Any = None,
         channels: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
         n_outputs: int | None = None,
@@ -181,6 +204,9 @@ class Problem(metaclass=Suggesting):
         counts = input.channels, n_outputs
         check_kernel((*spec.kernel_size, counts[0] // spec.groups, n_outputs))
         names = Names.of(fs, channels, outputs, input, output, counts)
+        space = Given(basis, None if window is None else window.windows, taps).space(
+            _lags_of(input, spec, shift), names, input.channels, spec.groups
+        )
         by_mask, roots = read_rows(
             input, output, rows, spec, mask, weights, window, missing, n_outputs
         )
@@ -200,6 +226,7 @@ class Problem(metaclass=Suggesting):
             _by_mask=by_mask,
             _weights=roots,
             _confounds=read_columns(confounds, spec, input, by_mask, window),
+            _space=space,
             _names=names,
             _selection=Selection.everything(*counts),
             _missing=missing,
@@ -238,6 +265,11 @@ class Problem(metaclass=Suggesting):
         names.check_same(made._input.names, None if made._output is None else made._output.names)
         return made._replace(_names=names)
 
+    def _in_basis(self, basis: Any) -> Problem:
+        """Return the problem with a basis of all channels."""
+        given = Given(basis), self._lags, self._names, self.n_channels, self.spec.groups
+        return self._replace(_space=Given.space(*given))
+
     @property
     def _recipe(self) -> dict[str, Any]:
         """The geometry in plain values, from which `again` reads other data in the same way."""
@@ -246,6 +278,7 @@ class Problem(metaclass=Suggesting):
             common["confounds"] = self._confounds
         named = self._names.to_dict()
         common |= {name: value for name, value in named.items() if value is not None}
+        common |= {} if self._space is None else self._space.to_dict(self.spec.groups)
         if self._window is not None:
             lags, edges = [*self._window.bounds], self._window.edges
             return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
@@ -296,6 +329,8 @@ class Problem(metaclass=Suggesting):
         None if no window fits. Also None if rows are excluded, weighted or confounded, because the
         mask, weights and confounds belong to the rows of this geometry.
         """
+        if self._space is not None and spec.kernel_size != self.spec.kernel_size:
+            return None
         rows = Rows.of(spec, self._lengths)
         placed = len(set(map(spec._offset, self._lengths))) == 1
         if not (rows.count and placed) or self._has_adjustments:
@@ -363,6 +398,8 @@ class Problem(metaclass=Suggesting):
 
         None for explicit padding.
         """
+        if self._space is not None:
+            return None
         if self._window is not None:
             window = self._window.shorter(size)
             lags = window.bounds[0] if len(size) == 1 else window.bounds
@@ -446,6 +483,7 @@ class Problem(metaclass=Suggesting):
             groups=groups,
             rows=self.n_equations,
             columns=columns,
+            basis=None if self._space is None else self._space.rank,
             outputs=outputs,
             given=0 if self._output is None else outputs,
             nuisance=self._nuisance.total,
@@ -486,8 +524,12 @@ class Problem(metaclass=Suggesting):
 
     @property
     def n_unknowns(self) -> int:
-        """Unknowns per output channel: taps × channels of its group, bias and confounds."""
-        return self.spec._unknowns(self.n_channels) + self._nuisance.total
+        """Unknowns per output channel: taps × channels of its group, bias and confounds.
+
+        With a basis, it is the number of independent coefficients instead of taps.
+        """
+        taps = self.spec._unknowns(self.n_channels)
+        return (taps if self._space is None else self._space.rank) + self._nuisance.total
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
@@ -527,6 +569,13 @@ class Problem(metaclass=Suggesting):
         return self._names.all_outputs(self.n_outputs)
 
     @property
+    def coefficient_names(self) -> list[str]:
+        """Names of the coefficients of a basis, such as "envelope[3]", channel by channel."""
+        if self._space is None:
+            raise ValueError("the problem has no basis whose coefficients could have names")
+        return self._space.coefficient_names(self._names, self._lags[0])
+
+    @property
     def n_records(self) -> int:
         """Number of records."""
         return len(self._input.arrays)
@@ -534,9 +583,7 @@ class Problem(metaclass=Suggesting):
     @property
     def _lags(self) -> tuple[np.ndarray, ...]:
         """Lag of every tap along each axis, in kernel order. Positive lags are in the past."""
-        lags = self.spec.lags(self._input.arrays[0].shape[:-1])
-        lags = lags if isinstance(lags, tuple) else (lags,)
-        return tuple(lag + s for lag, s in zip(lags, self._lag_shift, strict=True))
+        return _lags_of(self._input, self.spec, self._lag_shift)
 
     @property
     def _tap_lags(self) -> tuple[np.ndarray, ...]:
@@ -563,6 +610,13 @@ class _Derived(Problem):
 
     def __init__(self, checked: dict[str, Any]) -> None:
         vars(self).update(checked)
+
+
+def _lags_of(x: Records, spec: ConvSpec, shift: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Return the lag of every tap along each axis, in kernel order."""
+    lags = spec.lags(x.arrays[0].shape[:-1])
+    lags = lags if isinstance(lags, tuple) else (lags,)
+    return tuple(lag + s for lag, s in zip(lags, shift, strict=True))
 
 
 def _one_mask(outputs: int, rows: Rows) -> ByMask:

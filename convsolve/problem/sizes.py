@@ -146,6 +146,7 @@ class Sizes:
         numbers: numbers in x and y.
         stored: whether they are stored elsewhere than in memory.
         remote: whether they are on devices and x is larger than AᵀA, which the host always holds.
+        basis: dimension of the kernels of an output if they are restricted, or None.
     """
 
     groups: int
@@ -161,6 +162,12 @@ class Sizes:
     numbers: int = 0
     stored: bool = False
     remote: bool = False
+    basis: int | None = None
+
+    @property
+    def parameters(self) -> int:
+        """Unknowns of the kernel of an output: P, or the dimension of its basis."""
+        return self.columns if self.basis is None else self.basis
 
     @property
     def chunked(self) -> bool:
@@ -189,8 +196,8 @@ class Sizes:
 
     @property
     def unknowns(self) -> int:
-        """Unknowns per output: P and the nuisance columns."""
-        return self.columns + self.nuisance
+        """Unknowns per output, of the kernel and of the nuisance columns."""
+        return self.parameters + self.nuisance
 
     @property
     def wide(self) -> bool:
@@ -215,14 +222,14 @@ class Sizes:
     @property
     def gram_bytes(self) -> int:
         """Memory of AᵀA of all groups."""
-        return 8 * self.groups * self.columns**2
+        return 8 * self.groups * self.parameters**2
 
     @property
     def factor_bytes(self) -> int:
         """Memory of a QR: three blocks of the tree, R of every group and its basis."""
         width = self.columns + self.given
         block = 3 * min(self.rows, tree_height(width, self.limits.tree_rows)) * width
-        return 8 * (block + 2 * self.groups * min(self.rows, self.columns) * width)
+        return 8 * (block + 2 * self.groups * min(self.rows, self.parameters) * width)
 
     @property
     def gram_fits(self) -> bool:
@@ -231,7 +238,7 @@ class Sizes:
 
     def gram_reason(self, columns: int | None = None) -> str | None:
         """Return None, or why AᵀA is not formed, with the taps or more as ``columns``."""
-        columns = self.columns if columns is None else columns
+        columns = self.parameters if columns is None else columns
         needed = 8 * self.groups * columns**2
         if needed <= self.limits.gram_bytes:
             return None

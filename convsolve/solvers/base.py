@@ -355,7 +355,7 @@ def certified(analysis: Analysis, found: SolverResult) -> Certificate:
     if found.certificate is not None:
         return found.certificate
     regression = analysis.regression(found.penalty, found.strength)
-    w = regression.from_user(found.kernel)
+    w = regression.from_kernel(found.kernel)
     certificate = regression.certify(w)
     if not analysis.design.nuisance.constant:
         return certificate

@@ -17,13 +17,13 @@ import numpy as np
 import optax
 from jax import lax
 
-from ..leastsquares.design import Design
 from ..leastsquares.regression import Regression
 from ..linalg.rank import EPS
-from ..operators.design_matrix import Targets, without_confounds
+from ..operators.design_matrix import without_confounds
 from ..operators.jax_convolution import forward, gather_rows
 from ..operators.layout import to_columns
 from ..operators.nuisance import columns_of
+from ..operators.tap_basis import BlockBasis
 from ..operators.windows import design_matrix, normal_form
 from ..problem.confounds import Confounds
 from ..problem.spec import ConvSpec
@@ -97,16 +97,22 @@ class Stack(NamedTuple):
             roots of their weights.
         rows: indices of the windows that are used in the fit; None if all are used.
         confounded: the weights and confounds; None if there are none.
+        basis: T (P, R) of kernels w = T z in coordinates z of one axis; None if z are the taps.
     """
 
     x: Any
     y: Any
     rows: Any = None
     confounded: Confounded | None = None
+    basis: Any = None
 
     @classmethod
-    def of(cls, design: Design, targets: Targets) -> Stack:
-        """Return the records of a design and its targets."""
+    def of(cls, regression: Regression) -> Stack:
+        """Return the records of a design and its targets, without a penalty."""
+        design, targets = regression.system.design, regression.targets
+        of, basis = regression.system.basis, None
+        if isinstance(of, BlockBasis):
+            basis = of.dense.astype(design.dtype)
         spec, rows, dtype = design.spec, design.adjustments.kept, design.dtype
         used, records = rows.used, design.records_in_memory
         parts = [normal_form(records[i][None], spec)[0] for i in used]
@@ -121,13 +127,21 @@ class Stack(NamedTuple):
         confounds, outputs = design.nuisance.confounds, targets.in_memory
         if confounds is None:
             y = np.concatenate([outputs[i][rows.flags_of(i)] for i in used])
-            return cls(x, y, where)
+            return cls(x, y, where, None, basis)
         y = without_confounds(confounds, outputs).astype(dtype)
-        return cls(x, y, where, Confounded.of(confounds, used, dtype))
+        return cls(x, y, where, Confounded.of(confounds, used, dtype), basis)
+
+    def kernel(self, z: Any, spec: ConvSpec) -> Any:
+        """Return the kernel (*K, Cin/groups, Cout) of its coordinates."""
+        if self.basis is None:
+            return z
+        taps = jnp.matmul(self.basis, z.reshape(-1, z.shape[-1]), precision=HIGHEST)
+        return taps.reshape(*spec.kernel_size, -1, z.shape[-1])
 
     def predict(self, params: Any, spec: ConvSpec) -> Any:
         """Return A w + b + N c, (rows, Cout)."""
         w, b, c = params
+        w = self.kernel(w, spec)
         y = forward(self.x, w, spec).reshape(-1, w.shape[-1])
         y = (y if self.rows is None else y[self.rows]) + b
         return y if self.confounded is None else self.confounded.added(y, c)
@@ -135,6 +149,7 @@ class Stack(NamedTuple):
     def predict_some(self, params: Any, picked: Any, spec: ConvSpec) -> Any:
         """Return chosen rows of `predict`."""
         w, b, c = params
+        w = self.kernel(w, spec)
         where = picked if self.rows is None else self.rows[picked]
         y = _products(gather_rows(self.x, where, spec), w) + b
         return y if self.confounded is None else self.confounded.some(picked).added(y, c)

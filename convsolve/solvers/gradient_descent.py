@@ -249,15 +249,13 @@ class GradientDescent(Solver):
         loss, penalty, strength = objective
         regression = analysis.regression(penalty, strength)
         if not (regression.system.basis.identity or isinstance(self.init, str)):
+            owner = "a basis" if not strength else penalty.title
             raise SolveError(
-                f"with {penalty.title}, descent runs in the coordinates of the penalty, and init "
-                "cannot be a kernel; use init='zeros' or 'glorot_uniform'"
+                f"with {owner}, descent runs in coordinates of the kernel, and init cannot be a "
+                "kernel; use init='zeros' or 'glorot_uniform'"
             )
-        data: Stack | Rows
-        if self.via == "moments":
-            data = Rows.of(regression, design.dtype)
-        else:
-            data = Stack.of(design, targets)
+        by_moments = self.via == "moments"
+        data = Rows.of(regression, design.dtype) if by_moments else Stack.of(regression)
         run = _Run(self, loss, regression, data)
         beside, certificate, system = None, None, regression.system
         with jax.enable_x64(design.dtype == np.float64), interruptible() as ctrl_c:
@@ -269,7 +267,7 @@ class GradientDescent(Solver):
         if ctrl_c.pressed and status != "solved":
             status = "interrupted"
         if not system.basis.identity:
-            certificate = regression.certify(regression.from_user(w))
+            certificate = regression.certify(regression.from_coordinates(w))
         return SolverResult(
             _kernel(system, w),
             b,
@@ -338,7 +336,7 @@ def _beside(
     """
     from .descent_kernels import Stack
 
-    v = regression.scaling.divided(regression.from_user(w))
+    v = regression.scaling.divided(regression.from_coordinates(w))
     if loss.squared:
         return regression.from_columns(v)[1], None
     assert isinstance(data, Stack)
@@ -402,8 +400,9 @@ class _Run:
         self._solver, self._loss = solver, loss
         self._regression = regression
         self._y, design = data.y, regression.system.design
-        taps = regression.system.coordinate_shape
-        self._shape, self._dtype = (*taps, *design.kernel_shape[-2:]), design.dtype
+        taps = regression.system.coordinate_size
+        channels = regression.system.columns.count // math.prod(taps)
+        self._shape, self._dtype = (*taps, channels, design.kernel_shape[-1]), design.dtype
         rows, scaling = design.sizes.rows, regression.scaling
         bias = design.nuisance.constant
         # Norms refer to the rows of the data, but moments are represented by fewer rows of the same
@@ -529,7 +528,7 @@ def _measured_anew(regression: Regression, w: Any, b: Any) -> Measured:
 
     matrix = regression.matrix
     with np.errstate(over="ignore", invalid="ignore"):  # a run that has diverged is not solved
-        v = regression.from_user(np.asarray(w))
+        v = regression.from_coordinates(np.asarray(w))
         r, g = regression.residual(v)
         off = np.zeros_like(r)
         if matrix.nuisance.constant:

@@ -19,6 +19,7 @@ from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
 from ..leastsquares.penalty import RIDGE, Penalty, channel_labels, check_labels
+from ..leastsquares.regression import Regression
 from ..linalg.threads import one_blas_thread
 from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
@@ -148,21 +149,24 @@ class Lasso(Penalty):
         choosing = strengths is None or len(strengths) > 1
         criterion = _criterion(select, analysis.design.adjustments.kept) if choosing else "bic"
         scoring = Scoring(analysis, criterion)
-        regression, folds = analysis.regression(RIDGE, 0.0), scoring.folds()
+        assert analysis.targets is not None
+        regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
+        coordinates, columns = regression.system.coordinates, regression.system.columns
+        folds = scoring.folds(coordinates)
         groups, _, outputs = regression.shape
         selections, kernels = [], np.zeros(regression.shape)
         with one_blas_thread():
-            equations = enumerate(scoring.normal_equations())
+            equations = enumerate(scoring.normal_equations(coordinates))
             paths = [_Paths(self, strengths, scoring, g, each) for g, each in equations]
             for g, of_group in enumerate(paths):
                 for q in tracked(range(outputs), "outputs", outputs):
                     of_folds = [(rest[g], held[g].only(np.array([q]))) for rest, held in folds]
                     kernels[g, :, q], one_selection = of_group.chosen(q, of_folds)
                     selections.append(one_selection)
-        power = (regression.matrix.exponents - scoring.units.column)[:, :, None]
+        power = (columns.exponents - scoring.units.column)[:, :, None]
         v = np.ldexp(kernels, power)
         kernel, bias = regression.from_columns(v)
-        squares, gradient = regression.matrix.residual(v, regression.targets)
+        squares, gradient = columns.residual(v, regression.targets)
         strengths = np.array([t.strength[0] for t in selections]).reshape(groups, outputs)
         parts = zip(paths, kernels, np.ldexp(gradient, power), squares, strengths, strict=True)
         gap = float(np.max([of_group.gap(*part) for of_group, *part in parts]))
@@ -213,7 +217,8 @@ class _Paths:
                 else np.array(penalty.channel_groups)[channels]
             )
             labels = labels.reshape(scoring.design.spec.groups, -1)[g]
-            own = np.tile(labels, len(normal[0]) // len(labels))
+            basis = scoring.design.coordinates(RIDGE).basis
+            own = labels[basis.channel_of(scoring.design.matrix.columns, len(labels))]
             self._members = [np.flatnonzero(own == label) for label in np.unique(own)]
 
     def gap(

@@ -52,7 +52,7 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
     if _by_krylov(penalty, CrossValidation(), sizes):
         way = f"use {argument('select', 'cv')}, which needs no AᵀA, or fewer taps"
     return (
-        f"selecting the strength needs AᵀA of {sizes.columns} columns, "
+        f"selecting the strength needs AᵀA of {sizes.parameters} columns, "
         f"{in_bytes(sizes.gram_bytes)}, more than {limit('memory')} allows; {way}"
     )
 
@@ -64,7 +64,7 @@ def _bands(penalty: Penalty) -> bool:
 def _by_krylov(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> bool:
     """Return whether products are faster than a tridiagonal form of every fold."""
     crossed = isinstance(select, CrossValidation) and not penalty.open and not _bands(penalty)
-    many = sizes.columns > sizes.limits.spectrum_columns and sizes.toeplitz
+    many = sizes.parameters > sizes.limits.spectrum_columns and sizes.toeplitz
     return crossed and many and not few_rows(sizes)
 
 

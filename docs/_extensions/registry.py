@@ -17,7 +17,7 @@ def cells(entry: registry.Entry) -> list[str]:
     summary = entry.summary[:1].upper() + entry.summary[1:]
     if not entry.class_name:
         return [name, summary]
-    options = [option.name for option in entry.options] or [*filter(None, [entry.number])]
+    options = [*filter(None, [entry.number]), *(option.name for option in entry.options)]
     words = ", ".join(f"``{option}``" for option in options)
     return [name, f":py:class:`~convsolve.{entry.class_name}`", words, summary]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.interpolate import BSpline
 
 from contract.problems import Rng, responses, rows_of
 from contract.statement import Prior, Statement
@@ -195,6 +196,56 @@ def _float32(rng: Rng, made: Statement) -> Statement:
     return replace(made, x=single[0], y=single[1])
 
 
+# --- bases, windows of lags and flags of taps
+
+
+def _splines(lags: int) -> np.ndarray:
+    """Clamped cubic B-splines."""
+    inner = np.linspace(0, lags - 1, max(2, lags // 2 - 1))
+    knots = np.concatenate([[0] * 3, inner, [lags - 1] * 3])
+    return BSpline.design_matrix(np.arange(lags), knots, 3).toarray()
+
+
+def _cosines(lags: int) -> np.ndarray:
+    """A constant and cosines."""
+    return np.cos(np.pi * np.outer(np.arange(lags) + 0.5, range(min(4, lags))) / lags)
+
+
+def _dependent(lags: int) -> np.ndarray:
+    """Three functions of which one is the sum of the others."""
+    each = _cosines(lags)[:, [1, 3]]
+    return np.column_stack([each, each.sum(1)])
+
+
+def _basis(*several: Callable[[int], np.ndarray] | None) -> Callable[[Rng, Statement], Statement]:
+    """Bases of the channels in turn, on the lags of their windows."""
+
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        counts = made.kept.sum(0)
+        each = zip(np.resize(np.array(several, object), made.channels), counts)
+        functions = tuple(None if one is None else one(int(count)) for one, count in each)
+        return replace(made, functions=functions)
+
+    return adjusted
+
+
+def _windows(rng: Rng, made: Statement) -> Statement:
+    last = math.prod(made.taps) - 1
+    windows = ((0, last - 1), (1, last), (1, 4))
+    return replace(made, windows=tuple(windows[c % 3] for c in range(made.channels)))
+
+
+def _flags(holes: bool) -> Callable[[Rng, Statement], Statement]:
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        flags = np.ones((math.prod(made.taps), made.channels), bool)
+        flags[0, -1] = flags[-1, 0] = False
+        if holes:
+            flags[2::3, -1] = flags[1, 0] = False
+        return replace(made, flags=flags)
+
+    return adjusted
+
+
 ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] = {
     "bias": {"bias": True},
     "intercept": {"confounds": 0},
@@ -226,6 +277,16 @@ ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] =
     "scales": _scales,
     "step of 1e6": _step,
     "transient of 1e8": _transient,
+    "splines": _basis(_splines),
+    "splines in one channel": _basis(_splines, None, None),
+    "splines, cosines": _basis(_splines, _cosines),
+    "cosines": _basis(_cosines),
+    "cosines of all sizes": _basis(lambda lags: _cosines(lags) * 10.0 ** np.arange(-9, 7, 4)),
+    "dependent functions": _basis(_dependent, _cosines),
+    "one function": _basis(lambda lags: _splines(lags)[:, 1:2]),
+    "windows": _windows,
+    "taps": _flags(holes=False),
+    "taps with holes": _flags(holes=True),
     "int16": _integers,
     "float32": _float32,
 }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import convsolve as cs
-from contract.oracle import EPS, Oracle, Part, norms
+from contract.oracle import EPS, REAL, Oracle, Part, coefficient_rows, norms
 from contract.problems import penalty_of
 from contract.routes import Route
 from contract.statement import Statement
@@ -64,7 +64,7 @@ def faults(oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300)
     ``oracle`` is that of the statement. If the route has several strengths, so has another oracle.
     """
     oracle = solved_by(route, oracle)
-    found = list(_status(route, fit))
+    found = [*_status(route, fit), *_coefficients(oracle, fit)]
     for outputs, part in oracle.parts.items():
         found += _kernel(oracle, route, part, outputs, fit, most)
     try:
@@ -96,6 +96,23 @@ def _status(route: Route, fit: cs.Solution) -> Iterator[Fault]:
         yield Fault("not solved", fit._certificate / EPS, fit.status)
 
 
+def _coefficients(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
+    """Taps outside of the windows, and the coefficients that belong to the kernel."""
+    made = oracle.statement
+    if not made.restricted:
+        return
+    each = made.channels // made.groups
+    if np.asarray(fit.kernel)[~made.kept[:, :each]].any():
+        yield Fault("taps outside of the windows", "not zero", 0)
+    kernel = np.asarray(fit.kernel).reshape(-1, made.outputs).astype(REAL)
+    rows = coefficient_rows(made)
+    size = np.abs(rows) @ np.abs(kernel)
+    off = np.abs(fit.coefficients - rows @ kernel)
+    limit = 100 * EPS * np.linalg.cond(rows[:, rows.any(0)].astype(float))
+    if not (off <= limit * size).all():
+        yield Fault("coefficients", float((off / size).max()), limit)
+
+
 def _kernel(
     oracle: Oracle,
     route: Route,
@@ -109,6 +126,8 @@ def _kernel(
         return
     kernel, bias = oracle.columns(fit.kernel, outputs), np.asarray(fit.bias)[list(outputs)]
     limit = most + part.unavoidable / EPS
+    if not part.outside(kernel) <= 100:
+        yield Fault("kernel outside of the basis", part.outside(kernel), 100)
     error = part.backward_error(kernel) / EPS
     if not (error <= limit).all():
         yield Fault("backward error", float(error.max()), limit)
@@ -157,7 +176,8 @@ def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
 
 def verdict(part: Part) -> str:
     """The verdict on the data of one group."""
-    unknowns, columns = part.b.shape[1] + part.nuisance, part.b.shape[1]
+    columns = part.columns.shape[1]
+    unknowns = columns + part.nuisance
     if part.rows < unknowns:
         return "underdetermined"
     if part.data_rank.value < columns:
@@ -177,25 +197,35 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             dof, error, variance = fit.noise.dof, errors_of(fit), fit.noise.variance
+            of_coefficients = fit.coefficient_error if oracle.statement.restricted else None
     except ValueError as refused:
         if not may_refuse(refused):
             yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
         return
+    rows = coefficient_rows(oracle.statement) if oracle.statement.restricted else None
     for (outputs, part), bound in zip(parts, bounds):
         own = list(outputs)
         # The diagonal of the inverse of a Gram matrix is known to eps·κ².
         bound = bound + 100 * EPS * part.cancellation * part.condition**2
         if bound.max() <= LOOSE:
             mine = Errors(dof[own], oracle.columns(error, outputs), variance[own])
+            if of_coefficients is not None and rows is not None:
+                mine = mine._replace(of_coefficients=of_coefficients[:, own], rows=rows)
             yield from _errors_of_part(part, mine, bound)
 
 
 class Errors(NamedTuple):
-    """Degrees of freedom (Q,), standard errors (P, Q) and variances (Q,) of some outputs."""
+    """Degrees of freedom (Q,), standard errors (P, Q) and variances (Q,) of some outputs.
+
+    With a basis, also the standard errors (n, Q) of coefficients, which are ``rows`` (n, P) times
+    a kernel.
+    """
 
     dof: np.ndarray
     standard_error: np.ndarray
     variance: np.ndarray
+    of_coefficients: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
 
 def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fault]:
@@ -208,11 +238,20 @@ def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fa
     real = norm > 1e4 * EPS * (1 + part.lost) * size
     if not (np.abs(left - norm) <= bound * (norm + size))[real].all():
         yield Fault("residual norm", left.tolist(), norm.tolist())
-    truth = part.standard_error[:, real].astype(float)
-    off = np.abs(found.standard_error[:, real] - truth).astype(float)
+    if not np.isnan(found.standard_error[~part.possible]).all():
+        yield Fault("standard error", "finite", "NaN for taps that are always zero")
+    truth = part.standard_error[part.possible][:, real].astype(float)
+    off = np.abs(found.standard_error[part.possible][:, real] - truth).astype(float)
     bound = bound + 100 * EPS * size / np.where(real, norm, 1)
     if not (off <= bound[real] * truth).all():
         yield Fault("standard error", float((off / truth).max()), float(bound.max()))
+    if found.of_coefficients is None or found.rows is None:
+        return
+    truth = part.errors_of(found.rows)[:, real].astype(float)
+    off = np.abs(found.of_coefficients[:, real] - truth).astype(float)
+    bound = bound[real] * np.linalg.cond(found.rows[:, found.rows.any(0)].astype(float))
+    if not (off <= bound * truth).all():
+        yield Fault("error of a coefficient", float((off / truth).max()), float(bound.max()))
 
 
 # --- other properties of a solution and its report, with a penalty of strength 1

@@ -378,13 +378,21 @@ def covariance(prior: Prior, lags: np.ndarray) -> np.ndarray:
 
 
 class Roots(NamedTuple):
-    """A penalty strength·‖P C w‖², C square and P a selection of coordinates.
+    """A penalty strength·‖P u‖² on coordinates u of a kernel w, where P is a selection.
 
-    C separates penalized from free coordinates, whose sizes may differ by many powers of ten.
+    The coordinates separate penalized from free ones, whose sizes may differ by many powers of ten.
+
+    Attributes:
+        span: (P, R), orthonormal kernels that span all that are possible.
+        back: (P, n), w = back @ u.
+        forth: (n, P), u = forth @ w; of the coordinates of a kernel those of least norm.
+        penalized: (n,) of bool.
     """
 
-    coordinates: np.ndarray
-    penalized: np.ndarray  # (P,) of bool
+    span: np.ndarray
+    back: np.ndarray
+    forth: np.ndarray
+    penalized: np.ndarray
 
 
 def completed(d: np.ndarray) -> Roots:
@@ -396,26 +404,97 @@ def completed(d: np.ndarray) -> Roots:
     null[:rank] = -back_substituted(found.r[:rank, :rank], found.r[:rank, rank:])
     null[rank:] = np.eye(size - rank)
     whole = np.concatenate([found.r[:rank], orthonormal(null).T])[:, order]
-    return Roots(whole, np.arange(size) < rank)
+    return in_all_taps(whole, np.arange(size) < rank)
+
+
+def in_all_taps(coordinates: np.ndarray, penalized: np.ndarray) -> Roots:
+    """The coordinates of kernels of which all are possible, as a square matrix."""
+    every = np.eye(len(coordinates), dtype=REAL)
+    return Roots(every, inverse(coordinates), coordinates, penalized)
+
+
+def roots_in_span(statement: Statement, axes: list[np.ndarray], group: int) -> Roots:
+    """The coordinates of a penalty for kernels in the span of the functions of every channel."""
+    prior, inputs = statement.prior, statement.channels // statement.groups
+    parts = []
+    for channel in range(group * inputs, (group + 1) * inputs):
+        b, kept = statement.basis_of(channel).astype(REAL), statement.kept[:, channel]
+        v = orthonormal(b)
+        if prior is None:
+            parts.append(Roots(v, v, v.T, np.zeros(v.shape[1], bool)))
+        elif prior.kind in ("ridge", "banded"):
+            root = np.sqrt(REAL(weights_of_channels(prior, statement.channels)[channel]))
+            penalized = np.ones(b.shape[1], bool)
+            parts.append(Roots(v, b / root, least_norm(b) * root, penalized))
+        else:
+            own = completed(root_in_taps(prior, kept, axes[0]) @ v)
+            parts.append(Roots(v, v @ own.back, own.forth @ v.T, own.penalized))
+    taps = math.prod(statement.taps)
+    order = np.arange(taps * inputs).reshape(inputs, taps).T.reshape(-1)
+    span, back, forth = (
+        block_diagonal(several)
+        for several in ([p.span for p in parts], [p.back for p in parts], [p.forth for p in parts])
+    )
+    penalized = np.concatenate([p.penalized for p in parts])
+    return Roots(span[order], back[order], forth[:, order], penalized)
+
+
+def weights_of_channels(prior: Prior, channels: int) -> np.ndarray:
+    """The factors of the strength of a ridge."""
+    if prior.kind == "ridge":
+        return np.ones(channels)
+    _, order = np.unique(prior.settings["channel_groups"], return_inverse=True)
+    return np.array(prior.settings["weights"])[order]
+
+
+def root_in_taps(prior: Prior, kept: np.ndarray, lags: np.ndarray) -> np.ndarray:
+    """D (q, taps) of the penalty ‖D w‖² of a channel."""
+    if prior.kind == "tikhonov":
+        return prior.settings["matrix"][:, ::-1].astype(REAL)
+    if prior.kind == "smooth":
+        root = np.diff(np.eye(int(kept.sum())), prior.settings["order"], axis=0).astype(REAL)
+    else:
+        root = inverse(cholesky(covariance(prior, lags[kept])))
+    found = np.zeros((len(root), len(kept)), REAL)
+    found[:, kept] = root
+    return found
+
+
+def least_norm(b: np.ndarray) -> np.ndarray:
+    """The matrix (r, taps) that gives the coefficients of least norm of a kernel in the span."""
+    v = orthonormal(b)
+    each = [shortest(v.T @ b, column[:, None])[:, 0] for column in np.eye(v.shape[1], dtype=REAL)]
+    return np.stack(each, axis=1) @ v.T
+
+
+def coefficient_rows(statement: Statement) -> np.ndarray:
+    """The matrix (n, P) that gives the coefficients of the kernels of a group."""
+    inputs, found = statement.channels // statement.groups, []
+    for channel in range(inputs):
+        rows = least_norm(statement.basis_of(channel).astype(REAL))
+        if statement.functions is None or statement.functions[channel] is None:
+            rows = rows[::-1]
+        whole = np.zeros((*rows.shape, inputs), REAL)
+        whole[..., channel] = rows
+        found.append(whole.reshape(len(rows), -1))
+    return np.concatenate(found)
 
 
 def roots_of_prior(statement: Statement, axes: list[np.ndarray], group: int) -> Roots:
     """The coordinates of a penalty for one group, from its definition."""
+    if statement.restricted:
+        return roots_in_span(statement, axes, group)
     prior, inputs = statement.prior, statement.channels // statement.groups
     taps = math.prod(statement.taps)
     if prior is None:
-        return Roots(np.eye(taps * inputs, dtype=REAL), np.zeros(taps * inputs, bool))
+        return in_all_taps(np.eye(taps * inputs, dtype=REAL), np.zeros(taps * inputs, bool))
     if prior.kind in ("ridge", "banded"):
-        own = np.ones(inputs)
-        if prior.kind == "banded":
-            labels = prior.settings["channel_groups"][group * inputs : (group + 1) * inputs]
-            order = sorted(set(prior.settings["channel_groups"]))
-            own = np.array([prior.settings["weights"][order.index(label)] for label in labels])
-        return Roots(
-            np.diag(np.tile(np.sqrt(own.astype(REAL)), taps)), np.ones(taps * inputs, bool)
-        )
+        own = weights_of_channels(prior, statement.channels)[group * inputs : (group + 1) * inputs]
+        roots = np.diag(np.tile(np.sqrt(own.astype(REAL)), taps))
+        return in_all_taps(roots, np.ones(taps * inputs, bool))
     if prior.kind == "tikhonov":
-        whole, penalized = completed(prior.settings["matrix"][:, ::-1].astype(REAL))
+        own_roots = completed(prior.settings["matrix"][:, ::-1].astype(REAL))
+        whole, penalized = own_roots.forth, own_roots.penalized
     else:
         whole, free = np.ones((1, 1), REAL), np.ones(1, bool)
         for size, lags in zip(statement.taps, axes):
@@ -426,7 +505,8 @@ def roots_of_prior(statement: Statement, axes: list[np.ndarray], group: int) -> 
             whole = np.kron(whole, root)
             free = np.kron(free, np.arange(len(root)) >= rows)
         penalized = ~free
-    return Roots(np.kron(whole, np.eye(inputs, dtype=REAL)), np.repeat(penalized, inputs))
+    whole = np.kron(whole, np.eye(inputs, dtype=REAL))
+    return in_all_taps(whole, np.repeat(penalized, inputs))
 
 
 # --- the solution
@@ -484,8 +564,9 @@ class Part:
 
     Attributes:
         a, y: rows (n, P) and outputs (n, Q), nuisance columns projected out.
+        columns: (n, R), the rows in the orthonormal coordinates of the kernels, A V.
         b, target: the same with the rows of the penalty, in scaled coordinates u of the kernel.
-        back: (P, P), the kernel is ``back @ u``.
+        back: (P, R), the kernel is ``back @ u``.
         lost: the largest ratio of the norms of a column before and after the projection on
             confounds. Constants and polynomials were subtracted exactly before.
         kernel: (P, Q), the solution of minimum norm.
@@ -515,12 +596,11 @@ class Part:
         )
         self.strength = REAL(strength)
         unit = np.sqrt(self.strength) * np.eye(len(roots.penalized), dtype=REAL)[roots.penalized]
-        back = inverse(roots.coordinates)
-        upper = self.a @ back
-        upper[:, negligible(upper, norms(np.abs(self.a) @ np.abs(back)))] = 0
-        whole = np.concatenate([upper, unit])
+        self.columns = self._times(roots.span)
+        whole = np.concatenate([self._times(roots.back), unit])
         scale = powers_of_two(whole)
-        self.b, self.back = whole * scale, back * scale
+        self.b, self.back = whole * scale, roots.back * scale
+        self._forth = roots.forth / scale[:, None]
         self.target = np.concatenate([self.y, np.zeros((len(unit), y.shape[1]), REAL)])
 
     def _projected(self, values: np.ndarray) -> np.ndarray:
@@ -528,6 +608,12 @@ class Part:
         for _ in range(2):
             values = values - basis @ (basis.T @ values)
         return values
+
+    def _times(self, directions: np.ndarray) -> np.ndarray:
+        """A times kernels, where columns of rounding errors are zero."""
+        found = self.a @ directions
+        found[:, negligible(found, norms(np.abs(self.a) @ np.abs(directions)))] = 0
+        return found
 
     @cached_property
     def _triangle(self) -> Triangle:
@@ -541,7 +627,8 @@ class Part:
     @cached_property
     def data_rank(self) -> Rank:
         """The rank of the data alone."""
-        return rank_of(pivoted_qr(self.a * powers_of_two(self.a), self.y[:, :0]).r, self.rows)
+        columns = self.columns * powers_of_two(self.columns)
+        return rank_of(pivoted_qr(columns, self.y[:, :0]).r, self.rows)
 
     @property
     def unique(self) -> bool:
@@ -614,7 +701,11 @@ class Part:
     @property
     def standard_error(self) -> np.ndarray:
         """Standard errors (P, Q) for white noise."""
-        gain = norms((self.back @ self._inverse_root).T)
+        return self.errors_of(np.eye(len(self.back), dtype=REAL))
+
+    def errors_of(self, rows: np.ndarray) -> np.ndarray:
+        """Standard errors (q, Q) of sums of taps (q, P) for white noise."""
+        gain = norms((rows @ self.back @ self._inverse_root).T)
         return gain[:, None] * self.residual_norm / math.sqrt(self.dof)
 
     # --- errors of other solutions
@@ -643,10 +734,6 @@ class Part:
         """The scaled coordinates u (P, Q) of a kernel."""
         return self._forth @ kernel.astype(REAL)
 
-    @cached_property
-    def _forth(self) -> np.ndarray:
-        return inverse(self.back)
-
     def forward_bound(self, change: float) -> np.ndarray:
         """Bounds (Q,) on `kernel_error` for a relative ``change`` of the scaled columns."""
         u, kappa = self.coordinates(self.kernel), self.condition
@@ -667,8 +754,19 @@ class Part:
         size = norms(self._units[:, None] * self.kernel)
         return (off / np.where(size > 0, size, 1)).astype(float)
 
+    def outside(self, kernel: np.ndarray) -> float:
+        """The largest distance of a kernel from the span, in eps of its norm."""
+        kernel, v = kernel.astype(REAL), self._roots.span
+        size = norms(kernel) * EPS
+        return float((norms(kernel - v @ (v.T @ kernel)) / np.where(size > 0, size, 1)).max())
+
+    @property
+    def possible(self) -> np.ndarray:
+        """Which taps (P,) some kernel of the basis has."""
+        return self._roots.span.any(1)
+
     def backward_error(self, kernel: np.ndarray) -> np.ndarray:
-        """The Karlson–Waldén estimate (Q,) for a kernel, as a share of ‖A‖_F.
+        """The Karlson–Waldén estimate (Q,) for a kernel, as a share of ‖A V‖_F.
 
         With a penalty it is the smaller one of those in w and in the coordinates of the penalty:
         both are small changes of the same problem.
@@ -677,7 +775,8 @@ class Part:
         if not self.strength:
             return found
         system, scale = self._system_of_taps
-        return np.minimum(found, system.backward_error(kernel.astype(REAL) / scale[:, None]))
+        v = self._roots.span.T @ kernel.astype(REAL)
+        return np.minimum(found, system.backward_error(v / scale[:, None]))
 
     @cached_property
     def _system(self) -> System:
@@ -685,9 +784,10 @@ class Part:
 
     @cached_property
     def _system_of_taps(self) -> tuple[System, np.ndarray]:
-        """The penalized problem in taps, and the scales of its columns."""
-        lower = np.sqrt(self.strength) * self._roots.coordinates[self._roots.penalized]
-        whole = np.concatenate([self.a, lower])
+        """The penalized problem in orthonormal coordinates, and the scales of its columns."""
+        lower = np.sqrt(self.strength) * (self._roots.forth @ self._roots.span)
+        lower = lower[self._roots.penalized]
+        whole = np.concatenate([self.columns, lower])
         scale = powers_of_two(whole)
         return System(whole * scale, self.target), scale
 

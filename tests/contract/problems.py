@@ -334,6 +334,41 @@ def member(seed: int) -> Member:
     return Member(seed, plain, layout, text)
 
 
+def in_a_basis(one: Member) -> Member:
+    """A member with random functions of the lag, windows of lags and flags of taps."""
+    rng, made = np.random.default_rng([one.seed, 2]), one.statement
+    taps, channels = made.taps[0], made.channels
+    flags, functions, windows = None, None, None
+    if made.groups == 1 and rng.random() < 0.4 and made.lags is not None:
+        ends = np.sort(rng.integers(0, taps, (channels, 2)), axis=1)
+        ends[0], ends[-1, 1] = (0, ends[0, 1]), taps - 1
+        windows = tuple((int(first), int(last)) for first, last in ends)
+    elif made.groups == 1 and rng.random() < 0.5:
+        flags = rng.random((taps, channels)) < 0.7
+        flags[rng.integers(taps, size=channels), range(channels)] = True
+    made = replace(made, flags=flags, windows=windows)
+    if flags is None and rng.random() < 0.8:
+        counts = made.kept.sum(0)
+        functions = tuple(_functions(rng, int(count)) for count in counts)
+        functions = functions[:1] * channels if made.groups > 1 else functions
+        made = replace(made, functions=functions if any(f is not None for f in functions) else None)
+    text = f"{one.text}; functions {made.functions}, windows {windows}, flags {flags}"
+    return replace(one, statement=made, text=text)
+
+
+def _functions(rng: Rng, lags: int) -> np.ndarray | None:
+    """Cosines, random functions, dependent functions, or None."""
+    count, kind = int(rng.integers(1, lags // 2 + 2)), rng.integers(4)
+    if kind == 0:
+        return None
+    if kind == 1:
+        return np.cos(np.pi / lags * np.outer(np.arange(lags) + 0.5, range(count)))
+    found = rng.standard_normal((lags, count))
+    if kind == 3 and count > 2:
+        found[:, -1] = found[:, :-1].sum(1)
+    return found
+
+
 def rows_of(made: Statement, record: int) -> tuple[int, ...]:
     """The rows of a record along every axis."""
     pads = made.padding if not isinstance(made.padding, str) else [made.padding] * len(made.taps)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,10 +105,27 @@ def problem(made: Statement, layout: str = "list", store: Store | None = None, f
     for name in ("x", "y"):
         given[name] = given[name] if store is None else stored(given[name], store, folder)
     options = {"groups": made.groups, "bias": made.bias, "missing": made.missing}
+    options |= {} if made.flags is None else {"taps": made.flags}
+    options |= {} if made.functions is None else {"basis": _bases(made.functions, made.groups)}
     if made.lags is not None:
-        return cs.Problem(**given, **options, lags=[*made.lags], edges=made.edges)
+        return cs.Problem(**given, **options, lags=_lags(made), edges=made.edges)
     geometry = {"kernel_size": made.taps, "stride": made.stride, "dilation": made.dilation}
     return cs.Problem(**given, **options, **geometry, padding=made.padding)
+
+
+def _bases(functions: Sequence[np.ndarray | None], groups: int) -> Any:
+    """One basis for all groups, or a dict without the channels that have none."""
+    if groups > 1:
+        return cs.Basis(functions[0])
+    return {c: cs.Basis(one) for c, one in enumerate(functions) if one is not None}
+
+
+def _lags(made: Statement) -> Any:
+    """The lags of every axis, or of every channel."""
+    if made.windows is None:
+        return [*made.lags]
+    start = made.lags[0][0]
+    return {c: (start + first, start + last) for c, (first, last) in enumerate(made.windows)}
 
 
 def _passed(records: list[Any], batch: bool) -> Any:

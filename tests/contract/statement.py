@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -40,6 +41,10 @@ class Statement:
         weights: one number per record, arrays ``(*rows,)``, or None.
         confounds: the degree of a polynomial, arrays ``(*rows, columns)``, or None.
         prior: the penalty, or None.
+        functions: the basis of every channel ``(lags, n)``, in ascending lags of its window; None
+            for a channel without a basis. None without any basis.
+        windows: (first, last) of the taps of every channel in ascending lags, or None.
+        flags: the taps that may differ from zero ``(lags, channels)``, in ascending lags, or None.
     """
 
     x: list[np.ndarray]
@@ -57,6 +62,33 @@ class Statement:
     weights: list[Any] | None = None
     confounds: int | list[np.ndarray] | None = None
     prior: Prior | None = None
+    functions: tuple[np.ndarray | None, ...] | None = None
+    windows: tuple[tuple[int, int], ...] | None = None
+    flags: np.ndarray | None = None
+
+    @property
+    def kept(self) -> np.ndarray:
+        """The taps that may differ from zero, ``(taps, channels)`` in the order of the kernel."""
+        places = np.arange(math.prod(self.taps))[:, None]
+        found = np.ones((len(places), self.channels), bool)
+        if self.windows is not None:
+            first, last = np.array(self.windows).T
+            found = (places >= first) & (places <= last)
+        return (found if self.flags is None else found & self.flags)[::-1]
+
+    @property
+    def restricted(self) -> bool:
+        """Whether some kernels are excluded by a basis, a window or flags."""
+        functions = self.functions or ()
+        return any(one is not None for one in functions) or not bool(self.kept.all())
+
+    def basis_of(self, channel: int) -> np.ndarray:
+        """The functions of a channel ``(taps, n)`` in the order of the kernel."""
+        kept = self.kept[:, channel]
+        own = None if self.functions is None else self.functions[channel]
+        found = np.zeros((len(kept), int(kept.sum()) if own is None else own.shape[1]))
+        found[kept] = np.eye(int(kept.sum())) if own is None else own[::-1]
+        return found
 
     @property
     def channels(self) -> int:

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from contract.outcomes import failing, outcomes
-from contract.problems import member
+from contract.problems import in_a_basis, member
 from contract.routes import ROUTES
 
 # A few that `Problem` accepts, in the default suite. The profile "thorough" draws many more.
@@ -27,9 +27,19 @@ ONCE_WRONG = (
 )  # fmt: skip
 
 
-def check(seed: int, folder: Path, routes: int, solved: bool = True) -> None:
-    """No outcome of any route breaks the contract, and with ``solved`` some route has a kernel."""
+# A few of which the kernels are restricted, in the default suite.
+RESTRICTED = (0, 1, 3, 8, 10, 12)
+
+
+def check(
+    seed: int, folder: Path, routes: int, solved: bool = True, restricted: bool = False
+) -> None:
+    """No outcome of any route breaks the contract, and with ``solved`` some route has a kernel.
+
+    With ``restricted``, the kernels are in a basis, in windows of lags or on some taps.
+    """
     one = member(seed)
+    one = in_a_basis(one) if restricted and len(one.statement.taps) == 1 else one
     found = [*outcomes(one, folder, routes)]
     assert not solved or any(o.route in ROUTES and not o.refused for o in found)
     bad = [outcome for outcome in found if failing(outcome)]
@@ -40,6 +50,11 @@ def check(seed: int, folder: Path, routes: int, solved: bool = True) -> None:
 @pytest.mark.parametrize("seed", FEW)
 def test_fixed_seeds(seed: int, tmp_path: Path) -> None:
     check(seed, tmp_path, routes=2)
+
+
+@pytest.mark.parametrize("seed", RESTRICTED)
+def test_fixed_seeds_of_restricted_kernels(seed: int, tmp_path: Path) -> None:
+    check(seed, tmp_path, routes=2, restricted=True)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +74,9 @@ def test_members_that_were_solved_wrongly(seed: int, tmp_path: Path) -> None:
     phases=[Phase.explicit, Phase.generate],  # A smaller seed is not a simpler problem.
     suppress_health_check=[*HealthCheck],
 )
-@given(seed=st.integers(FEW[-1] + 1, 2**32 - 1))
-def test_random_seeds(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
-    check(seed, tmp_path_factory.mktemp("member"), routes=5, solved=False)
+@given(seed=st.integers(FEW[-1] + 1, 2**32 - 1), restricted=st.booleans())
+def test_random_seeds(
+    seed: int, restricted: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("member")
+    check(seed, folder, routes=5, solved=False, restricted=restricted)

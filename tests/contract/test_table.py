@@ -162,6 +162,48 @@ def test_offsets_drifts_and_scales(case: Case, routes: Sequence[str], tmp_path: 
     compare(statement(case), routes, tmp_path)
 
 
+# Kernels in a basis on the lags, in windows of lags by channel, and on some taps.
+BASES = (
+    Case("one record", "drop", ("bias", "splines")),
+    Case("ragged", "zeros", ("bias", "mask 30 %", "splines in one channel")),
+    Case("ragged", "drop", ("offset 3", "weights per row", "bias", "splines, cosines")),
+    Case("ragged", "drop", ("offset 3", "weights per record", "intercept", "windows")),
+    Case("ragged", "drop", ("motion", "weights per row", "bias", "mask 1 %", "cosines")),
+    Case("one record", "circular", ("bias", "windows", "splines in one channel")),
+    Case("batch", "full", ("bias", "gaps in y", "taps with holes")),
+    Case("ragged", "drop", ("drifting by 10", "drift 2", "taps", "cosines")),
+    Case("ragged", "drop", ("bias", "mask per output", "splines")),
+    Case("batch", "groups", ("bias", "splines")),
+    Case("events, ragged", "zeros", ("intercept", "mask of blocks", "splines, cosines")),
+    Case("one record", "stride 3, dilation 2", ("bias", "taps", "splines")),
+    Case("one record", "causal, dilation 3", ("bias", "cosines")),
+    Case("one record", "drop", ("scales", "bias", "cosines of all sizes")),
+    Case("one record", "zeros", ("offset 1e6", "bias", "splines, cosines")),
+    Case("one record", "drop", ("artefact of 1e8", "bias", "windows", "splines")),
+    Case("one record", "zeros", ("zero weights", "one function")),
+    Case("ragged", "drop", ("gaps in x", "bias", "dependent functions")),
+    Case("wide", "drop", ("bias", "splines in one channel")),
+    Case("one record", "full", ("int16", "bias", "taps with holes")),
+)
+
+# A penalty of the kernel is restricted to its basis; a ridge is one of the coefficients.
+GAPS = ("ridge", "banded", "squared exponential", "matrix")
+PENALIZED_BASES = (
+    *(Case("one record", "drop", ("bias", "splines, cosines"), prior) for prior in PRIORS),
+    *(Case("ragged", "zeros", ("mask 30 %", "windows"), prior) for prior in PRIORS),
+    *(Case("one record", "drop", ("bias", "taps with holes"), prior) for prior in GAPS),
+    Case("ragged", "drop", ("intercept", "windows", "splines"), "second differences"),
+    Case("batch", "groups", ("mask per output", "bias", "splines"), "first differences"),
+    Case("ragged", "drop", ("bias", "dependent functions"), "ridge"),
+    Case("wide", "drop", ("bias", "windows"), "second differences"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "routes"), some(BASES) + some(PENALIZED_BASES))
+def test_bases_windows_and_masks_of_taps(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
+    compare(statement(case), routes, tmp_path)
+
+
 @pytest.mark.parametrize(("case", "routes"), some(PENALIZED) + some(MORE_PENALIZED, every=5))
 def test_penalties(case: Case, routes: Sequence[str], tmp_path: Path) -> None:
     compare(statement(case), routes, tmp_path)
@@ -184,6 +226,8 @@ EVENTS = (
     Case("events, ragged", "zeros", ("bias", "weights per row"), "second differences"),
     Case("events, batch", "drop", ("intercept",), "banded"),
     Case("events, ragged", "zeros", ("bias",), None, 34),
+    Case("events, ragged", "zeros", ("intercept", "mask of blocks", "splines, cosines")),
+    Case("events", "drop", ("bias", "windows")),
 )
 
 
@@ -210,6 +254,8 @@ MANY = (
     Case("one record", "groups", (), None, 34),
     Case("one record", "drop", ("bias",), "ridge", 34),
     Case("ragged", "drop", ("bias",), "second differences", 34),
+    Case("ragged", "zeros", ("bias", "mask 30 %", "splines"), None, 34),
+    Case("one record", "drop", ("bias", "windows"), "second differences", 34),
 )  # fmt: skip
 
 
@@ -252,6 +298,8 @@ SINGLE = (
     Case("images", "image", ("bias", "float32")),
     Case("one record", "drop", ("bias", "float32"), "tc"),
     Case("one record", "drop", ("bias", "float32"), None, 34),
+    Case("ragged", "zeros", ("bias", "mask 1 %", "splines, cosines", "float32")),
+    Case("one record", "drop", ("bias", "windows", "float32"), "tc"),
 )
 
 
@@ -333,6 +381,12 @@ DEFICIENT = (
     Deficient(Case("wide", "drop", ("intercept",), "first differences"), "none", 18, WIDE),
     Deficient(Case("wide", "valid", ("weights per row",), "matrix"), "zero channel", 12),
     Deficient(Case("images", "image", ("bias",)), "constant channel", 12),
+    Deficient(Case("tones", "drop", ("splines",)), "none", 4),
+    Deficient(Case("ragged", "drop", ("bias", "splines")), "twin channels", 10),
+    Deficient(Case("ragged", "drop", ("bias", "windows")), "twin channels", 14),
+    Deficient(Case("ragged", "drop", ("bias", "splines, cosines")), "constant channel", 9),
+    Deficient(Case("one record", "valid", ("cosines",)), "period 4", 2),
+    Deficient(Case("wide", "drop", ("splines in one channel",)), "none", 19, WIDE),
 )  # fmt: skip
 
 

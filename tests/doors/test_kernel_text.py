@@ -17,7 +17,8 @@ from convsolve.solvers.base import Objective, SolverResult
 
 LINES, COLUMNS, MARGIN = 16, 88, 12
 LABELS = (
-    "Kernel", "Status", "Cause", "Suggestion", "Caution", "R²", "Largest", "Bias", "Errors",
+    "Kernel", "Status", "Cause", "Suggestion", "Caution", "R²", "Largest", "Basis", "Windows",
+    "Bias", "Errors",
     "Penalty", "Rows", "Adjusted", "Numerics", "Computed",
 )  # fmt: skip
 
@@ -39,7 +40,7 @@ def response(
     channels: int = 1,
     outputs: int = 1,
     /,
-    lags: tuple[int, int] = (0, 2),
+    lags: Any = (0, 2),
     rows: int = 300,
     noise: float = 0.5,
     units: tuple[float, float] = (1.0, 1.0),
@@ -50,7 +51,8 @@ def response(
     rng = np.random.default_rng(channels + 10 * outputs)
     groups = given.get("groups", 1)
     x = rng.standard_normal((rows, channels))
-    w = rng.standard_normal((lags[1] - lags[0] + 1, channels // groups, outputs))
+    last, first = (max(lags[0]), 0) if isinstance(lags, dict) else (lags[1], lags[0])
+    w = rng.standard_normal((last - first + 1, channels // groups, outputs))
     y = cs.convolve(x, w, cs.ConvSpec(len(w), padding="causal", groups=groups))
     y = y + noise * rng.standard_normal(y.shape)
     x, y = ((a * unit).astype(dtype) for a, unit in zip((x, y), units, strict=True))
@@ -319,6 +321,9 @@ WIDE = {"channels": [f"channel of the left hemisphere {i}" for i in range(3)],
 
 RNG = np.random.default_rng(0)
 DRIFT = RNG.standard_normal((400, 1)).cumsum(0).cumsum(0)
+TONE = np.sin(2 * np.pi * np.arange(400) / 20)
+FOURIER = cs.Fourier(2).functions(range(21))[:, :4]
+DEPENDENT = cs.Basis(np.column_stack([FOURIER, FOURIER[:, 1] + FOURIER[:, 2]]))
 FLAT = cs.Problem(RNG.standard_normal(5), [1, 5, 2], kernel_size=3)
 MASKED = {"weights": np.linspace(1, 2, 300), "mask": np.arange(300) % 7 > 0}
 # A problem, keywords of `solve`, and words of the text with single spaces.
@@ -357,6 +362,24 @@ CASES: dict[str, tuple[cs.Problem, dict[str, Any], tuple[str, ...]]] = {
     "collinear, ridge": (collinear(bias=True), {"ridge": 1.0}, (
         "Status solved; unique with the penalty (the data alone determine 0 of 6 taps)",)),
     "smooth": (cs.Problem(DRIFT, np.tile(DRIFT, 8), lags=(0, 20), bias=True), {}, ()),
+    "basis": (response(2, 7, lags=(-3, 20), basis={0: "bsplines6"}, fs=100, bias=True), {}, (
+        "the data determine all 30 coefficients",
+        "Basis channel 0: BSplines(6); channel 1: taps. 30 coefficients Bias",
+        "Errors standard error up to ", " per tap, for white noise, conditional on the basis; ")),
+    "windows": (response(2, 1, lags={0: (0, 3), 1: (0, 1)}), {}, (
+        "the data determine all 6 taps", "Windows channel 0: taps at lags 0–3; channel 1: taps at "
+        "lags 0, 1. 6 taps Errors standard error 0.0", " per tap, for white noise; ",
+        "3 0.4183 ± 0.0881 – Windows")),
+    "dependent functions": (response(lags=(0, 20), basis=DEPENDENT), {}, (
+        "the data determine the kernel, but only 2 of 5 coefficients",
+        "Basis Basis(matrix of 21 × 5). 5 coefficients, 4 of them independent the functions are "
+        "dependent: the kernel is not affected, but 3 of 5 coefficients are not determined; leave "
+        "function 4 out")),
+    "unstable": (response(lags=(0, 99), basis="raised_cosines20"), {}, (
+        "the basis has condition number 1.7e+08: its coefficients are unstable, the kernel is not",
+    )),
+    "tone, basis": (cs.Problem(TONE, TONE**2, lags=(0, 39), basis="fourier4"), {}, (
+        "NOT UNIQUE: the data determine 0 of 40 taps and 2 of 9 coefficients; the kernel of",)),
     "masks": (response(2, 3, mask=np.arange(900).reshape(300, 3) % 7 > 0), {}, ()),
 }  # fmt: skip
 # Words of the text of the loaded solution.
@@ -376,7 +399,7 @@ def test_every_text_has_at_most_16_lines_and_88_columns(name: str, tmp_path: Pat
     for each in (*words, "Numerics"):
         assert each in " ".join(str(fit).split())
     assert ("condition number" in str(fit)) == (name != "interrupted")
-    assert (entry(fit, "Cause") != "") == (name in ("collinear", "few rows"))
+    assert (entry(fit, "Cause") != "") == (name in ("collinear", "few rows", "tone, basis"))
     assert len(repr(fit)) <= COLUMNS
     again = loaded(fit, tmp_path)
     check(again)

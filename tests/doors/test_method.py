@@ -25,7 +25,9 @@ NAMED: dict[str, Any] = {
     "ar": cs.ARNoise(), "ar3": cs.ARNoise(3), "hac": cs.HACNoise(), "cluster": cs.ClusterNoise(),
     "hac20": cs.HACNoise(bandwidth=20), "cv": cs.CrossValidation(),
 }  # fmt: skip
-NAMES = [*(name for name in registry.ENTRIES if name != "tikhonov"), "ar3", "hac20"]
+# A basis is an argument of a problem, and a matrix has no default.
+METHODS = [name for name, entry in registry.ENTRIES.items() if entry.kind != "basis"]
+NAMES = [*(name for name in METHODS if name != "tikhonov"), "ar3", "hac20"]
 KINDS = {"solver": "qr", "penalty": "tc", "loss": "huber", "noise": "ar3", "select": "cv"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,29 @@ def test_tables_hold_every_tap(groups: int, named: bool) -> None:
         assert dataset.weight.sel(lag=lag, channel=inner, output=output) == row.weight
         assert not named or row.time == lag / 50
     np.testing.assert_array_equal(dataset.bias, fit.bias)
+    assert "coefficients" not in dataset
     assert ("time" in dataset.coords) == named
     if groups == 2:
         assert dataset.first_channel.values.tolist() == ([*"aacc"] if named else [0, 0, 2, 2])
+
+
+def test_tables_of_a_basis_have_coefficients_and_no_rows_outside_windows(tmp_path: Path) -> None:
+    x, noise = RNG.standard_normal((300, 2)), RNG.standard_normal((300, 1))
+    given = {"lags": {"a": (0, 9), "b": (-2, 3)}, "basis": {"a": cs.BSplines(5)}}
+    problem = cs.Problem(x, x[:, :1] + noise, **given, channels=["a", "b"], outputs=["w"])
+    fit = cs.solve(problem)
+    table, dataset, found = fit.to_dataframe(), fit.to_xarray(), fit.to_dict()
+    assert [*zip(table.channel, table.lag, strict=True)] == [
+        *(("a", lag) for lag in range(10)), *(("b", lag) for lag in range(-2, 4)),
+    ]  # fmt: skip
+    assert table.standard_error.notna().all()
+    names = [*(f"a[{i}]" for i in range(5)), *(f"b lag {lag}" for lag in range(-2, 4))]
+    assert names == problem.coefficient_names == found["coefficient_names"]
+    assert dataset.coefficient.values.tolist() == names
+    for name in ("coefficients", "coefficient_error"):
+        np.testing.assert_array_equal(dataset[name], getattr(fit, name))
+        np.testing.assert_array_equal(found[name], getattr(fit, name))
+    fit.save(tmp_path / "fit.npz")
+    loaded = cs.load(tmp_path / "fit.npz").to_dict()
+    assert loaded["coefficients"] == found["coefficients"]
+    assert "coefficient_error" not in loaded

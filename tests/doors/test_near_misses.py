@@ -7,6 +7,7 @@ import inspect
 import pickle
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,12 @@ CALLABLES = [getattr(cs, name) for name in cs.__all__ if not name.startswith(("S
 CALLABLES += [ConvRegressor, cs.Solution.save]
 CALLABLES += [cs.Solution.permutation_test, cs.ConvSpec.minimum_samples]
 
+
+def kernels(**given: Any) -> cs.Problem:
+    """A problem whose kernels are restricted."""
+    return cs.Problem(X, X, lags=(0, 2), **given)
+
+
 Row = tuple[Callable[[], Any], type[Exception], str]
 ROWS: list[Row] = [
     (lambda: cs.Problem(X, X, lags=(0, 2), sfreq=9), TypeError, "no argument 'sfreq'; use fs="),
@@ -57,6 +64,19 @@ ROWS: list[Row] = [
     (lambda: cs.Ridge((0, 1), 1.0), TypeError, "takes strength by position; .* channel_groups="),
     (lambda: cs.QR(1.0), TypeError, r"QR\(\) takes no argument by position$"),
     (lambda: cs.solve(PROBLEM, "qr", 1.0), TypeError, "takes problem, solver by pos.* ridge="),
+    (lambda: cs.Problem(X, n_basis_funcs=8), TypeError, r"use basis=RaisedCosines\(n\) or basis=B"),
+    (lambda: cs.Problem(X, hrf_model="spm"), TypeError, r"use basis=HRF\(kind, deriv"),
+    (lambda: cs.solve(PROBLEM, basis="hrf"), TypeError, "'basis'; give basis= to Problem"),
+    (lambda: cs.solve(PROBLEM, penalty=cs.Tents(3)), TypeError, "not a penalty: use basis=Tents"),
+    (lambda: kernels(basis=cs.Fourier), TypeError, r"did you mean Fourier\(\.\.\.\)"),
+    (lambda: kernels(basis=2), TypeError, r"did you mean BSplines\(2\) or RaisedC"),
+    (lambda: kernels(basis=np.eye(3)), TypeError, r"got <ndarray>; use Basis\(matrix\)"),
+    (lambda: kernels(basis=[[1.0, 2.0, 3.0]]), TypeError, r"use Basis\(matrix\)"),
+    (lambda: kernels(basis=cs.Ridge(1.0)), TypeError, r"must be a basis .* got Ridge\(1\.0\)"),
+    (lambda: kernels(basis="tents"), TypeError, "needs a number .* as in basis='tents8'"),
+    (lambda: kernels(basis="bspline3"), ValueError, "did you mean 'bsplines3'?"),
+    (lambda: kernels(basis="basis"), TypeError, r"needs functions: use Basis\(matrix\)"),
+    (lambda: FIT.coefficients, AttributeError, "no coefficients, because the problem has no basis"),
     (lambda: ConvRegressor(bias=True), TypeError, "no argument 'bias'; use fit_intercept="),
     (lambda: FIT.standard_eror, AttributeError, "did you mean standard_error?"),
     (lambda: FIT.patterns_, AttributeError, r"'patterns_'; use patterns\(\)"),
@@ -134,6 +154,7 @@ def test_names_for_one_call_are_not_its_arguments_and_their_suggestions_exist(
     assert first in accepted if suggestion.startswith(f"{first}=") else hasattr(cs, first)
 
 
+SOLVE = partial(cs.solve, PROBLEM)
 WORDS = [
     (word, name, options) for typed, (name, options) in COMPONENTS.items() for word in typed.split()
 ]
@@ -150,12 +171,13 @@ def test_a_component_is_suggested_for_a_name_of_another_library(
     if entry.target:
         entry.make(**options)
     keywords = {registry.ARGUMENTS[entry.kind]: word}
+    state = partial(cs.Problem, X, lags=(0, 2)) if entry.kind == "basis" else SOLVE
     if entry.kind == "criterion":
         keywords["penalty"] = "ridge"
     with pytest.raises(
         ValueError, match=re.escape(f"={word!r} is unknown; did you mean {meant.code}?")
     ):
-        cs.solve(PROBLEM, **keywords)
+        state(**keywords)
 
 
 UNKNOWN = {

@@ -79,8 +79,8 @@ def test_type_checkers_see_the_same_classes() -> None:
 
 
 def test_the_top_level_has_the_names_of_functions_and_arguments() -> None:
-    assert len(cs.__all__) == 42
-    assert {"Penalty", "Loss", "NoiseModel", "Solver"} <= {*cs.__all__}
+    assert len(cs.__all__) == 49
+    assert {"LagBasis", "Penalty", "Loss", "NoiseModel", "Solver"} <= {*cs.__all__}
 
 
 def test_submodules_are_imported_on_first_use() -> None:

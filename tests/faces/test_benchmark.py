@@ -20,8 +20,8 @@ LIMITS = {"certificate_eps": 30.0, "off_lstsq": 1e-12, "off_exact": 1e-10, "gap"
 # What a promise says that is about solutions. Others are about times or memory, or are statistics.
 EXACT = re.compile(r"30 eps|1e-\d|certified|determined|told|bounds the answer|imports no jax")
 NAMES = (
-    "identifiability", "rows", "round_trips", "sums", "epochs", "events", "choice", "audio",
-    "robust", "devices", "coverage", "peers", "banded",
+    "identifiability", "rows", "round_trips", "sums", "epochs", "events", "bases", "choice",
+    "audio", "robust", "devices", "coverage", "peers", "banded",
 )  # fmt: skip
 
 

@@ -142,6 +142,11 @@ SOLVED = [
         for line, problem in {
             "eeg.csv --x-columns envelope,1 --y-columns Fz,Cz --fs 128 --tmin 0 --tmax 0.02":
                 of_table([0, 1], [2, 3], fs=128, tmin=0, tmax=0.02),
+            "eeg.csv --x-columns 0,1 --y-columns 2 --lags envelope=0,9 pitch=-2,3 "
+            "--basis envelope=raised-cosines4 --stretch 20 --spacing even": of_table(
+                [0, 1], [2], lags={"envelope": (0, 9), "pitch": (-2, 3)},
+                basis={"envelope": cs.RaisedCosines(4, spacing="even", stretch=20)},
+            ),
             "ab.csv uv.csv --lags 0 1 --outputs left,right --fs 10": of_table(
                 [0, 1], [2, 3], lags=(0, 1), channels=["a", "b"], fs=10, outputs=["left", "right"]
             ),
@@ -158,6 +163,11 @@ IDENTIFIED = {
         "bias": True,
     },
     "x.npy --lags -1 2 --edges circular": {"lags": (-1, 2), "edges": "circular"},
+    "x.npy --lags 0 2 --taps taps.npy": {"lags": (0, 2), "taps": data.TAPS},
+    "x.npy --kernel-size 3 --basis 0=functions.npy": {
+        "kernel_size": 3, "basis": {0: cs.Basis(data.FUNCTIONS)},
+    },
+    "x.npy --lags 0 2 --basis fourier1": {"lags": (0, 2), "basis": "fourier1"},
     "x.npy --kernel-size 2 2 --stride 1 2 --padding 1,0,0,0": {
         "kernel_size": (2, 2), "stride": (1, 2), "padding": ((1, 0), (0, 0)),
     },

@@ -15,10 +15,11 @@ import convsolve as cs
 from convsolve import registry
 from convsolve.cli.arguments import parse, parser
 from convsolve.cli.main import COMMANDS
-from convsolve.cli.methods import keywords
+from convsolve.cli.methods import basis_of, keywords
 from support.command_files import MATRIX
 
-ENTRIES = [entry for entry in registry.ENTRIES.values() if entry.target]
+# Functions in a matrix are named by their file.
+ENTRIES = [e for e in registry.ENTRIES.values() if e.target and e.name != "basis"]
 
 
 def component(entry: registry.Entry) -> Any:
@@ -66,6 +67,10 @@ NONE_OF_COMPONENT = {
     ("StableSpline", "kind"): "--penalty tc, dc and ss",
     ("ARNoise", "order"): "the number in --noise ar3",
     ("HACNoise", "bandwidth"): "the number in --noise hac20",
+    **{(name, "n"): "the number in --basis NAME8" for name in ("RaisedCosines", "BSplines")},
+    ("Fourier", "n"): "the number in --basis fourier4",
+    ("Tents", "knots"): "the number in --basis tents8",
+    ("HRF", "kind"): "--basis hrf and glover",
 }
 # Arguments of a class that the name of a component excludes.
 EXCLUDED = {"tc": "correlation", "ss": "correlation"}
@@ -122,12 +127,23 @@ VALUES: dict[str, tuple[str, Any]] = {
     "matrix": ("matrix.npy", MATRIX),
     "delta": ("2", 2.0),
     "scale": ("0.2", 0.2),
+    "spacing": ("even", "even"),
+    "stretch": ("9", 9.0),
+    "width": ("1.5", 1.5),
+    "degree": ("2", 2),
+    "knots": ("3,7.5", (3, 7.5)),
+    "derivatives": ("time,dispersion", ("time", "dispersion")),
 }
 
 
 def named(entry: registry.Entry, *more: str) -> Any:
     """The component that a command line makes."""
     words = [f"--{entry.kind}", entry.name.replace("_", "-"), *more]
+    if entry.kind == "basis":
+        words[1] += "6" * bool(entry.number)
+        args = parse(["identify", "x.npy", *words])
+        found = basis_of(*args.basis, args)
+        return registry.component("basis", found) if isinstance(found, str) else found
     if entry.name == "tikhonov" and "--matrix" not in more:
         words += ["--matrix", "matrix.npy"]
     found = keywords(parse(["solve", "x.npy", *words]), None)[entry.kind]
@@ -173,7 +189,9 @@ def test_every_argument_of_a_component_is_an_option_of_it(
     if common:
         assert named(entry).strength is None
         assert named(entry, "--strength", "3", "4").strength == (3.0, 4.0)
-    if entry.number:
+    if entry.kind == "basis":
+        assert not entry.number or getattr(named(entry), entry.number) == 6
+    elif entry.number:
         words = ["solve", "x.npy", "--noise", f"{entry.name}3"]
         made = registry.component("noise", keywords(parse(words), None)["noise"])
         assert getattr(made, entry.number) == 3

@@ -20,6 +20,7 @@ main()
 """
 OFFERED = {
     "convsolve solve --penalty s": ["smooth", "squared-exponential", "ss"],
+    "convsolve solve --basis t": ["tents"],
     "convsolve compare --methods qr,l": ["qr,lasso", "qr,lbfgs"],
     "convsolve solve speech.npy --config spar": ["spare.toml"],
     "convsolve nonsense --so": [],

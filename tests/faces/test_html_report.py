@@ -169,6 +169,7 @@ REPEATED = {
     "bands": {"penalty": cs.Ridge([[1, 2, 3], [4, 5, 6]], channel_groups=(0, 1))},
     "grid": {"penalty": "smooth", "grid": [[1, 2, 3], [4, 5, 6]], "select": "bic"},
     "noise": {"solver": "qr", "noise": "hac20"},
+    "windows": {},
 }
 
 
@@ -184,6 +185,8 @@ def test_the_call_repeats_the_fit(name, gaps):
     if gaps:
         y[:20, 1] = np.nan
     geometry = {"spec": CIRCULAR} if name == "circular" else {"lags": (0, 5)}
+    if name == "windows":
+        geometry = {"lags": {0: (0, 5), 1: (-2, 1)}, "basis": {0: cs.BSplines(4, degree=2)}}
     given = cs.Problem(x, y, **geometry, missing="drop" if gaps else "raise")
     fit = cs.solve(given, **REPEATED[name])
     scope = {"cs": cs, "x": x, "y": y}

@@ -51,6 +51,24 @@ def test_a_grid_has_a_row_for_every_output_and_bands(some):
     assert figure.get_suptitle() == "Impulse response, 95 % confidence band"
 
 
+def test_nothing_is_drawn_outside_the_window_of_a_channel():
+    taps = np.ones((8, 2), bool)
+    taps[3:5, 1] = False
+    x = noise(300, 2)
+    problem = cs.Problem(x, x[:, 0] + noise(300, seed=1), lags=(0, 7), taps=taps)
+    for kind in ("lines", "grid", "image"):
+        axes = plot(cs.solve(problem), kind=kind).axes
+        if kind == "image":
+            drawn = axes[0].collections[0].get_array()
+        else:
+            drawn = [
+                one.get_lines()[1 if kind == "grid" else 1 + i].get_ydata()
+                for i, one in enumerate(axes[:2] if kind == "grid" else [axes[0]] * 2)
+            ]
+            assert np.isfinite([one.get_ylim() for one in axes[:1]]).all()
+        np.testing.assert_array_equal(np.isnan(np.asarray(drawn, float)), ~taps.T)
+
+
 def test_confounds_are_subtracted_from_y():
     x, drift = noise(200), np.linspace(0, 50, 200)
     fit = cs.solve(cs.Problem(x, x + drift + noise(200, seed=1), lags=(0, 2), confounds=1))

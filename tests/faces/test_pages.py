@@ -109,7 +109,7 @@ def test_extras_commands_and_exit_statuses_are_in_tables() -> None:
 
 
 def test_names_components_and_pictures_on_pages_exist() -> None:
-    given = {"cs": cs, "np": np, "D": np.eye(4), "rows": 100, "alpha": 1.0}
+    given = {"cs": cs, "np": np, "D": np.eye(4), "matrix": np.eye(4), "rows": 100, "alpha": 1.0}
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r"\bcs\.([A-Za-z]\w*)", text)) <= set(cs.__all__)
@@ -121,7 +121,8 @@ def test_names_components_and_pictures_on_pages_exist() -> None:
         for call in re.findall(r"(?:`|=)(cs\.[A-Z]\w*\([^`]*\))`", text):
             if not re.search(r"\.\.\.|…|\(sharp", call):
                 assert eval(call, given) is not None, call
-        for argument, word in re.findall(r'\b(solver|penalty|loss|noise|select)="(\w+)"', text):
+        names = r'\b(solver|penalty|loss|noise|select|basis)="(\w+)"'
+        for argument, word in re.findall(names, text):
             found = registry.found(word)
             assert found is not None, word
             assert registry.ARGUMENTS[found[0].kind] == argument, word

@@ -123,6 +123,14 @@ def test_the_mask_has_four_states_by_lag_and_channel():
         np.testing.assert_array_equal(covered, states == state)
 
 
+def test_lags_outside_the_window_of_a_channel_have_no_state():
+    x = noise(200).reshape(100, 2)
+    figure = drawn(cs.identify(cs.Problem(x, lags={0: (0, 3), 1: (1, 2)})))
+    axes = panel(figure, "Identifiable taps: 6 of 6")
+    np.testing.assert_array_equal(np.isnan(image(axes)), [[False] * 4, [True, False, False, True]])
+    assert legend(figure.subfigs[0].subfigs[1]) == ["identifiable", "not in the model"]
+
+
 def test_the_worst_group_is_shown_and_named():
     x = noise(50, 4)
     x[:, 2] = 1

@@ -75,6 +75,16 @@ def test_lags_end_with_their_trial(form: str) -> None:
     assert ours.times_ is None
 
 
+def test_windows_and_bases_are_those_of_a_problem() -> None:
+    given = {"lags": {0: (-1, 3), 1: (0, 5), 2: (0, 2)}, "basis": {1: cs.BSplines(4)}}
+    ours = clone(ConvRegressor(**given)).fit(TRIALS, TARGETS)
+    fit = cs.solve(cs.Problem(TRIALS, TARGETS, edges="zeros", bias=True, **given))
+    np.testing.assert_array_equal(ours.coef_, fit.kernel[::-1].transpose(2, 1, 0))
+    assert not ours.coef_[:, 0, 5:].any()
+    for found, wanted in zip(ours.predict(TRIALS), map(fit.predict, TRIALS), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
 def test_without_lags_it_is_linear_regression_and_dropped_edges_are_not_fitted() -> None:
     theirs = LinearRegression().fit(X, Y)
     np.testing.assert_allclose(ConvRegressor().fit(X, Y).coef_[:, :, 0], theirs.coef_, atol=1e-12)

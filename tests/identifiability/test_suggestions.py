@@ -247,6 +247,62 @@ def test_fewer_taps_are_suggested_as_lags() -> None:
         assert cs.identify(cs.Problem(QUARTER, lags=kept, edges=edges)).unique
 
 
+LATE = np.zeros(400)
+LATE[382] = 1.0
+SMOOTH = np.convolve(np.random.default_rng(0).standard_normal(3000), np.hanning(30), "same")
+TENTS = cs.Tents((0, 8, 16, 29))
+# A problem, and words of its report.
+BASES: dict[str, tuple[cs.Problem, tuple[str, ...]]] = {
+    "extrapolated": (cs.Problem(LATE, lags=(0, 29), edges="zeros", basis=TENTS), (
+        "Taps all 30 identifiable",
+        "the data determine all 4 coefficients the basis alone determines 12 of 30 taps (lags "
+        "18–29): the data do not determine them without it",
+        "400 per output for 4 unknowns (4 coefficients)")),
+    "windows": (cs.Problem(N[:, :2], lags={0: (0, 2), 1: (-1, 1)}, bias=True), (
+        "Taps all 6 identifiable; bias identifiable",
+        "Windows channel 0: taps at lags 0–2; channel 1: taps at lags -1 to 1. 6 taps",
+        "37 per output for 7 unknowns (6 taps, 1 bias)")),
+    "copies in windows": (cs.Problem(N[:, [0, 0]], lags={0: (0, 2), 1: (2, 3)}), (
+        "Taps 3 of 5 identifiable; not channel 0 lag 2 and channel 1 lag 2",)),
+    "smooth": (cs.Problem(SMOOTH, lags=(0, 49)), (
+        "; for a smooth kernel, basis='bsplines8' has fewer unknowns",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_report_has_bases_and_windows(name: str) -> None:
+    problem, words = BASES[name]
+    text = " ".join(str(cs.identify(problem)).split())
+    for each in words:
+        assert each in text, text
+
+
+def test_the_document_of_a_report_has_the_coefficients() -> None:
+    functions = cs.Fourier(4).functions(range(40))
+    dependent = cs.Basis(np.column_stack([functions, functions[:, 1] + functions[:, 2]]))
+    tone = np.sin(2 * np.pi * np.arange(400) / 20)
+    for x, basis, rank, known in (
+        (SMOOTH, dependent, 9, [0, 3, 4, 5, 6, 7, 8]),
+        (tone, cs.Fourier(4), 9, [3, 4]),
+        (tone, dependent, 9, [3, 4]),
+    ):
+        found = cs.identify(cs.Problem(x, lags=(0, 39), basis=basis)).to_dict()
+        assert found["basis_rank"] == rank
+        assert found["coefficient_names"][3] == "0[3]"
+        assert np.flatnonzero(found["identifiable_coefficients"][0]).tolist() == known
+    assert "basis_rank" not in cs.identify(cs.Problem(tone, lags=(0, 3))).to_dict()
+
+
+def test_a_basis_is_suggested_for_many_lags() -> None:
+    x = np.random.default_rng(0).standard_normal((70, 1))
+    report = cs.identify(cs.Problem(x, lags=(0, 39)))
+    (remedy,) = [remedy for remedy in report.suggestions if remedy.kind == "basis"]
+    assert str(remedy) == "smooth kernels: basis='bsplines8' has 8 unknowns, and determines them"
+    with as_options():
+        assert "--basis bsplines8 has 8" in str(remedy)
+    assert cs.identify(cs.Problem(x, lags=(0, 39), basis=remedy.value)).unique
+
+
 DILATED = {"padding": "causal", "dilation": 2}
 TOO_SHORT = {
     "aliased taps": (7, {"kernel_size": 6, "dilation": 2, "padding": "circular"}, 5),

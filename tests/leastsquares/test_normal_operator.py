@@ -225,7 +225,7 @@ def test_certificate_without_a_factor_is_a_bound(noise, off, times):
     normal = Normal(regression.system, 0)
     reference = cs.solve(problem, "svd").kernel
     kernel = reference * (1 + off * rng.standard_normal(w.shape))
-    v = regression.from_user(kernel)
+    v = regression.from_kernel(kernel)
     r_norm, g = regression.residual(v)
     (bound,) = normal.backward_error(v[0], r_norm[0], g[0], EXACT)
     (a,) = dense.design_matrix([*problem.x], problem.spec)

@@ -116,7 +116,7 @@ def test_descent_takes_a_penalty_from_moments_only() -> None:
     x, y = NAMED["stride"].noise()
     problem = cs.Problem(x, y, spec=NAMED["stride"].spec)
     given = cs.GradientDescent(via="moments", init=np.zeros((7, 2, 1)))
-    with pytest.raises(cs.SolveError, match="with first differences, descent runs in the coord"):
+    with pytest.raises(cs.SolveError, match="with first differences, descent runs in coord"):
         cs.solve(problem, given, penalty=Smooth(1.0))
     moments = cs.GradientDescent(via="moments")
     with pytest.raises(TypeError, match="with a penalty runs on the host only"):

@@ -43,7 +43,7 @@ def test_the_certificate_of_a_kernel_that_is_wrong_at_a_tap_of_padding() -> None
     wrong = np.array(cs.solve(problem, "svd", ridge=0.1).kernel)
     wrong[2, 0] += 1e-9
     regression = analyse(problem).regression(RIDGE, 0.1)
-    certificate = regression.certify(regression.from_user(wrong))
+    certificate = regression.certify(regression.from_kernel(wrong))
     assert certificate.value >= backward_error(a, y, wrong.reshape(6, 1), 0.1) > 1e5 * EPS
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -18,8 +19,10 @@ from convsolve.operators import chunk
 from convsolve.operators.by_jax import DeviceChunk
 from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
-from convsolve.operators.tap_basis import TapBasis
+from convsolve.operators.moments import Moments
+from convsolve.operators.tap_basis import BlockBasis, TapBasis
 from convsolve.problem.adjustments import Adjustments
+from convsolve.problem.kernel_space import ChannelTaps
 from convsolve.problem.nuisance import Nuisance
 from convsolve.problem.remote import Remote
 from convsolve.problem.rows import Rows
@@ -122,12 +125,26 @@ class Dense:
         self.means = self.plain.mean(1)
 
 
-def by_axis(a: np.ndarray, geometry: Geometry, basis: TapBasis) -> np.ndarray:
-    """A T by one product with the whole of T."""
+def bases(geometry: Geometry) -> Iterator[tuple[TapBasis, np.ndarray]]:
+    """Bases for every axis, and on one axis for every channel; and T as one matrix."""
+    by_axis = basis(geometry)
     whole = np.ones((1, 1))
-    for matrix in basis.matrices:
+    for matrix in by_axis.matrices:
         whole = np.kron(whole, matrix)
-    return a @ np.kron(whole, np.eye(geometry.inputs))
+    yield by_axis, np.kron(whole, np.eye(geometry.inputs))
+    if geometry.spec.ndim > 1:
+        return
+    rng, (taps,) = np.random.default_rng(3), geometry.spec.kernel_size
+    channels = []
+    for c in range(geometry.inputs):
+        kept = np.flatnonzero((np.arange(taps) + c) % 3 > 0) if taps > 2 else np.arange(taps)
+        few = rng.standard_normal((len(kept), min(2, len(kept))))
+        channels.append(ChannelTaps(kept, None if c == 1 else few))
+    parts = []
+    for own, unit in zip(channels, np.eye(geometry.inputs)):
+        t = np.eye(taps)[:, own.kept]
+        parts.append(np.kron(t if own.matrix is None else t @ own.matrix, unit[:, None]))
+    yield BlockBasis.of_taps(taps, channels), np.hstack(parts)
 
 
 def in_units(y: np.ndarray, targets: Targets) -> np.ndarray:
@@ -147,14 +164,19 @@ def test_sums_and_rows_are_those_of_the_matrix(form: str, name: str) -> None:
     check_residual(matrix, matrix.targets, known.a, y)
     check_rows(matrix, matrix.targets, known, y)
     sizes = SimpleNamespace(gram_fits="chunks" in form)
-    moments = matrix.moments(matrix.targets)
-    design: Any = SimpleNamespace(matrix=matrix, sizes=sizes, moments=moments)
-    columns = PenaltyColumns(design, basis(geometry))
-    a = by_axis(known.a, geometry, columns.basis)
-    norms = np.linalg.norm(a, axis=1)
-    np.testing.assert_allclose(columns.norms, norms, rtol=1e-10, atol=1e-13 * norms.max())
-    check_moments(columns, matrix.targets, a, y, 1e-12)
-    check_residual(columns, matrix.targets, a, y)
+
+    def moments_in(basis: TapBasis, targets: Targets | None) -> Moments:
+        return matrix.moments(targets, basis)
+
+    design: Any = SimpleNamespace(
+        matrix=matrix, sizes=sizes, targets=matrix.targets, moments_in=moments_in
+    )
+    for own, whole in bases(geometry):
+        columns, a = PenaltyColumns(design, own), known.a @ whole
+        norms = np.linalg.norm(a, axis=1)
+        np.testing.assert_allclose(columns.norms, norms, rtol=1e-10, atol=1e-13 * norms.max())
+        check_moments(columns, matrix.targets, a, y, 1e-12)
+        check_residual(columns, matrix.targets, a, y)
 
 
 def check_norms_and_means(matrix: DesignMatrix, known: Dense, y: np.ndarray) -> None:

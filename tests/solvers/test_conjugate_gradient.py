@@ -38,7 +38,7 @@ def test_the_status_is_true_at_any_condition(times, noise, outputs, edges):
     problem, _ = convolved(rng, coloured(rng, 3000, 1, 0.95, times), 40, outputs, noise, edges)
     fit, reference = cs.solve(problem, "cg"), cs.solve(problem, "qr")
     regression = analyse(problem).regression(RIDGE, 0.0)
-    certificate = regression.certify(regression.from_user(fit.kernel))
+    certificate = regression.certify(regression.from_kernel(fit.kernel))
     assert (fit.status == "solved") == (fit.backward_error <= EXACT)
     assert certificate.kind == "upper bound" or fit.backward_error >= certificate.value * (1 - 1e-6)
     if fit.status == "solved":

@@ -1,0 +1,459 @@
+"""The kernels that a problem considers: windows of lags, masks of taps and bases on the lags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import registry
+from ..cached import cached_property
+from ..linalg.qr import tall_qr
+from ..near_misses import similar
+from ..text import argument, count, ranges, shown, worded
+from .lag_bases import Basis, LagBasis
+from .names import Names
+
+EPS = float(np.finfo(float).eps)
+# Condition number of a basis from which its coefficients are called unstable.
+UNSTABLE = 1e4
+
+
+class ChannelTaps(NamedTuple):
+    """Coordinates of the kernel of one channel, w = T z, in kernel order.
+
+    Attributes:
+        kept: (k,), indices of the taps that may differ from zero.
+        matrix: T (k, r), or None for the identity.
+    """
+
+    kept: np.ndarray
+    matrix: np.ndarray | None = None
+
+    @property
+    def coordinates(self) -> int:
+        """Number r of coordinates."""
+        return len(self.kept) if self.matrix is None else int(self.matrix.shape[1])
+
+
+class Span(NamedTuple):
+    """An orthonormal basis of the kernels of one channel.
+
+    Attributes:
+        vectors: V (k, rank), or None for the identity.
+        coefficients: the matrix (r, rank) that gives the coefficients z of V v. If the functions
+            of the basis are dependent, z has the least norm.
+    """
+
+    vectors: np.ndarray | None
+    coefficients: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelSpace:
+    """The kernels w = B z of one channel.
+
+    Attributes:
+        kept: (k,), indices of the taps in its window, in kernel order. Other taps are zero.
+        matrix: B (k, r), or None if every tap is a coefficient.
+        basis: the basis that B belongs to, or None.
+    """
+
+    kept: np.ndarray
+    matrix: np.ndarray | None = None
+    basis: LagBasis | None = None
+
+    @property
+    def count(self) -> int:
+        """Number r of coefficients."""
+        return ChannelTaps(self.kept, self.matrix).coordinates
+
+    @cached_property
+    def _factors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The norms of the columns of B, and Q and R of B with columns of norm one."""
+        assert self.matrix is not None
+        norms = np.linalg.norm(self.matrix, axis=0)
+        return norms, *tall_qr(self.matrix / norms)
+
+    @cached_property
+    def _singular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+        """Singular vectors and values of R, and its rank."""
+        u, s, vt = np.linalg.svd(self._factors[2])
+        return u, s, vt, self._rank_of(s)
+
+    def _rank_of(self, values: np.ndarray) -> int:
+        """Return the number of singular values that are not rounding."""
+        assert self.matrix is not None
+        return int((values > max(self.matrix.shape) * EPS * values[0]).sum())
+
+    @property
+    def condition(self) -> float:
+        """Condition number of B with columns of norm one, without directions that it lacks."""
+        if self.matrix is None:
+            return 1.0
+        _, s, _, rank = self._singular
+        return float(s[0] / s[rank - 1])
+
+    @property
+    def determined(self) -> np.ndarray:
+        """Flags (r,) of the coefficients that the kernel determines."""
+        if self.rank == self.count:
+            return np.ones(self.count, bool)
+        _, s, vt, rank = self._singular
+        tolerance = np.clip(10 * np.sqrt(self.count) * EPS * s[0] / s[rank - 1], 1e-12, 1e-3)
+        return np.asarray(np.linalg.norm(vt[rank:], axis=0) <= tolerance)
+
+    @property
+    def superfluous(self) -> list[int]:
+        """Functions that are combinations of the functions before them."""
+        found: list[int] = []
+        if self.rank == self.count:
+            return found
+        r, kept = self._factors[2], np.zeros(self.count, bool)
+        for i in range(self.count):
+            kept[i] = True
+            if self._rank_of(np.linalg.svd(r[:, kept], compute_uv=False)) < kept.sum():
+                kept[i] = False
+                found.append(i)
+        return found
+
+    @cached_property
+    def span(self) -> Span:
+        """An orthonormal basis of B, whose columns are first scaled to norm one.
+
+        The kernel does not depend on the basis, only on its span. A basis with a large condition
+        number therefore affects the coefficients alone.
+        """
+        b = self.matrix
+        if b is None:
+            return Span(None, np.eye(len(self.kept)))
+        norms, v, t = self._factors
+        u, _, _, rank = self._singular
+        if rank < self.count:
+            v = v @ u[:, :rank]
+            coefficients = np.linalg.pinv(v.T @ b)
+        else:
+            coefficients = np.linalg.solve(t, np.eye(rank)) / norms[:, None]
+        # Rounding errors at lags where all functions are zero would be taken for kernels.
+        return Span(v * b.any(1, keepdims=True), coefficients)
+
+    @property
+    def settings(self) -> dict[str, Any] | None:
+        """The basis as JSON supports it; its matrix if its class has no name."""
+        if self.basis is None or self.matrix is None:
+            return None
+        entry = registry.ENTRIES.get(self.basis.name)
+        named = entry is not None and entry.class_name == type(self.basis).__name__
+        return (self.basis if named else Basis(self.matrix[::-1])).to_dict()
+
+    @property
+    def rank(self) -> int:
+        """Number of independent coefficients."""
+        return int(self.span.coefficients.shape[1])
+
+    @property
+    def orthonormal(self) -> ChannelTaps:
+        """Coordinates in the orthonormal basis."""
+        return ChannelTaps(self.kept, self.span.vectors)
+
+    @property
+    def own(self) -> ChannelTaps:
+        """Coordinates in the basis itself."""
+        return ChannelTaps(self.kept, self.matrix)
+
+
+@dataclass(frozen=True, eq=False)
+class KernelSpace:
+    """The kernels of all channels of a group, along one axis. All groups have the same kernels.
+
+    Attributes:
+        taps: number K of taps of a kernel.
+        channels: the kernels of every channel.
+    """
+
+    taps: int
+    channels: tuple[ChannelSpace, ...]
+
+    @property
+    def has_basis(self) -> bool:
+        """Whether any channel has a basis. Otherwise taps are selected."""
+        return any(own.matrix is not None for own in self.channels)
+
+    @property
+    def count(self) -> int:
+        """Number of coefficients of one output."""
+        return sum(own.count for own in self.channels)
+
+    @cached_property
+    def rank(self) -> int:
+        """Dimension of the kernels of one output."""
+        return sum(own.rank for own in self.channels)
+
+    @cached_property
+    def kept(self) -> np.ndarray:
+        """Flags (K, channels) of the taps that may differ from zero, in kernel order."""
+        found = np.zeros((self.taps, len(self.channels)), bool)
+        for c, own in enumerate(self.channels):
+            found[own.kept, c] = True
+        return found
+
+    def coefficients(self, kernel: np.ndarray) -> np.ndarray:
+        """Return the coefficients (R, Q) of kernels (K, channels, Q) of the space.
+
+        Without a basis, they are the taps in ascending lags.
+        """
+        found = []
+        for c, own in enumerate(self.channels):
+            taps, v = kernel[own.kept, c], own.span.vectors
+            found.append(taps if v is None else v.T @ taps)
+        return self.of_coordinates(np.concatenate(found))
+
+    def of_coordinates(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return the coefficients (R, n) of orthonormal coordinates (rank, n)."""
+        parts = np.split(coordinates, np.cumsum([own.rank for own in self.channels])[:-1])
+        return np.concatenate(
+            [
+                part[::-1] if own.matrix is None else own.span.coefficients @ part
+                for own, part in zip(self.channels, parts, strict=True)
+            ]
+        )
+
+    @property
+    def determined(self) -> np.ndarray:
+        """Flags (R,) of the coefficients that the kernel determines."""
+        return np.concatenate([own.determined for own in self.channels])
+
+    def taps_of(self, shape: Sequence[int]) -> np.ndarray:
+        """Return flags of the taps in the windows of their channels, kernel-shaped."""
+        return np.broadcast_to(self.kept[..., None], shape)
+
+    def coefficient_names(self, names: Names, lags: np.ndarray) -> list[str]:
+        """Return the names of the coefficients, channel by channel, for lags in kernel order."""
+        found = []
+        for c, own in enumerate(self.channels):
+            name = names.channel_name(c)
+            if own.matrix is None:
+                found += [f"{name} lag {lag}" for lag in lags[own.kept][::-1].tolist()]
+            else:
+                found += [f"{name}[{i}]" for i in range(own.count)]
+        return found
+
+    @property
+    def without_basis(self) -> KernelSpace:
+        """The kernels with the same taps, of which every one is a coefficient."""
+        return KernelSpace(self.taps, tuple(ChannelSpace(own.kept) for own in self.channels))
+
+    def restricted(self, rows: np.ndarray) -> np.ndarray:
+        """Return sums of taps (q, K, channels) as sums of orthonormal coordinates (q, rank)."""
+        found = []
+        for c, own in enumerate(self.channels):
+            taps, v = rows[:, own.kept, c], own.span.vectors
+            found.append(taps if v is None else taps @ v)
+        return np.concatenate(found, axis=1)
+
+    def to_dict(self, groups: int) -> dict[str, Any]:
+        """Return the arguments of a `Problem` with some groups, as JSON supports them."""
+        taps = np.tile(self.kept[::-1], groups)
+        found: dict[str, Any] = {} if taps.all() else {"taps": taps.tolist()}
+        if self.has_basis:
+            found["basis"] = [own.settings for own in self.channels] * groups
+        return found
+
+    def some(self, channels: Sequence[int]) -> KernelSpace:
+        """Return the kernels of some channels."""
+        return KernelSpace(self.taps, tuple(self.channels[c] for c in channels))
+
+
+# --- reading of the arguments of a problem
+
+
+class Given(NamedTuple):
+    """The arguments of a problem that restrict its kernels.
+
+    Attributes:
+        basis: a `LagBasis` or its name, a dict of them by channel, or None.
+        windows: first and last lag by channel, or None.
+        taps: flags (lags, channels) in ascending lags, or None.
+    """
+
+    basis: Any = None
+    windows: Any = None
+    taps: Any = None
+
+    def space(
+        self, lags: Sequence[np.ndarray], names: Names, channels: int, groups: int
+    ) -> KernelSpace | None:
+        """Return the kernels of the channels of a group; None for all kernels.
+
+        Args:
+            lags: lags of every axis in samples, in kernel order.
+            names: names of the channels, and the sampling rate.
+            channels: number of channels.
+            groups: number of groups.
+
+        Raises:
+            TypeError, ValueError: If the arguments are not valid or do not fit each other.
+        """
+        if all(given is None for given in self):
+            return None
+        if len(lags) > 1:
+            raise ValueError("basis=, taps= and lags= by channel need a kernel with one axis")
+        own = lags[0]
+        kept = self._windows(own, names, channels) & self._taps(own, channels)
+        if not kept.any(0).all():
+            empty = names.channel(int(np.argmin(kept.any(0))))
+            raise ValueError(f"taps= excludes all lags of {empty}; leave out the channel instead")
+        bases = _by_channel(self.basis, "basis", names, channels, None)
+        each = channels // groups
+        if bases != bases[:each] * groups or (kept != np.tile(kept[:, :each], groups)).any():
+            raise ValueError(
+                "with groups=, all groups have the same bases and the same lags, channel by "
+                "channel: give one basis, and no taps="
+            )
+        bases = [None if basis is None else _basis(basis) for basis in bases[:each]]
+        if kept.all() and not any(bases):
+            return None
+        known: dict[Any, ChannelSpace] = {}
+        found = []
+        for c, basis in enumerate(bases):
+            key = id(basis), kept[:, c].tobytes()
+            if key not in known:
+                known[key] = _channel_space(basis, kept[:, c], own, names, c)
+            found.append(known[key])
+        return KernelSpace(len(own), tuple(found))
+
+    def _windows(self, lags: np.ndarray, names: Names, channels: int) -> np.ndarray:
+        """Return flags (K, channels) of the taps in the window of each channel."""
+        if self.windows is None:
+            return np.ones((len(lags), channels), bool)
+        given = _by_channel(self.windows, "lags", names, channels, ...)
+        low, high = np.array(given).T
+        found = (lags[:, None] >= low) & (lags[:, None] <= high)
+        return np.asarray(found)
+
+    def _taps(self, lags: np.ndarray, channels: int) -> np.ndarray:
+        """Return flags (K, channels) of the taps that `taps` includes, in kernel order."""
+        if self.taps is None:
+            return np.ones((len(lags), channels), bool)
+        found = np.asarray(self.taps)
+        if found.dtype != bool:
+            raise TypeError(f"taps must be flags, an array of bool, got {shown(self.taps)}")
+        found = found[:, None] if found.ndim == 1 and channels == 1 else found
+        if found.shape != (len(lags), channels):
+            raise ValueError(
+                f"taps has shape {found.shape}, expected (lags, channels) = "
+                f"({len(lags)}, {channels})"
+            )
+        return found[::-1]
+
+
+def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any) -> list[Any]:
+    """Return a value for every channel, from one value, a list, or a dict by channel.
+
+    Channels that are not in a dict have the value ``missing``. It is an error if this is `...`.
+    """
+    if isinstance(given, list) and not _is_matrix(given):
+        if len(given) != channels:
+            raise ValueError(f"{name} has {len(given)} values for {count(channels, 'channel')}")
+        return given
+    if not isinstance(given, Mapping):
+        return [given] * channels
+    known = names.all_channels(channels)
+    for key in given:
+        if key not in known:
+            near = similar(key, map(str, known)) if isinstance(key, str) else []
+            hint = (
+                f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, known))}"
+            )
+            raise ValueError(f"{name} has the channel {shown(key)}, which x does not have; {hint}")
+    lacking = [channel for channel in known if channel not in given]
+    if lacking and missing is ...:
+        raise ValueError(f"{name} needs a value for every channel; {lacking[0]!r} has none")
+    return [given.get(channel, missing) for channel in known]
+
+
+def _is_matrix(given: Any) -> bool:
+    """Return whether a value is an array, or lists of numbers."""
+    rows = (list, tuple, np.ndarray)
+    listed = isinstance(given, list) and all(isinstance(row, rows) for row in given)
+    return listed or isinstance(given, np.ndarray)
+
+
+def _basis(given: Any) -> LagBasis:
+    """Return a basis that is given as an object, by name, or as in `LagBasis.to_dict`."""
+    if isinstance(given, LagBasis):
+        return given
+    if isinstance(given, str):
+        entry, arguments = registry.named("basis", given)
+        if entry.number and not arguments:
+            example = argument("basis", f"{entry.name}8")
+            raise TypeError(
+                f"{argument('basis', given)} needs a number of functions, as in {example}"
+            )
+        if entry.name == "basis":
+            use = worded("use Basis(matrix)", "give a FILE of functions")
+            raise TypeError(f"{argument('basis', given)} needs functions: {use}")
+        found: LagBasis = entry.make(**arguments)
+        return found
+    if isinstance(given, Mapping):
+        settings = dict(given)
+        made: LagBasis = registry.ENTRIES[settings.pop("name")].make(**settings)
+        return made
+    if isinstance(given, type) and issubclass(given, LagBasis):
+        raise TypeError(f"basis must be an object; did you mean {given.__name__}(...)?")
+    hint = "; use Basis(matrix)" if _is_matrix(given) else ""
+    if isinstance(given, int) and given > 1:
+        hint = f"; did you mean BSplines({given}) or RaisedCosines({given})?"
+    raise TypeError(
+        f"basis must be a basis such as BSplines(8), or its name, got {shown(given)}{hint}"
+    )
+
+
+def _channel_space(
+    basis: LagBasis | None, kept: np.ndarray, lags: np.ndarray, names: Names, channel: int
+) -> ChannelSpace:
+    """Return the kernels of one channel, for flags (K,) of its taps."""
+    places = np.flatnonzero(kept)
+    if basis is None:
+        return ChannelSpace(places)
+    own = lags[places][::-1].astype(int)
+    step = np.diff(own)
+    if step.size and step.max() > step.min():
+        raise ValueError(
+            f"{names.channel(channel)} has a basis and gaps between its lags "
+            f"({ranges(own.tolist())}); use a mask without gaps, or no basis for this channel"
+        )
+    matrix = _functions(basis, own, names, channel)
+    return ChannelSpace(places, matrix[::-1], basis)
+
+
+def _functions(basis: LagBasis, lags: np.ndarray, names: Names, channel: int) -> np.ndarray:
+    """Return the functions (k, r) of a basis at ascending lags, after checks."""
+    found = np.asarray(basis.functions(lags, names.fs), float)
+    where = f"{basis!r} for {names.channel(channel)}"
+    if found.ndim != 2 or len(found) != len(lags) or not np.isfinite(found).all():
+        raise ValueError(f"{where}: functions() must return finite numbers (lags, n)")
+    if found.shape[1] > len(lags):
+        raise ValueError(
+            f"{where} has {count(found.shape[1], 'function')} for {count(len(lags), 'lag')}; use "
+            "fewer functions, or no basis"
+        )
+    zero = np.flatnonzero(~found.any(0))
+    if zero.size:
+        raise ValueError(
+            f"{where}: function {zero[0]} is zero at all lags{_fewer(basis, lags, names.fs)}"
+        )
+    return found
+
+
+def _fewer(basis: LagBasis, lags: np.ndarray, fs: float | None) -> str:
+    """Return the largest number of functions of which none is zero, as advice; or an empty text."""
+    from dataclasses import replace
+
+    n = getattr(basis, "n", None)
+    for smaller in range(n - 1, 1, -1) if isinstance(n, int) else ():
+        if replace(basis, n=smaller).functions(lags, fs).any(0).all():  # type: ignore[type-var]
+            return f"; use at most n={smaller}"
+    return ""

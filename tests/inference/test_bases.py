@@ -1,0 +1,253 @@
+"""Kernels in a basis: tests, bands, noise, losses, penalties and resampling.
+
+A kernel in a basis is a kernel of one tap on more channels: x convolved with every function. Every
+method must give the same for both. Tests of lags are compared with dense matrices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import convsolve as cs
+
+RNG = np.random.default_rng(11)
+NAMES, K = ["envelope", "word"], 14
+WINDOWS = {"envelope": (-3, 8), "word": (0, 10)}
+LAGS = np.arange(-3, 11)
+BASIS = {"envelope": cs.BSplines(5)}
+# The functions of both channels (K, 5) and (K, 11), zero outside of their windows.
+FUNCTIONS = [
+    np.pad(cs.BSplines(5).functions(LAGS[:12]), ((0, 2), (0, 0))),
+    np.eye(K)[:, 3:],
+]
+COUNT = 16
+KERNEL = [FUNCTIONS[0] @ RNG.standard_normal((5, 2)), FUNCTIONS[1] @ RNG.standard_normal((11, 2))]
+
+
+def convolved(x: np.ndarray, functions: list[np.ndarray]) -> np.ndarray:
+    """Every channel convolved with its functions, zero outside of the record."""
+    lagged = [np.roll(np.pad(x, ((K, K), (0, 0))), lag, 0)[K:-K] for lag in LAGS]
+    parts = [np.stack(lagged, -1)[:, c] @ f for c, f in enumerate(functions)]
+    return np.concatenate(parts, axis=1)
+
+
+def record(samples: int) -> tuple[np.ndarray, np.ndarray]:
+    x = RNG.standard_normal((samples, 2))
+    noise = RNG.standard_normal((samples, 2))
+    return x, convolved(x, [np.eye(K)] * 2) @ np.concatenate(KERNEL) + 0.5 * noise
+
+
+RECORDS = [record(n) for n in (120,) * 4]
+X, Y = [x for x, _ in RECORDS], [y for _, y in RECORDS]
+# Rows whose window lies in the record.
+INSIDE = [np.r_[np.zeros(10, bool), np.ones(len(x) - 13, bool), np.zeros(3, bool)] for x in X]
+PROBLEM = cs.Problem(X, Y, lags=WINDOWS, basis=BASIS, channels=NAMES, bias=True)
+EXPANDED = [convolved(x, FUNCTIONS) for x in X]
+ONE_TAP = cs.Problem(EXPANDED, Y, lags=(0, 0), bias=True, mask=INSIDE)
+FIT = cs.solve(PROBLEM)
+
+METHODS: dict[str, dict[str, Any]] = {
+    "white": {},
+    "AR(2)": {"noise": "ar2"},
+    "HAC": {"noise": cs.HACNoise(bandwidth=5)},
+    "cluster": {"noise": "cluster"},
+    "Huber": {"loss": "huber"},
+    "Huber, a ridge": {"loss": cs.HuberLoss(1.0), "ridge": 2.0},
+    "absolute": {"loss": "absolute"},
+    "ridge": {"ridge": 5.0},
+    "ridge by GCV": {"penalty": "ridge"},
+    "ridge by evidence": {"penalty": "ridge", "select": "evidence"},
+    "ridge by folds": {"penalty": "ridge", "select": cs.CrossValidation(4)},
+    "lasso": {"penalty": cs.Lasso(20.0)},
+    "lasso by folds": {"penalty": "lasso", "select": cs.CrossValidation(4)},
+    "lasso by BIC": {"penalty": "lasso", "select": "bic"},
+    "elastic net": {"penalty": cs.Lasso(10.0, ridge=3.0)},
+}
+# The errors of these are not computed.
+WITHOUT_ERRORS = ("lasso", "elastic net", "absolute", "Huber, a ridge")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_gives_the_solution_of_one_tap(name: str) -> None:
+    fit, expected = (cs.solve(p, **METHODS[name]) for p in (PROBLEM, ONE_TAP))
+    loose = 1e-5 if fit.regularization is not None else 1e-7
+    kernel = expected.kernel[0]
+    np.testing.assert_allclose(fit.coefficients, kernel, rtol=loose, atol=loose)
+    np.testing.assert_allclose(fit.bias, expected.bias, rtol=loose, atol=loose)
+    whole = np.asarray(fit.impulse_response)
+    for c, functions in enumerate(FUNCTIONS):
+        own = kernel[5 * c : 5 + 11 * c]
+        np.testing.assert_allclose(whole[:, c], functions @ own, atol=10 * loose)
+    if name.startswith(WITHOUT_ERRORS):
+        return
+    error = expected.standard_error.reshape(COUNT, 2)
+    np.testing.assert_allclose(fit.coefficient_error, error, rtol=100 * loose)
+    np.testing.assert_allclose(fit.noise.dof, expected.noise.dof, rtol=loose)
+    np.testing.assert_array_equal(
+        np.isnan(fit.standard_error).any(-1), ~np.stack([f.any(1) for f in FUNCTIONS], 1)
+    )
+    np.testing.assert_allclose(fit.standard_error[3:, 1], error[5:], rtol=100 * loose)
+
+
+@pytest.mark.parametrize("via", ["moments", "convolution"])
+@pytest.mark.parametrize("arguments", [{}, {"lags": (0, 9), "basis": {}, "taps": None}])
+def test_gradient_descent_converges_to_the_solution(via: str, arguments: Any) -> None:
+    flags = np.random.default_rng(0).random((10, 2)) < 0.7
+    given = {"lags": WINDOWS, "basis": BASIS} | arguments
+    given |= {"taps": flags} if "taps" in arguments else {}
+    problem = cs.Problem(X, Y, channels=NAMES, bias=True, **given)
+    fit = cs.solve(problem, cs.GradientDescent(via=via, steps=3000, tol=1e-9))
+    exact = cs.solve(problem)
+    np.testing.assert_allclose(fit.kernel, exact.kernel, atol=1e-7)
+    np.testing.assert_array_equal(fit.kernel == 0, exact.kernel == 0)
+    np.testing.assert_allclose(fit.bias, exact.bias, atol=1e-7)
+
+
+def test_resampling_gives_the_results_of_one_tap() -> None:
+    other = cs.solve(ONE_TAP)
+    own, expected = FIT.jackknife(), other.jackknife()
+    words = own.standard_error[3:, 1]
+    np.testing.assert_allclose(words, expected.standard_error.reshape(COUNT, 2)[5:], rtol=1e-9)
+    scores = [cs.cross_validate(problem) for problem in (PROBLEM, ONE_TAP)]
+    np.testing.assert_allclose(scores[0].r2, scores[1].r2, rtol=1e-9)
+    pairs = [fit.permutation_test("records", seed=3) for fit in (FIT, other)]
+    np.testing.assert_allclose(pairs[0].pvalue, pairs[1].pvalue, rtol=1e-9)
+
+
+def test_compare_and_every_solver() -> None:
+    table = cs.compare(PROBLEM, ["qr", "svd", "normal", "cg", "ridge", "tc", "smooth"])
+    assert {row["status"] for row in table.rows} == {"solved"}
+    for name in ("qr", "svd", "normal", "cg"):
+        np.testing.assert_allclose(table.solutions[name].kernel, FIT.kernel, atol=1e-12)
+
+
+# --- tests of lags, compared with the covariance of the taps
+
+
+ROWS = np.concatenate([a[i] for a, i in zip(EXPANDED, INSIDE, strict=True)])
+A = np.column_stack([ROWS, np.ones(len(ROWS))])
+OUT = np.concatenate([y[i] for y, i in zip(Y, INSIDE, strict=True)])
+# Taps (K, channels) from coefficients.
+TAPS = np.zeros((K, 2, COUNT))
+TAPS[:, 0, :5], TAPS[:, 1, 5:] = FUNCTIONS
+TAPS = TAPS.reshape(-1, COUNT)
+
+
+def expected_f(contrast: np.ndarray, value: Any) -> tuple[np.ndarray, int]:
+    """F (outputs,) of sums of taps (q, K · channels), and the number of independent sums."""
+    z = np.linalg.lstsq(A, OUT, rcond=None)[0]
+    variance = ((OUT - A @ z) ** 2).sum(0) / (len(A) - A.shape[1])
+    rows = contrast @ TAPS
+    covariance = rows @ np.linalg.inv(A.T @ A)[:COUNT, :COUNT] @ rows.T
+    rank = int(np.linalg.matrix_rank(rows))
+    off = rows @ z[:COUNT] - np.broadcast_to(value, (len(rows),))[:, None]
+    return np.einsum(
+        "iq,iq->q", off, np.linalg.pinv(covariance, 1e-10) @ off
+    ) / variance / rank, rank
+
+
+def taps(lags: Any, channel: int) -> np.ndarray:
+    """Rows that select taps of a channel."""
+    return np.eye(2 * K)[[2 * (lag + 3) + channel for lag in lags]]
+
+
+SHAPE = (FUNCTIONS[0] @ np.arange(1, 6.0))[:12]
+TESTS: dict[str, tuple[Callable[[], Any], np.ndarray, Any]] = {
+    "channel in a basis": (lambda: FIT.test("envelope"), taps(range(-3, 9), 0), 0),
+    "channel of taps": (lambda: FIT.test("word"), taps(range(11), 1), 0),
+    "by number": (lambda: FIT.test(1, lags=(2, 3)), taps((2, 3), 1), 0),
+    "few lags": (lambda: FIT.test("envelope", lags=(0, 2)), taps(range(3), 0), 0),
+    "many lags": (lambda: FIT.test("envelope", lags=(0, 8)), taps(range(9), 0), 0),
+    "all channels": (
+        lambda: FIT.test(lags=(7, 10)), np.r_[taps((7, 8), 0), taps(range(7, 11), 1)], 0
+    ),
+    "differences": (
+        lambda: FIT.test({"envelope": 1, "word": -1}, lags=(0, 8)),
+        taps(range(9), 0) - taps(range(9), 1), 0,
+    ),
+    "a value": (lambda: FIT.test("envelope", value=0.3), taps(range(-3, 9), 0), 0.3),
+    "a shape": (lambda: FIT.test("envelope", value=SHAPE), taps(range(-3, 9), 0), SHAPE),
+    "a sum": (
+        lambda: FIT.test(contrast=taps(range(-3, 9), 0).sum(0).reshape(K, 2), value=1.5),
+        taps(range(-3, 9), 0).sum(0)[None], 1.5,
+    ),
+    "sums of different sizes": (
+        lambda: FIT.test(contrast=(taps((1, 4), 0) * [[1e-9], [1.0]]).reshape(2, K, 2)),
+        taps((1, 4), 0), 0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_sums_of_taps(name: str) -> None:
+    call, contrast, value = TESTS[name]
+    found, (statistic, rank) = call(), expected_f(contrast, value)
+    np.testing.assert_allclose(found.statistic, statistic, rtol=1e-8)
+    assert found.dof[0] == rank
+    np.testing.assert_allclose(
+        found.pvalue, stats.f.sf(statistic, rank, len(A) - COUNT - 1), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: FIT.test("word", lags=(-3, -1)), "zero for all kernels"),
+        (lambda: FIT.test({"envelope": 1, "word": -1}), "outside of the lags of their channel"),
+        (lambda: FIT.test(contrast=np.ones((K, 2))), "outside of the lags of their channel"),
+        (lambda: FIT.test("envelope", value=np.arange(12) % 2), "no kernel of the basis"),
+    ],
+)
+def test_sums_of_taps_that_are_refused(call: Callable[[], Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_bands() -> None:
+    low, high = FIT.confidence_band(0.9)
+    t = stats.t.ppf(0.95, FIT.noise.dof)
+    np.testing.assert_allclose(high - low, 2 * t * FIT.standard_error, rtol=1e-12)
+    low, high = FIT.confidence_band(0.9, simultaneous=True)
+    assert np.array_equal(np.isnan(low), np.isnan(FIT.standard_error))
+    # With one function, all taps have the same t, so that both bands are equal.
+    one = cs.solve(
+        cs.Problem(X[0][:, :1], Y[0], lags=(0, 7), basis=cs.Basis(np.arange(1, 9)[:, None]))
+    )
+    pairs = zip(one.confidence_band(), one.confidence_band(simultaneous=True), strict=True)
+    for alone, together in pairs:
+        np.testing.assert_allclose(together, alone, rtol=2e-2)
+
+
+def test_covariance_prediction_and_files(tmp_path: Path) -> None:
+    variance = FIT.noise.variance[1]
+    expected = TAPS @ np.linalg.inv(A.T @ A)[:COUNT, :COUNT] @ TAPS.T * variance
+    np.testing.assert_allclose(FIT.covariance(1), expected, atol=1e-12 * expected.max())
+    x_new = RNG.standard_normal((60, 2))
+    inside = slice(10, 57)
+    prediction = convolved(x_new, FUNCTIONS) @ FIT.coefficients + FIT.bias
+    np.testing.assert_allclose(FIT.predict(x_new)[inside], prediction[inside], atol=1e-12)
+    FIT.save(tmp_path / "fit.npz")
+    again = cs.load(tmp_path / "fit.npz")
+    np.testing.assert_array_equal(again.coefficients, FIT.coefficients)
+    np.testing.assert_array_equal(again.predict(x_new), FIT.predict(x_new))
+    assert again.test is not None
+
+
+def test_penalties_of_kernels_act_on_the_kernel() -> None:
+    """Second differences of each channel on its own lags."""
+    strength = 7.0
+    d = np.zeros((19, COUNT))
+    d[:10, :5] = np.diff(FUNCTIONS[0][:12], 2, axis=0)
+    d[10:, 5:] = np.diff(np.eye(11), 2, axis=0)
+    centred, out = ROWS - ROWS.mean(0), OUT - OUT.mean(0)
+    z = np.linalg.solve(centred.T @ centred + strength * d.T @ d, centred.T @ out)
+    fit = cs.solve(PROBLEM, penalty=cs.Smooth(strength, order=2))
+    np.testing.assert_allclose(fit.coefficients, z, atol=1e-10)
+    used = np.trace(np.linalg.solve(centred.T @ centred + strength * d.T @ d, centred.T @ centred))
+    np.testing.assert_allclose(fit.noise.dof, len(A) - 1 - used, rtol=1e-10)
