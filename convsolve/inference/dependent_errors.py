@@ -53,7 +53,7 @@ class DependentUncertainty(Uncertainty):
         found = np.sqrt(self._correction(outputs) * self._squares(group, outputs))
         if system.basis.identity:
             return np.asarray(found)
-        return np.where(system.tap_rows(group).any(1)[:, None], found, np.nan)
+        return np.where(system.design.modelled[:, None], found, np.nan)
 
     def _root(self, output: int) -> np.ndarray:
         """H (P, P) with H Hᵀ the covariance of an output, in columns of the operator and y."""

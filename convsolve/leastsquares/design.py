@@ -237,6 +237,13 @@ class Design:
         with self.clock.timing("moments"):
             return self.matrix.moments(targets, basis)
 
+    @property
+    def modelled(self) -> np.ndarray:
+        """Flags (P,) of the taps in the window of their channel. The others are zero."""
+        if self.space is None:
+            return np.ones(self.sizes.columns, bool)
+        return self.space.kept.reshape(-1)
+
     @cached_property
     def span(self) -> TapBasis:
         """An orthonormal basis of the kernels; the identity if they are all kernels."""

@@ -225,7 +225,7 @@ class System:
     def noise_gains(self, group: int, factor: Factor) -> np.ndarray:
         """Return standard errors (P,) of the taps for unit noise, in the columns of the matrix.
 
-        They are inf for taps that are not determined, and NaN for taps that are always zero.
+        They are inf for taps that are not determined, and NaN for taps outside of their window.
         """
         if self.basis.identity:
             return np.ldexp(factor.noise_gain, -self.scaling.relative[group])
@@ -233,7 +233,7 @@ class System:
         with one_blas_thread():
             found = np.linalg.norm(factor.whiten(rows), axis=1)
         found = np.where(self.determined(group, factor), found, np.inf)
-        return np.where(rows.any(1), found, np.nan)
+        return np.where(self.design.modelled, found, np.nan)
 
     def tap_rows(self, group: int) -> np.ndarray:
         """Return T (P, R) in units of the scaled columns."""
