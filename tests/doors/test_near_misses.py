@@ -15,6 +15,7 @@ import pytest
 
 import convsolve as cs
 from convsolve import registry, results
+from convsolve.interop import events
 from convsolve.near_misses import ARGUMENTS, ATTRIBUTES, COMPONENTS, unknown_argument
 from convsolve.sklearn import ConvRegressor
 
@@ -144,7 +145,7 @@ def test_names_for_one_call_are_not_its_arguments_and_their_suggestions_exist(
     name: str, suggestion: str
 ) -> None:
     owner, _, argument = name.partition(".")
-    call = getattr(cs, owner)
+    call = getattr(cs, owner, None) or getattr(events, owner)
     accepted = inspect.signature(call).parameters
     assert argument not in accepted
     with pytest.raises(TypeError, match=re.escape(f"{argument!r}; use {suggestion}")):

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convsolve.interop.events import impulses
+import convsolve as cs
+from convsolve.interop.events import Spline, impulses
 
 EVENTS: dict[str, list[Any]] = {
     "onset": [0.0, 2.1, 4.0, 4.0, 7.6],
@@ -118,3 +119,166 @@ def test_files_with_errors(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(ValueError, match=words):
             impulses(path, **RUN)
+
+
+# --- modulators
+
+PROPERTIES: dict[str, Any] = EVENTS | {"amplitude": [4.0, 1.0, 2.0, 2.0, 6.0]}
+
+
+def test_modulators_are_centred_over_the_events_of_a_kind() -> None:
+    x, names = impulses(PROPERTIES, **RUN, modulators="amplitude")
+    assert names == ["face", "face × amplitude", "house", "house × amplitude"]
+    np.testing.assert_array_equal(x[[2, 4], 1], [-0.5, 0.5])
+    np.testing.assert_array_equal(x[[0, 4, 8], 3], [0, -2, 2])
+    plain, _ = impulses(EVENTS, **RUN)
+    np.testing.assert_array_equal(x[:, ::2], plain)
+    x, names = impulses(PROPERTIES, **RUN, modulators={"house": ["amplitude"]}, centre=False)
+    assert names == ["face", "house", "house × amplitude"]
+    np.testing.assert_array_equal(x[[0, 4, 8], 2], [4, 2, 6])
+
+
+def test_modulation_multiplies_every_channel_unless_it_is_a_modulator() -> None:
+    heights = PROPERTIES | {"modulation": [1.0, 2.0, 3.0, 4.0, 5.0]}
+    x, _ = impulses(heights, **RUN, modulators="amplitude", centre=False)
+    np.testing.assert_array_equal(x[[0, 4, 8], 2:], [[1, 4], [3, 6], [5, 30]])
+    x, names = impulses(heights, **RUN, column=None, modulators="modulation")
+    assert names == ["event", "modulation"]
+    np.testing.assert_array_equal(x[:, 0], ones([0, 2, 8]) + 2.0 * (np.arange(10) == 4))
+    np.testing.assert_array_equal(x[[0, 2, 4, 8], 1], [-2, -1, 1, 2])
+
+
+def test_overlapping_boxcars_add() -> None:
+    events = {"onset": [1, 2], "duration": [4, 2], "trial_type": ["a", "a"], "size": [1, 3]}
+    x, _ = impulses(events, **RUN, shape="boxcar", modulators="size", centre=False)
+    np.testing.assert_array_equal(x[:6].T, [[0, 1, 2, 2, 1, 0], [0, 1, 4, 4, 1, 0]])
+
+
+def test_tables_of_several_records_share_kinds_means_and_knots() -> None:
+    rng, several = np.random.default_rng(0), []
+    for kinds in (["a"] * 20, ["a", "b"] * 10):
+        onsets = rng.choice(100, 20, replace=False)
+        several.append({"onset": onsets, "trial_type": kinds, "size": rng.gamma(2, size=20)})
+    options: dict[str, Any] = {"fs": 1, "modulators": {"a": ["size", Spline("size", 4)]}}
+    (first, second), names = impulses(several, samples=[100, 120], **options)
+    later = {name: [*several[0][name], *several[1][name]] for name in several[0]}
+    later["onset"] = [*several[0]["onset"], *(several[1]["onset"] + 100)]
+    joined, found = impulses(later, samples=220, **options)
+    assert names == found == ["a", "a × size", *(f"a × size[{i}]" for i in (1, 2, 3)), "b"]
+    np.testing.assert_array_equal(np.concatenate([first, second]), joined)
+    assert cs.Problem([first, second], lags=(0, 2), channels=names).channels == names
+
+
+def cox_de_boor(x: float, i: int, degree: int, knots: np.ndarray) -> float:
+    """A B-spline by its recursion; the last one is 1 at the last knot."""
+    if degree == 0:
+        last = x == knots[-1] and knots[i] < knots[i + 1] == knots[-1]
+        return float(knots[i] <= x < knots[i + 1] or last)
+    found = 0.0
+    if knots[i + degree] > knots[i]:
+        share = (x - knots[i]) / (knots[i + degree] - knots[i])
+        found += share * cox_de_boor(x, i, degree - 1, knots)
+    if knots[i + degree + 1] > knots[i + 1]:
+        share = (knots[i + degree + 1] - x) / (knots[i + degree + 1] - knots[i + 1])
+        found += share * cox_de_boor(x, i + 1, degree - 1, knots)
+    return found
+
+
+@pytest.mark.parametrize("spacing", ["quantile", "even"])
+@pytest.mark.parametrize(("n", "degree"), [(5, 3), (9, 3), (4, 2), (3, 1), (6, 0)])
+def test_splines_equal_the_recursion_of_cox_and_de_boor(n: int, degree: int, spacing: str) -> None:
+    values = np.random.default_rng(n).gamma(2, size=60)
+    inner = np.linspace(0, 1, n - degree + 1)
+    ends = values.min(), values.max()
+    knots = np.quantile(values, inner) if spacing == "quantile" else ends[0] + np.ptp(ends) * inner
+    clamped = np.concatenate([[knots[0]] * degree, knots, [knots[-1]] * degree])
+    wanted = [[cox_de_boor(x, i, degree, clamped) for i in range(n)] for x in values]
+    spline = Spline("size", n, degree=degree, knots=spacing)
+    np.testing.assert_allclose(spline.functions(values), wanted, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(spline.functions(values, at=ends).sum(1), 1, rtol=1e-14)
+    given = Spline("size", n, degree=degree, knots=knots)
+    np.testing.assert_array_equal(given.functions(values), spline.functions(values))
+    table = {"onset": np.arange(60.0), "size": values}
+    x, names = impulses(table, fs=1, samples=60, column=None, modulators=spline, centre=False)
+    assert names == ["event", *(f"size[{i}]" for i in range(1, n))]
+    np.testing.assert_allclose(x[:, 1:], np.array(wanted)[:, 1:], rtol=1e-12, atol=1e-14)
+
+
+def test_kinds_and_modulators_are_tested_by_name() -> None:
+    rng = np.random.default_rng(0)
+    onsets, amplitudes = np.sort(rng.choice(2900, 400, replace=False)), rng.uniform(0, 5, 400)
+    table = {"onset": onsets, "trial_type": rng.choice(["face", "house"], 400)} | {
+        "amplitude": amplitudes
+    }
+    modulators = {"face": ["amplitude"], "house": [Spline("amplitude", 4)]}
+    x, names = impulses(table, fs=1, samples=3000, modulators=modulators)
+    kernels = rng.standard_normal((8, len(names)))
+    kernels[:, names.index("house × amplitude[2]")] = 0
+    clean = sum(np.convolve(a, k)[:3000] for a, k in zip(x.T, kernels.T))
+    y = clean + rng.standard_normal(3000)
+    problem = cs.Problem(x, clean, lags=(0, 7), edges="zeros", channels=names)
+    np.testing.assert_allclose(cs.solve(problem).impulse_response, kernels, atol=1e-12)
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 7), edges="zeros", channels=names))
+    a = np.stack([np.pad(c, (k, 0))[:3000] for k in range(8) for c in x.T], axis=1)
+    squares = np.linalg.lstsq(a, y)[1][0]
+    splines = [f"house × amplitude[{i}]" for i in (1, 2, 3)]
+    for tested in ("face", "face × amplitude", splines, {"face": 1, "house": -1}):
+        if isinstance(tested, dict):  # equal kernels: one column for both kinds
+            both = np.where(np.array(names) == "face", 1, np.array(names) == "house")
+            kept = np.eye(len(names))[:, np.array(names) != "house"]
+            kept[:, 0] = both
+        else:
+            kept = np.eye(len(names))[:, ~np.isin(names, tested)]
+        less = np.linalg.lstsq(a @ np.kron(np.eye(8), kept), y)[1][0]
+        q, left = 8 * (len(names) - kept.shape[1]), 3000 - a.shape[1]
+        test = fit.test(tested)
+        assert test.dof[0] == q
+        np.testing.assert_allclose(test.statistic, (less - squares) / q / (squares / left))
+    assert "face × amplitude" in str(cs.identify(problem)) + str(fit)
+
+
+TIED: dict[str, list[Any]] = {"onset": [1, 2, 3, 4, 5], "size": [1, 1, 1, 2, 2]}
+MODULATED: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"modulators": "contrast"}, ValueError, "no column 'contrast'; there are 'onset', "),
+    ({"modulators": "trial_type"}, ValueError, "has 'face' for trial_type, not a number"),
+    ({"modulators": {"word": "amplitude"}}, ValueError, "'word'; the kinds of events are 'face', "),
+    ({"modulators": [3]}, TypeError, "modulators must be names of columns, Splines, a list of the"),
+    ({"centre": "mean"}, TypeError, "centre must be True or False, got 'mean'"),
+    ({"modulators": Spline("amplitude")}, ValueError, "amplitude has 2 different values, which do"),
+    (
+        {"modulators": Spline("amplitude", 2, degree=1, knots=(0, 3))},
+        ValueError,
+        "outside the knot",
+    ),
+    ({"splines": 3}, TypeError, "impulses() has no argument 'splines'; use modulators="),
+]
+
+
+def test_mistakes_in_modulators_are_named() -> None:
+    for options, error, words in MODULATED:
+        with pytest.raises(error, match=re.escape(words)):
+            impulses(PROPERTIES, **RUN, **options)
+    with pytest.raises(
+        ValueError, match=r"size has 2 different values, .* 3 functions of degree 1"
+    ):
+        impulses(TIED, **RUN, column=None, modulators=Spline("size", 3, degree=1))
+    with pytest.raises(ValueError, match="samples has 1 number for 2 tables of events"):
+        impulses([EVENTS, EVENTS], fs=1, samples=[10])
+    with pytest.raises(ValueError, match=r"row 4 of events\[1\] has an onset of 7.6 s, .* of 5 at"):
+        impulses([EVENTS, EVENTS], fs=1, samples=[10, 5])
+    with pytest.raises(ValueError, match="events has no tables"):
+        impulses([], fs=1, samples=10)
+    for given, words in (
+        ({"n": 3}, "n must be at least 4, got 3"),
+        ({"knots": "odd"}, "knots='odd' is unknown; choose 'quantile' or 'even', or numbers"),
+        ({"knots": [0, 2, 1]}, "knots must be 3 ascending numbers for 5 functions of degree 3"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            Spline("size", **given)
+
+
+def test_a_kind_without_events_has_zeros_for_all_modulators() -> None:
+    options: dict[str, Any] = {"modulators": {"word": ["amplitude", Spline("amplitude", 4)]}}
+    x, names = impulses(PROPERTIES, **RUN, names=["face", "word"], **options)
+    assert names[2:] == ["word × amplitude", *(f"word × amplitude[{i}]" for i in (1, 2, 3))]
+    assert not x[:, 1:].any()

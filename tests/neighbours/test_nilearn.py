@@ -74,3 +74,12 @@ def test_the_design_is_that_of_nilearn(
     found = ours(events, repetition, shape)
     assert [*found.columns] == [*theirs.columns]
     np.testing.assert_allclose(found.to_numpy(), theirs.to_numpy(), atol=1e-12)
+
+
+def test_modulators_are_the_modulation_of_nilearn() -> None:
+    events = table(2.0, 1).rename(columns={"modulation": "amplitude"})
+    x, names = impulses(events, fs=0.5, samples=SCANS, modulators="amplitude", centre=False)
+    theirs = design(events.assign(modulation=events["amplitude"]), 2.0)
+    for kind in ("face", "house", "word"):
+        own = x[:, names.index(f"{kind} × amplitude")]
+        np.testing.assert_allclose(own, theirs[f"{kind}_delay_0"], atol=1e-12)
