@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .problem.problem import Problem
     from .problem.sizes import Limits
     from .problem.spec import ConvSpec
+    from .problem.time_varying import varying
     from .solution import Solution, load
     from .solvers.absolute import AbsoluteLoss
     from .solvers.auto import AutoSolver
@@ -84,6 +85,7 @@ _HOMES = {
     "problem.problem": ("Problem",),
     "problem.sizes": ("Limits",),
     "problem.spec": ("ConvSpec",),
+    "problem.time_varying": ("varying",),
     "solution": ("Solution", "load"),
     "solvers.absolute": ("AbsoluteLoss",),
     "solvers.auto": ("AutoSolver",),
@@ -150,6 +152,7 @@ __all__ = [
     "load",
     "plot",
     "solve",
+    "varying",
 ]
 
 

@@ -35,6 +35,7 @@ ARGUMENTS: dict[str, str] = {
     "compare.method compare.solver": "methods=",
     "compare.kernel compare.true_kernel": "truth=",
     "choose_lags.method": "select=",
+    "varying.order varying.polynomial": "degree=",
     "impulses.frame_times impulses.n_scans impulses.n_times": "samples=",
     "impulses.conditions impulses.trial_types impulses.kinds": "names=",
     "impulses.splines impulses.formula impulses.modulation": "modulators=",

@@ -51,7 +51,7 @@ class Spline:
     Examples:
         >>> from convsolve.interop.events import Spline
         >>> spline = Spline("amplitude", 4, knots=[0, 10])
-        >>> spline.functions([0, 5, 10]).round(3)
+        >>> spline.functions([1, 2, 4, 8], at=[0, 5, 10]).round(3)
         array([[1.   , 0.   , 0.   , 0.   ],
                [0.125, 0.375, 0.375, 0.125],
                [0.   , 0.   , 0.   , 1.   ]])

@@ -79,7 +79,7 @@ def test_type_checkers_see_the_same_classes() -> None:
 
 
 def test_the_top_level_has_the_names_of_functions_and_arguments() -> None:
-    assert len(cs.__all__) == 49
+    assert len(cs.__all__) == 50
     assert {"LagBasis", "Penalty", "Loss", "NoiseModel", "Solver"} <= {*cs.__all__}
 
 
