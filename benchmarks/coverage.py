@@ -14,7 +14,9 @@ problem. Its Monte Carlo error is the standard error of the mean over draws of x
 Other intervals and tests, in the same way: `Score.r2_interval` for a known kernel of 8 taps, with
 720 draws of x, simultaneous bands under noise="cluster", all bands for records of unequal length,
 `permutation_test` without and with an effect, one or several sums of taps under noise="hac" in
-short records, and bands of the patterns of a decoder by the jackknife.
+short records, and bands of the patterns of a decoder by the jackknife. For groups,
+kernels of subjects differ from 25 taps by a squared exponential of length 2. Subjects have 150 to
+900 rows of white x, and different noise.
 
 Costs: seconds of a solve and its standard errors, for 4 × 15 000 samples, 16 → 32 channels and 40
 taps, on all cores.
@@ -74,6 +76,10 @@ NUMBERS, SEVERAL = (2, 5), (300, 20)
 # Records and ridges of decoders; rows of a record; taps, sensors and sources; size of the noise.
 DECODERS, PATTERN_ROWS = tuple(itertools.product((8, 12, 24), (0.0, 1000.0))), 300
 PATTERN_SHAPE, SENSOR_NOISE = (6, 4, 2), 1.0
+SUBJECTS, GROUP_TAPS, DIFFERENCE = (4, 8, 16), 25, 0.3
+PRIORS = {
+    "ridge": cs.Ridge(), "squared exponential": cs.SquaredExponential(length=2),
+}  # fmt: skip
 # Amplitude of the effect whose power is measured, and resampled y per test.
 EFFECT, RESAMPLES = 0.35, 199
 
@@ -347,6 +353,32 @@ def decoder_patterns(records: int, ridge: float, draws: int) -> dict[str, Any]:
     return {"records": records, "ridge": ridge} | rate(found)
 
 
+def group_intervals(subjects: int, draws: int, outputs: int) -> dict[str, Any]:
+    """Measure the coverage of the kernel of a group by each prior, and by all data together."""
+    rng, w, lags = np.random.default_rng(subjects), decaying(GROUP_TAPS), np.arange(GROUP_TAPS)
+    values, vectors = np.linalg.eigh(np.exp(-(((lags[:, None] - lags) / 2) ** 2) / 2))
+    root = DIFFERENCE * vectors * np.sqrt(np.maximum(values, 0))
+    found: dict[str, list[float]] = {name: [] for name in (*PRIORS, "pooled")}
+    for _ in range(draws):
+        problems, records = {}, []
+        for i in range(subjects):
+            own = w + (root @ rng.standard_normal((GROUP_TAPS, outputs)))[:, None]
+            x = rng.standard_normal((int(rng.integers(150, 900)) + GROUP_TAPS - 1, 1))
+            clean = cs.convolve(x, own, cs.ConvSpec(GROUP_TAPS))
+            y = clean + rng.uniform(1, 3) * rng.standard_normal(clean.shape) + 1
+            records.append((x, y))
+            problems[f"{i}"] = cs.Problem(x, y, kernel_size=(GROUP_TAPS,), bias=True)
+        fits: dict[str, Any] = {n: cs.solve_group(problems, p) for n, p in PRIORS.items()}
+        together = cs.Problem(
+            *map(list, zip(*records, strict=True)), kernel_size=GROUP_TAPS, bias=True
+        )
+        fits["pooled"] = cs.solve(together)
+        for name, fit in fits.items():
+            low, high = fit.confidence_band(LEVEL)
+            found[name].append(float(((low <= w[::-1, :, 0]) & (w[::-1, :, 0] <= high)).mean()))
+    return {"subjects": subjects} | {name: rate(each) for name, each in found.items()}
+
+
 def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Check whether every cell that is promised lies in its range."""
     cells = [
@@ -385,6 +417,11 @@ def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     cells += [
         (f"patterns: {row['records']} records, ridge {row['ridge']:g}", row, HELD)
         for row in result["patterns"]
+    ]
+    cells += [
+        (f"group of {row['subjects']} subjects, {name}", row[name], HELD)
+        for row in result["groups of subjects"]
+        for name in PRIORS
     ]
     checks = []
     for name, cell, (low, high) in cells:
@@ -492,6 +529,16 @@ def patterns_table(result: dict[str, Any]) -> str:
     return markdown(["ridge", *(f"{count} records" for count in counts)], rows)
 
 
+def group_table(result: dict[str, Any]) -> str:
+    """Format coverages of the kernel of a group."""
+    names = [*PRIORS, "pooled"]
+    rows = [
+        [str(row["subjects"]), *(percent(row[name]["rate"]) for name in names)]
+        for row in result["groups of subjects"]
+    ]
+    return markdown(["subjects", *names], rows)
+
+
 def table(result: dict[str, Any]) -> str:
     """Format all coverages and levels, in per cent, as Markdown."""
     return "\n\n".join(
@@ -513,6 +560,9 @@ def table(result: dict[str, Any]) -> str:
             "Bands of the joint patterns of two outputs by `jackknife`, from records of "
             f"{PATTERN_ROWS} rows with AR(0.9) sources and noise:",
             patterns_table(result),
+            "The kernel of a group by `solve_group` with two priors, and by least squares of all "
+            f"data together, for {GROUP_TAPS} taps:",
+            group_table(result),
         ]
     )
 
@@ -616,6 +666,7 @@ MEASURED: dict[str, Callable[[Size], list[dict[str, Any]]]] = {
     "patterns": lambda size: [
         decoder_patterns(*case, size.draws * size.outputs) for case in DECODERS
     ],
+    "groups of subjects": lambda size: [group_intervals(n, *size.each) for n in SUBJECTS],
 }
 
 

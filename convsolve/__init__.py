@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from .solvers.lasso import Lasso
     from .solvers.least_squares import QR, SVD
     from .solvers.normal_equations import NormalEquations
+    from .subjects import solve_group
 
 _HOMES = {
     "api": ("convolve", "fit_kernel", "identify", "solve"),
@@ -97,6 +98,7 @@ _HOMES = {
     "solvers.lasso": ("Lasso",),
     "solvers.least_squares": ("QR", "SVD"),
     "solvers.normal_equations": ("NormalEquations",),
+    "subjects": ("solve_group",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -152,6 +154,7 @@ __all__ = [
     "load",
     "plot",
     "solve",
+    "solve_group",
     "varying",
 ]
 

@@ -35,13 +35,14 @@ ARGUMENTS: dict[str, str] = {
     "compare.method compare.solver": "methods=",
     "compare.kernel compare.true_kernel": "truth=",
     "choose_lags.method": "select=",
-    "varying.order varying.polynomial": "degree=",
     "impulses.frame_times impulses.n_scans impulses.n_times": "samples=",
     "impulses.conditions impulses.trial_types impulses.kinds": "names=",
     "impulses.splines impulses.formula impulses.modulation": "modulators=",
     "impulses.center impulses.centered impulses.demean": "centre=",
     "Spline.df Spline.n_splines Spline.n_basis": "n=",
     "GradientDescent.method": "optimizer=",
+    "solve_group.penalty solve_group.ridge solve_group.covariance": "prior=",
+    "varying.order varying.polynomial": "degree=",
     "GradientDescent.huber_delta": "solve(loss=HuberLoss(1.0, scale=...))",
     "CrossValidation.scoring CrossValidation.metric CrossValidation.score_func": "score=",
     "CrossValidation.n_iter CrossValidation.n_candidates": "random=",
@@ -154,8 +155,9 @@ COMPONENTS: dict[str, tuple[str, dict[str, int]]] = {
 
 # Classes that users receive and never construct. They are in `convsolve.results`.
 RESULTS = (
-    "Comparison", "CrossValidationScores", "DescentForecast", "FTest", "Jackknife", "LagChoice",
-    "NoiseEstimate", "PermutationTest", "Regularization", "Score", "Suggestion", "Trace",
+    "Comparison", "CrossValidationScores", "DescentForecast", "FTest", "GroupSolution", "Jackknife",
+    "LagChoice", "NoiseEstimate", "PermutationTest", "Regularization", "Score", "Suggestion",
+    "Trace",
 )  # fmt: skip
 
 # Attributes of other libraries and of earlier versions, by class, and what to use here.
@@ -267,6 +269,7 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
     "convsolve": {
         "fit estimate lstsq deconvolve": "solve",
         "diagnose check": "identify",
+        "MixedLM mixed_effects second_level group random_effects": "solve_group",
         "cv crossval cross_val cross_val_score": "cross_validate",
         "Regularized RidgeCV": "solve(problem, penalty='ridge')",
         "LeastSquares": "QR or SVD",

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from .lag_choice import LagChoice
     from .scoring import Score
     from .solvers.base import Trace
+    from .subjects import GroupSolution
 
 _HOMES = {
     "Comparison": "comparison",
     "CrossValidationScores": "held_out",
     "DescentForecast": "identifiability.descent_forecast",
     "FTest": "inference.uncertainty",
+    "GroupSolution": "subjects",
     "Jackknife": "inference.resampling",
     "LagChoice": "lag_choice",
     "NoiseEstimate": "inference.uncertainty",
@@ -46,6 +48,7 @@ __all__ = [
     "CrossValidationScores",
     "DescentForecast",
     "FTest",
+    "GroupSolution",
     "Jackknife",
     "LagChoice",
     "NoiseEstimate",

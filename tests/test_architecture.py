@@ -32,7 +32,7 @@ ROWS = [
     {"method"},
     {"solution", "traced"},
     {"api"},
-    {"comparison", "held_out", "lag_choice"},
+    {"comparison", "held_out", "lag_choice", "subjects"},
     {"interop", "datasets", "plotting", "formats"},
     {"html_report", "sklearn", "io", "results"},
     {"cli"},

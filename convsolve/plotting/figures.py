@@ -13,10 +13,12 @@ from ..near_misses import checks_arguments
 from ..problem.checks import choice
 from ..problem.problem import Problem
 from ..solution import Solution
+from ..subjects import GroupSolution
 from .choice_figures import draw_lag_choice, draw_regularization
 from .comparison_figure import draw_comparison
 from .drawing import GOOD, Drawing, Picture, Place, drawing, side_by_side
 from .fit_figures import prediction, r2_of_outputs, residuals
+from .group_figure import draw_group
 from .input_figure import draw_input
 from .kernel_figure import KINDS, Pair, doubts, draw_kernel_of, layout, pairs_of
 from .report_figure import draw_report
@@ -27,7 +29,15 @@ if TYPE_CHECKING:
 
     from ..solvers.base import Trace
 
-    Drawn = Problem | Identifiability | Solution | Comparison | Regularization | LagChoice
+    Drawn = (
+        Problem
+        | Identifiability
+        | Solution
+        | Comparison
+        | Regularization
+        | LagChoice
+        | GroupSolution
+    )
 
 # Pictures of a solution, other than its kernel.
 BESIDES = ("prediction", "residuals", "penalty", "trace", "patterns")
@@ -45,7 +55,7 @@ def plot(
     outputs: Any = None,
     ax: Any = None,
 ) -> Figure:
-    """Draw a problem, or a result of `identify`, `solve`, `compare` or `choose_lags`.
+    """Draw a problem, or the result of `solve` or another function.
 
     All these objects also have a method ``plot``.
 
@@ -62,6 +72,8 @@ def plot(
     - ``fit.regularization``: the score of every strength, with a mark at the choice, and the
       effective degrees of freedom. The scores of single folds are shown too.
     - Choice of lags: the score of every window, as an image over its first and last lag.
+    - Group of subjects: the kernel of the group with its band, and the kernels of all subjects, for
+      the first four channels and outputs.
 
     Args:
         result: the object to draw.
@@ -124,8 +136,8 @@ def plot(
             picture: Picture = draw(result)
             return picture.figure(ax)
     raise TypeError(
-        "plot takes a Problem, what identify, solve, compare or choose_lags returned, or "
-        f"fit.regularization, got {type(result).__name__}"
+        "plot takes a Problem, what identify, solve, compare, choose_lags or solve_group "
+        f"returned, or fit.regularization, got {type(result).__name__}"
     )
 
 
@@ -135,6 +147,7 @@ DRAWN: tuple[tuple[type, Any], ...] = (
     (Comparison, draw_comparison),
     (Regularization, draw_regularization),
     (LagChoice, draw_lag_choice),
+    (GroupSolution, draw_group),
 )
 
 

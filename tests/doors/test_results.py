@@ -35,6 +35,7 @@ def received() -> dict[str, Any]:
         "CrossValidationScores": cs.cross_validate(PROBLEM),
         "DescentForecast": fit.identifiability.descent(),
         "FTest": fit.test(0),
+        "GroupSolution": cs.solve_group({"a": PROBLEM, "b": PROBLEM}),
         "Jackknife": fit.jackknife(),
         "LagChoice": cs.choose_lags(PROBLEM),
         "NoiseEstimate": fit.noise,
@@ -79,7 +80,7 @@ def test_type_checkers_see_the_same_classes() -> None:
 
 
 def test_the_top_level_has_the_names_of_functions_and_arguments() -> None:
-    assert len(cs.__all__) == 50
+    assert len(cs.__all__) == 51
     assert {"LagBasis", "Penalty", "Loss", "NoiseModel", "Solver"} <= {*cs.__all__}
 
 

@@ -17,7 +17,8 @@ MODULES = ("interop", "interop.events", "interop.mne", "interop.mtrf", "datasets
 NOT_CONSTRUCTED = {cs.Solution, cs.Identifiability, cs.Loss, cs.NoiseModel, cs.Solver}
 OWNERS = [
     cs.Identifiability, cs.Problem, cs.Solution, cs.results.Comparison, cs.results.Jackknife,
-    cs.results.LagChoice, cs.results.Regularization, cs.results.Score, cs.sklearn.ConvRegressor,
+    cs.results.GroupSolution, cs.results.LagChoice, cs.results.Regularization, cs.results.Score,
+    cs.sklearn.ConvRegressor,
 ]  # fmt: skip
 # Methods whose docstrings are not complete.
 SHORT = {"Solution.to_dict", "Regularization.only", "Score.to_dict"}

@@ -1,0 +1,51 @@
+"""Pictures of the kernels of a group and its subjects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..problem.names import Names
+from ..subjects import GroupSolution
+from ..text import count
+from .drawing import GOOD, GREY, Picture, drawable, drawing, lag_axis, legend, side_by_side
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Largest number of panels, each for one channel and output.
+MAX_PANELS = 4
+
+
+def draw_group(group: GroupSolution) -> Picture:
+    """Draw the kernels of the first channels and outputs."""
+    if group.kernel.ndim > 3:
+        raise ValueError("a group is drawn if its kernels have one axis")
+    outputs, channels = group.kernel.shape[-1], group.kernel.shape[-2]
+    pairs = [(c, o) for o in range(outputs) for c in range(channels)]
+    return side_by_side([responses(group, pair, len(pairs)) for pair in pairs[:MAX_PANELS]])
+
+
+@drawing("The kernels of the subjects, and the kernel of the group with its band.")
+def responses(axes: Axes, group: GroupSolution, pair: tuple[int, int], pairs: int) -> None:
+    """Draw the kernels of one channel and output."""
+    (c, o), taps = pair, group.kernel.shape[0]
+    called = drawable(Names(group.fs, None, tuple(map(str, group.outputs))))
+    at = called.times(group.lags)
+    shape = taps, *group.kernel.shape[1:]
+    for i, response in enumerate(group.impulse_responses.values()):
+        label = "a subject" if i == 0 else None
+        axes.plot(at, response.reshape(shape)[:, c, o], color=GREY, linewidth=0.8, label=label)
+    low, high = (end.reshape(shape)[:, c, o] for end in group.confidence_band())
+    axes.fill_between(at, low, high, color=GOOD, alpha=0.3, linewidth=0)
+    middle = np.reshape(group.impulse_response, shape)[:, c, o]
+    axes.plot(at, middle, color=GOOD, linewidth=2, label="group")
+    title = f"Group of {count(len(group.kernels), 'subject')}, 95 % confidence band"
+    if pairs > 1:
+        channel = group.channels[c] if len(group.channels) == group.kernel.shape[1] else c
+        title += f"\nchannel {channel} → {called.output(o)}"
+        title += f", {MAX_PANELS} of {pairs} shown" * (pairs > MAX_PANELS)
+    axes.set(title=title, ylabel="weight")
+    lag_axis(axes, called)
+    legend(axes)

@@ -1,0 +1,297 @@
+"""`solve_group`: kernels of subjects and their group, compared with dense mixed models."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.linalg import null_space
+from scipy.optimize import minimize
+
+import convsolve as cs
+from convsolve.inference.random_effects import Subject, estimate, fit_variances
+from support.penalties import covariance
+
+TAPS, SUBJECTS = 6, 5
+LAGS = {"lags": (-1, TAPS - 2), "edges": "zeros"}
+
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+def lagged(x: np.ndarray) -> np.ndarray:
+    """Rows with x[t − lag], by ascending lag, then channel."""
+    padded = np.pad(x, ((TAPS, TAPS), (0, 0)))
+    first = LAGS["lags"][0]
+    return np.concatenate(
+        [padded[TAPS - lag : TAPS - lag + len(x)] for lag in range(first, first + TAPS)], axis=1
+    )
+
+
+class Recording:
+    """Data of a subject: two records with a mask, weights and a drift, for one output."""
+
+    def __init__(self, seed: int, channels: int, adjusted: bool, scale: float = 0.4) -> None:
+        rng = np.random.default_rng([3, seed])
+        lengths = rng.integers(30, 70, 2)
+        self.x = [rng.standard_normal((n, channels)) for n in lengths]
+        shape = np.exp(-np.arange(TAPS) / 2)[:, None] * [1.0, -0.5][:channels]
+        kernel = shape + scale * np.cumsum(rng.standard_normal(shape.shape), 0)
+        noise = [rng.standard_normal(n) * (1 + seed / 3) for n in lengths]
+        self.y = [lagged(x) @ kernel.ravel() + e for x, e in zip(self.x, noise)]
+        self.mask = [rng.random(n) < 0.8 for n in lengths]
+        self.weights = [rng.uniform(0.5, 2, n) for n in lengths]
+        self.adjusted = adjusted
+
+    @property
+    def problem(self) -> cs.Problem:
+        more: dict[str, Any] = {}
+        if self.adjusted:
+            more = {"mask": self.mask, "weights": self.weights, "confounds": 1}
+        return cs.Problem(self.x, self.y, **LAGS, **more)
+
+    def rows(self) -> Rows:
+        """Weighted rows of A and y, projected on the complement of the drift of every record."""
+        found = []
+        for x, y, mask, weight in zip(self.x, self.y, self.mask, self.weights):
+            a = lagged(x)
+            if self.adjusted:
+                drift = np.vander(np.linspace(-1, 1, len(x)), 2)
+                root = np.sqrt(weight[mask])[:, None]
+                left = null_space((root * drift[mask]).T).T @ (root * np.eye(len(x))[mask])
+                a, y = left @ a, left @ y
+            found.append((a, y))
+        return np.concatenate([a for a, _ in found]), np.concatenate([y for _, y in found])
+
+
+class Dense:
+    """The mixed model by matrices over rows, given the parts of S and their variances."""
+
+    def __init__(self, rows: list[Rows], parts: list[np.ndarray]) -> None:
+        self.rows, self.parts = rows, parts
+
+    def solve(self, variances: np.ndarray, noise: np.ndarray) -> tuple[Any, ...]:
+        s = sum(v * part for v, part in zip(variances, self.parts))
+        inverses = [
+            np.linalg.inv(v * np.eye(len(a)) + a @ s @ a.T) for (a, _), v in zip(self.rows, noise)
+        ]
+        information = sum(a.T @ v @ a for (a, _), v in zip(self.rows, inverses))
+        right = sum(a.T @ v @ y for (a, y), v in zip(self.rows, inverses))
+        mean = np.linalg.solve(information, right)
+        each, log = [], np.linalg.slogdet(information)[1]
+        for (a, y), v in zip(self.rows, inverses):
+            off = y - a @ mean
+            each.append(mean + s @ a.T @ v @ off)
+            log += off @ v @ off - np.linalg.slogdet(v)[1]
+        return mean, np.linalg.inv(information), np.array(each), -log / 2
+
+    def best(self, variances: np.ndarray, noise: np.ndarray) -> float:
+        """The largest restricted likelihood near some variances."""
+        start = np.log(np.concatenate([variances, noise]))
+
+        def loss(t: np.ndarray) -> float:
+            found: float = -self.solve(np.exp(t[: len(variances)]), np.exp(t[len(variances) :]))[3]
+            return found
+
+        return -float(minimize(loss, start, method="BFGS").fun)
+
+
+def smooth_parts() -> list[np.ndarray]:
+    """Covariances of `Smooth`: pseudo-inverse of the differences, and of constant kernels."""
+    d = np.diff(np.eye(TAPS), axis=0)
+    return [np.linalg.pinv(d.T @ d), np.full((TAPS, TAPS), 1 / TAPS)]
+
+
+SQUARED = cs.SquaredExponential(length=1.5)
+# Prior, its parts for one channel, number of channels, and whether data are adjusted.
+MODELS: dict[str, tuple[Any, Callable[[], list[np.ndarray]], int, bool]] = {
+    "ridge": (cs.Ridge(), lambda: [np.eye(TAPS)], 1, False),
+    "adjusted": ("ridge", lambda: [np.eye(TAPS)], 2, True),
+    "smooth": (cs.Smooth(), smooth_parts, 2, True),
+    "squared exponential": (SQUARED, lambda: [covariance(SQUARED, np.arange(TAPS))], 1, True),
+    "one variance": (
+        cs.Ridge(channel_groups=(0, 0)), lambda: [np.eye(TAPS)], 2, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_estimates_are_those_of_the_dense_mixed_model(name: str) -> None:
+    prior, parts, channels, adjusted = MODELS[name]
+    data = [Recording(i, channels, adjusted) for i in range(SUBJECTS)]
+    group = cs.solve_group({f"s{i}": each.problem for i, each in enumerate(data)}, prior)
+    # The variances, from the standard deviation of every tap.
+    shape = (TAPS, channels)
+    squares = np.square(group.subject_deviation.reshape(shape))
+    diagonals = np.stack([np.diagonal(part) for part in parts()], axis=1)
+    variances = np.linalg.lstsq(diagonals, squares)[0]  # (parts, channels)
+    np.testing.assert_allclose(diagonals @ variances, squares, rtol=1e-9)
+    mine, own = [], [[np.kron(p, np.diag(np.eye(channels)[c])) for p in parts()] for c in
+                     range(channels)]  # fmt: skip
+    if name == "one variance":
+        np.testing.assert_allclose(variances[:, 0], variances[:, 1])
+        own, variances = [[np.eye(TAPS * channels)]], variances[:, :1]
+    mine = [part for each in own for part in each]
+    dense, noise = Dense([each.rows() for each in data], mine), group.noise_variance[:, 0]
+    given = variances.T.ravel(), noise
+    mean, cov, each, log = dense.solve(*given)
+    np.testing.assert_allclose(group.impulse_response.ravel(), mean, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(group.standard_error.ravel(), np.sqrt(np.diagonal(cov)), rtol=1e-9)
+    found = np.stack([one.ravel() for one in group.impulse_responses.values()])
+    np.testing.assert_allclose(found, each, rtol=1e-9, atol=1e-10)
+    assert group.converged
+    assert dense.best(*given) < log + 1e-3
+
+
+def test_likelihoods_never_decrease_and_differ_as_the_dense_ones() -> None:
+    data = [Recording(i, 1, False) for i in range(SUBJECTS)]
+    rows = [each.rows() for each in data]
+    subjects = [Subject.of(a.T @ a, a.T @ y, y @ y, len(y)) for a, y in rows]
+    blocks = np.array([0, 0, 1, 1, 1, 1])
+    steps = fit_variances(subjects, blocks).log_likelihoods
+    assert len(steps) > 5
+    assert (np.diff(steps) > -1e-9).all()
+    dense = Dense(rows, [np.diag(np.eye(2)[blocks][:, i]) for i in range(2)])
+    pairs = []
+    for seed in range(3):
+        tau2, noise = np.split(np.random.default_rng(seed).uniform(0.1, 2, 7), [2])
+        ours = estimate(subjects, tau2[blocks], noise).log_likelihood
+        pairs.append((ours, dense.solve(tau2, noise)[3]))
+    np.testing.assert_allclose(*np.diff(pairs, axis=0).T, rtol=1e-10)
+
+
+def test_limits_are_the_solutions_of_all_data_and_of_every_subject_alone() -> None:
+    data = [Recording(i, 2, False).rows() for i in range(SUBJECTS)]
+    subjects = [Subject.of(a.T @ a, a.T @ y, y @ y, len(y)) for a, y in data]
+    noise = np.arange(1.0, SUBJECTS + 1)
+    size = data[0][0].shape[1]
+    weighted = [(a / np.sqrt(v), y / np.sqrt(v)) for (a, y), v in zip(data, noise)]
+    a, y = (np.concatenate(part) for part in zip(*weighted))
+    none = estimate(subjects, np.full(size, 1e-16), noise)
+    pooled = np.linalg.lstsq(a, y)[0]
+    np.testing.assert_allclose(none.mean, pooled, rtol=1e-10)
+    np.testing.assert_allclose(none.each, np.tile(pooled, (SUBJECTS, 1)), rtol=1e-10)
+    np.testing.assert_allclose(none.root @ none.root.T, np.linalg.inv(a.T @ a), rtol=1e-9)
+    alone = np.stack([np.linalg.lstsq(a, y)[0] for a, y in data])
+    large = estimate(subjects, np.full(size, 1e10), noise)
+    np.testing.assert_allclose(large.each, alone, rtol=1e-8)
+    np.testing.assert_allclose(large.mean, alone.mean(0), rtol=1e-8)
+
+
+def test_outputs_with_masks_of_their_own_and_groups_are_solved_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    problems: dict[str, dict[str, cs.Problem]] = {"all": {}, "first": {}, "second": {}}
+    for i in range(4):
+        x, y = rng.standard_normal((80, 2)), rng.standard_normal((80, 2))
+        y[:, 0] += x[:, 0]
+        mask = rng.random((80, 2)) < 0.9
+        given: dict[str, Any] = {"lags": (0, 2), "bias": True}
+        problems["all"][f"{i}"] = cs.Problem(x, y, groups=2, mask=mask, **given)
+        for q, name in enumerate(("first", "second")):
+            one = cs.Problem(x[:, q], y[:, q], mask=mask[:, q], **given)
+            problems[name][f"{i}"] = one
+    group, *single = (cs.solve_group(each) for each in problems.values())
+    for q, one in enumerate(single):
+        for name in ("kernel", "standard_error", "subject_deviation", "noise_variance"):
+            found = getattr(group, name)[..., q]
+            np.testing.assert_allclose(found, getattr(one, name)[..., 0] if found.ndim >
+                                       getattr(one, name).ndim else getattr(one, name).reshape(
+                                           found.shape), rtol=1e-9)  # fmt: skip
+        np.testing.assert_allclose(group.kernels["2"][..., q], one.kernels["2"][..., 0], rtol=1e-9)
+
+
+def test_units_of_x_and_y_only_scale_the_result() -> None:
+    data = [Recording(i, 1, True) for i in range(SUBJECTS)]
+    plain = cs.solve_group({i: each.problem for i, each in enumerate(data)}, cs.Smooth())
+    for each in data:
+        each.x, each.y = [a * 1e-130 for a in each.x], [b * 1e100 for b in each.y]
+    scaled = cs.solve_group({i: each.problem for i, each in enumerate(data)}, cs.Smooth())
+    for name in ("kernel", "standard_error", "subject_deviation"):
+        np.testing.assert_allclose(
+            getattr(scaled, name), getattr(plain, name) * 1e230, rtol=1e-6, atol=0
+        )
+
+
+def test_subjects_that_do_not_differ_are_those_of_all_data() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((6, 300))
+    y = np.stack([np.convolve(a, [1.0, 0.5])[:300] for a in x]) + rng.standard_normal((6, 300))
+    group = cs.solve_group({i: cs.Problem(x[i], y[i], lags=(0, 3)) for i in range(6)})
+    fit = cs.solve(cs.Problem([*x], [*y], lags=(0, 3)))
+    off = np.abs(group.impulse_response - fit.impulse_response)
+    assert (off < 0.3 * fit.standard_error).all()
+    assert (group.subject_deviation < 0.1).all()
+
+
+def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
+    data = [Recording(i, 2, False) for i in range(SUBJECTS)]
+    named = [
+        cs.Problem(d.x, d.y, **LAGS, fs=100, channels=["face", "house"], outputs=["Cz"])
+        for d in data
+    ]
+    group = cs.solve_group({f"s{i}": one for i, one in enumerate(named)})
+    text = str(group)
+    assert re.search(r"^Group +5 subjects \(s0, s1, s2, s3, s4\), 6 taps of 2 channels", text)
+    assert re.search(r"^Computed +restricted maximum likelihood, \d+ steps$", text, re.MULTILINE)
+    found = group.to_dict()
+    assert found["subjects"] == group.subjects == [f"s{i}" for i in range(5)]
+    assert found["channels"] == ["face", "house"]
+    np.testing.assert_array_equal(found["impulse_responses"]["s1"], group.impulse_responses["s1"])
+    low, high = group.confidence_band(0.9)
+    np.testing.assert_allclose((high - low) / group.standard_error, 2 * 1.6448536, rtol=1e-7)
+    titles = [axes.get_title() for axes in group.plot().axes]
+    assert titles[1] == "Group of 5 subjects, 95 % confidence band\nchannel house → output Cz"
+
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((2, 60))
+ONE = cs.Problem(X, Y, lags=(0, 2))
+TWO = {"a": ONE, "b": ONE}
+MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
+    ([ONE, ONE], None, TypeError, "problems must be a dict of one Problem per subject, got"),
+    ({"a": ONE}, None, ValueError, "problems has 1 subject (a); give two or more"),
+    (
+        {1: ONE, "1": ONE},
+        None,
+        ValueError,
+        "problems has 2 subjects (1, 1); give two or more, each",
+    ),
+    ({"a": ONE, "b": 3}, None, TypeError, "Problem"),
+    ({"a": ONE, "b": cs.Problem(X, lags=(0, 2))}, None, ValueError, "solve_group needs y"),
+    (
+        {"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))},
+        None,
+        ValueError,
+        "subject b has lags [(1, 3)], but subject a has [(0, 2)]",
+    ),
+    (TWO, cs.Ridge(1.0), ValueError, "prior=Ridge(1.0) has a strength; leave it out"),
+    (TWO, cs.Lasso(), TypeError, "is not quadratic"),
+    (TWO, "tc", ValueError, "needs decay=, which solve_group does not select"),
+    (TWO, "riddge", ValueError, "ridge"),
+    (
+        {k: cs.Problem(X, np.convolve(X, [1, 2])[:60], lags=(0, 2)) for k in "ab"},
+        None,
+        cs.SolveError,
+        "y of subject a has almost no noise",
+    ),
+    (
+        {k: cs.Problem(np.ones(60), Y, lags=(0, 2)) for k in "ab"},
+        None,
+        cs.SolveError,
+        "the data of all subjects together do not determine the kernel of the group",
+    ),
+]
+
+
+@pytest.mark.parametrize(("problems", "prior", "error", "words"), MISTAKES)
+def test_mistakes_are_named(problems: Any, prior: Any, error: type[Exception], words: str) -> None:
+    given = {} if prior is None else {"prior": prior}
+    with pytest.raises(error, match=re.escape(words)):
+        cs.solve_group(problems, **given)
+
+
+def test_unknown_arguments_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"solve_group\(\) has no argument 'penalty'; use prior="):
+        cs.solve_group(TWO, penalty="ridge")
