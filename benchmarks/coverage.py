@@ -14,7 +14,8 @@ problem. Its Monte Carlo error is the standard error of the mean over draws of x
 Other intervals and tests, in the same way: `Score.r2_interval` for a known kernel of 8 taps, with
 720 draws of x, simultaneous bands under noise="cluster", all bands for records of unequal length,
 `permutation_test` without and with an effect, one or several sums of taps under noise="hac" in
-short records, and bands of the patterns of a decoder by the jackknife. For groups,
+short records, and bands of the patterns of a decoder by the jackknife. Kernels in a basis have two
+channels with cosines and splines. For groups,
 kernels of subjects differ from 25 taps by a squared exponential of length 2. Subjects have 150 to
 900 rows of white x, and different noise.
 
@@ -76,6 +77,11 @@ NUMBERS, SEVERAL = (2, 5), (300, 20)
 # Records and ridges of decoders; rows of a record; taps, sensors and sources; size of the noise.
 DECODERS, PATTERN_ROWS = tuple(itertools.product((8, 12, 24), (0.0, 1000.0))), 300
 PATTERN_SHAPE, SENSOR_NOISE = (6, 4, 2), 1.0
+# Bases of the two channels, noise and noise model by name, and what is covered.
+IN_BASES = {"cosines": cs.RaisedCosines(6), "splines": cs.BSplines(7)}
+BASES = {"white": ("white", "white"), "AR(0.9) by ar": ("AR(0.9)", "ar"),
+         "AR(0.9) by hac": ("AR(0.9)", "hac")}  # fmt: skip
+BASIS_PARTS, BASIS_ROWS, BASIS_TAPS = ("taps", "all at once", "coefficients"), (1000, 4000), 40
 SUBJECTS, GROUP_TAPS, DIFFERENCE = (4, 8, 16), 25, 0.3
 PRIORS = {
     "ridge": cs.Ridge(), "squared exponential": cs.SquaredExponential(length=2),
@@ -379,6 +385,34 @@ def group_intervals(subjects: int, draws: int, outputs: int) -> dict[str, Any]:
     return {"subjects": subjects} | {name: rate(each) for name, each in found.items()}
 
 
+def basis_intervals(samples: int, case: str, draws: int, outputs: int) -> dict[str, Any]:
+    """Measure coverages of bands of kernels in a basis, and of intervals of their coefficients."""
+    name, method = BASES[case]
+    rng, quantile = np.random.default_rng([samples, [*BASES].index(case)]), (1 + LEVEL) / 2
+    functions = [basis.functions(np.arange(BASIS_TAPS)) for basis in IN_BASES.values()]
+    found: dict[str, list[float]] = {part: [] for part in BASIS_PARTS}
+    for _ in range(draws):
+        z = [rng.standard_normal((f.shape[1], outputs)) for f in functions]
+        w = np.stack([f @ own for f, own in zip(functions, z, strict=True)], axis=1)
+        x = RED(rng, samples + BASIS_TAPS - 1, len(functions))
+        y = cs.convolve(x, w[::-1], cs.ConvSpec(BASIS_TAPS))
+        y = y + 3 * NOISES[name](rng, samples, outputs) + 1
+        problem = cs.Problem(
+            x, y, kernel_size=BASIS_TAPS, padding=((0, 0),), bias=True,
+            channels=[*IN_BASES], basis=IN_BASES,
+        )  # fmt: skip
+        fit, truth = cs.solve(problem, noise=method), np.concatenate(z)
+        for part in BASIS_PARTS[:2]:
+            low, high = fit.confidence_band(LEVEL, simultaneous=part == "all at once")
+            inside = (low <= w) & (w <= high)
+            inside = inside.all((0, 1)) if part == "all at once" else inside
+            found[part].append(float(inside.mean()))
+        reach = stdtrit(fit.noise.dof, quantile) * fit.coefficient_error
+        inside = np.abs(fit.coefficients - truth) <= reach
+        found["coefficients"].append(float(inside.mean()))
+    return {"samples": samples, "case": case} | {part: rate(each) for part, each in found.items()}
+
+
 def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Check whether every cell that is promised lies in its range."""
     cells = [
@@ -417,6 +451,11 @@ def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     cells += [
         (f"patterns: {row['records']} records, ridge {row['ridge']:g}", row, HELD)
         for row in result["patterns"]
+    ]
+    cells += [
+        (f"{part} in a basis: {row['samples']}, {row['case']}", row[part], HELD)
+        for row in result["bases"]
+        for part in BASIS_PARTS
     ]
     cells += [
         (f"group of {row['subjects']} subjects, {name}", row[name], HELD)
@@ -539,6 +578,15 @@ def group_table(result: dict[str, Any]) -> str:
     return markdown(["subjects", *names], rows)
 
 
+def bases_table(result: dict[str, Any]) -> str:
+    """Format coverages of kernels in a basis and of their coefficients."""
+    rows = [
+        [str(row["samples"]), row["case"], *(percent(row[part]["rate"]) for part in BASIS_PARTS)]
+        for row in result["bases"]
+    ]
+    return markdown(["samples", "noise and model", *BASIS_PARTS], rows)
+
+
 def table(result: dict[str, Any]) -> str:
     """Format all coverages and levels, in per cent, as Markdown."""
     return "\n\n".join(
@@ -560,6 +608,8 @@ def table(result: dict[str, Any]) -> str:
             "Bands of the joint patterns of two outputs by `jackknife`, from records of "
             f"{PATTERN_ROWS} rows with AR(0.9) sources and noise:",
             patterns_table(result),
+            f"Kernels of {BASIS_TAPS} taps in a basis, and their coefficients:",
+            bases_table(result),
             "The kernel of a group by `solve_group` with two priors, and by least squares of all "
             f"data together, for {GROUP_TAPS} taps:",
             group_table(result),
@@ -665,6 +715,9 @@ MEASURED: dict[str, Callable[[Size], list[dict[str, Any]]]] = {
     ],
     "patterns": lambda size: [
         decoder_patterns(*case, size.draws * size.outputs) for case in DECODERS
+    ],
+    "bases": lambda size: [
+        basis_intervals(samples, case, *size.each) for samples in BASIS_ROWS for case in BASES
     ],
     "groups of subjects": lambda size: [group_intervals(n, *size.each) for n in SUBJECTS],
 }
