@@ -216,7 +216,8 @@ class Identifiability:
 
         It is the share of a tap that its estimate retains if all other taps of the kernel are zero:
         1 if the tap is estimated completely, 0 if the estimate does not depend on it. Without a
-        penalty it refers to the minimum-norm solution. K = I for a ridge.
+        penalty it refers to the minimum-norm solution. K = I for a ridge. In a basis, it refers to
+        the kernel of the basis that is nearest to a single tap.
 
         Args:
             ridge: short for ``penalty=Ridge(ridge)``. None, the default, is no ridge.

@@ -25,7 +25,7 @@ from ..linalg.ridge_dual import RidgeDual
 from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..operators.design_matrix import Targets
 from ..operators.moments import Moments
-from ..operators.tap_basis import TapBasis
+from ..operators.tap_basis import BlockBasis, TapBasis
 from .design import Design
 from .penalty import Coordinates, Penalty
 from .scaling import PenaltyColumns, Scaling
@@ -418,15 +418,20 @@ class System:
 
     @on_blas_threads
     def resolution(self, group: int, factor: Factor) -> np.ndarray:
-        """Return the diagonal (P,) of (AᵀA + ridge·K)⁻¹AᵀA in taps, given a factor of full rank."""
+        """Return the diagonal (P,) of (AᵀA + ridge·K)⁻¹AᵀA in taps, given a factor of full rank.
+
+        For kernels V v of a basis, it is the diagonal of the matrix on them, times V Vᵀ.
+        """
         if self.basis.identity:
             return self._freedoms(group, factor)
-        # T H⁻¹ TᵀAᵀA, where H are the normal equations in the coordinates of the penalty.
-        design, scale = self.design, self.scaling.scale[group][:, None]
-        gram = design.moments.inner(group, slice(None))
-        restricted = scale * self.basis.restrict(gram[None])[0]
-        kept = self.basis.expand((scale * factor.solve_normal(restricted))[None])[0]
-        return np.diagonal(kept).copy()
+        # S H⁻¹ SᵀVᵀAᵀA V, for T = V S and the normal equations H of the penalty's coordinates.
+        span, design, scale = self.design.span, self.design, self.scaling.scale[group][:, None]
+        s = self.basis.within(span) if isinstance(self.basis, BlockBasis) else self.basis
+        gram = design.moments_in(span, design.targets).inner(group, slice(None))
+        restricted = scale * s.restrict(gram[None])[0]
+        kept = s.expand((scale * factor.solve_normal(restricted))[None])[0]
+        left, v = span.expand(kept[None])[0], span.expand(np.eye(len(kept))[None])[0]
+        return np.asarray(np.einsum("pr,pr->p", left, v))
 
     def freedom(self, group: int, factor: Factor) -> float:
         """Return the degrees of freedom of the kernel, the sum of `resolution`.

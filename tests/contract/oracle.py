@@ -784,11 +784,18 @@ class Part:
 
     @cached_property
     def _system_of_taps(self) -> tuple[System, np.ndarray]:
-        """The penalized problem in orthonormal coordinates, and the scales of its columns."""
+        """The penalized problem in orthonormal coordinates, and the scales of its columns.
+
+        In a basis, the orthonormal coordinates of a channel are known up to a rotation, and have
+        one scale.
+        """
         lower = np.sqrt(self.strength) * (self._roots.forth @ self._roots.span)
         lower = lower[self._roots.penalized]
         whole = np.concatenate([self.columns, lower])
-        scale = powers_of_two(whole)
+        scale, span = powers_of_two(whole), self._roots.span
+        if span.shape[1] < len(span):
+            channel = np.argmax(span != 0, axis=0) % self.inputs
+            scale = np.array([scale[channel == c].min() for c in channel])
         return System(whole * scale, self.target), scale
 
     @property

@@ -1,0 +1,136 @@
+"""Identifiability of kernels in a basis, in windows of lags and on some taps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+from support.ordering import null_kernels, taps_of
+
+RNG = np.random.default_rng(5)
+K, SAMPLES = 12, 150
+FUNCTIONS = np.linalg.qr(RNG.standard_normal((K, 4)))[0]
+X = RNG.standard_normal((SAMPLES, 2)).cumsum(0)
+WINDOWS = {0: (0, 11), 1: (2, 9)}
+BASIS = {0: cs.Basis(FUNCTIONS)}
+# (taps, channels, unknowns), in ascending lags.
+TAPS = np.zeros((K, 2, 12))
+TAPS[:, 0, :4], TAPS[2:10, 1, 4:] = FUNCTIONS, np.eye(8)
+
+
+def columns(x: np.ndarray, taps: np.ndarray) -> np.ndarray:
+    """A T (rows, unknowns), from windows of x."""
+    lagged = np.stack([x[K - 1 - k : len(x) - k] for k in range(K)], axis=1)
+    return np.einsum("nkc,kcr->nr", lagged, taps)
+
+
+def test_rank_condition_leverage_gains_and_resolution() -> None:
+    problem = cs.Problem(X, lags=WINDOWS, basis=BASIS)
+    report, a = cs.identify(problem), columns(X, TAPS)
+    assert (report.rank, report.n_unknowns, report.unique) == (12, 12, True)
+    np.testing.assert_allclose(
+        report.condition_number, np.linalg.cond(a / np.linalg.norm(a, axis=0)), rtol=0.5
+    )
+    t, inverse = TAPS.reshape(-1, 12), np.linalg.inv(a.T @ a)
+    gains = np.sqrt(np.einsum("pi,ij,pj->p", t, inverse, t)).reshape(K, 2)
+    possible = TAPS.any(2)
+    np.testing.assert_allclose(
+        report.noise_gain.reshape(K, 2)[possible], gains[possible], rtol=1e-9
+    )
+    assert np.isnan(report.noise_gain.reshape(K, 2)[~possible]).all()
+    hat = np.einsum("ni,ij,nj->n", a, inverse, a)
+    np.testing.assert_allclose(np.ravel(report.leverage())[K - 1 :], hat, rtol=1e-9)
+    for strength, d in ((50.0, np.eye(12)), (0.0, np.eye(12))):
+        # The share of a kernel in the basis that is nearest to one tap.
+        kept = t @ np.linalg.solve(a.T @ a + strength * d, a.T @ a) @ t.T
+        found = report.resolution(ridge=strength).reshape(-1)
+        np.testing.assert_allclose(found, np.diag(kept), atol=1e-9)
+        np.testing.assert_allclose(
+            found.sum(), np.trace(np.linalg.solve(a.T @ a + strength * d, a.T @ a))
+        )
+    assert "all 20 identifiable" in str(report)
+    assert "for 12 unknowns" in str(report)
+
+
+def test_a_kernel_of_which_the_data_determine_some_coefficients() -> None:
+    """A sinusoid excites two functions of the first channel."""
+    x = np.stack([np.cos(0.7 * np.arange(SAMPLES)), X[:, 1]], axis=1)
+    y = RNG.standard_normal(SAMPLES)
+    problem = cs.Problem(x, lags=WINDOWS, basis=BASIS)
+    report, a = cs.identify(problem), columns(x, TAPS)
+    assert report.rank == np.linalg.matrix_rank(a) == 10
+    assert report.verdict == "rank-deficient"
+    (kernels,) = null_kernels(report)
+    flat = kernels[:, ::-1].reshape(2, -1)
+    np.testing.assert_allclose(flat @ flat.T, np.eye(2), atol=1e-12)
+    # They have no output, and lie in the span.
+    t = TAPS.reshape(-1, 12)
+    np.testing.assert_allclose(flat @ t @ t.T, flat, atol=1e-12)
+    assert np.abs(a @ t.T @ flat.T).max() < 1e-10
+    null = np.linalg.svd(a)[2][10:]
+    determined = np.linalg.norm(t @ null.T, axis=1) < 1e-8
+    found = taps_of(report, "identifiable")[::-1, :, 0]
+    np.testing.assert_array_equal(found, determined.reshape(K, 2))
+    count = int((determined & t.any(1)).sum())
+    assert f"{count} of 20 identifiable" in str(report)
+    assert "2 independent changes of the kernel in its basis do not change y" in str(report)
+    assert "excites only 2 of its 4 coefficients" in str(report)
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank 10 of 12 unknowns"):
+        fit = cs.solve(cs.Problem(x, y, lags=WINDOWS, basis=BASIS))
+    # The solution of minimum norm.
+    z = np.linalg.pinv(a, 1e-8) @ y[K - 1 :]
+    np.testing.assert_allclose(fit.coefficients[:, 0], z, atol=1e-9)
+    assert np.isinf(fit.standard_error).sum() == 20 - count
+
+
+def test_taps_that_are_determined_only_by_padding() -> None:
+    """All rows that read the first lags of channel 0 contain padding."""
+    x = np.zeros((40, 2))
+    x[-3:, 0], x[:, 1] = RNG.standard_normal(3), RNG.standard_normal(40)
+    flags = np.ones((5, 2), bool)
+    flags[3:, 0] = False
+    inside = cs.identify(cs.Problem(x, kernel_size=5, padding="full", taps=flags))
+    assert inside.padding_dependent.shape == (5, 2)
+    assert not inside.padding_dependent[3:, 0].any()
+    other = cs.identify(cs.Problem(x[:, :1], kernel_size=3, padding="full"))
+    np.testing.assert_array_equal(inside.padding_dependent[:3, 0], other.padding_dependent)
+
+
+def test_a_masked_tap_removes_a_deficit() -> None:
+    """Twin channels are told apart if they have no lag in common."""
+    twins = np.repeat(X[:, :1], 2, axis=1)
+    assert cs.identify(cs.Problem(twins, lags=(0, 5))).rank == 6
+    report = cs.identify(cs.Problem(twins, lags={0: (0, 2), 1: (3, 5)}))
+    assert (report.rank, report.unique) == (6, True)
+    flags = np.tile([True, False], 3)
+    report = cs.identify(cs.Problem(twins, lags=(0, 5), taps=np.stack([flags, ~flags], 1)))
+    assert (report.rank, report.unique) == (6, True)
+
+
+@pytest.mark.parametrize("solver", ["qr", "svd", "normal", "auto"])
+def test_the_kernel_does_not_depend_on_the_condition_of_the_basis(solver: str) -> None:
+    """Twenty raised cosines on 100 lags have a condition number of 1e8."""
+    x, y = RNG.standard_normal((2, 2000))
+    functions = cs.RaisedCosines(20).functions(range(100))
+    spread = np.linalg.svd(functions, compute_uv=False)
+    assert spread[0] > 1e7 * spread[-1]
+    problem = cs.Problem(x, y, lags=(0, 99), basis="raised_cosines20")
+    fit = cs.solve(problem, solver)
+    assert fit.identifiability.condition_number < 3
+    v = np.linalg.svd(functions.astype(np.longdouble).astype(float), full_matrices=False)[0]
+    lagged = np.stack([x[99 - k : 2000 - k] for k in range(100)], axis=1)
+    expected = v @ np.linalg.lstsq(lagged @ v, y[99:], rcond=None)[0]
+    np.testing.assert_allclose(fit.impulse_response, expected, atol=1e-9 * np.abs(expected).max())
+    np.testing.assert_allclose(functions @ fit.coefficients[:, 0], expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("unit", [1e-150, 1e-9, 1e150])
+def test_units_of_functions_and_data(unit: float) -> None:
+    y = RNG.standard_normal((SAMPLES, 1))
+    plain = cs.solve(cs.Problem(X, y, lags=(0, 11), basis=cs.Basis(FUNCTIONS), bias=True))
+    basis = cs.Basis(FUNCTIONS * [1, unit, 1 / unit, 1])
+    for own, expected in ((X, plain.kernel), (X * unit, plain.kernel / unit)):
+        fit = cs.solve(cs.Problem(own, y, lags=(0, 11), basis=basis, bias=True))
+        size = np.abs(expected).max()
+        np.testing.assert_allclose(fit.kernel, expected, atol=1e-10 * size)
