@@ -360,18 +360,22 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
         return given
     if not isinstance(given, Mapping):
         return [given] * channels
-    known = names.all_channels(channels)
-    for key in given:
-        if key not in known:
+    known, found = names.all_channels(channels), {}
+    for key, value in given.items():
+        channel = known[int(key)] if key in range(channels) else key  # a number, or a name
+        if channel not in known:
             near = similar(key, map(str, known)) if isinstance(key, str) else []
             hint = (
                 f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, known))}"
             )
             raise ValueError(f"{name} has the channel {shown(key)}, which x does not have; {hint}")
-    lacking = [channel for channel in known if channel not in given]
+        if channel in found:
+            raise ValueError(f"{name} has two values for the channel {shown(channel)}")
+        found[channel] = value
+    lacking = [channel for channel in known if channel not in found]
     if lacking and missing is ...:
         raise ValueError(f"{name} needs a value for every channel; {lacking[0]!r} has none")
-    return [given.get(channel, missing) for channel in known]
+    return [found.get(channel, missing) for channel in known]
 
 
 def _is_matrix(given: Any) -> bool:

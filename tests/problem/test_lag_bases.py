@@ -160,6 +160,8 @@ def test_sizes_and_names_of_a_problem() -> None:
     assert problem.kernel_shape == (15, 2, 1)
     assert problem.lags.tolist() == [*range(-3, 12)]
     assert problem.n_unknowns == 5 + 6
+    numbers = {"lags": {1: (-3, 2), "envelope": (0, 11)}, "basis": {0: cs.BSplines(5)}}
+    assert cs.Problem(X, Y, channels=names, **numbers).n_unknowns == 11
     # Rows are those of the union of the windows.
     assert problem.n_equations == 300 - 11 - 3
     expected = [f"envelope[{i}]" for i in range(5)] + [f"word lag {lag}" for lag in range(-3, 3)]
@@ -194,6 +196,8 @@ REFUSED: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (given(basis={"enveloppe": SPLINES}, channels=["envelope", "word"]), ValueError,
      "'enveloppe', which x does not have; did you mean 'envelope'"),
     (given(lags={"words": (0, 3)}, channels=["envelope", "word"]), ValueError, "mean 'word'"),
+    (given(basis={"a": SPLINES, 0: SPLINES}, channels=["a", "b"]), ValueError, "two values"),
+    (given(basis={2: SPLINES}), ValueError, "there are 0, 1"),
     (given(lags={0: (0, 3)}), ValueError, "lags needs a value for every channel; 1 has none"),
     (given(lags={0: (0, 3), 1: (5, 2)}), ValueError, "first lag must not exceed the last"),
     (given(lags={}), ValueError, "no channels"),
