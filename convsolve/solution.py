@@ -531,7 +531,8 @@ class Solution:
         """Coefficients (n, outputs) of the functions of ``Problem(basis=)``, channel by channel.
 
         ``problem.coefficient_names`` names them. Channels without a basis have their taps, in
-        ascending lags. If the functions are dependent, the coefficients have the least norm.
+        ascending lags. If the functions are dependent, the coefficients have the least norm, and
+        `print` of the problem names the functions to leave out.
         """
         space = self._in_basis("coefficients")
         kernel = np.asarray(self.kernel, float)
@@ -540,6 +541,8 @@ class Solution:
     @property
     def coefficient_error(self) -> np.ndarray:
         """Standard errors (n, outputs) of `coefficients`, see `standard_error`.
+
+        If the functions are dependent, they are errors of the coefficients of least norm.
 
         Raises:
             ValueError: As `standard_error`, or if the data do not determine the kernel.

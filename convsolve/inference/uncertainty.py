@@ -352,7 +352,7 @@ class Uncertainty:
                 rows = np.ldexp(self._root(o), power[:, None])
             each = space.coefficients(rows.reshape(space.taps, -1, rows.shape[1]))
             found.append(np.linalg.norm(each, axis=1))
-        return np.where(space.determined[:, None], np.stack(found, axis=1), np.inf)
+        return np.stack(found, axis=1)
 
     def max_t(self, level: float) -> np.ndarray:
         """Return the quantile (outputs,) of the largest |t| over all taps of an output."""
