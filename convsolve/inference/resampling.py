@@ -24,7 +24,7 @@ from ..problem.rows import Span
 from ..progress import tracked
 from .folds import Spans, beside, part
 from .patterns import Decoder
-from .sums import fold_sums, within_span
+from .sums import fold_sums
 
 # Pivots of a Gram matrix beyond this ratio cost four digits, which refinement by residuals of the
 # data restores.
@@ -171,7 +171,7 @@ def _by_gram(
     None unless the moments prove full rank and few digits are lost.
     """
     coordinates = design.coordinates(penalty if strength else NoPenalty())
-    basis = within_span(coordinates, design)
+    basis = coordinates.basis.within(design.span)
     own = basis.of_moments(moments)
     if not basis.identity:
         norms, each = (np.sqrt(np.maximum(m.squares, 0.0)) for m in (moments, own))

@@ -20,7 +20,7 @@ from .criteria import CRITERIA
 from .folds import CrossValidation, HeldOut, HeldOutRecords, check_varying, varying
 from .own_score import FoldRows, PredictedRows
 from .strength_path import StrengthPath
-from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows, within_span
+from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows
 from .units import CommonUnits
 
 # AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,).
@@ -227,11 +227,11 @@ class Scoring:
     def normal_equations(self, coordinates: Coordinates) -> list[Normal]:
         """Return the normal equations of all rows, in some coordinates of the taps."""
         moments = self.units.common(self._by_taps.sums.total)
-        return self._normal(within_span(coordinates, self.design).of_moments(moments))
+        return self._normal(coordinates.basis.within(self.design.span).of_moments(moments))
 
     def folds(self, coordinates: Coordinates) -> list[tuple[list[Normal], list[Held]]]:
         """Return, for every fold, the training normal equations and the held-out rows by group."""
-        basis = within_span(coordinates, self.design)
+        basis = coordinates.basis.within(self.design.span)
         sums = self._by_taps.sums.each(self.units.common).each(basis.of_moments)
 
         def taps(v: np.ndarray) -> np.ndarray:

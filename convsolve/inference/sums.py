@@ -16,7 +16,7 @@ from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
 from ..operators.moments import Moments, Units
-from ..operators.tap_basis import BlockBasis, TapBasis
+from ..operators.tap_basis import TapBasis
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
 from ..progress import tracked
@@ -164,7 +164,7 @@ class FromMoments:
     def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""
         sums = self.sums.each(units.common)
-        basis = within_span(coordinates, self._design)
+        basis = coordinates.basis.within(self._design.span)
         if not basis.identity:
             norms = np.sqrt(np.maximum(sums.total.squares, 0.0))
             sums = sums.each(basis.of_moments)
@@ -241,14 +241,6 @@ class FromRows:
     def about(self, y: tuple[np.ndarray, ...]) -> FromRows:
         """Return the sums for other outputs."""
         return FromRows(self._design, self._design.outputs(y), self._spans)
-
-
-def within_span(coordinates: Coordinates, design: Design) -> TapBasis:
-    """Return the coordinates in those of `fold_sums`."""
-    basis, span = coordinates.basis, design.span
-    if isinstance(basis, BlockBasis) and isinstance(span, BlockBasis):
-        return basis.within(span)
-    return basis
 
 
 def _beyond_rounding(

@@ -25,7 +25,7 @@ from ..linalg.ridge_dual import RidgeDual
 from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..operators.design_matrix import Targets
 from ..operators.moments import Moments
-from ..operators.tap_basis import BlockBasis, TapBasis
+from ..operators.tap_basis import TapBasis
 from .design import Design
 from .penalty import Coordinates, Penalty
 from .scaling import PenaltyColumns, Scaling
@@ -426,7 +426,7 @@ class System:
             return self._freedoms(group, factor)
         # S H⁻¹ SᵀVᵀAᵀA V, for T = V S and the normal equations H of the penalty's coordinates.
         span, design, scale = self.design.span, self.design, self.scaling.scale[group][:, None]
-        s = self.basis.within(span) if isinstance(self.basis, BlockBasis) else self.basis
+        s = self.basis.within(span)
         gram = design.moments_in(span, design.targets).inner(group, slice(None))
         restricted = scale * s.restrict(gram[None])[0]
         kept = s.expand((scale * factor.solve_normal(restricted))[None])[0]

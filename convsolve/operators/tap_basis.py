@@ -45,6 +45,10 @@ class TapBasis:
         """Whether T is known to have orthonormal columns, so that a ridge leaves z unchanged."""
         return self.identity
 
+    def within(self, span: TapBasis) -> TapBasis:
+        """Return S with T = V S, for the identity V."""
+        return self
+
     def count(self, columns: int) -> int:
         """Return the number R of coordinates, for the number P of columns of A."""
         return columns // self.taps * self.coordinates
@@ -214,8 +218,9 @@ class BlockBasis(TapBasis):
         found: np.ndarray = self.expand(np.eye(self._total)[None])[0]
         return found
 
-    def within(self, span: BlockBasis) -> BlockBasis:
+    def within(self, span: TapBasis) -> TapBasis:
         """Return S with T = V S, for an orthonormal basis V of the kernels."""
+        assert isinstance(span, BlockBasis)
         blocks = []
         for own, outer, place in zip(self.blocks, span.blocks, span._places, strict=True):
             s = own.matrix if outer.matrix is None else outer.matrix.T @ _matrix(own)
