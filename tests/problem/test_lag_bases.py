@@ -128,7 +128,7 @@ def test_a_basis_is_restored_from_its_dictionary(name: str) -> None:
 def test_names_of_bases() -> None:
     """A name with a number is the basis with this number of functions."""
     for name in (entry.name for entry in registry.of_kind("basis")):
-        if name in ("basis", "hrf"):
+        if name in ("basis", "hrf", "glover"):
             continue
         other_form = f"{name}4".upper().replace("_", "-")
         one, other = (cs.Problem(X, lags=(0, 20), basis=b) for b in (f"{name}4", other_form))
@@ -220,7 +220,7 @@ REFUSED: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (given(basis=cs.Ridge()), TypeError, "must be a basis such as"),
     (given(basis="ridge"), TypeError, "'ridge' is a penalty, not a basis: use penalty='ridge'"),
     (given(basis="bspline8"), ValueError, "unknown; did you mean 'bsplines"),
-    (given(basis="bsplines"), TypeError, r"such as bsplines8 or BSplines\(8\)"),
+    (given(basis="bsplines"), TypeError, "as in basis=.bsplines8."),
     (given(basis="basis"), TypeError, r"use Basis\(matrix\)"),
     (given(basis=[SPLINES]), ValueError, "basis has 1 values for 2 channels"),
     (given(lags=(0, 40), basis=cs.HRF()), ValueError, "needs a sampling rate"),
