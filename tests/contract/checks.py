@@ -202,13 +202,15 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
         if not may_refuse(refused):
             yield Fault("no standard errors", str(refused), [p.dof for _, p in parts])
         return
-    rows = coefficient_rows(oracle.statement) if oracle.statement.restricted else None
+    statement = oracle.statement
+    rows = coefficient_rows(statement) if statement.restricted else None
+    kept = statement.kept[:, : statement.channels // statement.groups].reshape(-1)
     for (outputs, part), bound in zip(parts, bounds):
         own = list(outputs)
         # The diagonal of the inverse of a Gram matrix is known to eps·κ².
         bound = bound + 100 * EPS * part.cancellation * part.condition**2
         if bound.max() <= LOOSE:
-            mine = Errors(dof[own], oracle.columns(error, outputs), variance[own])
+            mine = Errors(dof[own], oracle.columns(error, outputs), variance[own], kept)
             if of_coefficients is not None and rows is not None:
                 mine = mine._replace(of_coefficients=of_coefficients[:, own], rows=rows)
             yield from _errors_of_part(part, mine, bound)
@@ -217,13 +219,14 @@ def _errors(oracle: Oracle, fit: cs.Solution, most: float) -> Iterator[Fault]:
 class Errors(NamedTuple):
     """Degrees of freedom (Q,), standard errors (P, Q) and variances (Q,) of some outputs.
 
-    With a basis, also the standard errors (n, Q) of coefficients, which are ``rows`` (n, P) times
-    a kernel.
+    ``kept`` are flags (P,) of the taps in the windows of their channels. With a basis, also the
+    standard errors (n, Q) of coefficients, which are ``rows`` (n, P) times a kernel.
     """
 
     dof: np.ndarray
     standard_error: np.ndarray
     variance: np.ndarray
+    kept: np.ndarray
     of_coefficients: np.ndarray | None = None
     rows: np.ndarray | None = None
 
@@ -238,10 +241,10 @@ def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fa
     real = norm > 1e4 * EPS * (1 + part.lost) * size
     if not (np.abs(left - norm) <= bound * (norm + size))[real].all():
         yield Fault("residual norm", left.tolist(), norm.tolist())
-    if not np.isnan(found.standard_error[~part.possible]).all():
-        yield Fault("standard error", "finite", "NaN for taps that are always zero")
-    truth = part.standard_error[part.possible][:, real].astype(float)
-    off = np.abs(found.standard_error[part.possible][:, real] - truth).astype(float)
+    if not np.isnan(found.standard_error[~found.kept]).all():
+        yield Fault("standard error", "finite", "NaN for taps outside of their window")
+    truth = part.standard_error[found.kept][:, real].astype(float)
+    off = np.abs(found.standard_error[found.kept][:, real] - truth).astype(float)
     bound = bound + 100 * EPS * size / np.where(real, norm, 1)
     if not (off <= bound[real] * truth).all():
         yield Fault("standard error", float((off / truth).max()), float(bound.max()))

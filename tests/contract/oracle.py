@@ -760,11 +760,6 @@ class Part:
         size = norms(kernel) * EPS
         return float((norms(kernel - v @ (v.T @ kernel)) / np.where(size > 0, size, 1)).max())
 
-    @property
-    def possible(self) -> np.ndarray:
-        """Which taps (P,) some kernel of the basis has."""
-        return self._roots.span.any(1)
-
     def backward_error(self, kernel: np.ndarray) -> np.ndarray:
         """The Karlson–Waldén estimate (Q,) for a kernel, as a share of ‖A V‖_F.
 

@@ -80,7 +80,8 @@ def test_the_loss_of_bands_and_its_gradient(score: str, average: str) -> None:
     d = (np.exp(-t) / unit)[band]
     for q in (0, 1):
         one = np.array([q])
-        folds = [(n[0][0], n[0][1][:, q], h[0].only(one)) for n, h in scoring.folds()]
+        by_group = scoring.folds(scoring.design.coordinates(cs.Ridge()))
+        folds = [(n[0][0], n[0][1][:, q], h[0].only(one)) for n, h in by_group]
         loss = partial(held_out_loss, folds, band, score)
         value, gradient = loss(t)
         wanted = by_hand(d, SCORES[score], average)[:, q].mean()
