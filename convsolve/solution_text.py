@@ -201,7 +201,7 @@ def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:
         found.append(("Rows", rows if chosen is not None else f"{rows}. Penalty: none"))
         found += [("Adjusted", words) for words in filter(None, [fitted_terms(fit.problem)])]
     elif "rows" in stats:
-        label = "Rows" if " of " in stats["rows"] else "Adjusted"
+        label = "Rows" if re.match(r"\d+ of \d+ ", stats["rows"]) else "Adjusted"
         found.append((label, stats["rows"]))
     found += [("Numerics", words) for words in filter(None, [_numerics(fit)])]
     return [*found, ("Computed", _computed(fit))]

@@ -102,8 +102,8 @@ class Taps:
             kernels = row.reshape(len(row), self._count, self._each)
             if kernels[:, ~self._space.kept].any():
                 raise ValueError(
-                    "the contrast has taps outside of the lags of their channel, which are zero; "
-                    "set their weights to zero, or test fewer lags"
+                    "the tested sums have taps outside of the lags of their channel, which are "
+                    "zero; test only lags that all of the channels have, or leave those taps out"
                 )
             size = np.linalg.norm(row, axis=1)
             size = np.where(size > 0, size, 1.0)

@@ -186,6 +186,7 @@ def _patterns(fit: Solution, pairs: list[Pair]) -> Picture:
     """Return a picture of the patterns: the kernel of a solution without data, and so of bands."""
     shown = copy(fit)
     shown.kernel = fit._patterns()
+    shown._space = None  # patterns also exist outside of the windows of lags
     shown.problem = shown.identifiability = shown._saved_errors = None
     shown._parts = ()
     wanted = layout(shown, pairs, None)._replace(title="Patterns", unit="pattern")

@@ -339,7 +339,7 @@ class Given(NamedTuple):
             return np.ones((len(lags), channels), bool)
         found = np.asarray(self.taps)
         if found.dtype != bool:
-            raise TypeError(f"taps must be flags, an array of bool, got {shown(self.taps)}")
+            raise TypeError(f"taps must be flags, an array of bool, got one of {found.dtype}")
         found = found[:, None] if found.ndim == 1 and channels == 1 else found
         if found.shape != (len(lags), channels):
             raise ValueError(
@@ -453,11 +453,12 @@ def _functions(basis: LagBasis, lags: np.ndarray, names: Names, channel: int) ->
 
 
 def _fewer(basis: LagBasis, lags: np.ndarray, fs: float | None) -> str:
-    """Return the largest number of functions of which none is zero, as advice; or an empty text."""
+    """Return the largest number of functions that are independent, as advice; or an empty text."""
     from dataclasses import replace
 
-    n = getattr(basis, "n", None)
+    n, places = getattr(basis, "n", None), np.arange(len(lags))
     for smaller in range(n - 1, 1, -1) if isinstance(n, int) else ():
-        if replace(basis, n=smaller).functions(lags, fs).any(0).all():  # type: ignore[type-var]
+        found = replace(basis, n=smaller).functions(lags, fs)  # type: ignore[type-var]
+        if found.any(0).all() and ChannelSpace(places, found).rank == smaller:
             return f"; use at most n={smaller}"
     return ""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..near_misses import checks_arguments
-from ..text import as_call, count, plain, shown
+from ..text import as_call, count, keyword, plain, shown
 from .checks import choice, integer, number
 from .splines import breakpoints, bsplines
 
@@ -167,7 +167,11 @@ class BSplines(LagBasis):
 
     def __post_init__(self) -> None:
         integer(self.degree, "degree", 0)
-        integer(self.n, "n", self.degree + 1)
+        if integer(self.n, "n") <= self.degree:
+            raise ValueError(
+                f"BSplines of degree {self.degree} need at least {self.degree + 1} functions, got "
+                f"n={self.n}"
+            )
         if self.knots is None:
             return
         knots = _lags(self.knots)
@@ -277,8 +281,13 @@ class HRF(LagBasis):
 
     def __post_init__(self) -> None:
         choice(self.kind, "kind", ("spm", "glover"))
-        given = (self.derivatives,) if isinstance(self.derivatives, str) else self.derivatives
-        given = tuple(given or ())
+        given = () if self.derivatives is None else self.derivatives
+        given = (given,) if isinstance(given, str) else given
+        if not isinstance(given, (tuple, list)):
+            raise TypeError(
+                f'derivatives must be "time", "dispersion", or a tuple of both, got {shown(given)}'
+            )
+        given = tuple(given)
         for one in given:
             choice(one, "derivatives", ("time", "dispersion"))
         object.__setattr__(self, "derivatives", given)
@@ -286,7 +295,7 @@ class HRF(LagBasis):
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples, for a rate ``fs`` in Hz."""
         if fs is None:
-            raise ValueError("HRF needs a sampling rate: state the problem with fs=1 / tr")
+            raise ValueError(f"HRF needs a sampling rate: give {keyword('fs')}, which is 1 / tr")
         seconds = np.asarray(lags, float) / fs
         if seconds[0] > 0 or seconds[-1] < HRF_SECONDS:
             raise ValueError(

@@ -256,7 +256,9 @@ class Problem(metaclass=Suggesting):
         A drift of the recipe is fitted to y if y is given.
         """
         names = Names.from_dict(recipe)
-        given = {key: value for key, value in recipe.items() if key not in names.to_dict()}
+        # A prediction needs no coordinates of the kernel.
+        unused = {"basis", "taps", *names.to_dict()}
+        given = {key: value for key, value in recipe.items() if key not in unused}
         if y is None:
             given.pop("confounds", None)
         if "spec" in given:
