@@ -959,8 +959,10 @@ class Solution:
             >>> signal, noise = np.random.default_rng(0).standard_normal((2, 500))
             >>> eeg = np.stack([signal + noise, noise], axis=1)
             >>> fit = cs.solve(cs.Problem(eeg, signal, lags=(0, 0)))
-            >>> fit.impulse_response.round(1), fit.patterns().round(1)
-            (array([[ 1., -1.]]), array([[ 1., -0.]]))
+            >>> fit.impulse_response.round(1)
+            array([[ 1., -1.]])
+            >>> fit.patterns()[0, 0].round(1), bool(abs(fit.patterns()[0, 1]) < 0.1)
+            (np.float64(1.0), True)
 
         See Also:
             `jackknife`, for standard errors.
