@@ -351,7 +351,8 @@ class Uncertainty:
             with np.errstate(over="ignore", under="ignore"):
                 rows = np.ldexp(self._root(o), power[:, None])
             each = space.coefficients(rows.reshape(space.taps, -1, rows.shape[1]))
-            found.append(np.linalg.norm(each, axis=1))
+            unit = np.frexp(np.abs(each).max(1))[1]  # squares of very small errors would vanish
+            found.append(np.ldexp(np.linalg.norm(np.ldexp(each, -unit[:, None]), axis=1), unit))
         return np.stack(found, axis=1)
 
     def max_t(self, level: float) -> np.ndarray:

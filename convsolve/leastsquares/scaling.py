@@ -68,6 +68,18 @@ class PenaltyColumns:
         return np.where(found > rounding, found, 0.0)
 
     @cached_property
+    def sizes(self) -> np.ndarray:
+        """Sizes (G, R) that the columns are divided by without a penalty.
+
+        A column of a basis that is a small difference of its terms keeps its size relative to them,
+        because its rounding error would be scaled with it and be taken for a part of the rank.
+        """
+        if self._design.space is None:
+            return self.norms
+        joint = self.basis.orthogonal_norms(self._design.matrix.column_norms)
+        return np.where(self.norms > 0, np.maximum(self.norms, joint), 0.0)
+
+    @cached_property
     def _live(self) -> np.ndarray:
         """Flags (G, R) of the columns that are more than rounding."""
         return self.norms > 0
@@ -148,7 +160,8 @@ class Scaling:
         """
         norms, base = columns.norms, columns.exponents
         root, ridged = np.zeros(ridge.shape), ridge > 0
-        relative = own = exponents_of(norms) + root.astype(int)
+        sizes = norms if ridged.any() else columns.sizes
+        relative = own = exponents_of(sizes) + root.astype(int)
         joint = np.ldexp(norms, -own)
         if ridged.any():
             # √ridge in the columns' units may leave float64 where it dwarfs them.

@@ -79,12 +79,20 @@ class TapBasis:
 
         A bound is the sum of the norms of all terms. The rounding error is relative to it.
         """
-        found: np.ndarray = self._magnitudes.restrict(norms[:, :, None])[:, :, 0]
+        found: np.ndarray = self._each(np.abs).restrict(norms[:, :, None])[:, :, 0]
         return found
 
-    @property
-    def _magnitudes(self) -> TapBasis:
-        return TapBasis([np.abs(m) for m in self.matrices])
+    def orthogonal_norms(self, norms: np.ndarray) -> np.ndarray:
+        """Return the norms (G, R) that the columns of A T would have for orthogonal columns of A.
+
+        A column of A T that is shorter is a difference of its terms, and has their rounding error.
+        """
+        squares = self._each(np.square).restrict(np.square(norms)[:, :, None])[:, :, 0]
+        return np.asarray(np.sqrt(squares))
+
+    def _each(self, of: np.ufunc) -> TapBasis:
+        """Return a basis with a function of all elements of T."""
+        return TapBasis([of(m) for m in self.matrices])
 
     def _exponents(self, exponents: np.ndarray) -> np.ndarray:
         """Return the exponents of A T in `Units`, given the exponents (G, C) of A."""
@@ -227,11 +235,10 @@ class BlockBasis(TapBasis):
             blocks.append(Block(np.arange(place.start, place.stop), s))
         return BlockBasis(span._total, blocks)
 
-    @property
-    def _magnitudes(self) -> BlockBasis:
-        sizes = [None if block.matrix is None else np.abs(block.matrix) for block in self.blocks]
-        pairs = zip(self.blocks, sizes, strict=True)
-        return BlockBasis(self._columns, [block._replace(matrix=size) for block, size in pairs])
+    def _each(self, of: np.ufunc) -> BlockBasis:
+        found = [None if block.matrix is None else of(block.matrix) for block in self.blocks]
+        pairs = zip(self.blocks, found, strict=True)
+        return BlockBasis(self._columns, [block._replace(matrix=each) for block, each in pairs])
 
     def _exponents(self, exponents: np.ndarray) -> np.ndarray:
         return self.of_channels(exponents)

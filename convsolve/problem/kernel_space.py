@@ -74,8 +74,12 @@ class ChannelSpace:
     def _factors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The norms of the columns of B, and Q and R of B with columns of norm one."""
         assert self.matrix is not None
-        norms = np.linalg.norm(self.matrix, axis=0)
-        return norms, *tall_qr(self.matrix / norms)
+        # In ascending lags: functions that are narrow at the first lags lose digits in the other.
+        b = self.matrix[::-1]
+        largest = np.abs(b).max(0)
+        norms = largest * np.linalg.norm(b / largest, axis=0)
+        q, r = tall_qr(b / norms)
+        return norms, q[::-1], r
 
     @cached_property
     def _singular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -134,3 +136,37 @@ def test_units_of_functions_and_data(unit: float) -> None:
         fit = cs.solve(cs.Problem(own, y, lags=(0, 11), basis=basis, bias=True))
         size = np.abs(expected).max()
         np.testing.assert_allclose(fit.kernel, expected, atol=1e-10 * size)
+
+
+@pytest.mark.parametrize("basis", [cs.Fourier(2), cs.Fourier(4), cs.Tents(8, spacing="even")])
+@pytest.mark.parametrize("period", [8, 10, 12, 12.012, 16, 24, 40])
+def test_functions_that_a_tone_nearly_cancels_are_no_rank(
+    period: float, basis: cs.LagBasis
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = np.sin(2 * np.pi * np.arange(200) / period), rng.standard_normal(200)
+    problem = cs.Problem(x, y, lags=(0, 11), basis=basis)
+    report = cs.identify(problem)
+    assert (report.verdict, report.rank) == ("rank-deficient", 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
+        fit = cs.solve(problem)
+    a = np.lib.stride_tricks.sliding_window_view(x, 12)[:, ::-1] @ basis.functions(range(12))
+    u, s, _ = np.linalg.svd(a, full_matrices=False)
+    assert s[2] < 1e-12 * s[0]
+    fitted = u[:, :2] @ (u[:, :2].T @ y[11:])
+    assert np.abs(fit.predict()[11:] - fitted).max() < 1e-11
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e6])
+def test_differences_of_columns_with_an_offset_are_solved(offset: float) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal(300) + offset, rng.standard_normal(300)
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 19), basis=cs.Fourier(3)))
+    assert fit.status == "solved"
+    functions = cs.Fourier(3).functions(range(20))
+    rows = np.lib.stride_tricks.sliding_window_view(x - offset, 20)[:, ::-1] @ functions
+    rows[:, 0] += offset * 20  # the other functions have the sum zero
+    exact = functions @ np.linalg.lstsq(rows, y[19:], rcond=None)[0]
+    error = np.linalg.norm(fit.impulse_response - exact) / np.linalg.norm(exact)
+    assert error < 1e-15 * offset * 30
