@@ -12,13 +12,15 @@ from .errors import SolveError, warn
 from .inference.random_effects import Fitted, Subject, fit_variances
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
+from .leastsquares.design import Design
 from .leastsquares.penalty import RIDGE, Penalty, Ridge
 from .method import component
 from .near_misses import checks_arguments, suggests_attributes
 from .operators.layout import ascending, to_kernel
 from .operators.moments import per_column
-from .operators.tap_basis import TapBasis
+from .operators.tap_basis import BlockBasis, TapBasis
 from .problem.checks import fraction
+from .problem.kernel_space import ChannelSpace, ChannelTaps
 from .problem.problem import Problem
 from .problem.sizes import Limits, Tuning, tuning_of
 from .progress import LOG, Listener, tracked
@@ -46,8 +48,9 @@ class GroupSolution(NamedTuple):
         kernels: the kernel of every subject, by name. It is shrunk towards the group, the more so
             the fewer and noisier the data of the subject are.
         standard_error: standard error of the kernel of the group as an estimate of the population,
-            including the differences between subjects.
-        subject_deviation: standard deviation of the kernels of the population, for every tap.
+            including the differences between subjects. NaN outside the window of a channel.
+        subject_deviation: standard deviation of the kernels of the population, for every tap. NaN
+            outside the window of a channel.
         noise_variance: ``(subjects, outputs)``, variance of y about the model.
         log_likelihoods: the restricted log-likelihood of every step, an array for every output.
         converged: whether the search ended before its largest number of steps, for all outputs.
@@ -188,14 +191,19 @@ class GroupSolution(NamedTuple):
             ("Group", f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), {taps} taps "
              f"of {count(channels, 'channel')} and {count(outputs, 'output')}"),
             ("Kernel", f"largest tap of the group {flat.max():.4g}; standard error "
-             f"{span(self.standard_error.ravel())} per tap"),
-            ("Subjects", f"standard deviation {span(self.subject_deviation.ravel())} per tap; "
+             f"{_span(self.standard_error)} per tap"),
+            ("Subjects", f"standard deviation {_span(self.subject_deviation)} per tap; "
              f"prior: {self.prior.title}"),
             ("Noise", f"variance {span(self.noise_variance.ravel())}"),
             ("Computed", f"restricted maximum likelihood, {count(steps, 'step')}"
              + ", not converged" * (not self.converged)),
         ]  # fmt: skip
         return "\n".join(line(label, words, MARGIN) for label, words in entries)
+
+
+def _span(values: np.ndarray) -> str:
+    """Return the smallest and the largest value of the taps in their windows."""
+    return span(values[~np.isnan(values)])
 
 
 @checks_arguments
@@ -213,8 +221,8 @@ def solve_group(
     is white, with one variance σ_s² per subject.
 
     Args:
-        problems: a `Problem` with y for every subject, by name. They have the same lags, channels
-            and outputs. Records, masks, weights, confounds and bias may differ.
+        problems: a `Problem` with y for every subject, by name. They have the same lags, bases,
+            channels and outputs. Records, masks, weights, confounds and bias may differ.
         prior: penalty without a strength that describes the differences between subjects, by
             default `Ridge`: taps differ independently. With `Smooth` or
             ``SquaredExponential(length=...)`` neighbouring taps differ in the same direction, so
@@ -228,15 +236,16 @@ def solve_group(
     τ² is estimated for every channel and output; with ``Ridge(channel_groups=...)``, for every
     label. Kernels that a penalty leaves free, such as the constant kernels of `Smooth`, have a
     variance of their own. τ² and σ_s² maximize the restricted likelihood, which is computed from
-    the Gram matrix of every subject. With τ² = 0, the result is the least-squares solution of
+    the Gram matrix of every subject. With a basis, the prior describes the kernels of the basis;
+    `Ridge` describes their coefficients. With τ² = 0, the result is the least-squares solution of
     all data together. With a large τ², it is the least-squares solution of every subject alone.
 
     Raises:
         TypeError: If ``problems`` is not a mapping of problems, or the prior is no quadratic
             penalty.
         ValueError: If there are fewer than two subjects, y is missing, or problems have different
-            lags, channels or outputs. If the prior has a strength, or a hyperparameter is not
-            given.
+            lags, bases, channels or outputs. If the prior has a strength, or a hyperparameter is
+            not given.
         SolveError: If the data of all subjects do not determine the kernel of the group, if a
             subject has no noise, or if a Gram matrix has too few digits or exceeds the memory
             limit.
@@ -298,12 +307,29 @@ def _check_problems(problems: Any) -> None:
     (name, first), *others = problems.items()
     for other, problem in others:
         first._names.check_same(problem._names.channels, problem._names.outputs)
+        _check_spaces(name, first, other, problem)
         mine = _geometry(first)
         for what, found in _geometry(problem).items():
             if found != mine[what]:
                 raise ValueError(
                     f"subject {other} has {what} {found}, but subject {name} has {mine[what]}"
                 )
+
+
+def _check_spaces(name: Any, first: Problem, other: Any, problem: Problem) -> None:
+    """Raise an error unless two problems have the same windows and the same bases."""
+    if first.kernel_shape != problem.kernel_shape:
+        return  # `_geometry` differs
+    mine, found = (
+        {} if each._space is None else each._space.to_dict(each.spec.groups)
+        for each in (first, problem)
+    )
+    for key, what in (("taps", "windows of lags"), ("basis", "bases of lags")):
+        if found.get(key) != mine.get(key):
+            raise ValueError(
+                f"subject {other} and subject {name} have different {what}; state all problems "
+                f"with the same {'lags= and taps=' if key == 'taps' else 'basis='}"
+            )
 
 
 def _geometry(problem: Problem) -> dict[str, Any]:
@@ -340,7 +366,8 @@ class _Moments(NamedTuple):
         out_exponent: the same for y.
         blocks: (R,), labels of coordinates that share a variance.
         basis: T, for kernels w = T z.
-        channels: number of channels of the group of channels.
+        channel: (R,), the channel of every coordinate, within the group of channels.
+        modelled: (P,), flags of the taps in the window of their channel.
     """
 
     gram: np.ndarray
@@ -351,7 +378,8 @@ class _Moments(NamedTuple):
     out_exponent: int
     blocks: np.ndarray
     basis: TapBasis
-    channels: int
+    channel: np.ndarray
+    modelled: np.ndarray
 
     def in_units(self, exponents: np.ndarray, out_exponent: int) -> Subject:
         """Return the moments in other units, which is exact."""
@@ -375,19 +403,21 @@ def _moments_of(problem: Problem, prior: Penalty, tuning: Tuning) -> list[_Momen
                 f"a subject has {count(sizes.rows, 'row')} and {count(sizes.nuisance, 'column')} "
                 "of bias and confounds, so that no row is left"
             )
-        basis, free = _complete_basis(prior, design.tap_lags)
+        basis, free = _complete_basis(prior, design)
         labels = np.array(_labels(prior, problem.n_channels))[[*design.selection.channels]]
-        blocks = (2 * labels.reshape(groups, 1, -1) + free[:, None]).reshape(groups, -1)
-        moments = analysis.plain.moments
+        labels = labels.reshape(groups, -1)
+        channel = basis.channel_of(sizes.columns, labels.shape[1])
+        blocks = 2 * labels[:, channel] + free
+        moments, inner = analysis.plain.moments, basis.within(design.span)
         gram, cross, squares = moments.eliminated()
-        gram = basis.restrict(basis.restrict(gram).swapaxes(1, 2))
-        cross, units = basis.restrict(cross), moments.units
-        exponents = per_column(units.exponents, blocks.shape[1])
+        gram = inner.restrict(inner.restrict(gram).swapaxes(1, 2))
+        cross, units = inner.restrict(cross), moments.units
+        exponents = inner.of_channels(units.column_exponents)
         for i, o in enumerate(outputs):
             g, q = divmod(i, len(outputs) // groups)
             sums = gram[g], cross[g, :, q], float(squares[g, q]), sizes.rows - sizes.nuisance
-            given = exponents[g], int(units.out_exponents[g, q]), blocks[g], basis
-            found[o] = _Moments(*sums, *given, labels.size // groups)
+            given = exponents[g], int(units.out_exponents[g, q]), blocks[g]
+            found[o] = _Moments(*sums, *given, basis, channel, design.modelled)
     return [found[o] for o in range(problem.n_outputs)]
 
 
@@ -397,24 +427,58 @@ def _labels(prior: Penalty, channels: int) -> Sequence[int]:
     return range(channels) if given is None else given
 
 
-def _complete_basis(prior: Penalty, lags: Sequence[np.ndarray]) -> tuple[TapBasis, np.ndarray]:
-    """Return a basis of all kernels, and flags of its coordinates that the prior leaves free.
+def _complete_basis(prior: Penalty, design: Design) -> tuple[TapBasis, np.ndarray]:
+    """Return a basis of all kernels, and flags (R,) of its coordinates that the prior leaves free.
 
     Directions in which the prior does not vary are added with a small standard deviation, because
     the kernel of the group has no prior.
     """
-    pairs = prior.bases(lags)
-    if pairs is None:
-        return TapBasis(), np.zeros(int(np.prod([*map(len, lags)])), bool)
+    lags, space = design.tap_lags, design.space
+    if space is not None:
+        pairs = [_complete_taps(prior, own, lags[0]) for own in space.channels]
+        basis = BlockBasis.of_taps(space.taps, [taps for taps, _ in pairs])
+        return basis, np.concatenate([free for _, free in pairs])
+    roots = prior.bases(lags)
+    if roots is None:
+        return TapBasis(), np.zeros(design.sizes.columns, bool)
     matrices, free = [], np.ones(1, bool)
-    for root, null in pairs:
+    for root, null in roots:
         known = np.hstack([root, null])
-        u, s, _ = np.linalg.svd(known)
-        matrices.append(np.hstack([known, OUTSIDE * s[0] * u[:, known.shape[1] :]]))
-        own = np.zeros(len(known), bool)
-        own[root.shape[1] : known.shape[1]] = True
+        matrices.append(_completed(known))
+        own = _last(null.shape[1], known.shape[1], len(known))
         free = np.logical_and.outer(free, own).reshape(-1)
-    return TapBasis(matrices), free
+    return TapBasis(matrices), np.repeat(free, design.sizes.columns // len(free))
+
+
+def _complete_taps(
+    prior: Penalty, own: ChannelSpace, lags: np.ndarray
+) -> tuple[ChannelTaps, np.ndarray]:
+    """Return `_complete_basis` for the kernels of one channel."""
+    taps, free = prior.within(own, lags)
+    known, v = taps.matrix, own.span.vectors
+    if known is None:
+        return taps, np.zeros(own.rank, bool)
+    flags = _last(free, known.shape[1], own.rank)
+    if v is None:
+        return taps._replace(matrix=_completed(known)), flags
+    if known is own.matrix:
+        # The functions of a basis may be dependent, or almost. Orthogonal directions with the same
+        # covariance are not.
+        u, s, _ = np.linalg.svd(v.T @ known, full_matrices=False)
+        return taps._replace(matrix=v @ (u * s)), flags
+    return taps, flags
+
+
+def _last(free: int, known: int, count: int) -> np.ndarray:
+    """Return flags (count,) of the last ``free`` of the first ``known`` coordinates."""
+    at = np.arange(count)
+    return np.asarray((at >= known - free) & (at < known))
+
+
+def _completed(known: np.ndarray) -> np.ndarray:
+    """Return linearly independent columns with small orthogonal columns in all other directions."""
+    u, s, _ = np.linalg.svd(known)
+    return np.hstack([known, OUTSIDE * s[0] * u[:, known.shape[1] :]])
 
 
 class _Output(NamedTuple):
@@ -447,10 +511,12 @@ class _Output(NamedTuple):
         kernel, each, root, deviation = np.split(taps, ends, axis=1)
         norms = (np.linalg.norm(part, axis=1, keepdims=True) for part in (root, deviation))
         taps = np.concatenate([kernel, *norms, each], axis=1)
-        power = unit - per_column(exponents[None, : several[0].channels], len(taps))[0]
+        by_channel = exponents[np.unique(several[0].channel, return_index=True)[1]]
+        power = unit - per_column(by_channel[None], len(taps))[0]
         with np.errstate(over="ignore", under="ignore"):
             taps = np.ldexp(taps, power[:, None])
             noise = np.ldexp(fitted.noise, 2 * unit)
+        taps[~several[0].modelled, 1:3] = np.nan
         first, error, spread, *others = taps.T
         return cls(
             first, error, spread, np.array(others), noise, fitted.log_likelihoods, fitted.converged
