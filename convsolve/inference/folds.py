@@ -61,7 +61,8 @@ class CrossValidation:
             depend on scale, so it selects strengths that shrink too much. R² is computed about the
             mean of the rows that are scored together. A function ``score(y, prediction)`` is called
             for every output and every record of a fold, with two arrays ``(rows,)``. It returns a
-            number, and a larger number is better.
+            number, and a larger number is better. Strengths for which it returns NaN are not
+            selected.
         average: "rows" (the default) computes one score from all rows of a fold. "records" computes
             a score for every record of a fold and averages them, as mTRFpy does. The values of a
             function are always averaged over the records.

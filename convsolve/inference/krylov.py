@@ -18,7 +18,7 @@ from ..linalg.tridiagonal import tridiagonal_solve
 from ..operators.prediction import predicted
 from ..progress import tracked
 from .folds import CrossValidation, beside, cut, no_score, part, scored
-from .own_score import value_of
+from .own_score import check_scored, value_of
 from .regularization import Regularization, StrengthScores
 from .selection import strength_grids
 from .strength_path import FreeCoordinates
@@ -221,7 +221,10 @@ def held_out_scores(
             for g, q in enumerate(some):
                 pairs = zip(truths, parts, strict=True)
                 several = [_scored(b[:, q].astype(float), p[:, g], select.score) for b, p in pairs]
-                scores[i, :, q] = np.where(good[g], np.mean(several, axis=0), np.nan)
+                means = np.mean(several, axis=0)
+                if select.own and good[g].any():
+                    check_scored(select.score, means[good[g], None])
+                scores[i, :, q] = np.where(good[g], means, np.nan)
     return scores
 
 

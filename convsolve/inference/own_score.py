@@ -112,6 +112,16 @@ class PredictedRows:
         return np.asarray(np.mean(parts, axis=0))
 
 
+def check_scored(score: Score, values: np.ndarray) -> None:
+    """Raise a ValueError if the scores (n, Q) of all n strengths are NaN for an output."""
+    if np.isnan(values).all(0).any():
+        name = getattr(score, "__name__", shown(score))
+        raise ValueError(
+            f"score={name} returned NaN for every strength, so none can be selected; return a "
+            "number for the rows of every record of every fold"
+        )
+
+
 def value_of(score: Score, y: np.ndarray, prediction: np.ndarray) -> float:
     """Return the score as a number; NaN for a prediction that is not finite."""
     if not np.isfinite(prediction).all():

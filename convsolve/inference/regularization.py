@@ -12,6 +12,8 @@ from ..leastsquares.penalty import Penalty
 from ..near_misses import suggests_attributes
 from ..text import count
 from .criteria import in_user_units, noise_variance
+from .folds import CrossValidation
+from .own_score import check_scored
 from .scorers import Scorer
 from .selection import Chosen
 from .units import CommonUnits
@@ -209,6 +211,8 @@ def of_outputs(
         return in_user_units(values, criterion, found, exponents)
 
     strengths, values, by_fold = _with_choice(scorer, chosen)
+    if isinstance(select, CrossValidation) and select.own:
+        check_scored(select.score, values[:, scorer.varies])
     place = np.argmax(strengths == chosen.strengths, axis=0)
     return Regularization(
         penalty.title,

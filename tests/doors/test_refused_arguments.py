@@ -29,6 +29,14 @@ OWN = cs.CrossValidation(score=lambda y, p: -np.abs(y - p).max())
 RECORDS = cs.CrossValidation(average="records")
 
 
+def no_score(y: np.ndarray, prediction: np.ndarray) -> float:
+    """A function with a fault."""
+    return np.nan
+
+
+NO_SCORE = cs.CrossValidation(score=no_score)
+
+
 def problem(**given: Any) -> cs.Problem:
     return cs.Problem(**{"x": X, "y": Y, "kernel_size": 3, **given})
 
@@ -153,6 +161,14 @@ FOLDS: list[Row] = [
      "average='records' needs whole records in every fold, but 1 record cannot fill 5 folds"),
     (lambda: ridge(select=replace(OWN, score=lambda y, p: y - p)), TypeError,
      "score must return a number, got"),
+    *(
+        (partial(solved, penalty=penalty, select=replace(NO_SCORE, random=random), **options),
+         ValueError, "score=no_score returned NaN for every strength, so none can be selected")
+        for penalty, random, options in (
+            ("ridge", 0, {}), ("ridge", 0, {"grid": [1.0, 2.0]}), ("tc", 0, {}),
+            ("ridge", 0, {"limits": FEW}), (cs.Ridge(**GROUPS), 3, {}),
+        )
+    ),
     (lambda: cs.choose_lags(FULL, OWN), ValueError, "choose_lags scores .* use score='mse', 'r2'"),
     (lambda: cs.choose_lags(FULL, RECORDS), ValueError, "average='records' needs whole records"),
     *(

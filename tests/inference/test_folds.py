@@ -293,3 +293,17 @@ def test_a_fold_without_a_row_that_is_used_is_refused(held: int) -> None:
     ):
         with pytest.raises(ValueError, match="no row of fold 1 of 3 is used in the fit"):
             call()
+
+
+def test_strengths_without_a_score_are_not_selected() -> None:
+    x, noise = np.random.default_rng(0).standard_normal((2, 200))
+    problem = cs.Problem(x, x + noise, lags=(0, 3))
+
+    def score(y: np.ndarray, prediction: np.ndarray) -> float:
+        return float(np.nan if prediction.std() > 0.5 else prediction.std())
+
+    found = cs.solve(
+        problem, penalty="ridge", grid=np.logspace(-2, 4, 7), select=cs.CrossValidation(score=score)
+    ).regularization
+    assert np.isnan(found.path.scores).sum() == 5
+    assert found.strength[0] == found.path.strengths[np.nanargmax(found.path.scores)][0]
