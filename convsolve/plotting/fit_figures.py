@@ -70,10 +70,11 @@ def _first(fitted: Fitted, output: int) -> int:
 def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
     """Return the times of some rows of a record, and a label with the unit."""
     assert fit.problem is not None
-    found = fit.problem._kept.in_y[record][0]
+    # In samples of x.
+    found = fit.problem._kept.in_y[record][0][rows] * fit._spec.stride[0]
     if fit._names.fs is None:
-        return found[rows], "time (samples)"
-    return found[rows] / fit._names.fs, "time (s)"
+        return found, "time (samples)"
+    return found / fit._names.fs, "time (s)"
 
 
 @drawing("Measured and predicted y over time.")
@@ -195,7 +196,8 @@ def autocorrelation(
     most = min(max(LEAST_LAGS, fit._spec.kernel_size[0]), max(int(LAGS_SHARE * rows), 1))
     each = [autocovariances(records, most)[:, 0] for records in counted]
     found = np.stack([c[1:] / (c[0] or 1.0) for c in each], axis=1)
-    reach, at = DEVIATIONS / np.sqrt(rows), fit._names.times(np.arange(1, most + 1))
+    reach = DEVIATIONS / np.sqrt(rows)
+    at = fit._names.times(fit._spec.stride[0] * np.arange(1, most + 1))
     axes.axhspan(
         -reach, reach, color=GREY, alpha=0.35, linewidth=0, label="95 % band of white noise"
     )

@@ -68,6 +68,28 @@ def test_prediction_lies_on_the_rows_of_y():
         np.testing.assert_allclose(line(axes, label).get_ydata(), values, atol=1e-12)
 
 
+@pytest.mark.parametrize(("fs", "unit", "per_sample"), [(4.0, "s", 0.25), (None, "samples", 1)])
+def test_rows_of_y_are_a_stride_apart(fs, unit, per_sample):
+    problem = cs.Problem(
+        noise(800), noise(100, seed=1), fs=fs, kernel_size=16, stride=8, padding="causal"
+    )
+    fit = cs.solve(problem)
+    wanted = 8 * per_sample * np.arange(100)
+    axes = panel(drawn(fit, kind="prediction"), "Measured and predicted y")
+    np.testing.assert_array_equal(line(axes, "measured").get_xdata(), wanted)
+    assert axes.get_xlabel() == f"time ({unit})"
+    figure = drawn(fit, kind="residuals")
+    for title, first in (("Residuals", 0), ("Autocorrelation of the residuals", 1)):
+        axes = panel(figure, title)
+        at = next(x for curve in axes.get_lines() if len(x := curve.get_xdata()) > 2)
+        np.testing.assert_allclose(at * factor(axes), wanted[first : first + len(at)])
+
+
+def factor(axes):
+    """Seconds, or samples, per unit of the axis of a figure."""
+    return 1e-3 if "(ms)" in axes.get_xlabel() else 1
+
+
 def test_two_dimensions_are_an_image_and_three_its_central_slice():
     x, w, spec = noise(20, 20), noise(3, 5, 1, 1, seed=1), cs.ConvSpec((3, 5), padding="same")
     y = cs.convolve(x, w, spec)
