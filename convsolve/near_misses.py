@@ -42,6 +42,12 @@ ARGUMENTS: dict[str, str] = {
     "Spline.df Spline.n_splines Spline.n_basis": "n=",
     "GradientDescent.method": "optimizer=",
     "solve_group.penalty solve_group.ridge solve_group.covariance": "prior=",
+    "solve_group.noise": (
+        "solve for each subject, because the noise of a group is white with a variance per subject"
+    ),
+    "solve_group.loss": "solve for each subject, because a group has the squared loss",
+    # Of bands other than those of `Solution`.
+    "simultaneous": ("level=1 - 0.05 / n for all of n taps, because this band is per tap"),
     "varying.order varying.polynomial": "degree=",
     "GradientDescent.huber_delta": "solve(loss=HuberLoss(1.0, scale=...))",
     "CrossValidation.scoring CrossValidation.metric CrossValidation.score_func": "score=",
@@ -330,9 +336,9 @@ def unknown_argument(owner: str, name: str, accepted: Iterable[str]) -> str:
             return f"{begin}use {usable[0]}="
     meant = [name, *(target for suggestion in known for target in _targets(suggestion))]
     for target in meant:
-        if target in OF_PROBLEM and "problem" in accepted:
+        if target in OF_PROBLEM and {"problem", "problems"} & {*accepted}:
             return f"{begin}give {target}= to Problem"
-        if target in OF_SOLVE and target not in accepted:
+        if target in OF_SOLVE and target not in accepted and "problems" not in accepted:
             return f"{begin}give {target}= to solve"
     if near := similar(name, accepted):
         return f"{begin}did you mean {near[0]}?"

@@ -108,6 +108,7 @@ class GroupSolution(NamedTuple):
     def _axes(self) -> int:
         return self.kernel.ndim - 2
 
+    @checks_arguments
     def confidence_band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Return the lower and upper end of a band, both shaped as ``impulse_response``.
 
@@ -294,8 +295,10 @@ def solve_group(
 def _check_problems(problems: Any) -> None:
     """Raise an error unless there are several problems with the same taps, channels and outputs."""
     if not isinstance(problems, Mapping):
+        several = isinstance(problems, (list, tuple))
         raise TypeError(
-            f"problems must be a dict of one Problem per subject, got {shown(problems)}"
+            f"problems must be a dict {{name: problem}} of all subjects, got {shown(problems)}"
+            + "; for numbers as names, use dict(enumerate(problems))" * several
         )
     for problem in problems.values():
         check_problem(problem, "solve_group")

@@ -41,6 +41,7 @@ OBJECTS: dict[str, Any] = {
 CALLABLES = [getattr(cs, name) for name in cs.__all__ if not name.startswith(("Solve", "Ident"))]
 CALLABLES += [ConvRegressor, cs.Solution.save]
 CALLABLES += [cs.Solution.permutation_test, cs.ConvSpec.minimum_samples]
+CALLABLES += [cs.results.GroupSolution.confidence_band]
 
 
 def kernels(**given: Any) -> cs.Problem:

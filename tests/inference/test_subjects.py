@@ -313,6 +313,8 @@ def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
     np.testing.assert_array_equal(found["impulse_responses"]["s1"], group.impulse_responses["s1"])
     low, high = group.confidence_band(0.9)
     np.testing.assert_allclose((high - low) / group.standard_error, 2 * 1.6448536, rtol=1e-7)
+    with pytest.raises(TypeError, match=r"for all of n taps, because this band is per tap"):
+        group.confidence_band(simultaneous=True)
     titles = [axes.get_title() for axes in group.plot().axes]
     assert titles[1] == "Group of 5 subjects, 95 % confidence band\nchannel house → output Cz"
 
@@ -323,7 +325,14 @@ ONE = cs.Problem(X, Y, lags=(0, 2))
 TWO = {"a": ONE, "b": ONE}
 PAIRS = [("a", 1), ("b", 2)]
 MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
-    ([ONE, ONE], None, TypeError, "problems must be a dict of one Problem per subject, got"),
+    (
+        [ONE, ONE],
+        None,
+        TypeError,
+        "problems must be a dict {name: problem} of all subjects, got <list>; for numbers as names, "
+        "use dict(enumerate(problems))",
+    ),
+    (ONE, None, TypeError, "problems must be a dict {name: problem} of all subjects, got"),
     ({"a": ONE}, None, ValueError, "problems has 1 subject (a); give two or more"),
     (
         {1: ONE, "1": ONE},
@@ -385,6 +394,16 @@ def test_mistakes_are_named(problems: Any, prior: Any, error: type[Exception], w
         cs.solve_group(problems, **given)
 
 
-def test_unknown_arguments_are_refused() -> None:
-    with pytest.raises(TypeError, match=r"solve_group\(\) has no argument 'penalty'; use prior="):
-        cs.solve_group(TWO, penalty="ridge")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("penalty", "use prior="),
+        ("noise", "use solve for each subject, because the noise of a group is white"),
+        ("loss", "use solve for each subject"),
+        ("basis", "give basis= to Problem"),
+        ("select", "its arguments are problems, prior, progress, limits"),
+    ],
+)
+def test_unknown_arguments_are_refused(name: str, words: str) -> None:
+    with pytest.raises(TypeError, match=rf"solve_group\(\) has no argument '{name}'; {words}"):
+        cs.solve_group(TWO, **{name: "ridge"})
