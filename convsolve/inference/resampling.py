@@ -23,6 +23,7 @@ from ..operators.moments import Moments
 from ..problem.checks import fraction
 from ..problem.rows import Span
 from ..progress import tracked
+from ..text import count, line, span
 from .folds import Spans, beside, part
 from .patterns import Decoder
 from .sums import fold_sums
@@ -101,6 +102,16 @@ class Jackknife(NamedTuple):
         reach = stdtrit(self.dof, (1 + fraction(level, "level")) / 2) * self._errors
         low, high = (ascending(self.kernel + r, self.kernel.ndim - 2) for r in (-reach, reach))
         return low, high
+
+    def __str__(self) -> str:
+        """Return the number of records, the range of the errors, and how to get bands."""
+        entries = [
+            ("Jackknife", f"{count(self.dof + 1, 'record')}, each left out in turn"),
+            ("Errors", f"standard error {span(self._errors.ravel())} per tap, with "
+             f"{count(self.dof, 'degree')} of freedom"),
+            ("Bands", "confidence_band(level), per tap"),
+        ]  # fmt: skip
+        return "\n".join(line(label, words) for label, words in entries)
 
 
 def jackknife(

@@ -201,6 +201,17 @@ def test_the_jackknife_is_a_solve_without_each_record(name: str) -> None:
     np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
 
 
+def test_the_jackknife_is_printed_in_three_lines() -> None:
+    x, noise = np.random.default_rng(0).standard_normal((2, 12, 100, 1))
+    found = cs.solve(cs.Problem(x, x + noise, lags=(0, 4))).jackknife()
+    low, high = found.standard_error.min(), found.standard_error.max()
+    assert str(found).split("\n") == [
+        "Jackknife  12 records, each left out in turn",
+        f"Errors     standard error {low:.3g} to {high:.3g} per tap, with 11 degrees of freedom",
+        "Bands      confidence_band(level), per tap",
+    ]
+
+
 @pytest.mark.parametrize(("integrals", "digits"), [(3, 1e-10), (5, 1e-6)])
 def test_the_jackknife_of_ill_conditioned_records_uses_their_rows(
     integrals: int, digits: float

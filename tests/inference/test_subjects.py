@@ -329,8 +329,8 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
         [ONE, ONE],
         None,
         TypeError,
-        "problems must be a dict {name: problem} of all subjects, got <list>; for numbers as names, "
-        "use dict(enumerate(problems))",
+        "problems must be a dict {name: problem} of all subjects, got <list>; for numbers as "
+        "names, use dict(enumerate(problems))",
     ),
     (ONE, None, TypeError, "problems must be a dict {name: problem} of all subjects, got"),
     ({"a": ONE}, None, ValueError, "problems has 1 subject (a); give two or more"),
