@@ -46,7 +46,7 @@ ARGUMENTS: dict[str, str] = {
         "solve for each subject, because the noise of a group is white with a variance per subject"
     ),
     "solve_group.loss": "solve for each subject, because a group has the squared loss",
-    # Of bands other than those of `Solution`.
+    # The bands of other results than `Solution`.
     "simultaneous": ("level=1 - 0.05 / n for all of n taps, because this band is per tap"),
     "varying.order varying.polynomial": "degree=",
     "GradientDescent.huber_delta": "solve(loss=HuberLoss(1.0, scale=...))",
