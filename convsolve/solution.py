@@ -531,7 +531,8 @@ class Solution:
         """Coefficients (n, outputs) of the functions of ``Problem(basis=)``, channel by channel.
 
         ``problem.coefficient_names`` names them. Channels without a basis have their taps, in
-        ascending lags. If the functions are dependent, the coefficients have the least norm, and
+        ascending lags. If the functions are dependent, the coefficients have the least norm, also
+        with a lasso, and
         `print` of the problem names the functions to leave out.
         """
         space = self._in_basis("coefficients")
