@@ -134,6 +134,7 @@ class Solution:
         confound_fit: np.ndarray | None = None,
         autoregression: Autoregression | None = None,
         saved_errors: tuple[np.ndarray, NoiseEstimate] | None = None,
+        saved_coefficient_error: np.ndarray | None = None,
         parts: Sequence[Part] = (),
     ) -> None:
         """``parts`` are solutions of some outputs each, if outputs use different rows."""
@@ -144,7 +145,7 @@ class Solution:
         self.trace, self.identifiability = trace, identifiability
         self._regularization, self._autoregression = regularization, autoregression
         self.problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
-        self._parts = parts
+        self._saved_coefficient_error, self._parts = saved_coefficient_error, parts
         self._noise_model: NoiseModel = noise_model or registry.component(
             "noise", stats.get("noise", "white")
         )
@@ -530,14 +531,19 @@ class Solution:
     def coefficients(self) -> np.ndarray:
         """Coefficients (n, outputs) of the functions of ``Problem(basis=)``, channel by channel.
 
-        ``problem.coefficient_names`` names them. Channels without a basis have their taps, in
-        ascending lags. If the functions are dependent, the coefficients have the least norm, also
-        with a lasso, and
+        `coefficient_names` names them. Channels without a basis have their taps, in ascending lags.
+        If the functions are dependent, the coefficients have the least norm, also with a lasso, and
         `print` of the problem names the functions to leave out.
         """
         space = self._in_basis("coefficients")
         kernel = np.asarray(self.kernel, float)
         return space.coefficients(kernel.reshape(space.taps, -1, kernel.shape[-1]))
+
+    @property
+    def coefficient_names(self) -> list[str]:
+        """Names of the `coefficients`, as ``problem.coefficient_names``."""
+        space = self._in_basis("coefficient_names")
+        return space.coefficient_names(self._names, self._tap_lags[0])
 
     @property
     def coefficient_error(self) -> np.ndarray:
@@ -549,6 +555,8 @@ class Solution:
             ValueError: As `standard_error`, or if the data do not determine the kernel.
         """
         space = self._in_basis("coefficient_error")
+        if self._saved_coefficient_error is not None:
+            return self._saved_coefficient_error
         if self._parts:
             return np.asarray(gathered(self._parts, lambda fit: fit.coefficient_error))
         self._warn_of_errors()
@@ -701,6 +709,10 @@ class Solution:
         A window of lags restricts the test to these taps, along one axis. With a window alone, the
         taps of all channels are tested. All rows of a hypothesis are tested at once.
 
+        With a basis, a coefficient can be tested by its name in `coefficient_names`, such as
+        ``"face[0]"``, the canonical function of an `HRF`. A name of a channel means all of its
+        coefficients.
+
         Under noise="hac", tests of sums of taps are corrected for fewer than 5000 rows. The
         variance of one sum then comes from 4 cosine transforms, with at most 4 degrees of freedom,
         and a band of it is up to three times as wide as without the correction.
@@ -709,7 +721,8 @@ class Solution:
             channels: An input channel, or several, all of whose taps are tested; numbers or names.
                 A dict of weights by name or number, such as ``{"face": 1, "house": -1}``, tests
                 that the weighted sum of the channels is zero at every lag. Its channels must be of
-                one group.
+                one group. Names of coefficients of a basis are accepted instead of channels, alone,
+                in a list or in a dict, as in ``{"face[0]": 1, "house[0]": -1}``.
             tmin: First lag in seconds, if the problem has ``fs``. It is rounded to whole samples.
                 Default None: the first lag of the kernel.
             tmax: Last lag in seconds. Default None: the last lag of the kernel.
@@ -719,19 +732,23 @@ class Solution:
                 lags, or several of them, ``(q, *lags, Cin/groups)``. The channel axis may be
                 omitted if there is one channel.
             value: Tested value, one number or one per row. A row is a row of the contrast, or a
-                tested tap in ascending lags, and for each lag in the order of channels. Default 0.
+                tested tap in ascending lags, and for each lag in the order of channels, or a
+                coefficient in the given order. Default 0.
 
         Returns:
             ``statistic``, ``dof``, ``pvalue`` and ``partial_r2``; NaN for an output that has none
-            of these channels.
+            of these channels. For one sum of taps or coefficients, ``estimate`` and
+            ``standard_error`` are its value and error.
 
         Raises:
             TypeError: If ``contrast`` is given with ``channels`` or a window, or none of them are
-                given. If ``lags`` is given with ``tmin`` or ``tmax``, or values are not numbers.
+                given. If ``lags`` is given with ``tmin`` or ``tmax``, a window is given with
+                coefficients, or values are not numbers.
             ValueError: If there are no standard errors, see `standard_error`; the estimate has a
                 penalty, and so a bias; rows of the contrast are not independent; or the covariance
                 has too few degrees of freedom for so many rows. If a channel does not exist, or the
-                window contains no lag of the kernel.
+                window contains no lag of the kernel. If channels and coefficients are mixed, or the
+                basis does not determine a coefficient.
 
         Warns:
             UserWarning: If several sums are tested under noise="hac" with fewer than 1000 rows.
@@ -757,6 +774,14 @@ class Solution:
             >>> bool(fit.test("face", lags=(0, 2)).pvalue[0] < 1e-9)
             True
 
+            One function of a basis:
+
+            >>> basis = cs.Basis([[1, 0], [1, 1], [0, 1]])
+            >>> problem = cs.Problem(x, y, lags=(0, 2), basis=basis, channels=["face", "house"])
+            >>> test = cs.solve(problem).test({"face[0]": 1, "house[0]": -1})
+            >>> test.dof[0], bool(abs(test.estimate[0]) < 3 * test.standard_error[0])
+            (1, True)
+
         See Also:
             `confidence_band`, `covariance` and `permutation_test`.
         """
@@ -764,8 +789,13 @@ class Solution:
 
         ascending = [axis[::-1] for axis in self._tap_lags]
         taps = Taps(self.kernel.shape, self._spec.groups, self._names, ascending, self._space)
-        found = self._tested(*taps.hypothesis(channels, contrast, value, (tmin, tmax, lags)))
-        return found._replace(outputs=tuple(self.outputs))
+        asked = taps.hypothesis(channels, contrast, value, (tmin, tmax, lags))
+        found = self._tested(asked.rows, asked.value)._replace(outputs=tuple(self.outputs))
+        if not asked.reduced:
+            return found
+        # The one sum that is left of several has an arbitrary scale.
+        none = np.full_like(found.estimate, np.nan)
+        return found._replace(estimate=none, standard_error=none)
 
     def _tested(self, rows: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
         """Test that a contrast (q, P) of the taps of every group is ``value`` (q,)."""
@@ -786,7 +816,7 @@ class Solution:
             mine = [rows[o * groups // outputs] for o in some[::each]]
             none = np.full(len(some), np.nan)
             tests.append(
-                FTest(none, (size, fit.noise.dof), none, none)
+                FTest(none, (size, fit.noise.dof), none, none, (), none, none)
                 if all(r is None for r in mine)
                 else fit._tested(mine, value)
             )
@@ -1181,12 +1211,13 @@ class Solution:
         space = self._space
         if space is None or not space.has_basis:
             return {}
-        found = {
-            "coefficient_names": space.coefficient_names(self._names, self._tap_lags[0]),
+        found: dict[str, Any] = {
+            "coefficient_names": self.coefficient_names,
             "coefficients": self.coefficients,
         }
         known = self.problem is not None and self._affordable_errors() is not None
-        if known and self.stats.get("unique") is not False:
+        known &= self.stats.get("unique") is not False
+        if known or self._saved_coefficient_error is not None:
             found["coefficient_error"] = self.coefficient_error
         return found
 

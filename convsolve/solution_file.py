@@ -50,6 +50,8 @@ def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
         arrays |= {"standard_error": error, "dof": noise.dof, "noise": noise.variance}
         if noise.order is not None and noise.coefficients is not None:
             arrays |= {"noise_order": noise.order, "noise_ar": noise.coefficients}
+    if "coefficient_error" in (entries := fit._coefficient_entries()):
+        arrays["coefficient_error"] = entries["coefficient_error"]
     if fit.trace is not None:
         arrays |= {"trace_steps": fit.trace.steps, "trace_losses": fit.trace.losses}
     encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -102,6 +104,7 @@ def read_solution(path: str | Path) -> dict[str, Any]:
             "trace": trace,
             "regularization": chosen,
             "saved_errors": errors,
+            "saved_coefficient_error": arrays.get("coefficient_error"),
         }
     except KeyError as error:
         raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error

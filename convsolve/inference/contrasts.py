@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,20 @@ from ..text import shown
 
 # Singular values of a contrast of kernels in a basis below this share of the largest are rounding.
 DEPENDENT = 1e-10
+
+
+class Hypothesis(NamedTuple):
+    """Sums of taps, and the values that are tested.
+
+    Attributes:
+        rows: the contrast (q, P) of every group, or None for a group without tested taps.
+        value: (q,).
+        reduced: whether these are fewer sums than were asked for, of the same meaning.
+    """
+
+    rows: list[np.ndarray | None]
+    value: np.ndarray
+    reduced: bool = False
 
 
 class Taps:
@@ -40,11 +54,12 @@ class Taps:
 
     def hypothesis(
         self, channels: Any, contrast: Any, value: Any, within: tuple[Any, Any, Any]
-    ) -> tuple[list[np.ndarray | None], np.ndarray]:
-        """Return the contrast (q, P) of every group, or None, and the tested values (q,).
+    ) -> Hypothesis:
+        """Return the tested sums of taps and their values.
 
         Args:
-            channels: names or numbers, or a mapping from them to weights, or None.
+            channels: names or numbers, or a mapping from them to weights, or None. Names may be
+                names of coefficients.
             contrast: weights of all taps, or None.
             value: a number, or one per row of the contrast.
             within: window of lags, as tmin, tmax and lags.
@@ -52,8 +67,8 @@ class Taps:
         Raises:
             TypeError: If channels (or a window) and contrast are both given or both missing, or
                 values are not numbers.
-            ValueError: If a channel or lag does not exist, if channels of several groups are to be
-                summed, or if shapes do not fit.
+            ValueError: If a channel, coefficient or lag does not exist, if channels of several
+                groups are to be summed, or if shapes do not fit.
         """
         windowed = any(bound is not None for bound in within)
         if contrast is not None and windowed:
@@ -70,6 +85,13 @@ class Taps:
         rows: Sequence[np.ndarray | None]
         if contrast is not None:
             rows = [self._given(contrast)] * self._groups
+        elif coefficients := self._coefficients(channels):
+            if windowed:
+                raise TypeError(
+                    "a window of lags is for channels, not for coefficients of a basis, which are "
+                    "for all lags"
+                )
+            rows = self._sums_of_coefficients(coefficients, channels)
         elif isinstance(channels, Mapping):
             rows = self._weighted(channels, tested)
         else:
@@ -83,11 +105,11 @@ class Taps:
                 f"value has shape {against.shape}, expected a number or {size} of them"
             )
         against = np.broadcast_to(against, (size,))
-        return (found, against) if self._space is None else self._independent(found, against)
+        if self._space is None:
+            return Hypothesis(found, against)
+        return self._independent(found, against)
 
-    def _independent(
-        self, rows: list[np.ndarray | None], value: np.ndarray
-    ) -> tuple[list[np.ndarray | None], np.ndarray]:
+    def _independent(self, rows: list[np.ndarray | None], value: np.ndarray) -> Hypothesis:
         """Return fewer rows that state the same about the kernels of the space.
 
         The taps of a kernel in a basis are dependent, and a test needs independent rows.
@@ -123,7 +145,7 @@ class Taps:
             own = np.eye(len(row)) if u.shape[1] == len(row) else u.T / size
             tested = own @ value
             found.append(own @ row)
-        return found, tested
+        return Hypothesis(found, tested, len(tested) < len(value))
 
     # --- contrasts (q, taps · channels) of every group, in ascending lags
 
@@ -140,37 +162,82 @@ class Taps:
             if self._space is not None:
                 kept = kept & self._space.kept[::-1]
             rows.append(np.eye(kept.size)[kept.reshape(-1)] if mine else None)
-        if len({len(r) for r in rows if r is not None}) > 1:
-            raise ValueError(
-                "channels must have the same number in every group, or the tests of the outputs "
-                "would be of different sizes; test the groups one by one"
-            )
-        return rows
+        return _of_one_size(rows)
 
     def _weighted(self, channels: Mapping[Any, Any], tested: np.ndarray) -> list[np.ndarray | None]:
         """Return a row for every tested lag, which is a weighted sum of channels."""
         numbers = self._numbers([*channels])
-        values = _finite([*channels.values()], "the weights of channels")
-        if values.shape != (len(numbers),):
-            raise TypeError(
-                f"the weights of channels must be one number per channel, got {shown(channels)}"
-            )
+        values = _weights(channels)
         if len(set(numbers)) < len(numbers):
             twice = next(c for c in numbers if numbers.count(c) > 1)
             raise ValueError(f"channels has {self._names.channel(twice)} twice, by name and number")
-        if not values.any():
-            raise ValueError(f"all weights of channels are zero, got {shown(channels)}")
-        groups = sorted({c // self._each for c in numbers})
-        if len(groups) > 1:
-            raise ValueError(
-                f"a weighted sum needs channels of one group, got channels of the groups "
-                f"{', '.join(map(str, groups))}, which have different outputs"
-            )
+        group = _one_group([c // self._each for c in numbers])
         weights = np.zeros(self._each)
         weights[[c % self._each for c in numbers]] = values
         rows: list[np.ndarray | None] = [None] * self._groups
-        rows[groups[0]] = np.kron(np.eye(self._count)[tested], weights)
+        rows[group] = np.kron(np.eye(self._count)[tested], weights)
         return rows
+
+    def _coefficients(self, channels: Any) -> list[tuple[int, int]]:
+        """Return group and number of every coefficient given by name; empty for channels."""
+        if self._space is None:
+            return []
+        several = isinstance(channels, (list, tuple, range, Mapping)) or np.ndim(channels)
+        given = [*channels] if several else [channels]
+        # A channel may have the name of a coefficient, and is then meant.
+        words = [c for c in given if isinstance(c, str) and c not in (self._names.channels or ())]
+        if not words:
+            return []
+        lags = self._lags[0][::-1]
+        known = {
+            name: (g, i)
+            for g in range(self._groups)
+            for i, name in enumerate(self._space.coefficient_names(self._names, lags, g))
+        }
+        for word in words:
+            if word not in known:
+                channels = self._names.all_channels(self._each * self._groups)
+                names = [*known]
+                raise ValueError(
+                    f"there is no channel or coefficient {shown(word)}: channels are "
+                    f"{', '.join(map(str, channels))}, coefficients {names[0]} to {names[-1]}"
+                )
+        if len(words) < len(given):
+            channel = next(c for c in given if c not in words)
+            raise ValueError(
+                f"{shown(words[0])} is a coefficient and {shown(channel)} a channel; give "
+                "coefficients or channels, or test one after the other"
+            )
+        found = [known[word] for word in words]
+        for word, (_, i) in zip(words, found, strict=True):
+            if not self._space.determined[i]:
+                raise ValueError(
+                    f"the coefficient {shown(word)} is not determined, because the functions of "
+                    "the basis are dependent; leave out the functions that print(problem) "
+                    "names, or test the channel"
+                )
+        return found
+
+    def _sums_of_coefficients(
+        self, coefficients: Sequence[tuple[int, int]], channels: Any
+    ) -> list[np.ndarray | None]:
+        """Return a row for every coefficient, or for the weighted sum that a mapping states."""
+        assert self._space is not None
+        summed = isinstance(channels, Mapping)
+        values = _weights(channels) if summed else np.ones(len(coefficients))
+        if summed:
+            _one_group([g for g, _ in coefficients])
+        rows: list[np.ndarray | None] = []
+        for g in range(self._groups):
+            # Every coefficient once, in the given order.
+            pairs = zip(coefficients, values, strict=True)
+            mine = {i: value for (own, i), value in pairs if own == g}
+            weights = np.zeros((len(mine), self._space.count))
+            weights[np.arange(len(mine)), [*mine]] = [*mine.values()]
+            weights = weights.sum(0, keepdims=True) if summed else weights
+            taps = self._space.sums_of_taps(weights)[:, ::-1]
+            rows.append(taps.reshape(len(weights), -1) if mine else None)
+        return _of_one_size(rows)
 
     def _given(self, contrast: Any) -> np.ndarray:
         """Return the rows of a contrast in the shape of an impulse response."""
@@ -235,6 +302,39 @@ class Taps:
         elif tmax is None:
             tmax = max(own[-1] / fs, number(tmin, "tmin", -math.inf))
         return seconds_to_lags(tmin, tmax, fs)
+
+
+def _of_one_size(rows: list[np.ndarray | None]) -> list[np.ndarray | None]:
+    """Return the rows of all groups, or raise a ValueError if groups differ in their number."""
+    if len({len(r) for r in rows if r is not None}) > 1:
+        raise ValueError(
+            "channels must have the same number in every group, or the tests of the outputs "
+            "would be of different sizes; test the groups one by one"
+        )
+    return rows
+
+
+def _one_group(groups: Sequence[int]) -> int:
+    """Return the group of all channels of a sum, or raise a ValueError."""
+    several = sorted(set(groups))
+    if len(several) > 1:
+        raise ValueError(
+            f"a weighted sum needs channels of one group, got channels of the groups "
+            f"{', '.join(map(str, several))}, which have different outputs"
+        )
+    return several[0]
+
+
+def _weights(channels: Mapping[Any, Any]) -> np.ndarray:
+    """Return the weights of a sum of channels or coefficients."""
+    found = _finite([*channels.values()], "the weights of channels")
+    if found.shape != (len(channels),):
+        raise TypeError(
+            f"the weights of channels must be one number per channel, got {shown(channels)}"
+        )
+    if not found.any():
+        raise ValueError(f"all weights of channels are zero, got {shown(channels)}")
+    return found
 
 
 def _finite(value: Any, name: str) -> np.ndarray:

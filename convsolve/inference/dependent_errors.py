@@ -20,7 +20,7 @@ from .sandwich import (
     moving_products,
     moving_squares,
 )
-from .uncertainty import Differences, Estimate, Uncertainty
+from .uncertainty import Differences, Estimate, Statistics, Uncertainty
 
 # With fewer rows, tests of one sum of taps under "hac" noise are corrected for small samples, and
 # tests of several sums are approximate.
@@ -62,9 +62,9 @@ class DependentUncertainty(Uncertainty):
         return vectors * np.sqrt(np.maximum(values, 0.0))
 
     def _statistics(
-        self, group: int, contrast: np.ndarray, differences: Differences, white: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return F (Q,) of Hotelling's T² in every output of a group, and its degrees of freedom.
+        self, group: int, contrast: np.ndarray, differences: Differences, white: Statistics
+    ) -> Statistics:
+        """Return F of Hotelling's T² in every output of a group.
 
         The covariance itself is estimated from residuals, not its scale alone.
         """
@@ -77,8 +77,10 @@ class DependentUncertainty(Uncertainty):
                 f"freedom, too few for a test of {count(size, 'sum')} of taps at once; test fewer"
                 f"{self._or_ar}"
             )
-        scale = dof / whole / self._inflation(group, differences)
-        return differences.walds(map(self._root, outputs)) * scale, dof
+        inflation = self._inflation(group, differences)
+        found = differences.walds(map(self._root, outputs), dof)
+        scale, errors = dof / whole / inflation, found.errors * np.sqrt(inflation)
+        return Statistics(found.values * scale, dof, errors)
 
     @property
     def _or_ar(self) -> str:
@@ -222,19 +224,20 @@ class HacUncertainty(DependentUncertainty):
         return self._analysis.design.sizes.rows < SHORT_ROWS
 
     def _statistics(
-        self, group: int, contrast: np.ndarray, differences: Differences, white: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self, group: int, contrast: np.ndarray, differences: Differences, white: Statistics
+    ) -> Statistics:
         """Return the same, by reference noise for one sum of several taps in short records."""
         if not self._short or len(contrast) > 1 or np.count_nonzero(contrast) == 1:
             return super()._statistics(group, contrast, differences, white)
-        off, rows, real = differences
+        off, rows, real = differences[:3]
         half = self._inverse_root(group)
         influence = self._in_time[0].forward(group, half @ (half.T @ rows.T))
         variance, dof = self._reference(group).of_sum(influence[:, 0])
         with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
             squares = off[0] ** 2 / variance
         known = (variance > 0) & np.isfinite(off[0])
-        return np.where(known, squares, np.where(real, np.inf, np.nan)), dof
+        values = np.where(known, squares, np.where(real, np.inf, np.nan))
+        return Statistics(values, dof, np.sqrt(np.maximum(variance, 0.0)))
 
     def _inflation(self, group: int, differences: Differences) -> np.ndarray | float:
         """Correction (Q,) of the covariance of several sums of taps in short records, else 1."""

@@ -84,6 +84,11 @@ class FTest(NamedTuple):
         partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
             explains. NaN if the loss is not squares.
         outputs: Names of the outputs, or their numbers.
+        estimate: Estimate of the sum of taps or coefficients if one is tested, in its own unit, or
+            NaN. The tested value is not subtracted.
+        standard_error: Standard error of ``estimate`` for the noise model of the fit, so that F is
+            the square of (estimate − value)/standard_error, or NaN. For a sum under "hac" in short
+            records, it has the correction of the test, which ``coefficient_error`` does not have.
 
     Examples:
         >>> import numpy as np
@@ -94,6 +99,9 @@ class FTest(NamedTuple):
         >>> test = fit.test(lags=(3, 9))
         >>> test.dof[0], bool(test.pvalue[0] > 0.01)
         (7, True)
+        >>> print(fit.test(contrast=np.ones(10), value=1.8))
+        output      estimate      F  d.o.f.  p-value  partial R²
+        0       1.937 ± 0.14  1.027  1, 481     0.31       0.002
 
     See Also:
         `Solution.test`, which returns it, and `PermutationTest`.
@@ -103,7 +111,9 @@ class FTest(NamedTuple):
     dof: tuple[int, np.ndarray]
     pvalue: np.ndarray
     partial_r2: np.ndarray
-    outputs: tuple[Any, ...] = ()
+    outputs: tuple[Any, ...]
+    estimate: np.ndarray
+    standard_error: np.ndarray
 
     def __str__(self) -> str:
         """Return a table with a line per output."""
@@ -116,6 +126,10 @@ class FTest(NamedTuple):
                 self.statistic, np.ravel(dof), self.pvalue, self.partial_r2, strict=True,
             )
         ]  # fmt: skip
+        if not np.isnan(self.estimate).all():
+            heads.insert(1, "estimate")
+            for row, value, error in zip(rows, self.estimate, self.standard_error, strict=True):
+                row.insert(1, f"{value:.4g} ± {error:.2g}")
         return "\n".join(aligned([heads, *rows], 1))
 
 
@@ -150,6 +164,20 @@ class Estimate(NamedTuple):
     norms: np.ndarray | None = None
 
 
+class Statistics(NamedTuple):
+    """A test of one contrast in every output of a group.
+
+    Attributes:
+        values: F, or Wald's statistics over q (Q,).
+        dof: degrees of freedom of the residuals (Q,).
+        errors: standard errors (Q,) of one sum of taps, scaled as `Differences`; NaN for several.
+    """
+
+    values: np.ndarray
+    dof: np.ndarray
+    errors: np.ndarray
+
+
 class Differences(NamedTuple):
     """A contrast of the taps of a group, minus the tested values, for every output of the group.
 
@@ -159,23 +187,28 @@ class Differences(NamedTuple):
         off: sums of taps minus the values (q, Q), in units of y.
         rows: the contrast (q, P), in columns of the operator.
         real: flags (Q,) of outputs of which a difference is more than rounding.
+        sums: sums of taps (q, Q), not scaled.
+        exponents: powers of two (q, Q) of the unit of ``off``.
     """
 
     off: np.ndarray
     rows: np.ndarray
     real: np.ndarray
+    sums: np.ndarray
+    exponents: np.ndarray
 
-    def walds(self, roots: Iterable[np.ndarray]) -> np.ndarray:
-        """Return Wald's statistics (Q,) over q, given H (P, k) with a covariance H Hᵀ per output.
+    def walds(self, roots: Iterable[np.ndarray], dof: np.ndarray) -> Statistics:
+        """Return Wald's statistics over q, given H (P, k) with a covariance H Hᵀ per output.
 
         Raises:
             ValueError: If the rows of the contrast are dependent.
         """
-        found = []
+        found, of_sum = [], []
         for off, real, root in zip(self.off.T, self.real, roots, strict=True):
             with np.errstate(under="ignore"):
                 rows = self.rows @ root
             errors = np.linalg.norm(rows, axis=1)
+            of_sum.append(errors[0] if len(rows) == 1 else np.nan)
             if not errors.all() or not np.isfinite(off).all():
                 found.append(np.inf if real else np.nan)
                 continue
@@ -185,7 +218,7 @@ class Differences(NamedTuple):
             with np.errstate(over="ignore"):
                 t = np.linalg.solve(r.T, off / errors)
                 found.append(float(np.square(t).sum()) / len(rows))
-        return np.array(found)
+        return Statistics(np.array(found), dof, np.array(of_sum))
 
 
 class Uncertainty:
@@ -386,32 +419,35 @@ class Uncertainty:
                 "a penalized estimate is biased, and has no F test; solve without a penalty"
             )
         left = self._left  # raises an error if no degrees of freedom are left
-        statistic, dof, share = np.full((3, len(self._pairs)), np.nan)
+        statistic, dof, share, sums, errors = np.full((5, len(self._pairs)), np.nan)
         size, dof[:] = len(value), self.dof
         for g, contrast in enumerate(contrasts):
             if contrast is None:
                 continue
             outputs = self._outputs_of(g)
             differences = self._differences(g, contrast, value)
-            white = differences.walds(self._white_root(o) for o in outputs)
-            statistic[outputs], dof[outputs] = self._statistics(g, contrast, differences, white)
+            white = differences.walds(map(self._white_root, outputs), self.dof[outputs])
+            found = self._statistics(g, contrast, differences, white)
+            statistic[outputs], dof[outputs], errors[outputs] = found
+            if size == 1:
+                sums[outputs] = differences.sums[0]
+                with np.errstate(over="ignore", under="ignore"):
+                    errors[outputs] = np.ldexp(found.errors, differences.exponents[0])
             if self._norms is None:
                 with np.errstate(divide="ignore"):
-                    share[outputs] = 1 / (1 + left[outputs] / (size * white))
-        return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share)
+                    share[outputs] = 1 / (1 + left[outputs] / (size * white.values))
+        pvalue = fdtrc(size, dof, statistic)
+        return FTest(statistic, (size, dof), pvalue, share, (), sums, errors)
 
     def approximation(self, contrasts: Sequence[np.ndarray | None]) -> str:
         """Return why the `test` of these contrasts is approximate, or an empty string."""
         return ""
 
     def _statistics(
-        self, group: int, contrast: np.ndarray, differences: Differences, white: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return F (Q,) of one contrast in every output of a group, and its degrees of freedom.
-
-        ``white`` are Wald's statistics (Q,) for white noise.
-        """
-        return white, self.dof[self._outputs_of(group)]
+        self, group: int, contrast: np.ndarray, differences: Differences, white: Statistics
+    ) -> Statistics:
+        """Return F of one contrast in every output of a group, given it for white noise."""
+        return white
 
     def _differences(self, group: int, contrast: np.ndarray, value: np.ndarray) -> Differences:
         outputs, e = self._outputs_of(group), self._column_exponents(group)
@@ -425,8 +461,9 @@ class Uncertainty:
             found = contrast @ taps - value[:, None]
             sizes = np.abs(contrast) @ (np.abs(taps) + of_y) + np.abs(value)[:, None]
             real = (np.abs(found) > ROUNDING * sizes).any(axis=0)
-            off = np.ldexp(found, -self.exponents[outputs] - row)
-            return Differences(off, np.ldexp(contrast, -e - row), real)
+            power = self.exponents[outputs] + row
+            rows = np.ldexp(contrast, -e - row)
+            return Differences(np.ldexp(found, -power), rows, real, contrast @ taps, power)
 
     # --- the factor of a group
 

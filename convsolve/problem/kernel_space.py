@@ -224,6 +224,17 @@ class KernelSpace:
             ]
         )
 
+    def sums_of_taps(self, weights: np.ndarray) -> np.ndarray:
+        """Return sums of coefficients (q, R) as sums of taps (q, K, channels)."""
+        found = np.zeros((len(weights), self.taps, len(self.channels)))
+        parts = np.split(weights, np.cumsum([own.count for own in self.channels])[:-1], axis=1)
+        for c, (own, part) in enumerate(zip(self.channels, parts, strict=True)):
+            vectors, coefficients = own.span
+            found[:, own.kept, c] = (
+                part[:, ::-1] if vectors is None else part @ coefficients @ vectors.T
+            )
+        return found
+
     @property
     def determined(self) -> np.ndarray:
         """Flags (R,) of the coefficients that the kernel determines."""
@@ -233,10 +244,10 @@ class KernelSpace:
         """Return flags of the taps in the windows of their channels, kernel-shaped."""
         return np.broadcast_to(self.kept[..., None], shape)
 
-    def coefficient_names(self, names: Names, lags: np.ndarray) -> list[str]:
+    def coefficient_names(self, names: Names, lags: np.ndarray, group: int = 0) -> list[str]:
         """Return the names of the coefficients, channel by channel, for lags in kernel order."""
         found = []
-        for c, own in enumerate(self.channels):
+        for c, own in enumerate(self.channels, group * len(self.channels)):
             name = names.channel_name(c)
             if own.matrix is None:
                 found += [f"{name} lag {lag}" for lag in lags[own.kept][::-1].tolist()]

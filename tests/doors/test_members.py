@@ -18,7 +18,7 @@ MEMBERS = {
     "Problem": "x y lags times channels outputs fs n_records n_channels n_outputs n_equations "
     "n_unknowns kernel_shape bias spec coefficient_names plot",
     "Solution": "impulse_response lags times kernel bias standard_error confidence_band test "
-    "coefficients coefficient_error "
+    "coefficients coefficient_error coefficient_names "
     "predict residuals score status regularization identifiability plot channels outputs problem "
     "trace converged backward_error duality_gap noise covariance jackknife permutation_test "
     "patterns stats save to_html to_dict to_dataframe to_xarray",

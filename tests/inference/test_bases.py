@@ -209,6 +209,145 @@ def test_sums_of_taps_that_are_refused(call: Callable[[], Any], words: str) -> N
         call()
 
 
+# --- tests of coefficients by name
+
+
+def of_coefficients(weights: np.ndarray, value: Any) -> tuple[np.ndarray, ...]:
+    """F, sums and errors (outputs,) of sums of coefficients (q, COUNT), from dense matrices."""
+    z, inverse = np.linalg.lstsq(A, OUT, rcond=None)[0], np.linalg.inv(A.T @ A)
+    variance = ((OUT - A @ z) ** 2).sum(0) / (len(A) - A.shape[1])
+    of_sums = weights @ inverse[:COUNT, :COUNT] @ weights.T
+    sums = weights @ z[:COUNT]
+    off = sums - np.broadcast_to(value, len(weights))[:, None]
+    statistic = np.einsum("iq,iq->q", off, np.linalg.solve(of_sums, off)) / variance / len(weights)
+    single = len(weights) == 1
+    return statistic, *(
+        (sums[0], np.sqrt(of_sums[0, 0] * variance)) if single else np.full((2, 2), np.nan)
+    )
+
+
+def weights(**rows: float) -> np.ndarray:
+    """A row (1, COUNT) with weights of coefficients, such as ``c3=1``."""
+    found = np.zeros((1, COUNT))
+    found[0, [int(name[1:]) for name in rows]] = [*rows.values()]
+    return found
+
+
+# Arguments of `test`, the coefficients that they mean, and the value.
+COEFFICIENTS: dict[str, tuple[Any, np.ndarray, Any]] = {
+    "one": ("envelope[2]", weights(c2=1), 0),
+    "a value": ("envelope[0]", weights(c0=1), 0.7),
+    "a tap": ("word lag 3", weights(c8=1), 0),
+    "a difference": ({"envelope[1]": 1, "envelope[4]": -1}, weights(c1=1, c4=-1), 0),
+    "over channels": ({"word lag 0": 0.5, "envelope[0]": 2}, weights(c5=0.5, c0=2), 1.0),
+    "several": (
+        ["word lag 10", "envelope[3]"], np.r_[weights(c15=1), weights(c3=1)], [0.1, 0.4]
+    ),
+    "all": ([f"envelope[{i}]" for i in range(5)], np.eye(COUNT)[:5], 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COEFFICIENTS)
+def test_coefficients_by_name(name: str) -> None:
+    given, rows, value = COEFFICIENTS[name]
+    found, (statistic, sums, errors) = FIT.test(given, value=value), of_coefficients(rows, value)
+    assert found.dof[0] == len(rows)
+    np.testing.assert_allclose(found.statistic, statistic, rtol=1e-10)
+    np.testing.assert_allclose(found.estimate, sums, rtol=1e-10)
+    np.testing.assert_allclose(found.standard_error, errors, rtol=1e-10)
+    assert ("±" in str(found)) == (len(rows) == 1)
+
+
+@pytest.mark.parametrize("noise", ["white", "ar2", "hac", "cluster"])
+def test_a_coefficient_has_the_errors_of_its_channel(noise: str) -> None:
+    """In every noise model, F is the square of t; "hac" corrects sums of taps in short records."""
+    fit, expected = (cs.solve(problem, noise=noise) for problem in (PROBLEM, ONE_TAP))
+    found, other = fit.test("envelope[2]"), expected.test(2)
+    np.testing.assert_allclose(found.estimate, fit.coefficients[2], rtol=1e-10)
+    np.testing.assert_allclose(
+        found.statistic, (found.estimate / found.standard_error) ** 2, rtol=1e-10
+    )
+    np.testing.assert_allclose(other.standard_error, expected.standard_error[0, 2], rtol=1e-10)
+    if noise != "hac":
+        np.testing.assert_allclose(found.standard_error, fit.coefficient_error[2], rtol=1e-10)
+        np.testing.assert_allclose(found.statistic, other.statistic, rtol=1e-7)
+
+
+def test_sums_of_taps_have_estimates_and_errors() -> None:
+    row = taps((0, 1, 4), 1).sum(0)
+    found = FIT.test(contrast=row.reshape(K, 2), value=0.5)
+    covariance = np.stack([row @ FIT.covariance(o) @ row for o in range(2)])
+    np.testing.assert_allclose(found.standard_error, np.sqrt(covariance), rtol=1e-10)
+    np.testing.assert_allclose(found.estimate, row @ FIT.impulse_response.reshape(-1, 2))
+    # The taps of one function are one sum, whose scale is arbitrary.
+    one = cs.solve(cs.Problem(X, Y, lags=(0, 5), basis=cs.Basis(np.ones((6, 1)))))
+    assert one.test(0).dof[0] == 1
+    assert np.isnan(one.test(0).estimate).all()
+    # In an exact fit, the error is zero.
+    exact = cs.solve(cs.Problem([1.0, 2, 0, 1, 5], [2.0, 4, 0, 2, 10], lags=(0, 0))).test(0)
+    assert (exact.estimate[0], exact.standard_error[0]) == (2.0, 0.0)
+
+
+def test_coefficients_of_groups_and_of_outputs_in_other_rows() -> None:
+    mask = [np.ones((len(x), 2), bool) for x in X]
+    mask[1][:, 1] = False
+    given: dict[str, Any] = {"lags": (0, 8), "basis": cs.BSplines(4), "channels": NAMES}
+    fit = cs.solve(cs.Problem(X, Y, mask=mask, **given))
+    found = fit.test({"envelope[1]": 1, "word[1]": -1})
+    for o, rows in ((0, slice(None)), (1, [0, 2, 3])):
+        some = [np.array(X, dtype=object)[rows], np.array(Y, dtype=object)[rows]]
+        x, y = ([np.asarray(a, float) for a in part] for part in some)
+        alone = cs.solve(cs.Problem(x, [a[:, o] for a in y], **given))
+        expected = alone.test({"envelope[1]": 1, "word[1]": -1})
+        for name in ("statistic", "estimate", "standard_error"):
+            np.testing.assert_allclose(getattr(found, name)[o], getattr(expected, name)[0])
+    groups = cs.solve(cs.Problem(X, Y, groups=2, **given))
+    found = groups.test("word[2]")
+    t = groups.coefficients[2] / groups.coefficient_error[2]
+    np.testing.assert_allclose(found.statistic, [np.nan, t[1] ** 2], rtol=1e-10)
+    with pytest.raises(ValueError, match="channels of one group"):
+        groups.test({"envelope[1]": 1, "word[1]": -1})
+
+
+DEPENDENT = cs.Basis(np.c_[np.eye(4), np.eye(4)[:, :1]][:, [0, 1, 4]])
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (["envelope[0]", "word"], ValueError, "'envelope.0.' is a coefficient and 'word' a ch"),
+        ({"envelope[0]": 1, 1: -1}, ValueError, "is a coefficient and 1 a channel"),
+        (
+            "envelope[5]",
+            ValueError,
+            r"no channel or coefficient .*: .* envelope\[0\] to word lag 10",
+        ),
+        ({"envelope[0]": 0}, ValueError, "all weights of channels are zero"),
+        ({"envelope[0]": "a"}, TypeError, "must hold real numbers"),
+    ],
+)
+def test_coefficients_that_are_refused(given: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        FIT.test(given)
+    with pytest.raises(TypeError, match="not for coefficients"):
+        FIT.test("envelope[0]", lags=(0, 3))
+
+
+def test_coefficients_that_a_dependent_basis_does_not_determine_are_refused() -> None:
+    fit = cs.solve(cs.Problem(X[0], Y[0], lags=(0, 3), basis=DEPENDENT))
+    for name in ("0[0]", "1[2]"):
+        with pytest.raises(ValueError, match=f"coefficient '{name[0]}.{name[2]}.' is not determ"):
+            fit.test(name)
+    t = fit.coefficients[1] / fit.coefficient_error[1]
+    np.testing.assert_allclose(fit.test("0[1]").statistic, t**2, rtol=1e-10)
+
+
+def test_a_channel_with_the_name_of_a_coefficient_is_meant() -> None:
+    fit = cs.solve(cs.Problem(X, Y, lags=(0, 5), basis=cs.BSplines(4), channels=["a", "a[1]"]))
+    assert fit.test("a[1]").dof[0] == 4
+    assert fit.test("a[0]").dof[0] == 1
+
+
 def test_bands() -> None:
     low, high = FIT.confidence_band(0.9)
     t = stats.t.ppf(0.95, FIT.noise.dof)
@@ -236,7 +375,9 @@ def test_covariance_prediction_and_files(tmp_path: Path) -> None:
     again = cs.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(again.coefficients, FIT.coefficients)
     np.testing.assert_array_equal(again.predict(x_new), FIT.predict(x_new))
-    assert again.test is not None
+    assert again.coefficient_names == PROBLEM.coefficient_names == FIT.coefficient_names
+    np.testing.assert_array_equal(again.coefficient_error, FIT.coefficient_error)
+    assert again.to_dict()["coefficient_error"] == FIT.to_dict()["coefficient_error"]
 
 
 def test_penalties_of_kernels_act_on_the_kernel() -> None:
