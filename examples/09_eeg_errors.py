@@ -71,7 +71,7 @@ for noise, fit in fits.items():
     off, sums = found - response[:, None], found.sum(0) - response.sum()
     test = fit.test(contrast=total, value=response.sum())
     deviation = [np.sqrt(np.square(v).mean()) for v in (off, sums)]
-    error = fit.standard_error.mean(), np.mean(np.abs(sums) / np.sqrt(test.statistic))
+    error = fit.standard_error.mean(), test.standard_error.mean()
     held = f"{(test.pvalue > 0.05).sum()} of {SENSORS}"
     print(f"{noise:8}{error[0]:16.4f}{deviation[0]:11.4f}", end="")
     print(f"{error[1]:18.4f}{deviation[1]:11.4f}{held:>17}")
