@@ -29,8 +29,7 @@ except ImportError as error:
 from .api import convolve, solve
 from .near_misses import checks_arguments
 from .problem.checks import choice
-from .problem.lags import LagWindow
-from .problem.names import seconds_to_lags
+from .problem.lags import LagWindow, lags_of_times
 from .problem.problem import Problem
 from .problem.records import column_names
 from .progress_bars import following
@@ -60,7 +59,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             has the window of every feature, by name or number. None, the default, is lag 0 only,
             which is ordinary linear regression.
         tmin, tmax, fs: first and last lag in seconds, and the sampling rate in Hz, instead of lags.
-            By default None.
+            A dict has the time of every feature. By default None.
         edges: "zeros", the default, takes X as zero outside its trial. "drop" excludes rows whose
             window exceeds the trial from the fit. Predictions have as many rows as X in both cases.
         basis: functions of the lag whose weighted sums are the kernels, one for all features, or a
@@ -106,8 +105,8 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         self,
         lags: Any = None,
         *,
-        tmin: float | None = None,
-        tmax: float | None = None,
+        tmin: Any = None,
+        tmax: Any = None,
         fs: float | None = None,
         edges: str = "zeros",
         basis: Any = None,
@@ -280,7 +279,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             return (0, 0) if self.lags is None else self.lags
         if self.lags is not None:
             raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
-        return seconds_to_lags(self.tmin, self.tmax, self.fs)
+        return lags_of_times(self.tmin, self.tmax, self.fs)
 
     def _trials(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
         """X, y and weights, each a list of one for every trial, checked; None for no weights."""

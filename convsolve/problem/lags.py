@@ -10,6 +10,7 @@ import numpy as np
 
 from ..text import shown
 from .checks import MAX_ELEMENTS, choice, integer
+from .names import seconds_to_lags
 from .spec import ConvSpec
 
 EDGES = ("drop", "zeros", "circular")
@@ -108,6 +109,28 @@ class LagWindow(NamedTuple):
         ]
         bounds = tuple((a, a + k - 1) for a, k in zip(starts, size, strict=True))
         return LagWindow(bounds, self.edges)
+
+
+def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
+    """Convert windows in seconds to lags in samples: one window, or a dict of them by channel.
+
+    If one end is a dict, the other may be one number for all channels.
+
+    Raises:
+        TypeError, ValueError: As `seconds_to_lags`, and if a channel has only one of the two ends.
+    """
+    ends = {"tmin": tmin, "tmax": tmax}
+    by_channel = [end for end in ends.values() if isinstance(end, Mapping)]
+    if not by_channel:
+        return seconds_to_lags(tmin, tmax, fs)
+    found = {}
+    for channel in dict.fromkeys(channel for end in by_channel for channel in end):
+        for name, end in ends.items():
+            if isinstance(end, Mapping) and channel not in end:
+                raise ValueError(f"{name} has no value for the channel {shown(channel)}")
+        first, last = (e[channel] if isinstance(e, Mapping) else e for e in ends.values())
+        found[channel] = seconds_to_lags(first, last, fs)
+    return found
 
 
 def _listed(value: Any) -> Any:

@@ -70,7 +70,7 @@ class Problem(metaclass=Suggesting):
             ``{"envelope": (0, 40), "word": (-10, 20)}``. Rows are determined by the union of the
             windows, and the kernel of a channel is zero outside its window.
         tmin, tmax: first and last lag in seconds, instead of ``lags``. They are rounded to whole
-            samples.
+            samples. A dict has the time of every channel.
         fs: sampling rate in Hz, along one axis. If it is given, lags are reported as times.
         edges: treatment of rows whose window exceeds the record, with lags. "drop" excludes them,
             "zeros" takes x as zero outside the record, "circular" wraps it.
@@ -164,8 +164,8 @@ class Problem(metaclass=Suggesting):
         y: Any = None,
         *,
         lags: Any = None,
-        tmin: float | None = None,
-        tmax: float | None = None,
+        tmin: Any = None,
+        tmax: Any = None,
         fs: float | None = None,
         edges: str = "drop",
         kernel_size: Ints | None = None,

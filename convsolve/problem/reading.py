@@ -10,9 +10,8 @@ import numpy as np
 from ..text import argument, keyword
 from .checks import choice, integer
 from .confounds import read_confounds
-from .lags import EDGES, LagWindow
+from .lags import EDGES, LagWindow, lags_of_times
 from .masks import ByMask, by_group, check_known, known_rows, present, read_mask, used_rows
-from .names import seconds_to_lags
 from .records import Records, read
 from .rows import Rows
 from .shapes import check_lengths, check_output, check_records, check_windows
@@ -36,7 +35,7 @@ def read_window(lags: Any, tmin: Any, tmax: Any, fs: Any, edges: Any) -> LagWind
     if lags is not None and in_seconds:
         raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
     if in_seconds:
-        lags = seconds_to_lags(tmin, tmax, fs)
+        lags = lags_of_times(tmin, tmax, fs)
     if lags is not None:
         return LagWindow.of(lags, edges)
     choice(edges, "edges", EDGES)

@@ -181,6 +181,25 @@ def test_sizes_and_names_of_a_problem() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("tmin", "tmax", "lags"),
+    [
+        ({"a": 0, "b": -0.1}, {"b": 0.2, "a": 0.31}, {"a": (0, 6), "b": (-2, 4)}),
+        ({"a": 0, 1: -0.1}, 0.2, {"a": (0, 4), "b": (-2, 4)}),
+        (-0.05, {"a": 0.1, "b": 0}, {"a": (-1, 2), "b": (-1, 0)}),
+    ],
+)
+def test_windows_in_seconds_are_windows_in_samples(tmin: Any, tmax: Any, lags: Any) -> None:
+    names = {"channels": ["a", "b"], "fs": 20.0}
+    problem, expected = (
+        cs.Problem(X, Y, **given, **names)
+        for given in ({"tmin": tmin, "tmax": tmax}, {"lags": lags})
+    )
+    assert problem.coefficient_names == expected.coefficient_names
+    np.testing.assert_array_equal(cs.solve(problem).kernel, cs.solve(expected).kernel)
+    assert not cs.solve(problem).kernel.all()
+
+
 HOLES = np.ones((10, 2), bool)
 HOLES[4, 0] = False
 NONE = np.zeros((10, 2), bool)
@@ -204,6 +223,11 @@ REFUSED: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (given(lags={0: (0, 3), 1: [(0, 3), (0, 3)]}), ValueError, "one axis"),
     (given(lags={0: (0, 3), 1: (0, 2)}, stride=2), TypeError, "an argument for kernel_size"),
     (given(lags={0: (0, 3), 1: (0, 2)}, tmin=0.0, fs=1.0), TypeError, "either lags="),
+    (given(lags=None, tmin={0: 0, 1: 0}, tmax={0: 0.1}, fs=9.0), ValueError,
+     "tmax has no value for the channel 1"),
+    (given(lags=None, tmin={0: 0, 1: 0}, tmax=0.1), TypeError, "need all of tmin="),
+    (given(lags=None, tmin={0: 0}, tmax=0.2, fs=9.0), ValueError, "value for every channel; 1"),
+    (given(lags=None, tmin={0: 1, 1: 0}, tmax=0.2, fs=9.0), ValueError, "must not exceed tmax"),
     (given(taps=np.ones((9, 2), bool)), ValueError, r"shape \(9, 2\), expected .* \(10, 2\)"),
     (given(taps=np.ones((10, 2))), TypeError, "array of bool"),
     (given(taps=NONE), ValueError, "taps= excludes all lags of channel 0"),
