@@ -276,10 +276,6 @@ class KernelSpace:
             found["basis"] = [own.settings for own in self.channels] * groups
         return found
 
-    def some(self, channels: Sequence[int]) -> KernelSpace:
-        """Return the kernels of some channels."""
-        return KernelSpace(self.taps, tuple(self.channels[c] for c in channels))
-
 
 # --- reading of the arguments of a problem
 
