@@ -292,9 +292,14 @@ class Diagnosis:
     @cached_property
     @on_blas_threads
     def determined_coefficients(self) -> np.ndarray:
-        """Flags (groups, R) of the coefficients that the data determine."""
+        """Flags (groups, R) of the coefficients that the data determine.
+
+        Raises:
+            ValueError: If the problem has no basis and no windows.
+        """
         space = self.problem._space
-        assert space is not None
+        if space is None:
+            raise ValueError("only kernels in a basis or in windows have coefficients")
         found = np.tile(space.determined, (self.groups, 1))
         if self.unique:
             return found

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from ..lazy_jax import is_tracer
+from ..linalg.rank import EPS
 from ..near_misses import checks_arguments
 from ..operators.tap_basis import BlockBasis, TapBasis
 from ..problem.checks import integer, number
@@ -288,7 +289,8 @@ class Penalty:
             return own.own, 0
         (root, free), v = pairs[0], own.span.vectors
         if v is not None:
-            root, free = restricted(root, free, v)
+            d = self.differences(len(own.kept))
+            root, free = restricted(root, free, v) if d is None else within_span(d, v)
         return ChannelTaps(own.kept, np.hstack([root, free])), free.shape[1]
 
 
@@ -324,9 +326,12 @@ def restricted(root: np.ndarray, free: np.ndarray, v: np.ndarray) -> tuple[np.nd
             "Smooth, StableSpline or Ridge, or leave out the basis"
         )
     size = np.maximum(np.abs(whole).max(1), LEAST_ROW)[:, None]
-    d = np.linalg.solve(whole / size, v / size)[: root.shape[1]]
+    scaled = whole / size
+    coordinates = np.linalg.solve(scaled, v / size)
+    d = coordinates[: root.shape[1]]
     if free.shape[1]:
-        root, free = _inverse(d)
+        error = np.abs(np.linalg.inv(scaled)) @ (np.abs(scaled) @ np.abs(coordinates))
+        root, free = _inverse(d, EPS * float(np.linalg.norm(error[: len(d)])))
         return v @ root, v @ free
     rows = np.argsort(-np.abs(d).max(1))
     r, order = qr(d[rows], mode="r", pivoting=True)
@@ -703,15 +708,24 @@ class Tikhonov(Penalty):
     def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
         """Return T for the kernels of one channel, and how many of its last columns are free."""
         d, v = self.matrix[:, ::-1][:, own.kept], own.span.vectors
-        root, free = _inverse(d if v is None else d @ v)
-        found = np.hstack([root, free])
-        return ChannelTaps(own.kept, found if v is None else v @ found), free.shape[1]
+        root, free = _inverse(d) if v is None else within_span(d, v)
+        return ChannelTaps(own.kept, np.hstack([root, free])), free.shape[1]
 
 
-def _inverse(d: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return D⁺ and the null space of D (q, k)."""
-    _, s, vt = np.linalg.svd(d)
-    rank = int((s > max(d.shape) * np.finfo(float).eps * s.max(initial=0.0)).sum())
+def within_span(d: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return L and N of the penalty ‖D w‖² on the kernels w = V z, for orthonormal V (taps, k).
+
+    D V is much smaller than D if the kernels are smooth, and has the rounding errors of its terms.
+    """
+    rounding = max(10.0, math.sqrt(len(v))) * EPS * float(np.linalg.norm(np.abs(d) @ np.abs(v)))
+    root, free = _inverse(d @ v, rounding)
+    return v @ root, v @ free
+
+
+def _inverse(d: np.ndarray, rounding: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Return D⁺ and the null space of D (q, k), whose entries have an error of this norm."""
+    _, s, vt = np.linalg.svd(d, full_matrices=d.shape[0] < d.shape[1])
+    rank = int((s > max(max(d.shape) * EPS * s.max(initial=0.0), rounding)).sum())
     return vt[:rank].T / s[:rank], vt[rank:].T
 
 

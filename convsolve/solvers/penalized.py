@@ -120,7 +120,8 @@ def _one_form(
     proven = several.proven(scorers)
     begun = several.solve(scorers, begin, proven)
     penalties = [(found, strength) for strength in selected.strength.tolist()]
-    unproven = np.repeat(~proven, units.outputs.shape[1])
+    # Sums that cannot solve a problem do not have its degrees of freedom either.
+    unproven = np.repeat(~proven, units.outputs.shape[1]) | ~(begun[-1] <= EXACT)
     selected = selected._replace(
         hyperparameters=opened,
         at_bound=at_bound,

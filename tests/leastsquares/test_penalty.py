@@ -189,3 +189,50 @@ def test_a_column_that_nearly_cancels_is_kept(solver: str, bits: int) -> None:
     y = np.lib.stride_tricks.sliding_window_view(x, 4).sum(1)
     fit = cs.solve(cs.Problem(x, y, kernel_size=4), solver, penalty=Smooth(1e-3))
     np.testing.assert_allclose(fit.kernel, 1.0, rtol=1e-3)
+
+
+# Basis, taps, order of the differences, and the number of functions without a penalty in the span.
+SPANS = [
+    *((cs.BSplines(8), taps, order, order) for taps in (12, 64, 1000, 3000) for order in (1, 2)),
+    *((cs.Fourier(4), taps, order, 1) for taps in (12, 64, 1000, 3000) for order in (1, 2)),
+    *((cs.RaisedCosines(6), taps, order, 0) for taps in (64, 1000) for order in (1, 2)),
+]
+
+
+@pytest.mark.parametrize(("basis", "taps", "order", "free"), SPANS)
+@pytest.mark.parametrize("by_matrix", [False, True])
+def test_differences_of_kernels_in_a_basis(
+    basis: cs.LagBasis, taps: int, order: int, free: int, by_matrix: bool
+) -> None:
+    """The differences of the basis itself are computed in extended precision."""
+    differences = np.diff(np.eye(taps), order, axis=0)
+    penalty = cs.Tikhonov(matrix=differences) if by_matrix else Smooth(order=order)
+    x = np.random.default_rng(taps).standard_normal(taps + 20)
+    space = cs.Problem(x, x, lags=(0, taps - 1), basis=basis)._space
+    assert space is not None
+    own, lags = space.channels[0], np.arange(float(taps))
+    found, count = penalty.within(own, lags)
+    assert count == free
+    turned = np.diff(np.asarray(found.matrix, np.longdouble), order, axis=0)
+    products = (turned.T @ turned).astype(float)
+    expected = np.diag(np.r_[np.ones(len(products) - free), np.zeros(free)])
+    np.testing.assert_allclose(products, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("penalty", ["smooth", "matrix"])
+def test_freedom_of_a_smooth_kernel_in_a_basis(penalty: str) -> None:
+    taps, strengths = 100, (1e-3, 4e-3)
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal(900), rng.standard_normal((900, 2))
+    problem = cs.Problem(x, y, lags=(0, taps - 1), basis=cs.BSplines(8))
+    assert problem._space is not None
+    b = problem._space.channels[0].matrix
+    d = np.diff(np.eye(taps), 2, axis=0)
+    form = Smooth(strengths, order=2) if penalty == "smooth" else cs.Tikhonov(strengths, matrix=d)
+    a = np.lib.stride_tricks.sliding_window_view(x, taps) @ b
+    for solver in ("auto", "qr"):
+        fit = cs.solve(problem, solver, penalty=form)
+        for strength, dof in zip(strengths, fit.regularization.effective_dof, strict=True):
+            # The trace of the hat matrix: squares of the part of Q that belongs to A B.
+            q = scipy.linalg.qr(np.vstack([a, np.sqrt(strength) * d @ b]), mode="economic")[0]
+            np.testing.assert_allclose(dof, (q[: len(a)] ** 2).sum(), rtol=1e-9)
