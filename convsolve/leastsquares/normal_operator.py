@@ -11,7 +11,7 @@ from ..linalg.conjugate_gradient import VANISHED, Conjugate, Evidence, inverse_f
 from ..linalg.rank import EPS, least_share
 from ..operators import by_fft
 from ..operators.overlap_save import Series
-from ..operators.spectral_inverse import SpectralInverse, smoothed
+from ..operators.spectral_inverse import SpectralInverse, flat, smoothed
 from ..operators.tap_basis import TapBasis
 from ..operators.toeplitz import Gram, Lags
 from ..operators.toeplitz_inverse import Stationary, ToeplitzInverse, preconditioner, stationary
@@ -101,15 +101,12 @@ class Normal:
     Attributes:
         product: the product with AᵀA + ridge.
         precondition: the product with M⁻¹.
-        tapered: the Toeplitz matrix close to AᵀA + ridge, if all rows along one axis are used with
-            one weight; otherwise None.
         largest: an upper bound on the largest eigenvalue of AᵀA + ridge.
         rank_norm: the norm to which the smallest eigenvalue is compared.
     """
 
     product: Product
     precondition: Kernels | OfCoordinates | Identity
-    tapered: Stationary | None = None
     largest: float
     rank_norm: float
 
@@ -140,6 +137,7 @@ class Normal:
 
     def _toeplitz(self, by_channel: np.ndarray, norms: np.ndarray, scale: np.ndarray) -> None:
         parts = self._parts(by_channel)
+        self._of_kernels = parts, norms
         gram = self._gram(parts, norms, scale, self.ridge) if self._structured else None
         if gram is not None:
             self.product = gram
@@ -150,12 +148,26 @@ class Normal:
             self.product = self._in_columns(_by_data(self.system, self.group), scale[:, None])
             self.largest = self.a_norm**2
         self.rank_norm = self.largest
-        if self.system.design.spec.ndim == 1:
-            found = self._tapered(parts, norms, self.ridge)
-            self.precondition = preconditioner(found)
-            self.tapered = found if self._structured else None
-        else:
-            self.precondition = smoothed(gram or self._lags(parts, norms))
+        self.precondition = self._preconditioner(gram, parts, norms)
+
+    def _preconditioner(self, gram: Gram | None, parts: list[Series], norms: np.ndarray) -> Kernels:
+        """Return M⁻¹. The Toeplitz matrix of x is used along one axis if its spectrum is steep."""
+        if self.system.design.spec.ndim > 1:
+            return smoothed(gram or self._lags(parts, norms))
+        found = None if gram is None else flat(gram)
+        return preconditioner(self._tapered(parts, norms, self.ridge)) if found is None else found
+
+    @property
+    def tapered(self) -> Stationary | None:
+        """The Toeplitz matrix close to AᵀA + ridge, for kernels along one axis.
+
+        None if not all rows are used with one weight.
+        """
+        if not (self._structured and self.system.basis.identity):
+            return None
+        if self.system.design.spec.ndim > 1:
+            return None
+        return self._tapered(*self._of_kernels, self.ridge)
 
     def _lags(self, parts: list[Series], norms: np.ndarray) -> Lags:
         """Return the Toeplitz matrix of records, with these norms of columns on average."""

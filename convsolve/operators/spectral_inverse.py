@@ -26,7 +26,7 @@ class SpectralInverse:
 
     Args:
         grid: spectra of kernels.
-        inverse: 1/f at all frequencies, positive definite.
+        values, vectors: eigenvalues (F, C) of f, which are positive, and vectors (F, C, C).
 
     Attributes:
         low, high: bounds on the eigenvalues of M.
@@ -38,12 +38,10 @@ class SpectralInverse:
 
     definite = True
 
-    def __init__(self, grid: Grid, inverse: np.ndarray) -> None:
-        self.grid, self._inverse = grid, inverse
-        self._values, self._vectors = eigen(inverse)
-        least = EPS * self._values.max()
-        self._values = np.maximum(self._values, least)
-        self.low, self.high = 1 / float(self._values.max()), 1 / float(self._values.min())
+    def __init__(self, grid: Grid, values: np.ndarray, vectors: np.ndarray) -> None:
+        self.grid, self._values, self._vectors = grid, values, vectors
+        self._inverse = powers(values, vectors, -1)
+        self.low, self.high = float(values.min()), float(values.max())
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return M⁻¹ r for r (P, Q)."""
@@ -54,8 +52,19 @@ class SpectralInverse:
         """Return a normal vector (P, 1) of covariance T(f), which is at least M."""
         rng = np.random.default_rng(seed)
         noise = rng.standard_normal((*self.grid.sizes, self.grid.channels, 1))
-        root = powers(self._values, self._vectors, -0.5)
+        root = powers(self._values, self._vectors, 0.5)
         return self.grid.part(self.grid.vector(times(root, self.grid.forward(noise))))
+
+
+def flat(gram: Lags) -> SpectralInverse | None:
+    """Return the inverse of the smoothed spectrum of x, + ridge, if it spans less than two decades.
+
+    No taper is needed then, because the spectrum has no gaps that the edges of a record would fill.
+    """
+    values, vectors = eigen(windowed(gram.grid, _with_ridge(gram), NARROW))
+    if not values.min() >= FLAT * values.max() > 0:
+        return None
+    return SpectralInverse(gram.grid, values, vectors)
 
 
 def smoothed(gram: Lags) -> SpectralInverse:
@@ -63,14 +72,19 @@ def smoothed(gram: Lags) -> SpectralInverse:
 
     Source: R. B. Blackman and J. W. Tukey, The Measurement of Power Spectra, 1958.
     """
-    lags = gram.lags.copy()
-    lags[(0,) * len(gram.grid.taps)] += np.diag(gram.channel_ridge)
-    values, vectors = eigen(windowed(gram.grid, lags, NARROW))
-    if values.min() < FLAT * values.max():
-        values, vectors = eigen(windowed(gram.grid, lags, WIDE))
+    found = flat(gram)
+    if found is not None:
+        return found
+    values, vectors = eigen(windowed(gram.grid, _with_ridge(gram), WIDE))
     least = math.prod(gram.grid.taps) * gram.grid.channels * EPS * values.max()
     values = np.maximum(values, least if least > 0 else 1.0)
-    return SpectralInverse(gram.grid, powers(values, vectors, -1))
+    return SpectralInverse(gram.grid, values, vectors)
+
+
+def _with_ridge(gram: Lags) -> np.ndarray:
+    lags = gram.lags.copy()
+    lags[(0,) * len(gram.grid.taps)] += np.diag(gram.channel_ridge)
+    return lags
 
 
 def windowed(grid: Grid, lags: np.ndarray, width: float) -> np.ndarray:

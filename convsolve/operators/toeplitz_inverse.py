@@ -107,8 +107,10 @@ def autoregressive(given: Stationary, order: int) -> SpectralInverse | None:
     values, vectors = eigen(windowed(grid, residual, NARROW))
     if not values.min() > WHITE * values.max():
         return None
-    found = SpectralInverse(grid, times(filters, times(powers(values, vectors, -1), turned)))
-    return found if found.low > STEEP * found.high else None
+    values, vectors = eigen(times(filters, times(powers(values, vectors, -1), turned)))
+    if not values.min() > STEEP * values.max():
+        return None
+    return SpectralInverse(grid, 1 / values, vectors)
 
 
 class ToeplitzInverse:

@@ -210,9 +210,9 @@ class ConjugateGradient(Solver):
     edges of the records. With masks, weights or confounds, and for records that do not fit in
     memory, a step takes two passes over the data instead. The preconditioner is the exact inverse
     of the Toeplitz matrix of x with tapered ends, by Levinson's recursion in P²/K operations for
-    K taps. For images it is the inverse of a smoothed spectrum. Ten to thirty steps are enough for
-    almost any spectrum, if every record is ten times as long as the kernel, and about fifty for
-    images.
+    K taps. For images, and if the spectrum of x is flat, it is the inverse of a smoothed spectrum.
+    Ten to thirty steps are enough for almost any spectrum, if every record is ten times as long as
+    the kernel, and about fifty for images.
 
     Then the residual and the gradient are computed from the data, and CG starts again with them.
     The passes end when the backward error is at most ``tol`` ("solved"), when a pass does not halve

@@ -12,7 +12,7 @@ from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.normal_operator import Normal
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.operators.overlap_save import Series
-from convsolve.operators.spectral_inverse import SpectralInverse
+from convsolve.operators.spectral_inverse import SpectralInverse, flat
 from convsolve.operators.toeplitz import Gram, Grid
 from convsolve.operators.toeplitz_inverse import (
     ToeplitzInverse,
@@ -136,16 +136,26 @@ def test_preconditioner_makes_any_spectrum_flat(pole, times, channels, records, 
     parts = series(*(np.pad(r, [(pad, pad), (0, 0)]) for r in np.split(x, records)))
     columns, ridge = np.arange(taps * channels), np.full(taps * channels, 1e-8)
     ones = np.ones(columns.size)
+    gram = Gram(parts, (taps,), columns, ones, ridge=ridge)
+    smooth = flat(gram)
+    assert (smooth is None) == (pole > 0.5)
     precondition = preconditioner(stationary(parts, taps, columns, ones, ridge, (pad, pad)))
     assert precondition.definite
     assert isinstance(precondition, ToeplitzInverse if exact else SpectralInverse)
-    g = Gram(parts, (taps,), columns, ones, ridge=ridge)(np.eye(columns.size))
-    inverse = precondition(np.eye(columns.size))
+    g = gram(np.eye(columns.size))
+    check_preconditioner(precondition, g, 3 if exact else 8)
+    if smooth is not None:
+        check_preconditioner(smooth, g, 8)
+
+
+def check_preconditioner(precondition, g, most):
+    """M⁻¹ is symmetric and within its bounds, and the eigenvalues of M⁻¹AᵀA are near 1."""
+    inverse = precondition(np.eye(len(g)))
     assert np.abs(inverse - inverse.T).max() <= 1e-12 * np.abs(inverse).max()
     half = np.linalg.cholesky((inverse + inverse.T) / 2)
     values = np.linalg.eigvalsh(half.T @ g @ half)
     assert values[0] > 0.2
-    assert values[-1] < (3 if exact else 8)
+    assert values[-1] < most
     m = np.linalg.eigvalsh((inverse + inverse.T) / 2)
     assert precondition.low <= 1 / m[-1]
     assert precondition.high >= 1 / m[0]
@@ -161,9 +171,9 @@ def test_random_vectors_of_a_spectrum_have_its_covariance(channels):
         root[0] = root[0].real
         if grid.sizes[0] % 2 == 0:
             root[-1] = root[-1].real
-        inverse = root @ root.conj().swapaxes(1, 2) + np.eye(channels)
-        made = SpectralInverse(grid, inverse)
-        covariance = SpectralInverse(grid, np.linalg.inv(inverse))(np.eye(taps * channels))
+        values, vectors = np.linalg.eigh(root @ root.conj().swapaxes(1, 2) + np.eye(channels))
+        made = SpectralInverse(grid, 1 / values, vectors)
+        covariance = SpectralInverse(grid, values, vectors)(np.eye(taps * channels))
         drawn = made.draw(seed)
         total += (drawn.T @ np.linalg.solve(covariance, drawn)).item()
         values = np.linalg.eigvals(made(covariance)).real
