@@ -18,7 +18,7 @@ from . import gram, products
 from .chunk import LoadedChunk
 from .moments import KEPT_SHARE, Moments, ResidualSums, Units
 from .overlap_save import Series, component_columns, component_taps, polyphase
-from .tap_basis import BlockBasis
+from .tap_basis import IDENTITY, TapBasis
 from .windows import row_blocks
 
 # If the norms of the columns of one channel differ by more than this, it has a transient at an
@@ -160,56 +160,39 @@ def norms(chunk: LoadedChunk, certain: bool = False) -> Moments | None:
     return found if certain or exact(left, whole, chunk.channels) else None
 
 
-def moments_in(chunk: LoadedChunk, basis: BlockBasis) -> Moments | None:
+def moments(
+    chunk: LoadedChunk, basis: TapBasis = IDENTITY, certain: bool = False
+) -> Moments | None:
     """Return sums over the rows of A T and Y in units of the chunk, without sums of A itself.
-
-    None if FFTs would lose digits.
-    """
-    taps, several = taps_of(chunk), parts(chunk)
-    if taps != chunk.spec.kernel_size:  # a stride, whose components have several columns a tap
-        whole = moments(chunk)
-        return None if whole is None else basis.of_moments(whole)
-    if norms(chunk) is None:
-        return None
-    by_group = [[(p.x, p.y) for p in several if p.group == g] for g in range(chunk.groups)]
-    found = [gram.moments(each, taps, basis) for each in by_group]
-    sums = _column_sums(chunk, several, squares=False)
-    grams, rhs, outputs, squares = (np.stack(each) for each in zip(*found, strict=True))
-    for a in _left_out(chunk):
-        sums -= a.sum(1)
-        for total, rows in zip(grams, basis.rows(a), strict=True):
-            total -= rows.T @ rows
-    if not chunk.outputs:
-        rhs, outputs, squares = rhs[..., :0], outputs[..., :0], squares[..., :0]
-    sums = basis.restrict(sums[:, :, None])[:, :, 0]
-    units = basis.of_units(own_units(chunk))
-    return Moments(grams, rhs, sums, outputs, squares, chunk.rows, units, chunk.form.constant)
-
-
-def moments(chunk: LoadedChunk, certain: bool = False) -> Moments | None:
-    """Return sums over the rows of A and Y in units of the chunk.
 
     None if FFTs would lose digits, unless it is ``certain`` that the digits suffice.
     """
     taps, places, groups = taps_of(chunk), places_of(chunk), chunk.groups
+    if not basis.identity:
+        if taps != chunk.spec.kernel_size:  # a stride, whose components have several columns a tap
+            strided = moments(chunk, certain=certain)
+            return None if strided is None else basis.of_moments(strided)
+        certain = certain or norms(chunk) is not None
+        if not certain:
+            return None
     by_group: list[list[gram.Part]] = [[] for _ in range(groups)]
     for part in parts(chunk):
         by_group[part.group].append((part.x, part.y))
-    found = [gram.moments(each, taps) for each in by_group]
-    if not np.array_equal(places, np.arange(len(found[0].gram))):
+    found = [gram.moments(each, taps, basis) for each in by_group]
+    if basis.identity and not np.array_equal(places, np.arange(len(found[0].gram))):
         found = [each.of(places) for each in found]
     sums = _column_sums(chunk, parts(chunk), squares=False)
     grams = found[0].gram[None] if groups == 1 else np.stack([each.gram for each in found])
     whole = np.linalg.diagonal(grams).copy()
     for a in _left_out(chunk):
         sums -= a.sum(1)
-        for total, rows in zip(grams, a, strict=True):
+        for total, rows in zip(grams, basis.rows(a), strict=True):
             total -= rows.T @ rows  # one array with itself takes half the time in BLAS
     rhs, outputs, squares = (np.stack(each) for each in list(zip(*found, strict=True))[1:])
     if not chunk.outputs:
         rhs, outputs, squares = rhs[..., :0], outputs[..., :0], squares[..., :0]
-    given = sums, outputs, squares, chunk.rows, own_units(chunk), chunk.form.constant
-    m = Moments(grams, rhs, *given)
+    sums, units = basis.restrict(sums[:, :, None])[:, :, 0], basis.of_units(own_units(chunk))
+    m = Moments(grams, rhs, sums, outputs, squares, chunk.rows, units, chunk.form.constant)
     return m if certain or exact(m.squares, whole, chunk.channels) else None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from ..progress import tracked
 from .chunk import LoadedChunk
 from .moments import Moments, ResidualSums, Units, groups_at_once
-from .tap_basis import BlockBasis
+from .tap_basis import IDENTITY, TapBasis
 from .windows import row_blocks
 
 # Rows of A (G, k, P) and of Y (G, k, Q), or None.
@@ -160,18 +160,7 @@ def _rows_of(rows: Rows) -> int:
     return rows.a.shape[1]
 
 
-def moments(chunk: LoadedChunk) -> Moments:
-    """Return sums over the rows of A and Y in own units."""
-    units, total = own_units(chunk), None
-    for a, y in rows(chunk, units):
-        y = np.zeros((*a.shape[:2], 0)) if y is None else y
-        found = Moments.from_rows(a, y, units, chunk.form.constant)
-        total = found if total is None else total + found
-    assert total is not None
-    return total
-
-
-def moments_in(chunk: LoadedChunk, basis: BlockBasis) -> Moments:
+def moments(chunk: LoadedChunk, basis: TapBasis = IDENTITY) -> Moments:
     """Return sums over the rows of A T and Y in own units, without sums of A itself."""
     units, total = own_units(chunk), None
     own = basis.of_units(units)

@@ -26,7 +26,7 @@ from . import by_events, by_fft, by_filter, by_jax, by_rows, by_sums
 from .by_jax import DeviceChunk
 from .chunk import Chunk, Form, LoadedChunk, extent, samples_of
 from .moments import CACHED_NUMBERS, Moments, NuisanceSums, ResidualSums, Units
-from .tap_basis import BlockBasis
+from .tap_basis import IDENTITY, TapBasis
 from .trends import Trends, kept_samples, without_polynomials
 from .windows import recorded_samples
 
@@ -53,39 +53,42 @@ def totals(
     form: Form,
     columns_only: bool,
     about: Units | None = None,
-    basis: BlockBasis | None = None,
+    basis: TapBasis = IDENTITY,
 ) -> Moments:
-    """Sum over the rows of a chunk, in its own units or in the units ``about``.
+    """Sum over the rows of A T of a chunk, in its own units or in the units ``about``.
 
-    With a ``basis`` T, the moments are those of A T.
-
-    With ``columns_only``, the moments are those of every column on its own, except on devices. Rows
-    are formed if FFTs would lose digits.
+    With ``columns_only``, the moments are those of every column of A on its own, except on devices.
+    Rows are formed if FFTs would lose digits.
     """
     loaded: Any = chunk.load(form)
-    name = "norms" if columns_only else "moments"
     if not (loaded.by_rows or loaded.structured or backend(loaded) is by_events):
         loaded = loaded.decided(True)
-    of = backend(loaded)
     with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
-        found: Moments | None
-        if basis is not None and of in (by_fft, by_rows):
-            found = of.moments_in(loaded, basis)
-        else:
-            found = getattr(of, name)(loaded)
-            found = found if basis is None or found is None else basis.of_moments(found)
+        found = _sums(loaded, columns_only, basis)
         if found is None:
             loaded = loaded.decided(True)
-            found = by_rows.moments_in(loaded, basis) if basis else getattr(by_rows, name)(loaded)
+            found = _sums(loaded, columns_only, basis)
     assert found is not None
     if not (np.isfinite(found.sums).all() and np.isfinite(found.out_sums).all()):
         raise no_sums(chunk.samples)
     if loaded.blocks:
-        units = found.units if basis is None else of.own_units(loaded)
+        units = found.units if basis.identity else backend(loaded).own_units(loaded)
         found = replace(found, nuisance=(_nuisance_sums(loaded, units),))
-        found = found if basis is None else replace(found, nuisance=basis.of_nuisance(found))
+        found = replace(found, nuisance=basis.of_nuisance(found))
     found = replace(found, by_rows=(loaded.by_rows,))
     return found if about is None else found.in_units(about)
+
+
+def _sums(chunk: Loaded, columns_only: bool, basis: TapBasis) -> Moments | None:
+    """Return the sums of `totals` by the backend of a chunk; None if FFTs would lose digits."""
+    of = backend(chunk)
+    if columns_only:
+        found: Moments | None = of.norms(chunk)
+    elif of in (by_fft, by_rows):
+        found = of.moments(chunk, basis)
+    elif (found := of.moments(chunk)) is not None:
+        found = basis.of_moments(found)
+    return found
 
 
 def _nuisance_sums(chunk: LoadedChunk, units: Units) -> NuisanceSums:

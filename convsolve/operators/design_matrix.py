@@ -160,8 +160,7 @@ class DesignMatrix:
 
     def moments_of(self, spans: Sequence[Span], y: Sequence[Any], basis: TapBasis) -> Moments:
         """Return sums over some of the rows of A T, if there are no confounds."""
-        own = basis if isinstance(basis, BlockBasis) else None
-        found: Moments = self.chunks.sum_some(totals, spans, y, False, None, own)
+        found: Moments = self.chunks.sum_some(totals, spans, y, False, None, basis)
         return found
 
     def _sum(
@@ -348,17 +347,16 @@ class DesignMatrix:
             return self._summed(targets, basis)
         return basis.of_moments(self._summed(targets))
 
-    def _summed(self, targets: Targets | None, basis: BlockBasis | None = None) -> Moments:
+    def _summed(self, targets: Targets | None, basis: TapBasis = IDENTITY) -> Moments:
         """Return `moments` from a pass over the data, without sums of A itself."""
         known, found, fits = self._known, None if targets is None else targets.found, NO_FITS
         if known.fit is not None:
             fits = Fits(x=(in_user_units(known.fit, self.exponents),))
         if found is not None and found.fit is not None:
             fits = fits._replace(y=in_user_units(found.fit, found.exponents))
-        units = units_of(known, found)
-        units = units if basis is None else basis.of_units(units)
+        units = basis.of_units(units_of(known, found))
         m: Moments = self._sum(totals, targets, False, units, basis, fits=fits)
-        m = m if basis is not None else m.with_zero_columns(known.live)
+        m = m.with_zero_columns(known.live)
         return m if found is None else m.with_zero_outputs(found.live)
 
     def summable(

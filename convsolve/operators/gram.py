@@ -14,7 +14,7 @@ from ..parallel import in_order
 from ..progress import tracked
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
 from .short_kernels import short, short_correlations
-from .tap_basis import BlockBasis
+from .tap_basis import IDENTITY, BlockBasis, TapBasis
 
 # With few channels and columns, a loop over shifts takes longer than its products.
 JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
@@ -40,10 +40,8 @@ class Sums(NamedTuple):
         return Sums(gram[np.ix_(columns, columns)], rhs[columns], *rest)
 
 
-def moments(parts: Sequence[Part], taps: Sequence[int], basis: BlockBasis | None = None) -> Sums:
-    """Return the sums of least squares, computed from the signals. If y is None, Q is 0.
-
-    With a ``basis`` T of kernels along one axis, they are the sums of A T.
+def moments(parts: Sequence[Part], taps: Sequence[int], basis: TapBasis = IDENTITY) -> Sums:
+    """Return the sums of A T and y, computed from the signals. If y is None, Q is 0.
 
     FFTs are used along the axis with most taps, with the windows of the other axes as channels.
     In C × C blocks, G[k, k+m] = Σ_{u=k}^{T+k-1} x[u]x[u+m]ᵀ. All shifts k have the terms
@@ -96,9 +94,7 @@ def _together(parts: Sequence[Part], taps: int, others: Sequence[int]) -> Iterat
         yield lot
 
 
-def _long(
-    parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: BlockBasis | None
-) -> Sums:
+def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: TapBasis) -> Sums:
     """Return the sums of records with at least as many windows as taps: FFTs, and both ends."""
     found: list[Any] = []
     heads, tails = [], []
@@ -117,9 +113,10 @@ def _long(
     core, rhs, outputs, squares = found
     rhs = rhs.reshape(math.prod(core.shape[:2]), -1)
     ends = np.concatenate(heads), np.concatenate(tails)
-    if basis is None:
-        return Sums(joined(core, *ends), rhs, outputs, squares)
-    return Sums(reduced(core, *ends, basis), basis.restrict(rhs[None])[0], outputs, squares)
+    rhs = basis.restrict(rhs[None])[0]
+    if isinstance(basis, BlockBasis):
+        return Sums(reduced(core, *ends, basis), rhs, outputs, squares)
+    return Sums(basis.of_gram(joined(core, *ends)[None])[0], rhs, outputs, squares)
 
 
 def joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
@@ -168,9 +165,7 @@ def reduced(core: np.ndarray, head: np.ndarray, tail: np.ndarray, basis: BlockBa
     return (found + found.T) / 2
 
 
-def _short(
-    parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: BlockBasis | None
-) -> Sums:
+def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: TapBasis) -> Sums:
     """Return the sums of records with T windows, fewer than taps: T shifts have a common sample."""
     ((x, y),) = parts
     rows = x.data.shape[1] - taps + 1
@@ -189,9 +184,7 @@ def _short(
         each = [np.tensordot(samples[:, k : k + rows], seen, ((0, 1), (0, 1))) for k in range(taps)]
         rhs = np.concatenate(each)
         outputs, squares = by_channel(np.add, seen), by_channel(np.add, seen, np.square)
-    if basis is not None:
-        whole = basis.restrict(basis.restrict(whole[None]).swapaxes(1, 2))[0]
-        rhs = basis.restrict(rhs[None])[0]
+    whole, rhs = basis.of_gram(whole[None])[0], basis.restrict(rhs[None])[0]
     return Sums(whole, rhs, outputs, squares)
 
 

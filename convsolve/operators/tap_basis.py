@@ -103,14 +103,19 @@ class TapBasis:
         shift = self.restrict(units.shift[:, :, None])[:, :, 0]
         return units._replace(shift=shift, exponents=self._exponents(units.exponents))
 
+    def of_gram(self, gram: np.ndarray) -> np.ndarray:
+        """Return TᵀAᵀA T (G, R, R), given AᵀA (G, P, P)."""
+        if self.identity:
+            return gram
+        return np.asarray(self.restrict(self.restrict(gram).swapaxes(1, 2)))
+
     def of_moments(self, moments: Moments) -> Moments:
         """Return the moments of A T, given moments of A with one exponent per channel."""
         if self.identity:
             return moments
-        half = self.restrict(moments.gram)
         return replace(
             moments,
-            gram=self.restrict(half.swapaxes(1, 2)),
+            gram=self.of_gram(moments.gram),
             rhs=self.restrict(moments.rhs),
             sums=self.restrict(moments.sums[:, :, None])[:, :, 0],
             units=self.of_units(moments.units),
