@@ -36,7 +36,7 @@ from .minimum_norm import (
     outside,
 )
 from .qr import tall_svd, tree_qr
-from .rank import EPS, Band, band_of
+from .rank import EPS, Band, band_of, null_threshold
 from .threads import on_blas_threads, one_blas_thread
 
 # Share of σ_P² whose loss does not change standard errors noticeably.
@@ -380,12 +380,8 @@ class Truncated(Factor):
 
     @property
     def null_threshold(self) -> float:
-        """Null-space rows below clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3) in norm are rounding."""
-        if not self.rank:
-            return 1e-12
-        values = self.singular_values
-        noise = 10 * math.sqrt(self.columns) * EPS * values[0] / values[self.rank - 1]
-        return float(np.clip(noise, 1e-12, 1e-3))
+        """Null-space rows below this in norm are rounding."""
+        return null_threshold(self.singular_values, self.rank, self.columns)
 
     @cached_property
     @on_blas_threads

@@ -58,6 +58,13 @@ def least_certified(columns: int) -> float:
     return math.sqrt(10 * columns * EPS) / 2
 
 
+def null_threshold(values: np.ndarray, rank: int, columns: int) -> float:
+    """Return clip(10√P·eps·s₁/σ_r, 1e-12, 1e-3): null-space rows below it in norm are rounding."""
+    if not rank:
+        return 1e-12
+    return float(np.clip(10 * math.sqrt(columns) * EPS * values[0] / values[rank - 1], 1e-12, 1e-3))
+
+
 def band_of(values: np.ndarray, rows: int, columns: int) -> Band:
     """Return the `Band` of ``values`` (..., k), of which k < ``columns`` if rows are too few."""
     largest = values.max(-1, initial=0.0)

@@ -11,12 +11,12 @@ import numpy as np
 from .. import registry
 from ..cached import cached_property
 from ..linalg.qr import tall_qr
+from ..linalg.rank import EPS, null_threshold
 from ..near_misses import similar
 from ..text import argument, count, ranges, shown, worded
 from .lag_bases import Basis, LagBasis
 from .names import Names
 
-EPS = float(np.finfo(float).eps)
 # Condition number of a basis from which its coefficients are called unstable.
 UNSTABLE = 1e4
 
@@ -106,8 +106,8 @@ class ChannelSpace:
         if self.rank == self.count:
             return np.ones(self.count, bool)
         _, s, vt, rank = self._singular
-        tolerance = np.clip(10 * np.sqrt(self.count) * EPS * s[0] / s[rank - 1], 1e-12, 1e-3)
-        return np.asarray(np.linalg.norm(vt[rank:], axis=0) <= tolerance)
+        found = np.linalg.norm(vt[rank:], axis=0) <= null_threshold(s, rank, self.count)
+        return np.asarray(found)
 
     @property
     def superfluous(self) -> list[int]:
