@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -144,23 +144,6 @@ class TapBasis:
 IDENTITY = TapBasis()
 
 
-class Block(NamedTuple):
-    """The coordinates of one channel.
-
-    Attributes:
-        places: (k,), indices of its columns of A that are used.
-        matrix: T (k, r) of these columns, or None for the identity.
-    """
-
-    places: np.ndarray
-    matrix: np.ndarray | None = None
-
-    @property
-    def coordinates(self) -> int:
-        """Number r of coordinates."""
-        return len(self.places) if self.matrix is None else int(self.matrix.shape[1])
-
-
 class BlockBasis(TapBasis):
     """A block diagonal T with a block for every channel, so that w = T z.
 
@@ -168,10 +151,10 @@ class BlockBasis(TapBasis):
 
     Args:
         columns: number P of columns of A.
-        blocks: the blocks of all channels.
+        blocks: the coordinates of every channel, whose taps are columns of A.
     """
 
-    def __init__(self, columns: int, blocks: Sequence[Block]) -> None:
+    def __init__(self, columns: int, blocks: Sequence[ChannelTaps]) -> None:
         super().__init__()
         self.blocks, self._columns = tuple(blocks), columns
         ends = np.cumsum([0, *(block.coordinates for block in blocks)])
@@ -182,7 +165,7 @@ class BlockBasis(TapBasis):
     def of_taps(cls, taps: int, channels: Sequence[ChannelTaps]) -> BlockBasis:
         """Return the basis of kernels (taps, channels) with coordinates of each channel."""
         each, count = enumerate(channels), len(channels)
-        return cls(taps * count, [Block(own.kept * count + c, own.matrix) for c, own in each])
+        return cls(taps * count, [own._replace(kept=own.kept * count + c) for c, own in each])
 
     @property
     def identity(self) -> bool:
@@ -207,21 +190,21 @@ class BlockBasis(TapBasis):
         of = self.channel_of(0, len(self.blocks))
         if values.shape[1] == len(self.blocks):
             return values[:, of]
-        return values[:, np.array([block.places[0] for block in self.blocks])[of]]
+        return values[:, np.array([block.kept[0] for block in self.blocks])[of]]
 
     def expand(self, z: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
         """Return kernels T z (G, P, Q) for z (G, R, Q)."""
         found = np.zeros((len(z), self._columns, z.shape[2]))
         for block, place in zip(self.blocks, self._places, strict=True):
             values = z[:, place]
-            found[:, block.places] = values if block.matrix is None else block.matrix @ values
+            found[:, block.kept] = values if block.matrix is None else block.matrix @ values
         return found
 
     def restrict(self, g: Any, matmul: Callable[[Any, Any], Any] = np.matmul) -> Any:
         """Return Tᵀ g (G, R, Q) for g (G, P, Q)."""
         found = np.empty((len(g), self._total, g.shape[2]))
         for block, place in zip(self.blocks, self._places, strict=True):
-            values = g[:, block.places]
+            values = g[:, block.kept]
             found[:, place] = values if block.matrix is None else block.matrix.T @ values
         return found
 
@@ -236,8 +219,11 @@ class BlockBasis(TapBasis):
         assert isinstance(span, BlockBasis)
         blocks = []
         for own, outer, place in zip(self.blocks, span.blocks, span._places, strict=True):
-            s = own.matrix if outer.matrix is None else outer.matrix.T @ _matrix(own)
-            blocks.append(Block(np.arange(place.start, place.stop), s))
+            s = own.matrix
+            if outer.matrix is not None:
+                assert s is not None
+                s = outer.matrix.T @ s
+            blocks.append(ChannelTaps(np.arange(place.start, place.stop), s))
         return BlockBasis(span._total, blocks)
 
     def _each(self, of: np.ufunc) -> BlockBasis:
@@ -247,7 +233,3 @@ class BlockBasis(TapBasis):
 
     def _exponents(self, exponents: np.ndarray) -> np.ndarray:
         return self.of_channels(exponents)
-
-
-def _matrix(block: Block) -> np.ndarray:
-    return np.eye(len(block.places)) if block.matrix is None else block.matrix
