@@ -68,7 +68,7 @@ class ChannelSpace:
     @property
     def count(self) -> int:
         """Number r of coefficients."""
-        return ChannelTaps(self.kept, self.matrix).coordinates
+        return self.own.coordinates
 
     @cached_property
     def _factors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -208,11 +208,7 @@ class KernelSpace:
 
         Without a basis, they are the taps in ascending lags.
         """
-        found = []
-        for c, own in enumerate(self.channels):
-            taps, v = kernel[own.kept, c], own.span.vectors
-            found.append(taps if v is None else v.T @ taps)
-        return self.of_coordinates(np.concatenate(found))
+        return self.of_coordinates(self.restricted(kernel.transpose(2, 0, 1)).T)
 
     def of_coordinates(self, coordinates: np.ndarray) -> np.ndarray:
         """Return the coefficients (R, n) of orthonormal coordinates (rank, n)."""
@@ -323,15 +319,15 @@ class Given(NamedTuple):
                 "with groups=, all groups have the same bases and the same lags, channel by "
                 "channel: give one basis, and no taps="
             )
-        bases = [None if basis is None else _basis(basis) for basis in bases[:each]]
-        if kept.all() and not any(bases):
+        made = {id(given): None if given is None else _basis(given) for given in bases}
+        if kept.all() and not any(made.values()):
             return None
         known: dict[Any, ChannelSpace] = {}
         found = []
-        for c, basis in enumerate(bases):
-            key = id(basis), kept[:, c].tobytes()
+        for c, given in enumerate(bases[:each]):
+            key = id(given), kept[:, c].tobytes()
             if key not in known:
-                known[key] = _channel_space(basis, kept[:, c], own, names, c)
+                known[key] = _channel_space(made[id(given)], kept[:, c], own, names, c)
             found.append(known[key])
         return KernelSpace(len(own), tuple(found))
 

@@ -269,8 +269,8 @@ class Problem(metaclass=Suggesting):
 
     def _in_basis(self, basis: Any) -> Problem:
         """Return the problem with a basis of all channels."""
-        given = Given(basis), self._lags, self._names, self.n_channels, self.spec.groups
-        return self._replace(_space=Given.space(*given))
+        given = self._lags, self._names, self.n_channels, self.spec.groups
+        return self._replace(_space=Given(basis).space(*given))
 
     @property
     def _recipe(self) -> dict[str, Any]:
