@@ -237,8 +237,10 @@ class Penalty:
             some: the channels to return; all by default.
             space: the kernels of the problem; all kernels by default.
         """
+        weights = self.channel_weights(channels)
+        by_channel = (weights if some is None else weights[[*some]]).reshape(groups, -1)
         if space is not None:
-            return self._within(space, lags[0], channels, groups, some)
+            return self._within(space, lags[0], by_channel)
         pairs = self.bases(lags)
         basis = TapBasis([np.hstack(pair) for pair in pairs or ()])
         if pairs is None:
@@ -246,33 +248,17 @@ class Penalty:
         else:
             free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
             penalized = ~reduce(lambda a, b: np.logical_and.outer(a, b).reshape(-1), free)
-        by_channel = self._weights_of(channels, groups, some)[:, None]
-        return Coordinates(basis, (by_channel * penalized[:, None]).reshape(groups, -1))
+        by_coordinate = by_channel[:, None] * penalized[:, None]
+        return Coordinates(basis, by_coordinate.reshape(groups, -1))
 
-    def _weights_of(self, channels: int, groups: int, some: Sequence[int] | None) -> np.ndarray:
-        """Return the factors (groups, channels of a group) of the strength."""
-        found = self.channel_weights(channels)
-        return (found if some is None else found[[*some]]).reshape(groups, -1)
-
-    def _within(
-        self,
-        space: KernelSpace,
-        lags: np.ndarray,
-        channels: int,
-        groups: int,
-        some: Sequence[int] | None,
-    ) -> Coordinates:
-        """Return `coordinates` for the kernels of a space."""
-        known: dict[int, tuple[ChannelTaps, int]] = {}
-        for own in space.channels:
-            if id(own) not in known:
-                known[id(own)] = self.within(own, lags)
-        pairs = [known[id(own)] for own in space.channels]
+    def _within(self, space: KernelSpace, lags: np.ndarray, weights: np.ndarray) -> Coordinates:
+        """Return `coordinates` for the kernels of a space, and weights (groups, channels)."""
+        known = {own: self.within(own, lags) for own in set(space.channels)}
+        pairs = [known[own] for own in space.channels]
         penalized = [np.arange(taps.coordinates) < taps.coordinates - free for taps, free in pairs]
-        counts = [taps.coordinates for taps, _ in pairs]
-        by_channel = np.repeat(self._weights_of(channels, groups, some), counts, axis=1)
+        by_coordinate = np.repeat(weights, [*map(len, penalized)], axis=1)
         basis = BlockBasis.of_taps(space.taps, [taps for taps, _ in pairs])
-        return Coordinates(basis, by_channel * np.concatenate(penalized))
+        return Coordinates(basis, by_coordinate * np.concatenate(penalized))
 
     def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
         """Return T for the kernels of one channel, and how many of its last columns are free.
