@@ -44,10 +44,9 @@ class Diagnosis:
         self.groups = problem.spec.groups
 
     @property
-    def noun(self) -> str:
-        """The word for the unknowns of a kernel."""
-        space = self.problem._space
-        return "taps" if space is None or not space.has_basis else "coefficients"
+    def has_basis(self) -> bool:
+        """Whether the unknowns are coefficients of a basis and not taps."""
+        return self.problem._space is not None and self.problem._space.has_basis
 
     @property
     def _blas_columns(self) -> int:
@@ -270,8 +269,7 @@ class Diagnosis:
     @property
     def _modelled(self) -> np.ndarray:
         """Flags of the taps in the windows of their channels, kernel-shaped."""
-        space, shape = self.problem._space, self.problem.kernel_shape
-        return np.ones(shape, bool) if space is None else space.taps_of(shape)
+        return self._kernel_shaped([self._system.design.modelled] * self.groups)
 
     @cached_property
     @on_blas_threads
@@ -281,7 +279,7 @@ class Diagnosis:
         None if the taps without the basis are too many to decide.
         """
         space = self.problem._space
-        if space is None or not space.has_basis:
+        if space is None or not self.has_basis:
             return np.zeros_like(self._identifiable)
         inner = type(self)(self.problem._replace(_space=space.without_basis), self.limits)
         few = inner.columns <= self.limits.spectrum_columns

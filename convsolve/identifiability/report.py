@@ -436,7 +436,7 @@ class Identifiability:
             entries += [
                 ("Taps", [wording.taps_sentence(self._diagnosis)]),
                 (
-                    "Basis" if self._diagnosis.noun != "taps" else "Windows",
+                    "Basis" if self._diagnosis.has_basis else "Windows",
                     wording.basis_sentences(self._diagnosis),
                 ),
                 ("Padding", [wording.padding_sentence(self._diagnosis)]),

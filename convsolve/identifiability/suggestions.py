@@ -276,11 +276,11 @@ def _channel(diagnosis: Diagnosis, channel: int, rank: int, unknowns: int) -> Su
         same = "more of the same signal does not help: use"
         if _transient(problem, channel):
             same = "record the silence around it too, or use"
+        noun = "coefficients" if diagnosis.has_basis else "taps"
         return Suggestion(
             "excitation",
-            f"{name} excites only {rank} of its {unknowns} {diagnosis.noun} (its order of "
-            f"excitation); {same} a signal with more frequencies, such as noise, or fewer "
-            f"{diagnosis.noun}",
+            f"{name} excites only {rank} of its {unknowns} {noun} (its order of excitation); "
+            f"{same} a signal with more frequencies, such as noise, or fewer {noun}",
         )
     still = f"{'constant' if problem.bias else 'zero'} in all windows"
     if problem._nuisance.confounds is not None:

@@ -98,8 +98,7 @@ def taps_sentence(diagnosis: Diagnosis) -> str:
 def determined_share(diagnosis: Diagnosis, alone: bool = False) -> str:
     """Return how many taps the data determine."""
     subject = "the data alone" if alone else "the data"
-    coefficients = diagnosis.noun != "taps"
-    if diagnosis.unique and coefficients:
+    if diagnosis.unique and diagnosis.has_basis:
         return f"{subject} determine {_coefficients(diagnosis)}"
     if diagnosis.unique:
         taps = diagnosis.columns * diagnosis.groups
@@ -110,7 +109,7 @@ def determined_share(diagnosis: Diagnosis, alone: bool = False) -> str:
         return f"{subject} do not determine the kernel"
     mask = _of_model(diagnosis, diagnosis._identifiable)
     words = f"{subject} determine {int(mask.sum())} of {mask.size} taps"
-    return f"{words} and {_coefficients(diagnosis)}" if coefficients else words
+    return f"{words} and {_coefficients(diagnosis)}" if diagnosis.has_basis else words
 
 
 def _coefficients(diagnosis: Diagnosis) -> str:
@@ -132,7 +131,7 @@ def basis_sentences(diagnosis: Diagnosis) -> list[str]:
     """Return the bases and windows, which coefficients and which taps the data determine."""
     problem = diagnosis.problem
     found = [words for _, words in space_entries(problem._space, problem._names, problem._lags[0])]
-    if diagnosis.noun == "taps" or not diagnosis.decided:
+    if not (diagnosis.has_basis and diagnosis.decided):
         return found
     found.append(f"the data determine {_coefficients(diagnosis)}")
     if (alone := diagnosis._basis_dependent) is None or not alone.any():
@@ -165,7 +164,7 @@ def noise_sentence(diagnosis: Diagnosis) -> str:
     finite = np.isfinite(of_taps)
     if not finite.any():
         return ""
-    gains = gains_text(of_taps[finite], diagnosis.noun != "taps")
+    gains = gains_text(of_taps[finite], diagnosis.has_basis)
     which = "" if finite.all() else " for the identifiable taps"
     weak = weak_sentence(diagnosis)
     text = f"noise gain {gains}{which} (standard error per tap for unit white noise in y)"
@@ -227,7 +226,7 @@ def collinear(diagnosis: Diagnosis) -> list[str]:
     found = []
     for group, rank in enumerate(diagnosis.kernel_ranks):
         free = diagnosis.columns - rank
-        if free and diagnosis.noun != "taps":
+        if free and diagnosis.has_basis:
             found.append(f"{free} independent changes of the kernel in its basis do not change y")
         elif free > MAX_VECTORS:
             found.append(

@@ -96,7 +96,8 @@ def space_entries(
     ]
     parts[MAX_NAMES:] = ["…"] * (len(parts) > MAX_NAMES)
     found = [("Basis" if space.has_basis else "Windows", f"{'; '.join(parts)}. {unknowns(space)}")]
-    return found + [("", words) for words in filter(None, [coefficient_doubts(space, names)])]
+    doubts = coefficient_doubts(space, names)
+    return [*found, ("", doubts)] if doubts else found
 
 
 def _window_of(lags: np.ndarray, names: Names) -> str:
