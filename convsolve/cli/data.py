@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..formats.addresses import kind_of
 from .arguments import Refusal, limits_of, reported
+from .methods import basis_of, check_used
 from .options import WHOLE
 from .readers import beside, names_file, stored
 
@@ -28,8 +29,6 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     if None not in (rate, args.fs) and rate != args.fs:
         raise Refusal(f"{source(args)}: has {rate:g} samples a second, --fs is {args.fs:g}")
     args.fs = rate if args.fs is None else args.fs
-    from .methods import check_used
-
     check_used(args)
     geometry = _spec(args) if args.kernel_size is not None else _lags(args)
     x, y = _read(args)
@@ -118,8 +117,6 @@ def _channels(given: dict[str, Any], named: bool) -> dict[Any, Any]:
 
 def _kernels(args: argparse.Namespace, named: bool) -> dict[str, Any]:
     """Return basis and taps as arguments of `Problem`, for channels with or without names."""
-    from .methods import basis_of
-
     found: dict[str, Any] = {}
     if args.taps is not None:
         found["taps"] = _flags(args, args.taps, "taps", "a tap is estimated")
