@@ -30,8 +30,6 @@ SHORT_ROWS, FEW_ROWS = 5_000, 1_000
 class DependentUncertainty(Uncertainty):
     """Errors of an estimate whose covariance is a sum of products over dependent rows."""
 
-    same_correlation = False
-
     @abstractmethod
     def _squares(self, group: int, outputs: np.ndarray) -> np.ndarray:
         """Diagonal (P, outputs) of the sums over dependent rows, without their correction."""
@@ -54,6 +52,11 @@ class DependentUncertainty(Uncertainty):
         if system.basis.identity:
             return np.asarray(found)
         return np.where(system.design.modelled[:, None], found, np.nan)
+
+    def _roots(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield a group, an output, H (P, P) and 1: their covariance is H Hᵀ."""
+        for o in range(len(self._pairs)):
+            yield o // self._each, np.array([o]), self._root(o), np.ones(1)
 
     def _root(self, output: int) -> np.ndarray:
         """H (P, P) with H Hᵀ the covariance of an output, in columns of the operator and y."""

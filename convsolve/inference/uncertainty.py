@@ -230,8 +230,6 @@ class Uncertainty:
     """
 
     kind = "white"
-    # Whether taps have the same correlation in all outputs.
-    same_correlation = True
 
     def __init__(self, analysis: Analysis, estimate: Estimate) -> None:
         """Store the estimate that the errors belong to, with its design matrix and outputs."""
@@ -378,28 +376,33 @@ class Uncertainty:
 
     def coefficient_error(self, space: KernelSpace) -> np.ndarray:
         """Return standard errors (n, outputs) of the coefficients of kernels of a space."""
-        found = []
-        for o in range(len(self._pairs)):
-            power = self.exponents[o] - self._column_exponents(o // self._each)
+        found = np.empty((space.count, len(self._pairs)))
+        for g, outputs, root, sizes in self._roots():
+            power = -self._column_exponents(g)
             with np.errstate(over="ignore", under="ignore"):
-                rows = np.ldexp(self._root(o), power[:, None])
-            each = space.coefficients(rows.reshape(space.taps, -1, rows.shape[1]))
-            unit = np.frexp(np.abs(each).max(1))[1]  # squares of very small errors would vanish
-            found.append(np.ldexp(np.linalg.norm(np.ldexp(each, -unit[:, None]), axis=1), unit))
-        return np.stack(found, axis=1)
+                rows = np.ldexp(root, (power - power.max())[:, None])
+                each = space.coefficients(rows.reshape(space.taps, -1, root.shape[1]))
+                unit = np.frexp(np.abs(each).max(1))[1]  # squares of very small errors would vanish
+                norms = np.linalg.norm(np.ldexp(each, -unit[:, None]), axis=1)
+                unit = unit[:, None] + self.exponents[outputs] + power.max()
+                found[:, outputs] = np.ldexp(np.outer(norms, sizes), unit)
+        return found
 
     def max_t(self, level: float) -> np.ndarray:
         """Return the quantile (outputs,) of the largest |t| over all taps of an output."""
         found = np.empty(len(self._pairs))
-        for _, outputs, _ in self._alike():
-            shared = None
+        for _, outputs, root, _ in self._roots():
+            largest = _largest(root)
             for o in outputs.tolist():
-                if shared is None or not self.same_correlation:
-                    shared = _largest(self._root(o))
                 dof = self.dof[o]
                 spread = np.sqrt(np.random.default_rng(1).chisquare(dof, DRAWS) / dof)
-                found[o] = np.quantile(shared / spread, level)
+                found[o] = np.quantile(largest / spread, level)
         return found
+
+    def _roots(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Yield a group, outputs, H (P, k) and s (outputs,): their covariances are s²·H Hᵀ."""
+        for g, outputs, system in self._alike():
+            yield g, outputs, self._half(system, g), self.deviation[outputs]
 
     @property
     def _blas_columns(self) -> int:

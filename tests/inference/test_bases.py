@@ -273,6 +273,15 @@ def test_a_coefficient_has_the_errors_of_its_channel(noise: str) -> None:
         np.testing.assert_allclose(found.statistic, other.statistic, rtol=1e-7)
 
 
+@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-100, 1.0), (1e100, 1e-200), (1.0, 1e200)])
+def test_errors_of_coefficients_have_the_units_of_x_and_y(x_unit: float, y_unit: float) -> None:
+    x, y = [a * [1, x_unit] for a in X], [a * [1, y_unit] for a in Y]
+    fit = cs.solve(cs.Problem(x, y, lags=WINDOWS, basis=BASIS, channels=NAMES, bias=True))
+    plain = cs.solve(cs.Problem(X, Y, lags=WINDOWS, basis=BASIS, channels=NAMES, bias=True))
+    units = np.repeat([1, x_unit], [5, COUNT - 5])[:, None] / [1, y_unit]
+    np.testing.assert_allclose(fit.coefficient_error * units, plain.coefficient_error, rtol=1e-9)
+
+
 def test_sums_of_taps_have_estimates_and_errors() -> None:
     row = taps((0, 1, 4), 1).sum(0)
     found = FIT.test(contrast=row.reshape(K, 2), value=0.5)

@@ -230,6 +230,15 @@ def test_errors_of_an_exact_fit_are_zero() -> None:
     assert "Errors      0: y is fitted up to rounding" in str(fit)
 
 
+def test_an_exact_output_leaves_the_bands_of_others_alone() -> None:
+    x, noise = np.random.default_rng(0).standard_normal((2, 300))
+    y = np.stack([2 * x, 2 * x + noise], axis=1)
+    both, alone = (cs.solve(cs.Problem(x, a, lags=(0, 4))) for a in (y, y[:, 1]))
+    pairs = zip(both.confidence_band(simultaneous=True), alone.confidence_band(simultaneous=True))
+    for found, expected in pairs:
+        np.testing.assert_allclose(found[:, 1], expected, rtol=1e-10)
+
+
 def test_coverage_of_white_noise() -> None:
     """Nominal 95 %, of single taps and of all at once; 400 data sets as outputs of one problem."""
     rng = np.random.default_rng(0)
