@@ -713,9 +713,10 @@ class Solution:
         ``"face[0]"``, the canonical function of an `HRF`. A name of a channel means all of its
         coefficients.
 
-        Under noise="hac", tests of sums of taps are corrected for fewer than 5000 rows. The
-        variance of one sum then comes from 4 cosine transforms, with at most 4 degrees of freedom,
-        and a band of it is up to three times as wide as without the correction.
+        Under noise="hac", tests of sums of taps or coefficients are corrected for fewer than 5000
+        rows. The variance of one sum then comes from 4 cosine transforms, with at most 4 degrees of
+        freedom, and a band of it is up to three times as wide as without the correction. A single
+        tap or coefficient is tested by its standard error.
 
         Args:
             channels: An input channel, or several, all of whose taps are tested; numbers or names.

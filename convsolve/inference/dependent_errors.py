@@ -25,6 +25,8 @@ from .uncertainty import Differences, Estimate, Statistics, Uncertainty
 # With fewer rows, tests of one sum of taps under "hac" noise are corrected for small samples, and
 # tests of several sums are approximate.
 SHORT_ROWS, FEW_ROWS = 5_000, 1_000
+# Sums of taps whose cosine differs from one by less are multiples of each other.
+PARALLEL = 1e-12
 
 
 class DependentUncertainty(Uncertainty):
@@ -229,8 +231,11 @@ class HacUncertainty(DependentUncertainty):
     def _statistics(
         self, group: int, contrast: np.ndarray, differences: Differences, white: Statistics
     ) -> Statistics:
-        """Return the same, by reference noise for one sum of several taps in short records."""
-        if not self._short or len(contrast) > 1 or np.count_nonzero(contrast) == 1:
+        """Return the same, by reference noise for one sum of several parameters in short records.
+
+        The error of a single tap or coefficient is that of `standard_error`.
+        """
+        if not self._short or len(contrast) > 1 or self._of_one_parameter(contrast[0]):
             return super()._statistics(group, contrast, differences, white)
         off, rows, real = differences[:3]
         half = self._inverse_root(group)
@@ -241,6 +246,15 @@ class HacUncertainty(DependentUncertainty):
         known = (variance > 0) & np.isfinite(off[0])
         values = np.where(known, squares, np.where(real, np.inf, np.nan))
         return Statistics(values, dof, np.sqrt(np.maximum(variance, 0.0)))
+
+    def _of_one_parameter(self, row: np.ndarray) -> bool:
+        """Return whether a sum of taps (P,) is a multiple of one tap or of one coefficient."""
+        space = self._analysis.design.space
+        if space is None or np.count_nonzero(row) == 1:
+            return np.count_nonzero(row) == 1
+        sums = space.sums_of_taps(np.eye(space.count)).reshape(-1, len(row))
+        lengths = np.linalg.norm(sums, axis=1) * np.linalg.norm(row)
+        return bool((np.abs(sums @ row) > (1 - PARALLEL) * lengths).any())
 
     def _inflation(self, group: int, differences: Differences) -> np.ndarray | float:
         """Correction (Q,) of the covariance of several sums of taps in short records, else 1."""

@@ -79,7 +79,7 @@ class FTest(NamedTuple):
             "cluster", whose covariance is estimated with ν degrees of freedom, F of Hotelling's
             T²: Wald's statistic over q, times (ν − q + 1)/ν.
         dof: Degrees of freedom of the hypothesis, q, and of the residuals, or ν − q + 1. For one
-            sum of taps under "hac" in short records, at most 4.
+            sum of several taps or coefficients under "hac" in short records, at most 4.
         pvalue: Probability of an F at least as large if the hypothesis holds.
         partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
             explains. NaN if the loss is not squares.
@@ -87,8 +87,7 @@ class FTest(NamedTuple):
         estimate: Estimate of the sum of taps or coefficients if one is tested, in its own unit, or
             NaN. The tested value is not subtracted.
         standard_error: Standard error of ``estimate`` for the noise model of the fit, so that F is
-            the square of (estimate − value)/standard_error, or NaN. For a sum under "hac" in short
-            records, it has the correction of the test, which ``coefficient_error`` does not have.
+            the square of (estimate − value)/standard_error, or NaN.
 
     Examples:
         >>> import numpy as np
