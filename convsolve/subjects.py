@@ -192,19 +192,14 @@ class GroupSolution(NamedTuple):
             ("Group", f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), {taps} taps "
              f"of {count(channels, 'channel')} and {count(outputs, 'output')}"),
             ("Kernel", f"largest tap of the group {flat.max():.4g}; standard error "
-             f"{_span(self.standard_error)} per tap"),
-            ("Subjects", f"standard deviation {_span(self.subject_deviation)} per tap; "
+             f"{span(self.standard_error.ravel())} per tap"),
+            ("Subjects", f"standard deviation {span(self.subject_deviation.ravel())} per tap; "
              f"prior: {self.prior.title}"),
             ("Noise", f"variance {span(self.noise_variance.ravel())}"),
             ("Computed", f"restricted maximum likelihood, {count(steps, 'step')}"
              + ", not converged" * (not self.converged)),
         ]  # fmt: skip
         return "\n".join(line(label, words, MARGIN) for label, words in entries)
-
-
-def _span(values: np.ndarray) -> str:
-    """Return the smallest and the largest value of the taps in their windows."""
-    return span(values[~np.isnan(values)])
 
 
 @checks_arguments

@@ -149,8 +149,8 @@ def ranges(numbers: Sequence[int], form: Callable[[int], str] = str) -> str:
 
 
 def span(values: Iterable[float], form: str = ".3g") -> str:
-    """Return the smallest and the largest number, for example ``0.02 to 0.03``."""
-    listed = list(values)
+    """Return the smallest and the largest number but NaN, for example ``0.02 to 0.03``."""
+    listed = [value for value in values if not math.isnan(value)]
     low, high = format(min(listed), form), format(max(listed), form)
     return low if low == high else f"{low} to {high}"
 

@@ -51,8 +51,6 @@ class DependentUncertainty(Uncertainty):
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Return standard errors (P, k) of outputs, in units of the operator's columns and of y."""
         found = np.sqrt(self._correction(outputs) * self._squares(group, outputs))
-        if system.basis.identity:
-            return np.asarray(found)
         return np.where(system.design.modelled[:, None], found, np.nan)
 
     def _roots(self) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:

@@ -27,6 +27,7 @@ from ..text import count, line, span
 from .folds import Spans, beside, part
 from .patterns import Decoder
 from .sums import fold_sums
+from .uncertainty import t_quantile
 
 # Pivots of a Gram matrix beyond this ratio cost four digits, which refinement by residuals of the
 # data restores.
@@ -42,6 +43,8 @@ class Jackknife(NamedTuple):
         kernel: ``(*K, Cin/groups, Cout)``, the kernel of all records.
         dof: R − 1, the degrees of freedom of the errors, for R records.
         kernels: ``(R, *K, Cin/groups, Cout)``, the kernel without each record that has rows.
+        modelled: flags ``(*K, Cin/groups, Cout)`` of the taps that may differ from zero. The others
+            are outside the window of their channel, and their errors are NaN.
 
     Examples:
         >>> import numpy as np
@@ -58,6 +61,7 @@ class Jackknife(NamedTuple):
     kernel: np.ndarray
     dof: int
     kernels: np.ndarray
+    modelled: np.ndarray
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -72,7 +76,8 @@ class Jackknife(NamedTuple):
         with np.errstate(under="ignore"):
             scaled = np.ldexp(self.kernels, -unit)
         squares = np.square(scaled - scaled.mean(0)).sum(0)
-        return np.ldexp(np.sqrt(squares * self.dof / (self.dof + 1)), unit)
+        found = np.ldexp(np.sqrt(squares * self.dof / (self.dof + 1)), unit)
+        return np.where(self.modelled, found, np.nan)
 
     @checks_arguments
     def confidence_band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -97,9 +102,7 @@ class Jackknife(NamedTuple):
             >>> bool(low[0] < 1 < high[0])
             True
         """
-        from scipy.special import stdtrit
-
-        reach = stdtrit(self.dof, (1 + fraction(level, "level")) / 2) * self._errors
+        reach = t_quantile(self.dof, (1 + fraction(level, "level")) / 2) * self._errors
         low, high = (ascending(self.kernel + r, self.kernel.ndim - 2) for r in (-reach, reach))
         return low, high
 
@@ -139,7 +142,9 @@ def jackknife(
         raise ValueError("jackknife needs two records or more that have rows")
     if reason := design.sizes.gram_reason():
         raise ValueError(f"jackknife cannot be computed: {reason}")
-    whole = kernel if decoder is None else decoder.patterns(kernel)
+    whole, modelled = kernel, design.modelled.reshape(*kernel.shape[:-1], 1)
+    if decoder is not None:  # patterns also exist outside of the windows of lags
+        whole, modelled = decoder.patterns(kernel), np.ones_like(modelled)
     sums, found = fold_sums(design, targets, Spans(folds, []), "sums over records"), []
     of_decoder = [] if decoder is None else decoder.sums_without(folds, design, sums)
     with blas_threads(design._blas_columns):
@@ -148,7 +153,8 @@ def jackknife(
             if decoder is not None:
                 alone = decoder.patterns(alone, of_decoder[held])
             found.append(alone)
-    return Jackknife(whole, len(folds) - 1, np.stack(found))
+    flags = np.broadcast_to(modelled, kernel.shape)
+    return Jackknife(whole, len(folds) - 1, np.stack(found), flags)
 
 
 def _without(

@@ -140,7 +140,7 @@ def no_freedom(rows: int, unknowns: int) -> str:
     )
 
 
-def t_quantile(dof: np.ndarray, level: float) -> np.ndarray:
+def t_quantile(dof: np.ndarray | int, level: float) -> np.ndarray:
     """Return the quantile of Student's t."""
     from scipy.special import stdtrit
 

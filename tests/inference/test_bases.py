@@ -113,6 +113,8 @@ def test_resampling_gives_the_results_of_one_tap() -> None:
     other = cs.solve(ONE_TAP)
     own, expected = FIT.jackknife(), other.jackknife()
     words = own.standard_error[3:, 1]
+    np.testing.assert_array_equal(np.isnan(own.standard_error), np.isnan(FIT.standard_error))
+    assert "nan" not in str(own)
     np.testing.assert_allclose(words, expected.standard_error.reshape(COUNT, 2)[5:], rtol=1e-9)
     scores = [cs.cross_validate(problem) for problem in (PROBLEM, ONE_TAP)]
     np.testing.assert_allclose(scores[0].r2, scores[1].r2, rtol=1e-9)

@@ -274,6 +274,8 @@ JACKKNIFED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bands": ({}, {"penalty": cs.Ridge([5.0, 50.0], channel_groups=[0, 1, 1])}),
     "smooth": ({"bias": True}, {"penalty": cs.Smooth(5.0, order=2)}),
     "confounds": ({"confounds": 1}, {"ridge": 20.0}),
+    # Patterns also exist outside of the windows of lags.
+    "windows": ({"taps": np.tri(4, 3, 1, bool)}, {"ridge": 20.0}),
 }
 
 
