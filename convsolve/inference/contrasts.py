@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -82,6 +83,7 @@ class Taps:
                 "lags tests all channels"
             )
         tested = self._window(*within) if windowed else np.ones(self._count, bool)
+        self._check_no_formula(channels)
         rows: Sequence[np.ndarray | None]
         if contrast is not None:
             rows = [self._given(contrast)] * self._groups
@@ -188,12 +190,7 @@ class Taps:
         words = [c for c in given if isinstance(c, str) and c not in (self._names.channels or ())]
         if not words:
             return []
-        lags = self._lags[0][::-1]
-        known = {
-            name: (g, i)
-            for g in range(self._groups)
-            for i, name in enumerate(self._space.coefficient_names(self._names, lags, g))
-        }
+        known = self._known_coefficients
         for word in words:
             if word not in known:
                 channels = self._names.all_channels(self._each * self._groups)
@@ -217,6 +214,28 @@ class Taps:
                     "names, or test the channel"
                 )
         return found
+
+    @property
+    def _known_coefficients(self) -> dict[str, tuple[int, int]]:
+        """Group and number of every coefficient, by name."""
+        if self._space is None:
+            return {}
+        lags = self._lags[0][::-1]
+        return {
+            name: (g, i)
+            for g in range(self._groups)
+            for i, name in enumerate(self._space.coefficient_names(self._names, lags, g))
+        }
+
+    def _check_no_formula(self, channels: Any) -> None:
+        """Raise a ValueError if a text is a sum of names, such as "face - house"."""
+        known = {*(self._names.channels or ()), *self._known_coefficients}
+        if not isinstance(channels, str) or channels in known:
+            return
+        _, *parts = re.split(r"\s*([+-])\s*", f"+{channels}")
+        weights = dict(zip(parts[1::2], (int(f"{sign}1") for sign in parts[::2]), strict=True))
+        if known.issuperset(weights):
+            raise ValueError(f"{shown(channels)} is no name; for this sum, give {weights}")
 
     def _sums_of_coefficients(
         self, coefficients: Sequence[tuple[int, int]], channels: Any

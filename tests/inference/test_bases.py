@@ -333,6 +333,7 @@ DEPENDENT = cs.Basis(np.c_[np.eye(4), np.eye(4)[:, :1]][:, [0, 1, 4]])
             ValueError,
             r"no channel or coefficient .*: .* envelope\[0\] to word lag 10",
         ),
+        ("envelope[0] + word lag 3", ValueError, "give {'envelope.0.': 1, 'word lag 3': 1}"),
         ({"envelope[0]": 0}, ValueError, "all weights of channels are zero"),
         ({"envelope[0]": "a"}, TypeError, "must hold real numbers"),
     ],

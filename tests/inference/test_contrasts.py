@@ -209,6 +209,7 @@ def test_units_of_weights_do_not_matter() -> None:
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"channels": "tree"}, ValueError, "there is no channel 'tree': there are face, house, scene"),
+    ({"channels": "face-house"}, ValueError, "for this sum, give {'face': 1, 'house': -1}"),
     ({"channels": {"face": 1, 3: -1}}, ValueError, "channels must be less than 3, got 3"),
     ({"channels": {0.5: 1}}, TypeError, "channels must be an integer, got 0.5"),
     ({"channels": {"face": 1, 0: -1}}, ValueError, "channels has channel face twice"),
