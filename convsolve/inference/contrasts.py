@@ -15,9 +15,7 @@ from ..problem.kernel_space import KernelSpace
 from ..problem.lags import LagWindow
 from ..problem.names import Names, seconds_to_lags
 from ..text import shown
-
-# Singular values of a contrast of kernels in a basis below this share of the largest are rounding.
-DEPENDENT = 1e-10
+from .uncertainty import DEPENDENT
 
 
 class Hypothesis(NamedTuple):

@@ -468,11 +468,6 @@ class HeldOut:
             self.off = self.off - rest.means[group]
             self.y_off = self.y_off - rest.out_means[group]
 
-    @property
-    def records(self) -> list[HeldOut]:
-        """The parts that are scored one by one: these rows."""
-        return [self]
-
     def only(self, outputs: np.ndarray) -> HeldOut:
         """Return the rows for some of the outputs."""
         found = copy(self)
@@ -481,7 +476,7 @@ class HeldOut:
         return found
 
     def scores(
-        self, score: str, v: np.ndarray, about: tuple[Any, np.ndarray] | None = None
+        self, score: str, v: np.ndarray, about: tuple[HeldOut, np.ndarray] | None = None
     ) -> np.ndarray:
         """Return scores (n, Q) of kernels v (n, R, Q).
 
@@ -544,26 +539,26 @@ class HeldOut:
         return (self.gram @ flat).reshape(size, n, outputs).transpose(1, 0, 2)
 
 
-class HeldOutRecords:
-    """Held-out records of a fold, whose scores are averaged."""
+class HeldOutFold:
+    """Held-out rows of a fold in parts, whose scores are averaged."""
 
-    def __init__(self, records: Sequence[HeldOut]) -> None:
-        self.records = records
+    def __init__(self, parts: Sequence[HeldOut]) -> None:
+        self.parts = parts
 
-    def only(self, outputs: np.ndarray) -> HeldOutRecords:
-        """Return the records for some of the outputs."""
-        return HeldOutRecords([record.only(outputs) for record in self.records])
+    def only(self, outputs: np.ndarray) -> HeldOutFold:
+        """Return the rows for some of the outputs."""
+        return HeldOutFold([part.only(outputs) for part in self.parts])
 
     def scores(
         self, score: str, v: np.ndarray, about: tuple[Any, np.ndarray] | None = None
     ) -> np.ndarray:
         """Return mean scores (n, Q) of kernels v (n, R, Q), see `HeldOut.scores`."""
-        several: Any = [None] * len(self.records)
+        several: Any = [None] * len(self.parts)
         if about is not None:
-            several = [(record, about[1]) for record in about[0].records]
-        pairs = zip(self.records, several, strict=True)
-        return np.asarray(np.mean([record.scores(score, v, a) for record, a in pairs], axis=0))
+            several = [(part, about[1]) for part in about[0].parts]
+        pairs = zip(self.parts, several, strict=True)
+        return np.asarray(np.mean([part.scores(score, v, a) for part, a in pairs], axis=0))
 
     def gradient(self, score: str, v: np.ndarray) -> np.ndarray:
         """Return the derivatives (R, Q) of the mean scores of kernels v (R, Q)."""
-        return np.asarray(np.mean([record.gradient(score, v) for record in self.records], axis=0))
+        return np.asarray(np.mean([part.gradient(score, v) for part in self.parts], axis=0))

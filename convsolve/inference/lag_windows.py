@@ -153,8 +153,8 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
         taps = design.spec.kernel_size[0]
         scores = []
         for each, h in zip(normal, held, strict=True):
-            parts = (_Prefixes(*each, record, taps).scores(select.score) for record in h.records)
-            scores.append(np.mean([np.stack(list(part)) for part in parts], axis=0))
+            parts = (_Prefixes(*each, part, taps).scores(select.score) for part in h.parts)
+            scores.append(np.mean([np.stack(list(p)) for p in parts], axis=0))
         if select.score == "mse":
             powers = zip(scores, design.moments.units.out_exponents, strict=True)
             scores = [np.ldexp(s, 2 * (e - highest)) for s, e in powers]

@@ -17,7 +17,7 @@ from ..operators.prediction import predicted
 from ..progress import tracked
 from ..text import argument, keyword
 from .criteria import CRITERIA
-from .folds import CrossValidation, HeldOut, HeldOutRecords, check_varying, varying
+from .folds import CrossValidation, HeldOutFold, check_varying, varying
 from .own_score import FoldRows, PredictedRows
 from .strength_path import StrengthPath
 from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows
@@ -26,7 +26,7 @@ from .units import CommonUnits
 # AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,).
 Normal = tuple[np.ndarray, np.ndarray, np.ndarray]
 # The held-out rows of a fold.
-Held = HeldOut | HeldOutRecords | PredictedRows
+Held = HeldOutFold | PredictedRows
 # If a fit leaves less than this share of y, squares are summed about the fit.
 NEARLY_EXACT = 1e-4
 
@@ -204,7 +204,7 @@ class Scoring:
 
     def _held(
         self,
-        held: Sequence[HeldOut | HeldOutRecords],
+        held: Sequence[HeldOutFold],
         group: int,
         taps: Callable[[np.ndarray], np.ndarray],
     ) -> Sequence[Held]:
@@ -213,8 +213,8 @@ class Scoring:
             return held
         units, found = (self.units.column, self.units.outputs[group]), []
         for one, rows in zip(held, self._rows, strict=True):
-            assert isinstance(one, HeldOut)
-            found.append(PredictedRows(one, rows.of_group(group), taps, *units))
+            (whole,) = one.parts
+            found.append(PredictedRows(whole, rows.of_group(group), taps, *units))
         return found
 
     @cached_property

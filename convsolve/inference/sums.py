@@ -22,7 +22,7 @@ from ..problem.sizes import Sizes
 from ..progress import tracked
 from .folds import (
     HeldOut,
-    HeldOutRecords,
+    HeldOutFold,
     Spans,
     fold_moments,
     training,
@@ -71,13 +71,12 @@ class Sums:
         folds = [reduce(add, parts) for parts in self.folds]
         return training(folds, self.always) if folds else []
 
-    def held_out(self, group: int) -> list[HeldOut | HeldOutRecords]:
+    def held_out(self, group: int) -> list[HeldOutFold]:
         """Return the held-out rows of one group in every fold."""
-        found: list[HeldOut | HeldOutRecords] = []
+        found = []
         for parts, rest, weights in zip(self.folds, self.beside, self.weights, strict=True):
             pairs = zip(parts, weights, strict=True)
-            several = [HeldOut(part, rest, group, weight) for part, weight in pairs]
-            found.append(HeldOutRecords(several) if len(several) > 1 else several[0])
+            found.append(HeldOutFold([HeldOut(part, rest, group, w) for part, w in pairs]))
         return found
 
 
