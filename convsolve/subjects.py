@@ -9,7 +9,7 @@ import numpy as np
 
 from .api import check_problem
 from .errors import SolveError, warn
-from .inference.random_effects import Fitted, Subject, fit_variances
+from .inference.random_effects import Subject, fit_variances
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.design import Design
@@ -499,7 +499,7 @@ class _Output(NamedTuple):
         exponents = np.array([largest[blocks == block].max() for block in blocks])
         unit = max(each.out_exponent for each in several)
         subjects = [each.in_units(exponents, unit) for each in several]
-        fitted: Fitted = fit_variances(subjects, blocks, names)
+        fitted = fit_variances(subjects, blocks, names)
         found, basis = fitted.estimate, several[0].basis
         columns = np.concatenate(
             [found.mean[:, None], found.each.T, found.root, np.diag(np.sqrt(fitted.variances))], 1

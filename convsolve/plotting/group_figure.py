@@ -30,10 +30,10 @@ def draw_group(group: GroupSolution) -> Picture:
 @drawing("The kernels of the subjects, and the kernel of the group with its band.")
 def responses(axes: Axes, group: GroupSolution, pair: tuple[int, int], pairs: int) -> None:
     """Draw the kernels of one channel and output."""
-    (c, o), taps = pair, group.kernel.shape[0]
-    called = drawable(Names(group.fs, None, tuple(map(str, group.outputs))))
+    (c, o), shape = pair, group.kernel.shape
+    channels, outputs = (tuple(map(str, names)) for names in (group.channels, group.outputs))
+    called = drawable(Names(group.fs, channels, outputs))
     at = called.times(group.lags)
-    shape = taps, *group.kernel.shape[1:]
     for i, response in enumerate(group.impulse_responses.values()):
         label = "a subject" if i == 0 else None
         axes.plot(at, response.reshape(shape)[:, c, o], color=GREY, linewidth=0.8, label=label)
@@ -43,8 +43,8 @@ def responses(axes: Axes, group: GroupSolution, pair: tuple[int, int], pairs: in
     axes.plot(at, middle, color=GOOD, linewidth=2, label="group")
     title = f"Group of {count(len(group.kernels), 'subject')}, 95 % confidence band"
     if pairs > 1:
-        channel = group.channels[c] if len(group.channels) == group.kernel.shape[1] else c
-        title += f"\nchannel {channel} → {called.output(o)}"
+        of_group = o * len(channels) // shape[1] // len(outputs)
+        title += f"\n{called.channel(of_group * shape[1] + c)} → {called.output(o)}"
         title += f", {MAX_PANELS} of {pairs} shown" * (pairs > MAX_PANELS)
     axes.set(title=title, ylabel="weight")
     lag_axis(axes, called)

@@ -317,6 +317,11 @@ def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
         group.confidence_band(simultaneous=True)
     titles = [axes.get_title() for axes in group.plot().axes]
     assert titles[1] == "Group of 5 subjects, 95 % confidence band\nchannel house → output Cz"
+    given: Any = {"channels": ["face", "$a$"], "outputs": ["Cz", "Oz"], "groups": 2}
+    x, y = (np.random.default_rng(i).standard_normal((60, 2)) for i in range(2))
+    groups = cs.solve_group({i: cs.Problem(x, y + i * x, lags=(0, 1), **given) for i in range(2)})
+    titles = [axes.get_title().split("\n")[1] for axes in groups.plot().axes]
+    assert titles == ["channel face → output Cz", "channel \\$a\\$ → output Oz"]
 
 
 RNG = np.random.default_rng(0)
