@@ -33,7 +33,7 @@ CONCENTRATIONS, LEAST_SHARE = (0.1, 1.0), 1e-12
 Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
-class Choice(NamedTuple):
+class BandChoice(NamedTuple):
     """The strengths of one output: ``strength`` times the weights of ``form``.
 
     A strength s of a grid stands for the strength ``unit``·s of the form.
@@ -100,7 +100,7 @@ def shares(count: int, bands: int) -> np.ndarray:
 
 def _of_candidates(
     scoring: Scoring, ridge: Ridge, grids: Sequence[np.ndarray | None]
-) -> list[Choice]:
+) -> list[BandChoice]:
     """Return the best of random ratios for every output; an empty list if there are none."""
     count = 0 if isinstance(scoring.select, str) else scoring.select.random
     lowest, found = np.full(scoring.varies.shape, np.inf), {}
@@ -113,14 +113,14 @@ def _of_candidates(
             lowest[g] = np.minimum(lowest[g], chosen.losses)
             for q in np.flatnonzero(better).tolist():
                 strength, edge = float(chosen.strengths[q]), bool(chosen.at_edge[q])
-                found[g, q] = Choice(form, strength, edge, unit)
+                found[g, q] = BandChoice(form, strength, edge, unit)
     return [found[place] for place in np.ndindex(*lowest.shape)] if found else []
 
 
 # --- search by the derivative
 
 
-def _searched(scoring: Scoring, ridge: Ridge, others: Sequence[Choice]) -> list[Choice]:
+def _searched(scoring: Scoring, ridge: Ridge, others: Sequence[BandChoice]) -> list[BandChoice]:
     """Return the strengths of least loss for every output.
 
     The search starts from one strength for all bands, the best of a plain ridge. A start with bands
@@ -128,7 +128,7 @@ def _searched(scoring: Scoring, ridge: Ridge, others: Sequence[Choice]) -> list[
     among ``others``, if there are any.
     """
     assert ridge.channel_groups is not None
-    found: list[Choice] = []
+    found: list[BandChoice] = []
     design, coordinates = scoring.design, scoring.design.coordinates(RIDGE)
     plain, folds = scoring.scorers(RIDGE), scoring.folds(coordinates)
     labels = np.array(ridge.channel_groups)[[*scoring.design.selection.channels]]
@@ -151,7 +151,7 @@ def _searched(scoring: Scoring, ridge: Ridge, others: Sequence[Choice]) -> list[
                 loss = _loss(scoring.select, (normal, of_group), q, band, rows)
                 strengths[names], edge = _best(loss, begin, flat)
             form, mean = _form(ridge, strengths)
-            found.append(Choice(form, mean, edge))
+            found.append(BandChoice(form, mean, edge))
     return found
 
 
@@ -287,7 +287,7 @@ def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _described(
-    scoring: Scoring, choices: Sequence[Choice], grids: Sequence[np.ndarray | None]
+    scoring: Scoring, choices: Sequence[BandChoice], grids: Sequence[np.ndarray | None]
 ) -> Regularization:
     """Return the selection of all outputs, with a path along the ratios of each."""
     units, by_form = scoring.units, dict[Bands, list[int]]()

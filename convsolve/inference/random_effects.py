@@ -75,7 +75,7 @@ def with_factor(gram: np.ndarray) -> np.ndarray:
     return found
 
 
-class Estimate(NamedTuple):
+class GroupEstimate(NamedTuple):
     """Means of all z given the variances, and the quantities that update the variances.
 
     Attributes:
@@ -98,7 +98,9 @@ class Estimate(NamedTuple):
     pivot: float
 
 
-def estimate(subjects: Sequence[Subject], variances: np.ndarray, noise: np.ndarray) -> Estimate:
+def estimate(
+    subjects: Sequence[Subject], variances: np.ndarray, noise: np.ndarray
+) -> GroupEstimate:
     """Return the means of μ and all z_s, given τ² (R,) of the coordinates and σ² (subjects,).
 
     In units of τ, with B = τ TᵀAᵀA T τ/σ², q = τ TᵀAᵀy/σ² and C = (I + B)⁻¹, y_s has the
@@ -141,7 +143,7 @@ def estimate(subjects: Sequence[Subject], variances: np.ndarray, noise: np.ndarr
         deviations.append(variances * (u**2 + np.diagonal(c) + np.square(left).sum(1)))
         residuals.append(squares + sigma2 * (np.trace(bc) + float((spread * left).sum())))
         each.append(z)
-    return Estimate(
+    return GroupEstimate(
         tau * mu, tau[:, None] * half, np.array(each), np.array(deviations),
         np.array(residuals), -log / 2, pivot,
     )  # fmt: skip
@@ -167,18 +169,18 @@ def _cholesky(information: np.ndarray) -> np.ndarray:
     )
 
 
-class Fitted(NamedTuple):
+class FittedVariances(NamedTuple):
     """The variances of largest restricted likelihood, and the estimate they imply.
 
     Attributes:
-        estimate: the `Estimate`.
+        estimate: the `GroupEstimate`.
         variances: τ² of every coordinate (R,).
         noise: σ² (subjects,).
         log_likelihoods: of every step. They never decrease.
         converged: whether the gradient of the log-likelihood is zero to `FLAT`.
     """
 
-    estimate: Estimate
+    estimate: GroupEstimate
     variances: np.ndarray
     noise: np.ndarray
     log_likelihoods: np.ndarray
@@ -246,7 +248,7 @@ def _no_noise(name: str) -> SolveError:
 
 def fit_variances(
     subjects: Sequence[Subject], blocks: np.ndarray, names: Sequence[str] = ()
-) -> Fitted:
+) -> FittedVariances:
     """Return the variances of largest restricted likelihood.
 
     The expected squares of the EM algorithm are the gradient of a quasi-Newton search. EM itself
@@ -286,4 +288,4 @@ def fit_variances(
     low, high = np.array(likelihood.bounds).T
     slope = result.x - np.clip(result.x - result.jac, low, high)
     flat = bool(np.abs(slope).max() < FLAT_ENOUGH)
-    return Fitted(now, variances, noise, np.array(found), flat)
+    return FittedVariances(now, variances, noise, np.array(found), flat)
