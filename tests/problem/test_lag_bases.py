@@ -171,7 +171,9 @@ def test_sizes_and_names_of_a_problem() -> None:
     kernel = np.asarray(fit.impulse_response).reshape(15, 2)
     np.testing.assert_array_equal(kernel[:6, 1], fit.coefficients[5:, 0])
     functions = cs.BSplines(5).functions(range(12))
-    np.testing.assert_allclose(kernel[3:, 0], functions @ fit.coefficients[:5, 0], atol=1e-16)
+    np.testing.assert_allclose(
+        kernel[3:, 0], functions @ fit.coefficients[:5, 0], rtol=0, atol=1e-15
+    )
     assert not kernel[:3, 0].any()
     assert not kernel[6:, 1].any()
     # Everything is allowed, so that nothing is restricted.
