@@ -175,8 +175,16 @@ def test_sums_and_rows_are_those_of_the_matrix(form: str, name: str) -> None:
         columns, a = PenaltyColumns(design, own), known.a @ whole
         norms = np.linalg.norm(a, axis=1)
         np.testing.assert_allclose(columns.norms, norms, rtol=1e-10, atol=1e-13 * norms.max())
+        check_norms_of_terms(own, whole, np.linalg.norm(known.a, axis=1))
         check_moments(columns, matrix.targets, a, y, 1e-12)
         check_residual(columns, matrix.targets, a, y)
+
+
+def check_norms_of_terms(own: TapBasis, whole: np.ndarray, norms: np.ndarray) -> None:
+    """The sum of the norms of all terms of a column of A T, and the root of their squares."""
+    np.testing.assert_allclose(own.largest_norms(norms), norms @ np.abs(whole), rtol=1e-12)
+    squares = norms**2 @ whole**2
+    np.testing.assert_allclose(own.orthogonal_norms(norms), np.sqrt(squares), rtol=1e-12)
 
 
 def check_norms_and_means(matrix: DesignMatrix, known: Dense, y: np.ndarray) -> None:
