@@ -344,9 +344,11 @@ class Given(NamedTuple):
         """Return flags (K, channels) of the taps that `taps` includes, in kernel order."""
         if self.taps is None:
             return np.ones((len(lags), channels), bool)
-        found = np.asarray(self.taps)
-        if found.dtype != bool:
-            raise TypeError(f"taps must be flags, an array of bool, got one of {found.dtype}")
+        found = _array(self.taps)
+        masked = isinstance(self.taps, np.ma.MaskedArray)
+        if found.dtype != bool or masked:
+            kind = "a masked array" if masked else f"one of {found.dtype}"
+            raise TypeError(f"taps must be flags, an array of bool, got {kind}")
         found = found[:, None] if found.ndim == 1 and channels == 1 else found
         if found.shape != (len(lags), channels):
             raise ValueError(
@@ -371,7 +373,7 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
     for key, value in given.items():
         channel = known[int(key)] if key in range(channels) else key  # a number, or a name
         if channel not in known:
-            near = similar(key, map(str, known)) if isinstance(key, str) else []
+            near = similar(key, names.channels or ()) if isinstance(key, str) else []
             hint = (
                 f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, known))}"
             )
@@ -383,6 +385,14 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
     if lacking and missing is ...:
         raise ValueError(f"{name} needs a value for every channel; {lacking[0]!r} has none")
     return [found.get(channel, missing) for channel in known]
+
+
+def _array(given: Any) -> np.ndarray:
+    """Return an array of any type; of objects if lists have different lengths."""
+    try:
+        return np.asarray(given)
+    except ValueError:
+        return np.array(None)
 
 
 def _is_matrix(given: Any) -> bool:
@@ -410,8 +420,10 @@ def _basis(given: Any) -> LagBasis:
         return found
     if isinstance(given, Mapping):
         settings = dict(given)
-        made: LagBasis = registry.ENTRIES[settings.pop("name")].make(**settings)
-        return made
+        entry = registry.ENTRIES.get(settings.pop("name", ""))
+        if entry is not None and entry.kind == "basis":
+            made: LagBasis = entry.make(**settings)
+            return made
     if isinstance(given, type) and issubclass(given, LagBasis):
         raise TypeError(f"basis must be an object; did you mean {given.__name__}(...)?")
     hint = "; use Basis(matrix)" if _is_matrix(given) else ""
@@ -434,7 +446,7 @@ def _channel_space(
     if step.size and step.max() > step.min():
         raise ValueError(
             f"{names.channel(channel)} has a basis and gaps between its lags "
-            f"({ranges(own.tolist())}); use a mask without gaps, or no basis for this channel"
+            f"({ranges(own.tolist())}); give taps= without gaps, or no basis for this channel"
         )
     matrix = _functions(basis, own, names, channel)
     return ChannelSpace(places, matrix[::-1], basis)
@@ -442,10 +454,12 @@ def _channel_space(
 
 def _functions(basis: LagBasis, lags: np.ndarray, names: Names, channel: int) -> np.ndarray:
     """Return the functions (k, r) of a basis at ascending lags, after checks."""
-    found = np.asarray(basis.functions(lags, names.fs), float)
+    found = _array(basis.functions(lags, names.fs))
     where = f"{basis!r} for {names.channel(channel)}"
-    if found.ndim != 2 or len(found) != len(lags) or not np.isfinite(found).all():
+    shaped = found.ndim == 2 and len(found) == len(lags) and found.size
+    if not (shaped and found.dtype.kind in "biuf" and np.isfinite(found).all()):
         raise ValueError(f"{where}: functions() must return finite numbers (lags, n)")
+    found = found.astype(float)
     if found.shape[1] > len(lags):
         raise ValueError(
             f"{where} has {count(found.shape[1], 'function')} for {count(len(lags), 'lag')}; use "

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -72,7 +73,11 @@ class LagWindow(NamedTuple):
         """Return the union of the windows of channels."""
         if not lags:
             raise ValueError("lags has no channels; give (first, last) of every channel")
-        each = {channel: cls.of(window, edges).bounds for channel, window in lags.items()}
+        choice(edges, "edges", EDGES)
+        each = {}
+        for channel, window in lags.items():
+            with _errors_of(channel):
+                each[channel] = cls.of(window, edges).bounds
         if any(len(bounds) > 1 for bounds in each.values()):
             raise ValueError("lags by channel are for kernels with one axis")
         windows = {channel: bounds[0] for channel, bounds in each.items()}
@@ -123,14 +128,26 @@ def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
     by_channel = [end for end in ends.values() if isinstance(end, Mapping)]
     if not by_channel:
         return seconds_to_lags(tmin, tmax, fs)
+    if not any(by_channel):
+        raise ValueError("tmin and tmax have no channels; give the times of every channel")
     found = {}
     for channel in dict.fromkeys(channel for end in by_channel for channel in end):
         for name, end in ends.items():
             if isinstance(end, Mapping) and channel not in end:
                 raise ValueError(f"{name} has no value for the channel {shown(channel)}")
         first, last = (e[channel] if isinstance(e, Mapping) else e for e in ends.values())
-        found[channel] = seconds_to_lags(first, last, fs)
+        with _errors_of(channel):
+            found[channel] = seconds_to_lags(first, last, fs)
     return found
+
+
+@contextmanager
+def _errors_of(channel: Any) -> Iterator[None]:
+    """Name the channel in errors of its window."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"channel {channel}: {error}") from None
 
 
 def _listed(value: Any) -> Any:

@@ -209,6 +209,16 @@ SPLINES = cs.BSplines(5)
 IMAGE = np.ones((1, 20, 20, 1))
 
 
+class Functions(LagBasis):
+    """A basis of one's own that returns what it is given."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+
+    def functions(self, lags: Any, fs: float | None = None) -> Any:
+        return self.found
+
+
 def given(**arguments: Any) -> Callable[[], Any]:
     return lambda: cs.Problem(X, Y, **({"lags": (0, 9)} | arguments))
 
@@ -220,7 +230,9 @@ REFUSED: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (given(basis={"a": SPLINES, 0: SPLINES}, channels=["a", "b"]), ValueError, "two values"),
     (given(basis={2: SPLINES}), ValueError, "there are 0, 1"),
     (given(lags={0: (0, 3)}), ValueError, "lags needs a value for every channel; 1 has none"),
-    (given(lags={0: (0, 3), 1: (5, 2)}), ValueError, "first lag must not exceed the last"),
+    (given(lags={0: (0, 3), 1: (5, 2)}), ValueError, "^channel 1: lags.* first lag must"),
+    (given(lags={0: (0, 3), 1: 3}), TypeError, r"^channel 1: .* use lags=\(0, 2\)"),
+    (given(lags={"0": (0, 3), "1": (0, 2)}), ValueError, "the channel '0', .*; there are 0, 1$"),
     (given(lags={}), ValueError, "no channels"),
     (given(lags={0: (0, 3), 1: [(0, 3), (0, 3)]}), ValueError, "one axis"),
     (given(lags={0: (0, 3), 1: (0, 2)}, stride=2), TypeError, "an argument for kernel_size"),
@@ -229,9 +241,18 @@ REFUSED: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
      "tmax has no value for the channel 1"),
     (given(lags=None, tmin={0: 0, 1: 0}, tmax=0.1), TypeError, "need all of tmin="),
     (given(lags=None, tmin={0: 0}, tmax=0.2, fs=9.0), ValueError, "value for every channel; 1"),
-    (given(lags=None, tmin={0: 1, 1: 0}, tmax=0.2, fs=9.0), ValueError, "must not exceed tmax"),
+    (given(lags=None, tmin={0: 1, 1: 0}, tmax=0.2, fs=9.0), ValueError, "^channel 0: tmin=1 must"),
+    (given(lags=None, tmin={}, tmax=0.2, fs=9.0), ValueError, "tmin and tmax have no channels"),
     (given(taps=np.ones((9, 2), bool)), ValueError, r"shape \(9, 2\), expected .* \(10, 2\)"),
     (given(taps=np.ones((10, 2))), TypeError, "array of bool"),
+    (given(taps=np.ma.masked_array(HOLES, HOLES)), TypeError, "array of bool, got a masked array"),
+    (given(taps=[[True], [True, False]]), TypeError, "array of bool"),
+    (given(basis={0: {"n": 8}}), TypeError, "must be a basis such as"),
+    (given(basis={0: {"name": "ridge"}}), TypeError, "must be a basis such as"),
+    (given(basis=Functions([["a"]] * 10)), ValueError, "finite numbers"),
+    (given(basis=Functions(np.ones((10, 1)) * 1j)), ValueError, "finite numbers"),
+    (given(basis=Functions(np.ones((10, 0)))), ValueError, "finite numbers"),
+    (given(basis=Functions([[1.0], [1.0, 2.0]])), ValueError, "finite numbers"),
     (given(taps=NONE), ValueError, "taps= excludes all lags of channel 0"),
     (given(basis=SPLINES, taps=HOLES), ValueError, "gaps between its lags .*0–3, 5–9"),
     (given(basis=cs.BSplines(11)), ValueError, "11 functions for 10 lags"),
