@@ -284,6 +284,15 @@ def test_errors_of_coefficients_have_the_units_of_x_and_y(x_unit: float, y_unit:
     np.testing.assert_allclose(fit.coefficient_error * units, plain.coefficient_error, rtol=1e-9)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_tests_do_not_depend_on_the_scale_of_weights(scale: float) -> None:
+    for tested in ({"envelope[0]": 1.0, "envelope[1]": -1.0}, {"envelope": 1.0}):
+        wanted = FIT.test(tested)
+        found = FIT.test({name: scale * weight for name, weight in tested.items()})
+        assert found.dof[0] == wanted.dof[0]
+        np.testing.assert_allclose(found.statistic, wanted.statistic, rtol=1e-10)
+
+
 def test_sums_of_taps_have_estimates_and_errors() -> None:
     row = taps((0, 1, 4), 1).sum(0)
     found = FIT.test(contrast=row.reshape(K, 2), value=0.5)
