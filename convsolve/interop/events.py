@@ -106,12 +106,12 @@ class Spline:
             >>> Spline("amplitude", 2, degree=1).functions([2.0, 4.0, 6.0], at=[3.0])
             array([[0.75, 0.25]])
         """
-        known = np.asarray(values, float)
+        known = self._numbers(values)
         if isinstance(self.knots, str):
             knots = breakpoints(known, self.n, self.degree, self.knots == "quantile")
         else:
             knots = np.array(self.knots)
-        wanted = known if at is None else np.asarray(at, float)
+        wanted = known if at is None else self._numbers(at)
         for each in (known, wanted):
             if each.min() < knots[0] or each.max() > knots[-1]:
                 raise ValueError(
@@ -129,6 +129,12 @@ class Spline:
                 "or other knots"
             )
         return bsplines(wanted, knots, self.degree)
+
+    def _numbers(self, values: Any) -> np.ndarray:
+        found = [number(one, self.column, -np.inf) for one in np.atleast_1d(values).tolist()]
+        if not found:
+            raise ValueError(f"{self.column} has no values")
+        return np.array(found)
 
 
 @checks_arguments
@@ -217,6 +223,8 @@ def impulses(
     table, records = _joined(tables)
     kinds = ["event"] * len(table.places) if column is None else table.words(column)
     found = sorted(set(kinds)) if names is None else _checked(names)
+    if not found:
+        raise ValueError("events have no rows, and so no kinds; give the kinds as names=")
     terms = _terms(modulators, found)
     channels: list[str] = []
     placed: list[tuple[int, int, int, int, np.ndarray]] = []
@@ -247,6 +255,7 @@ def _lengths(samples: Any, tables: int, several: bool) -> np.ndarray:
 
 def _terms(given: Any, kinds: Sequence[str]) -> dict[str, list[str | Spline]]:
     """Return the modulators of every kind."""
+    given = () if given is None else given
     by_kind = given if isinstance(given, Mapping) else dict.fromkeys(kinds, given)
     for kind in by_kind:
         if kind not in kinds:
@@ -263,6 +272,10 @@ def _terms(given: Any, kinds: Sequence[str]) -> dict[str, list[str | Spline]]:
                     "modulators must be names of columns, Splines, a list of them, or a dict by "
                     f"kind, got {shown(term)}"
                 )
+        channels = [(type(term), _column_of(term)) for term in listed]
+        for channel in channels:
+            if channels.count(channel) > 1:
+                raise ValueError(f"modulators has the column {channel[1]!r} twice; give it once")
         found[kind] = listed
     return found
 
@@ -363,6 +376,12 @@ def _table(events: Any, where: str) -> _Table:
             f"{where} must be a table with columns onset, duration and trial_type, or the path of "
             f"one, got {shown(events)}"
         )
+    for name in events:
+        if isinstance(events[name], str) or not np.iterable(events[name]):
+            raise TypeError(
+                f"{where} must have lists as columns, got {name}={shown(events[name])}; a list of "
+                "tables is for several records"
+            )
     columns = {str(name): list(events[name]) for name in events}
     lengths = {len(values) for values in columns.values()}
     if len(lengths) > 1:

@@ -83,6 +83,14 @@ MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (KIND, {}, ValueError, "no column 'trial_type'; there are 'onset', 'condition'; name the colu"),
     (KIND, {"shape": "boxcar", "column": "condition"}, ValueError, "no column 'duration'"),
     (EVENTS | {"onset": [1.0]}, {}, ValueError, "columns of [1, 5] rows"),
+    (
+        [{"onset": 1.0}],
+        {},
+        TypeError,
+        "events[0] must have lists as columns, got onset=1.0; a",
+    ),
+    ({"onset": [1, 2], "trial_type": "ab"}, {}, TypeError, "columns, got trial_type='ab'"),
+    ({"onset": [], "trial_type": []}, {}, ValueError, "events have no rows, and so no kinds; give"),
     (EVENTS, {"names": 3}, TypeError, "names must be a list of kinds of events, got 3"),
     (EVENTS, {"names": "face"}, TypeError, "names must be a list of kinds of events"),
     (EVENTS, {"names": ["a", "a"]}, ValueError, "names must be one or more, each once"),
@@ -127,6 +135,7 @@ PROPERTIES: dict[str, Any] = EVENTS | {"amplitude": [4.0, 1.0, 2.0, 2.0, 6.0]}
 
 
 def test_modulators_are_centred_over_the_events_of_a_kind() -> None:
+    assert impulses(PROPERTIES, **RUN, modulators=None)[1] == ["face", "house"]
     x, names = impulses(PROPERTIES, **RUN, modulators="amplitude")
     assert names == ["face", "face × amplitude", "house", "house × amplitude"]
     np.testing.assert_array_equal(x[[2, 4], 1], [-0.5, 0.5])
@@ -243,6 +252,7 @@ MODULATED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"modulators": "contrast"}, ValueError, "no column 'contrast'; there are 'onset', "),
     ({"modulators": "trial_type"}, ValueError, "has 'face' for trial_type, not a number"),
     ({"modulators": {"word": "amplitude"}}, ValueError, "'word'; the kinds of events are 'face', "),
+    ({"modulators": ["amplitude", "amplitude"]}, ValueError, "'amplitude' twice; give it"),
     ({"modulators": [3]}, TypeError, "modulators must be names of columns, Splines, a list of the"),
     ({"centre": "mean"}, TypeError, "centre must be True or False, got 'mean'"),
     ({"modulators": Spline("amplitude")}, ValueError, "amplitude has 2 different values, which do"),
@@ -276,6 +286,12 @@ def test_mistakes_in_modulators_are_named() -> None:
     ):
         with pytest.raises(ValueError, match=re.escape(words)):
             Spline("size", **given)
+    for values, words in (([], "size has no values"), ([1.0, np.nan], "size must be finite")):
+        with pytest.raises(ValueError, match=words):
+            Spline("size", 2, degree=1).functions(values)
+    for values in (["x"], np.ones((3, 2))):
+        with pytest.raises(TypeError, match="size must be a number"):
+            Spline("size", 2, degree=1).functions(values)
 
 
 def test_a_kind_without_events_has_zeros_for_all_modulators() -> None:
