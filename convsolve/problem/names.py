@@ -57,9 +57,9 @@ class Names:
             fs = number(fs, "fs")
             if x.arrays[0].ndim > 2:
                 raise ValueError("fs is the rate of samples in time; images have several axes")
-        of_x = x.names if channels is None else _words(channels, "channels", counts[0])
+        of_x = x.names if channels is None else words_of(channels, "channels", counts[0])
         of_y = None if y is None else y.names
-        return cls(fs, of_x, of_y if outputs is None else _words(outputs, "outputs", counts[1]))
+        return cls(fs, of_x, of_y if outputs is None else words_of(outputs, "outputs", counts[1]))
 
     def some(self, channels: Sequence[int], outputs: Sequence[int]) -> Names:
         """Return the names of some channels and outputs; unnamed ones keep their numbers."""
@@ -172,7 +172,7 @@ def _number(given: Any, names: tuple[str, ...] | None, kind: str) -> Any:
     return names.index(given)
 
 
-def _words(given: Any, name: str, count: int) -> tuple[str, ...]:
+def words_of(given: Any, name: str, count: int) -> tuple[str, ...]:
     """Return names given, one for each channel."""
     # A set has no order, so a name could be assigned to the wrong channel.
     if not (isinstance(given, (list, tuple)) or np.ndim(given) == 1):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..near_misses import checks_arguments
-from ..text import count, shown
+from ..text import count
 from .checks import integer
+from .names import words_of
 from .records import column_names, lists_arrays, numeric
 
 
@@ -68,8 +69,11 @@ def varying(
         for one, label in zip(x if several else [x], labels, strict=True)
     ]
     for i, (record, label) in enumerate(zip(records, labels, strict=True)):
-        if record.ndim not in (1, 2):
-            raise ValueError(f"{label} must be (T,) or (T, channels), got shape {record.shape}")
+        if record.ndim not in (1, 2) or not record.size:
+            raise ValueError(
+                f"{label} must be (T,) or (T, channels), got shape {record.shape}"
+                + ", which is empty" * (not record.size)
+            )
         records[i] = record.reshape(len(record), -1)
     counts = {record.shape[1] for record in records}
     if len(counts) > 1:
@@ -98,10 +102,4 @@ def _names(given: Any, channels: int) -> list[str]:
     """Return the names of the channels of x."""
     if given is None:
         return ["x"] if channels == 1 else [f"x{i}" for i in range(channels)]
-    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
-        raise TypeError(f"channels must be a list of names, got {shown(given)}")
-    if len(given) != channels:
-        raise ValueError(
-            f"channels has {count(len(given), 'name')}, x {count(channels, 'channel')}"
-        )
-    return [*given]
+    return [*words_of(given, "channels", channels)]

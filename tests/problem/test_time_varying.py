@@ -103,7 +103,10 @@ MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ([np.ones((9, 2)), np.ones(9)], {}, ValueError, "different numbers of channels: [1, 2]"),
     (np.ones(9), {"degree": 0}, ValueError, "degree must be at least 1, got 0"),
     (np.ones(9) * 1j, {}, TypeError, "x is complex"),
-    (np.ones((9, 2)), {"channels": ["a"]}, ValueError, "channels has 1 name, x 2 channels"),
+    (np.ones((9, 2)), {"channels": ["a"]}, ValueError, "channels has 1 names, there are 2"),
+    (np.ones((9, 2)), {"channels": ["a", "a"]}, ValueError, "channels has 'a' twice"),
+    ([], {}, ValueError, "x must be (T,) or (T, channels), got shape (0,), which is empty"),
+    (np.ones((9, 0)), {}, ValueError, "got shape (9, 0), which is empty"),
     (np.ones(9), {"channels": "a"}, TypeError, "channels must be a list of names, got 'a'"),
     (np.ones(9), {"order": 2}, TypeError, "varying() has no argument 'order'; use degree="),
 ]
