@@ -341,6 +341,8 @@ def _geometry(problem: Problem) -> dict[str, Any]:
 
 
 def _checked_prior(given: Any) -> Penalty:
+    if not isinstance(given, (str, Penalty)):
+        raise TypeError(f"prior must be a penalty such as Ridge(), or its name, got {shown(given)}")
     prior: Penalty = component("penalty", given)
     if not prior.quadratic:
         raise TypeError(f"prior={prior!r} is not quadratic; use Ridge(), Smooth() or another prior")

@@ -373,6 +373,8 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
     ),
     (TWO, cs.Ridge(1.0), ValueError, "prior=Ridge(1.0) has a strength; leave it out"),
     (TWO, cs.Lasso(), TypeError, "is not quadratic"),
+    (TWO, cs.Ridge, TypeError, "prior must be a penalty such as Ridge(), or its name, got <class"),
+    (TWO, 3.0, TypeError, "prior must be a penalty such as Ridge(), or its name, got 3.0"),
     (TWO, "tc", ValueError, "needs decay=, which solve_group does not select"),
     (TWO, "riddge", ValueError, "ridge"),
     (
