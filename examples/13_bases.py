@@ -51,7 +51,8 @@ for name, fit in fits.items():
 # The response in the basis, with its bands.
 
 figure = cs.plot(fits["6 raised cosines"])
-figure.axes[0].plot(K, TRUTH, "k--", linewidth=1)
+figure.axes[0].plot(K, TRUTH, "k--", linewidth=1, label="truth")
+figure.axes[0].legend()
 
 # sphinx_gallery_start_ignore
 import sys  # noqa: E402

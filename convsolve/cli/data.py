@@ -107,7 +107,14 @@ def _windows(pairs: list[tuple[Any, Any]], numbers: int) -> dict[str, tuple[int,
     if numbers % 2 or any(isinstance(a, int) or isinstance(b, str) for a, b in pairs):
         raise Refusal("--lags takes CHANNEL=FIRST,LAST for every channel of x")
     parts = [(*first.rpartition("=")[::2], last) for first, last in pairs]
+    _check_once("--lags", [channel for channel, *_ in parts])
     return {channel: (int(first), last) for channel, first, last in parts}
+
+
+def _check_once(option: str, channels: list[str]) -> None:
+    for channel in channels:
+        if channels.count(channel) > 1:
+            raise Refusal(f"{option} has two values for the channel {channel}")
 
 
 def _channels(given: dict[str, Any], named: bool) -> dict[Any, Any]:
@@ -123,10 +130,11 @@ def _kernels(args: argparse.Namespace, named: bool) -> dict[str, Any]:
     if args.basis is None:
         return found
     words = [word.rpartition("=")[::2] for word in args.basis]
+    if len(words) > 1 and "" in dict(words):
+        raise Refusal("--basis takes one NAME, or CHANNEL=NAME for some channels")
+    _check_once("--basis", [channel for channel, _ in words])
     with reported(TypeError, ValueError):
         made = {channel: basis_of(name, args) for channel, name in words}
-    if "" in made and len(words) > 1:
-        raise Refusal("--basis takes one NAME, or CHANNEL=NAME for some channels")
     return found | {"basis": made[""] if "" in made else _channels(made, named)}
 
 

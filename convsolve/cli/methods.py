@@ -211,7 +211,8 @@ def check_used(args: argparse.Namespace) -> None:
 def basis_of(name: str, args: argparse.Namespace) -> Any:
     """Return a basis: its name, or an object if it has options of its own or is in a file."""
     if names_file(name):
-        return registry.ENTRIES["basis"].make(matrix=beside(args, name))
+        with reported(TypeError, ValueError, source=name):
+            return registry.ENTRIES["basis"].make(matrix=beside(args, name))
     found = registry.found(name)
     assert found is not None
     entry, number = found

@@ -81,6 +81,7 @@ def effective_dof(axes: Axes, chosen: Regularization) -> None:
             )
     axes.set(title="Effective degrees of freedom", xlabel=_strengths(chosen), xscale="log")
     axes.set(ylabel="degrees of freedom")
+    axes.margins(y=0.12)  # room for the number above the curve
     axes.set_ylim(bottom=0)
 
 

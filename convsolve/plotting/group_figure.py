@@ -34,13 +34,18 @@ def responses(axes: Axes, group: GroupSolution, pair: tuple[int, int], pairs: in
     channels, outputs = (tuple(map(str, names)) for names in (group.channels, group.outputs))
     called = drawable(Names(group.fs, channels, outputs))
     at = called.times(group.lags)
+    modelled = np.isfinite(np.reshape(group.standard_error, shape)[:, c, o])
+
+    def drawn(response: np.ndarray) -> np.ndarray:
+        # Nothing is drawn outside the window of the channel.
+        return np.where(modelled, np.reshape(response, shape)[:, c, o], np.nan)
+
     for i, response in enumerate(group.impulse_responses.values()):
         label = "a subject" if i == 0 else None
-        axes.plot(at, response.reshape(shape)[:, c, o], color=GREY, linewidth=0.8, label=label)
+        axes.plot(at, drawn(response), color=GREY, linewidth=0.8, label=label)
     low, high = (end.reshape(shape)[:, c, o] for end in group.confidence_band())
     axes.fill_between(at, low, high, color=GOOD, alpha=0.3, linewidth=0)
-    middle = np.reshape(group.impulse_response, shape)[:, c, o]
-    axes.plot(at, middle, color=GOOD, linewidth=2, label="group")
+    axes.plot(at, drawn(group.impulse_response), color=GOOD, linewidth=2, label="group")
     title = f"Group of {count(len(group.kernels), 'subject')}, 95 % confidence band"
     if pairs > 1:
         of_group = o * len(channels) // shape[1] // len(outputs)

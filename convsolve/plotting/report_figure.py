@@ -231,17 +231,18 @@ def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, states: np.ndarray) -
 
 
 def _draw_null_vectors(place: Place, report: Identifiability) -> None:
-    """Draw the first null vectors in echelon form, for the channels in which they are nonzero."""
+    """Draw the first null vectors in echelon form, for the channels in which one is nonzero."""
     basis, names = report._diagnosis._null_echelon[report._diagnosis.worst_group], _names(report)
     d = report.problem.spec.ndim
     shown = min(3 if d == 1 else 2, len(basis))
     which = f"s 1 to {shown}" if shown > 1 else ""
     place.title(f"Null vector{which} in reduced echelon form")
-    for i, part in enumerate(place.parts(1, shown)):
-        vector = basis[i][(slice(None, None, -1),) * d]
-        touched = np.flatnonzero(vector.reshape(-1, len(names)).any(0))
+    vectors = [vector[(slice(None, None, -1),) * d] for vector in basis[:shown]]
+    # The same channels in all panels, so that a channel has one colour.
+    touched = np.flatnonzero(np.reshape(vectors, (-1, len(names))).any(0))
+    labels = [names[c] for c in touched]
+    for i, (part, vector) in enumerate(zip(place.parts(1, shown), vectors, strict=True)):
         title = f"Null vector {i + 1} of {len(basis)}"
-        labels = [names[c] for c in touched]
         called = report.problem._names
         draw_kernel(part, _lags(report), vector[..., touched], labels, title, called)
 

@@ -31,6 +31,8 @@ def test_scores_over_strengths_and_the_choice(problem, select):
     freedom = panel(figure, "Effective degrees of freedom").get_lines()
     np.testing.assert_allclose(freedom[0].get_ydata(), found.path.effective_dof[:, 0])
     np.testing.assert_allclose(freedom[1].get_ydata(), found.effective_dof[0])
+    # The number above the curve is inside the axes.
+    assert freedom[0].axes.get_ylim()[1] > 1.1 * found.path.effective_dof.max()
 
 
 def test_every_fold_is_drawn(problem):

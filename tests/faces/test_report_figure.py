@@ -5,6 +5,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.identifiability.wording import method
+from convsolve.plotting.drawing import HUES
 from convsolve.plotting.report_figure import STATES
 from convsolve.problem.sizes import Tuning
 from support.pictures import drawn, image, legend, line, noise, panel, titles
@@ -173,3 +174,12 @@ def test_null_vectors_are_those_in_echelon_form():
             curve.get_ydata(), report._diagnosis._null_echelon[0][0, ::-1, c]
         )
     assert 1.0 in np.stack([curve.get_ydata() for curve in axes.get_lines()[1:]])
+
+
+def test_a_channel_has_one_colour_in_all_null_vectors():
+    x = np.ones((60, 2))
+    x[:, 1] = np.arange(60) % 2
+    figure = drawn(cs.identify(cs.Problem(x, kernel_size=2)))
+    for i in (1, 2):
+        curves = [line(panel(figure, f"Null vector {i} of 2"), f"channel {c}") for c in (0, 1)]
+        assert [curve.get_color() for curve in curves] == list(HUES[:2])

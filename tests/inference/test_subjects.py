@@ -322,6 +322,14 @@ def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
     assert titles == ["channel face → output Cz", "channel \\$a\\$ → output Oz"]
 
 
+def test_nothing_is_drawn_outside_the_window_of_a_channel() -> None:
+    x, y = np.random.default_rng(0).standard_normal((2, 3, 200, 2))
+    lags = {0: (0, 3), 1: (1, 2)}
+    group = cs.solve_group({i: cs.Problem(x[i], y[i, :, 0], lags=lags) for i in range(3)})
+    for curve in group.plot().axes[1].get_lines():
+        np.testing.assert_array_equal(np.isnan(curve.get_ydata()), [True, False, False, True])
+
+
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 60))
 ONE = cs.Problem(X, Y, lags=(0, 2))
