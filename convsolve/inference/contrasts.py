@@ -176,6 +176,8 @@ class Taps:
         group = _one_group([c // self._each for c in numbers])
         weights = np.zeros(self._each)
         weights[[c % self._each for c in numbers]] = values
+        if self._space is not None:
+            tested = tested & self._space.kept[::-1, weights != 0].any(1)
         rows: list[np.ndarray | None] = [None] * self._groups
         rows[group] = np.kron(np.eye(self._count)[tested], weights)
         return rows
@@ -228,7 +230,7 @@ class Taps:
         }
 
     def _check_no_formula(self, channels: Any) -> None:
-        """Raise a ValueError if a text is a sum of names, such as "face - house"."""
+        """Raise a ValueError if a text is a sum of names, such as "tone - word"."""
         known = {*(self._names.channels or ()), *self._known_coefficients}
         if not isinstance(channels, str) or channels in known:
             return

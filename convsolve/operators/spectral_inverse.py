@@ -13,7 +13,7 @@ from .toeplitz import Grid, Lags, times
 # Parameters of Kaiser's lag windows: one with a good resolution, for spectra that span less than
 # two decades, and one with side lobes below twelve decades, for all others.
 NARROW, WIDE = 6.0, 20.0
-FLAT = 1e-2
+FLAT = 1e-3
 # Up to this many numbers in all, one thread computes the eigenvalues of the matrices.
 EIGEN_NUMBERS = 2**16
 

@@ -42,7 +42,7 @@ COMMANDS = [
     ("identify x.npy --lags 0 2 --basis tents2 hrf", "one NAME, or CHANNEL=NAME for some channels"),
     ("identify x.npy --lags 0=0,1 0=0,2", "--lags has two values for the channel 0"),
     ("identify x.npy --lags 0 2 --basis 0=tents2 0=tents3", "--basis has two values for the chan"),
-    ("identify x.npy --lags 0 2 --basis gaps_x.npy", "gaps_x.npy: matrix must be finite"),
+    ("identify x.npy --lags 0 2 --basis gaps_x.npy", "gaps_x.npy: matrix must be (lags, n), got"),
     ("identify x.npy --lags 0 2 --stretch 5", "--stretch needs --basis raised-cosines"),
     ("identify x.npy --lags 0 2 --taps x.npy", "x.npy: taps are 1 where a tap is estimated and 0"),
     ("identify full.npz --lags 0 1 --tmin 0", "either --lags in samples, or --tmin and --tmax"),
