@@ -404,6 +404,7 @@ def _is_matrix(given: Any) -> bool:
 
 def _basis(given: Any) -> LagBasis:
     """Return a basis that is given as an object, by name, or as in `LagBasis.to_dict`."""
+    found: LagBasis
     if isinstance(given, LagBasis):
         return given
     if isinstance(given, str):
@@ -416,14 +417,14 @@ def _basis(given: Any) -> LagBasis:
         if entry.name == "basis":
             use = worded("use Basis(matrix)", "give a FILE of functions")
             raise TypeError(f"{argument('basis', given)} needs functions: {use}")
-        found: LagBasis = entry.make(**arguments)
+        found = entry.make(**arguments)
         return found
     if isinstance(given, Mapping):
         settings = dict(given)
-        entry = registry.ENTRIES.get(settings.pop("name", ""))
-        if entry is not None and entry.kind == "basis":
-            made: LagBasis = entry.make(**settings)
-            return made
+        known = registry.ENTRIES.get(settings.pop("name", ""))
+        if known is not None and known.kind == "basis":
+            found = known.make(**settings)
+            return found
     if isinstance(given, type) and issubclass(given, LagBasis):
         raise TypeError(f"basis must be an object; did you mean {given.__name__}(...)?")
     hint = "; use Basis(matrix)" if _is_matrix(given) else ""
