@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..cached import cached_property
 from ..linalg.conjugate_gradient import VANISHED, Conjugate, Evidence, inverse_form
 from ..linalg.rank import EPS, least_share
 from ..operators import by_fft
@@ -57,9 +58,8 @@ class Identity:
 class OfCoordinates:
     """M⁻¹ of the coordinates w = T S u of a penalty on differences, from M⁻¹ of kernels w.
 
-    T = [L N] has the inverse [D; Nᵀ]. CG on u has the steps of CG on w, so that ``low`` is a bound
-    on the M of kernels, and bounds eigenvalues of AᵀA plus the penalty. ``high`` is a bound on the
-    M of coordinates.
+    T = [L N] has the inverse [D; Nᵀ]. CG on u has the steps of CG on w, so that a bound on the M of
+    kernels is one on the eigenvalues of AᵀA plus the penalty.
     """
 
     def __init__(
@@ -70,10 +70,19 @@ class OfCoordinates:
         self._of_kernels, self._basis, self._scale = of_kernels, basis, scale
         self._inverse_scale = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1.0), 0.0)
         self._inverse = TapBasis([np.vstack([differences, null.T])])
-        self.low, self.definite = of_kernels.low, of_kernels.definite
+        self.definite = of_kernels.definite
         size, by_channel = np.abs(matrix), scale.reshape(matrix.shape[1], -1)
-        norm = (size @ by_channel).max() * (size.sum(0)[:, None] * by_channel).max()
-        self.high = float(of_kernels.high * norm)
+        self._norm = (size @ by_channel).max() * (size.sum(0)[:, None] * by_channel).max()
+
+    @cached_property
+    def low(self) -> float:
+        """A lower bound on the M of kernels."""
+        return self._of_kernels.low
+
+    @cached_property
+    def high(self) -> float:
+        """An upper bound on the M of coordinates."""
+        return float(self._of_kernels.high * self._norm)
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return M⁻¹ r for r (R, Q)."""

@@ -11,7 +11,7 @@ from .overlap_save import side_by_side
 from .toeplitz import Grid, Lags, times
 
 # Parameters of Kaiser's lag windows: one with a good resolution, for spectra that span less than
-# two decades, and one with side lobes below twelve decades, for all others.
+# three decades, and one with side lobes below twelve decades, for all others.
 NARROW, WIDE = 6.0, 20.0
 FLAT = 1e-3
 # Up to this many numbers in all, one thread computes the eigenvalues of the matrices.
@@ -57,7 +57,7 @@ class SpectralInverse:
 
 
 def flat(gram: Lags) -> SpectralInverse | None:
-    """Return the inverse of the smoothed spectrum of x, + ridge, if it spans less than two decades.
+    """Return the inverse of the smoothed spectrum of x, + ridge, if it spans up to three decades.
 
     No taper is needed then, because the spectrum has no gaps that the edges of a record would fill.
     """
