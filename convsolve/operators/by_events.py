@@ -413,9 +413,7 @@ def moments(chunk: LoadedChunk) -> Moments | None:
     grams, nothing = np.zeros((*shape[:2], chunk.columns)), np.zeros((chunk.groups, chunk.outputs))
     for events in _known(chunk):
         grams[events.group] += _gram(events)[places][:, places]
-    left = ResidualSums.empty(np.zeros(shape))
-    if chunk.outputs:
-        left = misfit(chunk, None, nothing)
+    left = misfit(chunk, None, nothing) if chunk.outputs else ResidualSums.empty(np.zeros(shape))
     sums = _sums_of_columns(chunk, 1), left.sums, left.squares
     given = chunk.rows, own_units(chunk), chunk.form.constant
     return _kept(Moments(grams, left.gradient, *sums, *given))
