@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
-from functools import cache
-from typing import TypeVar
+from functools import cache, partial
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import Any, Generic, TypeVar, cast
 
 # Every thread needs the memory of some batches.
 MOST_THREADS = 8
@@ -24,10 +27,77 @@ def cores() -> int:
     return min(allowed or 1, MOST_THREADS)
 
 
+class _Task(Generic[_T]):
+    """A call for the first thread that claims it.
+
+    The lock and the queue are implemented in C. A KeyboardInterrupt can leave those implemented in
+    Python, which `concurrent.futures` uses, in a state in which other threads wait forever.
+    """
+
+    def __init__(self, call: Callable[[], _T]) -> None:
+        self._call, self._claimed = call, Lock()
+        self._found: SimpleQueue[Any] = SimpleQueue()
+
+    def claim(self) -> bool:
+        """Return True to the first caller, and False to all others."""
+        return self._claimed.acquire(blocking=False)
+
+    def run(self) -> bool:
+        """Run the task unless it is claimed, and return whether it was run."""
+        if not self.claim():
+            return False
+        try:
+            self._found.put((self._call(), None))
+        except BaseException as error:
+            self._found.put((None, error))
+            if not isinstance(error, Exception):  # Ctrl-C
+                raise
+        return True
+
+    @property
+    def ended(self) -> bool:
+        """Whether `result` returns at once."""
+        return not self._found.empty()
+
+    def result(self) -> _T:
+        """Return the result of the call, or raise its exception, as soon as it has ended."""
+        found, error = self._found.get()
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # its traceback has this frame
+        return cast(_T, found)
+
+
+def _serve(tasks: SimpleQueue[_Task[Any] | None]) -> None:
+    while (task := tasks.get()) is not None:
+        with suppress(BaseException):  # the caller raises it
+            task.run()
+        del task  # it has large arrays, and the next one may be far off
+
+
+def _end(tasks: SimpleQueue[_Task[Any] | None], threads: Sequence[Thread]) -> None:
+    for _ in threads:
+        tasks.put(None)
+    for thread in threads:
+        thread.join()
+
+
 @cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    """Return the threads besides the caller's, for each process: a fork does not copy them."""
-    return ThreadPoolExecutor(cores() - 1, "convsolve")
+def _shared(process: int) -> SimpleQueue[_Task[Any] | None]:
+    """Return the tasks of the threads besides the caller's, for each process.
+
+    A fork does not copy threads.
+    """
+    tasks: SimpleQueue[_Task[Any] | None] = SimpleQueue()
+    arguments: Any = {"target": _serve, "args": (tasks,), "name": "convsolve", "daemon": True}
+    threads = [Thread(**arguments) for _ in range(cores() - 1)]
+    for thread in threads:
+        thread.start()
+    # Python ends a daemon thread in the middle of a function in C++ by an abort of the process.
+    atexit.register(_end, tasks, threads)
+    return tasks
 
 
 def at_once() -> int:
@@ -38,7 +108,8 @@ def at_once() -> int:
 def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
     """Yield the results of ``task`` for all items in their order, on all cores.
 
-    A task does not begin before the one `at_once` places earlier has ended. No task may call this.
+    A task does not begin before the one `at_once` places earlier has ended. After an exception, and
+    after the generator is closed, no other task begins.
 
     The calling thread runs tasks too while it would wait for others. If it slept instead, the other
     threads would often start on the same core, and tasks of a few milliseconds would gain nothing.
@@ -46,28 +117,29 @@ def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
     if len(several) == 1 or cores() == 1:
         yield from map(task, several)
         return
-    pool, ahead = _pool(os.getpid()), at_once()
+    shared, ahead = _shared(os.getpid()), at_once()
+    waiting: deque[_Task[_T]] = deque()
 
-    def submit(one: _S) -> tuple[_S, Future[_T]]:
+    def add(one: _S) -> None:
         # NumPy's handling of overflow is stored in the context.
-        return one, pool.submit(copy_context().run, task, one)
+        waiting.append(_Task(partial(copy_context().run, task, one)))
+        shared.put(waiting[-1])
 
-    waiting = deque(map(submit, several[:ahead]))
-    for one in several[ahead:]:
-        yield _first(task, waiting)
-        waiting.append(submit(one))
-    while waiting:
-        yield _first(task, waiting)
+    try:
+        for one in several[:ahead]:
+            add(one)
+        for one in several[ahead:]:
+            yield _first(waiting)
+            add(one)
+        while waiting:
+            yield _first(waiting)
+    finally:
+        for left in waiting:
+            left.claim()
 
 
-def _first(task: Callable[[_S], _T], waiting: deque[tuple[_S, Future[_T]]]) -> _T:
-    """Remove the first task and return its result. Until it has ended, run tasks not yet begun."""
-    while not waiting[0][1].done():
-        # A task that can be cancelled has not begun.
-        mine = next((i for i, (_, future) in enumerate(waiting) if future.cancel()), None)
-        if mine is None:
-            break
-        one, found = waiting[mine][0], Future[_T]()
-        found.set_result(task(one))
-        waiting[mine] = one, found
-    return waiting.popleft()[1].result()
+def _first(waiting: deque[_Task[_T]]) -> _T:
+    """Remove the first task and return its result. Until it has ended, run other tasks."""
+    while not waiting[0].ended and any(map(_Task.run, waiting)):
+        pass
+    return waiting.popleft().result()
