@@ -49,6 +49,11 @@ def test_results_have_the_order_of_the_tasks_which_begin_within_a_window(three_c
     assert sorted(begun) == [*range(count)]
 
 
+def test_tasks_of_tasks(three_cores):
+    sums = in_order(lambda _: sum(in_order(abs, range(9))), range(20))
+    assert [*sums] == [36] * 20
+
+
 def test_the_caller_runs_the_tasks_if_all_other_threads_are_busy(three_cores):
     free, busy = threading.Event(), [parallel._Task(lambda: free.wait(60)) for _ in range(2)]
     for task in busy:

@@ -21,10 +21,7 @@ MANY_CHANNELS = 64
 def on_cores(
     reduce: np.ufunc, a: np.ndarray, of: Callable[[np.ndarray], np.ndarray] | None = None
 ) -> np.ndarray:
-    """Return `by_channel`, computed on all cores if ``a`` is long.
-
-    It must not be called by a task of `in_order`.
-    """
+    """Return `by_channel`, computed on all cores if ``a`` is long."""
     if a.size < MANY_NUMBERS or cores() == 1:
         return by_channel(reduce, a, of)
     flat = a.reshape(-1, a.shape[-1])

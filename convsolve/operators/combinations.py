@@ -49,8 +49,7 @@ def combined(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def combined_series(y: Series, weights: np.ndarray) -> np.ndarray:
     """Return combinations (N, *T, G·B·s) of outputs (N, *T, G·Q), for weights (G, Q, s).
 
-    Some rows and outputs are combined at a time on all cores. It must not be called by a task of
-    `in_order`.
+    Some rows and outputs are combined at a time on all cores.
     """
     groups, outputs, count = weights.shape
     width = min(outputs, max(1, ROW_NUMBERS // TOGETHER) * TOGETHER)

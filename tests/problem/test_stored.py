@@ -17,7 +17,7 @@ import zarr
 
 import convsolve as cs
 from convsolve.problem.stored import Stored, for_one_pass, is_stored
-from convsolve.problem.whole_chunks import WholeChunks
+from convsolve.problem.whole_chunks import WholeChunks, in_whole_chunks
 from support.slow import few_seeds
 from support.stored import DASK, FILES, SMALL, STORES, Failing, Slices, stored
 
@@ -108,6 +108,20 @@ def test_one_pass_in_whole_chunks(seeds: range) -> None:
                 a, b = sorted(int(n) for n in rng.integers(0, len(one) + 1, 2))
                 parts = one[a : b + 1], other[a : b + 1]
                 np.testing.assert_array_equal(*map(np.asarray, parts))
+
+
+class Rectilinear(Slices):
+    """A source whose chunks differ in length, as zarr has them."""
+
+    @property
+    def chunks(self) -> Any:
+        raise NotImplementedError
+
+
+def test_chunks_of_several_lengths_are_read_as_they_are() -> None:
+    source = Rectilinear(X)
+    assert in_whole_chunks(source, 0) is source
+    assert cs.solve(cs.Problem(source, Y, kernel_size=5)).converged
 
 
 # --- numbers that are not finite
