@@ -657,28 +657,30 @@ class Solution:
         if not isinstance(simultaneous, (bool, np.bool_)):
             raise TypeError(f"simultaneous must be True or False, got {simultaneous!r}")
         choice(method, "method", ("max-t", "bonferroni"))
-        low, high = self._band(level, bool(simultaneous), method)
-        return ascending(low, self._spec.ndim), ascending(high, self._spec.ndim)
+        reach = self._reach(level, bool(simultaneous), method)
+        kernel = np.asarray(self.kernel, float)
+        low, high = (ascending(kernel + r, self._spec.ndim) for r in (-reach, reach))
+        return low, high
 
-    def _band(self, level: float, simultaneous: bool, method: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ends of a band, both kernel-shaped."""
-        if self._parts:
-            low, high = gathered(self._parts, lambda fit: fit._band(level, simultaneous, method))
-            return low, high
-        self._warn_of_errors()
-        (error, noise), kernel = self._errors, np.asarray(self.kernel, float)
-        if simultaneous:
-            times = self._simultaneous_quantile(level, method)
-        else:
-            from .inference.uncertainty import t_quantile
-
-            times = t_quantile(noise.dof, (1 + level) / 2)
-        return kernel - times * error, kernel + times * error
-
-    def _simultaneous_quantile(self, level: float, method: str) -> np.ndarray:
-        """Half width (outputs,) of a simultaneous band in standard errors."""
+    def _reach(self, level: float, simultaneous: bool = False, method: str = "max-t") -> np.ndarray:
+        """Return the half width of a band, kernel-shaped."""
         from .inference.uncertainty import t_quantile
 
+        self._warn_of_errors()
+        error, noise = self._errors
+        if simultaneous:
+            return error * self._simultaneous_quantile(level, method)
+        return error * t_quantile(noise.dof, (1 + level) / 2)
+
+    def _simultaneous_quantile(self, level: float, method: str) -> np.ndarray:
+        """Return the half width (outputs,) of a simultaneous band in standard errors."""
+        from .inference.uncertainty import t_quantile
+
+        if self._parts:
+            found: np.ndarray = gathered(
+                self._parts, lambda fit: fit._simultaneous_quantile(level, method)
+            )
+            return found
         dof = self._errors[1].dof
         if self._noise_model.by_record and dof.min() < FEW_RECORDS - 1:
             warn(
@@ -687,7 +689,8 @@ class Solution:
                 "alone estimate the variance; use more records"
                 + (", or noise='ar' or 'hac'" if self._spec.ndim == 1 else "")
             )
-        taps = math.prod(np.shape(self.kernel)[:-1])
+        space = self._space
+        taps = math.prod(self.kernel.shape[:-1]) if space is None else int(space.kept.sum())
         bonferroni = t_quantile(dof, 1 - (1 - level) / (2 * taps))
         if method == "bonferroni" or self._noise_model.by_record:
             return bonferroni

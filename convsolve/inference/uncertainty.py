@@ -517,10 +517,13 @@ def covariance_half(system: System, group: int) -> np.ndarray:
 
 
 def _largest(half: np.ndarray) -> np.ndarray:
-    """Draws of the largest |t| over all taps whose covariance is H Hᵀ, for H (P, k)."""
+    """Return draws of the largest |t| over all taps whose covariance is H Hᵀ, for H (P, k)."""
     norms = np.linalg.norm(half, axis=1, keepdims=True)
-    half = half / np.where(norms > 0, norms, 1.0)
+    half = half * (norms > ROUNDING * norms.max()) / np.where(norms > 0, norms, 1.0)
     rng, found = np.random.default_rng(0), []
+    # Factors of a design matrix from several routes differ in signs, which change the draws.
+    largest = np.take_along_axis(half, np.abs(half).argmax(0)[None], axis=0)
+    half = half * np.where(largest < 0, -1.0, 1.0)
     several = range(DRAWS // DRAWS_AT_ONCE)
     for _ in tracked(several, "draws of the largest deviation", len(several)):
         draws = half @ rng.standard_normal((half.shape[1], DRAWS_AT_ONCE))

@@ -325,8 +325,7 @@ def _band(fit: Solution, wanted: Layout) -> np.ndarray | None:
     """
     if wanted.kind == IMAGE or wanted.crowded or fit._affordable_errors() is None:
         return None
-    lower, upper = fit._band(0.95, simultaneous=False, method="max-t")
-    reach = np.asarray(upper - lower, float) / 2
+    reach = fit._reach(0.95)
     return np.where(np.isfinite(reach), reach, np.nan) if np.isfinite(reach).any() else None
 
 

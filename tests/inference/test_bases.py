@@ -377,6 +377,12 @@ def test_bands() -> None:
     np.testing.assert_allclose(high - low, 2 * t * FIT.standard_error, rtol=1e-12)
     low, high = FIT.confidence_band(0.9, simultaneous=True)
     assert np.array_equal(np.isnan(low), np.isnan(FIT.standard_error))
+    # Only the taps inside the windows count.
+    low, high = FIT.confidence_band(0.9, simultaneous=True, method="bonferroni")
+    inside = (~np.isnan(FIT.standard_error)).sum((0, 1))
+    assert (inside < len(FIT.lags) * len(NAMES)).all()
+    t = stats.t.ppf(1 - 0.1 / (2 * inside), FIT.noise.dof)
+    np.testing.assert_allclose(high - low, 2 * t * FIT.standard_error, rtol=1e-9)
     # With one function, all taps have the same t, so that both bands are equal but for the random
     # draws of the quantile of the largest t.
     one = cs.solve(

@@ -239,6 +239,17 @@ def test_an_exact_output_leaves_the_bands_of_others_alone() -> None:
         np.testing.assert_allclose(found[:, 1], expected, rtol=1e-10)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_simultaneous_bands_are_the_same_from_memory_and_by_chunks(bias: bool) -> None:
+    """The factors have columns of other signs, and the draws have a fixed seed."""
+    x, noise = np.random.default_rng(0).standard_normal((2, 3, 200, 2))
+    x = np.cumsum(x, axis=1)  # with correlated taps, the quantile is that of the draws
+    problem = cs.Problem(x, x + noise, lags=(0, 4), bias=bias)
+    several = cs.solve(problem), cs.solve(problem, limits=cs.Limits(data=4000))
+    bands = (fit.confidence_band(simultaneous=True) for fit in several)
+    np.testing.assert_allclose(*bands, rtol=1e-9)
+
+
 def test_coverage_of_white_noise() -> None:
     """Nominal 95 %, of single taps and of all at once; 400 data sets as outputs of one problem."""
     rng = np.random.default_rng(0)
