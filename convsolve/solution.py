@@ -713,7 +713,7 @@ class Solution:
         taps of all channels are tested. All rows of a hypothesis are tested at once.
 
         With a basis, a coefficient can be tested by its name in `coefficient_names`, such as
-        ``"face[0]"``, the canonical function of an `HRF`. A name of a channel means all of its
+        ``"tone[0]"``, the canonical function of an `HRF`. A name of a channel means all of its
         coefficients.
 
         Under noise="hac", tests of sums of taps or coefficients are corrected for fewer than 5000
@@ -723,10 +723,10 @@ class Solution:
 
         Args:
             channels: An input channel, or several, all of whose taps are tested; numbers or names.
-                A dict of weights by name or number, such as ``{"face": 1, "house": -1}``, tests
+                A dict of weights by name or number, such as ``{"tone": 1, "word": -1}``, tests
                 that the weighted sum of the channels is zero at every lag. Its channels must be of
                 one group. Names of coefficients of a basis are accepted instead of channels, alone,
-                in a list or in a dict, as in ``{"face[0]": 1, "house[0]": -1}``.
+                in a list or in a dict, as in ``{"tone[0]": 1, "word[0]": -1}``.
             tmin: First lag in seconds, if the problem has ``fs``. It is rounded to whole samples.
                 Default None: the first lag of the kernel.
             tmax: Last lag in seconds. Default None: the last lag of the kernel.
@@ -770,19 +770,19 @@ class Solution:
 
             >>> x = np.random.default_rng(1).standard_normal((200, 2))
             >>> y = x.sum(1) + noise
-            >>> problem = cs.Problem(x, y, lags=(0, 4), fs=100, channels=["face", "house"])
+            >>> problem = cs.Problem(x, y, lags=(0, 4), fs=100, channels=["tone", "word"])
             >>> fit = cs.solve(problem)
-            >>> test = fit.test({"face": 1, "house": -1}, tmin=0, tmax=0.02)
+            >>> test = fit.test({"tone": 1, "word": -1}, tmin=0, tmax=0.02)
             >>> test.dof[0], bool(test.pvalue[0] > 0.05)
             (3, True)
-            >>> bool(fit.test("face", lags=(0, 2)).pvalue[0] < 1e-9)
+            >>> bool(fit.test("tone", lags=(0, 2)).pvalue[0] < 1e-9)
             True
 
             One function of a basis:
 
             >>> basis = cs.Basis([[1, 0], [1, 1], [0, 1]])
-            >>> problem = cs.Problem(x, y, lags=(0, 2), basis=basis, channels=["face", "house"])
-            >>> test = cs.solve(problem).test({"face[0]": 1, "house[0]": -1})
+            >>> problem = cs.Problem(x, y, lags=(0, 2), basis=basis, channels=["tone", "word"])
+            >>> test = cs.solve(problem).test({"tone[0]": 1, "word[0]": -1})
             >>> test.dof[0], bool(abs(test.estimate[0]) < 3 * test.standard_error[0])
             (1, True)
 

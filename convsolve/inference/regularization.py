@@ -10,7 +10,7 @@ import numpy as np
 from ..lazy_plot import plot
 from ..leastsquares.penalty import Penalty
 from ..near_misses import suggests_attributes
-from ..text import count
+from ..text import count, plain
 from .criteria import in_user_units, noise_variance
 from .folds import CrossValidation
 from .own_score import check_scored
@@ -144,10 +144,10 @@ class Regularization(NamedTuple):
         return f"{words}; the strength{where} is at the edge of what was searched"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a dictionary of numbers, words and lists, which JSON supports.
+        """Return the attributes as plain numbers, strings and lists, ready for JSON.
 
         Returns:
-            A dict, whose values are the attributes.
+            A dict. Numbers that are not finite are None.
 
         Examples:
             >>> import numpy as np
@@ -160,7 +160,8 @@ class Regularization(NamedTuple):
             [10.0]
         """
         found = self._asdict() | {"path": self.path and self.path._asdict()}
-        return {name: _plain(value) for name, value in found.items()}
+        result: dict[str, Any] = plain(found)
+        return result
 
     def only(self, outputs: Sequence[int] | np.ndarray) -> Regularization:
         """Return the selection for some of the outputs."""
@@ -318,11 +319,3 @@ def _name(criterion: str) -> str:
 def _some(values: np.ndarray, form: str) -> str:
     words = ", ".join(form.format(value) for value in values[:MAX_OUTPUTS])
     return words + (", …" if len(values) > MAX_OUTPUTS else "")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return value

@@ -59,7 +59,7 @@ class Clusters(NamedTuple):
 
 
 def bandwidth(rows: int) -> int:
-    """Over how many lags rows are taken to depend on each other, 1.3·√n."""
+    """Return the number of lags over which rows depend on each other, 1.3·√n."""
     return int(1.3 * math.sqrt(rows))
 
 
@@ -105,9 +105,9 @@ def in_time(
 
 
 def window_means(u: np.ndarray, window: int) -> np.ndarray:
-    """Means (..., k − window + 1) of every ``window`` consecutive entries of u (..., k).
+    """Return means (..., k − window + 1) of ``window`` consecutive entries of u (..., k).
 
-    Each from the one before it: over one block rounding does not grow with the record.
+    Each mean is updated from the previous one. Blocks limit the growth of rounding errors.
     """
     from scipy.ndimage import uniform_filter1d
 
@@ -117,7 +117,7 @@ def window_means(u: np.ndarray, window: int) -> np.ndarray:
 
 
 def moving_squares(influences: Influences, flags: Sequence[np.ndarray], window: int) -> np.ndarray:
-    """Σ m² (P, Q) over the means m of z over every ``window`` consecutive rows of a record."""
+    """Return Σ m² (P, Q) over the means m of z over ``window`` consecutive rows of a record."""
     total: np.ndarray | float = 0.0
     for b, e in in_time(influences, flags, window):
         total = total + np.stack(side_by_side(partial(_squares, b, window), list(e)), axis=1)
@@ -125,7 +125,7 @@ def moving_squares(influences: Influences, flags: Sequence[np.ndarray], window: 
 
 
 def _squares(b: np.ndarray, window: int, e: np.ndarray) -> np.ndarray:
-    """Those of a block for one output, (P,), from B (P, k) and its residuals (k,)."""
+    """Return Σ m² (P,) of a block for one output, from B (P, k) and its residuals (k,)."""
     step, found = max(1, CACHED_NUMBERS // len(e)), []
     for first in range(0, len(b), step):
         m = window_means(b[first : first + step] * e, window)
@@ -134,7 +134,7 @@ def _squares(b: np.ndarray, window: int, e: np.ndarray) -> np.ndarray:
 
 
 def moving_products(influences: Influences, flags: Sequence[np.ndarray], window: int) -> np.ndarray:
-    """Σ m mᵀ (P, P) of a single output, with m as for `moving_squares`."""
+    """Return Σ m mᵀ (P, P) of a single output, with m as for `moving_squares`."""
     total: np.ndarray | float = 0.0
     for b, e in in_time(influences, flags, window):
         m = window_means(b * e, window)

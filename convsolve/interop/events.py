@@ -198,12 +198,12 @@ def impulses(
         >>> from convsolve.interop.events import impulses
         >>> events = {
         ...     "onset": [2.0, 6.0, 8.0],
-        ...     "trial_type": ["face", "house", "face"],
+        ...     "trial_type": ["tone", "word", "tone"],
         ...     "contrast": [0.25, 0.5, 0.75],
         ... }
-        >>> x, names = impulses(events, fs=0.5, samples=5, modulators={"face": "contrast"})
+        >>> x, names = impulses(events, fs=0.5, samples=5, modulators={"tone": "contrast"})
         >>> names
-        ['face', 'face × contrast', 'house']
+        ['tone', 'tone × contrast', 'word']
         >>> x[:, :2].T
         array([[ 0.  ,  1.  ,  0.  ,  0.  ,  1.  ],
                [ 0.  , -0.25,  0.  ,  0.  ,  0.25]])
@@ -349,7 +349,7 @@ class _Table(NamedTuple):
         found, values = self.column(name), []
         for value, place in zip(found, self.places, strict=True):
             try:
-                # Python reads 1_000, which no table means by it.
+                # Python would convert 1_000, which is no number in a table.
                 values.append(float(str(value).replace("_", "?")))
             except (TypeError, ValueError):
                 raise ValueError(f"{place} has {shown(value)} for {name}, not a number") from None
@@ -426,7 +426,7 @@ def _read(path: str | os.PathLike[str]) -> _Table:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether nothing is said: n/a in BIDS; None, NA and NaN, which is not itself, in pandas."""
+    """Return whether a value is missing: n/a in BIDS; None, NA and NaN in pandas."""
     return value is None or str(value) in ("", "n/a", "<NA>") or value != value
 
 
