@@ -109,16 +109,24 @@ def _component(entry: registry.Entry, args: argparse.Namespace, given: Problem |
     """
     if entry.name in ("adam", "lbfgs"):
         check_device()
-    own: dict[str, Any] = {}
-    for option in entry.options:
-        value = getattr(args, option.name, None)
-        if value is not None:
-            own |= _read(option, value, args, given)
+    own = _own_options(entry, args, given)
     if entry.kind == "penalty" and args.penalty == entry.name and args.strength is not None:
         own["strength"] = args.strength if len(args.strength) > 1 else args.strength[0]
     if entry.name == "tikhonov" and "matrix" not in own:
         raise Refusal("--penalty tikhonov needs --matrix FILE")
     return entry.make(**own) if own else entry.name
+
+
+def _own_options(
+    entry: registry.Entry, args: argparse.Namespace, given: Problem | None
+) -> dict[str, Any]:
+    """Return the arguments of a component from its own options."""
+    found: dict[str, Any] = {}
+    for option in entry.options:
+        value = getattr(args, option.name, None)
+        if value is not None:
+            found |= _read(option, value, args, given)
+    return found
 
 
 def _read(
@@ -216,11 +224,7 @@ def basis_of(name: str, args: argparse.Namespace) -> Any:
     found = registry.found(name)
     assert found is not None
     entry, number = found
-    own: dict[str, Any] = {}
-    for option in entry.options:
-        value = getattr(args, option.name, None)
-        if value is not None:
-            own |= _read(option, value, args, None)
+    own = _own_options(entry, args, None)
     complete = bool(number) or not entry.number
     return entry.make(**number, **own) if own and complete else name
 

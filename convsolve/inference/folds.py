@@ -55,8 +55,9 @@ class CrossValidation:
     Args:
         folds: None, the default, uses each record as a fold, or five blocks in time of a single
             record. A number of folds distributes the records in order; if there are fewer records
-            than folds, all rows are cut in time. A list of arrays gives the indices of the records
-            of each fold. Records in no fold are always used for training.
+            than folds, all rows are cut in time. Blocks have equally many rows that are used in the
+            fit. A list of arrays gives the indices of the records of each fold. Records in no fold
+            are always used for training.
         score: "mse" (the default), "r2" or "correlation", averaged over folds. Correlation does not
             depend on scale, so it selects strengths that shrink too much. R² is computed about the
             mean of the rows that are scored together. A function ``score(y, prediction)`` is called
@@ -153,7 +154,8 @@ class CrossValidation:
         lengths = [max(each) for each in zip(*(rows.lengths for rows in kept), strict=True)]
         used = [i for i, n in enumerate(lengths) if n]
         if not isinstance(self.folds, tuple):
-            folds = self._count(len(used), sum(lengths))
+            flags = [_used(kept, i) if n else np.zeros(0, bool) for i, n in enumerate(lengths)]
+            folds = self._count(len(used), sum(map(np.count_nonzero, flags)))
             if folds > len(used):
                 if self.average == "records":
                     raise ValueError(
@@ -161,13 +163,7 @@ class CrossValidation:
                         f"{count(len(used), 'record')} cannot fill {count(folds, 'fold')}; use "
                         "fewer folds, or leave out " + keyword("average")
                     )
-                parts = _cut(lengths, folds)
-                for i, part in enumerate(parts):
-                    if not any(rows.rows_of(span) for rows in kept for span in part):
-                        raise ValueError(
-                            f"no row of fold {i} of {folds} is used in the fit; use fewer folds"
-                        )
-                return Spans(parts, [])
+                return Spans(_cut(flags, folds), [])
             listed: Sequence[Any] = np.array_split(used, folds)
         else:
             listed = self.folds
@@ -228,20 +224,30 @@ def _indices(part: Any) -> tuple[int, ...]:
     return tuple(found.tolist())
 
 
-def _cut(lengths: Sequence[int], folds: int) -> list[list[Span]]:
-    """Return all rows in order, cut into ``folds`` parts of about equal length."""
-    ends = np.cumsum(lengths)
+def _used(kept: Sequence[Rows], record: int) -> np.ndarray:
+    """Return flags (T,) of the rows of a record that any of the outputs uses."""
+    several = [rows.flags_of(record) for rows in kept]
+    return np.any([flags.reshape(len(flags), -1).any(1) for flags in several], axis=0)
+
+
+def _cut(used: Sequence[np.ndarray], folds: int) -> list[list[Span]]:
+    """Return all rows in order, cut into ``folds`` parts of about equally many used rows.
+
+    ``used`` are the flags (T,) of every record, True for rows used in the fit.
+    """
+    ends = np.cumsum([np.count_nonzero(flags) for flags in used])
     if folds > ends[-1]:
         raise ValueError(f"{folds} folds of {count(int(ends[-1]), 'row')}: a fold would be empty")
     cuts = np.linspace(0, ends[-1], folds + 1).round().astype(int)
-    found: list[list[Span]] = []
-    for first, last in pairwise(cuts):
-        spans = []
-        for i, (n, end) in enumerate(zip(lengths, ends, strict=True)):
-            start, stop = max(first - end + n, 0), min(last - end + n, n)
+    found: list[list[Span]] = [[] for _ in range(folds)]
+    for i, (flags, end) in enumerate(zip(used, ends, strict=True)):
+        places = np.flatnonzero(flags)
+        inner = np.clip(cuts - (end - len(places)), 0, len(places))
+        # Excluded rows at the ends of a record are in its first and last part.
+        bounds = np.concatenate([[0], places[1:], [len(flags)]])
+        for spans, (start, stop) in zip(found, pairwise(inner.tolist()), strict=True):
             if start < stop:
-                spans.append((i, int(start), int(stop)))
-        found.append(spans)
+                spans.append((i, int(bounds[start]), int(bounds[stop])))
     return found
 
 
@@ -486,7 +492,8 @@ class HeldOut:
         if score == "correlation":
             return self._correlations(v)
         rows, change = (self, v) if about is None else about
-        return scored(score, rows._errors(change), self.weight, self.squares)
+        errors = rows._errors(*rows._products(change), rows.y_off - rows.off @ change)
+        return scored(score, errors, self.weight, self.squares)
 
     def scored(
         self, score: str, spread: np.ndarray, joint: np.ndarray, off: np.ndarray
@@ -500,7 +507,7 @@ class HeldOut:
             off: mean of y − ŷ.
         """
         if score != "correlation":
-            errors = np.maximum(self.squares - 2 * joint + spread, 0.0) + self.ones_square * off**2
+            errors = self._errors(spread, joint, off)
             return scored(score, errors, self.weight, self.squares)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(joint / np.sqrt(spread * self.squares))
@@ -518,25 +525,25 @@ class HeldOut:
         slope = 2 * (applied - self.cross - self.ones_square * np.outer(self.off, off))
         return np.asarray(slope / self.weight if score == "mse" else -slope / self.squares)
 
-    def _errors(self, v: np.ndarray) -> np.ndarray:
-        """Return the sums of squares (n, Q) of y minus the prediction of kernels v (n, R, Q)."""
-        inner = np.einsum("nrq,nrq->nq", v, self._applied(v) - 2 * self.cross)
-        off = self.y_off - self.off @ v
-        return np.maximum(self.squares + inner, 0.0) + self.ones_square * off**2
+    def _errors(self, spread: np.ndarray, joint: np.ndarray, off: np.ndarray) -> np.ndarray:
+        """Return the sums of squares of y − ŷ, see `scored`."""
+        return np.maximum(self.squares - 2 * joint + spread, 0.0) + self.ones_square * off**2
 
     def _correlations(self, v: np.ndarray) -> np.ndarray:
         """Return correlations (n, Q) of y and predictions of v (n, R, Q); NaN for constant ones."""
-        spread = np.maximum(np.einsum("nrq,nrq->nq", v, self._applied(v)), 0.0)
+        spread, joint = self._products(v)
+        spread = np.maximum(spread, 0.0)
         plain = spread + self.ones_square * np.square(self.means @ v)
-        joint = np.einsum("nrq,rq->nq", v, self.cross)
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.clip(joint / np.sqrt(spread * self.squares), -1, 1)
         return np.where(spread > 10 * v.shape[1] * EPS * plain, found, np.nan)
 
-    def _applied(self, v: np.ndarray) -> np.ndarray:
+    def _products(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return sums (n, Q) of ŷ² and of y·ŷ about the means, for kernels v (n, R, Q)."""
         n, size, outputs = v.shape
         flat = v.transpose(1, 0, 2).reshape(size, n * outputs)
-        return (self.gram @ flat).reshape(size, n, outputs).transpose(1, 0, 2)
+        applied = (self.gram @ flat).reshape(size, n, outputs).transpose(1, 0, 2)
+        return np.einsum("nrq,nrq->nq", v, applied), np.einsum("nrq,rq->nq", v, self.cross)
 
 
 class HeldOutFold:

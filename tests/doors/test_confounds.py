@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -222,8 +223,10 @@ def test_folds_in_time_keep_the_confounds_of_their_record(
     given = motion if confounds == "motion" else confounds
     problem = cs.Problem(x, y[:, None], kernel_size=3, confounds=given, mask=good, weights=[weight])
     a, wanted, kernels = np.column_stack([x[k : n + k, 0] for k in range(3)]), [], []
-    for first, last in ((0, 30), (30, 60), (60, 90)):
-        held = np.isin(np.arange(n), range(first, last))
+    used = np.flatnonzero(good)
+    ends = np.linspace(0, len(used), 4).round().astype(int)
+    for first, last in pairwise(ends):
+        held = np.isin(np.arange(n), used[first:last])
         parts = []
         for rows in (held & good, ~held & good):
             both, own = np.column_stack([a, y])[rows], columns[rows]

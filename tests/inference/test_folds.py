@@ -282,17 +282,34 @@ def test_outputs_with_rows_in_different_records_have_their_own_folds(
 
 
 @pytest.mark.parametrize("held", [2**25, 0])
-def test_a_fold_without_a_row_that_is_used_is_refused(held: int) -> None:
-    x, y = np.random.default_rng(0).standard_normal((2, 60, 1))
-    problem = cs.Problem(x, y, lags=(0, 1), edges="zeros", mask=abs(np.arange(60) - 30) > 10)
+def test_folds_in_time_have_equally_many_used_rows(held: int) -> None:
+    """A long gap does not leave a fold empty."""
+    x, y = np.random.default_rng(0).standard_normal((2, 60))
+    used = abs(np.arange(60) - 30) > 10
+    problem = cs.Problem(x, y, lags=(0, 1), edges="zeros", mask=used)
     limits, select = Tuning(held_numbers=held), cs.CrossValidation(3)
-    for call in (
-        lambda: cs.solve(problem, penalty="ridge", select=select, limits=limits),
-        lambda: cs.choose_lags(problem, select, limits=limits),
-        lambda: cs.cross_validate(problem, folds=3, limits=limits),
-    ):
-        with pytest.raises(ValueError, match="no row of fold 1 of 3 is used in the fit"):
-            call()
+    rows = np.stack([x, np.concatenate([[0.0], x[:-1]])], axis=1)[used]
+    errors, shares = [], []
+    for fold in np.array_split(np.arange(len(rows)), 3):
+        a, b = np.delete(rows, fold, axis=0), np.delete(y[used], fold)
+        w = np.linalg.solve(a.T @ a + 2 * np.eye(2), a.T @ b)
+        errors.append(np.mean((y[used][fold] - rows[fold] @ w) ** 2))
+        shares.append(1 - errors[-1] / y[used][fold].var())
+    found = cs.solve(problem, penalty="ridge", grid=[1.0, 2.0], select=select, limits=limits)
+    np.testing.assert_allclose(found.regularization.path.scores_by_fold[:, 1, 0], errors)
+    held_out = cs.cross_validate(problem, ridge=2.0, folds=3, limits=limits)
+    np.testing.assert_allclose(held_out.r2[:, 0], shares)
+    assert np.isfinite(cs.choose_lags(problem, select, limits=limits).scores[0, 1])
+
+
+@pytest.mark.parametrize("method", [{"penalty": "lasso"}, {"penalty": "ridge", "select": "cv"}])
+def test_a_strength_is_selected_within_the_folds_of_a_record_with_confounds(
+    method: dict[str, Any],
+) -> None:
+    """The training rows of such a record have a gap as long as a fold of the selection."""
+    x, noise = np.random.default_rng(0).standard_normal((2, 300))
+    problem = cs.Problem(x, x + 0.1 * noise, lags=(0, 2), confounds="intercept")
+    assert (cs.cross_validate(problem, **method).r2 > 0.95).all()
 
 
 def test_strengths_without_a_score_are_not_selected() -> None:
