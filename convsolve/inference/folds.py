@@ -154,8 +154,7 @@ class CrossValidation:
         lengths = [max(each) for each in zip(*(rows.lengths for rows in kept), strict=True)]
         used = [i for i, n in enumerate(lengths) if n]
         if not isinstance(self.folds, tuple):
-            flags = [_used(kept, i) if n else np.zeros(0, bool) for i, n in enumerate(lengths)]
-            folds = self._count(len(used), sum(map(np.count_nonzero, flags)))
+            folds = self.folds or (len(used) if len(used) > 1 else BLOCKS)
             if folds > len(used):
                 if self.average == "records":
                     raise ValueError(
@@ -163,6 +162,9 @@ class CrossValidation:
                         f"{count(len(used), 'record')} cannot fill {count(folds, 'fold')}; use "
                         "fewer folds, or leave out " + keyword("average")
                     )
+                flags = [_used(kept, i) if n else np.zeros(0, bool) for i, n in enumerate(lengths)]
+                if self.folds is None:
+                    folds = max(2, min(folds, sum(map(np.count_nonzero, flags))))
                 return Spans(_cut(flags, folds), [])
             listed: Sequence[Any] = np.array_split(used, folds)
         else:
@@ -175,25 +177,13 @@ class CrossValidation:
         rest = [(i, 0, lengths[i]) for i in used if i not in held]
         return Spans(whole, rest, self.average == "records" and not self.own)
 
-    def _count(self, records: int, rows: int) -> int:
-        """Return the number of folds, by default that of records, or five of a single record."""
-        if self.folds is not None:
-            return int(self.folds)
-        if records > 1:
-            return records
-        if rows < 2:
-            raise ValueError(f"{count(rows, 'row')} cannot be cut into folds")
-        return min(BLOCKS, rows)
-
     def of_records(self, records: Sequence[int] | None) -> CrossValidation:
         """Return the folds of some of the records, in their order; None for all records.
 
         Raises:
             ValueError: If no record of a fold is among them.
         """
-        if records is None or isinstance(self.folds, int):
-            return self
-        if self.folds is None:
+        if records is None or not isinstance(self.folds, tuple):
             return self
         place = {record: i for i, record in enumerate(records)}
         folds = [[place[i] for i in part if i in place] for part in self.folds]
@@ -237,7 +227,7 @@ def _cut(used: Sequence[np.ndarray], folds: int) -> list[list[Span]]:
     """
     ends = np.cumsum([np.count_nonzero(flags) for flags in used])
     if folds > ends[-1]:
-        raise ValueError(f"{folds} folds of {count(int(ends[-1]), 'row')}: a fold would be empty")
+        raise ValueError(f"{count(int(ends[-1]), 'row')} cannot be cut into {folds} folds")
     cuts = np.linspace(0, ends[-1], folds + 1).round().astype(int)
     found: list[list[Span]] = [[] for _ in range(folds)]
     for i, (flags, end) in enumerate(zip(used, ends, strict=True)):

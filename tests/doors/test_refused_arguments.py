@@ -148,7 +148,7 @@ FOLDS: list[Row] = [
     (lambda: chosen([[0], [1]], [X, X[:1]], [Y, Y[:0]]), ValueError, "a fold has no rows"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
-    (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into folds"),
+    (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into 2 folds"),
     (lambda: cs.CrossValidation(score=3), TypeError, "or a function of y and its prediction, got"),
     (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
     (lambda: cs.CrossValidation(random=-1), ValueError, "random must be at least 0"),
