@@ -13,7 +13,7 @@ import scipy.stats
 import convsolve as cs
 from support import dense
 
-NAMES = ["face", "house", "scene"]
+NAMES = ["tone", "word", "scene"]
 # The kernel has lags -2 to 5, and its taps are those of three channels.
 LAGS, CHANNELS, FS = np.arange(-2, 6), 3, 50.0
 LENGTHS, WIDTH = (70,) * 6, 30
@@ -79,8 +79,8 @@ def rows_of(lags: Any, channels: Any) -> np.ndarray:
 EARLY = {"lags": (0, 2)}
 # Arguments of `test`, and the lags and channels that they mean.
 ASKED: dict[str, tuple[dict[str, Any], Any, Any]] = {
-    "channel": ({"channels": "face"}, LAGS, [0]),
-    "window of a channel": ({"channels": "house", **EARLY}, [0, 1, 2], [1]),
+    "channel": ({"channels": "tone"}, LAGS, [0]),
+    "window of a channel": ({"channels": "word", **EARLY}, [0, 1, 2], [1]),
     "window of channels": ({"channels": ["scene", 0], **EARLY}, [0, 1, 2], [0, 2]),
     "window of all": ({"lags": [1, 2]}, [1, 2], [0, 1, 2]),
     "seconds": ({"channels": 1, "tmin": 0.02, "tmax": 0.061}, [1, 2, 3], [1]),
@@ -88,10 +88,10 @@ ASKED: dict[str, tuple[dict[str, Any], Any, Any]] = {
     "up to a time": ({"channels": 1, "tmax": -0.02}, [-2, -1], [1]),
     "beyond the kernel": ({"channels": 2, "lags": (4, 90)}, [4, 5], [2]),
     "consecutive lags": ({"channels": 2, "lags": range(-2, 1)}, [-2, -1, 0], [2]),
-    "one lag": ({"channels": {"face": 1}, "lags": (3, 3)}, [3], {0: 1}),
-    "difference": ({"channels": {"face": 1, "house": -1}}, LAGS, {0: 1, 1: -1}),
+    "one lag": ({"channels": {"tone": 1}, "lags": (3, 3)}, [3], {0: 1}),
+    "difference": ({"channels": {"tone": 1, "word": -1}}, LAGS, {0: 1, 1: -1}),
     "difference in a window": (
-        {"channels": {"house": -1, "face": 1}, "tmin": 0, "tmax": 0.04}, [0, 1, 2], {0: 1, 1: -1}
+        {"channels": {"word": -1, "tone": 1}, "tmin": 0, "tmax": 0.04}, [0, 1, 2], {0: 1, 1: -1}
     ),
     "weights by number": (
         {"channels": {0: 0.5, np.int64(1): 0.5, "scene": -1}, "lags": (0, 3)},
@@ -201,20 +201,20 @@ def test_windows_with_a_dilation_and_sums_of_channels_in_images() -> None:
 
 def test_units_of_weights_do_not_matter() -> None:
     fit = solved(True, "white")
-    plain = fit.test({"face": 1, "house": -1}, lags=(0, 2))
+    plain = fit.test({"tone": 1, "word": -1}, lags=(0, 2))
     for unit in (1e-300, 1e300):
-        found = fit.test({"face": unit, "house": -unit}, lags=(0, 2))
+        found = fit.test({"tone": unit, "word": -unit}, lags=(0, 2))
         np.testing.assert_allclose(found.statistic, plain.statistic, rtol=1e-9)
 
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"channels": "tree"}, ValueError, "there is no channel 'tree': there are face, house, scene"),
-    ({"channels": "face-house"}, ValueError, "for this sum, give {'face': 1, 'house': -1}"),
-    ({"channels": {"face": 1, 3: -1}}, ValueError, "channels must be less than 3, got 3"),
+    ({"channels": "tree"}, ValueError, "there is no channel 'tree': there are tone, word, scene"),
+    ({"channels": "tone-word"}, ValueError, "for this sum, give {'tone': 1, 'word': -1}"),
+    ({"channels": {"tone": 1, 3: -1}}, ValueError, "channels must be less than 3, got 3"),
     ({"channels": {0.5: 1}}, TypeError, "channels must be an integer, got 0.5"),
-    ({"channels": {"face": 1, 0: -1}}, ValueError, "channels has channel face twice"),
-    ({"channels": {"face": 0}}, ValueError, "all weights of channels are zero"),
-    ({"channels": {"face": [1, 2]}}, TypeError, "must be one number per channel"),
+    ({"channels": {"tone": 1, 0: -1}}, ValueError, "channels has channel tone twice"),
+    ({"channels": {"tone": 0}}, ValueError, "all weights of channels are zero"),
+    ({"channels": {"tone": [1, 2]}}, TypeError, "must be one number per channel"),
     ({"channels": []}, ValueError, "channels is empty"),
     ({"lags": (6, 9)}, ValueError, r"lags=\(6, 9\) contains no lag of the .* -40 to 100 ms"),
     ({"tmin": 0.2, "tmax": 0.1}, ValueError, "tmin=0.2 must not exceed tmax=0.1"),

@@ -298,7 +298,7 @@ def test_subjects_that_do_not_differ_are_those_of_all_data() -> None:
 def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
     data = [Recording(i, 2, False) for i in range(SUBJECTS)]
     named = [
-        cs.Problem(d.x, d.y, **LAGS, fs=100, channels=["face", "house"], outputs=["Cz"])
+        cs.Problem(d.x, d.y, **LAGS, fs=100, channels=["tone", "word"], outputs=["Cz"])
         for d in data
     ]
     group = cs.solve_group({f"s{i}": one for i, one in enumerate(named)})
@@ -307,19 +307,19 @@ def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
     assert re.search(r"^Computed +restricted maximum likelihood, \d+ steps$", text, re.MULTILINE)
     found = group.to_dict()
     assert found["subjects"] == group.subjects == [f"s{i}" for i in range(5)]
-    assert found["channels"] == ["face", "house"]
+    assert found["channels"] == ["tone", "word"]
     np.testing.assert_array_equal(found["impulse_responses"]["s1"], group.impulse_responses["s1"])
     low, high = group.confidence_band(0.9)
     np.testing.assert_allclose((high - low) / group.standard_error, 2 * 1.6448536, rtol=1e-7)
     with pytest.raises(TypeError, match=r"for all of n taps, because this band is per tap"):
         group.confidence_band(simultaneous=True)
     titles = [axes.get_title() for axes in group.plot().axes]
-    assert titles[1] == "Group of 5 subjects, 95 % confidence band\nchannel house → output Cz"
-    given: Any = {"channels": ["face", "$a$"], "outputs": ["Cz", "Oz"], "groups": 2}
+    assert titles[1] == "Group of 5 subjects, 95 % confidence band\nchannel word → output Cz"
+    given: Any = {"channels": ["tone", "$a$"], "outputs": ["Cz", "Oz"], "groups": 2}
     x, y = (np.random.default_rng(i).standard_normal((60, 2)) for i in range(2))
     groups = cs.solve_group({i: cs.Problem(x, y + i * x, lags=(0, 1), **given) for i in range(2)})
     titles = [axes.get_title().split("\n")[1] for axes in groups.plot().axes]
-    assert titles == ["channel face → output Cz", "channel \\$a\\$ → output Oz"]
+    assert titles == ["channel tone → output Cz", "channel \\$a\\$ → output Oz"]
 
 
 def test_nothing_is_drawn_outside_the_window_of_a_channel() -> None:
