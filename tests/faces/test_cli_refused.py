@@ -99,7 +99,7 @@ COMMANDS = [
     (f"{TRIALS} --penalty ridge --select cv --average records --folds 99", "needs whole records"),
     (f"{TRIALS} --penalty ridge --strength 1 10 100", "3 strengths for 1 output; strengths to cho"),
     (f"{TRIALS} --penalty ridge --strength 1 --grid 1 2", "leave out the strength, or --grid"),
-    (f"{TRIALS} --penalty ridge --select cv --folds 9999", "9999 folds of 360 rows: a fold would"),
+    (f"{TRIALS} --penalty ridge --select cv --folds 9999", "360 rows cannot be cut into 9999"),
     # Losses and noise
     (f"{NOISY} pink", "--noise: 'pink' is unknown; choose from white, ar, hac, cluster; see"),
     (f"{NOISY} ar56", "--noise ar56 excludes 56 rows of every record"),
@@ -125,7 +125,7 @@ COMMANDS = [
     (f"{FULL} --out k.npz --checkpoint k.npz", "k.npz: is the place of --out; give another"),
     (f"{FULL} --out k.wav", "--out k.wav: must end in .npz"),
     # Other commands
-    ("cross-validate full.npz --kernel-size 3 --folds 9", "9 folds of 6 rows: a fold would be emp"),
+    ("cross-validate full.npz --kernel-size 3 --folds 9", "6 rows cannot be cut into 9 folds"),
     ("cross-validate trials.npz --lags 0 4 --folds records", "--folds: 'records' is not a number"),
     ("choose-lags trials.npz --lags 0 4 --select bi", "--select: 'bi' is unknown; did you mean bi"),
     ("solve x.npy y.npy x.npy --kernel-size 2", "two files at most, not 3"),
