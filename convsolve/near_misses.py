@@ -32,9 +32,24 @@ ARGUMENTS: dict[str, str] = {
     "Limits.factor_bytes Limits.gram_bytes Limits.max_bytes": "memory=",
     "Limits.held_numbers Limits.chunk_numbers Limits.block_numbers": "data=",
     "Limits.peer_seconds Limits.seconds": "timeout=",
-    "compare.method compare.solver": "methods=",
+    "compare.method compare.solver compare.models": "methods=",
     "compare.kernel compare.true_kernel": "truth=",
     "choose_lags.method": "select=",
+    "solve.max_iter solve.maxiter solve.epochs solve.steps": "solver=GradientDescent(steps=...)",
+    "solve.lr solve.learning_rate": "solver=GradientDescent(...)",
+    "solve.tol": "solver=ConjugateGradient(tol=...)",
+    "solve.robust": "loss='huber'",
+    "Problem.direction Problem.Dir Problem.map": (
+        "Problem(response, stimulus, lags=(-last, -first)) for a decoder"
+    ),
+    "Problem.stim Problem.stimulus Problem.stimuli": "x=",
+    "Problem.resp Problem.response Problem.responses": "y=",
+    "Problem.rate": "fs=",
+    "Problem.standardize Problem.normalize": "x=x / x.std(axis=0) for channels of one scale",
+    "cross_validate.scoring cross_validate.metric": "cross_validate(problem).r2 or .correlation",
+    "cross_validate.groups": "folds=, lists of records",
+    "confidence_band.alpha": "level=1 - alpha",
+    "permutation_test.n_permutations permutation_test.n_perm permutation_test.n": "draws=",
     "impulses.frame_times impulses.n_scans impulses.n_times": "samples=",
     "impulses.conditions impulses.trial_types impulses.kinds": "names=",
     "impulses.splines impulses.formula impulses.modulation": "modulators=",
@@ -57,12 +72,13 @@ ARGUMENTS: dict[str, str] = {
     "Tents.n Tents.n_basis_funcs": "knots=, some lags or their number",
     "HRF.derivative HRF.dispersion": "derivatives=",
     "HRF.model HRF.hrf_model": "kind=",
-    "sfreq srate sample_rate sampling_rate fsamp samplerate": "fs=",
-    "tr t_r dt": "fs=1/tr",
+    "sfreq srate sample_rate sampling_rate fsamp samplerate sr": "fs=",
+    "tr t_r": "fs=1/tr",
+    "dt": "fs=1/dt",
     "intercept use_bias add_constant": "bias=",
     "bias intercept add_constant": "fit_intercept=",
     "fit_intercept": "bias=",
-    "n_lags delays maxlag order window": "lags=(first, last)",
+    "n_lags delays delay maxlag max_lag max_lags min_lag minlag order window": "lags=(first, last)",
     "n_basis_funcs nbasis n_basis basis_funcs basis_functions splines": (
         "basis=RaisedCosines(n) or basis=BSplines(n)"
     ),
@@ -77,12 +93,14 @@ ARGUMENTS: dict[str, str] = {
     "filters out_channels n_filters output_channels": "n_outputs=",
     "in_channels": "n_channels=",
     "sample_weight sample_weights": "weights=",
-    "nuisance covariates regressors drift detrend baseline": "confounds=",
+    "nuisance covariates regressors baseline": "confounds=",
+    "drift drift_model high_pass polort detrend": "confounds=, the degree of a drift",
     "nan_policy": "missing=",
+    "sample_mask": "mask=",
     "ch_names feature_names columns channel": "channels=",
     "targets target_names sensors output": "outputs=",
     "cov_type noise_model errors": "noise=",
-    "alpha alpha_ lam lambda_ reg_lambda regularization l2 C": "ridge= or strength=",
+    "alpha alpha_ lam lambda_ lmbda reg_lambda regularization l2 C": "ridge= or strength=",
     "strength": "ridge=, or penalty= with a strength, as in penalty=Smooth(1.0)",
     "alphas lambdas strengths": "grid=",
     "l1 l1_ratio": "penalty=Lasso(...)",
@@ -177,16 +195,18 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "mse rmse mae rsquared_adj": "score()",
         "nobs n_equations n_samples": "problem.n_equations",
         "plot_kernel plot_model": "plot()",
-        "intercept_ intercept b": "bias",
-        "alpha_ best_alpha_ alpha ridge penalty strength penalties penalized": "regularization",
-        "r2 rsquared corr score_": "score()",
-        "bse stderr std_err se errors affordable_errors": "standard_error",
+        "intercept_ bias_ intercept b": "bias",
+        "alpha_ best_alpha_ alpha lambda_ ridge penalty strength penalties penalized": (
+            "regularization"
+        ),
+        "r2 rsquared corr correlation pearson score_": "score()",
+        "bse stderr std_err se sem error errors affordable_errors": "standard_error",
         "correlation_warning": "standard_error, which warns",
-        "conf_int confidence_interval ci band": "confidence_band()",
+        "conf_int confidence_interval confidence_intervals ci band": "confidence_band()",
         "cov cov_params": "covariance()",
-        "f_test wald_test t_test pvalues contrast compute_contrast": "test()",
+        "f_test wald_test t_test pvalue pvalues contrast contrasts compute_contrast": "test()",
         "resid residual weighted_residuals": "residuals()",
-        "fittedvalues fitted y_pred prediction": "predict()",
+        "fittedvalues fitted y_pred y_hat prediction predictions": "predict()",
         "df_resid df dof": "noise.dof",
         "sigma2 scale mse_resid noise_variance": "noise.variance",
         "aic bic": "cs.choose_lags",
@@ -202,7 +222,10 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "n_iter_": 'stats["steps"]',
         "delays_ t tau tap_lags": "lags or times",
         "names": "channels and outputs",
-        "recipe spec": "problem",
+        "recipe spec x y data": "problem",
+        "rank condition_number singular_values": "identifiability",
+        "to_csv to_pandas": "to_dataframe()",
+        "tmin tmax": "times",
         "sfreq fs": "times",
     },
     "Identifiability": {
@@ -231,10 +254,11 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "dtype": "x[0].dtype",
         "row_shapes": "y[0].shape",
         "again": "Problem(x, y, lags=(first, last)) with the other data",
-        "weights confounds nuisance adjusted describe summary": "print(problem)",
+        "weights confounds basis taps nuisance adjusted describe summary": "print(problem)",
         "X": "x",
         "out_channels": "n_outputs",
-        "in_channels": "n_channels",
+        "in_channels n_features": "n_channels",
+        "tmin tmax": "times",
     },
     "ConvSpec": {
         "rows extent out_shape": "output_shape()",
@@ -300,7 +324,12 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "Adam LBFGS SGD": "GradientDescent",
         "GLSAR AR": "ARNoise",
         "NeweyWest": "HACNoise",
-        "ReceptiveField TRF FIR": (
+        "ConvRegressor": "convsolve.sklearn.ConvRegressor",
+        "impulses events": "convsolve.interop.events.impulses",
+        "select_lags find_lags": "choose_lags",
+        "predict": "solve(problem).predict()",
+        "version": "__version__",
+        "ReceptiveField TRF FIR GLM": (
             "Problem(x, y, lags=(first, last)), or ConvRegressor of convsolve.sklearn"
         ),
         "Signal": "io.Signal",
@@ -313,12 +342,15 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
 
 
 def _known(table: Mapping[str, _V], name: str) -> list[_V]:
-    return [here for others, here in table.items() if name in others.split()]
+    found = [here for others, here in table.items() if name in others.split()]
+    return found if found or name == name.lower() else _known(table, name.lower())
 
 
 def similar(name: str, names: Iterable[str]) -> list[str]:
     """Return the nearest of some names in a list, or an empty list."""
-    return difflib.get_close_matches(name, names, 1, CUTOFF)
+    names = [*names]
+    near = (difflib.get_close_matches(word, names, 1, CUTOFF) for word in (name, name.lower()))
+    return next(filter(None, near), [])
 
 
 def _targets(suggestion: str) -> list[str]:

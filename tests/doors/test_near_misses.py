@@ -84,6 +84,20 @@ ROWS: list[Row] = [
     (lambda: FIT.patterns_, AttributeError, r"'patterns_'; use patterns\(\)"),
     (lambda: FIT.colour, AttributeError, "Solution has no attribute 'colour'$"),
     (lambda: cs.indentify, AttributeError, "did you mean identify?"),
+    (lambda: cs.Problem(X, TR=2.0), TypeError, "no argument 'TR'; use fs=1/tr"),
+    (lambda: cs.Problem(X, Lag=(0, 2)), TypeError, "no argument 'Lag'; did you mean lags?"),
+    (lambda: cs.Problem(X, _=0), TypeError, "no argument '_'; its arguments are"),
+    (lambda: cs.Problem(X, stim=X), TypeError, "no argument 'stim'; use x="),
+    (lambda: cs.Problem(X, drift_model="cosine"), TypeError, "use confounds="),
+    (lambda: cs.Problem(X, direction=-1), TypeError, r"use Problem\(response, stimulus, lags="),
+    (lambda: cs.solve(PROBLEM, max_iter=9), TypeError, r"use solver=GradientDescent\(steps="),
+    (lambda: FIT.confidence_band(alpha=0.1), TypeError, "use level=1 - alpha"),
+    (
+        lambda: cs.cross_validate(PROBLEM, scoring="r2"),
+        TypeError,
+        r"use cross_validate\(problem\)\.r2",
+    ),
+    (lambda: FIT.R2, AttributeError, r"'R2'; use score\(\)"),
 ]
 
 
@@ -146,7 +160,7 @@ def test_names_for_one_call_are_not_its_arguments_and_their_suggestions_exist(
     name: str, suggestion: str
 ) -> None:
     owner, _, argument = name.partition(".")
-    call = getattr(cs, owner, None) or getattr(events, owner)
+    call = next(getattr(o, owner) for o in (cs, events, cs.Solution) if hasattr(o, owner))
     accepted = inspect.signature(call).parameters
     assert argument not in accepted
     with pytest.raises(TypeError, match=re.escape(f"{argument!r}; use {suggestion}")):
