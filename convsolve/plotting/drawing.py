@@ -35,6 +35,8 @@ BELOW = 4.8
 LETTER, SYMBOL, BETWEEN = 4.8, 24.0, 17.0
 # What a hollow marker or a hatched cell means, and the hatch.
 OPEN, OPEN_HATCH = "not determined by the data", "x"
+# What a grey cell means, and its colour. A white cell would look like a weight of zero.
+ABSENT, ABSENT_COLOUR = "not in the model", "0.75"
 AXES = {2: ("in rows", "in columns"), 3: ("", "of second axis", "of third axis")}
 
 
@@ -400,6 +402,12 @@ def image(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray, **style:
     return mesh
 
 
+def absent(axes: Axes, x: np.ndarray, y: np.ndarray, values: np.ndarray) -> None:
+    """Fill the cells (y, x) whose value is NaN, because they are not in the model."""
+    empty = np.isnan(np.ma.getdata(values))
+    _mark(axes, x, y, empty, facecolor=ABSENT_COLOUR, label=ABSENT)
+
+
 def hatch(
     axes: Axes,
     x: np.ndarray,
@@ -408,7 +416,12 @@ def hatch(
     pattern: str,
     label: str | None = None,
 ) -> None:
-    """Hatch the ``chosen`` cells (y, x), whose centres are ``x`` and ``y``, as one patch."""
+    """Hatch the ``chosen`` cells (y, x), whose centres are ``x`` and ``y``."""
+    _mark(axes, x, y, chosen, fill=False, hatch=pattern, edgecolor="black", label=label)
+
+
+def _mark(axes: Axes, x: np.ndarray, y: np.ndarray, chosen: np.ndarray, **style: Any) -> None:
+    """Draw one patch over the ``chosen`` cells (y, x), whose centres are ``x`` and ``y``."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -423,9 +436,7 @@ def hatch(
     vertices = np.moveaxis(np.array(corners), -1, 0).reshape(-1, 2)
     codes = np.tile([Path.MOVETO, *[Path.LINETO] * 3, Path.CLOSEPOLY], len(row))
     outline = Path(vertices, codes)
-    patch = PathPatch(outline, fill=False, hatch=pattern, edgecolor="black", label=label)
-    patch.set_linewidth(0)
-    axes.add_patch(patch)
+    axes.add_patch(PathPatch(outline, linewidth=0, **style))
 
 
 def signed(values: np.ndarray) -> dict[str, Any]:

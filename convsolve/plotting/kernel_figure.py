@@ -20,6 +20,7 @@ from .drawing import (
     MAX_LETTERS,
     MAX_MARKED,
     Place,
+    absent,
     bar,
     drawable,
     hollow,
@@ -334,7 +335,9 @@ def _draw_images(at: np.ndarray, drawn: Sequence[Drawn], unit: str) -> None:
     style = signed(np.concatenate([one.values.data for one in drawn], axis=1))
     most = MAX_LABELS if len(drawn) <= MAX_SIDE else MAX_LABELS // 2
     for i, (axes, panel, values, _) in enumerate(drawn):
-        mesh = image(axes, at, np.arange(len(panel.labels)), values.T, **style)
+        rows = np.arange(len(panel.labels))
+        mesh = image(axes, at, rows, values.T, **style)
+        absent(axes, at, rows, values.T)
         step = -(-len(panel.labels) // most)
         # Labels are omitted if the panel to the left has the same labels.
         again = i % MAX_SIDE > 0 and panel.labels == drawn[i - 1].panel.labels

@@ -15,6 +15,8 @@ from ..linalg.lapack import extreme_singular_values
 from ..linalg.rank import Band, band_of
 from ..text import count
 from .drawing import (
+    ABSENT,
+    ABSENT_COLOUR,
     BAD,
     GOOD,
     GREY,
@@ -25,6 +27,7 @@ from .drawing import (
     MAX_MARKED,
     Picture,
     Place,
+    absent,
     colours,
     decades,
     draw_kernel,
@@ -182,8 +185,8 @@ def _draw_mask(place: Place, report: Identifiability) -> None:
     from matplotlib.patches import Patch
 
     states, lags, names = tap_states(report), _lags(report), _names(report)
-    absent = np.isnan(states)
-    title = f"Identifiable taps: {np.count_nonzero(states > 0)} of {np.count_nonzero(~absent)}"
+    outside = np.isnan(states)
+    title = f"Identifiable taps: {np.count_nonzero(states > 0)} of {np.count_nonzero(~outside)}"
     # If the kernel is determined, this property is False without a spectrum.
     if report._diagnosis.mask_ambiguous:
         title += " (ambiguous)"
@@ -212,8 +215,8 @@ def _draw_mask(place: Place, report: Identifiability) -> None:
         for i, (label, color, pattern) in enumerate(STATES)
         if (states == i).any()
     ]
-    if absent.any():
-        keys.append(Patch(facecolor="white", edgecolor=GREY, label="not in the model"))
+    if outside.any():
+        keys.append(Patch(facecolor=ABSENT_COLOUR, label=ABSENT))
     place.legend(keys, [str(key.get_label()) for key in keys])
 
 
@@ -225,6 +228,7 @@ def _draw_states(axes: Axes, x: np.ndarray, y: np.ndarray, states: np.ndarray) -
         vmin=-0.5, vmax=len(STATES) - 0.5, linewidth=0.5,
         edgecolors="white" if max(states.shape) <= MAX_MARKED else "none",
     )  # fmt: skip
+    absent(axes, x, y, states)
     for i, (_, _, pattern) in enumerate(STATES):
         if pattern:
             hatch(axes, x, y, states == i, pattern)

@@ -60,6 +60,9 @@ def test_nothing_is_drawn_outside_the_window_of_a_channel():
         axes = plot(cs.solve(problem), kind=kind).axes
         if kind == "image":
             drawn = axes[0].collections[0].get_array()
+            (cells,) = axes[0].patches  # grey, because white is a weight of zero
+            assert cells.get_label() == "not in the model"
+            assert cells.get_path().get_extents().bounds == (2.5, 0.5, 2.0, 1.0)
         else:
             drawn = [
                 one.get_lines()[1 if kind == "grid" else 1 + i].get_ydata()
