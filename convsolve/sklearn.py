@@ -6,6 +6,7 @@ It needs scikit-learn: ``pip install 'convsolve[sklearn]'``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import is_dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -86,7 +87,11 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
     minimum norm. Use `solve` for kernels in two and three dimensions, stored data, confounds and
     masks.
 
+    A search can vary parameters, such as ``basis`` over several bases, and settings of an object,
+    such as ``basis__n`` of ``basis=BSplines(8)`` and ``penalty__strength`` of ``penalty=Ridge(1)``.
+
     Examples:
+        >>> import convsolve as cs
         >>> import numpy as np
         >>> from convsolve.sklearn import ConvRegressor
         >>> X, noise = np.random.default_rng(0).standard_normal((2, 8, 200, 1))
@@ -95,6 +100,11 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         (1, 1, 10)
         >>> bool(model.score(X, X + noise) > 0.4)
         True
+        >>> from sklearn.model_selection import GridSearchCV
+        >>> model = ConvRegressor(lags=(0, 19), basis=cs.BSplines(8))
+        >>> search = GridSearchCV(model, {"basis__n": [4, 8, 12]}, cv=4).fit(X, X + noise)
+        >>> search.best_params_
+        {'basis__n': 12}
 
     See Also:
         `convsolve.solve`, which has further options.
@@ -137,6 +147,45 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         self.noise = noise
         self.solver = solver
         self.verbose = verbose
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, and settings of objects among them.
+
+        Args:
+            **params: parameters by name. ``basis__n=12`` replaces ``basis`` by one with this
+                setting, and so does the name of any parameter that is an object.
+
+        Returns:
+            The regressor.
+
+        Raises:
+            ValueError: If there is no such parameter, or if it is not an object with settings.
+            TypeError: If the object does not have the setting.
+
+        Examples:
+            >>> import convsolve as cs
+            >>> from convsolve.sklearn import ConvRegressor
+            >>> ConvRegressor(lags=(0, 9), basis=cs.BSplines(8)).set_params(basis__n=5).basis
+            BSplines(5)
+        """
+        super().set_params(**{name: v for name, v in params.items() if "__" not in name})
+        settings: dict[str, dict[str, Any]] = {}
+        for name, value in params.items():
+            owner, separator, setting = name.partition("__")
+            if separator:
+                settings.setdefault(owner, {})[setting] = value
+        for owner, changed in settings.items():
+            current = getattr(self, owner, None)
+            if is_dataclass(current) and not isinstance(current, type):
+                super().set_params(**{owner: replace(current, **changed)})
+            elif owner in self.get_params():
+                raise ValueError(
+                    f"{owner}__{next(iter(changed))} needs an object with this setting, but "
+                    f"{owner} is {current!r}; give for example basis=BSplines(8) for basis__n"
+                )
+            else:  # scikit-learn lists the parameters
+                super().set_params(**{owner: None})
+        return self
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
         """Fit the kernel.

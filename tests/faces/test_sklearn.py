@@ -12,7 +12,7 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.metrics import explained_variance_score, r2_score
-from sklearn.model_selection import GroupKFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -161,6 +161,49 @@ def test_a_method_is_that_of_solve(method: dict[str, Any]) -> None:
     for ours in (given, later, pickle.loads(pickle.dumps(given))):
         np.testing.assert_array_equal(ours.solution_.kernel, wanted.kernel)
         assert ours.solution_.stats["call"] == wanted.stats["call"]
+
+
+def test_a_search_varies_bases_and_the_settings_of_objects() -> None:
+    bases = [cs.BSplines(4), cs.BSplines(6), None]
+    pipe = make_pipeline(StandardScaler(), ConvRegressor((-1, 5), basis=bases[0]))
+    for model, before in ((pipe[1], ""), (pipe, "convregressor__")):
+        grids = [{"basis": bases[:2]}, {"basis__n": [4, 6]}]
+        found = [
+            GridSearchCV(model, {before + k: v for k, v in grid.items()}, cv=3).fit(X, Y)
+            for grid in grids
+        ]
+        scores = [search.cv_results_["mean_test_score"] for search in found]
+        np.testing.assert_array_equal(*scores)
+        assert scores[0][0] != scores[0][1]
+    assert pipe[1].basis == bases[0]
+    both = {"basis__n": 7, "basis__knots": (1, 2, 3), "penalty__strength": 3.0, "fs": 10.0}
+    changed = ConvRegressor(basis=cs.BSplines(4), penalty=cs.Ridge(1.0)).set_params(**both)
+    assert changed.basis == cs.BSplines(7, knots=(1, 2, 3))
+    assert (changed.penalty, changed.fs) == (cs.Ridge(3.0), 10.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        (
+            {"basis__n": 3},
+            ValueError,
+            r"basis__n needs an object .* is 'bsplines8'; give .*Splines",
+        ),
+        ({"penalty__strength": 3}, ValueError, "penalty__strength needs .* penalty is None"),
+        ({"lags__n": 3}, ValueError, r"lags__n needs an object .* lags is \(0, 9\)"),
+        ({"solver__tol": 3}, ValueError, "needs an object .* is <class"),
+        ({"loss__deltas": 3}, TypeError, r"HuberLoss\(\) has no argument 'deltas'; did you mean"),
+        ({"bases__n": 3}, ValueError, "Invalid parameter 'bases'"),
+        ({"bases": 3}, ValueError, "Invalid parameter 'bases'"),
+    ],
+)
+def test_settings_that_no_object_has(
+    given: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    model = ConvRegressor((0, 9), basis="bsplines8", loss=cs.HuberLoss(1.0), solver=cs.QR)
+    with pytest.raises(error, match=words):
+        model.set_params(**given)
 
 
 def test_groups_go_where_metadata_are_routed() -> None:
