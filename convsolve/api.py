@@ -432,9 +432,10 @@ def _joined(
 
 def _check_problem(problem: Any) -> None:
     if not isinstance(problem, Problem):
+        kind = "a class" if isinstance(problem, type) else type(problem).__name__
         raise TypeError(
-            f"expected a Problem, got {type(problem).__name__}; "
-            "state one first: Problem(x, y, kernel_size=...)"
+            f"expected a Problem, got {kind}; state one first: Problem(x, y, lags=(first, last)), "
+            "or Problem(x, y, kernel_size=...)"
         )
 
 

@@ -108,11 +108,6 @@ class CrossValidation:
         object.__setattr__(self, "random", integer(self.random, "random", 0))
         if self.folds is None:
             return
-        if isinstance(self.folds, (str, CrossValidation)):
-            raise TypeError(
-                "folds must be None for the records, a number or a list of arrays, got "
-                f"{shown(self.folds)}"
-            )
         if isinstance(self.folds, (list, tuple)):
             parts = tuple(_indices(part) for part in self.folds)
             if len(parts) < 2:
@@ -120,8 +115,13 @@ class CrossValidation:
                     f"folds lists {count(len(parts), 'fold')}; at least two are needed"
                 )
             object.__setattr__(self, "folds", parts)
-        else:
+        elif hasattr(self.folds, "__index__") and not np.ndim(self.folds):
             object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
+        else:
+            raise TypeError(
+                "folds must be None for the records, a number, or a list with the records of every "
+                f"fold, got {shown(self.folds)}"
+            )
 
     @property
     def own(self) -> bool:

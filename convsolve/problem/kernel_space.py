@@ -466,7 +466,8 @@ def _functions(basis: LagBasis, lags: np.ndarray, names: Names, channel: int) ->
             f"{where} has {count(found.shape[1], 'function')} for {count(len(lags), 'lag')}; use "
             "fewer functions, or no basis"
         )
-    zero = np.flatnonzero(~found.any(0))
+    # As in x, subnormal numbers are zero: the coefficients would overflow.
+    zero = np.flatnonzero(np.abs(found).max(0) < np.finfo(float).tiny)
     if zero.size:
         raise ValueError(
             f"{where}: function {zero[0]} is zero at all lags{_fewer(basis, lags, names.fs)}"

@@ -167,7 +167,9 @@ def _number(given: Any, names: tuple[str, ...] | None, kind: str) -> Any:
     if not isinstance(given, str):
         return given
     if names is None or given not in names:
-        known = "they have no names" if names is None else f"there are {', '.join(names)}"
+        known = "they have no names, only numbers from 0"
+        if names is not None:
+            known = f"there are {', '.join(names)}"
         raise ValueError(f"there is no {kind} {shown(given)}: {known}")
     return names.index(given)
 
@@ -200,7 +202,7 @@ def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
         TypeError: If one of the three is None or is not a number.
         ValueError: If ``fs`` is not positive, ``tmin`` exceeds ``tmax``, or a lag overflows.
     """
-    if None in (tmin, tmax, fs):
+    if any(given is None for given in (tmin, tmax, fs)):
         raise TypeError("lags in seconds need all of tmin=, tmax= and fs=")
     rate = number(fs, "fs")
     first, last = (number(t, n, -np.inf) for t, n in ((tmin, "tmin"), (tmax, "tmax")))

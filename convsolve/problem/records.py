@@ -140,10 +140,22 @@ def _real(value: Any, name: str) -> Any:
         )
     if not (_limits(dtype) is not None or dtype.kind in "biu"):
         raise TypeError(
-            f"{name} must hold numbers, got dtype {dtype}; "
-            f"convert it first (in NumPy, {name}.astype(float))"
+            f"{name} must hold numbers, got dtype {dtype}; {_conversion(value, array, name)}"
         )
     return array
+
+
+def _conversion(value: Any, array: np.ndarray, name: str) -> str:
+    """Return how to get numbers from values of another type."""
+    if array.dtype.names:
+        return f"use numpy.lib.recfunctions.structured_to_unstructured({name})"
+    if isinstance(array, np.ndarray) and isinstance(next(iter(array.flat), None), np.ndarray):
+        return f"records go in a list, [*{name}.ravel()]"
+    if hasattr(value, "iloc") and value.ndim == 2:
+        words = [c for c, dtype in value.dtypes.items() if dtype.kind not in "biuf"]
+        if words:
+            return f"remove the columns {words}, or replace them by columns of numbers"
+    return f"convert it first (in NumPy, {name}.astype(float))"
 
 
 def _array_of(value: Any, name: str) -> Any:
@@ -247,15 +259,17 @@ def _as_array(value: Any, name: str) -> np.ndarray:
     if alone and array.dtype.kind in "OSU":
         raise TypeError(
             f"{name} must hold numbers, got {shown(value)} of type {type(value).__name__}; "
-            "give an array, or a list of numbers" + _of_file(value)
+            "give an array, or a list of numbers" + _array_in(value, name)
         )
     return array
 
 
-def _of_file(value: Any) -> str:
-    """Return how to read an array from a file, for the name of one or for a `Signal`."""
+def _array_in(value: Any, name: str) -> str:
+    """Return how to get an array from the name of a file, a `Signal` or a dict."""
     if isinstance(value, str):
         return "; cs.io.read(path).values reads a file"
+    if isinstance(value, dict):
+        return f"; records go in a list, [*{name}.values()]"
     return "; its .values are an array" if hasattr(value, "values") else ""
 
 

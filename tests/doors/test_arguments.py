@@ -168,7 +168,7 @@ NO_ARRAY = r"^{} must hold numbers, got .* of type \w+; give an array, or a list
 
 CALLS = {
     **{
-        call.__name__: (call, r"^expected a Problem, got \w+(; state one first: |$)")
+        call.__name__: (call, r"^expected a Problem, got [\w ]+(; state one first: |$)")
         for call in (cs.identify, cs.solve, cs.compare, cs.choose_lags, cs.cross_validate)
     },
     "spec": (lambda v: cs.convolve(X, FIT.kernel, v), "^spec must be a ConvSpec, got "),

@@ -143,6 +143,8 @@ FOLDS: list[Row] = [
     (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
     (lambda: cs.CrossValidation(1), ValueError, "folds must be at least 2"),
     (lambda: cs.CrossValidation("records"), TypeError, "folds must be None for the records, a num"),
+    (lambda: cs.CrossValidation(np.arange(9)), TypeError, "a list with the records of every fold"),
+    (lambda: cs.CrossValidation(2.0), TypeError, "folds must be None for the records, a number,"),
     (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold; at least two"),
     (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
     (lambda: chosen([[0], [1]], [X, X[:1]], [Y, Y[:0]]), ValueError, "a fold has no rows"),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
+import pandas as pd
 import pytest
 
 import convsolve as cs
@@ -58,7 +59,14 @@ def test_a_channel_of_denormals(dtype, tiny):
         (np.array(["1.5"] * 5, "S"), r"must hold numbers, got dtype \|S3; convert it .*astype"),
         (np.arange(5).astype("datetime64[D]"), r"must hold numbers, got dtype datetime64\[D\]"),
         (None, "must hold numbers, got None"),
-        ({"a": 1}, "must hold numbers, got {'a': 1} of type dict; give an array, or a list"),
+        ({"a": 1}, r"must .* got {'a': 1} of type dict; .* a list, \[\*.*\.values\(\)\]$"),
+        (
+            np.array([X, X[1:]], object),
+            r"must .* dtype object; records go in .*\[\*.*\.ravel\(\)\]$",
+        ),
+        (np.zeros(5, "f8, f8"), r"must .*; use .*structured_to_unstructured\(.*\)$"),
+        (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), r"must .*; remove the columns \['t'\]"),
+        (pd.DataFrame({"t": pd.array([1], "Int64"), "x": [1.0]}), r"must .*\.astype\(float\)\)$"),
         ("sound.wav", "must hold numbers, got 'sound.wav' of type str; give an array, or a list"),
         (cs.Problem(X, kernel_size=3), "must hold numbers, got <Problem .*> of type Problem; give"),
         (np.ma.masked_equal(np.arange(5.0), 3), r"is a masked array; cut .*list.*\.filled\(0\)"),
@@ -189,6 +197,7 @@ def test_sizes_that_no_memory_holds(arguments):
         ({"lags": (-(2**61), 0)}, ValueError, "lags must be at least -1152921504606846976"),
         ({"tmin": 0.0, "tmax": 0.1}, TypeError, "give either lags= in samples, or tmin="),
         ({"lags": None, "tmin": 0.0}, TypeError, "need all of tmin=, tmax= and fs="),
+        ({"lags": None, "tmin": 0, "tmax": 1, "fs": np.ones(2)}, TypeError, "^fs must be a number"),
         ({"kernel_size": 2}, TypeError, "give one of lags=.*, not two of them"),
         ({"stride": 2}, TypeError, "stride= is an argument for kernel_size; with lags= use edges="),
         ({"lags": None, "kernel_size": 2, "edges": "zeros"}, TypeError, "use padding="),
