@@ -12,6 +12,7 @@ import csv
 import errno
 import io
 import os
+import re
 import secrets
 import stat
 import struct
@@ -333,6 +334,8 @@ def _column(column: str | int, header: list[str], width: int) -> int:
         if not column.isdecimal():
             names = ", ".join(map(repr, header[:9])) + (", …" if len(header) > 9 else "")
             known = f"the header names {names}" if header else "there is no header line"
+            if width == 1 and header and re.search("[;\t]", header[0]):
+                known += ", and columns must be separated by commas"
             raise ValueError(f"has no column {column!r}; {known}; numbers count from 0")
     if not 0 <= int(column) < width:
         raise ValueError(f"has no column {column}; there are {width}, counted from 0")

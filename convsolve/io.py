@@ -137,7 +137,8 @@ def read_members(name: str, names: Sequence[str], max_bytes: int) -> list[Signal
         first = names[0]
         if first not in found:
             raise ValueError(
-                f"{name}: has no member {first!r}; numpy.savez(path, {first}={first}, ...) makes it"
+                f"{name}: has no member {first!r}{_named(member_names(name))}; "
+                f"numpy.savez(path, {first}={first}, ...) makes it"
             )
         return [Signal(found[member]) for member in names if member in found]
     if kind == "table":

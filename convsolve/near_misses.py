@@ -136,6 +136,8 @@ OF_PROBLEM = (
 
 # Options of earlier versions that no argument has.
 OPTIONS = {
+    "x x_column": "x_columns=",
+    "y y_column": "y_columns=",
     "report": "html=",
     "rate": "learning_rate=",
     "penalty_groups": "channel_groups=",

@@ -39,8 +39,9 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     others = {"bias": args.bias, "n_outputs": args.n_outputs, **_rows(args)}
     others |= _names(args, x, y)
     others |= _kernels(args, others["channels"] is not None)
-    if isinstance(geometry.get("lags"), dict):
-        geometry["lags"] = _channels(geometry["lags"], others["channels"] is not None)
+    for name, value in geometry.items():
+        if isinstance(value, dict):
+            geometry[name] = _channels(value, others["channels"] is not None)
     with reported(TypeError, ValueError, source=source(args)):
         return Problem(x.values, None if y is None else y.values, **geometry, **others)
 

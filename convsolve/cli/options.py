@@ -66,6 +66,21 @@ def _lag(text: str) -> Any:
     return f"{channel}={number}" if equals else number
 
 
+def _time(text: str) -> Any:
+    """Return a time in seconds, or the times of CHANNEL=T,CHANNEL=T by channel."""
+    parts = [part.rpartition("=") for part in text.split(",")]
+    try:
+        times = {channel: float(time) for channel, _, time in parts}
+    except ValueError:
+        times = {}
+    named = all(equals for _, equals, _ in parts)
+    if len(times) < len(parts) or not (named or len(parts) == 1):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time in seconds; give T, or CHANNEL=T,CHANNEL=T with each channel once"
+        )
+    return times if named else times[""]
+
+
 def _basis(text: str) -> str:
     """Return the name of a basis or of a file, or CHANNEL= and such a name."""
     channel, equals, name = text.rpartition("=")
@@ -207,8 +222,9 @@ GEOMETRY = (
     Option("dilation", [int], "D", "samples between taps, one per axis (default 1)"),
     Option("lags", [_lag], "L", "first and last lag per axis, for y as long as x; with a window "
            "per channel: --lags envelope=0,40 word=-10,20"),
-    Option("tmin", float, "T", "first lag in seconds, with --fs"),
-    Option("tmax", float, "T", "last lag in seconds"),
+    Option("tmin", _time, "T", "first lag in seconds, with --fs; with a window per channel: "
+           "--tmin envelope=0,word=-0.1"),
+    Option("tmax", _time, "T", "last lag in seconds"),
     Option("edges", EDGES, None, "rows at the ends of records (default drop)"),
     Option("groups", int, "G", "groups of channels, each with outputs of its own (default 1)", 1),
     Option("n-outputs", int, "Q", "number of outputs that y will have (identify)"),

@@ -65,16 +65,19 @@ def _chosen(
     wanted = [name for name in names if name in known]
     if names[0] not in known:
         there = ", ".join(map(repr, known)) or "none"
-        raise Refused(f"has no variable {names[0]!r}; it has {there}")
+        hint = f"; give another as FILE.mat:{next(iter(known))}" if known else ""
+        raise Refused(f"has no variable {names[0]!r}; it has {there}{hint}")
     total = 0
     for name in wanted:
         shape, kind = known[name]
         if sum(other == name for other, *_ in listed) > 1:
             raise Refused(f"variable {name!r} is there twice; write each once")
         if kind not in NUMBERS:
+            way = f"in MATLAB, full(double({name})) may be one"
+            if kind == "cell":
+                way = f"in Python, [*scipy.io.loadmat(path)[{name!r}].flat] lists its records"
             raise Refused(
-                f"variable {name!r} is of class {kind}, not a plain array of numbers; "
-                f"in MATLAB, full(double({name})) may be one"
+                f"variable {name!r} is of class {kind}, not a plain array of numbers; {way}"
             )
         total += math.prod(shape) * NUMBERS[kind]
     if total > max_bytes:

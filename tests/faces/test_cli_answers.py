@@ -142,6 +142,8 @@ SOLVED = [
         for line, problem in {
             "eeg.csv --x-columns envelope,1 --y-columns Fz,Cz --fs 128 --tmin 0 --tmax 0.02":
                 of_table([0, 1], [2, 3], fs=128, tmin=0, tmax=0.02),
+            "eeg.csv --x-columns 0,1 --y-columns 2 --fs 99 --tmin envelope=0,pitch=-.02 --tmax .1":
+                of_table([0, 1], [2], fs=99, tmin={"envelope": 0, "pitch": -0.02}, tmax=0.1),
             "eeg.csv --x-columns 0,1 --y-columns 2 --lags envelope=0,9 pitch=-2,3 "
             "--basis envelope=raised-cosines4 --stretch 20 --spacing even": of_table(
                 [0, 1], [2], lags={"envelope": (0, 9), "pitch": (-2, 3)},

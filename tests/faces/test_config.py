@@ -33,6 +33,7 @@ VALUES: list[tuple[str, dict[str, Any]]] = [
     ('data-memory = "1.5 MiB"', {"data_memory": 3 * 2**19}),
     ("\ufefflags = [0, 39]", {"lags": [0, 39]}),
     ("lags = {a = [0, 9], b = [-2, 3]}", {"lags": ["a=0", 9, "b=-2", 3]}),
+    ("tmin = {a = 0, b = -0.1}\ntmax = 1", {"tmin": {"a": 0.0, "b": -0.1}, "tmax": 1.0}),
     ('basis = {a = "Raised-Cosines8"}', {"basis": ["a=raised_cosines8"]}),
     ('[solve]\npenalty = "tc"', {"penalty": "tc"}),
     ('penalty = "tc"\n[solve]\npenalty = "ss"', {"penalty": "ss"}),

@@ -218,3 +218,6 @@ def test_tables_and_columns_with_errors(tmp_path):
     for header, column, words in COLUMNS:
         path.write_text(f"{header}1,2\n")
         assert words in refusal(files.read_columns, path, [column])
+    path.write_text("a;b\n1,5;2,5\n")
+    words = "'a;b', and columns must be separated by commas; numbers count from 0"
+    assert words in refusal(files.column_names, path, ["a"])

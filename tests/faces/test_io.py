@@ -135,7 +135,7 @@ REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ("both.h5", {}, ValueError, "both.h5: has several arrays; name one: both.h5:r"),
     ("both.zarr/", {}, ValueError, "has several arrays; name one: both.zarr/x"),
     ("both.mat", {}, ValueError, "has several arrays; name one: both.mat:x"),
-    ("both.mat:z", {}, ValueError, "has no variable 'z'; it has 'x', 'y'"),
+    ("both.mat:z", {}, ValueError, "'z'; it has 'x', 'y'; give another as FILE.mat:x"),
     ("both.npz", {"columns": "x", "max_bytes": 99}, ValueError, "raise max_bytes if"),
     ("x.npy", {"max_bytes": 0}, ValueError, "max_bytes must be at least 1, got 0"),
     ("x.npy", {"max_bytes": 1e9}, TypeError, "max_bytes must be an integer"),

@@ -81,6 +81,7 @@ def test_every_version_gives_the_same_solution(folder: Path, run: Any, save: Any
 
 def test_files_that_are_refused(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     scipy.io.savemat("a.mat", {"note": "words", "x": X, "y": Y})
+    scipy.io.savemat("d.mat", {"x": np.array([X, X[1:]], object)})
     content = (folder / "a.mat").read_bytes()
     (folder / "twice.mat").write_bytes(content + content[128:])
     # At this byte SciPy's reader has died with the process.
@@ -91,6 +92,7 @@ def test_files_that_are_refused(folder: Path, run: Any, monkeypatch: pytest.Monk
         file["x"].attrs["MATLAB_class"] = np.bytes_("char")
     (folder / "killed.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
     for line, words in (
+        ("d.mat", "of numbers; in Python, [*scipy.io.loadmat(path)['x'].flat] lists its records"),
         ("b.mat:y", "b.mat:y: has no member 'y'; it has 'z'"),
         ("c.mat", "c.mat:x: is empty, or text; give an array of numbers"),
         ("twice.mat", "twice.mat: variable 'x' is there twice; write each once"),
