@@ -17,7 +17,7 @@ from .options import OPTIONS, Option, number_of_folds, replaced
 # No file of options is longer; one of gigabytes would be read whole.
 MOST_BYTES = 2**20
 # Options whose value may be a table with a value per channel.
-BY_CHANNEL = ("lags", "tmin", "tmax", "basis")
+BY_CHANNEL = ("lags", "tmin", "tmax", "basis", "test")
 
 
 def options_of(path: str, command: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from .readers import beside, names_file, stored
 if TYPE_CHECKING:
     import numpy as np
 
+    from ..inference.uncertainty import FTest
     from ..io import Signal
     from ..problem.problem import Problem
     from ..solution import Solution
@@ -121,6 +122,17 @@ def _check_once(option: str, channels: list[str]) -> None:
 def _channels(given: dict[str, Any], named: bool) -> dict[Any, Any]:
     """Return a dict by channels, whose keys are numbers if the channels have no names."""
     return {int(c) if c.isdecimal() and not named else c: value for c, value in given.items()}
+
+
+def test_of(args: argparse.Namespace, fit: Solution) -> FTest | None:
+    """Return the F test of --test."""
+    if args.test is None:
+        return None
+    weighted = isinstance(args.test, dict)
+    given = args.test if weighted else dict.fromkeys(args.test)
+    chosen = _channels(given, fit._names.channels is not None)
+    with reported(TypeError, ValueError):
+        return fit.test(chosen if weighted else [*chosen])
 
 
 def _kernels(args: argparse.Namespace, named: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..errors import ReadError
 from ..interrupts import sigint_handled
 from ..text import as_options, plain
 from .arguments import Refusal, check_targets, limits_of, parse, reported
-from .data import new_data, problem, source
+from .data import new_data, problem, source, test_of
 from .methods import (
     check_device,
     check_settings,
@@ -157,14 +157,23 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
             # The command is repeated with its output files in place.
             call = args.call if args.overwrite else f"{args.call} --overwrite"
             fit.to_html(args.html, call=call, overwrite=args.overwrite)
+    test = test_of(args, fit)
     status = _worst([fit.status], warned)
+
+    def document() -> dict[str, Any]:
+        return fit.to_dict() | ({} if test is None else {"test": test._asdict()})
 
     def text() -> str:
         from ..problem.description import data_line
 
-        return f"{data_line(stated)}\n{fit}"
+        found = f"{data_line(stated)}\n{fit}"
+        if test is None:
+            return found
+        weighted = isinstance(args.test, dict)
+        words = [f"{c}={w:g}" for c, w in args.test.items()] if weighted else args.test
+        return f"{found}\nTest of {', '.join(words)}\n{test}"
 
-    return Answer(status, fit.to_dict, text, fit)
+    return Answer(status, document, text, fit)
 
 
 def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:

@@ -66,19 +66,35 @@ def _lag(text: str) -> Any:
     return f"{channel}={number}" if equals else number
 
 
-def _time(text: str) -> Any:
-    """Return a time in seconds, or the times of CHANNEL=T,CHANNEL=T by channel."""
+def _by_channel(text: str) -> dict[str, float]:
+    """Return the numbers of CHANNEL=NUMBER,CHANNEL=NUMBER."""
     parts = [part.rpartition("=") for part in text.split(",")]
     try:
-        times = {channel: float(time) for channel, _, time in parts}
+        found = {channel: float(number) for channel, equals, number in parts if equals}
     except ValueError:
-        times = {}
-    named = all(equals for _, equals, _ in parts)
-    if len(times) < len(parts) or not (named or len(parts) == 1):
+        found = {}
+    if len(found) < len(parts):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no time in seconds; give T, or CHANNEL=T,CHANNEL=T with each channel once"
+            f"{text!r} is not CHANNEL=NUMBER,CHANNEL=NUMBER with each channel once"
         )
-    return times if named else times[""]
+    return found
+
+
+def _time(text: str) -> Any:
+    """Return a time in seconds, or times by channel."""
+    if "=" in text:
+        return _by_channel(text)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time in seconds; give T, or CHANNEL=T,CHANNEL=T"
+        ) from error
+
+
+def _tested(text: str) -> Any:
+    """Return the channels of a test, or their weights."""
+    return _by_channel(text) if "=" in text else text.split(",")
 
 
 def _basis(text: str) -> str:
@@ -319,6 +335,8 @@ _NO_PLOT: Groups = {"output": (JSON, OVERWRITE, VERBOSE)}
 _OF_SOLVE = (
     SOLVER,
     Option("strict", bool, None, "fail if the kernel is not unique"),
+    Option("test", _tested, "A,B", "F test that all taps of these channels are zero, or with "
+           "--test A=1,B=-1, that the weighted sum of their kernels is"),
     Option("out", Path, "FILE.npz", "write the solution"),
     HTML,
     Option("checkpoint", Path, "FILE", "file for the sums of a long computation: after a crash, "

@@ -354,3 +354,28 @@ def test_a_saved_solution_is_loaded_and_predicts(run: Any, folder: Path, tmp_pat
         found = strict_json(run(f"predict {place} {source} --json")[1])
         assert found["prediction"] == plain(fit.predict(x))
         assert (found["score"] and found["score"]["r2"]) == plain(r2)
+
+
+@pytest.mark.parametrize(
+    ("line", "tested", "head"),
+    [
+        ("eeg.csv --x-columns 0,1 --y-columns 2,3 --test pitch", ["pitch"], "Test of pitch"),
+        (
+            "eeg.csv --x-columns 0,1 --y-columns 2,3 --test envelope=1,pitch=-2",
+            {"envelope": 1, "pitch": -2},
+            "Test of envelope=1, pitch=-2",
+        ),
+        ("unnamed.npz --outputs Fz,Cz --test 0,1", [0, 1], "Test of 0, 1"),
+    ],
+)
+def test_a_test_is_that_of_the_solution(
+    line: str, tested: Any, head: str, run: Any, folder: Path
+) -> None:
+    np.savez("unnamed.npz", x=data.EEG[:, :2], y=data.EEG[:, 2:])
+    unnamed = cs.Problem(data.EEG[:, :2], data.EEG[:, 2:], lags=(0, 1), outputs=["Fz", "Cz"])
+    wanted = cs.solve(TABLE if "eeg" in line else unnamed).test(tested)
+    status, out, err = run(f"solve {line} --lags 0 1")
+    assert (status, err) == (0, "")
+    assert out.endswith(f"\n{head}\n{wanted}\n")
+    document = strict_json(run(f"solve {line} --lags 0 1 --json")[1])
+    assert document["test"] == plain(wanted._asdict())
