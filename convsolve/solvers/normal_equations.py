@@ -66,10 +66,13 @@ class NormalEquations(Solver):
     """
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
+        sizes = analysis.design.sizes
+        if not (sizes.gram_fits or sizes.factor_fits):  # before any sum over millions of columns
+            raise SolveError(_beyond_memory(sizes, 0.0))
         regression = analysis.regression(objective.penalty, objective.strength)
         found = regression.solve()
         if found is None:
-            raise SolveError(_beyond_memory(analysis.design.sizes, regression.system.strength))
+            raise SolveError(_beyond_memory(sizes, regression.system.strength))
         return packed(regression, *found[:2], stats={"route": found[2]})
 
     def traced(
