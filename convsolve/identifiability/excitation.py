@@ -30,7 +30,7 @@ class Excitation(NamedTuple):
             this frequency equally well. The standard error of the response is 1/√effective times
             that of white x. The mixture of channels and the group that are least determined give
             the value. Masks, weights and confounds are taken into account. None beyond
-            1 500 unknowns.
+            1 500 unknowns, and for kernels that have a basis or windows of channels.
     """
 
     frequency: np.ndarray

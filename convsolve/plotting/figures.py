@@ -59,14 +59,15 @@ def plot(
 
     All these objects also have a method ``plot``.
 
-    - Problem: the power spectrum of x, for every channel and for their weakest mixture. Frequencies
-      are shaded if the data hardly determine the response there.
+    - Problem: the power spectrum of x, for every channel. Up to 1500 taps without a basis, the
+      weakest mixture of the channels too, with shading where the data hardly determine the kernel.
     - Report, for its worst group: the singular values of the column-scaled design matrix with the
       tolerance that decides the rank and the range in which the rank is ambiguous; the state of
       every tap by lag and channel; the first null vectors, or the noise gain if there are none.
     - Solution: the kernel over lags; prediction and y at the start of the first record, unless the
       solution was loaded from a file; and the loss of an iteration. ``kind`` selects one picture.
-      Taps that the data do not determine have hollow markers, or are hatched in images.
+      Taps that the data do not determine have hollow markers, or are hatched in images. Images are
+      grey at taps that are not in the model.
     - Comparison: excess of the loss, kernel error, undetermined component and run time of every
       method, and all impulse responses.
     - ``fit.regularization``: the score of every strength, with a mark at the choice, and the
