@@ -109,15 +109,18 @@ def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None
         for i, fold in enumerate(chosen.path.scores_by_fold[:, :, q]):
             name = "a fold" if i == 0 and q == 0 else None
             axes.plot(at, fold, color=GREY, linewidth=0.7, zorder=1, label=name)
-    marker = "." if len(at) < 60 else ""
-    axes.plot(at[shown], scores[shown], color=colours()[q], marker=marker, label=label)
+    # Two entries of the legend for each of many outputs leave no room for the axes.
+    several = chosen.path.scores.shape[1] > MAX_CURVES // 2
+    style = {"marker": "." if len(at) < 60 else "", "label": None if several else label}
+    axes.plot(at[shown], scores[shown], color=colours()[q], **style)
     here = _strength(chosen, q)
     # An output that is constant has no finite score.
     height = np.nan
     if shown.any():
         height = float(np.interp(np.log(here), np.log(at[shown]), scores[shown]))
     edge = bool(chosen.at_edge[q])
-    name = "chosen, at the edge" if edge else "chosen"
+    name = f"{label}, chosen" if several else "chosen"
+    name += ", at the edge" * edge
     axes.axvline(here, color=BAD if edge else colours()[q], linewidth=0.8, linestyle="--")
     axes.plot(
         here, height, MARKERS[q], color=colours()[q], markersize=8, label=f"{name}: {here:.3g}"

@@ -25,7 +25,7 @@ from .drawing import (
     shared_legend,
     whole,
 )
-from .kernel_figure import not_unique, pair_labels, pairs_of, weights_of
+from .kernel_figure import PANEL_LETTERS, not_unique, pair_labels, pairs_of, weights_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,13 +104,13 @@ def draw_kernels(panels: Sequence[Axes], table: Comparison) -> None:
             gap = at[1] - at[0] if len(at) > 1 else 1
             at = at + (m - (methods - 1) / 2) * min(0.12, 0.6 / methods) * gap
             style = {"marker": marker, "linestyle": "none", "markersize": 6}
-        labels = pair_labels(fit, pairs)
+        labels = pair_labels(fit, pairs, PANEL_LETTERS)
         for axes, column, label in zip(panels, values.T, labels, strict=False):
             axes.plot(at, column.data, color=hues[m], label=name, **style)
             hollow(
                 axes, at, column[:, None], [hues[m]], [marker], 6 if len(at) <= MAX_MARKED else 3
             )
-            axes.set_title((label or "Impulse response").replace(" → ", "\n→ "), fontsize="medium")
+            axes.set_title((label or "Impulse response").replace(" → ", "\n→ "), fontsize="small")
     for axes in panels:
         axes.axhline(0, color=GREY, linewidth=0.8, zorder=0)
         if line:

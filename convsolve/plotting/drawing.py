@@ -306,10 +306,16 @@ def curves(axes: Axes, at: np.ndarray, values: np.ndarray, labels: Sequence[str]
 def shown_band(axes: Axes, at: np.ndarray, values: np.ndarray, reach: np.ndarray) -> None:
     """Draw a band around every column of ``values`` (points, n), of half width ``reach``."""
     for column, off, colour in zip(values.T, reach.T, colours(), strict=False):
-        if len(at) == 1:
-            axes.errorbar(at, column, off, color=colour, capsize=4)
-        else:
-            axes.fill_between(at, column - off, column + off, color=colour, alpha=0.2, linewidth=0)
+        one = alone(column)
+        if one.any():
+            axes.errorbar(at[one], column[one], off[one], color=colour, capsize=4, linestyle="")
+        axes.fill_between(at, column - off, column + off, color=colour, alpha=0.2, linewidth=0)
+
+
+def alone(column: np.ndarray) -> np.ndarray:
+    """Return flags of the numbers between NaN, through which no line is drawn."""
+    known = np.pad(np.isfinite(column), 1)
+    return np.asarray(known[1:-1] & ~known[:-2] & ~known[2:])
 
 
 def lines(
@@ -321,14 +327,15 @@ def lines(
 ) -> None:
     """Draw a line for every column of ``values`` (points, n), with n at most `MAX_CURVES`.
 
-    Up to ``max_marked`` points have markers. Masked values have hollow markers.
+    Up to ``max_marked`` points have markers, and so do points alone. Masked values have hollow
+    markers.
     """
     for i, (label, colour) in enumerate(zip(labels, colours(), strict=False)):
-        style: dict[str, Any] = {
-            "color": colour,
-            "marker": MARKERS[i] if len(at) <= max_marked else "",
-        }
-        axes.plot(at, np.ma.getdata(values)[:, i], **style, markersize=5, label=label or None)
+        column = np.ma.getdata(values)[:, i]
+        style: dict[str, Any] = {"color": colour, "marker": MARKERS[i], "markersize": 5}
+        style["markevery"] = (len(at) <= max_marked) | alone(column)
+        style |= {} if style["markevery"].any() else {"marker": ""}
+        axes.plot(at, column, **style, label=label or None)
     hollow(axes, at, values, colours(), MARKERS, 5 if len(at) <= max_marked else 3)
 
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..problem.names import Names
 from ..subjects import GroupSolution
 from ..text import count
-from .drawing import GOOD, GREY, Picture, drawable, drawing, lag_axis, legend, side_by_side
+from .drawing import (
+    GOOD,
+    GREY,
+    Picture,
+    alone,
+    drawable,
+    drawing,
+    lag_axis,
+    legend,
+    shown_band,
+    side_by_side,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,16 +47,17 @@ def responses(axes: Axes, group: GroupSolution, pair: tuple[int, int], pairs: in
     at = called.times(group.lags)
     modelled = np.isfinite(np.reshape(group.standard_error, shape)[:, c, o])
 
-    def drawn(response: np.ndarray) -> np.ndarray:
+    def draw(response: np.ndarray, **style: Any) -> None:
         # Nothing is drawn outside the window of the channel.
-        return np.where(modelled, np.reshape(response, shape)[:, c, o], np.nan)
+        curve = np.where(modelled, np.reshape(response, shape)[:, c, o], np.nan)
+        axes.plot(at, curve, marker="o" if alone(curve).any() else "", markersize=4, **style)
 
     for i, response in enumerate(group.impulse_responses.values()):
         label = "a subject" if i == 0 else None
-        axes.plot(at, drawn(response), color=GREY, linewidth=0.8, label=label)
-    low, high = (end.reshape(shape)[:, c, o] for end in group.confidence_band())
-    axes.fill_between(at, low, high, color=GOOD, alpha=0.3, linewidth=0)
-    axes.plot(at, drawn(group.impulse_response), color=GOOD, linewidth=2, label="group")
+        draw(response, color=GREY, linewidth=0.8, label=label)
+    low, high = (end.reshape(shape)[:, c, [o]] for end in group.confidence_band())
+    shown_band(axes, at, (low + high) / 2, (high - low) / 2)
+    draw(group.impulse_response, color=GOOD, linewidth=2, label="group")
     title = f"Group of {count(len(group.kernels), 'subject')}, 95 % confidence band"
     if pairs > 1:
         of_group = o * len(channels) // shape[1] // len(outputs)

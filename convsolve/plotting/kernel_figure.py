@@ -21,6 +21,7 @@ from .drawing import (
     MAX_MARKED,
     Place,
     absent,
+    alone,
     bar,
     drawable,
     hollow,
@@ -383,7 +384,9 @@ def _draw_many(
     last, several = values.shape[1] - 1, many_colours(values.shape[1])
     ends = {0: labels[0], last: f"to {labels[last]}"}
     for i, (curve, colour) in enumerate(zip(values.data.T, several, strict=True)):
-        axes.plot(at, curve, color=colour, linewidth=0.7, label=ends.get(i))
+        one = alone(curve)
+        style: dict[str, Any] = {"marker": ".", "markevery": one} if one.any() else {}
+        axes.plot(at, curve, color=colour, linewidth=0.7, label=ends.get(i), **style)
     hollow(axes, at, values, several, ["o"] * len(several), 3)
 
 

@@ -245,7 +245,9 @@ def _draw_null_vectors(place: Place, report: Identifiability) -> None:
     # The same channels in all panels, so that a channel has one colour.
     touched = np.flatnonzero(np.reshape(vectors, (-1, len(names))).any(0))
     labels = [names[c] for c in touched]
-    for i, (part, vector) in enumerate(zip(place.parts(1, shown), vectors, strict=True)):
+    outside = np.isnan(tap_states(report))
+    drawn = [np.where(outside, np.nan, vector) for vector in vectors]
+    for i, (part, vector) in enumerate(zip(place.parts(1, shown), drawn, strict=True)):
         title = f"Null vector {i + 1} of {len(basis)}"
         called = report.problem._names
         draw_kernel(part, _lags(report), vector[..., touched], labels, title, called)

@@ -130,6 +130,11 @@ def test_lags_outside_the_window_of_a_channel_have_no_state():
     axes = panel(figure, "Identifiable taps: 6 of 6")
     np.testing.assert_array_equal(np.isnan(image(axes)), [[False] * 4, [True, False, False, True]])
     assert legend(figure.subfigs[0].subfigs[1]) == ["identifiable", "not in the model"]
+    x[:, 0] = np.sin(np.arange(100))  # determines two of its four taps
+    report = cs.identify(cs.Problem(x, lags={0: (0, 3), 1: (1, 6)}))
+    vector = panel(drawn(report), "Null vector 1 of 2").get_lines()[1].get_ydata()
+    np.testing.assert_allclose(vector[:4], report._diagnosis._null_echelon[0][0][:2:-1, 0])
+    assert np.isnan(vector[4:]).all()
 
 
 def test_the_worst_group_is_shown_and_named():
