@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -111,7 +111,10 @@ def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None
             axes.plot(at, fold, color=GREY, linewidth=0.7, zorder=1, label=name)
     # Two entries of the legend for each of many outputs leave no room for the axes.
     several = chosen.path.scores.shape[1] > MAX_CURVES // 2
-    style = {"marker": "." if len(at) < 60 else "", "label": None if several else label}
+    style: dict[str, Any] = {
+        "marker": "." if len(at) < 60 else "",
+        "label": None if several else label,
+    }
     axes.plot(at[shown], scores[shown], color=colours()[q], **style)
     here = _strength(chosen, q)
     # An output that is constant has no finite score.
