@@ -267,9 +267,10 @@ def _commas(parser: _Parser, words: Sequence[str]) -> str:
     """Return a suggestion if several values follow an option that takes one list with commas."""
     for i, word in enumerate(words):
         action = parser._option_string_actions.get(word)
-        if action is not None and "," in str(action.metavar):
+        if action is not None and action.nargs is None:
             values = [*takewhile(lambda value: not value.startswith("-"), words[i + 1 :])]
-            if len(values) > 1:
+            by_channel = all("=" in value for value in values)
+            if len(values) > 1 and (by_channel or "," in str(action.metavar)):
                 return f"; use {word} {','.join(values)}"
     return ""
 

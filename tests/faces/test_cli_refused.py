@@ -53,6 +53,7 @@ COMMANDS = [
     ("solve table.csv --x left", "--x left; use --x-columns;"),
     ("solve full.npz --kernel-size 3 --test nope", "there is no channel 'nope': they have no na"),
     ("solve full.npz --kernel-size 3 --test 0=1,b", "'0=1,b' is not CHANNEL=NUMBER,CHANNEL=NUMBER"),
+    ("identify x.npy --tmin 0=0 1=1 --tmax 1 --fs 1", "1=1; use --tmin 0=0,1=1"),
     ("identify x.npy --tmin 0s --tmax 1 --fs 1", "'0s' is no time in seconds; give T, or CHAN"),
     ("identify x.npy --tmin 2 --tmax 1 --fs 1", "x.npy: --tmin 2 must not exceed --tmax 1"),
     ("identify x.npy --tmin 0 --tmax 1 --fs 1 --stride 2", "--stride does not go with --tmin"),
