@@ -311,18 +311,17 @@ def restricted(root: np.ndarray, free: np.ndarray, v: np.ndarray) -> tuple[np.nd
             "this penalty is truncated below rounding and cannot be restricted to a basis; use "
             "Smooth, StableSpline or Ridge, or leave out the basis"
         )
+    # D V of smooth kernels is small, so its singular values do not show which of them are free.
+    q = np.linalg.qr(free)[0]
+    _, s, vt = np.linalg.svd(v - q @ (q.T @ v), full_matrices=False)
+    rank = int((s > 10 * len(v) * EPS).sum())
+    v, null = v @ vt[:rank].T, v @ vt[rank:].T
     size = np.maximum(np.abs(whole).max(1), LEAST_ROW)[:, None]
-    scaled = whole / size
-    coordinates = np.linalg.solve(scaled, v / size)
-    d = coordinates[: root.shape[1]]
-    if free.shape[1]:
-        error = np.abs(np.linalg.inv(scaled)) @ (np.abs(scaled) @ np.abs(coordinates))
-        root, free = _inverse(d, EPS * float(np.linalg.norm(error[: len(d)])))
-        return v @ root, v @ free
+    d = np.linalg.solve(whole / size, v / size)[: root.shape[1]]
     rows = np.argsort(-np.abs(d).max(1))
     r, order = qr(d[rows], mode="r", pivoting=True)
     inverse = solve_triangular(r[: len(order)], np.eye(len(order)))
-    return v[:, order] @ inverse, np.zeros((len(v), 0))
+    return v[:, order] @ inverse, null
 
 
 @checks_arguments
