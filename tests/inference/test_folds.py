@@ -48,66 +48,14 @@ def predicted(
     return (a[held] - x_mean) @ scipy.linalg.lstsq(rows, right)[0] + y_mean
 
 
-def scored(score: str, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+def scored(score: Any, y: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """The score of every output."""
     if score == "mse":
         return ((y - p) ** 2).mean(0)
     if score == "r2":
         return 1 - ((y - p) ** 2).sum(0) / ((y - y.mean(0)) ** 2).sum(0)
-    return np.array([np.corrcoef(u, v)[0, 1] for u, v in zip(y.T, p.T, strict=True)])
-
-
-@pytest.mark.parametrize(
-    ("name", "geometry", "folds", "score", "route"),
-    [
-        ("ridge", "blocks", "rows", "r2", "spectrum"),
-        ("tc", "ragged", "listed", "mse", "spectrum"),
-        ("first differences", "ragged", "rows", "correlation", "spectrum"),
-        ("tc", "stride", "rows", "r2", "spectrum"),
-        ("ridge", "dilation", "rows", "mse", "spectrum"),
-        ("first differences", "circular", "records", "mse", "spectrum"),
-        ("tc", "bias", "rows", "correlation", "spectrum"),
-        ("first differences", "groups", "records", "r2", "spectrum"),
-        ("ridge", "wide, bias", "rows", "mse", "spectrum"),
-        ("tc", "wide, bias", "rows", "r2", "spectrum"),
-        ("ridge", "ragged", "listed", "r2", "krylov"),
-        ("tc", "groups", "records", "mse", "krylov"),
-        ("squared exponential", "stride", "rows", "correlation", "krylov"),
-        ("second differences", "bias", "rows", "mse", "krylov"),
-        ("banded", "circular", "records", "r2", "krylov"),
-    ],
-)
-def test_scores_are_those_of_refits(
-    name: str, geometry: str, folds: str, score: str, route: str
-) -> None:
-    made = NAMED[geometry]
-    x, y = made.noise()
-    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    penalty = penalty_for(name, problem)
-    select = cs.CrossValidation(FOLDS[folds], score=score)
-    limits, close = LIMITS[route]
-    fit = cs.solve(problem, penalty=penalty, grid=GRID, select=select, limits=limits)
-    found = fit.regularization
-    assert fit.status == "solved"
-    assert np.isnan(found.effective_dof).all() == (route == "krylov")
-    d, matrices = matrix(penalty, problem), dense.design_matrix(x, made.spec)
-    targets = dense.by_group(y, made.spec.groups)
-    parts = spans(made, FOLDS[folds])
-    assert found.path.scores_by_fold.shape == (len(parts), 3, made.outputs)
-    for i, held in enumerate(parts):
-        for j, strength in enumerate(GRID[:, 0]):
-            wanted = [
-                scored(score, b[held], predicted(a, b, d, strength, made.bias, held))
-                for a, b in zip(matrices, targets, strict=True)
-            ]
-            np.testing.assert_allclose(
-                found.path.scores_by_fold[i, j],
-                np.concatenate(wanted),
-                rtol=close,
-                atol=1e-2 * close,
-            )
-    np.testing.assert_allclose(found.path.scores, found.path.scores_by_fold.mean(0), rtol=1e-14)
-    best = np.argmin if score == "mse" else np.argmax
-    np.testing.assert_array_equal(found.strength, GRID[best(found.path.scores, axis=0), 0])
+    of_one = score if callable(score) else lambda u, v: np.corrcoef(u, v)[0, 1]
+    return np.array([of_one(u, v) for u, v in zip(y.T, p.T, strict=True)])
 
 
 def largest_error(y: np.ndarray, prediction: np.ndarray) -> float:
@@ -115,59 +63,78 @@ def largest_error(y: np.ndarray, prediction: np.ndarray) -> float:
     return -float(np.abs(y - prediction).max())
 
 
+ROWS = [
+    ("ridge", "blocks", "rows", "r2", "spectrum"),
+    ("tc", "ragged", "listed", "mse", "spectrum"),
+    ("first differences", "ragged", "rows", "correlation", "spectrum"),
+    ("tc", "stride", "rows", "r2", "spectrum"),
+    ("ridge", "dilation", "rows", "mse", "spectrum"),
+    ("first differences", "circular", "records", "mse", "spectrum"),
+    ("tc", "bias", "rows", "correlation", "spectrum"),
+    ("first differences", "groups", "records", "r2", "spectrum"),
+    ("ridge", "wide, bias", "rows", "mse", "spectrum"),
+    ("tc", "wide, bias", "rows", "r2", "spectrum"),
+    ("ridge", "ragged", "listed", "r2", "krylov"),
+    ("tc", "groups", "records", "mse", "krylov"),
+    ("squared exponential", "stride", "rows", "correlation", "krylov"),
+    ("second differences", "bias", "rows", "mse", "krylov"),
+    ("banded", "circular", "records", "r2", "krylov"),
+    # A function scores every record, whatever the average.
+    ("ridge", "groups", "records", largest_error, "spectrum"),
+    ("first differences", "dilation", "rows", largest_error, "spectrum"),
+    ("ridge", "image", "records", largest_error, "spectrum"),
+    ("banded", "circular", "listed", largest_error, "krylov"),
+]
+RECORDS = [
+    ("ridge", "ragged", "listed", "mse", "spectrum"),
+    ("tc", "short", "listed", "correlation", "spectrum"),
+    ("first differences", "ragged", "listed", "r2", "spectrum"),
+    ("tc", "wide records", "listed", "mse", "spectrum"),
+    ("banded", "ragged", "listed", "r2", "krylov"),
+    ("tc", "stride", "records", largest_error, "spectrum"),
+    ("second differences", "ragged", "listed", largest_error, "spectrum"),
+    ("tc", "wide records", "listed", largest_error, "spectrum"),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "geometry", "folds", "score", "route"),
-    [
-        ("ridge", "ragged", "listed", "mse", "spectrum"),
-        ("tc", "short", "listed", "correlation", "spectrum"),
-        ("first differences", "ragged", "listed", "r2", "spectrum"),
-        ("tc", "wide records", "listed", "mse", "spectrum"),
-        ("banded", "ragged", "listed", "r2", "krylov"),
-        ("ridge", "groups", "records", largest_error, "spectrum"),
-        ("tc", "stride", "records", largest_error, "spectrum"),
-        ("first differences", "dilation", "rows", largest_error, "spectrum"),
-        ("second differences", "ragged", "listed", largest_error, "spectrum"),
-        ("tc", "wide records", "listed", largest_error, "spectrum"),
-        ("ridge", "image", "records", largest_error, "spectrum"),
-        ("banded", "circular", "listed", largest_error, "krylov"),
-    ],
+    ("average", "name", "geometry", "folds", "score", "route"),
+    [*(("rows", *row) for row in ROWS), *(("records", *row) for row in RECORDS)],
 )
-def test_scores_of_records_are_averaged(
-    name: str, geometry: str, folds: str, score: Any, route: str
+def test_scores_are_those_of_refits(
+    average: str, name: str, geometry: str, folds: str, score: Any, route: str
 ) -> None:
-    """Named scores with average="records", and functions of y and its prediction."""
     made = WIDE if geometry == "wide records" else NAMED[geometry]
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
     penalty, (limits, close) = penalty_for(name, problem), LIMITS[route]
-    # A function scores every record, whatever the average.
-    plain = folds == "rows" or (callable(score) and name in ("ridge", "banded"))
-    average = "rows" if plain else "records"
     select = cs.CrossValidation(FOLDS[folds], score=score, average=average)
     fit = cs.solve(problem, penalty=penalty, grid=GRID, select=select, limits=limits)
     found, d = fit.regularization, matrix(penalty, problem)
+    assert fit.status == "solved"
+    assert np.isnan(found.effective_dof).all() == (route == "krylov")
     assert found.criterion == ("largest_error()" if callable(score) else score)
     matrices, targets = dense.design_matrix(x, made.spec), dense.by_group(y, made.spec.groups)
     of_record = np.repeat(np.arange(len(made.shapes)), [math.prod(rows) for rows in made.counts])
-    for i, held in enumerate(spans(made, FOLDS[folds])):
+    parts = spans(made, FOLDS[folds])
+    assert found.path.scores_by_fold.shape == (len(parts), 3, made.outputs)
+    for i, held in enumerate(parts):
         ends = np.flatnonzero(np.diff(of_record[held])) + 1
+        if average == "rows" and not callable(score):
+            ends = ends[:0]
         for j, strength in enumerate(GRID[:, 0]):
             wanted = []
             for a, b in zip(matrices, targets, strict=True):
                 p = np.split(predicted(a, b, d, strength, made.bias, held), ends)
-                pairs = [*zip(np.split(b[held], ends), p, strict=True)]
-                if callable(score):
-                    outputs = range(b.shape[1])
-                    parts = [[score(u[:, q], v[:, q]) for q in outputs] for u, v in pairs]
-                else:
-                    parts = [scored(score, u, v) for u, v in pairs]
-                wanted.append(np.mean(parts, axis=0))
+                pairs = zip(np.split(b[held], ends), p, strict=True)
+                wanted.append(np.mean([scored(score, u, v) for u, v in pairs], axis=0))
             np.testing.assert_allclose(
                 found.path.scores_by_fold[i, j],
                 np.concatenate(wanted),
                 rtol=close,
                 atol=1e-2 * close,
             )
+    np.testing.assert_allclose(found.path.scores, found.path.scores_by_fold.mean(0), rtol=1e-14)
     best = np.argmin if score == "mse" else np.argmax
     np.testing.assert_array_equal(found.strength, GRID[best(found.path.scores, axis=0), 0])
 
