@@ -66,11 +66,22 @@ def test_the_caller_runs_the_tasks_if_all_other_threads_are_busy(three_cores):
     assert all(task.result() for task in busy)
 
 
-def test_the_handling_of_overflow(three_cores):
-    with np.errstate(over="raise"), pytest.raises(FloatingPointError, match="overflow"):
-        [*in_order(lambda a: np.exp(np.array([a])), [1.0, 2.0, 3.0, 1e4, 5.0])]
-    with np.errstate(over="ignore"):
-        assert np.isinf([*in_order(lambda _: np.exp(np.array([1e4])), range(9))]).all()
+def test_tasks_have_the_handling_of_overflow_of_the_caller(three_cores):
+    """Every thread runs one of the tasks, which wait for each other."""
+    together = threading.Barrier(3, timeout=60)
+
+    def task(_):
+        together.wait()
+        return np.geterr()["over"]
+
+    for over in ("raise", "ignore"):
+        with np.errstate(over=over):
+            assert [*in_order(task, range(3))] == [over] * 3
+
+
+def test_an_error_of_a_task_is_raised(three_cores):
+    with pytest.raises(ZeroDivisionError):
+        [*in_order(lambda n: 1 / (n - 3), range(9))]
 
 
 def test_the_exception_is_that_of_the_first_task_whichever_fails_first(three_cores):

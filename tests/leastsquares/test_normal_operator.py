@@ -149,6 +149,25 @@ def test_preconditioner_makes_any_spectrum_flat(pole, times, channels, records, 
         check_preconditioner(smooth, g, 8)
 
 
+@pytest.mark.parametrize(
+    ("pole", "given", "kind"),
+    [
+        (0.0, {}, SpectralInverse),
+        (0.0, {"ridge": 1e3}, SpectralInverse),
+        (0.98, {}, ToeplitzInverse),
+        (0.98, {"ridge": 1e9}, SpectralInverse),  # the spectrum of AᵀA + ridge is flat
+        (0.0, {"mask": np.arange(4000) % 9 > 0}, ToeplitzInverse),
+        (0.0, {"confounds": 1}, ToeplitzInverse),
+    ],
+)
+def test_the_preconditioner_of_a_problem(pole, given, kind):
+    x = coloured(np.random.default_rng(2), 4000, 1, pole)
+    options, ridge = dict(given), given.get("ridge", 0.0)
+    options.pop("ridge", None)
+    system = analyse(cs.Problem(x, lags=(0, 23), edges="zeros", **options)).system(RIDGE, ridge)
+    assert isinstance(Normal(system, 0).precondition, kind)
+
+
 def check_preconditioner(precondition, g, most):
     """M⁻¹ is symmetric and within its bounds, and the eigenvalues of M⁻¹AᵀA are near 1."""
     inverse = precondition(np.eye(len(g)))
