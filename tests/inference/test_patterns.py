@@ -15,6 +15,7 @@ from scipy.linalg import block_diag
 import convsolve as cs
 from convsolve.sklearn import ConvRegressor
 from support import dense
+from support.cases import EPS
 from support.geometry import NAMED
 from support.ordering import kernel_shaped
 from support.stored import SMALL, Slices
@@ -247,6 +248,19 @@ def test_dependent_outputs_are_named() -> None:
             fit.patterns(of)
     with pytest.raises(ValueError, match="choose 'predicted' or 'outputs'"):
         fit.patterns("inputs")
+
+
+@pytest.mark.parametrize(("off", "refused"), [(1e-4, False), (1e-6, True)])
+def test_outputs_that_are_almost_dependent(off: float, refused: bool) -> None:
+    """The covariance of the outputs has a condition number of 4 / off²."""
+    y = [np.column_stack([b[:, 0], b[:, 0] + off * b[:, 1]]) for b in Y]
+    fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True), ridge=3.0)
+    if refused:
+        with pytest.raises(ValueError, match="outputs 0, 1 are linearly dependent"):
+            fit.patterns("outputs")
+        return
+    expected = [wanted(rows(X), flat(fit.kernel), np.concatenate(inner(y)))]
+    check(fit.patterns("outputs"), fit.kernel, expected, 40 * EPS / off**2)
 
 
 def test_a_loaded_solution_has_no_patterns(tmp_path: Path) -> None:
