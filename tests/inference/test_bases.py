@@ -203,12 +203,25 @@ def test_sums_of_taps(name: str) -> None:
         (lambda: FIT.test("word", lags=(-3, -1)), "zero for all kernels"),
         (lambda: FIT.test({"envelope": 1, "word": -1}), "outside of the lags of their channel"),
         (lambda: FIT.test(contrast=np.ones((K, 2))), "outside of the lags of their channel"),
-        (lambda: FIT.test("envelope", value=np.arange(12) % 2), "no kernel of the basis"),
+        *(
+            (lambda off=off: FIT.test("envelope", value=SHAPE + off), "no kernel of the basis")
+            for off in (np.arange(12) % 2, 1e-8 * (np.arange(12) % 2))
+        ),
     ],
 )
 def test_sums_of_taps_that_are_refused(call: Callable[[], Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize(("off", "sums"), [(1e-8, 2), (1e-12, 1)])
+def test_sums_of_taps_that_are_almost_equal(off: float, sums: int) -> None:
+    """F depends only on the span of the sums; they are one sum if they differ by rounding."""
+    first, second = taps((1, 4), 0)
+    found = FIT.test(contrast=np.stack([first, first + off * second]).reshape(2, K, 2))
+    expected = FIT.test(contrast=np.stack([first, second])[:sums].reshape(sums, K, 2))
+    assert found.dof[0] == sums
+    np.testing.assert_allclose(found.statistic, expected.statistic, rtol=1e-6)
 
 
 # --- tests of coefficients by name

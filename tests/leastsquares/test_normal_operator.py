@@ -22,6 +22,7 @@ from convsolve.operators.toeplitz_inverse import (
     stationary,
     tapered,
 )
+from convsolve.problem.sizes import Tuning
 from support import dense
 from support.cases import EPS
 from support.coloured import coloured, convolved
@@ -293,6 +294,26 @@ def test_full_rank_is_proved_up_to_the_condition_of_a_gram():
     assert proved(without_y(a[:60], 40)) == [False]
 
 
+@pytest.mark.parametrize(
+    ("given", "penalty", "columns"),
+    [
+        ({}, RIDGE, 10),
+        ({"mask": np.arange(900) % 9 > 0}, RIDGE, 10),
+        ({"weights": 1.0 + np.arange(900) % 2}, RIDGE, 40),
+        ({}, cs.StableSpline(decay=0.9), 40),
+    ],
+)
+def test_the_smallest_eigenvalue_that_proves_full_rank(given, penalty, columns):
+    """It is 10 eps for each column of a Gram matrix, and FFTs have the errors of ten columns."""
+    x = np.random.default_rng(21).standard_normal((900, 1))
+    problem = cs.Problem(x, lags=(0, 39), edges="zeros", **given)
+    by_fft = Tuning(small_numbers=0, row_numbers=0)
+    normal = Normal(analyse(problem, by_fft).system(penalty, 1.0), 0)
+    least = 10 * columns * EPS * normal.rank_norm / normal.precondition.low
+    assert normal._full_rank_above(1.01 * least)
+    assert not normal._full_rank_above(0.99 * least)
+
+
 def deficient():
     rng = np.random.default_rng(18)
     a = rng.standard_normal((3000, 1))
@@ -327,6 +348,9 @@ def test_full_rank_is_not_proved_where_the_preconditioner_is_rounding(x, taps, o
     rows = spec.output_shape(x.shape[:1])[0]
     problem = cs.Problem(x, spec=spec, mask=None if mask is None else mask[:rows])
     assert proved(problem) == [False]
+    normal = Normal(analyse(problem).system(RIDGE, 0.0), 0)
+    normal.product = None  # no step is made
+    assert normal.definite or not normal.full_rank(200)
     assert not cs.identify(problem).unique
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,20 @@ def test_a_basis_of_ones_own_is_one_class() -> None:
     functions = np.exp(-np.arange(21)[:, None] / 100 / np.array([0.01, 0.1]))
     by_matrix = cs.solve(cs.Problem(X, Y, lags=(0, 20), basis=cs.Basis(functions)))
     np.testing.assert_array_equal(fit.kernel, by_matrix.kernel)
+
+
+class Doubled(cs.BSplines):
+    """A class of one's own with the name of another."""
+
+    def functions(self, lags: Any, fs: float | None = None) -> np.ndarray:
+        return 2 * super().functions(lags, fs)
+
+
+def test_a_basis_of_ones_own_is_saved_as_its_matrix(tmp_path: Path) -> None:
+    fit = cs.solve(cs.Problem(X, Y, lags=(0, 9), basis=Doubled(5)))
+    fit.save(tmp_path / "fit.npz")
+    again = cs.load(tmp_path / "fit.npz")
+    np.testing.assert_array_equal(again.coefficients, fit.coefficients)
 
 
 def test_sizes_and_names_of_a_problem() -> None:
