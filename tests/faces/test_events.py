@@ -42,6 +42,10 @@ def test_an_impulse_at_the_sample_next_to_every_onset() -> None:
 def test_a_boxcar_lasts_at_least_a_sample_and_ends_with_the_recording() -> None:
     x, _ = impulses(EVENTS, **RUN, shape="boxcar")
     np.testing.assert_array_equal(x.T, [ones([2, 4]), ones([0, 4, 5, 8, 9])])
+    # Its end is rounded, and not its duration.
+    one = {"onset": [3.4], "duration": [1.2]}
+    x, _ = impulses(one, **RUN, shape="boxcar", column=None)
+    np.testing.assert_array_equal(x.T, [ones([3, 4])])
 
 
 def test_kinds_that_are_asked_for_in_this_order() -> None:
