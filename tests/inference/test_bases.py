@@ -76,10 +76,10 @@ WITHOUT_ERRORS = ("lasso", "elastic net", "absolute", "Huber, a ridge")
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_gives_the_solution_of_one_tap(name: str) -> None:
     fit, expected = (cs.solve(p, **METHODS[name]) for p in (PROBLEM, ONE_TAP))
-    # Estimates are of about one. Searches of strengths take the same path.
+    # Estimates are of about one. Searches and the lasso end at slightly different places.
     kernel = expected.kernel[0]
     np.testing.assert_allclose(fit.coefficients, kernel, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(fit.bias, expected.bias, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(fit.bias, expected.bias, rtol=0, atol=1e-11)
     whole = np.asarray(fit.impulse_response)
     for c, functions in enumerate(FUNCTIONS):
         own = kernel[5 * c : 5 + 11 * c]
@@ -88,11 +88,11 @@ def test_a_method_gives_the_solution_of_one_tap(name: str) -> None:
         return
     error = expected.standard_error.reshape(COUNT, 2)
     np.testing.assert_allclose(fit.coefficient_error, error, rtol=1e-9)
-    np.testing.assert_allclose(fit.noise.dof, expected.noise.dof, rtol=1e-9)
+    np.testing.assert_allclose(fit.noise.dof, expected.noise.dof, rtol=1e-12)
     np.testing.assert_array_equal(
         np.isnan(fit.standard_error).any(-1), ~np.stack([f.any(1) for f in FUNCTIONS], 1)
     )
-    np.testing.assert_allclose(fit.standard_error[3:, 1], error[5:], rtol=1e-9)
+    np.testing.assert_allclose(fit.standard_error[3:, 1], error[5:], rtol=1e-11)
 
 
 @pytest.mark.parametrize("via", ["moments", "convolution"])
@@ -106,7 +106,7 @@ def test_gradient_descent_converges_to_the_solution(via: str, arguments: Any) ->
     exact = cs.solve(problem)
     np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-8)
     np.testing.assert_array_equal(fit.kernel == 0, exact.kernel == 0)
-    np.testing.assert_allclose(fit.bias, exact.bias, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(fit.bias, exact.bias, rtol=0, atol=1e-9)
 
 
 def test_resampling_gives_the_results_of_one_tap() -> None:
@@ -115,7 +115,7 @@ def test_resampling_gives_the_results_of_one_tap() -> None:
     words = own.standard_error[3:, 1]
     np.testing.assert_array_equal(np.isnan(own.standard_error), np.isnan(FIT.standard_error))
     assert "nan" not in str(own)
-    np.testing.assert_allclose(words, expected.standard_error.reshape(COUNT, 2)[5:], rtol=1e-9)
+    np.testing.assert_allclose(words, expected.standard_error.reshape(COUNT, 2)[5:], rtol=1e-12)
     scores = [cs.cross_validate(problem) for problem in (PROBLEM, ONE_TAP)]
     np.testing.assert_allclose(scores[0].r2, scores[1].r2, rtol=1e-9)
     pairs = [fit.permutation_test("records", seed=3) for fit in (FIT, other)]
@@ -126,7 +126,7 @@ def test_compare_and_every_solver() -> None:
     table = cs.compare(PROBLEM, ["qr", "svd", "normal", "cg", "ridge", "tc", "smooth"])
     assert {row["status"] for row in table.rows} == {"solved"}
     for name in ("qr", "svd", "normal", "cg"):
-        np.testing.assert_allclose(table.solutions[name].kernel, FIT.kernel, rtol=0, atol=1e-11)
+        np.testing.assert_allclose(table.solutions[name].kernel, FIT.kernel, rtol=0, atol=1e-13)
 
 
 # --- tests of lags, compared with the covariance of the taps
@@ -190,10 +190,10 @@ TESTS: dict[str, tuple[Callable[[], Any], np.ndarray, Any]] = {
 def test_sums_of_taps(name: str) -> None:
     call, contrast, value = TESTS[name]
     found, (statistic, rank) = call(), expected_f(contrast, value)
-    np.testing.assert_allclose(found.statistic, statistic, rtol=1e-10)
+    np.testing.assert_allclose(found.statistic, statistic, rtol=1e-13)
     assert found.dof[0] == rank
     np.testing.assert_allclose(
-        found.pvalue, stats.f.sf(statistic, rank, len(A) - COUNT - 1), rtol=1e-9
+        found.pvalue, stats.f.sf(statistic, rank, len(A) - COUNT - 1), rtol=1e-10
     )
 
 
@@ -267,9 +267,9 @@ def test_coefficients_by_name(name: str) -> None:
     given, rows, value = COEFFICIENTS[name]
     found, (statistic, sums, errors) = FIT.test(given, value=value), of_coefficients(rows, value)
     assert found.dof[0] == len(rows)
-    np.testing.assert_allclose(found.statistic, statistic, rtol=1e-10)
-    np.testing.assert_allclose(found.estimate, sums, rtol=1e-10)
-    np.testing.assert_allclose(found.standard_error, errors, rtol=1e-10)
+    np.testing.assert_allclose(found.statistic, statistic, rtol=1e-12)
+    np.testing.assert_allclose(found.estimate, sums, rtol=1e-12)
+    np.testing.assert_allclose(found.standard_error, errors, rtol=1e-13)
     assert ("±" in str(found)) == (len(rows) == 1)
 
 
@@ -278,13 +278,13 @@ def test_a_coefficient_has_the_errors_of_its_channel(noise: str) -> None:
     """In every noise model, F is the square of t."""
     fit, expected = (cs.solve(problem, noise=noise) for problem in (PROBLEM, ONE_TAP))
     found, other = fit.test("envelope[2]"), expected.test(2)
-    np.testing.assert_allclose(found.estimate, fit.coefficients[2], rtol=1e-10)
+    np.testing.assert_allclose(found.estimate, fit.coefficients[2], rtol=1e-13)
     np.testing.assert_allclose(
-        found.statistic, (found.estimate / found.standard_error) ** 2, rtol=1e-10
+        found.statistic, (found.estimate / found.standard_error) ** 2, rtol=1e-13
     )
-    np.testing.assert_allclose(other.standard_error, expected.standard_error[0, 2], rtol=1e-10)
-    np.testing.assert_allclose(found.standard_error, fit.coefficient_error[2], rtol=1e-10)
-    np.testing.assert_allclose(found.statistic, other.statistic, rtol=1e-9)
+    np.testing.assert_allclose(other.standard_error, expected.standard_error[0, 2], rtol=1e-13)
+    np.testing.assert_allclose(found.standard_error, fit.coefficient_error[2], rtol=1e-14)
+    np.testing.assert_allclose(found.statistic, other.statistic, rtol=1e-13)
     np.testing.assert_allclose(found.dof[1], other.dof[1], rtol=1e-9)
 
 
@@ -294,7 +294,7 @@ def test_errors_of_coefficients_have_the_units_of_x_and_y(x_unit: float, y_unit:
     fit = cs.solve(cs.Problem(x, y, lags=WINDOWS, basis=BASIS, channels=NAMES, bias=True))
     plain = cs.solve(cs.Problem(X, Y, lags=WINDOWS, basis=BASIS, channels=NAMES, bias=True))
     units = np.repeat([1, x_unit], [5, COUNT - 5])[:, None] / [1, y_unit]
-    np.testing.assert_allclose(fit.coefficient_error * units, plain.coefficient_error, rtol=1e-9)
+    np.testing.assert_allclose(fit.coefficient_error * units, plain.coefficient_error, rtol=1e-13)
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
@@ -303,7 +303,7 @@ def test_tests_do_not_depend_on_the_scale_of_weights(scale: float) -> None:
         wanted = FIT.test(tested)
         found = FIT.test({name: scale * weight for name, weight in tested.items()})
         assert found.dof[0] == wanted.dof[0]
-        np.testing.assert_allclose(found.statistic, wanted.statistic, rtol=1e-10)
+        np.testing.assert_allclose(found.statistic, wanted.statistic, rtol=1e-13)
 
 
 def test_sums_of_taps_have_estimates_and_errors() -> None:
@@ -312,7 +312,7 @@ def test_sums_of_taps_have_estimates_and_errors() -> None:
     covariance = np.stack([row @ FIT.covariance(o) @ row for o in range(2)])
     np.testing.assert_allclose(found.standard_error, np.sqrt(covariance), rtol=1e-10)
     np.testing.assert_allclose(
-        found.estimate, row @ FIT.impulse_response.reshape(-1, 2), rtol=1e-10
+        found.estimate, row @ FIT.impulse_response.reshape(-1, 2), rtol=1e-13
     )
     # The taps of one function are one sum, whose scale is arbitrary.
     one = cs.solve(cs.Problem(X, Y, lags=(0, 5), basis=cs.Basis(np.ones((6, 1)))))
@@ -339,7 +339,7 @@ def test_coefficients_of_groups_and_of_outputs_in_other_rows() -> None:
     groups = cs.solve(cs.Problem(X, Y, groups=2, **given))
     found = groups.test("word[2]")
     t = groups.coefficients[2] / groups.coefficient_error[2]
-    np.testing.assert_allclose(found.statistic, [np.nan, t[1] ** 2], rtol=1e-10)
+    np.testing.assert_allclose(found.statistic, [np.nan, t[1] ** 2], rtol=1e-13)
     with pytest.raises(ValueError, match="channels of one group"):
         groups.test({"envelope[1]": 1, "word[1]": -1})
 
@@ -387,7 +387,7 @@ def test_a_channel_with_the_name_of_a_coefficient_is_meant() -> None:
 def test_bands() -> None:
     low, high = FIT.confidence_band(0.9)
     t = stats.t.ppf(0.95, FIT.noise.dof)
-    np.testing.assert_allclose(high - low, 2 * t * FIT.standard_error, rtol=1e-12)
+    np.testing.assert_allclose(high - low, 2 * t * FIT.standard_error, rtol=1e-13)
     low, high = FIT.confidence_band(0.9, simultaneous=True)
     assert np.array_equal(np.isnan(low), np.isnan(FIT.standard_error))
     # Only the taps inside the windows count.
@@ -409,11 +409,11 @@ def test_bands() -> None:
 def test_covariance_prediction_and_files(tmp_path: Path) -> None:
     variance = FIT.noise.variance[1]
     expected = TAPS @ np.linalg.inv(A.T @ A)[:COUNT, :COUNT] @ TAPS.T * variance
-    np.testing.assert_allclose(FIT.covariance(1), expected, rtol=0, atol=1e-12 * expected.max())
+    np.testing.assert_allclose(FIT.covariance(1), expected, rtol=0, atol=1e-13 * expected.max())
     x_new = RNG.standard_normal((60, 2))
     inside = slice(10, 57)
     prediction = convolved(x_new, FUNCTIONS) @ FIT.coefficients + FIT.bias
-    np.testing.assert_allclose(FIT.predict(x_new)[inside], prediction[inside], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(FIT.predict(x_new)[inside], prediction[inside], rtol=0, atol=1e-13)
     FIT.save(tmp_path / "fit.npz")
     again = cs.load(tmp_path / "fit.npz")
     np.testing.assert_array_equal(again.coefficients, FIT.coefficients)
@@ -432,6 +432,6 @@ def test_penalties_of_kernels_act_on_the_kernel() -> None:
     centred, out = ROWS - ROWS.mean(0), OUT - OUT.mean(0)
     z = np.linalg.solve(centred.T @ centred + strength * d.T @ d, centred.T @ out)
     fit = cs.solve(PROBLEM, penalty=cs.Smooth(strength, order=2))
-    np.testing.assert_allclose(fit.coefficients, z, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(fit.coefficients, z, rtol=0, atol=1e-13)
     used = np.trace(np.linalg.solve(centred.T @ centred + strength * d.T @ d, centred.T @ centred))
     np.testing.assert_allclose(fit.noise.dof, len(A) - 1 - used, rtol=1e-10)

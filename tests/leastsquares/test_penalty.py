@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 import scipy.linalg
@@ -237,6 +238,38 @@ def test_differences_of_kernels_in_a_basis(
     # A root of second differences has a condition number of about taps².
     close = 300 * EPS * taps**2 if form == "own roots" else 1e-11
     np.testing.assert_allclose(products, expected, rtol=0, atol=close)
+
+
+@pytest.mark.parametrize(
+    ("kind", "decay", "taps"),
+    [("tc", 0.5, 40), ("tc", 0.02, 40), ("dc", 0.1, 40), ("tc", 0.02, 120)],
+)
+def test_a_penalty_that_grows_by_many_orders_of_magnitude_in_a_basis(
+    kind: str, decay: float, taps: int
+) -> None:
+    """The kernel by 700 digits. The least variance of a tap is 1e-202."""
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal(400), rng.standard_normal(401 - taps)
+    basis = cs.BSplines(6)
+    b = basis.functions(range(taps))
+    a = np.lib.stride_tricks.sliding_window_view(x, taps)[:, ::-1] @ b
+    with mp.workdps(700):
+        alpha = mp.mpf(decay)
+        rho = mp.sqrt(alpha) if kind == "tc" else mp.mpf(0.6)
+        u = mp.matrix(b.tolist())
+        for i in range(taps):
+            u[i, :] = u[i, :] / alpha ** (mp.mpf(i) / 2)
+        d = u.copy()  # rows of differences, whose sum of squares is the penalty
+        for i in range(1, taps):
+            d[i, :] = (u[i, :] - rho * u[i - 1, :]) / mp.sqrt(1 - rho**2)
+        rows = mp.matrix(a.tolist())
+        z = mp.lu_solve(rows.T * rows + d.T * d, rows.T * mp.matrix(y.tolist()))
+        exact = np.array((mp.matrix(b.tolist()) * z).tolist(), float)[:, 0]
+    correlation = {} if kind == "tc" else {"correlation": 0.6}
+    penalty = cs.StableSpline(1.0, kind=kind, decay=decay, **correlation)
+    problem = cs.Problem(x, np.pad(y, (taps - 1, 0)), lags=(0, taps - 1), basis=basis)
+    found = cs.solve(problem, penalty=penalty).impulse_response
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12 * np.abs(exact).max())
 
 
 @pytest.mark.parametrize("penalty", ["smooth", "matrix"])

@@ -53,7 +53,7 @@ def test_the_kernel_of_every_time_is_recovered() -> None:
     assert names == ["a", "b", "a × P1", "b × P1", "a × P2", "b × P2"]
     problem = cs.Problem(channels, ys, lags=(0, TAPS - 1), edges="zeros", channels=names)
     found = cs.solve(problem).impulse_response.reshape(TAPS, DEGREE + 1, 2)
-    np.testing.assert_allclose(found.transpose(1, 2, 0), kernels, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.transpose(1, 2, 0), kernels, rtol=0, atol=1e-13)
 
 
 def test_estimates_and_the_test_of_constancy_are_those_of_the_dense_problem() -> None:
@@ -73,7 +73,7 @@ def test_estimates_and_the_test_of_constancy_are_those_of_the_dense_problem() ->
     test = fit.test(names[2:])
     assert test.dof == (q, left)
     expected = (constant - squares) / q / (squares / left)
-    np.testing.assert_allclose(test.statistic, expected, rtol=1e-10)
+    np.testing.assert_allclose(test.statistic, expected, rtol=1e-13)
 
 
 def test_a_record_alone_has_names_without_numbers_and_keeps_missing_samples() -> None:
