@@ -316,7 +316,9 @@ def restricted(root: np.ndarray, free: np.ndarray, v: np.ndarray) -> tuple[np.nd
     _, s, vt = np.linalg.svd(v - q @ (q.T @ v), full_matrices=False)
     rank = int((s > 10 * len(v) * EPS).sum())
     v, null = v @ vt[:rank].T, v @ vt[rank:].T
-    size = np.maximum(np.abs(whole).max(1), LEAST_ROW)[:, None]
+    tiny = np.abs(whole).max(1) < LEAST_ROW
+    whole[tiny] = LEAST_ROW * np.eye(len(whole))[tiny]
+    size = np.abs(whole).max(1, keepdims=True)
     d = np.linalg.solve(whole / size, v / size)[: root.shape[1]]
     rows = np.argsort(-np.abs(d).max(1))
     r, order = qr(d[rows], mode="r", pivoting=True)
@@ -615,7 +617,8 @@ class NoPenalty(Ridge):
         return own.orthonormal, 0
 
 
-# Rows of a root below this size are taken as this size. The taps are zero at any precision.
+# A tap whose row of a root is below this size gets a row of its own of this size, without other
+# taps. It is zero at any precision.
 LEAST_ROW = 1e-140
 # Squares of numbers between the inverse of this bound and the bound stay well within float64.
 SQUARABLE = 1e120

@@ -272,6 +272,22 @@ def test_a_penalty_that_grows_by_many_orders_of_magnitude_in_a_basis(
     np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12 * np.abs(exact).max())
 
 
+@pytest.mark.parametrize("kind", ["tc", "ss"])
+def test_functions_that_reach_taps_of_no_variance_have_no_weight(kind: str) -> None:
+    """Variances beyond about 100 lags are zero in float64."""
+    x, y = np.random.default_rng(6).standard_normal((2, 900))
+    early, taps = np.eye(300, 4), np.arange(300.0)
+    both, alone = (
+        cs.solve(
+            cs.Problem(x, y, lags=(0, 299), basis=cs.Basis(functions)),
+            penalty=cs.StableSpline(1.0, kind=kind, decay=1e-3),
+        ).impulse_response
+        for functions in (np.column_stack([early, np.cos(taps), 1 + taps]), early)
+    )
+    assert np.abs(alone).max() > 1e-3
+    np.testing.assert_allclose(both, alone, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize("penalty", ["smooth", "matrix"])
 def test_freedom_of_a_smooth_kernel_in_a_basis(penalty: str) -> None:
     taps, strengths = 100, (1e-3, 4e-3)
