@@ -43,9 +43,9 @@ def test_a_boxcar_lasts_at_least_a_sample_and_ends_with_the_recording() -> None:
     x, _ = impulses(EVENTS, **RUN, shape="boxcar")
     np.testing.assert_array_equal(x.T, [ones([2, 4]), ones([0, 4, 5, 8, 9])])
     # Its end is rounded, and not its duration.
-    one = {"onset": [3.4], "duration": [1.2]}
-    x, _ = impulses(one, **RUN, shape="boxcar", column=None)
-    np.testing.assert_array_equal(x.T, [ones([3, 4])])
+    two = {"onset": [3.4, 8], "duration": [1.2, 1e30]}
+    x, _ = impulses(two, **RUN, shape="boxcar", column=None)
+    np.testing.assert_array_equal(x.T, [ones([3, 4, 8, 9])])
 
 
 def test_kinds_that_are_asked_for_in_this_order() -> None:
@@ -179,6 +179,7 @@ def test_tables_of_several_records_share_kinds_means_and_knots() -> None:
     joined, found = impulses(later, samples=220, **options)
     assert names == found == ["a", "a × size", *(f"a × size[{i}]" for i in (1, 2, 3)), "b"]
     np.testing.assert_array_equal(np.concatenate([first, second]), joined)
+    np.testing.assert_allclose(joined[:, 1:5].sum(0), 0, rtol=0, atol=1e-13)
     assert cs.Problem([first, second], lags=(0, 2), channels=names).channels == names
 
 
@@ -277,6 +278,14 @@ def test_mistakes_in_modulators_are_named() -> None:
         ValueError, match=r"size has 2 different values, .* 3 functions of degree 1"
     ):
         impulses(TIED, **RUN, column=None, modulators=Spline("size", 3, degree=1))
+    few = Spline("size", 5, knots="even")
+    with pytest.raises(ValueError, match=r"size has 4 different values, .* 5 functions"):
+        few.functions([1.0, 2.0, 3.0, 5.0])
+    with pytest.raises(ValueError, match="size has values from 0 to 6, outside the knots from 1"):
+        few.functions(np.arange(1.0, 8.0), at=[0.0, 6.0])
+    different = [EVENTS | {"size": [1.0] * 5}, EVENTS]
+    with pytest.raises(ValueError, match="no column 'size'; there are 'onset', 'duration', 'tri"):
+        impulses(different, fs=1, samples=10, modulators="size")
     with pytest.raises(ValueError, match="samples has 1 number for 2 tables of events"):
         impulses([EVENTS, EVENTS], fs=1, samples=[10])
     with pytest.raises(ValueError, match=r"row 4 of events\[1\] has an onset of 7.6 s, .* of 5 at"):

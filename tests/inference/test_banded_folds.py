@@ -184,6 +184,37 @@ def test_the_score_of_the_choice_is_in_the_path(name: str) -> None:
     assert np.isnan(given.regularization.score).all()
 
 
+def test_exact_data_and_an_output_of_zeros() -> None:
+    """Neither a residual nor a sum of squares of zero has a logarithm."""
+    w = np.random.default_rng(1).standard_normal((TAPS, 3, 1))
+    y = [cs.convolve(a, w, cs.ConvSpec(TAPS)) * [1.0, 0.0] for a in X]
+    fit = cs.solve(cs.Problem(X, y, kernel_size=TAPS), penalty=BANDED)
+    np.testing.assert_allclose(fit.kernel, w * [1.0, 0.0], rtol=0, atol=1e-8)
+
+
+def test_random_shares_are_positive_and_sum_to_one() -> None:
+    several = shares(300, 4)
+    assert several.min() == 1e-12
+    np.testing.assert_allclose(several.sum(1), 1, rtol=1e-11)
+    np.testing.assert_array_equal(several[0], 0.25)
+
+
+@pytest.mark.parametrize("given", [{}, {"grid": [1.0, 10.0]}])
+def test_an_output_that_is_constant_has_no_score_and_a_kernel_of_zeros(given: Any) -> None:
+    """Nor does it change the choice of the other output."""
+    y = [b * [1.0, 0.0] + 1 for b in Y]
+    select = cs.CrossValidation(FOLDS, random=3, score="correlation")
+    fit, alone = (
+        cs.solve(
+            cs.Problem(X, z, kernel_size=TAPS, bias=True), penalty=BANDED, select=select, **given
+        )
+        for z in (y, [b[:, :1] for b in y])
+    )
+    assert np.abs(fit.kernel[..., 1]).max() < 1e-12
+    assert np.isnan(fit.regularization.score[1])
+    np.testing.assert_allclose(fit.kernel[..., :1], alone.kernel, rtol=1e-12)
+
+
 def test_random_ratios_are_another_start_or_the_candidates() -> None:
     """With a grid, the choice is the best candidate; without one, a search starts there."""
     grid, band = [1.0, 10.0, 100.0], np.tile(LABELS, TAPS)

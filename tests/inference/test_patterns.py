@@ -192,11 +192,19 @@ def test_an_offset_costs_no_digits_without_a_bias() -> None:
     check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-11)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-def test_predictions_whose_terms_cancel_are_computed_from_the_data(bias: bool) -> None:
-    x = [np.cumsum(np.cumsum(a - 2, axis=0), axis=0) for a in X]
-    fit = cs.solve(cs.Problem(x, Y, lags=LAGS, bias=bias))
-    check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-10)
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("given", [{"bias": True}, {}, {"confounds": 1}])
+def test_predictions_whose_terms_cancel_are_computed_from_the_data(
+    given: dict[str, Any], times: int
+) -> None:
+    x = [a - 2 for a in X]
+    for _ in range(times):
+        x = [np.cumsum(a, axis=0) for a in x]
+    fit = cs.solve(cs.Problem(x, Y, lags=LAGS, **given))
+    drifts = block_diag(*(np.vander(np.linspace(-1, 1, len(b)), 2) for b in inner(Y)))
+    nuisance = drifts if "confounds" in given else None
+    expected = [wanted(rows(x), flat(fit.kernel), nuisance=nuisance)]
+    check(fit.patterns(), fit.kernel, expected, 1e-10)
 
 
 @pytest.mark.parametrize("power", [-90, 90])

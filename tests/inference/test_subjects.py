@@ -12,6 +12,7 @@ from scipy.linalg import null_space, orth
 from scipy.optimize import minimize
 
 import convsolve as cs
+from convsolve.inference import random_effects
 from convsolve.inference.random_effects import Subject, estimate, fit_variances
 from support.penalties import covariance
 
@@ -116,6 +117,7 @@ MODELS: dict[str, tuple[Any, Callable[[], list[np.ndarray]], int, bool]] = {
     "smooth": (cs.Smooth(), smooth_parts, 2, True),
     "squared exponential": (SQUARED, lambda: [covariance(SQUARED, np.arange(TAPS))], 1, True),
     "long squared exponential": (LONG, lambda: [covariance(LONG, np.arange(TAPS))], 1, True),
+    "silent channel": (cs.Ridge(), lambda: [np.eye(TAPS)], 2, False),
     "one variance": (
         cs.Ridge(channel_groups=(0, 0)), lambda: [np.eye(TAPS)], 2, False,
     ),
@@ -126,6 +128,8 @@ MODELS: dict[str, tuple[Any, Callable[[], list[np.ndarray]], int, bool]] = {
 def test_estimates_are_those_of_the_dense_mixed_model(name: str) -> None:
     prior, parts, channels, adjusted = MODELS[name]
     data = [Recording(i, channels, adjusted) for i in range(SUBJECTS)]
+    if name == "silent channel":
+        data[1].x = [x * [1.0, 0.0] for x in data[1].x]
     group = cs.solve_group({f"s{i}": each.problem for i, each in enumerate(data)}, prior)
     # The variances, from the standard deviation of every tap.
     shape = (TAPS, channels)
@@ -299,6 +303,15 @@ def test_subjects_that_do_not_differ_are_those_of_all_data() -> None:
     assert (group.subject_deviation < 0.1).all()
 
 
+def test_a_search_that_does_not_converge_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random_effects, "MOST_STEPS", 1)
+    problems = {i: Recording(i, 1, False).problem for i in range(SUBJECTS)}
+    with pytest.warns(UserWarning, match="did not converge"):
+        group = cs.solve_group(problems)
+    assert not group.converged
+    assert "not converged" in str(group)
+
+
 def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
     data = [Recording(i, 2, False) for i in range(SUBJECTS)]
     named = [
@@ -400,6 +413,12 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
         None,
         cs.SolveError,
         "the data of all subjects together do not determine the kernel of the group",
+    ),
+    (
+        {k: cs.Problem(X[:5], Y[:5], lags=(0, 2), confounds=2) for k in "ab"},
+        None,
+        cs.SolveError,
+        "a subject has 3 rows and 3 columns of bias and confounds, so that no row is left",
     ),
 ]
 
