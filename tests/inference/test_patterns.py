@@ -249,11 +249,14 @@ def test_refused(name: str) -> None:
 
 
 def test_dependent_outputs_are_named() -> None:
-    y = [np.column_stack([b[:, 0], b[:, 1], 2 * b[:, 0] - 3]) for b in Y]
-    fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True, outputs=["pitch", "word", "copy"]))
+    names = ["pitch", "word", "other", "sum"]
+    y = [np.column_stack([b, b[:, 0] * b[:, 1], 2 * b[:, 0] + b[:, 1] / 2 - 3]) for b in Y]
+    fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True, outputs=names))
     for of, word in (("predicted", "predicted outputs"), ("outputs", "^outputs")):
-        with pytest.raises(ValueError, match=f"{word} pitch, copy are linearly dependent"):
+        with pytest.raises(ValueError, match=f"{word} pitch, word, sum are linearly dependent"):
             fit.patterns(of)
+    with pytest.raises(ValueError, match="outputs pitch, word, sum are linearly"):
+        fit.jackknife(patterns="outputs")
     with pytest.raises(ValueError, match="choose 'predicted' or 'outputs'"):
         fit.patterns("inputs")
 

@@ -415,6 +415,18 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
         "the data of all subjects together do not determine the kernel of the group",
     ),
     (
+        {k: cs.Problem(X, 0 * Y, lags=(0, 2)) for k in "ab"},
+        None,
+        cs.SolveError,
+        "y of subject a has almost no noise",
+    ),
+    (
+        {k: cs.Problem(np.stack([X, X + 1e-9 * X[::-1]], 1), Y, lags=(0, 2)) for k in "ab"},
+        None,
+        cs.SolveError,
+        "the data of all subjects together do not determine the kernel of the group",
+    ),
+    (
         {k: cs.Problem(X[:5], Y[:5], lags=(0, 2), confounds=2) for k in "ab"},
         None,
         cs.SolveError,

@@ -166,6 +166,18 @@ def scaled_down(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
     return np.where(rng.random(x.shape) < 0.1, 1e-120 * x, x)
 
 
+def spread_over(channels: int, share: float) -> Callable[..., np.ndarray]:
+    """Every event is in one of the channels."""
+
+    def change(rng: np.random.Generator, x: np.ndarray) -> np.ndarray:
+        found = np.zeros((len(x), channels))
+        at = np.flatnonzero(rng.random(len(x)) < share)
+        found[at, rng.integers(channels, size=len(at))] = 1.0
+        return found
+
+    return change
+
+
 # x from events, the arguments of a problem, and whether x is summed by its events.
 CHOICES: dict[str, tuple[Callable[..., np.ndarray], dict[str, Any], bool]] = {
     "events": (lambda rng, x: x, {}, True),
@@ -176,6 +188,8 @@ CHOICES: dict[str, tuple[Callable[..., np.ndarray], dict[str, Any], bool]] = {
     "noise": (lambda rng, x: rng.standard_normal(x.shape), {}, False),
     "noise after zeros": (lambda rng, x: np.repeat([0, 1], 2000)[:, None] * (x + 1), {}, False),
     "an offset": (lambda rng, x: x + 1, {"bias": True}, False),
+    "many channels": (spread_over(30, 0.2), {}, True),
+    "many channels and events": (spread_over(30, 0.3), {}, False),
     "many events": (lambda rng, x: x + sparse(rng, x.shape, 0.2), {}, False),
     "squares that underflow": (scaled_down, {}, False),
 }

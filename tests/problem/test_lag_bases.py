@@ -126,6 +126,29 @@ def test_a_basis_is_restored_from_its_dictionary(name: str) -> None:
     assert again.kernel.tobytes() == fit.kernel.tobytes()
 
 
+A, B, C = np.linalg.qr(RNG.standard_normal((10, 3)))[0].T
+# Functions, their rank, those that are combinations of others before them, and the flags of
+# coefficients that the kernel determines.
+DEPENDENT: dict[str, tuple[list[np.ndarray], int, list[int], list[bool]]] = {
+    "independent": ([A, 1e-90 * B, A + C], 3, [], [True] * 3),
+    "a sum": ([A, B, A + B, C], 3, [2], [False, False, False, True]),
+    "almost equal": ([A, A + 1e-11 * B], 2, [], [True, True]),
+    "equal to rounding": ([A, A + 1e-17 * B, 1e9 * C], 2, [1], [False, False, True]),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDENT)
+def test_rank_and_condition_of_a_basis(name: str) -> None:
+    functions, rank, superfluous, determined = DEPENDENT[name]
+    matrix = np.stack(functions, axis=1)
+    space = cs.Problem(X, lags=(0, 9), basis=cs.Basis(matrix))._space
+    assert space is not None
+    own = space.channels[0]
+    assert (own.rank, own.superfluous, own.determined.tolist()) == (rank, superfluous, determined)
+    s = np.linalg.svd(matrix / np.linalg.norm(matrix, axis=0), compute_uv=False)
+    np.testing.assert_allclose(own.condition, s[0] / s[rank - 1], rtol=1e-3)
+
+
 def test_names_of_bases() -> None:
     """A name with a number is the basis with this number of functions."""
     for name in (entry.name for entry in registry.of_kind("basis")):
@@ -192,6 +215,8 @@ def test_sizes_and_names_of_a_problem() -> None:
     assert not kernel[:3, 0].any()
     assert not kernel[6:, 1].any()
     # Everything is allowed, so that nothing is restricted.
+    full = cs.solve(cs.Problem(X, Y, lags=(0, 9), basis=cs.BSplines(10))).kernel
+    np.testing.assert_allclose(full, cs.solve(cs.Problem(X, Y, lags=(0, 9))).kernel, atol=1e-13)
     whole = cs.Problem(X, Y, lags={0: (0, 9), 1: (0, 9)}, taps=np.ones((10, 2), bool), basis={})
     np.testing.assert_array_equal(
         cs.solve(whole).kernel, cs.solve(cs.Problem(X, Y, lags=(0, 9))).kernel
