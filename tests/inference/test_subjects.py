@@ -181,6 +181,10 @@ SPACES: dict[str, tuple[dict[str, Any], Any, list[tuple[np.ndarray, list[np.ndar
         [(v, [v @ v.T @ covariance(SQUARED, np.arange(TAPS)) @ v @ v.T])
          for v in (np.delete(ALL, 2, axis=1), ALL)],
     ),
+    "long windows": (
+        WINDOWS, LONG,
+        [(v, [v @ v.T @ covariance(LONG, np.arange(TAPS)) @ v @ v.T]) for v in (ALL, SOME)],
+    ),
     "basis and window": (
         WINDOWS | {"basis": {0: cs.BSplines(4)}}, RIDGE,
         [(SPLINES, [SPLINES @ SPLINES.T]), (SOME, [SOME @ SOME.T])],

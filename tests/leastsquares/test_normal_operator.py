@@ -5,6 +5,7 @@ from __future__ import annotations
 import mpmath as mp
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
@@ -12,7 +13,7 @@ from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.normal_operator import Normal
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.operators.overlap_save import Series
-from convsolve.operators.spectral_inverse import SpectralInverse, flat
+from convsolve.operators.spectral_inverse import SpectralInverse, flat, smoothed
 from convsolve.operators.toeplitz import Gram, Grid
 from convsolve.operators.toeplitz_inverse import (
     ToeplitzInverse,
@@ -200,14 +201,28 @@ def test_the_preconditioner_of_a_problem(pole, given, kind):
     assert isinstance(Normal(system, 0).precondition, kind)
 
 
-def check_preconditioner(precondition, g, most):
+@pytest.mark.parametrize(
+    ("pole", "least", "most"), [(0.0, 0.8, 1.0), (0.5, 0.6, 1.7), (0.9, 0.03, 12)]
+)
+def test_the_spectrum_of_an_image(pole, least, most):
+    """A window with a good resolution serves flat spectra, and one with low side lobes others."""
+    rng, taps = np.random.default_rng(3), (6, 5)
+    x = lfilter([1.0], [1.0, -pole], rng.standard_normal((90, 90)), axis=0)
+    x = lfilter([1.0], [1.0, -pole], x, axis=1)[..., None]
+    x /= np.sqrt((x**2).sum())
+    columns = np.arange(30)
+    gram = Gram(series(x), taps, columns, np.ones(30), ridge=np.full(30, 1e-6))
+    check_preconditioner(smoothed(gram), gram(np.eye(30)), most, least)
+
+
+def check_preconditioner(precondition, g, most, least=0.2):
     """M⁻¹ is symmetric and within its bounds, and the eigenvalues of M⁻¹AᵀA are near 1."""
     inverse = precondition(np.eye(len(g)))
     assert np.abs(inverse - inverse.T).max() <= 1e-12 * np.abs(inverse).max()
     half = np.linalg.cholesky((inverse + inverse.T) / 2)
     values = np.linalg.eigvalsh(half.T @ g @ half)
-    assert values[0] > 0.2
-    assert values[-1] < most
+    assert values[0] > least, values[0]
+    assert values[-1] < most, (values[0], values[-1])
     m = np.linalg.eigvalsh((inverse + inverse.T) / 2)
     assert precondition.low <= 1 / m[-1]
     assert precondition.high >= 1 / m[0]
