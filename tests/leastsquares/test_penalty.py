@@ -14,7 +14,7 @@ import scipy.linalg
 
 import convsolve as cs
 from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.penalty import Penalty, Ridge
+from convsolve.leastsquares.penalty import Penalty, Ridge, restricted
 from convsolve.leastsquares.smooth import Smooth
 from convsolve.problem.sizes import Tuning
 from convsolve.solvers import linear
@@ -270,6 +270,22 @@ def test_a_penalty_that_grows_by_many_orders_of_magnitude_in_a_basis(
     problem = cs.Problem(x, np.pad(y, (taps - 1, 0)), lags=(0, taps - 1), basis=basis)
     found = cs.solve(problem, penalty=penalty).impulse_response
     np.testing.assert_allclose(found, exact, rtol=0, atol=1e-12 * np.abs(exact).max())
+
+
+def test_a_root_whose_rows_grow_with_the_lag_order() -> None:
+    """A full root, as a user's may be, with rows from 1e-20 to 1, by 300 digits."""
+    taps = np.arange(40)
+    near = scipy.linalg.sqrtm(np.exp(-((taps[:, None] - taps) ** 2) / 2)).real
+    root = 10.0 ** (-taps[::-1, None] / 2) * near
+    v = np.linalg.qr(cs.BSplines(8).functions(taps))[0][::-1]
+    found, free = restricted(root, np.zeros((40, 0)), v)
+    with mp.workdps(300):
+        d = mp.inverse(mp.matrix(root.tolist())) * mp.matrix(v.tolist())
+        exact = np.array(mp.inverse(d.T * d).tolist(), float)
+    assert free.shape == (40, 0)
+    products = (v.T @ found) @ (v.T @ found).T
+    # Without scaled rows, they are wrong by their size.
+    np.testing.assert_allclose(products, exact, rtol=0, atol=1e-8 * exact.max())
 
 
 @pytest.mark.parametrize("kind", ["tc", "ss"])
