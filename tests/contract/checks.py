@@ -108,9 +108,16 @@ def _coefficients(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
     rows = coefficient_rows(made)
     size = np.abs(rows) @ np.abs(kernel)
     off = np.abs(fit.coefficients - rows @ kernel)
-    limit = 100 * EPS * np.linalg.cond(rows[:, rows.any(0)].astype(float))
+    limit = 100 * EPS * _condition(rows)
     if not (off <= limit * size).all():
         yield Fault("coefficients", float((off / size).max()), limit)
+
+
+def _condition(rows: np.ndarray) -> float:
+    """The condition number of rows with norm one, without directions that they lack."""
+    unit = (rows / np.linalg.norm(rows.astype(float), axis=1)[:, None]).astype(float)
+    s = np.linalg.svd(unit, compute_uv=False)
+    return float(s[0] / s[s > 1e-10 * s[0]][-1])
 
 
 def _kernel(
@@ -252,7 +259,7 @@ def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fa
         return
     truth = part.errors_of(found.rows)[:, real].astype(float)
     off = np.abs(found.of_coefficients[:, real] - truth).astype(float)
-    bound = bound[real] * np.linalg.cond(found.rows[:, found.rows.any(0)].astype(float))
+    bound = bound[real] * _condition(found.rows)
     if not (off <= bound * truth).all():
         yield Fault("error of a coefficient", float((off / truth).max()), float(bound.max()))
 
