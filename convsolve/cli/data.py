@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ..inference.uncertainty import FTest
     from ..io import Signal
+    from ..problem.names import Names
     from ..problem.problem import Problem
     from ..solution import Solution
 
@@ -124,15 +125,34 @@ def _channels(given: dict[str, Any], named: bool) -> dict[Any, Any]:
     return {int(c) if c.isdecimal() and not named else c: value for c, value in given.items()}
 
 
+def check_test(args: argparse.Namespace, given: Problem, method: dict[str, Any]) -> None:
+    """Refuse a --test that no solution of the problem has."""
+    if args.test is None:
+        return
+    from ..inference.contrasts import Taps
+
+    if method.get("penalty") is not None or method.get("ridge"):
+        raise Refusal("a penalized estimate is biased, and has no F test; leave out --test")
+    ascending = [axis[::-1] for axis in given._tap_lags]
+    taps = Taps(given.kernel_shape, given.spec.groups, given._names, ascending, given._space)
+    with reported(TypeError, ValueError):
+        taps.hypothesis(_tested(args, given._names), None, 0.0, (None, None, None))
+
+
 def test_of(args: argparse.Namespace, fit: Solution) -> FTest | None:
     """Return the F test of --test."""
     if args.test is None:
         return None
+    with reported(TypeError, ValueError):
+        return fit.test(_tested(args, fit._names))
+
+
+def _tested(args: argparse.Namespace, names: Names) -> Any:
+    """Return the channels of --test, or a dict of their weights."""
     weighted = isinstance(args.test, dict)
     given = args.test if weighted else dict.fromkeys(args.test)
-    chosen = _channels(given, fit._names.channels is not None)
-    with reported(TypeError, ValueError):
-        return fit.test(chosen if weighted else [*chosen])
+    chosen = _channels(given, names.channels is not None)
+    return chosen if weighted else [*chosen]
 
 
 def _kernels(args: argparse.Namespace, named: bool) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..errors import ReadError
 from ..interrupts import sigint_handled
 from ..text import as_options, plain
 from .arguments import Refusal, check_targets, limits_of, parse, reported
-from .data import new_data, problem, source, test_of
+from .data import check_test, new_data, problem, source, test_of
 from .methods import (
     check_device,
     check_settings,
@@ -136,6 +136,7 @@ def _stated(args: argparse.Namespace) -> tuple[Problem, dict[str, Any]]:
 
 def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     stated, method = _stated(args)
+    check_test(args, stated, method)
     from ..api import solve
     from ..errors import IdentifiabilityError, SolveError
 

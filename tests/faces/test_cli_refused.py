@@ -51,6 +51,7 @@ COMMANDS = [
     ("identify x.npy --tmin 0,1=0 --tmax 1 --fs 1", "'0,1=0' is not CHANNEL=NUMBER,CHANNEL=NUMBER"),
     ("identify x.npy --tmin 0=0 --tmax 1 --fs 1", "needs a value for every channel; 1 has none"),
     ("solve table.csv --x left", "--x left; use --x-columns;"),
+    ("solve full.npz --kernel-size 3 --ridge 1 --test 0", "a penalized estimate is biased"),
     ("solve full.npz --kernel-size 3 --test nope", "there is no channel 'nope': they have no na"),
     ("solve full.npz --kernel-size 3 --test 0=1,b", "'0=1,b' is not CHANNEL=NUMBER,CHANNEL=NUMBER"),
     ("identify x.npy --tmin 0=0 1=1 --tmax 1 --fs 1", "1=1; use --tmin 0=0,1=1"),
