@@ -215,6 +215,16 @@ def test_exact_data_and_an_output_of_zeros() -> None:
     np.testing.assert_allclose(fit.kernel, w * [1.0, 0.0], rtol=0, atol=1e-8)
 
 
+def test_the_evidence_of_one_group_is_that_of_a_ridge() -> None:
+    """With few rows, of which the bias and a drift take three."""
+    problem = cs.Problem(X[0][:30], Y[0][:25], kernel_size=TAPS, confounds=2)
+    one, plain = (
+        cs.solve(problem, penalty=penalty, select="evidence").regularization.strength
+        for penalty in (cs.Ridge(channel_groups=(0, 0, 0)), cs.Ridge())
+    )
+    np.testing.assert_allclose(one[0], plain, rtol=1e-3)
+
+
 def test_random_shares_are_positive_and_sum_to_one() -> None:
     several = shares(300, 4)
     assert several.min() == 1e-12
