@@ -97,7 +97,8 @@ class Events(NamedTuple):
         width = max(1, min(outputs, TILE_NUMBERS // max(self.columns, FEW_ROWS)))
         most = max(self.taps, MOST_ELEMENTS * TILE_NUMBERS // self.columns)
         height = max(1, min(TILE_NUMBERS // width, most))
-        many, step = max(1, height // rows), min(height, rows)
+        # Equal parts: a short last part would cost as much time in Python as the others.
+        many, step = max(1, height // rows), -(-rows // max(1, round(rows / height)))
         starts = range(0, records, many), range(0, rows, step), range(0, outputs, width)
         found = []
         for n, t, q in itertools.product(*starts):
