@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from contextvars import copy_context
 from functools import cache, partial
@@ -117,7 +117,7 @@ def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
     if len(several) == 1 or cores() == 1:
         yield from map(task, several)
         return
-    shared, ahead = _shared(os.getpid()), at_once()
+    shared, most = _shared(os.getpid()), at_once()
     waiting: deque[_Task[_T]] = deque()
 
     def add(one: _S) -> None:
@@ -126,14 +126,36 @@ def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
         shared.put(waiting[-1])
 
     try:
-        for one in several[:ahead]:
+        for one in several[:most]:
             add(one)
-        for one in several[ahead:]:
+        for one in several[most:]:
             yield _first(waiting)
             add(one)
         while waiting:
             yield _first(waiting)
     finally:
+        for left in waiting:
+            left.claim()
+
+
+def ahead(read: Callable[[_S], _T], several: Iterable[_S]) -> Generator[_T]:
+    """Yield ``read`` of each item. A thread reads the next item, in order, while one is used.
+
+    After an exception, and after the generator is closed, no other item is read.
+    """
+    reads: SimpleQueue[_Task[Any] | None] = SimpleQueue()
+    waiting: deque[_Task[_T]] = deque()
+    try:
+        Thread(target=_serve, args=(reads,), name="convsolve reads").start()
+        for one in several:
+            waiting.append(_Task(partial(read, one)))
+            reads.put(waiting[-1])
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        reads.put(None)
         for left in waiting:
             left.claim()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from convsolve import parallel
-from convsolve.parallel import in_order
+from convsolve.parallel import ahead, in_order
 from support.injected import raised_at
 
 
@@ -138,6 +138,44 @@ def test_a_thread_that_exits_ends_neither_itself_nor_the_caller(three_cores):
     with pytest.raises(SystemExit):
         [*in_order(task, range(3))]
     _all_threads()
+
+
+def test_items_are_read_in_order_while_others_are_used():
+    """The second item is read before the first is used, and the last if all are asked for."""
+    read, second = [], threading.Event()
+
+    def of(number):
+        read.append((number, threading.current_thread().name))
+        if number == 1:
+            second.set()
+        return number
+
+    items = ahead(of, range(5))
+    assert next(items) == 0
+    assert second.wait(60)
+    assert [*items] == [1, 2, 3, 4]
+    assert read == [(number, "convsolve reads") for number in range(5)]
+
+
+def test_nothing_is_read_after_an_error_or_after_closing():
+    read = []
+
+    def of(number):
+        read.append(number)
+        return 1 / (number - 1)
+
+    items = ahead(of, range(5))
+    assert next(items) == -1
+    with pytest.raises(ZeroDivisionError):
+        next(items)
+    assert set(read) <= {0, 1, 2}
+    items = ahead(abs, range(5))
+    next(items)
+    items.close()
+    for thread in threading.enumerate():
+        if thread.name == "convsolve reads":
+            thread.join(60)
+    assert "convsolve reads" not in {thread.name for thread in threading.enumerate()}
 
 
 PROGRAM = """

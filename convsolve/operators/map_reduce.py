@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
@@ -11,6 +10,7 @@ from uuid import uuid4
 
 import numpy as np
 
+from ..parallel import ahead
 from ..problem.stored import Stored, is_dask
 from ..progress import stage, tracked
 from .chunk import Chunk, LoadedChunk
@@ -27,8 +27,6 @@ class Summand(Protocol):
 
 
 _S = TypeVar("_S", bound=Summand)
-_A = TypeVar("_A")
-_B = TypeVar("_B")
 
 # Number of arrays that dask computes at a time if one process collects the results.
 AT_ONCE = 8
@@ -60,24 +58,7 @@ def read_ahead(chunks: Iterable[Chunk | LoadedChunk]) -> Generator[Chunk | Loade
 
     Close the generator explicitly: an exception in its garbage collection would be ignored.
     """
-    return _ahead(lambda chunk: chunk.in_memory(), chunks)
-
-
-def _ahead(read: Callable[[_A], _B], several: Iterable[_A]) -> Generator[_B]:
-    """Yield ``read`` of each item. The next item is read while one is used."""
-    waiting: Future[_B] | None = None
-    reader = ThreadPoolExecutor(1, "convsolve reads")
-    try:
-        for one in several:
-            upcoming = reader.submit(read, one)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = upcoming
-        if waiting is not None:
-            yield waiting.result()
-    finally:
-        # After an exception, do not wait for a read that is no longer needed.
-        reader.shutdown(wait=False, cancel_futures=True)
+    return ahead(lambda chunk: chunk.in_memory(), chunks)
 
 
 def each(
@@ -90,7 +71,7 @@ def each(
     several = iter(arrays)
     while batch := [*islice(several, AT_ONCE)]:
         if not any(map(on_dask, batch)):
-            read = _ahead(np.asarray, batch) if any(map(_stored, batch)) else map(np.asarray, batch)
+            read = ahead(np.asarray, batch) if any(map(_stored, batch)) else map(np.asarray, batch)
             yield from (task(array, *others) for array in read)
             continue
         from dask.base import compute
