@@ -1,0 +1,26 @@
+"""Names and arguments that the package does not have raise an error."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+import convsolve as cs
+
+# (code, exception)
+REMOVED: list[tuple[str, type[Exception]]] = []
+# Modules below convsolve.
+GONE: list[str] = []
+
+
+@pytest.mark.parametrize(("code", "exception"), REMOVED)
+def test_removed_names_raise(code, exception):
+    x = np.random.default_rng(0).standard_normal(60)
+    p = cs.Problem(x, np.convolve(x, [1.0, 0.5])[:60], lags=(0, 2))
+    with pytest.raises(exception):
+        exec(code, {"cs": cs, "np": np, "p": p, "x": x})
+
+
+@pytest.mark.parametrize("module", GONE)
+def test_removed_modules_are_gone(module):
+    assert importlib.util.find_spec(f"convsolve.{module}") is None
