@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
@@ -14,7 +13,6 @@ import numpy as np
 
 from . import __version__
 from .by_mask import STATUSES, Part, gathered, regularization_of, stats_of, together
-from .checkpoint import kept_in
 from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, warn
 from .identifiability import wording
 from .identifiability.report import Identifiability
@@ -38,7 +36,6 @@ from .solution import Solution
 from .solution_text import certificate_text
 from .solvers.auto import AutoSolver
 from .solvers.base import Loss, Solver, SolverResult, certified
-from .text import shown
 
 if TYPE_CHECKING:
     import jax
@@ -136,7 +133,6 @@ def solve(
     noise: str | NoiseModel = "white",
     strict: bool = False,
     progress: bool | Listener = False,
-    checkpoint: str | Path | None = None,
     limits: Limits | None = None,
 ) -> Solution:
     """Recover the kernel of ``problem``, with a certificate.
@@ -174,11 +170,6 @@ def solve(
             Bars need tqdm. A callable ``(stage, done, total, note)`` is called instead at every
             stage, pass and step: with the name of the stage, how much of ``total`` is done, and a
             note such as the loss. Default False.
-        checkpoint: name of a file, or None, the default. The file stores sums over long records,
-            see `Limits`. After a crash the same call resumes from the file and returns the same
-            result bit for bit. The file is removed at the end. No file is written for records that
-            are read whole. If outputs use different rows, each set of outputs has a file:
-            ``checkpoint``, ``checkpoint.1`` and so on.
         limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
     Returns:
@@ -190,8 +181,7 @@ def solve(
         ValueError: If y is missing. If a name is unknown. If the noise is not white and the loss is
             not squares. If the noise is "hac" or "cluster" and there is a penalty. If the noise is
             "ar" or "hac" and the problem has several dimensions. If the noise is "ar" and single
-            rows have weights. If the noise is "cluster" and there is a single record. If a
-            checkpoint is damaged or belongs to another problem.
+            rows have weights. If the noise is "cluster" and there is a single record.
         SolveError: If the method cannot solve this problem (with the reason), or if the solution is
             out of range. With "ar", also if an order leaves too few rows, or if an output has no
             noise.
@@ -228,23 +218,17 @@ def solve(
     if not isinstance(strict, (bool, np.bool_)):
         raise TypeError(f"strict must be True or False, got {strict!r}")
     with following(progress, "solve"):
-        return solve_by(problem, method, Options(strict, tuning_of(limits)), checkpoint)
+        return solve_by(problem, method, Options(strict, tuning_of(limits)))
 
 
-def solve_by(
-    problem: Problem, method: Method, options: Options, checkpoint: str | Path | None = None
-) -> Solution:
+def solve_by(problem: Problem, method: Method, options: Options) -> Solution:
     """Solve a checked problem by a method, see `solve`."""
     method.check(problem)
-    tuning = options.tuning
-    if checkpoint is not None and not isinstance(checkpoint, (str, Path)):
-        raise TypeError(f"checkpoint must be the name of a file, got {shown(checkpoint)}")
     found: list[_Solved] = []
     parts = problem._parts
     for _, part in parts:  # outputs that share their rows, in most problems all
-        with kept_in(_numbered(checkpoint, len(found)), part, analyse(part, tuning).design):
-            own = method if part is problem else method.of_part(part._selection)
-            found.append(_with_noise(part, own, options))
+        own = method if part is problem else method.of_part(part._selection)
+        found.append(_with_noise(part, own, options))
     for each in found:
         if each.doubt is not None:
             warn(each.doubt)
@@ -252,15 +236,10 @@ def solve_by(
     fit = fits[0]
     if len(fits) > 1:
         by_mask = [Part(outputs, each) for (outputs, _), each in zip(parts, fits, strict=True)]
-        fit = _joined(problem, by_mask, tuning, {"masks": len(parts)})
+        fit = _joined(problem, by_mask, options.tuning, {"masks": len(parts)})
     # The call of all outputs, not of those that share their rows.
     fit.stats["call"] = method.call
     return fit
-
-
-def _numbered(path: str | Path | None, number: int) -> str | Path | None:
-    """Return a name of its own for every checkpoint of outputs that share their rows."""
-    return path if path is None or not number else f"{path}.{number}"
 
 
 class Options(NamedTuple):

@@ -2,10 +2,10 @@
 A recording that is not in memory
 =================================
 
-Solved from a file, from a cluster of two processes, and after a crash.
+Solved from a file and from a cluster of two processes.
 
 Sixteen channels are written to HDF5 and solved from the file, block by block. Then dask reads the
-chunks in two processes. The last run is stopped halfway and resumed.
+chunks in two processes.
 
 Run: ``python examples/12_beyond_memory.py [PICTURE.png]``
 
@@ -77,47 +77,6 @@ with SubprocessCluster(n_workers=2, worker_kwargs={"nthreads": 1}) as cluster, C
     there = cs.solve(cs.Problem(*chunks, lags=LAGS, edges="zeros"))
 off = np.abs(there.kernel - fit.kernel).max() / np.abs(fit.kernel).max()
 print(f"two processes: {there.status}, off by {off:.0e} of the kernel")
-
-# %%
-# Resume an interrupted run
-# -------------------------
-# With ``checkpoint=``, the sums are stored in a file. Here, a file that fails at one row simulates
-# a crash.
-
-
-class Killed(Exception):
-    """Raised to end the third run halfway."""
-
-
-class Fragile:
-    """A file that can be read up to one row in its second pass."""
-
-    def __init__(self, source: h5py.Dataset, row: int) -> None:
-        self.source, self.row, self.passes = source, row, 0
-        self.shape, self.dtype = source.shape, source.dtype
-
-    def __getitem__(self, key: tuple[slice, ...]) -> np.ndarray:
-        self.passes += key[0].start == 0
-        # The first pass checks the values, the second sums.
-        if self.passes == 2 and key[0].stop > self.row:
-            raise Killed
-        return self.source[key]
-
-
-problem = cs.Problem(Fragile(x, SAMPLES // 2), y, lags=LAGS, edges="zeros")
-try:
-    cs.solve(problem, checkpoint=folder / "fit.ckpt")
-except Killed:
-    kept = (folder / "fit.ckpt").stat().st_size
-    print(f"killed halfway: a checkpoint of {kept // 1000} kB is left")
-
-# %%
-# The same call resumes the run.
-
-problem = cs.Problem(x, y, lags=LAGS, edges="zeros")
-again = cs.solve(problem, checkpoint=folder / "fit.ckpt")
-same = np.array_equal(again.kernel, fit.kernel)
-print(f"resumed: {again.status}, {'bit for bit' if same else 'not'} the same kernel")
 file.close()
 temporary.cleanup()
 

@@ -27,7 +27,7 @@ ROWS = [
     {"leastsquares"},
     {"inference"},
     {"identifiability", "solvers"},
-    {"kernel_text", "frames", "by_mask", "scoring", "checkpoint", "noise"},
+    {"kernel_text", "frames", "by_mask", "scoring", "noise"},
     {"solution_file", "solution_text"},
     {"method"},
     {"solution", "traced"},

@@ -8,9 +8,11 @@ import pytest
 import convsolve as cs
 
 # (code, exception)
-REMOVED: list[tuple[str, type[Exception]]] = []
+REMOVED: list[tuple[str, type[Exception]]] = [
+    ("cs.solve(p, checkpoint='fit.ckpt')", TypeError),
+]
 # Modules below convsolve.
-GONE: list[str] = []
+GONE: list[str] = ["checkpoint"]
 
 
 @pytest.mark.parametrize(("code", "exception"), REMOVED)

@@ -306,16 +306,13 @@ def limits_of(args: argparse.Namespace) -> Limits:
 
 def check_targets(args: argparse.Namespace) -> None:
     """Refuse a place that cannot be written before anything long begins."""
-    options = ("out", "checkpoint", "plot", "html")
+    options = ("out", "plot", "html")
     targets = {o: path for o in options if (path := getattr(args, o, None)) is not None}
     for option, path in targets.items():
         with reported(OSError):
             reason = _fault(option, path, args)
         if reason:
             raise Refusal(f"--{option} {path}: {reason}")
-        first = next(o for o in targets if targets[o] == path)
-        if first != option:
-            raise Refusal(f"--{option} {path}: is the place of --{first}; give another name")
     for option in targets.keys() & {"plot", "html"}:
         if find_spec("matplotlib") is None:
             raise Refusal(f"--{option} needs matplotlib: pip install 'convsolve[plot]'")
@@ -330,9 +327,7 @@ def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
         "is one of the inputs; give another name": any(
             _is_part(path, name) for name in _inputs(args)
         ),
-        # A checkpoint that exists is gone on from.
-        "exists; --overwrite overwrites it": path.exists()
-        and not (args.overwrite or option == "checkpoint"),
+        "exists; --overwrite overwrites it": path.exists() and not args.overwrite,
         "its directory is not there, or not writable": not (
             path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)
         ),

@@ -141,14 +141,8 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
     from ..errors import IdentifiabilityError, SolveError
 
     try:
-        with reported(SolveError, source=source(args)), _checkpoint_reported(args):
-            fit = solve(
-                stated,
-                **method,
-                strict=args.strict,
-                checkpoint=args.checkpoint,
-                limits=limits_of(args),
-            )
+        with reported(SolveError, source=source(args)):
+            fit = solve(stated, **method, strict=args.strict, limits=limits_of(args))
     except IdentifiabilityError as error:
         raise Refusal(str(error), NOT_UNIQUE) from error
     with reported(OSError):
@@ -360,19 +354,6 @@ def _warnings_reported() -> Iterator[list[Warning | str]]:
         warnings.simplefilter("always", UserWarning)
         warnings.showwarning = show
         yield warned
-
-
-@contextmanager
-def _checkpoint_reported(args: argparse.Namespace) -> Iterator[None]:
-    """Report an error about the checkpoint as a mistake of the user; it begins with its name."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        about = isinstance(error, OSError) or str(error).startswith(f"{args.checkpoint}: ")
-        if args.checkpoint is None or not about:
-            raise
-        with reported(ValueError, OSError):
-            raise
 
 
 @contextmanager

@@ -339,8 +339,6 @@ _OF_SOLVE = (
            "--test A=1,B=-1, that the weighted sum of their kernels is"),
     Option("out", Path, "FILE.npz", "write the solution"),
     HTML,
-    Option("checkpoint", Path, "FILE", "file for the sums of a long computation: after a crash, "
-           "the same command continues from it. It is removed at the end"),
 )  # fmt: skip
 _OF_COMPARE = (
     Option("methods", str, "A,B", "solvers, penalties and losses to compare (default: all that "

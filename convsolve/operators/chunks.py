@@ -100,8 +100,6 @@ class Chunks:
         spans: the spans of every chunk.
         order: the order of the rows.
         form: the settings of all chunks.
-        total: the method that sums over chunks with the outputs that were given with x. It can be
-            replaced.
     """
 
     def __init__(
@@ -135,7 +133,7 @@ class Chunks:
         self.order = RowOrder(self._kept, tuple(span for lot in self.spans for span in lot))
         #: The outputs that were given with x, if there are any. They are set once they are known.
         self.given: Outputs | None = None
-        self._total = self.total = one_by_one if plan.whole else total_of((*x, *(y or ())))
+        self._total = one_by_one if plan.whole else total_of((*x, *(y or ())))
 
     @cached_property
     def _ranges(self) -> list[tuple[int, tuple[int, ...]]]:
@@ -220,7 +218,7 @@ class Chunks:
         form = self.form_of(outputs, fits)
         if combinations is not None:
             form = form._replace(combinations=combinations)
-        return self._total_of(outputs)(task, self.of(outputs, by_rows), form, *others)
+        return self._total(task, self.of(outputs, by_rows), form, *others)
 
     def read(
         self,
@@ -262,9 +260,6 @@ class Chunks:
     def combines(self, outputs: Outputs) -> bool:
         """Return whether outputs can be replaced by combinations. Those on devices cannot."""
         return self._device is None or not outputs.given
-
-    def _total_of(self, outputs: Outputs | None) -> Any:
-        return self.total if outputs is None or outputs.given else self._total
 
     def form_of(self, outputs: Outputs | None, fits: Fits = NO_FITS) -> Form:
         """Return the settings. The magnitudes of other outputs than the given are not known."""
@@ -366,7 +361,7 @@ class Chunks:
         if self._device is not None:
             return (self._device.trends(self._degree),)
         of_x = Geometry(self._spec, [a.shape[:-1] for a in self._x])
-        return self._trends(self.total, self._unread(None), of_x)
+        return self._trends(self._unread(None), of_x)
 
     def trends_of(self, outputs: Outputs) -> tuple[Trends, ...]:
         """Return the polynomials of outputs in the same way."""
@@ -375,13 +370,13 @@ class Chunks:
         if self._device is not None and outputs.given:
             return (self._device.trends(self._degree, of_y=True),)
         chunks = [chunk._replace(x=()) for chunk in self._unread(outputs.records)]
-        return self._trends(self._total_of(outputs), chunks, None)
+        return self._trends(chunks, None)
 
-    def _trends(
-        self, total: Any, chunks: Sequence[Chunk], of_x: Geometry | None
-    ) -> tuple[Trends, ...]:
+    def _trends(self, chunks: Sequence[Chunk], of_x: Geometry | None) -> tuple[Trends, ...]:
         def fitted(before: np.ndarray | None) -> Trends:
-            found: Trends = total(trend_sums, chunks, self._degree, self._ranges, of_x, before)
+            found: Trends = self._total(
+                trend_sums, chunks, self._degree, self._ranges, of_x, before
+            )
             return found.shared() if self._confounds and self._confounds.shared else found
 
         first = fitted(None)

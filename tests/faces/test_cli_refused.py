@@ -131,7 +131,6 @@ COMMANDS = [
     (f"{FULL} --plot full.npz/a.png", "--plot full.npz/a.png: its directory is not there"),
     ("solve a.mat:x a.mat:y --kernel-size 3 --out a.mat --overwrite", "is one of the inputs"),
     (f"{FULL} --plot fit.txt", "--plot fit.txt: must end in .png, .pdf or .svg"),
-    (f"{FULL} --out k.npz --checkpoint k.npz", "k.npz: is the place of --out; give another"),
     (f"{FULL} --out k.wav", "--out k.wav: must end in .npz"),
     # Other commands
     ("cross-validate full.npz --kernel-size 3 --folds 9", "6 rows cannot be cut into 9 folds"),

@@ -1,4 +1,4 @@
-"""Commands that read HDF5, zarr and large .npy files, whole or in blocks, and their checkpoints."""
+"""Commands that read HDF5, zarr and large .npy files, whole or in blocks."""
 
 import json
 import os
@@ -247,30 +247,7 @@ def test_zarr_is_never_unpickled(folder, run):
     assert not planted.exists()
 
 
-# --- checkpoints, masks and confounds
-
-
-def test_a_command_resumes_from_its_checkpoint(data, run, monkeypatch):
-    from convsolve.checkpoint import Checkpoint
-
-    write, times = Checkpoint._write, []
-
-    def stop(self, now):
-        write(self, now=True)
-        times.append(now)
-        if len(times) == 2:
-            raise KeyboardInterrupt
-
-    line = f"solve all.h5 {SIZE} {LITTLE} --json --checkpoint sums"
-    whole = kernel(run(f"solve all.h5 {SIZE} {LITTLE} --json"))
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "_write", stop)
-        assert run(line)[0] == 130
-    assert (data / "sums").exists()
-    other = refused(run(f"solve all.h5 {SIZE} {LITTLE} --bias --checkpoint sums"), "sums: ")
-    assert "is a checkpoint of another problem" in other
-    np.testing.assert_array_equal(kernel(run(line)), whole)
-    assert not (data / "sums").exists()
+# --- masks and confounds
 
 
 def test_masks_and_confounds_may_be_in_any_kind_of_file(data, run):
@@ -288,4 +265,4 @@ def test_masks_and_confounds_may_be_in_any_kind_of_file(data, run):
         file["other"] = rows
     assert "rows.h5: has several arrays; " in run(f"{line} rows.h5")[2]
     np.save("mask.npy", RNG.random((398, 2)) > 0.1)  # one column per output
-    assert run(f"solve all.h5 {SIZE} --mask mask.npy --checkpoint sums")[0] == 0
+    assert run(f"solve all.h5 {SIZE} --mask mask.npy")[0] == 0

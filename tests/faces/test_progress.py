@@ -125,27 +125,6 @@ def test_every_stage_is_reported_to_its_end_and_changes_no_result(name: str) -> 
     np.testing.assert_array_equal(alone, heard)
 
 
-def test_a_resumed_solution_reports_what_was_checked(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, passes = tmp_path / "fit.ckpt", []
-
-    def crash(name: str, done: int, total: int, note: str) -> None:
-        passes.extend([done] if name == "pass over the data" and done else [])
-        if len(passes) == 3:
-            raise ZeroDivisionError
-
-    monkeypatch.setattr("convsolve.checkpoint.MOST_SHARE", 1e9)
-    with pytest.raises(ZeroDivisionError):
-        cs.solve(stated(), checkpoint=path, limits=SMALL, progress=crash)
-    heard = Heard()
-    cs.solve(stated(), checkpoint=path, limits=SMALL, progress=heard)
-    heard.check()
-    notes = [note for name, _, _, note in heard.calls if name == "pass over the data"]
-    assert notes[:4] == ["", "checked", "checked", "checked"]
-    assert notes.count("checked") == 3
-
-
 def test_stages_that_end_early_are_complete() -> None:
     heard = Heard()
     with listening(heard):
