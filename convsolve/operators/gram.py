@@ -13,7 +13,6 @@ from ..linalg.threads import one_blas_thread
 from ..parallel import in_order
 from ..progress import tracked
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
-from .short_kernels import short, short_correlations
 from .tap_basis import IDENTITY, BlockBasis, TapBasis
 
 # With few channels and columns, a loop over shifts takes longer than its products.
@@ -102,13 +101,10 @@ def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: TapB
         rows = x.data.shape[1] - taps + 1
         heads.append(_ends(x, 0, taps - 1, others))
         tails.append(_ends(x, rows, taps - 1, others))
-        if not others and short(x, (taps,)):
-            part = short_correlations(x, y, taps)
-        else:
-            part = _correlations(x, y, rows, taps, others)
-            if y is not None:
-                # Add the first K - 1 samples, which are not in the correlation, to Aᵀy.
-                part[1][...] += lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
+        part = _correlations(x, y, rows, taps, others)
+        if y is not None:
+            # Add the first K - 1 samples, which are not in the correlation, to Aᵀy.
+            part[1][...] += lagged_products(_ends(y, 0, taps - 1, ()), heads[-1], taps)
         found = [a + b for a, b in zip(found, part, strict=True)] if found else list(part)
     core, rhs, outputs, squares = found
     rhs = rhs.reshape(math.prod(core.shape[:2]), -1)

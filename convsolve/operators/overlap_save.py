@@ -278,17 +278,12 @@ def keep_freed_memory() -> None:
     np.empty(2**22 - 2**12)
 
 
-def batches(
-    shape: Sequence[int], rows: int, taps: int, width: int, step: int | None = None
-) -> list[Batch]:
-    """Return batches of all rows of records (N, L, *L', C), with ``width`` numbers per sample.
-
-    Blocks have ``step`` rows, by default the number that `fft_size` chooses.
-    """
+def batches(shape: Sequence[int], rows: int, taps: int, width: int) -> list[Batch]:
+    """Return batches of all rows of records (N, L, *L', C), with ``width`` numbers per sample."""
     keep_freed_memory()
     records = shape[0]
     channels = math.prod(shape[2:])
-    size = fft_size(taps, rows) if step is None else step + taps - 1
+    size = fft_size(taps, rows)
     step = size - taps + 1
     blocks = -(-rows // step)
     # With many channels, a batch has many blocks, because adding products is slow.

@@ -10,7 +10,6 @@ import numpy as np
 from ..linalg.channels import by_channel, channelwise
 from .moments import ResidualSums
 from .overlap_save import Batch, Series, batches, summed
-from .short_kernels import ShortOperator, short
 
 
 class _Operator:
@@ -83,13 +82,9 @@ def _irfft(a: np.ndarray, sizes: Sequence[int], axes: Sequence[int]) -> np.ndarr
     return irfft(a, sizes[0], axes[0]) if len(axes) == 1 else irfftn(a, sizes, axes)
 
 
-def _operator(x: Series, taps: Sequence[int], outputs: int) -> _Operator | ShortOperator:
-    return (ShortOperator if short(x, taps) else _Operator)(x, taps, outputs)
-
-
 def forward(x: Series, w: np.ndarray) -> np.ndarray:
     """Return A w (N, *T, Q) for w (*K, C, Q)."""
-    operator = _operator(x, w.shape[:-2], w.shape[-1])
+    operator = _Operator(x, w.shape[:-2], w.shape[-1])
     given = operator.of_kernel(w)
     out = np.empty((len(x.data), *operator.rows, w.shape[-1]))
 
@@ -106,7 +101,7 @@ def forward(x: Series, w: np.ndarray) -> np.ndarray:
 
 def adjoint(x: Series, y: Series, taps: Sequence[int]) -> np.ndarray:
     """Return Aᵀy (*K, C, Q) for outputs y (N, *T, Q)."""
-    operator = _operator(x, taps, y.data.shape[-1])
+    operator = _Operator(x, taps, y.data.shape[-1])
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
         return (operator.crossed(operator.seen(batch), operator.outputs(y, batch), batch),)
@@ -119,7 +114,7 @@ def gram_of_products(
     x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0, rows: Series | None = None
 ) -> np.ndarray:
     """Return (A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q), without excluded rows."""
-    operator = _operator(x, w.shape[:-2], w.shape[-1])
+    operator = _Operator(x, w.shape[:-2], w.shape[-1])
     given = operator.of_kernel(w)
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
@@ -142,7 +137,7 @@ def misfit(
 
     w is (*K, C, Q) and offset (Q,). Residuals are zero in excluded ``rows``.
     """
-    operator = _operator(x, w.shape[:-2], w.shape[-1])
+    operator = _Operator(x, w.shape[:-2], w.shape[-1])
     given = operator.of_kernel(w)
 
     def of(batch: Batch) -> tuple[np.ndarray, ...]:
