@@ -327,15 +327,14 @@ def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
         if found.solution.status == "interrupted":
             break
         analysis = analyse(problem, tuning)
-        given = found.kernel, found.bias, method.chooses_jointly
-        filters, several = model.prepared(problem, analysis, *given)
+        filters, several = model.prepared(problem, analysis, found.kernel, found.bias)
         parts, doubt = [], found.doubt
         for part in several:
             own = method.of_part(part.problem._selection)
             one = _solved(part.problem, own, options)
             doubt = doubt or one.doubt
             one = one._replace(bias=part.bias(one.kernel, one.bias))
-            parts.append((part.outputs, one))
+            parts.append(((part.output,), one))
         found = _of_parts(problem, parts, model, filters, tuning)._replace(doubt=doubt)
         worst = max(worst, found.solution.status, key=STATUSES.index)
     # The noise was estimated from the residuals of every fit before.

@@ -147,11 +147,6 @@ class Method:
         return self.loss.squared and (self.penalty is None or self.penalty.quadratic)
 
     @property
-    def chooses_jointly(self) -> bool:
-        """Whether hyperparameters are selected in common for all outputs."""
-        return self.penalty is not None and bool(self.penalty.open)
-
-    @property
     def criterion(self) -> str | CrossValidation | None:
         """The selection criterion."""
         if self.select is not None or self.penalty is None:

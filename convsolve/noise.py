@@ -72,7 +72,6 @@ class NoiseModel(ABC):
         analysis: Analysis,
         kernel: np.ndarray,
         bias: np.ndarray,
-        alone: bool,
     ) -> tuple[Autoregression, Iterator[FilteredPart]]:
         """Estimate the noise, and prepare rows whose noise is white.
 
@@ -81,10 +80,9 @@ class NoiseModel(ABC):
             analysis: its analysis.
             kernel: ``(*K, Cin/groups, Cout)``, whose residuals are the noise.
             bias: (Cout,), zeros without a bias.
-            alone: whether every output needs a problem of its own.
 
         Returns:
-            The noise, and problems with the prepared rows of all outputs.
+            The noise, and a problem with the prepared rows of every output.
         """
         raise TypeError(f"noise={self.name!r} uses the rows as they are")
 
@@ -194,13 +192,12 @@ class ARNoise(WhiteNoise):
         analysis: Analysis,
         kernel: np.ndarray,
         bias: np.ndarray,
-        alone: bool,
     ) -> tuple[Autoregression, Iterator[FilteredPart]]:
         """Return an autoregression per output, and problems with filtered rows."""
         from .inference.filtered_problem import estimated_noise, filtered_parts
 
         noise = estimated_noise(analysis, kernel, bias, self.order)
-        return noise, filtered_parts(problem, noise, analysis.design.sizes.limits, alone)
+        return noise, filtered_parts(problem, noise, analysis.design.sizes.limits)
 
 
 @checks_arguments

@@ -12,7 +12,12 @@ REMOVED: list[tuple[str, type[Exception]]] = [
     ("cs.solve(p, checkpoint='fit.ckpt')", TypeError),
 ]
 # Modules below convsolve.
-GONE: list[str] = ["checkpoint"]
+GONE: list[str] = [
+    "checkpoint",
+    "operators.by_filter",
+    "operators.by_sums",
+    "operators.short_kernels",
+]
 
 
 @pytest.mark.parametrize(("code", "exception"), REMOVED)

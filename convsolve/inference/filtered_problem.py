@@ -4,9 +4,8 @@ The filter φ = (1, −ρ₁, …, −ρ_p) acts on x and on y. The taps are unc
 the p rows before it are used, so that p rows are lost after every gap. Generalized least squares is
 least squares of the filtered problem, with any penalty, mask, confounds and source of the data.
 
-Outputs have different filters. Those of one order use the same rows, and are the groups of one
-problem: each group has x and one y, filtered by the filter of its output. If possible, x is stored
-once, and sums over it serve all groups.
+Outputs have different filters. Each output has a problem of its own, with x and y filtered by the
+filter of that output.
 
 Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 """
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import SolveError
-from ..leastsquares.analysis import Analysis, forget, release
+from ..leastsquares.analysis import Analysis, forget
 from ..leastsquares.penalty import RIDGE
 from ..linalg.rank import EPS
 from ..operators.design_matrix import DesignMatrix
@@ -31,87 +30,67 @@ from ..operators.windows import NormalForm, normal_form
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.rows import Rows
-from ..problem.sizes import Sizes, Tuning
+from ..problem.sizes import Tuning
 from ..problem.stored import Stored
 from ..text import argument
 from .autoregression import Autoregression, largest_order
 
 
 class FilteredPart(NamedTuple):
-    """Some outputs of a problem with filtered rows.
+    """One output of a problem with filtered rows.
 
     Attributes:
-        outputs: outputs of the part.
-        problem: the problem of these outputs, each in a group of its own.
-        gains: (Q,), factors of the bias of each output.
-        constants: x (Q, C) and y (Q,) that were subtracted before the filter.
+        output: the output.
+        problem: its problem.
+        gain: factor of its bias.
+        constants: x (C,) and y that were subtracted before the filter.
     """
 
-    outputs: tuple[int, ...]
+    output: int
     problem: Problem
-    gains: np.ndarray
-    constants: tuple[np.ndarray, np.ndarray]
+    gain: float
+    constants: tuple[np.ndarray, float]
 
     def bias(self, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        """Return the bias (Q,) before the filter, given kernel and bias of the problem."""
+        """Return the bias (1,) before the filter, given kernel and bias of the problem."""
         if not self.problem.bias:
             return bias
         of_x, of_y = self.constants
-        return np.asarray(bias / self.gains + of_y - np.einsum("kco,oc->o", kernel, of_x))
+        return np.asarray(bias / self.gain + of_y - np.einsum("kco,c->o", kernel, of_x))
 
 
 def filtered_parts(
-    problem: Problem, noise: Autoregression, limits: Tuning, alone: bool = False
+    problem: Problem, noise: Autoregression, limits: Tuning
 ) -> Iterator[FilteredPart]:
-    """Yield the filtered problems of all outputs, one for outputs that can be solved together.
+    """Yield the filtered problem of every output.
 
-    If ``alone``, every output has a problem of its own. The problem must have one axis, and equal
-    rows and weights for all rows of a record.
+    The problem must have one axis, and equal rows and weights for all rows of a record.
     """
     sizes = problem._sizes(limits)
-    samples = sizes.numbers - problem.n_outputs * sum(n for (n,) in problem._row_shapes)
-    each = samples // problem.spec.groups + sum(n for (n,) in problem._row_shapes)
-    most = min(limits.chunk_numbers // each, limits.gram_bytes // (8 * sizes.parameters**2))
-    # Confounds are filtered too, so they differ among outputs.
-    most = 1 if alone or isinstance(problem._confounds, Records) else max(most, 1)
+    each = sizes.numbers // problem.spec.groups + 2 * sizes.columns**2
     # Records of all outputs that exceed the memory together are filtered whenever they are read.
-    stored = sizes.beyond_memory or each <= limits.held_numbers < each * problem.n_outputs
-    for order in np.unique(noise.order):
-        same = np.flatnonzero(noise.order == order)
-        for first in range(0, len(same), most):
-            some = same[first : first + most]
-            shared = len(some) > 1 and _shares_x(problem, sizes) and each <= limits.held_numbers
-            part = _part(problem, noise, some, stored or shared)
-            yield part
-            if stored:
-                forget(part.problem)
-            elif shared:
-                release(part.problem)
+    stored = sizes.beyond_memory or each * problem.n_outputs > limits.held_numbers
+    for output in range(problem.n_outputs):
+        part = _part(problem, noise, output, stored)
+        yield part
+        if stored:
+            forget(part.problem)
 
 
-def _shares_x(problem: Problem, sizes: Sizes) -> bool:
-    """Return whether sums of x before the filter serve all outputs, so that x is not filtered."""
-    spec, large = problem.spec._normal, sizes.rows * sizes.columns > sizes.limits.row_numbers
-    return large and not sizes.partialled and {*spec.stride, *spec.dilation, spec.groups} == {1}
-
-
-def _part(
-    problem: Problem, noise: Autoregression, outputs: np.ndarray, on_demand: bool
-) -> FilteredPart:
-    """Return the filtered problem of some outputs, whose records are filtered ``on_demand``."""
-    order, spec, kept = int(noise.order[outputs[0]]), problem.spec, problem._kept
+def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool) -> FilteredPart:
+    """Return the filtered problem of an output, whose records are filtered ``on_demand``."""
+    order, spec, kept = int(noise.order[output]), problem.spec, problem._kept
     assert problem.y is not None
-    filters = noise.filters[outputs, : order + 1]
+    taps = noise.filters[output, : order + 1]
     used = records_left(kept, order)
     if not used:
         raise SolveError(f"noise of order {order} leaves no row of any record; use a smaller order")
     each = problem.n_channels // spec.groups
-    group = outputs * spec.groups // problem.n_outputs
-    channels = group[:, None] * each + np.arange(each)
-    of_x, of_y = _offsets(problem)
-    of_x, of_y = of_x[channels], of_y[outputs]
-    for_x = Filter(channels, of_x, filters, spec.stride[0])
-    for_y = Filter(outputs[:, None], of_y[:, None], filters)
+    channels = output * spec.groups // problem.n_outputs * each + np.arange(each)
+    every_x, every_y = _offsets(problem)
+    of_x, of_y = every_x[channels], every_y[[output]]
+    for_x = Filter(channels, of_x, taps, spec.stride[0])
+    for_y = Filter(np.array([output]), of_y, taps)
     x: Any = [problem.x[i] for i in used]
     y: Any = [problem.y[i] for i in used]
     if on_demand:
@@ -123,30 +102,29 @@ def _part(
     else:
         x = for_x.of_all([*map(np.asarray, x)], partial(normal_form, spec=spec))
         y = for_y.of_all([*map(np.asarray, y)], np.asarray)
-    input, output = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
-    normal = replace(spec._normal, groups=len(outputs))
+    input, outputs = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
+    normal = replace(spec._normal, groups=1)
     rows = Rows.of(normal, [a.shape[:-1] for a in input.arrays])
     mask = tuple(_usable(kept.flags_of(i), order) for i in used)
     confounds = problem._confounds
     if isinstance(confounds, Records):
-        several = (filtered(np.asarray(confounds.arrays[i], float), filters)[order:] for i in used)
+        several = (filtered(np.asarray(confounds.arrays[i], float), taps)[order:] for i in used)
         confounds = replace(confounds, arrays=tuple(several), missing=None)
     made = problem._replace(
         spec=normal,
         _window=None,
         _lag_shift=(0,),
         _input=input,
-        _output=output,
-        n_outputs=len(outputs),
-        _by_mask=((tuple(range(len(outputs))), rows.flagged(mask)),),
+        _output=outputs,
+        n_outputs=1,
+        _by_mask=(((0,), rows.flagged(mask)),),
         _weights=None if problem._weights is None else problem._weights.some(used),
         _confounds=confounds,
         _dtype=np.dtype(float),
         _data_eps=EPS,
     )
-    made = made._described_as(problem, channels.reshape(-1).tolist(), outputs.tolist(), used)
-    constants = of_x, of_y
-    return FilteredPart(tuple(outputs.tolist()), made, filters.sum(1), constants)
+    made = made._described_as(problem, channels.tolist(), [output], used)
+    return FilteredPart(output, made, float(taps.sum()), (of_x, float(of_y[0])))
 
 
 def estimated_noise(

@@ -95,16 +95,3 @@ def analyse(problem: Problem, limits: Tuning = DEFAULT_TUNING) -> Analysis:
 def forget(problem: Problem) -> None:
     """Discard the analyses of a problem, which hold its records in memory."""
     _KNOWN.pop(problem, None)
-
-
-def release(problem: Problem) -> None:
-    """Discard rows and moments that groups share, but not their factors.
-
-    They are computed again if they are needed.
-    """
-    for analysis in _KNOWN.get(problem, {}).values():
-        design, plain = analysis.design, analysis.plain
-        if design.matrix.release():
-            for known in (design, plain, vars(plain).get("columns", plain)):
-                vars(known).pop("moments", None)
-                vars(known).pop("_sums", None)

@@ -15,7 +15,6 @@ from ..linalg.threads import on_blas_threads
 from ..operators.by_jax import DeviceChunk
 from ..operators.chunks import Chunks, Plan
 from ..operators.design_matrix import DesignMatrix, Targets
-from ..operators.filtered import filtered_record
 from ..operators.moments import Moments
 from ..operators.tap_basis import TapBasis
 from ..problem.problem import Problem
@@ -137,8 +136,7 @@ class Design:
         found = records.cast(self.dtype) if isinstance(records, Records) else records
         if self.sizes.beyond_memory:
             return tuple(found)
-        # Samples that are filtered when they are read are loaded by every design matrix.
-        return tuple(a if filtered_record(a) is not None else in_memory(a) for a in found)
+        return tuple(map(in_memory, found))
 
     @property
     def records_in_memory(self) -> tuple[np.ndarray, ...]:

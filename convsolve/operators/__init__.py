@@ -2,7 +2,7 @@
 
 Numerical methods: ``windows`` cuts records into rows of A. ``overlap_save`` cuts records into
 blocks for FFTs. ``gram`` computes AᵀA and Aᵀy from these blocks, and ``products`` computes A w and
-Aᵀr. Both use ``short_kernels`` for few taps. ``toeplitz`` multiplies by AᵀA without its P² numbers.
+Aᵀr. ``toeplitz`` multiplies by AᵀA without its P² numbers.
 ``toeplitz_inverse`` and ``spectral_inverse`` are its preconditioners. ``combinations`` replaces
 many outputs by a few.
 
@@ -10,8 +10,8 @@ Sums: ``moments`` are sums over rows that can be added. Nuisance columns are eli
 there.
 
 Design matrix: ``chunks`` divides the rows, ``chunk`` reads and prepares one chunk, and
-``chunk_sums`` has the sums over its rows, by one of the backends ``by_rows``, ``by_sums``,
-``by_fft``, ``by_events`` for an x that is mostly zero, and ``by_jax``. ``map_reduce`` adds them, in
+``chunk_sums`` has the sums over its rows, by one of the backends ``by_rows``, ``by_fft``,
+``by_events`` for an x that is mostly zero, and ``by_jax``. ``map_reduce`` adds them, in
 this process or by dask. ``first_pass`` finds the units of columns and outputs, and
 ``design_matrix`` combines all. ``row_order`` sorts rows by record. ``nuisance`` has the columns of
 confounds, and ``trends`` the polynomials that are subtracted exactly. ``tap_basis`` changes the

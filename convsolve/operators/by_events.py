@@ -145,7 +145,7 @@ def events_of(chunk: LoadedChunk) -> list[Events] | None:
 
 
 def _events_of(chunk: LoadedChunk) -> list[Events] | None:
-    several = [np.asarray(stack.x) for stack in chunk.stacks]
+    several = [stack.x for stack in chunk.stacks]
     if not mostly_zero(several, chunk.spec, chunk.form.limits):
         return None
     parts = parts_with(chunk, np.zeros(chunk.exponents.size), [None] * len(several))

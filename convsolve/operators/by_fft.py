@@ -107,7 +107,7 @@ def parts_with(
 
     If a ``group`` is given, y are outputs of this group alone, in their own units.
     """
-    several = [(np.asarray(s.x), b, s.factors) for s, b in zip(chunk.stacks, y, strict=True)]
+    several = [(s.x, b, s.factors) for s, b in zip(chunk.stacks, y, strict=True)]
     out = chunk.out_scale, chunk.out_shift
     if group is not None or y[0] is None:
         outputs = chunk.groups if y[0] is None else y[0].shape[-1]
@@ -129,9 +129,7 @@ def _left_out(chunk: LoadedChunk) -> Iterator[np.ndarray]:
     shift, numbers = chunk.by_column(x_shift(chunk)), chunk.form.limits.block_numbers
     for stack in chunk.stacks:
         if stack.flags is not None:
-            for _, a in row_blocks(
-                np.asarray(stack.x) * chunk.scale, chunk.spec, numbers, ~stack.flags
-            ):
+            for _, a in row_blocks(stack.x * chunk.scale, chunk.spec, numbers, ~stack.flags):
                 yield a - shift[:, None]
 
 

@@ -49,7 +49,6 @@ class DeviceChunk:
         kept: results that are used again.
     """
 
-    backend = "by_jax"
     structured = True
     # The columns of confounds are on the devices, and the moments have their products.
     blocks, samples = (), ()

@@ -48,9 +48,7 @@ def _windows(chunk: LoadedChunk, numbers: int | None = None) -> Iterator[Rows]:
     numbers = _larger(chunk, numbers or chunk.form.limits.block_numbers)
     for i, stack in enumerate(chunk.stacks):
         # Scale before cutting into rows, which have many times as many elements.
-        for part, a in row_blocks(
-            np.asarray(stack.x) * chunk.scale, chunk.spec, numbers, stack.flags
-        ):
+        for part, a in row_blocks(stack.x * chunk.scale, chunk.spec, numbers, stack.flags):
             if stack.roots is not None:
                 used = ... if stack.flags is None else stack.flags[part].reshape(-1)
                 a = a * stack.roots[part].reshape(-1)[used, None]

@@ -19,8 +19,7 @@ from ..problem.sizes import Tuning
 from ..problem.spec import ConvSpec
 from ..problem.stored import for_one_pass
 from .combinations import Combinations, combined, combined_series
-from .filtered import Filter, FilteredRecord, filtered_record
-from .moments import KEPT_SHARE, Units, per_column
+from .moments import Units, per_column
 from .nuisance import NuisanceBlock, NuisanceColumns
 from .overlap_save import Series
 from .trends import without_polynomials
@@ -124,8 +123,7 @@ class Chunk(NamedTuple):
 
     def load(self, form: Form) -> LoadedChunk:
         """Return rows in memory, times the roots of their weights, less trends and fits."""
-        found = _sharing_x(self, form)
-        return (_loaded(self, form) if found is None else found).load(form)
+        return _loaded(self, form).load(form)
 
 
 def span_lots(kept: Rows, pieces: Sequence[Span], step: int) -> list[list[Span]]:
@@ -188,14 +186,14 @@ class Stack(NamedTuple):
     """Spans of one shape.
 
     Attributes:
-        x: (N, *E, Cin) in normal form, or the samples that are filtered when it is read.
+        x: (N, *E, Cin) in normal form.
         y: (N, *T, Cout), or None.
         flags: (N, *T), True for rows used in the fit; None if all are used.
         roots: (N, *T), roots of the weights; None unless rows of a record differ in weight. The
             weights of whole records are included in x and y.
     """
 
-    x: Any
+    x: np.ndarray
     y: np.ndarray | None
     flags: np.ndarray | None
     roots: np.ndarray | None
@@ -231,7 +229,6 @@ class LoadedChunk:
         out_exponents, out_shift: (Cout,); y is read as ``2**-out_exponents * y - out_shift``.
         by_rows: whether rows must be formed, because FFTs would lose digits.
         x_fits: coefficients (q, G·P) of confounds that are subtracted from the rows of A.
-        unfiltered: longer windows of one x, before the filter, if the groups are filters of one x.
         kept: results that are used again, for x, and for x and y.
     """
 
@@ -246,7 +243,6 @@ class LoadedChunk:
     out_shift: np.ndarray
     by_rows: bool
     x_fits: tuple[np.ndarray, ...] = ()
-    unfiltered: LoadedChunk | None = None
     kept: dict[str, Any] = field(default_factory=dict)
     kept_with_y: dict[str, Any] = field(default_factory=dict)
 
@@ -319,13 +315,6 @@ class LoadedChunk:
             kept[name] = make()
         found: _T = kept[name]
         return found
-
-    @property
-    def backend(self) -> str:
-        """The name of the module that sums over the rows."""
-        if self.by_rows:
-            return "by_rows"
-        return "by_fft" if self.unfiltered is None else "by_filter"
 
     @property
     def samples(self) -> list[Any]:
@@ -434,35 +423,6 @@ class LoadedChunk:
         """Return y (n, Cout) of the rows used in the fit."""
         parts = [s.used(s.y) for s in self.stacks if s.y is not None]
         return np.concatenate([a.reshape(-1, a.shape[-1]) for a in parts])
-
-
-def _sharing_x(chunk: Chunk, form: Form) -> LoadedChunk | None:
-    """Return the rows of a chunk with x before the filter, if its groups are filters of one x.
-
-    None if there is no filter, if sums before the filter would lose digits, or if the filtered
-    windows are not sums of consecutive windows.
-    """
-    adjusted, spec = chunk.trends is not None or chunk.roots is not None, form.spec
-    first = None if adjusted or not chunk.x else filtered_record(chunk.x[0])
-    if first is None or {*spec.stride, *spec.dilation} != {1}:
-        return None
-    given = first.filter
-    groups, channels = given.channels.shape
-    if groups == 1 or (given.channels != given.channels[0]).any():
-        return None
-    records = filter(None, map(filtered_record, chunk.x))
-    x = (np.asarray(r.record)[:, given.channels[0]] for r in records)
-    longer = replace(spec, kernel_size=(spec.kernel_size[0] + given.lost,), groups=1)
-    found = _loaded(
-        chunk._replace(x=tuple(a - given.constants[0] for a in x)), form._replace(spec=longer)
-    )
-    every = np.tile(np.arange(channels), (groups, 1))
-    alone = Filter(every, np.zeros(every.shape), given.filters)
-    if alone.share([s.x * found.scale for s in found.stacks], form.constant) <= KEPT_SHARE:
-        return None
-    stacks = tuple(s._replace(x=FilteredRecord(s.x, alone)) for s in found.stacks)
-    exponents = np.tile(found.exponents, groups)
-    return replace(found, form=form, stacks=stacks, exponents=exponents, unfiltered=found, kept={})
 
 
 def _loaded(chunk: Chunk, form: Form) -> LoadedChunk:

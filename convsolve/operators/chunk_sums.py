@@ -22,7 +22,7 @@ from ..linalg.polynomials import Polynomials, used_range
 from ..problem.rows import Rows, samples_read
 from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
-from . import by_events, by_fft, by_filter, by_jax, by_rows, by_sums
+from . import by_events, by_fft, by_jax, by_rows
 from .by_jax import DeviceChunk
 from .chunk import Chunk, Form, LoadedChunk, extent, samples_of
 from .moments import CACHED_NUMBERS, Moments, NuisanceSums, ResidualSums, Units
@@ -37,15 +37,14 @@ FEW_COLUMNS = 8
 # Rows in memory, or on devices.
 Loaded = LoadedChunk | DeviceChunk
 
-BACKENDS = {"by_rows": by_rows, "by_fft": by_fft, "by_filter": by_filter, "by_jax": by_jax}
-# Backends that replace these for the chunks that they suit.
-SPECIAL = {"by_rows": by_sums, "by_fft": by_events}
-
 
 def backend(chunk: Loaded) -> ModuleType:
     """Return the module that sums over the rows of a chunk."""
-    special: Any = SPECIAL.get(chunk.backend)
-    return special if special and special.suits(chunk) else BACKENDS[chunk.backend]
+    if isinstance(chunk, DeviceChunk):
+        return by_jax
+    if chunk.by_rows:
+        return by_rows
+    return by_events if by_events.suits(chunk) else by_fft
 
 
 def totals(

@@ -319,20 +319,6 @@ class Chunks:
             return self.given.loaded.without_outputs()
         return self._adjusted(self._unread(None)[0]).load(self.form)
 
-    def release(self) -> bool:
-        """Discard all rows in memory if groups share x. Every later pass reads them again.
-
-        Returns:
-            Whether they do. The rows of groups with an x of their own take longer to read.
-        """
-        loaded: LoadedChunk | None = vars(self.given or self).get("loaded")
-        if loaded is None or loaded.unfiltered is None:
-            return False
-        self.plan = self.plan._replace(whole=False, columns_first=True)
-        vars(self).pop("_loaded_alone", None)
-        del vars(self.given)["loaded"]
-        return True
-
     @property
     def fetched(self) -> bool:
         """Whether rows on devices were also fetched to the host."""

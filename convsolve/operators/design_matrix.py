@@ -327,17 +327,6 @@ class DesignMatrix:
 
     # --- sums and products
 
-    def release(self) -> bool:
-        """Discard rows as `Chunks.release`, and moments that FFTs compute again if needed.
-
-        Returns:
-            Whether moments were discarded.
-        """
-        released = self.chunks.release() and not any(self._known.by_rows)
-        if released and "_first" in vars(self):
-            vars(self)["_first"] = replace(self._first, moments=None)
-        return released
-
     def moments(self, targets: Targets | None, basis: TapBasis = IDENTITY) -> Moments:
         """Return sums over the rows of A T and Y, each minus its shift, for a ``basis`` T."""
         if targets is self.targets and not self.chunks.plan.columns_first:

@@ -114,7 +114,6 @@ PER_OUTPUT: dict[str, Any] = {
     ],
 )
 def test_every_output_has_its_own_strength(name: str, mask: Any, held: int) -> None:
-    """Whether outputs are solved together, or in parts with the same rows."""
     made = Adjusted({"mask": mask, "bias": True}, autoregressive)
     problem, few = made.problem(np.asarray), Tuning(held_numbers=held, chunk_numbers=held)
     fit = cs.solve(problem, **PER_OUTPUT[name](slice(None)), noise="ar2", limits=few)
@@ -131,8 +130,8 @@ def test_every_output_has_its_own_strength(name: str, mask: Any, held: int) -> N
 
 
 @pytest.mark.parametrize("held", [1500, 2500])
-def test_outputs_beyond_the_memory_are_solved_in_several_parts(held: int) -> None:
-    """All outputs together, or some of them at a time; records are then filtered when read."""
+def test_records_beyond_the_memory_are_filtered_when_they_are_read(held: int) -> None:
+    """Each output beyond the memory, or all of them together."""
     made = Adjusted({"mask": 0.05, "bias": True}, autoregressive)
     problem, few = made.problem(np.asarray), Tuning(held_numbers=held, chunk_numbers=held)
     fit, wanted = cs.solve(problem, noise="ar2", limits=few), cs.solve(problem, noise="ar2")
@@ -155,24 +154,6 @@ def test_equal_weights_and_confounds_of_zeros_change_nothing(alike: Any) -> None
     np.testing.assert_allclose(same.noise.coefficients, plain.noise.coefficients, rtol=1e-10)
     np.testing.assert_allclose(same.kernel, plain.kernel, rtol=1e-10)
     np.testing.assert_allclose(same.bias, plain.bias, rtol=1e-10)
-
-
-def test_hyperparameters_do_not_depend_on_how_outputs_are_grouped() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal(400)
-    responses = [scipy.signal.lfilter([1], [1, -pole], x) for pole in (0.5, 0.95)]
-    y = np.stack(responses, axis=1) + 3 * autoregressive(rng, (400, 2))
-    problem = cs.Problem(x, y, lags=(0, 19), edges="zeros")
-    found = [
-        cs.solve(problem, penalty="tc", noise="ar1", limits=limits).regularization
-        for limits in (Tuning(), Tuning(chunk_numbers=900))
-    ]
-    for o in range(2):
-        alone = cs.Problem(x, y[:, o], lags=(0, 19), edges="zeros")
-        found.append(cs.solve(alone, penalty="tc", noise="ar1").regularization)
-    together, in_parts, first, second = (one.hyperparameters["decay"] for one in found)
-    assert together == in_parts
-    np.testing.assert_allclose(together, [first, second], rtol=1e-5)
 
 
 def records_of(lengths: tuple[int, ...]) -> cs.Problem:
