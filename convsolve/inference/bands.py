@@ -194,7 +194,8 @@ def _best(loss: Loss, starts: Sequence[np.ndarray], flat: float) -> tuple[np.nda
                 jac=True,
                 method="L-BFGS-B",
                 bounds=bounds,
-                options={"maxiter": MOST_STEPS, "gtol": flat},
+                # The loss may be a mean over rows, so that a good step changes it by little.
+                options={"maxiter": MOST_STEPS, "gtol": flat, "ftol": 0.0},
             )
             found.append((float(result.fun), result.x, bounds))
         least, t, bounds = min(found, key=lambda each: each[0])
