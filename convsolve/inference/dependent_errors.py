@@ -27,6 +27,8 @@ from .uncertainty import Differences, Estimate, Statistics, Uncertainty
 SHORT_ROWS, FEW_ROWS = 5_000, 1_000
 # Sums of taps whose cosine differs from one by less are multiples of each other.
 PARALLEL = 1e-12
+# Degrees of freedom below this are rounding.
+NO_FREEDOM = 1e-9
 
 
 class DependentUncertainty(Uncertainty):
@@ -74,7 +76,7 @@ class DependentUncertainty(Uncertainty):
         outputs, size = self._outputs_of(group), len(contrast)
         whole = self.dof[outputs]
         dof = whole - size + 1
-        if (dof <= 0).any():
+        if (dof <= NO_FREEDOM).any():
             raise ValueError(
                 f"under noise={self.kind!r} the covariance has {whole.min():.3g} degrees of "
                 f"freedom, too few for a test of {count(size, 'sum')} of taps at once; test fewer"

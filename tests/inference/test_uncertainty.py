@@ -356,6 +356,11 @@ def test_more_taps_than_the_covariance_has_degrees_of_freedom() -> None:
     fit = cs.solve(cs.Problem(x, y, lags=(0, 4)), noise="cluster")
     with pytest.raises(ValueError, match="3 degrees of freedom, too few for a test of 5 sums"):
         fit.test(channels=0)
+    # Two records have one degree of freedom, which their lengths do not round up.
+    for length in range(20, 60, 3):
+        two = cs.Problem([x[0], x[1, :length]], [y[0], y[1, :length]], lags=(0, 4))
+        with pytest.raises(ValueError, match="1 degrees of freedom, too few for a test of 2 sums"):
+            cs.solve(two, noise="cluster").test(channels=0, lags=(0, 1))
     fit = cs.solve(cs.Problem(x[0], y[0], lags=(0, 29)), noise="hac")
     with pytest.raises(ValueError, match="degrees of freedom, too few for a test of 30 sums"):
         fit.test(channels=0)  # without a warning that the test is approximate
