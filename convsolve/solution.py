@@ -795,9 +795,9 @@ class Solution:
         taps = Taps(self.kernel.shape, self._spec.groups, self._names, ascending, self._space)
         asked = taps.hypothesis(channels, contrast, value, (tmin, tmax, lags))
         found = self._tested(asked.rows, asked.value)._replace(outputs=tuple(self.outputs))
-        if not asked.reduced:
+        if asked.has_scale:
             return found
-        # The one sum that is left of several has an arbitrary scale.
+        # A sum that stands for several has an arbitrary scale.
         none = np.full_like(found.estimate, np.nan)
         return found._replace(estimate=none, standard_error=none)
 

@@ -24,12 +24,12 @@ class Hypothesis(NamedTuple):
     Attributes:
         rows: the contrast (q, P) of every group, or None for a group without tested taps.
         value: (q,).
-        reduced: whether these are fewer sums than were asked for, of the same meaning.
+        has_scale: whether the sums have a scale; not if they stand for more sums of taps.
     """
 
     rows: list[np.ndarray | None]
     value: np.ndarray
-    reduced: bool = False
+    has_scale: bool = True
 
 
 class Taps:
@@ -107,16 +107,20 @@ class Taps:
         against = np.broadcast_to(against, (size,))
         if self._space is None:
             return Hypothesis(found, against)
-        return self._independent(found, against)
+        return self._independent(found, against, contrast is None)
 
-    def _independent(self, rows: list[np.ndarray | None], value: np.ndarray) -> Hypothesis:
+    def _independent(
+        self, rows: list[np.ndarray | None], value: np.ndarray, of_channels: bool
+    ) -> Hypothesis:
         """Return fewer rows that state the same about the kernels of the space.
 
-        The taps of a kernel in a basis are dependent, and a test needs independent rows.
+        The taps of a kernel in a basis are dependent, and a test needs independent rows. If one row
+        is left of several, and the channels have one function each, it is the weighted sum of their
+        coefficients, for rows that are sums ``of_channels`` at single lags.
         """
         assert self._space is not None
         found: list[np.ndarray | None] = []
-        tested = value
+        tested, has_scale = value, True
         for row in rows:
             if row is None:
                 found.append(None)
@@ -144,10 +148,32 @@ class Taps:
                     "no kernel of the basis has these values at all of the tested taps; test "
                     "fewer taps, or value=0"
                 )
-            own = np.eye(len(row)) if u.shape[1] == len(row) else u.T / size
+            own = np.eye(len(row))
+            if u.shape[1] < len(row):
+                own = u.T / size
+                scale = self._scale(kernels, own @ row) if of_channels and len(own) == 1 else 0.0
+                own, has_scale = own * (scale or 1.0), scale != 0
             tested = own @ value
             found.append(own @ row)
-        return Hypothesis(found, tested, len(tested) < len(value))
+        return Hypothesis(found, tested, has_scale)
+
+    def _scale(self, kernels: np.ndarray, row: np.ndarray) -> float:
+        """Return the factor that turns a sum of taps into a weighted sum of coefficients.
+
+        Args:
+            kernels: weights (q, K, channels) of the channels, at one lag per row.
+            row: a sum of taps (1, P) of the same meaning. Its factor is 0 unless the channels have
+                one function each.
+        """
+        assert self._space is not None
+        for c in np.flatnonzero(kernels.any((0, 1))):
+            own, weight = self._space.channels[c], kernels[..., c].sum(1)
+            if own.matrix is None or own.count > 1:
+                return 0.0
+            coefficient = float(row.reshape(kernels.shape[1:])[own.kept, c] @ own.matrix[:, 0])
+            if abs(coefficient) > DEPENDENT * np.linalg.norm(row) * np.linalg.norm(own.matrix):
+                return float(weight[np.abs(weight).argmax()]) / coefficient
+        return 0.0
 
     # --- contrasts (q, taps · channels) of every group, in ascending lags
 

@@ -85,7 +85,8 @@ class FTest(NamedTuple):
             explains. NaN if the loss is not squares.
         outputs: Names of the outputs, or their numbers.
         estimate: Estimate of the sum of taps or coefficients if one is tested, in its own unit, or
-            NaN. The tested value is not subtracted.
+            NaN. It is the weighted sum of coefficients if channels with one function each are
+            tested. The tested value is not subtracted.
         standard_error: Standard error of ``estimate`` for the noise model of the fit, so that F is
             the square of (estimate − value)/standard_error, or NaN.
 

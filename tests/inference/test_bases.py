@@ -314,13 +314,45 @@ def test_sums_of_taps_have_estimates_and_errors() -> None:
     np.testing.assert_allclose(
         found.estimate, row @ FIT.impulse_response.reshape(-1, 2), rtol=1e-13
     )
-    # The taps of one function are one sum, whose scale is arbitrary.
+    # The taps of one function are one sum, and a contrast of several of them has no scale.
     one = cs.solve(cs.Problem(X, Y, lags=(0, 5), basis=cs.Basis(np.ones((6, 1)))))
-    assert one.test(0).dof[0] == 1
-    assert np.isnan(one.test(0).estimate).all()
+    both = one.test(contrast=np.eye(12)[::2][:2].reshape(2, 6, 2))
+    assert both.dof[0] == 1
+    assert np.isnan(both.estimate).all()
     # In an exact fit, the error is zero.
     exact = cs.solve(cs.Problem([1.0, 2, 0, 1, 5], [2.0, 4, 0, 2, 10], lags=(0, 0))).test(0)
     assert (exact.estimate[0], exact.standard_error[0]) == (2.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("tested", "of_coefficients"),
+    [
+        ({0: 1, 1: -1}, [1, -1]),
+        ({"word": 1, "envelope": 0.5}, [0.5, 1]),
+        ("word", [0, 1]),
+        ({"envelope": 1e-200, 1: -1e-200}, [1e-200, -1e-200]),
+    ],
+)
+def test_channels_with_one_function_have_the_sum_of_their_coefficients(
+    tested: Any, of_coefficients: list[float]
+) -> None:
+    """Against least squares of x filtered by the function."""
+    function = np.array([0.0, 1, 3, 2, -1, 0.5])
+    problem = cs.Problem(X, Y, lags=(0, 5), basis=cs.Basis(function[:, None]), channels=NAMES)
+    a = np.concatenate(
+        [np.stack([np.convolve(c, function)[5 : len(x)] for c in x.T], 1) for x in X]
+    )
+    b, row = np.concatenate([y[5:] for y in Y]), np.array(of_coefficients)
+    z = np.linalg.lstsq(a, b, rcond=None)[0]
+    variance = ((b - a @ z) ** 2).sum(0) / (len(a) - 2)
+    size = np.abs(row).max()
+    errors = size * np.sqrt(row / size @ np.linalg.inv(a.T @ a) @ row / size * variance)
+    for window in ({}, {"lags": (2, 5)}):
+        found = cs.solve(problem).test(tested, **window)
+        assert found.dof[0] == 1
+        np.testing.assert_allclose(found.estimate, row @ z, rtol=1e-11)
+        np.testing.assert_allclose(found.standard_error, errors, rtol=1e-11)
+        np.testing.assert_allclose(found.statistic, (row @ z / errors) ** 2, rtol=1e-11)
 
 
 def test_coefficients_of_groups_and_of_outputs_in_other_rows() -> None:
