@@ -137,6 +137,7 @@ def cross_validate(
         for i, held in enumerate(tracked(spans.folds, "folds", len(spans.folds))):
             rest = part(problem, (problem.x, y), beside(spans.folds, i, spans.rest))
             fit = solve_by(rest, method, options)
+            fit._state_as(problem)
             scores.append(_scored(fit, problem, held))
             solutions.append(fit)
     mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))

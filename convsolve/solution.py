@@ -260,6 +260,12 @@ class Solution:
             )
         return self.problem
 
+    def _state_as(self, problem: Problem) -> None:
+        """Describe the kernel by a problem with the same taps, and read other data as it does."""
+        self._recipe, self._spec = problem._recipe, problem.spec
+        if problem._output is not None:
+            self._channel_axis = problem._output.channel_axis
+
     def _read(self, x: Any, y: Any = None) -> Problem:
         if x is None:
             if y is not None:
