@@ -320,14 +320,19 @@ def score_of(
 
 
 def scored(
-    problem: Problem, outputs: Sequence[int], rows: Rows, predictions: Blocks
+    problem: Problem,
+    outputs: Sequence[int],
+    rows: Rows,
+    predictions: Blocks,
+    added: np.ndarray | None = None,
 ) -> tuple[Score, np.ndarray]:
     """Score some outputs in the rows used, and return the mean squares of their residuals.
 
-    With confounds, these are projected out, and rows have their weights.
+    With confounds, these are projected out, and rows have their weights. Coefficients of confounds
+    that are ``added`` to those of least squares are fitted too.
     """
     if problem._nuisance.confounds is not None:
-        return _without_confounds(problem, outputs, rows, predictions)
+        return _without_confounds(problem, outputs, rows, predictions, added)
 
     def measured() -> Iterator[tuple[Span, np.ndarray]]:
         assert problem.y is not None
@@ -359,7 +364,11 @@ def _blocks(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _without_confounds(
-    problem: Problem, outputs: Sequence[int], rows: Rows, predictions: Blocks
+    problem: Problem,
+    outputs: Sequence[int],
+    rows: Rows,
+    predictions: Blocks,
+    added: np.ndarray | None,
 ) -> tuple[Score, np.ndarray]:
     """Score all rows at once, with the confounds projected out of y and its prediction.
 
@@ -380,8 +389,8 @@ def _without_confounds(
     in_time = problem.spec.ndim == 1
     score, mean_squares = score_of(y, zip(y, fitted, strict=True), in_time, centre=False)
     residuals = [a - b for a, b in zip(y, fitted, strict=True)]
-    if centred.count > own.count:
-        left = without_confounds(own, [a - b for a, b in zip(truth, found, strict=True)])
+    if centred.count > own.count or added is not None:
+        left = without_confounds(own, [a - b for a, b in zip(truth, found, strict=True)], added)
         residuals, correlation = _blocks(left), score.correlation
         moved = zip(y, (a - r for a, r in zip(y, residuals, strict=True)), strict=True)
         score, mean_squares = score_of(y, moved, in_time, centre=False)

@@ -477,8 +477,9 @@ class Solution:
             blocks: Blocks = predicted_blocks(problem.x, *self._model(problem))
             # With several masks, the prediction is computed once and kept.
             blocks = [*blocks] if len(problem._by_mask) > 1 else blocks
-            for outputs, rows in problem._by_mask:
-                score, _ = scored(problem, outputs, rows, blocks)
+            added = self._added_confounds(problem)
+            for (outputs, rows), more in zip(problem._by_mask, added, strict=True):
+                score, _ = scored(problem, outputs, rows, blocks, more)
                 scores |= dict(zip(outputs, np.array(score[:-1]).T, strict=True))
         found = np.array([scores[q] for q in sorted(scores)]).T
         return Score(*found)._replace(outputs=tuple(self.outputs))

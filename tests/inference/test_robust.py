@@ -296,6 +296,25 @@ def test_the_simplex_method_starts_from_any_interior_point(
     check_absolute(problem, fit)
 
 
+@pytest.mark.parametrize(("confounds", "weighted"), [(1, False), ("arrays", True), (0, True)])
+def test_the_score_has_the_residuals_of_the_loss(confounds: Any, weighted: bool) -> None:
+    """Its confounds are fitted by the loss too."""
+    rng, x = np.random.default_rng(3), np.random.default_rng(4).standard_normal((2, 60, 1))
+    y = x @ [[1.0, -2.0]] + rng.standard_t(2, (2, 60, 2)) + 4
+    given = rng.standard_normal((2, 60, 1)) if confounds == "arrays" else confounds
+    weights = [2.0, 0.5] if weighted else None
+    bias = confounds == "arrays"
+    problem = cs.Problem(x, y, lags=(0, 2), bias=bias, confounds=given, weights=weights)
+    fit = cs.solve(problem, loss="huber")
+    score, left, roots = fit.score(), np.stack(fit.residuals())[:, 2:], np.ones((2, 1, 1))
+    roots = roots if weights is None else np.reshape(weights, (2, 1, 1))
+    squares = (roots * left**2).sum((0, 1))
+    np.testing.assert_allclose(score.mse, squares / roots.sum() / 58, rtol=1e-12)
+    plain = cs.solve(problem).score()
+    assert (score.r2 < plain.r2).all()
+    assert (score.r2_total < plain.r2_total).all()
+
+
 # --- refused problems
 
 
