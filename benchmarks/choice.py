@@ -54,7 +54,7 @@ def measured(
     def problem() -> cs.Problem:
         return cs.Problem(x, y, lags=lags, edges="zeros")
 
-    solvers = cs.NormalEquations(), cs.ConjugateGradient()
+    solvers = "normal", cs.ConjugateGradient()
     seconds: dict[str, list[float]] = {solver.name: [] for solver in solvers}
     solved = True
     for run in range(runs + 1):

@@ -161,7 +161,7 @@ def solve(
             callable of (prediction, target).
         noise: the assumed noise of y: "white" (the default), "ar", "hac" or "cluster", or an
             object. A number gives the order or the bandwidth, as in "ar3". "ar" changes the
-            solution, the others only its errors, see `ARNoise`, `HACNoise` and `ClusterNoise`.
+            solution, the others only its errors, see `ARNoise`, `HACNoise` and ``"cluster"``.
         strict: raise an `IdentifiabilityError` if the data do not determine the kernel and no ridge
             fixes this. With False, the default, one of many solutions is returned, with an
             `IdentifiabilityWarning`. Fewer equations than unknowns are refused before any

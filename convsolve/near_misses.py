@@ -179,7 +179,7 @@ COMPONENTS: dict[str, tuple[str, dict[str, int]]] = {
     "reml ml marginal_likelihood": ("evidence", {}),
 }
 
-# Classes that users receive and never construct. They are in `convsolve.results`.
+# Classes that users receive and never construct. They are in `convsolve.extend`.
 RESULTS = (
     "Comparison", "CrossValidationScores", "DescentForecast", "FTest", "GroupSolution", "Jackknife",
     "LagChoice", "NoiseEstimate", "PermutationTest", "Regularization", "Score", "Suggestion",
@@ -310,10 +310,9 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         "MixedLM mixed_effects second_level group random_effects": "solve_group",
         "cv crossval cross_val cross_val_score": "cross_validate",
         "Regularized RidgeCV": "solve(problem, penalty='ridge')",
-        "LeastSquares": "QR or SVD",
+        "LeastSquares": "solve(problem, 'svd')",
         "Huber HuberRegressor": "HuberLoss, as in solve(problem, loss='huber')",
-        "LeastAbsolute LAD L1Loss": "AbsoluteLoss, as in solve(problem, loss='absolute')",
-        "MSELoss L2Loss": "SquaredLoss",
+        "LeastAbsolute LAD L1Loss": "solve(problem, loss='absolute')",
         "LassoCV ElasticNet ElasticNetCV": "Lasso, as in solve(problem, penalty='lasso')",
         "OLS LinearRegression": "solve",
         "KFold GroupKFold TimeSeriesSplit": "CrossValidation",
@@ -336,9 +335,9 @@ ATTRIBUTES: dict[str, dict[str, str]] = {
         ),
         "Signal": "io.Signal",
         "read read_csv read_wav": "io.read",
-        "HeldOutScores": "convsolve.results.CrossValidationScores",
-        "Descent": "convsolve.results.DescentForecast",
-        **{name: f"convsolve.results.{name}" for name in RESULTS},
+        "HeldOutScores": "convsolve.extend.CrossValidationScores",
+        "Descent": "convsolve.extend.DescentForecast",
+        **{name: f"convsolve.extend.{name}" for name in RESULTS},
     },
 }
 

@@ -41,7 +41,7 @@ class NoiseModel(ABC):
         ('hac', 'hac20', 'for stationary noise')
 
     See Also:
-        `WhiteNoise`, `ARNoise`, `HACNoise` and `ClusterNoise`.
+        ``"white"``, `ARNoise`, `HACNoise` and ``"cluster"``.
     """
 
     name: str
@@ -96,7 +96,7 @@ class WhiteNoise(NoiseModel):
     """Independent rows of one variance, or of a variance that weights describe: the default.
 
     If the noise and x are both correlated in time, the errors of sums of taps are too small. Use
-    `ARNoise`, `HACNoise` or `ClusterNoise` then.
+    `ARNoise`, `HACNoise` or ``"cluster"`` then.
 
     Examples:
         >>> import numpy as np
@@ -109,7 +109,7 @@ class WhiteNoise(NoiseModel):
         ('white', array([481.]))
 
     See Also:
-        `ARNoise`, `HACNoise` and `ClusterNoise`.
+        `ARNoise`, `HACNoise` and ``"cluster"``.
     """
 
     name = "white"
@@ -151,7 +151,7 @@ class ARNoise(WhiteNoise):
         array([[0.8]])
 
     See Also:
-        `HACNoise` and `ClusterNoise`, which do not change the solution.
+        `HACNoise` and ``"cluster"``, which do not change the solution.
     """
 
     order: int | None = None
@@ -228,7 +228,7 @@ class HACNoise(NoiseModel):
         True
 
     See Also:
-        `ARNoise`, `ClusterNoise` and `WhiteNoise`.
+        `ARNoise`, ``"cluster"`` and ``"white"``.
     """
 
     _: KW_ONLY

@@ -86,7 +86,7 @@ class Solution:
         backward_error, duality_gap: bounds on the error of the solution. One of them is None. Both
             are None for a descent on a loss that is not squares.
         stats: dict of the request and of the computation. The request: "call", the call of `solve`
-            as code, "settings", the fields of the solver ("choice" has the solver that `AutoSolver`
+            as code, "settings", the fields of the solver ("choice" has the solver that ``"auto"``
             chose), "penalty", a dict or None, "loss", a dict, "noise", and "version", of convsolve.
             The computation: "solver", "certificate_kind", "compile_seconds", "run_seconds" and
             entries of the solver.
@@ -167,7 +167,7 @@ class Solution:
 
     @property
     def duality_gap(self) -> float | None:
-        """Relative duality gap of `HuberLoss`, `AbsoluteLoss` and `Lasso`, largest over outputs.
+        """Relative duality gap of `HuberLoss`, ``"absolute"`` and `Lasso`, largest over outputs.
 
         The loss exceeds its minimum by at most this share. None for other solvers.
         """
@@ -949,7 +949,7 @@ class Solution:
             (11, (12, 5, 1, 1))
 
         See Also:
-            `confidence_band`, and `ClusterNoise`.
+            `confidence_band`, and ``"cluster"``.
         """
         if patterns is not None:
             self._check_patterns(patterns, "patterns")

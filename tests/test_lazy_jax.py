@@ -114,7 +114,7 @@ def test_solvers_made_before_jax():
     import importlib.machinery
     import jax
     for solver in plain:
-        assert not any(isinstance(leaf, cs.Solver) for leaf in jax.tree.leaves(solver))
+        assert not any(isinstance(leaf, cs.extend.Solver) for leaf in jax.tree.leaves(solver))
         assert jax.jit(lambda s: s)(solver) == solver
     for solver in set_up:
         use(solver)

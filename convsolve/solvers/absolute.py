@@ -56,7 +56,7 @@ class AbsoluteLoss(Loss):
         array([0.5, 1. , 0.3])
 
     See Also:
-        `HuberLoss`, which has standard errors, and `SquaredLoss`, the default.
+        `HuberLoss`, which has standard errors, and ``"squared"``, the default.
     """
 
     name = "absolute"

@@ -24,9 +24,9 @@ UNKNOWNS_A_STEP, MOST_STEPS = 20, 100
 def choose(sizes: Sizes, spec: ConvSpec) -> Solver:
     """Return the solver for these sizes: rows, unknowns, axes, channels and outputs of a group.
 
-    `QR` for fewer rows than unknowns, or if the design matrices of all groups and y have at most
-    2¹⁶ numbers, if that fits in memory. `ConjugateGradient` for one axis, 800 + 20·channels +
-    30·outputs unknowns or more, and records of four times the kernel. Otherwise `NormalEquations`.
+    ``"qr"`` for fewer rows than unknowns, or if the design matrices of all groups and y have at
+    most 2¹⁶ numbers, if that fits in memory. `ConjugateGradient` for one axis, 800 + 20·channels +
+    30·outputs unknowns or more, and records of four times the kernel. Otherwise ``"normal"``.
     """
     if sizes.factor_fits and (sizes.wide or sizes.small):
         return QR()
@@ -40,18 +40,18 @@ def choose(sizes: Sizes, spec: ConvSpec) -> Solver:
 class AutoSolver(Solver):
     """The default: the exact solution by the cheapest method.
 
-    Least squares, with or without a penalty, are solved by `QR` with fewer rows than unknowns, or
-    if the design matrix and y have at most 2¹⁶ numbers, if that fits in memory. They are solved by
-    `ConjugateGradient` for about a thousand unknowns or more along one axis, and for more with many
-    channels and outputs. Otherwise they are solved by `NormalEquations`, which use a QR if
-    necessary. `NormalEquations` are also used for penalties other than `Ridge` and `Smooth`, and if
+    Least squares, with or without a penalty, are solved by ``"qr"`` with fewer rows than unknowns,
+    or if the design matrix and y have at most 2¹⁶ numbers, if that fits in memory. They are solved
+    by `ConjugateGradient` for about a thousand unknowns or more along one axis, and for more with
+    many channels and outputs. Otherwise they are solved by ``"normal"``, which uses a QR if
+    necessary. ``"normal"`` is also used for penalties other than `Ridge` and `Smooth`, and if
     conjugate gradients do not reach 30 eps in P/20 steps, at most 100, or do not prove that the
     solution is unique, or if the autocorrelation of x, or the first 20 steps, show that they would
     not. All methods have the same solution.
     ``stats["solver"]`` is the method that was used, and ``stats["choice"]`` the sizes that decided.
 
-    Other losses are minimized by their exact method, see `HuberLoss` and `AbsoluteLoss`.
-    `fit_kernel` uses `NormalEquations`.
+    Other losses are minimized by their exact method, see `HuberLoss` and ``"absolute"``.
+    `fit_kernel` uses ``"normal"``.
 
     Examples:
         >>> import numpy as np
@@ -64,7 +64,7 @@ class AutoSolver(Solver):
         'QR'
 
     See Also:
-        `QR`, `NormalEquations` and `ConjugateGradient`, of which one is chosen.
+        ``"qr"``, ``"normal"`` and `ConjugateGradient`, of which one is chosen.
     """
 
     any_loss = True

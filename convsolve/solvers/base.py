@@ -85,12 +85,11 @@ class Loss(ABC):
     Examples:
         >>> import numpy as np
         >>> import convsolve as cs
-        >>> loss = cs.AbsoluteLoss()
-        >>> loss.of(np.array([-1.0, 2.0]))
-        array([1., 2.])
+        >>> cs.HuberLoss(1.0, scale=1.0).of(np.array([-1.0, 2.0]))
+        array([0.5, 1.5])
 
     See Also:
-        `SquaredLoss`, `HuberLoss` and `AbsoluteLoss`.
+        ``"squared"``, `HuberLoss` and ``"absolute"``.
     """
 
     name: ClassVar[str]
@@ -151,7 +150,7 @@ class SquaredLoss(Loss):
     """The sum of squared residuals, the default: least squares.
 
     All solvers, penalties and noise models support it. For y with outliers use `HuberLoss` or
-    `AbsoluteLoss`.
+    ``"absolute"``.
 
     Examples:
         >>> import numpy as np
@@ -164,7 +163,7 @@ class SquaredLoss(Loss):
         {'kind': 'SquaredLoss'}
 
     See Also:
-        `HuberLoss` and `AbsoluteLoss`.
+        `HuberLoss` and ``"absolute"``.
     """
 
     name = "squared"
@@ -176,7 +175,7 @@ class SquaredLoss(Loss):
         return residuals**2
 
     def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
-        """Minimize the sum of squares; `AutoSolver` chooses the method."""
+        """Minimize the sum of squares; ``"auto"`` chooses the method."""
         raise TypeError("least squares are solved by a solver")
 
 
@@ -291,7 +290,7 @@ class Solver(ABC):
         ('ConjugateGradient', {'steps': 50, 'tol': None})
 
     See Also:
-        `AutoSolver`, `QR` and the other solvers.
+        ``"auto"``, ``"qr"`` and the other solvers.
     """
 
     answer: ClassVar[str] = "the kernel of minimum norm"
@@ -326,7 +325,7 @@ class Solver(ABC):
         self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
     ) -> tuple[Any, Any]:
         """Return kernel and bias from x ``(N, *W, Cin)`` and y ``(N, *T, Cout)``, under jit."""
-        raise TypeError(f"{self.name} runs on the host only; inside jit use NormalEquations")
+        raise TypeError(f"{self.name} runs on the host only; inside jit use solver='normal'")
 
 
 def packed(
@@ -367,7 +366,7 @@ def certified(analysis: Analysis, found: SolverResult) -> Certificate:
 def whole_reason(sizes: Sizes) -> str | None:
     """Return why a solver that reads all of x and y at once cannot be used, or None."""
     reason = sizes.whole_reason
-    return reason and f"it {reason}; NormalEquations reads them chunk by chunk"
+    return reason and f"it {reason}; solver='normal' reads them chunk by chunk"
 
 
 def recorded_fields(component: Any) -> dict[str, Any]:

@@ -226,7 +226,7 @@ class ConjugateGradient(Solver):
         tol: backward error to reach. None, the default, and smaller values mean 30 eps.
 
     Normal equations square the condition number κ of A (columns of norm one). Expect "solved" up to
-    a κ of about 1e7, and a proof of full rank up to about 1e5. Use `NormalEquations` or `QR` for a
+    a κ of about 1e7, and a proof of full rank up to about 1e5. Use ``"normal"`` or ``"qr"`` for a
     larger κ, for data that do not determine the kernel without a ridge, and
     for fewer than about 800 unknowns plus 20 per channel and 30 per output. Runs on the host only.
     Fewer rows than unknowns require a ridge.
@@ -245,7 +245,7 @@ class ConjugateGradient(Solver):
         'solved'
 
     See Also:
-        `NormalEquations` and `QR` for a larger condition number, and `AutoSolver`.
+        ``"normal"`` and ``"qr"`` for a larger condition number, and ``"auto"``.
     """
 
     answer = "one kernel of many, small where the spectrum of x is large"
@@ -265,7 +265,7 @@ class ConjugateGradient(Solver):
             return None
         return (
             f"{sizes.rows} equations do not determine {sizes.unknowns} unknowns; give a ridge, or "
-            "use QR for the kernel of minimum norm"
+            "use solver='qr' for the kernel of minimum norm"
         )
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:

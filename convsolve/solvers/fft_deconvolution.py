@@ -73,7 +73,7 @@ class FFTDeconvolution(Solver):
     full convolutions if X has rank Cin in every bin, which requires at least Cin records. Otherwise
     it is "approximate". With noise, all lags of the period are fitted, and all but K of them are
     dropped. With valid, same or causal padding, rows beyond the edges of a record count as zero.
-    Use this classical method for a fast first estimate, and `NormalEquations` for the least-squares
+    Use this classical method for a fast first estimate, and ``"normal"`` for the least-squares
     solution. Strides and a bias are not supported, and circular records must have the same length.
     In `fit_kernel` X(f) must have full rank in every bin unless there is a ridge.
 
@@ -89,7 +89,7 @@ class FFTDeconvolution(Solver):
         array([0.5, 1. , 0.3])
 
     See Also:
-        `NormalEquations` for the least-squares solution.
+        ``"normal"`` for the least-squares solution.
     """
 
     answer = "one kernel of many, with empty bins set to zero"
@@ -97,26 +97,26 @@ class FFTDeconvolution(Solver):
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if there is a stride, a bias or no common period, else None."""
         if objective.strength and objective.penalty != RIDGE:
-            return f"{objective.penalty.title} is not a ridge on every bin; use NormalEquations"
+            return f"{objective.penalty.title} is not a ridge on every bin; use solver='normal'"
         if sizes.basis is not None:
-            return "it divides spectra of whole kernels, without a basis; use NormalEquations"
+            return "it divides spectra of whole kernels, without a basis; use solver='normal'"
         if any(s > 1 for s in spec.stride):
-            return "stride > 1 aliases the spectrum of y; use NormalEquations"
+            return "stride > 1 aliases the spectrum of y; use solver='normal'"
         if not sizes.toeplitz:
-            return "a spectrum needs all rows, without weights or confounds; use NormalEquations"
+            return "a spectrum needs all rows, without weights or confounds; use solver='normal'"
         if sizes.nuisance:
-            return "it has no bias; subtract the means, or use NormalEquations"
+            return "it has no bias; subtract the means, or use solver='normal'"
         shapes = set(sizes.shapes)
         if len(shapes) > 1 and spec.padding == "circular":
             return (
-                "circular records of different length have no common spectrum; use NormalEquations"
+                "circular records of different length have no common spectrum; use solver='normal'"
             )
         if spec.padding == "circular" and any(
             n > w for s in shapes for n, w in zip(spec._span, s, strict=True)
         ):
-            return "the kernel is longer than the period, so that taps share a bin; use QR"
+            return "the kernel is longer than the period, so that taps share a bin; use solver='qr'"
         if len({spec._offset(s) for s in shapes}) > 1:
-            return "records of different length place the kernel differently; use NormalEquations"
+            return "records of different length place the kernel differently; use solver='normal'"
         return whole_reason(sizes)
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
@@ -171,9 +171,9 @@ class FFTDeconvolution(Solver):
         from ..operators.jax_fourier import HIGHEST
 
         if objective.penalty != RIDGE:
-            raise ValueError("FFTDeconvolution supports a ridge only; use NormalEquations")
+            raise ValueError("FFTDeconvolution supports a ridge only; use solver='normal'")
         if bias or any(s > 1 for s in spec.stride):
-            raise ValueError("FFTDeconvolution supports no bias and no stride; use NormalEquations")
+            raise ValueError("FFTDeconvolution supports no bias and no stride; use solver='normal'")
         shape = x.shape[1:-1]
         period = _period([shape], spec)
         xs, ys = _spectrum(list(x), period, jnp), _spectrum(list(y), period, jnp)

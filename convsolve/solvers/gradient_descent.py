@@ -107,7 +107,7 @@ class GradientDescent(Solver):
 
     If many kernels fit, plain and momentum descent and L-BFGS from "zeros" converge to the
     minimum-norm solution. Adam does not, and neither does a start outside the row space. Without a
-    special optimizer, leave out ``solver=``: `AutoSolver` computes the exact solution for every
+    special optimizer, leave out ``solver=``: ``"auto"`` computes the exact solution for every
     loss but callables, in a fraction of the time.
 
     Examples:
@@ -121,7 +121,7 @@ class GradientDescent(Solver):
         True
 
     See Also:
-        `AutoSolver` for the exact solution, and `Identifiability.descent` for the number of steps.
+        ``"auto"`` for the exact solution, and `Identifiability.descent` for the number of steps.
     """
 
     answer = "one kernel of many, fixed by the start and the optimizer"
@@ -308,7 +308,7 @@ class GradientDescent(Solver):
 
         if is_tracer(objective.strength) or objective.strength:
             raise TypeError(
-                f"{self.name} with a penalty runs on the host only; use NormalEquations"
+                f"{self.name} with a penalty runs on the host only; use solver='normal'"
             )
         if reason := self._unsupported(objective):
             raise ValueError(reason)

@@ -53,7 +53,7 @@ class HuberLoss(Loss):
     Confounds are fitted with the same loss as the kernel.
 
     The method does not handle outliers in half of the rows, or errors in x. If most rows are fitted
-    exactly, there is no scale. Use `AbsoluteLoss` then.
+    exactly, there is no scale. Use ``"absolute"`` then.
 
     Source: P. J. Huber, Ann. Statist. 1 (1973) 799; K. Madsen and H. B. Nielsen, BIT 30 (1990) 682.
 
@@ -68,7 +68,7 @@ class HuberLoss(Loss):
         array([0.5, 1. , 0.3])
 
     See Also:
-        `AbsoluteLoss`, and `SquaredLoss`, the default.
+        ``"absolute"``, and ``"squared"``, the default.
     """
 
     delta: Any = 1.345
@@ -187,6 +187,6 @@ def _no_scale(given: Any) -> str:
     if given == "mad":
         return (
             "half of the rows of an output or more are fitted exactly, so that scale='mad' is 0; "
-            "give the scale as a number, or use AbsoluteLoss, which has none"
+            "give the scale as a number, or use loss='absolute', which has none"
         )
-    return f"the scale {given:g} is below the rounding of y; use AbsoluteLoss, which has none"
+    return f"the scale {given:g} is below the rounding of y; use loss='absolute', which has none"

@@ -55,7 +55,7 @@ class QR(_RowFactor):
     units, truncated at the tolerance of `identify`.
 
     The memory is proportional to unknowns², for records of any length, and the time to rows ×
-    unknowns². For long records `NormalEquations` computes the same solution at a quarter of the
+    unknowns². For long records ``"normal"`` computes the same solution at a quarter of the
     cost. With fewer rows than unknowns the memory is proportional to rows × unknowns, and the time
     to rows² × unknowns. In `fit_kernel` the whole matrix is formed, and derivatives in x and ridge
     assume full rank.
@@ -73,7 +73,7 @@ class QR(_RowFactor):
         ('solved', True)
 
     See Also:
-        `NormalEquations` for long records, `SVD`, and `AutoSolver`, the default.
+        ``"normal"`` for long records, ``"svd"``, and ``"auto"``, the default.
     """
 
     svd = False
@@ -84,9 +84,9 @@ class QR(_RowFactor):
 class SVD(_RowFactor):
     """Minimize ‖y − Aw‖² + strength·wᵀK w by the singular values of the design matrix A.
 
-    It is the reference: the triangle R of `QR` is decomposed further. The accuracy is the same. If
-    A is deficient or wide, both methods solve in its row space. Use `QR`, which is faster, unless
-    you compare methods.
+    It is the reference: the triangle R of ``"qr"`` is decomposed further. The accuracy is the same.
+    If A is deficient or wide, both methods solve in its row space. Use ``"qr"``, which is faster,
+    unless you compare methods.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.7.
 
@@ -101,7 +101,7 @@ class SVD(_RowFactor):
         True
 
     See Also:
-        `QR`, `NormalEquations` and `AutoSolver`.
+        ``"qr"``, ``"normal"`` and ``"auto"``.
     """
 
     svd = True

@@ -39,7 +39,7 @@ class NormalEquations(Solver):
     do not fit in the memory allowed, the solution of the Gram matrix is returned as "approximate".
     If there is none, a SolveError asks for a ridge.
 
-    The certificate is at most 30 eps. The kernel error is that of `QR`. For thousands of
+    The certificate is at most 30 eps. The kernel error is that of ``"qr"``. For thousands of
     taps `ConjugateGradient` is faster.
 
     In `fit_kernel` a matrix of more than 2¹⁶ numbers is not formed, and derivatives cost a few
@@ -62,7 +62,7 @@ class NormalEquations(Solver):
         ('solved', True)
 
     See Also:
-        `QR`, `ConjugateGradient` for thousands of taps, and `AutoSolver`, the default.
+        ``"qr"``, `ConjugateGradient` for thousands of taps, and ``"auto"``, the default.
     """
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:

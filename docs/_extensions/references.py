@@ -12,10 +12,10 @@ from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
 import convsolve
-from convsolve import results
+from convsolve import extend
 
 PUBLIC = {name: f"convsolve.{name}" for name in convsolve.__all__}
-PUBLIC |= {name: f"convsolve.results.{name}" for name in results.__all__}
+PUBLIC |= {name: f"convsolve.extend.{name}" for name in extend.__all__}
 SHORT = {"np": "numpy"}
 # Names in signatures without a page: internal classes, aliases of types, and other libraries'.
 INTERNAL = {"Analysis", "Autoregression", "Certificate", "Estimate", "FilteredPart", "Uncertainty"}

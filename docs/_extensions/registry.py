@@ -1,13 +1,15 @@
 """The directive ``registry``: a table of the components of a kind that have a name.
 
 ``.. registry:: penalty`` lists name, class, options and summary of every penalty, as they are in
-``convsolve.registry``. A criterion has no class and no options.
+``convsolve.registry``. A criterion has no class and no options. A class without settings is not
+public.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import convsolve
 from convsolve import registry
 
 
@@ -19,7 +21,8 @@ def cells(entry: registry.Entry) -> list[str]:
         return [name, summary]
     options = [*filter(None, [entry.number]), *(option.name for option in entry.options)]
     words = ", ".join(f"``{option}``" for option in options)
-    return [name, f":py:class:`~convsolve.{entry.class_name}`", words, summary]
+    public = entry.class_name in convsolve.__all__
+    return [name, f":py:class:`~convsolve.{entry.class_name}`" * public, words, summary]
 
 
 def table(kind: str) -> list[str]:

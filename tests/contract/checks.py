@@ -267,17 +267,17 @@ def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fa
 # --- other properties of a solution and its report, with a penalty of strength 1
 
 
-def penalty_for_queries(made: Statement) -> cs.Penalty:
+def penalty_for_queries(made: Statement) -> cs.extend.Penalty:
     """The penalty of a statement, by default a ridge, with the strength 1."""
     return cs.Ridge(1.0) if made.prior is None else penalty_of(made.prior, 1.0)
 
 
-def _unique_with(report: cs.Identifiability, penalty: cs.Penalty) -> bool:
+def _unique_with(report: cs.Identifiability, penalty: cs.extend.Penalty) -> bool:
     form, strength = penalty.terms(1)[0]
     return report._diagnosis.unique_with(strength, form)
 
 
-QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.Penalty], Any]] = {
+QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.extend.Penalty], Any]] = {
     "text": lambda made, fit, penalty: str(fit),
     "report": lambda made, fit, penalty: str(fit.identifiability),
     "dict": lambda made, fit, penalty: fit.identifiability.to_dict(),

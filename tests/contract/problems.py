@@ -263,7 +263,7 @@ PACKAGE = {
 }  # fmt: skip
 
 
-def penalty_of(prior: Prior, strength: Any) -> cs.Penalty:
+def penalty_of(prior: Prior, strength: Any) -> cs.extend.Penalty:
     """A penalty as an object of the package, with a strength: a number, or one per output."""
     if prior.kind == "banded":
         strengths = np.multiply.outer(prior.settings["weights"], strength)

@@ -66,7 +66,7 @@ class _DoubledErrors(Uncertainty):
         return 2 * super().deviation
 
 
-class Doubled(cs.NoiseModel):
+class Doubled(cs.extend.NoiseModel):
     name = "doubled"
     assumption = "if the noise is twice what it looks like"
 
@@ -111,7 +111,7 @@ def _check_doubled(plain: cs.Solution, found: cs.Solution) -> None:
 
 
 @dataclass(frozen=True, repr=False)
-class Last(cs.Penalty):
+class Last(cs.extend.Penalty):
     """The penalty 9 w² on the largest lag, and w² on all others."""
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -164,7 +164,7 @@ def _quartic(prediction: Any, target: Any) -> Any:
 
 
 @dataclass(frozen=True, repr=False)
-class Quartic(cs.Loss):
+class Quartic(cs.extend.Loss):
     """The sum of fourth powers, by Newton's method."""
 
     name = "quartic"
@@ -242,7 +242,7 @@ def test_gradient_descent_minimizes_a_loss(register: Register) -> None:
 
 
 @dataclass(frozen=True, repr=False)
-class Inverse(cs.Solver):
+class Inverse(cs.extend.Solver):
     """Normal equations by an inverse matrix, for small problems that are well conditioned."""
 
     def supports(self, sizes: Any, spec: cs.ConvSpec, objective: Objective) -> str | None:

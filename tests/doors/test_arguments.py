@@ -13,14 +13,14 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve import files
+from convsolve import files, registry
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(20, 2)), RNG.normal(size=(18, 1))
 PROBLEM = cs.Problem(X, Y, kernel_size=3)
 SPEC = cs.ConvSpec(3)
 FIT = cs.solve(PROBLEM)
-SOLVERS = [cs.QR, cs.SVD, cs.NormalEquations, cs.FFTDeconvolution, cs.AutoSolver]
+SOLVERS = [registry.component("solver", name) for name in ("qr", "svd", "normal", "fft", "auto")]
 
 NO_NUMBERS = [
     "1", True, np.bool_(True), 1j, [1.0], {}, object(), np.array("1"), np.array(True),
@@ -149,7 +149,7 @@ def test_an_initial_kernel_of_another_shape_is_refused(init):
 
 
 @pytest.mark.parametrize(
-    "solver", [*(s() for s in SOLVERS), cs.GradientDescent(), cs.GradientDescent(init=np.ones(3))]
+    "solver", [*SOLVERS, cs.GradientDescent(), cs.GradientDescent(init=np.ones(3))]
 )
 def test_the_pytree_of_a_solver_accepts_any_leaves(solver):
     """JAX replaces numbers by None, by objects, and by the values of a map."""

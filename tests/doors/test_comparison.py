@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve import registry
 from convsolve.operators import by_rows
 from convsolve.problem.sizes import Tuning
 
@@ -76,8 +77,10 @@ def test_the_null_component_is_the_part_in_the_null_space(rng: np.random.Generat
 
 def test_labels_and_rows() -> None:
     problem = cs.Problem(X, Y, kernel_size=(3,))
-    twice = cs.compare(problem, ["svd", cs.SVD(), {"solver": "svd", "ridge": 1.0}, cs.SVD()])
-    assert list(twice.solutions) == ["svd", "SVD", "SVD, Ridge(1.0)", "SVD #2"]
+    cg = cs.ConjugateGradient()
+    twice = cs.compare(problem, ["svd", cg, {"solver": "svd", "ridge": 1.0}, cg])
+    labels = ["svd", "ConjugateGradient", "SVD, Ridge(1.0)", "ConjugateGradient #2"]
+    assert list(twice.solutions) == labels
     rows = twice.to_dict()
     rows[0]["loss"] = None
     assert twice.rows[0]["loss"] is not None
@@ -89,7 +92,7 @@ def test_labels_and_rows() -> None:
 DESCENT = cs.GradientDescent(steps=200)
 # A loss, and another object of the same loss.
 ROBUST = {
-    "absolute": (cs.AbsoluteLoss(), "absolute"),
+    "absolute": (registry.component("loss", "absolute"), "absolute"),
     "huber": (cs.HuberLoss(2.0, scale=0.25), cs.HuberLoss(0.5, scale=1.0)),
 }
 LOSSES = {

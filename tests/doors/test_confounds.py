@@ -330,7 +330,7 @@ def test_a_weight_that_moves_x_out_of_float64_is_refused() -> None:
 @pytest.mark.parametrize(
     ("penalty", "limits"), [(cs.Ridge(), BLOCKS), (cs.StableSpline(), CHUNKS)], ids=str
 )
-def test_a_strength_is_selected_in_any_unit(penalty: cs.Penalty, limits: Tuning) -> None:
+def test_a_strength_is_selected_in_any_unit(penalty: cs.extend.Penalty, limits: Tuning) -> None:
     """Sums without the confounds are rescaled to one unit of all channels."""
     rng = np.random.default_rng(0)
     x = [rng.standard_normal((n, 2)) * [1e3, 1e-2] for n in (150, 130)]

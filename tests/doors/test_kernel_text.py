@@ -277,7 +277,7 @@ def test_weights_that_are_not_determined_are_marked() -> None:
 
 
 @dataclass(frozen=True)
-class Stopped(cs.Solver):
+class Stopped(cs.extend.Solver):
     """Zeros, as after Ctrl-C."""
 
     def run(self, analysis: Any, objective: Objective) -> SolverResult:

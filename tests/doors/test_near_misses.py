@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import registry, results
+from convsolve import extend, registry
 from convsolve.interop import events
 from convsolve.near_misses import ARGUMENTS, ATTRIBUTES, COMPONENTS, unknown_argument
 from convsolve.sklearn import ConvRegressor
@@ -41,7 +41,7 @@ OBJECTS: dict[str, Any] = {
 CALLABLES = [getattr(cs, name) for name in cs.__all__ if not name.startswith(("Solve", "Ident"))]
 CALLABLES += [ConvRegressor, cs.Solution.save]
 CALLABLES += [cs.Solution.permutation_test, cs.ConvSpec.minimum_samples]
-CALLABLES += [cs.results.GroupSolution.confidence_band]
+CALLABLES += [cs.extend.GroupSolution.confidence_band]
 
 
 def kernels(**given: Any) -> cs.Problem:
@@ -61,10 +61,8 @@ ROWS: list[Row] = [
     (lambda: cs.solve(PROBLEM, alpha=1.0), TypeError, "no argument 'alpha'; use ridge="),
     (lambda: cs.solve(PROBLEM, cv=5), TypeError, r"use select='cv' or select=CrossValidation\(5"),
     (lambda: cs.solve(PROBLEM, strength=1), TypeError, r"as in penalty=Smooth\(1.0\)"),
-    (lambda: cs.QR(steps=2), TypeError, "no argument 'steps'; it has none"),
     (lambda: cs.Smooth(lam=2.0), TypeError, "no argument 'lam'; use strength="),
     (lambda: cs.Ridge((0, 1), 1.0), TypeError, "takes strength by position; .* channel_groups="),
-    (lambda: cs.QR(1.0), TypeError, r"QR\(\) takes no argument by position$"),
     (lambda: cs.solve(PROBLEM, "qr", 1.0), TypeError, "takes problem, solver by pos.* ridge="),
     (lambda: cs.Problem(X, n_basis_funcs=8), TypeError, r"use basis=RaisedCosines\(n\) or basis=B"),
     (lambda: cs.Problem(X, hrf_model="spm"), TypeError, r"use basis=HRF\(kind, deriv"),
@@ -112,15 +110,15 @@ def test_an_unknown_name_is_refused_with_a_suggestion(
 @pytest.mark.parametrize("owner", ATTRIBUTES)
 def test_an_unknown_attribute_is_refused_with_one_that_exists(owner: str) -> None:
     value = OBJECTS[owner]
-    names = {*dir(value), *dir(cs), "fit", "report", "table", "problem", "convsolve"}
+    names = {*dir(value), *dir(cs), "__version__", "fit", "report", "table", "problem", "convsolve"}
     for typed, suggestion in ATTRIBUTES[owner].items():
         for name in typed.split():
             words = f"has no attribute {name!r}; use {suggestion}"
             with pytest.raises(AttributeError, match=re.escape(words)):
                 getattr(value, name)
         assert re.match(r"(?:cs\.|print\()?(\w+)", suggestion)[1] in names
-        if suggestion.startswith("convsolve.results."):
-            assert suggestion.rpartition(".")[2] in results.__all__
+        if suggestion.startswith("convsolve.extend."):
+            assert suggestion.rpartition(".")[2] in extend.__all__
         check_calls(suggestion)
         if item := re.fullmatch(r'(rows\[0\]|stats)\["(\w+)"\]', suggestion):
             assert item[2] in (DESCENT.stats if item[1] == "stats" else TABLE.rows[0])

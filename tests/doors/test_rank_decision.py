@@ -24,7 +24,7 @@ FEW = cs.Problem(X[:7], Y[:5], kernel_size=(3,))
 
 
 @dataclass(frozen=True)
-class Stub(cs.Solver):
+class Stub(cs.extend.Solver):
     """Zeros, with evidence of rank or without; counts its runs."""
 
     runs: list[int]
@@ -94,7 +94,7 @@ def test_after_ctrl_c_the_rank_is_not_decided(strict: bool) -> None:
     [cs.GradientDescent(steps=10_000, tol=1e-300), cs.ConjugateGradient(tol=1e-15)],
     ids=["descent", "cg"],
 )
-def test_iterative_solvers_do_not_decide_the_rank_after_ctrl_c(solver: cs.Solver) -> None:
+def test_iterative_solvers_do_not_decide_the_rank_after_ctrl_c(solver: cs.extend.Solver) -> None:
     def press(stage: str, step: int, total: int, note: str) -> None:
         if stage.startswith("steps of") and note and (step == 1 or total == 10_000):
             signal.raise_signal(signal.SIGINT)

@@ -15,7 +15,7 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve import results
+from convsolve import extend
 from convsolve.text import as_options
 from support import command_files as data
 
@@ -267,12 +267,12 @@ def entries(result: Any) -> dict[str, Any]:
         return of_solution(result)
     if isinstance(result, cs.Identifiability):
         return {"data": repr(result.problem), **result.to_dict()}
-    if isinstance(result, results.Comparison):
+    if isinstance(result, extend.Comparison):
         names = ("method", "status", "loss", "excess_loss", "kernel_error", "null_component",
                  "steps")  # fmt: skip
         found = [{name: row[name] for name in names} for row in result.rows]
         return {"rows": found, "skipped": result.skipped}
-    if isinstance(result, results.LagChoice):
+    if isinstance(result, extend.LagChoice):
         return attributes(result, "lags scores") | {"problem": repr(result.problem)}
     solutions = [{"status": fit.status} for fit in result.solutions]
     return attributes(result, "mse r2 correlation") | {"solutions": solutions}

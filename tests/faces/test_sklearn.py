@@ -145,7 +145,7 @@ METHODS: list[dict[str, Any]] = [
     {"penalty": "ridge", "select": cs.CrossValidation(3, average="records")},
     {"penalty": cs.Smooth(order=2), "grid": [1.0, 10.0], "select": cs.CrossValidation()},
     {"loss": cs.HuberLoss(2.0)},
-    {"solver": cs.NormalEquations(), "penalty": cs.Ridge(2.0), "noise": cs.ARNoise(1)},
+    {"solver": "normal", "penalty": cs.Ridge(2.0), "noise": cs.ARNoise(1)},
 ]
 
 
@@ -201,7 +201,9 @@ def test_a_search_varies_bases_and_the_settings_of_objects() -> None:
 def test_settings_that_no_object_has(
     given: dict[str, Any], error: type[Exception], words: str
 ) -> None:
-    model = ConvRegressor((0, 9), basis="bsplines8", loss=cs.HuberLoss(1.0), solver=cs.QR)
+    model = ConvRegressor(
+        (0, 9), basis="bsplines8", loss=cs.HuberLoss(1.0), solver=cs.GradientDescent
+    )
     with pytest.raises(error, match=words):
         model.set_params(**given)
 

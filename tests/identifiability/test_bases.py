@@ -153,7 +153,7 @@ def test_units_of_functions_and_data(unit: float) -> None:
 @pytest.mark.parametrize("basis", [cs.Fourier(2), cs.Fourier(4), cs.Tents(8, spacing="even")])
 @pytest.mark.parametrize("period", [8, 10, 12, 12.012, 16, 24, 40])
 def test_functions_that_a_tone_nearly_cancels_are_no_rank(
-    period: float, basis: cs.LagBasis
+    period: float, basis: cs.extend.LagBasis
 ) -> None:
     rng = np.random.default_rng(0)
     x, y = np.sin(2 * np.pi * np.arange(200) / period), rng.standard_normal(200)

@@ -56,7 +56,7 @@ D = np.diff(np.eye(TAPS), axis=0)
     ids=["ridge", "tikhonov"],
 )
 def test_penalties_of_mtrf(
-    method: str, penalty: cs.Penalty, regularization: float, matrix: np.ndarray
+    method: str, penalty: cs.extend.Penalty, regularization: float, matrix: np.ndarray
 ) -> None:
     x, y, matrices = trials()
     problem = cs.Problem(x, y, lags=(0, TAPS - 1), edges="zeros", bias=True)

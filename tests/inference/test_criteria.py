@@ -74,7 +74,7 @@ class Brute:
 
 
 def brute(
-    made: Geometry, problem: cs.Problem, x: list, y: list, penalty: cs.Penalty
+    made: Geometry, problem: cs.Problem, x: list, y: list, penalty: cs.extend.Penalty
 ) -> list[Brute]:
     d = matrix(penalty, problem)
     pairs = zip(

@@ -204,7 +204,9 @@ def test_scores_of_an_almost_exact_fit_keep_their_digits(select: str, noise: flo
 
 
 @pytest.mark.parametrize(("penalty", "bias"), [(cs.Ridge(), False), (cs.Smooth(order=2), True)])
-def test_krylov_spaces_choose_nearly_the_best_strength(penalty: cs.Penalty, bias: bool) -> None:
+def test_krylov_spaces_choose_nearly_the_best_strength(
+    penalty: cs.extend.Penalty, bias: bool
+) -> None:
     """Two groups in units far from each other."""
     rng, spec = np.random.default_rng(4), cs.ConvSpec(8, groups=2)
     size = np.array([1.0, 30.0, 1e4, 2e4])

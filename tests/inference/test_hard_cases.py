@@ -97,7 +97,7 @@ def test_bic_of_wide_data_is_reported_at_the_edge() -> None:
         (Bands(None, (0,), (0.0,)), 3),
     ],
 )
-def test_a_penalty_of_nothing_is_least_squares(penalty: cs.Penalty, taps: int) -> None:
+def test_a_penalty_of_nothing_is_least_squares(penalty: cs.extend.Penalty, taps: int) -> None:
     x, y = recording()
     problem = cs.Problem(x, y, lags=(0, taps - 1))
     fit = cs.solve(problem, penalty=penalty)

@@ -59,14 +59,14 @@ def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: str, select: str) 
     found = cs.solve(problem, penalty=penalty, select=select).regularization
     log = np.log if select == "gcv" else np.asarray
 
-    def loss(at: cs.Penalty) -> float:
+    def loss(at: cs.extend.Penalty) -> float:
         strength = cs.solve(problem, penalty=at, select=select).regularization.strength
         # A single strength is not scored.
         grid = strength * np.array([[1.0], [2.0]])
         best = cs.solve(problem, penalty=at, grid=grid, select=select).regularization
         return float(log(best.path.scores[0]).sum())
 
-    def prior(step: float) -> cs.Penalty:
+    def prior(step: float) -> cs.extend.Penalty:
         """The memory -1/log(decay), or the length, times ``step``."""
         if name == "decay":
             return cs.StableSpline(kind=penalty, decay=chosen ** (1 / step))

@@ -26,7 +26,7 @@ BOTH = ["huber", "absolute"]
 DETERMINED = [name for name in NAMED if not name.startswith("wide")]
 
 
-def solved(problem: cs.Problem, loss: str | cs.Loss) -> cs.Solution:
+def solved(problem: cs.Problem, loss: str | cs.extend.Loss) -> cs.Solution:
     """The answer, whatever x determines of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
@@ -355,7 +355,7 @@ DIFFERENCES = np.diff(EYE, axis=0)
 DECAY = 0.7 ** np.maximum.outer(np.arange(LAGS), np.arange(LAGS))
 BY_CHANNEL = np.diag([2.0, 30.0])
 # A penalty, and its matrices K for two outputs, with lags and then two channels.
-PENALTIES: dict[str, tuple[cs.Penalty, list[np.ndarray]]] = {
+PENALTIES: dict[str, tuple[cs.extend.Penalty, list[np.ndarray]]] = {
     "ridge": (cs.Ridge(3.0), 2 * [np.kron(EYE, 3 * np.eye(2))]),
     "per output": (cs.Ridge([3.0, 90.0]), [np.kron(EYE, s * np.eye(2)) for s in (3, 90)]),
     "groups": (cs.Ridge([2.0, 30.0], channel_groups=(0, 1)), 2 * [np.kron(EYE, BY_CHANNEL)]),

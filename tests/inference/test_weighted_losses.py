@@ -51,7 +51,7 @@ def residuals(made: Adjusted, fit: cs.Solution, o: int) -> np.ndarray:
     return np.concatenate([root * left[used, o] for left, (root, used, _, _) in parts])
 
 
-def solved(made: Adjusted, route: str, loss: str | cs.Loss) -> cs.Solution:
+def solved(made: Adjusted, route: str, loss: str | cs.extend.Loss) -> cs.Solution:
     store, limits = ROUTES[route]
     fit = cs.solve(made.problem(store), loss=loss, limits=limits)
     assert fit.converged

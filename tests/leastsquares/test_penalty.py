@@ -13,6 +13,7 @@ import pytest
 import scipy.linalg
 
 import convsolve as cs
+from convsolve import registry
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import Penalty, Ridge, restricted
 from convsolve.leastsquares.smooth import Smooth
@@ -159,7 +160,9 @@ def test_derivatives_in_x_y_and_the_strength(monkeypatch: pytest.MonkeyPatch) ->
 
     def loss(t: jax.Array) -> jax.Array:
         objective = Objective(penalty=Smooth(), strength=2.0 + t)
-        w, b = cs.NormalEquations().traced(x + t * dx, y + t * dy, made.spec, True, objective)
+        w, b = registry.component("solver", "normal").traced(
+            x + t * dx, y + t * dy, made.spec, True, objective
+        )
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     check_gradients(loss)
@@ -222,7 +225,7 @@ FORMS: dict[str, Callable[[int, int], Penalty]] = {
     [(*span, form) for form in FORMS for span in SPANS if form != "own roots" or span[1] < 3000],
 )
 def test_differences_of_kernels_in_a_basis(
-    basis: cs.LagBasis, taps: int, order: int, free: int, form: str
+    basis: cs.extend.LagBasis, taps: int, order: int, free: int, form: str
 ) -> None:
     """The differences of the basis itself are computed in extended precision."""
     penalty = FORMS[form](taps, order)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
+from convsolve import registry
 from convsolve.operators import jax_fourier
 from convsolve.operators.windows import normal_form
 from convsolve.solvers import linear
@@ -46,7 +47,9 @@ def data(name: str) -> tuple[np.ndarray, np.ndarray, cs.ConvSpec, bool]:
 def fit(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: Any = 0.0) -> Any:
     """What `fit_kernel` calls, apart from its cache, which knows nothing of ``forced``."""
     objective = Objective(strength=ridge)
-    return cs.NormalEquations().traced(jnp.asarray(x), jnp.asarray(y), spec, bias, objective)
+    return registry.component("solver", "normal").traced(
+        jnp.asarray(x), jnp.asarray(y), spec, bias, objective
+    )
 
 
 def least_squares(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: float = 0.0) -> Any:

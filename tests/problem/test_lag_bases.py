@@ -162,7 +162,7 @@ def test_names_of_bases() -> None:
 
 
 def test_a_basis_of_ones_own_is_one_class() -> None:
-    class Decays(cs.LagBasis):
+    class Decays(cs.extend.LagBasis):
         """Exponentials with two decays, known in seconds."""
 
         def functions(self, lags: Any, fs: float | None = None) -> np.ndarray:

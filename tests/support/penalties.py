@@ -10,7 +10,8 @@ import numpy as np
 import scipy.linalg
 
 import convsolve as cs
-from convsolve import Penalty, Ridge, Smooth, SquaredExponential, StableSpline, Tikhonov
+from convsolve import Ridge, Smooth, SquaredExponential, StableSpline, Tikhonov
+from convsolve.extend import Penalty
 from convsolve.leastsquares.penalty import Bands
 
 # Forms without a strength; `with_strength` gives one.

@@ -1,25 +1,22 @@
-"""Classes that users receive and never construct, and the submodules of the package."""
+"""Base classes, classes that users receive and never construct, and submodules of the package."""
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import results
-from convsolve.near_misses import RESULTS
+from convsolve import extend
 
 RNG = np.random.default_rng(0)
 X, NOISE = RNG.standard_normal((2, 6, 100, 1))
 PROBLEM = cs.Problem(X, X + 0.1 * NOISE, lags=(0, 2))
-SUBMODULES = ("datasets", "interop", "io", "results", "sklearn")
+BASES = ("LagBasis", "Loss", "NoiseModel", "Penalty", "Solver")
+SUBMODULES = ("datasets", "extend", "interop", "io", "sklearn")
 
 
 def run(code: str) -> None:
@@ -49,52 +46,28 @@ def received() -> dict[str, Any]:
 
 def test_every_class_is_documented_and_that_of_a_returned_object() -> None:
     found = received()
-    assert [*found] == results.__all__ == [*RESULTS]
-    for name, value in found.items():
-        cls = getattr(results, name)
-        assert type(value) is cls
+    assert sorted([*found, *BASES]) == extend.__all__
+    for name in extend.__all__:
+        cls = getattr(extend, name)
+        assert name not in found or type(found[name]) is cls
         assert cls.__name__ == name
         assert cls.__doc__
-        assert name in dir(results)
         assert name not in cs.__all__
 
 
-def test_unknown_classes_and_submodules_are_refused() -> None:
-    with pytest.raises(AttributeError, match=r"'convsolve.results' .* did you mean FTest\?"):
-        _ = results.Ftest
-    with pytest.raises(AttributeError, match=r"'convsolve.results' has no attribute 'colour'$"):
-        _ = results.colour
+def test_unknown_submodules_are_refused() -> None:
     with pytest.raises(AttributeError, match=r"did you mean datasets\?"):
         _ = cs.dataset
-
-
-def test_type_checkers_see_the_same_classes() -> None:
-    tree = ast.parse(Path(results.__file__).read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    for node in block.body:
-        assert isinstance(node, ast.ImportFrom)
-        module = import_module(f"convsolve.{node.module}")
-        for alias in node.names:
-            assert getattr(module, alias.name) is getattr(results, alias.name)
-    assert sum(len(node.names) for node in block.body) == len(results.__all__)
-
-
-def test_the_top_level_has_the_names_of_functions_and_arguments() -> None:
-    assert len(cs.__all__) == 51
-    assert {"LagBasis", "Penalty", "Loss", "NoiseModel", "Solver"} <= {*cs.__all__}
 
 
 def test_submodules_are_imported_on_first_use() -> None:
     run(
         "import sys, convsolve as cs; dir(cs); cs.__all__\n"
         "assert [n for n in sys.modules if n.startswith('convsolve')] == ['convsolve']\n"
-        "r = cs.results; dir(r)\n"
         "assert not {'numpy', 'jax', 'scipy'} & set(sys.modules)\n"
-        "r.Score; assert 'convsolve.scoring' in sys.modules\n"
-        "assert 'convsolve.inference.permutation' not in sys.modules\n"
         f"for name in {SUBMODULES}:\n"
         "    full = 'convsolve.' + name\n"
-        "    assert name in dir(cs) and (full not in sys.modules or name in ('io', 'results'))\n"
+        "    assert name in dir(cs) and (full not in sys.modules or name == 'io')\n"
         "    assert getattr(cs, name) is sys.modules[full] and sys.modules[full].__doc__\n"
     )
 
