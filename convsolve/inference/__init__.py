@@ -2,8 +2,8 @@
 
 Penalties: ``strength_path`` solves penalized least squares at every strength, from ``sums`` over
 rows in ``units`` that all columns share. ``criteria`` and ``folds`` score the fits, and ``scorers``
-combine them. ``selection`` searches strengths and hyperparameters. ``bands`` is for a banded ridge
-and ``krylov`` for many unknowns. ``several_strengths`` solves all outputs at their strengths, and
+combine them. ``selection`` searches strengths and hyperparameters. ``bands`` is for a banded ridge.
+``several_strengths`` solves all outputs at their strengths, and
 ``regularization`` records the selection. ``sparse`` has the steps of a lasso, and ``lag_windows``
 the scores of every window of lags.
 

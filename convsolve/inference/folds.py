@@ -136,11 +136,6 @@ class CrossValidation:
         name = getattr(self.score, "__name__", "")
         return f"{name if name.isidentifier() else 'score'}()"
 
-    def joined(self, records: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return rows of the records of a fold, with those that are scored together joined."""
-        by_record = self.own or self.average == "records"
-        return [*records] if by_record else [np.concatenate(records)]
-
     def spans(self, *kept: Rows) -> Spans:
         """Return the rows of every fold, and the rows in no fold.
 
@@ -415,16 +410,11 @@ def check_varying(
         return
     for i, fold in enumerate(folds):
         if any((varies & ~varying(part.with_constant())).any() for part in fold):
-            raise ValueError(no_score(i, select))
-
-
-def no_score(fold: int, select: CrossValidation) -> str:
-    """Return the message for a fold without a score."""
-    where = "a record of fold" if select.average == "records" else "fold"
-    return (
-        f"{where} {fold} has no {select.score}, since its y does not vary; use score='mse', or "
-        "folds that put its rows to others"
-    )
+            where = "a record of fold" if select.average == "records" else "fold"
+            raise ValueError(
+                f"{where} {i} has no {select.score}, since its y does not vary; use score='mse', "
+                "or folds that put its rows to others"
+            )
 
 
 def scored(

@@ -60,10 +60,8 @@ class Regularization(NamedTuple):
         hyperparameters: the selected hyperparameters by name, in common for all outputs. A tuple if
             there are several axes.
         effective_dof: (outputs,), effective degrees of freedom of the kernel, Σ d/(d + λ) plus
-            the number of coordinates that are not penalized. A bias is not included. NaN if there
-            are too many unknowns for a spectrum.
-        noise_variance: (outputs,), variance of y about the model, in y's units squared. NaN if
-            there are too many unknowns for a spectrum.
+            the number of coordinates that are not penalized. A bias is not included.
+        noise_variance: (outputs,), variance of y about the model, in y's units squared.
         criterion: "gcv", "evidence", "aicc", "bic", or "mse", "r2" or "correlation" of held-out
             rows, or the name of a function with brackets; "given" if nothing was selected.
         score: (outputs,), the score of the selected strength. NaN if nothing was selected.

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from copy import copy
 from weakref import WeakKeyDictionary, WeakValueDictionary
-
-import numpy as np
 
 from ..cached import cached_property
 from ..operators.design_matrix import Targets
@@ -34,13 +31,6 @@ class Analysis:
         """Return a new analysis of a problem."""
         design = Design(problem, limits)
         return cls(design, design.targets)
-
-    def with_outputs(self, y: tuple[np.ndarray, ...]) -> Analysis:
-        """Return an analysis with the same x and other outputs y, which reuses all results of x."""
-        found = copy(self)
-        found.targets = self.design.outputs(y)
-        vars(found).pop("_in_time", None)
-        return found
 
     @property
     def in_time(self) -> Analysis:

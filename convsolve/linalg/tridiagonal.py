@@ -103,7 +103,16 @@ class Tridiagonal:
 
     def solve(self, shift: float, right: np.ndarray) -> np.ndarray:
         """Return (T + shift·I)⁻¹ right (r, Q), with a shift of at least `resolution`."""
-        return tridiagonal_solve(self.diagonal + max(shift, self.resolution), self.beside, right)
+        diagonal = self.diagonal + max(shift, self.resolution)
+        if self.size < 2:
+            return right / diagonal[:, None]
+        from scipy.linalg.lapack import dpttrf, dpttrs
+
+        d, e, failed = dpttrf(diagonal, self.beside)
+        if failed:
+            raise np.linalg.LinAlgError("the tridiagonal matrix is not positive definite")
+        found: np.ndarray = dpttrs(d, e, right)[0]
+        return found
 
     def product(self, u: np.ndarray) -> np.ndarray:
         """Return T u (r, Q)."""
@@ -112,20 +121,3 @@ class Tridiagonal:
             found[1:] += self.beside[:, None] * u[:-1]
             found[:-1] += self.beside[:, None] * u[1:]
         return found
-
-
-def tridiagonal_solve(diagonal: np.ndarray, beside: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return T⁻¹ right (r, Q) for a positive definite tridiagonal T.
-
-    Raises:
-        LinAlgError: If T is not positive definite.
-    """
-    if len(diagonal) < 2:
-        return right / diagonal[:, None]
-    from scipy.linalg.lapack import dpttrf, dpttrs
-
-    d, e, failed = dpttrf(diagonal, beside)
-    if failed:
-        raise np.linalg.LinAlgError("the tridiagonal matrix is not positive definite")
-    found: np.ndarray = dpttrs(d, e, right)[0]
-    return found

@@ -10,7 +10,6 @@ import numpy as np
 from ..errors import SolveError
 from ..inference.bands import choose_bands
 from ..inference.folds import CrossValidation
-from ..inference.krylov import choose_by_krylov
 from ..inference.regularization import Regularization, as_given, joined, of_outputs
 from ..inference.scorers import Scoring, smooth
 from ..inference.selection import choose_penalty, choose_strengths, strength_grids
@@ -20,7 +19,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.penalty import Penalty, Ridge
 from ..problem.sizes import Sizes
-from ..text import argument, count, in_bytes, keyword, limit
+from ..text import count, in_bytes, keyword, limit
 from .auto import AutoSolver
 from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
 
@@ -41,31 +40,19 @@ class Choice(NamedTuple):
 
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
     """Return the reason if the Gram matrix or the rows do not fit in memory, else None."""
-    bands = _bands(penalty)
-    if _by_krylov(penalty, select, sizes):
-        return None
     if not smooth(select) and sizes.whole_reason:
         return f"a function as {keyword('score')} {sizes.whole_reason}"
-    if sizes.gram_fits or (few_rows(sizes) and not bands):
+    if sizes.gram_fits or (few_rows(sizes) and not _bands(penalty)):
         return None
-    way = "give the strength, or use fewer taps"
-    if _by_krylov(penalty, CrossValidation(), sizes):
-        way = f"use {argument('select', 'cv')}, which needs no AᵀA, or fewer taps"
     return (
         f"selecting the strength needs AᵀA of {sizes.parameters} columns, "
-        f"{in_bytes(sizes.gram_bytes)}, more than {limit('memory')} allows; {way}"
+        f"{in_bytes(sizes.gram_bytes)}, more than {limit('memory')} allows; give the strength, or "
+        "use fewer taps"
     )
 
 
 def _bands(penalty: Penalty) -> bool:
     return isinstance(penalty, Ridge) and penalty.bands
-
-
-def _by_krylov(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> bool:
-    """Return whether products are faster than a tridiagonal form of every fold."""
-    crossed = isinstance(select, CrossValidation) and not penalty.open and not _bands(penalty)
-    many = sizes.parameters > sizes.limits.spectrum_columns and sizes.toeplitz
-    return crossed and many and not few_rows(sizes)
 
 
 def choose(
@@ -75,10 +62,8 @@ def choose(
 
     One decomposition of the moments serves all strengths, outputs and folds. Problems with fewer
     rows than unknowns are solved within the space spanned by the rows. The time grows as the square
-    of the number of rows. Otherwise, beyond 1 500 unknowns, a `CrossValidation` forms no Gram
-    matrix. All strengths of a grid are computed from one Krylov space per fold, and the degrees of
-    freedom are unknown. The other criteria need the spectrum, in a time that grows as the cube of
-    the number of unknowns.
+    of the number of rows. Otherwise it grows as the cube of the number of unknowns, once per fold
+    of a `CrossValidation`.
 
     Args:
         analysis: the analysis of the problem.
@@ -95,12 +80,10 @@ def choose(
     strengths = np.array(grid, float) if grid is not None else None
     if penalty.strength is not None:
         strengths = np.atleast_2d(np.array(penalty.strength, float))
-    form = penalty.form
-    if isinstance(select, CrossValidation) and _by_krylov(penalty, select, design.sizes):
-        return Choice(*choose_by_krylov(analysis, form, strengths, select))
+    scoring = Scoring(analysis, select)
     if isinstance(penalty, Ridge) and penalty.bands:
-        return Choice(*choose_bands(Scoring(analysis, select), penalty, strengths))
-    return _one_form(analysis, Scoring(analysis, select), form, strengths)
+        return Choice(*choose_bands(scoring, penalty, strengths))
+    return _one_form(analysis, scoring, penalty.form, strengths)
 
 
 def _one_form(

@@ -74,10 +74,6 @@ SOLVED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "penalty": ({"penalty": "dc", "select": "cv"}, "hyperparameters tried"),
     "bands": ({"penalty": cs.Ridge(channel_groups=(0, 1))}, "outputs"),
-    "Krylov": (
-        {"penalty": "ridge", "select": "cv", "limits": Tuning(spectrum_columns=2)},
-        "held-out rows, by fold; outputs",
-    ),
     "autoregression": ({"noise": "ar2"}, "rounds of noise and kernel"),
 }  # fmt: skip
 # Functions that take progress=, their stages and an attribute of the result.

@@ -174,7 +174,6 @@ CHOICES: dict[str, dict[str, Any]] = {
     "ridge": {"penalty": "ridge"},
     "ridge, grid": {"penalty": "ridge", "grid": [0.1, 1.0, 10.0], "select": "bic"},
     "folds": {"penalty": "smooth", "select": "cv"},
-    "krylov": {"penalty": "ridge", "select": "cv", "limits": Tuning(spectrum_columns=2)},
     "lasso": {"penalty": "lasso"},
     "bands, evidence": {"penalty": BANDED},
     "bands, folds": {"penalty": BANDED, "select": "cv"},

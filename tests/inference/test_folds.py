@@ -11,7 +11,6 @@ import pytest
 import scipy.linalg
 
 import convsolve as cs
-from convsolve.inference.krylov import KrylovPath
 from convsolve.problem.sizes import Tuning
 from support import dense
 from support.geometry import NAMED, Geometry
@@ -21,8 +20,6 @@ GRID = np.geomspace(0.1, 100, 3)[:, None]
 FOLDS: dict[str, Any] = {"records": None, "rows": 4, "listed": [[1], [0, 2]]}
 # Fewer rows than unknowns.
 WIDE = Geometry(cs.ConvSpec(12), ((16,),) * 3, 2, 2, bias=True)
-# With few columns allowed for a spectrum, Krylov spaces are used.
-LIMITS = {"spectrum": (Tuning(), 1e-8), "krylov": (Tuning(spectrum_columns=2), 1e-6)}
 
 
 def spans(made: Geometry, folds: Any) -> list[np.ndarray]:
@@ -64,55 +61,54 @@ def largest_error(y: np.ndarray, prediction: np.ndarray) -> float:
 
 
 ROWS = [
-    ("ridge", "blocks", "rows", "r2", "spectrum"),
-    ("tc", "ragged", "listed", "mse", "spectrum"),
-    ("first differences", "ragged", "rows", "correlation", "spectrum"),
-    ("tc", "stride", "rows", "r2", "spectrum"),
-    ("ridge", "dilation", "rows", "mse", "spectrum"),
-    ("first differences", "circular", "records", "mse", "spectrum"),
-    ("tc", "bias", "rows", "correlation", "spectrum"),
-    ("first differences", "groups", "records", "r2", "spectrum"),
-    ("ridge", "wide, bias", "rows", "mse", "spectrum"),
-    ("tc", "wide, bias", "rows", "r2", "spectrum"),
-    ("ridge", "ragged", "listed", "r2", "krylov"),
-    ("tc", "groups", "records", "mse", "krylov"),
-    ("squared exponential", "stride", "rows", "correlation", "krylov"),
-    ("second differences", "bias", "rows", "mse", "krylov"),
-    ("banded", "circular", "records", "r2", "krylov"),
+    ("ridge", "blocks", "rows", "r2"),
+    ("tc", "ragged", "listed", "mse"),
+    ("first differences", "ragged", "rows", "correlation"),
+    ("tc", "stride", "rows", "r2"),
+    ("ridge", "dilation", "rows", "mse"),
+    ("first differences", "circular", "records", "mse"),
+    ("tc", "bias", "rows", "correlation"),
+    ("first differences", "groups", "records", "r2"),
+    ("ridge", "wide, bias", "rows", "mse"),
+    ("tc", "wide, bias", "rows", "r2"),
+    ("ridge", "ragged", "listed", "r2"),
+    ("tc", "groups", "records", "mse"),
+    ("squared exponential", "stride", "rows", "correlation"),
+    ("second differences", "bias", "rows", "mse"),
+    ("banded", "circular", "records", "r2"),
     # A function scores every record, whatever the average.
-    ("ridge", "groups", "records", largest_error, "spectrum"),
-    ("first differences", "dilation", "rows", largest_error, "spectrum"),
-    ("ridge", "image", "records", largest_error, "spectrum"),
-    ("banded", "circular", "listed", largest_error, "krylov"),
+    ("ridge", "groups", "records", largest_error),
+    ("first differences", "dilation", "rows", largest_error),
+    ("ridge", "image", "records", largest_error),
+    ("banded", "circular", "listed", largest_error),
 ]
 RECORDS = [
-    ("ridge", "ragged", "listed", "mse", "spectrum"),
-    ("tc", "short", "listed", "correlation", "spectrum"),
-    ("first differences", "ragged", "listed", "r2", "spectrum"),
-    ("tc", "wide records", "listed", "mse", "spectrum"),
-    ("banded", "ragged", "listed", "r2", "krylov"),
-    ("tc", "stride", "records", largest_error, "spectrum"),
-    ("second differences", "ragged", "listed", largest_error, "spectrum"),
-    ("tc", "wide records", "listed", largest_error, "spectrum"),
+    ("ridge", "ragged", "listed", "mse"),
+    ("tc", "short", "listed", "correlation"),
+    ("first differences", "ragged", "listed", "r2"),
+    ("tc", "wide records", "listed", "mse"),
+    ("banded", "ragged", "listed", "r2"),
+    ("tc", "stride", "records", largest_error),
+    ("second differences", "ragged", "listed", largest_error),
+    ("tc", "wide records", "listed", largest_error),
 ]
 
 
 @pytest.mark.parametrize(
-    ("average", "name", "geometry", "folds", "score", "route"),
+    ("average", "name", "geometry", "folds", "score"),
     [*(("rows", *row) for row in ROWS), *(("records", *row) for row in RECORDS)],
 )
 def test_scores_are_those_of_refits(
-    average: str, name: str, geometry: str, folds: str, score: Any, route: str
+    average: str, name: str, geometry: str, folds: str, score: Any
 ) -> None:
     made = WIDE if geometry == "wide records" else NAMED[geometry]
     x, y = made.noise()
     problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    penalty, (limits, close) = penalty_for(name, problem), LIMITS[route]
+    penalty = penalty_for(name, problem)
     select = cs.CrossValidation(FOLDS[folds], score=score, average=average)
-    fit = cs.solve(problem, penalty=penalty, grid=GRID, select=select, limits=limits)
+    fit = cs.solve(problem, penalty=penalty, grid=GRID, select=select)
     found, d = fit.regularization, matrix(penalty, problem)
     assert fit.status == "solved"
-    assert np.isnan(found.effective_dof).all() == (route == "krylov")
     assert found.criterion == ("largest_error()" if callable(score) else score)
     matrices, targets = dense.design_matrix(x, made.spec), dense.by_group(y, made.spec.groups)
     of_record = np.repeat(np.arange(len(made.shapes)), [math.prod(rows) for rows in made.counts])
@@ -131,8 +127,8 @@ def test_scores_are_those_of_refits(
             np.testing.assert_allclose(
                 found.path.scores_by_fold[i, j],
                 np.concatenate(wanted),
-                rtol=close,
-                atol=1e-2 * close,
+                rtol=1e-8,
+                atol=1e-10,
             )
     np.testing.assert_allclose(found.path.scores, found.path.scores_by_fold.mean(0), rtol=1e-14)
     best = np.argmin if score == "mse" else np.argmax
@@ -201,38 +197,6 @@ def test_scores_of_an_almost_exact_fit_keep_their_digits(select: str, noise: flo
             wanted, got = np.mean(held**2), found.path.scores_by_fold[0, i, 0]
         # Residuals of both are wrong by a few roundings of y, which are so large beside the noise.
         assert got == pytest.approx(wanted, rel=1e-9 + 1e-15 / noise)
-
-
-@pytest.mark.parametrize(("penalty", "bias"), [(cs.Ridge(), False), (cs.Smooth(order=2), True)])
-def test_krylov_spaces_choose_nearly_the_best_strength(
-    penalty: cs.extend.Penalty, bias: bool
-) -> None:
-    """Two groups in units far from each other."""
-    rng, spec = np.random.default_rng(4), cs.ConvSpec(8, groups=2)
-    size = np.array([1.0, 30.0, 1e4, 2e4])
-    x = [rng.standard_normal((120, 4)) * size for _ in range(3)]
-    w = rng.standard_normal((8, 2, 4)) / 1e4
-    y = [cs.convolve(a, w, spec) for a in x]
-    y = [b + b.std(0) * rng.standard_normal(b.shape) + 5 * bias for b in y]
-    problem = cs.Problem(x, y, spec=spec, bias=bias)
-    found, wanted = (
-        cs.solve(problem, penalty=penalty, select="cv", limits=limits).regularization
-        for limits, _ in (LIMITS["krylov"], LIMITS["spectrum"])
-    )
-    assert not found.at_edge.any()
-    assert (found.path.scores.min(0) <= 1.02 * wanted.path.scores.min(0)).all()
-
-
-def test_a_krylov_space_solves_for_every_strength() -> None:
-    rng = np.random.default_rng(1)
-    a = rng.standard_normal((80, 60)) * np.geomspace(1, 1e-3, 60)
-    b, c = a.T @ a, a.T @ rng.standard_normal(80)
-    strengths = np.geomspace(1e-4, 1e3, 8)
-    path = KrylovPath(lambda v: b @ v, c, strengths)
-    assert path.converged.all()
-    for z, strength in zip(path.coordinates.T, strengths, strict=True):
-        residual = (b + strength * np.eye(60)) @ z - c
-        assert np.linalg.norm(residual) <= 1.1e-7 * np.linalg.norm(c)
 
 
 @pytest.mark.parametrize("method", [{"penalty": "lasso"}, {"penalty": "ridge", "select": "cv"}])
