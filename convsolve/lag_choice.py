@@ -167,10 +167,10 @@ def _check(problem: Any, select: Any) -> None:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
     if not isinstance(select, CrossValidation):
         choice(select, "select", ("bic", "aicc", "cv"), " or a CrossValidation")
-    elif select.own or select.random:
+    elif select.own:
         raise ValueError(
-            "choose_lags scores windows of lags from sums, without predictions or groups of "
-            "channels; use score='mse', 'r2' or 'correlation', and leave out random="
+            "choose_lags scores windows of lags from sums, without predictions; use score='mse', "
+            "'r2' or 'correlation'"
         )
 
 

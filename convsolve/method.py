@@ -108,12 +108,10 @@ class Method:
             return
         if self.select is not None:
             self.penalty.check_select(self.select)
-        if self.grid is not None:
-            self.penalty.check_grid(self.select)
-        if getattr(self.select, "random", 0) and not getattr(self.penalty, "bands", False):
+        if self.grid is not None and getattr(self.penalty, "bands", False):
             raise ValueError(
-                f"{keyword('random')} tries ratios of the strengths of groups of channels; leave "
-                f"it out, or use a ridge with {keyword('channel_groups')}"
+                "the strengths of groups of channels are searched by a gradient; leave out "
+                f"{keyword('grid')}"
             )
 
     def _check_components(self) -> None:

@@ -66,7 +66,6 @@ ARGUMENTS: dict[str, str] = {
     "varying.order varying.polynomial": "degree=",
     "GradientDescent.huber_delta": "solve(loss=HuberLoss(1.0, scale=...))",
     "CrossValidation.scoring CrossValidation.metric CrossValidation.score_func": "score=",
-    "CrossValidation.n_iter CrossValidation.n_candidates": "random=",
     "RaisedCosines.n_basis_funcs BSplines.n_basis_funcs BSplines.df Fourier.n_basis_funcs": "n=",
     "BSplines.order": "degree=, which is the order less one",
     "Tents.n Tents.n_basis_funcs": "knots=, some lags or their number",

@@ -30,6 +30,13 @@ REMOVED += [
 GONE += ["results"]
 
 
+# Statistics.
+REMOVED += [
+    ("cs.CrossValidation(random=3)", TypeError),
+]
+GONE += ["inference.krylov"]
+
+
 @pytest.mark.parametrize(("code", "exception"), REMOVED)
 def test_removed_names_raise(code, exception):
     x = np.random.default_rng(0).standard_normal(60)

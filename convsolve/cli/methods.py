@@ -171,7 +171,7 @@ def criterion(args: argparse.Namespace, given: Problem | None) -> Any:
 
     settings = {
         name: value
-        for name in ("score", "average", "random")
+        for name in ("score", "average")
         if (value := getattr(args, name, None)) is not None
     }
     if args.select != "cv":

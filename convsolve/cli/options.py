@@ -269,9 +269,6 @@ SCORES = (
     Option("average", ("rows", "records"), None, "rows: a score of all rows of a fold (default); "
            "records: the mean of the scores of its records"),
 )  # fmt: skip
-RANDOM = Option(
-    "random", int, "N", "ridge with channel groups: number of random ratios of the strengths"
-)
 
 
 def _component(name: str, help: str) -> Option:
@@ -327,7 +324,7 @@ _PROBLEM: Groups = {
     "rows of y, by files laid out as y": ROWS,
 }
 _SETTINGS: Groups = {
-    "method": (*METHOD, FOLDS, *SCORES, RANDOM),
+    "method": (*METHOD, FOLDS, *SCORES),
     "of some methods": _of_components(False),
 }
 _OUTPUT: Groups = {"output": (JSON, PLOT, OVERWRITE, VERBOSE)}
@@ -373,7 +370,7 @@ OPTIONS: dict[str, tuple[str, tuple[Option, ...], Groups]] = {
     "cross-validate": (
         "scores of predictions on held-out rows",
         _OF_CROSS_VALIDATE,
-        _PROBLEM | _SETTINGS | {"method": (*METHOD, *SCORES, RANDOM)} | _NO_PLOT,
+        _PROBLEM | _SETTINGS | {"method": (*METHOD, *SCORES)} | _NO_PLOT,
     ),
     "choose-lags": ("choose the window of lags", _OF_CHOOSE_LAGS, _PROBLEM | _OUTPUT),
     "show": ("print or draw a saved solution", (HTML,), _OUTPUT),

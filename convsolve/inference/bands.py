@@ -14,8 +14,8 @@ from ..linalg.threads import one_blas_thread
 from ..progress import tracked
 from .folds import CrossValidation
 from .regularization import Regularization, joined, of_outputs
-from .scorers import Held, Normal, Scoring, smooth
-from .selection import COARSE, choose_strengths, strength_grids
+from .scorers import Held, Normal, Scoring
+from .selection import COARSE, choose_strengths
 from .strength_path import ROUNDING
 
 # Largest change of the logarithm of a strength from its start, in either direction.
@@ -26,51 +26,36 @@ SIMILAR, TINY = 0.1, 1e-30
 LOST = 1e300
 # Largest number of steps of L-BFGS-B for one output, and the gradient norm at which it stops.
 MOST_STEPS, FLAT = 200, 1e-6
-# Concentrations of the distribution of random shares, in turns, and the smallest share of a band.
-CONCENTRATIONS, LEAST_SHARE = (0.1, 1.0), 1e-12
 
 # The loss of strengths λ and its derivative, at t = −log λ.
 Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class BandChoice(NamedTuple):
-    """The strengths of one output: ``strength`` times the weights of ``form``.
-
-    A strength s of a grid stands for the strength ``unit``·s of the form.
-    """
+    """The strengths of one output: ``strength`` times the weights of ``form``."""
 
     form: Bands
     strength: float
     at_edge: bool
-    unit: float = 1.0
-
-    @property
-    def strengths(self) -> np.ndarray:
-        """The strengths (bands,)."""
-        return self.form.strengths(self.strength)
 
 
 def choose_bands(
-    scoring: Scoring, ridge: Ridge, grid: np.ndarray | None = None
+    scoring: Scoring, ridge: Ridge
 ) -> tuple[Regularization, list[tuple[Penalty, float]]]:
     """Select the bands of largest evidence or best held-out score, separately for each output.
 
-    The strengths are searched by the derivative of the loss. If there are a ``grid`` or a function
-    that scores, and random ratios of the strengths, the best of these candidates is selected.
+    The strengths are searched by the derivative of the loss.
 
     Returns:
         The selection, and the penalty and strength of every output.
     """
-    grids = strength_grids(grid, scoring.units)
-    choices = _of_candidates(scoring, ridge, grids)
-    if grid is None and smooth(scoring.select):
-        choices = _searched(scoring, ridge, choices)
+    choices = _searched(scoring, ridge)
     strengths = scoring.units.to_user(np.array([choice.strength for choice in choices]))
     pairs: list[tuple[Penalty, float]] = [
         (choice.form, strength)
         for choice, strength in zip(choices, strengths.tolist(), strict=True)
     ]
-    return _described(scoring, choices, grids)._replace(penalty=ridge.title), pairs
+    return _described(scoring, choices)._replace(penalty=ridge.title), pairs
 
 
 def _form(ridge: Ridge, strengths: np.ndarray) -> tuple[Bands, float]:
@@ -80,52 +65,14 @@ def _form(ridge: Ridge, strengths: np.ndarray) -> tuple[Bands, float]:
     return Bands(None, ridge.channel_groups, tuple((strengths / mean).tolist())), mean
 
 
-# --- candidates
-
-
-def shares(count: int, bands: int) -> np.ndarray:
-    """Return random shares γ (count, bands) that sum to one; the first are equal.
-
-    They stand for strengths λ/γ. The seed is fixed.
-
-    Source: T. Dupré la Tour, M. Eickenberg, A. O. Nunez-Elizalde and J. L. Gallant, NeuroImage 264
-    (2022) 119728.
-    """
-    rng, found = np.random.default_rng(0), np.full((count, bands), 1 / bands)
-    for i in range(1, count):
-        concentration = CONCENTRATIONS[i % len(CONCENTRATIONS)]
-        found[i] = rng.dirichlet(np.full(bands, concentration))
-    return np.maximum(found, LEAST_SHARE)
-
-
-def _of_candidates(
-    scoring: Scoring, ridge: Ridge, grids: Sequence[np.ndarray | None]
-) -> list[BandChoice]:
-    """Return the best of random ratios for every output; an empty list if there are none."""
-    count = 0 if isinstance(scoring.select, str) else scoring.select.random
-    lowest, found = np.full(scoring.varies.shape, np.inf), {}
-    several = tracked(shares(count, len(ridge.labels)), "ratios of strengths", count)
-    for i, share in enumerate(several):
-        form, unit = _form(ridge, 1 / share)
-        for g, (scorer, grid) in enumerate(zip(scoring.scorers(form), grids, strict=True)):
-            chosen = choose_strengths(scorer, None if grid is None else unit * grid, COARSE)
-            better = (chosen.losses < lowest[g]) | (i == 0)
-            lowest[g] = np.minimum(lowest[g], chosen.losses)
-            for q in np.flatnonzero(better).tolist():
-                strength, edge = float(chosen.strengths[q]), bool(chosen.at_edge[q])
-                found[g, q] = BandChoice(form, strength, edge, unit)
-    return [found[place] for place in np.ndindex(*lowest.shape)] if found else []
-
-
 # --- search by the derivative
 
 
-def _searched(scoring: Scoring, ridge: Ridge, others: Sequence[BandChoice]) -> list[BandChoice]:
+def _searched(scoring: Scoring, ridge: Ridge) -> list[BandChoice]:
     """Return the strengths of least loss for every output.
 
     The search starts from one strength for all bands, the best of a plain ridge. A start with bands
-    switched off would not work, because the derivative vanishes there. Another start is the choice
-    among ``others``, if there are any.
+    switched off would not work, because the derivative vanishes there.
     """
     assert ridge.channel_groups is not None
     found: list[BandChoice] = []
@@ -145,8 +92,6 @@ def _searched(scoring: Scoring, ridge: Ridge, others: Sequence[BandChoice]) -> l
             strengths, edge = np.full(len(ridge.labels), start[q]), True
             if plain[g].varies[q]:
                 begin = _starts(float(start[q]), power)
-                if others:
-                    begin.append(-np.log(others[len(found)].strengths[names]))
                 flat = FLAT if folds else FLAT * rows
                 loss = _loss(scoring.select, (normal, of_group), q, band, rows)
                 strengths[names], edge = _best(loss, begin, flat)
@@ -287,9 +232,7 @@ def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
 # --- result
 
 
-def _described(
-    scoring: Scoring, choices: Sequence[BandChoice], grids: Sequence[np.ndarray | None]
-) -> Regularization:
+def _described(scoring: Scoring, choices: Sequence[BandChoice]) -> Regularization:
     """Return the selection of all outputs, with a path along the ratios of each."""
     units, by_form = scoring.units, dict[Bands, list[int]]()
     found: dict[int, Regularization] = {}
@@ -301,16 +244,14 @@ def _described(
         for g in sorted({i // outputs for i in members}):
             some = [i for i in members if i // outputs == g]
             places, mine = np.array(some) % outputs, [choices[i] for i in some]
-            scorer, grid = scorers[g].only(places), grids[g]
-            if grid is not None:
-                grid = mine[0].unit * (grid if grid.shape[1] == 1 else grid[:, places])
+            scorer = scorers[g].only(places)
             along = replace(
-                choose_strengths(scorer, grid, COARSE),
+                choose_strengths(scorer, None, COARSE),
                 strengths=np.array([choice.strength for choice in mine]),
                 at_edge=np.array([choice.at_edge for choice in mine]),
             )
             several = of_outputs(units, units.outputs[g, places], form, scorer, along)
             for j, (i, choice) in enumerate(zip(some, mine, strict=True)):
-                strength = units.to_user(choice.strengths[:, None])
+                strength = units.to_user(form.strengths(choice.strength)[:, None])
                 found[i] = several.only([j])._replace(strength=strength)
     return joined([found[i] for i in range(len(choices))])

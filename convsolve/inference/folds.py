@@ -67,8 +67,6 @@ class CrossValidation:
         average: "rows" (the default) computes one score from all rows of a fold. "records" computes
             a score for every record of a fold and averages them, as mTRFpy does. The values of a
             function are always averaged over the records.
-        random: for a banded ridge, the number of random ratios of the strengths of the groups that
-            are tried. 0, the default, searches by the gradient of the score only.
 
     Rows cut in time share the samples of a kernel at every cut, and autocorrelated noise leaks
     across it. Folds of whole records are safer. Confounds of a record that is cut are fitted to its
@@ -96,7 +94,6 @@ class CrossValidation:
     _: KW_ONLY
     score: Any = "mse"
     average: str = "rows"
-    random: int = 0
 
     def __repr__(self) -> str:
         return as_call(self)
@@ -105,7 +102,6 @@ class CrossValidation:
         if not self.own:
             choice(self.score, "score", SCORES, " or a function of y and its prediction")
         choice(self.average, "average", AVERAGES)
-        object.__setattr__(self, "random", integer(self.random, "random", 0))
         if self.folds is None:
             return
         if isinstance(self.folds, (list, tuple)):

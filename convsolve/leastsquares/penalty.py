@@ -179,10 +179,6 @@ class Penalty:
         """Raise a ValueError if the criterion cannot select the strength."""
         return
 
-    def check_grid(self, select: Any) -> None:
-        """Raise a ValueError if ``select`` cannot choose the strength from a grid."""
-        return
-
     def search(self, lags: Sequence[np.ndarray]) -> Search | None:
         """Return the search range of the open hyperparameters, for kernels with some lags.
 
@@ -339,9 +335,8 @@ class Ridge(Penalty):
             penalty is then a banded ridge, with one strength per label. None for one strength.
 
     The bias is not penalized. The strengths of a banded ridge are selected by the evidence or by
-    cross-validation, separately for every output. With ``CrossValidation(random=n)`` and a
-    ``grid``, group b has a strength λ/γ_b, for every λ of the grid and n random shares γ. This is
-    the search of himalaya.
+    cross-validation, separately for every output, by a gradient. They cannot be selected from a
+    grid.
 
     Examples:
         >>> import numpy as np
@@ -425,19 +420,10 @@ class Ridge(Penalty):
                     f"cross-validation; leave out {keyword('select')}, or use "
                     f"{argument('select', 'cv')}"
                 )
-        elif select.own and not select.random:
+        elif select.own:
             raise ValueError(
                 "a function as score has no gradient, so it cannot search the strengths of groups "
-                "of channels; give random=, as in CrossValidation(score=..., random=60)"
-            )
-
-    def check_grid(self, select: Any) -> None:
-        """Raise a ValueError for groups, unless ``select`` tries random ratios."""
-        if self.bands and not getattr(select, "random", 0):
-            raise ValueError(
-                "the strengths of groups of channels are chosen from a grid with random ratios "
-                f"only; leave out {keyword('grid')}, or use a cross-validation with "
-                f"{keyword('random')}"
+                f"of channels; use {argument('score', 'mse')}"
             )
 
     @property

@@ -82,7 +82,7 @@ def choose(
         strengths = np.atleast_2d(np.array(penalty.strength, float))
     scoring = Scoring(analysis, select)
     if isinstance(penalty, Ridge) and penalty.bands:
-        return Choice(*choose_bands(scoring, penalty, strengths))
+        return Choice(*choose_bands(scoring, penalty))
     return _one_form(analysis, scoring, penalty.form, strengths)
 
 

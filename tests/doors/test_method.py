@@ -128,7 +128,7 @@ SETTINGS: list[dict[str, Any]] = [
     {"penalty": cs.Ridge({0: 1, 1: [2, 3]}, channel_groups=LABELS)}, {"penalty": BANDED},
     {"penalty": cs.Lasso(channel_groups="channels", ridge=0.1), "select": "cv"},
     {"penalty": "ridge", "select": cs.CrossValidation([[0], [1]], score="r2")},
-    {"penalty": BANDED, "select": cs.CrossValidation(average="records", random=3)},
+    {"penalty": BANDED, "select": cs.CrossValidation(average="records")},
     {"loss": cs.HuberLoss(2, scale=0.5)}, {"noise": "hac5"}, {"solver": "svd", "noise": "cluster"},
 ]  # fmt: skip
 

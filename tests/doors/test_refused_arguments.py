@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.problem.sizes import Tuning
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((40, 2)), RNG.standard_normal((38, 2))
 BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y] * 3)}
 FLAGS = np.ones(38, bool)
 LINE = X[:, 0]
-FULL, FEW = cs.Problem(X, Y, kernel_size=3), Tuning(spectrum_columns=1)
+FULL = cs.Problem(X, Y, kernel_size=3)
 ONES, GROUPS = np.ones((3, 2)), {"channel_groups": (0, 1)}
 FIT, REPORT = cs.solve(FULL), cs.identify(FULL)
 SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
@@ -135,7 +134,7 @@ CHOICES: list[Row] = [
     (lambda: solved(ridge="tc"), TypeError, "ridge must be a number, got 'tc'; use penalty="),
     (lambda: ridge(grid="1"), TypeError, r"grid must be strengths, \(n,\) or \(n, outputs\), got"),
     (lambda: ridge(grid=[[1], [1, 2]]), TypeError, "grid must be an array of strengths"),
-    (lambda: ridge(grid=ONES.T, select=cs.CrossValidation(3), limits=FEW), ValueError,
+    (lambda: ridge(grid=ONES.T, select=cs.CrossValidation(3)), ValueError,
      r"expected \(n,\), or \(n, 2\) for a grid of every output"),
     (lambda: cs.solve(ONE_ROW, penalty="ridge"), cs.SolveError, "1 row of y: too few to select"),
 ]  # fmt: skip
@@ -153,23 +152,18 @@ FOLDS: list[Row] = [
     (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into 2 folds"),
     (lambda: cs.CrossValidation(score=3), TypeError, "or a function of y and its prediction, got"),
     (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
-    (lambda: cs.CrossValidation(random=-1), ValueError, "random must be at least 0"),
     (lambda: ridge(select=OWN.score), TypeError, r"use select=CrossValidation\(score=\.\.\.\)"),
-    (lambda: ridge(select=cs.CrossValidation(random=3)), ValueError, "random= tries ratios of the"),
-    (lambda: banded(select=OWN), ValueError, "no gradient, .* give random=, as in CrossValidation"),
-    (lambda: banded(select=RECORDS, grid=[1, 2]), ValueError, "leave out grid=, .* with random="),
+    (lambda: banded(select=OWN), ValueError, "no gradient, .* use score='mse'"),
+    (lambda: banded(select=RECORDS, grid=[1, 2]), ValueError, "by a gradient; leave out grid="),
     (lambda: banded(select="gcv"), ValueError, "by evidence or cross-validation; leave out select"),
     (lambda: ridge(select=RECORDS), ValueError,
      "average='records' needs whole records in every fold, but 1 record cannot fill 5 folds"),
     (lambda: ridge(select=replace(OWN, score=lambda y, p: y - p)), TypeError,
      "score must return a number, got"),
     *(
-        (partial(solved, penalty=penalty, select=replace(NO_SCORE, random=random), **options),
+        (partial(solved, penalty=penalty, select=NO_SCORE, **options),
          ValueError, "score=no_score returned NaN for every strength, so none can be selected")
-        for penalty, random, options in (
-            ("ridge", 0, {}), ("ridge", 0, {"grid": [1.0, 2.0]}), ("tc", 0, {}),
-            ("ridge", 0, {"limits": FEW}), (cs.Ridge(**GROUPS), 3, {}),
-        )
+        for penalty, options in (("ridge", {}), ("ridge", {"grid": [1.0, 2.0]}), ("tc", {}))
     ),
     (lambda: cs.choose_lags(FULL, OWN), ValueError, "choose_lags scores .* use score='mse', 'r2'"),
     (lambda: cs.choose_lags(FULL, RECORDS), ValueError, "average='records' needs whole records"),

@@ -61,12 +61,13 @@ def same_sign(y, prediction):
 def test_a_function_and_groups_of_channels(problem):
     x = [np.concatenate([a, a[::-1]], axis=1) for a in problem.x]
     both = cs.Problem(x, list(problem.y), lags=(-2, 9), edges="zeros")
-    select = cs.CrossValidation(score=same_sign, random=3)
-    penalty = cs.Ridge(channel_groups=(0, 1))
-    found = cs.solve(both, penalty=penalty, select=select).regularization
+    select = cs.CrossValidation(score=same_sign)
+    found = cs.solve(both, penalty="ridge", select=select).regularization
     assert "by held-out same_sign(); " in str(found)
     axes = panel(drawn(found), "Held-out same_sign() by strength")
     assert axes.get_ylabel() == "held-out same_sign()"
+    found = cs.solve(both, penalty=cs.Ridge(channel_groups=(0, 1)), select="cv").regularization
+    axes = panel(drawn(found), "Held-out error by strength")
     assert axes.get_xlabel() == "geometric mean of the strengths"
     curve = line(axes, "output 1")
     np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1])

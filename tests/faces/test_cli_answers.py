@@ -94,10 +94,6 @@ SOLVED = [
             "penalty": cs.Ridge(channel_groups=(1, 0)),
             "select": cs.CrossValidation(3, score="r2", average="records"),
         },
-        "--penalty ridge --channel-groups 1,0 --select cv --random 4 --grid 1 100": {
-            "penalty": cs.Ridge(channel_groups=(1, 0)), "grid": [1.0, 100.0],
-            "select": cs.CrossValidation(random=4),
-        },
         "--penalty lasso --grid 2 20 --select aicc": {
             "penalty": "lasso", "grid": [2.0, 20.0], "select": "aicc",
         },

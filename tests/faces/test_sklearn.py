@@ -139,8 +139,8 @@ METHODS: list[dict[str, Any]] = [
     {"solver": "qr", "ridge": [1.0, 2.0]},
     {"penalty": "smooth", "select": "bic"},
     {
-        "penalty": cs.Ridge(channel_groups=(0, 1, 1)),
-        "select": cs.CrossValidation(score=explained_variance_score, random=2),
+        "penalty": "ridge",
+        "select": cs.CrossValidation(score=explained_variance_score),
     },
     {"penalty": "ridge", "select": cs.CrossValidation(3, average="records")},
     {"penalty": cs.Smooth(order=2), "grid": [1.0, 10.0], "select": cs.CrossValidation()},

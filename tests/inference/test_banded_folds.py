@@ -12,7 +12,7 @@ import scipy.linalg
 import scipy.signal
 
 import convsolve as cs
-from convsolve.inference.bands import held_out_loss, shares
+from convsolve.inference.bands import held_out_loss
 from convsolve.inference.scorers import Scoring
 from convsolve.leastsquares.analysis import analyse
 from convsolve.problem.sizes import Tuning
@@ -177,15 +177,10 @@ CHOICES: dict[str, dict[str, Any]] = {
     "lasso": {"penalty": "lasso"},
     "bands, evidence": {"penalty": BANDED},
     "bands, folds": {"penalty": BANDED, "select": "cv"},
-    "bands, random": {"penalty": BANDED, "select": cs.CrossValidation(3, random=4)},
-    "bands, grid": {
-        "penalty": BANDED,
-        "grid": [1.0, 10.0],
-        "select": cs.CrossValidation(3, random=4, score="r2"),
-    },
+    "bands, r2": {"penalty": BANDED, "select": cs.CrossValidation(3, score="r2")},
     "function": {
-        "penalty": BANDED,
-        "select": cs.CrossValidation(3, random=3, score=lambda y, p: -np.abs(y - p).mean()),
+        "penalty": "ridge",
+        "select": cs.CrossValidation(3, score=lambda y, p: -np.abs(y - p).mean()),
     },
 }
 
@@ -253,42 +248,14 @@ def test_the_evidence_of_one_group_is_that_of_a_ridge() -> None:
     np.testing.assert_allclose(one[0], plain, rtol=1e-3)
 
 
-def test_random_shares_are_positive_and_sum_to_one() -> None:
-    several = shares(300, 4)
-    assert several.min() == 1e-12
-    np.testing.assert_allclose(several.sum(1), 1, rtol=1e-11)
-    np.testing.assert_array_equal(several[0], 0.25)
-
-
-@pytest.mark.parametrize("given", [{}, {"grid": [1.0, 10.0]}])
-def test_an_output_that_is_constant_has_no_score_and_a_kernel_of_zeros(given: Any) -> None:
+def test_an_output_that_is_constant_has_no_score_and_a_kernel_of_zeros() -> None:
     """Nor does it change the choice of the other output."""
     y = [b * [1.0, 0.0] + 1 for b in Y]
-    select = cs.CrossValidation(FOLDS, random=3, score="correlation")
+    select = cs.CrossValidation(FOLDS, score="correlation")
     fit, alone = (
-        cs.solve(
-            cs.Problem(X, z, kernel_size=TAPS, bias=True), penalty=BANDED, select=select, **given
-        )
+        cs.solve(cs.Problem(X, z, kernel_size=TAPS, bias=True), penalty=BANDED, select=select)
         for z in (y, [b[:, :1] for b in y])
     )
     assert np.abs(fit.kernel[..., 1]).max() < 1e-12
     assert np.isnan(fit.regularization.score[1])
     np.testing.assert_allclose(fit.kernel[..., :1], alone.kernel, rtol=1e-12)
-
-
-def test_random_ratios_are_another_start_or_the_candidates() -> None:
-    """With a grid, the choice is the best candidate; without one, a search starts there."""
-    grid, band = [1.0, 10.0, 100.0], np.tile(LABELS, TAPS)
-    plain, drawn, chosen = (
-        cs.solve(PROBLEM, penalty=BANDED, select=cs.CrossValidation(FOLDS, random=n), grid=given)
-        for n, given in ((0, None), (12, None), (12, grid))
-    )
-    several = [value / share for share in shares(12, 2) for value in grid]
-    scores = np.array([by_hand(s[band], SCORES["mse"], "rows").mean(0) for s in several])
-    found = chosen.regularization
-    np.testing.assert_allclose(found.score, scores.min(0), rtol=1e-11)
-    wanted = np.array(several)[scores.argmin(0)].T
-    np.testing.assert_allclose(found.strength, wanted, rtol=1e-12)
-    best = plain.regularization.score
-    assert (best <= found.score).all()
-    np.testing.assert_allclose(drawn.regularization.score, best, rtol=1e-7)
