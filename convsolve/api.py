@@ -186,13 +186,7 @@ def solve(
             out of range. With "ar", also if an order leaves too few rows, or if an output has no
             noise.
         ImportError: If bars are requested and tqdm is not installed.
-        TimeoutError: If a process of jax.distributed did not join within ``limits.timeout``.
         IdentifiabilityError: If ``strict`` is True and the data do not determine the kernel.
-
-    If x and y are on devices, see `Problem`, sums over rows are computed there, in float64 and
-    along one axis. ``stats["devices"]`` names the devices, or gives the reason for fetching the
-    records. Every process of jax.distributed that holds part of the records must make the same
-    calls.
 
     If a solver without a penalty does not converge and the noise is "ar", the default solver is
     used instead, because the noise is estimated at least squares.
@@ -287,8 +281,6 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     stats = _stats(problem, method, raw, certificate, seconds)
     if raw.status != "interrupted":
         stats |= {"unique": not many_fit} | ({"shown": answer} if many_fit else {})
-    if analysis.design.devices:
-        stats["devices"] = analysis.design.devices
     solution = Solution(
         kernel,
         bias,
@@ -636,7 +628,7 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     for note in notes:
         warn(note)
     # By rows, for any number of samples: rounding is then relative to the size of each output.
-    given = records.cast(dtype), full.astype(dtype), offset.astype(dtype), spec
+    given = records.converted(dtype).arrays, full.astype(dtype), offset.astype(dtype), spec
     outputs = predicted(*given, by_rows=True)
     packed = records.like(outputs, not flat)
     return as_jax(packed) if records.is_jax and is_jax_array(kernel) else packed

@@ -31,7 +31,6 @@ ARGUMENTS: dict[str, str] = {
     "HuberLoss.epsilon HuberLoss.k HuberLoss.threshold": "delta=",
     "Limits.factor_bytes Limits.gram_bytes Limits.max_bytes": "memory=",
     "Limits.held_numbers Limits.chunk_numbers Limits.block_numbers": "data=",
-    "Limits.peer_seconds Limits.seconds": "timeout=",
     "compare.method compare.solver compare.models": "methods=",
     "compare.kernel compare.true_kernel": "truth=",
     "choose_lags.method": "select=",

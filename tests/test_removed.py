@@ -10,14 +10,15 @@ import convsolve as cs
 # (code, exception)
 REMOVED: list[tuple[str, type[Exception]]] = [
     ("cs.solve(p, checkpoint='fit.ckpt')", TypeError),
+    ("cs.Limits(timeout=1)", TypeError),
+    ("cs.solve(p).stats['devices']", KeyError),
 ]
 # Modules below convsolve.
 GONE: list[str] = [
-    "checkpoint",
-    "operators.by_filter",
-    "operators.by_sums",
-    "operators.short_kernels",
-]
+    "checkpoint", "leastsquares.placement", "operators.by_filter", "operators.by_jax",
+    "operators.by_sums", "operators.jax_blocks", "operators.short_kernels", "operators.spread",
+    "problem.remote",
+]  # fmt: skip
 # Methods without settings have a name and no class, and base classes are in `convsolve.extend`.
 REMOVED += [
     (f"cs.{name}", AttributeError)

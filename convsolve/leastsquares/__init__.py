@@ -4,7 +4,6 @@
 factors of the scaled columns with one penalty, and ``regression`` the solutions for y, their
 refinement and units. ``scaling`` has the columns in the coordinates of a penalty and their units.
 ``certificate`` bounds the backward error of a solution. ``normal_operator`` replaces a factor if
-there are many unknowns. ``placement`` decides whether data on devices stay there. ``penalty``
-defines penalties, ridges and user-defined matrices. ``smooth``, ``squared_exponential`` and
-``stable_spline`` are others.
+there are many unknowns. ``penalty`` defines penalties, ridges and user-defined matrices. Others are
+``smooth``, ``squared_exponential`` and ``stable_spline``.
 """

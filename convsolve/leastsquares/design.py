@@ -12,18 +12,15 @@ import numpy as np
 from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
-from ..operators.by_jax import DeviceChunk
 from ..operators.chunks import Chunks, Plan
 from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.moments import Moments
 from ..operators.tap_basis import TapBasis
 from ..problem.problem import Problem
-from ..problem.records import Records
 from ..problem.sizes import Sizes, Tuning
 from ..problem.spec import ConvSpec
 from ..problem.stored import in_memory
 from .penalty import Coordinates, NoPenalty, Penalty
-from .placement import device_chunk
 
 # In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
 # unknowns on, plus some for every channel and output of a group: benchmarks/results/choice.json.
@@ -37,9 +34,8 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     """Return whether conjugate gradients are expected to be faster than any factor.
 
     They are not if the edges of the records, which cost two kernels each, are more than half of the
-    work; for records beyond memory, which every step would read; or for data on devices if AᵀA is
-    smaller and fits into memory. If AᵀA is not Toeplitz, a step takes two passes over the data for
-    every output, but a factor takes longer, too.
+    work; or for records beyond memory, which every step would read. If AᵀA is not Toeplitz, a step
+    takes two passes over the data for every output, but a factor takes longer, too.
     """
     taps = spec.kernel_size[0]
     long = sizes.rows >= 4 * len(sizes.shapes) * taps
@@ -50,8 +46,7 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     )
     fewest *= 1.0 if sizes.toeplitz else 2 * math.sqrt(sizes.outputs)
     many = long and sizes.unknowns >= fewest
-    near = not (sizes.beyond_memory or (sizes.remote and (sizes.gram_fits or not sizes.toeplitz)))
-    return spec.ndim == 1 and many and near
+    return spec.ndim == 1 and many and not sizes.beyond_memory
 
 
 class Clock:
@@ -101,16 +96,9 @@ class Design:
         self.tap_lags = problem.spec._in_taps(self.lags)
         self.clock = Clock()
         self.channels, self.selection = problem.n_channels, problem._selection
-        self._given: tuple[Any, Any] = problem._input, problem._output
-        self._largest = [None if a is None else a.largest for a in self._given]
-        if not problem._remote:
-            self._given = problem.x, problem.y
-        # Devices of jax arrays, and the rows on them or the reason for fetching; empty on the host.
-        self._held_by = problem._input.devices
-        self._placed: DeviceChunk | str = ""
-        if self._held_by:
-            with self.clock.timing("moments"):
-                self._placed = device_chunk(problem, self.sizes)
+        self._given = problem.x, problem.y
+        given = problem._input, problem._output
+        self._largest = [None if a is None else a.largest for a in given]
 
     def coordinates(self, penalty: Penalty) -> Coordinates:
         """Return the coordinates of a penalty given for the channels of the whole problem."""
@@ -118,25 +106,15 @@ class Design:
         channels = given.n_channels, groups, given.channels
         return penalty.coordinates(self.tap_lags, *channels, space=self.space)
 
-    @property
-    def devices(self) -> str:
-        """Devices of x, and where sums over rows are computed; empty for arrays on the host."""
-        if not self._held_by:
-            return ""
-        if isinstance(self._placed, str):
-            return f"{self._held_by}, fetched to the host: {self._placed}"
-        return self._held_by + ", then fetched to the host" * self.matrix.chunks.fetched
-
     @cached_property
     def records(self) -> tuple[Any, ...]:
         """The records x, in memory if they fit."""
         return self._in_memory(self._given[0])
 
     def _in_memory(self, records: Any) -> tuple[Any, ...]:
-        found = records.cast(self.dtype) if isinstance(records, Records) else records
         if self.sizes.beyond_memory:
-            return tuple(found)
-        return tuple(map(in_memory, found))
+            return tuple(records)
+        return tuple(map(in_memory, records))
 
     @property
     def records_in_memory(self) -> tuple[np.ndarray, ...]:
@@ -207,18 +185,13 @@ class Design:
         return sizes.columns > GRAM_FIRST and needless
 
     def _matrix(self, whole: bool, in_time: bool = False) -> DesignMatrix:
-        device = None if isinstance(self._placed, str) else self._placed
-        y = self._given[1]
-        if device is None:
-            x = self.records
-            y = None if y is None else self._in_memory(y)
-        else:
-            x, y = self._given[0].arrays, None if y is None else y.arrays
+        x, y = self.records, self._given[1]
+        y = None if y is None else self._in_memory(y)
         by_rows = self.sizes.by_rows and whole
         columns_first = whole and self._gram_last(by_rows)
-        plan = Plan(whole, by_rows, columns_first and device is None, in_time, *self._largest)
+        plan = Plan(whole, by_rows, columns_first, in_time, *self._largest)
         given = self.adjustments, self.nuisance, self.sizes.limits
-        return DesignMatrix(Chunks(x, y, self.spec, *given, plan, device))
+        return DesignMatrix(Chunks(x, y, self.spec, *given, plan))
 
     @cached_property
     @on_blas_threads

@@ -154,8 +154,7 @@ class Regression:
     @property
     def combines(self) -> bool:
         """Whether a pass over combinations of the outputs takes less time than one over all."""
-        several = self.shape[2] >= FEWEST_OUTPUTS
-        return several and self.matrix.chunks.combines(self.targets)
+        return self.shape[2] >= FEWEST_OUTPUTS
 
     def by_moments(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return ‖r‖² (G, Q) and Aᵀr (G, P, Q) at w from the moments, with the rows of the ridge.

@@ -22,8 +22,7 @@ from ..linalg.polynomials import Polynomials, used_range
 from ..problem.rows import Rows, samples_read
 from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
-from . import by_events, by_fft, by_jax, by_rows
-from .by_jax import DeviceChunk
+from . import by_events, by_fft, by_rows
 from .chunk import Chunk, Form, LoadedChunk, extent, samples_of
 from .moments import CACHED_NUMBERS, Moments, NuisanceSums, ResidualSums, Units
 from .tap_basis import IDENTITY, TapBasis
@@ -34,21 +33,16 @@ from .windows import recorded_samples
 # rows of each record, where only its own columns are not zero.
 FEW_COLUMNS = 8
 
-# Rows in memory, or on devices.
-Loaded = LoadedChunk | DeviceChunk
 
-
-def backend(chunk: Loaded) -> ModuleType:
+def backend(chunk: LoadedChunk) -> ModuleType:
     """Return the module that sums over the rows of a chunk."""
-    if isinstance(chunk, DeviceChunk):
-        return by_jax
     if chunk.by_rows:
         return by_rows
     return by_events if by_events.suits(chunk) else by_fft
 
 
 def totals(
-    chunk: Chunk | Loaded,
+    chunk: Chunk | LoadedChunk,
     form: Form,
     columns_only: bool,
     about: Units | None = None,
@@ -56,10 +50,10 @@ def totals(
 ) -> Moments:
     """Sum over the rows of A T of a chunk, in its own units or in the units ``about``.
 
-    With ``columns_only``, the moments are those of every column of A on its own, except on devices.
+    With ``columns_only``, the moments are those of every column of A on its own.
     Rows are formed if FFTs would lose digits.
     """
-    loaded: Any = chunk.load(form)
+    loaded = chunk.load(form)
     if not (loaded.by_rows or loaded.structured or backend(loaded) is by_events):
         loaded = loaded.decided(True)
     with np.errstate(invalid="ignore"):  # data that are no longer finite have no finite sums
@@ -78,7 +72,7 @@ def totals(
     return found if about is None else found.in_units(about)
 
 
-def _sums(chunk: Loaded, columns_only: bool, basis: TapBasis) -> Moments | None:
+def _sums(chunk: LoadedChunk, columns_only: bool, basis: TapBasis) -> Moments | None:
     """Return the sums of `totals` by the backend of a chunk; None if FFTs would lose digits."""
     of = backend(chunk)
     if columns_only:
@@ -143,7 +137,7 @@ def output_totals(chunk: Chunk | LoadedChunk, form: Form, about: Units | None = 
 
 
 def misfit(
-    chunk: Chunk | Loaded,
+    chunk: Chunk | LoadedChunk,
     form: Form,
     units: Units,
     w: np.ndarray,
@@ -155,7 +149,7 @@ def misfit(
     In the units of the chunk, A = 2^e·(A' + s) − s₀ with e at most zero, and w' = 2^e·w. y is read
     in ``units``. In its own units, if they are much smaller, the prediction would leave float64.
     """
-    loaded: Any = chunk.load(form).in_out_units(units.out_exponents.reshape(-1))
+    loaded = chunk.load(form).in_out_units(units.out_exponents.reshape(-1))
     if with_products and loaded.blocks:
         return _misfit_beside_nuisance(loaded, units, w)
     beside = offset - (backend(loaded).own_units(loaded).out_shift - units.out_shift)
@@ -184,7 +178,7 @@ def _misfit_beside_nuisance(chunk: LoadedChunk, units: Units, w: np.ndarray) -> 
     return found._replace(products=products)
 
 
-def _between(chunk: Loaded, units: Units) -> tuple[np.ndarray, np.ndarray] | None:
+def _between(chunk: LoadedChunk, units: Units) -> tuple[np.ndarray, np.ndarray] | None:
     """Return e and the shift (G, P) between the units of a chunk and others.
 
     None if they are equal. The last result is kept: the passes of a fit have the same units.
@@ -225,7 +219,7 @@ def adjoint(chunk: LoadedChunk, units: Units, group: int, r: np.ndarray) -> np.n
 
 
 def product_grams(
-    chunk: Chunk | Loaded,
+    chunk: Chunk | LoadedChunk,
     form: Form,
     units: Units,
     group: int,
@@ -237,15 +231,13 @@ def product_grams(
 
     w (P, Q), level (Q,) and fit (q, Q) are in ``units``.
     """
-    loaded: Any = chunk.load(form)
+    loaded = chunk.load(form)
     if fit is not None and loaded.blocks:
         seen = product(loaded, units, group, w, fit) - level
         return np.asarray(seen.T @ seen)
     if (between := _between(loaded, units)) is not None:
         e, moved = (a[group] for a in between)
         w, level = np.ldexp(w, e[:, None]), level - moved @ w
-    if isinstance(loaded, DeviceChunk):
-        return by_jax.product_gram(loaded, group, w, level, fit)
     found: np.ndarray = backend(loaded).product_gram(loaded, group, w, level)
     return found
 

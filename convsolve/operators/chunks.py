@@ -19,7 +19,6 @@ from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
 from ..progress import LOG, tracked
 from .by_events import mostly_zero
-from .by_jax import DeviceChunk
 from .chunk import (
     NO_FITS,
     Chunk,
@@ -111,13 +110,11 @@ class Chunks:
         nuisance: Nuisance,
         limits: Tuning,
         plan: Plan,
-        device: DeviceChunk | None = None,
     ) -> None:
-        """Plan the chunks. ``device`` has the same rows on devices of jax, if they stay there."""
         self._x, self.y, self._spec, self._kept, self.plan = x, y, spec, adjustments.kept, plan
         self.nuisance, self._weights = nuisance, adjustments.weights
         self._confounds = nuisance.confounds
-        self._limits, self._device = limits, device
+        self._limits = limits
         self.rows, self.channels = self._kept.count, x[0].shape[-1] // spec.groups
         self.groups, self.columns = spec.groups, spec._unknowns(x[0].shape[-1])
         # Samples that no row reads must not affect the scale.
@@ -179,20 +176,13 @@ class Chunks:
 
     # --- the data
 
-    def of(
-        self,
-        outputs: Outputs | None,
-        by_rows: Sequence[bool] | None = None,
-        on_host: bool = False,
-    ) -> list[Any]:
+    def of(self, outputs: Outputs | None, by_rows: Sequence[bool] | None = None) -> list[Any]:
         """Return the chunks of x and some outputs. They are loaded if they are kept.
 
-        Rows are formed for the chunks flagged in ``by_rows``. Chunks on devices are returned unless
-        the rows are needed ``on_host``.
+        Rows are formed for the chunks flagged in ``by_rows``.
         """
-        if not on_host and self._device is not None and (outputs is None or outputs.given):
-            found: list[Any] = [self._device]
-        elif self.plan.whole:
+        found: list[Any]
+        if self.plan.whole:
             found = [self.loaded(None) if outputs is None else outputs.loaded]
         else:
             y, of_y = (None, ()) if outputs is None else (outputs.records, outputs.trends)
@@ -213,7 +203,7 @@ class Chunks:
         """Return the sum of ``task(chunk, form, *others)`` over the chunks, less some fits.
 
         Rows are formed for the chunks flagged in ``by_rows``. Outputs may be replaced by their
-        ``combinations``, if this `combines`.
+        ``combinations``.
         """
         form = self.form_of(outputs, fits)
         if combinations is not None:
@@ -227,7 +217,7 @@ class Chunks:
         fits: Fits = NO_FITS,
     ) -> Generator[LoadedChunk]:
         """Yield the chunks in memory, one after the other, less some fits."""
-        chunks = self.of(outputs, by_rows, on_host=True)
+        chunks = self.of(outputs, by_rows)
         with closing(read_ahead(chunks)) as ahead:
             several = chunks if self.plan.whole else tracked(ahead, PASS, len(chunks))
             form = self.form_of(outputs, fits)
@@ -236,7 +226,7 @@ class Chunks:
 
     def sample(self, by_rows: Sequence[bool], most: int) -> list[LoadedChunk]:
         """Return at most so many chunks in memory, evenly spaced, without outputs."""
-        chunks = self.of(None, by_rows, on_host=True)
+        chunks = self.of(None, by_rows)
         places = np.unique(np.linspace(0, len(chunks) - 1, most).astype(int))
         return [chunks[i].load(self.form_of(None)) for i in places]
 
@@ -253,13 +243,9 @@ class Chunks:
         found = copy(self)
         for name in ("_loaded_alone", "x_trends"):
             vars(found).pop(name, None)
-        found.given, found._device, found.nuisance = None, None, Nuisance(constant=True)
+        found.given, found.nuisance = None, Nuisance(constant=True)
         found.form = self.form._replace(constant=True)
         return found
-
-    def combines(self, outputs: Outputs) -> bool:
-        """Return whether outputs can be replaced by combinations. Those on devices cannot."""
-        return self._device is None or not outputs.given
 
     def form_of(self, outputs: Outputs | None, fits: Fits = NO_FITS) -> Form:
         """Return the settings. The magnitudes of other outputs than the given are not known."""
@@ -319,12 +305,6 @@ class Chunks:
             return self.given.loaded.without_outputs()
         return self._adjusted(self._unread(None)[0]).load(self.form)
 
-    @property
-    def fetched(self) -> bool:
-        """Whether rows on devices were also fetched to the host."""
-        loaded = "_loaded_alone" in vars(self) or "loaded" in vars(self.given or self)
-        return self._device is not None and loaded
-
     # --- polynomials that are subtracted
 
     @property
@@ -344,8 +324,6 @@ class Chunks:
         """
         if self._degree < 0 or not self.columns or self._mostly_zero:
             return ()
-        if self._device is not None:
-            return (self._device.trends(self._degree),)
         of_x = Geometry(self._spec, [a.shape[:-1] for a in self._x])
         return self._trends(self._unread(None), of_x)
 
@@ -353,8 +331,6 @@ class Chunks:
         """Return the polynomials of outputs in the same way."""
         if self._degree < 0:
             return ()
-        if self._device is not None and outputs.given:
-            return (self._device.trends(self._degree, of_y=True),)
         chunks = [chunk._replace(x=()) for chunk in self._unread(outputs.records)]
         return self._trends(chunks, None)
 

@@ -1,4 +1,4 @@
-"""The design matrix of a problem, whatever holds its data: a sum over chunks of rows."""
+"""The design matrix of a problem: a sum over chunks of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from ..cached import cached_property
 from ..problem.adjustments import Adjustments
 from ..problem.confounds import Confounds
 from ..problem.nuisance import Nuisance
-from ..problem.remote import Remote
 from ..problem.rows import Span
 from ..problem.sizes import DEFAULT_TUNING
 from ..problem.spec import ConvSpec
@@ -40,7 +39,7 @@ class Targets:
     def __init__(self, y: Sequence[Any], matrix: DesignMatrix, given: bool = False) -> None:
         """``given`` outputs were given with x, and are summed in the same pass."""
         # Not in a circle of references, so that the memory is freed with the last user.
-        self._y, self._matrix, self.groups, self.given = y, ref(matrix), matrix.groups, given
+        self.records, self._matrix, self.groups, self.given = y, ref(matrix), matrix.groups, given
 
     @property
     def matrix(self) -> DesignMatrix:
@@ -48,11 +47,6 @@ class Targets:
         found = self._matrix()
         assert found is not None
         return found
-
-    @cached_property
-    def records(self) -> Sequence[Any]:
-        """The outputs of every record, fetched from devices."""
-        return [np.asarray(a) if isinstance(a, Remote) else a for a in self._y]
 
     @property
     def in_memory(self) -> list[np.ndarray]:
@@ -87,7 +81,7 @@ class Targets:
     @property
     def outputs(self) -> int:
         """Number Q of outputs of each group."""
-        return int(self._y[0].shape[-1]) // self.groups
+        return int(self.records[0].shape[-1]) // self.groups
 
     def rows(self, group: int) -> np.ndarray:
         """Return y (n, Q) of one group in the order of the rows, scaled but not shifted.

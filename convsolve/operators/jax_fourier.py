@@ -37,18 +37,11 @@ def spectra(x: Any, size: int) -> Any:
     return jnp.moveaxis(jnp.fft.rfft(x, size, axis=1), (1, 0), (0, -1))
 
 
-def correlated(left: Any, right: Any, of_first: bool = False) -> Any:
+def correlated(left: Any, right: Any) -> Any:
     """Return Σ left[t] right[t+m]ᵀ over pieces as a spectrum (F, …, C, C') over lags m.
 
-    With ``of_first``, the sum is that of left[t+m] right[t]ᵀ.
-
-    Args:
-        left: spectra (F, …, C, n) of the pieces.
-        right: spectra (F, …, C', n).
-        of_first: whether the lag belongs to ``left``.
+    ``left`` are spectra (F, …, C, n) of the pieces, and ``right`` spectra (F, …, C', n).
     """
-    if of_first:
-        return matmul(left, right.conj().swapaxes(-1, -2))
     return matmul(left.conj(), right.swapaxes(-1, -2))
 
 

@@ -104,10 +104,8 @@ class Problem(metaclass=Suggesting):
     precision of the solution. The attributes ``spec``, ``bias``, ``n_channels`` and ``n_outputs``
     describe the geometry.
 
-    Floating-point jax arrays on an accelerator, or spread over several devices, stay there if both
-    x and y are such arrays. Reading ``x`` or ``y`` of the problem copies them to the host.
-
-    Data are copied only if necessary, so leave the arrays unchanged while the problem is in use.
+    Arrays of jax on devices are copied to the host. Other data are copied only if necessary, so
+    leave the arrays unchanged while the problem is in use.
     Integers and bool are solved in float64, float16 and bfloat16 in float32, and other types in
     their own precision. If x and y differ, the wider precision is used.
 
@@ -413,15 +411,15 @@ class Problem(metaclass=Suggesting):
 
     # --- values that the fields imply
 
-    @cached_property
+    @property
     def x(self) -> tuple[Any, ...]:
-        """The records ``(*W, Cin)`` on the host, copied from devices at the first access."""
-        return self._input.cast(self._dtype)
+        """The records ``(*W, Cin)``."""
+        return self._input.arrays
 
-    @cached_property
+    @property
     def y(self) -> tuple[Any, ...] | None:
-        """The records ``(*T, Cout)`` on the host, copied from devices at the first access."""
-        return None if self._output is None else self._output.cast(self._dtype)
+        """The records ``(*T, Cout)``."""
+        return None if self._output is None else self._output.arrays
 
     @property
     def _lengths(self) -> list[tuple[int, ...]]:
@@ -479,8 +477,7 @@ class Problem(metaclass=Suggesting):
         groups = self.spec.groups
         outputs = self.n_outputs // groups
         columns = self.spec._unknowns(self.n_channels)
-        arrays = (*self._input.arrays, *(() if self._output is None else self._output.arrays))
-        large = sum(a.size for a in self._input.arrays) > groups * columns**2
+        arrays = (*self.x, *(self.y or ()))
         return Sizes(
             groups=groups,
             rows=self.n_equations,
@@ -495,13 +492,7 @@ class Problem(metaclass=Suggesting):
             partialled=self._nuisance.confounds is not None or self._weights is not None,
             numbers=sum(a.size for a in arrays),
             stored=any(isinstance(a, Stored) for a in arrays),
-            remote=self._remote and large,
         )
-
-    @cached_property
-    def _remote(self) -> bool:
-        """Whether x and y are on devices, and stay there unless they are read on the host."""
-        return self._input.remote and (self._output is None or self._output.remote)
 
     @property
     def _row_shapes(self) -> tuple[tuple[int, ...], ...]:

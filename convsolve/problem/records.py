@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ import numpy as np
 from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..linalg.channels import largest
 from ..text import argument, count, shown
-from .remote import Remote, fetched, stays
 from .spec import ConvSpec
 from .stored import Stored, in_blocks, is_dask, is_stored
 
@@ -24,14 +22,12 @@ class Records:
     """Records ``(*space, channels)`` in the kind and form in which they were given.
 
     Attributes:
-        arrays: the records. A `Stored` record is read slice by slice. A `Remote` record stays on
-            the device of a jax array.
+        arrays: the records. A `Stored` record is read slice by slice.
         form: "record", "batch" or "list".
         channel_axis: whether the arrays had an axis of channels.
         is_jax: whether all arrays were jax arrays.
         missing: flags of the missing values, which are zero in ``arrays``. None if no value is
             missing.
-        devices: description of the devices of jax arrays that were not copied to the host.
         largest: largest magnitude (channels,) per channel. None if it is not known.
         dtypes: the types in which the arrays were given.
         names: names of the channels. None if the arrays had no names.
@@ -42,15 +38,9 @@ class Records:
     channel_axis: bool
     is_jax: bool
     missing: tuple[np.ndarray, ...] | None = None
-    devices: str = ""
     largest: np.ndarray | None = None
     names: tuple[str, ...] | None = None
     dtypes: frozenset[np.dtype[Any]] = frozenset()
-
-    @property
-    def remote(self) -> bool:
-        """Whether all records stay on the devices of their jax arrays."""
-        return all(isinstance(a, Remote) for a in self.arrays)
 
     @property
     def channels(self) -> int:
@@ -62,15 +52,9 @@ class Records:
         missing = None if self.missing is None else tuple(map(of, self.missing))
         return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing, largest=None)
 
-    def cast(self, dtype: np.dtype[Any]) -> tuple[Any, ...]:
-        """Return C-contiguous arrays of ``dtype`` in native byte order."""
-        return tuple(_cast(a, dtype) for a in self.arrays)
-
     def converted(self, dtype: np.dtype[Any]) -> Records:
-        """Return the records as of `cast`, except for records on devices."""
-        arrays = [a if isinstance(a, Remote) else _cast(a, dtype) for a in self.arrays]
-        same = all(map(operator.is_, arrays, self.arrays))
-        return self if same else replace(self, arrays=tuple(arrays))
+        """Return C-contiguous records of ``dtype`` in native byte order."""
+        return replace(self, arrays=tuple(_cast(a, dtype) for a in self.arrays))
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
         """Return one output per record in the form of these records."""
@@ -244,7 +228,7 @@ def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
 def _as_array(value: Any, name: str) -> np.ndarray:
     reject_tracers(name, value)
     try:
-        array = fetched(value) if stays(value) else np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:
         raise ValueError(
             f"{name} is no regular array ({error}); "
@@ -282,8 +266,6 @@ def _largest(record: Any) -> np.ndarray:
     """Return the largest magnitude (C,) of every channel. NaN and Inf count as largest."""
     if isinstance(record, Stored):
         return record.largest
-    if isinstance(record, Remote):
-        return record.largest()
     with np.errstate(invalid="ignore"):
         return largest(record)
 
@@ -307,9 +289,6 @@ def _check_values(record: Any, name: str, missing: bool, axes: int) -> np.ndarra
     if ((sizes == 0) | ((sizes >= tiny) & (sizes <= most))).all():
         return np.asarray(sizes, float)
     if not np.isfinite(sizes).all():
-        if isinstance(record, Remote):  # every process checks its own parts
-            for part, where in record.source.parts:
-                numeric(part, name + where)
         raise _not_finite(record, name, missing, axes)
     faint = (sizes > 0) & (sizes < tiny)
     if faint.any():
@@ -344,8 +323,7 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
     ranks = set()
     for i, item in enumerate(items):
         label = f"{name}[{i}]" if is_list else name
-        remote = stays(item) and not (missing and Remote.of(item).incomplete)
-        array = Remote.of(item) if remote else _real(item, label)
+        array = _real(item, label)
         shape = tuple(array.shape)
         if not d <= len(shape) <= d + (1 if is_list else 2):
             raise ValueError(_rank_message(label, shape, d, is_list))
@@ -379,7 +357,6 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
         channel_axis=rank > d,
         is_jax=all(map(is_jax_array, items)),
         missing=tuple(gaps) if missing and any(gap.any() for gap in gaps) else None,
-        devices=next((Remote.of(item).source.devices for item in items if stays(item)), ""),
         largest=_joined(sizes),
         names=_names(items, name) if rank > d else None,
         dtypes=frozenset(_native(a.dtype) for a in arrays),
@@ -431,7 +408,7 @@ def column_names(item: Any) -> tuple[str, ...] | None:
 
 def _parts(array: Any, ndim: int) -> list[Any]:
     """Return the array with an axis of channels. A stored array is split into its records."""
-    if is_stored(array) and not isinstance(array, Remote):
+    if is_stored(array):
         return [*Stored.of(array, ndim)]
     return [array[..., None] if array.ndim == ndim else array]
 
@@ -441,8 +418,6 @@ def _without_gaps(array: Any, by_channel: bool) -> tuple[Any, np.ndarray]:
 
     The flags of a stored array are per sample unless ``by_channel`` is set.
     """
-    if isinstance(array, Remote):
-        return array, np.broadcast_to(np.zeros((), bool), array.shape)
     floating = _limits(array.dtype) is not None
     if isinstance(array, Stored):
         gaps = array.gaps(by_channel) if floating else np.zeros(array.shape, bool)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, fields
 from numbers import Real
 
 from ..cached import cached_property
-from ..lazy_jax import PEER_SECONDS
 from ..linalg.qr import TREE_ROWS, tree_height
 from ..near_misses import checks_arguments
 from ..text import in_bytes, limit, shown
@@ -61,7 +60,6 @@ class Tuning:
     held_numbers: int = 2**25
     chunk_numbers: int = 2**23
     event_elements: float = 1.0
-    peer_seconds: float = PEER_SECONDS
 
 
 DEFAULT_TUNING = Tuning()
@@ -70,15 +68,13 @@ DEFAULT_TUNING = Tuning()
 @checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of memory and time, for the argument ``limits`` of `identify`, `solve` and others.
+    """Limits of memory, for the argument ``limits`` of `identify`, `solve` and others.
 
     Args:
         memory: largest memory of the factors of a QR, in bytes, by default 2 GiB. Gram matrices
             take up to half of it.
         data: largest size of x and y, as float64, that are read whole, in bytes, by default
             256 MiB. Larger ones are read in chunks of a quarter of this size, at most 64 MiB.
-        timeout: time to wait for other processes of jax.distributed that share the data, in
-            seconds, by default 300.
 
     Raises:
         TypeError: If a limit is not a number.
@@ -97,15 +93,15 @@ class Limits:
 
     memory: float = DEFAULT_TUNING.factor_bytes
     data: float = 8 * DEFAULT_TUNING.held_numbers
-    timeout: float = PEER_SECONDS
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
             is_number = isinstance(value, Real) and not isinstance(value, bool)
             if not is_number:
-                unit = "seconds" if field.name == "timeout" else "bytes, such as 4e9"
-                raise TypeError(f"{field.name} must be a number of {unit}, got {shown(value)}")
+                raise TypeError(
+                    f"{field.name} must be a number of bytes, such as 4e9, got {shown(value)}"
+                )
             if not value >= 0:
                 raise ValueError(f"{field.name} must not be negative or NaN, got {value}")
 
@@ -124,7 +120,6 @@ def tuning_of(limits: Limits | Tuning | None) -> Tuning:
         gram_bytes=memory // 2,
         held_numbers=data // 8,
         chunk_numbers=min(DEFAULT_TUNING.chunk_numbers, max(1, data // 32)),
-        peer_seconds=limits.timeout,
     )
 
 
@@ -140,12 +135,11 @@ class Sizes:
         given: outputs of a group whose y is known: Q, or 0 if y is None.
         nuisance: number of nuisance columns.
         shapes: shapes (*W) of the records.
-        limits: limits of memory and time.
+        limits: limits of memory.
         masked: whether some rows are masked.
         partialled: whether rows are weighted or confounds are projected out.
         numbers: numbers in x and y.
         stored: whether they are stored elsewhere than in memory.
-        remote: whether they are on devices and x is larger than AᵀA, which the host always holds.
         basis: dimension of the kernels of an output if they are restricted, or None.
     """
 
@@ -161,7 +155,6 @@ class Sizes:
     partialled: bool = False
     numbers: int = 0
     stored: bool = False
-    remote: bool = False
     basis: int | None = None
 
     @property
@@ -172,7 +165,7 @@ class Sizes:
     @property
     def chunked(self) -> bool:
         """Whether sums over rows are computed chunk by chunk."""
-        return self.numbers > self.limits.held_numbers and not self.remote
+        return self.numbers > self.limits.held_numbers
 
     @property
     def beyond_memory(self) -> bool:

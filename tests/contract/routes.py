@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 import convsolve as cs
@@ -45,13 +43,6 @@ class Route(NamedTuple):
         return {"solver": self.solver, "penalty": penalty_of(made.prior, made.prior.strength)}
 
 
-def _jax(array: np.ndarray, _: Path) -> Any:
-    """An array of JAX in float64; integers of JAX would be solved in JAX's default precision."""
-    array = array.astype(array.dtype if array.dtype.kind == "f" else float)
-    with jax.enable_x64(True):
-        return jnp.asarray(array)
-
-
 def _chunks(numbers: int, **others: int) -> Tuning:
     return Tuning(held_numbers=1, chunk_numbers=numbers, **others)
 
@@ -86,7 +77,6 @@ ROUTES = {
     "dask": Route("svd", _chunks(70), ODD),
     "dask, whole channels": Route("normal", _chunks(110), WHOLE_CHANNELS),
     "strengths per output, in chunks": Route(limits=_chunks(100), strengths=True),
-    "jax": Route(store=_jax),
     "strengths per output, by QR": Route("qr", strengths=True),
 }
 

@@ -32,7 +32,7 @@ MEMBERS = {
     "Regularization": "penalty strength criterion effective_dof noise_variance score path at_edge "
     "at_bound outputs plot to_dict",
     "ConvSpec": "kernel_size stride padding dilation groups ndim output_shape lags minimum_samples",
-    "Limits": "memory data timeout",
+    "Limits": "memory data",
     "Trace": "steps losses kernels",
     "NoiseEstimate": "kind variance dof order coefficients",
 }

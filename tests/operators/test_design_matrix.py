@@ -8,15 +8,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from convsolve.leastsquares.scaling import PenaltyColumns
-from convsolve.operators import chunk
-from convsolve.operators.by_jax import DeviceChunk
 from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
 from convsolve.operators.moments import Moments
@@ -24,12 +19,10 @@ from convsolve.operators.tap_basis import BlockBasis, TapBasis
 from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.kernel_space import ChannelTaps
 from convsolve.problem.nuisance import Nuisance
-from convsolve.problem.remote import Remote
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Tuning
 from support import dense
 from support.geometry import NAMED, Geometry
-from support.slow import some
 
 SMALL_BLOCKS = Tuning(kept_numbers=0, block_numbers=64)
 # Every gap is worth a cut.
@@ -61,27 +54,16 @@ class Form(NamedTuple):
     plan: Plan = Plan()
     limits: Tuning = CUT
     rows: str = "all"  # or "some"
-    devices: int = 0
 
 
 def matrix_of(form: Form, geometry: Geometry, x: list, y: list) -> DesignMatrix:
     """Return the matrix of a form. Excluded outputs are loud artefacts."""
     kept, nuisance = Rows.of(geometry.spec, geometry.shapes), Nuisance(constant=geometry.bias)
-    device = None
     if form.rows == "some":
         kept = some_rows(geometry)
         y = [np.where(f[..., None], b, 10**8) for b, f in zip(y, kept.flags or (), strict=True)]
     rows = Adjustments(kept)
-    if form.devices:
-        mesh = jax.make_mesh((form.devices,), ("all",), (AxisType.Auto,))
-        with jax.enable_x64(True):
-            x, y = (
-                [Remote.of(jax.device_put(a.astype(float), NamedSharding(mesh, P()))) for a in of]
-                for of in (x, y)
-            )
-        of_device = chunk.Form(geometry.spec._normal, nuisance.constant, form.limits)
-        device = DeviceChunk(x, y, geometry.spec, kept, nuisance, of_device)
-    return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, form.limits, form.plan, device))
+    return DesignMatrix(Chunks(x, y, geometry.spec, rows, nuisance, form.limits, form.plan))
 
 
 ROWS, READ, FIRST = Plan(by_rows=True), Plan(whole=False), Plan(columns_first=True)
@@ -104,8 +86,6 @@ FORMS = {
 CASES = [
     pair for i, pair in enumerate(itertools.product(FORMS, NAMED)) if (i + i // len(NAMED)) % 4 == 0
 ]
-FORMS |= {"on a device": Form(devices=1), "on devices": Form(rows="some", devices=2)}
-ON_DEVICES = [("on a device", "both"), ("on devices", "ragged")]
 
 
 class Dense:
@@ -151,7 +131,7 @@ def in_units(y: np.ndarray, targets: Targets) -> np.ndarray:
     return np.ldexp(y, -targets.grouped(targets.exponents)[:, None])
 
 
-@pytest.mark.parametrize(("form", "name"), [*CASES, *some(ON_DEVICES, ON_DEVICES[0])])
+@pytest.mark.parametrize(("form", "name"), CASES)
 def test_sums_and_rows_are_those_of_the_matrix(form: str, name: str) -> None:
     geometry = NAMED[name]
     x, y = geometry.records()
