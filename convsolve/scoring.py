@@ -19,7 +19,6 @@ from .problem.checks import fraction
 from .problem.confounds import Confounds
 from .problem.problem import Problem
 from .problem.rows import Rows, Span
-from .problem.stored import for_one_pass
 from .progress import tracked
 from .text import aligned, plain
 
@@ -334,13 +333,14 @@ def scored(
     if problem._nuisance.confounds is not None:
         return _without_confounds(problem, outputs, rows, predictions, added)
 
+    records = problem.y
+    assert records is not None
+
     def measured() -> Iterator[tuple[Span, np.ndarray]]:
-        assert problem.y is not None
-        records = [*map(for_one_pass, problem.y)]
         spans, again = tee(row_spans(problem.x, problem.n_outputs, problem.spec))
         read = each(np.asarray, (records[i][a:b] for i, a, b in again))
         pairs = zip(spans, read, strict=True)
-        return tracked(pairs, "rows that are scored", sum(map(len, problem.y)), size=rows_of)
+        return tracked(pairs, "rows that are scored", sum(map(len, records)), size=rows_of)
 
     truth = (_counted(rows, span, y, outputs) for span, y in measured())
     pairs = (

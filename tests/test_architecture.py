@@ -236,8 +236,7 @@ def users_of(package):
 def test_optional_packages_are_imported_when_used(package):
     found = users_of(package)
     assert found, f"{package} is imported nowhere"
-    # Arrays of zarr are read by its own functions, and progress bars are drawn in all rows.
-    found -= {("problem.whole_chunks", True)} if package == "zarr" else set()
+    # Progress bars are drawn in all rows.
     found -= {("progress_bars", True)} if package == "tqdm" else set()
     assert [name for name, inside in found if not inside or ROW[part_of(name)] < OPTIONAL] == []
 

@@ -17,7 +17,7 @@ REMOVED: list[tuple[str, type[Exception]]] = [
 GONE: list[str] = [
     "checkpoint", "leastsquares.placement", "operators.by_filter", "operators.by_jax",
     "operators.by_sums", "operators.jax_blocks", "operators.short_kernels", "operators.spread",
-    "problem.remote",
+    "problem.remote", "problem.whole_chunks",
 ]  # fmt: skip
 # Methods without settings have a name and no class, and base classes are in `convsolve.extend`.
 REMOVED += [

@@ -17,7 +17,6 @@ from ..linalg.polynomials import Polynomials
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.sizes import Tuning
 from ..problem.spec import ConvSpec
-from ..problem.stored import for_one_pass
 from .combinations import Combinations, combined, combined_series
 from .moments import Units, per_column
 from .nuisance import NuisanceBlock, NuisanceColumns
@@ -163,8 +162,7 @@ def chunks_of(
     spec: ConvSpec,
     kept: Rows,
 ) -> list[Chunk]:
-    """Return the chunks of some rows, unread, for one pass over them in order."""
-    x, y = [*map(for_one_pass, x)], None if y is None else [*map(for_one_pass, y)]
+    """Return the chunks of some rows, unread."""
     found = []
     for lot in lots:
         flags = kept.some(lot)

@@ -32,7 +32,7 @@ from .chunk import (
 )
 from .chunk_sums import Geometry, sums_beyond_float64, trend_sums, used_rows
 from .combinations import Combinations
-from .map_reduce import PASS, dask_rows, on_dask, one_by_one, read_ahead, total_of
+from .map_reduce import PASS, chunk_rows, on_dask, one_by_one, read_ahead, total_of
 from .nuisance import nuisance_blocks
 from .overlap_save import by_fft
 from .row_order import RowOrder
@@ -45,6 +45,8 @@ GAP_KERNELS = 8
 IN_MEMORY = 4
 # Chunks of dask arrays are shorter by this factor, because a worker holds several.
 ON_DASK = 1 / 2
+# A chunk of storage that is longer than a chunk is read whole, if it is at most this factor longer.
+MOST_STORED = 4
 
 
 class Plan(NamedTuple):
@@ -144,8 +146,9 @@ class Chunks:
         numbers = int(self._limits.chunk_numbers * _longer((*self._x, *(y or ()))))
         numbers = max(numbers, self.columns**2)
         step = max(1, numbers // max(1, _numbers_a_row(self._x, y, self._spec)))
-        if (length := dask_rows(self._x, self._spec.stride[0])) is not None:
-            step = _in_step(step, length)
+        stored = chunk_rows(self._x, self._spec.stride[0])
+        if stored is not None and stored <= MOST_STORED * step:
+            step = max(1, round(step / stored)) * stored
         return max(step, self._spec._span[0])
 
     def _lots(self) -> list[list[Span]]:
@@ -356,11 +359,6 @@ def _longer(records: Sequence[Any]) -> float:
     if any(map(on_dask, records)):
         return ON_DASK
     return 1 if any(isinstance(a, Stored) for a in records) else IN_MEMORY
-
-
-def _in_step(step: int, length: int) -> int:
-    """Return about ``step`` rows: a multiple of ``length``, or ``length`` in equal parts."""
-    return round(step / length) * length or -(-length // round(length / step))
 
 
 def _numbers_a_row(x: Sequence[Any], y: Sequence[Any] | None, spec: ConvSpec) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
-from uuid import uuid4
 
 import numpy as np
 
@@ -78,9 +77,7 @@ def each(
         from dask.delayed import delayed
 
         call, shared = delayed(_of_array, pure=False), delayed(others, pure=False)
-        apart = [_apart(array) for array in batch]
-        every = iter(_of_one_graph([source for _, few in apart for source in few]))
-        tasks = [call(task, plan, [next(every) for _ in few], shared) for plan, few in apart]
+        tasks = [call(task, *_apart(array), shared) for array in batch]
         yield from compute(*tasks)
 
 
@@ -101,11 +98,10 @@ def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) ->
 
     shared = delayed(others, pure=False)
     call, parts = delayed(_on_worker, pure=False), []
-    several = [[_apart(a) for a in (*chunk.x, *(chunk.y or ()))] for chunk in chunks]
-    every = iter(_of_one_graph([source for one in several for _, few in one for source in few]))
-    for chunk, apart in zip(chunks, several, strict=True):
+    for chunk in chunks:
+        apart = [_apart(a) for a in (*chunk.x, *(chunk.y or ()))]
         plans = [plan for plan, _ in apart]
-        sources = [next(every) for _, few in apart for _ in few]
+        sources = [source for _, few in apart for source in few]
         bare = chunk._replace(x=(None,) * len(chunk.x), y=chunk.y and (None,) * len(chunk.y))
         parts.append(call(task, bare, plans, sources, shared))
     add = delayed(_sum, pure=False)
@@ -142,39 +138,15 @@ def _apart(array: Any) -> tuple[Plan, list[Any]]:
     return plan, [source for _, sources in several for source in sources]
 
 
-def _of_one_graph(sources: Sequence[Any]) -> list[Any]:
-    """Return the sources, with dask arrays as parts of one graph.
-
-    The graph computes a chunk once for all slices that read it. Dask alone would fuse each slice
-    with its chunk and compute the chunk again for each slice.
-    """
-    from dask.delayed import Delayed
-    from dask.highlevelgraph import HighLevelGraph
-
-    whole = [a.rechunk(a.shape) if is_dask(a) else a for a in sources]
-    arrays = [a for a in whole if is_dask(a)]
-    if not arrays:
-        return whole
-    keys = [(a.name, *(0,) * a.ndim) for a in arrays]
-    merged = HighLevelGraph.merge(*(a.dask for a in arrays)).to_dict()
-    layer = f"slices-{uuid4().hex}"
-    found = arrays[0].__dask_optimize__(merged, keys)
-    graph = HighLevelGraph.from_collections(layer, found, dependencies=())
-    several = iter([Delayed(key, graph, layer=layer) for key in keys])
-    return [next(several) if is_dask(a) else a for a in whole]
-
-
-def dask_rows(records: Sequence[Any], stride: int) -> int | None:
-    """Return the rows per chunk if all records are dask arrays with chunks of one length.
+def chunk_rows(records: Sequence[Any], stride: int) -> int | None:
+    """Return the rows per chunk of storage if the chunks of all records have one length.
 
     None if the lengths differ or the stride does not divide the length. So many rows read one chunk
     and the end of the previous chunk, instead of parts of two chunks.
     """
-    if not all(isinstance(record, Stored) and is_dask(record.source) for record in records):
-        return None
-    first = {r.source.chunks[0 if r.record is None else 1][0] for r in records}
-    length = first.pop()
-    return None if first or not length or length % stride else length // stride
+    lengths = {r.chunk_length if isinstance(r, Stored) else None for r in records}
+    length = lengths.pop()
+    return None if lengths or length is None or length % stride else length // stride
 
 
 def on_dask(record: Any) -> bool:

@@ -13,7 +13,6 @@ import numpy as np
 from ..linalg.threads import one_blas_thread
 from ..problem.rows import Span
 from ..problem.spec import ConvSpec
-from ..problem.stored import for_one_pass
 from ..progress import tracked
 from . import products
 from .by_fft import component_parts, in_component
@@ -83,7 +82,6 @@ def predicted_blocks(
     Their errors are those of rounding relative to the largest samples around a row. The errors of
     products of rows are relative to the terms of each output.
     """
-    records = [*map(for_one_pass, records)]
     several, again = tee(row_spans(records, kernel.shape[-1], spec))
     read = (NormalForm.of_rows(records[i], spec, a, b) for i, a, b in again)
     blocks = each(_predicted, read, kernel, bias, spec._normal, by_rows)

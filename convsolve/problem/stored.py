@@ -12,10 +12,11 @@ import numpy as np
 from ..lazy_jax import is_jax_array
 from ..linalg.channels import by_channel, largest
 from ..progress import tracked
-from .whole_chunks import check_slice, in_whole_chunks, plain
+from ..text import argument
 
-# Numbers that are read at a time if all of a record are checked: 8 MiB.
-BLOCK_NUMBERS = 2**20
+# Numbers that are read at a time if all of a record are checked: 8 MiB, or a chunk of the source of
+# up to 256 MiB.
+BLOCK_NUMBERS, MOST_NUMBERS = 2**20, 2**25
 
 # First sample, and the end, along every axis.
 Bounds = tuple[tuple[int, int], ...]
@@ -108,6 +109,17 @@ class Stored:
         return replace(self, dtype=np.dtype(dtype))
 
     @property
+    def chunk_length(self) -> int | None:
+        """Length of the chunks of the source along the first axis; None if it is not known."""
+        try:
+            length = self.source.chunks[0 if self.record is None else 1]
+        # A source without chunks, or an array of zarr with chunks of several lengths.
+        except (AttributeError, IndexError, NotImplementedError, TypeError):
+            return None
+        length = length[0] if isinstance(length, tuple) else length
+        return length if isinstance(length, int) and length > 0 else None
+
+    @property
     def _key(self) -> tuple[Any, ...]:
         """Key of the slice of the source."""
         index = () if self.record is None else (self.record,)
@@ -137,8 +149,16 @@ class Stored:
         (found,) = parts
         found = found[..., None] if self.channels is None else found
         wanted = self.shape[:-1]
-        right = found.shape[:-1] == wanted and found.shape[-1] > max(self.channels or (0,))
-        check_slice(found, right, wanted, self.dtype)
+        if found.shape[:-1] != wanted or found.shape[-1] <= max(self.channels or (0,)):
+            raise ValueError(
+                f"a slice of {' × '.join(map(str, wanted))} samples came in shape {found.shape}: "
+                "what is stored has another shape than it says, or has changed"
+            )
+        if not np.can_cast(found.dtype, self.dtype, "same_kind"):
+            raise TypeError(
+                f"a slice came in {found.dtype}, where numbers of {self.dtype} were to be read: "
+                "what is stored is of another kind than it says"
+            )
         if self.channels is not None and self.channels != tuple(range(found.shape[-1])):
             found = found[..., [*self.channels]]
         found = np.ascontiguousarray(found, self.dtype)
@@ -184,6 +204,16 @@ class Stored:
         return (*record, *place[:-1], *channel)
 
 
+def plain(part: Any) -> np.ndarray:
+    """Return a slice of a source as an array, without a mask."""
+    if isinstance(part, np.ma.MaskedArray) and part.mask.any():
+        raise TypeError(
+            "a slice came as a masked array; store NaN where values are missing, and leave them "
+            f"out by {argument('missing', 'drop')}"
+        )
+    return np.asarray(part)
+
+
 def _largest_of_dask(part: Any, axes: int) -> np.ndarray:
     """Return the largest magnitude (C,) of every channel, over the first ``axes`` of an array."""
 
@@ -196,18 +226,6 @@ def _largest_of_dask(part: Any, axes: int) -> np.ndarray:
     ones = tuple((1,) * n for n in part.numblocks[:axes])
     given = {"chunks": ones + part.chunks[axes:], "dtype": part.dtype, "meta": part._meta}
     return np.asarray(part.map_blocks(of_chunk, **given).max(axis=tuple(range(axes)))).reshape(-1)
-
-
-def for_one_pass(record: Any) -> Any:
-    """Return the record for one pass in order, which decodes no chunk twice.
-
-    Call the function again for another pass.
-    """
-    if not isinstance(record, Stored) or is_dask(record.source):
-        return record
-    axis = 0 if record.record is None else 1
-    with _reading(record.source):
-        return replace(record, source=in_whole_chunks(record.source, axis))
 
 
 def in_memory(record: Any) -> np.ndarray:
@@ -249,7 +267,9 @@ def in_blocks(
         for i in range(len(record)):
             yield from (((i, *place), block) for place, block in in_blocks(record[i], numbers))
         return
-    step, record = max(1, numbers // max(1, each)), for_one_pass(record)
+    step = max(1, numbers // max(1, each))
+    if isinstance(record, Stored) and (length := record.chunk_length or 1) * each <= MOST_NUMBERS:
+        step = -(-step // length) * length
     starts: Iterable[int] = range(0, len(record), step)
     if isinstance(record, Stored):
         starts = tracked(starts, "check of what is stored", len(record), size=lambda start: step)

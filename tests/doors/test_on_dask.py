@@ -81,26 +81,6 @@ def test_every_scheduler(scheduler: str, request: pytest.FixtureRequest) -> None
     np.testing.assert_allclose(np.array(score), np.array(expected.score()), rtol=1e-9)
 
 
-def test_every_pass_computes_a_chunk_once() -> None:
-    """One chunk may have several parts, and two parts read the same edge."""
-    x, y = recordings()
-    readings = 0
-
-    def counted(block: np.ndarray) -> np.ndarray:
-        nonlocal readings
-        readings += 1
-        return block
-
-    for chunks in ((700, 2), (150, 2)):
-        made = da.from_array(x[0], chunks=chunks).map_blocks(counted, dtype=float, meta=x[0][:0])
-        with dask.config.set(scheduler="synchronous"):
-            problem = stated(made, y[0])
-            readings = 0
-            check_equal(cs.solve(problem, limits=SMALL), cs.solve(stated(x[0], y[0])))
-        # For the moments, and for the certificate.
-        assert readings == 2 * made.npartitions
-
-
 def ending(x: np.ndarray, ends: Callable[[], bool]) -> da.Array:
     """Return x; if ``ends()``, one chunk ends the process that computes it."""
 

