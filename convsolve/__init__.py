@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         from .near_misses import unknown_attribute
 
-        raise AttributeError(unknown_attribute(__name__, name, _HOMES))
+        raise unknown_attribute(__name__, name, _HOMES)
     home = _HOMES[name]
     if home is None:
         return import_module(f".{name}", __name__)

@@ -508,7 +508,6 @@ def _loses_taps(analysis: Analysis, kernel: np.ndarray, rounded: np.ndarray) -> 
     return bool(lost.any())
 
 
-@checks_arguments
 def fit_kernel(
     x: Any,
     y: Any,
@@ -576,7 +575,6 @@ def fit_kernel(
     return fit(x, y, spec, method, bool(bias), weights)
 
 
-@checks_arguments
 def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     """Compute the forward model ``y = conv(x, kernel) + bias``: cross-correlation, channels last.
 

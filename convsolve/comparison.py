@@ -19,7 +19,7 @@ from .lazy_plot import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
 from .method import Method, argument_of
-from .near_misses import OF_SOLVE, checks_arguments, suggests_attributes, unknown_argument
+from .near_misses import checks_arguments
 from .problem.problem import Problem
 from .problem.sizes import Limits, Tuning, tuning_of
 from .progress import LOG, Listener, tracked
@@ -42,7 +42,6 @@ HEADS = [
 ]  # fmt: skip
 
 
-@suggests_attributes
 class Comparison:
     """The result of `compare`: the solutions, and a table of them.
 
@@ -429,11 +428,6 @@ def _method(each: Any, shared: dict[str, Any]) -> Method:
     # A ridge and a penalty are one choice.
     if {"ridge", "penalty"} & own.keys():
         shared = {k: v for k, v in shared.items() if k not in ("ridge", "penalty")}
-    unknown = [name for name in own if name not in OF_SOLVE]
-    if unknown:
-        raise TypeError(
-            unknown_argument("solve", unknown[0], OF_SOLVE).replace("solve()", "a method")
-        )
     words = shared | own
     # A shared grid or criterion is for the methods that select a strength.
     plain = Method.of(**{name: value for name, value in words.items() if name not in SELECTION})

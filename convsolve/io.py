@@ -21,7 +21,7 @@ from .files import (
 )
 from .formats import mat, sliced, wav
 from .formats.addresses import HDF5, KNOWN, kind_of
-from .near_misses import checks_arguments, similar, suggests_attributes
+from .near_misses import similar
 from .problem.checks import integer
 from .text import shown, some
 
@@ -30,7 +30,6 @@ __all__ = ["Signal", "read"]
 Columns = str | int | Sequence[str | int] | None
 
 
-@suggests_attributes
 @dataclass(frozen=True, eq=False)
 class Signal:
     """An array of a file, with what the file states about it.
@@ -62,7 +61,6 @@ class Signal:
         return f"<Signal of shape {shape}, {dtype}{more}>"
 
 
-@checks_arguments
 def read(
     path: str | os.PathLike[str], *, columns: Columns = None, max_bytes: int = MAX_BYTES
 ) -> Signal:

@@ -14,7 +14,7 @@ from .inference.lag_windows import window_errors, window_squares
 from .inference.strength_path import Fits
 from .lazy_plot import plot
 from .leastsquares.analysis import Analysis, analyse
-from .near_misses import checks_arguments, suggests_attributes
+from .near_misses import checks_arguments
 from .problem.checks import choice
 from .problem.problem import Problem
 from .problem.sizes import Limits, tuning_of
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-@suggests_attributes
 class LagChoice(NamedTuple):
     """The lags that the data support, and the scores of all windows of lags.
 

@@ -374,9 +374,7 @@ def argument_of(value: Any) -> str:
             raise ValueError(
                 f"{value!r} is a {word}, not a solver, penalty or loss; use {{{use!r}: {value!r}}}"
             )
-        names = [e.name for e in registry.ENTRIES.values() if e.kind in METHODS]
-        near = registry.nearest(value, METHODS)
-        hint = f"did you mean {near.code}?" if near else f"choose from {', '.join(names)}"
+        hint = registry.suggestion(value, METHODS)
         raise ValueError(f"{value!r} is no solver, penalty or loss; {hint}")
     kinds = (kind for kind, (cls, _) in CLASSES.items() if isinstance(value, cls))
     kind = next(kinds, None)

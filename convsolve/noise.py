@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
-from .near_misses import checks_arguments
 from .problem.checks import integer
 from .text import argument, as_call, count
 
@@ -122,7 +121,6 @@ class WhiteNoise(NoiseModel):
         return Uncertainty(analysis, estimate)
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class ARNoise(WhiteNoise):
     """An autoregression per output. Rows are filtered until their noise is white.
@@ -200,7 +198,6 @@ class ARNoise(WhiteNoise):
         return noise, filtered_parts(problem, noise, analysis.design.sizes.limits)
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class HACNoise(NoiseModel):
     """Rows depend on those near them in time (Newey and West).

@@ -13,7 +13,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .near_misses import similar, unknown_component
+from .near_misses import similar
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -335,45 +335,11 @@ def found(name: str) -> tuple[Entry, dict[str, int]] | None:
     return entry, {entry.number: int(parts[2])}
 
 
-class Meant(NamedTuple):
-    """What an unknown name may stand for.
-
-    Attributes:
-        kind: the kind of component.
-        name: a name in the registry.
-        options: arguments of the component.
-    """
-
-    kind: str
-    name: str
-    options: Mapping[str, int] = _NONE
-
-    @property
-    def code(self) -> str:
-        """The name, or a call of the class if there are arguments, as code."""
-        words = ", ".join(f"{name}={value!r}" for name, value in self.options.items())
-        return f"{ENTRIES[self.name].class_name}({words})" if words else repr(self.name)
-
-
-def nearest(name: str, kinds: Sequence[str]) -> Meant | None:
-    """Return what an unknown name may stand for, or None.
-
-    Args:
-        name: the unknown name.
-        kinds: the kinds whose names are compared. A name of an earlier version may be of any kind.
-    """
-    word = name.lower().replace("-", "_")
-    rows = [Meant(ENTRIES[known].kind, known, given) for known, given in unknown_component(word)]
-    if rows:
-        return next((row for row in rows if row.kind in kinds), rows[0])
-    parts = re.fullmatch(r"(\w+)\((\d*)\)", word)  # "ar(3)"
-    if parts is not None and (given := found(parts[1] + parts[2])):
-        return Meant(given[0].kind, parts[1] + parts[2])
-    near = similar(word, (entry.name for entry in ENTRIES.values() if entry.kind in kinds))
-    if not near:
-        return None
-    entry, digits = ENTRIES[near[0]], re.search(r"[1-9]\d*$", word)  # "bspline8"
-    return Meant(entry.kind, entry.name + (digits[0] if digits and entry.number else ""))
+def suggestion(name: str, kinds: Sequence[str]) -> str:
+    """Return the name of some kinds that is nearest to an unknown one, or all names, as words."""
+    names = [entry.name for kind in kinds for entry in of_kind(kind)]
+    near = similar(name, names)
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(names)}"
 
 
 def options() -> dict[str, tuple[Option, list[str]]]:
@@ -392,14 +358,9 @@ def named(kind: str, name: str) -> tuple[Entry, Mapping[str, Any]]:
         TypeError: If it is the name of another kind.
         ValueError: If there is no such name.
     """
-    given, wanted = found(name), ARGUMENTS[kind]
+    given = found(name)
     if given is None:
-        names = [entry.name for entry in of_kind(kind)]
-        near = nearest(name, (kind,))
-        hint = f"did you mean {near.code}?" if near else f"choose from {', '.join(names)}"
-        if near is not None and near.kind != kind:
-            hint = f"use {ARGUMENTS[near.kind]}={near.code}"
-        raise ValueError(f"{wanted}={name!r} is unknown; {hint}")
+        raise ValueError(f"{ARGUMENTS[kind]}={name!r} is unknown; {suggestion(name, (kind,))}")
     entry = given[0]
     if entry.kind != kind:
         use = ARGUMENTS[entry.kind]

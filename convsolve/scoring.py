@@ -11,7 +11,6 @@ import numpy as np
 
 from .errors import warn
 from .linalg.rank import EPS
-from .near_misses import suggests_attributes
 from .operators.design_matrix import without_confounds
 from .operators.map_reduce import each
 from .operators.prediction import row_spans, rows_of
@@ -34,7 +33,6 @@ FEWEST_EFFECTIVE = 5.0
 FEW_EFFECTIVE = 15.0
 
 
-@suggests_attributes
 class Score(NamedTuple):
     """Goodness of fit per output, each array ``(outputs,)``; NaN for an output that is constant.
 

@@ -23,7 +23,7 @@ from .lazy_plot import plot
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
 from .leastsquares.penalty import Penalty
-from .near_misses import checks_arguments, suggests_attributes
+from .near_misses import suggests_attributes
 from .operators.design_matrix import without_confounds
 from .operators.layout import ascending, reversed_taps
 from .operators.prediction import predicted, predicted_blocks
@@ -295,7 +295,6 @@ class Solution:
         with np.errstate(over="ignore", invalid="ignore"):
             return predicted(problem.x, *self._model(problem))
 
-    @checks_arguments
     def predict(self, x: Any = None) -> Any:
         """Return the output of the model for x, in the form of x.
 
@@ -333,7 +332,6 @@ class Solution:
         packed = problem._input.like(found, self._channel_axis)
         return as_jax(packed) if problem._returns_jax else packed
 
-    @checks_arguments
     def residuals(self, x: Any = None, y: Any = None) -> Any:
         """Return y minus the prediction, in the form of y.
 
@@ -433,7 +431,6 @@ class Solution:
         flags = map(problem._kept.flags_of, range(len(weighted)))
         return [np.nan_to_num(e[f], nan=0.0) for e, f in zip(weighted, flags, strict=True)]
 
-    @checks_arguments
     def score(self, x: Any = None, y: Any = None) -> Score:
         """Return R², correlation and NRMSE fit per output.
 
@@ -582,7 +579,6 @@ class Solution:
         self._warn_of_errors()
         return self._errors[1]
 
-    @checks_arguments
     def covariance(self, output: int | str = 0) -> np.ndarray:
         """Return the covariance (P, P) of the taps of one output, for the assumed `noise`.
 
@@ -620,7 +616,6 @@ class Solution:
         order = reversed_taps(len(found), self.kernel.shape[-2])
         return found[np.ix_(order, order)]
 
-    @checks_arguments
     def confidence_band(
         self, level: float = 0.95, *, simultaneous: bool = False, method: str = "max-t"
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -703,7 +698,6 @@ class Solution:
             return bonferroni
         return np.minimum(bonferroni, self._uncertainty.max_t(level))
 
-    @checks_arguments
     def test(
         self,
         channels: Any = None,
@@ -834,7 +828,6 @@ class Solution:
         found = together(self._parts, tests)
         return found
 
-    @checks_arguments
     def permutation_test(
         self,
         kind: str = "circular_shift",
@@ -916,7 +909,6 @@ class Solution:
             return [self]
         return [part.solution for part in self._parts]
 
-    @checks_arguments
     def jackknife(
         self, *, patterns: str | None = None, progress: bool | Listener = False
     ) -> Jackknife:
@@ -967,7 +959,6 @@ class Solution:
         decoder = None if patterns is None else self._decoder(patterns)
         return jackknife(analysis, np.asarray(self.kernel, float), self._penalties, decoder)
 
-    @checks_arguments
     def patterns(self, of: str = "predicted") -> np.ndarray:
         """Return the patterns of a decoder, shaped as `impulse_response`.
 
@@ -1311,7 +1302,6 @@ class Solution:
         errors = self._affordable_errors()
         return {} if errors is None else {"standard_error": errors[0]}
 
-    @checks_arguments
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write kernel, bias, geometry and stats to a .npz file, without pickle.
 
@@ -1357,7 +1347,6 @@ class Solution:
 
     plot = plot
 
-    @checks_arguments
     def to_html(
         self,
         path: str | Path,

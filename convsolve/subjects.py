@@ -15,7 +15,6 @@ from .leastsquares.analysis import analyse
 from .leastsquares.design import Design
 from .leastsquares.penalty import RIDGE, Penalty, Ridge
 from .method import component
-from .near_misses import checks_arguments, suggests_attributes
 from .operators.layout import ascending, to_kernel
 from .operators.moments import per_column
 from .operators.tap_basis import BlockBasis, TapBasis
@@ -36,7 +35,6 @@ MARGIN = 12
 OUTSIDE = 1e-7
 
 
-@suggests_attributes
 class GroupSolution(NamedTuple):
     """Kernels of several subjects, and the kernel of the group they come from.
 
@@ -108,7 +106,6 @@ class GroupSolution(NamedTuple):
     def _axes(self) -> int:
         return self.kernel.ndim - 2
 
-    @checks_arguments
     def confidence_band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Return the lower and upper end of a band, both shaped as ``impulse_response``.
 
@@ -202,7 +199,6 @@ class GroupSolution(NamedTuple):
         return "\n".join(line(label, words, MARGIN) for label, words in entries)
 
 
-@checks_arguments
 def solve_group(
     problems: Mapping[Any, Problem],
     prior: str | Penalty = RIDGE,

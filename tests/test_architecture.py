@@ -312,7 +312,7 @@ def test_public_names_are_resolved_and_documented():
         assert value.__name__ == name
         assert name in dir(convsolve)
         assert name not in {module.rpartition(".")[2] for module in MODULES}
-    with pytest.raises(AttributeError, match="'convsolve' has no attribute 'solver'"):
+    with pytest.raises(AttributeError, match="convsolve has no attribute 'solver'"):
         _ = convsolve.solver
 
 

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from .. import __version__, registry
 from ..errors import ReadError
 from ..formats.addresses import file_of
-from ..near_misses import similar, suggested
+from ..near_misses import similar
 from ..text import as_options, flat
-from .options import KINDS, OPTIONS, RIVALS, Option, replaced
+from .options import KINDS, OPTIONS, RIVALS, Option
 
 if TYPE_CHECKING:
     from ..problem.sizes import Limits
@@ -120,10 +120,9 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.dest == "command" and value not in OPTIONS:
-            found = suggested(str(value), OPTIONS, commands=True)
-            hint = f"; use {found[0]}" if found else f" (choose from {', '.join(OPTIONS)})"
-            hint = "" if value == "help" else hint
-            raise argparse.ArgumentError(None, f"{value!r} is no command{hint}")
+            raise argparse.ArgumentError(
+                None, f"{value!r} is no command (choose from {', '.join(OPTIONS)})"
+            )
         near = similar(str(value), map(str, action.choices or ()))
         if near and value not in near:
             raise argparse.ArgumentError(action, f"{value!r} is unknown; did you mean {near[0]}?")
@@ -280,10 +279,8 @@ def _hint(parser: _Parser, strange: Sequence[str]) -> str:
     unknown = next((word for word in strange if word.startswith("--")), "")
     name = unknown[2:].partition("=")[0]
     options = [flag[2:] for flag in parser._option_string_actions if flag.startswith("--")]
-    if use := replaced(name, options):
-        return f"; use {use}"
-    found = suggested(name, options)
-    return f"; use {' or '.join(f'--{other}' for other in found)}" if found else ""
+    near = similar(name, options)
+    return f"; did you mean --{near[0]}?" if near else ""
 
 
 def basis_names(args: argparse.Namespace) -> list[str]:

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ..near_misses import suggested
+from ..near_misses import similar
 from ..text import flat
-from .options import OPTIONS, Option, number_of_folds, replaced
+from .options import OPTIONS, Option, number_of_folds
 
 # No file of options is longer; one of gigabytes would be read whole.
 MOST_BYTES = 2**20
@@ -62,10 +62,8 @@ def _check_keys(where: str, keys: Iterable[str], known: set[str], tables: Iterab
     """Raise a ValueError about a key that no option has."""
     for key in keys:
         if _plain(key) not in known:
-            close = suggested(key, sorted({*known, *tables}))
+            close = similar(_plain(key), [*known, *tables])
             hint = f"did you mean {close[0]!r}?" if close else "the keys are the long options"
-            if use := replaced(key, known):
-                hint = f"give the options {use}"
             raise ValueError(f"{where}: {key!r} is unknown; {hint}")
 
 

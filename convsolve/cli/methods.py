@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import registry
 from .arguments import Refusal, basis_names, named, reported
-from .options import KINDS, hint, shell
+from .options import KINDS, shell
 from .readers import beside, names_file
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _entry(name: str) -> registry.Entry:
     """Return the entry of a method."""
     entry = registry.found(name)
     if entry is None:
-        raise Refusal(f"--methods: {name!r} is unknown; {hint(name, KINDS)}")
+        raise Refusal(f"--methods: {name!r} is unknown; {registry.suggestion(name, KINDS)}")
     if entry[0].kind not in KINDS:
         use = f"--{registry.ARGUMENTS[entry[0].kind]} {shell(name)}"
         raise Refusal(f"--methods: {name!r} is no solver, penalty or loss; use {use}")

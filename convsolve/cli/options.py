@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +20,6 @@ KINDS = ("solver", "penalty", "loss")
 # The choice of a strength.
 CHOICE = {"penalty", "strength", "grid", "select"}
 
-# Options of earlier versions that several options replace.
-FORMER = {
-    "huber_delta": (
-        ("loss", "delta", "scale"),
-        "--loss huber --delta 1 --scale D, where D is in the unit of y",
-    ),
-    "limits": (("memory",), "--memory BYTES or --data-memory BYTES"),
-}
 
 # Options that exclude each other. An option on the command line replaces the others in a file.
 _LAYER, _TIMES = {"kernel_size", "stride", "padding", "dilation"}, {"tmin", "tmax"}
@@ -43,13 +35,11 @@ def _name(kind: str) -> Callable[[str], str]:
     """Return a function that reads the name of a component."""
 
     def named(text: str) -> str:
-        given = registry.found(text)
-        if given is not None and given[0].kind == kind:
-            return text.lower().replace("-", "_")
-        if given is not None:
-            use = f"--{registry.ARGUMENTS[given[0].kind]} {shell(text.lower())}"
-            raise argparse.ArgumentTypeError(f"{text!r} is no {kind}; use {use}")
-        raise argparse.ArgumentTypeError(f"{text!r} is unknown; {hint(text, (kind,))}")
+        try:
+            registry.named(kind, text)
+        except (TypeError, ValueError) as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+        return text.lower().replace("-", "_")
 
     return named
 
@@ -109,18 +99,6 @@ def _bases(prefix: str, **_: Any) -> list[str]:
     return [before + name for name in _names("basis") if (before + name).startswith(prefix)]
 
 
-def hint(text: str, kinds: Sequence[str]) -> str:
-    """Return a suggestion for an unknown name: the nearest of some kinds, or all of them."""
-    near = registry.nearest(text, kinds)
-    if near is None:
-        return f"choose from {', '.join(_names(*kinds))}"
-    given = dict(near.options)
-    number = given.pop(registry.found(near.name)[0].number, "")  # type: ignore[index]
-    words = " ".join([f"{shell(near.name)}{number}", *(f"--{o} {v}" for o, v in given.items())])
-    option = registry.ARGUMENTS[near.kind]
-    return f"did you mean {words}?" if near.kind in kinds else f"use --{option} {words}"
-
-
 def shell(name: str) -> str:
     """Return a name as it is written on the command line."""
     return name.replace("_", "-")
@@ -170,12 +148,6 @@ def _listed(prefix: str, **_: Any) -> list[str]:
     """Return completions of a list of methods."""
     before = prefix[: prefix.rfind(",") + 1]
     return [before + name for name in METHODS if name not in before.split(",")]
-
-
-def replaced(name: str, accepted: Container[str]) -> str:
-    """Return the options that replace one of an earlier version, if a command has them."""
-    options, text = FORMER.get(name.replace("-", "_"), ((), ""))
-    return text if all(option in accepted for option in options) else ""
 
 
 class Option(NamedTuple):

@@ -23,7 +23,6 @@ import numpy as np
 from ..errors import warn
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
-from ..near_misses import suggests_attributes
 from ..operators.filtered import autocovariances
 from ..progress import tracked
 from .autoregression import levinson
@@ -44,7 +43,6 @@ SHORT_TIMES, ENOUGH_RECORDS = 10, 6
 MOST_ORDER, MOST_CORRELATED, ROUNDING = 6, 0.99, 1e-8
 
 
-@suggests_attributes
 class PermutationTest(NamedTuple):
     """Result of a test that y does not depend on x.
 

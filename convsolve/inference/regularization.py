@@ -9,7 +9,6 @@ import numpy as np
 
 from ..lazy_plot import plot
 from ..leastsquares.penalty import Penalty
-from ..near_misses import suggests_attributes
 from ..text import count, plain
 from .criteria import in_user_units, noise_variance
 from .folds import CrossValidation
@@ -50,7 +49,6 @@ class StrengthScores(NamedTuple):
     scores_by_fold: np.ndarray | None = None
 
 
-@suggests_attributes
 class Regularization(NamedTuple):
     """Penalty and strength of a solution, given or selected from the data.
 

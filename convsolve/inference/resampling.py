@@ -17,7 +17,6 @@ from ..leastsquares.scaling import GRAM_SHARE
 from ..linalg.factors import cholesky_factors
 from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import blas_threads
-from ..near_misses import checks_arguments
 from ..operators.layout import ascending, to_kernel
 from ..operators.moments import Moments
 from ..problem.checks import fraction
@@ -79,7 +78,6 @@ class Jackknife(NamedTuple):
         found = np.ldexp(np.sqrt(squares * self.dof / (self.dof + 1)), unit)
         return np.where(self.modelled, found, np.nan)
 
-    @checks_arguments
     def confidence_band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Return the lower and upper end of a band, both shaped as `Solution.impulse_response`.
 

@@ -15,7 +15,6 @@ from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads, one_blas_thread
-from ..near_misses import suggests_attributes
 from ..operators.layout import to_columns, to_kernel
 from ..problem.kernel_space import KernelSpace
 from ..progress import tracked
@@ -30,7 +29,6 @@ ROUNDING = 100 * EPS
 DEPENDENT = 1e-10
 
 
-@suggests_attributes
 class NoiseEstimate(NamedTuple):
     """Model of the noise in y, estimated from the residuals.
 
@@ -70,7 +68,6 @@ class NoiseEstimate(NamedTuple):
         return self._replace(kind=kind, order=order, coefficients=coefficients)
 
 
-@suggests_attributes
 class FTest(NamedTuple):
     """F test of every output, each array (outputs,).
 

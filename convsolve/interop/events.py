@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..files import MAX_BYTES, check_size, opened
-from ..near_misses import checks_arguments
 from ..problem.checks import choice, integer, number
 from ..problem.splines import breakpoints, bsplines
 from ..text import as_call, count, shown
@@ -26,7 +25,6 @@ from ..text import as_call, count, shown
 SHAPES = ("impulse", "boxcar")
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class Spline:
     """B-splines of a column of a table of events, for effects that are not linear.
@@ -137,7 +135,6 @@ class Spline:
         return np.array(found)
 
 
-@checks_arguments
 def impulses(
     events: Any,
     *,

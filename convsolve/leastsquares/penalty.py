@@ -610,7 +610,6 @@ LEAST_ROW = 1e-140
 SQUARABLE = 1e120
 
 
-@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Tikhonov(Penalty):
     """The penalty strength·‖D w‖² for a given matrix D, on the taps of every channel.

@@ -6,12 +6,10 @@ from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
-from ..near_misses import checks_arguments
 from ..problem.checks import integer
 from .penalty import Penalty, check_neighbours
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class Smooth(Penalty):
     """The penalty strength·‖D w‖² on differences D along the lags of every channel.

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..near_misses import checks_arguments
 from ..problem.checks import number
 from .penalty import Penalty, Search, listed
 
@@ -16,7 +15,6 @@ from .penalty import Penalty, Search, listed
 KEPT = 1e-14
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class SquaredExponential(Penalty):
     """The penalty strength·wᵀK w with K⁻¹ = exp(−(i − j)²/(2·length²)) for lags i and j in taps.

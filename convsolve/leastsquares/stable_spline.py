@@ -8,7 +8,6 @@ from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
-from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
 from .penalty import Penalty, Search, check_neighbours
 
@@ -18,7 +17,6 @@ SHORTEST, LONGEST = 0.3, 20.0
 MOST_CORRELATED = 3.8
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class StableSpline(Penalty):
     """The penalty strength·wᵀK w, where K⁻¹ is the covariance of a response that decays.

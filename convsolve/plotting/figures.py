@@ -9,7 +9,6 @@ from ..comparison import Comparison
 from ..identifiability.report import Identifiability
 from ..inference.regularization import Regularization
 from ..lag_choice import LagChoice
-from ..near_misses import checks_arguments
 from ..problem.checks import choice
 from ..problem.problem import Problem
 from ..solution import Solution
@@ -46,7 +45,6 @@ PREDICTION, RESIDUALS, PENALTY, TRACE, PATTERNS = BESIDES
 OTHER_WIDTH, OTHER_HEIGHT = 4.6, 4.2
 
 
-@checks_arguments
 def plot(
     result: Drawn,
     kind: str | None = None,

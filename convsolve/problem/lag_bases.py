@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..near_misses import checks_arguments
 from ..text import as_call, count, keyword, plain, shown
 from .checks import choice, integer, number
 from .splines import breakpoints, bsplines
@@ -77,7 +76,6 @@ def _warped(places: np.ndarray, spacing: str, stretch: float) -> np.ndarray:
     return places if spacing == "even" else np.log1p(stretch * places) / math.log1p(stretch)
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class RaisedCosines(LagBasis):
     """Raised cosines, narrow at the first lags and wide at the last.
@@ -133,7 +131,6 @@ class RaisedCosines(LagBasis):
         return np.asarray(np.where(np.abs(phase) == math.pi, 0.0, found))
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class BSplines(LagBasis):
     """Clamped B-splines, whose sum is one at every lag.
@@ -194,7 +191,6 @@ class BSplines(LagBasis):
         return bsplines(given, np.concatenate([ends[:1], inner, ends[1:]]), self.degree)
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class Tents(LagBasis):
     """Tents: kernels that are linear between some lags.
@@ -246,7 +242,6 @@ class Tents(LagBasis):
         return np.stack(each, axis=1)
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class HRF(LagBasis):
     """The canonical haemodynamic response of fMRI, a difference of two gamma densities.
@@ -324,7 +319,6 @@ class HRF(LagBasis):
         return np.asarray(found / found.sum())
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class Fourier(LagBasis):
     """A constant, and the cosines and sines of the first n harmonics of the window.
@@ -358,7 +352,6 @@ class Fourier(LagBasis):
         return np.hstack([np.ones((size, 1)), pairs])
 
 
-@checks_arguments
 @dataclass(frozen=True, eq=False, repr=False)
 class Basis(LagBasis):
     """Functions of the lag that are given as a matrix.

@@ -12,7 +12,7 @@ import numpy as np
 from ..cached import cached_property
 from ..errors import warn
 from ..lazy_plot import plot
-from ..near_misses import Suggesting, checks_arguments, suggests_attributes
+from ..near_misses import checks_arguments, suggests_attributes
 from ..text import argument, shown
 from .adjustments import Adjustments
 from .checks import choice
@@ -48,7 +48,7 @@ MISSING = ("raise", "drop")
 
 @suggests_attributes
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Problem(metaclass=Suggesting):
+class Problem:
     """Input, output and geometry of a convolution ``y = conv(x, w) + b`` with unknown w and b.
 
     State the geometry in one of two ways. With time lags, ``y[t] = Σ h[l] x[t − l]`` and y is as

@@ -7,7 +7,6 @@ from numbers import Real
 
 from ..cached import cached_property
 from ..linalg.qr import TREE_ROWS, tree_height
-from ..near_misses import checks_arguments
 from ..text import in_bytes, limit, shown
 
 # Bytes that no machine has.
@@ -65,7 +64,6 @@ class Tuning:
 DEFAULT_TUNING = Tuning()
 
 
-@checks_arguments
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """Limits of memory, for the argument ``limits`` of `identify`, `solve` and others.

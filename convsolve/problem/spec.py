@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
-from ..near_misses import checks_arguments, suggests_attributes
 from ..text import argument, shown
 from .checks import MAX_ELEMENTS, choice, integer
 
@@ -46,8 +45,6 @@ def smallest(enough: Callable[[int], bool]) -> int:
     return high
 
 
-@suggests_attributes
-@checks_arguments
 @dataclass(frozen=True)
 class ConvSpec:
     """Geometry of a convolution in one to three dimensions.

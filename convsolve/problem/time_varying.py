@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ..near_misses import checks_arguments
 from ..text import count
 from .checks import integer
 from .names import words_of
 from .records import column_names, lists_arrays, numeric
 
 
-@checks_arguments
 def varying(
     x: Any, degree: int = 2, *, channels: Sequence[str] | None = None
 ) -> tuple[Any, list[str]]:

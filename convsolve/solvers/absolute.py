@@ -11,13 +11,11 @@ from ..inference.absolute import least_absolute
 from ..inference.orthonormal_rows import OrthonormalRows, by_output
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
-from ..near_misses import checks_arguments
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from .base import SAME_OUTPUTS, Loss, SolverResult, Terms
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class AbsoluteLoss(Loss):
     """The sum Σ|y − Aw − b| for every output: least absolute deviations.

@@ -14,7 +14,6 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import Regression
-from ..near_misses import checks_arguments
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
@@ -144,7 +143,6 @@ class Loss(ABC):
         """
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class SquaredLoss(Loss):
     """The sum of squared residuals, the default: least squares.
@@ -419,6 +417,6 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
             jax.tree_util.register_pytree_node(cls, flatten, unflatten)
 
         when_imported(register)
-        return checks_arguments(cls)
+        return cls
 
     return decorate

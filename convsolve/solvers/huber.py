@@ -13,7 +13,6 @@ from ..inference.orthonormal_rows import OrthonormalRows, by_output
 from ..inference.robust import error_norm, huber, huber_gap, huber_loss, with_mad_scale
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
-from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
@@ -21,7 +20,6 @@ from ..text import count
 from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, Terms, penalized
 
 
-@checks_arguments
 @dataclass(frozen=True, repr=False)
 class HuberLoss(Loss):
     """Huber's loss Σρ((y − Aw − b)/scale): ρ(u) = u²/2 up to delta, then linear.

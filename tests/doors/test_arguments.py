@@ -126,7 +126,6 @@ def test_settings_of_descent_that_are_refused(settings, error, words):
 
 
 LOSSES = [
-    ("l2", ValueError, r"loss='l2' is unknown; did you mean 'squared'\?"),
     (None, TypeError, "loss must be a loss or one of squared, huber, absolute, got None"),
 ]
 

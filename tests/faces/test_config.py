@@ -126,7 +126,6 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("solve = 3", "options.toml: 'solve' is a command: its options go in a table, [solve]"),
     ('score = "r"', "options.toml: 'score' is 'r'; choose from mse, r2, correlation"),
     ("solver = {a = 1}", "options.toml: 'solver' must be text, got {'a': 1}"),
-    ('solvers = ["qr"]', "options.toml: 'solvers' is unknown; did you mean 'methods'?"),
     ('padding = "odd"', "options.toml: 'padding': 'odd' is not one of valid, same,"),
     ("n-outputs = 1\nn_outputs = 2", "options.toml: 'n_outputs' is given twice"),
     ("lags = [0, 9", "options.toml: is no TOML file: "),

@@ -266,7 +266,6 @@ MODULATED: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "outside the knot",
     ),
-    ({"splines": 3}, TypeError, "impulses() has no argument 'splines'; use modulators="),
 ]
 
 

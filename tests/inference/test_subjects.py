@@ -332,8 +332,6 @@ def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
     np.testing.assert_array_equal(found["impulse_responses"]["s1"], group.impulse_responses["s1"])
     low, high = group.confidence_band(0.9)
     np.testing.assert_allclose((high - low) / group.standard_error, 2 * 1.6448536, rtol=1e-7)
-    with pytest.raises(TypeError, match=r"for all of n taps, because this band is per tap"):
-        group.confidence_band(simultaneous=True)
     titles = [axes.get_title() for axes in group.plot().axes]
     assert titles[1] == "Group of 5 subjects, 95 % confidence band\nchannel word → output Cz"
     given: Any = {"channels": ["tone", "$a$"], "outputs": ["Cz", "Oz"], "groups": 2}
@@ -444,18 +442,3 @@ def test_mistakes_are_named(problems: Any, prior: Any, error: type[Exception], w
     given = {} if prior is None else {"prior": prior}
     with pytest.raises(error, match=re.escape(words)):
         cs.solve_group(problems, **given)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("penalty", "use prior="),
-        ("noise", "use solve for each subject, because the noise of a group is white"),
-        ("loss", "use solve for each subject"),
-        ("basis", "give basis= to Problem"),
-        ("select", "its arguments are problems, prior, progress, limits"),
-    ],
-)
-def test_unknown_arguments_are_refused(name: str, words: str) -> None:
-    with pytest.raises(TypeError, match=rf"solve_group\(\) has no argument '{name}'; {words}"):
-        cs.solve_group(TWO, **{name: "ridge"})

@@ -108,7 +108,6 @@ MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ([], {}, ValueError, "x must be (T,) or (T, channels), got shape (0,), which is empty"),
     (np.ones((9, 0)), {}, ValueError, "got shape (9, 0), which is empty"),
     (np.ones(9), {"channels": "a"}, TypeError, "channels must be a list of names, got 'a'"),
-    (np.ones(9), {"order": 2}, TypeError, "varying() has no argument 'order'; use degree="),
 ]
 
 
