@@ -75,18 +75,17 @@ def python_call(fit: Solution) -> str:
     given.pop("n_outputs")
     usual = {"groups": 1, "bias": False, "missing": "raise"}
     given = {k: v for k, v in given.items() if v != usual.get(k)}
-    basis, taps = given.pop("basis", None), given.pop("taps", None)
+    basis, windows = given.pop("basis", None), given.pop("windows", None)
     if "lags" in given:
         lags = given["lags"]
         given["lags"] = tuple(lags[0]) if len(lags) == 1 else [tuple(pair) for pair in lags]
-        if taps is not None and (windows := _windows(fit)):
-            given["lags"] = windows
+        if windows is not None:
+            given["lags"] = dict(zip(fit.channels, map(tuple, windows), strict=True))
     else:
         spec = given.pop("spec")
         given = ({"spec": ConvSpec(**spec)} if spec.get("lo") else _layer(spec)) | given
     words = "".join(f", {name}={_written(value)}" for name, value in given.items())
     words += "" if basis is None else f", basis={_bases(fit)}"
-    words += "" if taps is None or isinstance(given.get("lags"), dict) else ", taps=taps"
     words += "".join(f", {name}={name}" for name in _arrays(fit.problem))
     call = fit.stats.get("call")
     settings = fit.stats.get("settings", {})
@@ -100,18 +99,6 @@ def python_call(fit: Solution) -> str:
             *(f"# {comment}" for comment in comments),
         ]
     )
-
-
-def _windows(fit: Solution) -> dict[Any, tuple[int, int]]:
-    """Return the first and last lag of every channel, or nothing if there are gaps."""
-    assert fit._space is not None
-    found = {}
-    for channel, own in zip(fit.channels, fit._space.channels, strict=True):
-        last, *_, first = np.repeat(fit._tap_lags[0][own.kept], 2).tolist()
-        if last - first + 1 != len(own.kept):
-            return {}
-        found[channel] = first, last
-    return found
 
 
 def _bases(fit: Solution) -> str:

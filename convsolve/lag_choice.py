@@ -160,7 +160,7 @@ def _check(problem: Any, select: Any) -> None:
     check_problem(problem, "choose_lags")
     if problem._space is not None:
         raise ValueError(
-            "choose_lags compares windows of all lags, without a basis, taps= or lags= by channel"
+            "choose_lags compares windows of all lags, without a basis or lags= by channel"
         )
     if problem.spec.ndim > 1:
         raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")

@@ -65,8 +65,6 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             window exceeds the trial from the fit. Predictions have as many rows as X in both cases.
         basis: functions of the lag whose weighted sums are the kernels, one for all features, or a
             dict by feature, see `convsolve.Problem`. By default None.
-        taps: flags (lags, features) in ascending lags, True for taps that are estimated. By default
-            None, for all of them.
         fit_intercept: whether a constant is fitted. Default True.
         ridge: strength in ``‖y − Xw‖² + ridge·‖w‖²``, as ``alpha`` of `sklearn.linear_model.Ridge`.
             By default None, for no ridge.
@@ -120,7 +118,6 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         fs: float | None = None,
         edges: str = "zeros",
         basis: Any = None,
-        taps: Any = None,
         fit_intercept: bool = True,
         ridge: Any = None,
         penalty: Any = None,
@@ -137,7 +134,6 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         self.fs = fs
         self.edges = edges
         self.basis = basis
-        self.taps = taps
         self.fit_intercept = fit_intercept
         self.ridge = ridge
         self.penalty = penalty
@@ -224,7 +220,6 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             targets,
             lags=bounds if isinstance(bounds, Mapping) else [bounds],
             basis=self.basis,
-            taps=self.taps,
             fs=self.fs,
             edges=self.edges,
             bias=bool(self.fit_intercept),

@@ -518,7 +518,8 @@ class Solution:
         """The kernels of the problem, or None for all kernels."""
         if self.problem is not None:
             return self.problem._space
-        given = Given(self._recipe.get("basis"), None, self._recipe.get("taps"))
+        windows = self._recipe.get("windows")
+        given = Given(self._recipe.get("basis"), windows and dict(enumerate(map(tuple, windows))))
         groups = self._spec.groups
         return given.space(self._tap_lags, self._names, self.kernel.shape[-2] * groups, groups)
 

@@ -315,14 +315,14 @@ def _check_spaces(name: Any, first: Problem, other: Any, problem: Problem) -> No
     if first.kernel_shape != problem.kernel_shape:
         return  # `_geometry` differs
     mine, found = (
-        {} if each._space is None else each._space.to_dict(each.spec.groups)
+        {} if each._space is None else each._space.to_dict(each._lags[0], each.spec.groups)
         for each in (first, problem)
     )
-    for key, what in (("taps", "windows of lags"), ("basis", "bases of lags")):
+    for key, what in (("windows", "windows of lags"), ("basis", "bases of lags")):
         if found.get(key) != mine.get(key):
             raise ValueError(
                 f"subject {other} and subject {name} have different {what}; state all problems "
-                f"with the same {'lags= and taps=' if key == 'taps' else 'basis='}"
+                f"with the same {'lags=' if key == 'windows' else 'basis='}"
             )
 
 

@@ -28,6 +28,7 @@ REMOVED += [
         "LagBasis", "results",
     )
 ]  # fmt: skip
+REMOVED += [("cs.Problem(x, lags=(0, 2), taps=[[True], [False], [True]])", TypeError)]
 GONE += ["results"]
 
 

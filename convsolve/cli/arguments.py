@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..problem.sizes import Limits
 
 # Options, other than the data, that may name a file to be read.
-READ = ("fit", "mask", "taps", "weights", "confounds", "truth", "matrix", "init", "config")
+READ = ("fit", "mask", "weights", "confounds", "truth", "matrix", "init", "config")
 
 EPILOG = """\
 input:

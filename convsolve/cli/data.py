@@ -156,29 +156,28 @@ def _tested(args: argparse.Namespace, names: Names) -> Any:
 
 
 def _kernels(args: argparse.Namespace, named: bool) -> dict[str, Any]:
-    """Return basis and taps as arguments of `Problem`, for channels with or without names."""
-    found: dict[str, Any] = {}
-    if args.taps is not None:
-        found["taps"] = _flags(args, args.taps, "taps", "a tap is estimated")
+    """Return the basis as an argument of `Problem`, for channels with or without names."""
     if args.basis is None:
-        return found
+        return {}
     words = [word.rpartition("=")[::2] for word in args.basis]
     if len(words) > 1 and "" in dict(words):
         raise Refusal("--basis takes one NAME, or CHANNEL=NAME for some channels")
     _check_once("--basis", [channel for channel, _ in words])
     with reported(TypeError, ValueError):
         made = {channel: basis_of(name, args) for channel, name in words}
-    return found | {"basis": made[""] if "" in made else _channels(made, named)}
+    return {"basis": made[""] if "" in made else _channels(made, named)}
 
 
-def _flags(args: argparse.Namespace, name: str, word: str, meaning: str) -> np.ndarray:
+def _flags(args: argparse.Namespace, name: str) -> np.ndarray:
     """Return the flags of a file."""
     import numpy as np
 
     found = beside(args, name)
     if found.dtype != bool:
         if not np.isin(found, (0, 1)).all():
-            raise Refusal(f"{name}: {word} are 1 where {meaning} and 0 elsewhere")
+            raise Refusal(
+                f"{name}: the numbers of a mask are 1 where a row is used and 0 elsewhere"
+            )
         found = found.astype(bool)
     return found
 
@@ -213,7 +212,7 @@ def _rows(args: argparse.Namespace) -> dict[str, Any]:
         confounds = int(confounds) if confounds.isdecimal() else beside(args, confounds)
     mask = None
     if args.mask is not None:
-        mask = _flags(args, args.mask, "the numbers of a mask", "a row is used")
+        mask = _flags(args, args.mask)
     weights = None if args.weights is None else beside(args, args.weights)
     return {"mask": mask, "missing": args.missing, "weights": weights, "confounds": confounds}
 

@@ -222,8 +222,6 @@ KERNELS = (
     Option("basis", [_basis], "NAME", "functions of the lag whose sums are the kernels (default: "
            "none, every tap is an unknown); a name, CHANNEL=NAME for some channels, or a FILE of "
            "functions, with a row per lag, ascending", words=_bases, kind_named="basis"),
-    Option("taps", str, "FILE", "1 for taps that are estimated, 0 for taps that are zero, with a "
-           "row per lag, ascending, and a column per channel"),
 )  # fmt: skip
 ROWS = (
     Option("mask", str, "FILE", "1 for rows that are used, 0 for others"),

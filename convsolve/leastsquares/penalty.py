@@ -276,15 +276,6 @@ class Penalty:
         return ChannelTaps(own.kept, np.hstack([root, free])), free.shape[1]
 
 
-def check_neighbours(lags: np.ndarray, penalty: Penalty) -> None:
-    """Raise a ValueError if there are gaps between the lags of a penalty on neighbouring taps."""
-    if (np.abs(np.diff(lags)) > 1.5).any():
-        raise ValueError(
-            f"{type(penalty).__name__} relates neighbouring taps, and taps= leaves gaps between "
-            "them; use Ridge, SquaredExponential or Tikhonov, or a mask without gaps"
-        )
-
-
 def restricted(root: np.ndarray, free: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return L and N of a penalty on the kernels w = V z, given L and N on all kernels.
 

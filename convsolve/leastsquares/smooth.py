@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 import numpy as np
 
 from ..problem.checks import integer
-from .penalty import Penalty, check_neighbours
+from .penalty import Penalty
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +56,6 @@ class Smooth(Penalty):
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return steps (for order 2, ramps) at every lag, and the constant (and linear) kernels."""
-        check_neighbours(lags, self)
         order, taps = self.order, len(lags)
         n = np.linalg.qr(np.vander(np.linspace(-1, 1, taps), min(order, taps), increasing=True))[0]
         steps = np.tri(taps, max(taps - order, 0), -order)

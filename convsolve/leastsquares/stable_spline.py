@@ -9,7 +9,7 @@ from dataclasses import KW_ONLY, dataclass, replace
 import numpy as np
 
 from ..problem.checks import choice, number
-from .penalty import Penalty, Search, check_neighbours
+from .penalty import Penalty, Search
 
 # The search variable is the memory −1/log(decay), from a third of a tap to this many kernels.
 SHORTEST, LONGEST = 0.3, 20.0
@@ -133,7 +133,6 @@ class StableSpline(Penalty):
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return D C of one axis, and no free coordinates."""
-        check_neighbours(lags, self)
         assert self.decay is not None
         power = 1.5 if self.kind == "ss" else 0.5
         with np.errstate(under="ignore"):

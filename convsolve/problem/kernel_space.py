@@ -1,4 +1,4 @@
-"""The kernels that a problem considers: windows of lags, masks of taps and bases on the lags."""
+"""The kernels that a problem considers: windows of lags and bases on the lags."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..cached import cached_property
 from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS, null_threshold
 from ..near_misses import similar
-from ..text import argument, count, ranges, shown, worded
+from ..text import argument, count, shown, worded
 from .lag_bases import Basis, LagBasis
 from .names import Names
 
@@ -182,7 +182,7 @@ class KernelSpace:
 
     @property
     def has_basis(self) -> bool:
-        """Whether any channel has a basis. Otherwise taps are selected."""
+        """Whether any channel has a basis. Otherwise channels have windows."""
         return any(own.matrix is not None for own in self.channels)
 
     @property
@@ -264,10 +264,12 @@ class KernelSpace:
             found.append(taps if v is None else taps @ v)
         return np.concatenate(found, axis=1)
 
-    def to_dict(self, groups: int) -> dict[str, Any]:
-        """Return the arguments of a `Problem` with some groups, as JSON supports them."""
-        taps = np.tile(self.kept[::-1], groups)
-        found: dict[str, Any] = {} if taps.all() else {"taps": taps.tolist()}
+    def to_dict(self, lags: np.ndarray, groups: int) -> dict[str, Any]:
+        """Return windows and bases of all groups in plain values, for lags in kernel order."""
+        found: dict[str, Any] = {}
+        if not self.kept.all():
+            ends = ([int(lags[own.kept[-1]]), int(lags[own.kept[0]])] for own in self.channels)
+            found["windows"] = [*ends] * groups
         if self.has_basis:
             found["basis"] = [own.settings for own in self.channels] * groups
         return found
@@ -282,12 +284,10 @@ class Given(NamedTuple):
     Attributes:
         basis: a `LagBasis` or its name, a dict of them by channel, or None.
         windows: first and last lag by channel, or None.
-        taps: flags (lags, channels) in ascending lags, or None.
     """
 
     basis: Any = None
     windows: Any = None
-    taps: Any = None
 
     def space(
         self, lags: Sequence[np.ndarray], names: Names, channels: int, groups: int
@@ -306,56 +306,28 @@ class Given(NamedTuple):
         if all(given is None for given in self):
             return None
         if len(lags) > 1:
-            raise ValueError("basis=, taps= and lags= by channel need a kernel with one axis")
-        own = lags[0]
-        kept = self._windows(own, names, channels) & self._taps(own, channels)
-        if not kept.any(0).all():
-            empty = names.channel(int(np.argmin(kept.any(0))))
-            raise ValueError(f"taps= excludes all lags of {empty}; leave out the channel instead")
+            raise ValueError("basis= and lags= by channel need a kernel with one axis")
+        own, whole = lags[0], (int(lags[0][-1]), int(lags[0][0]))
+        windows = _by_channel(
+            whole if self.windows is None else self.windows, "lags", names, channels, ...
+        )
         bases = _by_channel(self.basis, "basis", names, channels, None)
         each = channels // groups
-        if bases != bases[:each] * groups or (kept != np.tile(kept[:, :each], groups)).any():
+        if bases != bases[:each] * groups or windows != windows[:each] * groups:
             raise ValueError(
-                "with groups=, all groups have the same bases and the same lags, channel by "
-                "channel: give one basis, and no taps="
+                "with groups=, all groups have the same bases and the same lags, channel by channel"
             )
         made = {id(given): None if given is None else _basis(given) for given in bases}
-        if kept.all() and not any(made.values()):
+        if set(windows) == {whole} and not any(made.values()):
             return None
         known: dict[Any, ChannelSpace] = {}
         found = []
-        for c, given in enumerate(bases[:each]):
-            key = id(given), kept[:, c].tobytes()
+        for c, (given, window) in enumerate(zip(bases[:each], windows, strict=False)):
+            key = id(given), window
             if key not in known:
-                known[key] = _channel_space(made[id(given)], kept[:, c], own, names, c)
+                known[key] = _channel_space(made[id(given)], window, own, names, c)
             found.append(known[key])
         return KernelSpace(len(own), tuple(found))
-
-    def _windows(self, lags: np.ndarray, names: Names, channels: int) -> np.ndarray:
-        """Return flags (K, channels) of the taps in the window of each channel."""
-        if self.windows is None:
-            return np.ones((len(lags), channels), bool)
-        given = _by_channel(self.windows, "lags", names, channels, ...)
-        low, high = np.array(given).T
-        found = (lags[:, None] >= low) & (lags[:, None] <= high)
-        return np.asarray(found)
-
-    def _taps(self, lags: np.ndarray, channels: int) -> np.ndarray:
-        """Return flags (K, channels) of the taps that `taps` includes, in kernel order."""
-        if self.taps is None:
-            return np.ones((len(lags), channels), bool)
-        found = _array(self.taps)
-        masked = isinstance(self.taps, np.ma.MaskedArray)
-        if found.dtype != bool or masked:
-            kind = "a masked array" if masked else f"one of {found.dtype}"
-            raise TypeError(f"taps must be flags, an array of bool, got {kind}")
-        found = found[:, None] if found.ndim == 1 and channels == 1 else found
-        if found.shape != (len(lags), channels):
-            raise ValueError(
-                f"taps has shape {found.shape}, expected (lags, channels) = "
-                f"({len(lags)}, {channels})"
-            )
-        return found[::-1]
 
 
 def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any) -> list[Any]:
@@ -436,20 +408,17 @@ def _basis(given: Any) -> LagBasis:
 
 
 def _channel_space(
-    basis: LagBasis | None, kept: np.ndarray, lags: np.ndarray, names: Names, channel: int
+    basis: LagBasis | None,
+    window: tuple[int, int],
+    lags: np.ndarray,
+    names: Names,
+    channel: int,
 ) -> ChannelSpace:
-    """Return the kernels of one channel, for flags (K,) of its taps."""
-    places = np.flatnonzero(kept)
+    """Return the kernels of one channel, for its first and last lag."""
+    places = np.flatnonzero((lags >= window[0]) & (lags <= window[1]))
     if basis is None:
         return ChannelSpace(places)
-    own = lags[places][::-1].astype(int)
-    step = np.diff(own)
-    if step.size and step.max() > step.min():
-        raise ValueError(
-            f"{names.channel(channel)} has a basis and gaps between its lags "
-            f"({ranges(own.tolist())}); give taps= without gaps, or no basis for this channel"
-        )
-    matrix = _functions(basis, own, names, channel)
+    matrix = _functions(basis, lags[places][::-1].astype(int), names, channel)
     return ChannelSpace(places, matrix[::-1], basis)
 
 

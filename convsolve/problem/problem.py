@@ -93,8 +93,6 @@ class Problem:
             ``RaisedCosines(8)``, or its name, "raised_cosines8". The unknowns are then the
             coefficients of the functions, and a ridge or a lasso acts on them. A dict or a list has
             a basis for every channel. With None, the default, every tap is an unknown.
-        taps: flags (lags, channels) in ascending lags. True for taps that are estimated. The other
-            taps are zero and not in the model. None, the default, estimates all taps.
         channels, outputs: names, one per channel or output. By default the column names of data
             frames and xarrays are used, or else numbers.
         n_outputs: number of outputs if y is None. By default the number of names in ``outputs``,
@@ -178,7 +176,6 @@ class Problem:
         weights: Any = None,
         confounds: Any = None,
         basis: Any = None,
-        taps: Any = None,
         channels: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
         n_outputs: int | None = None,
@@ -202,7 +199,7 @@ class Problem:
         counts = input.channels, n_outputs
         check_kernel((*spec.kernel_size, counts[0] // spec.groups, n_outputs))
         names = Names.of(fs, channels, outputs, input, output, counts)
-        space = Given(basis, None if window is None else window.windows, taps).space(
+        space = Given(basis, None if window is None else window.windows).space(
             _lags_of(input, spec, shift), names, input.channels, spec.groups
         )
         by_mask, roots = read_rows(
@@ -255,7 +252,7 @@ class Problem:
         """
         names = Names.from_dict(recipe)
         # A prediction needs no coordinates of the kernel.
-        unused = {"basis", "taps", *names.to_dict()}
+        unused = {"basis", "windows", *names.to_dict()}
         given = {key: value for key, value in recipe.items() if key not in unused}
         if y is None:
             given.pop("confounds", None)
@@ -278,7 +275,8 @@ class Problem:
             common["confounds"] = self._confounds
         named = self._names.to_dict()
         common |= {name: value for name, value in named.items() if value is not None}
-        common |= {} if self._space is None else self._space.to_dict(self.spec.groups)
+        if self._space is not None:
+            common |= self._space.to_dict(self._lags[0], self.spec.groups)
         if self._window is not None:
             lags, edges = [*self._window.bounds], self._window.edges
             return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}

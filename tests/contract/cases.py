@@ -196,7 +196,7 @@ def _float32(rng: Rng, made: Statement) -> Statement:
     return replace(made, x=single[0], y=single[1])
 
 
-# --- bases, windows of lags and flags of taps
+# --- bases and windows of lags
 
 
 def _splines(lags: int) -> np.ndarray:
@@ -233,17 +233,6 @@ def _windows(rng: Rng, made: Statement) -> Statement:
     last = math.prod(made.taps) - 1
     windows = ((0, last - 1), (1, last), (1, 4))
     return replace(made, windows=tuple(windows[c % 3] for c in range(made.channels)))
-
-
-def _flags(holes: bool) -> Callable[[Rng, Statement], Statement]:
-    def adjusted(rng: Rng, made: Statement) -> Statement:
-        flags = np.ones((math.prod(made.taps), made.channels), bool)
-        flags[0, -1] = flags[-1, 0] = False
-        if holes:
-            flags[2::3, -1] = flags[1, 0] = False
-        return replace(made, flags=flags)
-
-    return adjusted
 
 
 ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] = {
@@ -285,8 +274,6 @@ ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] =
     "dependent functions": _basis(_dependent, _cosines),
     "one function": _basis(lambda lags: _splines(lags)[:, 1:2]),
     "windows": _windows,
-    "taps": _flags(holes=False),
-    "taps with holes": _flags(holes=True),
     "int16": _integers,
     "float32": _float32,
 }

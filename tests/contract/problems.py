@@ -335,24 +335,21 @@ def member(seed: int) -> Member:
 
 
 def in_a_basis(one: Member) -> Member:
-    """A member with random functions of the lag, windows of lags and flags of taps."""
+    """A member with random functions of the lag and windows of lags."""
     rng, made = np.random.default_rng([one.seed, 2]), one.statement
     taps, channels = made.taps[0], made.channels
-    flags, functions, windows = None, None, None
+    functions, windows = None, None
     if made.groups == 1 and rng.random() < 0.4 and made.lags is not None:
         ends = np.sort(rng.integers(0, taps, (channels, 2)), axis=1)
         ends[0], ends[-1, 1] = (0, ends[0, 1]), taps - 1
         windows = tuple((int(first), int(last)) for first, last in ends)
-    elif made.groups == 1 and rng.random() < 0.5:
-        flags = rng.random((taps, channels)) < 0.7
-        flags[rng.integers(taps, size=channels), range(channels)] = True
-    made = replace(made, flags=flags, windows=windows)
-    if flags is None and rng.random() < 0.8:
+    made = replace(made, windows=windows)
+    if rng.random() < 0.8:
         counts = made.kept.sum(0)
         functions = tuple(_functions(rng, int(count)) for count in counts)
         functions = functions[:1] * channels if made.groups > 1 else functions
         made = replace(made, functions=functions if any(f is not None for f in functions) else None)
-    text = f"{one.text}; functions {made.functions}, windows {windows}, flags {flags}"
+    text = f"{one.text}; functions {made.functions}, windows {windows}"
     return replace(one, statement=made, text=text)
 
 

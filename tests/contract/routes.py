@@ -95,7 +95,6 @@ def problem(made: Statement, layout: str = "list", store: Store | None = None, f
     for name in ("x", "y"):
         given[name] = given[name] if store is None else stored(given[name], store, folder)
     options = {"groups": made.groups, "bias": made.bias, "missing": made.missing}
-    options |= {} if made.flags is None else {"taps": made.flags}
     options |= {} if made.functions is None else {"basis": _bases(made.functions, made.groups)}
     if made.lags is not None:
         return cs.Problem(**given, **options, lags=_lags(made), edges=made.edges)

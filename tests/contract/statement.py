@@ -44,7 +44,6 @@ class Statement:
         functions: the basis of every channel ``(lags, n)``, in ascending lags of its window; None
             for a channel without a basis. None without any basis.
         windows: (first, last) of the taps of every channel in ascending lags, or None.
-        flags: the taps that may differ from zero ``(lags, channels)``, in ascending lags, or None.
     """
 
     x: list[np.ndarray]
@@ -64,7 +63,6 @@ class Statement:
     prior: Prior | None = None
     functions: tuple[np.ndarray | None, ...] | None = None
     windows: tuple[tuple[int, int], ...] | None = None
-    flags: np.ndarray | None = None
 
     @property
     def kept(self) -> np.ndarray:
@@ -74,11 +72,11 @@ class Statement:
         if self.windows is not None:
             first, last = np.array(self.windows).T
             found = (places >= first) & (places <= last)
-        return (found if self.flags is None else found & self.flags)[::-1]
+        return found[::-1]
 
     @property
     def restricted(self) -> bool:
-        """Whether some kernels are excluded by a basis, a window or flags."""
+        """Whether some kernels are excluded by a basis or a window."""
         functions = self.functions or ()
         return any(one is not None for one in functions) or not bool(self.kept.all())
 

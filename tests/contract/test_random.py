@@ -36,7 +36,7 @@ def check(
 ) -> None:
     """No outcome of any route breaks the contract, and with ``solved`` some route has a kernel.
 
-    With ``restricted``, the kernels are in a basis, in windows of lags or on some taps.
+    With ``restricted``, the kernels are in a basis or in windows of lags.
     """
     one = member(seed)
     one = in_a_basis(one) if restricted and len(one.statement.taps) == 1 else one

@@ -161,7 +161,6 @@ IDENTIFIED = {
         "bias": True,
     },
     "x.npy --lags -1 2 --edges circular": {"lags": (-1, 2), "edges": "circular"},
-    "x.npy --lags 0 2 --taps taps.npy": {"lags": (0, 2), "taps": data.TAPS},
     "x.npy --kernel-size 3 --basis 0=functions.npy": {
         "kernel_size": 3, "basis": {0: cs.Basis(data.FUNCTIONS)},
     },

@@ -37,7 +37,6 @@ COMMANDS = [
     ("identify x.npy --lags 0 2 --basis 0=tents2 0=tents3", "--basis has two values for the chan"),
     ("identify x.npy --lags 0 2 --basis gaps_x.npy", "gaps_x.npy: matrix must be (lags, n), got"),
     ("identify x.npy --lags 0 2 --stretch 5", "--stretch needs --basis raised-cosines"),
-    ("identify x.npy --lags 0 2 --taps x.npy", "x.npy: taps are 1 where a tap is estimated and 0"),
     ("identify full.npz --lags 0 1 --tmin 0", "either --lags in samples, or --tmin and --tmax"),
     ("identify full.npz --tmin 0 --tmax 1", "--tmin and --tmax go together"),
     ("identify x.npy --tmin 0=0,0=1 --tmax 1 --fs 1", "'0=0,0=1' is not CHANNEL=NUMBER,CHANNEL=N"),

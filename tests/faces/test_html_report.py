@@ -165,7 +165,7 @@ def test_notebooks_show_solutions_reports_and_tables(chosen):
     assert "not computed yet" in Page(cs.identify(stated(rows=80))._repr_html_()).words
     cells = Page(cs.compare(stated(rows=80), ["svd", "normal"])._repr_html_())
     assert cells.named("th") == [{"scope": "col"}] * len(cells.named("th"))
-    assert {"svd", "NormalEquations"} <= set(cells.words)
+    assert {"svd", "normal"} <= set(cells.words)
 
 
 # --- the call

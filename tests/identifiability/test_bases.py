@@ -100,23 +100,18 @@ def test_taps_that_are_determined_only_by_padding() -> None:
     """All rows that read the first lags of channel 0 contain padding."""
     x = np.zeros((40, 2))
     x[-3:, 0], x[:, 1] = RNG.standard_normal(3), RNG.standard_normal(40)
-    flags = np.ones((5, 2), bool)
-    flags[3:, 0] = False
-    inside = cs.identify(cs.Problem(x, kernel_size=5, padding="full", taps=flags))
+    inside = cs.identify(cs.Problem(x, lags={0: (0, 2), 1: (0, 4)}, edges="zeros"))
     assert inside.padding_dependent.shape == (5, 2)
     assert not inside.padding_dependent[3:, 0].any()
-    other = cs.identify(cs.Problem(x[:, :1], kernel_size=3, padding="full"))
+    other = cs.identify(cs.Problem(x[:, :1], lags=(0, 2), edges="zeros"))
     np.testing.assert_array_equal(inside.padding_dependent[:3, 0], other.padding_dependent)
 
 
-def test_a_masked_tap_removes_a_deficit() -> None:
+def test_a_window_removes_a_deficit() -> None:
     """Twin channels are told apart if they have no lag in common."""
     twins = np.repeat(X[:, :1], 2, axis=1)
     assert cs.identify(cs.Problem(twins, lags=(0, 5))).rank == 6
     report = cs.identify(cs.Problem(twins, lags={0: (0, 2), 1: (3, 5)}))
-    assert (report.rank, report.unique) == (6, True)
-    flags = np.tile([True, False], 3)
-    report = cs.identify(cs.Problem(twins, lags=(0, 5), taps=np.stack([flags, ~flags], 1)))
     assert (report.rank, report.unique) == (6, True)
 
 

@@ -300,7 +300,7 @@ JACKKNIFED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "smooth": ({"bias": True}, {"penalty": cs.Smooth(5.0, order=2)}),
     "confounds": ({"confounds": 1}, {"ridge": 20.0}),
     # Patterns also exist outside of the windows of lags.
-    "windows": ({"taps": np.tri(4, 3, 1, bool)}, {"ridge": 20.0}),
+    "windows": ({"lags": {0: LAGS, 1: (-1, 1), 2: (-2, 0)}}, {"ridge": 20.0}),
 }
 
 
@@ -308,12 +308,12 @@ JACKKNIFED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 @pytest.mark.parametrize("name", JACKKNIFED)
 def test_the_jackknife_is_a_decoder_without_each_record(name: str, of: str) -> None:
     given, method = JACKKNIFED[name]
-    fit = cs.solve(cs.Problem(X, Y, lags=LAGS, **given), **method)
+    fit = cs.solve(cs.Problem(X, Y, **({"lags": LAGS} | given)), **method)
     found = fit.jackknife(patterns=of)
     each = []
     for r in range(len(X)):
         rest = ([a for i, a in enumerate(values) if i != r] for values in (X, Y))
-        each.append(cs.solve(cs.Problem(*rest, lags=LAGS, **given), **method).patterns(of))
+        each.append(cs.solve(cs.Problem(*rest, **({"lags": LAGS} | given)), **method).patterns(of))
     shape = fit.kernel.shape
     expected = np.stack([kernel_shaped(one, shape) for one in each])
     np.testing.assert_allclose(found.kernels, expected, rtol=0, atol=1e-12)

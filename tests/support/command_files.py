@@ -22,8 +22,8 @@ TRIALS_X, KERNEL = _RNG.standard_normal((4, 90, 2)), _RNG.standard_normal((5, 2)
 TRIALS_Y = sum(
     np.stack([np.convolve(a[:, c], KERNEL[:, c])[:90] for a in TRIALS_X]) for c in (0, 1)
 )[..., None] + 0.3 * _RNG.standard_normal((4, 90, 1))
-# Two functions of three lags, and flags of three lags of two channels.
-FUNCTIONS, TAPS = np.eye(3)[:, :2], np.array([[1, 1], [1, 0], [1, 1]], bool)
+# Two functions of three lags.
+FUNCTIONS = np.eye(3)[:, :2]
 MATRIX = np.eye(5) + np.eye(5, k=1)
 # Three records of a response that decays.
 DECAY_X = _RNG.standard_normal((3, 80, 1))
@@ -48,7 +48,7 @@ SOUND = _RNG.uniform(-0.3, 0.3, 400)
 ARRAYS: dict[str, np.ndarray] = {
     "x": X, "y": Y, "kernel": KERNEL[::-1], "matrix": MATRIX, "gaps_x": GAPS_X, "gaps_y": GAPS_Y,
     "mask": MASK, "masks": MASKS, "weights": WEIGHTS, "records": OF_RECORDS, "motion": MOTION,
-    "functions": FUNCTIONS, "taps": TAPS,
+    "functions": FUNCTIONS,
 }  # fmt: skip
 ARCHIVES: dict[str, dict[str, Any]] = {
     "full": {"x": X, "y": Y, "note": "left alone"},
