@@ -12,7 +12,6 @@ import numpy as np
 
 from ..text import as_call, count, keyword, plain, shown
 from .checks import choice, integer, number
-from .splines import breakpoints, bsplines
 
 SPACINGS = ("log", "even")
 # Seconds that the responses of `HRF` last.
@@ -181,14 +180,18 @@ class BSplines(LagBasis):
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples."""
+        from scipy.interpolate import BSpline
+
         given, _ = _ends(lags, self)
         ends = given[[0, -1]]
-        if self.knots is None:
-            return bsplines(given, breakpoints(ends, self.n, self.degree), self.degree)
-        inner = np.array(self.knots, float)
-        if inner.size and not (ends[0] < inner[0] and inner[-1] < ends[1]):
-            raise ValueError(f"knots must lie between the lags {ends[0]:g} and {ends[1]:g}")
-        return bsplines(given, np.concatenate([ends[:1], inner, ends[1:]]), self.degree)
+        knots = np.linspace(ends[0], ends[1], self.n - self.degree + 1)
+        if self.knots is not None:
+            inner = np.array(self.knots, float)
+            if inner.size and not (ends[0] < inner[0] and inner[-1] < ends[1]):
+                raise ValueError(f"knots must lie between the lags {ends[0]:g} and {ends[1]:g}")
+            knots = np.concatenate([ends[:1], inner, ends[1:]])
+        clamped = np.pad(knots, self.degree, mode="edge")
+        return np.asarray(BSpline.design_matrix(given, clamped, self.degree).toarray())
 
 
 @dataclass(frozen=True, repr=False)
