@@ -14,7 +14,7 @@ from . import registry
 from .by_mask import Part, at, gathered, noise_of, regularization_of, together
 from .cached import cached_property
 from .errors import warn
-from .files import write_bytes
+from .files import replacing
 from .frames import to_dataframe, to_xarray
 from .html import facts
 from .identifiability.report import Identifiability
@@ -1402,7 +1402,8 @@ class Solution:
         held_out = None if x is None and y is None else self.score(x, y)
         written: str = above.html_report(self, held_out, title=title, call=call)
         # A file name may contain characters that cannot be encoded.
-        write_bytes(path, written.encode(errors="replace"), overwrite=overwrite)
+        with replacing(path, overwrite) as file:
+            file.write(written.encode(errors="replace"))
 
 
 def _times_roots(problem: Problem, residual: list[np.ndarray]) -> list[np.ndarray]:

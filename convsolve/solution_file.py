@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import read_arrays, write_npz
+from .files import read_npz, write_npz
 from .problem.lags import LagWindow
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
@@ -64,7 +64,7 @@ def read_solution(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: If the file is damaged, has no solution, or has an unknown version.
     """
-    arrays = read_arrays(path)
+    arrays = read_npz(path)
     if "about" not in arrays:
         raise ValueError(
             f"{path}: no solution that was saved by Solution.save (it has {', '.join(arrays)})"

@@ -18,7 +18,7 @@ ROOT = Path(convsolve.__file__).parent
 # Folders, or single files, from the bottom up. A row imports the rows above it in this list, never
 # its neighbours. Within a folder imports form no circle.
 ROWS = [
-    {"errors", "near_misses", "text", "html", "cached", "interrupts", "lazy_plot", "npz_writer",
+    {"errors", "near_misses", "text", "html", "cached", "interrupts", "lazy_plot",
      "parallel", "progress"},
     {"files", "lazy_jax", "registry", "progress_bars"},
     {"linalg"},
@@ -33,7 +33,7 @@ ROWS = [
     {"solution", "traced"},
     {"api"},
     {"comparison", "held_out", "lag_choice", "subjects"},
-    {"interop", "datasets", "plotting", "formats"},
+    {"interop", "datasets", "plotting"},
     {"html_report", "sklearn", "io", "extend"},
     {"cli"},
     {"__main__"},

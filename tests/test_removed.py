@@ -39,6 +39,14 @@ REMOVED += [
 GONE += ["inference.krylov"]
 
 
+# Files, reports and other libraries.
+REMOVED += [
+    ("cs.io.read('x.npy', max_bytes=9)", TypeError),
+    ("from convsolve.interop.events import Spline", ImportError),
+]
+GONE += ["formats", "npz_writer", "problem.splines"]
+
+
 @pytest.mark.parametrize(("code", "exception"), REMOVED)
 def test_removed_names_raise(code, exception):
     x = np.random.default_rng(0).standard_normal(60)

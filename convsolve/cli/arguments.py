@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from .. import __version__, registry
 from ..errors import ReadError
-from ..formats.addresses import file_of
+from ..files import parts_of
 from ..near_misses import similar
 from ..text import as_options, flat
 from .options import KINDS, OPTIONS, RIVALS, Option
@@ -346,7 +346,7 @@ def _inputs(args: argparse.Namespace) -> list[str]:
 
 def _is_part(path: Path, data: str) -> bool:
     """Whether a path is the file of an input, or in its directory."""
-    file = file_of(data)
+    file = Path(parts_of(data)[0])
     if file.is_dir():
         return path.resolve().is_relative_to(file.resolve())
     return path.exists() and file.exists() and path.samefile(file)

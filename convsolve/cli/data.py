@@ -7,11 +7,11 @@ import argparse
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from ..formats.addresses import kind_of
+from ..files import kind_of
 from .arguments import Refusal, limits_of, reported
 from .methods import basis_of, check_used
 from .options import WHOLE
-from .readers import beside, names_file, stored
+from .readers import beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,13 +27,13 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     """Return the problem of the arguments. Errors end the command."""
     if (args.kernel_size is None) == (_window(args) is None):
         raise Refusal("give either --kernel-size or --lags, or --tmin and --tmax with --fs")
-    rate = _rate(args)
+    check_used(args)
+    x, y = _read(args)
+    rate = _rate(x, y)
     if None not in (rate, args.fs) and rate != args.fs:
         raise Refusal(f"{source(args)}: has {rate:g} samples a second, --fs is {args.fs:g}")
     args.fs = rate if args.fs is None else args.fs
-    check_used(args)
     geometry = _spec(args) if args.kernel_size is not None else _lags(args)
-    x, y = _read(args)
     if y is None and needs_y:
         raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
     from ..problem.problem import Problem
@@ -48,16 +48,12 @@ def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
         return Problem(x.values, None if y is None else y.values, **geometry, **others)
 
 
-def _rate(args: argparse.Namespace) -> int | None:
-    """Return the sampling rate of WAV files among the data, or None."""
-    from ..formats.wav import rate
-
-    with reported(ValueError, OSError):
-        rates = {name: rate(name) for name in args.data if kind_of(name) == "wav"}
-    if len({*rates.values()}) > 1:
-        listed = ", ".join(f"{name} {hertz} Hz" for name, hertz in rates.items())
-        raise Refusal(f"x and y have two sampling rates ({listed}); resample one of them")
-    return next(iter(rates.values()), None)
+def _rate(*signals: Signal | None) -> float | None:
+    """Return the sampling rate that WAV files state, or None."""
+    rates = [one.fs for one in signals if one is not None and one.fs is not None]
+    if len({*rates}) > 1:
+        raise Refusal(f"x and y have two sampling rates ({rates[0]:g} and {rates[1]:g} Hz)")
+    return rates[0] if rates else None
 
 
 def _window(args: argparse.Namespace) -> str | None:
@@ -184,12 +180,12 @@ def _flags(args: argparse.Namespace, name: str) -> np.ndarray:
 
 def new_data(args: argparse.Namespace, fit: Solution) -> tuple[Any, Any]:
     """Return x and y, or None, for a solution. Columns with other names are refused."""
-    rate, fs = _rate(args), fit._names.fs
+    x, y = _read(args)
+    rate, fs = _rate(x, y), fit._names.fs
     if None not in (rate, fs) and rate != fs:
         raise Refusal(
-            f"{source(args)}: has {rate} samples a second, the kernel takes {fs:g}; resample it"
+            f"{source(args)}: has {rate:g} samples a second, the kernel takes {fs:g}; resample it"
         )
-    x, y = _read(args)
     with reported(ValueError, source=source(args)):
         fit._names.check_same(x.names, None if y is None else y.names)
     return x.values, None if y is None else y.values
@@ -207,7 +203,7 @@ def _rows(args: argparse.Namespace) -> dict[str, Any]:
     """Return mask, weights and confounds as arguments of `Problem`."""
     confounds: Any = args.confounds
     if confounds is not None and confounds != "intercept":
-        if not (confounds.isdecimal() or names_file(confounds)):
+        if not (confounds.isdecimal() or kind_of(confounds)):
             raise Refusal("--confounds takes intercept, the degree of a drift or a FILE of columns")
         confounds = int(confounds) if confounds.isdecimal() else beside(args, confounds)
     mask = None
@@ -228,16 +224,10 @@ def _per_axis(numbers: list[int] | None) -> Any:
 
 def _read(args: argparse.Namespace) -> tuple[Signal, Signal | None]:
     """Return x and y, or None. They are in memory, or stored arrays that are read in blocks."""
-    import numpy as np
-
-    from ..files import MAX_BYTES, column_names
     from ..io import read, read_members
 
-    limit = MAX_BYTES if args.max_bytes is None else args.max_bytes
-    if limit < 1:
-        raise Refusal(f"--max-bytes must be at least 1, got {limit}")
     path, *others = args.data
-    archive = any(kind_of(name) == "npz" for name in args.data)
+    archive = "npz" in map(kind_of, args.data)
     columns = [[] if c is None else c.split(",") for c in (args.x_columns, args.y_columns)]
     if len(others) > 1:
         raise Refusal(f"give X and Y, two files at most, not {len(args.data)}")
@@ -249,34 +239,28 @@ def _read(args: argparse.Namespace) -> tuple[Signal, Signal | None]:
         raise Refusal("--y-columns needs --x-columns")
     with reported(ValueError, OSError, ImportError):
         if columns[0]:
-            table = read(path, columns=columns[0] + columns[1], max_bytes=limit)
-            numbers = np.split(table.values, [len(columns[0])], axis=1)
-            x, y = (
-                replace(table, values=values, names=tuple(column_names(path, own)) or None)
-                for values, own in zip(numbers, columns, strict=True)
-            )
-            return x, y if columns[1] else None
-        if others:
-            found = [read(name, max_bytes=limit) for name in args.data]
+            x, *rest = (read(path, columns=own) for own in columns if own)
+        elif others:
+            x, *rest = _held(args, [read(name) for name in args.data])
         else:
-            found = read_members(path, ("x", "y"), limit)
-        values = [stored(a.values, name) for a, name in zip(found, args.data * 2, strict=False)]
-        values = values if archive else _held(args, values, limit)
-        x, *rest = (replace(a, values=v) for a, v in zip(found, values, strict=True))
-        return x, rest[0] if rest else None
+            x, *rest = _held(args, read_members(path, ("x", "y")))
+    return x, rest[0] if rest else None
 
 
-def _held(args: argparse.Namespace, found: list[Any], limit: int) -> list[Any]:
+def _held(args: argparse.Namespace, found: list[Signal]) -> list[Signal]:
     """Return arrays in memory if they fit, else for reading in blocks if the command can do so."""
-    from ..formats.sliced import Sliced, whole
+    import numpy as np
 
-    numbers = sum(a.size for a in found)
-    if 8 * numbers <= limits_of(args).data or _takes_all(args):
-        return [whole(a, limit) for a in found]
-    for array in found:
-        if isinstance(array, Sliced):
-            array.check(False, limit)
-    return [a.in_blocks(found) if isinstance(a, Sliced) else a for a in found]
+    from ..io import Sliced
+
+    whole = 8 * sum(one.values.size for one in found) <= limits_of(args).data or _takes_all(args)
+
+    def held(values: Any) -> Any:
+        if whole:
+            return np.array(values)
+        return Sliced(values, "x or y") if isinstance(values, np.memmap) else values
+
+    return [replace(one, values=held(one.values)) for one in found]
 
 
 def _takes_all(args: argparse.Namespace) -> bool:

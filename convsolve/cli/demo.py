@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ import optax
 from ..api import identify, solve
 from ..comparison import Comparison, certificate_of, compare
 from ..datasets import event_related_fmri, nitime_fir
-from ..files import write_bytes
+from ..files import replacing
 from ..identifiability.report import Identifiability
 from ..identifiability.wording import equations, verdict
 from ..problem.problem import Problem
@@ -64,9 +63,8 @@ def run(
     fit, fmri = _responses(out)
 
     if plot is not None:
-        image = io.BytesIO()
-        picture(fit, tables[-1]).savefig(image, format=Path(plot).suffix[1:])
-        write_bytes(plot, image.getvalue(), overwrite=overwrite)
+        with replacing(plot, overwrite) as file:
+            picture(fit, tables[-1]).savefig(file, format=Path(plot).suffix[1:])
         out(f"\nThe responses, and the kernels of problem 4, are drawn in {plot}.")
     else:
         missing = find_spec("matplotlib") is None

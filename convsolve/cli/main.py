@@ -283,10 +283,10 @@ def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
 
 
 def _write(args: argparse.Namespace, path: Path, content: bytes) -> None:
-    from ..files import write_bytes
+    from ..files import replacing
 
-    with reported(ValueError, OSError):
-        write_bytes(path, content, overwrite=args.overwrite)
+    with reported(OSError), replacing(path, args.overwrite) as file:
+        file.write(content)
 
 
 def _worst(statuses: Sequence[str], warned: list[Warning | str]) -> int:

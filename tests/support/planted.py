@@ -5,7 +5,6 @@ import os
 import zipfile
 
 import numpy as np
-import pytest
 
 
 class Planter:
@@ -24,26 +23,8 @@ def npy(array):
     return stream.getvalue()
 
 
-def lying_npy(shape, payload, descr="<f8"):
-    """A well-formed header for ``shape`` before a payload of any length."""
-    stream = io.BytesIO()
-    header = {"descr": descr, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, header)
-    return stream.getvalue() + payload
-
-
 def write_zip(path, members, compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, "w", compression) as archive:
         for name, content in members:
             archive.writestr(name, content)
     return path
-
-
-def refusal(call, *args, **kwargs):
-    """The message of the ValueError of ``call``: one line that begins with the file's name."""
-    with pytest.raises(ValueError, match=r"^\S+: ") as caught:
-        call(*args, **kwargs)
-    message = str(caught.value)
-    assert message.startswith(f"{args[0]}: ")
-    assert "\n" not in message
-    return message
