@@ -217,7 +217,6 @@ class LoadedChunk:
 
     Attributes:
         form: the settings of the problem.
-        spans: the spans, in the order of the rows.
         stacks: the samples, with consecutive spans of one shape in one stack.
         blocks: the nuisance columns of confounds, for the rows in order. Their places are indices
             of the columns of this chunk.
@@ -231,7 +230,6 @@ class LoadedChunk:
     """
 
     form: Form
-    spans: tuple[Span, ...]
     stacks: tuple[Stack, ...]
     blocks: tuple[NuisanceBlock, ...]
     places: np.ndarray
@@ -442,7 +440,7 @@ def _loaded(chunk: Chunk, form: Form) -> LoadedChunk:
     places, blocks = _own_places(chunk.blocks, chunk.nuisance)
     filled, of_y, shift = _out_units(stacks, form, None if adjusted else form.y_sizes)
     return LoadedChunk(
-        form, chunk.spans, filled, blocks, places, chunk.nuisance, exponents, of_y, shift,
+        form, filled, blocks, places, chunk.nuisance, exponents, of_y, shift,
         chunk.by_rows,
     )  # fmt: skip
 

@@ -408,7 +408,7 @@ class DesignMatrix:
         left: ResidualSums = self._sum(
             misfit, targets, units, *given, fits=fits, combinations=combined
         )
-        exact = fits.y is None or fits.x or left.products.size
+        exact = fits.y is None or fits.x
         if not exact and self._rounding_counts(found, w, left.squares):
             left = self._sum(misfit, targets, units, *given, True, fits=fits, combinations=combined)
         gradient = left.gradient

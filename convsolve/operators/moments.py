@@ -190,7 +190,7 @@ class Normal(NamedTuple):
 
 @dataclass(frozen=True)
 class Moments:
-    """Second moments of rows (a, y), one set per group. ``+`` joins batches, chunks, files, hosts.
+    """Second moments of rows (a, y), one set per group. ``+`` joins rows.
 
     Columns are ordered by tap, then by channel. ``+`` aligns the units of both operands.
 
