@@ -40,7 +40,7 @@ from .scoring import Blocks, Score, scored
 from .solution_file import read_solution, write_solution
 from .solution_text import brief, entries, known, text
 from .solvers.base import Trace
-from .text import argument, limit, plain
+from .text import argument, plain
 
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
@@ -500,15 +500,10 @@ class Solution:
         recordings are checked. With a penalty, residuals are also correlated if it is too strong
         and leaves some of the response in them.
 
-        If a factor exceeds the memory limit, errors of one channel are approximated: they are
-        computed for a stationary x with the same autocorrelation, and a `UserWarning` is issued.
-        They are scaled to the exact errors of five taps, from which they differ by less than a
-        quarter. This requires white noise and no mask, weights, confounds or penalty.
-
         Raises:
             ValueError: If the estimate is neither least squares nor Huber's, or is not solved; no
-                degrees of freedom are left; a factor exceeds the memory limit and there is no
-                approximation; or there are no training data, and the errors were not saved.
+                degrees of freedom are left; a factor exceeds the memory limit; or there are no
+                training data, and the errors were not saved.
         """
         self._warn_of_errors()
         return np.asarray(ascending(self._errors[0], self._spec.ndim))
@@ -1080,17 +1075,12 @@ class Solution:
         return self._made_uncertainty
 
     def _warn_of_errors(self) -> None:
-        """Warn once if errors are approximate, or if the residuals are not white as they assume."""
+        """Warn once if the residuals are not white as the errors assume."""
         if self._parts:
             for part in self._parts:
                 part.solution._warn_of_errors()
         elif not (self._whiteness_checked or self._saved_errors is not None):
             self._whiteness_checked = True
-            if self._made_uncertainty.approximate:
-                warn(
-                    "the standard errors are approximate: they assume that x is stationary, since "
-                    f"a factor of the design matrix exceeds {limit('memory')}"
-                )
             if words := self._correlated(self._made_uncertainty):
                 warn(words)
 

@@ -15,6 +15,7 @@ REMOVED: list[tuple[str, type[Exception]]] = [
 ]
 # Modules below convsolve.
 GONE: list[str] = [
+    "inference.approximate_errors",
     "checkpoint", "leastsquares.placement", "operators.by_filter", "operators.by_jax",
     "operators.by_sums", "operators.jax_blocks", "operators.short_kernels", "operators.spread",
     "problem.remote", "problem.whole_chunks",

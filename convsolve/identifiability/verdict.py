@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..leastsquares.design import iterative
+from ..leastsquares.design import iterative, without_gram
 from ..leastsquares.normal_operator import PROOF_STEPS, Normal
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
@@ -35,7 +35,7 @@ def verdicts(system: System) -> tuple[tuple[str, ...], str]:
     method, open_groups = "factor", []
     if None in found:
         open_groups = [g for g, word in enumerate(found) if word is None]
-    structured = design.spec.ndim == 1 and sizes.toeplitz
+    structured = sizes.toeplitz and without_gram(sizes, design.spec)
     if open_groups and structured and _proved(system, open_groups):
         method = "conjugate gradients"
         found = [word or "full" for word in found]

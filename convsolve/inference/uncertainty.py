@@ -19,7 +19,6 @@ from ..operators.layout import to_columns, to_kernel
 from ..problem.kernel_space import KernelSpace
 from ..progress import tracked
 from ..text import aligned, count, probability
-from .approximate_errors import approximate_gains
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
@@ -234,7 +233,6 @@ class Uncertainty:
         self._analysis, self._targets = analysis, analysis.targets
         self._kernel, self._pairs, self._freedom, self._norms = estimate
         self._halves: dict[tuple[int, System], np.ndarray] = {}
-        self._gains: dict[int, np.ndarray | None] = {}
         self._groups = analysis.design.spec.groups
         self._each = len(self._pairs) // self._groups
 
@@ -287,9 +285,6 @@ class Uncertainty:
         """Rows less the degrees of freedom of kernel and nuisance columns, (outputs,)."""
         sizes, found = self._analysis.design.sizes, np.empty(len(self._pairs))
         for g, outputs, system in self._alike():
-            if self._approximate_gains(system, g) is not None:
-                found[outputs] = sizes.rows - sizes.nuisance - sizes.parameters
-                continue
             factor = _factor(system, g)
             if system.strength:
                 if not factor.full_rank:
@@ -342,27 +337,11 @@ class Uncertainty:
 
     def _errors(self, system: System, group: int, outputs: np.ndarray) -> np.ndarray:
         """Return standard errors (P, k) of outputs, in units of the operator's columns and of y."""
-        gains = self._approximate_gains(system, group)
-        if gains is None:
-            gains = system.noise_gains(group, _factor(system, group))
-        gains = gains[:, None]
+        gains = system.noise_gains(group, _factor(system, group))[:, None]
         with np.errstate(invalid="ignore"):
             errors = gains * self.deviation[outputs]
         # In an exact fit too, a tap that x does not determine has an infinite error.
         return np.where(np.isinf(gains), np.inf, errors)
-
-    @property
-    def approximate(self) -> bool:
-        """Whether errors assume that x is stationary, since a factor exceeds the memory."""
-        return any(self._approximate_gains(s, g) is not None for g, _, s in self._alike())
-
-    def _approximate_gains(self, system: System, group: int) -> np.ndarray | None:
-        """Return approximate gains, without a penalty and if no factor fits into the memory."""
-        if system.strength or system.factor(group) is not None:
-            return None
-        if group not in self._gains:
-            self._gains[group] = approximate_gains(system, group)
-        return self._gains[group]
 
     def covariance(self, output: int) -> np.ndarray:
         """Covariance (P, P) of the taps of one output in kernel order: taps, then channels."""

@@ -30,6 +30,11 @@ FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
 GRAM_FIRST, GRAM_OF_ROWS = 800, 32
 
 
+def without_gram(sizes: Sizes, spec: ConvSpec) -> bool:
+    """Return whether conjugate gradients support a problem without a penalty."""
+    return spec.ndim == 1 and sizes.basis is None and not sizes.confounded
+
+
 def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     """Return whether conjugate gradients are expected to be faster than any factor.
 
@@ -46,7 +51,7 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     )
     fewest *= 1.0 if sizes.toeplitz else 2 * math.sqrt(sizes.outputs)
     many = long and sizes.unknowns >= fewest
-    return spec.ndim == 1 and many and not sizes.beyond_memory
+    return without_gram(sizes, spec) and many and not sizes.beyond_memory
 
 
 class Clock:

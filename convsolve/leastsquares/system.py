@@ -84,14 +84,6 @@ class System:
         """T on the taps of a channel."""
         return self.coordinates.basis
 
-    @cached_property
-    def differences(self) -> np.ndarray | None:
-        """D of a penalty on differences along one axis; None for others, or with a stride."""
-        spec = self.design.spec
-        if spec.stride != (1,) or not self.basis.matrices:
-            return None
-        return self.penalty.differences(*spec.kernel_size)
-
     @property
     def _blas_columns(self) -> int:
         """The smaller dimension of A."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from ..linalg.rank import EPS
 from .overlap_save import side_by_side
-from .toeplitz import Grid, Lags, times
+from .toeplitz import Gram, Grid, times
 
-# Parameters of Kaiser's lag windows: one with a good resolution, for spectra that span less than
-# three decades, and one with side lobes below twelve decades, for all others.
-NARROW, WIDE = 6.0, 20.0
+# Parameter of Kaiser's lag window.
+NARROW = 6.0
+# A spectrum is flat if it spans less than three decades.
 FLAT = 1e-3
 # Up to this many numbers in all, one thread computes the eigenvalues of the matrices.
 EIGEN_NUMBERS = 2**16
@@ -51,49 +48,29 @@ class SpectralInverse:
     def draw(self, seed: int = 0) -> np.ndarray:
         """Return a normal vector (P, 1) of covariance T(f), which is at least M."""
         rng = np.random.default_rng(seed)
-        noise = rng.standard_normal((*self.grid.sizes, self.grid.channels, 1))
+        noise = rng.standard_normal((self.grid.size, self.grid.channels, 1))
         root = powers(self._values, self._vectors, 0.5)
         return self.grid.part(self.grid.vector(times(root, self.grid.forward(noise))))
 
 
-def flat(gram: Lags) -> SpectralInverse | None:
+def flat(gram: Gram) -> SpectralInverse | None:
     """Return the inverse of the smoothed spectrum of x, + ridge, if it spans up to three decades.
 
     No taper is needed then, because the spectrum has no gaps that the edges of a record would fill.
     """
-    values, vectors = eigen(windowed(gram.grid, _with_ridge(gram), NARROW))
+    lags = gram.lags.copy()
+    lags[0] += np.diag(gram.channel_ridge)
+    values, vectors = eigen(windowed(gram.grid, lags))
     if not values.min() >= FLAT * values.max() > 0:
         return None
     return SpectralInverse(gram.grid, values, vectors)
 
 
-def smoothed(gram: Lags) -> SpectralInverse:
-    """Return the inverse of the spectrum of x, + ridge, smoothed by a lag window.
-
-    Source: R. B. Blackman and J. W. Tukey, The Measurement of Power Spectra, 1958.
-    """
-    found = flat(gram)
-    if found is not None:
-        return found
-    values, vectors = eigen(windowed(gram.grid, _with_ridge(gram), WIDE))
-    least = math.prod(gram.grid.taps) * gram.grid.channels * EPS * values.max()
-    values = np.maximum(values, least if least > 0 else 1.0)
-    return SpectralInverse(gram.grid, values, vectors)
-
-
-def _with_ridge(gram: Lags) -> np.ndarray:
-    lags = gram.lags.copy()
-    lags[(0,) * len(gram.grid.taps)] += np.diag(gram.channel_ridge)
-    return lags
-
-
-def windowed(grid: Grid, lags: np.ndarray, width: float) -> np.ndarray:
+def windowed(grid: Grid, lags: np.ndarray) -> np.ndarray:
     """Return the symbol (F, C, C) of lags times a Kaiser window."""
-    for axis, k in enumerate(grid.taps):
-        share = np.r_[0:k, 1 - k : 0] / k
-        window = np.i0(width * np.sqrt(1 - share**2)) / np.i0(width)
-        lags = lags * window.reshape(-1, *(1,) * (lags.ndim - 1 - axis))
-    return grid.symbol(lags)
+    share = np.r_[0 : grid.taps, 1 - grid.taps : 0] / grid.taps
+    window = np.i0(NARROW * np.sqrt(1 - share**2)) / np.i0(NARROW)
+    return grid.symbol(lags * window[:, None, None])
 
 
 def eigen(symbol: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

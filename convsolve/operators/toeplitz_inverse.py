@@ -11,7 +11,7 @@ import numpy as np
 from ..cached import cached_property
 from ..linalg.rank import EPS
 from .overlap_save import Series, side_by_side
-from .spectral_inverse import NARROW, SpectralInverse, eigen, powers, windowed
+from .spectral_inverse import SpectralInverse, eigen, powers, windowed
 from .toeplitz import PARALLEL_NUMBERS, Grid, autocorrelation, times
 
 # The ramp at an end of a record has at least so many kernels, at least ``LEAST_SHARE`` of the
@@ -65,14 +65,14 @@ def stationary(
         centred: whether to subtract the mean of every record.
     """
     channels = parts[0].data.shape[-1]
-    grid = Grid((taps,), channels, columns)
+    grid = Grid(taps, channels, columns)
     of_channel = [columns % channels == c for c in range(channels)]
     squares, ridge = (
         np.array([v[some].mean() if some.any() else 0.0 for some in of_channel])
         for v in (squares, ridge)
     )
     # One record at a time, since a tapered record is a copy.
-    lags = autocorrelation((tapered(x, taps, padding, centred) for x in parts), (taps,))
+    lags = autocorrelation((tapered(x, taps, padding, centred) for x in parts), taps)
     power = np.diagonal(lags[0])
     heard = (power > 0) & (squares > 0)
     unit = np.sqrt(np.where(heard, squares, 0.0) / np.where(heard, power, 1.0))
@@ -85,7 +85,7 @@ def stationary(
 def preconditioner(given: Stationary) -> ToeplitzInverse | SpectralInverse:
     """Return the inverse of T, or of the spectrum of a short autoregression that whitens x."""
     for order in ORDERS:
-        if SHORTER * order <= given.grid.taps[0]:
+        if SHORTER * order <= given.grid.taps:
             found = autoregressive(given, order)
             if found is not None:
                 return found
@@ -102,10 +102,10 @@ def autoregressive(given: Stationary, order: int) -> SpectralInverse | None:
     filters = grid.forward(forward)
     turned = filters.conj().swapaxes(1, 2)
     residual = grid.backward(times(turned, times(grid.symbol(lags), filters)))
-    taps = grid.taps[0]
+    taps = grid.taps
     residual = residual[np.r_[0:taps, 1 - taps : 0]]
     residual[taps - order : taps + order] = 0.0
-    values, vectors = eigen(windowed(grid, residual, NARROW))
+    values, vectors = eigen(windowed(grid, residual))
     if not values.min() > WHITE * values.max():
         return None
     values, vectors = eigen(times(filters, times(powers(values, vectors, -1), turned)))
@@ -138,7 +138,7 @@ class ToeplitzInverse:
 
     def _inverted(self, lags: np.ndarray, shift: float = 0.0) -> bool:
         """Set the factors of (T + shift·I)⁻¹, or return False if this matrix is not definite."""
-        (taps,), channels = self.grid.taps, self.grid.channels
+        taps, channels = self.grid.taps, self.grid.channels
         lags = lags.copy()
         lags[0] += shift * np.eye(channels)
         noise = np.random.default_rng(0).standard_normal((taps * channels, 1))
@@ -166,7 +166,7 @@ class ToeplitzInverse:
     @cached_property
     def high(self) -> float:
         """An upper bound on the eigenvalues of M."""
-        return largest(np.roll(self._lags, self.grid.taps[0] - 1, axis=0))
+        return largest(np.roll(self._lags, self.grid.taps - 1, axis=0))
 
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return M⁻¹ r for r (P, Q): T⁻¹ = L(F)L(F)ᵀ − L(B)L(B)ᵀ with triangular Toeplitz L."""
@@ -175,7 +175,7 @@ class ToeplitzInverse:
         # As (sᴴF)ᴴ, which conjugates vectors and not the much larger factors.
         inner = times(spectrum.conj().swapaxes(1, 2), factors).conj().swapaxes(1, 2)
         inner = grid.backward(inner)
-        inner[grid.taps[0] :] = 0.0
+        inner[grid.taps :] = 0.0
         inner[:, grid.channels :] *= -1.0
         return grid.part(grid.vector(times(factors, grid.forward(inner))))
 

@@ -488,6 +488,7 @@ class Problem:
             limits=limits,
             masked=self._kept.flags is not None,
             partialled=self._nuisance.confounds is not None or self._weights is not None,
+            confounded=self._confounds is not None,
             numbers=sum(a.size for a in arrays),
             stored=any(isinstance(a, Stored) for a in arrays),
         )

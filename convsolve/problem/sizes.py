@@ -136,6 +136,7 @@ class Sizes:
         limits: limits of memory.
         masked: whether some rows are masked.
         partialled: whether rows are weighted or confounds are projected out.
+        confounded: whether there are confounds.
         numbers: numbers in x and y.
         stored: whether they are stored elsewhere than in memory.
         basis: dimension of the kernels of an output if they are restricted, or None.
@@ -151,6 +152,7 @@ class Sizes:
     limits: Tuning = DEFAULT_TUNING
     masked: bool = False
     partialled: bool = False
+    confounded: bool = False
     numbers: int = 0
     stored: bool = False
     basis: int | None = None

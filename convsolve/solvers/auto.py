@@ -74,8 +74,10 @@ class AutoSolver(Solver):
         return objective.loss.supports(sizes, spec)
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        sizes = analysis.design.sizes
-        solver = choose(sizes, analysis.design.spec)
+        sizes, spec = analysis.design.sizes, analysis.design.spec
+        solver = choose(sizes, spec)
+        if isinstance(solver, ConjugateGradient) and solver.supports(sizes, spec, objective):
+            solver = NormalEquations()
         choice = (
             f"{count(sizes.rows, 'row')} × {count(sizes.unknowns, 'unknown')} × "
             f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}: {solver.name}"
@@ -103,9 +105,6 @@ class AutoSolver(Solver):
         """Return the result of conjugate gradients, or None and the reason to use a factor."""
         if not analysis.design.whole_matrix.by_fft:
             return None, "no FFTs, since rows differ in weight or columns in norm"
-        system = analysis.system(objective.penalty, objective.strength)
-        if not system.basis.identity and system.differences is None:
-            return None, "no preconditioner for the penalty"
         regression, normals = equations(analysis, objective)
         if not all(normal.definite for normal in normals):
             return None, "the spectrum of x spans too many digits"

@@ -13,7 +13,9 @@ from ..interrupts import interruptible
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
+from ..leastsquares.design import without_gram
 from ..leastsquares.normal_operator import Normal
+from ..leastsquares.penalty import Bands, Ridge
 from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate
 from ..linalg.rank import EPS
@@ -202,17 +204,18 @@ class _Course:
 class ConjugateGradient(Solver):
     """Least squares by preconditioned conjugate gradients, for kernels with thousands of taps.
 
-    Minimizes ‖y − Aw‖² + strength·wᵀK w by conjugate gradients (CG) on the normal equations. Use it
-    when the P² numbers of AᵀA or the P³ time of a factor are too much.
+    Minimizes ‖y − Aw‖² + ridge·‖w‖² by conjugate gradients (CG) on the normal equations. Use it
+    when the P² numbers of AᵀA or the P³ time of a factor are too much. It supports one axis, a
+    ridge or no penalty, masks and weights, but no confounds and no basis.
 
     A step takes a few FFTs of twice the length of the kernel, and does not depend on the length of
     the records: AᵀA is the Toeplitz matrix of the autocorrelation of x, minus the terms at the
-    edges of the records. With masks, weights or confounds, and for records that do not fit in
-    memory, a step takes two passes over the data instead. The preconditioner is the exact inverse
-    of the Toeplitz matrix of x with tapered ends, by Levinson's recursion in P²/K operations for
-    K taps. For images, and if the spectrum of x is flat, it is the inverse of a smoothed spectrum.
+    edges of the records. With masks or weights, and for records that do not fit in memory or are
+    shorter than two kernels, a step takes two passes over the data instead. The preconditioner is
+    the exact inverse of the Toeplitz matrix of x with tapered ends, by Levinson's recursion in P²/K
+    operations for K taps. If the spectrum of x is flat, it is the inverse of a smoothed spectrum.
     Ten to thirty steps are enough for almost any spectrum, if every record is ten times as long as
-    the kernel, and about fifty for images.
+    the kernel.
 
     Then the residual and the gradient are computed from the data, and CG starts again with them.
     The passes end when the backward error is at most ``tol`` ("solved"), when a pass does not halve
@@ -260,7 +263,13 @@ class ConjugateGradient(Solver):
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
-        """Require a ridge for wide problems: CG does not find the minimum norm."""
+        """Require one axis, at most a ridge, and a ridge for wide problems."""
+        ridge = not objective.strength or isinstance(objective.penalty, (Ridge, Bands))
+        if not (without_gram(sizes, spec) and ridge):
+            return (
+                "conjugate gradients are for kernels along one axis, without confounds or a basis, "
+                "and with a ridge or no penalty"
+            )
         if not sizes.wide or objective.strength:
             return None
         return (

@@ -25,8 +25,8 @@ SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdete
 
 
 # Messages of refusals that depend on the route: conjugate gradients do not converge to the
-# solution of minimum norm, and some solvers read x and y as a whole.
-MAY_REFUSE = ("do not determine", "that are not in memory")
+# solution of minimum norm and support few problems, and some solvers read x and y as a whole.
+MAY_REFUSE = ("do not determine", "conjugate gradients are for", "that are not in memory")
 
 
 def may_refuse(error: Exception) -> bool:

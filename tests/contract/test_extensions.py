@@ -127,7 +127,7 @@ def _penalized(strength: float) -> np.ndarray:
 
 @pytest.mark.parametrize("limits", [Tuning(), CHUNKS], ids=["memory", "chunks"])
 def test_a_penalty(limits: Tuning, register: Register) -> None:
-    for solver in ("auto", "normal", "qr", "cg"):
+    for solver in ("auto", "normal", "qr"):
         fit = cs.solve(PROBLEM, solver, penalty=Last(5.0), limits=limits)
         assert fit.converged
         np.testing.assert_allclose(fit.kernel, _penalized(5.0), rtol=1e-9)

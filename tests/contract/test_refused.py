@@ -112,6 +112,17 @@ REFUSED = (
     Refusal(PLAIN, by(solver="adam", ridge=1.0), cs.SolveError, "via='moments'"),
     # Conjugate gradients do not converge to the solution of minimum norm.
     Refusal(WIDE, by(solver="cg"), cs.SolveError, "ridge"),
+    *(
+        # The preconditioner is for kernels along one axis, with one strength for all taps.
+        Refusal(case, by(solver="cg", **given), cs.SolveError, "conjugate gradients are for")
+        for case, given in (
+            (DETRENDED, {}),
+            (Case("images", "image"), {}),
+            (Case("ragged", "drop", ("splines",)), {}),
+            (PLAIN, {"penalty": cs.Smooth(1.0)}),
+            (PLAIN, {"penalty": "tc"}),
+        )
+    ),
     # A stride aliases the spectrum of y.
     Refusal(Case("one record", "stride 3, dilation 2"), by(solver="fft"), cs.SolveError, "stride"),
     # Only a ridge is a ridge on every bin.
@@ -191,7 +202,7 @@ OPEN = {
 
 @pytest.mark.parametrize(
     ("penalty", "solver"),
-    [*zip(OPEN.values(), ("normal", "qr", "cg", "qr", "normal"))],
+    [*zip(OPEN.values(), ("normal", "qr", "svd", "cg", "normal"))],
     ids=[*OPEN],
 )
 def test_a_selected_penalty_is_solved_by_any_solver(

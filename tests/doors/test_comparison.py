@@ -137,7 +137,7 @@ def test_a_loss_without_an_exact_minimum_is_compared_by_squares_or_the_best_meth
 
 
 DEFAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "smooth": ({"penalty": "smooth"}, {"qr", "svd", "normal", "cg"}),
+    "smooth": ({"penalty": "smooth"}, {"qr", "svd", "normal"}),
     "absolute": ({"loss": "absolute"}, {"auto", "adam"}),
     "huber": ({"loss": "huber"}, {"auto"}),
     "lasso": ({"penalty": "lasso"}, {"auto"}),
