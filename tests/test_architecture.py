@@ -1,8 +1,11 @@
-"""Imports between the folders of the package, and its public names."""
+"""Imports between the folders of the package, its public names and its size."""
 
 import ast
+import io
 import subprocess
 import sys
+import tokenize
+from collections import Counter
 from functools import cache
 from graphlib import TopologicalSorter
 from importlib import import_module
@@ -148,17 +151,37 @@ def test_rows_import_downwards():
     assert upwards == set()
 
 
-def test_modules_that_import_by_name():
-    """The package, the registry and jax import by name, and two methods of results."""
-    by_name = {name for name in MODULES if "import_module" in code_names(name)}
-    assert by_name == {"solution", "lazy_jax", "lazy_plot", "registry"}
-    for name, target in (("solution", ".html_report"), ("lazy_plot", ".plotting.figures")):
-        called = [
-            ast.unparse(node)
-            for node in ast.walk(TREES[name])
-            if isinstance(node, ast.Call) and ast.unparse(node.func) == "import_module"
-        ]
-        assert called == [f"import_module('{target}', __package__)"]
+def calls(name, function):
+    """The calls of a function in a module, as code, with the functions that contain them."""
+    found = []
+    for outer in ast.walk(TREES[name]):
+        if isinstance(outer, ast.FunctionDef):
+            inner = (node for node in ast.walk(outer) if isinstance(node, ast.Call))
+            found += [
+                f"{outer.name}: {ast.unparse(node)}"
+                for node in inner
+                if ast.unparse(node.func).endswith(function)
+            ]
+    return found
+
+
+def test_nothing_else_is_imported_by_a_string():
+    """Imports by strings are invisible to the tests of rows and circles."""
+    known = {
+        "": [
+            "__getattr__: import_module(f'.{name}', __name__)",
+            "__getattr__: import_module(f'.{home}', __name__)",
+        ],
+        "lazy_plot": ["plot: import_module('.plotting.figures', __package__)"],
+        "solution": ["to_html: import_module('.html_report', __package__)"],
+        "registry": ["_imported: import_module(module, __package__)"],
+        "lazy_jax": ["import_whole: import_module(name)", "when_imported: import_module('jax')"],
+    }
+    words = {"import_module", "__import__", "importlib", "exec", "eval"}
+    by_name = {name for name in PATHS if words & code_names(name)}
+    assert {name: calls(name, "import_module") for name in by_name} == {
+        name: known.get(name) for name in by_name
+    }
     run("import sys, convsolve as cs; cs.Problem.plot; assert 'matplotlib' not in sys.modules")
 
 
@@ -179,7 +202,7 @@ def test_the_registry_imports_components_when_they_are_used():
 
 
 def test_imports_are_not_circular():
-    """Imports for type checkers included."""
+    """Imports inside functions and for type checkers included."""
     # A package imports its parts; parts never import their package.
     sorter = TopologicalSorter({name: own_imports(name, everywhere) - {""} for name in MODULES})
     sorter.prepare()
@@ -326,3 +349,69 @@ def test_type_checkers_find_public_names():
                 value = getattr(import_module(f"convsolve.{node.module}"), alias.name)
                 assert value is getattr(convsolve, alias.name)
     assert (ROOT / "py.typed").is_file()
+
+
+# --- sizes
+
+# Lines of code of every part and numbers of files. They may be lowered at any time.
+LIMITS = {
+    "problem": 3250,
+    "linalg": 1450,
+    "operators": 4650,
+    "leastsquares": 1700,
+    "inference": 4450,
+    "solvers": 2100,
+    "identifiability": 1550,
+    "plotting": 1600,
+    "cli": 1700,
+    "interop, formats, io, datasets": 700,
+    "top level": 5000,
+    "package": 27450,
+    "tests": 22900,
+    "files": 196,
+    "files at the top": 36,
+}
+WITHOUT_CODE = {
+    tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}  # fmt: skip
+
+
+def code_lines(source):
+    """The number of lines with code, without docstrings, comments and blank lines."""
+    docs, lines = set(), set()
+    for node in ast.walk(ast.parse(source)):
+        documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            docs.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in WITHOUT_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines - docs)
+
+
+def size_part(path):
+    """The row of the table of sizes that a file of the package belongs to."""
+    name = path.relative_to(ROOT).parts[0]
+    data = next(row for row in LIMITS if row.startswith("interop"))
+    if name.removesuffix(".py") in data.split(", "):
+        return data
+    return name if name in LIMITS else "top level"
+
+
+def test_code_lines_are_those_of_code():
+    source = (
+        '"""Module."""\n\n# Comment.\na = (\n    1,\n)\n\n\ndef f():\n    """F."""\n    return a\n'
+    )
+    assert code_lines(source) == 5
+
+
+def test_the_package_is_no_larger_than_its_limits():
+    counts = Counter(dict.fromkeys(LIMITS, 0))
+    for path in PATHS.values():
+        lines = code_lines(path.read_text(encoding="utf-8"))
+        counts.update({size_part(path): lines, "package": lines, "files": 1})
+        counts["files at the top"] += path.parent == ROOT
+    tests = Path(__file__).parent.rglob("*.py")
+    counts["tests"] = sum(code_lines(path.read_text(encoding="utf-8")) for path in tests)
+    assert {part: n for part, n in counts.items() if n > LIMITS[part]} == {}
