@@ -86,12 +86,6 @@ _DESCENT = (
     ),
     Option("restarts", int, "random starts, of which the best is kept (default 1)", "N"),
     Option("seed", int, "seed of the random start (default 0)", "SEED"),
-    Option(
-        "via",
-        ("convolution", "moments"),
-        "the data of a step. With moments, for squares, the cost of a step does not depend on the "
-        "length of x, and a penalty is supported (default convolution)",
-    ),
 )
 _DECAY = Option("decay", float, "decay between 0 and 1 (default: selected)", "A")
 _GROUPS = Option(

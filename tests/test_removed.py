@@ -36,6 +36,10 @@ GONE += ["results"]
 # Statistics.
 REMOVED += [
     ("cs.CrossValidation(random=3)", TypeError),
+    ("cs.GradientDescent(via='moments')", TypeError),
+    ("cs.solve(p, 'adam', ridge=1.0)", cs.SolveError),
+    ("cs.solve(cs.Problem(x, x, lags=(0, 2), confounds='intercept'), 'adam')", cs.SolveError),
+    ("cs.solve(cs.Problem(x, x, lags=(0, 2), weights=np.arange(1, 61)), 'adam')", cs.SolveError),
 ]
 GONE += ["inference.krylov"]
 

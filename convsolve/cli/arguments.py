@@ -42,8 +42,7 @@ input:
   row or a column of a MAT file is one channel. WAV samples are in units of full
   scale, and --fs is the rate of the file by default. x and y in .npy, HDF5 or
   zarr that are larger than --data-memory are read in blocks, and may exceed
-  memory. The solver fft reads them as a whole, and so do adam and lbfgs without
-  --via moments.
+  memory. The solvers fft, adam and lbfgs read them as a whole.
 
 exit status:
   0    success

@@ -267,6 +267,4 @@ def _takes_all(args: argparse.Namespace) -> bool:
     """Return whether the command needs all of x and y at once."""
     from .methods import entries
 
-    names = [entry.name for entry in entries(args)]
-    reduced = getattr(args, "via", None) == "moments"
-    return any(name in WHOLE and not (reduced and name != "fft") for name in names)
+    return any(entry.name in WHOLE for entry in entries(args))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .. import registry
 
-# Solvers that need all of x and y in memory. With --via moments, descent does not.
+# Solvers that need all of x and y in memory.
 WHOLE = ("fft", "adam", "lbfgs")
 PADDINGS, EDGES = ("valid", "same", "full", "causal", "circular"), ("drop", "zeros", "circular")
 MISSING = ("raise", "drop")

@@ -345,12 +345,5 @@ class Regression:
     def from_kernel(self, kernel: np.ndarray) -> np.ndarray:
         """Return the inverse of `to_user` without a penalty, in orthonormal coordinates."""
         columns = to_columns(kernel.astype(np.float64), self.shape[0])
-        return self._scaled(self.system.basis.restrict(columns))
-
-    def from_coordinates(self, z: np.ndarray) -> np.ndarray:
-        """Return the inverse of `to_user` for coordinates in the shape of a kernel."""
-        return self._scaled(to_columns(z.astype(np.float64), self.shape[0]))
-
-    def _scaled(self, columns: np.ndarray) -> np.ndarray:
-        """Return w (G, R, Q) in the units of the scaled columns, given it in the user's units."""
+        columns = self.system.basis.restrict(columns)
         return np.ldexp(columns, self.scaling.exponents[:, :, None] - self.y_exponents[:, None, :])

@@ -111,13 +111,6 @@ class System:
         with self.clock.timing("moments"):
             return self.columns.moments
 
-    @property
-    def coordinate_size(self) -> tuple[int, ...]:
-        """Number of coordinates along each axis of a kernel; of all channels if they differ."""
-        if self.basis.matrices:
-            return tuple(m.shape[1] for m in self.basis.matrices)
-        return self.design.spec.kernel_size if self.basis.identity else (self.columns.count,)
-
     @cached_property
     def ridge_certifies(self) -> bool:
         """Whether the ridge alone ensures the full numerical rank of [A; √ridge I]."""

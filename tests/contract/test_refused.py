@@ -88,9 +88,8 @@ REFUSED = (
     # The criteria that select a strength are defined for squares.
     Refusal(PLAIN, by(loss="huber", penalty="smooth"), cs.SolveError, "give one for HuberLoss"),
     *(
-        # Moments are sums of squares; the exact method of Huber's loss has penalties.
-        Refusal(PLAIN, by(solver=solver, ridge=1.0, loss=loss), cs.SolveError, "cannot be combined")
-        for solver in (cs.GradientDescent(via="moments"), "adam")
+        # The exact method of Huber's loss has penalties, and descent has none.
+        Refusal(PLAIN, by(solver="adam", ridge=1.0, loss=loss), cs.SolveError, "cannot be combined")
         for loss in ("absolute", "huber")
     ),
     *(
@@ -105,11 +104,8 @@ REFUSED = (
     Refusal(PLAIN, by(loss=fourth_power), cs.SolveError, "use solver='adam'"),
     # The scale of the noise changes in the course of the descent.
     Refusal(PLAIN, by(solver="adam", loss="huber"), cs.SolveError, "scale"),
-    # Moments determine squares only.
-    Refusal(PLAIN, by(solver=cs.GradientDescent(via="moments"), loss="absolute"), cs.SolveError,
-            "via='convolution'"),
-    # Steps through the convolution know no penalty.
-    Refusal(PLAIN, by(solver="adam", ridge=1.0), cs.SolveError, "via='moments'"),
+    # Steps through the convolution have no penalty.
+    Refusal(PLAIN, by(solver="adam", ridge=1.0), cs.SolveError, "supports no penalty"),
     # Conjugate gradients do not converge to the solution of minimum norm.
     Refusal(WIDE, by(solver="cg"), cs.SolveError, "ridge"),
     *(

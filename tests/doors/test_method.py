@@ -123,7 +123,7 @@ def test_strengths_of_outputs_and_of_groups_of_channels(solver: str) -> None:
 
 SETTINGS: list[dict[str, Any]] = [
     {"solver": cs.ConjugateGradient(tol=1e-9, steps=99)}, {"ridge": EACH}, {"ridge": 1e-3},
-    {"solver": cs.GradientDescent(steps=3, via="moments"), "penalty": cs.Smooth(1, order=2)},
+    {"solver": cs.GradientDescent(steps=3, seed=2)}, {"penalty": cs.Smooth(1, order=2)},
     {"penalty": cs.SquaredExponential(EACH, length=(1.5,)), "noise": cs.ARNoise(2)},
     {"penalty": cs.StableSpline(kind="dc", correlation=0.5), "grid": [[1, 2], [3, 4]]},
     {"penalty": cs.Ridge({0: 1, 1: [2, 3]}, channel_groups=LABELS)}, {"penalty": BANDED},

@@ -186,7 +186,6 @@ LAGS: list[Row] = [
 ]  # fmt: skip
 SOLVERS: list[Row] = [
     (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
-    (lambda: cs.GradientDescent(via="gram"), ValueError, "'gram' is unknown; choose 'convolution'"),
     (lambda: cs.choose_lags(FULL, limits=cs.Limits(memory=1)), cs.SolveError, "Limits.memory=. al"),
     (lambda: cs.choose_lags(FULL, "cv", limits=cs.Limits(memory=1)), cs.SolveError, "Gram matrix"),
     (
@@ -204,11 +203,6 @@ SOLVERS: list[Row] = [
     (lambda: cs.solve(FULL, strict="yes"), TypeError, "strict must be True or False, got 'yes'"),
     (lambda: FULL.times, ValueError, "there is no sampling rate"),
     (lambda: cs.Problem(X, kernel_size=3, channels=["a"]), ValueError, "1 names, there are 2"),
-    (
-        lambda: cs.solve(FULL, cs.GradientDescent(via="moments"), limits=cs.Limits(memory=1)),
-        cs.SolveError,
-        "the Gram matrix needs .* use via='convolution'",
-    ),
     (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
     (
         lambda: cs.Limits(memory="1GB"),

@@ -122,7 +122,7 @@ START = np.zeros((3, 2, 1))
 RIDGE = {"kind": "ridge", "strength": 0.5}
 DESCENT = {
     "optimizer": "adam(0.05)", "steps": 3, "batch_size": None, "init": "glorot_uniform", "seed": 0,
-    "restarts": 1, "tol": 1e-6, "via": "convolution",
+    "restarts": 1, "tol": 1e-6,
 }  # fmt: skip
 
 

@@ -117,7 +117,6 @@ VALUES: dict[str, tuple[str, Any]] = {
     "init": ("zeros", "zeros"),
     "restarts": ("2", 2),
     "seed": ("3", 3),
-    "via": ("moments", "moments"),
     "channel_groups": ("0,1", (0, 1)),
     "ridge": ("0.5", 0.5),
     "order": ("2", 2),

@@ -116,17 +116,6 @@ def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, rout
         np.testing.assert_allclose(shown[:, 0], wanted, rtol=1e-9, atol=1e-12)
 
 
-def test_descent_takes_a_penalty_from_moments_only() -> None:
-    x, y = NAMED["stride"].noise()
-    problem = cs.Problem(x, y, spec=NAMED["stride"].spec)
-    given = cs.GradientDescent(via="moments", init=np.zeros((7, 2, 1)))
-    with pytest.raises(cs.SolveError, match="with first differences, descent runs in coord"):
-        cs.solve(problem, given, penalty=Smooth(1.0))
-    moments = cs.GradientDescent(via="moments")
-    with pytest.raises(TypeError, match="with a penalty runs on the host only"):
-        cs.fit_kernel(x, y, problem.spec, moments, ridge=1.0)
-
-
 TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
 
 

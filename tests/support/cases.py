@@ -192,13 +192,7 @@ TABLE: dict[str, Row] = {
     "huber": Row({"loss": cs.HuberLoss(scale=1.0)}, _consistent, True),
     "absolute": Row({"loss": "absolute"}, _consistent, True),
     "momentum": Row({"solver": cs.GradientDescent(MOMENTUM, steps=30_000)}, _round, False),
-    "momentum-moments": Row(
-        {"solver": cs.GradientDescent(MOMENTUM, steps=30_000, via="moments")}, _round, False
-    ),
     "lbfgs": Row({"solver": cs.GradientDescent(optax.lbfgs(), steps=500)}, _gentle, False),
-    "lbfgs-moments": Row(
-        {"solver": cs.GradientDescent(optax.lbfgs(), steps=500, via="moments")}, _gentle, False
-    ),
 }
 
 CLAIMED = [(s, c) for s, row in TABLE.items() for c, case in CASES.items() if row.claims(case)]
