@@ -58,12 +58,12 @@ def regularization_of(
     parts: Sequence[Part], of: Callable[[Any], Regularization | None]
 ) -> Regularization | None:
     """Join the penalties of all parts; None if a part has none."""
-    from .inference.regularization import joined
+    from .inference.regularization import joined, of_some
 
     several = [found for part in parts if (found := of(part.solution)) is not None]
     if len(several) < len(parts):
         return None
-    return joined(several).only(np.argsort([o for part in parts for o in part.outputs]))
+    return of_some(joined(several), np.argsort([o for part in parts for o in part.outputs]))
 
 
 def noise_of(parts: Sequence[Part]) -> NoiseEstimate:

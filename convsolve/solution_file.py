@@ -10,15 +10,10 @@ from typing import Any
 import numpy as np
 
 from .files import read_npz, write_npz
-from .problem.lags import LagWindow
 from .problem.spec import ConvSpec
 from .solvers.base import Trace
 
-# Version 1 lacks the settings, the penalty and the version of convsolve. Before version 3, the
-# order of an autoregression is in brackets, and "loss" is the loss after the last step.
-VERSION, READ = 3, (1, 2, 3)
-# Arguments of `Problem` that had another name in earlier files.
-_RENAMED = {"out_channels": "n_outputs"}
+VERSION = 1
 
 
 def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
@@ -71,7 +66,7 @@ def read_solution(path: str | Path) -> dict[str, Any]:
         )
     try:
         about = json.loads(arrays["about"].tobytes().decode())
-        if about["version"] not in READ:
+        if about["version"] != VERSION:
             raise ValueError(f"version {about['version']} is not known; update convsolve")
         kernel = arrays["kernel"]
         if kernel.dtype.kind != "f" or not 3 <= kernel.ndim <= 5:
@@ -94,12 +89,12 @@ def read_solution(path: str | Path) -> dict[str, Any]:
         return {
             "kernel": kernel,
             "bias": arrays["bias"],
-            "recipe": {_RENAMED.get(key, key): value for key, value in about["recipe"].items()},
-            "spec": _spec(about),
+            "recipe": about["recipe"],
+            "spec": ConvSpec(**about["spec"]),
             "tap_lags": tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
             "y_channel_axis": about["y_channel_axis"],
             "status": about["status"],
-            "stats": _stats(about["stats"]),
+            "stats": about["stats"],
             "certificate": about["certificate"],
             "trace": trace,
             "regularization": chosen,
@@ -110,19 +105,3 @@ def read_solution(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as a solution: {error}") from error
-
-
-def _stats(stats: dict[str, Any]) -> dict[str, Any]:
-    """Return the stats under their present names."""
-    noise = str(stats.get("noise", "white")).replace("(", "").replace(")", "")
-    if isinstance(stats.get("loss"), (int, float)):
-        stats["final_loss"] = stats.pop("loss")
-    return stats | {"noise": noise}
-
-
-def _spec(about: dict[str, Any]) -> ConvSpec:
-    """Return the geometry. Earlier files lack the offset of circular lags."""
-    recipe = about["recipe"]
-    if "lags" not in recipe:
-        return ConvSpec(**about["spec"])
-    return LagWindow.of(recipe["lags"], recipe["edges"]).geometry(recipe["groups"])[0]

@@ -195,7 +195,7 @@ def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:
     if chosen is not None:
         found.append(("Penalty", str(chosen)))
     elif stats.get("penalty") is not None:
-        found.append(("Penalty", _recorded(stats["penalty"])))
+        found.append(("Penalty", stats["penalty"]["kind"]))
     if fit.problem is not None:
         rows = rows_sentence(fit.problem)
         found.append(("Rows", rows if chosen is not None else f"{rows}. Penalty: none"))
@@ -205,13 +205,6 @@ def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:
         found.append((label, stats["rows"]))
     found += [("Numerics", words) for words in filter(None, [_numerics(fit)])]
     return [*found, ("Computed", _computed(fit))]
-
-
-def _recorded(penalty: dict[str, Any]) -> str:
-    """Return the kind of a penalty, and its strength if an earlier version recorded one number."""
-    strength = penalty.get("strength")
-    given = isinstance(strength, (int, float))
-    return penalty["kind"] + (f", strength {strength:.3g}" if given else "")
 
 
 def _errors_sentence(fit: Any, errors: Errors) -> str:
@@ -296,7 +289,7 @@ def _computed(fit: Any) -> str:
     words += [count(stats[name], noun) for name, noun in STEPS.items() if name in stats]
     seconds = stats.get("run_seconds", 0.0) + stats.get("compile_seconds", 0.0)
     words += [f"{seconds:.2g} s"] if seconds else []
-    words += [f"convsolve {stats['version']}"] if "version" in stats else ["file of version 1"]
+    words.append(f"convsolve {stats['version']}")
     return ", ".join(filter(None, words))
 
 

@@ -48,6 +48,8 @@ GONE += ["inference.krylov"]
 REMOVED += [
     ("cs.io.read('x.npy', max_bytes=9)", TypeError),
     ("from convsolve.interop.events import Spline", ImportError),
+    ("cs.solve(p, penalty='ridge').regularization.only([0])", AttributeError),
+    ("cs.solve(p, penalty='tc').regularization.at_bound", AttributeError),
 ]
 GONE += ["formats", "npz_writer", "problem.splines"]
 

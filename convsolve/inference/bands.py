@@ -13,7 +13,7 @@ from ..leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
 from .folds import CrossValidation
-from .regularization import Regularization, joined, of_outputs
+from .regularization import Regularization, joined, of_outputs, of_some
 from .scorers import Held, Normal, Scoring
 from .selection import COARSE, choose_strengths
 from .strength_path import ROUNDING
@@ -253,5 +253,5 @@ def _described(scoring: Scoring, choices: Sequence[BandChoice]) -> Regularizatio
             several = of_outputs(units, units.outputs[g, places], form, scorer, along)
             for j, (i, choice) in enumerate(zip(some, mine, strict=True)):
                 strength = units.to_user(form.strengths(choice.strength)[:, None])
-                found[i] = several.only([j])._replace(strength=strength)
+                found[i] = of_some(several, [j])._replace(strength=strength)
     return joined([found[i] for i in range(len(choices))])

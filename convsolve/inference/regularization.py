@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 # Fields with a value per output, along the last axis.
 PER_OUTPUT = ("strength", "effective_dof", "noise_variance", "score", "at_edge")
-# Fields that had another name in files of earlier versions.
-_RENAMED = {
-    "degrees_of_freedom": "effective_dof",
-    "bounded": "at_bound",
-    "by_fold": "scores_by_fold",
-    "alpha": "decay",
-    "rho": "correlation",
-}
 # Largest number of outputs whose numbers a text shows.
 MAX_OUTPUTS = 6
 
@@ -68,7 +60,6 @@ class Regularization(NamedTuple):
             ratios, and ``path.strengths`` are their geometric means.
         at_edge: (outputs,), whether the selected strength is the first or last strength that was
             allowed, so that a better one may lie outside the search range.
-        at_bound: whether a hyperparameter is at a bound of its search.
         outputs: names of the outputs, or their numbers.
 
     Examples:
@@ -95,7 +86,6 @@ class Regularization(NamedTuple):
     score: np.ndarray
     path: StrengthScores | None
     at_edge: np.ndarray
-    at_bound: bool = False
     outputs: tuple[Any, ...] = ()
 
     def plot(self, **options: Any) -> Figure:
@@ -130,9 +120,6 @@ class Regularization(NamedTuple):
         if not np.isnan(self.effective_dof).any():
             freedom = _some(self.effective_dof, "{:.1f}")
             words += f"; {freedom} effective degrees of freedom"
-        if self.at_bound:
-            names = " and ".join(self.hyperparameters)
-            words += f"; {names} at a bound of what was searched"
         edge = int(self.at_edge.sum())
         if not edge:
             return words
@@ -159,41 +146,37 @@ class Regularization(NamedTuple):
         result: dict[str, Any] = plain(found)
         return result
 
-    def only(self, outputs: Sequence[int] | np.ndarray) -> Regularization:
-        """Return the selection for some of the outputs."""
-        some = [*outputs]
-        path: Any = None
-        if self.path is not None:
-            several: Any = (None if v is None else v[..., some] for v in self.path)
-            path = StrengthScores(*several)
-        own: Any = {name: getattr(self, name)[..., some] for name in PER_OUTPUT}
-        names = tuple(self.outputs[o] for o in some) if self.outputs else ()
-        return self._replace(path=path, outputs=names, **own)
-
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
         """Return the object for a dictionary made by `to_dict`."""
+        # JSON has null for NaN, and lists but no tuples.
         path: dict[str, Any] = {
-            _RENAMED.get(k, k): None if v is None else np.array(v, float)
-            for k, v in (found["path"] or {}).items()
+            k: None if v is None else np.array(v, float) for k, v in (found["path"] or {}).items()
         }
-        found = {_RENAMED.get(k, k): v for k, v in found.items()}
-        # JSON has lists but no tuples.
-        chosen = {
-            _RENAMED.get(name, name): tuple(value) if isinstance(value, list) else value
+        arrays: dict[str, Any] = {name: np.array(found[name], float) for name in PER_OUTPUT}
+        arrays["at_edge"] = arrays["at_edge"].astype(bool)
+        tuples = {
+            name: tuple(value) if isinstance(value, list) else value
             for name, value in found["hyperparameters"].items()
         }
-        # JSON has null for NaN.
-        # Files of earlier versions have no score of the choice.
-        found = {"score": [None] * len(found["effective_dof"])} | found
-        arrays = {name: np.array(found[name], float) for name in PER_OUTPUT}
-        arrays["at_edge"] = arrays["at_edge"].astype(bool)
         return cls(
             **found
             | arrays
-            | {"hyperparameters": chosen, "path": StrengthScores(**path) if path else None}
-            | {"outputs": tuple(found.get("outputs", ()))}
+            | {"hyperparameters": tuples, "path": StrengthScores(**path) if path else None}
+            | {"outputs": tuple(found["outputs"])}
         )
+
+
+def of_some(chosen: Regularization, outputs: Sequence[int] | np.ndarray) -> Regularization:
+    """Return the selection for some of the outputs."""
+    some = [*outputs]
+    path: Any = None
+    if chosen.path is not None:
+        several: Any = (None if v is None else v[..., some] for v in chosen.path)
+        path = StrengthScores(*several)
+    own: Any = {name: getattr(chosen, name)[..., some] for name in PER_OUTPUT}
+    names = tuple(chosen.outputs[o] for o in some) if chosen.outputs else ()
+    return chosen._replace(path=path, outputs=names, **own)
 
 
 def of_outputs(
@@ -275,7 +258,6 @@ def joined(parts: Sequence[Regularization]) -> Regularization:
     return first._replace(
         penalty=" or ".join(titles),
         hyperparameters=first.hyperparameters if len(titles) == 1 else several,
-        at_bound=any(p.at_bound for p in parts),
         path=_joined_paths([p.path for p in parts if p.path is not None]),
         **{name: _along([getattr(p, name) for p in parts]) for name in PER_OUTPUT},
     )

@@ -29,8 +29,6 @@ COARSE = 1e-3
 LAST_DIGITS = 1e-12
 # Tolerance of hyperparameters on the scale of their search, and largest number of points tried.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
-# A hyperparameter within this distance of a bound of its search is reported as being at the bound.
-BOUND = 0.01
 
 
 @dataclass(frozen=True)
@@ -129,18 +127,15 @@ def _refined(scorer: Scorer, around: np.ndarray, tolerance: float) -> tuple[np.n
 
 def choose_penalty(
     scoring: Scoring, penalty: Penalty, grids: Sequence[np.ndarray | None]
-) -> tuple[Penalty, bool]:
+) -> Penalty:
     """Return the penalty with its open hyperparameters selected, in common for all outputs.
 
     The loss is summed over outputs, each at its own best strength. The best of a set of safe starts
     is improved by Brent's method, or by the method of Nelder and Mead.
-
-    Returns:
-        The penalty, and whether a hyperparameter is at a bound of its search.
     """
     search = penalty.search(scoring.design.tap_lags) if penalty.open else None
     if search is None:
-        return penalty, False
+        return penalty
     from scipy.optimize import minimize, minimize_scalar
 
     known: dict[tuple[float, ...], float] = {}
@@ -175,9 +170,7 @@ def choose_penalty(
                 bounds=list(zip(search.low, search.high, strict=True)),
                 options={"xatol": PLACE_TOLERANCE, "fatol": 1e-4, "maxfev": MOST_PLACES},
             )
-    best = np.array([*known][_first_best([*known.values()])])
-    close = (best - search.low < BOUND) | (search.high - best < BOUND)
-    return search.at(best), bool(close.any())
+    return search.at(np.array([*known][_first_best([*known.values()])]))
 
 
 def _first_best(losses: Sequence[float]) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..comparison import Comparison
 from ..identifiability.report import Identifiability
-from ..inference.regularization import Regularization
+from ..inference.regularization import Regularization, of_some
 from ..lag_choice import LagChoice
 from ..problem.checks import choice
 from ..problem.problem import Problem
@@ -174,7 +174,7 @@ def _solution(fit: Solution, pairs: list[Pair], kind: str | None, whole: bool) -
                 "kind='penalty' draws the selection of a strength, and none was selected; solve "
                 "with penalty= and without a strength"
             )
-        return draw_regularization(fit.regularization.only(outputs))
+        return draw_regularization(of_some(fit.regularization, outputs))
     if kind == PATTERNS:
         return _patterns(fit, pairs)
     wanted = layout(fit, pairs, kind)

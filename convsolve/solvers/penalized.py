@@ -91,7 +91,7 @@ def _one_form(
 ) -> Choice:
     """Select one strength per output for a penalty that is common to all outputs."""
     grids, units = strength_grids(strengths, scoring.units), scoring.units
-    found, at_bound = choose_penalty(scoring, penalty, grids)
+    found = choose_penalty(scoring, penalty, grids)
     scorers = scoring.scorers(found)
     chosen = [choose_strengths(s, grid) for s, grid in zip(scorers, grids, strict=True)]
     parts = zip(units.outputs, scorers, chosen, strict=True)
@@ -107,7 +107,6 @@ def _one_form(
     unproven = np.repeat(~proven, units.outputs.shape[1]) | ~(begun[-1] <= EXACT)
     selected = selected._replace(
         hyperparameters=opened,
-        at_bound=at_bound,
         effective_dof=_by_factors(analysis, penalties, selected, unproven),
     )
     if len(chosen[0].grid) == 1:

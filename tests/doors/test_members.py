@@ -30,7 +30,7 @@ MEMBERS = {
     "Score": "outputs r2 r2_standard_error r2_total correlation mse fit_percent r2_interval "
     "to_dict",
     "Regularization": "penalty strength criterion effective_dof noise_variance score path at_edge "
-    "at_bound outputs plot to_dict",
+    "outputs plot to_dict",
     "ConvSpec": "kernel_size stride padding dilation groups ndim output_shape lags minimum_samples",
     "Limits": "memory data",
     "Trace": "steps losses kernels",
@@ -40,7 +40,7 @@ MEMBERS = {
 EXCEPTIONS = {
     # The next three are tuples.
     "Score": ("", "text effective_rows count index"),
-    "Regularization": ("", "hyperparameters only from_dict count index"),
+    "Regularization": ("", "hyperparameters from_dict count index"),
     "NoiseEstimate": ("", "of_kind count index"),
     "ConvSpec": ("", "lo"),  # It places a circular kernel.
 }

@@ -185,23 +185,6 @@ def test_a_fit_and_its_file_record_the_arguments(name: str, tmp_path: Path) -> N
     assert ("Penalty: none" in str(fit)) == ("ridge" not in method)
 
 
-def test_a_file_of_version_1_is_read() -> None:
-    """Version 1 did not record the arguments."""
-    back = cs.load(Path(__file__).parent / "data" / "version_1.npz")
-    assert (back.status, back.stats["solver"]) == ("max steps", "GradientDescent(adam, mse)")
-    assert back.lags.tolist() == [-1, 0, 1]
-    assert back.kernel[0, 0, 0] == 0.21640974241020713
-    assert back.bias.shape == (2,)
-    assert back.trace.losses[-1] == back.stats["final_loss"]
-    assert "loss" not in back.stats
-    assert "settings" not in back.stats
-    x = np.random.default_rng(0).integers(-9, 10, (24, 2)).astype(float)
-    assert back.predict(x)[1] == pytest.approx([3.89086713, -4.80380037])
-    assert "\nStatus      max steps (backward error 0.12); data: overdetermined\n" in str(back)
-    assert str(back).endswith(", 40 steps, 4.7 s, file of version 1")
-    assert repr(back) == "<Solution max steps: 3 lags × 2 channels × 2 outputs>"
-
-
 def test_save_and_load(tmp_path: Path) -> None:
     problem = cs.Problem(X, Y + 2, lags=(-1, 3), bias=True)
     fit = cs.solve(problem, cs.GradientDescent(steps=50))
@@ -222,6 +205,41 @@ def test_save_and_load(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="overwrite"):
         fit.save(path)
     fit.save(path, overwrite=True)
+
+
+GIVEN: dict[str, dict[str, Any]] = {
+    "ridge": {"ridge": 2.0},
+    "outputs": {"ridge": [2.0, 0.5]},
+    "bands": {"penalty": cs.Ridge([[1.0, 2.0], [4.0, 0.0]], channel_groups=(0, 1))},
+    "zero": {"ridge": [0.0, 1.0]},
+    "autoregression": {"penalty": cs.Smooth(1.0), "noise": "ar2"},
+    "lasso": {"penalty": cs.Lasso([2.0, 1.0])},
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_given_penalty_is_saved(name: str, tmp_path: Path) -> None:
+    """In every other case the outputs have different rows."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((80, 2)), rng.standard_normal((80, 2))
+    if [*GIVEN].index(name) % 2:
+        y[:20, 1] = np.nan
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 2), missing="drop"), **GIVEN[name])
+    found = fit.regularization
+    assert (found.criterion, found.path) == ("given", None)
+    method = cs.method.Method.of(**GIVEN[name]).penalty
+    strength = np.array(method.strength)
+    np.testing.assert_array_equal(
+        found.strength, np.broadcast_to(strength, (*strength.shape[:-1], 2))
+    )
+    assert fit._penalized
+    assert not np.isnan(found.effective_dof).any()
+    fit.save(tmp_path / "fit.npz")
+    back = cs.load(tmp_path / "fit.npz")
+    np.testing.assert_equal(back.regularization.to_dict(), found.to_dict())
+    assert back._penalized
+    assert str(back.regularization) == str(found)
+    assert back.stats["penalty"] == fit.stats["penalty"]
 
 
 DAMAGED = {
