@@ -44,9 +44,9 @@ def fitted(**given: Any) -> cs.Solution:
     """The answer that goes to the others."""
     x, y = recording()
     stated: dict[str, Any] = {"lags": LAGS, "edges": "zeros", "bias": True, "fs": FS}
-    penalty = given.pop("penalty", None)
+    ridge = given.pop("ridge", None)
     names = {"channels": CHANNELS, "outputs": OUTPUTS}
-    return cs.solve(cs.Problem(x, y, **(stated | names | given)), penalty=penalty)
+    return cs.solve(cs.Problem(x, y, **(stated | names | given)), ridge=ridge)
 
 
 def off(found: Any, wanted: Any) -> float:
@@ -110,15 +110,12 @@ def of_mne() -> tuple[float, float]:
 def of_mtrf() -> tuple[float, float]:
     import mtrf
 
-    from convsolve.interop.mtrf import from_mtrf, penalty_of, to_mtrf
-
     x, y = recording()
     theirs = mtrf.TRF()
     theirs.train([*x], [*y], FS, LAGS[0] / FS, LAGS[1] / FS, RIDGE, verbose=False)
-    fit = fitted(penalty=penalty_of(theirs, RECORDS))
-    kernel = off(from_mtrf(theirs).kernel, fit.kernel)
-    predicted = [theirs.predict([*x]), to_mtrf(fit).predict([*x])]
-    return kernel, max(off(one, fit.predict(x)) for one in predicted)
+    fit = fitted(ridge=RIDGE * FS * RECORDS)
+    kernel = off(interop.from_trf(theirs.weights, fs=FS), fit.kernel)
+    return kernel, off(theirs.predict([*x]), fit.predict(x))
 
 
 def padded(x: list[np.ndarray]) -> np.ndarray:
@@ -133,8 +130,8 @@ def of_keras() -> tuple[float, float]:
     fit, (x, _) = fitted(), recording()
     layer = keras.layers.Conv1D(2, 16)
     layer.build((None, None, 3))
-    layer.set_weights([interop.to_keras(fit.kernel), fit.bias])
-    back = interop.from_keras(layer.get_weights()[0])
+    layer.set_weights([fit.kernel, fit.bias])
+    back = np.asarray(layer.get_weights()[0])
     predicted = np.asarray(layer(padded(x)))
     return off(back, fit.kernel), off(list(predicted), fit.predict(x))
 

@@ -263,8 +263,6 @@ def _numerics(fit: Any) -> str:
         )
     if fit._certificate is not None:
         words.append(certificate_sentence(fit))
-    elif "no_certificate" in fit.stats:
-        words.append(fit.stats["no_certificate"])
     elif fit.stats.get("loss", {}).get("kind", "SquaredLoss") != "SquaredLoss":
         words.append("gradient descent has no error bound for this loss")
     return "; ".join(words)

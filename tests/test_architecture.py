@@ -267,7 +267,7 @@ def test_optional_packages_are_imported_when_used(package):
 @pytest.mark.parametrize(
     ("package", "name"),
     [("dask", "operators.map_reduce"), ("pandas", "frames"), ("xarray", "frames"),
-     ("mne", "interop.mne"), ("mtrf", "interop.mtrf"), ("sklearn", "sklearn")],
+     ("mne", "interop.mne"), ("sklearn", "sklearn")],
 )  # fmt: skip
 def test_packages_that_one_file_imports(package, name):
     assert users_of(package) == {(name, package != "sklearn")}
@@ -276,7 +276,7 @@ def test_packages_that_one_file_imports(package, name):
 
 ALLOWED = {
     "argcomplete", "convsolve", "dask", "jax", "numpy", "optax", "pandas", "scipy", "sklearn",
-    "h5py", "matplotlib", "mne", "mtrf", "threadpoolctl", "tqdm", "xarray", "zarr",
+    "h5py", "matplotlib", "mne", "threadpoolctl", "tqdm", "xarray", "zarr",
     *sys.stdlib_module_names,
 }  # fmt: skip
 

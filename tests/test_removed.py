@@ -48,10 +48,12 @@ GONE += ["inference.krylov"]
 REMOVED += [
     ("cs.io.read('x.npy', max_bytes=9)", TypeError),
     ("from convsolve.interop.events import Spline", ImportError),
+    ("from convsolve.interop import to_keras", ImportError),
+    ("from convsolve.interop import from_keras", ImportError),
     ("cs.solve(p, penalty='ridge').regularization.only([0])", AttributeError),
     ("cs.solve(p, penalty='tc').regularization.at_bound", AttributeError),
 ]
-GONE += ["formats", "npz_writer", "problem.splines"]
+GONE += ["formats", "interop.mtrf", "npz_writer", "problem.splines"]
 
 
 @pytest.mark.parametrize(("code", "exception"), REMOVED)

@@ -23,57 +23,6 @@ def _checked(array: np.ndarray, layout: str, ranks: tuple[int, ...]) -> np.ndarr
     return array
 
 
-def to_keras(kernel: np.ndarray) -> np.ndarray:
-    """Return the weight of Keras ConvND and Flax Conv, which has the layout of a kernel.
-
-    ``layer.set_weights([kernel])`` or ``[kernel, bias]`` sets it. Source: the documentation of
-    ``keras.layers.Conv1D``.
-
-    Args:
-        kernel: ``(*K, Cin/groups, Cout)``, in any unit.
-
-    Returns:
-        The same array.
-
-    Raises:
-        ValueError: If the array has another number of axes.
-
-    Examples:
-        >>> import numpy as np
-        >>> from convsolve.interop import to_keras
-        >>> to_keras(np.ones((5, 2, 3))).shape
-        (5, 2, 3)
-
-    See Also:
-        `from_keras`.
-    """
-    return _checked(kernel, OURS, (3, 4, 5))
-
-
-def from_keras(weight: np.ndarray) -> np.ndarray:
-    """Return the kernel of a weight of Keras ConvND or Flax Conv, which has the same layout.
-
-    Args:
-        weight: ``(*K, Cin/groups, Cout)``, in any unit.
-
-    Returns:
-        The same array.
-
-    Raises:
-        ValueError: If the array has another number of axes.
-
-    Examples:
-        >>> import numpy as np
-        >>> from convsolve.interop import from_keras
-        >>> from_keras(np.ones((5, 2, 3))).shape
-        (5, 2, 3)
-
-    See Also:
-        `to_keras`.
-    """
-    return _checked(weight, OURS, (3, 4, 5))
-
-
 def to_torch(kernel: np.ndarray) -> np.ndarray:
     """Return ``weight`` of ``torch.nn.ConvNd`` for a kernel.
 
@@ -285,7 +234,7 @@ def to_trf(kernel: np.ndarray, *, fs: float = 1.0, groups: int = 1) -> np.ndarra
         ((2, 5, 3), 100.0)
 
     See Also:
-        `from_trf`, and `convsolve.interop.mtrf`, which converts whole models.
+        `from_trf`.
     """
     dense = _dense(_checked(kernel, "(K, Cin/groups, Cout)", (3,)), groups)
     return (dense[::-1] * _positive(fs)).transpose(1, 0, 2).copy()

@@ -11,7 +11,7 @@ from typing import Any
 
 import convsolve as cs
 
-MODULES = ("interop", "interop.events", "interop.mne", "interop.mtrf", "datasets", "io", "sklearn")
+MODULES = ("interop", "interop.events", "interop.mne", "datasets", "io", "sklearn")
 # Objects of these classes are returned by functions, and the arguments of abstract classes are
 # those of the classes that inherit from them.
 NOT_CONSTRUCTED = {cs.Solution, cs.Identifiability}

@@ -10,12 +10,11 @@ from convsolve import interop
 
 @pytest.mark.parametrize("taps", [(3,), (2, 3), (2, 3, 2)], ids=str)
 def test_layers_and_impulse_responses(taps, rng):
-    """Keras has the layout of the package; torch.nn.ConvNd has weight[o, c, k].
+    """torch.nn.ConvNd has weight[o, c, k].
 
     h of a convolution proper has the lags in reverse order along every axis.
     """
     w = rng.normal(size=(*taps, 2, 6))
-    assert interop.to_keras(w) is interop.from_keras(w) is w
     weight, h = interop.to_torch(w), interop.to_impulse_response(w)
     for place in np.ndindex(w.shape):
         *k, c, o = place
@@ -81,8 +80,6 @@ def test_mne_and_trf(groups, fs, rng):
 
 OURS = r"\(\*K, Cin/groups, Cout\) with 1 to 3 axes K, got shape"
 MISTAKES = [
-    ("to_keras", (3,), {}, rf"{OURS} \(3,\)"),
-    ("from_keras", (1,) * 6, {}, OURS),
     ("to_torch", (3, 1), {}, OURS),
     ("from_torch", (3, 1), {}, r"\(Cout, Cin/groups, \*K\) with 1 to 3 axes K, got shape \(3, 1\)"),
     ("to_impulse_response", (3, 1), {}, OURS),

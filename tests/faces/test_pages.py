@@ -113,7 +113,7 @@ def test_names_components_and_pictures_on_pages_exist() -> None:
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         assert set(re.findall(r"\bcs\.([A-Za-z]\w*)", text)) <= set(cs.__all__)
-        for name in re.findall(r"`((?:to|from)_(?:keras|torch|trf|mne|impulse_response))`", text):
+        for name in re.findall(r"`((?:to|from)_(?:torch|trf|mne|impulse_response))`", text):
             assert hasattr(interop, name)
         for module, name in re.findall(r"`(mne|mtrf|events)\.(\w+)`", text):
             source = (ROOT / f"convsolve/interop/{module}.py").read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import interop
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +60,7 @@ def test_layers_of_keras_predict_the_same(tmp_path: Path) -> None:
     names, arrays, layers = {"stride": "strides", "dilation": "dilation_rate"}, {}, []
     fits = [fitted(*geometry) for geometry in GEOMETRIES]
     for i, ((x, fit), (_, _, stated)) in enumerate(zip(fits, GEOMETRIES)):
-        arrays |= {f"x{i}": x, f"kernel{i}": interop.to_keras(fit.kernel), f"bias{i}": fit.bias}
+        arrays |= {f"x{i}": x, f"kernel{i}": fit.kernel, f"bias{i}": fit.bias}
         layers.append({names.get(key, key): value for key, value in stated.items()})
     np.savez(given, **arrays)
     environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1"}
@@ -70,4 +69,4 @@ def test_layers_of_keras_predict_the_same(tmp_path: Path) -> None:
     there = np.load(found)
     for i, (x, fit) in enumerate(fits):
         same(there[f"y{i}"], fit.predict(x))
-        np.testing.assert_array_equal(interop.from_keras(there[f"kernel{i}"]), fit.kernel)
+        np.testing.assert_array_equal(there[f"kernel{i}"], fit.kernel)
