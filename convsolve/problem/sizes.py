@@ -15,7 +15,7 @@ UNLIMITED = 2**62
 
 @dataclass(frozen=True)
 class Tuning:
-    """Thresholds on the size of a problem. Users give three of them as `Limits`.
+    """Thresholds on the size of a problem. Users give two of them as `Limits`.
 
     Attributes:
         factor_bytes: largest memory of a QR of the design matrix: blocks of rows, and R of every
@@ -43,8 +43,6 @@ class Tuning:
         event_elements: an x that is mostly zero is summed by its events, if the rows of the design
             matrix have on average at most this many times C + 2 elements other than zero for C
             channels of a group. For more, FFTs take less time. 0 for never.
-        peer_seconds: time in seconds to wait for other processes of jax.distributed that share the
-            data.
     """
 
     factor_bytes: int = 2**31
