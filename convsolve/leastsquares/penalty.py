@@ -84,6 +84,7 @@ class Penalty:
     Attributes:
         quadratic: whether `roots` defines the penalty. Any other penalty defines `exact_solver`.
         default_select: the criterion that selects a strength by default.
+        in_basis: whether the penalty can be combined with a basis of the kernel.
 
     Examples:
         >>> import numpy as np
@@ -100,6 +101,7 @@ class Penalty:
     strength: Any = None
 
     quadratic: ClassVar[bool] = True
+    in_basis: ClassVar[bool] = False
     default_select: ClassVar[str | None] = "gcv"
 
     def __post_init__(self) -> None:
@@ -190,6 +192,11 @@ class Penalty:
         """Raise a ValueError unless the penalty fits kernels of this size and channel count."""
         return
 
+    @property
+    def not_in_basis(self) -> str:
+        """Why the penalty cannot be combined with a basis."""
+        return f"{type(self).__name__} cannot be combined with a basis; use Ridge or Smooth"
+
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """Return L (taps, r) and N (taps, p) along one axis; None for L = I and no N.
 
@@ -202,13 +209,6 @@ class Penalty:
         """Return L and N of every axis, whose products are used; None for the identity."""
         pairs = [self.roots(axis) for axis in lags]
         return [pair for pair in pairs if pair is not None] or None
-
-    def differences(self, taps: int) -> np.ndarray | None:
-        """Return D (r, taps) of a penalty wᵀDᵀD w on differences along one axis, with D L = I.
-
-        None for other penalties.
-        """
-        return None
 
     def channel_weights(self, channels: int) -> np.ndarray:
         """Return the factors (channels,) of the strength."""
@@ -236,6 +236,8 @@ class Penalty:
         weights = self.channel_weights(channels)
         by_channel = (weights if some is None else weights[[*some]]).reshape(groups, -1)
         if space is not None:
+            if space.has_basis and not self.in_basis:
+                raise ValueError(self.not_in_basis)
             return self._within(space, lags[0], by_channel)
         pairs = self.bases(lags)
         basis = TapBasis([np.hstack(pair) for pair in pairs or ()])
@@ -259,58 +261,22 @@ class Penalty:
     def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
         """Return T for the kernels of one channel, and how many of its last columns are free.
 
-        A penalty of kernels is restricted to the kernels of the space. A ridge is the sum of the
-        squares of the coefficients.
+        A ridge is the sum of the squares of the coefficients.
 
         Args:
             own: the kernels.
             lags: (taps,), lags of all taps, counted in taps.
         """
-        pairs = self.bases([lags[own.kept]])
+        pairs = self.in_window(own.kept, lags)
         if pairs is None:
             return own.own, 0
-        (root, free), v = pairs[0], own.span.vectors
-        if v is not None:
-            d = self.differences(len(own.kept))
-            root, free = restricted(root, free, v) if d is None else within_span(d, v)
+        root, free = pairs
         return ChannelTaps(own.kept, np.hstack([root, free])), free.shape[1]
 
-
-def restricted(root: np.ndarray, free: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return L and N of a penalty on the kernels w = V z, given L and N on all kernels.
-
-    The penalty is ‖D w‖², where D w are the coordinates of w along L in the basis [L N], which is
-    square. L may be graded over hundreds of orders of magnitude. Its rows are therefore scaled, and
-    D V is factorized by a QR with pivoting of sorted rows, which is stable for every row.
-
-    Args:
-        root: L (taps, r).
-        free: N (taps, taps − r).
-        v: V (taps, k), orthonormal.
-
-    Source: A. J. Cox and N. J. Higham, Numerical Analysis 1997, Longman, 57 (row-wise stability).
-    """
-    from scipy.linalg import qr, solve_triangular
-
-    whole = np.hstack([root, free])
-    if whole.shape[0] != whole.shape[1]:
-        raise ValueError(
-            "this penalty is truncated below rounding and cannot be restricted to a basis; use "
-            "Smooth, StableSpline or Ridge, or leave out the basis"
-        )
-    # D V of smooth kernels is small, so its singular values do not show which of them are free.
-    q = np.linalg.qr(free)[0]
-    _, s, vt = np.linalg.svd(v - q @ (q.T @ v), full_matrices=False)
-    rank = int((s > 10 * len(v) * EPS).sum())
-    v, null = v @ vt[:rank].T, v @ vt[rank:].T
-    tiny = np.abs(whole).max(1) < LEAST_ROW
-    whole[tiny] = LEAST_ROW * np.eye(len(whole))[tiny]
-    size = np.abs(whole).max(1, keepdims=True)
-    d = np.linalg.solve(whole / size, v / size)[: root.shape[1]]
-    rows = np.argsort(-np.abs(d).max(1))
-    r, order = qr(d[rows], mode="r", pivoting=True)
-    inverse = solve_triangular(r[: len(order)], np.eye(len(order)))
-    return v[:, order] @ inverse, null
+    def in_window(self, kept: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return L and N for some taps along one axis; None for the identity."""
+        pairs = self.bases([lags[kept]])
+        return None if pairs is None else pairs[0]
 
 
 @checks_arguments
@@ -347,6 +313,8 @@ class Ridge(Penalty):
 
     _: KW_ONLY
     channel_groups: tuple[int, ...] | None = None
+
+    in_basis = True
 
     def __post_init__(self) -> None:
         if self.channel_groups is None:
@@ -473,6 +441,8 @@ class Bands(Penalty):
     channel_groups: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
 
+    in_basis = True
+
     @classmethod
     def of(cls, channel_groups: tuple[int, ...], strengths: np.ndarray) -> tuple[Bands, float]:
         """Return the form and its strength, a power of two, so that products are not rounded."""
@@ -594,9 +564,6 @@ class NoPenalty(Ridge):
         return own.orthonormal, 0
 
 
-# A tap whose row of a root is below this size gets a row of its own of this size, without other
-# taps. It is zero at any precision.
-LEAST_ROW = 1e-140
 # Squares of numbers between the inverse of this bound and the bound stay well within float64.
 SQUARABLE = 1e120
 
@@ -667,26 +634,14 @@ class Tikhonov(Penalty):
 
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return D⁺ and the null space of D, over all taps of a channel."""
-        return [_inverse(self.matrix[:, ::-1])]
+        return [inverse(self.matrix[:, ::-1])]
 
-    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
-        """Return T for the kernels of one channel, and how many of its last columns are free."""
-        d, v = self.matrix[:, ::-1][:, own.kept], own.span.vectors
-        root, free = _inverse(d) if v is None else within_span(d, v)
-        return ChannelTaps(own.kept, np.hstack([root, free])), free.shape[1]
+    def in_window(self, kept: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return L and N for some taps."""
+        return inverse(self.matrix[:, ::-1][:, kept])
 
 
-def within_span(d: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return L and N of the penalty ‖D w‖² on the kernels w = V z, for orthonormal V (taps, k).
-
-    D V is much smaller than D if the kernels are smooth, and has the rounding errors of its terms.
-    """
-    rounding = max(10.0, math.sqrt(len(v))) * EPS * float(np.linalg.norm(np.abs(d) @ np.abs(v)))
-    root, free = _inverse(d @ v, rounding)
-    return v @ root, v @ free
-
-
-def _inverse(d: np.ndarray, rounding: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def inverse(d: np.ndarray, rounding: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return D⁺ and the null space of D (q, k), whose entries have an error of this norm."""
     _, s, vt = np.linalg.svd(d, full_matrices=d.shape[0] < d.shape[1])
     rank = int((s > max(max(d.shape) * EPS * s.max(initial=0.0), rounding)).sum())

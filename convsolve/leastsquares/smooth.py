@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
+from ..linalg.rank import EPS
 from ..problem.checks import integer
-from .penalty import Penalty
+from ..problem.kernel_space import ChannelSpace, ChannelTaps
+from .penalty import Penalty, inverse
 
 
 @dataclass(frozen=True, repr=False)
@@ -43,6 +46,8 @@ class Smooth(Penalty):
     _: KW_ONLY
     order: int = 1
 
+    in_basis = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "order", integer(self.order, "order"))
@@ -66,6 +71,16 @@ class Smooth(Penalty):
             steps = steps - n @ (n.T @ steps)
         return steps, n
 
-    def differences(self, taps: int) -> np.ndarray:
-        """Return D (taps - order, taps)."""
-        return np.diff(np.eye(taps), self.order, axis=0)
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
+        """Return T for the kernels V v of one channel, and how many of its last columns are free.
+
+        D V is much smaller than D if the kernels are smooth, and has the rounding errors of its
+        terms.
+        """
+        v = own.span.vectors
+        if v is None:
+            return super().within(own, lags)
+        d = np.diff(np.eye(len(v)), self.order, axis=0)
+        rounding = max(10.0, math.sqrt(len(v))) * EPS * float(np.linalg.norm(np.abs(d) @ np.abs(v)))
+        root, free = inverse(d @ v, rounding)
+        return ChannelTaps(own.kept, v @ np.hstack([root, free])), free.shape[1]

@@ -138,6 +138,7 @@ class Sizes:
         numbers: numbers in x and y.
         stored: whether they are stored elsewhere than in memory.
         basis: dimension of the kernels of an output if they are restricted, or None.
+        in_basis: whether they are restricted by a basis, and not only by windows.
     """
 
     groups: int
@@ -154,6 +155,7 @@ class Sizes:
     numbers: int = 0
     stored: bool = False
     basis: int | None = None
+    in_basis: bool = False
 
     @property
     def parameters(self) -> int:

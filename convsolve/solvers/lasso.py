@@ -89,7 +89,7 @@ class Lasso(Penalty):
     channel_groups: Any = None
     ridge: Any = 0.0
 
-    quadratic = False
+    quadratic, in_basis = False, True
     default_select = None
 
     def __post_init__(self) -> None:

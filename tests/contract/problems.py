@@ -334,6 +334,9 @@ def member(seed: int) -> Member:
     return Member(seed, plain, layout, text)
 
 
+IN_A_BASIS = ("ridge", "banded", "smooth")
+
+
 def in_a_basis(one: Member) -> Member:
     """A member with random functions of the lag and windows of lags."""
     rng, made = np.random.default_rng([one.seed, 2]), one.statement
@@ -344,7 +347,8 @@ def in_a_basis(one: Member) -> Member:
         ends[0], ends[-1, 1] = (0, ends[0, 1]), taps - 1
         windows = tuple((int(first), int(last)) for first, last in ends)
     made = replace(made, windows=windows)
-    if rng.random() < 0.8:
+    # Other penalties are refused in a basis.
+    if rng.random() < 0.8 and (made.prior is None or made.prior.kind in IN_A_BASIS):
         counts = made.kept.sum(0)
         functions = tuple(_functions(rng, int(count)) for count in counts)
         functions = functions[:1] * channels if made.groups > 1 else functions

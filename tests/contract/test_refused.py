@@ -106,6 +106,15 @@ REFUSED = (
     Refusal(PLAIN, by(solver="adam", loss="huber"), cs.SolveError, "scale"),
     # Steps through the convolution have no penalty.
     Refusal(PLAIN, by(solver="adam", ridge=1.0), cs.SolveError, "supports no penalty"),
+    *(
+        # Only a ridge and differences are restricted to the kernels of a basis.
+        Refusal(case, by(penalty=penalty), cs.SolveError, "cannot be combined with a basis")
+        for case in (Case("one record", "drop", ("splines, cosines",)),
+                     Case("ragged", "drop", ("windows", "splines")))
+        for penalty in ("tc", cs.StableSpline(1.0, kind="ss", decay=0.8),
+                        cs.SquaredExponential(2.0, length=0.8),
+                        cs.Tikhonov(2.0, matrix=np.eye(8)))
+    ),
     # Conjugate gradients do not converge to the solution of minimum norm.
     Refusal(WIDE, by(solver="cg"), cs.SolveError, "ridge"),
     *(

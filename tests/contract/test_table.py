@@ -186,9 +186,12 @@ BASES = (
     Case("one record", "drop", ("int16", "bias", "windows")),
 )
 
-# A penalty of the kernel is restricted to its basis; a ridge is one of the coefficients.
+# Differences are those of the kernel in its basis; a ridge is one of the coefficients.
 PENALIZED_BASES = (
-    *(Case("one record", "drop", ("bias", "splines, cosines"), prior) for prior in PRIORS),
+    *(
+        Case("one record", "drop", ("bias", "splines, cosines"), prior)
+        for prior in ("ridge", "banded", "first differences", "second differences")
+    ),
     *(Case("ragged", "zeros", ("mask 30 %", "windows"), prior) for prior in PRIORS),
     Case("ragged", "drop", ("intercept", "windows", "splines"), "second differences"),
     Case("batch", "groups", ("mask per output", "bias", "splines"), "first differences"),
