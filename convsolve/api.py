@@ -17,8 +17,7 @@ from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, wa
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
-from .interrupts import sigint_handled
-from .lazy_jax import as_jax, import_whole, is_jax_array
+from .lazy_jax import as_jax, is_jax_array
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import Certificate
 from .leastsquares.penalty import RIDGE, Penalty
@@ -263,7 +262,7 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     announce(name)
     analysis, report = analyse(problem, tuning), report_of(problem, tuning)
     sizes = analysis.design.sizes
-    with sigint_handled(), blas_threads(min(sizes.rows, sizes.columns)):
+    with blas_threads(min(sizes.rows, sizes.columns)):
         _check_solvable(method, sizes, report, strict)
         raw, seconds = _run(method, analysis)
         # After Ctrl-C, skip the rank decision, which can take minutes.
@@ -569,7 +568,6 @@ def fit_kernel(
     if not isinstance(bias, (bool, np.bool_)):
         raise TypeError(f"bias must be True or False, got {bias!r}")
     method = Method.of(solver, ridge=ridge, penalty=penalty, loss=loss)
-    import_whole("jax")
     from .traced import fit
 
     return fit(x, y, spec, method, bool(bias), weights)

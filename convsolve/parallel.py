@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import cache, partial
-from queue import SimpleQueue
-from threading import Lock, Thread
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, TypeVar
 
 # Every thread needs the memory of some batches.
 MOST_THREADS = 8
@@ -27,77 +24,10 @@ def cores() -> int:
     return min(allowed or 1, MOST_THREADS)
 
 
-class _Task(Generic[_T]):
-    """A call for the first thread that claims it.
-
-    The lock and the queue are implemented in C. A KeyboardInterrupt can leave those implemented in
-    Python, which `concurrent.futures` uses, in a state in which other threads wait forever.
-    """
-
-    def __init__(self, call: Callable[[], _T]) -> None:
-        self._call, self._claimed = call, Lock()
-        self._found: SimpleQueue[Any] = SimpleQueue()
-
-    def claim(self) -> bool:
-        """Return True to the first caller, and False to all others."""
-        return self._claimed.acquire(blocking=False)
-
-    def run(self) -> bool:
-        """Run the task unless it is claimed, and return whether it was run."""
-        if not self.claim():
-            return False
-        try:
-            self._found.put((self._call(), None))
-        except BaseException as error:
-            self._found.put((None, error))
-            if not isinstance(error, Exception):  # Ctrl-C
-                raise
-        return True
-
-    @property
-    def ended(self) -> bool:
-        """Whether `result` returns at once."""
-        return not self._found.empty()
-
-    def result(self) -> _T:
-        """Return the result of the call, or raise its exception, as soon as it has ended."""
-        found, error = self._found.get()
-        try:
-            if error is not None:
-                raise error
-        finally:
-            del error  # its traceback has this frame
-        return cast(_T, found)
-
-
-def _serve(tasks: SimpleQueue[_Task[Any] | None]) -> None:
-    while (task := tasks.get()) is not None:
-        with suppress(BaseException):  # the caller raises it
-            task.run()
-        del task  # it has large arrays, and the next one may be far off
-
-
-def _end(tasks: SimpleQueue[_Task[Any] | None], threads: Sequence[Thread]) -> None:
-    for _ in threads:
-        tasks.put(None)
-    for thread in threads:
-        thread.join()
-
-
 @cache
-def _shared(process: int) -> SimpleQueue[_Task[Any] | None]:
-    """Return the tasks of the threads besides the caller's, for each process.
-
-    A fork does not copy threads.
-    """
-    tasks: SimpleQueue[_Task[Any] | None] = SimpleQueue()
-    arguments: Any = {"target": _serve, "args": (tasks,), "name": "convsolve", "daemon": True}
-    threads = [Thread(**arguments) for _ in range(cores() - 1)]
-    for thread in threads:
-        thread.start()
-    # Python ends a daemon thread in the middle of a function in C++ by an abort of the process.
-    atexit.register(_end, tasks, threads)
-    return tasks
+def _pool(process: int) -> ThreadPoolExecutor:
+    """Return the threads besides the caller's, for each process: a fork does not copy threads."""
+    return ThreadPoolExecutor(cores() - 1, "convsolve")
 
 
 def at_once() -> int:
@@ -117,25 +47,31 @@ def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
     if len(several) == 1 or cores() == 1:
         yield from map(task, several)
         return
-    shared, most = _shared(os.getpid()), at_once()
-    waiting: deque[_Task[_T]] = deque()
-
-    def add(one: _S) -> None:
-        # NumPy's handling of overflow is stored in the context.
-        waiting.append(_Task(partial(copy_context().run, task, one)))
-        shared.put(waiting[-1])
-
+    pool, waiting = _pool(os.getpid()), deque[tuple[Callable[[], _T], Future[_T]]]()
     try:
-        for one in several[:most]:
-            add(one)
-        for one in several[most:]:
-            yield _first(waiting)
-            add(one)
+        for one in several:
+            if len(waiting) == at_once():
+                yield _first(waiting)
+            # NumPy's handling of overflow is stored in the context.
+            call: Any = partial(copy_context().run, task, one)
+            waiting.append((call, pool.submit(call)))
         while waiting:
             yield _first(waiting)
     finally:
-        for left in waiting:
-            left.claim()
+        for _, future in waiting:
+            future.cancel()
+
+
+def _first(waiting: deque[tuple[Callable[[], _T], Future[_T]]]) -> _T:
+    """Remove the first task and return its result. Until it has ended, run other tasks."""
+    for i, (call, future) in enumerate(waiting):
+        if waiting[0][1].done():
+            break
+        if future.cancel():  # no thread has begun the task
+            ended = Future[_T]()
+            ended.set_result(call())
+            waiting[i] = call, ended
+    return waiting.popleft()[1].result()
 
 
 def ahead(read: Callable[[_S], _T], several: Iterable[_S]) -> Generator[_T]:
@@ -143,25 +79,13 @@ def ahead(read: Callable[[_S], _T], several: Iterable[_S]) -> Generator[_T]:
 
     After an exception, and after the generator is closed, no other item is read.
     """
-    reads: SimpleQueue[_Task[Any] | None] = SimpleQueue()
-    waiting: deque[_Task[_T]] = deque()
+    pool, waiting = ThreadPoolExecutor(1, "convsolve reads"), deque[Future[_T]]()
     try:
-        Thread(target=_serve, args=(reads,), name="convsolve reads").start()
         for one in several:
-            waiting.append(_Task(partial(read, one)))
-            reads.put(waiting[-1])
+            waiting.append(pool.submit(read, one))
             if len(waiting) > 1:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
     finally:
-        reads.put(None)
-        for left in waiting:
-            left.claim()
-
-
-def _first(waiting: deque[_Task[_T]]) -> _T:
-    """Remove the first task and return its result. Until it has ended, run other tasks."""
-    while not waiting[0].ended and any(map(_Task.run, waiting)):
-        pass
-    return waiting.popleft().result()
+        pool.shutdown(wait=False, cancel_futures=True)

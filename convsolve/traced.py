@@ -19,7 +19,9 @@ from .operators.windows import design_matrix
 from .problem.selection import Selection
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
-from .solvers.base import Loss, Objective, Solver
+from .solvers.base import Loss, Objective, Solver, register_pytrees
+
+register_pytrees()
 
 ONE_STRENGTH = "fit_kernel takes one strength for all outputs; for several use jax.vmap"
 

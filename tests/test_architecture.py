@@ -175,7 +175,6 @@ def test_nothing_else_is_imported_by_a_string():
         "lazy_plot": ["plot: import_module('.plotting.figures', __package__)"],
         "solution": ["to_html: import_module('.html_report', __package__)"],
         "registry": ["_imported: import_module(module, __package__)"],
-        "lazy_jax": ["import_whole: import_module(name)", "when_imported: import_module('jax')"],
     }
     words = {"import_module", "__import__", "importlib", "exec", "eval"}
     by_name = {name for name in PATHS if words & code_names(name)}

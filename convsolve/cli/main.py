@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ReadError
-from ..interrupts import sigint_handled
 from ..text import as_options, plain
 from .arguments import Refusal, check_targets, limits_of, parse, reported
 from .data import check_test, new_data, problem, source, test_of
@@ -38,18 +37,17 @@ OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, by default that of ``sys.argv``, and return its exit status."""
     try:
-        with sigint_handled(), _ctrl_c_unprinted():
-            for stream in (sys.stdout, sys.stderr):
-                # A terminal that lacks a sign of the mathematics shows a question mark for it.
-                if isinstance(stream, io.TextIOWrapper):
-                    stream.reconfigure(errors="replace")
-            args = parse(argv)
-            args.call = shlex.join(["convsolve", *(sys.argv[1:] if argv is None else argv)])
-            verbose = getattr(args, "verbose", False)
-            with _warnings_reported() as warned, _followed(verbose):
-                check_targets(args)
-                answer = COMMANDS[args.command](args, warned)
-                _give(args, answer)
+        for stream in (sys.stdout, sys.stderr):
+            # A terminal that lacks a sign of the mathematics shows a question mark for it.
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
+        args = parse(argv)
+        args.call = shlex.join(["convsolve", *(sys.argv[1:] if argv is None else argv)])
+        verbose = getattr(args, "verbose", False)
+        with _warnings_reported() as warned, _followed(verbose):
+            check_targets(args)
+            answer = COMMANDS[args.command](args, warned)
+            _give(args, answer)
     except Refusal as refusal:
         _say(f"convsolve: {refusal}", "stderr")
         return refusal.status
@@ -311,22 +309,6 @@ COMMANDS = {
     "show": _show,
     "predict": _predict,
 }
-
-
-@contextmanager
-def _ctrl_c_unprinted() -> Iterator[None]:
-    """Hide ignored KeyboardInterrupts, which `sigint_handled` raises again at its end."""
-    otherwise = sys.unraisablehook
-
-    def show(ignored: Any) -> None:
-        if ignored.exc_type is not KeyboardInterrupt:
-            otherwise(ignored)
-
-    sys.unraisablehook = show
-    try:
-        yield
-    finally:
-        sys.unraisablehook = otherwise
 
 
 @contextmanager

@@ -246,9 +246,6 @@ def _alternatives(words: Sequence[str]) -> str:
 
 def check_device() -> None:
     """Refuse to begin a descent where jax finds no device, such as the one that was asked for."""
-    from ..lazy_jax import import_whole
-
-    import_whole("optax")
     if trouble := without_device():
         raise Refusal(f"jax has no device to descend on ({trouble}); try JAX_PLATFORMS=cpu")
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
-
-from ..interrupts import sigint_handled
 
 
 class _Sized(Protocol):
@@ -28,8 +25,8 @@ _T = TypeVar("_T")
 FEW_COLUMNS = 1500
 
 _lock = threading.Lock()
-_inside: dict[int, one_blas_thread] = {}  # the outermost block of each thread
-_before: list[int] = []  # the number of threads of each BLAS before the first block
+_inside = 0  # number of blocks that have been entered and not left
+_before: list[int] = []  # number of threads of each BLAS before the first block
 
 
 @cache
@@ -41,88 +38,43 @@ def _blas() -> tuple[Any, ...]:
     return tuple(ThreadpoolController().select(user_api="blas").lib_controllers)
 
 
-def _set_threads(library: Any, threads: int) -> None:
-    """Set the number of threads of a BLAS from any thread.
+def _set_threads(numbers: Sequence[int]) -> None:
+    """Set the number of threads of each BLAS from any thread.
 
     Since threadpoolctl 3.8 the first thread that sets a number silently prevents all others from
     doing so, until this record is cleared.
     """
-    clear = getattr(library, "clear_controlling_thread", lambda force: None)
-    clear(force=True)
-    library.set_num_threads(threads)
-    clear(force=True)
+    for library, number in zip(_blas(), numbers, strict=True):
+        clear = getattr(library, "clear_controlling_thread", lambda force: None)
+        clear(force=True)
+        library.set_num_threads(number)
+        clear(force=True)
 
 
-def _restore() -> None:
-    for library, threads in zip(_blas(), _before, strict=True):
-        _set_threads(library, threads)
-
-
-def _remove(thread: int) -> None:
-    """Remove the block of a thread and, if it is the last one, restore BLAS first.
-
-    In this order an interrupted removal can be repeated.
-    """
-    if _inside.keys() <= {thread}:
-        _restore()
-    _inside.pop(thread, None)
-
-
-def _is_limited() -> bool:
-    """Return whether this thread is in a block that limits BLAS."""
-    block = _inside.get(threading.get_ident())
-    return block is not None and not block.abandoned
-
-
-class one_blas_thread(sigint_handled):
-    """Context manager that limits BLAS to one thread in the whole process.
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Limit BLAS to one thread in the whole process.
 
     Use it for work that already runs on all cores, and for factors of few columns. After every
     call the other threads of BLAS wait for the next one by spinning, which takes cores from the
     FFTs: on two cores, fits of hundreds of columns take 2 to 10 times as long.
 
-    The last thread to leave restores the previous numbers of threads. An asynchronous exception at
-    any point of the block, or of its entry and exit, restores them too.
+    The last thread to leave restores the previous numbers of threads.
     """
-
-    def _enter(self) -> None:
-        here = threading.get_ident()
-        if _is_limited():
-            return
-        super()._enter()
-        libraries = _blas()
+    global _inside
+    libraries = _blas()
+    with _lock:
+        if not _inside:
+            _before[:] = [library.get_num_threads() for library in libraries]
+            _set_threads([1] * len(libraries))
+        _inside += 1
+    try:
+        yield
+    finally:
         with _lock:
-            for thread in [thread for thread, block in _inside.items() if block.abandoned]:
-                _remove(thread)
+            _inside -= 1
             if not _inside:
-                _before[:] = [library.get_num_threads() for library in libraries]
-            _inside[here] = self
-            for library in libraries:
-                _set_threads(library, 1)
-
-    def _leave(self, error: BaseException | None) -> None:
-        here = threading.get_ident()
-        if _inside.get(here) is self:
-            with _lock:
-                _remove(here)
-        super()._leave(error)
-
-
-def _stay_alone() -> None:
-    """Keep the calling thread only: no other thread exists in a forked child process."""
-    here = threading.get_ident()
-    if _inside and here not in _inside:
-        _restore()
-    for thread in _inside.keys() - {here}:
-        del _inside[thread]
-    _lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    # A fork waits until no other thread holds the lock.
-    os.register_at_fork(
-        before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_stay_alone
-    )
+                _set_threads(_before)
 
 
 def blas_threads(columns: int) -> AbstractContextManager[object]:
@@ -138,8 +90,6 @@ def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Conca
 
     @wraps(method)
     def limited(owner: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        if _is_limited():  # another block would change nothing, and take as long as a small solve
-            return method(owner, *args, **kwargs)
         with blas_threads(owner._blas_columns):
             return method(owner, *args, **kwargs)
 

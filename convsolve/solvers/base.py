@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..lazy_jax import when_imported
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
@@ -389,11 +388,22 @@ def _recorded(value: Any) -> Any:
     return getattr(value, "__name__", "custom")
 
 
+_unregistered: list[Any] = []
+
+
+def register_pytrees() -> None:
+    """Register the classes that are `traceable` with jax."""
+    import jax
+
+    while _unregistered:
+        jax.tree_util.register_pytree_node(*_unregistered.pop())
+
+
 def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
     """Return a decorator that makes a solver a pytree.
 
     The fields ``leaves`` may be traced, unless they contain a word. Other fields are static. The
-    class is registered as soon as jax is imported, in any order of imports.
+    class is registered by `register_pytrees`.
     """
 
     def decorate(cls: type[_S]) -> type[_S]:
@@ -411,12 +421,7 @@ def traceable(*leaves: str) -> Callable[[type[_S]], type[_S]]:
                 object.__setattr__(solver, name, value)
             return solver
 
-        def register() -> None:
-            import jax
-
-            jax.tree_util.register_pytree_node(cls, flatten, unflatten)
-
-        when_imported(register)
+        _unregistered.append((cls, flatten, unflatten))
         return cls
 
     return decorate

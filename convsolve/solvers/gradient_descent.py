@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..errors import SolveError
 from ..interrupts import interruptible
-from ..lazy_jax import import_whole, is_jax_array, is_tracer
+from ..lazy_jax import is_jax_array, is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
 from ..operators.layout import to_kernel
@@ -32,6 +33,7 @@ from .base import (
     Solver,
     SolverResult,
     Trace,
+    register_pytrees,
     traceable,
     whole_reason,
 )
@@ -123,6 +125,8 @@ class GradientDescent(Solver):
     tol: Any = 1e-6
 
     def __post_init__(self) -> None:
+        if "jax" in sys.modules:
+            register_pytrees()
         put = partial(object.__setattr__, self)
         self._check_words()
         if self.batch_size is not None:
@@ -207,7 +211,6 @@ class GradientDescent(Solver):
         }
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        import_whole("optax")
         import jax
 
         from .descent_kernels import Measured, Stack, compiled, start
@@ -327,7 +330,6 @@ class GradientDescent(Solver):
 
         The loop has a variable number of steps, so there is no reverse derivative.
         """
-        import_whole("optax")
         import jax.numpy as jnp
 
         from .descent_kernels import Stack, advance, start

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from itertools import count
@@ -186,26 +185,6 @@ def test_progress_is_for_a_person_who_watches(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     run(line)
     assert len(terminal.getvalue()) == drawn
-
-
-def test_ctrl_c_that_was_ignored_ends_the_command(run, monkeypatch, ctrl_c):
-    """Python ignores an exception in a finalizer; the command does not answer as if none came."""
-    report = cs.identify
-
-    class Dying:
-        def __del__(self):
-            signal.raise_signal(signal.SIGINT)
-
-    def ignored(problem, **more):
-        Dying()
-        return report(problem, **more)
-
-    seen = []
-    monkeypatch.setattr(sys, "unraisablehook", seen.append)
-    monkeypatch.setattr("convsolve.api.identify", ignored)
-    status, _, err = run("identify full.npz --kernel-size 3")
-    assert (status, err) == (130, "convsolve: interrupted\n")
-    assert seen == []
 
 
 IMPORTING = """
