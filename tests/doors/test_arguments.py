@@ -130,7 +130,7 @@ LOSSES = [
 ]
 
 
-@pytest.mark.parametrize(("loss", "error", "words"), LOSSES, ids=["l2", "None"])
+@pytest.mark.parametrize(("loss", "error", "words"), LOSSES)
 def test_losses_that_are_refused(loss, error, words):
     for call in (cs.solve, cs.compare, cs.cross_validate):
         with pytest.raises(error, match=words):
