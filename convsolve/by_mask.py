@@ -79,7 +79,7 @@ def noise_of(parts: Sequence[Part]) -> NoiseEstimate:
     models = [c[:p] for n in several for c, p in zip(n.coefficients, n.order, strict=True)]
     places = np.argsort([o for part in parts for o in part.outputs])
     joined = Autoregression.of([models[i].tolist() for i in places])
-    return first.of_kind(first.kind, joined.order, joined.coefficients)
+    return first._replace(order=joined.order, coefficients=joined.coefficients)
 
 
 def stats_of(parts: Sequence[Part], worst: Any) -> dict[str, Any]:

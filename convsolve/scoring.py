@@ -153,29 +153,11 @@ class Score(NamedTuple):
             "simulated 95 % intervals contain R² in 86 to 99 % of data sets"
         )
 
-    def text(self, labels: Sequence[str] | None = None) -> str:
-        """Return a table with a line per output, or one line for a single output.
-
-        Args:
-            labels: Names of the outputs; by default their numbers.
-
-        Returns:
-            R² and its standard error, the correlation and the fit in per cent. Outputs with too few
-            effective rows for `r2_interval` are marked.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x, noise = np.random.default_rng(0).standard_normal((2, 12))
-            >>> fit = cs.solve(cs.Problem(x, 3 * x + noise, lags=(0, 0)))
-            >>> print(fit.score().text(["Cz"]))
-            Cz: R² 0.8101 ± 0.14, correlation 0.9068, fit 56.4 %
-        """
+    def __str__(self) -> str:
         outputs = range(len(self.r2))
-        names = [*map(str, self.outputs or outputs)] if labels is None else [*labels]
+        names = [*map(str, self.outputs or outputs)]
         if len(names) == 1:
-            label = f"output {names[0]}" if names[0].isdecimal() else names[0]
-            return self._line(0, label)
+            return self._line(0, f"output {names[0]}" if names[0].isdecimal() else names[0])
         rows = [["output", "R²", "correlation", "fit (%)"]]
         rows += [[names[o], *self._cells(o)] for o in outputs]
         lines = aligned(rows, 1)
@@ -202,9 +184,6 @@ class Score(NamedTuple):
             f"{label}: R² {self.r2[o]:.4g}{error}, correlation {self.correlation[o]:.4g}, "
             f"fit {self.fit_percent[o]:.3g} %{few}"
         )
-
-    def __str__(self) -> str:
-        return self.text()
 
 
 class Level(NamedTuple):

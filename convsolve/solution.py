@@ -1064,7 +1064,8 @@ class Solution:
             error = gathered(self._parts, lambda fit: fit._errors[0])
             noise = noise_of(self._parts)
             if self._autoregression is not None:
-                noise = noise.of_kind("ar", *self._autoregression)
+                order, coefficients = self._autoregression
+                noise = noise._replace(kind="ar", order=order, coefficients=coefficients)
             return error, noise
         found = self._made_uncertainty
         return found.standard_error, found.noise

@@ -29,7 +29,11 @@ REMOVED += [
         "LagBasis", "results",
     )
 ]  # fmt: skip
-REMOVED += [("cs.Problem(x, lags=(0, 2), taps=[[True], [False], [True]])", TypeError)]
+REMOVED += [
+    ("cs.Problem(x, lags=(0, 2), taps=[[True], [False], [True]])", TypeError),
+    ("cs.solve(p).score().text(['a'])", AttributeError),
+    ("p.n_records", AttributeError),
+]
 GONE += ["results"]
 
 

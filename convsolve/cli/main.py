@@ -276,8 +276,7 @@ def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
         write_array(content, kept, allow_pickle=False)
         _write(args, args.out, content.getvalue())
     document = {"prediction": kept, "score": score and score._asdict(), **fit._names.to_dict()}
-    labels = None if score is None else [fit._names.output(o) for o in range(len(score.r2))]
-    return Answer(OK, lambda: document, lambda: score and score.text(labels))
+    return Answer(OK, lambda: document, lambda: score and str(score))
 
 
 def _write(args: argparse.Namespace, path: Path, content: bytes) -> None:

@@ -62,10 +62,6 @@ class NoiseEstimate(NamedTuple):
     order: np.ndarray | None = None
     coefficients: np.ndarray | None = None
 
-    def of_kind(self, kind: str, order: Any, coefficients: Any) -> NoiseEstimate:
-        """Return the estimate with an autoregression."""
-        return self._replace(kind=kind, order=order, coefficients=coefficients)
-
 
 class FTest(NamedTuple):
     """F test of every output, each array (outputs,).

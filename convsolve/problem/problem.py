@@ -569,11 +569,6 @@ class Problem:
         return self._space.coefficient_names(self._names, self._lags[0])
 
     @property
-    def n_records(self) -> int:
-        """Number of records."""
-        return len(self._input.arrays)
-
-    @property
     def _lags(self) -> tuple[np.ndarray, ...]:
         """Lag of every tap along each axis, in kernel order. Positive lags are in the past."""
         return _lags_of(self._input, self.spec, self._lag_shift)

@@ -15,7 +15,7 @@ GIVEN = [
 ]  # fmt: skip
 OBJECTS = {type(one).__name__: one for one in GIVEN}
 MEMBERS = {
-    "Problem": "x y lags times channels outputs fs n_records n_channels n_outputs n_equations "
+    "Problem": "x y lags times channels outputs fs n_channels n_outputs n_equations "
     "n_unknowns kernel_shape bias spec coefficient_names plot",
     "Solution": "impulse_response lags times kernel bias standard_error confidence_band test "
     "coefficients coefficient_error coefficient_names "
@@ -39,9 +39,9 @@ MEMBERS = {
 # Members that are missing, and members to be removed. The lists may only become shorter.
 EXCEPTIONS = {
     # The next three are tuples.
-    "Score": ("", "text effective_rows count index"),
+    "Score": ("", "effective_rows count index"),
     "Regularization": ("", "hyperparameters from_dict count index"),
-    "NoiseEstimate": ("", "of_kind count index"),
+    "NoiseEstimate": ("", "count index"),
     "ConvSpec": ("", "lo"),  # It places a circular kernel.
 }
 
