@@ -71,7 +71,7 @@ RESAMPLED = (
     ((300,), "white"),
     ((300,), "AR(0.9)"),
 )
-KINDS = ("circular_shift", "records", "ar")
+KINDS = ("circular_shift", "records")
 SHORT_SUMS = ((150, 10), (300, 20), (600, 20), (2_000, 40))
 NUMBERS, SEVERAL = (2, 5), (300, 20)
 # Records and ridges of decoders; rows of a record; taps, sensors and sources; size of the noise.

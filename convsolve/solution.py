@@ -848,10 +848,6 @@ class Solution:
                 - "records": whole records of y are permuted, all permutations if they are few.
                   This is exact if the records are exchangeable. They must have one length, and
                   there must be 4 or more; 4 records have a smallest p of 1/24.
-                - "ar": y is drawn from a Gaussian autoregression fitted to it, of an order up to 6.
-                  Use it for fewer than 6 records that are shorter than 10 correlation times. It
-                  rejects too often if the noise is not a short autoregression: in 13 % of
-                  simulated tests at a level of 5 % under 1/f noise.
             draws: Number of resampled y, at least 19. Default 999. It is not used for the shifts of
                 a single record.
             seed: Seed of the draws, a non-negative integer. Default 0.
@@ -884,7 +880,7 @@ class Solution:
         See Also:
             `test`, which tests single channels and lags.
         """
-        choice(kind, "kind", ("circular_shift", "records", "ar"))
+        choice(kind, "kind", ("circular_shift", "records"))
         draws, seed = integer(draws, "draws", 19), integer(seed, "seed", 0)
         if self._spec.ndim > 1:
             raise ValueError("permutation_test needs one axis, time; images have several")

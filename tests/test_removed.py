@@ -41,6 +41,7 @@ GONE += ["results"]
 REMOVED += [
     ("cs.CrossValidation(random=3)", TypeError),
     ("cs.GradientDescent(via='moments')", TypeError),
+    ("cs.solve(p).permutation_test(kind='ar')", ValueError),
     ("cs.solve(p, 'adam', ridge=1.0)", cs.SolveError),
     ("cs.solve(cs.Problem(x, x, lags=(0, 2), confounds='intercept'), 'adam')", cs.SolveError),
     ("cs.solve(cs.Problem(x, x, lags=(0, 2), weights=np.arange(1, 61)), 'adam')", cs.SolveError),

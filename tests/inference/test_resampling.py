@@ -12,7 +12,6 @@ import scipy.signal
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.permutation import Process
 from support import dense
 from support.coverage import red
 from support.geometry import NAMED
@@ -91,37 +90,6 @@ def test_few_records_have_all_permutations_and_many_have_draws() -> None:
     np.testing.assert_allclose(found.null_distribution[-1], wanted, atol=1e-12)
 
 
-def test_draws_from_an_autoregression_have_its_autocovariances() -> None:
-    coefficients = np.array([1.2, -0.4])
-    impulse = scipy.signal.lfilter([1], np.r_[1, -coefficients], np.eye(400)[0])
-    covariances = np.array([impulse[k:] @ impulse[: 400 - k] for k in range(6)])
-    process = Process(coefficients, covariances[:2], 1.0)
-    drawn = process.draws(np.random.default_rng(0), 6, 200_000)
-    found = drawn @ drawn.T / 200_000
-    np.testing.assert_allclose(found, scipy.linalg.toeplitz(covariances), rtol=0.03)
-
-
-def test_a_fitted_autoregression_has_the_coefficients_of_the_noise() -> None:
-    rng = np.random.default_rng(0)
-    process = Process.fitted([3 + a for a in red(rng, 200, 40).T[:, :, None]])
-    np.testing.assert_allclose(process.coefficients, [0.9], atol=0.02)
-    white = Process.fitted(list(rng.standard_normal((40, 200, 1))))
-    assert len(white.coefficients) == 0
-    sine = Process.fitted([np.sin(np.arange(100.0))[:, None]])
-    assert np.isfinite(sine.draws(rng, 20, 3)).all()
-
-
-def test_draws_of_an_autoregression_give_an_r2_of_least_squares() -> None:
-    rng = np.random.default_rng(0)
-    x, y = [red(rng, n + 2, 1) for n in (40, 50)], [red(rng, n, 2) + 1 for n in (40, 50)]
-    problem = cs.Problem(x, y, kernel_size=3, bias=True)
-    found = cs.solve(problem).permutation_test("ar", draws=99)
-    np.testing.assert_allclose(found.statistic, r2_of(problem, y), atol=1e-12)
-    assert found.null_distribution.shape == (99, 2)
-    assert found.null_distribution.std(0).min() > 0
-    check_p(found)
-
-
 @pytest.mark.parametrize("kind", ["circular_shift", "records"])
 def test_correlated_noise_is_rejected_at_the_level(kind: str) -> None:
     """Nominal 5 %; an F test for white noise rejects a third."""
@@ -156,7 +124,7 @@ def test_few_short_records_of_slow_noise_warn() -> None:
     rng = np.random.default_rng(0)
     x, y = [red(rng, 62, 1) for _ in range(3)], [red(rng, 60, 1) for _ in range(3)]
     fit = cs.solve(cs.Problem(x, y, kernel_size=3))
-    with pytest.warns(UserWarning, match="may reject in 7 %; use kind='ar'"):
+    with pytest.warns(UserWarning, match="may reject in 7 %; use more records"):
         assert np.isfinite(fit.permutation_test().pvalue).all()
 
 
@@ -165,9 +133,9 @@ def test_few_short_records_of_slow_noise_warn() -> None:
     [
         ("image", {}, "circular_shift", "needs one axis, time"),
         ("ragged", {}, "records", "records of one length, got 5 to 33 rows"),
-        ("blocks", {"loss": "huber"}, "ar", "permutation_test needs plain least squares"),
-        ("blocks", {"solver": "normal", "ridge": 1.0}, "ar", "permutation_test needs plain least"),
-        ("blocks", {"noise": "ar"}, "ar", "permutation_test needs plain least squares"),
+        ("blocks", {"loss": "huber"}, "records", "permutation_test needs plain least squares"),
+        ("blocks", {"solver": "normal", "ridge": 1.0}, "records", "permutation_test needs plain"),
+        ("blocks", {"noise": "ar"}, "records", "permutation_test needs plain least squares"),
     ],
 )
 def test_refused_tests(name: str, method: dict[str, Any], kind: str, message: str) -> None:
