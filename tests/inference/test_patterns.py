@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,21 +193,6 @@ def test_an_offset_costs_no_digits_without_a_bias() -> None:
     check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-11)
 
 
-@pytest.mark.parametrize("times", [1, 2])
-@pytest.mark.parametrize("given", [{"bias": True}, {}, {"confounds": 1}])
-def test_predictions_whose_terms_cancel_are_computed_from_the_data(
-    given: dict[str, Any], times: int
-) -> None:
-    x = [a - 2 for a in X]
-    for _ in range(times):
-        x = [np.cumsum(a, axis=0) for a in x]
-    fit = cs.solve(cs.Problem(x, Y, lags=LAGS, **given))
-    drifts = block_diag(*(np.vander(np.linspace(-1, 1, len(b)), 2) for b in inner(Y)))
-    nuisance = drifts if "confounds" in given else None
-    expected = [wanted(rows(x), flat(fit.kernel), nuisance=nuisance)]
-    check(fit.patterns(), fit.kernel, expected, 1e-10)
-
-
 @pytest.mark.parametrize("power", [-90, 90])
 def test_units_do_not_matter(power: int) -> None:
     unit = 10.0**power
@@ -235,7 +221,7 @@ Case = tuple[dict[str, Any], dict[str, Any], str]
 REFUSED: dict[str, Case] = {
     "weights": ({"weights": [1.0, 2.0, 1.0, 1.0]}, {}, "solve without weights"),
     "ar": ({"lags": (0, 1)}, {"noise": "ar"}, "solve with another noise model"),
-    "zero kernel": ({}, {"penalty": cs.Lasso(1e6)}, "output 0 is constant to rounding"),
+    "zero kernel": ({}, {"penalty": cs.Lasso(1e6)}, "the predicted outputs 0, which are constant"),
     "memory": ({}, {"limits": cs.Limits(memory=600), "ridge": 1.0, "solver": "cg"}, "Gram matrix"),
 }
 
@@ -252,10 +238,10 @@ def test_dependent_outputs_are_named() -> None:
     names = ["pitch", "word", "other", "sum"]
     y = [np.column_stack([b, b[:, 0] * b[:, 1], 2 * b[:, 0] + b[:, 1] / 2 - 3]) for b in Y]
     fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True, outputs=names))
-    for of, word in (("predicted", "predicted outputs"), ("outputs", "^outputs")):
-        with pytest.raises(ValueError, match=f"{word} pitch, word, sum are linearly dependent"):
+    for of, word in (("predicted", "predicted outputs"), ("outputs", "outputs")):
+        with pytest.raises(ValueError, match=f"of the {word} pitch, word, sum, which are"):
             fit.patterns(of)
-    with pytest.raises(ValueError, match="outputs pitch, word, sum are linearly"):
+    with pytest.raises(ValueError, match="the outputs pitch, word, sum, which"):
         fit.jackknife(patterns="outputs")
     with pytest.raises(ValueError, match="choose 'predicted' or 'outputs'"):
         fit.patterns("inputs")
@@ -267,7 +253,7 @@ def test_outputs_that_are_almost_dependent(off: float, refused: bool) -> None:
     y = [np.column_stack([b[:, 0], b[:, 0] + off * b[:, 1]]) for b in Y]
     fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True), ridge=3.0)
     if refused:
-        with pytest.raises(ValueError, match="outputs 0, 1 are linearly dependent"):
+        with pytest.raises(ValueError, match="the outputs 0, 1, which are constant, lin"):
             fit.patterns("outputs")
         return
     expected = [wanted(rows(X), flat(fit.kernel), np.concatenate(inner(y)))]
@@ -354,14 +340,14 @@ def test_a_jackknife_of_patterns_needs_a_closed_form() -> None:
         fit.jackknife()
 
 
-def test_a_jackknife_of_patterns_needs_digits() -> None:
+def test_patterns_need_digits() -> None:
     x = [a - 2 for a in X]
     for _ in range(5):
         x = [np.cumsum(a, axis=0) for a in x]
     fit = cs.solve(cs.Problem(x, Y, lags=LAGS, bias=True))
-    assert np.isfinite(fit.patterns()).all()
-    with pytest.raises(ValueError, match="too few digits of the predicted outputs; use a ridge"):
-        fit.jackknife(patterns="predicted")
+    for call in (fit.patterns, partial(fit.jackknife, patterns="predicted")):
+        with pytest.raises(ValueError, match="small differences of large terms; use a ridge"):
+            call()
 
 
 @pytest.mark.parametrize(("of", "factor"), [("outputs", 1.0), ("predicted", 6 / 5)])
