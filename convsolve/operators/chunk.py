@@ -321,10 +321,6 @@ class LoadedChunk:
         """Return the chunk with rows formed, or with sums by FFTs."""
         return self if self.by_rows == by_rows else replace(self, by_rows=by_rows)
 
-    def in_memory(self) -> LoadedChunk:
-        """Return the chunk."""
-        return self
-
     @property
     def nuisance_columns(self) -> NuisanceColumns:
         """The nuisance columns of confounds in the rows."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
 from copy import copy
 from typing import Any, NamedTuple, Protocol
 
@@ -221,11 +220,10 @@ class Chunks:
     ) -> Generator[LoadedChunk]:
         """Yield the chunks in memory, one after the other, less some fits."""
         chunks = self.of(outputs, by_rows)
-        with closing(read_ahead(chunks)) as ahead:
-            several = chunks if self.plan.whole else tracked(ahead, PASS, len(chunks))
-            form = self.form_of(outputs, fits)
-            for chunk in several:
-                yield chunk.load(form)
+        several = chunks if self.plan.whole else tracked(read_ahead(chunks), PASS, len(chunks))
+        form = self.form_of(outputs, fits)
+        for chunk in several:
+            yield chunk.load(form)
 
     def sample(self, by_rows: Sequence[bool], most: int) -> list[LoadedChunk]:
         """Return at most so many chunks in memory, evenly spaced, without outputs."""

@@ -2,61 +2,45 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from functools import reduce
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..parallel import ahead
 from ..problem.stored import Stored, is_dask
 from ..progress import stage, tracked
-from .chunk import Chunk, LoadedChunk
+from .chunk import Chunk
 from .windows import NormalForm
 
 # The label of a sum over all chunks in progress reports.
 PASS = "pass over the data"
 
 
-class Summand(Protocol):
-    """The result of a task for one chunk, which can be added to other results."""
-
-    def __add__(self, other: Self) -> Self: ...
-
-
-_S = TypeVar("_S", bound=Summand)
-
 # Number of arrays that dask computes at a time if one process collects the results.
 AT_ONCE = 8
 
-# A function that sums the results of a task over chunks in order: ``total(task, chunks, *others)``.
-Total = Callable[..., Any]
+_S = TypeVar("_S")
 
 
-def total_of(records: Iterable[Any]) -> Total:
+def total_of(records: Iterable[Any]) -> Callable[..., Any]:
     """Return the function that sums over chunks of some records."""
     return with_dask if any(map(on_dask, records)) else one_by_one
 
 
-def one_by_one(task: Callable[..., _S], chunks: Sequence[Chunk | LoadedChunk], *others: Any) -> _S:
+def one_by_one(task: Callable[..., _S], chunks: Sequence[Any], *others: Any) -> _S:
     """Return the sum over chunks of ``task(chunk, *others)``, computed in this process in order."""
     if len(chunks) == 1:
         return task(chunks[0], *others)
-    found: _S | None = None
-    with closing(read_ahead(chunks)) as ahead:
-        for chunk in tracked(ahead, PASS, len(chunks)):
-            part = task(chunk, *others)
-            found = part if found is None else found + part
-    assert found is not None
-    return found
+    several = tracked(read_ahead(chunks), PASS, len(chunks))
+    return reduce(operator.add, (task(chunk, *others) for chunk in several))
 
 
-def read_ahead(chunks: Iterable[Chunk | LoadedChunk]) -> Generator[Chunk | LoadedChunk]:
-    """Yield chunks with their arrays in memory. The next chunk is read while one is used.
-
-    Close the generator explicitly: an exception in its garbage collection would be ignored.
-    """
+def read_ahead(chunks: Iterable[Chunk]) -> Generator[Chunk]:
+    """Yield chunks with their arrays in memory. The next chunk is read while one is used."""
     return ahead(lambda chunk: chunk.in_memory(), chunks)
 
 
@@ -77,8 +61,7 @@ def each(
         from dask.delayed import delayed
 
         call, shared = delayed(_of_array, pure=False), delayed(others, pure=False)
-        tasks = [call(task, *_apart(array), shared) for array in batch]
-        yield from compute(*tasks)
+        yield from compute(*(call(task, _apart(array), shared) for array in batch))
 
 
 def _stored(array: Any) -> bool:
@@ -86,10 +69,8 @@ def _stored(array: Any) -> bool:
     return isinstance(array.record if isinstance(array, NormalForm) else array, Stored)
 
 
-def _of_array(
-    task: Callable[..., np.ndarray], plan: Plan, sources: Sequence[Any], others: tuple[Any, ...]
-) -> np.ndarray:
-    return task(plan.array(iter([np.asarray(source) for source in sources])), *others)
+def _of_array(task: Callable[..., np.ndarray], apart: Any, others: tuple[Any, ...]) -> np.ndarray:
+    return task(_joined(apart), *others)
 
 
 def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) -> _S:
@@ -99,12 +80,10 @@ def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) ->
     shared = delayed(others, pure=False)
     call, parts = delayed(_on_worker, pure=False), []
     for chunk in chunks:
-        apart = [_apart(a) for a in (*chunk.x, *(chunk.y or ()))]
-        plans = [plan for plan, _ in apart]
-        sources = [source for _, few in apart for source in few]
-        bare = chunk._replace(x=(None,) * len(chunk.x), y=chunk.y and (None,) * len(chunk.y))
-        parts.append(call(task, bare, plans, sources, shared))
-    add = delayed(_sum, pure=False)
+        bare = chunk._replace(x=(), y=None)
+        x, y = ([*map(_apart, arrays)] for arrays in (chunk.x, chunk.y or ()))
+        parts.append(call(task, bare, x, None if chunk.y is None else y, shared))
+    add = delayed(operator.add, pure=False)
     while len(parts) > 1:
         pairs = zip(parts[::2], parts[1::2], strict=False)
         parts = [*(add(a, b) for a, b in pairs), *parts[len(parts) - len(parts) % 2 :]]
@@ -113,29 +92,23 @@ def with_dask(task: Callable[..., _S], chunks: Sequence[Chunk], *others: Any) ->
     return found
 
 
-class Plan(NamedTuple):
-    """A plan to assemble an array from its sources.
+def _apart(array: Any) -> Any:
+    """Return an array as slices of its sources, which are not read, in nested lists.
 
-    ``form`` joins the arrays of ``parts``. If it is None, the source itself is the array.
+    A list holds an object without data and the parts that its method ``assembled`` joins.
     """
-
-    form: Any
-    parts: tuple[Plan, ...] = ()
-
-    def array(self, sources: Iterator[np.ndarray]) -> np.ndarray:
-        """Return the array, given its sources in order."""
-        if self.form is None:
-            return next(sources)
-        return self.form.assembled([part.array(sources) for part in self.parts])
-
-
-def _apart(array: Any) -> tuple[Plan, list[Any]]:
-    """Return a plan without data, and its sources, which are sliced but not read."""
     if not hasattr(array, "selections"):
-        return Plan(None), [array]
-    several = [_apart(part) for part in array.selections]
-    plan = Plan(array.hollow, tuple(plan for plan, _ in several))
-    return plan, [source for _, sources in several for source in sources]
+        return array
+    return [array.hollow, [*map(_apart, array.selections)]]
+
+
+def _joined(apart: Any) -> np.ndarray:
+    """Return the array of `_apart`, whose slices have been read."""
+    if not isinstance(apart, list):
+        return np.asarray(apart)
+    form, parts = apart
+    found: np.ndarray = form.assembled([*map(_joined, parts)])
+    return found
 
 
 def chunk_rows(records: Sequence[Any], stride: int) -> int | None:
@@ -157,17 +130,7 @@ def on_dask(record: Any) -> bool:
 
 
 def _on_worker(
-    task: Callable[..., _S],
-    bare: Chunk,
-    plans: Sequence[Plan],
-    sources: Sequence[np.ndarray],
-    others: tuple[Any, ...],
+    task: Callable[..., _S], bare: Chunk, x: list[Any], y: list[Any] | None, others: tuple[Any, ...]
 ) -> _S:
-    left = iter([np.asarray(source) for source in sources])
-    arrays = [plan.array(left) for plan in plans]
-    x = tuple(arrays[: len(bare.x)])
-    return task(bare._replace(x=x, y=bare.y and tuple(arrays[len(x) :])), *others)
-
-
-def _sum(a: _S, b: _S) -> _S:
-    return a + b
+    read = None if y is None else tuple(map(_joined, y))
+    return task(bare._replace(x=tuple(map(_joined, x)), y=read), *others)
