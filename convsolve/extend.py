@@ -12,7 +12,7 @@ True
 
 from .comparison import Comparison
 from .held_out import CrossValidationScores
-from .identifiability.descent_forecast import DescentForecast
+from .identifiability.descent import DescentForecast
 from .identifiability.suggestions import Suggestion
 from .inference.permutation import PermutationTest
 from .inference.regularization import Regularization

@@ -29,8 +29,7 @@ Y = lfilter(TRUTH, [1.0], X) + 0.1 * RNG.standard_normal(X.size)
 # The forecast
 # ------------
 # The loss is quadratic, so each step multiplies the error along an eigenvector of the Hessian by a
-# factor. The factors depend on x alone. They determine the best step, the number of steps, and the
-# directions that converge last.
+# factor. The factors depend on x alone. They determine the best step and the number of steps.
 
 problem = cs.Problem(X, Y, lags=(0, TAPS - 1))
 forecast = cs.identify(problem).descent(tol=1e-6)
@@ -49,17 +48,15 @@ def run(step: float, steps: int) -> cs.Solution:
 
 
 exact = cs.solve(problem).kernel
-(directions,) = forecast.directions
 
 
-def along(kernel: np.ndarray) -> np.ndarray:
-    """The error of a kernel along every direction, the slowest first."""
-    return np.tensordot(directions, kernel - exact, 2)[:, 0]
+def off(kernel: np.ndarray) -> float:
+    """Return the distance to the least-squares kernel, relative to its norm."""
+    return float(np.linalg.norm(kernel - exact) / np.linalg.norm(exact))
 
 
-start = along(np.zeros_like(exact))
-print("Remaining share of the error of the kernel after a run:\n")
-print(f"{'step':16} {'steps':>6} {'predicted':>10} {'measured':>10}")
+print("Remaining error of the kernel after a run:\n")
+print(f"{'step':16} {'steps':>6} {'error':>10}")
 half = forecast.largest_step / 2
 for name, step, steps in (
     ("best", forecast.best_step, forecast.steps // 2),
@@ -67,54 +64,22 @@ for name, step, steps in (
     ("half the largest", half, forecast.steps),
     ("1.02 × largest", 1.02 * forecast.largest_step, 300),
 ):
-    (left,) = forecast.error(steps, step)
-    found = along(run(step, steps).kernel)
-    predicted, measured = np.linalg.norm([left * start, found], axis=1) / np.linalg.norm(start)
-    print(f"{name:16} {steps:6d} {predicted:10.2e} {measured:10.2e}")
+    print(f"{name:16} {steps:6d} {off(run(step, steps).kernel):10.2e}")
 
 # %%
-# Direction by direction
-# ----------------------
+# The error of every run (dots) ends with the slope of its slowest direction (lines).
 
-(needed,) = forecast.steps_along(half)
-trace = run(half, int(needed[0])).trace.kernels
-at = np.array(sorted(trace))
-measured = np.array([along(trace[n]) / start for n in at])
-(predicted,) = forecast.error(at, half)
-print("Number of steps of half the largest size per direction, the slowest first:\n")
-print(" ".join(f"{n:.0f}" for n in needed))
-gap = np.abs(measured - predicted).max()
-far = np.abs(run(forecast.best_step, 2 * forecast.steps).kernel - exact).max()
-print(
-    f"\nThe run differs from the prediction by at most {gap:.0e}. The fastest direction takes "
-    f"{needed[-1]:.0f} step.\nThe slowest alternates from tap to tap, where x has the least power, "
-    f"and takes {needed[0]:.0f}.\nAfter {2 * forecast.steps} best steps, the distance to the "
-    f"least-squares kernel is {far:.0e}."
-)
-
-# %%
-# On the left, the decay of the error: predicted (lines) and measured (dots). On the right, five of
-# the twelve directions, the slowest first.
-
-steps = np.arange(needed[0] + 1)
-(curves,) = forecast.error(steps, half)
-lags = problem.lags[::-1]
-figure = Figure(figsize=(9, 4.2), layout="constrained")
-decay, shapes = figure.subplots(1, 2)
-for rank, i in enumerate((0, 2, 4, 6, 8)):
-    colour, base = f"C{rank}", -1.5 * rank
-    decay.semilogy(steps, curves[:, i], color=colour)
-    decay.semilogy(at, measured[:, i], "o", color=colour, markersize=5)
-    shapes.hlines(base, 0, TAPS - 1, color="0.85", linewidth=0.8)
-    shapes.plot(lags, base + directions[i, :, 0], ".-", color=colour)
-    shapes.text(TAPS - 0.6, base, f"{needed[i]:.0f} steps", color=colour, va="center")
-decay.axhline(1e-6, color="0.6", linestyle=":", linewidth=1)
-decay.set(xlabel="steps of half the largest size", ylabel="remaining error along a direction")
-decay.set(ylim=(1e-8, 2), title="Predicted from x (lines), measured (dots)")
-shapes.set(xlabel="lag (samples)", xlim=(-0.5, TAPS + 2.7), xticks=range(0, TAPS, 2), yticks=[])
-shapes.set(title="Directions, and steps to 1e-6")
-decay.spines[["top", "right"]].set_visible(False)
-shapes.spines[["top", "right", "left"]].set_visible(False)
+figure = Figure(figsize=(6, 4), layout="constrained")
+axes = figure.subplots()
+for name, step in (("best step", forecast.best_step), ("half the largest step", half)):
+    kernels = run(step, forecast.steps).trace.kernels
+    at = np.array(sorted(kernels))
+    errors = np.array([off(kernels[n]) for n in at])
+    slope = np.log(np.abs(1 - step * np.concatenate(forecast.curvatures)).max())
+    (dots,) = axes.semilogy(at, errors, "o", label=name)
+    axes.semilogy(at, errors[-1] * np.exp(slope * (at - at[-1])), color=dots.get_color())
+axes.set(xlabel="steps", ylabel="relative error of the kernel", ylim=(1e-8, 2))
+axes.legend()
 
 # %%
 # Early stopping

@@ -4,7 +4,7 @@
 - ``excitation`` computes the power of x at every frequency.
 - ``null_space`` lists the taps that the data cannot separate.
 - ``diagnosis`` computes the numbers: ranks, masks, standard errors, null spaces.
-- ``descent_forecast`` predicts plain gradient descent.
+- ``descent`` predicts plain gradient descent.
 - ``suggestions`` tries out the remedies it proposes.
 - ``wording`` contains the sentences.
 - ``report`` is the public `Identifiability`, the diagnosis with its words.

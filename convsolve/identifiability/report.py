@@ -16,8 +16,7 @@ from ..operators.layout import ascending
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_TUNING, Tuning
 from ..text import line, shown
-from . import descent_forecast as forecast
-from . import wording
+from . import descent, wording
 from .diagnosis import Diagnosis
 from .suggestions import Suggestion, advise, more_rows
 
@@ -249,8 +248,8 @@ class Identifiability:
         return np.asarray(ascending(values, self.problem.spec.ndim))
 
     @on_blas_threads
-    def descent(self, tol: float = 1e-6) -> forecast.DescentForecast:
-        """Predict plain gradient descent on the mean of squares, and its slowest directions.
+    def descent(self, tol: float = 1e-6) -> descent.DescentForecast:
+        """Predict the steps and the rate of plain gradient descent on the mean of squares.
 
         Args:
             tol: the factor by which the predicted number of steps reduces the error,
@@ -258,6 +257,10 @@ class Identifiability:
 
         Returns:
             A `DescentForecast`.
+
+        Raises:
+            ValueError: If the problem has weights, confounds, a basis or windows, if x is zero, or
+                if the steps leave float64.
 
         Examples:
             >>> import numpy as np
@@ -271,7 +274,7 @@ class Identifiability:
         See Also:
             `GradientDescent`.
         """
-        return forecast.descent(self._diagnosis, tol)
+        return descent.descent(self._diagnosis, tol)
 
     def ridge_for(self, condition_number: float) -> float:
         """Return the smallest ridge for which [A; √ridge·I] has at most this condition number.

@@ -233,9 +233,13 @@ ERRORS: list[Row] = [
 REPORTS: list[Row] = [
     (lambda: REPORT.ridge_for(1.0), ValueError, "condition_number must be finite and above 1, go"),
     (lambda: REPORT.descent(1.0), ValueError, r"tol must be below 1, got 1\.0"),
-    (lambda: REPORT.descent().error(3, -1), ValueError, "step must be positive and finite, got -1"),
-    (lambda: WEIGHTED.descent(), ValueError, r"descent\(\) does not support weights or conf"),
-    (lambda: SILENT.descent(), ValueError, "x is zero in every window: descent moves nothing"),
+    (
+        lambda: cs.identify(cs.Problem(X, lags=(0, 9), basis="tents3")).descent(),
+        ValueError,
+        "weights, confounds, bases and windows",
+    ),
+    (lambda: WEIGHTED.descent(), ValueError, r"descent\(\) does not support weights, conf"),
+    (lambda: SILENT.descent(), ValueError, "x is zero in every window, so descent does not"),
 ]
 PICTURES: list[Row] = [
     (lambda: cs.plot(FIT, channels=2), ValueError, "channels must be less than 2, got 2"),
