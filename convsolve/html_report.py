@@ -211,16 +211,9 @@ def _data(problem: Problem, report: Identifiability) -> str:
     entries = facts([("Problem", sizes_sentence(problem)), *names, *rate])
     if problem.spec.ndim > 1:
         return section("Data", entries)
-    found, explained = excitation(report), "The power of x."
-    if found.effective is not None:
-        explained += (
-            " Effective is the power of a white x that would determine the kernel as well at this "
-            "frequency. Shading marks frequencies with standard errors above 100 times the errors "
-            "for a white x of the same power."
-        )
     # If outputs use different rows, the report describes the outputs with the fewest.
     own = drawable(report.problem._names)
-    return section("Data", entries, paragraph(explained), _drawn(power(found, own)))
+    return section("Data", entries, _drawn(power(excitation(report.problem), own)))
 
 
 def _determined(report: Identifiability) -> str:

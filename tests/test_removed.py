@@ -53,6 +53,10 @@ GONE += ["inference.krylov"]
 REMOVED += [
     ("cs.io.read('x.npy', max_bytes=9)", TypeError),
     ("from convsolve.interop.events import Spline", ImportError),
+    *(
+        (f"cs.identify(p).{name}", AttributeError)
+        for name in ("group_verdicts", "leverage", "nullity", "resolution", "variance_inflation")
+    ),
     ("from convsolve.interop import to_keras", ImportError),
     ("cs.identify(p).descent().error(3)", AttributeError),
     ("cs.identify(p).descent().directions", AttributeError),

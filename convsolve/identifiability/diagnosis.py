@@ -10,13 +10,12 @@ import numpy as np
 
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis, analyse
-from ..leastsquares.penalty import RIDGE, Penalty
+from ..leastsquares.penalty import Penalty
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads
-from ..operators.nuisance import columns_of
 from ..problem.checks import number
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_TUNING, Sizes, Tuning
@@ -180,11 +179,6 @@ class Diagnosis:
     def _nuisance_rank(self) -> int:
         # The columns of N are linearly independent, because dependent columns are removed.
         return self.problem._nuisance.total
-
-    @property
-    def nullity(self) -> int:
-        """Dimension of the set of solutions (of one output) that fit equally well."""
-        return self.n_unknowns - self.rank
 
     @cached_property
     @on_blas_threads
@@ -368,21 +362,6 @@ class Diagnosis:
         return float(f"{ridge:.3g}") if inside else None
 
     @on_blas_threads
-    def _resolution(self, ridge: float, penalty: Penalty) -> np.ndarray:
-        """Return the diagonal of the resolution matrix (AᵀA + ridge·K)⁻¹AᵀA, kernel-shaped."""
-        if not ridge and self._system.basis.identity:
-            if self.unique:
-                return np.ones(self.problem.kernel_shape)
-            return self._kernel_shaped([f.resolution for f in self._factors])
-        system, kept = self._penalized(ridge, penalty), []
-        for group in range(self.groups):
-            factor = system.factor(group)
-            if factor is None or not (factor.full_rank or not ridge):
-                raise ValueError(self._no_resolution(ridge, penalty))
-            kept.append(system.resolution(group, factor))
-        return np.clip(self._kernel_shaped(kept), 0.0, 1.0)
-
-    @on_blas_threads
     def unique_with(self, ridge: float, penalty: Penalty) -> bool:
         """Return whether data and a penalty without strength determine the kernel.
 
@@ -406,40 +385,6 @@ class Diagnosis:
         problem = self.problem
         penalty.check(problem.spec.kernel_size, problem._selection.n_channels)
         return self._analysis.system(penalty, ridge)
-
-    def _no_resolution(self, ridge: float, penalty: Penalty) -> str:
-        sizes = self.sizes
-        if not (sizes.gram_fits or sizes.factor_fits):
-            return (
-                f"the resolution needs a factor of {in_bytes(sizes.gram_bytes)}, which "
-                "exceeds the memory limit, whatever the ridge"
-            )
-        if penalty != RIDGE:
-            return (
-                f"the data and {penalty.title} of strength {ridge!r} do not determine every tap to "
-                "rounding, so there is no resolution; increase the strength, or use a penalty that "
-                "shrinks all taps"
-            )
-        least = self.sufficient_ridge
-        larger = "increase it" if least is None else f"{least:.3g} is enough"
-        return f"ridge={ridge!r} is too small to certify full rank; {larger}"
-
-    @on_blas_threads
-    def leverage(self) -> Any:
-        """Return the leverage of every row, see `Identifiability.leverage`."""
-        rows = np.concatenate([*self._system.leverages(self._factors)], axis=1)
-        rows = np.clip(rows + self._nuisance_leverage, 0.0, 1.0)
-        found = self.problem._as_long_as_y(self._analysis.design.by_record(rows))
-        return self.problem._input.like(found, channel_axis=self.groups > 1)
-
-    @property
-    def _nuisance_leverage(self) -> np.ndarray | float:
-        """Leverage of every row (n,) due to the bias and confounds."""
-        confounds = self.problem._nuisance.confounds
-        if confounds is None:
-            return self.problem.bias / self.n_equations
-        spans = self._analysis.design.matrix.chunks.order.spans
-        return np.concatenate([np.square(columns_of(confounds, s)[1]).sum(1) for s in spans])
 
     @property
     def mask_ambiguous(self) -> bool:

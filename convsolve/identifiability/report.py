@@ -9,13 +9,12 @@ import numpy as np
 from ..cached import cached_property
 from ..html import facts
 from ..lazy_plot import plot
-from ..leastsquares.penalty import RIDGE, Penalty, penalty_of
 from ..linalg.threads import on_blas_threads
 from ..near_misses import suggests_attributes
 from ..operators.layout import ascending
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_TUNING, Tuning
-from ..text import line, shown
+from ..text import line
 from . import descent, wording
 from .diagnosis import Diagnosis
 from .suggestions import Suggestion, advise, more_rows
@@ -54,8 +53,8 @@ class Identifiability:
         >>> import convsolve as cs
         >>> stimulus = np.tile([1, 1, 0, 0], 50)
         >>> report = cs.identify(cs.Problem(stimulus, lags=(0, 9)))
-        >>> report.unique, report.nullity
-        (False, 7)
+        >>> report.unique, report.rank, report.n_unknowns
+        (False, 3, 10)
         >>> report.suggestions[0].kind
         'excitation'
 
@@ -92,11 +91,6 @@ class Identifiability:
         return self._diagnosis.unique
 
     @property
-    def group_verdicts(self) -> tuple[str, ...]:
-        """The verdict on the design matrix of each group."""
-        return self._diagnosis.group_verdicts
-
-    @property
     def n_equations(self) -> int:
         """Number of rows of the design matrix."""
         return self._diagnosis.n_equations
@@ -110,11 +104,6 @@ class Identifiability:
     def rank(self) -> int:
         """Numerical rank of [N A] in the worst group, equal to ``n_unknowns`` for full rank."""
         return self._diagnosis.rank
-
-    @property
-    def nullity(self) -> int:
-        """Dimension of the set of solutions (of one output) that fit equally well."""
-        return self._diagnosis.nullity
 
     @property
     def singular_values(self) -> tuple[np.ndarray, ...]:
@@ -177,16 +166,6 @@ class Identifiability:
         return self._ascending(self._diagnosis._noise_gain)
 
     @property
-    def variance_inflation(self) -> np.ndarray:
-        """Variance inflation factor of every tap; inf if it is not determined.
-
-        It is the factor by which the variance exceeds its value for a column that resembles no
-        other column. The shape is that of `Solution.impulse_response`.
-        """
-        with np.errstate(over="ignore"):
-            return self._ascending(self._diagnosis._inflation**2)
-
-    @property
     def weakly_determined(self) -> np.ndarray:
         """Flags of the identifiable taps with a variance inflation above 1e4.
 
@@ -198,51 +177,15 @@ class Identifiability:
 
     @property
     def null_space(self) -> tuple[np.ndarray, ...]:
-        """Per group ``(nullity, *lags, Cin/groups)``: kernels with zero output, orthonormal.
+        """Per group ``(vectors, *lags, Cin/groups)``: kernels with zero output, orthonormal.
 
         Lags are in ascending order.
 
         Raises:
-            ValueError: If it does not fit in memory. `identifiable` and `resolution` need less
-                memory.
+            ValueError: If it does not fit in memory. `identifiable` needs less memory.
         """
         axes = tuple(range(1, 1 + self.problem.spec.ndim))
         return tuple(np.flip(vectors, axes) for vectors in self._diagnosis._null_kernels)
-
-    @on_blas_threads
-    def resolution(self, ridge: Any = None, *, penalty: Penalty | None = None) -> np.ndarray:
-        """Return the diagonal of the resolution matrix (AᵀA + strength·K)⁻¹AᵀA.
-
-        It is the share of a tap that its estimate retains if all other taps of the kernel are zero:
-        1 if the tap is estimated completely, 0 if the estimate does not depend on it. Without a
-        penalty it refers to the minimum-norm solution. K = I for a ridge. In a basis, it refers to
-        the kernel of the basis that is nearest to a single tap.
-
-        Args:
-            ridge: short for ``penalty=Ridge(ridge)``. None, the default, is no ridge.
-            penalty: a quadratic penalty with one given strength, or None.
-
-        Returns:
-            An array with the shape of `Solution.impulse_response`.
-
-        Raises:
-            TypeError, ValueError: If ``ridge`` is not a finite number, is negative, or is too
-                small. If the penalty has no given strength, or several.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
-            >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
-            >>> report.resolution().round(6)
-            array([1., 1., 1., 1., 1.])
-            >>> bool(report.resolution(ridge=100.0).max() < 1)
-            True
-
-        See Also:
-            `ridge_for` and `leverage`.
-        """
-        return self._ascending(self._diagnosis._resolution(*_term(penalty_of(ridge, penalty))))
 
     def _ascending(self, values: np.ndarray) -> np.ndarray:
         return np.asarray(ascending(values, self.problem.spec.ndim))
@@ -301,38 +244,8 @@ class Identifiability:
             >>> ridge = report.ridge_for(10)
             >>> report.condition_number > 10, ridge > 0
             (True, True)
-
-        See Also:
-            `resolution`, which shows the effect of a ridge.
         """
         return self._diagnosis.ridge_for(condition_number)
-
-    def leverage(self) -> Any:
-        """Return the leverage of every row, diag(A(AᵀA)⁻Aᵀ), including the bias: between 0 and 1.
-
-        The result has the form of y, ``(*T,)`` per record, with an axis of groups at the end if
-        there are several. It is NaN for excluded rows, as in `Solution.predict`. A row of leverage
-        1 alone determines some direction of the kernel, and the fit passes through it for any y.
-        The sum over rows is the rank.
-
-        Source: D. C. Hoaglin and R. E. Welsch, The American Statistician 32 (1978) 17.
-
-        Returns:
-            Leverages in the form of y, numbers without a unit.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x = np.random.default_rng(0).standard_normal(300).cumsum()
-            >>> report = cs.identify(cs.Problem(x, lags=(0, 4)))
-            >>> leverage = report.leverage()
-            >>> float(np.nansum(leverage).round(6)), report.rank
-            (5.0, 5)
-
-        See Also:
-            `resolution`, for taps.
-        """
-        return self._diagnosis.leverage()
 
     @property
     def _brief(self) -> str:
@@ -384,7 +297,6 @@ class Identifiability:
             "n_equations": self.n_equations,
             "n_unknowns": self.n_unknowns,
             "method": wording.method(self._diagnosis),
-            "group_verdicts": list(self.group_verdicts),
             "worst_group": self._diagnosis.worst_group,
             "lags": [axis.tolist() for axis in self.problem._lags],
             **self.problem._names.to_dict(),
@@ -402,7 +314,6 @@ class Identifiability:
         out |= {
             "rank": self.rank,
             "group_ranks": list(self._diagnosis.group_ranks),
-            "nullity": self.nullity,
         }
         # More unknowns take a spectrum, which takes much longer than the solution.
         if self.n_unknowns <= self._diagnosis.limits.spectrum_columns:
@@ -485,24 +396,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return value if np.isfinite(value) else None
-
-
-def _term(penalty: Penalty | None) -> tuple[float, Penalty]:
-    """Return the strength of a penalty, and the penalty without it."""
-    if penalty is None:
-        return 0.0, RIDGE
-    if not isinstance(penalty, Penalty):
-        raise TypeError(f"penalty must be a penalty such as Smooth(1.0), got {shown(penalty)}")
-    if not (penalty.quadratic and penalty.given):
-        raise ValueError(
-            f"a resolution needs a quadratic penalty with a given strength, got {penalty.title}"
-        )
-    try:
-        penalty.check_outputs(1)
-    except ValueError:
-        raise ValueError(
-            f"a resolution needs one strength for all outputs, got {penalty!r}; for several call "
-            "it with each"
-        ) from None
-    form, strength = penalty.terms(1)[0]
-    return strength, form

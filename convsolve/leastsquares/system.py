@@ -401,33 +401,12 @@ class System:
         by_qr, z = self._qr(groups, self.design.targets)
         return Rest(groups, by_qr, z, by_gram.or_else(by_qr, groups))
 
-    @on_blas_threads
-    def resolution(self, group: int, factor: Factor) -> np.ndarray:
-        """Return the diagonal (P,) of (AᵀA + ridge·K)⁻¹AᵀA in taps, given a factor of full rank.
-
-        For kernels V v of a basis, it is the diagonal of the matrix on them, times V Vᵀ.
-        """
-        if self.basis.identity:
-            return self._freedoms(group, factor)
-        # S H⁻¹ SᵀVᵀAᵀA V, for T = V S and the normal equations H of the penalty's coordinates.
-        span, design, scale = self.design.span, self.design, self.scaling.scale[group][:, None]
-        s = self.basis.within(span)
-        gram = design.moments_in(span, design.targets).inner(group, slice(None))
-        restricted = scale * s.restrict(gram[None])[0]
-        kept = s.expand((scale * factor.solve_normal(restricted))[None])[0]
-        left, v = span.expand(kept[None])[0], span.expand(np.eye(len(kept))[None])[0]
-        return np.asarray(np.einsum("pr,pr->p", left, v))
-
     def freedom(self, group: int, factor: Factor) -> float:
-        """Return the degrees of freedom of the kernel, the sum of `resolution`.
+        """Return the degrees of freedom of the kernel, given a factor of full rank.
 
-        It is a sum over the coordinates of the penalty, and needs no Gram matrix.
+        They are the trace of (AᵀA + ridge·K)⁻¹AᵀA, a sum over the coordinates of the penalty.
         """
-        return float(self._freedoms(group, factor).sum())
-
-    def _freedoms(self, group: int, factor: Factor) -> np.ndarray:
-        """Return the share (P,) of each coordinate that its estimate keeps."""
-        return np.asarray(1 - (self.scaling.root_ridge[group] * factor.noise_gain) ** 2)
+        return float(np.sum(1 - (self.scaling.root_ridge[group] * factor.noise_gain) ** 2))
 
     @cached_property
     def column_rounding(self) -> np.ndarray:
@@ -449,11 +428,6 @@ class System:
         means = self.basis.restrict(self.matrix.offsets[group][None, :, None])[0, :, 0]
         scaled = np.ldexp(means, -self.scaling.relative[group])
         return scaled / max(float(np.linalg.norm(scaled)), 1.0)
-
-    def leverages(self, factors: Factors) -> Iterator[np.ndarray]:
-        """Yield the squared norms (groups, n) of the rows of A T R⁻¹, block by block."""
-        for rows in self._scaled_rows(slice(None), None):
-            yield factors.leverages(rows[:, :, : self.columns.count])
 
     @on_blas_threads
     def extremes(self, group: int, factor: Factor) -> tuple[float, float]:

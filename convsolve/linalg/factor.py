@@ -214,11 +214,6 @@ class Factor(ABC):
         """Numerical row space in the user's units, orthonormal there, (P, rank); None for all."""
         return None
 
-    @property
-    def resolution(self) -> np.ndarray:
-        """Diagonal (P,) of the projector on the row space in the user's units."""
-        return np.ones(self.columns)
-
     def null_part(self, v: np.ndarray) -> np.ndarray:
         """Return N Nᵀv (P, Q), for the null space N and a kernel v (P, Q) in the user's units."""
         return np.zeros_like(v)
@@ -449,11 +444,6 @@ class Truncated(Factor):
     def user_null_basis(self) -> np.ndarray:
         """Null space in the user's units, orthonormal there, (P, nullity)."""
         return self.row_space.null_basis
-
-    @property
-    def resolution(self) -> np.ndarray:
-        """Diagonal (P,) of the projector on the row space in the user's units."""
-        return np.einsum("pk,pk->p", self.row_space.q, self.row_space.q)
 
     def null_part(self, v: np.ndarray) -> np.ndarray:
         """Return N Nᵀv (P, Q), for the null space N and a kernel v (P, Q) in the user's units."""

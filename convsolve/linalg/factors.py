@@ -163,10 +163,6 @@ class Factors:
         with np.errstate(over="ignore", invalid="ignore"):
             return self._of_each(norms, g)
 
-    def leverages(self, rows: np.ndarray) -> np.ndarray:
-        """Return the squared norms (G, n) of rows (G, n, P) times R⁻¹."""
-        return self._of_each(lambda f, a: np.square(f.whiten(a)).sum(-1), rows)
-
     def _of_each(
         self, of: Callable[[Factor, np.ndarray], np.ndarray], values: np.ndarray
     ) -> np.ndarray:

@@ -72,8 +72,7 @@ def afford_complement(columns: int) -> None:
     if need > MAX_BASIS_BYTES:
         raise ValueError(
             f"a basis of the null space of {columns} unknowns needs {in_bytes(need)}, more than "
-            f"the {in_bytes(MAX_BASIS_BYTES)} allowed; identifiable and resolution() "
-            "need no basis"
+            f"the {in_bytes(MAX_BASIS_BYTES)} allowed; identifiable needs no basis"
         )
 
 

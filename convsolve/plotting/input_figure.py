@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..api import identify
 from ..identifiability.excitation import Excitation, excitation
 from ..problem.names import Names
 from ..problem.problem import Problem
 from .drawing import (
-    BAD,
     GOOD,
     GREY,
     MAX_CURVES,
@@ -27,16 +25,13 @@ from .drawing import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Below this effective power, a standard error is more than 100 times the one for a white x.
-WEAK = 1e-4
 # Smallest power that is drawn, in dB. Smaller values are leakage of the window.
 FAINT = -160.0
 
 
 def draw_input(problem: Problem) -> Picture:
     """Draw the `excitation` of x, and an image of the powers if there are many channels."""
-    report = identify(problem)
-    found, called = excitation(report), drawable(report.problem._names)
+    found, called = excitation(problem), drawable(problem._names)
     many = found.power.shape[1] > MAX_CURVES
 
     def draw(place: Place) -> None:
@@ -54,13 +49,8 @@ def draw_input(problem: Problem) -> Picture:
 
 @drawing("Power spectrum of x, relative to white noise of the same power.")
 def power(axes: Axes, found: Excitation, called: Names) -> None:
-    """Draw the power over frequency, or its range, with shading where x excites weakly."""
+    """Draw the power over frequency, or its range."""
     channels, at = found.power.shape[1], found.frequency
-    weak = np.zeros(len(at), bool) if found.effective is None else found.effective < WEAK
-    for i, (start, stop) in enumerate(_runs(weak)):
-        ends = at[start] - at[1] / 2, at[stop - 1] + at[1] / 2
-        label = None if i else "poorly determined"
-        axes.axvspan(*ends, color=BAD, alpha=0.15, linewidth=0, label=label)
     axes.axhline(0, color=GREY, linewidth=0.8, label="white noise")
     levels = _decibel(found.power)
     if channels <= MAX_CURVES:
@@ -72,18 +62,9 @@ def power(axes: Axes, found: Excitation, called: Names) -> None:
         axes.fill_between(
             at, levels.min(1), levels.max(1), color=GOOD, alpha=0.4, linewidth=0, label=label
         )
-    if found.effective is not None:
-        label = "effective power" + ", weakest mixture of channels" * (channels > 1)
-        axes.plot(at, _decibel(found.effective), color=colours()[-1], linewidth=2, label=label)
     axes.set(xlim=at[[0, -1]], title="Power spectrum of x", xlabel=_unit(called))
     axes.set_ylabel("power relative to white noise (dB)")
     legend(axes)
-
-
-def _runs(flags: np.ndarray) -> np.ndarray:
-    """Return start and stop of every run of True."""
-    ends = np.flatnonzero(np.diff(np.pad(flags.astype(int), 1)))
-    return ends.reshape(-1, 2)
 
 
 def _decibel(power: np.ndarray) -> np.ndarray:

@@ -61,12 +61,13 @@ def draw_report(report: Identifiability) -> Picture:
     if not report._diagnosis.decided:
         return Picture((9, 2.6), partial(_draw_undecided, report))
     gains = _of_worst_group(report, report._diagnosis._noise_gain)
-    few, known = 0 < report.nullity <= MAX_VECTORS, bool(np.isfinite(gains).any())
+    nullity, known = report.n_unknowns - report.rank, bool(np.isfinite(gains).any())
+    few = 0 < nullity <= MAX_VECTORS
 
     def draw(place: Place) -> None:
         title = not_unique(report)
-        if report.nullity > MAX_VECTORS:
-            title += f"\n{report.nullity} null vectors, too many to show"
+        if nullity > MAX_VECTORS:
+            title += f"\n{nullity} null vectors, too many to show"
         place.title(title, fontsize="large")
         halves = place.parts(2 if few or known else 1, 1)
         left, right = halves[0].parts(1, 2)

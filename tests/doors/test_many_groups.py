@@ -45,7 +45,7 @@ def test_ill_conditioned_groups_are_solved_as_if_alone(
     for group in range(GROUPS):
         alone = cs.Problem(x[:, group], y[:, group], kernel_size=TAPS, bias=True)
         one, of_one = solved(alone, method, BLOCKS), cs.identify(alone, limits=BLOCKS)
-        assert report.group_verdicts[group] == of_one.verdict
+        assert report._diagnosis.group_verdicts[group] == of_one.verdict
         found, wanted = fit.kernel[:, 0, group], one.kernel[:, 0, 0]
         atol = 1e11 * EPS * np.abs(wanted).max()
         np.testing.assert_allclose(found, wanted, rtol=0, atol=atol, err_msg=str(group))
@@ -101,7 +101,7 @@ def test_deficient_groups_have_the_solution_of_minimum_norm(
         assert report._diagnosis.group_ranks[group] == rank + bias
         np.testing.assert_allclose(fit.kernel[:, 0, group], exact, rtol=1e-9, atol=1e-12)
         np.testing.assert_array_equal(fit.kernel[~a.any(0), 0, group], 0.0)
-        assert (report.group_verdicts[group] == "overdetermined") == (rank == TAPS)
+        assert (report._diagnosis.group_verdicts[group] == "overdetermined") == (rank == TAPS)
 
 
 def test_a_warning_counts_many_groups(rng: np.random.Generator) -> None:

@@ -217,23 +217,12 @@ def test_reports_of_masks_per_output_support_penalties_by_channel() -> None:
     x, y, mask = grouped_masks()
     report = cs.identify(cs.Problem(x, y, kernel_size=5, groups=2, padding="same", mask=mask))
     penalty = cs.Ridge(STRENGTHS, channel_groups=LABELS)
-    output = int(np.argmin(mask.sum(0)))  # the report describes the output with the fewest rows
-    own = slice(0, 2) if output < 2 else slice(2, 4)
-    alone = cs.identify(cs.Problem(x[:, own], kernel_size=5, padding="same", mask=mask[:, output]))
-    labels = LABELS[own]
-    given = cs.Ridge({label: STRENGTHS[label] for label in labels}, channel_groups=labels)
-    found, wanted = report.resolution(penalty=penalty), alone.resolution(penalty=given)
-    np.testing.assert_allclose(found, wanted, rtol=1e-12)
     (form, strength), *_ = penalty.terms(4)
     assert report._diagnosis.unique_with(strength, form)
     short = cs.Ridge(1.0, channel_groups=(0, 1))
     (form, strength), *_ = short.terms(4)
-    for call in (
-        lambda: report.resolution(penalty=short),
-        lambda: report._diagnosis.unique_with(strength, form),
-    ):
-        with pytest.raises(ValueError, match="2 labels, x has 4 channels"):
-            call()
+    with pytest.raises(ValueError, match="2 labels, x has 4 channels"):
+        report._diagnosis.unique_with(strength, form)
 
 
 def test_descent_starts_from_the_kernel_of_the_outputs_of_each_mask() -> None:

@@ -22,10 +22,10 @@ MEMBERS = {
     "predict residuals score status regularization identifiability plot channels outputs problem "
     "trace converged backward_error duality_gap noise covariance jackknife permutation_test "
     "patterns stats save to_html to_dict to_dataframe to_xarray",
-    "Identifiability": "verdict unique rank nullity n_equations n_unknowns condition_number "
+    "Identifiability": "verdict unique rank n_equations n_unknowns condition_number "
     "singular_values identifiable bias_identifiable padding_dependent noise_gain "
-    "variance_inflation weakly_determined collinear null_space suggestions group_verdicts problem "
-    "resolution ridge_for leverage descent plot to_dict",
+    "weakly_determined collinear null_space suggestions problem "
+    "ridge_for descent plot to_dict",
     "Comparison": "solutions rows identifiability skipped shared_seconds plot to_dict to_dataframe",
     "Score": "outputs r2 r2_standard_error r2_total correlation mse fit_percent r2_interval "
     "to_dict",

@@ -114,14 +114,6 @@ def test_a_page_has_scores_and_the_largest_tap_of_every_kernel(chosen, page):
             assert any(page.words[i : i + 4] == row for i in range(len(page.words)))
 
 
-@pytest.mark.parametrize("basis", [None, "tents3"])
-def test_a_page_explains_the_effective_power_where_it_is_drawn(basis, tmp_path):
-    x, y = noise(2, 200)
-    found = page_of(cs.solve(cs.Problem(x, y, lags=(0, 5), basis=basis)), tmp_path)
-    explained = next(words for words in found.words if words.startswith("The power of x."))
-    assert ("Effective is the power" in explained) == (basis is None)
-
-
 def test_a_page_warns_of_undetermined_data_and_escapes_names(tmp_path):
     x = np.sin(0.3 * np.arange(200))
     with pytest.warns(cs.IdentifiabilityWarning):

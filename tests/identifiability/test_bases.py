@@ -27,7 +27,7 @@ def columns(x: np.ndarray, taps: np.ndarray) -> np.ndarray:
     return np.einsum("nkc,kcr->nr", lagged, taps)
 
 
-def test_rank_condition_leverage_gains_and_resolution() -> None:
+def test_rank_condition_and_gains() -> None:
     problem = cs.Problem(X, lags=WINDOWS, basis=BASIS)
     report, a = cs.identify(problem), columns(X, TAPS)
     assert (report.rank, report.n_unknowns, report.unique) == (12, 12, True)
@@ -40,14 +40,6 @@ def test_rank_condition_leverage_gains_and_resolution() -> None:
         report.noise_gain.reshape(K, 2)[possible], gains[possible], rtol=1e-12
     )
     assert np.isnan(report.noise_gain.reshape(K, 2)[~possible]).all()
-    hat = np.einsum("ni,ij,nj->n", a, inverse, a)
-    np.testing.assert_allclose(np.ravel(report.leverage())[K - 1 :], hat, rtol=1e-12)
-    for strength in (50.0, 0.0):
-        # The share of a kernel in the basis that is nearest to one tap.
-        shares = np.linalg.solve(a.T @ a + strength * np.eye(12), a.T @ a)
-        found = report.resolution(ridge=strength).reshape(-1)
-        np.testing.assert_allclose(found, np.diag(t @ shares @ t.T), rtol=0, atol=1e-12)
-        np.testing.assert_allclose(found.sum(), np.trace(shares), rtol=1e-13)
     assert "all 20 identifiable" in str(report)
     assert "for 12 unknowns" in str(report)
 

@@ -21,7 +21,6 @@ from convsolve.solvers.base import Objective
 from support import dense
 from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry
-from support.ordering import kernel_shaped
 from support.penalties import PENALTIES, matrix, penalty_for, with_strength
 from support.slow import some
 
@@ -97,22 +96,6 @@ def test_taps_that_neither_penalty_nor_data_determine_are_reported() -> None:
         assert not wide._diagnosis.unique_with(0.0, Ridge())
 
 
-@pytest.mark.parametrize(("geometry", "route"), [("groups", "rows"), ("image", "signals")])
-@every_penalty
-def test_resolution_is_the_diagonal_of_its_matrix(name: str, geometry: str, route: str) -> None:
-    made, ridge = NAMED[geometry], 40.0
-    x, y = made.records()
-    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    penalty = penalty_for(name, problem)
-    report = cs.identify(problem, limits=ROUTES[route])
-    found = report.resolution(penalty=with_strength(penalty, ridge))
-    found = dense.by_group(kernel_shaped(found, problem.kernel_shape), made.spec.groups)
-    for shown, (rows, _, _) in zip(found, exact(made, x, y, penalty, ridge), strict=True):
-        a = rows[: made.rows]
-        wanted = np.diag(np.linalg.solve(rows.T @ rows, a.T @ a))
-        np.testing.assert_allclose(shown[:, 0], wanted, rtol=1e-9, atol=1e-12)
-
-
 TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
 
 
@@ -152,25 +135,6 @@ def test_derivatives_in_x_y_and_the_strength(monkeypatch: pytest.MonkeyPatch) ->
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     check_gradients(loss)
-
-
-@every_penalty
-def test_leverages_of_a_dense_penalized_fit(name: str) -> None:
-    """The diagonal of A (AᵀA + strength·K)⁻¹Aᵀ, whose sum is the trace of the resolution."""
-    made, strength = NAMED["groups"], 2.0
-    x, y = made.noise()
-    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    penalty = penalty_for(name, problem)
-    system = analyse(problem).system(penalty, strength)
-    factors = system.qr_factors()
-    assert factors is not None
-    found = np.concatenate([*system.leverages(factors)], axis=1)
-    for g, (rows, _, _) in enumerate(exact(made, x, y, penalty, strength)):
-        a = rows[: found.shape[1]]
-        wanted = np.einsum("np,pn->n", a, np.linalg.solve(rows.T @ rows, a.T))
-        np.testing.assert_allclose(np.sort(found[g]), np.sort(wanted), rtol=1e-8, atol=1e-12)
-        resolution = system.resolution(g, factors[g]).sum()
-        np.testing.assert_allclose(found[g].sum(), resolution, rtol=1e-8)
 
 
 @pytest.mark.parametrize(("solver", "bits"), [("qr", -40), ("normal", -36)])

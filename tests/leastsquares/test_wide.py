@@ -18,7 +18,7 @@ from convsolve.linalg.minimum_norm import distances
 from convsolve.linalg.qr import tall_qr, tall_svd
 from support.cases import EPS, as_channels
 from support.dense import exact_least_squares
-from support.ordering import kernel_shaped, null_kernels
+from support.ordering import null_kernels
 
 M, P, Q = 6, 14, 2
 # Powers of two of the columns.
@@ -141,14 +141,12 @@ def test_reports_without_a_null_basis(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rowspace, "MAX_BASIS_BYTES", 8 * P**2 - 1)
     report = cs.identify(as_channels(a, y))
     for owner, basis in ((report, "null_space"), (report._diagnosis, "_null_echelon")):
-        with pytest.raises(ValueError, match=rf"null space of {P} unknowns needs .* need no basis"):
+        with pytest.raises(ValueError, match=rf"null space of {P} .* needs no basis"):
             getattr(owner, basis)
     np.testing.assert_allclose(
         report._diagnosis.null_part(kernel), np.linalg.norm(null @ kernel[0], axis=0), rtol=1e-12
     )
-    kept = kernel_shaped(report.resolution(), report.problem.kernel_shape).ravel()[::Q]
-    np.testing.assert_allclose(kept, 1 - (null**2).sum(0), rtol=1e-12, atol=1e-14)
-    assert report.nullity == P - M
+    assert report.n_unknowns - report.rank == P - M
 
 
 def test_distances_to_a_span_do_not_cancel() -> None:

@@ -167,7 +167,7 @@ def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):
     alone = cs.solve(cs.Problem(problem.x, problem.y, spec=problem.spec))
     monkeypatch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))
     report = cs.identify(problem)
-    assert (report.verdict, report.rank, report.nullity) == ("overdetermined", 900, 0)
+    assert (report.verdict, report.rank, report.n_unknowns) == ("overdetermined", 900, 900)
     fit = cs.solve(problem)
     assert fit.stats["solver"] == alone.stats["solver"] == "ConjugateGradient"
     assert fit.stats["evidence"] == "conjugate gradients on a random vector"
