@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,14 +13,12 @@ from .errors import SolveError, warn
 from .inference.random_effects import Subject, fit_variances
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
-from .leastsquares.design import Design
 from .leastsquares.penalty import RIDGE, Penalty, Ridge
 from .method import component
 from .operators.layout import ascending, to_kernel
 from .operators.moments import per_column
-from .operators.tap_basis import BlockBasis, TapBasis
+from .operators.tap_basis import TapBasis
 from .problem.checks import fraction
-from .problem.kernel_space import ChannelSpace, ChannelTaps
 from .problem.problem import Problem
 from .problem.sizes import Limits, Tuning, tuning_of
 from .progress import LOG, Listener, tracked
@@ -46,9 +45,8 @@ class GroupSolution(NamedTuple):
         kernels: the kernel of every subject, by name. It is shrunk towards the group, the more so
             the fewer and noisier the data of the subject are.
         standard_error: standard error of the kernel of the group as an estimate of the population,
-            including the differences between subjects. NaN outside the window of a channel.
-        subject_deviation: standard deviation of the kernels of the population, for every tap. NaN
-            outside the window of a channel.
+            including the differences between subjects.
+        subject_deviation: standard deviation of the kernels of the population, for every tap.
         noise_variance: ``(subjects, outputs)``, variance of y about the model.
         log_likelihoods: the restricted log-likelihood of every step, an array for every output.
         converged: whether the search ended before its largest number of steps, for all outputs.
@@ -213,8 +211,8 @@ def solve_group(
     is white, with one variance σ_s² per subject.
 
     Args:
-        problems: a `Problem` with y for every subject, by name. They have the same lags, bases,
-            channels and outputs. Records, masks, weights, confounds and bias may differ.
+        problems: a `Problem` with y for every subject, by name. They have the same lags, channels
+            and outputs, and no basis. Records, masks, weights, confounds and bias may differ.
         prior: penalty without a strength that describes the differences between subjects, by
             default `Ridge`: taps differ independently. With `Smooth` or
             ``SquaredExponential(length=...)`` neighbouring taps differ in the same direction, so
@@ -228,16 +226,15 @@ def solve_group(
     τ² is estimated for every channel and output; with ``Ridge(channel_groups=...)``, for every
     label. Kernels that a penalty leaves free, such as the constant kernels of `Smooth`, have a
     variance of their own. τ² and σ_s² maximize the restricted likelihood, which is computed from
-    the Gram matrix of every subject. With a basis, the prior describes the kernels of the basis;
-    `Ridge` describes their coefficients. With τ² = 0, the result is the least-squares solution of
+    the Gram matrix of every subject. With τ² = 0, the result is the least-squares solution of
     all data together. With a large τ², it is the least-squares solution of every subject alone.
 
     Raises:
         TypeError: If ``problems`` is not a mapping of problems, or the prior is no quadratic
             penalty.
         ValueError: If there are fewer than two subjects, y is missing, or problems have different
-            lags, bases, channels or outputs. If the prior has a strength, or a hyperparameter is
-            not given.
+            lags, channels or outputs, or a basis or windows per channel. If the prior has a
+            strength, or a hyperparameter is not given.
         SolveError: If the data of all subjects do not determine the kernel of the group, if a
             subject has no noise, or if a Gram matrix has too few digits or exceeds the memory
             limit.
@@ -271,12 +268,33 @@ def solve_group(
     subjects = {str(name): problem for name, problem in problems.items()}
     first = next(iter(subjects.values()))
     chosen.check(first.spec.kernel_size, first.n_channels)
+    basis, blocks = _coordinates(chosen, first)
+    each = first.n_outputs // len(blocks)  # outputs of a group
     with following(progress, "solve_group"):
         several = tracked(subjects.values(), "moments of subjects", len(subjects))
-        moments = [_moments_of(problem, chosen, tuning) for problem in several]
+        moments = [_moments_of(problem, basis, tuning) for problem in several]
         outputs = tracked(range(first.n_outputs), "outputs", first.n_outputs)
-        found = [_Output.of([each[o] for each in moments], [*subjects]) for o in outputs]
-    result = _packed(found, first, [*subjects], chosen)
+        by_subject = [
+            _solved([m[o] for m in moments], basis, blocks[o // each], [*subjects]) for o in outputs
+        ]
+    taps, noise, log_likelihoods, converged = zip(*by_subject, strict=True)
+    size, axes = first.spec.kernel_size, first.spec.ndim
+    columns = np.reshape(taps, (len(blocks), each, *taps[0].shape)).transpose(3, 0, 2, 1)
+    kernel, error, deviation, *kernels = (np.asarray(to_kernel(part, size)) for part in columns)
+    result = GroupSolution(
+        kernel=kernel,
+        kernels=dict(zip(subjects, kernels, strict=True)),
+        standard_error=np.asarray(ascending(error, axes)),
+        subject_deviation=np.asarray(ascending(deviation, axes)),
+        noise_variance=np.stack(noise, axis=1),
+        log_likelihoods=log_likelihoods,
+        converged=all(converged),
+        prior=chosen,
+        lags=first.lags,
+        fs=first.fs,
+        channels=first.channels,
+        outputs=first.outputs,
+    )
     if not result.converged:
         warn("the variances between subjects did not converge; the result is from the last step")
     LOG.info("solve_group: %s", result)
@@ -293,6 +311,8 @@ def _check_problems(problems: Any) -> None:
         )
     for problem in problems.values():
         check_problem(problem, "solve_group")
+        if problem._space is not None:
+            raise ValueError("solve_group supports no basis and no windows of lags per channel")
     if len(set(map(str, problems))) < max(2, len(problems)):
         raise ValueError(
             f"problems has {count(len(problems), 'subject')} ({some([*map(str, problems)])}); give "
@@ -301,29 +321,12 @@ def _check_problems(problems: Any) -> None:
     (name, first), *others = problems.items()
     for other, problem in others:
         first._names.check_same(problem._names.channels, problem._names.outputs)
-        _check_spaces(name, first, other, problem)
         mine = _geometry(first)
         for what, found in _geometry(problem).items():
             if found != mine[what]:
                 raise ValueError(
                     f"subject {other} has {what} {found}, but subject {name} has {mine[what]}"
                 )
-
-
-def _check_spaces(name: Any, first: Problem, other: Any, problem: Problem) -> None:
-    """Raise an error unless two problems have the same windows and the same bases."""
-    if first.kernel_shape != problem.kernel_shape:
-        return  # `_geometry` differs
-    mine, found = (
-        {} if each._space is None else each._space.to_dict(each._lags[0], each.spec.groups)
-        for each in (first, problem)
-    )
-    for key, what in (("windows", "windows of lags"), ("basis", "bases of lags")):
-        if found.get(key) != mine.get(key):
-            raise ValueError(
-                f"subject {other} and subject {name} have different {what}; state all problems "
-                f"with the same {'lags=' if key == 'windows' else 'basis='}"
-            )
 
 
 def _geometry(problem: Problem) -> dict[str, Any]:
@@ -358,12 +361,8 @@ class _Moments(NamedTuple):
 
     Attributes:
         gram, cross, squares, rows: as in `Subject`.
-        exponents: (R,), powers of two of the units of the coordinates.
+        exponents: (C,), powers of two of the units of the channels.
         out_exponent: the same for y.
-        blocks: (R,), labels of coordinates that share a variance.
-        basis: T, for kernels w = T z.
-        channel: (R,), the channel of every coordinate, within the group of channels.
-        modelled: (P,), flags of the taps in the window of their channel.
     """
 
     gram: np.ndarray
@@ -372,175 +371,95 @@ class _Moments(NamedTuple):
     rows: int
     exponents: np.ndarray
     out_exponent: int
-    blocks: np.ndarray
-    basis: TapBasis
-    channel: np.ndarray
-    modelled: np.ndarray
 
     def in_units(self, exponents: np.ndarray, out_exponent: int) -> Subject:
         """Return the moments in other units, which is exact."""
-        scale = np.ldexp(1.0, self.exponents - exponents)
+        scale = np.ldexp(1.0, per_column((self.exponents - exponents)[None], len(self.gram))[0])
         unit = float(np.ldexp(1.0, self.out_exponent - out_exponent))
         gram, cross = self.gram * scale * scale[:, None], self.cross * scale * unit
         return Subject.of(gram, cross, self.squares * unit**2, self.rows)
 
 
-def _moments_of(problem: Problem, prior: Penalty, tuning: Tuning) -> list[_Moments]:
+def _moments_of(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[_Moments]:
     """Return the moments of every output of a subject."""
     found: dict[int, _Moments] = {}
     for outputs, part in problem._parts:
         analysis = analyse(part, tuning)
-        design = analysis.design
-        sizes, groups = design.sizes, design.spec.groups
+        sizes, groups = analysis.design.sizes, part.spec.groups
         if reason := sizes.gram_reason():
             raise SolveError(f"solve_group needs the Gram matrices of all subjects: {reason}")
-        if sizes.rows <= sizes.nuisance:
+        rows = sizes.rows - sizes.nuisance
+        if rows <= 0:
             raise SolveError(
                 f"a subject has {count(sizes.rows, 'row')} and {count(sizes.nuisance, 'column')} "
                 "of bias and confounds, so that no row is left"
             )
-        basis, free = _complete_basis(prior, design)
-        labels = np.array(_labels(prior, problem.n_channels))[[*design.selection.channels]]
-        labels = labels.reshape(groups, -1)
-        channel = basis.channel_of(sizes.columns, labels.shape[1])
-        blocks = 2 * labels[:, channel] + free
-        moments, inner = analysis.plain.moments, basis.within(design.span)
-        gram, cross, squares = moments.eliminated()
-        gram = inner.restrict(inner.restrict(gram).swapaxes(1, 2))
-        cross, units = inner.restrict(cross), moments.units
-        exponents = inner.of_channels(units.column_exponents)
+        moments = basis.of_moments(analysis.plain.moments)
+        (gram, cross, squares), units = moments.eliminated(), moments.units
         for i, o in enumerate(outputs):
             g, q = divmod(i, len(outputs) // groups)
-            sums = gram[g], cross[g, :, q], float(squares[g, q]), sizes.rows - sizes.nuisance
-            given = exponents[g], int(units.out_exponents[g, q]), blocks[g]
-            found[o] = _Moments(*sums, *given, basis, channel, design.modelled)
+            sums = gram[g], cross[g, :, q], float(squares[g, q]), rows
+            found[o] = _Moments(*sums, units.exponents[g], int(units.out_exponents[g, q]))
     return [found[o] for o in range(problem.n_outputs)]
 
 
-def _labels(prior: Penalty, channels: int) -> Sequence[int]:
-    """Return a label for every channel; channels of one label share a variance."""
-    given = prior.channel_groups if isinstance(prior, Ridge) else None
-    return range(channels) if given is None else given
-
-
-def _complete_basis(prior: Penalty, design: Design) -> tuple[TapBasis, np.ndarray]:
-    """Return a basis of all kernels, and flags (R,) of its coordinates that the prior leaves free.
+def _coordinates(prior: Penalty, problem: Problem) -> tuple[TapBasis, np.ndarray]:
+    """Return a basis of all kernels, and labels (G, R) of coordinates that share a variance.
 
     Directions in which the prior does not vary are added with a small standard deviation, because
     the kernel of the group has no prior.
     """
-    lags, space = design.tap_lags, design.space
-    if space is not None:
-        pairs = [_complete_taps(prior, own, lags[0]) for own in space.channels]
-        basis = BlockBasis.of_taps(space.taps, [taps for taps, _ in pairs])
-        return basis, np.concatenate([free for _, free in pairs])
-    roots = prior.bases(lags)
+    given = prior.channel_groups if isinstance(prior, Ridge) else None
+    labels = np.array(range(problem.n_channels) if given is None else given)
+    labels, taps = labels.reshape(problem.spec.groups, -1), math.prod(problem.kernel_shape[:-2])
+    roots = prior.bases(problem.spec._in_taps(problem._lags))
     if roots is None:
-        return TapBasis(), np.zeros(design.sizes.columns, bool)
+        return TapBasis(), 2 * np.tile(labels, taps)
     matrices, free = [], np.ones(1, bool)
     for root, null in roots:
         known = np.hstack([root, null])
-        matrices.append(_completed(known))
-        own = _last(null.shape[1], known.shape[1], len(known))
+        u, s, _ = np.linalg.svd(known)
+        matrices.append(np.hstack([known, OUTSIDE * s[0] * u[:, known.shape[1] :]]))
+        at = np.arange(len(known))
+        own = (at >= root.shape[1]) & (at < known.shape[1])
         free = np.logical_and.outer(free, own).reshape(-1)
-    return TapBasis(matrices), np.repeat(free, design.sizes.columns // len(free))
-
-
-def _complete_taps(
-    prior: Penalty, own: ChannelSpace, lags: np.ndarray
-) -> tuple[ChannelTaps, np.ndarray]:
-    """Return `_complete_basis` for the kernels of one channel."""
-    taps, free = prior.within(own, lags)
-    known, v = taps.matrix, own.span.vectors
-    if known is None:
-        return taps, np.zeros(own.rank, bool)
-    flags = _last(free, known.shape[1], own.rank)
-    if v is None:
-        return taps._replace(matrix=_completed(known)), flags
-    if known is own.matrix:
-        # The functions of a basis may be dependent, or almost. Orthogonal directions with the same
-        # covariance are not.
-        u, s, _ = np.linalg.svd(v.T @ known, full_matrices=False)
-        return taps._replace(matrix=v @ (u * s)), flags
-    return taps, flags
-
-
-def _last(free: int, known: int, count: int) -> np.ndarray:
-    """Return flags (count,) of the last ``free`` of the first ``known`` coordinates."""
-    at = np.arange(count)
-    return np.asarray((at >= known - free) & (at < known))
-
-
-def _completed(known: np.ndarray) -> np.ndarray:
-    """Return linearly independent columns with small orthogonal columns in all other directions."""
-    u, s, _ = np.linalg.svd(known)
-    return np.hstack([known, OUTSIDE * s[0] * u[:, known.shape[1] :]])
+    return TapBasis(matrices), 2 * np.tile(labels, taps) + np.repeat(free, labels.shape[1])
 
 
 class _Output(NamedTuple):
-    """Kernels of one output, with taps and channels (P,) in the order of columns."""
+    """The results of one output.
 
-    kernel: np.ndarray
-    error: np.ndarray
-    deviation: np.ndarray
-    each: np.ndarray
+    Attributes:
+        taps: (P, 3 + subjects), kernel of the group, its errors, standard deviations between
+            subjects, and the kernels of all subjects.
+        noise: (subjects,), noise variances.
+    """
+
+    taps: np.ndarray
     noise: np.ndarray
     log_likelihoods: np.ndarray
     converged: bool
 
-    @classmethod
-    def of(cls, several: Sequence[_Moments], names: Sequence[str]) -> _Output:
-        """Return the kernels of all subjects for one output."""
-        blocks = np.unique(several[0].blocks, return_inverse=True)[1]
-        # Coordinates that share a variance have one unit.
-        largest = np.max([each.exponents for each in several], axis=0)
-        exponents = np.array([largest[blocks == block].max() for block in blocks])
-        unit = max(each.out_exponent for each in several)
-        subjects = [each.in_units(exponents, unit) for each in several]
-        fitted = fit_variances(subjects, blocks, names)
-        found, basis = fitted.estimate, several[0].basis
-        columns = np.concatenate(
-            [found.mean[:, None], found.each.T, found.root, np.diag(np.sqrt(fitted.variances))], 1
-        )
-        taps = basis.expand(columns[None])[0]
-        ends = np.cumsum([1, len(several), len(found.mean)])
-        kernel, each, root, deviation = np.split(taps, ends, axis=1)
-        norms = (np.linalg.norm(part, axis=1, keepdims=True) for part in (root, deviation))
-        taps = np.concatenate([kernel, *norms, each], axis=1)
-        by_channel = exponents[np.unique(several[0].channel, return_index=True)[1]]
-        power = unit - per_column(by_channel[None], len(taps))[0]
-        with np.errstate(over="ignore", under="ignore"):
-            taps = np.ldexp(taps, power[:, None])
-            noise = np.ldexp(fitted.noise, 2 * unit)
-        taps[~several[0].modelled, 1:3] = np.nan
-        first, error, spread, *others = taps.T
-        return cls(
-            first, error, spread, np.array(others), noise, fitted.log_likelihoods, fitted.converged
-        )
 
-
-def _packed(
-    found: Sequence[_Output], first: Problem, subjects: Sequence[str], prior: Penalty
-) -> GroupSolution:
-    """Return the result of all outputs."""
-    groups, axes = first.spec.groups, first.spec.ndim
-
-    def shaped(values: Any) -> np.ndarray:
-        columns = np.stack([*values]).reshape(groups, len(found) // groups, -1)
-        return np.asarray(to_kernel(columns.transpose(0, 2, 1), first.spec.kernel_size))
-
-    kernels = {s: shaped(one.each[i] for one in found) for i, s in enumerate(subjects)}
-    return GroupSolution(
-        kernel=shaped(one.kernel for one in found),
-        kernels=kernels,
-        standard_error=np.asarray(ascending(shaped(one.error for one in found), axes)),
-        subject_deviation=np.asarray(ascending(shaped(one.deviation for one in found), axes)),
-        noise_variance=np.stack([one.noise for one in found], axis=1),
-        log_likelihoods=tuple(one.log_likelihoods for one in found),
-        converged=all(one.converged for one in found),
-        prior=prior,
-        lags=first.lags,
-        fs=first.fs,
-        channels=first.channels,
-        outputs=first.outputs,
-    )
+def _solved(
+    several: Sequence[_Moments], basis: TapBasis, blocks: np.ndarray, names: Sequence[str]
+) -> _Output:
+    """Return the kernels of all subjects for one output, given the labels (R,) of coordinates."""
+    _, blocks = np.unique(blocks, return_inverse=True)
+    # Channels that share a variance have one unit.
+    largest = np.max([each.exponents for each in several], axis=0)
+    own = blocks[: len(largest)]
+    exponents = np.array([largest[own == block].max() for block in own])
+    unit = max(each.out_exponent for each in several)
+    fitted = fit_variances([each.in_units(exponents, unit) for each in several], blocks, names)
+    found = fitted.estimate
+    columns = [found.mean[:, None], found.each.T, found.root, np.diag(np.sqrt(fitted.variances))]
+    taps = basis.expand(np.concatenate(columns, axis=1)[None])[0]
+    ends = np.cumsum([1, len(several), len(found.mean)])
+    kernel, each, *roots = np.split(taps, ends, axis=1)
+    norms = [np.linalg.norm(root, axis=1, keepdims=True) for root in roots]
+    taps = np.concatenate([kernel, *norms, each], axis=1)
+    with np.errstate(over="ignore", under="ignore"):
+        taps = np.ldexp(taps, unit - per_column(exponents[None], len(taps))[0][:, None])
+        noise = np.ldexp(fitted.noise, 2 * unit)
+    return _Output(taps, noise, fitted.log_likelihoods, fitted.converged)

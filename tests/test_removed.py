@@ -46,6 +46,8 @@ REMOVED += [
     ("cs.solve(cs.Problem(x, x, lags=(0, 2), confounds='intercept'), 'adam')", cs.SolveError),
     ("cs.solve(cs.Problem(x, x, lags=(0, 2), weights=np.arange(1, 61)), 'adam')", cs.SolveError),
 ]
+_BASIS = "cs.Problem(x, x, lags=(0, 9), basis='bsplines4')"
+REMOVED += [(f"cs.solve_group({{'a': {_BASIS}, 'b': {_BASIS}}})", ValueError)]
 GONE += ["inference.krylov"]
 
 

@@ -13,7 +13,6 @@ from .drawing import (
     GOOD,
     GREY,
     Picture,
-    alone,
     drawable,
     drawing,
     lag_axis,
@@ -45,12 +44,10 @@ def responses(axes: Axes, group: GroupSolution, pair: tuple[int, int], pairs: in
     channels, outputs = (tuple(map(str, names)) for names in (group.channels, group.outputs))
     called = drawable(Names(group.fs, channels, outputs))
     at = called.times(group.lags)
-    modelled = np.isfinite(np.reshape(group.standard_error, shape)[:, c, o])
 
     def draw(response: np.ndarray, **style: Any) -> None:
-        # Nothing is drawn outside the window of the channel.
-        curve = np.where(modelled, np.reshape(response, shape)[:, c, o], np.nan)
-        axes.plot(at, curve, marker="o" if alone(curve).any() else "", markersize=4, **style)
+        curve = np.reshape(response, shape)[:, c, o]
+        axes.plot(at, curve, marker="o" if len(curve) == 1 else "", markersize=4, **style)
 
     for i, response in enumerate(group.impulse_responses.values()):
         label = "a subject" if i == 0 else None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.linalg import null_space, orth
+from scipy.linalg import null_space
 from scipy.optimize import minimize
 
 import convsolve as cs
@@ -34,9 +34,7 @@ def lagged(x: np.ndarray) -> np.ndarray:
 class Recording:
     """Data of a subject: two records with a mask, weights and a drift, for one output."""
 
-    def __init__(
-        self, seed: int, channels: int, adjusted: bool, scale: float = 0.4, **options: Any
-    ) -> None:
+    def __init__(self, seed: int, channels: int, adjusted: bool, scale: float = 0.4) -> None:
         rng = np.random.default_rng([3, seed])
         lengths = rng.integers(30, 70, 2)
         self.x = [rng.standard_normal((n, channels)) for n in lengths]
@@ -46,14 +44,14 @@ class Recording:
         self.y = [lagged(x) @ kernel.ravel() + e for x, e in zip(self.x, noise)]
         self.mask = [rng.random(n) < 0.8 for n in lengths]
         self.weights = [rng.uniform(0.5, 2, n) for n in lengths]
-        self.adjusted, self.options = adjusted, options
+        self.adjusted = adjusted
 
     @property
     def problem(self) -> cs.Problem:
         more: dict[str, Any] = {}
         if self.adjusted:
             more = {"mask": self.mask, "weights": self.weights, "confounds": 1}
-        return cs.Problem(self.x, self.y, **(LAGS | more | self.options))
+        return cs.Problem(self.x, self.y, **(LAGS | more))
 
     def rows(self) -> Rows:
         """Weighted rows of A and y, projected on the complement of the drift of every record."""
@@ -154,75 +152,6 @@ def test_estimates_are_those_of_the_dense_mixed_model(name: str) -> None:
     assert dense.best(*given) < log + 1e-3
 
 
-def within(v: np.ndarray) -> list[np.ndarray]:
-    """Covariances of `Smooth` of the kernels V z, for an orthonormal V."""
-    d = np.diff(np.eye(TAPS), axis=0)[v.any(1)[1:] & v.any(1)[:-1]] @ v
-    null = v @ null_space(d)
-    return [v @ np.linalg.pinv(d.T @ d) @ v.T] + [null @ null.T] * bool(null.size)
-
-
-ALL, SOME = np.eye(TAPS), np.eye(TAPS)[:, 1:5]
-SPLINES = cs.BSplines(4).functions(np.arange(-1, TAPS - 1))
-PEAK = np.exp(-np.arange(TAPS) / 2)[:, None]
-COPIES = np.hstack([SPLINES, SPLINES[:, :1] - SPLINES[:, 1:2]])
-WINDOWS = {"lags": {0: (-1, TAPS - 2), 1: (0, 3)}}
-RIDGE = cs.Ridge()
-# Arguments of the problems, the prior, and for every channel a basis of its kernels and the parts
-# of their covariance.
-SPACES: dict[str, tuple[dict[str, Any], Any, list[tuple[np.ndarray, list[np.ndarray]]]]] = {
-    "basis": ({"basis": cs.BSplines(4)}, RIDGE, [(SPLINES, [SPLINES @ SPLINES.T])]),
-    "dependent": ({"basis": cs.Basis(COPIES)}, RIDGE, [(SPLINES, [COPIES @ COPIES.T])]),
-    "smooth basis": ({"basis": cs.BSplines(4)}, cs.Smooth(), [(SPLINES, within(orth(SPLINES)))]),
-    "one function": ({"basis": cs.Basis(PEAK)}, cs.Smooth(), [(PEAK, within(orth(PEAK)))]),
-    "windows": (WINDOWS, RIDGE, [(ALL, [ALL]), (SOME, [SOME @ SOME.T])]),
-    "smooth windows": (WINDOWS, cs.Smooth(), [(ALL, within(ALL)), (SOME, within(SOME))]),
-    "squared windows": (
-        WINDOWS, SQUARED,
-        [(v, [v @ v.T @ covariance(SQUARED, np.arange(TAPS)) @ v @ v.T]) for v in (ALL, SOME)],
-    ),
-    "long windows": (
-        WINDOWS, LONG,
-        [(v, [v @ v.T @ covariance(LONG, np.arange(TAPS)) @ v @ v.T]) for v in (ALL, SOME)],
-    ),
-    "basis and window": (
-        WINDOWS | {"basis": {0: cs.BSplines(4)}}, RIDGE,
-        [(SPLINES, [SPLINES @ SPLINES.T]), (SOME, [SOME @ SOME.T])],
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SPACES)
-def test_kernels_of_a_space_are_those_of_the_dense_mixed_model(name: str) -> None:
-    options, prior, channels = SPACES[name]
-    count = len(channels)
-    data = [Recording(i, count, True, **options) for i in range(SUBJECTS)]
-    group = cs.solve_group({f"s{i}": each.problem for i, each in enumerate(data)}, prior)
-    deviation = group.subject_deviation.reshape(TAPS, count)
-    error = group.standard_error.reshape(TAPS, count)
-    variances, parts, bases = [], [], []
-    for c, (basis, own) in enumerate(channels):
-        inside, unit = basis.any(1), np.eye(count)[:, [c]]
-        np.testing.assert_array_equal(np.isfinite(deviation[:, c]), inside)
-        np.testing.assert_array_equal(np.isfinite(error[:, c]), inside)
-        diagonals = np.stack([np.diagonal(part) for part in own], axis=1)[inside]
-        variances.append(np.linalg.lstsq(diagonals, deviation[inside, c] ** 2)[0])
-        np.testing.assert_allclose(diagonals @ variances[c], deviation[inside, c] ** 2, rtol=1e-13)
-        parts += [np.kron(part, unit @ unit.T) for part in own]
-        bases.append(np.kron(orth(basis), unit))
-    v = np.hstack(bases)
-    rows = [(a @ v, y) for a, y in (each.rows() for each in data)]
-    dense, noise = Dense(rows, [v.T @ part @ v for part in parts]), group.noise_variance[:, 0]
-    given = np.concatenate(variances), noise
-    mean, cov, each, log = dense.solve(*given)
-    np.testing.assert_allclose(group.impulse_response.ravel(), v @ mean, rtol=1e-12, atol=1e-13)
-    expected = np.sqrt(np.diagonal(v @ cov @ v.T))
-    np.testing.assert_allclose(np.nan_to_num(error.ravel()), expected, rtol=1e-13, atol=1e-14)
-    found = np.stack([one.ravel() for one in group.impulse_responses.values()])
-    np.testing.assert_allclose(found, each @ v.T, rtol=1e-12, atol=1e-13)
-    assert dense.best(*given) < log + 1e-3
-    assert "nan" not in str(group)
-
-
 def test_likelihoods_never_decrease_and_differ_as_the_dense_ones() -> None:
     data = [Recording(i, 1, False) for i in range(SUBJECTS)]
     rows = [each.rows() for each in data]
@@ -258,20 +187,14 @@ def test_limits_are_the_solutions_of_all_data_and_of_every_subject_alone() -> No
     np.testing.assert_allclose(large.mean, alone.mean(0), rtol=1e-10)
 
 
-TENT = {"basis": cs.Basis([[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]])}
-
-
-@pytest.mark.parametrize("basis", [{}, TENT])
-def test_outputs_with_masks_of_their_own_and_groups_are_solved_one_by_one(
-    basis: dict[str, Any],
-) -> None:
+def test_outputs_with_masks_of_their_own_and_groups_are_solved_one_by_one() -> None:
     rng = np.random.default_rng(0)
     problems: dict[str, dict[str, cs.Problem]] = {"all": {}, "first": {}, "second": {}}
     for i in range(4):
         x, y = rng.standard_normal((80, 2)), rng.standard_normal((80, 2))
         y[:, 0] += x[:, 0]
         mask = rng.random((80, 2)) < 0.9
-        given: dict[str, Any] = {"lags": (0, 2), "bias": True} | basis
+        given: dict[str, Any] = {"lags": (0, 2), "bias": True}
         problems["all"][f"{i}"] = cs.Problem(x, y, groups=2, mask=mask, **given)
         for q, name in enumerate(("first", "second")):
             one = cs.Problem(x[:, q], y[:, q], mask=mask[:, q], **given)
@@ -284,9 +207,8 @@ def test_outputs_with_masks_of_their_own_and_groups_are_solved_one_by_one(
         np.testing.assert_allclose(group.kernels["2"][..., q], one.kernels["2"][..., 0], rtol=1e-7)
 
 
-@pytest.mark.parametrize("basis", [{}, {"basis": cs.BSplines(4)}])
-def test_units_of_x_and_y_only_scale_the_result(basis: dict[str, Any]) -> None:
-    data = [Recording(i, 1, True, **basis) for i in range(SUBJECTS)]
+def test_units_of_x_and_y_only_scale_the_result() -> None:
+    data = [Recording(i, 1, True) for i in range(SUBJECTS)]
     plain = cs.solve_group({i: each.problem for i, each in enumerate(data)}, cs.Smooth())
     for each in data:
         each.x, each.y = [a * 1e-130 for a in each.x], [b * 1e100 for b in each.y]
@@ -340,14 +262,6 @@ def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
     assert titles == ["channel tone → output Cz", "channel \\$a\\$ → output Oz"]
 
 
-def test_nothing_is_drawn_outside_the_window_of_a_channel() -> None:
-    x, y = np.random.default_rng(0).standard_normal((2, 3, 200, 2))
-    lags = {0: (0, 3), 1: (1, 2)}
-    group = cs.solve_group({i: cs.Problem(x[i], y[i, :, 0], lags=lags) for i in range(3)})
-    for curve in group.plot().axes[1].get_lines():
-        np.testing.assert_array_equal(np.isnan(curve.get_ydata()), [True, False, False, True])
-
-
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((2, 60))
 ONE = cs.Problem(X, Y, lags=(0, 2))
@@ -381,21 +295,13 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
         {"a": ONE, "b": cs.Problem(X, Y, lags=(0, 2), basis=cs.Basis(np.eye(3)[:, :2]))},
         None,
         ValueError,
-        "subject b and subject a have different bases of lags; state all problems with the same "
-        "basis=",
-    ),
-    (
-        {k: cs.Problem(X, Y, lags=(0, 2), basis=cs.Basis(np.eye(3)[:, :n])) for k, n in PAIRS},
-        None,
-        ValueError,
-        "have different bases of lags",
+        "solve_group supports no basis and no windows of lags per channel",
     ),
     (
         {k: cs.Problem(np.stack([X, X**2], 1), Y, lags={0: (0, 2), 1: (0, n)}) for k, n in PAIRS},
         None,
         ValueError,
-        "subject b and subject a have different windows of lags; state all problems with the same "
-        "lags=",
+        "solve_group supports no basis and no windows of lags per channel",
     ),
     (TWO, cs.Ridge(1.0), ValueError, "prior=Ridge(1.0) has a strength; leave it out"),
     (TWO, cs.Lasso(), TypeError, "is not quadratic"),
