@@ -132,7 +132,8 @@ class ARNoise(WhiteNoise):
     The solution is generalized least squares. The residuals of least squares determine the
     autoregression. Its filter (1, −ρ₁, …, −ρ_p) makes the noise white. Least squares of the
     filtered rows gives residuals for a second autoregression, whose filter gives the solution. A
-    record loses its first p rows, and as many after every gap. The certificate is the backward
+    record loses its first p rows, and as many after every gap. The coefficients are corrected for
+    the confounds of every record of at most 2000 rows. The certificate is the backward
     error as least squares of the filtered rows. Predictions, residuals and R² refer to y itself.
 
     It requires squared loss, one axis and no weights of single rows. `HACNoise` changes only the

@@ -33,7 +33,7 @@ from ..problem.rows import Rows
 from ..problem.sizes import Tuning
 from ..problem.stored import Stored
 from ..text import argument
-from .autoregression import Autoregression, largest_order
+from .autoregression import Autoregression, NoiseSums, largest_order
 
 
 class FilteredPart(NamedTuple):
@@ -161,9 +161,16 @@ def estimated_noise(
         )
     kept = design.adjustments.kept
     residuals = design.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))
-    runs = [run for i, part in enumerate(residuals) for run in _runs(part, kept.flags_of(i))]
-    most = largest_order([*map(len, runs)], design.sizes.unknowns, order)
-    return Autoregression.estimated(runs, order, most)
+    flags = [kept.flags_of(i) for i in kept.used]
+    lengths = [length for own in flags for length in _runs(own)]
+    most = largest_order(lengths, design.sizes.unknowns, order)
+    residuals = [np.nan_to_num(residuals[i], copy=False) for i in kept.used]
+    confounds, none = design.nuisance.confounds, np.zeros((0, 0))
+    columns = [
+        none if confounds is None else confounds.layouts[confounds.which[i]].basis
+        for i in kept.used
+    ]
+    return Autoregression.estimated(NoiseSums.over(residuals, flags, columns, most), order)
 
 
 def _constant(matrix: DesignMatrix, values: np.ndarray) -> np.ndarray:
@@ -177,12 +184,10 @@ def _constant(matrix: DesignMatrix, values: np.ndarray) -> np.ndarray:
     return columns.fit(found, 0, matrix.rows).astype(float, copy=False)
 
 
-def _runs(e: np.ndarray, flags: np.ndarray) -> list[np.ndarray]:
-    """Return the residuals (n, outputs) of every run of rows that are used and consecutive."""
-    if flags.all():
-        return [e]
+def _runs(flags: np.ndarray) -> list[int]:
+    """Return the length of every run of rows that are used and consecutive."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    return [e[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    return [*(edges[1::2] - edges[::2]).tolist()]
 
 
 def records_left(rows: Rows, order: int) -> list[int]:

@@ -18,13 +18,18 @@ def filtered(a: np.ndarray, taps: np.ndarray, step: int = 1) -> np.ndarray:
     return np.asarray(convolve1d(a, spread, -2, None, "constant", origin=-(len(spread) // 2)))
 
 
-def autocovariances(records: Sequence[np.ndarray], most: int) -> np.ndarray:
-    """Return autocovariances (1 + most, C) of records (T, C) at lags 0 to ``most``."""
-    rows, found = sum(map(len, records)), np.zeros((1 + most, records[0].shape[1]))
+def lag_sums(records: Sequence[np.ndarray], most: int) -> np.ndarray:
+    """Return Σ a[t]·a[t + l] (1 + most, C) of records (T, C) for lags l of 0 to ``most``."""
+    found = np.zeros((1 + most, records[0].shape[1]))
     for e in records:
         for lag in range(min(most, len(e) - 1) + 1):
             found[lag] += np.einsum("tq,tq->q", e[lag:], e[: len(e) - lag])
-    return found / rows
+    return found
+
+
+def autocovariances(records: Sequence[np.ndarray], most: int) -> np.ndarray:
+    """Return autocovariances (1 + most, C) of records (T, C) at lags 0 to ``most``."""
+    return lag_sums(records, most) / sum(map(len, records))
 
 
 class Filter(NamedTuple):
