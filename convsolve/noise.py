@@ -209,8 +209,9 @@ class HACNoise(NoiseModel):
 
     The errors change, and the solution does not. It requires squared loss, no penalty and one axis.
     For a single record, the covariance is that of statsmodels with ``maxlags=bandwidth`` and
-    ``use_correction=True``. With fewer than 5000 rows, tests of sums of taps are corrected. The
-    test of one sum of several taps then does not use the bandwidth.
+    ``use_correction=True``. With fewer than 5000 rows, the variance of one sum of several taps
+    comes from 4 cosine transforms, without the bandwidth. The influences of all rows on all taps
+    must fit into the memory.
 
     Source: W. K. Newey and K. D. West, Econometrica 55 (1987) 703.
 

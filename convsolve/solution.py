@@ -713,10 +713,9 @@ class Solution:
         ``"tone[0]"``, the canonical function of an `HRF`. A name of a channel means all of its
         coefficients.
 
-        Under noise="hac", tests of sums of taps or coefficients are corrected for fewer than 5000
-        rows. The variance of one sum then comes from 4 cosine transforms, with at most 4 degrees of
-        freedom, and a band of it is up to three times as wide as without the correction. A single
-        tap or coefficient is tested by its standard error.
+        Under noise="hac" and with fewer than 5000 rows, the variance of one sum of taps or
+        coefficients comes from 4 cosine transforms, with 4 degrees of freedom. A single tap or
+        coefficient is tested by its standard error.
 
         Args:
             channels: An input channel, or several, all of whose taps are tested; numbers or names.
@@ -752,7 +751,8 @@ class Solution:
                 basis does not determine a coefficient.
 
         Warns:
-            UserWarning: If several sums are tested under noise="hac" with fewer than 1000 rows.
+            UserWarning: If one sum is tested under noise="hac" with fewer than 600 rows, or several
+                sums with fewer than 2000 rows. If records differ in size under noise="cluster".
 
         Examples:
             >>> import numpy as np

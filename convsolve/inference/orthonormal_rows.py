@@ -16,13 +16,10 @@ from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
-from ..operators.design_matrix import DesignMatrix
 from ..progress import tracked
 
 # A residual of less than this share of y, and of what its fit is made of, is rounding.
 ROUNDING = 100 * EPS
-# Numbers of columns of B that are formed at a time.
-COLUMN_NUMBERS = 2**22
 # A relative error of a weighted Gram that changes nothing but the length of the way to an answer.
 GRAM_ERROR = 1e-9
 
@@ -44,12 +41,7 @@ class OrthonormalRows:
     """
 
     def __init__(
-        self,
-        regression: Regression,
-        group: int,
-        factor: Factor,
-        kept_numbers: int,
-        matrix: DesignMatrix | None = None,
+        self, regression: Regression, group: int, factor: Factor, kept_numbers: int
     ) -> None:
         """Store a group of a regression, with the factor of its rows.
 
@@ -58,9 +50,8 @@ class OrthonormalRows:
             group: the group.
             factor: the factor of M A T and of the rows of the penalty.
             kept_numbers: the largest number of elements for which B is formed.
-            matrix: the design matrix, with its rows in another order; None for their order.
         """
-        matrix = regression.matrix if matrix is None else matrix
+        matrix = regression.matrix
         self._matrix, self._group, self.rows = matrix, group, matrix.rows
         self._nuisance, confounds = matrix.nuisance_columns, matrix.nuisance.confounds
         # The norm of the constant that the last column is a multiple of, or 0.
@@ -141,12 +132,6 @@ class OrthonormalRows:
     def residual(self, r: np.ndarray) -> np.ndarray:
         """Return r − B Bᵀr, of the shape of r."""
         return r - self.forward(self.adjoint(r))
-
-    def columns(self) -> Iterator[np.ndarray]:
-        """Yield B (n, m), some columns at a time."""
-        unit, step = np.eye(self.unknowns), max(1, COLUMN_NUMBERS // self.rows)
-        for first in range(0, self.unknowns, step):
-            yield self.forward(unit[:, first : first + step])
 
     def kernel(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coordinates (R,) in columns of A T, and the coefficients (q,) of N."""

@@ -10,9 +10,9 @@ K.-Y. Liang and S. L. Zeger, Biometrika 73 (1986) 13 (sums over clusters).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,10 +23,6 @@ CACHED_NUMBERS = 2**16
 
 # Records of unequal size have degrees of freedom below this share of those of equal ones.
 FEWER = 0.8
-
-# B (P, k) and e (Q, k) of some rows: what row t adds to estimate q is z = B[:, t]·e[q, t].
-Influence = tuple[np.ndarray, np.ndarray]
-Influences = Iterable[Influence]
 
 
 class Clusters(NamedTuple):
@@ -63,45 +59,34 @@ def bandwidth(rows: int) -> int:
     return int(1.3 * math.sqrt(rows))
 
 
-def in_time(
-    influences: Influences, flags: Sequence[np.ndarray], window: int
-) -> Iterator[list[np.ndarray]]:
-    """Yield influences in time, after the ``window`` − 1 samples before each block.
+class TimeAxis(NamedTuple):
+    """An axis of time on which all records are one after the other, with zeros between them.
 
-    Samples that are no rows, and those outside a record, are zero. Every sum of ``window`` samples
-    that reads some of a record is then a sum of a single block.
+    Every sum of ``window`` samples that reads some of a record reads a single one.
 
-    Args:
-        influences: B and e of some rows at a time.
-        flags: (T,) of each record, True for the samples that are rows.
-        window: number of samples of a sum.
+    Attributes:
+        rows: (n,), rows of the design matrix in the order of records and time.
+        places: (n,), their places on the axis.
+        length: number of samples of the axis.
     """
-    left = iter([(np.flatnonzero(f), len(f)) for f in flags if f.any()])
-    rows, samples = next(left)
-    first = written = 0
-    before: list[Any] = [0.0, 0.0]
-    for block in influences:
-        start, stop = 0, block[0].shape[1]
-        while start < stop:
-            places = rows[first : first + stop - start]
-            first += len(places)
-            ends = first == len(rows)
-            last = samples + window - 1 if ends else int(places[-1]) + 1
-            places = places - written + window - 1
-            dense = int(places[-1]) - int(places[0]) + 1 == len(places)
-            at = slice(int(places[0]), int(places[-1]) + 1) if dense else places
-            whole = [np.empty((len(a), last - written + window - 1)) for a in block]
-            for found, given, a in zip(whole, before, block, strict=True):
-                found[:, : window - 1] = given
-                found[:, window - 1 : places[0]] = found[:, places[-1] + 1 :] = 0.0
-                if not dense:
-                    found[:, places[0] : places[-1] + 1] = 0.0
-                found[:, at] = a[:, start : start + len(places)]
-            yield whole
-            start, written = start + len(places), last
-            before = [found[:, found.shape[1] - window + 1 :] for found in whole]
-            if ends:
-                (rows, samples), first, written, before = next(left, (rows, 0)), 0, 0, [0.0, 0.0]
+
+    rows: np.ndarray
+    places: np.ndarray
+    length: int
+
+    @classmethod
+    def of(cls, positions: Sequence[np.ndarray], window: int) -> TimeAxis:
+        """Return the axis, for the row (T,) of every sample of a record, or -1 without a row."""
+        gap = np.full(window - 1, -1)
+        whole = np.concatenate([gap, *(part for each in positions for part in (each, gap))])
+        places = np.flatnonzero(whole >= 0)
+        return cls(whole[places], places, len(whole))
+
+    def laid(self, values: np.ndarray) -> np.ndarray:
+        """Return values (k, length) of rows (n, k), zero in samples that are no rows."""
+        found = np.zeros((values.shape[1], self.length))
+        found[:, self.places] = values[self.rows].T
+        return found
 
 
 def window_means(u: np.ndarray, window: int) -> np.ndarray:
@@ -116,27 +101,28 @@ def window_means(u: np.ndarray, window: int) -> np.ndarray:
     return np.asarray(means[..., first : first + count])
 
 
-def moving_squares(influences: Influences, flags: Sequence[np.ndarray], window: int) -> np.ndarray:
-    """Return Σ m² (P, Q) over the means m of z over ``window`` consecutive rows of a record."""
-    total: np.ndarray | float = 0.0
-    for b, e in in_time(influences, flags, window):
-        total = total + np.stack(side_by_side(partial(_squares, b, window), list(e)), axis=1)
-    return np.asarray(total)
+def moving_squares(u: np.ndarray, e: np.ndarray, window: int) -> np.ndarray:
+    """Return Σ m² (P, Q) over the means m of u·e over ``window`` consecutive samples.
+
+    Influences u (P, T) and residuals e (Q, T) are on a `TimeAxis`.
+    """
+    return np.stack(side_by_side(partial(_squares, u, window), list(e)), axis=1)
 
 
-def _squares(b: np.ndarray, window: int, e: np.ndarray) -> np.ndarray:
-    """Return Σ m² (P,) of a block for one output, from B (P, k) and its residuals (k,)."""
+def _squares(u: np.ndarray, window: int, e: np.ndarray) -> np.ndarray:
+    """Return Σ m² (P,) for the residuals e (T,) of one output."""
     step, found = max(1, CACHED_NUMBERS // len(e)), []
-    for first in range(0, len(b), step):
-        m = window_means(b[first : first + step] * e, window)
+    for first in range(0, len(u), step):
+        m = window_means(u[first : first + step] * e, window)
         found.append(np.einsum("pk,pk->p", m, m))
     return np.concatenate(found)
 
 
-def moving_products(influences: Influences, flags: Sequence[np.ndarray], window: int) -> np.ndarray:
+def moving_products(u: np.ndarray, e: np.ndarray, window: int) -> np.ndarray:
     """Return Σ m mᵀ (P, P) of a single output, with m as for `moving_squares`."""
-    total: np.ndarray | float = 0.0
-    for b, e in in_time(influences, flags, window):
-        m = window_means(b * e, window)
-        total = total + m @ m.T
-    return np.asarray(total)
+    step, total = max(window, CACHED_NUMBERS), np.zeros((len(u), len(u)))
+    for first in range(0, len(e) - window + 1, step):
+        some = slice(first, first + step + window - 1)
+        m = window_means(u[:, some] * e[some], window)
+        total += m @ m.T
+    return total

@@ -71,7 +71,7 @@ class FTest(NamedTuple):
             "cluster", whose covariance is estimated with ν degrees of freedom, F of Hotelling's
             T²: Wald's statistic over q, times (ν − q + 1)/ν.
         dof: Degrees of freedom of the hypothesis, q, and of the residuals, or ν − q + 1. For one
-            sum of several taps or coefficients under "hac" in short records, at most 4.
+            sum of several taps or coefficients under "hac" with fewer than 5000 rows, 4.
         pvalue: Probability of an F at least as large if the hypothesis holds.
         partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
             explains. NaN if the loss is not squares.

@@ -29,16 +29,6 @@ class RowOrder:
         return [*map(self.kept.rows_of, self.spans)]
 
     @cached_property
-    def joined(self) -> tuple[Span, ...]:
-        """The spans, with consecutive spans of one record as one."""
-        found: list[Span] = []
-        for i, start, stop in self.spans:
-            if found and found[-1][0] == i:
-                start = found.pop()[1]
-            found.append((i, start, stop))
-        return tuple(found)
-
-    @cached_property
     def positions(self) -> list[np.ndarray]:
         """Row of the design matrix for each output (*T) of every record; -1 if it has no row."""
         found = [np.full(shape, -1) for shape in self.kept.shapes]

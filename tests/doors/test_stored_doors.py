@@ -105,7 +105,6 @@ CALLS: Calls = {
     "patterns": lambda s: [fitted(s).patterns(of) for of in ("predicted", "outputs")],
     "plot of a solution": lambda s: drawn(fitted(s)),
     "masks of outputs": masked,
-    "hac": lambda s: errors(s, "hac"),
     "cluster": lambda s: errors(s, "cluster"),
 }
 
@@ -161,6 +160,14 @@ def test_methods_of_whole_arrays_are_refused_before_reading(method: dict[str, An
     with pytest.raises(cs.SolveError, match=r"(it|score=) needs all of x and y"):
         cs.solve(problem, **method, limits=SMALL)
     assert (x.times == 1).all()  # the values were checked
+
+
+def test_hac_is_refused_for_data_beyond_the_memory() -> None:
+    fit = fitted(True, {"noise": "hac"})
+    np.testing.assert_allclose(fit.kernel, fitted(False).kernel, rtol=1e-9)
+    for call in (lambda: fit.standard_error, lambda: fit.test(0)):
+        with pytest.raises(ValueError, match=r"noise='hac' need the influence of \d+ rows on 10 t"):
+            call()
 
 
 def test_text_and_files(tmp_path: Path) -> None:

@@ -24,7 +24,10 @@ METHODS: dict[str, dict[str, Any]] = {
     "first differences": {"penalty": "smooth", "select": "cv"},
 }
 every_method = pytest.mark.parametrize("name", METHODS)
-pytestmark = pytest.mark.filterwarnings("ignore:the residuals of output")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:the residuals of output"),
+    pytest.mark.filterwarnings("ignore:the test of one sum of taps under"),
+]
 
 
 def records() -> tuple[list[np.ndarray], list[np.ndarray]]:
