@@ -136,10 +136,10 @@ def sentence(result: dict[str, Any]) -> str:
     errors = [found[name]["error"] for name in ("one strength", "gradient", "evidence")]
     return (
         "The data have {samples} samples, {unknowns} unknowns in three groups of channels, and six "
-        "outputs. A search by the gradient\nof the score takes 1/{times:.0f} of the time that "
-        "himalaya takes for {candidates} random ratios with {strengths} strengths\neach (numpy, "
-        "one thread). The squared error of new data above the noise is {} with one strength,\n"
-        "{} with the gradient of the score, and {} with the evidence."
+        "outputs. A search by the gradient\nof the score takes 1/{times:.0f} of the time of "
+        "himalaya. There, {candidates} random ratios have {strengths} strengths each (numpy,\n"
+        "one thread). The squared error of new data above the noise is {} with one strength. It "
+        "is {} with\nthe gradient of the score, and {} with the evidence."
     ).format(
         *errors,
         times=found["times_faster_than_himalaya"],
