@@ -103,7 +103,7 @@ class Diagnosis:
     @property
     def decided(self) -> bool:
         """Whether the rank and dependent values could be computed within the memory limit."""
-        return self._system.proofs.complete
+        return self._system.factors.complete
 
     @cached_property
     def group_verdicts(self) -> tuple[str, ...]:

@@ -55,10 +55,10 @@ def _of_each(system: System) -> list[str | None]:
 
     A factor that exceeds the memory is None.
     """
-    found = system.proofs.verdicts
+    found = system.factors.verdicts
     if system.design.data_eps:
         rounding = system.column_rounding
-        proved = system.proofs.at_least > rounding.max(1)
+        proved = system.factors.at_least > rounding.max(1)
         for g in () if proved.all() else np.flatnonzero(~proved).tolist():
             if found[g] == "full" and _lost_in_rounding(system.factors[g], rounding[g]):
                 found[g] = "ambiguous"

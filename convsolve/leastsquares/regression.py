@@ -14,7 +14,6 @@ from ..operators.combinations import blocks, combined
 from ..operators.design_matrix import Targets
 from ..operators.layout import to_columns, to_kernel
 from ..operators.moments import Moments
-from ..text import count
 from .certificate import (
     COMBINATIONS,
     EXACT,
@@ -26,7 +25,7 @@ from .certificate import (
     upper_bound,
 )
 from .scaling import Scaling, in_units
-from .system import Rest, System
+from .system import System
 
 # Below this a backward error is noise, and another pass over the data changes nothing.
 NOISE = 4 * EPS
@@ -89,14 +88,6 @@ class Regression:
         """AᵀM y (G, P, Q)."""
         return self.moments.cross
 
-    def by_rest(self, rest: Rest) -> np.ndarray:
-        """Return the solution (G, P, Q): by QR for the groups of ``rest``, else by the Gram."""
-        w, z = self.by_gram(rest.joined), rest.z
-        if self.targets is not self.system.design.targets:
-            z = self.system.rotated(self.targets)[rest.groups]
-        w[rest.groups] = rest.factors.solve(z)
-        return w
-
     def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
         """Return the solution (G, P, Q) by factors of a QR, or by their singular values."""
         z = self.system.rotated(self.targets)
@@ -138,7 +129,7 @@ class Regression:
         If the pivots are similar, the first solution is accurate and is returned.
         """
         smallest, largest = factors.pivots
-        if factors.proves and smallest > ALIKE_PIVOTS * largest:
+        if smallest > ALIKE_PIVOTS * largest:
             return w
         before = np.inf
         for _ in range(MOMENT_STEPS):
@@ -216,7 +207,6 @@ class Regression:
         """
         # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
         fewest = int(self.system.strength > 0 and factors[0].source == "qr")
-        enough = NOISE if factors.proves else EXACT
         lowest, best = np.inf, None
         for step in range(steps + 1):
             r_norm, g = self.residual(w)
@@ -225,13 +215,13 @@ class Regression:
             # Bounds below one rounding are equal, and the later solution is better.
             if best is None or found <= max(lowest, EPS):
                 lowest, best = min(lowest, found), (w, r_norm, g)
-            if step == steps or (lowest <= enough and step >= fewest):
+            if step == steps or (lowest <= NOISE and step >= fewest):
                 break
             w = w + factors.solve_normal(g)
         assert best is not None
         certificate = Certificate(lowest, "upper bound")
         if not certificate.exact:
-            certificate = self._certify(*best, factors.proof)
+            certificate = self._certify(*best, factors.get)
         # A part in the null space fits nothing, but makes any relative residual small.
         if not factors.full_rank:
             null = Certificate(factors.null_share(best[0], self.y_norms), "value")
@@ -243,24 +233,17 @@ class Regression:
     def solve(self) -> tuple[np.ndarray, Certificate, str] | None:
         """Return the refined solution, its certificate, and the factors that were used.
 
-        A QR replaces the Gram matrix for groups whose full rank the Gram does not prove, and for
-        all groups if the solution is not exact. None if memory allows neither.
+        A QR replaces the Gram matrix if the Gram does not prove full rank of all groups, or if the
+        solution is not exact. None if memory allows neither.
         """
         system, found, route = self.system, None, "Cholesky of the Gram matrix"
-        for single in (True, False) if system.single_precision else (False,):
-            if (by_gram := system.gram_factors(single, refined=True)) is not None:
-                w = self.refine_by_moments(self.by_gram(by_gram), by_gram)
-                bound = self.from_combinations(w, by_gram) if self.combines else None
-                if bound is not None:
-                    combinations = COMBINATIONS * len(blocks(self.shape[2]))
-                    return w, bound, f"{route}; {combinations} combinations of the outputs"
-                found = self.refine(w, by_gram, GRAM_STEPS)
-                if found[1].exact:
-                    return *found, route
-        if found is None and (rest := system.rest) is not None:
-            route += f", QR of the design matrix of {count(len(rest.groups), 'group')}"
-            route += TRUNCATED * (not rest.factors.full_rank)
-            found = self.refine(self.by_rest(rest), rest.joined, QR_STEPS)
+        if (by_gram := system.gram_factors()) is not None:
+            w = self.refine_by_moments(self.by_gram(by_gram), by_gram)
+            bound = self.from_combinations(w, by_gram) if self.combines else None
+            if bound is not None:
+                combinations = COMBINATIONS * len(blocks(self.shape[2]))
+                return w, bound, f"{route}; {combinations} combinations of the outputs"
+            found = self.refine(w, by_gram, GRAM_STEPS)
             if found[1].exact:
                 return *found, route
         if (by_qr := system.qr_factors()) is not None:

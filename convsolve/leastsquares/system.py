@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.factor import NEGLIGIBLE, Factor, Truncated
+from ..linalg.factor import Factor, Truncated
 from ..linalg.factors import (
     FEW_COLUMNS,
     Factors,
@@ -18,7 +17,6 @@ from ..linalg.factors import (
     diagonals,
     triangular_factors,
 )
-from ..linalg.lapack import graded_singular_values, svd
 from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.ridge_dual import RidgeDual
@@ -30,31 +28,10 @@ from .design import Design
 from .penalty import Coordinates, Penalty
 from .scaling import PenaltyColumns, Scaling
 
-# Up to this condition number a Gram gives it to ten digits. Larger ones are corrected by the data.
+# Up to this condition number a Gram gives it to ten digits.
 MAX_GRAM_CONDITION = 500.0
-# Share of σ_P² that may be missing from a factor if solutions are refined: a step of refinement
-# multiplies their error by it.
-CORRECTED = 1e-3
-# Number of the last singular vectors of a Gram that are corrected by the data.
-CORRECTED_VECTORS = 32
 # Rows of a Gram that are scaled at a time. Scaling all at once would need a second Gram.
 GRAM_ROWS = 256
-
-
-class Rest(NamedTuple):
-    """Groups whose full rank the Gram does not certify, among many small groups.
-
-    Attributes:
-        groups: (n,), indices of these groups.
-        factors: their factors by QR.
-        z: Qᵀy (n, q, Q) of the y given with x.
-        joined: the factors of all groups: by QR for these groups, from the Gram for the others.
-    """
-
-    groups: np.ndarray
-    factors: Factors
-    z: np.ndarray
-    joined: Factors
 
 
 class System:
@@ -71,7 +48,7 @@ class System:
     def __init__(self, design: Design, penalty: Penalty, strength: float) -> None:
         self.design, self.penalty, self.strength = design, penalty, strength
         self.matrix, self.clock = design.matrix, design.clock
-        self._choleskys: dict[tuple[int, bool, bool], Factors] = {}
+        self._choleskys: dict[int, Factors] = {}
         self._joints: dict[int, tuple[Factors, np.ndarray]] = {}
 
     @cached_property
@@ -119,17 +96,8 @@ class System:
         return self.strength > 0 and bool((scaling.root_ridge**2 >= margin).all())
 
     @property
-    def single_precision(self) -> bool:
-        """Whether a float32 factor is worthwhile: many unknowns, and a ridge above rounding."""
-        return self.ridge_certifies and self._many_columns
-
-    @property
     def _tree(self) -> int:
         return self.design.sizes.limits.tree_rows
-
-    @property
-    def _many_columns(self) -> bool:
-        return self.columns.count > self.design.sizes.limits.spectrum_columns
 
     @cached_property
     def _batches(self) -> list[slice]:
@@ -139,17 +107,11 @@ class System:
             return [slice(0, groups)]
         return [slice(g, g + 1) for g in range(groups)]
 
-    def gram_factors(self, single: bool = False, refined: bool = False) -> Factors | None:
-        """Return the Cholesky factors of all groups; None unless full rank is certified for all.
-
-        With ``single``, factors are in float32 if there are many unknowns and the ridge ensures
-        full rank. They take half the time and memory, and refinement restores the accuracy. With
-        ``refined``, solutions will be refined, so that a small margin may be missing from the
-        diagonal of AᵀMA, see `cholesky_factors`.
-        """
+    def gram_factors(self) -> Factors | None:
+        """Return the Cholesky factors of all groups; None unless full rank is certified for all."""
         found: list[Factors] = []
         for batch in range(len(self._batches) if self._gram_worthwhile else 0):
-            found.append(self._cholesky(batch, single, refined))
+            found.append(self._cholesky(batch))
             if not found[-1].complete:
                 return None
         return Factors.joined(found) if found else None
@@ -168,30 +130,18 @@ class System:
         ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
         return sizes.gram_fits and (rows >= columns or ridged)
 
-    def _cholesky(self, batch: int, single: bool = False, refined: bool = False) -> Factors:
-        """Return the Cholesky factors of the groups of a batch for which full rank is certified."""
-        groups = self._batches[batch]
-        large = self._many_columns and groups.stop - groups.start == 1
-        key = batch, single and self.single_precision, refined and large
-        if key not in self._choleskys:
-            self._choleskys[key] = self._factored(*key, large)
-        return self._choleskys[key]
-
     @on_blas_threads
-    def _factored(self, batch: int, single: bool, refined: bool, large: bool) -> Factors:
-        groups, rows = self._batches[batch], self.matrix.rows
-        exponents, loss = self.scaling.exponents[groups], self._gram_loss[groups]
-        if large and not refined:
-            found = self._cholesky(batch, single, refined=True)
-        else:
+    def _cholesky(self, batch: int) -> Factors:
+        """Return the Cholesky factors of the groups of a batch for which full rank is certified."""
+        if batch not in self._choleskys:
+            groups, certain = self._batches[batch], self.ridge_certifies
+            exponents, loss = self.scaling.exponents[groups], self._gram_loss[groups]
             with self.clock.timing("Cholesky"):
-                grams, certain = self._grams(groups, single), self.ridge_certifies
-                found = cholesky_factors(grams, exponents, rows, certain, large, loss)
-        if large and found.complete and found[0].lacks(CORRECTED if refined else NEGLIGIBLE):
-            with self.clock.timing("Cholesky"):
-                grams = self._grams(groups, single)
-                return cholesky_factors(grams, exponents, rows, certain=True)
-        return found
+                found = cholesky_factors(
+                    self._grams(groups), exponents, self.matrix.rows, certain, loss
+                )
+            self._choleskys[batch] = found
+        return self._choleskys[batch]
 
     def independent(self, group: int, some: np.ndarray) -> bool:
         """Return whether the Gram matrix proves that some of the scaled columns are independent."""
@@ -238,10 +188,10 @@ class System:
         """Return AᵀMA + ridge (R, R) of the scaled columns."""
         return self._grams(slice(group, group + 1))[0]
 
-    def _grams(self, groups: slice, single: bool = False) -> np.ndarray:
-        """Return AᵀMA + ridge (groups, R, R) of the scaled columns, in float32 if ``single``."""
-        columns, dtype = self.columns.count, np.float32 if single else np.float64
-        grams = np.empty((groups.stop - groups.start, columns, columns), dtype)
+    def _grams(self, groups: slice) -> np.ndarray:
+        """Return AᵀMA + ridge (groups, R, R) of the scaled columns."""
+        columns = self.columns.count
+        grams = np.empty((groups.stop - groups.start, columns, columns))
         for first in range(0, columns, GRAM_ROWS):
             rows = slice(first, first + GRAM_ROWS)
             grams[:, rows] = self._gram_rows(groups, rows)
@@ -366,40 +316,14 @@ class System:
 
         Groups for which memory does not allow a factor have none.
         """
-        return self._cheapest(refined=False)
-
-    @cached_property
-    def proofs(self) -> Factors:
-        """The factors that decide the rank, see ``refined`` in `gram_factors`."""
-        return self._cheapest(refined=True)
-
-    def _cheapest(self, refined: bool) -> Factors:
         sizes, found = self.design.sizes, []
         by_gram = not (sizes.small and sizes.factor_fits) and self._gram_worthwhile
         for batch, groups in enumerate(self._batches):
-            one = Factors(groups.stop - groups.start, [])
-            if by_gram:
-                one = self._cholesky(batch, refined=refined)
+            one = self._cholesky(batch) if by_gram else Factors(groups.stop - groups.start, [])
             if not one.complete and sizes.factor_fits:
-                one = self.rest.joined if by_gram and self.rest else self._joint(batch)[0]
+                one = self._joint(batch)[0]
             found.append(one)
         return Factors.joined(found)
-
-    @cached_property
-    def rest(self) -> Rest | None:
-        """Groups of a batch of several whose rank the Gram does not certify.
-
-        None if there are no such groups, or if a QR exceeds the memory limit.
-        """
-        sizes, at_once = self.design.sizes, len(self._batches) < self.matrix.groups
-        if not (at_once and sizes.factor_fits and self._gram_worthwhile):
-            return None
-        by_gram = self._cholesky(0)
-        groups = np.flatnonzero(~by_gram.has)
-        if not groups.size:
-            return None
-        by_qr, z = self._qr(groups, self.design.targets)
-        return Rest(groups, by_qr, z, by_gram.or_else(by_qr, groups))
 
     def freedom(self, group: int, factor: Factor) -> float:
         """Return the degrees of freedom of the kernel, given a factor of full rank.
@@ -433,26 +357,9 @@ class System:
     def extremes(self, group: int, factor: Factor) -> tuple[float, float]:
         """Return the extreme singular values of A itself, times ``2**-unit``.
 
-        A Gram factor is corrected to the accuracy of a QR. A Gram determines σ_P to eps·κ² only.
-        Its last right singular vectors V have an error of this size. The smallest singular value of
-        A V, computed from the data, has the square of this error. If units differ much, a QR is
-        used instead. If V would take minutes, no correction is made.
+        A Gram determines σ_P to eps·κ² only. A QR is used if κ is large and units differ much.
         """
-        most = self.design.sizes.limits.spectrum_columns
-        largest, smallest = factor.extremes(most)
-        if factor.source == "qr" or (not factor.graded and self._many_columns):
-            return largest, smallest
-        values = factor.singular_values
-        if values[0] <= MAX_GRAM_CONDITION * values[-1]:
-            return largest, smallest
-        if factor.graded:
-            exact = self.qr_factors()
-            return (factor if exact is None else exact[group]).extremes(most)
-        scale = np.ldexp(1.0, factor.exponents - factor.unit)
-        last = scale[:, None] * svd(factor.r * scale)[2][-CORRECTED_VECTORS:].T
-        last = self.basis.expand((self.scaling.scale[group][:, None] * last)[None])[0]
-        gram = self.matrix.product_gram(group, last)
-        # The columns are nearly orthogonal, so their Gram loses no digits once they have norm one.
-        norms = np.sqrt(np.diagonal(gram))
-        r = np.linalg.cholesky(gram / np.outer(norms, norms)).T * norms
-        return largest, float(graded_singular_values(r)[-1])
+        values = factor.singular_values if factor.source == "gram" and factor.graded else np.ones(1)
+        if values[0] > MAX_GRAM_CONDITION * values[-1] and (exact := self.qr_factors()) is not None:
+            factor = exact[group]
+        return factor.extremes(self.design.sizes.limits.spectrum_columns)

@@ -22,7 +22,6 @@ from .lapack import (
     extreme_singular_values,
     graded_singular_values,
     inverse,
-    least_square,
     singular_values,
     solve_triangular,
     svd,
@@ -38,9 +37,6 @@ from .minimum_norm import (
 from .qr import tall_svd, tree_qr
 from .rank import EPS, Band, band_of, null_threshold
 from .threads import on_blas_threads, one_blas_thread
-
-# Share of σ_P² whose loss does not change standard errors noticeably.
-NEGLIGIBLE = 1e-6
 
 
 class Factor(ABC):
@@ -121,13 +117,6 @@ class Factor(ABC):
 
     #: Lower bound of the singular values, above the `Band`; 0 if none is known without a spectrum.
     at_least: Any = 0.0
-
-    #: Amount that was subtracted from the diagonal of RᵀR to prove the rank of a Gram matrix.
-    missing: Any = 0.0
-
-    def lacks(self, share: float) -> bool:
-        """Return whether ``missing`` is more than a share of σ_P²."""
-        return bool(self.missing > 0 and self.missing > share * least_square(self.r))
 
     @property
     def verdict(self) -> Any:
@@ -235,17 +224,15 @@ class FullRank(Factor):
         exponents: np.ndarray,
         rows: int,
         at_least: Any = 0.0,
-        missing: Any = 0.0,
         source: str = "qr",
     ) -> None:
         super().__init__(r, exponents, rows)
-        self.at_least, self.missing, self.source = at_least, missing, source
+        self.at_least, self.source = at_least, source
 
     def __getitem__(self, group: int) -> FullRank:
         """Return the factor of one of several groups."""
-        at_least, missing = float(self.at_least[group]), float(self.missing[group])
         r, exponents = self.r[group], self.exponents[group]
-        return FullRank(r, exponents, self.rows, at_least, missing, self.source)
+        return FullRank(r, exponents, self.rows, float(self.at_least[group]), self.source)
 
     @property
     def rank(self) -> int:
@@ -292,9 +279,7 @@ class FullRank(Factor):
         """Return the extreme singular values of A itself, times ``2**-unit``."""
         if self.graded or self.columns <= spectrum_columns:
             return super().extremes(spectrum_columns)
-        relative = self.exponents - self.unit
-        r = np.ldexp(self.r, relative)
-        return extreme_singular_values(r, np.ldexp(self.missing, 2 * relative))
+        return extreme_singular_values(np.ldexp(self.r, self.exponents - self.unit))
 
     @property
     @on_blas_threads

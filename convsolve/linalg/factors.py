@@ -44,10 +44,6 @@ class Factors:
         ]
         return cls(int(ends[-1]), parts)
 
-    def or_else(self, others: Factors, groups: np.ndarray) -> Factors:
-        """Return these factors, with the factors (n,) of others for ``groups`` (n,) without one."""
-        return Factors(len(self), [*self.parts, *((groups[i], f) for i, f in others.parts)])
-
     def __len__(self) -> int:
         return self._groups
 
@@ -80,11 +76,6 @@ class Factors:
 
     def __iter__(self) -> Iterator[Factor]:
         return (self[group] for group in range(len(self)))
-
-    @property
-    def has(self) -> np.ndarray:
-        """Flags (G,) of the groups that have a factor."""
-        return np.asarray(self._places[:, 0] >= 0)
 
     @property
     def complete(self) -> bool:
@@ -124,15 +115,6 @@ class Factors:
         return max((f.null_share(w[at], y_norms[at]) for f, at in pairs), default=0.0)
 
     @property
-    def proves(self) -> bool:
-        """Whether all are in double precision. Others refine solutions but prove nothing."""
-        return all(f.r.dtype == np.float64 for _, f in self.parts)
-
-    def proof(self, group: int) -> Factor | None:
-        """Return the factor of a group if all factors are in double precision, else None."""
-        return self.get(group) if self.proves else None
-
-    @property
     def pivots(self) -> tuple[float, float]:
         """The smallest and the largest entry on the diagonals of R."""
         several = [np.abs(np.diagonal(f.r, axis1=-2, axis2=-1)) for _, f in self.parts]
@@ -153,10 +135,10 @@ class Factors:
         return self._of_each(lambda f, g: f.solve_normal(g), g)
 
     def whitened_norms(self, g: np.ndarray) -> np.ndarray:
-        """Return ‖R⁻ᵀg‖ (G, Q); inf where R is deficient or proves nothing."""
+        """Return ‖R⁻ᵀg‖ (G, Q); inf where R is deficient."""
 
         def norms(f: Factor, g: np.ndarray) -> np.ndarray:
-            if not (f.full_rank and f.r.dtype == np.float64):
+            if not f.full_rank:
                 return np.full(g[..., 0, :].shape, np.inf)
             return np.linalg.norm(f.whiten(g.swapaxes(-1, -2)), axis=-1)
 
@@ -194,7 +176,6 @@ def cholesky_factors(
     exponents: np.ndarray,
     rows: int,
     certain: bool = False,
-    keep_proof: bool = False,
     loss: np.ndarray | float = 1.0,
 ) -> Factors:
     """Return the factors of the equilibrated Gram matrices whose full rank is certain.
@@ -209,28 +190,23 @@ def cholesky_factors(
         exponents: exponents (G, P) of the columns.
         rows: number of rows of A.
         certain: whether full rank is known, for example because of a ridge.
-        keep_proof: whether to return the factors that prove the rank, from whose diagonals the
-            margin is missing. This saves a second factorization.
         loss: rounding error of the Gram matrices (G,), in units of the rounding error of products
             of columns of norm one.
     """
     groups, columns, _ = grams.shape
-    full, missing = np.ones(groups, bool), np.zeros(groups)
+    full = np.ones(groups, bool)
     if not certain:
-        missing = _margins(grams, rows, loss)
-        less = grams if keep_proof else grams.copy()
-        diagonals(less)[...] -= missing[:, None]
-        full, r = choleskys(less)
-    if certain or not keep_proof:
-        missing = np.zeros(groups)
-        if full.any():
-            full[full], r = choleskys(grams if full.all() else grams[full])
+        less = grams.copy()
+        diagonals(less)[...] -= _margins(grams, rows, loss)[:, None]
+        full = choleskys(less)[0]
+        del less  # it can have some hundred MB
+    if full.any():
+        full[full], r = choleskys(grams if full.all() else grams[full])
     proven = np.flatnonzero(full)
     if not proven.size:
         return Factors(groups, [])
     bounds = np.full(len(proven), least_certified(columns))
-    found = FullRank(r, exponents[proven], rows, bounds, missing[proven], "gram")
-    return Factors(groups, [_part(proven, found)])
+    return Factors(groups, [_part(proven, FullRank(r, exponents[proven], rows, bounds, "gram"))])
 
 
 def _margins(grams: np.ndarray, rows: int, loss: np.ndarray | float) -> np.ndarray:
@@ -249,13 +225,13 @@ def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Facto
     The singular values are computed only if the norms of R and R⁻¹ do not prove full rank.
     """
     groups, columns = len(r), r.shape[-1]
-    bounds, missing = _lower_bounds(r, rows), np.zeros(groups)
+    bounds = _lower_bounds(r, rows)
     if bounds.all():
-        found = FullRank(r, exponents, rows, bounds, missing)
+        found = FullRank(r, exponents, rows, bounds)
         return Factors(groups, [_part(np.arange(groups), found)])
     full, rest, parts = np.flatnonzero(bounds), np.flatnonzero(bounds == 0), []
     if full.size:
-        found = FullRank(r[full], exponents[full], rows, bounds[full], missing[full])
+        found = FullRank(r[full], exponents[full], rows, bounds[full])
         parts.append(_part(full, found))
     values = singular_values_of(r if len(rest) == groups else r[rest])
     ranks = band_of(values, rows, columns).rank

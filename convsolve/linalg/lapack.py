@@ -18,11 +18,10 @@ def cholesky(gram: np.ndarray) -> np.ndarray | None:
 
     The matrix is overwritten.
     """
-    from scipy.linalg.lapack import dpotrf, spotrf
+    from scipy.linalg.lapack import dpotrf
 
     # LAPACK stores columns, so that its lower triangle is the upper one here.
-    potrf = spotrf if gram.dtype == np.float32 else dpotrf
-    found, info = potrf(gram.T, lower=1, overwrite_a=1)
+    found, info = dpotrf(gram.T, lower=1, overwrite_a=1)
     return found.T if info == 0 else None
 
 
@@ -66,15 +65,14 @@ def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> 
         return np.linalg.solve(r.swapaxes(-1, -2) if transposed else r, b)
     # The import takes a tenth of a second, which identify and descent do not need. LAPACK's own
     # solver starts the threads of BLAS for a few numbers, which costs milliseconds.
-    from scipy.linalg.blas import dtrsm, strsm
+    from scipy.linalg.blas import dtrsm
 
     columns = b if b.ndim == 2 else b[:, None]
-    trsm = strsm if r.dtype == np.float32 else dtrsm
     if columns.shape[1] > len(r):  # bᵀ, which LAPACK reads without a transposed copy of b
-        found = trsm(1.0, r.T, columns.T, side=1, lower=1, trans_a=int(transposed)).T
+        found = dtrsm(1.0, r.T, columns.T, side=1, lower=1, trans_a=int(transposed)).T
     else:
-        found = trsm(1.0, r.T, columns, lower=1, trans_a=0 if transposed else 1)
-    return np.ascontiguousarray(found, np.float64).reshape(b.shape)
+        found = dtrsm(1.0, r.T, columns, lower=1, trans_a=0 if transposed else 1)
+    return np.ascontiguousarray(found).reshape(b.shape)
 
 
 def inverse(r: np.ndarray) -> np.ndarray:
@@ -99,14 +97,6 @@ def inverse(r: np.ndarray) -> np.ndarray:
     lower = found[:, half:, half:] = inverse(r[:, half:, half:])
     np.negative(upper @ (r[:, :half, half:] @ lower), out=found[:, :half, half:])
     return found
-
-
-def least_square(r: np.ndarray) -> float:
-    """Return an upper estimate of the least eigenvalue of RᵀR, by three inverse iterations."""
-    v: Any = np.random.default_rng(0).standard_normal(r.shape[0])
-    for _ in range(3):
-        v = solve_triangular(r, solve_triangular(r, v / np.linalg.norm(v), transposed=True))
-    return 1 / float(np.linalg.norm(v))
 
 
 def singular_values(a: np.ndarray) -> np.ndarray:
@@ -144,31 +134,27 @@ def _by_rotations(a: np.ndarray, joba: int, jobv: int) -> tuple[np.ndarray, np.n
     return values * (work[0] / work[1]), v
 
 
-def extreme_singular_values(r: np.ndarray, missing: Any = 0.0) -> tuple[float, float]:
+def extreme_singular_values(r: np.ndarray) -> tuple[float, float]:
     """Return the extreme singular values of a non-singular triangle, by Lanczos iterations.
 
     They are applied to RᵀR and its inverse, with up to some thousand steps of O(P²) operations. The
-    whole spectrum takes O(P³). If ``missing`` (P,) was subtracted from the diagonal of RᵀR, the
-    values are corrected to first order.
+    whole spectrum takes O(P³).
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     start = np.random.default_rng(0).standard_normal(r.shape[0])
 
-    def top(product: Any) -> tuple[float, np.ndarray]:
+    def top(product: Any) -> float:
         operator = LinearOperator(r.shape, matvec=product, dtype=r.dtype)
         # The error of an eigenvalue is the square of its residual's over the gap.
-        value, vector = eigsh(operator, k=1, ncv=120, v0=start, maxiter=10, tol=1e-8)
-        return float(value[0]), vector[:, 0]
+        values, _ = eigsh(operator, k=1, ncv=120, v0=start, maxiter=10, tol=1e-8)
+        return float(np.sqrt(values[0]))
 
     def inverse(v: np.ndarray) -> np.ndarray:
         return solve_triangular(r, solve_triangular(r, v, transposed=True))
 
     try:
-        (largest, first), (least, last) = top(lambda v: r.T @ (r @ v)), top(inverse)
-        squares = [(largest, first), (1 / least, last)]
+        return top(lambda v: r.T @ (r @ v)), 1 / top(inverse)
     except ArpackNoConvergence:  # values so close together need the whole spectrum
-        _, values, vt = svd(r)
-        squares = [(values[0] ** 2, vt[0]), (values[-1] ** 2, vt[-1])]
-    found = [float(np.sqrt(value + missing * v @ v)) for value, v in squares]
-    return found[0], found[1]
+        values = singular_values(r)
+        return float(values[0]), float(values[-1])

@@ -24,9 +24,8 @@ class NormalEquations(Solver):
 
     1. The Gram matrix (κ up to about 1e6) or the ridge proves full rank: a Cholesky factorization
        of the equilibrated matrix, refinement from the moments, and up to 4 steps with residuals
-       from the data. The best iterate is kept. With more than 1 500 unknowns and a ridge well above
-       the rounding of float32, the factor is in float32. With a ridge and far fewer rows than
-       unknowns, the dual is solved.
+       from the data. The best iterate is kept. With a ridge and far fewer rows than unknowns, the
+       dual is solved.
     2. Neither proves full rank, or the certificate exceeds 30 eps: a QR of row blocks of the design
        matrix, joined in a tree, and up to 5 semi-normal steps.
     3. R is deficient: its truncated SVD, for the minimum norm in the user's units.

@@ -109,11 +109,6 @@ def test_a_gram_certifies_the_same_groups(a: np.ndarray) -> None:
             np.testing.assert_allclose(solved[g], f.solve_normal(z[g]), rtol=1e-6)
             assert together[g].source == "gram"
             assert together[g].at_least == f.at_least
-    rest = np.flatnonzero(~together.has)
-    r = without_dust(tree_qr([a[rest]]))
-    filled = together.or_else(triangular_factors(r, NO_UNITS[rest], ROWS), rest)
-    assert filled.complete
-    assert [f.source for f in filled] == ["qr" if f is None else "gram" for f in several]
     pivots = np.abs([np.diagonal(f.r) for f in several if f is not None])
     np.testing.assert_allclose(together.pivots, (pivots.min(), pivots.max()), rtol=1e-12)
     # A ridge makes certain that the rank is full.
@@ -129,8 +124,8 @@ def test_indefinite_grams_among_others(columns: int, rng: np.random.Generator) -
     grams[3], grams[5] = -grams[3], np.diag([*np.ones(columns - 1), 0.0])
     units = np.zeros((GROUPS, columns), int)
     found = cholesky_factors(grams.copy(), units, columns + 20, certain=True)
-    assert [*np.flatnonzero(~found.has)] == [3, 5]
-    for g in np.flatnonzero(found.has).tolist():
+    assert [g for g in range(GROUPS) if found.get(g) is None] == [3, 5]
+    for g in {*range(GROUPS)} - {3, 5}:
         one = cholesky_factor(grams[g], columns + 20, certain=True)
         assert one is not None
         np.testing.assert_allclose(found[g].r, one.r, rtol=1e-12, atol=1e-12)
