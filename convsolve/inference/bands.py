@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
 from .folds import CrossValidation
-from .regularization import Regularization, joined, of_outputs, of_some
+from .regularization import Regularization, joined, of_outputs
 from .scorers import Held, Normal, Scoring
 from .selection import COARSE, choose_strengths
 from .strength_path import ROUNDING
@@ -31,31 +31,30 @@ MOST_STEPS, FLAT = 200, 1e-6
 Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
-class BandChoice(NamedTuple):
-    """The strengths of one output: ``strength`` times the weights of ``form``."""
-
-    form: Bands
-    strength: float
-    at_edge: bool
-
-
 def choose_bands(
     scoring: Scoring, ridge: Ridge
 ) -> tuple[Regularization, list[tuple[Penalty, float]]]:
     """Select the bands of largest evidence or best held-out score, separately for each output.
 
-    The strengths are searched by the derivative of the loss.
-
     Returns:
-        The selection, and the penalty and strength of every output.
+        The selection, with a path along the ratios of each output, and the penalty and strength of
+        every output.
     """
-    choices = _searched(scoring, ridge)
-    strengths = scoring.units.to_user(np.array([choice.strength for choice in choices]))
-    pairs: list[tuple[Penalty, float]] = [
-        (choice.form, strength)
-        for choice, strength in zip(choices, strengths.tolist(), strict=True)
-    ]
-    return _described(scoring, choices)._replace(penalty=ridge.title), pairs
+    units, outputs = scoring.units, scoring.varies.shape[1]
+    parts, pairs = list[Regularization](), list[tuple[Penalty, float]]()
+    for i, (strengths, edge) in enumerate(_searched(scoring, ridge)):
+        form, mean = _form(ridge, strengths)
+        g, q = divmod(i, outputs)
+        scorer = scoring.scorers(form)[g].only(np.array([q]))
+        along = replace(
+            choose_strengths(scorer, None, COARSE),
+            strengths=np.array([mean]),
+            at_edge=np.array([edge]),
+        )
+        found = of_outputs(units, units.outputs[g, [q]], form, scorer, along)
+        parts.append(found._replace(strength=units.to_user(strengths[:, None])))
+        pairs.append((form, float(units.to_user(along.strengths)[0])))
+    return joined(parts)._replace(penalty=ridge.title), pairs
 
 
 def _form(ridge: Ridge, strengths: np.ndarray) -> tuple[Bands, float]:
@@ -65,17 +64,14 @@ def _form(ridge: Ridge, strengths: np.ndarray) -> tuple[Bands, float]:
     return Bands(None, ridge.channel_groups, tuple((strengths / mean).tolist())), mean
 
 
-# --- search by the derivative
-
-
-def _searched(scoring: Scoring, ridge: Ridge) -> list[BandChoice]:
-    """Return the strengths of least loss for every output.
+def _searched(scoring: Scoring, ridge: Ridge) -> list[tuple[np.ndarray, bool]]:
+    """Return the strengths (bands,) of least loss of every output, and whether one is at a bound.
 
     The search starts from one strength for all bands, the best of a plain ridge. A start with bands
     switched off would not work, because the derivative vanishes there.
     """
     assert ridge.channel_groups is not None
-    found: list[BandChoice] = []
+    found: list[tuple[np.ndarray, bool]] = []
     design, coordinates = scoring.design, scoring.design.coordinates(RIDGE)
     plain, folds = scoring.scorers(RIDGE), scoring.folds(coordinates)
     labels = np.array(ridge.channel_groups)[[*scoring.design.selection.channels]]
@@ -95,8 +91,7 @@ def _searched(scoring: Scoring, ridge: Ridge) -> list[BandChoice]:
                 flat = FLAT if folds else FLAT * rows
                 loss = _loss(scoring.select, (normal, of_group), q, band, rows)
                 strengths[names], edge = _best(loss, begin, flat)
-            form, mean = _form(ridge, strengths)
-            found.append(BandChoice(form, mean, edge))
+            found.append((strengths, edge))
     return found
 
 
@@ -227,31 +222,3 @@ def _solved(factor: np.ndarray, right: np.ndarray) -> np.ndarray:
     from scipy.linalg.lapack import dpotrs
 
     return np.asarray(dpotrs(factor, right, lower=1)[0])
-
-
-# --- result
-
-
-def _described(scoring: Scoring, choices: Sequence[BandChoice]) -> Regularization:
-    """Return the selection of all outputs, with a path along the ratios of each."""
-    units, by_form = scoring.units, dict[Bands, list[int]]()
-    found: dict[int, Regularization] = {}
-    for i, choice in enumerate(choices):
-        by_form.setdefault(choice.form, []).append(i)
-    outputs = scoring.varies.shape[1]
-    for form, members in by_form.items():
-        scorers = scoring.scorers(form)
-        for g in sorted({i // outputs for i in members}):
-            some = [i for i in members if i // outputs == g]
-            places, mine = np.array(some) % outputs, [choices[i] for i in some]
-            scorer = scorers[g].only(places)
-            along = replace(
-                choose_strengths(scorer, None, COARSE),
-                strengths=np.array([choice.strength for choice in mine]),
-                at_edge=np.array([choice.at_edge for choice in mine]),
-            )
-            several = of_outputs(units, units.outputs[g, places], form, scorer, along)
-            for j, (i, choice) in enumerate(zip(some, mine, strict=True)):
-                strength = units.to_user(form.strengths(choice.strength)[:, None])
-                found[i] = of_some(several, [j])._replace(strength=strength)
-    return joined([found[i] for i in range(len(choices))])

@@ -66,16 +66,6 @@ def nuisance_blocks(confounds: Confounds, spans: Sequence[Span]) -> list[Nuisanc
     return [_block(confounds, [spans[j] for j in group]) for _, group in several]
 
 
-def columns_of(confounds: Confounds, span: Span) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices (k,) and the values (n, k) of the columns of some rows of a record."""
-    block = _block(confounds, [span])
-    places, columns = block.places[0], block.basis
-    if block.ones is not None:
-        places = np.append(places, confounds.count - 1)
-        columns = np.column_stack([columns, block.scales[0] * block.ones])
-    return places, columns.astype(float, copy=False)
-
-
 def _block(confounds: Confounds, spans: Sequence[Span]) -> NuisanceBlock:
     """Return N in some rows of records that have the same layout and the same rows."""
     i, start, stop = spans[0]
