@@ -239,7 +239,7 @@ def test_few_files_import_jax_at_the_top():
         if not inside and module.split(".")[0] in ("jax", "optax")
     }
     assert needing == {
-        "cli.demo", "operators.jax_convolution", "operators.jax_fourier", "operators.jax_matrix",
+        "operators.jax_convolution", "operators.jax_fourier", "operators.jax_matrix",
         "solvers.descent_kernels", "solvers.linear", "traced",
     }  # fmt: skip
 

@@ -246,16 +246,12 @@ def _alternatives(words: Sequence[str]) -> str:
 
 def check_device() -> None:
     """Refuse to begin a descent where jax finds no device, such as the one that was asked for."""
-    if trouble := without_device():
-        raise Refusal(f"jax has no device to descend on ({trouble}); try JAX_PLATFORMS=cpu")
-
-
-def without_device() -> str:
-    """Why jax has no device, or nothing."""
     import jax
 
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:  # the latter where CUDA sees no card
-        return str(error) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
-    return ""
+        trouble = str(error) or f"JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS')}"
+        raise Refusal(
+            f"jax has no device to descend on ({trouble}); try JAX_PLATFORMS=cpu"
+        ) from error

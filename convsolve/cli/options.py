@@ -322,7 +322,7 @@ _OF_CHOOSE_LAGS = (
 )
 _OF_PREDICT = (Option("out", Path, "Y.npy", "write the prediction"),)
 OPTIONS: dict[str, tuple[str, tuple[Option, ...], Groups]] = {
-    "demo": ("five small problems, solved by several methods", (), _OUTPUT),
+    "demo": ("two small problems and a measured response", (), _OUTPUT),
     "doctor": (
         "print versions, BLAS, devices and precision, and solve a test problem",
         (JSON,),
