@@ -48,7 +48,7 @@ REMOVED += [
 ]
 _BASIS = "cs.Problem(x, x, lags=(0, 9), basis='bsplines4')"
 REMOVED += [(f"cs.solve_group({{'a': {_BASIS}, 'b': {_BASIS}}})", ValueError)]
-GONE += ["inference.krylov"]
+GONE += ["inference.krylov", "inference.reference_noise"]
 
 
 # Files, reports and other libraries.
