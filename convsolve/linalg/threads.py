@@ -6,17 +6,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache, wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, TypeVar
 
-
-class _Sized(Protocol):
-    @property
-    def _blas_columns(self) -> int: ...
-
-
-_S = TypeVar("_S", bound=_Sized)
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 # A Cholesky factorization of more columns than this keeps several threads of BLAS busy, and so do
 # solves with it. QR and SVD do not, because all threads wait for each other at every column. With
@@ -82,15 +74,15 @@ def blas_threads(columns: int) -> AbstractContextManager[object]:
     return nullcontext() if columns > FEW_COLUMNS else one_blas_thread()
 
 
-def on_blas_threads(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
+def on_blas_threads(method: _F) -> _F:
     """Run a method on `blas_threads` for the ``_blas_columns`` of its object.
 
     The last digits of a result then do not depend on which caller computes it first.
     """
 
     @wraps(method)
-    def limited(owner: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def limited(owner: Any, *args: Any, **kwargs: Any) -> Any:
         with blas_threads(owner._blas_columns):
             return method(owner, *args, **kwargs)
 
-    return limited
+    return limited  # type: ignore[return-value]

@@ -19,7 +19,6 @@ from .windows import NormalForm
 # The label of a sum over all chunks in progress reports.
 PASS = "pass over the data"
 
-
 # Number of arrays that dask computes at a time if one process collects the results.
 AT_ONCE = 8
 
