@@ -15,8 +15,8 @@ from ..operators.moments import FAR, Moments
 from ..operators.tap_basis import TapBasis
 from .design import Design
 
-# Number of columns of A T whose norms are computed in one pass over the data.
-COLUMNS_A_PASS = 256
+# Numbers in the columns of A T whose norms are computed in one pass over the data.
+NUMBERS_A_PASS = 2**24
 # A norm of at least this share of its terms can be computed from the Gram without losing digits.
 GRAM_SHARE = 1e-3
 
@@ -58,12 +58,13 @@ class PenaltyColumns:
             found = np.sqrt(np.maximum(self._sums.squares, 0.0))
         for group, known in enumerate(found):
             lost = np.flatnonzero(~(known > GRAM_SHARE * terms[group]))
-            for start in range(0, len(lost), COLUMNS_A_PASS):
-                some = lost[start : start + COLUMNS_A_PASS]
+            step = max(1, NUMBERS_A_PASS // matrix.rows)
+            for start in range(0, len(lost), step):
+                some = lost[start : start + step]
                 unit = np.zeros((1, self.count, len(some)))
                 unit[:, some, np.arange(len(some))] = 1.0
-                gram = matrix.product_gram(group, self.basis.expand(unit)[0])
-                known[some] = np.sqrt(np.maximum(np.diagonal(gram), 0.0))
+                parts = matrix.products_with(group, self.basis.expand(unit)[0])
+                known[some] = np.sqrt(sum(np.square(part).sum(0) for part in parts))
         rounding = max(32.0, 10 * np.sqrt(matrix.columns)) * EPS * terms
         return np.where(found > rounding, found, 0.0)
 

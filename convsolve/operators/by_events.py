@@ -473,12 +473,6 @@ def product(chunk: LoadedChunk, group: int, w: np.ndarray) -> np.ndarray:
     return np.concatenate([s.used(y).reshape(-1, w.shape[1]) for s, y in pairs])
 
 
-def product_gram(chunk: LoadedChunk, group: int, w: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Return (A w − offset)ᵀ(A w − offset) (Q, Q) of one group, for w (P, Q), in own units."""
-    seen = product(chunk, group, w) - offset
-    return np.asarray(seen.T @ seen)
-
-
 def adjoint(chunk: LoadedChunk, group: int, r: np.ndarray) -> np.ndarray:
     """Return Aᵀr (P, Q) of one group, for rows r (n, Q), in own units."""
     total, nothing = np.zeros((_known(chunk)[0].columns, r.shape[1])), np.zeros(r.shape[1])

@@ -233,15 +233,6 @@ def product(chunk: LoadedChunk, group: int, w: np.ndarray) -> np.ndarray:
     return np.concatenate([s.used(y).reshape(-1, w.shape[1]) for s, y in pairs])
 
 
-def product_gram(chunk: LoadedChunk, group: int, w: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Return (A w − offset)ᵀ(A w − offset) (Q, Q) of one group, for w (P, Q), in own units."""
-    total = np.zeros((w.shape[1], w.shape[1]))
-    for i, x, _, rows in parts(chunk):
-        if i == group:
-            total += products.gram_of_products(x, _kernel(chunk, w, x), offset, rows)
-    return total
-
-
 def adjoint(chunk: LoadedChunk, group: int, r: np.ndarray) -> np.ndarray:
     """Return Aᵀr (P, Q) of one group, for rows r (n, Q), in own units."""
     outputs, taps, places = r.shape[1], taps_of(chunk), places_of(chunk)

@@ -221,15 +221,6 @@ def product(chunk: LoadedChunk, group: int, w: np.ndarray) -> np.ndarray:
     return np.concatenate([a[group] @ w for a, _ in rows(chunk, own_units(chunk))])
 
 
-def product_gram(chunk: LoadedChunk, group: int, w: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Return (A w − offset)ᵀ(A w − offset) (Q, Q) of one group, for w (P, Q), in own units."""
-    total = np.zeros((w.shape[1], w.shape[1]))
-    for a, _ in rows(chunk, own_units(chunk)):
-        seen = a[group] @ w - offset
-        total += seen.T @ seen
-    return total
-
-
 def adjoint(chunk: LoadedChunk, group: int, r: np.ndarray) -> np.ndarray:
     """Return Aᵀr (P, Q) of one group, for rows r (n, Q), in own units."""
     total, first = np.zeros((chunk.columns, r.shape[1])), 0

@@ -218,30 +218,6 @@ def adjoint(chunk: LoadedChunk, units: Units, group: int, r: np.ndarray) -> np.n
     return np.asarray(np.ldexp(found, e[:, None]) + np.outer(moved, r.sum(0)))
 
 
-def product_grams(
-    chunk: Chunk | LoadedChunk,
-    form: Form,
-    units: Units,
-    group: int,
-    w: np.ndarray,
-    level: np.ndarray,
-    fit: np.ndarray | None,
-) -> np.ndarray:
-    """Return (A w − level − N fit)ᵀ(A w − level − N fit) (Q, Q) of one group.
-
-    w (P, Q), level (Q,) and fit (q, Q) are in ``units``.
-    """
-    loaded = chunk.load(form)
-    if fit is not None and loaded.blocks:
-        seen = product(loaded, units, group, w, fit) - level
-        return np.asarray(seen.T @ seen)
-    if (between := _between(loaded, units)) is not None:
-        e, moved = (a[group] for a in between)
-        w, level = np.ldexp(w, e[:, None]), level - moved @ w
-    found: np.ndarray = backend(loaded).product_gram(loaded, group, w, level)
-    return found
-
-
 # --- polynomials in time
 
 

@@ -20,7 +20,7 @@ from ..problem.spec import ConvSpec
 from . import by_events, by_fft, by_rows
 from .by_rows import Block
 from .chunk import NO_FITS, Fits, LoadedChunk
-from .chunk_sums import adjoint, backend, misfit, product, product_grams, totals
+from .chunk_sums import adjoint, backend, misfit, product, totals
 from .chunks import Chunks, Plan
 from .combinations import Combinations
 from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, flat, in_user_units, units_of
@@ -459,27 +459,18 @@ class DesignMatrix:
                     yield sums.pop(record)
             first += len(r)
 
-    def product_gram(self, group: int, w: np.ndarray) -> np.ndarray:
-        """Return (M A w)ᵀ(M A w) (Q, Q) of one group, for w (P, Q)."""
-        w = w * self._known.live[group][:, None]
-        fits, fit = self._product_fit(group, w)
-        level = np.zeros(w.shape[1])
-        if self.nuisance.constant:
-            level = self.projection.means[group, 0] @ w
-        units = units_of(self._known, None)
-        found: np.ndarray = self._sum(product_grams, None, units, group, w, level, fit, fits=fits)
-        return found
-
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return M A w (n, Q) of one group, for w (P, Q), in the order of the rows."""
+        return np.concatenate([*self.products_with(group, w)])
+
+    def products_with(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the rows of `forward` chunk by chunk."""
         w = w * self._known.live[group][:, None]
         fits, fit = self._product_fit(group, w)
+        level = self.projection.means[group, 0] @ w if self.nuisance.constant else 0.0
         units = units_of(self._known, None)
-        several = [product(chunk, units, group, w, fit) for chunk in self._read(fits)]
-        found = np.concatenate(several)
-        if self.nuisance.constant:
-            found -= self.projection.means[group, 0] @ w
-        return found
+        for chunk in self._read(fits):
+            yield product(chunk, units, group, w, fit) - level
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
         """Return AᵀM r (P, Q) of one group, for r (n, Q) in the order of the rows."""

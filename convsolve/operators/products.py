@@ -110,26 +110,6 @@ def adjoint(x: Series, y: Series, taps: Sequence[int]) -> np.ndarray:
     return operator.taps_of(cross)
 
 
-def gram_of_products(
-    x: Series, w: np.ndarray, offset: np.ndarray | float = 0.0, rows: Series | None = None
-) -> np.ndarray:
-    """Return (A w - offset)ᵀ(A w - offset) (Q, Q) for w (*K, C, Q), without excluded rows."""
-    operator = _Operator(x, w.shape[:-2], w.shape[-1])
-    given = operator.of_kernel(w)
-
-    def of(batch: Batch) -> tuple[np.ndarray, ...]:
-        found = operator.product(given, batch)[1]
-        if rows is not None:
-            found = (found - offset) * _counted(rows, batch)
-        joined = found.reshape(-1, batch.blocks * batch.step, *found.shape[2:])
-        flat = joined[:, : operator.rows[0] - batch.start].reshape(-1, w.shape[-1])
-        flat = flat if rows is not None else flat - offset
-        return (flat.T @ flat,)
-
-    (gram,) = summed(of, operator.batches)
-    return gram
-
-
 def misfit(
     x: Series, y: Series, w: np.ndarray, offset: np.ndarray, rows: Series | None = None
 ) -> ResidualSums:
