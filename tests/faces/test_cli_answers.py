@@ -185,9 +185,11 @@ REPORTED = [
             "methods": {"auto": "auto", "lasso": cs.Lasso(ridge=2.0)}, "ridge": 2.0,
             "truth": data.KERNEL[::-1],
         },
-        "--methods qr,cg --penalty smooth --strength 2 --order 2 --tol 1e-10": {
-            "methods": {"qr": "qr", "cg": cs.ConjugateGradient(tol=1e-10)},
-            "penalty": cs.Smooth(2.0, order=2),
+        "--methods qr,normal --penalty smooth --strength 2 --order 2": {
+            "methods": {"qr": "qr", "normal": "normal"}, "penalty": cs.Smooth(2.0, order=2),
+        },
+        "--methods qr,cg --ridge 2 --tol 1e-10": {
+            "methods": {"qr": "qr", "cg": cs.ConjugateGradient(tol=1e-10)}, "ridge": 2.0,
         },
     }),
     *rows("compare decay.npz --lags 0 19 --edges zeros", DECAY, {
