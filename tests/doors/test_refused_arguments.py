@@ -226,7 +226,7 @@ ERRORS: list[Row] = [
     (lambda: FIT.confidence_band(simultaneous="yes"), TypeError, "simultaneous must be True or F"),
     (lambda: FIT.confidence_band(simultaneous=True, method="scheffe"), ValueError, "'scheffe' is"),
     (lambda: FIT.covariance(2), ValueError, "output must be less than 2"),
-    (lambda: FIT.permutation_test("rows"), ValueError, "'rows' is unknown; choose one of 'circ"),
+    (lambda: FIT.permutation_test("rows"), ValueError, "kind='rows' is unknown; choose 'circ"),
     (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),
     (lambda: FIT.permutation_test(), ValueError, "38 rows is shorter than 20 kernels of 3 rows"),
 ]
