@@ -174,12 +174,16 @@ class NoiseSums(NamedTuple):
         """Return autocovariances (lags, outputs) of the noise, by a model of an order per output.
 
         A model and the scale of its noise give the expected difference between the sums and those
-        of noise without nuisance columns.
+        of noise without nuisance columns. If the result is not that of a stationary model of this
+        order, the sums over all rows are returned, which always are autocovariances.
         """
         found = self.means.copy()
         for p in np.unique(orders[orders > 0]) if self.expected is not None else ():
             found[:, orders == p] = self._corrected(int(p), self.means[:, orders == p])
-        return found
+        models, lags = levinson(found)[0], np.arange(1, len(found))
+        limits = np.abs(models[lags, lags - 1]) >= MOST_REFLECTION
+        wrong = (limits & (lags[:, None] <= orders)).any(0)
+        return np.where(wrong, self.means * (self.pairs / self.pairs[0])[:, None], found)
 
     def _corrected(self, order: int, means: np.ndarray) -> np.ndarray:
         """Return autocovariances (lags, outputs) for the ``means`` of some outputs."""
@@ -241,16 +245,20 @@ def lost_sums(flags: np.ndarray, columns: np.ndarray, most: int) -> np.ndarray:
 def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the models of every order from autocovariances (lags, outputs).
 
+    Autocovariances beyond a reflection coefficient at its limit are not used.
+
     Returns:
         Coefficients (order, i, outputs), and the variances (order, outputs) of the white noise.
     """
     most, outputs = len(covariances) - 1, covariances.shape[1]
     coefficients, variances = np.zeros((most + 1, most, outputs)), np.empty((most + 1, outputs))
-    variances[0] = covariances[0]
+    variances[0], going = covariances[0], np.ones(outputs, bool)
     for p in range(1, most + 1):
         before = coefficients[p - 1, : p - 1]
         missing = covariances[p] - (before * covariances[p - 1 : 0 : -1]).sum(0)
-        reflection = np.clip(missing / variances[p - 1], -MOST_REFLECTION, MOST_REFLECTION)
+        reflection = np.where(going, missing / variances[p - 1], 0.0)
+        reflection = reflection.clip(-MOST_REFLECTION, MOST_REFLECTION)
+        going &= np.abs(reflection) < MOST_REFLECTION
         coefficients[p, : p - 1] = before - reflection * before[::-1]
         coefficients[p, p - 1] = reflection
         variances[p] = variances[p - 1] * (1 - reflection**2)

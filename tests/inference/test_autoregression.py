@@ -161,6 +161,18 @@ def test_a_bias_and_a_drift_of_few_rows_leave_a_stationary_model() -> None:
     assert np.isfinite(noise.variance).all()
 
 
+def test_noise_that_no_stationary_model_describes_is_filtered_stably() -> None:
+    """The runs are averages over trials, so products at lags of a trial do not decay."""
+    events, bold = cs.datasets.event_related_fmri()
+    runs = np.split(events, 12), np.split(bold, 12)
+    problem = cs.Problem(*runs, fs=0.5, tmin=0, tmax=28, confounds=2)
+    white = cs.solve(problem).score().r2[0]
+    for noise in ("ar", "ar21", "ar36"):
+        fit = cs.solve(problem, noise=noise)
+        assert abs(np.roots(np.r_[1, -fit.noise.coefficients[0]])).max() < 1
+        assert fit.score().r2[0] > 0.8 * white
+
+
 # --- kernels and errors
 
 
