@@ -651,8 +651,8 @@ def table(result: dict[str, Any]) -> str:
             sums_table(result),
             f'Rejections of several sums of taps under `"hac"` at 5 %, from {SEVERAL[0]} samples:',
             several_table(result),
-            'Rejections of the sum of 8 taps under `"ar"` at 5 %, in records with gaps, intercepts '
-            "or drifts, and the median sum of the coefficients of the noise:",
+            'Rejections of the sum of 8 taps under `"ar"` at 5 %, and median sums of coefficients '
+            "of the noise:",
             records_table(result),
             "Bands of the joint patterns of two outputs by `jackknife`, from records of "
             f"{PATTERN_ROWS} rows with AR(0.9) sources and noise:",
@@ -681,8 +681,9 @@ def sentence(result: dict[str, Any]) -> str:
         f"Each cell has {result['rows'][0]['repetitions']} repetitions. Monte Carlo errors are at "
         f"most {100 * max(errors):.1f} points.\n"
         f"The cells of `ar` from {FROM} samples on, and all other intervals and tests, are "
-        f"checked. Their coverage should be\n{low:.0f} to {high:.0f} %, and their level "
-        f"{least:.0f} to {most:.0f} %, or to {100 * REJECTED[1]:.0f} % for the sum in records.\n"
+        f"checked.\nCells in which a test under `hac` warns are not checked. Coverages should be "
+        f"{low:.0f} to {high:.0f} %,\nand levels {least:.0f} to {most:.0f} %, or to "
+        f"{100 * REJECTED[1]:.0f} % for the sum in records. "
         f"{len(missed)} of {len(result['checks'])} cells are outside this range:\n\n"
         f"{listed}\n\n"
         "Times are for 4 × 15 000 samples, 16 → 32 channels and 40 taps. A solve and its standard "

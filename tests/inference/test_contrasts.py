@@ -228,7 +228,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"contrast": np.ones((8, 3)), "channels": {0: 1}}, TypeError, "one of them"),
     ({}, TypeError, "without channels=, a window of lags tests all channels"),
     ({"channels": {0: 1}, **EARLY, "value": [1, 2]}, ValueError, r"value has shape \(2,\), .* 3"),
-    ({"channels": {0: 1}, "window": (0, 1)}, TypeError, "use lags="),
+    ({"channels": {0: 1}, "window": (0, 1)}, TypeError, "unexpected keyword argument"),
 ]
 
 
