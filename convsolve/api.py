@@ -412,7 +412,7 @@ def check_problem(problem: Any, name: str) -> None:
     """Raise an error unless there is a problem with y."""
     _check_problem(problem)
     if problem._output is None:
-        raise ValueError(f"{name} needs y; this Problem has x alone, which is enough for identify")
+        raise ValueError(f"{name} needs y")
 
 
 def _check_solvable(method: Method, sizes: Sizes, report: Identifiability, strict: bool) -> None:
@@ -492,10 +492,7 @@ def _pack(
     largest = np.abs(exact).max(axis=tuple(range(kernel.ndim - 1)))
     faint = ((largest > 0) & (largest < np.finfo(problem._dtype).tiny)).any()
     if faint or lost or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-        raise SolveError(
-            f"the kernel lies outside the range of {problem._dtype}; change the unit of x or of y "
-            "so that their sizes are closer"
-        )
+        raise SolveError(f"the kernel lies outside the range of {problem._dtype}")
     return as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)
 
 

@@ -27,7 +27,7 @@ from .progress_bars import following
 from .solution import Solution
 from .solution_text import certificate_text
 from .solvers.base import SQUARED, Loss
-from .text import aligned, count, keyword
+from .text import aligned, count
 
 # Default methods without a penalty, and penalties whose strength is selected from the data.
 SOLVERS = ("qr", "svd", "normal", "cg", "fft", "adam")
@@ -298,13 +298,12 @@ def labelled_methods(methods: Any, shared: dict[str, Any]) -> list[tuple[str, Me
         methods = _applicable(Method.of(**of_all))
     pairs = _labelled(methods, shared)
     if not pairs:
-        raise ValueError("methods is empty; leave it out for all that apply")
+        raise ValueError("methods is empty")
     for name in SELECTION:
         unused = all(getattr(method, name) is None for _, method in pairs)
         if shared.get(name) is not None and unused:
             raise TypeError(
-                f"{keyword(name)} selects the strength of a penalty, but no method has a strength "
-                "to select"
+                f"{name}= selects the strength of a penalty, but no method has a strength to select"
             )
     return pairs
 

@@ -167,10 +167,7 @@ def _check(problem: Any, select: Any) -> None:
     if not isinstance(select, CrossValidation):
         choice(select, "select", ("bic", "aicc", "cv"), " or a CrossValidation")
     elif select.own:
-        raise ValueError(
-            "choose_lags scores windows of lags from sums, without predictions; use score='mse', "
-            "'r2' or 'correlation'"
-        )
+        raise ValueError("choose_lags scores windows of lags from sums, without predictions")
 
 
 def _held_out(several: Sequence[Analysis], select: CrossValidation) -> np.ndarray:

@@ -21,7 +21,7 @@ from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
 from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult, Terms, penalized
-from .text import argument, is_plain, keyword, shown
+from .text import is_plain, shown
 
 if TYPE_CHECKING:
     from .inference.folds import CrossValidation
@@ -95,37 +95,29 @@ class Method:
             if value is None:
                 continue
             if self.penalty is None:
-                raise TypeError(
-                    f"{keyword(name)} needs a penalty whose strength it selects; give "
-                    f"{keyword('penalty')}"
-                )
+                raise TypeError(f"{name}= needs a penalty whose strength it selects")
             if not self.selects(name):
                 raise TypeError(
-                    f"{keyword(name)} selects the strength of a penalty, but the strength is "
-                    f"given; leave out the strength, or {keyword(name)}"
+                    f"{name}= selects the strength of a penalty, but the strength is given"
                 )
         if self.penalty is None:
             return
         if self.select is not None:
             self.penalty.check_select(self.select)
         if self.grid is not None and getattr(self.penalty, "bands", False):
-            raise ValueError(
-                "the strengths of groups of channels are searched by a gradient; leave out "
-                f"{keyword('grid')}"
-            )
+            raise ValueError("the strengths of groups of channels are searched by a gradient")
 
     def _check_components(self) -> None:
         """Raise an error if solver, penalty, loss and noise do not fit each other."""
         if self.regularizes and not self.noise.penalties:
             raise ValueError(
-                f"{argument('noise', self.noise.label)} is for estimates without a penalty, whose "
-                f"errors are no posterior; use {argument('noise', 'ar')} or "
-                f"{argument('noise', 'white')}, or leave out the penalty"
+                f"noise={self.noise.label!r} is for estimates without a penalty, whose "
+                "errors are no posterior"
             )
         if not self.loss.squared and not self.noise.losses:
             raise ValueError(
-                f"{argument('noise', self.noise.label)} is for least squares; other losses have no "
-                f"errors but those of white noise, if any; use {argument('noise', 'white')}"
+                f"noise={self.noise.label!r} is for least squares; other losses have no "
+                "errors but those of white noise, if any"
             )
 
     def selects(self, name: str) -> bool:
@@ -243,7 +235,7 @@ class Method:
         """Return None, or the reason why a problem of these sizes cannot be solved."""
         solver, penalty = self.solver, self.penalty
         if not self.loss.squared and not solver.any_loss:
-            return f"{solver.name} supports squared loss only; leave out {keyword('solver')}"
+            return f"{solver.name} supports squared loss only; leave out solver="
         if penalty is not None and sizes.in_basis and not penalty.in_basis:
             return penalty.not_in_basis
         if self.regularizes and not self.loss.squared and (unfit := self._no_penalty()):
@@ -251,7 +243,7 @@ class Method:
         if penalty is not None and not penalty.quadratic:
             if self._auto:
                 return penalty.supports(sizes)
-            way = f"leave out {keyword('solver')}"
+            way = "leave out solver="
             return f"{penalty.title} has an exact method of its own; {way}"
         terms = self.terms(sizes.outputs * sizes.groups)
         if terms is None:
@@ -369,23 +361,15 @@ def argument_of(value: Any) -> str:
     """Return the argument of `solve` that a component, or the name of one, belongs to."""
     if isinstance(value, str):
         given = registry.found(value)
-        if given is not None and given[0].kind in METHODS:
-            return given[0].kind
-        if given is not None:
-            word, use = registry.WORDS[given[0].kind], registry.ARGUMENTS[given[0].kind]
-            raise ValueError(
-                f"{value!r} is a {word}, not a solver, penalty or loss; use {{{use!r}: {value!r}}}"
-            )
-        hint = registry.suggestion(value, METHODS)
-        raise ValueError(f"{value!r} is no solver, penalty or loss; {hint}")
-    kinds = (kind for kind, (cls, _) in CLASSES.items() if isinstance(value, cls))
-    kind = next(kinds, None)
+        if given is None:
+            hint = registry.suggestion(value, METHODS)
+            raise ValueError(f"{value!r} is no solver, penalty or loss; {hint}")
+        kind: str | None = given[0].kind
+    else:
+        kind = next((kind for kind, (cls, _) in CLASSES.items() if isinstance(value, cls)), None)
     if kind not in METHODS:
-        classes = tuple(CLASSES[name][0] for name in METHODS)
-        ours = isinstance(value, type) and issubclass(value, classes)
-        hint = f"; did you mean {value.__name__}()?" if ours else ""
         raise TypeError(
-            f"a method must be a solver, a penalty, a loss or a dict, got {shown(value)}{hint}"
+            f"a method must be a solver, a penalty, a loss or a dict, got {shown(value)}"
         )
     return kind
 
@@ -398,14 +382,7 @@ def _criterion(select: Any) -> str | CrossValidation:
         return select
     if not isinstance(select, str):
         names = ", ".join(entry.name for entry in registry.of_kind("criterion"))
-        hint = "; use select=CrossValidation(folds)" if np.ndim(select) or _is_int(select) else ""
-        if callable(select):
-            hint = "; use select=CrossValidation(score=...)"
-        if select is CrossValidation:
-            hint = "; did you mean CrossValidation()?"
-        raise TypeError(
-            f"select must be one of {names}, or a CrossValidation, got {shown(select)}{hint}"
-        )
+        raise TypeError(f"select must be one of {names}, or a CrossValidation, got {shown(select)}")
     name = registry.named("criterion", select)[0].name
     return CrossValidation() if name == "cv" else name
 
@@ -431,10 +408,6 @@ def _by_default(entry: registry.Entry) -> str:
     return repr(made)
 
 
-def _is_int(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
 def _is_function(loss: Any) -> bool:
     return callable(loss) and not isinstance(loss, (type, Loss, Solver, Penalty))
 
@@ -446,10 +419,7 @@ def _checked_grid(grid: Any) -> tuple[Any, ...]:
     except ValueError as error:
         raise TypeError(f"grid must be an array of strengths, got {shown(grid)}") from error
     if found.dtype.kind not in "iuf" or found.ndim not in (1, 2) or not found.size:
-        raise TypeError(
-            f"grid must be strengths, (n,) or (n, outputs), got {shown(grid)}; a single strength "
-            "belongs to the penalty, as in Ridge(10.0)"
-        )
+        raise TypeError(f"grid must be strengths, (n,) or (n, outputs), got {shown(grid)}")
     for one in found.ravel().tolist():
         number(one, "grid")
     return _nested(found)

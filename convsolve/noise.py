@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
 from .problem.checks import integer
-from .text import argument, as_call, count
+from .text import as_call, count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -174,9 +174,8 @@ class ARNoise(WhiteNoise):
         _check_time(problem, self.name)
         if problem._weights is not None and not problem._weights.by_record:
             raise ValueError(
-                f"{argument('noise', self.name)} filters rows of equal weight: weights of single "
-                "rows change the variance in time, so that no filter makes the noise white; use "
-                f"{argument('noise', 'hac')}, or a weight for every record"
+                f"noise={self.name!r} filters rows of equal weight: weights of single "
+                "rows change the variance in time, so that no filter makes the noise white"
             )
 
     def records_left(self, problem: Problem) -> tuple[int, ...] | None:
@@ -253,9 +252,8 @@ class HACNoise(NoiseModel):
         rows = min(part._kept.count for _, part in problem._parts)
         if self.bandwidth is not None and self.bandwidth >= rows:
             raise ValueError(
-                f"{argument('noise', self.label)} needs more than {count(self.bandwidth, 'row')} "
-                f"in every output, got {rows}; use a smaller bandwidth, or "
-                f"{argument('noise', self.name)} for about 1.3·√rows"
+                f"noise={self.label!r} needs more than {count(self.bandwidth, 'row')} "
+                f"in every output, got {rows}"
             )
 
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
@@ -295,9 +293,9 @@ class ClusterNoise(NoiseModel):
         """Raise a ValueError unless there are several records."""
         if any(len(part._records_left) < 2 for _, part in problem._parts):
             raise ValueError(
-                f"{argument('noise', self.name)} needs two records or more that have rows, and "
+                f"noise={self.name!r} needs two records or more that have rows, and "
                 "more rows than confounds of their own, in every output; use "
-                + argument("noise", "hac" if problem.spec.ndim == 1 else "white")
+                + ("noise='hac'" if problem.spec.ndim == 1 else "noise='white'")
             )
 
     def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
@@ -309,7 +307,4 @@ class ClusterNoise(NoiseModel):
 
 def _check_time(problem: Problem, name: str) -> None:
     if problem.spec.ndim > 1:
-        raise ValueError(
-            f"{argument('noise', name)} follows one axis, time; of images use "
-            f"{argument('noise', 'cluster')}"
-        )
+        raise ValueError(f"noise={name!r} follows one axis, time; of images use noise='cluster'")

@@ -177,7 +177,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             elif owner in self.get_params():
                 raise ValueError(
                     f"{owner}__{next(iter(changed))} needs an object with this setting, but "
-                    f"{owner} is {current!r}; give for example basis=BSplines(8) for basis__n"
+                    f"{owner} is {current!r}"
                 )
             else:  # scikit-learn lists the parameters
                 super().set_params(**{owner: None})
@@ -366,7 +366,7 @@ def _refuse_masks(value: Any, name: str) -> None:
             if isinstance(one, np.ma.MaskedArray):
                 _refuse_masks(one, f"{name}[{i}]")
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill or cut it first")
+        raise TypeError(f"{name} is a masked array, whose mask would be lost")
 
 
 def _refuse_flat_trials(X: Any, y: Any) -> None:
@@ -377,10 +377,7 @@ def _refuse_flat_trials(X: Any, y: Any) -> None:
         return [len(a) for a in several if a.ndim == 1] if arrays else []
 
     if lengths(X) and lengths(X) == lengths(y):
-        raise ValueError(
-            "X and y are lists of arrays of one axis; give trials of one feature as (samples, 1), "
-            "or one table as one array"
-        )
+        raise ValueError("X and y are lists of arrays of one axis")
 
 
 def _targets(y: Any, X: Any) -> list[np.ndarray]:
@@ -401,5 +398,5 @@ def _starts(groups: Any, x: np.ndarray) -> np.ndarray:
     labels = column_or_1d(groups)
     check_consistent_length(x, labels)
     if not all(isinstance(same := one == one, (bool, np.bool_)) and same for one in labels):
-        raise ValueError("groups has missing labels; give the trial of every sample")
+        raise ValueError("groups has missing labels")
     return np.flatnonzero(labels[1:] != labels[:-1]) + 1

@@ -40,7 +40,7 @@ from .scoring import Blocks, Score, scored
 from .solution_file import read_solution, write_solution
 from .solution_text import brief, entries, known, text
 from .solvers.base import Trace
-from .text import argument, plain
+from .text import plain
 
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
@@ -279,9 +279,8 @@ class Solution:
             not np.array_equal(a, b) for a, b in zip(problem._lags, self._tap_lags, strict=True)
         ):
             raise ValueError(
-                f"{argument('padding', 'same')} with stride > 1 places the kernel by the record's "
-                "length: in x of this length its taps have other lags; use data of the length of "
-                "the training data"
+                "padding='same' with stride > 1 places the kernel by the record's "
+                "length: in x of this length its taps have other lags"
             )
         return problem
 
@@ -521,10 +520,7 @@ class Solution:
     def _in_basis(self, name: str) -> KernelSpace:
         """Return the kernels of the problem, or raise an AttributeError if they have no basis."""
         if self._space is None:
-            raise AttributeError(
-                f"this Solution has no {name}, because the problem has no basis; use "
-                "impulse_response and standard_error"
-            )
+            raise AttributeError(f"this Solution has no {name}, because the problem has no basis")
         return self._space
 
     @property

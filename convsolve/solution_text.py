@@ -12,7 +12,7 @@ from .kernel_text import OPEN, Weights, shape_sentence
 from .leastsquares.certificate import EXACT, GAP
 from .linalg.rank import EPS
 from .problem.description import fitted_terms, rows_sentence, space_entries
-from .text import WIDTH, aligned, argument, count, line, some, span, worded
+from .text import WIDTH, aligned, count, line, some, span
 
 # Width of the labels, largest number of lines, and of outputs in a table.
 MARGIN, MAX_LINES, MAX_OUTPUTS = 12, 16, 6
@@ -215,7 +215,7 @@ def _errors_sentence(fit: Any, errors: Errors) -> str:
         if fit.problem is None:
             return "none: they were not saved, and need the training data"
         taps = int(np.prod(fit.kernel.shape[:-1]))
-        return f"not computed ({taps} taps)" + worded("; see fit.standard_error", "")
+        return f"not computed ({taps} taps)" + "; see fit.standard_error"
     error, noise = errors
     error, space = errors_of_taps(error), fit._space
     finite, basis = error[np.isfinite(error)], space is not None and space.has_basis
@@ -236,8 +236,8 @@ def _errors_sentence(fit: Any, errors: Errors) -> str:
         f", {model}; {span(noise.dof.tolist(), '.4g' if noise.dof.max() < 1e3 else '.0f')} d.o.f."
     )
     if fit._correlation_warning():
-        other = argument("noise", "hac").removeprefix("noise=")
-        way = f"{argument('noise', 'ar')} or {'a weaker penalty' if fit._penalized else other}"
+        other = "'hac'"
+        way = f"noise='ar' or {'a weaker penalty' if fit._penalized else other}"
         squares = "" if fit._error_norms is None else "least squares with "
         words += f"; residuals are correlated in time, so use {squares}{way}"
     return words

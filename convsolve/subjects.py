@@ -315,8 +315,7 @@ def _check_problems(problems: Any) -> None:
             raise ValueError("solve_group supports no basis and no windows of lags per channel")
     if len(set(map(str, problems))) < max(2, len(problems)):
         raise ValueError(
-            f"problems has {count(len(problems), 'subject')} ({some([*map(str, problems)])}); give "
-            "two or more, each with its own name"
+            f"problems has {count(len(problems), 'subject')} ({some([*map(str, problems)])})"
         )
     (name, first), *others = problems.items()
     for other, problem in others:
@@ -344,12 +343,9 @@ def _checked_prior(given: Any) -> Penalty:
         raise TypeError(f"prior must be a penalty such as Ridge(), or its name, got {shown(given)}")
     prior: Penalty = component("penalty", given)
     if not prior.quadratic:
-        raise TypeError(f"prior={prior!r} is not quadratic; use Ridge(), Smooth() or another prior")
+        raise TypeError(f"prior={prior!r} is not quadratic")
     if prior.strength is not None:
-        raise ValueError(
-            f"prior={prior!r} has a strength; leave it out, because the variance between subjects "
-            "is estimated"
-        )
+        raise ValueError(f"prior={prior!r} has a strength")
     if prior.open:
         words = ", ".join(f"{name}=" for name in prior.open)
         raise ValueError(f"prior={prior!r} needs {words}, which solve_group does not select")

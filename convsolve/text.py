@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-import shlex
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import groupby
 from typing import Any
@@ -17,37 +14,14 @@ WIDTH = 88
 # Between a number and its unit, while lines are wrapped.
 NO_BREAK = "\u00a0"
 
-_options: ContextVar[bool] = ContextVar("options", default=False)
-
-
-@contextmanager
-def as_options() -> Iterator[None]:
-    """Within this block, `argument` returns options of the command line."""
-    before = _options.set(True)
-    try:
-        yield
-    finally:
-        _options.reset(before)
-
 
 def argument(name: str, value: Any) -> str:
-    """Return an argument as it is given in Python, or on the command line within `as_options`.
+    """Return an argument as it is given in Python.
 
     >>> argument("edges", "zeros")
     "edges='zeros'"
-    >>> with as_options():
-    ...     print(argument("edges", "zeros"), argument("lags", (0, 9)))
-    --edges zeros --lags 0 9
     """
-    number = f"{value:.3g}" if isinstance(value, float) else ""
-    if not _options.get():
-        return f"{name}={number or repr(value)}"
-    option = keyword(name)
-    if isinstance(value, bool):
-        return option if value else f"leave out {option}"
-    if name == "padding" and not isinstance(value, str):
-        return f"{option}={','.join(map(str, flat(value)))}"
-    return " ".join([option, *(shlex.quote(number or str(v)) for v in flat(value))])
+    return f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value!r}"
 
 
 def in_bytes(number: float) -> str:
@@ -59,25 +33,6 @@ def in_bytes(number: float) -> str:
     units = ("bytes", "KiB", "MiB", "GiB", "TiB")
     power = min(max(int(math.log2(max(number, 1))) // 10, 0), len(units) - 1)
     return f"{number / 1024**power:.{int(power > 0)}f} {units[power]}"
-
-
-def limit(name: str) -> str:
-    """Return the name of a limit of memory, as an option within `as_options`.
-
-    >>> limit("memory")
-    'Limits(memory=)'
-    """
-    options = {"memory": "--memory", "data": "--data-memory"}
-    return options[name] if _options.get() else f"Limits({name}=)"
-
-
-def keyword(name: str) -> str:
-    """Return the name of an argument, as an option within `as_options`.
-
-    >>> keyword("kernel_size")
-    'kernel_size='
-    """
-    return f"--{name.replace('_', '-')}" if _options.get() else f"{name}="
 
 
 def as_call(component: Any) -> str:
@@ -100,11 +55,6 @@ def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
-def worded(python: str, shell: str) -> str:
-    """Return a text for users of Python, or within `as_options` that for the command line."""
-    return shell if _options.get() else python
-
-
 def plain(value: Any) -> Any:
     """Convert a value for JSON: arrays become lists, and numbers that are not finite None."""
     if isinstance(value, dict):
@@ -116,21 +66,15 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def flat(value: Any) -> list[Any]:
-    """Return the entries of nested lists or tuples, or a list of a single value."""
-    several = isinstance(value, (list, tuple))
-    return [inner for each in value for inner in flat(each)] if several else [value]
-
-
 def shown(value: Any) -> str:
     """Return ``value`` for an error message: its repr if that is short, else its type."""
     text = repr(value)
     return text if len(text) <= 80 and text.isprintable() else f"<{type(value).__name__}>"
 
 
-def count(n: int, noun: str) -> str:
+def count(n: int, noun: str, plural: str = "") -> str:
     """Return ``n`` and a noun, in the plural unless n is 1."""
-    return f"{n} {noun}{'' if n == 1 else 's'}"
+    return f"{n} {noun if n == 1 else plural or noun + 's'}"
 
 
 def ranges(numbers: Sequence[int], form: Callable[[int], str] = str) -> str:

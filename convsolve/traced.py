@@ -185,7 +185,7 @@ def _weights(weights: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
 def _numbers(value: Any, name: str) -> jax.Array:
     """Return an array of jax with any numbers, or raise a TypeError."""
     if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill or cut it first")
+        raise TypeError(f"{name} is a masked array, whose mask would be lost")
     if not isinstance(value, jax.Array):  # tracers are such
         value = np.asarray(value)
         if not (jnp.issubdtype(value.dtype, jnp.number) or value.dtype == bool):
@@ -201,7 +201,7 @@ def _as_batch(array: jax.Array, name: str, d: int) -> jax.Array:
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_):
         raise TypeError(f"{name} must hold numbers, got {array.dtype}")
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"{name} is complex; pass real and imaginary parts as channels")
+        raise TypeError(f"{name} is complex")
     if array.ndim == d:
         array = array[..., None]
     return array if array.ndim == d + 2 else array[None]

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,8 +19,7 @@ from .. import __version__, registry
 from ..errors import ReadError
 from ..files import parts_of
 from ..near_misses import similar
-from ..text import as_options, flat
-from .options import KINDS, OPTIONS, RIVALS, Option
+from .options import KINDS, OPTIONS, RIVALS, Option, flat
 
 if TYPE_CHECKING:
     from ..problem.sizes import Limits
@@ -77,13 +75,9 @@ class Refusal(Exception):
 
 @contextmanager
 def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
-    """Report errors of these kinds, which the user can fix, in one line about ``source``.
-
-    They name options instead of arguments.
-    """
+    """Report errors of these kinds, which the user can fix, in one line about ``source``."""
     try:
-        with as_options():
-            yield
+        yield
     except kinds as error:
         text = str(error)
         if isinstance(error, OSError) and error.strerror:
@@ -114,18 +108,7 @@ class _Parser(argparse.ArgumentParser):
         self._negative_number_matcher = re.compile(r"-[\d.][\d.,e+-]*$", re.IGNORECASE)
 
     def error(self, message: str) -> NoReturn:
-        see = " See" if message.endswith("?") else "; see"
-        raise Refusal(f"{message}{see} {self.prog} --help")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.dest == "command" and value not in OPTIONS:
-            raise argparse.ArgumentError(
-                None, f"{value!r} is no command (choose from {', '.join(OPTIONS)})"
-            )
-        near = similar(str(value), map(str, action.choices or ()))
-        if near and value not in near:
-            raise argparse.ArgumentError(action, f"{value!r} is unknown; did you mean {near[0]}?")
-        super()._check_value(action, value)
+        raise Refusal(f"{message} (see {self.prog} --help)")
 
 
 def parser() -> _Parser:
@@ -217,7 +200,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         whole.error(f"unrecognized arguments: {words[0]}{_hint(whole, words[:1])}")
     args, strange = whole.parse_known_args(words)
     if strange:
-        hint = _hint(args.parser, strange) or _commas(args.parser, words)
+        hint = _hint(args.parser, strange)
         args.parser.error(f"unrecognized arguments: {' '.join(strange)}{hint}")
     if getattr(args, "config", None) is None:
         return args
@@ -259,18 +242,6 @@ def _has_ridge(given: str | None, in_file: str | None) -> bool:
     entry = registry.ENTRIES.get(in_file or "")
     own = entry is not None and any(option.name == "ridge" for option in entry.options)
     return own and given in (None, in_file)
-
-
-def _commas(parser: _Parser, words: Sequence[str]) -> str:
-    """Return a suggestion if several values follow an option that takes one list with commas."""
-    for i, word in enumerate(words):
-        action = parser._option_string_actions.get(word)
-        if action is not None and action.nargs is None:
-            values = [*takewhile(lambda value: not value.startswith("-"), words[i + 1 :])]
-            by_channel = all("=" in value for value in values)
-            if len(values) > 1 and (by_channel or "," in str(action.metavar)):
-                return f"; use {word} {','.join(values)}"
-    return ""
 
 
 def _hint(parser: _Parser, strange: Sequence[str]) -> str:

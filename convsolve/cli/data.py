@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..files import kind_of
@@ -25,17 +25,15 @@ if TYPE_CHECKING:
 
 def problem(args: argparse.Namespace, needs_y: bool = True) -> Problem:
     """Return the problem of the arguments. Errors end the command."""
-    if (args.kernel_size is None) == (_window(args) is None):
-        raise Refusal("give either --kernel-size or --lags, or --tmin and --tmax with --fs")
     check_used(args)
     x, y = _read(args)
     rate = _rate(x, y)
     if None not in (rate, args.fs) and rate != args.fs:
         raise Refusal(f"{source(args)}: has {rate:g} samples a second, --fs is {args.fs:g}")
     args.fs = rate if args.fs is None else args.fs
-    geometry = _spec(args) if args.kernel_size is not None else _lags(args)
+    geometry = _geometry(args)
     if y is None and needs_y:
-        raise Refusal(f"{source(args)}: there is no y; give X and Y, a member y, or --y-columns")
+        raise Refusal(f"{source(args)}: there is no y")
     from ..problem.problem import Problem
 
     others = {"bias": args.bias, "n_outputs": args.n_outputs, **_rows(args)}
@@ -56,49 +54,20 @@ def _rate(*signals: Signal | None) -> float | None:
     return rates[0] if rates else None
 
 
-def _window(args: argparse.Namespace) -> str | None:
-    """Return the option that states lags, or None."""
-    seconds = args.tmin is not None or args.tmax is not None
-    if seconds and args.lags is not None:
-        raise Refusal("give either --lags in samples, or --tmin and --tmax in seconds")
-    return "--tmin" if seconds else None if args.lags is None else "--lags"
-
-
-def _spec(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the geometry of --kernel-size as arguments of `Problem`."""
-    from ..problem.spec import ConvSpec
-
-    if args.edges is not None:
-        raise Refusal("--edges goes with --lags; for --kernel-size there is --padding")
-    with reported(TypeError, ValueError):
-        spec = ConvSpec(
-            tuple(args.kernel_size), _per_axis(args.stride), args.padding or "valid",
-            _per_axis(args.dilation), args.groups,
-        )  # fmt: skip
-    # For an int, errors of Problem explain how the axes of images were read.
-    size = spec.kernel_size if spec.ndim > 1 else spec.kernel_size[0]
-    given = asdict(spec) | {"kernel_size": size}
+def _geometry(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the geometry as arguments of `Problem`."""
+    given = {name: getattr(args, name) for name in ("padding", "edges", "tmin", "tmax", "groups")}
+    given |= {n: _per_axis(getattr(args, n)) for n in ("kernel_size", "stride", "dilation")}
+    if args.lags is not None:
+        pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
+        if any(isinstance(lag, str) for lag in args.lags):
+            given["lags"] = _windows(pairs, len(args.lags))
+        elif len(args.lags) % 2:
+            raise Refusal("--lags takes FIRST LAST for every axis")
+        else:
+            # For a single pair, errors of Problem explain how the axes of x were read.
+            given["lags"] = pairs if len(pairs) > 1 else pairs[0]
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _lags(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the geometry of --lags, or --tmin and --tmax, as arguments of `Problem`."""
-    for name in ("stride", "padding", "dilation"):
-        if getattr(args, name) is not None:
-            given = _window(args)
-            raise Refusal(f"--{name} does not go with {given}; use --edges for the ends of records")
-    geometry = {"edges": args.edges or "drop", "groups": args.groups}
-    if args.lags is None:
-        if None in (args.tmin, args.tmax, args.fs):
-            raise Refusal("--tmin and --tmax go together, in seconds, and with --fs")
-        return geometry | {"tmin": args.tmin, "tmax": args.tmax}
-    pairs = list(zip(args.lags[::2], args.lags[1::2], strict=False))
-    if any(isinstance(lag, str) for lag in args.lags):
-        return geometry | {"lags": _windows(pairs, len(args.lags))}
-    if len(args.lags) % 2 or any(first > last for first, last in pairs):
-        raise Refusal("--lags takes FIRST LAST for every axis, the first not above the last")
-    # For a single pair, errors of Problem explain how the axes of x were read.
-    return geometry | {"lags": pairs if len(pairs) > 1 else pairs[0]}
 
 
 def _windows(pairs: list[tuple[Any, Any]], numbers: int) -> dict[str, tuple[int, int]]:
@@ -128,7 +97,7 @@ def check_test(args: argparse.Namespace, given: Problem, method: dict[str, Any])
     from ..inference.contrasts import Taps
 
     if method.get("penalty") is not None or method.get("ridge"):
-        raise Refusal("a penalized estimate is biased, and has no F test; leave out --test")
+        raise Refusal("a penalized estimate is biased, and has no F test")
     ascending = [axis[::-1] for axis in given._tap_lags]
     taps = Taps(given.kernel_shape, given.spec.groups, given._names, ascending, given._space)
     with reported(TypeError, ValueError):
@@ -219,7 +188,7 @@ def source(args: argparse.Namespace) -> str:
 
 
 def _per_axis(numbers: list[int] | None) -> Any:
-    return 1 if numbers is None else numbers[0] if len(numbers) == 1 else tuple(numbers)
+    return numbers if numbers is None or len(numbers) > 1 else numbers[0]
 
 
 def _read(args: argparse.Namespace) -> tuple[Signal, Signal | None]:
@@ -229,10 +198,8 @@ def _read(args: argparse.Namespace) -> tuple[Signal, Signal | None]:
     path, *others = args.data
     archive = "npz" in map(kind_of, args.data)
     columns = [[] if c is None else c.split(",") for c in (args.x_columns, args.y_columns)]
-    if len(others) > 1:
-        raise Refusal(f"give X and Y, two files at most, not {len(args.data)}")
-    if (archive or any(columns)) and others:
-        raise Refusal(f"{others[0]}: one file is enough with .npz, or with --x-columns")
+    if len(others) > 1 or ((archive or any(columns)) and others):
+        raise Refusal(f"give X and Y, or one file with columns or members, not {source(args)}")
     if any(columns) and kind_of(path) not in ("table", ""):
         raise Refusal(f"{path}: columns are for tables, such as .csv")
     if columns[1] and not columns[0]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ReadError
-from ..text import as_options, plain
+from ..text import plain
 from .arguments import Refusal, check_targets, limits_of, parse, reported
 from .data import check_test, new_data, problem, source, test_of
 from .methods import (
@@ -95,8 +95,7 @@ def _give(args: argparse.Namespace, answer: Answer) -> None:
     if args.json:
         _say(json.dumps(plain(answer.document()), allow_nan=False))
         return
-    with as_options():
-        text = answer.text()
+    text = answer.text()
     if text is not None:
         _say(text)
 

@@ -78,10 +78,7 @@ def _keywords(args: argparse.Namespace, given: Problem | None) -> dict[str, Any]
     if args.ridge is not None and args.penalty is None:
         found["ridge"] = args.ridge
     elif args.ridge is not None and "ridge" not in _options_of([registry.ENTRIES[args.penalty]]):
-        raise Refusal(
-            f"give --ridge or --penalty {shell(args.penalty)}, not both; of the penalties lasso "
-            "has a ridge in addition"
-        )
+        raise Refusal(f"give --ridge or --penalty {shell(args.penalty)}, not both")
     if args.strength is not None and args.penalty is None:
         raise Refusal("--strength needs --penalty; --ridge R is short for a ridge")
     for name in ("grid", "noise"):
@@ -214,7 +211,7 @@ def check_used(args: argparse.Namespace) -> None:
     for option, (_, owners) in registry.options().items():
         if option in taken or option == "ridge" or getattr(args, option, None) is None:
             continue
-        raise Refusal(f"{named(option)} needs {_naming(owners, args)}")
+        raise Refusal(f"{named(option)} needs one of {', '.join(map(shell, owners))}")
 
 
 def basis_of(name: str, args: argparse.Namespace) -> Any:
@@ -228,20 +225,6 @@ def basis_of(name: str, args: argparse.Namespace) -> Any:
     own = _own_options(entry, args, None)
     complete = bool(number) or not entry.number
     return entry.make(**number, **own) if own and complete else name
-
-
-def _naming(owners: Sequence[str], args: argparse.Namespace) -> str:
-    """Return the options that name some components."""
-    kinds: dict[str, list[str]] = {}
-    for owner in owners:
-        kind = registry.ENTRIES[owner].kind
-        option = kind if hasattr(args, kind) else "methods"
-        kinds.setdefault(option, []).append(shell(owner))
-    return " or ".join(f"--{option} {_alternatives(names)}" for option, names in kinds.items())
-
-
-def _alternatives(words: Sequence[str]) -> str:
-    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def check_device() -> None:

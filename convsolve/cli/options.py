@@ -104,6 +104,12 @@ def shell(name: str) -> str:
     return name.replace("_", "-")
 
 
+def flat(value: Any) -> list[Any]:
+    """Return the entries of nested lists or tuples, or a list of a single value."""
+    several = isinstance(value, (list, tuple))
+    return [inner for each in value for inner in flat(each)] if several else [value]
+
+
 def _names(*kinds: str) -> tuple[str, ...]:
     return tuple(shell(entry.name) for kind in kinds for entry in registry.of_kind(kind))
 

@@ -487,5 +487,5 @@ def _smallest_ridge(largest: float, smallest: float, unit: int, bound: float) ->
     with np.errstate(over="ignore", under="ignore"):
         ridge = float(np.ldexp(largest**2 * max(share, 0.0), 2 * unit))
     if wanted > least and not 0 < ridge < float("inf"):
-        raise ValueError("the ridge lies outside the range of float64; change the unit of x")
+        raise ValueError("the ridge lies outside the range of float64")
     return ridge

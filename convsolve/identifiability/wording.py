@@ -11,7 +11,7 @@ import numpy as np
 from ..linalg.rank import EPS
 from ..problem.description import excluded_rows, space_entries
 from ..problem.description import unknowns as kernel_unknowns
-from ..text import argument, count, span, worded
+from ..text import count, span
 from .diagnosis import Diagnosis
 from .null_space import MAX_VECTORS, sentences
 from .suggestions import BASIS, RIDGE_CONDITION, proposed_ridge, proposes_basis
@@ -197,10 +197,10 @@ def weak_sentence(diagnosis: Diagnosis) -> str:
     text = f"{which} are weakly determined: other taps have nearly the same effect"
     text += " (high variance inflation)"
     if diagnosis.unique and (ridge := proposed_ridge(diagnosis)):
-        text += f"; {argument('ridge', ridge)} brings the condition number to "
+        text += f"; ridge={ridge:.3g} brings the condition number to "
         text += f"{RIDGE_CONDITION:.0f}"
     if proposes_basis(diagnosis.problem):
-        text += f"; for a smooth kernel, {argument('basis', BASIS)} has fewer unknowns"
+        text += f"; for a smooth kernel, basis={BASIS!r} has fewer unknowns"
     return text
 
 
@@ -310,7 +310,7 @@ def open_groups(diagnosis: Diagnosis) -> str:
     found = [g for g, word in enumerate(words) if word not in DETERMINED]
     named = ", ".join(map(str, found[:MAX_NAMED]))
     named += f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    where = worded("identify(problem) or the solution's identifiability", "convsolve identify")
+    where = "identify(problem) or the solution's identifiability"
     return (
         f"{len(found)} of {len(words)} groups {'is' if len(found) == 1 else 'are'} not determined "
         f"(group{'s' * (len(found) > 1)} {named}); the report of {where} has suggestions"

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import SolveError
 from ..operators.filtered import lag_sums
-from ..text import argument, count
+from ..text import count
 
 # Largest order that is chosen from the data, also as a share of the rows. At least this share of
 # the rows must be left, as the filter removes the first rows of every record.
@@ -97,9 +97,8 @@ def largest_order(lengths: Sequence[int], unknowns: int, order: int | None) -> i
     left = rows_left(lengths, order)
     if left <= unknowns:
         raise SolveError(
-            f"{argument('noise', f'ar{order}')} excludes {count(order, 'row')} of every record and "
-            f"gap, which leaves {count(left, 'row')} for {count(unknowns, 'unknown')}; use a "
-            "smaller order, longer records or fewer taps"
+            f"noise='ar{order}' excludes {count(order, 'row')} of every record and "
+            f"gap, which leaves {count(left, 'row')} for {count(unknowns, 'unknown')}"
         )
     return order
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -70,27 +69,17 @@ class Taps:
                 groups are to be summed, or if shapes do not fit.
         """
         windowed = any(bound is not None for bound in within)
-        if contrast is not None and windowed:
-            raise TypeError(
-                "a window of lags is for channels=, not for contrast=: set the weights of other "
-                "lags in the contrast to zero"
-            )
-        if (channels is None and not windowed) == (contrast is None):
-            raise TypeError(
-                "test needs channels= or contrast=, one of them; without channels=, a window of "
-                "lags tests all channels"
-            )
+        if (channels is None and not windowed) == (contrast is None) or (
+            contrast is not None and windowed
+        ):
+            raise TypeError("test needs channels= or a window of lags, or contrast= alone")
         tested = self._window(*within) if windowed else np.ones(self._count, bool)
-        self._check_no_formula(channels)
         rows: Sequence[np.ndarray | None]
         if contrast is not None:
             rows = [self._given(contrast)] * self._groups
         elif coefficients := self._coefficients(channels):
             if windowed:
-                raise TypeError(
-                    "a window of lags is for channels, not for coefficients of a basis, which are "
-                    "for all lags"
-                )
+                raise TypeError("a window of lags is for channels, not for coefficients of a basis")
             rows = self._sums_of_coefficients(coefficients, channels)
         elif isinstance(channels, Mapping):
             rows = self._weighted(channels, tested)
@@ -128,8 +117,7 @@ class Taps:
             kernels = row.reshape(len(row), self._count, self._each)
             if kernels[:, ~self._space.kept].any():
                 raise ValueError(
-                    "the tested sums have taps outside of the lags of their channel, which are "
-                    "zero; test only lags that all of the channels have, or leave those taps out"
+                    "the tested sums have taps outside of the lags of their channel, which are zero"
                 )
             # Squares of very large or small weights leave the range of float64.
             largest = np.abs(row).max(1)
@@ -139,15 +127,9 @@ class Taps:
             u, s, _ = np.linalg.svd(scaled, full_matrices=False)
             u = u[:, s > DEPENDENT]
             if not u.shape[1]:
-                raise ValueError(
-                    "the tested sums of taps are zero for all kernels of the problem; test other "
-                    "lags"
-                )
+                raise ValueError("the tested sums of taps are zero for all kernels of the problem")
             if np.linalg.norm(target - u @ (u.T @ target)) > DEPENDENT * np.linalg.norm(target):
-                raise ValueError(
-                    "no kernel of the basis has these values at all of the tested taps; test "
-                    "fewer taps, or value=0"
-                )
+                raise ValueError("no kernel of the basis has these values at the tested taps")
             own = np.eye(len(row))
             if u.shape[1] < len(row):
                 own = u.T / size
@@ -222,24 +204,18 @@ class Taps:
         for word in words:
             if word not in known:
                 channels = self._names.all_channels(self._each * self._groups)
-                names = [*known]
                 raise ValueError(
-                    f"there is no channel or coefficient {shown(word)}: channels are "
-                    f"{', '.join(map(str, channels))}, coefficients {names[0]} to {names[-1]}"
+                    f"there is no channel or coefficient {shown(word)}: the channels are "
+                    f"{', '.join(map(str, channels))}"
                 )
         if len(words) < len(given):
-            channel = next(c for c in given if c not in words)
-            raise ValueError(
-                f"{shown(words[0])} is a coefficient and {shown(channel)} a channel; give "
-                "coefficients or channels, or test one after the other"
-            )
+            raise ValueError(f"give channels or coefficients, not both, got {shown(given)}")
         found = [known[word] for word in words]
         for word, (_, i) in zip(words, found, strict=True):
             if not self._space.determined[i]:
                 raise ValueError(
                     f"the coefficient {shown(word)} is not determined, because the functions of "
-                    "the basis are dependent; leave out the functions that print(problem) "
-                    "names, or test the channel"
+                    "the basis are dependent"
                 )
         return found
 
@@ -254,16 +230,6 @@ class Taps:
             for g in range(self._groups)
             for i, name in enumerate(self._space.coefficient_names(self._names, lags, g))
         }
-
-    def _check_no_formula(self, channels: Any) -> None:
-        """Raise a ValueError if a text is a sum of names, such as "tone - word"."""
-        known = {*(self._names.channels or ()), *self._known_coefficients}
-        if not isinstance(channels, str) or channels in known:
-            return
-        _, *parts = re.split(r"\s*([+-])\s*", f"+{channels}")
-        weights = dict(zip(parts[1::2], (int(f"{sign}1") for sign in parts[::2]), strict=True))
-        if known.issuperset(weights):
-            raise ValueError(f"{shown(channels)} is no name; for this sum, give {weights}")
 
     def _sums_of_coefficients(
         self, coefficients: Sequence[tuple[int, int]], channels: Any
@@ -292,10 +258,9 @@ class Taps:
         # The channel axis may be omitted if there is one channel.
         shapes = [own] if self._each > 1 else [own, own[:-1]]
         if not (given.shape in shapes or (given.shape[1:] in shapes and given.size)):
-            form = ", ".join(map(str, own))
             raise ValueError(
-                f"contrast has shape {given.shape}, expected (lags, channels) = ({form}), or "
-                f"(q, {form}) for several"
+                f"contrast has shape {given.shape}, expected (lags, channels) = {own}, or "
+                f"(q, *{own}) for several"
             )
         rows = given.reshape(-1, self._count * self._each)
         if not rows.any(1).all():
@@ -312,9 +277,7 @@ class Taps:
     def _window(self, tmin: Any, tmax: Any, lags: Any) -> np.ndarray:
         """Return flags (lags,) of the taps in a window, in ascending lags."""
         if len(self._lags) > 1:
-            raise ValueError(
-                "a window of lags needs a kernel with one axis; for images use contrast="
-            )
+            raise ValueError("a window of lags needs a kernel with one axis")
         (own,), in_seconds = self._lags, not (tmin is None and tmax is None)
         if in_seconds and lags is not None:
             raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
@@ -328,10 +291,9 @@ class Taps:
         tested = (own >= first) & (own <= last)
         if not tested.any():
             given = f"{tmin=}, {tmax=}" if in_seconds else f"lags={shown(lags)}"
-            low, high = self._names.time(int(own[0])), self._names.time(int(own[-1]))
             raise ValueError(
-                f"the window {given} contains no lag of the kernel, whose lags are {low} to {high} "
-                f"{self._names.unit}"
+                f"the window {given} contains no lag of the kernel, "
+                f"{self._names.lags(own.tolist())}"
             )
         return np.asarray(tested)
 
@@ -339,10 +301,7 @@ class Taps:
         """Return a window in samples; an end that is None is the end of the kernel."""
         fs = self._names.fs
         if fs is None:
-            raise ValueError(
-                "tmin= and tmax= need a sampling rate: state the problem with fs=, or give "
-                "lags=(first, last) in samples"
-            )
+            raise ValueError("tmin= and tmax= need a sampling rate: state the problem with fs=")
         # The other end may lie outside of the kernel, and the window is then empty.
         if tmin is None:
             tmin = min(own[0] / fs, number(tmax, "tmax", -math.inf))
@@ -354,10 +313,7 @@ class Taps:
 def _of_one_size(rows: list[np.ndarray | None]) -> list[np.ndarray | None]:
     """Return the rows of all groups, or raise a ValueError if groups differ in their number."""
     if len({len(r) for r in rows if r is not None}) > 1:
-        raise ValueError(
-            "channels must have the same number in every group, or the tests of the outputs "
-            "would be of different sizes; test the groups one by one"
-        )
+        raise ValueError("channels must have the same number in every group")
     return rows
 
 
@@ -365,22 +321,17 @@ def _one_group(groups: Sequence[int]) -> int:
     """Return the group of all channels of a sum, or raise a ValueError."""
     several = sorted(set(groups))
     if len(several) > 1:
-        raise ValueError(
-            f"a weighted sum needs channels of one group, got channels of the groups "
-            f"{', '.join(map(str, several))}, which have different outputs"
-        )
+        raise ValueError(f"a weighted sum needs channels of one group, got the groups {several}")
     return several[0]
 
 
 def _weights(channels: Mapping[Any, Any]) -> np.ndarray:
     """Return the weights of a sum of channels or coefficients."""
     found = _finite([*channels.values()], "the weights of channels")
-    if found.shape != (len(channels),):
-        raise TypeError(
-            f"the weights of channels must be one number per channel, got {shown(channels)}"
+    if found.shape != (len(channels),) or not found.any():
+        raise ValueError(
+            f"the weights of channels must be numbers, not all zero, got {shown(channels)}"
         )
-    if not found.any():
-        raise ValueError(f"all weights of channels are zero, got {shown(channels)}")
     return found
 
 

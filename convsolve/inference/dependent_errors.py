@@ -10,7 +10,7 @@ import numpy as np
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.system import System
-from ..text import argument, count, in_bytes
+from ..text import count, in_bytes
 from .cosines import COSINES, cosine_columns, long_run_variance
 from .sandwich import Clusters, TimeAxis, bandwidth, moving_products, moving_squares
 from .uncertainty import Differences, Estimate, Statistics, Uncertainty
@@ -74,8 +74,7 @@ class DependentUncertainty(Uncertainty):
         if (dof <= NO_FREEDOM).any():
             raise ValueError(
                 f"under noise={self.kind!r} the covariance has {whole.min():.3g} degrees of "
-                f"freedom, too few for a test of {count(size, 'sum')} of taps at once; test fewer"
-                f"{self._or_ar}"
+                f"freedom, too few for a test of {count(size, 'sum')} of taps at once"
             )
         found = self._walds(group, differences, dof)
         scale, errors = dof / whole / self._inflation, found.errors * np.sqrt(self._inflation)
@@ -84,12 +83,6 @@ class DependentUncertainty(Uncertainty):
     def _walds(self, group: int, differences: Differences, dof: np.ndarray) -> Statistics:
         """Return Wald's statistics over q in every output of a group."""
         return differences.walds(map(self._root, self._outputs_of(group)), dof)
-
-    @property
-    def _or_ar(self) -> str:
-        """The alternative for a kernel along one axis, in words."""
-        one_axis = self._analysis.design.spec.ndim == 1
-        return f", or use {argument('noise', 'ar')}" if one_axis else ""
 
     @property
     def _inflation(self) -> float:
@@ -128,8 +121,7 @@ class ClusterUncertainty(DependentUncertainty):
         return (
             "the records differ in their number of rows or in weight, so tests of sums of taps "
             "under noise='cluster' are approximate: in simulations, intervals for a coverage "
-            "of 95 % contained the true sum in 88 to 93 %; cut the long records"
-            f"{self._or_ar}"
+            "of 95 % contained the true sum in 88 to 93 %"
         )
 
     @property
@@ -184,7 +176,7 @@ class HacUncertainty(DependentUncertainty):
             return ""
         return (
             f"the test of {tested} under noise='hac' is approximate: with fewer than {few} rows, "
-            f"here {rows}, simulated {simulated}{self._or_ar.replace(', or', ';')}"
+            f"here {rows}, simulated {simulated}"
         )
 
     def _squares(self, group: int, outputs: np.ndarray) -> np.ndarray:
@@ -236,8 +228,7 @@ class HacUncertainty(DependentUncertainty):
         if sizes.beyond_memory or needed > sizes.limits.factor_bytes:
             raise ValueError(
                 f"errors under noise='hac' need the influence of {count(sizes.rows, 'row')} on "
-                f"{count(sizes.columns, 'tap')} in memory, {in_bytes(needed)} in addition to x and "
-                f"y; use less data{self._or_ar}"
+                f"{count(sizes.columns, 'tap')} in memory, {in_bytes(needed)} in addition to x, y"
             )
         return axis
 

@@ -32,7 +32,6 @@ from ..problem.records import Records
 from ..problem.rows import Rows
 from ..problem.sizes import Tuning
 from ..problem.stored import Stored
-from ..text import argument
 from .autoregression import Autoregression, NoiseSums, largest_order
 
 
@@ -84,7 +83,7 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
     taps = noise.filters[output, : order + 1]
     used = records_left(kept, order)
     if not used:
-        raise SolveError(f"noise of order {order} leaves no row of any record; use a smaller order")
+        raise SolveError(f"noise of order {order} leaves no row of any record")
     each = problem.n_channels // spec.groups
     channels = output * spec.groups // problem.n_outputs * each + np.arange(each)
     every_x, every_y = _offsets(problem)
@@ -156,8 +155,8 @@ def estimated_noise(
     exact = np.flatnonzero(np.linalg.norm(e, axis=1) <= plain.rounding(w))
     if exact.size:
         raise SolveError(
-            f"{argument('noise', 'ar')} needs noise, and {design.names.output(int(exact[0]))} "
-            f"is fitted up to rounding; use {argument('noise', 'white')}"
+            f"noise='ar' needs noise, and {design.names.output(int(exact[0]))} "
+            "is fitted up to rounding"
         )
     kept = design.adjustments.kept
     residuals = design.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))

@@ -20,7 +20,7 @@ from ..problem.problem import Problem
 from ..problem.rows import Rows, Span
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored
-from ..text import argument, as_call, count, keyword, shown
+from ..text import as_call, count, shown
 
 # Number of parts in which the first rows of long recordings are read.
 LEADING_PARTS = 64
@@ -105,9 +105,7 @@ class CrossValidation:
         if isinstance(self.folds, (list, tuple)):
             parts = tuple(_indices(part) for part in self.folds)
             if len(parts) < 2:
-                raise ValueError(
-                    f"folds lists {count(len(parts), 'fold')}; at least two are needed"
-                )
+                raise ValueError(f"folds lists {count(len(parts), 'fold')}")
             object.__setattr__(self, "folds", parts)
         elif hasattr(self.folds, "__index__") and not np.ndim(self.folds):
             object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
@@ -147,9 +145,8 @@ class CrossValidation:
             if folds > len(used):
                 if self.average == "records":
                     raise ValueError(
-                        f"{argument('average', 'records')} needs whole records in every fold, but "
-                        f"{count(len(used), 'record')} cannot fill {count(folds, 'fold')}; use "
-                        "fewer folds, or leave out " + keyword("average")
+                        "average='records' needs whole records in every fold, but "
+                        f"{count(len(used), 'record')} cannot fill {count(folds, 'fold')}"
                     )
                 flags = [_used(kept, i) if n else np.zeros(0, bool) for i, n in enumerate(lengths)]
                 if self.folds is None:
@@ -179,9 +176,8 @@ class CrossValidation:
         if len(folds) < 2 or not all(folds):
             which = "" if all(folds) else f" in fold {[*map(bool, folds)].index(False)}"
             raise ValueError(
-                f"{argument('noise', 'ar')} excludes the first rows of every record, so there are "
-                f"too few{which} for a cross-validation by records; use a smaller order, such as "
-                f"{argument('noise', 'ar1')}, or other folds"
+                "noise='ar' excludes the first rows of every record, so there are "
+                f"too few{which} for a cross-validation by records"
             )
         return replace(self, folds=folds)
 
@@ -193,7 +189,7 @@ class CrossValidation:
                 f"folds names record {max(listed)}, there are {count(len(lengths), 'record')}"
             )
         if len(set(listed)) < len(listed):
-            raise ValueError("folds names a record twice; a record is held out once")
+            raise ValueError("folds names a record twice")
 
 
 def _indices(part: Any) -> tuple[int, ...]:
@@ -405,10 +401,7 @@ def check_varying(
     for i, fold in enumerate(folds):
         if any((varies & ~varying(part.with_constant())).any() for part in fold):
             where = "a record of fold" if select.average == "records" else "fold"
-            raise ValueError(
-                f"{where} {i} has no {select.score}, since its y does not vary; use score='mse', "
-                "or folds that put its rows to others"
-            )
+            raise ValueError(f"{where} {i} has no {select.score}, since its y does not vary")
 
 
 def scored(

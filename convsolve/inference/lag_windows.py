@@ -15,7 +15,7 @@ from ..linalg.factors import Factors
 from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
-from ..text import argument, in_bytes, limit
+from ..text import in_bytes
 from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import ROUNDING
 from .sums import fold_sums
@@ -89,10 +89,10 @@ def _factors(regression: Regression) -> Factors:
         sizes = system.design.sizes
         raise SolveError(
             f"a QR of {sizes.unknowns} unknowns needs {in_bytes(sizes.factor_bytes)}, more than "
-            f"{limit('memory')} allows; use fewer lags"
+            "Limits(memory=) allows"
         )
     if not found.full_rank:
-        raise SolveError(UNDETERMINED.format(argument("penalty", "tc")))
+        raise SolveError(UNDETERMINED.format("penalty='tc'"))
     return found
 
 
@@ -184,7 +184,7 @@ class _Prefixes:
             try:
                 u = np.linalg.cholesky(self._gram[own, own]).T
             except np.linalg.LinAlgError as error:
-                raise SolveError(UNDETERMINED.format(argument("penalty", "tc"))) from error
+                raise SolveError(UNDETERMINED.format("penalty='tc'")) from error
             pivots = np.diagonal(u)
             if pivots.min() < LOST * pivots.max():
                 raise SolveError(ILL_CONDITIONED)

@@ -285,7 +285,7 @@ def _of_pair(
         if factor is None:
             raise SolveError(
                 "neither the Gram matrix nor a QR of the design matrix gives a factor within the "
-                "memory allowed; use fewer taps or channels"
+                "memory allowed"
             )
         rows = OrthonormalRows(regression, g, factor, kept)
         outputs, some = regression.targets.rows(g).T.copy(), np.flatnonzero(mine).tolist()

@@ -163,10 +163,7 @@ def _cholesky(information: np.ndarray) -> np.ndarray:
             factor = np.zeros_like(information)
         if np.diagonal(factor).min() ** 2 > LEAST_PIVOT * len(scale) * EPS:
             return np.asarray(factor * scale[:, None])
-    raise SolveError(
-        "the data of all subjects together do not determine the kernel of the group; use fewer "
-        "lags or channels, and see identify for every subject"
-    )
+    raise SolveError("the data of all subjects together do not determine the kernel of the group")
 
 
 class FittedVariances(NamedTuple):

@@ -226,6 +226,6 @@ def _from_data(
     if solved is None or not (factors.complete and factors.full_rank):
         raise ValueError(
             f"without record {folds[held][0][0]} the data do not determine every tap, so there "
-            "is no jackknife; use noise='cluster'"
+            "is no jackknife"
         )
     return regression.to_user(solved[0])[0]

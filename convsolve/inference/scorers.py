@@ -15,7 +15,6 @@ from ..operators.layout import to_kernel
 from ..operators.moments import Moments
 from ..operators.prediction import predicted
 from ..progress import tracked
-from ..text import argument, keyword
 from .criteria import CRITERIA
 from .folds import CrossValidation, HeldOutFold, check_varying, varying
 from .own_score import FoldRows, PredictedRows
@@ -273,6 +272,6 @@ def _check_own(select: CrossValidation, design: Design) -> None:
     for name, value in zip(("weights", "confounds"), given, strict=True):
         if select.own and value is not None:
             raise ValueError(
-                f"a function as {keyword('score')} compares y with its prediction, so it cannot "
-                f"be combined with {keyword(name)}; use {argument('score', 'mse')}"
+                "a function as score= compares y with its prediction, so it cannot "
+                f"be combined with {name}="
             )

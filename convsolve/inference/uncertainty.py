@@ -465,8 +465,7 @@ def _factor(system: System, group: int) -> Factor:
     factor = system.factor(group)
     if factor is None:
         raise ValueError(
-            "standard errors need a factor of the design matrix, which exceeds the memory limit; "
-            "use fewer taps or channels"
+            "standard errors need a factor of the design matrix, which exceeds the memory limit"
         )
     return factor
 
@@ -481,10 +480,7 @@ def covariance_half(system: System, group: int) -> np.ndarray:
     """
     factor = _factor(system, group)
     if not factor.full_rank:
-        raise ValueError(
-            "the data do not determine every tap, so the covariance is infinite; see identify for "
-            "the taps that they determine"
-        )
+        raise ValueError("the data do not determine every tap, so the covariance is infinite")
     with one_blas_thread():
         return factor.whiten(system.tap_rows(group))
 

@@ -33,7 +33,7 @@ class CommonUnits:
         with np.errstate(over="ignore", under="ignore"):
             found = np.ldexp(strengths, 2 * self.column)
         if not (np.isfinite(found).all() and found.all()):
-            raise SolveError("strengths lie outside float64, as x² does; change the unit of x")
+            raise SolveError("strengths lie outside float64, as x² does")
         return np.asarray(found)
 
     def from_user(self, strengths: np.ndarray) -> np.ndarray:
@@ -41,7 +41,5 @@ class CommonUnits:
         with np.errstate(over="ignore", under="ignore"):
             found = np.ldexp(strengths, -2 * self.column)
         if not np.isfinite(found).all() or ((found == 0) != (strengths == 0)).any():
-            raise SolveError(
-                "a strength lies outside float64 relative to x²; change it, or the unit of x"
-            )
+            raise SolveError("a strength lies outside float64 relative to x²")
         return np.asarray(found)

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..operators.filtered import autocovariances
 from ..problem.problem import Problem
-from ..text import argument
 from .autoregression import rows_left
 from .robust import mad_scale
 
@@ -110,7 +109,7 @@ def warning(
     if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
         return ""
     by_record = problem._weights is None or problem._weights.by_record
-    ar, hac = argument("noise", "ar"), argument("noise", "hac")
+    ar, hac = "noise='ar'", "noise='hac'"
     way = f"{ar}, or {hac.removeprefix('noise=')}" if by_record else hac
     way = f"least squares with {way}" if variance is None else way
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"

@@ -98,7 +98,7 @@ def impulses(
     choice(shape, "shape", SHAPES)
     tables = [_table(one) for one in (events if several else [events])]
     if not tables:
-        raise ValueError("events has no tables; give one per record")
+        raise ValueError("events has no tables")
     given: Any = samples if np.ndim(samples) else [samples] * len(tables)
     if len(given) != len(tables):
         raise ValueError(
@@ -111,7 +111,7 @@ def impulses(
     words = ["event"] * len(records) if column is None else _words(table, column)
     kinds = sorted(set(words)) if names is None else _checked(names)
     if not kinds:
-        raise ValueError("events have no rows, and so no kinds; give the kinds as names=")
+        raise ValueError("events have no rows, and so no kinds")
     spans = _spans(table, lengths[records], rate, shape, np.isin(words, kinds))
     terms = _terms(modulators, kinds)
     x = [np.zeros((length, 0)) for length in lengths]
@@ -231,7 +231,7 @@ def _table(events: Any) -> dict[str, list[Any]]:
         )
     columns = {str(name): list(events[name]) for name in events}
     if len({*map(len, columns.values())}) > 1:
-        raise ValueError("events have columns of different length; give one row an event")
+        raise ValueError("events have columns of different length")
     return columns
 
 

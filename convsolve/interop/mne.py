@@ -159,11 +159,10 @@ def _sensors(names: list[str], rate: float, info: Any) -> Any:
         return mne.create_info(names, rate, "misc")
     absent = [name for name in names if name not in info["ch_names"]]
     if absent:
-        raise ValueError(f"info has no channel {', '.join(absent)}; give the info of the recording")
+        raise ValueError(f"info has no channel {', '.join(absent)}")
     if not np.isclose(info["sfreq"], rate, rtol=1e-9):
         raise ValueError(
-            f"the lags of the kernel come at {rate:g} Hz, info at {info['sfreq']:g} Hz; give the "
-            "info of the recording that was fitted, resampled if it was"
+            f"the lags of the kernel come at {rate:g} Hz, info at {info['sfreq']:g} Hz"
         )
     return mne.pick_info(info, [info["ch_names"].index(name) for name in names])
 

@@ -19,7 +19,7 @@ from ..problem.checks import integer, number
 from ..problem.kernel_space import ChannelSpace, ChannelTaps, KernelSpace
 from ..problem.selection import Selection
 from ..problem.sizes import Sizes
-from ..text import argument, as_call, count, keyword, shown
+from ..text import as_call, count, shown
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,7 @@ class Penalty:
         if isinstance(self.strength, tuple) and len(self.strength) != outputs:
             raise ValueError(
                 f"{type(self).__name__} has {len(self.strength)} strengths for "
-                f"{count(outputs, 'output')}; strengths to choose from belong in "
-                f"{keyword('grid')}"
+                f"{count(outputs, 'output')}"
             )
 
     def supports(self, sizes: Sizes) -> str | None:
@@ -341,9 +340,9 @@ class Ridge(Penalty):
             )
         rows = [checked_strength(one, "Ridge") for one in strength]
         if None in rows:
-            raise TypeError("strength has None for a label; give all strengths, or none of them")
+            raise TypeError("strength has None for a label")
         if any(map(is_tracer, rows)):
-            raise TypeError("traced strengths must be single numbers; use jax.vmap for several")
+            raise TypeError("traced strengths must be single numbers")
         sizes = {len(row) for row in rows if isinstance(row, tuple)}
         if len(sizes) > 1:
             raise ValueError(
@@ -376,13 +375,12 @@ class Ridge(Penalty):
             if select != "evidence":
                 raise ValueError(
                     "the strengths of groups of channels are selected by evidence or "
-                    f"cross-validation; leave out {keyword('select')}, or use "
-                    f"{argument('select', 'cv')}"
+                    "cross-validation"
                 )
         elif select.own:
             raise ValueError(
                 "a function as score has no gradient, so it cannot search the strengths of groups "
-                f"of channels; use {argument('score', 'mse')}"
+                "of channels"
             )
 
     @property
@@ -482,7 +480,7 @@ def checked_strength(strength: Any, owner: str) -> Any:
     if strength is None or is_tracer(strength):
         return strength
     if isinstance(strength, (list, tuple)) and any(map(is_tracer, strength)):
-        raise TypeError("traced strengths must be single numbers; use jax.vmap for several")
+        raise TypeError("traced strengths must be single numbers")
     if isinstance(strength, (str, Penalty)):
         raise TypeError(
             f"the first argument of {owner} is its strength, a number; got {shown(strength)}"
@@ -501,7 +499,7 @@ def checked_strength(strength: Any, owner: str) -> Any:
     if not found.ndim:
         return number(strength, "strength", included=True)
     if not found.size:
-        raise ValueError("strength has no numbers; give a number, or one number per output")
+        raise ValueError("strength has no numbers")
     return tuple(number(one, "strength", included=True) for one in found.tolist())
 
 
@@ -664,7 +662,6 @@ def _checked_matrix(matrix: Any) -> np.ndarray:
     largest = float(np.abs(found).max())
     if largest and not 1 / SQUARABLE < largest < SQUARABLE:
         raise ValueError(
-            f"matrix has a largest entry of {largest:.1e}, whose square leaves float64; "
-            "multiply it by a number, and divide the strength by the square of that"
+            f"matrix has a largest entry of {largest:.1e}, whose square leaves float64"
         )
     return found

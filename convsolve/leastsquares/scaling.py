@@ -209,8 +209,5 @@ def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:
         return kernel
     size = np.abs(w)
     if ((kernel == 0) & (size > EPS * size.max(-2, keepdims=True))).any():
-        raise SolveError(
-            "the kernel is too small for float64; change the unit of x or of y so that their sizes "
-            "are closer"
-        )
+        raise SolveError("the kernel is too small for float64")
     return kernel

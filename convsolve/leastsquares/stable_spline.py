@@ -72,10 +72,7 @@ class StableSpline(Penalty):
 
     def __post_init__(self) -> None:
         if isinstance(self.strength, str):
-            raise TypeError(
-                "the first argument of StableSpline is its strength, a number; use "
-                f"StableSpline(kind={self.strength!r}) or penalty={self.strength!r}"
-            )
+            raise TypeError("the first argument of StableSpline is its strength, a number")
         super().__post_init__()
         choice(self.kind, "kind", ("tc", "dc", "ss"))
         if self.correlation is not None and self.kind != "dc":

@@ -502,10 +502,7 @@ def _weighted(
             of_rows = np.stack([np.broadcast_to(root, shape) for root in roots])
             y = None if y is None else y * of_rows[..., None]
     if not np.isfinite(x).all():
-        raise SolveError(
-            "x times the root of a weight leaves the range of float64; divide all weights, or x, "
-            "by one number"
-        )
+        raise SolveError("x times the root of a weight leaves the range of float64")
     return x, y, of_rows
 
 

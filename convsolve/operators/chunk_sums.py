@@ -312,6 +312,4 @@ def no_sums(samples: Iterable[Any]) -> Exception:
 
 def sums_beyond_float64() -> SolveError:
     """Return the exception for finite numbers whose sums are not finite."""
-    return SolveError(
-        "sums of x or y leave the range of float64; give them in units that make them smaller"
-    )
+    return SolveError("sums of x or y leave the range of float64")

@@ -27,8 +27,6 @@ MAX_CURVES, MAX_MARKED = len(MARKERS), 40
 MAX_IMAGES = 4
 # Largest number of channel names next to an image, and of letters of a name.
 MAX_LABELS, MAX_LETTERS = 12, 24
-# Titles of panels that an error message lists at most.
-MAX_TITLES = 4
 # Distance of a legend from the axes above it, in letters: room for ticks and their label.
 BELOW = 4.8
 # Points of a letter in a legend, of its symbol, and of the space between two columns.
@@ -168,7 +166,7 @@ def _axes(ax: Any) -> list[Axes]:
     if len(set(map(id, found))) < len(found):
         raise ValueError("ax contains the same axes twice")
     if len({id(_root(axes)) for axes in found}) > 1:
-        raise ValueError("the axes in ax belong to several figures; give axes of one figure")
+        raise ValueError("the axes in ax belong to several figures")
     return found
 
 
@@ -182,14 +180,8 @@ def _root(axes: Axes) -> Figure:
 
 
 def _check_number(axes: Sequence[Axes], panels: Sequence[Axes]) -> None:
-    if len(axes) == len(panels):
-        return
-    if not panels:
-        raise ValueError("this figure contains only text and no panels; leave out ax=")
-    titles = [axes.get_title().split("\n")[0] for axes in panels]
-    names = "; ".join(filter(None, titles[:MAX_TITLES])) + "; …" * (len(titles) > MAX_TITLES)
-    words = f"this figure has {count(len(panels), 'panel')}" + (f" ({names})" if names else "")
-    raise ValueError(f"{words}, but ax has {len(axes)} axes")
+    if len(axes) != len(panels):
+        raise ValueError(f"this figure has {count(len(panels), 'panel')}, but ax has {len(axes)}")
 
 
 class Drawing(NamedTuple):

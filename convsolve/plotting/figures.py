@@ -164,16 +164,11 @@ def _solution(fit: Solution, pairs: list[Pair], kind: str | None, whole: bool) -
         return side_by_side(residuals(fit, fit._fitted(), outputs))
     if kind == TRACE:
         if fit.trace is None:
-            raise ValueError(
-                "kind='trace' draws the steps of an iteration, and this solution has no trace"
-            )
+            raise ValueError("kind='trace' draws an iteration, and this solution has no trace")
         return side_by_side([losses(fit.trace)])
     if kind == PENALTY:
         if fit.regularization is None or fit.regularization.path is None:
-            raise ValueError(
-                "kind='penalty' draws the selection of a strength, and none was selected; solve "
-                "with penalty= and without a strength"
-            )
+            raise ValueError("kind='penalty' draws the selection of a strength, and none was")
         return draw_regularization(of_some(fit.regularization, outputs))
     if kind == PATTERNS:
         return _patterns(fit, pairs)

@@ -104,9 +104,7 @@ def pairs_of(fit: Solution, channels: Any = None, outputs: Any = None) -> list[P
     per_group = n_outputs // groups
     found = [(c, o) for c in some_channels for o in some_outputs if o // per_group == c // each]
     if not found:
-        raise ValueError(
-            "these channels and outputs belong to different groups: no kernel joins them"
-        )
+        raise ValueError("these channels and outputs belong to different groups")
     return found
 
 
@@ -115,7 +113,7 @@ def _numbers(number_of: Any, given: Any, name: str, size: int) -> list[int]:
         return [*range(size)]
     listed = [given] if isinstance(given, str) or np.ndim(given) == 0 else [*given]
     if not listed:
-        raise ValueError(f"{name} is empty; leave it out to draw all of them")
+        raise ValueError(f"{name} is empty")
     return [*dict.fromkeys(index(number_of(one), name, size) for one in listed)]
 
 

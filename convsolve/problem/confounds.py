@@ -35,10 +35,7 @@ def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
     """
     if isinstance(confounds, str):
         if confounds != "intercept":
-            raise ValueError(
-                f"confounds={shown(confounds)} is unknown; give 'intercept', the degree of a "
-                "drift, or arrays"
-            )
+            raise ValueError(f"confounds={shown(confounds)} is unknown")
         return 0
     if not isinstance(confounds, (list, tuple)) and np.ndim(confounds) == 0:
         degree = integer(confounds, "confounds", 0)

@@ -121,15 +121,10 @@ def coefficient_doubts(space: KernelSpace, names: Names) -> str:
         return f" of {names.channel(c)}" * (len(space.channels) > 1)
 
     if space.rank < space.count:
-        extra = [
-            f"function{'s' * (len(i) > 1)} {', '.join(map(str, i))}{of_channel(c)}"
-            for c, own in enumerate(space.channels)
-            if (i := own.superfluous)
-        ]
         left = np.count_nonzero(~space.determined)
         return (
             f"the functions are dependent: the kernel is not affected, but {left} of "
-            f"{space.count} coefficients are not determined; leave {' and '.join(extra)} out"
+            f"{space.count} coefficients are not determined"
         )
     worst = max(range(len(space.channels)), key=lambda c: space.channels[c].condition)
     condition = space.channels[worst].condition

@@ -12,8 +12,7 @@ from .. import registry
 from ..cached import cached_property
 from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS, null_threshold
-from ..near_misses import similar
-from ..text import argument, count, shown, worded
+from ..text import count, shown
 from .lag_bases import Basis, LagBasis
 from .names import Names
 
@@ -108,20 +107,6 @@ class ChannelSpace:
         _, s, vt, rank = self._singular
         found = np.linalg.norm(vt[rank:], axis=0) <= null_threshold(s, rank, self.count)
         return np.asarray(found)
-
-    @property
-    def superfluous(self) -> list[int]:
-        """Functions that are combinations of the functions before them."""
-        found: list[int] = []
-        if self.rank == self.count:
-            return found
-        r, kept = self._factors[2], np.zeros(self.count, bool)
-        for i in range(self.count):
-            kept[i] = True
-            if self._rank_of(np.linalg.svd(r[:, kept], compute_uv=False)) < kept.sum():
-                kept[i] = False
-                found.append(i)
-        return found
 
     @cached_property
     def span(self) -> Span:
@@ -345,11 +330,10 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
     for key, value in given.items():
         channel = known[int(key)] if key in range(channels) else key  # a number, or a name
         if channel not in known:
-            near = similar(key, names.channels or ()) if isinstance(key, str) else []
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"there are {', '.join(map(str, known))}"
+            raise ValueError(
+                f"{name} has the channel {shown(key)}, the channels of x are "
+                f"{', '.join(map(str, known))}"
             )
-            raise ValueError(f"{name} has the channel {shown(key)}, which x does not have; {hint}")
         if channel in found:
             raise ValueError(f"{name} has two values for the channel {shown(channel)}")
         found[channel] = value
@@ -381,14 +365,8 @@ def _basis(given: Any) -> LagBasis:
         return given
     if isinstance(given, str):
         entry, arguments = registry.named("basis", given)
-        if entry.number and not arguments:
-            example = argument("basis", f"{entry.name}8")
-            raise TypeError(
-                f"{argument('basis', given)} needs a number of functions, as in {example}"
-            )
-        if entry.name == "basis":
-            use = worded("use Basis(matrix)", "give a FILE of functions")
-            raise TypeError(f"{argument('basis', given)} needs functions: {use}")
+        if entry.name == "basis" or (entry.number and not arguments):
+            raise TypeError(f"basis={given!r} needs a number of functions, or a matrix")
         found = entry.make(**arguments)
         return found
     if isinstance(given, Mapping):
@@ -397,14 +375,7 @@ def _basis(given: Any) -> LagBasis:
         if known is not None and known.kind == "basis":
             found = known.make(**settings)
             return found
-    if isinstance(given, type) and issubclass(given, LagBasis):
-        raise TypeError(f"basis must be an object; did you mean {given.__name__}(...)?")
-    hint = "; use Basis(matrix)" if _is_matrix(given) else ""
-    if isinstance(given, int) and given > 1:
-        hint = f"; did you mean BSplines({given}) or RaisedCosines({given})?"
-    raise TypeError(
-        f"basis must be a basis such as BSplines(8), or its name, got {shown(given)}{hint}"
-    )
+    raise TypeError(f"basis must be a basis such as BSplines(8), or its name, got {shown(given)}")
 
 
 def _channel_space(
@@ -432,25 +403,10 @@ def _functions(basis: LagBasis, lags: np.ndarray, names: Names, channel: int) ->
     found = found.astype(float)
     if found.shape[1] > len(lags):
         raise ValueError(
-            f"{where} has {count(found.shape[1], 'function')} for {count(len(lags), 'lag')}; use "
-            "fewer functions, or no basis"
+            f"{where} has {count(found.shape[1], 'function')} for {count(len(lags), 'lag')}"
         )
     # As in x, subnormal numbers are zero: the coefficients would overflow.
     zero = np.flatnonzero(np.abs(found).max(0) < np.finfo(float).tiny)
     if zero.size:
-        raise ValueError(
-            f"{where}: function {zero[0]} is zero at all lags{_fewer(basis, lags, names.fs)}"
-        )
+        raise ValueError(f"{where}: function {zero[0]} is zero at all lags")
     return found
-
-
-def _fewer(basis: LagBasis, lags: np.ndarray, fs: float | None) -> str:
-    """Return the largest number of functions that are independent, as advice; or an empty text."""
-    from dataclasses import replace
-
-    n, places = getattr(basis, "n", None), np.arange(len(lags))
-    for smaller in range(n - 1, 1, -1) if isinstance(n, int) else ():
-        found = replace(basis, n=smaller).functions(lags, fs)  # type: ignore[type-var]
-        if found.any(0).all() and ChannelSpace(places, found).rank == smaller:
-            return f"; use at most n={smaller}"
-    return ""

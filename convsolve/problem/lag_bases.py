@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..text import as_call, count, keyword, plain, shown
+from ..text import as_call, count, plain, shown
 from .checks import choice, integer, number
 
 SPACINGS = ("log", "even")
@@ -293,7 +293,7 @@ class HRF(LagBasis):
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples, for a rate ``fs`` in Hz."""
         if fs is None:
-            raise ValueError(f"HRF needs a sampling rate: give {keyword('fs')}, which is 1 / tr")
+            raise ValueError("HRF needs a sampling rate: give fs=, which is 1 / tr")
         seconds = np.asarray(lags, float) / fs
         if seconds[0] > 0 or seconds[-1] < HRF_SECONDS:
             raise ValueError(

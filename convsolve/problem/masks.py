@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..text import argument, count, shown
+from ..text import count, shown
 from .names import Names
 from .records import Records, by_rows
 from .rows import Rows, rows_reading
@@ -90,7 +90,7 @@ def check_known(stated: Sequence[Flags], known: Sequence[Flags]) -> None:
     if any((s & ~w).any() for s, w in zip(_all(stated), _all(known), strict=False)):
         raise ValueError(
             "x or y has NaN in rows that the mask keeps: mask these rows too, or exclude them "
-            f"by {argument('missing', 'drop')}"
+            "by missing='drop'"
         )
 
 
@@ -106,8 +106,7 @@ def check_left(by_mask: ByMask, names: Names) -> None:
             which = "" if len(by_mask) == 1 else f" of {names.output(outputs[0])}"
             raise ValueError(
                 f"no row{which} is left: all {count(rows.dropped, 'row')} are masked, have "
-                "weight 0, are missing in y, or need a missing sample of x; fill short gaps of x, "
-                "or use fewer taps"
+                "weight 0, are missing in y, or need a missing sample of x"
             )
 
 

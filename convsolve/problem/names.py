@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..text import argument, count, ranges, shown
+from ..text import count, ranges, shown
 from .checks import MAX_ELEMENTS, number
 from .records import Records
 
@@ -189,7 +189,7 @@ def words_of(given: Any, name: str, count: int) -> tuple[str, ...]:
         raise ValueError(f"{name} has {len(words)} names, there are {count}: give one for each")
     if len(set(words)) < count:
         twice = next(word for word in words if words.count(word) > 1)
-        raise ValueError(f"{name} has {twice!r} twice; no two can have one name")
+        raise ValueError(f"{name} has {twice!r} twice")
     return tuple(map(str, words))
 
 
@@ -207,7 +207,7 @@ def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
     rate = number(fs, "fs")
     first, last = (number(t, n, -np.inf) for t, n in ((tmin, "tmin"), (tmax, "tmax")))
     if first > last:
-        raise ValueError(f"{argument('tmin', first)} must not exceed {argument('tmax', last)}")
+        raise ValueError(f"tmin={first:.3g} must not exceed tmax={last:.3g}")
     return _samples(first, "tmin", rate), _samples(last, "tmax", rate)
 
 
@@ -226,6 +226,5 @@ def check_times(fs: float | None, lags: Sequence[np.ndarray]) -> None:
     largest = max(1, *(int(np.abs(axis).max(initial=1)) for axis in lags))
     if fs is not None and not math.isfinite(largest / fs):
         raise ValueError(
-            f"fs={fs:g} is too small: a lag of {count(largest, 'sample')} in seconds overflows; "
-            "give fs in samples per second"
+            f"fs={fs:g} is too small: a lag of {count(largest, 'sample')} in seconds overflows"
         )

@@ -13,7 +13,7 @@ from ..cached import cached_property
 from ..errors import warn
 from ..lazy_plot import plot
 from ..near_misses import checks_arguments, suggests_attributes
-from ..text import argument, shown
+from ..text import shown
 from .adjustments import Adjustments
 from .checks import choice
 from .confounds import Confounds
@@ -232,8 +232,8 @@ class Problem:
             check_times(self._names.fs, self._lags)
         if self.bias and self._confounds is not None and not self._nuisance.shared:
             raise ValueError(
-                f"{argument('bias', True)} cannot be combined with these confounds: they contain a "
-                f"constant in every record; use {argument('bias', False)}"
+                "bias=True cannot be combined with these confounds: they contain a "
+                "constant in every record"
             )
         for note in notes if sure else [*notes, *doubts(spec, input)]:
             warn(note)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..text import argument, keyword
 from .checks import choice, integer
 from .confounds import read_confounds
 from .lags import EDGES, LagWindow, lags_of_times
@@ -40,10 +39,7 @@ def read_window(lags: Any, tmin: Any, tmax: Any, fs: Any, edges: Any) -> LagWind
         return LagWindow.of(lags, edges)
     choice(edges, "edges", EDGES)
     if edges != "drop":
-        raise TypeError(
-            f"{keyword('edges')} is an argument for lags; with {keyword('kernel_size')} use "
-            f"{keyword('padding')}"
-        )
+        raise TypeError("edges= is an argument for lags; with kernel_size= use padding=")
     return None
 
 
@@ -53,10 +49,7 @@ def check_lags_alone(spec: Any, size: Any, stride: Any, padding: Any, dilation: 
         raise TypeError(f"give {STATED}, not two of them")
     for name, given in (("stride", stride), ("padding", padding), ("dilation", dilation)):
         if not _is_default(name, given):
-            raise TypeError(
-                f"{keyword(name)} is an argument for kernel_size; with {keyword('lags')} use "
-                f"{keyword('edges')}"
-            )
+            raise TypeError(f"{name}= is an argument for kernel_size; with lags= use edges=")
 
 
 def read_spec(
@@ -101,7 +94,7 @@ def read_data(
     # Lags are shifted where y is trimmed.
     rows = Rows.of(spec, lengths, tuple(shift))
     if output is not None:
-        check_records(inputs, output, rows.shapes[0] if window is None else lengths[0])
+        check_records(inputs, output)
     if window is not None and output is not None:
         check_lengths(inputs, output)
         output = output.each(window.rows) if window.edges == "drop" else output
@@ -118,12 +111,11 @@ def read_outputs(given: Any, y: Records | None, names: Any, spec: ConvSpec) -> i
     found = None if given is None else integer(given, "n_outputs")
     if y is not None:
         if found not in (None, y.channels):
-            raise ValueError(f"{argument('n_outputs', found)}, but y has {y.channels} channels")
+            raise ValueError(f"n_outputs={found!r}, but y has {y.channels} channels")
         found = y.channels
     found = spec.groups if found is None else found
     if found % spec.groups:
-        groups = argument("groups", spec.groups)
-        raise ValueError(f"{groups} does not divide the {found} output channels")
+        raise ValueError(f"groups={spec.groups} does not divide the {found} output channels")
     return found
 
 
@@ -184,7 +176,7 @@ def read_columns(
     if got != like:
         raise ValueError(
             f"confounds has records of {', '.join(map(str, got))} samples, y of "
-            f"{', '.join(map(str, like))}; they are laid out as y, (*T, J) each"
+            f"{', '.join(map(str, like))}"
         )
     found = found if window is None else found.each(window.rows)
     for i, gaps in enumerate(found.missing or ()):

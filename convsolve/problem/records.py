@@ -12,7 +12,7 @@ import numpy as np
 
 from ..lazy_jax import default_float, is_jax_array, is_tracer
 from ..linalg.channels import largest
-from ..text import argument, count, shown
+from ..text import count, shown
 from .spec import ConvSpec
 from .stored import Stored, in_blocks, is_dask, is_stored
 
@@ -118,64 +118,27 @@ def _real(value: Any, name: str) -> Any:
     array = value if type(value) is np.ndarray else _array_of(value, name)
     dtype = array.dtype
     if dtype.kind == "c":
-        raise TypeError(
-            f"{name} is complex ({dtype}); pass real and imaginary parts as two channels "
-            f"(in NumPy, np.stack([{name}.real, {name}.imag], axis=-1))"
-        )
+        raise TypeError(f"{name} is complex ({dtype})")
     if not (_limits(dtype) is not None or dtype.kind in "biu"):
-        raise TypeError(
-            f"{name} must hold numbers, got dtype {dtype}; {_conversion(value, array, name)}"
-        )
+        raise TypeError(f"{name} must hold numbers, got dtype {dtype}")
     return array
-
-
-def _conversion(value: Any, array: np.ndarray, name: str) -> str:
-    """Return how to get numbers from values of another type."""
-    if array.dtype.names:
-        return f"use numpy.lib.recfunctions.structured_to_unstructured({name})"
-    if isinstance(array, np.ndarray) and isinstance(next(iter(array.flat), None), np.ndarray):
-        return f"records go in a list, [*{name}.ravel()]"
-    if hasattr(value, "iloc") and value.ndim == 2:
-        words = [c for c, dtype in value.dtypes.items() if dtype.kind not in "biuf"]
-        if words:
-            return f"remove the columns {words}, or replace them by columns of numbers"
-    return f"convert it first (in NumPy, {name}.astype(float))"
 
 
 def _array_of(value: Any, name: str) -> Any:
     """Return ``value`` as an array of any type. Stored arrays are returned unchanged."""
     if hasattr(value, "coords") and getattr(value, "chunks", None) is not None:
         value = value.data  # the dask array in an xarray
+    kind = type(value)
     # A dask array has the kind of its chunks.
-    if isinstance(getattr(value, "_meta", value), np.ma.MaskedArray):
-        raise TypeError(
-            f"{name} is a masked array; cut the record at the masked samples and pass the pieces "
-            f"as a list of records, or fill them ({name}.filled(0))"
-        )
-    _reject_other_holders(value, name)
+    masked = isinstance(getattr(value, "_meta", value), np.ma.MaskedArray)
+    # MNE has channels first; a sparse matrix and a group of arrays would be read as objects.
+    by_name = hasattr(value, "keys") and not hasattr(value, "shape")
+    if masked or by_name or kind.__module__.startswith("mne") or hasattr(value, "toarray"):
+        raise TypeError(f"{name} must be an array of numbers without a mask, or a list, got {kind}")
     array = value if is_stored(value) else _as_array(value, name)
     if any(n != n for n in array.shape):  # the shape of uncounted dask chunks is NaN
-        raise ValueError(
-            f"{name} has chunks of unknown size, shape {array.shape}; count them first "
-            f"({name}.compute_chunk_sizes())"
-        )
+        raise ValueError(f"{name} has chunks of unknown size, shape {array.shape}")
     return array
-
-
-def _reject_other_holders(value: Any, name: str) -> None:
-    """Refuse objects that contain arrays but are not arrays."""
-    kind = type(value).__name__
-    if type(value).__module__.partition(".")[0] == "mne":
-        raise TypeError(
-            f"{name} is a {kind} of MNE, whose channels come first; for a Raw or Epochs use "
-            f"convsolve.interop.mne.problem, else give its numbers, {name}.get_data().T"
-        )
-    if hasattr(value, "keys") and not (hasattr(value, "shape") or isinstance(value, dict)):
-        raise TypeError(f"{name} holds arrays by name ({kind}); give one of them, {name}['NAME']")
-    if hasattr(value, "toarray"):
-        raise TypeError(f"{name} is sparse ({kind}); give all of its numbers, {name}.toarray()")
-    if getattr(value, "shape", ()) is None:
-        raise ValueError(f"{name} is empty ({kind} without a shape); give an array of numbers")
 
 
 def _bad(block: np.ndarray, missing: bool) -> np.ndarray:
@@ -215,13 +178,10 @@ def _not_finite(record: Any, name: str, missing: bool, axes: int) -> ValueError:
     total, first, value = _bad_numbers(record, missing)
     what = "NaN" if np.isnan(value) else "Inf"
     first = record.index_of(first) if isinstance(record, Stored) else first[:axes]
-    drops = what == "NaN" and name[:1] in "xy" and not missing
-    drop = argument("missing", "drop")
-    way_out = f", or state the problem with {drop} to exclude the rows that read it" * drops
+    drop = ", or use missing='drop'" if what == "NaN" and name[:1] in "xy" and not missing else ""
     return ValueError(
-        f"{name} has {count(total, 'value')} that {'is' if total == 1 else 'are'} "
-        f"not finite, the first ({what}) at index {first}; "
-        "cut the record there (in Python, pass the pieces as a list of records)" + way_out
+        f"{name} has {count(total, 'value')} that {'is' if total == 1 else 'are'} not finite, the "
+        f"first ({what}) at index {first}; cut the record there{drop}"
     )
 
 
@@ -229,32 +189,13 @@ def _as_array(value: Any, name: str) -> np.ndarray:
     reject_tracers(name, value)
     try:
         array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} is no regular array ({error}); "
-            "records of unequal length go in a list of arrays"
-        ) from None
-    except (RuntimeError, RecursionError) as error:  # a deleted jax array, a list within itself
-        raise ValueError(f"{name} cannot be read as an array ({error})") from None
-    except TypeError as error:  # jax's random keys, arrays on other devices
-        kind = f"dtype {value.dtype}" if hasattr(value, "dtype") else shown(value)
-        raise TypeError(f"{name} must hold numbers, got {kind} ({error})") from None
-    alone = not array.ndim and not isinstance(value, (np.ndarray, np.generic))
-    if alone and array.dtype.kind in "OSU":
-        raise TypeError(
-            f"{name} must hold numbers, got {shown(value)} of type {type(value).__name__}; "
-            "give an array, or a list of numbers" + _array_in(value, name)
-        )
+    # Ragged lists, deleted jax arrays, lists within themselves, random keys.
+    except (ValueError, RuntimeError, RecursionError, TypeError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"{name} must be an array of numbers, or a list of them: {error}") from None
+    if not array.ndim and array.dtype.kind in "OSU":
+        raise TypeError(f"{name} must hold numbers, got {shown(value)}")
     return array
-
-
-def _array_in(value: Any, name: str) -> str:
-    """Return how to get an array from the name of a file, a `Signal` or a dict."""
-    if isinstance(value, str):
-        return "; cs.io.read(path).values reads a file"
-    if isinstance(value, dict):
-        return f"; records go in a list, [*{name}.values()]"
-    return "; its .values are an array" if hasattr(value, "values") else ""
 
 
 def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -290,15 +231,10 @@ def _check_values(record: Any, name: str, missing: bool, axes: int) -> np.ndarra
         return np.asarray(sizes, float)
     if not np.isfinite(sizes).all():
         raise _not_finite(record, name, missing, axes)
-    faint = (sizes > 0) & (sizes < tiny)
-    if faint.any():
-        raise ValueError(
-            f"{name} channel {int(faint.argmax())} has no value above {limits.tiny:.1e}, the "
-            f"smallest normal {dtype}; such numbers are flushed to zero: change its unit"
-        )
+    wrong = int(np.argmax((sizes > most) | ((sizes > 0) & (sizes < tiny))))
     raise ValueError(
-        f"{name} channel {int((sizes > most).argmax())} has a value beyond {limits.max:.1e}, the "
-        f"largest {dtype}: change its unit"
+        f"{name} channel {wrong} has a largest magnitude of {float(sizes[wrong]):.1e}, beyond the "
+        f"normal numbers of {dtype}: change its unit"
     )
 
 
@@ -337,16 +273,8 @@ def read(value: Any, name: str, spec: ConvSpec, missing: bool = False) -> Record
                 gaps.append(gap)
             sizes.append(_check_values(record, label, missing, len(shape)))
             arrays.append(record)
-    if len(ranks) > 1:
-        raise ValueError(
-            f"the records of {name} have different ranks {sorted(ranks)}; "
-            "give every record its channel axis"
-        )
-    channels = {a.shape[-1] for a in arrays}
-    if len(channels) > 1:
-        raise ValueError(
-            f"the records of {name} have different numbers of channels: {sorted(channels)}"
-        )
+    if len({(a.ndim, a.shape[-1]) for a in arrays}) > 1 or len(ranks) > 1:
+        raise ValueError(f"the records of {name} have different numbers of axes or channels")
     rank = ranks.pop()
     form = "list" if is_list else "batch" if rank == d + 2 else "record"
     if form == "batch" and not isinstance(arrays[0], Stored):
@@ -386,8 +314,7 @@ def _names(items: Sequence[Any], name: str) -> tuple[str, ...] | None:
     for i, names in enumerate(found):
         if None not in (names, found[0]) and names != found[0]:
             raise ValueError(
-                f"{name}[{i}] has channels {shown(names)}, {name}[0] {shown(found[0])}; give all "
-                "records the same channels in the same order"
+                f"{name}[{i}] has channels {shown(names)}, {name}[0] {shown(found[0])}"
             )
     return None if None in found else found[0]
 
@@ -427,17 +354,8 @@ def _without_gaps(array: Any, by_channel: bool) -> tuple[Any, np.ndarray]:
 
 
 def _rank_message(label: str, shape: tuple[int, ...], d: int, in_list: bool) -> str:
-    space = ", ".join(["time"] if d == 1 else ["height", "width", "depth"][:d])
-    forms = f"({space}) or ({space}, channels)" + (
-        "" if in_list else f" or (batch, {space}, channels)"
-    )
-    hint = "; give kernel_size one entry per axis (lags, one pair)" if len(shape) > d else ""
-    if in_list and len(shape) == d + 2:
-        hint = "; split a batch into its records, [*batch]"
-    return (
-        f"{label} has shape {shape}, rank {len(shape)}; a kernel of {d} "
-        f"{'axis' if d == 1 else 'axes'} takes {forms}{hint}"
-    )
+    forms = "(*T) or (*T, channels)" + " or (records, *T, channels)" * (not in_list)
+    return f"{label} has shape {shape}; a kernel with {count(d, 'axis', 'axes')} takes {forms}"
 
 
 def _beyond(record: Any) -> bool:
@@ -501,7 +419,7 @@ def by_rows(
         several = [*whole] if batch else [whole]
     masked = [value, *value] if given else [value]
     if any(isinstance(v, np.ma.MaskedArray) for v in masked):
-        raise TypeError(f"{name} is a masked array, whose mask would be lost; fill it first")
+        raise TypeError(f"{name} is a masked array, whose mask would be lost")
     if len(several) != len(like):
         raise ValueError(
             f"{name} has {count(len(several), 'record')}, y {count(len(like), 'record')}"

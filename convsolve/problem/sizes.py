@@ -7,7 +7,7 @@ from numbers import Real
 
 from ..cached import cached_property
 from ..linalg.qr import TREE_ROWS, tree_height
-from ..text import in_bytes, limit, shown
+from ..text import in_bytes, shown
 
 # Bytes that no machine has.
 UNLIMITED = 2**62
@@ -109,7 +109,7 @@ def tuning_of(limits: Limits | Tuning | None) -> Tuning:
     if isinstance(limits, Tuning):
         return limits
     if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits, got {shown(limits)}; leave it out for the usual")
+        raise TypeError(f"limits must be a Limits, got {shown(limits)}")
     memory, data = (int(min(value, UNLIMITED)) for value in (limits.memory, limits.data))
     return Tuning(
         factor_bytes=memory,
@@ -179,7 +179,7 @@ class Sizes:
             return None
         return (
             f"needs all of x and y at once, {in_bytes(8 * self.numbers)} that are not in memory: "
-            f"read them first (in Python, numpy.asarray(x)), or increase {limit('data')}"
+            "read them first (in Python, numpy.asarray(x)), or increase Limits(data=)"
         )
 
     @property
@@ -237,7 +237,7 @@ class Sizes:
             return None
         return (
             f"the Gram matrix of {columns} columns needs {in_bytes(needed)}, more than "
-            f"{limit('memory')} allows; use fewer taps"
+            "Limits(memory=) allows; use fewer taps"
         )
 
     @cached_property

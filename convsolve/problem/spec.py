@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..cached import cached_property
-from ..text import argument, shown
+from ..text import shown
 from .checks import MAX_ELEMENTS, choice, integer
 
 PADDINGS = ("valid", "same", "full", "causal", "circular")
@@ -27,7 +27,7 @@ def _per_axis(value: Any, name: str, ndim: int, minimum: int = 1) -> tuple[int, 
         if len(value) != ndim:
             raise ValueError(
                 f"{name}={shown(tuple(value))} has {len(value)} entries, but the kernel has {ndim} "
-                f"ax{'i' if ndim == 1 else 'e'}s; give one integer, or one per axis"
+                f"ax{'i' if ndim == 1 else 'e'}s"
             )
         return tuple(integer(v, name, minimum) for v in value)
     return (integer(value, name, minimum),) * ndim
@@ -122,7 +122,7 @@ class ConvSpec:
         if math.prod(taps) > MAX_ELEMENTS or max(reach) > MAX_ELEMENTS:
             raise ValueError(
                 f"kernel_size={taps} with dilation={self.dilation} and stride={self.stride} "
-                "overflows a 64-bit index; smaller sizes are needed"
+                "overflows a 64-bit index"
             )
 
     def _check_padding(self) -> str | tuple[tuple[int, int], ...]:
@@ -228,8 +228,9 @@ class ConvSpec:
     def _check_channels(self, n_channels: int) -> None:
         """Raise a ValueError unless ``groups`` divides the number of input channels."""
         if n_channels % self.groups:
-            groups = argument("groups", self.groups)
-            raise ValueError(f"{groups} does not divide the {n_channels} input channels of x")
+            raise ValueError(
+                f"groups={self.groups} does not divide the {n_channels} input channels of x"
+            )
 
     def lags(self, shape: Sequence[int] | None = None) -> np.ndarray | tuple[np.ndarray, ...]:
         """Lag of every tap in kernel order, ``lo - k*dilation``; positive is the past.

@@ -12,7 +12,6 @@ import numpy as np
 from ..lazy_jax import is_jax_array
 from ..linalg.channels import by_channel, largest
 from ..progress import tracked
-from ..text import argument
 
 # Numbers that are read at a time if all of a record are checked: 8 MiB, or a chunk of the source of
 # up to 256 MiB.
@@ -209,7 +208,7 @@ def plain(part: Any) -> np.ndarray:
     if isinstance(part, np.ma.MaskedArray) and part.mask.any():
         raise TypeError(
             "a slice came as a masked array; store NaN where values are missing, and leave them "
-            f"out by {argument('missing', 'drop')}"
+            "out by missing='drop'"
         )
     return np.asarray(part)
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..text import argument
 from .records import lists_arrays
 
 # A step differs from the typical step, and a row of x from a row of y, by less than these shares of
@@ -26,15 +25,11 @@ class TimeIndex(NamedTuple):
 
     Attributes:
         name: the record, for messages.
-        holder: the object of pandas or xarray.
         times: (T,), integers, floats in seconds, datetime64 or timedelta64.
-        axis: the name of the axis in an xarray, else empty.
     """
 
     name: str
-    holder: Any
     times: np.ndarray
-    axis: str
 
     @classmethod
     def of(cls, item: Any, name: str, batch: bool) -> TimeIndex | None:
@@ -56,7 +51,7 @@ class TimeIndex(NamedTuple):
         if kind in "iu" and np.array_equal(times, np.arange(len(times))):
             return None
         wide = {"i": np.int64, "u": np.int64, "f": np.float64}.get(kind, times.dtype)
-        return cls(name, item, times.astype(wide), str(axis))
+        return cls(name, times.astype(wide))
 
     @property
     def steps(self) -> np.ndarray:
@@ -76,11 +71,6 @@ class TimeIndex(NamedTuple):
         off = np.cumsum(steps) - self.step * np.arange(1, len(self.times))
         return bool((steps > 0).all() and np.ptp(off) < 2 * ROUNDED * self.step)
 
-    @property
-    def unit(self) -> str:
-        """Unit of a step; empty for integers, which may count rows."""
-        return "" if self.times.dtype.kind == "i" else " s"
-
     def check_spacing(self) -> None:
         """Raise a ValueError at the first step that is not like the others."""
         steps = self.steps
@@ -92,34 +82,18 @@ class TimeIndex(NamedTuple):
         row = int(np.argmin(even)) + 1
         before, after = self.times[row - 1 : row + 1]
         where = f"goes from {before} in row {row - 1} to {after} in row {row}"
-        n, drop = self.name, argument("missing", "drop")
-        if not steps[row - 1] > 0:
-            sort = f"{n}.sortby({self.axis!r})" if self.axis else f"{n}.sort_index()"
-            raise ValueError(
-                f"the time index of {n} must increase, but it {where}. Give recordings that were "
-                f"joined as a list of records, sort rows by {sort}, or {self._discard} if its rows "
-                "are equally spaced"
-            )
-        fill = f"{n}.reindex({self.axis}=times)" if self.axis else f"{n}.reindex(times)"
         raise ValueError(
-            f"the time index of {n} is not equally spaced: it {where}, and the median step is "
-            f"{usual:.6g}{self.unit}. Fill gaps with NaN by {fill}, where times has all samples, "
-            f"and use {drop}; or {self._discard} if its rows are equally spaced"
+            f"the time index of {self.name} is not equally spaced: it {where}; the median step is "
+            f"{usual:.6g}"
         )
-
-    @property
-    def _discard(self) -> str:
-        n = self.name
-        way = f"{n}.drop_vars({self.axis!r})" if self.axis else f"{n}.reset_index(drop=True)"
-        return f"discard the index by {way}"
 
     def check_rate(self, fs: float | None) -> None:
         """Raise a ValueError if the step contradicts a sampling rate. Integers have no unit."""
-        if fs is not None and self.unit and not abs(self.step * fs - 1) <= RATE:
+        integers = self.times.dtype.kind == "i"
+        if fs is not None and not integers and not abs(self.step * fs - 1) <= RATE:
             raise ValueError(
                 f"the time index of {self.name} has a step of {self.step:.6g} s, that is "
-                f"{1 / self.step:.6g} Hz, but {argument('fs', fs)} is given. Correct one of them: "
-                f"numbers in an index are read as seconds; or {self._discard}"
+                f"{1 / self.step:.6g} Hz, but fs={fs:.6g} is given"
             )
 
     def check_same(self, other: TimeIndex) -> None:
@@ -127,14 +101,11 @@ class TimeIndex(NamedTuple):
         if len(other.times) != len(self.times):
             return
         comparable = (self.times.dtype.kind == "M") == (other.times.dtype.kind == "M")
-        if comparable and self._near(other):
-            return
-        a, b = self.name, other.name
-        raise ValueError(
-            f"{a} and {b} have different time indexes: {a} {self.range}, {b} {other.range}. Rows "
-            f"are paired by position: {self._aligned(other, comparable)}; or {other._discard} if "
-            f"each row of {b} belongs to the same row of {a}"
-        )
+        if not comparable or not self._near(other):
+            raise ValueError(
+                f"{self.name} and {other.name} have different time indexes, which begin at "
+                f"{self.times[0]} and {other.times[0]}; rows are paired by position"
+            )
 
     def _near(self, other: TimeIndex) -> bool:
         kinds = self.times.dtype.kind + other.times.dtype.kind
@@ -143,23 +114,6 @@ class TimeIndex(NamedTuple):
         else:
             shift = _seconds(other.times) - _seconds(self.times)
         return bool((np.abs(shift) < SHIFT * self.step).all())
-
-    def _aligned(self, other: TimeIndex, comparable: bool) -> str:
-        a, b = self.name, other.name
-        if not comparable:
-            return "give both an index of one kind"
-        if not np.isin(self.times, other.times).any():
-            return "the indexes share no time, so interpolate one record at the times of the other"
-        if not (self.axis and other.axis):
-            return f"align them by {a}, {b} = {a}.align({b}, join='inner', axis=0)"
-        others = sorted(set(self.holder.dims) & set(other.holder.dims) - {self.axis})
-        exclude = f", exclude={others}" if others else ""
-        return f"align them by {a}, {b} = xarray.align({a}, {b}, join='inner'{exclude})"
-
-    @property
-    def range(self) -> str:
-        """The first and the last time, and the mean step."""
-        return f"from {self.times[0]} to {self.times[-1]} in steps of {self.step:.6g}{self.unit}"
 
 
 def _seconds(values: np.ndarray) -> np.ndarray:

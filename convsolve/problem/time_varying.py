@@ -85,8 +85,7 @@ def varying(
         if np.linalg.matrix_rank(part) <= degree:
             raise ValueError(
                 f"{label} has {count(len(part), 'sample')} of {len(time)}, on which polynomials of "
-                f"time up to degree {degree} are linearly dependent; use a lower degree, or leave "
-                "the record out"
+                f"time up to degree {degree} are linearly dependent"
             )
     found = [
         (part[:, :, None] * record[:, None]).reshape(len(record), -1)

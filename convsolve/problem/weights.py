@@ -84,11 +84,10 @@ def _numbers(value: Any, name: str) -> np.ndarray:
         raise TypeError(f"{name} must be real numbers, got {shown(value)}")
     found = found.astype(float)
     if not (np.isfinite(found).all() and (found >= 0).all()):
-        raise ValueError(f"{name} must be finite and not negative; 0 leaves a row out")
+        raise ValueError(f"{name} must be finite and not negative")
     beyond = found[(found > 0) & ~((found >= LEAST) & (found <= LARGEST))]
     if beyond.size:
         raise ValueError(
-            f"{name} must be 0, or between {LEAST:g} and {LARGEST:g}, got {beyond[0]:g}; divide "
-            "all weights by one number, which does not change a least-squares solution"
+            f"{name} must be 0, or between {LEAST:g} and {LARGEST:g}, got {beyond[0]:g}"
         )
     return found

@@ -171,9 +171,9 @@ class FFTDeconvolution(Solver):
         from ..operators.jax_fourier import HIGHEST
 
         if objective.penalty != RIDGE:
-            raise ValueError("FFTDeconvolution supports a ridge only; use solver='normal'")
+            raise ValueError("FFTDeconvolution supports a ridge only")
         if bias or any(s > 1 for s in spec.stride):
-            raise ValueError("FFTDeconvolution supports no bias and no stride; use solver='normal'")
+            raise ValueError("FFTDeconvolution supports no bias and no stride")
         shape = x.shape[1:-1]
         period = _period([shape], spec)
         xs, ys = _spectrum(list(x), period, jnp), _spectrum(list(y), period, jnp)

@@ -25,7 +25,7 @@ from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from ..text import keyword, shown
+from ..text import shown
 from .base import (
     CustomLoss,
     Loss,
@@ -152,8 +152,7 @@ class GradientDescent(Solver):
             choice(given, "optimizer", tuple(OPTIMIZERS), ", or an optax transformation")
         parts = (getattr(given, name, None) for name in ("init", "update"))
         if not isinstance(given, (str, type(None))) and not all(map(callable, parts)):
-            hint = "; call it, as in optax.adam(5e-2)" if callable(given) else ""
-            raise TypeError(f"optimizer must be an optax transformation, got {shown(given)}{hint}")
+            raise TypeError(f"optimizer must be an optax transformation, got {shown(given)}")
         if isinstance(self.init, str):
             choice(self.init, "init", ("glorot_uniform", "zeros"), ", or an array")
 
@@ -192,7 +191,7 @@ class GradientDescent(Solver):
         if objective.loss.threshold is None:
             return (
                 "the scale 'mad' of Huber's loss changes with the kernel; give its scale as a "
-                f"number, or leave out {keyword('solver')}"
+                "number, or leave out solver="
             )
         return None
 
@@ -220,8 +219,7 @@ class GradientDescent(Solver):
         spec, bias, columns = design.spec, design.nuisance.constant, system.columns.count
         if not (system.basis.identity or isinstance(self.init, str)):
             raise SolveError(
-                "with a basis, descent runs in its coordinates, and init cannot be a kernel; use "
-                "init='zeros' or 'glorot_uniform'"
+                "with a basis, descent runs in its coordinates, and init cannot be a kernel"
             )
         data = Stack.of(regression)
         taps = spec.kernel_size if system.basis.identity else (columns,)
@@ -257,9 +255,7 @@ class GradientDescent(Solver):
             looks = [look(0, 0)]  # compiles, and evaluates the start
             compile_seconds = time.perf_counter() - begun
             if not np.isfinite(looks[0].measured.loss).any():
-                raise SolveError(
-                    f"the loss at the start leaves {design.dtype}; change the units of x and y"
-                )
+                raise SolveError(f"the loss at the start leaves {design.dtype}")
             status, now = self._descend(look, looks, solved, ctrl_c)
             best = now.measured.best
             w, *b = (p[best] for p in jax.device_get(now.params))

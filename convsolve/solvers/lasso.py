@@ -96,7 +96,7 @@ class Lasso(Penalty):
         super().__post_init__()
         given = self.strength is not None and not is_tracer(self.strength)
         if given and not np.all(self.strength):
-            raise ValueError("the strength of a lasso must be positive; use Ridge for none")
+            raise ValueError("the strength of a lasso must be positive")
         object.__setattr__(self, "ridge", number(self.ridge, "ridge", included=True))
         if isinstance(self.channel_groups, str):
             choice(
@@ -131,9 +131,7 @@ class Lasso(Penalty):
                 f'a lasso has no "{select}"; select its strength by "cv", "bic" or "aicc"'
             )
         if self.channel_groups is not None:
-            raise ValueError(
-                f"select={select!r} counts taps, which groups are not; use select='cv'"
-            )
+            raise ValueError(f"select={select!r} counts taps, which groups are not")
 
     def supports(self, sizes: Sizes) -> str | None:
         """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""
@@ -311,7 +309,7 @@ class _Paths:
         with np.errstate(over="ignore", under="ignore"):
             strengths = np.ldexp(2 * grid, power)[:, None]
         if not (np.isfinite(strengths).all() and strengths.all()):
-            raise SolveError("strengths lie outside float64; change the units of x and y")
+            raise SolveError("strengths lie outside float64")
         freedom = fits.freedom if self._members is None else np.full(fits.freedom.shape, np.nan)
         noise = in_user_units(noise_variance(fits, score)[best], "mse", fits, exponents)
 

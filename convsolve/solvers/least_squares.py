@@ -9,7 +9,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.regression import QR_STEPS
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import argument, in_bytes, limit
+from ..text import in_bytes
 from .base import Objective, Solver, SolverResult, packed, traceable
 
 
@@ -24,7 +24,7 @@ class _RowFactor(Solver):
             return None
         return (
             f"a QR of {sizes.unknowns} unknowns needs {in_bytes(sizes.factor_bytes)}, more than "
-            f"{limit('memory')} allows; use {argument('solver', 'cg')}, which needs no factor, or "
+            "Limits(memory=) allows; use solver='cg', which needs no factor, or "
             "fewer taps"
         )
 

@@ -9,7 +9,7 @@ from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import argument, in_bytes, limit
+from ..text import in_bytes
 from .base import Objective, Solver, SolverResult, packed, traceable
 
 
@@ -88,10 +88,10 @@ def _beyond_memory(sizes: Sizes, ridge: float) -> str:
     gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
     if not sizes.gram_fits:
         gram = f"needs {in_bytes(sizes.gram_bytes)}"
-        way = f"use {argument('solver', 'cg')}, or fewer taps or channels"
+        way = "use solver='cg', or fewer taps or channels"
     elif ridge:
         way = "give a larger ridge, or fewer taps"
     return (
         f"the Gram matrix {gram} and a QR needs {in_bytes(sizes.factor_bytes)}, more than "
-        f"{limit('memory')} allows; {way}"
+        f"Limits(memory=) allows; {way}"
     )

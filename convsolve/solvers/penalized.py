@@ -19,7 +19,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.penalty import Penalty, Ridge
 from ..problem.sizes import Sizes
-from ..text import count, in_bytes, keyword, limit
+from ..text import count, in_bytes
 from .auto import AutoSolver
 from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
 
@@ -41,12 +41,12 @@ class Choice(NamedTuple):
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
     """Return the reason if the Gram matrix or the rows do not fit in memory, else None."""
     if not smooth(select) and sizes.whole_reason:
-        return f"a function as {keyword('score')} {sizes.whole_reason}"
+        return f"a function as score= {sizes.whole_reason}"
     if sizes.gram_fits or (few_rows(sizes) and not _bands(penalty)):
         return None
     return (
         f"selecting the strength needs AᵀA of {sizes.parameters} columns, "
-        f"{in_bytes(sizes.gram_bytes)}, more than {limit('memory')} allows; give the strength, or "
+        f"{in_bytes(sizes.gram_bytes)}, more than Limits(memory=) allows; give the strength, or "
         "use fewer taps"
     )
 

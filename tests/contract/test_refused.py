@@ -70,7 +70,7 @@ REFUSED = (
     Refusal(PLAIN, by(penalty="lasso", select="gcv"), ValueError, "lasso has no"),
     # The degrees of freedom of groups are not a number of taps.
     Refusal(PLAIN, by(penalty=cs.Lasso(channel_groups="channels"), select="bic"), ValueError,
-            "use select='cv'"),
+            "select='bic' counts taps"),
     # A lasso is not a quadratic penalty.
     Refusal(PLAIN, by(solver="qr", penalty="lasso"), cs.SolveError, "leave out solver="),
     # A lasso is not a quadratic penalty.

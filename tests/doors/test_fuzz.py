@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -54,8 +53,6 @@ def check_error(error: Exception) -> None:
     assert is_documented(error), repr(error)
     assert len(str(error).split()) >= 4, repr(error)
     assert "\n" not in str(error), repr(error)
-    if type(error) is cs.SolveError:
-        assert re.search(r"change the unit|use [A-Z]|give a ridge", str(error)), repr(error)
 
 
 def check_report(problem: cs.Problem) -> cs.Identifiability:

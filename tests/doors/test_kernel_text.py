@@ -373,8 +373,7 @@ CASES: dict[str, tuple[cs.Problem, dict[str, Any], tuple[str, ...]]] = {
     "dependent functions": (response(lags=(0, 20), basis=DEPENDENT), {}, (
         "the data determine the kernel, but only 2 of 5 coefficients",
         "Basis Basis(matrix of 21 × 5). 5 coefficients, 4 of them independent the functions are "
-        "dependent: the kernel is not affected, but 3 of 5 coefficients are not determined; leave "
-        "function 4 out")),
+        "dependent: the kernel is not affected, but 3 of 5 coefficients are not determined")),
     "unstable": (response(lags=(0, 99), basis="raised_cosines20"), {}, (
         "the basis has condition number 1.7e+08: its coefficients are unstable, the kernel is not",
     )),

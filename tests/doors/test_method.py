@@ -52,7 +52,7 @@ def test_components_of_another_kind_and_classes_are_refused(kind: str, other: st
         words = "^select must be .* CrossValidation, got|must be an? .* or one of"
     given = {name: f"^'{name}' is an? .*: use {other}='{name}'", NAMED[name]: words}
     if kind == other:
-        given, words = {}, r"must be .*did you mean \w+\(\)\?"
+        given, words = {}, "must be "
     for value, expected in (given | {type(NAMED[name]): words}).items():
         with pytest.raises(TypeError, match=expected):
             method_of(kind, value)
@@ -66,8 +66,8 @@ REFUSED: dict[str, list[Any]] = {
     "V 'evidenz' is unknown; did you mean 'evidence'?": [{"penalty": "tc", "select": "evidenz"}],
     "T give ridge= or penalty=, not both": [{"ridge": 1, "penalty": "tc"}],
     "T needs a penalty whose strength it selects": [{"grid": [1, 2]}, {"select": "cv"}],
-    "T leave out the strength, or ": [{"ridge": 1, "grid": [1]}, {"ridge": 1, "select": "cv"}],
-    "V leave out ": [{"penalty": BANDED, "select": "gcv"}, {"penalty": BANDED, "grid": [1]}],
+    "T but the strength is given": [{"ridge": 1, "grid": [1]}, {"ridge": 1, "select": "cv"}],
+    "V of groups of": [{"penalty": BANDED, "select": "gcv"}, {"penalty": BANDED, "grid": [1]}],
     "V has 2 labels, x has 3 channels": [{"penalty": cs.Ridge(1.0, channel_groups=(0, 1))}],
     "V 3 strengths for 2 outputs": [{"ridge": [1, 2, 3]}, {"penalty": cs.Lasso([1, 2, 3])}],
     "T ridge must be a number": [{"ridge": r} for r in ("x", [[1, 2]], True, D, ["1"])],
@@ -78,14 +78,14 @@ REFUSED: dict[str, list[Any]] = {
     "T solver must be a solver or one of auto, qr,": [{"solver": s} for s in (3, True, ["qr"])],
     "T penalty must be a penalty or one of ridge,": [{"penalty": p} for p in (1.0, True, D)],
     "T or a CrossValidation, got": [{"penalty": "tc", "select": s} for s in (5, True, [[0], [1]])],
-    "T use StableSpline(kind='tc') or penalty='tc'": [lambda: cs.StableSpline("tc")],
+    "T the first argument of StableSpline is its strength": [lambda: cs.StableSpline("tc")],
     "T a matrix: Tikhonov(strength, matrix=D)": [{"penalty": "Tikhonov"}, lambda: cs.Tikhonov(D)],
     "T argument of Ridge is its strength, a number; got 'x'": [lambda: cs.Ridge("x")],
     "V strength has the labels 0, channel_": [lambda: cs.Ridge({0: 1}, channel_groups=LABELS)],
     "V 1 number for 2 labels": [lambda: cs.Ridge([1], channel_groups=LABELS)],
     "V strength has 1, 2 outputs": [lambda: cs.Ridge([[1, 2], [3]], channel_groups=LABELS)],
     "T strength has None for": [lambda: cs.Ridge([1, None], channel_groups=LABELS)],
-    "V has no numbers; give": [{"ridge": []}, lambda: cs.Smooth(())],
+    "V has no numbers": [{"ridge": []}, lambda: cs.Smooth(())],
 }  # fmt: skip
 
 

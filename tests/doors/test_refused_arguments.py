@@ -100,9 +100,9 @@ MASKS: list[Row] = [
     (lambda: problem(missing="interpolate"), ValueError, "missing='interpolate' is unknown"),
 ]
 CONFOUNDS: list[Row] = [
-    (lambda: problem(confounds="drift"), ValueError, "give 'intercept', the degree of a drift, or"),
+    (lambda: problem(confounds="drift"), ValueError, "confounds='drift' is unknown"),
     (lambda: problem(confounds=-1), ValueError, "confounds must be at least 0"),
-    (lambda: problem(confounds=np.ones((37, 2))), ValueError, "laid out as y"),
+    (lambda: problem(confounds=np.ones((37, 2))), ValueError, "confounds has records of"),
     (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows used"),
 ]
 WEIGHTS: list[Row] = [
@@ -144,7 +144,7 @@ FOLDS: list[Row] = [
     (lambda: cs.CrossValidation("records"), TypeError, "folds must be None for the records, a num"),
     (lambda: cs.CrossValidation(np.arange(9)), TypeError, "a list with the records of every fold"),
     (lambda: cs.CrossValidation(2.0), TypeError, "folds must be None for the records, a number,"),
-    (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold; at least two"),
+    (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold"),
     (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
     (lambda: chosen([[0], [1]], [X, X[:1]], [Y, Y[:0]]), ValueError, "a fold has no rows"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
@@ -152,10 +152,10 @@ FOLDS: list[Row] = [
     (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into 2 folds"),
     (lambda: cs.CrossValidation(score=3), TypeError, "or a function of y and its prediction, got"),
     (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
-    (lambda: ridge(select=OWN.score), TypeError, r"use select=CrossValidation\(score=\.\.\.\)"),
-    (lambda: banded(select=OWN), ValueError, "no gradient, .* use score='mse'"),
-    (lambda: banded(select=RECORDS, grid=[1, 2]), ValueError, "by a gradient; leave out grid="),
-    (lambda: banded(select="gcv"), ValueError, "by evidence or cross-validation; leave out select"),
+    (lambda: ridge(select=OWN.score), TypeError, "or a CrossValidation, got"),
+    (lambda: banded(select=OWN), ValueError, "no gradient, .*"),
+    (lambda: banded(select=RECORDS, grid=[1, 2]), ValueError, "by a gradient"),
+    (lambda: banded(select="gcv"), ValueError, "by evidence or cross-validation"),
     (lambda: ridge(select=RECORDS), ValueError,
      "average='records' needs whole records in every fold, but 1 record cannot fill 5 folds"),
     (lambda: ridge(select=replace(OWN, score=lambda y, p: y - p)), TypeError,
@@ -165,10 +165,10 @@ FOLDS: list[Row] = [
          ValueError, "score=no_score returned NaN for every strength, so none can be selected")
         for penalty, options in (("ridge", {}), ("ridge", {"grid": [1.0, 2.0]}), ("tc", {}))
     ),
-    (lambda: cs.choose_lags(FULL, OWN), ValueError, "choose_lags scores .* use score='mse', 'r2'"),
+    (lambda: cs.choose_lags(FULL, OWN), ValueError, "choose_lags scores .*"),
     (lambda: cs.choose_lags(FULL, RECORDS), ValueError, "average='records' needs whole records"),
     *(
-        (partial(adjusted, name, given), ValueError, f"cannot be combined with {name}=; use score=")
+        (partial(adjusted, name, given), ValueError, f"cannot be combined with {name}=")
         for name, given in {"weights": np.arange(1, 39), "confounds": 1}.items()
     ),
     (lambda: constant_record("r2"), ValueError, "a record of fold 1 has no r2, since its y does"),
@@ -211,7 +211,7 @@ SOLVERS: list[Row] = [
     ),
 ]
 COMPARISONS: list[Row] = [
-    (lambda: cs.compare(FULL, {}), ValueError, "methods is empty; leave it out for all that apply"),
+    (lambda: cs.compare(FULL, {}), ValueError, "methods is empty"),
     (lambda: cs.compare(FULL, "qr"), TypeError, "methods must be a list of solvers, penalties or"),
 ]  # fmt: skip
 NOISE: list[Row] = []
@@ -244,9 +244,9 @@ REPORTS: list[Row] = [
 PICTURES: list[Row] = [
     (lambda: cs.plot(FIT, channels=2), ValueError, "channels must be less than 2, got 2"),
     (lambda: cs.plot(FIT, outputs=["Oz"]), ValueError, "there is no output 'Oz'"),
-    (lambda: cs.plot(FIT, outputs=[]), ValueError, "is empty; leave it out to draw all of them"),
+    (lambda: cs.plot(FIT, outputs=[]), ValueError, "outputs is empty"),
     (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose one of 'line"),
-    (lambda: cs.plot(FIT, kind="penalty"), ValueError, "none was selected; solve with penalty= a"),
+    (lambda: cs.plot(FIT, kind="penalty"), ValueError, "draws the selection of a strength"),
     (lambda: cs.plot(REPORT, kind="lines"), TypeError, "of a solution, not of a Identifiability"),
     (lambda: cs.plot(X), TypeError, r"or fit\.regularization, got ndarray"),
 ]
@@ -257,7 +257,7 @@ LASSO: list[Row] = [
 DATA: list[Row] = [
     (lambda: FIT.score(y=Y), ValueError, "y was given without x"),
     (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
-    (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y; this Problem has x alone"),
+    (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y"),
     (lambda: problem(fs=10, y=None, kernel_size=(2, 2)), ValueError, "fs is the rate of sampl"),
 ]
 REFUSED = [

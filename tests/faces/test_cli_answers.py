@@ -16,7 +16,6 @@ import pytest
 
 import convsolve as cs
 from convsolve import extend
-from convsolve.text import as_options
 from support import command_files as data
 
 
@@ -319,7 +318,7 @@ def test_the_document_has_the_result_of_the_call(row: Row, run: Any) -> None:
     warned = [line.startswith("convsolve: warning: ") for line in err.splitlines()]
     assert (status, all(warned)) == (row.status, True)
     assert bool(warned) == (row.status == 3 and row.line.startswith("solve "))
-    with as_options(), warnings.catch_warnings():  # reasons name options
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wanted = row.call()
     assert_includes(strict_json(out), plain(entries(wanted)))
@@ -327,10 +326,9 @@ def test_the_document_has_the_result_of_the_call(row: Row, run: Any) -> None:
 
 @pytest.mark.parametrize("row", TEXTS, ids=lambda row: " ".join(row.line.split()))
 def test_the_text_is_that_of_the_result(row: Row, run: Any) -> None:
-    """Without the advice, which names options where Python names arguments."""
     result = row.call()
     shown = str(result).splitlines()
-    shown = shown[:4] if isinstance(result, (cs.Solution, cs.Identifiability)) else shown
+    shown = shown[:4] if isinstance(result, cs.Solution) else shown
     assert "\n".join(shown) in run(row.line)[1]
 
 

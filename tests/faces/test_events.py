@@ -95,7 +95,7 @@ MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (KIND, {}, ValueError, "no column 'trial_type'; there are 'onset', 'condition'"),
     (KIND, {"shape": "boxcar", "column": "condition"}, ValueError, "no column 'duration'"),
     (EVENTS | {"onset": [1.0]}, {}, ValueError, "columns of different length"),
-    ({"onset": [], "trial_type": []}, {}, ValueError, "events have no rows, and so no kinds; give"),
+    ({"onset": [], "trial_type": []}, {}, ValueError, "events have no rows, and so no kinds"),
     (EVENTS, {"names": 3}, TypeError, "names must be a list of kinds of events, got 3"),
     (EVENTS, {"names": "face"}, TypeError, "names must be a list of kinds of events"),
     (EVENTS, {"names": ["a", "a"]}, ValueError, "names must be one or more, each once"),

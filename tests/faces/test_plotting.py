@@ -304,7 +304,7 @@ def test_a_figure_has_short_titles_and_can_be_drawn_on_given_axes(name):
         for curve, wanted in zip(axes.get_lines(), other.get_lines(), strict=True):
             np.testing.assert_array_equal(curve.get_xydata(), wanted.get_xydata())
     n, more = len(own), Figure().subplots(1, len(own) + 1)
-    words = f"this figure has {n} panel{'s' * (n > 1)}.*, but ax has {n + 1} axes"
+    words = f"this figure has {n} panel{'s' * (n > 1)}.*, but ax has {n + 1}"
     with pytest.raises(ValueError, match=words):
         thing.plot(**options, ax=more)
     assert not any(axes.has_data() or axes.get_title() for axes in more)
@@ -378,14 +378,10 @@ def test_one_axes_is_enough_for_the_kernel():
 
 def test_axes_that_cannot_be_drawn_on():
     fit, axes = fitted(), Figure().subplots()
-    panels_named = (
-        "this figure has 3 panels (Residuals: Fz; Autocorrelation of the residuals; "
-        "Normal Q–Q plot: Fz), but ax has 1 axes"
-    )
     for options, error, words in (
         ({"ax": "left"}, TypeError, "ax must be matplotlib axes or an array of axes, got str"),
         ({"ax": Figure()}, TypeError, "an array of axes, got Figure"),
-        ({"kind": "residuals", "ax": axes}, ValueError, panels_named),
+        ({"kind": "residuals", "ax": axes}, ValueError, "this figure has 3 panels, but ax has 1"),
         ({"outputs": 0, "ax": [axes, axes]}, ValueError, "ax contains the same axes twice"),
         ({"outputs": 0, "ax": [axes, Figure().subplots()]}, ValueError, "to several figures"),
     ):
@@ -399,5 +395,5 @@ def test_axes_that_cannot_be_drawn_on():
     verdict, *suggestions = figure.texts[-1].get_text().split("\n")
     assert verdict.startswith("the rank cannot be decided")
     assert suggestions == [*map(str, report.suggestions)]
-    with pytest.raises(ValueError, match="only text and no panels; leave out ax="):
+    with pytest.raises(ValueError, match="this figure has 0 panels, but ax has 1"):
         report.plot(ax=axes)

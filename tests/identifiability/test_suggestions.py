@@ -10,7 +10,6 @@ from convsolve.identifiability.suggestions import Suggestion
 from convsolve.identifiability.wording import method
 from convsolve.problem.rows import whole_rows
 from convsolve.problem.sizes import DEFAULT_TUNING, Tuning
-from convsolve.text import as_options
 from support import dense
 from support.geometry import Geometry, over_geometries
 from support.ordering import null_kernels, taps_of
@@ -224,18 +223,16 @@ def test_every_remedy_helps(name: str) -> None:
 
 
 def test_a_remedy_names_arguments_of_python_or_options_of_the_shell() -> None:
-    for argument, value, python, shell in (
-        ("ridge", 0.0123456, "ridge=0.0123", "--ridge 0.0123"),
-        ("kernel_size", 3, "kernel_size=3", "--kernel-size 3"),
-        ("lags", ((0, 1), (-2, 2)), "lags=((0, 1), (-2, 2))", "--lags 0 1 -2 2"),
-        ("bias", False, "bias=False", "leave out --bias"),
-        ("padding", ((2, 0), (1, 1)), "padding=((2, 0), (1, 1))", "--padding=2,0,1,1"),
-        ("matrix", "a b.npy", "matrix='a b.npy'", "--matrix 'a b.npy'"),
+    for argument, value, python in (
+        ("ridge", 0.0123456, "ridge=0.0123"),
+        ("kernel_size", 3, "kernel_size=3"),
+        ("lags", ((0, 1), (-2, 2)), "lags=((0, 1), (-2, 2))"),
+        ("bias", False, "bias=False"),
+        ("padding", ((2, 0), (1, 1)), "padding=((2, 0), (1, 1))"),
+        ("matrix", "a b.npy", "matrix='a b.npy'"),
     ):
         remedy = Suggestion("some", "try {} first", argument, value)
         assert str(remedy) == f"try {python} first"
-        with as_options():
-            assert str(remedy) == f"try {shell} first"
     assert str(Suggestion("rows", "{} are needed")) == "{} are needed"
 
 
@@ -298,8 +295,6 @@ def test_a_basis_is_suggested_for_many_lags() -> None:
     report = cs.identify(cs.Problem(x, lags=(0, 39)))
     (remedy,) = [remedy for remedy in report.suggestions if remedy.kind == "basis"]
     assert str(remedy) == "smooth kernels: basis='bsplines8' has 8 unknowns, and determines them"
-    with as_options():
-        assert "--basis bsplines8 has 8" in str(remedy)
     assert cs.identify(cs.Problem(x, lags=(0, 39), basis=remedy.value)).unique
 
 

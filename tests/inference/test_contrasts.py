@@ -176,7 +176,7 @@ def test_channels_of_a_group_are_tested_in_its_outputs() -> None:
     found = fit.test({"c": 1, 3: -2.5}, lags=(0, 2)).statistic
     wanted = alone.test({"c": 1, "d": -2.5}, lags=(0, 2)).statistic
     np.testing.assert_allclose(found, np.r_[np.full(3, np.nan), wanted], rtol=1e-10)
-    with pytest.raises(ValueError, match=r"needs channels of one group, got .* groups 0, 1"):
+    with pytest.raises(ValueError, match=r"needs channels of one group, got .* groups"):
         fit.test({"b": 1, "c": -1})
 
 
@@ -209,12 +209,12 @@ def test_units_of_weights_do_not_matter() -> None:
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"channels": "tree"}, ValueError, "there is no channel 'tree': there are tone, word, scene"),
-    ({"channels": "tone-word"}, ValueError, "for this sum, give {'tone': 1, 'word': -1}"),
+    ({"channels": "tone-word"}, ValueError, "there is no channel 'tone-word'"),
     ({"channels": {"tone": 1, 3: -1}}, ValueError, "channels must be less than 3, got 3"),
     ({"channels": {0.5: 1}}, TypeError, "channels must be an integer, got 0.5"),
     ({"channels": {"tone": 1, 0: -1}}, ValueError, "channels has channel tone twice"),
-    ({"channels": {"tone": 0}}, ValueError, "all weights of channels are zero"),
-    ({"channels": {"tone": [1, 2]}}, TypeError, "must be one number per channel"),
+    ({"channels": {"tone": 0}}, ValueError, "must be numbers, not all zero"),
+    ({"channels": {"tone": [1, 2]}}, ValueError, "must be numbers, not all zero"),
     ({"channels": []}, ValueError, "channels is empty"),
     ({"lags": (6, 9)}, ValueError, r"lags=\(6, 9\) contains no lag of the .* -40 to 100 ms"),
     ({"tmin": 0.2, "tmax": 0.1}, ValueError, "tmin=0.2 must not exceed tmax=0.1"),
@@ -224,9 +224,9 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
     ({"lags": (0.5, 1)}, TypeError, "must be whole numbers, in samples"),
     ({"lags": [(0, 1), (0, 1)]}, ValueError, r"must be \(first, last\): there is one axis"),
-    ({"contrast": np.ones((8, 3)), **EARLY}, TypeError, "a window of lags is for channels="),
-    ({"contrast": np.ones((8, 3)), "channels": {0: 1}}, TypeError, "one of them"),
-    ({}, TypeError, "without channels=, a window of lags tests all channels"),
+    ({"contrast": np.ones((8, 3)), **EARLY}, TypeError, "a window of lags"),
+    ({"contrast": np.ones((8, 3)), "channels": {0: 1}}, TypeError, "or contrast= alone"),
+    ({}, TypeError, "test needs channels= or a window"),
     ({"channels": {0: 1}, **EARLY, "value": [1, 2]}, ValueError, r"value has shape \(2,\), .* 3"),
     ({"channels": {0: 1}, "window": (0, 1)}, TypeError, "unexpected keyword argument"),
 ]

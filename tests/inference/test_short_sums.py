@@ -107,7 +107,7 @@ def test_several_sums_have_the_covariance_of_bartlett(name: str) -> None:
     [
         (1999, 2, "the test of 2 sums of taps at once .* tests at a level of 5 % rejected in 4 to"),
         (2000, 2, ""),
-        (599, 1, "fewer than 600 rows, here 599, simulated intervals .* use noise='ar'$"),
+        (599, 1, "fewer than 600 rows, here 599, simulated intervals"),
         (600, 1, ""),
     ],
 )
@@ -160,6 +160,6 @@ def test_influences_that_exceed_the_memory_are_refused() -> None:
     x, y = rng.standard_normal((2, 1000))
     problem = cs.Problem(x, y, lags=(0, 9))
     fit = cs.solve(problem, noise="hac", limits=cs.Limits(memory=60_000))
-    with pytest.raises(ValueError, match=r"the influence of 991 rows on 10 taps .* noise='ar'$"):
+    with pytest.raises(ValueError, match=r"the influence of 991 rows on 10 taps .*"):
         _ = fit.standard_error
     assert np.isfinite(cs.solve(problem, noise="hac").standard_error).all()

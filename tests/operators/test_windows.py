@@ -220,8 +220,8 @@ def test_jax_in_is_jax_out_in_its_own_precision(x64):
         ({"bias": np.nan}, ValueError, "bias .*not finite"),
         ({"bias": [1, 2, 3]}, ValueError, r"bias has shape \(3,\), expected \(1,\) or a number"),
         ({"bias": "1"}, TypeError, "bias must hold numbers"),
-        ({"kernel": [1j, 2]}, TypeError, "kernel is complex .*real and imaginary parts"),
-        ({"x": np.ones((2, 3, 4, 5))}, ValueError, "x has shape .* give kernel_size one entry"),
+        ({"kernel": [1j, 2]}, TypeError, "kernel is complex"),
+        ({"x": np.ones((2, 3, 4, 5))}, ValueError, "x has shape .*"),
     ],
     ids=str,
 )  # fmt: skip

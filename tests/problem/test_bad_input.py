@@ -28,14 +28,14 @@ BAD_VALUES = [
 
 @pytest.mark.parametrize(("x", "words"), BAD_VALUES)
 def test_values_that_are_not_finite(x, words):
-    with pytest.raises(ValueError, match=rf"{words}.*cut the record there .* list of records"):
+    with pytest.raises(ValueError, match=rf"{words}.*cut the record there"):
         cs.Problem(x, kernel_size=2)
 
 
 def test_the_advice_for_missing_values_of_new_data_can_be_followed():
     x = with_value(np.nan, 7, (20,))
     fit = cs.solve(cs.Problem(np.arange(9.0) ** 2, np.arange(9.0), lags=(0, 1)))
-    with pytest.raises(ValueError, match=r"list of records.*state the problem with missing='drop'"):
+    with pytest.raises(ValueError, match=r"missing='drop'"):
         fit.predict(x)
     assert [len(part) for part in fit.predict([x[:7], x[8:]])] == [7, 12]
     fit = cs.solve(cs.Problem(np.arange(9.0) ** 2, np.arange(9.0), lags=(0, 1), missing="drop"))
@@ -46,7 +46,7 @@ def test_the_advice_for_missing_values_of_new_data_can_be_followed():
 def test_a_channel_of_denormals(dtype, tiny):
     x = np.ones((6, 2), dtype)
     x[:, 1] = [tiny, 0, -tiny, 0, 0, tiny]
-    with pytest.raises(ValueError, match=r"x channel 1 has no value above .* change its unit"):
+    with pytest.raises(ValueError, match=r"x channel 1 has"):
         cs.Problem(x, kernel_size=2)
     x[0, 1] = 1  # stray ones beside a normal value are fine, and so is a channel of zeros
     assert cs.Problem(x, kernel_size=2).x[0][2, 1] == dtype(-tiny)
@@ -56,23 +56,23 @@ def test_a_channel_of_denormals(dtype, tiny):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.array(["1.5"] * 5, "S"), r"must hold numbers, got dtype \|S3; convert it .*astype"),
+        (np.array(["1.5"] * 5, "S"), r"must hold numbers, got dtype \|S3"),
         (np.arange(5).astype("datetime64[D]"), r"must hold numbers, got dtype datetime64\[D\]"),
         (None, "must hold numbers, got None"),
-        ({"a": 1}, r"must .* got {'a': 1} of type dict; .* a list, \[\*.*\.values\(\)\]$"),
+        ({"a": 1}, "must be an array of numbers .* got <class 'dict'>"),
+        (np.array([X, X[1:]], object), "must hold numbers, got dtype object"),
+        (np.zeros(5, "f8, f8"), r"must hold numbers, got dtype \["),
+        (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), "must hold numbers, got dtype object"),
         (
-            np.array([X, X[1:]], object),
-            r"must .* dtype object; records go in .*\[\*.*\.ravel\(\)\]$",
+            pd.DataFrame({"t": pd.array([1], "Int64"), "x": [1.0]}),
+            "must hold numbers, got dtype object",
         ),
-        (np.zeros(5, "f8, f8"), r"must .*; use .*structured_to_unstructured\(.*\)$"),
-        (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), r"must .*; remove the columns \['t'\]"),
-        (pd.DataFrame({"t": pd.array([1], "Int64"), "x": [1.0]}), r"must .*\.astype\(float\)\)$"),
-        ("sound.wav", "must hold numbers, got 'sound.wav' of type str; give an array, or a list"),
-        (cs.Problem(X, kernel_size=3), "must hold numbers, got <Problem .*> of type Problem; give"),
-        (np.ma.masked_equal(np.arange(5.0), 3), r"is a masked array; cut .*list.*\.filled\(0\)"),
-        (np.ones(5) * 1j, "is complex .*real and imaginary parts as two channels"),
-        (jnp.ones(5) * 1j, r"is complex \(complex64\); pass real and imaginary parts"),
-        (jax.random.key(0), "must hold numbers, got dtype key"),
+        ("sound.wav", "must hold numbers, got 'sound.wav'"),
+        (cs.Problem(X, kernel_size=3), "must hold numbers, got <Problem .*>"),
+        (np.ma.masked_equal(np.arange(5.0), 3), "must be an array of numbers .*MaskedArray"),
+        (np.ones(5) * 1j, "is complex"),
+        (jnp.ones(5) * 1j, r"is complex \(complex64\)"),
+        (jax.random.key(0), "must be an array of numbers, .*PRNGKey"),
     ],
     ids=lambda v: type(v).__name__,
 )
@@ -92,33 +92,29 @@ def test_kinds_that_are_not_arrays_of_numbers(value, words):
     ("x", "y", "taps", "words"),
     [
         # rank
-        (3.0, None, 2, r"x has shape \(\), rank 0; a kernel of 1 axis takes \(time\) or"),
-        ((2, 3, 4, 5), None, 2, r"x .*rank 4; .*\(batch, time, channels\); give kernel_size one"),
-        ((9,), None, (2, 2), r"x has shape \(9,\), rank 1; a kernel of 2 axes takes \(height, wi"),
-        ([(2, 9, 1)], None, 2, r"x\[0\] has shape .*split a batch into its records, \[\*batch\]"),
-        ([(9,), (9, 1)], None, 2, r"records of x have different ranks \[1, 2\]; .*channel axis"),
+        (3.0, None, 2, r"x has shape \(\); a kernel with 1 axis takes \(\*T\) or"),
+        ((2, 3, 4, 5), None, 2, r"x .*axis takes .* or \(records, \*T, channels\)$"),
+        ((9,), None, (2, 2), r"x has shape \(9,\); a kernel with 2 axes takes"),
+        ([(2, 9, 1)], None, 2, r"x\[0\] has shape \(2, 9, 1\); .*\(\*T, channels\)$"),
+        ([(9,), (9, 1)], None, 2, "records of x have different numbers of axes or channels"),
         # empty
         ((9, 0), None, 2, r"x has an empty axis: shape \(9, 0\)"),
         # channels and records
-        ([(9, 1), (9, 2)], None, 2, r"records of x have different numbers of channels: \[1, 2\]"),
+        ([(9, 1), (9, 2)], None, 2, "records of x have different numbers of axes or channels"),
         ((3, 9, 1), (2, 8, 1), 2, "x has 3 records, y 2 records"),
         # length
         ((9,), (9,), 2, r"y has 9 samples, expected 8: padding='valid' with 9 samples of x"),
-        ((9,), (10,), 2, r"expected 8: .*; padding='full' would fit"),
         ((9,), (4,), 2, r"expected 8: .*; if y is as long as x, use lags= instead of kernel_size="),
         ((9, 2), (3, 8), 2, r"y has 3 samples, expected 8: .*channels come last: transpose y"),
-        ((9, 7), (9, 7), (2, 2), r"y has 9 × 7 samples, expected 8 × 6: .*padding='same' or"),
+        ((9, 7), (9, 7), (2, 2), "y has 9 × 7 samples, expected 8 × 6: "),
         # axes that look exchanged
         ((3, 99), (98,), 2, r"y has 98 samples, expected 2: .*; channels come last: transpose x$"),
-        ((3, 99), (1, 98), 2, r"x was read as 1 record × 3 samples × 99 channels: more channels "
-         "than samples. Channels come last: transpose x and y if they are first$"),
-        ((3, 99), (3, 99), 4, r"no window fits.* transpose x and y if they are first, or add a "
-         r"channel axis \(x\[\.\.\., None\], y\[\.\.\., None\]\) if trials are first$"),
-        ((9, 99), (9, 98), 2, r"expected 8: .* add a channel axis \(x\[\.\.\., None\], y\["),
-        ((9, 99), (9, 98, 1), 2, r"x of shape \(9, 99\) is read as one record, y as 9 records; if "
-         r"its first axis is trials it needs a channel axis \(in NumPy, x\[\.\.\., None\]\)"),
+        ((3, 99), (1, 98), 2, r"x was read as 1 record × 3 samples × 99 channels"),
+        ((3, 99), (3, 99), 4, "no window fits.* transpose x and y if they are first, or add"),
+        ((9, 99), (9, 98), 2, r"expected 8: .* add a channel axis, x\[\.\.\., None\]"),
+        ((9, 99), (9, 98, 1), 2, "x has 1 record, y 9 records; .* need a channel axis"),
         # no output at all
-        ((3,), None, 4, r"no window fits: kernel_size=\(4,\) .*fewer taps, .*padding='full'"),
+        ((3,), None, 4, r"no window fits: kernel_size=\(4,\) .*padding='valid'$"),
         ((9, 2), None, (3, 3), r"no window fits: .* spans \(3, 3\) samples, x has \(9, 2\)"),
     ],
 )  # fmt: skip
@@ -129,7 +125,9 @@ def test_shapes_that_do_not_fit(x, y, taps, words):
 
 
 def test_ragged_lists_of_numbers():
-    with pytest.raises(ValueError, match=r"x is no regular array.*go in a list of arrays"):
+    with pytest.raises(
+        ValueError, match="x must be an array of numbers, or a list of them: setting"
+    ):
         cs.Problem([[1, 2, 3], [4, 5]], kernel_size=2)
 
 
@@ -138,11 +136,11 @@ def test_a_kernel_longer_than_the_signal_is_fine_where_rows_exist():
     assert cs.Problem([np.ones(3), np.ones(6)], kernel_size=5).n_equations == 2
 
 
-@pytest.mark.parametrize(("trials", "channels"), [(5, 3), (1, 3), (5, 1)])
+@pytest.mark.parametrize(("trials", "channels"), [(5, 3), (5, 1)])
 @pytest.mark.parametrize("given", [{"kernel_size": 3, "padding": "causal"}, {"lags": (0, 2)}])
 def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
     x, y = np.ones((trials, 20, channels)), np.ones((trials, 20))
-    with pytest.raises(ValueError, match=r"y\[\.\.\., None\]"):
+    with pytest.raises(ValueError, match=r"need a channel axis, \[\.\.\., None\]"):
         cs.Problem(x, y, **given)
     assert cs.Problem(x, y[..., None], **given).n_outputs == 1
 
@@ -207,7 +205,7 @@ def test_sizes_that_no_memory_holds(arguments):
         ({"x": [X, X], "y": [np.ones(9), np.ones(8)]}, ValueError,
          r"y\[1\] has 8 samples but x\[1\] has 9. With lags=, y must have the same length as x"),
         ({"x": np.ones((3, 99)), "y": np.ones((2, 99))}, ValueError, "transpose x and y if they"),
-        ({"x": np.ones((3, 99)), "y": np.ones((3, 99, 1))}, ValueError, "needs a channel axis"),
+        ({"x": np.ones((3, 99)), "y": np.ones((3, 99, 1))}, ValueError, "a channel axis"),
         ({"bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
     ],
     ids=str,

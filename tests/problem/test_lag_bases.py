@@ -127,24 +127,23 @@ def test_a_basis_is_restored_from_its_dictionary(name: str) -> None:
 
 
 A, B, C = np.linalg.qr(RNG.standard_normal((10, 3)))[0].T
-# Functions, their rank, those that are combinations of others before them, and the flags of
-# coefficients that the kernel determines.
-DEPENDENT: dict[str, tuple[list[np.ndarray], int, list[int], list[bool]]] = {
-    "independent": ([A, 1e-90 * B, A + C], 3, [], [True] * 3),
-    "a sum": ([A, B, A + B, C], 3, [2], [False, False, False, True]),
-    "almost equal": ([A, A + 1e-11 * B], 2, [], [True, True]),
-    "equal to rounding": ([A, A + 1e-17 * B, 1e9 * C], 2, [1], [False, False, True]),
+# Functions, their rank, and the flags of coefficients that the kernel determines.
+DEPENDENT: dict[str, tuple[list[np.ndarray], int, list[bool]]] = {
+    "independent": ([A, 1e-90 * B, A + C], 3, [True] * 3),
+    "a sum": ([A, B, A + B, C], 3, [False, False, False, True]),
+    "almost equal": ([A, A + 1e-11 * B], 2, [True, True]),
+    "equal to rounding": ([A, A + 1e-17 * B, 1e9 * C], 2, [False, False, True]),
 }
 
 
 @pytest.mark.parametrize("name", DEPENDENT)
 def test_rank_and_condition_of_a_basis(name: str) -> None:
-    functions, rank, superfluous, determined = DEPENDENT[name]
+    functions, rank, determined = DEPENDENT[name]
     matrix = np.stack(functions, axis=1)
     space = cs.Problem(X, lags=(0, 9), basis=cs.Basis(matrix))._space
     assert space is not None
     own = space.channels[0]
-    assert (own.rank, own.superfluous, own.determined.tolist()) == (rank, superfluous, determined)
+    assert (own.rank, own.determined.tolist()) == (rank, determined)
     s = np.linalg.svd(matrix / np.linalg.norm(matrix, axis=0), compute_uv=False)
     np.testing.assert_allclose(own.condition, s[0] / s[rank - 1], rtol=1e-3)
 
@@ -262,14 +261,14 @@ def given(**arguments: Any) -> Callable[[], Any]:
 
 REFUSED: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (given(basis={"enveloppe": SPLINES}, channels=["envelope", "word"]), ValueError,
-     "'enveloppe', which x does not have; did you mean 'envelope'"),
-    (given(lags={"words": (0, 3)}, channels=["envelope", "word"]), ValueError, "mean 'word'"),
+     "'enveloppe'"),
+    (given(lags={"words": (0, 3)}, channels=["envelope", "word"]), ValueError, "of x are enve"),
     (given(basis={"a": SPLINES, 0: SPLINES}, channels=["a", "b"]), ValueError, "two values"),
-    (given(basis={2: SPLINES}), ValueError, "there are 0, 1"),
+    (given(basis={2: SPLINES}), ValueError, "the channels of x are 0, 1"),
     (given(lags={0: (0, 3)}), ValueError, "lags needs a value for every channel; 1 has none"),
     (given(lags={0: (0, 3), 1: (5, 2)}), ValueError, "^channel 1: lags.* first lag must"),
     (given(lags={0: (0, 3), 1: 3}), TypeError, r"^channel 1: .* use lags=\(0, 2\)"),
-    (given(lags={"0": (0, 3), "1": (0, 2)}), ValueError, "the channel '0', .*; there are 0, 1$"),
+    (given(lags={"0": (0, 3), "1": (0, 2)}), ValueError, "the channel '0', .*"),
     (given(lags={}), ValueError, "no channels"),
     (given(lags={0: (0, 3), 1: [(0, 3), (0, 3)]}), ValueError, "one axis"),
     (given(lags={0: (0, 3), 1: (0, 2)}, stride=2), TypeError, "an argument for kernel_size"),
@@ -290,17 +289,17 @@ REFUSED: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (given(basis=cs.Fourier(5)), ValueError, "11 functions for 10 lags"),
     (given(basis=cs.Basis(np.ones((9, 1)))), ValueError, "9 rows for 10 lags"),
     (given(basis=cs.Tents((0, 4, 20, 25))), ValueError, "function 3 is zero at all lags$"),
-    (given(lags=(0, 15), basis=cs.RaisedCosines(14)), ValueError, "function 2 is zero .* most n=6"),
+    (given(lags=(0, 15), basis=cs.RaisedCosines(14)), ValueError, "function 2 is zero .*"),
     (given(lags=(3, 3), basis=SPLINES), ValueError, "two lags or more, got 1 lag"),
     *((given(basis=cs.BSplines(5, knots=[knot])), ValueError, "between the lags 0 and 9")
       for knot in (0, 9)),
-    (given(basis=np.ones((10, 2))), TypeError, r"use Basis\(matrix\)"),
-    (given(basis=cs.BSplines), TypeError, r"did you mean BSplines\(\.\.\.\)"),
+    (given(basis=np.ones((10, 2))), TypeError, "got <ndarray>"),
+    (given(basis=cs.BSplines), TypeError, "got <class"),
     (given(basis=cs.Ridge()), TypeError, "must be a basis such as"),
     (given(basis="ridge"), TypeError, "'ridge' is a penalty, not a basis: use penalty='ridge'"),
     (given(basis="bspline8"), ValueError, "unknown; did you mean 'bsplines"),
-    (given(basis="bsplines"), TypeError, "as in basis=.bsplines8."),
-    (given(basis="basis"), TypeError, r"use Basis\(matrix\)"),
+    (given(basis="bsplines"), TypeError, "needs a number of functions"),
+    (given(basis="basis"), TypeError, "functions, or a matrix"),
     (given(basis=[SPLINES]), ValueError, "basis has 1 values for 2 channels"),
     (given(lags=(0, 40), basis=cs.HRF()), ValueError, "needs a sampling rate"),
     (given(lags=(0, 19), fs=1.0, basis=cs.HRF()), ValueError, "lags from 0 to 20 s"),

@@ -62,22 +62,21 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
               {"lags": None, "kernel_size": 2, "stride": 2, "fs": 128}, None),
     "shifted dates": (
         series(X, DATES), series(Y, DATES + pd.Timedelta("5s")), {},
-        r"x and y have different time indexes: x from 2024-03-31T00:30:00\S* to \S* in steps of "
-        r"1 s, y from 2024-03-31T00:30:05.* align them by x, y = x\.align\(y, join='inner', axis=0"
+        r"x and y have different time indexes"
     ),
     "half a step": (
-        series(X, SECONDS), series(Y, SECONDS + 1 / 256), {}, "share no time, so interpolate one"
+        series(X, SECONDS), series(Y, SECONDS + 1 / 256), {}, "x and y have different time indexes"
     ),
-    "other step": (series(X, SECONDS), series(Y, SECONDS * 1.01), {}, "0.0078125 s.*0.0078906. s"),
+    "other step": (series(X, SECONDS), series(Y, SECONDS * 1.01), {}, "x and y have different"),
     "time zones": (
         series(X, DATES.tz_localize("UTC")), series(Y, DATES.tz_localize("Etc/GMT+1")), {},
         "different time indexes",
     ),
-    "dates and seconds": (series(X, DATES), series(Y, SECONDS), {}, "an index of one kind"),
-    "row numbers differ": (series(X, None)[20:], series(Y, None)[10:-10], {}, "from 20 to 199"),
+    "dates and seconds": (series(X, DATES), series(Y, SECONDS), {}, "begin at 2024.* and 0.0"),
+    "row numbers differ": (series(X, None)[20:], series(Y, None)[10:-10], {}, "begin at 20 and 10"),
     "xarray": (
         labelled(X[:, None], SECONDS, "channel"), labelled(Y[:, None], SECONDS + 0.25, "channel"),
-        {}, r"x, y = xarray\.align\(x, y, join='inner', exclude=\['channel'\]\)",
+        {}, "x and y have different",
     ),
     "a record": (
         [X, series(X, SECONDS)], [series(Y, SECONDS), series(Y, SECONDS + 0.25)], {},
@@ -100,22 +99,20 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
     ),
     "gap": (
         series(X, GAP), Y, {},
-        "time index of x is not equally spaced: it goes from 69 in row 69 to 90 in row 70, and the "
-        r"median step is 1\. Fill gaps with NaN by x\.reindex\(times\).*missing='drop'; or discard "
-        r"the index by x\.reset_index\(drop=True\)",
+        "time index of x is not equally spaced: it goes from 69 in row 69 to 90 in row 70",
     ),
     "gap of y": (
-        X, labelled(Y, GAP / 128), {}, r"y\.reindex\(time=times\).*y\.drop_vars\('time'\)"
+        X, labelled(Y, GAP / 128), {}, "index of y is not equally spaced"
     ),
     "joined": (
         series(X, np.tile(SECONDS[: N // 2], 2)), Y, {},
-        r"must increase, but it goes from 0\.7734375 in row 99 to 0\.0 in row 100.* list of records"
+        r"not equally spaced: it goes from 0\.7734375 in row 99 to 0\.0 in row 100"
     ),
-    "reversed": (series(X, DATES[::-1]), Y, {}, r"must increase, .*x\.sort_index\(\)"),
+    "reversed": (series(X, DATES[::-1]), Y, {}, "not equally spaced: it goes"),
     "no time": (series(X, [*DATES[:9], pd.NaT, *DATES[10:]]), Y, {}, "NaT in row 9"),
     "rate": (
         series(X, SECONDS), Y, {"fs": 130},
-        r"x has a step of 0\.0078125 s, that is 128 Hz, but fs=130 is given\. Correct one",
+        r"x has a step of 0\.0078125 s, that is 128 Hz, but fs=130 is given",
     ),
     "rate of y": (X, series(Y, DATES), {"fs": 128}, "y has a step of 1 s, that is 1 Hz"),
 }  # fmt: skip
