@@ -14,9 +14,8 @@ from .overlap_save import Series, side_by_side
 from .spectral_inverse import SpectralInverse, eigen, powers, windowed
 from .toeplitz import PARALLEL_NUMBERS, Grid, autocorrelation, times
 
-# The ramp at an end of a record has at least so many kernels, at least ``LEAST_SHARE`` of the
-# record, and at most ``MOST_SHARE`` of it.
-RAMP_KERNELS, LEAST_SHARE, MOST_SHARE = 2, 1 / 16, 1 / 4
+# The ramp at an end of a record is as long as the kernel, but at most this share of the record.
+MOST_SHARE = 1 / 4
 # The ramp is in the padding if that is at least this share of the kernel.
 PADDED = 1 / 8
 # Orders of autoregressions to try, for kernels that are ``SHORTER`` times as long. The smallest
@@ -223,7 +222,7 @@ def tapered(x: Series, taps: int, padding: tuple[int, int], centred: bool = Fals
     if centred:
         data -= data.mean(1, keepdims=True)
     length = data.shape[1]
-    ramp = int(min(MOST_SHARE * length, max(RAMP_KERNELS * taps, LEAST_SHARE * length)))
+    ramp = int(min(MOST_SHARE * length, taps))
     for end, zeros in zip((data, data[:, ::-1]), padding, strict=True):
         count = zeros if zeros >= PADDED * taps else ramp
         rise = np.sin(np.pi / 2 * (np.arange(count) + 0.5) / max(count, 1)) ** 2
