@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -217,6 +218,8 @@ def solve(
 def solve_by(problem: Problem, method: Method, options: Options) -> Solution:
     """Solve a checked problem by a method, see `solve`."""
     method.check(problem)
+    if method.solver.factors_rows and not problem._sizes(options.tuning).factor_fits:
+        options = options._replace(tuning=replace(options.tuning, most_work=math.inf))
     found: list[_Solved] = []
     parts = problem._parts
     for _, part in parts:  # outputs that share their rows, in most problems all

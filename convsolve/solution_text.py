@@ -86,7 +86,7 @@ def _known(fit: Any, report: Any) -> bool:
 def _status(fit: Any) -> str:
     """Return the status, and which part of the kernel the data determine."""
     words = fit.status
-    if not fit.converged and fit._certificate is not None:
+    if not fit.converged and fit._certificate is not None and fit._certificate > EXACT:
         words += f" ({certificate_sentence(fit)})"
     report, unique = fit.identifiability, fit.stats.get("unique")
     if fit.status == "interrupted":

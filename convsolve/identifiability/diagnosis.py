@@ -21,7 +21,6 @@ from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_TUNING, Sizes, Tuning
 from ..problem.spec import ConvSpec
 from ..progress import LOG
-from ..text import in_bytes
 from .null_space import echelon
 from .verdict import DETERMINED, SEVERITY, verdicts
 
@@ -86,13 +85,13 @@ class Diagnosis:
         if self.unique:
             return (
                 "full rank is proved, but condition number and noise gains need a factor of "
-                f"{in_bytes(self.sizes.gram_bytes)}, which exceeds the memory limit"
+                f"{self.sizes.factor_excess}"
             )
         ridge = self.sufficient_ridge
         return (
             f"{self.verdict}: the rank of {self.n_unknowns} unknowns needs a QR of "
-            f"{in_bytes(self.sizes.factor_bytes)}, which exceeds the memory limit; use fewer "
-            f"taps or channels{'' if ridge is None else f', or solve with ridge={ridge:.3g}'}"
+            f"{self.sizes.factor_excess}; use fewer taps or channels"
+            f"{'' if ridge is None else f', or solve with ridge={ridge:.3g}'}"
         )
 
     @property
@@ -102,7 +101,7 @@ class Diagnosis:
 
     @property
     def decided(self) -> bool:
-        """Whether the rank and dependent values could be computed within the memory limit."""
+        """Whether the rank and dependent values could be computed within the limits."""
         return self._system.factors.complete
 
     @cached_property
@@ -353,11 +352,7 @@ class Diagnosis:
         ridge raises e by one. None if it leaves float64.
         """
         share = 40 * self.columns**2 * EPS
-        system = self._system
-        used = system.columns.norms > 0
-        exponent = system.scaling.exponents[used].max() if used.any() else 0
-        with np.errstate(over="ignore", under="ignore"):
-            ridge = float(np.ldexp(1.01 * share, 2 * exponent))
+        ridge = self._system.ridge_of(1.01 * share)
         inside = share < 0.5 and np.finfo(float).tiny < ridge < np.inf
         return float(f"{ridge:.3g}") if inside else None
 

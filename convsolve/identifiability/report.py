@@ -44,7 +44,7 @@ class Identifiability:
     - "underdetermined": fewer equations than unknowns;
     - "rank-deficient": enough equations, but not enough independent ones;
     - "ambiguous": too close to call, or below the rounding of the data's own type;
-    - "undecided": too large to decide within the memory limit;
+    - "undecided": a QR is too large to decide, in memory or operations;
     - "exactly determined": as many independent equations as unknowns, none left to check the fit;
     - "overdetermined": one solution, and more equations than unknowns.
 

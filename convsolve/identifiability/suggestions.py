@@ -13,7 +13,7 @@ from ..linalg.factor import Factor
 from ..linalg.lapack import singular_values
 from ..problem.problem import Problem
 from ..problem.spec import smallest
-from ..text import argument, count, in_bytes
+from ..text import argument, count
 from .diagnosis import Diagnosis
 
 # Limits up to which changes of geometry are tried: unknowns, and entries of the design matrix.
@@ -73,10 +73,10 @@ def advise(diagnosis: Diagnosis) -> list[Suggestion]:
 
 
 def _beyond_memory(diagnosis: Diagnosis) -> list[Suggestion]:
-    needed, ridge = in_bytes(diagnosis.sizes.factor_bytes), diagnosis.sufficient_ridge
+    ridge = diagnosis.sufficient_ridge
     need = (
-        f"a QR of {diagnosis.columns} unknowns needs {needed}, which exceeds the memory "
-        "limit; with fewer taps or channels the rank can be decided"
+        f"a QR of {diagnosis.columns} unknowns needs {diagnosis.sizes.factor_excess}; with fewer "
+        "taps or channels the rank can be decided"
     )
     which = "a large enough ridge" if ridge is None else "{}"
     text = f"{which} makes the kernel unique, whatever the rank"

@@ -53,7 +53,7 @@ def _proved(system: System, groups: Iterable[int]) -> bool:
 def _of_each(system: System) -> list[str | None]:
     """Return the verdict on the factor of every group. Bounds on all groups decide most of them.
 
-    A factor that exceeds the memory is None.
+    A factor that exceeds the limits is None.
     """
     found = system.factors.verdicts
     if system.design.data_eps:

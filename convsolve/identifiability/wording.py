@@ -26,7 +26,7 @@ MEANING = {
     "underdetermined": "fewer equations than unknowns, so many kernels fit equally well",
     "rank-deficient": "too few equations are independent, so many kernels fit equally well",
     "ambiguous": "the rank depends on rounding",
-    "undecided": "the rank cannot be decided within the memory limit",
+    "undecided": "a QR is too large to decide the rank",
 }
 
 METHODS = {
@@ -41,7 +41,7 @@ def method(diagnosis: Diagnosis) -> str:
         return "proved by conjugate gradients on a random vector"
     if diagnosis.decided:
         return METHODS[diagnosis.factor(diagnosis.worst_group).source]
-    return "a QR exceeds the memory limit, and nothing smaller decides the rank"
+    return "a QR is too large, and nothing smaller decides the rank"
 
 
 def _per_group(diagnosis: Diagnosis, values: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def determined_share(diagnosis: Diagnosis, alone: bool = False) -> str:
         taps = diagnosis.columns * diagnosis.groups
         return f"{subject} determine " + (f"all {taps} taps" if taps > 1 else "the tap")
     if not diagnosis.decided:
-        return f"whether {subject} determine the kernel was not decided (memory limit)"
+        return f"whether {subject} determine the kernel was not decided"
     if diagnosis.columns > diagnosis.limits.spectrum_columns:
         return f"{subject} do not determine the kernel"
     mask = _of_model(diagnosis, diagnosis._identifiable)
@@ -151,7 +151,7 @@ def padding_sentence(diagnosis: Diagnosis) -> str:
     mask = diagnosis._padding_dependent
     if mask is None:
         which = "which taps rest on the zeros outside the record"
-        return f"{which} cannot be decided within the memory limit"
+        return f"{which} cannot be decided within the limits"
     if not mask.any():
         return ""
     which = "every tap" if mask.all() else _named(diagnosis, mask)

@@ -15,7 +15,6 @@ from ..linalg.factors import Factors
 from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
-from ..text import in_bytes
 from .folds import CrossValidation, HeldOut, check_varying, varying
 from .strength_path import ROUNDING
 from .sums import fold_sums
@@ -87,10 +86,7 @@ def _factors(regression: Regression) -> Factors:
     found = system.qr_factors() if by_gram is None else by_gram
     if found is None:
         sizes = system.design.sizes
-        raise SolveError(
-            f"a QR of {sizes.unknowns} unknowns needs {in_bytes(sizes.factor_bytes)}, more than "
-            "Limits(memory=) allows"
-        )
+        raise SolveError(f"a QR of {sizes.unknowns} unknowns needs {sizes.factor_excess}")
     if not found.full_rank:
         raise SolveError(UNDETERMINED.format("penalty='tc'"))
     return found

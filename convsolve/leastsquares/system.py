@@ -25,7 +25,7 @@ from ..operators.design_matrix import Targets
 from ..operators.moments import Moments
 from ..operators.tap_basis import TapBasis
 from .design import Design
-from .penalty import Coordinates, Penalty
+from .penalty import Bands, Coordinates, Penalty, Ridge
 from .scaling import PenaltyColumns, Scaling
 
 # Up to this condition number a Gram gives it to ten digits.
@@ -95,6 +95,13 @@ class System:
         margin = 10 * scaling.relative.shape[1] * EPS * scaling.a_norm[:, None] ** 2
         return self.strength > 0 and bool((scaling.root_ridge**2 >= margin).all())
 
+    def ridge_of(self, share: float) -> float:
+        """Return this share of the square of the power of two above the largest column of A."""
+        used = self.columns.norms > 0
+        exponent = self.scaling.exponents[used].max() if used.any() else 0
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.ldexp(share, 2 * exponent))
+
     @property
     def _tree(self) -> int:
         return self.design.sizes.limits.tree_rows
@@ -117,6 +124,12 @@ class System:
         return Factors.joined(found) if found else None
 
     @property
+    def _factor_fits(self) -> bool:
+        """Whether a QR fits. The limit of operations is for no penalty and for a ridge."""
+        sizes, limited = self.design.sizes, isinstance(self.penalty, Ridge | Bands)
+        return sizes.factor_fits if limited or not self.strength else sizes.factor_in_memory
+
+    @property
     def _gram_worthwhile(self) -> bool:
         """Whether the Gram matrix is worth factoring.
 
@@ -125,9 +138,9 @@ class System:
         cancel in the coordinates of a penalty, only a QR keeps the digits of its factor.
         """
         sizes, rows, columns = self.design.sizes, self.matrix.rows, self.columns.count
-        if self.columns.cancels and sizes.factor_fits:
+        if self.columns.cancels and self._factor_fits:
             return False
-        ridged = self.strength > 0 and (4 * rows > columns or not sizes.factor_fits)
+        ridged = self.strength > 0 and (4 * rows > columns or not self._factor_fits)
         return sizes.gram_fits and (rows >= columns or ridged)
 
     @on_blas_threads
@@ -206,8 +219,8 @@ class System:
         return found
 
     def qr_factors(self) -> Factors | None:
-        """Return the QR factors of all groups; None if they would need too much memory."""
-        if not self.design.sizes.factor_fits:
+        """Return the QR factors of all groups; None if they exceed the limits."""
+        if not self._factor_fits:
             return None
         return Factors.joined([self._joint(batch)[0] for batch in range(len(self._batches))])
 
@@ -317,10 +330,10 @@ class System:
         Groups for which memory does not allow a factor have none.
         """
         sizes, found = self.design.sizes, []
-        by_gram = not (sizes.small and sizes.factor_fits) and self._gram_worthwhile
+        by_gram = not (sizes.small and self._factor_fits) and self._gram_worthwhile
         for batch, groups in enumerate(self._batches):
             one = self._cholesky(batch) if by_gram else Factors(groups.stop - groups.start, [])
-            if not one.complete and sizes.factor_fits:
+            if not one.complete and self._factor_fits:
                 one = self._joint(batch)[0]
             found.append(one)
         return Factors.joined(found)

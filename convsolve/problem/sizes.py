@@ -11,6 +11,9 @@ from ..text import in_bytes, shown
 
 # Bytes that no machine has.
 UNLIMITED = 2**62
+# Operations of a QR of all rows above which the default solver and `identify` compute none. They
+# take some minutes.
+MOST_WORK = 1e12
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Tuning:
         event_elements: an x that is mostly zero is summed by its events, if the rows of the design
             matrix have on average at most this many times C + 2 elements other than zero for C
             channels of a group. For more, FFTs take less time. 0 for never.
+        most_work: largest number of operations of a QR of all rows of a group, unless the solver
+            is one that computes it.
     """
 
     factor_bytes: int = 2**31
@@ -57,6 +62,7 @@ class Tuning:
     held_numbers: int = 2**25
     chunk_numbers: int = 2**23
     event_elements: float = 1.0
+    most_work: float = MOST_WORK
 
 
 DEFAULT_TUNING = Tuning()
@@ -240,7 +246,24 @@ class Sizes:
             "Limits(memory=) allows; use fewer taps"
         )
 
+    @property
+    def factor_work(self) -> int:
+        """Operations of a QR of more rows than unknowns."""
+        return 0 if self.wide else 2 * self.rows * self.parameters**2
+
     @cached_property
     def factor_fits(self) -> bool:
-        """Whether a QR fits into the limits."""
+        """Whether a QR fits into the limits of memory and operations."""
+        return self.factor_in_memory and self.factor_work <= self.limits.most_work
+
+    @property
+    def factor_in_memory(self) -> bool:
+        """Whether a QR fits into the memory limit."""
         return self.factor_bytes <= self.limits.factor_bytes
+
+    @property
+    def factor_excess(self) -> str:
+        """What a QR needs, and the limit that it exceeds."""
+        if not self.factor_in_memory:
+            return f"{in_bytes(self.factor_bytes)}, more than Limits(memory=) allows"
+        return f"{self.factor_work:.1g} operations, more than {self.limits.most_work:.0e}"

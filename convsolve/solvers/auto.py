@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import iterative
+from ..leastsquares.normal_operator import COLUMNS_OF_ERROR
+from ..leastsquares.penalty import RIDGE, Bands, Ridge
+from ..linalg.rank import EPS
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import announce
 from ..text import count
-from .base import Objective, Solver, SolverResult, traceable
+from .base import SQUARED, Objective, Solver, SolverResult, traceable
 from .conjugate_gradient import ConjugateGradient, equations
 from .least_squares import QR
-from .normal_equations import NormalEquations
+from .normal_equations import NormalEquations, too_large
 
 # Conjugate gradients get P / 20 steps, which cost about as much as the factor that is made where
 # they do not converge. Where they converge, they take fewer than ``MOST_STEPS``.
 UNKNOWNS_A_STEP, MOST_STEPS = 20, 100
+# Ridges that are tried where no full rank is proved, each ``STEEPER`` times the one before.
+MOST_RIDGES, STEEPER = 20, 4.0
 
 
 def choose(sizes: Sizes, spec: ConvSpec) -> Solver:
@@ -48,6 +55,13 @@ class AutoSolver(Solver):
     conjugate gradients do not reach 30 eps in P/20 steps, at most 100, or do not prove that the
     solution is unique, or if the autocorrelation of x, or the first 20 steps, show that they would
     not. All methods have the same solution.
+
+    Without a penalty or with a ridge, no QR of more than 1e12 operations is computed, nor one that
+    does not fit in memory. If neither the Gram matrix nor conjugate gradients prove full rank, the
+    kernel is the solution for the smallest ridge, up to a factor of 4, for which they do. Its
+    status is "approximate". A warning has the ridge, and the backward error refers to the problem
+    with this ridge.
+
     ``stats["solver"]`` is the method that was used, and ``stats["choice"]`` the sizes that decided.
 
     Other losses are minimized by their exact method, see `HuberLoss` and ``"absolute"``.
@@ -83,32 +97,69 @@ class AutoSolver(Solver):
             f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}: {solver.name}"
         )
         announce(choice)
-        found = None
-        if isinstance(solver, ConjugateGradient) and (sizes.factor_fits or sizes.gram_fits):
-            found, why = self._iterated(solver, analysis, objective)
-            if found is None:
-                solver = NormalEquations()
-                choice += f" ({why}), then {solver.name}"
-                announce(choice)
+        solvers, (found, why) = [solver], self._attempt(solver, analysis, objective)
+        if found is None and isinstance(solver, ConjugateGradient):
+            solver = NormalEquations()
+            solvers.append(solver)
+            choice += f" ({why}), then {solver.name}"
+            announce(choice)
+            found, _ = self._attempt(solver, analysis, objective)
         if found is None:
-            found = solver.run(analysis, objective)
+            solver, found = self._ridged(solvers, analysis, objective)
+            choice += f", then {solver.name} with a strength of {found.stats['strength']:.3g}"
         found.stats.setdefault("solver", solver.name)
         found.stats.setdefault("choice", choice)
         return found
 
-    def _iterated(
-        self,
-        solver: ConjugateGradient,
-        analysis: Analysis,
-        objective: Objective,
+    def _ridged(
+        self, solvers: Sequence[Solver], analysis: Analysis, objective: Objective
+    ) -> tuple[Solver, SolverResult]:
+        """Return the solver, and the kernel of its smallest ridge that proves full rank.
+
+        It is a result for the strength of the objective, which proves none.
+        """
+        penalty, given = objective.penalty if objective.strength else RIDGE, objective.strength
+        system, sizes = analysis.system(penalty, given), analysis.design.sizes
+        for solver in solvers if isinstance(penalty, Ridge | Bands) else ():
+            cg = isinstance(solver, ConjugateGradient)
+            if not (cg or sizes.gram_fits):
+                continue
+            # A proof allows for the rounding error of so many columns.
+            columns = COLUMNS_OF_ERROR if cg else system.columns.count
+            least = max(given, system.ridge_of(10 * EPS * columns))
+            for strength in (least * STEEPER**step for step in range(MOST_RIDGES)):
+                if cg and sizes.gram_fits and analysis.system(penalty, strength).ridge_certifies:
+                    break  # A Gram matrix needs no more.
+                found, _ = self._attempt(solver, analysis, Objective(SQUARED, penalty, strength))
+                if found is not None:
+                    return solver, replace(
+                        found,
+                        penalty=objective.penalty,
+                        strength=given,
+                        status="interrupted" if found.status == "interrupted" else "approximate",
+                        stats=found.stats | {"strength": strength},
+                        evidence=None,
+                        answer=f"the kernel of the smallest {penalty.title} that proves full rank, "
+                        f"{strength:.3g} (penalty='ridge' selects a strength)",
+                    )
+        raise SolveError(too_large(sizes, given))
+
+    def _attempt(
+        self, solver: Solver, analysis: Analysis, objective: Objective
     ) -> tuple[SolverResult | None, str]:
-        """Return the result of conjugate gradients, or None and the reason to use a factor."""
+        """Return the result of a solver, or None and the reason if it proves no full rank."""
+        if isinstance(solver, NormalEquations):
+            return solver.solution(analysis, objective), ""
+        if not isinstance(solver, ConjugateGradient):
+            return solver.run(analysis, objective), ""
         if not analysis.design.whole_matrix.by_fft:
             return None, "no FFTs, since rows differ in weight or columns in norm"
         regression, normals = equations(analysis, objective)
         if not all(normal.definite for normal in normals):
             return None, "the spectrum of x spans too many digits"
-        steps = min(analysis.design.sizes.unknowns // UNKNOWNS_A_STEP, MOST_STEPS)
+        sizes = analysis.design.sizes
+        steps = min(sizes.unknowns // UNKNOWNS_A_STEP, MOST_STEPS)
+        steps = steps if sizes.gram_fits else solver.steps
         found = replace(solver, steps=steps).solution(regression, normals, attempt=True)
         if found.status == "interrupted" or (found.status == "solved" and found.evidence):
             return found, ""

@@ -279,6 +279,7 @@ class Solver(ABC):
     Attributes:
         answer: description of the kernel that is returned if many fit equally well.
         any_loss: whether other losses than squares are supported.
+        factors_rows: whether a QR is computed for any number of operations.
 
     Examples:
         >>> import convsolve as cs
@@ -292,6 +293,7 @@ class Solver(ABC):
 
     answer: ClassVar[str] = "the kernel of minimum norm"
     any_loss: ClassVar[bool] = False
+    factors_rows: ClassVar[bool] = False
 
     def __repr__(self) -> str:
         return as_call(self)

@@ -9,7 +9,6 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.regression import QR_STEPS
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import in_bytes
 from .base import Objective, Solver, SolverResult, packed, traceable
 
 
@@ -17,15 +16,15 @@ class _RowFactor(Solver):
     """A solver with the triangle R of a QR of the design matrix."""
 
     svd: ClassVar[bool]
+    factors_rows = True
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if R does not fit in the memory allowed, else None."""
-        if sizes.factor_fits:
+        if sizes.factor_in_memory:
             return None
         return (
-            f"a QR of {sizes.unknowns} unknowns needs {in_bytes(sizes.factor_bytes)}, more than "
-            "Limits(memory=) allows; use solver='cg', which needs no factor, or "
-            "fewer taps"
+            f"a QR of {sizes.unknowns} unknowns needs {sizes.factor_excess}; use solver='cg', "
+            "which needs no factor, or fewer taps"
         )
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:

@@ -36,7 +36,7 @@ class NormalEquations(Solver):
 
     ``stats["route"]`` names the factors that were used, and such combinations. If R and its blocks
     do not fit in the memory allowed, the solution of the Gram matrix is returned as "approximate".
-    If there is none, a SolveError asks for a ridge.
+    If there is none, a SolveError asks for a ridge. ``"auto"`` has a limit of operations too.
 
     The certificate is at most 30 eps. The kernel error is that of ``"qr"``. For thousands of
     taps `ConjugateGradient` is faster.
@@ -64,14 +64,22 @@ class NormalEquations(Solver):
         ``"qr"``, `ConjugateGradient` for thousands of taps, and ``"auto"``, the default.
     """
 
+    factors_rows = True
+
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        sizes = analysis.design.sizes
-        if not (sizes.gram_fits or sizes.factor_fits):  # before any sum over millions of columns
-            raise SolveError(_beyond_memory(sizes, 0.0))
-        regression = analysis.regression(objective.penalty, objective.strength)
-        found = regression.solve()
+        found = self.solution(analysis, objective)
         if found is None:
-            raise SolveError(_beyond_memory(sizes, regression.system.strength))
+            raise SolveError(too_large(analysis.design.sizes, objective.strength))
+        return found
+
+    def solution(self, analysis: Analysis, objective: Objective) -> SolverResult | None:
+        """Return the solution; None if the Gram matrix has none and a QR exceeds the limits."""
+        sizes = analysis.design.sizes
+        if not (sizes.gram_fits or sizes.factor_in_memory):  # before sums over millions of columns
+            return None
+        regression = analysis.regression(objective.penalty, objective.strength)
+        if (found := regression.solve()) is None:
+            return None
         return packed(regression, *found[:2], stats={"route": found[2]})
 
     def traced(
@@ -83,7 +91,7 @@ class NormalEquations(Solver):
         return fit(x, y, spec, bias, *given)
 
 
-def _beyond_memory(sizes: Sizes, ridge: float) -> str:
+def too_large(sizes: Sizes, ridge: float) -> str:
     """Return the reason why neither a Gram matrix nor a QR can be used, and the remedy."""
     gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
     if not sizes.gram_fits:
@@ -91,7 +99,4 @@ def _beyond_memory(sizes: Sizes, ridge: float) -> str:
         way = "use solver='cg', or fewer taps or channels"
     elif ridge:
         way = "give a larger ridge, or fewer taps"
-    return (
-        f"the Gram matrix {gram} and a QR needs {in_bytes(sizes.factor_bytes)}, more than "
-        f"Limits(memory=) allows; {way}"
-    )
+    return f"the Gram matrix {gram} and a QR needs {sizes.factor_excess}; {way}"

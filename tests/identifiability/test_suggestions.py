@@ -345,9 +345,11 @@ def test_an_undecided_report_names_what_decides() -> None:
     assert report.verdict == report.to_dict()["verdict"] == "undecided"
     assert [remedy.kind for remedy in report.suggestions] == ["memory", "ridge"]
     assert "a QR of 3 unknowns needs" in str(report.suggestions[0])
-    assert method(report._diagnosis).startswith("a QR exceeds the memory limit, and nothing sm")
+    assert method(report._diagnosis).startswith("a QR is too large, and nothing sm")
     for name in ("rank", "condition_number"):
-        with pytest.raises(ValueError, match=r"undecided: .*3 unknowns needs a QR .* the memory l"):
+        with pytest.raises(
+            ValueError, match=r"undecided: .*3 unknowns needs a QR .* allows; use fewer"
+        ):
             getattr(report, name)
     wide = report_of(N[:12], 4, Tuning(factor_bytes=8))
     assert [remedy.kind for remedy in wide.suggestions] == ["rows", "memory", "ridge"]
