@@ -29,8 +29,9 @@ MOST_ORDER, MOST_SHARE, ROWS_LEFT = 40, 0.1, 0.5
 MOST_REFLECTION = 0.999
 # Columns of a record with more rows take a negligible share of its noise.
 LONG_RECORD = 2_000
-# Number of steps of the correction for nuisance columns, and the change of ρ that ends them.
-STEPS, SETTLED = 100, 1e-6
+# Number of steps of the correction for nuisance columns, and the change of ρ that ends them. Slow
+# steps change ρ by less than ``SLOW`` at the end, and steps without a limit by more than one.
+STEPS, SETTLED, SLOW = 100, 1e-6, 0.05
 # Number of times that orders are selected, each time with the correction for those before.
 TURNS = 5
 
@@ -173,30 +174,36 @@ class NoiseSums(NamedTuple):
         """Return autocovariances (lags, outputs) of the noise, by a model of an order per output.
 
         A model and the scale of its noise give the expected difference between the sums and those
-        of noise without nuisance columns. If the result is not that of a stationary model of this
-        order, the sums over all rows are returned, which always are autocovariances.
+        of noise without nuisance columns. If that leads to no stationary model of this order, the
+        sums over all rows are returned, which always are autocovariances.
         """
-        found = self.means.copy()
+        found, wrong = self.means.copy(), np.zeros(len(orders), bool)
         for p in np.unique(orders[orders > 0]) if self.expected is not None else ():
-            found[:, orders == p] = self._corrected(int(p), self.means[:, orders == p])
+            own = np.flatnonzero(orders == p)
+            found[:, own], unsettled = self._corrected(int(p), self.means[:, own])
+            wrong[own[unsettled]] = True
         models, lags = levinson(found)[0], np.arange(1, len(found))
         limits = np.abs(models[lags, lags - 1]) >= MOST_REFLECTION
-        wrong = (limits & (lags[:, None] <= orders)).any(0)
+        wrong |= (limits & (lags[:, None] <= orders)).any(0)
         return np.where(wrong, self.means * (self.pairs / self.pairs[0])[:, None], found)
 
-    def _corrected(self, order: int, means: np.ndarray) -> np.ndarray:
-        """Return autocovariances (lags, outputs) for the ``means`` of some outputs."""
+    def _corrected(self, order: int, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return autocovariances (lags, outputs) for the ``means`` of some outputs.
+
+        The other array has the places of the outputs whose models did not settle.
+        """
         found, before = means[: order + 1].copy(), np.full((order, means.shape[1]), np.inf)
         moving = np.arange(means.shape[1])
         for _ in range(STEPS):
             models, _ = levinson(found[:, moving])
-            left = np.abs(models[order] - before[:, moving]).max(0) > SETTLED
-            if not left.any():
-                break
+            change = np.abs(models[order] - before[:, moving]).max(0)
+            left = change > SETTLED
             moving = moving[left]
+            if not moving.size:
+                break
             before[:, moving] = models[order][:, left]
             found[:, moving] = self._of_noise(models[..., left], means[: order + 1, moving])
-        return self._of_noise(levinson(found)[0], means)
+        return self._of_noise(levinson(found)[0], means), moving[change[left] > SLOW]
 
     def _of_noise(self, models: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Return ``means`` plus what they lack of those of noise, by models of the noise."""
