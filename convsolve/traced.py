@@ -21,8 +21,6 @@ from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
 from .solvers.base import Loss, Objective, Solver, register_pytrees
 
-register_pytrees()
-
 ONE_STRENGTH = "fit_kernel takes one strength for all outputs; for several use jax.vmap"
 
 
@@ -30,6 +28,7 @@ def fit(
     x: Any, y: Any, spec: ConvSpec, method: Method, bias: bool, weights: Any = None
 ) -> tuple[jax.Array, jax.Array]:
     """Kernel and bias, see `fit_kernel`; x and y are checked while tracing."""
+    register_pytrees()  # the class of the solver may have been imported after this module
     x, y = _numbers(x, "x"), _numbers(y, "y")
     dtype = jnp.result_type(x, y)
     floating = jnp.issubdtype(dtype, jnp.floating)

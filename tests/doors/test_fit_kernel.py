@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -15,6 +16,8 @@ import scipy.signal
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import convsolve as cs
+from convsolve.solvers.base import traceable
+from convsolve.solvers.least_squares import QR
 from support import dense
 from support.derivatives import check_gradients, check_second_derivatives, slope
 from support.geometry import NAMED
@@ -86,6 +89,20 @@ def test_the_gradient_at_no_ridge_is_finite(solver: str) -> None:
 
     forward = (float(loss(2e-5)) * 4 - float(loss(4e-5)) - 3 * float(loss(0.0))) / 4e-5
     assert float(jax.grad(loss)(0.0)) == pytest.approx(forward, rel=1e-6)
+
+
+def test_a_solver_that_is_imported_late() -> None:
+    x, y, spec, bias = data("bias")
+    w, b = cs.fit_kernel(x, y, spec, "qr", bias=bias)
+
+    @traceable()
+    @dataclass(frozen=True, repr=False)
+    class Late(QR):
+        """A solver whose class is made after the first call of `fit_kernel`."""
+
+    late = cs.fit_kernel(x, y, spec, Late(), bias=bias)
+    np.testing.assert_array_equal(late[0], w)
+    np.testing.assert_array_equal(late[1], b)
 
 
 @pytest.mark.slow
