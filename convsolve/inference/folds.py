@@ -12,6 +12,7 @@ import numpy as np
 
 from ..leastsquares.design import Design
 from ..linalg.rank import EPS
+from ..near_misses import checks_arguments
 from ..operators.moments import Moments
 from ..operators.prediction import row_spans
 from ..operators.windows import NormalForm
@@ -46,6 +47,7 @@ class Spans(NamedTuple):
         return [[[span] for span in fold] if self.by_record else [fold] for fold in self.folds]
 
 
+@checks_arguments
 @dataclass(frozen=True, repr=False)
 class CrossValidation:
     """The rows that are held out together, and the score of their prediction.

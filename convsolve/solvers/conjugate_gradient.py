@@ -20,6 +20,7 @@ from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
+from ..near_misses import checks_arguments
 from ..problem.checks import integer, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
@@ -199,6 +200,7 @@ class _Course:
         return "conjugate gradients on a random vector" if proved else None
 
 
+@checks_arguments
 @traceable("tol")
 @dataclass(frozen=True, repr=False)
 class ConjugateGradient(Solver):

@@ -17,6 +17,7 @@ from ..interrupts import interruptible
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
+from ..near_misses import checks_arguments
 from ..operators.layout import to_kernel
 from ..operators.windows import normal_form
 from ..problem.checks import choice, integer, number
@@ -54,6 +55,7 @@ DIVERGED = 10
 MOST_RESTARTS = 10**6
 
 
+@checks_arguments
 @traceable("steps", "init", "seed", "tol")
 @dataclass(frozen=True, repr=False)
 class GradientDescent(Solver):
