@@ -110,12 +110,14 @@ class NoiseSums(NamedTuple):
     Attributes:
         means: of e[t]·e[t + l] (lags, outputs) over pairs of used rows of a record.
         pairs: number of these pairs (lags,).
+        taper: factors of autocovariances (lags,), the share of pairs in records without gaps.
         expected: B (lags, T): the expectation of ``means`` is B γ for autocovariances γ. None if it
             is that of noise itself.
     """
 
     means: np.ndarray
     pairs: np.ndarray
+    taper: np.ndarray
     expected: np.ndarray | None
 
     @classmethod
@@ -147,7 +149,9 @@ class NoiseSums(NamedTuple):
                 own = lost_sums(flags[i], columns[i].astype(float), most)
                 lost[:, : len(flags[i])] += (1 + len(others)) * own
         expected = np.eye(*lost.shape) - lost / pairs if longest else None
-        return cls(lag_sums(records, most) / pairs, pairs[:, 0], expected)
+        spans = np.array([np.ptp(np.flatnonzero(some)) + 1 for some in flags])
+        taper = np.maximum(spans - np.arange(most + 1)[:, None], 0).sum(1) / spans.sum()
+        return cls(lag_sums(records, most) / pairs, pairs[:, 0], taper, expected)
 
     @property
     def orders(self) -> np.ndarray:
@@ -155,13 +159,14 @@ class NoiseSums(NamedTuple):
 
         The sum at lag p differs from that of a model of order p − 1. Its share r of the sum of
         squares that such a model leaves in the residuals changes AIC by rows·log(1 − r²) + 2.
+        Autocovariances without the taper would have no model of a large order if noise oscillates.
         """
         most = len(self.pairs) - 1
         squares, lags = levinson(self.means * self.pairs[:, None])[1], np.arange(1, most + 1)
         found = np.full(self.means.shape[1], min(1, most))
         for _ in range(TURNS):
             before = found
-            models, variances = levinson(self.covariances(found))
+            models, variances = levinson(self.covariances(found) * self.taper[:, None])
             off = models[lags, lags - 1] * variances[:-1] * self.pairs[1:, None]
             r = np.clip(off / squares[:-1], -MOST_REFLECTION, MOST_REFLECTION)
             aic = self.pairs[0] * np.log(1 - r**2).cumsum(0) + 2 * lags[:, None]

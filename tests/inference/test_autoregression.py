@@ -371,3 +371,11 @@ def test_bands_contain_the_sum_of_a_kernel_under_correlated_noise() -> None:
     assert np.mean(held["white"]) < 0.5
     assert 0.9 < np.mean(held["ar"]) < 0.99
     assert 0.9 < np.mean(together) < 0.99
+
+
+def test_a_low_order_is_selected_for_oscillating_noise() -> None:
+    """Products over pairs of rows are not positive definite, so large orders appear to fit."""
+    white = np.random.default_rng(0).standard_normal((8, 600, 200))
+    e = scipy.signal.lfilter([1], [1, -1.8 * math.cos(0.3), 0.81], white, axis=1)[:, 500:]
+    sums = NoiseSums.over(e, [np.ones(100, bool)] * 8, [np.zeros((0, 0))] * 8, 40)
+    assert sums.orders.max() < 15
