@@ -5,6 +5,7 @@ The command line reads its data with the same functions.
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import re
@@ -205,7 +206,7 @@ def _chosen(arrays: Any, name: str, names: Sequence[str]) -> list[Signal]:
 def _arrays(file: str, kind: str) -> Any:
     """Return the arrays of a file by name, or its only array."""
     if kind == "npy":
-        return np.load(file, mmap_mode="r", allow_pickle=False)
+        return np.lib.format.open_memmap(file, mode="r")
     if kind == "zarr":
         import zarr
 
@@ -263,7 +264,11 @@ def _table(name: str, columns: Sequence[str | int] | None) -> Signal:
     blank = next((i for i, line in enumerate(lines, 1) if not line.strip()), None)
     if blank is not None:
         raise ReadError(f"{name}: has a blank line {blank}; fill the gap, or cut the table there")
-    first = [field.strip(' "') for field in lines[0].split(",")]
+    rows = csv.reader(lines, skipinitialspace=True)
+    first = [field.strip() for field in next(rows)]
+    odd = next((i for i, row in enumerate(rows, 2) if len(row) != len(first)), None)
+    if odd is not None:
+        raise ReadError(f"{name}: line {odd} has another number of columns than line 1")
     header = lines[0].startswith("#") or not any(map(_is_number, first))
     names = [field.strip(" #") for field in first] if header else []
     if len(lines) == header:

@@ -173,7 +173,8 @@ WRONG = [
     ("a\n1\n2 # no\n", "could not convert string '2 # no'"),
     ("NA\n1\n2\n", "could not convert string 'NA'"),
     ("a,b,a\n1,2,3\n", "has two columns of one name; rename one"),
-    ("1,2\n3,4,5\n", "the number of columns changed from 2 to 3"),
+    ("1,2\n3,4,5\n", "line 2 has another number of columns than line 1"),
+    ("a,b\n1,2,3\n4,5,6\n", "line 2 has another number of columns than line 1"),
     ("1\n2\n\n4\n", "has a blank line 3"),
     ("a,b\n", "has no numbers"),
 ]
@@ -198,3 +199,8 @@ def test_tables_and_their_errors(tmp_path: Path) -> None:
         path.write_text(f"{header}1,2\n")
         with pytest.raises(ValueError, match=words):
             read(path, columns=column)
+    path.write_text('"a, b",c,d\n1,2,3\n4,5,6\n')
+    np.testing.assert_array_equal(read(path, columns=["a, b", "d"]).values, [[1, 3], [4, 6]])
+    path.write_text("a,b,c\n1,2,3\n4,6\n")
+    with pytest.raises(ValueError, match="line 3 has another number of columns"):
+        read(path, columns=["a", "b"])
