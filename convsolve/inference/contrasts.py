@@ -260,7 +260,7 @@ class Taps:
         if not (given.shape in shapes or (given.shape[1:] in shapes and given.size)):
             raise ValueError(
                 f"contrast has shape {given.shape}, expected (lags, channels) = {own}, or "
-                f"(q, *{own}) for several"
+                f"(q, {', '.join(map(str, own))}) for several"
             )
         rows = given.reshape(-1, self._count * self._each)
         if not rows.any(1).all():
