@@ -393,7 +393,7 @@ def test_axes_that_cannot_be_drawn_on():
     figure = drawn(report)
     assert (figure.axes, figure.get_suptitle()) == ([], "Undecided rank of 3 unknowns")
     verdict, *suggestions = figure.texts[-1].get_text().split("\n")
-    assert verdict.startswith("the rank cannot be decided")
+    assert verdict.startswith("a QR is too large to decide the rank")
     assert suggestions == [*map(str, report.suggestions)]
     with pytest.raises(ValueError, match="this figure has 0 panels, but ax has 1"):
         report.plot(ax=axes)
