@@ -157,8 +157,9 @@ class NoiseSums(NamedTuple):
     def orders(self) -> np.ndarray:
         """Order (outputs,) of each model by AIC.
 
-        The sum at lag p differs from that of a model of order p − 1. Its share r of the sum of
-        squares that such a model leaves in the residuals changes AIC by rows·log(1 − r²) + 2.
+        The sum at lag p differs from its expectation for a model of order p − 1. Let r be the share
+        of this difference in the sum of squares that such a model leaves in the residuals. A
+        further order changes AIC by rows·log(1 − r²) + 2.
         Autocovariances without the taper would have no model of a large order if noise oscillates.
         """
         most = len(self.pairs) - 1
@@ -211,7 +212,7 @@ class NoiseSums(NamedTuple):
         return self._of_noise(levinson(found)[0], means), moving[change[left] > SLOW]
 
     def _of_noise(self, models: np.ndarray, means: np.ndarray) -> np.ndarray:
-        """Return ``means`` plus what they lack of those of noise, by models of the noise."""
+        """Return ``means`` plus the part of the noise that they lack, by models of the noise."""
         assert self.expected is not None
         model = autocorrelations(models, self.expected.shape[1])
         expected = self.expected[: len(means)] @ model
