@@ -647,7 +647,9 @@ class Part:
         if self.unique:
             u = back_substituted(found.r, found.z[:rank])
             return self.back @ u[np.argsort(found.pivots)]
-        return shortest(self._determined, found.z[:rank])
+        # Rounding errors of channels with a large unit leave the span of the kernels.
+        span = self._roots.span
+        return span @ (span.T @ shortest(self._determined, found.z[:rank]))
 
     def residual(self, kernel: np.ndarray) -> np.ndarray:
         """Weighted residuals (n, Q) of a kernel, after the best fit of the nuisance columns."""
