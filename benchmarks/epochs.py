@@ -52,12 +52,12 @@ def fits(x: np.ndarray, y: np.ndarray) -> dict[str, Callable[[], Any]]:
 
     return {
         PLAIN: solve,
-        INTERCEPT: lambda: solve(confounds="intercept"),
-        "a drift of degree 2 per epoch": lambda: solve(confounds=2),
+        INTERCEPT: lambda: solve(drift=0),
+        "a drift of degree 2 per epoch": lambda: solve(drift=2),
         "a bias and a weight per epoch": lambda: solve(bias=True, weights=weights),
         "AR(2) noise": lambda: solve(noise="ar2"),
-        "an intercept per epoch, AR(2) noise": lambda: solve(confounds="intercept", noise="ar2"),
-        "an intercept per epoch, Lasso": lambda: solve("lasso", confounds="intercept"),
+        "an intercept per epoch, AR(2) noise": lambda: solve(drift=0, noise="ar2"),
+        "an intercept per epoch, Lasso": lambda: solve("lasso", drift=0),
         "means subtracted, lstsq": lambda: subtracted(x, y),
     }
 

@@ -48,8 +48,8 @@ def variants(rows: int) -> dict[str, dict[str, Any]]:
         "30 % of rows left out, 300 at a time": {"mask": gaps},
         "a weight for every row": {"weights": rng.uniform(0.5, 2, rows)},
         "ten records": {},
-        "ten records, an intercept each": {"confounds": "intercept", "bias": False},
-        "ten records, a drift of degree 2 each": {"confounds": 2, "bias": False},
+        "ten records, an intercept each": {"drift": 0, "bias": False},
+        "ten records, a drift of degree 2 each": {"drift": 2, "bias": False},
         "ten records, a weight each": {"weights": rng.uniform(0.5, 2, 10)},
         "ten records, six confounds each": {
             "confounds": [rng.standard_normal((rows // 10, 6)) for _ in range(10)]
@@ -99,7 +99,7 @@ def digits() -> dict[str, float]:
     t = [np.linspace(-1, 1, len(a))[:, None] for a in x]
     x = [a + OFFSET + TREND * s for a, s in zip(x, t, strict=True)]
     y = [b + OFFSET + rng.standard_normal(b.shape) for b in y]
-    fit = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=2))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, drift=2))
     windows = [np.lib.stride_tricks.sliding_window_view(a, 5, 0) for a in x]
     a = np.concatenate([v.swapaxes(1, 2).reshape(len(v), -1) for v in windows])
     powers = [np.arange(float(len(b)))[:, None] ** np.arange(3) for b in y]

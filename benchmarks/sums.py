@@ -8,6 +8,7 @@ Run: python -m benchmarks.sums --before TREE, a checkout (git worktree add TREE 
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import statistics
 import subprocess
@@ -99,6 +100,14 @@ def in_chunks(make: Callable[[], Any]) -> Callable[[], Any]:
     return solved(make, limits=getattr(sizes, "Tuning", sizes.Limits)(held_numbers=0))
 
 
+def drift(degree: int) -> dict[str, Any]:
+    """Return the argument of a problem for a polynomial per record, in either tree."""
+    import convsolve as cs
+
+    known = "drift" in inspect.signature(cs.Problem).parameters
+    return {"drift": degree} if known else {"confounds": degree or "intercept"}
+
+
 def kept(share: float, count: int = 60_000) -> np.ndarray:
     """Return a mask of rows."""
     return np.random.default_rng(1).random(count) < share
@@ -118,10 +127,8 @@ CASES: dict[str, Callable[[], Callable[[], Any]]] = {
     "padded, bias": lambda: solved(of_lags(LONG, 40, edges="zeros", bias=True)),
     "300 records, 1 000 to 3 000 samples": lambda: solved(ragged()),
     "10 000 epochs": lambda: solved(of_lags((300, 1, 1), 30, 10_000)),
-    "1 000 epochs, intercepts": lambda: solved(
-        of_lags((600, 2, 1), 30, 1000, confounds="intercept")
-    ),
-    "20 records, drifts": lambda: solved(of_lags((3000, 4, 1), 40, 20, confounds=2)),
+    "1 000 epochs, intercepts": lambda: solved(of_lags((600, 2, 1), 30, 1000, **drift(0))),
+    "20 records, drifts": lambda: solved(of_lags((3000, 4, 1), 40, 20, **drift(2))),
     "6 confounds": lambda: solved(
         of_lags(LONG, 40, confounds=np.random.default_rng(3).standard_normal((60_000, 6)))
     ),
@@ -152,14 +159,14 @@ CASES: dict[str, Callable[[], Callable[[], Any]]] = {
     "AR, 32 outputs": lambda: solved(of_lags((20_000, 4, 32), 100), noise="ar"),
     "AR, 128 outputs": lambda: solved(of_lags((20_000, 1, 128), 30), noise="ar"),
     "chunks, 400 000 × 16": lambda: in_chunks(of_lags((400_000, 16, 1), 40)),
-    "chunks, drifts": lambda: in_chunks(of_lags((200_000, 8, 1), 40, 2, confounds=2)),
+    "chunks, drifts": lambda: in_chunks(of_lags((200_000, 8, 1), 40, 2, **drift(2))),
     "chunks, 2 000 epochs, intercepts": lambda: in_chunks(
-        of_lags((300, 2, 1), 30, 2000, confounds="intercept")
+        of_lags((300, 2, 1), 30, 2000, **drift(0))
     ),
 }
 SMALL_CASES: dict[str, Callable[[], Callable[[], Any]]] = {
     "100 samples": lambda: solved(of_lags((100, 1, 1), 5)),
-    "50 epochs, intercepts": lambda: solved(of_lags((60, 1, 1), 5, 50, confounds="intercept")),
+    "50 epochs, intercepts": lambda: solved(of_lags((60, 1, 1), 5, 50, **drift(0))),
     "AR, 2 outputs": lambda: solved(of_lags((500, 1, 2), 5), noise="ar"),
 }
 

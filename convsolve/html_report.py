@@ -118,7 +118,7 @@ def _arrays(problem: Problem | None) -> list[str]:
     given = {
         "mask": masked and problem._missing == "raise",
         "weights": problem._weights is not None,
-        "confounds": problem._confounds is not None and not isinstance(problem._confounds, int),
+        "confounds": problem._terms.columns is not None,
     }
     return [name for name, is_array in given.items() if is_array]
 

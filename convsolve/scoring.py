@@ -15,7 +15,7 @@ from .operators.design_matrix import without_confounds
 from .operators.map_reduce import each
 from .operators.prediction import row_spans, rows_of
 from .problem.checks import fraction
-from .problem.confounds import Confounds
+from .problem.confounds import Confounds, Terms
 from .problem.problem import Problem
 from .problem.rows import Rows, Span
 from .progress import tracked
@@ -358,8 +358,8 @@ def _without_confounds(
     found = [np.zeros(a.shape) for a in truth]
     for (i, start, stop), p in predictions:
         found[i][start:stop] = p[..., some]
-    own = Confounds.of(problem._confounds, False, rows, problem._weights)
-    centred = Confounds.with_constant(problem._confounds, rows, problem._weights)
+    own = Confounds.of(problem._terms, False, rows, problem._weights)
+    centred = Confounds.with_constant(problem._terms, rows, problem._weights)
     joint = [np.concatenate(pair, axis=-1) for pair in zip(truth, found, strict=True)]
     both = without_confounds(centred, joint)
     y, fitted = (_blocks(a) for a in np.split(both, 2, axis=1))
@@ -374,7 +374,7 @@ def _without_confounds(
         score = score._replace(correlation=correlation)
     rest, mean_squares = np.concatenate(residuals), mean_squares * rows.count / own.total_weight
     # For R² of kernel and confounds together, only a constant is subtracted from y.
-    constant = Confounds.of(None, True, rows, problem._weights)
+    constant = Confounds.of(Terms(), True, rows, problem._weights)
     spread = without_confounds(constant, truth)
     exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -32,7 +32,6 @@ from .problem.confounds import Confounds
 from .problem.kernel_space import Given, KernelSpace
 from .problem.names import Names
 from .problem.problem import Problem
-from .problem.records import Records
 from .problem.spec import ConvSpec
 from .progress import Listener
 from .progress_bars import following
@@ -374,7 +373,7 @@ class Solution:
         with np.errstate(over="ignore", invalid="ignore"):
             pairs = zip(_given(problem), prediction, strict=True)
             found = [np.asarray(b) - p for b, p in pairs]
-            if problem._confounds is not None:
+            if problem._terms.given:
                 found = _without_confounds(problem, found, self._added_confounds(problem))
         return _without_dropped(problem, found)
 
@@ -406,7 +405,7 @@ class Solution:
         prediction = self._outputs(problem)
         residual = self._left(problem, prediction)
         y = [np.asarray(b) for b in _given(problem)]
-        if problem._confounds is not None:
+        if problem._terms.given:
             y = [p + e for p, e in zip(prediction, residual, strict=True)]
         y = _without_dropped(problem, [b.copy() for b in y])
         return Fitted(y, prediction, residual, _times_roots(problem, residual))
@@ -445,7 +444,7 @@ class Solution:
                 data, see `load`.
 
         Warns:
-            UserWarning: If the fit has an array of confounds and x is given. The effect of the
+            UserWarning: If the fit has ``confounds`` and x is given. The effect of the
                 confounds on y, which is not known for new data, counts as error.
 
         Examples:
@@ -463,7 +462,7 @@ class Solution:
         problem = self._read(x, y)
         _given(problem)
         known = self.problem
-        if x is not None and known is not None and isinstance(known._confounds, Records):
+        if x is not None and known is not None and known._terms.columns is not None:
             warn(
                 "the fit has confounds, which are not known for new data: their effect on y counts "
                 "as error; subtract it from y first"
@@ -1416,7 +1415,7 @@ def _without_confounds(
     found = [a.copy() for a in left]
     for (outputs, rows), more in zip(problem._by_mask, added, strict=True):
         some = [*outputs]
-        confounds = Confounds.of(problem._confounds, False, rows, problem._weights)
+        confounds = Confounds.of(problem._terms, False, rows, problem._weights)
         whole = without_confounds(confounds, [a[..., some] for a in left], more)
         for i, part in enumerate(np.split(whole, np.cumsum(rows.sizes)[:-1])):
             place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))

@@ -35,7 +35,7 @@ def stated(drift: float) -> cs.Problem:
         tmin=0,
         tmax=28,
         edges="zeros",
-        confounds=2,
+        drift=2,
         channels=KINDS,
     )
 
@@ -43,7 +43,7 @@ def stated(drift: float) -> cs.Problem:
 # %%
 # The responses
 # -------------
-# ``confounds=2`` fits an intercept and a drift of degree 2 to every run. The noise is described by
+# ``drift=2`` fits an intercept and a drift of degree 2 to every run. The noise is described by
 # an autoregression, whose order is selected. It changes the estimate and the errors.
 
 fit = cs.solve(stated(0.0), noise="ar")

@@ -354,19 +354,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2965,
+    "problem": 2958,
     "linalg": 1287,
     "operators": 4494,
     "leastsquares": 1530,
-    "inference": 4132,
+    "inference": 4136,
     "solvers": 1806,
     "identifiability": 1245,
     "plotting": 1483,
-    "cli": 1331,
+    "cli": 1327,
     "interop, formats, io, datasets": 507,
-    "top level": 4561,
-    "package": 25341,
-    "tests": 21747,
+    "top level": 4560,
+    "package": 25333,
+    "tests": 21746,
     "files": 192,
     "files at the top": 34,
 }

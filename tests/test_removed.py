@@ -43,8 +43,12 @@ REMOVED += [
     ("cs.GradientDescent(via='moments')", TypeError),
     ("cs.solve(p).permutation_test(kind='ar')", ValueError),
     ("cs.solve(p, 'adam', ridge=1.0)", cs.SolveError),
-    ("cs.solve(cs.Problem(x, x, lags=(0, 2), confounds='intercept'), 'adam')", cs.SolveError),
+    ("cs.solve(cs.Problem(x, x, lags=(0, 2), drift=0), 'adam')", cs.SolveError),
     ("cs.solve(cs.Problem(x, x, lags=(0, 2), weights=np.arange(1, 61)), 'adam')", cs.SolveError),
+]
+# A drift is an argument of its own.
+REMOVED += [
+    (f"cs.Problem(x, x, lags=(0, 2), confounds={given!r})", TypeError) for given in (2, "intercept")
 ]
 _BASIS = "cs.Problem(x, x, lags=(0, 9), basis='bsplines4')"
 REMOVED += [(f"cs.solve_group({{'a': {_BASIS}, 'b': {_BASIS}}})", ValueError)]

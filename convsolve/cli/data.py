@@ -170,16 +170,12 @@ def _names(args: argparse.Namespace, x: Signal, y: Signal | None) -> dict[str, A
 
 def _rows(args: argparse.Namespace) -> dict[str, Any]:
     """Return mask, weights and confounds as arguments of `Problem`."""
-    confounds: Any = args.confounds
-    if confounds is not None and confounds != "intercept":
-        if not (confounds.isdecimal() or kind_of(confounds)):
-            raise Refusal("--confounds takes intercept, the degree of a drift or a FILE of columns")
-        confounds = int(confounds) if confounds.isdecimal() else beside(args, confounds)
     mask = None
     if args.mask is not None:
         mask = _flags(args, args.mask)
-    weights = None if args.weights is None else beside(args, args.weights)
-    return {"mask": mask, "missing": args.missing, "weights": weights, "confounds": confounds}
+    given = {"weights": args.weights, "confounds": args.confounds}
+    read = {name: path and beside(args, path) for name, path in given.items()}
+    return {"mask": mask, "missing": args.missing, "drift": args.drift, **read}
 
 
 def source(args: argparse.Namespace) -> str:

@@ -231,8 +231,8 @@ ROWS = (
     Option("mask", str, "FILE", "1 for rows that are used, 0 for others"),
     Option("missing", MISSING, None, "drop: exclude rows that read a NaN", "raise"),
     Option("weights", str, "FILE", "weights of rows, or of records"),
-    Option("confounds", str, "C", "fitted to every record: intercept, the degree of a "
-           "polynomial, or a FILE of columns"),
+    Option("drift", int, "N", "degree of a polynomial fitted to every record; 0: an intercept"),
+    Option("confounds", str, "FILE", "columns fitted to every record"),
 )  # fmt: skip
 METHODS = _names(*KINDS)
 FOLDS = Option(

@@ -105,10 +105,11 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
     normal = replace(spec._normal, groups=1)
     rows = Rows.of(normal, [a.shape[:-1] for a in input.arrays])
     mask = tuple(_usable(kept.flags_of(i), order) for i in used)
-    confounds = problem._confounds
-    if isinstance(confounds, Records):
-        several = (filtered(np.asarray(confounds.arrays[i], float), taps)[order:] for i in used)
-        confounds = replace(confounds, arrays=tuple(several), missing=None)
+    terms = problem._terms
+    if terms.columns is not None:
+        several = (filtered(np.asarray(terms.columns.arrays[i], float), taps) for i in used)
+        columns = tuple(a[order:] for a in several)
+        terms = terms._replace(columns=replace(terms.columns, arrays=columns, missing=None))
     made = problem._replace(
         spec=normal,
         _window=None,
@@ -118,7 +119,7 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
         n_outputs=1,
         _by_mask=(((0,), rows.flagged(mask)),),
         _weights=None if problem._weights is None else problem._weights.some(used),
-        _confounds=confounds,
+        _terms=terms,
         _dtype=np.dtype(float),
         _data_eps=EPS,
     )
@@ -205,7 +206,7 @@ def _usable(flags: np.ndarray, order: int) -> np.ndarray:
 def _offsets(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Return constants of x (C,) and y (Q,) that a bias or a drift takes up; else zeros."""
     assert problem.y is not None
-    if not problem.bias and not isinstance(problem._confounds, int):
+    if not problem.bias and problem._terms.degree < 0:
         return np.zeros(problem.n_channels), np.zeros(problem.n_outputs)
     first = problem._kept.used[0]
     start = int(np.flatnonzero(problem._kept.flags_of(first))[0])

@@ -258,7 +258,7 @@ def part(
     else:
         adjustments, lags, space = of._adjustments, of._lags, of._space
     pieces = spans
-    spans = spans if adjustments.confounds is None else _hulls(spans)
+    spans = _hulls(spans) if adjustments.terms.given else spans
     given = adjustments.of(spans)
     if len(spans) < len(pieces):
         given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
@@ -350,7 +350,7 @@ def training_moments(
     """
     lengths = design.adjustments.kept.lengths
     whole = all((a, b) == (0, lengths[i]) for fold in spans.folds for i, a, b in fold)
-    if whole or design.adjustments.confounds is None:
+    if whole or not design.adjustments.terms.given:
         return None
     rows = (beside(spans.folds, i, spans.rest) for i in range(len(spans.folds)))
     return [fold_moments(design, y, rest, like) for rest in rows]

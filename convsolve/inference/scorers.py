@@ -268,10 +268,13 @@ def smooth(select: str | CrossValidation) -> bool:
 
 def _check_own(select: CrossValidation, design: Design) -> None:
     """Raise a ValueError if a function cannot score the held-out rows of a design."""
-    given = [design.adjustments.weights, design.adjustments.confounds]
-    for name, value in zip(("weights", "confounds"), given, strict=True):
-        if select.own and value is not None:
+    of = design.adjustments
+    for name, given in {
+        "weights=": of.weights is not None,
+        "drift= or confounds=": of.terms.given,
+    }.items():
+        if select.own and given:
             raise ValueError(
                 "a function as score= compares y with its prediction, so it cannot "
-                f"be combined with {name}="
+                f"be combined with {name}"
             )

@@ -28,7 +28,7 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
             for Epochs ``(epochs, times)`` or ``(epochs, times, features)``.
         y: as x.
         options: arguments of `Problem`, such as ``tmin`` and ``tmax`` in seconds, ``lags``,
-            ``basis``, ``bias`` and ``confounds``. The default of ``edges`` is "drop".
+            ``basis``, ``bias`` and ``drift``. The default of ``edges`` is "drop".
 
     Returns:
         A `Problem`.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .records import Records
+from .confounds import Terms
 from .rows import Rows, Span
 from .weights import Weights
 
@@ -18,26 +18,28 @@ class Adjustments(NamedTuple):
     Attributes:
         kept: the rows used in the fit, for all outputs, or the rows of the mask with fewest.
         weights: the weights of the rows, or None.
-        confounds: the degree of a polynomial, or columns of every record, or None.
+        terms: the columns that are fitted to every record.
         by_mask: outputs and their rows, for outputs that use different rows.
     """
 
     kept: Rows
     weights: Weights | None = None
-    confounds: int | Records | None = None
+    terms: Terms = Terms()
     by_mask: tuple[tuple[tuple[int, ...], Rows], ...] = ()
 
     def of(self, spans: Sequence[Span]) -> dict[str, Any]:
         """Return them as arguments of a `Problem` whose records are some spans of these."""
-        weights: list[Any] | None = None
-        # Polynomials over a record are polynomials over each of its spans.
-        confounds: Any = self.confounds
+        weights: Any = None
         if self.weights is not None:
             roots = ((self.weights.roots[i], a, b) for i, a, b in spans)
             weights = [np.square(root[a:b] if root.ndim else root) for root, a, b in roots]
-        if isinstance(confounds, Records):
-            confounds = [confounds.arrays[i][a:b] for i, a, b in spans]
-        return {"mask": self._mask(spans), "weights": weights, "confounds": confounds}
+        given = {"mask": self._mask(spans), "weights": weights}
+        if self.terms.degree >= 0:
+            # Polynomials over a record are polynomials over each of its spans.
+            given["drift"] = self.terms.degree
+        if self.terms.columns is not None:
+            given["confounds"] = [self.terms.columns.arrays[i][a:b] for i, a, b in spans]
+        return given
 
     def weight(self, spans: Sequence[Span]) -> float:
         """Return the sum of the weights of the rows that are used in some spans."""

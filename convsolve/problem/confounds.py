@@ -26,24 +26,42 @@ FEW_ROWS = 256
 MOST_DEGREES = 20
 
 
-def read_confounds(confounds: Any, spec: ConvSpec) -> int | Records:
-    """Read confounds as the degree of a polynomial, or as columns (*T, J) of every record.
+class Terms(NamedTuple):
+    """Columns that are fitted to every record separately along with the kernel.
 
-    Raises:
-        TypeError, ValueError: If ``confounds`` is not "intercept", a degree, or arrays of finite
-            numbers.
+    Attributes:
+        degree: degree of a polynomial in time; -1 for none.
+        columns: further columns (*T, J) of every record, or None.
     """
-    if isinstance(confounds, str):
-        if confounds != "intercept":
-            raise ValueError(f"confounds={shown(confounds)} is unknown")
-        return 0
-    if not isinstance(confounds, (list, tuple)) and np.ndim(confounds) == 0:
-        degree = integer(confounds, "confounds", 0)
+
+    degree: int = -1
+    columns: Records | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any columns."""
+        return self.degree >= 0 or self.columns is not None
+
+    @classmethod
+    def read(cls, drift: Any, confounds: Any, spec: ConvSpec) -> Terms:
+        """Return the terms for these arguments of a `Problem`.
+
+        Raises:
+            TypeError, ValueError: If ``drift`` is not a degree, or ``confounds`` are not arrays of
+                numbers.
+        """
+        degree = -1 if drift is None else integer(drift, "drift", 0)
         if degree > MOST_DEGREES:
-            raise ValueError(f"confounds={degree}: a drift has a degree of {MOST_DEGREES} at most")
-        return degree
-    # Stored confounds are loaded too, because a basis of them is kept in memory for every record.
-    return read(confounds, "confounds", spec, missing=True).each(np.asarray)
+            raise ValueError(f"drift must be at most {MOST_DEGREES}, got {degree}")
+        if confounds is None:
+            return cls(degree)
+        if not isinstance(confounds, (list, tuple)) and np.ndim(confounds) == 0:
+            raise TypeError(
+                f"confounds must be arrays of columns, got {shown(confounds)}; use drift= for "
+                "polynomials"
+            )
+        # Stored confounds are loaded, because a basis of them is kept in memory for every record.
+        return cls(degree, read(confounds, "confounds", spec, missing=True).each(np.asarray))
 
 
 class Layout(NamedTuple):
@@ -61,34 +79,45 @@ class Layout(NamedTuple):
     spanned: bool
 
     @classmethod
-    def of(cls, given: int | Records | None, record: int, kept: Rows, root: np.ndarray) -> Layout:
+    def of(cls, terms: Terms, record: int, kept: Rows, root: np.ndarray) -> Layout:
         """Return the layout of one record, for the roots of its weights, () or (*T)."""
         flags, few = kept.flags_of(record), kept.count <= FEW_ROWS
         root = np.broadcast_to(root, flags.shape)[flags]
-        if isinstance(given, int) and root.size:
-            found = cls(polynomial_basis(flags, given, root, few), np.zeros(len(root)), True)
-        elif isinstance(given, Records) and root.size:
-            columns = given.arrays[record][flags].astype(float)
-            found = cls._of_columns(columns, root)
-            if found.spanned:
-                # The same span, without the rounding errors of offsets that the columns have.
-                ones = np.ones(len(root))
-                found = cls._of_columns(np.column_stack([ones, columns - columns.mean(0)]), root)
-        else:
-            found = cls._of_columns(np.zeros((root.size, 0)), root)
+        degree, columns = terms.degree, np.zeros((len(root), 0))
+        if terms.columns is not None:
+            columns = terms.columns.arrays[record][flags].astype(float)
+        found, rest = orthonormal(columns, root), root.astype(float)
+        if degree < 0:
+            rest = _without(found, rest.astype(np.longdouble)[:, None])[:, 0].astype(float)
+            spanned = np.linalg.norm(rest) <= SPANNED * np.linalg.norm(root)
+            degree = 0 if spanned and columns.size else -1
+        if degree >= 0 and root.size:
+            polynomials = polynomial_basis(flags, degree, root, few)
+            found, rest = _beside(polynomials, columns, root), np.zeros(len(root))
         # Few rows keep the extended precision.
-        precision = np.longdouble if few else float
-        return found._replace(basis=found.basis.astype(precision, copy=False))
+        basis = found.astype(np.longdouble if few else float, copy=False)
+        return cls(basis, rest, degree >= 0)
 
-    @classmethod
-    def _of_columns(cls, columns: np.ndarray, root: np.ndarray) -> Layout:
-        """Return the layout for columns (n, J) and the roots (n,) of the weights."""
-        found, left = orthonormal(columns, root), root.astype(np.longdouble)
-        for _ in range(2):
-            left = left - found @ (found.T @ left)
-        rest = left.astype(float)
-        spanned = bool(np.linalg.norm(rest) <= SPANNED * np.linalg.norm(root))
-        return cls(found, rest, spanned)
+
+def _without(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return columns (n, J) less the part that an orthonormal basis spans."""
+    for _ in range(2):
+        columns = columns - basis @ (basis.T @ columns)
+    return columns
+
+
+def _beside(basis: np.ndarray, columns: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis (n, k) of polynomials (n, p) and columns (n, J) times ``root``.
+
+    The polynomials have a constant, so the rounding errors of offsets are no part of the span.
+    """
+    if not columns.size:
+        return basis
+    centred = (columns - columns.mean(0)).astype(np.longdouble) * root[:, None]
+    left = _without(basis, centred)
+    both = (np.abs(a).max(axis=0) for a in (left, centred))
+    left = left[:, np.greater(next(both), SPANNED * next(both))]
+    return np.column_stack([basis, orthonormal(left, np.ones(len(root)))])
 
 
 @dataclass(frozen=True)
@@ -115,10 +144,8 @@ class Confounds:
     kept: Rows
 
     @classmethod
-    def of(
-        cls, given: int | Records | None, bias: bool, kept: Rows, weights: Weights | None
-    ) -> Confounds:
-        """Return the columns for the confounds ``given``, and a ``bias`` shared by all records.
+    def of(cls, terms: Terms, bias: bool, kept: Rows, weights: Weights | None) -> Confounds:
+        """Return the columns of the ``terms``, and of a ``bias`` shared by all records.
 
         There is no column for a bias if the own columns of all records span a constant.
         """
@@ -126,13 +153,14 @@ class Confounds:
         layouts: list[Layout] = []
         which, one = [], np.ones(())
         roots = [one] * len(kept.shapes) if weights is None else weights.roots
+        arrays = terms.columns is not None
         for i, (shape, root) in enumerate(zip(kept.shapes, roots, strict=True)):
             flags = b"" if kept.flags is None else kept.flags[i].tobytes()
             # Confounds that are given as arrays differ from record to record.
-            key = shape, flags, root.ndim and root.tobytes(), isinstance(given, Records) and i
+            key = shape, flags, root.ndim and root.tobytes(), arrays and i
             if key not in known:
                 known[key] = len(layouts)
-                layouts.append(Layout.of(given, i, kept, root if root.ndim else one))
+                layouts.append(Layout.of(terms, i, kept, root if root.ndim else one))
             which.append(known[key])
         scales = np.array([1.0 if root.ndim else float(root) for root in roots])
         spanned = all(layout.spanned for layout in layouts)
@@ -140,16 +168,14 @@ class Confounds:
         if bias and not spanned:
             squares = np.array([layout.ones @ layout.ones for layout in layouts])
             size = math.sqrt(np.square(scales) @ squares[which])
-        degree = given if isinstance(given, int) else 0 if spanned and given is not None else -1
+        degree = max(terms.degree, 0 if spanned and terms.given else -1)
         return cls(tuple(layouts), np.array(which), scales, size, degree, weights, kept)
 
     @classmethod
-    def with_constant(
-        cls, given: int | Records | None, kept: Rows, weights: Weights | None
-    ) -> Confounds:
-        """Return the columns for ``given``, and a shared constant unless each record has one."""
-        found = cls.of(given, False, kept, weights)
-        return found if found.degree >= 0 else cls.of(given, True, kept, weights)
+    def with_constant(cls, terms: Terms, kept: Rows, weights: Weights | None) -> Confounds:
+        """Return the columns of ``terms``, and a shared constant unless each record has one."""
+        found = cls.of(terms, False, kept, weights)
+        return found if found.degree >= 0 else cls.of(terms, True, kept, weights)
 
     @property
     def shared(self) -> bool:

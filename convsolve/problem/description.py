@@ -11,7 +11,6 @@ from ..text import argument, count, line
 from .kernel_space import UNSTABLE, KernelSpace
 from .masks import known_rows
 from .names import Names
-from .records import Records
 
 # Width of the labels, names of channels or outputs that are listed, and letters of lags.
 MARGIN, MAX_NAMES, MAX_LETTERS = 12, 6, 40
@@ -220,10 +219,10 @@ def _plain(values: tuple[int, ...]) -> Any:
 
 def fitted_terms(problem: Any) -> str:
     """Return the terms fitted to every record, and weights."""
-    words, confounds = [] if problem._weights is None else ["weighted"], problem._confounds
-    if isinstance(confounds, Records):
-        words.append(f"{count(confounds.channels, 'confound')} per record")
-    elif confounds is not None:
-        drift = "" if not confounds else f" and a drift of degree {confounds}"
+    words, terms = [] if problem._weights is None else ["weighted"], problem._terms
+    if terms.degree >= 0:
+        drift = f" and a drift of degree {terms.degree}" if terms.degree else ""
         words.append(f"an intercept{drift} per record")
+    if terms.columns is not None:
+        words.append(f"{count(terms.columns.channels, 'confound')} per record")
     return ", ".join(words)

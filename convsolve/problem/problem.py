@@ -16,7 +16,7 @@ from ..near_misses import checks_arguments, suggests_attributes
 from ..text import shown
 from .adjustments import Adjustments
 from .checks import choice
-from .confounds import Confounds
+from .confounds import Confounds, Terms
 from .description import adjusted, sizes_sentence, summary
 from .kernel_space import Given, KernelSpace
 from .lags import LagWindow
@@ -25,11 +25,11 @@ from .names import Names, check_times
 from .nuisance import Nuisance
 from .reading import (
     check_lags_alone,
-    read_columns,
     read_data,
     read_outputs,
     read_rows,
     read_spec,
+    read_terms,
     read_window,
 )
 from .records import Records, numeric, precision
@@ -85,10 +85,11 @@ class Problem:
         weights: weights of the squared residuals, one number per record or an array shaped as one
             channel of y: one over the variance of the noise, up to a factor. A weight of 0 excludes
             a row.
-        confounds: nuisance regressors, fitted to every record separately along with the kernel and
-            not reported. "intercept" is a constant. An integer is the degree of a polynomial in
-            time, for a slow drift. Arrays ``(*T, J)``, such as head motion, have the layout of y.
-            In contrast, ``bias`` is one constant for all records.
+        drift: degree of a polynomial in time that is fitted to every record separately along with
+            the kernel, and not reported. 0 is an intercept per record. In contrast, ``bias`` is one
+            constant for all records.
+        confounds: nuisance regressors, such as head motion, that are fitted to every record
+            separately and not reported: arrays ``(*T, J)`` with the layout of y.
         basis: functions of the lag whose weighted sums are the kernels: an object such as
             ``RaisedCosines(8)``, or its name, "raised_cosines8". The unknowns are then the
             coefficients of the functions, and a ridge or a lasso acts on them. A dict or a list has
@@ -145,7 +146,7 @@ class Problem:
     bias: bool
     _by_mask: ByMask
     _weights: Weights | None
-    _confounds: int | Records | None
+    _terms: Terms
     _space: KernelSpace | None
     _names: Names
     _selection: Selection
@@ -174,6 +175,7 @@ class Problem:
         mask: Any = None,
         missing: str = "raise",
         weights: Any = None,
+        drift: int | None = None,
         confounds: Any = None,
         basis: Any = None,
         channels: Sequence[str] | None = None,
@@ -220,7 +222,7 @@ class Problem:
             bias=bool(bias),
             _by_mask=by_mask,
             _weights=roots,
-            _confounds=read_columns(confounds, spec, input, by_mask, window),
+            _terms=read_terms(drift, confounds, spec, input, by_mask, window),
             _space=space,
             _names=names,
             _selection=Selection.everything(*counts),
@@ -230,11 +232,9 @@ class Problem:
         )
         if fs is not None:
             check_times(self._names.fs, self._lags)
-        if self.bias and self._confounds is not None and not self._nuisance.shared:
-            raise ValueError(
-                "bias=True cannot be combined with these confounds: they contain a "
-                "constant in every record"
-            )
+        if self.bias and self._terms.given and not self._nuisance.shared:
+            name = "confounds" if drift is None else "drift"
+            raise ValueError(f"bias=True cannot be combined with a constant per record of {name}=")
         for note in notes if sure else [*notes, *doubts(spec, input)]:
             warn(note)
 
@@ -255,7 +255,7 @@ class Problem:
         unused = {"basis", "windows", *names.to_dict()}
         given = {key: value for key, value in recipe.items() if key not in unused}
         if y is None:
-            given.pop("confounds", None)
+            given.pop("drift", None)
         if "spec" in given:
             given["spec"] = ConvSpec(**given["spec"])
         made = cls(x, y, fs=names.fs, **given)
@@ -271,8 +271,8 @@ class Problem:
     def _recipe(self) -> dict[str, Any]:
         """The geometry in plain values, from which `again` reads other data in the same way."""
         common = {"n_outputs": self.n_outputs, "bias": self.bias, "missing": self._missing}
-        if isinstance(self._confounds, int):
-            common["confounds"] = self._confounds
+        if self._terms.degree >= 0:
+            common["drift"] = self._terms.degree
         named = self._names.to_dict()
         common |= {name: value for name, value in named.items() if value is not None}
         if self._space is not None:
@@ -442,7 +442,7 @@ class Problem:
     @property
     def _has_adjustments(self) -> bool:
         """Whether rows are excluded or weighted, or confounds are fitted."""
-        return not (self._kept.flags is None and self._weights is None and self._confounds is None)
+        return not (self._kept.flags is None and self._weights is None and not self._terms.given)
 
     def _as_kernel(self, value: Any, name: str) -> np.ndarray:
         """Return a kernel given as an array of its size, as float64 ``(*K, Cin/groups, Cout)``."""
@@ -455,7 +455,7 @@ class Problem:
     def _adjustments(self) -> Adjustments:
         """The rows used in the fit, their weights and the confounds."""
         by_mask = self._by_mask if len(self._by_mask) > 1 else ()
-        return Adjustments(self._kept, self._weights, self._confounds, by_mask)
+        return Adjustments(self._kept, self._weights, self._terms, by_mask)
 
     @property
     def _records_left(self) -> list[int]:
@@ -465,9 +465,9 @@ class Problem:
     @cached_property
     def _nuisance(self) -> Nuisance:
         """The terms fitted along with the kernel: a constant if there is a bias, and confounds."""
-        if self._confounds is None and self._weights is None:
+        if not self._terms.given and self._weights is None:
             return Nuisance(constant=self.bias)
-        found = Confounds.of(self._confounds, self.bias, self._kept, self._weights)
+        found = Confounds.of(self._terms, self.bias, self._kept, self._weights)
         return Nuisance(confounds=found)
 
     def _sizes(self, limits: Tuning = DEFAULT_TUNING) -> Sizes:
@@ -489,7 +489,7 @@ class Problem:
             limits=limits,
             masked=self._kept.flags is not None,
             partialled=self._nuisance.confounds is not None or self._weights is not None,
-            confounded=self._confounds is not None,
+            confounded=self._terms.given,
             numbers=sum(a.size for a in arrays),
             stored=any(isinstance(a, Stored) for a in arrays),
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .checks import choice, integer
-from .confounds import read_confounds
+from .confounds import Terms
 from .lags import EDGES, LagWindow, lags_of_times
 from .masks import ByMask, by_group, check_known, known_rows, present, read_mask, used_rows
 from .records import Records, read
@@ -158,20 +158,24 @@ def read_rows(
     return found, roots
 
 
-def read_columns(
-    confounds: Any, spec: ConvSpec, x: Records, by_mask: ByMask, window: LagWindow | None
-) -> int | Records | None:
-    """Return the degree of a drift, or confounds of the rows.
+def read_terms(
+    drift: Any,
+    confounds: Any,
+    spec: ConvSpec,
+    x: Records,
+    by_mask: ByMask,
+    window: LagWindow | None,
+) -> Terms:
+    """Return the terms that are fitted to every record, with columns of the rows.
 
     Raises:
         TypeError, ValueError: If confounds are not laid out as y, or are missing in rows used in
             the fit.
     """
-    if confounds is None:
-        return None
-    found = read_confounds(confounds, spec)
-    if not isinstance(found, Records):
-        return found
+    terms = Terms.read(drift, confounds, spec)
+    if terms.columns is None:
+        return terms
+    found = terms.columns
     got, like = [a.shape[:-1] for a in found.arrays], _shapes_of_y(x, by_mask[0][1], window)
     if got != like:
         raise ValueError(
@@ -184,7 +188,7 @@ def read_columns(
             raise ValueError(
                 "confounds has NaN in rows used in the fit; fill them, or exclude the rows by mask="
             )
-    return found
+    return Terms(terms.degree, found)
 
 
 def _shapes_of_y(x: Records, rows: Rows, window: LagWindow | None) -> list[tuple[int, ...]]:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from ..text import count
 from .checks import integer
 from .names import words_of
 from .records import column_names, lists_arrays, numeric
@@ -37,8 +36,8 @@ def varying(
 
     Raises:
         TypeError: If x does not hold real numbers, or the degree is not an integer.
-        ValueError: If a record is so short that the polynomials are linearly dependent on it. If
-            records have several axes or different channels, or names are not as many as channels.
+        ValueError: If records have several axes or different channels, or names are not as many as
+            channels.
 
     Examples:
         >>> import numpy as np
@@ -59,44 +58,21 @@ def varying(
     See Also:
         `Problem`, and `Ridge`, whose ``channel_groups`` give every j a strength of its own.
     """
-    degree = integer(degree, "degree")
-    several = lists_arrays(x)
-    labels = [f"x[{i}]" for i in range(len(x))] if several else ["x"]
-    records = [
-        numeric(one, label, missing=True)
-        for one, label in zip(x if several else [x], labels, strict=True)
-    ]
-    for i, (record, label) in enumerate(zip(records, labels, strict=True)):
-        if record.ndim not in (1, 2) or not record.size:
-            raise ValueError(
-                f"{label} must be (T,) or (T, channels), got shape {record.shape}"
-                + ", which is empty" * (not record.size)
-            )
-        records[i] = record.reshape(len(record), -1)
-    counts = {record.shape[1] for record in records}
-    if len(counts) > 1:
-        raise ValueError(f"records of x have different numbers of channels: {sorted(counts)}")
-    given = column_names(x[0] if several else x) if channels is None else channels
-    names = _names(given, counts.pop())
-    lengths = [len(record) for record in records]
-    time = np.linspace(-1, 1, sum(lengths))
-    parts = np.split(np.polynomial.legendre.legvander(time, degree), np.cumsum(lengths)[:-1])
-    for part, label in zip(parts, labels, strict=True):
-        if np.linalg.matrix_rank(part) <= degree:
-            raise ValueError(
-                f"{label} has {count(len(part), 'sample')} of {len(time)}, on which polynomials of "
-                f"time up to degree {degree} are linearly dependent"
-            )
+    degree, several = integer(degree, "degree"), lists_arrays(x)
+    records = [numeric(one, "x", missing=True) for one in (x if several else [x])]
+    for a in records:
+        if a.ndim not in (1, 2) or not a.size or a.shape[1:] != records[0].shape[1:]:
+            raise ValueError(f"records of x must be (T,) or (T, channels), got shape {a.shape}")
+    records = [a.reshape(len(a), -1) for a in records]
+    size, ends = records[0].shape[1], np.cumsum([*map(len, records)])
+    names = column_names(x[0] if several else x) if channels is None else channels
+    if names is None:
+        names = ["x"] if size == 1 else [f"x{i}" for i in range(size)]
+    powers = np.polynomial.legendre.legvander(np.linspace(-1, 1, ends[-1]), degree)
     found = [
-        (part[:, :, None] * record[:, None]).reshape(len(record), -1)
-        for part, record in zip(parts, records, strict=True)
+        (p[:, :, None] * a[:, None]).reshape(len(a), -1)
+        for p, a in zip(np.split(powers, ends[:-1]), records, strict=True)
     ]
     times = ["", *(f" × P{j}" for j in range(1, degree + 1))]
-    return (found if several else found[0]), [name + time for time in times for name in names]
-
-
-def _names(given: Any, channels: int) -> list[str]:
-    """Return the names of the channels of x."""
-    if given is None:
-        return ["x"] if channels == 1 else [f"x{i}" for i in range(channels)]
-    return [*words_of(given, "channels", channels)]
+    words = words_of(names, "channels", size)
+    return (found if several else found[0]), [name + time for time in times for name in words]

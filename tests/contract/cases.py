@@ -237,9 +237,9 @@ def _windows(rng: Rng, made: Statement) -> Statement:
 
 ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] = {
     "bias": {"bias": True},
-    "intercept": {"confounds": 0},
-    "drift 1": {"confounds": 1},
-    "drift 2": {"confounds": 2},
+    "intercept": {"drift": 0},
+    "drift 1": {"drift": 1},
+    "drift 2": {"drift": 2},
     "motion": _motion(ones=False),
     "motion and ones": _motion(ones=True),
     "motion at 1e4": _motion(ones=False, offset=1e4),

@@ -262,14 +262,16 @@ def nuisance_of(
     """Orthonormal nuisance columns over the used rows of all records."""
     columns, constants = [], []
     for i, (rows, root) in enumerate(zip(used, roots)):
-        if statement.confounds is None:
-            own = np.zeros((len(root), 0), REAL)
-        elif isinstance(statement.confounds, int):
-            own = monomials(places[i], statement.confounds)
-            own = orthogonal_powers(own)
-        else:
+        own = np.zeros((len(root), 0), REAL)
+        if statement.drift is not None:
+            own = orthogonal_powers(monomials(places[i], statement.drift))
+        if statement.confounds is not None:
             given = statement.confounds[i]
-            own = centred(given.reshape(-1, given.shape[-1])[rows])
+            given = given.reshape(-1, given.shape[-1])[rows]
+            if statement.drift is not None:
+                # The polynomials span the mean, so the last place of an offset is not lost.
+                given = centred(np.column_stack([given, np.ones(len(given))]))
+            own = np.column_stack([own, centred(given)])
         basis = orthonormal(own * root[:, None])
         left = root - basis @ (basis.T @ root)
         left = left - basis @ (basis.T @ left)
@@ -280,7 +282,7 @@ def nuisance_of(
     remainder = np.concatenate(constants) if statement.bias else None
     if remainder is not None:
         whole = np.column_stack([whole, remainder / norms(remainder)])
-    degree = statement.confounds if isinstance(statement.confounds, int) else -1
+    degree = -1 if statement.drift is None else statement.drift
     if degree < 0 and spanned and statement.confounds is not None:
         degree = 0
     return Nuisance(whole, remainder, degree)

@@ -205,18 +205,20 @@ def weights(rng: Rng, kind: str, rows: list[tuple[int, ...]]) -> Any:
     return found
 
 
-def confounds(rng: Rng, kind: str, rows: list[tuple[int, ...]]) -> Any:
-    """A degree, arrays, or None."""
+def confounds(
+    rng: Rng, kind: str, rows: list[tuple[int, ...]]
+) -> tuple[int | None, list[np.ndarray] | None]:
+    """A degree or None, and arrays or None."""
     if kind == "none":
-        return None
+        return None, None
     if kind in ("intercept", "drift"):
-        return 0 if kind == "intercept" else int(rng.integers(1, 4))
+        return (0 if kind == "intercept" else int(rng.integers(1, 4))), None
     found = [rng.standard_normal((*shape, int(rng.integers(1, 3)))) for shape in rows]
     columns = found[0].shape[-1]
     found = [np.resize(c, (*c.shape[:-1], columns)) for c in found]
     if kind == "arrays and ones":
         found = [np.concatenate([c, np.ones((*c.shape[:-1], 1))], -1) for c in found]
-    return found
+    return None, found
 
 
 def drifting(rng: Rng, records: list[np.ndarray], degree: int, size: float) -> list[np.ndarray]:
@@ -299,16 +301,16 @@ def member(seed: int) -> Member:
         counts = [rows_of(plain, i) for i in range(len(x))]
         plain = replace(plain, y=[np.zeros((*n, outputs)) for n in counts])
     rows = [y.shape[:-1] for y in plain.y]
-    degrees = confounds(rng, kind, rows)
+    degree, columns = confounds(rng, kind, rows)
     scale = scales(rng, chosen(rng, SCALES), channels)
     x = [a + offset for a in x]
-    if isinstance(degrees, int) and degrees and drift:
-        x = drifting(rng, x, degrees, drift)
+    if degree and drift:
+        x = drifting(rng, x, degree, drift)
     plain = replace(plain, x=[a * scale for a in x])
     noise, y_offset = chosen(rng, NOISES), chosen(rng, OFFSETS)
     y = responses(rng, plain, noise, y_offset)
-    if isinstance(degrees, int) and degrees and drift:
-        y = drifting(rng, y, degrees, drift)
+    if degree and drift:
+        y = drifting(rng, y, degree, drift)
     unit = float(np.median([np.square(a).sum() for a in plain.x])) / channels
     names = {
         "mask": chosen(rng, MASKS),
@@ -320,13 +322,14 @@ def member(seed: int) -> Member:
         plain,
         y=y,
         bias=bool(rng.random() < 0.5),
-        confounds=degrees,
+        drift=degree,
+        confounds=columns,
         weights=weights(rng, names["weights"], rows),
         mask=masks(rng, names["mask"], rows, outputs),
         prior=prior(rng, names["penalty"], plain, unit or 1.0),
     )
     plain = with_gaps(rng, plain, names["mask"], names["missing"])
-    names |= {"confounds": f"drift {degrees}, {drift:g}" if kind == "drift" else kind}
+    names |= {"confounds": f"drift {degree}, {drift:g}" if kind == "drift" else kind}
     text = (
         f"{geometry_text(plain)}; x {content}, offset {offset:g}, scales {scale.tolist()}; y noise "
         f"{noise:g}, offset {y_offset:g}; bias {plain.bias}; {names}; {layout}"

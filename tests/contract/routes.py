@@ -84,17 +84,14 @@ ROUTES = {
 def problem(made: Statement, layout: str = "list", store: Store | None = None, folder: Any = None):
     """The statement as a `Problem` of the package."""
     batch = layout == "batch" or len(made.x) == 1
-    parts = {"x": made.x, "y": made.y, "mask": made.mask, "weights": made.weights}
-    if not isinstance(made.confounds, int):
-        parts["confounds"] = made.confounds
+    parts = {name: getattr(made, name) for name in ("x", "y", "mask", "weights", "confounds")}
     given = {
         name: value if value is None else _passed(value, batch) for name, value in parts.items()
     }
-    if isinstance(made.confounds, int):
-        given["confounds"] = made.confounds or "intercept"
     for name in ("x", "y"):
         given[name] = given[name] if store is None else stored(given[name], store, folder)
-    options = {"groups": made.groups, "bias": made.bias, "missing": made.missing}
+    names = ("groups", "bias", "missing", "drift")
+    options = {name: getattr(made, name) for name in names}
     options |= {} if made.functions is None else {"basis": _bases(made.functions, made.groups)}
     if made.lags is not None:
         return cs.Problem(**given, **options, lags=_lags(made), edges=made.edges)

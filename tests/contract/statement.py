@@ -39,7 +39,8 @@ class Statement:
         mask: per record ``(*rows,)`` or ``(*rows, outputs)``, or None.
         missing: "raise" or "drop".
         weights: one number per record, arrays ``(*rows,)``, or None.
-        confounds: the degree of a polynomial, arrays ``(*rows, columns)``, or None.
+        drift: the degree of a polynomial per record, or None.
+        confounds: arrays ``(*rows, columns)``, or None.
         prior: the penalty, or None.
         functions: the basis of every channel ``(lags, n)``, in ascending lags of its window; None
             for a channel without a basis. None without any basis.
@@ -59,7 +60,8 @@ class Statement:
     mask: list[np.ndarray] | None = None
     missing: str = "raise"
     weights: list[Any] | None = None
-    confounds: int | list[np.ndarray] | None = None
+    drift: int | None = None
+    confounds: list[np.ndarray] | None = None
     prior: Prior | None = None
     functions: tuple[np.ndarray | None, ...] | None = None
     windows: tuple[tuple[int, int], ...] | None = None

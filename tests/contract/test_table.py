@@ -47,6 +47,7 @@ ROWS = (
     Case("ragged", "drop", ("offset 3", "intercept")),
     Case("batch", "zeros", ("intercept", "weights per row")),
     Case("ragged", "drop", ("drifting by 10", "drift 2")),
+    Case("ragged", "drop", ("drifting by 10", "motion at 1e4", "drift 1", "mask per output")),
     Case("one record", "full", ("drifting by 10", "drift 1")),
     Case("ragged", "drop", ("motion", "bias")),
     Case("ragged", "drop", ("motion", "weights per row", "bias", "mask 1 %")),

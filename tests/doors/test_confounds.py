@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
@@ -46,7 +45,7 @@ def rest_of_rows(x: list, y: list, spec: cs.ConvSpec, degree: int) -> list[np.nd
 
 def test_confounds_are_subtracted_from_residuals_and_not_predicted() -> None:
     x, y = recording(3.0, 2.0)
-    fit = cs.solve(cs.Problem(x, y, kernel_size=5, confounds=2))
+    fit = cs.solve(cs.Problem(x, y, kernel_size=5, drift=2))
     plain = [cs.convolve(a, fit.kernel, cs.ConvSpec(5)) for a in x]
     wanted = [rest(b - p, 2) for b, p in zip(y, plain)]
     for one, p, r, left in zip(fit.predict(), plain, fit.residuals(), wanted):
@@ -72,7 +71,7 @@ def test_confounds_are_subtracted_from_residuals_and_not_predicted() -> None:
 @pytest.mark.parametrize("select", ["gcv", "evidence"])
 def test_a_penalty_is_selected_from_rows_without_the_drift(select: str) -> None:
     x, y = recording(0.0, 5.0)
-    grid, problem = (1.0, 10.0, 100.0), cs.Problem(x, y, kernel_size=5, confounds=1)
+    grid, problem = (1.0, 10.0, 100.0), cs.Problem(x, y, kernel_size=5, drift=1)
     found = cs.solve(problem, penalty="ridge", grid=grid, select=select)
     rows = np.concatenate(rest_of_rows(x, y, cs.ConvSpec(5), 1))
     gram, m, scores = rows.T @ rows, len(rows) - 4, []  # two columns of drift per record
@@ -88,7 +87,7 @@ def test_a_penalty_is_selected_from_rows_without_the_drift(select: str) -> None:
 
 def test_a_report_counts_confounds() -> None:
     x, y = recording(0.0, 0.0)
-    problem = cs.Problem(x, y, kernel_size=5, confounds=2)
+    problem = cs.Problem(x, y, kernel_size=5, drift=2)
     report = cs.identify(problem)
     assert report.n_unknowns == 10 + 6
     assert "for 16 unknowns (5 lags × 2 channels, 6 confounds)" in str(report)
@@ -99,27 +98,31 @@ def test_a_report_counts_confounds() -> None:
     assert fitted in report.to_dict()["data"]
     # Confounds that span a channel leave it undetermined.
     flat = [np.hstack([a, np.full((len(a), 1), 7.0 + i)]) for i, a in enumerate(x)]
-    spanned = cs.identify(cs.Problem(flat, kernel_size=2, confounds="intercept"))
+    spanned = cs.identify(cs.Problem(flat, kernel_size=2, drift=0))
     assert not spanned.unique
     assert taps_of(spanned, "identifiable")[:, :2].all()
     assert not taps_of(spanned, "identifiable")[:, 2].any()
     lines = [np.hstack([a, np.arange(float(len(a)))[:, None]]) for a in x]
-    assert not cs.identify(cs.Problem(lines, kernel_size=2, confounds=1)).unique
-    assert cs.identify(cs.Problem(lines, kernel_size=1, confounds="intercept")).unique
+    assert not cs.identify(cs.Problem(lines, kernel_size=2, drift=1)).unique
+    assert cs.identify(cs.Problem(lines, kernel_size=1, drift=0)).unique
 
 
 T = np.linspace(-1, 1, 600)
 TURN = 2 * np.pi * 5 / 600 * np.arange(600)
+TONES = np.stack([np.sin(TURN), np.cos(TURN)], 1)[:581]
+NOISE = 1e-3 * np.cos(1e3 * np.arange(600) ** 2)
 LIMITED = {
-    "a constant": (np.full(600, 0.1), "intercept", 0),
-    "a large one": (np.full(600, -1e9 / 3), "intercept", 0),
-    "a ramp and noise": (1e9 + np.arange(600) + 1e-3 * np.cos(1e3 * np.arange(600) ** 2), 1, 20),
-    "a parabola": (1e3 * T**2 + T, 2, 0),
-    "a cubic": (1e3 * T**3 + T, 2, 1),
-    "a quartic": (1e3 * T**4, 2, 2),
-    "a tone": (np.cos(TURN), "intercept", 2),
-    "a tone and its like": (np.cos(TURN), np.stack([np.sin(TURN), np.cos(TURN)], 1)[:581], 0),
-    "half of it": (np.cos(TURN), np.cos(TURN)[:581, None], 1),
+    "a constant": (np.full(600, 0.1), {"drift": 0}, 0),
+    "a large one": (np.full(600, -1e9 / 3), {"drift": 0}, 0),
+    "a ramp and noise": (1e9 + np.arange(600) + NOISE, {"drift": 1}, 20),
+    "a parabola": (1e3 * T**2 + T, {"drift": 2}, 0),
+    "a cubic": (1e3 * T**3 + T, {"drift": 2}, 1),
+    "a quartic": (1e3 * T**4, {"drift": 2}, 2),
+    "a tone": (np.cos(TURN), {"drift": 0}, 2),
+    "a tone and its like": (np.cos(TURN), {"confounds": TONES}, 0),
+    "half of it": (np.cos(TURN), {"confounds": TONES[:, 1:]}, 1),
+    "a tone and a ramp": (np.cos(TURN) + T, {"confounds": TONES + 1, "drift": 1}, 0),
+    "a copy of the drift": (np.cos(TURN), {"confounds": T[:581, None], "drift": 1}, 2),
 }
 
 
@@ -127,8 +130,8 @@ LIMITED = {
 @pytest.mark.parametrize("name", LIMITED)
 def test_the_rank_is_that_of_x_without_the_confounds(name: str, limits: Tuning) -> None:
     """Rounding does not determine a tap."""
-    x, confounds, rank = LIMITED[name]
-    report = cs.identify(cs.Problem(x, kernel_size=20, confounds=confounds), limits=limits)
+    x, given, rank = LIMITED[name]
+    report = cs.identify(cs.Problem(x, kernel_size=20, **given), limits=limits)
     assert report.rank == rank + report.problem._nuisance.total
     assert report.unique == (rank == 20)
 
@@ -152,7 +155,7 @@ def test_a_short_record_that_its_confounds_explain_adds_nothing() -> None:
     rng = np.random.default_rng(1)
     x = [rng.standard_normal(n) for n in (60, 3, 70, 50)]
     y = [np.convolve(a, [1, 2, 3])[: len(a)] + rng.standard_normal(len(a)) for a in x]
-    given = {"lags": (0, 2), "confounds": "intercept"}
+    given = {"lags": (0, 2), "drift": 0}
     fit = cs.solve(cs.Problem(x, y, **given))
     others = [a for i, a in enumerate(x) if i != 1], [b for i, b in enumerate(y) if i != 1]
     alone = cs.solve(cs.Problem(*others, **given))
@@ -200,26 +203,26 @@ def test_scores_of_unequal_weights_and_a_slope_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("confounds", "masked", "limits"),
+    ("drift", "moved", "masked", "limits"),
     [
-        (0, True, Tuning()),
-        (2, False, CHUNKS),
-        ("motion", True, CHUNKS),
-        ("motion", False, Tuning()),
+        (0, False, True, Tuning()),
+        (2, False, False, CHUNKS),
+        (None, True, True, CHUNKS),
+        (1, True, False, Tuning()),
     ],
 )
 def test_folds_in_time_keep_the_confounds_of_their_record(
-    confounds: Any, masked: bool, limits: Tuning
+    drift: int | None, moved: bool, masked: bool, limits: Tuning
 ) -> None:
     """Training rows before and after a fold have one intercept, and the held-out rows another."""
     rng, n, strengths, weight = np.random.default_rng(0), 90, (0.1, 10.0), 3.0
     x, t = rng.standard_normal((n + 2, 1)), np.linspace(-1, 1, n)
-    motion = rng.standard_normal((n, 2)) + 1
-    columns = motion if confounds == "motion" else t[:, None] ** np.arange(confounds + 1)
+    motion = rng.standard_normal((n, 2)) + 1 if moved else np.zeros((n, 0))
+    columns = np.column_stack([motion, t[:, None] ** np.arange(-1 if drift is None else drift + 1)])
     y = x[2:, 0] + 9 * t + rng.standard_normal(n)
     good = rng.random(n) > 0.1 if masked else np.ones(n, bool)
-    given = motion if confounds == "motion" else confounds
-    problem = cs.Problem(x, y[:, None], kernel_size=3, confounds=given, mask=good, weights=[weight])
+    given = {"drift": drift, "confounds": motion if moved else None, "weights": [weight]}
+    problem = cs.Problem(x, y[:, None], kernel_size=3, mask=good, **given)
     a, wanted, kernels = np.column_stack([x[k : n + k, 0] for k in range(3)]), [], []
     used = np.flatnonzero(good)
     ends = np.linspace(0, len(used), 4).round().astype(int)
@@ -250,7 +253,7 @@ def test_folds_in_time_keep_the_confounds_of_their_record(
 def test_clusters_need_rows_that_confounds_leave() -> None:
     x, y = ([np.random.default_rng(i).standard_normal(n) for n in (100, 5)] for i in range(2))
     with pytest.raises(ValueError, match="needs two records or more that have rows, and more"):
-        cs.solve(cs.Problem(x, y, lags=(0, 2), confounds=2), noise="cluster")
+        cs.solve(cs.Problem(x, y, lags=(0, 2), drift=2), noise="cluster")
 
 
 def test_weights_of_one_record_and_of_some_rows() -> None:
@@ -273,27 +276,20 @@ def test_records_of_different_lengths_may_have_the_same_rows(padding: str, degre
     x = [rng.standard_normal((n, 1)) for n in (41, 42, 41)]
     spec = cs.ConvSpec(3, 2, padding)
     y = [rng.standard_normal((*spec.output_shape(a.shape[:-1]), 1)) for a in x]
-    fit = cs.solve(cs.Problem(x, y, spec=spec, confounds=degree or "intercept"))
+    fit = cs.solve(cs.Problem(x, y, spec=spec, drift=degree))
     whole = np.concatenate(rest_of_rows(x, y, spec, degree))
     wanted = np.linalg.lstsq(whole[:, :-1], whole[:, -1:], rcond=None)[0]
     np.testing.assert_allclose(fit.kernel.reshape(3, 1), wanted, rtol=1e-11)
 
 
 @pytest.mark.parametrize(
-    ("value", "confounds", "limits"),
-    [
-        (0.1, "intercept", CHUNKS),
-        (0.1, 3, Tuning()),
-        (1e9, 1, CHUNKS),
-        (1e9, "intercept", Tuning()),
-    ],
+    ("value", "drift", "limits"),
+    [(0.1, 0, CHUNKS), (0.1, 3, Tuning()), (1e9, 1, CHUNKS), (1e9, 0, Tuning())],
 )
-def test_the_kernel_of_a_constant_output_is_zero(
-    value: float, confounds: int | str, limits: Tuning
-) -> None:
+def test_the_kernel_of_a_constant_output_is_zero(value: float, drift: int, limits: Tuning) -> None:
     """The rounding of a drift is not data."""
     x = np.random.default_rng(0).standard_normal(150)
-    problem = cs.Problem(x, np.full(150, value), lags=(0, 3), confounds=confounds)
+    problem = cs.Problem(x, np.full(150, value), lags=(0, 3), drift=drift)
     np.testing.assert_array_equal(cs.solve(problem, limits=limits).kernel, 0)
 
 
@@ -310,9 +306,9 @@ def test_a_drift_in_the_used_part_of_a_record_is_a_drift_of_the_part(
     x = rng.standard_normal(rows + 2)
     y = np.convolve(x, [0.3, -0.5, 1.0], "valid") + rng.standard_normal(rows)
     mask = np.arange(rows) >= rows - left
-    whole = cs.Problem(x, y, kernel_size=3, confounds=degree, mask=mask)
+    whole = cs.Problem(x, y, kernel_size=3, drift=degree, mask=mask)
     assert whole._sizes(limits).chunked == (limits is CHUNKS)
-    part = cs.Problem(x[-left - 2 :], y[-left:], kernel_size=3, confounds=degree)
+    part = cs.Problem(x[-left - 2 :], y[-left:], kernel_size=3, drift=degree)
     found, wanted = cs.solve(whole, limits=limits), cs.solve(part)
     assert found.noise.dof == wanted.noise.dof
     np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-14)
@@ -333,7 +329,7 @@ def test_a_strength_is_selected_in_any_unit(penalty: cs.extend.Penalty, limits: 
     rng = np.random.default_rng(0)
     x = [rng.standard_normal((n, 2)) * [1e3, 1e-2] for n in (150, 130)]
     y = [rng.standard_normal((len(a), 1)) + 1e-3 * np.cumsum(a[:, :1], 0) for a in x]
-    problem = cs.Problem(x, y, lags=(0, 5), confounds=1)
+    problem = cs.Problem(x, y, lags=(0, 5), drift=1)
     whole, found = (cs.solve(problem, penalty=penalty, limits=each) for each in (Tuning(), limits))
     np.testing.assert_allclose(found.kernel, whole.kernel, rtol=1e-6)
     np.testing.assert_allclose(found.noise.dof, whole.noise.dof, rtol=1e-7)

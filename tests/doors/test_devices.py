@@ -23,7 +23,7 @@ PLACES = {
 }
 HOW: dict[str, dict[str, Any]] = {
     "bias": {"bias": True},
-    "drift": {"confounds": 1, "weights": np.arange(1.0, 5.0)},
+    "drift": {"drift": 1, "weights": np.arange(1.0, 5.0)},
 }
 
 

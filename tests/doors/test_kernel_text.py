@@ -294,7 +294,7 @@ def loaded(fit: cs.Solution, folder: Path) -> cs.Solution:
 def test_a_loaded_solution_has_what_was_saved(tmp_path: Path) -> None:
     mask = np.ones(300, bool)
     mask[5:30] = False
-    fit = cs.solve(response(mask=mask, weights=np.linspace(1, 2, 300), confounds=1), ridge=2.0)
+    fit = cs.solve(response(mask=mask, weights=np.linspace(1, 2, 300), drift=1), ridge=2.0)
     again = loaded(fit, tmp_path)
     check(again)
     same = ("Kernel", "Errors", "Penalty", "Computed")
@@ -350,7 +350,7 @@ CASES: dict[str, tuple[cs.Problem, dict[str, Any], tuple[str, ...]]] = {
         "Errors none: the status is 'max steps'; standard errors need an exact solution")),
     "interrupted": (response(8, 7), {"solver": Stopped()}, (
         "); whether the data determine the kernel was not decided", "Errors none: ")),
-    "weights and a drift": (response(2, 3, confounds=3, **MASKED), {"penalty": "ridge"}, ()),
+    "weights and a drift": (response(2, 3, drift=3, **MASKED), {"penalty": "ridge"}, ()),
     "few rows": (response(2, 9, rows=20, lags=(0, 29), edges="zeros", bias=True), {}, ()),
     "no rows": (FLAT, {}, ("no row is left to estimate the noise (3 rows, rank 3)",)),
     "collinear": (collinear(), {}, (

@@ -66,7 +66,7 @@ def test_outputs_with_different_rows_are_solved_separately(name: str) -> None:
     x, y = gaps(*records())
     even = [*OF_OUTPUTS].index(name) % 2 == 0
     given: dict[str, Any] = {"kernel_size": 6, "missing": "drop"}
-    given |= {"bias": True} if even else {"confounds": 1}
+    given |= {"bias": True} if even else {"drift": 1}
     found = OF_OUTPUTS[name](cs.Problem(x, y, **given))
     for q in range(3):
         wanted = OF_OUTPUTS[name](cs.Problem(x, [b[:, [q]] for b in y], **given))

@@ -100,8 +100,10 @@ MASKS: list[Row] = [
     (lambda: problem(missing="interpolate"), ValueError, "missing='interpolate' is unknown"),
 ]
 CONFOUNDS: list[Row] = [
-    (lambda: problem(confounds="drift"), ValueError, "confounds='drift' is unknown"),
-    (lambda: problem(confounds=-1), ValueError, "confounds must be at least 0"),
+    (lambda: problem(drift="linear"), TypeError, "drift must be an integer, got 'linear'"),
+    (lambda: problem(drift=-1), ValueError, "drift must be at least 0"),
+    (lambda: problem(drift=21), ValueError, "drift must be at most 20, got 21"),
+    (lambda: problem(drift=0, bias=True), ValueError, "cannot be combined with a constant per"),
     (lambda: problem(confounds=np.ones((37, 2))), ValueError, "confounds has records of"),
     (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows used"),
 ]
@@ -168,8 +170,8 @@ FOLDS: list[Row] = [
     (lambda: cs.choose_lags(FULL, OWN), ValueError, "choose_lags scores .*"),
     (lambda: cs.choose_lags(FULL, RECORDS), ValueError, "average='records' needs whole records"),
     *(
-        (partial(adjusted, name, given), ValueError, f"cannot be combined with {name}=")
-        for name, given in {"weights": np.arange(1, 39), "confounds": 1}.items()
+        (partial(adjusted, name, given), ValueError, f"cannot be combined with .*{name}=")
+        for name, given in {"weights": np.arange(1, 39), "drift": 1, "confounds": FULL.y[0]}.items()
     ),
     (lambda: constant_record("r2"), ValueError, "a record of fold 1 has no r2, since its y does"),
 ]  # fmt: skip

@@ -125,7 +125,8 @@ SOLVED = [
         row
         for options, given in {
             "--weights records.npy --bias": {"weights": data.OF_RECORDS, "bias": True},
-            "--confounds 1": {"confounds": 1},
+            "--drift 1": {"drift": 1},
+            "--drift 0 --confounds motion.npy": {"drift": 0, "confounds": data.MOTION},
             "--mask mask.npy --weights weights.npy --confounds motion.npy": {
                 "mask": data.MASK, "weights": data.WEIGHTS, "confounds": data.MOTION,
             },

@@ -94,9 +94,9 @@ COMMANDS = [
     # Masks, weights and confounds
     (GAPS, "or use missing='drop'"),
     (f"{GAPS} --missing drop --mask motion.npy", "motion.npy: the numbers of a mask are 1 where a"),
-    (f"{GAPS} --missing drop --confounds linear", "takes intercept, the degree of a drift or a"),
-    (f"{GAPS} --missing drop --confounds intercept --bias", "bias=True cannot be combined"),
-    (f"{GAPS} --missing drop --confounds 30", "a degree of 20 at most"),
+    (f"{GAPS} --missing drop --drift linear", "--drift: invalid int value: 'linear'"),
+    (f"{GAPS} --missing drop --drift 0 --bias", "bias=True cannot be combined"),
+    (f"{GAPS} --missing drop --drift 30", "drift must be at most 20"),
     # Outputs
     (f"{FULL} --out gone/fit.npz", "--out gone/fit.npz: its directory is not there"),
     (f"{FULL} --plot full.npz/a.png", "--plot full.npz/a.png: its directory is not there"),

@@ -89,7 +89,7 @@ def test_a_tap_alone_in_its_window_has_a_marker_and_an_error_bar():
 
 def test_confounds_are_subtracted_from_y():
     x, drift = noise(200), np.linspace(0, 50, 200)
-    fit = cs.solve(cs.Problem(x, x + drift + noise(200, seed=1), lags=(0, 2), confounds=1))
+    fit = cs.solve(cs.Problem(x, x + drift + noise(200, seed=1), lags=(0, 2), drift=1))
     curve = line(panel(plot(fit), "Measured and predicted y"), "measured")
     assert np.abs(curve.get_ydata()).max() < 9
 

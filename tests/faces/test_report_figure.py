@@ -81,7 +81,7 @@ def test_a_certified_gram_shows_its_largest_and_smallest_value():
     [
         ({}, ""),
         ({"bias": True}, "\nbias projected out"),
-        ({"confounds": 1}, "\nconfounds projected out"),
+        ({"drift": 1}, "\nconfounds projected out"),
     ],
 )
 def test_the_spectrum_names_columns_that_it_does_not_have(about, words):

@@ -46,7 +46,7 @@ def test_padding_dependent_taps_are_open_without_padded_rows(geometry: Geometry)
     assert np.array_equal(taps_of(report, "padding_dependent"), wanted)
 
 
-@pytest.mark.parametrize("about", [{"confounds": 2}, {"weights": [1.0, 2.0]}, {"mask": "some"}])
+@pytest.mark.parametrize("about", [{"drift": 2}, {"weights": [1.0, 2.0]}, {"mask": "some"}])
 def test_adjusted_rows_depend_on_padding_as_others_do(about: dict[str, object]) -> None:
     rng = np.random.default_rng(0)
     x, mask = rng.standard_normal((2, 60, 1)), rng.random((2, 60)) > 0.2

@@ -142,7 +142,7 @@ def test_coefficients_are_those_of_the_noise_in_records_with_gaps_and_drifts(nam
         white = rng.standard_normal((rows + 300, outputs))
         noise.append(scipy.signal.lfilter([1.0], np.r_[1.0, -np.array(rho)], white, axis=0)[300:])
     mask = rng.random((records, rows)) >= share if share else None
-    problem = cs.Problem(x, x + np.stack(noise), lags=(0, 0), mask=mask, confounds=degree)
+    problem = cs.Problem(x, x + np.stack(noise), lags=(0, 0), mask=mask, drift=degree)
     found = cs.solve(problem, noise=cs.ARNoise(len(rho))).noise.coefficients.sum(1)
     assert abs(found.mean() - sum(rho)) < 3 * spread / math.sqrt(outputs)
     # The selected order is close to the true one.
@@ -155,7 +155,7 @@ def test_a_bias_and_a_drift_of_few_rows_leave_a_stationary_model() -> None:
     """A random walk about its drift, whose reflection would be one."""
     rng = np.random.default_rng(3)
     x, walk = rng.standard_normal((6, 12, 1)), rng.standard_normal((6, 12, 1)).cumsum(1)
-    problem = cs.Problem(x, x + 10 * walk, lags=(0, 0), confounds=1)
+    problem = cs.Problem(x, x + 10 * walk, lags=(0, 0), drift=1)
     noise = cs.solve(problem, noise="ar1").noise
     assert 0.3 < abs(noise.coefficients[0, 0]) <= 0.999
     assert np.isfinite(noise.variance).all()
@@ -165,7 +165,7 @@ def test_noise_that_no_stationary_model_describes_is_filtered_stably() -> None:
     """The runs are averages over trials, so products at lags of a trial do not decay."""
     events, bold = cs.datasets.event_related_fmri()
     runs = np.split(events, 12), np.split(bold, 12)
-    problem = cs.Problem(*runs, fs=0.5, tmin=0, tmax=28, confounds=2)
+    problem = cs.Problem(*runs, fs=0.5, tmin=0, tmax=28, drift=2)
     white = cs.solve(problem).score().r2[0]
     for noise in ("ar", "ar21", "ar36"):
         fit = cs.solve(problem, noise=noise)

@@ -239,7 +239,7 @@ def test_exact_data_and_an_output_of_zeros() -> None:
 
 def test_the_evidence_of_one_group_is_that_of_a_ridge() -> None:
     """With few rows, of which the bias and a drift take three."""
-    problem = cs.Problem(X[0][:30], Y[0][:25], kernel_size=TAPS, confounds=2)
+    problem = cs.Problem(X[0][:30], Y[0][:25], kernel_size=TAPS, drift=2)
     one, plain = (
         cs.solve(problem, penalty=penalty, select="evidence").regularization.strength
         for penalty in (cs.Ridge(channel_groups=(0, 0, 0)), cs.Ridge())

@@ -25,10 +25,11 @@ def autoregressive(rng: np.random.Generator, shape: Any) -> np.ndarray:
 
 CASES: dict[str, dict[str, Any]] = {
     "mask of every output": {"mask": "each"},
-    "mask, drift": {"mask": 0.05, "confounds": 2},
-    "weights, mask, intercepts": {"weights": [2.0, 0.3, 1.0], "mask": 0.1, "confounds": 0},
-    "motion, bias": {"confounds": "motion", "bias": True},
-    "motion, mask": {"confounds": "motion", "mask": 0.05},
+    "mask, drift": {"mask": 0.05, "drift": 2},
+    "weights, mask, intercepts": {"weights": [2.0, 0.3, 1.0], "mask": 0.1, "drift": 0},
+    "motion, drift": {"confounds": True, "drift": 1},
+    "motion, bias": {"confounds": True, "bias": True},
+    "motion, mask": {"confounds": True, "mask": 0.05},
     "zeros, bias, mask": {"padding": "causal", "bias": True, "mask": 0.05},
     "stride 2, mask": {"stride": 2, "mask": 0.05, "bias": True},
     "ridge, mask, weights": {"ridge": 7.0, "mask": 0.1, "weights": [1.0, 2.0, 3.0]},

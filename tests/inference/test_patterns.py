@@ -127,7 +127,7 @@ ADJUSTED: dict[str, dict[str, Any]] = {
     "confounds and bias": {
         "confounds": [np.linspace(0, 1, len(b))[:, None] ** 2 for b in Y], "bias": True,
     },
-    "drift of each record": {"confounds": 1},
+    "drift of each record": {"drift": 1},
 }  # fmt: skip
 
 
@@ -139,7 +139,7 @@ def test_masked_rows_and_confounds_are_excluded(name: str, of: str) -> None:
     used, nuisance = np.ones(len(y), bool), np.ones((len(y), 1))
     if "mask" in given:
         used = np.concatenate(inner(given["mask"]))
-    elif given["confounds"] == 1:
+    elif "drift" in given:
         nuisance = block_diag(*(np.vander(np.linspace(-1, 1, len(b)), 2) for b in inner(Y)))
     else:
         nuisance = np.hstack([nuisance, block_diag(*inner(given["confounds"]))])
@@ -284,7 +284,7 @@ JACKKNIFED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "strengths": ({"bias": True}, {"penalty": cs.Ridge([5.0, 50.0])}),
     "bands": ({}, {"penalty": cs.Ridge([5.0, 50.0], channel_groups=[0, 1, 1])}),
     "smooth": ({"bias": True}, {"penalty": cs.Smooth(5.0, order=2)}),
-    "confounds": ({"confounds": 1}, {"ridge": 20.0}),
+    "confounds": ({"drift": 1}, {"ridge": 20.0}),
     # Patterns also exist outside of the windows of lags.
     "windows": ({"lags": {0: LAGS, 1: (-1, 1), 2: (-2, 0)}}, {"ridge": 20.0}),
 }

@@ -296,15 +296,15 @@ def test_the_simplex_method_starts_from_any_interior_point(
     check_absolute(problem, fit)
 
 
-@pytest.mark.parametrize(("confounds", "weighted"), [(1, False), ("arrays", True), (0, True)])
-def test_the_score_has_the_residuals_of_the_loss(confounds: Any, weighted: bool) -> None:
+@pytest.mark.parametrize(("drift", "weighted"), [(1, False), (None, True), (0, True)])
+def test_the_score_has_the_residuals_of_the_loss(drift: int | None, weighted: bool) -> None:
     """Its confounds are fitted by the loss too."""
     rng, x = np.random.default_rng(3), np.random.default_rng(4).standard_normal((2, 60, 1))
     y = x @ [[1.0, -2.0]] + rng.standard_t(2, (2, 60, 2)) + 4
-    given = rng.standard_normal((2, 60, 1)) if confounds == "arrays" else confounds
+    own = rng.standard_normal((2, 60, 1)) if drift is None else None
     weights = [2.0, 0.5] if weighted else None
-    bias = confounds == "arrays"
-    problem = cs.Problem(x, y, lags=(0, 2), bias=bias, confounds=given, weights=weights)
+    given = {"drift": drift, "confounds": own, "bias": drift is None, "weights": weights}
+    problem = cs.Problem(x, y, lags=(0, 2), **given)
     fit = cs.solve(problem, loss="huber")
     score, left, roots = fit.score(), np.stack(fit.residuals())[:, 2:], np.ones((2, 1, 1))
     roots = roots if weights is None else np.reshape(weights, (2, 1, 1))
@@ -368,7 +368,7 @@ PENALTIES: dict[str, tuple[cs.extend.Penalty, list[np.ndarray]]] = {
 STATEMENTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "bias, weights": {"bias": True, "weights": np.linspace(0.5, 2, 90)},
-    "intercepts, mask": {"confounds": "intercept", "mask": np.arange(90) % 7 > 0},
+    "intercepts, mask": {"drift": 0, "mask": np.arange(90) % 7 > 0},
 }
 
 

@@ -38,7 +38,7 @@ class Case:
         self.y = [red(rng, n, 2) + 5.0 for n in LENGTHS]
         flags = [np.ones(n, bool) for n in LENGTHS]
         weights = [np.ones(n) for n in LENGTHS]
-        options: dict[str, Any] = {"confounds": 1} if name == "drift" else {"bias": True}
+        options: dict[str, Any] = {"drift": 1} if name == "drift" else {"bias": True}
         if name == "gaps":
             flags[0][20:29] = flags[0][40] = flags[1][7] = False
             options["mask"] = flags

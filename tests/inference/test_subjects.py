@@ -50,7 +50,7 @@ class Recording:
     def problem(self) -> cs.Problem:
         more: dict[str, Any] = {}
         if self.adjusted:
-            more = {"mask": self.mask, "weights": self.weights, "confounds": 1}
+            more = {"mask": self.mask, "weights": self.weights, "drift": 1}
         return cs.Problem(self.x, self.y, **(LAGS | more))
 
     def rows(self) -> Rows:
@@ -334,7 +334,7 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
         "the data of all subjects together do not determine the kernel of the group",
     ),
     (
-        {k: cs.Problem(X[:5], Y[:5], lags=(0, 2), confounds=2) for k in "ab"},
+        {k: cs.Problem(X[:5], Y[:5], lags=(0, 2), drift=2) for k in "ab"},
         None,
         cs.SolveError,
         "a subject has 3 rows and 3 columns of bias and confounds, so that no row is left",

@@ -77,7 +77,7 @@ ADJUSTED: dict[str, dict[str, Any]] = {
     "weights of records": {"weights": BY_RECORD},
     "slope, weights": {"confounds": SLOPE, "weights": BY_RECORD},
     "slope, bias": {"confounds": SLOPE, "bias": True},
-    "intercepts": {"confounds": 0},
+    "intercepts": {"drift": 0},
 }
 
 

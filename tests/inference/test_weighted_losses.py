@@ -20,15 +20,20 @@ from support.robust import least_absolute
 from support.slow import some
 
 CASES: dict[str, dict[str, Any]] = {
-    "mask of every output, intercepts": {"mask": "each", "confounds": 0},
+    "mask of every output, intercepts": {"mask": "each", "drift": 0},
     "weights, bias": {"weights": [1.0, 3.0, 0.05], "bias": True},
-    "weights, mask, drift": {"weights": [2.0, 0.3, 1.0], "mask": 0.1, "confounds": 1},
-    "motion, bias, mask of every output": {"confounds": "motion", "bias": True, "mask": "each"},
+    "weights, mask, motion, drift": {
+        "weights": [2.0, 0.3, 1.0],
+        "mask": 0.1,
+        "drift": 1,
+        "confounds": True,
+    },
+    "motion, bias, mask of every output": {"confounds": True, "bias": True, "mask": "each"},
     "stride 2, zeros, weights, motion": {
         "stride": 2,
         "padding": "causal",
         "weights": [0.1, 1.0, 2.0],
-        "confounds": "motion",
+        "confounds": True,
         "bias": True,
     },
 }

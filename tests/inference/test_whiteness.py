@@ -45,7 +45,7 @@ def test_texts_predictions_and_scores_do_not_warn() -> None:
 
 def test_the_fmri_recording_has_correlated_residuals() -> None:
     x, y = (np.split(a, 12) for a in event_related_fmri())
-    fit = cs.solve(cs.Problem(x, y, lags=(0, 14), edges="zeros", confounds=2))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 14), edges="zeros", drift=2))
     with pytest.warns(UserWarning, match="are correlated in time, and so is x.*use noise='ar'"):
         assert fit.standard_error.all()
 

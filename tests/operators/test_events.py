@@ -179,7 +179,7 @@ CHOICES: dict[str, tuple[Callable[..., np.ndarray], dict[str, Any], bool]] = {
     "events": (lambda rng, x: x, {}, True),
     "integers": (lambda rng, x: np.round(9 * x).astype(np.int16), {}, True),
     "zeros alone": (lambda rng, x: 0 * x, {}, True),
-    "a drift": (lambda rng, x: x, {"confounds": 2}, True),
+    "a drift": (lambda rng, x: x, {"drift": 2}, True),
     "a bias and weights": (lambda rng, x: x, {"bias": True, "weights": np.arange(1, 4001)}, True),
     "noise": (lambda rng, x: rng.standard_normal(x.shape), {}, False),
     "noise after zeros": (lambda rng, x: np.repeat([0, 1], 2000)[:, None] * (x + 1), {}, False),

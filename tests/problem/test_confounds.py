@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from convsolve.operators.nuisance import nuisance_blocks
-from convsolve.problem.confounds import Confounds
+from convsolve.problem.confounds import Confounds, Terms
 from convsolve.problem.rows import Rows
 from convsolve.problem.weights import Weights
 
@@ -24,9 +24,9 @@ def rows(masked: bool) -> Rows:
 
 def test_records_of_one_shape_share_a_layout() -> None:
     kept = Rows(((60,),) * 5000, (0,))
-    found = Confounds.of(2, False, kept, Weights(tuple(np.full(5000, 2.0))))
+    found = Confounds.of(Terms(2), False, kept, Weights(tuple(np.full(5000, 2.0))))
     assert len(found.layouts) == 1
     (block,) = nuisance_blocks(found, [(i, 0, 60) for i in range(5000)])
     np.testing.assert_array_equal(block.places.reshape(-1), np.arange(found.count))
-    assert len(Confounds.of(2, False, rows(False), None).layouts) == 3
-    assert len(Confounds.of(2, False, rows(True), None).layouts) == 5
+    assert len(Confounds.of(Terms(2), False, rows(False), None).layouts) == 3
+    assert len(Confounds.of(Terms(2), False, rows(True), None).layouts) == 5

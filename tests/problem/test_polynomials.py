@@ -11,7 +11,7 @@ import pytest
 
 from convsolve.linalg.polynomials import Polynomials
 from convsolve.operators.trends import fitted, subtract
-from convsolve.problem.confounds import Layout
+from convsolve.problem.confounds import Layout, Terms
 from convsolve.problem.rows import Rows
 
 EPS = float(np.finfo(float).eps)
@@ -95,7 +95,7 @@ def test_the_basis_of_few_samples_of_a_record_spans_their_polynomials(
 ) -> None:
     places = np.flatnonzero(flags)
     kept = Rows((flags.shape,), (0,), (flags,))
-    basis = Layout.of(degree, 0, kept, np.ones(())).basis
+    basis = Layout.of(Terms(degree), 0, kept, np.ones(())).basis
     with mpmath.workdps(60):
         powers = mpmath.matrix(len(places), degree + 1)
         for i, place in enumerate(places):

@@ -91,23 +91,12 @@ def test_a_record_alone_has_names_without_numbers_and_keeps_missing_samples() ->
 
 
 MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
-    (
-        np.ones(3),
-        {"degree": 3},
-        ValueError,
-        "x has 3 samples of 3, on which polynomials of time up",
-    ),
-    ([np.ones(9), np.ones(2)], {}, ValueError, "x[1] has 2 samples of 11, on which polynomials"),
-    ([np.ones(9_999), np.ones(20)], {"degree": 8}, ValueError, "x[1] has 20 samples of 10019"),
-    (np.ones((4, 5, 6)), {}, ValueError, "x must be (T,) or (T, channels), got shape (4, 5, 6)"),
-    ([np.ones((9, 2)), np.ones(9)], {}, ValueError, "different numbers of channels: [1, 2]"),
+    (np.ones((4, 5, 6)), {}, ValueError, "(T,) or (T, channels), got shape (4, 5, 6)"),
+    ([np.ones((9, 2)), np.ones(9)], {}, ValueError, "(T,) or (T, channels), got shape (9,)"),
     (np.ones(9), {"degree": 0}, ValueError, "degree must be at least 1, got 0"),
     (np.ones(9) * 1j, {}, TypeError, "x is complex"),
     (np.ones((9, 2)), {"channels": ["a"]}, ValueError, "channels has 1 names, there are 2"),
-    (np.ones((9, 2)), {"channels": ["a", "a"]}, ValueError, "channels has 'a' twice"),
-    ([], {}, ValueError, "x must be (T,) or (T, channels), got shape (0,), which is empty"),
-    (np.ones((9, 0)), {}, ValueError, "got shape (9, 0), which is empty"),
-    (np.ones(9), {"channels": "a"}, TypeError, "channels must be a list of names, got 'a'"),
+    ([], {}, ValueError, "(T,) or (T, channels), got shape (0,)"),
 ]
 
 

@@ -174,14 +174,14 @@ def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):
     np.testing.assert_array_equal(fit.kernel, alone.kernel)
 
 
-@pytest.mark.parametrize("given", ["mask", "confounds", "weights"])
+@pytest.mark.parametrize("given", ["mask", "drift", "weights"])
 def test_the_default_uses_steps_where_a_factor_would_take_longer(given):
     """The same kernel as by a factor. Rows with weights are formed, and confounds need a factor."""
     rng, n, taps = np.random.default_rng(25), 9000, 1700
     x = coloured(rng, n, pole=0.9)
     options = {
         "mask": {"mask": rng.random(n) < 0.8},
-        "confounds": {"confounds": 2},
+        "drift": {"drift": 2},
         "weights": {"weights": rng.uniform(0.5, 2, n)},
     }
     y = np.convolve(x[:, 0], [1.0, 0.5])[:n] + rng.standard_normal(n)

@@ -33,7 +33,7 @@ class Adjusted:
     """A problem of three records, with the adjustments that a case describes.
 
     Its keys are those of `convsolve.Problem`. ``mask`` is the share of rows that are masked, or
-    "each" for a mask of every output. ``confounds`` may be "motion" for columns given as arrays.
+    "each" for a mask of every output. ``confounds`` is True for columns given as arrays.
     """
 
     def __init__(
@@ -45,7 +45,10 @@ class Adjusted:
             clean = cs.convolve(x, W, self.spec)
             self.y.append(clean + noise(rng, clean.shape) + 100)
         self.bias, self.weights = case.get("bias", False), case.get("weights")
-        self.case = case
+        self.case, self.motion = case, None
+        if case.get("confounds"):
+            columns = np.random.default_rng(6)
+            self.motion = [columns.standard_normal((len(b), 1)) + 1 for b in self.y]
         self.used, self.own = self._used(), self._own()
 
     def _used(self) -> list[np.ndarray]:
@@ -57,22 +60,18 @@ class Adjusted:
 
     def _own(self) -> list[np.ndarray]:
         """Return the nuisance columns of every record, without a bias."""
-        given = self.case.get("confounds")
-        if given is None:
-            return [np.zeros((len(b), 0)) for b in self.y]
-        if given == "motion":
-            rng = np.random.default_rng(6)
-            return [rng.standard_normal((len(b), 1)) + 1 for b in self.y]
-        return [np.linspace(-1, 1, len(b))[:, None] ** np.arange(given + 1) for b in self.y]
+        powers = np.arange(self.case.get("drift", -1) + 1)
+        found = [np.linspace(-1, 1, len(b))[:, None] ** powers for b in self.y]
+        if self.motion is not None:
+            found = [np.column_stack(pair) for pair in zip(found, self.motion, strict=True)]
+        return found
 
     def problem(self, store: Callable[[np.ndarray], Any]) -> cs.Problem:
         given: dict[str, Any] = {"bias": self.bias, "weights": self.weights}
         if "mask" in self.case:
             each = self.case["mask"] == "each"
             given["mask"] = [f if each else f[:, 0] for f in self.used]
-        if "confounds" in self.case:
-            motion = self.case["confounds"] == "motion"
-            given["confounds"] = self.own if motion else self.case["confounds"]
+        given |= {"drift": self.case.get("drift"), "confounds": self.motion}
         return cs.Problem([*map(store, self.x)], [*map(store, self.y)], spec=self.spec, **given)
 
     def rows(self, o: int) -> Iterator[tuple[float, np.ndarray, np.ndarray, np.ndarray]]:
