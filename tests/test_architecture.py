@@ -355,9 +355,9 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 2958,
-    "linalg": 1287,
-    "operators": 4494,
-    "leastsquares": 1530,
+    "linalg": 1264,
+    "operators": 4365,
+    "leastsquares": 1492,
     "inference": 4136,
     "solvers": 1806,
     "identifiability": 1245,
@@ -365,9 +365,9 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4560,
-    "package": 25333,
-    "tests": 21746,
-    "files": 192,
+    "package": 25143,
+    "tests": 21619,
+    "files": 190,
     "files at the top": 34,
 }
 WITHOUT_CODE = {

@@ -2,32 +2,46 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import numpy as np
 
-from ..linalg.conjugate_gradient import VANISHED, Conjugate, Evidence, inverse_form
-from ..linalg.rank import EPS, least_share
+from ..linalg.conjugate_gradient import Map, Stop, least_eigenvalue
+from ..linalg.rank import least_share
 from ..operators import by_fft
-from ..operators.overlap_save import Series
-from ..operators.spectral_inverse import SpectralInverse, flat
-from ..operators.toeplitz import Gram
-from ..operators.toeplitz_inverse import Stationary, ToeplitzInverse, preconditioner, stationary
-from ..problem.spec import ConvSpec
+from ..operators.design_matrix import DesignMatrix
+from ..operators.toeplitz import Record, Samples, Toeplitz, ToeplitzInverse, tapered_lags
 from .certificate import upper_bound
 from .system import System
 
-# The product of a symmetric matrix with vectors.
-Product = Callable[[np.ndarray], np.ndarray]
-
-# Largest number of steps of a quadrature for a certificate.
-QUADRATURE_STEPS = 200
 # Steps of conjugate gradients on a random vector in which full rank is to be proved.
 PROOF_STEPS = 100
 # Norm of the rounding error of AᵀA v by FFTs, as a number of columns of a Gram matrix, which are
 # allowed 10 eps each. At most 1.6 eps were measured for 2 000 to 4 000 taps.
 COLUMNS_OF_ERROR = 10
+
+
+def read_samples(
+    matrix: DesignMatrix, group: int, powers: np.ndarray
+) -> tuple[Samples, np.ndarray, bool]:
+    """Return the records of a group, times 2 to the minus ``powers`` (C,) of the channels.
+
+    Also return the products NᵀA (k, P) with orthonormal nuisance columns in the same units, and
+    whether the sums of the matrix were formed from rows.
+    """
+    found, chunks = [], matrix.sample()
+    first, each = chunks[0], matrix.exponents[group]
+    for chunk in chunks:
+        own = chunk.by_column(chunk.exponents)[group]
+        finer = (each - own)[: powers.size] + powers
+        for i, x, *_ in by_fft.parts(chunk):
+            if i == group:
+                scale = np.ldexp(1.0, -np.tile(finer, x.scale.size // powers.size))
+                found.append(Record(x.data, x.scale * scale, x.shift * scale))
+    crossed = np.zeros((0, each.size))
+    if matrix.nuisance.constant:
+        sums = by_fft.column_sums(first)[group] / np.sqrt(first.rows)
+        crossed = np.ldexp(sums, -np.tile(powers, each.size // powers.size))[None]
+    samples = Samples(found, by_fft.taps_of(first)[0], by_fft.places_of(first))
+    return samples, crossed, any(chunk.by_rows for chunk in chunks)
 
 
 class Normal:
@@ -43,79 +57,50 @@ class Normal:
 
     Attributes:
         product: the product with AᵀA + ridge.
-        precondition: the product with M⁻¹.
+        inverse: the product with M⁻¹.
+        live: the stretch (P, 1), and 0 for columns of zeros. Their gradient is rounding, which the
+            preconditioner would amplify.
         largest: an upper bound on the largest eigenvalue of AᵀA + ridge.
     """
 
-    product: Product
-    precondition: ToeplitzInverse | SpectralInverse
-    largest: float
+    product: Map
 
     def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group
         design, scaling = system.design, system.scaling
         structured = design.sizes.toeplitz and not design.sizes.beyond_memory
         matrix = design.whole_matrix if structured else design.matrix
-        self._chunks = matrix.sample()
-        self._chunk = self._chunks[0]
-        self.a_norm = float(scaling.a_norm[group])
-        relative, channels = scaling.relative[group], self._chunk.channels
-        by_channel = relative.reshape(-1, channels).max(0)
-        unit = np.tile(by_channel, relative.size // channels)
-        self.stretch = np.ldexp(1.0, relative - unit)[:, None]
+        relative, channels = scaling.relative[group], design.kernel_shape[-2]
+        powers = relative.reshape(-1, channels).max(0)
+        unit = np.tile(powers, relative.size // channels)
+        self.stretch, scale = np.ldexp(1.0, relative - unit)[:, None], np.ldexp(1.0, -unit)
         self.ridge = (scaling.root_ridge[group] * self.stretch[:, 0]) ** 2
-        norms, scale = np.ldexp(system.columns.norms[group], -unit), np.ldexp(1.0, -unit)
-        # The gradient of a column of zeros is rounding, which the preconditioner would amplify.
-        self.live = np.where(norms > 0, self.stretch[:, 0], 0.0)[:, None]
-        parts = self._parts(by_channel)
-        self.product, self.largest = self._by_data(scale[:, None]), self.a_norm**2
-        found = None
-        if structured:
-            gram = self._gram(parts, norms, scale)
-            found = flat(gram)
-            if gram.toeplitz:
-                self.product = gram
-                # In the coordinates of System, at most the trace and the bound from the symbol.
-                rows = np.abs(gram.symbol).sum(-1).max() + self.ridge.max()
-                self.largest = float(min(self.largest, rows / self.stretch.min() ** 2))
-        self.precondition = found or preconditioner(self._tapered(parts, norms))
+        squares = (scale * system.columns.norms[group]) ** 2
+        self.live = np.where(squares > 0, self.stretch[:, 0], 0.0)[:, None]
+        self.a_norm = float(scaling.a_norm[group])
+        self.largest, self._least = self.a_norm**2, None  # type: float, float | None
+        samples, crossed, self._by_rows = read_samples(matrix, group, powers)
+        self.product = self._by_data(scale[:, None])
+        gram = Toeplitz(samples, squares) if structured else None
+        if gram is not None and gram.worthwhile:
+            self.product = self._by_toeplitz(gram, crossed)
+            # In the coordinates of System, at most the trace and the bound from the symbol.
+            bound = (gram.largest + self.ridge.max()) / self.stretch.min() ** 2
+            self.largest = float(min(self.largest, bound))
+        lags = tapered_lags(samples, squares, self.ridge, design.nuisance.constant)
+        self.inverse = ToeplitzInverse(lags, samples.places)
 
-    def _tapered(self, parts: list[Series], norms: np.ndarray) -> Stationary:
-        """Return the Toeplitz matrix of tapered records."""
-        design, taps = self.system.design, by_fft.taps_of(self._chunk)[0]
-        padding, constant = _padding(design.spec, design.sizes.shapes[0]), design.nuisance.constant
-        places = by_fft.places_of(self._chunk)
-        return stationary(parts, taps, places, norms**2, self.ridge, padding, constant)
+    # Methods of an object would refer to it, so that it would not be freed after its last use.
 
-    def _by_data(self, scale: np.ndarray) -> Product:
-        """Return the product with AᵀMA + ridge in two passes over the data.
-
-        The columns of A are multiplied by a ``scale`` (P, 1).
-        """
-        # A method would refer to `Normal`, so that it would not be freed after its last use.
+    def _by_data(self, scale: np.ndarray) -> Map:
+        """Return the product in two passes over the data, whose columns are times ``scale``."""
         matrix, group, ridge = self.system.matrix, self.group, self.ridge[:, None]
         return lambda v: scale * matrix.adjoint(group, matrix.forward(group, scale * v)) + ridge * v
 
-    def _parts(self, by_channel: np.ndarray) -> list[Series]:
-        """Return the records of this group in units of the matrix times powers of two."""
-        found, exponents = [], self.system.matrix.exponents[self.group]
-        for chunk in self._chunks:
-            own = chunk.by_column(chunk.exponents)[self.group]
-            finer = (exponents - own)[: by_channel.size] + by_channel
-            for group, x, *_ in by_fft.parts(chunk):
-                if group == self.group:
-                    each = np.tile(finer, x.scale.size // finer.size)
-                    scale, shift = np.ldexp(x.scale, -each), np.ldexp(x.shift, -each)
-                    found.append(x._replace(scale=scale, shift=shift))
-        return found
-
-    def _gram(self, parts: list[Series], norms: np.ndarray, scale: np.ndarray) -> Gram:
-        """Return AᵀMA + ridge for columns with these norms: those of A times ``scale``."""
-        chunk, sums = self._chunk, None
-        if self.system.design.nuisance.constant:
-            sums = scale * by_fft.column_sums(chunk)[self.group] / np.sqrt(chunk.rows)
-        taps, places = by_fft.taps_of(chunk)[0], by_fft.places_of(chunk)
-        return Gram(parts, taps, places, norms**2, sums, self.ridge)
+    def _by_toeplitz(self, gram: Toeplitz, crossed: np.ndarray) -> Map:
+        """Return the product by FFTs, with nuisance columns projected out."""
+        ridge = self.ridge[:, None]
+        return lambda v: gram(v) - crossed.T @ (crossed @ v) + ridge * v
 
     @property
     def definite(self) -> bool:
@@ -123,58 +108,48 @@ class Normal:
 
         Otherwise CG is not expected to converge, nor to prove full rank.
         """
-        return self.precondition.definite
+        return self.inverse.definite
+
+    def least(self, steps: int, stop: Stop) -> float:
+        """Return a lower bound of the eigenvalues of M⁻¹(AᵀA + ridge), or 0 if there is none.
+
+        It is computed once, in at most ``steps`` of CG on a random vector, and is wrong with a
+        probability of 2e-7. The test ends before a step for which ``stop`` returns True.
+        """
+        if self._least is None:
+            draw = self.inverse.draw
+            self._least = least_eigenvalue(self.product, self.inverse, draw, steps, stop)
+        return self._least
 
     def backward_error(
-        self, w: np.ndarray, r_norm: np.ndarray, g: np.ndarray, enough: float
+        self,
+        w: np.ndarray,
+        r_norm: np.ndarray,
+        g: np.ndarray,
+        enough: float,
+        steps: int = PROOF_STEPS,
+        stop: Stop = lambda: False,
     ) -> np.ndarray:
         """Return an upper bound (Q,) on the backward error of w (P, Q), without a factor.
 
-        It is gᵀ(AᵀA + φ²I)⁻¹g with φ = ‖r‖/‖w‖, by Gauss–Radau quadrature. The node is at φ², which
-        no eigenvalue is below; with the preconditioner M, it is at (φ² + ridge)/‖M‖.
+        If the bound without a factor exceeds ``enough``, gᵀ(AᵀA + ridge)⁻¹g is bounded by gᵀM⁻¹g
+        over `least`.
         """
         bound = upper_bound(w, r_norm, g, self.a_norm)
-        some = np.flatnonzero((bound > enough) & np.isfinite(bound) & w.any(0))
-        if not some.size:
+        if not (w.any() and (bound > enough).any() and (least := self.least(steps, stop))):
             return bound
-        w_norm = np.linalg.norm(w[:, some], axis=0)
-        shift = (r_norm[some] / w_norm * self.stretch) ** 2
-        node = (shift + self.ridge[:, None]).min(0) / self.precondition.high
-        form = inverse_form(
-            lambda v: self.product(v) + shift * v,
-            self.precondition,
-            self.live * g[:, some],
-            node,
-            (enough * self.a_norm * w_norm) ** 2,
-            QUADRATURE_STEPS,
-        )
-        bound[some] = np.fmin(bound[some], np.sqrt(form) / (self.a_norm * w_norm))
-        return bound
+        scaled = self.live * g
+        squares = np.einsum("pq,pq->q", scaled, self.inverse(scaled))
+        # A preconditioner of rounding may be indefinite. Its squares bound nothing.
+        whitened = np.sqrt(np.where(squares >= 0, squares, np.inf) / least)
+        return upper_bound(w, r_norm, g, self.a_norm, whitened)
 
-    def full_rank(self, steps: int, stop: Callable[[], bool] = lambda: False) -> bool:
+    def full_rank(self, steps: int, stop: Stop = lambda: False) -> bool:
         """Return whether ``steps`` of CG on a random vector prove full numerical rank.
 
-        False is inconclusive, and True is wrong with a probability of 2e-7; see `Evidence`. The
-        test ends before a step for which ``stop`` returns True.
+        False is inconclusive, and True is wrong with a probability of 2e-7, see `least_eigenvalue`.
         """
-        if not self.definite:
-            return False
-        run = Conjugate(self.product, self.precondition, self.precondition.draw())
-        evidence, one = Evidence(), np.ones(1, bool)
-        # With a steeper slope, rounding of all steps could hide a component that has not vanished.
-        steepest = VANISHED / (10 * EPS * math.sqrt(self.stretch.size))
-        for _ in range(steps):
-            hopeless = not self._full_rank_above(evidence.least) or evidence.slope > steepest
-            # Rounding makes M⁻¹ indefinite where T is nearly singular.
-            if hopeless or not run.squares[0] >= 0 or stop():
-                return False
-            if run.squares[0] <= VANISHED**2:
-                return True
-            length, ratio = run.step(one)
-            if not length[0] > 0:
-                return False
-            evidence.add(float(length[0]), float(ratio[0]))
-        return False
+        return self.definite and self._full_rank_above(self.least(steps, stop))
 
     def _full_rank_above(self, least: float) -> bool:
         """Return whether eigenvalues of M⁻¹(AᵀA + ridge) of at least ``least`` prove full rank.
@@ -184,25 +159,11 @@ class Normal:
         """
         system, p = self.system, self.stretch.size
         # In the coordinates of System the columns are not shorter, nor is the smallest eigenvalue.
-        least *= self.precondition.low
+        least *= self.inverse.low
         # Errors of FFTs do not add up over columns. Errors of the elements of a Gram matrix do.
-        formed = any(chunk.by_rows for chunk in self._chunks)
-        loss = 1.0 if formed else min(1.0, COLUMNS_OF_ERROR / p)
-        share = least_share(system.matrix.rows, p, loss)
-        if not least > share * self.largest:  # also False for NaN
+        loss = 1.0 if self._by_rows else min(1.0, COLUMNS_OF_ERROR / p)
+        if not least > least_share(system.matrix.rows, p, loss) * self.largest:  # also for NaN
             return False
-        if system.strength:
-            return True
-        if system.design.sizes.wide:
-            return False
+        if system.strength or system.design.sizes.wide:
+            return bool(system.strength)
         return bool(least > system.column_rounding[self.group].max() ** 2)
-
-
-def _padding(spec: ConvSpec, shape: tuple[int, ...]) -> tuple[int, int]:
-    """Return the numbers of zeros at both ends of a polyphase component along the first axis."""
-    if spec.padding == "circular":
-        return 0, 0
-    before = spec._offset(shape)[0]
-    after = spec._extent(shape)[0] - before - shape[0]
-    step = math.lcm(spec.stride[0], spec.dilation[0])
-    return max(before, 0) // step, max(after, 0) // step

@@ -2,8 +2,8 @@
 
 Numerical methods: ``windows`` cuts records into rows of A. ``overlap_save`` cuts records into
 blocks for FFTs. ``gram`` computes AᵀA and Aᵀy from these blocks, and ``products`` computes A w and
-Aᵀr. ``toeplitz`` multiplies by AᵀA without its P² numbers. ``toeplitz_inverse`` and
-``spectral_inverse`` are its preconditioners. ``combinations`` replaces many outputs by a few.
+Aᵀr. ``toeplitz`` multiplies by AᵀA without its P² numbers, and has its preconditioner.
+``combinations`` replaces many outputs by a few.
 
 Sums: ``moments`` are sums over rows that can be added. Nuisance columns are eliminated from them
 there.

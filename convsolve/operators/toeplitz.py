@@ -1,209 +1,356 @@
-"""The Gram matrix as an operator on kernels, without its P² numbers."""
+"""AᵀA of records along one axis without its P² numbers: its product, and a predictor as inverse."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Sequence
-from typing import Any
+import math
+from collections.abc import Sequence
+from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 
-from ..parallel import cores
-from .overlap_save import Batch, Product, Series, batches, side_by_side, summed
+from ..linalg.rank import EPS
 
-# With fewer numbers than this in a transform, threads are slower than one.
-PARALLEL_NUMBERS = 2**16
+# Numbers that are transformed at a time, the fewest samples of a block, and the number of numbers
+# from which threads are faster than one.
+NUMBERS, BLOCK, MANY = 2**20, 256, 2**16
+# The ramp at an end of a record is as long as the kernel, but at most this share of the record.
+MOST_SHARE = 1 / 4
 # If a squared column norm is less than this share of its value for padded records, subtracting the
-# edges cancels too many digits.
+# windows beyond the ends cancels too many digits.
 DROWNED = 1e-2
+# Orders of predictors to try, for kernels that are ``SHORTER`` times as long, and the least share
+# of the smallest in the largest value of the spectrum of x that a predictor leaves.
+ORDERS, SHORTER, WHITE = (32, 256, 2048), 4, 0.1
+# T is definite if a bound proves that its smallest eigenvalue is at least this share of its
+# diagonal. Levinson's recursion has errors of about ten roundings.
+DEFINITE = 100 * EPS
+# An indefinite T gets this share of its diagonal, times powers of ten.
+SHIFT = 1e3 * EPS
 
 
-class Grid:
-    """Spectra of kernels: FFTs along the taps, padded with zeros to at least 2K - 1.
+class Record(NamedTuple):
+    """Samples (N, L, C) of any type, used as ``scale * data - shift``, and as zero where ``dead``.
 
-    Vectors are (P, Q), with the taps × channels ``columns`` of a polyphase component. Spectra are
-    (F, C, Q).
+    Strides and dilations are channels and records of their own.
     """
 
-    def __init__(self, taps: int, channels: int, columns: np.ndarray) -> None:
-        from scipy.fft import next_fast_len
+    data: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    dead: np.ndarray | None = None
 
-        self.taps, self.channels = taps, channels
-        self.size = next_fast_len(2 * taps - 1, real=True)
-        self.step = self.size - taps + 1
-        whole = np.array_equal(columns, np.arange(taps * channels))
-        self.columns = None if whole else columns
-
-    def forward(self, a: np.ndarray) -> np.ndarray:
-        """Return spectra (F, I, Q) of a (≤ size, I, Q)."""
-        from scipy.fft import rfft
-
-        return rfft(a, self.size, 0, workers=-1 if a.size > PARALLEL_NUMBERS else None)
-
-    def backward(self, s: np.ndarray) -> np.ndarray:
-        """Return (size, I, Q) of spectra (F, I, Q), which may be overwritten."""
-        from scipy.fft import irfft
-
-        workers = -1 if s.size > PARALLEL_NUMBERS else None
-        return irfft(s, self.size, 0, overwrite_x=True, workers=workers)
-
-    def whole(self, v: np.ndarray) -> np.ndarray:
-        """Return a vector (P, Q) with zeros for the other columns of a component, (K·C, Q)."""
-        if self.columns is None:
-            return v
-        found = np.zeros((self.taps * self.channels, v.shape[1]))
-        found[self.columns] = v
+    def read(self, some: slice = slice(None)) -> np.ndarray:
+        """Return samples in float64."""
+        found: np.ndarray = self.data[:, some] * self.scale - self.shift
+        if self.dead is not None:
+            found[self.dead[:, some]] = 0.0
         return found
 
-    def part(self, v: np.ndarray) -> np.ndarray:
-        """Return the inverse of `whole`."""
-        return v if self.columns is None else v[self.columns]
+    def tapered(self, taps: int, centred: bool) -> np.ndarray:
+        """Return the samples, less the mean of a record, with ramps to zero at both ends."""
+        x = self.read()
+        if centred:
+            x -= x.mean(1, keepdims=True)
+        count = int(min(MOST_SHARE * x.shape[1], taps))
+        rise = np.sin(np.pi / 2 * (np.arange(count) + 0.5) / max(count, 1)) ** 2
+        for end in (x, x[:, ::-1]):
+            end[:, :count] *= np.sin(np.pi / 2 * rise)[:, None]
+        return x
 
-    def spectrum(self, v: np.ndarray) -> np.ndarray:
-        """Return the spectrum (F, C, Q) of a vector of all columns."""
-        return self.forward(v.reshape(self.taps, self.channels, -1))
 
-    def vector(self, s: np.ndarray) -> np.ndarray:
-        """Return the values (K·C, Q) of a spectrum (F, C, Q) at the taps. May overwrite it."""
-        return self.backward(s)[: self.taps].reshape(-1, s.shape[-1])
+class Samples(NamedTuple):
+    """The records of one group.
 
-    def symbol(self, lags: np.ndarray) -> np.ndarray:
-        """Return the spectrum (F, C, C) of lags (2K-1, C, C): 0 to K - 1, then 1 - K to -1."""
-        whole = np.zeros((self.size, *lags.shape[-2:]))
-        whole[: self.taps], whole[self.step :] = lags[: self.taps], lags[self.taps :]
-        return self.forward(whole)
+    Attributes:
+        records: the samples.
+        taps: taps K of their windows.
+        places: the columns (P,) of the windows that are used.
+    """
+
+    records: Sequence[Record]
+    taps: int
+    places: np.ndarray
+
+
+def transform(a: np.ndarray, size: int, axis: int = 0) -> np.ndarray:
+    """Return the spectrum of real numbers that are padded with zeros to ``size``."""
+    from scipy.fft import rfft
+
+    return np.asarray(rfft(a, size, axis, workers=-1 if a.size > MANY else None))
+
+
+def inverted(spectrum: np.ndarray, size: int) -> np.ndarray:
+    """Return the numbers (size, …) of a spectrum (F, …), which may be overwritten."""
+    from scipy.fft import irfft
+
+    workers = -1 if spectrum.size > MANY else None
+    return np.asarray(irfft(spectrum, size, 0, overwrite_x=True, workers=workers))
 
 
 def times(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return a @ b (F, I, Q), faster than `matmul` for small matrices, on all cores if large."""
-    if a.shape[-2:] == (1, 1):
-        return a * b
-    if a.size < PARALLEL_NUMBERS:
+    """Return a @ b of stacks, without the slow products of matrices of one or two columns."""
+    if a.shape[-1] > 2:
         return a @ b
-    ends = np.linspace(0, len(a), cores() + 1).astype(int)
-    parts = [slice(*pair) for pair in itertools.pairwise(ends)]
-    return np.concatenate(side_by_side(lambda part: a[part] @ b[part], parts))
+    terms = (a[..., i : i + 1] * b[..., i : i + 1, :] for i in range(a.shape[-1]))
+    return np.asarray(reduce(np.add, terms))
 
 
-def autocorrelation(parts: Iterable[Series], taps: int) -> np.ndarray:
-    """Return Σ x[u+m] x[u]ᵀ (2K-1, C, C) over all samples of records (N, L, C), zero outside.
+def adjoint(a: np.ndarray) -> np.ndarray:
+    """Return the conjugate transposes of a stack."""
+    return a.conj().swapaxes(-1, -2)
 
-    Lags m are 0 to K - 1 and then 1 - K to -1, as in an FFT. Records are processed in batches, so
-    that memory does not depend on their length.
+
+def fast_length(count: int) -> int:
+    """Return a number of samples whose FFT is fast."""
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(count, real=True))
+
+
+def autocorrelation(x: np.ndarray, taps: int) -> np.ndarray:
+    """Return Σ x[s] x[s + j]ᵀ (K, C, C) for lags j of 0 to K − 1, of x (N, L, C), zero outside.
+
+    The spectrum of two blocks is the sum of their spectra, with alternating signs for the second.
     """
-    from scipy.fft import irfft, rfft
-
-    total: Any = 0.0
-    for x in parts:
-        _, length, channels = x.data.shape
-        several = batches(x.data.shape, length, taps, 2 * channels)
-
-        def crossed(batch: Batch, x: Series = x) -> Any:
-            ahead, here = (
-                rfft(batch.pieces(x, samples), axis=1) for samples in (batch.size, batch.step)
-            )
-            return (_crossed(ahead, here),)
-
-        (spectrum,) = summed(crossed, several)
-        total = total + irfft(spectrum, several[0].size, axis=0)[:taps]
-    # R[-m] = R[m]ᵀ gives the other half.
-    return np.concatenate([total, total[:0:-1].swapaxes(-1, -2)])
-
-
-def _crossed(a: np.ndarray, b: np.ndarray) -> np.ndarray | Product:
-    """Return Σ a bᴴ (f, C, C) over pieces (n, f, C). b is overwritten."""
-    np.conj(b, out=b)
-    if a.shape[-1] == 1:
-        return np.einsum("nfc,nfc->fc", a, b)[..., None]
-    return Product(a.transpose(1, 2, 0), b.swapaxes(0, 1))
+    n, length, c = x.shape
+    step = fast_length(max(taps, BLOCK))
+    total = np.zeros((step + 1, c, c), complex)
+    sign = np.resize([1.0, -1.0], step + 1)[:, None]
+    many = min(max(1, NUMBERS // (2 * n * step * c)), -(-length // step))
+    for first in range(0, length, many * step):
+        part = np.zeros((n, (many + 1) * step, c))
+        seen = x[:, first : first + part.shape[1]]
+        part[:, : seen.shape[1]] = seen
+        blocks = transform(part.reshape(n, many + 1, step, c), 2 * step, 2)
+        here, ahead = blocks[:, :-1], blocks[:, :-1] + sign * blocks[:, 1:]
+        if c == 1:
+            total[:, 0, 0] += np.einsum("nbfc,nbfc->f", here.conj(), ahead)
+        else:
+            a, b = (v.reshape(-1, step + 1, c).swapaxes(0, 1) for v in (here, ahead))
+            total += adjoint(a) @ b
+    return inverted(total, 2 * step)[:taps]
 
 
-class Gram:
-    """The linear map v ↦ (AᵀA − ssᵀ/n + ridge) v for kernels v (P, Q) of one group, by FFTs.
+def wrapped(lags: np.ndarray, size: int) -> np.ndarray:
+    """Return the spectrum (F, C, C) of lags 0 to K − 1, with their transposes for negative lags."""
+    whole = np.zeros((size, *lags.shape[1:]))
+    whole[: len(lags)] = lags
+    whole[size - len(lags) + 1 :] = lags[:0:-1].swapaxes(1, 2)
+    return transform(whole, size)
 
-    For records padded with zeros, the Gram matrix of all windows, also of those that overlap an
-    end, is block Toeplitz, with the blocks of `autocorrelation`. A has only the inner windows, so
-    that AᵀA v = T v − EᵀE v, where E are the windows at the ends that are not zero. A product
-    takes a few FFTs of twice the length of the kernel.
 
-    Args:
-        parts: records (N, L, C) in normal form, see `series`.
-        taps: taps K of their windows.
-        columns: the columns (P,) of the windows that are used.
-        squares: squared norms (P,) of the columns.
-        sums: s/√n (P,) if means are projected out.
-        ridge: (P,) or 0, on the diagonal, equal for all taps of a channel.
+class _Vectors:
+    """Vectors (P, Q) of the taps at ``places``, among all taps (K, C, Q) of a component."""
+
+    def __init__(self, lags: np.ndarray, places: np.ndarray) -> None:
+        self.lags, (self.taps, self.channels, _) = lags, lags.shape
+        whole = np.array_equal(places, np.arange(self.taps * self.channels))
+        self.places = slice(None) if whole else places
+
+    def _whole(self, v: np.ndarray) -> np.ndarray:
+        found = v
+        if not isinstance(self.places, slice):
+            found = np.zeros((self.taps * self.channels, v.shape[1]))
+            found[self.places] = v
+        return found.reshape(self.taps, self.channels, -1)
+
+    def _part(self, a: np.ndarray) -> np.ndarray:
+        return np.asarray(a[: self.taps].reshape(-1, a.shape[2])[self.places])
+
+
+class Toeplitz(_Vectors):
+    """The product with AᵀA (P, P), in a time that does not depend on the length of records.
+
+    The Gram matrix of all windows, also of those that overlap an end, is block Toeplitz, with the
+    blocks of `autocorrelation`. A has only the inner windows: AᵀA v = T v − EᵀE v, where E are the
+    windows that overlap an end.
+
+    ``squares`` (P,) are the squared norms of the columns.
 
     Attributes:
-        grid: spectra of kernels.
-        lags: blocks of `autocorrelation`.
-        symbol: their spectrum.
-        toeplitz: whether the product is worthwhile: the ends are less work than the inner windows,
-            and do not have nearly all of the power.
+        worthwhile: whether the ends are less work than the inner windows, and cancel few digits.
+        largest: an upper bound on the eigenvalues of T.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Series],
-        taps: int,
-        columns: np.ndarray,
-        squares: np.ndarray,
-        sums: np.ndarray | None = None,
-        ridge: np.ndarray | float = 0.0,
-    ) -> None:
-        channels = parts[0].data.shape[-1]
-        self.grid = Grid(taps, channels, columns)
-        self.ridge, self._of_channel = ridge, columns % channels
-        self.lags, self.sums = autocorrelation(parts, taps), sums
-        self.symbol = self.grid.symbol(self.lags)
-        self.windows, self.mask = self._ends(parts)
-        shapes = [x.data.shape for x in parts]
-        inner = sum(n * -(-(length - taps + 1) // self.grid.step) for n, length, _ in shapes)
-        diagonal = np.diagonal(self.lags[0])[self._of_channel]
-        drowned = bool((squares < DROWNED * diagonal).any())
-        self.toeplitz = self.windows.shape[1] < inner and not drowned
-
-    @property
-    def channel_ridge(self) -> np.ndarray:
-        """Ridge (C,) of every channel of the polyphase components."""
-        found = np.zeros(self.grid.channels)
-        found[self._of_channel] = self.ridge
-        return found
-
-    def _ends(self, parts: Sequence[Series]) -> tuple[np.ndarray, np.ndarray]:
-        """Return spectra (F, B, C) of the samples of all windows that overlap an end of a record.
-
-        Records of zeros there are left out. The second result is where their windows are in a
-        product, (size, B, 1) bool.
-        """
-        grid, count = self.grid, self.grid.taps - 1
-        cells, masks = (
-            [np.zeros((grid.size, 0, grid.channels))],
-            [np.zeros((grid.size, 0, 1), bool)],
-        )
-        for x in parts:
-            length = x.data.shape[1]
-            for start in (-count, length - count):
-                first, last = max(start, 0), min(start + 2 * count, length)
-                piece = np.zeros((grid.size, len(x.data), grid.channels))
-                piece[first - start : last - start] = x.part(first, last).swapaxes(0, 1)
-                piece = piece[:, piece.any((0, 2))]
-                inside = np.arange(grid.size)[:, None, None] < count
-                cells.append(piece)
-                masks.append(np.broadcast_to(inside, (grid.size, piece.shape[1], 1)))
-        return grid.forward(np.concatenate(cells, 1)), np.concatenate(masks, 1)
+    def __init__(self, samples: Samples, squares: np.ndarray) -> None:
+        records, taps, places = samples
+        super().__init__(reduce(np.add, (autocorrelation(r.read(), taps) for r in records)), places)
+        self._size, k = fast_length(2 * taps), taps - 1
+        symbol = wrapped(self.lags, self._size)
+        self.largest, self._symbol = float(np.abs(symbol).sum(-1).max()), symbol.conj()
+        ends = [r.read(some) for some in (slice(k), slice(-k, None)) for r in records if k]
+        before = np.repeat([True, False], sum(len(r.data) for r in records) if k else 0)
+        both = np.concatenate(ends) if ends else np.zeros((0, 1, self.channels))
+        full = both.any((1, 2))
+        self._before = before[full]
+        self._ends = transform(both[full].swapaxes(0, 1), self._size)
+        inner = sum(len(r.data) * -(-(r.data.shape[1] - k) // taps) for r in records)
+        power = np.diagonal(self.lags[0])[places % self.channels]
+        self.worthwhile = self._before.size < inner and not (squares < DROWNED * power).any()
 
     def __call__(self, v: np.ndarray) -> np.ndarray:
-        """Return the product with v (P, Q)."""
-        grid = self.grid
-        spectrum = grid.spectrum(grid.whole(v))
-        found = times(self.symbol, spectrum)
-        if self.windows.shape[1]:
-            # This is a correlation with the windows, with the conjugate of the FFT of v.
-            out = grid.backward(times(self.windows, spectrum.conj()))
-            out *= self.mask
-            found = found - times(self.windows.swapaxes(1, 2), grid.forward(out).conj())
-        product = grid.part(grid.vector(found))
-        if self.sums is not None:
-            product -= self.sums[:, None] * (self.sums @ v)
-        return product + np.reshape(self.ridge, (-1, 1)) * v
+        """Return AᵀA v (P, Q)."""
+        spectrum = transform(self._whole(v), self._size)
+        found = times(self._symbol, spectrum)
+        if self._before.size:
+            seen = inverted(times(self._ends, spectrum.conj()), self._size)
+            # Windows before a record start at negative places only.
+            half = self._size // 2
+            seen[:half, self._before] = 0.0
+            seen[half:, ~self._before] = 0.0
+            found -= times(self._ends.swapaxes(1, 2), transform(seen, self._size).conj())
+        return self._part(inverted(found, self._size))
+
+
+def tapered_lags(
+    samples: Samples, squares: np.ndarray, ridge: np.ndarray, centred: bool
+) -> np.ndarray:
+    """Return the lags (K, C, C) of a Toeplitz matrix T that is close to AᵀA + ridge.
+
+    wᵀAᵀA w is the energy of the output in the rows of A, and wᵀT w is its energy everywhere. x is
+    tapered, since the ends of a record would fill the gaps of its spectrum in T, but not in A. The
+    diagonal of T has the means of ``squares`` + ``ridge`` (P,) of each channel.
+    """
+    records, taps, places = samples
+    several = (autocorrelation(r.tapered(taps, centred), taps) for r in records)
+    lags: np.ndarray = reduce(np.add, several)
+    power, of_channel = np.diagonal(lags[0]).copy(), places % len(lags[0])
+    counts = np.maximum(np.bincount(of_channel, minlength=power.size), 1)
+    own, more = (np.bincount(of_channel, a, power.size) / counts for a in (squares, ridge))
+    heard = (power > 0) & (own > 0)
+    unit = np.sqrt(np.where(heard, own, 0.0) / np.where(heard, power, 1.0))
+    lags *= unit * unit[:, None]
+    lags[0] += np.diag(np.where(own + more > 0, np.where(heard, more, own + more), 1.0))
+    return lags
+
+
+class ToeplitzInverse(_Vectors):
+    """M⁻¹ = L(F)L(F)ᵀ − L(B)L(B)ᵀ for predictors of order m ≤ K of ``lags`` (K, C, C).
+
+    F, with zeros behind, and B, with zeros in front, invert the block Toeplitz matrix M of the
+    autoregression that has the first m lags. m is the smallest of a few orders that whiten x.
+
+    Attributes:
+        order: m.
+        low: a lower bound on the eigenvalues of M.
+        definite: whether M is positive definite in floating point. Otherwise its diagonal is
+            increased until it is.
+        draw: a normal vector (P, 1) of covariance M. The seed is fixed.
+
+    Source: I. C. Gohberg and A. A. Semencul, On the inversion of finite Toeplitz matrices, 1972;
+    H. Akaike, Block Toeplitz matrix inversion, SIAM J. Appl. Math. 24 (1973) 234, for blocks.
+    """
+
+    def __init__(self, lags: np.ndarray, places: np.ndarray) -> None:
+        # A matrix with values that overflowed would not become definite by any shift.
+        super().__init__(np.nan_to_num(lags), places)
+        self.definite = found = self._factored()
+        shift = SHIFT * np.diagonal(self.lags[0]).max() * np.eye(self.channels)
+        while not found:
+            self.lags[0] += shift
+            found, shift = self._factored(), 10 * shift
+
+    def _factored(self) -> bool:
+        """Set the factors of M⁻¹, or return False if M is not definite."""
+        size = fast_length(4 * self.taps)
+        for order in (*(m for m in ORDERS if SHORTER * m <= self.taps), self.taps):
+            try:
+                forward, backward, draw = levinson(self.lags[:order], self.taps)
+            except np.linalg.LinAlgError:
+                return False
+            spectrum = transform(forward, size)
+            if order == self.taps or self._whitens(spectrum, size):
+                break
+        # M⁻¹ ≤ L(F)L(F)ᵀ. The norm of a matrix A is at most the fourth root of that of (AᴴA)², and
+        # between the points of a grid, a polynomial is larger by at most a factor.
+        squares = times(adjoint(spectrum), spectrum)
+        most = math.sqrt(np.linalg.norm(times(squares, squares), axis=(1, 2)).max())
+        self.order, self.low = order, math.cos(math.pi * order / (2 * size)) ** 2 / most
+        if not self.low >= DEFINITE * np.diagonal(self.lags[0]).max():
+            return False
+        later = np.concatenate([np.zeros_like(backward[:1]), backward[:-1]])
+        self._size = fast_length(self.taps + order)
+        self._factors = transform(np.concatenate([forward, later], 2), self._size)
+        self.draw = self._part(draw[:, :, None])
+        return True
+
+    def _whitens(self, spectrum: np.ndarray, size: int) -> bool:
+        """Return whether the predictor leaves an almost flat spectrum of windowed lags."""
+        window = (1 - np.arange(self.taps) / self.taps)[:, None, None]
+        symbol = wrapped(self.lags * window, size).conj()
+        left = times(adjoint(spectrum), times(symbol, spectrum))
+        values = left.real if self.channels == 1 else np.linalg.eigvalsh(left)
+        return bool(values.min() > WHITE * values.max())
+
+    def __call__(self, r: np.ndarray) -> np.ndarray:
+        """Return M⁻¹ r for r (P, Q)."""
+        spectrum = transform(self._whole(r), self._size)
+        # As (sᴴF)ᴴ, which conjugates vectors and not the much larger factors.
+        inner = inverted(adjoint(times(adjoint(spectrum), self._factors)), self._size)
+        inner[self.taps :] = 0.0
+        of_last = inner[:, self.channels :]
+        of_last[: self.taps - self.order] = 0.0
+        of_last *= -1.0
+        return self._part(inverted(times(self._factors, transform(inner, self._size)), self._size))
+
+
+def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Factor the inverse of the block Toeplitz matrix T of lags (m, C, C), T[k, l] = lags[l − k].
+
+    Returns:
+        Blocks F and B (m, C, C), of which F Fᵀ[0] is the first block column of T⁻¹ and B Bᵀ[-1] the
+        last, and a normal vector (K, C) of the covariance that the predictor continues.
+
+    Raises:
+        LinAlgError: If T is not positive definite.
+
+    Source: P. Whittle, On the fitting of multivariate autoregressions, and the approximate
+    canonical factorization of a spectral density matrix, Biometrika 50 (1963) 129.
+    """
+    from scipy.signal import lfilter, lfiltic
+
+    m, c, _ = lags.shape
+    end, noise = m * c, np.random.default_rng(0).standard_normal((taps, c))
+    reverse = np.ascontiguousarray(lags[::-1]).reshape(end, c)
+    # Transposed predictors of the first block from those after it, at the start of ``forward``, and
+    # of the last block from those before it, at the end of ``backward``.
+    forward, backward = np.zeros((2, c, end))
+    forward[:, :c] = backward[:, end - c :] = np.eye(c)
+    ahead = behind = lags[0]
+    draw = np.empty((taps, c))
+    draw[0] = _root(behind) @ noise[0]
+    for at in range(c, end, c):
+        before, first = slice(end - c - at, end - c), forward[:, :at].copy()
+        beyond = first @ reverse[before]
+        by_last, by_first = _divided(beyond, behind), _divided(beyond.T, ahead)
+        forward[:, c : at + c] -= times(by_last, backward[:, end - at :])
+        backward[:, before] -= times(by_first, first)
+        ahead, behind = ahead - by_last @ beyond.T, behind - by_first @ beyond
+        k = at // c
+        draw[k] = _root(behind) @ noise[k] - backward[:, before] @ draw[:k].reshape(-1)
+    root, predictor = _root(behind), backward[:, : end - c]
+    if c == 1 and m < taps:
+        whole = backward[0, ::-1]
+        start = lfiltic(root[0], whole, draw[m - 1 :: -1, 0])
+        draw[m:, 0] = lfilter(root[0], whole, noise[m:, 0], zi=start)[0]
+    for k in range(m, taps if c > 1 else m):
+        draw[k] = root @ noise[k] - predictor @ draw[k - m + 1 : k].reshape(-1)
+    first, last = (
+        np.linalg.solve(_root(error), each).reshape(c, m, c).transpose(1, 2, 0)
+        for error, each in ((ahead, forward), (behind, backward))
+    )
+    return first, last, draw
+
+
+def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return a b⁻¹ for symmetric b; numbers take less time than matrices."""
+    return a / b if len(b) == 1 else np.linalg.solve(b, a.T).T
+
+
+def _root(a: np.ndarray) -> np.ndarray:
+    if len(a) > 1:
+        return np.linalg.cholesky(a)
+    if not a[0, 0] > 0:
+        raise np.linalg.LinAlgError("the matrix is not positive definite")
+    return np.sqrt(a)

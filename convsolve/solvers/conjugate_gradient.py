@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,8 +40,7 @@ JUDGED, PACE = 20, 0.5
 WORTH, MORE = 2, 20
 
 
-@dataclass
-class _Found:
+class _Found(NamedTuple):
     """Solutions w (G, P, Q), their ‖r‖ and Aᵀr from the data, and bounds on backward errors."""
 
     w: np.ndarray
@@ -52,7 +51,7 @@ class _Found:
     def or_better(self, other: _Found) -> _Found:
         """Return for every output the solution with the smaller error."""
         best = other.errors < self.errors
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        pairs = zip(self, other, strict=True)
         return _Found(*(np.where(best[:, None] if a.ndim == 3 else best, b, a) for a, b in pairs))
 
     @property
@@ -65,43 +64,38 @@ class _Pass:
     """CG on the gradient that a solution of one group leaves."""
 
     def __init__(self, normal: Normal, found: _Found, enough: float) -> None:
-        w, errors = found.w[normal.group], found.errors[normal.group]
+        self._live, self._w, g = normal.live, found.w[normal.group], found.g[normal.group]
+        errors, begun = found.errors[normal.group], self._w.any(0)
         # A kernel of zeros is a solution only if its gradient is zero.
-        begun = w.any(0) | ~found.g[normal.group].any(0)
-        self._normal, self._w, self._open = normal, w, (errors > enough) | ~begun
-        self._cg = Conjugate(
-            normal.product,
-            normal.precondition,
-            normal.live * found.g[normal.group],
-            EPS * normal.largest,
-        )
+        self._open = (errors > enough) | (~begun & g.any(0))
+        floor = EPS * normal.largest
+        self._cg = Conjugate(normal.product, normal.inverse, self._live * g, floor)
         # The residual has to decrease by the same factor as the backward error. At w = 0 this
         # factor is not known, and the norm of M⁻¹ is used instead of that of (AᵀA)⁻¹.
-        self._promise = np.where(w.any(0), 0.0, SHARE * enough * normal.a_norm)
-        share = np.where(w.any(0), SHARE * enough / np.maximum(errors, enough), FLOOR)
-        self._least = np.maximum(share, FLOOR) ** 2 * self._cg.squares
+        self._promise = np.where(begun, 0.0, SHARE * enough * normal.a_norm)
+        share = np.where(begun, SHARE * enough / np.maximum(errors, enough), FLOOR)
         self._begun, self._steps = self._cg.squares, 0
+        self._least = np.maximum(share, FLOOR) ** 2 * self._begun
 
     @property
-    def correction(self) -> np.ndarray:
-        """Correction d (P, Q) of w."""
-        return self._normal.live * self._cg.x
+    def solution(self) -> np.ndarray:
+        """The solution w (P, Q) with its correction."""
+        return self._w + self._live * self._cg.x
 
     def step(self) -> np.ndarray | None:
         """Return the decrease (Q,) of ‖r‖² in one more step, or None if all outputs are done."""
-        before = self._cg.squares
-        self._open &= before > self._goal
+        self._open &= self._cg.squares > self._goal
         if not self._open.any():
             return None
-        length, _ = self._cg.step(self._open)
-        self._open &= length > 0
+        decrease = self._cg.step(self._open)
+        self._open &= decrease > 0
         self._steps += 1
-        return length * before
+        return decrease
 
     @property
     def _goal(self) -> np.ndarray:
         """Square (Q,) of the norm of the residual that is small enough."""
-        size = np.linalg.norm(self._w + self.correction, axis=0)
+        size = np.linalg.norm(self.solution, axis=0)
         return np.maximum(self._least, (self._promise * size) ** 2)
 
     def too_slow(self, steps: int) -> bool:
@@ -122,12 +116,14 @@ class _Course:
         enough: float,
         steps: int,
         attempt: bool,
+        stop: Callable[[], bool],
     ) -> None:
-        self._regression, self._normals = regression, normals
+        self._regression, self._normals, self._stop = regression, normals, stop
         self._steps, self._attempt, self._hopeless = steps, attempt, False
         # The kernel can be wrong by √P backward errors, so that one more pass can be useful.
         self._enough, self._aim = enough, enough if enough > EXACT else NOISE
-        self.found, self.passes = self._measured(np.zeros(regression.shape)), 0
+        self.passes, self.losses = 0, [0.0]
+        self.found = self._measured(np.zeros(regression.shape))
         # Mean squares in the user's units with the penalty, without overflow.
         powers = np.clip(2 * regression.y_exponents, -900, 900)
         rows = regression.matrix.rows
@@ -135,11 +131,19 @@ class _Course:
         self.losses = [self._loss()]
 
     def _measured(self, w: np.ndarray) -> _Found:
+        """Return solutions with their backward errors from the data."""
         r_norm, g = self._regression.residual(w)
-        parts = [
-            n.backward_error(w[i], r_norm[i], g[i], self._aim) for i, n in enumerate(self._normals)
-        ]
+        given = self._aim, self._proof_steps, self._stop
+        parts = [n.backward_error(w[i], r_norm[i], g[i], *given) for i, n in self._groups]
         return _Found(w, r_norm, g, np.stack(parts))
+
+    @property
+    def _groups(self) -> Iterator[tuple[int, Normal]]:
+        return enumerate(self._normals)
+
+    @property
+    def _proof_steps(self) -> int:
+        return WORTH * len(self.losses) + MORE
 
     def _loss(self) -> float:
         with np.errstate(over="ignore", under="ignore"):
@@ -150,21 +154,21 @@ class _Course:
         """Whether no step is left, or an attempt is too slow."""
         return self._hopeless or len(self.losses) > self._steps
 
-    def run(self, ctrl_c: interruptible) -> str:
+    def run(self) -> str:
         """Run passes until one of them is the last, and return the status."""
         # With a ridge much larger than A, even a kernel of zeros has a small backward error.
         status = None if self.found.g.any() else "solved"
         with stage("steps of conjugate gradients", self._steps) as self._report:
             while status is None:
                 before = self.found.error
-                self._pass(ctrl_c)
-                status = self._status(before, ctrl_c.pressed)
+                self._pass()
+                status = self._status(before)
         return status
 
-    def _pass(self, ctrl_c: interruptible) -> None:
+    def _pass(self) -> None:
         self.passes += 1
         runs = [_Pass(n, self.found, self._aim) for n in self._normals]
-        while not self.out_of_steps and not ctrl_c.pressed:
+        while not self.out_of_steps and not self._stop():
             taken = [run.step() for run in runs]
             if all(t is None for t in taken):
                 break
@@ -175,13 +179,12 @@ class _Course:
             self._hopeless = self._attempt and any(run.too_slow(self._steps) for run in runs)
         if self._hopeless:
             return
-        moved = self.found.w + np.stack([run.correction for run in runs])
-        self.found = self.found.or_better(self._measured(moved))
+        self.found = self.found.or_better(self._measured(np.stack([run.solution for run in runs])))
         self.losses[-1] = self._loss()
 
-    def _status(self, before: float, interrupted: bool) -> str | None:
+    def _status(self, before: float) -> str | None:
         """Return the status that ends the run after a pass, or None for another pass."""
-        error = self.found.error
+        error, interrupted = self.found.error, self._stop()
         settled = not error < GAIN * before or self.out_of_steps
         if error <= self._aim or (error <= self._enough and (settled or interrupted)):
             return "solved"
@@ -191,12 +194,11 @@ class _Course:
             return "max steps" if self.out_of_steps else "stagnated"
         return None
 
-    def evidence(self, ctrl_c: interruptible) -> str | None:
+    def evidence(self) -> str | None:
         """Return what proves full rank, or None if a limited number of steps does not."""
         if self._regression.system.ridge_certifies:
             return "the ridge alone"
-        limit = WORTH * len(self.losses) + MORE
-        proved = all(n.full_rank(limit, lambda: ctrl_c.pressed) for n in self._normals)
+        proved = all(n.full_rank(self._proof_steps, self._stop) for n in self._normals)
         return "conjugate gradients on a random vector" if proved else None
 
 
@@ -215,9 +217,9 @@ class ConjugateGradient(Solver):
     edges of the records. With masks or weights, and for records that do not fit in memory or are
     shorter than two kernels, a step takes two passes over the data instead. The preconditioner is
     the exact inverse of the Toeplitz matrix of x with tapered ends, by Levinson's recursion in P²/K
-    operations for K taps. If the spectrum of x is flat, it is the inverse of a smoothed spectrum.
-    Ten to thirty steps are enough for almost any spectrum, if every record is ten times as long as
-    the kernel.
+    operations for K taps. If a short autoregression whitens x, it is the inverse of its Toeplitz
+    matrix. Ten to thirty steps are enough for almost any spectrum, if every record is ten times as
+    long as the kernel.
 
     Then the residual and the gradient are computed from the data, and CG starts again with them.
     The passes end when the backward error is at most ``tol`` ("solved"), when a pass does not halve
@@ -230,11 +232,11 @@ class ConjugateGradient(Solver):
         steps: largest number of steps of all passes together, by default 1000.
         tol: backward error to reach. None, the default, and smaller values mean 30 eps.
 
-    Normal equations square the condition number κ of A (columns of norm one). Expect "solved" up to
-    a κ of about 1e7, and a proof of full rank up to about 1e5. Use ``"normal"`` or ``"qr"`` for a
-    larger κ, for data that do not determine the kernel without a ridge, and
-    for fewer than about 800 unknowns plus 20 per channel and 30 per output. Runs on the host only.
-    Fewer rows than unknowns require a ridge.
+    Normal equations square the condition number κ of A (columns of norm one). Expect a proof of
+    full rank up to a κ of about 1e5. Without this proof, the certificate is that of "solved" only
+    if the residual is not small. Use ``"normal"`` or ``"qr"`` for a larger κ, for data that do not
+    determine the kernel without a ridge, and for fewer than about 800 unknowns plus 20 per channel
+    and 30 per output. Runs on the host only. Fewer rows than unknowns require a ridge.
 
     Source: R. H. Chan and M. K. Ng, Conjugate gradient methods for Toeplitz systems, SIAM Review 38
     (1996) 427; P. Whittle, On the fitting of multivariate autoregressions, Biometrika 50 (1963)
@@ -292,11 +294,12 @@ class ConjugateGradient(Solver):
         """
         enough = max(float(self.tol or 0.0), EXACT)
         with _many_small_products():
-            course = _Course(regression, normals, enough, self.steps, attempt)
             with interruptible() as ctrl_c:
-                status = course.run(ctrl_c)
+                given = self.steps, attempt, lambda: bool(ctrl_c.pressed)
+                course = _Course(regression, normals, enough, *given)
+                status = course.run()
                 needless = ctrl_c.pressed or (attempt and status != "solved")
-                evidence = None if needless else course.evidence(ctrl_c)
+                evidence = None if needless else course.evidence()
             if ctrl_c.pressed and not (evidence and status == "solved"):
                 status = "interrupted"
             losses, steps = np.array(course.losses), len(course.losses) - 1
