@@ -531,8 +531,8 @@ def fit_kernel(
         loss: as in `solve`. Other losses than squares need gradient descent.
         bias: whether a constant per output is fitted too. By default False.
         weights: weights of the squared residuals, not negative. ``(N,)`` for records, or
-            ``(N, *T)`` for rows. By default None. They may be traced. With weights, the rows of the
-            design matrix are formed.
+            ``(N, *T)`` for rows. By default None. They may be traced. The solvers "fft", "adam" and
+            "lbfgs" do not support them.
 
     Returns:
         The kernel ``(*K, Cin/groups, Cout)`` and the bias ``(Cout,)``, which is zero without

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from .lazy_jax import is_tracer
-from .leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
+from .leastsquares.penalty import RIDGE, Penalty
 from .method import Method
-from .operators.layout import to_columns
-from .operators.windows import design_matrix
+from .operators.device import placed_by_jax
 from .problem.selection import Selection
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
@@ -58,14 +55,9 @@ def fit(
     if y.shape[-1] % spec.groups:
         raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
     penalty, strength = _term(method, y.shape[-1])
-    given = method.solver, strength
+    weights = None if weights is None else _weights(weights, wanted, dtype)
     static = {"loss": method.loss, "penalty": penalty, "spec": spec, "bias": bias}
-    if weights is None:
-        return _placed_by_jax(partial(_fit, **static), x, y, *given)
-    if not isinstance(penalty, (Ridge, Bands)):
-        raise ValueError("weights support a ridge, not a penalty that depends on lags")
-    weights = _weights(weights, wanted, dtype)
-    return _placed_by_jax(partial(_weighted, **static), x, y, weights, *given)
+    return placed_by_jax(partial(_fit, **static), x, y, weights, method.solver, strength)
 
 
 def _descends(solver: Solver) -> bool:
@@ -94,43 +86,8 @@ def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
     return terms.pop()
 
 
-def _placed_by_jax(of: Callable[..., Any], *given: Any) -> Any:
-    """Call ``of`` with arrays that may be spread along explicit axes of a mesh.
-
-    Jax places the computation, and the result is whole on every device.
-    """
-    meshes = (jax.typeof(a).sharding.mesh for a in given if isinstance(a, jax.Array))
-    mesh = next((m for m in meshes if AxisType.Explicit in m.axis_types), None)
-    if mesh is None:
-        return of(*given)
-    whole = NamedSharding(mesh, PartitionSpec())
-    return jax.sharding.auto_axes(of, out_sharding=whole)(*given)
-
-
-def _objective(loss: Loss, penalty: Penalty, strength: Any) -> Objective:
-    return Objective(loss, penalty, 0.0 if strength is None else strength)
-
-
-STATIC = ("loss", "penalty", "spec", "bias")
-
-
-@partial(jax.jit, static_argnames=STATIC)
+@partial(jax.jit, static_argnames=("loss", "penalty", "spec", "bias"))
 def _fit(
-    x: Any,
-    y: Any,
-    solver: Solver,
-    strength: Any,
-    *,
-    loss: Loss,
-    penalty: Penalty,
-    spec: ConvSpec,
-    bias: bool,
-) -> tuple[Any, Any]:
-    return solver.traced(x, y, spec, bias, _objective(loss, penalty, strength))
-
-
-@partial(jax.jit, static_argnames=STATIC)
-def _weighted(
     x: Any,
     y: Any,
     weights: Any,
@@ -142,28 +99,8 @@ def _weighted(
     spec: ConvSpec,
     bias: bool,
 ) -> tuple[Any, Any]:
-    """Return every row of the design matrix as a record, times the root of its weight.
-
-    With a bias, the weighted mean of all rows is subtracted first.
-    """
-    outputs, inputs = y.shape[-1], x.shape[-1]
-    rows = jnp.moveaxis(design_matrix(x, spec), 0, 1)
-    y, w = y.reshape(-1, outputs), weights.reshape(-1, 1)
-    share = w / w.sum()
-    means, level = (share[:, None] * rows).sum(0), (share * y).sum(0)
-    if bias:
-        rows, y = rows - means, y - level
-    root = jnp.sqrt(w)
-    each = (root[:, None] * rows).reshape(len(rows), spec.groups, -1, inputs // spec.groups)
-    records = jnp.moveaxis(each, 1, 2).reshape(len(rows), *spec.kernel_size, inputs)
-    plain = ConvSpec(spec.kernel_size, groups=spec.groups)
-    targets = (root * y).reshape(len(rows), *(1,) * spec.ndim, outputs)
-    objective = _objective(loss, penalty, strength)
-    kernel, none = solver.traced(records, targets, plain, False, objective)
-    if not bias:
-        return kernel, none
-    of_means = jnp.einsum("gp,gpq->gq", means, to_columns(kernel, spec.groups))
-    return kernel, level - of_means.reshape(-1)
+    objective = Objective(loss, penalty, 0.0 if strength is None else strength)
+    return solver.traced(x, y, weights, spec, bias, objective)
 
 
 def _weights(weights: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:

@@ -16,6 +16,6 @@ Design matrix: ``chunks`` divides the rows, ``chunk`` reads and prepares one chu
 polynomials that are subtracted exactly. ``tap_basis`` changes the coordinates of kernels, and
 ``layout`` their shape. ``prediction`` computes A w of new records.
 
-With jax: ``jax_convolution`` is A w for gradient descent, ``jax_matrix`` is A as a matrix, and
-``jax_fourier`` are A, Aᵀ and AᵀA by FFTs.
+With jax: ``jax_operator`` has A, Aᵀ and AᵀA for functions of arrays, and ``device`` arrays on
+devices.
 """

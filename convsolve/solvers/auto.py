@@ -166,6 +166,6 @@ class AutoSolver(Solver):
         return None, "full rank not proved" if found.status == "solved" else str(found.status)
 
     def traced(
-        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+        self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
     ) -> tuple[Any, Any]:
-        return NormalEquations().traced(x, y, spec, bias, objective)
+        return NormalEquations().traced(x, y, weights, spec, bias, objective)

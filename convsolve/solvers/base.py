@@ -321,9 +321,12 @@ class Solver(ABC):
         """Solve on the host. The method may call jitted kernels and may use another route."""
 
     def traced(
-        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+        self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
     ) -> tuple[Any, Any]:
-        """Return kernel and bias from x ``(N, *W, Cin)`` and y ``(N, *T, Cout)``, under jit."""
+        """Return kernel and bias from x ``(N, *W, Cin)`` and y ``(N, *T, Cout)``, under jit.
+
+        ``weights`` ``(N, *T)`` may be None.
+        """
         raise TypeError(f"{self.name} runs on the host only; inside jit use solver='normal'")
 
 

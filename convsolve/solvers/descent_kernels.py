@@ -14,7 +14,7 @@ import optax
 from jax import lax
 
 from ..leastsquares.regression import Regression
-from ..operators.jax_convolution import forward, gather_rows
+from ..operators.jax_operator import convolved, gather_rows
 from ..operators.layout import to_columns
 from ..operators.tap_basis import BlockBasis
 from ..operators.windows import normal_form
@@ -70,7 +70,7 @@ class Stack(NamedTuple):
         """Return A w + b, (rows, Cout), or chosen rows of it."""
         w = self.kernel(params[0], spec)
         if picked is None:
-            y = forward(self.x, w, spec).reshape(-1, w.shape[-1])
+            y = convolved(self.x, w, spec).reshape(-1, w.shape[-1])
             y = y if self.rows is None else y[self.rows]
         else:
             a = gather_rows(self.x, picked if self.rows is None else self.rows[picked], spec)

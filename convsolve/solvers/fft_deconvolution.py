@@ -164,16 +164,16 @@ class FFTDeconvolution(Solver):
         return SolverResult(kernel, np.zeros(kernel.shape[-1]), strength=ridge)
 
     def traced(
-        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+        self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
     ) -> tuple[Any, Any]:
         import jax.numpy as jnp
 
-        from ..operators.jax_fourier import HIGHEST
+        from ..operators.jax_operator import matmul
 
         if objective.penalty != RIDGE:
             raise ValueError("FFTDeconvolution supports a ridge only")
-        if bias or any(s > 1 for s in spec.stride):
-            raise ValueError("FFTDeconvolution supports no bias and no stride")
+        if bias or weights is not None or any(s > 1 for s in spec.stride):
+            raise ValueError("FFTDeconvolution supports no bias, no weights and no stride")
         shape = x.shape[1:-1]
         period = _period([shape], spec)
         xs, ys = _spectrum(list(x), period, jnp), _spectrum(list(y), period, jnp)
@@ -182,9 +182,9 @@ class FFTDeconvolution(Solver):
             jnp.split(xs, spec.groups, axis=-1), jnp.split(ys, spec.groups, axis=-1), strict=True
         ):
             xh = xg.conj().swapaxes(1, 2)
-            gram = jnp.matmul(xh, xg, precision=HIGHEST)
+            gram = matmul(xh, xg)
             gram = gram + objective.strength * jnp.eye(gram.shape[-1], dtype=gram.dtype)
-            transfer = jnp.linalg.solve(gram, jnp.matmul(xh, yg, precision=HIGHEST))
+            transfer = jnp.linalg.solve(gram, matmul(xh, yg))
             taps.append(_taps(transfer, spec, shape, period, jnp))
         kernel = jnp.concatenate(taps, axis=-1)
         return kernel, jnp.zeros(kernel.shape[-1], kernel.dtype)

@@ -19,7 +19,6 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
 from ..near_misses import checks_arguments
 from ..operators.layout import to_kernel
-from ..operators.windows import normal_form
 from ..problem.checks import choice, integer, number
 from ..problem.records import numeric
 from ..problem.selection import Selection
@@ -322,7 +321,7 @@ class GradientDescent(Solver):
         return bool((found.absolute[i] <= self.tol * y_sum).all())
 
     def traced(
-        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+        self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
     ) -> tuple[Any, Any]:
         """Take ``steps`` steps and return the restart of lowest loss.
 
@@ -330,14 +329,16 @@ class GradientDescent(Solver):
         """
         import jax.numpy as jnp
 
+        from ..operators.jax_operator import padded
         from .descent_kernels import Stack, advance, start
 
         rows = y.reshape(-1, y.shape[-1])
         shape = (*spec.kernel_size, x.shape[-1] // spec.groups, y.shape[-1])
-        if reason := self._unsupported(objective) or self._misfit(shape):
+        weighted = None if weights is None else "gradient descent supports no weights"
+        if reason := weighted or self._unsupported(objective) or self._misfit(shape):
             raise ValueError(reason)
         state = start(self, shape, x.dtype, np.ones(shape[-1], bool), bias)
-        fixed = Stack(normal_form(x, spec), rows), jnp.ones(shape, x.dtype)
+        fixed = Stack(padded(x, spec), rows), jnp.ones(shape, x.dtype)
         delta = jnp.asarray(objective.loss.threshold, x.dtype)
         static = self._static(rows.shape[0], spec, objective.loss)
         state, found = advance(state, *fixed, delta, 0, self.steps, **static)

@@ -35,12 +35,12 @@ class _RowFactor(Solver):
         return packed(regression, *regression.refine(w, factors, QR_STEPS))
 
     def traced(
-        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+        self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
     ) -> tuple[Any, Any]:
-        from .linear import by_qr, by_svd, fit
+        from .linear import by_qr, fit, singular
 
-        factor = by_svd if self.svd else by_qr
-        return fit(x, y, spec, bias, objective.penalty, objective.strength, factor)
+        factor = singular if self.svd else by_qr
+        return fit(x, y, weights, spec, bias, objective.penalty, objective.strength, factor)
 
 
 @traceable()

@@ -17,16 +17,12 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from ..leastsquares.penalty import Penalty
-from ..operators.jax_fourier import Operator, matmul
-from ..operators.jax_matrix import Matrix, Penalized, Sums
+from ..operators.jax_operator import Operator, matmul, padded
 from ..operators.layout import to_kernel
-from ..operators.windows import normal_form, silenced
 from ..problem.spec import ConvSpec
 
-# A matrix of at most this many numbers is formed, since FFTs take longer.
+# A matrix of at most this many numbers is formed, since convolutions take longer.
 FORMED_NUMBERS = 2**16
-# Sums of at most this many taps and rows are written out, since larger ones take long to compile.
-WRITTEN_TAPS, WRITTEN_ROWS = 8, 128
 # Steps of refinement, at most.
 STEPS = 4
 # No step of refinement is taken once the error is below this many times condition · eps.
@@ -40,6 +36,7 @@ Factor = Callable[[Any, Any], tuple[Any, Any]]
 def fit(
     x: Any,
     y: Any,
+    weights: Any,
     spec: ConvSpec,
     bias: bool,
     penalty: Penalty,
@@ -49,60 +46,48 @@ def fit(
 ) -> tuple[Any, Any]:
     """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), group after group.
 
-    A is formed where it is wide or has at most ``formed_numbers``; else it is applied by FFTs.
-    ``factor`` is one of `by_gram`, `by_qr` and `by_svd`.
+    A is formed where it is wide or has at most ``formed_numbers``; else it is a convolution.
+    ``factor`` is one of `by_gram`, `by_qr` and `singular`. ``weights`` (N, *T) may be None.
     """
-    x, y, strength = alike(x, y, jnp.asarray(strength, x.dtype))
+    # Inside `jax.shard_map`, ``custom_linear_solve`` requires arrays that vary over the same axes
+    # of a mesh. If x is split over devices and the ridge is not, derivatives have other types.
+    arrays = x, y, weights, jnp.asarray(strength, x.dtype)
+    nothing = sum(jnp.zeros_like(a, shape=()) for a in jax.tree.leaves(arrays))
+    x, y, weights, strength = jax.tree.map(lambda a: a + nothing, arrays)
     lags = spec.lags(x.shape[1:-1])
     coordinates = penalty.coordinates(
         spec._in_taps(lags if isinstance(lags, tuple) else (lags,)), x.shape[-1], spec.groups
     )
-    x, groups = silenced(normal_form(x, spec), spec), spec.groups
+    x, groups = padded(x, spec), spec.groups
     columns, rows = spec._unknowns(x.shape[-1]), math.prod(y.shape[:-1])
-    basis, weights = coordinates.basis, coordinates.weights[:, :, None]
     # A dual form has one ridge for all taps. Other penalties add rows, which make A tall.
-    dual = basis.identity and coordinates.uniform
+    dual = coordinates.basis.identity and coordinates.uniform
     wide = dual and rows < columns + bias
-    ridges = jnp.broadcast_to(strength, (groups,)) if dual else strength * weights
-    spec = replace(spec._normal, groups=1)
-    # One channel of one record, whose windows begin at every sample.
-    plain = len(x) == 1 and spec == ConvSpec((columns,)) and not bias
-    written = plain and columns <= WRITTEN_TAPS and columns <= rows <= WRITTEN_ROWS
-    formed = wide or written or rows * columns * groups <= formed_numbers
-
-    def operator(x: Any, form: type[Matrix] = Matrix) -> Any:
-        a = form(x, spec, bias, wide) if formed else Operator(x, spec, bias)
-        return a if basis.identity else Penalized(a, basis)
-
-    def kernel(a: Any, y: Any, ridge: Any) -> Any:
-        constant = operator(a.x, Sums) if written else a
-        found = solution(a, constant, y, ridge, factor, wide)
-        return found[:columns] if basis.identity else a.kernel(found)
+    formed = wide or rows * columns * groups <= formed_numbers
+    ridges = strength * coordinates.weights[:, :, None]
+    basis = None
+    if not coordinates.basis.identity:
+        basis = coordinates.basis.expand(np.eye(ridges.shape[1])[None])[0]
+    root = None if weights is None else jnp.sqrt(weights).reshape(-1, 1)
+    form = ("wide" if wide else "tall") if formed else None
+    how = replace(spec._normal, groups=1), bias, basis, form
 
     def of_group(signals: tuple[Any, Any, Any]) -> tuple[Any, Any]:
         x, y, ridge = signals
-        y = y.reshape(rows, -1)
-        if not bias:
-            return kernel(operator(x), y, ridge), jnp.zeros_like(y[0])
         # A constant in a channel is a constant in its columns, which the bias takes up.
-        shift, level = lax.stop_gradient(x.mean(tuple(range(x.ndim - 1)))), y.mean(0)
-        centred = operator(x - shift)
-        w = kernel(centred, y - level, ridge)
-        means = centred.means + jnp.tile(shift, columns // len(shift))
-        return w, level - matmul(means, w)
+        shift: Any = lax.stop_gradient(x.mean(tuple(range(x.ndim - 1)))) if bias else 0
+        operator, y = Operator(x - shift, root, *how), y.reshape(rows, -1)
+        level = (operator.share * y).sum(0) if bias else jnp.zeros_like(y[0])
+        y = y - level
+        y = y if root is None else root * y
+        w = operator.kernel(solution(operator, y, ridge, factor, wide)[:columns])
+        if bias:
+            level = level - matmul(operator.means + jnp.tile(shift, columns // len(shift)), w)
+        return w, level
 
+    ridges = jnp.broadcast_to(strength, (groups, 1, 1)) if dual else ridges
     kernels, biases = lax.map(of_group, (by_group(x, groups), by_group(y, groups), ridges))
     return to_kernel(kernels, spec.kernel_size), biases.reshape(-1)
-
-
-def alike(*arrays: Any) -> list[Any]:
-    """Return the arrays, varying over the same axes of a mesh of devices.
-
-    ``custom_linear_solve`` requires this inside `jax.shard_map`. If x is split over devices and the
-    ridge is not, its derivatives have contradictory types.
-    """
-    nothing = sum(jnp.zeros_like(a, shape=()) for a in arrays)
-    return [a + nothing for a in arrays]
 
 
 def by_group(a: Any, groups: int) -> Any:
@@ -110,27 +95,24 @@ def by_group(a: Any, groups: int) -> Any:
     return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, -1), -2, 0)
 
 
-def solution(operator: Any, constant: Any, y: Any, ridge: Any, factor: Factor, wide: bool) -> Any:
+def solution(operator: Operator, y: Any, ridge: Any, factor: Factor, wide: bool) -> Any:
     """Least squares (k, Q) of B v = y, or, where ``wide``, the least norm (n, Q) of Bᵀ r = y."""
     n, k = operator.shape
     none = jnp.zeros_like(y, shape=(n if wide else k, y.shape[1]))
     f, h = (none, y) if wide else (y, none)
-    r, v = saddle(operator, constant, f, h, ridge, factor)
+    r, v = saddle(operator, f, h, ridge, factor)
     return r if wide else v
 
 
-def saddle(
-    operator: Any, constant: Any, f: Any, h: Any, ridge: Any, factor: Factor
-) -> tuple[Any, Any]:
+def saddle(operator: Operator, f: Any, h: Any, ridge: Any, factor: Factor) -> tuple[Any, Any]:
     """(r, v) with r + B v = f and Bᵀ r − ridge·v = h; differentiable to any order.
 
     What ``factor`` makes of B is a constant inside the solve, so that no derivative goes through a
-    QR or an SVD, which fail at repeated singular values. ``constant`` is B inside the solve, which
-    needs no derivatives. The first solve is refined with residuals of the data, which makes R as
-    good as a QR with its Q.
+    QR or an SVD, which fail at repeated singular values. The first solve is refined with residuals
+    of the data, which makes R as good as a QR with its Q.
     """
     n = f.shape[0]
-    root, rate = factor(constant, lax.stop_gradient(ridge))
+    root, rate = factor(operator, lax.stop_gradient(ridge))
     count = jnp.minimum(steps(rate), STEPS).astype(int)
 
     def product(joint: Any) -> Any:
@@ -140,21 +122,19 @@ def saddle(
     def solve(_: Any, right: Any) -> Any:
         f, h = right[:n], right[n:]
 
-        def correction(r: Any, v: Any) -> Any:
-            return matmul(root, matmul(root.T, constant.adjoint(r) - ridge * v - h))
+        def refined(_: Any, state: Any) -> Any:
+            r, v = state
+            v = v + matmul(root, matmul(root.T, operator.adjoint(r) - ridge * v - h))
+            return f - operator.forward(v), v
 
-        def refined(_: Any, v: Any) -> Any:
-            return v + correction(f - constant.forward(v), v)
-
-        v = lax.fori_loop(0, count, refined, correction(f, jnp.zeros_like(h)))
-        return jnp.concatenate([f - constant.forward(v), v])
+        return jnp.concatenate(lax.fori_loop(0, count + 1, refined, (f, jnp.zeros_like(h))))
 
     # One array, not a pair: the transpose of custom_linear_solve wants every part to be perturbed.
     joint = lax.custom_linear_solve(product, jnp.concatenate([f, h]), solve, symmetric=True)
     return joint[:n], joint[n:]
 
 
-def by_gram(operator: Any, ridge: Any) -> tuple[Any, Any]:
+def by_gram(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     """Return W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and the factor of one refinement step.
 
     The factor is the error after the step divided by the error before. W comes from an equilibrated
@@ -169,18 +149,16 @@ def by_gram(operator: Any, ridge: Any) -> tuple[Any, Any]:
     scaled = scale[:, None] * gram * scale
     lower = lax.linalg.cholesky(scaled, symmetrize_input=False)
     inverse = lax.linalg.triangular_solve(lower, unit, left_side=True, lower=True)
-    eps = jnp.finfo(gram.dtype).eps
-    rate = norm_bound(scaled) * norm_bound(inverse) ** 2 * eps
-    good = steps(rate) <= STEPS
+    rate = norm_bound(scaled) * norm_bound(inverse) ** 2 * jnp.finfo(gram.dtype).eps
     return otherwise(
-        lambda x, ridge: truncated(*triangle(operator.of(x), ridge)),
-        (operator.x, ridge),
-        good,
+        lambda data, ridge: singular(operator.of(*data), ridge),
+        (operator.data, ridge),
+        steps(rate) <= STEPS,
         (scale[:, None] * inverse.T, rate),
     )
 
 
-def by_qr(operator: Any, ridge: Any) -> tuple[Any, Any]:
+def by_qr(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     """Return the same as `by_gram` from a QR, W = R⁻¹, with an error of κ·eps.
 
     If norms do not show full rank, W comes from the singular values of R.
@@ -190,20 +168,13 @@ def by_qr(operator: Any, ridge: Any) -> tuple[Any, Any]:
     unit = jnp.eye(len(r), dtype=r.dtype)
     inverse = lax.linalg.triangular_solve(scaled, unit, left_side=True)
     condition = norm_bound(scaled) * norm_bound(inverse)
-    full = condition * tolerance < 1
     found = inverse / sizes[:, None], condition * jnp.finfo(r.dtype).eps
-    return otherwise(lambda r: truncated(r, tolerance), (r,), full, found)
+    return otherwise(lambda r: by_svd(r, tolerance), (r,), condition * tolerance < 1, found)
 
 
-def by_svd(operator: Any, ridge: Any) -> tuple[Any, Any]:
-    """As `by_qr`, from the singular values of R in any case."""
-    r, tolerance = triangle(operator, ridge)
-    scaled, sizes = equilibrated(r)
-    _, s, vt = jnp.linalg.svd(scaled)
-    full = s[-1] > tolerance * s[0]
-    values = jnp.where(full, s, 1)
-    found = vt.T / (sizes[:, None] * values), s[0] / values[-1] * jnp.finfo(r.dtype).eps
-    return otherwise(lambda r: truncated(r, tolerance), (r,), full, found)
+def singular(operator: Operator, ridge: Any) -> tuple[Any, Any]:
+    """Return the same as `by_qr`, from the singular values of R in any case."""
+    return by_svd(*triangle(operator, ridge))
 
 
 def steps(rate: Any) -> Any:
@@ -235,17 +206,21 @@ def equilibrated(r: Any) -> tuple[Any, Any]:
     return r / sizes, sizes
 
 
-def truncated(r: Any, tolerance: float) -> tuple[Any, Any]:
+def by_svd(r: Any, tolerance: float) -> tuple[Any, Any]:
     """Return the same as `by_qr`, from as many singular values of R as its rank: W Wᵀ = (RᵀR)⁺.
 
     The rank is decided for columns of norm one. The minimum norm refers to the columns themselves.
     """
-    values = jnp.linalg.svd(equilibrated(r)[0], compute_uv=False)
-    rank = jnp.sum(values > tolerance * values[0])
-    _, s, vt = jnp.linalg.svd(r)
-    kept = (jnp.arange(len(s)) < rank) & (s > 0)
-    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
-    return vt.T * inverse, s[0] * inverse.max() * jnp.finfo(r.dtype).eps
+    scaled, sizes = equilibrated(r)
+    _, s, vt = jnp.linalg.svd(scaled)
+    rank = jnp.sum(s > tolerance * s[0])
+    _, own, ut = jnp.linalg.svd(r)
+    full, kept = rank == len(s), (jnp.arange(len(s)) < rank) & (own > 0)
+    inverse = jnp.where(kept, 1 / jnp.where(kept, own, 1), 0)
+    values = jnp.where(full, s, 1)
+    found = jnp.where(full, vt.T / (sizes[:, None] * values), ut.T * inverse)
+    condition = jnp.where(full, s[0] / values[-1], own[0] * inverse.max())
+    return found, condition * jnp.finfo(r.dtype).eps
 
 
 def otherwise(make: Callable[..., Any], given: Any, good: Any, found: Any) -> Any:

@@ -83,12 +83,12 @@ class NormalEquations(Solver):
         return packed(regression, *found[:2], stats={"route": found[2]})
 
     def traced(
-        self, x: Any, y: Any, spec: ConvSpec, bias: bool, objective: Objective
+        self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
     ) -> tuple[Any, Any]:
         from .linear import FORMED_NUMBERS, by_gram, fit
 
         given = objective.penalty, objective.strength, by_gram, FORMED_NUMBERS
-        return fit(x, y, spec, bias, *given)
+        return fit(x, y, weights, spec, bias, *given)
 
 
 def too_large(sizes: Sizes, ridge: float) -> str:

@@ -145,11 +145,8 @@ REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ((np.ones((8, 0)), ONES, THREE), {}, "need a channel each"),
     ((EIGHT, ONES, cs.ConvSpec(3, groups=2)), {}, "groups=2 does not divide the 1 input channels"),
     ((EIGHT, ONES, THREE), {"weights": EIGHT}, r"weights has shape \(8,\), expected \(1,\)"),
-    (
-        (EIGHT, ONES, THREE, "normal"),
-        {"penalty": cs.Smooth(1.0), "weights": ONES},
-        "weights support a ridge",
-    ),
+    ((EIGHT, ONES, THREE, "adam"), {"weights": ONES}, "gradient descent supports no weights"),
+    ((EIGHT, ONES, THREE, "fft"), {"weights": ONES}, "FFTDeconvolution supports no bias, no w"),
 ]
 
 

@@ -130,7 +130,7 @@ def test_derivatives_in_x_y_and_the_strength(monkeypatch: pytest.MonkeyPatch) ->
     def loss(t: jax.Array) -> jax.Array:
         objective = Objective(penalty=Smooth(), strength=2.0 + t)
         w, b = registry.component("solver", "normal").traced(
-            x + t * dx, y + t * dy, made.spec, True, objective
+            x + t * dx, y + t * dy, None, made.spec, True, objective
         )
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 

@@ -1,8 +1,7 @@
-"""NormalEquations under jit by FFTs: its products, solutions, gradients and memory."""
+"""NormalEquations under jit without a matrix: solutions, gradients and memory."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -12,13 +11,12 @@ import pytest
 
 import convsolve as cs
 from convsolve import registry
-from convsolve.operators import jax_fourier
-from convsolve.operators.windows import normal_form
+from convsolve.operators import jax_operator
 from convsolve.solvers import linear
 from convsolve.solvers.base import Objective
 from support import dense
 from support.derivatives import check_gradients
-from support.geometry import NAMED, Geometry, over_geometries
+from support.geometry import NAMED
 
 # No fewer rows than unknowns, and records of one length.
 TALL = [name for name in NAMED if name != "ragged" and not name.startswith("wide")]
@@ -27,16 +25,12 @@ TALL = [name for name in NAMED if name != "ragged" and not name.startswith("wide
 pytestmark = pytest.mark.usefixtures("double")
 
 
-def force(patch: pytest.MonkeyPatch) -> None:
-    """No problem is small, and even short records take several blocks and batches."""
-    patch.setattr(linear, "FORMED_NUMBERS", 0)
-    patch.setattr(jax_fourier, "LEAST", {1: 8, 2: 4, 3: 4})
-    patch.setattr(jax_fourier, "BATCH_NUMBERS", 200)
-
-
 @pytest.fixture
 def forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    force(monkeypatch)
+    """No problem is small, and even short records take FFTs, in several pieces and batches."""
+    monkeypatch.setattr(linear, "FORMED_NUMBERS", 0)
+    for name, value in {"LEAST": 8, "FFT_TAPS": 2, "FFT_ROWS": 1, "BATCH_NUMBERS": 200}.items():
+        monkeypatch.setattr(jax_operator, name, value)
 
 
 def data(name: str) -> tuple[np.ndarray, np.ndarray, cs.ConvSpec, bool]:
@@ -48,7 +42,7 @@ def fit(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: Any = 0.0) -> Any:
     """What `fit_kernel` calls, apart from its cache, which knows nothing of ``forced``."""
     objective = Objective(strength=ridge)
     return registry.component("solver", "normal").traced(
-        jnp.asarray(x), jnp.asarray(y), spec, bias, objective
+        jnp.asarray(x), jnp.asarray(y), None, spec, bias, objective
     )
 
 
@@ -57,32 +51,6 @@ def least_squares(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: float = 
     a, b = dense.design_matrix(x, spec), dense.by_group(y, spec.groups)
     w, intercept = dense.least_squares(a, b, ridge, bias)
     return dense.as_kernel(w, spec.kernel_size), intercept
-
-
-@pytest.mark.slow
-@over_geometries(1, compiles=True)
-def test_products_and_gram_are_those_of_the_matrix(geometry: Geometry) -> None:
-    """Integers, up to the rounding of an FFT; of the first group."""
-    spec, shapes = geometry.spec, (geometry.x_shape, geometry.w_shape, geometry.y_shape)
-    x, w, r = (a.astype(float) for a in geometry.integers(*shapes))
-    a = dense.design_matrix(x, spec)[0]
-    w, r = (dense.by_group(v, spec.groups)[0] for v in (w, r))
-    alone = replace(spec._normal, groups=1)
-
-    @jax.jit
-    def parts(x: Any, w: Any, r: Any) -> Any:
-        operator = jax_fourier.Operator(normal_form(x, spec), alone)
-        r_of_a = operator.triangle(jnp.zeros(2 * operator.shape[1:]))
-        (g,) = jax.linear_transpose(operator.forward, w)(r)
-        return operator.forward(w), g, operator.gram(), r_of_a
-
-    with pytest.MonkeyPatch.context() as patch:
-        force(patch)
-        y, g, gram, triangle = parts(x[..., : geometry.inputs], w, r)
-    np.testing.assert_allclose(y, a @ w, atol=1e-9)
-    np.testing.assert_allclose(g, a.T @ r, atol=1e-9)
-    np.testing.assert_allclose(gram, a.T @ a, atol=1e-9)
-    np.testing.assert_allclose(triangle.T @ triangle, a.T @ a, atol=1e-9)
 
 
 @pytest.mark.slow

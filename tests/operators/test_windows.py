@@ -1,7 +1,5 @@
 """The convolution and its design matrix, compared with loops over integers."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,6 @@ import pytest
 import scipy.signal
 
 import convsolve as cs
-from convsolve.operators.jax_convolution import forward, gather_rows
 from convsolve.operators.windows import (
     design_matrix,
     forward_records,
@@ -22,33 +19,6 @@ from support.geometry import over_geometries
 FLOATS = (np.float32, np.float64)
 
 
-@partial(jax.jit, static_argnums=2)
-def adjoint(x, r, spec):
-    """Aᵀ r, as the gradient of a loss takes it: the transpose of `forward` in the kernel."""
-    shape = (*spec.kernel_size, x.shape[-1] // spec.groups, r.shape[-1])
-    kernel = jax.ShapeDtypeStruct(shape, x.dtype)
-    (g,) = jax.linear_transpose(lambda w: forward(x, w, spec), kernel)(r)
-    return g
-
-
-@pytest.mark.slow
-@over_geometries(2, compiles=True)
-def test_forward_and_adjoint(geometry):
-    """Both are exact for integers."""
-    spec, shapes = geometry.spec, (geometry.x_shape, geometry.w_shape, geometry.y_shape)
-    x, w, r = geometry.integers(*shapes)
-    sums = dense.design_matrix(x, spec).swapaxes(1, 2) @ dense.by_group(r, spec.groups)
-    with jax.enable_x64(True):
-        for dtype in FLOATS:
-            y, g = (
-                forward(x.astype(dtype), w.astype(dtype), spec),
-                adjoint(x.astype(dtype), r.astype(dtype), spec),
-            )
-            assert y.dtype == g.dtype == dtype
-            np.testing.assert_array_equal(y, dense.convolve(x, w, spec))
-            np.testing.assert_array_equal(g, dense.as_kernel(sums, spec.kernel_size))
-
-
 @over_geometries(8)
 def test_design_matrix(geometry):
     (x,) = geometry.integers(geometry.x_shape)
@@ -57,15 +27,6 @@ def test_design_matrix(geometry):
     assert type(a) is np.ndarray
     assert a.dtype == dtype
     np.testing.assert_array_equal(a, dense.design_matrix(x, geometry.spec))
-
-
-def test_negative_padding_beyond_the_record():
-    # lax raises here; the formula gives no output, or outputs that read zeros only.
-    x = np.arange(1.0, 4)[None, :, None]
-    assert normal_form(x, cs.ConvSpec(2, padding=((-5, 0),))).shape == (1, 0, 1)
-    spec = cs.ConvSpec(2, padding=((-5, 4),))
-    np.testing.assert_array_equal(design_matrix(x, spec), np.zeros((1, 1, 2)))
-    np.testing.assert_array_equal(forward(x, np.ones((2, 1, 1)), spec), np.zeros((1, 1, 1)))
 
 
 @over_geometries(5)
@@ -85,28 +46,6 @@ def test_row_blocks_of_any_size(geometry):
     assert (seen == 1).all()
     flat = found.reshape(geometry.rows, spec.groups, -1).transpose(1, 0, 2)
     np.testing.assert_array_equal(flat, expected)
-
-
-@over_geometries(1, compiles=True)
-def test_rows_and_matrices_under_jit(geometry):
-    (x,) = geometry.integers(geometry.x_shape)
-    spec, whole = geometry.spec, dense.design_matrix(x, geometry.spec)
-    a = jax.jit(design_matrix, static_argnums=1)(x.astype(np.float32), spec)
-    np.testing.assert_array_equal(a, whole)
-    rows = np.random.default_rng(geometry.seed).integers(0, geometry.rows, 5)  # repeats too
-    gather = jax.jit(gather_rows, static_argnums=2)
-    found = gather(normal_form(x, spec).astype(np.float32), rows, spec)
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, whole[:, rows])
-
-
-@pytest.mark.parametrize("operator", [forward, adjoint])
-def test_contractions_state_their_precision(operator):
-    x = np.zeros((1, 5, 1), np.float32)
-    other = np.zeros((2, 1, 1) if operator is forward else (1, 4, 1), np.float32)
-    text = str(jax.make_jaxpr(operator, static_argnums=2)(x, other, cs.ConvSpec(2)))
-    stated = text.count("precision=(Precision.HIGHEST, Precision.HIGHEST)")
-    assert stated == text.count("conv_general_dilated[") > 0
 
 
 @pytest.mark.parametrize(("dtype", "padding"), [*zip(FLOATS, ("valid", "causal"))])
