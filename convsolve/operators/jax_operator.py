@@ -31,6 +31,11 @@ def matmul(a: Any, b: Any) -> Any:
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
+def by_group(a: Any, groups: int) -> Any:
+    """Return (groups, *L, C) of a (*L, groups·C)."""
+    return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, -1), -2, 0)
+
+
 def padded(x: Any, spec: ConvSpec) -> Any:
     """Return x (N, *W, C) padded to (N, *E, C), with zeros at samples that no window reads."""
     shape, stride, dilation = x.shape[1:-1], spec.stride, spec.dilation

@@ -17,7 +17,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from ..leastsquares.penalty import Penalty
-from ..operators.jax_operator import Operator, matmul, padded
+from ..operators.jax_operator import Operator, by_group, matmul, padded
 from ..operators.layout import to_kernel
 from ..problem.spec import ConvSpec
 
@@ -88,11 +88,6 @@ def fit(
     ridges = jnp.broadcast_to(strength, (groups, 1, 1)) if dual else ridges
     kernels, biases = lax.map(of_group, (by_group(x, groups), by_group(y, groups), ridges))
     return to_kernel(kernels, spec.kernel_size), biases.reshape(-1)
-
-
-def by_group(a: Any, groups: int) -> Any:
-    """Return (groups, *L, C) of a (*L, groups·C)."""
-    return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, -1), -2, 0)
 
 
 def solution(operator: Operator, y: Any, ridge: Any, factor: Factor, wide: bool) -> Any:
