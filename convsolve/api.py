@@ -103,7 +103,7 @@ def identify(
 def report_of(problem: Problem, tuning: Tuning) -> Identifiability:
     """Return the report of `identify`, which is computed once per problem."""
     if len(problem._by_mask) > 1:
-        reports = [report_of(part, tuning) for _, part in problem._parts]
+        reports = [report_of(part, tuning) for _, part in problem.parts]
         return max(reports, key=_severity)
     known = _REPORTS.setdefault(problem, {})
     report = known[tuning]() if tuning in known else None
@@ -221,7 +221,7 @@ def solve_by(problem: Problem, method: Method, options: Options) -> Solution:
     if method.solver.factors_rows and not problem._sizes(options.tuning).factor_fits:
         options = options._replace(tuning=replace(options.tuning, most_work=math.inf))
     found: list[_Solved] = []
-    parts = problem._parts
+    parts = problem.parts
     for _, part in parts:  # outputs that share their rows, in most problems all
         own = method if part is problem else method.of_part(part._selection)
         found.append(_with_noise(part, own, options))

@@ -281,7 +281,7 @@ def _compared(
     closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
     _add_excess(rows, closed if measured.squared else _least(problem, measured, tuning))
     seconds: Counter[str] = Counter()
-    for _, part in problem._parts:
+    for _, part in problem.parts:
         seconds.update(analyse(part, tuning).design.clock.seconds)
     return Comparison(report, solutions, rows, dict(seconds), skipped, measured)
 

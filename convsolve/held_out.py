@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .api import Options, check_problem, solve_by
-from .inference.folds import CrossValidation, beside, part
+from .inference.folds import CrossValidation, beside
 from .leastsquares.penalty import Penalty
 from .method import Method
 from .near_misses import checks_arguments
@@ -131,11 +131,10 @@ def cross_validate(
     options = Options(tuning=tuning_of(limits))
     # A record belongs to a fold if any output has rows in it.
     spans = CrossValidation(folds).spans(*(rows for _, rows in problem._by_mask))
-    y, solutions, scores = problem.y, [], []
-    assert y is not None
+    solutions, scores = [], []
     with following(progress, "cross_validate"):
         for i, held in enumerate(tracked(spans.folds, "folds", len(spans.folds))):
-            rest = part(problem, (problem.x, y), beside(spans.folds, i, spans.rest))
+            rest = problem.of_rows(beside(spans.folds, i, spans.rest))
             fit = solve_by(rest, method, options)
             fit._state_as(problem)
             scores.append(_scored(fit, problem, held))
@@ -150,11 +149,10 @@ def _scored(
     """Return the scores (outputs,) of some rows, NaN for outputs that have none of them."""
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
     found = np.full((3, problem.n_outputs), np.nan)
-    for outputs, own in problem._parts:
+    for outputs, own in problem.parts:
         some, every = [span for span in spans if own._kept.rows_of(span)], [*outputs]
         if some:
-            assert own.y is not None
-            held = part(own, (own.x, own.y), some)
+            held = own.of_rows(some)
             blocks = predicted_blocks(held.x, kernel[..., every], bias[every], held.spec)
             score, mean_squares = scored(held, range(len(every)), held._kept, blocks)
             found[:, every] = mean_squares, score.r2, score.correlation

@@ -141,7 +141,7 @@ def choose_lags(
     tuning = tuning_of(limits)
     lags = problem._lags[0][::-1]
     with following(progress, "choose_lags"):
-        several = [analyse(part, tuning) for _, part in problem._parts]
+        several = [analyse(part, tuning) for _, part in problem.parts]
         if isinstance(select, CrossValidation):
             scores, criterion = _held_out(several, select), select.score
         else:

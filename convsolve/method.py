@@ -191,7 +191,7 @@ class Method:
         selection = problem._selection
         self.check_shape(problem.spec, selection)
         self.noise.check(problem)
-        for _, part in problem._parts:
+        for _, part in problem.parts:
             left = self.noise.records_left(part)
             if left is not None and len(left) < len(part._kept.used):
                 # Raises an error if the noise takes all records of a fold.

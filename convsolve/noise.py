@@ -249,7 +249,7 @@ class HACNoise(NoiseModel):
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or unless there are more rows than the bandwidth."""
         _check_time(problem, self.name)
-        rows = min(part._kept.count for _, part in problem._parts)
+        rows = min(part._kept.count for _, part in problem.parts)
         if self.bandwidth is not None and self.bandwidth >= rows:
             raise ValueError(
                 f"noise={self.label!r} needs more than {count(self.bandwidth, 'row')} "
@@ -291,7 +291,7 @@ class ClusterNoise(NoiseModel):
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError unless there are several records."""
-        if any(len(part._records_left) < 2 for _, part in problem._parts):
+        if any(len(part._records_left) < 2 for _, part in problem.parts):
             raise ValueError(
                 f"noise={self.name!r} needs two records or more that have rows, and "
                 "more rows than confounds of their own, in every output; use "

@@ -30,7 +30,7 @@ except ImportError as error:
 from .api import convolve, solve
 from .near_misses import checks_arguments
 from .problem.checks import choice
-from .problem.lags import LagWindow, lags_of_times
+from .problem.geometry import Geometry, lags_of_times
 from .problem.problem import Problem
 from .problem.records import column_names
 from .progress_bars import following
@@ -312,8 +312,7 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
 
     def _predicted(self, x: list[np.ndarray]) -> list[np.ndarray]:
         """Return the prediction of every trial."""
-        window = LagWindow(((int(self.lags_[0]), int(self.lags_[-1])),), "zeros")
-        spec, _ = window.geometry(1)
+        spec = Geometry.of_lags((int(self.lags_[0]), int(self.lags_[-1])), "zeros").spec
         found = convolve(x, self.solution_.kernel, spec, self.solution_.bias)
         return [part[:, 0] for part in found] if self._alone else found
 

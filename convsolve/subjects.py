@@ -379,7 +379,7 @@ class _Moments(NamedTuple):
 def _moments_of(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[_Moments]:
     """Return the moments of every output of a subject."""
     found: dict[int, _Moments] = {}
-    for outputs, part in problem._parts:
+    for outputs, part in problem.parts:
         analysis = analyse(part, tuning)
         sizes, groups = analysis.design.sizes, part.spec.groups
         if reason := sizes.gram_reason():

@@ -12,6 +12,7 @@ import numpy as np
 from ..linalg.factor import Factor
 from ..linalg.lapack import singular_values
 from ..problem.problem import Problem
+from ..problem.rows import whole_rows
 from ..problem.spec import smallest
 from ..text import argument, count
 from .diagnosis import Diagnosis
@@ -159,7 +160,7 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     samples = _least_samples(problem)
     if len(problem.x) == 1:
         where = f"a record of {samples} samples instead of {longest[0]}, or another record"
-    elif spec.padding != "circular" and spec == spec._whole_windows(longest):
+    elif spec.padding != "circular" and whole_rows(spec, longest).all():
         wanted = spec._rows(longest) + missing
         samples = smallest(lambda length: spec._rows((length,)) >= wanted)
         where = f"one of the records of {samples} samples instead of {longest[0]}, or another"
@@ -203,12 +204,9 @@ def _signal(diagnosis: Diagnosis) -> list[Suggestion]:
 def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     """Return the diagnosis of white noise instead of x: the best that the geometry allows."""
     problem, rng = diagnosis.problem, np.random.default_rng(0)
-    noise = [rng.standard_normal(a.shape) for a in problem.x]
-    n_outputs, bias = problem.n_outputs, problem.bias
-    records = [(i, 0, shape[0]) for i, shape in enumerate(problem._row_shapes)]
-    given = {"n_outputs": n_outputs, "bias": bias, **problem._adjustments.of(records)}
-    made = Problem(noise, spec=problem.spec, **given)
-    return Diagnosis(made._replace(_space=problem._space))
+    noise = tuple(rng.standard_normal(a.shape) for a in problem.x)
+    x, eps = replace(problem._input, arrays=noise, largest=None), float(np.finfo(float).eps)
+    return Diagnosis(problem._replace(_input=x, _output=None, _data_eps=eps))
 
 
 def _beside_rows(diagnosis: Diagnosis) -> list[Suggestion]:

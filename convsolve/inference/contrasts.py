@@ -10,8 +10,8 @@ import numpy as np
 
 from ..operators.layout import reversed_taps
 from ..problem.checks import index, number
+from ..problem.geometry import read_bounds
 from ..problem.kernel_space import KernelSpace
-from ..problem.lags import LagWindow
 from ..problem.names import Names, seconds_to_lags
 from ..text import shown
 from .uncertainty import DEPENDENT
@@ -284,7 +284,7 @@ class Taps:
         if in_seconds:
             first, last = self._in_samples(tmin, tmax, own)
         else:
-            bounds = LagWindow.of(lags, "drop").bounds
+            bounds, _ = read_bounds(lags)
             if len(bounds) > 1:
                 raise ValueError(f"lags={shown(lags)} must be (first, last): there is one axis")
             first, last = bounds[0]

@@ -27,6 +27,7 @@ from ..linalg.rank import EPS
 from ..operators.design_matrix import DesignMatrix
 from ..operators.filtered import Filter, FilteredRecord, filtered
 from ..operators.windows import NormalForm, normal_form
+from ..problem.geometry import Geometry
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.rows import Rows
@@ -110,15 +111,14 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
         several = (filtered(np.asarray(terms.columns.arrays[i], float), taps) for i in used)
         columns = tuple(a[order:] for a in several)
         terms = terms._replace(columns=replace(terms.columns, arrays=columns, missing=None))
+    weights = problem._weights
     made = problem._replace(
-        spec=normal,
-        _window=None,
-        _lag_shift=(0,),
+        _geometry=Geometry.of_layer(normal),
         _input=input,
         _output=outputs,
         n_outputs=1,
         _by_mask=(((0,), rows.flagged(mask)),),
-        _weights=None if problem._weights is None else problem._weights.some(used),
+        _weights=None if weights is None else weights.some((i, slice(None)) for i in used),
         _terms=terms,
         _dtype=np.dtype(float),
         _data_eps=EPS,

@@ -15,12 +15,9 @@ from ..linalg.rank import EPS
 from ..near_misses import checks_arguments
 from ..operators.moments import Moments
 from ..operators.prediction import row_spans
-from ..operators.windows import NormalForm
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
 from ..problem.rows import Rows, Span
-from ..problem.spec import ConvSpec
-from ..problem.stored import Stored
 from ..text import as_call, count, shown
 
 # Number of parts in which the first rows of long recordings are read.
@@ -228,93 +225,32 @@ def _cut(used: Sequence[np.ndarray], folds: int) -> list[list[Span]]:
     return found
 
 
-def cut(
-    spec: ConvSpec, x: Sequence[Any], y: Sequence[Any], spans: Sequence[Span]
-) -> tuple[list[Any], list[Any]]:
-    """Return some rows of records, as x in normal form and y.
-
-    In normal form, records with any padding, stride and dilation can be cut. Stored records are
-    not read yet.
-    """
-    forms = [NormalForm.of_rows(x[i], spec, start, stop) for i, start, stop in spans]
-    parts = [form if isinstance(form.record, Stored) else np.asarray(form) for form in forms]
-    return parts, [y[i][start:stop] for i, start, stop in spans]
-
-
 def part(
-    of: Problem | Design,
-    records: tuple[Sequence[np.ndarray], Sequence[np.ndarray]],
-    spans: Sequence[Span],
-    bias: bool | None = None,
+    design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], bias: bool | None = None
 ) -> Problem:
-    """Return some rows of records (x, y) as a separate problem with the same adjustments.
+    """Return some rows of a design and records ``y`` as a separate problem.
 
-    Its taps have the same lags in samples, because priors depend on the lags. It has a bias as the
-    whole problem, unless one is given. With confounds, all rows of a record stay in one record, and
-    the rows between them are masked.
+    It has a bias as the whole problem, unless one is given.
     """
-    if isinstance(of, Design):
-        adjustments, lags, space = of.adjustments, of.lags, of.space
-    else:
-        adjustments, lags, space = of._adjustments, of._lags, of._space
-    pieces = spans
-    spans = _hulls(spans) if adjustments.terms.given else spans
-    given = adjustments.of(spans)
-    if len(spans) < len(pieces):
-        given["mask"] = _within(given["mask"], spans, pieces, adjustments.kept)
-    # A bias that is redundant in these records is no error, but has no column.
-    found = Problem(*cut(of.spec, *records, spans), spec=of.spec._normal, **given)
-    found = found._replace(bias=of.bias if bias is None else bias, _space=space)
-    return found._with_lags(lags)
-
-
-def _hulls(spans: Sequence[Span]) -> list[Span]:
-    """Return the range of rows from the first to the last of every record, in order."""
-    found: dict[int, Span] = {}
-    for i, start, stop in spans:
-        _, first, last = found.get(i, (i, start, stop))
-        found[i] = i, min(first, start), max(last, stop)
-    return list(found.values())
-
-
-def _within(
-    mask: list[np.ndarray] | None, hulls: Sequence[Span], pieces: Sequence[Span], kept: Rows
-) -> list[np.ndarray]:
-    """Return a mask (n, *T) or (n, *T, Cout) of every hull, False outside the pieces."""
-    used = {i: np.zeros(stop - start, bool) for i, start, stop in hulls}
-    first = {i: start for i, start, _ in hulls}
-    for i, start, stop in pieces:
-        used[i][start - first[i] : stop - first[i]] = True
-    several = [np.ones((b - a, *kept.shapes[i][1:]), bool) for i, a, b in hulls]
-    several = several if mask is None else mask
-    rows = (
-        used[i].reshape(-1, *(1,) * (m.ndim - 1))
-        for (i, _, _), m in zip(hulls, several, strict=True)
+    whole = design.problem
+    assert whole._output is not None
+    found = whole._replace(
+        _input=replace(whole._input, arrays=tuple(design.records)),
+        _output=replace(whole._output, arrays=tuple(y)),
+        bias=whole.bias if bias is None else bias,
     )
-    return [m & r for m, r in zip(several, rows, strict=True)]
+    return found.of_rows(spans)
 
 
 def leading(problem: Problem, numbers: int) -> Problem:
     """Return the first rows of a problem, with about ``numbers`` elements of x and y."""
-    assert problem.y is not None
     spans, each = [], max(1, numbers // LEADING_PARTS)
     for span in row_spans(problem.x, problem.n_outputs, problem.spec, each):
-        if problem._kept.flags_of(span[0])[span[1] : span[2]].any():
+        if problem._kept.rows_of(span):
             spans.append(span)
         if len(spans) == LEADING_PARTS:
             break
-    return part(problem, (problem.x, problem.y), _joined(spans))
-
-
-def _joined(spans: Sequence[Span]) -> list[Span]:
-    """Merge spans that follow each other in a record."""
-    found: list[Span] = []
-    for i, start, stop in spans:
-        if found and (found[-1][0], found[-1][2]) == (i, start):
-            found[-1] = (i, found[-1][1], stop)
-        else:
-            found.append((i, start, stop))
-    return found
+    return problem.of_rows(spans)
 
 
 def beside(parts: Sequence[Sequence[Span]], held: int, always: Sequence[Span]) -> list[Span]:
@@ -332,7 +268,7 @@ def fold_moments(
     plain = design.nuisance.confounds is None
     if design.sizes.chunked and plain:
         return design.matrix.moments_of(spans, y, design.span).in_units(like.units)
-    own = part(design, (design.records, y), spans, design.bias or not plain)
+    own = part(design, y, spans, design.bias or not plain)
     made = Design(own, design.sizes.limits)
     found = made.matrix.summable(made.targets, design.span)
     if not plain and not made.nuisance.shared:

@@ -12,10 +12,11 @@ import numpy as np
 from ..leastsquares.design import Design
 from ..operators.layout import to_kernel
 from ..operators.prediction import predicted
+from ..operators.windows import NormalForm
 from ..problem.rows import Span
 from ..problem.spec import ConvSpec
 from ..text import shown
-from .folds import HeldOut, cut
+from .folds import HeldOut
 
 # A function of y (rows,) and its prediction (rows,), which returns a number.
 Score = Callable[[np.ndarray, np.ndarray], Any]
@@ -39,12 +40,14 @@ class FoldRows(NamedTuple):
     @classmethod
     def of(cls, design: Design, y: Sequence[np.ndarray], fold: Sequence[Span]) -> FoldRows:
         """Return the rows of a fold of a design and records ``y``, all of which are in memory."""
-        x, several = cut(design.spec, design.records_in_memory, y, fold)
+        spec, records = design.spec, design.records_in_memory
+        x = [np.asarray(NormalForm.of_rows(records[i], spec, a, b)) for i, a, b in fold]
         flags = [*map(design.adjustments.kept.of_span, fold)]
-        rows = [_used(np.asarray(b, float), f) for b, f in zip(several, flags, strict=True)]
+        pairs = zip(fold, flags, strict=True)
+        rows = [_used(np.asarray(y[i][a:b], float), f) for (i, a, b), f in pairs]
         for values in rows:  # of the user, whose function must not change them
             values.flags.writeable = False
-        return cls([*map(np.asarray, x)], rows, flags, design.spec._normal)
+        return cls(x, rows, flags, design.spec._normal)
 
     def of_group(self, group: int) -> FoldRows:
         """Return the channels and outputs of one group."""

@@ -14,6 +14,7 @@ from ..leastsquares.design import Design
 from ..linalg.rank import EPS
 from ..operators.layout import to_columns, to_kernel
 from ..operators.moments import Moments
+from ..problem.geometry import Geometry
 from ..problem.problem import Problem
 from ..problem.rows import Span
 from ..problem.sizes import Tuning
@@ -122,9 +123,7 @@ def _of_outputs(problem: Problem) -> Problem:
     """Return the problem whose x are the outputs, with one tap."""
     axes = problem.spec.ndim
     return problem._replace(
-        spec=ConvSpec((1,) * axes, groups=problem.spec.groups),
-        _window=None,
-        _lag_shift=(0,) * axes,
+        _geometry=Geometry.of_layer(ConvSpec((1,) * axes, groups=problem.spec.groups)),
         _input=problem._output,
         bias=True,
     )

@@ -219,8 +219,7 @@ def _from_data(
     """Return the kernel without one fold, by a QR of the data and refinement."""
     design, targets = analysis.design, analysis.targets
     assert targets is not None
-    records = design.records_in_memory, targets.in_memory
-    alone = part(design, records, beside(folds, held, []))._replace(_selection=design.selection)
+    alone = part(design, targets.in_memory, beside(folds, held, []))
     regression = Analysis.of(alone, design.sizes.limits).regression(penalty, strength)
     factors, solved = regression.system.factors, regression.solve()
     if solved is None or not (factors.complete and factors.full_rank):

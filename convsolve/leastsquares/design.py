@@ -99,7 +99,8 @@ class Design:
         self.kernel_shape, self.space = problem.kernel_shape, problem._space
         self.lags, self.names = problem._lags, problem._names
         self.tap_lags = problem.spec._in_taps(self.lags)
-        self.clock = Clock()
+        # A copy, because analyses of a problem are kept until the problem itself is not used.
+        self.clock, self.problem = Clock(), problem._replace()
         self.channels, self.selection = problem.n_channels, problem._selection
         self._given = problem.x, problem.y
         given = problem._input, problem._output

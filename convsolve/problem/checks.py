@@ -15,17 +15,16 @@ from ..text import shown
 MAX_ELEMENTS = 2**60
 
 
-def integer(value: Any, name: str, minimum: int = 1) -> int:
+def integer(value: Any, name: str, minimum: int | None = 1) -> int:
     """Return ``value`` as a Python int of at least ``minimum``; refuse bool and floats."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, got the bool {value!r}")
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(
-            f"{name} must be an integer, got {shown(value)} of type {type(value).__name__}"
-        ) from None
-    if number < minimum:
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be an integer, got {shown(value)} of type {kind}") from None
+    if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
     return number
 
@@ -36,6 +35,22 @@ def index(value: Any, name: str, size: int) -> int:
     if found >= size:
         raise ValueError(f"{name} must be less than {size}, got {found}")
     return found
+
+
+def per_axis(value: Any, name: str, ndim: int, minimum: int | None = 1) -> tuple[int, ...]:
+    """Return an integer for every kernel axis, from one for all axes or one per axis."""
+    listed = value if isinstance(value, (tuple, list)) else (value,) * ndim
+    if len(listed) != ndim:
+        raise ValueError(f"{name}={shown(value)} must have one entry per kernel axis, {ndim}")
+    return tuple(integer(v, name, minimum) for v in listed)
+
+
+def pairs(value: Sequence[Any], name: str, ndim: int) -> tuple[tuple[int, int], ...]:
+    """Return a pair of integers for every axis. A single pair is the pair of one axis."""
+    listed = [value] if ndim == 1 and all(np.ndim(v) == 0 for v in value) else value
+    if len(listed) != ndim or not all(np.ndim(p) == 1 and len(p) == 2 for p in listed):
+        raise ValueError(f"{name}={shown(value)} must have one pair of integers per axis, {ndim}")
+    return tuple((integer(a, name, None), integer(b, name, None)) for a, b in listed)
 
 
 def number(value: Any, name: str, above: float = 0.0, *, included: bool = False) -> float:
@@ -66,6 +81,13 @@ def fraction(value: Any, name: str) -> float:
     if found >= 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {found:g}")
     return found
+
+
+def flag(value: Any, name: str) -> bool:
+    """Return ``value`` as a bool; refuse numbers and words."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+    return bool(value)
 
 
 def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> None:

@@ -13,9 +13,8 @@ from ..linalg.orthonormal import orthonormal, polynomial_basis
 from ..text import shown
 from .checks import integer
 from .records import Records, read
-from .rows import Rows
+from .rows import Rows, Weights
 from .spec import ConvSpec
-from .weights import Weights
 
 # A column is rounding if the part that other columns do not span is below this share of it.
 SPANNED = 1e-10

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..text import argument, count, line
 from .kernel_space import UNSTABLE, KernelSpace
-from .masks import known_rows
 from .names import Names
+from .rows import known_rows
 
 # Width of the labels, names of channels or outputs that are listed, and letters of lags.
 MARGIN, MAX_NAMES, MAX_LETTERS = 12, 6, 40
@@ -43,8 +43,7 @@ def data_line(problem: Any) -> str:
     words = [_records(problem), str(problem._dtype)]
     if problem._names.fs is not None:
         words.append(f"{problem._names.fs:g} Hz")
-    window = problem._window
-    words += [argument("edges", window.edges)] if window is not None else _geometry(problem.spec)
+    words += _geometry(problem._geometry)
     return line("Data", ", ".join(words), MARGIN)
 
 
@@ -140,8 +139,8 @@ def rows_sentence(problem: Any) -> str:
     rows, kept = problem.n_equations, problem._kept
     given = rows + kept.dropped
     parts = []
-    if problem._window is not None:
-        samples = sum(math.prod(a.shape[:-1]) for a in problem._input.arrays)
+    if problem._geometry.edges:
+        samples = sum(math.prod(problem._geometry.y_shape(n)) for n in problem._lengths)
         words = f"{rows} of {count(samples, 'sample')}"
         parts += [f"{samples - given} at the edges"] if samples > given else []
     else:
@@ -195,19 +194,23 @@ def _which(names: Any) -> str:
 
 def _lags(problem: Any) -> str:
     """Return lags and edges, or the geometry of a layer."""
-    spec, window, names = problem.spec, problem._window, problem._names
-    if window is not None:
-        bounds = " × ".join(f"{a} to {b}" for a, b in window.bounds)
-        edges = argument("edges", window.edges)
-        return f"{bounds} samples{names.window(*window.bounds[0])}, {edges}"
-    words = [argument("kernel_size", _plain(spec.kernel_size)), *_geometry(spec)]
+    spec, names = problem.spec, problem._names
+    words = _geometry(problem._geometry)
+    if problem._geometry.edges:
+        lags = problem._geometry.bounds(problem._lengths[0])
+        bounds = " × ".join(f"{a} to {b}" for a, b in lags)
+        return ", ".join([f"{bounds} samples{names.window(*lags[0])}", *words])
+    words = [argument("kernel_size", _plain(spec.kernel_size)), *words]
     return ", ".join([*words, f"{names.fs:g} Hz"] if names.fs is not None else words)
 
 
-def _geometry(spec: Any) -> list[str]:
-    """Return the padding, and the stride and dilation if they are not one."""
-    words = [argument("padding", spec.padding)]
-    words += [] if spec.lo is None else [argument("lo", _plain(spec.lo))]
+def _geometry(geometry: Any) -> list[str]:
+    """Return the edges or the padding, and the stride and dilation if they are not one."""
+    spec = geometry.spec
+    words = [argument("edges", geometry.edges)]
+    if not geometry.edges:
+        words = [argument("padding", spec.padding)]
+        words += [] if spec.lo is None else [argument("lo", _plain(spec.lo))]
     for name, value in (("stride", spec.stride), ("dilation", spec.dilation)):
         words += [argument(name, _plain(value))] if set(value) != {1} else []
     return words

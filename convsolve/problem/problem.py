@@ -13,37 +13,36 @@ from ..cached import cached_property
 from ..errors import warn
 from ..lazy_plot import plot
 from ..near_misses import checks_arguments, suggests_attributes
-from ..text import shown
+from ..text import count
 from .adjustments import Adjustments
-from .checks import choice
+from .checks import choice, flag, integer
 from .confounds import Confounds, Terms
 from .description import adjusted, sizes_sentence, summary
+from .geometry import Geometry
 from .kernel_space import Given, KernelSpace
-from .lags import LagWindow
-from .masks import ByMask, check_left
 from .names import Names, check_times
 from .nuisance import Nuisance
-from .reading import (
-    check_lags_alone,
-    read_data,
-    read_outputs,
-    read_rows,
-    read_spec,
-    read_terms,
-    read_window,
+from .records import Records, numeric, precision, read
+from .rows import (
+    ByOutputs,
+    Rows,
+    Span,
+    Weights,
+    all_of,
+    by_outputs,
+    known_rows,
+    read_mask,
+    read_weights,
+    whole_rows,
 )
-from .records import Records, numeric, precision
-from .rows import Rows, whole_rows
 from .selection import Selection
-from .shapes import check_kernel, doubts
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
-from .spec import ConvSpec, Ints, Padding
+from .spec import ConvSpec, Ints, Padding, Shape
 from .stored import Stored
 from .time_index import check_time_indexes
-from .weights import Weights
 
-# Ways to treat NaN.
-MISSING = ("raise", "drop")
+# More zeros around the data, or more numbers in a kernel (2 GiB), are assumed to be a mistake.
+MAX_ADDED, MAX_KERNEL = 2**28, 2**28
 
 
 @suggests_attributes
@@ -137,14 +136,12 @@ class Problem:
         `identify` and `solve`, which need a problem, `ConvSpec`, and `RaisedCosines`, a basis.
     """
 
-    spec: ConvSpec
-    _window: LagWindow | None
-    _lag_shift: tuple[int, ...]
+    _geometry: Geometry
     _input: Records
     _output: Records | None
     n_outputs: int
     bias: bool
-    _by_mask: ByMask
+    _by_mask: ByOutputs
     _weights: Weights | None
     _terms: Terms
     _space: KernelSpace | None
@@ -182,60 +179,74 @@ class Problem:
         outputs: Sequence[str] | None = None,
         n_outputs: int | None = None,
     ) -> None:
-        # An int for a kernel of one axis may be meant for images. Other values are unambiguous.
-        sure = spec is not None or isinstance(kernel_size, (tuple, list))
-        window = read_window(lags, tmin, tmax, fs, edges)
-        if window is None:
-            spec, shift = read_spec(spec, kernel_size, stride, padding, dilation, groups)
-        else:
-            check_lags_alone(spec, kernel_size, stride, padding, dilation)
-            sure, (spec, shift) = window.explicit, window.geometry(groups)
-        choice(missing, "missing", MISSING)
-        if not isinstance(bias, (bool, np.bool_)):
-            raise TypeError(f"bias must be True or False, got {shown(bias)}")
+        layer = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+        geometry = Geometry.stated(lags, tmin, tmax, fs, edges, kernel_size, spec, layer)
+        spec = geometry.spec
+        choice(missing, "missing", ("raise", "drop"))
         # Samples that the mask excludes may be missing.
         gaps = missing == "drop" or mask is not None
-        input, output, rows = read_data(x, y, spec, window, shift, gaps)
+        input, output = read(x, "x", spec, gaps), None if y is None else read(y, "y", spec, gaps)
+        spec._check_channels(input.channels)
         dtype, data_eps, notes = precision(input, output)
-        n_outputs = read_outputs(n_outputs, output, outputs, spec)
-        counts = input.channels, n_outputs
-        check_kernel((*spec.kernel_size, counts[0] // spec.groups, n_outputs))
-        names = Names.of(fs, channels, outputs, input, output, counts)
-        space = Given(basis, None if window is None else window.windows).space(
-            _lags_of(input, spec, shift), names, input.channels, spec.groups
-        )
-        by_mask, roots = read_rows(
-            input, output, rows, spec, mask, weights, window, missing, n_outputs
-        )
-        check_left(by_mask, names)
+        lengths = [a.shape[:-1] for a in input.arrays]
+        rows = Rows.of(spec, lengths, geometry.start)
+        like = [geometry.y_shape(length) for length in lengths]
+        _check_windows(geometry, input, rows)
+        if output is not None:
+            _check_lengths(geometry, input, output, like)
+            output = _rows_of(output, rows)
+        n_outputs = _count_outputs(n_outputs, output, outputs, spec.groups)
+        names = Names.of(fs, channels, outputs, input, output, (input.channels, n_outputs))
+        _check_kernel((*spec.kernel_size, input.channels // spec.groups, n_outputs))
+        own_lags = geometry.lags(lengths[0])
+        check_times(names.fs, own_lags)
+        space = Given(basis, geometry.windows).space(own_lags, names, input.channels, spec.groups)
         if spec.ndim == 1:
             given = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
             rates = {"x": names.fs, "y": names.fs if spec.stride == (1,) else None}
             check_time_indexes(given, rates)
+        stated, roots = [], None
+        if mask is not None:
+            stated.append(rows.of_y(read_mask(mask, like, n_outputs)))
+        if weights is not None:
+            values = rows.of_y(read_weights(weights, like))
+            if not all((w > 0).all() for w in values):
+                pairs = zip(values, rows.shapes, strict=True)
+                stated.append([np.broadcast_to(w > 0, shape)[..., None] for w, shape in pairs])
+            ones = all((w == 1).all() for w in values)
+            roots = None if ones else Weights.of_squares(values)
+        known = [known_rows(input, spec, rows.shapes), _present(output)]
+        flags = [each for each in known if each is not None]
+        if missing == "raise" and stated and flags:
+            both = zip(all_of(stated), all_of(flags), strict=True)
+            if any((wanted & ~there).any() for wanted, there in both):
+                raise ValueError(
+                    "x or y has NaN in rows that the mask keeps: mask these rows too, or exclude "
+                    "them by missing='drop'"
+                )
+        by_mask = by_outputs(rows, [*stated, *flags], n_outputs, spec.groups)
+        _check_left(by_mask, names)
         vars(self).update(
-            spec=spec,
-            _window=window,
-            _lag_shift=shift,
+            _geometry=geometry,
             _input=input.converted(dtype),
             _output=None if output is None else output.converted(dtype),
             n_outputs=n_outputs,
-            bias=bool(bias),
+            bias=flag(bias, "bias"),
             _by_mask=by_mask,
             _weights=roots,
-            _terms=read_terms(drift, confounds, spec, input, by_mask, window),
+            _terms=_read_terms(drift, confounds, spec, rows, like, by_mask),
             _space=space,
             _names=names,
-            _selection=Selection.everything(*counts),
+            _selection=Selection.everything(input.channels, n_outputs),
             _missing=missing,
             _dtype=dtype,
             _data_eps=data_eps,
         )
-        if fs is not None:
-            check_times(self._names.fs, self._lags)
         if self.bias and self._terms.given and not self._nuisance.shared:
             name = "confounds" if drift is None else "drift"
             raise ValueError(f"bias=True cannot be combined with a constant per record of {name}=")
-        for note in notes if sure else [*notes, *doubts(spec, input)]:
+        hint = "" if geometry.is_sure else _exchanged(input, "x")
+        for note in [*notes, hint] if hint else notes:
             warn(note)
 
     # --- problems derived from this one
@@ -277,17 +288,69 @@ class Problem:
         common |= {name: value for name, value in named.items() if value is not None}
         if self._space is not None:
             common |= self._space.to_dict(self._lags[0], self.spec.groups)
-        if self._window is not None:
-            lags, edges = [*self._window.bounds], self._window.edges
-            return {"lags": lags, "edges": edges, "groups": self.spec.groups, **common}
-        spec = {field.name: getattr(self.spec, field.name) for field in fields(self.spec)}
-        return {"spec": spec, **common}
+        spec, edges = self.spec, self._geometry.edges
+        if edges:
+            lags = self._geometry.bounds(self._lengths[0])
+            stride = {} if set(spec.stride) == {1} else {"stride": spec.stride}
+            return {"lags": lags, "edges": edges, "groups": spec.groups, **stride, **common}
+        return {"spec": {f.name: getattr(spec, f.name) for f in fields(spec)}, **common}
+
+    def of_rows(self, spans: Sequence[Span]) -> Problem:
+        """Return the problem of some rows, with the same lags, weights and confounds.
+
+        All rows of a record are in one record of the new problem.
+
+        Args:
+            spans: the rows, as (record, first, end) along the first axis. With ``edges="drop"``,
+                row 0 is the first row whose window lies inside the record.
+
+        Returns:
+            The problem. Its records are those of the spans.
+
+        Raises:
+            ValueError: If no row of an output is left.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> problem = cs.Problem(np.arange(9.0), np.arange(9.0), lags=(0, 2))
+            >>> problem.of_rows([(0, 0, 2), (0, 5, 7)]).n_equations
+            4
+        """
+        by_record: dict[int, list[tuple[int, int]]] = {}
+        for i, start, stop in spans:
+            by_record.setdefault(i, []).append((start, stop))
+        of_x, of_y, inside, lengths = [], [], [], self._lengths
+        for i, some in by_record.items():
+            hull = min(some)[0], max(stop for _, stop in some)
+            samples, begin = self._geometry.around(*hull, lengths[i])
+            shape = self.spec.output_shape((samples.stop - samples.start, *lengths[i][1:]))
+            flags = np.zeros(shape, bool)
+            for start, stop in some:
+                flags[start - begin : stop - begin] = True
+            of_x.append((i, samples))
+            of_y.append((i, slice(begin, begin + shape[0])))
+            inside.append(flags)
+        made = Rows(tuple(flags.shape for flags in inside), self._kept.starts)
+        by_mask = []
+        for outputs, used in self._by_mask:
+            pairs = zip(inside, of_y, strict=True)
+            by_mask.append((outputs, made.flagged([f & used.within(*p) for f, p in pairs])))
+        _check_left(by_mask, self._names)
+        columns = self._terms.columns
+        return self._replace(
+            _input=self._input.some(of_x),
+            _output=None if self._output is None else self._output.some(of_y),
+            _by_mask=tuple(by_mask),
+            _weights=None if self._weights is None else self._weights.some(of_y),
+            _terms=self._terms._replace(columns=None if columns is None else columns.some(of_y)),
+        )
 
     @property
-    def _parts(self) -> list[tuple[tuple[int, ...], Problem]]:
+    def parts(self) -> list[tuple[tuple[int, ...], Problem]]:
         """Groups of outputs that use the same rows, each with the problem of these outputs alone.
 
-        Such a problem has the channels of its group.
+        If the outputs of a convolution in groups use different rows, each group has its own parts.
         """
         # A problem that refers to itself would not be freed after its last use.
         return self._split if len(self._by_mask) > 1 else [(self._by_mask[0][0], self)]
@@ -309,7 +372,8 @@ class Problem:
             own = slice(group * each, (group + 1) * each)
             channels = channels[own]
             x = self._input.each(lambda a: a[..., own]).converted(self._dtype)
-            changes = {"spec": replace(self.spec, groups=1), "_input": x}
+            spec = replace(self.spec, groups=1)
+            changes = {"_geometry": replace(self._geometry, spec=spec), "_input": x}
         if self._output is not None:
             y = self._output.each(lambda a: a[..., some])
             changes["_output"] = y.converted(self._dtype)
@@ -334,9 +398,7 @@ class Problem:
         if not (rows.count and placed) or self._has_adjustments:
             return None
         return self._replace(
-            spec=spec,
-            _window=None,
-            _lag_shift=(0,) * spec.ndim,
+            _geometry=Geometry.of_layer(spec),
             _output=None,
             bias=self.bias if bias is None else bias,
             _by_mask=_one_mask(self.n_outputs, rows),
@@ -347,17 +409,11 @@ class Problem:
 
         The problem itself if all rows are such rows, None if there are none.
         """
-        spec = self.spec._whole_windows(self._lengths[0])
-        if spec == self.spec:
-            return self
-        if not self._has_adjustments:
-            return self._under(spec)
-        # Weights and confounds belong to the rows of this problem.
-        flags = tuple(
-            whole_rows(self.spec, length) & self._kept.flags_of(i)
-            for i, length in enumerate(self._lengths)
-        )
+        each = enumerate(self._lengths)
+        flags = [whole_rows(self.spec, length) & self._kept.flags_of(i) for i, length in each]
         rows = self._kept.flagged(flags)
+        if rows.count == self._kept.count:
+            return self
         return self._replace(_by_mask=_one_mask(self.n_outputs, rows)) if rows.count else None
 
     def _narrowed(self, first: int, last: int) -> Problem:
@@ -365,14 +421,13 @@ class Problem:
 
         The problem must have one axis.
         """
-        window = None if self._window is None else self._window.part(first, last)
-        spec = self.spec._narrowed(first, last, self._lengths[0])
-        return self._replace(spec=spec, _window=window)
+        return self._replace(_geometry=self._geometry.narrowed(first, last, self._lengths[0]))
 
     def _with_lags(self, lags: Sequence[np.ndarray]) -> Problem:
         """Return the problem whose taps have these ``lags``."""
-        pairs = zip(lags, self._lags, self._lag_shift, strict=True)
-        return self._replace(_lag_shift=tuple(s + round(float(a[0] - b[0])) for a, b, s in pairs))
+        own = self.spec._lags(self._lengths[0])
+        shift = tuple(round(float(a[0] - b[0])) for a, b in zip(lags, own, strict=True))
+        return self._replace(_geometry=replace(self._geometry, shift=shift))
 
     def _described_as(
         self,
@@ -398,16 +453,16 @@ class Problem:
         """
         if self._space is not None:
             return None
-        if self._window is not None:
-            window = self._window.shorter(size)
-            lags = window.bounds[0] if len(size) == 1 else window.bounds
-            return window.geometry(self.spec.groups)[0], "lags", lags
-        if not isinstance(self.spec.padding, str):
+        if not (self._geometry.edges or isinstance(self.spec.padding, str)):
             return None
-        taps = size[0] if len(size) == 1 else size
-        return replace(self.spec, kernel_size=size), "kernel_size", taps
+        return self._geometry.shorter(size, self._lengths[0])
 
     # --- values that the fields imply
+
+    @property
+    def spec(self) -> ConvSpec:
+        """The rows of the problem as outputs of a convolution layer."""
+        return self._geometry.spec
 
     @property
     def x(self) -> tuple[Any, ...]:
@@ -454,8 +509,7 @@ class Problem:
     @property
     def _adjustments(self) -> Adjustments:
         """The rows used in the fit, their weights and the confounds."""
-        by_mask = self._by_mask if len(self._by_mask) > 1 else ()
-        return Adjustments(self._kept, self._weights, self._terms, by_mask)
+        return Adjustments(self._kept, self._weights, self._terms)
 
     @property
     def _records_left(self) -> list[int]:
@@ -501,11 +555,9 @@ class Problem:
 
     def _as_long_as_y(self, values: list[np.ndarray]) -> list[np.ndarray]:
         """Return values (*T, ...) of all rows, as long as y: NaN where edges="drop" excludes."""
-        if self._window is None or self._window.edges != "drop":
-            return values
         found, starts = [], self._kept.starts
-        for a, record in zip(values, self._input.arrays, strict=True):
-            whole = np.full((*record.shape[:-1], a.shape[-1]), np.nan, a.dtype)
+        for a, length in zip(values, self._lengths, strict=True):
+            whole = np.full((*self._geometry.y_shape(length), a.shape[-1]), np.nan, a.dtype)
             whole[tuple(slice(s, s + n) for s, n in zip(starts, a.shape, strict=False))] = a
             found.append(whole)
         return found
@@ -571,7 +623,7 @@ class Problem:
     @property
     def _lags(self) -> tuple[np.ndarray, ...]:
         """Lag of every tap along each axis, in kernel order. Positive lags are in the past."""
-        return _lags_of(self._input, self.spec, self._lag_shift)
+        return self._geometry.lags(self._lengths[0])
 
     @property
     def _tap_lags(self) -> tuple[np.ndarray, ...]:
@@ -600,13 +652,139 @@ class _Derived(Problem):
         vars(self).update(checked)
 
 
-def _lags_of(x: Records, spec: ConvSpec, shift: Sequence[int]) -> tuple[np.ndarray, ...]:
-    """Return the lag of every tap along each axis, in kernel order."""
-    lags = spec.lags(x.arrays[0].shape[:-1])
-    lags = lags if isinstance(lags, tuple) else (lags,)
-    return tuple(lag + s for lag, s in zip(lags, shift, strict=True))
-
-
-def _one_mask(outputs: int, rows: Rows) -> ByMask:
+def _one_mask(outputs: int, rows: Rows) -> ByOutputs:
     """Return the rows of all outputs."""
     return ((tuple(range(outputs)), rows),)
+
+
+def _rows_of(records: Records, rows: Rows) -> Records:
+    """Return the rows of records that are laid out as y."""
+    if [a.shape[:-1] for a in records.arrays] == [*rows.shapes]:
+        return records
+    missing = None if records.missing is None else tuple(rows.of_y(records.missing))
+    return replace(records, arrays=tuple(rows.of_y(records.arrays)), missing=missing, largest=None)
+
+
+def _present(y: Records | None) -> list[np.ndarray] | None:
+    """Return flags (*T, Cout) of the samples that y has; None if none is missing."""
+    return None if y is None or y.missing is None else [~missing for missing in y.missing]
+
+
+def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> int:
+    """Return the number of outputs, as given, of y, of a list of names, or one per group."""
+    found = groups if given is None else integer(given, "n_outputs")
+    if y is not None:
+        found = y.channels
+    elif given is None and isinstance(names, (list, tuple)):
+        found = len(names)
+    if given not in (None, found):
+        raise ValueError(f"n_outputs={given!r}, but y has {found} channels")
+    if found % groups:
+        raise ValueError(f"groups={groups} does not divide the {found} outputs")
+    return found
+
+
+def _read_terms(
+    drift: Any,
+    confounds: Any,
+    spec: ConvSpec,
+    rows: Rows,
+    like: Sequence[Shape],
+    by_mask: ByOutputs,
+) -> Terms:
+    """Return the terms that are fitted to every record, with columns of the rows."""
+    terms = Terms.read(drift, confounds, spec)
+    if terms.columns is None:
+        return terms
+    got = [a.shape[:-1] for a in terms.columns.arrays]
+    if got != [*like]:
+        raise ValueError(f"confounds has records of {got} samples, y of {[*like]}")
+    found = _rows_of(terms.columns, rows)
+    for i, gaps in enumerate(found.missing or ()):
+        if any(gaps[used.flags_of(i)].any() for _, used in by_mask):
+            raise ValueError("confounds has NaN in rows used in the fit")
+    return terms._replace(columns=found)
+
+
+def _check_left(by_mask: Sequence[tuple[tuple[int, ...], Rows]], names: Names) -> None:
+    """Raise a ValueError if no row of an output is left."""
+    for outputs, rows in by_mask:
+        if not rows.count:
+            which = f" of {names.output(outputs[0])}" if len(by_mask) > 1 else ""
+            raise ValueError(
+                f"no row{which} is left: all are masked, have weight 0, are missing in y, or need "
+                "a missing sample of x"
+            )
+
+
+def _check_windows(geometry: Geometry, x: Records, rows: Rows) -> None:
+    """Raise a ValueError unless windows fit into x, at the same lags in all records."""
+    spec, shapes = geometry.spec, [a.shape[:-1] for a in x.arrays]
+    if rows.count == 0:
+        longest = max(shapes, key=math.prod)
+        bounds = geometry.bounds(longest)
+        reach = [max(0, b) - min(0, a) + 1 for a, b in bounds]
+        hint = "use fewer lags or edges='zeros'" if geometry.edges else "use fewer taps or padding="
+        if geometry.edges and reach[0] > 10 * longest[0]:
+            # As if they were given in milliseconds.
+            hint = "tmin= and tmax= are in seconds"
+        hint = _exchanged(x, "x") or hint
+        raise ValueError(
+            f"no window fits: lags {bounds} take {reach} samples for a row, x has {longest}; {hint}"
+        )
+    own, windows = sum(a.size for a in x.arrays), sum(map(math.prod, map(spec._extent, shapes)))
+    if x.channels * windows > 2 * own + MAX_ADDED:
+        raise ValueError(
+            f"the windows would read {x.channels * windows} numbers, x has {own}: {spec} reaches "
+            "too far outside it"
+        )
+    if len(set(map(spec._offset, shapes))) > 1:
+        raise ValueError(
+            "padding='same' with stride > 1 places the kernel differently in records of different "
+            "length, so that taps mean different lags"
+        )
+
+
+def _check_kernel(shape: Sequence[int]) -> None:
+    """Raise a ValueError if a kernel of this shape is too large."""
+    if math.prod(shape) > MAX_KERNEL:
+        raise ValueError(
+            f"the kernel would have {' × '.join(map(str, shape))} numbers (taps × channels × "
+            "outputs), more than memory holds"
+        )
+
+
+def _check_lengths(geometry: Geometry, x: Records, y: Records, expected: Sequence[Shape]) -> None:
+    """Raise a ValueError unless y has a record for every record of x, of the expected samples."""
+    if len(y.arrays) != len(x.arrays):
+        raise ValueError(
+            f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}; arrays "
+            "(trials, time) need a channel axis, [..., None]"
+        )
+    for i, (a, b, shape) in enumerate(zip(x.arrays, y.arrays, expected, strict=True)):
+        got, samples, wanted = (
+            " × ".join(map(str, s)) for s in (b.shape[:-1], a.shape[:-1], shape)
+        )
+        if got != wanted:
+            which = f"[{i}]" if len(x.arrays) > 1 else ""
+            rule = f"With {geometry.spec}, y must have {wanted} samples"
+            hint = "if y is as long as x, use lags= instead of kernel_size="
+            if geometry.edges:
+                rule = "With lags=, y must have the same length as x"
+                if wanted != samples:
+                    rule = f"With stride={geometry.spec.stride}, y must have {wanted} samples"
+                hint = "use kernel_size= if y is the output of a convolution layer"
+            hint = _exchanged(x, "x") or _exchanged(y, "y") or hint
+            raise ValueError(
+                f"y{which} has {got} samples but x{which} has {samples}. {rule}; {hint}"
+            )
+
+
+def _exchanged(records: Records, name: str) -> str:
+    """Return how to exchange axes if records have more channels than samples, or nothing."""
+    if any(a.ndim > 2 or a.shape[1] <= a.shape[0] for a in records.arrays):
+        return ""
+    return (
+        f"{name} was read as {records.describe(1)}; channels come last: transpose {name}, or add a "
+        f"channel axis, {name}[..., None]"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -51,6 +51,13 @@ class Records:
         """Return the records and their missing flags after a function is applied to each."""
         missing = None if self.missing is None else tuple(map(of, self.missing))
         return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing, largest=None)
+
+    def some(self, places: Iterable[tuple[int, slice]]) -> Records:
+        """Return some samples along the first axis, as one record for each place."""
+        found = [*places]
+        missing = None if self.missing is None else tuple(self.missing[i][k] for i, k in found)
+        arrays = tuple(self.arrays[i][key] for i, key in found)
+        return replace(self, arrays=arrays, form="list", missing=missing, largest=None)
 
     def converted(self, dtype: np.dtype[Any]) -> Records:
         """Return C-contiguous records of ``dtype`` in native byte order."""

@@ -1,18 +1,24 @@
-"""Rows of the design matrix: which samples of y are used, their indices in y, cuts at gaps."""
+"""Rows of the design matrix: which samples of y are used, their weights, cuts at gaps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
-from .spec import ConvSpec
+from ..text import shown
+from .records import Records, by_rows
+from .spec import ConvSpec, Shape
 
 # A record, and the first and the end row along the first axis of y.
 Span = tuple[int, int, int]
+# Flags (*T, 1 or Cout) of every record.
+Flags = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -27,21 +33,14 @@ class Rows:
         flags: (*T) of every record, True for outputs used in the fit; None if all are used.
     """
 
-    shapes: tuple[tuple[int, ...], ...]
-    starts: tuple[int, ...]
+    shapes: tuple[Shape, ...]
+    starts: Shape
     flags: tuple[np.ndarray, ...] | None = field(default=None, compare=False)
 
     @classmethod
-    def of(
-        cls,
-        spec: ConvSpec,
-        lengths: Iterable[tuple[int, ...]],
-        starts: tuple[int, ...] = (),
-    ) -> Rows:
+    def of(cls, spec: ConvSpec, lengths: Iterable[Shape], starts: Shape = ()) -> Rows:
         """Return the rows of records of some ``lengths`` (*W)."""
-        lengths = tuple(lengths)
-        known = {length: spec.output_shape(length) for length in set(lengths)}
-        return cls(tuple(known[length] for length in lengths), starts or (0,) * spec.ndim)
+        return cls(tuple(map(spec.output_shape, lengths)), starts or (0,) * spec.ndim)
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -65,28 +64,30 @@ class Rows:
         """The records that have rows."""
         return [i for i, size in enumerate(self.sizes) if size]
 
-    @cached_property
+    @property
     def lengths(self) -> list[int]:
         """Length along the first axis of every record that has rows; 0 for the others."""
-        return [
-            shape[0] if size else 0 for shape, size in zip(self.shapes, self.sizes, strict=True)
-        ]
+        return [s[0] if size else 0 for s, size in zip(self.shapes, self.sizes, strict=True)]
 
     @property
     def in_y(self) -> list[tuple[np.ndarray, ...]]:
         """Indices of the outputs of every record in the user's y, along each axis."""
-        return [
-            tuple(start + np.arange(n) for start, n in zip(self.starts, shape, strict=True))
-            for shape in self.shapes
-        ]
+        pairs = (zip(self.starts, shape, strict=True) for shape in self.shapes)
+        return [tuple(start + np.arange(n) for start, n in axes) for axes in pairs]
+
+    def of_y(self, values: Sequence[Any]) -> list[Any]:
+        """Return the rows of values (*W, …) laid out as y; a number per record is unchanged."""
+        several = (zip(self.starts, shape, strict=True) for shape in self.shapes)
+        keys = (tuple(slice(start, start + n) for start, n in axes) for axes in several)
+        return [v[key] if np.ndim(v) else v for v, key in zip(values, keys, strict=True)]
 
     def flags_of(self, record: int) -> np.ndarray:
         """Return the flags (*T) of a record, True for outputs used in the fit."""
         return np.ones(self.shapes[record], bool) if self.flags is None else self.flags[record]
 
-    def flagged(self, flags: tuple[np.ndarray, ...]) -> Rows:
+    def flagged(self, flags: Sequence[np.ndarray]) -> Rows:
         """Return the rows with other flags."""
-        return replace(self, flags=None if all(f.all() for f in flags) else flags)
+        return replace(self, flags=None if all(f.all() for f in flags) else tuple(flags))
 
     def of_span(self, span: Span) -> np.ndarray | None:
         """Return the flags of the outputs of a span; None if all are used."""
@@ -94,27 +95,17 @@ class Rows:
         flags = None if self.flags is None else self.flags[i][start:stop]
         return None if flags is None or flags.all() else flags
 
+    def within(self, record: int, key: slice) -> Any:
+        """Return the flags of some rows along the first axis of a record; True if all are used."""
+        return True if self.flags is None else self.flags[record][key]
+
     def rows_of(self, span: Span) -> int:
         """Return the number of rows of a span."""
-        i, start, stop = span
-        if self.flags is None:
-            return (stop - start) * math.prod(self.shapes[i][1:])
-        return int(np.count_nonzero(self.flags[i][start:stop]))
-
-    def select(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the rows (n, …) used in the fit of arrays (*T, …), one array per record.
-
-        The arrays are returned unchanged if all rows are used.
-        """
-        if self.flags is None:
-            return [*arrays]
-        return [a[flags] for a, flags in zip(arrays, self.flags, strict=True)]
+        return int(np.count_nonzero(self.flags_of(span[0])[span[1] : span[2]]))
 
     def some(self, spans: Sequence[Span]) -> list[np.ndarray] | None:
         """Return the flags of some spans; None if all rows are used."""
-        if self.flags is None:
-            return None
-        return [self.flags[i][start:stop] for i, start, stop in spans]
+        return None if self.flags is None else [self.flags[i][a:b] for i, a, b in spans]
 
     def pieces(self, gap: int) -> list[Span]:
         """Return the spans of the records that have rows, cut at gaps and trimmed at both ends.
@@ -133,7 +124,125 @@ def _pieces(record: int, flags: np.ndarray, gap: int) -> Iterator[Span]:
         yield record, int(places[first]), int(places[last]) + 1
 
 
-def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
+# Groups of outputs that use the same rows, each with its rows.
+ByOutputs = tuple[tuple[tuple[int, ...], Rows], ...]
+
+
+def by_outputs(rows: Rows, several: Sequence[Flags], outputs: int, groups: int) -> ByOutputs:
+    """Return groups of outputs that use the same rows, and their rows.
+
+    Args:
+        rows: all rows.
+        several: several flags of the rows, all of which are True for rows used in the fit.
+        outputs: number of outputs.
+        groups: number of groups. Outputs of several groups are listed together only if all outputs
+            use the same rows.
+    """
+    if not several:
+        return ((tuple(range(outputs)), rows),)
+    left, each = all_of(several), outputs // groups
+    found: dict[bytes, list[int]] = {}
+    for q in range(max(f.shape[-1] for f in left)):
+        own = (f[..., q % f.shape[-1]].tobytes() for f in left)
+        found.setdefault(b"".join(own), []).append(q)
+    listed = [*found.values()] if len(found) > 1 else [[*range(outputs)]]
+    if len(listed) > 1 and groups > 1:
+        listed = [
+            [q for q in some if q // each == group]
+            for some in listed
+            for group in sorted({q // each for q in some})
+        ]
+    return tuple(
+        (tuple(some), rows.flagged([f[..., some[0] % f.shape[-1]] for f in left]))
+        for some in listed
+    )
+
+
+def all_of(several: Sequence[Flags]) -> list[np.ndarray]:
+    """Return where all of several flags are True, for every record."""
+    return [reduce(np.logical_and, flags) for flags in zip(*several, strict=True)]
+
+
+def read_mask(mask: Any, like: Sequence[Shape], outputs: int) -> list[np.ndarray]:
+    """Return a mask as flags (*T, 1 or Cout) of every record, for records of y of shapes ``like``.
+
+    Raises:
+        TypeError, ValueError: If the mask is not boolean, or is not shaped as y.
+    """
+    found = []
+    for name, flags, shape in by_rows(mask, "mask", like):
+        if flags.dtype != bool:
+            raise TypeError(f"{name} must be boolean, got {shown(flags)} of type {flags.dtype}")
+        flags = flags[..., None] if flags.shape == shape else flags
+        if flags.shape not in ((*shape, 1), (*shape, outputs)):
+            raise ValueError(f"{name} has shape {flags.shape}, y {(*shape, outputs)}")
+        found.append(flags)
+    return found
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Square roots of the weights of all records.
+
+    Attributes:
+        roots: the root of the weight of every record, (), or the roots of the weights of its rows,
+            (*T).
+    """
+
+    roots: tuple[np.ndarray, ...]
+
+    @classmethod
+    def of_squares(cls, weights: Sequence[np.ndarray]) -> Weights:
+        """Return the roots of weights, () or (*T) per record. Equal weights of rows become one."""
+        alike = (w.ravel()[0] if w.size and (w == w.ravel()[0]).all() else w for w in weights)
+        return cls(tuple(np.sqrt(w) for w in alike))
+
+    def some(self, places: Iterable[tuple[int, slice]]) -> Weights:
+        """Return the weights of some rows along the first axis, one record for each place."""
+        pairs = ((self.roots[i], key) for i, key in places)
+        return Weights(tuple(root[key] if root.ndim else root for root, key in pairs))
+
+    @property
+    def by_record(self) -> bool:
+        """Whether all rows of a record have the same weight."""
+        return all(root.ndim == 0 for root in self.roots)
+
+    def of_rows(self, record: int, flags: np.ndarray) -> np.ndarray:
+        """Return the roots (n,) of the rows of a record that are used in the fit."""
+        return np.asarray(np.broadcast_to(self.roots[record], flags.shape)[flags])
+
+
+def read_weights(weights: Any, like: Sequence[Shape]) -> list[np.ndarray]:
+    """Return weights as arrays, () per record or (*T), for records of y of shapes ``like``.
+
+    Raises:
+        TypeError: If the weights are not real numbers.
+        ValueError: If a weight is negative or not finite. If the shapes are neither those of
+            records nor those of rows.
+    """
+    if not isinstance(weights, (list, tuple)) and np.ndim(weights) == 0:
+        weights = [weights]
+    numbers: dict[int, Any] = {}
+    if isinstance(weights, (list, tuple, np.ndarray)) and len(weights) == len(like):
+        numbers = {i: w for i, w in enumerate(weights) if np.ndim(w) == 0}
+        pairs = zip(weights, like, strict=True)
+        weights = [np.broadcast_to(w, s) if np.ndim(w) == 0 else w for w, s in pairs]
+    found = []
+    for i, (name, rows, shape) in enumerate(by_rows(weights, "weights", like)):
+        own = np.asarray(numbers.get(i, rows))
+        if own.dtype.kind not in "biuf":
+            raise TypeError(f"{name} must be real numbers, got {shown(own)}")
+        own = own[..., 0] if own.shape == (*shape, 1) else own
+        if own.shape != shape and i not in numbers:
+            raise ValueError(f"{name} has shape {own.shape}, one channel of y {shape}")
+        own = own.astype(float)
+        if not (np.isfinite(own).all() and (own >= 0).all()):
+            raise ValueError(f"{name} must be finite and not negative")
+        found.append(own)
+    return found
+
+
+def whole_rows(spec: ConvSpec, lengths: Shape) -> np.ndarray:
     """Return flags (*T) of the rows of a record of ``lengths`` (*W) that read no padding zeros."""
     found = np.ones(spec.output_shape(lengths), bool)
     axes = zip(lengths, spec._offset(lengths), spec.stride, spec._span, strict=True)
@@ -141,25 +250,32 @@ def whole_rows(spec: ConvSpec, lengths: tuple[int, ...]) -> np.ndarray:
         first = np.arange(found.shape[axis]) * stride - lo
         inside = (first >= 0) & (first + span <= length)
         found &= inside.reshape([-1 if i == axis else 1 for i in range(found.ndim)])
-    return found
+    return found | (spec.padding == "circular")
+
+
+def known_rows(x: Records, spec: ConvSpec, shapes: Sequence[Shape]) -> Flags | None:
+    """Return flags (*T, 1) of rows that read no missing sample of x; None if none is missing."""
+    if x.missing is None:
+        return None
+    gaps = (np.asarray(missing.any(-1)) for missing in x.missing)
+    # A record that is too short has no rows.
+    return [
+        ~rows_reading(gap, spec)[..., None] if gap.any() and all(s) else np.ones((*s, 1), bool)
+        for gap, s in zip(gaps, shapes, strict=True)
+    ]
 
 
 def rows_reading(samples: np.ndarray, spec: ConvSpec) -> np.ndarray:
     """Return flags (*T) of the rows of a record that read any of the flagged ``samples`` (*W)."""
     found, lengths = samples, samples.shape
     axes = zip(lengths, spec._offset(lengths), spec._extent(lengths), strict=True)
-    counts = spec.output_shape(lengths)
     for axis, (length, lo, extent) in enumerate(axes):
-        k, s, d = spec.kernel_size[axis], spec.stride[axis], spec.dilation[axis]
-        moved = np.moveaxis(found, axis, 0)
-        if spec.padding == "circular":
-            line = moved[(np.arange(extent) - lo) % length]
-        else:
-            line = np.zeros((extent, *moved.shape[1:]), bool)
-            first = max(lo, 0)
-            last = max(first, min(lo + length, extent))
-            line[first:last] = moved[first - lo : last - lo]
-        found = np.moveaxis(_any_of(line, k, d)[::s][: counts[axis]], 0, axis)
+        at = np.arange(extent) - lo
+        inside = (at >= 0) & (at < length) | (spec.padding == "circular")
+        line = np.moveaxis(found, axis, 0)[at % length]
+        line[~inside] = False
+        line = _any_of(line, spec.kernel_size[axis], spec.dilation[axis])
+        found = np.moveaxis(line[:: spec.stride[axis]], 0, axis)
     return found
 
 

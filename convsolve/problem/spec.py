@@ -1,4 +1,4 @@
-"""The geometry of a convolution in plain integers: no arrays of data, no jax."""
+"""The geometry of a convolution layer in plain integers: no arrays of data, no jax."""
 
 from __future__ import annotations
 
@@ -14,23 +14,13 @@ import numpy as np
 
 from ..cached import cached_property
 from ..text import shown
-from .checks import MAX_ELEMENTS, choice, integer
+from .checks import choice, flag, integer, pairs, per_axis
 
 PADDINGS = ("valid", "same", "full", "causal", "circular")
 
 Ints = int | Sequence[int]
 Padding = str | Sequence[tuple[int, int]]
-
-
-def _per_axis(value: Any, name: str, ndim: int, minimum: int = 1) -> tuple[int, ...]:
-    if isinstance(value, (tuple, list)):
-        if len(value) != ndim:
-            raise ValueError(
-                f"{name}={shown(tuple(value))} has {len(value)} entries, but the kernel has {ndim} "
-                f"ax{'i' if ndim == 1 else 'e'}s"
-            )
-        return tuple(integer(v, name, minimum) for v in value)
-    return (integer(value, name, minimum),) * ndim
+Shape = tuple[int, ...]
 
 
 def smallest(enough: Callable[[int], bool]) -> int:
@@ -91,59 +81,34 @@ class ConvSpec:
         `Problem`, which also takes lags instead.
     """
 
-    kernel_size: tuple[int, ...]
-    stride: tuple[int, ...] = 1  # type: ignore[assignment]  # an int is read as one per axis
+    kernel_size: Shape
+    stride: Shape = 1  # type: ignore[assignment]  # an int is read as one per axis
     padding: str | tuple[tuple[int, int], ...] = "valid"
-    dilation: tuple[int, ...] = 1  # type: ignore[assignment]
+    dilation: Shape = 1  # type: ignore[assignment]
     groups: int = 1
-    lo: tuple[int, ...] | None = None
+    lo: Shape | None = None
 
     def __post_init__(self) -> None:
-        size: Any = self.kernel_size
-        size = tuple(size) if isinstance(size, (tuple, list)) else (size,)
+        given: Any = self.kernel_size
+        size = given if isinstance(given, (tuple, list)) else (given,)
         if not 1 <= len(size) <= 3:
-            axes = f"{len(size)} axes; 1 to 3 are supported"
-            raise ValueError(f"kernel_size={shown(size)} has {axes}")
-        taps = tuple(integer(k, "kernel_size") for k in size)
-        ndim = len(taps)
-        put = object.__setattr__
-        put(self, "kernel_size", taps)
-        put(self, "stride", _per_axis(self.stride, "stride", ndim))
-        put(self, "dilation", _per_axis(self.dilation, "dilation", ndim))
-        put(self, "groups", integer(self.groups, "groups"))
-        put(self, "padding", self._check_padding())
-        if self.lo is not None:
-            if self.padding != "circular":
-                raise ValueError(f"lo={shown(self.lo)} requires padding='circular'")
-            put(self, "lo", _per_axis(self.lo, "lo", ndim, -MAX_ELEMENTS))
-            if max(self.lo) > MAX_ELEMENTS:
-                raise ValueError(f"lo={shown(self.lo)} overflows a 64-bit index")
-        reach = [(k - 1) * d + s for k, d, s in zip(taps, self.dilation, self.stride, strict=True)]
-        if math.prod(taps) > MAX_ELEMENTS or max(reach) > MAX_ELEMENTS:
-            raise ValueError(
-                f"kernel_size={taps} with dilation={self.dilation} and stride={self.stride} "
-                "overflows a 64-bit index"
-            )
-
-    def _check_padding(self) -> str | tuple[tuple[int, int], ...]:
+            raise ValueError(f"kernel_size={shown(size)} has {len(size)} axes, not 1 to 3")
         padding: Any = self.padding
-        if not isinstance(padding, (tuple, list)):
+        if isinstance(padding, (tuple, list)):
+            padding = pairs(padding, "padding", len(size))
+        else:
             choice(padding, "padding", PADDINGS, " or ((lo, hi), ...)")
-            return str(padding)
-        if len(padding) != self.ndim or any(
-            not isinstance(p, (tuple, list)) or len(p) != 2 for p in padding
-        ):
-            raise ValueError(
-                f"padding={shown(padding)} must hold one (lo, hi) pair for each of the "
-                f"{self.ndim} kernel axes, such as {((0, 0),) * self.ndim}"
-            )
-        pairs = tuple(
-            (integer(a, "padding", -MAX_ELEMENTS), integer(b, "padding", -MAX_ELEMENTS))
-            for a, b in padding
+        if self.lo is not None and padding != "circular":
+            raise ValueError(f"lo={shown(self.lo)} requires padding='circular'")
+        lo = None if self.lo is None else per_axis(self.lo, "lo", len(size), None)
+        vars(self).update(
+            kernel_size=per_axis(size, "kernel_size", len(size)),
+            stride=per_axis(self.stride, "stride", len(size)),
+            padding=padding,
+            dilation=per_axis(self.dilation, "dilation", len(size)),
+            groups=integer(self.groups, "groups"),
+            lo=lo,
         )
-        if max(abs(v) for pair in pairs for v in pair) > MAX_ELEMENTS:
-            raise ValueError(f"padding={pairs} overflows a 64-bit index")
-        return pairs
 
     @property
     def ndim(self) -> int:
@@ -151,55 +116,47 @@ class ConvSpec:
         return len(self.kernel_size)
 
     @cached_property
-    def _span(self) -> tuple[int, ...]:
+    def _span(self) -> Shape:
         """Samples that one window covers along each axis, (K-1)·dilation + 1."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
 
-    def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def output_shape(self, shape: Sequence[int]) -> Shape:
         """Return outputs along each axis for a record of ``shape`` samples; 0 if no window fits."""
         return _layout(self, tuple(shape))[0]
 
-    def _offset(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def _offset(self, shape: Sequence[int]) -> Shape:
         """``lo`` of each axis: the zeros (or wrapped samples) in front of a record."""
         return _layout(self, tuple(shape))[1]
 
-    def _extent(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def _extent(self, shape: Sequence[int]) -> Shape:
         """Return samples of each axis that windows read with padding: (T-1)·stride + span, or 0."""
         return _layout(self, tuple(shape))[2]
 
-    @property
-    def _normal(self) -> ConvSpec:
-        """The same windows over records already padded: padding "valid"."""
-        return self if self.padding == "valid" else self._unpadded
+    def _ends(self, axis: int, samples: int) -> tuple[int, int]:
+        """Return the zeros before and after a record along an axis; samples if it is circular."""
+        reach, s = self._span[axis] - 1, self.stride[axis]
+        if isinstance(self.padding, tuple):
+            return self.padding[axis]
+        if self.padding in ("valid", "full"):
+            return (reach, reach) if self.padding == "full" else (0, 0)
+        lo = reach
+        if self.padding == "same":
+            lo = max((-(-samples // s) - 1) * s + reach + 1 - samples, 0) // 2
+        elif self.padding == "circular":
+            lo = reach // 2 if self.lo is None else self.lo[axis]
+        return lo, reach - lo
 
     @cached_property
-    def _unpadded(self) -> ConvSpec:
-        return replace(self, padding="valid", lo=None)
-
-    def _whole_windows(self, shape: Sequence[int]) -> ConvSpec:
-        """Return the same windows, except those that read zeros outside a record of ``shape``.
-
-        If there are no such windows, as with "valid" and "circular", return the same object.
-        """
-        if self.padding in ("valid", "circular"):
-            return self
-        given = self.padding if isinstance(self.padding, tuple) else ((0, 0),) * self.ndim
-        pads = tuple(
-            (lo if lo <= 0 else -(-lo % s), min(hi, 0))
-            for lo, s, (_, hi) in zip(self._offset(shape), self.stride, given, strict=True)
-        )
-        return replace(self, padding=pads)
+    def _normal(self) -> ConvSpec:
+        """The same windows over records already padded: padding "valid"."""
+        return self if self.padding == "valid" else replace(self, padding="valid", lo=None)
 
     def _narrowed(self, first: int, last: int, shape: Sequence[int]) -> ConvSpec:
         """Return the geometry with the taps ``first`` to ``last`` of ascending lags only.
 
         The records have a ``shape`` with one axis. Samples that are no longer read are cropped.
         """
-        (reach,), (d,), (lo,) = (n - 1 for n in self._span), self.dilation, self._offset(shape)
-        if isinstance(self.padding, tuple):
-            hi = self.padding[0][1]
-        else:
-            hi = {"valid": 0, "full": reach}.get(self.padding, reach - lo)
+        (d,), (lo, hi) = self.dilation, self._ends(0, shape[0])
         # The largest lag is the first of a kernel.
         size, lo = (last - first + 1,), lo - (self.kernel_size[0] - 1 - last) * d
         if self.padding == "circular":
@@ -228,9 +185,7 @@ class ConvSpec:
     def _check_channels(self, n_channels: int) -> None:
         """Raise a ValueError unless ``groups`` divides the number of input channels."""
         if n_channels % self.groups:
-            raise ValueError(
-                f"groups={self.groups} does not divide the {n_channels} input channels of x"
-            )
+            raise ValueError(f"groups={self.groups} does not divide the {n_channels} channels of x")
 
     def lags(self, shape: Sequence[int] | None = None) -> np.ndarray | tuple[np.ndarray, ...]:
         """Lag of every tap in kernel order, ``lo - k*dilation``; positive is the past.
@@ -238,15 +193,15 @@ class ConvSpec:
         One integer array in one dimension, a tuple of them, one an axis, beyond. The record's
         ``shape`` is needed by ``padding="same"`` alone, where ``lo`` depends on it.
         """
-        if shape is None:
-            if self.padding == "same":
-                raise ValueError("padding='same' places the kernel by the record's shape; give it")
-            shape = self._span
-        lags = tuple(
-            lo - d * np.arange(k)
-            for lo, d, k in zip(self._offset(shape), self.dilation, self.kernel_size, strict=True)
-        )
+        if shape is None and self.padding == "same":
+            raise ValueError("padding='same' places the kernel by the record's shape; give it")
+        lags = self._lags(self._span if shape is None else shape)
         return lags[0] if self.ndim == 1 else lags
+
+    def _lags(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Return the lag of every tap along each axis, in kernel order."""
+        axes = zip(self._offset(shape), self.dilation, self.kernel_size, strict=True)
+        return tuple(lo - d * np.arange(k) for lo, d, k in axes)
 
     def _in_taps(self, lags: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Return lags of every axis in units of the distance of two taps, given in samples."""
@@ -269,10 +224,8 @@ class ConvSpec:
         Raises:
             TypeError, ValueError: If a count is not a positive integer, or ``bias`` is not a bool.
         """
-        if not isinstance(bias, (bool, np.bool_)):
-            raise TypeError(f"bias must be True or False, got {shown(bias)}")
         n_channels, n_records = integer(n_channels, "n_channels"), integer(n_records, "n_records")
-        wanted = self._unknowns(n_channels) + bool(bias)
+        wanted = self._unknowns(n_channels) + flag(bias, "bias")
         share = Fraction(n_channels // self.groups, n_records)
 
         def counted(side: int) -> bool:
@@ -308,28 +261,15 @@ class ConvSpec:
 
 
 @lru_cache(maxsize=1024)
-def _layout(spec: ConvSpec, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+def _layout(spec: ConvSpec, shape: Shape) -> tuple[Shape, ...]:
     """Return outputs, ``lo`` and extents of all axes, for records of ``shape`` samples."""
     if len(shape) != spec.ndim:
         raise ValueError(f"shape={shape} must have {spec.ndim} axes, as the kernel has")
     axes = []
     for axis, (w, s, span) in enumerate(zip(shape, spec.stride, spec._span, strict=True)):
         # Results are shared by equal shapes, so they are ints even if NumPy counted the samples.
-        w, reach = int(w), span - 1
-        if isinstance(spec.padding, tuple):
-            lo, hi = spec.padding[axis]
-            outputs = (w + lo + hi - reach - 1) // s + 1
-        elif spec.padding == "valid":
-            lo, outputs = 0, (w - reach - 1) // s + 1
-        elif spec.padding == "full":
-            lo, outputs = reach, (w + reach - 1) // s + 1
-        else:
-            outputs = -(-w // s)
-            lo = {
-                "causal": reach,
-                "circular": reach // 2 if spec.lo is None else spec.lo[axis],
-                "same": max((outputs - 1) * s + reach + 1 - w, 0) // 2,
-            }[spec.padding]
-        outputs = max(outputs, 0)
+        w = int(w)
+        lo, hi = spec._ends(axis, w)
+        outputs = max((w + lo + hi - span) // s + 1, 0)
         axes.append((outputs, lo, (outputs - 1) * s + span if outputs else 0))
     return tuple(zip(*axes, strict=True))

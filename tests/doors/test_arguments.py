@@ -212,7 +212,7 @@ def test_a_path_is_the_name_of_a_file(call, tmp_path, monkeypatch):
 
 
 def test_a_geometry_in_addition_to_a_spec_is_refused():
-    with pytest.raises(TypeError, match="give either spec= or kernel_size, stride, padding"):
+    with pytest.raises(TypeError, match="padding= cannot be combined with spec="):
         cs.Problem(X, spec=SPEC, padding="same")
 
 

@@ -143,7 +143,7 @@ REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ((EIGHT * 1j, ONES, THREE), {}, "x is complex"),
     ((EIGHT, np.ma.masked_array(ONES), THREE), {}, "y is a masked array, whose mask"),
     ((np.ones((8, 0)), ONES, THREE), {}, "need a channel each"),
-    ((EIGHT, ONES, cs.ConvSpec(3, groups=2)), {}, "groups=2 does not divide the 1 input channels"),
+    ((EIGHT, ONES, cs.ConvSpec(3, groups=2)), {}, "groups=2 does not divide the 1 channels"),
     ((EIGHT, ONES, THREE), {"weights": EIGHT}, r"weights has shape \(8,\), expected \(1,\)"),
     ((EIGHT, ONES, THREE, "adam"), {"weights": ONES}, "gradient descent supports no weights"),
     ((EIGHT, ONES, THREE, "fft"), {"weights": ONES}, "FFTDeconvolution supports no bias, no w"),

@@ -105,7 +105,7 @@ def check_solution(problem: cs.Problem, fit: cs.Solution) -> None:
     assert np.isfinite(bias).all()
     assert isinstance(fit.kernel, jax.Array) == problem._returns_jax
     outputs, residuals = parts(fit.predict()), parts(fit.residuals())
-    if problem._window is not None and problem._window.edges == "drop":
+    if problem._geometry.edges == "drop":
         # Rows whose window exceeds the record are NaN.
         outputs, residuals = ([v[~np.isnan(v)] for v in some] for some in (outputs, residuals))
         assert sum(v.size for v in outputs) == problem.n_equations * problem.n_outputs

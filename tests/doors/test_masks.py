@@ -275,7 +275,7 @@ def test_infinite_values_are_not_missing() -> None:
     with pytest.raises(ValueError, match=r"the first \(Inf\) at index \(3, 0\)"):
         cs.Problem(x, Y, kernel_size=3, missing="drop")
     x[3] = np.nan
-    with pytest.raises(ValueError, match="no row is left: all 28 rows"):
+    with pytest.raises(ValueError, match="no row is left"):
         cs.Problem(x, np.nan * Y, kernel_size=3, missing="drop")
 
 

@@ -16,7 +16,7 @@ GIVEN = [
 OBJECTS = {type(one).__name__: one for one in GIVEN}
 MEMBERS = {
     "Problem": "x y lags times channels outputs fs n_channels n_outputs n_equations "
-    "n_unknowns kernel_shape bias spec coefficient_names plot",
+    "n_unknowns kernel_shape bias spec coefficient_names of_rows parts plot",
     "Solution": "impulse_response lags times kernel bias standard_error confidence_band test "
     "coefficients coefficient_error coefficient_names "
     "predict residuals score status regularization identifiability plot channels outputs problem "

@@ -91,10 +91,10 @@ def tikhonov(matrix: Any) -> cs.Tikhonov:
 Row = tuple[Callable[[], Any], type[Exception], str]
 
 MASKS: list[Row] = [
-    (lambda: problem(mask=np.ones(38)), TypeError, "mask must be boolean, True where a row counts"),
-    (lambda: problem(mask=FLAGS[1:]), ValueError, r"\(37,\), expected that of y, \(38,\)"),
+    (lambda: problem(mask=np.ones(38)), TypeError, "mask must be boolean, got"),
+    (lambda: problem(mask=FLAGS[1:]), ValueError, r"mask has shape \(37,\), y \(38, "),
     (lambda: problem(mask=[FLAGS] * 2), ValueError, "mask has 2 records, y 1 record"),
-    (lambda: problem(mask=~FLAGS), ValueError, "no row is left: all 38 rows are masked"),
+    (lambda: problem(mask=~FLAGS), ValueError, "no row is left: all are masked"),
     (lambda: problem(mask=np.stack([~FLAGS, FLAGS], 1)), ValueError, "no row of output 0 is left"),
     (lambda: problem(mask=np.ma.masked_array(FLAGS)), TypeError, "mask is a masked array"),
     (lambda: problem(missing="interpolate"), ValueError, "missing='interpolate' is unknown"),
@@ -108,9 +108,8 @@ CONFOUNDS: list[Row] = [
     (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows used"),
 ]
 WEIGHTS: list[Row] = [
-    (lambda: problem(weights=np.full(38, 1e160)), ValueError, r"1e-100 and 1e\+100, got 1e\+160"),
     (lambda: problem(weights="heavy"), TypeError, "weights must be real numbers"),
-    (lambda: problem(weights=np.ones(37)), ValueError, r"\(37,\), .* one channel of y, \(38,\)"),
+    (lambda: problem(weights=np.ones(37)), ValueError, r"\(37,\), one channel of y \(38,\)"),
 ]
 NAMES: list[Row] = [
     (lambda: lagged(fs=0), ValueError, "fs must be positive and finite"),

@@ -6,8 +6,7 @@ import numpy as np
 
 from convsolve.operators.nuisance import nuisance_blocks
 from convsolve.problem.confounds import Confounds, Terms
-from convsolve.problem.rows import Rows
-from convsolve.problem.weights import Weights
+from convsolve.problem.rows import Rows, Weights
 
 LENGTHS = (7, 9, 7, 0, 7, 9)
 

@@ -1,5 +1,6 @@
 """Problems with lags=: lags, edges and rows, compared with a loop."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -11,38 +12,40 @@ import convsolve as cs
 from support import dense
 
 
-def check_lags(problem, x, y, h, bounds, edges):
-    """The problem's rows say the same as y[t] = sum_l h[l] x[t - l], exactly."""
-    first = [a for a, _ in bounds]
-    axes = problem._lags
-    for (a, b), lags in zip(bounds, axes, strict=True):
-        assert sorted(lags.tolist()) == list(range(a, b + 1))
+def check_lags(x, h, bounds, edges, stride):
+    """The rows of a problem are y[t] = sum_l h[l] x[t·stride − l], exactly."""
+    first, every = [a for a, _ in bounds], (slice(None, None, stride),) * len(bounds)
+    y, whole = (a[every] for a in dense.lag_convolve(x, h, first, edges))
+    if edges == "drop" and not whole.any():
+        with pytest.raises(ValueError, match=r"no window fits"):
+            cs.Problem(x, y, lags=bounds, edges=edges, stride=stride)
+        return
+    problem = cs.Problem(x, y, lags=bounds, edges=edges, stride=stride)
     ascending = problem.lags if len(bounds) > 1 else (problem.lags,)
     assert [lags.tolist() for lags in ascending] == [list(range(a, b + 1)) for a, b in bounds]
-    kernel = h[np.ix_(*(lags - a for lags, a in zip(axes, first, strict=True)))]
-    spec = problem.spec
+    kernel = h[np.ix_(*(lags[::-1] - a for lags, a in zip(ascending, first, strict=True)))]
     (rows,) = problem._kept.in_y
-    _, whole = dense.lag_convolve(x, h, first, edges)
-    if edges == "drop":
-        assert np.array_equal(
-            np.argwhere(whole), np.argwhere(np.ones([*map(len, rows)])) + [r[0] for r in rows]
-        )
-    else:
-        assert [r.tolist() for r in rows] == [list(range(n)) for n in y.shape[:-1]]
+    inside = whole if edges == "drop" else np.ones(y.shape[:-1], bool)
+    assert np.array_equal(
+        np.argwhere(inside), np.argwhere(inside[np.ix_(*rows)]) + [r[0] for r in rows]
+    )
     np.testing.assert_array_equal(problem.y[0], y[np.ix_(*rows)])
-    made = dense.convolve(problem.x[0][None], kernel, spec)
+    made = dense.convolve(problem.x[0][None], kernel, problem.spec)
     np.testing.assert_array_equal(made[0], problem.y[0])
+    # Predictions are as long as y, and a recipe states the same problem.
+    again = cs.Problem._again(json.loads(json.dumps(problem._recipe)), x, y)
+    assert (again.spec, again._kept) == (problem.spec, problem._kept)
+    (long,) = problem._as_long_as_y([problem.y[0].astype(float)])
+    np.testing.assert_array_equal(long, np.where(inside[..., None], y, np.nan))
 
 
 @pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
 @pytest.mark.parametrize("bounds", [((0, 2), (-1, 1)), ((-2, -1), (1, 2))], ids=str)
-def test_lags_in_two_dimensions(bounds, edges):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_lags_in_two_dimensions(bounds, edges, stride):
     rng = np.random.default_rng(2)
-    x = rng.integers(-9, 9, (6, 5, 2))
     h = rng.integers(-9, 9, (*(b - a + 1 for a, b in bounds), 2, 2))
-    y, _ = dense.lag_convolve(x, h, [a for a, _ in bounds], edges)
-    problem = cs.Problem(x, y, lags=bounds, edges=edges)
-    check_lags(problem, x, y, h, bounds, edges)
+    check_lags(rng.integers(-9, 9, (6, 5, 2)), h, bounds, edges, stride)
 
 
 @pytest.mark.parametrize("edges", ["drop", "zeros", "circular"])
@@ -50,19 +53,13 @@ def test_lags_in_two_dimensions(bounds, edges):
     samples=st.integers(2, 9),
     first=st.integers(-6, 6),
     taps=st.integers(1, 5),
+    stride=st.integers(1, 4),
     seed=st.integers(0, 99),
 )
-def test_lags_along_one_axis(edges, samples, first, taps, seed):
+def test_lags_along_one_axis(edges, samples, first, taps, stride, seed):
     rng = np.random.default_rng(seed)
     x, h = rng.integers(-9, 9, (samples, 2)), rng.integers(-9, 9, (taps, 2, 3))
-    y, whole = dense.lag_convolve(x, h, (first,), edges)
-    bounds = (first, first + taps - 1)
-    if edges == "drop" and not whole.any():
-        with pytest.raises(ValueError, match=r"no window fits"):
-            cs.Problem(x, y, lags=bounds, edges=edges)
-    else:
-        problem = cs.Problem(x, y, lags=bounds, edges=edges)
-        check_lags(problem, x, y, h, [bounds], edges)
+    check_lags(x, h, [(first, first + taps - 1)], edges, stride)
 
 
 def test_every_record_has_its_own_rows():

@@ -144,7 +144,7 @@ def masked(**options):
 def derived():
     """A problem, and problems derived from it."""
     problem = masked(weights=[2.0])
-    (_, first), (_, second) = problem._parts
+    (_, first), (_, second) = problem.parts
     return {
         "whole": problem,
         "outputs": first,
@@ -178,7 +178,7 @@ def test_a_problem_is_immutable_and_hashable(name):
 def test_a_derived_problem_leaves_the_whole_as_it_is():
     problem = masked(bias=True)
     before = repr(problem), cs.solve(problem).kernel.tobytes()
-    for other in (problem._replace(bias=False), problem._narrowed(1, 2), problem._parts[1][1]):
+    for other in (problem._replace(bias=False), problem._narrowed(1, 2), problem.parts[1][1]):
         cs.solve(other)
     assert (repr(problem), cs.solve(problem).kernel.tobytes()) == before
 

@@ -1,0 +1,210 @@
+"""The geometry of a problem: the same for lags, times and layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from ..text import shown
+from .checks import choice, pairs, per_axis
+from .names import seconds_to_lags
+from .spec import ConvSpec, Shape
+
+EDGES = ("drop", "zeros", "circular")
+# The ways to state a geometry.
+STATED = (
+    "one of lags=(first, last) in samples, tmin= and tmax= in seconds with fs=, kernel_size=, and "
+    "spec="
+)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Which samples of x every row reads, and at which lags.
+
+    Attributes:
+        spec: the rows as outputs of a layer.
+        start: index in y of the first row of a record, per axis.
+        shift: by how much the lags exceed those of the layer, per axis.
+        edges: "drop", "zeros" or "circular" if lags were stated. Then y has a sample for every
+            ``stride`` samples of x. Empty for a layer, whose y has the rows alone.
+        is_sure: whether the number of axes was stated, and does not follow from an integer.
+        windows: first and last lag by channel, of which the lags are the union; or None.
+    """
+
+    spec: ConvSpec
+    start: Shape
+    shift: Shape
+    edges: str = ""
+    is_sure: bool = True
+    windows: Any = field(default=None, compare=False)
+
+    @classmethod
+    def of_layer(cls, spec: ConvSpec, is_sure: bool = True) -> Geometry:
+        """Return the geometry of a layer."""
+        zero = (0,) * spec.ndim
+        return cls(spec, zero, zero, "", is_sure)
+
+    @classmethod
+    def of_lags(cls, lags: Any, edges: str = "drop", stride: Any = 1, groups: int = 1) -> Geometry:
+        """Return the geometry of lags (first, last), of one such pair per axis, or by channel.
+
+        Three or more consecutive integers are the lags along one axis.
+
+        Raises:
+            TypeError, ValueError: If they are not pairs of integers in ascending order, or the
+                edges are unknown.
+        """
+        choice(edges, "edges", EDGES)
+        if isinstance(lags, Mapping):
+            windows = {channel: read_bounds(window)[0] for channel, window in lags.items()}
+            if not windows or any(len(bounds) > 1 for bounds in windows.values()):
+                raise ValueError(f"lags={shown(lags)} must have (first, last) of every channel")
+            first, last = zip(*(bounds[0] for bounds in windows.values()), strict=True)
+            found = cls.of_lags([(min(first), max(last))], edges, stride, groups)
+            return replace(found, windows={c: bounds[0] for c, bounds in windows.items()})
+        bounds, is_sure = read_bounds(lags)
+        stride = per_axis(stride, "stride", len(bounds))
+        size = tuple(b - a + 1 for a, b in bounds)
+        start, padding, lo = (0,) * len(size), tuple((b, -a) for a, b in bounds), None
+        if edges == "drop":
+            start = tuple(-(-max(0, b) // s) for (_, b), s in zip(bounds, stride, strict=True))
+            padding = tuple(
+                (b - s * t, -max(0, a)) for (a, b), s, t in zip(bounds, stride, start, strict=True)
+            )
+        elif edges == "circular":
+            lo = tuple(b for _, b in bounds)
+        spec = ConvSpec(size, stride, padding if lo is None else edges, groups=groups, lo=lo)
+        shift = tuple(s * t for s, t in zip(stride, start, strict=True))
+        return cls(spec, start, shift, edges, is_sure)
+
+    @classmethod
+    def stated(
+        cls, lags: Any, tmin: Any, tmax: Any, fs: Any, edges: Any, size: Any, spec: Any, layer: Any
+    ) -> Geometry:
+        """Return the geometry of the arguments of a problem; ``layer`` has those of a `ConvSpec`.
+
+        Raises:
+            TypeError, ValueError: If the geometry is given twice or not at all, or is not valid.
+        """
+        times = None if tmin is None and tmax is None else (tmin, tmax)
+        ways = {"lags": lags, "tmin": times, "kernel_size": size, "spec": spec}
+        given = [way for way, value in ways.items() if value is not None]
+        if len(given) != 1:
+            words = f", not {'= and '.join(given)}=" if given else ""
+            raise TypeError(f"give {STATED}{words}")
+        refused = {"padding", "dilation"} if given[0] in ("lags", "tmin") else {"edges"}
+        refused |= {*layer} if spec is not None else set()
+        for name, value in {"edges": edges, **layer}.items():
+            usual = {"edges": "drop", "padding": "valid"}.get(name, 1)
+            if name in refused and not (isinstance(value, (int, str)) and value == usual):
+                raise TypeError(f"{name}= cannot be combined with {given[0]}=")
+        if spec is not None and not isinstance(spec, ConvSpec):
+            raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+        if spec is not None:
+            return cls.of_layer(spec)
+        if size is not None:
+            return cls.of_layer(ConvSpec(size, **layer), isinstance(size, (tuple, list)))
+        lags = lags if times is None else lags_of_times(tmin, tmax, fs)
+        return cls.of_lags(lags, edges, layer["stride"], layer["groups"])
+
+    def lags(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
+        """Return the lag of every tap along each axis, in kernel order, for records of a shape."""
+        own = self.spec._lags(shape)
+        return tuple(lags + shift for lags, shift in zip(own, self.shift, strict=True))
+
+    def bounds(self, shape: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the first and the last lag of every axis, for records of a shape."""
+        return [(int(axis[-1]), int(axis[0])) for axis in self.lags(shape)]
+
+    def y_shape(self, shape: Sequence[int]) -> Shape:
+        """Return the samples of y along each axis for a record of x of ``shape`` samples."""
+        if not self.edges:
+            return self.spec.output_shape(shape)
+        return tuple(-(-w // s) for w, s in zip(shape, self.spec.stride, strict=True))
+
+    def around(self, first: int, last: int, shape: Sequence[int]) -> tuple[slice, int]:
+        """Return samples of x along the first axis that some rows read, and their first row.
+
+        As a record of their own, these samples have rows from this row on. Rows before ``first``
+        and after ``last`` may read zeros instead of samples.
+        """
+        spec, samples, stride = self.spec, shape[0], self.spec.stride[0]
+        if spec.padding == "circular" or (spec.padding == "same" and stride > 1):
+            return slice(0, samples), 0
+        lo, hi = spec._ends(0, samples)
+        begin = min(max(first + min(-lo // stride, 0), 0), (samples - 1) // stride)
+        end = (last - 1) * stride + spec._span[0] - lo - min(hi, 0)
+        return slice(begin * stride, max(min(end, samples), begin * stride + 1)), begin
+
+    def narrowed(self, first: int, last: int, shape: Sequence[int]) -> Geometry:
+        """Return the geometry of the same rows, with the taps of some ascending lags only."""
+        return replace(self, spec=self.spec._narrowed(first, last, shape), windows=None)
+
+    def shorter(self, size: Sequence[int], shape: Sequence[int]) -> tuple[ConvSpec, str, Any]:
+        """Return a geometry with fewer taps, and the argument that states it with its value.
+
+        Lags are as near to lag 0 as possible.
+        """
+        if not self.edges:
+            return replace(self.spec, kernel_size=tuple(size)), "kernel_size", _alone(size)
+        starts = [
+            min(max(-((k - 1) // 2), first), last - k + 1)
+            for (first, last), k in zip(self.bounds(shape), size, strict=True)
+        ]
+        lags = [(a, a + k - 1) for a, k in zip(starts, size, strict=True)]
+        made = Geometry.of_lags(lags, self.edges, self.spec.stride, self.spec.groups)
+        return made.spec, "lags", _alone(lags)
+
+
+def _alone(values: Sequence[Any]) -> Any:
+    """Return the value of a single axis, or a tuple of the values of several axes."""
+    return values[0] if len(values) == 1 else tuple(values)
+
+
+def read_bounds(lags: Any) -> tuple[tuple[tuple[int, int], ...], bool]:
+    """Return the first and the last lag of every axis, and whether they were given per axis."""
+    listed = _ends(lags)
+    if not isinstance(listed, (tuple, list)) or not listed:
+        raise TypeError(f"lags must be (first, last) in samples, got {shown(lags)}")
+    by_axis = all(isinstance(v, (tuple, list, range, np.ndarray)) for v in listed)
+    several = [_ends(v) for v in listed] if by_axis else [listed]
+    if any(isinstance(v, (float, np.floating)) for axis in several for v in axis):
+        raise TypeError(
+            f"lags={shown(lags)} must be whole numbers, in samples; for seconds use tmin= and "
+            "tmax= with fs="
+        )
+    bounds = pairs(several, "lags", len(several))
+    if any(a > b for a, b in bounds):
+        raise ValueError(f"lags={shown(lags)}: the first lag must not exceed the last")
+    return bounds, by_axis
+
+
+def _ends(given: Any) -> Any:
+    """Return the first and the last of consecutive integers; other values as lists."""
+    if isinstance(given, range) and given.step == 1 and given:
+        return [given[0], given[-1]]
+    given = given.tolist() if isinstance(given, (np.ndarray, np.integer)) else given
+    several = isinstance(given, (tuple, list)) and all(type(v) is int for v in given)
+    if several and len(given) > 2 and [*given] == [*range(given[0], given[0] + len(given))]:
+        return [given[0], given[-1]]
+    return given
+
+
+def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
+    """Return lags in samples for times in seconds: one window, or a dict of them by channel.
+
+    If one end is a dict, the other may be one number for all channels.
+    """
+    ends = tmin, tmax
+    if not any(isinstance(end, Mapping) for end in ends):
+        return seconds_to_lags(tmin, tmax, fs)
+    channels = dict.fromkeys(c for end in ends if isinstance(end, Mapping) for c in end)
+    found = {}
+    for channel in channels:
+        first, last = (e.get(channel) if isinstance(e, Mapping) else e for e in ends)
+        found[channel] = seconds_to_lags(first, last, fs)
+    return found
