@@ -16,7 +16,6 @@ from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty, Ridge
 from .method import component
 from .operators.layout import ascending, to_kernel
-from .operators.moments import per_column
 from .operators.tap_basis import TapBasis
 from .problem.checks import fraction
 from .problem.problem import Problem
@@ -357,7 +356,7 @@ class _Moments(NamedTuple):
 
     Attributes:
         gram, cross, squares, rows: as in `Subject`.
-        exponents: (C,), powers of two of the units of the channels.
+        exponents: (P,), powers of two of the units of the taps.
         out_exponent: the same for y.
     """
 
@@ -368,9 +367,9 @@ class _Moments(NamedTuple):
     exponents: np.ndarray
     out_exponent: int
 
-    def in_units(self, exponents: np.ndarray, out_exponent: int) -> Subject:
+    def in_units(self, basis: TapBasis, exponents: np.ndarray, out_exponent: int) -> Subject:
         """Return the moments in other units, which is exact."""
-        scale = np.ldexp(1.0, per_column((self.exponents - exponents)[None], len(self.gram))[0])
+        scale = np.ldexp(1.0, basis.of_channels((self.exponents - exponents)[None])[0])
         unit = float(np.ldexp(1.0, self.out_exponent - out_exponent))
         gram, cross = self.gram * scale * scale[:, None], self.cross * scale * unit
         return Subject.of(gram, cross, self.squares * unit**2, self.rows)
@@ -390,12 +389,12 @@ def _moments_of(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[_Mome
                 f"a subject has {count(sizes.rows, 'row')} and {count(sizes.nuisance, 'column')} "
                 "of bias and confounds, so that no row is left"
             )
-        moments = basis.of_moments(analysis.plain.moments)
-        (gram, cross, squares), units = moments.eliminated(), moments.units
+        units = (plain := analysis.plain.moments).units
+        gram, cross, squares = basis.of_moments(plain).eliminated()
         for i, o in enumerate(outputs):
             g, q = divmod(i, len(outputs) // groups)
             sums = gram[g], cross[g, :, q], float(squares[g, q]), rows
-            found[o] = _Moments(*sums, units.exponents[g], int(units.out_exponents[g, q]))
+            found[o] = _Moments(*sums, units.column_exponents[g], int(units.out_exponents[g, q]))
     return [found[o] for o in range(problem.n_outputs)]
 
 
@@ -410,7 +409,7 @@ def _coordinates(prior: Penalty, problem: Problem) -> tuple[TapBasis, np.ndarray
     labels, taps = labels.reshape(problem.spec.groups, -1), math.prod(problem.kernel_shape[:-2])
     roots = prior.bases(problem.spec._in_taps(problem._lags))
     if roots is None:
-        return TapBasis(), 2 * np.tile(labels, taps)
+        return TapBasis(labels.shape[1] * taps), 2 * np.tile(labels, taps)
     matrices, free = [], np.ones(1, bool)
     for root, null in roots:
         known = np.hstack([root, null])
@@ -419,7 +418,8 @@ def _coordinates(prior: Penalty, problem: Problem) -> tuple[TapBasis, np.ndarray
         at = np.arange(len(known))
         own = (at >= root.shape[1]) & (at < known.shape[1])
         free = np.logical_and.outer(free, own).reshape(-1)
-    return TapBasis(matrices), 2 * np.tile(labels, taps) + np.repeat(free, labels.shape[1])
+    basis = TapBasis.of_axes(matrices, labels.shape[1])
+    return basis, 2 * np.repeat(labels, free.size, axis=1) + np.tile(free, labels.shape[1])
 
 
 class _Output(NamedTuple):
@@ -442,12 +442,11 @@ def _solved(
 ) -> _Output:
     """Return the kernels of all subjects for one output, given the labels (R,) of coordinates."""
     _, blocks = np.unique(blocks, return_inverse=True)
-    # Channels that share a variance have one unit.
-    largest = np.max([each.exponents for each in several], axis=0)
-    own = blocks[: len(largest)]
-    exponents = np.array([largest[own == block].max() for block in own])
+    powers = np.max([each.exponents for each in several], axis=0)
+    if basis.identity:  # channels that share a variance have one unit
+        powers = np.array([powers[blocks == b].max() for b in range(blocks.max() + 1)])[blocks]
     unit = max(each.out_exponent for each in several)
-    fitted = fit_variances([each.in_units(exponents, unit) for each in several], blocks, names)
+    fitted = fit_variances([each.in_units(basis, powers, unit) for each in several], blocks, names)
     found = fitted.estimate
     columns = [found.mean[:, None], found.each.T, found.root, np.diag(np.sqrt(fitted.variances))]
     taps = basis.expand(np.concatenate(columns, axis=1)[None])[0]
@@ -456,6 +455,6 @@ def _solved(
     norms = [np.linalg.norm(root, axis=1, keepdims=True) for root in roots]
     taps = np.concatenate([kernel, *norms, each], axis=1)
     with np.errstate(over="ignore", under="ignore"):
-        taps = np.ldexp(taps, unit - per_column(exponents[None], len(taps))[0][:, None])
+        taps = np.ldexp(taps, unit - powers[:, None])
         noise = np.ldexp(fitted.noise, 2 * unit)
     return _Output(taps, noise, fitted.log_likelihoods, fitted.converged)

@@ -14,7 +14,7 @@ import numpy as np
 from ..lazy_jax import is_tracer
 from ..linalg.rank import EPS
 from ..near_misses import checks_arguments
-from ..operators.tap_basis import BlockBasis, TapBasis
+from ..operators.tap_basis import TapBasis
 from ..problem.checks import integer, number
 from ..problem.kernel_space import ChannelSpace, ChannelTaps, KernelSpace
 from ..problem.selection import Selection
@@ -32,8 +32,8 @@ class Coordinates:
 
     Attributes:
         basis: T.
-        weights: (groups, R), weights of z, zero for the coordinates of N. They are ordered by
-            coordinate, then by channel.
+        weights: (groups, R), weights of z, zero for the coordinates of N. They are in
+            the order of z.
     """
 
     basis: TapBasis
@@ -238,15 +238,13 @@ class Penalty:
             if space.has_basis and not self.in_basis:
                 raise ValueError(self.not_in_basis)
             return self._within(space, lags[0], by_channel)
-        pairs = self.bases(lags)
-        basis = TapBasis([np.hstack(pair) for pair in pairs or ()])
-        if pairs is None:
-            penalized = np.ones(math.prod(map(len, lags)), bool)
-        else:
-            free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
-            penalized = ~reduce(lambda a, b: np.logical_and.outer(a, b).reshape(-1), free)
-        by_coordinate = by_channel[:, None] * penalized[:, None]
-        return Coordinates(basis, by_coordinate.reshape(groups, -1))
+        if (pairs := self.bases(lags)) is None:
+            taps = math.prod(map(len, lags))
+            return Coordinates(TapBasis(by_channel[0].size * taps), np.tile(by_channel, taps))
+        basis = TapBasis.of_axes([np.hstack(pair) for pair in pairs], by_channel.shape[1])
+        free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
+        penalized = ~reduce(np.kron, free)
+        return Coordinates(basis, np.kron(by_channel, penalized))
 
     def _within(self, space: KernelSpace, lags: np.ndarray, weights: np.ndarray) -> Coordinates:
         """Return `coordinates` for the kernels of a space, and weights (groups, channels)."""
@@ -254,7 +252,7 @@ class Penalty:
         pairs = [known[own] for own in space.channels]
         penalized = [np.arange(taps.coordinates) < taps.coordinates - free for taps, free in pairs]
         by_coordinate = np.repeat(weights, [*map(len, penalized)], axis=1)
-        basis = BlockBasis.of_taps(space.taps, [taps for taps, _ in pairs])
+        basis = TapBasis.of_taps(space.taps, [taps for taps, _ in pairs])
         return Coordinates(basis, by_coordinate * np.concatenate(penalized))
 
     def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:

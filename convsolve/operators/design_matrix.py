@@ -26,7 +26,7 @@ from .combinations import Combinations
 from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, flat, in_user_units, units_of
 from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
 from .nuisance import NuisanceColumns, orthonormal_columns
-from .tap_basis import IDENTITY, BlockBasis, TapBasis
+from .tap_basis import IDENTITY, TapBasis
 from .trends import Trends
 
 # Number of chunks that represent all of them.
@@ -326,8 +326,6 @@ class DesignMatrix:
         if targets is self.targets and not self.chunks.plan.columns_first:
             assert self._first.moments is not None
             return basis.of_moments(self._first.moments)
-        if isinstance(basis, BlockBasis) and self._known.live.all():
-            return self._summed(targets, basis)
         return basis.of_moments(self._summed(targets))
 
     def _summed(self, targets: Targets | None, basis: TapBasis = IDENTITY) -> Moments:

@@ -13,7 +13,7 @@ from ..linalg.threads import one_blas_thread
 from ..parallel import in_order
 from ..progress import tracked
 from .overlap_save import CHUNK_NUMBERS, Batch, Series, batches, summed, windows
-from .tap_basis import IDENTITY, BlockBasis, TapBasis
+from .tap_basis import IDENTITY, TapBasis
 
 # With few channels and columns, a loop over shifts takes longer than its products.
 JOINED_CHANNELS, JOINED_COLUMNS = 4, 800
@@ -110,8 +110,6 @@ def _long(parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: TapB
     rhs = rhs.reshape(math.prod(core.shape[:2]), -1)
     ends = np.concatenate(heads), np.concatenate(tails)
     rhs = basis.restrict(rhs[None])[0]
-    if isinstance(basis, BlockBasis):
-        return Sums(reduced(core, *ends, basis), rhs, outputs, squares)
     return Sums(basis.of_gram(joined(core, *ends)[None])[0], rhs, outputs, squares)
 
 
@@ -126,39 +124,6 @@ def joined(core: np.ndarray, head: np.ndarray, tail: np.ndarray) -> np.ndarray:
         _backward(gram, core, head, taps - 2, 0)
         _forward(gram, tail, 1, taps - 1)
     return mirrored(gram)
-
-
-def reduced(core: np.ndarray, head: np.ndarray, tail: np.ndarray, basis: BlockBasis) -> np.ndarray:
-    """Return TᵀAᵀA T (R, R) for the arguments of `joined`, without AᵀA.
-
-    AᵀA is a block Toeplitz matrix of c, plus H Hᵀ and L Lᵀ, where H is the Hankel matrix of the
-    samples at the start and L the triangular Toeplitz matrix of those at the end. All products with
-    T are convolutions. Nothing is subtracted.
-    """
-    from scipy.fft import irfft, next_fast_len, rfft
-
-    channels, taps, _ = core.shape
-    size = next_fast_len(2 * taps, real=True)
-    of, t = basis.channel_of(0, channels), basis.dense.reshape(taps, channels, -1)
-    own = t[:, of, np.arange(len(of))]  # (K, R), every coordinate in its own channel
-    spectra = rfft(own, size, axis=0)
-    # Elements [k, c; j, d] of the Toeplitz matrix at lag k − j, which is negative at the end.
-    lags = np.zeros((size, channels, channels))
-    lags[:taps] = core.transpose(1, 0, 2)
-    lags[size - taps + 1 :] = core[:, :0:-1].transpose(1, 2, 0)
-    symbol = rfft(lags, axis=0)
-    found = np.empty((len(of), len(of)))
-    for c in range(channels):
-        mine = of == c
-        seen = irfft(symbol[:, of, c] * spectra, size, axis=0)[:taps]
-        found[mine] = own[:, mine].T @ seen
-    for samples, at_start in ((head, True), (tail, False)):
-        ends = rfft(samples, size, axis=1)[:, :, of]
-        crossed = ends * np.conj(spectra) if at_start else np.conj(ends) * spectra
-        rows = irfft(crossed, size, axis=1)[:, int(not at_start) :][:, : taps - 1]
-        rows = rows.reshape(-1, len(of))
-        found += rows.T @ rows
-    return (found + found.T) / 2
 
 
 def _short(parts: Sequence[Part], taps: int, others: tuple[int, ...], basis: TapBasis) -> Sums:

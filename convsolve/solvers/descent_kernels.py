@@ -16,7 +16,6 @@ from jax import lax
 from ..leastsquares.regression import Regression
 from ..operators.jax_operator import convolved, gather_rows
 from ..operators.layout import to_columns
-from ..operators.tap_basis import BlockBasis
 from ..operators.windows import normal_form
 from ..problem.spec import ConvSpec
 
@@ -56,7 +55,7 @@ class Stack(NamedTuple):
             x[n][tuple(map(slice, part.shape))] = part
             flags[n][tuple(map(slice, kept.shapes[i]))] = kept.flags_of(i)
         y = np.concatenate([outputs[i][kept.flags_of(i)] for i in kept.used])
-        dense = basis.dense.astype(dtype) if isinstance(basis, BlockBasis) else None
+        dense = None if basis.identity else basis.dense.astype(dtype)
         return cls(x, y, None if flags.all() else np.flatnonzero(flags), dense)
 
     def kernel(self, z: Any, spec: ConvSpec) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +16,7 @@ from convsolve.leastsquares.scaling import PenaltyColumns
 from convsolve.operators.chunks import Chunks, Plan
 from convsolve.operators.design_matrix import DesignMatrix, Targets
 from convsolve.operators.moments import Moments
-from convsolve.operators.tap_basis import BlockBasis, TapBasis
+from convsolve.operators.tap_basis import TapBasis
 from convsolve.problem.adjustments import Adjustments
 from convsolve.problem.kernel_space import ChannelTaps
 from convsolve.problem.nuisance import Nuisance
@@ -29,13 +30,6 @@ SMALL_BLOCKS = Tuning(kept_numbers=0, block_numbers=64)
 CUT = Tuning(gap_products=0)
 # A chunk has a few rows, or as many as a kernel reads.
 CHUNKS = Tuning(chunk_numbers=40)
-
-
-def basis(geometry: Geometry) -> TapBasis:
-    """Return some coordinates, fewer than taps along the first axis if there are several taps."""
-    rng = np.random.default_rng(1)
-    sizes = geometry.spec.kernel_size
-    return TapBasis([rng.integers(-2, 3, (k, max(1, k - (i == 0)))) for i, k in enumerate(sizes)])
 
 
 def some_rows(geometry: Geometry) -> Rows:
@@ -107,11 +101,11 @@ class Dense:
 
 def bases(geometry: Geometry) -> Iterator[tuple[TapBasis, np.ndarray]]:
     """Bases for every axis, and on one axis for every channel; and T as one matrix."""
-    by_axis = basis(geometry)
-    whole = np.ones((1, 1))
-    for matrix in by_axis.matrices:
-        whole = np.kron(whole, matrix)
-    yield by_axis, np.kron(whole, np.eye(geometry.inputs))
+    sizes, rng = geometry.spec.kernel_size, np.random.default_rng(1)
+    matrices = [rng.integers(-2, 3, (k, max(1, k - (i == 0)))) for i, k in enumerate(sizes)]
+    whole, units = functools.reduce(np.kron, matrices), np.eye(geometry.inputs)
+    by_axis = TapBasis.of_axes(matrices, geometry.inputs)
+    yield by_axis, np.hstack([np.kron(whole, unit[:, None]) for unit in units])
     if geometry.spec.ndim > 1:
         return
     rng, (taps,) = np.random.default_rng(3), geometry.spec.kernel_size
@@ -124,7 +118,7 @@ def bases(geometry: Geometry) -> Iterator[tuple[TapBasis, np.ndarray]]:
     for own, unit in zip(channels, np.eye(geometry.inputs)):
         t = np.eye(taps)[:, own.kept]
         parts.append(np.kron(t if own.matrix is None else t @ own.matrix, unit[:, None]))
-    yield BlockBasis.of_taps(taps, channels), np.hstack(parts)
+    yield TapBasis.of_taps(taps, channels), np.hstack(parts)
 
 
 def in_units(y: np.ndarray, targets: Targets) -> np.ndarray:
