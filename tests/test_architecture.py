@@ -354,20 +354,20 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2733,
-    "linalg": 1264,
+    "problem": 2732,
+    "linalg": 929,
     "operators": 4229,
     "leastsquares": 1490,
-    "inference": 4092,
+    "inference": 4088,
     "solvers": 1790,
     "identifiability": 1243,
     "plotting": 1483,
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4510,
-    "package": 24668,
-    "tests": 21654,
-    "files": 185,
+    "package": 24328,
+    "tests": 21574,
+    "files": 183,
     "files at the top": 34,
 }
 WITHOUT_CODE = {

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..linalg.factor import Factor
-from ..linalg.lapack import graded_svd
+from ..linalg.lapack import graded_singular_values
 from ..problem.checks import number
 from .diagnosis import Diagnosis
 
@@ -61,7 +61,8 @@ def descent(diagnosis: Diagnosis, tol: float) -> DescentForecast:
     factors = [diagnosis.factor(g) for g in range(diagnosis.groups)]
     means = diagnosis.column_means if problem.bias else [None] * diagnosis.groups
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        values = [_values(f, m, rows) for f, m in zip(factors, means, strict=True)]
+        powers = diagnosis.powers
+        values = [_values(*of, rows) for of in zip(factors, powers, means, strict=True)]
         curvatures = tuple(2 / (rows * problem.n_outputs) * np.square(s[::-1]) for s in values)
         known = np.concatenate(curvatures)
         if not known.size:
@@ -74,14 +75,14 @@ def descent(diagnosis: Diagnosis, tol: float) -> DescentForecast:
     return DescentForecast(steps, 2 / (largest + least), 2 / largest, 1 - gained, curvatures)
 
 
-def _values(factor: Factor, mean: np.ndarray | None, rows: int) -> np.ndarray:
+def _values(factor: Factor, powers: np.ndarray, mean: np.ndarray | None, rows: int) -> np.ndarray:
     """Return the singular values of [A 1] except zero, or of A without a bias, descending."""
     if mean is None:
-        return np.ldexp(factor.user_singular_values, factor.unit)[: factor.rank]
+        return np.ldexp(factor.spectrum(powers), powers.max())[: factor.rank]
     basis = factor.user_row_basis  # rounding errors of the null space could exceed small values
-    basis = np.eye(factor.columns) if basis is None else basis
     along = mean @ basis
-    joined = np.pad(np.ldexp(factor.r, factor.exponents) @ basis, ((0, 1), (0, 1)))
+    joined = np.pad(np.ldexp(factor.r, powers) @ basis, ((0, 1), (0, 1)))
     beyond = np.hypot(1.0, np.linalg.norm(mean - basis @ along))
     joined[-1] = math.sqrt(rows) * np.append(along, beyond)
-    return graded_svd(joined)[0]  # a large offset would hide the small values from a plain SVD
+    # A large offset would hide the small values from a plain SVD.
+    return graded_singular_values(joined, rows=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Self
@@ -12,7 +13,7 @@ from ..cached import cached_property
 from ..leastsquares.analysis import Analysis, analyse
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.system import System
-from ..linalg.factor import Factor
+from ..linalg.factor import Factor, outside
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads
@@ -133,7 +134,7 @@ class Diagnosis:
         if word in DETERMINED or self.groups == 1:
             return first
         worst = [g for g, other in enumerate(self.group_verdicts) if other == word]
-        return min(worst, key=self._found.ranks.__getitem__)
+        return min(worst, key=self._found.each(lambda f: f.rank).__getitem__)
 
     @property
     def verdict(self) -> str:
@@ -158,7 +159,7 @@ class Diagnosis:
         """Numerical rank of each group's A with the nuisance columns N projected out."""
         if self.unique:
             return (self.columns,) * self.groups
-        return tuple(self._factors.ranks.tolist())
+        return tuple(self._factors.each(lambda f: f.rank).tolist())
 
     @property
     def group_ranks(self) -> tuple[int, ...]:
@@ -184,7 +185,8 @@ class Diagnosis:
     def singular_values(self) -> tuple[np.ndarray, ...]:
         """Singular values of A itself in descending order, one array per group."""
         with np.errstate(over="ignore", under="ignore"):
-            return tuple(np.ldexp(f.user_singular_values, f.unit) for f in self._factors)
+            pairs = zip(self._factors, self.powers, strict=True)
+            return tuple(np.ldexp(f.spectrum(p), p.max()) for f, p in pairs)
 
     @cached_property
     def condition_number(self) -> float:
@@ -193,17 +195,12 @@ class Diagnosis:
         It is accurate to ten digits, or to the digits that its size allows. With more than 1 500
         unknowns decided by a Gram matrix, it is accurate to eps·κ².
         """
-        worst = 1.0
-        for largest, smallest in self._extremes:
-            if smallest == 0.0:
-                return float("inf")
-            worst = max(worst, largest / smallest)
-        return worst
+        return max([1.0, *(most / least if least else math.inf for most, least in self._extremes)])
 
     @cached_property
     @on_blas_threads
     def _extremes(self) -> list[tuple[float, float]]:
-        """First and last singular value of each group's A itself, times ``2**-unit``."""
+        """First and last value of the `Factor.spectrum` of each group."""
         return [self._system.extremes(g, f) for g, f in enumerate(self._factors)]
 
     @property
@@ -340,8 +337,8 @@ class Diagnosis:
                 x).
         """
         bound = number(condition, "condition_number", above=1.0)
-        ends = zip(self._factors, self._extremes, strict=True)
-        return max(_smallest_ridge(*pair, f.unit, bound) for f, pair in ends)
+        ends = zip(self._extremes, self.powers.max(1).tolist(), strict=True)
+        return max(_smallest_ridge(*pair, unit, bound) for pair, unit in ends)
 
     @property
     def sufficient_ridge(self) -> float | None:
@@ -396,9 +393,11 @@ class Diagnosis:
     @on_blas_threads
     def bias_identifiable(self) -> bool:
         """Whether the bias is determined: column means vanish on the null space, or no bias."""
-        if self.unique:
-            return True
-        return all(f.sees(self._system.bias_row(g)) for g, f in enumerate(self._factors))
+        return self.unique or all(self._sees_bias(g, f) for g, f in self._each)
+
+    def _sees_bias(self, group: int, factor: Factor) -> bool:
+        off = outside(factor.row_basis, self._system.bias_row(group)[:, None])
+        return bool(np.linalg.norm(off) <= factor.null_threshold)
 
     @cached_property
     def _null_kernels(self) -> tuple[np.ndarray, ...]:
@@ -413,7 +412,7 @@ class Diagnosis:
         """
         system = self._system
         if system.basis.identity:
-            return self._null(lambda g, f: echelon(f.null_basis, f.exponents, f.null_threshold))
+            return self._null(lambda g, f: echelon(f.null_basis, self.powers[g], f.null_threshold))
         exponents = system.matrix.exponents
         return self._null(
             lambda g, f: echelon(system.tap_rows(g) @ f.null_basis, exponents[g], f.null_threshold)
@@ -427,7 +426,6 @@ class Diagnosis:
             return tuple(np.empty((0, *shape)) for _ in range(self.groups))
         return tuple(basis_of(g, f).reshape(-1, *shape) for g, f in self._each)
 
-    @on_blas_threads
     def bias_along(self, null: np.ndarray, group: int) -> np.ndarray:
         """Return the bias (k,) of null vectors (k, P) of the centred A of a group.
 
@@ -438,11 +436,17 @@ class Diagnosis:
         factor = self.factor(group)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
             own = self._system.basis.restrict(null.T[None])[0].T
-            unit = factor.exponents - factor.exponents[np.abs(own).argmax(1)][:, None]
+            powers = self.powers[group]
+            unit = powers - powers[np.abs(own).argmax(1)][:, None]
             scaled = np.ldexp(own, unit)
             scaled = scaled / np.linalg.norm(scaled, axis=1, keepdims=True)
             taken = np.abs(scaled @ self._system.bias_row(group)) > factor.null_threshold
             return np.where(taken, -(null @ self.column_means[group]), 0.0)
+
+    @property
+    def powers(self) -> np.ndarray:
+        """Powers of two (groups, P) that bring the columns of A to norms of about one."""
+        return self._system.scaling.exponents
 
     @property
     def column_means(self) -> np.ndarray:
@@ -450,7 +454,6 @@ class Diagnosis:
         matrix = self._system.matrix
         return np.ldexp(matrix.offsets, matrix.exponents)
 
-    @on_blas_threads
     def null_part(self, kernel: np.ndarray) -> np.ndarray:
         """Return the norm, per output, of the part of ``kernel`` in the null space of the data.
 
@@ -464,7 +467,7 @@ class Diagnosis:
         # Scaling by a power of two prevents overflow of the squares.
         exponent = np.frexp(np.abs(flat).max())[1]
         scaled = self._system.basis.restrict(np.ldexp(flat, -exponent).swapaxes(0, 1))
-        parts = [f.null_part(scaled[g]) for g, f in self._each]
+        parts = [outside(f.user_row_basis, scaled[g]) for g, f in self._each]
         with np.errstate(over="ignore"):
             return np.ldexp(np.concatenate([np.linalg.norm(p, axis=0) for p in parts]), exponent)
 

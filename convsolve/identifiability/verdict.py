@@ -55,10 +55,10 @@ def _of_each(system: System) -> list[str | None]:
 
     A factor that exceeds the limits is None.
     """
-    found = system.factors.verdicts
+    found = system.factors.each(lambda f: f.verdict, None).tolist()
     if system.design.data_eps:
         rounding = system.column_rounding
-        proved = system.factors.at_least > rounding.max(1)
+        proved = system.factors.each(lambda f: f.at_least, 0.0) > rounding.max(1)
         for g in () if proved.all() else np.flatnonzero(~proved).tolist():
             if found[g] == "full" and _lost_in_rounding(system.factors[g], rounding[g]):
                 found[g] = "ambiguous"

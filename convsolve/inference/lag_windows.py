@@ -110,7 +110,7 @@ def _squares(joint: np.ndarray, taps: int) -> np.ndarray:
     found = np.full((taps, taps, outputs), np.nan)
     with one_blas_thread():
         whole = np.zeros((width, width))
-        whole[:columns] = tree_qr([joint])
+        whole[:columns] = tree_qr([joint[None]])[0]
         for i in tracked(range(taps), "windows of lags", taps):
             of_z = whole[:, -outputs:] ** 2
             below = np.cumsum(np.vstack([of_z, np.zeros((1, outputs))])[::-1], axis=0)[::-1]

@@ -58,10 +58,7 @@ class OrthonormalRows:
         alone = math.sqrt(self.rows) if matrix.nuisance.constant else 0.0
         self._constant_norm = alone if confounds is None else confounds.size
         columns, scaling = regression.system.columns, regression.scaling
-        half = factor.whiten(np.eye(columns.count))
-        if not factor.full_rank:
-            # The same outputs with no part in the null space, in the user's units.
-            half = factor.solve_normal(factor.r.T @ (factor.r @ half))
+        half = factor.whitened(np.eye(columns.count)).T
         self.unknowns = half.shape[1] + self._nuisance.count
         # H in columns of A T, in columns of A, and scaled to a norm of about one.
         own = np.ldexp(half, -scaling.relative[group][:, None])

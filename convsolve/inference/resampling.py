@@ -13,9 +13,8 @@ import numpy as np
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
 from ..leastsquares.penalty import RIDGE, NoPenalty, Penalty
-from ..leastsquares.scaling import GRAM_SHARE
+from ..leastsquares.scaling import GRAM_SHARE, exponents_of
 from ..linalg.factors import cholesky_factors
-from ..linalg.minimum_norm import exponents_of
 from ..linalg.threads import blas_threads
 from ..operators.layout import ascending, to_kernel
 from ..operators.moments import Moments
@@ -203,7 +202,7 @@ def _by_gram(
         scale = np.ldexp(1.0, -exponents)
         scaled = g * scale * scale[:, None]
         np.einsum("pp->p", scaled)[...] += ridge * scale**2
-        factors = cholesky_factors(scaled[None], exponents[None], moments.n)
+        factors = cholesky_factors(scaled[None], moments.n)
         if not factors.complete:
             return None
         smallest, largest = factors.pivots

@@ -12,7 +12,6 @@ import numpy as np
 from ..cached import cached_property
 from ..leastsquares.design import Design
 from ..leastsquares.penalty import Coordinates
-from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
 from ..operators.moments import Moments, Units
@@ -230,7 +229,7 @@ class FromRows:
         for g, weights in enumerate(coordinates.weights):
             free = weights == 0
             root = 1 / np.sqrt(weights[~free])
-            q, r = tall_qr((a[g][:, ~free] * root).T)
+            q, r = np.linalg.qr((a[g][:, ~free] * root).T)
             z = np.hstack([r.T, a[g][:, free]])[None]
             sums = self._sums(partial(self._of_rows, z, y[g : g + 1]))
             reduced = np.repeat([1.0, 0.0], [q.shape[1], int(free.sum())])

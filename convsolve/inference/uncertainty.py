@@ -482,7 +482,7 @@ def covariance_half(system: System, group: int) -> np.ndarray:
     if not factor.full_rank:
         raise ValueError("the data do not determine every tap, so the covariance is infinite")
     with one_blas_thread():
-        return factor.whiten(system.tap_rows(group))
+        return factor.whitened(system.tap_rows(group).T).T
 
 
 def _largest(half: np.ndarray) -> np.ndarray:

@@ -108,13 +108,13 @@ def backward_error(
     """
     bound = upper_bound(w, r_norm, g, a_norm)
     if factor is not None and factor.full_rank:
-        whitened = np.linalg.norm(factor.whiten(g.T), axis=1)
+        whitened = np.linalg.norm(factor.whitened(g), axis=0)
         bound = upper_bound(w, r_norm, g, a_norm, whitened)
     if factor is None or bound.max() <= EXACT:
         return Certificate(float(bound.max()), "upper bound")
     rest = bound > 0
     with np.errstate(over="ignore", invalid="ignore"):
         w_norm = np.linalg.norm(w[:, rest], axis=0)
-        found, kind = factor.damped(g[:, rest], w_norm, r_norm[rest])
+        found = factor.damped(g[:, rest], w_norm, r_norm[rest])
     bound[rest] = np.fmin(bound[rest], found / a_norm)
-    return Certificate(float(bound.max()), kind)
+    return Certificate(float(bound.max()), "value")

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..linalg.minimum_norm import exponents_of
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
 from ..operators.moments import FAR, Moments
@@ -195,6 +194,11 @@ class Scaling:
         if np.abs(self.relative).max(initial=0) > FAR:
             return None
         return np.ldexp(1.0, -self.relative[:, :, None])
+
+
+def exponents_of(norms: np.ndarray) -> np.ndarray:
+    """Powers of two that bring column norms into [1/2, 1); 0 for a column of zeros."""
+    return np.where(norms > 0, np.frexp(norms)[1], 0)
 
 
 def in_units(w: np.ndarray, exponents: np.ndarray) -> np.ndarray:

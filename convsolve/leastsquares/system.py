@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.factor import Factor, Truncated
-from ..linalg.factors import (
-    FEW_COLUMNS,
-    Factors,
-    Part,
-    cholesky_factors,
-    diagonals,
-    triangular_factors,
-)
+from ..linalg.factor import GRADED, Factor, Ridged, Truncated
+from ..linalg.factors import Factors, Part, cholesky_factors, triangular_factors
+from ..linalg.lapack import diagonals
 from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
-from ..linalg.ridge_dual import RidgeDual
 from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..operators.design_matrix import Targets
 from ..operators.moments import Moments
@@ -30,6 +23,9 @@ from .scaling import PenaltyColumns, Scaling
 
 # Up to this condition number a Gram gives it to ten digits.
 MAX_GRAM_CONDITION = 500.0
+# Groups of more columns than this are factored separately: their arithmetic takes longer than the
+# overhead of Python for each group.
+FEW_COLUMNS = 64
 # Rows of a Gram that are scaled at a time. Scaling all at once would need a second Gram.
 GRAM_ROWS = 256
 
@@ -121,7 +117,7 @@ class System:
             found.append(self._cholesky(batch))
             if not found[-1].complete:
                 return None
-        return Factors.joined(found) if found else None
+        return _joined(found) if found else None
 
     @property
     def _factor_fits(self) -> bool:
@@ -148,19 +144,16 @@ class System:
         """Return the Cholesky factors of the groups of a batch for which full rank is certified."""
         if batch not in self._choleskys:
             groups, certain = self._batches[batch], self.ridge_certifies
-            exponents, loss = self.scaling.exponents[groups], self._gram_loss[groups]
             with self.clock.timing("Cholesky"):
-                found = cholesky_factors(
-                    self._grams(groups), exponents, self.matrix.rows, certain, loss
-                )
+                loss = self._gram_loss[groups]
+                found = cholesky_factors(self._grams(groups), self.matrix.rows, certain, loss)
             self._choleskys[batch] = found
         return self._choleskys[batch]
 
     def independent(self, group: int, some: np.ndarray) -> bool:
         """Return whether the Gram matrix proves that some of the scaled columns are independent."""
         grams, rows = self.gram(group)[None, some][:, :, some], self.matrix.rows
-        exponents, loss = self.scaling.exponents[[group]][:, some], self._gram_loss[group]
-        return cholesky_factors(grams, exponents, rows, loss=loss).complete
+        return cholesky_factors(grams, rows, loss=self._gram_loss[group]).complete
 
     def determined(self, group: int, factor: Factor) -> np.ndarray:
         """Return flags (P,) of the taps that the data determine, and those that are always zero."""
@@ -179,7 +172,7 @@ class System:
             return np.ldexp(factor.noise_gain, -self.scaling.relative[group])
         rows = self.tap_rows(group)
         with one_blas_thread():
-            found = np.linalg.norm(factor.whiten(rows), axis=1)
+            found = np.linalg.norm(factor.whitened(rows.T), axis=0)
         found = np.where(self.determined(group, factor), found, np.inf)
         return np.where(self.design.modelled, found, np.nan)
 
@@ -222,7 +215,7 @@ class System:
         """Return the QR factors of all groups; None if they exceed the limits."""
         if not self._factor_fits:
             return None
-        return Factors.joined([self._joint(batch)[0] for batch in range(len(self._batches))])
+        return _joined([self._joint(batch)[0] for batch in range(len(self._batches))])
 
     def rotated(self, targets: Targets) -> np.ndarray:
         """Return Qᵀy (G, q, Q) of the QR; another QR is computed for targets not given with x."""
@@ -269,18 +262,19 @@ class System:
     ) -> tuple[Factors, np.ndarray]:
         """Add the penalty to the factors of some groups, and to Qᵀy (groups, q, Q)."""
         exponents, roots = self.scaling.exponents[groups], self.scaling.root_ridge[groups]
+        larger = exponents - self.unpenalized.scaling.exponents[groups]  # type: ignore[union-attr]
         columns, rows = self.columns.count, self.matrix.rows + self.columns.count
         parts: list[Part] = []
         turned: list[tuple[np.ndarray, np.ndarray]] = []
         for index, factor in self._pieces(plain):
             if isinstance(factor, Truncated) and self._needs_dual(factor):
                 (g,) = index
-                parts.append((index, RidgeDual(factor, roots[g], exponents[g])))
+                parts.append((index, Ridged(factor, roots[g], larger[g])))
                 turned.append((index, z[index]))
                 continue
-            finer, q = factor.exponents - exponents[index], factor.r.shape[-2]
+            q = factor.r.shape[-2]
             joined = np.zeros((len(index), q + columns, columns + z.shape[2]))
-            joined[:, :q, :columns] = np.ldexp(factor.r, finer[:, None])
+            joined[:, :q, :columns] = np.ldexp(factor.r, -larger[index, None])
             joined[:, :q, columns:] = z[index]
             diagonals(joined[:, q:, :columns])[...] = roots[index]
             top = tree_qr([joined], self._tree)[:, :columns]
@@ -308,7 +302,7 @@ class System:
         """
         if not self.coordinates.uniform:
             return False
-        return plain.wide or (not self.ridge_certifies and plain.has_gap)
+        return plain.r.shape[-2] < plain.columns or not self.ridge_certifies
 
     def _scaled_rows(
         self, groups: np.ndarray | slice, targets: Targets | None
@@ -336,7 +330,7 @@ class System:
             if not one.complete and self._factor_fits:
                 one = self._joint(batch)[0]
             found.append(one)
-        return Factors.joined(found)
+        return _joined(found)
 
     def freedom(self, group: int, factor: Factor) -> float:
         """Return the degrees of freedom of the kernel, given a factor of full rank.
@@ -368,11 +362,21 @@ class System:
 
     @on_blas_threads
     def extremes(self, group: int, factor: Factor) -> tuple[float, float]:
-        """Return the extreme singular values of A itself, times ``2**-unit``.
+        """Return the extreme singular values of A itself, divided as in `Factor.spectrum`.
 
         A Gram determines σ_P to eps·κ² only. A QR is used if κ is large and units differ much.
         """
-        values = factor.singular_values if factor.source == "gram" and factor.graded else np.ones(1)
+        powers, values = self.scaling.exponents[group], np.ones(1)
+        if factor.source == "gram" and np.ptp(powers) > GRADED:
+            values = factor.singular_values
         if values[0] > MAX_GRAM_CONDITION * values[-1] and (exact := self.qr_factors()) is not None:
             factor = exact[group]
-        return factor.extremes(self.design.sizes.limits.spectrum_columns)
+        return factor.extremes(powers, self.design.sizes.limits.spectrum_columns)
+
+
+def _joined(several: Sequence[Factors]) -> Factors:
+    """Return the factors of the groups of all of them, in this order."""
+    ends = np.cumsum([len(factors) for factors in several])
+    pairs = zip(several, ends, strict=True)
+    parts = [(index + end - len(each), f) for each, end in pairs for index, f in each.parts]
+    return Factors(int(ends[-1]), parts)

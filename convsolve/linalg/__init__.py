@@ -2,10 +2,9 @@
 
 ``rank`` decides the numerical rank. ``qr`` factors tall matrices in a tree of row blocks, and
 ``lapack`` calls LAPACK and BLAS. ``factor`` solves least squares with a factor of the design
-matrix, ``minimum_norm`` solves it within the row space, and ``ridge_dual`` does so with a ridge.
-``factors`` factors all groups and decides their ranks. All functions accept one matrix or an array
-of several, as those of NumPy do. ``conjugate_gradient`` needs products only, ``tridiagonal``
-solves for many ridges, and ``threads`` limits the threads of BLAS. ``polynomials`` and
-``orthonormal`` compute bases of a few columns, and ``channels`` operates on long arrays with few
-channels.
+matrix, with minimum norm if it is deficient. ``factors`` factors all groups and decides their
+ranks. Factors accept one matrix or an array of several, as functions of NumPy do.
+``conjugate_gradient`` needs products only, ``tridiagonal`` solves for many ridges, and ``threads``
+limits the threads of BLAS. ``polynomials`` and ``orthonormal`` compute bases of a few columns, and
+``channels`` operates on long arrays with few channels.
 """

@@ -1,122 +1,122 @@
-"""Factors R of an equilibrated design matrix A, RᵀR = AᵀA: solutions, noise and null space.
+"""Factors R of a design matrix A, RᵀR = AᵀA: solutions, noise gains and null space.
 
-Column j of A was multiplied by ``2**-exponents[j]``; exponents are (P,), R is (q, P) and right-hand
-sides (q, Q) are in the coordinates of Qᵀy. As in NumPy, several matrices of one kind and rank have
-an axis of groups in front of all of these. A factor does not depend on y. The classes are:
+The columns of A have norms of about one. R is (q, P) and right-hand sides z = Qᵀy are (q, Q). As in
+NumPy, several matrices of one kind and rank have an axis of groups in front of all of these. A
+factor does not depend on y. The classes are:
 
-- `FullRank`, from a Gram matrix that is certified to be of full rank, or from a QR;
-- `Truncated`, from a QR, deficient or wide;
-- `convsolve.linalg.ridge_dual.RidgeDual`, of one [A; √ridge I] with A deficient or wide.
+- `Factor`, of full rank, from a Gram matrix that is certified to be so, or from a QR;
+- `Truncated`, from a QR, deficient or wide. Its solutions have minimum norm in the user's units;
+- `Ridged`, of [A; √ridge I] for the A of a `Truncated` factor.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 
 from ..cached import cached_property
+from ..text import in_bytes
 from .lapack import (
     extreme_singular_values,
+    frobenius,
     graded_singular_values,
     inverse,
     singular_values,
     solve_triangular,
-    svd,
 )
-from .minimum_norm import (
-    CLUSTER,
-    RowSpace,
-    Within,
-    afford_complement,
-    distances,
-    outside,
-)
-from .qr import tall_svd, tree_qr
-from .rank import EPS, Band, band_of, null_threshold
+from .rank import EPS, Band, band_of, null_threshold, tolerance_of
 from .threads import on_blas_threads, one_blas_thread
 
+# Columns whose sizes differ by more than this power of two need rotations for their values.
+GRADED = 16
+# Units that differ by less than this power of two are treated as equal.
+CLUSTER = 8
+# Largest memory of an orthonormal complement.
+MAX_BASIS_BYTES = 2**31
 
-class Factor(ABC):
-    """R of one group, or of several groups.
+
+class Factor:
+    """R (P, P) of full numerical rank, of one group or of several.
 
     Attributes:
-        r, exponents, rows: R, the exponents of its columns, and the number of rows of A.
+        r, rows, columns: R, the number of rows of A, and of its columns.
+        at_least: lower bound of the singular values, above the `Band`; 0 if none is known without a
+            spectrum.
         source: matrix that was factored: "gram" for AᵀA, "qr" for A.
     """
 
-    source = "qr"
+    def __init__(self, r: np.ndarray, rows: int, at_least: Any = 0.0, source: str = "qr") -> None:
+        self.r, self.rows, self.columns = r, rows, r.shape[-1]
+        self.at_least, self.source = at_least, source
+        self.stacked, self._blas_columns = r.ndim > 2, min(r.shape[-2:])
 
-    def __init__(self, r: np.ndarray, exponents: np.ndarray, rows: int) -> None:
-        self.r, self.exponents, self.rows = r, exponents, rows
-
-    @property
-    def _blas_columns(self) -> int:
-        """The smaller side of R."""
-        return min(self.r.shape[-2:])
-
-    @property
-    def columns(self) -> int:
-        """P."""
-        return self.exponents.shape[-1]
+    def __getitem__(self, group: int) -> Factor:
+        """Return the factor of one of several groups."""
+        return Factor(self.r[group], self.rows, float(self.at_least[group]), self.source)
 
     @property
-    def stacked(self) -> bool:
-        """Whether there are several groups."""
-        return self.r.ndim > 2
-
-    @property
-    @abstractmethod
     def rank(self) -> int:
-        """Numerical rank at the tolerance."""
+        """Numerical rank at the tolerance, the same for all groups."""
+        return self.columns
 
     @property
     def full_rank(self) -> bool:
         """Whether the rank is the number of columns."""
         return self.rank == self.columns
 
-    @abstractmethod
+    # --- solutions
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        return inverse(self.r)
+
     def solve(self, z: np.ndarray) -> np.ndarray:
         """Return argmin ‖A w − y‖ (P, Q) for z = Qᵀy, of minimum norm in the user's units."""
+        return solve_triangular(self.r, z)
 
     def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
-        """Return the same solution, computed from the singular values if they exist."""
-        return self.solve(z)
+        """Return the same solution, computed from the singular values of R of full rank."""
+        u, s, vt = self.svd
+        return vt.mT @ ((u.mT @ z) / s[..., None])
 
-    @abstractmethod
+    def whitened(self, g: np.ndarray) -> np.ndarray:
+        """Return coordinates (k, Q) of g (P, Q), whose inner products are those of (AᵀA)⁺."""
+        return self._inverse.mT @ g if self.stacked else solve_triangular(self.r, g, True)
+
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
         """Return (AᵀA)⁺ g (P, Q), the step of a refinement."""
+        half = self.whitened(g)
+        return self._inverse @ half if self.stacked else solve_triangular(self.r, half)
 
-    @abstractmethod
-    def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Return coordinates (n, rank) of equilibrated rows (n, P) in which AᵀA is the identity."""
-
-    @property
-    @abstractmethod
+    @cached_property
+    @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """Standard error (P,) of every tap for white noise of variance one.
 
-        It is √diag((AᵀA)⁻¹) of the equilibrated A, and inf for taps that are not determined.
+        It is √diag((AᵀA)⁺), and inf for taps that are not determined.
         """
+        return np.linalg.norm(inverse(self.r), axis=-1)
 
     # --- the spectrum
 
     @cached_property
     @on_blas_threads
     def singular_values(self) -> np.ndarray:
-        """Singular values of the equilibrated matrix, descending."""
-        return singular_values_of(self.r)
+        """Singular values of A, descending."""
+        return singular_values(self.r)
 
     @cached_property
-    @on_blas_threads
     def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Economical: u (q, q), s (q,) descending, vt (q, P)."""
-        return svd(self.r)
-
-    #: Lower bound of the singular values, above the `Band`; 0 if none is known without a spectrum.
-    at_least: Any = 0.0
+        """Economical: u (q, k), s (k,) descending, vt (k, P)."""
+        with one_blas_thread():
+            if self.r.shape[-2] >= self.columns:
+                u, s, vt = np.linalg.svd(self.r, full_matrices=False)
+                return u, s, vt
+            q, r = np.linalg.qr(self.r.mT)  # LAPACK reads a wide matrix once more
+            u, s, vt = np.linalg.svd(r.mT)
+        return u, s, vt @ q.mT
 
     @property
     def verdict(self) -> Any:
@@ -130,82 +130,60 @@ class Factor(ABC):
         """Numerical rank, its tolerance and the band around it."""
         return band_of(self.singular_values, self.rows, self.columns)
 
-    @property
-    def unit(self) -> int:
-        """Power of two in which the singular values of A itself stay within float64."""
-        return int(self.exponents.max())
-
-    @property
-    def graded(self) -> bool:
-        """Whether columns differ so much in unit that a plain SVD would lose the small ones."""
-        return bool(np.ptp(self.exponents) > 16)
-
-    @cached_property
-    @on_blas_threads
-    def user_singular_values(self) -> np.ndarray:
-        """Singular values of A itself, in the user's units, times ``2**-unit``."""
-        return self._user_values(np.ldexp(self.r, self.exponents - self.unit))
-
-    def _user_values(self, r: np.ndarray) -> np.ndarray:
-        if r.size and self.graded:
-            return graded_singular_values(r)
-        return singular_values(r)
+    def spectrum(self, powers: np.ndarray) -> np.ndarray:
+        """Return the singular values if column j is multiplied by ``2**(powers[j] − max)``."""
+        return _values(self.r, powers) if np.ptp(powers) else self.singular_values
 
     @on_blas_threads
-    def extremes(self, spectrum_columns: int) -> tuple[float, float]:
-        """Largest and smallest singular value of A itself, times ``2**-unit``; 0 if deficient.
+    def extremes(self, powers: np.ndarray, most: int) -> tuple[float, float]:
+        """Return the largest and the smallest value of the `spectrum`; 0 if deficient.
 
-        With more columns than ``spectrum_columns`` and full rank, the Lanczos method computes them
-        without the whole spectrum.
+        The Lanczos method computes them if R has full rank and more than ``most`` columns.
         """
-        values = self.user_singular_values
+        if self.full_rank and self.columns > most and np.ptp(powers) <= GRADED:
+            return extreme_singular_values(np.ldexp(self.r, powers - powers.max()))
+        values = self.spectrum(powers)
         return float(values[0]), float(values[-1]) if self.full_rank else 0.0
 
-    def damped(
-        self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray
-    ) -> tuple[np.ndarray, str]:
-        """Return ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,), for g (P, Q) and norms (Q,), and its kind."""
+    def damped(self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray) -> np.ndarray:
+        """Return ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,), for g (P, Q) and norms (Q,)."""
         _, s, vt = self.svd
-        weights = np.sqrt((w_norm * s[:, None]) ** 2 + r_norm**2)
-        found = np.linalg.norm((vt @ g) / weights, axis=0)
+        found = np.linalg.norm((vt @ g) / np.hypot(w_norm * s[:, None], r_norm), axis=0)
         if len(s) < self.columns:  # the null space of a wide R has no singular value
             found = np.hypot(found, np.linalg.norm(outside(vt.T, g), axis=0) / r_norm)
-        return found, "value"
+        return np.asarray(found)
 
-    # --- the null space, which is empty unless a subclass overrides these
+    # --- the row space and its complement, the null space
+
+    @property
+    def row_basis(self) -> np.ndarray:
+        """Orthonormal basis (P, rank) of the rows of A."""
+        return np.eye(self.columns)
+
+    @property
+    def user_row_basis(self) -> np.ndarray:
+        """The same in the user's units."""
+        return self.row_basis
+
+    @property
+    def null_basis(self) -> np.ndarray:
+        """Orthonormal null vectors of A, as columns (P, nullity)."""
+        return np.zeros((self.columns, 0))
+
+    @property
+    def user_null_basis(self) -> np.ndarray:
+        """The same in the user's units."""
+        return self.null_basis
 
     @property
     def null_threshold(self) -> float:
-        """Rows of an orthonormal null space below this in norm are rounding."""
+        """Rows of an orthonormal null basis below this in norm are rounding."""
         return 1e-12
 
     @property
     def determined(self) -> np.ndarray:
         """Flags (P,) of the taps on which the null space has no component."""
         return np.ones(self.columns, bool)
-
-    def sees(self, row: np.ndarray) -> bool:
-        """Return whether a row (P,) of norm at most one is in the row space of A, to rounding."""
-        return True
-
-    @property
-    def null_basis(self) -> np.ndarray:
-        """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
-        return np.zeros((self.columns, 0))
-
-    @property
-    def user_null_basis(self) -> np.ndarray:
-        """Null space in the user's units, orthonormal there, (P, nullity)."""
-        return self.null_basis
-
-    @property
-    def user_row_basis(self) -> np.ndarray | None:
-        """Numerical row space in the user's units, orthonormal there, (P, rank); None for all."""
-        return None
-
-    def null_part(self, v: np.ndarray) -> np.ndarray:
-        """Return N Nᵀv (P, Q), for the null space N and a kernel v (P, Q) in the user's units."""
-        return np.zeros_like(v)
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
         """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q) in the user's units, 0 for minimum norm.
@@ -215,260 +193,273 @@ class Factor(ABC):
         return 0.0
 
 
-class FullRank(Factor):
-    """A triangle R (P, P) of full numerical rank."""
-
-    def __init__(
-        self,
-        r: np.ndarray,
-        exponents: np.ndarray,
-        rows: int,
-        at_least: Any = 0.0,
-        source: str = "qr",
-    ) -> None:
-        super().__init__(r, exponents, rows)
-        self.at_least, self.source = at_least, source
-
-    def __getitem__(self, group: int) -> FullRank:
-        """Return the factor of one of several groups."""
-        r, exponents = self.r[group], self.exponents[group]
-        return FullRank(r, exponents, self.rows, float(self.at_least[group]), self.source)
-
-    @property
-    def rank(self) -> int:
-        """P."""
-        return self.columns
-
-    @cached_property
-    def inverse(self) -> np.ndarray:
-        """R⁻¹ (P, P)."""
-        return inverse(self.r)
-
-    def solve(self, z: np.ndarray) -> np.ndarray:
-        """Return R⁻¹ z (P, Q)."""
-        return solve_triangular(self.r, z)
-
-    def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
-        """Return V Σ⁻¹ Uᵀ z (P, Q)."""
-        u, s, vt = self.svd
-        return vt.mT @ ((u.mT @ z) / s[..., None])
-
-    def whitened(self, g: np.ndarray) -> np.ndarray:
-        """Return R⁻ᵀ g (P, Q)."""
-        if self.stacked:
-            return self.inverse.mT @ g
-        return solve_triangular(self.r, g, transposed=True)
-
-    def solve_normal(self, g: np.ndarray) -> np.ndarray:
-        """Return R⁻¹ R⁻ᵀ g (P, Q)."""
-        half = self.whitened(g)
-        return self.inverse @ half if self.stacked else solve_triangular(self.r, half)
-
-    def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows (n, P) times R⁻¹."""
-        return self.whitened(rows.mT).mT
-
-    @cached_property
-    @on_blas_threads
-    def noise_gain(self) -> np.ndarray:
-        """Norms (P,) of the rows of R⁻¹."""
-        return np.linalg.norm(inverse(self.r), axis=-1)
-
-    @on_blas_threads
-    def extremes(self, spectrum_columns: int) -> tuple[float, float]:
-        """Return the extreme singular values of A itself, times ``2**-unit``."""
-        if self.graded or self.columns <= spectrum_columns:
-            return super().extremes(spectrum_columns)
-        return extreme_singular_values(np.ldexp(self.r, self.exponents - self.unit))
-
-    @property
-    @on_blas_threads
-    def user_singular_values(self) -> np.ndarray:
-        """Singular values of A itself, in the user's units, times ``2**-unit``."""
-        return super().user_singular_values if np.ptp(self.exponents) else self.singular_values
-
-
 class Truncated(Factor):
-    """R (q, P) of a deficient QR, or a wide A itself. Solutions are of minimum norm.
+    """R (q, P) of a deficient QR, or a wide A itself: solutions within the row space of A.
 
-    With fewer rows than columns, all methods take O(q²P) time and O(qP) memory, except bases of
-    the null space, which take P² numbers.
+    Norms are in the user's units, where w is 2^units·q u with q (P, k) orthonormal. With fewer rows
+    than columns, all methods take O(q²P) time and O(qP) memory, except bases of the null space,
+    which take P² numbers.
+
+    Source: A. J. Cox and N. J. Higham, Stability of Householder QR factorization for weighted least
+    squares problems, 1998: rows of very different size have to be sorted, and columns pivoted.
     """
 
-    def __init__(
-        self, r: np.ndarray, exponents: np.ndarray, rows: int, singular_values: np.ndarray
-    ) -> None:
-        super().__init__(r, exponents, rows)
+    _root = 0.0  # √ridge in the user's units
+
+    def __init__(self, r: np.ndarray, rows: int, values: np.ndarray, units: np.ndarray) -> None:
+        """Store R, its singular values, and powers of two (P, 1) relative to the largest.
+
+        The powers are those of the user's columns. Those of several groups are within `CLUSTER`.
+        """
+        super().__init__(r, rows)
         # The rank depends on these values only. Another routine could round the last differently.
-        self.singular_values = singular_values
+        self.singular_values, self._units = values, units
+        self._lift, self._near = units, int(units.min(initial=0)) > -CLUSTER
 
     def __getitem__(self, group: int) -> Truncated:
         """Return the factor of one of several groups."""
-        r, exponents = self.r[group], self.exponents[group]
-        return Truncated(r, exponents, self.rows, self.singular_values[group])
+        given = self.r[group], self.rows, self.singular_values[group], self._units[group]
+        return Truncated(*given)
 
     @property
     def rank(self) -> int:
         """Numerical rank at the tolerance, the same for all groups."""
         return int(np.max(self.band.rank))
 
-    @property
-    def wide(self) -> bool:
-        """Whether rows are fewer than columns."""
-        return self.r.shape[-2] < self.columns
+    @cached_property
+    def row_basis(self) -> np.ndarray:
+        """Orthonormal basis (P, rank) of the rows; unknowns that no row contains are zero."""
+        return self.svd[2][..., : self.rank, :].mT * self.r.any(-2)[..., None]
 
     @cached_property
-    @on_blas_threads
-    def svd(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Economical: u (q, q), s (q,) descending, vt (q, P)."""
-        if self.wide:
-            v, s, ut = tall_svd(self.r.mT)
-            return ut.mT, s, v.mT
-        return super().svd
+    def _every(self) -> bool:
+        """Whether all rows of R span the kernels, without an SVD."""
+        return self._near and self.rank == self.r.shape[-2]
 
     @property
-    def has_gap(self) -> bool:
-        """Whether the singular values beyond the rank are far below all others."""
-        values, rank = self.singular_values, self.rank
-        if not 0 < rank < values.size:
-            return True
-        return bool(values[rank] <= min(self.band.low, values[rank - 1] / 100))
+    def _spanning(self) -> np.ndarray:
+        """Vectors (P, k) that span the kernels, before they are multiplied by powers of two."""
+        return self.r.mT if self._every else self.row_basis
 
     @cached_property
-    @on_blas_threads
-    def user_singular_values(self) -> np.ndarray:
-        """Singular values of A itself, in the user's units, times ``2**-unit``."""
-        if not np.ptp(self.exponents):
-            values = self.singular_values
-            return np.where(np.arange(values.size) < self.rank, values, 0.0)
-        # Only in the row space: rounding errors of the null space could exceed small values.
-        values = self._user_values(self.row_space.seen)
-        return np.concatenate([values, np.zeros(len(self.r) - values.size)])
+    def _graded(self) -> tuple[np.ndarray, np.ndarray]:
+        """The same vectors in the user's units, with sorted rows, and the order of these.
+
+        The directions that a unit adds to those of larger units come first, and all others are zero
+        in it: their rounding errors would be larger than smaller units.
+        """
+        from scipy.linalg import qr
+
+        found, units, first, done = self._spanning.copy(), self._units[:, 0], [], 0
+        for unit in np.unique(units)[::-1]:
+            own = np.flatnonzero(units == unit)
+            _, s, vt = np.linalg.svd(found[own, done:], len(own) < found.shape[1] - done)
+            found[:, done:] = found[:, done:] @ vt.T
+            added = int(np.count_nonzero(s > 10 * math.sqrt(self.columns) * EPS))
+            new, done = found[own, done : done + added], done + added
+            first += own[qr(new.T, mode="r", pivoting=True)[1][:added]].tolist()
+            found[own, done:] = 0.0
+        rest = np.lexsort((-units, ~found.any(1)))
+        order = np.array(first + rest[~np.isin(rest, first)].tolist(), int)
+        return np.ldexp(found, self._units)[order], order
+
+    @cached_property
+    def user_row_basis(self) -> np.ndarray:
+        """Orthonormal basis q (P, k) of the kernels in the user's units."""
+        from scipy.linalg import qr
+
+        found = self._spanning
+        with one_blas_thread():
+            if not self._near:
+                graded, order = self._graded
+                found = np.empty((self.columns, min(graded.shape)))
+                found[order] = qr(graded, mode="economic", pivoting=True, check_finite=False)[0]
+            elif self._every or self._units.any():  # not orthonormal yet
+                live = found.any(-1)[..., None]
+                found = np.linalg.qr(np.ldexp(found, self._units))[0] * live
+        return found
+
+    @cached_property
+    def _seen(self) -> np.ndarray:
+        """A 2^units·q (q, k)."""
+        return np.ldexp(self.r, self._units.mT) @ self.user_row_basis
+
+    @cached_property
+    def _joined(self) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of A in the Q of a QR of [A 2^units·q; √ridge I], and its R (k, k)."""
+        rows, columns = self._seen.shape[-2:]
+        below = [self._root * np.eye(columns)] if self._root else []
+        with one_blas_thread():
+            whole, r = np.linalg.qr(np.concatenate([self._seen, *below], -2))
+        return whole[..., :rows, :], r
+
+    def _raised(self, u: np.ndarray) -> np.ndarray:
+        return np.ldexp(self.user_row_basis @ solve_triangular(self._joined[1], u), self._lift)
+
+    def solve(self, z: np.ndarray) -> np.ndarray:
+        """Return argmin ‖A w − y‖² + ridge·‖w‖² (P, Q) of minimum norm in the user's units."""
+        return self._raised(self._joined[0].mT @ z)
+
+    def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
+        """Return the same solution."""
+        return self.solve(z)
+
+    def whitened(self, g: np.ndarray) -> np.ndarray:
+        """Return coordinates (rank, Q) of g in the row space."""
+        restricted = self.user_row_basis.mT @ np.ldexp(g, self._lift)
+        return solve_triangular(self._joined[1], restricted, transposed=True)
+
+    def solve_normal(self, g: np.ndarray) -> np.ndarray:
+        """Return (AᵀA + ridge I)⁺ g (P, Q), the step of a refinement."""
+        return self._raised(Truncated.whitened(self, g))
+
+    @property
+    def _free(self) -> np.ndarray:
+        """Standard errors (P,) of the part of the taps that no row of A contains."""
+        return np.where(self.determined, 0.0, np.inf)
 
     @cached_property
     @on_blas_threads
     def noise_gain(self) -> np.ndarray:
-        """Norms (P,) of the rows of the pseudo-inverse, inf for taps that are not determined."""
-        _, s, vt = self.svd
-        gains = np.linalg.norm(vt[: self.rank] / s[: self.rank, None], axis=0)
-        return np.where(self.determined, gains, np.inf)
+        """√diag((AᵀA + ridge I)⁺) (P,), inf for taps that are not determined."""
+        rows = np.ldexp(self.user_row_basis, self._lift).T
+        within = solve_triangular(self._joined[1], rows, transposed=True)
+        return np.hypot(np.linalg.norm(within, axis=0), self._free)
 
-    def whiten(self, rows: np.ndarray) -> np.ndarray:
-        """Return coordinates (n, rank) of equilibrated rows (n, P), with AᵀA the identity."""
-        _, s, vt = self.svd
-        return rows @ (vt[..., : self.rank, :] / s[..., : self.rank, None]).mT
+    def spectrum(self, powers: np.ndarray) -> np.ndarray:
+        """Return singular values in the user's units.
+
+        Those of the null space are 0, because its rounding errors could exceed small values.
+        """
+        values = _values(self._seen) if np.ptp(powers) else self.singular_values[: self.rank]
+        return np.concatenate([values, np.zeros(min(self.r.shape) - values.size)])
 
     @property
     def null_threshold(self) -> float:
-        """Null-space rows below this in norm are rounding."""
+        """Rows of an orthonormal null basis below this in norm are rounding."""
         return null_threshold(self.singular_values, self.rank, self.columns)
 
     @cached_property
-    @on_blas_threads
     def determined(self) -> np.ndarray:
         """Flags (P,) of the taps on which the null space has no component."""
-        rows, rank = self.svd[2], self.rank
-        away = distances(rows[:rank].T) if self.wide else np.linalg.norm(rows[rank:], axis=0)
-        return away <= self.null_threshold
+        return distances(self.row_basis) <= self.null_threshold
 
     @cached_property
-    @on_blas_threads
-    def row_basis(self) -> np.ndarray:
-        """Orthonormal basis (P, rank) of the rows of the equilibrated matrix.
-
-        Determined taps have unit vectors, and all other vectors are exactly zero there, if this
-        holds to rounding. In other units, a rounding error there could be large.
-        """
-        rows, known = self.svd[2][: self.rank].T, self.determined
-        apart = int(known.sum())
-        if not apart:
-            return rows
-        clean = np.zeros_like(rows)
-        clean[known, :apart] = np.eye(apart)
-        clean[~known, apart:] = tall_svd(rows[~known])[0][:, : self.rank - apart]
-        rounding = 10 * math.sqrt(rows.shape[0]) * EPS * self.singular_values[0]
-        unseen = np.linalg.norm(outside(clean, self.r.T), axis=1)
-        return clean if unseen.max(initial=0.0) <= rounding else rows
-
-    def sees(self, row: np.ndarray) -> bool:
-        """Return whether a row (P,) of norm at most one is in the row space of A, to rounding."""
-        return bool(np.linalg.norm(outside(self.row_basis, row[:, None])) <= self.null_threshold)
-
-    @cached_property
-    @on_blas_threads
     def null_basis(self) -> np.ndarray:
-        """Orthonormal null vectors of the equilibrated matrix, as columns (P, nullity)."""
-        afford_complement(self.columns)
-        with one_blas_thread():
-            return np.linalg.qr(self.row_basis, mode="complete")[0][:, self.rank :]
+        """Orthonormal null vectors of A, as columns (P, nullity)."""
+        return complement(self.row_basis)
 
     @cached_property
-    @on_blas_threads
-    def all_rows(self) -> RowSpace:
-        """Span of all rows in the user's units, without truncation at the rank."""
-        return RowSpace.of(self.r, self.exponents)
-
-    @cached_property
-    @on_blas_threads
-    def row_space(self) -> RowSpace:
-        """The numerical row space in the user's units."""
-        near = np.ptp(self.exponents, axis=-1).max() < CLUSTER
-        if self.rank == self.r.shape[-2] and near:
-            return self.all_rows
-        if self.stacked:
-            return RowSpace.of(self.r, self.exponents, self.svd[2][:, : self.rank].mT)
-        return RowSpace.of(self.r, self.exponents, self.row_basis, self.null_threshold)
-
-    @property
-    def user_row_basis(self) -> np.ndarray:
-        """Numerical row space in the user's units, orthonormal there, (P, rank)."""
-        return self.row_space.q
-
-    @cached_property
-    @on_blas_threads
     def user_null_basis(self) -> np.ndarray:
         """Null space in the user's units, orthonormal there, (P, nullity)."""
-        return self.row_space.null_basis
-
-    def null_part(self, v: np.ndarray) -> np.ndarray:
-        """Return N Nᵀv (P, Q), for the null space N and a kernel v (P, Q) in the user's units."""
-        return outside(self.row_space.q, v)
+        graded, order = self._graded
+        return complement(graded)[np.argsort(order)]
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
-        """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q) in the user's units, 0 for minimum norm.
-
-        If y is not explained, ‖y‖/‖A‖ replaces the norm of a w that is only rounding.
-        """
-        space = self.row_space
-        v = np.ldexp(w, -space.exponents)
-        size = np.abs(v).max(axis=-2)
-        size = np.where(size > 0, size, 1.0)
-        v = v / size[..., None, :]
-        whole = np.linalg.norm(space.seen, axis=(-2, -1))[..., None]
-        least = y_norm / whole if self.rank else 1.0
-        norms = np.maximum(np.linalg.norm(v, axis=-2), least / size)
-        parts = np.linalg.norm(self.null_part(v), axis=-2)
+        """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q), or ‖y‖/‖A‖ for a larger ‖w‖."""
+        v = np.ldexp(w, -self._units)
+        size = np.maximum(np.abs(v).max(-2, keepdims=True), np.finfo(float).tiny)
+        least = (y_norm / frobenius(self._seen)[..., None] if self.rank else 1.0) / size[..., 0, :]
+        parts = np.linalg.norm(outside(self.user_row_basis, v / size), axis=-2)
+        norms = np.maximum(np.linalg.norm(v / size, axis=-2), least)
         return float(np.max(parts / np.where(norms > 0, norms, 1.0)))
 
-    @cached_property
-    @on_blas_threads
-    def _within(self) -> Within:
-        space = self.row_space
-        return Within(space.q, space.exponents, space.seen)
 
-    def solve(self, z: np.ndarray) -> np.ndarray:
-        """Return the w (P, Q) of minimum norm in the user's units that minimizes ‖A w − y‖.
+class Ridged(Truncated):
+    """[A; √ridge I] for one A of a ``plain`` factor: kernels within the span of its rows.
 
-        Singular values below the tolerance are truncated.
+    Every ridge solution is Aᵀα in the user's units, so that m instead of P unknowns are enough. The
+    product AAᵀ is never formed. A small ridge would be dominated by the rounding error of A. The
+    kernels are then within the numerical row space.
+    """
+
+    def __init__(self, plain: Truncated, root: np.ndarray, powers: np.ndarray) -> None:
+        """Set up the problem with √ridge (P,) in columns multiplied by ``2**-powers``.
+
+        The powers (P,) are relative to the columns of A in the plain factor.
         """
-        return self._within.solve(z)
+        super().__init__(plain.r, plain.rows, plain.singular_values, plain._units)
+        self._plain, self._finer = plain, powers[:, None]
+        self._lift = self._units + self._finer
+        one = int(np.argmax(root))  # in the user's units, √ridge is the same for all columns
+        self._root = float(np.ldexp(root[one], self._lift[one, 0]))
+        # s₁² is P at most, that of columns of norm one.
+        self._every = bool((root**2 >= 10 * self.columns**2 * EPS).all())
+        least = tolerance_of(plain.rows + self.columns, self.columns)
+        lost = root <= least * max(float(plain.singular_values[0]), 1.0)
+        left = singular_values(plain.r[:, lost]) if lost.any() else np.zeros(0)
+        self._nullity = int(lost.sum() - band_of(left, plain.rows, int(lost.sum())).rank)
 
-    def solve_normal(self, g: np.ndarray) -> np.ndarray:
-        """Return (AᵀA)⁺ g (P, Q), the step of a refinement."""
-        return self._within.solve_normal(g)
+    @property
+    def rank(self) -> int:
+        """Numerical rank of [A; √ridge I]. A alone decides where the ridge is too small."""
+        return self.columns - self._nullity
+
+    @property
+    def _spanning(self) -> np.ndarray:
+        return self.r.T if self._every else self._plain.row_basis
+
+    def whitened(self, g: np.ndarray) -> np.ndarray:
+        """Return coordinates (k + P, Q) of g."""
+        free = outside(self.user_row_basis, np.ldexp(g, self._lift)) / self._root
+        return np.concatenate([super().whitened(g), free])
+
+    @property
+    def _free(self) -> np.ndarray:
+        return np.ldexp(distances(self.user_row_basis) / self._root, self._lift[:, 0])
+
+    def damped(self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray) -> np.ndarray:
+        """Return the value of A alone, an upper bound: the exact one needs a factor per output."""
+        # No column is shorter with the ridge, except zeros, whose powers are arbitrary.
+        return self._plain.damped(np.ldexp(g, np.maximum(self._finer, 0)), w_norm, r_norm)
+
+    def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
+        """Return the share of A alone if the ridge is too small to determine all taps, else 0."""
+        plain = np.ldexp(w, -self._finer)
+        return 0.0 if self.full_rank else self._plain.null_share(plain, y_norm)
 
 
-def singular_values_of(r: np.ndarray) -> np.ndarray:
-    """Return the singular values (..., min(q, P)) of R (..., q, P), descending."""
-    wide = r.shape[-2] < r.shape[-1]
-    return singular_values(tree_qr([r.mT]) if wide else r)
+def outside(basis: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Subtract from v (..., P, Q) its projection on an orthonormal ``basis`` (..., P, k).
+
+    Twice, which is accurate even if v is almost in the span.
+    """
+    for _ in range(2):
+        v = v - basis @ (basis.mT @ v)
+    return v
+
+
+def distances(basis: np.ndarray) -> np.ndarray:
+    """Return the distance (P,) of every unit vector from the span of a ``basis`` (P, k).
+
+    For small distances, 1 − ‖row‖² cancels and e − B Bᵀe is computed instead. This is necessary for
+    about k vectors at most, since the squares of B sum to k.
+    """
+    squares = np.einsum("pk,pk->p", basis, basis)
+    found = np.sqrt(np.maximum(1 - squares, 0.0))
+    near = np.flatnonzero(squares > 0.99)
+    units = np.zeros((len(basis), near.size))
+    units[near, np.arange(near.size)] = 1.0
+    found[near] = np.linalg.norm(outside(basis, units), axis=0)
+    return found
+
+
+def complement(vectors: np.ndarray) -> np.ndarray:
+    """Return an orthonormal basis (P, P − k) of the complement of independent vectors (P, k)."""
+    from scipy.linalg import qr
+
+    columns, rank = vectors.shape
+    if 8 * columns**2 > MAX_BASIS_BYTES:
+        raise ValueError(
+            f"a basis of the null space of {columns} unknowns needs {in_bytes(8 * columns**2)}"
+        )
+    with one_blas_thread():
+        return np.asarray(qr(vectors, pivoting=True, check_finite=False)[0][:, rank:])
+
+
+def _values(r: np.ndarray, powers: np.ndarray | None = None) -> np.ndarray:
+    """Return singular values, accurate if the columns of R, times powers of two, differ in size."""
+    r = r if powers is None else np.ldexp(r, powers - powers.max())
+    sizes = np.linalg.norm(r, axis=0)
+    near = not r.size or sizes.max() < 2.0**GRADED * sizes.min()
+    return singular_values(r) if near else graded_singular_values(r)

@@ -6,17 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from ..cached import cached_property
-from .factor import Factor, FullRank, Truncated, singular_values_of
-from .lapack import choleskys, inverse
-from .minimum_norm import CLUSTER
+from .factor import CLUSTER, Factor, Truncated
+from .lapack import choleskys, diagonals, frobenius, inverse, singular_values
 from .rank import band_of, least_certified, least_share, tolerance_of
 
-# Groups of more columns than this are factored separately: their arithmetic takes longer than the
-# overhead of Python for each group.
-FEW_COLUMNS = 64
 # Rows of a Gram matrix whose absolute values are summed at a time.
 SUMMED_ROWS = 256
+# In smaller units than this power of two, a channel does not change any norm.
+FARTHEST = 900
 
 # The groups of a part, and the factor of one group or of all groups of the part.
 Part = tuple[np.ndarray, Factor]
@@ -32,42 +29,17 @@ class Factors:
         self._groups, self.parts = groups, parts
         self._made: dict[int, Factor] = {}
 
-    @classmethod
-    def joined(cls, several: Sequence[Factors]) -> Factors:
-        """Return the factors of the groups of all of them, in this order."""
-        if len(several) == 1:
-            return several[0]
-        ends = np.cumsum([len(factors) for factors in several])
-        pairs = zip(several, ends, strict=True)
-        parts = [
-            (index + end - len(factors), f) for factors, end in pairs for index, f in factors.parts
-        ]
-        return cls(int(ends[-1]), parts)
-
     def __len__(self) -> int:
         return self._groups
 
-    @cached_property
-    def _places(self) -> np.ndarray:
-        """Part (G, 2) and place in it of every group; -1 for a group without a factor."""
-        found = np.full((self._groups, 2), -1)
-        for i, (index, _) in enumerate(self.parts):
-            found[index, 0], found[index, 1] = i, np.arange(len(index))
-        return found
-
     def get(self, group: int) -> Factor | None:
         """Return the factor of a group, or None."""
-        if self._groups == 1:
-            return self.parts[0][1] if self.parts else None
-        part, place = self._places[group].tolist()
-        if part < 0:
-            return None
-        factor = self.parts[part][1]
-        if not (isinstance(factor, FullRank | Truncated) and factor.stacked):
-            return factor
-        if group not in self._made:
-            self._made[group] = factor[place]
-        return self._made[group]
+        for groups, factor in self.parts:
+            if (places := np.flatnonzero(groups == group)).size:
+                if factor.stacked and group not in self._made:
+                    self._made[group] = factor[int(places[0])]
+                return self._made.get(group, factor)
+        return None
 
     def __getitem__(self, group: int) -> Factor:
         found = self.get(group)
@@ -80,29 +52,14 @@ class Factors:
     @property
     def complete(self) -> bool:
         """Whether every group has a factor."""
-        return sum(len(index) for index, _ in self.parts) == self._groups
+        return sum(len(groups) for groups, _ in self.parts) == self._groups
 
-    def _values(self, of: Callable[[Factor], object], missing: object) -> np.ndarray:
-        """Return a property of the factor of every group (G,)."""
+    def each(self, of: Callable[[Factor], object], missing: object = 0) -> np.ndarray:
+        """Return a property of the factor of every group (G,), or ``missing``."""
         found = np.full(self._groups, missing)
-        for index, factor in self.parts:
-            found[index] = of(factor)
+        for groups, factor in self.parts:
+            found[groups] = of(factor)
         return found
-
-    @property
-    def ranks(self) -> np.ndarray:
-        """Numerical ranks (G,)."""
-        return self._values(lambda f: f.rank, 0)
-
-    @property
-    def verdicts(self) -> list[str | None]:
-        """`Factor.verdict` of every group; None for a group without a factor."""
-        return list(self._values(lambda f: f.verdict, None))
-
-    @property
-    def at_least(self) -> np.ndarray:
-        """Lower bounds (G,) of the singular values that are known without a spectrum, or 0."""
-        return self._values(lambda f: f.at_least, 0.0)
 
     @property
     def full_rank(self) -> bool:
@@ -111,8 +68,8 @@ class Factors:
 
     def null_share(self, w: np.ndarray, y_norms: np.ndarray) -> float:
         """Return the largest `Factor.null_share` for w (G, P, Q) and norms (G, Q)."""
-        pairs = ((f, _of_part(index, f)) for index, f in self.parts)
-        return max((f.null_share(w[at], y_norms[at]) for f, at in pairs), default=0.0)
+        several = ((f, groups if f.stacked else groups[0]) for groups, f in self.parts)
+        return max((f.null_share(w[at], y_norms[at]) for f, at in several), default=0.0)
 
     @property
     def pivots(self) -> tuple[float, float]:
@@ -140,7 +97,7 @@ class Factors:
         def norms(f: Factor, g: np.ndarray) -> np.ndarray:
             if not f.full_rank:
                 return np.full(g[..., 0, :].shape, np.inf)
-            return np.linalg.norm(f.whiten(g.swapaxes(-1, -2)), axis=-1)
+            return np.linalg.norm(f.whitened(g), axis=-2)
 
         with np.errstate(over="ignore", invalid="ignore"):
             return self._of_each(norms, g)
@@ -149,36 +106,27 @@ class Factors:
         self, of: Callable[[Factor, np.ndarray], np.ndarray], values: np.ndarray
     ) -> np.ndarray:
         """Return a function of the factor and the values of every group."""
-        several = [(_of_part(index, f), f) for index, f in self.parts]
-        if len(self.parts[0][0]) == len(values):  # one part has all groups
+        several = [(groups if f.stacked else groups[0], f) for groups, f in self.parts]
+        if len(self.parts[0][0]) == len(values):  # without a copy of the values
             factor = several[0][1]
             return of(factor, values) if factor.stacked else of(factor, values[0])[None]
-        results = [of(f, values[at]) for at, f in several]
-        one = results[0][0] if several[0][1].stacked else results[0]
-        found = np.zeros((len(values), *one.shape))
-        for (at, _), result in zip(several, results, strict=True):
+        results = [(at, of(f, values[at])) for at, f in several]
+        shape = results[0][1].shape[1 if several[0][1].stacked else 0 :]
+        found = np.zeros((len(values), *shape))
+        for at, result in results:
             found[at] = result
         return found
 
 
-def _of_part(index: np.ndarray, factor: Factor) -> np.ndarray | int:
-    """Return the index of the values of a part, which has an axis of groups if R has one."""
-    return index if factor.stacked else int(index[0])
-
-
-def _part(groups: np.ndarray, factor: FullRank | Truncated) -> Part:
+def _part(groups: np.ndarray, factor: Factor) -> Part:
     """Return a part with a factor of several groups, or with the factor of its only group."""
     return groups, factor if len(groups) > 1 else factor[0]
 
 
 def cholesky_factors(
-    grams: np.ndarray,
-    exponents: np.ndarray,
-    rows: int,
-    certain: bool = False,
-    loss: np.ndarray | float = 1.0,
+    grams: np.ndarray, rows: int, certain: bool = False, loss: np.ndarray | float = 1.0
 ) -> Factors:
-    """Return the factors of the equilibrated Gram matrices whose full rank is certain.
+    """Return the factors of the Gram matrices whose full rank is certain.
 
     A successful factorization alone does not prove full rank. Full rank is certified if the matrix
     stays positive definite after the subtraction of a margin from its diagonal. The margin is
@@ -186,8 +134,7 @@ def cholesky_factors(
     singular values of A lead to the same verdict. It can be proved up to κ of about 1e6.
 
     Args:
-        grams: equilibrated Gram matrices (G, P, P). They are overwritten.
-        exponents: exponents (G, P) of the columns.
+        grams: Gram matrices (G, P, P) of columns of norm about one. They are overwritten.
         rows: number of rows of A.
         certain: whether full rank is known, for example because of a ridge.
         loss: rounding error of the Gram matrices (G,), in units of the rounding error of products
@@ -196,60 +143,52 @@ def cholesky_factors(
     groups, columns, _ = grams.shape
     full = np.ones(groups, bool)
     if not certain:
+        parts = range(0, columns, SUMMED_ROWS)  # the absolute values of all would be a copy
+        sums = [np.abs(grams[:, i : i + SUMMED_ROWS]).sum(2).max(1) for i in parts]
+        largest = np.minimum(frobenius(grams), np.max(sums, 0))
         less = grams.copy()
-        diagonals(less)[...] -= _margins(grams, rows, loss)[:, None]
+        diagonals(less)[...] -= (least_share(rows, columns, loss) * largest)[:, None]
         full = choleskys(less)[0]
         del less  # it can have some hundred MB
     if full.any():
         full[full], r = choleskys(grams if full.all() else grams[full])
-    proven = np.flatnonzero(full)
-    if not proven.size:
+    if not full.any():
         return Factors(groups, [])
-    bounds = np.full(len(proven), least_certified(columns))
-    return Factors(groups, [_part(proven, FullRank(r, exponents[proven], rows, bounds, "gram"))])
+    bounds = np.full(len(r), least_certified(columns))
+    return Factors(groups, [_part(np.flatnonzero(full), Factor(r, rows, bounds, "gram"))])
 
 
-def _margins(grams: np.ndarray, rows: int, loss: np.ndarray | float) -> np.ndarray:
-    """Return the margins (G,) of `cholesky_factors`."""
-    columns = grams.shape[-1]
-    most, ones = np.zeros(len(grams)), np.ones(columns)
-    for first in range(0, columns, SUMMED_ROWS):
-        part = np.abs(grams[:, first : first + SUMMED_ROWS])
-        most = np.maximum(most, (part @ ones).max(1))
-    return np.asarray(least_share(rows, columns, loss) * np.minimum(_norms(grams), most))
-
-
-def triangular_factors(r: np.ndarray, exponents: np.ndarray, rows: int) -> Factors:
+def triangular_factors(r: np.ndarray, powers: np.ndarray, rows: int) -> Factors:
     """Return factors of R (G, q, P) from QRs of ``rows`` rows; R is A itself if q < P.
 
     The singular values are computed only if the norms of R and R⁻¹ do not prove full rank.
+    Solutions have minimum norm for columns multiplied by two to the ``powers`` (G, P).
     """
     groups, columns = len(r), r.shape[-1]
     bounds = _lower_bounds(r, rows)
-    if bounds.all():
-        found = FullRank(r, exponents, rows, bounds)
-        return Factors(groups, [_part(np.arange(groups), found)])
     full, rest, parts = np.flatnonzero(bounds), np.flatnonzero(bounds == 0), []
     if full.size:
-        found = FullRank(r[full], exponents[full], rows, bounds[full])
-        parts.append(_part(full, found))
-    values = singular_values_of(r if len(rest) == groups else r[rest])
+        some = slice(None) if full.size == groups else full  # a view if possible
+        parts.append(_part(full, Factor(r[some], rows, bounds[full])))
+    if not rest.size:
+        return Factors(groups, parts)
+    values = singular_values(r if rest.size == groups else r[rest])
     ranks = band_of(values, rows, columns).rank
-    # Deficient groups of few columns whose units differ little are solved together.
-    near = (ranks < columns) & (np.ptp(exponents[rest], axis=1) < CLUSTER)
-    near &= columns <= FEW_COLUMNS
+    units = np.maximum(powers - powers.max(1, keepdims=True), -FARTHEST)[rest, :, None]
+    # Deficient groups in similar units are solved together.
     alike: dict[tuple[int, int], list[int]] = {}
-    for i, (rank, several) in enumerate(zip(ranks.tolist(), near.tolist(), strict=True)):
-        alike.setdefault((rank, -1 if several else i), []).append(i)
+    alone = ((units <= -CLUSTER).any((1, 2)) | (ranks == columns)).tolist()
+    for i, rank in enumerate(ranks.tolist()):
+        alike.setdefault((rank, i if alone[i] else -1), []).append(i)
     for (rank, _), places in alike.items():
         mine = rest[places]
+        some = slice(None) if len(mine) == groups else mine
         if rank < columns:
-            some = slice(None) if len(mine) == groups else mine  # a view if possible
-            parts.append(_part(mine, Truncated(r[some], exponents[some], rows, values[places])))
-            continue
-        one = FullRank(r[mine[0]], exponents[mine[0]], rows)
-        one.singular_values = values[places[0]]
-        parts.append((mine, one))
+            parts.append(_part(mine, Truncated(r[some], rows, values[places], units[places])))
+        else:
+            one = Factor(r[mine[0]], rows)
+            one.singular_values = values[places[0]]
+            parts.append((mine, one))
     return Factors(groups, parts)
 
 
@@ -261,17 +200,7 @@ def _lower_bounds(r: np.ndarray, rows: int) -> np.ndarray:
     if not regular.all():
         r = np.where(regular[:, None, None], r, np.eye(r.shape[1]))
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = _norms(inverse(r))
+        norms = frobenius(inverse(r))
         # No singular value is more than ‖R‖.
-        full = regular & (10 * tolerance_of(rows, r.shape[2]) * _norms(r) * norms < 1)
+        full = regular & (10 * tolerance_of(rows, r.shape[2]) * frobenius(r) * norms < 1)
         return np.where(full, 0.5 / norms, 0.0)
-
-
-def diagonals(a: np.ndarray) -> np.ndarray:
-    """Return a writable view (G, P) of the diagonals of matrices (G, P, P)."""
-    return np.einsum("gpp->gp", a)
-
-
-def _norms(a: np.ndarray) -> np.ndarray:
-    """Return the Frobenius norms (G,) of matrices (G, P, Q)."""
-    return np.asarray(np.sqrt(np.einsum("gpq,gpq->g", a, a)))

@@ -8,9 +8,15 @@ import numpy as np
 
 from .threads import one_blas_thread
 
-# Up to this number of columns, a Cholesky factorization of several matrices row by row is faster
-# than a call of LAPACK from Python for each matrix.
-ROW_BY_ROW = 16
+
+def diagonals(a: np.ndarray) -> np.ndarray:
+    """Return a writable view (n, P) of the diagonals of matrices (n, P, P)."""
+    return np.einsum("npp->np", a)
+
+
+def frobenius(a: np.ndarray) -> np.ndarray:
+    """Return the Frobenius norms (...) of matrices (..., P, Q)."""
+    return np.asarray(np.sqrt(np.einsum("...pq,...pq->...", a, a)))
 
 
 def cholesky(gram: np.ndarray) -> np.ndarray | None:
@@ -33,36 +39,21 @@ def choleskys(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if len(grams) == 1:  # without a copy
         one = cholesky(grams[0])
         return np.array([one is not None]), grams[:0] if one is None else one[None]
-    try:
-        return np.ones(len(grams), bool), np.linalg.cholesky(grams, upper=True)
-    except np.linalg.LinAlgError:  # NumPy refuses all if one is not positive definite
-        pass
-    if grams.shape[-1] <= ROW_BY_ROW:
-        r = _row_by_row(grams)
-        full = np.isfinite(r[:, -1, -1])
-        return full, r[full]
-    several = [cholesky(gram) for gram in grams]
-    found = [r for r in several if r is not None]
-    full = np.array([r is not None for r in several])
-    return full, np.array(found).reshape(-1, *grams.shape[1:])
-
-
-def _row_by_row(grams: np.ndarray) -> np.ndarray:
-    """Return R (G, P, P), one row of all R at a time; NaN if one is not positive definite."""
+    # One row of all R at a time. NumPy refuses all matrices if one is not positive definite.
     r = np.array(grams.transpose(1, 2, 0), order="C")
     for i in range(len(r)):
-        pivot = np.where(r[i, i] > 0, r[i, i], np.nan)
-        r[i, i:] /= np.sqrt(pivot)
+        r[i, i:] /= np.sqrt(np.where(r[i, i] > 0, r[i, i], np.nan))
         r[i, :i] = 0.0
         for below in range(i + 1, len(r)):
             r[below, below:] -= r[i, below] * r[i, below:]
-    return np.ascontiguousarray(r.transpose(2, 0, 1))
+    full = np.isfinite(r[-1, -1])
+    return full, np.ascontiguousarray(r.transpose(2, 0, 1)[full])
 
 
 def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:
     """Return R⁻¹ b, or R⁻ᵀ b, for R (..., P, P) and b (..., P, Q), or b (P,) of one matrix."""
     if r.ndim > 2:
-        return np.linalg.solve(r.swapaxes(-1, -2) if transposed else r, b)
+        return np.linalg.solve(r.mT if transposed else r, b)
     # The import takes a tenth of a second, which identify and descent do not need. LAPACK's own
     # solver starts the threads of BLAS for a few numbers, which costs milliseconds.
     from scipy.linalg.blas import dtrsm
@@ -83,15 +74,12 @@ def inverse(r: np.ndarray) -> np.ndarray:
     if r.ndim == 2:
         from scipy.linalg.lapack import dtrtri
 
-        found, info = dtrtri(r)
-        assert info == 0
-        return np.asarray(found)
+        return np.asarray(dtrtri(r)[0])
     if len(r) == 1:
         return inverse(r[0])[None]
-    columns = r.shape[-1]
-    if columns < 2:
+    half = r.shape[-1] // 2
+    if not half:
         return 1 / r
-    half = columns // 2
     found = np.zeros(r.shape)
     upper = found[:, :half, :half] = inverse(r[:, :half, :half])
     lower = found[:, half:, half:] = inverse(r[:, half:, half:])
@@ -102,36 +90,21 @@ def inverse(r: np.ndarray) -> np.ndarray:
 def singular_values(a: np.ndarray) -> np.ndarray:
     """Return the singular values (..., k) of matrices, descending."""
     with one_blas_thread():
-        return np.linalg.svd(a, compute_uv=False)
+        wide = a.shape[-2] < a.shape[-1]
+        return np.linalg.svd(np.linalg.qr(a.mT, mode="r") if wide else a, compute_uv=False)
 
 
-def svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return u (..., n, k), s (..., k) descending and vt (..., k, P) of a (..., n, P)."""
-    with one_blas_thread():
-        u, s, vt = np.linalg.svd(a, full_matrices=False)
-    return u, s, vt
-
-
-def graded_singular_values(r: np.ndarray) -> np.ndarray:
-    """Return singular values, accurate also for columns of very different size.
+def graded_singular_values(a: np.ndarray, rows: bool = False) -> np.ndarray:
+    """Return singular values, accurate also for columns, or rows, of very different size.
 
     One-sided Jacobi rotations are used.
     """
-    return _by_rotations(r, joba=0, jobv=3)[0]
-
-
-def graded_svd(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return singular values and right vectors (columns), accurate for rows of any size."""
-    return _by_rotations(a, joba=2, jobv=0)
-
-
-def _by_rotations(a: np.ndarray, joba: int, jobv: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.linalg.lapack import dgejsv
 
     with one_blas_thread():
-        values, _, v, work, _, info = dgejsv(a, joba=joba, jobu=3, jobv=jobv, jobr=0)
-    assert info == 0
-    return values * (work[0] / work[1]), v
+        joba, jobv = (2, 0) if rows else (0, 3)
+        values, *_, work, _, _ = dgejsv(a, joba=joba, jobu=3, jobv=jobv, jobr=0)
+    return np.asarray(values * (work[0] / work[1]))
 
 
 def extreme_singular_values(r: np.ndarray) -> tuple[float, float]:
@@ -142,19 +115,17 @@ def extreme_singular_values(r: np.ndarray) -> tuple[float, float]:
     """
     from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
-    start = np.random.default_rng(0).standard_normal(r.shape[0])
+    start = np.random.default_rng(0).standard_normal(len(r))
 
     def top(product: Any) -> float:
-        operator = LinearOperator(r.shape, matvec=product, dtype=r.dtype)
+        operator = LinearOperator(r.shape, matvec=product, dtype=float)
         # The error of an eigenvalue is the square of its residual's over the gap.
-        values, _ = eigsh(operator, k=1, ncv=120, v0=start, maxiter=10, tol=1e-8)
-        return float(np.sqrt(values[0]))
-
-    def inverse(v: np.ndarray) -> np.ndarray:
-        return solve_triangular(r, solve_triangular(r, v, transposed=True))
+        return float(eigsh(operator, k=1, ncv=120, v0=start, maxiter=10, tol=1e-8)[0][0] ** 0.5)
 
     try:
-        return top(lambda v: r.T @ (r @ v)), 1 / top(inverse)
+        return top(lambda v: r.T @ (r @ v)), 1 / top(
+            lambda v: solve_triangular(r, solve_triangular(r, v, transposed=True))
+        )
     except ArpackNoConvergence:  # values so close together need the whole spectrum
         values = singular_values(r)
         return float(values[0]), float(values[-1])

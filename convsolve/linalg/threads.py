@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import cache, wraps
+from contextlib import contextmanager
+from functools import cache, partial, wraps
 from typing import Any, TypeVar
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -44,21 +44,22 @@ def _set_threads(numbers: Sequence[int]) -> None:
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Limit BLAS to one thread in the whole process.
+def blas_threads(columns: int) -> Iterator[None]:
+    """Limit BLAS to one thread in the whole process, unless there are many columns.
 
-    Use it for work that already runs on all cores, and for factors of few columns. After every
-    call the other threads of BLAS wait for the next one by spinning, which takes cores from the
-    FFTs: on two cores, fits of hundreds of columns take 2 to 10 times as long.
+    After every call the other threads of BLAS wait for the next one by spinning, which takes cores
+    from the FFTs: on two cores, fits of hundreds of columns take 2 to 10 times as long.
 
     The last thread to leave restores the previous numbers of threads.
     """
     global _inside
-    libraries = _blas()
+    if columns > FEW_COLUMNS:
+        yield
+        return
     with _lock:
         if not _inside:
-            _before[:] = [library.get_num_threads() for library in libraries]
-            _set_threads([1] * len(libraries))
+            _before[:] = [library.get_num_threads() for library in _blas()]
+            _set_threads([1] * len(_before))
         _inside += 1
     try:
         yield
@@ -69,9 +70,8 @@ def one_blas_thread() -> Iterator[None]:
                 _set_threads(_before)
 
 
-def blas_threads(columns: int) -> AbstractContextManager[object]:
-    """Return `one_blas_thread` for factors of few columns, and no limit for larger ones."""
-    return nullcontext() if columns > FEW_COLUMNS else one_blas_thread()
+# For work that already runs on all cores.
+one_blas_thread = partial(blas_threads, 0)
 
 
 def on_blas_threads(method: _F) -> _F:

@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import registry
 from ..cached import cached_property
-from ..linalg.qr import tall_qr
 from ..linalg.rank import EPS, null_threshold
 from ..text import count, shown
 from .lag_bases import Basis, LagBasis
@@ -77,7 +76,7 @@ class ChannelSpace:
         b = self.matrix[::-1]
         largest = np.abs(b).max(0)
         norms = largest * np.linalg.norm(b / largest, axis=0)
-        q, r = tall_qr(b / norms)
+        q, r = np.linalg.qr(b / norms)
         return norms, q[::-1], r
 
     @cached_property

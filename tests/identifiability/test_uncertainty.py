@@ -128,5 +128,5 @@ def test_a_tree_leaves_only_rounding_of_a_deficient_matrix() -> None:
     period = 39
     pattern = np.random.default_rng(0).standard_normal(period)
     a = np.lib.stride_tricks.sliding_window_view(np.tile(pattern, 40_000 // period), period + 1)
-    values = np.linalg.svd(tree_qr([a / np.linalg.norm(a, axis=0)]), compute_uv=False)
+    values = np.linalg.svd(tree_qr([a[None] / np.linalg.norm(a, axis=0)])[0], compute_uv=False)
     assert values[-1] < 10 * EPS * values[0]
