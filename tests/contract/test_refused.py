@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ from contract.cases import Case, statement
 from contract.checks import is_documented
 from contract.routes import problem
 from contract.statement import Statement
-from convsolve.leastsquares.penalty import Bands
 from convsolve.method import Method
 from support.stored import DASK, SMALL
 
@@ -196,33 +194,6 @@ def test_properties_of_solutions_that_do_not_exist(row: Refusal) -> None:
     check(row)
 
 
-OPEN = {
-    "length": cs.SquaredExponential(),
-    "length, strength given": cs.SquaredExponential(10.0),
-    "decay, strengths given": cs.StableSpline([1.0, 5.0]),
-    "strengths of groups": cs.Ridge(channel_groups=LABELS),
-    "strength": cs.Smooth(order=2),
-}
-
-
-@pytest.mark.parametrize(
-    ("penalty", "solver"),
-    [*zip(OPEN.values(), ("normal", "qr", "svd", "cg", "normal"))],
-    ids=[*OPEN],
-)
-def test_a_selected_penalty_is_solved_by_any_solver(
-    penalty: cs.extend.Penalty, solver: str
-) -> None:
-    """The choice does not depend on the solver, which solves for the chosen penalty."""
-    given = problem(statement(PLAIN))
-    wanted, found = cs.solve(given, penalty=penalty), cs.solve(given, solver, penalty=penalty)
-    assert found.status == "solved"
-    assert found.stats["solver"] == type(Method.of(solver).solver).__name__
-    assert str(found.regularization) == str(wanted.regularization)
-    scale = np.abs(wanted.kernel).max()
-    np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=0, atol=1e-11 * scale)
-
-
 # A spectrum is that of a whole record, and every step of descent reads all of x and y.
 @pytest.mark.parametrize("solver", ["fft", cs.GradientDescent(steps=1)])
 def test_chunks_of_dask_are_refused(solver: cs.extend.Solver) -> None:
@@ -232,38 +203,8 @@ def test_chunks_of_dask_are_refused(solver: cs.extend.Solver) -> None:
         cs.solve(cs.Problem(x, y, lags=[(0, 7)]), solver, limits=SMALL)
 
 
-def test_gaps_need_an_instruction() -> None:
-    """NaN in x or y is an error unless missing="drop", or a mask excludes the rows."""
-    made = replace(statement(Case("ragged", "zeros", ("gaps in x",))), missing="raise")
-    with pytest.raises(ValueError, match="NaN"):
-        problem(made)
-    masked = replace(made, mask=[np.ones(y.shape[:-1], bool) for y in made.y])
-    with pytest.raises(ValueError, match="NaN"):
-        problem(masked)
-
-
 def test_same_padding_with_a_stride_needs_records_of_one_length() -> None:
     """The position of the first tap depends on the length of the record."""
     x = [np.zeros((n, 1)) for n in (20, 21)]
     with pytest.raises(ValueError, match="padding='same'"):
         cs.Problem(x, kernel_size=(3,), stride=2, padding="same")
-
-
-CHOOSING = {
-    "ridge": cs.Ridge(),
-    "banded": cs.Ridge(channel_groups=LABELS),
-    "banded, one strength": Bands(None, LABELS, (1.0, 3.0)),
-    "differences": cs.Smooth(),
-    "lasso": cs.Lasso(0.1, channel_groups=LABELS),
-}
-
-
-@pytest.mark.parametrize("penalty", CHOOSING.values(), ids=CHOOSING)
-def test_outputs_with_masks_of_their_own_are_solved_separately(penalty: cs.extend.Penalty) -> None:
-    made = statement(Case("ragged", "drop", ("bias", "mask per output")))
-    fit = cs.solve(problem(made), penalty=penalty)
-    for o in range(made.outputs):
-        y, mask = ([a[..., [o]] for a in of] for of in (made.y, made.mask or []))
-        single = cs.solve(problem(replace(made, y=y, mask=mask)), penalty=penalty)
-        expected = single.kernel[..., 0]
-        np.testing.assert_allclose(fit.kernel[..., o], expected, rtol=1e-6, atol=1e-9)

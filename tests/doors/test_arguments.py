@@ -125,18 +125,6 @@ def test_settings_of_descent_that_are_refused(settings, error, words):
         cs.GradientDescent(**settings)
 
 
-LOSSES = [
-    (None, TypeError, "loss must be a loss or one of squared, huber, absolute, got None"),
-]
-
-
-@pytest.mark.parametrize(("loss", "error", "words"), LOSSES)
-def test_losses_that_are_refused(loss, error, words):
-    for call in (cs.solve, cs.compare, cs.cross_validate):
-        with pytest.raises(error, match=words):
-            call(PROBLEM, loss=loss)
-
-
 @pytest.mark.parametrize("init", [3, np.zeros((2, 2, 1)), jnp.zeros((3, 2))], ids=np.shape)
 def test_an_initial_kernel_of_another_shape_is_refused(init):
     solver = cs.GradientDescent(init=init)
@@ -209,11 +197,6 @@ def test_a_path_is_the_name_of_a_file(call, tmp_path, monkeypatch):
         with pytest.raises(TypeError, match="PathLike"):
             call(value)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_geometry_in_addition_to_a_spec_is_refused():
-    with pytest.raises(TypeError, match="padding= cannot be combined with spec="):
-        cs.Problem(X, spec=SPEC, padding="same")
 
 
 def test_records_of_two_precisions_have_the_wider_one():

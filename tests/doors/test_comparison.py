@@ -9,7 +9,6 @@ import pytest
 
 import convsolve as cs
 from convsolve import registry
-from convsolve.operators import by_rows
 from convsolve.problem.sizes import Tuning
 
 RNG = np.random.default_rng(0)
@@ -48,24 +47,6 @@ def test_all_methods_run_by_default_and_others_are_skipped_with_a_reason() -> No
     assert all(row["kernel_error"] is None for row in table.rows)
 
 
-def test_shared_work_is_done_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-    original = by_rows.row_blocks
-
-    def counted(*args: object) -> object:
-        calls.append(1)
-        return original(*args)
-
-    monkeypatch.setattr(by_rows, "row_blocks", counted)
-    problem = cs.Problem(X, Y, kernel_size=(3,))
-    table = cs.compare(problem, ["svd", "qr", "normal"])
-    assert cs.identify(problem).condition_number < 10
-    cs.solve(problem)
-    assert len(calls) == 1
-    assert {"QR", "moments", "Cholesky"} <= set(table.shared_seconds)
-    assert "shared, once (s):" in str(table)
-
-
 def test_the_null_component_is_the_part_in_the_null_space(rng: np.random.Generator) -> None:
     start = rng.standard_normal((3, 2, 1))
     zero = cs.GradientDescent(init=start, steps=0)
@@ -73,20 +54,6 @@ def test_the_null_component_is_the_part_in_the_null_space(rng: np.random.Generat
     a = np.stack([X[t : t + 3].reshape(-1) for t in range(5)])
     part = np.linalg.svd(a)[2][5] @ start.ravel()
     assert table.rows[0]["null_component"] == pytest.approx(abs(part), rel=1e-9)
-
-
-def test_labels_and_rows() -> None:
-    problem = cs.Problem(X, Y, kernel_size=(3,))
-    cg = cs.ConjugateGradient()
-    twice = cs.compare(problem, ["svd", cg, {"solver": "svd", "ridge": 1.0}, cg])
-    labels = ["svd", "ConjugateGradient", "SVD, Ridge(1.0)", "ConjugateGradient #2"]
-    assert list(twice.solutions) == labels
-    rows = twice.to_dict()
-    rows[0]["loss"] = None
-    assert twice.rows[0]["loss"] is not None
-    assert str(twice).splitlines()[0].startswith("method")
-    assert all(label in str(twice) for label in twice.solutions)
-    assert repr(twice) == "<Comparison of 4 methods, 4 solved>"
 
 
 DESCENT = cs.GradientDescent(steps=200)

@@ -90,12 +90,8 @@ def test_a_report_counts_confounds() -> None:
     problem = cs.Problem(x, y, kernel_size=5, drift=2)
     report = cs.identify(problem)
     assert report.n_unknowns == 10 + 6
-    assert "for 16 unknowns (5 lags × 2 channels, 6 confounds)" in str(report)
-    assert "Rank        16 of 16 (confounds included)" in str(report)
     assert report.rank == report.n_unknowns
-    fitted = "an intercept and a drift of degree 2 per record"
-    assert f"Adjusted    {fitted}" in str(problem).splitlines()
-    assert fitted in report.to_dict()["data"]
+    assert "an intercept and a drift of degree 2 per record" in report.to_dict()["data"]
     # Confounds that span a channel leave it undetermined.
     flat = [np.hstack([a, np.full((len(a), 1), 7.0 + i)]) for i, a in enumerate(x)]
     spanned = cs.identify(cs.Problem(flat, kernel_size=2, drift=0))

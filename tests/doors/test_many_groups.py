@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.inference import several_strengths
-from convsolve.leastsquares.certificate import upper_bound
 from convsolve.problem.sizes import Tuning
 
 EPS = float(np.finfo(float).eps)
@@ -102,38 +100,3 @@ def test_deficient_groups_have_the_solution_of_minimum_norm(
         np.testing.assert_allclose(fit.kernel[:, 0, group], exact, rtol=1e-9, atol=1e-12)
         np.testing.assert_array_equal(fit.kernel[~a.any(0), 0, group], 0.0)
         assert (report._diagnosis.group_verdicts[group] == "overdetermined") == (rank == TAPS)
-
-
-def test_a_warning_counts_many_groups(rng: np.random.Generator) -> None:
-    """The warning names the first groups. Suggestions are computed when the report is read."""
-    x, y = some_deficient(70, 7, rng)
-    problem = cs.Problem(x, y, kernel_size=(TAPS,), groups=70)
-    with pytest.warns(cs.IdentifiabilityWarning) as caught:
-        fit = cs.solve(problem)
-    text = str(caught[0].message)
-    assert text.startswith("rank-deficient: rank 0 of 6 unknowns; this is")
-    assert "10 of 70 groups are not determined (groups 0, 7, 14, 21, 28, 35 and 4 more)" in text
-    assert fit.identifiability._diagnosis.worst_group == 7
-    assert not np.asarray(fit.kernel)[:, 0, 7].any()
-    assert "suggestions" not in vars(fit.identifiability)
-    assert any("channel 14 excites" in str(one) for one in fit.identifiability.suggestions)
-    with pytest.raises(cs.IdentifiabilityError, match="10 of 70 groups"):
-        cs.solve(problem, strict=True)
-
-
-def test_the_work_of_choosing_strengths_grows_with_the_groups_alone(
-    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The search for the strength of one group does not depend on the other groups."""
-    bounds = 0
-
-    def counted(*given: Any) -> np.ndarray:
-        nonlocal bounds
-        bounds += 1
-        return upper_bound(*given)
-
-    monkeypatch.setattr(several_strengths, "upper_bound", counted)
-    x, y = noise(rng)
-    fit = cs.solve(cs.Problem(x, y, kernel_size=(TAPS,), groups=GROUPS), penalty="ridge")
-    assert len(set(fit.regularization.strength)) == GROUPS
-    assert 0 < bounds <= GROUPS * (several_strengths.STEPS + 1)

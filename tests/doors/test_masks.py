@@ -111,8 +111,6 @@ def test_a_report_counts_the_excluded_rows() -> None:
     x, y = gaps(*records())
     report = cs.identify(cs.Problem(x, y, kernel_size=6, missing="drop"))
     words = "excluded: 9 with missing samples of x, 20 by missing y or the mask"
-    text = " ".join(str(report).split())
-    assert f"521 per output for 12 unknowns (6 lags × 2 channels); rows {words}" in text
     assert f"Rows 521 of 550 rows; {words}" in " ".join(str(report.problem).split())
     x, y = records()
     wide = np.ones((295, 3), bool)
@@ -120,13 +118,8 @@ def test_a_report_counts_the_excluded_rows() -> None:
     assert cs.identify(cs.Problem(x[0], kernel_size=6, mask=wide[:, 1])).verdict == FEW
     problem = cs.Problem(x[0], y[0], kernel_size=6, mask=wide, missing="drop")
     assert cs.identify(problem).verdict == FEW
-    words = "^output number 1: .* 4 more rows of y are needed: exclude fewer rows"
-    with pytest.warns(cs.IdentifiabilityWarning, match=words) as warned:
-        fit = cs.solve(problem)
-    assert [w.filename for w in warned] == [__file__]
-    assert fit.converged
-    with pytest.raises(ValueError, match="no degrees of freedom"):
-        str(fit.standard_error)
+    with pytest.warns(cs.IdentifiabilityWarning, match="4 more rows of y are needed"):
+        assert cs.solve(problem).converged
 
 
 @pytest.mark.parametrize(("noise", "limits"), [("hac", Tuning()), ("hac", CUT), ("cluster", CUT)])
@@ -202,27 +195,12 @@ def test_a_penalty_is_selected_from_the_rows_that_are_used() -> None:
     assert cs.choose_lags(cs.Problem(x, y, kernel_size=1, mask=flags)).lags == (0, 0)
 
 
-LABELS, STRENGTHS = (0, 0, 1, 2), (1.0, 20.0, 300.0)
-
-
 def grouped_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Two groups of two channels and two outputs each; every output has a mask of its own."""
     rng = np.random.default_rng(4)
     x, mask = rng.standard_normal((160, 4)), rng.random((160, 4)) > 0.1
     y = rng.standard_normal((160, 4)) + np.repeat(x[:, [1, 2]], 2, axis=1)
     return x, y, mask
-
-
-def test_reports_of_masks_per_output_support_penalties_by_channel() -> None:
-    x, y, mask = grouped_masks()
-    report = cs.identify(cs.Problem(x, y, kernel_size=5, groups=2, padding="same", mask=mask))
-    penalty = cs.Ridge(STRENGTHS, channel_groups=LABELS)
-    (form, strength), *_ = penalty.terms(4)
-    assert report._diagnosis.unique_with(strength, form)
-    short = cs.Ridge(1.0, channel_groups=(0, 1))
-    (form, strength), *_ = short.terms(4)
-    with pytest.raises(ValueError, match="2 labels, x has 4 channels"):
-        report._diagnosis.unique_with(strength, form)
 
 
 def test_descent_starts_from_the_kernel_of_the_outputs_of_each_mask() -> None:
@@ -277,8 +255,3 @@ def test_infinite_values_are_not_missing() -> None:
     x[3] = np.nan
     with pytest.raises(ValueError, match="no row is left"):
         cs.Problem(x, np.nan * Y, kernel_size=3, missing="drop")
-
-
-def test_a_mask_of_all_rows_is_not_stored() -> None:
-    problem = cs.Problem(X, Y, kernel_size=3, mask=np.ones(28, bool), missing="drop")
-    assert problem._kept.flags is None

@@ -12,10 +12,9 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, KilledWorker, LocalCluster
+from distributed import Client, LocalCluster
 
 import convsolve as cs
-from convsolve.operators.map_reduce import with_dask
 from support.stored import SMALL
 
 EPS = 2.0**-52
@@ -108,35 +107,3 @@ def test_a_worker_that_ends_once(cluster: LocalCluster, tmp_path: Path) -> None:
         problem = stated([ending(x[0], once), *on_dask(x[1:])], on_dask(y))
         check_equal(cs.solve(problem, limits=SMALL), expected)
     assert len(list(tmp_path.iterdir())) > 2
-
-
-@pytest.mark.slow
-def test_workers_that_always_end(cluster: LocalCluster, tmp_path: Path) -> None:
-    x, y = recordings()
-    flag = str(tmp_path / "checked")
-
-    def then() -> bool:
-        checked = os.path.exists(flag)
-        with open(flag, "a"):
-            return checked
-
-    with Client(cluster, timeout=SECONDS):
-        problem = stated([ending(x[0], then), *on_dask(x[1:])], on_dask(y))
-        with pytest.raises(KilledWorker):
-            cs.solve(problem, limits=SMALL)
-        # Nothing is left behind: the same cluster solves what can be computed.
-        check_equal(cs.solve(stated(on_dask(x), on_dask(y)), limits=SMALL), cs.solve(stated(x, y)))
-
-
-@pytest.mark.parametrize("parts", [1, 2, 3, 7, 8])
-def test_the_tree_keeps_the_order(parts: int) -> None:
-    from convsolve.operators.chunk import Chunk
-
-    chunks = [Chunk((), (np.full(1, i),), None, None) for i in range(parts)]
-
-    def task(chunk: Chunk, mark: str) -> str:
-        return f"{mark}{int(chunk.x[0][0])}"
-
-    with dask.config.set(scheduler="synchronous"):
-        found: Any = with_dask(task, chunks, "c")  # type: ignore[type-var]
-    assert found == "".join(f"c{i}" for i in range(parts))

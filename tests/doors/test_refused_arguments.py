@@ -93,48 +93,31 @@ Row = tuple[Callable[[], Any], type[Exception], str]
 MASKS: list[Row] = [
     (lambda: problem(mask=np.ones(38)), TypeError, "mask must be boolean, got"),
     (lambda: problem(mask=FLAGS[1:]), ValueError, r"mask has shape \(37,\), y \(38, "),
-    (lambda: problem(mask=[FLAGS] * 2), ValueError, "mask has 2 records, y 1 record"),
     (lambda: problem(mask=~FLAGS), ValueError, "no row is left: all are masked"),
-    (lambda: problem(mask=np.stack([~FLAGS, FLAGS], 1)), ValueError, "no row of output 0 is left"),
-    (lambda: problem(mask=np.ma.masked_array(FLAGS)), TypeError, "mask is a masked array"),
     (lambda: problem(missing="interpolate"), ValueError, "missing='interpolate' is unknown"),
 ]
 CONFOUNDS: list[Row] = [
     (lambda: problem(drift="linear"), TypeError, "drift must be an integer, got 'linear'"),
-    (lambda: problem(drift=-1), ValueError, "drift must be at least 0"),
     (lambda: problem(drift=21), ValueError, "drift must be at most 20, got 21"),
     (lambda: problem(drift=0, bias=True), ValueError, "cannot be combined with a constant per"),
-    (lambda: problem(confounds=np.ones((37, 2))), ValueError, "confounds has records of"),
     (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows used"),
 ]
 WEIGHTS: list[Row] = [
-    (lambda: problem(weights="heavy"), TypeError, "weights must be real numbers"),
     (lambda: problem(weights=np.ones(37)), ValueError, r"\(37,\), one channel of y \(38,\)"),
 ]
 NAMES: list[Row] = [
     (lambda: lagged(fs=0), ValueError, "fs must be positive and finite"),
-    (lambda: lagged(channels="FC"), TypeError, "channels must be a list of names"),
-    (lambda: lagged(channels=["Fz", " "]), TypeError, "channels must be names, words, got ' '"),
     (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs has 'a' twice"),
 ]
 PENALTIES: list[Row] = [
     (lambda: cs.StableSpline(kind="tcs"), ValueError, "kind='tcs' is unknown"),
     (lambda: spline("dc", -1.0), ValueError, "correlation must be finite and above -1"),
-    (lambda: cs.Smooth(order=3), ValueError, "order must be 1 or 2"),
     (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
-    (lambda: cs.Ridge(channel_groups="channels"), TypeError, "a label for every input channel"),
-    (lambda: cs.Ridge({0: 1.0}), TypeError, "a dict is for Ridge with channel_groups="),
     (lambda: tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\), got shape"),
-    (lambda: tikhonov(1j * np.eye(2)), TypeError, "matrix must hold real numbers"),
-    (lambda: tikhonov([[1, 2], [3]]), TypeError, r"matrix must be \(q, taps\), got \[\[1, 2\]"),
-    (lambda: tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
     (lambda: tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
     (lambda: solved(penalty=TWO_LENGTHS), ValueError, "has 2 lengths, the kernel 1 axes"),
 ]
 CHOICES: list[Row] = [
-    (lambda: solved(ridge="tc"), TypeError, "ridge must be a number, got 'tc'; use penalty="),
-    (lambda: ridge(grid="1"), TypeError, r"grid must be strengths, \(n,\) or \(n, outputs\), got"),
-    (lambda: ridge(grid=[[1], [1, 2]]), TypeError, "grid must be an array of strengths"),
     (lambda: ridge(grid=ONES.T, select=cs.CrossValidation(3)), ValueError,
      r"expected \(n,\), or \(n, 2\) for a grid of every output"),
     (lambda: cs.solve(ONE_ROW, penalty="ridge"), cs.SolveError, "1 row of y: too few to select"),
@@ -142,16 +125,10 @@ CHOICES: list[Row] = [
 FOLDS: list[Row] = [
     (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
     (lambda: cs.CrossValidation(1), ValueError, "folds must be at least 2"),
-    (lambda: cs.CrossValidation("records"), TypeError, "folds must be None for the records, a num"),
-    (lambda: cs.CrossValidation(np.arange(9)), TypeError, "a list with the records of every fold"),
-    (lambda: cs.CrossValidation(2.0), TypeError, "folds must be None for the records, a number,"),
     (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold"),
-    (lambda: cs.CrossValidation([[0], []]), ValueError, "every fold must be a list of indices"),
     (lambda: chosen([[0], [1]], [X, X[:1]], [Y, Y[:0]]), ValueError, "a fold has no rows"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
-    (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into 2 folds"),
-    (lambda: cs.CrossValidation(score=3), TypeError, "or a function of y and its prediction, got"),
     (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
     (lambda: ridge(select=OWN.score), TypeError, "or a CrossValidation, got"),
     (lambda: banded(select=OWN), ValueError, "no gradient, .*"),
@@ -180,15 +157,11 @@ LAGS: list[Row] = [
     (lambda: cs.cross_validate(FULL, 5), TypeError, "use folds=5"),
     (lambda: cs.choose_lags(cs.Problem(X, X[:, 1:], kernel_size=(1, 2))), ValueError,
      "one axis of lags, the kernel has 2"),
-    (lambda: cs.choose_lags(cs.Problem(np.ones(30), LINE[:26], kernel_size=5)), cs.SolveError,
-     "do not determine all of the lags"),
     (lambda: cs.choose_lags(cs.Problem(LINE[:30], LINE[:30], lags=(0, 12)),
                             cs.CrossValidation(2)), cs.SolveError, "do not determine all of the"),
 ]  # fmt: skip
 SOLVERS: list[Row] = [
-    (lambda: cs.ConjugateGradient(steps=0), ValueError, "steps must be at least 1"),
     (lambda: cs.choose_lags(FULL, limits=cs.Limits(memory=1)), cs.SolveError, "Limits.memory=. al"),
-    (lambda: cs.choose_lags(FULL, "cv", limits=cs.Limits(memory=1)), cs.SolveError, "Gram matrix"),
     (
         lambda: cs.solve(FULL, penalty="ridge", select="cv", limits=cs.Limits(memory=1)),
         cs.SolveError,
@@ -201,32 +174,16 @@ SOLVERS: list[Row] = [
         ValueError,
         "the Gram matrix of 6",
     ),
-    (lambda: cs.solve(FULL, strict="yes"), TypeError, "strict must be True or False, got 'yes'"),
     (lambda: FULL.times, ValueError, "there is no sampling rate"),
-    (lambda: cs.Problem(X, kernel_size=3, channels=["a"]), ValueError, "1 names, there are 2"),
-    (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
-    (
-        lambda: cs.Limits(memory="1GB"),
-        TypeError,
-        "memory must be a number of bytes, such as 4e9, got '1G",
-    ),
 ]
 COMPARISONS: list[Row] = [
     (lambda: cs.compare(FULL, {}), ValueError, "methods is empty"),
     (lambda: cs.compare(FULL, "qr"), TypeError, "methods must be a list of solvers, penalties or"),
 ]  # fmt: skip
-NOISE: list[Row] = []
 ERRORS: list[Row] = [
     (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
-    (lambda: FIT.test(contrast=[[1], [2, 3]]), TypeError, "contrast must hold real numbers"),
-    (lambda: FIT.test(contrast=np.full((3, 2), np.inf)), ValueError, "contrast must be finite"),
-    (lambda: FIT.test(contrast=np.ones(3)), ValueError, r"has shape \(3,\), expected"),
-    (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
-    (lambda: FIT.test(contrast=[ONES, 0 * ONES]), ValueError, "row 1 of the contrast is z"),
     (lambda: FIT.confidence_band(95), ValueError, "level must lie between 0 and 1, got 95"),
-    (lambda: FIT.confidence_band(simultaneous="yes"), TypeError, "simultaneous must be True or F"),
     (lambda: FIT.confidence_band(simultaneous=True, method="scheffe"), ValueError, "'scheffe' is"),
-    (lambda: FIT.covariance(2), ValueError, "output must be less than 2"),
     (lambda: FIT.permutation_test("rows"), ValueError, "kind='rows' is unknown; choose 'circ"),
     (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),
     (lambda: FIT.permutation_test(), ValueError, "38 rows is shorter than 20 kernels of 3 rows"),
@@ -243,12 +200,8 @@ REPORTS: list[Row] = [
     (lambda: SILENT.descent(), ValueError, "x is zero in every window, so descent does not"),
 ]
 PICTURES: list[Row] = [
-    (lambda: cs.plot(FIT, channels=2), ValueError, "channels must be less than 2, got 2"),
-    (lambda: cs.plot(FIT, outputs=["Oz"]), ValueError, "there is no output 'Oz'"),
-    (lambda: cs.plot(FIT, outputs=[]), ValueError, "outputs is empty"),
     (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose one of 'line"),
     (lambda: cs.plot(FIT, kind="penalty"), ValueError, "draws the selection of a strength"),
-    (lambda: cs.plot(REPORT, kind="lines"), TypeError, "of a solution, not of a Identifiability"),
     (lambda: cs.plot(X), TypeError, r"or fit\.regularization, got ndarray"),
 ]
 LASSO: list[Row] = [
@@ -263,7 +216,7 @@ DATA: list[Row] = [
 ]
 REFUSED = [
     *DATA, *MASKS, *CONFOUNDS, *WEIGHTS, *NAMES, *PENALTIES, *CHOICES, *FOLDS, *LAGS,
-    *SOLVERS, *LASSO, *COMPARISONS, *NOISE, *ERRORS, *REPORTS, *PICTURES,
+    *SOLVERS, *LASSO, *COMPARISONS, *ERRORS, *REPORTS, *PICTURES,
 ]  # fmt: skip
 
 

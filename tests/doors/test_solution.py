@@ -15,11 +15,7 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve import solution
-from convsolve.identifiability.report import Identifiability
 from convsolve.leastsquares.analysis import analyse
-from convsolve.leastsquares.system import System
-from convsolve.solution_text import known_verdict
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((3, 40, 2))
@@ -296,28 +292,3 @@ def test_same_padding_with_a_stride_keeps_its_lags(rng: np.random.Generator) -> 
     assert fit.predict(x[:39]).shape == (20,)
     with pytest.raises(ValueError, match="its taps have other lags"):
         fit.predict(x[:40])
-
-
-def test_repr_computes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a large ridge the verdict is not known: the ridge alone determines the kernel."""
-    problem, few = cs.Problem(X, Y, spec=SPEC), cs.Problem(X[0, :8], Y[0, :8], spec=SPEC)
-    fits = [cs.solve(problem, "normal", ridge=1e6), cs.solve(few, "svd", ridge=1e6)]
-
-    def refuse(*_: object, **__: object) -> None:
-        pytest.fail("repr computes")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(cs.Solution, "predict", refuse)
-        patch.setattr(solution, "predicted", refuse)
-        patch.setattr(Identifiability, "noise_gain", property(refuse))
-        patch.setattr(System, "factor", refuse)
-        assert {repr(fit) for fit in fits} == {"<Solution solved: 5 lags × 2 channels × 2 outputs>"}
-        assert all("5 lags from 0 to 4 samples" in fit._repr_html_() for fit in fits)
-        # Counting the rows decides the second verdict.
-        assert [known_verdict(fit) for fit in fits] == [None, "underdetermined"]
-        words = [f"<Identifiability {word}>" for word in ("not computed yet", "underdetermined")]
-        assert [repr(fit.identifiability) for fit in fits] == words
-        with pytest.raises(pytest.fail.Exception, match="repr computes"):
-            str(fits[0])
-    assert "\nStatus      solved; the data determine all 10 taps\n" in str(fits[0])
-    assert repr(fits[0].identifiability).startswith("<Identifiability overdetermined")

@@ -35,15 +35,6 @@ def test_scores_over_strengths_and_the_choice(problem, select):
     assert freedom[0].axes.get_ylim()[1] > 1.1 * found.path.effective_dof.max()
 
 
-def test_the_legend_of_many_outputs_has_one_entry_each():
-    x, *y = np.random.default_rng(0).standard_normal((6, 90))
-    found = cs.solve(cs.Problem(x, np.stack(y, 1), lags=(0, 1)), penalty="ridge")
-    entries = legend(panel(drawn(found.regularization), "GCV by strength"))
-    assert [words.partition(", chosen")[0] for words in entries] == [
-        f"output {o}" for o in range(5)
-    ]
-
-
 def test_every_fold_is_drawn(problem):
     select = cs.CrossValidation(score="r2")
     found = cs.solve(problem, penalty="ridge", select=select).regularization

@@ -50,7 +50,6 @@ def of_gaps(**options: Any) -> cs.Problem:
 FULL = cs.Problem(data.X, data.Y, kernel_size=3)
 SHORT = cs.Problem(data.X[:7], data.Y[:5], kernel_size=3)
 TRIALS = cs.Problem(data.TRIALS_X, data.TRIALS_Y, lags=(0, 4), edges="zeros")
-DECAY = cs.Problem(data.DECAY_X, data.DECAY_Y, lags=(0, 19), edges="zeros")
 OUTLIERS = cs.Problem(data.OUTLIERS_X, data.OUTLIERS_Y, lags=(0, 3), bias=True)
 TONE = cs.Problem(data.TONE, np.arange(40.0), lags=(0, 5))
 NOISY = cs.Problem(data.NOISY_X, data.NOISY_Y[:57], kernel_size=4)
@@ -68,9 +67,6 @@ SOLVED = [
     *rows("solve full.npz --config svd.toml", FULL, {"": {"solver": "svd", "ridge": 0.5}}),
     *rows("solve outliers.npz --config robust.toml", OUTLIERS,
           {"--scale 0.2": {"loss": cs.HuberLoss(2.0, scale=0.2)}}),
-    *rows("solve eeg.csv --config strengths.toml", TABLE, {
-        "--penalty lasso": {"penalty": cs.Lasso([3.0, 0.5])},
-    }),
     *rows("solve trials.npz --config sparse.toml", TRIALS, {
         "--ridge 2": {"penalty": cs.Lasso(channel_groups=(0, 1), ridge=2.0), "grid": [2.0, 20.0],
                       "select": cs.CrossValidation(2)},
@@ -86,21 +82,12 @@ SOLVED = [
         "--penalty Squared_Exponential --length 2.5 --strength 4": {
             "penalty": cs.SquaredExponential(4.0, length=2.5)
         },
-        "--penalty ridge --channel-groups 1,0 --strength 1 4": {
-            "penalty": cs.Ridge({0: 1.0, 1: 4.0}, channel_groups=(1, 0))
-        },
         "--penalty ridge --channel-groups 1,0 --select cv --folds 3 --score r2 --average records": {
             "penalty": cs.Ridge(channel_groups=(1, 0)),
             "select": cs.CrossValidation(3, score="r2", average="records"),
         },
-        "--penalty lasso --grid 2 20 --select aicc": {
-            "penalty": "lasso", "grid": [2.0, 20.0], "select": "aicc",
-        },
         "--noise ar --penalty tc --strength 2 --decay 0.7": {
             "noise": "ar", "penalty": cs.StableSpline(2.0, kind="tc", decay=0.7),
-        },
-        "--noise cluster --data-memory 100": {
-            "noise": "cluster", "limits": cs.Limits(data=100),
         },
     }),
     *rows(f"solve {OF_TRIALS}", TRIALS, {
@@ -109,23 +96,12 @@ SOLVED = [
             "solver": ADAM, "loss": cs.HuberLoss(1.0, scale=0.5),
         },
     }, status=1),
-    *rows("solve decay.npz --lags 0 19 --edges zeros", DECAY, {
-        "--penalty tc --select cv --folds 4 --score r2": {
-            "penalty": "tc", "select": cs.CrossValidation(4, score="r2"),
-        },
-    }),
-    *rows("solve eeg.csv --x-columns 0,1 --y-columns 2,3 --lags 0 1", TABLE, {
-        "--penalty ridge --channel-groups 0,1 --noise ar2": {
-            "penalty": cs.Ridge(channel_groups=(0, 1)), "noise": "ar2",
-        },
-    }),
     *rows("solve outliers.npz --lags 0 3 --bias --loss absolute", OUTLIERS,
           {"": {"loss": "absolute"}}),
     *(
         row
         for options, given in {
             "--weights records.npy --bias": {"weights": data.OF_RECORDS, "bias": True},
-            "--drift 1": {"drift": 1},
             "--drift 0 --confounds motion.npy": {"drift": 0, "confounds": data.MOTION},
             "--mask mask.npy --weights weights.npy --confounds motion.npy": {
                 "mask": data.MASK, "weights": data.WEIGHTS, "confounds": data.MOTION,
@@ -136,8 +112,6 @@ SOLVED = [
     *(
         row
         for line, problem in {
-            "eeg.csv --x-columns envelope,1 --y-columns Fz,Cz --fs 128 --tmin 0 --tmax 0.02":
-                of_table([0, 1], [2, 3], fs=128, tmin=0, tmax=0.02),
             "eeg.csv --x-columns 0,1 --y-columns 2 --fs 99 --tmin envelope=0,pitch=-.02 --tmax .1":
                 of_table([0, 1], [2], fs=99, tmin={"envelope": 0, "pitch": -0.02}, tmax=0.1),
             "eeg.csv --x-columns 0,1 --y-columns 2 --lags envelope=0,9 pitch=-2,3 "
@@ -164,7 +138,6 @@ IDENTIFIED = {
     "x.npy --kernel-size 3 --basis 0=functions.npy": {
         "kernel_size": 3, "basis": {0: cs.Basis(data.FUNCTIONS)},
     },
-    "x.npy --lags 0 2 --basis fourier1": {"lags": (0, 2), "basis": "fourier1"},
     "x.npy --kernel-size 2 2 --stride 1 2 --padding 1,0,0,0": {
         "kernel_size": (2, 2), "stride": (1, 2), "padding": ((1, 0), (0, 0)),
     },
@@ -187,20 +160,6 @@ REPORTED = [
         },
         "--methods qr,normal --penalty smooth --strength 2 --order 2": {
             "methods": {"qr": "qr", "normal": "normal"}, "penalty": cs.Smooth(2.0, order=2),
-        },
-        "--methods qr,cg --ridge 2 --tol 1e-10": {
-            "methods": {"qr": "qr", "cg": cs.ConjugateGradient(tol=1e-10)}, "ridge": 2.0,
-        },
-    }),
-    *rows("compare decay.npz --lags 0 19 --edges zeros", DECAY, {
-        "--methods squared-exponential,tc --grid 1 10": {
-            "methods": {"squared-exponential": "squared_exponential", "tc": "tc"},
-            "grid": [1.0, 10.0],
-        },
-    }),
-    *rows("compare outliers.npz --lags 0 3 --bias", OUTLIERS, {
-        "--methods auto,huber --loss absolute --scale 0.2": {
-            "methods": {"auto": "auto", "huber": cs.HuberLoss(scale=0.2)}, "loss": "absolute",
         },
     }),
     *rows(f"compare {OF_GAPS} --mask masks.npy", of_gaps(mask=data.MASKS),

@@ -23,20 +23,14 @@ def config(folder: Path) -> Any:
 
 
 VALUES: list[tuple[str, dict[str, Any]]] = [
-    ('padding = "same"', {"padding": "same"}),
     ("padding = [2, 0]", {"padding": ((2, 0),)}),
     ("padding = [[2, 0], [1, 1]]", {"padding": ((2, 0), (1, 1))}),
-    ('channels = ["Fz", "Cz"]', {"channels": "Fz,Cz"}),
-    ('penalty = "Squared-Exponential"', {"penalty": "squared_exponential"}),
-    ('loss = "huber"\ndelta = 2\nscale = 0.5', {"loss": "huber", "delta": 2.0, "scale": 0.5}),
     ('memory = "4GB"', {"memory": 4 * 10**9}),
     ('data-memory = "1.5 MiB"', {"data_memory": 3 * 2**19}),
     ("\ufefflags = [0, 39]", {"lags": [0, 39]}),
     ("lags = {a = [0, 9], b = [-2, 3]}", {"lags": ["a=0", 9, "b=-2", 3]}),
-    ("tmin = {a = 0, b = -0.1}\ntmax = 1", {"tmin": {"a": 0.0, "b": -0.1}, "tmax": 1.0}),
     ('basis = {a = "Raised-Cosines8"}', {"basis": ["a=raised_cosines8"]}),
     ('[solve]\npenalty = "tc"', {"penalty": "tc"}),
-    ('penalty = "tc"\n[solve]\npenalty = "ss"', {"penalty": "ss"}),
     ('methods = ["auto", "qr"]\n[compare]\njson = true', {"json": False}),
 ]
 
@@ -58,11 +52,7 @@ def test_the_command_line_wins(config: Any) -> None:
 
 EXCLUDED = [
     ("kernel_size = 5\nstride = 2", "--lags 0 4", {"kernel_size": None, "stride": None}),
-    ('lags = [0, 9]\nedges = "zeros"', "--kernel-size 3", {"lags": None, "edges": None}),
     ("strength = 1", "--ridge 3", {"strength": None, "ridge": 3.0}),
-    ('ridge = 1\npenalty = "tc"', "--penalty smooth", {"ridge": None, "penalty": "smooth"}),
-    ('penalty = "tc"\ngrid = [1, 2]', "--ridge 3", {"penalty": None, "grid": None}),
-    ("strength = 1", "--grid 3 4", {"strength": None, "grid": [3.0, 4.0]}),
     # A lasso may have a ridge in addition.
     ('ridge = 1\npenalty = "lasso"', "--strength 3", {"ridge": 1.0, "penalty": "lasso"}),
     ('penalty = "lasso"', "--ridge 3", {"ridge": 3.0, "penalty": "lasso"}),
@@ -73,15 +63,11 @@ DESCENT = 'solver = "adam"\nsteps = 100\ntol = 1e-3\nlearning_rate = 0.1\n'
 
 REPLACED = [
         (SMOOTH, "solve --penalty tc", {"penalty": "tc", "order": None}),
-        (SMOOTH, "solve --penalty smooth --order 1", {"order": 1}),
-        (SMOOTH + "strength = 3", "solve --penalty tc", {"order": None, "strength": [3.0]}),
-        (DESCENT, "solve --solver qr", {"steps": None, "tol": None, "learning_rate": None}),
         # Conjugate gradients have steps and a tolerance too.
         (DESCENT, "solve --solver cg", {"steps": 100, "tol": 1e-3, "learning_rate": None}),
         ('basis = "raised_cosines8"\nstretch = 9', "solve --basis bsplines6",
          {"basis": ["bsplines6"], "stretch": None}),
         ('loss = "huber"\ndelta = 2', "solve --loss absolute", {"loss": "absolute", "delta": None}),
-        ('loss = "huber"\ndelta = 2', "solve --loss HUBER", {"loss": "huber", "delta": 2.0}),
         ('penalty = "lasso"\nchannel_groups = [0, 1]', "solve --penalty ridge",
          {"channel_groups": "0,1"}),
         ('methods = ["adam", "smooth"]\norder = 2\nsteps = 9', "compare --methods qr,smooth",
@@ -118,16 +104,9 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("[sove]\nlags = 3", "options.toml: 'sove' is unknown; did you mean 'solve'?"),
     ('config = "other.toml"', "options.toml: 'config' is unknown"),
     ('lags = "far"', "options.toml: 'lags': 'far' is no lag in samples; give FIRST LAST"),
-    ("lags = []", "options.toml: 'lags' is an empty list"),
     ("bias = 1", "options.toml: 'bias' must be true or false, got 1"),
     ("out = 1979-05-27", "options.toml: 'out' must be text, got datetime.date("),
     ('channels = ["Fz,Cz", "Pz"]', "options.toml: 'channels' must be words without commas, got"),
-    ("solve = 3", "options.toml: 'solve' is unknown"),
-    ('score = "r"', "options.toml: 'score' is 'r'; choose from mse, r2, correlation"),
-    ("solver = {a = 1}", "options.toml: 'solver' must be text, got {'a': 1}"),
-    ('padding = "odd"', "options.toml: 'padding': 'odd' is not one of valid, same,"),
-    ("lags = [0, 9", "options.toml: is no TOML file: "),
-    (b"lags = \xff", "options.toml: is no TOML file: 'utf-8' codec"),
     ("lags = " + "[" * 100_000, "options.toml: is no TOML file: "),
 ]
 

@@ -154,34 +154,3 @@ def test_filtered_residuals_are_drawn_for_autoregressive_noise():
         np.testing.assert_allclose(values, np.sort(wanted), rtol=1e-9, atol=1e-12)
         first = line(figure.axes[1], "filtered residuals").get_ydata()[0]
         np.testing.assert_allclose(first, wanted[1:] @ wanted[:-1] / (wanted @ wanted), atol=1e-12)
-
-
-def test_residuals_of_an_output_are_those_of_its_own_rows():
-    x, y = noise(400), noise(400, 3, seed=1)
-    y[:200, 0] = y[200:, 1] = np.nan
-    fit = cs.solve(cs.Problem(x, y, lags=(0, 2), missing="drop"))
-    for output in (1, 2):
-        axes = plot(fit, kind="residuals", outputs=output).axes[2]
-        shown = line(axes, "residuals").get_ydata()
-        np.testing.assert_array_equal(shown, np.sort(known(fit.residuals()[:, output])))
-
-
-@pytest.mark.parametrize(
-    ("method", "kind"),
-    [({}, "confidence"), ({"ridge": 10.0}, "posterior"), ({"penalty": "ridge"}, "posterior")],
-)
-def test_one_tap_has_an_error_bar(method, kind):
-    fit = fitted(1, 1, taps=1, **method)
-    axes = fit.plot("lines").axes[0]
-    assert axes.get_title() == f"Impulse response, 95 % {kind} band"
-    (bar,) = axes.containers
-    _, _, (segments,) = bar.lines
-    ends = np.sort(segments.get_segments()[0][:, 1])
-    np.testing.assert_allclose(ends, [band.item() for band in fit.confidence_band()])
-
-
-def test_patterns_are_drawn_as_a_kernel_without_bands(some):
-    axes = plot(some, kind="patterns", outputs="Cz").axes[0]
-    assert (axes.get_title(), axes.get_ylabel(), [*axes.collections]) == ("Patterns", "pattern", [])
-    curve = line(axes, "channel 1 → output Cz")
-    np.testing.assert_array_equal(curve.get_ydata(), some.patterns()[:, 1, 1])

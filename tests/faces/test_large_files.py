@@ -11,9 +11,6 @@ import pytest
 import zarr
 
 import convsolve as cs
-from convsolve.cli.arguments import parse
-from convsolve.cli.data import _read
-from convsolve.io import Sliced
 from support.planted import Planter
 
 RNG = np.random.default_rng(0)
@@ -72,30 +69,14 @@ def test_every_format_gives_the_same_solution(data, run):
         assert found == documents["all.npz"], names
 
 
-def test_arrays_that_do_not_fit_are_read_by_slices(data):
-    for names in (
-        ["big.npy", "out.npy"],
-        ["whole.npy", "columns.npy"],
-        ["all.h5:x", "all3.zarr/y"],
-    ):
-        given = _read(parse(["solve", *names, *SIZE.split(), *LITTLE.split()]))
-        assert [type(signal.values) for signal in given] == [Sliced, Sliced]
-    few, _ = _read(parse(["identify", "big.npy", "--kernel-size", "3"]))
-    assert few.values.flags.owndata
-
-
 # --- what is refused
 
 HDF5 = [
     (lambda f: f.update(a=X), "has no member 'x'; it has a"),
     (lambda f: f.create_group("x").create_group("in"), "is no array of numbers"),
-    (lambda f: f.update(x=np.dtype("f8")), "is no array of numbers"),
-    (lambda f: f.update(x=h5py.Empty("f8")), "is no array of numbers"),
     (lambda f: f.update(x=np.zeros(9, [("a", "f8")])), "is no array of numbers"),
     (lambda f: f.create_dataset("x", (9,), h5py.ref_dtype), "is no array of numbers"),
-    (lambda f: f.update(x=X * 1j), "x is complex (complex128)"),
-    (lambda f: f.update(x=X * np.nan), "x has 800 values that are not finite, the first"),
-    (lambda f: f.update(x=h5py.SoftLink("/gone")), "a8.h5: cannot be read"),
+    (lambda f: f.update(x=h5py.SoftLink("/gone")), ": cannot be read"),
 ]
 
 
@@ -111,8 +92,6 @@ def changed(**changes):
 ZARR = [
     (changed(data_type="string", fill_value="", codecs=[{"name": "vlen-utf8"}]), "no array of num"),
     (changed(codecs=[{"name": "pickle"}]), "'pickle'"),
-    (changed(shape="long"), "cannot be read (Expected an iterable of integers"),
-    (lambda path: path.write_text("{"), "cannot be read (Expecti"),
     (lambda path: shutil.copy("all3.zarr/zarr.json", path), "is no array of numbers"),
 ]
 

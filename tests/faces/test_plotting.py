@@ -68,28 +68,6 @@ def test_prediction_lies_on_the_rows_of_y():
         np.testing.assert_allclose(line(axes, label).get_ydata(), values, atol=1e-12)
 
 
-@pytest.mark.parametrize(("fs", "unit", "per_sample"), [(4.0, "s", 0.25), (None, "samples", 1)])
-def test_rows_of_y_are_a_stride_apart(fs, unit, per_sample):
-    problem = cs.Problem(
-        noise(800), noise(100, seed=1), fs=fs, kernel_size=16, stride=8, padding="causal"
-    )
-    fit = cs.solve(problem)
-    wanted = 8 * per_sample * np.arange(100)
-    axes = panel(drawn(fit, kind="prediction"), "Measured and predicted y")
-    np.testing.assert_array_equal(line(axes, "measured").get_xdata(), wanted)
-    assert axes.get_xlabel() == f"time ({unit})"
-    figure = drawn(fit, kind="residuals")
-    for title, first in (("Residuals", 0), ("Autocorrelation of the residuals", 1)):
-        axes = panel(figure, title)
-        at = next(x for curve in axes.get_lines() if len(x := curve.get_xdata()) > 2)
-        np.testing.assert_allclose(at * factor(axes), wanted[first : first + len(at)])
-
-
-def factor(axes):
-    """Seconds, or samples, per unit of the axis of a figure."""
-    return 1e-3 if "(ms)" in axes.get_xlabel() else 1
-
-
 def test_two_dimensions_are_an_image_and_three_its_central_slice():
     x, w, spec = noise(20, 20), noise(3, 5, 1, 1, seed=1), cs.ConvSpec((3, 5), padding="same")
     y = cs.convolve(x, w, spec)
@@ -137,13 +115,6 @@ def test_comparison_has_a_bar_for_every_number():
     np.testing.assert_array_equal(line(times, "run").get_xdata(), seconds)
     np.testing.assert_array_equal(line(times, "compile").get_ydata(), [2])
     assert not any(curve.get_clip_on() for curve in times.get_lines())
-
-
-def test_methods_of_a_comparison_have_different_colours():
-    problem = cs.Problem(noise(90), noise(90, seed=1), lags=(0, 50))
-    table = cs.compare(problem, {f"{r}": {"ridge": r} for r in range(1, 10)})
-    curves = panel(drawn(table), "Impulse response").get_lines()
-    assert len({to_hex(curve.get_color()) for curve in curves}) == 9 + 1  # and the axis
 
 
 def test_without_matplotlib_the_extra_is_named(monkeypatch):
@@ -355,13 +326,6 @@ def test_taps_that_the_data_do_not_determine_are_marked(name, tmp_path):
     assert sum(map(marked, panels(figure))) == unknown
     words = [text.get_text() for each in legends(figure) for text in each.get_texts()]
     assert words.count("not determined by the data") == (unknown > 0)
-
-
-def test_only_a_fit_in_doubt_has_a_title():
-    assert plot(open_fit()).get_suptitle() == "Not unique: rank 4 of 8"
-    assert plot(descent()).get_suptitle() == "Not converged: max steps"
-    for fit in (fitted(), cs.solve(open_problem(), ridge=1.0)):
-        assert plot(fit).get_suptitle() == ""
 
 
 def test_one_axes_is_enough_for_the_kernel():

@@ -7,7 +7,6 @@ import logging
 import re
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, redirect_stderr
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import progress, progress_bars
+from convsolve import progress_bars
 from convsolve.problem.sizes import Tuning
 from convsolve.progress import listening, stage, tracked
 from support.slow import some
@@ -135,17 +134,6 @@ def test_stages_that_end_early_are_complete() -> None:
     assert heard.calls[-3:] == wanted
 
 
-def test_threads_have_listeners_of_their_own() -> None:
-    def work(number: int) -> set[str]:
-        with listening(heard := Heard()):
-            assert [*tracked(range(50), f"work {number}", 50)] == [*range(50)]
-        return heard.stages
-
-    with listening(outside := Heard()), ThreadPoolExecutor(4) as pool:
-        assert [*pool.map(work, range(8))] == [{f"work {number}"} for number in range(8)]
-    assert outside.calls == []
-
-
 # --- the log
 
 
@@ -214,14 +202,6 @@ def test_true_shows_bars_which_need_tqdm(
         call(progress=True)
 
 
-@pytest.mark.parametrize("name", [*FUNCTIONS][:7])
-def test_other_values_of_progress_are_refused(name: str) -> None:
-    for given, words in ((3, "3"), (None, "None"), ("yes", "'yes'")):
-        with pytest.raises(TypeError, match=r"a callable\(stage, done, total, note\)") as error:
-            FUNCTIONS[name][0](progress=given)
-        assert words in str(error.value)
-
-
 # --- an estimate in the log
 
 
@@ -252,25 +232,3 @@ def test_a_long_call_logs_its_route_and_one_estimate(
     wanted = [patterns[call]] if call in patterns else []
     assert len(found) == len(wanted)
     assert all(re.fullmatch(pattern, line) for pattern, line in zip(wanted, found))
-
-
-def test_the_estimate_counts_stages_within_stages(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = [0.0]
-    monkeypatch.setattr("convsolve.progress.time.perf_counter", lambda: clock[0])
-    caplog.set_level(logging.INFO, "convsolve")
-    with progress.estimated("fit"), stage("outer", 4) as outer:
-        progress.announce("a route")
-        clock[0] = 4.0
-        outer(1)
-        with stage("inner", 2) as inner:
-            clock[0] = 6.0
-            inner(1)
-            inner(2)
-    # One and a half of four parts took six seconds, and two and a half are left.
-    (record,) = caplog.records
-    assert record.getMessage() == (
-        "fit has taken 6 s: a route; outer, 1 of 4; about 10 s left for this stage; "
-        "progress=True shows a bar"
-    )

@@ -4,10 +4,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability.wording import method
-from convsolve.plotting.drawing import HUES
 from convsolve.plotting.report_figure import STATES
-from convsolve.problem.sizes import Tuning
 from support.pictures import drawn, image, legend, line, noise, panel, titles
 
 X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
@@ -55,40 +52,6 @@ def test_spectrum_is_that_of_the_scaled_matrix_beside_tolerance_and_band():
     # max(m, P, 10√P) is 10√6 here, so that the band begins at half the tolerance.
     np.testing.assert_allclose((low, high), (5 * 6**0.5 * unit, 100 * 6**0.5 * unit), rtol=1e-12)
     assert legend(axes) == ["counts towards the rank", "ambiguous range", "rank tolerance"]
-
-
-def test_a_certified_gram_shows_its_largest_and_smallest_value():
-    limits = Tuning(small_numbers=0, spectrum_columns=9)
-    x = noise(80, 2)
-    report = cs.identify(cs.Problem(x, kernel_size=5), limits=limits)
-    assert method(report._diagnosis) == "proved by Cholesky of the Gram matrix"
-    axes = panel(drawn(report), SPECTRUM)
-    assert "singular_values" not in vars(report._diagnosis.factor(0))
-    assert axes.get_title() == f"{SPECTRUM}\nlargest and smallest of 10"
-    assert "others" in legend(axes)
-    kept = line(axes, "counts towards the rank")
-    np.testing.assert_array_equal(kept.get_xdata(), [1, 10])
-    # The Gram matrix squares a condition number of 2.
-    expected = scaled_spectrum(windows(x, 5))[[0, -1]]
-    np.testing.assert_allclose(kept.get_ydata(), expected, rtol=1e-13)
-    tolerance = line(axes, "rank tolerance").get_ydata()
-    np.testing.assert_allclose(tolerance, report._diagnosis.tolerance, rtol=1e-12)
-    assert axes.patches[0].get_y() < report._diagnosis.tolerance
-
-
-@pytest.mark.parametrize(
-    ("about", "words"),
-    [
-        ({}, ""),
-        ({"bias": True}, "\nbias projected out"),
-        ({"drift": 1}, "\nconfounds projected out"),
-    ],
-)
-def test_the_spectrum_names_columns_that_it_does_not_have(about, words):
-    report = cs.identify(cs.Problem(noise(40), lags=(0, 4), **about))
-    axes = panel(drawn(report), SPECTRUM)
-    assert axes.get_title() == SPECTRUM + words
-    assert len(line(axes, "counts towards the rank").get_xdata()) == 5
 
 
 # --- the mask
@@ -179,12 +142,3 @@ def test_null_vectors_are_those_in_echelon_form():
             curve.get_ydata(), report._diagnosis._null_echelon[0][0, ::-1, c]
         )
     assert 1.0 in np.stack([curve.get_ydata() for curve in axes.get_lines()[1:]])
-
-
-def test_a_channel_has_one_colour_in_all_null_vectors():
-    x = np.ones((60, 2))
-    x[:, 1] = np.arange(60) % 2
-    figure = drawn(cs.identify(cs.Problem(x, kernel_size=2)))
-    for i in (1, 2):
-        curves = [line(panel(figure, f"Null vector {i} of 2"), f"channel {c}") for c in (0, 1)]
-        assert [curve.get_color() for curve in curves] == list(HUES[:2])

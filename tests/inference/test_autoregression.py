@@ -6,7 +6,6 @@ import json
 import math
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +18,10 @@ from convsolve.inference.autoregression import (
     Autoregression,
     NoiseSums,
     levinson,
-    most_order,
 )
 from convsolve.inference.filtered_problem import filtered_parts
 from convsolve.operators.filtered import autocovariances
 from convsolve.problem.sizes import Tuning
-from support import autoregression as dense_noise
 from support import dense
 from support.coverage import red
 from support.geometry import NAMED
@@ -49,21 +46,6 @@ def made(
 # --- the mathematics
 
 
-def test_levinson_solves_the_yule_walker_equations_of_every_order() -> None:
-    rng = np.random.default_rng(0)
-    records = [red(rng, 60, 3), red(rng, 1, 3), red(rng, 45, 3)]
-    found = autocovariances(records, 6)
-    for lag in range(7):
-        products = [a[lag:] * a[: max(len(a) - lag, 0)] for a in records]
-        np.testing.assert_allclose(found[lag], np.concatenate(products).sum(0) / 106)
-    coefficients, variances = levinson(found)
-    for p, q in np.ndindex(7, 3):
-        rho = scipy.linalg.solve_toeplitz(found[:p, q], found[1 : p + 1, q]) if p else np.zeros(0)
-        np.testing.assert_allclose(coefficients[p, :p, q], rho, rtol=1e-9)
-        assert not coefficients[p, p:].any()
-        np.testing.assert_allclose(variances[p, q], found[0, q] - rho @ found[1 : p + 1, q])
-
-
 def noise_sums(records: list[np.ndarray], most: int) -> NoiseSums:
     """The sums over records without gaps and nuisance columns."""
     flags = [np.ones(len(e), bool) for e in records]
@@ -84,39 +66,7 @@ def test_the_order_is_that_of_least_aic() -> None:
     np.testing.assert_array_equal(given.order, [2, 2])
 
 
-def test_the_largest_order_leaves_half_of_the_rows_and_more_than_the_unknowns() -> None:
-    found = [most_order(*given) for given in (([2000], 50), ([30] * 100, 10), ([24] * 4, 80))]
-    assert found == [40, 15, 3]
-
-
 # --- records with gaps, intercepts or drifts
-
-
-@pytest.mark.parametrize("order", [1, 3])
-def test_the_correction_is_that_of_dense_matrices(order: int) -> None:
-    """Records of several lengths, with masks, drifts, arrays, and no columns."""
-    rng = np.random.default_rng(5)
-    records, flags, columns, own = [], [], [], []
-    for length, width in [(30, 2), (30, 2), (21, 0), (40, 3), (9, 1), (2, 1)]:
-        flags.append(rng.random(length) > 0.2 if length > 9 else np.ones(length, bool))
-        columns.append(rng.standard_normal((length, width)).cumsum(0))
-        noise = red(rng, length, 2, 0.6)
-        records.append(dense_noise.residual_maker(flags[-1], columns[-1]) @ noise)
-        own.append(np.linalg.qr(columns[-1][flags[-1]])[0])
-    sums = NoiseSums.over(records, flags, own, order)
-    assert sums.expected is not None
-    for lag in range(40):
-        pulse = (np.arange(40) == lag).astype(float)
-        expected = sum(
-            dense_noise.expected_sums(dense_noise.residual_maker(f, c), pulse, order)
-            for f, c in zip(flags, columns)
-        )
-        np.testing.assert_allclose(sums.expected[:, lag] * sums.pairs, expected, atol=1e-12)
-    found = Autoregression.estimated(sums, order).coefficients
-    for q, rho in enumerate(found):
-        residuals = [e[:, q] for e in records]
-        known = dense_noise.model_of(residuals, flags, columns, order)
-        np.testing.assert_allclose(rho, known, atol=1e-5)
 
 
 # Records, rows, degree of a drift, share of rows that are left out, coefficients, and the standard
@@ -257,21 +207,6 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
         np.testing.assert_allclose(covariance_of(fit, o), known["covariance"], atol=1e-10 * size)
 
 
-def test_tests_and_bands_follow_from_the_covariance() -> None:
-    fit = cs.solve(made(), noise="ar2")
-    test = fit.test(contrast=np.ones((4, 2)), value=1.0)
-    statistic = [(fit.kernel[..., o].sum() - 1) ** 2 / fit.covariance(o).sum() for o in range(2)]
-    np.testing.assert_allclose(test.statistic, statistic, rtol=1e-9)
-    p = scipy.stats.f.sf(statistic, 1, fit.noise.dof)
-    np.testing.assert_allclose(test.pvalue, p, rtol=1e-8)
-    low, high = fit.confidence_band(0.9)
-    reach = scipy.stats.t.ppf(0.95, fit.noise.dof) * fit.standard_error
-    np.testing.assert_allclose(low, fit.impulse_response - reach, rtol=1e-9)
-    np.testing.assert_allclose(high, fit.impulse_response + reach, rtol=1e-9)
-    wide = np.subtract(*fit.confidence_band(0.9, simultaneous=True)[::-1])
-    assert (wide > high - low).all()
-
-
 # --- digits
 
 
@@ -339,16 +274,6 @@ def test_a_channel_whose_only_record_is_filtered_away_is_not_determined() -> Non
     with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient"):
         cs.solve(lost, noise="ar2")
     assert cs.solve(lost, noise="ar1").converged
-
-
-@pytest.mark.parametrize("solver", ["fft", cs.ConjugateGradient(steps=1)], ids=["fft", "cg"])
-def test_the_solver_of_the_first_round_does_not_matter(solver: Any) -> None:
-    """Also if it is approximate: the noise is estimated at least squares."""
-    problem = made(bias=False)
-    first, fit = cs.solve(problem, solver, noise="ar"), cs.solve(problem, noise="ar")
-    assert first.converged
-    np.testing.assert_allclose(first.noise.coefficients, fit.noise.coefficients, rtol=1e-8)
-    np.testing.assert_allclose(first.kernel, fit.kernel, rtol=1e-9)
 
 
 # --- coverage

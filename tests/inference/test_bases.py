@@ -95,17 +95,6 @@ def test_a_method_gives_the_solution_of_one_tap(name: str) -> None:
     np.testing.assert_allclose(fit.standard_error[3:, 1], error[5:], rtol=1e-11)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"basis": {}}])
-def test_gradient_descent_converges_to_the_solution(arguments: Any) -> None:
-    given = {"lags": WINDOWS, "basis": BASIS} | arguments
-    problem = cs.Problem(X, Y, channels=NAMES, bias=True, **given)
-    fit = cs.solve(problem, cs.GradientDescent(steps=3000, tol=1e-9))
-    exact = cs.solve(problem)
-    np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-8)
-    np.testing.assert_array_equal(fit.kernel == 0, exact.kernel == 0)
-    np.testing.assert_allclose(fit.bias, exact.bias, rtol=0, atol=1e-9)
-
-
 def test_resampling_gives_the_results_of_one_tap() -> None:
     other = cs.solve(ONE_TAP)
     own, expected = FIT.jackknife(), other.jackknife()
@@ -117,13 +106,6 @@ def test_resampling_gives_the_results_of_one_tap() -> None:
     np.testing.assert_allclose(scores[0].r2, scores[1].r2, rtol=1e-9)
     pairs = [fit.permutation_test("records", seed=3) for fit in (FIT, other)]
     np.testing.assert_allclose(pairs[0].pvalue, pairs[1].pvalue, rtol=1e-9)
-
-
-def test_compare_and_every_solver() -> None:
-    table = cs.compare(PROBLEM, ["qr", "svd", "normal", "ridge", "smooth"])
-    assert {row["status"] for row in table.rows} == {"solved"}
-    for name in ("qr", "svd", "normal"):
-        np.testing.assert_allclose(table.solutions[name].kernel, FIT.kernel, rtol=0, atol=1e-13)
 
 
 # --- tests of lags, compared with the covariance of the taps
@@ -285,24 +267,6 @@ def test_a_coefficient_has_the_errors_of_its_channel(noise: str) -> None:
     np.testing.assert_allclose(found.dof[1], other.dof[1], rtol=1e-9)
 
 
-@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-100, 1.0), (1e100, 1e-200), (1.0, 1e200)])
-def test_errors_of_coefficients_have_the_units_of_x_and_y(x_unit: float, y_unit: float) -> None:
-    x, y = [a * [1, x_unit] for a in X], [a * [1, y_unit] for a in Y]
-    fit = cs.solve(cs.Problem(x, y, lags=WINDOWS, basis=BASIS, channels=NAMES, bias=True))
-    plain = cs.solve(cs.Problem(X, Y, lags=WINDOWS, basis=BASIS, channels=NAMES, bias=True))
-    units = np.repeat([1, x_unit], [5, COUNT - 5])[:, None] / [1, y_unit]
-    np.testing.assert_allclose(fit.coefficient_error * units, plain.coefficient_error, rtol=1e-13)
-
-
-@pytest.mark.parametrize("scale", [1e-200, 1e200])
-def test_tests_do_not_depend_on_the_scale_of_weights(scale: float) -> None:
-    for tested in ({"envelope[0]": 1.0, "envelope[1]": -1.0}, {"envelope": 1.0}):
-        wanted = FIT.test(tested)
-        found = FIT.test({name: scale * weight for name, weight in tested.items()})
-        assert found.dof[0] == wanted.dof[0]
-        np.testing.assert_allclose(found.statistic, wanted.statistic, rtol=1e-13)
-
-
 def test_sums_of_taps_have_estimates_and_errors() -> None:
     row = taps((0, 1, 4), 1).sum(0)
     found = FIT.test(contrast=row.reshape(K, 2), value=0.5)
@@ -405,12 +369,6 @@ def test_coefficients_that_a_dependent_basis_does_not_determine_are_refused() ->
             fit.test(name)
     t = fit.coefficients[1] / fit.coefficient_error[1]
     np.testing.assert_allclose(fit.test("0[1]").statistic, t**2, rtol=1e-10)
-
-
-def test_a_channel_with_the_name_of_a_coefficient_is_meant() -> None:
-    fit = cs.solve(cs.Problem(X, Y, lags=(0, 5), basis=cs.BSplines(4), channels=["a", "a[1]"]))
-    assert fit.test("a[1]").dof[0] == 4
-    assert fit.test("a[0]").dof[0] == 1
 
 
 def test_bands() -> None:

@@ -10,7 +10,6 @@ import pytest
 import scipy.linalg
 
 import convsolve as cs
-from convsolve.inference.minimum import grid_minimum
 from support import dense
 from support.geometry import NAMED, Geometry
 from support.penalties import PENALTIES, matrix, penalty_for
@@ -111,24 +110,6 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
     scores = np.nan_to_num(found.path.scores, nan=np.inf)
     np.testing.assert_array_equal(found.strength, GRID[np.argmin(scores, axis=0), 0])
     np.testing.assert_array_equal(found.at_edge, np.isin(found.strength, GRID[[0, -1]]))
-
-
-@pytest.mark.parametrize(
-    ("values", "least"),
-    [
-        (lambda at: (at - 0.3) ** 2, 0.3),
-        (lambda at: np.abs(at - 0.3), 0.3),
-        (lambda at: np.where(at > 0.3, at, np.inf), 0.3),
-    ],
-)
-def test_a_minimum_by_grids(values: Callable[..., np.ndarray], least: float) -> None:
-    """Also of functions with a kink, and of functions that are infinite in part."""
-    low, high = np.array([[-1.0, -0.5], [1.0, 3.0]])
-    found, lowest = grid_minimum(values, low, high, 1e-14)
-    assert (found > low).all()
-    assert (found < high).all()
-    np.testing.assert_array_equal(lowest, values(found))
-    np.testing.assert_allclose(found, least, atol=2e-7)
 
 
 @pytest.mark.parametrize("score", ["mse", "correlation"])

@@ -135,15 +135,6 @@ def test_bands_do_not_depend_on_the_units_of_their_channels() -> None:
     np.testing.assert_allclose(apart.predict(), alike.predict(), atol=1e-2)
 
 
-@pytest.mark.parametrize("kind", ["exact", "zero", "constant"])
-def test_bands_of_data_without_noise(kind: str) -> None:
-    x = np.random.default_rng(0).standard_normal((200, 2))
-    y = {"exact": x[:, 0], "zero": 0 * x[:, 0], "constant": np.full(200, 3.0)}[kind]
-    problem = cs.Problem(x, y, lags=(0, 3), bias=True)
-    fit = cs.solve(problem, penalty=cs.Ridge(channel_groups=(0, 1)))
-    np.testing.assert_allclose(fit.predict()[3:], y[3:], atol=1e-7)
-
-
 # --- exact data and extreme units
 
 
@@ -170,22 +161,6 @@ def test_lags_of_tones_are_not_chosen_by_cross_validation() -> None:
     problem = cs.Problem(x, rng.standard_normal(500), lags=(0, 7))
     with pytest.raises(cs.SolveError, match="scores would be rounding errors; select by 'bic'"):
         cs.choose_lags(problem, cs.CrossValidation(4))
-
-
-def test_groups_search_grids_of_their_own_lengths() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((8, 2)), rng.standard_normal((8, 2))
-    problem = cs.Problem(x, y, kernel_size=11, padding="causal", groups=2)
-    fit = cs.solve(problem, penalty="ridge")
-    assert fit.status == "solved"
-    for g in range(2):
-        alone = cs.Problem(x[:, [g]], y[:, [g]], kernel_size=11, padding="causal")
-        chosen = cs.solve(alone, penalty="ridge").regularization
-        np.testing.assert_allclose(fit.regularization.strength[g], chosen.strength[0], rtol=1e-5)
-        n = len(chosen.path.strengths)
-        for mine, theirs in zip(fit.regularization.path[:3], chosen.path[:3], strict=True):
-            np.testing.assert_allclose(mine[:n, g], theirs[:, 0], rtol=1e-4)
-            np.testing.assert_allclose(mine[n:, g], theirs[-1, 0], rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")

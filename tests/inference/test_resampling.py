@@ -169,17 +169,6 @@ def test_the_jackknife_is_a_solve_without_each_record(name: str) -> None:
     np.testing.assert_allclose((high - low) / 2, reach, rtol=1e-9)
 
 
-def test_the_jackknife_is_printed_in_three_lines() -> None:
-    x, noise = np.random.default_rng(0).standard_normal((2, 12, 100, 1))
-    found = cs.solve(cs.Problem(x, x + noise, lags=(0, 4))).jackknife()
-    low, high = found.standard_error.min(), found.standard_error.max()
-    assert str(found).split("\n") == [
-        "Jackknife  12 records, each left out in turn",
-        f"Errors     standard error {low:.3g} to {high:.3g} per tap, with 11 degrees of freedom",
-        "Bands      confidence_band(level), per tap",
-    ]
-
-
 @pytest.mark.parametrize(("integrals", "digits"), [(3, 1e-10), (5, 1e-6)])
 def test_the_jackknife_of_ill_conditioned_records_uses_their_rows(
     integrals: int, digits: float
@@ -214,16 +203,6 @@ def test_bands_of_the_jackknife_contain_the_kernel_under_noise_within_records() 
         low, high = found.confidence_band()
         held.append((w[::-1, 0, 0] >= low.T) & (w[::-1, 0, 0] <= high.T))
     assert 0.92 < np.mean(held) < 0.98
-
-
-@pytest.mark.parametrize(
-    "method", [{"loss": "huber"}, {"noise": "ar"}, {"solver": "normal", "ridge": 1.0}], ids=str
-)
-def test_only_least_squares_is_resampled(method: dict[str, Any]) -> None:
-    made = NAMED["blocks"]
-    fit = cs.solve(cs.Problem(*made.noise(), spec=made.spec), **method)
-    with pytest.raises(ValueError, match="jackknife needs plain least squares: no penalty"):
-        fit.jackknife()
 
 
 def test_every_part_must_determine_the_kernel() -> None:

@@ -238,20 +238,6 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, kept:
                 assert np.linalg.norm(q.T @ pull) <= 10 * most * np.linalg.norm(pull)
 
 
-def test_limits_of_the_threshold_are_least_squares_and_absolute_values() -> None:
-    problem = noisy("bias")
-    wide = cs.solve(problem, loss=cs.HuberLoss(scale=100.0))
-    np.testing.assert_allclose(wide.kernel, cs.solve(problem).kernel, rtol=1e-12)
-    np.testing.assert_allclose(wide.standard_error, cs.solve(problem).standard_error, rtol=1e-10)
-    narrow = cs.solve(problem, loss=cs.HuberLoss(scale=1e-7))
-    assert narrow.converged
-    sums = [
-        [np.abs(y - a @ w).sum() for a, y, w in dense_outputs(problem, fit)]
-        for fit in (narrow, cs.solve(problem, loss="absolute"))
-    ]
-    np.testing.assert_allclose(*sums, rtol=1e-6)
-
-
 # --- certificates
 
 
@@ -283,17 +269,6 @@ def test_a_scale_that_does_not_settle_is_reported(monkeypatch: pytest.MonkeyPatc
     assert fit.status == "approximate"
     assert not fit.stats["scale_settled"]
     assert fit.duality_gap <= 1e-12  # at the scale that was reached
-
-
-def test_the_simplex_method_starts_from_any_interior_point(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(absolute, "PAUSES", (1e-1,))
-    problem = noisy("image")
-    fit = cs.solve(problem, loss="absolute")
-    assert fit.stats["pivots"] > 0
-    assert fit.duality_gap <= 1e-13
-    check_absolute(problem, fit)
 
 
 @pytest.mark.parametrize(("drift", "weighted"), [(1, False), (None, True), (0, True)])
@@ -338,14 +313,6 @@ def test_a_given_scale_needs_no_residuals_and_exceeds_the_rounding() -> None:
     assert cs.solve(few, loss=cs.HuberLoss(scale=1.0)).converged
     with pytest.raises(cs.SolveError, match="below the rounding of y; use loss='absolute'"):
         cs.solve(noisy("bias"), loss=cs.HuberLoss(scale=1e-20))
-
-
-@pytest.mark.parametrize("loss", BOTH)
-def test_x_of_zeros_has_a_kernel_of_zeros(loss: str) -> None:
-    y = np.random.default_rng(0).standard_normal(100)
-    with pytest.warns(cs.IdentifiabilityWarning):
-        fit = cs.solve(cs.Problem(np.zeros(100), y, lags=(0, 4)), loss=loss)
-    assert not fit.kernel.any()
 
 
 # --- Huber's loss with a penalty

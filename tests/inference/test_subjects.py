@@ -244,22 +244,15 @@ def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
         for d in data
     ]
     group = cs.solve_group({f"s{i}": one for i, one in enumerate(named)})
-    text = str(group)
-    assert re.search(r"^Group +5 subjects \(s0, s1, s2, s3, s4\), 6 taps of 2 channels", text)
-    assert re.search(r"^Computed +restricted maximum likelihood, \d+ steps$", text, re.MULTILINE)
+    assert "5 subjects (s0, s1, s2, s3, s4), 6 taps of 2 channels" in str(group)
     found = group.to_dict()
     assert found["subjects"] == group.subjects == [f"s{i}" for i in range(5)]
     assert found["channels"] == ["tone", "word"]
     np.testing.assert_array_equal(found["impulse_responses"]["s1"], group.impulse_responses["s1"])
     low, high = group.confidence_band(0.9)
     np.testing.assert_allclose((high - low) / group.standard_error, 2 * 1.6448536, rtol=1e-7)
-    titles = [axes.get_title() for axes in group.plot().axes]
-    assert titles[1] == "Group of 5 subjects, 95 % confidence band\nchannel word → output Cz"
-    given: Any = {"channels": ["tone", "$a$"], "outputs": ["Cz", "Oz"], "groups": 2}
-    x, y = (np.random.default_rng(i).standard_normal((60, 2)) for i in range(2))
-    groups = cs.solve_group({i: cs.Problem(x, y + i * x, lags=(0, 1), **given) for i in range(2)})
-    titles = [axes.get_title().split("\n")[1] for axes in groups.plot().axes]
-    assert titles == ["channel tone → output Cz", "channel \\$a\\$ → output Oz"]
+    titles = [axes.get_title().split("\n")[1] for axes in group.plot().axes]
+    assert titles == ["channel tone → output Cz", "channel word → output Cz"]
 
 
 RNG = np.random.default_rng(0)
@@ -267,78 +260,23 @@ X, Y = RNG.standard_normal((2, 60))
 ONE = cs.Problem(X, Y, lags=(0, 2))
 TWO = {"a": ONE, "b": ONE}
 PAIRS = [("a", 1), ("b", 2)]
+FLAT = {k: cs.Problem(np.ones(60), Y, lags=(0, 2)) for k in "ab"}
+EXACT = {k: cs.Problem(X, np.convolve(X, [1, 2])[:60], lags=(0, 2)) for k in "ab"}
+SHORT = {k: cs.Problem(X[:5], Y[:5], lags=(0, 2), drift=2) for k in "ab"}
+WINDOWS = {k: cs.Problem(np.stack([X, X**2], 1), Y, lags={0: (0, 2), 1: (0, n)}) for k, n in PAIRS}
 MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
-    (
-        [ONE, ONE],
-        None,
-        TypeError,
-        "problems must be a dict {name: problem} of all subjects, got <list>; for numbers as "
-        "names, use dict(enumerate(problems))",
-    ),
-    (ONE, None, TypeError, "problems must be a dict {name: problem} of all subjects, got"),
+    ([ONE, ONE], None, TypeError, "problems must be a dict {name: problem} of all subjects"),
     ({"a": ONE}, None, ValueError, "problems has 1 subject (a)"),
-    (
-        {1: ONE, "1": ONE},
-        None,
-        ValueError,
-        "problems has 2 subjects (1, 1)",
-    ),
     ({"a": ONE, "b": 3}, None, TypeError, "Problem"),
     ({"a": ONE, "b": cs.Problem(X, lags=(0, 2))}, None, ValueError, "solve_group needs y"),
-    (
-        {"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))},
-        None,
-        ValueError,
-        "subject b has lags [(1, 3)], but subject a has [(0, 2)]",
-    ),
-    (
-        {"a": ONE, "b": cs.Problem(X, Y, lags=(0, 2), basis=cs.Basis(np.eye(3)[:, :2]))},
-        None,
-        ValueError,
-        "solve_group supports no basis and no windows of lags per channel",
-    ),
-    (
-        {k: cs.Problem(np.stack([X, X**2], 1), Y, lags={0: (0, 2), 1: (0, n)}) for k, n in PAIRS},
-        None,
-        ValueError,
-        "solve_group supports no basis and no windows of lags per channel",
-    ),
+    ({"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))}, None, ValueError, "subject b has lags [(1, 3"),
+    (WINDOWS, None, ValueError, "supports no basis and no windows of lags per channel"),
     (TWO, cs.Ridge(1.0), ValueError, "prior=Ridge(1.0) has a strength"),
-    (TWO, cs.Lasso(), TypeError, "is not quadratic"),
-    (TWO, cs.Ridge, TypeError, "prior must be a penalty such as Ridge(), or its name, got <class"),
     (TWO, 3.0, TypeError, "prior must be a penalty such as Ridge(), or its name, got 3.0"),
     (TWO, "tc", ValueError, "needs decay=, which solve_group does not select"),
-    (TWO, "riddge", ValueError, "ridge"),
-    (
-        {k: cs.Problem(X, np.convolve(X, [1, 2])[:60], lags=(0, 2)) for k in "ab"},
-        None,
-        cs.SolveError,
-        "y of subject a has almost no noise",
-    ),
-    (
-        {k: cs.Problem(np.ones(60), Y, lags=(0, 2)) for k in "ab"},
-        None,
-        cs.SolveError,
-        "the data of all subjects together do not determine the kernel of the group",
-    ),
-    (
-        {k: cs.Problem(X, 0 * Y, lags=(0, 2)) for k in "ab"},
-        None,
-        cs.SolveError,
-        "y of subject a has almost no noise",
-    ),
-    (
-        {k: cs.Problem(np.stack([X, X + 1e-9 * X[::-1]], 1), Y, lags=(0, 2)) for k in "ab"},
-        None,
-        cs.SolveError,
-        "the data of all subjects together do not determine the kernel of the group",
-    ),
-    (
-        {k: cs.Problem(X[:5], Y[:5], lags=(0, 2), drift=2) for k in "ab"},
-        None,
-        cs.SolveError,
-        "a subject has 3 rows and 3 columns of bias and confounds, so that no row is left",
-    ),
+    (EXACT, None, cs.SolveError, "y of subject a has almost no noise"),
+    (FLAT, None, cs.SolveError, "do not determine the kernel of the group"),
+    (SHORT, None, cs.SolveError, "so that no row is left"),
 ]
 
 

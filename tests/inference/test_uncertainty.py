@@ -128,19 +128,6 @@ def test_errors_under_dependent_noise_are_those_of_statsmodels(kind: str, bias: 
     np.testing.assert_allclose(fit.noise.variance, white.noise.variance)
 
 
-@pytest.mark.filterwarnings("ignore:the test of one sum of taps under noise='hac'")
-def test_the_default_bandwidth_can_be_given(tmp_path: Path) -> None:
-    problem, _ = known(True)
-    lags = int(1.3 * math.sqrt(problem.n_equations))
-    default, fit = cs.solve(problem, noise="hac"), cs.solve(problem, noise=f"hac{lags}")
-    fit.save(tmp_path / "fit.npz")
-    for one in (fit, cs.load(tmp_path / "fit.npz")):
-        assert (one.noise.kind, one.stats["noise"]) == ("hac", f"hac{lags}")
-        np.testing.assert_array_equal(one.confidence_band(), default.confidence_band())
-    found, wanted = (each.test(contrast=np.ones((5, 2))) for each in (fit, default))
-    np.testing.assert_array_equal(found.pvalue, wanted.pvalue)
-
-
 def test_a_bandwidth_of_all_rows_is_refused() -> None:
     """Before any computation: windows of that many samples would take the memory."""
     problem, _ = known(True)
@@ -232,17 +219,6 @@ def test_an_exact_output_leaves_the_bands_of_others_alone() -> None:
     pairs = zip(both.confidence_band(simultaneous=True), alone.confidence_band(simultaneous=True))
     for found, expected in pairs:
         np.testing.assert_allclose(found[:, 1], expected, rtol=1e-10)
-
-
-@pytest.mark.parametrize("bias", [False, True])
-def test_simultaneous_bands_are_the_same_from_memory_and_by_chunks(bias: bool) -> None:
-    """The factors have columns of other signs, and the draws have a fixed seed."""
-    x, noise = np.random.default_rng(0).standard_normal((2, 3, 200, 2))
-    x = np.cumsum(x, axis=1)  # with correlated taps, the quantile is that of the draws
-    problem = cs.Problem(x, x + noise, lags=(0, 4), bias=bias)
-    several = cs.solve(problem), cs.solve(problem, limits=cs.Limits(data=4000))
-    bands = (fit.confidence_band(simultaneous=True) for fit in several)
-    np.testing.assert_allclose(*bands, rtol=1e-9)
 
 
 def test_coverage_of_white_noise() -> None:

@@ -121,18 +121,6 @@ def test_scores_of_records_are_those_of_folds_of_one_record(name: str) -> None:
     np.testing.assert_allclose(found, np.mean(alone, axis=0), rtol=1e-10)
 
 
-@pytest.mark.parametrize("weights", ["rows", BY_RECORD], ids=["rows", "records"])
-def test_weighted_errors_of_fewer_rows_than_taps(weights: Any) -> None:
-    rng = np.random.default_rng(2)
-    x = [rng.standard_normal((9, 8)) for _ in range(4)]
-    y = [a[:, :1] + rng.standard_normal((9, 1)) for a in x]
-    given = [rng.random(9) + 0.1 for _ in x] if weights == "rows" else weights
-    problem = cs.Problem(x, y, lags=(0, 4), weights=given)
-    fit = cs.solve(problem, penalty="ridge", grid=[1.0, 2.0], select="cv")
-    wanted = cs.cross_validate(problem, "normal", ridge=1.0).mse
-    np.testing.assert_allclose(fit.regularization.path.scores_by_fold[:, 0], wanted, rtol=1e-9)
-
-
 def test_a_bias_that_is_redundant_without_a_record() -> None:
     rng = np.random.default_rng(5)
     x, y = ([rng.standard_normal(40) for _ in range(3)] for _ in range(2))

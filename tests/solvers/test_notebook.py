@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 import optax
 import pytest
@@ -69,11 +67,3 @@ def test_descent_from_zero_ends_at_the_minimum_norm_and_adam_does_not() -> None:
     off = np.linalg.norm(table.solutions["adam"].kernel.ravel() - shortest)
     assert off / np.linalg.norm(shortest) > 0.1
     assert rows["adam"]["null_component"] == pytest.approx(off, rel=1e-2)
-
-
-def test_the_trace_prints_as_the_notebook_does() -> None:
-    problem, solver = cs.Problem(TOY_X, TOY_Y, kernel_size=2), cs.GradientDescent(ADAM, steps=200)
-    lines = str(cs.solve(problem, solver, loss="absolute").trace).splitlines()
-    assert [int(line[:4]) for line in lines] == list(range(0, 201, 20))
-    for line in lines:
-        assert re.fullmatch(r"[ \d]{4} \[ ?-?\d\.\d+ +-?\d\.\d* *\]   loss [\d.e-]+", line)

@@ -13,7 +13,6 @@ X = np.array([[0, 0], [3, 6], [4, 7], [5, 8], [1, 2], [4, 5], [2, 0], [0, 1]])
 Y = np.array([14, 20, 14, 15, 10, 4])
 OUT = np.convolve(X[:, 0], [1, 0.5])[:8]
 TONE = np.array([0.0, 1, 0, -1])[np.arange(40) % 4]
-HOT = np.eye(3)[np.arange(30) % 3]
 
 _RNG = np.random.default_rng(0)
 NOISY_X, NOISY_Y = _RNG.standard_normal((2, 60))
@@ -25,10 +24,6 @@ TRIALS_Y = sum(
 # Two functions of three lags.
 FUNCTIONS = np.eye(3)[:, :2]
 MATRIX = np.eye(5) + np.eye(5, k=1)
-# Three records of a response that decays.
-DECAY_X = _RNG.standard_normal((3, 80, 1))
-DECAY_Y = np.stack([np.convolve(a[:, 0], 0.8 ** np.arange(12))[:80] for a in DECAY_X])[..., None]
-DECAY_Y = DECAY_Y + _RNG.standard_normal(DECAY_Y.shape)
 # A record with outliers in y.
 OUTLIERS_X = _RNG.standard_normal((90, 1))
 OUTLIERS_Y = np.convolve(OUTLIERS_X[:, 0], [1.0, -0.5, 0.25, 2.0])[:90, None]
@@ -53,13 +48,9 @@ ARRAYS: dict[str, np.ndarray] = {
 ARCHIVES: dict[str, dict[str, Any]] = {
     "full": {"x": X, "y": Y, "note": "left alone"},
     "short": {"x": X[:7], "y": Y[:5]},
-    "flat": {"x": np.arange(9.0), "y": np.ones(7)},
-    "other": {"a": X},
     "tone": {"x": TONE, "y": np.arange(40.0)},
-    "hot": {"x": HOT},
     "noisy": {"x": NOISY_X, "y": NOISY_Y[:57]},
     "trials": {"x": TRIALS_X, "y": TRIALS_Y},
-    "decay": {"x": DECAY_X, "y": DECAY_Y},
     "outliers": {"x": OUTLIERS_X, "y": OUTLIERS_Y},
 }
 TABLES: dict[str, tuple[np.ndarray, str]] = {
@@ -69,19 +60,10 @@ TABLES: dict[str, tuple[np.ndarray, str]] = {
     "eeg": (EEG, "envelope,pitch,Fz,Cz"),
     "ab": (EEG[:, :2], "a,b"),
     "uv": (EEG[:, 2:], "# u,v"),
-    "mask": (MASK[1].astype(int), ""),
-    "one": (GAPS_X[1], ""),
-    "two": (GAPS_Y[1], ""),
 }
 TEXTS = {
-    "nan.csv": "a,b\n1,2\nnan,3\n4,5\n6,7\n",
-    "word.csv": "a,b\n1,2\nsoft,3\n",
     "svd.toml": 'kernel_size = 3\nsolver = "svd"\nridge = 0.5\n[solve]\njson = true\n',
     "robust.toml": 'lags = [0, 3]\nbias = true\nloss = "huber"\ndelta = 2\nscale = 0.5\n',
-    "strengths.toml": (
-        "lags = [0, 1]\nx-columns = [0, 1]\ny-columns = [2, 3]\n"
-        '[solve]\npenalty = "ridge"\nstrength = [3, 0.5]\n'
-    ),
     "sparse.toml": (
         'lags = [0, 4]\nedges = "zeros"\npenalty = "lasso"\nchannel-groups = [0, 1]\n'
         'ridge = 0.5\ngrid = [2, 20]\nselect = "cv"\nfolds = 2\n'
@@ -90,7 +72,7 @@ TEXTS = {
 
 
 def write_files(folder: Path) -> None:
-    """Write all files, of which one is cut short."""
+    """Write all files."""
     for name, array in ARRAYS.items():
         np.save(folder / f"{name}.npy", array)
     for name, arrays in ARCHIVES.items():
@@ -99,7 +81,6 @@ def write_files(folder: Path) -> None:
         np.savetxt(folder / f"{name}.csv", array, delimiter=",", header=header, comments="")
     for name, text in TEXTS.items():
         (folder / name).write_text(text)
-    (folder / "cut.npz").write_bytes((folder / "full.npz").read_bytes()[:300])
     scipy.io.savemat(folder / "a.mat", {"x": X, "y": Y})
     for name, rate in (("noise", 8000), ("heard", 8000), ("slow", 4000)):
         wavfile.write(folder / f"{name}.wav", rate, SOUND)
