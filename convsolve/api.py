@@ -27,7 +27,7 @@ from .method import Method
 from .near_misses import checks_arguments
 from .operators.prediction import predicted
 from .problem.problem import Problem
-from .problem.records import numeric, precision, read, reject_tracers
+from .problem.records import numeric, precision, read
 from .problem.sizes import DEFAULT_TUNING, Limits, Sizes, Tuning, tuning_of
 from .problem.spec import ConvSpec
 from .progress import LOG, Listener, announce, tracked
@@ -603,7 +603,6 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     """
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-    reject_tracers("kernel or bias", kernel, bias)
     d = spec.ndim
     records = read(x, "x", spec)
     spec._check_channels(records.channels)

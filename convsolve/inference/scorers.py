@@ -268,13 +268,9 @@ def smooth(select: str | CrossValidation) -> bool:
 
 def _check_own(select: CrossValidation, design: Design) -> None:
     """Raise a ValueError if a function cannot score the held-out rows of a design."""
-    of = design.adjustments
-    for name, given in {
-        "weights=": of.weights is not None,
-        "drift= or confounds=": of.terms.given,
-    }.items():
-        if select.own and given:
-            raise ValueError(
-                "a function as score= compares y with its prediction, so it cannot "
-                f"be combined with {name}"
-            )
+    adjusted = design.adjustments
+    if select.own and (adjusted.weights is not None or adjusted.terms.given):
+        raise ValueError(
+            "a function as score= compares y with its prediction, so it cannot be combined with "
+            "weights=, drift= or confounds="
+        )

@@ -19,7 +19,6 @@ from ..operators.tap_basis import TapBasis
 from ..problem.problem import Problem
 from ..problem.sizes import Sizes, Tuning
 from ..problem.spec import ConvSpec
-from ..problem.stored import in_memory
 from .penalty import Coordinates, NoPenalty, Penalty
 
 # In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
@@ -120,7 +119,7 @@ class Design:
     def _in_memory(self, records: Any) -> tuple[Any, ...]:
         if self.sizes.beyond_memory:
             return tuple(records)
-        return tuple(map(in_memory, records))
+        return tuple(map(np.asarray, records))
 
     @property
     def records_in_memory(self) -> tuple[np.ndarray, ...]:

@@ -171,14 +171,10 @@ def adjusted(problem: Any) -> str:
 
 
 def _records(problem: Any) -> str:
-    shapes = sorted({a.shape[:-1] for a in problem._input.arrays})
-    samples = " × ".join(map(str, shapes[0]))
-    if len(shapes) > 1:
-        samples = " to ".join("×".join(map(str, s)) for s in (shapes[0], shapes[-1]))
-    words = f"{count(len(problem._input.arrays), 'record')} × {samples} sample"
-    words += "s" * (samples != "1")
     short = sum(not all(shape) for shape in problem._row_shapes)
-    return words + (f" ({count(short, 'record')} too short to give a row)" if short else "")
+    return problem._input.describe() + (
+        f" ({count(short, 'record')} too short to give a row)" if short else ""
+    )
 
 
 def _listed(names: tuple[str, ...] | None) -> str:

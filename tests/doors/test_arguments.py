@@ -113,9 +113,9 @@ SETTINGS = [
     ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax transformation, got 0.001"),
     ({"optimizer": optax.adam}, TypeError, r"transformation, got <function adam .*"),
     ({"init": "ones"}, ValueError, "init='ones' is unknown; choose 'glorot_uniform' or 'zeros'"),
-    ({"init": None}, TypeError, "init must hold numbers, got None"),
-    ({"init": [np.nan]}, ValueError, "init has 1 value that is not finite"),
-    ({"init": jnp.array([1j])}, TypeError, r"init is complex \(complex64\)"),
+    ({"init": None}, TypeError, "init must hold plain real numbers, got None"),
+    ({"init": [np.nan]}, ValueError, "init has NaN at index"),
+    ({"init": jnp.array([1j])}, TypeError, "got ArrayImpl of complex64"),
 ]
 
 
@@ -148,7 +148,7 @@ def test_the_pytree_of_a_solver_accepts_any_leaves(solver):
 
 
 WRONG = [None, "x.npy", [X, Y], FIT, cs.Problem]
-NO_ARRAY = "^{} must (hold numbers|be an array of numbers .*), got "
+NO_ARRAY = "^{} must hold plain real numbers, got "
 
 
 CALLS = {

@@ -53,5 +53,5 @@ def test_bad_values_are_refused_as_on_the_host() -> None:
     x[700, 1] = np.nan
     there = jax.device_put(x, NamedSharding(MESHES[AxisType.Auto], P("all")))
     for given in (x, there):
-        with pytest.raises(ValueError, match=r"x has 1 value .* \(NaN\) at index \(700, 1\)"):
+        with pytest.raises(ValueError, match=r"x has NaN at index \(700, 1\)"):
             cs.Problem(given, kernel_size=8)

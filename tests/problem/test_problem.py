@@ -20,7 +20,7 @@ from support.arrays import X, Y, ones
         ([(8, 2), (5, 2)], 3, [(8, 2), (5, 2)], "2 records × 5 to 8 samples, float64, 2 channels"),
         ((8, 6), (3, 2), [(8, 6, 1)], "1 record × 8 × 6 samples, float64, 1 channel"),
         ((4, 8, 6, 2), (3, 2), [(8, 6, 2)] * 4, "4 records × 8 × 6 samples, float64, 2 channels"),
-        ([(8, 6), (5, 6)], (3, 2), [(8, 6, 1), (5, 6, 1)], "2 records × 5×6 to 8×6 samples"),
+        ([(8, 6), (5, 6)], (3, 2), [(8, 6, 1), (5, 6, 1)], "2 records × 5 × 6 to 8 × 6 samples"),
         ((2, 8, 6, 5, 2), (3, 2, 2), [(8, 6, 5, 2)] * 2, "2 records × 8 × 6 × 5 samples"),
     ],
     ids=str,

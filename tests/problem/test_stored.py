@@ -82,38 +82,23 @@ def changed(rng: np.random.Generator, record: Stored, wanted: np.ndarray) -> tup
     return record[part], wanted[part]
 
 
-# --- sources with chunks
-
-
-class Rectilinear(Slices):
-    """A source whose chunks differ in length, as zarr has them."""
-
-    @property
-    def chunks(self) -> Any:
-        raise NotImplementedError
-
-
 @pytest.mark.parametrize(
-    ("store", "length"),
-    [(lambda a, _: Rectilinear(a), None), (STORES["slices"], None), (STORES["HDF5"], 7),
-     (STORES["zarr"], 9), (STORES["dask, small chunks"], 11)],
-)  # fmt: skip
-def test_the_length_of_chunks(store: Any, length: int | None, tmp_path: Path) -> None:
-    source = store(X, tmp_path)
-    (record,) = Stored.of(source, 1)
-    assert record.chunk_length == length
-    assert cs.solve(cs.Problem(source, Y, kernel_size=5)).converged
+    ("kind", "length"), [("slices", None), ("HDF5", 7), ("zarr", 9), ("dask, small chunks", 11)]
+)
+def test_the_length_of_chunks(kind: str, length: int | None, tmp_path: Path) -> None:
+    for array, ndim in ((X, 1), (X[None], 1), (X[..., None], 2)):
+        assert Stored.of(STORES[kind](array, tmp_path), ndim)[0].chunk_length == length
 
 
 # --- numbers that are not finite
 
 
 BAD: dict[str, tuple[Callable[[np.ndarray], Any], str]] = {
-    "record": (lambda a: spoilt(a, np.nan, 299, 1), r"\(NaN\) at index \(299, 1\)"),
-    "channel": (lambda a: spoilt(a, -np.inf, 299, 1)[:, 1], r"\(Inf\) at index \(299,\)"),
-    "list": (lambda a: [a, spoilt(a, np.inf, 299, 0)], r"^x\[1\] .*\(Inf\) at index \(299, 0\)"),
+    "record": (lambda a: spoilt(a, np.nan, 299, 1), r"NaN at index \(299, 1\)"),
+    "channel": (lambda a: spoilt(a, -np.inf, 299, 1)[:, 1], r"Inf at index \(299,\)"),
+    "list": (lambda a: [a, spoilt(a, np.inf, 299, 0)], r"^x\[1\] has Inf at index \(299, 0\)"),
     "batch": (
-        lambda a: np.stack([a, spoilt(a, np.nan, 298, 1)]), r"\(NaN\) at index \(1, 298, 1\)",
+        lambda a: np.stack([a, spoilt(a, np.nan, 298, 1)]), r"NaN at index \(1, 298, 1\)",
     ),
 }  # fmt: skip
 
@@ -138,7 +123,7 @@ def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path)
     for (outputs, rows), (others, plain) in zip(problem._by_mask, wanted._by_mask):
         assert outputs == others
         np.testing.assert_array_equal(rows.flags_of(0), plain.flags_of(0))
-    with pytest.raises(ValueError, match=r"\(Inf\) at index \(299, 1\)"):
+    with pytest.raises(ValueError, match=r"Inf at index \(299, 1\)"):
         cs.Problem(STORES[kind](spoilt(X, np.inf, 299, 1), tmp_path), **given)
 
 
@@ -147,10 +132,12 @@ def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path)
 
 def test_kinds_that_are_refused(tmp_path: Path) -> None:
     for kind, store in STORES.items():
-        with pytest.raises(TypeError, match=r"^x is complex \(complex128\)"):
+        with pytest.raises(
+            TypeError, match=r"^x must hold plain real numbers, got .* of complex128"
+        ):
             cs.Problem(store(X + 1j, tmp_path), kernel_size=5)
         if kind in ("slices", *DASK):
-            with pytest.raises(TypeError, match="x must hold numbers, got dtype object"):
+            with pytest.raises(TypeError, match=r"got .* of object"):
                 cs.Problem(store(X.astype(object), tmp_path), kernel_size=5)
         with pytest.raises(ValueError, match=r"x channel 0 has"):
             cs.Problem(store(X * 5e-320, tmp_path), kernel_size=5)
@@ -161,12 +148,13 @@ def test_kinds_that_are_refused(tmp_path: Path) -> None:
 def test_containers_of_arrays_and_sparse_matrices_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=X)
     file = h5py.File(tmp_path / "data.h5", "w")
+    file["x"] = X
     group = zarr.open_group(tmp_path / "data.zarr", mode="w")
-    for value in (file, file.create_group("trials"), np.load(tmp_path / "data.npz"), group):
-        words = "^x must be an array of numbers without a mask"
-        with pytest.raises(TypeError, match=words):
+    group.create_array("x", data=X)
+    for value in (file, np.load(tmp_path / "data.npz"), group):
+        with pytest.raises(TypeError, match=r"^x must hold plain real numbers"):
             cs.Problem(value, kernel_size=5)
-    with pytest.raises(TypeError, match=r"^y must be an array of numbers"):
+    with pytest.raises(TypeError, match=r"^y must hold plain real numbers"):
         cs.Problem(X, scipy.sparse.coo_matrix(Y), kernel_size=5)
 
 
@@ -174,7 +162,7 @@ def test_dask_of_unknown_size_or_masked_is_refused() -> None:
     x = dask.array.from_array(X, chunks=(50, 2))
     with pytest.raises(ValueError, match=r"chunks of unknown size, .*"):
         cs.Problem(x[x[:, 0] > 0], kernel_size=5)
-    with pytest.raises(TypeError, match="array of numbers without a mask"):
+    with pytest.raises(TypeError, match="must hold plain real numbers"):
         cs.Problem(dask.array.ma.masked_greater(x, 1.0), kernel_size=5)
 
 
@@ -234,24 +222,19 @@ class Lying(Slices):
         return found if self.readings <= self._true else self._of(found)
 
 
-SHAPE, KIND = "has another shape than it says, or has changed", "of another kind than it says"
-LIES: dict[str, tuple[Callable[[np.ndarray], Any], type[Exception], str]] = {
-    "shorter": (lambda a: a[:-1], ValueError, SHAPE),
-    "a channel less": (lambda a: a[:, :1], ValueError, SHAPE),
-    "an axis more": (lambda a: a[None], ValueError, SHAPE),
-    "None": (lambda a: None, ValueError, SHAPE),
-    "objects": (lambda a: a.astype(object), TypeError, KIND),
-    "complex": (lambda a: a + 1j, TypeError, KIND),
-    "masked": (lambda a: np.ma.masked_greater(a, 0), TypeError, "came as a masked array"),
+LIES: dict[str, Callable[[np.ndarray], Any]] = {
+    "shorter": lambda a: a[:-1],
+    "None": lambda a: None,
+    "complex": lambda a: a + 1j,
+    "masked": lambda a: np.ma.masked_greater(a, 0),
 }
 
 
 @pytest.mark.parametrize("true", [0, 1])
 @pytest.mark.parametrize("name", LIES)
 def test_slices_of_another_shape_or_kind_are_refused(name: str, true: int) -> None:
-    of, error, words = LIES[name]
-    with pytest.raises(error, match=words):
-        solved(Lying(X, of, true))
+    with pytest.raises(ValueError, match="the source has changed, or has masked values"):
+        solved(Lying(X, LIES[name], true))
 
 
 @pytest.mark.parametrize(
@@ -259,5 +242,5 @@ def test_slices_of_another_shape_or_kind_are_refused(name: str, true: int) -> No
 )
 def test_values_that_became_not_finite_are_refused(value: float, options: dict[str, Any]) -> None:
     spoil = Lying(X, lambda a: spoilt(a, value, 0, 0), 1)
-    with pytest.raises(ValueError, match="had none when it was checked: what is stored has chang"):
+    with pytest.raises(ValueError, match="not finite: the source changed after its check"):
         cs.solve(cs.Problem(spoil, Y, kernel_size=5, **options), limits=SMALL)

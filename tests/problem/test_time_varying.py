@@ -94,7 +94,7 @@ MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (np.ones((4, 5, 6)), {}, ValueError, "(T,) or (T, channels), got shape (4, 5, 6)"),
     ([np.ones((9, 2)), np.ones(9)], {}, ValueError, "(T,) or (T, channels), got shape (9,)"),
     (np.ones(9), {"degree": 0}, ValueError, "degree must be at least 1, got 0"),
-    (np.ones(9) * 1j, {}, TypeError, "x is complex"),
+    (np.ones(9) * 1j, {}, TypeError, "x must hold plain real numbers"),
     (np.ones((9, 2)), {"channels": ["a"]}, ValueError, "channels has 1 names, there are 2"),
     ([], {}, ValueError, "(T,) or (T, channels), got shape (0,)"),
 ]
