@@ -205,7 +205,10 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     """Return the diagnosis of white noise instead of x: the best that the geometry allows."""
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = tuple(rng.standard_normal(a.shape) for a in problem.x)
-    x, eps = replace(problem._input, arrays=noise, largest=None), float(np.finfo(float).eps)
+    x, eps = (
+        replace(problem._input, arrays=noise, largest=None, means=None),
+        float(np.finfo(float).eps),
+    )
     return Diagnosis(problem._replace(_input=x, _output=None, _data_eps=eps))
 
 

@@ -371,11 +371,11 @@ class Problem:
             group = outputs[0] * self.spec.groups // self.n_outputs
             own = slice(group * each, (group + 1) * each)
             channels = channels[own]
-            x = self._input.some(channels).converted(self._dtype)
+            x = self._input.of_channels(channels).converted(self._dtype)
             spec = replace(self.spec, groups=1)
             changes = {"_geometry": replace(self._geometry, spec=spec), "_input": x}
         if self._output is not None:
-            y = self._output.some(some)
+            y = self._output.of_channels(some)
             changes["_output"] = y.converted(self._dtype)
         return self._replace(
             n_outputs=len(some),
@@ -662,7 +662,7 @@ def _rows_of(records: Records, rows: Rows) -> Records:
     if [a.shape[:-1] for a in records.arrays] == [*rows.shapes]:
         return records
     missing = None if records.missing is None else tuple(rows.of_y(records.missing))
-    return replace(records, arrays=tuple(rows.of_y(records.arrays)), missing=missing, largest=None)
+    return replace(records, arrays=tuple(rows.of_y(records.arrays)), missing=missing)
 
 
 def _present(y: Records | None) -> list[np.ndarray] | None:
@@ -785,6 +785,6 @@ def _exchanged(records: Records, name: str) -> str:
     if any(a.ndim > 2 or a.shape[1] <= a.shape[0] for a in records.arrays):
         return ""
     return (
-        f"{name} was read as {records.describe()} × {records.channels} channels; channels come last: transpose {name}, or add a "
-        f"channel axis, {name}[..., None]"
+        f"{name} was read as {records.describe()} × {records.channels} channels; channels come "
+        f"last: transpose {name}, or add a channel axis, {name}[..., None]"
     )

@@ -27,9 +27,8 @@ class Records:
         is_jax: whether all arrays were jax arrays.
         missing: flags of the missing values, which are zero in ``arrays``. None if no value is
             missing.
-        largest: largest magnitude (channels,) per channel, at least. None if it is not known.
-        sums: sum (channels,) of the samples per channel. After a cut, the share of this sum. None
-            if it is not known.
+        largest, means: largest magnitude (channels,) and mean (channels,) of every channel, when
+            the values were read. Parts of the records keep them. None if they are not known.
         names: names of the channels. None if the arrays had no names.
         dtypes: the types in which the arrays were given.
     """
@@ -40,7 +39,7 @@ class Records:
     is_jax: bool
     missing: tuple[np.ndarray, ...] | None = None
     largest: np.ndarray | None = None
-    sums: np.ndarray | None = None
+    means: np.ndarray | None = None
     names: tuple[str, ...] | None = None
     dtypes: frozenset[np.dtype[Any]] = frozenset()
 
@@ -52,26 +51,20 @@ class Records:
     def each(self, of: Callable[[Any], Any]) -> Records:
         """Return the records and their missing flags after a function is applied to each."""
         missing = None if self.missing is None else tuple(map(of, self.missing))
-        found = replace(self, arrays=tuple(map(of, self.arrays)), missing=missing)
-        if found.channels != self.channels:
-            return replace(found, largest=None, sums=None)
-        before, after = (sum(a.size for a in records.arrays) for records in (self, found))
-        sums = self.sums if before == after or self.sums is None else self.sums * (after / before)
-        return replace(found, sums=sums)
+        return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing)
 
-    def some(self, channels: Sequence[int]) -> Records:
+    def of_channels(self, some: Sequence[int]) -> Records:
         """Return the records with some of the channels."""
-        found, which = self.each(lambda a: a[..., [*channels]]), [*channels]
-        if self.largest is None or self.sums is None:
-            return found
-        return replace(found, largest=self.largest[which], sums=self.sums[which])
+        found, which = self.each(lambda a: a[..., [*some]]), [*some]
+        largest, means = (None if a is None else a[which] for a in (self.largest, self.means))
+        return replace(found, largest=largest, means=means)
 
     def some(self, places: Iterable[tuple[int, slice]]) -> Records:
         """Return some samples along the first axis, as one record for each place."""
         found = [*places]
         missing = None if self.missing is None else tuple(self.missing[i][k] for i, k in found)
         arrays = tuple(self.arrays[i][key] for i, key in found)
-        return replace(self, arrays=arrays, form="list", missing=missing, largest=None)
+        return replace(self, arrays=arrays, form="list", missing=missing)
 
     def converted(self, dtype: np.dtype[Any]) -> Records:
         """Return C-contiguous records of ``dtype`` in native byte order."""
@@ -137,7 +130,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         dtypes.add(array.dtype)
     if len(given) > 1:
         raise ValueError(f"the records of {name} have different numbers of axes or channels")
-    arrays, gaps = [part.record for part in found], None
+    arrays, gaps, channels = [part.record for part in found], None, found[0].record.shape[-1]
     if any(part.gaps is not None for part in found):
         flags = (False if part.gaps is None else part.gaps for part in found)
         gaps = [np.broadcast_to(g, a.shape) for g, a in zip(flags, arrays, strict=True)]
@@ -150,7 +143,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         is_jax=all(map(is_jax_array, items)),
         missing=None if gaps is None else tuple(gaps),
         largest=np.maximum.reduce([part.largest for part in found]),
-        sums=np.add.reduce([part.sums for part in found]),
+        means=sum(part.sums for part in found) * channels / max(1, sum(a.size for a in arrays)),
         names=_names(items, name) if extra else None,
         dtypes=frozenset(dtypes),
     )

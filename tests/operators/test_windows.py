@@ -154,7 +154,7 @@ def test_jax_in_is_jax_out_in_its_own_precision(x64):
         ({"kernel": [[1], [2]]}, ValueError, r"kernel has shape \(2, 1\)"),
         ({"x": np.ones((4, 2)), "spec": cs.ConvSpec(2, groups=2), "kernel": np.ones((2, 1, 3))},
          ValueError, "Cout a multiple of groups"),
-        ({"spec": cs.ConvSpec(2, groups=2)}, ValueError, "groups=2 does not divide the 1 input"),
+        ({"spec": cs.ConvSpec(2, groups=2)}, ValueError, "groups=2 does not divide the 1 channel"),
         ({"kernel": [np.inf, 1]}, ValueError, "kernel has Inf at index"),
         ({"bias": np.nan}, ValueError, "bias has NaN at index"),
         ({"bias": [1, 2, 3]}, ValueError, r"bias has shape \(3,\), expected \(1,\) or a number"),
