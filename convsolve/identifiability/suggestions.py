@@ -205,11 +205,8 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     """Return the diagnosis of white noise instead of x: the best that the geometry allows."""
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = tuple(rng.standard_normal(a.shape) for a in problem.x)
-    x, eps = (
-        replace(problem._input, arrays=noise, largest=None, means=None),
-        float(np.finfo(float).eps),
-    )
-    return Diagnosis(problem._replace(_input=x, _output=None, _data_eps=eps))
+    x = replace(problem._input, arrays=noise, largest=None, means=None)
+    return Diagnosis(problem._replace(_input=x, _output=None, _data_eps=float(np.finfo(float).eps)))
 
 
 def _beside_rows(diagnosis: Diagnosis) -> list[Suggestion]:
