@@ -26,6 +26,7 @@ from .linalg.threads import blas_threads
 from .method import Method
 from .near_misses import checks_arguments
 from .operators.prediction import predicted
+from .problem.description import adjusted
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read
 from .problem.sizes import DEFAULT_TUNING, Limits, Sizes, Tuning, tuning_of
@@ -465,10 +466,9 @@ def _stats(
         "compile_seconds": 0.0,
         "run_seconds": seconds,
     }
-    if problem._adjusted:
-        stats["rows"] = problem._adjusted
+    rows = {"rows": words} if (words := adjusted(problem)) else {}
     kind = {} if certificate is None else {"certificate_kind": certificate.kind}
-    return stats | raw.stats | kind
+    return stats | rows | raw.stats | kind
 
 
 def _penalty_stats(

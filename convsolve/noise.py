@@ -291,7 +291,7 @@ class ClusterNoise(NoiseModel):
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError unless there are several records."""
-        if any(len(part._records_left) < 2 for _, part in problem.parts):
+        if any(len(part._nuisance.records_left(part._kept)) < 2 for _, part in problem.parts):
             raise ValueError(
                 f"noise={self.name!r} needs two records or more that have rows, and "
                 "more rows than confounds of their own, in every output; use "

@@ -98,7 +98,7 @@ def check_test(args: argparse.Namespace, given: Problem, method: dict[str, Any])
 
     if method.get("penalty") is not None or method.get("ridge"):
         raise Refusal("a penalized estimate is biased, and has no F test")
-    ascending = [axis[::-1] for axis in given._tap_lags]
+    ascending = [axis[::-1] for axis in given.spec._in_taps(given._lags)]
     taps = Taps(given.kernel_shape, given.spec.groups, given._names, ascending, given._space)
     with reported(TypeError, ValueError):
         taps.hypothesis(_tested(args, given._names), None, 0.0, (None, None, None))

@@ -400,9 +400,7 @@ def _cut(diagnosis: Diagnosis, axes: tuple[int, ...], by: int) -> _Kernel | None
     taps = diagnosis.problem.spec.kernel_size
     longest = max(taps[a] for a in axes)
     size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))
-    changed = diagnosis.problem._shorter(size)
-    if changed is None:
-        return None
-    spec, argument, value = changed
+    problem = diagnosis.problem
+    spec, argument, value = problem._geometry.shorter(size, problem._lengths[0])
     fewer = diagnosis.under(spec)
     return None if fewer is None else _Kernel(argument, value, fewer)

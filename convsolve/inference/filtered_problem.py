@@ -27,7 +27,6 @@ from ..linalg.rank import EPS
 from ..operators.design_matrix import DesignMatrix
 from ..operators.filtered import Filter, FilteredRecord, filtered
 from ..operators.windows import NormalForm, normal_form
-from ..problem.geometry import Geometry
 from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.rows import Rows
@@ -103,8 +102,9 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
         x = for_x.of_all([*map(np.asarray, x)], partial(normal_form, spec=spec))
         y = for_y.of_all([*map(np.asarray, y)], np.asarray)
     input, outputs = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
-    normal = replace(spec._normal, groups=1)
-    rows = Rows.of(normal, [a.shape[:-1] for a in input.arrays])
+    alone = problem._of_outputs((output,))
+    geometry = alone._geometry.normal(alone._lengths[used[0]])
+    rows = Rows.of(geometry.spec, [a.shape[:-1] for a in input.arrays])
     mask = tuple(_usable(kept.flags_of(i), order) for i in used)
     terms = problem._terms
     if terms.columns is not None:
@@ -112,18 +112,17 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
         columns = tuple(a[order:] for a in several)
         terms = terms._replace(columns=replace(terms.columns, arrays=columns, missing=None))
     weights = problem._weights
-    made = problem._replace(
-        _geometry=Geometry.of_layer(normal),
+    made = alone._replace(
+        _geometry=geometry,
         _input=input,
         _output=outputs,
-        n_outputs=1,
         _by_mask=(((0,), rows.flagged(mask)),),
         _weights=None if weights is None else weights.some((i, slice(None)) for i in used),
         _terms=terms,
+        _selection=alone._selection._replace(records=tuple(used)),
         _dtype=np.dtype(float),
         _data_eps=EPS,
     )
-    made = made._described_as(problem, channels.tolist(), [output], used)
     return FilteredPart(output, made, float(taps.sum()), (of_x, float(of_y[0])))
 
 

@@ -156,7 +156,7 @@ def excluded_rows(problem: Any) -> list[str]:
     dropped = problem._kept.dropped
     if not dropped:
         return []
-    missing = known_rows(problem._input, problem.spec, problem._row_shapes)
+    missing = known_rows(problem._input, problem.spec, problem._kept.shapes)
     gaps = min(sum(int(np.count_nonzero(~flags)) for flags in missing or ()), dropped)
     words = [f"{gaps} with missing samples of x"] if gaps else []
     causes = ["missing y"] * (problem._missing == "drop") + ["the mask"]
@@ -171,7 +171,7 @@ def adjusted(problem: Any) -> str:
 
 
 def _records(problem: Any) -> str:
-    short = sum(not all(shape) for shape in problem._row_shapes)
+    short = sum(not all(shape) for shape in problem._kept.shapes)
     return problem._input.describe() + (
         f" ({count(short, 'record')} too short to give a row)" if short else ""
     )

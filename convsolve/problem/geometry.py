@@ -68,18 +68,20 @@ class Geometry:
             return replace(found, windows={c: bounds[0] for c, bounds in windows.items()})
         bounds, is_sure = read_bounds(lags)
         stride = per_axis(stride, "stride", len(bounds))
+        first, last = (tuple(ends) for ends in zip(*bounds, strict=True))
+        # The first row whose window begins inside the record.
+        begin = tuple(
+            -(-max(0, b) // s) if edges == "drop" else 0 for b, s in zip(last, stride, strict=True)
+        )
+        shift = tuple(s * t for s, t in zip(stride, begin, strict=True))
+        lo = tuple(b - moved for b, moved in zip(last, shift, strict=True))
+        hi = tuple(-max(0, a) if edges == "drop" else -a for a in first)
         size = tuple(b - a + 1 for a, b in bounds)
-        start, padding, lo = (0,) * len(size), tuple((b, -a) for a, b in bounds), None
-        if edges == "drop":
-            start = tuple(-(-max(0, b) // s) for (_, b), s in zip(bounds, stride, strict=True))
-            padding = tuple(
-                (b - s * t, -max(0, a)) for (a, b), s, t in zip(bounds, stride, start, strict=True)
-            )
-        elif edges == "circular":
-            lo = tuple(b for _, b in bounds)
-        spec = ConvSpec(size, stride, padding if lo is None else edges, groups=groups, lo=lo)
-        shift = tuple(s * t for s, t in zip(stride, start, strict=True))
-        return cls(spec, start, shift, edges, is_sure)
+        if edges == "circular":
+            spec = ConvSpec(size, stride, edges, groups=groups, lo=lo)
+        else:
+            spec = ConvSpec(size, stride, tuple(zip(lo, hi, strict=True)), groups=groups)
+        return cls(spec, begin, shift, edges, is_sure)
 
     @classmethod
     def stated(
@@ -96,16 +98,17 @@ class Geometry:
         if len(given) != 1:
             words = f", not {'= and '.join(given)}=" if given else ""
             raise TypeError(f"give {STATED}{words}")
-        refused = {"padding", "dilation"} if given[0] in ("lags", "tmin") else {"edges"}
-        refused |= {*layer} if spec is not None else set()
-        for name, value in {"edges": edges, **layer}.items():
+        unused = {"lags": "padding dilation", "tmin": "padding dilation", "kernel_size": "edges"}
+        arguments = {**layer, "edges": edges}
+        for name in unused.get(given[0], "edges stride padding dilation groups").split():
+            value = arguments[name]
             usual = {"edges": "drop", "padding": "valid"}.get(name, 1)
-            if name in refused and not (isinstance(value, (int, str)) and value == usual):
+            if not (isinstance(value, (int, str)) and value == usual):
                 raise TypeError(f"{name}= cannot be combined with {given[0]}=")
-        if spec is not None and not isinstance(spec, ConvSpec):
-            raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-        if spec is not None:
+        if isinstance(spec, ConvSpec):
             return cls.of_layer(spec)
+        if spec is not None:
+            raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
         if size is not None:
             return cls.of_layer(ConvSpec(size, **layer), isinstance(size, (tuple, list)))
         lags = lags if times is None else lags_of_times(tmin, tmax, fs)
@@ -118,7 +121,17 @@ class Geometry:
 
     def bounds(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Return the first and the last lag of every axis, for records of a shape."""
-        return [(int(axis[-1]), int(axis[0])) for axis in self.lags(shape)]
+        pairs = zip(self.spec._offset(shape), self.shift, self.spec._span, strict=True)
+        return [(lo + shift - span + 1, lo + shift) for lo, shift, span in pairs]
+
+    @property
+    def length_of_y(self) -> str:
+        """How long y must be."""
+        if not self.edges:
+            return "if y is as long as x, use lags= instead of kernel_size="
+        if max(self.spec.stride) > 1:
+            return "with lags= and stride=, y has one sample for every stride samples of x"
+        return "with lags=, y must have the same length as x"
 
     def y_shape(self, shape: Sequence[int]) -> Shape:
         """Return the samples of y along each axis for a record of x of ``shape`` samples."""
@@ -140,6 +153,12 @@ class Geometry:
         end = (last - 1) * stride + spec._span[0] - lo - min(hi, 0)
         return slice(begin * stride, max(min(end, samples), begin * stride + 1)), begin
 
+    def normal(self, shape: Sequence[int]) -> Geometry:
+        """Return the layer that reads records of one ``shape`` in normal form at the same lags."""
+        pairs = zip(self.shift, self.spec._offset(shape), strict=True)
+        shift = tuple(a + b for a, b in pairs)
+        return replace(Geometry.of_layer(self.spec._normal), shift=shift)
+
     def narrowed(self, first: int, last: int, shape: Sequence[int]) -> Geometry:
         """Return the geometry of the same rows, with the taps of some ascending lags only."""
         return replace(self, spec=self.spec._narrowed(first, last, shape), windows=None)
@@ -150,19 +169,13 @@ class Geometry:
         Lags are as near to lag 0 as possible.
         """
         if not self.edges:
-            return replace(self.spec, kernel_size=tuple(size)), "kernel_size", _alone(size)
-        starts = [
-            min(max(-((k - 1) // 2), first), last - k + 1)
-            for (first, last), k in zip(self.bounds(shape), size, strict=True)
-        ]
-        lags = [(a, a + k - 1) for a, k in zip(starts, size, strict=True)]
+            value = size[0] if len(size) == 1 else tuple(size)
+            return replace(self.spec, kernel_size=tuple(size)), "kernel_size", value
+        pairs = zip(self.bounds(shape), size, strict=True)
+        starts = [min(max(-((k - 1) // 2), a), b - k + 1) for (a, b), k in pairs]
+        lags = tuple((a, a + k - 1) for a, k in zip(starts, size, strict=True))
         made = Geometry.of_lags(lags, self.edges, self.spec.stride, self.spec.groups)
-        return made.spec, "lags", _alone(lags)
-
-
-def _alone(values: Sequence[Any]) -> Any:
-    """Return the value of a single axis, or a tuple of the values of several axes."""
-    return values[0] if len(values) == 1 else tuple(values)
+        return made.spec, "lags", lags[0] if len(lags) == 1 else lags
 
 
 def read_bounds(lags: Any) -> tuple[tuple[tuple[int, int], ...], bool]:

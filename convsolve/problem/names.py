@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..text import count, ranges, shown
+from ..text import ranges, shown
 from .checks import MAX_ELEMENTS, number
 from .records import Records
 
@@ -219,12 +219,3 @@ def _samples(time: float, name: str, rate: float) -> int:
             f"index; give {name} in seconds and fs in samples per second"
         )
     return round(samples)
-
-
-def check_times(fs: float | None, lags: Sequence[np.ndarray]) -> None:
-    """Raise a ValueError unless all lags, and the interval of one sample, are finite in seconds."""
-    largest = max(1, *(int(np.abs(axis).max(initial=1)) for axis in lags))
-    if fs is not None and not math.isfinite(largest / fs):
-        raise ValueError(
-            f"fs={fs:g} is too small: a lag of {count(largest, 'sample')} in seconds overflows"
-        )

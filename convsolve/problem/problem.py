@@ -17,32 +17,21 @@ from ..text import count
 from .adjustments import Adjustments
 from .checks import choice, flag, integer
 from .confounds import Confounds, Terms
-from .description import adjusted, sizes_sentence, summary
+from .description import sizes_sentence, summary
 from .geometry import Geometry
 from .kernel_space import Given, KernelSpace
-from .names import Names, check_times
+from .names import Names
 from .nuisance import Nuisance
 from .records import Records, numeric, precision, read
-from .rows import (
-    ByOutputs,
-    Rows,
-    Span,
-    Weights,
-    all_of,
-    by_outputs,
-    known_rows,
-    read_mask,
-    read_weights,
-    whole_rows,
-)
+from .rows import ByOutputs, Rows, Span, Weights, used_rows, whole_rows
 from .selection import Selection
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding, Shape
 from .stored import Stored
 from .time_index import check_time_indexes
 
-# More zeros around the data, or more numbers in a kernel (2 GiB), are assumed to be a mistake.
-MAX_ADDED, MAX_KERNEL = 2**28, 2**28
+# More zeros around the data are assumed to be a mistake.
+MAX_ADDED = 2**28
 
 
 @suggests_attributes
@@ -73,7 +62,9 @@ class Problem:
         fs: sampling rate in Hz, along one axis. If it is given, lags are reported as times.
         edges: treatment of rows whose window exceeds the record, with lags. "drop" excludes them,
             "zeros" takes x as zero outside the record, "circular" wraps it.
-        kernel_size, stride, padding, dilation: the geometry of a layer, see `ConvSpec`.
+        kernel_size, stride, padding, dilation: the geometry of a layer, see `ConvSpec`. ``stride``
+            is also an argument for lags, if y is sampled more slowly than x: ``y[t] = Σ h[l]
+            x[stride·t − l]``, and y has a sample for every ``stride`` samples of x.
         groups: number of groups of channels that are convolved separately, see `ConvSpec`.
         spec: a `ConvSpec` instead of these five arguments.
         bias: whether a constant b per output is fitted too.
@@ -189,43 +180,29 @@ class Problem:
         spec._check_channels(input.channels)
         dtype, data_eps, notes = precision(input, output)
         lengths = [a.shape[:-1] for a in input.arrays]
-        rows = Rows.of(spec, lengths, geometry.start)
-        like = [geometry.y_shape(length) for length in lengths]
+        like, rows = [*map(geometry.y_shape, lengths)], Rows.of(spec, lengths, geometry.start)
         _check_windows(geometry, input, rows)
         if output is not None:
-            _check_lengths(geometry, input, output, like)
-            output = _rows_of(output, rows)
+            hint = _exchanged(input, "x") or _exchanged(output, "y") or geometry.length_of_y
+            output = _as_rows(output, "y", like, rows, hint)
         n_outputs = _count_outputs(n_outputs, output, outputs, spec.groups)
         names = Names.of(fs, channels, outputs, input, output, (input.channels, n_outputs))
-        _check_kernel((*spec.kernel_size, input.channels // spec.groups, n_outputs))
-        own_lags = geometry.lags(lengths[0])
-        check_times(names.fs, own_lags)
-        space = Given(basis, geometry.windows).space(own_lags, names, input.channels, spec.groups)
+        given = geometry.lags(lengths[0]), names, input.channels, spec.groups
         if spec.ndim == 1:
-            given = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
+            timed = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
             rates = {"x": names.fs, "y": names.fs if spec.stride == (1,) else None}
-            check_time_indexes(given, rates)
-        stated, roots = [], None
-        if mask is not None:
-            stated.append(rows.of_y(read_mask(mask, like, n_outputs)))
-        if weights is not None:
-            values = rows.of_y(read_weights(weights, like))
-            if not all((w > 0).all() for w in values):
-                pairs = zip(values, rows.shapes, strict=True)
-                stated.append([np.broadcast_to(w > 0, shape)[..., None] for w, shape in pairs])
-            ones = all((w == 1).all() for w in values)
-            roots = None if ones else Weights.of_squares(values)
-        known = [known_rows(input, spec, rows.shapes), _present(output)]
-        flags = [each for each in known if each is not None]
-        if missing == "raise" and stated and flags:
-            both = zip(all_of(stated), all_of(flags), strict=True)
-            if any((wanted & ~there).any() for wanted, there in both):
-                raise ValueError(
-                    "x or y has NaN in rows that the mask keeps: mask these rows too, or exclude "
-                    "them by missing='drop'"
-                )
-        by_mask = by_outputs(rows, [*stated, *flags], n_outputs, spec.groups)
+            check_time_indexes(timed, rates)
+        by_mask, roots = used_rows(
+            rows, like, input, output, spec, (mask, weights), missing, n_outputs
+        )
         _check_left(by_mask, names)
+        terms = Terms.read(drift, confounds, spec)
+        if terms.columns is not None:
+            columns = _as_rows(terms.columns, "confounds", like, rows, "they are laid out as y")
+            for i, lost in enumerate(columns.missing or ()):
+                if any(lost[used.flags_of(i)].any() for _, used in by_mask):
+                    raise ValueError("confounds has NaN in rows used in the fit")
+            terms = terms._replace(columns=columns)
         vars(self).update(
             _geometry=geometry,
             _input=input.converted(dtype),
@@ -234,15 +211,15 @@ class Problem:
             bias=flag(bias, "bias"),
             _by_mask=by_mask,
             _weights=roots,
-            _terms=_read_terms(drift, confounds, spec, rows, like, by_mask),
-            _space=space,
+            _terms=terms,
+            _space=Given(basis, geometry.windows).space(*given),
             _names=names,
             _selection=Selection.everything(input.channels, n_outputs),
             _missing=missing,
             _dtype=dtype,
             _data_eps=data_eps,
         )
-        if self.bias and self._terms.given and not self._nuisance.shared:
+        if self.bias and terms.given and not self._nuisance.shared:
             name = "confounds" if drift is None else "drift"
             raise ValueError(f"bias=True cannot be combined with a constant per record of {name}=")
         hint = "" if geometry.is_sure else _exchanged(input, "x")
@@ -253,7 +230,9 @@ class Problem:
 
     def _replace(self, **changes: Any) -> Problem:
         """Return the problem with other values of some fields, which are not checked."""
-        return _Derived({f.name: getattr(self, f.name) for f in fields(self)} | changes)
+        made = object.__new__(Problem)
+        vars(made).update({f.name: getattr(self, f.name) for f in fields(self)} | changes)
+        return made
 
     @classmethod
     def _again(cls, recipe: dict[str, Any], x: Any, y: Any = None) -> Problem:
@@ -395,7 +374,8 @@ class Problem:
             return None
         rows = Rows.of(spec, self._lengths)
         placed = len(set(map(spec._offset, self._lengths))) == 1
-        if not (rows.count and placed) or self._has_adjustments:
+        adjusted = self._kept.flags is not None or self._weights is not None or self._terms.given
+        if adjusted or not (rows.count and placed):
             return None
         return self._replace(
             _geometry=Geometry.of_layer(spec),
@@ -422,40 +402,6 @@ class Problem:
         The problem must have one axis.
         """
         return self._replace(_geometry=self._geometry.narrowed(first, last, self._lengths[0]))
-
-    def _with_lags(self, lags: Sequence[np.ndarray]) -> Problem:
-        """Return the problem whose taps have these ``lags``."""
-        own = self.spec._lags(self._lengths[0])
-        shift = tuple(round(float(a[0] - b[0])) for a, b in zip(lags, own, strict=True))
-        return self._replace(_geometry=replace(self._geometry, shift=shift))
-
-    def _described_as(
-        self,
-        other: Problem,
-        channels: Sequence[int],
-        outputs: Sequence[int],
-        records: Sequence[int],
-    ) -> Problem:
-        """Return the problem with the lags of one with the same taps.
-
-        Its names and selection are those of some ``channels``, ``outputs`` and ``records`` of the
-        other problem.
-        """
-        names = other._names.some(channels, outputs)
-        given = channels, tuple(outputs), other.n_outputs, tuple(records)
-        selection = other._selection.part(*given)
-        return self._with_lags(other._lags)._replace(_names=names, _selection=selection)
-
-    def _shorter(self, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any] | None:
-        """Return the geometry with a smaller kernel, and the argument that sets it with its value.
-
-        None for explicit padding.
-        """
-        if self._space is not None:
-            return None
-        if not (self._geometry.edges or isinstance(self.spec.padding, str)):
-            return None
-        return self._geometry.shorter(size, self._lengths[0])
 
     # --- values that the fields imply
 
@@ -494,11 +440,6 @@ class Problem:
         """The rows of the design matrix: for several masks, of the outputs that have fewest."""
         return min((rows for _, rows in self._by_mask), key=lambda rows: rows.count)
 
-    @property
-    def _has_adjustments(self) -> bool:
-        """Whether rows are excluded or weighted, or confounds are fitted."""
-        return not (self._kept.flags is None and self._weights is None and not self._terms.given)
-
     def _as_kernel(self, value: Any, name: str) -> np.ndarray:
         """Return a kernel given as an array of its size, as float64 ``(*K, Cin/groups, Cout)``."""
         array = numeric(value, name).astype(np.float64)
@@ -510,11 +451,6 @@ class Problem:
     def _adjustments(self) -> Adjustments:
         """The rows used in the fit, their weights and the confounds."""
         return Adjustments(self._kept, self._weights, self._terms)
-
-    @property
-    def _records_left(self) -> list[int]:
-        """The records that have more rows than confounds of their own."""
-        return self._nuisance.records_left(self._kept)
 
     @cached_property
     def _nuisance(self) -> Nuisance:
@@ -547,11 +483,6 @@ class Problem:
             numbers=sum(a.size for a in arrays),
             stored=any(isinstance(a, Stored) for a in arrays),
         )
-
-    @property
-    def _row_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """(*T), the shape of the outputs of each record."""
-        return self._kept.shapes
 
     def _as_long_as_y(self, values: list[np.ndarray]) -> list[np.ndarray]:
         """Return values (*T, ...) of all rows, as long as y: NaN where edges="drop" excludes."""
@@ -625,16 +556,6 @@ class Problem:
         """Lag of every tap along each axis, in kernel order. Positive lags are in the past."""
         return self._geometry.lags(self._lengths[0])
 
-    @property
-    def _tap_lags(self) -> tuple[np.ndarray, ...]:
-        """Lag of every tap along each axis, counted in taps, so that neighbours are one apart."""
-        return self.spec._in_taps(self._lags)
-
-    @cached_property
-    def _adjusted(self) -> str:
-        """Description of excluded rows, weights and confounds; empty if there are none."""
-        return adjusted(self)
-
     plot = plot
 
     def __repr__(self) -> str:
@@ -644,30 +565,28 @@ class Problem:
         return summary(self)
 
 
-@dataclass(frozen=True, init=False, eq=False, repr=False)
-class _Derived(Problem):
-    """A problem whose fields are those of another problem, or parts of them."""
-
-    def __init__(self, checked: dict[str, Any]) -> None:
-        vars(self).update(checked)
-
-
 def _one_mask(outputs: int, rows: Rows) -> ByOutputs:
     """Return the rows of all outputs."""
     return ((tuple(range(outputs)), rows),)
 
 
-def _rows_of(records: Records, rows: Rows) -> Records:
-    """Return the rows of records that are laid out as y."""
-    if [a.shape[:-1] for a in records.arrays] == [*rows.shapes]:
+def _as_rows(records: Records, name: str, like: Sequence[Shape], rows: Rows, hint: str) -> Records:
+    """Return the rows of records that are laid out as y, or a ValueError with a hint."""
+    given = [a.shape[:-1] for a in records.arrays]
+    if len(given) != len(like):
+        raise ValueError(
+            f"x has {count(len(like), 'record')}, {name} {count(len(given), 'record')}; arrays "
+            "(trials, time) need a channel axis, [..., None]"
+        )
+    for i, (got, wanted) in enumerate(zip(given, like, strict=True)):
+        if got != wanted:
+            which = f"{name}[{i}]" if len(like) > 1 else name
+            samples, expected = (" × ".join(map(str, shape)) for shape in (got, wanted))
+            raise ValueError(f"{which} has {samples} samples, expected {expected}; {hint}")
+    if given == [*rows.shapes]:
         return records
     missing = None if records.missing is None else tuple(rows.of_y(records.missing))
     return replace(records, arrays=tuple(rows.of_y(records.arrays)), missing=missing)
-
-
-def _present(y: Records | None) -> list[np.ndarray] | None:
-    """Return flags (*T, Cout) of the samples that y has; None if none is missing."""
-    return None if y is None or y.missing is None else [~missing for missing in y.missing]
 
 
 def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> int:
@@ -682,28 +601,6 @@ def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> in
     if found % groups:
         raise ValueError(f"groups={groups} does not divide the {found} outputs")
     return found
-
-
-def _read_terms(
-    drift: Any,
-    confounds: Any,
-    spec: ConvSpec,
-    rows: Rows,
-    like: Sequence[Shape],
-    by_mask: ByOutputs,
-) -> Terms:
-    """Return the terms that are fitted to every record, with columns of the rows."""
-    terms = Terms.read(drift, confounds, spec)
-    if terms.columns is None:
-        return terms
-    got = [a.shape[:-1] for a in terms.columns.arrays]
-    if got != [*like]:
-        raise ValueError(f"confounds has records of {got} samples, y of {[*like]}")
-    found = _rows_of(terms.columns, rows)
-    for i, gaps in enumerate(found.missing or ()):
-        if any(gaps[used.flags_of(i)].any() for _, used in by_mask):
-            raise ValueError("confounds has NaN in rows used in the fit")
-    return terms._replace(columns=found)
 
 
 def _check_left(by_mask: Sequence[tuple[tuple[int, ...], Rows]], names: Names) -> None:
@@ -723,61 +620,26 @@ def _check_windows(geometry: Geometry, x: Records, rows: Rows) -> None:
     if rows.count == 0:
         longest = max(shapes, key=math.prod)
         bounds = geometry.bounds(longest)
-        reach = [max(0, b) - min(0, a) + 1 for a, b in bounds]
-        hint = "use fewer lags or edges='zeros'" if geometry.edges else "use fewer taps or padding="
+        reach = tuple(max(0, b) - min(0, a) + 1 for a, b in bounds)
+        hint = "use fewer lags or edges='zeros'" if geometry.edges else "use fewer taps"
         if geometry.edges and reach[0] > 10 * longest[0]:
             # As if they were given in milliseconds.
             hint = "tmin= and tmax= are in seconds"
-        hint = _exchanged(x, "x") or hint
         raise ValueError(
-            f"no window fits: lags {bounds} take {reach} samples for a row, x has {longest}; {hint}"
+            f"no window fits: lags {bounds} take {reach} samples for a row, x has {longest}; "
+            f"{_exchanged(x, 'x') or hint}"
         )
     own, windows = sum(a.size for a in x.arrays), sum(map(math.prod, map(spec._extent, shapes)))
     if x.channels * windows > 2 * own + MAX_ADDED:
         raise ValueError(
-            f"the windows would read {x.channels * windows} numbers, x has {own}: {spec} reaches "
-            "too far outside it"
+            f"the windows would read {x.channels * windows} numbers, x has {own}: lags "
+            f"{geometry.bounds(shapes[0])} reach too far outside it"
         )
     if len(set(map(spec._offset, shapes))) > 1:
         raise ValueError(
             "padding='same' with stride > 1 places the kernel differently in records of different "
             "length, so that taps mean different lags"
         )
-
-
-def _check_kernel(shape: Sequence[int]) -> None:
-    """Raise a ValueError if a kernel of this shape is too large."""
-    if math.prod(shape) > MAX_KERNEL:
-        raise ValueError(
-            f"the kernel would have {' × '.join(map(str, shape))} numbers (taps × channels × "
-            "outputs), more than memory holds"
-        )
-
-
-def _check_lengths(geometry: Geometry, x: Records, y: Records, expected: Sequence[Shape]) -> None:
-    """Raise a ValueError unless y has a record for every record of x, of the expected samples."""
-    if len(y.arrays) != len(x.arrays):
-        raise ValueError(
-            f"x has {count(len(x.arrays), 'record')}, y {count(len(y.arrays), 'record')}; arrays "
-            "(trials, time) need a channel axis, [..., None]"
-        )
-    for i, (a, b, shape) in enumerate(zip(x.arrays, y.arrays, expected, strict=True)):
-        got, samples, wanted = (
-            " × ".join(map(str, s)) for s in (b.shape[:-1], a.shape[:-1], shape)
-        )
-        if got != wanted:
-            which = f"[{i}]" if len(x.arrays) > 1 else ""
-            rule = f"With {geometry.spec}, y must have {wanted} samples"
-            hint = "if y is as long as x, use lags= instead of kernel_size="
-            if geometry.edges:
-                rule = "With lags=, y must have the same length as x"
-                if wanted != samples:
-                    rule = f"With stride={geometry.spec.stride}, y must have {wanted} samples"
-                hint = "use kernel_size= if y is the output of a convolution layer"
-            hint = _exchanged(x, "x") or _exchanged(y, "y") or hint
-            raise ValueError(
-                f"y{which} has {got} samples but x{which} has {samples}. {rule}; {hint}"
-            )
 
 
 def _exchanged(records: Records, name: str) -> str:

@@ -140,7 +140,7 @@ def by_outputs(rows: Rows, several: Sequence[Flags], outputs: int, groups: int) 
     """
     if not several:
         return ((tuple(range(outputs)), rows),)
-    left, each = all_of(several), outputs // groups
+    left, each = _all(several), outputs // groups
     found: dict[bytes, list[int]] = {}
     for q in range(max(f.shape[-1] for f in left)):
         own = (f[..., q % f.shape[-1]].tobytes() for f in left)
@@ -158,12 +158,50 @@ def by_outputs(rows: Rows, several: Sequence[Flags], outputs: int, groups: int) 
     )
 
 
-def all_of(several: Sequence[Flags]) -> list[np.ndarray]:
+def used_rows(
+    rows: Rows, like: Sequence[Shape], x: Records, y: Records | None, spec: ConvSpec,
+    given: tuple[Any, Any], missing: str, outputs: int,
+) -> tuple[ByOutputs, Weights | None]:  # fmt: skip
+    """Return groups of outputs that use the same rows, with their rows, and the weights.
+
+    Rows that the mask excludes, that have zero weight or that read missing samples are excluded.
+    A mask and weights are ``given`` for records of y of shapes ``like``, or None.
+
+    Raises:
+        TypeError, ValueError: If the mask or the weights are not valid. If a row that they include
+            has a missing sample, unless ``missing`` is "drop".
+    """
+    (mask, weights), roots = given, None
+    stated: list[Flags] = []
+    known: list[Flags] = []
+    if mask is not None:
+        stated.append(rows.of_y(_read_mask(mask, like, outputs)))
+    if weights is not None:
+        values = rows.of_y(_read_weights(weights, like))
+        roots = None if all((w == 1).all() for w in values) else Weights.of_squares(values)
+        if not all((w > 0).all() for w in values):
+            pairs = zip(values, rows.shapes, strict=True)
+            stated.append([np.broadcast_to(w > 0, shape)[..., None] for w, shape in pairs])
+    if (read := known_rows(x, spec, rows.shapes)) is not None:
+        known.append(read)
+    if y is not None and y.missing is not None:
+        known.append([~gaps for gaps in y.missing])
+    if missing == "raise" and stated and known:
+        both = zip(_all(stated), _all(known), strict=True)
+        if any((wanted & ~there).any() for wanted, there in both):
+            raise ValueError(
+                "x or y has NaN in rows that the mask keeps: mask these rows too, or exclude them "
+                "by missing='drop'"
+            )
+    return by_outputs(rows, [*stated, *known], outputs, spec.groups), roots
+
+
+def _all(several: Sequence[Flags]) -> list[np.ndarray]:
     """Return where all of several flags are True, for every record."""
     return [reduce(np.logical_and, flags) for flags in zip(*several, strict=True)]
 
 
-def read_mask(mask: Any, like: Sequence[Shape], outputs: int) -> list[np.ndarray]:
+def _read_mask(mask: Any, like: Sequence[Shape], outputs: int) -> list[np.ndarray]:
     """Return a mask as flags (*T, 1 or Cout) of every record, for records of y of shapes ``like``.
 
     Raises:
@@ -212,7 +250,7 @@ class Weights:
         return np.asarray(np.broadcast_to(self.roots[record], flags.shape)[flags])
 
 
-def read_weights(weights: Any, like: Sequence[Shape]) -> list[np.ndarray]:
+def _read_weights(weights: Any, like: Sequence[Shape]) -> list[np.ndarray]:
     """Return weights as arrays, () per record or (*T), for records of y of shapes ``like``.
 
     Raises:
@@ -222,23 +260,19 @@ def read_weights(weights: Any, like: Sequence[Shape]) -> list[np.ndarray]:
     """
     if not isinstance(weights, (list, tuple)) and np.ndim(weights) == 0:
         weights = [weights]
-    numbers: dict[int, Any] = {}
-    if isinstance(weights, (list, tuple, np.ndarray)) and len(weights) == len(like):
-        numbers = {i: w for i, w in enumerate(weights) if np.ndim(w) == 0}
-        pairs = zip(weights, like, strict=True)
-        weights = [np.broadcast_to(w, s) if np.ndim(w) == 0 else w for w, s in pairs]
+    alone = len(weights) == len(like) and all(np.ndim(w) == 0 for w in weights)
+    given = [("weights", w, ()) for w in weights] if alone else by_rows(weights, "weights", like)
     found = []
-    for i, (name, rows, shape) in enumerate(by_rows(weights, "weights", like)):
-        own = np.asarray(numbers.get(i, rows))
+    for name, rows, shape in given:
+        own = np.asarray(rows)
         if own.dtype.kind not in "biuf":
-            raise TypeError(f"{name} must be real numbers, got {shown(own)}")
+            raise TypeError(f"{name} must be real numbers, got {shown(rows)}")
         own = own[..., 0] if own.shape == (*shape, 1) else own
-        if own.shape != shape and i not in numbers:
+        if own.shape != shape:
             raise ValueError(f"{name} has shape {own.shape}, one channel of y {shape}")
-        own = own.astype(float)
         if not (np.isfinite(own).all() and (own >= 0).all()):
             raise ValueError(f"{name} must be finite and not negative")
-        found.append(own)
+        found.append(own.astype(float))
     return found
 
 

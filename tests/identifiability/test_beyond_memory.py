@@ -87,7 +87,7 @@ def test_the_suggested_ridge_suffices(name: str, monkeypatch: pytest.MonkeyPatch
         ridge = report._diagnosis.sufficient_ridge
     assert not report._diagnosis.decided
     assert report.suggestions[-1][2:] == ("ridge", ridge)
-    y = np.random.default_rng(2).standard_normal((*report.problem._row_shapes[0], 2))
+    y = np.random.default_rng(2).standard_normal((*report.problem._kept.shapes[0], 2))
     problem = cs.Problem(x, y, **options)
     assert cs.solve(problem, ridge=ridge, limits=limits).converged  # a warning would be an error
     for share, enough in ((1, True), (1 / 17, False)):

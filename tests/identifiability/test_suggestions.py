@@ -181,7 +181,7 @@ def test_every_remedy_helps(name: str) -> None:
     ridge = report.suggestions[-1]
     assert (ridge.kind, ridge.argument) == ("ridge", "ridge")
     assert ridge.value == pytest.approx(report.ridge_for(1000), rel=5e-3)
-    noise = np.random.default_rng(2).standard_normal(problem._row_shapes[0])
+    noise = np.random.default_rng(2).standard_normal(problem._kept.shapes[0])
     again = cs.Problem(x, noise, spec=problem.spec, bias=problem.bias)
     assert cs.solve(again, ridge=ridge.value, strict=True).converged
     assert tried == expected

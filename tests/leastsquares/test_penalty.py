@@ -55,7 +55,10 @@ def test_coordinates_are_a_root_of_the_penalty(name: str, kernel_size: tuple[int
     problem = cs.Problem(x, kernel_size=kernel_size, padding="same")
     penalty = penalty_for(name, problem)
     assert hash(penalty) == hash(penalty_for(name, problem))
-    found, columns = penalty.coordinates(problem._tap_lags, 2), 2 * int(np.prod(kernel_size))
+    found, columns = (
+        penalty.coordinates(problem.spec._in_taps(problem._lags), 2),
+        2 * int(np.prod(kernel_size)),
+    )
     z = np.eye(found.weights.size)
     basis = found.basis.expand(z[None])[0]
     assert np.linalg.matrix_rank(basis) == columns == len(basis)

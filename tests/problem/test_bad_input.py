@@ -91,16 +91,16 @@ def test_kinds_that_are_not_arrays_of_numbers(value, words):
         ([(9, 1), (9, 2)], None, 2, "records of x have different numbers of axes or channels"),
         ((3, 9, 1), (2, 8, 1), 2, "x has 3 records, y 2 records"),
         # length
-        ((9,), (4,), 2, r"y has 4 samples but x has 9. .* 8 samples; if y .* use lags= instead"),
-        ((9, 7), (9, 7), (2, 2), "y has 9 × 7 samples .* y must have 8 × 6 samples"),
+        ((9,), (4,), 2, "y has 4 samples, expected 8; if y .* use lags= instead"),
+        ((9, 7), (9, 7), (2, 2), "y has 9 × 7 samples, expected 8 × 6"),
         # axes that look exchanged
         ((9, 2), (3, 8), 2, r"channels come last: transpose y, or .* y\[\.\.\., None\]"),
-        ((3, 99), (98,), 2, "y has 98 samples .*x was read as 1 record × 3 samples × 99 channels"),
+        ((3, 99), (98,), 2, "expected 2; x was read as 1 record × 3 samples × 99 channels"),
         ((3, 99), (3, 99), 4, "no window fits.* channels come last: transpose x, or add"),
         ((9, 99), (9, 98, 1), 2, "x has 1 record, y 9 records; .* need a channel axis"),
         # no window
-        ((3,), None, 4, r"no window fits: lags \[\(-3, 0\)\] take \[4\] samples .* x has \(3,\)"),
-        ((9, 2), None, (3, 3), r"no window fits: .* take \[3, 3\] samples .* x has \(9, 2\)"),
+        ((3,), None, 4, r"no window fits: lags \[\(-3, 0\)\] take \(4,\) samples .* x has \(3,\)"),
+        ((9, 2), None, (3, 3), r"no window fits: .* take \(3, 3\) samples .* x has \(9, 2\)"),
     ],
 )  # fmt: skip
 def test_shapes_that_do_not_fit(x, y, taps, words):
@@ -155,13 +155,13 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         ({"tmin": 0.0}, TypeError, "need all of tmin=, tmax= and fs="),
         ({"tmin": 0, "tmax": 1, "fs": np.ones(2)}, TypeError, "^fs must be a number"),
         ({"lags": (0, 9)}, ValueError,
-         r"no window fits: lags \[\(0, 9\)\] take \[10\] samples .* fewer lags.*edges='zeros'"),
+         r"no window fits: lags \[\(0, 9\)\] take \(10,\) samples .* fewer lags or edges"),
         ({"tmin": -100, "tmax": 500, "fs": 128}, ValueError, "no window fits: .* are in seconds"),
         # y
         ({"x": [X, X], "y": [np.ones(9), np.ones(8)], "lags": (0, 2)}, ValueError,
-         r"y\[1\] has 8 samples but x\[1\] has 9. With lags=, y must have the same length as x"),
+         r"y\[1\] has 8 samples, expected 9; with lags=, y must have the same length as x"),
         ({"y": np.ones(9), "lags": (0, 2), "stride": 4}, ValueError,
-         r"y has 9 samples but x has 9. With stride=\(4,\), y must have 3 samples"),
+         "y has 9 samples, expected 3; with lags= and stride=, y has one sample for every stride"),
         # numbers of channels and outputs
         ({"kernel_size": 3, "groups": 4}, ValueError, "groups=4 .* the 2 channels of x"),
         ({"kernel_size": 3, "y": Y, "groups": 2}, ValueError, "groups=2 .* the 3 outputs"),
@@ -170,7 +170,6 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         ({"kernel_size": 3, "bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
         # sizes that no memory holds
         ({"kernel_size": 2**40, "padding": "full"}, ValueError, "windows would read"),
-        ({"kernel_size": 2, "n_outputs": 2**40}, ValueError, "more than memory holds"),
         ({"kernel_size": 2, "padding": "full", "dilation": 2**39}, ValueError, "windows would"),
         ({"lags": (0, 2**40), "edges": "zeros"}, ValueError, "windows would read"),
     ],
