@@ -194,6 +194,15 @@ def test_properties_of_solutions_that_do_not_exist(row: Refusal) -> None:
     check(row)
 
 
+@pytest.mark.parametrize("solver", ["normal", "qr", "cg"])
+def test_a_selected_strength_does_not_depend_on_the_solver(solver: str) -> None:
+    given = problem(statement(PLAIN))
+    wanted, found = cs.solve(given, penalty="ridge"), cs.solve(given, solver, penalty="ridge")
+    assert found.status == "solved"
+    assert found.stats["solver"] == type(Method.of(solver).solver).__name__
+    np.testing.assert_allclose(found.kernel, wanted.kernel, rtol=1e-9, atol=1e-12)
+
+
 # A spectrum is that of a whole record, and every step of descent reads all of x and y.
 @pytest.mark.parametrize("solver", ["fft", cs.GradientDescent(steps=1)])
 def test_chunks_of_dask_are_refused(solver: cs.extend.Solver) -> None:

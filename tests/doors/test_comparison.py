@@ -29,6 +29,7 @@ def test_every_number_by_its_definition() -> None:
         error = np.linalg.norm(fit.kernel - W) / np.linalg.norm(W)
         assert row["kernel_error"] == pytest.approx(error, rel=1e-9)
         assert row["excess_loss"] == pytest.approx(row["loss"] - exact["loss"], abs=1e-15)
+    assert repr(table) == "<Comparison of 3 methods, 1 solved>"
     assert exact["excess_loss"] == 0
     assert fft["status"] == "approximate"
     assert fft["excess_loss"] > 0

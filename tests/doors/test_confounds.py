@@ -311,18 +311,3 @@ def test_a_weight_that_moves_x_out_of_float64_is_refused() -> None:
     x, y = np.random.default_rng(0).standard_normal((2, 60))
     with pytest.raises(cs.SolveError, match="x times the root of a weight leaves the range"):
         cs.solve(cs.Problem(1e290 * x, y, lags=(0, 2), weights=[1e60]))
-
-
-@pytest.mark.parametrize(
-    ("penalty", "limits"), [(cs.Ridge(), BLOCKS), (cs.StableSpline(), CHUNKS)], ids=str
-)
-def test_a_strength_is_selected_in_any_unit(penalty: cs.extend.Penalty, limits: Tuning) -> None:
-    """Sums without the confounds are rescaled to one unit of all channels."""
-    rng = np.random.default_rng(0)
-    x = [rng.standard_normal((n, 2)) * [1e3, 1e-2] for n in (150, 130)]
-    y = [rng.standard_normal((len(a), 1)) + 1e-3 * np.cumsum(a[:, :1], 0) for a in x]
-    problem = cs.Problem(x, y, lags=(0, 5), drift=1)
-    whole, found = (cs.solve(problem, penalty=penalty, limits=each) for each in (Tuning(), limits))
-    np.testing.assert_allclose(found.kernel, whole.kernel, rtol=1e-6)
-    np.testing.assert_allclose(found.noise.dof, whole.noise.dof, rtol=1e-7)
-    np.testing.assert_allclose(found.standard_error, whole.standard_error, rtol=1e-6)

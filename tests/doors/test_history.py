@@ -48,20 +48,13 @@ def outputs(rows: int, channels: int = 1) -> np.ndarray:
 
 PROBLEMS: dict[str, Callable[[], cs.Problem]] = {
     "band-limited": lambda: cs.Problem(band_limited(250, 1000), outputs(1000), kernel_size=250),
-    "band-limited and wide": lambda: cs.Problem(
-        band_limited(200, 120), outputs(120, 2), kernel_size=200, bias=True
-    ),
     "wide": lambda: cs.Problem(white(150, 2), outputs(31), kernel_size=120),
     "unlike channels": lambda: cs.Problem(
         white(60, 3) * [1e6, 1.0, 0.0], outputs(41), kernel_size=20
     ),
-    "few": lambda: cs.Problem(white(60, 2), outputs(51, 2), kernel_size=10, groups=2),
     "many": lambda: cs.Problem(white(3000, 2), outputs(2971), kernel_size=30, bias=True),
     "steep": lambda: cs.Problem(
         np.cumsum(np.cumsum(np.cumsum(white(1200)))), outputs(1141), kernel_size=60
-    ),
-    "single precision": lambda: cs.Problem(
-        band_limited(40, 200).astype(np.float32), outputs(200), kernel_size=40
     ),
 }
 
@@ -128,7 +121,7 @@ def test_a_solution_does_not_depend_on_earlier_calls(name: str, method: str) -> 
 
 
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize("name", some(["wide", "few", "many", "steep"], "wide", "few"))
+@pytest.mark.parametrize("name", some(["wide", "many", "steep"], "wide"))
 def test_threads_that_share_a_problem_have_one_solution(name: str) -> None:
     """Each thread begins with another method, so that all cached values are shared."""
     closed = [method for label, method in METHODS.items() if label != "descent"]

@@ -264,6 +264,8 @@ WIDE = {"channels": [f"channel of the left hemisphere {i}" for i in range(3)],
 RNG = np.random.default_rng(0)
 DRIFT = RNG.standard_normal((400, 1)).cumsum(0).cumsum(0)
 TONE = np.sin(2 * np.pi * np.arange(400) / 20)
+FOURIER = cs.Fourier(2).functions(range(21))[:, :4]
+DEPENDENT = cs.Basis(np.column_stack([FOURIER, FOURIER[:, 1] + FOURIER[:, 2]]))
 FLAT = cs.Problem(RNG.standard_normal(5), [1, 5, 2], kernel_size=3)
 MASKED = {"weights": np.linspace(1, 2, 300), "mask": np.arange(300) % 7 > 0}
 # A problem, keywords of `solve`, and words of the text with single spaces.
@@ -297,6 +299,9 @@ CASES: dict[str, tuple[cs.Problem, dict[str, Any], str]] = {
     "windows": (
         response(2, 1, lags={0: (0, 3), 1: (0, 1)}), {},
         "Windows channel 0: taps at lags 0–3; channel 1: taps at lags 0, 1. 6 taps Errors",
+    ),
+    "dependent functions": (
+        response(lags=(0, 20), basis=DEPENDENT), {}, "the functions are dependent: the kernel",
     ),
     "unstable": (response(lags=(0, 99), basis="raised_cosines20"), {}, "coefficients are unstable"),
     "tone, basis": (

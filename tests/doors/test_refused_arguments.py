@@ -94,6 +94,11 @@ MASKS: list[Row] = [
     (lambda: problem(mask=np.ones(38)), TypeError, "mask must be boolean, got"),
     (lambda: problem(mask=FLAGS[1:]), ValueError, r"mask has shape \(37,\), y \(38, "),
     (lambda: problem(mask=~FLAGS), ValueError, "no row is left: all are masked"),
+    (
+        lambda: problem(mask=np.ma.masked_array(FLAGS)),
+        TypeError,
+        "real numbers, got MaskedArray",
+    ),
     (lambda: problem(missing="interpolate"), ValueError, "missing='interpolate' is unknown"),
 ]
 CONFOUNDS: list[Row] = [
@@ -114,6 +119,7 @@ PENALTIES: list[Row] = [
     (lambda: spline("dc", -1.0), ValueError, "correlation must be finite and above -1"),
     (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
     (lambda: tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\), got shape"),
+    (lambda: tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
     (lambda: tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
     (lambda: solved(penalty=TWO_LENGTHS), ValueError, "has 2 lengths, the kernel 1 axes"),
 ]
@@ -126,6 +132,7 @@ FOLDS: list[Row] = [
     (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
     (lambda: cs.CrossValidation(1), ValueError, "folds must be at least 2"),
     (lambda: cs.CrossValidation([[0]]), ValueError, "lists 1 fold"),
+    (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into 2 folds"),
     (lambda: chosen([[0], [1]], [X, X[:1]], [Y, Y[:0]]), ValueError, "a fold has no rows"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
@@ -157,6 +164,8 @@ LAGS: list[Row] = [
     (lambda: cs.cross_validate(FULL, 5), TypeError, "use folds=5"),
     (lambda: cs.choose_lags(cs.Problem(X, X[:, 1:], kernel_size=(1, 2))), ValueError,
      "one axis of lags, the kernel has 2"),
+    (lambda: cs.choose_lags(cs.Problem(np.ones(30), LINE[:26], kernel_size=5)), cs.SolveError,
+     "do not determine all of the lags"),
     (lambda: cs.choose_lags(cs.Problem(LINE[:30], LINE[:30], lags=(0, 12)),
                             cs.CrossValidation(2)), cs.SolveError, "do not determine all of the"),
 ]  # fmt: skip
@@ -174,6 +183,9 @@ SOLVERS: list[Row] = [
         ValueError,
         "the Gram matrix of 6",
     ),
+    (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
+    (lambda: cs.choose_lags(FULL, "cv", limits=cs.Limits(memory=1)), cs.SolveError, "Gram matrix"),
+    (lambda: cs.solve(FULL, strict="yes"), TypeError, "strict must be True or False, got 'yes'"),
     (lambda: FULL.times, ValueError, "there is no sampling rate"),
 ]
 COMPARISONS: list[Row] = [
@@ -182,6 +194,9 @@ COMPARISONS: list[Row] = [
 ]  # fmt: skip
 ERRORS: list[Row] = [
     (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
+    (lambda: FIT.test(contrast=np.full((3, 2), np.inf)), ValueError, "contrast must be finite"),
+    (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
+    (lambda: FIT.test(contrast=[ONES, 0 * ONES]), ValueError, "row 1 of the contrast is z"),
     (lambda: FIT.confidence_band(95), ValueError, "level must lie between 0 and 1, got 95"),
     (lambda: FIT.confidence_band(simultaneous=True, method="scheffe"), ValueError, "'scheffe' is"),
     (lambda: FIT.permutation_test("rows"), ValueError, "kind='rows' is unknown; choose 'circ"),

@@ -137,19 +137,16 @@ def descent(*given: Any, **options: object) -> cs.GradientDescent:
 CUSTOM = descent(optax.adam(5e-2), init=START, seed=jnp.array(7))
 OWN = {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "seed": 7}
 OLD_KEY = np.array([0, 3], np.uint32)
-HUBER = {"kind": "HuberLoss", "delta": 1.345, "scale": "mad"}
 # Keywords of `solve`, the recorded settings of the solver, the recorded loss, and its text.
 ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
     "auto": ({"ridge": np.float32(0.5)}, {}, SQUARED, ""),
     "cg": ({"solver": CG, "ridge": 0.5}, {"steps": 50, "tol": 1e-12}, SQUARED, ""),
-    "huber": ({"loss": cs.HuberLoss()}, {}, HUBER, "Huber's loss (delta 1.345, scale mad), 0 New"),
     "custom": (
         {"solver": CUSTOM, "loss": size_of},
         DESCENT | OWN,
         {"kind": "size_of"},
         "size_of, ",
     ),
-    "typed key": ({"solver": descent(seed=jax.random.key(3))}, KEYED, SQUARED, ""),
     "old key": ({"solver": descent(seed=OLD_KEY)}, KEYED, SQUARED, ""),
 }
 

@@ -151,8 +151,6 @@ CIRCULAR = cs.ConvSpec(3, padding="circular", lo=2)
 REPEATED = {
     "circular": {},
     "bands": {"penalty": cs.Ridge([[1, 2, 3], [4, 5, 6]], channel_groups=(0, 1))},
-    "grid": {"penalty": "smooth", "grid": [[1, 2, 3], [4, 5, 6]], "select": "bic"},
-    "noise": {"solver": "qr", "noise": "hac20"},
     "windows": {},
 }
 

@@ -154,3 +154,10 @@ def test_filtered_residuals_are_drawn_for_autoregressive_noise():
         np.testing.assert_allclose(values, np.sort(wanted), rtol=1e-9, atol=1e-12)
         first = line(figure.axes[1], "filtered residuals").get_ydata()[0]
         np.testing.assert_allclose(first, wanted[1:] @ wanted[:-1] / (wanted @ wanted), atol=1e-12)
+
+
+def test_patterns_are_drawn_as_a_kernel_without_bands(some):
+    axes = plot(some, kind="patterns", outputs="Cz").axes[0]
+    curve = line(axes, "channel 1 → output Cz")
+    np.testing.assert_array_equal(curve.get_ydata(), some.patterns()[:, 1, 1])
+    assert not axes.collections

@@ -16,7 +16,6 @@ from support.routes import (
     ROUTES,
     Reported,
     check_null_space,
-    equilibrated,
     reported,
     spectrum,
     verdict_of,
@@ -114,16 +113,3 @@ def test_verdict_rank_and_mask(ndim: int, padding: str, seeds: range) -> None:
                     check_null_spaces(problem, x, geometry, by)
     # Few singular values of small integers come near the band.
     assert skipped <= 0.02 * EACH
-
-
-def test_elimination_agrees_with_the_definition() -> None:
-    """e_j is in the row space iff it adds nothing to the rank, which is that of NumPy."""
-    rng = np.random.default_rng(5)
-    for _ in range(100):
-        m, p, r = rng.integers(1, 7, 3)
-        a = rng.integers(-3, 4, (m, r)) @ rng.integers(-1, 2, (r, p))
-        a = a * 2.0 ** rng.integers(-9, 9, p)
-        rank, mask = rank_and_mask(a)
-        assert rank == np.linalg.matrix_rank(equilibrated(a))
-        more = [rank_and_mask(np.vstack([a, e]))[0] for e in np.eye(p)]
-        assert mask.tolist() == [found == rank for found in more]

@@ -59,6 +59,7 @@ def test_adjusted_rows_depend_on_padding_as_others_do(about: dict[str, object]) 
     report = cs.identify(cs.Problem(x, lags=(-3, 6), edges="zeros", **given))
     assert report.identifiable.any()
     np.testing.assert_array_equal(report.padding_dependent, report.identifiable)
+    assert "identifiable only because zeros are assumed" in " ".join(str(report).split())
 
 
 # --- collinear taps

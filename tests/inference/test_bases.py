@@ -95,6 +95,12 @@ def test_a_method_gives_the_solution_of_one_tap(name: str) -> None:
     np.testing.assert_allclose(fit.standard_error[3:, 1], error[5:], rtol=1e-11)
 
 
+def test_gradient_descent_converges_to_the_solution() -> None:
+    fit = cs.solve(PROBLEM, cs.GradientDescent(steps=3000, tol=1e-9))
+    np.testing.assert_allclose(fit.kernel, FIT.kernel, rtol=0, atol=1e-8)
+    np.testing.assert_allclose(fit.bias, FIT.bias, rtol=0, atol=1e-9)
+
+
 def test_resampling_gives_the_results_of_one_tap() -> None:
     other = cs.solve(ONE_TAP)
     own, expected = FIT.jackknife(), other.jackknife()

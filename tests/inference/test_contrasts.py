@@ -209,26 +209,17 @@ def test_units_of_weights_do_not_matter() -> None:
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"channels": "tree"}, ValueError, "there is no channel 'tree': there are tone, word, scene"),
-    ({"channels": "tone-word"}, ValueError, "there is no channel 'tone-word'"),
-    ({"channels": {"tone": 1, 3: -1}}, ValueError, "channels must be less than 3, got 3"),
-    ({"channels": {0.5: 1}}, TypeError, "channels must be an integer, got 0.5"),
     ({"channels": {"tone": 1, 0: -1}}, ValueError, "channels has channel tone twice"),
     ({"channels": {"tone": 0}}, ValueError, "must be numbers, not all zero"),
-    ({"channels": {"tone": [1, 2]}}, ValueError, "must be numbers, not all zero"),
     ({"channels": []}, ValueError, "channels is empty"),
     ({"lags": (6, 9)}, ValueError, r"lags=\(6, 9\) contains no lag of the .* -40 to 100 ms"),
-    ({"tmin": 0.2, "tmax": 0.1}, ValueError, "tmin=0.2 must not exceed tmax=0.1"),
     ({"tmin": "0", "tmax": 0.1}, TypeError, "tmin must be a number, got '0'"),
     ({"tmin": 0, **EARLY}, TypeError, "give either lags= in samples, or tmin= and tmax="),
-    ({"lags": 3}, TypeError, r"lags must be \(first, last\) in samples, got 3"),
     ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
-    ({"lags": (0.5, 1)}, TypeError, "must be whole numbers, in samples"),
-    ({"lags": [(0, 1), (0, 1)]}, ValueError, r"must be \(first, last\): there is one axis"),
     ({"contrast": np.ones((8, 3)), **EARLY}, TypeError, "a window of lags"),
     ({"contrast": np.ones((8, 3)), "channels": {0: 1}}, TypeError, "or contrast= alone"),
     ({}, TypeError, "test needs channels= or a window"),
     ({"channels": {0: 1}, **EARLY, "value": [1, 2]}, ValueError, r"value has shape \(2,\), .* 3"),
-    ({"channels": {0: 1}, "window": (0, 1)}, TypeError, "unexpected keyword argument"),
 ]
 
 

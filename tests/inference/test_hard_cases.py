@@ -11,8 +11,6 @@ import pytest
 import convsolve as cs
 from convsolve.leastsquares.penalty import Bands
 from convsolve.problem.sizes import Tuning
-from support import dense
-from support.penalties import matrix
 
 
 def recording(seed: int = 0, rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -255,32 +253,3 @@ def test_with_a_strength_far_above_the_data_nothing_is_explained(rows: int) -> N
         fit = cs.solve(problem, penalty="ridge", grid=grid, select=select)
         scores = fit.regularization.path.scores[-3:]
         np.testing.assert_allclose(scores, [wanted[name]] * 3, rtol=1e-6)
-
-
-@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize(("rows", "padding"), [(3, "same"), (40, "valid")])
-def test_a_constant_channel_with_a_bias_has_a_small_kernel(rows: int, padding: str) -> None:
-    """The sum of the taps of a constant channel is the bias, so its column is only rounding.
-
-    A division by the rounding would be 1e16. The least objective is that of a dense matrix.
-    """
-    rng = np.random.default_rng(1)
-    x = np.stack([np.ones(rows + 5), rng.standard_normal(rows + 5)], axis=1)
-    spec = cs.ConvSpec(6, padding=padding)
-    y = rng.standard_normal((spec.output_shape((rows + 5,))[0], 1))
-    problem = cs.Problem(x, y, spec=spec, bias=True)
-    for select in ("gcv", "evidence"):
-        fit = cs.solve(problem, penalty="smooth", select=select)
-        assert fit.status == "solved"
-        assert np.abs(fit.kernel).max() < 1e3
-        a = dense.design_matrix([x], spec)[0]
-        d = matrix(cs.Smooth(order=1), problem)
-        strength = float(fit.regularization.strength[0])
-        a, right = a - a.mean(0), y - y.mean()
-        whole = np.concatenate([a, np.sqrt(strength) * d])
-        w = np.linalg.lstsq(whole, np.pad(right, ((0, len(d)), (0, 0))))[0]
-        found, least = (
-            np.square(right - a @ v).sum() + strength * np.square(d @ v).sum()
-            for v in (fit.kernel.reshape(-1, 1), w)
-        )
-        assert found <= least * (1 + 1e-9) + 1e-20

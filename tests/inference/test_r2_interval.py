@@ -7,7 +7,6 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.effective_rows import BinMeans
 from convsolve.problem.sizes import Tuning
 from support.coverage import red
 
@@ -77,20 +76,6 @@ def test_confounds_are_projected_out() -> None:
     wanted = oracle(left, fitted, 0.95)
     found = score.r2_standard_error[0], score.effective_rows[0]
     np.testing.assert_allclose(found, wanted[:2], rtol=1e-8)
-
-
-def test_blocks_of_any_length_have_the_same_bins() -> None:
-    """More rows than bins: correlations within a bin count as one."""
-    series = red(np.random.default_rng(0), 10_000, 2)
-    found = []
-    for size in (10_000, 7, 1_001):
-        bins = BinMeans(len(series), (2,))
-        for start in range(0, len(series), size):
-            bins.add(series[start : start + size])
-        found.append(bins.effective_rows(np.zeros(2)))
-    np.testing.assert_allclose(found[1:], [found[0]] * 2, rtol=1e-9)
-    exact = [effective_rows(v) for v in series.T]
-    np.testing.assert_allclose(found[0], exact, rtol=0.25)
 
 
 def test_few_effective_rows_have_no_interval() -> None:

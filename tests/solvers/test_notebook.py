@@ -33,6 +33,7 @@ def test_adam_comes_near_the_kernels() -> None:
     problem = cs.Problem(PAIR_X, PAIR_Y, kernel_size=3)
     fit = cs.solve(problem, cs.GradientDescent(ADAM, steps=1000), loss="absolute")
     assert np.abs(fit.kernel - PAIR_W).max() < 0.2
+    assert "loss" in str(fit.trace)
 
 
 def test_a_shorter_record_does_not_determine_the_kernel() -> None:
