@@ -1,6 +1,6 @@
 """A, Aᵀ and AᵀA of one group under jax, for `fit_kernel`, descent and sums on a device.
 
-A product with A is a convolution, and a product with Aᵀ is its transpose.
+A product with A is a convolution, by FFTs if it is long, and a product with Aᵀ is its transpose.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..problem.spec import ConvSpec
 # Numbers of the rows that are gathered at once (512 KiB). Longer records take more batches, not
 # more memory.
 BATCH_NUMBERS = 2**16
-# FFTs compute the Gram matrix of at least this many taps along an axis, and rows per tap.
+# FFTs take less time for at least this many taps, and rows per tap.
 FFT_TAPS, FFT_ROWS = 16, 4
 # The least number of samples of an FFT, which has several kernels.
 LEAST = 512
@@ -71,10 +71,10 @@ def gather_rows(x: Any, rows: Any, spec: ConvSpec) -> Any:
         rows: numbers (n,) of windows, in C order over (N, *T).
         spec: geometry of the windows.
     """
-    n, *space, c = x.shape
-    record, *places = jnp.unravel_index(rows, (n, *spec._normal.output_shape(space)))
-    starts = [record, *(p * s for p, s in zip(places, spec.stride, strict=True))]
-    first = jnp.ravel_multi_index(starts, (n, *space), mode="clip")
+    (n, *space, c), xp = x.shape, np if isinstance(rows, np.ndarray) else jnp
+    record, *places = xp.unravel_index(rows, (n, *spec._normal.output_shape(space)))
+    starts = (record, *(p * s for p, s in zip(places, spec.stride, strict=True)))
+    first = xp.ravel_multi_index(starts, (n, *space), mode="clip")
     reach = (np.arange(0, n, d) for n, d in zip(spec._span, spec.dilation, strict=True))
     taps = np.ravel_multi_index(np.ix_(*reach), space).reshape(-1)
     found = x.reshape(-1, c)[first[:, None] + taps].reshape(len(rows), len(taps), spec.groups, -1)
@@ -123,8 +123,9 @@ class Operator:
         self.shape = self.b.shape if form else (self.rows, width)
 
     def _convolved(self, w: Any) -> Any:
-        kernel = w.reshape(*self.spec.kernel_size, -1, w.shape[-1])
-        return convolved(self.data[0], kernel, self.spec).reshape(-1, w.shape[-1])
+        x, kernel = self.data[0], w.reshape(*self.spec.kernel_size, -1, w.shape[-1])
+        of = convolved_by_fft if by_fft(x, self.spec) else convolved
+        return of(x, kernel, self.spec).reshape(-1, w.shape[-1])
 
     def _transposed(self, of: Callable[[Any], Any], r: Any, columns: int) -> Any:
         like = jnp.zeros_like(r, shape=(columns, r.shape[1]))
@@ -173,80 +174,67 @@ class Operator:
         if b is not None:
             return of(total, b)
 
-        def joined(total: Any, at: Any, used: Any) -> Any:
+        columns = self.spec._unknowns(x.shape[-1])
+        items = jnp.arange(min(self.rows, max(2 * columns, BATCH_NUMBERS // columns)))
+
+        def step(i: Any, total: Any) -> Any:
+            at = i * items.size + items
             a = gather_rows(x, at, self.spec)[0]
             a = self._in_form(a, None if root is None else root[at], means)
-            return of(total, jnp.where(used[:, None], a, 0))
+            return of(total, jnp.where((at < self.rows)[:, None], a, 0))
 
-        columns = self.spec._unknowns(x.shape[-1])
-        return over_rows(joined, total, self.rows, max(2 * columns, BATCH_NUMBERS // columns))
-
-
-def over_rows(of: Callable[..., Any], total: Any, rows: int, height: int) -> Any:
-    """Return ``total`` after ``total = of(total, rows, used)`` for batches of a height.
-
-    Rows that are not used complete the last batch.
-    """
-    items = jnp.arange(min(rows, max(1, height)))
-
-    def step(i: Any, total: Any) -> Any:
-        at = i * items.size + items
-        return of(total, at, at < rows)
-
-    return lax.fori_loop(0, -(-rows // items.size), step, total)
+        return lax.fori_loop(0, -(-self.rows // items.size), step, total)
 
 
 def by_fft(x: Any, spec: ConvSpec) -> bool:
-    """Return whether FFTs compute the Gram matrix, along the axis of most taps."""
-    axis, rows = int(np.argmax(spec.kernel_size)), spec.output_shape(x.shape[1:-1])
-    plain = spec.stride[axis] == spec.dilation[axis] == 1
-    return plain and FFT_TAPS <= spec.kernel_size[axis] <= rows[axis] / FFT_ROWS
+    """Return whether products are computed by FFTs."""
+    plain = spec.ndim == 1 and spec.stride == spec.dilation == (1,)
+    taps, rows = spec.kernel_size[0], spec.output_shape(x.shape[1:-1])[0]
+    return plain and FFT_TAPS <= taps <= rows / FFT_ROWS
+
+
+def pieces(x: Any, spec: ConvSpec) -> Any:
+    """Return pieces (size, n, C) of padded x, which overlap by a window less one sample."""
+    from scipy.fft import next_fast_len
+
+    (taps,), (rows,) = spec.kernel_size, spec.output_shape(x.shape[1:-1])
+    size = int(next_fast_len(max(4 * taps, LEAST), real=True))
+    starts = np.arange(0, rows, size - taps + 1)
+    whole = jnp.pad(x, [(0, 0), (0, int(starts[-1]) + size - x.shape[1]), (0, 0)])
+    found = whole[:, starts + np.arange(size)[:, None]]
+    return found.swapaxes(0, 1).reshape(size, -1, x.shape[-1])
+
+
+def convolved_by_fft(x: Any, kernel: Any, spec: ConvSpec) -> Any:
+    """Return the same as `convolved`, by FFTs of pieces."""
+    (taps, _, outputs), (rows,) = kernel.shape, spec.output_shape(x.shape[1:-1])
+    parts = pieces(x, spec)
+    a, w = (jnp.fft.rfft(v, len(parts), axis=0) for v in (parts, kernel))
+    y = jnp.fft.irfft(matmul(a, w.conj()), len(parts), axis=0)[: len(parts) - taps + 1]
+    y = jnp.moveaxis(y.reshape(len(y), len(x), -1, outputs), 0, 2)
+    return y.reshape(len(x), -1, outputs)[:, :rows]
 
 
 def long_gram(x: Any, spec: ConvSpec) -> Any:
-    """Return AᵀA (P, P) of padded x by FFTs along the axis of most taps.
+    """Return AᵀA (P, P) of padded x by FFTs.
 
-    The windows of the other axes are channels. With K taps, T rows and C × C blocks,
+    With K taps, T rows and blocks of channels,
 
-        G[k, k+m] = Σ_{u=K-1-m}^{T-1} x[u] x[u+m]ᵀ          one correlation, by block FFTs
+        G[k, k+m] = Σ_{u=K-1-m}^{T-1} x[u] x[u+m]ᵀ          one correlation, by FFTs of pieces
                   + Σ_{u=k}^{K-2-m} … + Σ_{u=T}^{T+k-1} …   rows of the samples at both ends
 
     Nothing is subtracted.
     """
-    from scipy.fft import next_fast_len
-
-    axis = int(np.argmax(spec.kernel_size))
-    axes, x = [axis, *np.delete(range(spec.ndim), axis)], jnp.moveaxis(x, axis + 1, 1)
-    given = spec.kernel_size, spec.stride, spec.dilation
-    sizes, strides, dilations = (tuple(values[a] for a in axes) for values in given)
-    (taps, *others), rows = sizes, x.shape[1] - sizes[0] + 1
-    size = int(next_fast_len(max(4 * taps, LEAST), real=True))
-    step = size - taps + 1
-    pieces = ConvSpec((size, *others), (step, *strides[1:]), dilation=dilations)
-    place = np.arange(-(-rows // step) * step + taps - 1).reshape(-1, *(1,) * (x.ndim - 2))
-
-    def extended(a: Any, before: int, after: int) -> Any:
-        return jnp.pad(a, [(0, 0), (before, after), *[(0, 0)] * (a.ndim - 2)])
-
-    whole = extended(x, 0, len(place) - x.shape[1])
-    left, right = (jnp.where(f, whole, 0) for f in (place < rows, place >= taps - 1))
-    width = math.prod(others) * x.shape[-1]
-
-    def joined(total: Any, at: Any, used: Any) -> Any:
-        u, v = (gather_rows(a, at, pieces).reshape(len(at), size, width) for a in (left, right))
-        u, v = (jnp.where(used[:, None, None], a, 0) for a in (u[:, :step], v))
-        u, v = (jnp.fft.rfft(a, size, axis=1).swapaxes(0, 1) for a in (u, v))
-        return total + matmul(u.conj().swapaxes(1, 2), v)
-
-    count = x.shape[0] * math.prod(pieces.output_shape(whole.shape[1:-1]))
-    none = 0j * jnp.zeros_like(x, shape=(size // 2 + 1, width, width))
-    core = over_rows(joined, none, count, BATCH_NUMBERS // (2 * size * width))
-    core = jnp.fft.irfft(core, size, axis=0)[:taps]
+    (taps,), (rows,) = spec.kernel_size, spec.output_shape(x.shape[1:-1])
+    place, c = np.arange(x.shape[1])[:, None], x.shape[-1]
+    left, right = (pieces(jnp.where(f, x, 0), spec) for f in (place < rows, place >= taps - 1))
+    size = len(right)
+    u, v = (jnp.fft.rfft(a, size, axis=0) for a in (left[: size - taps + 1], right))
+    core = jnp.fft.irfft(matmul(u.conj().swapaxes(1, 2), v), size, axis=0)[:taps]
     core = jnp.concatenate([core[:0:-1].swapaxes(1, 2), core])
     k = np.arange(taps)
-    gram = core[k - k[:, None] + taps - 1].transpose(0, 2, 1, 3).reshape(taps * width, -1)
-    ends = extended(x[:, : taps - 1], 0, taps - 1), extended(x[:, rows:], taps - 1, 0)
-    windows = ConvSpec(sizes, strides, dilation=dilations)
-    gram += Operator(jnp.concatenate(ends), None, windows, False, None, None).gram()
-    order = np.moveaxis(np.arange(len(gram)).reshape(*sizes, -1), 0, axis).reshape(-1)
-    return gram[order][:, order]
+    core = core[k - k[:, None] + taps - 1].transpose(0, 2, 1, 3).reshape(taps * c, -1)
+    head, tail = x[:, : taps - 1], x[:, rows:]
+    nothing = jnp.zeros_like(head)
+    ends = [jnp.concatenate(both, axis=1) for both in ((head, nothing), (nothing, tail))]
+    return core + Operator(jnp.concatenate(ends), None, spec, False, None, None).gram()

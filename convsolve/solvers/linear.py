@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -27,8 +28,9 @@ FORMED_NUMBERS = 2**16
 STEPS = 4
 # No step of refinement is taken once the error is below this many times condition · eps.
 NEAR = 32
-# Problems of a batch for which the slower factor is computed at once.
-BATCH = 64
+# Under vmap, problems whose matrices have so many numbers are solved at once, and so many by the
+# slower factor.
+BATCH_NUMBERS, BATCH = 2**17, 64
 
 Factor = Callable[[Any, Any], tuple[Any, Any]]
 
@@ -106,23 +108,26 @@ def saddle(operator: Operator, f: Any, h: Any, ridge: Any, factor: Factor) -> tu
     QR or an SVD, which fail at repeated singular values. The first solve is refined with residuals
     of the data, which makes R as good as a QR with its Q.
     """
-    n = f.shape[0]
-    root, rate = factor(operator, lax.stop_gradient(ridge))
-    count = jnp.minimum(steps(rate), STEPS).astype(int)
+    n, constant = f.shape[0], lax.stop_gradient(ridge)
+    found = by_batches(operator, factor, singular)(constant)
 
     def product(joint: Any) -> Any:
         r, v = joint[:n], joint[n:]
         return jnp.concatenate([r + operator.forward(v), operator.adjoint(r) - ridge * v])
 
-    def solve(_: Any, right: Any) -> Any:
+    def refined(operator: Operator, ridge: Any, root: Any, rate: Any, right: Any) -> Any:
         f, h = right[:n], right[n:]
 
-        def refined(_: Any, state: Any) -> Any:
+        def step(_: Any, state: Any) -> Any:
             r, v = state
             v = v + matmul(root, matmul(root.T, operator.adjoint(r) - ridge * v - h))
             return f - operator.forward(v), v
 
-        return jnp.concatenate(lax.fori_loop(0, count + 1, refined, (f, jnp.zeros_like(h))))
+        count = 1 + jnp.minimum(steps(rate), STEPS).astype(int)
+        return jnp.concatenate(lax.fori_loop(0, count, step, (f, jnp.zeros_like(h))))
+
+    def solve(_: Any, right: Any) -> Any:
+        return by_batches(operator, refined)(constant, *found, right)
 
     # One array, not a pair: the transpose of custom_linear_solve wants every part to be perturbed.
     joint = lax.custom_linear_solve(product, jnp.concatenate([f, h]), solve, symmetric=True)
@@ -133,8 +138,8 @@ def by_gram(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     """Return W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and the factor of one refinement step.
 
     The factor is the error after the step divided by the error before. W comes from an equilibrated
-    Cholesky factor, with an error of κ²·eps. If norms do not show that this is small, it comes from
-    the singular values of R, except those at rounding.
+    Cholesky factor, with an error of κ²·eps. If norms do not show that this is small, the factor is
+    infinite.
     """
     gram = operator.gram()
     unit = jnp.eye(len(gram), dtype=gram.dtype)
@@ -145,31 +150,21 @@ def by_gram(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     lower = lax.linalg.cholesky(scaled, symmetrize_input=False)
     inverse = lax.linalg.triangular_solve(lower, unit, left_side=True, lower=True)
     rate = norm_bound(scaled) * norm_bound(inverse) ** 2 * jnp.finfo(gram.dtype).eps
-    return otherwise(
-        lambda data, ridge: singular(operator.of(*data), ridge),
-        (operator.data, ridge),
-        steps(rate) <= STEPS,
-        (scale[:, None] * inverse.T, rate),
-    )
+    return scale[:, None] * inverse.T, jnp.where(steps(rate) <= STEPS, rate, jnp.inf)
 
 
 def by_qr(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     """Return the same as `by_gram` from a QR, W = R⁻¹, with an error of κ·eps.
 
-    If norms do not show full rank, W comes from the singular values of R.
+    If norms do not show full rank, the factor is infinite.
     """
     r, tolerance = triangle(operator, ridge)
     scaled, sizes = equilibrated(r)
     unit = jnp.eye(len(r), dtype=r.dtype)
     inverse = lax.linalg.triangular_solve(scaled, unit, left_side=True)
     condition = norm_bound(scaled) * norm_bound(inverse)
-    found = inverse / sizes[:, None], condition * jnp.finfo(r.dtype).eps
-    return otherwise(lambda r: by_svd(r, tolerance), (r,), condition * tolerance < 1, found)
-
-
-def singular(operator: Operator, ridge: Any) -> tuple[Any, Any]:
-    """Return the same as `by_qr`, from the singular values of R in any case."""
-    return by_svd(*triangle(operator, ridge))
+    rate = jnp.where(condition * tolerance < 1, condition * jnp.finfo(r.dtype).eps, jnp.inf)
+    return inverse / sizes[:, None], rate
 
 
 def steps(rate: Any) -> Any:
@@ -201,11 +196,12 @@ def equilibrated(r: Any) -> tuple[Any, Any]:
     return r / sizes, sizes
 
 
-def by_svd(r: Any, tolerance: float) -> tuple[Any, Any]:
+def singular(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     """Return the same as `by_qr`, from as many singular values of R as its rank: W Wᵀ = (RᵀR)⁺.
 
     The rank is decided for columns of norm one. The minimum norm refers to the columns themselves.
     """
+    r, tolerance = triangle(operator, ridge)
     scaled, sizes = equilibrated(r)
     _, s, vt = jnp.linalg.svd(scaled)
     rank = jnp.sum(s > tolerance * s[0])
@@ -218,45 +214,56 @@ def by_svd(r: Any, tolerance: float) -> tuple[Any, Any]:
     return found, condition * jnp.finfo(r.dtype).eps
 
 
-def otherwise(make: Callable[..., Any], given: Any, good: Any, found: Any) -> Any:
-    """Return ``found`` where it is ``good``, else ``make(*given)``, a constant in derivatives.
+def by_batches(
+    operator: Operator, of: Callable[..., Any], slow: Callable[..., Any] | None = None
+) -> Callable[..., Any]:
+    """Return the function ``of(operator, *given)`` of arrays, without derivatives.
 
-    Under vmap, also nested, ``make`` runs for the problems that are not good. `lax.cond` would
-    run it for all problems, and so would a loop as long as it takes steps for one of them.
+    Under vmap, also nested, it runs for a few problems at a time, whose matrices stay in the cache.
+    Where its second result is not finite, ``slow`` is called instead. `lax.cond` would call it for
+    all problems, and so would a loop as long as it takes steps for one of them.
     """
+    size = max(1, BATCH_NUMBERS // math.prod(operator.shape))
+
+    def called(of: Callable[..., Any], given: Any) -> Any:
+        return of(operator.of(*given[0]), *given[1:])
 
     @custom_vmap
-    def of_batch(given: Any, good: Any, found: Any) -> Any:
-        total = len(good)
-        size = min(total, BATCH)
-        bad = jnp.nonzero(~good, size=total, fill_value=total)[0]
-        bad = jnp.concatenate([bad, jnp.full_like(bad, total, shape=size)])
-        last = jnp.sum(~good)
+    def of_all(given: Any) -> Any:
+        found = lax.map(partial(called, of), given, batch_size=size)
+        if slow is None:
+            return found
+        good = found[1] < jnp.inf
+        total, last = len(good), jnp.sum(~good)
+        bad = jnp.nonzero(~good, size=total + BATCH, fill_value=total)[0]
 
         def step(state: tuple[Any, Any]) -> tuple[Any, Any]:
             # XLA moves out of a loop, and so always computes, what does not depend on its state.
             here, (first, found) = lax.optimization_barrier((given, state))
-            which = lax.dynamic_slice_in_dim(bad, first, size)
+            which = lax.dynamic_slice_in_dim(bad, first, min(BATCH, total))
             some = jax.tree.map(lambda a: jnp.take(a, which, axis=0, mode="clip"), here)
-            made = jax.vmap(make)(*some)
+            made = jax.vmap(partial(called, slow))(some)
             put = jax.tree.map(lambda a, b: a.at[which].set(b, mode="drop"), found, made)
-            return first + size, put
+            return first + BATCH, put
 
         # The zero varies over the same axes of a mesh of devices as the problems.
         return lax.while_loop(lambda state: state[0] < last, step, (0 * last, found))[1]
 
-    @of_batch.def_vmap
-    def of_batches(count: int, batched: Any, *values: Any) -> tuple[Any, Any]:
+    @of_all.def_vmap
+    def merged(count: int, batched: Any, given: Any) -> tuple[Any, Any]:
         def joined(a: Any, batched: bool) -> Any:
             a = a if batched else jnp.broadcast_to(a, (count, *a.shape))
             return a.reshape(-1, *a.shape[2:])
 
-        made = of_batch(*jax.tree.map(joined, values, tuple(batched)))
-        apart = jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), made)
+        found = of_all(jax.tree.map(joined, given, *batched))
+        apart = jax.tree.map(lambda a: a.reshape(count, -1, *a.shape[1:]), found)
         return apart, jax.tree.map(lambda _: True, apart)
 
-    one = jax.tree.map(lambda a: lax.stop_gradient(a)[None], (given, good, found))
-    return jax.tree.map(lambda a: a[0], of_batch(*one))
+    def of_one(*given: Any) -> Any:
+        one = lax.stop_gradient(operator.data), *given
+        return jax.tree.map(lambda a: a[0], of_all(jax.tree.map(lambda a: a[None], one)))
+
+    return of_one
 
 
 def norm_bound(a: Any) -> Any:
