@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import reduce
@@ -13,7 +14,7 @@ from ..linalg.rank import EPS
 
 # Numbers that are transformed at a time, the fewest samples of a block, and the number of numbers
 # from which threads are faster than one.
-NUMBERS, BLOCK, MANY = 2**20, 256, 2**16
+NUMBERS, BLOCK, MANY = 2**18, 256, 2**16
 # The ramp at an end of a record is as long as the kernel, but at most this share of the record.
 MOST_SHARE = 1 / 4
 # If a squared column norm is less than this share of its value for padded records, subtracting the
@@ -22,6 +23,8 @@ DROWNED = 1e-2
 # Orders of predictors to try, for kernels that are ``SHORTER`` times as long, and the least share
 # of the smallest in the largest value of the spectrum of x that a predictor leaves.
 ORDERS, SHORTER, WHITE = (32, 256, 2048), 4, 0.1
+# Blocks of a random vector that are computed at once.
+DRAWN = 64
 # T is definite if a bound proves that its smallest eigenvalue is at least this share of its
 # diagonal. Levinson's recursion has errors of about ten roundings.
 DEFINITE = 100 * EPS
@@ -32,31 +35,36 @@ SHIFT = 1e3 * EPS
 class Record(NamedTuple):
     """Samples (N, L, C) of any type, used as ``scale * data - shift``, and as zero where ``dead``.
 
-    Strides and dilations are channels and records of their own.
+    Strides and dilations are channels and records of their own. The first and last ``ramp`` samples
+    rise from zero.
     """
 
     data: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
     dead: np.ndarray | None = None
+    ramp: int = 0
 
-    def read(self, some: slice = slice(None)) -> np.ndarray:
-        """Return samples in float64."""
-        found: np.ndarray = self.data[:, some] * self.scale - self.shift
+    def read(self, some: slice, records: slice = slice(None)) -> np.ndarray:
+        """Return samples of some records in float64."""
+        shift = self.shift[records] if self.shift.ndim > 1 else self.shift
+        found: np.ndarray = self.data[records, some] * self.scale - shift
         if self.dead is not None:
-            found[self.dead[:, some]] = 0.0
+            found[self.dead[records, some]] = 0.0
+        place = np.arange(*some.indices(self.data.shape[1]))
+        place = np.minimum(place, self.data.shape[1] - 1 - place)
+        if (inside := place < self.ramp).any():
+            rise = np.sin(np.pi / 2 * (place[inside] + 0.5) / self.ramp) ** 2
+            found[:, inside] *= np.sin(np.pi / 2 * rise)[:, None]
         return found
 
-    def tapered(self, taps: int, centred: bool) -> np.ndarray:
+    def tapered(self, taps: int, centred: bool) -> Record:
         """Return the samples, less the mean of a record, with ramps to zero at both ends."""
-        x = self.read()
+        ramp, shift = int(min(MOST_SHARE * self.data.shape[1], taps)), self.shift
         if centred:
-            x -= x.mean(1, keepdims=True)
-        count = int(min(MOST_SHARE * x.shape[1], taps))
-        rise = np.sin(np.pi / 2 * (np.arange(count) + 0.5) / max(count, 1)) ** 2
-        for end in (x, x[:, ::-1]):
-            end[:, :count] *= np.sin(np.pi / 2 * rise)[:, None]
-        return x
+            alive = True if self.dead is None else ~self.dead[..., None]
+            shift = self.data.mean(1, float, keepdims=True, where=alive) * self.scale
+        return self._replace(shift=shift, ramp=ramp)
 
 
 class Samples(NamedTuple):
@@ -108,25 +116,23 @@ def fast_length(count: int) -> int:
     return int(next_fast_len(count, real=True))
 
 
-def autocorrelation(x: np.ndarray, taps: int) -> np.ndarray:
-    """Return Σ x[s] x[s + j]ᵀ (K, C, C) for lags j of 0 to K − 1, of x (N, L, C), zero outside.
+def autocorrelation(records: Sequence[Record], taps: int) -> np.ndarray:
+    """Return Σ x[s] x[s + j]ᵀ (K, C, C) for lags j of 0 to K − 1, zero outside of the records.
 
     The spectrum of two blocks is the sum of their spectra, with alternating signs for the second.
     """
-    n, length, c = x.shape
-    step = fast_length(max(taps, BLOCK))
-    total = np.zeros((step + 1, c, c), complex)
-    sign = np.resize([1.0, -1.0], step + 1)[:, None]
-    many = min(max(1, NUMBERS // (2 * n * step * c)), -(-length // step))
-    for first in range(0, length, many * step):
-        part = np.zeros((n, (many + 1) * step, c))
-        seen = x[:, first : first + part.shape[1]]
-        part[:, : seen.shape[1]] = seen
-        blocks = transform(part.reshape(n, many + 1, step, c), 2 * step, 2)
-        here, ahead = blocks[:, :-1], blocks[:, :-1] + sign * blocks[:, 1:]
-        if c == 1:
-            total[:, 0, 0] += np.einsum("nbfc,nbfc->f", here.conj(), ahead)
-        else:
+    step, c = fast_length(max(taps, BLOCK)), records[0].data.shape[2]
+    total, sign = np.zeros((step + 1, c, c), complex), np.resize([1.0, -1.0], step + 1)[:, None]
+    for x in records:
+        n, length, _ = x.data.shape
+        per = min(n, max(1, NUMBERS // (4 * step * c)))
+        many = min(-(-length // step), max(1, NUMBERS // (2 * per * step * c)))
+        for i, first in itertools.product(range(0, n, per), range(0, length, many * step)):
+            seen = x.read(slice(first, first + (many + 1) * step), slice(i, i + per))
+            part = np.zeros((len(seen), (many + 1) * step, c))
+            part[:, : seen.shape[1]] = seen
+            blocks = transform(part.reshape(len(seen), many + 1, step, c), 2 * step, 2)
+            here, ahead = blocks[:, :-1], blocks[:, :-1] + sign * blocks[:, 1:]
             a, b = (v.reshape(-1, step + 1, c).swapaxes(0, 1) for v in (here, ahead))
             total += adjoint(a) @ b
     return inverted(total, 2 * step)[:taps]
@@ -149,10 +155,8 @@ class _Vectors:
         self.places = slice(None) if whole else places
 
     def _whole(self, v: np.ndarray) -> np.ndarray:
-        found = v
-        if not isinstance(self.places, slice):
-            found = np.zeros((self.taps * self.channels, v.shape[1]))
-            found[self.places] = v
+        found = np.zeros((self.taps * self.channels, v.shape[1]))
+        found[self.places] = v
         return found.reshape(self.taps, self.channels, -1)
 
     def _part(self, a: np.ndarray) -> np.ndarray:
@@ -175,15 +179,14 @@ class Toeplitz(_Vectors):
 
     def __init__(self, samples: Samples, squares: np.ndarray) -> None:
         records, taps, places = samples
-        super().__init__(reduce(np.add, (autocorrelation(r.read(), taps) for r in records)), places)
+        super().__init__(autocorrelation(records, taps), places)
         self._size, k = fast_length(2 * taps), taps - 1
         symbol = wrapped(self.lags, self._size)
         self.largest, self._symbol = float(np.abs(symbol).sum(-1).max()), symbol.conj()
-        ends = [r.read(some) for some in (slice(k), slice(-k, None)) for r in records if k]
-        before = np.repeat([True, False], sum(len(r.data) for r in records) if k else 0)
-        both = np.concatenate(ends) if ends else np.zeros((0, 1, self.channels))
-        full = both.any((1, 2))
-        self._before = before[full]
+        heads = [r.read(slice(k)) for r in records]
+        ends = [*heads, *(r.read(slice(r.data.shape[1] - k, None)) for r in records)]
+        full = (both := np.concatenate(ends)).any((1, 2))
+        self._before = (np.arange(len(both)) < len(both) // 2)[full]
         self._ends = transform(both[full].swapaxes(0, 1), self._size)
         inner = sum(len(r.data) * -(-(r.data.shape[1] - k) // taps) for r in records)
         power = np.diagonal(self.lags[0])[places % self.channels]
@@ -213,8 +216,7 @@ def tapered_lags(
     diagonal of T has the means of ``squares`` + ``ridge`` (P,) of each channel.
     """
     records, taps, places = samples
-    several = (autocorrelation(r.tapered(taps, centred), taps) for r in records)
-    lags: np.ndarray = reduce(np.add, several)
+    lags = autocorrelation([r.tapered(taps, centred) for r in records], taps)
     power, of_channel = np.diagonal(lags[0]).copy(), places % len(lags[0])
     counts = np.maximum(np.bincount(of_channel, minlength=power.size), 1)
     own, more = (np.bincount(of_channel, a, power.size) / counts for a in (squares, ridge))
@@ -272,7 +274,7 @@ class ToeplitzInverse(_Vectors):
         later = np.concatenate([np.zeros_like(backward[:1]), backward[:-1]])
         self._size = fast_length(self.taps + order)
         self._factors = transform(np.concatenate([forward, later], 2), self._size)
-        self.draw = self._part(draw[:, :, None])
+        self.draw = self._part(draw.reshape(self.taps, self.channels, 1))
         return True
 
     def _whitens(self, spectrum: np.ndarray, size: int) -> bool:
@@ -300,7 +302,7 @@ def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.nd
 
     Returns:
         Blocks F and B (m, C, C), of which F Fᵀ[0] is the first block column of T⁻¹ and B Bᵀ[-1] the
-        last, and a normal vector (K, C) of the covariance that the predictor continues.
+        last, and a normal vector (K·C,) of the covariance that the predictor continues.
 
     Raises:
         LinAlgError: If T is not positive definite.
@@ -308,8 +310,6 @@ def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.nd
     Source: P. Whittle, On the fitting of multivariate autoregressions, and the approximate
     canonical factorization of a spectral density matrix, Biometrika 50 (1963) 129.
     """
-    from scipy.signal import lfilter, lfiltic
-
     m, c, _ = lags.shape
     end, noise = m * c, np.random.default_rng(0).standard_normal((taps, c))
     reverse = np.ascontiguousarray(lags[::-1]).reshape(end, c)
@@ -318,8 +318,8 @@ def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.nd
     forward, backward = np.zeros((2, c, end))
     forward[:, :c] = backward[:, end - c :] = np.eye(c)
     ahead = behind = lags[0]
-    draw = np.empty((taps, c))
-    draw[0] = _root(behind) @ noise[0]
+    draw = np.empty(taps * c)
+    draw[:c] = _root(behind) @ noise[0]
     for at in range(c, end, c):
         before, first = slice(end - c - at, end - c), forward[:, :at].copy()
         beyond = first @ reverse[before]
@@ -327,15 +327,17 @@ def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.nd
         forward[:, c : at + c] -= times(by_last, backward[:, end - at :])
         backward[:, before] -= times(by_first, first)
         ahead, behind = ahead - by_last @ beyond.T, behind - by_first @ beyond
-        k = at // c
-        draw[k] = _root(behind) @ noise[k] - backward[:, before] @ draw[:k].reshape(-1)
-    root, predictor = _root(behind), backward[:, : end - c]
-    if c == 1 and m < taps:
-        whole = backward[0, ::-1]
-        start = lfiltic(root[0], whole, draw[m - 1 :: -1, 0])
-        draw[m:, 0] = lfilter(root[0], whole, noise[m:, 0], zi=start)[0]
-    for k in range(m, taps if c > 1 else m):
-        draw[k] = root @ noise[k] - predictor @ draw[k - m + 1 : k].reshape(-1)
+        draw[at : at + c] = _root(behind) @ noise[at // c] - backward[:, before] @ draw[:at]
+    # The predictor of each of some blocks from those before them.
+    count = min(DRAWN, taps - m)
+    band = np.zeros((count, c, end + (count - 1) * c))
+    for row in range(count):
+        band[row, :, row * c : row * c + end] = backward
+    seen, own = np.split(band.reshape(count * c, band.shape[2]), [end - c], axis=1)
+    left, inverse = (noise @ _root(behind).T).reshape(-1), np.linalg.inv(own)
+    for at in range(end, taps * c, max(1, count * c)):
+        right = left[at : at + count * c] - (seen @ draw[at - end + c : at])[: left.size - at]
+        draw[at : at + right.size] = inverse[: right.size, : right.size] @ right
     first, last = (
         np.linalg.solve(_root(error), each).reshape(c, m, c).transpose(1, 2, 0)
         for error, each in ((ahead, forward), (behind, backward))

@@ -138,11 +138,11 @@ def test_the_ends_of_records_are_tapered_and_dead_samples_are_zero():
     dead = np.zeros((1, 1000), bool)
     dead[0, 500:510] = True
     record = Record(np.full((1, 1000, 1), 6), np.array([0.5]), np.ones(1), dead)
-    found = record.tapered(160, centred=False)[0, :, 0]
+    found = record.tapered(160, centred=False).read(slice(None))[0, :, 0]
     assert (found[160:500] == 2.0).all()
     assert not found[500:510].any()
     assert max(abs(found[0]), abs(found[-1])) < 1e-4
-    assert abs(record.tapered(160, centred=True).mean()) < 0.1
+    assert not record.tapered(160, centred=True).read(slice(None)).any()
 
 
 # --- the certificate
