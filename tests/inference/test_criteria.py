@@ -112,21 +112,6 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
     np.testing.assert_array_equal(found.at_edge, np.isin(found.strength, GRID[[0, -1]]))
 
 
-@pytest.mark.parametrize("score", ["mse", "correlation"])
-def test_the_path_contains_the_chosen_strength(rng: np.random.Generator, score: str) -> None:
-    x, noise = rng.standard_normal((2, 400))
-    y = np.convolve(x, [1, 0.5, 0.2])[:400] + 2 * noise
-    problem = cs.Problem(x, np.stack([y, y[::-1]], axis=1), lags=(0, 9))
-    folds = cs.CrossValidation(4, score=score)
-    found = cs.solve(problem, penalty="ridge", select=folds).regularization
-    path, outputs = found.path, np.arange(2)
-    assert (np.diff(path.strengths, axis=0) >= 0).all()
-    place = np.argmax(path.strengths == found.strength, axis=0)
-    best = path.scores.min(0) if score == "mse" else path.scores.max(0)
-    np.testing.assert_allclose(path.scores[place, outputs], best, rtol=1e-12)
-    np.testing.assert_allclose(path.effective_dof[place, outputs], found.effective_dof, rtol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("name", "geometry", "criterion"),
     [

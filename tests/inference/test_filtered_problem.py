@@ -130,18 +130,6 @@ def test_every_output_has_its_own_strength(name: str, mask: Any, held: int) -> N
         np.testing.assert_allclose(fit.regularization.strength[..., [o]], strength)
 
 
-@pytest.mark.parametrize("held", [1500, 2500])
-def test_records_beyond_the_memory_are_filtered_when_they_are_read(held: int) -> None:
-    """Each output beyond the memory, or all of them together."""
-    made = Adjusted({"mask": 0.05, "bias": True}, autoregressive)
-    problem, few = made.problem(np.asarray), Tuning(held_numbers=held, chunk_numbers=held)
-    fit, wanted = cs.solve(problem, noise="ar2", limits=few), cs.solve(problem, noise="ar2")
-    assert fit.converged
-    np.testing.assert_allclose(fit.kernel, wanted.kernel, rtol=1e-9)
-    np.testing.assert_allclose(fit.bias, wanted.bias, rtol=1e-9)
-    np.testing.assert_allclose(fit.standard_error, wanted.standard_error, rtol=1e-9)
-
-
 @pytest.mark.parametrize("alike", [{"weights": [2.0]}, {"confounds": np.zeros((60, 1))}])
 def test_equal_weights_and_confounds_of_zeros_change_nothing(alike: Any) -> None:
     """The noise is estimated from the residuals of the same bias."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -19,7 +17,6 @@ from support import dense
 from support.cases import EPS
 from support.geometry import NAMED
 from support.ordering import kernel_shaped
-from support.stored import SMALL, Slices
 
 RNG = np.random.default_rng(0)
 LENGTHS = (90, 120, 100, 110)
@@ -135,33 +132,6 @@ def test_masked_rows_and_confounds_are_excluded(name: str, of: str) -> None:
     a, nuisance = rows(X)[used], nuisance[used]
     right = None if of == "predicted" else np.asarray(without(y[used], nuisance), float)
     check(fit.patterns(of), fit.kernel, [wanted(a, flat(fit.kernel), right, nuisance)], 1e-11)
-
-
-def in_file(values: list, folder: Path, name: str) -> list:
-    found = []
-    for i, a in enumerate(values):
-        np.save(folder / f"{name}{i}.npy", a)
-        found.append(np.load(folder / f"{name}{i}.npy", mmap_mode="r"))
-    return found
-
-
-HELD: dict[str, Callable[[list, Path, str], list]] = {
-    "slices": lambda values, folder, name: [*map(Slices, values)],
-    "dask": lambda values, folder, name: [da.from_array(a, chunks=(50, 3)) for a in values],
-    "files": in_file,
-}
-
-
-@pytest.mark.parametrize("of", ["predicted", "outputs"])
-@pytest.mark.parametrize("held", HELD)
-def test_data_are_held_in_any_way(held: str, of: str, tmp_path: Path) -> None:
-    given = [HELD[held](values, tmp_path, name) for name, values in (("x", X), ("y", Y))]
-    fit = cs.solve(cs.Problem(*given, lags=LAGS, bias=True), ridge=3.0, limits=SMALL)
-    right = None if of == "predicted" else np.concatenate(inner(Y))
-    check(fit.patterns(of), fit.kernel, [wanted(rows(X), flat(fit.kernel), right)], 1e-11)
-    errors = fit.jackknife(patterns=of).standard_error
-    alone = cs.solve(cs.Problem(X, Y, lags=LAGS, bias=True), ridge=3.0)
-    np.testing.assert_allclose(errors, alone.jackknife(patterns=of).standard_error, rtol=1e-12)
 
 
 def test_float32_and_jax() -> None:
@@ -295,29 +265,6 @@ def test_the_jackknife_is_a_decoder_without_each_record(name: str, of: str) -> N
     np.testing.assert_array_equal(kernel_shaped(fit.patterns(of), shape), found.kernel)
     error = np.sqrt(np.square(expected - expected.mean(0)).sum(0) * 3 / 4)
     np.testing.assert_allclose(kernel_shaped(found.standard_error, shape), error, rtol=1e-11)
-
-
-def test_a_banded_decoder_of_masked_groups() -> None:
-    """The labels are those of the channels of all groups."""
-    masks = [np.stack([np.arange(len(b)) % 5 > 0, np.arange(len(b)) % 3 > 0], 1) for b in Y]
-    x = [np.cumsum(np.hstack([a, a[::-1, :1]]) - 2, axis=0) for a in X]
-    penalty = cs.Ridge([1.0, 30.0], channel_groups=[0, 1, 1, 0])
-    given = {"lags": (0, 2), "bias": True}
-    problem = cs.Problem(
-        x, Y, spec=cs.ConvSpec(3, padding="causal", groups=2), mask=masks, bias=True
-    )
-    found = cs.solve(problem, penalty=penalty).jackknife(patterns="predicted")
-    for g, labels in enumerate(([0, 1], [1, 0])):
-        alone = cs.Problem(
-            [a[:, 2 * g : 2 * g + 2] for a in x],
-            [b[:, g] for b in Y],
-            edges="zeros",
-            mask=[m[:, g] for m in masks],
-            **given,
-        )
-        banded = cs.Ridge([1.0, 30.0], channel_groups=labels)
-        kernels = cs.solve(alone, penalty=banded).jackknife(patterns="predicted").kernels
-        np.testing.assert_allclose(found.kernels[..., g], kernels[..., 0], rtol=1e-8)
 
 
 def test_a_jackknife_of_patterns_needs_a_closed_form() -> None:

@@ -11,7 +11,7 @@ import scipy.stats
 
 import convsolve as cs
 from convsolve.datasets import event_related_fmri
-from convsolve.inference.whiteness import coloured, lags_of, whiteness
+from convsolve.inference.whiteness import lags_of, whiteness
 from support.coverage import red
 
 
@@ -164,14 +164,6 @@ def test_without_a_fit_p_is_that_of_ljung_and_box() -> None:
     expected = scipy.stats.chi2.sf(q, lags)
     np.testing.assert_allclose(whiteness([e], np.square(e).mean(0), lags), expected)
     np.testing.assert_array_equal(whiteness([e], np.zeros(3), lags), 1)
-
-
-def test_a_channel_is_coloured_in_its_own_units() -> None:
-    rng = np.random.default_rng(0)
-    x = np.hstack([rng.standard_normal((800, 1)) + 1e6, red(rng, 800, 1) * 1e-200])
-    assert not coloured([x[:, :1]], 10)
-    assert coloured([x[:500], x[500:]], 10)
-    assert not coloured([np.ones((30, 1))], 5)
 
 
 def test_a_few_rows_have_no_lags() -> None:
