@@ -124,15 +124,6 @@ class Geometry:
         pairs = zip(self.spec._offset(shape), self.shift, self.spec._span, strict=True)
         return [(lo + shift - span + 1, lo + shift) for lo, shift, span in pairs]
 
-    @property
-    def length_of_y(self) -> str:
-        """How long y must be."""
-        if not self.edges:
-            return "if y is as long as x, use lags= instead of kernel_size="
-        if max(self.spec.stride) > 1:
-            return "with lags= and stride=, y has one sample for every stride samples of x"
-        return "with lags=, y must have the same length as x"
-
     def y_shape(self, shape: Sequence[int]) -> Shape:
         """Return the samples of y along each axis for a record of x of ``shape`` samples."""
         if not self.edges:

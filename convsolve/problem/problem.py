@@ -32,6 +32,10 @@ from .time_index import check_time_indexes
 
 # More zeros around the data are assumed to be a mistake.
 MAX_ADDED = 2**28
+LENGTH_OF_Y = (
+    "with lags=, y must have the same length as x, or one sample for every stride= samples; with "
+    "kernel_size=, y has the rows of the layer"
+)
 
 
 @suggests_attributes
@@ -183,15 +187,15 @@ class Problem:
         like, rows = [*map(geometry.y_shape, lengths)], Rows.of(spec, lengths, geometry.start)
         _check_windows(geometry, input, rows)
         if output is not None:
-            hint = _exchanged(input, "x") or _exchanged(output, "y") or geometry.length_of_y
+            hint = _exchanged(input, "x") or _exchanged(output, "y") or LENGTH_OF_Y
             output = _as_rows(output, "y", like, rows, hint)
         n_outputs = _count_outputs(n_outputs, output, outputs, spec.groups)
         names = Names.of(fs, channels, outputs, input, output, (input.channels, n_outputs))
         given = geometry.lags(lengths[0]), names, input.channels, spec.groups
         if spec.ndim == 1:
             timed = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
-            rates = {"x": names.fs, "y": names.fs if spec.stride == (1,) else None}
-            check_time_indexes(timed, rates)
+            rates = {"x": names.fs, "y": None if names.fs is None else names.fs / spec.stride[0]}
+            check_time_indexes(timed, rates, spec.stride[0] if geometry.edges else 1)
         by_mask, roots = used_rows(
             rows, like, input, output, spec, (mask, weights), missing, n_outputs
         )

@@ -278,13 +278,11 @@ def _read_weights(weights: Any, like: Sequence[Shape]) -> list[np.ndarray]:
 
 def whole_rows(spec: ConvSpec, lengths: Shape) -> np.ndarray:
     """Return flags (*T) of the rows of a record of ``lengths`` (*W) that read no padding zeros."""
-    found = np.ones(spec.output_shape(lengths), bool)
-    axes = zip(lengths, spec._offset(lengths), spec.stride, spec._span, strict=True)
-    for axis, (length, lo, stride, span) in enumerate(axes):
-        first = np.arange(found.shape[axis]) * stride - lo
-        inside = (first >= 0) & (first + span <= length)
-        found &= inside.reshape([-1 if i == axis else 1 for i in range(found.ndim)])
-    return found | (spec.padding == "circular")
+    axes = zip(lengths, spec._offset(lengths), spec._extent(lengths), strict=True)
+    samples = (np.arange(extent) - lo for _, lo, extent in axes)
+    inside = [(at >= 0) & (at < w) for at, w in zip(samples, lengths, strict=True)]
+    outside = ~reduce(np.logical_and.outer, inside)
+    return ~rows_reading(outside & (spec.padding != "circular"), spec._normal)
 
 
 def known_rows(x: Records, spec: ConvSpec, shapes: Sequence[Shape]) -> Flags | None:
@@ -306,7 +304,7 @@ def rows_reading(samples: np.ndarray, spec: ConvSpec) -> np.ndarray:
     for axis, (length, lo, extent) in enumerate(axes):
         at = np.arange(extent) - lo
         inside = (at >= 0) & (at < length) | (spec.padding == "circular")
-        line = np.moveaxis(found, axis, 0)[at % length]
+        line = np.moveaxis(found, axis, 0)[at % max(length, 1)]
         line[~inside] = False
         line = _any_of(line, spec.kernel_size[axis], spec.dilation[axis])
         found = np.moveaxis(line[:: spec.stride[axis]], 0, axis)

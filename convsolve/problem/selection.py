@@ -34,16 +34,10 @@ class Selection(NamedTuple):
         every = tuple(range(n_channels)), tuple(range(n_outputs))
         return cls(*every, n_channels, n_outputs)
 
-    def part(
-        self,
-        channels: Sequence[int],
-        outputs: tuple[int, ...],
-        n_outputs: int,
-        records: tuple[int, ...] | None = None,
-    ) -> Selection:
-        """Return the selection of some channels, outputs and records of this part."""
+    def part(self, channels: Sequence[int], outputs: tuple[int, ...], n_outputs: int) -> Selection:
+        """Return the selection of some channels and outputs of this part."""
         chosen = tuple(self.channels[c] for c in channels)
-        return Selection(chosen, outputs, self.n_channels, n_outputs, records)
+        return Selection(chosen, outputs, self.n_channels, n_outputs)
 
     def of_outputs(self, values: np.ndarray) -> np.ndarray:
         """Return values (..., Cout) of the outputs of the part; other shapes are returned whole."""

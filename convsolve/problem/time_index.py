@@ -20,12 +20,15 @@ GAP, SHIFT, RATE = 0.5, 0.1, 0.01
 ROUNDED = 0.45
 
 
-def check_time_indexes(given: Mapping[str, Any], rates: Mapping[str, float | None]) -> None:
+def check_time_indexes(
+    given: Mapping[str, Any], rates: Mapping[str, float | None], stride: int = 1
+) -> None:
     """Raise a ValueError if time indexes contradict equal spacing, a rate or one another.
 
     Args:
         given: x, y, and further arguments with a row for every row of y, by name.
         rates: sampling rates in Hz, or None, of the arguments whose spacing is checked, by name.
+        stride: samples of x per row of y, which are at the time of the first of these samples.
     """
     first: dict[int, tuple[str, np.ndarray]] = {}
     for name, value in given.items():
@@ -38,8 +41,9 @@ def check_time_indexes(given: Mapping[str, Any], rates: Mapping[str, float | Non
             if name in rates:
                 # Integers have no unit.
                 _check_steps(label, seconds, None if times.dtype.kind in "iu" else rates[name])
+            seconds = seconds[:: stride if name == "x" else 1]
             other, known = first.setdefault(i, (label, seconds))
-            near = SHIFT * (known[-1] - known[0]) / (len(known) - 1)
+            near = SHIFT * (known[-1] - known[0]) / max(len(known) - 1, 1)
             if len(known) == len(seconds) and not (np.abs(seconds - known) < near).all():
                 raise ValueError(
                     f"{other} and {label} have different time indexes; rows are paired by position"

@@ -59,6 +59,14 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
     "drop": {"taps": (8,), "lags": ((0, 7),), "edges": "drop", "padding": None},
     "zeros": {"taps": (8,), "lags": ((-2, 5),), "edges": "zeros", "padding": None},
     "circular": {"taps": (8,), "lags": ((0, 7),), "edges": "circular", "padding": None},
+    "drop, slow y": {"taps": (8,), "lags": ((-1, 6),), "stride": (3,), "padding": None},
+    "zeros, slow y": {
+        "taps": (6,),
+        "lags": ((0, 5),),
+        "stride": (4,),
+        "edges": "zeros",
+        "padding": None,
+    },
     "valid": {"taps": (6,)},
     "full": {"taps": (6,), "padding": "full"},
     "causal, dilation 3": {"taps": (5,), "padding": "causal", "dilation": (3,)},
@@ -337,9 +345,8 @@ def statement(case: Case) -> Statement:
     x = [values(rng, (*shape, channels)) for shape in lengths]
     outputs = case.outputs * groups
     made = Statement(x, [np.zeros((*s, outputs)) for s in lengths], **geometry)
-    if made.padding is not None:
-        rows = [rows_of(made, i) for i in range(len(x))]
-        made = replace(made, y=[np.zeros((*shape, outputs)) for shape in rows])
+    rows = [rows_of(made, i) for i in range(len(x))]
+    made = replace(made, y=[np.zeros((*shape, outputs)) for shape in rows])
     made = replace(made, y=responses(rng, made, 0.5, 0.0))
     for name in case.adjustments:
         change = ADJUSTMENTS[name]

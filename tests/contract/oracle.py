@@ -138,9 +138,9 @@ class Axis(NamedTuple):
 
 def axis_of(statement: Statement, axis: int, size: int) -> Axis:
     """How one axis of a record of ``size`` samples is read."""
-    taps = np.arange(statement.taps[axis])
+    taps, stride = np.arange(statement.taps[axis]), statement.stride[axis]
     if statement.lags is None:
-        stride, dilation = statement.stride[axis], statement.dilation[axis]
+        dilation = statement.dilation[axis]
         padding, circular = statement.padding, statement.padding == "circular"
         padding = padding if isinstance(padding, str) else padding[axis]
         low, rows = axis_geometry(size, len(taps), stride, dilation, padding)
@@ -149,7 +149,7 @@ def axis_of(statement: Statement, axis: int, size: int) -> Axis:
     else:
         circular = statement.edges == "circular"
         lags = statement.lags[axis][1] - taps
-        found = np.arange(size)[:, None] - lags
+        found = np.arange(0, size, stride)[:, None] - lags
     if circular:
         return Axis(found % size, lags)
     return Axis(np.where((found >= 0) & (found < size), found, -1), lags)

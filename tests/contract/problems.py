@@ -73,7 +73,10 @@ def geometry(rng: Rng) -> dict[str, Any]:
     if rng.random() < 0.45:
         first = [int(v) for v in rng.integers(-3, 3, ndim)]
         lags = tuple((a, a + k - 1) for a, k in zip(first, taps))
-        return found | {"lags": lags, "edges": chosen(rng, EDGES), "padding": None}
+        stride = (1,) * ndim
+        return found | {
+            "lags": lags, "edges": chosen(rng, EDGES), "padding": None, "stride": stride
+        }  # fmt: skip
     stride, dilation = (
         tuple(int(v) for v in rng.integers(1, widest + 1, ndim)) if rng.random() < 0.5 else one
         for one in ((1,) * ndim,) * 2
@@ -374,7 +377,9 @@ def _functions(rng: Rng, lags: int) -> np.ndarray | None:
 
 
 def rows_of(made: Statement, record: int) -> tuple[int, ...]:
-    """The rows of a record along every axis."""
+    """The samples of y of a record along every axis."""
+    if made.lags is not None:
+        return tuple(-(-w // s) for w, s in zip(made.x[record].shape[:-1], made.stride))
     pads = made.padding if not isinstance(made.padding, str) else [made.padding] * len(made.taps)
     axes = zip(made.x[record].shape[:-1], made.taps, made.stride, made.dilation, pads)
     return tuple(dense.axis_geometry(*axis)[1] for axis in axes)

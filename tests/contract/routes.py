@@ -94,7 +94,9 @@ def problem(made: Statement, layout: str = "list", store: Store | None = None, f
     options = {name: getattr(made, name) for name in names}
     options |= {} if made.functions is None else {"basis": _bases(made.functions, made.groups)}
     if made.lags is not None:
-        return cs.Problem(**given, **options, lags=_lags(made), edges=made.edges)
+        return cs.Problem(
+            **given, **options, lags=_lags(made), edges=made.edges, stride=made.stride
+        )
     geometry = {"kernel_size": made.taps, "stride": made.stride, "dilation": made.dilation}
     return cs.Problem(**given, **options, **geometry, padding=made.padding)
 

@@ -29,7 +29,7 @@ class Statement:
 
     Attributes:
         x: input records ``(*samples, channels)``.
-        y: output records ``(*rows, outputs)``. With ``lags``, as long as x.
+        y: output records ``(*rows, outputs)``. With ``lags``, a sample for every stride of x.
         taps, stride, dilation: one number per axis.
         padding: a name or (before, after) pairs per axis. None with ``lags``.
         lags: (first, last) per axis, or None.

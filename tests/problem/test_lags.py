@@ -62,17 +62,6 @@ def test_lags_along_one_axis(edges, samples, first, taps, stride, seed):
     check_lags(x, h, [(first, first + taps - 1)], edges, stride)
 
 
-def test_every_record_has_its_own_rows():
-    rng = np.random.default_rng(3)
-    xs = [rng.integers(-9, 9, (n, 1)) for n in (7, 5)]
-    h = rng.integers(-9, 9, (3, 1, 1))
-    ys = [dense.lag_convolve(x, h, (-1,), "drop")[0] for x in xs]
-    problem = cs.Problem(xs, ys, lags=(-1, 1))
-    assert [r.tolist() for (r,) in problem._kept.in_y] == [[1, 2, 3, 4, 5], [1, 2, 3]]
-    for y, kept, (rows,) in zip(ys, problem.y, problem._kept.in_y, strict=True):
-        np.testing.assert_array_equal(kept, y[rows])
-
-
 def test_more_channels_than_samples_are_reported() -> None:
     """Arrays (trials, time) are read as one record of many channels."""
     x = np.ones((10, 500))

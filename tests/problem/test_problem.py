@@ -173,16 +173,3 @@ def test_a_problem_is_immutable_and_hashable(name):
         assert (repr(same), same.n_equations, same.n_unknowns) == before
         for a, b in zip(same.x, problem.x):
             np.testing.assert_array_equal(a, b)
-
-
-def test_a_derived_problem_leaves_the_whole_as_it_is():
-    problem = masked(bias=True)
-    before = repr(problem), cs.solve(problem).kernel.tobytes()
-    for other in (problem._replace(bias=False), problem._narrowed(1, 2), problem.parts[1][1]):
-        cs.solve(other)
-    assert (repr(problem), cs.solve(problem).kernel.tobytes()) == before
-
-
-def test_rows_of_chosen_lags_are_indices_in_the_y_given():
-    problem = cs.Problem(LONG, OUTPUTS, lags=(-1, 9))
-    np.testing.assert_array_equal(problem._narrowed(3, 5)._kept.in_y, problem._kept.in_y)

@@ -14,15 +14,6 @@ from convsolve.problem.rows import Rows, rows_reading, samples_read
 from support.geometry import Geometry, over_geometries
 
 
-def test_records_are_counted_and_found_in_y() -> None:
-    """Lags 2 to 4 leave the last samples of y of every record, and none of one that is short."""
-    spec = cs.ConvSpec(3, padding=((0, 0),))
-    rows = Rows.of(spec, [(7,), (2,), (5,)], starts=(4,))
-    assert rows.shapes == ((5,), (0,), (3,))
-    assert (rows.count, rows.used) == (8, [0, 2])
-    assert [index.tolist() for (index,) in rows.in_y] == [[4, 5, 6, 7, 8], [], [4, 5, 6]]
-
-
 def test_rows_are_cut_at_long_gaps() -> None:
     flags = np.array([0, 1, 1, 0, 1, 0, 0, 0, 1, 0], bool)
     rows = replace(Rows.of(cs.ConvSpec(1), [(10,), (4,)]), flags=(flags, np.zeros(4, bool)))

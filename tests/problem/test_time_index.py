@@ -57,6 +57,13 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
     "units of dates": (series(X, DATES.as_unit("ns")), labelled(Y, DATES.as_unit("s")), {}, None),
     "milliseconds": (series(X, (1e3 * SECONDS).astype(int)), Y, {"fs": 128}, None),
     "part": (series(X, None)[20:], series(Y, None)[20:], {"fs": 128}, None),
+    "slow y": (series(X, SECONDS), series(Y[::4], SECONDS[::4]), {"stride": 4, "fs": 128}, None),
+    "slow y, shifted": (
+        series(X, SECONDS), series(Y[::4], SECONDS[1::4]), {"stride": 4}, "different time indexes"
+    ),
+    "slow y at another rate": (
+        series(X, SECONDS), series(Y[::4], SECONDS[::4] / 2), {"stride": 4, "fs": 128}, "64 Hz, but"
+    ),
     "layer": (series(X, SECONDS), series(Y[: N // 2], SECONDS[::2]),
               {"lags": None, "kernel_size": 2, "stride": 2, "fs": 128}, None),
     "shifted dates": (
