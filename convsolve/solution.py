@@ -29,7 +29,7 @@ from .operators.layout import ascending, reversed_taps
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index, integer
 from .problem.confounds import Confounds
-from .problem.kernel_space import Given, KernelSpace
+from .problem.kernel_space import KernelSpace, kernel_space
 from .problem.names import Names
 from .problem.problem import Problem
 from .problem.spec import ConvSpec
@@ -511,10 +511,10 @@ class Solution:
         """The kernels of the problem, or None for all kernels."""
         if self.problem is not None:
             return self.problem._space
-        windows = self._recipe.get("windows")
-        given = Given(self._recipe.get("basis"), windows and dict(enumerate(map(tuple, windows))))
-        groups = self._spec.groups
-        return given.space(self._tap_lags, self._names, self.kernel.shape[-2] * groups, groups)
+        windows, groups = self._recipe.get("windows"), self._spec.groups
+        given = self._recipe.get("basis"), windows and dict(enumerate(map(tuple, windows)))
+        channels = self.kernel.shape[-2] * groups
+        return kernel_space(*given, self._tap_lags, self._names, channels, groups)
 
     def _in_basis(self, name: str) -> KernelSpace:
         """Return the kernels of the problem, or raise an AttributeError if they have no basis."""

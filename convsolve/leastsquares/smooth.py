@@ -77,7 +77,7 @@ class Smooth(Penalty):
         D V is much smaller than D if the kernels are smooth, and has the rounding errors of its
         terms.
         """
-        v = own.span.vectors
+        v = own.orthonormal.matrix
         if v is None:
             return super().within(own, lags)
         d = np.diff(np.eye(len(v)), self.order, axis=0)

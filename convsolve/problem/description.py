@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..text import argument, count, line
-from .kernel_space import UNSTABLE, KernelSpace
+from .kernel_space import KernelSpace
 from .names import Names
 from .rows import known_rows
 
@@ -60,6 +60,10 @@ def sizes_sentence(problem: Any) -> str:
         f"{_records(problem)}: {taps(problem)} × {count(problem.n_channels, 'channel')} "
         f"→ {count(problem.n_outputs, 'output')}{_which(problem._names)}{groups}{extras}"
     )
+
+
+# Condition number of a basis from which its coefficients are called unstable.
+UNSTABLE = 1e4
 
 
 def taps(problem: Any) -> str:

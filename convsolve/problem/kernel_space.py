@@ -15,9 +15,6 @@ from ..text import count, shown
 from .lag_bases import Basis, LagBasis
 from .names import Names
 
-# Condition number of a basis from which its coefficients are called unstable.
-UNSTABLE = 1e4
-
 
 class ChannelTaps(NamedTuple):
     """Coordinates of the kernel of one channel, w = T z, in kernel order.
@@ -36,22 +33,12 @@ class ChannelTaps(NamedTuple):
         return len(self.kept) if self.matrix is None else int(self.matrix.shape[1])
 
 
-class Span(NamedTuple):
-    """An orthonormal basis of the kernels of one channel.
-
-    Attributes:
-        vectors: V (k, rank), or None for the identity.
-        coefficients: the matrix (r, rank) that gives the coefficients z of V v. If the functions
-            of the basis are dependent, z has the least norm.
-    """
-
-    vectors: np.ndarray | None
-    coefficients: np.ndarray
-
-
 @dataclass(frozen=True, eq=False)
 class ChannelSpace:
-    """The kernels w = B z of one channel.
+    """The kernels w = B z of one channel, also written as V v with orthonormal columns V.
+
+    The kernel does not depend on the basis, only on its span. A basis with a large condition number
+    therefore affects the coefficients alone.
 
     Attributes:
         kept: (k,), indices of the taps in its window, in kernel order. Other taps are zero.
@@ -64,68 +51,63 @@ class ChannelSpace:
     basis: LagBasis | None = None
 
     @property
+    def own(self) -> ChannelTaps:
+        """Coordinates z."""
+        return ChannelTaps(self.kept, self.matrix)
+
+    @property
+    def orthonormal(self) -> ChannelTaps:
+        """Coordinates v."""
+        return ChannelTaps(self.kept, self._factors[0])
+
+    @property
     def count(self) -> int:
         """Number r of coefficients."""
         return self.own.coordinates
 
+    @property
+    def coefficients(self) -> np.ndarray:
+        """The matrix (r, rank) that gives z for v, of the least norm if columns are dependent."""
+        return self._factors[1]
+
+    @property
+    def rank(self) -> int:
+        """Number of independent coefficients."""
+        return int(self.coefficients.shape[1])
+
     @cached_property
-    def _factors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The norms of the columns of B, and Q and R of B with columns of norm one."""
-        assert self.matrix is not None
+    def _factors(self) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, np.ndarray]:
+        """V, the matrix of z for v, and singular values s and Vᵀ of B with columns of norm one."""
+        if self.matrix is None:
+            unit = np.eye(len(self.kept))
+            return None, unit, np.ones(len(unit)), unit
         # In ascending lags: functions that are narrow at the first lags lose digits in the other.
         b = self.matrix[::-1]
         largest = np.abs(b).max(0)
         norms = largest * np.linalg.norm(b / largest, axis=0)
         q, r = np.linalg.qr(b / norms)
-        return norms, q[::-1], r
-
-    @cached_property
-    def _singular(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Singular vectors and values of R, and its rank."""
-        u, s, vt = np.linalg.svd(self._factors[2])
-        return u, s, vt, self._rank_of(s)
-
-    def _rank_of(self, values: np.ndarray) -> int:
-        """Return the number of singular values that are not rounding."""
-        assert self.matrix is not None
-        return int((values > max(self.matrix.shape) * EPS * values[0]).sum())
+        u, s, vt = np.linalg.svd(r)
+        rank = int((s > max(b.shape) * EPS * s[0]).sum())
+        if rank < len(s):
+            q = q @ u[:, :rank]
+            coefficients = np.linalg.pinv(q.T @ b)
+        else:
+            coefficients = np.linalg.solve(r, np.eye(rank)) / norms[:, None]
+        # Rounding errors at lags where all functions are zero would be taken for kernels.
+        return (q * b.any(1, keepdims=True))[::-1], coefficients, s, vt
 
     @property
     def condition(self) -> float:
         """Condition number of B with columns of norm one, without directions that it lacks."""
-        if self.matrix is None:
-            return 1.0
-        _, s, _, rank = self._singular
-        return float(s[0] / s[rank - 1])
+        s = self._factors[2]
+        return float(s[0] / s[self.rank - 1])
 
     @property
     def determined(self) -> np.ndarray:
         """Flags (r,) of the coefficients that the kernel determines."""
-        if self.rank == self.count:
-            return np.ones(self.count, bool)
-        _, s, vt, rank = self._singular
-        found = np.linalg.norm(vt[rank:], axis=0) <= null_threshold(s, rank, self.count)
-        return np.asarray(found)
-
-    @cached_property
-    def span(self) -> Span:
-        """An orthonormal basis of B, whose columns are first scaled to norm one.
-
-        The kernel does not depend on the basis, only on its span. A basis with a large condition
-        number therefore affects the coefficients alone.
-        """
-        b = self.matrix
-        if b is None:
-            return Span(None, np.eye(len(self.kept)))
-        norms, v, t = self._factors
-        u, _, _, rank = self._singular
-        if rank < self.count:
-            v = v @ u[:, :rank]
-            coefficients = np.linalg.pinv(v.T @ b)
-        else:
-            coefficients = np.linalg.solve(t, np.eye(rank)) / norms[:, None]
-        # Rounding errors at lags where all functions are zero would be taken for kernels.
-        return Span(v * b.any(1, keepdims=True), coefficients)
+        _, _, s, vt = self._factors
+        limit = null_threshold(s, self.rank, self.count)
+        return np.asarray(np.linalg.norm(vt[self.rank :], axis=0) <= limit)
 
     @property
     def settings(self) -> dict[str, Any] | None:
@@ -135,21 +117,6 @@ class ChannelSpace:
         entry = registry.ENTRIES.get(self.basis.name)
         named = entry is not None and entry.class_name == type(self.basis).__name__
         return (self.basis if named else Basis(self.matrix[::-1])).to_dict()
-
-    @property
-    def rank(self) -> int:
-        """Number of independent coefficients."""
-        return int(self.span.coefficients.shape[1])
-
-    @property
-    def orthonormal(self) -> ChannelTaps:
-        """Coordinates in the orthonormal basis."""
-        return ChannelTaps(self.kept, self.span.vectors)
-
-    @property
-    def own(self) -> ChannelTaps:
-        """Coordinates in the basis itself."""
-        return ChannelTaps(self.kept, self.matrix)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +137,11 @@ class KernelSpace:
         return any(own.matrix is not None for own in self.channels)
 
     @property
+    def without_basis(self) -> KernelSpace:
+        """The kernels with the same taps, of which every one is a coefficient."""
+        return KernelSpace(self.taps, tuple(ChannelSpace(own.kept) for own in self.channels))
+
+    @property
     def count(self) -> int:
         """Number of coefficients of one output."""
         return sum(own.count for own in self.channels)
@@ -187,6 +159,11 @@ class KernelSpace:
             found[own.kept, c] = True
         return found
 
+    @property
+    def determined(self) -> np.ndarray:
+        """Flags (R,) of the coefficients that the kernel determines."""
+        return np.concatenate([own.determined for own in self.channels])
+
     def coefficients(self, kernel: np.ndarray) -> np.ndarray:
         """Return the coefficients (R, Q) of kernels (K, channels, Q) of the space.
 
@@ -197,28 +174,26 @@ class KernelSpace:
     def of_coordinates(self, coordinates: np.ndarray) -> np.ndarray:
         """Return the coefficients (R, n) of orthonormal coordinates (rank, n)."""
         parts = np.split(coordinates, np.cumsum([own.rank for own in self.channels])[:-1])
-        return np.concatenate(
-            [
-                part[::-1] if own.matrix is None else own.span.coefficients @ part
-                for own, part in zip(self.channels, parts, strict=True)
-            ]
-        )
+        pairs = zip(self.channels, parts, strict=True)
+        each = [p[::-1] if own.matrix is None else own.coefficients @ p for own, p in pairs]
+        return np.concatenate(each)
+
+    def restricted(self, rows: np.ndarray) -> np.ndarray:
+        """Return sums of taps (q, K, channels) as sums of orthonormal coordinates (q, rank)."""
+        found = []
+        for c, own in enumerate(self.channels):
+            taps, v = rows[:, own.kept, c], own.orthonormal.matrix
+            found.append(taps if v is None else taps @ v)
+        return np.concatenate(found, axis=1)
 
     def sums_of_taps(self, weights: np.ndarray) -> np.ndarray:
         """Return sums of coefficients (q, R) as sums of taps (q, K, channels)."""
         found = np.zeros((len(weights), self.taps, len(self.channels)))
         parts = np.split(weights, np.cumsum([own.count for own in self.channels])[:-1], axis=1)
         for c, (own, part) in enumerate(zip(self.channels, parts, strict=True)):
-            vectors, coefficients = own.span
-            found[:, own.kept, c] = (
-                part[:, ::-1] if vectors is None else part @ coefficients @ vectors.T
-            )
+            v = own.orthonormal.matrix
+            found[:, own.kept, c] = part[:, ::-1] if v is None else part @ own.coefficients @ v.T
         return found
-
-    @property
-    def determined(self) -> np.ndarray:
-        """Flags (R,) of the coefficients that the kernel determines."""
-        return np.concatenate([own.determined for own in self.channels])
 
     def taps_of(self, shape: Sequence[int]) -> np.ndarray:
         """Return flags of the taps in the windows of their channels, kernel-shaped."""
@@ -228,25 +203,11 @@ class KernelSpace:
         """Return the names of the coefficients, channel by channel, for lags in kernel order."""
         found = []
         for c, own in enumerate(self.channels, group * len(self.channels)):
-            name = names.channel_name(c)
+            labels = [f"[{i}]" for i in range(own.count)]
             if own.matrix is None:
-                found += [f"{name} lag {lag}" for lag in lags[own.kept][::-1].tolist()]
-            else:
-                found += [f"{name}[{i}]" for i in range(own.count)]
+                labels = [f" lag {lag}" for lag in lags[own.kept][::-1].tolist()]
+            found += [names.channel_name(c) + label for label in labels]
         return found
-
-    @property
-    def without_basis(self) -> KernelSpace:
-        """The kernels with the same taps, of which every one is a coefficient."""
-        return KernelSpace(self.taps, tuple(ChannelSpace(own.kept) for own in self.channels))
-
-    def restricted(self, rows: np.ndarray) -> np.ndarray:
-        """Return sums of taps (q, K, channels) as sums of orthonormal coordinates (q, rank)."""
-        found = []
-        for c, own in enumerate(self.channels):
-            taps, v = rows[:, own.kept, c], own.span.vectors
-            found.append(taps if v is None else taps @ v)
-        return np.concatenate(found, axis=1)
 
     def to_dict(self, lags: np.ndarray, groups: int) -> dict[str, Any]:
         """Return windows and bases of all groups in plain values, for lags in kernel order."""
@@ -259,59 +220,44 @@ class KernelSpace:
         return found
 
 
-# --- reading of the arguments of a problem
+def kernel_space(
+    basis: Any, windows: Any, lags: Sequence[np.ndarray], names: Names, channels: int, groups: int
+) -> KernelSpace | None:
+    """Return the kernels of the channels of a group; None for all kernels.
 
-
-class Given(NamedTuple):
-    """The arguments of a problem that restrict its kernels.
-
-    Attributes:
-        basis: a `LagBasis` or its name, a dict of them by channel, or None.
+    Args:
+        basis: a `LagBasis` or its name, a dict or a list of them by channel, or None.
         windows: first and last lag by channel, or None.
+        lags: lags of every axis in samples, in kernel order.
+        names: names of the channels, and the sampling rate.
+        channels: number of channels.
+        groups: number of groups.
+
+    Raises:
+        TypeError, ValueError: If the arguments are not valid or do not fit each other.
     """
-
-    basis: Any = None
-    windows: Any = None
-
-    def space(
-        self, lags: Sequence[np.ndarray], names: Names, channels: int, groups: int
-    ) -> KernelSpace | None:
-        """Return the kernels of the channels of a group; None for all kernels.
-
-        Args:
-            lags: lags of every axis in samples, in kernel order.
-            names: names of the channels, and the sampling rate.
-            channels: number of channels.
-            groups: number of groups.
-
-        Raises:
-            TypeError, ValueError: If the arguments are not valid or do not fit each other.
-        """
-        if all(given is None for given in self):
-            return None
-        if len(lags) > 1:
-            raise ValueError("basis= and lags= by channel need a kernel with one axis")
-        own, whole = lags[0], (int(lags[0][-1]), int(lags[0][0]))
-        windows = _by_channel(
-            whole if self.windows is None else self.windows, "lags", names, channels, ...
+    if basis is None and windows is None:
+        return None
+    if len(lags) > 1:
+        raise ValueError("basis= and lags= by channel need a kernel with one axis")
+    axis, whole, each = lags[0], (int(lags[0][-1]), int(lags[0][0])), channels // groups
+    ends = _by_channel(whole if windows is None else windows, "lags", names, channels, ...)
+    bases = _by_channel(basis, "basis", names, channels, None)
+    if bases != bases[:each] * groups or ends != ends[:each] * groups:
+        raise ValueError(
+            "with groups=, all groups have the same bases and the same lags, channel by channel"
         )
-        bases = _by_channel(self.basis, "basis", names, channels, None)
-        each = channels // groups
-        if bases != bases[:each] * groups or windows != windows[:each] * groups:
-            raise ValueError(
-                "with groups=, all groups have the same bases and the same lags, channel by channel"
-            )
-        made = {id(given): None if given is None else _basis(given) for given in bases}
-        if set(windows) == {whole} and not any(made.values()):
-            return None
-        known: dict[Any, ChannelSpace] = {}
-        found = []
-        for c, (given, window) in enumerate(zip(bases[:each], windows, strict=False)):
-            key = id(given), window
-            if key not in known:
-                known[key] = _channel_space(made[id(given)], window, own, names, c)
-            found.append(known[key])
-        return KernelSpace(len(own), tuple(found))
+    if {*ends} == {whole} and all(given is None for given in bases):
+        return None
+    made = {id(given): _basis(given) for given in bases}
+    known: dict[Any, ChannelSpace] = {}
+    found = []
+    for c, (given, end) in enumerate(zip(bases[:each], ends, strict=False)):
+        key = id(given), end
+        if key not in known:
+            known[key] = _channel_space(made[id(given)], end, axis, names, c)
+        found.append(known[key])
+    return KernelSpace(len(axis), tuple(found))
 
 
 def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any) -> list[Any]:
@@ -319,22 +265,18 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
 
     Channels that are not in a dict have the value ``missing``. It is an error if this is `...`.
     """
-    if isinstance(given, list) and not _is_matrix(given):
-        if len(given) != channels:
-            raise ValueError(f"{name} has {len(given)} values for {count(channels, 'channel')}")
-        return given
+    if isinstance(given, list) and len(given) != channels:
+        raise ValueError(f"{name} has {len(given)} values for {count(channels, 'channel')}")
     if not isinstance(given, Mapping):
-        return [given] * channels
+        return given if isinstance(given, list) else [given] * channels
     known, found = names.all_channels(channels), {}
     for key, value in given.items():
         channel = known[int(key)] if key in range(channels) else key  # a number, or a name
-        if channel not in known:
+        if channel not in known or channel in found:
             raise ValueError(
-                f"{name} has the channel {shown(key)}, the channels of x are "
+                f"{name} has the channel {shown(key)}, the channels of x, each once, are "
                 f"{', '.join(map(str, known))}"
             )
-        if channel in found:
-            raise ValueError(f"{name} has two values for the channel {shown(channel)}")
         found[channel] = value
     lacking = [channel for channel in known if channel not in found]
     if lacking and missing is ...:
@@ -342,70 +284,41 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
     return [found.get(channel, missing) for channel in known]
 
 
-def _array(given: Any) -> np.ndarray:
-    """Return an array of any type; of objects if lists have different lengths."""
-    try:
-        return np.asarray(given)
-    except ValueError:
-        return np.array(None)
-
-
-def _is_matrix(given: Any) -> bool:
-    """Return whether a value is an array, or lists of numbers."""
-    rows = (list, tuple, np.ndarray)
-    listed = isinstance(given, list) and all(isinstance(row, rows) for row in given)
-    return listed or isinstance(given, np.ndarray)
-
-
-def _basis(given: Any) -> LagBasis:
+def _basis(given: Any) -> LagBasis | None:
     """Return a basis that is given as an object, by name, or as in `LagBasis.to_dict`."""
-    found: LagBasis
-    if isinstance(given, LagBasis):
+    if given is None or isinstance(given, LagBasis):
         return given
+    settings = dict(given) if isinstance(given, Mapping) else {}
+    entry = registry.ENTRIES.get(settings.pop("name", ""))
     if isinstance(given, str):
         entry, arguments = registry.named("basis", given)
-        if entry.name == "basis" or (entry.number and not arguments):
+        settings = dict(arguments)
+        if entry.name == "basis" or (entry.number and not settings):
             raise TypeError(f"basis={given!r} needs a number of functions, or a matrix")
-        found = entry.make(**arguments)
-        return found
-    if isinstance(given, Mapping):
-        settings = dict(given)
-        known = registry.ENTRIES.get(settings.pop("name", ""))
-        if known is not None and known.kind == "basis":
-            found = known.make(**settings)
-            return found
-    raise TypeError(f"basis must be a basis such as BSplines(8), or its name, got {shown(given)}")
+    if entry is None or entry.kind != "basis":
+        raise TypeError(
+            f"basis must be a basis such as BSplines(8), or its name, got {shown(given)}"
+        )
+    found: LagBasis = entry.make(**settings)
+    return found
 
 
 def _channel_space(
-    basis: LagBasis | None,
-    window: tuple[int, int],
-    lags: np.ndarray,
-    names: Names,
-    channel: int,
+    basis: LagBasis | None, window: tuple[int, int], lags: np.ndarray, names: Names, channel: int
 ) -> ChannelSpace:
-    """Return the kernels of one channel, for its first and last lag."""
-    places = np.flatnonzero((lags >= window[0]) & (lags <= window[1]))
+    """Return the kernels of one channel, for its first and last lag, after checks of a basis."""
+    kept = np.flatnonzero((lags >= window[0]) & (lags <= window[1]))
     if basis is None:
-        return ChannelSpace(places)
-    matrix = _functions(basis, lags[places][::-1].astype(int), names, channel)
-    return ChannelSpace(places, matrix[::-1], basis)
-
-
-def _functions(basis: LagBasis, lags: np.ndarray, names: Names, channel: int) -> np.ndarray:
-    """Return the functions (k, r) of a basis at ascending lags, after checks."""
-    found = _array(basis.functions(lags, names.fs))
+        return ChannelSpace(kept)
+    found = np.asarray(basis.functions(lags[kept][::-1].astype(int), names.fs))
     where = f"{basis!r} for {names.channel(channel)}"
-    shaped = found.ndim == 2 and len(found) == len(lags) and found.size
+    shaped = found.ndim == 2 and len(found) == len(kept) and found.size
     if not (shaped and found.dtype.kind in "biuf" and np.isfinite(found).all()):
         raise ValueError(f"{where}: functions() must return finite numbers (lags, n)")
-    found = found.astype(float)
-    if found.shape[1] > len(lags):
-        raise ValueError(
-            f"{where} has {count(found.shape[1], 'function')} for {count(len(lags), 'lag')}"
-        )
+    if found.shape[1] > len(kept):
+        raise ValueError(f"{where} has {found.shape[1]} functions for {count(len(kept), 'lag')}")
     # As in x, subnormal numbers are zero: the coefficients would overflow.
     zero = np.flatnonzero(np.abs(found).max(0) < np.finfo(float).tiny)
     if zero.size:
         raise ValueError(f"{where}: function {zero[0]} is zero at all lags")
-    return found
+    return ChannelSpace(kept, found[::-1].astype(float), basis)

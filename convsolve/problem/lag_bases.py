@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..text import as_call, count, plain, shown
 from .checks import choice, integer, number
+from .records import numeric
 
 SPACINGS = ("log", "even")
 # Seconds that the responses of `HRF` last.
@@ -37,6 +38,12 @@ class LagBasis(ABC):
 
     name: ClassVar[str] = ""
 
+    def __post_init__(self) -> None:
+        for f in fields(self):  # type: ignore[arg-type]
+            if check := f.metadata.get("check"):
+                found = check(getattr(self, f.name), f.name, *f.metadata["rules"])
+                object.__setattr__(self, f.name, getattr(self, f.name) if found is None else found)
+
     def __repr__(self) -> str:
         return as_call(self)
 
@@ -55,24 +62,42 @@ class LagBasis(ABC):
         return {"name": self.name, **settings}
 
 
-def _lags(knots: Any) -> tuple[float, ...]:
-    """Return lags as numbers, whole ones as integers."""
-    several = knots if np.ndim(knots) else (knots,)
-    found = (number(knot, "knots", -math.inf) for knot in several)
-    return tuple(int(knot) if knot.is_integer() else knot for knot in found)
+def by(check: Callable[..., Any], *rules: Any) -> dict[str, Any]:
+    """Return metadata of a field that a function of value, name and rules checks or converts."""
+    return {"check": check, "rules": rules}
 
 
-def _ends(lags: Any, owner: LagBasis) -> tuple[np.ndarray, np.ndarray]:
+def _knots(value: Any, name: str, counted: bool) -> Any:
+    """Return ascending lags as numbers; None, or a number of lags if these may be ``counted``."""
+    if value is None or (counted and np.ndim(value) == 0):
+        return integer(value, name, 2) if counted else None
+    found = tuple(number(knot, name, -math.inf) for knot in np.atleast_1d(value))
+    if any(np.diff(found) <= 0) or len(found) <= counted:
+        raise ValueError(f"{name} must be ascending lags, got {shown(value)}")
+    return found
+
+
+def _derivatives(value: Any, name: str) -> tuple[str, ...]:
+    found = (value,) if isinstance(value, str) else tuple(value or ())
+    for one in found:
+        choice(one, name, ("time", "dispersion"))
+    return found
+
+
+def _matrix(value: Any, name: str) -> np.ndarray:
+    found = np.array(numeric(value, name), float)
+    if found.ndim != 2 or not found.size:
+        raise ValueError(f"{name} must be (lags, n), got shape {found.shape}")
+    found.setflags(write=False)
+    return found
+
+
+def _places(lags: Any, owner: LagBasis) -> tuple[np.ndarray, np.ndarray]:
     """Return lags, and their places from 0 to 1; an error for a single lag."""
     given = np.asarray(lags, float)
     if len(given) < 2:
         raise ValueError(f"{owner!r} needs two lags or more, got {count(len(given), 'lag')}")
     return given, (given - given[0]) / (given[-1] - given[0])
-
-
-def _warped(places: np.ndarray, spacing: str, stretch: float) -> np.ndarray:
-    """Return places from 0 to 1 on a logarithmic scale, or unchanged."""
-    return places if spacing == "even" else np.log1p(stretch * places) / math.log1p(stretch)
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,27 +132,21 @@ class RaisedCosines(LagBasis):
 
     name = "raised_cosines"
 
-    n: int
+    n: int = field(metadata=by(integer, 2))
     _: KW_ONLY
-    spacing: str = "log"
-    stretch: float = 50.0
-    width: float = 2.0
-
-    def __post_init__(self) -> None:
-        integer(self.n, "n", 2)
-        choice(self.spacing, "spacing", SPACINGS)
-        number(self.stretch, "stretch")
-        number(self.width, "width")
+    spacing: str = field(metadata=by(choice, SPACINGS), default="log")
+    stretch: float = field(metadata=by(number), default=50.0)
+    width: float = field(metadata=by(number), default=2.0)
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples."""
-        _, places = _ends(lags, self)
-        last = 1.0 if self.spacing == "even" else 1 - self.width / (self.n + self.width - 1)
+        (_, places), last = _places(lags, self), 1.0
+        if self.spacing == "log":
+            places = np.log1p(self.stretch * places) / math.log1p(self.stretch)
+            last -= self.width / (self.n + self.width - 1)
         peaks = np.linspace(0, last, self.n)
-        off = _warped(places, self.spacing, self.stretch)[:, None] - peaks
-        phase = np.clip(math.pi * off / (self.width * (peaks[1] - peaks[0])), -math.pi, math.pi)
-        found = (1 + np.cos(phase)) / 2
-        return np.asarray(np.where(np.abs(phase) == math.pi, 0.0, found))
+        phase = math.pi * (places[:, None] - peaks) / (self.width * (peaks[1] - peaks[0]))
+        return np.where(np.abs(phase) < math.pi, (1 + np.cos(phase)) / 2, 0.0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,40 +175,30 @@ class BSplines(LagBasis):
 
     name = "bsplines"
 
-    n: int
+    n: int = field(metadata=by(integer))
     _: KW_ONLY
-    degree: int = 3
-    knots: Any = None
+    degree: int = field(metadata=by(integer, 0), default=3)
+    knots: Any = field(metadata=by(_knots, False), default=None)
 
     def __post_init__(self) -> None:
-        integer(self.degree, "degree", 0)
-        if integer(self.n, "n") <= self.degree:
-            raise ValueError(
-                f"BSplines of degree {self.degree} need at least {self.degree + 1} functions, got "
-                f"n={self.n}"
-            )
-        if self.knots is None:
-            return
-        knots = _lags(self.knots)
-        if len(knots) != self.n - self.degree - 1 or any(np.diff(knots) < 0):
-            raise ValueError(
-                f"knots must be {self.n - self.degree - 1} ascending lags for n={self.n} and "
-                f"degree={self.degree}, got {shown(self.knots)}"
-            )
-        object.__setattr__(self, "knots", knots)
+        super().__post_init__()
+        inner = self.n - self.degree - 1
+        if inner < 0:
+            raise ValueError(f"n must be at least {self.degree + 1}, got {self.n}")
+        if self.knots is not None and len(self.knots) != inner:
+            raise ValueError(f"knots must be {inner} ascending lags, got {shown(self.knots)}")
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples."""
         from scipy.interpolate import BSpline
 
-        given, _ = _ends(lags, self)
-        ends = given[[0, -1]]
-        knots = np.linspace(ends[0], ends[1], self.n - self.degree + 1)
+        given, _ = _places(lags, self)
+        first, last = given[[0, -1]]
+        knots = np.linspace(first, last, self.n - self.degree + 1)
         if self.knots is not None:
-            inner = np.array(self.knots, float)
-            if inner.size and not (ends[0] < inner[0] and inner[-1] < ends[1]):
-                raise ValueError(f"knots must lie between the lags {ends[0]:g} and {ends[1]:g}")
-            knots = np.concatenate([ends[:1], inner, ends[1:]])
+            knots = np.array([first, *self.knots, last])
+            if any(np.diff(knots) <= 0):
+                raise ValueError(f"knots must lie between the lags {first:g} and {last:g}")
         clamped = np.pad(knots, self.degree, mode="edge")
         return np.asarray(BSpline.design_matrix(given, clamped, self.degree).toarray())
 
@@ -217,27 +226,16 @@ class Tents(LagBasis):
 
     name = "tents"
 
-    knots: Any
+    knots: Any = field(metadata=by(_knots, True))
     _: KW_ONLY
-    spacing: str = "log"
-
-    def __post_init__(self) -> None:
-        choice(self.spacing, "spacing", SPACINGS)
-        if np.ndim(self.knots) == 0:
-            integer(self.knots, "knots", 2)
-            return
-        knots = _lags(self.knots)
-        if len(knots) < 2 or any(np.diff(knots) <= 0):
-            raise ValueError(f"knots must be two ascending lags or more, got {shown(self.knots)}")
-        object.__setattr__(self, "knots", knots)
+    spacing: str = field(metadata=by(choice, SPACINGS), default="log")
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples."""
-        given = np.asarray(lags, float)
-        knots = self.knots
-        if not isinstance(knots, tuple):
-            given, _ = _ends(lags, self)
-            share = np.linspace(0, 1, int(knots))
+        given, knots = np.asarray(lags, float), self.knots
+        if isinstance(knots, int):
+            given, _ = _places(lags, self)
+            share = np.linspace(0, 1, knots)
             share = share if self.spacing == "even" else np.expm1(share * math.log1p(50)) / 50
             knots = given[0] + (given[-1] - given[0]) * share
         unit = np.eye(len(knots))
@@ -273,22 +271,9 @@ class HRF(LagBasis):
 
     name = "hrf"
 
-    kind: str = "spm"
+    kind: str = field(metadata=by(choice, ("spm", "glover")), default="spm")
     _: KW_ONLY
-    derivatives: Any = ()
-
-    def __post_init__(self) -> None:
-        choice(self.kind, "kind", ("spm", "glover"))
-        given = () if self.derivatives is None else self.derivatives
-        given = (given,) if isinstance(given, str) else given
-        if not isinstance(given, (tuple, list)):
-            raise TypeError(
-                f'derivatives must be "time", "dispersion", or a tuple of both, got {shown(given)}'
-            )
-        given = tuple(given)
-        for one in given:
-            choice(one, "derivatives", ("time", "dispersion"))
-        object.__setattr__(self, "derivatives", given)
+    derivatives: Any = field(metadata=by(_derivatives), default=())
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples, for a rate ``fs`` in Hz."""
@@ -300,22 +285,19 @@ class HRF(LagBasis):
                 f"HRF needs lags from 0 to {HRF_SECONDS:g} s or more, got {seconds[0]:g} to "
                 f"{seconds[-1]:g} s"
             )
-        found = [own := self._response(seconds)]
-        for derivative in self.derivatives:
-            if derivative == "time":
-                found.append((own - self._response(seconds, delay=DELAY)) / DELAY)
-            else:
-                found.append((own - self._response(seconds, wider=DISPERSION)) / DISPERSION)
-        return np.stack(found, axis=1)
+        own, found = self._response(seconds), []
+        for name in self.derivatives:
+            step = DELAY if name == "time" else DISPERSION
+            moved = (step, 0.0) if name == "time" else (0.0, step)
+            found.append((own - self._response(seconds, *moved)) / step)
+        return np.stack([own, *found], axis=1)
 
     def _response(self, seconds: np.ndarray, delay: float = 0.0, wider: float = 0.0) -> np.ndarray:
         """Return the response, whose sum is one, after a delay or with a wider peak."""
         from scipy.stats import gamma
 
-        peak, undershoot, width, ratio = {
-            "spm": (6.0, 16.0, 1.0, 0.167),
-            "glover": (6.0, 12.0, 0.9, 0.48),
-        }[self.kind]
+        spm, glover = (6.0, 16.0, 1.0, 0.167), (6.0, 12.0, 0.9, 0.48)
+        peak, undershoot, width, ratio = spm if self.kind == "spm" else glover
         own, t = width + wider, seconds - delay
         found = gamma.pdf(t, peak / own, scale=own)
         found = found - ratio * gamma.pdf(t, undershoot / width, scale=width)
@@ -342,10 +324,7 @@ class Fourier(LagBasis):
 
     name = "fourier"
 
-    n: int
-
-    def __post_init__(self) -> None:
-        integer(self.n, "n")
+    n: int = field(metadata=by(integer))
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, 2n + 1) at ascending lags in samples."""
@@ -375,31 +354,13 @@ class Basis(LagBasis):
 
     name = "basis"
 
-    matrix: Any
-
-    def __post_init__(self) -> None:
-        try:
-            found = np.array(self.matrix)
-        except ValueError:
-            raise TypeError(f"matrix must be (lags, n), got {shown(self.matrix)}") from None
-        if found.dtype.kind not in "biuf":
-            raise TypeError(f"matrix must hold real numbers, got {shown(self.matrix)}")
-        if found.ndim != 2 or not found.size:
-            raise ValueError(f"matrix must be (lags, n), got shape {found.shape}")
-        if not np.isfinite(found).all():
-            raise ValueError("matrix must be finite")
-        found = found.astype(float)
-        found.setflags(write=False)
-        object.__setattr__(self, "matrix", found)
+    matrix: Any = field(metadata=by(_matrix))
 
     def __repr__(self) -> str:
         return "Basis(matrix of {} × {})".format(*self.matrix.shape)
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the matrix, if it has a row for every lag."""
-        size = len(np.asarray(lags))
-        if size != len(self.matrix):
-            raise ValueError(
-                f"Basis(matrix) has {count(len(self.matrix), 'row')} for {count(size, 'lag')}"
-            )
+        if len(lags) != len(self.matrix):
+            raise ValueError(f"{self!r} has {len(self.matrix)} rows for {count(len(lags), 'lag')}")
         return np.asarray(self.matrix)

@@ -19,7 +19,7 @@ from .checks import choice, flag, integer
 from .confounds import Confounds, Terms
 from .description import sizes_sentence, summary
 from .geometry import Geometry
-from .kernel_space import Given, KernelSpace
+from .kernel_space import KernelSpace, kernel_space
 from .names import Names
 from .nuisance import Nuisance
 from .records import Records, numeric, precision, read
@@ -216,7 +216,7 @@ class Problem:
             _by_mask=by_mask,
             _weights=roots,
             _terms=terms,
-            _space=Given(basis, geometry.windows).space(*given),
+            _space=kernel_space(basis, geometry.windows, *given),
             _names=names,
             _selection=Selection.everything(input.channels, n_outputs),
             _missing=missing,
@@ -259,7 +259,7 @@ class Problem:
     def _in_basis(self, basis: Any) -> Problem:
         """Return the problem with a basis of all channels."""
         given = self._lags, self._names, self.n_channels, self.spec.groups
-        return self._replace(_space=Given(basis).space(*given))
+        return self._replace(_space=kernel_space(basis, None, *given))
 
     @property
     def _recipe(self) -> dict[str, Any]:

@@ -252,9 +252,9 @@ def _extremes(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _not_finite(label: str, index: tuple[int, ...], nan: bool, missing: bool) -> ValueError:
     """Return the error for a value at an index of an argument."""
-    drop = ", or use missing='drop'" if nan and label[0] in "xy" and not missing else ""
-    kind = "NaN" if nan else "Inf"
-    return ValueError(f"{label} has {kind} at index {index}; cut the record there{drop}")
+    cut = "; cut the record there" if label[0] in "xy" else ""
+    cut += ", or use missing='drop'" if cut and nan and not missing else ""
+    return ValueError(f"{label} has {'NaN' if nan else 'Inf'} at index {index}{cut}")
 
 
 def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
