@@ -354,7 +354,7 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2444,
+    "problem": 2354,
     "linalg": 929,
     "operators": 4222,
     "leastsquares": 1489,
@@ -365,8 +365,8 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4509,
-    "package": 24029,
-    "tests": 20152,
+    "package": 23939,
+    "tests": 20129,
     "files": 183,
     "files at the top": 34,
 }
