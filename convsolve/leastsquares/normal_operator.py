@@ -87,7 +87,7 @@ class Normal:
             # In the coordinates of System, at most the trace and the bound from the symbol.
             bound = (gram.largest + self.ridge.max()) / self.stretch.min() ** 2
             self.largest = float(min(self.largest, bound))
-        lags = tapered_lags(samples, squares, self.ridge, design.nuisance.constant)
+        lags = tapered_lags(samples, squares, self.ridge, centred=len(crossed) > 0)
         self.inverse = ToeplitzInverse(lags, samples.places)
 
     # Methods of an object would refer to it, so that it would not be freed after its last use.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import groupby
+from typing import Self
 
 import numpy as np
 
@@ -35,13 +36,13 @@ class TapBasis:
         ]
 
     @classmethod
-    def of_taps(cls, taps: int, channels: Sequence[ChannelTaps]) -> TapBasis:
+    def of_taps(cls, taps: int, channels: Sequence[ChannelTaps]) -> Self:
         """Return the basis of kernels (taps, channels) with coordinates of each channel."""
         each, count = enumerate(channels), len(channels)
         return cls(taps * count, [own._replace(kept=own.kept * count + c) for c, own in each])
 
     @classmethod
-    def of_axes(cls, matrices: Sequence[np.ndarray], channels: int) -> TapBasis:
+    def of_axes(cls, matrices: Sequence[np.ndarray], channels: int) -> Self:
         """Return the basis whose matrix for every channel is a product of those of the axes."""
         matrix = reduce(np.kron, matrices)
         return cls.of_taps(len(matrix), [ChannelTaps(np.arange(len(matrix)), matrix)] * channels)
@@ -115,14 +116,13 @@ class TapBasis:
         squares = self._each(np.square).restrict(np.square(norms)[:, :, None])[:, :, 0]
         return np.asarray(np.sqrt(squares))
 
-    def _each(self, of: np.ufunc) -> TapBasis:
+    def _each(self, of: np.ufunc) -> Self:
         """Return a basis with a function of all elements of T."""
         known = {id(b.matrix): None if b.matrix is None else of(b.matrix) for b in self.blocks}
-        return TapBasis(
-            self._columns, [b._replace(matrix=known[id(b.matrix)]) for b in self.blocks]
-        )
+        blocks = [b._replace(matrix=known[id(b.matrix)]) for b in self.blocks]
+        return type(self)(self._columns, blocks)
 
-    def within(self, span: TapBasis) -> TapBasis:
+    def within(self, span: Self) -> Self:
         """Return S with T = V S, for an orthonormal basis V of the kernels."""
         if span.identity:
             return self
@@ -135,7 +135,7 @@ class TapBasis:
             s = known.setdefault((id(own.matrix), id(outer.matrix)), s)
             blocks.append(ChannelTaps(np.arange(at, at + outer.coordinates), s))
             at += outer.coordinates
-        return TapBasis(at, blocks)
+        return type(self)(at, blocks)
 
     @property
     def dense(self) -> np.ndarray:

@@ -221,8 +221,8 @@ def tapered_lags(
     counts = np.maximum(np.bincount(of_channel, minlength=power.size), 1)
     own, more = (np.bincount(of_channel, a, power.size) / counts for a in (squares, ridge))
     heard = (power > 0) & (own > 0)
-    unit = np.sqrt(np.where(heard, own, 0.0) / np.where(heard, power, 1.0))
-    lags *= unit * unit[:, None]
+    scale = np.sqrt(np.where(heard, own, 0.0) / np.where(heard, power, 1.0))
+    lags *= scale * scale[:, None]
     lags[0] += np.diag(np.where(own + more > 0, np.where(heard, more, own + more), 1.0))
     return lags
 
