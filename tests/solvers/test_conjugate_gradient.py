@@ -12,7 +12,6 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
-from convsolve.problem.sizes import Tuning
 from convsolve.solvers.base import Objective
 from convsolve.solvers.conjugate_gradient import equations
 from support import dense
@@ -121,18 +120,6 @@ def test_an_offset_with_zero_padding_takes_few_steps(given):
     np.testing.assert_allclose(fit.kernel, cs.solve(problem).kernel, rtol=1e-9, atol=1e-12)
 
 
-def test_a_first_chunk_of_small_samples_takes_few_steps():
-    rng, n = np.random.default_rng(0), 4000
-    x = rng.standard_normal((n, 2))
-    x[:900] *= 1e-6
-    y = np.convolve(x[:, 0], [1, 0.5, 0.2])[:n] + rng.standard_normal(n)
-    problem = cs.Problem(x, y, lags=(0, 9), edges="zeros", bias=True)
-    chunks = Tuning(held_numbers=0, chunk_numbers=800)
-    fit = cs.solve(problem, "cg", ridge=1.0, limits=chunks)
-    assert fit.converged
-    assert fit.stats["steps"] < 20
-
-
 @pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 def test_where_steps_do_not_converge_a_factor_takes_over():
     """A condition number of 1e11, and the same solution as without the attempt."""
@@ -174,25 +161,18 @@ def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):
     np.testing.assert_array_equal(fit.kernel, alone.kernel)
 
 
-@pytest.mark.parametrize("given", ["mask", "drift", "weights"])
-def test_the_default_uses_steps_where_a_factor_would_take_longer(given):
-    """The same kernel as by a factor. Rows with weights are formed, and confounds need a factor."""
+def test_the_default_uses_steps_under_a_mask():
+    """A step takes two passes over the data then, which is less than a factor of so many taps."""
     rng, n, taps = np.random.default_rng(25), 9000, 1700
     x = coloured(rng, n, pole=0.9)
-    options = {
-        "mask": {"mask": rng.random(n) < 0.8},
-        "drift": {"drift": 2},
-        "weights": {"weights": rng.uniform(0.5, 2, n)},
-    }
     y = np.convolve(x[:, 0], [1.0, 0.5])[:n] + rng.standard_normal(n)
-    problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", **options[given])
+    problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", mask=rng.random(n) < 0.8)
     fit, exact = cs.solve(problem), cs.solve(problem, "normal")
-    assert fit.stats["solver"] == ("ConjugateGradient" if given == "mask" else "NormalEquations")
-    assert fit.status == "solved"
+    assert (fit.stats["solver"], fit.status) == ("ConjugateGradient", "solved")
     np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("tol", [1e-3, 1e-6, 1e-9])
+@pytest.mark.parametrize("tol", [1e-3, 1e-9])
 def test_solved_means_a_backward_error_below_the_tolerance(tol):
     rng = np.random.default_rng(5)
     problem, _ = convolved(rng, coloured(rng, 400, 1, 0.9, 3), 8, 2, 0.1, "drop")
