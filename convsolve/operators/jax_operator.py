@@ -17,9 +17,9 @@ from jax import lax
 
 from ..problem.spec import ConvSpec
 
-# Numbers of the rows that are gathered at once (512 KiB). Longer records take more batches, not
+# Numbers of the rows that are gathered at once (256 KiB). Longer records take more batches, not
 # more memory.
-BATCH_NUMBERS = 2**16
+BATCH_NUMBERS = 2**15
 # FFTs take less time for at least this many taps, and rows per tap.
 FFT_TAPS, FFT_ROWS = 16, 4
 # The least number of samples of an FFT, which has several kernels.
@@ -175,7 +175,7 @@ class Operator:
             return of(total, b)
 
         columns = self.spec._unknowns(x.shape[-1])
-        items = jnp.arange(min(self.rows, max(2 * columns, BATCH_NUMBERS // columns)))
+        items = jnp.arange(min(self.rows, max(columns, BATCH_NUMBERS // columns)))
 
         def step(i: Any, total: Any) -> Any:
             at = i * items.size + items

@@ -203,15 +203,14 @@ def singular(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     """
     r, tolerance = triangle(operator, ridge)
     scaled, sizes = equilibrated(r)
-    _, s, vt = jnp.linalg.svd(scaled)
-    rank = jnp.sum(s > tolerance * s[0])
-    _, own, ut = jnp.linalg.svd(r)
-    full, kept = rank == len(s), (jnp.arange(len(s)) < rank) & (own > 0)
-    inverse = jnp.where(kept, 1 / jnp.where(kept, own, 1), 0)
-    values = jnp.where(full, s, 1)
-    found = jnp.where(full, vt.T / (sizes[:, None] * values), ut.T * inverse)
-    condition = jnp.where(full, s[0] / values[-1], own[0] * inverse.max())
-    return found, condition * jnp.finfo(r.dtype).eps
+    values = jnp.linalg.svd(scaled, compute_uv=False)
+    rank = jnp.sum(values > tolerance * values[0])
+    full = rank == len(values)
+    _, s, vt = jnp.linalg.svd(jnp.where(full, scaled, r))
+    kept = (jnp.arange(len(s)) < rank) & (s > 0)
+    inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
+    root = vt.T * inverse / jnp.where(full, sizes, 1)[:, None]
+    return root, s[0] * inverse.max() * jnp.finfo(r.dtype).eps
 
 
 def by_batches(
