@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -20,11 +20,8 @@ def filtered(a: np.ndarray, taps: np.ndarray, step: int = 1) -> np.ndarray:
 
 def lag_sums(records: Sequence[np.ndarray], most: int) -> np.ndarray:
     """Return Σ a[t]·a[t + l] (1 + most, C) of records (T, C) for lags l of 0 to ``most``."""
-    found = np.zeros((1 + most, records[0].shape[1]))
-    for e in records:
-        for lag in range(min(most, len(e) - 1) + 1):
-            found[lag] += np.einsum("tq,tq->q", e[lag:], e[: len(e) - lag])
-    return found
+    pairs = [[(e[lag:], e[: max(len(e) - lag, 0)]) for e in records] for lag in range(1 + most)]
+    return np.stack([sum(np.einsum("tq,tq->q", *pair) for pair in each) for each in pairs])
 
 
 def autocovariances(records: Sequence[np.ndarray], most: int) -> np.ndarray:
@@ -63,18 +60,16 @@ class Filter(NamedTuple):
         Records of one shape are filtered together, since a call takes longer than the filter of a
         short record.
         """
-        lots: dict[tuple[int, ...], list[int]] = {}
-        for i, record in enumerate(records):
-            lots.setdefault(record.shape, []).append(i)
         found: dict[int, np.ndarray] = {}
-        for lot in lots.values():
+        for shape in {record.shape for record in records}:
+            lot = [i for i, record in enumerate(records) if record.shape == shape]
             found |= zip(lot, self.of(formed(np.stack([records[i] for i in lot]))), strict=True)
         return [found[i] for i in range(len(records))]
 
 
 @dataclass(frozen=True, eq=False)
 class FilteredRecord:
-    """A record that is filtered when it is read.
+    """A record that is filtered when it is read; slices of its first axis are filtered later.
 
     Attributes:
         record: the samples (n, channels) before the filter, which may be read on demand.
@@ -83,26 +78,16 @@ class FilteredRecord:
 
     record: Any
     filter: Filter
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(float)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Shape (n − lost, C)."""
         return max(self.record.shape[0] - self.filter.lost, 0), self.filter.channels.size
 
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of the samples."""
-        return np.dtype(float)
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
     def __getitem__(self, key: Any) -> FilteredRecord:
-        """Return some samples, not filtered yet: a slice of the first axis."""
-        start, stop, _ = (key[0] if isinstance(key, tuple) else key).indices(len(self))
-        some = self.record[start : max(stop, start) + self.filter.lost]
-        return FilteredRecord(some, self.filter)
+        start, stop, _ = (key[0] if isinstance(key, tuple) else key).indices(self.shape[0])
+        return FilteredRecord(self.record[start : max(stop, start) + self.filter.lost], self.filter)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        found = self.filter.of(np.asarray(self.record))
-        return found if dtype is None else found.astype(dtype, copy=False)
+        return self.filter.of(np.asarray(self.record)).astype(dtype or float, copy=False)
