@@ -22,8 +22,7 @@ def integer(value: Any, name: str, minimum: int | None = 1) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        kind = type(value).__name__
-        raise TypeError(f"{name} must be an integer, got {shown(value)} of type {kind}") from None
+        raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
     if minimum is not None and number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
     return number
@@ -94,9 +93,7 @@ def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -
     """Raise an error unless ``value`` is one of the words; ``otherwise`` names other values."""
     if isinstance(value, str) and value in choices:
         return
-    words = [repr(choice) for choice in choices]
-    listed = f"one of {', '.join(words)}" if len(words) > 2 else " or ".join(words)
+    listed = " or ".join(map(repr, choices)) + otherwise
     if not isinstance(value, str):
-        kind = f"{shown(value)} of type {type(value).__name__}"
-        raise TypeError(f"{name} must be {listed}{otherwise}, got {kind}")
-    raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}{otherwise}")
+        raise TypeError(f"{name} must be {listed}, got {shown(value)}")
+    raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}")

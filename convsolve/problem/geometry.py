@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from ..text import shown
-from .checks import choice, pairs, per_axis
+from .checks import choice, integer, pairs, per_axis
 from .names import seconds_to_lags
 from .spec import ConvSpec, Shape
 
@@ -68,20 +69,7 @@ class Geometry:
             return replace(found, windows={c: bounds[0] for c, bounds in windows.items()})
         bounds, is_sure = read_bounds(lags)
         stride = per_axis(stride, "stride", len(bounds))
-        first, last = (tuple(ends) for ends in zip(*bounds, strict=True))
-        # The first row whose window begins inside the record.
-        begin = tuple(
-            -(-max(0, b) // s) if edges == "drop" else 0 for b, s in zip(last, stride, strict=True)
-        )
-        shift = tuple(s * t for s, t in zip(stride, begin, strict=True))
-        lo = tuple(b - moved for b, moved in zip(last, shift, strict=True))
-        hi = tuple(-max(0, a) if edges == "drop" else -a for a in first)
-        size = tuple(b - a + 1 for a, b in bounds)
-        if edges == "circular":
-            spec = ConvSpec(size, stride, edges, groups=groups, lo=lo)
-        else:
-            spec = ConvSpec(size, stride, tuple(zip(lo, hi, strict=True)), groups=groups)
-        return cls(spec, begin, shift, edges, is_sure)
+        return _of_bounds(bounds, edges, stride, integer(groups, "groups"), is_sure)
 
     @classmethod
     def stated(
@@ -167,6 +155,27 @@ class Geometry:
         lags = tuple((a, a + k - 1) for a, k in zip(starts, size, strict=True))
         made = Geometry.of_lags(lags, self.edges, self.spec.stride, self.spec.groups)
         return made.spec, "lags", lags[0] if len(lags) == 1 else lags
+
+
+@lru_cache
+def _of_bounds(
+    bounds: tuple[tuple[int, int], ...], edges: str, stride: Shape, groups: int, is_sure: bool
+) -> Geometry:
+    """Return the geometry of the first and the last lag of every axis."""
+    first, last = (tuple(ends) for ends in zip(*bounds, strict=True))
+    size = tuple(b - a + 1 for a, b in bounds)
+    begin, hi = (0,) * len(size), tuple(-a for a in first)
+    if edges == "drop":
+        # The first row whose window begins inside the record.
+        begin = tuple(-(-max(0, b) // s) for b, s in zip(last, stride, strict=True))
+        hi = tuple(-max(0, a) for a in first)
+    shift = tuple(s * t for s, t in zip(stride, begin, strict=True))
+    lo = tuple(b - moved for b, moved in zip(last, shift, strict=True))
+    if edges == "circular":
+        spec = ConvSpec(size, stride, edges, groups=groups, lo=lo)
+    else:
+        spec = ConvSpec(size, stride, tuple(zip(lo, hi, strict=True)), groups=groups)
+    return Geometry(spec, begin, shift, edges, is_sure)
 
 
 def read_bounds(lags: Any) -> tuple[tuple[tuple[int, int], ...], bool]:

@@ -87,7 +87,10 @@ class Rows:
 
     def flagged(self, flags: Sequence[np.ndarray]) -> Rows:
         """Return the rows with other flags."""
-        return replace(self, flags=None if all(f.all() for f in flags) else tuple(flags))
+        if all(map(np.all, flags)):
+            return replace(self, flags=None)
+        pairs = zip(flags, self.shapes, strict=True)
+        return replace(self, flags=tuple(np.broadcast_to(f, s) for f, s in pairs))
 
     def of_span(self, span: Span) -> np.ndarray | None:
         """Return the flags of the outputs of a span; None if all are used."""

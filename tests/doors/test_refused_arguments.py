@@ -215,7 +215,7 @@ REPORTS: list[Row] = [
     (lambda: SILENT.descent(), ValueError, "x is zero in every window, so descent does not"),
 ]
 PICTURES: list[Row] = [
-    (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose one of 'line"),
+    (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose 'line"),
     (lambda: cs.plot(FIT, kind="penalty"), ValueError, "draws the selection of a strength"),
     (lambda: cs.plot(X), TypeError, r"or fit\.regularization, got ndarray"),
 ]

@@ -143,13 +143,13 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         ({"lags": (0, 2), "padding": "same"}, TypeError, "padding= cannot .* with lags="),
         ({"kernel_size": 2, "edges": "zeros"}, TypeError, "edges= cannot .* with kernel_size="),
         # lags
-        ({"lags": (0, 2), "edges": "wrap"}, ValueError, "edges='wrap' is unknown; choose one of"),
-        ({"lags": (0, 2), "edges": None}, TypeError, "edges must be one of 'drop', .*NoneType"),
+        ({"lags": (0, 2), "edges": "wrap"}, ValueError, "edges='wrap' is unknown; choose 'dr"),
+        ({"lags": (0, 2), "edges": None}, TypeError, "edges must be 'drop' or 'zeros' .*got None"),
         ({"lags": 3}, TypeError, r"lags must be \(first, last\) in samples, got 3"),
         ({"lags": ()}, TypeError, r"lags must be \(first, last\)"),
         ({"lags": (0, 1, 3)}, ValueError, "lags=.* must have one pair of integers per axis"),
         ({"lags": (0, 1.5)}, TypeError, "whole numbers, in samples; for seconds use tmin="),
-        ({"lags": (False, 2)}, TypeError, "lags must be an integer, got False of type bool"),
+        ({"lags": (False, 2)}, TypeError, "lags must be an integer, got False"),
         ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
         ({"lags": (0, 2), "stride": 0}, ValueError, "stride must be at least 1"),
         ({"tmin": 0.0}, TypeError, "need all of tmin=, tmax= and fs="),
@@ -168,10 +168,6 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         ({"kernel_size": 3, "y": Y, "n_outputs": 2}, ValueError, "2, but y has 3 channels"),
         ({"kernel_size": 3, "n_outputs": 0}, ValueError, "n_outputs must be at least 1"),
         ({"kernel_size": 3, "bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
-        # sizes that no memory holds
-        ({"kernel_size": 2**40, "padding": "full"}, ValueError, "windows would read"),
-        ({"kernel_size": 2, "padding": "full", "dilation": 2**39}, ValueError, "windows would"),
-        ({"lags": (0, 2**40), "edges": "zeros"}, ValueError, "windows would read"),
     ],
     ids=str,
 )  # fmt: skip

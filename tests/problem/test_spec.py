@@ -126,13 +126,13 @@ def test_specs_are_frozen_and_compared_by_value():
     ("arguments", "error", "words"),
     [
         ({"stride": 0}, ValueError, "^stride must be at least 1, got 0"),
-        ({"groups": True}, TypeError, "^groups must be an integer, got True of type bool"),
+        ({"groups": True}, TypeError, "^groups must be an integer, got True"),
         ({"kernel_size": (3, 3), "dilation": (1, 2.0)}, TypeError, "^dilation must be an int"),
         ({"kernel_size": None}, TypeError, "^kernel_size must be an integer, got None"),
         ({"kernel_size": ()}, ValueError, r"kernel_size=\(\) has 0 axes, not 1 to 3"),
         ({"stride": (1, 2)}, ValueError, r"stride=\(1, 2\) must have one entry per kernel axis, 1"),
-        ({"padding": "reflect"}, ValueError, "'reflect' is unknown; choose one of 'valid', 'same'"),
-        ({"padding": None}, TypeError, r"padding must be one of 'valid'.* \(\(lo, hi\).*got None"),
+        ({"padding": "reflect"}, ValueError, "'reflect' is unknown; choose 'valid' or 'same'"),
+        ({"padding": None}, TypeError, r"padding must be 'valid' or.* \(\(lo, hi\).*got None"),
         (
             {"kernel_size": (3, 3), "padding": (1, 2)},
             ValueError,
