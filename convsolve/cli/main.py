@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ReadError
-from ..text import plain
+from ..text import line, plain
 from .arguments import Refusal, check_targets, limits_of, parse, reported
 from .data import check_test, new_data, problem, source, test_of
 from .methods import (
@@ -156,9 +156,9 @@ def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
         return fit.to_dict() | ({} if test is None else {"test": test._asdict()})
 
     def text() -> str:
-        from ..problem.description import data_line
+        from ..problem.description import MARGIN, sizes_sentence
 
-        found = f"{data_line(stated)}\n{fit}"
+        found = f"{line('Data', sizes_sentence(stated), MARGIN)}\n{fit}"
         if test is None:
             return found
         weighted = isinstance(args.test, dict)

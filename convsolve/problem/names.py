@@ -86,11 +86,11 @@ class Names:
 
     def all_channels(self, count: int) -> list[Any]:
         """Return the names of all channels, or their numbers."""
-        return [*range(count)] if self.channels is None else [*self.channels]
+        return [*(self.channels or range(count))]
 
     def all_outputs(self, count: int) -> list[Any]:
         """Return the names of all outputs, or their numbers."""
-        return [*range(count)] if self.outputs is None else [*self.outputs]
+        return [*(self.outputs or range(count))]
 
     def channel_number(self, channel: Any) -> Any:
         """Return the number of a channel given by name, or a list of numbers for several.
@@ -100,13 +100,11 @@ class Names:
         Raises:
             ValueError: If no channel has this name.
         """
-        if isinstance(channel, (list, tuple)):
-            return [self.channel_number(one) for one in channel]
-        return _number(channel, self.channels, "channel")
+        return _number(channel, self.channels or (), "channel")
 
     def output_number(self, output: Any) -> Any:
         """Return the number of an output given by name; see `channel_number`."""
-        return _number(output, self.outputs, "output")
+        return _number(output, self.outputs or (), "output")
 
     @property
     def unit(self) -> str:
@@ -115,15 +113,12 @@ class Names:
 
     def times(self, lags: Any) -> np.ndarray:
         """Return lags in `unit`."""
-        if self.fs is None:
-            return np.asarray(lags)
-        return np.asarray(lags) / self.fs * (1 if self.unit == "s" else 1000)
+        scale = 1.0 if self.unit == "s" else 1000.0
+        return np.asarray(lags) if self.fs is None else np.asarray(lags) / self.fs * scale
 
     def time(self, lag: int) -> str:
         """Return the number of a lag in `unit`, to a hundredth of a sample or finer."""
-        if self.fs is None:
-            return str(lag)
-        decimals = max(0, 2 - math.floor(math.log10(self.times(1))))
+        decimals = 0 if self.fs is None else max(0, 2 - math.floor(math.log10(self.times(1))))
         text = f"{self.times(lag):.{decimals}f}"
         return text.rstrip("0").rstrip(".") if decimals else text
 
@@ -163,33 +158,23 @@ class Names:
         return {"fs": self.fs, "channels": of_x, "outputs": of_y}
 
 
-def _number(given: Any, names: tuple[str, ...] | None, kind: str) -> Any:
-    if not isinstance(given, str):
-        return given
-    if names is None or given not in names:
-        known = "they have no names, only numbers from 0"
-        if names is not None:
-            known = f"there are {', '.join(names)}"
+def _number(given: Any, names: tuple[str, ...], kind: str) -> Any:
+    if isinstance(given, (list, tuple)):
+        return [_number(one, names, kind) for one in given]
+    if isinstance(given, str) and given not in names:
+        known = f"there are {', '.join(names) or 'only numbers from 0'}"
         raise ValueError(f"there is no {kind} {shown(given)}: {known}")
-    return names.index(given)
+    return names.index(given) if isinstance(given, str) else given
 
 
 def words_of(given: Any, name: str, count: int) -> tuple[str, ...]:
     """Return names given, one for each channel."""
     # A set has no order, so a name could be assigned to the wrong channel.
-    if not (isinstance(given, (list, tuple)) or np.ndim(given) == 1):
-        raise TypeError(f"{name} must be a list of names, got {shown(given)}")
-    words = [*given]
-    for word in words:
-        if not isinstance(word, str) or not word.strip():
-            raise TypeError(f"{name} must be names, words, got {shown(word)}")
-        if not word.isprintable():
-            raise ValueError(f"{name} has {word!r}, which cannot be printed in one line")
-    if len(words) != count:
-        raise ValueError(f"{name} has {len(words)} names, there are {count}: give one for each")
-    if len(set(words)) < count:
-        twice = next(word for word in words if words.count(word) > 1)
-        raise ValueError(f"{name} has {twice!r} twice")
+    words = [*given] if isinstance(given, (list, tuple)) or np.ndim(given) == 1 else [None]
+    if not all(isinstance(w, str) and w.strip() and w.isprintable() for w in words):
+        raise TypeError(f"{name} must be a list of printable names, got {shown(given)}")
+    if len(words) != count or len(set(words)) < count:
+        raise ValueError(f"{name} must be {count} different names, got {shown(given)}")
     return tuple(map(str, words))
 
 
@@ -205,17 +190,9 @@ def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
     if any(given is None for given in (tmin, tmax, fs)):
         raise TypeError("lags in seconds need all of tmin=, tmax= and fs=")
     rate = number(fs, "fs")
-    first, last = (number(t, n, -np.inf) for t, n in ((tmin, "tmin"), (tmax, "tmax")))
+    first, last = (number(t, n, -np.inf) * rate for t, n in ((tmin, "tmin"), (tmax, "tmax")))
     if first > last:
-        raise ValueError(f"tmin={first:.3g} must not exceed tmax={last:.3g}")
-    return _samples(first, "tmin", rate), _samples(last, "tmax", rate)
-
-
-def _samples(time: float, name: str, rate: float) -> int:
-    samples = time * rate
-    if not abs(samples) <= MAX_ELEMENTS:
-        raise ValueError(
-            f"{name}={time:g} s at fs={rate:g} Hz is {samples:g} samples, which overflows a 64-bit "
-            f"index; give {name} in seconds and fs in samples per second"
-        )
-    return round(samples)
+        raise ValueError(f"tmin={tmin:.3g} must not exceed tmax={tmax:.3g}")
+    if max(abs(first), abs(last)) > MAX_ELEMENTS:
+        raise ValueError(f"tmin={tmin:g} to tmax={tmax:g} s at fs={rate:g} Hz overflow an index")
+    return round(first), round(last)

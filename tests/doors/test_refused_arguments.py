@@ -112,7 +112,7 @@ WEIGHTS: list[Row] = [
 ]
 NAMES: list[Row] = [
     (lambda: lagged(fs=0), ValueError, "fs must be positive and finite"),
-    (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs has 'a' twice"),
+    (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs must be 2 different names"),
 ]
 PENALTIES: list[Row] = [
     (lambda: cs.StableSpline(kind="tcs"), ValueError, "kind='tcs' is unknown"),

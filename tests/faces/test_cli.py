@@ -80,7 +80,7 @@ def test_a_kernel_that_is_not_unique_is_a_warning_and_is_written(run):
     assert err.startswith("convsolve: warning: underdetermined: rank 5 of 6 unknowns; ")
     assert "this is the kernel of minimum norm. 1 more row of y is needed" in err
     text = words_of(out)
-    assert "Data 1 record × 7 samples, float64, padding='valid' Kernel 2 channels to 1" in text
+    assert "Data 1 record × 7 samples: 3 lags × 2 channels → 1 output Kernel 2 channels" in text
     assert "Status solved, NOT UNIQUE: the data determine 0 of 6 taps; the kernel of min" in text
     assert "Errors none: no row is left to estimate the noise (5 rows, rank 5)" in text
     # The notebook's kernel less its part along the null vector.

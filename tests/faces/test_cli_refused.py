@@ -47,7 +47,7 @@ COMMANDS = [
     (f"{TRIALS} --solver adam --init ones", "--init takes glorot_uniform, zeros or a FILE of a ke"),
     (f"{TRIALS} --memory 4X", "--memory: '4X' is no number of bytes, such as 4e9 or 4GB"),
     ("show x.npy", "x.npy: cannot be read (File is not a zip file)"),
-    (f"{TRIALS} --channels a\x1b[31mred,b", r"'a\x1b[31mred', which cannot be printed in one line"),
+    (f"{TRIALS} --channels a\x1b[31mred,b", "must be a list of printable names"),
     # Penalties
     (f"{TRIALS} --penalty tc --channel-groups 0,1", "--channel-groups needs one of ridge, la"),
     # Losses and noise

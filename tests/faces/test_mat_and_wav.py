@@ -118,7 +118,7 @@ def test_the_rate_of_sound_gives_lags_in_seconds(folder: Path, run: Any) -> None
         np.testing.assert_allclose(np.array(found["impulse_response"]), response, atol=1e-12)
         assert "0 to 1 ms at 8000 Hz" in run(f"choose-lags noise.wav {y} --lags 0 8")[1]
     text = run("solve noise.wav heard.wav --lags 0 8 --out fit.npz")[1]
-    assert "float64, 8000 Hz, edges='drop'" in text
+    assert "400 samples: 9 lags × 1 channel → 1 output" in text
     assert "9 lags from 0 to 1 ms" in text
     assert run("predict fit.npz noise.wav heard.wav")[0] == 0
     words = "fast.wav: has 16000 samples a second, the kernel takes 8000; resample it"

@@ -95,7 +95,7 @@ MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     ([np.ones((9, 2)), np.ones(9)], {}, ValueError, "(T,) or (T, channels), got shape (9,)"),
     (np.ones(9), {"degree": 0}, ValueError, "degree must be at least 1, got 0"),
     (np.ones(9) * 1j, {}, TypeError, "x must hold plain real numbers"),
-    (np.ones((9, 2)), {"channels": ["a"]}, ValueError, "channels has 1 names, there are 2"),
+    (np.ones((9, 2)), {"channels": ["a"]}, ValueError, "channels must be 2 different names"),
     ([], {}, ValueError, "(T,) or (T, channels), got shape (0,)"),
 ]
 
