@@ -354,7 +354,7 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2345,
+    "problem": 2274,
     "linalg": 929,
     "operators": 4211,
     "leastsquares": 1489,
@@ -365,8 +365,8 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4509,
-    "package": 23918,
-    "tests": 20108,
+    "package": 23847,
+    "tests": 20111,
     "files": 183,
     "files at the top": 34,
 }
