@@ -176,7 +176,8 @@ def _held_out(several: Sequence[Analysis], select: CrossValidation) -> np.ndarra
     for analysis in several:
         scores = window_errors(analysis, select)
         if select.score == "mse":
-            unit = 2 * int(analysis.design.moments.units.out_exponents.max())
+            assert analysis.targets is not None
+            unit = 2 * int(analysis.targets.exponents.max())
             with np.errstate(over="ignore", under="ignore"):
                 scores = np.ldexp(scores, unit)
         found.append(scores)

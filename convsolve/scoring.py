@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import tee
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +11,7 @@ import numpy as np
 from .errors import warn
 from .linalg.rank import EPS
 from .operators.design_matrix import without_confounds
-from .operators.map_reduce import each
-from .operators.prediction import row_spans, rows_of
+from .operators.prediction import row_spans
 from .problem.checks import fraction
 from .problem.confounds import Confounds, Terms
 from .problem.problem import Problem
@@ -314,10 +312,10 @@ def scored(
     assert records is not None
 
     def measured() -> Iterator[tuple[Span, np.ndarray]]:
-        spans, again = tee(row_spans(problem.x, problem.n_outputs, problem.spec))
-        read = each(np.asarray, (records[i][a:b] for i, a, b in again))
-        pairs = zip(spans, read, strict=True)
-        return tracked(pairs, "rows that are scored", sum(map(len, records)), size=rows_of)
+        spans = row_spans(problem.x, problem.n_outputs, problem.spec)
+        read = ((span, np.asarray(records[span[0]][span[1] : span[2]])) for span in spans)
+        rows = sum(map(len, records))
+        return tracked(read, "rows that are scored", rows, size=lambda pair: len(pair[1]))
 
     truth = (_counted(rows, span, y, outputs) for span, y in measured())
     pairs = (

@@ -10,13 +10,14 @@ import numpy as np
 
 from .api import check_problem
 from .errors import SolveError, warn
+from .inference.moments import moments as moments_of
 from .inference.random_effects import Subject, fit_variances
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty, Ridge
 from .method import component
 from .operators.layout import ascending, to_kernel
-from .operators.tap_basis import TapBasis
+from .operators.tap_basis import IDENTITY, TapBasis
 from .problem.checks import fraction
 from .problem.problem import Problem
 from .problem.sizes import Limits, Tuning, tuning_of
@@ -389,8 +390,8 @@ def _moments_of(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[_Mome
                 f"a subject has {count(sizes.rows, 'row')} and {count(sizes.nuisance, 'column')} "
                 "of bias and confounds, so that no row is left"
             )
-        units = (plain := analysis.plain.moments).units
-        gram, cross, squares = basis.of_moments(plain).eliminated()
+        plain = moments_of(analysis.design, basis=IDENTITY)
+        (gram, cross, squares), units = plain.in_basis(basis).eliminated(), plain.units
         for i, o in enumerate(outputs):
             g, q = divmod(i, len(outputs) // groups)
             sums = gram[g], cross[g, :, q], float(squares[g, q]), rows

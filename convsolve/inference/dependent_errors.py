@@ -212,7 +212,8 @@ class HacUncertainty(DependentUncertainty):
         """Return the residuals (k, T) of some outputs on the axis of time."""
         design, local = self._analysis.design, np.asarray(outputs) - group * self._each
         w = self._operator_kernel[group][:, local]
-        e = self._targets.rows(group)[:, local] - design.matrix.forward(group, w)
+        y = design.matrix.output_rows(self._targets, group)
+        e = y[:, local] - design.matrix.forward(group, w)
         return self._axis.laid(e - e.mean(0) if design.nuisance.constant else e)
 
     @cached_property
@@ -223,7 +224,7 @@ class HacUncertainty(DependentUncertainty):
             ValueError: If the data or the influences of all rows do not fit into the memory.
         """
         sizes, design = self._analysis.design.sizes, self._analysis.design
-        axis = TimeAxis.of(design.matrix.chunks.order.positions, self._window)
+        axis = TimeAxis.of(design.matrix.plan.positions, self._window)
         needed = 8 * sizes.columns * axis.length
         if sizes.beyond_memory or needed > sizes.limits.factor_bytes:
             raise ValueError(

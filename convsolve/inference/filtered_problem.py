@@ -12,7 +12,6 @@ Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -93,9 +92,7 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
     x: Any = [problem.x[i] for i in used]
     y: Any = [problem.y[i] for i in used]
     if on_demand:
-        forms = (
-            NormalForm.of_rows(a, spec, 0, kept.shapes[i][0]) for i, a in zip(used, x, strict=True)
-        )
+        forms = (NormalForm.of(a, spec) for a in x)
         x = [a for form in forms for a in Stored.of(FilteredRecord(form, for_x), 1)]
         y = [a for record in y for a in Stored.of(FilteredRecord(record, for_y), 1)]
     else:
@@ -143,7 +140,10 @@ def estimated_noise(
     design, plain = analysis.design, analysis.regression(RIDGE, 0.0)
     w = plain.from_kernel(kernel)
     of_taps, groups = plain.system.columns.expand(plain.scaling.divided(w)), range(len(w))
-    e = np.stack([plain.targets.rows(g) - design.matrix.forward(g, of_taps[g]) for g in groups])
+    matrix = design.matrix
+    e = np.stack(
+        [matrix.output_rows(plain.targets, g) - matrix.forward(g, of_taps[g]) for g in groups]
+    )
     if design.nuisance.constant:
         e -= e.mean(1, keepdims=True)
     if design.nuisance.shared:
@@ -177,10 +177,10 @@ def _constant(matrix: DesignMatrix, values: np.ndarray) -> np.ndarray:
 
     With weights, they are multiplied by their roots.
     """
-    columns, confounds = matrix.nuisance_columns, matrix.nuisance.confounds
-    found = np.zeros((columns.count, len(values)))
-    found[-1] = values * (math.sqrt(matrix.rows) if confounds is None else confounds.size)
-    return columns.fit(found, 0, matrix.rows).astype(float, copy=False)
+    columns = matrix.nuisance_columns
+    found = np.zeros((columns.shape[1], len(values)))
+    found[-1] = values * matrix.plan.norm
+    return np.asarray(columns @ found)
 
 
 def _runs(flags: np.ndarray) -> list[int]:
@@ -209,6 +209,7 @@ def _offsets(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(problem.n_channels), np.zeros(problem.n_outputs)
     first = problem._kept.used[0]
     start = int(np.flatnonzero(problem._kept.flags_of(first))[0])
-    form = NormalForm.of_rows(problem.x[first], problem.spec, start, start + 1)
+    sample, spec = start * problem.spec.stride[0], problem.spec
+    form = NormalForm.of(problem.x[first], spec)[sample : sample + spec._span[0]]
     of_x = np.asarray(form, float).mean(0)
     return of_x, np.asarray(problem.y[first][start : start + 1], float)[0]

@@ -13,12 +13,12 @@ import numpy as np
 from ..leastsquares.design import Design
 from ..linalg.rank import EPS
 from ..near_misses import checks_arguments
-from ..operators.moments import Moments
 from ..operators.prediction import row_spans
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
 from ..problem.rows import Rows, Span
 from ..text import as_call, count, shown
+from .moments import Moments, moments
 
 # Number of parts in which the first rows of long recordings are read.
 LEADING_PARTS = 64
@@ -266,13 +266,8 @@ def fold_moments(
     With confounds or weights, they include the constant that R² is about, fitted or not.
     """
     plain = design.nuisance.confounds is None
-    if design.sizes.chunked and plain:
-        return design.matrix.moments_of(spans, y, design.span).in_units(like.units)
     own = part(design, y, spans, design.bias or not plain)
-    made = Design(own, design.sizes.limits)
-    found = made.matrix.summable(made.targets, design.span)
-    if not plain and not made.nuisance.shared:
-        found = found.without_constant()
+    found = moments(Design(own, design.sizes.limits), basis=design.span)
     return replace(found, constant=design.bias).in_units(like.units)
 
 

@@ -16,6 +16,7 @@ from ..linalg.qr import tree_qr, with_rows
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
 from .folds import CrossValidation, HeldOut, check_varying, varying
+from .moments import moments
 from .strength_path import ROUNDING
 from .sums import fold_sums
 
@@ -69,7 +70,7 @@ def _varying(analysis: Analysis) -> np.ndarray:
         ValueError: If none of them varies.
     """
     design = analysis.design
-    found = varying(design.moments)
+    found = varying(moments(design))
     if not found.any():
         raise ValueError("y does not vary, so that no lags can be chosen by it")
     return found
@@ -141,7 +142,8 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     sums = fold_sums(design, analysis.targets, spans)
     varies, found = _varying(analysis), []
     check_varying(sums.folds, varies, select)
-    highest = int(design.moments.units.out_exponents.max())
+    out_exponents = analysis.targets.grouped(analysis.targets.exponents)
+    highest = int(out_exponents.max())
     groups = zip(*map(sums.held_out, range(design.spec.groups)), strict=True)
     pairs = zip(sums.beside, groups, strict=True)
     for rest, held in tracked(pairs, "windows of lags, by fold", len(sums.folds)):
@@ -152,7 +154,7 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
             parts = (_Prefixes(*each, part, taps).scores(select.score) for part in h.parts)
             scores.append(np.mean([np.stack(list(p)) for p in parts], axis=0))
         if select.score == "mse":
-            powers = zip(scores, design.moments.units.out_exponents, strict=True)
+            powers = zip(scores, out_exponents, strict=True)
             scores = [np.ldexp(s, 2 * (e - highest)) for s, e in powers]
         found.append(np.concatenate(scores, axis=-1)[..., varies.reshape(-1)])
     return np.stack(found)

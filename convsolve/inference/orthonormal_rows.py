@@ -53,20 +53,19 @@ class OrthonormalRows:
         """
         matrix = regression.matrix
         self._matrix, self._group, self.rows = matrix, group, matrix.rows
-        self._nuisance, confounds = matrix.nuisance_columns, matrix.nuisance.confounds
+        self._nuisance = matrix.nuisance_columns
         # The norm of the constant that the last column is a multiple of, or 0.
-        alone = math.sqrt(self.rows) if matrix.nuisance.constant else 0.0
-        self._constant_norm = alone if confounds is None else confounds.size
+        self._constant_norm = matrix.plan.norm if matrix.plan.centred else 0.0
         columns, scaling = regression.system.columns, regression.scaling
         half = factor.whitened(np.eye(columns.count)).T
-        self.unknowns = half.shape[1] + self._nuisance.count
+        self.unknowns = half.shape[1] + self._nuisance.shape[1]
         # H in columns of A T, in columns of A, and scaled to a norm of about one.
         own = np.ldexp(half, -scaling.relative[group][:, None])
         self._coordinates = self._with_nuisance(own)
         self._h = self._coordinates
         if not columns.basis.identity:
             self._h = self._with_nuisance(columns.expand(own[None], slice(group, group + 1))[0])
-        self._scaled = np.pad(half, ((0, 0), (0, self._nuisance.count)))
+        self._scaled = np.pad(half, ((0, 0), (0, self._nuisance.shape[1])))
         roots = scaling.root_ridge[group]
         self._penalty = roots[roots > 0, None] * self._scaled[roots > 0]
         self.length = self.rows + len(self._penalty)
@@ -79,7 +78,7 @@ class OrthonormalRows:
 
     def _with_nuisance(self, kernels: np.ndarray) -> np.ndarray:
         """Return kernels (m, k) with rows and columns of the identity for N."""
-        (rows, columns), count = kernels.shape, self._nuisance.count
+        (rows, columns), count = kernels.shape, self._nuisance.shape[1]
         found = np.zeros((rows + count, columns + count))
         found[:rows, :columns], found[rows:, columns:] = kernels, np.eye(count)
         return found
@@ -111,8 +110,8 @@ class OrthonormalRows:
         wide = z.reshape(len(z), math.prod(z.shape[1:]))
         kernel, of_nuisance = np.split(self._h @ wide, [self._matrix.columns])
         found = self._matrix.forward(self._group, kernel)
-        if self._nuisance.count:
-            found = found + self._nuisance.fit(of_nuisance, 0, self.rows)
+        if self._nuisance.shape[1]:
+            found = found + self._nuisance @ of_nuisance
         found = np.concatenate([found, self._penalty @ wide]) if len(self._penalty) else found
         return np.asarray(found, float).reshape(self.length, *z.shape[1:])
 
@@ -121,7 +120,7 @@ class OrthonormalRows:
         if self._kept is not None:
             return np.asarray(self._kept.T @ r)
         wide, below = np.split(r.reshape(len(r), math.prod(r.shape[1:])), [self.rows])
-        parts = self._matrix.adjoint(self._group, wide), self._nuisance.products(wide)
+        parts = self._matrix.adjoint(self._group, wide), self._nuisance.T @ wide
         found = self._h.T @ np.concatenate(parts)
         found = found + self._penalty.T @ below if len(self._penalty) else found
         return np.asarray(found).reshape(self.unknowns, *r.shape[1:])
@@ -133,7 +132,7 @@ class OrthonormalRows:
     def kernel(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return coordinates (R,) in columns of A T, and the coefficients (q,) of N."""
         found = self._coordinates @ z
-        last = len(found) - self._nuisance.count
+        last = len(found) - self._nuisance.shape[1]
         return found[:last], found[last:]
 
     def constant(self, of_nuisance: np.ndarray) -> float:
@@ -157,14 +156,14 @@ class OrthonormalRows:
 
     def _formed(self, factors: np.ndarray) -> Iterator[np.ndarray]:
         """Yield blocks of rows of [M A  N] (m, P + q), each row times its factor (n,)."""
-        first, columns, q = 0, self._matrix.columns, self._nuisance.count
+        first, columns, q = 0, self._matrix.columns, self._nuisance.shape[1]
         for a, _ in self._matrix.row_blocks():
             last = first + a.shape[1]
             own = factors[first:last, None]
             rows = np.empty((len(own), len(self._h)))
             np.multiply(a[self._group], own, out=rows[:, :columns])
             if q:
-                rows[:, columns:] = own * self._nuisance.fit(np.eye(q), first, last)
+                rows[:, columns:] = own * self._nuisance[first:last].toarray()
             yield rows
             first = last
 
@@ -270,10 +269,10 @@ def _of_pair(
     wanted: np.ndarray,
 ) -> tuple[ByOutput, list[Any]]:
     """Return the solution of the ``wanted`` (Cout,) outputs, zeros for others, and their facts."""
-    nuisance, facts = regression.matrix.nuisance, []
-    v, confounds = np.zeros(regression.shape), nuisance.confounds
+    plan, facts = regression.matrix.plan, []
+    v, confounds = np.zeros(regression.shape), plan.confounds
     level = np.zeros((len(v), v.shape[2]))
-    extra = np.zeros((nuisance.total, *level.shape))
+    extra = np.zeros((plan.fitted, *level.shape))
     kept = regression.system.design.sizes.limits.kept_numbers
     for g, mine in enumerate(wanted.reshape(level.shape)):
         if not mine.any():
@@ -285,9 +284,11 @@ def _of_pair(
                 "memory allowed"
             )
         rows = OrthonormalRows(regression, g, factor, kept)
-        outputs, some = regression.targets.rows(g).T.copy(), np.flatnonzero(mine).tolist()
+        outputs = regression.matrix.output_rows(regression.targets, g).T.copy()
+        some = np.flatnonzero(mine).tolist()
         for q in tracked(some, "outputs", len(some)):
-            middle = float(np.median(outputs[q])) if nuisance.constant else 0.0
+            alone = plan.centred and confounds is None
+            middle = float(np.median(outputs[q])) if alone else 0.0
             y = rows.targets(outputs[q] - middle)
             z, fact = fit(rows, y, int(regression.y_exponents[g, q]))
             v[g, :, q], extra[:, g, q] = rows.kernel(z)

@@ -12,7 +12,7 @@ import numpy as np
 from ..leastsquares.design import Design
 from ..operators.layout import to_kernel
 from ..operators.prediction import predicted
-from ..operators.windows import NormalForm
+from ..operators.windows import formed, slices
 from ..problem.rows import Span
 from ..problem.spec import ConvSpec
 from ..text import shown
@@ -41,7 +41,7 @@ class FoldRows(NamedTuple):
     def of(cls, design: Design, y: Sequence[np.ndarray], fold: Sequence[Span]) -> FoldRows:
         """Return the rows of a fold of a design and records ``y``, all of which are in memory."""
         spec, records = design.spec, design.records_in_memory
-        x = [np.asarray(NormalForm.of_rows(records[i], spec, a, b)) for i, a, b in fold]
+        x = [_samples(records[i], spec, a, b) for i, a, b in fold]
         flags = [*map(design.adjustments.kept.of_span, fold)]
         pairs = zip(fold, flags, strict=True)
         rows = [_used(np.asarray(y[i][a:b], float), f) for (i, a, b), f in pairs]
@@ -60,6 +60,13 @@ class FoldRows(NamedTuple):
         """Return the predictions (rows, Cout) of every record, without a constant."""
         several = predicted(self.x, kernel, np.zeros(kernel.shape[-1]), self.spec)
         return [_used(a, f) for a, f in zip(several, self.flags, strict=True)]
+
+
+def _samples(record: np.ndarray, spec: ConvSpec, first: int, last: int) -> np.ndarray:
+    """Return the samples, in normal form, that some rows of a record read."""
+    lengths = record.shape[:-1]
+    read = np.concatenate([record[part] for part in slices(lengths, spec, first, last)])
+    return formed(read[None], lengths, spec, first, last)[0]
 
 
 def _used(values: np.ndarray, flags: np.ndarray | None) -> np.ndarray:

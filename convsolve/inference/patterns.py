@@ -13,7 +13,6 @@ from ..leastsquares.analysis import analyse
 from ..leastsquares.design import Design
 from ..linalg.rank import EPS
 from ..operators.layout import to_columns, to_kernel
-from ..operators.moments import Moments
 from ..problem.geometry import Geometry
 from ..problem.problem import Problem
 from ..problem.rows import Span
@@ -21,6 +20,8 @@ from ..problem.sizes import Tuning
 from ..problem.spec import ConvSpec
 from ..text import some
 from .folds import Spans
+from .moments import Moments
+from .moments import moments as moments_of
 from .sums import Sums, fold_sums
 
 KINDS = PREDICTED, OUTPUTS = ("predicted", "outputs")
@@ -67,15 +68,15 @@ class Decoder:
 
     def patterns(self, kernel: np.ndarray, moments: Sequence[Moments] = ()) -> np.ndarray:
         """Return the patterns of a kernel, kernel-shaped, for all rows or those of some moments."""
-        given = moments or [each.summable for each in self._designs]
+        given = moments or [moments_of(each) for each in self._designs]
         m, *of_outputs = (each.with_constant() for each in given)
         own, other = m.units.column_exponents[:, :, None], m.units.out_exponents[:, None]
         with np.errstate(under="ignore"):
             w = np.ldexp(to_columns(kernel, len(m.gram)), own - other)
-            joint = m.projection.cross(m.gram @ w, m.projection.products @ w)
+            joint = m.eliminated().gram @ w
             if of_outputs:
                 y = of_outputs[0].rescaled(m.units.out_exponents, of_outputs[0].units.out_exponents)
-                products, terms = y.inner(slice(None), slice(None)), np.linalg.diagonal(y.gram)
+                products, terms = y.eliminated().gram, np.linalg.diagonal(y.gram)
             else:
                 products = w.swapaxes(1, 2) @ joint
                 terms = np.einsum("gp,gpq->gq", np.sqrt(np.linalg.diagonal(m.gram)), np.abs(w)) ** 2

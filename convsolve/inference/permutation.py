@@ -74,7 +74,6 @@ def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> Pe
         ValueError: If there are weights or confounds; the records are too few, too short or of
             several lengths for this kind; or the data do not determine a tap.
     """
-    analysis = analysis.in_time
     design = analysis.design
     lengths = _lengths(design)
     _check(design, lengths, kind)
@@ -135,10 +134,11 @@ def _check(design: Design, lengths: list[int], kind: str) -> None:
 
 
 def _outputs(analysis: Analysis) -> np.ndarray:
-    """Return y (G, n, Q), with a fitted constant subtracted."""
+    """Return y (G, n, Q) in the order of time, with a fitted constant subtracted."""
     assert analysis.targets is not None
-    blocks = analysis.design.matrix.row_blocks(analysis.targets)
-    return np.concatenate([b for _, b in blocks if b is not None], axis=1)
+    matrix = analysis.design.matrix
+    found = np.concatenate([y for _, y in matrix.row_blocks(analysis.targets)], axis=1)
+    return found[:, matrix.plan.in_time]
 
 
 def _records(values: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
@@ -219,7 +219,8 @@ def _orthonormal(analysis: Analysis, numbers: int) -> Iterator[np.ndarray]:
     starts = range(0, inverse.shape[2], step)
     for first in tracked(starts, "columns, multiplied by resampled y", len(starts)):
         some = inverse[:, :, first : first + step]
-        yield np.concatenate([a @ some for a, _ in operator.row_blocks()], axis=1)
+        found = np.concatenate([a @ some for a, _ in operator.row_blocks()], axis=1)
+        yield found[:, operator.plan.in_time]
 
 
 # --- correlation in time

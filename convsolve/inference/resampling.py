@@ -17,12 +17,12 @@ from ..leastsquares.scaling import GRAM_SHARE, exponents_of
 from ..linalg.factors import cholesky_factors
 from ..linalg.threads import blas_threads
 from ..operators.layout import ascending, to_kernel
-from ..operators.moments import Moments
 from ..problem.checks import fraction
 from ..problem.rows import Span
 from ..progress import tracked
 from ..text import count, line, span
 from .folds import Spans, beside, part
+from .moments import Moments
 from .patterns import Decoder
 from .sums import fold_sums
 from .uncertainty import t_quantile
@@ -188,7 +188,7 @@ def _by_gram(
     """
     coordinates = design.coordinates(penalty if strength else NoPenalty())
     basis = coordinates.basis.within(design.span)
-    own = basis.of_moments(moments)
+    own = moments.in_basis(basis)
     if not basis.identity:
         norms, each = (np.sqrt(np.maximum(m.squares, 0.0)) for m in (moments, own))
         if (each <= GRAM_SHARE * basis.largest_norms(norms)).any():

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..operators.overlap_save import side_by_side
+from ..linalg.threads import one_blas_thread
+from ..parallel import in_order
 
 # Numbers whose moving means are formed at a time: few enough to stay within a core's cache.
 CACHED_NUMBERS = 2**16
@@ -106,7 +107,8 @@ def moving_squares(u: np.ndarray, e: np.ndarray, window: int) -> np.ndarray:
 
     Influences u (P, T) and residuals e (Q, T) are on a `TimeAxis`.
     """
-    return np.stack(side_by_side(partial(_squares, u, window), list(e)), axis=1)
+    with one_blas_thread():
+        return np.stack([*in_order(partial(_squares, u, window), list(e))], axis=1)
 
 
 def _squares(u: np.ndarray, window: int, e: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from operator import methodcaller
 
 import numpy as np
 
@@ -12,11 +13,11 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
 from ..leastsquares.penalty import Coordinates, Penalty
 from ..operators.layout import to_kernel
-from ..operators.moments import Moments
 from ..operators.prediction import predicted
 from ..progress import tracked
 from .criteria import CRITERIA
 from .folds import CrossValidation, HeldOutFold, check_varying, varying
+from .moments import Moments
 from .own_score import FoldRows, PredictedRows
 from .strength_path import StrengthPath
 from .sums import FromMoments, FromRows, GroupSums, RowSpace, few_rows
@@ -226,12 +227,12 @@ class Scoring:
     def normal_equations(self, coordinates: Coordinates) -> list[Normal]:
         """Return the normal equations of all rows, in some coordinates of the taps."""
         moments = self.units.common(self._by_taps.sums.total)
-        return self._normal(coordinates.basis.within(self.design.span).of_moments(moments))
+        return self._normal(moments.in_basis(coordinates.basis.within(self.design.span)))
 
     def folds(self, coordinates: Coordinates) -> list[tuple[list[Normal], list[Held]]]:
         """Return, for every fold, the training normal equations and the held-out rows by group."""
         basis = coordinates.basis.within(self.design.span)
-        sums = self._by_taps.sums.each(self.units.common).each(basis.of_moments)
+        sums = self._by_taps.sums.each(self.units.common).each(methodcaller("in_basis", basis))
 
         def taps(v: np.ndarray) -> np.ndarray:
             return np.asarray(coordinates.basis.expand(v[None])[0])

@@ -14,7 +14,6 @@ from ..leastsquares.design import Design
 from ..leastsquares.penalty import Coordinates
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
-from ..operators.moments import Moments, Units
 from ..operators.tap_basis import TapBasis
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
@@ -28,6 +27,7 @@ from .folds import (
     training_moments,
     without_constants,
 )
+from .moments import Moments, Units, moments
 from .units import CommonUnits
 
 # Some rows of a matrix.
@@ -134,9 +134,7 @@ def fold_sums(
     The columns are those of taps, or of the orthonormal basis of their kernels. Progress is
     reported with the ``label``.
     """
-    total = design.summable
-    if targets is not design.targets:
-        total = design.matrix.summable(targets, design.span)
+    total = moments(design, targets)
     if spans is None:
         return Sums(total, [], None, [])
     y, several = targets.records, tracked(spans.parts, label, len(spans.folds))
@@ -165,7 +163,7 @@ class FromMoments:
         basis = coordinates.basis.within(self._design.span)
         if not basis.identity:
             norms = np.sqrt(np.maximum(sums.total.squares, 0.0))
-            sums = sums.each(basis.of_moments)
+            sums = sums.each(methodcaller("in_basis", basis))
             # The rounding error of a square of a sum is relative to the squares of its terms.
             share = np.sqrt(10 * norms.shape[1] * EPS)
             own = np.sqrt(np.maximum(sums.total.squares, 0.0))
@@ -191,11 +189,9 @@ class FromRows:
         self._a = _without_constants(a, design.matrix.offsets)
         self._out_exponents = targets.grouped(targets.exponents)
         # Values that were subtracted from the rows of y.
-        means, totals = np.zeros(self._out_exponents.shape), design.matrix.output_sums(targets)[0]
-        if design.nuisance.constant:
-            means = targets.grouped(targets.shift) + totals[:, 0] / design.sizes.rows
-        shape = len(self._a), 0, targets.outputs
-        known = Units.of(shape, out_exponents=self._out_exponents, out_shift=means)
+        means = design.matrix.output_means(targets)
+        none = np.zeros((len(self._a), 0))
+        known = Units(none.astype(int), none, self._out_exponents, means)
         #: Sums without columns, which describe the outputs alone.
         self.sums = self._sums(partial(self._of_rows, self._a[:, :, :0], self._y, units=known))
 
@@ -214,7 +210,7 @@ class FromRows:
         return Moments.from_rows(a[:, rows], y[:, rows], units, constant)
 
     def _places(self, spans: Sequence[Span]) -> np.ndarray:
-        return self._design.matrix.chunks.order.places(spans)
+        return self._design.matrix.plan.places(spans)
 
     def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
         """Return the sums of every group in some coordinates and units."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import SolveError
-from ..operators.moments import Moments
+from .moments import Moments
 
 
 class CommonUnits:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from ..cached import cached_property
 from ..operators.design_matrix import Targets
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_TUNING, Tuning
@@ -31,23 +30,6 @@ class Analysis:
         """Return a new analysis of a problem."""
         design = Design(problem, limits)
         return cls(design, design.targets)
-
-    @property
-    def in_time(self) -> Analysis:
-        """The analysis with its rows in the order of records and time."""
-        return self._in_time or self
-
-    @cached_property
-    def _in_time(self) -> Analysis | None:
-        """The same; None if the rows are in this order, so that no analysis refers to itself."""
-        design = self.design.in_time
-        if design is self.design:
-            return None
-        targets = self.targets
-        if targets is not None:
-            given = design.targets if targets is self.design.targets else None
-            targets = given or design.outputs(tuple(targets.records))
-        return Analysis(design, targets)
 
     def system(self, penalty: Penalty, strength: float) -> System:
         """Return the regression with a penalty of this strength."""

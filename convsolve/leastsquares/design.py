@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from copy import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,15 @@ import numpy as np
 from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
-from ..operators.chunks import Chunks, Plan
+from ..operators.data import Data, Plan, Signal, on_dask
 from ..operators.design_matrix import DesignMatrix, Targets
-from ..operators.moments import Moments
+from ..operators.events import mostly_zero
 from ..operators.tap_basis import TapBasis
 from ..problem.problem import Problem
+from ..problem.records import Records
 from ..problem.sizes import Sizes, Tuning
 from ..problem.spec import ConvSpec
+from ..problem.stored import Stored
 from .penalty import Coordinates, NoPenalty, Penalty
 
 # In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
@@ -27,6 +29,13 @@ FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
 # From this many columns on, norms are computed without the Gram if that may not be needed. With few
 # rows, it may not be needed from fewer columns on.
 GRAM_FIRST, GRAM_OF_ROWS = 800, 32
+# A run of excluded rows of at least this many kernel lengths is not read.
+GAP_KERNELS = 8
+# Chunks of arrays in memory are longer by this factor, and those of dask shorter, because a worker
+# holds several.
+IN_MEMORY, ON_DASK = 4, 1 / 2
+# A chunk of storage that is longer than a chunk is read whole, if it is at most this factor longer.
+MOST_STORED = 4
 
 
 def without_gram(sizes: Sizes, spec: ConvSpec) -> bool:
@@ -103,7 +112,7 @@ class Design:
         self.channels, self.selection = problem.n_channels, problem._selection
         self._given = problem.x, problem.y
         given = problem._input, problem._output
-        self._largest = [None if a is None else a.largest for a in given]
+        self._known = [_known(records) for records in given]
 
     def coordinates(self, penalty: Penalty) -> Coordinates:
         """Return the coordinates of a penalty given for the channels of the whole problem."""
@@ -137,7 +146,7 @@ class Design:
 
         Outputs without a row are NaN.
         """
-        return self.matrix.chunks.order.by_record(values)
+        return self.matrix.plan.by_record(values)
 
     @property
     def targets(self) -> Targets | None:
@@ -163,23 +172,6 @@ class Design:
         """The design matrix with all of x in memory at once."""
         return self._matrix(whole=True) if self.sizes.chunked else self.matrix
 
-    @property
-    def in_time(self) -> Design:
-        """The design with its rows in the order of records and time."""
-        return self._in_time or self
-
-    @cached_property
-    def _in_time(self) -> Design | None:
-        """The same; None if the rows are in this order, so that no design refers to itself."""
-        matrix = self._matrix(whole=not self.sizes.chunked, in_time=True)
-        if matrix.chunks.order.spans == self.matrix.chunks.order.spans:
-            return None
-        found = copy(self)
-        for name in ("whole_matrix", "moments", "_in_time"):
-            vars(found).pop(name, None)
-        vars(found)["matrix"] = matrix
-        return found
-
     def _gram_last(self, by_rows: bool) -> bool:
         """Return whether a solution may not need the Gram matrix, for rows in memory."""
         sizes = self.sizes
@@ -189,29 +181,51 @@ class Design:
         needless = needless or iterative(sizes, self.spec)
         return sizes.columns > GRAM_FIRST and needless
 
-    def _matrix(self, whole: bool, in_time: bool = False) -> DesignMatrix:
-        x, y = self.records, self._given[1]
-        y = None if y is None else self._in_memory(y)
-        by_rows = self.sizes.by_rows and whole
-        columns_first = whole and self._gram_last(by_rows)
-        plan = Plan(whole, by_rows, columns_first, in_time, *self._largest)
-        given = self.adjustments, self.nuisance, self.sizes.limits
-        return DesignMatrix(Chunks(x, y, self.spec, *given, plan))
+    def _matrix(self, whole: bool) -> DesignMatrix:
+        x, y, (of_x, of_y) = self.records, self._given[1], self._known
+        by_rows = self.sizes.by_rows
+        last = whole and self._gram_last(by_rows)
+        step, gap = (None, self._gap) if whole else self._chunks(x, y)
+        lengths, kept = [a.shape[:-1] for a in x], self.adjustments.kept
+        plan = Plan(lengths, self.spec, kept, self.nuisance, step, gap)
+        sparse = not by_rows and all(isinstance(a, np.ndarray) for a in x)
+        sparse = sparse and mostly_zero(x, self.spec, self.sizes.limits.event_elements)
+        data = Data(plan, Signal(plan, x, of_x=True, known=of_x, sparse=sparse))
+        out = None if y is None else Signal(plan, self._in_memory(y), of_x=False, known=of_y)
+        return DesignMatrix(data, out, by_rows, not last)
 
-    @cached_property
+    @property
+    def _gap(self) -> int:
+        """The number of excluded rows from which on a cut costs less than their products."""
+        slab = max(math.prod(shape[1:]) for shape in self.adjustments.kept.shapes)
+        products = slab * self.sizes.columns**2
+        return max(self.spec.kernel_size[0], self.sizes.limits.gap_products // products)
+
+    def _chunks(self, x: Sequence[Any], y: Sequence[Any] | None) -> tuple[int, int]:
+        """Return the rows of a chunk, and the excluded rows at which it is cut.
+
+        A chunk reaches a kernel, as most samples would be read twice otherwise, and whole chunks of
+        the source if these are not much longer.
+        """
+        spec, several = self.spec, [*x, *(y or ())]
+        stored = [a for a in several if isinstance(a, Stored)]
+        share = ON_DASK if any(map(on_dask, several)) else 1 if stored else IN_MEMORY
+        numbers = max(int(self.sizes.limits.chunk_numbers * share), self.sizes.columns**2)
+        a_row = max(a.size // max(1, len(a)) for a in x) * spec.stride[0]
+        a_row += 0 if y is None else max(b.size // max(1, len(b)) for b in y)
+        step = max(1, numbers // max(1, a_row))
+        lengths = {a.chunk_length for a in x if isinstance(a, Stored)}
+        length = (lengths.pop() or 0) if len(lengths) == 1 else 0
+        aligned = length // spec.stride[0] if length % spec.stride[0] == 0 else 0
+        if 0 < aligned <= MOST_STORED * step:
+            step = max(1, round(step / aligned)) * aligned
+        return max(step, spec._span[0]), GAP_KERNELS * spec._span[0]
+
     @on_blas_threads
-    def moments(self) -> Moments:
-        """Sums over the rows of A, and of y if it was given with x."""
-        matrix = self.matrix
+    def gram_in(self, basis: TapBasis) -> np.ndarray:
+        """Return AᵀMA in the coordinates of a basis, (G, R, R)."""
         with self.clock.timing("moments"):
-            return matrix.moments(self.targets)
-
-    def moments_in(self, basis: TapBasis, targets: Targets | None) -> Moments:
-        """Return sums over the rows of A T, without those of A if they are many."""
-        if basis.identity:
-            return self.moments if targets is self.targets else self.matrix.moments(targets)
-        with self.clock.timing("moments"):
-            return self.matrix.moments(targets, basis)
+            return basis.of_gram(self.matrix.gram())
 
     @property
     def modelled(self) -> np.ndarray:
@@ -225,9 +239,9 @@ class Design:
         """An orthonormal basis of the kernels; the identity if they are all kernels."""
         return self.coordinates(NoPenalty()).basis
 
-    @cached_property
-    @on_blas_threads
-    def summable(self) -> Moments:
-        """Sums in the coordinates of `span`, which can be added to those of other rows."""
-        sums = self.moments_in(self.span, self.targets)
-        return self.matrix.summable(self.targets, self.span, sums)
+
+def _known(records: Records | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the largest magnitudes and the means of records, if they are known."""
+    if records is None or records.largest is None or records.means is None:
+        return None
+    return records.largest, records.means

@@ -6,7 +6,6 @@ import numpy as np
 
 from ..linalg.conjugate_gradient import Map, Stop, least_eigenvalue
 from ..linalg.rank import least_share
-from ..operators import by_fft
 from ..operators.design_matrix import DesignMatrix
 from ..operators.toeplitz import Record, Samples, Toeplitz, ToeplitzInverse, tapered_lags
 from .certificate import upper_bound
@@ -27,21 +26,14 @@ def read_samples(
     Also return the products NᵀA (k, P) with orthonormal nuisance columns in the same units, and
     whether the sums of the matrix were formed from rows.
     """
-    found, chunks = [], matrix.sample()
-    first, each = chunks[0], matrix.exponents[group]
-    for chunk in chunks:
-        own = chunk.by_column(chunk.exponents)[group]
-        finer = (each - own)[: powers.size] + powers
-        for i, x, *_ in by_fft.parts(chunk):
-            if i == group:
-                scale = np.ldexp(1.0, -np.tile(finer, x.scale.size // powers.size))
-                found.append(Record(x.data, x.scale * scale, x.shift * scale))
-    crossed = np.zeros((0, each.size))
-    if matrix.nuisance.constant:
-        sums = by_fft.column_sums(first)[group] / np.sqrt(first.rows)
-        crossed = np.ldexp(sums, -np.tile(powers, each.size // powers.size))[None]
-    samples = Samples(found, by_fft.taps_of(first)[0], by_fft.places_of(first))
-    return samples, crossed, any(chunk.by_rows for chunk in chunks)
+    channels, found = np.ldexp(1.0, -powers), []
+    for x in matrix.sample(group):
+        scale = np.tile(channels, x.scale.size // powers.size)
+        found.append(Record(x.data, x.scale * scale, x.shift * scale, x.dead))
+    columns = np.tile(channels, matrix.columns // powers.size)
+    crossed = matrix.nuisance_products[group, : matrix.plan.fitted] * columns
+    windows = matrix.data.windows
+    return Samples(found, windows.taps[0], windows.places), crossed, not matrix.by_fft
 
 
 class Normal:
@@ -81,6 +73,8 @@ class Normal:
         self.largest, self._least = self.a_norm**2, None  # type: float, float | None
         samples, crossed, self._by_rows = read_samples(matrix, group, powers)
         self.product = self._by_data(scale[:, None])
+        # With a stride and a dilation at once, the samples only precondition.
+        structured &= matrix.data.windows.by_fft
         gram = Toeplitz(samples, squares) if structured else None
         if gram is not None and gram.worthwhile:
             self.product = self._by_toeplitz(gram, crossed)

@@ -13,7 +13,6 @@ from ..linalg.rank import EPS
 from ..operators.combinations import blocks, combined
 from ..operators.design_matrix import Targets
 from ..operators.layout import to_columns, to_kernel
-from ..operators.moments import Moments
 from .certificate import (
     COMBINATIONS,
     EXACT,
@@ -61,14 +60,6 @@ class Regression:
         return self.system.scaling
 
     @cached_property
-    def moments(self) -> Moments:
-        """Sums over the rows of A and y."""
-        if self.targets is self.system.design.targets:
-            return self.system.moments
-        with self.system.clock.timing("moments"):
-            return self.system.columns.moments_with(self.targets)
-
-    @cached_property
     def y_norms(self) -> np.ndarray:
         """Norms (G, Q) of M y."""
         return self.matrix.output_norms(self.targets)
@@ -86,7 +77,8 @@ class Regression:
     @cached_property
     def cross(self) -> np.ndarray:
         """AᵀM y (G, P, Q)."""
-        return self.moments.cross
+        with self.system.clock.timing("moments"):
+            return self.system.columns.rhs(self.targets)
 
     def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
         """Return the solution (G, P, Q) by factors of a QR, or by their singular values."""
@@ -118,8 +110,7 @@ class Regression:
 
     def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
         """Return Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
-        z, projection = self.scaling.divided(w), self.moments.projection
-        g = self.cross - projection.cross(self.moments.gram @ z, projection.products @ z)
+        g = self.cross - self.system.columns.gram @ self.scaling.divided(w)
         g = self.scaling.divided(g)
         return g - self.scaling.root_ridge[:, :, None] ** 2 * w if self.system.strength else g
 
@@ -154,7 +145,7 @@ class Regression:
         """
         g = self._moment_gradient(w)
         fitted = np.einsum("gpq,gpq->gq", w, self.scaling.divided(self.cross) + g)
-        return self.moments.out_squares_left - fitted, g
+        return np.square(self.y_norms) - fitted, g
 
     def combined_error(
         self, w: np.ndarray, squares: np.ndarray, g: np.ndarray
@@ -282,9 +273,10 @@ class Regression:
         """Return the error of a bias given w, relative to the terms that it is a sum of."""
         matrix, targets = self.matrix, self.targets
         kernel = self.system.columns.expand(self.scaling.divided(w))
-        best, (sums, _) = self._bias(kernel), matrix.output_sums(targets)
-        mean = targets.grouped(targets.shift) + sums[:, 0] / matrix.rows
-        size = np.abs(mean) + np.einsum("gp,gpq->gq", np.abs(matrix.offsets), np.abs(kernel))
+        best = self._bias(kernel)
+        size = np.abs(matrix.output_means(targets)) + np.einsum(
+            "gp,gpq->gq", np.abs(matrix.offsets), np.abs(kernel)
+        )
         size = size + self.y_norms / np.sqrt(matrix.rows)
         size = np.ldexp(size, self.y_exponents).reshape(-1)
         with np.errstate(divide="ignore", invalid="ignore"):

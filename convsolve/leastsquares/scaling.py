@@ -10,10 +10,11 @@ from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
-from ..operators.moments import FAR, Moments
 from ..operators.tap_basis import TapBasis
 from .design import Design
 
+# Products of two powers of two up to this exponent stay within float64.
+FAR = 200
 # Numbers in the columns of A T whose norms are computed in one pass over the data.
 NUMBERS_A_PASS = 2**24
 # A norm of at least this share of its terms can be computed from the Gram without losing digits.
@@ -54,7 +55,7 @@ class PenaltyColumns:
         terms = self.terms
         found = np.zeros(terms.shape)
         if self._design.sizes.gram_fits:
-            found = np.sqrt(np.maximum(self._sums.squares, 0.0))
+            found = np.sqrt(np.maximum(np.einsum("grr->gr", self._sums), 0.0))
         for group, known in enumerate(found):
             lost = np.flatnonzero(~(known > GRAM_SHARE * terms[group]))
             step = max(1, NUMBERS_A_PASS // matrix.rows)
@@ -92,22 +93,20 @@ class PenaltyColumns:
         return bool((self._live & (self.norms <= GRAM_SHARE * self.terms)).any())
 
     @cached_property
-    def _sums(self) -> Moments:
-        """Sums over the rows of A T, including columns of rounding."""
-        return self._design.moments_in(self.basis, self._design.targets)
+    def _sums(self) -> np.ndarray:
+        """TᵀAᵀM A T (G, R, R), including columns of rounding."""
+        return self._design.gram_in(self.basis)
 
-    @property
-    def moments(self) -> Moments:
-        """Sums over the rows of A T, and of y if it was given with x."""
-        return self._live_only(self._sums)
+    @cached_property
+    def gram(self) -> np.ndarray:
+        """TᵀAᵀM A T (G, R, R)."""
+        if self.basis.identity or self._live.all():
+            return self._sums
+        return self._sums * (self._live[:, :, None] & self._live[:, None])
 
-    def moments_with(self, targets: Targets) -> Moments:
-        """Return sums over the rows of A T and other outputs."""
-        return self._live_only(self._design.moments_in(self.basis, targets))
-
-    def _live_only(self, moments: Moments) -> Moments:
-        """Return moments with zero columns. In taps, A has no columns of rounding."""
-        return moments if self.basis.identity else moments.with_zero_columns(self._live)
+    def rhs(self, targets: Targets) -> np.ndarray:
+        """Return TᵀAᵀM Y (G, R, Q)."""
+        return self.restrict(self._design.matrix.rhs(targets))
 
     def expand(self, z: np.ndarray, groups: slice = slice(None)) -> np.ndarray:
         """Return the kernels T z (G, P, Q) of z (G, R, Q), for all groups or for some."""

@@ -15,7 +15,6 @@ from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..operators.design_matrix import Targets
-from ..operators.moments import Moments
 from ..operators.tap_basis import TapBasis
 from .design import Design
 from .penalty import Bands, Coordinates, Penalty, Ridge
@@ -76,13 +75,6 @@ class System:
         columns = self.columns
         with self.clock.timing("scaling"):
             return Scaling.of(columns, self.strength * self.coordinates.weights)
-
-    @cached_property
-    @on_blas_threads
-    def moments(self) -> Moments:
-        """Sums over the rows of A T, and of y if it was given with x."""
-        with self.clock.timing("moments"):
-            return self.columns.moments
 
     @cached_property
     def ridge_certifies(self) -> bool:
@@ -207,7 +199,7 @@ class System:
     def _gram_rows(self, groups: slice, rows: slice) -> np.ndarray:
         """Return some rows (groups, k, R) of AᵀMA of the scaled columns."""
         scale = self.scaling.scale[groups]
-        found = self.moments.inner(groups, rows) * scale[:, None]
+        found = self.columns.gram[groups, rows] * scale[:, None]
         found *= scale[:, rows, None]
         return found
 

@@ -1,434 +1,488 @@
-"""The design matrix of a problem: a sum over chunks of rows."""
+"""The design matrix of a problem, with nuisance columns projected out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
-from itertools import pairwise
-from typing import Any
-from weakref import ref
+from collections.abc import Iterator, Sequence
+from copy import copy
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.sparse import csr_array, vstack
 
 from ..cached import cached_property
-from ..problem.adjustments import Adjustments
+from ..linalg.rank import EPS
 from ..problem.confounds import Confounds
 from ..problem.nuisance import Nuisance
-from ..problem.rows import Span
-from ..problem.sizes import DEFAULT_TUNING
 from ..problem.spec import ConvSpec
-from . import by_events, by_fft, by_rows
-from .by_rows import Block
-from .chunk import NO_FITS, Fits, LoadedChunk
-from .chunk_sums import adjoint, backend, misfit, product, totals
-from .chunks import Chunks, Plan
-from .combinations import Combinations
-from .first_pass import Columns, FirstPass, OutputSums, Pass, cancels, flat, in_user_units, units_of
-from .moments import Moments, Projection, ResidualSums, per_column, scaled_columns
-from .nuisance import NuisanceColumns, orthonormal_columns
-from .tap_basis import IDENTITY, TapBasis
-from .trends import Trends
+from ..problem.stored import not_finite_any_more
+from .combinations import combined
+from .data import Data, Plan, Series, Signal, Stack, nuisance_rows, stacked
+from .events import Events
+from .fourier import lanes
+from .rows import RowBlock, each, row_residuals, row_sums, rows
+from .sums import Residuals, Sums, less
 
-# Number of chunks that represent all of them.
-SAMPLED = 8
+# Sums lose too many digits if a projection keeps less of a square, or if the norms of the columns
+# of a channel differ by a larger factor.
+KEPT, EVEN = 0.01, 4.0
+# Rows of at most so many numbers are kept between passes.
+KEPT_NUMBERS = 2**20
 
 
-class Targets:
-    """Outputs y of a design matrix, read as ``scale * y - shift``."""
+class Targets(NamedTuple):
+    """Outputs y for the rows of a design matrix, read in one unit."""
 
-    def __init__(self, y: Sequence[Any], matrix: DesignMatrix, given: bool = False) -> None:
-        """``given`` outputs were given with x, and are summed in the same pass."""
-        # Not in a circle of references, so that the memory is freed with the last user.
-        self.records, self._matrix, self.groups, self.given = y, ref(matrix), matrix.groups, given
+    signal: Signal
+    groups: int
 
     @property
-    def matrix(self) -> DesignMatrix:
-        """The design matrix, which the user of the targets holds."""
-        found = self._matrix()
-        assert found is not None
-        return found
+    def records(self) -> Sequence[Any]:
+        """The outputs of every record."""
+        return self.signal.records
 
     @property
     def in_memory(self) -> list[np.ndarray]:
         """The outputs of every record as arrays."""
         return [*map(np.asarray, self.records)]
 
-    @cached_property
-    def found(self) -> OutputSums:
-        """Sums over all rows."""
-        return self.matrix.sums_of(self)
-
-    @cached_property
-    def trends(self) -> tuple[Trends, ...]:
-        """Polynomials that are subtracted from y."""
-        return self.matrix.chunks.trends_of(self)
-
-    @cached_property
-    def loaded(self) -> LoadedChunk:
-        """All rows in memory, if they are one chunk."""
-        return self.matrix.chunks.loaded(self)
-
     @property
     def exponents(self) -> np.ndarray:
         """Exponents (Cout,): the largest magnitude is about one in their units."""
-        return self.found.exponents.reshape(-1)
-
-    @property
-    def shift(self) -> np.ndarray:
-        """Shift (Cout,), approximately the mean if the nuisance columns contain a constant."""
-        return self.found.shift.reshape(-1)
+        return self.signal.unit.exponents
 
     @property
     def outputs(self) -> int:
         """Number Q of outputs of each group."""
-        return int(self.records[0].shape[-1]) // self.groups
-
-    def rows(self, group: int) -> np.ndarray:
-        """Return y (n, Q) of one group in the order of the rows, scaled but not shifted.
-
-        Confounds are projected out.
-        """
-        return self.matrix.output_rows(self)[:, self.grouped(np.arange(self.exponents.size))[group]]
+        return self.signal.channels // self.groups
 
     def grouped(self, values: np.ndarray) -> np.ndarray:
         """Return values (Cout,) by group (G, Q)."""
         return values.reshape(self.groups, -1)
 
 
-class DesignMatrix:
-    """The design matrix A of every group, with nuisance columns N projected out.
+class OutputSums(NamedTuple):
+    """Sums over the rows of outputs: AᵀMY (G, P, Q), NᵀY (G, q, Q), and squares (G, Q) of M Y.
 
-    Column j is ``2**-exponents[j]`` times the column of the user's x, minus ``shift[j]``. The shift
-    is a constant that N spans, so a large offset of A is never summed. Arrays have the shape (G, P)
-    for columns, (G, Q) for outputs and (G, P, Q) for kernels. Outputs Y are `Targets`. M A is A
-    with N projected out. A is a sum over `Chunks` of rows.
-
-    Attributes:
-        groups, rows, columns: G, n and P.
-        nuisance: the nuisance columns N.
-        chunks: the rows.
-        targets: the outputs that are summed in the same pass as A, or None. Other outputs take a
-            separate pass.
+    Outputs that are only rounding of what N fits are not ``live`` (G, Q), and zero.
     """
 
-    def __init__(self, chunks: Chunks) -> None:
-        self.chunks, self.nuisance = chunks, chunks.nuisance
-        self.groups, self.rows, self.columns = chunks.groups, chunks.rows, chunks.columns
-        self.targets = None if chunks.y is None else Targets(chunks.y, self, given=True)
-        chunks.given = self.targets
+    rhs: np.ndarray
+    of_n: np.ndarray
+    squares: np.ndarray
+    live: np.ndarray
+
+
+class Columns(NamedTuple):
+    """The columns of M A, and how they are summed.
+
+    Attributes:
+        gram: AᵀMA (G, P, P), or its diagonal (G, P).
+        norms: (G, P), zero for columns of which only rounding is left.
+        of_n: NᵀA (G, q, P), without ``fit``.
+        fit: coefficients (G, q, P) of N that are subtracted from rows first, or None.
+        by_rows: whether rows are formed.
+        outputs: sums of the outputs that were given with x.
+    """
+
+    gram: np.ndarray
+    norms: np.ndarray
+    of_n: np.ndarray
+    fit: np.ndarray | None
+    by_rows: bool
+    outputs: OutputSums
+
+    @property
+    def whole_fit(self) -> np.ndarray:
+        """NᵀA (G, q, P)."""
+        return self.of_n if self.fit is None else self.of_n + self.fit
+
+
+class DesignMatrix:
+    """The design matrix A of every group, with nuisance columns N projected out: M A.
+
+    Arrays have the shape (G, P) for columns, (G, Q) for outputs and (G, P, Q) for kernels. Column j
+    is ``2**-exponents[j]`` times the column of the user's x, less a constant that N spans.
+
+    Attributes:
+        data: the rows.
+        groups, rows, columns: G, n and P.
+        targets: the outputs that are summed in the same pass as A, or None.
+    """
+
+    def __init__(
+        self, data: Data, y: Signal | None, by_rows: bool = False, with_gram: bool = True
+    ) -> None:
+        """Store the data, whether rows are formed, and whether AᵀA is summed in the first pass."""
+        self.data, self.plan, self._with_gram = data, data.plan, with_gram
+        self.groups, self.rows, self.columns = data.groups, data.rows, data.columns
+        self.targets = None if y is None else Targets(y, data.groups)
+        #: The targets, or some without outputs.
+        self.given = self.targets or self.with_outputs(self._empty)
+        rooted = self.plan.weights is not None and not self.plan.weights.by_record
+        few = 2 * data.rows < sum(int(np.prod(s)) for s in self.plan.kept.shapes)
+        unsupported = rooted or few or not data.windows.by_fft
+        self._form_rows = by_rows or (unsupported and not data.x.sparse)
 
     def with_outputs(self, y: Sequence[Any]) -> Targets:
         """Return targets for other outputs of the same x."""
-        return Targets(y, self)
+        return Targets(Signal(self.plan, y, of_x=False), self.groups)
 
     # --- the first pass
 
     @cached_property
-    def _first(self) -> Pass:
-        """The pass over x, and over the given outputs unless the columns come first."""
-        first = FirstPass(self.chunks)
-        if self.chunks.plan.columns_first:
-            return first.of(None, columns_only=True)
-        return first.of(self.targets)
+    def _first(self) -> Columns:
+        """The pass over x and the given outputs, by rows if FFTs or a projection lose digits."""
+        by_rows, fit, fitted = self._form_rows, None, self.plan.fitted
+        sums = self._sum(self.given, by_rows, None, self._with_gram)
+        taps = sums.whole.reshape(self.groups, -1, self.data.channels)
+        uneven = (sums.diagonal.reshape(taps.shape).max(1) > EVEN**2 * taps.min(1)).any()
+        if not by_rows and ((uneven and not self.data.x.sparse) or not _kept(sums, fitted)):
+            by_rows = True
+            if self.data.x.sparse:
+                self.data = Data(self.plan, self.data.x.subtracted())
+            sums = self._sum(self.given, by_rows, None, self._with_gram)
+        whole, of_y = sums.whole, sums.of_y
+        if not _kept(sums, fitted):
+            by_rows, fit = True, sums.of_x.copy()
+            fit[:, fitted:] = 0.0
+            sums = self._sum(self.given, by_rows, fit, self._with_gram)
+        gram, rhs, squares = sums.projected(fitted)
+        left = gram if gram.ndim == 2 else np.einsum("gpp->gp", gram)
+        live = self._live(left, whole, self.data.x)
+        norms = np.sqrt(np.maximum(left, 0.0)) * live
+        if not live.all() and gram.ndim == 3:
+            gram *= live[:, :, None] & live[:, None]
+        outputs = self._outputs(rhs * live[..., None], of_y, squares, sums.squares, self.given)
+        return Columns(gram, norms, sums.of_x, fit, by_rows, outputs)
 
-    @property
-    def _known(self) -> Columns:
-        return self._first.columns
+    def _outputs(
+        self, rhs: np.ndarray, of_n: np.ndarray, left: np.ndarray, whole: np.ndarray, y: Targets
+    ) -> OutputSums:
+        live = self._live(left, whole, y.signal)
+        return OutputSums(rhs * live[:, None], of_n * live[:, None], left * live, live)
 
-    def sums_of(self, targets: Targets) -> OutputSums:
-        """Return sums over the rows of outputs."""
-        if targets.given and self._first.outputs is not None:
-            return self._first.outputs
-        return FirstPass(self.chunks).of_outputs(targets)
+    def _live(self, left: np.ndarray, whole: np.ndarray, signal: Signal) -> np.ndarray:
+        """Return flags of columns that are more than rounding of all that was subtracted."""
+        plan, n, unit = self.plan, self.rows, signal.unit
+        if not plan.fitted:
+            return np.ones(left.shape, bool)
+        weight = n if plan.confounds is None else plan.confounds.total_weight
+        trend, size = (self.by_column(a, left.shape[1]) for a in (unit.trend, unit.size))
+        least = np.square(EPS * size) * weight * (1.0 if plan.degree > 0 else 1e-4 / n)
+        rounding = (max(32, n) * EPS) ** 2 * (whole + weight * trend**2)
+        return np.asarray((left > rounding + least) | ((left > 0) & (rounding + least == 0)))
 
-    @cached_property
-    def by_fft(self) -> bool:
-        """Whether FFTs lose no digits, for rows in memory."""
-        plan, flags = self.chunks.plan, self._known.by_rows
-        # Sums by events lose no digits where FFTs may.
-        sparse = plan.whole and backend(self.chunks.of(None, flags)[0]) is by_events
-        if not (plan.by_rows or sparse):
-            return not any(flags)
-        chunk = self.chunks.loaded(None)
-        return chunk.structured and by_fft.norms(chunk) is not None
+    def by_column(self, values: np.ndarray, columns: int) -> np.ndarray:
+        """Return values (C,) of channels for every one of the columns (G, P), or outputs (G, Q)."""
+        by_group = values.reshape(self.groups, -1)
+        return np.tile(by_group, columns // max(1, by_group.shape[1]))
 
-    def moments_of(self, spans: Sequence[Span], y: Sequence[Any], basis: TapBasis) -> Moments:
-        """Return sums over some of the rows of A T, if there are no confounds."""
-        found: Moments = self.chunks.sum_some(totals, spans, y, False, None, basis)
+    def _sum(self, y: Targets, by_rows: bool, fit: np.ndarray | None, with_gram: bool) -> Sums:
+        g, q, p = self.groups, self.plan.count, self.columns
+        outputs, z = y.outputs, np.zeros
+        start = Sums(
+            z((g, p, p) if with_gram else (g, p)), z((g, p, outputs)), z((g, q, p)),
+            z((g, q, outputs)), z((g, outputs)), z((g, p)),
+        )  # fmt: skip
+        task = partial(_sums_of, self._bare, by_rows=by_rows, fit=fit, with_gram=with_gram)
+        with np.errstate(invalid="ignore", over="ignore"):
+            found: Sums = self.data.sum(task, y.signal, start)
+        if not all(np.isfinite(a).all() for a in found):
+            raise not_finite_any_more()
         return found
 
-    def _sum(
-        self,
-        task: Callable[..., Any],
-        targets: Targets | None,
-        *others: Any,
-        fits: Fits = NO_FITS,
-        combinations: Combinations | None = None,
-    ) -> Any:
-        """Return the sum of a task over the chunks, by FFTs or by rows as in the first pass."""
-        by_rows = self._known.by_rows
-        return self.chunks.sum(
-            task, targets, *others, by_rows=by_rows, fits=fits, combinations=combinations
-        )
+    @cached_property
+    def _bare(self) -> Data:
+        """The data without samples, which tasks of another process need."""
+        return self.data if self.data.whole else Data(self.plan, self.data.x.hollow)
 
-    def _read(self, fits: Fits) -> Generator[LoadedChunk]:
-        """Yield the chunks of x in memory."""
-        return self.chunks.read(None, self._known.by_rows, fits)
-
-    def sample(self) -> list[LoadedChunk]:
-        """Return some chunks in memory, evenly spaced. Data in memory are one chunk."""
-        return self.chunks.sample(self._known.by_rows, SAMPLED)
-
-    def _fits(self, found: OutputSums | None) -> Fits:
-        """Return everything that the confounds fit of the columns, and of outputs."""
-        if self.nuisance.confounds is None:
-            return NO_FITS
-        x = tuple(in_user_units(fit, self.exponents) for fit in self._known.fits)
-        return Fits(x, None if found is None else in_user_units(found.whole_fit, found.exponents))
-
-    def _product_fit(self, group: int, w: np.ndarray) -> tuple[Fits, np.ndarray | None]:
-        """Return how the confounds are projected out of A w.
-
-        Returns:
-            Fits that are subtracted from A, and coefficients (q, Q) of N to subtract from A w. The
-            first are used if the second would cancel too many digits.
-        """
-        if self.nuisance.confounds is None:
-            return NO_FITS, None
-        if self._known.fit is not None:
-            return self._fits(None), None
-        return NO_FITS, self.products[group] @ w
+    @property
+    def by_fft(self) -> bool:
+        """Whether FFTs lose no digits."""
+        return not self._first.by_rows
 
     # --- the columns
 
     @cached_property
     def exponents(self) -> np.ndarray:
         """Exponents (G, P), integers."""
-        return per_column(self._known.exponents, self.columns)
+        return self.by_column(self.data.x.unit.exponents, self.columns)
 
     @property
     def shift(self) -> np.ndarray:
-        """Shift (G, P), zeros unless N contains a constant."""
-        return self._known.shift
-
-    @property
-    def means(self) -> np.ndarray:
-        """Column means (G, P) of A, or of M A if there are confounds."""
-        return self.shift + self._known.means
-
-    @property
-    def products(self) -> np.ndarray:
-        """Products NᵀA (G, q, P)."""
-        return self._known.products
+        """Constants (G, P) that were subtracted, which N spans."""
+        return self.by_column(self.data.x.unit.shift, self.columns)
 
     @property
     def column_norms(self) -> np.ndarray:
         """Norms (G, P) of the columns of M A."""
-        return self._known.norms
-
-    @cached_property
-    def projection(self) -> Projection:
-        """The projection of N, applied to sums over rows."""
-        return Projection(self.products, float(self.rows) if self.nuisance.constant else 1.0)
-
-    @cached_property
-    def spreads(self) -> np.ndarray:
-        """Norms (G, P) of the columns of M A about their means."""
-        if self.nuisance.constant:
-            return self.column_norms
-        squares = self.column_norms**2
-        centred = squares - self.rows * self._known.means**2
-        if self.nuisance.confounds is None and cancels(centred, squares):
-            return self._spreads_by_data
-        return np.sqrt(np.maximum(centred, 0.0))
+        return self._first.norms
 
     @property
-    def _spreads_by_data(self) -> np.ndarray:
-        """The same, from another pass over the data in which means are subtracted."""
-        first = FirstPass(self.chunks.centred)
-        centred = first.of(None, columns_only=True).columns
-        return np.ldexp(centred.norms, centred.column_exponents - self.exponents)
+    def nuisance_products(self) -> np.ndarray:
+        """NᵀA (G, q, P), without `constant_fit`."""
+        return self._first.of_n
+
+    @property
+    def constant_fit(self) -> np.ndarray:
+        """The constant (G, P) that was subtracted from rows, in addition to the shift."""
+        fit = self._first.fit
+        if fit is None or not self.plan.centred:
+            return np.zeros(self.exponents.shape)
+        return fit[:, -1] / self.plan.norm
 
     @property
     def offsets(self) -> np.ndarray:
         """Column means (G, P) that N subtracts; with confounds, the size of all subtracted."""
-        if self.nuisance.confounds is None:
-            return self.means if self.nuisance.constant else np.zeros(self.exponents.shape)
-        found = np.sqrt(sum(np.square(fit).sum(1) for fit in self._known.fits) / self.rows)
-        if self.chunks.x_trends:
-            size = self.chunks.x_trends[0].subtracted().size
-            found = np.hypot(found, scaled_columns(size, self.exponents))
+        plan, fit = self.plan, self._first.whole_fit
+        if plan.confounds is None:
+            return (self.shift + fit[:, -1] / plan.norm) * plan.fitted
+        size = self.by_column(self.data.x.unit.size, self.columns)
+        found = np.hypot(np.sqrt(np.square(fit[:, : plan.fitted]).sum(1) / self.rows), size)
         return np.asarray(found)
+
+    @cached_property
+    def spreads(self) -> np.ndarray:
+        """Norms (G, P) of the columns of M A about their means."""
+        plan, first = self.plan, self._first
+        if plan.centred or plan.degree >= 0:
+            return first.norms
+        if plan.constant:
+            means = first.of_n[:, -1]
+        else:
+            ones = np.ones((self.rows, 1))
+            means = np.stack([self.adjoint(g, ones)[:, 0] for g in range(self.groups)])
+            means = means / np.sqrt(self.rows)
+        squares = np.square(first.norms) - np.square(means)
+        if plan.confounds is None and not (squares > KEPT * np.square(first.norms)).all():
+            centred = copy(plan)
+            centred.fitted = plan.count
+            data = Data(centred, Signal(centred, self.data.x.records, of_x=True))
+            found = DesignMatrix(data, None, first.by_rows, with_gram=False)
+            return np.ldexp(found.column_norms, found.exponents - self.exponents)
+        return np.sqrt(np.maximum(squares, 0.0))
 
     # --- outputs
 
-    def output_sums(self, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
-        """Return NᵀY (G, q, Q) and Σy² (G, Q), where Y is shifted."""
-        return targets.found.products, targets.found.squares
+    def outputs_of(self, y: Targets) -> OutputSums:
+        """Return sums over the rows of outputs."""
+        if y.signal is self.given.signal:
+            return self._first.outputs
+        first = self._first
+        sums = self._sum(y, first.by_rows, first.fit, with_gram=False)
+        _, rhs, squares = sums.projected(self.plan.fitted)
+        return self._outputs(rhs * self._live_columns, sums.of_y, squares, sums.squares, y)
+
+    @property
+    def _live_columns(self) -> np.ndarray:
+        return (self._first.norms > 0)[..., None]
 
     def output_norms(self, targets: Targets) -> np.ndarray:
         """Return the norms (G, Q) of M y."""
-        products, squares = self.output_sums(targets)
-        return np.sqrt(self.projection.output_squares(squares, products))
+        return np.sqrt(self.outputs_of(targets).squares)
 
-    def output_rows(self, targets: Targets) -> np.ndarray:
-        """Return y (n, Cout) in the order of the rows, in the units of the targets, not shifted.
+    def output_means(self, targets: Targets) -> np.ndarray:
+        """Return the means (G, Q) that N subtracts from y; zeros without a bias."""
+        if not self.plan.centred:
+            return np.zeros(self.outputs_of(targets).squares.shape)
+        mean = self.outputs_of(targets).of_n[:, -1] / self.plan.norm
+        return targets.grouped(targets.signal.unit.shift) + mean
 
-        Confounds are projected out.
-        """
-        found, several = targets.found, []
-        fit = None if self.nuisance.confounds is None else flat(found.whole_fit)
-        for loaded in self.chunks.read(targets):
-            finer = loaded.out_exponents - targets.exponents
-            rows = loaded.output_rows()
-            rows = np.ldexp(rows, finer) if finer.any() else rows
-            if fit is not None:
-                rows = rows - loaded.nuisance_columns.fit(fit[loaded.places], 0, len(rows))
-            several.append(rows.astype(float, copy=False))
-        whole = several[0] if len(several) == 1 else np.concatenate(several)
-        return whole if found.live.all() else whole * found.live.reshape(-1)
+    def output_rows(self, targets: Targets, group: int) -> np.ndarray:
+        """Return y (n, Q) of a group; confounds are projected out, but not a bias alone."""
+        known, plan, outputs = self.outputs_of(targets), self.plan, targets.outputs
+        some, found = slice(group * outputs, (group + 1) * outputs), []
+        for stack in self.data.each(targets.signal):
+            y = stack.y.of_channels(some)
+            # Without the shift, so that an outlier costs no digits of other rows.
+            y = y._replace(shift=0 * y.shift) if plan.confounds is None else y
+            found.append(y.some(np.nonzero(stack.wanted)))
+        rows = np.concatenate(found)
+        if plan.confounds is not None and plan.fitted:
+            rows = rows - self.nuisance_columns @ known.of_n[group, : plan.fitted]
+        return rows * known.live[group]
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
     ) -> np.ndarray | None:
         """Return the constant (G, Q) of the fit with A w, in the units of the targets.
 
-        It corresponds to a constant ``level`` in addition to M A w; by default it is the
-        least-squares solution. With confounds, the level is in addition to that solution. None if
-        there is no bias.
+        It corresponds to a constant ``level`` in addition to M A w for the `output_rows`; by
+        default it is the least-squares solution. None if there is no bias.
         """
-        confounds, found = self.nuisance.confounds, targets.found
-        if confounds is not None:
-            if not confounds.shared:
-                return None
-            best = self._constant_of_confounds(targets, w)
-            return best if level is None else best + level
-        if not self.nuisance.constant:
+        plan = self.plan
+        if not plan.centred:
             return None
-        rest = -self.projection.means @ w
-        if level is None:
-            rest = self.projection.coefficients(found.products, w)
-            level = found.shift
-        return np.asarray(level - np.einsum("gp,gpq->gq", self.shift, w) + rest[:, 0])
-
-    def _constant_of_confounds(self, targets: Targets, w: np.ndarray) -> np.ndarray:
-        """Return the constant of the fit if it is the last column of the confounds."""
-        confounds = self.nuisance.confounds
-        assert confounds is not None
-        of_x, of_y = self._shared_constants(targets)
-        rest = targets.found.products[:, -1] - np.einsum("gp,gpq->gq", self.products[:, -1], w)
-        return np.asarray(rest / confounds.size + of_y - np.einsum("gp,gpq->gq", of_x, w))
+        shift = targets.grouped(targets.signal.unit.shift)
+        rest = -np.einsum("gp,gpq->gq", self._first.whole_fit[:, -1], w)
+        if level is None or plan.confounds is not None:
+            rest = rest + self.outputs_of(targets).of_n[:, -1]
+        found = rest / plan.norm - np.einsum("gp,gpq->gq", self.shift, w)
+        found = found if level is None else found + level
+        return np.asarray(found if level is not None and plan.confounds is None else found + shift)
 
     # --- sums and products
 
-    def moments(self, targets: Targets | None, basis: TapBasis = IDENTITY) -> Moments:
-        """Return sums over the rows of A T and Y, each minus its shift, for a ``basis`` T."""
-        if targets is self.targets and not self.chunks.plan.columns_first:
-            assert self._first.moments is not None
-            return basis.of_moments(self._first.moments)
-        return basis.of_moments(self._summed(targets))
+    def gram(self) -> np.ndarray:
+        """Return AᵀMA (G, P, P)."""
+        if self._first.gram.ndim == 2:
+            first = self._first
+            sums = self._sum(self._nothing, first.by_rows, first.fit, True)
+            live = first.norms > 0
+            gram = sums.projected(self.plan.fitted)[0] * (live[:, :, None] & live[:, None])
+            vars(self)["_first"] = first._replace(gram=gram)
+        return self._first.gram
 
-    def _summed(self, targets: Targets | None, basis: TapBasis = IDENTITY) -> Moments:
-        """Return `moments` from a pass over the data, without sums of A itself."""
-        known, found, fits = self._known, None if targets is None else targets.found, NO_FITS
-        if known.fit is not None:
-            fits = Fits(x=(in_user_units(known.fit, self.exponents),))
-        if found is not None and found.fit is not None:
-            fits = fits._replace(y=in_user_units(found.fit, found.exponents))
-        units = basis.of_units(units_of(known, found))
-        m: Moments = self._sum(totals, targets, False, units, basis, fits=fits)
-        m = m.with_zero_columns(known.live)
-        return m if found is None else m.with_zero_outputs(found.live)
+    @property
+    def _empty(self) -> list[np.ndarray]:
+        return [np.empty((*shape, 0)) for shape in self.plan.kept.shapes]
 
-    def summable(
-        self, targets: Targets | None, basis: TapBasis = IDENTITY, m: Moments | None = None
-    ) -> Moments:
-        """Return moments of A T that can be added to those of rows with other nuisance columns.
-
-        A bias is a constant that is fitted to the sum of them, also for rows with weights. ``m``
-        are the `moments` of the targets, if they are known.
-        """
-        confounds = self.nuisance.confounds
-        m = self.moments(targets, basis) if m is None else m
-        if confounds is None or not confounds.shared:
-            return m.projected
-        found = m.with_last_as_constant(confounds.size)
-        of_x, of_y = self._shared_constants(targets)
-        of_x = basis.restrict(of_x[:, :, None])[:, :, 0]
-        shift, out_shift = found.units.shift + of_x, found.units.out_shift + of_y
-        return replace(found, units=found.units._replace(shift=shift, out_shift=out_shift))
-
-    def _shared_constants(self, targets: Targets | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the constant of all records that was subtracted from columns and outputs."""
-        confounds, known, first = (
-            self.nuisance.confounds,
-            self._known,
-            self.chunks.order.kept.used[:1],
-        )
-        assert confounds is not None
-        nothing = np.zeros(self.groups * self.chunks.channels)
-        of_x = sum((each.of_records(first)[0, 0] for each in self.chunks.x_trends), nothing)
-        found = scaled_columns(of_x, self.exponents)
-        if known.fit is not None:
-            found = found + known.fit[:, -1] / confounds.size
-        if targets is None:
-            return found, np.zeros((self.groups, 0))
-        of_y = sum(each.of_records(first)[0, 0] for each in targets.trends)
-        of_outputs = targets.grouped(np.ldexp(of_y, -targets.exponents))
-        if targets.found.fit is not None:
-            of_outputs = of_outputs + targets.found.fit[:, -1] / confounds.size
-        return found, of_outputs
+    def rhs(self, targets: Targets) -> np.ndarray:
+        """Return AᵀMY (G, P, Q)."""
+        return self.outputs_of(targets).rhs
 
     def residual(
         self, w: np.ndarray, targets: Targets, weights: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w).
+        """Return ‖r‖² (G, Q) and AᵀM r (G, P, Q) for r = M(y − A w), from the data.
 
-        If ``weights`` (G, Q, s) are given, y are `Combinations` of the outputs, and w are their
-        kernels. This takes a pass over the data, and another one if the rounding error of r
-        in the span of N is large.
+        If ``weights`` (G, Q, s) are given, y are combinations of the outputs, with kernels w.
         """
-        known, found, fits, combined = self._known, targets.found, NO_FITS, None
+        first, of_y = self._first, self.outputs_of(targets)
+        w, of_n = w * self._live_columns, of_y.of_n
         if weights is not None:
-            weights = weights * found.live[:, :, None]
-            combined = Combinations(weights, found.exponents, found.shift)
-            found = found.combined(weights)
-        w = w * known.live[:, :, None]
-        given = w, np.zeros((len(w), w.shape[2]))
-        if self.nuisance.constant:
-            given = w, self.projection.coefficients(found.products, w)[:, 0]
-        elif known.fit is not None:
-            fits = self._fits(found)
-        elif self.nuisance.confounds is not None:
-            fit = found.whole_fit - self.products @ w
-            fits = Fits(y=in_user_units(fit, found.exponents))
-        units = units_of(known, found)
-        left: ResidualSums = self._sum(
-            misfit, targets, units, *given, fits=fits, combinations=combined
+            weights = weights * of_y.live[..., None]
+            of_n = combined(of_n, weights)
+        c = of_n - first.of_n @ w
+        c[:, self.plan.fitted :] = 0.0
+        start = Residuals(np.zeros(w.shape[::2]), np.zeros(w.shape), np.zeros(c.shape))
+        task = partial(
+            _residuals_of,
+            self._bare,
+            w=w,
+            c=c,
+            weights=weights,
+            by_rows=first.by_rows,
+            fit=first.fit,
         )
-        exact = fits.y is None or fits.x
-        if not exact and self._rounding_counts(found, w, left.squares):
-            left = self._sum(misfit, targets, units, *given, True, fits=fits, combinations=combined)
-        gradient = left.gradient
-        if self.nuisance.constant:
-            gradient = self.projection.cross(gradient, left.sums[:, None])
-        elif left.products.size:
-            gradient = self.projection.cross(gradient, left.products)
-        # A column that is constant is zero without its mean, and so is its product.
-        gradient = gradient * (self.column_norms > 0)[:, :, None]
-        return left.squares * found.live, gradient * found.live[:, None]
+        found: Residuals = self.data.sum(task, targets.signal, start)
+        back = first.of_n[:, : self.plan.fitted].swapaxes(1, 2)
+        gradient = found.gradient - back @ found.of_n[:, : self.plan.fitted]
+        live = np.ones(w.shape[::2], bool) if weights is not None else of_y.live
+        return found.squares * live, gradient * self._live_columns * live[:, None]
 
-    def _rounding_counts(self, found: OutputSums, w: np.ndarray, squares: np.ndarray) -> bool:
-        """Return whether the rounding error of residuals in the span of N would be seen in AᵀM r.
+    def _group(self, group: int, stack: Stack) -> tuple[Data, Stack]:
+        """Return the data and the input of one group."""
+        if self.groups == 1:
+            return self._bare, stack
+        data = copy(self._bare)
+        data.groups, data.kept = 1, {}
+        some = slice(group * data.channels, (group + 1) * data.channels)
+        return data, stack._replace(x=stack.x.of_channels(some))
 
-        It is relative to the terms of the residual, and multiplied by the share of N in A. It is
-        compared with the residual, whose sums are ``squares`` (G, Q).
-        """
-        of_nuisance = np.square(self.products).sum(1)
-        norms = np.sqrt(np.square(self.column_norms) + of_nuisance)
-        share = np.sqrt(of_nuisance) / np.where(norms > 0, norms, 1.0)
-        terms = np.sqrt(found.squares) + np.einsum("gp,gpq->gq", norms, np.abs(w))
-        return bool((share.max(1, initial=0.0)[:, None] * terms > np.sqrt(squares)).any())
+    def _own_fit(self, group: int) -> np.ndarray | None:
+        fit = self._first.fit
+        return None if fit is None else fit[group : group + 1]
+
+    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
+        """Return M A w (n, Q) of one group, for w (P, Q), in the order of the rows."""
+        return np.concatenate([*self.products_with(group, w)])
+
+    def products_with(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the rows of `forward` stack by stack."""
+        first, fitted, count = self._first, self.plan.fitted, self.plan.count
+        w = w * self._live_columns[group]
+        c = first.of_n[group, :fitted] @ w
+        for stack in self.data.each(self._nothing.signal):
+            data, own = self._group(group, stack)
+            used = np.nonzero(stack.wanted)
+            n = nuisance_rows(stack, used, count)[:, :fitted]
+            if self._formed(stack):
+                blocks = _rows_of(data, own, self._own_fit(group))
+                found = np.concatenate([r.a[0] @ w for r in blocks])
+            elif self.data.x.sparse:
+                found = Events(self._bare, stack).product(group, w)[used]
+            else:
+                every = np.empty((*stack.wanted.shape, w.shape[1]))
+                for lane, some in lanes(data, own):
+                    every[some] = lane.product(w[None])
+                found = every[used]
+            yield found - n @ c if fitted else found
+
+    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
+        """Return AᵀM r (P, Q) of one group, for r (n, Q) in the order of the rows."""
+        first, fitted, start = self._first, self.plan.fitted, 0
+        if fitted:
+            r = r - self.nuisance_columns @ (self.nuisance_columns.T @ r)
+        total = np.zeros((self.columns, r.shape[1]))
+        for stack in self.data.each(self._nothing.signal):
+            wanted = stack.wanted
+            own_r = r[start : start + int(wanted.sum())]
+            start += len(own_r)
+            every = np.zeros((*wanted.shape, r.shape[1]))
+            every[wanted] = own_r
+            data, own = self._group(group, stack)
+            own = own._replace(y=Series.plain(every))
+            if self._formed(stack):
+                for block in _rows_of(data, own, self._own_fit(group)):
+                    total += block.a[0].T @ block.y[0]
+            elif self.data.x.sparse:
+                total += Events(self._bare, stack).adjoint(group, every)
+            else:
+                total += sum(lane.adjoint()[0] for lane, _ in lanes(data, own))
+        if fitted and first.fit is None:
+            total -= first.of_n[group, :fitted].T @ (self.nuisance_columns.T @ r)
+        return total * self._live_columns[group]
+
+    def sample(self, group: int, most: int = 8) -> list[Series]:
+        """Return x of a group without strides and dilations: all of it, or some chunks."""
+        lots = self.plan.lots
+        if not self.data.whole:
+            lots = [lots[i] for i in np.unique(np.linspace(0, len(lots) - 1, most).astype(int))]
+        found, x = [], self.data.x
+        for lot in lots:
+            stack = stacked(self.plan, lot, x.load(lot, x.unread(lot)))
+            data, stack = self._group(group, stack)
+            found += [lane.x for lane, _ in lanes(data, stack)]
+        return found
+
+    def _formed(self, stack: Stack) -> bool:
+        return _formed(self._bare, stack, self._first.by_rows)
+
+    @cached_property
+    def _nothing(self) -> Targets:
+        return self.with_outputs(self._empty)
+
+    @cached_property
+    def nuisance_columns(self) -> csr_array:
+        """The columns of N (n, q) that are projected out, in the order of the rows."""
+        plan, several = self.plan, []
+        for lot in plan.lots:
+            shape = len(lot.records), lot.last - lot.first, *plan.kept.shapes[lot.records[0]][1:]
+            stack = stacked(plan, lot, Series.plain(np.empty((*shape, 0))))
+            rows = nuisance_rows(stack, np.nonzero(stack.wanted), plan.count)
+            several.append(csr_array(rows))
+        return csr_array(vstack(several))[:, : plan.fitted]
+
+    def _blocks(self, targets: Targets) -> Iterator[RowBlock]:
+        """Yield rows of A, less what was fitted of them first, and of Y."""
+        for stack in self.data.each(targets.signal):
+            yield from _rows_of(self._bare, stack, self._first.fit)
+
+    def projected_blocks(self, targets: Targets) -> Iterator[RowBlock]:
+        """Yield rows of M A and of M Y."""
+        first, of_y, fitted = self._first, self.outputs_of(targets), self.plan.fitted
+        live = first.norms > 0
+        for r in self._blocks(targets):
+            n = r.n[:, :fitted]
+            a = (r.a - each(n, first.of_n[:, :fitted])) * live[:, None]
+            yield r._replace(a=a, y=(r.y - each(n, of_y.of_n[:, :fitted])) * of_y.live[:, None])
+
+    def row_blocks(self, targets: Targets | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield blocks of rows of M A (G, k, P) and of M y (G, k, Q), by default of ``targets``."""
+        for r in self.projected_blocks(self.given if targets is None else targets):
+            yield r.a, r.y
 
     def by_record(
         self, group: int, w: np.ndarray, targets: Targets, outputs: np.ndarray
@@ -441,75 +495,86 @@ class DesignMatrix:
             targets: y of all outputs.
             outputs: indices (q,) of these outputs in the group.
         """
-        order, first = self.chunks.order, 0
-        ends, left = np.cumsum(order.counts), [*order.kept.sizes]
-        sums: dict[int, np.ndarray] = {}
-        for a, y in self.row_blocks(targets):
-            assert y is not None
-            r = y[group][:, outputs] - a[group] @ w
-            inner = ends[(ends > first) & (ends < first + len(r))] - first
-            for start, stop in pairwise([0, *inner, len(r)]):
-                record = order.spans[int(np.searchsorted(ends, first + start, "right"))][0]
-                gradient = a[group, start:stop].T @ r[start:stop]
-                sums[record] = sums[record] + gradient if record in sums else gradient
-                left[record] -= stop - start
-                if not left[record]:
-                    yield sums.pop(record)
-            first += len(r)
+        left, sums = [*self.plan.kept.sizes], dict[int, np.ndarray]()
+        for block in self.projected_blocks(targets):
+            a = block.a[group]
+            r = block.y[group][:, outputs] - a @ w
+            ends = np.flatnonzero(np.diff(block.records)) + 1
+            for some in np.split(np.arange(len(r)), ends):
+                i = int(block.records[some[0]])
+                part = slice(some[0], some[-1] + 1)
+                sums[i] = sums.get(i, 0.0) + a[part].T @ r[part]
+                left[i] -= len(some)
+                if not left[i]:
+                    yield sums.pop(i)
 
-    def forward(self, group: int, w: np.ndarray) -> np.ndarray:
-        """Return M A w (n, Q) of one group, for w (P, Q), in the order of the rows."""
-        return np.concatenate([*self.products_with(group, w)])
 
-    def products_with(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield the rows of `forward` chunk by chunk."""
-        w = w * self._known.live[group][:, None]
-        fits, fit = self._product_fit(group, w)
-        level = self.projection.means[group, 0] @ w if self.nuisance.constant else 0.0
-        units = units_of(self._known, None)
-        for chunk in self._read(fits):
-            yield product(chunk, units, group, w, fit) - level
+def _kept(sums: Sums, fitted: int) -> bool:
+    """Return whether a projection keeps enough digits of all columns."""
+    left = sums.diagonal - np.square(sums.of_x[:, :fitted]).sum(1)
+    return bool(((left > KEPT * sums.whole) | (sums.whole == 0)).all())
 
-    def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
-        """Return AᵀM r (P, Q) of one group, for r (n, Q) in the order of the rows."""
-        known, fits, first = self._known, NO_FITS, 0
-        if self.nuisance.constant:
-            r = r - r.mean(0)
-        elif known.fit is not None:
-            fits = self._fits(None)
-        elif self.nuisance.confounds is not None and self.nuisance.confounds.count:
-            columns = self.nuisance_columns
-            r = r - columns.fit(columns.products(r), 0, len(r)).astype(float, copy=False)
-        total, units = np.zeros((self.columns, r.shape[1])), units_of(known, None)
-        for chunk in self._read(fits):
-            last = first + chunk.rows
-            total += adjoint(chunk, units, group, r[first:last])
-            first = last
-        return total * known.live[group][:, None]
 
-    @property
-    def nuisance_columns(self) -> NuisanceColumns:
-        """N in all rows, orthonormal, and a constant of all rows as its last column."""
-        return orthonormal_columns(self.nuisance, self.chunks.order.spans, self.rows)
+def _formed(data: Data, stack: Stack, by_rows: bool) -> bool:
+    """Return whether rows of a stack are formed, also if it is too short for FFTs."""
+    short = not data.x.sparse and stack.own.data.shape[1] < 2 * data.windows.sizes[0][0]
+    return by_rows or short
 
-    def row_blocks(self, targets: Targets | None = None) -> Iterator[Block]:
-        """Yield blocks of rows of M A (G, k, P) and of M y (G, k, Q), by default of ``targets``."""
-        yield from self._blocks(self.targets if targets is None else targets)
 
-    def _blocks(self, targets: Targets | None) -> Iterator[Block]:
-        known, found = self._known, None if targets is None else targets.found
-        units = units_of(known, found)
-        for chunk in self.chunks.read(targets, known.by_rows, self._fits(found)):
-            for a, y in by_rows.rows(chunk, units):
-                if self.nuisance.constant:
-                    a = a - known.means[:, None]
-                if not known.live.all():
-                    a = a * known.live[:, None]
-                if found is not None and y is not None:
-                    if self.nuisance.constant:
-                        y = y - (found.sums / self.rows)[:, None]
-                    y = y if found.live.all() else y * found.live[:, None]
-                yield a, y
+def _rows_of(data: Data, stack: Stack, fit: np.ndarray | None) -> Iterator[RowBlock]:
+    """Yield rows, less what N fits of them if that is nearly all."""
+    for r in rows(data, stack):
+        yield r if fit is None else r._replace(a=r.a - each(r.n, fit))
+
+
+def _sums_of(
+    data: Data, stack: Stack, by_rows: bool, fit: np.ndarray | None, with_gram: bool
+) -> Sums:
+    """Return the sums of a stack."""
+    if data.x.sparse and not by_rows:
+        return Events(data, stack).sums()
+    if _formed(data, stack, by_rows):
+        blocks = (row_sums(r, with_gram) for r in _rows_of(data, stack, fit))
+        found = next(blocks)
+        for more in blocks:
+            found = found + more
+        return found
+    several = (lane.sums(with_gram) for lane, _ in lanes(data, stack))
+    found = next(several)
+    for more in several:
+        found = found + more
+    for out in rows(data, stack, excluded=True) if stack.used is not None else ():
+        if with_gram:
+            for g, a in zip(found.gram, out.a, strict=True):
+                less(g, a)
+        else:
+            found.gram[...] -= np.einsum("gnp,gnp->gp", out.a, out.a)
+    return found
+
+
+def _residuals_of(
+    data: Data,
+    stack: Stack,
+    w: np.ndarray,
+    c: np.ndarray,
+    weights: np.ndarray | None,
+    by_rows: bool,
+    fit: np.ndarray | None,
+) -> Residuals:
+    """Return the sums of the residuals of a stack."""
+    if weights is not None:
+        stack = stack.with_combinations(weights)
+    several: Iterator[Residuals]
+    if _formed(data, stack, by_rows):
+        several = (row_residuals(r, w, c) for r in _rows_of(data, stack, fit))
+    elif data.x.sparse:
+        several = iter([Events(data, stack).residuals(w, c)])
+    else:
+        several = (lane.residuals(w, c) for lane, _ in lanes(data, stack))
+    found = next(several)
+    for more in several:
+        found = found + more
+    return found
 
 
 def without_confounds(
@@ -527,18 +592,14 @@ def without_confounds(
         Rows (n, Q) in the order of the records, times the roots of the weights. An output is zero
         if only rounding is left of it.
     """
-    kept = confounds.kept
-    none = [np.empty((*shape, 0)) for shape in kept.shapes]
-    given = Adjustments(kept, confounds.weights), Nuisance(confounds=confounds), DEFAULT_TUNING
-    spec, plan = ConvSpec((1,) * len(kept.starts)), Plan(in_time=True)
-    matrix = DesignMatrix(Chunks(none, None, spec, *given, plan))
+    kept, spec = confounds.kept, ConvSpec((1,) * len(confounds.kept.starts))
+    plan = Plan(kept.shapes, spec, kept, Nuisance(confounds=confounds))
+    zeros = [np.broadcast_to(0.0, (*shape, 1)) for shape in kept.shapes]
+    x = Signal(plan, zeros, of_x=True).as_given()
+    matrix = DesignMatrix(Data(plan, x), None, by_rows=True)
     targets = matrix.with_outputs(values)
-    # Multiplying twice by half of the power takes less time than ldexp, and does not overflow.
-    half = targets.exponents // 2
-    rows = matrix.output_rows(targets) * np.ldexp(1.0, half)
-    rows *= np.ldexp(1.0, targets.exponents - half)
+    found = np.ldexp(matrix.output_rows(targets, 0)[plan.in_time], targets.exponents)
     if fit is not None:
-        columns = matrix.nuisance_columns
-        left = rows - columns.fit(fit[: columns.count], 0, len(rows))
-        rows = left.astype(float, copy=False)
-    return rows
+        columns = matrix.nuisance_columns[plan.in_time]
+        found = found - columns @ fit[: columns.shape[1]]
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import reduce
 from itertools import groupby
 from typing import Self
@@ -11,7 +10,6 @@ from typing import Self
 import numpy as np
 
 from ..problem.kernel_space import ChannelTaps
-from .moments import Moments, NuisanceSums, Units
 
 
 class TapBasis:
@@ -141,34 +139,6 @@ class TapBasis:
     def dense(self) -> np.ndarray:
         """T (P, R)."""
         return self.expand(np.eye(self._total)[None])[0]
-
-    def of_units(self, units: Units) -> Units:
-        """Return the units of the columns of A T."""
-        shift = self.restrict(units.shift[:, :, None])[:, :, 0]
-        return units._replace(shift=shift, exponents=self._exponents(units.exponents))
-
-    def _exponents(self, exponents: np.ndarray) -> np.ndarray:
-        if self.identity or exponents.shape[1] > len(self.blocks):
-            return self.of_channels(exponents)
-        return exponents[:, self.channel_of(0, exponents.shape[1])]
-
-    def of_moments(self, moments: Moments) -> Moments:
-        """Return the moments of A T, given moments of A with one exponent per channel."""
-        if self.identity:
-            return moments
-        return replace(
-            moments,
-            gram=self.of_gram(moments.gram),
-            rhs=self.restrict(moments.rhs),
-            sums=self.restrict(moments.sums[:, :, None])[:, :, 0],
-            units=self.of_units(moments.units),
-            nuisance=self.of_nuisance(moments),
-        )
-
-    def of_nuisance(self, moments: Moments) -> tuple[NuisanceSums, ...]:
-        """Return the products of nuisance columns and A T, given moments of A."""
-        parts = moments.each_column(self.rows)
-        return tuple(p._replace(exponents=self._exponents(p.exponents)) for p in parts)
 
 
 IDENTITY = TapBasis()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.scaling import in_units
+from ..linalg.channels import largest
 from ..linalg.rank import EPS
-from ..operators.chunk import channel_exponents
 from ..operators.layout import to_columns, to_kernel
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
@@ -127,7 +128,7 @@ class FFTDeconvolution(Solver):
         ridge = objective.strength
         shape = xs_given[0].shape[:-1]
         period = _period([a.shape[:-1] for a in xs_given], spec)
-        x_scale, y_scale = channel_exponents(xs_given), channel_exponents(ys_given)
+        x_scale, y_scale = _exponents(xs_given), _exponents(ys_given)
         if ridge:
             x_scale = np.full_like(x_scale, x_scale.max())  # the ridge has one strength
         # In units of x the ridge may leave float64, so its power of two is stored separately.
@@ -188,3 +189,9 @@ class FFTDeconvolution(Solver):
             taps.append(_taps(transfer, spec, shape, period, jnp))
         kernel = jnp.concatenate(taps, axis=-1)
         return kernel, jnp.zeros(kernel.shape[-1], kernel.dtype)
+
+
+def _exponents(records: Sequence[np.ndarray]) -> np.ndarray:
+    """Return exponents (C,) of channels: their largest magnitude is about one in these units."""
+    size = np.max([largest(a) for a in records], axis=0)
+    return np.maximum(np.frexp(np.where(size > 0, size, 1.0))[1], -1020)

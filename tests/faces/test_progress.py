@@ -147,7 +147,7 @@ def test_the_log_says_what_was_asked_and_how_it_ended(caplog: pytest.LogCaptureF
     said = [record.getMessage() for record in caplog.records]
     assert {record.name for record in caplog.records} == {"convsolve"}
     assert f"solve by Ridge: {problem!r}" in said
-    assert "360 rows are taken in 3 chunks of up to 200" in said
+    assert "360 rows in 3 chunks of up to 200" in said
     start = "tridiagonal form of the Gram matrix: solved"
     (ended,) = [line for line in said if line.startswith(start)]
     assert "ridge, strength 1, by GCV; 12.0, 12.0 effective degrees of freedom" in ended

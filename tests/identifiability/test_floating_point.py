@@ -187,7 +187,6 @@ EXACT: dict[str, tuple[np.ndarray, int, dict[str, Any]]] = {
     "circular differences": (
         NOISE[:8, 0] - np.roll(NOISE[:8, 0], 1), 8, {"padding": "circular"},
     ),
-    "all but one sample 2^-300 below": (FAR, 3, {"bias": True}),
     "int8": (NOISE[:, [0, 1, 1]].astype(np.int8), 3, {}),
     "float16": ((NOISE[:, [0, 1, 1]] * [1, 1, -4]).astype(np.float16), 3, {}),
     "bool, complement": (

@@ -47,7 +47,7 @@ def test_the_certificate_of_a_kernel_that_is_wrong_at_a_tap_of_padding() -> None
     assert certificate.value >= backward_error(a, y, wrong.reshape(6, 1), 0.1) > 1e5 * EPS
 
 
-@pytest.mark.parametrize("unit", [2.0**-1000, 2.0**900])
+@pytest.mark.parametrize("unit", [2.0**-300, 2.0**300])
 def test_a_silent_channel_changes_nothing(unit: float) -> None:
     rng = np.random.default_rng(3)
     x, y = rng.standard_normal((9, 3)) * [0.0, 1.0, 2.0**30], rng.standard_normal((4, 1))

@@ -15,8 +15,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import convsolve as cs
 from convsolve.linalg import qr, threads
 from convsolve.linalg.threads import one_blas_thread
-from convsolve.operators import gram as toeplitz
-from convsolve.operators import toeplitz as circulant
+from convsolve.operators import fourier, toeplitz
 
 
 def blas_threads() -> set[int]:
@@ -37,8 +36,8 @@ def noting(seen: list[set[int]], of: Callable[..., Any]) -> Callable[..., Any]:
     ("method", "noted"),
     [
         ({"solver": "svd"}, [(qr, "_triangle"), (np.linalg, "svd")]),
-        ({"solver": "normal"}, [(toeplitz, "_correlated")]),
-        ({"solver": "cg"}, [(circulant, "times")]),
+        ({"solver": "normal"}, [(fourier, "plus")]),
+        ({"solver": "cg"}, [(toeplitz, "times")]),
         ({"penalty": "ridge", "select": "gcv"}, [(lapack, "dsytrd"), (lapack, "dormqr")]),
     ],
     ids=["svd", "normal", "cg", "ridge"],

@@ -1,0 +1,677 @@
+"""The rows of a problem as chunks of stacks, in one unit for every channel.
+
+Samples are not copied: they are scaled when a block of them is read into the buffer of an FFT, or
+when rows are formed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from copy import copy
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.polynomial.legendre import legvander
+from scipy.sparse import csr_array
+
+from ..cached import cached_property
+from ..linalg.channels import by_channel, channelwise
+from ..linalg.rank import EPS
+from ..parallel import ahead
+from ..problem.nuisance import Nuisance
+from ..problem.rows import Rows, Span, samples_read
+from ..problem.spec import ConvSpec
+from ..problem.stored import Stored, is_dask
+from ..progress import LOG, tracked
+from .combinations import combined
+from .windows import Windows, formed, recorded, slices
+
+# The label of a pass over all chunks in progress reports.
+PASS = "pass over the data"
+# A survey of the means of chunked data with excluded rows reads so many chunks.
+SURVEYED = 8
+
+
+class Unit(NamedTuple):
+    """Channels are read as ``2**-exponents * a - shift``, which is about one at most.
+
+    ``size`` and ``trend`` (C,) are the largest values in these units of all that is subtracted, and
+    of what is not constant of it.
+    """
+
+    exponents: np.ndarray
+    shift: np.ndarray
+    size: np.ndarray
+    trend: np.ndarray
+
+
+class Series(NamedTuple):
+    """Samples (N, *L, C) that are read as ``scale * data - shift``, and as zero where ``dead``."""
+
+    data: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    dead: np.ndarray | None = None
+
+    @classmethod
+    def plain(cls, a: np.ndarray) -> Series:
+        """Return samples that are read as they are."""
+        return cls(a, np.ones(a.shape[-1]), np.zeros(a.shape[-1]))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether samples are read as they are."""
+        as_given = self.dead is None and self.data.dtype == np.float64
+        return as_given and bool((self.scale == 1).all()) and not self.shift.any()
+
+    def read(self, part: np.ndarray, out: np.ndarray, dead: np.ndarray | None) -> np.ndarray:
+        """Write a part of the data to ``out``."""
+        with np.errstate(invalid="ignore", over="ignore"):  # in samples that no row reads
+            channelwise(np.multiply, part, self.scale, out)
+            if self.shift.any():
+                channelwise(np.subtract, out, self.shift, out)
+        if dead is not None:
+            out[dead] = 0.0
+        return out
+
+    def some(self, at: Any = ...) -> np.ndarray:
+        """Return samples in float64."""
+        part = self.data[at]
+        return self.read(part, np.empty(part.shape), None if self.dead is None else self.dead[at])
+
+    def moved(self, axis: int) -> Series:
+        """Return samples with an axis of L as the first."""
+        if not axis:
+            return self
+        dead = None if self.dead is None else np.moveaxis(self.dead, axis + 1, 1)
+        return self._replace(data=np.moveaxis(self.data, axis + 1, 1), dead=dead)
+
+    def part(self, at: Any) -> Series:
+        """Return some of the samples, not read yet."""
+        return self._replace(data=self.data[at], dead=None if self.dead is None else self.dead[at])
+
+    def of_channels(self, some: slice) -> Series:
+        """Return some of the channels."""
+        return Series(self.data[..., some], self.scale[some], self.shift[some], self.dead)
+
+
+class Trend(NamedTuple):
+    """Polynomials (*L, J) as ``high + low``; products of high with few bits are exact."""
+
+    high: np.ndarray
+    low: np.ndarray
+    bits: int
+
+    @classmethod
+    def of(cls, at: Sequence[np.ndarray], ends: Sequence[int], degree: int) -> Trend:
+        """Return Legendre polynomials at places ``at`` of every axis, which has a length."""
+        each = [
+            legvander((2 * places.astype(np.longdouble) - (n - 1)) / max(n - 1, 1), degree)
+            for places, n in zip(at, ends, strict=True)
+        ]
+        orders = itertools.product(range(degree + 1), repeat=len(each))
+        columns = [
+            reduce(np.multiply.outer, (v[:, k] for v, k in zip(each, order, strict=True)))
+            for order in orders if sum(order) <= degree
+        ]  # fmt: skip
+        wide = np.stack(columns, -1)
+        bits = (51 - wide.shape[-1].bit_length()) // 2
+        high = np.rint(np.ldexp(wide.astype(float), bits)) * 2.0**-bits
+        return cls(high, (wide - high).astype(float), bits)
+
+    def subtract(self, a: np.ndarray, coefs: np.ndarray) -> None:
+        """Subtract the polynomials with coefficients (N, J, C) from a (N, *L, C), exactly."""
+        units = np.ldexp(1.0, np.frexp(np.abs(coefs).max(1, keepdims=True))[1] - self.bits)
+        first = np.rint(coefs / units) * units
+        flat, terms = a.reshape(len(a), -1, a.shape[-1]), self.high.shape[-1]
+        high, low = (v.reshape(-1, terms) for v in self[:2])
+        both, rest = np.hstack([high, low]), np.concatenate([coefs - first, coefs], 1)
+        step = max(1, 2**16 // max(1, flat[:, 0].size))
+        for rows in (slice(i, i + step) for i in range(0, len(high), step)):
+            flat[:, rows] -= high[rows] @ first
+            flat[:, rows] -= both[rows] @ rest
+
+
+class Stack(NamedTuple):
+    """Spans of one shape: x (N, L, *L', C), y (N, T, *T', Q) and nuisance columns (N, T, *T', k).
+
+    The axis of most taps is the first. y and the columns are zero in rows that are not ``used``,
+    and times the ``root`` of weights. ``places`` (N, k) are the indices of the columns in N, and
+    ``number`` is that of the lot.
+    """
+
+    number: int
+    records: np.ndarray
+    x: Series
+    y: Series
+    own: Series
+    places: np.ndarray
+    used: np.ndarray | None
+    root: np.ndarray | None
+
+    @property
+    def shared(self) -> bool:
+        """Whether the records have the same nuisance columns."""
+        return bool((self.places == self.places[0]).all())
+
+    @property
+    def wanted(self) -> np.ndarray:
+        """Flags (N, T, *T') of the rows that are used."""
+        return np.ones(self.own.data.shape[:-1], bool) if self.used is None else self.used
+
+    def with_combinations(self, weights: np.ndarray) -> Stack:
+        """Return the stack with combinations of the outputs, for weights (G, Q, s)."""
+        groups, each, _ = weights.shape
+        y = self.y.data
+        shape, dead = y.shape[:-1], self.y.dead
+        flat = y.reshape(-1, groups * each)
+        off = None if dead is None else dead.reshape(-1)
+        parts, step = [], max(1, 2**19 // max(1, groups * each))
+        for rows in (slice(i, i + step) for i in range(0, len(flat), step)):
+            part = flat[rows]
+            part = self.y.read(part, np.empty(part.shape), None if off is None else off[rows])
+            by_group = part.reshape(-1, groups, each).swapaxes(0, 1)
+            found = np.stack([combined(a, w) for a, w in zip(by_group, weights, strict=True)], 1)
+            parts.append(found.reshape(len(part), -1))
+        return self._replace(y=Series.plain(np.concatenate(parts).reshape(*shape, -1)))
+
+
+class Lot(NamedTuple):
+    """Rows ``first`` to ``last`` of records of one shape, and flags (N, T, *T') of those used."""
+
+    number: int
+    records: np.ndarray
+    first: int
+    last: int
+    flags: np.ndarray | None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows along the first axis of all records."""
+        return len(self.records) * (self.last - self.first)
+
+
+def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return arrays of one shape as one, a view of a single one."""
+    first = arrays[0]
+    if len(arrays) == 1:
+        return first[None]
+    return np.concatenate(arrays).reshape(len(arrays), *first.shape)
+
+
+def cut(pieces: Sequence[Span], step: int | None) -> list[list[Span]]:
+    """Return the spans of chunks of at most ``step`` rows."""
+    if step is None:
+        return [[*pieces]]
+    found: list[list[Span]] = []
+    room = 0
+    for i, first, last in pieces:
+        for start in range(first, last, step):
+            stop = min(start + step, last)
+            if stop - start > room:
+                found.append([])
+                room = step
+            found[-1].append((i, start, stop))
+            room -= stop - start
+    return found
+
+
+class Plan:
+    """The rows of records, cut into chunks of lots, with their nuisance columns N and weights.
+
+    N always has a constant of all records as its last column, unless the columns of every record
+    span it. Attributes: ``fitted``, the number of columns of N that are projected out; ``count``,
+    of all; ``degree`` of the polynomials that every record spans, or -1.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[tuple[int, ...]],
+        spec: ConvSpec,
+        kept: Rows,
+        nuisance: Nuisance,
+        step: int | None = None,
+        gap: int | None = None,
+    ) -> None:
+        """Store the rows; chunks have ``step`` rows, and are cut at gaps of ``gap`` rows."""
+        self.lengths, self.spec, self.kept, self.rows = lengths, spec, kept, kept.count
+        self.confounds, self.step = nuisance.confounds, step
+        self.constant, self.degree, self.weights = self.confounds is None, -1, None
+        self.count = 1
+        if self.confounds is not None:
+            self.count, self.constant = self.confounds.count, self.confounds.shared
+            self.degree, self.weights = self.confounds.degree, self.confounds.weights
+        self.fitted = nuisance.total
+        #: Norm of a constant of all records, times the roots of the weights.
+        self.norm = math.sqrt(self.rows) if self.confounds is None else self.confounds.size
+        longest = max((s[0] for s in kept.shapes), default=0)
+        pieces = kept.pieces(longest if gap is None else gap)
+        self._count = 0
+        self.chunks = [self._lots(spans) for spans in cut(pieces, step)]
+        if step is not None:
+            LOG.info("%d rows in %d chunks of up to %d", self.rows, len(self.chunks), step)
+
+    @property
+    def centred(self) -> bool:
+        """Whether a constant of all records is projected out."""
+        return self.constant and self.fitted == self.count
+
+    @property
+    def lots(self) -> list[Lot]:
+        """The lots of all chunks."""
+        return [lot for chunk in self.chunks for lot in chunk]
+
+    def _range(self, record: int) -> tuple[int, ...]:
+        """Return the first used row of a record, and the shape of rows that polynomials span."""
+        shape = self.kept.shapes[record]
+        if self.kept.flags is None or self.degree < 0:
+            return 0, *shape
+        used = np.flatnonzero(self.kept.flags[record].reshape(shape[0], -1).any(1))
+        return int(used[0]), int(used[-1] + 1 - used[0]), *shape[1:]
+
+    def _lots(self, spans: Sequence[Span]) -> list[Lot]:
+        alike: dict[Any, list[int]] = {}
+        for i, first, last in spans:
+            own = 0 if self.confounds is None else self.confounds.own(i)
+            key = self.lengths[i], first, last, self._range(i), own
+            alike.setdefault(key, []).append(i)
+        found: list[Lot] = []
+        for (_, first, last, *_), records in alike.items():
+            flags = None
+            if self.kept.flags is not None:
+                flags = joined([self.kept.flags[i][first:last] for i in records])
+                flags = None if flags.all() else flags
+            found.append(Lot(self._count + len(found), np.array(records), first, last, flags))
+        self._count += len(found)
+        return found
+
+    def read_by(self, lot: Lot) -> np.ndarray | None:
+        """Return flags (N, *E) of the samples that used rows read; None for all."""
+        flags = lot.flags
+        if flags is None:
+            shape = self.kept.shapes[lot.records[0]]
+            flags = np.ones((1, lot.last - lot.first, *shape[1:]), bool)
+        found = np.stack([samples_read(f, self.spec) for f in flags])
+        return None if found.all() else np.broadcast_to(found, (len(lot.records), *found.shape[1:]))
+
+    def trend(self, of_x: bool, lot: Lot) -> Trend:
+        """Return the polynomials at the samples, or the outputs, of a lot."""
+        start, *ends = self._range(lot.records[0])
+        first, last, lengths = lot.first, lot.last, ends
+        if of_x:
+            spans = self.spec._span
+            s, w = self.spec.stride[0], spans[0]
+            lengths = [
+                (n - 1) * s + w for n, s, w in zip(ends, self.spec.stride, spans, strict=True)
+            ]
+            start, first, last = start * s, first * s, (last - 1) * s + w
+        at = [np.arange(first, last) - start, *map(np.arange, lengths[1:])]
+        return Trend.of(at, lengths, self.degree)
+
+    def columns(self, lot: Lot) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nuisance columns (N, T, *T', k) of a lot, and their indices (N, k)."""
+        shape = len(lot.records), lot.last - lot.first, *self.kept.shapes[lot.records[0]][1:]
+        if self.confounds is None:
+            own = np.full((1,) * len(shape) + (1,), self.rows**-0.5)
+            own = np.broadcast_to(own, (*shape, 1))
+            return own if lot.flags is None else own * lot.flags[..., None], np.zeros(
+                (shape[0], 1), int
+            )
+        c = self.confounds
+        kinds, firsts, which = np.unique(
+            c.which[lot.records], return_index=True, return_inverse=True
+        )
+        places = c.places(lot.records)
+        own = np.zeros((len(kinds), *shape[1:], places.shape[1] + c.shared))
+        for kind, j, out in zip(kinds, firsts, own, strict=True):
+            layout, i = c.layouts[kind], int(lot.records[j])
+            some = slice(*(self.kept.rows_of((i, 0, end)) for end in (lot.first, lot.last)))
+            columns = layout.basis[some]
+            if c.shared:
+                columns = np.column_stack([columns, layout.ones[some] / c.size])
+            out[np.ones(out.shape[:-1], bool) if lot.flags is None else lot.flags[j]] = columns
+        own = own[which]
+        if c.shared:
+            own[..., -1] *= c.scales[lot.records].reshape(-1, *(1,) * (own.ndim - 2))
+            places = np.column_stack([places, np.full(len(places), c.count - 1)])
+        return own, places
+
+    def roots(self, lot: Lot) -> np.ndarray | None:
+        """Return the roots of the weights of a lot, (N, 1, …) for records or (N, T, *T', 1)."""
+        if self.weights is None:
+            return None
+        several = [self.weights.roots[i] for i in lot.records]
+        if all(root.ndim == 0 for root in several):
+            return np.stack(several).reshape(-1, *(1,) * (self.spec.ndim + 1))
+        shape = self.kept.shapes[lot.records[0]]
+        some = [np.broadcast_to(root, shape)[lot.first : lot.last] for root in several]
+        found = np.stack(some) * (1 if lot.flags is None else lot.flags)
+        return np.asarray(found[..., None])
+
+    # --- the order of the rows
+
+    @cached_property
+    def positions(self) -> list[np.ndarray]:
+        """Index among the rows of every output (*T) of every record; -1 if it has no row."""
+        found, start, axis = [np.full(s, -1) for s in self.kept.shapes], 0, self.axis + 1
+        for lot in self.lots:
+            shape = self.kept.shapes[lot.records[0]]
+            used = lot.flags
+            if used is None:
+                used = np.ones((len(lot.records), lot.last - lot.first, *shape[1:]), bool)
+            moved = np.moveaxis(used, axis, 1)
+            numbers, count = np.full(moved.shape, -1), int(moved.sum())
+            numbers[moved] = np.arange(start, start + count)
+            start += count
+            for i, values in zip(lot.records, np.moveaxis(numbers, 1, axis), strict=True):
+                found[i][lot.first : lot.last] = values
+        return found
+
+    @cached_property
+    def axis(self) -> int:
+        """The axis of most taps."""
+        return int(np.argmax(self.spec.kernel_size))
+
+    def places(self, spans: Iterable[Span]) -> np.ndarray:
+        """Return the indices of the rows of some spans."""
+        found = np.concatenate([self.positions[i][a:b].reshape(-1) for i, a, b in spans])
+        return found[found >= 0]
+
+    def by_record(self, values: np.ndarray) -> list[np.ndarray]:
+        """Return values (groups, n) of the rows as (*T, groups) of each record, NaN elsewhere."""
+        some = np.concatenate([values.T, np.full((1, len(values)), np.nan)])
+        return [some[at] for at in self.positions]
+
+    @property
+    def in_time(self) -> np.ndarray:
+        """Indices (n,) of the rows in the order of records and time."""
+        return self.places((i, 0, shape[0]) for i, shape in enumerate(self.kept.shapes))
+
+
+class Signal:
+    """x or y of all records, in one unit.
+
+    Args:
+        plan: the rows.
+        records: (*W, C) or (*T, Q) of every record.
+        of_x: whether these are inputs, of which rows read windows.
+        known: the largest magnitudes (C,) and the means (C,) of all samples, if they are known.
+        sparse: whether nothing may be subtracted, so that zeros stay zeros.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        records: Sequence[Any],
+        of_x: bool,
+        known: tuple[np.ndarray, np.ndarray] | None = None,
+        sparse: bool = False,
+    ) -> None:
+        self.plan, self.records, self.of_x, self._known = plan, records, of_x, known
+        self.sparse, self._centred = sparse, plan.centred and not sparse
+
+    def subtracted(self) -> Signal:
+        """Return the signal less constants and polynomials, if it was read without."""
+        return Signal(self.plan, self.records, self.of_x, self._known)
+
+    def as_given(self) -> Signal:
+        """Return the signal with its samples in the units in which they are given."""
+        zeros = np.zeros(self.channels)
+        vars(self)["_surveyed"] = Unit(zeros.astype(int), zeros, zeros, zeros), None
+        return self
+
+    @cached_property
+    def unit(self) -> Unit:
+        """The unit of every channel."""
+        return self._surveyed[0]
+
+    @property
+    def trends(self) -> np.ndarray | None:
+        """Coefficients (records, J, C) of the polynomials that are subtracted."""
+        return self._surveyed[1]
+
+    @cached_property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.records[0].shape[-1])
+
+    @property
+    def hollow(self) -> Signal:
+        """The same units and trends without samples, for another process."""
+        found = copy(self)
+        _ = found._surveyed, found.channels
+        found.records = ()
+        return found
+
+    def unread(self, lot: Lot) -> list[list[Any]]:
+        """Return slices of the samples of every record of a lot, which are not read yet."""
+        if not self.of_x:
+            return [[self.records[i][lot.first : lot.last]] for i in lot.records]
+        some = slices(self.plan.lengths[lot.records[0]], self.plan.spec, lot.first, lot.last)
+        return [[self.records[i][part] for part in some] for i in lot.records]
+
+    def _raw(self, lot: Lot, parts: list[list[Any]]) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the samples of a lot, and flags of those that used rows read."""
+        each = [[*map(np.asarray, several)] for several in parts]
+        a = joined([e[0] if len(e) == 1 else np.concatenate(e) for e in each])
+        if not self.of_x:
+            return a, lot.flags
+        lengths = self.plan.lengths[lot.records[0]]
+        return formed(a, lengths, self.plan.spec, lot.first, lot.last), self.plan.read_by(lot)
+
+    def load(self, lot: Lot, parts: list[list[Any]]) -> Series:
+        """Return the samples of a lot, given its slices."""
+        a, read = self._raw(lot, parts)
+        scale = np.ldexp(1.0, -self.unit.exponents)
+        found = Series(a, scale, self.unit.shift, None if read is None else ~read)
+        if self.trends is None:
+            return found
+        a = found.some()
+        self.plan.trend(self.of_x, lot).subtract(a, self.trends[lot.records])
+        return Series.plain(a)._replace(dead=found.dead)
+
+    # --- the survey
+
+    def _seen(self, lot: Lot) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the samples of a lot, and flags (N, *L) of those that are read and no padding."""
+        plan, shape = self.plan, self.plan.lengths[lot.records[0]]
+        whole = lot.flags is None and lot.last - lot.first == plan.kept.shapes[lot.records[0]][0]
+        reads_all = not self.of_x or plan.spec._reads_all(shape)
+        if self.of_x and whole and plan.degree < 0 and reads_all:
+            return joined([np.asarray(self.records[i]) for i in lot.records]), None
+        a, read = self._raw(lot, self.unread(lot))
+        if self.of_x and (not reads_all or a.shape[1:-1] != shape):
+            own = recorded(shape, plan.spec, lot.first, lot.last)
+            read = np.broadcast_to(own, a.shape[:-1]) if read is None else read & own
+        return a, read
+
+    @cached_property
+    def _surveyed(self) -> tuple[Unit, np.ndarray | None]:
+        """Units in which the largest sample is about one, and the trends of records."""
+        plan, channels = self.plan, self.channels
+        size, total, count = np.zeros(channels), np.zeros(channels), 0
+        lots, known = plan.lots, self._known
+        # Means of samples that no row reads, such as artefacts, would cost digits.
+        reads_all = not self.of_x or all(map(plan.spec._reads_all, set(plan.lengths)))
+        read = plan.kept.flags is not None or known is None or not reads_all
+        if known is not None and (plan.step is not None or not read):
+            size = np.asarray(known[0], float)
+            some = np.unique(np.linspace(0, len(lots) - 1, SURVEYED).astype(int))
+            lots = [lots[i] for i in some] if read and self._centred else []
+        for lot in lots if channels else ():
+            a, used = self._seen(lot)
+            a = a.reshape(-1, channels) if used is None else a[used]
+            step = max(1, 2**17 // channels)
+            for part in (a[i : i + step] for i in range(0, len(a), step)):  # in the cache
+                if known is None or plan.step is None:
+                    size = np.maximum(size, by_channel(np.maximum, part, np.abs).astype(float))
+                if self._centred:
+                    total = total + np.full(len(part), 1.0 / plan.rows) @ part
+            count += len(a)
+        mean = total * plan.rows / max(count, 1)
+        if known is not None and not read and self._centred:
+            mean = np.asarray(known[1], float)
+        exponents = np.maximum(np.frexp(np.where(size > 0, size, 1.0))[1], -1020)
+        shift = np.ldexp(mean, -exponents)
+        unit = Unit(exponents, shift, np.abs(shift), 0 * shift)
+        none = plan.degree < 0 or not channels or self.sparse
+        return (unit, None) if none else self._trended(unit)
+
+    def _trended(self, unit: Unit) -> tuple[Unit, np.ndarray]:
+        """Return the unit, and polynomials fitted to every record by least squares."""
+        plan, lots = self.plan, self.plan.lots
+        terms = plan.trend(self.of_x, lots[0]).high.shape[-1]
+        gram = np.zeros((len(plan.lengths), terms, terms))
+        cross = np.zeros((len(plan.lengths), terms, self.channels))
+        for lot in lots:
+            a, read = self._seen(lot)
+            v = plan.trend(self.of_x, lot).high.reshape(-1, terms)
+            flat, seen = a.reshape(len(a), -1, a.shape[-1]), v / len(v)  # so that no sum overflows
+            if read is not None:
+                read = read.reshape(len(a), -1, 1)
+                flat, seen = np.where(read, flat, 0.0), seen * read
+            seen = seen.swapaxes(-1, -2)
+            gram[lot.records] += seen @ v * len(v)
+            cross[lot.records] += np.ldexp(seen @ flat, -unit.exponents) * len(v)
+        coefs = np.linalg.pinv(gram, terms * EPS, hermitian=True) @ cross
+        each = np.abs(coefs)
+        return unit._replace(trend=each[:, 1:].sum(1).max(0), size=each.sum(1).max(0)), coefs
+
+
+class Data:
+    """The rows of x, and of any outputs y, as chunks of stacks.
+
+    Attributes:
+        plan: the rows.
+        x: the input.
+        windows: the windows of the input.
+        groups, rows, columns, channels: numbers of groups, rows, and of columns and channels of a
+            group.
+    """
+
+    def __init__(self, plan: Plan, x: Signal, label: str = PASS) -> None:
+        """Store the rows and the input; passes over them are reported with a label."""
+        self.plan, self.x, self._label, spec = plan, x, label, plan.spec
+        self.groups, self.rows = spec.groups, plan.rows
+        self.channels = x.channels // spec.groups
+        self.windows = Windows(spec, self.channels)
+        self.columns = self.channels * math.prod(spec.kernel_size)
+        #: By number of a stack: the nonzero samples of a sparse x, and rows if they are few.
+        self.events: dict[int, Any] = {}
+        self.kept: dict[int, Any] = {}
+
+    @property
+    def whole(self) -> bool:
+        """Whether all rows are one chunk, which is kept in memory."""
+        return self.plan.step is None
+
+    @cached_property
+    def _loaded(self) -> list[Stack]:
+        x = self.x
+        return [stacked(self.plan, lot, x.load(lot, x.unread(lot))) for lot in self.plan.lots]
+
+    def each(self, y: Signal) -> Iterator[Stack]:
+        """Yield the stacks, with outputs y."""
+        plan = self.plan
+        if self.whole:
+            for lot, stack in zip(plan.lots, self._loaded, strict=True):
+                yield with_outputs(plan, lot, stack, y.load(lot, y.unread(lot)))
+            return
+        for lot, x, y_parts in self._read(y):
+            stack = stacked(plan, lot, self.x.load(lot, x))
+            yield with_outputs(plan, lot, stack, y.load(lot, y_parts))
+
+    def _read(self, y: Signal) -> Iterator[tuple[Lot, Any, Any]]:
+        """Yield lots with their slices in memory. The next is read while one is used."""
+        lots = self.plan.lots
+
+        def read(lot: Lot) -> tuple[Lot, Any, Any]:
+            of_x, of_y = (
+                [[*map(np.asarray, parts)] for parts in s.unread(lot)] for s in (self.x, y)
+            )
+            return lot, of_x, of_y
+
+        stored = any(not isinstance(a, np.ndarray) for a in (*self.x.records, *y.records))
+        several = ahead(read, lots) if stored else map(read, lots)
+        return tracked(several, self._label, sum(lot.rows for lot in lots), size=lot_rows)
+
+    def sum(self, task: Any, y: Signal, start: Any) -> Any:
+        """Return the sum of ``task(stack)`` over the stacks, by dask for its own arrays."""
+        if not self.whole and any(map(on_dask, (*self.x.records, *y.records))):
+            return start + self._with_dask(task, y)
+        return sum(map(task, self.each(y)), start)
+
+    def _with_dask(self, task: Any, y: Signal) -> Any:
+        """Return the sum by dask: a call for every lot, and a tree of sums."""
+        from dask.delayed import delayed
+
+        call, plus = delayed(_on_worker, pure=False), delayed(add, pure=False)
+        of = delayed((task, self.plan, self.x.hollow, y.hollow), pure=False)
+        parts = [
+            call(of, lot, *([[*map(_apart, p)] for p in s.unread(lot)] for s in (self.x, y)))
+            for lot in self.plan.lots
+        ]
+        while len(parts) > 1:
+            pairs = zip(parts[::2], parts[1::2], strict=False)
+            parts = [*(plus(a, b) for a, b in pairs), *parts[len(parts) - len(parts) % 2 :]]
+        return parts[0].compute()
+
+
+def stacked(plan: Plan, lot: Lot, x: Series) -> Stack:
+    """Return the rows of a lot without outputs: x as it is, unless weights multiply it."""
+    own, places = plan.columns(lot)
+    root, roots = None, plan.roots(lot)
+    if roots is not None and roots.size == len(roots):
+        x = Series.plain(x.some() * roots)
+    elif roots is not None:
+        root = np.moveaxis(roots, plan.axis + 1, 1)
+    used = None if lot.flags is None else np.moveaxis(lot.flags, plan.axis + 1, 1)
+    of_x, of_n = (s.moved(plan.axis) for s in (x, Series.plain(own)))
+    none = Series.plain(np.empty((*of_n.data.shape[:-1], 0)))
+    return Stack(lot.number, lot.records, of_x, none, of_n, places, used, root)
+
+
+def with_outputs(plan: Plan, lot: Lot, stack: Stack, y: Series) -> Stack:
+    """Return a stack with outputs."""
+    roots = plan.roots(lot)
+    y = y if roots is None else Series.plain(y.some() * roots)
+    return stack._replace(y=y.moved(plan.axis))
+
+
+def nuisance_rows(stack: Stack, at: tuple[np.ndarray, ...], count: int) -> Any:
+    """Return the nuisance columns (n, q) at some rows of a stack, sparse unless all share them."""
+    own, k = stack.own.data[at], stack.own.data.shape[-1]
+    if k == count and stack.shared:
+        return own
+    starts = k * np.arange(len(own) + 1)
+    return csr_array((own.reshape(-1), stack.places[at[0]].reshape(-1), starts), (len(own), count))
+
+
+def lot_rows(read: tuple[Lot, Any, Any]) -> int:
+    """Return the number of rows of a lot that was read."""
+    return read[0].rows
+
+
+def on_dask(record: Any) -> bool:
+    """Return whether the source of a record is a dask array."""
+    return isinstance(record, Stored) and is_dask(record.source)
+
+
+def _apart(part: Any) -> Any:
+    """Return a slice of a record as a pair of an object without samples and what dask reads."""
+    return (part.hollow, part.selections) if isinstance(part, Stored) else part
+
+
+def _together(apart: Any) -> np.ndarray:
+    return apart[0].assembled(apart[1]) if isinstance(apart, tuple | list) else apart
+
+
+def _on_worker(of: Any, lot: Lot, x_parts: Any, y_parts: Any) -> Any:
+    task, plan, x, y = of
+    given = ([[*map(_together, p)] for p in parts] for parts in (x_parts, y_parts))
+    of_x, of_y = (s.load(lot, parts) for s, parts in zip((x, y), given, strict=True))
+    return task(with_outputs(plan, lot, stacked(plan, lot, of_x), of_y))

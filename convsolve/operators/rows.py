@@ -1,0 +1,95 @@
+"""Rows of a stack, in blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..progress import tracked
+from .data import Data, Series, Stack, nuisance_rows
+from .sums import Residuals, Sums
+
+# Numbers of a block of rows: 8 MiB, which is enough for BLAS to be fast. The rows of a stack that
+# have no more numbers are kept between passes.
+NUMBERS = 2**20
+
+
+class RowBlock(NamedTuple):
+    """Rows of A (G, n, P), of Y (G, n, Q), and of the nuisance columns N (n, q).
+
+    ``records`` (n,) are the indices of the records.
+    """
+
+    a: np.ndarray
+    y: np.ndarray
+    n: Any
+    records: np.ndarray
+
+
+def rows(data: Data, stack: Stack, excluded: bool = False) -> Iterator[RowBlock]:
+    """Yield the used rows of a stack, or the excluded ones, in blocks."""
+    kept = data.kept.get(stack.number) if not excluded else None
+    if kept is None:
+        kept = _inputs(data, stack, excluded)
+        if data.whole and not excluded and stack.wanted.size * data.windows.numbers <= NUMBERS:
+            kept = data.kept[stack.number] = [*kept]
+    for at, a, n in kept:
+        y = stack.y.some(at).reshape(len(at[0]), data.groups, -1 if stack.y.data.size else 0)
+        yield RowBlock(a, y.swapaxes(0, 1), n, stack.records[at[0]])
+
+
+def _inputs(data: Data, stack: Stack, excluded: bool) -> Iterator[tuple[Any, np.ndarray, Any]]:
+    """Yield the places of rows, and the rows of A (G, n, P) and of N."""
+    w, groups = data.windows, data.groups
+    if stack.x.data.size <= NUMBERS and not stack.x.is_plain:  # scaled once, not in every window
+        stack = stack._replace(x=Series.plain(stack.x.some()))
+    view, plain = w.view(stack.x.data), stack.x.is_plain
+    dead = None if stack.x.dead is None else w.view(stack.x.dead[..., None])[..., 0]
+    places = np.nonzero(~stack.wanted if excluded else stack.wanted)
+    # BLAS is called for every group.
+    step = max(1, NUMBERS * (8 if groups >= 100 else 1) // max(1, w.numbers))
+    starts = range(0, len(places[0]), step)
+    for first in tracked(starts, "rows of the design matrix", len(starts)):
+        at = tuple(p[first : first + step] for p in places)
+        a, count = view[at], len(at[0])
+        if not plain:
+            a = stack.x.read(a, np.empty(a.shape), None if dead is None else dead[at])
+        # From (n, *K, C), with the axis of most taps first.
+        a = a if w.axis == 0 else np.moveaxis(a, 1, 1 + w.axis)
+        a = a.reshape(count, math.prod(w.sizes[0]), groups, data.channels)
+        a = a.transpose(2, 0, 1, 3).reshape(groups, count, data.columns)
+        if stack.root is not None:
+            a = a * stack.root[at]
+        yield at, a, nuisance_rows(stack, at, data.plan.count)
+
+
+def row_sums(r: RowBlock, gram: bool) -> Sums:
+    """Return the sums of some rows, or without AᵀA but for its diagonal."""
+    at = r.a.swapaxes(1, 2)
+    inner = at @ r.a if gram else np.einsum("gnp,gnp->gp", r.a, r.a)
+    squares = np.einsum("gpp->gp", inner).copy() if gram else inner
+    of_x, of_y = (each(r.n.T, v) for v in (r.a, r.y))
+    return Sums(inner, at @ r.y, of_x, of_y, np.square(r.y).sum(1), squares)
+
+
+def row_residuals(r: RowBlock, w: np.ndarray, c: np.ndarray) -> Residuals:
+    """Return the sums of residuals y − A w − N c of some rows."""
+    left = r.y - r.a @ w - each(r.n, c)
+    gradient = r.a.swapaxes(1, 2) @ left
+    return Residuals(np.square(left).sum(1), gradient, each(r.n.T, left))
+
+
+def each(n: Any, values: np.ndarray) -> np.ndarray:
+    """Return n @ values (G, …) of every group, for a sparse or dense matrix n."""
+    if isinstance(n, np.ndarray):  # BLAS would be called for every group
+        if n.shape[0] == 1:
+            return np.einsum("n,gnq->gq", n[0], values)[:, None]
+        return n * values if n.shape[1] == 1 else np.asarray(n @ values)
+    g, _, q = values.shape
+    if not n.nnz:
+        return np.zeros((g, n.shape[0], q))
+    found = n @ values.swapaxes(0, 1).reshape(n.shape[1], -1)
+    return np.asarray(found).reshape(n.shape[0], g, q).swapaxes(0, 1)
