@@ -22,7 +22,7 @@ CHOICE = {"penalty", "strength", "grid", "select"}
 
 
 # Options that exclude each other. An option on the command line replaces the others in a file.
-_LAYER, _TIMES = {"kernel_size", "padding", "dilation"}, {"tmin", "tmax"}
+_LAYER, _TIMES = {"kernel_size", "stride", "padding", "dilation"}, {"tmin", "tmax"}
 RIVALS = (
     (_LAYER, {"lags", "edges"} | _TIMES),
     ({"lags"}, _TIMES),
