@@ -355,8 +355,8 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 2274,
-    "linalg": 929,
-    "operators": 2251,
+    "linalg": 808,
+    "operators": 2240,
     "leastsquares": 1463,
     "inference": 4236,
     "solvers": 1798,
@@ -365,9 +365,9 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4509,
-    "package": 22018,
+    "package": 21886,
     "tests": 18913,
-    "files": 174,
+    "files": 173,
     "files at the top": 34,
 }
 WITHOUT_CODE = {

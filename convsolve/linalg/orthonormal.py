@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+from functools import reduce
+
 import numpy as np
+from numpy.polynomial.legendre import legvander
 
-from .polynomials import EPS, Polynomials, used_range
+from .rank import EPS
 
-# Inner products of normalized columns with a condition number below this cost no digit.
+# Columns of a condition number below this have an accurate basis in working precision.
 WELL_CONDITIONED = 10.0
-# Above this condition number of the inner products, extended precision loses the digits of a span.
-NEARLY_COLLINEAR = 1e5
 
 
 def orthonormal(columns: np.ndarray, root: np.ndarray) -> np.ndarray:
@@ -38,24 +41,35 @@ def orthonormal(columns: np.ndarray, root: np.ndarray) -> np.ndarray:
     return found
 
 
+def legendre(at: Sequence[np.ndarray], ends: Sequence[int], degree: int) -> np.ndarray:
+    """Return polynomials (*L, J) of at most a degree, in extended precision.
+
+    They are products of Legendre polynomials at places ``at`` of every axis, which has a length.
+    """
+    each = [
+        legvander((2 * places.astype(np.longdouble) - (n - 1)) / max(n - 1, 1), degree)
+        for places, n in zip(at, ends, strict=True)
+    ]
+    orders = itertools.product(range(degree + 1), repeat=len(each))
+    columns = [
+        reduce(np.multiply.outer, (v[:, k] for v, k in zip(each, order, strict=True)))
+        for order in orders
+        if sum(order) <= degree
+    ]
+    return np.stack(columns, -1)
+
+
 def polynomial_basis(flags: np.ndarray, degree: int, root: np.ndarray, few: bool) -> np.ndarray:
     """Return an orthonormal basis (n, q) of polynomials in the flagged samples (*T).
 
-    The basis is computed in working precision if the polynomials are far from collinear, by two
-    rounds of the Cholesky factor of their inner products (Yamamoto et al., ETNA 44 (2015) 306).
-    It is always in extended precision for ``few`` rows.
+    It is computed in extended precision for ``few`` rows, or if the polynomials are collinear.
     """
-    part = used_range(flags)
-    trend = Polynomials.of(flags[part].shape, degree).some(flags[part])
-    found = trend.columns * root[:, None]
-    norms = np.linalg.norm(found, axis=0)
-    found = found / np.where(norms > 0, norms, 1.0)
-    condition = np.linalg.cond(found.T @ found)
-    if few or condition > WELL_CONDITIONED:
-        wide = condition < NEARLY_COLLINEAR
-        return orthonormal(trend.wide, root) if wide else trend.orthonormal(root)
-    for _ in range(2):
-        gram = found.T @ found
-        if np.abs(gram - np.eye(len(gram))).max() > EPS:
-            found = found @ np.linalg.inv(np.linalg.cholesky(gram).T)
-    return found
+    used = np.flatnonzero(flags.reshape(len(flags), -1).any(1))
+    part = flags[used[0] : used[-1] + 1]
+    wide = legendre([*map(np.arange, part.shape)], part.shape, degree)[part]
+    columns = wide.astype(float) * root[:, None]
+    norms = np.linalg.norm(columns, axis=0)
+    columns = columns / np.where(norms > 0, norms, 1.0)
+    if few or np.linalg.cond(columns.T @ columns) > WELL_CONDITIONED**2:
+        return orthonormal(wide, root)
+    return np.asarray(np.linalg.qr(columns)[0])

@@ -6,20 +6,18 @@ when rows are formed.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
-from functools import reduce
 from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.polynomial.legendre import legvander
 from scipy.sparse import csr_array
 
 from ..cached import cached_property
 from ..linalg.channels import by_channel, channelwise
+from ..linalg.orthonormal import legendre
 from ..linalg.rank import EPS
 from ..parallel import ahead
 from ..problem.nuisance import Nuisance
@@ -109,16 +107,7 @@ class Trend(NamedTuple):
     @classmethod
     def of(cls, at: Sequence[np.ndarray], ends: Sequence[int], degree: int) -> Trend:
         """Return Legendre polynomials at places ``at`` of every axis, which has a length."""
-        each = [
-            legvander((2 * places.astype(np.longdouble) - (n - 1)) / max(n - 1, 1), degree)
-            for places, n in zip(at, ends, strict=True)
-        ]
-        orders = itertools.product(range(degree + 1), repeat=len(each))
-        columns = [
-            reduce(np.multiply.outer, (v[:, k] for v, k in zip(each, order, strict=True)))
-            for order in orders if sum(order) <= degree
-        ]  # fmt: skip
-        wide = np.stack(columns, -1)
+        wide = legendre(at, ends, degree)
         bits = (51 - wide.shape[-1].bit_length()) // 2
         high = np.rint(np.ldexp(wide.astype(float), bits)) * 2.0**-bits
         return cls(high, (wide - high).astype(float), bits)
