@@ -17,7 +17,7 @@ from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty, Ridge
 from .method import component
 from .operators.layout import ascending, to_kernel
-from .operators.tap_basis import IDENTITY, TapBasis
+from .operators.tap_basis import TapBasis
 from .problem.checks import fraction
 from .problem.problem import Problem
 from .problem.sizes import Limits, Tuning, tuning_of
@@ -390,7 +390,7 @@ def _moments_of(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[_Mome
                 f"a subject has {count(sizes.rows, 'row')} and {count(sizes.nuisance, 'column')} "
                 "of bias and confounds, so that no row is left"
             )
-        plain = moments_of(analysis.design, basis=IDENTITY)
+        plain = moments_of(analysis.design, basis=TapBasis())
         (gram, cross, squares), units = plain.in_basis(basis).eliminated(), plain.units
         for i, o in enumerate(outputs):
             g, q = divmod(i, len(outputs) // groups)

@@ -134,11 +134,3 @@ class TapBasis:
             blocks.append(ChannelTaps(np.arange(at, at + outer.coordinates), s))
             at += outer.coordinates
         return type(self)(at, blocks)
-
-    @property
-    def dense(self) -> np.ndarray:
-        """T (P, R)."""
-        return self.expand(np.eye(self._total)[None])[0]
-
-
-IDENTITY = TapBasis()

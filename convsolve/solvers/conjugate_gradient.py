@@ -123,23 +123,20 @@ class _Course:
         # The kernel can be wrong by √P backward errors, so that one more pass can be useful.
         self._enough, self._aim = enough, enough if enough > EXACT else NOISE
         self.passes, self.losses = 0, [0.0]
-        self.found = self._measured(np.zeros(regression.shape))
+        g = regression.scaling.divided(regression.cross)
+        self.found = self._certified(np.zeros(regression.shape), regression.y_norms, g)
         # Mean squares in the user's units with the penalty, without overflow.
         powers = np.clip(2 * regression.y_exponents, -900, 900)
         rows = regression.matrix.rows
         self._unit = np.ldexp(1.0 / (rows * self.found.r_norm.size), powers)
         self.losses = [self._loss()]
 
-    def _measured(self, w: np.ndarray) -> _Found:
-        """Return solutions with their backward errors from the data."""
-        r_norm, g = self._regression.residual(w)
+    def _certified(self, w: np.ndarray, r_norm: np.ndarray, g: np.ndarray) -> _Found:
+        """Return solutions with their backward errors."""
         given = self._aim, self._proof_steps, self._stop
-        parts = [n.backward_error(w[i], r_norm[i], g[i], *given) for i, n in self._groups]
-        return _Found(w, r_norm, g, np.stack(parts))
-
-    @property
-    def _groups(self) -> Iterator[tuple[int, Normal]]:
-        return enumerate(self._normals)
+        by_group = zip(self._normals, w, r_norm, g, strict=True)
+        errors = [normal.backward_error(*one, *given) for normal, *one in by_group]
+        return _Found(w, r_norm, g, np.stack(errors))
 
     @property
     def _proof_steps(self) -> int:
@@ -179,7 +176,8 @@ class _Course:
             self._hopeless = self._attempt and any(run.too_slow(self._steps) for run in runs)
         if self._hopeless:
             return
-        self.found = self.found.or_better(self._measured(np.stack([run.solution for run in runs])))
+        w = np.stack([run.solution for run in runs])
+        self.found = self.found.or_better(self._certified(w, *self._regression.residual(w)))
         self.losses[-1] = self._loss()
 
     def _status(self, before: float) -> str | None:

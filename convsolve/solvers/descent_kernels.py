@@ -55,7 +55,8 @@ class Stack(NamedTuple):
             x[n][tuple(map(slice, part.shape))] = part
             flags[n][tuple(map(slice, kept.shapes[i]))] = kept.flags_of(i)
         y = np.concatenate([outputs[i][kept.flags_of(i)] for i in kept.used])
-        dense = None if basis.identity else basis.dense.astype(dtype)
+        eye = np.eye(basis.count(0))[None]
+        dense = None if basis.identity else basis.expand(eye)[0].astype(dtype)
         return cls(x, y, None if flags.all() else np.flatnonzero(flags), dense)
 
     def kernel(self, z: Any, spec: ConvSpec) -> Any:
