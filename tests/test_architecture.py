@@ -354,7 +354,7 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2274,
+    "problem": 2256,
     "linalg": 808,
     "operators": 2236,
     "leastsquares": 1463,
@@ -365,9 +365,9 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4509,
-    "package": 21882,
+    "package": 21864,
     "tests": 18913,
-    "files": 173,
+    "files": 172,
     "files at the top": 34,
 }
 WITHOUT_CODE = {

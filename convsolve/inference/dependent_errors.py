@@ -104,14 +104,14 @@ class ClusterUncertainty(DependentUncertainty):
     def _records(self) -> list[int]:
         """The records whose rows are not all fitted by confounds of their own."""
         design = self._analysis.design
-        return design.nuisance.records_left(design.adjustments.kept)
+        return design.nuisance.records_left(design.kept)
 
     @cached_property
     def _clusters(self) -> Clusters:
         """Correction for the number of records that have rows, and for their sizes."""
-        adjustments = self._analysis.design.adjustments
-        lengths = adjustments.kept.lengths
-        sizes = [adjustments.weight([(i, 0, lengths[i])]) for i in self._records]
+        problem = self._analysis.design.problem
+        lengths = problem._kept.lengths
+        sizes = [problem._weight([(i, 0, lengths[i])]) for i in self._records]
         return Clusters.of(np.array(sizes))
 
     def approximation(self, contrasts: Sequence[np.ndarray | None]) -> str:

@@ -158,7 +158,7 @@ def estimated_noise(
             f"noise='ar' needs noise, and {design.names.output(int(exact[0]))} "
             "is fitted up to rounding"
         )
-    kept = design.adjustments.kept
+    kept = design.kept
     residuals = design.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))
     flags = [kept.flags_of(i) for i in kept.used]
     lengths = [length for own in flags for length in _runs(own)]

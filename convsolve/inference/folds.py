@@ -279,9 +279,9 @@ def training_moments(
     This is so if folds cut records that have confounds. A record has the same confounds in all of
     its training rows, and a sum of folds would have others in every fold.
     """
-    lengths = design.adjustments.kept.lengths
+    lengths = design.kept.lengths
     whole = all((a, b) == (0, lengths[i]) for fold in spans.folds for i, a, b in fold)
-    if whole or not design.adjustments.terms.given:
+    if whole or not design.problem._terms.given:
         return None
     rows = (beside(spans.folds, i, spans.rest) for i in range(len(spans.folds)))
     return [fold_moments(design, y, rest, like) for rest in rows]

@@ -138,7 +138,7 @@ def window_errors(analysis: Analysis, select: CrossValidation) -> np.ndarray:
     assert analysis.targets is not None
     if reason := design.sizes.gram_reason():
         raise SolveError(reason)
-    spans = select.spans(design.adjustments.kept)
+    spans = select.spans(design.kept)
     sums = fold_sums(design, analysis.targets, spans)
     varies, found = _varying(analysis), []
     check_varying(sums.folds, varies, select)

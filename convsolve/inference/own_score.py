@@ -42,7 +42,7 @@ class FoldRows(NamedTuple):
         """Return the rows of a fold of a design and records ``y``, all of which are in memory."""
         spec, records = design.spec, design.records_in_memory
         x = [_samples(records[i], spec, a, b) for i, a, b in fold]
-        flags = [*map(design.adjustments.kept.of_span, fold)]
+        flags = [*map(design.kept.of_span, fold)]
         pairs = zip(fold, flags, strict=True)
         rows = [_used(np.asarray(y[i][a:b], float), f) for (i, a, b), f in pairs]
         for values in rows:  # of the user, whose function must not change them

@@ -104,7 +104,7 @@ def _lengths(design: Design) -> list[int]:
         raise ValueError(
             "permutation_test needs rows that may be exchanged: no weights or confounds"
         )
-    return [n for n in design.adjustments.kept.sizes if n]
+    return [n for n in design.kept.sizes if n]
 
 
 def _check(design: Design, lengths: list[int], kind: str) -> None:

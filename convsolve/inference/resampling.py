@@ -133,8 +133,8 @@ def jackknife(
     """
     design, targets = analysis.design, analysis.targets
     assert targets is not None
-    lengths = design.adjustments.kept.lengths
-    folds: list[list[Span]] = [[(i, 0, lengths[i])] for i in design.adjustments.kept.used]
+    lengths = design.kept.lengths
+    folds: list[list[Span]] = [[(i, 0, lengths[i])] for i in design.kept.used]
     if len(folds) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
     if reason := design.sizes.gram_reason():

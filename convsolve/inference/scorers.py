@@ -120,7 +120,7 @@ class Scoring:
         self._spans = None
         if isinstance(select, CrossValidation):
             _check_own(select, self.design)
-            self._spans = select.spans(self.design.adjustments.kept)
+            self._spans = select.spans(self.design.kept)
         sums = self._source.sums
         self.varies = varying(sums.total)
         if isinstance(select, CrossValidation):
@@ -269,8 +269,8 @@ def smooth(select: str | CrossValidation) -> bool:
 
 def _check_own(select: CrossValidation, design: Design) -> None:
     """Raise a ValueError if a function cannot score the held-out rows of a design."""
-    adjusted = design.adjustments
-    if select.own and (adjusted.weights is not None or adjusted.terms.given):
+    problem = design.problem
+    if select.own and (problem._weights is not None or problem._terms.given):
         raise ValueError(
             "a function as score= compares y with its prediction, so it cannot be combined with "
             "weights=, drift= or confounds="

@@ -146,7 +146,7 @@ def fold_sums(
 
 def _weights(design: Design, spans: Spans) -> list[list[float]]:
     """Return the sums of the weights of the rows of every part of every fold."""
-    return [[*map(design.adjustments.weight, parts)] for parts in spans.parts]
+    return [[*map(design.problem._weight, parts)] for parts in spans.parts]
 
 
 class FromMoments:

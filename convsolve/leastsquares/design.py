@@ -101,7 +101,7 @@ class Design:
 
     def __init__(self, problem: Problem, limits: Tuning) -> None:
         self.spec, self.nuisance, self.bias = problem.spec, problem._nuisance, problem.bias
-        self.sizes, self.adjustments = problem._sizes(limits), problem._adjustments
+        self.sizes, self.kept = problem._sizes(limits), problem._kept
         # The precision of the solution, and the rounding unit of x (0 if x is exact).
         self.dtype, self.data_eps = problem._dtype, problem._data_eps
         self.kernel_shape, self.space = problem.kernel_shape, problem._space
@@ -186,7 +186,7 @@ class Design:
         by_rows = self.sizes.by_rows
         last = whole and self._gram_last(by_rows)
         step, gap = (None, self._gap) if whole else self._chunks(x, y)
-        lengths, kept = [a.shape[:-1] for a in x], self.adjustments.kept
+        lengths, kept = [a.shape[:-1] for a in x], self.kept
         plan = Plan(lengths, self.spec, kept, self.nuisance, step, gap)
         sparse = not by_rows and all(isinstance(a, np.ndarray) for a in x)
         sparse = sparse and mostly_zero(x, self.spec, self.sizes.limits.event_elements)
@@ -197,7 +197,7 @@ class Design:
     @property
     def _gap(self) -> int:
         """The number of excluded rows from which on a cut costs less than their products."""
-        slab = max(math.prod(shape[1:]) for shape in self.adjustments.kept.shapes)
+        slab = max(math.prod(shape[1:]) for shape in self.kept.shapes)
         products = slab * self.sizes.columns**2
         return max(self.spec.kernel_size[0], self.sizes.limits.gap_products // products)
 

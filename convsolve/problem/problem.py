@@ -14,7 +14,6 @@ from ..errors import warn
 from ..lazy_plot import plot
 from ..near_misses import checks_arguments, suggests_attributes
 from ..text import count
-from .adjustments import Adjustments
 from .checks import choice, flag, integer
 from .confounds import Confounds, Terms
 from .description import sizes_sentence, summary
@@ -444,10 +443,14 @@ class Problem:
             raise ValueError(f"{name} has shape {array.shape}, the kernel {self.kernel_shape}")
         return array.reshape(self.kernel_shape)
 
-    @property
-    def _adjustments(self) -> Adjustments:
-        """The rows used in the fit, their weights and the confounds."""
-        return Adjustments(self._kept, self._weights, self._terms)
+    def _weight(self, spans: Sequence[Span]) -> float:
+        """Return the sum of the weights of the rows that are used in some spans."""
+        if self._weights is None:
+            return float(sum(map(self._kept.rows_of, spans)))
+        some = (self._weights.some([(i, slice(a, b))]) for i, a, b in spans)
+        flags = (self._kept.flags_of(i)[a:b] for i, a, b in spans)
+        roots = (part.of_rows(0, used) for part, used in zip(some, flags, strict=True))
+        return float(sum(np.square(one).sum() for one in roots))
 
     @cached_property
     def _nuisance(self) -> Nuisance:

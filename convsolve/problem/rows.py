@@ -106,10 +106,6 @@ class Rows:
         """Return the number of rows of a span."""
         return int(np.count_nonzero(self.flags_of(span[0])[span[1] : span[2]]))
 
-    def some(self, spans: Sequence[Span]) -> list[np.ndarray] | None:
-        """Return the flags of some spans; None if all rows are used."""
-        return None if self.flags is None else [self.flags[i][a:b] for i, a, b in spans]
-
     def pieces(self, gap: int) -> list[Span]:
         """Return the spans of the records that have rows, cut at gaps and trimmed at both ends.
 

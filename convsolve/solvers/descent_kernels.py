@@ -45,7 +45,7 @@ class Stack(NamedTuple):
     def of(cls, regression: Regression) -> Stack:
         """Return the records of a design and its targets."""
         design, basis = regression.system.design, regression.system.basis
-        spec, kept, dtype = design.spec, design.adjustments.kept, design.dtype
+        spec, kept, dtype = design.spec, design.kept, design.dtype
         records, outputs = design.records_in_memory, regression.targets.in_memory
         parts = [normal_form(records[i][None], spec)[0] for i in kept.used]
         extent = tuple(max(axis) for axis in zip(*(p.shape for p in parts), strict=True))

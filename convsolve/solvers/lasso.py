@@ -145,7 +145,7 @@ class Lasso(Penalty):
         if grid is not None:
             strengths = np.array(grid).reshape(len(grid), -1)
         choosing = strengths is None or len(strengths) > 1
-        criterion = _criterion(select, analysis.design.adjustments.kept) if choosing else "bic"
+        criterion = _criterion(select, analysis.design.kept) if choosing else "bic"
         scoring = Scoring(analysis, criterion)
         assert analysis.targets is not None
         regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
