@@ -135,7 +135,7 @@ class _Course:
         """Return solutions with their backward errors."""
         given = self._aim, self._proof_steps, self._stop
         by_group = zip(self._normals, w, r_norm, g, strict=True)
-        errors = [normal.backward_error(*one, *given) for normal, *one in by_group]
+        errors = [normal.backward_error(a, b, c, *given) for normal, a, b, c in by_group]
         return _Found(w, r_norm, g, np.stack(errors))
 
     @property
