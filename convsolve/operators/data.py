@@ -241,7 +241,7 @@ class Plan:
         pieces = kept.pieces(longest if gap is None else gap)
         self._count = 0
         self.chunks = [self._lots(spans) for spans in cut(pieces, step)]
-        if step is not None:
+        if len(self.chunks) > 1:
             LOG.info("%d rows in %d chunks of up to %d", self.rows, len(self.chunks), step)
 
     @property

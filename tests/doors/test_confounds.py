@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from convsolve.linalg.polynomials import Polynomials
 
 import convsolve as cs
-from convsolve.linalg.polynomials import Polynomials
 from convsolve.problem.sizes import Tuning
 from support import dense
 from support.ordering import taps_of
@@ -92,6 +92,7 @@ def test_a_report_counts_confounds() -> None:
     assert report.n_unknowns == 10 + 6
     assert report.rank == report.n_unknowns
     assert "an intercept and a drift of degree 2 per record" in report.to_dict()["data"]
+    assert "Adjusted    an intercept and a drift" in str(problem)
     # Confounds that span a channel leave it undetermined.
     flat = [np.hstack([a, np.full((len(a), 1), 7.0 + i)]) for i, a in enumerate(x)]
     spanned = cs.identify(cs.Problem(flat, kernel_size=2, drift=0))

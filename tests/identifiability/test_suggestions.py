@@ -58,7 +58,9 @@ def test_adjusted_rows_depend_on_padding_as_others_do(about: dict[str, object]) 
     report = cs.identify(cs.Problem(x, lags=(-3, 6), edges="zeros", **given))
     assert report.identifiable.any()
     np.testing.assert_array_equal(report.padding_dependent, report.identifiable)
-    assert "identifiable only because zeros are assumed" in " ".join(str(report).split())
+    assert "every tap: identifiable only because zeros" in " ".join(str(report).split())
+    mixed = report_of(np.stack([N[:, 0], np.ones(40)], 1), 3, padding="causal")
+    assert "channel 1 lags 0–2: identifiable only" in " ".join(str(mixed).split())
 
 
 # --- collinear taps

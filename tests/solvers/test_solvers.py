@@ -61,6 +61,13 @@ def test_an_output_of_zeros_has_a_kernel_of_zeros(solver: str) -> None:
     assert fit.converged
 
 
+def test_fft_solves_an_exact_convolution() -> None:
+    case = CASES["convolution-circular"]
+    fit = cs.solve(case.problem, "fft")
+    assert fit.status == "solved"
+    np.testing.assert_allclose(case.kernel(fit), case.truth, atol=1e-12)
+
+
 def test_fft_is_approximate_with_noise_or_without_full_padding() -> None:
     for name in ("convolution-circular-noisy", "convolution-full-noisy", "tall-channels-1e+01"):
         fit = cs.solve(CASES[name].problem, "fft")
