@@ -473,7 +473,6 @@ class Problem:
             basis=None if self._space is None else self._space.rank,
             in_basis=self._space is not None and self._space.has_basis,
             outputs=outputs,
-            given=0 if self._output is None else outputs,
             nuisance=self._nuisance.total,
             shapes=tuple(self._lengths),
             limits=limits,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
-from numbers import Real
 
 from ..cached import cached_property
 from ..linalg.qr import TREE_ROWS, tree_height
 from ..text import in_bytes, shown
+from .checks import number
 
 # Bytes that no machine has.
 UNLIMITED = 2**62
@@ -98,14 +99,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            is_number = isinstance(value, Real) and not isinstance(value, bool)
-            if not is_number:
-                raise TypeError(
-                    f"{field.name} must be a number of bytes, such as 4e9, got {shown(value)}"
-                )
-            if not value >= 0:
-                raise ValueError(f"{field.name} must not be negative or NaN, got {value}")
+            if (value := getattr(self, field.name)) != math.inf:
+                number(value, field.name, included=True)
 
 
 def tuning_of(limits: Limits | Tuning | None) -> Tuning:
@@ -134,7 +129,6 @@ class Sizes:
         rows: rows n of the design matrix, shared by all groups.
         columns: columns P = taps × channels of a group.
         outputs: outputs Q of a group.
-        given: outputs of a group whose y is known: Q, or 0 if y is None.
         nuisance: number of nuisance columns.
         shapes: shapes (*W) of the records.
         limits: limits of memory.
@@ -151,7 +145,6 @@ class Sizes:
     rows: int
     columns: int
     outputs: int
-    given: int
     nuisance: int
     shapes: tuple[tuple[int, ...], ...]
     limits: Tuning = DEFAULT_TUNING
@@ -226,7 +219,7 @@ class Sizes:
     @property
     def factor_bytes(self) -> int:
         """Memory of a QR: three blocks of the tree, R of every group and its basis."""
-        width = self.columns + self.given
+        width = self.columns + self.outputs
         block = 3 * min(self.rows, tree_height(width, self.limits.tree_rows)) * width
         return 8 * (block + 2 * self.groups * min(self.rows, self.parameters) * width)
 
@@ -246,15 +239,15 @@ class Sizes:
             "Limits(memory=) allows; use fewer taps"
         )
 
-    @property
-    def factor_work(self) -> int:
-        """Operations of a QR of more rows than unknowns."""
-        return 0 if self.wide else 2 * self.rows * self.parameters**2
-
     @cached_property
     def factor_fits(self) -> bool:
         """Whether a QR fits into the limits of memory and operations."""
-        return self.factor_in_memory and self.factor_work <= self.limits.most_work
+        return self.factor_in_memory and self._factor_work <= self.limits.most_work
+
+    @property
+    def _factor_work(self) -> int:
+        """Operations of a QR of more rows than unknowns."""
+        return 0 if self.wide else 2 * self.rows * self.parameters**2
 
     @property
     def factor_in_memory(self) -> bool:
@@ -266,4 +259,4 @@ class Sizes:
         """What a QR needs, and the limit that it exceeds."""
         if not self.factor_in_memory:
             return f"{in_bytes(self.factor_bytes)}, more than Limits(memory=) allows"
-        return f"{self.factor_work:.1g} operations, more than {self.limits.most_work:.0e}"
+        return f"{self._factor_work:.1g} operations, more than {self.limits.most_work:.0e}"

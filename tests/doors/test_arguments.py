@@ -215,7 +215,7 @@ def test_records_of_two_precisions_have_the_wider_one():
         assert problem._data_eps == max(eps)
 
 
-@pytest.mark.parametrize("memory", [np.inf, 10**400, np.int64(2**31), np.float32(1e9)], ids=str)
+@pytest.mark.parametrize("memory", [np.inf, np.int64(2**31), np.float32(1e9)], ids=str)
 def test_any_number_limits_memory(memory):
     limits = cs.Limits(memory=memory, data=memory)
     np.testing.assert_array_equal(cs.solve(PROBLEM, limits=limits).kernel, FIT.kernel)

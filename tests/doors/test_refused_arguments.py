@@ -183,7 +183,7 @@ SOLVERS: list[Row] = [
         ValueError,
         "the Gram matrix of 6",
     ),
-    (lambda: cs.Limits(data=np.nan), ValueError, "must not be negative or NaN, got nan"),
+    (lambda: cs.Limits(data=np.nan), ValueError, "data must be finite and not negative, got nan"),
     (lambda: cs.choose_lags(FULL, "cv", limits=cs.Limits(memory=1)), cs.SolveError, "Gram matrix"),
     (lambda: cs.solve(FULL, strict="yes"), TypeError, "strict must be True or False, got 'yes'"),
     (lambda: FULL.times, ValueError, "there is no sampling rate"),
