@@ -104,7 +104,7 @@ def python_call(fit: Solution) -> str:
 def _bases(fit: Solution) -> str:
     """Return the bases of the channels as code: one, or a list."""
     assert fit._space is not None
-    bases = [own.basis for own in fit._space.channels]
+    bases = [own.functions for own in fit._space.channels]
     words = ["None" if basis is None else f"cs.{basis!r}" for basis in bases]
     return words[0] if len(set(words)) == 1 else f"[{', '.join(words)}]"
 

@@ -236,7 +236,7 @@ class Method:
         solver, penalty = self.solver, self.penalty
         if not self.loss.squared and not solver.any_loss:
             return f"{solver.name} supports squared loss only; leave out solver="
-        if penalty is not None and sizes.in_basis and not penalty.in_basis:
+        if penalty is not None and sizes.has_functions and not penalty.in_basis:
             return penalty.not_in_basis
         if self.regularizes and not self.loss.squared and (unfit := self._no_penalty()):
             return unfit

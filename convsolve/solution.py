@@ -1194,7 +1194,7 @@ class Solution:
     def _coefficient_entries(self) -> dict[str, Any]:
         """Return names, values and errors of the coefficients, if the problem has a basis."""
         space = self._space
-        if space is None or not space.has_basis:
+        if space is None or not space.has_functions:
             return {}
         found: dict[str, Any] = {
             "coefficient_names": self.coefficient_names,

@@ -218,7 +218,7 @@ def _errors_sentence(fit: Any, errors: Errors) -> str:
         return f"not computed ({taps} taps)" + "; see fit.standard_error"
     error, noise = errors
     error, space = errors_of_taps(error), fit._space
-    finite, basis = error[np.isfinite(error)], space is not None and space.has_basis
+    finite, basis = error[np.isfinite(error)], space is not None and space.has_functions
     if not finite.any() and not noise.variance.any():
         return "0: y is fitted up to rounding"
     if not finite.size:

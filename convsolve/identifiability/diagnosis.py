@@ -45,7 +45,7 @@ class Diagnosis:
     @property
     def has_basis(self) -> bool:
         """Whether the unknowns are coefficients of a basis and not taps."""
-        return self.problem._space is not None and self.problem._space.has_basis
+        return self.problem._space is not None and self.problem._space.has_functions
 
     @property
     def _blas_columns(self) -> int:
@@ -271,7 +271,7 @@ class Diagnosis:
         space = self.problem._space
         if space is None or not self.has_basis:
             return np.zeros_like(self._identifiable)
-        inner = type(self)(self.problem._replace(_space=space.without_basis), self.limits)
+        inner = type(self)(self.problem._replace(_space=space.of_taps), self.limits)
         few = inner.columns <= self.limits.spectrum_columns
         if not (few and (inner.unique or inner.decided)):
             return None

@@ -303,7 +303,7 @@ class Identifiability:
             "equations": wording.equations(self._diagnosis),
         }
         space = self.problem._space
-        if space is not None and space.has_basis:
+        if space is not None and space.has_functions:
             names = space.coefficient_names(self.problem._names, self.problem._lags[0])
             out |= {"coefficient_names": names, "basis_rank": space.rank}
         if not self._diagnosis.decided:

@@ -166,7 +166,7 @@ def estimated_noise(
     residuals = [np.nan_to_num(residuals[i], copy=False) for i in kept.used]
     confounds, none = design.nuisance.confounds, np.zeros((0, 0))
     columns = [
-        none if confounds is None else confounds.layouts[confounds.which[i]].basis
+        none if confounds is None else confounds.layouts[confounds.which[i]].columns
         for i in kept.used
     ]
     return Autoregression.estimated(NoiseSums.over(residuals, flags, columns, most), order)

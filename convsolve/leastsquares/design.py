@@ -40,7 +40,7 @@ MOST_STORED = 4
 
 def without_gram(sizes: Sizes, spec: ConvSpec) -> bool:
     """Return whether conjugate gradients support a problem without a penalty."""
-    return spec.ndim == 1 and sizes.basis is None and not sizes.confounded
+    return spec.ndim == 1 and sizes.dimension is None and not sizes.confounded
 
 
 def iterative(sizes: Sizes, spec: ConvSpec) -> bool:

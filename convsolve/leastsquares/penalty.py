@@ -235,7 +235,7 @@ class Penalty:
         weights = self.channel_weights(channels)
         by_channel = (weights if some is None else weights[[*some]]).reshape(groups, -1)
         if space is not None:
-            if space.has_basis and not self.in_basis:
+            if space.has_functions and not self.in_basis:
                 raise ValueError(self.not_in_basis)
             return self._within(space, lags[0], by_channel)
         if (pairs := self.bases(lags)) is None:

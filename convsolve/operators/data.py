@@ -319,7 +319,7 @@ class Plan:
         for kind, j, out in zip(kinds, firsts, own, strict=True):
             layout, i = c.layouts[kind], int(lot.records[j])
             some = slice(*(self.kept.rows_of((i, 0, end)) for end in (lot.first, lot.last)))
-            columns = layout.basis[some]
+            columns = layout.columns[some]
             if c.shared:
                 columns = np.column_stack([columns, layout.ones[some] / c.size])
             out[np.ones(out.shape[:-1], bool) if lot.flags is None else lot.flags[j]] = columns

@@ -67,13 +67,13 @@ class Layout(NamedTuple):
     """The own nuisance columns of some records, in the rows used in the fit.
 
     Attributes:
-        basis: (n, k), orthonormal, times the roots of weights if these differ among the rows. It is
-            in extended precision if the problem has few rows.
-        ones: (n,), the part of a constant that the basis does not span.
-        spanned: whether the basis spans a constant.
+        columns: (n, k), orthonormal, times the roots of weights if these differ among the rows, in
+            extended precision if the problem has few rows.
+        ones: (n,), the part of a constant that the columns do not span.
+        spanned: whether the columns span a constant.
     """
 
-    basis: np.ndarray
+    columns: np.ndarray
     ones: np.ndarray
     spanned: bool
 
@@ -94,29 +94,28 @@ class Layout(NamedTuple):
             polynomials = polynomial_basis(flags, degree, root, few)
             found, rest = _beside(polynomials, columns, root), np.zeros(len(root))
         # Few rows keep the extended precision.
-        basis = found.astype(np.longdouble if few else float, copy=False)
-        return cls(basis, rest, degree >= 0)
+        return cls(found.astype(np.longdouble if few else float, copy=False), rest, degree >= 0)
 
 
-def _without(basis: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Return columns (n, J) less the part that an orthonormal basis spans."""
+def _without(first: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return columns (n, J) less the part that orthonormal columns span."""
     for _ in range(2):
-        columns = columns - basis @ (basis.T @ columns)
+        columns = columns - first @ (first.T @ columns)
     return columns
 
 
-def _beside(basis: np.ndarray, columns: np.ndarray, root: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis (n, k) of polynomials (n, p) and columns (n, J) times ``root``.
+def _beside(first: np.ndarray, columns: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Return orthonormal columns for polynomials (n, p) and columns (n, J) times ``root``.
 
     The polynomials have a constant, so the rounding errors of offsets are no part of the span.
     """
     if not columns.size:
-        return basis
+        return first
     centred = (columns - columns.mean(0)).astype(np.longdouble) * root[:, None]
-    left = _without(basis, centred)
+    left = _without(first, centred)
     both = (np.abs(a).max(axis=0) for a in (left, centred))
     left = left[:, np.greater(next(both), SPANNED * next(both))]
-    return np.column_stack([basis, orthonormal(left, np.ones(len(root)))])
+    return np.column_stack([first, orthonormal(left, np.ones(len(root)))])
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ class Confounds:
 
     def own(self, record: int) -> int:
         """Return the number of columns of a record alone."""
-        return int(self.layouts[self.which[record]].basis.shape[1])
+        return int(self.layouts[self.which[record]].columns.shape[1])
 
     @cached_property
     def _ends(self) -> np.ndarray:
@@ -212,9 +211,3 @@ class Confounds:
         if self.weights is None:
             return np.ones((1, 1))
         return self.weights.of_rows(record, self.kept.flags_of(record))[:, None]
-
-    def roots(self, records: np.ndarray) -> np.ndarray:
-        """Return the roots (R, n or 1, 1) of the weights of records with the same layout."""
-        if self.weights is None or self.weights.roots[records[0]].ndim == 0:
-            return self.scales[records][:, None, None]
-        return self.root(int(records[0]))[None]

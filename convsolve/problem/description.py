@@ -50,7 +50,7 @@ def sizes_sentence(problem: Any) -> str:
 
 def unknowns(space: KernelSpace) -> str:
     """Return the number of unknowns of the kernels of an output."""
-    words = count(space.count, "coefficient" if space.has_basis else "tap")
+    words = count(space.count, "coefficient" if space.has_functions else "tap")
     return words if space.rank == space.count else f"{words}, {space.rank} of them independent"
 
 
@@ -62,14 +62,14 @@ def space_entries(
         return []
     by_words: dict[str, list[str]] = {}
     for c, own in enumerate(space.channels):
-        words = "taps" if own.basis is None else repr(own.basis)
+        words = "taps" if own.functions is None else repr(own.functions)
         if not space.kept.all():
             words += f" at {names.lags(lags[own.kept][::-1].tolist())}"
         by_words.setdefault(words, []).append(names.channel_name(c))
     parts = [f"channel{'s'[: len(c) - 1]} {some(c)}: {words}" for words, c in by_words.items()]
     parts = [*by_words] if len(parts) == 1 else parts
     words = f"{'; '.join(parts)}. {unknowns(space)}"
-    found = [("Basis" if space.has_basis else "Windows", words)]
+    found = [("Basis" if space.has_functions else "Windows", words)]
     condition = max(own.condition for own in space.channels)
     if space.rank < space.count:
         left = f"{np.count_nonzero(~space.determined)} of {space.count} coefficients are not"

@@ -43,12 +43,12 @@ class ChannelSpace:
     Attributes:
         kept: (k,), indices of the taps in its window, in kernel order. Other taps are zero.
         matrix: B (k, r), or None if every tap is a coefficient.
-        basis: the basis that B belongs to, or None.
+        functions: the basis that B belongs to, or None.
     """
 
     kept: np.ndarray
     matrix: np.ndarray | None = None
-    basis: LagBasis | None = None
+    functions: LagBasis | None = None
 
     @property
     def own(self) -> ChannelTaps:
@@ -112,11 +112,11 @@ class ChannelSpace:
     @property
     def settings(self) -> dict[str, Any] | None:
         """The basis as JSON supports it; its matrix if its class has no name."""
-        if self.basis is None or self.matrix is None:
+        if self.functions is None or self.matrix is None:
             return None
-        entry = registry.ENTRIES.get(self.basis.name)
-        named = entry is not None and entry.class_name == type(self.basis).__name__
-        return (self.basis if named else Basis(self.matrix[::-1])).to_dict()
+        entry = registry.ENTRIES.get(self.functions.name)
+        named = entry is not None and entry.class_name == type(self.functions).__name__
+        return (self.functions if named else Basis(self.matrix[::-1])).to_dict()
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +132,12 @@ class KernelSpace:
     channels: tuple[ChannelSpace, ...]
 
     @property
-    def has_basis(self) -> bool:
+    def has_functions(self) -> bool:
         """Whether any channel has a basis. Otherwise channels have windows."""
         return any(own.matrix is not None for own in self.channels)
 
     @property
-    def without_basis(self) -> KernelSpace:
+    def of_taps(self) -> KernelSpace:
         """The kernels with the same taps, of which every one is a coefficient."""
         return KernelSpace(self.taps, tuple(ChannelSpace(own.kept) for own in self.channels))
 
@@ -215,7 +215,7 @@ class KernelSpace:
         if not self.kept.all():
             ends = ([int(lags[own.kept[-1]]), int(lags[own.kept[0]])] for own in self.channels)
             found["windows"] = [*ends] * groups
-        if self.has_basis:
+        if self.has_functions:
             found["basis"] = [own.settings for own in self.channels] * groups
         return found
 
@@ -249,7 +249,7 @@ def kernel_space(
         )
     if {*ends} == {whole} and all(given is None for given in bases):
         return None
-    made = {id(given): _basis(given) for given in bases}
+    made = {id(given): _of_given(given) for given in bases}
     known: dict[Any, ChannelSpace] = {}
     found = []
     for c, (given, end) in enumerate(zip(bases[:each], ends, strict=False)):
@@ -284,7 +284,7 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
     return [found.get(channel, missing) for channel in known]
 
 
-def _basis(given: Any) -> LagBasis | None:
+def _of_given(given: Any) -> LagBasis | None:
     """Return a basis that is given as an object, by name, or as in `LagBasis.to_dict`."""
     if given is None or isinstance(given, LagBasis):
         return given

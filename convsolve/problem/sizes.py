@@ -32,8 +32,6 @@ class Tuning:
             larger ones FFTs are used.
         kept_numbers: blocks of rows are kept between passes up to this many numbers. Larger ones
             are formed again in every pass.
-        block_numbers: numbers in a block of rows: 8 MiB, which fits into the cache of a core and is
-            enough for BLAS to be fast.
         spectrum_columns: up to this many columns all singular values are computed. For more columns
             only the smallest and the largest one are.
         gap_products: a record is cut at a gap if subtracting the rows of the gap takes more
@@ -56,7 +54,6 @@ class Tuning:
     small_numbers: int = 2**16
     row_numbers: int = 2**16
     kept_numbers: int = 2**20
-    block_numbers: int = 2**20
     spectrum_columns: int = 1500
     tree_rows: int = TREE_ROWS
     gap_products: int = 2**25
@@ -137,8 +134,8 @@ class Sizes:
         confounded: whether there are confounds.
         numbers: numbers in x and y.
         stored: whether they are stored elsewhere than in memory.
-        basis: dimension of the kernels of an output if they are restricted, or None.
-        in_basis: whether they are restricted by a basis, and not only by windows.
+        dimension: dimension of the kernels of an output if they are restricted, or None.
+        has_functions: whether they are restricted by functions, and not only by windows.
     """
 
     groups: int
@@ -153,13 +150,13 @@ class Sizes:
     confounded: bool = False
     numbers: int = 0
     stored: bool = False
-    basis: int | None = None
-    in_basis: bool = False
+    dimension: int | None = None
+    has_functions: bool = False
 
     @property
     def parameters(self) -> int:
         """Unknowns of the kernel of an output: P, or the dimension of its basis."""
-        return self.columns if self.basis is None else self.basis
+        return self.columns if self.dimension is None else self.dimension
 
     @property
     def chunked(self) -> bool:

@@ -99,7 +99,7 @@ class FFTDeconvolution(Solver):
         """Return the reason if there is a stride, a bias or no common period, else None."""
         if objective.strength and objective.penalty != RIDGE:
             return f"{objective.penalty.title} is not a ridge on every bin; use solver='normal'"
-        if sizes.basis is not None:
+        if sizes.dimension is not None:
             return "it divides spectra of whole kernels, without a basis; use solver='normal'"
         if any(s > 1 for s in spec.stride):
             return "stride > 1 aliases the spectrum of y; use solver='normal'"

@@ -22,7 +22,7 @@ def noise(rng: np.random.Generator) -> Data:
 
 
 # Rows are read in blocks, and none is kept.
-BLOCKS = Tuning(small_numbers=0, block_numbers=100, kept_numbers=0)
+BLOCKS = Tuning(small_numbers=0, kept_numbers=0)
 
 
 def solved(problem: cs.Problem, method: dict[str, Any], limits: Tuning) -> cs.Solution:

@@ -14,7 +14,7 @@ from support.ordering import taps_of
 EPS = float(np.finfo(float).eps)
 
 # QR or the Gram first, by the whole or by blocks of a few rows.
-ALWAYS, BLOCKS = 2**40, {"block_numbers": 12, "kept_numbers": 0, "tree_rows": 1}
+ALWAYS, BLOCKS = 2**40, {"kept_numbers": 0, "tree_rows": 1}
 ROUTES = {
     "qr": Tuning(small_numbers=ALWAYS),
     "gram": Tuning(small_numbers=0, row_numbers=ALWAYS),
