@@ -354,7 +354,7 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2256,
+    "problem": 2243,
     "linalg": 808,
     "operators": 2236,
     "leastsquares": 1463,
@@ -365,8 +365,8 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4509,
-    "package": 21864,
-    "tests": 18921,
+    "package": 21851,
+    "tests": 18888,
     "files": 172,
     "files at the top": 34,
 }
