@@ -139,8 +139,18 @@ class Geometry:
         return replace(Geometry.of_layer(self.spec._normal), shift=shift)
 
     def narrowed(self, first: int, last: int, shape: Sequence[int]) -> Geometry:
-        """Return the geometry of the same rows, with the taps of some ascending lags only."""
-        return replace(self, spec=self.spec._narrowed(first, last, shape), windows=None)
+        """Return the geometry of the same rows, with the taps of some ascending lags only.
+
+        The records have a ``shape`` with one axis. Samples that are no longer read are cropped.
+        """
+        spec, (d,), (lo, hi) = self.spec, self.spec.dilation, self.spec._ends(0, shape[0])
+        # The largest lag is the first of a kernel.
+        size, lo = (last - first + 1,), lo - (spec.kernel_size[0] - 1 - last) * d
+        if spec.padding == "circular":
+            spec = replace(spec, kernel_size=size, lo=(lo,))
+        else:
+            spec = replace(spec, kernel_size=size, padding=((lo, hi - first * d),))
+        return replace(self, spec=spec, windows=None)
 
     def shorter(self, size: Sequence[int], shape: Sequence[int]) -> tuple[ConvSpec, str, Any]:
         """Return a geometry with fewer taps, and the argument that states it with its value.

@@ -148,18 +148,6 @@ class ConvSpec:
         """The same windows over records already padded: padding "valid"."""
         return self if self.padding == "valid" else replace(self, padding="valid", lo=None)
 
-    def _narrowed(self, first: int, last: int, shape: Sequence[int]) -> ConvSpec:
-        """Return the geometry with the taps ``first`` to ``last`` of ascending lags only.
-
-        The records have a ``shape`` with one axis. Samples that are no longer read are cropped.
-        """
-        (d,), (lo, hi) = self.dilation, self._ends(0, shape[0])
-        # The largest lag is the first of a kernel.
-        size, lo = (last - first + 1,), lo - (self.kernel_size[0] - 1 - last) * d
-        if self.padding == "circular":
-            return replace(self, kernel_size=size, lo=(lo,))
-        return replace(self, kernel_size=size, padding=((lo, hi - first * d),))
-
     def _reads_all(self, shape: Sequence[int]) -> bool:
         """Return whether windows read every sample of a record.
 
