@@ -22,6 +22,29 @@ def is_tracer(value: Any) -> bool:
     return isinstance(value, getattr(sys.modules.get("jax.core"), "Tracer", ()))
 
 
+def on_device(value: Any) -> bool:
+    """Whether ``value`` is an array of floats on an accelerator, or spread over several devices."""
+    if not is_jax_array(value) or is_tracer(value) or value.dtype not in (np.float32, np.float64):
+        return False
+    away = len(value.devices()) > 1 or any(d.platform != "cpu" for d in value.devices())
+    return away and bool(value.is_fully_addressable)
+
+
+def survey(a: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest magnitude (C,) of every channel of (..., C), and its mean.
+
+    The largest magnitude is not finite if a sample is not.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    with jax.enable_x64(True):
+        axes = tuple(range(a.ndim - 1))
+        # The largest of several devices may omit NaN.
+        sizes = jnp.where(jnp.isfinite(a), jnp.abs(a), jnp.inf).max(axes)
+        return np.asarray(sizes, float), np.asarray(a.mean(axes, dtype=float))
+
+
 def default_float() -> np.dtype[Any]:
     """Return the type that Python's floats have in jax."""
     import jax.numpy as jnp

@@ -354,19 +354,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2243,
+    "problem": 2254,
     "linalg": 808,
-    "operators": 2236,
-    "leastsquares": 1463,
+    "operators": 2273,
+    "leastsquares": 1464,
     "inference": 4236,
     "solvers": 1798,
     "identifiability": 1241,
     "plotting": 1483,
     "cli": 1327,
     "interop, formats, io, datasets": 507,
-    "top level": 4509,
-    "package": 21851,
-    "tests": 18888,
+    "top level": 4521,
+    "package": 21912,
+    "tests": 18882,
     "files": 172,
     "files at the top": 34,
 }

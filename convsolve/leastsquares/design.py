@@ -20,7 +20,7 @@ from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.sizes import Sizes, Tuning
 from ..problem.spec import ConvSpec
-from ..problem.stored import Stored
+from ..problem.stored import Stored, is_away
 from .penalty import Coordinates, NoPenalty, Penalty
 
 # In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
@@ -122,11 +122,12 @@ class Design:
 
     @cached_property
     def records(self) -> tuple[Any, ...]:
-        """The records x, in memory if they fit."""
+        """The records x, in memory if they fit and no device sums them."""
         return self._in_memory(self._given[0])
 
     def _in_memory(self, records: Any) -> tuple[Any, ...]:
-        if self.sizes.beyond_memory:
+        sums_away = not self.sizes.by_rows and all(map(is_away, records))
+        if self.sizes.beyond_memory or sums_away:
             return tuple(records)
         return tuple(map(np.asarray, records))
 

@@ -23,7 +23,7 @@ from ..parallel import ahead
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.spec import ConvSpec
-from ..problem.stored import Stored, is_dask
+from ..problem.stored import Stored, is_away, is_dask
 from ..progress import LOG, tracked
 from .combinations import combined
 from .windows import Windows, formed, recorded, slices
@@ -429,6 +429,13 @@ class Signal:
         return int(self.records[0].shape[-1])
 
     @property
+    def on_device(self) -> bool:
+        """Whether a device sums the samples, for equal weights of all rows and one constant."""
+        plan = self.plan
+        plain = plan.confounds is None and plan.kept.flags is None and not self.sparse
+        return plain and all(map(is_away, self.records))
+
+    @property
     def hollow(self) -> Signal:
         """The same units and trends without samples, for another process."""
         found = copy(self)
@@ -486,6 +493,7 @@ class Signal:
         lots, known = plan.lots, self._known
         # Means of samples that no row reads, such as artefacts, would cost digits.
         reads_all = not self.of_x or all(map(plan.spec._reads_all, set(plan.lengths)))
+        reads_all = reads_all or self.on_device
         read = plan.kept.flags is not None or known is None or not reads_all
         if known is not None and (plan.step is not None or not read):
             size = np.asarray(known[0], float)

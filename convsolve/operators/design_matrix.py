@@ -179,6 +179,9 @@ class DesignMatrix:
         return np.tile(by_group, columns // max(1, by_group.shape[1]))
 
     def _sum(self, y: Targets, by_rows: bool, fit: np.ndarray | None, with_gram: bool) -> Sums:
+        known: Sums | None = self._on_device("sums", y, by_rows)
+        if known is not None:
+            return known if with_gram else known._replace(gram=known.whole)
         g, q, p = self.groups, self.plan.count, self.columns
         outputs, z = y.outputs, np.zeros
         start = Sums(
@@ -191,6 +194,14 @@ class DesignMatrix:
         if not all(np.isfinite(a).all() for a in found):
             raise not_finite_any_more()
         return found
+
+    def _on_device(self, what: str, y: Targets, by_rows: bool, *more: Any) -> Any:
+        """Return sums from the device that has x and y, or None if the host computes them."""
+        if by_rows or not (self.data.x.on_device and y.signal.on_device):
+            return None
+        from . import device
+
+        return getattr(device, what)(self.data.x, y.signal, *more)
 
     @cached_property
     def _bare(self) -> Data:
@@ -366,7 +377,9 @@ class DesignMatrix:
             by_rows=first.by_rows,
             fit=first.fit,
         )
-        found: Residuals = self.data.sum(task, targets.signal, start)
+        found: Residuals = self._on_device(
+            "residuals", targets, first.by_rows, w, c, weights
+        ) or self.data.sum(task, targets.signal, start)
         back = first.of_n[:, : self.plan.fitted].swapaxes(1, 2)
         gradient = found.gradient - back @ found.of_n[:, : self.plan.fitted]
         live = np.ones(w.shape[::2], bool) if weights is not None else of_y.live

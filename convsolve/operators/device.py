@@ -17,22 +17,11 @@ import numpy as np
 from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from ..lazy_jax import is_jax_array
 from ..problem.spec import ConvSpec
-from .jax_operator import Operator, by_group, padded
-
-
-def qualifies(*arrays: Any) -> bool:
-    """Return whether arrays of floats are on one accelerator, or spread over the same devices.
-
-    Arrays on one CPU are copied to the host, which costs nothing.
-    """
-    if not all(is_jax_array(a) and jnp.issubdtype(a.dtype, jnp.floating) for a in arrays):
-        return False
-    places = {frozenset(a.devices()) for a in arrays if a.is_fully_addressable}
-    first = min(places, default=frozenset(), key=len)
-    away = len(first) > 1 or any(device.platform != "cpu" for device in first)
-    return away and len(places) == 1 and all(a.is_fully_addressable for a in arrays)
+from .combinations import blocks
+from .data import Signal
+from .jax_operator import Operator, by_group, matmul, padded
+from .sums import Residuals, Sums
 
 
 def placed_by_jax(of: Callable[..., Any], *given: Any) -> Any:
@@ -50,56 +39,66 @@ def placed_by_jax(of: Callable[..., Any], *given: Any) -> Any:
 
 
 class OnDevice(NamedTuple):
-    """An array (N, *L, C) of a device, read as ``scale * array - shift``.
-
-    Attributes:
-        array: the array.
-        scale: factors (C,) of the channels.
-        shift: constants (C,) of the channels, which are subtracted afterwards.
-    """
+    """Samples (N, *L, C) of a device, read as ``scale * array - shift``."""
 
     array: Any
     scale: Any
     shift: Any
+
+    @classmethod
+    def of(cls, signal: Signal) -> OnDevice | None:
+        """Return the samples of a signal, if they are the same part of all records of an array."""
+        records, unit, first = signal.records, signal.unit, signal.records[0]
+        source, spans = first.source, first.where[1 - first.ndim :]
+        batch = len(first.where) > len(spans)
+        wanted = [(i, *spans) for i in range(len(source))] if batch else [spans]
+        kinds = {(id(r.source), r.channels, r.filled) for r in records}
+        if [r.where for r in records] != wanted or len(kinds) > 1 or first.filled:
+            return None
+
+        def part(a: Any) -> Any:
+            a = a[(slice(None) if batch else None, *spans)]
+            return a[..., None] if first.channels is None else a[..., np.array(first.channels)]
+
+        with jax.enable_x64(True):
+            array = placed_by_jax(part, source)
+        return cls(array, np.ldexp(1.0, -unit.exponents), unit.shift)
 
     def by_group(self, groups: int) -> Any:
         """Return samples (groups, N, *L, C) in float64."""
         return by_group(self.array.astype(float) * self.scale - self.shift, groups)
 
 
-def survey(a: Any) -> tuple[np.ndarray, ...]:
-    """Return the largest magnitude (C,) of every channel of (..., C), and its mean.
-
-    The largest magnitude is not finite if a sample is not.
-    """
-    return _on_host(_survey, a)
-
-
-def sums(x: OnDevice, y: OnDevice, spec: ConvSpec) -> tuple[np.ndarray, ...]:
-    """Return AᵀA (G, P, P), AᵀY (G, P, Q), Σ A (G, P), Σ Y (G, Q) and Σ Y² (G, Q).
-
-    x is padded before it is scaled.
-    """
-    return _on_host(partial(_of_groups, of=_summed, spec=spec), x, y)
+def sums(x: Signal, y: Signal) -> Sums | None:
+    """Return the sums of x and y, if a device has both and no others are needed."""
+    found = _on_host(_summed, x, y)
+    if found is None:
+        return None
+    gram, rhs, of_x, of_y, squares = found
+    norm, whole = x.plan.norm, np.einsum("gpp->gp", gram)
+    return Sums(gram, rhs, of_x[:, None] / norm, of_y[:, None] / norm, squares, whole)
 
 
-def misfit(x: OnDevice, y: OnDevice, w: np.ndarray, spec: ConvSpec) -> tuple[np.ndarray, ...]:
-    """Return Σ R² (G, Q), AᵀR (G, P, Q) and Σ R (G, Q) for R = Y - A W and W (G, P, Q)."""
-    return _on_host(partial(_of_groups, of=_missed, spec=spec), x, y, w)
+def residuals(
+    x: Signal, y: Signal, w: np.ndarray, c: np.ndarray, weights: np.ndarray | None
+) -> Residuals | None:
+    """Return the sums of the residuals r = y - A w - N c, of combinations of y for ``weights``."""
+    constant = c[:, -1] / x.plan.norm
+    more = () if weights is None else (weights,)
+    if (found := _on_host(_missed, x, y, w, constant, *more)) is None:
+        return None
+    squares, gradient, of_n = found
+    return Residuals(squares, gradient, of_n[:, None] / x.plan.norm)
 
 
-def _on_host(of: Callable[..., Any], *given: Any) -> tuple[np.ndarray, ...]:
-    """Return the results of a function as arrays of NumPy, computed in float64."""
+def _on_host(of: Callable[..., Any], x: Signal, y: Signal, *more: Any) -> Any:
+    """Return the results of every group as arrays of NumPy; None if the host computes them."""
+    on_x, on_y = OnDevice.of(x), OnDevice.of(y)
+    if on_x is None or on_y is None or on_x.array.devices() != on_y.array.devices():
+        return None
     with jax.enable_x64(True):
-        return tuple(map(np.asarray, placed_by_jax(of, *given)))
-
-
-@jax.jit
-def _survey(a: Any) -> tuple[Any, Any]:
-    axes = tuple(range(a.ndim - 1))
-    # The largest of several devices may omit NaN.
-    sizes = jnp.where(jnp.isfinite(a), jnp.abs(a), jnp.inf)
-    return sizes.max(axes).astype(float), a.mean(axes, dtype=float)
+        of = partial(_of_groups, of=of, spec=x.plan.spec)
+        return tuple(map(np.array, placed_by_jax(of, on_x, on_y, *more)))
 
 
 @partial(jax.jit, static_argnames=("of", "spec"))
@@ -121,6 +120,8 @@ def _summed(operator: Operator, y: Any) -> Any:
     return operator.gram(), crossed[:, :-1], crossed[:, -1], y.sum(0), (y**2).sum(0)
 
 
-def _missed(operator: Operator, y: Any, w: Any) -> Any:
-    r = y - operator.forward(w)
+def _missed(operator: Operator, y: Any, w: Any, constant: Any, weights: Any = None) -> Any:
+    if weights is not None:
+        y = jnp.concatenate([matmul(y[:, s], weights[s]) for s in blocks(len(weights))], axis=1)
+    r = y - operator.forward(w) - constant
     return (r**2).sum(0), operator.adjoint(r), r.sum(0)

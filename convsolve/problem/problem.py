@@ -94,8 +94,7 @@ class Problem:
     precision of the solution. The attributes ``spec``, ``bias``, ``n_channels`` and ``n_outputs``
     describe the geometry.
 
-    Arrays of jax on devices are copied to the host. Other data are copied only if necessary, so
-    leave the arrays unchanged while the problem is in use.
+    Data are copied only if necessary, so leave the arrays unchanged while the problem is in use.
     Integers and bool are solved in float64, float16 and bfloat16 in float32, and other types in
     their own precision. If x and y differ, the wider precision is used.
 

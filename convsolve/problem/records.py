@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..lazy_jax import default_float, is_jax_array, is_tracer
+from ..lazy_jax import default_float, is_jax_array, is_tracer, on_device, survey
 from ..linalg.channels import on_cores
 from ..text import count, shown
 from .stored import Stored, is_stored
@@ -125,7 +125,8 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         if not all(shape[d:] if is_list and name != "x" else shape):
             raise ValueError(f"{label} has an empty axis: shape {shape}")
         parts = Stored.of(array, d) if is_stored(array) else [array if extra else array[..., None]]
-        found += [_checked(part, label, missing, len(shape)) for part in parts]
+        known = _surveyed(array, parts) if on_device(array) else []
+        found += known or [_checked(part, label, missing, len(shape)) for part in parts]
         given.add((extra, parts[0].shape[-1]))
         dtypes.add(array.dtype)
     if len(given) > 1:
@@ -195,6 +196,14 @@ def _limits(dtype: np.dtype[Any]) -> Any:
     if dtype.type.__module__ == "ml_dtypes" and "float" in dtype.name:
         return sys.modules["ml_dtypes"].finfo(dtype)
     return None
+
+
+def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Checked]:
+    """Return the records of an array whose values a device reads; none if they need a message."""
+    largest, means = survey(array if parts[0].channels else array[..., None])
+    usual = np.isfinite(largest) & ((largest >= np.finfo(array.dtype).tiny) | (largest == 0))
+    sums = means * (parts[0].size // len(means))
+    return [_Checked(part, None, largest, sums) for part in parts] if usual.all() else []
 
 
 @np.errstate(invalid="ignore", over="ignore")

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..lazy_jax import is_jax_array
+from ..lazy_jax import is_jax_array, on_device
 from ..progress import tracked
 
 # Numbers that are read at a time if all of a record are checked: 8 MiB, or a chunk of the source of
@@ -19,10 +19,13 @@ BLOCK_NUMBERS, MOST_NUMBERS = 2**20, 2**25
 def is_stored(value: Any) -> bool:
     """Return whether a value is an array that is not in memory.
 
-    It has a shape, a dtype and slices, such as an `h5py.Dataset`, a zarr array or a dask array.
+    It has a shape, a dtype and slices, such as an `h5py.Dataset`, a zarr array, a dask array, or
+    an array of jax on an accelerator.
     Data frames and series have labels and do not count.
     """
-    if isinstance(value, (np.ndarray, np.generic)) or is_jax_array(value):
+    if isinstance(value, (np.ndarray, np.generic)) or (
+        is_jax_array(value) and not on_device(value)
+    ):
         return False
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     sliced = hasattr(value, "__getitem__") and not hasattr(value, "iloc")
@@ -32,6 +35,11 @@ def is_stored(value: Any) -> bool:
 def is_dask(value: Any) -> bool:
     """Return whether a value is an array of dask. An xarray, which may hold one, is not."""
     return hasattr(value, "__dask_graph__") and hasattr(value, "numblocks")
+
+
+def is_away(record: Any) -> bool:
+    """Return whether a record is part of an array of jax on a device."""
+    return isinstance(record, Stored) and on_device(record.source)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +117,9 @@ class Stored:
     @property
     def selections(self) -> list[Any]:
         """The slice of the source that contains the record, not read yet for dask."""
-        return [self.source[self.where]]
+        # An array of jax keeps its copy on the host.
+        source = np.asarray(self.source) if is_jax_array(self.source) else self.source
+        return [source[self.where]]
 
     @property
     def hollow(self) -> Self:
