@@ -56,7 +56,8 @@ def by_channel(
     last = flat[folded:] if of is None else of(flat[folded:])
     if total is not None:
         last = np.concatenate([total.reshape(fold, channels), last])
-    return reduce.reduce(last)
+    # The order of a sum, and therefore its last bits, do not depend on the memory layout.
+    return reduce.reduce(np.ascontiguousarray(last))
 
 
 def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray) -> None:
