@@ -568,8 +568,15 @@ class Data:
 
     @cached_property
     def _loaded(self) -> list[Stack]:
-        x = self.x
-        return [stacked(self.plan, lot, x.load(lot, x.unread(lot))) for lot in self.plan.lots]
+        return [*map(self._of_x, self.plan.lots)]
+
+    def _of_x(self, lot: Lot) -> Stack:
+        return stacked(self.plan, lot, self.x.load(lot, self.x.unread(lot)))
+
+    def sample(self, most: int) -> list[Stack]:
+        """Return the stacks of x that are kept, or those of some chunks, evenly spaced."""
+        some = np.unique(np.linspace(0, len(self.plan.lots) - 1, most).astype(int))
+        return self._loaded if self.whole else [self._of_x(self.plan.lots[i]) for i in some]
 
     def each(self, y: Signal) -> Iterator[Stack]:
         """Yield the stacks, with outputs y."""

@@ -450,12 +450,8 @@ class DesignMatrix:
 
     def sample(self, group: int, most: int = 8) -> list[Series]:
         """Return x of a group without strides and dilations: all of it, or some chunks."""
-        lots = self.plan.lots
-        if not self.data.whole:
-            lots = [lots[i] for i in np.unique(np.linspace(0, len(lots) - 1, most).astype(int))]
-        found, x = [], self.data.x
-        for lot in lots:
-            stack = stacked(self.plan, lot, x.load(lot, x.unread(lot)))
+        found = []
+        for stack in self.data.sample(most):
             data, stack = self._group(group, stack)
             found += [lane.x for lane, _ in lanes(data, stack)]
         return found
