@@ -354,10 +354,10 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2254,
+    "problem": 2255,
     "linalg": 808,
-    "operators": 2273,
-    "leastsquares": 1464,
+    "operators": 2271,
+    "leastsquares": 1467,
     "inference": 4236,
     "solvers": 1798,
     "identifiability": 1241,
@@ -365,7 +365,7 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4521,
-    "package": 21912,
+    "package": 21914,
     "tests": 18883,
     "files": 172,
     "files at the top": 34,

@@ -21,6 +21,7 @@ from ..problem.records import Records
 from ..problem.sizes import Sizes, Tuning
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored, is_away
+from ..progress import LOG
 from .penalty import Coordinates, NoPenalty, Penalty
 
 # In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
@@ -191,6 +192,8 @@ class Design:
         plan = Plan(lengths, self.spec, kept, self.nuisance, step, gap)
         sparse = not by_rows and all(isinstance(a, np.ndarray) for a in x)
         sparse = sparse and mostly_zero(x, self.spec, self.sizes.limits.event_elements)
+        if step is not None:
+            LOG.info("%d rows in %d chunks of up to %d", plan.rows, len(plan.chunks), step)
         data = Data(plan, Signal(plan, x, of_x=True, known=of_x, sparse=sparse))
         out = None if y is None else Signal(plan, self._in_memory(y), of_x=False, known=of_y)
         return DesignMatrix(data, out, by_rows, not last)

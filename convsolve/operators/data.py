@@ -24,7 +24,7 @@ from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.spec import ConvSpec
 from ..problem.stored import Stored, is_away, is_dask
-from ..progress import LOG, tracked
+from ..progress import tracked
 from .combinations import combined
 from .windows import Windows, formed, recorded, slices
 
@@ -241,8 +241,6 @@ class Plan:
         pieces = kept.pieces(longest if gap is None else gap)
         self._count = 0
         self.chunks = [self._lots(spans) for spans in cut(pieces, step)]
-        if len(self.chunks) > 1:
-            LOG.info("%d rows in %d chunks of up to %d", self.rows, len(self.chunks), step)
 
     @property
     def centred(self) -> bool:
@@ -452,7 +450,7 @@ class Signal:
 
     def _raw(self, lot: Lot, parts: list[list[Any]]) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the samples of a lot, and flags of those that used rows read."""
-        each = [[*map(np.asarray, several)] for several in parts]
+        each = [[*map(np.ascontiguousarray, several)] for several in parts]
         a = joined([e[0] if len(e) == 1 else np.concatenate(e) for e in each])
         if not self.of_x:
             return a, lot.flags

@@ -44,7 +44,7 @@ def rows(data: Data, stack: Stack, excluded: bool = False) -> Iterator[RowBlock]
 def _inputs(data: Data, stack: Stack, excluded: bool) -> Iterator[tuple[Any, np.ndarray, Any]]:
     """Yield the places of rows, and the rows of A (G, n, P) and of N."""
     w, groups = data.windows, data.groups
-    if stack.x.data.size <= NUMBERS and not stack.x.is_plain:  # scaled once, not in every window
+    if stack.x.data.size <= 8 * NUMBERS and not stack.x.is_plain:  # once, not in every window
         stack = stack._replace(x=Series.plain(stack.x.some()))
     view, plain = w.view(stack.x.data), stack.x.is_plain
     dead = None if stack.x.dead is None else w.view(stack.x.dead[..., None])[..., 0]

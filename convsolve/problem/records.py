@@ -247,8 +247,9 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Checked:
 def _extremes(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest magnitude (C,) and the sum (C,) of every channel, in float64.
 
-    A sum that overflows is zero.
+    A sum that overflows is zero, and does not depend on the layout in memory.
     """
+    block = np.ascontiguousarray(block)
     if _limits(block.dtype) is not None:
         block = block.astype(np.float32) if block.dtype.itemsize < 4 else block
         sizes = on_cores(np.maximum, block, np.abs).astype(float)
