@@ -231,8 +231,8 @@ class ConjugateGradient(Solver):
         tol: backward error to reach. None, the default, and smaller values mean 30 eps.
 
     Normal equations square the condition number κ of A (columns of norm one). Expect a proof of
-    full rank up to a κ of about 1e5. Without this proof, the certificate is that of "solved" only
-    if the residual is not small. Use ``"normal"`` or ``"qr"`` for a larger κ, for data that do not
+    full rank up to a κ of about 1e5. Without this proof, the status is "solved" only if the
+    residual is not small. Use ``"normal"`` or ``"qr"`` for a larger κ, for data that do not
     determine the kernel without a ridge, and for fewer than about 800 unknowns plus 20 per channel
     and 30 per output. Runs on the host only. Fewer rows than unknowns require a ridge.
 
