@@ -79,7 +79,7 @@ def _values(factor: Factor, powers: np.ndarray, mean: np.ndarray | None, rows: i
     """Return the singular values of [A 1] except zero, or of A without a bias, descending."""
     if mean is None:
         return np.ldexp(factor.spectrum(powers), powers.max())[: factor.rank]
-    basis = factor.user_row_basis  # rounding errors of the null space could exceed small values
+    basis = factor.user_row_space  # rounding errors of the null space could exceed small values
     along = mean @ basis
     joined = np.pad(np.ldexp(factor.r, powers) @ basis, ((0, 1), (0, 1)))
     beyond = np.hypot(1.0, np.linalg.norm(mean - basis @ along))

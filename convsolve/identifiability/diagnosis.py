@@ -293,7 +293,7 @@ class Diagnosis:
             return found
         sizes = np.linalg.norm(space.of_coordinates(np.eye(space.rank)), axis=1)
         for g, f in self._each:
-            parts = np.linalg.norm(space.of_coordinates(f.user_null_basis), axis=1)
+            parts = np.linalg.norm(space.of_coordinates(f.user_null_space), axis=1)
             found[g] &= parts <= f.null_threshold * sizes
         return found
 
@@ -396,13 +396,13 @@ class Diagnosis:
         return self.unique or all(self._sees_bias(g, f) for g, f in self._each)
 
     def _sees_bias(self, group: int, factor: Factor) -> bool:
-        off = outside(factor.row_basis, self._system.bias_row(group)[:, None])
+        off = outside(factor.row_space, self._system.bias_row(group)[:, None])
         return bool(np.linalg.norm(off) <= factor.null_threshold)
 
     @cached_property
     def _null_kernels(self) -> tuple[np.ndarray, ...]:
         """Per group ``(nullity, *K, Cin/groups)``: kernels with zero output, orthonormal."""
-        return self._null(lambda g, f: self._system.basis.expand(f.user_null_basis[None])[0].T)
+        return self._null(lambda g, f: self._system.basis.expand(f.user_null_space[None])[0].T)
 
     @cached_property
     def _null_echelon(self) -> tuple[np.ndarray, ...]:
@@ -412,10 +412,10 @@ class Diagnosis:
         """
         system = self._system
         if system.basis.identity:
-            return self._null(lambda g, f: echelon(f.null_basis, self.powers[g], f.null_threshold))
+            return self._null(lambda g, f: echelon(f.null_space, self.powers[g], f.null_threshold))
         exponents = system.matrix.exponents
         return self._null(
-            lambda g, f: echelon(system.tap_rows(g) @ f.null_basis, exponents[g], f.null_threshold)
+            lambda g, f: echelon(system.tap_rows(g) @ f.null_space, exponents[g], f.null_threshold)
         )
 
     @on_blas_threads
@@ -467,7 +467,7 @@ class Diagnosis:
         # Scaling by a power of two prevents overflow of the squares.
         exponent = np.frexp(np.abs(flat).max())[1]
         scaled = self._system.basis.restrict(np.ldexp(flat, -exponent).swapaxes(0, 1))
-        parts = [outside(f.user_row_basis, scaled[g]) for g, f in self._each]
+        parts = [outside(f.user_row_space, scaled[g]) for g, f in self._each]
         with np.errstate(over="ignore"):
             return np.ldexp(np.concatenate([np.linalg.norm(p, axis=0) for p in parts]), exponent)
 

@@ -320,7 +320,7 @@ def _spare(factor: Factor, own: np.ndarray) -> bool:
     nullity = factor.r.shape[1] - factor.rank
     if nullity > np.count_nonzero(own):
         return False
-    own = factor.null_basis[own]
+    own = factor.null_space[own]
     return bool(np.linalg.matrix_rank(own, factor.null_threshold) == nullity)
 
 

@@ -59,9 +59,9 @@ def choose_bands(
 
 def _form(ridge: Ridge, strengths: np.ndarray) -> tuple[Bands, float]:
     """Return the form with the ratios of some strengths, and their geometric mean."""
-    assert ridge.channel_groups is not None
     mean = float(np.exp(np.log(strengths).mean()))
-    return Bands(None, ridge.channel_groups, tuple((strengths / mean).tolist())), mean
+    weights = tuple((strengths / mean).tolist())
+    return Bands(channel_groups=ridge.channel_groups, weights=weights), mean
 
 
 def _searched(scoring: Scoring, ridge: Ridge) -> list[tuple[np.ndarray, bool]]:

@@ -83,8 +83,7 @@ def _ascending(columns: int, taps: int) -> np.ndarray:
 
 def _factors(regression: Regression) -> Factors:
     system = regression.system
-    by_gram = system.gram_factors()
-    found = system.qr_factors() if by_gram is None else by_gram
+    found = system.by_gram if system.by_gram.complete else system.qr_factors()
     if found is None:
         sizes = system.design.sizes
         raise SolveError(f"a QR of {sizes.unknowns} unknowns needs {sizes.factor_excess}")

@@ -63,7 +63,7 @@ class OrthonormalRows:
         own = np.ldexp(half, -scaling.relative[group][:, None])
         self._coordinates = self._with_nuisance(own)
         self._h = self._coordinates
-        if not columns.basis.identity:
+        if not columns.t.identity:
             self._h = self._with_nuisance(columns.expand(own[None], slice(group, group + 1))[0])
         self._scaled = np.pad(half, ((0, 0), (0, self._nuisance.shape[1])))
         roots = scaling.root_ridge[group]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,24 +75,15 @@ class Clock:
         """Seconds of all labels."""
         return sum(self.seconds.values())
 
-    def timing(self, label: str) -> _Timing:
-        """Return a block whose time is added to ``label``."""
-        return _Timing(self, label)
-
-
-class _Timing:
-    """A block of a `Clock`, without the cost of a generator."""
-
-    def __init__(self, clock: Clock, label: str) -> None:
-        self._clock, self._label = clock, label
-
-    def __enter__(self) -> None:
-        self._before, self._start = self._clock.total, time.perf_counter()
-
-    def __exit__(self, *error: object) -> None:
-        seconds = self._clock.seconds
-        taken = time.perf_counter() - self._start - (self._clock.total - self._before)
-        seconds[self._label] = seconds.get(self._label, 0.0) + taken
+    @contextmanager
+    def timing(self, label: str) -> Iterator[None]:
+        """Add the time of a block to ``label``."""
+        before, start = self.total, time.perf_counter()
+        try:
+            yield
+        finally:
+            taken = time.perf_counter() - start - (self.total - before)
+            self.seconds[label] = self.seconds.get(label, 0.0) + taken
 
 
 class Design:

@@ -147,20 +147,21 @@ class Penalty:
         """Return a strength of this form as the user gives it: a number, or one per group."""
         return np.array(strength)
 
+    @property
+    def by_output(self) -> bool:
+        """Whether there is a strength for every output, along the last axis of the strengths."""
+        return np.ndim(self.strength) > 0
+
     def of_part(self, selection: Selection) -> Penalty:
         """Return the penalty with the strengths of some outputs."""
-        if not isinstance(self.strength, tuple):
+        if not self.by_output:
             return self
-        strength = selection.of_outputs(np.array(self.strength))
-        return replace(self, strength=strength)
+        return replace(self, strength=selection.of_outputs(np.array(self.strength)))
 
     def check_outputs(self, outputs: int) -> None:
         """Raise a ValueError unless there is one strength, or a strength for every output."""
-        if isinstance(self.strength, tuple) and len(self.strength) != outputs:
-            raise ValueError(
-                f"{type(self).__name__} has {len(self.strength)} strengths for "
-                f"{count(outputs, 'output')}"
-            )
+        if self.by_output and (given := np.shape(self.strength)[-1]) != outputs:
+            raise ValueError(f"{given} strengths for {count(outputs, 'output')}")
 
     def supports(self, sizes: Sizes) -> str | None:
         """Return None, or the reason why `exact_solver` cannot solve a problem of these sizes."""
@@ -264,16 +265,8 @@ class Penalty:
             own: the kernels.
             lags: (taps,), lags of all taps, counted in taps.
         """
-        pairs = self.in_window(own.kept, lags)
-        if pairs is None:
-            return own.own, 0
-        root, free = pairs
-        return ChannelTaps(own.kept, np.hstack([root, free])), free.shape[1]
-
-    def in_window(self, kept: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return L and N for some taps along one axis; None for the identity."""
-        pairs = self.bases([lags[kept]])
-        return None if pairs is None else pairs[0]
+        pairs = self.bases([lags[own.kept]])
+        return (own.own, 0) if pairs is None else channel_taps(own.kept, *pairs[0])
 
 
 @checks_arguments
@@ -325,30 +318,25 @@ class Ridge(Penalty):
         labels = self.labels
         if isinstance(strength, dict):
             if set(strength) != set(labels):
+                given, known = (", ".join(map(str, each)) for each in (strength, labels))
                 raise ValueError(
-                    f"strength has the labels {listed_words(strength) or 'none'}, channel_groups "
-                    f"{listed_words(labels)}"
+                    f"strength has the labels {given or 'none'}, channel_groups {known}"
                 )
             strength = [strength[label] for label in labels]
         if not isinstance(strength, (list, tuple)) and not getattr(strength, "ndim", 0):
             return checked_strength(strength, "Ridge")
-        if len(strength) != len(labels):
-            raise ValueError(
-                f"strength has {count(len(strength), 'number')} for {count(len(labels), 'label')}"
-            )
         rows = [checked_strength(one, "Ridge") for one in strength]
-        if None in rows:
-            raise TypeError("strength has None for a label")
-        if any(map(is_tracer, rows)):
-            raise TypeError("traced strengths must be single numbers")
-        sizes = {len(row) for row in rows if isinstance(row, tuple)}
+        if len(rows) != len(labels):
+            numbers = count(len(rows), "number")
+            raise ValueError(f"strength has {numbers} for {count(len(labels), 'label')}")
+        if None in rows or any(map(is_tracer, rows)):
+            raise TypeError("strength has None for a label, or traced numbers")
+        sizes = sorted({len(row) for row in rows if isinstance(row, tuple)})
         if len(sizes) > 1:
-            raise ValueError(
-                f"strength has {listed_words(sorted(sizes))} outputs for different labels"
-            )
+            several = ", ".join(map(str, sizes))
+            raise ValueError(f"strength has {several} outputs for different labels")
         # A number is the strength for all outputs, also if other labels have one per output.
-        several = sizes.pop() if sizes else 0
-        return tuple((r,) * several if several and not isinstance(r, tuple) else r for r in rows)
+        return tuple((r,) * sizes[0] if sizes and not isinstance(r, tuple) else r for r in rows)
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -367,18 +355,11 @@ class Ridge(Penalty):
 
     def check_select(self, select: Any) -> None:
         """Raise a ValueError if the criterion cannot select the strengths of groups."""
-        if not self.bands:
-            return
-        if isinstance(select, str):
-            if select != "evidence":
-                raise ValueError(
-                    "the strengths of groups of channels are selected by evidence or "
-                    "cross-validation"
-                )
-        elif select.own:
+        works = select == "evidence" if isinstance(select, str) else not select.own
+        if self.bands and not works:
             raise ValueError(
-                "a function as score has no gradient, so it cannot search the strengths of groups "
-                "of channels"
+                "the strengths of groups of channels are selected by evidence or "
+                "cross-validation, with a score that has a gradient"
             )
 
     @property
@@ -388,37 +369,22 @@ class Ridge(Penalty):
             return "ridge"
         return f"banded ridge of {len(self.labels)} groups of channels"
 
+    @property
+    def by_output(self) -> bool:
+        """Whether there is a strength for every output, along the last axis of the strengths."""
+        return np.ndim(self.strength) > (0 if self.channel_groups is None else 1)
+
     def terms(self, outputs: int) -> list[tuple[Penalty, float]]:
         """Return, for every output, a penalty without strength and its strength, if it is given."""
         if self.channel_groups is None:
             return super().terms(outputs)
-        if not np.ndim(self.strength):
-            each = np.full((len(self.labels), outputs), self.strength)
-        else:
-            rows = [np.broadcast_to(one, (outputs,)) for one in self.strength]
-            each = np.array(rows, float)
+        strengths = np.array(self.strength, float).reshape(-1, *np.shape(self.strength)[1:] or (1,))
+        each = np.broadcast_to(strengths, (len(self.labels), outputs))
         return [Bands.of(self.channel_groups, column) for column in each.T]
-
-    def of_part(self, selection: Selection) -> Penalty:
-        """Return the penalty with the strengths of some outputs."""
-        if self.channel_groups is None:
-            return super().of_part(selection)
-        if not np.ndim(self.strength):
-            return self
-        rows = [selection.of_outputs(np.array(one)) for one in self.strength]
-        return replace(self, strength=rows)
 
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
         """Raise a ValueError unless there is a label for every channel."""
         check_labels(self.channel_groups, channels, "Ridge")
-
-    def check_outputs(self, outputs: int) -> None:
-        """Raise a ValueError unless every strength is one number, or one per output."""
-        if self.channel_groups is None:
-            super().check_outputs(outputs)
-            return
-        for one in self.strength if np.ndim(self.strength) else ():
-            Ridge(one).check_outputs(outputs)
 
     def roots(self, lags: np.ndarray) -> None:
         """Return None: kernels are their own coordinates."""
@@ -426,7 +392,7 @@ class Ridge(Penalty):
 
 
 @dataclass(frozen=True, repr=False)
-class Bands(Penalty):
+class Bands(Ridge):
     """The form of a banded ridge of given strengths: Σ weight·‖w_channel‖².
 
     Args:
@@ -434,10 +400,7 @@ class Bands(Penalty):
         weights: factors of the strength, one per label in ascending order.
     """
 
-    channel_groups: tuple[int, ...] = ()
     weights: tuple[float, ...] = ()
-
-    in_basis = True
 
     @classmethod
     def of(cls, channel_groups: tuple[int, ...], strengths: np.ndarray) -> tuple[Bands, float]:
@@ -445,29 +408,15 @@ class Bands(Penalty):
         largest = float(np.max(strengths))
         unit = math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 0.0
         weights = strengths / unit if unit else np.ones(len(strengths))
-        return cls(None, channel_groups, tuple(weights.tolist())), unit
-
-    @property
-    def title(self) -> str:
-        """Name with the number of groups."""
-        return f"banded ridge of {len(self.weights)} groups of channels"
+        return cls(channel_groups=channel_groups, weights=tuple(weights.tolist())), unit
 
     def strengths(self, strength: float) -> np.ndarray:
         """Return the strengths (groups,)."""
         return np.array(self.weights) * strength
 
-    def check(self, kernel_size: Sequence[int], channels: int) -> None:
-        """Raise a ValueError unless there is a label for every channel."""
-        check_labels(self.channel_groups, channels, "Ridge")
-
-    def roots(self, lags: np.ndarray) -> None:
-        """Return None: kernels are their own coordinates."""
-        return
-
     def channel_weights(self, channels: int) -> np.ndarray:
         """Return the weight (channels,) of the label of each channel."""
-        labels = sorted(set(self.channel_groups))
-        return np.array(self.weights)[np.searchsorted(labels, self.channel_groups)]
+        return np.array(self.weights)[np.searchsorted(self.labels, self.channel_groups or ())]
 
 
 def checked_strength(strength: Any, owner: str) -> Any:
@@ -483,19 +432,17 @@ def checked_strength(strength: Any, owner: str) -> Any:
         raise TypeError(
             f"the first argument of {owner} is its strength, a number; got {shown(strength)}"
         )
-    if isinstance(strength, int) and not isinstance(strength, bool):
-        return number(strength, "strength", included=True)
     try:
         found = np.asarray(strength)
     except (TypeError, ValueError):
         found = np.array(None)
-    if found.dtype.kind not in "iuf" or found.ndim > 1:
+    if type(strength) is int or (not found.ndim and found.dtype.kind in "iuf"):
+        return number(strength, "strength", included=True)
+    if found.dtype.kind not in "iuf" or found.ndim != 1:
         hint = "; a dict is for Ridge with channel_groups=" if isinstance(strength, dict) else ""
         raise TypeError(
             f"strength must be a number, or one number per output, got {shown(strength)}{hint}"
         )
-    if not found.ndim:
-        return number(strength, "strength", included=True)
     if not found.size:
         raise ValueError("strength has no numbers")
     return tuple(number(one, "strength", included=True) for one in found.tolist())
@@ -527,11 +474,6 @@ def check_labels(labels: tuple[int, ...] | None, channels: int, owner: str) -> N
         )
 
 
-def listed_words(values: Any) -> str:
-    """Return values with commas between."""
-    return ", ".join(map(str, values))
-
-
 def channel_labels(groups: Any, otherwise: str = "") -> tuple[int, ...]:
     """Return a checked label for every input channel; an error begins with the alternatives."""
     if not isinstance(groups, (tuple, list, np.ndarray)):
@@ -558,10 +500,6 @@ class NoPenalty(Ridge):
     def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
         """Return the orthonormal basis of the kernels of one channel."""
         return own.orthonormal, 0
-
-
-# Squares of numbers between the inverse of this bound and the bound stay well within float64.
-SQUARABLE = 1e120
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -632,9 +570,9 @@ class Tikhonov(Penalty):
         """Return D⁺ and the null space of D, over all taps of a channel."""
         return [inverse(self.matrix[:, ::-1])]
 
-    def in_window(self, kept: np.ndarray, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return L and N for some taps."""
-        return inverse(self.matrix[:, ::-1][:, kept])
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
+        """Return T for some taps."""
+        return channel_taps(own.kept, *inverse(self.matrix[:, ::-1][:, own.kept]))
 
 
 def inverse(d: np.ndarray, rounding: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -642,6 +580,11 @@ def inverse(d: np.ndarray, rounding: float = 0.0) -> tuple[np.ndarray, np.ndarra
     _, s, vt = np.linalg.svd(d, full_matrices=d.shape[0] < d.shape[1])
     rank = int((s > max(max(d.shape) * EPS * s.max(initial=0.0), rounding)).sum())
     return vt[:rank].T / s[:rank], vt[rank:].T
+
+
+def channel_taps(kept: np.ndarray, root: np.ndarray, free: np.ndarray) -> tuple[ChannelTaps, int]:
+    """Return T = [L N] for some taps of a channel, and the number of columns of N."""
+    return ChannelTaps(kept, np.hstack([root, free])), free.shape[1]
 
 
 def _checked_matrix(matrix: Any) -> np.ndarray:
@@ -652,14 +595,9 @@ def _checked_matrix(matrix: Any) -> np.ndarray:
         raise TypeError(f"matrix must be (q, taps), got {shown(matrix)}") from None
     if given.dtype.kind not in "biuf":
         raise TypeError(f"matrix must hold real numbers, got {shown(matrix)}")
+    if given.ndim != 2 or not given.size:
+        raise ValueError(f"matrix must be (q, taps), got shape {given.shape}")
     found = given.astype(float)
-    if found.ndim != 2 or not found.size:
-        raise ValueError(f"matrix must be (q, taps), got shape {found.shape}")
     if not np.isfinite(found).all():
         raise ValueError("matrix must be finite")
-    largest = float(np.abs(found).max())
-    if largest and not 1 / SQUARABLE < largest < SQUARABLE:
-        raise ValueError(
-            f"matrix has a largest entry of {largest:.1e}, whose square leaves float64"
-        )
     return found

@@ -35,7 +35,7 @@ GRAM_STEPS, QR_STEPS = 4, 5
 TRUNCATED = ", truncated SVD of R"
 # A norm of residuals of less than this share of y, and of the terms of its fit, is rounding.
 ROUNDING = 100 * EPS
-# Largest number of refinement steps with the moments, and the relative change of w that ends them.
+# Largest number of refinement steps with the sums, and the relative change of w that ends them.
 MOMENT_STEPS, SETTLED = 8, 1e-9
 # If the smallest pivot of a Cholesky factor is at least this share of the largest, the condition
 # number is seldom above a hundred.
@@ -49,8 +49,7 @@ class Regression:
     """
 
     def __init__(self, system: System, targets: Targets) -> None:
-        self.system, self.targets = system, targets
-        self.matrix = system.matrix
+        self.system, self.targets, self.matrix = system, targets, system.matrix
         self.shape = self.matrix.groups, system.columns.count, targets.outputs
         self.y_exponents = targets.grouped(targets.exponents)
 
@@ -59,6 +58,11 @@ class Regression:
         """The units of the columns."""
         return self.system.scaling
 
+    @property
+    def _a_norms(self) -> np.ndarray:
+        """‖A‖ (G, 1) of every group."""
+        return self.scaling.a_norm[:, None]
+
     @cached_property
     def y_norms(self) -> np.ndarray:
         """Norms (G, Q) of M y."""
@@ -66,19 +70,22 @@ class Regression:
 
     def rounding(self, w: np.ndarray) -> np.ndarray:
         """Return norms (G, Q) up to which residuals at w are rounding of their terms."""
-        return ROUNDING * (self.y_norms + self._a_norms * np.linalg.norm(w, axis=1))
+        return ROUNDING * self._terms(w)
+
+    def _terms(self, w: np.ndarray) -> np.ndarray:
+        return self.y_norms + self._a_norms * np.linalg.norm(w, axis=1)
 
     # --- first answers
+
+    @cached_property
+    def cross(self) -> np.ndarray:
+        """AᵀM y (G, P, Q) of the columns of A T, not scaled."""
+        with self.system.clock.timing("moments"):
+            return self.system.columns.rhs(self.targets)
 
     def by_gram(self, factors: Factors) -> np.ndarray:
         """Return (AᵀA + ridge)⁻¹Aᵀy (G, P, Q), given factors of the Gram matrix."""
         return factors.solve_normal(self.scaling.divided(self.cross))
-
-    @cached_property
-    def cross(self) -> np.ndarray:
-        """AᵀM y (G, P, Q)."""
-        with self.system.clock.timing("moments"):
-            return self.system.columns.rhs(self.targets)
 
     def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
         """Return the solution (G, P, Q) by factors of a QR, or by their singular values."""
@@ -96,23 +103,24 @@ class Regression:
         kernels w are.
         """
         squares, g = self.system.columns.residual(self.scaling.divided(w), self.targets, weights)
-        return self._ridged(w, squares, self.scaling.divided(g))
+        root = self.scaling.root_ridge[:, :, None]
+        pull = root * w
+        squares = squares + np.einsum("gpq,gpq->gq", pull, pull)
+        return np.sqrt(squares), self.scaling.divided(g) - root * pull
 
-    def _ridged(
-        self, w: np.ndarray, squares: np.ndarray, g: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        if self.system.strength:
-            root = self.scaling.root_ridge[:, :, None]
-            pull = root * w
-            squares = squares + np.einsum("gpq,gpq->gq", pull, pull)
-            g = g - root * pull
-        return np.sqrt(squares), g
+    def by_moments(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ‖r‖² (G, Q) and Aᵀr (G, P, Q) at w from the sums, with the rows of the ridge.
+
+        The error of ‖r‖² is the rounding error of its terms, so that it may be negative.
+        """
+        g = self._moment_gradient(w)
+        fitted = np.einsum("gpq,gpq->gq", w, self.scaling.divided(self.cross) + g)
+        return np.square(self.y_norms) - fitted, g
 
     def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
-        """Return Aᵀr (G, P, Q) at w from the moments, without a pass over the data."""
-        g = self.cross - self.system.columns.gram @ self.scaling.divided(w)
-        g = self.scaling.divided(g)
-        return g - self.scaling.root_ridge[:, :, None] ** 2 * w if self.system.strength else g
+        """Return Aᵀr (G, P, Q) at w from the sums, without a pass over the data."""
+        left = self.cross - self.system.columns.gram @ self.scaling.divided(w)
+        return self.scaling.divided(left) - self.scaling.root_ridge[:, :, None] ** 2 * w
 
     def refine_by_moments(self, w: np.ndarray, factors: Factors) -> np.ndarray:
         """Refine w by factors of the Gram matrix until the steps are small or do not decrease.
@@ -133,63 +141,6 @@ class Regression:
                 break
         return w
 
-    @property
-    def combines(self) -> bool:
-        """Whether a pass over combinations of the outputs takes less time than one over all."""
-        return self.shape[2] >= FEWEST_OUTPUTS
-
-    def by_moments(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return ‖r‖² (G, Q) and Aᵀr (G, P, Q) at w from the moments, with the rows of the ridge.
-
-        The error of ‖r‖² is the rounding error of its terms, so that it may be negative.
-        """
-        g = self._moment_gradient(w)
-        fitted = np.einsum("gpq,gpq->gq", w, self.scaling.divided(self.cross) + g)
-        return np.square(self.y_norms) - fitted, g
-
-    def combined_error(
-        self, w: np.ndarray, squares: np.ndarray, g: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return the error of the gradients ``g`` from the moments, in combinations of the outputs.
-
-        The gradients of a few random combinations are also computed from the data. Combinations
-        have weights z/S, where z is standard normal and S is the size of the terms of an output.
-
-        Returns:
-            The error (G, P, B·s) of the combinations of B blocks of outputs, and S (G, Q). None if
-            the ``squares`` of the residuals have no digits.
-        """
-        terms = self.y_norms + self._a_norms * np.linalg.norm(w, axis=1)
-        if not ((squares > RESOLVED * terms**2) | (terms == 0)).all():
-            return None
-        groups, _, outputs = self.shape
-        normal = np.random.default_rng(0).standard_normal((groups, outputs, COMBINATIONS))
-        weights = normal / np.where(terms > 0, terms, 1.0)[:, :, None]
-        from_data = self.residual(combined(w, weights), weights)[1]
-        return combined(g, weights) - from_data, terms
-
-    def from_combinations(self, w: np.ndarray, factors: Factors) -> Certificate | None:
-        """Return a bound on the backward error of w from random combinations of the outputs.
-
-        It holds with a probability of 1 − 1e-6. None if it exceeds 30 eps, or if the moments do not
-        have the digits of a residual.
-        """
-        squares, g = self.by_moments(w)
-        if (found := self.combined_error(w, squares, g)) is None:
-            return None
-        (off, terms), r_norm = found, np.sqrt(np.maximum(squares, 0.0))
-        given = w, r_norm, g, self._a_norms
-        outputs = self.shape[2]
-        error = frobenius_bounds(off, outputs) * terms
-        bounds = upper_bound(*given, error=error)
-        if not bounds.max() <= EXACT:  # in particular if the residuals are small
-            with np.errstate(invalid="ignore"):  # 0·inf of an output of zeros
-                error_whitened = frobenius_bounds(factors.whitened_norms(off), outputs) * terms
-            whitened = factors.whitened_norms(g) + error_whitened
-            bounds = upper_bound(*given, whitened, error)
-        certificate = Certificate(float(bounds.max()), "upper bound")
-        return certificate if certificate.exact else None
-
     def refine(self, w: np.ndarray, factors: Factors, steps: int) -> tuple[np.ndarray, Certificate]:
         """Refine w with residuals of the data in at most ``steps`` semi-normal steps.
 
@@ -198,18 +149,17 @@ class Regression:
         """
         # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
         fewest = int(self.system.strength > 0 and factors[0].source == "qr")
-        lowest, best = np.inf, None
+        lowest, best = np.inf, (w, self.y_norms, w)
         for step in range(steps + 1):
             r_norm, g = self.residual(w)
             bound = upper_bound(w, r_norm, g, self._a_norms, factors.whitened_norms(g))
             found = float(bound.max())
             # Bounds below one rounding are equal, and the later solution is better.
-            if best is None or found <= max(lowest, EPS):
+            if step == 0 or found <= max(lowest, EPS):
                 lowest, best = min(lowest, found), (w, r_norm, g)
             if step == steps or (lowest <= NOISE and step >= fewest):
                 break
             w = w + factors.solve_normal(g)
-        assert best is not None
         certificate = Certificate(lowest, "upper bound")
         if not certificate.exact:
             certificate = self._certify(*best, factors.get)
@@ -224,18 +174,26 @@ class Regression:
     def solve(self) -> tuple[np.ndarray, Certificate, str] | None:
         """Return the refined solution, its certificate, and the factors that were used.
 
-        A QR replaces the Gram matrix if the Gram does not prove full rank of all groups, or if the
-        solution is not exact. None if memory allows neither.
+        A QR replaces the Gram matrix of groups for which it does not prove full rank, or of all if
+        the solution is not exact. None if memory allows neither.
         """
         system, found, route = self.system, None, "Cholesky of the Gram matrix"
-        if (by_gram := system.gram_factors()) is not None:
+        by_gram = system.by_gram
+        if by_gram.complete:
             w = self.refine_by_moments(self.by_gram(by_gram), by_gram)
-            bound = self.from_combinations(w, by_gram) if self.combines else None
-            if bound is not None:
+            if self.combines and (bound := self.from_combinations(w, by_gram)) is not None:
                 combinations = COMBINATIONS * len(blocks(self.shape[2]))
                 return w, bound, f"{route}; {combinations} combinations of the outputs"
             found = self.refine(w, by_gram, GRAM_STEPS)
             if found[1].exact:
+                return *found, route
+        elif by_gram.parts and system.qr_fits:
+            rest, others, z = system.unproven(self.targets)
+            w = self.by_gram(by_gram)
+            w[rest] = others.solve(z)
+            found = self.refine(w, by_gram.joined(rest, others), QR_STEPS)
+            if found[1].exact:
+                route += f"; QR of {len(rest)} groups" + TRUNCATED * (not others.full_rank)
                 return *found, route
         if (by_qr := system.qr_factors()) is not None:
             route = "QR of the design matrix" + TRUNCATED * (not by_qr.full_rank)
@@ -265,20 +223,57 @@ class Regression:
         return worst
 
     @property
-    def _a_norms(self) -> np.ndarray:
-        """‖A‖ (G, 1) of every group."""
-        return self.scaling.a_norm[:, None]
+    def combines(self) -> bool:
+        """Whether a pass over combinations of the outputs takes less time than one over all."""
+        return self.shape[2] >= FEWEST_OUTPUTS
+
+    def combined_error(
+        self, w: np.ndarray, squares: np.ndarray, g: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return the error of the gradients ``g`` from the sums, in combinations of the outputs.
+
+        The gradients of a few random combinations are also computed from the data. Combinations
+        have weights z/S, where z is standard normal and S is the size of the terms of an output.
+
+        Returns:
+            The error (G, P, B·s) of the combinations of B blocks of outputs, and S (G, Q). None if
+            the ``squares`` of the residuals have no digits.
+        """
+        terms = self._terms(w)
+        if not ((squares > RESOLVED * terms**2) | (terms == 0)).all():
+            return None
+        normal = np.random.default_rng(0).standard_normal((*terms.shape, COMBINATIONS))
+        weights = normal / np.where(terms > 0, terms, 1.0)[:, :, None]
+        from_data = self.residual(combined(w, weights), weights)[1]
+        return combined(g, weights) - from_data, terms
+
+    def from_combinations(self, w: np.ndarray, factors: Factors) -> Certificate | None:
+        """Return a bound on the backward error of w from random combinations of the outputs.
+
+        It holds with a probability of 1 − 1e-6. None if it exceeds 30 eps, or if the sums do not
+        have the digits of a residual.
+        """
+        squares, g = self.by_moments(w)
+        if (found := self.combined_error(w, squares, g)) is None:
+            return None
+        off, terms = found
+        given = w, np.sqrt(np.maximum(squares, 0.0)), g, self._a_norms
+        error = frobenius_bounds(off, self.shape[2]) * terms
+        bounds = upper_bound(*given, error=error)
+        if not bounds.max() <= EXACT:  # in particular if the residuals are small
+            with np.errstate(invalid="ignore"):  # 0·inf of an output of zeros
+                rest = frobenius_bounds(factors.whitened_norms(off), self.shape[2]) * terms
+            bounds = upper_bound(*given, factors.whitened_norms(g) + rest, error)
+        certificate = Certificate(float(bounds.max()), "upper bound")
+        return certificate if certificate.exact else None
 
     def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
         """Return the error of a bias given w, relative to the terms that it is a sum of."""
-        matrix, targets = self.matrix, self.targets
         kernel = self.system.columns.expand(self.scaling.divided(w))
-        best = self._bias(kernel)
-        size = np.abs(matrix.output_means(targets)) + np.einsum(
-            "gp,gpq->gq", np.abs(matrix.offsets), np.abs(kernel)
-        )
-        size = size + self.y_norms / np.sqrt(matrix.rows)
-        size = np.ldexp(size, self.y_exponents).reshape(-1)
+        matrix, best = self.matrix, self._bias(kernel)
+        means = np.abs(matrix.offsets)[:, None] @ np.abs(kernel)
+        size = np.abs(matrix.output_means(self.targets)) + means[:, 0]
+        size = np.ldexp(size + self.y_norms / np.sqrt(matrix.rows), self.y_exponents).reshape(-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             return float(np.where(bias == best, 0.0, np.abs(bias - best) / size).max())
 
@@ -290,9 +285,7 @@ class Regression:
         Raises:
             SolveError: If a tap is too small for float64.
         """
-        if not self.system.basis.identity:
-            return self.from_columns(self.scaling.divided(w))
-        return self._kernel(w, self.scaling.exponents), self._bias(self.scaling.divided(w))
+        return self.from_columns(self.scaling.divided(w))
 
     def from_columns(
         self, z: np.ndarray, level: np.ndarray | None = None
@@ -302,12 +295,9 @@ class Regression:
         ``level`` (G, Q) is the constant in addition to M A T z, for y without a shift. By default,
         it is the least-squares solution.
         """
-        kernel = self.system.columns.expand(z)
-        return self._kernel(kernel, self.matrix.exponents), self._bias(kernel, level)
-
-    def _kernel(self, columns: np.ndarray, exponents: np.ndarray) -> np.ndarray:
-        user = in_units(columns, self.y_exponents[:, None] - exponents[:, :, None])
-        return to_kernel(user, self.system.design.spec.kernel_size)
+        columns = self.system.columns.expand(z)
+        kernel = in_units(columns, self.y_exponents[:, None] - self.matrix.exponents[:, :, None])
+        return to_kernel(kernel, self.system.design.spec.kernel_size), self._bias(columns, level)
 
     def _bias(self, kernel: np.ndarray, level: np.ndarray | None = None) -> np.ndarray:
         """Return the bias (Cout,) for kernels (G, P, Q) and ``level``; zeros if there is none."""
@@ -319,6 +309,5 @@ class Regression:
 
     def from_kernel(self, kernel: np.ndarray) -> np.ndarray:
         """Return the inverse of `to_user` without a penalty, in orthonormal coordinates."""
-        columns = to_columns(kernel.astype(np.float64), self.shape[0])
-        columns = self.system.basis.restrict(columns)
+        columns = self.system.columns.t.restrict(to_columns(kernel.astype(float), self.shape[0]))
         return np.ldexp(columns, self.scaling.exponents[:, :, None] - self.y_exponents[:, None, :])

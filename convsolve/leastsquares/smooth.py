@@ -10,7 +10,7 @@ import numpy as np
 from ..linalg.rank import EPS
 from ..problem.checks import integer
 from ..problem.kernel_space import ChannelSpace, ChannelTaps
-from .penalty import Penalty, inverse
+from .penalty import Penalty, channel_taps, inverse
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,4 +83,4 @@ class Smooth(Penalty):
         d = np.diff(np.eye(len(v)), self.order, axis=0)
         rounding = max(10.0, math.sqrt(len(v))) * EPS * float(np.linalg.norm(np.abs(d) @ np.abs(v)))
         root, free = inverse(d @ v, rounding)
-        return ChannelTaps(own.kept, v @ np.hstack([root, free])), free.shape[1]
+        return channel_taps(own.kept, v @ root, v @ free)

@@ -31,10 +31,10 @@ from .threads import on_blas_threads, one_blas_thread
 
 # Columns whose sizes differ by more than this power of two need rotations for their values.
 GRADED = 16
-# Units that differ by less than this power of two are treated as equal.
-CLUSTER = 8
+# Columns of at least this size, relative to the largest, are treated as similar.
+FAR = 2.0**-8
 # Largest memory of an orthonormal complement.
-MAX_BASIS_BYTES = 2**31
+MAX_BYTES = 2**31
 
 
 class Factor:
@@ -141,7 +141,7 @@ class Factor:
         The Lanczos method computes them if R has full rank and more than ``most`` columns.
         """
         if self.full_rank and self.columns > most and np.ptp(powers) <= GRADED:
-            return extreme_singular_values(np.ldexp(self.r, powers - powers.max()))
+            return extreme_singular_values(self.r * _relative(powers))
         values = self.spectrum(powers)
         return float(values[0]), float(values[-1]) if self.full_rank else 0.0
 
@@ -156,24 +156,24 @@ class Factor:
     # --- the row space and its complement, the null space
 
     @property
-    def row_basis(self) -> np.ndarray:
+    def row_space(self) -> np.ndarray:
         """Orthonormal basis (P, rank) of the rows of A."""
         return np.eye(self.columns)
 
     @property
-    def user_row_basis(self) -> np.ndarray:
+    def user_row_space(self) -> np.ndarray:
         """The same in the user's units."""
-        return self.row_basis
+        return self.row_space
 
     @property
-    def null_basis(self) -> np.ndarray:
+    def null_space(self) -> np.ndarray:
         """Orthonormal null vectors of A, as columns (P, nullity)."""
         return np.zeros((self.columns, 0))
 
     @property
-    def user_null_basis(self) -> np.ndarray:
+    def user_null_space(self) -> np.ndarray:
         """The same in the user's units."""
-        return self.null_basis
+        return self.null_space
 
     @property
     def null_threshold(self) -> float:
@@ -196,9 +196,9 @@ class Factor:
 class Truncated(Factor):
     """R (q, P) of a deficient QR, or a wide A itself: solutions within the row space of A.
 
-    Norms are in the user's units, where w is 2^units·q u with q (P, k) orthonormal. With fewer rows
-    than columns, all methods take O(q²P) time and O(qP) memory, except bases of the null space,
-    which take P² numbers.
+    Norms are in the user's units, where w is s·q u for the sizes s, with q (P, k) orthonormal. With
+    fewer rows than columns, all methods take O(q²P) time and O(qP) memory, except bases of the null
+    space, which take P² numbers.
 
     Source: A. J. Cox and N. J. Higham, Stability of Householder QR factorization for weighted least
     squares problems, 1998: rows of very different size have to be sorted, and columns pivoted.
@@ -206,19 +206,19 @@ class Truncated(Factor):
 
     _root = 0.0  # √ridge in the user's units
 
-    def __init__(self, r: np.ndarray, rows: int, values: np.ndarray, units: np.ndarray) -> None:
-        """Store R, its singular values, and powers of two (P, 1) relative to the largest.
+    def __init__(self, r: np.ndarray, rows: int, values: np.ndarray, sizes: np.ndarray) -> None:
+        """Store R, its singular values, and the sizes (P, 1) of the user's columns.
 
-        The powers are those of the user's columns. Those of several groups are within `CLUSTER`.
+        The sizes are powers of two, relative to the largest. Those of several groups are similar.
         """
         super().__init__(r, rows)
         # The rank depends on these values only. Another routine could round the last differently.
-        self.singular_values, self._units = values, units
-        self._lift, self._near = units, int(units.min(initial=0)) > -CLUSTER
+        self.singular_values, self._sizes = values, sizes
+        self._lift, self._near = sizes, bool(sizes.min(initial=1.0) > FAR)
 
     def __getitem__(self, group: int) -> Truncated:
         """Return the factor of one of several groups."""
-        given = self.r[group], self.rows, self.singular_values[group], self._units[group]
+        given = self.r[group], self.rows, self.singular_values[group], self._sizes[group]
         return Truncated(*given)
 
     @property
@@ -227,7 +227,7 @@ class Truncated(Factor):
         return int(np.max(self.band.rank))
 
     @cached_property
-    def row_basis(self) -> np.ndarray:
+    def row_space(self) -> np.ndarray:
         """Orthonormal basis (P, rank) of the rows; unknowns that no row contains are zero."""
         return self.svd[2][..., : self.rank, :].mT * self.r.any(-2)[..., None]
 
@@ -239,7 +239,7 @@ class Truncated(Factor):
     @property
     def _spanning(self) -> np.ndarray:
         """Vectors (P, k) that span the kernels, before they are multiplied by powers of two."""
-        return self.r.mT if self._every else self.row_basis
+        return self.r.mT if self._every else self.row_space
 
     @cached_property
     def _graded(self) -> tuple[np.ndarray, np.ndarray]:
@@ -250,21 +250,21 @@ class Truncated(Factor):
         """
         from scipy.linalg import qr
 
-        found, units, first, done = self._spanning.copy(), self._units[:, 0], [], 0
-        for unit in np.unique(units)[::-1]:
-            own = np.flatnonzero(units == unit)
+        found, sizes, first, done = self._spanning.copy(), self._sizes[:, 0], [], 0
+        for size in np.unique(sizes)[::-1]:
+            own = np.flatnonzero(sizes == size)
             _, s, vt = np.linalg.svd(found[own, done:], len(own) < found.shape[1] - done)
             found[:, done:] = found[:, done:] @ vt.T
             added = int(np.count_nonzero(s > 10 * math.sqrt(self.columns) * EPS))
             new, done = found[own, done : done + added], done + added
             first += own[qr(new.T, mode="r", pivoting=True)[1][:added]].tolist()
             found[own, done:] = 0.0
-        rest = np.lexsort((-units, ~found.any(1)))
+        rest = np.lexsort((-sizes, ~found.any(1)))
         order = np.array(first + rest[~np.isin(rest, first)].tolist(), int)
-        return np.ldexp(found, self._units)[order], order
+        return (found * self._sizes)[order], order
 
     @cached_property
-    def user_row_basis(self) -> np.ndarray:
+    def user_row_space(self) -> np.ndarray:
         """Orthonormal basis q (P, k) of the kernels in the user's units."""
         from scipy.linalg import qr
 
@@ -274,19 +274,19 @@ class Truncated(Factor):
                 graded, order = self._graded
                 found = np.empty((self.columns, min(graded.shape)))
                 found[order] = qr(graded, mode="economic", pivoting=True, check_finite=False)[0]
-            elif self._every or self._units.any():  # not orthonormal yet
+            elif self._every or (self._sizes < 1).any():  # not orthonormal yet
                 live = found.any(-1)[..., None]
-                found = np.linalg.qr(np.ldexp(found, self._units))[0] * live
+                found = np.linalg.qr(found * self._sizes)[0] * live
         return found
 
     @cached_property
     def _seen(self) -> np.ndarray:
-        """A 2^units·q (q, k)."""
-        return np.ldexp(self.r, self._units.mT) @ self.user_row_basis
+        """A s·q (q, k)."""
+        return (self.r * self._sizes.mT) @ self.user_row_space
 
     @cached_property
     def _joined(self) -> tuple[np.ndarray, np.ndarray]:
-        """The rows of A in the Q of a QR of [A 2^units·q; √ridge I], and its R (k, k)."""
+        """The rows of A in the Q of a QR of [A s·q; √ridge I], and its R (k, k)."""
         rows, columns = self._seen.shape[-2:]
         below = [self._root * np.eye(columns)] if self._root else []
         with one_blas_thread():
@@ -294,7 +294,7 @@ class Truncated(Factor):
         return whole[..., :rows, :], r
 
     def _raised(self, u: np.ndarray) -> np.ndarray:
-        return np.ldexp(self.user_row_basis @ solve_triangular(self._joined[1], u), self._lift)
+        return self._lift * (self.user_row_space @ solve_triangular(self._joined[1], u))
 
     def solve(self, z: np.ndarray) -> np.ndarray:
         """Return argmin ‖A w − y‖² + ridge·‖w‖² (P, Q) of minimum norm in the user's units."""
@@ -306,7 +306,7 @@ class Truncated(Factor):
 
     def whitened(self, g: np.ndarray) -> np.ndarray:
         """Return coordinates (rank, Q) of g in the row space."""
-        restricted = self.user_row_basis.mT @ np.ldexp(g, self._lift)
+        restricted = self.user_row_space.mT @ (g * self._lift)
         return solve_triangular(self._joined[1], restricted, transposed=True)
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
@@ -322,7 +322,7 @@ class Truncated(Factor):
     @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """√diag((AᵀA + ridge I)⁺) (P,), inf for taps that are not determined."""
-        rows = np.ldexp(self.user_row_basis, self._lift).T
+        rows = (self.user_row_space * self._lift).T
         within = solve_triangular(self._joined[1], rows, transposed=True)
         return np.hypot(np.linalg.norm(within, axis=0), self._free)
 
@@ -342,25 +342,25 @@ class Truncated(Factor):
     @cached_property
     def determined(self) -> np.ndarray:
         """Flags (P,) of the taps on which the null space has no component."""
-        return distances(self.row_basis) <= self.null_threshold
+        return distances(self.row_space) <= self.null_threshold
 
     @cached_property
-    def null_basis(self) -> np.ndarray:
+    def null_space(self) -> np.ndarray:
         """Orthonormal null vectors of A, as columns (P, nullity)."""
-        return complement(self.row_basis)
+        return complement(self.row_space)
 
     @cached_property
-    def user_null_basis(self) -> np.ndarray:
+    def user_null_space(self) -> np.ndarray:
         """Null space in the user's units, orthonormal there, (P, nullity)."""
         graded, order = self._graded
         return complement(graded)[np.argsort(order)]
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
         """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q), or ‖y‖/‖A‖ for a larger ‖w‖."""
-        v = np.ldexp(w, -self._units)
+        v = w / self._sizes
         size = np.maximum(np.abs(v).max(-2, keepdims=True), np.finfo(float).tiny)
         least = (y_norm / frobenius(self._seen)[..., None] if self.rank else 1.0) / size[..., 0, :]
-        parts = np.linalg.norm(outside(self.user_row_basis, v / size), axis=-2)
+        parts = np.linalg.norm(outside(self.user_row_space, v / size), axis=-2)
         norms = np.maximum(np.linalg.norm(v / size, axis=-2), least)
         return float(np.max(parts / np.where(norms > 0, norms, 1.0)))
 
@@ -378,11 +378,11 @@ class Ridged(Truncated):
 
         The powers (P,) are relative to the columns of A in the plain factor.
         """
-        super().__init__(plain.r, plain.rows, plain.singular_values, plain._units)
-        self._plain, self._finer = plain, powers[:, None]
-        self._lift = self._units + self._finer
+        super().__init__(plain.r, plain.rows, plain.singular_values, plain._sizes)
+        self._plain, self._finer = plain, 2.0 ** powers[:, None]
+        self._lift = self._sizes * self._finer
         one = int(np.argmax(root))  # in the user's units, √ridge is the same for all columns
-        self._root = float(np.ldexp(root[one], self._lift[one, 0]))
+        self._root = float(root[one] * self._lift[one, 0])
         # s₁² is P at most, that of columns of norm one.
         self._every = bool((root**2 >= 10 * self.columns**2 * EPS).all())
         least = tolerance_of(plain.rows + self.columns, self.columns)
@@ -397,50 +397,50 @@ class Ridged(Truncated):
 
     @property
     def _spanning(self) -> np.ndarray:
-        return self.r.T if self._every else self._plain.row_basis
+        return self.r.T if self._every else self._plain.row_space
 
     def whitened(self, g: np.ndarray) -> np.ndarray:
         """Return coordinates (k + P, Q) of g."""
-        free = outside(self.user_row_basis, np.ldexp(g, self._lift)) / self._root
+        free = outside(self.user_row_space, g * self._lift) / self._root
         return np.concatenate([super().whitened(g), free])
 
     @property
     def _free(self) -> np.ndarray:
-        return np.ldexp(distances(self.user_row_basis) / self._root, self._lift[:, 0])
+        return distances(self.user_row_space) / self._root * self._lift[:, 0]
 
     def damped(self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray) -> np.ndarray:
         """Return the value of A alone, an upper bound: the exact one needs a factor per output."""
         # No column is shorter with the ridge, except zeros, whose powers are arbitrary.
-        return self._plain.damped(np.ldexp(g, np.maximum(self._finer, 0)), w_norm, r_norm)
+        return self._plain.damped(g * np.maximum(self._finer, 1.0), w_norm, r_norm)
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
         """Return the share of A alone if the ridge is too small to determine all taps, else 0."""
-        plain = np.ldexp(w, -self._finer)
+        plain = w / self._finer
         return 0.0 if self.full_rank else self._plain.null_share(plain, y_norm)
 
 
-def outside(basis: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Subtract from v (..., P, Q) its projection on an orthonormal ``basis`` (..., P, k).
+def outside(vectors: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Subtract from v (..., P, Q) its projection on orthonormal ``vectors`` (..., P, k).
 
     Twice, which is accurate even if v is almost in the span.
     """
     for _ in range(2):
-        v = v - basis @ (basis.mT @ v)
+        v = v - vectors @ (vectors.mT @ v)
     return v
 
 
-def distances(basis: np.ndarray) -> np.ndarray:
-    """Return the distance (P,) of every unit vector from the span of a ``basis`` (P, k).
+def distances(vectors: np.ndarray) -> np.ndarray:
+    """Return the distance (P,) of every unit vector from the span of orthonormal vectors (P, k).
 
     For small distances, 1 − ‖row‖² cancels and e − B Bᵀe is computed instead. This is necessary for
     about k vectors at most, since the squares of B sum to k.
     """
-    squares = np.einsum("pk,pk->p", basis, basis)
+    squares = np.square(vectors).sum(1)
     found = np.sqrt(np.maximum(1 - squares, 0.0))
     near = np.flatnonzero(squares > 0.99)
-    units = np.zeros((len(basis), near.size))
-    units[near, np.arange(near.size)] = 1.0
-    found[near] = np.linalg.norm(outside(basis, units), axis=0)
+    ones = np.zeros((len(vectors), near.size))
+    ones[near, np.arange(near.size)] = 1.0
+    found[near] = np.linalg.norm(outside(vectors, ones), axis=0)
     return found
 
 
@@ -449,17 +449,19 @@ def complement(vectors: np.ndarray) -> np.ndarray:
     from scipy.linalg import qr
 
     columns, rank = vectors.shape
-    if 8 * columns**2 > MAX_BASIS_BYTES:
-        raise ValueError(
-            f"a basis of the null space of {columns} unknowns needs {in_bytes(8 * columns**2)}"
-        )
+    if 8 * columns**2 > MAX_BYTES:
+        raise ValueError(f"the null space of {columns} unknowns needs {in_bytes(8 * columns**2)}")
     with one_blas_thread():
         return np.asarray(qr(vectors, pivoting=True, check_finite=False)[0][:, rank:])
 
 
+def _relative(powers: np.ndarray) -> np.ndarray:
+    return 2.0 ** (powers - powers.max()).astype(float)
+
+
 def _values(r: np.ndarray, powers: np.ndarray | None = None) -> np.ndarray:
     """Return singular values, accurate if the columns of R, times powers of two, differ in size."""
-    r = r if powers is None else np.ldexp(r, powers - powers.max())
+    r = r if powers is None else r * _relative(powers)
     sizes = np.linalg.norm(r, axis=0)
     near = not r.size or sizes.max() < 2.0**GRADED * sizes.min()
     return singular_values(r) if near else graded_singular_values(r)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .factor import CLUSTER, Factor, Truncated
+from .factor import FAR, Factor, Truncated
 from .lapack import choleskys, diagonals, frobenius, inverse, singular_values
 from .rank import band_of, least_certified, least_share, tolerance_of
 
@@ -60,6 +60,11 @@ class Factors:
         for groups, factor in self.parts:
             found[groups] = of(factor)
         return found
+
+    def joined(self, rest: np.ndarray, others: Factors) -> Factors:
+        """Return these and the factors of the ``rest`` of the groups."""
+        added = [(rest[groups], factor) for groups, factor in others.parts]
+        return Factors(self._groups, [*self.parts, *added])
 
     @property
     def full_rank(self) -> bool:
@@ -174,17 +179,18 @@ def triangular_factors(r: np.ndarray, powers: np.ndarray, rows: int) -> Factors:
         return Factors(groups, parts)
     values = singular_values(r if rest.size == groups else r[rest])
     ranks = band_of(values, rows, columns).rank
-    units = np.maximum(powers - powers.max(1, keepdims=True), -FARTHEST)[rest, :, None]
-    # Deficient groups in similar units are solved together.
+    relative = np.maximum(powers - powers.max(1, keepdims=True), -FARTHEST)[rest, :, None]
+    # Deficient groups of columns of similar sizes are solved together.
+    sizes = 2.0 ** relative.astype(float)
     alike: dict[tuple[int, int], list[int]] = {}
-    alone = ((units <= -CLUSTER).any((1, 2)) | (ranks == columns)).tolist()
+    alone = ((sizes <= FAR).any((1, 2)) | (ranks == columns)).tolist()
     for i, rank in enumerate(ranks.tolist()):
         alike.setdefault((rank, i if alone[i] else -1), []).append(i)
     for (rank, _), places in alike.items():
         mine = rest[places]
         some = slice(None) if len(mine) == groups else mine
         if rank < columns:
-            parts.append(_part(mine, Truncated(r[some], rows, values[places], units[places])))
+            parts.append(_part(mine, Truncated(r[some], rows, values[places], sizes[places])))
         else:
             one = Factor(r[mine[0]], rows)
             one.singular_values = values[places[0]]

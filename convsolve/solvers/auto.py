@@ -10,7 +10,7 @@ from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import iterative
 from ..leastsquares.normal_operator import COLUMNS_OF_ERROR
-from ..leastsquares.penalty import RIDGE, Bands, Ridge
+from ..leastsquares.penalty import RIDGE, Ridge
 from ..linalg.rank import EPS
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
@@ -120,7 +120,7 @@ class AutoSolver(Solver):
         """
         penalty, given = objective.penalty if objective.strength else RIDGE, objective.strength
         system, sizes = analysis.system(penalty, given), analysis.design.sizes
-        for solver in solvers if isinstance(penalty, Ridge | Bands) else ():
+        for solver in solvers if isinstance(penalty, Ridge) else ():
             cg = isinstance(solver, ConjugateGradient)
             if not (cg or sizes.gram_fits):
                 continue

@@ -15,7 +15,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.design import without_gram
 from ..leastsquares.normal_operator import Normal
-from ..leastsquares.penalty import Bands, Ridge
+from ..leastsquares.penalty import Ridge
 from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate
 from ..linalg.rank import EPS
@@ -266,7 +266,7 @@ class ConjugateGradient(Solver):
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Require one axis, at most a ridge, and a ridge for wide problems."""
-        ridge = not objective.strength or isinstance(objective.penalty, (Ridge, Bands))
+        ridge = not objective.strength or isinstance(objective.penalty, Ridge)
         if not (without_gram(sizes, spec) and ridge):
             return (
                 "conjugate gradients are for kernels along one axis, without confounds or a basis, "

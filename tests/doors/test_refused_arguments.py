@@ -120,7 +120,6 @@ PENALTIES: list[Row] = [
     (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
     (lambda: tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\), got shape"),
     (lambda: tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
-    (lambda: tikhonov(1e200 * np.eye(2)), ValueError, "square leaves float64"),
     (lambda: solved(penalty=TWO_LENGTHS), ValueError, "has 2 lengths, the kernel 1 axes"),
 ]
 CHOICES: list[Row] = [
@@ -138,7 +137,7 @@ FOLDS: list[Row] = [
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
     (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
     (lambda: ridge(select=OWN.score), TypeError, "or a CrossValidation, got"),
-    (lambda: banded(select=OWN), ValueError, "no gradient, .*"),
+    (lambda: banded(select=OWN), ValueError, "a score that has a gradient"),
     (lambda: banded(select=RECORDS, grid=[1, 2]), ValueError, "by a gradient"),
     (lambda: banded(select="gcv"), ValueError, "by evidence or cross-validation"),
     (lambda: ridge(select=RECORDS), ValueError,

@@ -92,7 +92,7 @@ def test_bic_of_wide_data_is_reported_at_the_edge() -> None:
     [
         (cs.Smooth(order=2), 2),
         (cs.Tikhonov(matrix=np.zeros((2, 3))), 3),
-        (Bands(None, (0,), (0.0,)), 3),
+        (Bands(channel_groups=(0,), weights=(0.0,)), 3),
     ],
 )
 def test_a_penalty_of_nothing_is_least_squares(penalty: cs.extend.Penalty, taps: int) -> None:
@@ -186,7 +186,7 @@ def test_scores_of_folds_do_not_depend_on_a_fit_of_all_rows() -> None:
     w = rng.standard_normal((4, 2, 1))
     ys = [cs.convolve(np.pad(x, ((3, 0), (0, 0))), w, cs.ConvSpec(4)) for x in xs]
     problem = cs.Problem(xs, ys, kernel_size=4, padding="causal")
-    form, select = Bands(None, (0, 1), (0.0, 1.0)), cs.CrossValidation(score="r2")
+    form, select = Bands(channel_groups=(0, 1), weights=(0.0, 1.0)), cs.CrossValidation(score="r2")
     chosen = cs.solve(problem, penalty=form, grid=[0.1, 1.0], select=select).regularization
     penalty = cs.Ridge([0.0, 0.1], channel_groups=(0, 1))
     with pytest.warns(cs.IdentifiabilityWarning):

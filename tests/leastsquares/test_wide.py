@@ -135,7 +135,7 @@ def test_reports_without_a_null_basis(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(null @ null.T, np.eye(P - M), atol=1e-14)
     seen = np.abs(np.ldexp(null, UNITS[unit])).max()
     assert np.abs(null @ a.T).max() <= 1e-12 * max(seen, 1.0)
-    monkeypatch.setattr(factor, "MAX_BASIS_BYTES", 8 * P**2 - 1)
+    monkeypatch.setattr(factor, "MAX_BYTES", 8 * P**2 - 1)
     report = cs.identify(as_channels(a, y))
     for owner, basis in ((report, "null_space"), (report._diagnosis, "_null_echelon")):
         with pytest.raises(ValueError, match=rf"null space of {P} unknowns needs"):

@@ -59,7 +59,9 @@ def test_scores_and_kernels_at_the_same_ratios(score: str) -> None:
     scoring = Scoring(analyse(PROBLEM, Tuning()), cs.CrossValidation(score=score))
     tried, strengths = [], []
     for share, best in zip(several, wanted, strict=True):
-        (scorer,) = scoring.scorers(Bands(None, LABELS, tuple((1 / share).tolist())))
+        (scorer,) = scoring.scorers(
+            Bands(channel_groups=LABELS, weights=tuple((1 / share).tolist()))
+        )
         scores, _ = scorer.scores(scoring.units.from_user(ALPHAS)[:, None])
         power = 2 * scoring.units.outputs[0] if score == "mse" else 0
         found = np.ldexp(sign * scores, power) + TIES * np.log(ALPHAS)[:, None]

@@ -83,7 +83,8 @@ def penalty_for(name: str, problem: cs.Problem) -> Penalty:
     if name == "banded":
         channels = problem.n_channels
         labels = np.arange(channels) % (channels // problem.spec.groups)
-        return Bands(None, tuple(labels), tuple(np.geomspace(0.3, 30, len(set(labels)))))
+        weights = tuple(np.geomspace(0.3, 30, len(set(labels))))
+        return Bands(channel_groups=tuple(labels), weights=weights)
     if name == "matrix":
         taps = int(np.prod(problem.spec.kernel_size))
         rows = np.random.default_rng(5).standard_normal((max(taps - 1, 1), taps))
