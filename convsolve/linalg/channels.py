@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import numpy as np
 
-from ..parallel import cores, in_order
-
-# Smallest array for which several cores are used.
-MANY_NUMBERS = 2**20
 # Numbers of a row that NumPy processes at full speed, and numbers that are processed at a time
 # (1 MiB).
 ROW_NUMBERS, PART_NUMBERS = 2**10, 2**17
 # With at least this many channels, NumPy is fast on one row.
 MANY_CHANNELS = 64
-
-
-def on_cores(
-    reduce: np.ufunc, a: np.ndarray, of: Callable[[np.ndarray], np.ndarray] | None = None
-) -> np.ndarray:
-    """Return `by_channel`, computed on all cores if ``a`` is long."""
-    if a.size < MANY_NUMBERS or cores() == 1:
-        return by_channel(reduce, a, of)
-    flat = a.reshape(-1, a.shape[-1])
-    ends = np.linspace(0, len(flat), cores() + 1).astype(int)
-    parts = [flat[i:j] for i, j in pairwise(ends) if j > i]
-    found: np.ndarray = reduce.reduce([*in_order(lambda part: by_channel(reduce, part, of), parts)])
-    return found
 
 
 def by_channel(
@@ -75,4 +57,4 @@ def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray
 
 def largest(a: np.ndarray) -> np.ndarray:
     """Return the largest magnitude (C,) in every channel."""
-    return on_cores(np.maximum, a, np.abs)
+    return by_channel(np.maximum, a, np.abs)

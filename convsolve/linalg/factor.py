@@ -12,6 +12,7 @@ factor does not depend on y. The classes are:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,9 @@ class Factor:
 
     def spectrum(self, powers: np.ndarray) -> np.ndarray:
         """Return the singular values if column j is multiplied by ``2**(powers[j] − max)``."""
-        return _values(self.r, powers) if np.ptp(powers) else self.singular_values
+        if not np.ptp(powers):
+            return self.singular_values
+        return _accurate(powers)(self.r * _relative(powers))
 
     @on_blas_threads
     def extremes(self, powers: np.ndarray, most: int) -> tuple[float, float]:
@@ -331,7 +334,8 @@ class Truncated(Factor):
 
         Those of the null space are 0, because its rounding errors could exceed small values.
         """
-        values = _values(self._seen) if np.ptp(powers) else self.singular_values[: self.rank]
+        values = self.singular_values[: self.rank]
+        values = _accurate(powers)(self._seen) if values.size and np.ptp(powers) else values
         return np.concatenate([values, np.zeros(min(self.r.shape) - values.size)])
 
     @property
@@ -459,9 +463,6 @@ def _relative(powers: np.ndarray) -> np.ndarray:
     return 2.0 ** (powers - powers.max()).astype(float)
 
 
-def _values(r: np.ndarray, powers: np.ndarray | None = None) -> np.ndarray:
-    """Return singular values, accurate if the columns of R, times powers of two, differ in size."""
-    r = r if powers is None else r * _relative(powers)
-    sizes = np.linalg.norm(r, axis=0)
-    near = not r.size or sizes.max() < 2.0**GRADED * sizes.min()
-    return singular_values(r) if near else graded_singular_values(r)
+def _accurate(powers: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the routine for the singular values of columns of these sizes."""
+    return graded_singular_values if np.ptp(powers) > GRADED else singular_values

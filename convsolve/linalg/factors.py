@@ -34,12 +34,11 @@ class Factors:
 
     def get(self, group: int) -> Factor | None:
         """Return the factor of a group, or None."""
-        for groups, factor in self.parts:
-            if (places := np.flatnonzero(groups == group)).size:
-                if factor.stacked and group not in self._made:
-                    self._made[group] = factor[int(places[0])]
-                return self._made.get(group, factor)
-        return None
+        if group not in self._made:
+            found = ((f, np.flatnonzero(groups == group)) for groups, f in self.parts)
+            for factor, places in ((f, p) for f, p in found if p.size):
+                self._made[group] = factor[int(places[0])] if factor.stacked else factor
+        return self._made.get(group)
 
     def __getitem__(self, group: int) -> Factor:
         found = self.get(group)
@@ -111,15 +110,18 @@ class Factors:
         self, of: Callable[[Factor, np.ndarray], np.ndarray], values: np.ndarray
     ) -> np.ndarray:
         """Return a function of the factor and the values of every group."""
-        several = [(groups if f.stacked else groups[0], f) for groups, f in self.parts]
-        if len(self.parts[0][0]) == len(values):  # without a copy of the values
-            factor = several[0][1]
-            return of(factor, values) if factor.stacked else of(factor, values[0])[None]
-        results = [(at, of(f, values[at])) for at, f in several]
-        shape = results[0][1].shape[1 if several[0][1].stacked else 0 :]
-        found = np.zeros((len(values), *shape))
-        for at, result in results:
-            found[at] = result
+
+        def result(groups: np.ndarray, f: Factor) -> np.ndarray:
+            own = values if len(groups) == len(values) else values[groups]
+            return of(f, own) if f.stacked else of(f, own[0])[None]
+
+        results = [(groups, result(groups, f)) for groups, f in self.parts]
+        first = results[0][1]
+        if len(first) == len(values):
+            return first
+        found = np.zeros((len(values), *first.shape[1:]))
+        for groups, part in results:
+            found[groups] = part
         return found
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..lazy_jax import default_float, is_jax_array, is_tracer, on_device, survey
-from ..linalg.channels import on_cores
+from ..linalg.channels import by_channel
 from ..text import count, shown
 from .stored import Stored, is_stored
 
@@ -252,11 +252,11 @@ def _extremes(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     block = np.ascontiguousarray(block)
     if _limits(block.dtype) is not None:
         block = block.astype(np.float32) if block.dtype.itemsize < 4 else block
-        sizes = on_cores(np.maximum, block, np.abs).astype(float)
+        sizes = by_channel(np.maximum, block, np.abs).astype(float)
     else:
-        low, high = (on_cores(of, block).astype(float) for of in (np.minimum, np.maximum))
+        low, high = (by_channel(of, block).astype(float) for of in (np.minimum, np.maximum))
         sizes = np.maximum(-low, high)
-    sums = on_cores(np.add, block).astype(float)
+    sums = by_channel(np.add, block).astype(float)
     return sizes, np.where(np.isfinite(sums), sums, 0.0)
 
 
