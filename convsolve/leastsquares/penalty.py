@@ -453,10 +453,7 @@ def penalty_of(ridge: Any, penalty: Penalty | None) -> Penalty | None:
     if ridge is None:
         return penalty
     if penalty is not None:
-        raise TypeError(
-            f"give ridge= or penalty=, not both; ridge={ridge!r} is short for "
-            f"penalty=Ridge({ridge!r})"
-        )
+        raise TypeError(f"give ridge= or penalty=, not both; ridge= is short for Ridge({ridge!r})")
     if isinstance(ridge, (str, Penalty, type)):
         raise TypeError(f"ridge must be a number, got {shown(ridge)}; use penalty=")
     try:
@@ -482,11 +479,6 @@ def channel_labels(groups: Any, otherwise: str = "") -> tuple[int, ...]:
             f"{shown(groups)}"
         )
     return tuple(integer(label, "channel_groups", 0) for label in groups)
-
-
-def listed(values: Sequence[float]) -> str:
-    """Return numbers as formatted in a title."""
-    return ", ".join(f"{value:.4g}" for value in values)
 
 
 # The form of a ridge.

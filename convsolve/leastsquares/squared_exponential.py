@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..problem.checks import number
-from .penalty import Penalty, Search, listed
+from .penalty import Penalty, Search
 
 # Eigenvalues of a squared exponential below this share of the largest are rounding.
 KEPT = 1e-14
@@ -55,19 +55,17 @@ class SquaredExponential(Penalty):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.length is not None:
-            several = (
-                isinstance(self.length, (tuple, list, np.ndarray)) and np.ndim(self.length) > 0
-            )
-            given = tuple(self.length) if several else (self.length,)
-            lengths = tuple(number(one, "length") for one in given)
-            object.__setattr__(self, "length", lengths if several else lengths[0])
+            several = isinstance(self.length, (tuple, list, np.ndarray)) and np.ndim(self.length)
+            lengths = [number(one, "length") for one in (self.length if several else [self.length])]
+            object.__setattr__(self, "length", tuple(lengths) if several else lengths[0])
 
     @property
     def title(self) -> str:
         """Name with the length if it is given."""
         if self.length is None:
             return "squared exponential"
-        return f"squared exponential, length {listed(self._lengths(1))} taps"
+        lengths = ", ".join(f"{length:.4g}" for length in self._lengths(1))
+        return f"squared exponential, length {lengths} taps"
 
     def _lengths(self, axes: int) -> tuple[float, ...]:
         return self.length if isinstance(self.length, tuple) else (self.length,) * axes

@@ -71,8 +71,6 @@ class StableSpline(Penalty):
     default_select = "evidence"
 
     def __post_init__(self) -> None:
-        if isinstance(self.strength, str):
-            raise TypeError("the first argument of StableSpline is its strength, a number")
         super().__post_init__()
         choice(self.kind, "kind", ("tc", "dc", "ss"))
         if self.correlation is not None and self.kind != "dc":
