@@ -84,8 +84,11 @@ class System:
 
     # --- factors of the Gram matrix
 
-    def gram(self, groups: slice | list[int]) -> np.ndarray:
-        """Return AᵀMA + ridge (n, R, R) of the scaled columns of some groups."""
+    def gram(self, group: int) -> np.ndarray:
+        """Return AᵀMA + ridge (R, R) of the scaled columns of a group."""
+        return self._grams(slice(group, group + 1))[0]
+
+    def _grams(self, groups: slice) -> np.ndarray:
         scale = self.scaling.scale[groups]
         found = self.columns.gram[groups] * scale[:, None]
         found *= scale[:, :, None]
@@ -130,14 +133,14 @@ class System:
             some = slice(first, first + step)
             given = self.matrix.rows, self.ridge_certifies, self._gram_loss[some]
             with self.clock.timing("Cholesky"):
-                found = cholesky_factors(self.gram(some), *given)
+                found = cholesky_factors(self._grams(some), *given)
             parts += [(index + first, factor) for index, factor in found.parts]
         return Factors(groups, parts)
 
     def independent(self, group: int, some: np.ndarray) -> bool:
         """Return whether the Gram matrix proves that some of the scaled columns are independent."""
-        grams, loss = self.gram([group])[:, some][:, :, some], self._gram_loss[group]
-        return cholesky_factors(grams, self.matrix.rows, loss=loss).complete
+        gram, loss = self.gram(group)[some][:, some], self._gram_loss[group]
+        return cholesky_factors(gram[None], self.matrix.rows, loss=loss).complete
 
     # --- factors of the rows
 
