@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tracemalloc
 import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -149,9 +150,8 @@ def test_reports_without_a_null_basis(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- size
 
 
-def peak(work: object) -> int:
+def peak(work: Callable[[], object]) -> int:
     """Bytes that NumPy holds at most while ``work()`` runs."""
-    assert callable(work)
     tracemalloc.start()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
