@@ -355,18 +355,18 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 2255,
-    "linalg": 808,
+    "linalg": 800,
     "operators": 2271,
-    "leastsquares": 1467,
-    "inference": 4236,
+    "leastsquares": 1313,
+    "inference": 4235,
     "solvers": 1798,
     "identifiability": 1241,
     "plotting": 1483,
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4521,
-    "package": 21914,
-    "tests": 18883,
+    "package": 21751,
+    "tests": 18874,
     "files": 172,
     "files at the top": 34,
 }
