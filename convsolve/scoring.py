@@ -13,7 +13,7 @@ from .linalg.rank import EPS
 from .operators.design_matrix import without_confounds
 from .operators.prediction import row_spans
 from .problem.checks import fraction
-from .problem.confounds import Confounds, Terms
+from .problem.nuisance import Confounds, Terms
 from .problem.problem import Problem
 from .problem.rows import Rows, Span
 from .progress import tracked

@@ -28,9 +28,9 @@ from .operators.design_matrix import without_confounds
 from .operators.layout import ascending, reversed_taps
 from .operators.prediction import predicted, predicted_blocks
 from .problem.checks import choice, fraction, index, integer
-from .problem.confounds import Confounds
 from .problem.kernel_space import KernelSpace, kernel_space
 from .problem.names import Names
+from .problem.nuisance import Confounds
 from .problem.problem import Problem
 from .problem.spec import ConvSpec
 from .progress import Listener

@@ -12,8 +12,7 @@ from scipy.sparse import csr_array, vstack
 
 from ..cached import cached_property
 from ..linalg.rank import EPS
-from ..problem.confounds import Confounds
-from ..problem.nuisance import Nuisance
+from ..problem.nuisance import Confounds, Nuisance
 from ..problem.spec import ConvSpec
 from ..problem.stored import not_finite_any_more
 from .combinations import combined

@@ -3,10 +3,10 @@
 No module imports jax. ``problem`` holds `Problem`, a frozen record of checked data, and the
 problems that are derived from it. ``description`` prints a problem.
 
-``checks`` validates single arguments. ``spec`` holds `ConvSpec`, a layer in plain integers, and
-``geometry`` the geometry of a problem, for lags, times and layers. ``records`` reads arrays as
-records. ``stored`` reads records that are not in memory slice by slice. ``rows`` describes the rows
-of the design matrix, which of them are used and their weights, and ``confounds`` and ``nuisance``
-the columns that are fitted in addition to the kernel. ``selection`` and ``names`` describe channels
-and outputs. ``sizes`` holds the sizes of a problem and the limits of memory.
+``checks`` validates single arguments. ``spec`` holds `ConvSpec`, the geometry in plain integers,
+and ``geometry`` also states it by lags. ``records`` reads arrays as records, and ``stored`` reads
+records that are not in memory slice by slice. ``rows`` describes the rows of the design matrix that
+are used, and their weights, and ``nuisance`` the columns that are fitted in addition to the kernel.
+``lag_bases`` and ``kernel_space`` restrict the kernels. ``selection`` and ``names`` describe
+channels and outputs. ``sizes`` holds the sizes of a problem and the limits of memory.
 """

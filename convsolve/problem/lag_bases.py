@@ -183,10 +183,8 @@ class BSplines(LagBasis):
     def __post_init__(self) -> None:
         super().__post_init__()
         inner = self.n - self.degree - 1
-        if inner < 0:
-            raise ValueError(f"n must be at least {self.degree + 1}, got {self.n}")
-        if self.knots is not None and len(self.knots) != inner:
-            raise ValueError(f"knots must be {inner} ascending lags, got {shown(self.knots)}")
+        if inner < 0 or len(self.knots or range(inner)) != inner:
+            raise ValueError(f"{self!r} needs n = len(knots) + degree + 1 functions")
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples."""

@@ -2,10 +2,215 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from .confounds import Confounds
-from .rows import Rows
+import numpy as np
+
+from ..cached import cached_property
+from ..linalg.orthonormal import orthonormal, polynomial_basis
+from ..text import shown
+from .checks import integer
+from .records import Records, read
+from .rows import Rows, Weights
+from .spec import ConvSpec
+
+# A column is rounding if the part that other columns do not span is below this share of it.
+SPANNED = 1e-10
+# Bases of at most so many rows are kept in extended precision. Few rows, of which a drift explains
+# nearly all, would otherwise have a rounding error that exceeds the rest of a column.
+FEW_ROWS = 256
+# Highest degree of a drift. A polynomial of a higher degree would follow the response.
+MOST_DEGREES = 20
+
+
+class Terms(NamedTuple):
+    """Columns that are fitted to every record separately along with the kernel.
+
+    Attributes:
+        degree: degree of a polynomial in time; -1 for none.
+        columns: further columns (*T, J) of every record, or None.
+    """
+
+    degree: int = -1
+    columns: Records | None = None
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any columns."""
+        return self.degree >= 0 or self.columns is not None
+
+    @classmethod
+    def read(cls, drift: Any, confounds: Any, spec: ConvSpec) -> Terms:
+        """Return the terms for these arguments of a `Problem`.
+
+        Raises:
+            TypeError, ValueError: If ``drift`` is not a degree, or ``confounds`` are not arrays of
+                numbers.
+        """
+        degree = -1 if drift is None else integer(drift, "drift", 0)
+        if degree > MOST_DEGREES:
+            raise ValueError(f"drift must be at most {MOST_DEGREES}, got {degree}")
+        if confounds is None:
+            return cls(degree)
+        if not isinstance(confounds, (list, tuple)) and np.ndim(confounds) == 0:
+            raise TypeError(
+                f"confounds must be arrays of columns, got {shown(confounds)}; use drift= for "
+                "polynomials"
+            )
+        # Stored confounds are loaded, because a basis of them is kept in memory for every record.
+        return cls(degree, read(confounds, "confounds", spec, missing=True).each(np.asarray))
+
+
+class Layout(NamedTuple):
+    """The own nuisance columns of some records, in the rows used in the fit.
+
+    Attributes:
+        columns: (n, k), orthonormal, times the roots of weights if these differ among the rows, in
+            extended precision if the problem has few rows.
+        ones: (n,), the part of a constant that the columns do not span.
+        spanned: whether the columns span a constant.
+    """
+
+    columns: np.ndarray
+    ones: np.ndarray
+    spanned: bool
+
+    @classmethod
+    def of(cls, terms: Terms, record: int, kept: Rows, root: np.ndarray) -> Layout:
+        """Return the layout of one record, for the roots of its weights, () or (*T)."""
+        flags, few = kept.flags_of(record), kept.count <= FEW_ROWS
+        root = np.broadcast_to(root, flags.shape)[flags]
+        degree, columns = terms.degree, np.zeros((len(root), 0))
+        if terms.columns is not None:
+            columns = terms.columns.arrays[record][flags].astype(float)
+        found, rest = orthonormal(columns, root), root.astype(float)
+        if degree < 0:
+            rest = _without(found, rest.astype(np.longdouble)[:, None])[:, 0].astype(float)
+            spanned = np.linalg.norm(rest) <= SPANNED * np.linalg.norm(root)
+            degree = 0 if spanned and columns.size else -1
+        if degree >= 0 and root.size:
+            polynomials = polynomial_basis(flags, degree, root, few)
+            found, rest = _beside(polynomials, columns, root), np.zeros(len(root))
+        # Few rows keep the extended precision.
+        return cls(found.astype(np.longdouble if few else float, copy=False), rest, degree >= 0)
+
+
+def _without(first: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Return columns (n, J) less the part that orthonormal columns span."""
+    for _ in range(2):
+        columns = columns - first @ (first.T @ columns)
+    return columns
+
+
+def _beside(first: np.ndarray, columns: np.ndarray, root: np.ndarray) -> np.ndarray:
+    """Return orthonormal columns for polynomials (n, p) and columns (n, J) times ``root``.
+
+    The polynomials have a constant, so the rounding errors of offsets are no part of the span.
+    """
+    if not columns.size:
+        return first
+    centred = (columns - columns.mean(0)).astype(np.longdouble) * root[:, None]
+    left = _without(first, centred)
+    both = (np.abs(a).max(axis=0) for a in (left, centred))
+    left = left[:, np.greater(next(both), SPANNED * next(both))]
+    return np.column_stack([first, orthonormal(left, np.ones(len(root)))])
+
+
+@dataclass(frozen=True)
+class Confounds:
+    """Nuisance columns N, orthonormal over the rows used in the fit, times the roots of weights.
+
+    Attributes:
+        layouts: the distinct layouts.
+        which: index of the layout of every record.
+        scales: root of the weight of every record; 1 if its rows differ in weight.
+        size: norm of the shared column before normalization. The shared column is the part of a
+            bias that the own columns do not span. 0 if there is no constant of all records.
+        degree: degree of the polynomials in time that every record spans; -1 for none.
+        weights: weights of the rows; None if all are 1.
+        kept: rows used in the fit.
+    """
+
+    layouts: tuple[Layout, ...]
+    which: np.ndarray
+    scales: np.ndarray
+    size: float
+    degree: int
+    weights: Weights | None
+    kept: Rows
+
+    @classmethod
+    def of(cls, terms: Terms, bias: bool, kept: Rows, weights: Weights | None) -> Confounds:
+        """Return the columns of the ``terms``, and of a ``bias`` shared by all records.
+
+        There is no column for a bias if the own columns of all records span a constant.
+        """
+        known: dict[Any, int] = {}
+        layouts: list[Layout] = []
+        which, one = [], np.ones(())
+        roots = [one] * len(kept.shapes) if weights is None else weights.roots
+        arrays = terms.columns is not None
+        for i, (shape, root) in enumerate(zip(kept.shapes, roots, strict=True)):
+            flags = b"" if kept.flags is None else kept.flags[i].tobytes()
+            # Confounds that are given as arrays differ from record to record.
+            key = shape, flags, root.ndim and root.tobytes(), arrays and i
+            if key not in known:
+                known[key] = len(layouts)
+                layouts.append(Layout.of(terms, i, kept, root if root.ndim else one))
+            which.append(known[key])
+        scales = np.array([1.0 if root.ndim else float(root) for root in roots])
+        spanned = all(layout.spanned for layout in layouts)
+        size = 0.0
+        if bias and not spanned:
+            squares = np.array([layout.ones @ layout.ones for layout in layouts])
+            size = math.sqrt(np.square(scales) @ squares[which])
+        degree = max(terms.degree, 0 if spanned and terms.given else -1)
+        return cls(tuple(layouts), np.array(which), scales, size, degree, weights, kept)
+
+    @classmethod
+    def with_constant(cls, terms: Terms, kept: Rows, weights: Weights | None) -> Confounds:
+        """Return the columns of ``terms``, and a shared constant unless each record has one."""
+        found = cls.of(terms, False, kept, weights)
+        return found if found.degree >= 0 else cls.of(terms, True, kept, weights)
+
+    @property
+    def shared(self) -> bool:
+        """Whether the last column is a constant shared by all records."""
+        return self.size > 0
+
+    def own(self, record: int) -> int:
+        """Return the number of columns of a record alone."""
+        return int(self.layouts[self.which[record]].columns.shape[1])
+
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        """Index in N after the last own column of every record."""
+        return np.cumsum([self.own(i) for i in range(len(self.which))])
+
+    @property
+    def count(self) -> int:
+        """Number q of columns of all records."""
+        return int(self._ends[-1]) + self.shared
+
+    @cached_property
+    def total_weight(self) -> float:
+        """Sum of the weights of all rows used in the fit."""
+        if self.weights is None:
+            return float(self.kept.count)
+        squares = (np.square(self.root(i)) for i in self.kept.used)
+        return float(sum(s.sum() for s in squares))
+
+    def places(self, records: np.ndarray) -> np.ndarray:
+        """Return the indices (R, k) in N of the own columns of records with the same layout."""
+        return np.asarray(self._ends[records][:, None] - np.arange(self.own(records[0]), 0, -1))
+
+    def root(self, record: int) -> np.ndarray:
+        """Return the roots (n, 1) of the weights of the rows of a record that are used."""
+        if self.weights is None:
+            return np.ones((1, 1))
+        return self.weights.of_rows(record, self.kept.flags_of(record))[:, None]
 
 
 @dataclass(frozen=True)

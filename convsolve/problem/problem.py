@@ -15,19 +15,17 @@ from ..lazy_plot import plot
 from ..near_misses import checks_arguments, suggests_attributes
 from ..text import count
 from .checks import choice, flag, integer
-from .confounds import Confounds, Terms
 from .description import sizes_sentence, summary
 from .geometry import Geometry
 from .kernel_space import KernelSpace, kernel_space
 from .names import Names
-from .nuisance import Nuisance
-from .records import Records, numeric, precision, read
+from .nuisance import Confounds, Nuisance, Terms
+from .records import Records, check_time_indexes, numeric, precision, read
 from .rows import ByOutputs, Rows, Span, Weights, used_rows, whole_rows
 from .selection import Selection
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding, Shape
 from .stored import Stored
-from .time_index import check_time_indexes
 
 LENGTH_OF_Y = (
     "with lags=, y must have the same length as x, or one sample for every stride= samples; with "

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,13 @@ from ..lazy_jax import default_float, is_jax_array, is_tracer, on_device, survey
 from ..linalg.channels import by_channel
 from ..text import count, shown
 from .stored import Stored, is_stored
+
+# A step differs from the typical step, and a row of x from a row of y, by less than these shares of
+# the step; a step differs from 1/fs by at most the last share.
+GAP, SHIFT, RATE = 0.5, 0.1, 0.01
+# Rounded times differ from equally spaced ones by less than this share of a step. A missing row
+# makes a difference of half a step.
+ROUNDED = 0.45
 
 
 @dataclass(frozen=True)
@@ -84,22 +91,6 @@ class Records:
         return f"{count(len(self.arrays), 'record')} × {samples} sample{'s' * (samples != '1')}"
 
 
-class _Checked(NamedTuple):
-    """A record, or a batch in one array, whose values were read.
-
-    Attributes:
-        record: the record, with zeros where values are missing.
-        gaps: flags of the missing values; None if there are none.
-        largest: largest magnitude (C,) per channel.
-        sums: sum (C,) per channel.
-    """
-
-    record: Any
-    gaps: np.ndarray | None
-    largest: np.ndarray
-    sums: np.ndarray
-
-
 def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
     """Read ``value`` as records for a kernel of ``spec.ndim`` = d axes, and all of its numbers.
 
@@ -131,10 +122,11 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         dtypes.add(array.dtype)
     if len(given) > 1:
         raise ValueError(f"the records of {name} have different numbers of axes or channels")
-    arrays, gaps, channels = [part.record for part in found], None, found[0].record.shape[-1]
-    if any(part.gaps is not None for part in found):
-        flags = (False if part.gaps is None else part.gaps for part in found)
-        gaps = [np.broadcast_to(g, a.shape) for g, a in zip(flags, arrays, strict=True)]
+    records, flags, largest, sums = zip(*found, strict=True)
+    arrays, gaps = [*records], None
+    if any(f is not None for f in flags):
+        pairs = zip(flags, arrays, strict=True)
+        gaps = [np.broadcast_to(False if f is None else f, a.shape) for f, a in pairs]
     if extra == 2 and isinstance(array, np.ndarray):
         arrays, gaps = [*arrays[0]], gaps and [*gaps[0]]
     return Records(
@@ -143,8 +135,8 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         channel_axis=extra > 0,
         is_jax=all(map(is_jax_array, items)),
         missing=None if gaps is None else tuple(gaps),
-        largest=np.maximum.reduce([part.largest for part in found]),
-        means=sum(part.sums for part in found) * channels / max(1, sum(a.size for a in arrays)),
+        largest=np.max(largest, axis=0),
+        means=sum(sums) / max(1, sum(a.size // a.shape[-1] for a in arrays)),
         names=_names(items, name) if extra else None,
         dtypes=frozenset(dtypes),
     )
@@ -207,8 +199,20 @@ def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Checked]:
 
 
 @np.errstate(invalid="ignore", over="ignore")
-def _checked(record: Any, label: str, missing: bool, axes: int) -> _Checked:
-    """Read all numbers of a record, for an index of so many ``axes`` in messages.
+def _checked(
+    record: Any, label: str, missing: bool, axes: int
+) -> tuple[Any, np.ndarray | None, np.ndarray, np.ndarray]:
+    """Read all numbers of a record, or a batch in one array.
+
+    Args:
+        record: the record.
+        label: its name in messages.
+        missing: whether NaN is allowed.
+        axes: axes of an index in messages.
+
+    Returns:
+        The record with zeros where values are missing, flags of these or None, and the largest
+        magnitude (C,) and the sum (C,) per channel.
 
     Raises:
         ValueError: If a value is not finite, or all values of a channel are subnormal.
@@ -241,7 +245,7 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Checked:
     if small.any() and largest[small].any():
         channel = np.flatnonzero(small & (largest > 0))[0]
         raise ValueError(f"{label} channel {channel} has only subnormal numbers: change its unit")
-    return _Checked(record, gaps, largest, sums)
+    return record, gaps, largest, sums
 
 
 def _extremes(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -350,3 +354,77 @@ def by_rows(
         raise ValueError(f"{name} has {records}, y {count(len(like), 'record')}")
     names = [f"{name}[{i}]" if len(like) > 1 else name for i in range(len(like))]
     return [*zip(names, several, like, strict=True)]
+
+
+# --- time indexes
+
+
+def check_time_indexes(
+    given: Mapping[str, Any], rates: Mapping[str, float | None], stride: int = 1
+) -> None:
+    """Raise a ValueError if time indexes contradict equal spacing, a rate or one another.
+
+    Args:
+        given: x, y, and further arguments with a row for every row of y, by name.
+        rates: sampling rates in Hz, or None, of the arguments whose spacing is checked, by name.
+        stride: samples of x per row of y, which are at the time of the first of these samples.
+    """
+    first: dict[int, tuple[str, np.ndarray]] = {}
+    for name, value in given.items():
+        several = lists_arrays(value)
+        for i, item in enumerate(value if several else [value]):
+            times = _times(item, not several and getattr(item, "ndim", 0) == 3)
+            if times is None:
+                continue
+            label, seconds = f"{name}[{i}]" if several else name, _seconds(times)
+            if name in rates:
+                # Integers have no unit.
+                _check_steps(label, seconds, None if times.dtype.kind in "iu" else rates[name])
+            seconds = seconds[:: stride if name == "x" else 1]
+            other, known = first.setdefault(i, (label, seconds))
+            near = SHIFT * (known[-1] - known[0]) / max(len(known) - 1, 1)
+            if len(known) == len(seconds) and not (np.abs(seconds - known) < near).all():
+                raise ValueError(
+                    f"{other} and {label} have different time indexes; rows are paired by position"
+                )
+
+
+def _times(item: Any, batch: bool) -> np.ndarray | None:
+    """Return the times (T,) of the rows of a record, or of all records of a ``batch``.
+
+    None without an index, for an index of words, and for row numbers 0, 1, 2, and so on.
+    """
+    index = getattr(item, "index", None)
+    if isinstance(coords := getattr(item, "coords", None), Mapping):
+        index = coords.get(item.dims[int(batch)]) if len(item.dims) > batch else None
+    kind = getattr(getattr(index, "dtype", None), "kind", "O")
+    # Times with a zone become UTC.
+    times = np.asarray(index if kind in "iufmM" else (), "M8[ns]" if kind == "M" else None)
+    numbers = kind in "iu" and np.array_equal(times, np.arange(len(times)))
+    return None if times.ndim != 1 or len(times) < 2 or numbers else times
+
+
+def _seconds(times: np.ndarray) -> np.ndarray:
+    """Return times in seconds, for dates since 1970; numbers are returned as floats."""
+    if times.dtype.kind in "mM":
+        return np.asarray(times - times.dtype.type(0, "ns")) / np.timedelta64(1, "s")
+    return times.astype(float)
+
+
+def _check_steps(name: str, seconds: np.ndarray, fs: float | None) -> None:
+    """Raise a ValueError at the first step that is not like the others, or contradicts ``fs``."""
+    steps, step = np.diff(seconds), float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
+    usual = float(np.nanmedian(steps))
+    even = (usual > 0) & (np.abs(steps - usual) < GAP * usual)
+    off = seconds - step * np.arange(len(seconds))
+    if not even.all() and not ((steps > 0).all() and np.ptp(off) < 2 * ROUNDED * step):
+        row = int(np.argmin(even)) + 1
+        raise ValueError(
+            f"the time index of {name} is not equally spaced: row {row} is {steps[row - 1]:.6g} "
+            f"after the row before, and the median step is {usual:.6g}"
+        )
+    if fs is not None and abs(step * fs - 1) > RATE:
+        raise ValueError(
+            f"the time index of {name} has a step of {step:.6g} s, that is {1 / step:.6g} Hz, but "
+            f"fs={fs:.6g} is given"
+        )
