@@ -91,6 +91,10 @@ class Records:
         return f"{count(len(self.arrays), 'record')} × {samples} sample{'s' * (samples != '1')}"
 
 
+# A record, flags of its missing values or None, and the largest magnitude (C,) and sum (C,).
+_Read = tuple[Any, np.ndarray | None, np.ndarray, np.ndarray]
+
+
 def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
     """Read ``value`` as records for a kernel of ``spec.ndim`` = d axes, and all of its numbers.
 
@@ -190,18 +194,16 @@ def _limits(dtype: np.dtype[Any]) -> Any:
     return None
 
 
-def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Checked]:
+def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Read]:
     """Return the records of an array whose values a device reads; none if they need a message."""
     largest, means = survey(array if parts[0].channels else array[..., None])
     usual = np.isfinite(largest) & ((largest >= np.finfo(array.dtype).tiny) | (largest == 0))
     sums = means * (parts[0].size // len(means))
-    return [_Checked(part, None, largest, sums) for part in parts] if usual.all() else []
+    return [(part, None, largest, sums) for part in parts] if usual.all() else []
 
 
 @np.errstate(invalid="ignore", over="ignore")
-def _checked(
-    record: Any, label: str, missing: bool, axes: int
-) -> tuple[Any, np.ndarray | None, np.ndarray, np.ndarray]:
+def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
     """Read all numbers of a record, or a batch in one array.
 
     Args:
@@ -211,8 +213,7 @@ def _checked(
         axes: axes of an index in messages.
 
     Returns:
-        The record with zeros where values are missing, flags of these or None, and the largest
-        magnitude (C,) and the sum (C,) per channel.
+        The record with zeros where values are missing, flags of these, magnitudes and sums.
 
     Raises:
         ValueError: If a value is not finite, or all values of a channel are subnormal.
