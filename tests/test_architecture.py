@@ -354,9 +354,9 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2255,
+    "problem": 2239,
     "linalg": 800,
-    "operators": 2271,
+    "operators": 2270,
     "leastsquares": 1313,
     "inference": 4235,
     "solvers": 1798,
@@ -365,9 +365,9 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4521,
-    "package": 21751,
+    "package": 21734,
     "tests": 18874,
-    "files": 172,
+    "files": 170,
     "files at the top": 34,
 }
 WITHOUT_CODE = {
