@@ -14,7 +14,7 @@ import optax
 from jax import lax
 
 from ..leastsquares.regression import Regression
-from ..operators.jax_operator import convolved, gather_rows
+from ..operators.jax_operator import convolved, gather_rows, matmul
 from ..operators.layout import to_columns
 from ..operators.windows import normal_form
 from ..problem.spec import ConvSpec
@@ -23,7 +23,6 @@ from ..problem.spec import ConvSpec
 NAMED = {"adam": optax.adam(5e-2), "lbfgs": optax.lbfgs()}
 # Shapes of data for which compiled steps are kept, some 5 MB each; JAX would keep thousands.
 KEPT_SHAPES = 32
-HIGHEST = lax.Precision.HIGHEST
 
 
 class Stack(NamedTuple):
@@ -63,7 +62,7 @@ class Stack(NamedTuple):
         """Return the kernel (*K, Cin/groups, Cout) of its coordinates."""
         if self.basis is None:
             return z
-        taps = jnp.matmul(self.basis, z.reshape(-1, z.shape[-1]), precision=HIGHEST)
+        taps = matmul(self.basis, z.reshape(-1, z.shape[-1]))
         return taps.reshape(*spec.kernel_size, -1, z.shape[-1])
 
     def predict(self, params: Any, spec: ConvSpec, picked: Any = None) -> Any:
@@ -74,7 +73,7 @@ class Stack(NamedTuple):
             y = y if self.rows is None else y[self.rows]
         else:
             a = gather_rows(self.x, picked if self.rows is None else self.rows[picked], spec)
-            y = jnp.matmul(a, to_columns(w, len(a)), precision=HIGHEST)
+            y = matmul(a, to_columns(w, len(a)))
             y = y.transpose(1, 0, 2).reshape(-1, w.shape[-1])
         return y + params[1] if len(params) > 1 else y
 
