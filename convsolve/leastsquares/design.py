@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.threads import on_blas_threads
-from ..operators.data import Data, Plan, Signal, on_dask
+from ..operators.data import Data, Plan, Signal, chunk_rows
 from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.events import mostly_zero
 from ..operators.tap_basis import TapBasis
@@ -21,7 +21,7 @@ from ..problem.problem import Problem
 from ..problem.records import Records
 from ..problem.sizes import Sizes, Tuning
 from ..problem.spec import ConvSpec
-from ..problem.stored import Stored, is_away
+from ..problem.stored import is_away
 from ..progress import LOG
 from .penalty import Coordinates, NoPenalty, Penalty
 
@@ -31,13 +31,6 @@ FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
 # From this many columns on, norms are computed without the Gram if that may not be needed. With few
 # rows, it may not be needed from fewer columns on.
 GRAM_FIRST, GRAM_OF_ROWS = 800, 32
-# A run of excluded rows of at least this many kernel lengths is not read.
-GAP_KERNELS = 8
-# Chunks of arrays in memory are longer by this factor, and those of dask shorter, because a worker
-# holds several.
-IN_MEMORY, ON_DASK = 4, 1 / 2
-# A chunk of storage that is longer than a chunk is read whole, if it is at most this factor longer.
-MOST_STORED = 4
 
 
 def without_gram(sizes: Sizes, spec: ConvSpec) -> bool:
@@ -177,13 +170,14 @@ class Design:
 
     def _matrix(self, whole: bool) -> DesignMatrix:
         x, y, (of_x, of_y) = self.records, self._given[1], self._known
-        by_rows = self.sizes.by_rows
-        last = whole and self._gram_last(by_rows)
-        step, gap = (None, self._gap) if whole else self._chunks(x, y)
+        sizes, by_rows = self.sizes, self.sizes.by_rows
+        last, numbers = whole and self._gram_last(by_rows), sizes.limits.chunk_numbers
+        least = sizes.columns**2
+        step, gap = (None, self._gap) if whole else chunk_rows(x, y, self.spec, numbers, least)
         lengths, kept = [a.shape[:-1] for a in x], self.kept
         plan = Plan(lengths, self.spec, kept, self.nuisance, step, gap)
         sparse = not by_rows and all(isinstance(a, np.ndarray) for a in x)
-        sparse = sparse and mostly_zero(x, self.spec, self.sizes.limits.event_elements)
+        sparse = sparse and mostly_zero(x, self.spec, sizes.limits.event_elements)
         if step is not None:
             LOG.info("%d rows in %d chunks of up to %d", plan.rows, len(plan.chunks), step)
         data = Data(plan, Signal(plan, x, of_x=True, known=of_x, sparse=sparse))
@@ -196,26 +190,6 @@ class Design:
         slab = max(math.prod(shape[1:]) for shape in self.kept.shapes)
         products = slab * self.sizes.columns**2
         return max(self.spec.kernel_size[0], self.sizes.limits.gap_products // products)
-
-    def _chunks(self, x: Sequence[Any], y: Sequence[Any] | None) -> tuple[int, int]:
-        """Return the rows of a chunk, and the excluded rows at which it is cut.
-
-        A chunk reaches a kernel, as most samples would be read twice otherwise, and whole chunks of
-        the source if these are not much longer.
-        """
-        spec, several = self.spec, [*x, *(y or ())]
-        stored = [a for a in several if isinstance(a, Stored)]
-        share = ON_DASK if any(map(on_dask, several)) else 1 if stored else IN_MEMORY
-        numbers = max(int(self.sizes.limits.chunk_numbers * share), self.sizes.columns**2)
-        a_row = max(a.size // max(1, len(a)) for a in x) * spec.stride[0]
-        a_row += 0 if y is None else max(b.size // max(1, len(b)) for b in y)
-        step = max(1, numbers // max(1, a_row))
-        lengths = {a.chunk_length for a in x if isinstance(a, Stored)}
-        length = (lengths.pop() or 0) if len(lengths) == 1 else 0
-        aligned = length // spec.stride[0] if length % spec.stride[0] == 0 else 0
-        if 0 < aligned <= MOST_STORED * step:
-            step = max(1, round(step / aligned)) * aligned
-        return max(step, spec._span[0]), GAP_KERNELS * spec._span[0]
 
     @on_blas_threads
     def gram_in(self, basis: TapBasis) -> np.ndarray:

@@ -6,8 +6,7 @@ import numpy as np
 
 from ..linalg.conjugate_gradient import Map, Stop, least_eigenvalue
 from ..linalg.rank import least_share
-from ..operators.design_matrix import DesignMatrix
-from ..operators.toeplitz import Record, Samples, Toeplitz, ToeplitzInverse, tapered_lags
+from ..operators.toeplitz import Toeplitz, ToeplitzInverse, read_samples, tapered_lags
 from .certificate import upper_bound
 from .system import System
 
@@ -16,24 +15,6 @@ PROOF_STEPS = 100
 # Norm of the rounding error of AᵀA v by FFTs, as a number of columns of a Gram matrix, which are
 # allowed 10 eps each. At most 1.6 eps were measured for 2 000 to 4 000 taps.
 COLUMNS_OF_ERROR = 10
-
-
-def read_samples(
-    matrix: DesignMatrix, group: int, powers: np.ndarray
-) -> tuple[Samples, np.ndarray, bool]:
-    """Return the records of a group, times 2 to the minus ``powers`` (C,) of the channels.
-
-    Also return the products NᵀA (k, P) with orthonormal nuisance columns in the same units, and
-    whether the sums of the matrix were formed from rows.
-    """
-    channels, found = np.ldexp(1.0, -powers), []
-    for x in matrix.sample(group):
-        scale = np.tile(channels, x.scale.size // powers.size)
-        found.append(Record(x.data, x.scale * scale, x.shift * scale, x.dead))
-    columns = np.tile(channels, matrix.columns // powers.size)
-    crossed = matrix.nuisance_products[group, : matrix.plan.fitted] * columns
-    windows = matrix.data.windows
-    return Samples(found, windows.taps[0], windows.places), crossed, not matrix.by_fft
 
 
 class Normal:

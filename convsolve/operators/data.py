@@ -32,6 +32,13 @@ from .windows import Windows, formed, recorded, slices
 PASS = "pass over the data"
 # A survey of the means of chunked data with excluded rows reads so many chunks.
 SURVEYED = 8
+# A run of excluded rows of at least this many kernel lengths is not read.
+GAP_KERNELS = 8
+# Chunks of arrays in memory are longer by this factor, and those of dask shorter, because a worker
+# holds several.
+IN_MEMORY, ON_DASK = 4, 1 / 2
+# A chunk of storage that is longer than a chunk is read whole, if it is at most this factor longer.
+MOST_STORED = 4
 
 
 class Unit(NamedTuple):
@@ -677,3 +684,26 @@ def _on_worker(of: Any, lot: Lot, x_parts: Any, y_parts: Any) -> Any:
     given = ([[*map(_together, p)] for p in parts] for parts in (x_parts, y_parts))
     of_x, of_y = (s.load(lot, parts) for s, parts in zip((x, y), given, strict=True))
     return task(with_outputs(plan, lot, stacked(plan, lot, of_x), of_y))
+
+
+def chunk_rows(
+    x: Sequence[Any], y: Sequence[Any] | None, spec: ConvSpec, numbers: int, least: int
+) -> tuple[int, int]:
+    """Return the rows of a chunk of some numbers, and the excluded rows at which it is cut.
+
+    The numbers are those for data in files, and the ``least``. A chunk reaches a kernel, as most
+    samples would be read twice otherwise, and whole chunks of the source if these are not much
+    longer.
+    """
+    several = [*x, *(y or ())]
+    stored = [a for a in several if isinstance(a, Stored)]
+    share = ON_DASK if any(map(on_dask, several)) else 1 if stored else IN_MEMORY
+    a_row = max(a.size // max(1, len(a)) for a in x) * spec.stride[0]
+    a_row += 0 if y is None else max(b.size // max(1, len(b)) for b in y)
+    step = max(1, max(int(numbers * share), least) // max(1, a_row))
+    lengths = {a.chunk_length for a in x if isinstance(a, Stored)}
+    length = (lengths.pop() or 0) if len(lengths) == 1 else 0
+    aligned = length // spec.stride[0] if length % spec.stride[0] == 0 else 0
+    if 0 < aligned <= MOST_STORED * step:
+        step = max(1, round(step / aligned)) * aligned
+    return max(step, spec._span[0]), GAP_KERNELS * spec._span[0]

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..linalg.rank import EPS
+from .design_matrix import DesignMatrix
 
 # Numbers that are transformed at a time, the fewest samples of a block, and the number of numbers
 # from which threads are faster than one.
@@ -356,3 +357,21 @@ def _root(a: np.ndarray) -> np.ndarray:
     if not a[0, 0] > 0:
         raise np.linalg.LinAlgError("the matrix is not positive definite")
     return np.sqrt(a)
+
+
+def read_samples(
+    matrix: DesignMatrix, group: int, powers: np.ndarray
+) -> tuple[Samples, np.ndarray, bool]:
+    """Return the records of a group, times 2 to the minus ``powers`` (C,) of the channels.
+
+    Also return the products NᵀA (k, P) with orthonormal nuisance columns in the same units, and
+    whether the sums of the matrix were formed from rows.
+    """
+    channels, found = np.ldexp(1.0, -powers), []
+    for x in matrix.sample(group):
+        scale = np.tile(channels, x.scale.size // powers.size)
+        found.append(Record(x.data, x.scale * scale, x.shift * scale, x.dead))
+    columns = np.tile(channels, matrix.columns // powers.size)
+    crossed = matrix.nuisance_products[group, : matrix.plan.fitted] * columns
+    windows = matrix.data.windows
+    return Samples(found, windows.taps[0], windows.places), crossed, not matrix.by_fft
