@@ -62,7 +62,10 @@ class Normal:
             # In the coordinates of System, at most the trace and the bound from the symbol.
             bound = (gram.largest + self.ridge.max()) / self.stretch.min() ** 2
             self.largest = float(min(self.largest, bound))
-        lags = tapered_lags(samples, squares, self.ridge, centred=len(crossed) > 0)
+        # A constant was subtracted where samples are read, unless x is sparse.
+        centred = len(crossed) > 0 and matrix.data.x.sparse
+        plain = None if gram is None else gram.lags
+        lags = tapered_lags(samples, squares, self.ridge, centred, plain)
         self.inverse = ToeplitzInverse(lags, samples.places)
 
     # Methods of an object would refer to it, so that it would not be freed after its last use.

@@ -278,6 +278,8 @@ class Plan:
             flags = None
             if self.kept.flags is not None:
                 flags = joined([self.kept.flags[i][first:last] for i in records])
+                if not flags.any():
+                    continue
                 flags = None if flags.all() else flags
             found.append(Lot(self._count + len(found), np.array(records), first, last, flags))
         self._count += len(found)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from copy import copy
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -542,15 +543,8 @@ def _sums_of(
     if data.x.sparse and not by_rows:
         return Events(data, stack).sums()
     if _formed(data, stack, by_rows):
-        blocks = (row_sums(r, with_gram) for r in _rows_of(data, stack, fit))
-        found = next(blocks)
-        for more in blocks:
-            found = found + more
-        return found
-    several = (lane.sums(with_gram) for lane, _ in lanes(data, stack))
-    found = next(several)
-    for more in several:
-        found = found + more
+        return reduce(add, (row_sums(r, with_gram) for r in _rows_of(data, stack, fit)))
+    found = reduce(add, (lane.sums(with_gram) for lane, _ in lanes(data, stack)))
     for out in rows(data, stack, excluded=True) if stack.used is not None else ():
         if with_gram:
             for g, a in zip(found.gram, out.a, strict=True):
@@ -579,10 +573,7 @@ def _residuals_of(
         several = iter([Events(data, stack).residuals(w, c)])
     else:
         several = (lane.residuals(w, c) for lane, _ in lanes(data, stack))
-    found = next(several)
-    for more in several:
-        found = found + more
-    return found
+    return reduce(add, several)
 
 
 def without_confounds(

@@ -59,6 +59,13 @@ class Record(NamedTuple):
             found[:, inside] *= np.sin(np.pi / 2 * rise)[:, None]
         return found
 
+    def ends(self, taps: int) -> Record:
+        """Return samples at both ends, with zeros between, that a ramp and ``taps`` reach."""
+        length, reach = self.data.shape[1], 2 * taps
+        head, tail = self.read(slice(reach)), self.read(slice(length - reach, length))
+        both = np.concatenate([head, np.zeros_like(head[:, :taps]), tail], 1)
+        return Record(both, np.ones(both.shape[2]), np.zeros(both.shape[2]))
+
     def tapered(self, taps: int, centred: bool) -> Record:
         """Return the samples, less the mean of a record, with ramps to zero at both ends."""
         ramp, shift = int(min(MOST_SHARE * self.data.shape[1], taps)), self.shift
@@ -127,7 +134,9 @@ def autocorrelation(records: Sequence[Record], taps: int) -> np.ndarray:
     for x in records:
         n, length, _ = x.data.shape
         per = min(n, max(1, NUMBERS // (4 * step * c)))
-        many = min(-(-length // step), max(1, NUMBERS // (2 * per * step * c)))
+        # A product of matrices is fast for as many blocks as channels.
+        numbers = max(NUMBERS, min(4 * NUMBERS, step * c * c))
+        many = min(-(-length // step), max(1, numbers // (2 * per * step * c)))
         for i, first in itertools.product(range(0, n, per), range(0, length, many * step)):
             seen = x.read(slice(first, first + (many + 1) * step), slice(i, i + per))
             part = np.zeros((len(seen), (many + 1) * step, c))
@@ -208,16 +217,26 @@ class Toeplitz(_Vectors):
 
 
 def tapered_lags(
-    samples: Samples, squares: np.ndarray, ridge: np.ndarray, centred: bool
+    samples: Samples,
+    squares: np.ndarray,
+    ridge: np.ndarray,
+    centred: bool,
+    plain: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the lags (K, C, C) of a Toeplitz matrix T that is close to AᵀA + ridge.
 
     wᵀAᵀA w is the energy of the output in the rows of A, and wᵀT w is its energy everywhere. x is
     tapered, since the ends of a record would fill the gaps of its spectrum in T, but not in A. The
-    diagonal of T has the means of ``squares`` + ``ridge`` (P,) of each channel.
+    diagonal of T has the means of ``squares`` + ``ridge`` (P,) of each channel. ``plain`` are the
+    lags without ramps, if they are known. For long records, ramps change only what the ends add.
     """
     records, taps, places = samples
-    lags = autocorrelation([r.tapered(taps, centred) for r in records], taps)
+    if plain is None or centred or any(r.data.shape[1] * MOST_SHARE < taps for r in records):
+        lags = autocorrelation([r.tapered(taps, centred) for r in records], taps)
+    else:
+        ends = [r.ends(taps) for r in records]
+        ramped = [r._replace(ramp=taps) for r in ends]
+        lags = plain + autocorrelation(ramped, taps) - autocorrelation(ends, taps)
     power, of_channel = np.diagonal(lags[0]).copy(), places % len(lags[0])
     counts = np.maximum(np.bincount(of_channel, minlength=power.size), 1)
     own, more = (np.bincount(of_channel, a, power.size) / counts for a in (squares, ridge))
