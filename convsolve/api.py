@@ -268,6 +268,8 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     sizes = analysis.design.sizes
     with blas_threads(min(sizes.rows, sizes.columns)):
         _check_solvable(method, sizes, report, strict)
+        if method.solver.reads_rows:
+            analysis.design.sum_rows()
         raw, seconds = _run(method, analysis)
         # After Ctrl-C, skip the rank decision, which can take minutes.
         many_fit = raw.status != "interrupted" and not (

@@ -191,6 +191,11 @@ class Design:
         products = slab * self.sizes.columns**2
         return max(self.spec.kernel_size[0], self.sizes.limits.gap_products // products)
 
+    def sum_rows(self) -> None:
+        """Sum over all rows, which all methods but FFT deconvolution begin with."""
+        with self.clock.timing("moments"):
+            _ = self.matrix.first
+
     @on_blas_threads
     def gram_in(self, basis: TapBasis) -> np.ndarray:
         """Return AᵀMA in the coordinates of a basis, (G, R, R)."""

@@ -131,7 +131,7 @@ class DesignMatrix:
     # --- the first pass
 
     @cached_property
-    def _first(self) -> Columns:
+    def first(self) -> Columns:
         """The pass over x and the given outputs, by rows if FFTs or a projection lose digits."""
         by_rows, fit, fitted = self._form_rows, None, self.plan.fitted
         sums = self._sum(self.given, by_rows, None, self._with_gram)
@@ -211,7 +211,7 @@ class DesignMatrix:
     @property
     def by_fft(self) -> bool:
         """Whether FFTs lose no digits."""
-        return not self._first.by_rows
+        return not self.first.by_rows
 
     # --- the columns
 
@@ -228,17 +228,17 @@ class DesignMatrix:
     @property
     def column_norms(self) -> np.ndarray:
         """Norms (G, P) of the columns of M A."""
-        return self._first.norms
+        return self.first.norms
 
     @property
     def nuisance_products(self) -> np.ndarray:
         """NᵀA (G, q, P), without `constant_fit`."""
-        return self._first.of_n
+        return self.first.of_n
 
     @property
     def constant_fit(self) -> np.ndarray:
         """The constant (G, P) that was subtracted from rows, in addition to the shift."""
-        fit = self._first.fit
+        fit = self.first.fit
         if fit is None or not self.plan.centred:
             return np.zeros(self.exponents.shape)
         return fit[:, -1] / self.plan.norm
@@ -246,7 +246,7 @@ class DesignMatrix:
     @property
     def offsets(self) -> np.ndarray:
         """Column means (G, P) that N subtracts; with confounds, the size of all subtracted."""
-        plan, fit = self.plan, self._first.whole_fit
+        plan, fit = self.plan, self.first.whole_fit
         if plan.confounds is None:
             return (self.shift + fit[:, -1] / plan.norm) * plan.fitted
         size = self.by_column(self.data.x.unit.size, self.columns)
@@ -256,7 +256,7 @@ class DesignMatrix:
     @cached_property
     def spreads(self) -> np.ndarray:
         """Norms (G, P) of the columns of M A about their means."""
-        plan, first = self.plan, self._first
+        plan, first = self.plan, self.first
         if plan.centred or plan.degree >= 0:
             return first.norms
         if plan.constant:
@@ -279,15 +279,15 @@ class DesignMatrix:
     def outputs_of(self, y: Targets) -> OutputSums:
         """Return sums over the rows of outputs."""
         if y.signal is self.given.signal:
-            return self._first.outputs
-        first = self._first
+            return self.first.outputs
+        first = self.first
         sums = self._sum(y, first.by_rows, first.fit, with_gram=False)
         _, rhs, squares = sums.projected(self.plan.fitted)
         return self._outputs(rhs * self._live_columns, sums.of_y, squares, sums.squares, y)
 
     @property
     def _live_columns(self) -> np.ndarray:
-        return (self._first.norms > 0)[..., None]
+        return (self.first.norms > 0)[..., None]
 
     def output_norms(self, targets: Targets) -> np.ndarray:
         """Return the norms (G, Q) of M y."""
@@ -326,7 +326,7 @@ class DesignMatrix:
         if not plan.centred:
             return None
         shift = targets.grouped(targets.signal.unit.shift)
-        rest = -np.einsum("gp,gpq->gq", self._first.whole_fit[:, -1], w)
+        rest = -np.einsum("gp,gpq->gq", self.first.whole_fit[:, -1], w)
         if level is None or plan.confounds is not None:
             rest = rest + self.outputs_of(targets).of_n[:, -1]
         found = rest / plan.norm - np.einsum("gp,gpq->gq", self.shift, w)
@@ -337,13 +337,13 @@ class DesignMatrix:
 
     def gram(self) -> np.ndarray:
         """Return AᵀMA (G, P, P)."""
-        if self._first.gram.ndim == 2:
-            first = self._first
+        if self.first.gram.ndim == 2:
+            first = self.first
             sums = self._sum(self._nothing, first.by_rows, first.fit, True)
             live = first.norms > 0
             gram = sums.projected(self.plan.fitted)[0] * (live[:, :, None] & live[:, None])
-            vars(self)["_first"] = first._replace(gram=gram)
-        return self._first.gram
+            vars(self)["first"] = first._replace(gram=gram)
+        return self.first.gram
 
     @property
     def _empty(self) -> list[np.ndarray]:
@@ -360,7 +360,7 @@ class DesignMatrix:
 
         If ``weights`` (G, Q, s) are given, y are combinations of the outputs, with kernels w.
         """
-        first, of_y = self._first, self.outputs_of(targets)
+        first, of_y = self.first, self.outputs_of(targets)
         w, of_n = w * self._live_columns, of_y.of_n
         if weights is not None:
             weights = weights * of_y.live[..., None]
@@ -395,7 +395,7 @@ class DesignMatrix:
         return data, stack._replace(x=stack.x.of_channels(some))
 
     def _own_fit(self, group: int) -> np.ndarray | None:
-        fit = self._first.fit
+        fit = self.first.fit
         return None if fit is None else fit[group : group + 1]
 
     def forward(self, group: int, w: np.ndarray) -> np.ndarray:
@@ -404,7 +404,7 @@ class DesignMatrix:
 
     def products_with(self, group: int, w: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the rows of `forward` stack by stack."""
-        first, fitted, count = self._first, self.plan.fitted, self.plan.count
+        first, fitted, count = self.first, self.plan.fitted, self.plan.count
         w = w * self._live_columns[group]
         c = first.of_n[group, :fitted] @ w
         for stack in self.data.each(self._nothing.signal):
@@ -425,7 +425,7 @@ class DesignMatrix:
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
         """Return AᵀM r (P, Q) of one group, for r (n, Q) in the order of the rows."""
-        first, fitted, start = self._first, self.plan.fitted, 0
+        first, fitted, start = self.first, self.plan.fitted, 0
         if fitted:
             r = r - self.nuisance_columns @ (self.nuisance_columns.T @ r)
         total = np.zeros((self.columns, r.shape[1]))
@@ -457,7 +457,7 @@ class DesignMatrix:
         return found
 
     def _formed(self, stack: Stack) -> bool:
-        return _formed(self._bare, stack, self._first.by_rows)
+        return _formed(self._bare, stack, self.first.by_rows)
 
     @cached_property
     def _nothing(self) -> Targets:
@@ -477,11 +477,11 @@ class DesignMatrix:
     def _blocks(self, targets: Targets) -> Iterator[RowBlock]:
         """Yield rows of A, less what was fitted of them first, and of Y."""
         for stack in self.data.each(targets.signal):
-            yield from _rows_of(self._bare, stack, self._first.fit)
+            yield from _rows_of(self._bare, stack, self.first.fit)
 
     def projected_blocks(self, targets: Targets) -> Iterator[RowBlock]:
         """Yield rows of M A and of M Y."""
-        first, of_y, fitted = self._first, self.outputs_of(targets), self.plan.fitted
+        first, of_y, fitted = self.first, self.outputs_of(targets), self.plan.fitted
         live = first.norms > 0
         for r in self._blocks(targets):
             n = r.n[:, :fitted]
@@ -544,7 +544,11 @@ def _sums_of(
         return Events(data, stack).sums()
     if _formed(data, stack, by_rows):
         return reduce(add, (row_sums(r, with_gram) for r in _rows_of(data, stack, fit)))
-    found = reduce(add, (lane.sums(with_gram) for lane, _ in lanes(data, stack)))
+    found = None
+    for lane, _ in lanes(data, stack):
+        part = lane.sums(with_gram)
+        found = part if found is None else found + part
+    assert found is not None
     for out in rows(data, stack, excluded=True) if stack.used is not None else ():
         if with_gram:
             for g, a in zip(found.gram, out.a, strict=True):

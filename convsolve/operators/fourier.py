@@ -150,6 +150,8 @@ class Lane:
 
         shares = [part for i in range(cores()) if (part := self.batches[i :: cores()])]
         with one_blas_thread():
+            if len(shares) == 1:
+                return share(shares[0])
             parts = [*in_order(share, shares)]
         return reduce(lambda a, b: [plus(p, q) for p, q in zip(a, b, strict=True)], parts)
 

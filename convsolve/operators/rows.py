@@ -34,7 +34,8 @@ def rows(data: Data, stack: Stack, excluded: bool = False) -> Iterator[RowBlock]
     kept = data.kept.get(stack.number) if not excluded else None
     if kept is None:
         kept = _inputs(data, stack, excluded)
-        if data.whole and not excluded and stack.wanted.size * data.windows.numbers <= NUMBERS:
+        few = stack.wanted.size * data.windows.numbers <= _at_once(data.groups)
+        if data.whole and not excluded and few:
             kept = data.kept[stack.number] = [*kept]
     for at, a, n in kept:
         y = stack.y.some(at).reshape(len(at[0]), data.groups, -1 if stack.y.data.size else 0)
@@ -49,8 +50,7 @@ def _inputs(data: Data, stack: Stack, excluded: bool) -> Iterator[tuple[Any, np.
     view, plain = w.view(stack.x.data), stack.x.is_plain
     dead = None if stack.x.dead is None else w.view(stack.x.dead[..., None])[..., 0]
     places = np.nonzero(~stack.wanted if excluded else stack.wanted)
-    # BLAS is called for every group.
-    step = max(1, NUMBERS * (8 if groups >= 100 else 1) // max(1, w.numbers))
+    step = max(1, _at_once(groups) // max(1, w.numbers))
     starts = range(0, len(places[0]), step)
     for first in tracked(starts, "rows of the design matrix", len(starts)):
         at = tuple(p[first : first + step] for p in places)
@@ -66,20 +66,30 @@ def _inputs(data: Data, stack: Stack, excluded: bool) -> Iterator[tuple[Any, np.
         yield at, a, nuisance_rows(stack, at, data.plan.count)
 
 
+def _at_once(groups: int) -> int:
+    """Return the numbers of a block of rows. BLAS is called for every group."""
+    return NUMBERS * (8 if groups >= 100 else 1)
+
+
 def row_sums(r: RowBlock, gram: bool) -> Sums:
     """Return the sums of some rows, or without AᵀA but for its diagonal."""
     at = r.a.swapaxes(1, 2)
-    inner = at @ r.a if gram else np.einsum("gnp,gnp->gp", r.a, r.a)
+    inner = at @ r.a if gram else _squares(r.a)
     squares = np.einsum("gpp->gp", inner).copy() if gram else inner
     of_x, of_y = (each(r.n.T, v) for v in (r.a, r.y))
-    return Sums(inner, at @ r.y, of_x, of_y, np.square(r.y).sum(1), squares)
+    return Sums(inner, at @ r.y, of_x, of_y, _squares(r.y), squares)
 
 
 def row_residuals(r: RowBlock, w: np.ndarray, c: np.ndarray) -> Residuals:
     """Return the sums of residuals y − A w − N c of some rows."""
     left = r.y - r.a @ w - each(r.n, c)
     gradient = r.a.swapaxes(1, 2) @ left
-    return Residuals(np.square(left).sum(1), gradient, each(r.n.T, left))
+    return Residuals(_squares(left), gradient, each(r.n.T, left))
+
+
+def _squares(a: np.ndarray) -> np.ndarray:
+    """Return the sums of squares (G, C) of a (G, n, C)."""
+    return np.asarray(np.einsum("gnc,gnc->gc", a, a))
 
 
 def each(n: Any, values: np.ndarray) -> np.ndarray:

@@ -280,6 +280,7 @@ class Solver(ABC):
         answer: description of the kernel that is returned if many fit equally well.
         any_loss: whether other losses than squares are supported.
         factors_rows: whether a QR is computed for any number of operations.
+        reads_rows: whether the solver begins with the sums over all rows.
 
     Examples:
         >>> import convsolve as cs
@@ -292,6 +293,7 @@ class Solver(ABC):
     """
 
     answer: ClassVar[str] = "the kernel of minimum norm"
+    reads_rows: ClassVar[bool] = True
     any_loss: ClassVar[bool] = False
     factors_rows: ClassVar[bool] = False
 

@@ -94,6 +94,7 @@ class FFTDeconvolution(Solver):
     """
 
     answer = "one kernel of many, with empty bins set to zero"
+    reads_rows = False
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if there is a stride, a bias or no common period, else None."""
