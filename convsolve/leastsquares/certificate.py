@@ -106,10 +106,9 @@ def backward_error(
     Source: R. Karlson and B. Waldén, BIT 37 (1997) 862; Gratton, Jiránek and Titley-Peloquin, SIAM
     J. Matrix Anal. Appl. 33 (2012) 822.
     """
-    bound = upper_bound(w, r_norm, g, a_norm)
-    if factor is not None and factor.full_rank:
-        whitened = np.linalg.norm(factor.whitened(g), axis=0)
-        bound = upper_bound(w, r_norm, g, a_norm, whitened)
+    full = factor is not None and factor.full_rank
+    whitened = np.linalg.norm(factor.whitened(g), axis=0) if factor and full else None
+    bound = upper_bound(w, r_norm, g, a_norm, whitened)
     if factor is None or bound.max() <= EXACT:
         return Certificate(float(bound.max()), "upper bound")
     rest = bound > 0

@@ -264,8 +264,8 @@ class Regression:
             with np.errstate(invalid="ignore"):  # 0·inf of an output of zeros
                 rest = frobenius_bounds(factors.whitened_norms(off), self.shape[2]) * terms
             bounds = upper_bound(*given, factors.whitened_norms(g) + rest, error)
-        certificate = Certificate(float(bounds.max()), "upper bound")
-        return certificate if certificate.exact else None
+        largest = float(bounds.max())
+        return Certificate(largest, "upper bound") if largest <= EXACT else None
 
     def bias_error(self, w: np.ndarray, bias: np.ndarray) -> float:
         """Return the error of a bias given w, relative to the terms that it is a sum of."""

@@ -85,9 +85,8 @@ class PenaltyColumns:
     def gram(self) -> np.ndarray:
         """TᵀAᵀM A T (G, R, R)."""
         live = self.norms > 0
-        if self.t.identity or live.all():
-            return self._sums
-        return self._sums * (live[:, :, None] & live[:, None])
+        some = not (self.t.identity or live.all())
+        return self._sums * (live[:, :, None] & live[:, None]) if some else self._sums
 
     def rhs(self, targets: Targets) -> np.ndarray:
         """Return TᵀAᵀM Y (G, R, Q)."""
@@ -95,9 +94,7 @@ class PenaltyColumns:
 
     def expand(self, z: np.ndarray, groups: slice = slice(None)) -> np.ndarray:
         """Return the kernels T z (G, P, Q) of z (G, R, Q), for all groups or for some."""
-        if self.t.identity:
-            return z
-        return self.t.expand(z * (self.norms[groups, :, None] > 0))
+        return z if self.t.identity else self.t.expand(z * (self.norms[groups, :, None] > 0))
 
     def restrict(self, g: np.ndarray) -> np.ndarray:
         """Return the gradient Tᵀg (G, R, Q), given Aᵀr = g (G, P, Q)."""

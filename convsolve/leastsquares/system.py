@@ -101,8 +101,7 @@ class System:
 
         The Gram matrix in the coordinates of a penalty has the rounding error of these terms.
         """
-        terms = self.columns.terms * self.scaling.scale
-        return np.maximum(1.0, np.square(terms).max(1, initial=0.0))
+        return np.square(self.columns.terms * self.scaling.scale).max(1, initial=1.0)
 
     @property
     def qr_fits(self) -> bool:
@@ -227,8 +226,7 @@ class System:
             return self._by_qr[0]
         if self.by_gram.complete or not self.qr_fits:
             return self.by_gram
-        rest, by_qr, _ = self.unproven(self.design.targets)
-        return self.by_gram.joined(rest, by_qr)
+        return self.by_gram.joined(*self.unproven(self.design.targets)[:2])
 
     def factor(self, group: int) -> Factor | None:
         """Return the factor of a group; None if memory does not allow one."""
