@@ -376,7 +376,7 @@ class Ridge(Penalty):
 
     def terms(self, outputs: int) -> list[tuple[Penalty, float]]:
         """Return, for every output, a penalty without strength and its strength, if it is given."""
-        if self.channel_groups is None:
+        if self.channel_groups is None or isinstance(self, Bands):
             return super().terms(outputs)
         strengths = np.array(self.strength, float).reshape(-1, *np.shape(self.strength)[1:] or (1,))
         each = np.broadcast_to(strengths, (len(self.labels), outputs))
@@ -401,6 +401,9 @@ class Bands(Ridge):
     """
 
     weights: tuple[float, ...] = ()
+
+    # Nothing is selected from the data.
+    default_select, bands = "gcv", False
 
     @classmethod
     def of(cls, channel_groups: tuple[int, ...], strengths: np.ndarray) -> tuple[Bands, float]:
