@@ -356,10 +356,10 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2239,
-    "linalg": 800,
+    "problem": 2240,
+    "linalg": 805,
     "operators": 2319,
-    "leastsquares": 1285,
+    "leastsquares": 1283,
     "inference": 4235,
     "solvers": 1799,
     "identifiability": 1241,
@@ -367,7 +367,7 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4523,
-    "package": 21758,
+    "package": 21762,
     "tests": 18885,
     "files": 170,
     "files at the top": 34,

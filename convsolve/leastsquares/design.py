@@ -215,8 +215,6 @@ class Design:
         return self.coordinates(NoPenalty()).basis
 
 
-def _known(records: Records | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the largest magnitudes and the means of records, if they are known."""
-    if records is None or records.largest is None or records.means is None:
-        return None
-    return records.largest, records.means
+def _known(records: Records | None) -> tuple[np.ndarray, np.ndarray | None] | None:
+    """Return the largest magnitudes and any means of records, if they are known."""
+    return None if records is None or records.largest is None else (records.largest, records.means)

@@ -363,7 +363,9 @@ class Truncated(Factor):
         """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q), or ‖y‖/‖A‖ for a larger ‖w‖."""
         v = w / self._sizes
         size = np.maximum(np.abs(v).max(-2, keepdims=True), np.finfo(float).tiny)
-        least = (y_norm / frobenius(self._seen)[..., None] if self.rank else 1.0) / size[..., 0, :]
+        with np.errstate(over="ignore"):
+            least = y_norm / frobenius(self._seen)[..., None] if self.rank else 1.0
+            least = least / size[..., 0, :]
         parts = np.linalg.norm(outside(self.user_row_space, v / size), axis=-2)
         norms = np.maximum(np.linalg.norm(v / size, axis=-2), least)
         return float(np.max(parts / np.where(norms > 0, norms, 1.0)))

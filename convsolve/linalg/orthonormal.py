@@ -11,6 +11,8 @@ from numpy.polynomial.legendre import legvander
 
 from .rank import EPS
 
+# Highest degree of polynomials whose values at a million places are exact in extended precision.
+EXACT_DEGREE = 3
 # Columns of a condition number below this have an accurate basis in working precision.
 WELL_CONDITIONED = 10.0
 
@@ -41,15 +43,18 @@ def orthonormal(columns: np.ndarray, root: np.ndarray) -> np.ndarray:
     return found
 
 
-def legendre(at: Sequence[np.ndarray], ends: Sequence[int], degree: int) -> np.ndarray:
+def legendre(
+    at: Sequence[np.ndarray], ends: Sequence[int], degree: int, exact: bool = False
+) -> np.ndarray:
     """Return polynomials (*L, J) of at most a degree, in extended precision.
 
     They are products of Legendre polynomials at places ``at`` of every axis, which has a length.
+    With ``exact``, polynomials of low degree have no rounding errors, but are more collinear.
     """
-    each = [
-        legvander((2 * places.astype(np.longdouble) - (n - 1)) / max(n - 1, 1), degree)
-        for places, n in zip(at, ends, strict=True)
-    ]
+    each = []
+    for places, n in zip(at, ends, strict=True):
+        unit = 1 << (n - 1).bit_length() if exact and degree <= EXACT_DEGREE else max(n - 1, 1)
+        each.append(legvander((2 * places.astype(np.longdouble) - (n - 1)) / unit, degree))
     orders = itertools.product(range(degree + 1), repeat=len(each))
     columns = [
         reduce(np.multiply.outer, (v[:, k] for v, k in zip(each, order, strict=True)))

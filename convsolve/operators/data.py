@@ -114,7 +114,7 @@ class Trend(NamedTuple):
     @classmethod
     def of(cls, at: Sequence[np.ndarray], ends: Sequence[int], degree: int) -> Trend:
         """Return Legendre polynomials at places ``at`` of every axis, which has a length."""
-        wide = legendre(at, ends, degree)
+        wide = legendre(at, ends, degree, exact=True)
         bits = (51 - wide.shape[-1].bit_length()) // 2
         high = np.rint(np.ldexp(wide.astype(float), bits)) * 2.0**-bits
         return cls(high, (wide - high).astype(float), bits)
@@ -395,7 +395,7 @@ class Signal:
         plan: the rows.
         records: (*W, C) or (*T, Q) of every record.
         of_x: whether these are inputs, of which rows read windows.
-        known: the largest magnitudes (C,) and the means (C,) of all samples, if they are known.
+        known: the largest magnitudes (C,) of all samples and their means (C,), or None.
         sparse: whether nothing may be subtracted, so that zeros stay zeros.
     """
 
@@ -404,7 +404,7 @@ class Signal:
         plan: Plan,
         records: Sequence[Any],
         of_x: bool,
-        known: tuple[np.ndarray, np.ndarray] | None = None,
+        known: tuple[np.ndarray, np.ndarray | None] | None = None,
         sparse: bool = False,
     ) -> None:
         self.plan, self.records, self.of_x, self._known = plan, records, of_x, known
@@ -501,7 +501,7 @@ class Signal:
         # Means of samples that no row reads, such as artefacts, would cost digits.
         reads_all = not self.of_x or all(map(plan.spec._reads_all, set(plan.lengths)))
         reads_all = reads_all or self.on_device
-        read = plan.kept.flags is not None or known is None or not reads_all
+        read = known is None or known[1] is None or plan.kept.flags is not None or not reads_all
         if known is not None and (plan.step is not None or not read):
             size = np.asarray(known[0], float)
             some = np.unique(np.linspace(0, len(lots) - 1, SURVEYED).astype(int))
@@ -517,7 +517,7 @@ class Signal:
                     total = total + np.full(len(part), 1.0 / plan.rows) @ part
             count += len(a)
         mean = total * plan.rows / max(count, 1)
-        if known is not None and not read and self._centred:
+        if known is not None and known[1] is not None and not read and self._centred:
             mean = np.asarray(known[1], float)
         exponents = np.maximum(np.frexp(np.where(size > 0, size, 1.0))[1], -1020)
         shift = np.ldexp(mean, -exponents)

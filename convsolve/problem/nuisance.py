@@ -89,7 +89,8 @@ class Layout(NamedTuple):
         if degree < 0:
             rest = _without(found, rest.astype(np.longdouble)[:, None])[:, 0].astype(float)
             spanned = np.linalg.norm(rest) <= SPANNED * np.linalg.norm(root)
-            degree = 0 if spanned and columns.size else -1
+            # A record without rows used in the fit spans anything.
+            degree = 0 if spanned and (columns.size or not root.size) else -1
         if degree >= 0 and root.size:
             polynomials = polynomial_basis(flags, degree, root, few)
             found, rest = _beside(polynomials, columns, root), np.zeros(len(root))

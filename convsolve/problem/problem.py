@@ -582,7 +582,8 @@ def _as_rows(records: Records, name: str, like: Sequence[Shape], rows: Rows, hin
     if given == [*rows.shapes]:
         return records
     missing = None if records.missing is None else tuple(rows.of_y(records.missing))
-    return replace(records, arrays=tuple(rows.of_y(records.arrays)), missing=missing)
+    arrays = tuple(rows.of_y(records.arrays))
+    return replace(records, arrays=arrays, missing=missing, means=None)
 
 
 def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> int:

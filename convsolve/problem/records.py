@@ -35,7 +35,8 @@ class Records:
         missing: flags of the missing values, which are zero in ``arrays``. None if no value is
             missing.
         largest, means: largest magnitude (channels,) and mean (channels,) of every channel, when
-            the values were read. Parts of the records keep them. None if they are not known.
+            the values were read. Parts of the records keep the magnitudes, but no mean, which
+            samples outside of them may dominate. None if they are not known.
         names: names of the channels. None if the arrays had no names.
         dtypes: the types in which the arrays were given.
     """
@@ -58,7 +59,7 @@ class Records:
     def each(self, of: Callable[[Any], Any]) -> Records:
         """Return the records and their missing flags after a function is applied to each."""
         missing = None if self.missing is None else tuple(map(of, self.missing))
-        return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing)
+        return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing, means=None)
 
     def of_channels(self, some: Sequence[int]) -> Records:
         """Return the records with some of the channels."""
@@ -71,7 +72,7 @@ class Records:
         found = [*places]
         missing = None if self.missing is None else tuple(self.missing[i][k] for i, k in found)
         arrays = tuple(self.arrays[i][key] for i, key in found)
-        return replace(self, arrays=arrays, form="list", missing=missing)
+        return replace(self, arrays=arrays, form="list", missing=missing, means=None)
 
     def converted(self, dtype: np.dtype[Any]) -> Records:
         """Return C-contiguous records of ``dtype`` in native byte order."""
