@@ -160,7 +160,7 @@ class DesignMatrix:
         self, rhs: np.ndarray, of_n: np.ndarray, left: np.ndarray, whole: np.ndarray, y: Targets
     ) -> OutputSums:
         live = self._live(left, whole, y.signal)
-        return OutputSums(rhs * live[:, None], of_n * live[:, None], left * live, live)
+        return OutputSums(rhs * live[:, None], of_n, left * live, live)
 
     def _live(self, left: np.ndarray, whole: np.ndarray, signal: Signal) -> np.ndarray:
         """Return flags of columns that are more than rounding of all that was subtracted."""
