@@ -356,8 +356,9 @@ def _without_confounds(
     found = [np.zeros(a.shape) for a in truth]
     for (i, start, stop), p in predictions:
         found[i][start:stop] = p[..., some]
-    own = Confounds.of(problem._terms, False, rows, problem._weights)
-    centred = Confounds.with_constant(problem._terms, rows, problem._weights)
+    own = centred = Confounds.of(problem._terms, False, rows, problem._weights)
+    if own.degree < 0:
+        centred = Confounds.of(problem._terms, True, rows, problem._weights)
     joint = [np.concatenate(pair, axis=-1) for pair in zip(truth, found, strict=True)]
     both = without_confounds(centred, joint)
     y, fitted = (_blocks(a) for a in np.split(both, 2, axis=1))

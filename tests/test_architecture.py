@@ -356,19 +356,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2240,
+    "problem": 2180,
     "linalg": 805,
     "operators": 2319,
-    "leastsquares": 1283,
+    "leastsquares": 1285,
     "inference": 4235,
     "solvers": 1799,
     "identifiability": 1241,
     "plotting": 1483,
     "cli": 1327,
     "interop, formats, io, datasets": 507,
-    "top level": 4523,
-    "package": 21762,
-    "tests": 18885,
+    "top level": 4524,
+    "package": 21705,
+    "tests": 18879,
     "files": 170,
     "files at the top": 34,
 }

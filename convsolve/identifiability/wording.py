@@ -271,7 +271,7 @@ def equations(diagnosis: Diagnosis) -> str:
     parts += [count(confounds, "confound")] * bool(confounds)
     text = f"{m} per output for {count(p, 'unknown')} ({', '.join(parts)})"
     if excluded := excluded_rows(problem):
-        text += f"; rows excluded: {', '.join(excluded)}"
+        text += f"; rows excluded: {excluded}"
     if m == p:
         text += "; exactly determined at best"
     if m >= p and diagnosis.verdict == "rank-deficient":

@@ -266,7 +266,9 @@ class Penalty:
             lags: (taps,), lags of all taps, counted in taps.
         """
         pairs = self.bases([lags[own.kept]])
-        return (own.own, 0) if pairs is None else channel_taps(own.kept, *pairs[0])
+        if pairs is None:
+            return ChannelTaps(own.kept, own.matrix), 0
+        return channel_taps(own.kept, *pairs[0])
 
 
 @checks_arguments

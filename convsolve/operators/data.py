@@ -674,7 +674,7 @@ def on_dask(record: Any) -> bool:
 
 def _apart(part: Any) -> Any:
     """Return a slice of a record as a pair of an object without samples and what dask reads."""
-    return (part.hollow, part.selections) if isinstance(part, Stored) else part
+    return (part.hollow, part.selection) if isinstance(part, Stored) else part
 
 
 def _together(apart: Any) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 from ..text import argument, count, line, some
 from .kernel_space import KernelSpace
 from .names import Names
-from .rows import known_rows
 
 # Width of the labels.
 MARGIN = 12
@@ -21,15 +20,15 @@ UNSTABLE = 1e4
 def summary(problem: Any) -> str:
     """Return the data and the unknowns in a few lines."""
     names, outputs = problem._names, count(problem.n_outputs, "output")
-    kernel = _kernel(problem, problem.n_channels // problem.spec.groups)
+    kernel = f"{_kernel(problem, problem.n_channels // problem.spec.groups)} × {outputs}"
     bias = " and a bias per output" if problem.bias else ", no bias"
     of_x, of_y = ("" if n is None else f": {some(n)}" for n in (names.channels, names.outputs))
-    of_y = f"{outputs}{of_y}{_which(problem)}"
-    channels = count(problem.n_channels, "channel")
+    given = "" if problem._output is not None else "not given, "
+    channels = count(problem.n_channels, "channel") + of_x
     entries = [
-        ("Problem", f"find {kernel} × {outputs}{_groups(problem)}{bias}"),
-        ("x", f"{_records(problem)}, {problem._dtype}, {channels}{of_x}"),
-        ("y", of_y if problem._output is not None else f"not given ({of_y})"),
+        ("Problem", f"find {kernel}{_part(problem)}{bias}"),
+        ("x", f"{_records(problem)}, {problem._dtype}, {channels}"),
+        ("y", f"{given}{outputs}{of_y}"),
         ("Lags", _lags(problem)),
         *space_entries(problem._space, names, problem._lags[0]),
         ("Rows", f"{rows_sentence(problem)}. Unknowns: {problem.n_unknowns} per output"),
@@ -43,9 +42,9 @@ def sizes_sentence(problem: Any) -> str:
     space, lost = problem._space, problem._kept.dropped
     more = ["" if space is None else unknowns(space), "bias" * problem.bias, fitted_terms(problem)]
     more.append(f"{count(lost, 'row')} excluded" if lost else "")
-    outputs = f"{count(problem.n_outputs, 'output')}{_which(problem)}{_groups(problem)}"
-    words = f"{_records(problem)}: {_kernel(problem, problem.n_channels)} → {outputs}"
-    return ", ".join([words, *filter(None, more)])
+    kernel, outputs = _kernel(problem, problem.n_channels), count(problem.n_outputs, "output")
+    words = f"{_records(problem)}: {kernel} → {outputs}{_part(problem)}"
+    return ", ".join(filter(None, [words, *more]))
 
 
 def unknowns(space: KernelSpace) -> str:
@@ -68,40 +67,38 @@ def space_entries(
         by_words.setdefault(words, []).append(names.channel_name(c))
     parts = [f"channel{'s'[: len(c) - 1]} {some(c)}: {words}" for words, c in by_words.items()]
     parts = [*by_words] if len(parts) == 1 else parts
-    words = f"{'; '.join(parts)}. {unknowns(space)}"
-    found = [("Basis" if space.has_functions else "Windows", words)]
+    label = "Basis" if space.has_functions else "Windows"
+    found = [(label, f"{'; '.join(parts)}. {unknowns(space)}")]
     condition = max(own.condition for own in space.channels)
     if space.rank < space.count:
         left = f"{np.count_nonzero(~space.determined)} of {space.count} coefficients are not"
         words = f"the functions are dependent: the kernel is not affected, but {left} determined"
-        return [*found, ("", words)]
-    words = f"the basis has condition number {condition:.2g}: its coefficients are unstable, the"
-    return [*found, ("", f"{words} kernel is not")] if condition >= UNSTABLE else found
+        found.append(("", words))
+    elif condition >= UNSTABLE:
+        words = f"the basis has condition number {condition:.2g}: its coefficients are unstable"
+        found.append(("", f"{words}, the kernel is not"))
+    return found
 
 
 def rows_sentence(problem: Any) -> str:
     """Return the number of rows that are used, and why others are excluded."""
     rows, geometry = problem.n_equations, problem._geometry
-    given, noun = rows + problem._kept.dropped, "row"
-    samples = given
+    samples = given = rows + problem._kept.dropped
     if geometry.edges:
-        samples, noun = sum(math.prod(geometry.y_shape(n)) for n in problem._lengths), "sample"
-    parts = [f"{samples - given} at the edges"] * (samples > given) + excluded_rows(problem)
-    plain = noun == "row" and rows == given
-    words = count(rows, "row") if plain else f"{rows} of {count(samples, noun)}"
+        samples = sum(math.prod(geometry.y_shape(n)) for n in problem._lengths)
+    parts = [f"{samples - given} at the edges"] * (samples > given)
+    parts += filter(None, [excluded_rows(problem)])
+    words = f"{rows} of {samples} {'samples' if geometry.edges else 'rows'}"
     words += f"; excluded: {', '.join(parts)}" if parts else ""
     return words + " (of the output with the fewest rows)" * (len(problem._by_mask) > 1)
 
 
-def excluded_rows(problem: Any) -> list[str]:
-    """Return the numbers of rows that are excluded by missing samples of x, and by the rest."""
-    dropped = problem._kept.dropped
-    missing = known_rows(problem._input, problem.spec, problem._kept.shapes) if dropped else None
-    gaps = min(sum(int(np.count_nonzero(~flags)) for flags in missing or ()), dropped)
-    causes = ["missing y"] * (problem._missing == "drop") + ["the mask"]
+def excluded_rows(problem: Any) -> str:
+    """Return the number of rows that are excluded inside of records, and the possible causes."""
+    causes = ["missing samples"] * (problem._missing == "drop") + ["the mask"]
     causes += ["a weight of 0"] * (problem._weights is not None)
-    rest = f"{dropped - gaps} by {' or '.join(causes)}"
-    return [f"{gaps} with missing samples of x"] * (gaps > 0) + [rest] * (dropped > gaps)
+    dropped = problem._kept.dropped
+    return f"{dropped} by {' or '.join(causes)}" if dropped else ""
 
 
 def adjusted(problem: Any) -> str:
@@ -131,28 +128,23 @@ def _kernel(problem: Any, channels: int) -> str:
     return f"{size} lag{'s' * (size != '1')} × {count(channels, 'channel')}"
 
 
-def _groups(problem: Any) -> str:
-    return f" in {problem.spec.groups} groups" if problem.spec.groups > 1 else ""
-
-
-def _which(problem: Any) -> str:
-    return f" ({problem._names.which})" if problem._names.which else ""
+def _part(problem: Any) -> str:
+    """Return which outputs of another problem these are, and the number of groups."""
+    which, groups = problem._names.which, problem.spec.groups
+    return f" ({which})" * bool(which) + f" in {groups} groups" * (groups > 1)
 
 
 def _lags(problem: Any) -> str:
     """Return lags and edges, or the geometry of a layer, and stride and dilation unless 1."""
     names, geometry, words = problem._names, problem._geometry, []
-    given: dict[str, Any] = {"edges": geometry.edges}
+    attributes = ["kernel_size", "padding", "lo", "stride", "dilation"]
     if geometry.edges:
         lags = geometry.bounds(problem._lengths[0])
         bounds = " × ".join(f"{a} to {b}" for a, b in lags)
-        words.append(f"{bounds} samples{names.window(*lags[0])}")
-    else:
-        given = {name: getattr(problem.spec, name) for name in ("kernel_size", "padding", "lo")}
-    given |= {name: getattr(problem.spec, name) for name in ("stride", "dilation")}
-    usual = {"lo": None, "stride": 1, "dilation": 1}
-    for name, value in given.items():
+        words = [f"{bounds} samples{names.window(*lags[0])}", argument("edges", geometry.edges)]
+        attributes = ["stride"]
+    for name in attributes:
+        value = getattr(problem.spec, name)
         value = value[0] if isinstance(value, tuple) and len({*value}) == 1 else value
-        words += [argument(name, value)] * (value != usual.get(name, ...))
-    words += [f"{names.fs:g} Hz"] if names.fs is not None and not geometry.edges else []
+        words += [argument(name, value)] * (value not in (None, 1))
     return ", ".join(words)

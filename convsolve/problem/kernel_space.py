@@ -33,7 +33,6 @@ class ChannelTaps(NamedTuple):
         return len(self.kept) if self.matrix is None else int(self.matrix.shape[1])
 
 
-@dataclass(frozen=True, eq=False)
 class ChannelSpace:
     """The kernels w = B z of one channel, also written as V v with orthonormal columns V.
 
@@ -42,72 +41,42 @@ class ChannelSpace:
 
     Attributes:
         kept: (k,), indices of the taps in its window, in kernel order. Other taps are zero.
-        matrix: B (k, r), or None if every tap is a coefficient.
+        matrix: B (k, count), or None if every tap is a coefficient.
         functions: the basis that B belongs to, or None.
+        orthonormal: coordinates v, with V (k, rank).
+        coefficients: the matrix (count, rank) that gives z for v, of the least norm if columns of B
+            are dependent; None if every tap is a coefficient.
+        condition: condition number of B with columns of norm one, without directions that it lacks.
+        determined: flags (count,) of the coefficients that the kernel determines.
     """
 
-    kept: np.ndarray
-    matrix: np.ndarray | None = None
-    functions: LagBasis | None = None
-
-    @property
-    def own(self) -> ChannelTaps:
-        """Coordinates z."""
-        return ChannelTaps(self.kept, self.matrix)
-
-    @property
-    def orthonormal(self) -> ChannelTaps:
-        """Coordinates v."""
-        return ChannelTaps(self.kept, self._factors[0])
-
-    @property
-    def count(self) -> int:
-        """Number r of coefficients."""
-        return self.own.coordinates
-
-    @property
-    def coefficients(self) -> np.ndarray:
-        """The matrix (r, rank) that gives z for v, of the least norm if columns are dependent."""
-        return self._factors[1]
-
-    @property
-    def rank(self) -> int:
-        """Number of independent coefficients."""
-        return int(self.coefficients.shape[1])
-
-    @cached_property
-    def _factors(self) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, np.ndarray]:
-        """V, the matrix of z for v, and singular values s and Vᵀ of B with columns of norm one."""
-        if self.matrix is None:
-            unit = np.eye(len(self.kept))
-            return None, unit, np.ones(len(unit)), unit
+    def __init__(
+        self, kept: np.ndarray, matrix: np.ndarray | None = None, functions: LagBasis | None = None
+    ) -> None:
+        self.kept, self.matrix, self.functions = kept, matrix, functions
+        self.orthonormal, self.condition = ChannelTaps(kept), 1.0
+        self.coefficients: np.ndarray | None = None
+        self.count = self.rank = len(kept) if matrix is None else matrix.shape[1]
+        self.determined = np.ones(self.count, bool)
+        if matrix is None:
+            return
         # In ascending lags: functions that are narrow at the first lags lose digits in the other.
-        b = self.matrix[::-1]
+        b = matrix[::-1]
         largest = np.abs(b).max(0)
         norms = largest * np.linalg.norm(b / largest, axis=0)
         q, r = np.linalg.qr(b / norms)
         u, s, vt = np.linalg.svd(r)
-        rank = int((s > max(b.shape) * EPS * s[0]).sum())
-        if rank < len(s):
+        self.rank = rank = int((s > max(b.shape) * EPS * s[0]).sum())
+        self.condition = float(s[0] / s[rank - 1])
+        if rank < self.count:
             q = q @ u[:, :rank]
-            coefficients = np.linalg.pinv(q.T @ b)
+            self.coefficients = np.linalg.pinv(q.T @ b)
+            limit = null_threshold(s, rank, self.count)
+            self.determined = np.asarray(np.linalg.norm(vt[rank:], axis=0) <= limit)
         else:
-            coefficients = np.linalg.solve(r, np.eye(rank)) / norms[:, None]
+            self.coefficients = np.linalg.solve(r, np.eye(rank)) / norms[:, None]
         # Rounding errors at lags where all functions are zero would be taken for kernels.
-        return (q * b.any(1, keepdims=True))[::-1], coefficients, s, vt
-
-    @property
-    def condition(self) -> float:
-        """Condition number of B with columns of norm one, without directions that it lacks."""
-        s = self._factors[2]
-        return float(s[0] / s[self.rank - 1])
-
-    @property
-    def determined(self) -> np.ndarray:
-        """Flags (r,) of the coefficients that the kernel determines."""
-        _, _, s, vt = self._factors
-        limit = null_threshold(s, self.rank, self.count)
-        return np.asarray(np.linalg.norm(vt[self.rank :], axis=0) <= limit)
+        self.orthonormal = ChannelTaps(kept, (q * b.any(1, keepdims=True))[::-1])
 
     @property
     def settings(self) -> dict[str, Any] | None:
@@ -175,8 +144,8 @@ class KernelSpace:
         """Return the coefficients (R, n) of orthonormal coordinates (rank, n)."""
         parts = np.split(coordinates, np.cumsum([own.rank for own in self.channels])[:-1])
         pairs = zip(self.channels, parts, strict=True)
-        each = [p[::-1] if own.matrix is None else own.coefficients @ p for own, p in pairs]
-        return np.concatenate(each)
+        each = (p[::-1] if (m := own.coefficients) is None else m @ p for own, p in pairs)
+        return np.concatenate([*each])
 
     def restricted(self, rows: np.ndarray) -> np.ndarray:
         """Return sums of taps (q, K, channels) as sums of orthonormal coordinates (q, rank)."""
@@ -191,8 +160,8 @@ class KernelSpace:
         found = np.zeros((len(weights), self.taps, len(self.channels)))
         parts = np.split(weights, np.cumsum([own.count for own in self.channels])[:-1], axis=1)
         for c, (own, part) in enumerate(zip(self.channels, parts, strict=True)):
-            v = own.orthonormal.matrix
-            found[:, own.kept, c] = part[:, ::-1] if v is None else part @ own.coefficients @ v.T
+            z, v = own.coefficients, own.orthonormal.matrix
+            found[:, own.kept, c] = part[:, ::-1] if z is None or v is None else part @ z @ v.T
         return found
 
     def taps_of(self, shape: Sequence[int]) -> np.ndarray:
@@ -240,24 +209,19 @@ def kernel_space(
         return None
     if len(lags) > 1:
         raise ValueError("basis= and lags= by channel need a kernel with one axis")
-    axis, whole, each = lags[0], (int(lags[0][-1]), int(lags[0][0])), channels // groups
+    whole, each = (int(lags[0][-1]), int(lags[0][0])), channels // groups
     ends = _by_channel(whole if windows is None else windows, "lags", names, channels, ...)
     bases = _by_channel(basis, "basis", names, channels, None)
     if bases != bases[:each] * groups or ends != ends[:each] * groups:
-        raise ValueError(
-            "with groups=, all groups have the same bases and the same lags, channel by channel"
-        )
+        raise ValueError("with groups=, all groups need the same bases and the same lags")
     if {*ends} == {whole} and all(given is None for given in bases):
         return None
-    made = {id(given): _of_given(given) for given in bases}
     known: dict[Any, ChannelSpace] = {}
-    found = []
-    for c, (given, end) in enumerate(zip(bases[:each], ends, strict=False)):
-        key = id(given), end
-        if key not in known:
-            known[key] = _channel_space(made[id(given)], end, axis, names, c)
-        found.append(known[key])
-    return KernelSpace(len(axis), tuple(found))
+    pairs = [*zip(bases[:each], ends, strict=False)]
+    for c, (given, end) in enumerate(pairs):
+        if (id(given), end) not in known:
+            known[id(given), end] = _channel_space(given, end, lags[0], names, c)
+    return KernelSpace(len(lags[0]), tuple(known[id(given), end] for given, end in pairs))
 
 
 def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any) -> list[Any]:
@@ -273,10 +237,8 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
     for key, value in given.items():
         channel = known[int(key)] if key in range(channels) else key  # a number, or a name
         if channel not in known or channel in found:
-            raise ValueError(
-                f"{name} has the channel {shown(key)}, the channels of x, each once, are "
-                f"{', '.join(map(str, known))}"
-            )
+            listed = ", ".join(map(str, known))
+            raise ValueError(f"{name}: {shown(key)}, but the channels, each once, are {listed}")
         found[channel] = value
     lacking = [channel for channel in known if channel not in found]
     if lacking and missing is ...:
@@ -291,24 +253,22 @@ def _of_given(given: Any) -> LagBasis | None:
     settings = dict(given) if isinstance(given, Mapping) else {}
     entry = registry.ENTRIES.get(settings.pop("name", ""))
     if isinstance(given, str):
-        entry, arguments = registry.named("basis", given)
-        settings = dict(arguments)
+        entry, named = registry.named("basis", given)
+        settings = dict(named)
         if entry.name == "basis" or (entry.number and not settings):
             raise TypeError(f"basis={given!r} needs a number of functions, or a matrix")
     if entry is None or entry.kind != "basis":
-        raise TypeError(
-            f"basis must be a basis such as BSplines(8), or its name, got {shown(given)}"
-        )
+        raise TypeError(f"basis must be a basis such as BSplines(8), got {shown(given)}")
     found: LagBasis = entry.make(**settings)
     return found
 
 
 def _channel_space(
-    basis: LagBasis | None, window: tuple[int, int], lags: np.ndarray, names: Names, channel: int
+    given: Any, window: tuple[int, int], lags: np.ndarray, names: Names, channel: int
 ) -> ChannelSpace:
     """Return the kernels of one channel, for its first and last lag, after checks of a basis."""
     kept = np.flatnonzero((lags >= window[0]) & (lags <= window[1]))
-    if basis is None:
+    if (basis := _of_given(given)) is None:
         return ChannelSpace(kept)
     found = np.asarray(basis.functions(lags[kept][::-1].astype(int), names.fs))
     where = f"{basis!r} for {names.channel(channel)}"
@@ -318,7 +278,7 @@ def _channel_space(
     if found.shape[1] > len(kept):
         raise ValueError(f"{where} has {found.shape[1]} functions for {count(len(kept), 'lag')}")
     # As in x, subnormal numbers are zero: the coefficients would overflow.
-    zero = np.flatnonzero(np.abs(found).max(0) < np.finfo(float).tiny)
-    if zero.size:
-        raise ValueError(f"{where}: function {zero[0]} is zero at all lags")
+    small = np.abs(found).max(0) < np.finfo(float).tiny
+    if small.any():
+        raise ValueError(f"{where}: function {small.argmax()} is zero at all lags")
     return ChannelSpace(kept, found[::-1].astype(float), basis)

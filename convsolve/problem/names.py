@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from ..text import ranges, shown
-from .checks import MAX_ELEMENTS, number
+from ..text import ranges, shown, some
+from .checks import number
 from .records import Records
 
 # Lags are reported in seconds below this sampling rate in Hz, and otherwise in milliseconds.
 SLOW = 10.0
-# Largest number of outputs that a description lists.
-MOST_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -64,8 +62,7 @@ class Names:
     def some(self, channels: Sequence[int], outputs: Sequence[int]) -> Names:
         """Return the names of some channels and outputs; unnamed ones keep their numbers."""
         of_x, of_y = map(self.channel_name, channels), tuple(map(self.output_name, outputs))
-        which = ", ".join(of_y[:MOST_NAMED]) + ", …" * (len(of_y) > MOST_NAMED)
-        which = f"number {which}" if self.outputs is None else which
+        which = "number " * (self.outputs is None) + some(of_y)
         return Names(self.fs, tuple(of_x), of_y, which)
 
     def channel(self, index: int) -> str:
@@ -138,13 +135,11 @@ class Names:
         self, channels: tuple[str, ...] | None, outputs: tuple[str, ...] | None = None
     ) -> None:
         """Raise a ValueError if other data have other names of channels or outputs."""
-        pairs = (channels, self.channels), (outputs, self.outputs)
-        for kind, (given, known) in zip(("x has channels", "y has outputs"), pairs, strict=True):
+        of_x, of_y = (channels, self.channels), (outputs, self.outputs)
+        for kind, (given, known) in ("x has channels", of_x), ("y has outputs", of_y):
             if None not in (given, known) and given != known:
-                raise ValueError(
-                    f"{kind} {shown(given)}, the kernel is that of {shown(known)}: "
-                    "give the same in the same order"
-                )
+                words = f"{kind} {shown(given)}, the kernel is that of {shown(known)}"
+                raise ValueError(f"{words}: give the same in the same order")
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Names:
@@ -170,8 +165,8 @@ def _number(given: Any, names: tuple[str, ...], kind: str) -> Any:
 def words_of(given: Any, name: str, count: int) -> tuple[str, ...]:
     """Return names given, one for each channel."""
     # A set has no order, so a name could be assigned to the wrong channel.
-    words = [*given] if isinstance(given, (list, tuple)) or np.ndim(given) == 1 else [None]
-    if not all(isinstance(w, str) and w.strip() and w.isprintable() for w in words):
+    words = tuple(given) if isinstance(given, (list, tuple)) or np.ndim(given) == 1 else ()
+    if not all(isinstance(w, str) and w.strip() and w.isprintable() for w in words or (None,)):
         raise TypeError(f"{name} must be a list of printable names, got {shown(given)}")
     if len(words) != count or len(set(words)) < count:
         raise ValueError(f"{name} must be {count} different names, got {shown(given)}")
@@ -185,14 +180,12 @@ def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
 
     Raises:
         TypeError: If one of the three is None or is not a number.
-        ValueError: If ``fs`` is not positive, ``tmin`` exceeds ``tmax``, or a lag overflows.
+        ValueError: If ``fs`` is not positive, or ``tmin`` exceeds ``tmax``.
     """
     if any(given is None for given in (tmin, tmax, fs)):
         raise TypeError("lags in seconds need all of tmin=, tmax= and fs=")
     rate = number(fs, "fs")
-    first, last = (number(t, n, -np.inf) * rate for t, n in ((tmin, "tmin"), (tmax, "tmax")))
+    first, last = number(tmin, "tmin", -np.inf) * rate, number(tmax, "tmax", -np.inf) * rate
     if first > last:
         raise ValueError(f"tmin={tmin:.3g} must not exceed tmax={tmax:.3g}")
-    if max(abs(first), abs(last)) > MAX_ELEMENTS:
-        raise ValueError(f"tmin={tmin:g} to tmax={tmax:g} s at fs={rate:g} Hz overflow an index")
     return round(first), round(last)

@@ -55,10 +55,7 @@ class Terms(NamedTuple):
         if confounds is None:
             return cls(degree)
         if not isinstance(confounds, (list, tuple)) and np.ndim(confounds) == 0:
-            raise TypeError(
-                f"confounds must be arrays of columns, got {shown(confounds)}; use drift= for "
-                "polynomials"
-            )
+            raise TypeError(f"confounds must be arrays of columns, got {shown(confounds)}")
         # Stored confounds are loaded, because a basis of them is kept in memory for every record.
         return cls(degree, read(confounds, "confounds", spec, missing=True).each(np.asarray))
 
@@ -114,8 +111,7 @@ def _beside(first: np.ndarray, columns: np.ndarray, root: np.ndarray) -> np.ndar
         return first
     centred = (columns - columns.mean(0)).astype(np.longdouble) * root[:, None]
     left = _without(first, centred)
-    both = (np.abs(a).max(axis=0) for a in (left, centred))
-    left = left[:, np.greater(next(both), SPANNED * next(both))]
+    left = left[:, np.abs(left).max(0) > SPANNED * np.abs(centred).max(0)]
     return np.column_stack([first, orthonormal(left, np.ones(len(root)))])
 
 
@@ -170,12 +166,6 @@ class Confounds:
         degree = max(terms.degree, 0 if spanned and terms.given else -1)
         return cls(tuple(layouts), np.array(which), scales, size, degree, weights, kept)
 
-    @classmethod
-    def with_constant(cls, terms: Terms, kept: Rows, weights: Weights | None) -> Confounds:
-        """Return the columns of ``terms``, and a shared constant unless each record has one."""
-        found = cls.of(terms, False, kept, weights)
-        return found if found.degree >= 0 else cls.of(terms, True, kept, weights)
-
     @property
     def shared(self) -> bool:
         """Whether the last column is a constant shared by all records."""
@@ -195,13 +185,10 @@ class Confounds:
         """Number q of columns of all records."""
         return int(self._ends[-1]) + self.shared
 
-    @cached_property
+    @property
     def total_weight(self) -> float:
         """Sum of the weights of all rows used in the fit."""
-        if self.weights is None:
-            return float(self.kept.count)
-        squares = (np.square(self.root(i)) for i in self.kept.used)
-        return float(sum(s.sum() for s in squares))
+        return float(sum(np.square(self.root(i)).sum() for i in self.kept.used))
 
     def places(self, records: np.ndarray) -> np.ndarray:
         """Return the indices (R, k) in N of the own columns of records with the same layout."""
@@ -210,7 +197,7 @@ class Confounds:
     def root(self, record: int) -> np.ndarray:
         """Return the roots (n, 1) of the weights of the rows of a record that are used."""
         if self.weights is None:
-            return np.ones((1, 1))
+            return np.ones((self.kept.sizes[record], 1))
         return self.weights.of_rows(record, self.kept.flags_of(record))[:, None]
 
 
@@ -227,11 +214,6 @@ class Nuisance:
     confounds: Confounds | None = field(default=None, compare=False)
 
     @property
-    def count(self) -> int:
-        """Number of columns of ones: 1 with a ``constant``, else 0."""
-        return int(self.constant)
-
-    @property
     def shared(self) -> bool:
         """Whether a constant of all records is among the columns."""
         return self.constant or (self.confounds is not None and self.confounds.shared)
@@ -245,4 +227,4 @@ class Nuisance:
     @property
     def total(self) -> int:
         """Number q of all columns, which the degrees of freedom are reduced by."""
-        return self.count + (0 if self.confounds is None else self.confounds.count)
+        return int(self.constant) if self.confounds is None else self.confounds.count

@@ -63,9 +63,9 @@ class Records:
 
     def of_channels(self, some: Sequence[int]) -> Records:
         """Return the records with some of the channels."""
-        found, which = self.each(lambda a: a[..., [*some]]), [*some]
+        which = [*some]
         largest, means = (None if a is None else a[which] for a in (self.largest, self.means))
-        return replace(found, largest=largest, means=means)
+        return replace(self.each(lambda a: a[..., which]), largest=largest, means=means)
 
     def some(self, places: Iterable[tuple[int, slice]]) -> Records:
         """Return some samples along the first axis, as one record for each place."""
@@ -76,7 +76,11 @@ class Records:
 
     def converted(self, dtype: np.dtype[Any]) -> Records:
         """Return C-contiguous records of ``dtype`` in native byte order."""
-        return replace(self, arrays=tuple(_cast(a, dtype) for a in self.arrays))
+        cast = (
+            a.astype(dtype) if isinstance(a, Stored) else np.ascontiguousarray(a, dtype)
+            for a in self.arrays
+        )
+        return replace(self, arrays=tuple(cast))
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
         """Return one output per record in the form of these records."""
@@ -173,12 +177,9 @@ def _numbers(value: Any, name: str) -> Any:
     try:
         array = value if is_stored(value) else np.asarray(None if other else value)
     except ValueError as error:  # ragged lists
-        raise ValueError(
-            f"{name} must be an array of numbers, or a list of them: {error}"
-        ) from None
+        raise ValueError(f"{name} must be an array of numbers, or a list: {error}") from None
     if other or (_limits(array.dtype) is None and array.dtype.kind not in "biu"):
         words = kind.__name__ + f" of {array.dtype}" * (not other)
-        words = shown(value) if isinstance(value, str) else words
         raise TypeError(f"{name} must hold plain real numbers, got {words}")
     if any(n != n for n in array.shape):  # the shape of uncounted dask chunks is NaN
         raise ValueError(f"{name} has chunks of unknown size, shape {array.shape}")
@@ -232,7 +233,9 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
                 at = np.argwhere(bad)[0]
                 place = record.where[: 1 - record.ndim] if stored else ()
                 index = (*place, start + int(at[0]), *map(int, at[1:]))[:axes]
-                raise _not_finite(label, index, bool(nan[tuple(at)]), missing)
+                word = "NaN" if nan[tuple(at)] else "Inf"
+                cut = "; cut the record there, or use missing='drop'" * (label[0] in "xy")
+                raise ValueError(f"{label} has {word} at index {index}{cut}")
             block = np.where(nan, block.dtype.type(0), block)
             sizes, totals = _extremes(block)
             gaps = np.zeros(record.shape, bool) if gaps is None else gaps
@@ -264,17 +267,6 @@ def _extremes(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         sizes = np.maximum(-low, high)
     sums = by_channel(np.add, block).astype(float)
     return sizes, np.where(np.isfinite(sums), sums, 0.0)
-
-
-def _not_finite(label: str, index: tuple[int, ...], nan: bool, missing: bool) -> ValueError:
-    """Return the error for a value at an index of an argument."""
-    cut = "; cut the record there" if label[0] in "xy" else ""
-    cut += ", or use missing='drop'" if cut and nan and not missing else ""
-    return ValueError(f"{label} has {'NaN' if nan else 'Inf'} at index {index}{cut}")
-
-
-def _cast(array: Any, dtype: np.dtype[Any]) -> Any:
-    return array.astype(dtype) if isinstance(array, Stored) else np.ascontiguousarray(array, dtype)
 
 
 def lists_arrays(value: Any) -> bool:
@@ -378,10 +370,9 @@ def check_time_indexes(
             times = _times(item, not several and getattr(item, "ndim", 0) == 3)
             if times is None:
                 continue
-            label, seconds = f"{name}[{i}]" if several else name, _seconds(times)
+            label, (seconds, has_unit) = f"{name}[{i}]" if several else name, times
             if name in rates:
-                # Integers have no unit.
-                _check_steps(label, seconds, None if times.dtype.kind in "iu" else rates[name])
+                _check_steps(label, seconds, rates[name] if has_unit else None)
             seconds = seconds[:: stride if name == "x" else 1]
             other, known = first.setdefault(i, (label, seconds))
             near = SHIFT * (known[-1] - known[0]) / max(len(known) - 1, 1)
@@ -391,9 +382,10 @@ def check_time_indexes(
                 )
 
 
-def _times(item: Any, batch: bool) -> np.ndarray | None:
-    """Return the times (T,) of the rows of a record, or of all records of a ``batch``.
+def _times(item: Any, batch: bool) -> tuple[np.ndarray, bool] | None:
+    """Return the times (T,) of the rows of a record, or of all records of a ``batch``, in seconds.
 
+    Dates are in seconds since 1970. The second value is False for integers, which have no unit.
     None without an index, for an index of words, and for row numbers 0, 1, 2, and so on.
     """
     index = getattr(item, "index", None)
@@ -402,15 +394,13 @@ def _times(item: Any, batch: bool) -> np.ndarray | None:
     kind = getattr(getattr(index, "dtype", None), "kind", "O")
     # Times with a zone become UTC.
     times = np.asarray(index if kind in "iufmM" else (), "M8[ns]" if kind == "M" else None)
-    numbers = kind in "iu" and np.array_equal(times, np.arange(len(times)))
-    return None if times.ndim != 1 or len(times) < 2 or numbers else times
-
-
-def _seconds(times: np.ndarray) -> np.ndarray:
-    """Return times in seconds, for dates since 1970; numbers are returned as floats."""
-    if times.dtype.kind in "mM":
-        return np.asarray(times - times.dtype.type(0, "ns")) / np.timedelta64(1, "s")
-    return times.astype(float)
+    whole = kind in "iu"
+    numbers = whole and np.array_equal(times, np.arange(len(times)))
+    if times.ndim != 1 or len(times) < 2 or numbers:
+        return None
+    if kind in "mM":
+        times = (times - times.dtype.type(0, "ns")) / np.timedelta64(1, "s")
+    return times.astype(float), not whole
 
 
 def _check_steps(name: str, seconds: np.ndarray, fs: float | None) -> None:

@@ -10,12 +10,6 @@ from ..linalg.qr import TREE_ROWS, tree_height
 from ..text import in_bytes, shown
 from .checks import number
 
-# Bytes that no machine has.
-UNLIMITED = 2**62
-# Operations of a QR of all rows above which the default solver and `identify` compute none. They
-# take some minutes.
-MOST_WORK = 1e12
-
 
 @dataclass(frozen=True)
 class Tuning:
@@ -45,8 +39,8 @@ class Tuning:
         event_elements: an x that is mostly zero is summed by its events, if the rows of the design
             matrix have on average at most this many times C + 2 elements other than zero for C
             channels of a group. For more, FFTs take less time. 0 for never.
-        most_work: largest number of operations of a QR of all rows of a group, unless the solver
-            is one that computes it.
+        most_work: largest number of operations of a QR of all rows of a group, which takes some
+            minutes, unless the solver is one that computes it.
     """
 
     factor_bytes: int = 2**31
@@ -60,7 +54,7 @@ class Tuning:
     held_numbers: int = 2**25
     chunk_numbers: int = 2**23
     event_elements: float = 1.0
-    most_work: float = MOST_WORK
+    most_work: float = 1e12
 
 
 DEFAULT_TUNING = Tuning()
@@ -108,7 +102,7 @@ def tuning_of(limits: Limits | Tuning | None) -> Tuning:
         return limits
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, got {shown(limits)}")
-    memory, data = (int(min(value, UNLIMITED)) for value in (limits.memory, limits.data))
+    memory, data = (int(min(value, 2**62)) for value in (limits.memory, limits.data))
     return Tuning(
         factor_bytes=memory,
         gram_bytes=memory // 2,

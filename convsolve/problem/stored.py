@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -115,29 +115,29 @@ class Stored:
         return length[0] if isinstance(length, tuple) else length
 
     @property
-    def selections(self) -> list[Any]:
+    def selection(self) -> Any:
         """The slice of the source that contains the record, not read yet for dask."""
         # An array of jax keeps its copy on the host.
         source = np.asarray(self.source) if is_jax_array(self.source) else self.source
-        return [source[self.where]]
+        return source[self.where]
 
     @property
     def hollow(self) -> Self:
         """The record without its source."""
         return replace(self, source=None)
 
-    def assembled(self, parts: Sequence[Any]) -> np.ndarray:
-        """Return the record, given its `selections` as arrays.
+    def assembled(self, part: Any) -> np.ndarray:
+        """Return the record, given its `selection` as an array.
 
         Raises:
-            ValueError: If they do not have the shape or type that the source states.
+            ValueError: If it does not have the shape or type that the source states.
         """
-        found = np.asarray(parts[0])
+        found = np.asarray(part)
         found = found[..., None] if self.channels is None else found
         same = found.shape[:-1] == self.shape[:-1] and found.dtype.kind not in "cO"
-        if not same or np.ma.is_masked(parts[0]):
+        if not same or np.ma.is_masked(part):
             raise ValueError(
-                f"a slice of {self.shape[:-1]} samples came as {type(parts[0]).__name__} of shape "
+                f"a slice of {self.shape[:-1]} samples came as {type(part).__name__} of shape "
                 f"{found.shape}, {found.dtype}: the source has changed, or has masked values"
             )
         if self.channels not in (None, tuple(range(found.shape[-1]))):
@@ -147,7 +147,7 @@ class Stored:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         try:
-            return self.assembled(self.selections).astype(dtype or self.dtype, copy=False)
+            return self.assembled(self.selection).astype(dtype or self.dtype, copy=False)
         except Exception as error:
             error.add_note(f"while samples were read of {self.source!r}")
             raise

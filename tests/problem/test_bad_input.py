@@ -61,7 +61,7 @@ def test_a_channel_of_denormals(dtype, tiny):
         ({"a": 1}, "dict of object"),
         (np.zeros(5, "f8, f8"), r"ndarray of \["),
         (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), "DataFrame of object"),
-        ("sound.wav", "'sound.wav'"),
+        ("sound.wav", "str of <U9"),
         (np.ma.masked_equal(np.arange(5.0), 3), "MaskedArray"),
         (np.ones(5) * 1j, "ndarray of complex128"),
     ],
@@ -110,9 +110,7 @@ def test_shapes_that_do_not_fit(x, y, taps, words):
 
 
 def test_ragged_lists_of_numbers():
-    with pytest.raises(
-        ValueError, match="x must be an array of numbers, or a list of them: setting"
-    ):
+    with pytest.raises(ValueError, match="x must be an array of numbers, or a list: setting"):
         cs.Problem([[1, 2, 3], [4, 5]], kernel_size=2)
 
 

@@ -78,16 +78,13 @@ def test_more_channels_than_samples_are_reported() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"fs": 1e308, "tmin": 0, "tmax": 10}, r"tmax=10 s at fs=1e\+308 Hz overflow"),
-        (
-            {"fs": 100, "tmin": -1e308, "tmax": 1},
-            r"tmin=-1e\+308 to tmax=1 s at fs=100 Hz overflow",
-        ),
         ({"fs": 100, "tmin": 0, "tmax": np.inf}, "tmax must be finite"),
         ({"fs": np.inf, "tmin": 0, "tmax": 1}, "fs must be positive and finite, got inf"),
     ],
 )
-def test_rates_and_times_that_overflow_are_refused(given: dict[str, Any], message: str) -> None:
+def test_rates_and_times_that_are_not_finite_are_refused(
+    given: dict[str, Any], message: str
+) -> None:
     x = np.arange(20.0)
     with pytest.raises(ValueError, match=message):
         cs.Problem(x, x, **given)

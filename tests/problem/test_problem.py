@@ -60,9 +60,9 @@ def test_the_texts_show_the_whole_geometry():
     assert str(problem).splitlines() == [
         "Problem     find 3 lags × 2 channels × 2 outputs in 2 groups and a bias per output",
         "x           1 record × 20 samples, float64, 4 channels",
-        "y           not given (2 outputs)",
+        "y           not given, 2 outputs",
         "Lags        kernel_size=3, padding='full', stride=2, dilation=3",
-        "Rows        13 rows. Unknowns: 7 per output",
+        "Rows        13 of 13 rows. Unknowns: 7 per output",
     ]
     short = "1 record × 20 samples: 3 lags × 4 channels → 2 outputs in 2 groups, bias"
     assert repr(problem) == f"<Problem {short}>"
