@@ -15,8 +15,7 @@ from .leastsquares.penalty import Penalty, Ridge, penalty_of
 from .noise import NoiseModel
 from .problem.checks import number
 from .problem.lag_bases import LagBasis
-from .problem.problem import Problem
-from .problem.selection import Selection
+from .problem.problem import Problem, Selection
 from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver

@@ -327,8 +327,7 @@ def scored(
 
 def _counted(rows: Rows, span: Span, values: np.ndarray, outputs: Sequence[int]) -> np.ndarray:
     """Return some outputs (k, Q) of the rows used in a span."""
-    flags = rows.of_span(span)
-    kept = values.reshape(-1, values.shape[-1]) if flags is None else values[flags]
+    kept = values[rows.of_span(span)]
     whole = [*outputs] == [*range(kept.shape[1])]
     return np.asarray(kept if whole else kept[:, [*outputs]], float)
 

@@ -13,7 +13,7 @@ from .lazy_jax import is_tracer
 from .leastsquares.penalty import RIDGE, Penalty
 from .method import Method
 from .operators.device import placed_by_jax
-from .problem.selection import Selection
+from .problem.problem import Selection
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
 from .solvers.base import Loss, Objective, Solver, register_pytrees

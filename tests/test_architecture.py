@@ -356,20 +356,20 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2180,
+    "problem": 2130,
     "linalg": 805,
     "operators": 2319,
     "leastsquares": 1285,
     "inference": 4235,
     "solvers": 1799,
     "identifiability": 1241,
-    "plotting": 1483,
+    "plotting": 1484,
     "cli": 1327,
     "interop, formats, io, datasets": 507,
-    "top level": 4524,
-    "package": 21705,
+    "top level": 4522,
+    "package": 21654,
     "tests": 18879,
-    "files": 170,
+    "files": 169,
     "files at the top": 34,
 }
 WITHOUT_CODE = {

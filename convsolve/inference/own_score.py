@@ -34,7 +34,7 @@ class FoldRows(NamedTuple):
 
     x: list[np.ndarray]
     y: list[np.ndarray]
-    flags: list[np.ndarray | None]
+    flags: list[np.ndarray]
     spec: ConvSpec
 
     @classmethod
@@ -69,9 +69,9 @@ def _samples(record: np.ndarray, spec: ConvSpec, first: int, last: int) -> np.nd
     return formed(read[None], lengths, spec, first, last)[0]
 
 
-def _used(values: np.ndarray, flags: np.ndarray | None) -> np.ndarray:
+def _used(values: np.ndarray, flags: np.ndarray) -> np.ndarray:
     """Return the rows (rows, Cout) that are used of values (*T, Cout)."""
-    return values.reshape(-1, values.shape[-1]) if flags is None else values[flags]
+    return values[flags]
 
 
 class PredictedRows:

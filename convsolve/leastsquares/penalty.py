@@ -17,7 +17,7 @@ from ..near_misses import checks_arguments
 from ..operators.tap_basis import TapBasis
 from ..problem.checks import integer, number
 from ..problem.kernel_space import ChannelSpace, ChannelTaps, KernelSpace
-from ..problem.selection import Selection
+from ..problem.problem import Selection
 from ..problem.sizes import Sizes
 from ..text import as_call, count, shown
 

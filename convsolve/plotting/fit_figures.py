@@ -71,7 +71,8 @@ def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
     """Return the times of some rows of a record, and a label with the unit."""
     assert fit.problem is not None
     # In samples of x.
-    found = fit.problem._kept.in_y[record][0][rows] * fit._spec.stride[0]
+    kept = fit.problem._kept
+    found = (kept.starts[0] + np.arange(kept.shapes[record][0])[rows]) * fit._spec.stride[0]
     if fit._names.fs is None:
         return found, "time (samples)"
     return found / fit._names.fs, "time (s)"

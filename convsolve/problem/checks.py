@@ -18,14 +18,13 @@ MAX_ELEMENTS = 2**60
 def integer(value: Any, name: str, minimum: int | None = 1) -> int:
     """Return ``value`` as a Python int of at least ``minimum``; refuse bool and floats."""
     try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)
+        given: Any = None if isinstance(value, (bool, np.bool_)) else value
+        found = operator.index(given)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
-    if minimum is not None and number < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {number}")
-    return number
+    if minimum is not None and found < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {found}")
+    return found
 
 
 def index(value: Any, name: str, size: int) -> int:
@@ -57,27 +56,22 @@ def number(value: Any, name: str, above: float = 0.0, *, included: bool = False)
     kind, many = getattr(getattr(value, "dtype", None), "kind", None), getattr(value, "ndim", 0)
     try:
         # float() would read words, and drop an imaginary part.
-        if isinstance(value, (bool, str, bytes)) or kind in tuple("bcmMOSU") or many:
-            raise TypeError
-        found = float(value)
+        wrong = isinstance(value, (bool, str, bytes)) or kind in tuple("bcmMOSU") or many
+        given: Any = None if wrong else value
+        found = float(given)
     except OverflowError:
         found = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be a number, got {shown(value)}") from None
     if not (math.isfinite(found) and (found > above or (included and found == above))):
-        least = f"finite and {'at least' if included else 'above'} {above:g}"
-        if math.isinf(above):
-            least = "finite"
-        if not above:
-            least = "finite and not negative" if included else "positive and finite"
-        raise ValueError(f"{name} must be {least}, got {shown(value)}")
+        least = "" if math.isinf(above) else f" and {'at least' if included else 'above'} {above:g}"
+        raise ValueError(f"{name} must be finite{least}, got {shown(value)}")
     return found
 
 
 def fraction(value: Any, name: str) -> float:
     """Return ``value`` as a float between 0 and 1, both excluded."""
-    found = number(value, name)
-    if found >= 1:
+    if (found := number(value, name)) >= 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {found:g}")
     return found
 
@@ -91,9 +85,8 @@ def flag(value: Any, name: str) -> bool:
 
 def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> None:
     """Raise an error unless ``value`` is one of the words; ``otherwise`` names other values."""
-    if isinstance(value, str) and value in choices:
-        return
     listed = " or ".join(map(repr, choices)) + otherwise
     if not isinstance(value, str):
         raise TypeError(f"{name} must be {listed}, got {shown(value)}")
-    raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}")
+    if value not in choices:
+        raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}")

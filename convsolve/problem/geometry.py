@@ -16,10 +16,7 @@ from .spec import ConvSpec, Shape
 
 EDGES = ("drop", "zeros", "circular")
 # The ways to state a geometry.
-STATED = (
-    "one of lags=(first, last) in samples, tmin= and tmax= in seconds with fs=, kernel_size=, and "
-    "spec="
-)
+STATED = "one of lags=(first, last) in samples, tmin= and tmax= with fs=, kernel_size=, and spec="
 
 
 @dataclass(frozen=True)
@@ -84,14 +81,11 @@ class Geometry:
         ways = {"lags": lags, "tmin": times, "kernel_size": size, "spec": spec}
         given = [way for way, value in ways.items() if value is not None]
         if len(given) != 1:
-            words = f", not {'= and '.join(given)}=" if given else ""
-            raise TypeError(f"give {STATED}{words}")
-        unused = {"lags": "padding dilation", "tmin": "padding dilation", "kernel_size": "edges"}
-        arguments = {**layer, "edges": edges}
-        for name in unused.get(given[0], "edges stride padding dilation groups").split():
-            value = arguments[name]
+            raise TypeError(f"give {STATED}" + f", not {'= and '.join(given)}=" * bool(given))
+        used = {"spec": (), "kernel_size": (*layer,)}.get(given[0], ("edges", "stride", "groups"))
+        for name, value in {**layer, "edges": edges}.items():
             usual = {"edges": "drop", "padding": "valid"}.get(name, 1)
-            if not (isinstance(value, (int, str)) and value == usual):
+            if name not in used and not (isinstance(value, (int, str)) and value == usual):
                 raise TypeError(f"{name}= cannot be combined with {given[0]}=")
         if isinstance(spec, ConvSpec):
             return cls.of_layer(spec)
@@ -190,15 +184,14 @@ def _of_bounds(
 
 def read_bounds(lags: Any) -> tuple[tuple[tuple[int, int], ...], bool]:
     """Return the first and the last lag of every axis, and whether they were given per axis."""
-    listed = _ends(lags)
-    if not isinstance(listed, (tuple, list)) or not listed:
+    listed = lags.tolist() if isinstance(lags, np.ndarray) else lags
+    if not isinstance(listed, (tuple, list, range)) or not listed:
         raise TypeError(f"lags must be (first, last) in samples, got {shown(lags)}")
     by_axis = all(isinstance(v, (tuple, list, range, np.ndarray)) for v in listed)
-    several = [_ends(v) for v in listed] if by_axis else [listed]
+    several = [_ends(v) for v in (listed if by_axis else [listed])]
     if any(isinstance(v, (float, np.floating)) for axis in several for v in axis):
         raise TypeError(
-            f"lags={shown(lags)} must be whole numbers, in samples; for seconds use tmin= and "
-            "tmax= with fs="
+            f"lags={shown(lags)} must be whole, in samples; tmin= and tmax= are in seconds"
         )
     bounds = pairs(several, "lags", len(several))
     if any(a > b for a, b in bounds):
@@ -206,15 +199,13 @@ def read_bounds(lags: Any) -> tuple[tuple[tuple[int, int], ...], bool]:
     return bounds, by_axis
 
 
-def _ends(given: Any) -> Any:
-    """Return the first and the last of consecutive integers; other values as lists."""
-    if isinstance(given, range) and given.step == 1 and given:
-        return [given[0], given[-1]]
-    given = given.tolist() if isinstance(given, (np.ndarray, np.integer)) else given
-    several = isinstance(given, (tuple, list)) and all(type(v) is int for v in given)
-    if several and len(given) > 2 and [*given] == [*range(given[0], given[0] + len(given))]:
-        return [given[0], given[-1]]
-    return given
+def _ends(given: Any) -> list[Any]:
+    """Return the first and the last of consecutive integers; other values unchanged."""
+    listed = [*given]
+    if isinstance(given, range) or len(listed) > 2:
+        consecutive = listed and listed == [*range(int(listed[0]), int(listed[0]) + len(listed))]
+        return [listed[0], listed[-1]] if consecutive else listed
+    return listed
 
 
 def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
@@ -222,12 +213,8 @@ def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
 
     If one end is a dict, the other may be one number for all channels.
     """
-    ends = tmin, tmax
-    if not any(isinstance(end, Mapping) for end in ends):
+    channels = dict.fromkeys(c for end in (tmin, tmax) if isinstance(end, Mapping) for c in end)
+    if not channels:
         return seconds_to_lags(tmin, tmax, fs)
-    channels = dict.fromkeys(c for end in ends if isinstance(end, Mapping) for c in end)
-    found = {}
-    for channel in channels:
-        first, last = (e.get(channel) if isinstance(e, Mapping) else e for e in ends)
-        found[channel] = seconds_to_lags(first, last, fs)
-    return found
+    ends = [e if isinstance(e, Mapping) else dict.fromkeys(channels, e) for e in (tmin, tmax)]
+    return {c: seconds_to_lags(ends[0].get(c), ends[1].get(c), fs) for c in channels}

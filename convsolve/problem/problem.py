@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from .names import Names
 from .nuisance import Confounds, Nuisance, Terms
 from .records import Records, check_time_indexes, numeric, precision, read
 from .rows import ByOutputs, Rows, Span, Weights, used_rows, whole_rows
-from .selection import Selection
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding, Shape
 from .stored import Stored
@@ -31,6 +30,38 @@ LENGTH_OF_Y = (
     "with lags=, y must have the same length as x, or one sample for every stride= samples; with "
     "kernel_size=, y has the rows of the layer"
 )
+
+
+class Selection(NamedTuple):
+    """Channels, outputs and records of a part, by their numbers in the whole problem.
+
+    Penalties are given for the channels of the whole problem. Settings of outputs, and folds of
+    records, are given for the problem that the part was taken from. A part takes its share of them.
+
+    Attributes:
+        channels: input channels of the part, in the whole problem.
+        outputs: outputs of the part, in the problem that it was taken from.
+        n_channels: number of input channels of the whole problem.
+        n_outputs: number of outputs of the problem that the part was taken from.
+        records: records of the part, in the problem that it was taken from; None for all.
+    """
+
+    channels: tuple[int, ...]
+    outputs: tuple[int, ...]
+    n_channels: int
+    n_outputs: int
+    records: tuple[int, ...] | None = None
+
+    @classmethod
+    def everything(cls, n_channels: int, n_outputs: int) -> Selection:
+        """Return the selection of a whole problem."""
+        every = tuple(range(n_channels)), tuple(range(n_outputs))
+        return cls(*every, n_channels, n_outputs)
+
+    def of_outputs(self, values: np.ndarray) -> np.ndarray:
+        """Return values (..., Cout) of the outputs of the part; other shapes are returned whole."""
+        each = values.ndim > 0 and values.shape[-1] == self.n_outputs
+        return values[..., [*self.outputs]] if each else values
 
 
 @suggests_attributes
@@ -295,14 +326,16 @@ class Problem:
         by_record: dict[int, list[tuple[int, int]]] = {}
         for i, start, stop in spans:
             by_record.setdefault(i, []).append((start, stop))
-        of_x, of_y, inside, shapes, lengths = [], [], [], [], self._lengths
+        of_x, of_y, inside, shapes = [], [], [], []
         for i, some in by_record.items():
-            hull = min(some)[0], max(stop for _, stop in some)
-            samples, begin = self._geometry.around(*hull, lengths[i])
-            shape = self.spec.output_shape((samples.stop - samples.start, *lengths[i][1:]))
+            w, first, last = self._lengths[i], min(some)[0], max(stop for _, stop in some)
+            samples, begin = self._geometry.around(first, last, w)
+            shape = self.spec.output_shape((samples.stop - samples.start, *w[1:]))
             # Flags of a whole record may not fit into memory.
-            flags: Any = True if some == [(0, shape[0])] else np.zeros(shape, bool)
-            for start, stop in some if flags is not True else ():
+            flags = np.broadcast_to(True, shape)
+            if some != [(0, shape[0])]:
+                flags = np.zeros(shape, bool)
+            for start, stop in some if flags.flags.writeable else ():
                 flags[start - begin : stop - begin] = True
             of_x.append((i, samples))
             of_y.append((i, slice(begin, begin + shape[0])))
@@ -310,8 +343,8 @@ class Problem:
             shapes.append(shape)
         made, by_mask = Rows(tuple(shapes), self._kept.starts), []
         for outputs, used in self._by_mask:
-            pairs = zip(inside, of_y, strict=True)
-            by_mask.append((outputs, made.flagged([f & used.within(*p) for f, p in pairs])))
+            own = (used.flags_of(i)[key] for i, key in of_y)
+            by_mask.append((outputs, made.flagged([*map(np.logical_and, inside, own)])))
         _check_left(by_mask, self._names)
         columns = self._terms.columns
         return self._replace(
@@ -343,6 +376,7 @@ class Problem:
         groups, x, y = self.spec.groups, self._input, self._output
         each, group = self.n_channels // groups, outputs[0] * groups // self.n_outputs
         channels = range(group * each, (group + 1) * each)
+        of, chosen = self._selection, tuple(self._selection.channels[c] for c in channels)
         if groups > 1:
             x = x.of_channels(channels).converted(self._dtype)
         if y is not None:
@@ -354,7 +388,7 @@ class Problem:
             n_outputs=len(outputs),
             _by_mask=_one_mask(len(outputs), self._kept if rows is None else rows),
             _names=self._names.some(channels, outputs),
-            _selection=self._selection.part(channels, outputs, self.n_outputs),
+            _selection=Selection(chosen, outputs, of.n_channels, self.n_outputs),
         )
 
     def _under(self, spec: ConvSpec, bias: bool | None = None) -> Problem | None:

@@ -69,12 +69,6 @@ class Rows:
         """Length along the first axis of every record that has rows; 0 for the others."""
         return [s[0] if size else 0 for s, size in zip(self.shapes, self.sizes, strict=True)]
 
-    @property
-    def in_y(self) -> list[tuple[np.ndarray, ...]]:
-        """Indices of the outputs of every record in the user's y, along each axis."""
-        pairs = (zip(self.starts, shape, strict=True) for shape in self.shapes)
-        return [tuple(start + np.arange(n) for start, n in axes) for axes in pairs]
-
     def of_y(self, values: Sequence[Any]) -> list[Any]:
         """Return the rows of values (*W, …) laid out as y; a number per record is unchanged."""
         several = (zip(self.starts, shape, strict=True) for shape in self.shapes)
@@ -83,7 +77,10 @@ class Rows:
 
     def flags_of(self, record: int) -> np.ndarray:
         """Return the flags (*T) of a record, True for outputs used in the fit."""
-        return np.ones(self.shapes[record], bool) if self.flags is None else self.flags[record]
+        # No copy, which may not fit into memory.
+        return np.broadcast_to(
+            True if self.flags is None else self.flags[record], self.shapes[record]
+        )
 
     def flagged(self, flags: Sequence[np.ndarray]) -> Rows:
         """Return the rows with other flags."""
@@ -92,19 +89,13 @@ class Rows:
         pairs = zip(flags, self.shapes, strict=True)
         return replace(self, flags=tuple(np.broadcast_to(f, s) for f, s in pairs))
 
-    def of_span(self, span: Span) -> np.ndarray | None:
-        """Return the flags of the outputs of a span; None if all are used."""
-        i, start, stop = span
-        flags = None if self.flags is None else self.flags[i][start:stop]
-        return None if flags is None or flags.all() else flags
-
-    def within(self, record: int, key: slice) -> Any:
-        """Return the flags of some rows along the first axis of a record; True if all are used."""
-        return True if self.flags is None else self.flags[record][key]
+    def of_span(self, span: Span) -> np.ndarray:
+        """Return the flags of the outputs of a span."""
+        return self.flags_of(span[0])[span[1] : span[2]]
 
     def rows_of(self, span: Span) -> int:
         """Return the number of rows of a span."""
-        return int(np.count_nonzero(self.flags_of(span[0])[span[1] : span[2]]))
+        return int(np.count_nonzero(self.of_span(span)))
 
     def pieces(self, gap: int) -> list[Span]:
         """Return the spans of the records that have rows, cut at gaps and trimmed at both ends.
@@ -127,36 +118,6 @@ def _pieces(record: int, flags: np.ndarray, gap: int) -> Iterator[Span]:
 ByOutputs = tuple[tuple[tuple[int, ...], Rows], ...]
 
 
-def by_outputs(rows: Rows, several: Sequence[Flags], outputs: int, groups: int) -> ByOutputs:
-    """Return groups of outputs that use the same rows, and their rows.
-
-    Args:
-        rows: all rows.
-        several: several flags of the rows, all of which are True for rows used in the fit.
-        outputs: number of outputs.
-        groups: number of groups. Outputs of several groups are listed together only if all outputs
-            use the same rows.
-    """
-    if not several:
-        return ((tuple(range(outputs)), rows),)
-    left, each = _all(several), outputs // groups
-    found: dict[bytes, list[int]] = {}
-    for q in range(max(f.shape[-1] for f in left)):
-        own = (f[..., q % f.shape[-1]].tobytes() for f in left)
-        found.setdefault(b"".join(own), []).append(q)
-    listed = [*found.values()] if len(found) > 1 else [[*range(outputs)]]
-    if len(listed) > 1 and groups > 1:
-        listed = [
-            [q for q in some if q // each == group]
-            for some in listed
-            for group in sorted({q // each for q in some})
-        ]
-    return tuple(
-        (tuple(some), rows.flagged([f[..., some[0] % f.shape[-1]] for f in left]))
-        for some in listed
-    )
-
-
 def used_rows(
     rows: Rows, like: Sequence[Shape], x: Records, y: Records | None, spec: ConvSpec,
     given: tuple[Any, Any], missing: str, outputs: int,
@@ -164,35 +125,37 @@ def used_rows(
     """Return groups of outputs that use the same rows, with their rows, and the weights.
 
     Rows that the mask excludes, that have zero weight or that read missing samples are excluded.
-    A mask and weights are ``given`` for records of y of shapes ``like``, or None.
+    A mask and weights are ``given`` for records of y of shapes ``like``, or None. Outputs of
+    several groups are listed together only if all outputs use the same rows.
 
     Raises:
         TypeError, ValueError: If the mask or the weights are not valid. If a row that they include
             has a missing sample, unless ``missing`` is "drop".
     """
     (mask, weights), roots = given, None
-    stated: list[Flags] = []
-    known: list[Flags] = []
-    if mask is not None:
-        stated.append(rows.of_y(_read_mask(mask, like, outputs)))
+    stated: list[Flags] = [] if mask is None else [rows.of_y(_read_mask(mask, like, outputs))]
     if weights is not None:
         values = rows.of_y(_read_weights(weights, like))
         roots = None if all((w == 1).all() for w in values) else Weights.of_squares(values)
         if not all((w > 0).all() for w in values):
             pairs = zip(values, rows.shapes, strict=True)
             stated.append([np.broadcast_to(w > 0, shape)[..., None] for w, shape in pairs])
-    if (read := known_rows(x, spec, rows.shapes)) is not None:
-        known.append(read)
+    read = known_rows(x, spec, rows.shapes)
+    known: list[Flags] = [] if read is None else [read]
     if y is not None and y.missing is not None:
         known.append([~gaps for gaps in y.missing])
     if missing == "raise" and stated and known:
         both = zip(_all(stated), _all(known), strict=True)
         if any((wanted & ~there).any() for wanted, there in both):
-            raise ValueError(
-                "x or y has NaN in rows that the mask keeps: mask these rows too, or exclude them "
-                "by missing='drop'"
-            )
-    return by_outputs(rows, [*stated, *known], outputs, spec.groups), roots
+            raise ValueError("x or y has NaN in rows that the mask keeps; use missing='drop'")
+    left = _all([*stated, *known] or [[np.ones((1,) * (spec.ndim + 1), bool)] * len(like)])
+    alike = all((flags == flags[..., :1]).all() for flags in left)
+    found: dict[Any, list[int]] = {}
+    for q in range(outputs):
+        own = () if alike else (f[..., q % f.shape[-1]].tobytes() for f in left)
+        found.setdefault(alike or (q // (outputs // spec.groups), *own), []).append(q)
+    several = ((q, [f[..., q[0] % f.shape[-1]] for f in left]) for q in found.values())
+    return tuple((tuple(some), rows.flagged(flags)) for some, flags in several), roots
 
 
 def _all(several: Sequence[Flags]) -> list[np.ndarray]:
@@ -257,8 +220,7 @@ def _read_weights(weights: Any, like: Sequence[Shape]) -> list[np.ndarray]:
         ValueError: If a weight is negative or not finite. If the shapes are neither those of
             records nor those of rows.
     """
-    if not isinstance(weights, (list, tuple)) and np.ndim(weights) == 0:
-        weights = [weights]
+    weights = weights if isinstance(weights, (list, tuple)) or np.ndim(weights) else [weights]
     alone = len(weights) == len(like) and all(np.ndim(w) == 0 for w in weights)
     given = [("weights", w, ()) for w in weights] if alone else by_rows(weights, "weights", like)
     found = []
@@ -266,22 +228,22 @@ def _read_weights(weights: Any, like: Sequence[Shape]) -> list[np.ndarray]:
         own = np.asarray(rows)
         if own.dtype.kind not in "biuf":
             raise TypeError(f"{name} must be real numbers, got {shown(rows)}")
-        own = own[..., 0] if own.shape == (*shape, 1) else own
-        if own.shape != shape:
+        if own.shape not in (shape, (*shape, 1)):
             raise ValueError(f"{name} has shape {own.shape}, one channel of y {shape}")
         if not (np.isfinite(own).all() and (own >= 0).all()):
             raise ValueError(f"{name} must be finite and not negative")
-        found.append(own.astype(float))
+        found.append(own.reshape(shape).astype(float))
     return found
 
 
 def whole_rows(spec: ConvSpec, lengths: Shape) -> np.ndarray:
     """Return flags (*T) of the rows of a record of ``lengths`` (*W) that read no padding zeros."""
-    axes = zip(lengths, spec._offset(lengths), spec._extent(lengths), strict=True)
-    samples = (np.arange(extent) - lo for _, lo, extent in axes)
-    inside = [(at >= 0) & (at < w) for at, w in zip(samples, lengths, strict=True)]
-    outside = ~reduce(np.logical_and.outer, inside)
-    return ~rows_reading(outside & (spec.padding != "circular"), spec._normal)
+    layout = spec.output_shape(lengths), spec._offset(lengths), spec.stride, spec._span
+    inside = []
+    for w, rows, lo, stride, span in zip(lengths, *layout, strict=True):
+        first = np.arange(rows) * stride - lo
+        inside.append((first >= 0) & (first + span <= w) | (spec.padding == "circular"))
+    return np.asarray(reduce(np.logical_and.outer, inside))
 
 
 def known_rows(x: Records, spec: ConvSpec, shapes: Sequence[Shape]) -> Flags | None:

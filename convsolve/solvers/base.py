@@ -13,7 +13,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import Regression
-from ..problem.selection import Selection
+from ..problem.problem import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import as_call

@@ -20,8 +20,8 @@ from ..leastsquares.penalty import RIDGE
 from ..near_misses import checks_arguments
 from ..operators.layout import to_kernel
 from ..problem.checks import choice, integer, number
+from ..problem.problem import Selection
 from ..problem.records import numeric
-from ..problem.selection import Selection
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage

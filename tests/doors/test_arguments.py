@@ -57,7 +57,7 @@ def test_a_setting_is_a_number_in_its_range(which):
             continue
         with pytest.raises(TypeError, match=rf"^{name} must be a number, got \S"):
             component(**{name: value})
-    words = "finite and not negative" if name == "ridge" else "positive and finite"
+    words = "finite and at least 0" if name == "ridge" else "finite and above 0"
     for value in OUT_OF_RANGE if name == "ridge" else [0, *OUT_OF_RANGE]:
         with pytest.raises(ValueError, match=rf"^{name} must be {words}, got "):
             component(**{name: value})
@@ -68,7 +68,7 @@ def test_a_setting_is_a_number_in_its_range(which):
 def test_a_scale_is_mad_or_a_number():
     with pytest.raises(ValueError, match="scale='1' is unknown; choose 'mad' or a number"):
         cs.HuberLoss(scale="1")
-    with pytest.raises(ValueError, match=r"^scale must be positive and finite, got 0"):
+    with pytest.raises(ValueError, match=r"^scale must be finite and above 0, got 0"):
         cs.HuberLoss(scale=0)
     with pytest.raises(ValueError, match=r"^decay must lie between 0 and 1, got "):
         cs.StableSpline(decay=1)
@@ -85,11 +85,11 @@ def test_a_strength_is_a_number_in_its_range(name):
             with pytest.raises(TypeError, match=f"^{words}"):
                 penalty(value)
     for value in OUT_OF_RANGE:
-        with pytest.raises(ValueError, match=r"^strength must be finite and not negative, got "):
+        with pytest.raises(ValueError, match=r"^strength must be finite and at least 0, got "):
             penalty(value)
         # No type of NumPy holds the integer.
         error = (TypeError, ValueError) if value is HUGE else ValueError
-        with pytest.raises(error, match=r"^strength must be (finite and not negative|a num.*), "):
+        with pytest.raises(error, match=r"^strength must be (finite and at least 0|a num.*), "):
             penalty([1.0, value])
     for value in NUMBERS:
         assert type(penalty(value).strength) is float

@@ -111,7 +111,7 @@ WEIGHTS: list[Row] = [
     (lambda: problem(weights=np.ones(37)), ValueError, r"\(37,\), one channel of y \(38,\)"),
 ]
 NAMES: list[Row] = [
-    (lambda: lagged(fs=0), ValueError, "fs must be positive and finite"),
+    (lambda: lagged(fs=0), ValueError, "fs must be finite and above 0"),
     (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs must be 2 different names"),
 ]
 PENALTIES: list[Row] = [
@@ -182,7 +182,7 @@ SOLVERS: list[Row] = [
         ValueError,
         "the Gram matrix of 6",
     ),
-    (lambda: cs.Limits(data=np.nan), ValueError, "data must be finite and not negative, got nan"),
+    (lambda: cs.Limits(data=np.nan), ValueError, "data must be finite and at least 0, got nan"),
     (lambda: cs.choose_lags(FULL, "cv", limits=cs.Limits(memory=1)), cs.SolveError, "Gram matrix"),
     (lambda: cs.solve(FULL, strict="yes"), TypeError, "strict must be True or False, got 'yes'"),
     (lambda: FULL.times, ValueError, "there is no sampling rate"),

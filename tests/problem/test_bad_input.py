@@ -146,7 +146,7 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         ({"lags": 3}, TypeError, r"lags must be \(first, last\) in samples, got 3"),
         ({"lags": ()}, TypeError, r"lags must be \(first, last\)"),
         ({"lags": (0, 1, 3)}, ValueError, "lags=.* must have one pair of integers per axis"),
-        ({"lags": (0, 1.5)}, TypeError, "whole numbers, in samples; for seconds use tmin="),
+        ({"lags": (0, 1.5)}, TypeError, "must be whole, in samples; tmin= "),
         ({"lags": (False, 2)}, TypeError, "lags must be an integer, got False"),
         ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
         ({"lags": (0, 2), "stride": 0}, ValueError, "stride must be at least 1"),

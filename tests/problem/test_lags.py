@@ -24,7 +24,7 @@ def check_lags(x, h, bounds, edges, stride):
     ascending = problem.lags if len(bounds) > 1 else (problem.lags,)
     assert [lags.tolist() for lags in ascending] == [list(range(a, b + 1)) for a, b in bounds]
     kernel = h[np.ix_(*(lags[::-1] - a for lags, a in zip(ascending, first, strict=True)))]
-    (rows,) = problem._kept.in_y
+    rows = [b + np.arange(n) for b, n in zip(problem._kept.starts, problem._kept.shapes[0])]
     inside = whole if edges == "drop" else np.ones(y.shape[:-1], bool)
     assert np.array_equal(
         np.argwhere(inside), np.argwhere(inside[np.ix_(*rows)]) + [r[0] for r in rows]
@@ -79,7 +79,7 @@ def test_more_channels_than_samples_are_reported() -> None:
     ("given", "message"),
     [
         ({"fs": 100, "tmin": 0, "tmax": np.inf}, "tmax must be finite"),
-        ({"fs": np.inf, "tmin": 0, "tmax": 1}, "fs must be positive and finite, got inf"),
+        ({"fs": np.inf, "tmin": 0, "tmax": 1}, "fs must be finite and above 0, got inf"),
     ],
 )
 def test_rates_and_times_that_are_not_finite_are_refused(

@@ -21,7 +21,7 @@ def test_rows_are_cut_at_long_gaps() -> None:
     assert rows.pieces(3) == [(0, 1, 5), (0, 8, 9)]
     assert rows.pieces(1) == [(0, 1, 3), (0, 4, 5), (0, 8, 9)]
     assert rows.pieces(9) == [(0, 1, 9)]
-    assert rows.of_span((0, 1, 3)) is None
+    assert rows.of_span((0, 1, 3)).all()
     assert rows.of_span((0, 1, 5)).tolist() == [True, True, False, True]
 
 
