@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
+from dataclasses import replace
 from operator import add
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ from ..parallel import ahead
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.spec import ConvSpec
-from ..problem.stored import Stored, is_away, is_dask
+from ..problem.stored import Stored, is_away
 from ..progress import tracked
 from .combinations import combined
 from .windows import Windows, formed, recorded, slices
@@ -669,12 +670,13 @@ def lot_rows(read: tuple[Lot, Any, Any]) -> int:
 
 def on_dask(record: Any) -> bool:
     """Return whether the source of a record is a dask array."""
-    return isinstance(record, Stored) and is_dask(record.source)
+    # An xarray, which may hold an array of dask, has no blocks.
+    return hasattr(getattr(record, "source", None), "numblocks")
 
 
 def _apart(part: Any) -> Any:
     """Return a slice of a record as a pair of an object without samples and what dask reads."""
-    return (part.hollow, part.selection) if isinstance(part, Stored) else part
+    return (replace(part, source=None), part.selection) if isinstance(part, Stored) else part
 
 
 def _together(apart: Any) -> np.ndarray:

@@ -15,7 +15,6 @@ from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..problem.nuisance import Confounds, Nuisance
 from ..problem.spec import ConvSpec
-from ..problem.stored import not_finite_any_more
 from .combinations import combined
 from .data import Data, Plan, Series, Signal, Stack, nuisance_rows, stacked
 from .events import Events
@@ -192,7 +191,7 @@ class DesignMatrix:
         with np.errstate(invalid="ignore", over="ignore"):
             found: Sums = self.data.sum(task, y.signal, start)
         if not all(np.isfinite(a).all() for a in found):
-            raise not_finite_any_more()
+            raise ValueError("x or y is not finite: the source changed after its check")
         return found
 
     def _on_device(self, what: str, y: Targets, by_rows: bool, *more: Any) -> Any:

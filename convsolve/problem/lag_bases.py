@@ -237,8 +237,7 @@ class Tents(LagBasis):
             share = share if self.spacing == "even" else np.expm1(share * math.log1p(50)) / 50
             knots = given[0] + (given[-1] - given[0]) * share
         unit = np.eye(len(knots))
-        each = [np.interp(given, knots, one, left=0.0, right=0.0) for one in unit]
-        return np.stack(each, axis=1)
+        return np.stack([np.interp(given, knots, one, 0.0, 0.0) for one in unit], axis=1)
 
 
 @dataclass(frozen=True, repr=False)
@@ -279,15 +278,12 @@ class HRF(LagBasis):
             raise ValueError("HRF needs a sampling rate: give fs=, which is 1 / tr")
         seconds = np.asarray(lags, float) / fs
         if seconds[0] > 0 or seconds[-1] < HRF_SECONDS:
-            raise ValueError(
-                f"HRF needs lags from 0 to {HRF_SECONDS:g} s or more, got {seconds[0]:g} to "
-                f"{seconds[-1]:g} s"
-            )
-        own, found = self._response(seconds), []
-        for name in self.derivatives:
-            step = DELAY if name == "time" else DISPERSION
-            moved = (step, 0.0) if name == "time" else (0.0, step)
-            found.append((own - self._response(seconds, *moved)) / step)
+            got = f"{seconds[0]:g} to {seconds[-1]:g} s"
+            raise ValueError(f"HRF needs lags from 0 to {HRF_SECONDS:g} s or more, got {got}")
+        own = self._response(seconds)
+        steps = {"time": (DELAY, 0.0), "dispersion": (0.0, DISPERSION)}
+        moved = [steps[name] for name in self.derivatives]
+        found = [(own - self._response(seconds, *step)) / max(step) for step in moved]
         return np.stack([own, *found], axis=1)
 
     def _response(self, seconds: np.ndarray, delay: float = 0.0, wider: float = 0.0) -> np.ndarray:

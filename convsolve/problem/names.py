@@ -116,8 +116,7 @@ class Names:
     def time(self, lag: int) -> str:
         """Return the number of a lag in `unit`, to a hundredth of a sample or finer."""
         decimals = 0 if self.fs is None else max(0, 2 - math.floor(math.log10(self.times(1))))
-        text = f"{self.times(lag):.{decimals}f}"
-        return text.rstrip("0").rstrip(".") if decimals else text
+        return f"{round(float(self.times(lag)), decimals):.15g}"
 
     def lags(self, lags: Sequence[int]) -> str:
         """Return the description of lags along one axis."""

@@ -153,10 +153,9 @@ class Confounds:
             flags = b"" if kept.flags is None else kept.flags[i].tobytes()
             # Confounds that are given as arrays differ from record to record.
             key = shape, flags, root.ndim and root.tobytes(), arrays and i
-            if key not in known:
-                known[key] = len(layouts)
+            which.append(known.setdefault(key, len(layouts)))
+            if which[-1] == len(layouts):
                 layouts.append(Layout.of(terms, i, kept, root if root.ndim else one))
-            which.append(known[key])
         scales = np.array([1.0 if root.ndim else float(root) for root in roots])
         spanned = all(layout.spanned for layout in layouts)
         size = 0.0

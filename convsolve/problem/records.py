@@ -76,11 +76,11 @@ class Records:
 
     def converted(self, dtype: np.dtype[Any]) -> Records:
         """Return C-contiguous records of ``dtype`` in native byte order."""
-        cast = (
-            a.astype(dtype) if isinstance(a, Stored) else np.ascontiguousarray(a, dtype)
-            for a in self.arrays
-        )
-        return replace(self, arrays=tuple(cast))
+
+        def cast(a: Any) -> Any:
+            return a.astype(dtype) if isinstance(a, Stored) else np.ascontiguousarray(a, dtype)
+
+        return replace(self, arrays=tuple(map(cast, self.arrays)))
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
         """Return one output per record in the form of these records."""
@@ -164,20 +164,15 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
 def _numbers(value: Any, name: str) -> Any:
     """Return ``value`` as an array of real numbers. Stored arrays are returned unchanged."""
     if is_tracer(value):
-        raise TypeError(
-            f"{name} is a tracer of jax.jit, vmap or grad, whose values cannot be checked; use "
-            "convsolve.fit_kernel(x, y, spec, solver) inside transformed code"
-        )
+        cure = "inside transformed code, use convsolve.fit_kernel(x, y, spec, solver)"
+        raise TypeError(f"{name} is a tracer of jax.jit, vmap or grad; {cure}")
     if hasattr(value, "coords") and getattr(value, "chunks", None) is not None:
         value = value.data  # the dask array in an xarray
     kind = type(value)
     # A dask array has the kind of its chunks. MNE has channels first.
     masked = isinstance(getattr(value, "_meta", value), np.ma.MaskedArray)
     other = masked or hasattr(value, "toarray") or kind.__module__.startswith("mne")
-    try:
-        array = value if is_stored(value) else np.asarray(None if other else value)
-    except ValueError as error:  # ragged lists
-        raise ValueError(f"{name} must be an array of numbers, or a list: {error}") from None
+    array = value if is_stored(value) else np.asarray(None if other else value)
     if other or (_limits(array.dtype) is None and array.dtype.kind not in "biu"):
         words = kind.__name__ + f" of {array.dtype}" * (not other)
         raise TypeError(f"{name} must hold plain real numbers, got {words}")
@@ -240,16 +235,14 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
             sizes, totals = _extremes(block)
             gaps = np.zeros(record.shape, bool) if gaps is None else gaps
             # The rows that read a sample of x need all of its channels.
-            gaps[start : start + len(block)] = (
-                nan.any(-1, keepdims=True) if label[0] == "x" else nan
-            )
+            nan = nan.any(-1, keepdims=True) if label[0] == "x" else nan
+            gaps[start : start + len(block)] = nan
             record = replace(record, filled=True) if stored else block
         largest, sums = np.maximum(largest, sizes), sums + totals
     limits = _limits(record.dtype)
-    small = largest < (limits.tiny if limits else 0)
-    if small.any() and largest[small].any():
-        channel = np.flatnonzero(small & (largest > 0))[0]
-        raise ValueError(f"{label} channel {channel} has only subnormal numbers: change its unit")
+    small = (largest > 0) & (largest < (limits.tiny if limits else 0))
+    if small.any():
+        raise ValueError(f"{label} channel {small.argmax()} has only subnormal numbers")
     return record, gaps, largest, sums
 
 
@@ -258,15 +251,10 @@ def _extremes(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     A sum that overflows is zero, and does not depend on the layout in memory.
     """
-    block = np.ascontiguousarray(block)
-    if _limits(block.dtype) is not None:
-        block = block.astype(np.float32) if block.dtype.itemsize < 4 else block
-        sizes = by_channel(np.maximum, block, np.abs).astype(float)
-    else:
-        low, high = (by_channel(of, block).astype(float) for of in (np.minimum, np.maximum))
-        sizes = np.maximum(-low, high)
-    sums = by_channel(np.add, block).astype(float)
-    return sizes, np.where(np.isfinite(sums), sums, 0.0)
+    integers, half = _limits(block.dtype) is None, block.dtype.itemsize < 4
+    block = np.ascontiguousarray(block, float if integers else np.float32 if half else None)
+    sizes, sums = by_channel(np.maximum, block, np.abs), by_channel(np.add, block).astype(float)
+    return sizes.astype(float), np.where(np.isfinite(sums), sums, 0.0)
 
 
 def lists_arrays(value: Any) -> bool:
@@ -312,7 +300,7 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list
         limits, eps = _limits(dtype), float(np.finfo(np.float64).eps)
         if limits is None:
             types.append(default_float() if all(p.is_jax for p in parts) else np.dtype(float))
-            if part.largest is None or part.largest.max() <= 2**53:
+            if part.largest is None or part.largest.max() < 2**53:
                 continue
             notes.append("integers beyond 2**53 are rounded to float64")
         elif dtype.itemsize > 8:
@@ -377,9 +365,7 @@ def check_time_indexes(
             other, known = first.setdefault(i, (label, seconds))
             near = SHIFT * (known[-1] - known[0]) / max(len(known) - 1, 1)
             if len(known) == len(seconds) and not (np.abs(seconds - known) < near).all():
-                raise ValueError(
-                    f"{other} and {label} have different time indexes; rows are paired by position"
-                )
+                raise ValueError(f"{other} and {label} have different time indexes")
 
 
 def _times(item: Any, batch: bool) -> tuple[np.ndarray, bool] | None:
@@ -411,12 +397,8 @@ def _check_steps(name: str, seconds: np.ndarray, fs: float | None) -> None:
     off = seconds - step * np.arange(len(seconds))
     if not even.all() and not ((steps > 0).all() and np.ptp(off) < 2 * ROUNDED * step):
         row = int(np.argmin(even)) + 1
-        raise ValueError(
-            f"the time index of {name} is not equally spaced: row {row} is {steps[row - 1]:.6g} "
-            f"after the row before, and the median step is {usual:.6g}"
-        )
+        words = f"row {row} is {steps[row - 1]:.6g} after the row before, the median is {usual:.6g}"
+        raise ValueError(f"the time index of {name} is not equally spaced: {words}")
     if fs is not None and abs(step * fs - 1) > RATE:
-        raise ValueError(
-            f"the time index of {name} has a step of {step:.6g} s, that is {1 / step:.6g} Hz, but "
-            f"fs={fs:.6g} is given"
-        )
+        words = f"has a step of {step:.6g} s, that is {1 / step:.6g} Hz, but fs={fs:.6g}"
+        raise ValueError(f"the time index of {name} {words}")

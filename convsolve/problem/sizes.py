@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from ..cached import cached_property
 from ..linalg.qr import TREE_ROWS, tree_height
@@ -89,9 +89,9 @@ class Limits:
     data: float = 8 * DEFAULT_TUNING.held_numbers
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if (value := getattr(self, field.name)) != math.inf:
-                number(value, field.name, included=True)
+        for name, value in vars(self).items():
+            if value != math.inf:
+                number(value, name, included=True)
 
 
 def tuning_of(limits: Limits | Tuning | None) -> Tuning:
@@ -160,17 +160,15 @@ class Sizes:
     @property
     def beyond_memory(self) -> bool:
         """Whether x and y are stored elsewhere and are too large to be read whole."""
-        return self.stored and self.numbers > self.limits.held_numbers
+        return self.stored and self.chunked
 
     @property
     def whole_reason(self) -> str | None:
         """Why all of x and y cannot be taken at once, or None."""
         if not self.beyond_memory:
             return None
-        return (
-            f"needs all of x and y at once, {in_bytes(8 * self.numbers)} that are not in memory: "
-            "read them first (in Python, numpy.asarray(x)), or increase Limits(data=)"
-        )
+        needed = in_bytes(8 * self.numbers)
+        return f"needs all of x and y at once, {needed} that are not in memory"
 
     @property
     def toeplitz(self) -> bool:
@@ -221,24 +219,14 @@ class Sizes:
 
     def gram_reason(self, columns: int | None = None) -> str | None:
         """Return None, or why AᵀA is not formed, with the taps or more as ``columns``."""
-        columns = self.parameters if columns is None else columns
-        needed = 8 * self.groups * columns**2
-        if needed <= self.limits.gram_bytes:
-            return None
-        return (
-            f"the Gram matrix of {columns} columns needs {in_bytes(needed)}, more than "
-            "Limits(memory=) allows; use fewer taps"
-        )
+        needed = 8 * self.groups * (columns or self.parameters) ** 2
+        words = f"the Gram matrix needs {in_bytes(needed)}, more than Limits(memory=) allows"
+        return words if needed > self.limits.gram_bytes else None
 
     @cached_property
     def factor_fits(self) -> bool:
         """Whether a QR fits into the limits of memory and operations."""
-        return self.factor_in_memory and self._factor_work <= self.limits.most_work
-
-    @property
-    def _factor_work(self) -> int:
-        """Operations of a QR of more rows than unknowns."""
-        return 0 if self.wide else 2 * self.rows * self.parameters**2
+        return not self.factor_excess
 
     @property
     def factor_in_memory(self) -> bool:
@@ -247,7 +235,9 @@ class Sizes:
 
     @property
     def factor_excess(self) -> str:
-        """What a QR needs, and the limit that it exceeds."""
+        """What a QR needs, and the limit that it exceeds; empty if it exceeds none."""
         if not self.factor_in_memory:
             return f"{in_bytes(self.factor_bytes)}, more than Limits(memory=) allows"
-        return f"{self._factor_work:.1g} operations, more than {self.limits.most_work:.0e}"
+        work = 0 if self.wide else 2 * self.rows * self.parameters**2
+        words = f"{work:.1g} operations, more than {self.limits.most_work:.0e}"
+        return words if work > self.limits.most_work else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -23,18 +23,11 @@ def is_stored(value: Any) -> bool:
     an array of jax on an accelerator.
     Data frames and series have labels and do not count.
     """
-    if isinstance(value, (np.ndarray, np.generic)) or (
-        is_jax_array(value) and not on_device(value)
-    ):
-        return False
+    if isinstance(value, (np.ndarray, np.generic)) or is_jax_array(value):
+        return on_device(value)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     sliced = hasattr(value, "__getitem__") and not hasattr(value, "iloc")
     return isinstance(shape, tuple) and isinstance(dtype, np.dtype) and sliced
-
-
-def is_dask(value: Any) -> bool:
-    """Return whether a value is an array of dask. An xarray, which may hold one, is not."""
-    return hasattr(value, "__dask_graph__") and hasattr(value, "numblocks")
 
 
 def is_away(record: Any) -> bool:
@@ -121,11 +114,6 @@ class Stored:
         source = np.asarray(self.source) if is_jax_array(self.source) else self.source
         return source[self.where]
 
-    @property
-    def hollow(self) -> Self:
-        """The record without its source."""
-        return replace(self, source=None)
-
     def assembled(self, part: Any) -> np.ndarray:
         """Return the record, given its `selection` as an array.
 
@@ -136,21 +124,15 @@ class Stored:
         found = found[..., None] if self.channels is None else found
         same = found.shape[:-1] == self.shape[:-1] and found.dtype.kind not in "cO"
         if not same or np.ma.is_masked(part):
-            raise ValueError(
-                f"a slice of {self.shape[:-1]} samples came as {type(part).__name__} of shape "
-                f"{found.shape}, {found.dtype}: the source has changed, or has masked values"
-            )
+            got = f"{type(part).__name__} of shape {found.shape}"
+            raise ValueError(f"got {got}: the source has changed, or has masked values")
         if self.channels not in (None, tuple(range(found.shape[-1]))):
             found = found[..., [*self.channels]]
         found = np.ascontiguousarray(found, self.dtype)
         return np.where(np.isnan(found), found.dtype.type(0), found) if self.filled else found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        try:
-            return self.assembled(self.selection).astype(dtype or self.dtype, copy=False)
-        except Exception as error:
-            error.add_note(f"while samples were read of {self.source!r}")
-            raise
+        return self.assembled(self.selection).astype(dtype or self.dtype, copy=False)
 
     def blocks(self) -> Iterator[tuple[int, np.ndarray]]:
         """Yield parts along the first axis, and the sample at which each begins."""
@@ -162,8 +144,3 @@ class Stored:
         label = "check of what is stored"
         for start in tracked(starts, label, len(self), size=lambda start: step):
             yield start, np.asarray(self[start : start + step])
-
-
-def not_finite_any_more() -> ValueError:
-    """Return the error for numbers that were finite when they were checked, and are not now."""
-    return ValueError("x or y has values that are not finite: the source changed after its check")

@@ -180,7 +180,7 @@ SOLVERS: list[Row] = [
             cs.Problem([X, X], [Y, Y], kernel_size=3), "cg", limits=cs.Limits(memory=1)
         ).jackknife(),
         ValueError,
-        "the Gram matrix of 6",
+        "the Gram matrix needs 288 bytes",
     ),
     (lambda: cs.Limits(data=np.nan), ValueError, "data must be finite and at least 0, got nan"),
     (lambda: cs.choose_lags(FULL, "cv", limits=cs.Limits(memory=1)), cs.SolveError, "Gram matrix"),

@@ -109,11 +109,6 @@ def test_shapes_that_do_not_fit(x, y, taps, words):
         cs.Problem(x, None if y is None else ones(y), kernel_size=taps)
 
 
-def test_ragged_lists_of_numbers():
-    with pytest.raises(ValueError, match="x must be an array of numbers, or a list: setting"):
-        cs.Problem([[1, 2, 3], [4, 5]], kernel_size=2)
-
-
 def test_a_kernel_longer_than_the_signal_is_fine_where_rows_exist():
     assert cs.Problem(np.ones(3), kernel_size=5, padding="full").n_equations == 7
     assert cs.Problem([np.ones(3), np.ones(6)], kernel_size=5).n_equations == 2

@@ -98,7 +98,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
     ),
     "gap": (
         series(X, GAP), Y, {},
-        "time index of x is not equally spaced: row 70 is 21 after the row before, .* step is 1$",
+        "time index of x is not equally spaced: row 70 is 21 after the row before, .* is 1$",
     ),
     "joined": (
         series(X, np.tile(SECONDS[: N // 2], 2)), Y, {},
@@ -108,7 +108,7 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
     "no time": (series(X, [*DATES[:9], pd.NaT, *DATES[10:]]), Y, {}, "row 9 is nan after"),
     "rate": (
         series(X, SECONDS), Y, {"fs": 130},
-        r"x has a step of 0\.0078125 s, that is 128 Hz, but fs=130 is given",
+        r"x has a step of 0\.0078125 s, that is 128 Hz, but fs=130",
     ),
 }  # fmt: skip
 
