@@ -27,10 +27,9 @@ from ..operators.design_matrix import DesignMatrix
 from ..operators.filtered import Filter, FilteredRecord, filtered
 from ..operators.windows import NormalForm, normal_form
 from ..problem.problem import Problem
-from ..problem.records import Records
+from ..problem.records import Records, Stored
 from ..problem.rows import Rows
 from ..problem.sizes import Tuning
-from ..problem.stored import Stored
 from .autoregression import Autoregression, NoiseSums, largest_order
 
 

@@ -18,10 +18,9 @@ from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.events import mostly_zero
 from ..operators.tap_basis import TapBasis
 from ..problem.problem import Problem
-from ..problem.records import Records
+from ..problem.records import Records, is_away
 from ..problem.sizes import Sizes, Tuning
 from ..problem.spec import ConvSpec
-from ..problem.stored import is_away
 from ..progress import LOG
 from .penalty import Coordinates, NoPenalty, Penalty
 

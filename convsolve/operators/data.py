@@ -22,9 +22,9 @@ from ..linalg.orthonormal import legendre
 from ..linalg.rank import EPS
 from ..parallel import ahead
 from ..problem.nuisance import Nuisance
+from ..problem.records import Stored, is_away
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.spec import ConvSpec
-from ..problem.stored import Stored, is_away
 from ..progress import tracked
 from .combinations import combined
 from .windows import Windows, formed, recorded, slices

@@ -10,7 +10,6 @@ import numpy as np
 
 from ..cached import cached_property
 from ..linalg.orthonormal import orthonormal, polynomial_basis
-from ..text import shown
 from .checks import integer
 from .records import Records, read
 from .rows import Rows, Weights
@@ -21,8 +20,6 @@ SPANNED = 1e-10
 # Bases of at most so many rows are kept in extended precision. Few rows, of which a drift explains
 # nearly all, would otherwise have a rounding error that exceeds the rest of a column.
 FEW_ROWS = 256
-# Highest degree of a drift. A polynomial of a higher degree would follow the response.
-MOST_DEGREES = 20
 
 
 class Terms(NamedTuple):
@@ -50,12 +47,8 @@ class Terms(NamedTuple):
                 numbers.
         """
         degree = -1 if drift is None else integer(drift, "drift", 0)
-        if degree > MOST_DEGREES:
-            raise ValueError(f"drift must be at most {MOST_DEGREES}, got {degree}")
         if confounds is None:
             return cls(degree)
-        if not isinstance(confounds, (list, tuple)) and np.ndim(confounds) == 0:
-            raise TypeError(f"confounds must be arrays of columns, got {shown(confounds)}")
         # Stored confounds are loaded, because a basis of them is kept in memory for every record.
         return cls(degree, read(confounds, "confounds", spec, missing=True).each(np.asarray))
 

@@ -20,11 +20,10 @@ from .geometry import Geometry
 from .kernel_space import KernelSpace, kernel_space
 from .names import Names
 from .nuisance import Confounds, Nuisance, Terms
-from .records import Records, check_time_indexes, numeric, precision, read
+from .records import Records, Stored, check_time_indexes, numeric, precision, read
 from .rows import ByOutputs, Rows, Span, Weights, used_rows, whole_rows
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding, Shape
-from .stored import Stored
 
 LENGTH_OF_Y = (
     "with lags=, y must have the same length as x, or one sample for every stride= samples; with "

@@ -11,7 +11,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import convsolve as cs
-from convsolve.problem.stored import Stored
+from convsolve.problem.records import Stored
 
 MESHES = {
     kind: jax.make_mesh((4,), ("all",), (kind,)) for kind in (AxisType.Auto, AxisType.Explicit)

@@ -16,7 +16,7 @@ import scipy.sparse
 import zarr
 
 import convsolve as cs
-from convsolve.problem.stored import Stored, is_stored
+from convsolve.problem.records import Stored, is_stored
 from support.slow import few_seeds
 from support.stored import DASK, FILES, SMALL, STORES, Failing, Slices, stored
 
