@@ -356,18 +356,18 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 2067,
+    "problem": 2048,
     "linalg": 805,
     "operators": 2319,
     "leastsquares": 1284,
     "inference": 4234,
     "solvers": 1799,
     "identifiability": 1241,
-    "plotting": 1484,
+    "plotting": 1483,
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4522,
-    "package": 21589,
+    "package": 21569,
     "tests": 18869,
     "files": 168,
     "files at the top": 34,

@@ -71,8 +71,7 @@ def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
     """Return the times of some rows of a record, and a label with the unit."""
     assert fit.problem is not None
     # In samples of x.
-    kept = fit.problem._kept
-    found = (kept.starts[0] + np.arange(kept.shapes[record][0])[rows]) * fit._spec.stride[0]
+    found = fit.problem._kept.first_axis(record)[rows] * fit._spec.stride[0]
     if fit._names.fs is None:
         return found, "time (samples)"
     return found / fit._names.fs, "time (s)"

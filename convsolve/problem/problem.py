@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,10 +25,7 @@ from .rows import ByOutputs, Rows, Span, Weights, used_rows, whole_rows
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding, Shape
 
-LENGTH_OF_Y = (
-    "with lags=, y must have the same length as x, or one sample for every stride= samples; with "
-    "kernel_size=, y has the rows of the layer"
-)
+LENGTH_OF_Y = "with lags=, y is as long as x over stride=; with kernel_size=, as the layer"
 
 
 class Selection(NamedTuple):
@@ -286,19 +283,17 @@ class Problem:
     @property
     def _recipe(self) -> dict[str, Any]:
         """The geometry in plain values, from which `again` reads other data in the same way."""
-        common = {"n_outputs": self.n_outputs, "bias": self.bias, "missing": self._missing}
-        if self._terms.degree >= 0:
-            common["drift"] = self._terms.degree
-        named = self._names.to_dict()
-        common |= {name: value for name, value in named.items() if value is not None}
-        if self._space is not None:
-            common |= self._space.to_dict(self._lags[0], self.spec.groups)
-        spec, edges = self.spec, self._geometry.edges
+        spec, edges, degree = self.spec, self._geometry.edges, self._terms.degree
+        found: dict[str, Any] = {"spec": None if edges else asdict(spec)}
         if edges:
+            stride = None if {*spec.stride} == {1} else spec.stride
             lags = self._geometry.bounds(self._lengths[0])
-            stride = {} if set(spec.stride) == {1} else {"stride": spec.stride}
-            return {"lags": lags, "edges": edges, "groups": spec.groups, **stride, **common}
-        return {"spec": {f.name: getattr(spec, f.name) for f in fields(spec)}, **common}
+            found = {"lags": lags, "edges": edges, "groups": spec.groups, "stride": stride}
+        found |= {"n_outputs": self.n_outputs, "bias": self.bias, "missing": self._missing}
+        found |= {"drift": None if degree < 0 else degree, **self._names.to_dict()}
+        if self._space is not None:
+            found |= self._space.to_dict(self._lags[0], spec.groups)
+        return {name: value for name, value in found.items() if value is not None}
 
     def of_rows(self, spans: Sequence[Span]) -> Problem:
         """Return the problem of some rows, with the same lags, weights and confounds.
@@ -477,9 +472,8 @@ class Problem:
         """Return the sum of the weights of the rows that are used in some spans."""
         if self._weights is None:
             return float(sum(map(self._kept.rows_of, spans)))
-        some = (self._weights.some([(i, slice(a, b))]) for i, a, b in spans)
-        flags = (self._kept.flags_of(i)[a:b] for i, a, b in spans)
-        roots = (part.of_rows(0, used) for part, used in zip(some, flags, strict=True))
+        some = ((self._weights.some([(i, slice(a, b))]), (i, a, b)) for i, a, b in spans)
+        roots = (weights.of_rows(0, self._kept.of_span(span)) for weights, span in some)
         return float(sum(np.square(one).sum() for one in roots))
 
     @cached_property
@@ -492,17 +486,14 @@ class Problem:
 
     def _sizes(self, limits: Tuning = DEFAULT_TUNING) -> Sizes:
         """Return the sizes that decide how this problem is solved, and their limits."""
-        groups = self.spec.groups
-        outputs = self.n_outputs // groups
-        columns = self.spec._unknowns(self.n_channels)
-        arrays = (*self.x, *(self.y or ()))
+        arrays, groups = (*self.x, *(self.y or ())), self.spec.groups
         return Sizes(
             groups=groups,
             rows=self.n_equations,
-            columns=columns,
+            columns=self.spec._unknowns(self.n_channels),
             dimension=None if self._space is None else self._space.rank,
             has_functions=self._space is not None and self._space.has_functions,
-            outputs=outputs,
+            outputs=self.n_outputs // groups,
             nuisance=self._nuisance.total,
             shapes=tuple(self._lengths),
             limits=limits,
@@ -603,10 +594,8 @@ def _as_rows(records: Records, name: str, like: Sequence[Shape], rows: Rows, hin
     """Return the rows of records that are laid out as y, or a ValueError with a hint."""
     given = [a.shape[:-1] for a in records.arrays]
     if len(given) != len(like):
-        raise ValueError(
-            f"x has {count(len(like), 'record')}, {name} {count(len(given), 'record')}; arrays "
-            "(trials, time) need a channel axis, [..., None]"
-        )
+        words = f"x has {count(len(like), 'record')}, {name} {count(len(given), 'record')}"
+        raise ValueError(f"{words}; arrays (trials, time) need a channel axis, [..., None]")
     for i, (got, wanted) in enumerate(zip(given, like, strict=True)):
         if got != wanted:
             which = f"{name}[{i}]" if len(like) > 1 else name
@@ -636,10 +625,7 @@ def _check_left(by_mask: Sequence[tuple[tuple[int, ...], Rows]], names: Names) -
     for outputs, rows in by_mask:
         if not rows.count:
             which = f" of {names.output(outputs[0])}" if len(by_mask) > 1 else ""
-            raise ValueError(
-                f"no row{which} is left: all are masked, have weight 0, are missing in y, or need "
-                "a missing sample of x"
-            )
+            raise ValueError(f"no row{which} is left by the mask, weights and missing values")
 
 
 def _check_windows(geometry: Geometry, x: Records, rows: Rows) -> None:
@@ -651,24 +637,16 @@ def _check_windows(geometry: Geometry, x: Records, rows: Rows) -> None:
         reach = tuple(max(0, b) - min(0, a) + 1 for a, b in bounds)
         hint = "use fewer lags or edges='zeros'" if geometry.edges else "use fewer taps"
         if geometry.edges and reach[0] > 10 * longest[0]:
-            # As if they were given in milliseconds.
-            hint = "tmin= and tmax= are in seconds"
-        raise ValueError(
-            f"no window fits: lags {bounds} take {reach} samples for a row, x has {longest}; "
-            f"{_exchanged(x, 'x') or hint}"
-        )
+            hint = "tmin= and tmax= are in seconds"  # as if they were given in milliseconds
+        text = f"no window fits: lags {bounds} take {reach} samples for a row, x has {longest}"
+        raise ValueError(f"{text}; {_exchanged(x, 'x') or hint}")
     if len(set(map(spec._offset, shapes))) > 1:
-        raise ValueError(
-            "padding='same' with stride > 1 places the kernel differently in records of different "
-            "length, so that taps mean different lags"
-        )
+        raise ValueError("padding='same' with stride > 1 requires records of equal length")
 
 
 def _exchanged(records: Records, name: str) -> str:
     """Return how to exchange axes if records have more channels than samples, or nothing."""
     if any(a.ndim > 2 or a.shape[1] <= a.shape[0] for a in records.arrays):
         return ""
-    return (
-        f"{name} was read as {records.describe()} × {records.channels} channels; channels come "
-        f"last: transpose {name}, or add a channel axis, {name}[..., None]"
-    )
+    text = f"{name} was read as {records.describe()} × {records.channels} channels; channels come"
+    return f"{text} last: transpose {name}, or add a channel axis, {name}[..., None]"

@@ -69,6 +69,10 @@ class Rows:
         """Length along the first axis of every record that has rows; 0 for the others."""
         return [s[0] if size else 0 for s, size in zip(self.shapes, self.sizes, strict=True)]
 
+    def first_axis(self, record: int) -> np.ndarray:
+        """Return the indices of the rows of a record in the user's y, along the first axis."""
+        return self.starts[0] + np.arange(self.shapes[record][0])
+
     def of_y(self, values: Sequence[Any]) -> list[Any]:
         """Return the rows of values (*W, …) laid out as y; a number per record is unchanged."""
         several = (zip(self.starts, shape, strict=True) for shape in self.shapes)

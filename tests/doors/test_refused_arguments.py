@@ -93,7 +93,7 @@ Row = tuple[Callable[[], Any], type[Exception], str]
 MASKS: list[Row] = [
     (lambda: problem(mask=np.ones(38)), TypeError, "mask must be boolean, got"),
     (lambda: problem(mask=FLAGS[1:]), ValueError, r"mask has shape \(37,\), y \(38, "),
-    (lambda: problem(mask=~FLAGS), ValueError, "no row is left: all are masked"),
+    (lambda: problem(mask=~FLAGS), ValueError, "no row is left by the mask"),
     (
         lambda: problem(mask=np.ma.masked_array(FLAGS)),
         TypeError,

@@ -91,7 +91,7 @@ def test_kinds_that_are_not_arrays_of_numbers(value, words):
         ([(9, 1), (9, 2)], None, 2, "records of x have different numbers of axes or channels"),
         ((3, 9, 1), (2, 8, 1), 2, "x has 3 records, y 2 records"),
         # length
-        ((9,), (4,), 2, "y has 4 samples, expected 8; .* y has the rows of the layer"),
+        ((9,), (4,), 2, "y has 4 samples, expected 8; .* as the layer"),
         ((9, 7), (9, 7), (2, 2), "y has 9 × 7 samples, expected 8 × 6"),
         # axes that look exchanged
         ((9, 2), (3, 8), 2, r"channels come last: transpose y, or .* y\[\.\.\., None\]"),
@@ -152,9 +152,9 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         ({"tmin": -100, "tmax": 500, "fs": 128}, ValueError, "no window fits: .* are in seconds"),
         # y
         ({"x": [X, X], "y": [np.ones(9), np.ones(8)], "lags": (0, 2)}, ValueError,
-         r"y\[1\] has 8 samples, expected 9; with lags=, y must have the same length as x"),
+         r"y\[1\] has 8 samples, expected 9; with lags=, y is as long as x"),
         ({"y": np.ones(9), "lags": (0, 2), "stride": 4}, ValueError,
-         "y has 9 samples, expected 3; with lags=, .* or one sample for every stride="),
+         "y has 9 samples, expected 3; with lags=, y is as long as x over stride="),
         # numbers of channels and outputs
         ({"kernel_size": 3, "groups": 4}, ValueError, "groups=4 .* the 2 channels of x"),
         ({"kernel_size": 3, "y": Y, "groups": 2}, ValueError, "groups=2 .* the 3 outputs"),
