@@ -13,7 +13,7 @@ from ..operators.tap_basis import TapBasis
 
 
 class Units(NamedTuple):
-    """Column j of channel c is read as ``2**-exponents[c] * a[j] - shift[j]``, outputs likewise.
+    """Column j of channel c is read as ``2**-exponents[c] * a[j] - shift[j]``, as are outputs.
 
     Shapes, for G groups, C channels, P columns and Q outputs per group: ``exponents`` (G, C),
     ``shift`` (G, P), ``out_exponents`` and ``out_shift`` (G, Q).

@@ -45,8 +45,8 @@ MOST_STORED = 4
 class Unit(NamedTuple):
     """Channels are read as ``2**-exponents * a - shift``, which is about one at most.
 
-    ``size`` and ``trend`` (C,) are the largest values in these units of all that is subtracted, and
-    of what is not constant of it.
+    ``size`` and ``trend`` (C,) are the largest values in these units of everything that is
+    subtracted, and of its part that is not constant.
     """
 
     exponents: np.ndarray
@@ -138,7 +138,7 @@ class Stack(NamedTuple):
 
     The axis of most taps is the first. y and the columns are zero in rows that are not ``used``,
     and times the ``root`` of weights. ``places`` (N, k) are the indices of the columns in N, and
-    ``number`` is that of the lot.
+    ``number`` is the number of the lot.
     """
 
     number: int

@@ -474,7 +474,7 @@ class DesignMatrix:
         return csr_array(vstack(several))[:, : plan.fitted]
 
     def _blocks(self, targets: Targets) -> Iterator[RowBlock]:
-        """Yield rows of A, less what was fitted of them first, and of Y."""
+        """Yield rows of A, less any fit that was subtracted first, and of Y."""
         for stack in self.data.each(targets.signal):
             yield from _rows_of(self._bare, stack, self.first.fit)
 
