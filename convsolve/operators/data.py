@@ -313,11 +313,9 @@ class Plan:
         """Return the nuisance columns (N, T, *T', k) of a lot, and their indices (N, k)."""
         shape = len(lot.records), lot.last - lot.first, *self.kept.shapes[lot.records[0]][1:]
         if self.confounds is None:
-            own = np.full((1,) * len(shape) + (1,), self.rows**-0.5)
-            own = np.broadcast_to(own, (*shape, 1))
-            return own if lot.flags is None else own * lot.flags[..., None], np.zeros(
-                (shape[0], 1), int
-            )
+            own = np.broadcast_to(np.float64(self.rows**-0.5), (*shape, 1))
+            own = own if lot.flags is None else own * lot.flags[..., None]
+            return own, np.zeros((shape[0], 1), int)
         c = self.confounds
         kinds, firsts, which = np.unique(
             c.which[lot.records], return_index=True, return_inverse=True

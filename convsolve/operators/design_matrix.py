@@ -25,8 +25,6 @@ from .sums import Residuals, Sums, less
 # Sums lose too many digits if a projection keeps less of a square, or if the norms of the columns
 # of a channel differ by a larger factor.
 KEPT, EVEN = 0.01, 4.0
-# Rows of at most so many numbers are kept between passes.
-KEPT_NUMBERS = 2**20
 
 
 class Targets(NamedTuple):
@@ -140,6 +138,7 @@ class DesignMatrix:
             by_rows = True
             if self.data.x.sparse:
                 self.data = Data(self.plan, self.data.x.subtracted())
+                del self._bare
             sums = self._sum(self.given, by_rows, None, self._with_gram)
         whole, of_y = sums.whole, sums.of_y
         if not _kept(sums, fitted):
