@@ -101,9 +101,11 @@ def by_taps(case: Case, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _normal(problem: cs.Problem) -> tuple[np.ndarray, np.ndarray]:
     """Return AᵀA and Aᵀy in the units of the user."""
+    from convsolve.inference.moments import moments
     from convsolve.leastsquares.analysis import Analysis
+    from convsolve.operators.tap_basis import IDENTITY
 
-    m = Analysis.of(problem).design.moments
+    m = moments(Analysis.of(problem).design, basis=IDENTITY)
     scale = np.ldexp(1.0, m.units.column_exponents[0])
     gram = m.gram[0] * scale * scale[:, None]
     return gram, m.rhs[0, :, 0] * scale * np.ldexp(1.0, m.units.out_exponents[0])

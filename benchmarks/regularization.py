@@ -242,7 +242,7 @@ def crossed(
         from convsolve.leastsquares.analysis import analyse
 
         problem = cs.Problem(x, y, lags=(0, taps - 1), edges="zeros", bias=True)
-        return analyse(problem).design.moments
+        return analyse(problem).design.sum_rows()
 
     row: dict[str, Any] = {
         "name": name,

@@ -16,6 +16,8 @@ from .design_matrix import DesignMatrix
 # Numbers that are transformed at a time, the fewest samples of a block, and the number of numbers
 # from which threads are faster than one.
 NUMBERS, BLOCK, MANY = 2**18, 256, 2**16
+# So few lags of the spectra of so many channels are computed without FFTs.
+FEW_LAGS, MANY_CHANNELS = 64, 16
 # The ramp at an end of a record is as long as the kernel, but at most this share of the record.
 MOST_SHARE = 1 / 4
 # If a squared column norm is less than this share of its value for padded records, subtracting the
@@ -124,14 +126,16 @@ def fast_length(count: int) -> int:
     return int(next_fast_len(count, real=True))
 
 
-def autocorrelation(records: Sequence[Record], taps: int) -> np.ndarray:
+def autocorrelation(
+    records: Sequence[Record], taps: int, less: Sequence[Record] = ()
+) -> np.ndarray:
     """Return Σ x[s] x[s + j]ᵀ (K, C, C) for lags j of 0 to K − 1, zero outside of the records.
 
-    The spectrum of two blocks is the sum of their spectra, with alternating signs for the second.
+    The sums of other records, ``less``, are subtracted. The spectrum of two blocks is the sum of their spectra, with alternating signs for the second.
     """
     step, c = fast_length(max(taps, BLOCK)), records[0].data.shape[2]
     total, sign = np.zeros((step + 1, c, c), complex), np.resize([1.0, -1.0], step + 1)[:, None]
-    for x in records:
+    for number, x in enumerate((*records, *less)):
         n, length, _ = x.data.shape
         per = min(n, max(1, NUMBERS // (4 * step * c)))
         # A product of matrices is fast for as many blocks as channels.
@@ -144,8 +148,22 @@ def autocorrelation(records: Sequence[Record], taps: int) -> np.ndarray:
             blocks = transform(part.reshape(len(seen), many + 1, step, c), 2 * step, 2)
             here, ahead = blocks[:, :-1], blocks[:, :-1] + sign * blocks[:, 1:]
             a, b = (v.reshape(-1, step + 1, c).swapaxes(0, 1) for v in (here, ahead))
-            total += adjoint(a) @ b
-    return inverted(total, 2 * step)[:taps]
+            if number < len(records):
+                total += adjoint(a) @ b
+            else:
+                total -= adjoint(a) @ b
+    return _first(total, 2 * step, taps)
+
+
+def _first(spectrum: np.ndarray, size: int, count: int) -> np.ndarray:
+    """Return the first numbers (count, C, C) of a spectrum; few of many series by a product."""
+    f, c, _ = spectrum.shape
+    if count > FEW_LAGS or c < MANY_CHANNELS:
+        return inverted(spectrum, size)[:count]
+    waves = np.exp(2j * np.pi / size * (np.arange(count)[:, None] * np.arange(f))) / size
+    waves[:, 1 : size // 2] *= 2
+    flat = spectrum.reshape(f, c * c)
+    return (waves.real @ flat.real - waves.imag @ flat.imag).reshape(count, c, c)
 
 
 def wrapped(lags: np.ndarray, size: int) -> np.ndarray:
@@ -236,7 +254,7 @@ def tapered_lags(
     else:
         ends = [r.ends(taps) for r in records]
         ramped = [r._replace(ramp=taps) for r in ends]
-        lags = plain + autocorrelation(ramped, taps) - autocorrelation(ends, taps)
+        lags = plain + autocorrelation(ramped, taps, less=ends)
     power, of_channel = np.diagonal(lags[0]).copy(), places % len(lags[0])
     counts = np.maximum(np.bincount(of_channel, minlength=power.size), 1)
     own, more = (np.bincount(of_channel, a, power.size) / counts for a in (squares, ridge))
