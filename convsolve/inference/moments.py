@@ -203,7 +203,11 @@ def moments(
     plan, targets = matrix.plan, targets or matrix.given
     gram, of_y, own = matrix.gram(), matrix.outputs_of(targets), matrix.nuisance_products
     last = int(plan.constant)
-    x, y, apart = own[:, -last:][:, :last], of_y.of_n[:, -last:][:, :last], float(plan.centred)
+    x, y, apart = (
+        own[:, -last:][:, :last],
+        (of_y.of_n * of_y.live[:, None])[:, -last:][:, :last],
+        float(plan.centred),
+    )
     out_shift = np.broadcast_to(targets.grouped(targets.signal.unit.shift), of_y.live.shape)
     units = Units(
         matrix.data.x.unit.exponents.reshape(matrix.groups, -1),

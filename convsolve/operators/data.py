@@ -499,8 +499,8 @@ class Signal:
         lots, known = plan.lots, self._known
         # Means of samples that no row reads, such as artefacts, would cost digits.
         reads_all = not self.of_x or all(map(plan.spec._reads_all, set(plan.lengths)))
-        reads_all = reads_all or self.on_device
         read = known is None or known[1] is None or plan.kept.flags is not None or not reads_all
+        read = read and not self.on_device
         if known is not None and (plan.step is not None or not read):
             size = np.asarray(known[0], float)
             some = np.unique(np.linspace(0, len(lots) - 1, SURVEYED).astype(int))

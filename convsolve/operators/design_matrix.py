@@ -117,7 +117,7 @@ class DesignMatrix:
         #: The targets, or some without outputs.
         self.given = self.targets or self.with_outputs(self._empty)
         rooted = self.plan.weights is not None and not self.plan.weights.by_record
-        few = 2 * data.rows < sum(int(np.prod(s)) for s in self.plan.kept.shapes)
+        few = data.rows < self.plan.kept.dropped
         unsupported = rooted or few or not data.windows.by_fft
         self._form_rows = by_rows or (unsupported and not data.x.sparse)
 

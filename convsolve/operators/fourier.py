@@ -46,6 +46,9 @@ class Lane:
         """Store the samples x of some of the rows of a stack."""
         self.stack, self.taps, self.count = stack, data.windows.taps, data.plan.count
         self.y, self.own = stack.y.part(some), stack.own.part(some)
+        #: The value of N if it is one constant of all rows, or None.
+        self.constant = data.plan.rows**-0.5 if data.plan.confounds is None else None
+        self.constant = None if stack.used is not None else self.constant
         used = None if stack.used is None else stack.used[some][..., None]
         self.used = None if used is None else Series.plain(used)
         self.places, self.groups = data.windows.places, data.groups
@@ -85,8 +88,10 @@ class Lane:
         def blocks(a: Any) -> Any:
             if a is None:
                 return None
-            every = np.lib.stride_tricks.sliding_window_view(a, length, 1)
-            return np.moveaxis(every[:, first * step : whole * step : step], -1, 2)
+            records, samples, *others = a.strides
+            shape = len(a), whole - first, length, *a.shape[2:]
+            steps = records, step * samples, samples, *others
+            return np.lib.stride_tricks.as_strided(a[:, first * step :], shape, steps)
 
         if whole > first:
             series.read(blocks(data), out[:, : whole - first, :length], blocks(dead))
@@ -182,20 +187,26 @@ class Lane:
                 core = (gram(u, v, others),)
             elif first is not None:
                 core = ((self.whole(first).swapaxes(-1, -2), whole),)
-            y, own = (self.outputs(s, batch) for s in (self.y, self.own))
-            of_x = self._of_own(whole, own, batch) if self.count else np.zeros(())
-            of_y = _flat(own).swapaxes(1, 2) @ _flat(y)
-            of_y = spread(self.stack.places[batch[0]], of_y, self.count)
+            y = self.outputs(self.y, batch)
+            if self.constant is not None:
+                of_x, of_y = np.zeros(()), self.constant * _sums(y)[None]
+            else:
+                own = self.outputs(self.own, batch)
+                of_x = self._of_own(whole, own, batch) if self.count else np.zeros(())
+                of_y = _flat(own).swapaxes(1, 2) @ _flat(y)
+                of_y = spread(self.stack.places[batch[0]], of_y, self.count)
             rhs = whole.swapaxes(-1, -2), self.whole(self.spectrum(y, g))
-            return rhs, of_x, of_y, _squares(y), *core
+            return rhs, of_x, of_y, _sums(y, np.square), *core
 
         rhs, of_x, of_y, squares, *core = self.summed(task)
-        if self.count and self.stack.shared:
+        if self.constant is not None:
+            of_x = self.constant * self._over_rows(np.positive)[None]
+        elif self.count and self.stack.shared:
             of_x = self.columns(of_x).transpose(2, 0, 1)[None]
             of_x = spread(self.stack.places[:1], of_x, self.count)
         of_x = of_x.swapaxes(0, 1) if self.count else np.zeros((g, 0, len(self.places)))
         of_y = of_y.reshape(self.count, g, len(squares) // g).swapaxes(0, 1)
-        inner = self._gram(core[0]) if with_gram else self._diagonal
+        inner = self._gram(core[0]) if with_gram else self._over_rows(np.square)
         whole = np.einsum("gpp->gp", inner).copy() if with_gram else inner
         return Sums(inner, self.columns(rhs), of_x, of_y, squares.reshape(g, -1), whole)
 
@@ -214,17 +225,19 @@ class Lane:
             return found
         return np.stack([each[np.ix_(self.places, self.places)] for each in found])
 
-    @property
-    def _diagonal(self) -> np.ndarray:
-        """The squares (G, P) of the columns: a step drops a square at one end, and adds another."""
+    def _over_rows(self, of: np.ufunc) -> np.ndarray:
+        """Return sums (G, P) over the rows of a function of the columns.
+
+        A step along the taps drops a sample at one end, and adds another.
+        """
         (t, *others), (k, *taps) = self.rows, self.taps
         ends = (self.x.some((slice(None), slice(at, at + k - 1))) for at in (t, 0))
-        more, less = (np.square(a).sum(0) for a in ends)
+        more, less = (of(a).sum(0) for a in ends)
         found: Any = 0.0
         step = max(1, NUMBERS // max(1, self.x.data[:, 0].size))
         for i in range(0, t, step):
             part = self.x.some((slice(None), slice(i, min(i + step, t))))
-            found = found + _squares(part.reshape(-1, part[0, 0].size))
+            found = found + _sums(part.reshape(-1, part[0, 0].size), of)
         found = np.concatenate([found.reshape(1, *more.shape[1:]), more - less]).cumsum(0)
         for axis, (t, k) in enumerate(zip(others, taps, strict=True), 1):
             line = np.moveaxis(found, axis, 0)
@@ -253,21 +266,29 @@ class Lane:
 
         def task(batch: Batch) -> Any:
             seen = self.whole(self.spectrum(self.samples(batch), g))
-            r, own = (self.outputs(s, batch) for s in (self.y, self.own))
+            r = self.outputs(self.y, batch)
             r[:, :, : self.step] -= self._fitted(seen, kernel, batch)
+            if self.constant is not None:
+                r[:, :, : self.step] -= self.constant * flat_c[0]
             beyond = batch[1].stop * self.step - self.rows[0]
             if beyond > 0:
                 r[:, -1, self.step - beyond : self.step] = 0.0
-            places, flat, own = self.stack.places[batch[0]], _flat(r), _flat(own)
-            if self.count:
-                flat -= own @ flat_c[places]
+            of_n = self._less_own(r, flat_c, batch)
             back = np.conj(seen, out=seen).swapaxes(-1, -2), self.whole(self.spectrum(r, g))
-            of_n = spread(places, own.swapaxes(1, 2) @ flat, self.count)
-            return _squares(r), back, of_n
+            return _sums(r, np.square), back, of_n
 
         squares, back, of_n = self.summed(task)
         of_n = of_n.reshape(self.count, g, w.shape[-1]).swapaxes(0, 1)
         return Residuals(squares.reshape(g, -1), self.columns(back), of_n)
+
+    def _less_own(self, r: np.ndarray, c: np.ndarray, batch: Batch) -> np.ndarray:
+        """Subtract N c, if N is no constant, from blocks of rows, and return Nᵀr (q, G·Q)."""
+        if self.constant is not None:
+            return self.constant * _sums(r)[None]
+        own, flat, places = _flat(self.outputs(self.own, batch)), _flat(r), self.stack.places
+        if self.count:
+            flat -= own @ c[places[batch[0]]]
+        return spread(places[batch[0]], own.swapaxes(1, 2) @ flat, self.count)
 
     def product(self, w: np.ndarray) -> np.ndarray:
         """Return A w (N, T, *T', G·Q), for w (G, P, Q)."""
@@ -322,6 +343,6 @@ def _flat(a: np.ndarray) -> np.ndarray:
     return a.reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1])
 
 
-def _squares(a: np.ndarray) -> np.ndarray:
-    """Return the sums of squares (C,) of the channels."""
-    return by_channel(np.add, a, np.square) if a.size else np.zeros(a.shape[-1])
+def _sums(a: np.ndarray, of: np.ufunc = np.positive) -> np.ndarray:
+    """Return the sums (C,) of a function of the channels."""
+    return by_channel(np.add, a, of) if a.size else np.zeros(a.shape[-1])

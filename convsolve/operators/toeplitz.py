@@ -131,7 +131,8 @@ def autocorrelation(
 ) -> np.ndarray:
     """Return Σ x[s] x[s + j]ᵀ (K, C, C) for lags j of 0 to K − 1, zero outside of the records.
 
-    The sums of other records, ``less``, are subtracted. The spectrum of two blocks is the sum of their spectra, with alternating signs for the second.
+    The sums of other records, ``less``, are subtracted. The spectrum of two blocks is the sum of
+    their spectra, with alternating signs for the second.
     """
     step, c = fast_length(max(taps, BLOCK)), records[0].data.shape[2]
     total, sign = np.zeros((step + 1, c, c), complex), np.resize([1.0, -1.0], step + 1)[:, None]
