@@ -25,6 +25,8 @@ from .sums import Residuals, Sums, less
 # Sums lose too many digits if a projection keeps less of a square, or if the norms of the columns
 # of a channel differ by a larger factor.
 KEPT, EVEN = 0.01, 4.0
+# Outputs from which confounds are projected out at a time.
+AT_ONCE = 16
 
 
 class Targets(NamedTuple):
@@ -308,9 +310,12 @@ class DesignMatrix:
             y = y._replace(shift=0 * y.shift) if plan.confounds is None else y
             found.append(y.some(np.nonzero(stack.wanted)))
         rows = np.concatenate(found)
-        if plan.confounds is not None and plan.fitted:
-            rows = rows - self.nuisance_columns @ known.of_n[group, : plan.fitted]
-        return rows * known.live[group]
+        if plan.confounds is None:
+            return rows
+        if plan.fitted:
+            rows -= self.nuisance_columns @ known.of_n[group, : plan.fitted]
+        rows *= known.live[group]
+        return rows
 
     def constant_beside(
         self, targets: Targets, w: np.ndarray, level: np.ndarray | None = None
@@ -598,9 +603,14 @@ def without_confounds(
     zeros = [np.broadcast_to(0.0, (*shape, 1)) for shape in kept.shapes]
     x = Signal(plan, zeros, of_x=True).as_given()
     matrix = DesignMatrix(Data(plan, x), None, by_rows=True)
-    targets = matrix.with_outputs(values)
-    found = np.ldexp(matrix.output_rows(targets, 0)[plan.in_time], targets.exponents)
-    if fit is not None:
-        columns = matrix.nuisance_columns[plan.in_time]
-        found = found - columns @ fit[: columns.shape[1]]
+    order, outputs = plan.in_time, values[0].shape[-1]
+    found = np.empty((len(order), outputs))
+    columns = matrix.nuisance_columns[order]
+    for first in range(0, outputs, AT_ONCE):  # few copies of long records
+        some = slice(first, min(first + AT_ONCE, outputs))
+        targets = matrix.with_outputs([a[..., some] for a in values])
+        part = np.ldexp(matrix.output_rows(targets, 0)[order], targets.exponents)
+        if fit is not None:
+            part -= columns @ fit[: columns.shape[1], some]
+        found[:, some] = part
     return found
