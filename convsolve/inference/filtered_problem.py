@@ -155,7 +155,7 @@ def estimated_noise(
     if exact.size:
         raise SolveError(
             f"noise='ar' needs noise, and {design.names.output(int(exact[0]))} "
-            "is fitted up to rounding"
+            "is fitted up to rounding; leave it out, or use noise='white'"
         )
     kept = design.kept
     residuals = design.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))
