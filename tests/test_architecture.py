@@ -357,9 +357,9 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 2048,
-    "linalg": 805,
+    "linalg": 794,
     "operators": 2355,
-    "leastsquares": 1284,
+    "leastsquares": 1272,
     "inference": 4238,
     "solvers": 1799,
     "identifiability": 1241,
@@ -367,7 +367,7 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4522,
-    "package": 21609,
+    "package": 21586,
     "tests": 18849,
     "files": 168,
     "files at the top": 34,

@@ -126,18 +126,14 @@ class Normal:
         """Return whether ``steps`` of CG on a random vector prove full numerical rank.
 
         False is inconclusive, and True is wrong with a probability of 2e-7, see `least_eigenvalue`.
-        """
-        return self.definite and self._full_rank_above(self.least(steps, stop))
-
-    def _full_rank_above(self, least: float) -> bool:
-        """Return whether eigenvalues of M⁻¹(AᵀA + ridge) of at least ``least`` prove full rank.
-
         The criterion is that of `cholesky_factors`. If x is coarser than float64 and there is no
         ridge, the smallest eigenvalue must also exceed the rounding of x.
         """
+        if not self.definite:
+            return False
         system, p = self.system, self.stretch.size
         # In the coordinates of System the columns are not shorter, nor is the smallest eigenvalue.
-        least *= self.inverse.low
+        least = self.least(steps, stop) * self.inverse.low
         # Errors of FFTs do not add up over columns. Errors of the elements of a Gram matrix do.
         loss = 1.0 if self._by_rows else min(1.0, COLUMNS_OF_ERROR / p)
         if not least > least_share(system.matrix.rows, p, loss) * self.largest:  # also for NaN

@@ -321,9 +321,7 @@ class Ridge(Penalty):
         if isinstance(strength, dict):
             if set(strength) != set(labels):
                 given, known = (", ".join(map(str, each)) for each in (strength, labels))
-                raise ValueError(
-                    f"strength has the labels {given or 'none'}, channel_groups {known}"
-                )
+                raise ValueError(f"strength has the labels {given}, channel_groups {known}")
             strength = [strength[label] for label in labels]
         if not isinstance(strength, (list, tuple)) and not getattr(strength, "ndim", 0):
             return checked_strength(strength, "Ridge")
@@ -359,10 +357,8 @@ class Ridge(Penalty):
         """Raise a ValueError if the criterion cannot select the strengths of groups."""
         works = select == "evidence" if isinstance(select, str) else not select.own
         if self.bands and not works:
-            raise ValueError(
-                "the strengths of groups of channels are selected by evidence or "
-                "cross-validation, with a score that has a gradient"
-            )
+            ways = "by evidence or cross-validation, with a score that has a gradient"
+            raise ValueError(f"the strengths of groups of channels are selected {ways}")
 
     @property
     def title(self) -> str:
@@ -444,10 +440,8 @@ def checked_strength(strength: Any, owner: str) -> Any:
     if type(strength) is int or (not found.ndim and found.dtype.kind in "iuf"):
         return number(strength, "strength", included=True)
     if found.dtype.kind not in "iuf" or found.ndim != 1:
-        hint = "; a dict is for Ridge with channel_groups=" if isinstance(strength, dict) else ""
-        raise TypeError(
-            f"strength must be a number, or one number per output, got {shown(strength)}{hint}"
-        )
+        wanted = "a number, or one number per output"
+        raise TypeError(f"strength must be {wanted}, got {shown(strength)}")
     if not found.size:
         raise ValueError("strength has no numbers")
     return tuple(number(one, "strength", included=True) for one in found.tolist())
@@ -470,19 +464,15 @@ def penalty_of(ridge: Any, penalty: Penalty | None) -> Penalty | None:
 def check_labels(labels: tuple[int, ...] | None, channels: int, owner: str) -> None:
     """Raise a ValueError unless there is a label for every channel."""
     if labels is not None and len(labels) != channels:
-        raise ValueError(
-            f"{owner}(channel_groups=...) has {count(len(labels), 'label')}, x has {channels} "
-            "channels"
-        )
+        given = count(len(labels), "label")
+        raise ValueError(f"{owner}(channel_groups=...) has {given}, x has {channels} channels")
 
 
 def channel_labels(groups: Any, otherwise: str = "") -> tuple[int, ...]:
     """Return a checked label for every input channel; an error begins with the alternatives."""
     if not isinstance(groups, (tuple, list, np.ndarray)):
-        raise TypeError(
-            f"channel_groups must be {otherwise}a label for every input channel, got "
-            f"{shown(groups)}"
-        )
+        wanted = f"{otherwise}a label for every input channel"
+        raise TypeError(f"channel_groups must be {wanted}, got {shown(groups)}")
     return tuple(integer(label, "channel_groups", 0) for label in groups)
 
 
@@ -555,9 +545,8 @@ class Tikhonov(Penalty):
         """Raise a ValueError unless D has a column for every tap."""
         taps = int(np.prod(kernel_size))
         if self.matrix.shape[1] != taps:
-            raise ValueError(
-                f"Tikhonov(matrix) has {self.matrix.shape[1]} columns, a channel {taps} taps"
-            )
+            given = self.matrix.shape[1]
+            raise ValueError(f"Tikhonov(matrix) has {given} columns, a channel {taps} taps")
 
     def roots(self, lags: np.ndarray) -> None:
         """Return None: D acts on all axes at once."""
@@ -588,13 +577,12 @@ def _checked_matrix(matrix: Any) -> np.ndarray:
     """Return D (q, taps) in float64."""
     try:
         given = np.asarray(matrix)
-    except ValueError:
-        raise TypeError(f"matrix must be (q, taps), got {shown(matrix)}") from None
+    except ValueError:  # rows of different length
+        given = np.array(None)
     if given.dtype.kind not in "biuf":
         raise TypeError(f"matrix must hold real numbers, got {shown(matrix)}")
     if given.ndim != 2 or not given.size:
         raise ValueError(f"matrix must be (q, taps), got shape {given.shape}")
-    found = given.astype(float)
-    if not np.isfinite(found).all():
+    if not np.isfinite(found := given.astype(float)).all():
         raise ValueError("matrix must be finite")
     return found

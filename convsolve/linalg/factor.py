@@ -163,20 +163,14 @@ class Factor:
         """Orthonormal basis (P, rank) of the rows of A."""
         return np.eye(self.columns)
 
-    @property
-    def user_row_space(self) -> np.ndarray:
-        """The same in the user's units."""
-        return self.row_space
+    user_row_space = row_space  # in the user's units
 
     @property
     def null_space(self) -> np.ndarray:
         """Orthonormal null vectors of A, as columns (P, nullity)."""
         return np.zeros((self.columns, 0))
 
-    @property
-    def user_null_space(self) -> np.ndarray:
-        """The same in the user's units."""
-        return self.null_space
+    user_null_space = null_space  # in the user's units
 
     @property
     def null_threshold(self) -> float:
@@ -221,8 +215,8 @@ class Truncated(Factor):
 
     def __getitem__(self, group: int) -> Truncated:
         """Return the factor of one of several groups."""
-        given = self.r[group], self.rows, self.singular_values[group], self._sizes[group]
-        return Truncated(*given)
+        values, sizes = self.singular_values[group], self._sizes[group]
+        return Truncated(self.r[group], self.rows, values, sizes)
 
     @property
     def rank(self) -> int:

@@ -20,13 +20,9 @@ class Tridiagonal:
 
     def __init__(self, matrix: np.ndarray, scale: float = 0.0) -> None:
         """Reduce the matrix. ``scale`` is the size of its terms, if B is a difference of them."""
-        self.size, self._scale = len(matrix), scale
+        self.size = self._blas_columns = len(matrix)
+        self._scale = scale
         self._reduce(matrix)
-
-    @property
-    def _blas_columns(self) -> int:
-        """The number of columns."""
-        return self.size
 
     @on_blas_threads
     def _reduce(self, matrix: np.ndarray) -> None:
@@ -66,16 +62,10 @@ class Tridiagonal:
     @cached_property
     def eigenvalues(self) -> np.ndarray:
         """Eigenvalues (r,), ascending. Values within the rounding error of B are 0."""
-        return np.where(self._values > self.resolution, self._values, 0.0)
-
-    @cached_property
-    def _values(self) -> np.ndarray:
-        if self.size < 2:
-            return self.diagonal
         from scipy.linalg.lapack import dsterf
 
-        found: np.ndarray = dsterf(self.diagonal, self.beside)[0]
-        return found
+        found = dsterf(self.diagonal, self.beside)[0] if self.size > 1 else self.diagonal
+        return np.where(found > self.resolution, found, 0.0)
 
     @cached_property
     def _ends(self) -> tuple[float, float]:
