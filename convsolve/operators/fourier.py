@@ -20,7 +20,7 @@ from ..linalg.channels import by_channel
 from ..linalg.threads import one_blas_thread
 from ..parallel import cores, in_order
 from .data import Data, Series, Stack
-from .sums import Residuals, Sums, gram, plus, spread
+from .sums import Residuals, Sums, gram, moved, plus, spread
 
 # Numbers that are transformed at a time: 8 MiB.
 NUMBERS = 2**20
@@ -120,7 +120,7 @@ class Lane:
         """Return the spectra along all axes, (f, *f', G, n·M, C)."""
         if others := range(2, 1 + len(self.taps)):
             spectra = fftn(spectra, self.sizes[1:], others)
-        return np.moveaxis(spectra, 0, -2)
+        return moved(spectra, 0, -2)
 
     def inverse(self, total: np.ndarray, at: int = 0) -> np.ndarray:
         """Return values (…, size, *size', …) of a spectrum (…, f, *f', …), f at axis ``at``."""
@@ -130,7 +130,7 @@ class Lane:
     def columns(self, total: np.ndarray) -> np.ndarray:
         """Return values (G, P, …) of the columns, of a conjugate spectrum (f, *f', G, C, …)."""
         found, d = self.inverse(total.conj())[tuple(map(slice, self.taps))], len(self.taps)
-        found = np.moveaxis(found, d, 0)
+        found = moved(found, d, 0)
         count = math.prod(found.shape[1 : d + 2])
         return found.reshape(len(found), count, *found.shape[d + 2 :])[:, self.places]
 
@@ -139,7 +139,7 @@ class Lane:
         d, g = len(self.taps), self.groups
         found = np.zeros((g, math.prod(self.taps) * self.x.data.shape[-1] // g, w.shape[-1]))
         found[:, self.places] = w
-        found = np.moveaxis(found.reshape(g, *self.taps, -1, w.shape[-1]), 0, d)
+        found = moved(found.reshape(g, *self.taps, -1, w.shape[-1]), 0, d)
         found = rfft(found, self.size, axis=0)
         return np.conj(fftn(found, self.sizes[1:], range(1, d)) if d > 1 else found)
 
@@ -214,12 +214,12 @@ class Lane:
         """Return AᵀA (G, P, P) from the spectrum of its first block row."""
         (k, *_), g = self.taps, self.groups
         core = core.reshape(-1, g, *core.shape[-2 * len(self.taps) :])
-        top = np.moveaxis(irfft(core.conj(), self.size, axis=0)[:k], 1, 0)
+        top = moved(irfft(core.conj(), self.size, axis=0)[:k], 1, 0)
         p = math.prod(top.shape[2 : 2 + len(self.taps)])
         side = top.reshape(g, k, p, p).swapaxes(2, 3).reshape(top.shape)
         ends = (self.x.some((slice(None), slice(at, at + k - 1))) for at in (0, self.rows[0]))
         both = np.concatenate([*ends], 1)
-        both = np.moveaxis(both.reshape(*both.shape[:-1], g, both.shape[-1] // g), -2, 0)
+        both = moved(both.reshape(*both.shape[:-1], g, both.shape[-1] // g), -2, 0)
         found = gram(both, both, self.taps, (top, side)).reshape(g, k * p, k * p)
         if np.array_equal(self.places, np.arange(k * p)):
             return found
@@ -253,7 +253,7 @@ class Lane:
         shape = seen.shape[-2], *seen.shape[:-2], kernel.shape[-1]
         found = np.empty(shape, complex)  # by block
         of_two = np.multiply if seen.shape[-1] == 1 else np.matmul  # which is slow for 1 × 1
-        of_two(seen, kernel, out=np.moveaxis(found, 0, -2))
+        of_two(seen, kernel, out=moved(found, 0, -2))
         a = self.inverse(found, 1)[(slice(None), slice(self.step), *map(slice, self.rows[1:]))]
         blocks = batch[1].stop - batch[1].start
         a = a.reshape(-1, blocks, *a.shape[1:-2], a.shape[-2] * a.shape[-1])
