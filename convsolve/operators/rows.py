@@ -12,8 +12,8 @@ from ..progress import tracked
 from .data import Data, Series, Stack, nuisance_rows
 from .sums import Residuals, Sums
 
-# Numbers of a block of rows: 8 MiB, which is enough for BLAS to be fast. The rows of a stack that
-# have no more numbers are kept between passes.
+# Numbers of a block of rows: 8 MiB, which is enough for BLAS to be fast. Rows of a matrix that has
+# no more numbers are kept between passes.
 NUMBERS = 2**20
 
 
@@ -34,7 +34,7 @@ def rows(data: Data, stack: Stack, excluded: bool = False) -> Iterator[RowBlock]
     kept = data.kept.get(stack.number) if not excluded else None
     if kept is None:
         kept = _inputs(data, stack, excluded)
-        few = stack.wanted.size * data.windows.numbers <= _at_once(data.groups)
+        few = data.rows * data.windows.numbers <= _at_once(data.groups)
         if data.whole and not excluded and few:
             kept = data.kept[stack.number] = [*kept]
     for at, a, n in kept:
