@@ -166,7 +166,7 @@ class Moments:
     @property
     def squares(self) -> np.ndarray:
         """Squared norms (G, P) of the columns of M A."""
-        found = np.einsum("gpp->gp", self.gram)
+        found = self.gram.diagonal(0, 1, 2)
         return found - self.sums * self.means * self.constant
 
     @property

@@ -503,8 +503,7 @@ class Signal:
         read = read and not self.on_device
         if known is not None and (plan.step is not None or not read):
             size = np.asarray(known[0], float)
-            some = np.unique(np.linspace(0, len(lots) - 1, SURVEYED).astype(int))
-            lots = [lots[i] for i in some] if read and self._centred else []
+            lots = _evenly(lots, SURVEYED) if read and self._centred else []
         for lot in lots if channels else ():
             a, used = self._seen(lot)
             a = a.reshape(-1, channels) if used is None else a[used]
@@ -545,6 +544,11 @@ class Signal:
         return unit._replace(trend=each[:, 1:].sum(1).max(0), size=each.sum(1).max(0)), coefs
 
 
+def _evenly(lots: Sequence[Lot], most: int) -> list[Lot]:
+    """Return at most some of the lots, evenly spaced."""
+    return [lots[i] for i in np.unique(np.linspace(0, len(lots) - 1, most).astype(int))]
+
+
 class Data:
     """The rows of x, and of any outputs y, as chunks of stacks.
 
@@ -581,8 +585,7 @@ class Data:
 
     def sample(self, most: int) -> list[Stack]:
         """Return the stacks of x that are kept, or those of some chunks, evenly spaced."""
-        some = np.unique(np.linspace(0, len(self.plan.lots) - 1, most).astype(int))
-        return self._loaded if self.whole else [self._of_x(self.plan.lots[i]) for i in some]
+        return self._loaded if self.whole else [*map(self._of_x, _evenly(self.plan.lots, most))]
 
     def each(self, y: Signal) -> Iterator[Stack]:
         """Yield the stacks, with outputs y."""

@@ -148,7 +148,7 @@ class DesignMatrix:
             fit[:, fitted:] = 0.0
             sums = self._sum(self.given, by_rows, fit, self._with_gram)
         gram, rhs, squares = sums.projected(fitted)
-        left = gram if gram.ndim == 2 else np.einsum("gpp->gp", gram)
+        left = gram if gram.ndim == 2 else gram.diagonal(0, 1, 2)
         live = self._live(left, whole, self.data.x)
         norms = np.sqrt(np.maximum(left, 0.0)) * live
         if not live.all() and gram.ndim == 3:

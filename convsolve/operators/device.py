@@ -75,7 +75,7 @@ def sums(x: Signal, y: Signal) -> Sums | None:
     if found is None:
         return None
     gram, rhs, of_x, of_y, squares = found
-    norm, whole = x.plan.norm, np.einsum("gpp->gp", gram)
+    norm, whole = x.plan.norm, gram.diagonal(0, 1, 2)
     return Sums(gram, rhs, of_x[:, None] / norm, of_y[:, None] / norm, squares, whole)
 
 

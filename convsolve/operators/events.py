@@ -206,7 +206,7 @@ class Events:
             self._gram(group, gram)
         parts = [*map(self._of_y, range(self.groups))]
         squares, rhs, of_y, crossed = map(np.stack, zip(*parts, strict=True))
-        return Sums(grams, rhs, crossed, of_y, squares, np.einsum("gpp->gp", grams).copy())
+        return Sums(grams, rhs, crossed, of_y, squares, grams.diagonal(0, 1, 2).copy())
 
     def residuals(self, w: np.ndarray, c: np.ndarray) -> Residuals:
         """Return the sums of residuals r = y − A w − N c, for w (G, P, Q) and c (G, q, Q)."""

@@ -75,7 +75,7 @@ def row_sums(r: RowBlock, gram: bool) -> Sums:
     """Return the sums of some rows, or without AᵀA but for its diagonal."""
     at = r.a.swapaxes(1, 2)
     inner = at @ r.a if gram else _squares(r.a)
-    squares = np.einsum("gpp->gp", inner).copy() if gram else inner
+    squares = inner.diagonal(0, 1, 2).copy() if gram else inner
     of_x, of_y = (each(r.n.T, v) for v in (r.a, r.y))
     return Sums(inner, at @ r.y, of_x, of_y, _squares(r.y), squares)
 

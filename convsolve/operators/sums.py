@@ -37,7 +37,7 @@ class Sums(NamedTuple):
     @property
     def diagonal(self) -> np.ndarray:
         """The diagonal (G, P) of AᵀA."""
-        return self.gram if self.gram.ndim == 2 else np.einsum("gpp->gp", self.gram)
+        return self.gram if self.gram.ndim == 2 else self.gram.diagonal(0, 1, 2)
 
     def projected(self, fitted: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return AᵀMA, in the memory of ``gram``, AᵀMY and the squares (G, Q) of M Y.
