@@ -357,9 +357,9 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 2048,
-    "linalg": 794,
+    "linalg": 723,
     "operators": 2362,
-    "leastsquares": 1277,
+    "leastsquares": 1274,
     "inference": 4238,
     "solvers": 1799,
     "identifiability": 1241,
@@ -367,8 +367,8 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4522,
-    "package": 21598,
-    "tests": 18848,
+    "package": 21524,
+    "tests": 18850,
     "files": 168,
     "files at the top": 34,
 }

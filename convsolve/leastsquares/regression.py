@@ -89,8 +89,7 @@ class Regression:
 
     def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
         """Return the solution (G, P, Q) by factors of a QR, or by their singular values."""
-        z = self.system.rotated(self.targets)
-        return factors.solve_by_svd(z) if svd else factors.solve(z)
+        return factors.solve(self.system.rotated(self.targets), svd)
 
     # --- residuals and refinement
 
