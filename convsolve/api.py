@@ -621,9 +621,7 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     offset = np.zeros(1) if bias is None else numeric(bias, "bias")
     if offset.ndim > 1 or offset.size not in (1, full.shape[-1]):
         raise ValueError(f"bias has shape {offset.shape}, expected ({full.shape[-1]},) or a number")
-    dtype, _, notes = precision(records, taps)
-    for note in notes:
-        warn(note)
+    dtype, _ = precision(records, taps)
     # By rows, for any number of samples: rounding is then relative to the size of each output.
     given = records.converted(dtype).arrays, full.astype(dtype), offset.astype(dtype), spec
     outputs = predicted(*given, by_rows=True)

@@ -48,8 +48,8 @@ def to_dataframe(
     output, within, *k = place
     channel = output // (outputs // groups) * each + within
     columns: dict[str, Any] = {
-        "output": np.array(names.all_outputs(outputs))[output],
-        "channel": np.array(names.all_channels(each * groups))[channel],
+        "output": np.array(names.all("output", outputs))[output],
+        "channel": np.array(names.all("channel", each * groups))[channel],
     }
     for axis, (index, values) in enumerate(zip(k, lags, strict=True)):
         name = "lag" if len(lags) == 1 else f"lag{axis}"
@@ -84,14 +84,14 @@ def to_xarray(
         import xarray as xr
     *taps, each, outputs = kernel.shape
     axes = ["lag"] if len(taps) == 1 else [f"lag{axis}" for axis in range(len(taps))]
-    channels = names.all_channels(each) if groups == 1 else list(range(each))
+    channels = names.all("channel", each) if groups == 1 else list(range(each))
     coords: dict[str, Any] = {axis: values[::-1] for axis, values in zip(axes, lags, strict=True)}
-    coords |= {"channel": channels, "output": names.all_outputs(outputs)}
+    coords |= {"channel": channels, "output": names.all("output", outputs)}
     if names.fs is not None:
         coords["time"] = ("lag", coords["lag"] / names.fs)
     if groups > 1:
         first = np.arange(outputs) // (outputs // groups) * each
-        coords["first_channel"] = ("output", np.array(names.all_channels(each * groups))[first])
+        coords["first_channel"] = ("output", np.array(names.all("channel", each * groups))[first])
     reverse = (slice(None, None, -1),) * len(taps)
     dims = (*axes, "channel", "output")
     arrays = {name: (dims, v[reverse]) for name, v in ({"weight": kernel} | others).items()}

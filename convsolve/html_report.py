@@ -261,8 +261,8 @@ def _peaks(fit: Solution) -> str:
         (c, o), at = pairs[i], peaks[i]
         where = ", ".join(fit._names.time(int(axis.ravel()[at])) for axis in lags)
         row = [
-            fit._names.channel_name(c),
-            fit._names.output_name(o),
+            fit._names.name("channel", c),
+            fit._names.name("output", o),
             f"{weights[at, i]:.4g}",
             where,
         ]
@@ -300,7 +300,7 @@ def _scores(fit: Solution, scores: Sequence[tuple[str, Score]]) -> str:
         head += [f"R² {where}", "correlation", "fit (%)"]
     rows = []
     for o in range(min(fit.kernel.shape[-1], MAX_OUTPUTS)):
-        row = [fit._names.output_name(o)]
+        row = [fit._names.name("output", o)]
         for _, score in scores:
             row += [
                 f"{score.r2[o]:.4f}",

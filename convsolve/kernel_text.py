@@ -114,13 +114,13 @@ class Weights:
 
     def output(self, output: int, noun: str = "") -> str:
         """Return the name of an output, shortened, or a noun and its number."""
-        name = self.names.output_name(output)
+        name = self.names.name("output", output)
         return noun + name if self.names.outputs is None else shortened(name)
 
     def channel(self, c: int, output: int) -> str:
         """Return the name of a channel of a group, shortened, or its number in x."""
         first = output // (self._outputs // self._groups) * self._channels
-        return shortened(self.names.channel_name(first + c))
+        return shortened(self.names.name("channel", first + c))
 
     def _cell(self, index: tuple[int, ...], error: np.ndarray | None) -> str:
         """Return a weight and its standard error."""

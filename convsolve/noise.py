@@ -172,7 +172,7 @@ class ARNoise(WhiteNoise):
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or if single rows have weights."""
         _check_time(problem, self.name)
-        if problem._weights is not None and not problem._weights.by_record:
+        if any(root.ndim for root in problem._weights or ()):
             raise ValueError(
                 f"noise={self.name!r} filters rows of equal weight: weights of single "
                 "rows change the variance in time, so that no filter makes the noise white"

@@ -239,12 +239,12 @@ class Solution:
     @property
     def channels(self) -> list[Any]:
         """Names of the channels of x, or their numbers."""
-        return self._names.all_channels(self.kernel.shape[-2] * self._spec.groups)
+        return self._names.all("channel", self.kernel.shape[-2] * self._spec.groups)
 
     @property
     def outputs(self) -> list[Any]:
         """Names of the outputs, or their numbers."""
-        return self._names.all_outputs(self.kernel.shape[-1])
+        return self._names.all("output", self.kernel.shape[-1])
 
     @property
     def _names(self) -> Names:
@@ -599,7 +599,7 @@ class Solution:
         See Also:
             `confidence_band` and `test`.
         """
-        output = index(self._names.output_number(output), "output", self.kernel.shape[-1])
+        output = index(self._names.number("output", output), "output", self.kernel.shape[-1])
         if self._parts:
             fit, place = at(self._parts, output)
             return fit.covariance(place)
@@ -1393,7 +1393,7 @@ def _times_roots(problem: Problem, residual: list[np.ndarray]) -> list[np.ndarra
     found = [np.asarray(e, float) for e in residual]
     if problem._weights is None:
         return found
-    return [e * root[..., None] for e, root in zip(found, problem._weights.roots, strict=True)]
+    return [e * root[..., None] for e, root in zip(found, problem._weights, strict=True)]
 
 
 def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:

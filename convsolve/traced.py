@@ -45,7 +45,7 @@ def fit(
             method.penalty.check_outputs(y.shape[-1])
         except ValueError:
             raise ValueError(ONE_STRENGTH) from None
-    method.check_shape(spec, Selection.everything(x.shape[-1], y.shape[-1]))
+    method.check_shape(spec, Selection((), (), x.shape[-1], y.shape[-1]))
     wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
     if y.shape[:-1] != wanted or 0 in wanted:
         raise ValueError(

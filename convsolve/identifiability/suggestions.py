@@ -12,7 +12,6 @@ import numpy as np
 from ..linalg.factor import Factor
 from ..linalg.lapack import singular_values
 from ..problem.problem import Problem
-from ..problem.rows import whole_rows
 from ..problem.spec import smallest
 from ..text import argument, count
 from .diagnosis import Diagnosis
@@ -160,7 +159,7 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     samples = _least_samples(problem)
     if len(problem.x) == 1:
         where = f"a record of {samples} samples instead of {longest[0]}, or another record"
-    elif spec.padding != "circular" and whole_rows(spec, longest).all():
+    elif spec.padding != "circular" and max(spec._ends(0, longest[0])) <= 0:
         wanted = spec._rows(longest) + missing
         samples = smallest(lambda length: spec._rows((length,)) >= wanted)
         where = f"one of the records of {samples} samples instead of {longest[0]}, or another"
@@ -205,7 +204,7 @@ def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
     """Return the diagnosis of white noise instead of x: the best that the geometry allows."""
     problem, rng = diagnosis.problem, np.random.default_rng(0)
     noise = tuple(rng.standard_normal(a.shape) for a in problem.x)
-    x = replace(problem._input, arrays=noise, largest=None, means=None)
+    x = problem._input._replace(arrays=noise, largest=None, means=None)
     return Diagnosis(problem._replace(_input=x, _output=None, _data_eps=float(np.finfo(float).eps)))
 
 
@@ -307,7 +306,7 @@ def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Suggestion:
     spare = [c for c in range(channels) if _spare(factor, channel_of == c)][:MAX_NAMED]
     if not spare:
         return Suggestion("excitation", text)
-    which = " or ".join(map(problem._names.channel_name, spare))
+    which = " or ".join(problem._names.name("channel", c) for c in spare)
     text += f"; without channel {which} the others are determined"
     return Suggestion("channels", text, value=tuple(spare))
 

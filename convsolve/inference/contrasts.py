@@ -10,9 +10,9 @@ import numpy as np
 
 from ..operators.layout import reversed_taps
 from ..problem.checks import index, number
-from ..problem.geometry import read_bounds
+from ..problem.geometry import lags_of_times, read_bounds
 from ..problem.kernel_space import KernelSpace
-from ..problem.names import Names, seconds_to_lags
+from ..problem.names import Names
 from ..text import shown
 from .uncertainty import DEPENDENT
 
@@ -203,7 +203,7 @@ class Taps:
         known = self._known_coefficients
         for word in words:
             if word not in known:
-                channels = self._names.all_channels(self._each * self._groups)
+                channels = self._names.all("channel", self._each * self._groups)
                 raise ValueError(
                     f"there is no channel or coefficient {shown(word)}: the channels are "
                     f"{', '.join(map(str, channels))}"
@@ -272,7 +272,7 @@ class Taps:
         if not channels:
             raise ValueError("channels is empty")
         size = self._each * self._groups
-        return [index(self._names.channel_number(c), "channels", size) for c in channels]
+        return [index(self._names.number("channel", c), "channels", size) for c in channels]
 
     def _window(self, tmin: Any, tmax: Any, lags: Any) -> np.ndarray:
         """Return flags (lags,) of the taps in a window, in ascending lags."""
@@ -307,7 +307,7 @@ class Taps:
             tmin = min(own[0] / fs, number(tmax, "tmax", -math.inf))
         elif tmax is None:
             tmax = max(own[-1] / fs, number(tmin, "tmin", -math.inf))
-        return seconds_to_lags(tmin, tmax, fs)
+        return lags_of_times(tmin, tmax, fs)
 
 
 def _of_one_size(rows: list[np.ndarray | None]) -> list[np.ndarray | None]:

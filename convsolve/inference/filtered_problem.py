@@ -13,7 +13,6 @@ Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -106,14 +105,14 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
     if terms.columns is not None:
         several = (filtered(np.asarray(terms.columns.arrays[i], float), taps) for i in used)
         columns = tuple(a[order:] for a in several)
-        terms = terms._replace(columns=replace(terms.columns, arrays=columns, missing=None))
+        terms = terms._replace(columns=terms.columns._replace(arrays=columns, missing=None))
     weights = problem._weights
     made = alone._replace(
         _geometry=geometry,
         _input=input,
         _output=outputs,
         _by_mask=(((0,), rows.flagged(mask)),),
-        _weights=None if weights is None else weights.some((i, slice(None)) for i in used),
+        _weights=weights and tuple(weights[i] for i in used),
         _terms=terms,
         _selection=alone._selection._replace(records=tuple(used)),
         _dtype=np.dtype(float),

@@ -235,8 +235,8 @@ def part(
     whole = design.problem
     assert whole._output is not None
     found = whole._replace(
-        _input=replace(whole._input, arrays=tuple(design.records)),
-        _output=replace(whole._output, arrays=tuple(y)),
+        _input=whole._input._replace(arrays=tuple(design.records)),
+        _output=whole._output._replace(arrays=tuple(y)),
         bias=whole.bias if bias is None else bias,
     )
     return found.of_rows(spans)

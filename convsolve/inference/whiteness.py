@@ -108,7 +108,7 @@ def warning(
     worst = int(np.argmin(p))
     if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
         return ""
-    by_record = problem._weights is None or problem._weights.by_record
+    by_record = all(root.ndim == 0 for root in problem._weights or ())
     ar, hac = "noise='ar'", "noise='hac'"
     way = f"{ar}, or {hac.removeprefix('noise=')}" if by_record else hac
     way = f"least squares with {way}" if variance is None else way

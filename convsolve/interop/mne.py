@@ -142,11 +142,11 @@ def to_evoked(
         raise ValueError("give channel=, where the outputs are sensors, or output=, not both")
     by_lag = (fit._patterns() if patterns else fit.kernel)[::-1]
     if output is None:
-        of = index(names.channel_number(channel), "channel", inputs)
-        sensors, data, comment = names.all_outputs(outputs), by_lag[:, of], names.channel(of)
+        of = index(names.number("channel", channel), "channel", inputs)
+        sensors, data, comment = names.all("output", outputs), by_lag[:, of], names.channel(of)
     else:
-        of = index(names.output_number(output), "output", outputs)
-        sensors, data, comment = names.all_channels(inputs), by_lag[:, :, of], names.output(of)
+        of = index(names.number("output", output), "output", outputs)
+        sensors, data, comment = names.all("channel", inputs), by_lag[:, :, of], names.output(of)
     chosen = _sensors([*map(str, sensors)], rate / fit._spec.dilation[0], info)
     return mne.EvokedArray(data.T, chosen, tmin=first, comment=comment)
 

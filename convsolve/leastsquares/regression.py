@@ -89,7 +89,8 @@ class Regression:
 
     def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
         """Return the solution (G, P, Q) by factors of a QR, or by their singular values."""
-        return factors.solve(self.system.rotated(self.targets), svd)
+        z = self.system.rotated(self.targets)
+        return factors.solve_by_svd(z) if svd else factors.solve(z)
 
     # --- residuals and refinement
 

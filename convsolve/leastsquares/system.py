@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.factor import GRADED, Factor, Truncated
+from ..linalg.factor import GRADED, Factor, Ridged, Truncated
 from ..linalg.factors import Factors, Part, cholesky_factors, triangular_factors
 from ..linalg.lapack import diagonals
 from ..linalg.qr import tree_qr, without_dust
@@ -192,7 +192,9 @@ class System:
         parts, of_y = list[Part](), z[:, :count].copy()
         for index, factor in plain.parts:
             if dual and isinstance(factor, Truncated):
-                parts.append((index, factor.with_ridge(roots[index[0]], larger[index[0]])))
+                for place, g in enumerate(index.tolist()):
+                    one = factor[place] if factor.stacked else factor
+                    parts.append((index[[place]], Ridged(one, roots[g], larger[g])))
                 continue
             q = factor.r.shape[-2]
             joined = np.zeros((len(index), q + count, count + z.shape[2]))
@@ -239,10 +241,10 @@ class System:
 
     def determined(self, group: int, factor: Factor) -> np.ndarray:
         """Return flags (P,) of the taps that the data determine, and those that are always zero."""
-        if not isinstance(factor, Truncated) or factor.full_rank:
-            return np.ones(self.matrix.columns, bool)
         if self.columns.t.identity:
             return factor.determined
+        if factor.full_rank:
+            return np.ones(self.matrix.columns, bool)
         rows = self.tap_rows(group)
         off = np.linalg.norm(rows @ factor.null_space, axis=1)
         return np.asarray(off <= factor.null_threshold * np.linalg.norm(rows, axis=1))

@@ -23,7 +23,7 @@ def by_channel(
     """
     flat = a.reshape(-1, a.shape[-1])
     rows, channels = flat.shape
-    if channels == 1 and rows <= PART_NUMBERS:
+    if channels == 1 and (of is None or rows <= PART_NUMBERS):
         whole = flat[:, 0] if of is None else of(flat)[:, 0]
         return np.asarray(reduce.reduce(whole, keepdims=True))
     fold = max(1, ROW_NUMBERS // max(1, channels))

@@ -118,7 +118,7 @@ class DesignMatrix:
         self.targets = None if y is None else Targets(y, data.groups)
         #: The targets, or some without outputs.
         self.given = self.targets or self.with_outputs(self._empty)
-        rooted = self.plan.weights is not None and not self.plan.weights.by_record
+        rooted = any(root.ndim for root in self.plan.weights or ())
         few = data.rows < self.plan.kept.dropped
         unsupported = rooted or few or not data.windows.by_fft
         self._form_rows = by_rows or (unsupported and not data.x.sparse)
@@ -598,7 +598,7 @@ def without_confounds(
         Rows (n, Q) in the order of the records, times the roots of the weights. An output is zero
         if only rounding is left of it.
     """
-    kept, spec = confounds.kept, ConvSpec((1,) * len(confounds.kept.starts))
+    kept, spec = confounds.kept, ConvSpec((1,) * len(confounds.kept.shapes[0]))
     plan = Plan(kept.shapes, spec, kept, Nuisance(confounds=confounds))
     zeros = [np.broadcast_to(0.0, (*shape, 1)) for shape in kept.shapes]
     x = Signal(plan, zeros, of_x=True).as_given()

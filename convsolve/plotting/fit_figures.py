@@ -55,7 +55,7 @@ def _where(fit: Solution, output: int, record: int | None = None) -> str:
     """Return the end of a title: the output and the record, if there are several."""
     names, words = drawable(fit._names, TITLE_LETTERS), []
     if fit.kernel.shape[-1] > 1:
-        words.append(names.output(output) if names.outputs is None else names.output_name(output))
+        words.append("output " * (names.outputs is None) + names.name("output", output))
     if record is not None:
         words.append(f"record {record}")
     return ": " * bool(words) + ", ".join(words)
@@ -71,10 +71,10 @@ def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
     """Return the times of some rows of a record, and a label with the unit."""
     assert fit.problem is not None
     # In samples of x.
-    found = fit.problem._kept.first_axis(record)[rows] * fit._spec.stride[0]
-    if fit._names.fs is None:
-        return found, "time (samples)"
-    return found / fit._names.fs, "time (s)"
+    places = np.arange(*rows.indices(fit.problem._kept.shapes[record][0]))
+    found = (fit.problem._geometry.start[0] + places) * fit._spec.stride[0]
+    fs = fit._names.fs
+    return (found, "time (samples)") if fs is None else (found / fs, "time (s)")
 
 
 @drawing("Measured and predicted y over time.")
@@ -118,7 +118,7 @@ def r2_of_outputs(axes: Axes, fit: Solution, outputs: Sequence[int]) -> None:
     r2 = fit.score().r2[[*outputs]]
     axes.plot(range(len(outputs)), r2, "o", color=GOOD, markersize=5)
     step = -(-len(outputs) // 12)
-    names = [drawable(fit._names).output_name(o) for o in outputs]
+    names = [drawable(fit._names).name("output", o) for o in outputs]
     axes.set_xticks(range(0, len(outputs), step), names[::step], rotation=60)
     axes.set(title="R² on the training data", xlabel="output", ylabel="R²")
     axes.set_ylim(min(0.0, float(r2.min()) - 0.05), 1.02)

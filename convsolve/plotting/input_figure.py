@@ -38,7 +38,7 @@ def draw_input(problem: Problem) -> Picture:
         panels = [row[0] for row in place.panels([1] * (1 + many), sharex=True)]
         power(found, called).draw(panels[0])
         if many:
-            labels = [called.channel_name(c) for c in range(found.power.shape[1])]
+            labels = [called.name("channel", c) for c in range(found.power.shape[1])]
             panels[0].set_xlabel(_unit(called) if place.given else "")
             image_rows(panels[1], found.frequency, _decibel(found.power.T), labels, "power (dB)")
             panels[1].set(title="Power spectrum of each channel", ylabel="channel")

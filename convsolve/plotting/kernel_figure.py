@@ -99,8 +99,8 @@ def pairs_of(fit: Solution, channels: Any = None, outputs: Any = None) -> list[P
     """
     each, n_outputs = fit.kernel.shape[-2:]
     groups, names = fit._spec.groups, fit._names
-    some_channels = _numbers(names.channel_number, channels, "channels", each * groups)
-    some_outputs = _numbers(names.output_number, outputs, "outputs", n_outputs)
+    some_channels = _numbers(names, "channel", channels, each * groups)
+    some_outputs = _numbers(names, "output", outputs, n_outputs)
     per_group = n_outputs // groups
     found = [(c, o) for c in some_channels for o in some_outputs if o // per_group == c // each]
     if not found:
@@ -108,13 +108,13 @@ def pairs_of(fit: Solution, channels: Any = None, outputs: Any = None) -> list[P
     return found
 
 
-def _numbers(number_of: Any, given: Any, name: str, size: int) -> list[int]:
+def _numbers(names: Any, kind: str, given: Any, size: int) -> list[int]:
     if given is None:
         return [*range(size)]
     listed = [given] if isinstance(given, str) or np.ndim(given) == 0 else [*given]
     if not listed:
-        raise ValueError(f"{name} is empty")
-    return [*dict.fromkeys(index(number_of(one), name, size) for one in listed)]
+        raise ValueError(f"{kind}s is empty")
+    return [*dict.fromkeys(index(names.number(kind, one), f"{kind}s", size) for one in listed)]
 
 
 def layout(fit: Solution, pairs: Sequence[Pair], kind: str | None) -> Layout:
@@ -173,7 +173,7 @@ def _panels(
     """Return rows of panels, one for each channel (own 0) or output (own 1), and a note."""
     names = drawable(fit._names, PANEL_LETTERS)
     called = [names.channel, names.output]
-    inner = ([names.channel_name, names.output_name] if images else called)[1 - own]
+    inner = (lambda i: names.name(("output", "channel")[own], i)) if images else called[1 - own]
     alone = (fit.kernel.shape[-2] * fit._spec.groups, fit.kernel.shape[-1])[own] == 1
     panels = [
         Panel(

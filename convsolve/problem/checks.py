@@ -85,8 +85,9 @@ def flag(value: Any, name: str) -> bool:
 
 def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> None:
     """Raise an error unless ``value`` is one of the words; ``otherwise`` names other values."""
+    if isinstance(value, str) and value in choices:
+        return
     listed = " or ".join(map(repr, choices)) + otherwise
-    if not isinstance(value, str):
-        raise TypeError(f"{name} must be {listed}, got {shown(value)}")
-    if value not in choices:
+    if isinstance(value, str):
         raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}")
+    raise TypeError(f"{name} must be {listed}, got {shown(value)}")

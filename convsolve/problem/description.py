@@ -64,7 +64,7 @@ def space_entries(
         words = "taps" if own.functions is None else repr(own.functions)
         if not space.kept.all():
             words += f" at {names.lags(lags[own.kept][::-1].tolist())}"
-        by_words.setdefault(words, []).append(names.channel_name(c))
+        by_words.setdefault(words, []).append(names.name("channel", c))
     parts = [f"channel{'s'[: len(c) - 1]} {some(c)}: {words}" for words, c in by_words.items()]
     parts = [*by_words] if len(parts) == 1 else parts
     label = "Basis" if space.has_functions else "Windows"

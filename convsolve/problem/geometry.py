@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..text import shown
-from .checks import choice, integer, pairs, per_axis
-from .names import seconds_to_lags
+from .checks import choice, integer, number, pairs, per_axis
 from .spec import ConvSpec, Shape
 
 EDGES = ("drop", "zeros", "circular")
@@ -87,12 +86,11 @@ class Geometry:
             usual = {"edges": "drop", "padding": "valid"}.get(name, 1)
             if name not in used and not (isinstance(value, (int, str)) and value == usual):
                 raise TypeError(f"{name}= cannot be combined with {given[0]}=")
-        if isinstance(spec, ConvSpec):
-            return cls.of_layer(spec)
-        if spec is not None:
-            raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-        if size is not None:
-            return cls.of_layer(ConvSpec(size, **layer), isinstance(size, (tuple, list)))
+        if given[0] in ("spec", "kernel_size"):
+            spec = ConvSpec(size, **layer) if spec is None else spec
+            if not isinstance(spec, ConvSpec):
+                raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+            return cls.of_layer(spec, size is None or isinstance(size, (tuple, list)))
         lags = lags if times is None else lags_of_times(tmin, tmax, fs)
         return cls.of_lags(lags, edges, layer["stride"], layer["groups"])
 
@@ -103,8 +101,16 @@ class Geometry:
 
     def bounds(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Return the first and the last lag of every axis, for records of a shape."""
-        pairs = zip(self.spec._offset(shape), self.shift, self.spec._span, strict=True)
-        return [(lo + shift - span + 1, lo + shift) for lo, shift, span in pairs]
+        return [(int(axis[-1]), int(axis[0])) for axis in self.lags(shape)]
+
+    def in_rows(self, values: Sequence[Any], shapes: Sequence[Shape]) -> list[Any]:
+        """Return the rows of values (*W, …) laid out as y; a number per record is unchanged."""
+        if self.edges != "drop":
+            return [*values]
+        keys = {shape: tuple(slice(s, s + n) for s, n in zip(self.start, shape, strict=True))
+                for shape in {*shapes}}  # fmt: skip
+        pairs = zip(values, shapes, strict=True)
+        return [v[keys[shape]] if np.ndim(v) else v for v, shape in pairs]
 
     def y_shape(self, shape: Sequence[int]) -> Shape:
         """Return the samples of y along each axis for a record of x of ``shape`` samples."""
@@ -211,10 +217,21 @@ def _ends(given: Any) -> list[Any]:
 def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
     """Return lags in samples for times in seconds: one window, or a dict of them by channel.
 
-    If one end is a dict, the other may be one number for all channels.
+    If one end is a dict, the other may be one number for all channels. Each end is rounded to the
+    nearest sample, half to even.
+
+    Raises:
+        TypeError: If one of the three is None or is not a number.
+        ValueError: If ``fs`` is not positive, or ``tmin`` exceeds ``tmax``.
     """
     channels = dict.fromkeys(c for end in (tmin, tmax) if isinstance(end, Mapping) for c in end)
-    if not channels:
-        return seconds_to_lags(tmin, tmax, fs)
-    ends = [e if isinstance(e, Mapping) else dict.fromkeys(channels, e) for e in (tmin, tmax)]
-    return {c: seconds_to_lags(ends[0].get(c), ends[1].get(c), fs) for c in channels}
+    if channels:
+        ends = [e if isinstance(e, Mapping) else dict.fromkeys(channels, e) for e in (tmin, tmax)]
+        return {c: lags_of_times(ends[0].get(c), ends[1].get(c), fs) for c in channels}
+    if any(given is None for given in (tmin, tmax, fs)):
+        raise TypeError("lags in seconds need all of tmin=, tmax= and fs=")
+    rate = number(fs, "fs")
+    first, last = number(tmin, "tmin", -np.inf) * rate, number(tmax, "tmax", -np.inf) * rate
+    if first > last:
+        raise ValueError(f"tmin={tmin:.3g} must not exceed tmax={tmax:.3g}")
+    return round(first), round(last)

@@ -175,7 +175,7 @@ class KernelSpace:
             labels = [f"[{i}]" for i in range(own.count)]
             if own.matrix is None:
                 labels = [f" lag {lag}" for lag in lags[own.kept][::-1].tolist()]
-            found += [names.channel_name(c) + label for label in labels]
+            found += [names.name("channel", c) + label for label in labels]
         return found
 
     def to_dict(self, lags: np.ndarray, groups: int) -> dict[str, Any]:
@@ -233,7 +233,7 @@ def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any
         raise ValueError(f"{name} has {len(given)} values for {count(channels, 'channel')}")
     if not isinstance(given, Mapping):
         return given if isinstance(given, list) else [given] * channels
-    known, found = names.all_channels(channels), {}
+    known, found = names.all("channel", channels), {}
     for key, value in given.items():
         channel = known[int(key)] if key in range(channels) else key  # a number, or a name
         if channel not in known or channel in found:

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from ..text import ranges, shown, some
-from .checks import number
-from .records import Records
 
 # Lags are reported in seconds below this sampling rate in Hz, and otherwise in milliseconds.
 SLOW = 10.0
@@ -33,75 +31,46 @@ class Names:
     outputs: tuple[str, ...] | None = None
     which: str = ""
 
-    @classmethod
-    def of(
-        cls, fs: Any, channels: Any, outputs: Any, x: Records, y: Records | None, counts: Any
-    ) -> Names:
-        """Return the given names, or else the names of the columns of x and y.
-
-        Args:
-            fs: as given to `Problem`; None if not given.
-            channels: as given to `Problem`; None if not given.
-            outputs: as given to `Problem`; None if not given.
-            x: the records of the input.
-            y: the records of the output, or None.
-            counts: numbers of channels and of outputs.
-
-        Raises:
-            TypeError, ValueError: If the rate is not positive or the data are images. If names are
-                not words, are repeated, or are not as many as there are channels.
-        """
-        if fs is not None:
-            fs = number(fs, "fs")
-            if x.arrays[0].ndim > 2:
-                raise ValueError("fs is the rate of samples in time; images have several axes")
-        of_x = x.names if channels is None else words_of(channels, "channels", counts[0])
-        of_y = None if y is None else y.names
-        return cls(fs, of_x, of_y if outputs is None else words_of(outputs, "outputs", counts[1]))
-
     def some(self, channels: Sequence[int], outputs: Sequence[int]) -> Names:
         """Return the names of some channels and outputs; unnamed ones keep their numbers."""
-        of_x, of_y = map(self.channel_name, channels), tuple(map(self.output_name, outputs))
-        which = "number " * (self.outputs is None) + some(of_y)
-        return Names(self.fs, tuple(of_x), of_y, which)
+        of_x = tuple(self.name("channel", c) for c in channels)
+        of_y = tuple(self.name("output", o) for o in outputs)
+        return Names(self.fs, of_x, of_y, "number " * (self.outputs is None) + some(of_y))
+
+    def _of(self, kind: str) -> tuple[str, ...]:
+        return (self.channels if kind == "channel" else self.outputs) or ()
+
+    def name(self, kind: str, index: int) -> str:
+        """Return the name of a "channel" or an "output", or its number."""
+        return self._of(kind)[index] if self._of(kind) else str(index)
 
     def channel(self, index: int) -> str:
         """Return the description of an input channel."""
-        return f"channel {self.channel_name(index)}"
-
-    def channel_name(self, index: int) -> str:
-        """Return the name of an input channel, or its number."""
-        return str(index) if self.channels is None else self.channels[index]
+        return f"channel {self.name('channel', index)}"
 
     def output(self, index: int) -> str:
         """Return the description of an output."""
-        return f"output {self.output_name(index)}"
+        return f"output {self.name('output', index)}"
 
-    def output_name(self, index: int) -> str:
-        """Return the name of an output, or its number."""
-        return str(index) if self.outputs is None else self.outputs[index]
+    def all(self, kind: str, count: int) -> list[Any]:
+        """Return the names of every "channel" or "output", or their numbers."""
+        return [*(self._of(kind) or range(count))]
 
-    def all_channels(self, count: int) -> list[Any]:
-        """Return the names of all channels, or their numbers."""
-        return [*(self.channels or range(count))]
-
-    def all_outputs(self, count: int) -> list[Any]:
-        """Return the names of all outputs, or their numbers."""
-        return [*(self.outputs or range(count))]
-
-    def channel_number(self, channel: Any) -> Any:
-        """Return the number of a channel given by name, or a list of numbers for several.
+    def number(self, kind: str, given: Any) -> Any:
+        """Return the number of a "channel" or an "output" given by name, or a list for several.
 
         Anything but a name is returned unchanged.
 
         Raises:
-            ValueError: If no channel has this name.
+            ValueError: If there is no such name.
         """
-        return _number(channel, self.channels or (), "channel")
-
-    def output_number(self, output: Any) -> Any:
-        """Return the number of an output given by name; see `channel_number`."""
-        return _number(output, self.outputs or (), "output")
+        names = self._of(kind)
+        if isinstance(given, (list, tuple)):
+            return [self.number(kind, one) for one in given]
+        if isinstance(given, str) and given not in names:
+            known = f"there are {', '.join(names) or 'only numbers from 0'}"
+            raise ValueError(f"there is no {kind} {shown(given)}: {known}")
+        return names.index(given) if isinstance(given, str) else given
 
     @property
     def unit(self) -> str:
@@ -152,15 +121,6 @@ class Names:
         return {"fs": self.fs, "channels": of_x, "outputs": of_y}
 
 
-def _number(given: Any, names: tuple[str, ...], kind: str) -> Any:
-    if isinstance(given, (list, tuple)):
-        return [_number(one, names, kind) for one in given]
-    if isinstance(given, str) and given not in names:
-        known = f"there are {', '.join(names) or 'only numbers from 0'}"
-        raise ValueError(f"there is no {kind} {shown(given)}: {known}")
-    return names.index(given) if isinstance(given, str) else given
-
-
 def words_of(given: Any, name: str, count: int) -> tuple[str, ...]:
     """Return names given, one for each channel."""
     # A set has no order, so a name could be assigned to the wrong channel.
@@ -170,21 +130,3 @@ def words_of(given: Any, name: str, count: int) -> tuple[str, ...]:
     if len(words) != count or len(set(words)) < count:
         raise ValueError(f"{name} must be {count} different names, got {shown(given)}")
     return tuple(map(str, words))
-
-
-def seconds_to_lags(tmin: Any, tmax: Any, fs: Any) -> tuple[int, int]:
-    """Convert a window in seconds to its first and last lag in samples.
-
-    Each end is rounded to the nearest sample, half to even.
-
-    Raises:
-        TypeError: If one of the three is None or is not a number.
-        ValueError: If ``fs`` is not positive, or ``tmin`` exceeds ``tmax``.
-    """
-    if any(given is None for given in (tmin, tmax, fs)):
-        raise TypeError("lags in seconds need all of tmin=, tmax= and fs=")
-    rate = number(fs, "fs")
-    first, last = number(tmin, "tmin", -np.inf) * rate, number(tmax, "tmax", -np.inf) * rate
-    if first > last:
-        raise ValueError(f"tmin={tmin:.3g} must not exceed tmax={tmax:.3g}")
-    return round(first), round(last)

@@ -12,7 +12,7 @@ from ..cached import cached_property
 from ..linalg.orthonormal import orthonormal, polynomial_basis
 from .checks import integer
 from .records import Records, read
-from .rows import Rows, Weights
+from .rows import Roots, Rows, root_of_rows
 from .spec import ConvSpec
 
 # A column is rounding if the part that other columns do not span is below this share of it.
@@ -71,7 +71,7 @@ class Layout(NamedTuple):
     def of(cls, terms: Terms, record: int, kept: Rows, root: np.ndarray) -> Layout:
         """Return the layout of one record, for the roots of its weights, () or (*T)."""
         flags, few = kept.flags_of(record), kept.count <= FEW_ROWS
-        root = np.broadcast_to(root, flags.shape)[flags]
+        root = root_of_rows(root, flags)
         degree, columns = terms.degree, np.zeros((len(root), 0))
         if terms.columns is not None:
             columns = terms.columns.arrays[record][flags].astype(float)
@@ -119,7 +119,7 @@ class Confounds:
         size: norm of the shared column before normalization. The shared column is the part of a
             bias that the own columns do not span. 0 if there is no constant of all records.
         degree: degree of the polynomials in time that every record spans; -1 for none.
-        weights: weights of the rows; None if all are 1.
+        weights: roots of the weights; None if all are 1.
         kept: rows used in the fit.
     """
 
@@ -128,11 +128,11 @@ class Confounds:
     scales: np.ndarray
     size: float
     degree: int
-    weights: Weights | None
+    weights: Roots | None
     kept: Rows
 
     @classmethod
-    def of(cls, terms: Terms, bias: bool, kept: Rows, weights: Weights | None) -> Confounds:
+    def of(cls, terms: Terms, bias: bool, kept: Rows, weights: Roots | None) -> Confounds:
         """Return the columns of the ``terms``, and of a ``bias`` shared by all records.
 
         There is no column for a bias if the own columns of all records span a constant.
@@ -140,7 +140,7 @@ class Confounds:
         known: dict[Any, int] = {}
         layouts: list[Layout] = []
         which, one = [], np.ones(())
-        roots = [one] * len(kept.shapes) if weights is None else weights.roots
+        roots = [one] * len(kept.shapes) if weights is None else weights
         arrays = terms.columns is not None
         for i, (shape, root) in enumerate(zip(kept.shapes, roots, strict=True)):
             flags = b"" if kept.flags is None else kept.flags[i].tobytes()
@@ -190,7 +190,7 @@ class Confounds:
         """Return the roots (n, 1) of the weights of the rows of a record that are used."""
         if self.weights is None:
             return np.ones((self.kept.sizes[record], 1))
-        return self.weights.of_rows(record, self.kept.flags_of(record))[:, None]
+        return root_of_rows(self.weights[record], self.kept.flags_of(record))[:, None]
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,14 +16,14 @@ from ..errors import warn
 from ..lazy_plot import plot
 from ..near_misses import checks_arguments, suggests_attributes
 from ..text import count
-from .checks import choice, flag, integer
+from .checks import choice, flag, integer, number
 from .description import sizes_sentence, summary
 from .geometry import Geometry
 from .kernel_space import KernelSpace, kernel_space
-from .names import Names
+from .names import Names, words_of
 from .nuisance import Confounds, Nuisance, Terms
-from .records import Records, Stored, check_time_indexes, numeric, precision, read
-from .rows import ByOutputs, Rows, Span, Weights, used_rows, whole_rows
+from .records import Records, check_time_indexes, numeric, precision, read
+from .rows import ByOutputs, Roots, Rows, Span, root_of_rows, rows_reading, used_rows
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding, Shape
 
@@ -42,17 +44,11 @@ class Selection(NamedTuple):
         records: records of the part, in the problem that it was taken from; None for all.
     """
 
-    channels: tuple[int, ...]
-    outputs: tuple[int, ...]
+    channels: Sequence[int]
+    outputs: Sequence[int]
     n_channels: int
     n_outputs: int
     records: tuple[int, ...] | None = None
-
-    @classmethod
-    def everything(cls, n_channels: int, n_outputs: int) -> Selection:
-        """Return the selection of a whole problem."""
-        every = tuple(range(n_channels)), tuple(range(n_outputs))
-        return cls(*every, n_channels, n_outputs)
 
     def of_outputs(self, values: np.ndarray) -> np.ndarray:
         """Return values (..., Cout) of the outputs of the part; other shapes are returned whole."""
@@ -158,7 +154,7 @@ class Problem:
     n_outputs: int
     bias: bool
     _by_mask: ByOutputs
-    _weights: Weights | None
+    _weights: Roots | None
     _terms: Terms
     _space: KernelSpace | None
     _names: Names
@@ -203,27 +199,27 @@ class Problem:
         gaps = missing == "drop" or mask is not None
         input, output = read(x, "x", spec, gaps), None if y is None else read(y, "y", spec, gaps)
         spec._check_channels(input.channels)
-        dtype, data_eps, notes = precision(input, output)
+        dtype, data_eps = precision(input, output)
         lengths = [a.shape[:-1] for a in input.arrays]
-        like, rows = [*map(geometry.y_shape, lengths)], Rows.of(spec, lengths, geometry.start)
+        of_y = {shape: geometry.y_shape(shape) for shape in {*lengths}}
+        like, rows = [of_y[shape] for shape in lengths], Rows.of(spec, lengths)
+        cut = partial(geometry.in_rows, shapes=rows.shapes)
         _check_windows(geometry, input, rows)
         if output is not None:
             hint = _exchanged(input, "x") or _exchanged(output, "y") or LENGTH_OF_Y
-            output = _as_rows(output, "y", like, rows, hint)
+            output = _as_rows(output, "y", like, cut, hint)
         n_outputs = _count_outputs(n_outputs, output, outputs, spec.groups)
-        names = Names.of(fs, channels, outputs, input, output, (input.channels, n_outputs))
-        given = geometry.lags(lengths[0]), names, input.channels, spec.groups
+        names = _names(fs, (channels, outputs), (input, output), (input.channels, n_outputs))
         if spec.ndim == 1:
             timed = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
-            rates = {"x": names.fs, "y": None if names.fs is None else names.fs / spec.stride[0]}
-            check_time_indexes(timed, rates, spec.stride[0] if geometry.edges else 1)
+            check_time_indexes(timed, names.fs, spec.stride[0], every=bool(geometry.edges))
         by_mask, roots = used_rows(
-            rows, like, input, output, spec, (mask, weights), missing, n_outputs
+            rows, like, cut, input, output, spec, (mask, weights), missing, n_outputs
         )
         _check_left(by_mask, names)
         terms = Terms.read(drift, confounds, spec)
         if terms.columns is not None:
-            columns = _as_rows(terms.columns, "confounds", like, rows, "they are laid out as y")
+            columns = _as_rows(terms.columns, "confounds", like, cut, "they are laid out as y")
             for i, lost in enumerate(columns.missing or ()):
                 if any(lost[used.flags_of(i)].any() for _, used in by_mask):
                     raise ValueError("confounds has NaN in rows used in the fit")
@@ -237,19 +233,22 @@ class Problem:
             _by_mask=by_mask,
             _weights=roots,
             _terms=terms,
-            _space=kernel_space(basis, geometry.windows, *given),
+            _space=None,
             _names=names,
-            _selection=Selection.everything(input.channels, n_outputs),
+            _selection=Selection(
+                range(input.channels), range(n_outputs), input.channels, n_outputs
+            ),
             _missing=missing,
             _dtype=dtype,
             _data_eps=data_eps,
         )
+        if basis is not None or geometry.windows is not None:
+            vars(self).update(_space=self._in_basis(basis, geometry.windows)._space)
         if self.bias and terms.given and not self._nuisance.shared:
             name = "confounds" if drift is None else "drift"
             raise ValueError(f"bias=True cannot be combined with a constant per record of {name}=")
-        hint = "" if geometry.is_sure else _exchanged(input, "x")
-        for note in [*notes, hint] if hint else notes:
-            warn(note)
+        if not geometry.is_sure and (hint := _exchanged(input, "x")):
+            warn(hint)
 
     # --- problems derived from this one
 
@@ -275,10 +274,10 @@ class Problem:
         names.check_same(made._input.names, None if made._output is None else made._output.names)
         return made._replace(_names=names)
 
-    def _in_basis(self, basis: Any) -> Problem:
-        """Return the problem with a basis of all channels."""
+    def _in_basis(self, basis: Any, windows: Any = None) -> Problem:
+        """Return the problem with a basis, and first and last lags, of all channels."""
         given = self._lags, self._names, self.n_channels, self.spec.groups
-        return self._replace(_space=kernel_space(basis, None, *given))
+        return self._replace(_space=kernel_space(basis, windows, *given))
 
     @property
     def _recipe(self) -> dict[str, Any]:
@@ -326,16 +325,15 @@ class Problem:
             samples, begin = self._geometry.around(first, last, w)
             shape = self.spec.output_shape((samples.stop - samples.start, *w[1:]))
             # Flags of a whole record may not fit into memory.
-            flags = np.broadcast_to(True, shape)
-            if some != [(0, shape[0])]:
-                flags = np.zeros(shape, bool)
-            for start, stop in some if flags.flags.writeable else ():
+            whole = some == [(0, shape[0])]
+            flags = np.broadcast_to(True, shape) if whole else np.zeros(shape, bool)
+            for start, stop in () if whole else some:
                 flags[start - begin : stop - begin] = True
             of_x.append((i, samples))
             of_y.append((i, slice(begin, begin + shape[0])))
             inside.append(flags)
             shapes.append(shape)
-        made, by_mask = Rows(tuple(shapes), self._kept.starts), []
+        made, by_mask = Rows(tuple(shapes)), []
         for outputs, used in self._by_mask:
             own = (used.flags_of(i)[key] for i, key in of_y)
             by_mask.append((outputs, made.flagged([*map(np.logical_and, inside, own)])))
@@ -345,7 +343,7 @@ class Problem:
             _input=self._input.some(of_x),
             _output=None if self._output is None else self._output.some(of_y),
             _by_mask=tuple(by_mask),
-            _weights=None if self._weights is None else self._weights.some(of_y),
+            _weights=self._weights and tuple(_some(self._weights[i], key) for i, key in of_y),
             _terms=self._terms._replace(columns=None if columns is None else columns.some(of_y)),
         )
 
@@ -410,8 +408,10 @@ class Problem:
 
         The problem itself if all rows are such rows, None if there are none.
         """
-        each = enumerate(self._lengths)
-        flags = [whole_rows(self.spec, length) & self._kept.flags_of(i) for i, length in each]
+        flags = [
+            self._kept.flags_of(i) & ~rows_reading(np.zeros(shape, bool), self.spec, padding=True)
+            for i, shape in enumerate(self._lengths)
+        ]
         rows = self._kept.flagged(flags)
         if rows.count == self._kept.count:
             return self
@@ -472,9 +472,11 @@ class Problem:
         """Return the sum of the weights of the rows that are used in some spans."""
         if self._weights is None:
             return float(sum(map(self._kept.rows_of, spans)))
-        some = ((self._weights.some([(i, slice(a, b))]), (i, a, b)) for i, a, b in spans)
-        roots = (weights.of_rows(0, self._kept.of_span(span)) for weights, span in some)
-        return float(sum(np.square(one).sum() for one in roots))
+        roots = (
+            root_of_rows(_some(self._weights[i], slice(a, b)), self._kept.of_span((i, a, b)))
+            for i, a, b in spans
+        )
+        return float(sum(np.square(root).sum() for root in roots))
 
     @cached_property
     def _nuisance(self) -> Nuisance:
@@ -486,27 +488,11 @@ class Problem:
 
     def _sizes(self, limits: Tuning = DEFAULT_TUNING) -> Sizes:
         """Return the sizes that decide how this problem is solved, and their limits."""
-        arrays, groups = (*self.x, *(self.y or ())), self.spec.groups
-        return Sizes(
-            groups=groups,
-            rows=self.n_equations,
-            columns=self.spec._unknowns(self.n_channels),
-            dimension=None if self._space is None else self._space.rank,
-            has_functions=self._space is not None and self._space.has_functions,
-            outputs=self.n_outputs // groups,
-            nuisance=self._nuisance.total,
-            shapes=tuple(self._lengths),
-            limits=limits,
-            masked=self._kept.flags is not None,
-            partialled=self._nuisance.confounds is not None or self._weights is not None,
-            confounded=self._terms.given,
-            numbers=sum(a.size for a in arrays),
-            stored=any(isinstance(a, Stored) for a in arrays),
-        )
+        return Sizes(self, limits)
 
     def _as_long_as_y(self, values: list[np.ndarray]) -> list[np.ndarray]:
         """Return values (*T, ...) of all rows, as long as y: NaN where edges="drop" excludes."""
-        found, starts = [], self._kept.starts
+        found, starts = [], self._geometry.start
         for a, length in zip(values, self._lengths, strict=True):
             whole = np.full((*self._geometry.y_shape(length), a.shape[-1]), np.nan, a.dtype)
             whole[tuple(slice(s, s + n) for s, n in zip(starts, a.shape, strict=False))] = a
@@ -557,12 +543,12 @@ class Problem:
     @property
     def channels(self) -> list[Any]:
         """Names of the channels of x, or their numbers."""
-        return self._names.all_channels(self.n_channels)
+        return self._names.all("channel", self.n_channels)
 
     @property
     def outputs(self) -> list[Any]:
         """Names of the outputs, or their numbers."""
-        return self._names.all_outputs(self.n_outputs)
+        return self._names.all("output", self.n_outputs)
 
     @property
     def coefficient_names(self) -> list[str]:
@@ -590,22 +576,43 @@ def _one_mask(outputs: int, rows: Rows) -> ByOutputs:
     return ((tuple(range(outputs)), rows),)
 
 
-def _as_rows(records: Records, name: str, like: Sequence[Shape], rows: Rows, hint: str) -> Records:
+def _some(root: np.ndarray, rows: slice) -> np.ndarray:
+    """Return the roots of the weights of some rows, which may be one for the whole record."""
+    return root[rows] if root.ndim else root
+
+
+def _as_rows(
+    records: Records, name: str, like: Sequence[Shape], cut: Callable[[Any], Any], hint: str
+) -> Records:
     """Return the rows of records that are laid out as y, or a ValueError with a hint."""
     given = [a.shape[:-1] for a in records.arrays]
     if len(given) != len(like):
         words = f"x has {count(len(like), 'record')}, {name} {count(len(given), 'record')}"
         raise ValueError(f"{words}; arrays (trials, time) need a channel axis, [..., None]")
-    for i, (got, wanted) in enumerate(zip(given, like, strict=True)):
+    for i, (got, wanted) in enumerate(zip(given, like, strict=True) if given != like else ()):
         if got != wanted:
             which = f"{name}[{i}]" if len(like) > 1 else name
             samples, expected = (" × ".join(map(str, shape)) for shape in (got, wanted))
             raise ValueError(f"{which} has {samples} samples, expected {expected}; {hint}")
-    if given == [*rows.shapes]:
+    arrays = tuple(cut(records.arrays))
+    if all(map(is_, arrays, records.arrays)):
         return records
-    missing = None if records.missing is None else tuple(rows.of_y(records.missing))
-    arrays = tuple(rows.of_y(records.arrays))
-    return replace(records, arrays=arrays, missing=missing, means=None)
+    missing = records.missing and tuple(cut(records.missing))
+    return records._replace(arrays=arrays, missing=missing, means=None)
+
+
+def _names(
+    fs: Any, given: Sequence[Any], records: Sequence[Records | None], counts: Sequence[int]
+) -> Names:
+    """Return the sampling rate, and the names of channels and outputs, as given or of the data."""
+    assert records[0] is not None
+    fs = None if fs is None else number(fs, "fs")
+    if fs is not None and records[0].arrays[0].ndim > 2:
+        raise ValueError("fs is the rate of samples in time; images have several axes")
+    found: list[Any] = [r and r.names for r in records]
+    for i, kind in enumerate(("channels", "outputs")):
+        found[i] = found[i] if given[i] is None else words_of(given[i], kind, counts[i])
+    return Names(fs, found[0], found[1])
 
 
 def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> int:

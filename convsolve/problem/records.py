@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any
+from functools import cache, reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import warn
 from ..lazy_jax import default_float, is_jax_array, is_tracer, on_device, survey
 from ..linalg.channels import by_channel
+from ..linalg.rank import EPS
 from ..progress import tracked
 from ..text import count, shown
 
 # Numbers that are read at a time if all of a record are checked: 8 MiB, or a chunk of the source of
 # up to 256 MiB.
 BLOCK_NUMBERS, MOST_NUMBERS = 2**20, 2**25
-# A step differs from the typical step, and a row of x from a row of y, by less than these shares of
-# the step; a step differs from 1/fs by at most the last share.
+# A step differs from the mean step, and a row of x from a row of y, by less than these shares of
+# the step. The mean step differs from 1/fs by at most the last share.
 GAP, SHIFT, RATE = 0.5, 0.1, 0.01
-# Rounded times differ from equally spaced ones by less than this share of a step. A missing row
-# makes a difference of half a step.
-ROUNDED = 0.45
 
 
 def is_stored(value: Any) -> bool:
@@ -156,8 +156,7 @@ class Stored:
             yield start, np.asarray(self[start : start + step])
 
 
-@dataclass(frozen=True)
-class Records:
+class Records(NamedTuple):
     """Records ``(*space, channels)`` in the kind and form in which they were given.
 
     Attributes:
@@ -191,29 +190,29 @@ class Records:
 
     def each(self, of: Callable[[Any], Any]) -> Records:
         """Return the records and their missing flags after a function is applied to each."""
-        missing = None if self.missing is None else tuple(map(of, self.missing))
-        return replace(self, arrays=tuple(map(of, self.arrays)), missing=missing, means=None)
+        missing = self.missing and tuple(map(of, self.missing))
+        return self._replace(arrays=tuple(map(of, self.arrays)), missing=missing, means=None)
 
     def of_channels(self, some: Sequence[int]) -> Records:
         """Return the records with some of the channels."""
         which = [*some]
         largest, means = (None if a is None else a[which] for a in (self.largest, self.means))
-        return replace(self.each(lambda a: a[..., which]), largest=largest, means=means)
+        return self.each(lambda a: a[..., which])._replace(largest=largest, means=means)
 
-    def some(self, places: Iterable[tuple[int, slice]]) -> Records:
-        """Return some samples along the first axis, as one record for each place."""
-        found = [*places]
-        missing = None if self.missing is None else tuple(self.missing[i][k] for i, k in found)
-        arrays = tuple(self.arrays[i][key] for i, key in found)
-        return replace(self, arrays=arrays, form="list", missing=missing, means=None)
+    def some(self, places: Sequence[tuple[int, Any]]) -> Records:
+        """Return some samples along the first axes, as one record for each place."""
+        missing = self.missing and tuple(self.missing[i][key] for i, key in places)
+        arrays = tuple(self.arrays[i][key] for i, key in places)
+        return self._replace(arrays=arrays, form="list", missing=missing, means=None)
 
     def converted(self, dtype: np.dtype[Any]) -> Records:
         """Return C-contiguous records of ``dtype`` in native byte order."""
-
-        def cast(a: Any) -> Any:
-            return a.astype(dtype) if isinstance(a, Stored) else np.ascontiguousarray(a, dtype)
-
-        return replace(self, arrays=tuple(map(cast, self.arrays)))
+        return self._replace(
+            arrays=tuple(
+                a.astype(dtype) if isinstance(a, Stored) else np.ascontiguousarray(a, dtype)
+                for a in self.arrays
+            )
+        )
 
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
         """Return one output per record in the form of these records."""
@@ -245,43 +244,62 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         ValueError: If the shapes do not fit, or a value is not finite.
     """
     d, is_list = spec.ndim, lists_arrays(value)
-    items, found, given, dtypes = (list(value) if is_list else [value]), [], set(), set()
-    for i, item in enumerate(items):
-        label = f"{name}[{i}]" if is_list else name
-        array = _numbers(item, label)
+    items = [*value] if is_list else [value]
+    labels = [f"{name}[{i}]" for i in range(len(items))] if is_list else [name]
+    given = [*map(numbers, items, labels)]
+    if is_list and (whole := _joined(given, d)) is not None:
+        with suppress(ValueError):  # The record of NaN or Inf is found below.
+            known = read(whole, name, spec)
+            return known._replace(
+                arrays=tuple(a if known.channel_axis else a[..., None] for a in given),
+                form="list",
+                is_jax=all(map(is_jax_array, items)),
+                names=_names(items, name) if known.channel_axis else None,
+            )
+    found: list[_Read] = []
+    forms = set()
+    for array, label in zip(given, labels, strict=True):
         shape, extra = array.shape, len(array.shape) - d
         if not 0 <= extra <= (1 if is_list else 2):
-            forms = "(*T) or (*T, channels)" + " or (records, *T, channels)" * (not is_list)
+            words = "(*T) or (*T, channels)" + " or (records, *T, channels)" * (not is_list)
             axes = count(d, "axis", "axes")
-            raise ValueError(f"{label} has shape {shape}; a kernel with {axes} takes {forms}")
+            raise ValueError(f"{label} has shape {shape}; a kernel with {axes} takes {words}")
         # A record of x that is too short for a row has an empty record of y.
         if not all(shape[d:] if is_list and name != "x" else shape):
             raise ValueError(f"{label} has an empty axis: shape {shape}")
         parts = Stored.of(array, d) if is_stored(array) else [array if extra else array[..., None]]
-        known = _surveyed(array, parts) if on_device(array) else []
-        found += known or [_checked(part, label, missing, len(shape)) for part in parts]
-        given.add((extra, parts[0].shape[-1]))
-        dtypes.add(array.dtype)
-    if len(given) > 1:
+        surveyed = _surveyed(array, parts) if on_device(array) else []
+        found += surveyed or [_checked(part, label, missing, len(shape)) for part in parts]
+        forms.add((extra, parts[0].shape[-1]))
+    if len(forms) > 1:
         raise ValueError(f"the records of {name} have different numbers of axes or channels")
-    records, flags, largest, sums = zip(*found, strict=True)
-    arrays, gaps = [*records], None
+    arrays, flags, largest, sums = map(list, zip(*found, strict=True))
     if any(f is not None for f in flags):
         pairs = zip(flags, arrays, strict=True)
-        gaps = [np.broadcast_to(False if f is None else f, a.shape) for f, a in pairs]
+        flags = [np.broadcast_to(False if f is None else f, a.shape) for f, a in pairs]
+    means = sum(sums) / max(1, sum(a.size for a in arrays) // arrays[0].shape[-1])
     if extra == 2 and isinstance(array, np.ndarray):
-        arrays, gaps = [*arrays[0]], gaps and [*gaps[0]]
+        arrays, flags = [*arrays[0]], [None] if flags[0] is None else [*flags[0]]
     return Records(
         tuple(arrays),
         "list" if is_list else "batch" if extra == 2 else "record",
         channel_axis=extra > 0,
         is_jax=all(map(is_jax_array, items)),
-        missing=None if gaps is None else tuple(gaps),
-        largest=np.max(largest, axis=0),
-        means=sum(sums) / max(1, sum(a.size // a.shape[-1] for a in arrays)),
+        missing=None if flags[0] is None else tuple(flags),
+        largest=reduce(np.maximum, largest),
+        means=np.where(np.isfinite(means), means, 0.0),
         names=_names(items, name) if extra else None,
-        dtypes=frozenset(dtypes),
+        dtypes=frozenset(a.dtype for a in given),
     )
+
+
+def _joined(arrays: list[Any], ndim: int) -> np.ndarray | None:
+    """Return short records of NumPy as one array, which takes less time to check; else None."""
+    if any(map(is_stored, arrays)) or sum(a.size for a in arrays) > BLOCK_NUMBERS:
+        return None
+    kinds = {(a.dtype, a.shape[1:], a.ndim - ndim) if a.size else () for a in arrays}
+    kind = kinds.pop()
+    return np.concatenate(arrays) if kind and not kinds and kind[2] in (0, 1) else None
 
 
 def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
@@ -289,13 +307,15 @@ def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
 
     NaN is allowed if values may be ``missing``.
     """
-    array = np.asarray(_numbers(value, name))
+    array = np.asarray(numbers(value, name))
     _checked(np.atleast_1d(array)[..., None], name, missing, array.ndim)
     return array
 
 
-def _numbers(value: Any, name: str) -> Any:
+def numbers(value: Any, name: str) -> Any:
     """Return ``value`` as an array of real numbers. Stored arrays are returned unchanged."""
+    if type(value) is np.ndarray and value.dtype.kind in "biuf":
+        return value
     if is_tracer(value):
         cure = "inside transformed code, use convsolve.fit_kernel(x, y, spec, solver)"
         raise TypeError(f"{name} is a tracer of jax.jit, vmap or grad; {cure}")
@@ -306,7 +326,7 @@ def _numbers(value: Any, name: str) -> Any:
     masked = isinstance(getattr(value, "_meta", value), np.ma.MaskedArray)
     other = masked or hasattr(value, "toarray") or kind.__module__.startswith("mne")
     array = value if is_stored(value) else np.asarray(None if other else value)
-    if other or (_limits(array.dtype) is None and array.dtype.kind not in "biu"):
+    if other or _number_type(array.dtype) is None:
         words = kind.__name__ + f" of {array.dtype}" * (not other)
         raise TypeError(f"{name} must hold plain real numbers, got {words}")
     if any(n != n for n in array.shape):  # the shape of uncounted dask chunks is NaN
@@ -315,13 +335,23 @@ def _numbers(value: Any, name: str) -> Any:
 
 
 @cache
-def _limits(dtype: np.dtype[Any]) -> Any:
-    """Return ``finfo`` of a floating type, which may be bfloat16 or narrower; else None."""
+def _number_type(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float, float] | None:
+    """Return the type in which numbers are solved, their rounding unit and smallest normal number.
+
+    These are zero for integers. None if a type, which may be bfloat16, does not hold real numbers.
+    """
+    if dtype.kind in "biu":
+        return np.dtype(float), 0.0, 0.0
+    limits: Any
     if np.issubdtype(dtype, np.floating):
-        return np.finfo(dtype)
-    if dtype.type.__module__ == "ml_dtypes" and "float" in dtype.name:
-        return sys.modules["ml_dtypes"].finfo(dtype)
-    return None
+        limits = np.finfo(dtype)
+    elif dtype.type.__module__ == "ml_dtypes" and "float" in dtype.name:
+        limits = sys.modules["ml_dtypes"].finfo(dtype)
+    else:
+        return None
+    solved: Any = np.finfo(np.float64 if dtype.itemsize > 4 else np.float32)
+    tiny = max(float(limits.tiny), float(solved.tiny))
+    return solved.dtype, max(float(limits.eps), EPS), tiny
 
 
 def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Read]:
@@ -332,7 +362,6 @@ def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Read]:
     return [(part, None, largest, sums) for part in parts] if usual.all() else []
 
 
-@np.errstate(invalid="ignore", over="ignore")
 def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
     """Read all numbers of a record, or a batch in one array.
 
@@ -343,16 +372,20 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
         axes: axes of an index in messages.
 
     Returns:
-        The record with zeros where values are missing, flags of these, magnitudes and sums.
+        The record in the type in which it is solved, with zeros where values are missing, flags of
+        these, magnitudes and sums.
 
     Raises:
         ValueError: If a value is not finite, or all values of a channel are subnormal.
     """
-    record = record.astype(np.float64) if record.dtype.itemsize > 8 else record
     stored, gaps = isinstance(record, Stored), None
+    dtype, _, tiny = _number_type(record.dtype) or (record.dtype, 0, 0)
     largest, sums = np.zeros((2, record.shape[-1]))
-    for start, block in record.blocks() if stored else [(0, record)] * bool(record.size):
-        sizes, totals = _extremes(block)
+    for start, given in record.blocks() if stored else [(0, record)] * bool(record.size):
+        # Numbers beyond the type become Inf.
+        with np.errstate(invalid="ignore", over="ignore"):
+            block = np.ascontiguousarray(given, dtype)
+            sizes, totals = _extremes(block)
         # NaN and Inf are the largest.
         if not np.isfinite(sizes).all():
             nan = np.isnan(block)
@@ -370,24 +403,20 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
             # The rows that read a sample of x need all of its channels.
             nan = nan.any(-1, keepdims=True) if label[0] == "x" else nan
             gaps[start : start + len(block)] = nan
-            record = replace(record, filled=True) if stored else block
+            record = replace(record, filled=True) if stored else record
         largest, sums = np.maximum(largest, sizes), sums + totals
-    limits = _limits(record.dtype)
-    small = (largest > 0) & (largest < (limits.tiny if limits else 0))
-    if small.any():
+    if np.minimum.reduce(largest) < tiny and (small := (largest > 0) & (largest < tiny)).any():
         raise ValueError(f"{label} channel {small.argmax()} has only subnormal numbers")
-    return record, gaps, largest, sums
+    return record if stored or not record.size else block, gaps, largest, sums
 
 
 def _extremes(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest magnitude (C,) and the sum (C,) of every channel, in float64.
+    """Return the largest magnitude (C,) and the sum (C,) of every channel.
 
-    A sum that overflows is zero, and does not depend on the layout in memory.
+    A sum may overflow. It does not depend on the layout in memory.
     """
-    integers, half = _limits(block.dtype) is None, block.dtype.itemsize < 4
-    block = np.ascontiguousarray(block, float if integers else np.float32 if half else None)
-    sizes, sums = by_channel(np.maximum, block, np.abs), by_channel(np.add, block).astype(float)
-    return sizes.astype(float), np.where(np.isfinite(sums), sums, 0.0)
+    sizes = np.maximum(by_channel(np.maximum, block), -by_channel(np.minimum, block))
+    return sizes, by_channel(np.add, block)
 
 
 def lists_arrays(value: Any) -> bool:
@@ -420,81 +449,55 @@ def column_names(item: Any) -> tuple[str, ...] | None:
     return words if words and len(set(words)) == len(listed) else None
 
 
-def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float, list[str]]:
-    """Return the type in which x and y are solved, the rounding unit of x, and warnings.
+def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float]:
+    """Return the type in which x and y are solved, and the rounding unit of x.
 
     Integers are exact and become float64, or the default type of jax if all arrays are jax arrays.
     Half precision becomes float32. If x and y differ, the widest type and the coarsest rounding
-    unit are used. The rounding unit of integers is 0. longdouble becomes float64 with a warning,
-    which the caller issues.
+    unit are used. The rounding unit of integers is 0. longdouble becomes float64 with a warning.
     """
-    parts, types, notes, unit = [x] if y is None else [x, y], [], [], 0.0
-    for part, dtype in ((p, dtype) for p in parts for dtype in p.dtypes):
-        limits, eps = _limits(dtype), float(np.finfo(np.float64).eps)
-        if limits is None:
-            types.append(default_float() if all(p.is_jax for p in parts) else np.dtype(float))
-            if part.largest is None or part.largest.max() < 2**53:
-                continue
-            notes.append("integers beyond 2**53 are rounded to float64")
-        elif dtype.itemsize > 8:
-            notes.append(f"{dtype} data are brought down to float64, the widest of the solvers")
-        types.append(np.dtype(np.float64 if dtype.itemsize > 4 else np.float32))
-        if part is x:
-            unit = max(unit, eps if limits is None else float(limits.eps), eps)
-    return max(types, key=lambda t: t.itemsize), unit, notes
-
-
-def by_rows(
-    value: Any, name: str, like: Sequence[tuple[int, ...]]
-) -> list[tuple[str, np.ndarray, tuple[int, ...]]]:
-    """Return a name, an array and the shape (*T) for each record of y.
-
-    The arrays are a mask or weights, for example. The caller checks their types and shapes.
-
-    Args:
-        value: a list of arrays, a batch, or the array of a single record.
-        name: name of the argument for error messages.
-        like: shapes (*T) of the records of y.
-
-    Raises:
-        TypeError: If an array does not hold plain numbers.
-        ValueError: If the number of arrays differs from the number of records.
-    """
-    given = lists_arrays(value)
-    several = [np.asarray(_numbers(v, name)) for v in (value if given else [value])]
-    if not given and several[0].shape[: 1 + len(like[0])] == (len(like), *like[0]):
-        several = [*several[0]]
-    if len(several) != len(like):
-        records = count(len(several), "record")
-        raise ValueError(f"{name} has {records}, y {count(len(like), 'record')}")
-    names = [f"{name}[{i}]" if len(like) > 1 else name for i in range(len(like))]
-    return [*zip(names, several, like, strict=True)]
+    parts, types, units = [x] if y is None else [x, y], [], [0.0]
+    for part in parts:
+        for dtype in part.dtypes:
+            solved, eps, _ = _number_type(dtype) or (dtype, 0.0, 0.0)
+            types.append(solved if eps or not all(p.is_jax for p in parts) else default_float())
+            if not eps and part.largest is not None and part.largest.max() >= 2**53:
+                warn("integers beyond 2**53 are rounded to float64")
+                eps = EPS
+            elif dtype.itemsize > 8:
+                warn(f"{dtype} data are brought down to float64, the widest of the solvers")
+            units += [eps] * (part is x)
+    return max(types, key=lambda t: t.itemsize), max(units)
 
 
 # --- time indexes
 
 
 def check_time_indexes(
-    given: Mapping[str, Any], rates: Mapping[str, float | None], stride: int = 1
+    given: Mapping[str, Any], fs: float | None, stride: int, every: bool
 ) -> None:
     """Raise a ValueError if time indexes contradict equal spacing, a rate or one another.
 
     Args:
         given: x, y, and further arguments with a row for every row of y, by name.
-        rates: sampling rates in Hz, or None, of the arguments whose spacing is checked, by name.
-        stride: samples of x per row of y, which are at the time of the first of these samples.
+        fs: sampling rate of x in Hz, or None.
+        stride: samples of x per row of y.
+        every: whether rows of y are at the times of every ``stride``-th sample of x.
     """
     first: dict[int, tuple[str, np.ndarray]] = {}
     for name, value in given.items():
+        if value is None or type(value) is np.ndarray:
+            continue
         several = lists_arrays(value)
         for i, item in enumerate(value if several else [value]):
-            times = _times(item, not several and getattr(item, "ndim", 0) == 3)
-            if times is None:
+            batch = not several and getattr(item, "ndim", 0) == 3
+            if type(item) is np.ndarray or (times := _times(item, batch)) is None:
                 continue
             label, (seconds, has_unit) = f"{name}[{i}]" if several else name, times
-            if name in rates:
-                _check_steps(label, seconds, rates[name] if has_unit else None)
-            seconds = seconds[:: stride if name == "x" else 1]
+            if name in ("x", "y"):
+                rate = fs if fs is None or name == "x" else fs / stride
+                _check_steps(label, seconds, rate if has_unit else None)
+            seconds = seconds[:: stride if name == "x" and every else 1]
             other, known = first.setdefault(i, (label, seconds))
             near = SHIFT * (known[-1] - known[0]) / max(len(known) - 1, 1)
             if len(known) == len(seconds) and not (np.abs(seconds - known) < near).all():
@@ -523,15 +526,13 @@ def _times(item: Any, batch: bool) -> tuple[np.ndarray, bool] | None:
 
 
 def _check_steps(name: str, seconds: np.ndarray, fs: float | None) -> None:
-    """Raise a ValueError at the first step that is not like the others, or contradicts ``fs``."""
-    steps, step = np.diff(seconds), float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
-    usual = float(np.nanmedian(steps))
-    even = (usual > 0) & (np.abs(steps - usual) < GAP * usual)
-    off = seconds - step * np.arange(len(seconds))
-    if not even.all() and not ((steps > 0).all() and np.ptp(off) < 2 * ROUNDED * step):
-        row = int(np.argmin(even)) + 1
+    """Raise a ValueError unless all steps are about equal and, if it is given, 1/fs."""
+    steps, mean = np.diff(seconds), float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
+    if not (np.abs(steps - mean) < GAP * mean).all():
+        usual = float(np.nanmedian(steps))
+        row = int(np.argmax(np.abs(steps - usual))) + 1
         words = f"row {row} is {steps[row - 1]:.6g} after the row before, the median is {usual:.6g}"
         raise ValueError(f"the time index of {name} is not equally spaced: {words}")
-    if fs is not None and abs(step * fs - 1) > RATE:
-        words = f"has a step of {step:.6g} s, that is {1 / step:.6g} Hz, but fs={fs:.6g}"
+    if fs is not None and abs(mean * fs - 1) > RATE:
+        words = f"has a step of {mean:.6g} s, that is {1 / mean:.6g} Hz, but fs={fs:.6g}"
         raise ValueError(f"the time index of {name} {words}")

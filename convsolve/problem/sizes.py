@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-from ..cached import cached_property
 from ..linalg.qr import TREE_ROWS, tree_height
 from ..text import in_bytes, shown
 from .checks import number
+from .records import Stored
 
 
 @dataclass(frozen=True)
@@ -111,133 +112,80 @@ def tuning_of(limits: Limits | Tuning | None) -> Tuning:
     )
 
 
-@dataclass(frozen=True)
 class Sizes:
     """The sizes that decide how a problem is solved.
 
     Attributes:
+        limits: limits of memory.
         groups: number of groups.
         rows: rows n of the design matrix, shared by all groups.
         columns: columns P = taps × channels of a group.
         outputs: outputs Q of a group.
         nuisance: number of nuisance columns.
         shapes: shapes (*W) of the records.
-        limits: limits of memory.
-        masked: whether some rows are masked.
-        partialled: whether rows are weighted or confounds are projected out.
-        confounded: whether there are confounds.
-        numbers: numbers in x and y.
-        stored: whether they are stored elsewhere than in memory.
         dimension: dimension of the kernels of an output if they are restricted, or None.
         has_functions: whether they are restricted by functions, and not only by windows.
+        confounded: whether there are confounds.
+        partialled: whether rows are weighted or confounds are projected out.
+        toeplitz: whether AᵀA is Toeplitz, except for the edges of records and the mean.
+        numbers: numbers in x and y.
+        chunked: whether sums over rows are computed chunk by chunk.
+        beyond_memory: whether x and y are stored elsewhere and are too large to be read whole.
+        parameters: unknowns of the kernel of an output: P, or the dimension of its basis.
+        unknowns: unknowns per output, of the kernel and of the nuisance columns.
+        wide: whether unknowns outnumber rows.
+        matrix_numbers: numbers in the design matrices and y of all groups.
+        small: whether the matrix is so small that a QR is the default.
+        by_rows: whether the design matrix of each group is small enough to be formed.
+        gram_bytes: memory of AᵀA of all groups.
+        gram_fits: whether AᵀA fits into the limits.
+        factor_bytes: memory of a QR: three blocks of the tree, R of every group and its basis.
+        factor_in_memory: whether a QR fits into the memory limit.
+        factor_excess: what a QR needs, and the limit that it exceeds; empty if it exceeds none.
+        factor_fits: whether a QR fits into the limits of memory and operations.
     """
 
-    groups: int
-    rows: int
-    columns: int
-    outputs: int
-    nuisance: int
-    shapes: tuple[tuple[int, ...], ...]
-    limits: Tuning = DEFAULT_TUNING
-    masked: bool = False
-    partialled: bool = False
-    confounded: bool = False
-    numbers: int = 0
-    stored: bool = False
-    dimension: int | None = None
-    has_functions: bool = False
-
-    @property
-    def parameters(self) -> int:
-        """Unknowns of the kernel of an output: P, or the dimension of its basis."""
-        return self.columns if self.dimension is None else self.dimension
-
-    @property
-    def chunked(self) -> bool:
-        """Whether sums over rows are computed chunk by chunk."""
-        return self.numbers > self.limits.held_numbers
-
-    @property
-    def beyond_memory(self) -> bool:
-        """Whether x and y are stored elsewhere and are too large to be read whole."""
-        return self.stored and self.chunked
+    def __init__(self, problem: Any, limits: Tuning) -> None:
+        arrays, space, kept = (*problem.x, *(problem.y or ())), problem._space, problem._kept
+        self.limits, self.groups, self.rows = limits, problem.spec.groups, problem.n_equations
+        self.columns = problem.spec._unknowns(problem.n_channels)
+        self.outputs, self.nuisance = problem.n_outputs // self.groups, problem._nuisance.total
+        self.shapes, self.dimension = problem._lengths, None if space is None else space.rank
+        self.has_functions = space is not None and space.has_functions
+        weighted, self.confounded = problem._weights is not None, problem._terms.given
+        self.partialled = weighted or problem._nuisance.confounds is not None
+        self.toeplitz = kept.flags is None and not self.partialled
+        self.numbers = sum(a.size for a in arrays)
+        self.chunked = self.numbers > limits.held_numbers
+        self.beyond_memory = self.chunked and any(isinstance(a, Stored) for a in arrays)
+        self.parameters = self.columns if self.dimension is None else self.dimension
+        self.unknowns = self.parameters + self.nuisance
+        self.wide, width = self.rows < self.unknowns, self.columns + self.outputs
+        self.matrix_numbers = self.rows * self.groups * width
+        self.small = self.matrix_numbers <= limits.small_numbers and not self.chunked
+        self.by_rows = self.matrix_numbers <= limits.row_numbers * self.groups
+        self.gram_bytes = 8 * self.groups * self.parameters**2
+        self.gram_fits = self.gram_bytes <= limits.gram_bytes
+        block = 3 * min(self.rows, tree_height(width, limits.tree_rows)) * width
+        factors = 2 * self.groups * min(self.rows, self.parameters) * width
+        self.factor_bytes = 8 * (block + factors)
+        self.factor_in_memory = self.factor_bytes <= limits.factor_bytes
+        work = 0 if self.wide else 2 * self.rows * self.parameters**2
+        self.factor_excess = ""
+        if not self.factor_in_memory:
+            self.factor_excess = f"{in_bytes(self.factor_bytes)}, more than Limits(memory=) allows"
+        elif work > limits.most_work:
+            self.factor_excess = f"{work:.1g} operations, more than {limits.most_work:.0e}"
+        self.factor_fits = not self.factor_excess
 
     @property
     def whole_reason(self) -> str | None:
         """Why all of x and y cannot be taken at once, or None."""
-        if not self.beyond_memory:
-            return None
-        needed = in_bytes(8 * self.numbers)
-        return f"needs all of x and y at once, {needed} that are not in memory"
-
-    @property
-    def toeplitz(self) -> bool:
-        """Whether AᵀA is Toeplitz, except for the edges of records and the mean."""
-        return not (self.masked or self.partialled)
-
-    @property
-    def unknowns(self) -> int:
-        """Unknowns per output, of the kernel and of the nuisance columns."""
-        return self.parameters + self.nuisance
-
-    @property
-    def wide(self) -> bool:
-        """Whether unknowns outnumber rows."""
-        return self.rows < self.unknowns
-
-    @property
-    def matrix_numbers(self) -> int:
-        """Numbers in the design matrices and y of all groups."""
-        return self.rows * self.groups * (self.columns + self.outputs)
-
-    @property
-    def small(self) -> bool:
-        """Whether the matrix is so small that a QR is the default."""
-        return self.matrix_numbers <= self.limits.small_numbers and not self.chunked
-
-    @property
-    def by_rows(self) -> bool:
-        """Whether the design matrix of each group is small enough to be formed."""
-        return self.matrix_numbers <= self.limits.row_numbers * self.groups
-
-    @property
-    def gram_bytes(self) -> int:
-        """Memory of AᵀA of all groups."""
-        return 8 * self.groups * self.parameters**2
-
-    @property
-    def factor_bytes(self) -> int:
-        """Memory of a QR: three blocks of the tree, R of every group and its basis."""
-        width = self.columns + self.outputs
-        block = 3 * min(self.rows, tree_height(width, self.limits.tree_rows)) * width
-        return 8 * (block + 2 * self.groups * min(self.rows, self.parameters) * width)
-
-    @property
-    def gram_fits(self) -> bool:
-        """Whether AᵀA fits into the limits."""
-        return self.gram_bytes <= self.limits.gram_bytes
+        words = f"needs all of x and y at once, {in_bytes(8 * self.numbers)} that are not in memory"
+        return words if self.beyond_memory else None
 
     def gram_reason(self, columns: int | None = None) -> str | None:
         """Return None, or why AᵀA is not formed, with the taps or more as ``columns``."""
         needed = 8 * self.groups * (columns or self.parameters) ** 2
         words = f"the Gram matrix needs {in_bytes(needed)}, more than Limits(memory=) allows"
         return words if needed > self.limits.gram_bytes else None
-
-    @cached_property
-    def factor_fits(self) -> bool:
-        """Whether a QR fits into the limits of memory and operations."""
-        return not self.factor_excess
-
-    @property
-    def factor_in_memory(self) -> bool:
-        """Whether a QR fits into the memory limit."""
-        return self.factor_bytes <= self.limits.factor_bytes
-
-    @property
-    def factor_excess(self) -> str:
-        """What a QR needs, and the limit that it exceeds; empty if it exceeds none."""
-        if not self.factor_in_memory:
-            return f"{in_bytes(self.factor_bytes)}, more than Limits(memory=) allows"
-        work = 0 if self.wide else 2 * self.rows * self.parameters**2
-        words = f"{work:.1g} operations, more than {self.limits.most_work:.0e}"
-        return words if work > self.limits.most_work else ""

@@ -107,7 +107,7 @@ CONFOUNDS: list[Row] = [
     (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows used"),
 ]
 WEIGHTS: list[Row] = [
-    (lambda: problem(weights=np.ones(37)), ValueError, r"\(37,\), one channel of y \(38,\)"),
+    (lambda: problem(weights=np.ones(37)), ValueError, r"weights has shape \(37,\), y \(38, 1\)"),
 ]
 NAMES: list[Row] = [
     (lambda: lagged(fs=0), ValueError, "fs must be finite and above 0"),

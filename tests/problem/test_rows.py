@@ -10,7 +10,7 @@ import pytest
 
 import convsolve as cs
 from convsolve.operators.windows import design_matrix
-from convsolve.problem.rows import Rows, rows_reading, samples_read
+from convsolve.problem.rows import Rows, root_of_rows, rows_reading, samples_read
 from support.geometry import Geometry, over_geometries
 
 
@@ -67,7 +67,7 @@ def test_a_part_of_the_rows(geometry: Geometry) -> None:
     def values(stated: cs.Problem, flags: list[np.ndarray]) -> list[np.ndarray]:
         assert stated.y is not None
         y = np.concatenate([a[f] for a, f in zip(stated.y, flags, strict=True)])
-        roots = [stated._weights.of_rows(i, f) for i, f in enumerate(flags)]
+        roots = [root_of_rows(stated._weights[i], f) for i, f in enumerate(flags)]
         columns = stated._terms.columns
         arrays = stated.y if columns is None else columns.arrays
         return [y, np.concatenate(roots), np.concatenate([a[f] for a, f in zip(arrays, flags)])]
