@@ -357,18 +357,18 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 1994,
-    "linalg": 794,
+    "linalg": 719,
     "operators": 2359,
-    "leastsquares": 1277,
-    "inference": 4237,
+    "leastsquares": 1224,
+    "inference": 4234,
     "solvers": 1799,
     "identifiability": 1240,
     "plotting": 1483,
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4520,
-    "package": 21537,
-    "tests": 18849,
+    "package": 21406,
+    "tests": 18851,
     "files": 168,
     "files at the top": 34,
 }

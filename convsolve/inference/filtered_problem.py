@@ -157,7 +157,7 @@ def estimated_noise(
             "is fitted up to rounding; leave it out, or use noise='white'"
         )
     kept = design.kept
-    residuals = design.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))
+    residuals = design.matrix.plan.by_record(e.swapaxes(1, 2).reshape(-1, e.shape[1]))
     flags = [kept.flags_of(i) for i in kept.used]
     lengths = [length for own in flags for length in _runs(own)]
     most = largest_order(lengths, design.sizes.unknowns, order)

@@ -46,10 +46,7 @@ def window_squares(analysis: Analysis) -> tuple[np.ndarray, np.ndarray]:
     """
     regression = analysis.regression(RIDGE, 0.0)
     factors = _factors(regression)
-    first = (
-        regression.by_gram(factors) if factors[0].source == "gram" else regression.by_qr(factors)
-    )
-    w, _ = regression.refine(first, factors, QR_STEPS)
+    w, _ = regression.refine(regression.first(factors), factors, QR_STEPS)
     squares = regression.residual(w)[0] ** 2
     taps, parts = analysis.design.spec.kernel_size[0], []
     for g, factor in enumerate(factors):

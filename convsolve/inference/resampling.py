@@ -205,8 +205,8 @@ def _by_gram(
         factors = cholesky_factors(scaled[None], moments.n)
         if not factors.complete:
             return None
-        smallest, largest = factors.pivots
-        if largest > MOST_PIVOTS * smallest:
+        pivots = np.abs(np.diagonal(factors[0].r))
+        if pivots.max() > MOST_PIVOTS * pivots.min():
             return None
         found.append(scale[:, None] * factors[0].solve_normal(scale[:, None] * c))
     return np.asarray(basis.expand(np.stack(found)))
@@ -219,7 +219,7 @@ def _from_data(
     design, targets = analysis.design, analysis.targets
     assert targets is not None
     alone = part(design, targets.in_memory, beside(folds, held, []))
-    regression = Analysis.of(alone, design.sizes.limits).regression(penalty, strength)
+    regression = Analysis(alone, design.sizes.limits).regression(penalty, strength)
     factors, solved = regression.system.factors, regression.solve()
     if solved is None or not (factors.complete and factors.full_rank):
         raise ValueError(

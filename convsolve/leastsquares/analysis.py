@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from ..operators.design_matrix import Targets
 from ..problem.problem import Problem
 from ..problem.sizes import DEFAULT_TUNING, Tuning
 from .design import Design
@@ -19,17 +18,13 @@ class Analysis:
     The system without a penalty is kept, others while they are used.
     """
 
-    def __init__(self, design: Design, targets: Targets | None) -> None:
-        self.design, self.targets = design, targets
+    def __init__(self, problem: Problem, limits: Tuning = DEFAULT_TUNING) -> None:
+        self.design = Design(problem, limits)
+        #: The y given with x, or None.
+        self.targets = self.design.targets
         #: The regression without a penalty.
-        self.plain = System(design, NoPenalty(), 0.0)
+        self.plain = System(self.design, NoPenalty(), 0.0)
         self._systems: WeakValueDictionary[tuple[Penalty, float], System] = WeakValueDictionary()
-
-    @classmethod
-    def of(cls, problem: Problem, limits: Tuning = DEFAULT_TUNING) -> Analysis:
-        """Return a new analysis of a problem."""
-        design = Design(problem, limits)
-        return cls(design, design.targets)
 
     def system(self, penalty: Penalty, strength: float) -> System:
         """Return the regression with a penalty of this strength."""
@@ -61,7 +56,7 @@ def analyse(problem: Problem, limits: Tuning = DEFAULT_TUNING) -> Analysis:
     """Return the `Analysis` of a problem and limits. All functions share it while it is in use."""
     by_limits = _KNOWN.setdefault(problem, {})
     found = by_limits.get(limits)
-    return by_limits.setdefault(limits, Analysis.of(problem, limits)) if found is None else found
+    return by_limits.setdefault(limits, Analysis(problem, limits)) if found is None else found
 
 
 def forget(problem: Problem) -> None:

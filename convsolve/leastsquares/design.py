@@ -12,7 +12,6 @@ import numpy as np
 
 from ..cached import cached_property
 from ..errors import SolveError
-from ..linalg.threads import on_blas_threads
 from ..operators.data import Data, Plan, Signal, chunk_rows
 from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.events import mostly_zero
@@ -94,7 +93,7 @@ class Design:
         self.tap_lags = problem.spec._in_taps(self.lags)
         # A copy, because analyses of a problem are kept until the problem itself is not used.
         self.clock, self.problem = Clock(), problem._replace()
-        self.channels, self.selection = problem.n_channels, problem._selection
+        self.selection = problem._selection
         self._given = problem.x, problem.y
         given = problem._input, problem._output
         self._known = [_known(records) for records in given]
@@ -126,13 +125,6 @@ class Design:
         if reason := self.sizes.whole_reason:
             raise SolveError(f"this {reason}")
         return tuple(map(np.asarray, self.records))
-
-    def by_record(self, values: np.ndarray) -> list[np.ndarray]:
-        """Return row-wise values (groups, n) as ``(*T, groups)`` of each record.
-
-        Outputs without a row are NaN.
-        """
-        return self.matrix.plan.by_record(values)
 
     @property
     def targets(self) -> Targets | None:
@@ -194,12 +186,6 @@ class Design:
         """Sum over all rows, which all methods but FFT deconvolution begin with."""
         with self.clock.timing("moments"):
             _ = self.matrix.first
-
-    @on_blas_threads
-    def gram_in(self, basis: TapBasis) -> np.ndarray:
-        """Return AᵀMA in the coordinates of a basis, (G, R, R)."""
-        with self.clock.timing("moments"):
-            return basis.of_gram(self.matrix.gram())
 
     @property
     def modelled(self) -> np.ndarray:

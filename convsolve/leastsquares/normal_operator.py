@@ -36,6 +36,8 @@ class Normal:
         live: the stretch (P, 1), and 0 for columns of zeros. Their gradient is rounding, which the
             preconditioner would amplify.
         largest: an upper bound on the largest eigenvalue of AᵀA + ridge.
+        definite: whether the preconditioner is positive definite in floating point, a ridge
+            included. Otherwise CG is not expected to converge, nor to prove full rank.
     """
 
     product: Map
@@ -55,12 +57,17 @@ class Normal:
         self.a_norm = float(scaling.a_norm[group])
         self.largest, self._least = self.a_norm**2, None  # type: float, float | None
         samples, crossed, self._by_rows = read_samples(matrix, group, powers)
-        self.product = self._by_data(scale[:, None])
+        # Methods of an object would refer to it, so that it would not be freed after its last use.
+        data, ridge, scale = design.matrix, self.ridge[:, None], scale[:, None]
+        self.product = lambda v: (
+            scale * data.adjoint(group, data.forward(group, scale * v)) + ridge * v
+        )
         # With a stride and a dilation at once, the samples only precondition.
         structured &= matrix.data.windows.by_fft
         gram = Toeplitz(samples, squares) if structured else None
         if gram is not None and gram.worthwhile:
-            self.product = self._by_toeplitz(gram, crossed)
+            toeplitz = gram
+            self.product = lambda v: toeplitz(v) - crossed.T @ (crossed @ v) + ridge * v
             # In the coordinates of System, at most the trace and the bound from the symbol.
             bound = (gram.largest + self.ridge.max()) / self.stretch.min() ** 2
             self.largest = float(min(self.largest, bound))
@@ -69,26 +76,7 @@ class Normal:
         plain = None if gram is None else gram.lags
         lags = tapered_lags(samples, squares, self.ridge, centred, plain)
         self.inverse = ToeplitzInverse(lags, samples.places)
-
-    # Methods of an object would refer to it, so that it would not be freed after its last use.
-
-    def _by_data(self, scale: np.ndarray) -> Map:
-        """Return the product in two passes over the data, whose columns are times ``scale``."""
-        matrix, group, ridge = self.system.matrix, self.group, self.ridge[:, None]
-        return lambda v: scale * matrix.adjoint(group, matrix.forward(group, scale * v)) + ridge * v
-
-    def _by_toeplitz(self, gram: Toeplitz, crossed: np.ndarray) -> Map:
-        """Return the product by FFTs, with nuisance columns projected out."""
-        ridge = self.ridge[:, None]
-        return lambda v: gram(v) - crossed.T @ (crossed @ v) + ridge * v
-
-    @property
-    def definite(self) -> bool:
-        """Whether the preconditioner is positive definite in floating point, a ridge included.
-
-        Otherwise CG is not expected to converge, nor to prove full rank.
-        """
-        return self.inverse.definite
+        self.definite = self.inverse.definite
 
     def least(self, steps: int, stop: Stop) -> float:
         """Return a lower bound of the eigenvalues of M⁻¹(AᵀA + ridge), or 0 if there is none.

@@ -105,7 +105,8 @@ class Penalty:
     default_select: ClassVar[str | None] = "gcv"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "strength", checked_strength(self.strength, type(self).__name__))
+        found = checked_strength(self.strength, type(self).__name__, self.labels)
+        object.__setattr__(self, "strength", found)
 
     def __repr__(self) -> str:
         return as_call(self)
@@ -114,6 +115,11 @@ class Penalty:
     def title(self) -> str:
         """Name in texts and in a `Solution`, with the hyperparameters."""
         return type(self).__name__.lower()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The distinct labels of groups of channels in ascending order, if there are any."""
+        return ()
 
     @property
     def open(self) -> tuple[str, ...]:
@@ -150,7 +156,7 @@ class Penalty:
     @property
     def by_output(self) -> bool:
         """Whether there is a strength for every output, along the last axis of the strengths."""
-        return np.ndim(self.strength) > 0
+        return np.ndim(self.strength) > bool(self.labels)
 
     def of_part(self, selection: Selection) -> Penalty:
         """Return the penalty with the strengths of some outputs."""
@@ -198,12 +204,12 @@ class Penalty:
         return f"{type(self).__name__} cannot be combined with a basis; use Ridge or Smooth"
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return L (taps, r) and N (taps, p) along one axis; None for L = I and no N.
+        """Return L (taps, r) and N (taps, p) along one axis; None, the default, for L = I and no N.
 
         Args:
             lags: (taps,), lags of the taps along the axis, counted in taps.
         """
-        raise TypeError(f"{type(self).__name__} is not a quadratic penalty")
+        return None
 
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]] | None:
         """Return L and N of every axis, whose products are used; None for the identity."""
@@ -235,29 +241,22 @@ class Penalty:
         """
         weights = self.channel_weights(channels)
         by_channel = (weights if some is None else weights[[*some]]).reshape(groups, -1)
+        taps, pairs = math.prod(map(len, lags)), self.bases(lags)
         if space is not None:
             if space.has_functions and not self.in_basis:
                 raise ValueError(self.not_in_basis)
-            return self._within(space, lags[0], by_channel)
-        if (pairs := self.bases(lags)) is None:
-            taps = math.prod(map(len, lags))
+            known = {own: self.within(own, lags[0]) for own in set(space.channels)}
+            each = [known[own] for own in space.channels]
+        elif pairs is None:
             return Coordinates(TapBasis(by_channel[0].size * taps), np.tile(by_channel, taps))
-        basis = TapBasis.of_axes([np.hstack(pair) for pair in pairs], by_channel.shape[1])
-        free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
-        penalized = ~reduce(np.kron, free)
-        return Coordinates(basis, np.kron(by_channel, penalized))
+        else:
+            each = [channel_taps(np.arange(taps), pairs)] * by_channel.shape[1]
+        basis = TapBasis.of_taps(taps, [own for own, _ in each])
+        by_coordinate = np.repeat(by_channel, [own.coordinates for own, _ in each], axis=1)
+        return Coordinates(basis, by_coordinate * np.concatenate([flags for _, flags in each]))
 
-    def _within(self, space: KernelSpace, lags: np.ndarray, weights: np.ndarray) -> Coordinates:
-        """Return `coordinates` for the kernels of a space, and weights (groups, channels)."""
-        known = {own: self.within(own, lags) for own in set(space.channels)}
-        pairs = [known[own] for own in space.channels]
-        penalized = [np.arange(taps.coordinates) < taps.coordinates - free for taps, free in pairs]
-        by_coordinate = np.repeat(weights, [*map(len, penalized)], axis=1)
-        basis = TapBasis.of_taps(space.taps, [taps for taps, _ in pairs])
-        return Coordinates(basis, by_coordinate * np.concatenate(penalized))
-
-    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
-        """Return T for the kernels of one channel, and how many of its last columns are free.
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, np.ndarray]:
+        """Return T for the kernels of one channel, and flags of the columns with a penalty.
 
         A ridge is the sum of the squares of the coefficients.
 
@@ -265,10 +264,9 @@ class Penalty:
             own: the kernels.
             lags: (taps,), lags of all taps, counted in taps.
         """
-        pairs = self.bases([lags[own.kept]])
-        if pairs is None:
-            return ChannelTaps(own.kept, own.matrix), 0
-        return channel_taps(own.kept, *pairs[0])
+        if (pairs := self.bases([lags[own.kept]])) is None:
+            return ChannelTaps(own.kept, own.matrix), np.ones(own.count, bool)
+        return channel_taps(own.kept, pairs)
 
 
 @checks_arguments
@@ -309,34 +307,9 @@ class Ridge(Penalty):
     in_basis = True
 
     def __post_init__(self) -> None:
-        if self.channel_groups is None:
-            super().__post_init__()
-            return
-        object.__setattr__(self, "channel_groups", channel_labels(self.channel_groups))
-        object.__setattr__(self, "strength", self._of_labels(self.strength))
-
-    def _of_labels(self, strength: Any) -> Any:
-        """Return strengths as a number, (groups,) or (groups, outputs), in nested tuples."""
-        labels = self.labels
-        if isinstance(strength, dict):
-            if set(strength) != set(labels):
-                given, known = (", ".join(map(str, each)) for each in (strength, labels))
-                raise ValueError(f"strength has the labels {given}, channel_groups {known}")
-            strength = [strength[label] for label in labels]
-        if not isinstance(strength, (list, tuple)) and not getattr(strength, "ndim", 0):
-            return checked_strength(strength, "Ridge")
-        rows = [checked_strength(one, "Ridge") for one in strength]
-        if len(rows) != len(labels):
-            numbers = count(len(rows), "number")
-            raise ValueError(f"strength has {numbers} for {count(len(labels), 'label')}")
-        if None in rows or any(map(is_tracer, rows)):
-            raise TypeError("strength has None for a label, or traced numbers")
-        sizes = sorted({len(row) for row in rows if isinstance(row, tuple)})
-        if len(sizes) > 1:
-            several = ", ".join(map(str, sizes))
-            raise ValueError(f"strength has {several} outputs for different labels")
-        # A number is the strength for all outputs, also if other labels have one per output.
-        return tuple((r,) * sizes[0] if sizes and not isinstance(r, tuple) else r for r in rows)
+        if self.channel_groups is not None:
+            object.__setattr__(self, "channel_groups", channel_labels(self.channel_groups))
+        super().__post_init__()
 
     @property
     def labels(self) -> tuple[int, ...]:
@@ -367,11 +340,6 @@ class Ridge(Penalty):
             return "ridge"
         return f"banded ridge of {len(self.labels)} groups of channels"
 
-    @property
-    def by_output(self) -> bool:
-        """Whether there is a strength for every output, along the last axis of the strengths."""
-        return np.ndim(self.strength) > (0 if self.channel_groups is None else 1)
-
     def terms(self, outputs: int) -> list[tuple[Penalty, float]]:
         """Return, for every output, a penalty without strength and its strength, if it is given."""
         if self.channel_groups is None or isinstance(self, Bands):
@@ -383,10 +351,6 @@ class Ridge(Penalty):
     def check(self, kernel_size: Sequence[int], channels: int) -> None:
         """Raise a ValueError unless there is a label for every channel."""
         check_labels(self.channel_groups, channels, "Ridge")
-
-    def roots(self, lags: np.ndarray) -> None:
-        """Return None: kernels are their own coordinates."""
-        return
 
 
 @dataclass(frozen=True, repr=False)
@@ -420,31 +384,48 @@ class Bands(Ridge):
         return np.array(self.weights)[np.searchsorted(self.labels, self.channel_groups or ())]
 
 
-def checked_strength(strength: Any, owner: str) -> Any:
-    """Return a strength as a float, one per output as a tuple, or None.
+def checked_strength(strength: Any, owner: str, labels: Sequence[int] = ()) -> Any:
+    """Return a strength as a float, as a tuple of one per output, or None.
 
-    A traced strength is returned unchanged.
+    With labels, the tuple has an element per label: a number, or a tuple of one per output. A
+    traced strength is returned unchanged.
     """
     if strength is None or is_tracer(strength):
         return strength
-    if isinstance(strength, (list, tuple)) and any(map(is_tracer, strength)):
-        raise TypeError("traced strengths must be single numbers")
     if isinstance(strength, (str, Penalty)):
         raise TypeError(
             f"the first argument of {owner} is its strength, a number; got {shown(strength)}"
         )
-    try:
-        found = np.asarray(strength)
-    except (TypeError, ValueError):
-        found = np.array(None)
-    if type(strength) is int or (not found.ndim and found.dtype.kind in "iuf"):
-        return number(strength, "strength", included=True)
-    if found.dtype.kind not in "iuf" or found.ndim != 1:
-        wanted = "a number, or one number per output"
-        raise TypeError(f"strength must be {wanted}, got {shown(strength)}")
-    if not found.size:
-        raise ValueError("strength has no numbers")
-    return tuple(number(one, "strength", included=True) for one in found.tolist())
+    if isinstance(strength, dict) and labels:
+        if set(strength) != set(labels):
+            given, known = (", ".join(map(str, each)) for each in (strength, labels))
+            raise ValueError(f"strength has the labels {given}, channel_groups {known}")
+        strength = [strength[label] for label in labels]
+    found = numbers(strength, "strength", 1 + bool(labels), included=True)
+    if not labels or isinstance(found, float):
+        return found
+    if len(found) != len(labels):
+        given = count(len(found), "number")
+        raise ValueError(f"strength has {given} for {count(len(labels), 'label')}")
+    sizes = sorted({len(row) for row in found if isinstance(row, tuple)})
+    if len(sizes) > 1:
+        several = ", ".join(map(str, sizes))
+        raise ValueError(f"strength has {several} outputs for different labels")
+    # A number is the strength for all outputs, also if other labels have one per output.
+    return tuple((r,) * sizes[0] if sizes and isinstance(r, float) else r for r in found)
+
+
+def numbers(value: Any, name: str, axes: int, *, included: bool = False) -> Any:
+    """Return a number as a float, or numbers along so many axes at most in tuples.
+
+    They are above zero, or also zero if it is ``included``.
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if not axes or not isinstance(value, (list, tuple)):
+        return number(value, name, included=included)
+    if not value:
+        raise ValueError(f"{name} has no numbers")
+    return tuple(numbers(one, name, axes - 1, included=included) for one in value)
 
 
 def penalty_of(ridge: Any, penalty: Penalty | None) -> Penalty | None:
@@ -484,9 +465,9 @@ RIDGE = Ridge()
 class NoPenalty(Ridge):
     """The form of least squares without a penalty, in orthonormal coordinates of the kernels."""
 
-    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, np.ndarray]:
         """Return the orthonormal basis of the kernels of one channel."""
-        return own.orthonormal, 0
+        return own.orthonormal, np.ones(own.rank, bool)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -548,17 +529,13 @@ class Tikhonov(Penalty):
             given = self.matrix.shape[1]
             raise ValueError(f"Tikhonov(matrix) has {given} columns, a channel {taps} taps")
 
-    def roots(self, lags: np.ndarray) -> None:
-        """Return None: D acts on all axes at once."""
-        return
-
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return D⁺ and the null space of D, over all taps of a channel."""
         return [inverse(self.matrix[:, ::-1])]
 
-    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, np.ndarray]:
         """Return T for some taps."""
-        return channel_taps(own.kept, *inverse(self.matrix[:, ::-1][:, own.kept]))
+        return channel_taps(own.kept, [inverse(self.matrix[:, ::-1][:, own.kept])])
 
 
 def inverse(d: np.ndarray, rounding: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -568,9 +545,16 @@ def inverse(d: np.ndarray, rounding: float = 0.0) -> tuple[np.ndarray, np.ndarra
     return vt[:rank].T / s[:rank], vt[rank:].T
 
 
-def channel_taps(kept: np.ndarray, root: np.ndarray, free: np.ndarray) -> tuple[ChannelTaps, int]:
-    """Return T = [L N] for some taps of a channel, and the number of columns of N."""
-    return ChannelTaps(kept, np.hstack([root, free])), free.shape[1]
+def channel_taps(
+    kept: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[ChannelTaps, np.ndarray]:
+    """Return T for some taps of a channel, and flags of its columns with a penalty.
+
+    T is the product of [L N] of all axes. A column is free if it is so along every axis.
+    """
+    free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
+    matrix = reduce(np.kron, [np.hstack(pair) for pair in pairs])
+    return ChannelTaps(kept, matrix), ~reduce(np.kron, free)
 
 
 def _checked_matrix(matrix: Any) -> np.ndarray:

@@ -35,11 +35,15 @@ GRAM_STEPS, QR_STEPS = 4, 5
 TRUNCATED = ", truncated SVD of R"
 # A norm of residuals of less than this share of y, and of the terms of its fit, is rounding.
 ROUNDING = 100 * EPS
-# Largest number of refinement steps with the sums, and the relative change of w that ends them.
-MOMENT_STEPS, SETTLED = 8, 1e-9
+# Largest number of refinement steps with the sums.
+MOMENT_STEPS = 3
 # If the smallest pivot of a Cholesky factor is at least this share of the largest, the condition
-# number is seldom above a hundred.
+# number is seldom above a hundred, and the first solution is accurate.
 ALIKE_PIVOTS = 0.1
+
+# A solution w, and its ‖r‖ and Aᵀr, which a function of w computes.
+_Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+_Residual = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Regression:
@@ -83,14 +87,11 @@ class Regression:
         with self.system.clock.timing("moments"):
             return self.system.columns.rhs(self.targets)
 
-    def by_gram(self, factors: Factors) -> np.ndarray:
-        """Return (AᵀA + ridge)⁻¹Aᵀy (G, P, Q), given factors of the Gram matrix."""
-        return factors.solve_normal(self.scaling.divided(self.cross))
-
-    def by_qr(self, factors: Factors, svd: bool = False) -> np.ndarray:
-        """Return the solution (G, P, Q) by factors of a QR, or by their singular values."""
-        z = self.system.rotated(self.targets)
-        return factors.solve_by_svd(z) if svd else factors.solve(z)
+    def first(self, factors: Factors, by_svd: bool = False) -> np.ndarray:
+        """Return the solution (G, P, Q) by factors of one source, or by their singular values."""
+        if factors.parts[0][1].source == "gram":
+            return factors.solve_normal(self.scaling.divided(self.cross))
+        return factors.solve(self.system.rotated(self.targets), by_svd)
 
     # --- residuals and refinement
 
@@ -113,33 +114,32 @@ class Regression:
 
         The error of ‖r‖² is the rounding error of its terms, so that it may be negative.
         """
-        g = self._moment_gradient(w)
+        left = self.cross - self.system.columns.gram @ self.scaling.divided(w)
+        g = self.scaling.divided(left) - self.scaling.root_ridge[:, :, None] ** 2 * w
         fitted = np.einsum("gpq,gpq->gq", w, self.scaling.divided(self.cross) + g)
         return np.square(self.y_norms) - fitted, g
 
-    def _moment_gradient(self, w: np.ndarray) -> np.ndarray:
-        """Return Aᵀr (G, P, Q) at w from the sums, without a pass over the data."""
-        left = self.cross - self.system.columns.gram @ self.scaling.divided(w)
-        return self.scaling.divided(left) - self.scaling.root_ridge[:, :, None] ** 2 * w
+    def _resolved(self, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return ‖r‖ and Aᵀr from the sums, and for ‖r‖ at least its rounding error."""
+        squares, g = self.by_moments(w)
+        return np.sqrt(np.maximum(squares, EPS * self._terms(w) ** 2)), g
 
-    def refine_by_moments(self, w: np.ndarray, factors: Factors) -> np.ndarray:
-        """Refine w by factors of the Gram matrix until the steps are small or do not decrease.
-
-        If the pivots are similar, the first solution is accurate and is returned.
-        """
-        smallest, largest = factors.pivots
-        if smallest > ALIKE_PIVOTS * largest:
-            return w
-        before = np.inf
-        for _ in range(MOMENT_STEPS):
-            step = factors.solve_normal(self._moment_gradient(w))
-            size = float(np.linalg.norm(step)) / (float(np.linalg.norm(w)) or 1.0)
-            if not size < before:
+    def _improved(
+        self, w: np.ndarray, factors: Factors, steps: int, residual: _Residual, fewest: int = 0
+    ) -> tuple[float, _Found]:
+        """Refine w in semi-normal steps, and return the least bound, and its w, ‖r‖ and Aᵀr."""
+        lowest, best = np.inf, (w, self.y_norms, w)
+        for step in range(steps + 1):
+            r_norm, g = residual(w)
+            bound = upper_bound(w, r_norm, g, self._a_norms, factors.whitened_norms(g))
+            found = float(bound.max())
+            # Bounds below one rounding are equal, and the later solution is better.
+            if step == 0 or found <= max(lowest, EPS):
+                lowest, best = min(lowest, found), (w, r_norm, g)
+            if step == steps or (lowest <= NOISE and step >= fewest):
                 break
-            w, before = w + step, size
-            if size < SETTLED:
-                break
-        return w
+            w = w + factors.solve_normal(g)
+        return lowest, best
 
     def refine(self, w: np.ndarray, factors: Factors, steps: int) -> tuple[np.ndarray, Certificate]:
         """Refine w with residuals of the data in at most ``steps`` semi-normal steps.
@@ -149,17 +149,7 @@ class Regression:
         """
         # Under a large ridge the first answer of a QR lacks digits that no backward error shows.
         fewest = int(self.system.strength > 0 and factors[0].source == "qr")
-        lowest, best = np.inf, (w, self.y_norms, w)
-        for step in range(steps + 1):
-            r_norm, g = self.residual(w)
-            bound = upper_bound(w, r_norm, g, self._a_norms, factors.whitened_norms(g))
-            found = float(bound.max())
-            # Bounds below one rounding are equal, and the later solution is better.
-            if step == 0 or found <= max(lowest, EPS):
-                lowest, best = min(lowest, found), (w, r_norm, g)
-            if step == steps or (lowest <= NOISE and step >= fewest):
-                break
-            w = w + factors.solve_normal(g)
+        lowest, best = self._improved(w, factors, steps, self.residual, fewest)
         certificate = Certificate(lowest, "upper bound")
         if not certificate.exact:
             certificate = self._certify(*best, factors.get)
@@ -180,7 +170,10 @@ class Regression:
         system, found, route = self.system, None, "Cholesky of the Gram matrix"
         by_gram = system.by_gram
         if by_gram.complete:
-            w = self.refine_by_moments(self.by_gram(by_gram), by_gram)
+            w = self.first(by_gram)
+            pivots = [np.abs(np.diagonal(f.r, 0, -2, -1)) for _, f in by_gram.parts]
+            if min(map(np.min, pivots)) < ALIKE_PIVOTS * max(map(np.max, pivots)):
+                w = self._improved(w, by_gram, MOMENT_STEPS, self._resolved)[1][0]
             if self.combines and (bound := self.from_combinations(w, by_gram)) is not None:
                 combinations = COMBINATIONS * len(blocks(self.shape[2]))
                 return w, bound, f"{route}; {combinations} combinations of the outputs"
@@ -189,7 +182,7 @@ class Regression:
                 return *found, route
         elif by_gram.parts and system.qr_fits:
             rest, others, z = system.unproven(self.targets)
-            w = self.by_gram(by_gram)
+            w = self.first(by_gram)
             w[rest] = others.solve(z)
             found = self.refine(w, by_gram.joined(rest, others), QR_STEPS)
             if found[1].exact:
@@ -197,7 +190,7 @@ class Regression:
                 return *found, route
         if (by_qr := system.qr_factors()) is not None:
             route = "QR of the design matrix" + TRUNCATED * (not by_qr.full_rank)
-            found = self.refine(self.by_qr(by_qr), by_qr, QR_STEPS)
+            found = self.refine(self.first(by_qr), by_qr, QR_STEPS)
         return None if found is None else (*found, route)
 
     # --- certificates

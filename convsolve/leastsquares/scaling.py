@@ -10,6 +10,7 @@ from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.lapack import diagonals
 from ..linalg.rank import EPS
+from ..linalg.threads import blas_threads
 from ..operators.design_matrix import Targets
 from ..operators.tap_basis import TapBasis
 from .design import Design
@@ -79,7 +80,9 @@ class PenaltyColumns:
     @cached_property
     def _sums(self) -> np.ndarray:
         """TᵀAᵀM A T (G, R, R), including columns of rounding."""
-        return self._design.gram_in(self.t)
+        design = self._design
+        with design.clock.timing("moments"), blas_threads(design._blas_columns):
+            return self.t.of_gram(self._matrix.gram())
 
     @cached_property
     def gram(self) -> np.ndarray:

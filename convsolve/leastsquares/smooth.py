@@ -71,8 +71,8 @@ class Smooth(Penalty):
             steps = steps - n @ (n.T @ steps)
         return steps, n
 
-    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, int]:
-        """Return T for the kernels V v of one channel, and how many of its last columns are free.
+    def within(self, own: ChannelSpace, lags: np.ndarray) -> tuple[ChannelTaps, np.ndarray]:
+        """Return T for the kernels V v of one channel, and flags of the columns with a penalty.
 
         D V is much smaller than D if the kernels are smooth, and has the rounding errors of its
         terms.
@@ -83,4 +83,4 @@ class Smooth(Penalty):
         d = np.diff(np.eye(len(v)), self.order, axis=0)
         rounding = max(10.0, math.sqrt(len(v))) * EPS * float(np.linalg.norm(np.abs(d) @ np.abs(v)))
         root, free = inverse(d @ v, rounding)
-        return channel_taps(own.kept, v @ root, v @ free)
+        return channel_taps(own.kept, [(v @ root, v @ free)])

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problem.checks import number
-from .penalty import Penalty, Search
+from .penalty import Penalty, Search, numbers
 
 # Eigenvalues of a squared exponential below this share of the largest are rounding.
 KEPT = 1e-14
@@ -55,20 +54,15 @@ class SquaredExponential(Penalty):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.length is not None:
-            several = isinstance(self.length, (tuple, list, np.ndarray)) and np.ndim(self.length)
-            lengths = [number(one, "length") for one in (self.length if several else [self.length])]
-            object.__setattr__(self, "length", tuple(lengths) if several else lengths[0])
+            object.__setattr__(self, "length", numbers(self.length, "length", 1))
 
     @property
     def title(self) -> str:
         """Name with the length if it is given."""
         if self.length is None:
             return "squared exponential"
-        lengths = ", ".join(f"{length:.4g}" for length in self._lengths(1))
+        lengths = ", ".join(f"{length:.4g}" for length in np.ravel(self.length))
         return f"squared exponential, length {lengths} taps"
-
-    def _lengths(self, axes: int) -> tuple[float, ...]:
-        return self.length if isinstance(self.length, tuple) else (self.length,) * axes
 
     @property
     def open(self) -> tuple[str, ...]:
@@ -96,7 +90,7 @@ class SquaredExponential(Penalty):
 
     def bases(self, lags: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
         """Return L and no N of every axis."""
-        lengths = self._lengths(len(lags))
+        lengths = np.broadcast_to(self.length, len(lags))
         return [_root(axis, length) for axis, length in zip(lags, lengths, strict=True)]
 
 

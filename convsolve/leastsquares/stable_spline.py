@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from .penalty import Penalty, Search
 SHORTEST, LONGEST = 0.3, 20.0
 # Largest |atanh(correlation)| of the search. It corresponds to a correlation of 0.999.
 MOST_CORRELATED = 3.8
+# Values of atanh(correlation) that are tried first.
+CORRELATIONS = np.arctanh([0.0, 0.5, 0.9, 0.99])
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,13 +79,10 @@ class StableSpline(Penalty):
         if self.correlation is not None and self.kind != "dc":
             raise ValueError(f'correlation belongs to kind "dc", not to "{self.kind}"')
         for name, low in (("decay", 0.0), ("correlation", -1.0)):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            found = number(value, name, above=low)
-            if not low < found < 1:
-                raise ValueError(f"{name} must lie between {low:g} and 1, got {value!r}")
-            object.__setattr__(self, name, found)
+            if (value := getattr(self, name)) is not None:
+                if (found := number(value, name, above=low)) >= 1:
+                    raise ValueError(f"{name} must lie between {low:g} and 1, got {value!r}")
+                object.__setattr__(self, name, found)
 
     @property
     def title(self) -> str:
@@ -101,30 +101,19 @@ class StableSpline(Penalty):
         """Return the search over the logarithm of the memory in taps, and atanh(correlation)."""
         reach = float(max(np.abs(axis).max() for axis in lags)) + 1.0
         memories = np.log(np.geomspace(1.5, max(3 * reach, 3.0), 7))
-        bounds = {
-            "decay": (math.log(SHORTEST), math.log(LONGEST * reach)),
-            "correlation": (-MOST_CORRELATED, MOST_CORRELATED),
+        ranges = {
+            "decay": (memories, math.log(SHORTEST), math.log(LONGEST * reach)),
+            "correlation": (CORRELATIONS, -MOST_CORRELATED, MOST_CORRELATED),
         }
-        if self.open == ("decay", "correlation"):
-            # TC has ρ = √α.
-            own = np.arctanh(np.exp(-0.5 / np.exp(memories)))
-            rhos = [np.full(len(own), math.atanh(rho)) for rho in (0.0, 0.5, 0.9, 0.99)]
-            starts = np.concatenate([np.stack([memories, rho], 1) for rho in (own, *rhos)])
-        elif self.open == ("correlation",):
-            starts = np.arctanh([[0.0], [0.5], [0.9], [0.99]])
-        else:
-            starts = memories[:, None]
-        low, high = np.array([bounds[name] for name in self.open]).T
-        return Search(np.clip(starts, low, high), low, high, self._at)
+        starts, low, high = zip(*(ranges[name] for name in self.open), strict=True)
+        places = np.stack(np.meshgrid(*starts), -1).reshape(-1, len(starts))
+        return Search(np.clip(places, low, high), np.array(low), np.array(high), self._at)
 
     def _at(self, place: np.ndarray) -> StableSpline:
         """Return the penalty with the hyperparameters at a place of the search."""
-        found = dict(zip(self.open, place.tolist(), strict=True))
-        decay = math.exp(-math.exp(-found["decay"])) if "decay" in found else self.decay
-        correlation = (
-            math.tanh(found["correlation"]) if "correlation" in found else self.correlation
-        )
-        return replace(self, decay=decay, correlation=correlation)
+        of = {"decay": lambda v: math.exp(-math.exp(-v)), "correlation": math.tanh}
+        found: dict[str, Any] = {n: of[n](v) for n, v in zip(self.open, place, strict=True)}
+        return replace(self, **found)
 
     def roots(self, lags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return D C of one axis, and no free coordinates."""

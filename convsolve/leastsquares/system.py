@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from ..cached import cached_property
-from ..linalg.factor import GRADED, Factor, Ridged, Truncated
+from ..linalg.factor import GRADED, Factor, Truncated
 from ..linalg.factors import Factors, Part, cholesky_factors, triangular_factors
 from ..linalg.lapack import diagonals
 from ..linalg.qr import tree_qr, without_dust
@@ -84,11 +84,8 @@ class System:
 
     # --- factors of the Gram matrix
 
-    def gram(self, group: int) -> np.ndarray:
-        """Return AᵀMA + ridge (R, R) of the scaled columns of a group."""
-        return self._grams(slice(group, group + 1))[0]
-
-    def _grams(self, groups: slice) -> np.ndarray:
+    def gram(self, groups: slice) -> np.ndarray:
+        """Return AᵀMA + ridge (n, R, R) of the scaled columns of some groups."""
         scale = self.scaling.scale[groups]
         found = self.columns.gram[groups] * scale[:, None]
         found *= scale[:, :, None]
@@ -132,14 +129,15 @@ class System:
             some = slice(first, first + step)
             given = self.matrix.rows, self.ridge_certifies, self._gram_loss[some]
             with self.clock.timing("Cholesky"):
-                found = cholesky_factors(self._grams(some), *given)
+                found = cholesky_factors(self.gram(some), *given)
             parts += [(index + first, factor) for index, factor in found.parts]
         return Factors(groups, parts)
 
     def independent(self, group: int, some: np.ndarray) -> bool:
         """Return whether the Gram matrix proves that some of the scaled columns are independent."""
-        gram, loss = self.gram(group)[some][:, some], self._gram_loss[group]
-        return cholesky_factors(gram[None], self.matrix.rows, loss=loss).complete
+        grams, loss = self.gram(slice(group, group + 1)), self._gram_loss[group]
+        own = grams[:, some][:, :, some]
+        return cholesky_factors(own, self.matrix.rows, loss=loss).complete
 
     # --- factors of the rows
 
@@ -192,9 +190,7 @@ class System:
         parts, of_y = list[Part](), z[:, :count].copy()
         for index, factor in plain.parts:
             if dual and isinstance(factor, Truncated):
-                for place, g in enumerate(index.tolist()):
-                    one = factor[place] if factor.stacked else factor
-                    parts.append((index[[place]], Ridged(one, roots[g], larger[g])))
+                parts.append((index, factor.with_ridge(roots[index[0]], larger[index[0]])))
                 continue
             q = factor.r.shape[-2]
             joined = np.zeros((len(index), q + count, count + z.shape[2]))
@@ -241,10 +237,10 @@ class System:
 
     def determined(self, group: int, factor: Factor) -> np.ndarray:
         """Return flags (P,) of the taps that the data determine, and those that are always zero."""
+        if not isinstance(factor, Truncated) or factor.full_rank:
+            return np.ones(self.matrix.columns, bool)
         if self.columns.t.identity:
             return factor.determined
-        if factor.full_rank:
-            return np.ones(self.matrix.columns, bool)
         rows = self.tap_rows(group)
         off = np.linalg.norm(rows @ factor.null_space, axis=1)
         return np.asarray(off <= factor.null_threshold * np.linalg.norm(rows, axis=1))

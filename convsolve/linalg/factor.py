@@ -1,18 +1,16 @@
 """Factors R of a design matrix A, RᵀR = AᵀA: solutions, noise gains and null space.
 
 The columns of A have norms of about one. R is (q, P) and right-hand sides z = Qᵀy are (q, Q). As in
-NumPy, several matrices of one kind and rank have an axis of groups in front of all of these. A
-factor does not depend on y. The classes are:
+NumPy, several matrices of full rank have an axis of groups in front of all of these. A factor does
+not depend on y. The classes are:
 
 - `Factor`, of full rank, from a Gram matrix that is certified to be so, or from a QR;
-- `Truncated`, from a QR, deficient or wide. Its solutions have minimum norm in the user's units;
-- `Ridged`, of [A; √ridge I] for the A of a `Truncated` factor.
+- `Truncated`, of one group, from a QR that is deficient or wide, also with a ridge. Its solutions
+  have minimum norm in the user's units.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,8 +30,8 @@ from .threads import on_blas_threads, one_blas_thread
 
 # Columns whose sizes differ by more than this power of two need rotations for their values.
 GRADED = 16
-# Columns of at least this size, relative to the largest, are treated as similar.
-FAR = 2.0**-8
+# In smaller units than this power of two, a channel does not change any norm.
+FARTHEST = 900
 # Largest memory of an orthonormal complement.
 MAX_BYTES = 2**31
 
@@ -43,24 +41,27 @@ class Factor:
 
     Attributes:
         r, rows, columns: R, the number of rows of A, and of its columns.
+        rank: numerical rank at the tolerance, the same for all groups.
         at_least: lower bound of the singular values, above the `Band`; 0 if none is known without a
             spectrum.
         source: matrix that was factored: "gram" for AᵀA, "qr" for A.
+        null_threshold: rows of an orthonormal null basis below this in norm are rounding.
     """
 
+    null_threshold = 1e-12
+
     def __init__(self, r: np.ndarray, rows: int, at_least: Any = 0.0, source: str = "qr") -> None:
-        self.r, self.rows, self.columns = r, rows, r.shape[-1]
+        if r.ndim > 2 and len(r) == 1:
+            r, at_least = r[0], float(at_least[0])
+        self.r, self.rows, self.columns, self.rank = r, rows, r.shape[-1], r.shape[-1]
         self.at_least, self.source = at_least, source
         self.stacked, self._blas_columns = r.ndim > 2, min(r.shape[-2:])
 
     def __getitem__(self, group: int) -> Factor:
-        """Return the factor of one of several groups."""
+        """Return the factor of one of the groups."""
+        if not self.stacked:
+            return self
         return Factor(self.r[group], self.rows, float(self.at_least[group]), self.source)
-
-    @property
-    def rank(self) -> int:
-        """Numerical rank at the tolerance, the same for all groups."""
-        return self.columns
 
     @property
     def full_rank(self) -> bool:
@@ -73,12 +74,13 @@ class Factor:
     def _inverse(self) -> np.ndarray:
         return inverse(self.r)
 
-    def solve(self, z: np.ndarray) -> np.ndarray:
-        """Return argmin ‖A w − y‖ (P, Q) for z = Qᵀy, of minimum norm in the user's units."""
-        return solve_triangular(self.r, z)
+    def solve(self, z: np.ndarray, by_svd: bool = False) -> np.ndarray:
+        """Return argmin ‖A w − y‖ (P, Q) for z = Qᵀy, of minimum norm in the user's units.
 
-    def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
-        """Return the same solution, computed from the singular values of R of full rank."""
+        It is computed from the singular values on request.
+        """
+        if not by_svd:
+            return solve_triangular(self.r, z)
         u, s, vt = self.svd
         return vt.mT @ ((u.mT @ z) / s[..., None])
 
@@ -135,7 +137,7 @@ class Factor:
         """Return the singular values if column j is multiplied by ``2**(powers[j] − max)``."""
         if not np.ptp(powers):
             return self.singular_values
-        return _accurate(powers)(self.r * _relative(powers))
+        return _values(self.r * _relative(powers), powers)
 
     @on_blas_threads
     def extremes(self, powers: np.ndarray, most: int) -> tuple[float, float]:
@@ -149,14 +151,17 @@ class Factor:
         return float(values[0]), float(values[-1]) if self.full_rank else 0.0
 
     def damped(self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray) -> np.ndarray:
-        """Return ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,), for g (P, Q) and norms (Q,)."""
+        """Return ‖(‖w‖²AᵀA + ‖r‖²I)^(−1/2) g‖ (Q,), for g (P, Q) and norms (Q,).
+
+        With a ridge, it is the value of A alone, an upper bound.
+        """
         _, s, vt = self.svd
         found = np.linalg.norm((vt @ g) / np.hypot(w_norm * s[:, None], r_norm), axis=0)
         if len(s) < self.columns:  # the null space of a wide R has no singular value
             found = np.hypot(found, np.linalg.norm(outside(vt.T, g), axis=0) / r_norm)
         return np.asarray(found)
 
-    # --- the row space and its complement, the null space
+    # --- the rows and the null space, of which a full rank leaves nothing
 
     @property
     def row_space(self) -> np.ndarray:
@@ -172,23 +177,6 @@ class Factor:
 
     user_null_space = null_space  # in the user's units
 
-    @property
-    def null_threshold(self) -> float:
-        """Rows of an orthonormal null basis below this in norm are rounding."""
-        return 1e-12
-
-    @property
-    def determined(self) -> np.ndarray:
-        """Flags (P,) of the taps on which the null space has no component."""
-        return np.ones(self.columns, bool)
-
-    def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
-        """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q) in the user's units, 0 for minimum norm.
-
-        If y is not explained, ‖y‖/‖A‖ replaces the norm of a w that is only rounding.
-        """
-        return 0.0
-
 
 class Truncated(Factor):
     """R (q, P) of a deficient QR, or a wide A itself: solutions within the row space of A.
@@ -203,61 +191,72 @@ class Truncated(Factor):
 
     _root = 0.0  # √ridge in the user's units
 
-    def __init__(self, r: np.ndarray, rows: int, values: np.ndarray, sizes: np.ndarray) -> None:
-        """Store R, its singular values, and the sizes (P, 1) of the user's columns.
-
-        The sizes are powers of two, relative to the largest. Those of several groups are similar.
-        """
+    def __init__(self, r: np.ndarray, rows: int, values: np.ndarray, powers: np.ndarray) -> None:
+        """Store R, its singular values, and powers of two (P,): the sizes of the user's columns."""
         super().__init__(r, rows)
         # The rank depends on these values only. Another routine could round the last differently.
-        self.singular_values, self._sizes = values, sizes
-        self._lift, self._near = sizes, bool(sizes.min(initial=1.0) > FAR)
+        self.singular_values, self._powers = values, powers
+        self.rank = int(self.band.rank)
+        self.null_threshold = null_threshold(values, self.rank, self.columns)
+        relative = np.maximum(powers - powers.max(), -FARTHEST)
+        self._sizes = 2.0 ** relative[:, None].astype(float)
+        self._units_differ = bool(relative.any())
 
-    def __getitem__(self, group: int) -> Truncated:
-        """Return the factor of one of several groups."""
-        values, sizes = self.singular_values[group], self._sizes[group]
-        return Truncated(self.r[group], self.rows, values, sizes)
+    def with_ridge(self, roots: np.ndarray, larger: np.ndarray) -> Truncated:
+        """Return the factor of [A; √ridge I], for columns that are divided by ``2**larger`` (P,).
 
-    @property
-    def rank(self) -> int:
-        """Numerical rank at the tolerance, the same for all groups."""
-        return int(np.max(self.band.rank))
+        Every ridge solution is Aᵀα in the user's units, so that q instead of P unknowns are enough.
+        The product AAᵀ is never formed. A small ridge would be dominated by the rounding error of
+        A. The kernels are then within the numerical row space. ``roots`` (P,) are √ridge.
+        """
+        r = np.ldexp(self.r, -larger)
+        found = Truncated(r, self.rows, self.singular_values, self._powers + larger)
+        one = int(np.argmax(roots))  # in the user's units, √ridge is the same for all columns
+        found._root = float(roots[one] * found._sizes[one, 0])
+        # s₁² is P at most, that of columns of norm one.
+        certain = (roots**2 >= 10 * self.columns**2 * EPS).all()
+        found._spanning = r.T if certain else np.ldexp(self.row_space, -larger[:, None])
+        # A alone decides the rank of columns for which the ridge is too small.
+        least = tolerance_of(self.rows + self.columns, self.columns)
+        lost = roots <= least * max(float(self.singular_values[0]), 1.0)
+        left = singular_values(self.r[:, lost]) if lost.any() else np.zeros(0)
+        count = int(lost.sum())
+        found.rank = self.columns - count + int(band_of(left, self.rows, count).rank)
+        return found
 
     @cached_property
     def row_space(self) -> np.ndarray:
         """Orthonormal basis (P, rank) of the rows; unknowns that no row contains are zero."""
-        return self.svd[2][..., : self.rank, :].mT * self.r.any(-2)[..., None]
+        return self.svd[2][: self.rank].T * self.r.any(0)[:, None]
 
     @cached_property
-    def _every(self) -> bool:
-        """Whether all rows of R span the kernels, without an SVD."""
-        return self._near and self.rank == self.r.shape[-2]
-
-    @property
     def _spanning(self) -> np.ndarray:
-        """Vectors (P, k) that span the kernels, before they are multiplied by powers of two."""
-        return self.r.mT if self._every else self.row_space
+        """Vectors (P, k) that span the kernels, before they are multiplied by the sizes.
+
+        If all rows are independent, they do without an SVD.
+        """
+        return self.r.T if self.rank == len(self.r) else self.row_space
 
     @cached_property
     def _graded(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same vectors in the user's units, with sorted rows, and the order of these.
+        """The same span in the user's units, with sorted rows, and the order of these.
 
         The directions that a unit adds to those of larger units come first, and all others are zero
         in it: their rounding errors would be larger than smaller units.
         """
         from scipy.linalg import qr
 
-        found, sizes, first, done = self._spanning.copy(), self._sizes[:, 0], [], 0
-        for size in np.unique(sizes)[::-1]:
+        found, sizes, first, done = self._spanning.copy(), self._sizes[:, 0], list[int](), 0
+        for size in np.unique(sizes)[::-1] if self._units_differ else ():
             own = np.flatnonzero(sizes == size)
-            _, s, vt = np.linalg.svd(found[own, done:], len(own) < found.shape[1] - done)
-            found[:, done:] = found[:, done:] @ vt.T
-            added = int(np.count_nonzero(s > 10 * math.sqrt(self.columns) * EPS))
-            new, done = found[own, done : done + added], done + added
-            first += own[qr(new.T, mode="r", pivoting=True)[1][:added]].tolist()
+            q, r, pivots = qr(found[own, done:].T, pivoting=True, check_finite=False)
+            found[:, done:] = found[:, done:] @ q
+            independent = np.abs(np.diagonal(r)) > 10 * self.columns**0.5 * EPS
+            added = int(np.count_nonzero(independent))
+            first, done = [*first, *own[pivots[:added]].tolist()], done + added
             found[own, done:] = 0.0
         rest = np.lexsort((-sizes, ~found.any(1)))
-        order = np.array(first + rest[~np.isin(rest, first)].tolist(), int)
+        order = np.array([*first, *rest[~np.isin(rest, first)].tolist()], int)
         return (found * self._sizes)[order], order
 
     @cached_property
@@ -265,63 +264,57 @@ class Truncated(Factor):
         """Orthonormal basis q (P, k) of the kernels in the user's units."""
         from scipy.linalg import qr
 
-        found = self._spanning
+        graded, order = self._graded
+        found = np.empty((self.columns, min(graded.shape)))
         with one_blas_thread():
-            if not self._near:
-                graded, order = self._graded
-                found = np.empty((self.columns, min(graded.shape)))
-                found[order] = qr(graded, mode="economic", pivoting=True, check_finite=False)[0]
-            elif self._every or (self._sizes < 1).any():  # not orthonormal yet
-                live = found.any(-1)[..., None]
-                found = np.linalg.qr(found * self._sizes)[0] * live
+            found[order] = qr(graded, mode="economic", pivoting=self._units_differ)[0]
         return found
 
     @cached_property
     def _seen(self) -> np.ndarray:
         """A s·q (q, k)."""
-        return (self.r * self._sizes.mT) @ self.user_row_space
+        return (self.r * self._sizes.T) @ self.user_row_space
 
     @cached_property
     def _joined(self) -> tuple[np.ndarray, np.ndarray]:
         """The rows of A in the Q of a QR of [A s·q; √ridge I], and its R (k, k)."""
-        rows, columns = self._seen.shape[-2:]
-        below = [self._root * np.eye(columns)] if self._root else []
+        rows, columns = self._seen.shape
+        below = self._root * np.eye(columns if self._root else 0, columns)
         with one_blas_thread():
-            whole, r = np.linalg.qr(np.concatenate([self._seen, *below], -2))
-        return whole[..., :rows, :], r
+            whole, r = np.linalg.qr(np.concatenate([self._seen, below]))
+        return whole[:rows], r
 
     def _raised(self, u: np.ndarray) -> np.ndarray:
-        return self._lift * (self.user_row_space @ solve_triangular(self._joined[1], u))
+        return self._sizes * (self.user_row_space @ solve_triangular(self._joined[1], u))
 
-    def solve(self, z: np.ndarray) -> np.ndarray:
+    def solve(self, z: np.ndarray, by_svd: bool = False) -> np.ndarray:
         """Return argmin ‖A w − y‖² + ridge·‖w‖² (P, Q) of minimum norm in the user's units."""
-        return self._raised(self._joined[0].mT @ z)
+        return self._raised(self._joined[0].T @ z)
 
-    def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
-        """Return the same solution."""
-        return self.solve(z)
+    def _restricted(self, g: np.ndarray) -> np.ndarray:
+        own = self.user_row_space.T @ (g * self._sizes)
+        return solve_triangular(self._joined[1], own, transposed=True)
 
     def whitened(self, g: np.ndarray) -> np.ndarray:
-        """Return coordinates (rank, Q) of g in the row space."""
-        restricted = self.user_row_space.mT @ (g * self._lift)
-        return solve_triangular(self._joined[1], restricted, transposed=True)
+        """Return coordinates (k, Q) of g in the row space; with a ridge (k + P, Q) of all of g."""
+        if not self._root:
+            return self._restricted(g)
+        free = outside(self.user_row_space, g * self._sizes) / self._root
+        return np.concatenate([self._restricted(g), free])
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
         """Return (AᵀA + ridge I)⁺ g (P, Q), the step of a refinement."""
-        return self._raised(Truncated.whitened(self, g))
-
-    @property
-    def _free(self) -> np.ndarray:
-        """Standard errors (P,) of the part of the taps that no row of A contains."""
-        return np.where(self.determined, 0.0, np.inf)
+        return self._raised(self._restricted(g))
 
     @cached_property
     @on_blas_threads
     def noise_gain(self) -> np.ndarray:
         """√diag((AᵀA + ridge I)⁺) (P,), inf for taps that are not determined."""
-        rows = (self.user_row_space * self._lift).T
-        within = solve_triangular(self._joined[1], rows, transposed=True)
-        return np.hypot(np.linalg.norm(within, axis=0), self._free)
+        within = solve_triangular(self._joined[1], (self.user_row_space * self._sizes).T, True)
+        free = np.where(self.determined, 0.0, np.inf)
+        if self._root:
+            free = distances(self.user_row_space) / self._root * self._sizes[:, 0]
+        return np.hypot(np.linalg.norm(within, axis=0), free)
 
     def spectrum(self, powers: np.ndarray) -> np.ndarray:
         """Return singular values in the user's units.
@@ -329,13 +322,8 @@ class Truncated(Factor):
         Those of the null space are 0, because its rounding errors could exceed small values.
         """
         values = self.singular_values[: self.rank]
-        values = _accurate(powers)(self._seen) if values.size and np.ptp(powers) else values
+        values = _values(self._seen, powers) if values.size and np.ptp(powers) else values
         return np.concatenate([values, np.zeros(min(self.r.shape) - values.size)])
-
-    @property
-    def null_threshold(self) -> float:
-        """Rows of an orthonormal null basis below this in norm are rounding."""
-        return null_threshold(self.singular_values, self.rank, self.columns)
 
     @cached_property
     def determined(self) -> np.ndarray:
@@ -354,69 +342,17 @@ class Truncated(Factor):
         return complement(graded)[np.argsort(order)]
 
     def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
-        """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q), or ‖y‖/‖A‖ for a larger ‖w‖."""
-        v = w / self._sizes
-        size = np.maximum(np.abs(v).max(-2, keepdims=True), np.finfo(float).tiny)
-        with np.errstate(over="ignore"):
-            least = y_norm / frobenius(self._seen)[..., None] if self.rank else 1.0
-            least = least / size[..., 0, :]
-        parts = np.linalg.norm(outside(self.user_row_space, v / size), axis=-2)
-        norms = np.maximum(np.linalg.norm(v / size, axis=-2), least)
-        return float(np.max(parts / np.where(norms > 0, norms, 1.0)))
+        """Return the largest ‖N Nᵀw‖/‖w‖ over w (P, Q) in the user's units.
 
-
-class Ridged(Truncated):
-    """[A; √ridge I] for one A of a ``plain`` factor: kernels within the span of its rows.
-
-    Every ridge solution is Aᵀα in the user's units, so that m instead of P unknowns are enough. The
-    product AAᵀ is never formed. A small ridge would be dominated by the rounding error of A. The
-    kernels are then within the numerical row space.
-    """
-
-    def __init__(self, plain: Truncated, root: np.ndarray, powers: np.ndarray) -> None:
-        """Set up the problem with √ridge (P,) in columns multiplied by ``2**-powers``.
-
-        The powers (P,) are relative to the columns of A in the plain factor.
+        If y is not explained, ‖y‖/‖A‖ replaces the norm of a w that is only rounding.
         """
-        super().__init__(plain.r, plain.rows, plain.singular_values, plain._sizes)
-        self._plain, self._finer = plain, 2.0 ** powers[:, None]
-        self._lift = self._sizes * self._finer
-        one = int(np.argmax(root))  # in the user's units, √ridge is the same for all columns
-        self._root = float(root[one] * self._lift[one, 0])
-        # s₁² is P at most, that of columns of norm one.
-        self._every = bool((root**2 >= 10 * self.columns**2 * EPS).all())
-        least = tolerance_of(plain.rows + self.columns, self.columns)
-        lost = root <= least * max(float(plain.singular_values[0]), 1.0)
-        left = singular_values(plain.r[:, lost]) if lost.any() else np.zeros(0)
-        self._nullity = int(lost.sum() - band_of(left, plain.rows, int(lost.sum())).rank)
-
-    @property
-    def rank(self) -> int:
-        """Numerical rank of [A; √ridge I]. A alone decides where the ridge is too small."""
-        return self.columns - self._nullity
-
-    @property
-    def _spanning(self) -> np.ndarray:
-        return self.r.T if self._every else self._plain.row_space
-
-    def whitened(self, g: np.ndarray) -> np.ndarray:
-        """Return coordinates (k + P, Q) of g."""
-        free = outside(self.user_row_space, g * self._lift) / self._root
-        return np.concatenate([super().whitened(g), free])
-
-    @property
-    def _free(self) -> np.ndarray:
-        return distances(self.user_row_space) / self._root * self._lift[:, 0]
-
-    def damped(self, g: np.ndarray, w_norm: np.ndarray, r_norm: np.ndarray) -> np.ndarray:
-        """Return the value of A alone, an upper bound: the exact one needs a factor per output."""
-        # No column is shorter with the ridge, except zeros, whose powers are arbitrary.
-        return self._plain.damped(g * np.maximum(self._finer, 1.0), w_norm, r_norm)
-
-    def null_share(self, w: np.ndarray, y_norm: np.ndarray) -> float:
-        """Return the share of A alone if the ridge is too small to determine all taps, else 0."""
-        plain = w / self._finer
-        return 0.0 if self.full_rank else self._plain.null_share(plain, y_norm)
+        v = w / self._sizes
+        size = np.maximum(np.abs(v).max(0), np.finfo(float).tiny)
+        with np.errstate(over="ignore"):
+            least = y_norm / frobenius(self._seen) / size if self.rank else 1 / size
+        parts = np.linalg.norm(outside(self.user_row_space, v / size), axis=0)
+        norms = np.maximum(np.linalg.norm(v / size, axis=0), least)
+        return float(np.max(parts / np.where(norms > 0, norms, 1.0)))
 
 
 def outside(vectors: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -459,6 +395,6 @@ def _relative(powers: np.ndarray) -> np.ndarray:
     return 2.0 ** (powers - powers.max()).astype(float)
 
 
-def _accurate(powers: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the routine for the singular values of columns of these sizes."""
-    return graded_singular_values if np.ptp(powers) > GRADED else singular_values
+def _values(a: np.ndarray, powers: np.ndarray) -> np.ndarray:
+    """Return the singular values of a matrix whose columns have sizes of ``2**powers``."""
+    return (graded_singular_values if np.ptp(powers) > GRADED else singular_values)(a)

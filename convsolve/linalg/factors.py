@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from .factor import FAR, Factor, Truncated
-from .lapack import choleskys, diagonals, frobenius, inverse, singular_values
-from .rank import band_of, least_certified, least_share, tolerance_of
+from .factor import Factor, Truncated
+from .lapack import choleskys, diagonals, frobenius, inverse
+from .rank import least_certified, least_share, tolerance_of
 
 # Rows of a Gram matrix whose absolute values are summed at a time.
 SUMMED_ROWS = 256
-# In smaller units than this power of two, a channel does not change any norm.
-FARTHEST = 900
 
 # The groups of a part, and the factor of one group or of all groups of the part.
 Part = tuple[np.ndarray, Factor]
@@ -29,15 +27,12 @@ class Factors:
         self._groups, self.parts = groups, parts
         self._made: dict[int, Factor] = {}
 
-    def __len__(self) -> int:
-        return self._groups
-
     def get(self, group: int) -> Factor | None:
         """Return the factor of a group, or None."""
         if group not in self._made:
-            found = ((f, np.flatnonzero(groups == group)) for groups, f in self.parts)
-            for factor, places in ((f, p) for f, p in found if p.size):
-                self._made[group] = factor[int(places[0])] if factor.stacked else factor
+            for groups, factor in self.parts:
+                if (place := np.flatnonzero(groups == group)).size:
+                    self._made[group] = factor[int(place[0])]
         return self._made.get(group)
 
     def __getitem__(self, group: int) -> Factor:
@@ -46,7 +41,7 @@ class Factors:
         return found
 
     def __iter__(self) -> Iterator[Factor]:
-        return (self[group] for group in range(len(self)))
+        return (self[group] for group in range(self._groups))
 
     @property
     def complete(self) -> bool:
@@ -71,25 +66,15 @@ class Factors:
         return all(f.full_rank for _, f in self.parts)
 
     def null_share(self, w: np.ndarray, y_norms: np.ndarray) -> float:
-        """Return the largest `Factor.null_share` for w (G, P, Q) and norms (G, Q)."""
-        several = ((f, groups if f.stacked else groups[0]) for groups, f in self.parts)
-        return max((f.null_share(w[at], y_norms[at]) for f, at in several), default=0.0)
-
-    @property
-    def pivots(self) -> tuple[float, float]:
-        """The smallest and the largest entry on the diagonals of R."""
-        several = [np.abs(np.diagonal(f.r, axis1=-2, axis2=-1)) for _, f in self.parts]
-        return float(min(map(np.min, several))), float(max(map(np.max, several)))
+        """Return the largest `Truncated.null_share` for w (G, P, Q) and norms (G, Q)."""
+        some = [(g, f) for (g, *_), f in self.parts if isinstance(f, Truncated) and not f.full_rank]
+        return max((f.null_share(w[g], y_norms[g]) for g, f in some), default=0.0)
 
     # --- solving, z and g being (G, P, Q)
 
-    def solve(self, z: np.ndarray) -> np.ndarray:
+    def solve(self, z: np.ndarray, by_svd: bool = False) -> np.ndarray:
         """Return argmin ‖A w − y‖ (G, P, Q) for z = Qᵀy, of minimum norm in the user's units."""
-        return self._of_each(lambda f, z: f.solve(z), z)
-
-    def solve_by_svd(self, z: np.ndarray) -> np.ndarray:
-        """Return the same solution, computed from the singular values."""
-        return self._of_each(lambda f, z: f.solve_by_svd(z), z)
+        return self._of_each(lambda f, z: f.solve(z, by_svd), z)
 
     def solve_normal(self, g: np.ndarray) -> np.ndarray:
         """Return (AᵀA)⁺ g (G, P, Q), the step of a refinement."""
@@ -125,11 +110,6 @@ class Factors:
         return found
 
 
-def _part(groups: np.ndarray, factor: Factor) -> Part:
-    """Return a part with a factor of several groups, or with the factor of its only group."""
-    return groups, factor if len(groups) > 1 else factor[0]
-
-
 def cholesky_factors(
     grams: np.ndarray, rows: int, certain: bool = False, loss: np.ndarray | float = 1.0
 ) -> Factors:
@@ -162,7 +142,7 @@ def cholesky_factors(
     if not full.any():
         return Factors(groups, [])
     bounds = np.full(len(r), least_certified(columns))
-    return Factors(groups, [_part(np.flatnonzero(full), Factor(r, rows, bounds, "gram"))])
+    return Factors(groups, [(np.flatnonzero(full), Factor(r, rows, bounds, "gram"))])
 
 
 def triangular_factors(r: np.ndarray, powers: np.ndarray, rows: int) -> Factors:
@@ -171,33 +151,17 @@ def triangular_factors(r: np.ndarray, powers: np.ndarray, rows: int) -> Factors:
     The singular values are computed only if the norms of R and R⁻¹ do not prove full rank.
     Solutions have minimum norm for columns multiplied by two to the ``powers`` (G, P).
     """
-    groups, columns = len(r), r.shape[-1]
     bounds = _lower_bounds(r, rows)
-    full, rest, parts = np.flatnonzero(bounds), np.flatnonzero(bounds == 0), []
+    full, parts = np.flatnonzero(bounds), list[Part]()
     if full.size:
-        some = slice(None) if full.size == groups else full  # a view if possible
-        parts.append(_part(full, Factor(r[some], rows, bounds[full])))
-    if not rest.size:
-        return Factors(groups, parts)
-    values = singular_values(r if rest.size == groups else r[rest])
-    ranks = band_of(values, rows, columns).rank
-    relative = np.maximum(powers - powers.max(1, keepdims=True), -FARTHEST)[rest, :, None]
-    # Deficient groups of columns of similar sizes are solved together.
-    sizes = 2.0 ** relative.astype(float)
-    alike: dict[tuple[int, int], list[int]] = {}
-    alone = ((sizes <= FAR).any((1, 2)) | (ranks == columns)).tolist()
-    for i, rank in enumerate(ranks.tolist()):
-        alike.setdefault((rank, i if alone[i] else -1), []).append(i)
-    for (rank, _), places in alike.items():
-        mine = rest[places]
-        some = slice(None) if len(mine) == groups else mine
-        if rank < columns:
-            parts.append(_part(mine, Truncated(r[some], rows, values[places], sizes[places])))
-        else:
-            one = Factor(r[mine[0]], rows)
-            one.singular_values = values[places[0]]
-            parts.append((mine, one))
-    return Factors(groups, parts)
+        some = slice(None) if full.size == len(r) else full  # a view if possible
+        parts.append((full, Factor(r[some], rows, bounds[full])))
+    for group in np.flatnonzero(bounds == 0).tolist():
+        one = Factor(r[group], rows)
+        if one.band.rank < one.columns:
+            one = Truncated(one.r, rows, one.singular_values, powers[group])
+        parts.append((np.array([group]), one))
+    return Factors(len(r), parts)
 
 
 def _lower_bounds(r: np.ndarray, rows: int) -> np.ndarray:

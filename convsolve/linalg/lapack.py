@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -36,18 +37,12 @@ def choleskys(grams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     The matrices are overwritten.
     """
-    if len(grams) == 1:  # without a copy
-        one = cholesky(grams[0])
-        return np.array([one is not None]), grams[:0] if one is None else one[None]
-    # One row of all R at a time. NumPy refuses all matrices if one is not positive definite.
-    r = np.array(grams.transpose(1, 2, 0), order="C")
-    for i in range(len(r)):
-        r[i, i:] /= np.sqrt(np.where(r[i, i] > 0, r[i, i], np.nan))
-        r[i, :i] = 0.0
-        for below in range(i + 1, len(r)):
-            r[below, below:] -= r[i, below] * r[i, below:]
-    full = np.isfinite(r[-1, -1])
-    return full, np.ascontiguousarray(r.transpose(2, 0, 1)[full])
+    if len(grams) > 1:
+        with suppress(np.linalg.LinAlgError):  # if any matrix is not positive definite
+            return np.ones(len(grams), bool), np.linalg.cholesky(grams).mT
+    several = [*map(cholesky, grams)]
+    found = [r[None] for r in several if r is not None]
+    return np.array([r is not None for r in several]), np.concatenate([*found, grams[:0]])
 
 
 def solve_triangular(r: np.ndarray, b: np.ndarray, transposed: bool = False) -> np.ndarray:

@@ -60,36 +60,27 @@ class Tridiagonal:
         return np.vstack([right[:1], dormqr(*args, rest, work, overwrite_c=1)[0]])
 
     @cached_property
-    def eigenvalues(self) -> np.ndarray:
-        """Eigenvalues (r,), ascending. Values within the rounding error of B are 0."""
+    def _computed(self) -> np.ndarray:
+        """Eigenvalues (r,), ascending. Some may be rounding."""
         from scipy.linalg.lapack import dsterf
 
-        found = dsterf(self.diagonal, self.beside)[0] if self.size > 1 else self.diagonal
-        return np.where(found > self.resolution, found, 0.0)
+        return dsterf(self.diagonal, self.beside)[0] if self.size > 1 else self.diagonal
 
     @cached_property
-    def _ends(self) -> tuple[float, float]:
-        """The smallest and the largest eigenvalue, by bisection, without the others."""
-        if self.size < 2:
-            return (float(self.diagonal[0]),) * 2 if self.size else (0.0, 0.0)
-        from scipy.linalg.lapack import dstebz
+    def eigenvalues(self) -> np.ndarray:
+        """Eigenvalues (r,), ascending. Values within the rounding error of B are 0."""
+        return np.where(self._computed > self.resolution, self._computed, 0.0)
 
-        first, last = (
-            dstebz(self.diagonal, self.beside, 2, 0.0, 0.0, i, i, 0.0, "E")[1][0]
-            for i in (1, self.size)
-        )
-        return float(first), float(last)
-
-    @cached_property
+    @property
     def largest(self) -> float:
         """The largest eigenvalue."""
-        return max(self._ends[1], 0.0)
+        return float(self._computed.max(initial=0.0))
 
     @cached_property
     def resolution(self) -> float:
         """Size of λ below which it is rounding of B. No eigenvalue is below −½ times it."""
         scale = max(self.largest, self._scale)
-        return max(4 * self.size * EPS * scale, -2 * self._ends[0])
+        return max(4 * self.size * EPS * scale, -2 * float(self._computed.min(initial=0.0)))
 
     def solve(self, shift: float, right: np.ndarray) -> np.ndarray:
         """Return (T + shift·I)⁻¹ right (r, Q), with a shift of at least `resolution`."""
@@ -107,7 +98,6 @@ class Tridiagonal:
     def product(self, u: np.ndarray) -> np.ndarray:
         """Return T u (r, Q)."""
         found = self.diagonal[:, None] * u
-        if self.size > 1:
-            found[1:] += self.beside[:, None] * u[:-1]
-            found[:-1] += self.beside[:, None] * u[1:]
+        found[1:] += self.beside[:, None] * u[:-1]
+        found[:-1] += self.beside[:, None] * u[1:]
         return found

@@ -31,7 +31,7 @@ class _RowFactor(Solver):
         regression = analysis.regression(objective.penalty, objective.strength)
         factors = regression.system.qr_factors()
         assert factors is not None  # `supports` refuses a QR that exceeds the memory limit
-        w = regression.by_qr(factors, svd=self.svd)
+        w = regression.first(factors, self.svd)
         return packed(regression, *regression.refine(w, factors, QR_STEPS))
 
     def traced(

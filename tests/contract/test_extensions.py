@@ -251,8 +251,8 @@ class Inverse(cs.extend.Solver):
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         regression = analysis.regression(objective.penalty, objective.strength)
         right = regression.scaling.divided(regression.cross)
-        grams = np.stack([regression.system.gram(group) for group in range(len(right))])
-        kernel, bias = regression.to_user(np.linalg.inv(grams) @ right)
+        gram = regression.system.gram(slice(None))
+        kernel, bias = regression.to_user(np.linalg.inv(gram) @ right)
         return SolverResult(kernel, bias, objective.penalty, objective.strength)
 
 

@@ -239,7 +239,7 @@ EVENTS = (
 def test_events(case: Case, tmp_path: Path) -> None:
     made = statement(case)
     for name in BY_EVENTS:
-        assert Analysis.of(problem(made), ROUTES[name].limits).design.matrix.data.x.sparse
+        assert Analysis(problem(made), ROUTES[name].limits).design.matrix.data.x.sparse
     compare(made, (*BY_EVENTS, "strengths per output", "default"), tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_a_strength_is_a_number_in_its_range(name):
     assert penalty(None).strength is None
     for value in NO_NUMBERS:
         text = isinstance(value, str)
-        words = "the first argument of" if text else "strength must be a number, or one number"
+        words = "the first argument of" if text else "strength must be a number"
         if not isinstance(value, (list, dict)):
             with pytest.raises(TypeError, match=f"^{words}"):
                 penalty(value)

@@ -84,7 +84,7 @@ REFUSED: dict[str, list[Any]] = {
     "V strength has the labels 0, channel_": [lambda: cs.Ridge({0: 1}, channel_groups=LABELS)],
     "V 1 number for 2 labels": [lambda: cs.Ridge([1], channel_groups=LABELS)],
     "V strength has 1, 2 outputs": [lambda: cs.Ridge([[1, 2], [3]], channel_groups=LABELS)],
-    "T strength has None for": [lambda: cs.Ridge([1, None], channel_groups=LABELS)],
+    "T strength must be a number, got None": [lambda: cs.Ridge([1, None], channel_groups=LABELS)],
     "V has no numbers": [{"ridge": []}, lambda: cs.Smooth(())],
 }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -49,7 +51,8 @@ def test_factors_and_solutions_of_each_group(a: np.ndarray, rng: np.random.Gener
         np.testing.assert_allclose(f.at_least, one.at_least, rtol=1e-10)
         np.testing.assert_allclose(f.noise_gain, one.noise_gain, rtol=1e-12)
     z = rng.standard_normal((GROUPS, COLUMNS, OUTPUTS))
-    for of in (Factors.solve, Factors.solve_by_svd, Factors.solve_normal, Factors.whitened_norms):
+    by_svd = partial(Factors.solve, by_svd=True)
+    for of in (Factors.solve, by_svd, Factors.solve_normal, Factors.whitened_norms):
         for group, (found, factors) in enumerate(zip(of(together, z), apart, strict=True)):
             values = np.linalg.svd(a[group], compute_uv=False)
             condition = values[0] / (values[-2] if group in (4, 5, 6) else values[-1])
