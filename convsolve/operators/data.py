@@ -38,6 +38,8 @@ GAP_KERNELS = 8
 # Chunks of arrays in memory are longer by this factor, and those of dask shorter, because a worker
 # holds several.
 IN_MEMORY, ON_DASK = 4, 1 / 2
+# Numbers of x of which a copy costs less than its units in every block.
+FEW = 2**17
 # A chunk of storage that is longer than a chunk is read whole, if it is at most this factor longer.
 MOST_STORED = 4
 
@@ -76,10 +78,13 @@ class Series(NamedTuple):
 
     def read(self, part: np.ndarray, out: np.ndarray, dead: np.ndarray | None) -> np.ndarray:
         """Write a part of the data to ``out``."""
-        with np.errstate(invalid="ignore", over="ignore"):  # in samples that no row reads
-            channelwise(np.multiply, part, self.scale, out)
-            if self.shift.any():
-                channelwise(np.subtract, out, self.shift, out)
+        if (self.scale == 1).all():
+            out[...] = part
+        else:
+            with np.errstate(invalid="ignore", over="ignore"):  # in samples that no row reads
+                channelwise(np.multiply, part, self.scale, out)
+        if self.shift.any():
+            channelwise(np.subtract, out, self.shift, out)
         if dead is not None:
             out[dead] = 0.0
         return out
@@ -288,11 +293,13 @@ class Plan:
 
     def read_by(self, lot: Lot) -> np.ndarray | None:
         """Return flags (N, *E) of the samples that used rows read; None for all."""
-        flags = lot.flags
+        flags, spec = lot.flags, self.spec
+        if flags is None and {*spec.stride, *spec.dilation} == {1}:
+            return None
         if flags is None:
             shape = self.kept.shapes[lot.records[0]]
             flags = np.ones((1, lot.last - lot.first, *shape[1:]), bool)
-        found = np.stack([samples_read(f, self.spec) for f in flags])
+        found = np.stack([samples_read(f, spec) for f in flags])
         return None if found.all() else np.broadcast_to(found, (len(lot.records), *found.shape[1:]))
 
     def trend(self, of_x: bool, lot: Lot) -> Trend:
@@ -581,7 +588,10 @@ class Data:
         return [*map(self._of_x, self.plan.lots)]
 
     def _of_x(self, lot: Lot) -> Stack:
-        return stacked(self.plan, lot, self.x.load(lot, self.x.unread(lot)))
+        x = self.x.load(lot, self.x.unread(lot))
+        if x.data.size <= FEW and not x.is_plain:  # which is read several times
+            x = Series.plain(x.some())
+        return stacked(self.plan, lot, x)
 
     def sample(self, most: int) -> list[Stack]:
         """Return the stacks of x that are kept, or those of some chunks, evenly spaced."""

@@ -176,37 +176,38 @@ class Lane:
         g, others = self.groups, self.taps[1:]
 
         def task(batch: Batch) -> Any:
-            seen, core = self.spectrum(self.samples(batch), g), tuple[Any, ...]()
-            first = self.spectrum(self.outputs(self.x, batch), g) if with_gram else None
-            whole = self.whole(seen)
+            seen, inside = self.spectrum(self.samples(batch), g), self.outputs(self.x, batch)
+            level, whole = inside.reshape(-1, inside[0, 0, 0].size), self.whole(seen)
             np.conj(whole, out=whole)
-            if first is not None and others:
+            if not with_gram:
+                core: Any = _sums(level, np.square)
+            elif others:
                 np.conj(seen, out=seen)
-                u, v = (np.moveaxis(a, (1, -2), (0, 1)) for a in (first, seen))
-                u, v = (a.reshape(-1, *a.shape[2:]) for a in (u, v))
-                core = (gram(u, v, others),)
-            elif first is not None:
-                core = ((self.whole(first).swapaxes(-1, -2), whole),)
+                both = (np.moveaxis(a, (1, -2), (0, 1)) for a in (self.spectrum(inside, g), seen))
+                u, v = (a.reshape(-1, *a.shape[2:]) for a in both)
+                core = gram(u, v, others)
+            else:
+                core = self.whole(self.spectrum(inside, g)).swapaxes(-1, -2), whole
             y = self.outputs(self.y, batch)
             if self.constant is not None:
-                of_x, of_y = np.zeros(()), self.constant * _sums(y)[None]
+                of_x, of_y = _sums(level), self.constant * _sums(y)[None]
             else:
                 own = self.outputs(self.own, batch)
                 of_x = self._of_own(whole, own, batch) if self.count else np.zeros(())
                 of_y = _flat(own).swapaxes(1, 2) @ _flat(y)
                 of_y = spread(self.stack.places[batch[0]], of_y, self.count)
             rhs = whole.swapaxes(-1, -2), self.whole(self.spectrum(y, g))
-            return rhs, of_x, of_y, _sums(y, np.square), *core
+            return rhs, of_x, of_y, _squares(y), core
 
-        rhs, of_x, of_y, squares, *core = self.summed(task)
+        rhs, of_x, of_y, squares, core = self.summed(task)
         if self.constant is not None:
-            of_x = self.constant * self._over_rows(np.positive)[None]
+            of_x = self.constant * self._over_rows(np.positive, of_x)[None]
         elif self.count and self.stack.shared:
             of_x = self.columns(of_x).transpose(2, 0, 1)[None]
             of_x = spread(self.stack.places[:1], of_x, self.count)
         of_x = of_x.swapaxes(0, 1) if self.count else np.zeros((g, 0, len(self.places)))
         of_y = of_y.reshape(self.count, g, len(squares) // g).swapaxes(0, 1)
-        inner = self._gram(core[0]) if with_gram else self._over_rows(np.square)
+        inner = self._gram(core) if with_gram else self._over_rows(np.square, core)
         whole = inner.diagonal(0, 1, 2).copy() if with_gram else inner
         return Sums(inner, self.columns(rhs), of_x, of_y, squares.reshape(g, -1), whole)
 
@@ -225,20 +226,15 @@ class Lane:
             return found
         return np.stack([each[np.ix_(self.places, self.places)] for each in found])
 
-    def _over_rows(self, of: np.ufunc) -> np.ndarray:
-        """Return sums (G, P) over the rows of a function of the columns.
+    def _over_rows(self, of: np.ufunc, total: np.ndarray) -> np.ndarray:
+        """Return sums (G, P) over the rows of a function of the columns, given those at tap 0.
 
         A step along the taps drops a sample at one end, and adds another.
         """
         (t, *others), (k, *taps) = self.rows, self.taps
         ends = (self.x.some((slice(None), slice(at, at + k - 1))) for at in (t, 0))
         more, less = (of(a).sum(0) for a in ends)
-        found: Any = 0.0
-        step = max(1, NUMBERS // max(1, self.x.data[:, 0].size))
-        for i in range(0, t, step):
-            part = self.x.some((slice(None), slice(i, min(i + step, t))))
-            found = found + _sums(part.reshape(-1, part[0, 0].size), of)
-        found = np.concatenate([found.reshape(1, *more.shape[1:]), more - less]).cumsum(0)
+        found = np.concatenate([total.reshape(1, *more.shape[1:]), more - less]).cumsum(0)
         for axis, (t, k) in enumerate(zip(others, taps, strict=True), 1):
             line = np.moveaxis(found, axis, 0)
             steps = line[t : t + k - 1] - line[: k - 1]
@@ -275,7 +271,7 @@ class Lane:
                 r[:, -1, self.step - beyond : self.step] = 0.0
             of_n = self._less_own(r, flat_c, batch)
             back = np.conj(seen, out=seen).swapaxes(-1, -2), self.whole(self.spectrum(r, g))
-            return _sums(r, np.square), back, of_n
+            return _squares(r), back, of_n
 
         squares, back, of_n = self.summed(task)
         of_n = of_n.reshape(self.count, g, w.shape[-1]).swapaxes(0, 1)
@@ -343,6 +339,13 @@ def _flat(a: np.ndarray) -> np.ndarray:
     return a.reshape(len(a), math.prod(a.shape[1:-1]), a.shape[-1])
 
 
-def _sums(a: np.ndarray, of: np.ufunc = np.positive) -> np.ndarray:
-    """Return the sums (C,) of a function of the channels."""
+def _sums(a: np.ndarray, of: np.ufunc | None = None) -> np.ndarray:
+    """Return the sums (C,) of the channels, or of a function of them."""
     return by_channel(np.add, a, of) if a.size else np.zeros(a.shape[-1])
+
+
+def _squares(a: np.ndarray) -> np.ndarray:
+    """Return the sums (C,) of the squares of the channels."""
+    if a.shape[-1] == 1:
+        return np.vdot(a, a)[None]
+    return _sums(a, np.square)
