@@ -38,7 +38,7 @@ GAP_KERNELS = 8
 # Chunks of arrays in memory are longer by this factor, and those of dask shorter, because a worker
 # holds several.
 IN_MEMORY, ON_DASK = 4, 1 / 2
-# Numbers of x of which a copy costs less than its units in every block.
+# So many numbers are copied once, because that costs less than to read them again.
 FEW = 2**17
 # A chunk of storage that is longer than a chunk is read whole, if it is at most this factor longer.
 MOST_STORED = 4
@@ -415,6 +415,7 @@ class Signal:
     ) -> None:
         self.plan, self.records, self.of_x, self._known = plan, records, of_x, known
         self.sparse, self._centred = sparse, plan.centred and not sparse
+        self._kept: dict[int, Series] = {}
 
     def subtracted(self) -> Signal:
         """Return the signal less constants and polynomials, if it was read without."""
@@ -471,6 +472,15 @@ class Signal:
             return a, lot.flags
         lengths = self.plan.lengths[lot.records[0]]
         return formed(a, lengths, self.plan.spec, lot.first, lot.last), self.plan.read_by(lot)
+
+    def loaded(self, lot: Lot) -> Series:
+        """Return the samples of a lot, which are kept if they are few."""
+        found = self._kept.get(lot.number)
+        if found is None:
+            found = self.load(lot, self.unread(lot))
+            if found.data.size <= FEW:
+                self._kept[lot.number] = found
+        return found
 
     def load(self, lot: Lot, parts: list[list[Any]]) -> Series:
         """Return the samples of a lot, given its slices."""
@@ -588,7 +598,7 @@ class Data:
         return [*map(self._of_x, self.plan.lots)]
 
     def _of_x(self, lot: Lot) -> Stack:
-        x = self.x.load(lot, self.x.unread(lot))
+        x = self.x.loaded(lot)
         if x.data.size <= FEW and not x.is_plain:  # which is read several times
             x = Series.plain(x.some())
         return stacked(self.plan, lot, x)
@@ -602,7 +612,7 @@ class Data:
         plan = self.plan
         if self.whole:
             for lot, stack in zip(plan.lots, self._loaded, strict=True):
-                yield with_outputs(plan, lot, stack, y.load(lot, y.unread(lot)))
+                yield with_outputs(plan, lot, stack, y.loaded(lot))
             return
         for lot, x, y_parts in self._read(y):
             stack = stacked(plan, lot, self.x.load(lot, x))
