@@ -9,16 +9,14 @@ from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array, vstack
 
 from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..problem.nuisance import Confounds, Nuisance
 from ..problem.spec import ConvSpec
 from .combinations import combined
-from .data import Data, Plan, Series, Signal, Stack, nuisance_rows, stacked
+from .data import Data, Plan, Series, Signal, Stack, lanes, nuisance_rows, stacked
 from .events import Events
-from .fourier import lanes
 from .rows import RowBlock, each, row_residuals, row_sums, rows
 from .sums import Residuals, Sums, less
 
@@ -467,8 +465,10 @@ class DesignMatrix:
         return self.with_outputs(self._empty)
 
     @cached_property
-    def nuisance_columns(self) -> csr_array:
+    def nuisance_columns(self) -> Any:
         """The columns of N (n, q) that are projected out, in the order of the rows."""
+        from scipy.sparse import csr_array, vstack
+
         plan, several = self.plan, []
         for lot in plan.lots:
             shape = len(lot.records), lot.last - lot.first, *plan.kept.shapes[lot.records[0]][1:]
