@@ -13,9 +13,9 @@ import numpy as np
 from ..linalg.rank import EPS
 from .design_matrix import DesignMatrix
 
-# Numbers that are transformed at a time, the fewest samples of a block, and the number of numbers
-# from which threads are faster than one.
-NUMBERS, BLOCK, MANY = 2**18, 256, 2**16
+# Numbers that are transformed at a time, the samples of a block for short kernels and its kernels
+# for others, and the number of numbers from which threads are faster than one.
+NUMBERS, BLOCK, KERNELS, MANY = 2**18, 512, 6, 2**16
 # So few lags of the spectra of so many channels are computed without FFTs.
 FEW_LAGS, MANY_CHANNELS = 64, 16
 # The ramp at an end of a record is as long as the kernel, but at most this share of the record.
@@ -24,9 +24,10 @@ MOST_SHARE = 1 / 4
 # windows beyond the ends cancels too many digits.
 DROWNED = 1e-2
 # Orders of predictors to try, for kernels that are ``SHORTER`` times as long, and the least share
-# of the smallest in the largest value of the spectrum of x that a predictor leaves.
-ORDERS, SHORTER, WHITE = (32, 256, 2048), 4, 0.1
-# Blocks of a random vector that are computed at once.
+# of the smallest in the largest value of the spectrum that a predictor leaves. As it is smooth,
+# one of a few frequencies is examined.
+ORDERS, SHORTER, WHITE, COARSE = (8, 32, 256, 2048), 4, 0.1, 4
+# Numbers of a random vector that are computed at once.
 DRAWN = 64
 # T is definite if a bound proves that its smallest eigenvalue is at least this share of its
 # diagonal. Levinson's recursion has errors of about ten roundings.
@@ -131,29 +132,34 @@ def autocorrelation(
 ) -> np.ndarray:
     """Return Σ x[s] x[s + j]ᵀ (K, C, C) for lags j of 0 to K − 1, zero outside of the records.
 
-    The sums of other records, ``less``, are subtracted. The spectrum of two blocks is the sum of
-    their spectra, with alternating signs for the second.
+    The sums of other records, ``less``, are subtracted.
     """
-    step, c = fast_length(max(taps, BLOCK)), records[0].data.shape[2]
-    total, sign = np.zeros((step + 1, c, c), complex), np.resize([1.0, -1.0], step + 1)[:, None]
-    for number, x in enumerate((*records, *less)):
+    every = [*records, *less]
+    longest = max(x.data.shape[1] for x in every) + taps - 1
+    size, c = fast_length(min(longest, max(KERNELS * taps, BLOCK))), records[0].data.shape[2]
+    step, total = size - taps + 1, np.zeros((size // 2 + 1, c, c), complex)
+    for number, x in enumerate(every):
         n, length, _ = x.data.shape
-        per = min(n, max(1, NUMBERS // (4 * step * c)))
+        per = min(n, max(1, NUMBERS // (2 * size * c)))
         # A product of matrices is fast for as many blocks as channels.
-        numbers = max(NUMBERS, min(4 * NUMBERS, step * c * c))
-        many = min(-(-length // step), max(1, numbers // (2 * per * step * c)))
+        numbers = max(NUMBERS, min(4 * NUMBERS, size * c * c))
+        many = min(-(-length // step), max(1, numbers // (per * size * c)))
         for i, first in itertools.product(range(0, n, per), range(0, length, many * step)):
-            seen = x.read(slice(first, first + (many + 1) * step), slice(i, i + per))
-            part = np.zeros((len(seen), (many + 1) * step, c))
+            seen = x.read(slice(first, first + many * step + taps - 1), slice(i, i + per))
+            part = np.zeros((len(seen), many * step + taps - 1, c))
             part[:, : seen.shape[1]] = seen
-            blocks = transform(part.reshape(len(seen), many + 1, step, c), 2 * step, 2)
-            here, ahead = blocks[:, :-1], blocks[:, :-1] + sign * blocks[:, 1:]
-            a, b = (v.reshape(-1, step + 1, c).swapaxes(0, 1) for v in (here, ahead))
+            both = np.stack([part[:, at : at + size] for at in range(0, many * step, step)], 1)
+            ahead = transform(both, size, 2)
+            both[:, :, step:] = 0.0
+            a, b = (
+                v.reshape(-1, len(total), c).swapaxes(0, 1)
+                for v in (transform(both, size, 2), ahead)
+            )
             if number < len(records):
                 total += adjoint(a) @ b
             else:
                 total -= adjoint(a) @ b
-    return _first(total, 2 * step, taps)
+    return _first(total, size, taps)
 
 
 def _first(spectrum: np.ndarray, size: int, count: int) -> np.ndarray:
@@ -319,8 +325,8 @@ class ToeplitzInverse(_Vectors):
     def _whitens(self, spectrum: np.ndarray, size: int) -> bool:
         """Return whether the predictor leaves an almost flat spectrum of windowed lags."""
         window = (1 - np.arange(self.taps) / self.taps)[:, None, None]
-        symbol = wrapped(self.lags * window, size).conj()
-        left = times(adjoint(spectrum), times(symbol, spectrum))
+        symbol, predictor = wrapped(self.lags * window, size)[::COARSE].conj(), spectrum[::COARSE]
+        left = times(adjoint(predictor), times(symbol, predictor))
         values = left.real if self.channels == 1 else np.linalg.eigvalsh(left)
         return bool(values.min() > WHITE * values.max())
 
@@ -368,7 +374,7 @@ def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.nd
         ahead, behind = ahead - by_last @ beyond.T, behind - by_first @ beyond
         draw[at : at + c] = _root(behind) @ noise[at // c] - backward[:, before] @ draw[:at]
     # The predictor of each of some blocks from those before them.
-    count = min(DRAWN, taps - m)
+    count = min(max(1, DRAWN // c), taps - m)
     band = np.zeros((count, c, end + (count - 1) * c))
     for row in range(count):
         band[row, :, row * c : row * c + end] = backward
