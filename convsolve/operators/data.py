@@ -198,10 +198,9 @@ class Lot(NamedTuple):
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Return arrays of one shape as one, a view of a single one."""
-    first = arrays[0]
     if len(arrays) == 1:
-        return first[None]
-    return np.concatenate(arrays).reshape(len(arrays), *first.shape)
+        return np.ascontiguousarray(arrays[0])[None]
+    return np.concatenate(arrays).reshape(len(arrays), *arrays[0].shape)
 
 
 def cut(pieces: Sequence[Span], step: int | None) -> list[list[Span]]:
@@ -465,8 +464,8 @@ class Signal:
 
     def _raw(self, lot: Lot, parts: list[list[Any]]) -> tuple[np.ndarray, np.ndarray | None]:
         """Return the samples of a lot, and flags of those that used rows read."""
-        each = [[*map(np.ascontiguousarray, several)] for several in parts]
-        a = joined([e[0] if len(e) == 1 else np.concatenate(e) for e in each])
+        each = [several[0] if len(several) == 1 else np.concatenate(several) for several in parts]
+        a = joined(each)
         if not self.of_x:
             return a, lot.flags
         lengths = self.plan.lengths[lot.records[0]]
@@ -672,13 +671,6 @@ def with_outputs(plan: Plan, lot: Lot, stack: Stack, y: Series) -> Stack:
     roots = plan.roots(lot)
     y = y if roots is None else Series.plain(y.some() * roots)
     return stack._replace(y=y.moved(plan.axis))
-
-
-def lanes(data: Data, stack: Stack) -> Iterator[tuple[Any, Any]]:
-    """Yield what FFTs sum of a stack; SciPy's take 40 ms to import, and few rows need none."""
-    from . import fourier
-
-    return fourier.lanes(data, stack)
 
 
 def nuisance_rows(stack: Stack, at: tuple[np.ndarray, ...], count: int) -> Any:

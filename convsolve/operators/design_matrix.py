@@ -15,8 +15,9 @@ from ..linalg.rank import EPS
 from ..problem.nuisance import Confounds, Nuisance
 from ..problem.spec import ConvSpec
 from .combinations import combined
-from .data import Data, Plan, Series, Signal, Stack, lanes, nuisance_rows, stacked
+from .data import Data, Plan, Series, Signal, Stack, nuisance_rows, stacked
 from .events import Events
+from .fourier import lanes
 from .rows import RowBlock, each, row_residuals, row_sums, rows
 from .sums import Residuals, Sums, less
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import numpy as np
-from scipy.fft import fftn, ifftn, irfft, next_fast_len, rfft
 
 from ..linalg.channels import by_channel
 from ..linalg.threads import one_blas_thread
@@ -30,6 +29,14 @@ Batch = tuple[slice, slice]
 
 # glibc keeps freed memory from now on: it maps no block of less than 32 MiB.
 np.empty(2**22 - 2**12)
+
+
+@cache
+def ffts() -> Any:
+    """Return SciPy's FFTs. Their import takes 40 ms, which problems of few rows do not need."""
+    import scipy.fft
+
+    return scipy.fft
 
 
 class Lane:
@@ -58,7 +65,7 @@ class Lane:
         k, rows = self.taps[0], self.rows[0]
         bits = range(k.bit_length(), max(k, rows + k - 2).bit_length() + 1)
         size = 1 << min(bits, key=lambda b: -(-rows // ((1 << b) - k + 1)) * (1 << b) * b)
-        self.sizes = size, *(next_fast_len(n) for n in lengths[1:])
+        self.sizes = size, *(ffts().next_fast_len(n) for n in lengths[1:])
         self.size, self.step = size, size - k + 1
         self.batches = self._batches(n)
 
@@ -112,20 +119,21 @@ class Lane:
 
     def spectrum(self, pieces: np.ndarray, groups: int) -> np.ndarray:
         """Return spectra (n·M, f, *L', G, C) along the first axis."""
-        found = rfft(pieces, axis=2)
+        found = ffts().rfft(pieces, axis=2)
         shape = math.prod(found.shape[:2]), *found.shape[2:-1], groups, found.shape[-1] // groups
         return found.reshape(shape)
 
     def whole(self, spectra: np.ndarray) -> np.ndarray:
         """Return the spectra along all axes, (f, *f', G, n·M, C)."""
         if others := range(2, 1 + len(self.taps)):
-            spectra = fftn(spectra, self.sizes[1:], others)
+            spectra = ffts().fftn(spectra, self.sizes[1:], others)
         return moved(spectra, 0, -2)
 
     def inverse(self, total: np.ndarray, at: int = 0) -> np.ndarray:
         """Return values (…, size, *size', …) of a spectrum (…, f, *f', …), f at axis ``at``."""
-        others = range(at + 1, at + len(self.taps))
-        return np.asarray(irfft(ifftn(total, axes=others) if others else total, self.size, axis=at))
+        if others := range(at + 1, at + len(self.taps)):
+            total = ffts().ifftn(total, axes=others)
+        return np.asarray(ffts().irfft(total, self.size, axis=at))
 
     def columns(self, total: np.ndarray) -> np.ndarray:
         """Return values (G, P, …) of the columns, of a conjugate spectrum (f, *f', G, C, …)."""
@@ -140,8 +148,8 @@ class Lane:
         found = np.zeros((g, math.prod(self.taps) * self.x.data.shape[-1] // g, w.shape[-1]))
         found[:, self.places] = w
         found = moved(found.reshape(g, *self.taps, -1, w.shape[-1]), 0, d)
-        found = rfft(found, self.size, axis=0)
-        return np.conj(fftn(found, self.sizes[1:], range(1, d)) if d > 1 else found)
+        found = ffts().rfft(found, self.size, axis=0)
+        return np.conj(ffts().fftn(found, self.sizes[1:], range(1, d)) if d > 1 else found)
 
     def summed(self, task: Callable[[Batch], Any]) -> Any:
         """Return the sums of the arrays, or products, of a task over all batches."""
@@ -215,7 +223,7 @@ class Lane:
         """Return AᵀA (G, P, P) from the spectrum of its first block row."""
         (k, *_), g = self.taps, self.groups
         core = core.reshape(-1, g, *core.shape[-2 * len(self.taps) :])
-        top = moved(irfft(core.conj(), self.size, axis=0)[:k], 1, 0)
+        top = moved(ffts().irfft(core.conj(), self.size, axis=0)[:k], 1, 0)
         p = math.prod(top.shape[2 : 2 + len(self.taps)])
         side = top.reshape(g, k, p, p).swapaxes(2, 3).reshape(top.shape)
         ends = (self.x.some((slice(None), slice(at, at + k - 1))) for at in (0, self.rows[0]))

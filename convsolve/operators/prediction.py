@@ -14,7 +14,8 @@ from ..linalg.threads import one_blas_thread
 from ..problem.nuisance import Nuisance
 from ..problem.rows import Rows, Span
 from ..problem.spec import ConvSpec
-from .data import Data, Plan, Signal, Stack, cut, lanes
+from .data import Data, Plan, Signal, Stack, cut
+from .fourier import lanes
 from .rows import rows
 
 # Numbers of x and y that are used at a time, 32 MiB.
