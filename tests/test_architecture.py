@@ -358,9 +358,9 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 1994,
-    "linalg": 719,
+    "linalg": 715,
     "operators": 2385,
-    "leastsquares": 1224,
+    "leastsquares": 1197,
     "inference": 4234,
     "solvers": 1799,
     "identifiability": 1240,
@@ -368,7 +368,7 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4520,
-    "package": 21432,
+    "package": 21401,
     "tests": 18851,
     "files": 168,
     "files at the top": 34,

@@ -69,7 +69,7 @@ class OrthonormalRows:
         roots = scaling.root_ridge[group]
         self._penalty = roots[roots > 0, None] * self._scaled[roots > 0]
         self.length = self.rows + len(self._penalty)
-        self._a_norm = float(regression.scaling.a_norm[group])
+        self._a_norm = float(regression.scaling.a_norm[group, 0])
         condition = self._a_norm * float(np.linalg.norm(half))
         self._well_conditioned = condition**2 * EPS <= GRAM_ERROR
         self._kept: np.ndarray | None = None

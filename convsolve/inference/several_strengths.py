@@ -137,4 +137,4 @@ class SeveralStrengths:
         pull = root * w
         r_norm = np.sqrt(squares + np.einsum("gpq,gpq->gq", pull, pull))
         scaled = np.ldexp(gradient, -relative) - root * pull
-        return upper_bound(w, r_norm, scaled, scaling.a_norm.T, None, error)
+        return upper_bound(w, r_norm, scaled, scaling.a_norm[..., 0].T, None, error)

@@ -235,7 +235,7 @@ class StrengthPath:
         steps = np.empty((n, self.outputs, size)).transpose(2, 0, 1)
         for some, outputs, strength in _distinct(strengths):
             steps[:, some, outputs] = self._step(strength, outputs)
-        z = self.tridiagonal.back(steps.reshape(size, n * self.outputs))
+        z = self.tridiagonal.rotate(steps.reshape(size, n * self.outputs), back=True)
         whole = self._eliminated.completed(z, np.tile(self._right, n))
         whole *= self._root
         return self.origin + whole.reshape(len(whole), n, self.outputs).transpose(1, 0, 2)
@@ -246,7 +246,7 @@ class StrengthPath:
         turned = self.tridiagonal.rotate(self._eliminated.eliminated(gradient))
         for _, outputs, strength in _distinct(strengths[None]):
             turned[:, outputs] = self.tridiagonal.solve(strength, turned[:, outputs])
-        z = self.tridiagonal.back(turned)
+        z = self.tridiagonal.rotate(turned, back=True)
         return self._eliminated.completed(z, gradient[self.free]) * self._root
 
     def _step(self, strength: float, outputs: Outputs) -> np.ndarray:

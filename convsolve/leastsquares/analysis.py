@@ -28,20 +28,19 @@ class Analysis:
 
     def system(self, penalty: Penalty, strength: float) -> System:
         """Return the regression with a penalty of this strength."""
-        if not strength:
-            return self.plain
-        return self._systems.get((penalty, strength)) or self._added(penalty, strength)
+        return self._kept(penalty, strength) if strength else self.plain
 
     def unpenalized(self, penalty: Penalty) -> System:
         """Return the regression of strength 0 in the coordinates of a penalty."""
-        return self._systems.get((penalty, 0.0)) or self._added(penalty, 0.0)
+        return self._kept(penalty, 0.0)
 
-    def _added(self, penalty: Penalty, strength: float) -> System:
-        made = System(self.design, penalty, strength)
-        if strength:
-            plain = made.basis.orthonormal
-            made.unpenalized = self.plain if plain else self.unpenalized(penalty)
-        return self._systems.setdefault((penalty, strength), made)
+    def _kept(self, penalty: Penalty, strength: float) -> System:
+        if (found := self._systems.get((penalty, strength))) is None:
+            self._systems[penalty, strength] = found = System(self.design, penalty, strength)
+            if strength:
+                plain = found.basis.orthonormal
+                found.unpenalized = self.plain if plain else self.unpenalized(penalty)
+        return found
 
     def regression(self, penalty: Penalty, strength: float) -> Regression:
         """Return the regression of y with a penalty of this strength."""

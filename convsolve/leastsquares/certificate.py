@@ -111,9 +111,7 @@ def backward_error(
     bound = upper_bound(w, r_norm, g, a_norm, whitened)
     if factor is None or bound.max() <= EXACT:
         return Certificate(float(bound.max()), "upper bound")
-    rest = bound > 0
-    with np.errstate(over="ignore", invalid="ignore"):
-        w_norm = np.linalg.norm(w[:, rest], axis=0)
-        found = factor.damped(g[:, rest], w_norm, r_norm[rest])
-    bound[rest] = np.fmin(bound[rest], found / a_norm)
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # 0/0 of a bound of 0
+        found = factor.damped(g, np.linalg.norm(w, axis=0), r_norm)
+    bound = np.fmin(bound, found / a_norm)
     return Certificate(float(bound.max()), "value")

@@ -45,11 +45,8 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     """
     taps = spec.kernel_size[0]
     long = sizes.rows >= 4 * len(sizes.shapes) * taps
-    fewest: float = (
-        FEWEST_UNKNOWNS
-        + UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
-        + UNKNOWNS_AN_OUTPUT * sizes.outputs
-    )
+    fewest: float = FEWEST_UNKNOWNS + UNKNOWNS_AN_OUTPUT * sizes.outputs
+    fewest += UNKNOWNS_A_CHANNEL * (sizes.columns // taps)
     fewest *= 1.0 if sizes.toeplitz else 2 * math.sqrt(sizes.outputs)
     many = long and sizes.unknowns >= fewest
     return without_gram(sizes, spec) and many and not sizes.beyond_memory

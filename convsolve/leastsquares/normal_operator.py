@@ -54,7 +54,7 @@ class Normal:
         self.ridge = (scaling.root_ridge[group] * self.stretch[:, 0]) ** 2
         squares = (scale * system.columns.norms[group]) ** 2
         self.live = np.where(squares > 0, self.stretch[:, 0], 0.0)[:, None]
-        self.a_norm = float(scaling.a_norm[group])
+        self.a_norm = float(scaling.a_norm[group, 0])
         self.largest, self._least = self.a_norm**2, None  # type: float, float | None
         samples, crossed, self._by_rows = read_samples(matrix, group, powers)
         # Methods of an object would refer to it, so that it would not be freed after its last use.

@@ -18,6 +18,7 @@ from ..operators.tap_basis import TapBasis
 from ..problem.checks import integer, number
 from ..problem.kernel_space import ChannelSpace, ChannelTaps, KernelSpace
 from ..problem.problem import Selection
+from ..problem.records import numeric
 from ..problem.sizes import Sizes
 from ..text import as_call, count, shown
 
@@ -434,12 +435,7 @@ def penalty_of(ridge: Any, penalty: Penalty | None) -> Penalty | None:
         return penalty
     if penalty is not None:
         raise TypeError(f"give ridge= or penalty=, not both; ridge= is short for Ridge({ridge!r})")
-    if isinstance(ridge, (str, Penalty, type)):
-        raise TypeError(f"ridge must be a number, got {shown(ridge)}; use penalty=")
-    try:
-        return Ridge(ridge)
-    except (TypeError, ValueError) as error:
-        raise type(error)(str(error).replace("strength", "ridge", 1)) from None
+    return Ridge(ridge if is_tracer(ridge) else numbers(ridge, "ridge", 1, included=True))
 
 
 def check_labels(labels: tuple[int, ...] | None, channels: int, owner: str) -> None:
@@ -505,7 +501,9 @@ class Tikhonov(Penalty):
         if self.matrix is None:
             raise TypeError("Tikhonov needs a matrix: Tikhonov(strength, matrix=D)")
         super().__post_init__()
-        matrix = _checked_matrix(self.matrix)
+        matrix = numeric(self.matrix, "matrix").astype(float)
+        if matrix.ndim != 2 or not matrix.size:
+            raise ValueError(f"matrix must be (q, taps), got shape {matrix.shape}")
         matrix.setflags(write=False)
         object.__setattr__(self, "matrix", matrix)
 
@@ -555,18 +553,3 @@ def channel_taps(
     free = [np.repeat([False, True], [root.shape[1], n.shape[1]]) for root, n in pairs]
     matrix = reduce(np.kron, [np.hstack(pair) for pair in pairs])
     return ChannelTaps(kept, matrix), ~reduce(np.kron, free)
-
-
-def _checked_matrix(matrix: Any) -> np.ndarray:
-    """Return D (q, taps) in float64."""
-    try:
-        given = np.asarray(matrix)
-    except ValueError:  # rows of different length
-        given = np.array(None)
-    if given.dtype.kind not in "biuf":
-        raise TypeError(f"matrix must hold real numbers, got {shown(matrix)}")
-    if given.ndim != 2 or not given.size:
-        raise ValueError(f"matrix must be (q, taps), got shape {given.shape}")
-    if not np.isfinite(found := given.astype(float)).all():
-        raise ValueError("matrix must be finite")
-    return found

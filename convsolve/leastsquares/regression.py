@@ -62,11 +62,6 @@ class Regression:
         """The units of the columns."""
         return self.system.scaling
 
-    @property
-    def _a_norms(self) -> np.ndarray:
-        """‖A‖ (G, 1) of every group."""
-        return self.scaling.a_norm[:, None]
-
     @cached_property
     def y_norms(self) -> np.ndarray:
         """Norms (G, Q) of M y."""
@@ -77,7 +72,7 @@ class Regression:
         return ROUNDING * self._terms(w)
 
     def _terms(self, w: np.ndarray) -> np.ndarray:
-        return self.y_norms + self._a_norms * np.linalg.norm(w, axis=1)
+        return self.y_norms + self.scaling.a_norm * np.linalg.norm(w, axis=1)
 
     # --- first answers
 
@@ -85,7 +80,7 @@ class Regression:
     def cross(self) -> np.ndarray:
         """AᵀM y (G, P, Q) of the columns of A T, not scaled."""
         with self.system.clock.timing("moments"):
-            return self.system.columns.rhs(self.targets)
+            return self.system.columns.restrict(self.matrix.rhs(self.targets))
 
     def first(self, factors: Factors, by_svd: bool = False) -> np.ndarray:
         """Return the solution (G, P, Q) by factors of one source, or by their singular values."""
@@ -131,7 +126,7 @@ class Regression:
         lowest, best = np.inf, (w, self.y_norms, w)
         for step in range(steps + 1):
             r_norm, g = residual(w)
-            bound = upper_bound(w, r_norm, g, self._a_norms, factors.whitened_norms(g))
+            bound = upper_bound(w, r_norm, g, self.scaling.a_norm, factors.whitened_norms(g))
             found = float(bound.max())
             # Bounds below one rounding are equal, and the later solution is better.
             if step == 0 or found <= max(lowest, EPS):
@@ -206,11 +201,11 @@ class Regression:
         g: np.ndarray,
         factor_of: Callable[[int], Factor | None],
     ) -> Certificate:
-        bounds = upper_bound(w, r_norm, g, self._a_norms).max(1)
+        bounds = upper_bound(w, r_norm, g, self.scaling.a_norm).max(1)
         exact = bounds <= EXACT
         worst = Certificate(float(bounds.max(where=exact, initial=0.0)), "upper bound")
         for i in np.flatnonzero(~exact).tolist():
-            norm = float(self.scaling.a_norm[i])
+            norm = float(self.scaling.a_norm[i, 0])
             found = backward_error(w[i], r_norm[i], g[i], norm, factor_of(i))
             worst = max(found, worst, key=lambda c: c.value)
         return worst
@@ -250,13 +245,11 @@ class Regression:
         if (found := self.combined_error(w, squares, g)) is None:
             return None
         off, terms = found
-        given = w, np.sqrt(np.maximum(squares, 0.0)), g, self._a_norms
         error = frobenius_bounds(off, self.shape[2]) * terms
-        bounds = upper_bound(*given, error=error)
-        if not bounds.max() <= EXACT:  # in particular if the residuals are small
-            with np.errstate(invalid="ignore"):  # 0·inf of an output of zeros
-                rest = frobenius_bounds(factors.whitened_norms(off), self.shape[2]) * terms
-            bounds = upper_bound(*given, factors.whitened_norms(g) + rest, error)
+        with np.errstate(invalid="ignore"):  # 0·inf of an output of zeros
+            rest = frobenius_bounds(factors.whitened_norms(off), self.shape[2]) * terms
+        whitened, r_norm = factors.whitened_norms(g) + rest, np.sqrt(np.maximum(squares, 0.0))
+        bounds = upper_bound(w, r_norm, g, self.scaling.a_norm, whitened, error)
         largest = float(bounds.max())
         return Certificate(largest, "upper bound") if largest <= EXACT else None
 

@@ -91,10 +91,6 @@ class PenaltyColumns:
         some = not (self.t.identity or live.all())
         return self._sums * (live[:, :, None] & live[:, None]) if some else self._sums
 
-    def rhs(self, targets: Targets) -> np.ndarray:
-        """Return TᵀAᵀM Y (G, R, Q)."""
-        return self.restrict(self._matrix.rhs(targets))
-
     def expand(self, z: np.ndarray, groups: slice = slice(None)) -> np.ndarray:
         """Return the kernels T z (G, P, Q) of z (G, R, Q), for all groups or for some."""
         return z if self.t.identity else self.t.expand(z * (self.norms[groups, :, None] > 0))
@@ -122,7 +118,7 @@ class Scaling:
         relative: (G, R) powers of two by which columns are divided.
         exponents: (G, R) the same of the user's columns.
         root_ridge: (G, R) √ridge in these units; zero where a column is not penalized.
-        a_norm: (G,) Frobenius norm of the scaled [A T; √ridge].
+        a_norm: (G, 1) Frobenius norm of the scaled [A T; √ridge].
         scale: (G, R) the inverses of ``2**relative``; 0 for columns of zeros.
     """
 
@@ -145,7 +141,7 @@ class Scaling:
         sizes = np.hypot(norms, root) if ridge.any() else columns.sizes + root
         relative = exponents_of(sizes)
         root, scale = np.ldexp(root, -relative), np.ldexp(np.sign(norms), -relative)
-        a_norm = np.linalg.norm(np.hypot(norms * scale, root), axis=-1)
+        a_norm = np.linalg.norm(np.hypot(norms * scale, root), axis=-1, keepdims=True)
         return cls(relative, base + relative, root, a_norm, scale)
 
     @cached_property

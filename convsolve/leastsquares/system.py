@@ -72,7 +72,7 @@ class System:
     @cached_property
     def ridge_certifies(self) -> bool:
         """Whether the ridge alone ensures the full numerical rank of [A; √ridge I]."""
-        margin = 10 * self.columns.count * EPS * self.scaling.a_norm[:, None] ** 2
+        margin = 10 * self.columns.count * EPS * self.scaling.a_norm**2
         return self.strength > 0 and bool((self.scaling.root_ridge**2 >= margin).all())
 
     def ridge_of(self, share: float) -> float:
@@ -290,9 +290,9 @@ class System:
 
         A Gram determines σ_P to eps·κ² only. A QR is used if κ is large and units differ much.
         """
-        powers, exact = self.scaling.exponents[group], None
+        powers = self.scaling.exponents[group]
         if factor.source == "gram" and np.ptp(powers) > GRADED:
             values = factor.singular_values
-            exact = self.qr_factors() if values[0] > MAX_GRAM_CONDITION * values[-1] else None
-        most = self.design.sizes.limits.spectrum_columns
-        return (exact[group] if exact else factor).extremes(powers, most)
+            if values[0] > MAX_GRAM_CONDITION * values[-1] and (exact := self.qr_factors()):
+                factor = exact[group]
+        return factor.extremes(powers, self.design.sizes.limits.spectrum_columns)

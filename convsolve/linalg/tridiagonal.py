@@ -40,22 +40,15 @@ class Tridiagonal:
         # In the layout of a QR. The reflectors do not act on the first row.
         self._reflectors = np.asfortranarray(whole[1:, :-1])
 
-    def rotate(self, right: np.ndarray) -> np.ndarray:
-        """Return Qᵀ right (r, Q)."""
-        return self._turned(right, "T")
-
-    def back(self, u: np.ndarray) -> np.ndarray:
-        """Return Q u (r, Q)."""
-        return self._turned(u, "N")
-
     @on_blas_threads
-    def _turned(self, right: np.ndarray, trans: str) -> np.ndarray:
+    def rotate(self, right: np.ndarray, back: bool = False) -> np.ndarray:
+        """Return Qᵀ right (r, Q), or Q right for the way ``back``."""
         if self._reflectors is None or not right.size:
             return right.copy()
         from scipy.linalg.lapack import dormqr
 
         rest = np.array(right[1:], order="F")
-        args = "L", trans, self._reflectors, self._tau
+        args = "L", "N" if back else "T", self._reflectors, self._tau
         work = int(dormqr(*args, rest, -1)[1][0])
         return np.vstack([right[:1], dormqr(*args, rest, work, overwrite_c=1)[0]])
 

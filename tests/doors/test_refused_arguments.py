@@ -118,7 +118,7 @@ PENALTIES: list[Row] = [
     (lambda: spline("dc", -1.0), ValueError, "correlation must be finite and above -1"),
     (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
     (lambda: tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\), got shape"),
-    (lambda: tikhonov([[np.nan]]), ValueError, "matrix must be finite"),
+    (lambda: tikhonov([[np.nan]]), ValueError, "matrix has NaN at index"),
     (lambda: solved(penalty=TWO_LENGTHS), ValueError, "has 2 lengths, the kernel 1 axes"),
 ]
 CHOICES: list[Row] = [

@@ -21,6 +21,6 @@ def test_eigenvalues_ends_and_solutions(size: int, rank: float) -> None:
     # What rounding makes negative lies within the resolution.
     assert -wanted.min(initial=0.0) <= found.resolution <= 1e-12 * largest
     shift = 0.1 * largest or 1.0
-    answer = found.back(found.solve(shift, found.rotate(right)))
+    answer = found.rotate(found.solve(shift, found.rotate(right)), back=True)
     exact = np.linalg.solve(matrix + shift * np.eye(size), right)
     np.testing.assert_allclose(answer, exact, rtol=1e-10, atol=1e-12)
