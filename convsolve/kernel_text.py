@@ -53,7 +53,7 @@ class Weights:
     def of(cls, fit: Any) -> Weights:
         """Return the weights of a `Solution`."""
         kernel, space = fit.kernel, fit._space
-        modelled = None if space is None else space.taps_of(kernel.shape)
+        modelled = None if space is None else np.broadcast_to(space.kept[..., None], kernel.shape)
         return cls(kernel, fit._tap_lags, fit._spec.groups, fit._names, modelled)
 
     @property

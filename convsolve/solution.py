@@ -1235,7 +1235,7 @@ class Solution:
         space, kernel = self._space, np.asarray(self.kernel)
         found = to_dataframe(
             kernel, self._tap_lags, self._spec.groups, self._names, self._beside,
-            None if space is None else space.taps_of(kernel.shape),
+            None if space is None else np.broadcast_to(space.kept[..., None], kernel.shape),
         )  # fmt: skip
         return found
 

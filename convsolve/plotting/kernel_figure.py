@@ -306,7 +306,7 @@ def weights_of(fit: Solution, pairs: Sequence[Pair]) -> np.ma.MaskedArray[Any, A
     """
     kernel, unknown = np.asarray(fit.kernel, float), undetermined(fit)
     if fit._space is not None:
-        modelled = fit._space.taps_of(kernel.shape)
+        modelled = np.broadcast_to(fit._space.kept[..., None], kernel.shape)
         kernel, unknown = np.where(modelled, kernel, np.nan), unknown & modelled
     return np.ma.array(curves_of(fit, kernel, pairs), mask=curves_of(fit, unknown, pairs))
 

@@ -83,10 +83,10 @@ def flag(value: Any, name: str) -> bool:
     return bool(value)
 
 
-def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> None:
-    """Raise an error unless ``value`` is one of the words; ``otherwise`` names other values."""
+def choice(value: Any, name: str, choices: Sequence[str], otherwise: str = "") -> str:
+    """Return ``value`` if it is one of the words; ``otherwise`` names other values in an error."""
     if isinstance(value, str) and value in choices:
-        return
+        return value
     listed = " or ".join(map(repr, choices)) + otherwise
     if isinstance(value, str):
         raise ValueError(f"{name}={shown(value)} is unknown; choose {listed}")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from .. import registry
-from ..cached import cached_property
 from ..linalg.rank import EPS, null_threshold
 from ..text import count, shown
 from .lag_bases import Basis, LagBasis
@@ -78,9 +76,8 @@ class ChannelSpace:
         # Rounding errors at lags where all functions are zero would be taken for kernels.
         self.orthonormal = ChannelTaps(kept, (q * b.any(1, keepdims=True))[::-1])
 
-    @property
-    def settings(self) -> dict[str, Any] | None:
-        """The basis as JSON supports it; its matrix if its class has no name."""
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return the basis as JSON supports it; its matrix if its class has no name."""
         if self.functions is None or self.matrix is None:
             return None
         entry = registry.ENTRIES.get(self.functions.name)
@@ -88,50 +85,32 @@ class ChannelSpace:
         return (self.functions if named else Basis(self.matrix[::-1])).to_dict()
 
 
-@dataclass(frozen=True, eq=False)
 class KernelSpace:
     """The kernels of all channels of a group, along one axis. All groups have the same kernels.
 
     Attributes:
         taps: number K of taps of a kernel.
         channels: the kernels of every channel.
+        has_functions: whether any channel has a basis. Otherwise channels have windows.
+        count: number R of coefficients of one output.
+        rank: dimension of the kernels of one output.
+        determined: flags (R,) of the coefficients that the kernel determines.
+        kept: flags (K, channels) of the taps that may differ from zero, in kernel order.
     """
 
-    taps: int
-    channels: tuple[ChannelSpace, ...]
-
-    @property
-    def has_functions(self) -> bool:
-        """Whether any channel has a basis. Otherwise channels have windows."""
-        return any(own.matrix is not None for own in self.channels)
+    def __init__(self, taps: int, channels: Sequence[ChannelSpace]) -> None:
+        self.taps, self.channels = taps, tuple(channels)
+        self.has_functions = any(own.matrix is not None for own in channels)
+        self.count, self.rank = sum(o.count for o in channels), sum(o.rank for o in channels)
+        self.determined = np.concatenate([own.determined for own in channels])
+        self.kept = np.zeros((taps, len(channels)), bool)
+        for c, own in enumerate(channels):
+            self.kept[own.kept, c] = True
 
     @property
     def of_taps(self) -> KernelSpace:
         """The kernels with the same taps, of which every one is a coefficient."""
-        return KernelSpace(self.taps, tuple(ChannelSpace(own.kept) for own in self.channels))
-
-    @property
-    def count(self) -> int:
-        """Number of coefficients of one output."""
-        return sum(own.count for own in self.channels)
-
-    @cached_property
-    def rank(self) -> int:
-        """Dimension of the kernels of one output."""
-        return sum(own.rank for own in self.channels)
-
-    @cached_property
-    def kept(self) -> np.ndarray:
-        """Flags (K, channels) of the taps that may differ from zero, in kernel order."""
-        found = np.zeros((self.taps, len(self.channels)), bool)
-        for c, own in enumerate(self.channels):
-            found[own.kept, c] = True
-        return found
-
-    @property
-    def determined(self) -> np.ndarray:
-        """Flags (R,) of the coefficients that the kernel determines."""
-        return np.concatenate([own.determined for own in self.channels])
+        return KernelSpace(self.taps, [ChannelSpace(own.kept) for own in self.channels])
 
     def coefficients(self, kernel: np.ndarray) -> np.ndarray:
         """Return the coefficients (R, Q) of kernels (K, channels, Q) of the space.
@@ -149,11 +128,9 @@ class KernelSpace:
 
     def restricted(self, rows: np.ndarray) -> np.ndarray:
         """Return sums of taps (q, K, channels) as sums of orthonormal coordinates (q, rank)."""
-        found = []
-        for c, own in enumerate(self.channels):
-            taps, v = rows[:, own.kept, c], own.orthonormal.matrix
-            found.append(taps if v is None else taps @ v)
-        return np.concatenate(found, axis=1)
+        pairs = ((rows[:, own.kept, c], own.orthonormal) for c, own in enumerate(self.channels))
+        each = (taps if v.matrix is None else taps @ v.matrix for taps, v in pairs)
+        return np.concatenate([*each], axis=1)
 
     def sums_of_taps(self, weights: np.ndarray) -> np.ndarray:
         """Return sums of coefficients (q, R) as sums of taps (q, K, channels)."""
@@ -164,17 +141,12 @@ class KernelSpace:
             found[:, own.kept, c] = part[:, ::-1] if z is None or v is None else part @ z @ v.T
         return found
 
-    def taps_of(self, shape: Sequence[int]) -> np.ndarray:
-        """Return flags of the taps in the windows of their channels, kernel-shaped."""
-        return np.broadcast_to(self.kept[..., None], shape)
-
     def coefficient_names(self, names: Names, lags: np.ndarray, group: int = 0) -> list[str]:
         """Return the names of the coefficients, channel by channel, for lags in kernel order."""
         found = []
         for c, own in enumerate(self.channels, group * len(self.channels)):
-            labels = [f"[{i}]" for i in range(own.count)]
-            if own.matrix is None:
-                labels = [f" lag {lag}" for lag in lags[own.kept][::-1].tolist()]
+            taps = (f" lag {lag}" for lag in lags[own.kept][::-1])
+            labels = taps if own.matrix is None else (f"[{i}]" for i in range(own.count))
             found += [names.name("channel", c) + label for label in labels]
         return found
 
@@ -182,10 +154,9 @@ class KernelSpace:
         """Return windows and bases of all groups in plain values, for lags in kernel order."""
         found: dict[str, Any] = {}
         if not self.kept.all():
-            ends = ([int(lags[own.kept[-1]]), int(lags[own.kept[0]])] for own in self.channels)
-            found["windows"] = [*ends] * groups
+            found["windows"] = [lags[own.kept[[-1, 0]]].tolist() for own in self.channels] * groups
         if self.has_functions:
-            found["basis"] = [own.settings for own in self.channels] * groups
+            found["basis"] = [own.to_dict() for own in self.channels] * groups
         return found
 
 
@@ -217,11 +188,11 @@ def kernel_space(
     if {*ends} == {whole} and all(given is None for given in bases):
         return None
     known: dict[Any, ChannelSpace] = {}
-    pairs = [*zip(bases[:each], ends, strict=False)]
-    for c, (given, end) in enumerate(pairs):
-        if (id(given), end) not in known:
-            known[id(given), end] = _channel_space(given, end, lags[0], names, c)
-    return KernelSpace(len(lags[0]), tuple(known[id(given), end] for given, end in pairs))
+    keys = [(id(given), end) for given, end in zip(bases[:each], ends, strict=False)]
+    for c, key in enumerate(keys):
+        if key not in known:
+            known[key] = _channel_space(bases[c], ends[c], lags[0], names, c)
+    return KernelSpace(len(lags[0]), [known[key] for key in keys])
 
 
 def _by_channel(given: Any, name: str, names: Names, channels: int, missing: Any) -> list[Any]:
@@ -250,17 +221,15 @@ def _of_given(given: Any) -> LagBasis | None:
     """Return a basis that is given as an object, by name, or as in `LagBasis.to_dict`."""
     if given is None or isinstance(given, LagBasis):
         return given
-    settings = dict(given) if isinstance(given, Mapping) else {}
-    entry = registry.ENTRIES.get(settings.pop("name", ""))
+    settings = {"name": "", **given} if isinstance(given, Mapping) else {"name": ""}
+    entry = registry.ENTRIES.get(settings.pop("name"))
     if isinstance(given, str):
-        entry, named = registry.named("basis", given)
-        settings = dict(named)
+        entry, settings = registry.named("basis", given)  # type: ignore[assignment]
         if entry.name == "basis" or (entry.number and not settings):
             raise TypeError(f"basis={given!r} needs a number of functions, or a matrix")
     if entry is None or entry.kind != "basis":
         raise TypeError(f"basis must be a basis such as BSplines(8), got {shown(given)}")
-    found: LagBasis = entry.make(**settings)
-    return found
+    return cast("LagBasis", entry.make(**settings))
 
 
 def _channel_space(

@@ -40,9 +40,8 @@ class LagBasis(ABC):
 
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
-            if check := f.metadata.get("check"):
-                found = check(getattr(self, f.name), f.name, *f.metadata["rules"])
-                object.__setattr__(self, f.name, getattr(self, f.name) if found is None else found)
+            check, *rules = f.metadata.get("check", (lambda value, name: value,))
+            object.__setattr__(self, f.name, check(getattr(self, f.name), f.name, *rules))
 
     def __repr__(self) -> str:
         return as_call(self)
@@ -64,7 +63,7 @@ class LagBasis(ABC):
 
 def by(check: Callable[..., Any], *rules: Any) -> dict[str, Any]:
     """Return metadata of a field that a function of value, name and rules checks or converts."""
-    return {"check": check, "rules": rules}
+    return {"check": (check, *rules)}
 
 
 def _knots(value: Any, name: str, counted: bool) -> Any:
@@ -78,10 +77,8 @@ def _knots(value: Any, name: str, counted: bool) -> Any:
 
 
 def _derivatives(value: Any, name: str) -> tuple[str, ...]:
-    found = (value,) if isinstance(value, str) else tuple(value or ())
-    for one in found:
-        choice(one, name, ("time", "dispersion"))
-    return found
+    several = (value,) if isinstance(value, str) else value or ()
+    return tuple(choice(one, name, ("time", "dispersion")) for one in several)
 
 
 def _matrix(value: Any, name: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -121,8 +121,10 @@ class Names:
         return {"fs": self.fs, "channels": of_x, "outputs": of_y}
 
 
-def words_of(given: Any, name: str, count: int) -> tuple[str, ...]:
-    """Return names given, one for each channel."""
+def words_of(given: Any, name: str, count: int, known: Any = None) -> tuple[str, ...] | None:
+    """Return the names given, one for each channel, or else those that are ``known``."""
+    if given is None:
+        return cast("tuple[str, ...] | None", known)
     # A set has no order, so a name could be assigned to the wrong channel.
     words = tuple(given) if isinstance(given, (list, tuple)) or np.ndim(given) == 1 else ()
     if not all(isinstance(w, str) and w.strip() and w.isprintable() for w in words or (None,)):

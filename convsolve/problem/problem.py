@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, replace
 from functools import partial
 from operator import is_
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ from .kernel_space import KernelSpace, kernel_space
 from .names import Names, words_of
 from .nuisance import Confounds, Nuisance, Terms
 from .records import Records, check_time_indexes, numeric, precision, read
-from .rows import ByOutputs, Roots, Rows, Span, root_of_rows, rows_reading, used_rows
+from .rows import ByOutputs, Rows, Span, rows_reading, used_rows
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Ints, Padding, Shape
 
@@ -57,7 +57,6 @@ class Selection(NamedTuple):
 
 
 @suggests_attributes
-@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Problem:
     """Input, output and geometry of a convolution ``y = conv(x, w) + b`` with unknown w and b.
 
@@ -148,21 +147,6 @@ class Problem:
         `identify` and `solve`, which need a problem, `ConvSpec`, and `RaisedCosines`, a basis.
     """
 
-    _geometry: Geometry
-    _input: Records
-    _output: Records | None
-    n_outputs: int
-    bias: bool
-    _by_mask: ByOutputs
-    _weights: Roots | None
-    _terms: Terms
-    _space: KernelSpace | None
-    _names: Names
-    _selection: Selection
-    _missing: str
-    _dtype: np.dtype[Any]
-    _data_eps: float
-
     @checks_arguments
     def __init__(
         self,
@@ -208,13 +192,17 @@ class Problem:
         if output is not None:
             hint = _exchanged(input, "x") or _exchanged(output, "y") or LENGTH_OF_Y
             output = _as_rows(output, "y", like, cut, hint)
-        n_outputs = _count_outputs(n_outputs, output, outputs, spec.groups)
-        names = _names(fs, (channels, outputs), (input, output), (input.channels, n_outputs))
+        rate = None if fs is None else number(fs, "fs")
+        if rate is not None and spec.ndim > 1:
+            raise ValueError("fs is the rate of samples in time; images have several axes")
+        size = _count_outputs(n_outputs, output, outputs, spec.groups)
+        of_x = words_of(channels, "channels", input.channels, input.names)
+        names = Names(rate, of_x, words_of(outputs, "outputs", size, output and output.names))
         if spec.ndim == 1:
             timed = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
-            check_time_indexes(timed, names.fs, spec.stride[0], every=bool(geometry.edges))
+            check_time_indexes(timed, rate, spec.stride[0], every=bool(geometry.edges))
         by_mask, roots = used_rows(
-            rows, like, cut, input, output, spec, (mask, weights), missing, n_outputs
+            rows, like, cut, input, output, spec, (mask, weights), missing, size
         )
         _check_left(by_mask, names)
         terms = Terms.read(drift, confounds, spec)
@@ -224,38 +212,35 @@ class Problem:
                 if any(lost[used.flags_of(i)].any() for _, used in by_mask):
                     raise ValueError("confounds has NaN in rows used in the fit")
             terms = terms._replace(columns=columns)
-        vars(self).update(
-            _geometry=geometry,
-            _input=input.converted(dtype),
-            _output=None if output is None else output.converted(dtype),
-            n_outputs=n_outputs,
-            bias=flag(bias, "bias"),
-            _by_mask=by_mask,
-            _weights=roots,
-            _terms=terms,
-            _space=None,
-            _names=names,
-            _selection=Selection(
-                range(input.channels), range(n_outputs), input.channels, n_outputs
-            ),
-            _missing=missing,
-            _dtype=dtype,
-            _data_eps=data_eps,
-        )
+        self._geometry, self._input = geometry, input.converted(dtype)
+        self._output = output and output.converted(dtype)
+        self.n_outputs, self.bias = size, flag(bias, "bias")
+        self._by_mask, self._weights, self._terms, self._names = by_mask, roots, terms, names
+        self._selection = Selection(range(input.channels), range(size), input.channels, size)
+        self._missing, self._dtype, self._data_eps = missing, dtype, data_eps
+        self._space: KernelSpace | None = None
         if basis is not None or geometry.windows is not None:
-            vars(self).update(_space=self._in_basis(basis, geometry.windows)._space)
+            self._space = self._in_basis(basis, geometry.windows)._space
         if self.bias and terms.given and not self._nuisance.shared:
             name = "confounds" if drift is None else "drift"
             raise ValueError(f"bias=True cannot be combined with a constant per record of {name}=")
         if not geometry.is_sure and (hint := _exchanged(input, "x")):
             warn(hint)
+        self._complete = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_complete" in vars(self):
+            raise AttributeError(f"a Problem is immutable: {name} cannot be set")
+        vars(self)[name] = value
 
     # --- problems derived from this one
 
     def _replace(self, **changes: Any) -> Problem:
         """Return the problem with other values of some fields, which are not checked."""
         made = object.__new__(Problem)
-        vars(made).update({f.name: getattr(self, f.name) for f in fields(self)} | changes)
+        # Properties that were computed belong to the class, too.
+        own = {name: value for name, value in vars(self).items() if not hasattr(Problem, name)}
+        vars(made).update(own | changes)
         return made
 
     @classmethod
@@ -338,13 +323,14 @@ class Problem:
             own = (used.flags_of(i)[key] for i, key in of_y)
             by_mask.append((outputs, made.flagged([*map(np.logical_and, inside, own)])))
         _check_left(by_mask, self._names)
-        columns = self._terms.columns
+        columns, roots = self._terms.columns, self._weights
         return self._replace(
             _input=self._input.some(of_x),
-            _output=None if self._output is None else self._output.some(of_y),
+            _output=self._output and self._output.some(of_y),
             _by_mask=tuple(by_mask),
-            _weights=self._weights and tuple(_some(self._weights[i], key) for i, key in of_y),
-            _terms=self._terms._replace(columns=None if columns is None else columns.some(of_y)),
+            _weights=roots
+            and tuple(roots[i][key] if roots[i].ndim else roots[i] for i, key in of_y),
+            _terms=self._terms._replace(columns=columns and columns.some(of_y)),
         )
 
     @property
@@ -365,18 +351,14 @@ class Problem:
 
         It has the given ``rows``, by default the rows of all outputs.
         """
-        groups, x, y = self.spec.groups, self._input, self._output
+        groups, x, of = self.spec.groups, self._input, self._selection
         each, group = self.n_channels // groups, outputs[0] * groups // self.n_outputs
         channels = range(group * each, (group + 1) * each)
-        of, chosen = self._selection, tuple(self._selection.channels[c] for c in channels)
-        if groups > 1:
-            x = x.of_channels(channels).converted(self._dtype)
-        if y is not None:
-            y = y.of_channels(outputs).converted(self._dtype)
+        chosen = [of.channels[c] for c in channels]
         return self._replace(
             _geometry=replace(self._geometry, spec=replace(self.spec, groups=1)),
-            _input=x,
-            _output=y,
+            _input=x if groups == 1 else x.of_channels(channels),
+            _output=self._output and self._output.of_channels(outputs),
             n_outputs=len(outputs),
             _by_mask=_one_mask(len(outputs), self._kept if rows is None else rows),
             _names=self._names.some(channels, outputs),
@@ -439,7 +421,7 @@ class Problem:
     @property
     def y(self) -> tuple[Any, ...] | None:
         """The records ``(*T, Cout)``."""
-        return None if self._output is None else self._output.arrays
+        return self._output and self._output.arrays
 
     @property
     def _lengths(self) -> list[tuple[int, ...]]:
@@ -472,11 +454,11 @@ class Problem:
         """Return the sum of the weights of the rows that are used in some spans."""
         if self._weights is None:
             return float(sum(map(self._kept.rows_of, spans)))
-        roots = (
-            root_of_rows(_some(self._weights[i], slice(a, b)), self._kept.of_span((i, a, b)))
-            for i, a, b in spans
-        )
-        return float(sum(np.square(root).sum() for root in roots))
+        total = 0.0
+        for i, start, stop in spans:
+            roots = np.broadcast_to(self._weights[i], self._kept.shapes[i])[start:stop]
+            total += float(np.square(roots[self._kept.of_span((i, start, stop))]).sum())
+        return total
 
     @cached_property
     def _nuisance(self) -> Nuisance:
@@ -492,10 +474,10 @@ class Problem:
 
     def _as_long_as_y(self, values: list[np.ndarray]) -> list[np.ndarray]:
         """Return values (*T, ...) of all rows, as long as y: NaN where edges="drop" excludes."""
-        found, starts = [], self._geometry.start
+        found = []
         for a, length in zip(values, self._lengths, strict=True):
             whole = np.full((*self._geometry.y_shape(length), a.shape[-1]), np.nan, a.dtype)
-            whole[tuple(slice(s, s + n) for s, n in zip(starts, a.shape, strict=False))] = a
+            self._geometry.in_rows([whole], [a.shape[:-1]])[0][...] = a
             found.append(whole)
         return found
 
@@ -576,11 +558,6 @@ def _one_mask(outputs: int, rows: Rows) -> ByOutputs:
     return ((tuple(range(outputs)), rows),)
 
 
-def _some(root: np.ndarray, rows: slice) -> np.ndarray:
-    """Return the roots of the weights of some rows, which may be one for the whole record."""
-    return root[rows] if root.ndim else root
-
-
 def _as_rows(
     records: Records, name: str, like: Sequence[Shape], cut: Callable[[Any], Any], hint: str
 ) -> Records:
@@ -599,20 +576,6 @@ def _as_rows(
         return records
     missing = records.missing and tuple(cut(records.missing))
     return records._replace(arrays=arrays, missing=missing, means=None)
-
-
-def _names(
-    fs: Any, given: Sequence[Any], records: Sequence[Records | None], counts: Sequence[int]
-) -> Names:
-    """Return the sampling rate, and the names of channels and outputs, as given or of the data."""
-    assert records[0] is not None
-    fs = None if fs is None else number(fs, "fs")
-    if fs is not None and records[0].arrays[0].ndim > 2:
-        raise ValueError("fs is the rate of samples in time; images have several axes")
-    found: list[Any] = [r and r.names for r in records]
-    for i, kind in enumerate(("channels", "outputs")):
-        found[i] = found[i] if given[i] is None else words_of(given[i], kind, counts[i])
-    return Names(fs, found[0], found[1])
 
 
 def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> int:

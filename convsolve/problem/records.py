@@ -197,7 +197,8 @@ class Records(NamedTuple):
         """Return the records with some of the channels."""
         which = [*some]
         largest, means = (None if a is None else a[which] for a in (self.largest, self.means))
-        return self.each(lambda a: a[..., which])._replace(largest=largest, means=means)
+        found = self.each(lambda a: a[..., which])._replace(largest=largest, means=means)
+        return found.converted(self.arrays[0].dtype)
 
     def some(self, places: Sequence[tuple[int, Any]]) -> Records:
         """Return some samples along the first axes, as one record for each place."""

@@ -74,5 +74,5 @@ def varying(
         for p, a in zip(np.split(powers, ends[:-1]), records, strict=True)
     ]
     times = ["", *(f" × P{j}" for j in range(1, degree + 1))]
-    words = words_of(names, "channels", size)
+    words = words_of(names, "channels", size) or ()
     return (found if several else found[0]), [name + time for time in times for name in words]
