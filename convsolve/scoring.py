@@ -355,9 +355,9 @@ def _without_confounds(
     found = [np.zeros(a.shape) for a in truth]
     for (i, start, stop), p in predictions:
         found[i][start:stop] = p[..., some]
-    own = centred = Confounds.of(problem._terms, False, rows, problem._weights)
+    own = centred = Confounds(problem._terms, False, rows, problem._weights)
     if own.degree < 0:
-        centred = Confounds.of(problem._terms, True, rows, problem._weights)
+        centred = Confounds(problem._terms, True, rows, problem._weights)
     joint = [np.concatenate(pair, axis=-1) for pair in zip(truth, found, strict=True)]
     both = without_confounds(centred, joint)
     y, fitted = (_blocks(a) for a in np.split(both, 2, axis=1))
@@ -372,7 +372,7 @@ def _without_confounds(
         score = score._replace(correlation=correlation)
     rest, mean_squares = np.concatenate(residuals), mean_squares * rows.count / own.total_weight
     # For R² of kernel and confounds together, only a constant is subtracted from y.
-    constant = Confounds.of(Terms(), True, rows, problem._weights)
+    constant = Confounds(Terms(), True, rows, problem._weights)
     spread = without_confounds(constant, truth)
     exponent = np.frexp(np.abs(spread).max(0))[1]
     with np.errstate(divide="ignore", invalid="ignore"):

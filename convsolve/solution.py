@@ -1415,7 +1415,7 @@ def _without_confounds(
     found = [a.copy() for a in left]
     for (outputs, rows), more in zip(problem._by_mask, added, strict=True):
         some = [*outputs]
-        confounds = Confounds.of(problem._terms, False, rows, problem._weights)
+        confounds = Confounds(problem._terms, False, rows, problem._weights)
         whole = without_confounds(confounds, [a[..., some] for a in left], more)
         for i, part in enumerate(np.split(whole, np.cumsum(rows.sizes)[:-1])):
             place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))

@@ -72,7 +72,7 @@ def _times(fit: Solution, record: int, rows: slice) -> tuple[np.ndarray, str]:
     assert fit.problem is not None
     # In samples of x.
     places = np.arange(*rows.indices(fit.problem._kept.shapes[record][0]))
-    found = (fit.problem._geometry.start[0] + places) * fit._spec.stride[0]
+    found = fit.problem._geometry.shift[0] + places * fit._spec.stride[0]
     fs = fit._names.fs
     return (found, "time (samples)") if fs is None else (found / fs, "time (s)")
 

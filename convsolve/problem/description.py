@@ -40,11 +40,11 @@ def summary(problem: Any) -> str:
 def sizes_sentence(problem: Any) -> str:
     """Return records, kernel and outputs in one line."""
     space, lost = problem._space, problem._kept.dropped
-    more = ["" if space is None else unknowns(space), "bias" * problem.bias, fitted_terms(problem)]
-    more.append(f"{count(lost, 'row')} excluded" if lost else "")
     kernel, outputs = _kernel(problem, problem.n_channels), count(problem.n_outputs, "output")
-    words = f"{_records(problem)}: {kernel} → {outputs}{_part(problem)}"
-    return ", ".join(filter(None, [words, *more]))
+    words = [f"{_records(problem)}: {kernel} → {outputs}{_part(problem)}"]
+    words += ["" if space is None else unknowns(space), "bias" * problem.bias]
+    words += [fitted_terms(problem), f"{count(lost, 'row')} excluded" if lost else ""]
+    return ", ".join(filter(None, words))
 
 
 def unknowns(space: KernelSpace) -> str:
@@ -62,13 +62,11 @@ def space_entries(
     by_words: dict[str, list[str]] = {}
     for c, own in enumerate(space.channels):
         words = "taps" if own.functions is None else repr(own.functions)
-        if not space.kept.all():
-            words += f" at {names.lags(lags[own.kept][::-1].tolist())}"
-        by_words.setdefault(words, []).append(names.name("channel", c))
+        where = "" if space.kept.all() else f" at {names.lags(lags[own.kept][::-1].tolist())}"
+        by_words.setdefault(words + where, []).append(names.name("channel", c))
     parts = [f"channel{'s'[: len(c) - 1]} {some(c)}: {words}" for words, c in by_words.items()]
-    parts = [*by_words] if len(parts) == 1 else parts
-    label = "Basis" if space.has_functions else "Windows"
-    found = [(label, f"{'; '.join(parts)}. {unknowns(space)}")]
+    listed = "; ".join(parts if len(parts) > 1 else by_words)
+    found = [("Basis" if space.has_functions else "Windows", f"{listed}. {unknowns(space)}")]
     condition = max(own.condition for own in space.channels)
     if space.rank < space.count:
         left = f"{np.count_nonzero(~space.determined)} of {space.count} coefficients are not"
@@ -86,10 +84,10 @@ def rows_sentence(problem: Any) -> str:
     samples = given = rows + problem._kept.dropped
     if geometry.edges:
         samples = sum(math.prod(geometry.y_shape(n)) for n in problem._lengths)
-    parts = [f"{samples - given} at the edges"] * (samples > given)
-    parts += filter(None, [excluded_rows(problem)])
+    edges = f"{samples - given} at the edges" if samples > given else ""
+    parts = ", ".join(filter(None, [edges, excluded_rows(problem)]))
     words = f"{rows} of {samples} {'samples' if geometry.edges else 'rows'}"
-    words += f"; excluded: {', '.join(parts)}" if parts else ""
+    words += f"; excluded: {parts}" if parts else ""
     return words + " (of the output with the fewest rows)" * (len(problem._by_mask) > 1)
 
 
@@ -112,8 +110,7 @@ def fitted_terms(problem: Any) -> str:
     words, (degree, columns) = ["weighted"] * (problem._weights is not None), problem._terms
     drift = f" and a drift of degree {degree}" if degree > 0 else ""
     words += [f"an intercept{drift} per record"] * (degree >= 0)
-    if columns is not None:
-        words.append(f"{count(columns.channels, 'confound')} per record")
+    words += [] if columns is None else [f"{count(columns.channels, 'confound')} per record"]
     return ", ".join(words)
 
 

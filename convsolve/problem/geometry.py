@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from itertools import pairwise
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -24,8 +26,8 @@ class Geometry:
 
     Attributes:
         spec: the rows as outputs of a layer.
-        start: index in y of the first row of a record, per axis.
-        shift: by how much the lags exceed those of the layer, per axis.
+        shift: by how much the lags exceed those of the layer, per axis. It is the sample of x at
+            the first row, if lags were stated.
         edges: "drop", "zeros" or "circular" if lags were stated. Then y has a sample for every
             ``stride`` samples of x. Empty for a layer, whose y has the rows alone.
         is_sure: whether the number of axes was stated, and does not follow from an integer.
@@ -33,7 +35,6 @@ class Geometry:
     """
 
     spec: ConvSpec
-    start: Shape
     shift: Shape
     edges: str = ""
     is_sure: bool = True
@@ -42,8 +43,7 @@ class Geometry:
     @classmethod
     def of_layer(cls, spec: ConvSpec, is_sure: bool = True) -> Geometry:
         """Return the geometry of a layer."""
-        zero = (0,) * spec.ndim
-        return cls(spec, zero, zero, "", is_sure)
+        return cls(spec, (0,) * spec.ndim, "", is_sure)
 
     @classmethod
     def of_lags(cls, lags: Any, edges: str = "drop", stride: Any = 1, groups: int = 1) -> Geometry:
@@ -57,12 +57,13 @@ class Geometry:
         """
         choice(edges, "edges", EDGES)
         if isinstance(lags, Mapping):
-            windows = {channel: read_bounds(window)[0] for channel, window in lags.items()}
-            if not windows or any(len(bounds) > 1 for bounds in windows.values()):
+            several = [read_bounds(window)[0] for window in lags.values()]
+            if {*map(len, several)} != {1}:
                 raise ValueError(f"lags={shown(lags)} must have (first, last) of every channel")
-            first, last = zip(*(bounds[0] for bounds in windows.values()), strict=True)
-            found = cls.of_lags([(min(first), max(last))], edges, stride, groups)
-            return replace(found, windows={c: bounds[0] for c, bounds in windows.items()})
+            ends = [bounds[0] for bounds in several]
+            union = min(a for a, _ in ends), max(b for _, b in ends)
+            made = cls.of_lags([union], edges, stride, groups)
+            return replace(made, windows=dict(zip(lags, ends, strict=True)))
         bounds, is_sure = read_bounds(lags)
         stride = per_axis(stride, "stride", len(bounds))
         return _of_bounds(bounds, edges, stride, integer(groups, "groups"), is_sure)
@@ -107,8 +108,8 @@ class Geometry:
         """Return the rows of values (*W, …) laid out as y; a number per record is unchanged."""
         if self.edges != "drop":
             return [*values]
-        keys = {shape: tuple(slice(s, s + n) for s, n in zip(self.start, shape, strict=True))
-                for shape in {*shapes}}  # fmt: skip
+        first = [s // stride for s, stride in zip(self.shift, self.spec.stride, strict=True)]
+        keys = {shape: tuple(map(slice, first, map(add, first, shape))) for shape in {*shapes}}
         pairs = zip(values, shapes, strict=True)
         return [v[keys[shape]] if np.ndim(v) else v for v, shape in pairs]
 
@@ -174,18 +175,17 @@ def _of_bounds(
     """Return the geometry of the first and the last lag of every axis."""
     first, last = (tuple(ends) for ends in zip(*bounds, strict=True))
     size = tuple(b - a + 1 for a, b in bounds)
-    begin, hi = (0,) * len(size), tuple(-a for a in first)
+    shift, hi = (0,) * len(size), tuple(-a for a in first)
     if edges == "drop":
         # The first row whose window begins inside the record.
-        begin = tuple(-(-max(0, b) // s) for b, s in zip(last, stride, strict=True))
+        shift = tuple(-(-max(0, b) // s) * s for b, s in zip(last, stride, strict=True))
         hi = tuple(-max(0, a) for a in first)
-    shift = tuple(s * t for s, t in zip(stride, begin, strict=True))
     lo = tuple(b - moved for b, moved in zip(last, shift, strict=True))
     if edges == "circular":
         spec = ConvSpec(size, stride, edges, groups=groups, lo=lo)
     else:
         spec = ConvSpec(size, stride, tuple(zip(lo, hi, strict=True)), groups=groups)
-    return Geometry(spec, begin, shift, edges, is_sure)
+    return Geometry(spec, shift, edges, is_sure)
 
 
 def read_bounds(lags: Any) -> tuple[tuple[tuple[int, int], ...], bool]:
@@ -208,10 +208,9 @@ def read_bounds(lags: Any) -> tuple[tuple[tuple[int, int], ...], bool]:
 def _ends(given: Any) -> list[Any]:
     """Return the first and the last of consecutive integers; other values unchanged."""
     listed = [*given]
-    if isinstance(given, range) or len(listed) > 2:
-        consecutive = listed and listed == [*range(int(listed[0]), int(listed[0]) + len(listed))]
-        return [listed[0], listed[-1]] if consecutive else listed
-    return listed
+    several = isinstance(given, range) or len(listed) > 2
+    consecutive = several and {b - a for a, b in pairwise(listed)} <= {1}
+    return [listed[0], listed[-1]] if listed and consecutive else listed
 
 
 def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cached import cached_property
 from ..linalg.orthonormal import orthonormal, polynomial_basis
 from .checks import integer
 from .records import Records, read
@@ -108,74 +106,52 @@ def _beside(first: np.ndarray, columns: np.ndarray, root: np.ndarray) -> np.ndar
     return np.column_stack([first, orthonormal(left, np.ones(len(root)))])
 
 
-@dataclass(frozen=True)
 class Confounds:
     """Nuisance columns N, orthonormal over the rows used in the fit, times the roots of weights.
 
+    They are the columns of the ``terms``, and of a ``bias`` shared by all records. There is no
+    column for a bias if the own columns of all records span a constant.
+
     Attributes:
+        weights: roots of the weights; None if all are 1.
+        kept: rows used in the fit.
         layouts: the distinct layouts.
         which: index of the layout of every record.
         scales: root of the weight of every record; 1 if its rows differ in weight.
         size: norm of the shared column before normalization. The shared column is the part of a
             bias that the own columns do not span. 0 if there is no constant of all records.
+        shared: whether the last column is a constant shared by all records.
         degree: degree of the polynomials in time that every record spans; -1 for none.
-        weights: roots of the weights; None if all are 1.
-        kept: rows used in the fit.
+        count: number q of columns of all records.
     """
 
-    layouts: tuple[Layout, ...]
-    which: np.ndarray
-    scales: np.ndarray
-    size: float
-    degree: int
-    weights: Roots | None
-    kept: Rows
-
-    @classmethod
-    def of(cls, terms: Terms, bias: bool, kept: Rows, weights: Roots | None) -> Confounds:
-        """Return the columns of the ``terms``, and of a ``bias`` shared by all records.
-
-        There is no column for a bias if the own columns of all records span a constant.
-        """
+    def __init__(self, terms: Terms, bias: bool, kept: Rows, weights: Roots | None) -> None:
         known: dict[Any, int] = {}
-        layouts: list[Layout] = []
-        which, one = [], np.ones(())
+        self.weights, self.kept, which, one = weights, kept, [], np.ones(())
+        self.layouts: list[Layout] = []
         roots = [one] * len(kept.shapes) if weights is None else weights
         arrays = terms.columns is not None
         for i, (shape, root) in enumerate(zip(kept.shapes, roots, strict=True)):
             flags = b"" if kept.flags is None else kept.flags[i].tobytes()
             # Confounds that are given as arrays differ from record to record.
             key = shape, flags, root.ndim and root.tobytes(), arrays and i
-            which.append(known.setdefault(key, len(layouts)))
-            if which[-1] == len(layouts):
-                layouts.append(Layout.of(terms, i, kept, root if root.ndim else one))
-        scales = np.array([1.0 if root.ndim else float(root) for root in roots])
-        spanned = all(layout.spanned for layout in layouts)
-        size = 0.0
+            which.append(known.setdefault(key, len(self.layouts)))
+            if which[-1] == len(self.layouts):
+                self.layouts.append(Layout.of(terms, i, kept, root if root.ndim else one))
+        self.which, self.size = np.array(which), 0.0
+        self.scales = np.array([1.0 if root.ndim else float(root) for root in roots])
+        spanned = all(layout.spanned for layout in self.layouts)
         if bias and not spanned:
-            squares = np.array([layout.ones @ layout.ones for layout in layouts])
-            size = math.sqrt(np.square(scales) @ squares[which])
-        degree = max(terms.degree, 0 if spanned and terms.given else -1)
-        return cls(tuple(layouts), np.array(which), scales, size, degree, weights, kept)
-
-    @property
-    def shared(self) -> bool:
-        """Whether the last column is a constant shared by all records."""
-        return self.size > 0
+            squares = np.array([layout.ones @ layout.ones for layout in self.layouts])[which]
+            self.size = math.sqrt(np.square(self.scales) @ squares)
+        self.shared = self.size > 0
+        self.degree = max(terms.degree, 0 if spanned and terms.given else -1)
+        self._ends = np.cumsum([self.own(i) for i in range(len(which))])
+        self.count = int(self._ends[-1]) + self.shared
 
     def own(self, record: int) -> int:
         """Return the number of columns of a record alone."""
         return int(self.layouts[self.which[record]].columns.shape[1])
-
-    @cached_property
-    def _ends(self) -> np.ndarray:
-        """Index in N after the last own column of every record."""
-        return np.cumsum([self.own(i) for i in range(len(self.which))])
-
-    @property
-    def count(self) -> int:
-        """Number q of columns of all records."""
-        return int(self._ends[-1]) + self.shared
 
     @property
     def total_weight(self) -> float:
@@ -188,35 +164,26 @@ class Confounds:
 
     def root(self, record: int) -> np.ndarray:
         """Return the roots (n, 1) of the weights of the rows of a record that are used."""
-        if self.weights is None:
-            return np.ones((self.kept.sizes[record], 1))
-        return root_of_rows(self.weights[record], self.kept.flags_of(record))[:, None]
+        root = np.ones(()) if self.weights is None else self.weights[record]
+        return root_of_rows(root, self.kept.flags_of(record))[:, None]
 
 
-@dataclass(frozen=True)
 class Nuisance:
     """The nuisance columns N (n, q) of a problem, which are projected out of A and y.
 
     Attributes:
         constant: whether N is one column of ones over all records, for a bias.
         confounds: other columns, which also contain a constant if there is a bias.
+        shared: whether a constant of all records is among the columns.
+        total: number q of all columns, which the degrees of freedom are reduced by.
     """
 
-    constant: bool = False
-    confounds: Confounds | None = field(default=None, compare=False)
-
-    @property
-    def shared(self) -> bool:
-        """Whether a constant of all records is among the columns."""
-        return self.constant or (self.confounds is not None and self.confounds.shared)
+    def __init__(self, constant: bool = False, confounds: Confounds | None = None) -> None:
+        self.constant, self.confounds = constant, confounds
+        self.shared = constant if confounds is None else confounds.shared
+        self.total = int(constant) if confounds is None else confounds.count
 
     def records_left(self, kept: Rows) -> list[int]:
         """Return the records that have more rows than confounds of their own."""
-        if self.confounds is None:
-            return kept.used
-        return [i for i in kept.used if kept.sizes[i] > self.confounds.own(i)]
-
-    @property
-    def total(self) -> int:
-        """Number q of all columns, which the degrees of freedom are reduced by."""
-        return int(self.constant) if self.confounds is None else self.confounds.count
+        own = self.confounds
+        return [i for i in kept.used if own is None or kept.sizes[i] > own.own(i)]

@@ -465,8 +465,8 @@ class Problem:
         """The terms fitted along with the kernel: a constant if there is a bias, and confounds."""
         if not self._terms.given and self._weights is None:
             return Nuisance(constant=self.bias)
-        found = Confounds.of(self._terms, self.bias, self._kept, self._weights)
-        return Nuisance(confounds=found)
+        given = self._terms, self.bias, self._kept, self._weights
+        return Nuisance(confounds=Confounds(*given))
 
     def _sizes(self, limits: Tuning = DEFAULT_TUNING) -> Sizes:
         """Return the sizes that decide how this problem is solved, and their limits."""

@@ -24,7 +24,8 @@ def check_lags(x, h, bounds, edges, stride):
     ascending = problem.lags if len(bounds) > 1 else (problem.lags,)
     assert [lags.tolist() for lags in ascending] == [list(range(a, b + 1)) for a, b in bounds]
     kernel = h[np.ix_(*(lags[::-1] - a for lags, a in zip(ascending, first, strict=True)))]
-    rows = [b + np.arange(n) for b, n in zip(problem._geometry.start, problem._kept.shapes[0])]
+    shapes = zip(problem._geometry.shift, problem._kept.shapes[0])
+    rows = [b // stride + np.arange(n) for b, n in shapes]
     inside = whole if edges == "drop" else np.ones(y.shape[:-1], bool)
     assert np.array_equal(
         np.argwhere(inside), np.argwhere(inside[np.ix_(*rows)]) + [r[0] for r in rows]
