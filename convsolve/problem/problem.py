@@ -110,9 +110,16 @@ class Problem:
         n_outputs: number of outputs if y is None. By default the number of names in ``outputs``,
             or else ``groups``.
 
-    A problem is immutable. ``x`` and ``y`` are the records ``(*W, Cin)`` and ``(*T, Cout)`` in the
-    precision of the solution. The attributes ``spec``, ``bias``, ``n_channels`` and ``n_outputs``
-    describe the geometry.
+    Attributes:
+        x, y: the records ``(*W, Cin)`` and ``(*T, Cout)``, in the precision of the solution.
+        spec: the rows of the problem as outputs of a convolution layer.
+        fs: sampling rate in Hz, or None.
+        bias: whether a constant per output is fitted too.
+        n_channels, n_outputs: numbers of channels of x and y.
+        n_equations: number of rows of the design matrix, that is of equations per output channel.
+        kernel_shape: ``(*K, Cin/groups, Cout)``.
+
+    A problem is immutable.
 
     Data are copied only if necessary, so leave the arrays unchanged while the problem is in use.
     Integers and bool are solved in float64, float16 and bfloat16 in float32, and other types in
@@ -219,19 +226,37 @@ class Problem:
         self._selection = Selection(range(input.channels), range(size), input.channels, size)
         self._missing, self._dtype, self._data_eps = missing, dtype, data_eps
         self._space: KernelSpace | None = None
+        self._derive()
         if basis is not None or geometry.windows is not None:
-            self._space = self._in_basis(basis, geometry.windows)._space
+            vars(self)["_space"] = self._in_basis(basis, geometry.windows)._space
         if self.bias and terms.given and not self._nuisance.shared:
             name = "confounds" if drift is None else "drift"
             raise ValueError(f"bias=True cannot be combined with a constant per record of {name}=")
         if not geometry.is_sure and (hint := _exchanged(input, "x")):
             warn(hint)
+
+    def _derive(self) -> None:
+        """Set the attributes that follow from others, after which none can be set."""
+        arrays, output = self._input.arrays, self._output
+        self.spec, self.fs = self._geometry.spec, self._names.fs
+        self.x, self.y = arrays, output and output.arrays
+        # Samples (*W) of every record.
+        self._lengths = [a.shape[:-1] for a in arrays]
+        self._returns_jax = self._input.is_jax and (output is None or output.is_jax)
+        # The rows of the design matrix: for several masks, of the outputs that have fewest.
+        self._kept = min((rows for _, rows in self._by_mask), key=lambda rows: rows.count)
+        self.n_equations, self.n_channels = self._kept.count, self._input.channels
+        each = self.n_channels // self.spec.groups
+        self.kernel_shape = (*self.spec.kernel_size, each, self.n_outputs)
         self._complete = True
 
     def __setattr__(self, name: str, value: Any) -> None:
         if "_complete" in vars(self):
             raise AttributeError(f"a Problem is immutable: {name} cannot be set")
         vars(self)[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Problem is immutable: {name} cannot be deleted")
 
     # --- problems derived from this one
 
@@ -240,7 +265,9 @@ class Problem:
         made = object.__new__(Problem)
         # Properties that were computed belong to the class, too.
         own = {name: value for name, value in vars(self).items() if not hasattr(Problem, name)}
+        del own["_complete"]
         vars(made).update(own | changes)
+        made._derive()
         return made
 
     @classmethod
@@ -408,41 +435,6 @@ class Problem:
 
     # --- values that the fields imply
 
-    @property
-    def spec(self) -> ConvSpec:
-        """The rows of the problem as outputs of a convolution layer."""
-        return self._geometry.spec
-
-    @property
-    def x(self) -> tuple[Any, ...]:
-        """The records ``(*W, Cin)``."""
-        return self._input.arrays
-
-    @property
-    def y(self) -> tuple[Any, ...] | None:
-        """The records ``(*T, Cout)``."""
-        return self._output and self._output.arrays
-
-    @property
-    def _lengths(self) -> list[tuple[int, ...]]:
-        """Samples (*W) of every record."""
-        return [a.shape[:-1] for a in self._input.arrays]
-
-    @property
-    def n_channels(self) -> int:
-        """Number of channels of x."""
-        return self._input.channels
-
-    @property
-    def _returns_jax(self) -> bool:
-        """Whether all arrays were jax arrays, so that solutions are."""
-        return self._input.is_jax and (self._output is None or self._output.is_jax)
-
-    @cached_property
-    def _kept(self) -> Rows:
-        """The rows of the design matrix: for several masks, of the outputs that have fewest."""
-        return min((rows for _, rows in self._by_mask), key=lambda rows: rows.count)
-
     def _as_kernel(self, value: Any, name: str) -> np.ndarray:
         """Return a kernel given as an array of its size, as float64 ``(*K, Cin/groups, Cout)``."""
         array = numeric(value, name).astype(np.float64)
@@ -482,11 +474,6 @@ class Problem:
         return found
 
     @property
-    def n_equations(self) -> int:
-        """Number of rows of the design matrix, that is of equations per output channel."""
-        return self._kept.count
-
-    @property
     def n_unknowns(self) -> int:
         """Unknowns per output channel: taps × channels of its group, bias and confounds.
 
@@ -494,11 +481,6 @@ class Problem:
         """
         taps = self.spec._unknowns(self.n_channels)
         return (taps if self._space is None else self._space.rank) + self._nuisance.total
-
-    @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        """``(*K, Cin/groups, Cout)``."""
-        return (*self.spec.kernel_size, self.n_channels // self.spec.groups, self.n_outputs)
 
     @property
     def lags(self) -> Any:
@@ -516,11 +498,6 @@ class Problem:
         if self.fs is None:
             raise ValueError("there is no sampling rate: state the problem with fs=")
         return self.lags / self.fs
-
-    @property
-    def fs(self) -> float | None:
-        """Sampling rate in Hz, or None."""
-        return self._names.fs
 
     @property
     def channels(self) -> list[Any]:
