@@ -53,16 +53,11 @@ def pairs(value: Sequence[Any], name: str, ndim: int) -> tuple[tuple[int, int], 
 
 def number(value: Any, name: str, above: float = 0.0, *, included: bool = False) -> float:
     """Return ``value`` as a finite float above ``above``, or equal to it if ``included``."""
-    kind, many = getattr(getattr(value, "dtype", None), "kind", None), getattr(value, "ndim", 0)
-    try:
-        # float() would read words, and drop an imaginary part.
-        wrong = isinstance(value, (bool, str, bytes)) or kind in tuple("bcmMOSU") or many
-        given: Any = None if wrong else value
-        found = float(given)
-    except OverflowError:
-        found = math.inf
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a number, got {shown(value)}") from None
+    # Python's float() would read words, and drop an imaginary part.
+    array = np.asarray(value)
+    if array.ndim or array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must be a number, got {shown(value)}")
+    found = float(array)
     if not (math.isfinite(found) and (found > above or (included and found == above))):
         least = "" if math.isinf(above) else f" and {'at least' if included else 'above'} {above:g}"
         raise ValueError(f"{name} must be finite{least}, got {shown(value)}")

@@ -80,9 +80,8 @@ class ChannelSpace:
         """Return the basis as JSON supports it; its matrix if its class has no name."""
         if self.functions is None or self.matrix is None:
             return None
-        entry = registry.ENTRIES.get(self.functions.name)
-        named = entry is not None and entry.class_name == type(self.functions).__name__
-        return (self.functions if named else Basis(self.matrix[::-1])).to_dict()
+        found = self.functions.to_dict()
+        return found if found["name"] else Basis(self.matrix[::-1]).to_dict()
 
 
 class KernelSpace:

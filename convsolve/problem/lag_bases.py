@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
+from .. import registry
 from ..text import as_call, count, plain, shown
 from .checks import choice, integer, number
 from .records import numeric
@@ -36,8 +37,6 @@ class LagBasis(ABC):
         `RaisedCosines`, `BSplines`, `Tents`, `HRF`, `Fourier` and `Basis`.
     """
 
-    name: ClassVar[str] = ""
-
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
             check, *rules = f.metadata.get("check", (lambda value, name: value,))
@@ -56,13 +55,15 @@ class LagBasis(ABC):
         """
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the name and the settings as JSON supports them."""
-        settings = {f.name: plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
-        return {"name": self.name, **settings}
+        """Return the name and the settings as JSON supports them; nothing without a name."""
+        bases = registry.of_kind("basis")
+        name = next((e.name for e in bases if e.class_name == type(self).__name__), None)
+        settings = fields(self) if name else ()  # type: ignore[arg-type]
+        return {"name": name} | {f.name: plain(getattr(self, f.name)) for f in settings}
 
 
 def by(check: Callable[..., Any], *rules: Any) -> dict[str, Any]:
-    """Return metadata of a field that a function of value, name and rules checks or converts."""
+    """Return metadata of a field that a function of value, name and rules checks and converts."""
     return {"check": (check, *rules)}
 
 
@@ -127,13 +128,10 @@ class RaisedCosines(LagBasis):
         `BSplines`, `Tents` and `Problem`.
     """
 
-    name = "raised_cosines"
-
     n: int = field(metadata=by(integer, 2))
-    _: KW_ONLY
-    spacing: str = field(metadata=by(choice, SPACINGS), default="log")
-    stretch: float = field(metadata=by(number), default=50.0)
-    width: float = field(metadata=by(number), default=2.0)
+    spacing: str = field(metadata=by(choice, SPACINGS), default="log", kw_only=True)
+    stretch: float = field(metadata=by(number), default=50.0, kw_only=True)
+    width: float = field(metadata=by(number), default=2.0, kw_only=True)
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples."""
@@ -170,12 +168,9 @@ class BSplines(LagBasis):
         `RaisedCosines`, `Tents` and `Smooth`, a penalty.
     """
 
-    name = "bsplines"
-
     n: int = field(metadata=by(integer))
-    _: KW_ONLY
-    degree: int = field(metadata=by(integer, 0), default=3)
-    knots: Any = field(metadata=by(_knots, False), default=None)
+    degree: int = field(metadata=by(integer, 0), default=3, kw_only=True)
+    knots: Any = field(metadata=by(_knots, False), default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -219,11 +214,8 @@ class Tents(LagBasis):
         `BSplines` and `RaisedCosines`.
     """
 
-    name = "tents"
-
     knots: Any = field(metadata=by(_knots, True))
-    _: KW_ONLY
-    spacing: str = field(metadata=by(choice, SPACINGS), default="log")
+    spacing: str = field(metadata=by(choice, SPACINGS), default="log", kw_only=True)
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples."""
@@ -263,11 +255,8 @@ class HRF(LagBasis):
         `Tents` and `interop.events`.
     """
 
-    name = "hrf"
-
     kind: str = field(metadata=by(choice, ("spm", "glover")), default="spm")
-    _: KW_ONLY
-    derivatives: Any = field(metadata=by(_derivatives), default=())
+    derivatives: Any = field(metadata=by(_derivatives), default=(), kw_only=True)
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples, for a rate ``fs`` in Hz."""
@@ -313,8 +302,6 @@ class Fourier(LagBasis):
         `BSplines`, which are local.
     """
 
-    name = "fourier"
-
     n: int = field(metadata=by(integer))
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
@@ -342,8 +329,6 @@ class Basis(LagBasis):
     See Also:
         `RaisedCosines`, `BSplines`, `Tents`, `HRF` and `Fourier`.
     """
-
-    name = "basis"
 
     matrix: Any = field(metadata=by(_matrix))
 

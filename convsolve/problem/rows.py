@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from ..cached import cached_property
 from ..text import count, shown
 from .records import Records, lists_arrays, numbers
 from .spec import ConvSpec, Shape
@@ -21,7 +19,6 @@ Span = tuple[int, int, int]
 Flags = Sequence[np.ndarray]
 
 
-@dataclass(frozen=True)
 class Rows:
     """The outputs (*T) of every record that are used in the fit.
 
@@ -30,10 +27,19 @@ class Rows:
     Attributes:
         shapes: (*T) of every record. A record that is too short for a window has a 0 in it.
         flags: (*T) of every record, True for outputs used in the fit; None if all are used.
+        sizes: number of rows of every record.
+        count: number of rows, which is the number of equations per output channel.
+        used: the records that have rows.
     """
 
-    shapes: tuple[Shape, ...]
-    flags: tuple[np.ndarray, ...] | None = field(default=None, compare=False)
+    def __init__(
+        self, shapes: tuple[Shape, ...], flags: tuple[np.ndarray, ...] | None = None
+    ) -> None:
+        self.shapes, self.flags = shapes, flags
+        counts = map(math.prod, shapes) if flags is None else map(np.count_nonzero, flags)
+        self.sizes = [*map(int, counts)]
+        self.count = sum(self.sizes)
+        self.used = [i for i, size in enumerate(self.sizes) if size]
 
     @classmethod
     def of(cls, spec: ConvSpec, lengths: Sequence[Shape]) -> Rows:
@@ -41,27 +47,10 @@ class Rows:
         shapes = {shape: spec.output_shape(shape) for shape in {*lengths}}
         return cls(tuple(shapes[shape] for shape in lengths))
 
-    @cached_property
-    def sizes(self) -> list[int]:
-        """Number of rows of every record."""
-        if self.flags is None:
-            return [*map(math.prod, self.shapes)]
-        return [int(np.count_nonzero(flags)) for flags in self.flags]
-
-    @cached_property
-    def count(self) -> int:
-        """Number of rows, which is the number of equations per output channel."""
-        return sum(self.sizes)
-
     @property
     def dropped(self) -> int:
         """Number of outputs that are excluded."""
         return sum(map(math.prod, self.shapes)) - self.count
-
-    @cached_property
-    def used(self) -> list[int]:
-        """The records that have rows."""
-        return [i for i, size in enumerate(self.sizes) if size]
 
     @property
     def lengths(self) -> list[int]:

@@ -97,19 +97,13 @@ class Limits:
 
 def tuning_of(limits: Limits | Tuning | None) -> Tuning:
     """Return the thresholds for an argument ``limits``; thresholds themselves are returned."""
-    if limits is None:
-        return DEFAULT_TUNING
-    if isinstance(limits, Tuning):
-        return limits
+    if limits is None or isinstance(limits, Tuning):
+        return limits or DEFAULT_TUNING
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, got {shown(limits)}")
     memory, data = (int(min(value, 2**62)) for value in (limits.memory, limits.data))
-    return Tuning(
-        factor_bytes=memory,
-        gram_bytes=memory // 2,
-        held_numbers=data // 8,
-        chunk_numbers=min(DEFAULT_TUNING.chunk_numbers, max(1, data // 32)),
-    )
+    chunks = min(DEFAULT_TUNING.chunk_numbers, max(1, data // 32))
+    return Tuning(memory, memory // 2, held_numbers=data // 8, chunk_numbers=chunks)
 
 
 class Sizes:

@@ -104,7 +104,7 @@ def test_names_of_data_frames() -> None:
     fit = cs.solve(problem)
     np.testing.assert_array_equal(fit.kernel, cs.solve(stated()).kernel)
     np.testing.assert_array_equal(fit.predict(x), fit.predict(X))
-    with pytest.raises(ValueError, match=r"the kernel is that of \('Fz', 'Cz', 'Pz'\): give the"):
+    with pytest.raises(ValueError, match=r"the kernel is that of \('Fz', 'Cz', 'Pz'\)"):
         fit.predict(x[["Cz", "Fz", "Pz"]])
     for call in (fit.score, fit.residuals):
         with pytest.raises(ValueError, match=r"y has outputs .*'right', 'left'.* the kernel"):

@@ -35,7 +35,7 @@ def check_lags(x, h, bounds, edges, stride):
     np.testing.assert_array_equal(made[0], problem.y[0])
     # Predictions are as long as y, and a recipe states the same problem.
     again = cs.Problem._again(json.loads(json.dumps(problem._recipe)), x, y)
-    assert (again.spec, again._kept) == (problem.spec, problem._kept)
+    assert (again.spec, again._kept.shapes) == (problem.spec, problem._kept.shapes)
     (long,) = problem._as_long_as_y([problem.y[0].astype(float)])
     np.testing.assert_array_equal(long, np.where(inside[..., None], y, np.nan))
 

@@ -16,7 +16,7 @@ from support.geometry import Geometry, over_geometries
 
 def test_rows_are_cut_at_long_gaps() -> None:
     flags = np.array([0, 1, 1, 0, 1, 0, 0, 0, 1, 0], bool)
-    rows = replace(Rows.of(cs.ConvSpec(1), [(10,), (4,)]), flags=(flags, np.zeros(4, bool)))
+    rows = Rows(((10,), (4,)), (flags, np.zeros(4, bool)))
     assert (rows.count, rows.dropped, rows.used, rows.lengths) == (4, 10, [0], [10, 0])
     assert rows.pieces(3) == [(0, 1, 5), (0, 8, 9)]
     assert rows.pieces(1) == [(0, 1, 3), (0, 4, 5), (0, 8, 9)]
