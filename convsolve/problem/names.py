@@ -103,11 +103,11 @@ class Names:
         self, channels: tuple[str, ...] | None, outputs: tuple[str, ...] | None = None
     ) -> None:
         """Raise a ValueError if other data have other names of channels or outputs."""
-        for given, known in (channels, self.channels), (outputs, self.outputs):
+        of_x, of_y = (channels, self.channels), (outputs, self.outputs)
+        for kind, (given, known) in ("x has channels", of_x), ("y has outputs", of_y):
             if None not in (given, known) and given != known:
-                raise ValueError(
-                    f"the data have {shown(given)}, the kernel is that of {shown(known)}"
-                )
+                words = f"{kind} {shown(given)}, the kernel is that of {shown(known)}"
+                raise ValueError(f"{words}: give the same in the same order")
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Names:

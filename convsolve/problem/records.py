@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -45,7 +46,7 @@ def is_away(record: Any) -> bool:
     return isinstance(record, Stored) and on_device(record.source)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Stored:
     """A record (*W, C) whose slices are read on demand; `numpy.asarray` reads all of it.
 
@@ -55,6 +56,7 @@ class Stored:
         channels: the channels; None if the source has no axis of channels.
         dtype: type of the numbers.
         filled: whether NaN is read as zero.
+        shape: shape (*W, C) of the record, ``ndim`` its length and ``size`` its product.
     """
 
     source: Any
@@ -72,21 +74,10 @@ class Stored:
         batch = [(i,) for i in range(shape[0])] if extra == 2 else [()]
         return [cls(source, (*i, *spans), channels, source.dtype) for i in batch]
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape (*W, C) of the record."""
-        spans = [s for s in self.where if isinstance(s, slice)]
-        return (*(s.stop - s.start for s in spans), len(self.channels or (0,)))
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape, dtype=object))
+    def __post_init__(self) -> None:
+        spans = (s.stop - s.start for s in self.where if isinstance(s, slice))
+        self.shape = (*spans, len(self.channels or (0,)))
+        self.ndim, self.size = len(self.shape), math.prod(self.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -248,15 +239,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
     items = [*value] if is_list else [value]
     labels = [f"{name}[{i}]" for i in range(len(items))] if is_list else [name]
     given = [*map(numbers, items, labels)]
-    if is_list and (whole := _joined(given, d)) is not None:
-        with suppress(ValueError):  # The record of NaN or Inf is found below.
-            known = read(whole, name, spec)
-            return known._replace(
-                arrays=tuple(a if known.channel_axis else a[..., None] for a in given),
-                form="list",
-                is_jax=all(map(is_jax_array, items)),
-                names=_names(items, name) if known.channel_axis else None,
-            )
+    together = _read_together(given) if is_list else None
     found: list[_Read] = []
     forms = set()
     for array, label in zip(given, labels, strict=True):
@@ -269,8 +252,11 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         if not all(shape[d:] if is_list and name != "x" else shape):
             raise ValueError(f"{label} has an empty axis: shape {shape}")
         parts = Stored.of(array, d) if is_stored(array) else [array if extra else array[..., None]]
-        surveyed = _surveyed(array, parts) if on_device(array) else []
-        found += surveyed or [_checked(part, label, missing, len(shape)) for part in parts]
+        known = together or (_surveyed(array, parts) if on_device(array) else None)
+        if known is None:
+            found += [_checked(part, label, missing, len(shape)) for part in parts]
+        else:
+            found += [(part, None, *known) for part in parts]
         forms.add((extra, parts[0].shape[-1]))
     if len(forms) > 1:
         raise ValueError(f"the records of {name} have different numbers of axes or channels")
@@ -294,13 +280,20 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
     )
 
 
-def _joined(arrays: list[Any], ndim: int) -> np.ndarray | None:
-    """Return short records of NumPy as one array, which takes less time to check; else None."""
+def _read_together(arrays: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return the magnitudes (C,) and mean sums (C,) of short records of NumPy, all read at once.
+
+    None if there are others, or a value that is not finite.
+    """
     if any(map(is_stored, arrays)) or sum(a.size for a in arrays) > BLOCK_NUMBERS:
         return None
-    kinds = {(a.dtype, a.shape[1:], a.ndim - ndim) if a.size else () for a in arrays}
-    kind = kinds.pop()
-    return np.concatenate(arrays) if kind and not kinds and kind[2] in (0, 1) else None
+    if len({(a.dtype, a.shape[1:]) for a in arrays if a.ndim}) > 1 or arrays[0].ndim not in (1, 2):
+        return None
+    with suppress(ValueError):
+        whole = np.concatenate(arrays)
+        largest, sums = _checked(whole if whole.ndim > 1 else whole[:, None], "y", False, 0)[2:]
+        return largest, sums / len(arrays)
+    return None
 
 
 def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
@@ -355,12 +348,14 @@ def _number_type(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float, float] | N
     return solved.dtype, max(float(limits.eps), EPS), tiny
 
 
-def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Read]:
-    """Return the records of an array whose values a device reads; none if they need a message."""
+def _surveyed(array: Any, parts: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return what a device reads of an array, or None if it needs a message.
+
+    These are the magnitudes (C,), and the mean sums (C,) of its records.
+    """
     largest, means = survey(array if parts[0].channels else array[..., None])
     usual = np.isfinite(largest) & ((largest >= np.finfo(array.dtype).tiny) | (largest == 0))
-    sums = means * (parts[0].size // len(means))
-    return [(part, None, largest, sums) for part in parts] if usual.all() else []
+    return (largest, means * (parts[0].size // len(means))) if usual.all() else None
 
 
 def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
@@ -495,9 +490,17 @@ def check_time_indexes(
             if type(item) is np.ndarray or (times := _times(item, batch)) is None:
                 continue
             label, (seconds, has_unit) = f"{name}[{i}]" if several else name, times
-            if name in ("x", "y"):
-                rate = fs if fs is None or name == "x" else fs / stride
-                _check_steps(label, seconds, rate if has_unit else None)
+            steps, mean = np.diff(seconds), float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
+            if not (np.abs(steps - mean) < GAP * mean).all():
+                usual = float(np.nanmedian(steps))
+                row = int(np.argmax(np.abs(steps - usual))) + 1
+                words = f"row {row} is {steps[row - 1]:.6g} after the row before"
+                words = f"not equally spaced: {words}, the median is {usual:.6g}"
+                raise ValueError(f"the time index of {label} is {words}")
+            rate = fs if fs is None or name == "x" else fs / stride
+            if rate is not None and has_unit and abs(mean * rate - 1) > RATE:
+                words = f"has a step of {mean:.6g} s, that is {1 / mean:.6g} Hz, but fs={rate:.6g}"
+                raise ValueError(f"the time index of {label} {words}")
             seconds = seconds[:: stride if name == "x" and every else 1]
             other, known = first.setdefault(i, (label, seconds))
             near = SHIFT * (known[-1] - known[0]) / max(len(known) - 1, 1)
@@ -524,16 +527,3 @@ def _times(item: Any, batch: bool) -> tuple[np.ndarray, bool] | None:
     if kind in "mM":
         times = (times - times.dtype.type(0, "ns")) / np.timedelta64(1, "s")
     return times.astype(float), not whole
-
-
-def _check_steps(name: str, seconds: np.ndarray, fs: float | None) -> None:
-    """Raise a ValueError unless all steps are about equal and, if it is given, 1/fs."""
-    steps, mean = np.diff(seconds), float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
-    if not (np.abs(steps - mean) < GAP * mean).all():
-        usual = float(np.nanmedian(steps))
-        row = int(np.argmax(np.abs(steps - usual))) + 1
-        words = f"row {row} is {steps[row - 1]:.6g} after the row before, the median is {usual:.6g}"
-        raise ValueError(f"the time index of {name} is not equally spaced: {words}")
-    if fs is not None and abs(mean * fs - 1) > RATE:
-        words = f"has a step of {mean:.6g} s, that is {1 / mean:.6g} Hz, but fs={fs:.6g}"
-        raise ValueError(f"the time index of {name} {words}")
