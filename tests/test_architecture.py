@@ -357,7 +357,7 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1994,
+    "problem": 1855,
     "linalg": 715,
     "operators": 2385,
     "leastsquares": 1197,
@@ -368,8 +368,8 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4520,
-    "package": 21401,
-    "tests": 18851,
+    "package": 21262,
+    "tests": 18850,
     "files": 168,
     "files at the top": 34,
 }

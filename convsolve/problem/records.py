@@ -239,10 +239,10 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
     items = [*value] if is_list else [value]
     labels = [f"{name}[{i}]" for i in range(len(items))] if is_list else [name]
     given = [*map(numbers, items, labels)]
-    together = _read_together(given) if is_list else None
+    together = _read_together(given, d) if is_list else []
     found: list[_Read] = []
     forms = set()
-    for array, label in zip(given, labels, strict=True):
+    for i, (array, label) in enumerate(zip(given, labels, strict=True)):
         shape, extra = array.shape, len(array.shape) - d
         if not 0 <= extra <= (1 if is_list else 2):
             words = "(*T) or (*T, channels)" + " or (records, *T, channels)" * (not is_list)
@@ -252,11 +252,8 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         if not all(shape[d:] if is_list and name != "x" else shape):
             raise ValueError(f"{label} has an empty axis: shape {shape}")
         parts = Stored.of(array, d) if is_stored(array) else [array if extra else array[..., None]]
-        known = together or (_surveyed(array, parts) if on_device(array) else None)
-        if known is None:
-            found += [_checked(part, label, missing, len(shape)) for part in parts]
-        else:
-            found += [(part, None, *known) for part in parts]
+        known = _surveyed(array, parts) if on_device(array) else together[i : i + 1]
+        found += known or [_checked(part, label, missing, len(shape)) for part in parts]
         forms.add((extra, parts[0].shape[-1]))
     if len(forms) > 1:
         raise ValueError(f"the records of {name} have different numbers of axes or channels")
@@ -280,20 +277,20 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
     )
 
 
-def _read_together(arrays: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return the magnitudes (C,) and mean sums (C,) of short records of NumPy, all read at once.
+def _read_together(arrays: Sequence[Any], d: int) -> list[_Read]:
+    """Return short records of NumPy for ``d`` axes, read at once; the first has the sums of all.
 
-    None if there are others, or a value that is not finite.
+    None are returned if there are others, or a value that is not finite.
     """
     if any(map(is_stored, arrays)) or sum(a.size for a in arrays) > BLOCK_NUMBERS:
-        return None
-    if len({(a.dtype, a.shape[1:]) for a in arrays if a.ndim}) > 1 or arrays[0].ndim not in (1, 2):
-        return None
+        return []
+    if len({(a.dtype, a.shape[1:]) for a in arrays}) > 1 or arrays[0].ndim - d not in (0, 1):
+        return []
     with suppress(ValueError):
-        whole = np.concatenate(arrays)
-        largest, sums = _checked(whole if whole.ndim > 1 else whole[:, None], "y", False, 0)[2:]
-        return largest, sums / len(arrays)
-    return None
+        records = [a if a.ndim > d else a[..., None] for a in arrays]
+        largest, sums = _checked(np.concatenate(records), "y", False, 0)[2:]
+        return [(a, None, largest, sums * (i == 0)) for i, a in enumerate(records)]
+    return []
 
 
 def numeric(value: Any, name: str, missing: bool = False) -> np.ndarray:
@@ -348,14 +345,12 @@ def _number_type(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float, float] | N
     return solved.dtype, max(float(limits.eps), EPS), tiny
 
 
-def _surveyed(array: Any, parts: Sequence[Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return what a device reads of an array, or None if it needs a message.
-
-    These are the magnitudes (C,), and the mean sums (C,) of its records.
-    """
+def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Read]:
+    """Return the records of an array whose values a device reads; none if they need a message."""
     largest, means = survey(array if parts[0].channels else array[..., None])
     usual = np.isfinite(largest) & ((largest >= np.finfo(array.dtype).tiny) | (largest == 0))
-    return (largest, means * (parts[0].size // len(means))) if usual.all() else None
+    sums = means * (parts[0].size // len(means))
+    return [(part, None, largest, sums) for part in parts] if usual.all() else []
 
 
 def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
