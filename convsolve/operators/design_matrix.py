@@ -166,7 +166,7 @@ class DesignMatrix:
         plan, n, unit = self.plan, self.rows, signal.unit
         if not plan.fitted:
             return np.ones(left.shape, bool)
-        weight = n if plan.confounds is None else plan.confounds.total_weight
+        weight = n if plan.weights is None else plan.confounds.total_weight
         trend, size = (self.by_column(a, left.shape[1]) for a in (unit.trend, unit.size))
         least = np.square(EPS * size) * weight * (1.0 if plan.degree > 0 else 1e-4 / n)
         rounding = (max(32, n) * EPS) ** 2 * (whole + weight * trend**2)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cache, reduce
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,8 @@ from ..text import count, shown
 # Numbers that are read at a time if all of a record are checked: 8 MiB, or a chunk of the source of
 # up to 256 MiB.
 BLOCK_NUMBERS, MOST_NUMBERS = 2**20, 2**25
+# Numbers of short records that are read at once.
+SHORT_NUMBERS = 2**17
 # A step differs from the mean step, and a row of x from a row of y, by less than these shares of
 # the step. The mean step differs from 1/fs by at most the last share.
 GAP, SHIFT, RATE = 0.5, 0.1, 0.01
@@ -142,8 +144,7 @@ class Stored:
         if length * each <= MOST_NUMBERS:
             step = -(-step // length) * length
         starts = range(0, len(self), step)
-        label = "check of what is stored"
-        for start in tracked(starts, label, len(self), size=lambda start: step):
+        for start in tracked(starts, "check of stored data", len(self), size=lambda start: step):
             yield start, np.asarray(self[start : start + step])
 
 
@@ -209,9 +210,8 @@ class Records(NamedTuple):
     def like(self, outputs: Sequence[np.ndarray], channel_axis: bool) -> Any:
         """Return one output per record in the form of these records."""
         parts = [np.asarray(o if channel_axis else o[..., 0]) for o in outputs]
-        if self.form == "list":
-            return parts
-        return np.stack(parts) if self.form == "batch" else parts[0]
+        joined = np.stack(parts) if self.form == "batch" else parts[0]
+        return parts if self.form == "list" else joined
 
     def describe(self) -> str:
         """Return the number of records and of samples."""
@@ -240,8 +240,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
     labels = [f"{name}[{i}]" for i in range(len(items))] if is_list else [name]
     given = [*map(numbers, items, labels)]
     together = _read_together(given, d) if is_list else []
-    found: list[_Read] = []
-    forms = set()
+    found, forms = list[_Read](), set()
     for i, (array, label) in enumerate(zip(given, labels, strict=True)):
         shape, extra = array.shape, len(array.shape) - d
         if not 0 <= extra <= (1 if is_list else 2):
@@ -252,7 +251,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         if not all(shape[d:] if is_list and name != "x" else shape):
             raise ValueError(f"{label} has an empty axis: shape {shape}")
         parts = Stored.of(array, d) if is_stored(array) else [array if extra else array[..., None]]
-        known = _surveyed(array, parts) if on_device(array) else together[i : i + 1]
+        known = together[i : i + 1] or (on_device(array) and _surveyed(array, parts))
         found += known or [_checked(part, label, missing, len(shape)) for part in parts]
         forms.add((extra, parts[0].shape[-1]))
     if len(forms) > 1:
@@ -261,7 +260,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
     if any(f is not None for f in flags):
         pairs = zip(flags, arrays, strict=True)
         flags = [np.broadcast_to(False if f is None else f, a.shape) for f, a in pairs]
-    means = sum(sums) / max(1, sum(a.size for a in arrays) // arrays[0].shape[-1])
+    means = np.add.reduce(sums) / max(1, sum(a.size for a in arrays) // arrays[0].shape[-1])
     if extra == 2 and isinstance(array, np.ndarray):
         arrays, flags = [*arrays[0]], [None] if flags[0] is None else [*flags[0]]
     return Records(
@@ -270,7 +269,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         channel_axis=extra > 0,
         is_jax=all(map(is_jax_array, items)),
         missing=None if flags[0] is None else tuple(flags),
-        largest=reduce(np.maximum, largest),
+        largest=np.maximum.reduce(largest),
         means=np.where(np.isfinite(means), means, 0.0),
         names=_names(items, name) if extra else None,
         dtypes=frozenset(a.dtype for a in given),
@@ -278,18 +277,20 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
 
 
 def _read_together(arrays: Sequence[Any], d: int) -> list[_Read]:
-    """Return short records of NumPy for ``d`` axes, read at once; the first has the sums of all.
+    """Return short records of NumPy for ``d`` axes, read some at once; the first has their sums.
 
     None are returned if there are others, or a value that is not finite.
     """
-    if any(map(is_stored, arrays)) or sum(a.size for a in arrays) > BLOCK_NUMBERS:
+    alike = len({(type(a), a.dtype, a.shape[1:]) for a in arrays}) == 1 and not is_stored(arrays[0])
+    step = SHORT_NUMBERS // max(1, *(a.size for a in arrays)) if alike else 0
+    if step < 2:
         return []
-    if len({(a.dtype, a.shape[1:]) for a in arrays}) > 1 or arrays[0].ndim - d not in (0, 1):
-        return []
+    records, found = [a if a.ndim > d else a[..., None] for a in arrays], list[_Read]()
     with suppress(ValueError):
-        records = [a if a.ndim > d else a[..., None] for a in arrays]
-        largest, sums = _checked(np.concatenate(records), "y", False, 0)[2:]
-        return [(a, None, largest, sums * (i == 0)) for i, a in enumerate(records)]
+        for some in (records[i : i + step] for i in range(0, len(records), step)):
+            largest, sums = _checked(np.concatenate(some), "y", False, 0)[2:]
+            found += [(a, None, largest, sums * (a is some[0])) for a in some]
+        return found
     return []
 
 
@@ -488,10 +489,11 @@ def check_time_indexes(
             steps, mean = np.diff(seconds), float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
             if not (np.abs(steps - mean) < GAP * mean).all():
                 usual = float(np.nanmedian(steps))
-                row = int(np.argmax(np.abs(steps - usual))) + 1
-                words = f"row {row} is {steps[row - 1]:.6g} after the row before"
-                words = f"not equally spaced: {words}, the median is {usual:.6g}"
-                raise ValueError(f"the time index of {label} is {words}")
+                at = int(np.argmax(np.abs(steps - usual)))
+                words = (
+                    f"is not equally spaced: row {at + 1} is {steps[at]:.6g} after the row before"
+                )
+                raise ValueError(f"the time index of {label} {words}, the median is {usual:.6g}")
             rate = fs if fs is None or name == "x" else fs / stride
             if rate is not None and has_unit and abs(mean * rate - 1) > RATE:
                 words = f"has a step of {mean:.6g} s, that is {1 / mean:.6g} Hz, but fs={rate:.6g}"
@@ -515,10 +517,9 @@ def _times(item: Any, batch: bool) -> tuple[np.ndarray, bool] | None:
     kind = getattr(getattr(index, "dtype", None), "kind", "O")
     # Times with a zone become UTC.
     times = np.asarray(index if kind in "iufmM" else (), "M8[ns]" if kind == "M" else None)
-    whole = kind in "iu"
-    numbers = whole and np.array_equal(times, np.arange(len(times)))
+    numbers = kind in "iu" and np.array_equal(times, np.arange(len(times)))
     if times.ndim != 1 or len(times) < 2 or numbers:
         return None
     if kind in "mM":
         times = (times - times.dtype.type(0, "ns")) / np.timedelta64(1, "s")
-    return times.astype(float), not whole
+    return times.astype(float), kind not in "iu"
