@@ -26,7 +26,7 @@ from .linalg.threads import blas_threads
 from .method import Method
 from .near_misses import checks_arguments
 from .operators.prediction import predicted
-from .problem.description import adjusted
+from .problem.description import fitted_terms, rows_sentence
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read
 from .problem.sizes import DEFAULT_TUNING, Limits, Sizes, Tuning, tuning_of
@@ -468,7 +468,8 @@ def _stats(
         "compile_seconds": 0.0,
         "run_seconds": seconds,
     }
-    rows = {"rows": words} if (words := adjusted(problem)) else {}
+    words = [rows_sentence(problem)] * bool(problem._kept.dropped) + [fitted_terms(problem)]
+    rows = {"rows": ", ".join(filter(None, words))} if any(words) else {}
     kind = {} if certificate is None else {"certificate_kind": certificate.kind}
     return stats | rows | raw.stats | kind
 

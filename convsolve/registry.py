@@ -250,10 +250,7 @@ _ALL = (
         "bsplines",
         "clamped cubic B-splines; bsplines8 has 8 functions",
         ".problem.lag_bases:BSplines",
-        options=(
-            Option("degree", int, "degree of the polynomials (default 3)", "D"),
-            Option("knots", [float], "lags at which polynomials meet (default: even)", "L"),
-        ),
+        options=(Option("degree", int, "degree of the polynomials (default 3)", "D"),),
         number="n",
     ),
     Entry(

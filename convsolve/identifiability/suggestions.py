@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
@@ -11,8 +12,9 @@ import numpy as np
 
 from ..linalg.factor import Factor
 from ..linalg.lapack import singular_values
+from ..problem.geometry import Geometry
 from ..problem.problem import Problem
-from ..problem.spec import smallest
+from ..problem.spec import ConvSpec, smallest
 from ..text import argument, count
 from .diagnosis import Diagnosis
 
@@ -150,7 +152,7 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     """Return the number of missing rows, and the record length that would provide them."""
     problem, spec = diagnosis.problem, diagnosis.problem.spec
     missing = diagnosis.n_unknowns - diagnosis.n_equations
-    longest = max((a.shape[:-1] for a in problem.x), key=spec._rows)
+    longest = max(problem._lengths, key=lambda shape: math.prod(spec.output_shape(shape)))
     text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
     if problem._kept.flags is not None:
         return [Suggestion("rows", f"{text}: exclude fewer rows, or add another record")]
@@ -160,8 +162,8 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     if len(problem.x) == 1:
         where = f"a record of {samples} samples instead of {longest[0]}, or another record"
     elif spec.padding != "circular" and max(spec._ends(0, longest[0])) <= 0:
-        wanted = spec._rows(longest) + missing
-        samples = smallest(lambda length: spec._rows((length,)) >= wanted)
+        wanted = math.prod(spec.output_shape(longest)) + missing
+        samples = smallest(lambda length: spec.output_shape((length,))[0] >= wanted)
         where = f"one of the records of {samples} samples instead of {longest[0]}, or another"
         where += " record"
     else:
@@ -399,7 +401,21 @@ def _cut(diagnosis: Diagnosis, axes: tuple[int, ...], by: int) -> _Kernel | None
     taps = diagnosis.problem.spec.kernel_size
     longest = max(taps[a] for a in axes)
     size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))
-    problem = diagnosis.problem
-    spec, argument, value = problem._geometry.shorter(size, problem._lengths[0])
+    spec, argument, value = _shorter(diagnosis.problem, size)
     fewer = diagnosis.under(spec)
     return None if fewer is None else _Kernel(argument, value, fewer)
+
+
+def _shorter(problem: Problem, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any]:
+    """Return a geometry with fewer taps, and the argument that states it with its value.
+
+    Lags are as near to lag 0 as possible.
+    """
+    geometry, spec = problem._geometry, problem.spec
+    if not geometry.edges:
+        return replace(spec, kernel_size=size), "kernel_size", size[0] if len(size) == 1 else size
+    pairs = zip(geometry.bounds(problem._lengths[0]), size, strict=True)
+    starts = [min(max(-((k - 1) // 2), a), b - k + 1) for (a, b), k in pairs]
+    lags = tuple((a, a + k - 1) for a, k in zip(starts, size, strict=True))
+    made = Geometry.of_lags(lags, geometry.edges, spec.stride, spec.groups)
+    return made.spec, "lags", lags[0] if len(lags) == 1 else lags

@@ -270,8 +270,7 @@ def equations(diagnosis: Diagnosis) -> str:
     confounds = problem._nuisance.total - problem.bias
     parts += [count(confounds, "confound")] * bool(confounds)
     text = f"{m} per output for {count(p, 'unknown')} ({', '.join(parts)})"
-    if excluded := excluded_rows(problem):
-        text += f"; rows excluded: {excluded}"
+    text += "".join(f"; rows excluded: {words}" for words in excluded_rows(problem))
     if m == p:
         text += "; exactly determined at best"
     if m >= p and diagnosis.verdict == "rank-deficient":

@@ -84,25 +84,18 @@ def rows_sentence(problem: Any) -> str:
     samples = given = rows + problem._kept.dropped
     if geometry.edges:
         samples = sum(math.prod(geometry.y_shape(n)) for n in problem._lengths)
-    edges = f"{samples - given} at the edges" if samples > given else ""
-    parts = ", ".join(filter(None, [edges, excluded_rows(problem)]))
+    parts = [f"{samples - given} at the edges"] * (samples > given) + excluded_rows(problem)
     words = f"{rows} of {samples} {'samples' if geometry.edges else 'rows'}"
-    words += f"; excluded: {parts}" if parts else ""
+    words += f"; excluded: {', '.join(parts)}" if parts else ""
     return words + " (of the output with the fewest rows)" * (len(problem._by_mask) > 1)
 
 
-def excluded_rows(problem: Any) -> str:
+def excluded_rows(problem: Any) -> list[str]:
     """Return the number of rows that are excluded inside of records, and the possible causes."""
     causes = ["missing samples"] * (problem._missing == "drop") + ["the mask"]
     causes += ["a weight of 0"] * (problem._weights is not None)
     dropped = problem._kept.dropped
-    return f"{dropped} by {' or '.join(causes)}" if dropped else ""
-
-
-def adjusted(problem: Any) -> str:
-    """Return excluded rows, weights and confounds; empty if there are none."""
-    lost = rows_sentence(problem) if problem._kept.dropped else ""
-    return ", ".join(filter(None, (lost, fitted_terms(problem))))
+    return [f"{dropped} by {' or '.join(causes)}"] if dropped else []
 
 
 def fitted_terms(problem: Any) -> str:

@@ -153,20 +153,6 @@ class Geometry:
             spec = replace(spec, kernel_size=size, padding=((lo, hi - first * d),))
         return replace(self, spec=spec, windows=None)
 
-    def shorter(self, size: Sequence[int], shape: Sequence[int]) -> tuple[ConvSpec, str, Any]:
-        """Return a geometry with fewer taps, and the argument that states it with its value.
-
-        Lags are as near to lag 0 as possible.
-        """
-        if not self.edges:
-            value = size[0] if len(size) == 1 else tuple(size)
-            return replace(self.spec, kernel_size=tuple(size)), "kernel_size", value
-        pairs = zip(self.bounds(shape), size, strict=True)
-        starts = [min(max(-((k - 1) // 2), a), b - k + 1) for (a, b), k in pairs]
-        lags = tuple((a, a + k - 1) for a, k in zip(starts, size, strict=True))
-        made = Geometry.of_lags(lags, self.edges, self.spec.stride, self.spec.groups)
-        return made.spec, "lags", lags[0] if len(lags) == 1 else lags
-
 
 @lru_cache
 def _of_bounds(

@@ -67,12 +67,12 @@ def by(check: Callable[..., Any], *rules: Any) -> dict[str, Any]:
     return {"check": (check, *rules)}
 
 
-def _knots(value: Any, name: str, counted: bool) -> Any:
-    """Return ascending lags as numbers; None, or a number of lags if these may be ``counted``."""
-    if value is None or (counted and np.ndim(value) == 0):
-        return integer(value, name, 2) if counted else None
-    found = tuple(number(knot, name, -math.inf) for knot in np.atleast_1d(value))
-    if any(np.diff(found) <= 0) or len(found) <= counted:
+def _knots(value: Any, name: str) -> Any:
+    """Return ascending lags as numbers, or the number of lags."""
+    if np.ndim(value) == 0:
+        return integer(value, name, 2)
+    found = tuple(number(knot, name, -math.inf) for knot in value)
+    if any(np.diff(found) <= 0) or len(found) < 2:
         raise ValueError(f"{name} must be ascending lags, got {shown(value)}")
     return found
 
@@ -151,8 +151,9 @@ class BSplines(LagBasis):
     Args:
         n: number of functions, more than ``degree``.
         degree: degree of the polynomials, by default 3.
-        knots: lags in samples between the ends at which polynomials meet, n − degree − 1 of them.
-            None, the default, spaces them evenly.
+
+    The polynomials meet at evenly spaced lags. For other lags use `Basis` and
+    `scipy.interpolate.BSpline`.
 
     They equal patsy's ``bs(lags, df=n, include_intercept=True)`` and the B-splines of NeMoS. A
     basis without the first and the last function would force the kernel to zero at the ends.
@@ -170,25 +171,18 @@ class BSplines(LagBasis):
 
     n: int = field(metadata=by(integer))
     degree: int = field(metadata=by(integer, 0), default=3, kw_only=True)
-    knots: Any = field(metadata=by(_knots, False), default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        inner = self.n - self.degree - 1
-        if inner < 0 or len(self.knots or range(inner)) != inner:
-            raise ValueError(f"{self!r} needs n = len(knots) + degree + 1 functions")
+        if self.n <= self.degree:
+            raise ValueError(f"{self!r} needs more than degree={self.degree} functions")
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples."""
         from scipy.interpolate import BSpline
 
         given, _ = _places(lags, self)
-        first, last = given[[0, -1]]
-        knots = np.linspace(first, last, self.n - self.degree + 1)
-        if self.knots is not None:
-            knots = np.array([first, *self.knots, last])
-            if any(np.diff(knots) <= 0):
-                raise ValueError(f"knots must lie between the lags {first:g} and {last:g}")
+        knots = np.linspace(given[0], given[-1], self.n - self.degree + 1)
         clamped = np.pad(knots, self.degree, mode="edge")
         return np.asarray(BSpline.design_matrix(given, clamped, self.degree).toarray())
 
@@ -214,7 +208,7 @@ class Tents(LagBasis):
         `BSplines` and `RaisedCosines`.
     """
 
-    knots: Any = field(metadata=by(_knots, True))
+    knots: Any = field(metadata=by(_knots))
     spacing: str = field(metadata=by(choice, SPACINGS), default="log", kw_only=True)
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:

@@ -255,9 +255,6 @@ class Problem:
             raise AttributeError(f"a Problem is immutable: {name} cannot be set")
         vars(self)[name] = value
 
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError(f"a Problem is immutable: {name} cannot be deleted")
-
     # --- problems derived from this one
 
     def _replace(self, **changes: Any) -> Problem:
@@ -446,11 +443,9 @@ class Problem:
         """Return the sum of the weights of the rows that are used in some spans."""
         if self._weights is None:
             return float(sum(map(self._kept.rows_of, spans)))
-        total = 0.0
-        for i, start, stop in spans:
-            roots = np.broadcast_to(self._weights[i], self._kept.shapes[i])[start:stop]
-            total += float(np.square(roots[self._kept.of_span((i, start, stop))]).sum())
-        return total
+        shaped = [*map(np.broadcast_to, self._weights, self._kept.shapes)]
+        roots = (shaped[i][a:b][self._kept.of_span((i, a, b))] for i, a, b in spans)
+        return float(sum(np.square(own).sum() for own in roots))
 
     @cached_property
     def _nuisance(self) -> Nuisance:

@@ -327,31 +327,27 @@ def numbers(value: Any, name: str) -> Any:
 
 
 @cache
-def _number_type(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float, float] | None:
-    """Return the type in which numbers are solved, their rounding unit and smallest normal number.
+def _number_type(dtype: np.dtype[Any]) -> tuple[np.dtype[Any], float] | None:
+    """Return the type in which numbers are solved, and their rounding unit, 0 for integers.
 
-    These are zero for integers. None if a type, which may be bfloat16, does not hold real numbers.
+    None if a type, which may be bfloat16, does not hold real numbers.
     """
     if dtype.kind in "biu":
-        return np.dtype(float), 0.0, 0.0
-    limits: Any
+        return np.dtype(float), 0.0
     if np.issubdtype(dtype, np.floating):
-        limits = np.finfo(dtype)
+        eps = np.finfo(dtype).eps
     elif dtype.type.__module__ == "ml_dtypes" and "float" in dtype.name:
-        limits = sys.modules["ml_dtypes"].finfo(dtype)
+        eps = sys.modules["ml_dtypes"].finfo(dtype).eps
     else:
         return None
-    solved: Any = np.finfo(np.float64 if dtype.itemsize > 4 else np.float32)
-    tiny = max(float(limits.tiny), float(solved.tiny))
-    return solved.dtype, max(float(limits.eps), EPS), tiny
+    return np.dtype(np.float64 if dtype.itemsize > 4 else np.float32), max(float(eps), EPS)
 
 
 def _surveyed(array: Any, parts: Sequence[Any]) -> list[_Read]:
     """Return the records of an array whose values a device reads; none if they need a message."""
     largest, means = survey(array if parts[0].channels else array[..., None])
-    usual = np.isfinite(largest) & ((largest >= np.finfo(array.dtype).tiny) | (largest == 0))
     sums = means * (parts[0].size // len(means))
-    return [(part, None, largest, sums) for part in parts] if usual.all() else []
+    return [(p, None, largest, sums) for p in parts] if np.isfinite(largest).all() else []
 
 
 def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
@@ -368,10 +364,10 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
         these, magnitudes and sums.
 
     Raises:
-        ValueError: If a value is not finite, or all values of a channel are subnormal.
+        ValueError: If a value is not finite.
     """
     stored, gaps = isinstance(record, Stored), None
-    dtype, _, tiny = _number_type(record.dtype) or (record.dtype, 0, 0)
+    dtype, _ = _number_type(record.dtype) or (record.dtype, 0)
     largest, sums = np.zeros((2, record.shape[-1]))
     for start, given in record.blocks() if stored else [(0, record)] * bool(record.size):
         # Numbers beyond the type become Inf.
@@ -397,8 +393,6 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
             gaps[start : start + len(block)] = nan
             record = replace(record, filled=True) if stored else record
         largest, sums = np.maximum(largest, sizes), sums + totals
-    if np.minimum.reduce(largest) < tiny and (small := (largest > 0) & (largest < tiny)).any():
-        raise ValueError(f"{label} channel {small.argmax()} has only subnormal numbers")
     return record if stored or not record.size else block, gaps, largest, sums
 
 
@@ -451,12 +445,9 @@ def precision(x: Records, y: Records | None) -> tuple[np.dtype[Any], float]:
     parts, types, units = [x] if y is None else [x, y], [], [0.0]
     for part in parts:
         for dtype in part.dtypes:
-            solved, eps, _ = _number_type(dtype) or (dtype, 0.0, 0.0)
+            solved, eps = _number_type(dtype) or (dtype, 0.0)
             types.append(solved if eps or not all(p.is_jax for p in parts) else default_float())
-            if not eps and part.largest is not None and part.largest.max() >= 2**53:
-                warn("integers beyond 2**53 are rounded to float64")
-                eps = EPS
-            elif dtype.itemsize > 8:
+            if dtype.itemsize > 8:
                 warn(f"{dtype} data are brought down to float64, the widest of the solvers")
             units += [eps] * (part is x)
     return max(types, key=lambda t: t.itemsize), max(units)
@@ -488,12 +479,9 @@ def check_time_indexes(
             label, (seconds, has_unit) = f"{name}[{i}]" if several else name, times
             steps, mean = np.diff(seconds), float(seconds[-1] - seconds[0]) / (len(seconds) - 1)
             if not (np.abs(steps - mean) < GAP * mean).all():
-                usual = float(np.nanmedian(steps))
-                at = int(np.argmax(np.abs(steps - usual)))
-                words = (
-                    f"is not equally spaced: row {at + 1} is {steps[at]:.6g} after the row before"
-                )
-                raise ValueError(f"the time index of {label} {words}, the median is {usual:.6g}")
+                row = int(np.abs(steps - np.nanmedian(steps)).argmax()) + 1
+                words = f"row {row} is {steps[row - 1]:.6g} after the row before"
+                raise ValueError(f"the time index of {label} is not equally spaced: {words}")
             rate = fs if fs is None or name == "x" else fs / stride
             if rate is not None and has_unit and abs(mean * rate - 1) > RATE:
                 words = f"has a step of {mean:.6g} s, that is {1 / mean:.6g} Hz, but fs={rate:.6g}"

@@ -158,10 +158,6 @@ class ConvSpec:
         axes = zip(shape, self._offset(shape), self._extent(shape), strict=True)
         return all(0 <= lo <= lo + w <= e for w, lo, e in axes)
 
-    def _rows(self, shape: Sequence[int]) -> int:
-        """Rows of the design matrix, that is equations per output channel, of one record."""
-        return math.prod(self.output_shape(shape))
-
     def _unknowns(self, n_channels: int = 1) -> int:
         """Columns of the design matrix of one group: taps × input channels per group."""
         self._check_channels(n_channels)
@@ -214,7 +210,7 @@ class ConvSpec:
         share = Fraction(n_channels // self.groups, n_records)
 
         def counted(side: int) -> bool:
-            return n_records * self._rows((side,) * self.ndim) >= wanted
+            return n_records * math.prod(self.output_shape((side,) * self.ndim)) >= wanted
 
         if self.padding == "circular":
             sizes = list(zip(self.kernel_size, self.dilation, strict=True))

@@ -130,7 +130,6 @@ VALUES: dict[str, tuple[str, Any]] = {
     "stretch": ("9", 9.0),
     "width": ("1.5", 1.5),
     "degree": ("2", 2),
-    "knots": ("3,7.5", (3, 7.5)),
     "derivatives": ("time,dispersion", ("time", "dispersion")),
 }
 

@@ -176,9 +176,9 @@ def test_a_search_varies_bases_and_the_settings_of_objects() -> None:
         np.testing.assert_array_equal(*scores)
         assert scores[0][0] != scores[0][1]
     assert pipe[1].basis == bases[0]
-    both = {"basis__n": 7, "basis__knots": (1, 2, 3), "penalty__strength": 3.0, "fs": 10.0}
+    both = {"basis__n": 7, "basis__degree": 2, "penalty__strength": 3.0, "fs": 10.0}
     changed = ConvRegressor(basis=cs.BSplines(4), penalty=cs.Ridge(1.0)).set_params(**both)
-    assert changed.basis == cs.BSplines(7, knots=(1, 2, 3))
+    assert changed.basis == cs.BSplines(7, degree=2)
     assert (changed.penalty, changed.fs) == (cs.Ridge(3.0), 10.0)
 
 

@@ -21,7 +21,7 @@ def test_shapes_and_samples_read(geometry):
     assert spec.ndim == len(samples)
     assert spec.output_shape(samples) == counts
     assert spec._offset(samples) == tuple(lo for lo, _ in axes)
-    assert spec._rows(samples) * len(geometry.shapes) == geometry.rows
+    assert np.prod(spec.output_shape(samples)) * len(geometry.shapes) == geometry.rows
     axes = zip(counts, spec.kernel_size, spec.stride, spec.dilation, strict=True)
     read = [
         [t * s + k * d for t in range(n) for k in range(taps)] for n, taps, s, d in axes
