@@ -357,19 +357,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1855,
+    "problem": 1799,
     "linalg": 715,
     "operators": 2385,
     "leastsquares": 1197,
-    "inference": 4234,
+    "inference": 4237,
     "solvers": 1799,
-    "identifiability": 1240,
+    "identifiability": 1249,
     "plotting": 1483,
     "cli": 1327,
     "interop, formats, io, datasets": 507,
-    "top level": 4520,
-    "package": 21262,
-    "tests": 18850,
+    "top level": 4518,
+    "package": 21216,
+    "tests": 18832,
     "files": 168,
     "files at the top": 34,
 }

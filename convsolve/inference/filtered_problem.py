@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from ..linalg.rank import EPS
 from ..operators.design_matrix import DesignMatrix
 from ..operators.filtered import Filter, FilteredRecord, filtered
 from ..operators.windows import NormalForm, normal_form
+from ..problem.geometry import Geometry
 from ..problem.problem import Problem
 from ..problem.records import Records, Stored
 from ..problem.rows import Rows
@@ -98,7 +100,9 @@ def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool)
         y = for_y.of_all([*map(np.asarray, y)], np.asarray)
     input, outputs = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
     alone = problem._of_outputs((output,))
-    geometry = alone._geometry.normal(alone._lengths[used[0]])
+    # The layer that reads records in normal form at the same lags.
+    shift = map(add, alone._geometry.shift, alone.spec._offset(alone._lengths[used[0]]))
+    geometry = Geometry(alone.spec._normal, tuple(shift))
     rows = Rows.of(geometry.spec, [a.shape[:-1] for a in input.arrays])
     mask = tuple(_usable(kept.flags_of(i), order) for i in used)
     terms = problem._terms

@@ -124,7 +124,7 @@ def _of_outputs(problem: Problem) -> Problem:
     """Return the problem whose x are the outputs, with one tap."""
     axes = problem.spec.ndim
     return problem._replace(
-        _geometry=Geometry.of_layer(ConvSpec((1,) * axes, groups=problem.spec.groups)),
+        _geometry=Geometry(ConvSpec((1,) * axes, groups=problem.spec.groups), (0,) * axes),
         _input=problem._output,
         bias=True,
     )

@@ -67,15 +67,12 @@ def space_entries(
     parts = [f"channel{'s'[: len(c) - 1]} {some(c)}: {words}" for words, c in by_words.items()]
     listed = "; ".join(parts if len(parts) > 1 else by_words)
     found = [("Basis" if space.has_functions else "Windows", f"{listed}. {unknowns(space)}")]
-    condition = max(own.condition for own in space.channels)
+    condition, words = max(own.condition for own in space.channels), ""
     if space.rank < space.count:
-        left = f"{np.count_nonzero(~space.determined)} of {space.count} coefficients are not"
-        words = f"the functions are dependent: the kernel is not affected, but {left} determined"
-        found.append(("", words))
+        words = "the functions are dependent: the kernel is not affected, but its coefficients are"
     elif condition >= UNSTABLE:
-        words = f"the basis has condition number {condition:.2g}: its coefficients are unstable"
-        found.append(("", f"{words}, the kernel is not"))
-    return found
+        words = f"condition number {condition:.2g}: coefficients are unstable, the kernel is not"
+    return [*found, *[("", words)] * bool(words)]
 
 
 def rows_sentence(problem: Any) -> str:

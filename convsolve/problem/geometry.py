@@ -41,11 +41,6 @@ class Geometry:
     windows: Any = field(default=None, compare=False)
 
     @classmethod
-    def of_layer(cls, spec: ConvSpec, is_sure: bool = True) -> Geometry:
-        """Return the geometry of a layer."""
-        return cls(spec, (0,) * spec.ndim, "", is_sure)
-
-    @classmethod
     def of_lags(cls, lags: Any, edges: str = "drop", stride: Any = 1, groups: int = 1) -> Geometry:
         """Return the geometry of lags (first, last), of one such pair per axis, or by channel.
 
@@ -91,7 +86,8 @@ class Geometry:
             spec = ConvSpec(size, **layer) if spec is None else spec
             if not isinstance(spec, ConvSpec):
                 raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-            return cls.of_layer(spec, size is None or isinstance(size, (tuple, list)))
+            is_sure = size is None or isinstance(size, (tuple, list))
+            return cls(spec, (0,) * spec.ndim, "", is_sure)
         lags = lags if times is None else lags_of_times(tmin, tmax, fs)
         return cls.of_lags(lags, edges, layer["stride"], layer["groups"])
 
@@ -132,12 +128,6 @@ class Geometry:
         begin = min(max(first + min(-lo // stride, 0), 0), (samples - 1) // stride)
         end = (last - 1) * stride + spec._span[0] - lo - min(hi, 0)
         return slice(begin * stride, max(min(end, samples), begin * stride + 1)), begin
-
-    def normal(self, shape: Sequence[int]) -> Geometry:
-        """Return the layer that reads records of one ``shape`` in normal form at the same lags."""
-        pairs = zip(self.shift, self.spec._offset(shape), strict=True)
-        shift = tuple(a + b for a, b in pairs)
-        return replace(Geometry.of_layer(self.spec._normal), shift=shift)
 
     def narrowed(self, first: int, last: int, shape: Sequence[int]) -> Geometry:
         """Return the geometry of the same rows, with the taps of some ascending lags only.

@@ -60,8 +60,7 @@ class ChannelSpace:
             return
         # In ascending lags: functions that are narrow at the first lags lose digits in the other.
         b = matrix[::-1]
-        largest = np.abs(b).max(0)
-        norms = largest * np.linalg.norm(b / largest, axis=0)
+        norms = np.linalg.norm(b, axis=0)
         q, r = np.linalg.qr(b / norms)
         u, s, vt = np.linalg.svd(r)
         self.rank = rank = int((s > max(b.shape) * EPS * s[0]).sum())

@@ -130,11 +130,10 @@ class Confounds:
         self.weights, self.kept, which, one = weights, kept, [], np.ones(())
         self.layouts: list[Layout] = []
         roots = [one] * len(kept.shapes) if weights is None else weights
-        arrays = terms.columns is not None
         for i, (shape, root) in enumerate(zip(kept.shapes, roots, strict=True)):
             flags = b"" if kept.flags is None else kept.flags[i].tobytes()
             # Confounds that are given as arrays differ from record to record.
-            key = shape, flags, root.ndim and root.tobytes(), arrays and i
+            key = shape, flags, root.ndim and root.tobytes(), terms.columns is not None and i
             which.append(known.setdefault(key, len(self.layouts)))
             if which[-1] == len(self.layouts):
                 self.layouts.append(Layout.of(terms, i, kept, root if root.ndim else one))

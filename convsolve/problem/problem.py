@@ -19,7 +19,7 @@ from ..text import count
 from .checks import choice, flag, integer, number
 from .description import sizes_sentence, summary
 from .geometry import Geometry
-from .kernel_space import KernelSpace, kernel_space
+from .kernel_space import kernel_space
 from .names import Names, words_of
 from .nuisance import Confounds, Nuisance, Terms
 from .records import Records, check_time_indexes, numeric, precision, read
@@ -116,6 +116,7 @@ class Problem:
         fs: sampling rate in Hz, or None.
         bias: whether a constant per output is fitted too.
         n_channels, n_outputs: numbers of channels of x and y.
+        channels, outputs: lists of their names, or of their numbers.
         n_equations: number of rows of the design matrix, that is of equations per output channel.
         kernel_shape: ``(*K, Cin/groups, Cout)``.
 
@@ -225,10 +226,9 @@ class Problem:
         self._by_mask, self._weights, self._terms, self._names = by_mask, roots, terms, names
         self._selection = Selection(range(input.channels), range(size), input.channels, size)
         self._missing, self._dtype, self._data_eps = missing, dtype, data_eps
-        self._space: KernelSpace | None = None
+        given = geometry.lags(lengths[0]), names, input.channels, spec.groups
+        self._space = kernel_space(basis, geometry.windows, *given)
         self._derive()
-        if basis is not None or geometry.windows is not None:
-            vars(self)["_space"] = self._in_basis(basis, geometry.windows)._space
         if self.bias and terms.given and not self._nuisance.shared:
             name = "confounds" if drift is None else "drift"
             raise ValueError(f"bias=True cannot be combined with a constant per record of {name}=")
@@ -242,10 +242,14 @@ class Problem:
         self.x, self.y = arrays, output and output.arrays
         # Samples (*W) of every record.
         self._lengths = [a.shape[:-1] for a in arrays]
+        # Lag of every tap along each axis, in kernel order. Positive lags are in the past.
+        self._lags = self._geometry.lags(self._lengths[0])
         self._returns_jax = self._input.is_jax and (output is None or output.is_jax)
         # The rows of the design matrix: for several masks, of the outputs that have fewest.
         self._kept = min((rows for _, rows in self._by_mask), key=lambda rows: rows.count)
         self.n_equations, self.n_channels = self._kept.count, self._input.channels
+        self.channels = self._names.all("channel", self.n_channels)
+        self.outputs = self._names.all("output", self.n_outputs)
         each = self.n_channels // self.spec.groups
         self.kernel_shape = (*self.spec.kernel_size, each, self.n_outputs)
         self._complete = True
@@ -292,11 +296,11 @@ class Problem:
     def _recipe(self) -> dict[str, Any]:
         """The geometry in plain values, from which `again` reads other data in the same way."""
         spec, edges, degree = self.spec, self._geometry.edges, self._terms.degree
-        found: dict[str, Any] = {"spec": None if edges else asdict(spec)}
+        found: dict[str, Any] = {"spec": asdict(spec)}
         if edges:
-            stride = None if {*spec.stride} == {1} else spec.stride
-            lags = self._geometry.bounds(self._lengths[0])
-            found = {"lags": lags, "edges": edges, "groups": spec.groups, "stride": stride}
+            found = {"lags": self._geometry.bounds(self._lengths[0]), "edges": edges}
+            stride = spec.stride if max(spec.stride) > 1 else None
+            found |= {"groups": spec.groups, "stride": stride}
         found |= {"n_outputs": self.n_outputs, "bias": self.bias, "missing": self._missing}
         found |= {"drift": None if degree < 0 else degree, **self._names.to_dict()}
         if self._space is not None:
@@ -403,7 +407,7 @@ class Problem:
         if adjusted or not (rows.count and placed):
             return None
         return self._replace(
-            _geometry=Geometry.of_layer(spec),
+            _geometry=Geometry(spec, (0,) * spec.ndim),
             _output=None,
             bias=self.bias if bias is None else bias,
             _by_mask=_one_mask(self.n_outputs, rows),
@@ -495,26 +499,11 @@ class Problem:
         return self.lags / self.fs
 
     @property
-    def channels(self) -> list[Any]:
-        """Names of the channels of x, or their numbers."""
-        return self._names.all("channel", self.n_channels)
-
-    @property
-    def outputs(self) -> list[Any]:
-        """Names of the outputs, or their numbers."""
-        return self._names.all("output", self.n_outputs)
-
-    @property
     def coefficient_names(self) -> list[str]:
         """Names of the coefficients of a basis, such as "envelope[3]", channel by channel."""
         if self._space is None:
             raise ValueError("the problem has no basis whose coefficients could have names")
         return self._space.coefficient_names(self._names, self._lags[0])
-
-    @property
-    def _lags(self) -> tuple[np.ndarray, ...]:
-        """Lag of every tap along each axis, in kernel order. Positive lags are in the past."""
-        return self._geometry.lags(self._lengths[0])
 
     plot = plot
 

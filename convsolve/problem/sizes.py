@@ -146,8 +146,8 @@ class Sizes:
         self.outputs, self.nuisance = problem.n_outputs // self.groups, problem._nuisance.total
         self.shapes, self.dimension = problem._lengths, None if space is None else space.rank
         self.has_functions = space is not None and space.has_functions
-        weighted, self.confounded = problem._weights is not None, problem._terms.given
-        self.partialled = weighted or problem._nuisance.confounds is not None
+        self.confounded = problem._terms.given
+        self.partialled = problem._nuisance.confounds is not None
         self.toeplitz = kept.flags is None and not self.partialled
         self.numbers = sum(a.size for a in arrays)
         self.chunked = self.numbers > limits.held_numbers
