@@ -37,6 +37,8 @@ GAP_KERNELS = 8
 # Chunks of arrays in memory are longer by this factor, and those of dask shorter, because a worker
 # holds several.
 IN_MEMORY, ON_DASK = 4, 1 / 2
+# Samples of records that are joined, which are copied in every pass.
+LOT_SAMPLES = 2**19
 # So many numbers are copied once, because that costs less than to read them again.
 FEW = 2**17
 # A chunk of storage that is longer than a chunk is read whole, if it is at most this factor longer.
@@ -57,40 +59,40 @@ class Unit(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Samples (N, *L, C) that are read as ``scale * data - shift``, and as zero where ``dead``."""
+    """Samples (N, *L, C) that are read as ``scale * data - shift``, and as zero where ``dead``.
+
+    None stands for a scale of one, for no shift and for no dead samples.
+    """
 
     data: np.ndarray
-    scale: np.ndarray
-    shift: np.ndarray
+    scale: np.ndarray | None = None
+    shift: np.ndarray | None = None
     dead: np.ndarray | None = None
-
-    @classmethod
-    def plain(cls, a: np.ndarray) -> Series:
-        """Return samples that are read as they are."""
-        return cls(a, np.ones(a.shape[-1]), np.zeros(a.shape[-1]))
 
     @property
     def is_plain(self) -> bool:
         """Whether samples are read as they are."""
-        as_given = self.dead is None and self.data.dtype == np.float64
-        return as_given and bool((self.scale == 1).all()) and not self.shift.any()
+        as_given = self.scale is None and self.shift is None and self.dead is None
+        return as_given and self.data.dtype == np.float64
 
     def read(self, part: np.ndarray, out: np.ndarray, dead: np.ndarray | None) -> np.ndarray:
         """Write a part of the data to ``out``."""
-        if (self.scale == 1).all():
+        if self.scale is None:
             out[...] = part
         else:
             with np.errstate(invalid="ignore", over="ignore"):  # in samples that no row reads
                 channelwise(np.multiply, part, self.scale, out)
-        if self.shift.any():
+        if self.shift is not None:
             channelwise(np.subtract, out, self.shift, out)
         if dead is not None:
             out[dead] = 0.0
         return out
 
     def some(self, at: Any = ...) -> np.ndarray:
-        """Return samples in float64."""
+        """Return samples in float64, which may be a view."""
         part = self.data[at]
+        if self.is_plain:
+            return part
         return self.read(part, np.empty(part.shape), None if self.dead is None else self.dead[at])
 
     def moved(self, axis: int) -> Series:
@@ -106,7 +108,8 @@ class Series(NamedTuple):
 
     def of_channels(self, some: slice) -> Series:
         """Return some of the channels."""
-        return Series(self.data[..., some], self.scale[some], self.shift[some], self.dead)
+        scale, shift = (None if a is None else a[some] for a in self[1:3])
+        return Series(self.data[..., some], scale, shift, self.dead)
 
 
 class Trend(NamedTuple):
@@ -166,19 +169,16 @@ class Stack(NamedTuple):
 
     def with_combinations(self, weights: np.ndarray) -> Stack:
         """Return the stack with combinations of the outputs, for weights (G, Q, s)."""
-        groups, each, _ = weights.shape
-        y = self.y.data
-        shape, dead = y.shape[:-1], self.y.dead
-        flat = y.reshape(-1, groups * each)
-        off = None if dead is None else dead.reshape(-1)
-        parts, step = [], max(1, 2**19 // max(1, groups * each))
-        for rows in (slice(i, i + step) for i in range(0, len(flat), step)):
-            part = flat[rows]
-            part = self.y.read(part, np.empty(part.shape), None if off is None else off[rows])
+        (groups, each, _), (*shape, channels), off = weights.shape, self.y.data.shape, self.y.dead
+        off = None if off is None else off.reshape(-1)
+        flat = self.y._replace(data=self.y.data.reshape(-1, channels), dead=off)
+        parts, step = [], max(1, 2**19 // max(1, channels))
+        for first in range(0, len(flat.data), step):
+            part = flat.some(slice(first, first + step))
             by_group = part.reshape(-1, groups, each).swapaxes(0, 1)
             found = np.stack([combined(a, w) for a, w in zip(by_group, weights, strict=True)], 1)
             parts.append(found.reshape(len(part), -1))
-        return self._replace(y=Series.plain(np.concatenate(parts).reshape(*shape, -1)))
+        return self._replace(y=Series(np.concatenate(parts).reshape(*shape, -1)))
 
 
 class Lot(NamedTuple):
@@ -272,10 +272,11 @@ class Plan:
         return int(used[0]), int(used[-1] + 1 - used[0]), *shape[1:]
 
     def _lots(self, spans: Sequence[Span]) -> list[Lot]:
-        alike: dict[Any, list[int]] = {}
+        alike, samples = dict[Any, list[int]](), 0
         for i, first, last in spans:
             own = 0 if self.confounds is None else self.confounds.own(i)
-            key = self.lengths[i], first, last, self._range(i), own
+            samples += math.prod(self.lengths[i])
+            key = self.lengths[i], first, last, self._range(i), own, samples // LOT_SAMPLES
             alike.setdefault(key, []).append(i)
         found: list[Lot] = []
         for (_, first, last, *_), records in alike.items():
@@ -440,6 +441,11 @@ class Signal:
         """Number of channels."""
         return int(self.records[0].shape[-1])
 
+    @cached_property
+    def few(self) -> bool:
+        """Whether there are so few samples that they are kept."""
+        return sum(a.size for a in self.records) <= FEW
+
     @property
     def on_device(self) -> bool:
         """Whether a device sums the samples, for equal weights of all rows and one constant."""
@@ -476,20 +482,21 @@ class Signal:
         found = self._kept.get(lot.number)
         if found is None:
             found = self.load(lot, self.unread(lot))
-            if found.data.size <= FEW:
+            if self.few:
                 self._kept[lot.number] = found
         return found
 
     def load(self, lot: Lot, parts: list[list[Any]]) -> Series:
         """Return the samples of a lot, given its slices."""
         a, read = self._raw(lot, parts)
-        scale = np.ldexp(1.0, -self.unit.exponents)
-        found = Series(a, scale, self.unit.shift, None if read is None else ~read)
+        unit, dead = self.unit, None if read is None else ~read
+        scale = np.ldexp(1.0, -unit.exponents) if unit.exponents.any() else None
+        found = Series(a, scale, unit.shift if self._centred else None, dead)
         if self.trends is None:
             return found
-        a = found.some()
+        a = found.read(a, np.empty(a.shape), dead)
         self.plan.trend(self.of_x, lot).subtract(a, self.trends[lot.records])
-        return Series.plain(a)._replace(dead=found.dead)
+        return Series(a, dead=dead)
 
     # --- the survey
 
@@ -509,34 +516,42 @@ class Signal:
     @cached_property
     def _surveyed(self) -> tuple[Unit, np.ndarray | None]:
         """Units in which the largest sample is about one, and the trends of records."""
-        plan, channels = self.plan, self.channels
-        size, total, count = np.zeros(channels), np.zeros(channels), 0
-        lots, known = plan.lots, self._known
-        # Means of samples that no row reads, such as artefacts, would cost digits.
-        reads_all = not self.of_x or all(map(plan.spec._reads_all, set(plan.lengths)))
-        read = known is None or known[1] is None or plan.kept.flags is not None or not reads_all
-        read = read and not self.on_device
-        if known is not None and (plan.step is not None or not read):
-            size = np.asarray(known[0], float)
-            lots = _evenly(lots, SURVEYED) if read and self._centred else []
+        size, mean = self._known or (None, None)
+        read = self._centred and not self.on_device
+        if size is None or (read and (mean is None or self._reads_part)):
+            size, mean = self._largest_and_means(size)
+        # Most samples are in units of one, which take no time.
+        exponents = np.maximum(32 * np.rint(np.frexp(size)[1] / 32).astype(int), -1020)
+        shift = np.zeros(self.channels)
+        if self._centred and mean is not None:
+            shift = np.ldexp(mean, -exponents)
+        unit = Unit(exponents, shift, np.abs(shift), 0 * shift)
+        none = self.plan.degree < 0 or not self.channels or self.sparse
+        return (unit, None) if none else self._trended(unit)
+
+    @property
+    def _reads_part(self) -> bool:
+        """Whether rows do not read all samples. Means of artefacts would cost digits."""
+        plan, of_x = self.plan, self.of_x
+        lengths = {*plan.lengths} if of_x else ()
+        return plan.kept.flags is not None or not all(map(plan.spec._reads_all, lengths))
+
+    def _largest_and_means(self, known: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the largest magnitudes, if they are not ``known``, and means of what rows read."""
+        plan, channels, lots = self.plan, self.channels, self.plan.lots
+        size, total, count = np.zeros(channels) if known is None else known, np.zeros(channels), 0
+        if known is not None and plan.step is not None:
+            lots = _evenly(lots, SURVEYED)
         for lot in lots if channels else ():
             a, used = self._seen(lot)
             a = a.reshape(-1, channels) if used is None else a[used]
             step = max(1, 2**17 // channels)
             for part in (a[i : i + step] for i in range(0, len(a), step)):  # in the cache
-                if known is None or plan.step is None:
+                if known is None:
                     size = np.maximum(size, by_channel(np.maximum, part, np.abs).astype(float))
-                if self._centred:
-                    total = total + np.full(len(part), 1.0 / plan.rows) @ part
+                total = total + np.full(len(part), 1.0 / plan.rows) @ part
             count += len(a)
-        mean = total * plan.rows / max(count, 1)
-        if known is not None and known[1] is not None and not read and self._centred:
-            mean = np.asarray(known[1], float)
-        exponents = np.maximum(np.frexp(np.where(size > 0, size, 1.0))[1], -1020)
-        shift = np.ldexp(mean, -exponents)
-        unit = Unit(exponents, shift, np.abs(shift), 0 * shift)
-        none = plan.degree < 0 or not channels or self.sparse
-        return (unit, None) if none else self._trended(unit)
+        return size, total * (plan.rows / max(count, 1))
 
     def _trended(self, unit: Unit) -> tuple[Unit, np.ndarray]:
         """Return the unit, and polynomials fitted to every record by least squares."""
@@ -585,32 +600,35 @@ class Data:
         #: By number of a stack: the nonzero samples of a sparse x, and rows if they are few.
         self.events: dict[int, Any] = {}
         self.kept: dict[int, Any] = {}
+        self._stacks: dict[int, Stack] = {}
 
     @property
     def whole(self) -> bool:
         """Whether all rows are one chunk, which is kept in memory."""
         return self.plan.step is None
 
-    @cached_property
-    def _loaded(self) -> list[Stack]:
-        return [*map(self._of_x, self.plan.lots)]
-
     def _of_x(self, lot: Lot) -> Stack:
-        x = self.x.loaded(lot)
-        if x.data.size <= FEW and not x.is_plain:  # which is read several times
-            x = Series.plain(x.some())
-        return stacked(self.plan, lot, x)
+        """Return a stack without outputs, which is kept unless it has a copy of many samples."""
+        if (found := self._stacks.get(lot.number)) is None:
+            x = self.x.loaded(lot)
+            if self.x.few and not x.is_plain:  # which is read several times
+                x = Series(x.some())
+            found = stacked(self.plan, lot, x)
+            if self.whole and (self.x.few or len(lot.records) == 1):
+                self._stacks[lot.number] = found
+        return found
 
     def sample(self, most: int) -> list[Stack]:
-        """Return the stacks of x that are kept, or those of some chunks, evenly spaced."""
-        return self._loaded if self.whole else [*map(self._of_x, _evenly(self.plan.lots, most))]
+        """Return all stacks of x, or those of some chunks, evenly spaced."""
+        lots = self.plan.lots
+        return [*map(self._of_x, lots if self.whole else _evenly(lots, most))]
 
     def each(self, y: Signal) -> Iterator[Stack]:
         """Yield the stacks, with outputs y."""
         plan = self.plan
         if self.whole:
-            for lot, stack in zip(plan.lots, self._loaded, strict=True):
-                yield with_outputs(plan, lot, stack, y.loaded(lot))
+            for lot in plan.lots:
+                yield with_outputs(plan, lot, self._of_x(lot), y.loaded(lot))
             return
         for lot, x, y_parts in self._read(y):
             stack = stacked(plan, lot, self.x.load(lot, x))
@@ -657,19 +675,19 @@ def stacked(plan: Plan, lot: Lot, x: Series) -> Stack:
     own, places = plan.columns(lot)
     root, roots = None, plan.roots(lot)
     if roots is not None and roots.size == len(roots):
-        x = Series.plain(x.some() * roots)
+        x = Series(x.some() * roots)
     elif roots is not None:
         root = np.moveaxis(roots, plan.axis + 1, 1)
     used = None if lot.flags is None else np.moveaxis(lot.flags, plan.axis + 1, 1)
-    of_x, of_n = (s.moved(plan.axis) for s in (x, Series.plain(own)))
-    none = Series.plain(np.empty((*of_n.data.shape[:-1], 0)))
+    of_x, of_n = (s.moved(plan.axis) for s in (x, Series(own)))
+    none = Series(np.empty((*of_n.data.shape[:-1], 0)))
     return Stack(lot.number, lot.records, of_x, none, of_n, places, used, root)
 
 
 def with_outputs(plan: Plan, lot: Lot, stack: Stack, y: Series) -> Stack:
     """Return a stack with outputs."""
     roots = plan.roots(lot)
-    y = y if roots is None else Series.plain(y.some() * roots)
+    y = y if roots is None else Series(y.some() * roots)
     return stack._replace(y=y.moved(plan.axis))
 
 

@@ -166,7 +166,7 @@ class DesignMatrix:
         plan, n, unit = self.plan, self.rows, signal.unit
         if not plan.fitted:
             return np.ones(left.shape, bool)
-        weight = n if plan.weights is None else plan.confounds.total_weight
+        weight = n if plan.confounds is None or not plan.weights else plan.confounds.total_weight
         trend, size = (self.by_column(a, left.shape[1]) for a in (unit.trend, unit.size))
         least = np.square(EPS * size) * weight * (1.0 if plan.degree > 0 else 1e-4 / n)
         rounding = (max(32, n) * EPS) ** 2 * (whole + weight * trend**2)
@@ -306,7 +306,7 @@ class DesignMatrix:
         for stack in self.data.each(targets.signal):
             y = stack.y.of_channels(some)
             # Without the shift, so that an outlier costs no digits of other rows.
-            y = y._replace(shift=0 * y.shift) if plan.confounds is None else y
+            y = y._replace(shift=None) if plan.confounds is None else y
             found.append(y.some(np.nonzero(stack.wanted)))
         rows = np.concatenate(found)
         if plan.confounds is None:
@@ -438,7 +438,7 @@ class DesignMatrix:
             every = np.zeros((*wanted.shape, r.shape[1]))
             every[wanted] = own_r
             data, own = self._group(group, stack)
-            own = own._replace(y=Series.plain(every))
+            own = own._replace(y=Series(every))
             if self._formed(stack):
                 for block in _rows_of(data, own, self._own_fit(group)):
                     total += block.a[0].T @ block.y[0]
@@ -473,7 +473,7 @@ class DesignMatrix:
         plan, several = self.plan, []
         for lot in plan.lots:
             shape = len(lot.records), lot.last - lot.first, *plan.kept.shapes[lot.records[0]][1:]
-            stack = stacked(plan, lot, Series.plain(np.empty((*shape, 0))))
+            stack = stacked(plan, lot, Series(np.empty((*shape, 0))))
             rows = nuisance_rows(stack, np.nonzero(stack.wanted), plan.count)
             several.append(csr_array(rows))
         return csr_array(vstack(several))[:, : plan.fitted]

@@ -81,7 +81,9 @@ class Events:
         if stack.number not in data.events:
             found = x.data != 0 if x.dead is None else (x.data != 0) & ~x.dead[..., None]
             n, s, c = np.nonzero(found)
-            every = Samples(n * self.length + s, c % self.channels, x.data[found] * x.scale[c])
+            values = x.data[found].astype(float)
+            values = values if x.scale is None else values * x.scale[c]
+            every = Samples(n * self.length + s, c % self.channels, values)
             several = [every.part(c // self.channels == g) for g in range(self.groups)]
             data.events[stack.number] = several
         self.several = data.events[stack.number]
@@ -177,9 +179,9 @@ class Events:
             (a, own), at, some = matrices(tile[0]), _at(tile[0]), tile[1]
             r = y.of_channels(some).some(at).reshape(a.shape[0], -1)
             if w is not None:
-                r -= a @ np.ascontiguousarray(w[:, some])
+                r = r - a @ np.ascontiguousarray(w[:, some])
             if c is not None:
-                r -= own @ c[:, some]
+                r = r - own @ c[:, some]
             if out is not None:
                 out[(*at, some)] = r.reshape(out[(*at, some)].shape)
             crossed = own.T @ a if some.start == 0 and w is None else 0.0
@@ -216,9 +218,9 @@ class Events:
     def product(self, group: int, w: np.ndarray) -> np.ndarray:
         """Return A w (N, T, Q) of a group, for w (P, Q). Excluded rows are zero."""
         out = np.empty((*self.shape, w.shape[1]))
-        self._summed(group, Series.plain(np.broadcast_to(0.0, out.shape)), -w, None, out)
+        self._summed(group, Series(np.broadcast_to(0.0, out.shape)), -w, None, out)
         return out
 
     def adjoint(self, group: int, r: np.ndarray) -> np.ndarray:
         """Return Aᵀr (P, Q) of a group, for r (N, T, Q)."""
-        return self._summed(group, Series.plain(r), None, None)[1]
+        return self._summed(group, Series(r), None, None)[1]

@@ -57,7 +57,7 @@ class Lane:
         self.constant = data.plan.rows**-0.5 if data.plan.confounds is None else None
         self.constant = None if stack.used is not None else self.constant
         used = None if stack.used is None else stack.used[some][..., None]
-        self.used = None if used is None else Series.plain(used)
+        self.used = None if used is None else Series(used)
         self.places, self.groups = data.windows.places, data.groups
         n, *self.rows = self.own.data.shape[:-1]
         lengths = [t + k - 1 for t, k in zip(self.rows, self.taps, strict=True)]
@@ -336,7 +336,7 @@ def lanes(data: Data, stack: Stack) -> Iterator[tuple[Lane, Any]]:
             whole[(*before, slice(a.shape[axis]))] = a
             shape = *a.shape[:axis], t + k - 1, s, *a.shape[axis + 1 : -1], data.groups, -1
             whole = np.moveaxis(whole.reshape(shape), axis + 1, -2)
-            x = Series.plain(whole.reshape(*whole.shape[:-3], -1))
+            x = Series(whole.reshape(*whole.shape[:-3], -1))
     for at in itertools.product(*(range(min(d, t)) for d, t in zip(dilations, rows, strict=True))):
         some = (slice(None), *(slice(i, None, d) for i, d in zip(at, dilations, strict=True)))
         yield Lane(data, stack, x.part(some), some), some

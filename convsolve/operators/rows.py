@@ -46,7 +46,7 @@ def _inputs(data: Data, stack: Stack, excluded: bool) -> Iterator[tuple[Any, np.
     """Yield the places of rows, and the rows of A (G, n, P) and of N."""
     w, groups = data.windows, data.groups
     if stack.x.data.size <= 8 * NUMBERS and not stack.x.is_plain:  # once, not in every window
-        stack = stack._replace(x=Series.plain(stack.x.some()))
+        stack = stack._replace(x=Series(stack.x.some()))
     view, plain = w.view(stack.x.data), stack.x.is_plain
     dead = None if stack.x.dead is None else w.view(stack.x.dead[..., None])[..., 0]
     places = np.nonzero(~stack.wanted if excluded else stack.wanted)

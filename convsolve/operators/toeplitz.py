@@ -413,8 +413,9 @@ def read_samples(
     """
     channels, found = np.ldexp(1.0, -powers), []
     for x in matrix.sample(group):
-        scale = np.tile(channels, x.scale.size // powers.size)
-        found.append(Record(x.data, x.scale * scale, x.shift * scale, x.dead))
+        scale = np.tile(channels, x.data.shape[-1] // powers.size)
+        shift = 0 * scale if x.shift is None else x.shift * scale
+        found.append(Record(x.data, scale if x.scale is None else x.scale * scale, shift, x.dead))
     columns = np.tile(channels, matrix.columns // powers.size)
     crossed = matrix.nuisance_products[group, : matrix.plan.fitted] * columns
     windows = matrix.data.windows

@@ -150,7 +150,7 @@ def test_units_whose_squares_leave_float64() -> None:
     with pytest.raises(cs.SolveError, match="outside float64"):
         cs.solve(cs.Problem(x * 1e160, y, lags=(0, 9)), penalty="ridge")
     with pytest.raises(cs.SolveError, match="a strength lies outside float64"):
-        cs.solve(cs.Problem(x, y, lags=(0, 9)), penalty="ridge", grid=[5e-324])
+        cs.solve(cs.Problem(x * 1e12, y, lags=(0, 9)), penalty="ridge", grid=[5e-324])
 
 
 def test_lags_of_tones_are_not_chosen_by_cross_validation() -> None:
