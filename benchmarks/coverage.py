@@ -335,7 +335,7 @@ def record_sum(case: str, draws: int, outputs: int) -> dict[str, Any]:
         x = [RED(rng, rows + 7, 1) for _ in range(records)]
         y = [cs.convolve(a, w, cs.ConvSpec(8)) + noise(rng, rows, outputs) for a in x]
         mask = [rng.random(rows) >= share for _ in range(records)] if share else None
-        fit = cs.solve(cs.Problem(x, y, kernel_size=8, confounds=degree, mask=mask), noise="ar")
+        fit = cs.solve(cs.Problem(x, y, kernel_size=8, drift=degree, mask=mask), noise="ar")
         test = fit.test(contrast=np.ones((8, 1)), value=w.sum())
         found.append(float((test.pvalue <= 1 - LEVEL).mean()))
         coefficients += fit.noise.coefficients.sum(1).tolist()

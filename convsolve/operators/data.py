@@ -131,12 +131,16 @@ class Trend(NamedTuple):
         """Subtract the polynomials with coefficients (N, J, C) from a (N, *L, C), exactly."""
         units = np.ldexp(1.0, np.frexp(np.abs(coefs).max(1, keepdims=True))[1] - self.bits)
         first = np.rint(coefs / units) * units
+        # What is left may be as far below these as they are below the polynomials.
+        units = np.ldexp(units, -self.bits)
+        second = np.rint((coefs - first) / units) * units
         flat, terms = a.reshape(len(a), -1, a.shape[-1]), self.high.shape[-1]
         high, low = (v.reshape(-1, terms) for v in self[:2])
-        both, rest = np.hstack([high, low]), np.concatenate([coefs - first, coefs], 1)
+        both, rest = np.hstack([high, low]), np.concatenate([coefs - first - second, coefs], 1)
         step = max(1, 2**16 // max(1, flat[:, 0].size))
         for rows in (slice(i, i + step) for i in range(0, len(high), step)):
             flat[:, rows] -= high[rows] @ first
+            flat[:, rows] -= high[rows] @ second
             flat[:, rows] -= both[rows] @ rest
 
 
@@ -508,7 +512,7 @@ class Signal:
         if self.of_x and whole and plan.degree < 0 and reads_all:
             return joined([np.asarray(self.records[i]) for i in lot.records]), None
         a, read = self._raw(lot, self.unread(lot))
-        if self.of_x and (not reads_all or a.shape[1:-1] != shape):
+        if self.of_x:
             own = recorded(shape, plan.spec, lot.first, lot.last)
             read = np.broadcast_to(own, a.shape[:-1]) if read is None else read & own
         return a, read

@@ -60,7 +60,6 @@ class Heard:
 # Calls of `solve`, by the names of their stages.
 SOLVED: dict[str, tuple[dict[str, Any], str]] = {
     "rows": ({"solver": "qr"}, "rows of the design matrix"),
-    "FFTs": ({"solver": "normal", "limits": Tuning(row_numbers=0)}, "batches on all cores"),
     "chunks": ({"solver": "normal", "limits": SMALL}, "pass over the data"),
     "rows of chunks": ({"solver": "qr", "limits": SMALL}, "pass over the data"),
     "adam": ({"solver": cs.GradientDescent(steps=30)}, "steps of gradient descent"),
