@@ -105,7 +105,7 @@ def _normal(problem: cs.Problem) -> tuple[np.ndarray, np.ndarray]:
     from convsolve.leastsquares.analysis import Analysis
     from convsolve.operators.tap_basis import TapBasis
 
-    m = moments(Analysis.of(problem).design, basis=TapBasis())
+    m = moments(Analysis(problem).design, basis=TapBasis())
     scale = np.ldexp(1.0, m.units.column_exponents[0])
     gram = m.gram[0] * scale * scale[:, None]
     return gram, m.rhs[0, :, 0] * scale * np.ldexp(1.0, m.units.out_exponents[0])
