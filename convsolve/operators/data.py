@@ -526,9 +526,8 @@ class Signal:
             size, mean = self._largest_and_means(size)
         # Most samples are in units of one, which take no time.
         exponents = np.maximum(32 * np.rint(np.frexp(size)[1] / 32).astype(int), -1020)
-        shift = np.zeros(self.channels)
-        if self._centred and mean is not None:
-            shift = np.ldexp(mean, -exponents)
+        mean = np.zeros(self.channels) if mean is None else mean * self._centred
+        shift = np.ldexp(mean, -exponents)
         unit = Unit(exponents, shift, np.abs(shift), 0 * shift)
         none = self.plan.degree < 0 or not self.channels or self.sparse
         return (unit, None) if none else self._trended(unit)
