@@ -21,7 +21,9 @@ from support.ordering import errors_of
 # Errors are not compared where rounding may change them by more.
 LOOSE = 1e-3
 # Verdicts from worst to best.
-SEVERITY = ("underdetermined", "rank-deficient", "exactly determined", "overdetermined")
+SEVERITY = (
+    "underdetermined", "rank-deficient", "ambiguous", "exactly determined", "overdetermined",
+)  # fmt: skip
 
 
 # Messages of refusals that depend on the route: conjugate gradients do not converge to the
@@ -170,6 +172,9 @@ def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
     report = fit.identifiability
     if any(part.data_rank.near or part.lost > 100 for part in parts):
         return
+    full = [part for part in parts if part.data_rank.value == part.columns.shape[1] <= part.rows]
+    if any(1 / 4 < part.weakest < 4 for part in full):
+        return
     verdicts = [verdict(part) for part in parts]
     worst = min(verdicts, key=SEVERITY.index)
     if report.verdict != worst:
@@ -189,6 +194,8 @@ def verdict(part: Part) -> str:
         return "underdetermined"
     if part.data_rank.value < columns:
         return "rank-deficient"
+    if part.weakest < 1:  # below the rounding of the type of x
+        return "ambiguous"
     return "exactly determined" if part.rows == unknowns else "overdetermined"
 
 

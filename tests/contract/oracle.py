@@ -571,6 +571,7 @@ class Part:
         back: (P, R), the kernel is ``back @ u``.
         lost: the largest ratio of the norms of a column before and after the projection on
             confounds. Constants and polynomials were subtracted exactly before.
+        rounding: (P,), norms of the rounding errors of x in its own type.
         kernel: (P, Q), the solution of minimum norm.
     """
 
@@ -584,7 +585,9 @@ class Part:
         roots: Roots,
         strength: float,
         inputs: int,
+        rounding: np.ndarray,
     ) -> None:
+        self.rounding = rounding
         self._nuisance, self._offsets, self._roots = nuisance, offsets, roots
         self._given = a, y
         self.rows, self.nuisance, self.inputs = len(a), nuisance.basis.shape[1], inputs
@@ -631,6 +634,14 @@ class Part:
         """The rank of the data alone."""
         columns = self.columns * powers_of_two(self.columns)
         return rank_of(pivoted_qr(columns, self.y[:, :0]).r, self.rows)
+
+    @cached_property
+    def weakest(self) -> float:
+        """The smallest singular value of the data over the rounding error of x along its vector."""
+        scale = powers_of_two(self.columns)
+        _, values, vt = np.linalg.svd((self.columns * scale).astype(float), full_matrices=False)
+        rounding = norms(self.rounding[:, None] * self._roots.span) * scale
+        return float(values[-1] / max(norms(rounding * vt[-1]), np.finfo(float).tiny))
 
     @property
     def unique(self) -> bool:
@@ -857,7 +868,12 @@ class Oracle:
         of_a, of_y = (without_trends(v, places, root, nuisance, statement.bias) for v in (a, y))
         shifts = of_a.shift, of_y.shift
         sizes = of_a.size, of_y.size
-        return Part(of_a.rows, of_y.rows, nuisance, shifts, sizes, roots, strength, inputs)
+        kind = statement.x[0].dtype
+        eps = max(float(np.finfo(kind).eps), EPS) if kind.kind == "f" else 0.0
+        rounding = eps * norms(np.concatenate([v * r[:, None] for v, r in zip(a, root)]))
+        return Part(
+            of_a.rows, of_y.rows, nuisance, shifts, sizes, roots, strength, inputs, rounding
+        )
 
     def columns(self, kernel: np.ndarray, outputs: tuple[int, ...]) -> np.ndarray:
         """A kernel ``(*taps, channels, outputs)`` as the columns (P, Q) of some outputs."""
