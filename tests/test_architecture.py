@@ -358,8 +358,8 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 1799,
-    "linalg": 715,
-    "operators": 2400,
+    "linalg": 714,
+    "operators": 2392,
     "leastsquares": 1197,
     "inference": 4237,
     "solvers": 1799,
@@ -368,7 +368,7 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4518,
-    "package": 21231,
+    "package": 21222,
     "tests": 18851,
     "files": 168,
     "files at the top": 34,

@@ -308,9 +308,9 @@ def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
 
 def varying(moments: Moments) -> np.ndarray:
     """Return flags (G, Q) of outputs that are more than rounding, given a fitted constant."""
-    shift = moments.units.out_shift
-    plain = moments.out_squares + shift * (2 * moments.out_sums + moments.ones_square * shift)
-    return np.asarray(moments.out_squares_left > (8 * EPS) ** 2 * plain)
+    m, shift = moments, moments.units.out_shift
+    plain = m.out_squares + shift * (2 * m.out_sums + m.ones_square * shift)
+    return np.asarray(m.out_squares_left > 8 * EPS * np.maximum(m.out_squares, 8 * EPS * plain))
 
 
 def without_constants(moments: Moments, like: Moments) -> Moments:
@@ -366,8 +366,9 @@ class HeldOut:
 
     def __init__(self, fold: Moments, rest: Moments, group: int, weight: float) -> None:
         self.weight, self.ones_square = weight, fold.ones_square
-        centred = fold.with_constant().eliminated()
-        self.gram, self.cross, self.squares = (each[group] for each in centred)
+        centred = fold.with_constant()
+        self.gram, self.cross, self.squares = (each[group] for each in centred.eliminated())
+        self.squares = self.squares * varying(centred)[group]
         self.means = self.off = fold.means[group]
         self.y_off = fold.out_means[group]
         if rest.constant:
@@ -432,11 +433,10 @@ class HeldOut:
     def _correlations(self, v: np.ndarray) -> np.ndarray:
         """Return correlations (n, Q) of y and predictions of v (n, R, Q); NaN for constant ones."""
         spread, joint = self._products(v)
-        spread = np.maximum(spread, 0.0)
-        plain = spread + self.ones_square * np.square(self.means @ v)
+        plain = (spread + self.ones_square * np.square(self.means @ v)) * self.squares
         with np.errstate(divide="ignore", invalid="ignore"):
             found = np.clip(joint / np.sqrt(spread * self.squares), -1, 1)
-        return np.where(spread > 10 * v.shape[1] * EPS * plain, found, np.nan)
+        return np.where(spread * self.squares > 10 * v.shape[1] * EPS * plain, found, np.nan)
 
     def _products(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return sums (n, Q) of ŷ² and of y·ŷ about the means, for kernels v (n, R, Q)."""

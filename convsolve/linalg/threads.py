@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import cache, partial, wraps
 from typing import Any, TypeVar
 
@@ -43,8 +42,7 @@ def _set_threads(numbers: Sequence[int]) -> None:
         clear(force=True)
 
 
-@contextmanager
-def blas_threads(columns: int) -> Iterator[None]:
+class blas_threads:
     """Limit BLAS to one thread in the whole process, unless there are many columns.
 
     After every call the other threads of BLAS wait for the next one by spinning, which takes cores
@@ -52,20 +50,26 @@ def blas_threads(columns: int) -> Iterator[None]:
 
     The last thread to leave restores the previous numbers of threads.
     """
-    global _inside
-    if columns > FEW_COLUMNS:
-        yield
-        return
-    with _lock:
-        if not _inside:
-            _before[:] = [library.get_num_threads() for library in _blas()]
-            _set_threads([1] * len(_before))
-        _inside += 1
-    try:
-        yield
-    finally:
+
+    def __init__(self, columns: int) -> None:
+        self._limits = columns <= FEW_COLUMNS
+
+    def __enter__(self) -> None:
+        self._count(1)
+
+    def __exit__(self, *_: object) -> None:
+        self._count(-1)
+
+    def _count(self, more: int) -> None:
+        """Add to the number of blocks, of which the first sets and the last restores threads."""
+        global _inside
+        if not self._limits:
+            return
         with _lock:
-            _inside -= 1
+            if more > 0 and not _inside:
+                _before[:] = [library.get_num_threads() for library in _blas()]
+                _set_threads([1] * len(_before))
+            _inside += more
             if not _inside:
                 _set_threads(_before)
 

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import replace
-from operator import add
+from functools import reduce
+from operator import iadd
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from ..progress import tracked
 from .combinations import combined
 from .windows import Windows, formed, recorded, slices
 
+FLOAT = np.dtype(float)
 # The label of a pass over all chunks in progress reports.
 PASS = "pass over the data"
 # A survey of the means of chunked data with excluded rows reads so many chunks.
@@ -73,7 +75,7 @@ class Series(NamedTuple):
     def is_plain(self) -> bool:
         """Whether samples are read as they are."""
         as_given = self.scale is None and self.shift is None and self.dead is None
-        return as_given and self.data.dtype == np.float64
+        return as_given and self.data.dtype == FLOAT
 
     def read(self, part: np.ndarray, out: np.ndarray, dead: np.ndarray | None) -> np.ndarray:
         """Write a part of the data to ``out``."""
@@ -379,7 +381,7 @@ class Plan:
     @cached_property
     def axis(self) -> int:
         """The axis of most taps."""
-        return int(np.argmax(self.spec.kernel_size))
+        return self.spec.kernel_size.index(max(self.spec.kernel_size))
 
     def places(self, spans: Iterable[Span]) -> np.ndarray:
         """Return the indices of the rows of some spans."""
@@ -525,7 +527,7 @@ class Signal:
         if size is None or (read and (mean is None or self._reads_part)):
             size, mean = self._largest_and_means(size)
         # Most samples are in units of one, which take no time.
-        exponents = np.maximum(32 * np.rint(np.frexp(size)[1] / 32).astype(int), -1020)
+        exponents = np.maximum((np.frexp(size)[1] + 16) // 32 * 32, -1020)
         mean = np.zeros(self.channels) if mean is None else mean * self._centred
         shift = np.ldexp(mean, -exponents)
         unit = Unit(exponents, shift, np.abs(shift), 0 * shift)
@@ -651,17 +653,17 @@ class Data:
         several = ahead(read, lots) if stored else map(read, lots)
         return tracked(several, self._label, sum(lot.rows for lot in lots), size=lot_rows)
 
-    def sum(self, task: Any, y: Signal, start: Any) -> Any:
+    def sum(self, task: Any, y: Signal) -> Any:
         """Return the sum of ``task(stack)`` over the stacks, by dask for its own arrays."""
         if not self.whole and any(map(on_dask, (*self.x.records, *y.records))):
-            return start + self._with_dask(task, y)
-        return sum(map(task, self.each(y)), start)
+            return self._with_dask(task, y)
+        return reduce(iadd, map(task, self.each(y)))
 
     def _with_dask(self, task: Any, y: Signal) -> Any:
         """Return the sum by dask: a call for every lot, and a tree of sums."""
         from dask.delayed import delayed
 
-        call, plus = delayed(_on_worker, pure=False), delayed(add, pure=False)
+        call, plus = delayed(_on_worker, pure=False), delayed(iadd, pure=False)
         of = delayed((task, self.plan, self.x.hollow, y.hollow), pure=False)
         parts = [
             call(of, lot, *([[*map(_apart, p)] for p in s.unread(lot)] for s in (self.x, y)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy
 from functools import partial, reduce
-from operator import add
+from operator import iadd
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +18,8 @@ from .combinations import combined
 from .data import Data, Plan, Series, Signal, Stack, nuisance_rows, stacked
 from .events import Events
 from .fourier import lanes
-from .rows import RowBlock, each, row_residuals, row_sums, rows
-from .sums import Residuals, Sums, less
+from .rows import RowBlock, each, products, row_residuals, row_sums, rows
+from .sums import Residuals, Sums
 
 # Sums lose too many digits if a projection keeps less of a square, or if the norms of the columns
 # of a channel differ by a larger factor.
@@ -175,21 +175,15 @@ class DesignMatrix:
     def by_column(self, values: np.ndarray, columns: int) -> np.ndarray:
         """Return values (C,) of channels for every one of the columns (G, P), or outputs (G, Q)."""
         by_group = values.reshape(self.groups, -1)
-        return np.tile(by_group, columns // max(1, by_group.shape[1]))
+        return by_group[:, np.arange(columns) % max(1, by_group.shape[1])]
 
     def _sum(self, y: Targets, by_rows: bool, fit: np.ndarray | None, with_gram: bool) -> Sums:
         known: Sums | None = self._on_device("sums", y, by_rows)
         if known is not None:
             return known if with_gram else known._replace(gram=known.whole)
-        g, q, p = self.groups, self.plan.count, self.columns
-        outputs, z = y.outputs, np.zeros
-        start = Sums(
-            z((g, p, p) if with_gram else (g, p)), z((g, p, outputs)), z((g, q, p)),
-            z((g, q, outputs)), z((g, outputs)), z((g, p)),
-        )  # fmt: skip
         task = partial(_sums_of, self._bare, by_rows=by_rows, fit=fit, with_gram=with_gram)
         with np.errstate(invalid="ignore", over="ignore"):
-            found: Sums = self.data.sum(task, y.signal, start)
+            found: Sums = self.data.sum(task, y.signal)
         if not all(np.isfinite(a).all() for a in found):
             raise ValueError("x or y is not finite: the source changed after its check")
         return found
@@ -369,7 +363,6 @@ class DesignMatrix:
             of_n = combined(of_n, weights)
         c = of_n - first.of_n @ w
         c[:, self.plan.fitted :] = 0.0
-        start = Residuals(np.zeros(w.shape[::2]), np.zeros(w.shape), np.zeros(c.shape))
         task = partial(
             _residuals_of,
             self._bare,
@@ -381,7 +374,7 @@ class DesignMatrix:
         )
         found: Residuals = self._on_device(
             "residuals", targets, first.by_rows, w, c, weights
-        ) or self.data.sum(task, targets.signal, start)
+        ) or self.data.sum(task, targets.signal)
         back = first.of_n[:, : self.plan.fitted].swapaxes(1, 2)
         gradient = found.gradient - back @ found.of_n[:, : self.plan.fitted]
         live = np.ones(w.shape[::2], bool) if weights is not None else of_y.live
@@ -488,9 +481,12 @@ class DesignMatrix:
         first, of_y, fitted = self.first, self.outputs_of(targets), self.plan.fitted
         live = first.norms > 0
         for r in self._blocks(targets):
-            n = r.n[:, :fitted]
-            a = (r.a - each(n, first.of_n[:, :fitted])) * live[:, None]
-            yield r._replace(a=a, y=(r.y - each(n, of_y.of_n[:, :fitted])) * of_y.live[:, None])
+            if fitted:
+                n = r.n[:, :fitted]
+                a = (r.a - each(n, first.of_n[:, :fitted])) * live[:, None]
+                y = (r.y - each(n, of_y.of_n[:, :fitted])) * of_y.live[:, None]
+                r = r._replace(a=a, y=y)
+            yield r
 
     def row_blocks(self, targets: Targets | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield blocks of rows of M A (G, k, P) and of M y (G, k, Q), by default of ``targets``."""
@@ -547,18 +543,13 @@ def _sums_of(
     if data.x.sparse and not by_rows:
         return Events(data, stack).sums()
     if _formed(data, stack, by_rows):
-        return reduce(add, (row_sums(r, with_gram) for r in _rows_of(data, stack, fit)))
-    found = None
+        return reduce(iadd, (row_sums(r, with_gram) for r in _rows_of(data, stack, fit)))
+    found: Any = None
     for lane, _ in lanes(data, stack):
         part = lane.sums(with_gram)
-        found = part if found is None else found + part
-    assert found is not None
+        found = part if found is None else iadd(found, part)
     for out in rows(data, stack, excluded=True) if stack.used is not None else ():
-        if with_gram:
-            for g, a in zip(found.gram, out.a, strict=True):
-                less(g, a)
-        else:
-            found.gram[...] -= np.einsum("gnp,gnp->gp", out.a, out.a)
+        found.gram[...] -= products(out.a, with_gram)
     return found
 
 
@@ -581,7 +572,7 @@ def _residuals_of(
         several = iter([Events(data, stack).residuals(w, c)])
     else:
         several = (lane.residuals(w, c) for lane, _ in lanes(data, stack))
-    return reduce(add, several)
+    return reduce(iadd, several)
 
 
 def without_confounds(

@@ -216,7 +216,7 @@ class Lane:
         of_x = of_x.swapaxes(0, 1) if self.count else np.zeros((g, 0, len(self.places)))
         of_y = of_y.reshape(self.count, g, len(squares) // g).swapaxes(0, 1)
         inner = self._gram(core) if with_gram else self._over_rows(np.square, core)
-        whole = inner.diagonal(0, 1, 2).copy() if with_gram else inner
+        whole = inner.diagonal(0, 1, 2).copy() if with_gram else inner.copy()
         return Sums(inner, self.columns(rhs), of_x, of_y, squares.reshape(g, -1), whole)
 
     def _gram(self, core: np.ndarray) -> np.ndarray:

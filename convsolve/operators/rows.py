@@ -73,11 +73,15 @@ def _at_once(groups: int) -> int:
 
 def row_sums(r: RowBlock, gram: bool) -> Sums:
     """Return the sums of some rows, or without AᵀA but for its diagonal."""
-    at = r.a.swapaxes(1, 2)
-    inner = at @ r.a if gram else _squares(r.a)
-    squares = inner.diagonal(0, 1, 2).copy() if gram else inner
+    inner, rhs = products(r.a, gram), r.a.swapaxes(1, 2) @ r.y
+    squares = inner.diagonal(0, 1, 2).copy() if gram else inner.copy()
     of_x, of_y = (each(r.n.T, v) for v in (r.a, r.y))
-    return Sums(inner, at @ r.y, of_x, of_y, _squares(r.y), squares)
+    return Sums(inner, rhs, of_x, of_y, _squares(r.y), squares)
+
+
+def products(a: np.ndarray, gram: bool) -> np.ndarray:
+    """Return the products aᵀa (G, P, P) of rows (G, n, P), or their diagonal (G, P)."""
+    return a.swapaxes(1, 2) @ a if gram else _squares(a)
 
 
 def row_residuals(r: RowBlock, w: np.ndarray, c: np.ndarray) -> Residuals:
@@ -94,9 +98,7 @@ def _squares(a: np.ndarray) -> np.ndarray:
 
 def each(n: Any, values: np.ndarray) -> np.ndarray:
     """Return n @ values (G, …) of every group, for a sparse or dense matrix n."""
-    if isinstance(n, np.ndarray):  # BLAS would be called for every group
-        if n.shape[0] == 1:
-            return np.einsum("n,gnq->gq", n[0], values)[:, None]
+    if isinstance(n, np.ndarray):
         return n * values if n.shape[1] == 1 else np.asarray(n @ values)
     g, _, q = values.shape
     if not n.nnz:

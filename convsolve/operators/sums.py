@@ -13,7 +13,7 @@ FEW = 64
 
 
 class Sums(NamedTuple):
-    """Sums over rows; ``+`` joins rows.
+    """Sums over rows; ``+=`` adds other rows in the memory of the first.
 
     Attributes:
         gram: AᵀA (G, P, P), or its diagonal (G, P).
@@ -31,8 +31,8 @@ class Sums(NamedTuple):
     squares: np.ndarray
     whole: np.ndarray
 
-    def __add__(self, other: Any) -> Sums:
-        return Sums(*(a + b for a, b in zip(self, other, strict=True)))
+    def __iadd__(self, other: Any) -> Sums:  # type: ignore[misc]
+        return Sums(*map(plus, self, other))
 
     @property
     def diagonal(self) -> np.ndarray:
@@ -58,14 +58,14 @@ class Sums(NamedTuple):
 
 
 class Residuals(NamedTuple):
-    """‖r‖² (G, Q), Aᵀr (G, P, Q) and Nᵀr (G, q, Q) of residuals r; ``+`` joins rows."""
+    """‖r‖² (G, Q), Aᵀr (G, P, Q) and Nᵀr (G, q, Q) of residuals r, with ``+=`` as `Sums`."""
 
     squares: np.ndarray
     gradient: np.ndarray
     of_n: np.ndarray
 
-    def __add__(self, other: Any) -> Residuals:
-        return Residuals(*(a + b for a, b in zip(self, other, strict=True)))
+    def __iadd__(self, other: Any) -> Residuals:  # type: ignore[misc]
+        return Residuals(*map(plus, self, other))
 
 
 def less(gram: np.ndarray, a: np.ndarray) -> None:

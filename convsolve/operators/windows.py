@@ -32,7 +32,7 @@ class Windows:
     @cached_property
     def axis(self) -> int:
         """The axis of most taps."""
-        return int(np.argmax(self.spec.kernel_size))
+        return self.spec.kernel_size.index(max(self.spec.kernel_size))
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
