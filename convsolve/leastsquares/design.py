@@ -26,9 +26,8 @@ from .penalty import Coordinates, NoPenalty, Penalty
 # In one dimension, conjugate gradients with FFTs are faster than a factor from this number of
 # unknowns on, plus some for every channel and output of a group: benchmarks/results/choice.json.
 FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
-# From this many columns on, norms are computed without the Gram if that may not be needed. With few
-# rows, it may not be needed from fewer columns on.
-GRAM_FIRST, GRAM_OF_ROWS = 800, 32
+# From this many columns on, norms are computed without the Gram if that may not be needed.
+GRAM_FIRST = 800
 
 
 def without_gram(sizes: Sizes, spec: ConvSpec) -> bool:
@@ -150,11 +149,10 @@ class Design:
     def _gram_last(self, by_rows: bool) -> bool:
         """Return whether a solution may not need the Gram matrix, for rows in memory."""
         sizes = self.sizes
-        if by_rows:
-            return sizes.columns > GRAM_OF_ROWS
+        if by_rows or sizes.columns <= GRAM_FIRST:
+            return by_rows
         needless = self.space is not None or sizes.wide or not sizes.gram_fits
-        needless = needless or iterative(sizes, self.spec)
-        return sizes.columns > GRAM_FIRST and needless
+        return needless or iterative(sizes, self.spec)
 
     def _matrix(self, whole: bool) -> DesignMatrix:
         x, y, (of_x, of_y) = self.records, self._given[1], self._known

@@ -133,9 +133,7 @@ class DesignMatrix:
         """The pass over x and the given outputs, by rows if FFTs or a projection lose digits."""
         by_rows, fit, fitted = self._form_rows, None, self.plan.fitted
         sums = self._sum(self.given, by_rows, None, self._with_gram)
-        taps = sums.whole.reshape(self.groups, -1, self.data.channels)
-        uneven = (sums.diagonal.reshape(taps.shape).max(1) > EVEN**2 * taps.min(1)).any()
-        if not by_rows and ((uneven and not self.data.x.sparse) or not _kept(sums, fitted)):
+        if not by_rows and (self._is_uneven(sums) or not _kept(sums, fitted)):
             by_rows = True
             if self.data.x.sparse:
                 self.data = Data(self.plan, self.data.x.subtracted())
@@ -154,6 +152,12 @@ class DesignMatrix:
             gram *= live[:, :, None] & live[:, None]
         outputs = self._outputs(rhs * live[..., None], of_y, squares, sums.squares, self.given)
         return Columns(gram, norms, sums.of_x, fit, by_rows, outputs)
+
+    def _is_uneven(self, sums: Sums) -> bool:
+        """Return whether the columns of a channel differ too much in norm for FFTs."""
+        taps = sums.whole.reshape(self.groups, -1, self.data.channels)
+        uneven = sums.diagonal.reshape(taps.shape).max(1) > EVEN**2 * taps.min(1)
+        return bool(uneven.any()) and not self.data.x.sparse
 
     def _outputs(
         self, rhs: np.ndarray, of_n: np.ndarray, left: np.ndarray, whole: np.ndarray, y: Targets

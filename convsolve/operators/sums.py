@@ -80,12 +80,13 @@ def plus(total: np.ndarray | None, more: Any) -> np.ndarray:
     if not isinstance(more, tuple):
         return more if total is None else np.add(total, more, out=total)
     a, b = more
+    of_two = np.multiply if a.shape[-1] == 1 else np.matmul  # which is slow for 1 × 1
     if total is None:
-        return np.asarray(a @ b)
+        return np.asarray(of_two(a, b))
     step = max(1, 2**16 // max(1, total[0].size))
     for first in range(0, len(total), step):
         some = slice(first, first + step)
-        total[some] += a[some] @ b[some]
+        total[some] += of_two(a[some], b[some])
     return total
 
 

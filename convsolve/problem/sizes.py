@@ -23,8 +23,8 @@ class Tuning:
             five times as much.
         small_numbers: a design matrix with at most this many numbers is factorized by a QR at once,
             which takes a millisecond or two.
-        row_numbers: the design matrix of a group is formed by rows up to this many numbers. For
-            larger ones FFTs are used.
+        row_numbers: design matrices are formed by rows up to this many numbers. For larger ones
+            FFTs are used.
         kept_numbers: blocks of rows are kept between passes up to this many numbers. Larger ones
             are formed again in every pass.
         spectrum_columns: up to this many columns all singular values are computed. For more columns
@@ -130,7 +130,7 @@ class Sizes:
         wide: whether unknowns outnumber rows.
         matrix_numbers: numbers in the design matrices and y of all groups.
         small: whether the matrix is so small that a QR is the default.
-        by_rows: whether the design matrix of each group is small enough to be formed.
+        by_rows: whether the design matrices are small enough to be formed.
         gram_bytes: memory of AᵀA of all groups.
         gram_fits: whether AᵀA fits into the limits.
         factor_bytes: memory of a QR: three blocks of the tree, R of every group and its basis.
@@ -157,7 +157,7 @@ class Sizes:
         self.wide, width = self.rows < self.unknowns, self.columns + self.outputs
         self.matrix_numbers = self.rows * self.groups * width
         self.small = self.matrix_numbers <= limits.small_numbers and not self.chunked
-        self.by_rows = self.matrix_numbers <= limits.row_numbers * self.groups
+        self.by_rows = self.matrix_numbers <= limits.row_numbers
         self.gram_bytes = 8 * self.groups * self.parameters**2
         self.gram_fits = self.gram_bytes <= limits.gram_bytes
         block = 3 * min(self.rows, tree_height(width, limits.tree_rows)) * width
