@@ -146,7 +146,7 @@ class Penalty:
 
     def terms(self, outputs: int) -> list[tuple[Penalty, float]]:
         """Return, for every output, a penalty without strength and its strength, if it is given."""
-        strengths = np.broadcast_to(np.asarray(self.strength, float), (outputs,))
+        strengths = np.full(outputs, self.strength, float)
         form = self.form
         return [(form, strength) for strength in strengths.tolist()]
 

@@ -24,7 +24,7 @@ from .sums import Residuals, Sums
 
 # Number of values that show whether x may be mostly zero. Their places are multiples of the golden
 # ratio, modulo one. A value takes as much time as this many elements of A, in addition to its own.
-EXAMINED, GOLDEN, VALUE = 1000, (5**0.5 - 1) / 2, 5
+EXAMINED, GOLDEN, VALUE = 250, (5**0.5 - 1) / 2, 5
 # Numbers of residuals that are formed at a time (2 MiB), the smallest number of rows if there are
 # many outputs, and the mean number of elements of these rows.
 TILE_NUMBERS, FEW_ROWS, MOST_ELEMENTS = 2**18, 2**9, 2**20

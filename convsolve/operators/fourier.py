@@ -58,7 +58,7 @@ class Lane:
         self.constant = None if stack.used is not None else self.constant
         used = None if stack.used is None else stack.used[some][..., None]
         self.used = None if used is None else Series(used)
-        self.places, self.groups = data.windows.places, data.groups
+        self.places, self.groups, self.fitted = data.windows.places, data.groups, data.plan.fitted
         n, *self.rows = self.own.data.shape[:-1]
         lengths = [t + k - 1 for t, k in zip(self.rows, self.taps, strict=True)]
         self.x = x.part((slice(None), *map(slice, lengths)))
@@ -272,7 +272,7 @@ class Lane:
             seen = self.whole(self.spectrum(self.samples(batch), g))
             r = self.outputs(self.y, batch)
             r[:, :, : self.step] -= self._fitted(seen, kernel, batch)
-            if self.constant is not None:
+            if self.constant is not None and self.fitted:
                 r[:, :, : self.step] -= self.constant * flat_c[0]
             beyond = batch[1].stop * self.step - self.rows[0]
             if beyond > 0:
@@ -287,6 +287,8 @@ class Lane:
 
     def _less_own(self, r: np.ndarray, c: np.ndarray, batch: Batch) -> np.ndarray:
         """Subtract N c, if N is no constant, from blocks of rows, and return Nᵀr (q, G·Q)."""
+        if not self.fitted:  # c is zero, and Nᵀr is not used
+            return np.zeros((self.count, r.shape[-1]))
         if self.constant is not None:
             return self.constant * _sums(r)[None]
         own, flat, places = _flat(self.outputs(self.own, batch)), _flat(r), self.stack.places

@@ -52,9 +52,11 @@ def _inputs(data: Data, stack: Stack, excluded: bool) -> Iterator[tuple[Any, np.
     places = np.nonzero(~stack.wanted if excluded else stack.wanted)
     step = max(1, _at_once(groups) // max(1, w.numbers))
     starts = range(0, len(places[0]), step)
+    # Rows of one record in one axis are views.
+    whole = stack.used is None and not excluded and len(view) == 1 and len(places) == 2
     for first in tracked(starts, "rows of the design matrix", len(starts)):
         at = tuple(p[first : first + step] for p in places)
-        a, count = view[at], len(at[0])
+        a, count = view[0, first : first + step] if whole else view[at], len(at[0])
         if not plain:
             a = stack.x.read(a, np.empty(a.shape), None if dead is None else dead[at])
         # From (n, *K, C), with the axis of most taps first.
@@ -86,7 +88,7 @@ def products(a: np.ndarray, gram: bool) -> np.ndarray:
 
 def row_residuals(r: RowBlock, w: np.ndarray, c: np.ndarray) -> Residuals:
     """Return the sums of residuals y − A w − N c of some rows."""
-    left = r.y - r.a @ w - each(r.n, c)
+    left = r.y - r.a @ w - (each(r.n, c) if c.any() else 0.0)
     gradient = r.a.swapaxes(1, 2) @ left
     return Residuals(_squares(left), gradient, each(r.n.T, left))
 
