@@ -357,7 +357,7 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1799,
+    "problem": 1800,
     "linalg": 714,
     "operators": 2398,
     "leastsquares": 1196,
@@ -368,7 +368,7 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4518,
-    "package": 21227,
+    "package": 21228,
     "tests": 18852,
     "files": 168,
     "files at the top": 34,

@@ -94,7 +94,8 @@ class Geometry:
     def lags(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Return the lag of every tap along each axis, in kernel order, for records of a shape."""
         own = self.spec._lags(shape)
-        return tuple(lags + shift for lags, shift in zip(own, self.shift, strict=True))
+        pairs = zip(own, self.shift, strict=True)
+        return tuple(lags + shift if shift else lags for lags, shift in pairs)
 
     def bounds(self, shape: Sequence[int]) -> list[tuple[int, int]]:
         """Return the first and the last lag of every axis, for records of a shape."""

@@ -182,7 +182,7 @@ class ConvSpec:
     def _lags(self, shape: Sequence[int]) -> tuple[np.ndarray, ...]:
         """Return the lag of every tap along each axis, in kernel order."""
         axes = zip(self._offset(shape), self.dilation, self.kernel_size, strict=True)
-        return tuple(lo - d * np.arange(k) for lo, d, k in axes)
+        return tuple(np.arange(lo, lo - d * k, -d) for lo, d, k in axes)
 
     def _in_taps(self, lags: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Return lags of every axis in units of the distance of two taps, given in samples."""
