@@ -357,9 +357,9 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1800,
-    "linalg": 714,
-    "operators": 2398,
+    "problem": 1797,
+    "linalg": 720,
+    "operators": 2399,
     "leastsquares": 1196,
     "inference": 4237,
     "solvers": 1799,
@@ -368,7 +368,7 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4518,
-    "package": 21228,
+    "package": 21232,
     "tests": 18852,
     "files": 168,
     "files at the top": 34,

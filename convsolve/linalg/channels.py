@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Numbers of a row that NumPy processes at full speed, and numbers that are processed at a time
-# (1 MiB).
-ROW_NUMBERS, PART_NUMBERS = 2**10, 2**17
-# With at least this many channels, NumPy is fast on one row.
-MANY_CHANNELS = 64
+from ..parallel import in_order
+
+# Numbers of a row that NumPy processes at full speed, numbers that are processed at a time (1 MiB),
+# and number of channels with which NumPy is fast on one row.
+ROW_NUMBERS, PART_NUMBERS, MANY_CHANNELS = 2**10, 2**17, 64
 
 
 def by_channel(
@@ -27,13 +27,12 @@ def by_channel(
         whole = flat[:, 0] if of is None else of(flat)[:, 0]
         return np.asarray(reduce.reduce(whole, keepdims=True))
     fold = max(1, ROW_NUMBERS // max(1, channels))
-    width = fold * channels
-    folded, step = rows // fold * fold, max(1, PART_NUMBERS // max(ROW_NUMBERS, width)) * fold
+    folded, step = rows // fold * fold, max(1, PART_NUMBERS // max(ROW_NUMBERS, channels)) * fold
     total = None
     for start in range(0, folded, step):
         part = flat[start : min(start + step, folded)]
         part = part if of is None else of(part)
-        found = reduce.reduce(part.reshape(-1, width))
+        found = reduce.reduce(part.reshape(-1, fold * channels))
         total = found if total is None else reduce(total, found, out=total)
     last = flat[folded:] if of is None else of(flat[folded:])
     if total is not None:
@@ -55,6 +54,16 @@ def channelwise(of: np.ufunc, a: np.ndarray, values: np.ndarray, out: np.ndarray
     of(a, values, out=out)
 
 
-def largest(a: np.ndarray) -> np.ndarray:
-    """Return the largest magnitude (C,) in every channel."""
-    return by_channel(np.maximum, a, np.abs)
+def extremes(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the largest magnitude (C,) and the sum (C,) of every channel, on all cores.
+
+    A sum may overflow. It does not depend on the layout in memory.
+    """
+    step, of = max(1, 8 * PART_NUMBERS // max(1, a[:1].size)), (np.maximum, np.minimum, np.add)
+    if len(a) <= step:
+        high, low, total = (by_channel(f, a) for f in of)
+    else:
+        parts = [a[i : i + step] for i in range(0, len(a), step)]
+        found = in_order(lambda part: [by_channel(f, part) for f in of], parts)
+        high, low, total = map(np.ufunc.reduce, of, zip(*found, strict=True))
+    return np.maximum(high, -low), total

@@ -178,8 +178,9 @@ class Stack(NamedTuple):
         (groups, each, _), (*shape, channels), off = weights.shape, self.y.data.shape, self.y.dead
         off = None if off is None else off.reshape(-1)
         flat = self.y._replace(data=self.y.data.reshape(-1, channels), dead=off)
-        parts, step = [], max(1, 2**19 // max(1, channels))
-        for first in range(0, len(flat.data), step):
+        parts, rows = [], len(flat.data)
+        step = max(1, rows) if flat.is_plain else max(2**6, 2**19 // max(1, channels))
+        for first in range(0, rows, step):
             part = flat.some(slice(first, first + step))
             by_group = part.reshape(-1, groups, each).swapaxes(0, 1)
             found = np.stack([combined(a, w) for a, w in zip(by_group, weights, strict=True)], 1)

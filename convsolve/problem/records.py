@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import warn
 from ..lazy_jax import default_float, is_jax_array, is_tracer, on_device, survey
-from ..linalg.channels import by_channel
+from ..linalg.channels import extremes
 from ..linalg.rank import EPS
 from ..progress import tracked
 from ..text import count, shown
@@ -373,7 +373,7 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
         # Numbers beyond the type become Inf.
         with np.errstate(invalid="ignore", over="ignore"):
             block = np.ascontiguousarray(given, dtype)
-            sizes, totals = _extremes(block)
+            sizes, totals = extremes(block)
         # NaN and Inf are the largest.
         if not np.isfinite(sizes).all():
             nan = np.isnan(block)
@@ -386,7 +386,7 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
                 cut = "; cut the record there, or use missing='drop'" * (label[0] in "xy")
                 raise ValueError(f"{label} has {word} at index {index}{cut}")
             block = np.where(nan, block.dtype.type(0), block)
-            sizes, totals = _extremes(block)
+            sizes, totals = extremes(block)
             gaps = np.zeros(record.shape, bool) if gaps is None else gaps
             # The rows that read a sample of x need all of its channels.
             nan = nan.any(-1, keepdims=True) if label[0] == "x" else nan
@@ -394,15 +394,6 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
             record = replace(record, filled=True) if stored else record
         largest, sums = np.maximum(largest, sizes), sums + totals
     return record if stored or not record.size else block, gaps, largest, sums
-
-
-def _extremes(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the largest magnitude (C,) and the sum (C,) of every channel.
-
-    A sum may overflow. It does not depend on the layout in memory.
-    """
-    sizes = np.maximum(by_channel(np.maximum, block), -by_channel(np.minimum, block))
-    return sizes, by_channel(np.add, block)
 
 
 def lists_arrays(value: Any) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.scaling import in_units
-from ..linalg.channels import largest
+from ..linalg.channels import extremes
 from ..linalg.rank import EPS
 from ..operators.layout import to_columns, to_kernel
 from ..problem.sizes import Sizes
@@ -194,5 +194,5 @@ class FFTDeconvolution(Solver):
 
 def _exponents(records: Sequence[np.ndarray]) -> np.ndarray:
     """Return exponents (C,) of channels: their largest magnitude is about one in these units."""
-    size = np.max([largest(a) for a in records], axis=0)
+    size = np.max([extremes(a)[0] for a in records], axis=0)
     return np.maximum(np.frexp(np.where(size > 0, size, 1.0))[1], -1020)
