@@ -31,8 +31,8 @@ PACKAGES = ("convsolve", "numpy", "scipy", "threadpoolctl")
 ENOUGH = 12.0
 # Seconds that a turn takes at least, of several fits if one is shorter.
 SHORT_TURN = 0.1
-# Largest ratios to the other tree of the least CPU time and of the largest memory, and those of rows
-# for which a faster method was given up.
+# Largest ratios to the other tree of the least CPU time and of the largest memory, and those of the
+# rows for which a faster method was given up.
 MOST = (1.15, 1.1)
 MOST_OF = {
     "stride 3, dilation 2": (8.0, 1.1),

@@ -48,7 +48,7 @@ MOST_STORED = 4
 
 
 class Unit(NamedTuple):
-    """Channels are read as ``2**-exponents * a - shift``, which is about one at most.
+    """Channels are read as ``2**-exponents * a - shift``, at most 2^15 in size.
 
     ``size`` and ``trend`` (C,) are the largest values in these units of everything that is
     subtracted, and of its part that is not constant.
@@ -522,7 +522,7 @@ class Signal:
 
     @cached_property
     def _surveyed(self) -> tuple[Unit, np.ndarray | None]:
-        """Units in which the largest sample is about one, and the trends of records."""
+        """Units in which the largest sample is one within 2^17, and the trends of records."""
         size, mean = self._known or (None, None)
         read = self._centred and not self.on_device
         if size is None or (read and (mean is None or self._reads_part)):

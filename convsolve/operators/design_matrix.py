@@ -46,7 +46,7 @@ class Targets(NamedTuple):
 
     @property
     def exponents(self) -> np.ndarray:
-        """Exponents (Cout,): the largest magnitude is about one in their units."""
+        """Exponents (Cout,): the largest magnitude is one in their units, within 2^17."""
         return self.signal.unit.exponents
 
     @property
