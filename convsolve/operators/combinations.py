@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..parallel import in_order
+
 # Number of outputs that are combined with each other.
 TOGETHER = 128
 
 
 def blocks(outputs: int) -> list[slice]:
     """Return slices of the outputs that are combined with each other."""
-    starts = range(0, outputs, TOGETHER)
-    return [slice(start, min(start + TOGETHER, outputs)) for start in starts]
+    return [slice(first, first + TOGETHER) for first in range(0, outputs, TOGETHER)]
 
 
 def combined(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return combinations (..., B·s) of values (..., Q), for B blocks and weights (..., Q, s)."""
-    several = [values[..., some] @ weights[..., some, :] for some in blocks(values.shape[-1])]
+    parts = blocks(values.shape[-1])
+    several = [*in_order(lambda some: values[..., some] @ weights[..., some, :], parts)]
     return several[0] if len(several) == 1 else np.concatenate(several, axis=-1)
