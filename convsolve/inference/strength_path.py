@@ -68,15 +68,15 @@ class FreeCoordinates:
     Args:
         free: flags (R,) of the coordinates.
         square: NᵀGN.
-        beside: NᵀGL.
+        crossed: NᵀGL.
     """
 
-    def __init__(self, free: np.ndarray, square: np.ndarray, beside: np.ndarray) -> None:
-        self.flags, self._beside = free, beside
+    def __init__(self, free: np.ndarray, square: np.ndarray, crossed: np.ndarray) -> None:
+        self.flags, self._crossed = free, crossed
         self._half = inverse_root(square)
         self.rank = self._half.shape[1]
         #: Its products with itself are subtracted from LᵀGL.
-        self.root = self._half.T @ beside
+        self.root = self._half.T @ crossed
 
     def squares(self, right: np.ndarray) -> np.ndarray:
         """Return the squares (Q,) that N explains of y, given Nᵀy."""
@@ -91,7 +91,7 @@ class FreeCoordinates:
         """Return all coordinates (R, k), given those of L and the right-hand side of N."""
         whole = np.empty((len(self.flags), z.shape[1]), order="F")
         whole[~self.flags] = z
-        whole[self.flags] = self._half @ (self._half.T @ (right - self._beside @ z))
+        whole[self.flags] = self._half @ (self._half.T @ (right - self._crossed @ z))
         return whole
 
 

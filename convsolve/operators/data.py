@@ -365,7 +365,7 @@ class Plan:
     @cached_property
     def positions(self) -> list[np.ndarray]:
         """Index among the rows of every output (*T) of every record; -1 if it has no row."""
-        found, start, axis = [np.full(s, -1) for s in self.kept.shapes], 0, self.axis + 1
+        found, start, axis = [np.full(s, -1) for s in self.kept.shapes], 0, self.spec._long_axis + 1
         for lot in self.lots:
             shape = self.kept.shapes[lot.records[0]]
             used = lot.flags
@@ -378,11 +378,6 @@ class Plan:
             for i, values in zip(lot.records, np.moveaxis(numbers, 1, axis), strict=True):
                 found[i][lot.first : lot.last] = values
         return found
-
-    @cached_property
-    def axis(self) -> int:
-        """The axis of most taps."""
-        return self.spec.kernel_size.index(max(self.spec.kernel_size))
 
     def places(self, spans: Iterable[Span]) -> np.ndarray:
         """Return the indices of the rows of some spans."""
@@ -616,7 +611,7 @@ class Data:
     def _of_x(self, lot: Lot) -> Stack:
         """Return a stack without outputs, which is kept unless it has a copy of many samples."""
         if (found := self._stacks.get(lot.number)) is None:
-            x = self.x.loaded(lot)
+            x = self.x.load(lot, self.x.unread(lot))
             if self.x.few and not x.is_plain:  # which is read several times
                 x = Series(x.some())
             found = stacked(self.plan, lot, x)
@@ -683,9 +678,9 @@ def stacked(plan: Plan, lot: Lot, x: Series) -> Stack:
     if roots is not None and roots.size == len(roots):
         x = Series(x.some() * roots)
     elif roots is not None:
-        root = np.moveaxis(roots, plan.axis + 1, 1)
-    used = None if lot.flags is None else np.moveaxis(lot.flags, plan.axis + 1, 1)
-    of_x, of_n = (s.moved(plan.axis) for s in (x, Series(own)))
+        root = np.moveaxis(roots, plan.spec._long_axis + 1, 1)
+    used = None if lot.flags is None else np.moveaxis(lot.flags, plan.spec._long_axis + 1, 1)
+    of_x, of_n = (s.moved(plan.spec._long_axis) for s in (x, Series(own)))
     none = Series(np.empty((*of_n.data.shape[:-1], 0)))
     return Stack(lot.number, lot.records, of_x, none, of_n, places, used, root)
 
@@ -694,7 +689,7 @@ def with_outputs(plan: Plan, lot: Lot, stack: Stack, y: Series) -> Stack:
     """Return a stack with outputs."""
     roots = plan.roots(lot)
     y = y if roots is None else Series(y.some() * roots)
-    return stack._replace(y=y.moved(plan.axis))
+    return stack._replace(y=y.moved(plan.spec._long_axis))
 
 
 def nuisance_rows(stack: Stack, at: tuple[np.ndarray, ...], count: int) -> Any:

@@ -54,8 +54,8 @@ class Lane:
         self.stack, self.taps, self.count = stack, data.windows.taps, data.plan.count
         self.y, self.own = stack.y.part(some), stack.own.part(some)
         #: The value of N if it is one constant of all rows, or None.
-        self.constant = data.plan.rows**-0.5 if data.plan.confounds is None else None
-        self.constant = None if stack.used is not None else self.constant
+        alike = data.plan.confounds is None and stack.used is None
+        self.constant = data.plan.rows**-0.5 if alike else None
         used = None if stack.used is None else stack.used[some][..., None]
         self.used = None if used is None else Series(used)
         self.places, self.groups, self.fitted = data.windows.places, data.groups, data.plan.fitted

@@ -90,7 +90,8 @@ def predicted_blocks(
         blocks: dict[Span, np.ndarray] = {}
         for lot, stack in zip(lots, stacks, strict=False):
             found = _product(data, stack, w.astype(float, copy=False), by_rows)
-            found = (np.moveaxis(found, 1, plan.axis + 1) + bias).astype(kernel.dtype, copy=False)
+            found = np.moveaxis(found, 1, plan.spec._long_axis + 1) + bias
+            found = found.astype(kernel.dtype, copy=False)
             several = zip(lot.records.tolist(), found, strict=True)
             blocks |= {(i, lot.first, lot.last): block for i, block in several}
         yield from sorted(blocks.items(), key=itemgetter(0))

@@ -60,7 +60,7 @@ def _inputs(data: Data, stack: Stack, excluded: bool) -> Iterator[tuple[Any, np.
         if not plain:
             a = stack.x.read(a, np.empty(a.shape), None if dead is None else dead[at])
         # From (n, *K, C), with the axis of most taps first.
-        a = a if w.axis == 0 else np.moveaxis(a, 1, 1 + w.axis)
+        a = np.moveaxis(a, 1, 1 + w.spec._long_axis) if w.spec.ndim > 1 else a
         a = a.reshape(count, math.prod(w.sizes[0]), groups, data.channels)
         a = a.transpose(2, 0, 1, 3).reshape(groups, count, data.columns)
         if stack.root is not None:

@@ -30,15 +30,11 @@ class Windows:
     channels: int
 
     @cached_property
-    def axis(self) -> int:
-        """The axis of most taps."""
-        return self.spec.kernel_size.index(max(self.spec.kernel_size))
-
-    @cached_property
     def sizes(self) -> tuple[tuple[int, ...], ...]:
         """Taps, strides and dilations."""
-        of = self.spec.kernel_size, self.spec.stride, self.spec.dilation
-        return tuple((v[self.axis], *v[: self.axis], *v[self.axis + 1 :]) for v in of)
+        spec, axis = self.spec, self.spec._long_axis
+        of = spec.kernel_size, spec.stride, spec.dilation
+        return tuple((v[axis], *v[:axis], *v[axis + 1 :]) for v in of)
 
     @cached_property
     def taps(self) -> tuple[int, ...]:
@@ -78,7 +74,7 @@ class Windows:
         pairs = [*zip(taps, s, strict=True)]
         at = *(t // n for t, n in pairs), *[t % n for t, n in pairs][::-1]
         found = np.arange(math.prod(shape)).reshape(shape)[at]
-        return np.moveaxis(found, 0, self.axis).reshape(-1)
+        return np.moveaxis(found, 0, self.spec._long_axis).reshape(-1)
 
 
 def _in_normal_form(

@@ -26,7 +26,7 @@ class Geometry:
 
     Attributes:
         spec: the rows as outputs of a layer.
-        shift: by how much the lags exceed those of the layer, per axis. It is the sample of x at
+        shift: what is added to the lags of the layer, per axis. It is the sample of x at
             the first row, if lags were stated.
         edges: "drop", "zeros" or "circular" if lags were stated. Then y has a sample for every
             ``stride`` samples of x. Empty for a layer, whose y has the rows alone.
@@ -67,7 +67,7 @@ class Geometry:
     def stated(
         cls, lags: Any, tmin: Any, tmax: Any, fs: Any, edges: Any, size: Any, spec: Any, layer: Any
     ) -> Geometry:
-        """Return the geometry of the arguments of a problem; ``layer`` has those of a `ConvSpec`.
+        """Return the geometry of arguments of a problem; ``layer`` has arguments of a `ConvSpec`.
 
         Raises:
             TypeError, ValueError: If the geometry is given twice or not at all, or is not valid.

@@ -317,7 +317,7 @@ class Problem:
                 row 0 is the first row whose window lies inside the record.
 
         Returns:
-            The problem. Its records are those of the spans.
+            The problem, with one record for every record of the spans.
 
         Raises:
             ValueError: If no row of an output is left.

@@ -113,6 +113,11 @@ class ConvSpec:
         return len(self.kernel_size)
 
     @cached_property
+    def _long_axis(self) -> int:
+        """The axis of most taps, which comes first in sums and in rows."""
+        return self.kernel_size.index(max(self.kernel_size))
+
+    @cached_property
     def _span(self) -> Shape:
         """Samples that one window covers along each axis, (K-1)·dilation + 1."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
