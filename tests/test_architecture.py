@@ -357,9 +357,9 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1797,
+    "problem": 1800,
     "linalg": 720,
-    "operators": 2400,
+    "operators": 2396,
     "leastsquares": 1196,
     "inference": 4237,
     "solvers": 1799,
@@ -368,8 +368,8 @@ LIMITS = {
     "cli": 1327,
     "interop, formats, io, datasets": 507,
     "top level": 4518,
-    "package": 21233,
-    "tests": 18852,
+    "package": 21232,
+    "tests": 18861,
     "files": 168,
     "files at the top": 34,
 }
