@@ -24,8 +24,11 @@ from .sums import Residuals, Sums
 # Sums lose too many digits if a projection keeps less of a square, or if the norms of the columns
 # of a channel differ by a larger factor.
 KEPT, EVEN = 0.01, 4.0
-# Outputs from which confounds are projected out at a time.
-AT_ONCE = 16
+# Outputs from which confounds are projected out at a time, and channels of groups that are summed
+# at a time.
+AT_ONCE, WIDTH = 16, 256
+# Whether rows are formed, and what N fits of them, or None.
+Form = tuple[bool, np.ndarray | None]
 
 
 class Targets(NamedTuple):
@@ -185,7 +188,7 @@ class DesignMatrix:
         known: Sums | None = self._on_device("sums", y, by_rows)
         if known is not None:
             return known if with_gram else known._replace(gram=known.whole)
-        task = partial(_sums_of, self._bare, by_rows=by_rows, fit=fit, with_gram=with_gram)
+        task = partial(_sums_of, self._bare, form=(by_rows, fit), with_gram=with_gram)
         with np.errstate(invalid="ignore", over="ignore"):
             found: Sums = self.data.sum(task, y.signal)
         if not all(np.isfinite(a).all() for a in found):
@@ -367,15 +370,8 @@ class DesignMatrix:
             of_n = combined(of_n, weights)
         c = of_n - first.of_n @ w
         c[:, self.plan.fitted :] = 0.0
-        task = partial(
-            _residuals_of,
-            self._bare,
-            w=w,
-            c=c,
-            weights=weights,
-            by_rows=first.by_rows,
-            fit=first.fit,
-        )
+        form = first.by_rows, first.fit
+        task = partial(_residuals_of, self._bare, w=w, c=c, weights=weights, form=form)
         found: Residuals = self._on_device(
             "residuals", targets, first.by_rows, w, c, weights
         ) or self.data.sum(task, targets.signal)
@@ -386,12 +382,8 @@ class DesignMatrix:
 
     def _group(self, group: int, stack: Stack) -> tuple[Data, Stack]:
         """Return the data and the input of one group."""
-        if self.groups == 1:
-            return self._bare, stack
-        data = copy(self._bare)
-        data.groups, data.kept = 1, {}
-        some = slice(group * data.channels, (group + 1) * data.channels)
-        return data, stack._replace(x=stack.x.of_channels(some))
+        one = slice(group, group + 1)
+        return (self._bare, stack) if self.groups == 1 else _of_groups(self._bare, stack, one)
 
     def _own_fit(self, group: int) -> np.ndarray | None:
         fit = self.first.fit
@@ -410,7 +402,7 @@ class DesignMatrix:
             data, own = self._group(group, stack)
             used = np.nonzero(stack.wanted)
             n = nuisance_rows(stack, used, count)[:, :fitted]
-            if self._formed(stack):
+            if _formed(self._bare, stack, first.by_rows):
                 blocks = _rows_of(data, own, self._own_fit(group))
                 found = np.concatenate([r.a[0] @ w for r in blocks])
             elif self.data.x.sparse:
@@ -436,7 +428,7 @@ class DesignMatrix:
             every[wanted] = own_r
             data, own = self._group(group, stack)
             own = own._replace(y=Series(every))
-            if self._formed(stack):
+            if _formed(self._bare, stack, first.by_rows):
                 for block in _rows_of(data, own, self._own_fit(group)):
                     total += block.a[0].T @ block.y[0]
             elif self.data.x.sparse:
@@ -454,9 +446,6 @@ class DesignMatrix:
             data, stack = self._group(group, stack)
             found += [lane.x for lane, _ in lanes(data, stack)]
         return found
-
-    def _formed(self, stack: Stack) -> bool:
-        return _formed(self._bare, stack, self.first.by_rows)
 
     @cached_property
     def _nothing(self) -> Targets:
@@ -528,6 +517,24 @@ def _kept(sums: Sums, fitted: int) -> bool:
     return bool(((left > KEPT * sums.whole) | (sums.whole == 0)).all())
 
 
+def _of_groups(data: Data, stack: Stack, groups: slice) -> tuple[Data, Stack]:
+    """Return the data and a stack of some groups."""
+    found = copy(data)
+    found.groups, found.kept = groups.stop - groups.start, {}
+    each = data.channels, stack.y.data.shape[-1] // data.groups
+    x, y = (
+        a.of_channels(slice(groups.start * n, groups.stop * n))
+        for a, n in zip((stack.x, stack.y), each, strict=True)
+    )
+    return found, stack._replace(x=x, y=y)
+
+
+def _slices(data: Data) -> list[slice]:
+    """Return slices of the groups. Blocks of many channels do not fit into the cache."""
+    step = max(1, WIDTH // data.channels)
+    return [slice(i, min(i + step, data.groups)) for i in range(0, data.groups, step)]
+
+
 def _formed(data: Data, stack: Stack, by_rows: bool) -> bool:
     """Return whether rows of a stack are formed, also if it is too short for FFTs."""
     short = not data.x.sparse and stack.own.data.shape[1] < 2 * data.windows.sizes[0][0]
@@ -540,14 +547,16 @@ def _rows_of(data: Data, stack: Stack, fit: np.ndarray | None) -> Iterator[RowBl
         yield r if fit is None else r._replace(a=r.a - each(r.n, fit))
 
 
-def _sums_of(
-    data: Data, stack: Stack, by_rows: bool, fit: np.ndarray | None, with_gram: bool
-) -> Sums:
+def _sums_of(data: Data, stack: Stack, form: Form, with_gram: bool) -> Sums:
     """Return the sums of a stack."""
+    by_rows, fit = form
     if data.x.sparse and not by_rows:
         return Events(data, stack).sums()
     if _formed(data, stack, by_rows):
         return reduce(iadd, (row_sums(r, with_gram) for r in _rows_of(data, stack, fit)))
+    if len(some := _slices(data)) > 1:
+        each = (_sums_of(*_of_groups(data, stack, s), form, with_gram) for s in some)
+        return Sums(*map(np.concatenate, zip(*each, strict=True)))
     found: Any = None
     for lane, _ in lanes(data, stack):
         part = lane.sums(with_gram)
@@ -558,22 +567,20 @@ def _sums_of(
 
 
 def _residuals_of(
-    data: Data,
-    stack: Stack,
-    w: np.ndarray,
-    c: np.ndarray,
-    weights: np.ndarray | None,
-    by_rows: bool,
-    fit: np.ndarray | None,
+    data: Data, stack: Stack, w: np.ndarray, c: np.ndarray, weights: Any, form: Form
 ) -> Residuals:
     """Return the sums of the residuals of a stack."""
     if weights is not None:
         stack = stack.with_combinations(weights)
     several: Iterator[Residuals]
-    if _formed(data, stack, by_rows):
-        several = (row_residuals(r, w, c) for r in _rows_of(data, stack, fit))
+    if _formed(data, stack, form[0]):
+        several = (row_residuals(r, w, c) for r in _rows_of(data, stack, form[1]))
     elif data.x.sparse:
         several = iter([Events(data, stack).residuals(w, c)])
+    elif len(some := _slices(data)) > 1:
+        own = ((*_of_groups(data, stack, s), w[s], c[s]) for s in some)
+        each = (_residuals_of(*part, None, form) for part in own)
+        return Residuals(*map(np.concatenate, zip(*each, strict=True)))
     else:
         several = (lane.residuals(w, c) for lane, _ in lanes(data, stack))
     return reduce(iadd, several)
