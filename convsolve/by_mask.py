@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from .inference.errors import NoiseEstimate
     from .inference.regularization import Regularization
-    from .inference.uncertainty import NoiseEstimate
 
 
 # From the best to the worst.

@@ -14,10 +14,10 @@ from .comparison import Comparison
 from .held_out import CrossValidationScores
 from .identifiability.descent import DescentForecast
 from .identifiability.suggestions import Suggestion
+from .inference.errors import FTest, NoiseEstimate
 from .inference.permutation import PermutationTest
 from .inference.regularization import Regularization
 from .inference.resampling import Jackknife
-from .inference.uncertainty import FTest, NoiseEstimate
 from .lag_choice import LagChoice
 from .leastsquares.penalty import Penalty
 from .noise import NoiseModel

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .inference.autoregression import Autoregression
+    from .inference.errors import Errors, Estimate
     from .inference.filtered_problem import FilteredPart
-    from .inference.uncertainty import Estimate, Uncertainty
     from .leastsquares.analysis import Analysis
     from .problem.problem import Problem
 
@@ -86,7 +86,7 @@ class NoiseModel(ABC):
         raise TypeError(f"noise={self.name!r} uses the rows as they are")
 
     @abstractmethod
-    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+    def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return the errors, bands and tests of an estimate."""
 
 
@@ -114,11 +114,11 @@ class WhiteNoise(NoiseModel):
     name = "white"
     assumption = "for white noise"
 
-    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+    def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return errors from the factor of the fit."""
-        from .inference.uncertainty import Uncertainty
+        from .inference.errors import Errors
 
-        return Uncertainty(analysis, estimate)
+        return Errors(analysis, estimate)
 
 
 @dataclass(frozen=True, repr=False)
@@ -256,11 +256,11 @@ class HACNoise(NoiseModel):
                 f"in every output, got {rows}"
             )
 
-    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+    def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return errors from products of rows that are near each other."""
-        from .inference.dependent_errors import HacUncertainty
+        from .inference.errors import HacErrors
 
-        return HacUncertainty(analysis, estimate, self.bandwidth)
+        return HacErrors(analysis, estimate, self.bandwidth)
 
 
 @dataclass(frozen=True, repr=False)
@@ -298,11 +298,11 @@ class ClusterNoise(NoiseModel):
                 + ("noise='hac'" if problem.spec.ndim == 1 else "noise='white'")
             )
 
-    def uncertainty(self, analysis: Analysis, estimate: Estimate) -> Uncertainty:
+    def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return errors from one sum per record."""
-        from .inference.dependent_errors import ClusterUncertainty
+        from .inference.errors import ClusterErrors
 
-        return ClusterUncertainty(analysis, estimate)
+        return ClusterErrors(analysis, estimate)
 
 
 def _check_time(problem: Problem, name: str) -> None:

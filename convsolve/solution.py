@@ -43,11 +43,11 @@ from .text import plain
 
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
+    from .inference.errors import Errors, FTest, NoiseEstimate
     from .inference.patterns import Decoder
     from .inference.permutation import PermutationTest
     from .inference.regularization import Regularization
     from .inference.resampling import Jackknife
-    from .inference.uncertainty import FTest, NoiseEstimate, Uncertainty
     from .noise import NoiseModel
 
 # Largest rows times taps for which a text or a file includes errors under dependent noise: one
@@ -153,7 +153,7 @@ class Solution:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes, without those that are computed again after unpickling."""
-        return {name: value for name, value in vars(self).items() if name != "_made_uncertainty"}
+        return {name: value for name, value in vars(self).items() if name != "_made_errors"}
 
     @property
     def backward_error(self) -> float | None:
@@ -205,8 +205,8 @@ class Solution:
         unknown = np.full(len(self._penalties), np.nan)
         found = unknown, unknown
         if self._affordable_errors() is not None:
-            uncertainty = self._made_uncertainty
-            found = uncertainty.effective_dof, uncertainty.noise.variance
+            errors = self._made_errors
+            found = errors.effective_dof, errors.noise.variance
         return as_given(self._penalties, *found)
 
     @property
@@ -555,7 +555,7 @@ class Solution:
         if self._parts:
             return np.asarray(gathered(self._parts, lambda fit: fit.coefficient_error))
         self._warn_of_errors()
-        return self._uncertainty.coefficient_error(space)
+        return self._checked_errors.coefficient_error(space)
 
     @property
     def noise(self) -> NoiseEstimate:
@@ -603,7 +603,7 @@ class Solution:
         if self._parts:
             fit, place = at(self._parts, output)
             return fit.covariance(place)
-        found = self._uncertainty.covariance(output)
+        found = self._checked_errors.covariance(output)
         order = reversed_taps(len(found), self.kernel.shape[-2])
         return found[np.ix_(order, order)]
 
@@ -657,7 +657,7 @@ class Solution:
 
     def _reach(self, level: float, simultaneous: bool = False, method: str = "max-t") -> np.ndarray:
         """Return the half width of a band, kernel-shaped."""
-        from .inference.uncertainty import t_quantile
+        from .inference.errors import t_quantile
 
         self._warn_of_errors()
         error, noise = self._errors
@@ -667,7 +667,7 @@ class Solution:
 
     def _simultaneous_quantile(self, level: float, method: str) -> np.ndarray:
         """Return the half width (outputs,) of a simultaneous band in standard errors."""
-        from .inference.uncertainty import t_quantile
+        from .inference.errors import t_quantile
 
         if self._parts:
             found: np.ndarray = gathered(
@@ -687,7 +687,7 @@ class Solution:
         bonferroni = t_quantile(dof, 1 - (1 - level) / (2 * taps))
         if method == "bonferroni" or self._noise_model.by_record:
             return bonferroni
-        return np.minimum(bonferroni, self._uncertainty.max_t(level))
+        return np.minimum(bonferroni, self._checked_errors.max_t(level))
 
     def test(
         self,
@@ -795,13 +795,13 @@ class Solution:
 
     def _tested(self, rows: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
         """Test that a contrast (q, P) of the taps of every group is ``value`` (q,)."""
-        from .inference.uncertainty import FTest
+        from .inference.errors import FTest
 
         found: FTest
         if not self._parts:
-            uncertainty = self._uncertainty
-            found = uncertainty.test(rows, value)
-            if words := uncertainty.approximation(rows):
+            errors = self._checked_errors
+            found = errors.test(rows, value)
+            if words := errors.approximation(rows):
                 warn(words)
             return found
         outputs, groups = self.kernel.shape[-1], self._spec.groups
@@ -1058,13 +1058,13 @@ class Solution:
                 order, coefficients = self._autoregression
                 noise = noise._replace(kind="ar", order=order, coefficients=coefficients)
             return error, noise
-        found = self._made_uncertainty
+        found = self._made_errors
         return found.standard_error, found.noise
 
     @property
-    def _uncertainty(self) -> Uncertainty:
+    def _checked_errors(self) -> Errors:
         self._warn_of_errors()
-        return self._made_uncertainty
+        return self._made_errors
 
     def _warn_of_errors(self) -> None:
         """Warn once if the residuals are not white as the errors assume."""
@@ -1073,7 +1073,7 @@ class Solution:
                 part.solution._warn_of_errors()
         elif not (self._whiteness_checked or self._saved_errors is not None):
             self._whiteness_checked = True
-            if words := self._correlated(self._made_uncertainty):
+            if words := self._correlated(self._made_errors):
                 warn(words)
 
     def _correlation_warning(self) -> str:
@@ -1084,10 +1084,10 @@ class Solution:
         if self._affordable_errors() is None or self._saved_errors is not None:
             return ""
         fits = self._by_mask
-        found = (fit._correlated(fit._made_uncertainty) for fit in fits)
+        found = (fit._correlated(fit._made_errors) for fit in fits)
         return next(filter(None, found), "")
 
-    def _correlated(self, uncertainty: Uncertainty) -> str:
+    def _correlated(self, errors: Errors) -> str:
         """Return a warning if errors for white noise are used and residuals are not white.
 
         There is none for rows that were filtered to make their noise white, nor for images.
@@ -1096,14 +1096,14 @@ class Solution:
             return ""
         from .inference.whiteness import warning
 
-        problem, exponents = self._beginning(), uncertainty.exponents
+        problem, exponents = self._beginning(), errors.exponents
         # Gaps of excluded rows are closed, which can only hide a correlation.
         residuals = [np.ldexp(a, -exponents) for a in self._weighted(problem)]
-        variance = uncertainty.deviation**2 if self._error_norms is None else None
-        return warning(problem, residuals, variance, uncertainty.penalized)
+        variance = errors.deviation**2 if self._error_norms is None else None
+        return warning(problem, residuals, variance, errors.penalized)
 
     @cached_property
-    def _made_uncertainty(self) -> Uncertainty:
+    def _made_errors(self) -> Errors:
         why = self._no_errors()
         if why:
             raise ValueError(why)
@@ -1113,10 +1113,10 @@ class Solution:
         freedom = np.full(self.kernel.shape[-1], np.nan)
         if self._regularization is not None:
             freedom = self._regularization.effective_dof
-        from .inference.uncertainty import Estimate
+        from .inference.errors import Estimate
 
         estimate = Estimate(kernel, self._penalties, freedom, self._error_norms)
-        return self._noise_model.uncertainty(analyse(problem, report._diagnosis.limits), estimate)
+        return self._noise_model.errors(analyse(problem, report._diagnosis.limits), estimate)
 
     def _no_errors(self) -> str:
         """Return why there are no standard errors, or an empty string."""

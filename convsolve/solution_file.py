@@ -81,7 +81,7 @@ def read_solution(path: str | Path) -> dict[str, Any]:
             chosen = Regularization.from_dict(chosen)
         errors = None
         if "noise" in about:
-            from .inference.uncertainty import NoiseEstimate
+            from .inference.errors import NoiseEstimate
 
             model = arrays.get("noise_order"), arrays.get("noise_ar")
             noise = NoiseEstimate(about["noise"], arrays["noise"], arrays["dof"], *model)

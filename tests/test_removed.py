@@ -55,6 +55,7 @@ REMOVED += [
 _BASIS = "cs.Problem(x, x, lags=(0, 9), basis='bsplines4')"
 REMOVED += [(f"cs.solve_group({{'a': {_BASIS}, 'b': {_BASIS}}})", ValueError)]
 GONE += ["inference.krylov", "inference.reference_noise"]
+GONE += [f"inference.{name}" for name in ("uncertainty", "dependent_errors", "sandwich", "cosines")]
 
 
 # Files, reports and other libraries.

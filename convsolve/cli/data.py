@@ -16,7 +16,7 @@ from .readers import beside
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..inference.uncertainty import FTest
+    from ..inference.errors import FTest
     from ..io import Signal
     from ..problem.names import Names
     from ..problem.problem import Problem

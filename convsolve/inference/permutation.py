@@ -23,7 +23,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
 from ..operators.filtered import autocovariances
 from ..progress import tracked
-from .uncertainty import covariance_half
+from .errors import covariance_half
 
 # Numbers of orthonormal columns, and of their products with y, that are formed at a time.
 COLUMN_NUMBERS = 2**24

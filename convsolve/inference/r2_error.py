@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..linalg.rank import EPS
-from .cosines import COSINES, cosine_columns, long_run_variance
 from .effective_rows import BinMeans
-from .uncertainty import t_quantile
+from .errors import COSINES, cosine_columns, t_quantile
 
 # Intervals are widened by 1 + FEW_ROWS/effective rows. The number was chosen by simulation: cosines
 # of short series are correlated.
@@ -55,7 +54,7 @@ class Deviations:
         if not self._in_time:
             return np.full(self.squares.shape[1], np.nan)
         shares = self._projections / np.where(self.squares > 0, self.squares, 1.0)
-        return np.asarray(np.sqrt(long_run_variance(shares[:, 1] - shares[:, 0])))
+        return np.asarray(np.sqrt(2 * np.square(shares[:, 1] - shares[:, 0]).mean(0)))
 
     def effective_rows(self) -> np.ndarray:
         """Return the fewest effective rows (Q,) of y, e and ŷ."""

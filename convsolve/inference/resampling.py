@@ -21,11 +21,11 @@ from ..problem.checks import fraction
 from ..problem.rows import Span
 from ..progress import tracked
 from ..text import count, line, span
+from .errors import t_quantile
 from .folds import Spans, beside, part
 from .moments import Moments
 from .patterns import Decoder
 from .sums import fold_sums
-from .uncertainty import t_quantile
 
 # Pivots of a Gram matrix beyond this ratio cost four digits, which refinement by residuals of the
 # data restores.

@@ -18,7 +18,7 @@ PUBLIC = {name: f"convsolve.{name}" for name in convsolve.__all__}
 PUBLIC |= {name: f"convsolve.extend.{name}" for name in extend.__all__}
 SHORT = {"np": "numpy"}
 # Names in signatures without a page: internal classes, aliases of types, and other libraries'.
-INTERNAL = {"Analysis", "Autoregression", "Certificate", "Estimate", "FilteredPart", "Uncertainty"}
+INTERNAL = {"Analysis", "Autoregression", "Certificate", "Errors", "Estimate", "FilteredPart"}
 WITHOUT_PAGE = frozenset(
     {"Columns", "Drawn", "Figure", "Listener", "P", "Path", "R", "T"} | INTERNAL
 )

@@ -16,8 +16,8 @@ import pytest
 
 import convsolve as cs
 from convsolve import registry
+from convsolve.inference.errors import Errors
 from convsolve.inference.orthonormal_rows import OrthonormalRows, by_output
-from convsolve.inference.uncertainty import Uncertainty
 from convsolve.leastsquares.analysis import Analysis
 from convsolve.leastsquares.certificate import GAP, Certificate
 from convsolve.problem.sizes import Tuning
@@ -58,7 +58,7 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
 # --- a noise model
 
 
-class _DoubledErrors(Uncertainty):
+class _DoubledErrors(Errors):
     kind = "doubled"
 
     @property
@@ -74,7 +74,7 @@ class Doubled(cs.extend.NoiseModel):
         if problem.spec.ndim > 1:
             raise ValueError("noise='doubled' is for one axis")
 
-    def uncertainty(self, analysis: Any, estimate: Any) -> Uncertainty:
+    def errors(self, analysis: Any, estimate: Any) -> Errors:
         return _DoubledErrors(analysis, estimate)
 
 
