@@ -44,7 +44,6 @@ from .text import plain
 if TYPE_CHECKING:
     from .inference.autoregression import Autoregression
     from .inference.errors import Errors, FTest, NoiseEstimate
-    from .inference.patterns import Decoder
     from .inference.permutation import PermutationTest
     from .inference.regularization import Regularization
     from .inference.resampling import Jackknife
@@ -838,13 +837,13 @@ class Solution:
             kind: Method of resampling.
 
                 - "circular_shift", the default: each record of y is shifted in a circle by a number
-                  of rows of its own, drawn at random from all of them. A single record is shifted
-                  by every number of rows instead.
+                  of rows of its own, drawn at random from all of them. A single record of at most
+                  ``draws`` + 1 rows is shifted by every number of rows instead.
                 - "records": whole records of y are permuted, all permutations if they are few.
                   This is exact if the records are exchangeable. They must have one length, and
                   there must be 4 or more; 4 records have a smallest p of 1/24.
-            draws: Number of resampled y, at least 19. Default 999. It is not used for the shifts of
-                a single record.
+            draws: Number of resampled y, at least 19. Default 999. It is not used if all shifts of
+                a single record, or all permutations, are taken.
             seed: Seed of the draws, a non-negative integer. Default 0.
             progress: True shows progress bars, see `solve`. Default False.
 
@@ -943,8 +942,7 @@ class Solution:
         from .inference.resampling import jackknife
 
         analysis = self._resampled("jackknife", penalized=patterns is not None)
-        decoder = None if patterns is None else self._decoder(patterns)
-        return jackknife(analysis, np.asarray(self.kernel, float), self._penalties, decoder)
+        return jackknife(analysis, np.asarray(self.kernel, float), self._penalties, patterns)
 
     def patterns(self, of: str = "predicted") -> np.ndarray:
         """Return the patterns of a decoder, shaped as `impulse_response`.
@@ -995,14 +993,11 @@ class Solution:
         if self._parts:
             found: np.ndarray = gathered(self._parts, lambda fit: fit._patterns(of))
             return found
-        return self._decoder(of).patterns(np.asarray(self.kernel, float))
-
-    def _decoder(self, of: str) -> Decoder:
-        from .inference.patterns import Decoder
+        from .inference.patterns import patterns
 
         problem, report = self._training(), self.identifiability
         assert report is not None
-        return Decoder(problem, of, report._diagnosis.limits)
+        return patterns(problem, np.asarray(self.kernel, float), of, report._diagnosis.limits)
 
     def _check_patterns(self, of: str, name: str) -> None:
         """Raise a ValueError if there are no patterns."""

@@ -598,11 +598,11 @@ class HacErrors(DependentErrors):
             ValueError: If the data or the influences do not fit into the memory.
         """
         sizes, matrix = self._design.sizes, self._design.matrix
-        needed = 8 * len(contrast) * len(self._axis)
+        needed = 8 * sizes.columns * len(self._axis)
         if sizes.beyond_memory or needed > sizes.limits.factor_bytes:
             raise ValueError(
                 f"errors under noise='hac' need the influence of {count(self._rows, 'row')} on "
-                f"{count(len(contrast), 'tap')} in memory, {in_bytes(needed)} in addition to x, y"
+                f"{count(sizes.columns, 'tap')} in memory, {in_bytes(needed)} in addition to x, y"
             )
         u = self._laid(matrix.forward(group, self._weights(group, contrast)))
         local = np.asarray(outputs) - group * self._each

@@ -12,8 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,8 +24,8 @@ from ..operators.filtered import autocovariances
 from ..progress import tracked
 from .errors import covariance_half
 
-# Numbers of orthonormal columns, and of their products with y, that are formed at a time.
-COLUMN_NUMBERS = 2**24
+# Numbers of resampled y that are formed at a time.
+NUMBERS_AT_ONCE = 2**22
 # A test at 5 % needs this many resampled y.
 FEWEST_DRAWS = 19
 # A single record has to be as long as this many kernels, and as this many correlation times. Else
@@ -67,35 +66,57 @@ class PermutationTest(NamedTuple):
 def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> PermutationTest:
     """Rank the R² of y among those of resampled y.
 
-    With the columns of A made orthonormal, Q, the explained sum of squares is ‖Qᵀy‖². A table per
-    record of products Qᵀy then gives each draw as a sum over records.
+    With H Hᵀ = (AᵀA)⁻¹, the explained sum of squares of y is ‖HᵀAᵀy‖².
 
     Raises:
         ValueError: If there are weights or confounds; the records are too few, too short or of
             several lengths for this kind; or the data do not determine a tap.
     """
-    design = analysis.design
-    lengths = _lengths(design)
+    design, targets = analysis.design, analysis.targets
+    lengths, matrix = _lengths(design), design.matrix
     _check(design, lengths, kind)
-    y = _records(_outputs(analysis), lengths)
-    if kind == "records":
-        choices, table = _permutations(len(y), draws, seed), partial(_of_records, y)
-    else:
-        choices, table = _shifts(lengths, draws, seed), partial(_of_shifts, y)
-    explained = _explained(analysis, table, choices, lengths)
-    whole = np.concatenate(y, axis=1)
-    total = np.square(whole).sum(1, keepdims=True)
-    about = total - whole.sum(1, keepdims=True) ** 2 / whole.shape[1]
-    total = about if design.nuisance.constant else total
-    with np.errstate(divide="ignore", invalid="ignore"):
-        r2 = 1 - (total - explained) / np.where(about > 0, about, np.nan)
-    r2 = r2.swapaxes(0, 1).reshape(len(choices), -1)
+    assert targets is not None
+    choices = (_permutations if kind == "records" else _shifts)(lengths, draws, seed)
+    found, in_time = [], []
+    for g in range(matrix.groups):
+        y = matrix.output_rows(targets, g)[matrix.plan.in_time]
+        y = (y - design.nuisance.constant * y.mean(0)) * matrix.outputs_of(targets).live[g]
+        in_time.append(y)
+        total = np.square(y).sum(0)
+        about = total - y.sum(0) ** 2 / len(y)
+        total = about if design.nuisance.constant else total
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = (total - _explained(analysis, g, y, choices, kind, lengths)) / about
+        found.append(np.where(about > 0, 1 - left, np.nan))
+    r2 = np.concatenate(found, axis=1)
     statistic, null = r2[0], r2[1:]
     p = (1 + (null >= statistic).sum(0)) / (1 + len(null))
     p = np.where(np.isnan(statistic), np.nan, p)
     if kind == "circular_shift":
+        y = np.split(np.hstack(in_time), np.cumsum(lengths)[:-1])
         p = _slow_refused(p, _correlation_times(design, y), lengths)
     return PermutationTest(statistic, p, null)
+
+
+def _explained(
+    analysis: Analysis,
+    group: int,
+    y: np.ndarray,
+    choices: np.ndarray,
+    kind: str,
+    lengths: Sequence[int],
+) -> np.ndarray:
+    """Return the explained sums of squares (samples, Q) of resampled y (n, Q), in time."""
+    matrix, half = analysis.design.matrix, covariance_half(analysis.plain, group)
+    at_once, found = max(1, NUMBERS_AT_ONCE // y.size), []
+    starts = range(0, len(choices), at_once)
+    for first in tracked(starts, "resampled y", len(starts)):
+        drawn = y[_places(kind, choices[first : first + at_once], lengths).T]
+        rows = np.empty((len(y), drawn[0].size))
+        rows[matrix.plan.in_time] = drawn.reshape(len(y), -1)
+        explained = np.square(half.T @ matrix.adjoint(group, rows)).sum(0)
+        found.append(explained.reshape(drawn.shape[1:]))
+    return np.concatenate(found)
 
 
 def _lengths(design: Design) -> list[int]:
@@ -133,33 +154,21 @@ def _check(design: Design, lengths: list[int], kind: str) -> None:
         )
 
 
-def _outputs(analysis: Analysis) -> np.ndarray:
-    """Return y (G, n, Q) in the order of time, with a fitted constant subtracted."""
-    assert analysis.targets is not None
-    matrix = analysis.design.matrix
-    found = np.concatenate([y for _, y in matrix.row_blocks(analysis.targets)], axis=1)
-    return found[:, matrix.plan.in_time]
-
-
-def _records(values: np.ndarray, lengths: Sequence[int]) -> list[np.ndarray]:
-    """Rows (G, n, ...) of each record."""
-    return np.split(values, np.cumsum(lengths)[:-1], axis=1)
-
-
-# --- two ways to resample
+# --- two ways to resample, the first sample in the order of time
 
 
 def _shifts(lengths: Sequence[int], draws: int, seed: int) -> np.ndarray:
-    """Shifts (samples, records), zero first: all of a single record, else random ones."""
-    if len(lengths) == 1:
+    """All shifts (samples, 1) of a single record if they are few, else random (samples, R)."""
+    if len(lengths) == 1 and lengths[0] <= 1 + draws:
         return np.arange(lengths[0])[:, None]
     found = np.random.default_rng(seed).integers(0, lengths, (1 + draws, len(lengths)))
     found[0] = 0
     return found
 
 
-def _permutations(records: int, draws: int, seed: int) -> np.ndarray:
-    """Permutations (samples, records), the identity first: all if they are few, else random."""
+def _permutations(lengths: Sequence[int], draws: int, seed: int) -> np.ndarray:
+    """All permutations (samples, R) of the records if they are few, else random ones."""
+    records = len(lengths)
     if records <= 20 and math.factorial(records) <= 1 + draws:
         return np.array([*itertools.permutations(range(records))])
     found = np.tile(np.arange(records), (1 + draws, 1))
@@ -167,60 +176,13 @@ def _permutations(records: int, draws: int, seed: int) -> np.ndarray:
     return found
 
 
-def _of_shifts(y: Sequence[np.ndarray], record: int, q: np.ndarray) -> np.ndarray:
-    """Return qᵀy (G, rows, k, Q) of a record for every shift of it; q is (G, n, k)."""
-    from scipy.fft import irfft, rfft
-
-    length = q.shape[1]
-    of_q = rfft(q, axis=1).conj()[..., None]
-    of_y = rfft(y[record], axis=1)[:, :, None]
-    return np.asarray(irfft(of_q * of_y, length, axis=1))
-
-
-def _of_records(y: Sequence[np.ndarray], record: int, q: np.ndarray) -> np.ndarray:
-    """Return qᵀy (G, records, k, Q) of the columns of a record and y of every record."""
-    return np.stack([q.swapaxes(1, 2) @ a for a in y], axis=1)
-
-
-# --- sums over records
-
-
-def _explained(
-    analysis: Analysis,
-    table: Callable[[int, np.ndarray], np.ndarray],
-    choices: np.ndarray,
-    lengths: Sequence[int],
-) -> np.ndarray:
-    """Explained sum of squares (G, samples, Q) of every sample.
-
-    ``table`` returns qᵀy (G, entries, k, Q) of a record and its columns q (G, n, k), and
-    ``choices`` (samples, records) which entry each sample takes.
-    """
-    assert analysis.targets is not None
-    outputs = analysis.targets.outputs
-    found = np.zeros((analysis.design.spec.groups, len(choices), outputs))
-    entries = int(choices.max()) + 1
-    for q in _orthonormal(analysis, outputs * (entries + len(choices))):
-        sums = np.zeros((len(q), len(choices), q.shape[2], outputs))
-        for r, of_record in enumerate(_records(q, lengths)):
-            sums += table(r, of_record)[:, choices[:, r]]
-        found += np.square(sums).sum(2)
-    return found
-
-
-def _orthonormal(analysis: Analysis, numbers: int) -> Iterator[np.ndarray]:
-    """Orthonormal columns (G, n, k) that span those of A, some at a time.
-
-    ``numbers`` are formed from each of them.
-    """
-    operator = analysis.design.matrix
-    inverse = np.stack([covariance_half(analysis.plain, g) for g in range(operator.groups)])
-    step = max(1, COLUMN_NUMBERS // (operator.groups * (operator.rows + numbers)))
-    starts = range(0, inverse.shape[2], step)
-    for first in tracked(starts, "columns, multiplied by resampled y", len(starts)):
-        some = inverse[:, :, first : first + step]
-        found = np.concatenate([a @ some for a, _ in operator.row_blocks()], axis=1)
-        yield found[:, operator.plan.in_time]
+def _places(kind: str, choices: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """Return the places (samples, n) in time of the rows that resampled y consist of."""
+    if kind == "records":
+        places = choices[:, :, None] * lengths[0] + np.arange(lengths[0])
+        return places.reshape(len(choices), -1)
+    several = zip(np.cumsum([0, *lengths[:-1]]), lengths, choices.T, strict=True)
+    return np.hstack([a + (np.arange(n) + shift[:, None]) % n for a, n, shift in several])
 
 
 # --- correlation in time
@@ -233,7 +195,7 @@ def _correlation_times(design: Design, y: Sequence[np.ndarray]) -> np.ndarray:
     channels, and of y.
     """
     of_x = _lag_one([np.asarray(a, float) for a in design.records], design.spec.stride[0])
-    of_y = _lag_one([np.concatenate([*a], axis=1) for a in y], 1)
+    of_y = _lag_one(y, 1)
     rho = np.clip(of_x.max() * of_y, 0.0, 1 - sys.float_info.epsilon)
     return np.asarray((1 + rho) / (1 - rho))
 

@@ -11,25 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.design import Design
-from ..leastsquares.penalty import RIDGE, NoPenalty, Penalty
-from ..leastsquares.scaling import GRAM_SHARE, exponents_of
-from ..linalg.factors import cholesky_factors
-from ..linalg.threads import blas_threads
-from ..operators.layout import ascending, to_kernel
+from ..leastsquares.penalty import Penalty
+from ..operators.layout import ascending
 from ..problem.checks import fraction
-from ..problem.rows import Span
 from ..progress import tracked
 from ..text import count, line, span
 from .errors import t_quantile
-from .folds import Spans, beside, part
-from .moments import Moments
-from .patterns import Decoder
-from .sums import fold_sums
-
-# Pivots of a Gram matrix beyond this ratio cost four digits, which refinement by residuals of the
-# data restores.
-MOST_PIVOTS = 1e2
+from .patterns import patterns
 
 
 class Jackknife(NamedTuple):
@@ -117,113 +105,49 @@ class Jackknife(NamedTuple):
 def jackknife(
     analysis: Analysis,
     kernel: np.ndarray,
-    penalties: Sequence[tuple[Penalty, float]] = (),
-    decoder: Decoder | None = None,
+    penalties: Sequence[tuple[Penalty, float]],
+    kind: str | None = None,
 ) -> Jackknife:
-    """Least squares without each record, from sums over records.
+    """Solve without each record in turn.
 
     Args:
         analysis: the analysis of all records.
         kernel: the kernel of all records.
-        penalties: quadratic penalty and strength of every output. By default none.
-        decoder: sums that give patterns, of which the errors are computed instead.
+        penalties: quadratic penalty and strength of every output.
+        kind: which patterns take the place of kernels, or None.
 
     Raises:
         ValueError: a single record; records without one of which a tap is not determined.
     """
-    design, targets = analysis.design, analysis.targets
-    assert targets is not None
-    lengths = design.kept.lengths
-    folds: list[list[Span]] = [[(i, 0, lengths[i])] for i in design.kept.used]
-    if len(folds) < 2:
+    design = analysis.design
+    problem, limits = design.problem, design.sizes.limits
+    spans = [(i, 0, design.kept.lengths[i]) for i in design.kept.used]
+    if len(spans) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
-    if reason := design.sizes.gram_reason():
-        raise ValueError(f"jackknife cannot be computed: {reason}")
-    whole, modelled = kernel, design.modelled.reshape(*kernel.shape[:-1], 1)
-    if decoder is not None:  # patterns also exist outside of the windows of lags
-        whole, modelled = decoder.patterns(kernel), np.ones_like(modelled)
-    sums, found = fold_sums(design, targets, Spans(folds, []), "sums over records"), []
-    of_decoder = [] if decoder is None else decoder.sums_without(folds, design, sums)
-    with blas_threads(design._blas_columns):
-        for held, rest in enumerate(tracked(sums.beside, "records left out", len(folds))):
-            alone = _without(analysis, folds, held, rest, penalties, kernel.shape)
-            if decoder is not None:
-                alone = decoder.patterns(alone, of_decoder[held])
-            found.append(alone)
+    whole, modelled, found = kernel, design.modelled.reshape(*kernel.shape[:-1], 1), []
+    if kind is not None:  # patterns also exist outside of the windows of lags
+        whole, modelled = patterns(problem, kernel, kind, limits), np.ones_like(modelled)
+    for held in tracked(spans, "records left out", len(spans)):
+        rest = problem.of_rows([own for own in spans if own != held])
+        alone = _solved(Analysis(rest, limits), penalties, held[0])
+        found.append(alone if kind is None else patterns(rest, alone, kind, limits))
     flags = np.broadcast_to(modelled, kernel.shape)
-    return Jackknife(whole, len(folds) - 1, np.stack(found), flags)
+    return Jackknife(whole, len(spans) - 1, np.stack(found), flags)
 
 
-def _without(
-    analysis: Analysis,
-    folds: list[list[Span]],
-    held: int,
-    rest: Moments,
-    penalties: Sequence[tuple[Penalty, float]],
-    shape: tuple[int, ...],
+def _solved(
+    analysis: Analysis, penalties: Sequence[tuple[Penalty, float]], held: int
 ) -> np.ndarray:
-    """Return the kernel without one fold, given the moments of the ``rest``."""
-    terms = [*penalties] or [(RIDGE, 0.0)] * shape[-1]
-    found = np.empty(shape)
-    for term in dict.fromkeys(terms):
-        some = [q for q, other in enumerate(terms) if other == term]
-        columns = _by_gram(rest, analysis.design, *term)
-        if columns is None:
-            found[..., some] = _from_data(analysis, folds, held, *term)[..., some]
-            continue
-        power = rest.units.out_exponents[:, None] - rest.units.column_exponents[:, :, None]
-        with np.errstate(over="ignore", under="ignore"):
-            columns = analysis.design.span.expand(np.ldexp(columns, power))
-        kernel = to_kernel(columns, analysis.design.spec.kernel_size)
-        found[..., some] = kernel[..., some]
+    """Return the kernel of the records other than ``held``."""
+    found = np.empty(analysis.design.problem.kernel_shape)
+    for term in dict.fromkeys(penalties):
+        regression = analysis.regression(*term)
+        solved, factors = regression.solve(), regression.system.factors
+        if solved is None or not (factors.complete and factors.full_rank):
+            raise ValueError(
+                f"without record {held} the data do not determine every tap, so there is no "
+                "jackknife"
+            )
+        some = [q for q, other in enumerate(penalties) if other == term]
+        found[..., some] = regression.to_user(solved[0])[0][..., some]
     return found
-
-
-def _by_gram(
-    moments: Moments, design: Design, penalty: Penalty, strength: float
-) -> np.ndarray | None:
-    """Return penalized least squares in the coordinates and units of the moments.
-
-    None unless the moments prove full rank and few digits are lost.
-    """
-    coordinates = design.coordinates(penalty if strength else NoPenalty())
-    basis = coordinates.basis.within(design.span)
-    own = moments.in_basis(basis)
-    if not basis.identity:
-        norms, each = (np.sqrt(np.maximum(m.squares, 0.0)) for m in (moments, own))
-        if (each <= GRAM_SHARE * basis.largest_norms(norms)).any():
-            return None
-    gram, cross, _ = own.eliminated()
-    with np.errstate(over="ignore", under="ignore"):
-        ridges = np.ldexp(strength * coordinates.weights, -2 * own.units.column_exponents)
-    found = []
-    for g, c, ridge in zip(gram, cross, ridges, strict=True):
-        exponents = exponents_of(np.sqrt(np.maximum(np.diagonal(g) + ridge, 0.0)))
-        scale = np.ldexp(1.0, -exponents)
-        scaled = g * scale * scale[:, None]
-        np.einsum("pp->p", scaled)[...] += ridge * scale**2
-        factors = cholesky_factors(scaled[None], moments.n)
-        if not factors.complete:
-            return None
-        pivots = np.abs(np.diagonal(factors[0].r))
-        if pivots.max() > MOST_PIVOTS * pivots.min():
-            return None
-        found.append(scale[:, None] * factors[0].solve_normal(scale[:, None] * c))
-    return np.asarray(basis.expand(np.stack(found)))
-
-
-def _from_data(
-    analysis: Analysis, folds: list[list[Span]], held: int, penalty: Penalty, strength: float
-) -> np.ndarray:
-    """Return the kernel without one fold, by a QR of the data and refinement."""
-    design, targets = analysis.design, analysis.targets
-    assert targets is not None
-    alone = part(design, targets.in_memory, beside(folds, held, []))
-    regression = Analysis(alone, design.sizes.limits).regression(penalty, strength)
-    factors, solved = regression.system.factors, regression.solve()
-    if solved is None or not (factors.complete and factors.full_rank):
-        raise ValueError(
-            f"without record {folds[held][0][0]} the data do not determine every tap, so there "
-            "is no jackknife"
-        )
-    return regression.to_user(solved[0])[0]

@@ -91,12 +91,11 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], str, str]] = {
         "sums over folds; windows of lags, by fold; windows of lags", "scores",
     ),
     "jackknife": (
-        lambda **p: cs.solve(stated()).jackknife(**p), "sums over records; records left out",
-        "standard_error",
+        lambda **p: cs.solve(stated()).jackknife(**p), "records left out", "standard_error"
     ),
     "permutation_test": (
         lambda **p: cs.solve(stated()).permutation_test(**p),
-        "columns, multiplied by resampled y", "null_distribution",
+        "resampled y", "null_distribution",
     ),
     **{
         name: (lambda given=given, **p: cs.solve(stated(), **given, **p), stages, "kernel")
