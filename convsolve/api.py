@@ -41,7 +41,7 @@ from .solvers.base import Loss, Solver, SolverResult, certified
 if TYPE_CHECKING:
     import jax
 
-    from .inference.autoregression import Autoregression
+    from .inference.ar import Autoregression
     from .inference.folds import CrossValidation
     from .inference.regularization import Regularization
     from .noise import NoiseModel

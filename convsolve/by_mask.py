@@ -68,7 +68,7 @@ def regularization_of(
 
 def noise_of(parts: Sequence[Part]) -> NoiseEstimate:
     """Return the noise of all outputs."""
-    from .inference.autoregression import Autoregression
+    from .inference.ar import Autoregression
 
     several = [part.solution.noise for part in parts]
     variance = together(parts, [noise.variance for noise in several])

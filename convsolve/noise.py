@@ -13,9 +13,8 @@ from .text import as_call, count
 if TYPE_CHECKING:
     import numpy as np
 
-    from .inference.autoregression import Autoregression
+    from .inference.ar import Autoregression, FilteredPart
     from .inference.errors import Errors, Estimate
-    from .inference.filtered_problem import FilteredPart
     from .leastsquares.analysis import Analysis
     from .problem.problem import Problem
 
@@ -180,7 +179,7 @@ class ARNoise(WhiteNoise):
 
     def records_left(self, problem: Problem) -> tuple[int, ...] | None:
         """Return the records that have rows after those that a given order takes."""
-        from .inference.filtered_problem import records_left
+        from .inference.ar import records_left
 
         return None if self.order is None else tuple(records_left(problem._kept, self.order))
 
@@ -192,7 +191,7 @@ class ARNoise(WhiteNoise):
         bias: np.ndarray,
     ) -> tuple[Autoregression, Iterator[FilteredPart]]:
         """Return an autoregression per output, and problems with filtered rows."""
-        from .inference.filtered_problem import estimated_noise, filtered_parts
+        from .inference.ar import estimated_noise, filtered_parts
 
         noise = estimated_noise(analysis, kernel, bias, self.order)
         return noise, filtered_parts(problem, noise, analysis.design.sizes.limits)

@@ -124,7 +124,7 @@ class Score(NamedTuple):
             >>> print(f"{low[0]:.2f} to {high[0]:.2f}")
             0.45 to 0.74
         """
-        from .inference.r2_error import interval
+        from .inference.r2 import interval
 
         level = fraction(level, "level")
         fewest = np.nanmin(self.effective_rows, initial=np.inf)
@@ -266,7 +266,7 @@ def score_of(
     Returns:
         The score, and mean squares (Q,) of the residuals.
     """
-    from .inference.r2_error import Deviations
+    from .inference.r2 import Deviations
 
     level = Level.of(truth)
     predictions = _Predictions(centre)

@@ -42,7 +42,7 @@ from .solvers.base import Trace
 from .text import plain
 
 if TYPE_CHECKING:
-    from .inference.autoregression import Autoregression
+    from .inference.ar import Autoregression
     from .inference.errors import Errors, FTest, NoiseEstimate
     from .inference.permutation import PermutationTest
     from .inference.regularization import Regularization

@@ -55,7 +55,11 @@ REMOVED += [
 _BASIS = "cs.Problem(x, x, lags=(0, 9), basis='bsplines4')"
 REMOVED += [(f"cs.solve_group({{'a': {_BASIS}, 'b': {_BASIS}}})", ValueError)]
 GONE += ["inference.krylov", "inference.reference_noise"]
-GONE += [f"inference.{name}" for name in ("uncertainty", "dependent_errors", "sandwich", "cosines")]
+GONE += [
+    "inference.uncertainty", "inference.dependent_errors", "inference.sandwich",
+    "inference.cosines", "inference.autoregression", "inference.filtered_problem",
+    "inference.r2_error", "inference.effective_rows",
+]  # fmt: skip
 
 
 # Files, reports and other libraries.

@@ -10,10 +10,9 @@ the scores of every window of lags.
 Losses: ``robust`` is for Huber's loss and ``absolute`` for least absolute deviations. Both use the
 ``orthonormal_rows`` of A.
 
-Errors: ``uncertainty`` computes standard errors, bands and tests of ``contrasts``.
-``dependent_errors`` computes them for rows that depend on each other, from the sums of
-``sandwich``. ``autoregression`` models
-the noise, and ``filtered_problem`` filters the rows until their noise is white. ``whiteness`` tests
-residuals. ``resampling`` has the jackknife, ``patterns`` has the patterns of a decoder, and
-``permutation`` has the tests with resampled y.
+Errors: ``errors`` computes standard errors, bands and tests of ``contrasts``, also for rows that
+depend on each other. ``ar`` models autoregressive noise and filters the rows until their noise is
+white. ``whiteness`` tests residuals, and ``r2`` has the interval of R². ``resampling`` has the
+jackknife, ``patterns`` has the patterns of a decoder, and ``permutation`` has the tests with
+resampled y.
 """

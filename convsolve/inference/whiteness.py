@@ -11,7 +11,7 @@ import numpy as np
 
 from ..operators.filtered import autocovariances
 from ..problem.problem import Problem
-from .autoregression import rows_left
+from .ar import rows_left
 from .robust import mad_scale
 
 # Residuals are called correlated if this happens in at most this share of data sets of white noise.
@@ -62,23 +62,10 @@ def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
         channel = [np.asarray(a[..., [c]], float) for a in records]
         size = max(float(np.abs(a).max(initial=0.0)) for a in channel) or 1.0
         mean = sum(float((a / size).sum()) for a in channel) / samples
-        found = autocovariances([a / size - mean for a in channel], lags)[:, 0]
-        if np.abs(found[1:]).max(initial=0.0) > most * found[0]:
+        found = np.abs(autocovariances([a / size - mean for a in channel], lags)[:, 0])
+        if found[1:].max(initial=0.0) > most * found[0]:
             return True
     return False
-
-
-def without_outliers(residuals: Sequence[np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
-    """Limit residuals (T, outputs) of every record to 1.345 times their scale, as `HuberLoss` does.
-
-    The scale is estimated from the median absolute residual.
-
-    Returns:
-        The residuals, and their mean squares (outputs,).
-    """
-    limit = HUBER * np.array([mad_scale(column) for column in np.concatenate(residuals).T])
-    found = [np.clip(e, -limit, limit) for e in residuals]
-    return found, np.square(np.concatenate(found)).mean(0)
 
 
 def warning(
@@ -93,38 +80,39 @@ def warning(
         problem: the problem.
         residuals: (T, outputs) of every record.
         variance: (outputs,), variance of the noise. None for a robust estimate, whose errors do not
-            depend on how large an outlier is.
+            depend on how large an outlier is. Residuals are then limited to 1.345 times their
+            scale, as `HuberLoss` does.
         penalized: whether the estimate has a penalty.
     """
     lags = lags_of(problem.spec.kernel_size[0], problem.n_equations)
     outputs = np.unique(np.linspace(0, residuals[0].shape[1] - 1, MOST_OUTPUTS).astype(int))
     some = [e[:, outputs] for e in residuals]
     if variance is None:
-        some, own = without_outliers(some)
+        limit = HUBER * np.array([mad_scale(column) for column in np.concatenate(some).T])
+        some = [np.clip(e, -limit, limit) for e in some]
+        variance_of = np.square(np.concatenate(some)).mean(0)
     else:
-        own = variance[outputs]
-    p = whiteness(some, own, lags)
+        variance_of = variance[outputs]
+    p = whiteness(some, variance_of, lags)
     # The least of several p, which is that of one output as many times as there are.
     worst = int(np.argmin(p))
     if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
         return ""
     by_record = all(root.ndim == 0 for root in problem._weights or ())
-    ar, hac = "noise='ar'", "noise='hac'"
-    way = f"{ar}, or {hac.removeprefix('noise=')}" if by_record else hac
-    way = f"least squares with {way}" if variance is None else way
     shown = f"= {p[worst]:.1g}" if p[worst] >= LEAST else f"< {LEAST:g}"
-    output = problem._names.output(int(outputs[worst]))
     found = (
-        f"the residuals of {output} are correlated in time, and so is x (Ljung-Box "
-        f"over lags 1 to {lags}, p {shown})"
+        f"the residuals of {problem._names.output(int(outputs[worst]))} are correlated in time, "
+        f"and so is x (Ljung-Box over lags 1 to {lags}, p {shown})"
     )
     if penalized:
-        way = f"{ar}, or a weaker penalty" if by_record else f"a weaker penalty, or {hac} and none"
+        way = "a weaker penalty, or noise='hac' and none"
+        way = "noise='ar', or a weaker penalty" if by_record else way
         return (
             f"{found}: the noise is correlated, or a strong penalty leaves some of the response in "
             f"the residuals, and errors for white noise are then wrong; use {way}"
         )
+    way = "noise='ar', or 'hac'" if by_record else "noise='hac'"
     return (
-        f"{found}: errors for white noise may be several times too large "
-        f"for a tap, and too small for a sum of taps; use {way}"
+        f"{found}: errors for white noise may be several times too large for a tap, and too small "
+        f"for a sum of taps; use {'least squares with ' * (variance is None)}{way}"
     )

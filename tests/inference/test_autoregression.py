@@ -14,12 +14,7 @@ import scipy.signal
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.autoregression import (
-    Autoregression,
-    NoiseSums,
-    levinson,
-)
-from convsolve.inference.filtered_problem import filtered_parts
+from convsolve.inference.ar import Autoregression, NoiseSums, filtered_parts, levinson
 from convsolve.operators.filtered import autocovariances
 from convsolve.problem.sizes import Tuning
 from support import dense
@@ -56,13 +51,13 @@ def test_the_order_is_that_of_least_aic() -> None:
     rng = np.random.default_rng(1)
     e = rng.standard_normal((3000, 2))
     e[:, 1] = scipy.signal.lfilter([1.0], [1.0, -0.5, 0.4, -0.6], e[:, 1])
-    noise = Autoregression.estimated(noise_sums([e], 8), None)
+    noise = noise_sums([e], 8).models(None)
     variances = levinson(autocovariances([e], 8))[1]
     aic = 3000 * np.log(variances) + 2 * np.arange(9)[:, None]
     np.testing.assert_array_equal(noise.order, aic.argmin(0))
     assert noise.order[1] >= 3
     np.testing.assert_allclose(noise.coefficients[1, :3], [0.5, -0.4, 0.6], atol=0.05)
-    given = Autoregression.estimated(noise_sums([e], 2), 2)
+    given = noise_sums([e], 2).models(2)
     np.testing.assert_array_equal(given.order, [2, 2])
 
 
