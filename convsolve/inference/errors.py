@@ -147,14 +147,6 @@ class FTest(NamedTuple):
         return "\n".join(aligned([heads, *rows], 1))
 
 
-def no_freedom(rows: int, unknowns: int) -> str:
-    """Describe why there are no errors for so many unknowns."""
-    return (
-        f"{count(rows, 'row')} leave no degrees of freedom beside {count(unknowns, 'unknown')}: "
-        "the noise cannot be estimated; use more rows, fewer taps, or a penalty"
-    )
-
-
 def t_quantile(dof: np.ndarray | int, level: float) -> np.ndarray:
     """Return the quantile of Student's t."""
     from scipy.special import stdtrit
@@ -187,6 +179,8 @@ class Errors:
     """
 
     kind = "white"
+    #: Whether the covariance itself is estimated, and not its scale alone.
+    estimated = False
 
     def __init__(self, analysis: Analysis, estimate: Estimate) -> None:
         """Store the estimate that the errors belong to, with its design matrix and outputs."""
@@ -225,19 +219,18 @@ class Errors:
     def _left(self) -> np.ndarray:
         """Rows less the degrees of freedom of kernel and nuisance columns, (outputs,)."""
         sizes, used = self._design.sizes, self._freedom.copy()
-        for g in range(self._groups):
-            for outputs, system in self._alike(g):
-                factor = factor_of(system, g)
-                if system.strength and not factor.full_rank:
-                    raise ValueError("data and penalty together do not determine every tap")
-                known = used[outputs]
-                if not system.strength:
-                    used[outputs] = factor.rank
-                elif np.isnan(known).any():
-                    used[outputs] = np.where(np.isnan(known), system.freedom(g, factor), known)
+        for g, outputs, system in self._alike():
+            factor, own = factor_of(system, g), used[outputs]
+            if system.strength and not factor.full_rank:
+                raise ValueError("data and penalty together do not determine every tap")
+            found = system.freedom(g, factor) if system.strength else factor.rank
+            used[outputs] = np.where(np.isnan(own) | (system.strength == 0), found, own)
         left = np.asarray(sizes.rows - sizes.nuisance - used)
         if (left <= 0).any():
-            raise ValueError(no_freedom(sizes.rows, sizes.unknowns))
+            raise ValueError(
+                f"{count(sizes.rows, 'row')} leave no degrees of freedom beside "
+                f"{count(sizes.unknowns, 'unknown')}: the noise cannot be estimated"
+            )
         return left
 
     @property
@@ -284,14 +277,13 @@ class Errors:
     def _outputs_of(self, group: int) -> range:
         return range(group * self._each, (group + 1) * self._each)
 
-    def _alike(self, group: int) -> Iterator[tuple[np.ndarray, System]]:
-        """Yield the outputs of a group that share a factor, and their system."""
-        mine = self._outputs_of(group)
-        for pair in dict.fromkeys(self._pairs[o] for o in mine):
-            yield (
-                np.array([o for o in mine if self._pairs[o] == pair]),
-                self._analysis.system(*pair),
-            )
+    def _alike(self) -> Iterator[tuple[int, np.ndarray, System]]:
+        """Yield group, outputs and system of outputs that share a factor."""
+        for g in range(self._groups):
+            mine = self._outputs_of(g)
+            for pair in dict.fromkeys(self._pairs[o] for o in mine):
+                chosen = np.array([o for o in mine if self._pairs[o] == pair])
+                yield g, chosen, self._analysis.system(*pair)
 
     def _scaled(self, group: int, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return a contrast in the operator's columns, and powers of two (q, Q) of its sums.
@@ -310,21 +302,19 @@ class Errors:
     @cached_property
     def standard_error(self) -> np.ndarray:
         """Standard errors, kernel-shaped, in the kernel's unit; inf for a tap not determined."""
-        found = np.stack([self._tap_errors(g) for g in range(self._groups)])
-        return np.asarray(to_kernel(found, self._design.spec.kernel_size))
-
-    def _tap_errors(self, group: int) -> np.ndarray:
-        """Return standard errors (P, Q) of the taps of a group, in the kernel's unit."""
-        gains = np.empty((self._design.sizes.columns, self._each))
-        for outputs, system in self._alike(group):
-            own = system.noise_gains(group, factor_of(system, group))
-            gains[:, outputs - group * self._each] = own[:, None]
-        outputs = np.array(self._outputs_of(group))
-        powers = self.exponents[outputs] - self._design.matrix.exponents[group][:, None]
+        columns = self._design.matrix.exponents
+        gains = np.empty((*columns.shape, self._each))
+        for g, outputs, system in self._alike():
+            own = system.noise_gains(g, factor_of(system, g))
+            gains[g, :, outputs - g * self._each] = own
+        powers = self._plain.y_exponents[:, None] - columns[:, :, None]
         with np.errstate(invalid="ignore", over="ignore", under="ignore"):
-            found = np.ldexp(gains * self.deviation[outputs], powers)
+            found = np.ldexp(gains * self._targets.grouped(self.deviation)[:, None], powers)
         # In an exact fit too, a tap that x does not determine has an infinite error.
-        return np.where(np.isinf(gains), np.inf, found)
+        return self._kernel_of(np.where(np.isinf(gains), np.inf, found))
+
+    def _kernel_of(self, columns: np.ndarray) -> np.ndarray:
+        return np.asarray(to_kernel(columns, self._design.spec.kernel_size))
 
     def errors_of(self, group: int, contrast: np.ndarray) -> np.ndarray:
         """Return standard errors (q, Q) of sums of taps (q, P) for all outputs of a group."""
@@ -400,22 +390,26 @@ class Errors:
             if contrast is None:
                 continue
             outputs, (rows, powers) = self._outputs_of(g), self._scaled(g, contrast)
-            several, whole, dof[outputs] = self._tested(g, contrast, rows)
-            with np.errstate(over="ignore", under="ignore"):
-                tested = np.ldexp(value[:, None], -powers)
-            found, off, real = self._differences(g, rows, tested)
-            for i, (o, m) in enumerate(zip(outputs, several, strict=True)):
-                statistic[o] = _wald(off[:, i], m, real[i]) * dof[o] / whole[i]
-                if size == 1:
-                    with np.errstate(over="ignore", under="ignore"):
+            several, whole = self._tested(g, contrast, rows)
+            dof[outputs] = whole - (size - 1) * self.estimated
+            if (dof <= NO_FREEDOM).any():
+                raise ValueError(
+                    f"under noise={self.kind!r} the covariance has {whole.min():.3g} degrees of "
+                    f"freedom, too few for a test of {count(size, 'sum')} of taps at once"
+                )
+            white = Errors.roots(self, g, rows, outputs)
+            with np.errstate(over="ignore", under="ignore", divide="ignore"):
+                found, off, real = self._differences(g, rows, np.ldexp(value[:, None], -powers))
+                for i, (o, m, own) in enumerate(zip(outputs, several, white, strict=True)):
+                    # Hotelling's T² if the covariance itself is estimated.
+                    statistic[o] = _wald(off[:, i], m, real[i]) * dof[o] / whole[i]
+                    share[o] = 1 / (1 + left[o] / (size * _wald(off[:, i], own, real[i])))
+                    if size == 1:
                         both = found[0, i], np.linalg.norm(m)
                         sums[o], errors[o] = np.ldexp(both, powers[0, i])
-            if self._norms is None:
-                white = Errors.roots(self, g, rows, outputs)
-                for i, (o, m) in enumerate(zip(outputs, white, strict=True)):
-                    with np.errstate(divide="ignore"):
-                        share[o] = 1 / (1 + left[o] / (size * _wald(off[:, i], m, real[i])))
-        return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share, (), sums, errors)
+        share = np.full_like(share, np.nan) if self._norms is not None else share
+        pvalue = fdtrc(size, dof, statistic)
+        return FTest(statistic, (size, dof), pvalue, share, (), sums, errors)
 
     def approximation(self, contrasts: Sequence[np.ndarray | None]) -> str:
         """Return why the `test` of these contrasts is approximate, or an empty string."""
@@ -423,13 +417,10 @@ class Errors:
 
     def _tested(
         self, group: int, contrast: np.ndarray, rows: np.ndarray
-    ) -> tuple[Iterator[np.ndarray], np.ndarray, np.ndarray]:
-        """Return roots for the test of a contrast, and the degrees of freedom (Q,) of t and of F.
-
-        Wald's statistic over q is multiplied by their ratio.
-        """
+    ) -> tuple[Iterator[np.ndarray], np.ndarray]:
+        """Return roots for the test of a contrast scaled to ``rows``, and degrees of freedom."""
         outputs = self._outputs_of(group)
-        return self.roots(group, rows, outputs), self.dof[outputs], self.dof[outputs]
+        return self.roots(group, rows, outputs), self.dof[outputs]
 
     def _differences(
         self, group: int, rows: np.ndarray, value: np.ndarray
@@ -438,12 +429,9 @@ class Errors:
         w = self._operator_kernel[group]
         # The change of the taps by a relative error of y.
         gains = np.linalg.norm(self._half(group, self._pairs[0]), axis=1)[:, None]
-        with np.errstate(over="ignore", under="ignore"):
-            found = rows @ w
-            terms = np.abs(w) + gains * self._plain.y_norms[group]
-            sizes = np.abs(rows) @ terms + np.abs(value)
-        off = found - value
-        return found, off, (np.abs(off) > ROUNDING * sizes).any(axis=0)
+        found, terms = rows @ w, np.abs(w) + gains * self._plain.y_norms[group]
+        sizes = np.abs(rows) @ terms + np.abs(value)
+        return found, found - value, (np.abs(found - value) > ROUNDING * sizes).any(axis=0)
 
     @cached_property
     def _operator_kernel(self) -> np.ndarray:
@@ -458,15 +446,20 @@ class Errors:
 class DependentErrors(Errors):
     """Errors of an estimate whose covariance is a sum of products over dependent rows."""
 
+    estimated = True
+
     def _weights(self, group: int, contrast: np.ndarray) -> np.ndarray:
         """Return (AᵀA)⁻¹Cᵀ (P, q). The influences of the rows on sums of taps are A times it."""
         half = self._half(group, self._pairs[0])
         with np.errstate(under="ignore"):
             return np.asarray(half @ (half.T @ contrast.T))
 
-    def _tap_errors(self, group: int) -> np.ndarray:
-        found = self.errors_of(group, np.eye(self._design.sizes.columns))
-        return np.where(self._design.modelled[:, None], found, np.nan)
+    @cached_property
+    def standard_error(self) -> np.ndarray:
+        """Standard errors, kernel-shaped, in the kernel's unit."""
+        eye = np.eye(self._design.sizes.columns)
+        found = np.stack([self.errors_of(g, eye) for g in range(self._groups)])
+        return self._kernel_of(np.where(self._design.modelled[:, None], found, np.nan))
 
     def _root(self, output: int) -> np.ndarray:
         """Return m (P, P) of all taps of one output."""
@@ -476,19 +469,6 @@ class DependentErrors(Errors):
 
     def _largest(self, output: int) -> np.ndarray:
         return largest_of(self._root(output))
-
-    def _tested(
-        self, group: int, contrast: np.ndarray, rows: np.ndarray
-    ) -> tuple[Iterator[np.ndarray], np.ndarray, np.ndarray]:
-        """Return the same for Hotelling's T²: the covariance is estimated, not its scale alone."""
-        several, whole, _ = super()._tested(group, contrast, rows)
-        dof = whole - len(rows) + 1
-        if (dof <= NO_FREEDOM).any():
-            raise ValueError(
-                f"under noise={self.kind!r} the covariance has {whole.min():.3g} degrees of "
-                f"freedom, too few for a test of {count(len(rows), 'sum')} of taps at once"
-            )
-        return several, whole, dof
 
 
 class ClusterErrors(DependentErrors):
@@ -536,10 +516,10 @@ class ClusterErrors(DependentErrors):
 
     def _tested(
         self, group: int, contrast: np.ndarray, rows: np.ndarray
-    ) -> tuple[Iterator[np.ndarray], np.ndarray, np.ndarray]:
-        several, whole, dof = super()._tested(group, contrast, rows)
+    ) -> tuple[Iterator[np.ndarray], np.ndarray]:
+        several, dof = super()._tested(group, contrast, rows)
         inflation = (1 - 1 / len(self._shares)) / (1 - np.square(self._shares).sum())
-        return (m * math.sqrt(inflation) for m in several), whole, dof
+        return (m * math.sqrt(inflation) for m in several), dof
 
     def approximation(self, contrasts: Sequence[np.ndarray | None]) -> str:
         """Return why the `test` of these contrasts is approximate, or an empty string."""
@@ -627,7 +607,7 @@ class HacErrors(DependentErrors):
 
     def _tested(
         self, group: int, contrast: np.ndarray, rows: np.ndarray
-    ) -> tuple[Iterator[np.ndarray], np.ndarray, np.ndarray]:
+    ) -> tuple[Iterator[np.ndarray], np.ndarray]:
         """Return the same, by cosine transforms for one sum of several parameters in few rows.
 
         A window of lags is biased downwards if the correlation is slow. Cosines have almost no
@@ -635,12 +615,11 @@ class HacErrors(DependentErrors):
         """
         if self._rows >= SHORT_ROWS or len(rows) > 1 or self._of_one_parameter(contrast[0]):
             return super()._tested(group, contrast, rows)
-        outputs, used = self._outputs_of(group), self._axis >= 0
-        z = np.concatenate([*self._influences(group, rows, outputs)])[:, used]
-        scale = self._rows / self._left[outputs]
-        m = z @ cosine_columns(0, self._rows, self._rows) * np.sqrt(2 / COSINES * scale)[:, None]
-        dof = np.full(len(outputs), float(COSINES))
-        return iter(m[:, None]), dof, dof
+        outputs = self._outputs_of(group)
+        z = np.concatenate([*self._influences(group, rows, outputs)])[:, self._axis >= 0]
+        scale = np.sqrt(2 / COSINES * self._rows / self._left[outputs])
+        m = z @ cosine_columns(0, self._rows, self._rows) * scale[:, None]
+        return iter(m[:, None]), np.full(len(outputs), float(COSINES))
 
     def _of_one_parameter(self, row: np.ndarray) -> bool:
         """Return whether a sum of taps (P,) is a multiple of one tap or of one coefficient."""
