@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from operator import add
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -383,47 +383,39 @@ def filtered_parts(
 
 def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool) -> FilteredPart:
     """Return the filtered problem of an output, whose records are filtered ``on_demand``."""
-    order, spec, kept = int(noise.order[output]), problem.spec, problem._kept
-    assert problem.y is not None
-    taps = np.concatenate([[1.0], -noise.coefficients[output, :order]])
+    alone, order = problem._of_outputs((output,)), int(noise.order[output])
+    spec, kept, taps = alone.spec, alone._kept, np.r_[1.0, -noise.coefficients[output, :order]]
     used = records_left(kept, order)
     if not used:
         raise SolveError(f"noise of order {order} leaves no row of any record")
-    each = problem.n_channels // spec.groups
-    channels = output * spec.groups // problem.n_outputs * each + np.arange(each)
-    every_x, every_y = _offsets(problem)
-    of_x, of_y = every_x[channels], every_y[[output]]
-    for_x = Filter(channels, of_x, taps, spec.stride[0])
-    for_y = Filter(np.array([output]), of_y, taps)
-    x: Any = [problem.x[i] for i in used]
-    y: Any = [problem.y[i] for i in used]
+    assert alone.y is not None
+    of_x, of_y = _offsets(alone)
+    for_x, for_y = Filter(of_x, taps, spec.stride[0]), Filter(of_y, taps)
+    x, y = ([records[i] for i in used] for records in (alone.x, alone.y))
     if on_demand:
-        forms = (NormalForm.of(a, spec) for a in x)
-        x = [a for form in forms for a in Stored.of(FilteredRecord(form, for_x), 1)]
+        lazy = [FilteredRecord(NormalForm.of(a, spec), for_x) for a in x]
+        x = [a for record in lazy for a in Stored.of(record, 1)]
         y = [a for record in y for a in Stored.of(FilteredRecord(record, for_y), 1)]
     else:
         x = for_x.of_all([*map(np.asarray, x)], partial(normal_form, spec=spec))
         y = for_y.of_all([*map(np.asarray, y)], np.asarray)
     input, outputs = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
-    alone = problem._of_outputs((output,))
     # The layer that reads records in normal form at the same lags.
-    shift = map(add, alone._geometry.shift, alone.spec._offset(alone._lengths[used[0]]))
-    geometry = Geometry(alone.spec._normal, tuple(shift))
+    shift = map(add, alone._geometry.shift, spec._offset(alone._lengths[used[0]]))
+    geometry = Geometry(spec._normal, tuple(shift))
     rows = Rows.of(geometry.spec, [a.shape[:-1] for a in input.arrays])
     mask = tuple(_usable(kept.flags_of(i), order) for i in used)
-    terms = problem._terms
-    if terms.columns is not None:
-        several = (filtered(np.asarray(terms.columns.arrays[i], float), taps) for i in used)
-        columns = tuple(a[order:] for a in several)
-        terms = terms._replace(columns=terms.columns._replace(arrays=columns, missing=None))
-    weights = problem._weights
+    terms, weights = alone._terms, alone._weights
+    if (columns := terms.columns) is not None:
+        several = (filtered(np.asarray(columns.arrays[i], float), taps)[order:] for i in used)
+        columns = columns._replace(arrays=tuple(several), missing=None)
     made = alone._replace(
         _geometry=geometry,
         _input=input,
         _output=outputs,
         _by_mask=(((0,), rows.flagged(mask)),),
         _weights=weights and tuple(weights[i] for i in used),
-        _terms=terms,
+        _terms=terms._replace(columns=columns),
         _selection=alone._selection._replace(records=tuple(used)),
         _dtype=np.dtype(float),
         _data_eps=EPS,

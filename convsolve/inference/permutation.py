@@ -130,28 +130,24 @@ def _lengths(design: Design) -> list[int]:
 
 def _check(design: Design, lengths: list[int], kind: str) -> None:
     """Raise a ValueError if the records do not suit this kind of test."""
-    rows, records = sum(lengths), len(lengths)
+    rows, records, most = sum(lengths), len(lengths), max(lengths)
     kernel = -(-design.spec._span[0] // design.spec.stride[0])
+    why = ""
     if kind == "records":
-        if len(set(lengths)) > 1:
-            raise ValueError(
-                f"kind='records' needs records of one length, got {min(lengths)} to {max(lengths)} "
-                "rows"
-            )
-        if math.factorial(min(records, 20)) <= FEWEST_DRAWS:
-            raise ValueError(
-                f"kind='records' needs 4 records or more for a test at 5 %, got {records}"
-            )
-    if kind == "circular_shift" and records == 1 and rows < FEWEST_KERNELS * kernel:
-        raise ValueError(
+        if min(lengths) < most:
+            why = f"kind='records' needs records of one length, got {min(lengths)} to {most} rows"
+        elif math.factorial(min(records, 20)) <= FEWEST_DRAWS:
+            why = f"kind='records' needs 4 records or more for a test at 5 %, got {records}"
+    elif records == 1 and rows < FEWEST_KERNELS * kernel:
+        why = (
             f"a single record of {rows} rows is shorter than {FEWEST_KERNELS} kernels of {kernel} "
-            "rows, so too few of its shifts are independent"
         )
-    if kind == "circular_shift" and math.prod(lengths) <= FEWEST_DRAWS:
-        raise ValueError(
-            f"records of {min(lengths)} to {max(lengths)} rows have {math.prod(lengths)} shifts, "
-            f"and a test at 5 % needs {FEWEST_DRAWS + 1}"
-        )
+        why += "rows, so too few of its shifts are independent"
+    elif math.prod(lengths) <= FEWEST_DRAWS:
+        why = f"records of {min(lengths)} to {most} rows have {math.prod(lengths)} shifts, and a "
+        why += f"test at 5 % needs {FEWEST_DRAWS + 1}"
+    if why:
+        raise ValueError(why)
 
 
 # --- two ways to resample, the first sample in the order of time
@@ -212,23 +208,20 @@ def _lag_one(records: Sequence[np.ndarray], lag: int) -> np.ndarray:
 
 def _slow_refused(p: np.ndarray, times: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     """p, NaN for outputs of a single record that has too few independent shifts, with warnings."""
-    spans = sum(lengths) / len(lengths) / times
-    slow = spans < (FEWEST_TIMES if len(lengths) == 1 else SHORT_TIMES)
-    slow &= ~np.isnan(p)
+    spans, single = np.mean(lengths) / times, len(lengths) == 1
+    slow = (spans < (FEWEST_TIMES if single else SHORT_TIMES)) & ~np.isnan(p)
     if not slow.any() or len(lengths) >= ENOUGH_RECORDS:
         return p
     output = int(np.argmax(slow))
-    if len(lengths) == 1:
-        text = (
-            f"the record is {spans[output]:.3g} correlation times of x and output {output} long, "
-            f"and a test by circular shifts needs {FEWEST_TIMES}, so pvalue is NaN; use a longer "
-            "record"
+    size = f"{spans[output]:.3g} correlation times of x and output {output} long"
+    if single:
+        warn(
+            f"the record is {size}, and a test by circular shifts needs {FEWEST_TIMES}, so pvalue "
+            "is NaN; use a longer record"
         )
-    else:
-        text = (
-            f"the records are {spans[output]:.3g} correlation times of x and output {output} long. "
-            f"With fewer than {SHORT_TIMES}, and fewer than {ENOUGH_RECORDS} records, a test at "
-            "5 % by circular shifts may reject in 7 %; use more records"
-        )
-    warn(text)
-    return np.where(slow, np.nan, p) if len(lengths) == 1 else p
+        return np.where(slow, np.nan, p)
+    warn(
+        f"the records are {size}. With fewer than {SHORT_TIMES}, and fewer than {ENOUGH_RECORDS} "
+        "records, a test at 5 % by circular shifts may reject in 7 %; use more records"
+    )
+    return p

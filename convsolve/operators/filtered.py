@@ -30,16 +30,14 @@ def autocovariances(records: Sequence[np.ndarray], most: int) -> np.ndarray:
 
 
 class Filter(NamedTuple):
-    """A filter in time of some channels less a constant.
+    """A filter in time of channels less a constant.
 
     Attributes:
-        channels: the channels (C,) that are filtered.
         constants: (C,), subtracted first, so that a large offset costs no digits.
         taps: φ (p + 1,).
         step: number of samples between two coefficients of the filter.
     """
 
-    channels: np.ndarray
     constants: np.ndarray
     taps: np.ndarray
     step: int = 1
@@ -50,12 +48,11 @@ class Filter(NamedTuple):
         return (len(self.taps) - 1) * self.step
 
     def of(self, samples: np.ndarray) -> np.ndarray:
-        """Return filtered samples (..., n − lost, C) of samples (..., n, channels)."""
-        less = samples[..., self.channels] - self.constants
-        return filtered(less, self.taps, self.step)[..., self.lost :, :]
+        """Return filtered samples (..., n − lost, C) of samples (..., n, C)."""
+        return filtered(samples - self.constants, self.taps, self.step)[..., self.lost :, :]
 
     def of_all(self, records: Sequence[np.ndarray], formed: Callable[..., Any]) -> list[np.ndarray]:
-        """Return filtered records. They have a normal form ``formed`` (N, n, channels).
+        """Return filtered records. They have a normal form ``formed`` (N, n, C).
 
         Records of one shape are filtered together, since a call takes longer than the filter of a
         short record.
@@ -72,7 +69,7 @@ class FilteredRecord:
     """A record that is filtered when it is read; slices of its first axis are filtered later.
 
     Attributes:
-        record: the samples (n, channels) before the filter, which may be read on demand.
+        record: the samples (n, C) before the filter, which may be read on demand.
         filter: the filter.
     """
 
@@ -83,7 +80,7 @@ class FilteredRecord:
     @property
     def shape(self) -> tuple[int, int]:
         """Shape (n − lost, C)."""
-        return max(self.record.shape[0] - self.filter.lost, 0), self.filter.channels.size
+        return max(self.record.shape[0] - self.filter.lost, 0), self.filter.constants.size
 
     def __getitem__(self, key: Any) -> FilteredRecord:
         start, stop, _ = (key[0] if isinstance(key, tuple) else key).indices(self.shape[0])
