@@ -25,6 +25,7 @@ from .leastsquares.penalty import RIDGE, Penalty
 from .linalg.threads import blas_threads
 from .method import Method
 from .near_misses import checks_arguments
+from .noise import ARNoise, NoiseModel
 from .operators.prediction import predicted
 from .problem.description import fitted_terms, rows_sentence
 from .problem.problem import Problem
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from .inference.ar import Autoregression
     from .inference.folds import CrossValidation
     from .inference.regularization import Regularization
-    from .noise import NoiseModel
 
 # A share of the kernel's effect above any rounding of float32.
 LOST = 1e-3
@@ -323,10 +323,13 @@ def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
     for _ in tracked(range(model.rounds), "rounds of noise and kernel", model.rounds):
         if found.solution.status == "interrupted":
             break
-        analysis = analyse(problem, tuning)
-        filters, several = model.prepared(problem, analysis, found.kernel, found.bias)
+        from .inference.ar import estimated_noise, filtered_parts
+
+        assert isinstance(model, ARNoise)
+        before = analyse(problem, tuning), found.kernel, found.bias
+        filters = estimated_noise(*before, model.order)
         parts, doubt = [], found.doubt
-        for part in several:
+        for part in filtered_parts(problem, filters, tuning):
             own = method.of_part(part.problem._selection)
             one = _solved(part.problem, own, options)
             doubt = doubt or one.doubt

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
@@ -11,9 +10,6 @@ from .problem.checks import integer
 from .text import as_call, count
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from .inference.ar import Autoregression, FilteredPart
     from .inference.errors import Errors, Estimate
     from .leastsquares.analysis import Analysis
     from .problem.problem import Problem
@@ -64,29 +60,23 @@ class NoiseModel(ABC):
         """Return the records that have prepared rows; None if it is not known before the rounds."""
         return None
 
-    def prepared(
-        self,
-        problem: Problem,
-        analysis: Analysis,
-        kernel: np.ndarray,
-        bias: np.ndarray,
-    ) -> tuple[Autoregression, Iterator[FilteredPart]]:
-        """Estimate the noise, and prepare rows whose noise is white.
-
-        Args:
-            problem: the problem, of outputs that use the same rows.
-            analysis: its analysis.
-            kernel: ``(*K, Cin/groups, Cout)``, whose residuals are the noise.
-            bias: (Cout,), zeros without a bias.
-
-        Returns:
-            The noise, and a problem with the prepared rows of every output.
-        """
-        raise TypeError(f"noise={self.name!r} uses the rows as they are")
-
     @abstractmethod
     def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return the errors, bands and tests of an estimate."""
+
+
+class _WithNumber(NoiseModel):
+    """A noise model with one number, which is None by default."""
+
+    def __post_init__(self) -> None:
+        for name, given in vars(self).items():
+            if given is not None:
+                object.__setattr__(self, name, integer(given, name))
+
+    @property
+    def label(self) -> str:
+        """The name, with the number if it is given."""
+        return self.name + "".join(str(n) for n in vars(self).values() if n is not None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -121,7 +111,7 @@ class WhiteNoise(NoiseModel):
 
 
 @dataclass(frozen=True, repr=False)
-class ARNoise(WhiteNoise):
+class ARNoise(_WithNumber, WhiteNoise):
     """An autoregression per output. Rows are filtered until their noise is white.
 
     Args:
@@ -159,15 +149,6 @@ class ARNoise(WhiteNoise):
     losses = independent = False
     rounds = 2
 
-    def __post_init__(self) -> None:
-        if self.order is not None:
-            object.__setattr__(self, "order", integer(self.order, "order"))
-
-    @property
-    def label(self) -> str:
-        """The name, with the order if it is given."""
-        return self.name if self.order is None else f"{self.name}{self.order}"
-
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or if single rows have weights."""
         _check_time(problem, self.name)
@@ -183,22 +164,9 @@ class ARNoise(WhiteNoise):
 
         return None if self.order is None else tuple(records_left(problem._kept, self.order))
 
-    def prepared(
-        self,
-        problem: Problem,
-        analysis: Analysis,
-        kernel: np.ndarray,
-        bias: np.ndarray,
-    ) -> tuple[Autoregression, Iterator[FilteredPart]]:
-        """Return an autoregression per output, and problems with filtered rows."""
-        from .inference.ar import estimated_noise, filtered_parts
-
-        noise = estimated_noise(analysis, kernel, bias, self.order)
-        return noise, filtered_parts(problem, noise, analysis.design.sizes.limits)
-
 
 @dataclass(frozen=True, repr=False)
-class HACNoise(NoiseModel):
+class HACNoise(_WithNumber):
     """Rows depend on those near them in time (Newey and West).
 
     Args:
@@ -235,15 +203,6 @@ class HACNoise(NoiseModel):
     assumption = "for stationary noise"
     penalties = losses = independent = False
     rows_squared = True
-
-    def __post_init__(self) -> None:
-        if self.bandwidth is not None:
-            object.__setattr__(self, "bandwidth", integer(self.bandwidth, "bandwidth"))
-
-    @property
-    def label(self) -> str:
-        """The name, with the bandwidth if it is given."""
-        return self.name if self.bandwidth is None else f"{self.name}{self.bandwidth}"
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or unless there are more rows than the bandwidth."""

@@ -751,7 +751,7 @@ class Solution:
         Examples:
             >>> import numpy as np
             >>> import convsolve as cs
-            >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 700))
             >>> fit = cs.solve(cs.Problem(x, 2 * x + noise, lags=(0, 3)), noise="hac")
             >>> test = fit.test(contrast=np.ones(4), value=2.0)
             >>> bool(test.pvalue[0] > 0.05)
@@ -759,7 +759,7 @@ class Solution:
 
             Two channels of the same effect up to a lag of 20 ms:
 
-            >>> x = np.random.default_rng(1).standard_normal((200, 2))
+            >>> x = np.random.default_rng(1).standard_normal((700, 2))
             >>> y = x.sum(1) + noise
             >>> problem = cs.Problem(x, y, lags=(0, 4), fs=100, channels=["tone", "word"])
             >>> fit = cs.solve(problem)
