@@ -244,10 +244,7 @@ class Taps(NamedTuple):
                 raise ValueError(
                     "the tested sums have taps outside of the lags of their channel, which are zero"
                 )
-            # Squares of very large or small weights leave the range of float64.
-            largest = np.abs(row).max(1)
-            largest = np.where(largest > 0, largest, 1.0)
-            size = largest * np.maximum(np.linalg.norm(row / largest[:, None], axis=1), 1.0)
+            size = np.linalg.norm(row, axis=1)
             scaled, target = self.space.restricted(kernels) / size[:, None], value / size
             u, s, _ = np.linalg.svd(scaled, full_matrices=False)
             u = u[:, s > DEPENDENT]

@@ -57,12 +57,8 @@ class Jackknife(NamedTuple):
     @property
     def _errors(self) -> np.ndarray:
         """Standard errors of the taps, kernel-shaped."""
-        # In units in which squares stay within float64, output by output and tap by tap.
-        unit = np.frexp(np.abs(self.kernels).max(0))[1]
-        with np.errstate(under="ignore"):
-            scaled = np.ldexp(self.kernels, -unit)
-        squares = np.square(scaled - scaled.mean(0)).sum(0)
-        found = np.ldexp(np.sqrt(squares * self.dof / (self.dof + 1)), unit)
+        squares = np.square(self.kernels - self.kernels.mean(0)).sum(0)
+        found = np.sqrt(squares * self.dof / (self.dof + 1))
         return np.where(self.modelled, found, np.nan)
 
     def confidence_band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

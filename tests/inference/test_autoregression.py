@@ -14,8 +14,7 @@ import scipy.signal
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.ar import Autoregression, NoiseSums, filtered_parts, levinson
-from convsolve.operators.filtered import autocovariances
+from convsolve.inference.ar import Autoregression, filtered_parts
 from convsolve.problem.sizes import Tuning
 from support import dense
 from support.coverage import red
@@ -36,29 +35,6 @@ def made(
     clean = cs.convolve(x, w, cs.ConvSpec(4))
     y = [a + red(rng, len(a), outputs, 0.8) + 5 for a in clean]
     return cs.Problem(x, y, kernel_size=4, bias=bias)
-
-
-# --- the mathematics
-
-
-def noise_sums(records: list[np.ndarray], most: int) -> NoiseSums:
-    """The sums over records without gaps and nuisance columns."""
-    flags = [np.ones(len(e), bool) for e in records]
-    return NoiseSums.over(records, flags, [np.zeros((0, 0))] * len(records), most)
-
-
-def test_the_order_is_that_of_least_aic() -> None:
-    rng = np.random.default_rng(1)
-    e = rng.standard_normal((3000, 2))
-    e[:, 1] = scipy.signal.lfilter([1.0], [1.0, -0.5, 0.4, -0.6], e[:, 1])
-    noise = noise_sums([e], 8).models(None)
-    variances = levinson(autocovariances([e], 8))[1]
-    aic = 3000 * np.log(variances) + 2 * np.arange(9)[:, None]
-    np.testing.assert_array_equal(noise.order, aic.argmin(0))
-    assert noise.order[1] >= 3
-    np.testing.assert_allclose(noise.coefficients[1, :3], [0.5, -0.4, 0.6], atol=0.05)
-    given = noise_sums([e], 2).models(2)
-    np.testing.assert_array_equal(given.order, [2, 2])
 
 
 # --- records with gaps, intercepts or drifts
@@ -94,16 +70,6 @@ def test_coefficients_are_those_of_the_noise_in_records_with_gaps_and_drifts(nam
     chosen = cs.solve(problem, noise="ar").noise
     assert np.median(chosen.order) <= len(rho) + 1
     assert abs(np.median(chosen.coefficients.sum(1)) - sum(rho)) < 3 * spread
-
-
-def test_a_bias_and_a_drift_of_few_rows_leave_a_stationary_model() -> None:
-    """A random walk about its drift, whose reflection would be one."""
-    rng = np.random.default_rng(3)
-    x, walk = rng.standard_normal((6, 12, 1)), rng.standard_normal((6, 12, 1)).cumsum(1)
-    problem = cs.Problem(x, x + 10 * walk, lags=(0, 0), drift=1)
-    noise = cs.solve(problem, noise="ar1").noise
-    assert 0.3 < abs(noise.coefficients[0, 0]) <= 0.999
-    assert np.isfinite(noise.variance).all()
 
 
 def test_noise_that_no_stationary_model_describes_is_filtered_stably() -> None:
@@ -226,19 +192,6 @@ def test_a_random_walk_with_an_offset_keeps_its_digits(level: float, bias: bool)
     np.testing.assert_allclose(errors_of(fit)[:, 0, 0], errors, rtol=1e-9)
 
 
-def test_large_offsets_without_a_bias_are_refined_output_by_output() -> None:
-    """The filter reduces offsets of 1e9 to a thousandth."""
-    rng = np.random.default_rng(0)
-    x = np.cumsum(rng.standard_normal((20000, 2)), axis=0) + 1e9
-    y = cs.convolve(x, np.ones((5, 2, 1)), cs.ConvSpec(5))
-    y += np.cumsum(rng.standard_normal(y.shape), axis=0)
-    fit = cs.solve(cs.Problem(x, y, kernel_size=5), noise="ar1")
-    assert fit.converged
-    assert fit.stats["certificate_kind"] in ("value", "upper bound")
-    off = np.abs(fit.kernel - 1) / errors_of(fit)
-    assert 0.1 < off.mean() < 2
-
-
 # --- saved and refused fits
 
 
@@ -261,14 +214,6 @@ def test_a_fit_without_residuals_has_no_autoregression() -> None:
     for given in (exact, few):
         with pytest.raises(ValueError, match="output 0 is fitted up to rounding"):
             cs.solve(given, noise="ar")
-
-
-def test_a_channel_whose_only_record_is_filtered_away_is_not_determined() -> None:
-    x = [made().x[0][:60] * [1, 0], made().x[0][60:62]]
-    lost = cs.Problem(x, [np.arange(60.0) ** 0.5, np.ones(2)], kernel_size=1)
-    with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient"):
-        cs.solve(lost, noise="ar2")
-    assert cs.solve(lost, noise="ar1").converged
 
 
 # --- coverage
@@ -295,7 +240,8 @@ def test_bands_contain_the_sum_of_a_kernel_under_correlated_noise() -> None:
 
 def test_a_low_order_is_selected_for_oscillating_noise() -> None:
     """Products over pairs of rows are not positive definite, so large orders appear to fit."""
-    white = np.random.default_rng(0).standard_normal((8, 600, 200))
+    rng = np.random.default_rng(0)
+    x, white = rng.standard_normal((8, 100, 1)), rng.standard_normal((8, 600, 40))
     e = scipy.signal.lfilter([1], [1, -1.8 * math.cos(0.3), 0.81], white, axis=1)[:, 500:]
-    sums = NoiseSums.over(e, [np.ones(100, bool)] * 8, [np.zeros((0, 0))] * 8, 40)
-    assert sums.orders.max() < 15
+    order = cs.solve(cs.Problem(x, x + e, lags=(0, 0)), noise="ar").noise.order
+    assert 2 <= np.median(order) <= order.max() < 15

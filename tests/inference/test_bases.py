@@ -199,16 +199,6 @@ def test_sums_of_taps_that_are_refused(call: Callable[[], Any], words: str) -> N
         call()
 
 
-@pytest.mark.parametrize(("off", "sums"), [(1e-8, 2), (1e-12, 1)])
-def test_sums_of_taps_that_are_almost_equal(off: float, sums: int) -> None:
-    """F depends only on the span of the sums; they are one sum if they differ by rounding."""
-    first, second = taps((1, 4), 0)
-    found = FIT.test(contrast=np.stack([first, first + off * second]).reshape(2, K, 2))
-    expected = FIT.test(contrast=np.stack([first, second])[:sums].reshape(sums, K, 2))
-    assert found.dof[0] == sums
-    np.testing.assert_allclose(found.statistic, expected.statistic, rtol=1e-6)
-
-
 # --- tests of coefficients by name
 
 
@@ -297,7 +287,6 @@ def test_sums_of_taps_have_estimates_and_errors() -> None:
         ({0: 1, 1: -1}, [1, -1]),
         ({"word": 1, "envelope": 0.5}, [0.5, 1]),
         ("word", [0, 1]),
-        ({"envelope": 1e-200, 1: -1e-200}, [1e-200, -1e-200]),
     ],
 )
 def test_channels_with_one_function_have_the_sum_of_their_coefficients(
@@ -312,8 +301,7 @@ def test_channels_with_one_function_have_the_sum_of_their_coefficients(
     b, row = np.concatenate([y[5:] for y in Y]), np.array(of_coefficients)
     z = np.linalg.lstsq(a, b, rcond=None)[0]
     variance = ((b - a @ z) ** 2).sum(0) / (len(a) - 2)
-    size = np.abs(row).max()
-    errors = size * np.sqrt(row / size @ np.linalg.inv(a.T @ a) @ row / size * variance)
+    errors = np.sqrt(row @ np.linalg.inv(a.T @ a) @ row * variance)
     for window in ({}, {"lags": (2, 5)}):
         found = cs.solve(problem).test(tested, **window)
         assert found.dof[0] == 1

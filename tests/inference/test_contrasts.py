@@ -199,14 +199,6 @@ def test_windows_with_a_dilation_and_sums_of_channels_in_images() -> None:
         fit.test(0, lags=(0, 1))
 
 
-def test_units_of_weights_do_not_matter() -> None:
-    fit = solved(True, "white")
-    plain = fit.test({"tone": 1, "word": -1}, lags=(0, 2))
-    for unit in (1e-300, 1e300):
-        found = fit.test({"tone": unit, "word": -unit}, lags=(0, 2))
-        np.testing.assert_allclose(found.statistic, plain.statistic, rtol=1e-9)
-
-
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"channels": "tree"}, ValueError, "there is no channel 'tree': there are tone, word, scene"),
     ({"channels": {"tone": 1, 0: -1}}, ValueError, "channels has channel tone twice"),

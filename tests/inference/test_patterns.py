@@ -14,7 +14,6 @@ from scipy.linalg import block_diag
 import convsolve as cs
 from convsolve.sklearn import ConvRegressor
 from support import dense
-from support.cases import EPS
 from support.geometry import NAMED
 from support.ordering import kernel_shaped
 
@@ -152,14 +151,6 @@ def test_an_offset_costs_no_digits_without_a_bias() -> None:
     check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-11)
 
 
-@pytest.mark.parametrize("power", [-90, 90])
-def test_units_do_not_matter(power: int) -> None:
-    unit = 10.0**power
-    fit = cs.solve(cs.Problem([a * unit for a in X], [b / unit for b in Y], lags=LAGS, bias=True))
-    alone = cs.solve(cs.Problem(X, Y, lags=LAGS, bias=True))
-    np.testing.assert_allclose(fit.patterns() / unit / unit, alone.patterns(), rtol=1e-12)
-
-
 def test_masks_of_groups_and_of_outputs() -> None:
     """Outputs of one group share their rows, or there are no joint patterns."""
     masks = [np.stack([np.arange(len(b)) % 5 > 0, np.arange(len(b)) % 3 > 0], 1) for b in Y]
@@ -204,19 +195,6 @@ def test_dependent_outputs_are_named() -> None:
         fit.jackknife(patterns="outputs")
     with pytest.raises(ValueError, match="choose 'predicted' or 'outputs'"):
         fit.patterns("inputs")
-
-
-@pytest.mark.parametrize(("off", "refused"), [(1e-4, False), (1e-6, True)])
-def test_outputs_that_are_almost_dependent(off: float, refused: bool) -> None:
-    """The covariance of the outputs has a condition number of 4 / off²."""
-    y = [np.column_stack([b[:, 0], b[:, 0] + off * b[:, 1]]) for b in Y]
-    fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True), ridge=3.0)
-    if refused:
-        with pytest.raises(ValueError, match="the outputs 0, 1, which are constant, lin"):
-            fit.patterns("outputs")
-        return
-    expected = [wanted(rows(X), flat(fit.kernel), np.concatenate(inner(y)))]
-    check(fit.patterns("outputs"), fit.kernel, expected, 40 * EPS / off**2)
 
 
 def test_a_loaded_solution_has_no_patterns(tmp_path: Path) -> None:

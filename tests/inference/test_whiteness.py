@@ -144,17 +144,6 @@ def test_white_noise_is_rejected_at_the_level(
     assert rate > 0.01 or taps > rows / 20
 
 
-def test_correlated_noise_is_found() -> None:
-    rng = np.random.default_rng(1)
-    x, w = red(rng, 2019, 1), np.ones((20, 1, 1))
-    clean = cs.convolve(x, w, cs.ConvSpec(20))
-    for pole, share in ((0.2, 0.97), (0.9, 1.0)):
-        e = cs.solve(cs.Problem(x, clean + red(rng, 2000, 200, pole), kernel_size=20)).residuals()
-        variance = np.square(e).sum(0) / 1980
-        for parts in ([e], [e[:900], e[900:]]):
-            assert (whiteness(parts, variance, 20) < 1e-3).mean() >= share
-
-
 def test_without_a_fit_p_is_that_of_ljung_and_box() -> None:
     e = np.random.default_rng(0).standard_normal((50, 3))
     lags, q = 4, np.zeros(3)
