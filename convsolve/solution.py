@@ -954,8 +954,7 @@ class Solution:
         others are constant.
 
         Means and confounds are subtracted, whether or not the fit has a bias. Covariances come from
-        the sums of the fit. The data are read again only if digits would be lost, or for the
-        covariance of several outputs.
+        sums over rows. The data are read again if the fit has no bias, or for "outputs".
 
         Args:
             of: "predicted", the default, for the covariance Σ of the predicted outputs, as by
