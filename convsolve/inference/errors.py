@@ -252,7 +252,7 @@ class Errors:
     @cached_property
     def noise(self) -> NoiseEstimate:
         """Noise whose variance is the sum of squared residuals over their degrees of freedom."""
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore"):
             variance = np.ldexp(self.deviation**2, 2 * self.exponents)
         return NoiseEstimate(self.kind, variance, self.dof)
 
@@ -263,8 +263,7 @@ class Errors:
     ) -> Iterator[np.ndarray]:
         """Yield m (q, k) of some outputs of a group: m mᵀ is the covariance of sums of taps."""
         pairs = {self._pairs[o] for o in outputs}
-        with np.errstate(under="ignore"):
-            products = {pair: contrast @ self._half(group, pair) for pair in pairs}
+        products = {pair: contrast @ self._half(group, pair) for pair in pairs}
         for o in outputs:
             yield products[self._pairs[o]] * self.deviation[o]
 
@@ -285,17 +284,9 @@ class Errors:
                 chosen = np.array([o for o in mine if self._pairs[o] == pair])
                 yield g, chosen, self._analysis.system(*pair)
 
-    def _scaled(self, group: int, contrast: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return a contrast in the operator's columns, and powers of two (q, Q) of its sums.
-
-        Its rows have a largest weight of about one, so that squares stay within float64.
-        """
-        columns = self._design.matrix.exponents[group]
-        powers = np.frexp(contrast)[1] - columns
-        of_rows = np.where(contrast != 0, powers, powers.min()).max(axis=1)[:, None]
-        with np.errstate(under="ignore"):
-            rows = np.ldexp(contrast, -columns - of_rows)
-        return rows, of_rows + self.exponents[self._outputs_of(group)]
+    def _in_columns(self, group: int, contrast: np.ndarray) -> np.ndarray:
+        """Return a contrast of the taps in the columns of the operator."""
+        return np.ldexp(contrast, -self._design.matrix.exponents[group])
 
     # --- standard errors and bands
 
@@ -308,7 +299,7 @@ class Errors:
             own = system.noise_gains(g, factor_of(system, g))
             gains[g, :, outputs - g * self._each] = own
         powers = self._plain.y_exponents[:, None] - columns[:, :, None]
-        with np.errstate(invalid="ignore", over="ignore", under="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
             found = np.ldexp(gains * self._targets.grouped(self.deviation)[:, None], powers)
         # In an exact fit too, a tap that x does not determine has an infinite error.
         return self._kernel_of(np.where(np.isinf(gains), np.inf, found))
@@ -318,13 +309,12 @@ class Errors:
 
     def errors_of(self, group: int, contrast: np.ndarray) -> np.ndarray:
         """Return standard errors (q, Q) of sums of taps (q, P) for all outputs of a group."""
-        (rows, powers), found = self._scaled(group, contrast), []
+        rows, outputs, found = self._in_columns(group, contrast), self._outputs_of(group), []
         for first in range(0, len(rows), self._at_once):
-            some = rows[first : first + self._at_once]
-            several = self.roots(group, some, self._outputs_of(group))
+            several = self.roots(group, rows[first : first + self._at_once], outputs)
             found.append(np.stack([np.linalg.norm(m, axis=1) for m in several], axis=1))
-        with np.errstate(over="ignore", under="ignore"):
-            return np.ldexp(np.concatenate(found), powers)
+        with np.errstate(over="ignore"):
+            return np.ldexp(np.concatenate(found), self.exponents[outputs])
 
     @property
     def _at_once(self) -> int:
@@ -340,7 +330,7 @@ class Errors:
         """Covariance (P, P) of the taps of one output in kernel order: taps, then channels."""
         group = output // self._each
         powers = self.exponents[output] - self._design.matrix.exponents[group]
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(over="ignore"):
             rows = np.ldexp(self._root(output), powers[:, None])
             return np.asarray(rows @ rows.T)
 
@@ -389,7 +379,8 @@ class Errors:
         for g, contrast in enumerate(contrasts):
             if contrast is None:
                 continue
-            outputs, (rows, powers) = self._outputs_of(g), self._scaled(g, contrast)
+            outputs, rows = self._outputs_of(g), self._in_columns(g, contrast)
+            of_y = self.exponents[outputs]
             several, whole = self._tested(g, contrast, rows)
             dof[outputs] = whole - (size - 1) * self.estimated
             if (dof <= NO_FREEDOM).any():
@@ -398,15 +389,14 @@ class Errors:
                     f"freedom, too few for a test of {count(size, 'sum')} of taps at once"
                 )
             white = Errors.roots(self, g, rows, outputs)
-            with np.errstate(over="ignore", under="ignore", divide="ignore"):
-                found, off, real = self._differences(g, rows, np.ldexp(value[:, None], -powers))
+            with np.errstate(over="ignore", divide="ignore"):
+                found, off, real = self._differences(g, rows, np.ldexp(value[:, None], -of_y))
                 for i, (o, m, own) in enumerate(zip(outputs, several, white, strict=True)):
                     # Hotelling's T² if the covariance itself is estimated.
                     statistic[o] = _wald(off[:, i], m, real[i]) * dof[o] / whole[i]
                     share[o] = 1 / (1 + left[o] / (size * _wald(off[:, i], own, real[i])))
                     if size == 1:
-                        both = found[0, i], np.linalg.norm(m)
-                        sums[o], errors[o] = np.ldexp(both, powers[0, i])
+                        sums[o], errors[o] = np.ldexp((found[0, i], np.linalg.norm(m)), of_y[i])
         share = np.full_like(share, np.nan) if self._norms is not None else share
         pvalue = fdtrc(size, dof, statistic)
         return FTest(statistic, (size, dof), pvalue, share, (), sums, errors)
@@ -451,8 +441,7 @@ class DependentErrors(Errors):
     def _weights(self, group: int, contrast: np.ndarray) -> np.ndarray:
         """Return (AᵀA)⁻¹Cᵀ (P, q). The influences of the rows on sums of taps are A times it."""
         half = self._half(group, self._pairs[0])
-        with np.errstate(under="ignore"):
-            return np.asarray(half @ (half.T @ contrast.T))
+        return np.asarray(half @ (half.T @ contrast.T))
 
     @cached_property
     def standard_error(self) -> np.ndarray:
