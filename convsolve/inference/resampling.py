@@ -120,6 +120,8 @@ def jackknife(
     spans = [(i, 0, design.kept.lengths[i]) for i in design.kept.used]
     if len(spans) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
+    if reason := design.sizes.gram_reason():
+        raise ValueError(f"jackknife cannot be computed: {reason}")
     whole, modelled, found = kernel, design.modelled.reshape(*kernel.shape[:-1], 1), []
     if kind is not None:  # patterns also exist outside of the windows of lags
         whole, modelled = patterns(problem, kernel, kind, limits), np.ones_like(modelled)
