@@ -78,14 +78,13 @@ class NoiseSums(NamedTuple):
         means: of e[t]·e[t + l] (lags, outputs) over pairs of used rows of a record.
         pairs: number of these pairs (lags,).
         taper: factors of autocovariances (lags,), the share of pairs in records without gaps.
-        expected: B (lags, T): the expectation of ``means`` is B γ for autocovariances γ. None if it
-            is that of noise itself.
+        expected: B (lags, T): the expectation of ``means`` is B γ for autocovariances γ.
     """
 
     means: np.ndarray
     pairs: np.ndarray
     taper: np.ndarray
-    expected: np.ndarray | None
+    expected: np.ndarray
 
     @classmethod
     def over(
@@ -108,15 +107,15 @@ class NoiseSums(NamedTuple):
         for i, (some, own) in enumerate(zip(flags, columns, strict=True)):
             projected = own.shape[1] > 0 and len(some) <= LONG_RECORD
             kinds.setdefault((some.tobytes(), id(own) if projected else 0), []).append(i)
-        longest = max((len(flags[i]) for (_, own), (i, *_) in kinds.items() if own), default=0)
-        pairs, lost = np.zeros((most + 1, 1)), np.zeros((most + 1, max(longest, most + 1)))
+        longest = max(most + 1, *(len(flags[i]) * bool(own) for (_, own), (i, *_) in kinds.items()))
+        pairs, lost = np.zeros((most + 1, 1)), np.zeros((most + 1, longest))
         for (_, projected), (i, *others) in kinds.items():
             alike = 1 + len(others)
             pairs += alike * lag_sums([flags[i][:, None].astype(float)], most)
             if projected:
-                own = _lost_sums(flags[i], columns[i].astype(float), most)
-                lost[:, : len(flags[i])] += alike * own
-        expected = np.eye(*lost.shape) - lost / pairs if longest else None
+                of_record = _lost_sums(flags[i], columns[i].astype(float), most)
+                lost[:, : len(flags[i])] += alike * of_record
+        expected = np.eye(*lost.shape) - lost / pairs
         spans = np.array([np.ptp(np.flatnonzero(some)) + 1 for some in flags])
         taper = np.maximum(spans - np.arange(most + 1)[:, None], 0).sum(1) / spans.sum()
         return cls(lag_sums(records, most) / pairs, pairs[:, 0], taper, expected)
@@ -157,7 +156,7 @@ class NoiseSums(NamedTuple):
         returned, which always are autocovariances.
         """
         found, wrong = self.means.copy(), np.zeros(len(orders), bool)
-        for p in np.unique(orders[orders > 0]) if self.expected is not None else ():
+        for p in np.unique(orders[orders > 0]):
             own = orders == p
             found[:, own], wrong[own] = self._corrected(int(p), self.means[:, own])
         models, lags = levinson(found)[0], np.arange(1, len(found))
@@ -171,7 +170,6 @@ class NoiseSums(NamedTuple):
         A model and the scale of its noise give the expected difference between the sums and those
         of noise without nuisance columns.
         """
-        assert self.expected is not None
         found, before = means, np.full((order, means.shape[1]), np.inf)
         for _ in range(STEPS):
             models, _ = levinson(found[: order + 1])
