@@ -254,17 +254,6 @@ def test_the_simultaneous_band_of_clusters_is_that_of_bonferroni(records: int) -
     np.testing.assert_allclose((high + low) / 2, fit.kernel, atol=1e-12)
 
 
-@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-100, 1.0), (1e100, 1e-200), (1.0, 1e200)])
-def test_units_of_channels_do_not_change_tests(x_unit: float, y_unit: float) -> None:
-    """Also if the squares of y leave float64."""
-    problem, _ = known(True)
-    x, y = problem.x[0] * np.array([1, x_unit]), problem.y[0] * y_unit
-    fit, plain = cs.solve(cs.Problem(x, y, kernel_size=5, bias=True)), cs.solve(problem)
-    for channels in ([0, 1], 1):
-        found, wanted = fit.test(channels).statistic, plain.test(channels).statistic
-        np.testing.assert_allclose(found, wanted, rtol=1e-6)
-
-
 def test_hypotheses_about_an_exact_fit() -> None:
     x = np.random.default_rng(0).standard_normal(60)
     w = np.array([1.0, 2, 3])[:, None, None]
