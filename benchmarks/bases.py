@@ -101,14 +101,14 @@ def by_taps(case: Case, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _normal(problem: cs.Problem) -> tuple[np.ndarray, np.ndarray]:
     """Return AᵀA and Aᵀy in the units of the user."""
-    from convsolve.inference.moments import moments
-    from convsolve.leastsquares.analysis import Analysis
-    from convsolve.operators.tap_basis import TapBasis
+    from convsolve.leastsquares.analysis import analyse
 
-    m = moments(Analysis(problem).design, basis=TapBasis())
-    scale = np.ldexp(1.0, m.units.column_exponents[0])
-    gram = m.gram[0] * scale * scale[:, None]
-    return gram, m.rhs[0, :, 0] * scale * np.ldexp(1.0, m.units.out_exponents[0])
+    analysis = analyse(problem)
+    matrix, targets = analysis.design.matrix, analysis.targets
+    scale = np.ldexp(1.0, matrix.exponents[0])
+    gram = matrix.gram()[0] * scale * scale[:, None]
+    cross = matrix.rhs(targets)[0, :, 0] * scale * np.ldexp(1.0, targets.exponents[0])
+    return gram, cross
 
 
 def by_convsolve(case: Case, x: np.ndarray, y: np.ndarray) -> cs.Solution:

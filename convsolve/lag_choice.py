@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .api import check_problem
-from .inference.criteria import CRITERIA, in_user_units
+from .errors import SolveError
+from .inference.criteria import criterion as criterion_of
+from .inference.criteria import in_user_units
 from .inference.folds import CrossValidation
-from .inference.lag_windows import window_errors, window_squares
-from .inference.strength_path import Fits
+from .inference.lag_windows import window_scores, window_squares
+from .inference.select import Scoring
+from .inference.spectrum import Fit
 from .lazy_plot import plot
 from .leastsquares.analysis import Analysis, analyse
 from .near_misses import checks_arguments
@@ -138,18 +140,15 @@ def choose_lags(
     """
     select = CrossValidation() if select == "cv" else select
     _check(problem, select)
-    tuning = tuning_of(limits)
-    lags = problem._lags[0][::-1]
+    tuning, lags = tuning_of(limits), problem._lags[0][::-1]
     with following(progress, "choose_lags"):
-        several = [analyse(part, tuning) for _, part in problem.parts]
-        if isinstance(select, CrossValidation):
-            scores, criterion = _held_out(several, select), select.score
-        else:
-            scores = np.sum([_information(each, select) for each in several], axis=0)
-            criterion = select
+        several = [_scores(analyse(part, tuning), select) for _, part in problem.parts]
+    scores = np.concatenate(several, axis=-1)
+    held = isinstance(select, CrossValidation)
+    scores = scores.mean((0, -1)) if held else scores.sum(-1)
+    criterion = select.score if isinstance(select, CrossValidation) else select
     losses = -scores if criterion in ("r2", "correlation") else scores
-    best = int(np.nanargmin(losses))
-    i, j = divmod(best, len(lags))
+    i, j = divmod(int(np.nanargmin(losses)), len(lags))
     chosen = int(lags[i]), int(lags[j])
     found = LagChoice(chosen, problem._narrowed(i, j), criterion, lags, scores)
     LOG.info("choose_lags: %s", found)
@@ -170,35 +169,27 @@ def _check(problem: Any, select: Any) -> None:
         raise ValueError("choose_lags scores windows of lags from sums, without predictions")
 
 
-def _held_out(several: Sequence[Analysis], select: CrossValidation) -> np.ndarray:
-    """Return scores (taps, taps), means over folds and outputs."""
-    found = []
-    for analysis in several:
-        scores = window_errors(analysis, select)
-        if select.score == "mse":
-            assert analysis.targets is not None
-            unit = 2 * int(analysis.targets.exponents.max())
-            with np.errstate(over="ignore", under="ignore"):
-                scores = np.ldexp(scores, unit)
-        found.append(scores)
-    return np.asarray(np.concatenate(found, axis=-1).mean((0, -1)))
+def _scores(analysis: Analysis, select: str | CrossValidation) -> np.ndarray:
+    """Return scores (taps, taps, Q), or (folds, taps, taps, Q), for the outputs that vary.
 
-
-def _information(analysis: Analysis, select: str) -> np.ndarray:
-    """Return criteria (taps, taps), summed over outputs."""
+    Raises:
+        ValueError: If none of them varies.
+    """
     design = analysis.design
-    taps = design.spec.kernel_size[0]
-    i, unknown = np.arange(taps), np.array(np.nan)
-    squares, exponents = window_squares(analysis)
-    fits = Fits(
-        strengths=unknown,
-        freedom=((i - i[:, None] + 1.0) * (design.sizes.columns // taps))[:, :, None],
-        spare=unknown,
-        squares=squares,
-        size=unknown,
-        log_determinant=unknown,
-        rows=design.sizes.rows,
-        nuisance=design.nuisance.total,
-        free=0,
-    )
-    return in_user_units(CRITERIA[select](fits), select, fits, exponents).sum(-1)
+    if reason := design.sizes.gram_reason():
+        raise SolveError(reason)
+    scoring = Scoring(analysis, select)
+    varies, exponents = scoring.varies, scoring.units.outputs
+    if not varies.any():
+        raise ValueError("y does not vary, so that no lags can be chosen by it")
+    i = np.arange(design.spec.kernel_size[0])
+    freedom = (i - i[:, None] + 1.0) * (design.sizes.columns // len(i))
+    nan, rows, nuisance = np.array(np.nan), design.sizes.rows, design.nuisance.total
+    if isinstance(select, CrossValidation):
+        scores, name = window_scores(scoring, select.score)[..., varies], select.score
+        fit = Fit(scores, nan, nan, nan, nan, rows, nuisance, rows)
+    else:
+        squares, name = window_squares(scoring)[..., varies], select
+        fit = Fit(squares, nan, freedom[..., None], nan, nan, rows, nuisance, rows)
+        scores = criterion_of(select, fit)
+    return in_user_units(scores, name, fit, exponents[varies])

@@ -10,7 +10,6 @@ import numpy as np
 
 from .api import check_problem
 from .errors import SolveError, warn
-from .inference.moments import moments as moments_of
 from .inference.random_effects import Subject, fit_variances
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
@@ -390,12 +389,14 @@ def _moments_of(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[_Mome
                 f"a subject has {count(sizes.rows, 'row')} and {count(sizes.nuisance, 'column')} "
                 "of bias and confounds, so that no row is left"
             )
-        plain = moments_of(analysis.design, basis=TapBasis())
-        (gram, cross, squares), units = plain.in_basis(basis).eliminated(), plain.units
+        matrix, targets = analysis.design.matrix, analysis.targets
+        assert targets is not None
+        gram, cross = basis.of_gram(matrix.gram()), basis.restrict(matrix.rhs(targets))
+        squares, powers = matrix.outputs_of(targets).squares, targets.grouped(targets.exponents)
         for i, o in enumerate(outputs):
             g, q = divmod(i, len(outputs) // groups)
             sums = gram[g], cross[g, :, q], float(squares[g, q]), rows
-            found[o] = _Moments(*sums, units.column_exponents[g], int(units.out_exponents[g, q]))
+            found[o] = _Moments(*sums, matrix.exponents[g], int(powers[g, q]))
     return [found[o] for o in range(problem.n_outputs)]
 
 

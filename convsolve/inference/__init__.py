@@ -1,11 +1,10 @@
 """Selection of penalties, robust losses, noise models, standard errors and tests.
 
-Penalties: ``strength_path`` solves penalized least squares at every strength, from ``sums`` over
-rows in ``units`` that all columns share. ``criteria`` and ``folds`` score the fits, and ``scorers``
-combine them. ``selection`` searches strengths and hyperparameters. ``bands`` is for a banded ridge.
-``several_strengths`` solves all outputs at their strengths, and
-``regularization`` records the selection. ``sparse`` has the steps of a lasso, and ``lag_windows``
-the scores of every window of lags.
+Penalties: ``spectrum`` solves penalized least squares at every strength. ``criteria`` are functions
+of its fits. ``folds`` are the rows of a cross-validation, ``sums`` the sums over them, and
+``held_rows`` scores them. ``select`` searches strengths and hyperparameters, ``banded`` the
+strengths of a banded ridge, and ``regularization`` records the selection. ``sparse`` has the steps
+of a lasso, and ``lag_windows`` the scores of every window of lags.
 
 Losses: ``robust`` is for Huber's loss and ``absolute`` for least absolute deviations. Both use the
 ``orthonormal_rows`` of A.

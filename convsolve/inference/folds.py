@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import KW_ONLY, dataclass, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -11,14 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..leastsquares.design import Design
-from ..linalg.rank import EPS
 from ..near_misses import checks_arguments
 from ..operators.prediction import row_spans
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem
 from ..problem.rows import Rows, Span
 from ..text import as_call, count, shown
-from .moments import Moments, moments
 
 # Number of parts in which the first rows of long recordings are read.
 LEADING_PARTS = 64
@@ -256,216 +253,3 @@ def leading(problem: Problem, numbers: int) -> Problem:
 def beside(parts: Sequence[Sequence[Span]], held: int, always: Sequence[Span]) -> list[Span]:
     """Return the rows of all folds except one, and the rows in no fold."""
     return sorted([s for i, fold in enumerate(parts) if i != held for s in fold] + [*always])
-
-
-def fold_moments(
-    design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], like: Moments
-) -> Moments:
-    """Return the moments of some rows of a design and records ``y``, in the units of ``like``.
-
-    With confounds or weights, they include the constant that R² is about, fitted or not.
-    """
-    plain = design.nuisance.confounds is None
-    own = part(design, y, spans, design.bias or not plain)
-    found = moments(Design(own, design.sizes.limits), basis=design.span)
-    return replace(found, constant=design.bias).in_units(like.units)
-
-
-def training_moments(
-    design: Design, y: Sequence[np.ndarray], spans: Spans, like: Moments
-) -> list[Moments] | None:
-    """Return the moments of the training rows of every fold, if not sums over other folds.
-
-    This is so if folds cut records that have confounds. A record has the same confounds in all of
-    its training rows, and a sum of folds would have others in every fold.
-    """
-    lengths = design.kept.lengths
-    whole = all((a, b) == (0, lengths[i]) for fold in spans.folds for i, a, b in fold)
-    if whole or not design.problem._terms.given:
-        return None
-    rows = (beside(spans.folds, i, spans.rest) for i in range(len(spans.folds)))
-    return [fold_moments(design, y, rest, like) for rest in rows]
-
-
-def training(folds: Sequence[Moments], always: Moments | None) -> list[Moments]:
-    """Return, for each fold, the sum of all other folds.
-
-    It uses prefix and suffix sums. Subtracting a fold from the total would lose the digits of the
-    other folds if the fold is much larger.
-    """
-    after = [folds[-1]]
-    for fold in reversed(folds[1:-1]):
-        after.append(fold + after[-1])
-    after.reverse()
-    found = [after[0]]
-    before = folds[0]
-    for fold, rest in zip(folds[1:-1], after[1:], strict=True):
-        found.append(before + rest)
-        before = before + fold
-    found.append(before)
-    return found if always is None else [always + each for each in found]
-
-
-def varying(moments: Moments) -> np.ndarray:
-    """Return flags (G, Q) of outputs that are more than rounding, given a fitted constant."""
-    m, shift = moments, moments.units.out_shift
-    plain = m.out_squares + shift * (2 * m.out_sums + m.ones_square * shift)
-    return np.asarray(m.out_squares_left > 8 * EPS * np.maximum(m.out_squares, 8 * EPS * plain))
-
-
-def without_constants(moments: Moments, like: Moments) -> Moments:
-    """Return moments with zeros in the columns that are constant to rounding in ``like``.
-
-    A bias takes up such columns. The rounding that remains of them would be treated as data.
-    """
-    if not like.constant:
-        return moments
-    shift = like.units.shift
-    plain = np.linalg.diagonal(like.gram) + shift * (2 * like.sums + like.ones_square * shift)
-    return moments.with_zero_columns(like.squares > (8 * EPS) ** 2 * plain)
-
-
-def check_varying(
-    folds: Sequence[Sequence[Moments]], varies: np.ndarray, select: CrossValidation
-) -> None:
-    """Raise a ValueError if y does not vary in a part of a fold, so that its score is undefined."""
-    if select.score not in ("r2", "correlation"):
-        return
-    for i, fold in enumerate(folds):
-        if any((varies & ~varying(part.with_constant())).any() for part in fold):
-            where = "a record of fold" if select.average == "records" else "fold"
-            raise ValueError(f"{where} {i} has no {select.score}, since its y does not vary")
-
-
-def scored(
-    score: str, errors: np.ndarray, weight: float, squares: np.ndarray | float
-) -> np.ndarray:
-    """Return the mean square or R² of held-out rows.
-
-    Args:
-        score: "mse" or "r2".
-        errors: sums of squares of the residuals, times the weights of the rows.
-        weight: sum of the weights, or the number of rows without weights.
-        squares: sums of squares of y about its mean, times the weights.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(errors / weight if score == "mse" else 1 - errors / squares)
-
-
-class HeldOut:
-    """Held-out rows of one group. Scores of kernels fitted to the ``rest`` of the rows.
-
-    Attributes:
-        weight: sum of the weights of the rows.
-        ones_square: the same for a constant from which confounds are projected out.
-        gram, cross: AᵀA (R, R) and Aᵀy (R, Q) about the means of these rows.
-        squares: (Q,), sums of squares of y about its mean in these rows.
-        means: (R,), the means of the columns.
-        off, y_off: (R,) and (Q,), the means that the fitted constant does not take up.
-    """
-
-    def __init__(self, fold: Moments, rest: Moments, group: int, weight: float) -> None:
-        self.weight, self.ones_square = weight, fold.ones_square
-        centred = fold.with_constant()
-        self.gram, self.cross, self.squares = (each[group] for each in centred.eliminated())
-        self.squares = self.squares * varying(centred)[group]
-        self.means = self.off = fold.means[group]
-        self.y_off = fold.out_means[group]
-        if rest.constant:
-            self.off = self.off - rest.means[group]
-            self.y_off = self.y_off - rest.out_means[group]
-
-    def only(self, outputs: np.ndarray) -> HeldOut:
-        """Return the rows for some of the outputs."""
-        found = copy(self)
-        found.cross, found.squares = self.cross[:, outputs], self.squares[outputs]
-        found.y_off = self.y_off[outputs]
-        return found
-
-    def scores(
-        self, score: str, v: np.ndarray, about: tuple[HeldOut, np.ndarray] | None = None
-    ) -> np.ndarray:
-        """Return scores (n, Q) of kernels v (n, R, Q).
-
-        ``about`` are the same rows with the fit of some kernel subtracted from y, and the
-        differences (n, R, Q) from this kernel. They keep more digits of small errors.
-        """
-        if score == "correlation":
-            return self._correlations(v)
-        rows, change = (self, v) if about is None else about
-        errors = rows._errors(*rows._products(change), rows.y_off - rows.off @ change)
-        return scored(score, errors, self.weight, self.squares)
-
-    def scored(
-        self, score: str, spread: np.ndarray, joint: np.ndarray, off: np.ndarray
-    ) -> np.ndarray:
-        """Return scores of predictions ŷ.
-
-        Args:
-            score: the score.
-            spread: sums of ŷ² about the means of these rows.
-            joint: sums of y·ŷ about the means of these rows.
-            off: mean of y − ŷ.
-        """
-        if score != "correlation":
-            errors = self._errors(spread, joint, off)
-            return scored(score, errors, self.weight, self.squares)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(joint / np.sqrt(spread * self.squares))
-
-    def gradient(self, score: str, v: np.ndarray) -> np.ndarray:
-        """Return the derivatives (R, Q) of the scores of kernels v (R, Q)."""
-        applied = self.gram @ v
-        if score == "correlation":
-            spread = np.einsum("rq,rq->q", v, applied)
-            joint = np.einsum("rq,rq->q", v, self.cross)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                scale = np.sqrt(spread * self.squares)
-                return np.asarray((self.cross - joint / spread * applied) / scale)
-        off = self.y_off - self.off @ v
-        slope = 2 * (applied - self.cross - self.ones_square * np.outer(self.off, off))
-        return np.asarray(slope / self.weight if score == "mse" else -slope / self.squares)
-
-    def _errors(self, spread: np.ndarray, joint: np.ndarray, off: np.ndarray) -> np.ndarray:
-        """Return the sums of squares of y − ŷ, see `scored`."""
-        return np.maximum(self.squares - 2 * joint + spread, 0.0) + self.ones_square * off**2
-
-    def _correlations(self, v: np.ndarray) -> np.ndarray:
-        """Return correlations (n, Q) of y and predictions of v (n, R, Q); NaN for constant ones."""
-        spread, joint = self._products(v)
-        plain = (spread + self.ones_square * np.square(self.means @ v)) * self.squares
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = np.clip(joint / np.sqrt(spread * self.squares), -1, 1)
-        return np.where(spread * self.squares > 10 * v.shape[1] * EPS * plain, found, np.nan)
-
-    def _products(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return sums (n, Q) of ŷ² and of y·ŷ about the means, for kernels v (n, R, Q)."""
-        n, size, outputs = v.shape
-        flat = v.transpose(1, 0, 2).reshape(size, n * outputs)
-        applied = (self.gram @ flat).reshape(size, n, outputs).transpose(1, 0, 2)
-        return np.einsum("nrq,nrq->nq", v, applied), np.einsum("nrq,rq->nq", v, self.cross)
-
-
-class HeldOutFold:
-    """Held-out rows of a fold in parts, whose scores are averaged."""
-
-    def __init__(self, parts: Sequence[HeldOut]) -> None:
-        self.parts = parts
-
-    def only(self, outputs: np.ndarray) -> HeldOutFold:
-        """Return the rows for some of the outputs."""
-        return HeldOutFold([part.only(outputs) for part in self.parts])
-
-    def scores(
-        self, score: str, v: np.ndarray, about: tuple[Any, np.ndarray] | None = None
-    ) -> np.ndarray:
-        """Return mean scores (n, Q) of kernels v (n, R, Q), see `HeldOut.scores`."""
-        several: Any = [None] * len(self.parts)
-        if about is not None:
-            several = [(part, about[1]) for part in about[0].parts]
-        pairs = zip(self.parts, several, strict=True)
-        return np.asarray(np.mean([part.scores(score, v, a) for part, a in pairs], axis=0))
-
-    def gradient(self, score: str, v: np.ndarray) -> np.ndarray:
-        """Return the derivatives (R, Q) of the mean scores of kernels v (R, Q)."""
-        return np.asarray(np.mean([part.gradient(score, v) for part in self.parts], axis=0))

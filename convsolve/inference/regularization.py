@@ -12,10 +12,9 @@ from ..leastsquares.penalty import Penalty
 from ..text import count, plain
 from .criteria import in_user_units, noise_variance
 from .folds import CrossValidation
-from .own_score import check_scored
-from .scorers import Scorer
-from .selection import Chosen
-from .units import CommonUnits
+from .held_rows import check_scored
+from .select import Chosen, Scorer
+from .sums import Units
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -179,34 +178,46 @@ def of_some(chosen: Regularization, outputs: Sequence[int] | np.ndarray) -> Regu
     return chosen._replace(path=path, outputs=names, **own)
 
 
-def of_outputs(
-    units: CommonUnits, exponents: np.ndarray, penalty: Penalty, scorer: Scorer, chosen: Chosen
+def described(
+    units: Units, exponents: np.ndarray, penalty: Penalty, scorer: Scorer, chosen: Chosen
 ) -> Regularization:
-    """Convert the choices for outputs in units of 2**exponents (Q,) to the user's units."""
-    select, path = scorer.select, scorer.path
-    criterion = select if isinstance(select, str) else select.criterion
-    found = path.fits(chosen.strengths[None])
+    """Convert the choices for outputs in units of 2**exponents (Q,) to the user's units.
 
-    def scores(values: np.ndarray) -> np.ndarray:
-        return in_user_units(values, criterion, found, exponents)
-
-    strengths, values, by_fold = _with_choice(scorer, chosen)
+    The choice is added to the path, unless every output chose a strength of the grid.
+    """
+    select, path = scorer.select, scorer.whole
+    name = select if isinstance(select, str) else select.criterion
+    fit, strengths = path.fit(chosen.strengths[None]), chosen.grid
+    values, by_fold = chosen.scores, chosen.by_fold
+    if not (strengths == chosen.strengths).any(axis=0).all():
+        more, more_by_fold = scorer.scores(chosen.strengths[None])
+        values = np.concatenate([values, more])
+        if by_fold is not None and more_by_fold is not None:
+            by_fold = np.concatenate([by_fold, more_by_fold], axis=1)
+        strengths = np.concatenate([strengths, chosen.strengths[None]])
+        order, every = np.argsort(strengths, axis=0, kind="stable"), np.arange(strengths.shape[1])
+        strengths, values = strengths[order, every], values[order, every]
+        by_fold = None if by_fold is None else by_fold[:, order, every]
     if isinstance(select, CrossValidation) and select.own:
         check_scored(select.score, values[:, scorer.varies])
     place = np.argmax(strengths == chosen.strengths, axis=0)
+
+    def user(scores: np.ndarray) -> np.ndarray:
+        return in_user_units(scores, name, fit, exponents)
+
     return Regularization(
         penalty.title,
         units.to_user(chosen.strengths),
         {},
-        found.freedom[0] + found.free,
-        in_user_units(noise_variance(found, criterion)[0], "mse", found, exponents),
-        criterion,
-        scores(np.take_along_axis(values, place[None], axis=0))[0],
+        fit.freedom[0],
+        in_user_units(noise_variance(fit, name)[0], "mse", fit, exponents),
+        name,
+        user(np.take_along_axis(values, place[None], axis=0))[0],
         StrengthScores(
             units.to_user(strengths),
-            scores(values),
-            path.freedom(strengths) + found.free,
-            None if by_fold is None else scores(by_fold),
+            user(values),
+            path.freedom(strengths),
+            None if by_fold is None else user(by_fold),
         ),
         chosen.at_edge,
     )
@@ -221,29 +232,6 @@ def as_given(
     edge, unknown = np.zeros(len(terms), bool), np.full(len(terms), np.nan)
     title, found = " or ".join(titles), (effective_dof, noise_variance, "given", unknown, None)
     return Regularization(title, strength, {}, *found, edge)
-
-
-def _with_choice(
-    scorer: Scorer, chosen: Chosen
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return strengths, scores and scores by fold with the choice included, in ascending order.
-
-    Nothing is added if every output chose a strength of the grid.
-    """
-    if (chosen.grid == chosen.strengths).any(axis=0).all():
-        return chosen.grid, chosen.scores, chosen.by_fold
-    scores, by_fold = scorer.scores(chosen.strengths[None])
-    strengths = np.concatenate([chosen.grid, chosen.strengths[None]])
-    order = np.argsort(strengths, axis=0, kind="stable")
-
-    def merged(grid: np.ndarray, choice: np.ndarray) -> np.ndarray:
-        together = np.concatenate([grid, choice], axis=-2)
-        return np.take_along_axis(together, np.broadcast_to(order, together.shape), axis=-2)
-
-    folds = None
-    if chosen.by_fold is not None and by_fold is not None:
-        folds = merged(chosen.by_fold, by_fold)
-    return np.take_along_axis(strengths, order, axis=0), merged(chosen.scores, scores), folds
 
 
 def joined(parts: Sequence[Regularization]) -> Regularization:
@@ -275,9 +263,8 @@ def _joined_paths(paths: Sequence[StrengthScores]) -> StrengthScores | None:
     def extended(values: np.ndarray | None) -> np.ndarray | None:
         if values is None:
             return None
-        found = np.pad(
-            values, [(0, 0)] * (values.ndim - 2) + [(0, longest - values.shape[-2]), (0, 0)], "edge"
-        )
+        missing = [(0, 0)] * (values.ndim - 2) + [(0, longest - values.shape[-2]), (0, 0)]
+        found = np.pad(values, missing, "edge")
         if values.ndim == 2:
             return found
         return np.pad(found, [(0, folds - len(found)), (0, 0), (0, 0)], constant_values=np.nan)

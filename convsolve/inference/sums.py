@@ -1,255 +1,236 @@
-"""Sums over all rows and over the rows of every fold, in the coordinates of any penalty."""
+"""Sums over rows about their means, of which scores of folds are made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial, reduce
-from operator import add, methodcaller
+from functools import reduce
+from operator import add
+from typing import NamedTuple
 
 import numpy as np
 
-from ..cached import cached_property
+from ..errors import SolveError
 from ..leastsquares.design import Design
-from ..leastsquares.penalty import Coordinates
-from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
 from ..operators.tap_basis import TapBasis
 from ..problem.rows import Span
-from ..problem.sizes import Sizes
 from ..progress import tracked
-from .folds import (
-    HeldOut,
-    HeldOutFold,
-    Spans,
-    fold_moments,
-    training,
-    training_moments,
-    without_constants,
-)
-from .moments import Moments, Units, moments
-from .units import CommonUnits
+from .folds import Spans, beside, part
 
-# Some rows of a matrix.
-Rows = slice | np.ndarray
+# AᵀA (G, P, P), AᵀY (G, P, Q) and Σy² (G, Q), or those of one group.
+Normal = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-def few_rows(sizes: Sizes) -> bool:
-    """Return whether there are fewer rows than columns, and the rows fit in memory."""
-    held = 8 * sizes.groups * sizes.rows * sizes.columns
-    return sizes.rows < sizes.parameters and held <= sizes.limits.gram_bytes
-
-
-@dataclass(frozen=True)
-class Sums:
-    """Moments of all rows, of the parts of every fold, and of the rows in no fold.
-
-    The parts of a fold are scored one by one: its records, or all of its rows. Moments of the
-    training rows of every fold are sums of these, unless they are ``given``. ``weights`` are the
-    sums of the weights of the rows of every part.
-    """
-
-    total: Moments
-    folds: list[list[Moments]]
-    always: Moments | None
-    weights: Sequence[Sequence[float]]
-    given: list[Moments] | None = None
-
-    def each(self, of: Callable[[Moments], Moments]) -> Sums:
-        """Apply a function to all moments."""
-        always = None if self.always is None else of(self.always)
-        given = None if self.given is None else [*map(of, self.given)]
-        folds = [[*map(of, parts)] for parts in self.folds]
-        return replace(self, total=of(self.total), folds=folds, always=always, given=given)
-
-    @cached_property
-    def beside(self) -> list[Moments]:
-        """Moments of the training rows of every fold."""
-        if self.given is not None:
-            return self.given
-        folds = [reduce(add, parts) for parts in self.folds]
-        return training(folds, self.always) if folds else []
-
-    def held_out(self, group: int) -> list[HeldOutFold]:
-        """Return the held-out rows of one group in every fold."""
-        found = []
-        for parts, rest, weights in zip(self.folds, self.beside, self.weights, strict=True):
-            pairs = zip(parts, weights, strict=True)
-            found.append(HeldOutFold([HeldOut(part, rest, group, w) for part, w in pairs]))
-        return found
-
-
-@dataclass(frozen=True)
-class RowSpace:
-    """Penalized coordinates z = √weights⁻¹·q u within the span of the rows.
-
-    The solution is zero outside this span. If there are few rows, there are few coordinates u for
-    any number of unknowns.
+class Units(NamedTuple):
+    """Column j is read as ``2**-columns[j] * a[j]``, about its origin, and so are outputs.
 
     Attributes:
-        q: (r, k), orthonormal.
-        root: (r, 1), √weights⁻¹.
-        free: (R,), flags of the coordinates that are not penalized. They are unchanged and follow
-            u.
+        columns, origin: (G, P).
+        outputs, out_origin: (G, Q).
     """
 
-    q: np.ndarray
-    root: np.ndarray
-    free: np.ndarray
+    columns: np.ndarray
+    outputs: np.ndarray
+    origin: np.ndarray
+    out_origin: np.ndarray
 
-    def expand(self, v: np.ndarray) -> np.ndarray:
-        """Return the coordinates (..., R, Q) of v (..., k + free, Q)."""
-        held = self.q.shape[1]
-        found = np.empty((*v.shape[:-2], len(self.free), v.shape[-1]))
-        found[..., ~self.free, :] = self.root * (self.q @ v[..., :held, :])
-        found[..., self.free, :] = v[..., held:, :]
-        return found
+    @classmethod
+    def of(cls, design: Design, targets: Targets, common: bool = False) -> Units:
+        """Return the units of a design, or one unit of all columns, in which strengths are equal.
 
-    def restrict(self, gradient: np.ndarray) -> np.ndarray:
-        """Return the gradient (k + free, Q) with respect to v, given a gradient (R, Q)."""
-        held = self.q.T @ (self.root * gradient[~self.free])
-        return np.concatenate([held, gradient[self.free]])
+        The origin is zero unless a constant is fitted.
+        """
+        matrix, own = design.matrix, design.matrix.exponents
+        columns, fitted = np.full_like(own, own.max()) if common else own, matrix.plan.centred
+        out_shift = targets.grouped(targets.signal.unit.shift)
+        return cls(
+            columns,
+            targets.grouped(targets.exponents),
+            np.ldexp(matrix.shift, own - columns) * fitted,
+            out_shift * fitted,
+        )
+
+    @property
+    def column(self) -> int:
+        """The exponent of all columns."""
+        return int(self.columns.max())
+
+    def to_user(self, strengths: np.ndarray) -> np.ndarray:
+        """Return strengths in the user's units.
+
+        Raises:
+            SolveError: If they lie outside float64.
+        """
+        with np.errstate(over="ignore", under="ignore"):
+            found = np.ldexp(strengths, 2 * self.column)
+        if not (np.isfinite(found).all() and found.all()):
+            raise SolveError("strengths lie outside float64, as x² does")
+        return np.asarray(found)
+
+    def from_user(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the inverse of `to_user`, zeros included."""
+        with np.errstate(over="ignore", under="ignore"):
+            found = np.ldexp(strengths, -2 * self.column)
+        if not np.isfinite(found).all() or ((found == 0) != (strengths == 0)).any():
+            raise SolveError("a strength lies outside float64 relative to x²")
+        return np.asarray(found)
 
 
-@dataclass(frozen=True)
-class GroupSums:
-    """Sums of one group.
+class Sums(NamedTuple):
+    """Sums over rows (a, y) of every group about their means; ``+`` joins rows in the same units.
+
+    Confounds are projected out of the columns, of the outputs and of the constant.
 
     Attributes:
-        sums: the sums over rows and folds.
-        weights: weights of the coordinates in the penalty.
-        space: the row space that contains the coordinates, or None.
+        gram: AᵀA (G, P, P).
+        cross: AᵀY (G, P, Q).
+        squares: Σy² (G, Q).
+        means: means (G, P) of the columns.
+        out_means: means (G, Q) of the outputs.
+        weight: the square of the norm of the constant, the number of rows without weights.
+        rows: number of rows.
     """
 
-    sums: Sums
-    weights: np.ndarray
-    space: RowSpace | None
+    gram: np.ndarray
+    cross: np.ndarray
+    squares: np.ndarray
+    means: np.ndarray
+    out_means: np.ndarray
+    weight: float
+    rows: int
+
+    @classmethod
+    def of(cls, design: Design, units: Units, basis: TapBasis) -> Sums:
+        """Return the sums of all rows of a design, for the columns A T of a basis."""
+        matrix, plan = design.matrix, design.matrix.plan
+        y, of_x = matrix.given, matrix.nuisance_products[:, -1]
+        known, gram, weight = matrix.outputs_of(y), matrix.gram(), plan.norm**2 * plan.constant
+        of_y, cross, squares = known.of_n[:, -1] * known.live, known.rhs, known.squares
+        if plan.constant and not plan.centred:
+            gram = gram - of_x[:, :, None] * of_x[:, None]
+            cross = cross - of_x[:, :, None] * of_y[:, None]
+            squares = np.maximum(squares - np.square(of_y), 0.0)
+        norm, out_shift = plan.norm or 1.0, y.grouped(y.signal.unit.shift)
+        shift = matrix.shift + matrix.constant_fit
+        scale = np.ldexp(1.0, matrix.exponents - units.columns)
+        out_scale = np.ldexp(1.0, y.grouped(y.exponents) - units.outputs)
+        if (scale != 1).any():
+            gram = gram * scale[:, :, None] * scale[:, None]
+        means = (shift + of_x / norm) * scale - units.origin
+        return cls(
+            basis.of_gram(gram),
+            basis.restrict(cross * scale[:, :, None] * out_scale[:, None]),
+            squares * out_scale**2,
+            basis.restrict(means[..., None])[..., 0] * plan.constant,
+            ((out_shift + of_y / norm) * out_scale - units.out_origin) * plan.constant,
+            weight,
+            plan.rows,
+        )
+
+    @classmethod
+    def of_rows(cls, a: np.ndarray, y: np.ndarray) -> Sums:
+        """Return the sums of rows a (G, n, P) and y (G, n, Q)."""
+        means, out_means, n = a.mean(1), y.mean(1), a.shape[1]
+        a, y = a - means[:, None], y - out_means[:, None]
+        at, squares = a.swapaxes(1, 2), np.square(y).sum(1)
+        return cls(at @ a, at @ y, squares, means, out_means, float(n), n)
+
+    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
+        d, e = other.means - self.means, other.out_means - self.out_means
+        weight = self.weight + other.weight
+        share = other.weight / weight if weight else 0.0
+        down = share * self.weight * d[:, :, None]
+        return Sums(
+            self.gram + other.gram + down * d[:, None],
+            self.cross + other.cross + down * e[:, None],
+            self.squares + other.squares + share * self.weight * e**2,
+            self.means + share * d,
+            self.out_means + share * e,
+            weight,
+            self.rows + other.rows,
+        )
+
+    def normal(self, constant: bool) -> Normal:
+        """Return the normal equations, with or without a constant that is fitted."""
+        if constant:
+            return self[:3]
+        down, y = self.weight * self.means[:, :, None], self.out_means
+        gram, cross = self.gram + down * self.means[:, None], self.cross + down * y[:, None]
+        return gram, cross, self.squares + self.weight * y**2
+
+    def in_basis(self, basis: TapBasis, live: np.ndarray) -> Sums:
+        """Return the sums of A T, without the columns that are not ``live`` (G, R)."""
+        gram = basis.of_gram(self.gram)
+        return self._replace(
+            gram=gram if live.all() else gram * live[:, :, None] * live[:, None],
+            cross=basis.restrict(self.cross) * live[..., None],
+            means=basis.restrict(self.means[..., None])[..., 0] * live,
+        )
+
+
+class FoldSums(NamedTuple):
+    """Sums of folds.
+
+    Attributes:
+        parts: sums of the rows of every fold that are scored together.
+        rest: sums of the training rows of every fold.
+        weights: sums of the weights of the rows of every part.
+    """
+
+    parts: list[list[Sums]]
+    rest: list[Sums]
+    weights: list[list[float]]
+
+    def each(self, of: Callable[[Sums], Sums]) -> FoldSums:
+        """Apply a function to all sums."""
+        return FoldSums([[*map(of, p)] for p in self.parts], [*map(of, self.rest)], self.weights)
+
+    @classmethod
+    def made(
+        cls, design: Design, spans: Spans, of: Callable[[Sequence[Span]], Sums], label: str
+    ) -> FoldSums:
+        """Return the sums of folds, given a function of spans."""
+        several = tracked(spans.parts, label, len(spans.folds))
+        parts = [[*map(of, own)] for own in several]
+        weights = [[*map(design.problem._weight, own)] for own in spans.parts]
+        lengths = design.kept.lengths
+        whole = all((a, b) == (0, lengths[i]) for fold in spans.folds for i, a, b in fold)
+        if whole or not design.problem._terms.given:
+            always = of(spans.rest) if spans.rest else None
+            return cls(parts, _others([reduce(add, own) for own in parts], always), weights)
+        # All training rows of a record have the same confounds, which sums of folds would not have.
+        rest = (beside(spans.folds, i, spans.rest) for i in range(len(parts)))
+        return cls(parts, [*map(of, rest)], weights)
 
 
 def fold_sums(
-    design: Design, targets: Targets, spans: Spans | None, label: str = "sums over folds"
-) -> Sums:
-    """Return the sums of the columns and outputs, in the units of the sums over all rows.
+    design: Design, targets: Targets, spans: Spans, units: Units, label: str = "sums over folds"
+) -> FoldSums:
+    """Return the sums of folds in some units, in the orthonormal basis of the kernels."""
+    y = targets.records
 
-    The columns are those of taps, or of the orthonormal basis of their kernels. Progress is
-    reported with the ``label``.
+    def of(some: Sequence[Span]) -> Sums:
+        own = part(design, y, some, bias=True)
+        return Sums.of(Design(own, design.sizes.limits), units, design.span)
+
+    return FoldSums.made(design, spans, of, label)
+
+
+def _others(folds: Sequence[Sums], always: Sums | None) -> list[Sums]:
+    """Return, for each fold, the sum of all other folds, and of rows in no fold.
+
+    They are prefix and suffix sums. The total minus a large fold would have lost the digits of the
+    other folds.
     """
-    total = moments(design, targets)
-    if spans is None:
-        return Sums(total, [], None, [])
-    y, several = targets.records, tracked(spans.parts, label, len(spans.folds))
-    each = [[fold_moments(design, y, part, total) for part in parts] for parts in several]
-    always = fold_moments(design, y, spans.rest, total) if spans.rest else None
-    own = training_moments(design, y, spans, total)
-    return Sums(total, each, always, _weights(design, spans), own)
+
+    before, after = _running(folds[:-1], always), _running(folds[:0:-1], None)[::-1]
+    pairs = zip(before, after, strict=True)
+    return [reduce(add, [one for one in pair if one is not None]) for pair in pairs]
 
 
-def _weights(design: Design, spans: Spans) -> list[list[float]]:
-    """Return the sums of the weights of the rows of every part of every fold."""
-    return [[*map(design.problem._weight, parts)] for parts in spans.parts]
-
-
-class FromMoments:
-    """Sums of columns, from which sums in the coordinates of any penalty are computed."""
-
-    def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
-        self._design, self._spans = design, spans
-        found = fold_sums(design, targets, spans)
-        self.sums = found.each(partial(without_constants, like=found.total))
-
-    def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
-        """Return the sums of every group in some coordinates and units."""
-        sums = self.sums.each(units.common)
-        basis = coordinates.basis.within(self._design.span)
-        if not basis.identity:
-            norms = np.sqrt(np.maximum(sums.total.squares, 0.0))
-            sums = sums.each(methodcaller("in_basis", basis))
-            # The rounding error of a square of a sum is relative to the squares of its terms.
-            share = np.sqrt(10 * norms.shape[1] * EPS)
-            own = np.sqrt(np.maximum(sums.total.squares, 0.0))
-            live = _beyond_rounding(basis, norms, own, share)
-            sums = sums.each(methodcaller("with_zero_columns", live))
-        return [
-            GroupSums(sums.each(methodcaller("of_group", g)), weights, None)
-            for g, weights in enumerate(coordinates.weights)
-        ]
-
-    def about(self, y: tuple[np.ndarray, ...]) -> FromMoments:
-        """Return the sums for other outputs."""
-        return FromMoments(self._design, self._design.outputs(y), self._spans)
-
-
-class FromRows:
-    """Sums of coordinates within the row space, for problems of fewer rows than unknowns."""
-
-    def __init__(self, design: Design, targets: Targets, spans: Spans | None) -> None:
-        self._design, self._spans = design, spans
-        blocks = [(a, y) for a, y in design.matrix.row_blocks(targets) if y is not None]
-        a, self._y = (np.concatenate(each, axis=1) for each in zip(*blocks, strict=True))
-        self._a = _without_constants(a, design.matrix.offsets)
-        self._out_exponents = targets.grouped(targets.exponents)
-        # Values that were subtracted from the rows of y.
-        means = design.matrix.output_means(targets)
-        none = np.zeros((len(self._a), 0))
-        known = Units(none.astype(int), none, self._out_exponents, means)
-        #: Sums without columns, which describe the outputs alone.
-        self.sums = self._sums(partial(self._of_rows, self._a[:, :, :0], self._y, units=known))
-
-    def _sums(self, of: Callable[[Rows], Moments]) -> Sums:
-        total, spans = of(slice(None)), self._spans
-        if spans is None:
-            return Sums(total, [], None, [])
-        always = of(self._places(spans.rest)) if spans.rest else None
-        folds = [[of(self._places(part)) for part in parts] for parts in spans.parts]
-        return Sums(total, folds, always, _weights(self._design, spans))
-
-    def _of_rows(
-        self, a: np.ndarray, y: np.ndarray, rows: Rows, units: Units | None = None
-    ) -> Moments:
-        constant = self._design.nuisance.constant
-        return Moments.from_rows(a[:, rows], y[:, rows], units, constant)
-
-    def _places(self, spans: Sequence[Span]) -> np.ndarray:
-        return self._design.matrix.plan.places(spans)
-
-    def within(self, coordinates: Coordinates, units: CommonUnits) -> list[GroupSums]:
-        """Return the sums of every group in some coordinates and units."""
-        a = np.ldexp(self._a, (self._design.matrix.exponents - units.column)[:, None])
-        y = np.ldexp(self._y, (self._out_exponents - units.outputs)[:, None])
-        if not coordinates.basis.identity:
-            norms, share = np.linalg.norm(a, axis=1), 10 * np.sqrt(a.shape[2]) * EPS
-            a = coordinates.basis.rows(a)
-            own = np.linalg.norm(a, axis=1)
-            a = a * _beyond_rounding(coordinates.basis, norms, own, share)[:, None]
-        found = []
-        for g, weights in enumerate(coordinates.weights):
-            free = weights == 0
-            root = 1 / np.sqrt(weights[~free])
-            q, r = np.linalg.qr((a[g][:, ~free] * root).T)
-            z = np.hstack([r.T, a[g][:, free]])[None]
-            sums = self._sums(partial(self._of_rows, z, y[g : g + 1]))
-            reduced = np.repeat([1.0, 0.0], [q.shape[1], int(free.sum())])
-            found.append(GroupSums(sums, reduced, RowSpace(q, root[:, None], free)))
-        return found
-
-    def about(self, y: tuple[np.ndarray, ...]) -> FromRows:
-        """Return the sums for other outputs."""
-        return FromRows(self._design, self._design.outputs(y), self._spans)
-
-
-def _beyond_rounding(
-    basis: TapBasis, norms: np.ndarray, own: np.ndarray, share: float
-) -> np.ndarray:
-    """Return flags (G, R) of the coordinates whose column of A T is more than rounding.
-
-    The norm ``own`` (G, R) of such a column exceeds a ``share`` of the norms of its terms. These
-    are computed from the ``norms`` (G, P) of A.
-    """
-    return own > share * basis.largest_norms(norms)
-
-
-def _without_constants(a: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Apply `without_constants` to rows (G, n, P) minus their ``means`` (G, P)."""
-    squares = np.einsum("gnp,gnp->gp", a, a)
-    live = squares > (8 * EPS) ** 2 * (squares + a.shape[1] * means**2)
-    return a if live.all() else a * live[:, None]
+def _running(several: Sequence[Sums], first: Sums | None) -> list[Sums | None]:
+    """Return the sum of ``first`` and of the sums before each, and of all."""
+    found = [first]
+    for one in several:
+        found.append(one if found[-1] is None else found[-1] + one)
+    return found

@@ -4,7 +4,7 @@
 ``lapack`` calls LAPACK and BLAS. ``factor`` solves least squares with a factor of the design
 matrix, with minimum norm if it is deficient. ``factors`` factors all groups and decides their
 ranks. Factors accept one matrix or an array of several, as functions of NumPy do.
-``conjugate_gradient`` needs products only, ``tridiagonal`` solves for many ridges, and ``threads``
-limits the threads of BLAS. ``orthonormal`` computes bases of a few columns, and ``channels``
-operates on long arrays with few channels.
+``conjugate_gradient`` needs products only, and ``threads`` limits the threads of BLAS.
+``orthonormal`` computes bases of a few columns, and ``channels`` operates on long arrays with few
+channels.
 """

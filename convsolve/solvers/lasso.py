@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from ..errors import SolveError
-from ..inference.criteria import CRITERIA, in_user_units, noise_variance
+from ..inference.criteria import criterion, in_user_units, noise_variance
 from ..inference.folds import CrossValidation
+from ..inference.held_rows import Held
 from ..inference.regularization import Regularization, StrengthScores, joined
-from ..inference.scorers import Held, Normal, Scoring
+from ..inference.select import Scoring
 from ..inference.sparse import Blocks, duality_gap, lasso
-from ..inference.strength_path import ROUNDING, Fits
+from ..inference.spectrum import ROUNDING, Fit
+from ..inference.sums import Normal
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
@@ -145,16 +147,14 @@ class Lasso(Penalty):
         if grid is not None:
             strengths = np.array(grid).reshape(len(grid), -1)
         choosing = strengths is None or len(strengths) > 1
-        criterion = _criterion(select, analysis.design.kept) if choosing else "bic"
-        scoring = Scoring(analysis, criterion)
+        scoring = Scoring(analysis, _criterion(select, analysis.design.kept) if choosing else "bic")
         assert analysis.targets is not None
         regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
-        coordinates, columns = regression.system.coordinates, regression.system.columns
-        folds = scoring.folds(coordinates)
+        columns, folds = regression.system.columns, scoring.folds(RIDGE)
         groups, _, outputs = regression.shape
         selections, kernels = [], np.zeros(regression.shape)
         with one_blas_thread():
-            equations = enumerate(scoring.normal_equations(coordinates))
+            equations = enumerate(zip(*scoring.sums(RIDGE)[0], strict=True))
             paths = [_Paths(self, strengths, scoring, g, each) for g, each in equations]
             for g, of_group in enumerate(paths):
                 for q in tracked(range(outputs), "outputs", outputs):
@@ -256,7 +256,7 @@ class _Paths:
             losses = scores if score == "mse" else -scores
         elif len(grid) > 1:
             score = str(self._scoring.select)
-            losses = scores = CRITERIA[score](fits)[:, 0]
+            losses = scores = criterion(score, fits)[:, 0]
         best = int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
         best = best if self._scoring.varies[self._g, q] else 0
         selected = self._selection_of(q, fits, (grid, scores, by_fold), best, score, power)
@@ -293,16 +293,16 @@ class _Paths:
         v = self._path(rest[0], rest[1][:, q], float(rest[2][q]), grid)[:, :, None]
         return held.scores(score, v)[:, 0]
 
-    def _fits(self, along: np.ndarray, left: np.ndarray, grid: np.ndarray) -> Fits:
+    def _fits(self, along: np.ndarray, left: np.ndarray, grid: np.ndarray) -> Fit:
         sizes, nuisance = self._scoring.design.sizes, self._scoring.design.nuisance
         count = (along != 0).sum(1)[:, None].astype(float)
         none = np.zeros((len(grid), 1))
         spare = np.maximum(sizes.rows - nuisance.total - count, 0.0)
-        parts = grid[:, None], count, spare, left[:, None], none, none
-        return Fits(*parts, sizes.rows, nuisance.total, 0)
+        left, rows = left[:, None], sizes.rows - nuisance.total
+        return Fit(left, none, count, spare, none, sizes.rows, nuisance.total, rows)
 
     def _selection_of(
-        self, q: int, fits: Fits, path: tuple[Any, Any, Any], best: int, score: str, power: int
+        self, q: int, fits: Fit, path: tuple[Any, Any, Any], best: int, score: str, power: int
     ) -> Regularization:
         grid, scores, by_fold = path
         exponents = self._scoring.units.outputs[self._g, [q]]

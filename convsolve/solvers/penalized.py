@@ -8,20 +8,29 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import SolveError
-from ..inference.bands import choose_bands
+from ..inference.banded import choose_bands
 from ..inference.folds import CrossValidation
-from ..inference.regularization import Regularization, as_given, joined, of_outputs
-from ..inference.scorers import Scoring, smooth
-from ..inference.selection import choose_penalty, choose_strengths, strength_grids
-from ..inference.several_strengths import SeveralStrengths
-from ..inference.sums import few_rows
+from ..inference.regularization import Regularization, as_given, described, joined
+from ..inference.select import (
+    Scorer,
+    Scoring,
+    choose_penalty,
+    choose_strengths,
+    few_rows,
+    smooth,
+)
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.certificate import EXACT, Certificate
+from ..leastsquares.certificate import EXACT, Certificate, frobenius_bounds, upper_bound
 from ..leastsquares.penalty import Penalty, Ridge
+from ..leastsquares.regression import NOISE, Regression
+from ..leastsquares.scaling import Scaling
 from ..problem.sizes import Sizes
 from ..text import count, in_bytes
 from .auto import AutoSolver
 from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
+
+# The name of the factor, and the steps of refinement with it.
+ROUTE, STEPS = "eigenvectors of the Gram matrix", 4
 
 
 class Choice(NamedTuple):
@@ -42,7 +51,8 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
     """Return the reason if the Gram matrix or the rows do not fit in memory, else None."""
     if not smooth(select) and sizes.whole_reason:
         return f"a function as score= {sizes.whole_reason}"
-    if sizes.gram_fits or (few_rows(sizes) and not _bands(penalty)):
+    bands = isinstance(penalty, Ridge) and penalty.bands
+    if sizes.gram_fits or (few_rows(sizes) and not bands):
         return None
     return (
         f"selecting the strength needs AᵀA of {sizes.parameters} columns, "
@@ -51,19 +61,15 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
     )
 
 
-def _bands(penalty: Penalty) -> bool:
-    return isinstance(penalty, Ridge) and penalty.bands
-
-
 def choose(
     analysis: Analysis, penalty: Penalty, grid: Any, select: str | CrossValidation
 ) -> Choice:
     """Select the strength of every output, and open hyperparameters of the penalty.
 
-    One decomposition of the moments serves all strengths, outputs and folds. Problems with fewer
-    rows than unknowns are solved within the space spanned by the rows. The time grows as the square
-    of the number of rows. Otherwise it grows as the cube of the number of unknowns, once per fold
-    of a `CrossValidation`.
+    One eigendecomposition serves all strengths and outputs. Problems with fewer rows than unknowns
+    are solved within the space spanned by the rows. The time grows as the square of the number of
+    rows. Otherwise it grows as the cube of the number of unknowns, once per fold of a
+    `CrossValidation`.
 
     Args:
         analysis: the analysis of the problem.
@@ -74,45 +80,167 @@ def choose(
     Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215 (GCV); T. Chen, H.
     Ohlsson and L. Ljung, Automatica 48 (2012) 1525 (evidence).
     """
-    design = analysis.design
-    if design.sizes.rows - design.nuisance.total < 2:
-        raise SolveError(f"{count(design.sizes.rows, 'row')} of y: too few to select a strength")
-    strengths = np.array(grid, float) if grid is not None else None
-    if penalty.strength is not None:
-        strengths = np.atleast_2d(np.array(penalty.strength, float))
+    sizes, nuisance = analysis.design.sizes, analysis.design.nuisance.total
+    if sizes.rows - nuisance < 2:
+        raise SolveError(f"{count(sizes.rows, 'row')} of y: too few to select a strength")
     scoring = Scoring(analysis, select)
+    units = scoring.units
     if isinstance(penalty, Ridge) and penalty.bands:
         return Choice(*choose_bands(scoring, penalty))
-    return _one_form(analysis, scoring, penalty.form, strengths)
-
-
-def _one_form(
-    analysis: Analysis, scoring: Scoring, penalty: Penalty, strengths: np.ndarray | None
-) -> Choice:
-    """Select one strength per output for a penalty that is common to all outputs."""
-    grids, units = strength_grids(strengths, scoring.units), scoring.units
-    found = choose_penalty(scoring, penalty, grids)
-    scorers = scoring.scorers(found)
-    chosen = [choose_strengths(s, grid) for s, grid in zip(scorers, grids, strict=True)]
+    given = np.array(grid, float) if grid is not None else None
+    if penalty.strength is not None:
+        given = np.atleast_2d(np.array(penalty.strength, float))
+    form, groups = penalty.form, len(units.outputs)
+    grids: list[np.ndarray | None] = [None] * groups
+    if given is not None:
+        own = np.sort(units.from_user(given.reshape(len(given), -1)), axis=0)
+        grids = [own] * groups if own.shape[1] == 1 else [*np.split(own, groups, axis=1)]
+    found_form = choose_penalty(scoring, form, grids)
+    scorers = scoring.scorers(found_form)
+    chosen = [choose_strengths(s, g) for s, g in zip(scorers, grids, strict=True)]
     parts = zip(units.outputs, scorers, chosen, strict=True)
-    selected = joined([of_outputs(units, e, found, s, c) for e, s, c in parts])
-    opened = {name: getattr(found, name) for name in penalty.open}
-    pairs = zip(scorers, chosen, strict=True)
-    begin = np.stack([s.coordinates(c.strengths[None])[0] for s, c in pairs])
-    several = SeveralStrengths(analysis, found, selected.strength, units)
-    proven = several.proven(scorers)
-    begun = several.solve(scorers, begin, proven)
-    penalties = [(found, strength) for strength in selected.strength.tolist()]
-    # Sums that cannot solve a problem do not have its degrees of freedom either.
-    unproven = np.repeat(~proven, units.outputs.shape[1]) | ~(begun[-1] <= EXACT)
+    selected = joined([described(units, e, found_form, s, c) for e, s, c in parts])
+    begun = Refinement(analysis, found_form, scoring, scorers, [c.strengths for c in chosen])
+    kernel, bias, errors = begun.solution()
+    pairs = [(found_form, strength) for strength in selected.strength.tolist()]
     selected = selected._replace(
-        hyperparameters=opened,
-        effective_dof=_by_factors(analysis, penalties, selected, unproven),
+        hyperparameters={name: getattr(found_form, name) for name in form.open},
+        effective_dof=_freedom(analysis, pairs, selected.effective_dof, ~(errors <= EXACT)),
     )
     if len(chosen[0].grid) == 1:
         unknown = np.full(selected.score.shape, np.nan)
         selected = selected._replace(criterion="given", score=unknown, path=None)
-    return Choice(selected, penalties, begun)
+    return Choice(selected, pairs, (kernel, bias, errors))
+
+
+def _freedom(
+    analysis: Analysis, pairs: Terms, known: np.ndarray, unproven: np.ndarray
+) -> np.ndarray:
+    """Return the degrees of freedom (outputs,), from factors for outputs that are ``unproven``.
+
+    The Gram matrix has lost the digits of columns that are not penalized and nearly dependent.
+    """
+    found, each = known.copy(), len(known) // analysis.design.spec.groups
+    for output in np.flatnonzero(unproven).tolist():
+        system, group = analysis.system(*pairs[output]), output // each
+        factor = system.factor(group)
+        if factor is not None and factor.full_rank:
+            found[output] = system.freedom(group, factor)
+    return found
+
+
+class Refinement:
+    """Kernels of all outputs at their own strengths, refined and certified with few passes.
+
+    Kernels v are (G, R, Q), in the coordinates of the penalty and the units of the scorers, whose
+    factors they are refined with. ``strengths`` (Q,) of every group are in these units, too.
+    """
+
+    def __init__(
+        self,
+        analysis: Analysis,
+        penalty: Penalty,
+        scoring: Scoring,
+        scorers: Sequence[Scorer],
+        strengths: Sequence[np.ndarray],
+    ) -> None:
+        assert analysis.targets is not None
+        self._regression = Regression(analysis.unpenalized(penalty), analysis.targets)
+        self._scorers, self._strengths = scorers, np.stack(strengths)
+        columns = self._regression.system.columns
+        self._weights = self._regression.system.coordinates.weights
+        # The units of the columns times this power of two are those of the scorers.
+        self._power = (columns.exponents - scoring.units.column)[:, :, None]
+        ridges = scoring.units.to_user(self._strengths).T[:, :, None] * self._weights
+        scaling = Scaling.of(columns, ridges)
+        #: Powers of two and roots of the ridges (G, R, Q), and norms (G, Q), of scaled columns.
+        self._relative, self._root = (
+            np.moveaxis(a, 0, -1) for a in (scaling.relative, scaling.root_ridge)
+        )
+        self._a_norm = scaling.a_norm[..., 0].T
+
+    def solution(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return kernel (*K, Cin/groups, Cout), bias (Cout,) and bounds on the backward errors.
+
+        A bound is infinite if the kernel may not be unique, because refinement does not find the
+        solution of minimum norm.
+        """
+        pairs, bounds = zip(self._scorers, self._strengths, strict=True), None
+        v = np.stack([s.coordinates(strengths[None])[0] for s, strengths in pairs])
+        sizes = self._regression.system.design.sizes
+        if self._regression.combines and not few_rows(sizes):
+            v, bounds = self._by_sums(v)
+        if bounds is None or bounds.max() > EXACT:
+            v, bounds = self._by_data(v)
+        bounds[~self._proven] = np.inf
+        kernel, bias = self._regression.from_columns(np.ldexp(v, self._power))
+        return kernel, bias, bounds.reshape(-1)
+
+    @property
+    def _proven(self) -> np.ndarray:
+        """Flags (G,) of groups whose sums prove that the kernel is unique."""
+        system, found = self._regression.system, np.array([s.whole.unique for s in self._scorers])
+        for group in np.flatnonzero(found).tolist():
+            free = self._weights[group] == 0
+            found[group] = not free.any() or system.independent(group, free)
+        return found
+
+    def _by_data(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best kernels and their bounds, with residuals of the data in every step."""
+        best, lowest = v, np.full(self._strengths.shape, np.inf)
+        columns, targets = self._regression.system.columns, self._regression.targets
+        for step in range(STEPS + 1):
+            squares, gradient = columns.residual(np.ldexp(v, self._power), targets)
+            bounds = self._bounds(v, squares, gradient)
+            better = bounds <= lowest
+            best = np.where(better[:, None], v, best)
+            lowest = np.where(better, bounds, lowest)
+            if step == STEPS or lowest.max() <= NOISE or not better.any():
+                break
+            v = v + self._correction(v, gradient)
+        return best, lowest
+
+    def _by_sums(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return kernels refined by the sums, and bounds from combinations of the outputs.
+
+        There are no bounds if the sums do not have the digits of a residual.
+        """
+        regression = self._regression
+        relative = regression.scaling.relative[:, :, None]
+        for step in range(STEPS + 1):
+            w = np.ldexp(v, self._power + relative)
+            squares, g = regression.by_moments(w)
+            given = v, np.maximum(squares, 0.0), np.ldexp(g, relative)
+            if step == STEPS or self._bounds(*given).max() <= NOISE:
+                break
+            v = v + self._correction(v, given[2])
+        if (found := regression.combined_error(w, squares, g)) is None:
+            return v, None
+        off, terms = found
+        return v, self._bounds(*given, frobenius_bounds(off, terms.shape[1]) * terms)
+
+    def _correction(self, v: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        pulled = np.ldexp(gradient, self._power)
+        pulled = pulled - self._strengths[:, None] * self._weights[:, :, None] * v
+        parts = zip(self._scorers, self._strengths, pulled, strict=True)
+        return np.stack([s.correction(strengths, g) for s, strengths, g in parts])
+
+    def _bounds(
+        self,
+        v: np.ndarray,
+        squares: np.ndarray,
+        gradient: np.ndarray,
+        error: np.ndarray | float = 0.0,
+    ) -> np.ndarray:
+        """Return bounds (G, Q), given a bound on the ``error`` of the gradient of scaled columns.
+
+        A penalty makes the scaled columns shorter, and the error smaller.
+        """
+        w = np.ldexp(v, self._power + self._relative)
+        pull = self._root * w
+        r_norm = np.sqrt(squares + np.einsum("gpq,gpq->gq", pull, pull))
+        scaled = np.ldexp(gradient, -self._relative) - self._root * pull
+        return upper_bound(w, r_norm, scaled, self._a_norm, None, error)
 
 
 def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResult:
@@ -124,7 +252,7 @@ def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResu
     selected, penalties, begun = choice
     unknown = np.full(len(penalties), np.nan)
     words = selected or as_given(penalties, unknown, unknown)
-    shape, route = analysis.design.kernel_shape, "tridiagonal form of the Gram matrix"
+    shape, route = analysis.design.kernel_shape, ROUTE
     if begun is None or not isinstance(solver, AutoSolver):
         begun = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
     kernel, bias, errors = begun
@@ -152,23 +280,3 @@ def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResu
         regularization=selected,
         penalties=penalties,
     )
-
-
-def _by_factors(
-    analysis: Analysis,
-    penalties: Sequence[tuple[Penalty, float]],
-    selected: Regularization,
-    unproven: np.ndarray,
-) -> np.ndarray:
-    """Return the degrees of freedom (outputs,), from factors for outputs that are ``unproven``.
-
-    The Gram matrix has lost the digits of columns that are not penalized and nearly dependent.
-    """
-    found = selected.effective_dof.copy()
-    each = len(found) // analysis.design.spec.groups
-    for output in np.flatnonzero(unproven).tolist():
-        system, group = analysis.system(*penalties[output]), output // each
-        factor = system.factor(group)
-        if factor is not None and factor.full_rank:
-            found[output] = system.freedom(group, factor)
-    return found

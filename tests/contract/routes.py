@@ -23,8 +23,9 @@ class Route(NamedTuple):
     """A solver, limits, and where the data are.
 
     ``iterative`` solvers may end approximate. With ``strengths`` every output has a strength of its
-    own, see `Statement.with_strengths`. By the default solver these are solved in a tridiagonal
-    form of the Gram matrix. A single output is also solved in it, as a choice from one strength.
+    own, see `Statement.with_strengths`. By the default solver these are solved by the
+    eigenvectors of the Gram matrix. A single output is also solved so, as a choice from one
+    strength.
     """
 
     solver: str = "auto"

@@ -146,7 +146,7 @@ def test_the_log_says_what_was_asked_and_how_it_ended(caplog: pytest.LogCaptureF
     assert {record.name for record in caplog.records} == {"convsolve"}
     assert f"solve by Ridge: {problem!r}" in said
     assert "360 rows in 3 chunks of up to 200" in said
-    start = "tridiagonal form of the Gram matrix: solved"
+    start = "eigenvectors of the Gram matrix: solved"
     (ended,) = [line for line in said if line.startswith(start)]
     assert "ridge, strength 1, by GCV; 12.0, 12.0 effective degrees of freedom" in ended
     assert "choose_lags: lags 0 … 5 of 0 … 5, by BIC" in said

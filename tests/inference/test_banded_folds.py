@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +11,6 @@ import scipy.linalg
 import scipy.signal
 
 import convsolve as cs
-from convsolve.inference.bands import held_out_loss
-from convsolve.inference.scorers import Scoring
-from convsolve.leastsquares.analysis import analyse
-from convsolve.problem.sizes import Tuning
 from support import dense
 
 LENGTHS, TAPS, LABELS = (90, 70, 80, 60, 75, 85), 6, (0, 1, 1)
@@ -69,31 +64,6 @@ def by_hand(d: np.ndarray, score: Scored, average: str) -> np.ndarray:
 
 every_score = pytest.mark.parametrize("score", SCORES)
 every_average = pytest.mark.parametrize("average", ["rows", "records"])
-
-
-@every_score
-@every_average
-def test_the_loss_of_bands_and_its_gradient(score: str, average: str) -> None:
-    """Central differences of two steps, combined to fourth order."""
-    select = cs.CrossValidation(FOLDS, score=score, average=average)
-    scoring, band = Scoring(analyse(PROBLEM, Tuning()), select), np.tile(LABELS, TAPS)
-    unit, t = 2.0 ** (-2 * scoring.units.column), np.array([-1.3, -4.1])
-    d = (np.exp(-t) / unit)[band]
-    for q in (0, 1):
-        one = np.array([q])
-        by_group = scoring.folds(scoring.design.coordinates(cs.Ridge()))
-        folds = [(n[0][0], n[0][1][:, q], h[0].only(one)) for n, h in by_group]
-        loss = partial(held_out_loss, folds, band, score)
-        value, gradient = loss(t)
-        wanted = by_hand(d, SCORES[score], average)[:, q].mean()
-        power = 2 * int(scoring.units.outputs[0, q])
-        wanted = np.log(np.ldexp(wanted, -power)) if score == "mse" else -wanted
-        assert value == pytest.approx(wanted, rel=1e-12)
-        for b, step in enumerate(np.eye(2)):
-            near, far = (
-                (loss(t + h * step)[0] - loss(t - h * step)[0]) / (2 * h) for h in (1e-3, 2e-3)
-            )
-            assert gradient[b] == pytest.approx((4 * near - far) / 3, rel=4e-9, abs=1e-12)
 
 
 @every_score

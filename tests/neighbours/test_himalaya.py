@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.inference.scorers import Scoring
+from convsolve.inference.select import Scoring
 from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import Bands
 from convsolve.problem.sizes import Tuning
