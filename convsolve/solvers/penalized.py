@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..inference.select import (
     few_rows,
     smooth,
 )
+from ..inference.sums import Units
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate, frobenius_bounds, upper_bound
 from ..leastsquares.penalty import Penalty, Ridge
@@ -31,6 +32,10 @@ from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
 
 # The name of the factor, and the steps of refinement with it.
 ROUTE, STEPS = "eigenvectors of the Gram matrix", 4
+
+
+# ‖r‖² (G, Q) and AᵀM r (G, R, Q) of a kernel.
+Residual = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Choice(NamedTuple):
@@ -100,7 +105,8 @@ def choose(
     chosen = [choose_strengths(s, g) for s, g in zip(scorers, grids, strict=True)]
     parts = zip(units.outputs, scorers, chosen, strict=True)
     selected = joined([described(units, e, found_form, s, c) for e, s, c in parts])
-    begun = Refinement(analysis, found_form, scoring, scorers, [c.strengths for c in chosen])
+    strengths = np.stack([c.strengths for c in chosen])
+    begun = Refinement(analysis, found_form, units, scorers, strengths)
     kernel, bias, errors = begun.solution()
     pairs = [(found_form, strength) for strength in selected.strength.tolist()]
     selected = selected._replace(
@@ -132,32 +138,33 @@ def _freedom(
 class Refinement:
     """Kernels of all outputs at their own strengths, refined and certified with few passes.
 
-    Kernels v are (G, R, Q), in the coordinates of the penalty and the units of the scorers, whose
-    factors they are refined with. ``strengths`` (Q,) of every group are in these units, too.
+    Kernels z are (G, R, Q), in the coordinates of the penalty and the units of the columns of A T.
+    ``strengths`` (G, Q) are those of the scorers, whose spectra are used as factors.
     """
 
     def __init__(
         self,
         analysis: Analysis,
         penalty: Penalty,
-        scoring: Scoring,
+        units: Units,
         scorers: Sequence[Scorer],
-        strengths: Sequence[np.ndarray],
+        strengths: np.ndarray,
     ) -> None:
         assert analysis.targets is not None
         self._regression = Regression(analysis.unpenalized(penalty), analysis.targets)
-        self._scorers, self._strengths = scorers, np.stack(strengths)
-        columns = self._regression.system.columns
+        self._scorers, self._strengths = scorers, strengths
+        self._columns = self._regression.system.columns
         self._weights = self._regression.system.coordinates.weights
         # The units of the columns times this power of two are those of the scorers.
-        self._power = (columns.exponents - scoring.units.column)[:, :, None]
-        ridges = scoring.units.to_user(self._strengths).T[:, :, None] * self._weights
-        scaling = Scaling.of(columns, ridges)
-        #: Powers of two and roots of the ridges (G, R, Q), and norms (G, Q), of scaled columns.
-        self._relative, self._root = (
-            np.moveaxis(a, 0, -1) for a in (scaling.relative, scaling.root_ridge)
+        self._power = (self._columns.exponents - units.column)[:, :, None]
+        ridges = units.to_user(strengths).T[:, :, None] * self._weights
+        scaling = Scaling.of(self._columns, ridges)
+        #: Powers of two (G, R, Q) by which the columns are divided, and their norm (G, Q) then.
+        self._relative, self._a_norm = (
+            np.moveaxis(scaling.relative, 0, -1),
+            scaling.a_norm[..., 0].T,
         )
-        self._a_norm = scaling.a_norm[..., 0].T
+        self._ridge = np.moveaxis(np.ldexp(ridges, -2 * self._columns.exponents), 0, -1)
 
     def solution(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return kernel (*K, Cin/groups, Cout), bias (Cout,) and bounds on the backward errors.
@@ -165,82 +172,68 @@ class Refinement:
         A bound is infinite if the kernel may not be unique, because refinement does not find the
         solution of minimum norm.
         """
-        pairs, bounds = zip(self._scorers, self._strengths, strict=True), None
-        v = np.stack([s.coordinates(strengths[None])[0] for s, strengths in pairs])
-        sizes = self._regression.system.design.sizes
-        if self._regression.combines and not few_rows(sizes):
-            v, bounds = self._by_sums(v)
+        regression, bounds = self._regression, None
+        pairs = zip(self._scorers, self._strengths, strict=True)
+        z = np.ldexp(np.stack([s.coordinates(at[None])[0] for s, at in pairs]), self._power)
+        if regression.combines and not few_rows(regression.system.design.sizes):
+            z, bounds = self._refined(z, self._by_sums)
+            bounds = self._by_combinations(z)
         if bounds is None or bounds.max() > EXACT:
-            v, bounds = self._by_data(v)
-        bounds[~self._proven] = np.inf
-        kernel, bias = self._regression.from_columns(np.ldexp(v, self._power))
-        return kernel, bias, bounds.reshape(-1)
-
-    @property
-    def _proven(self) -> np.ndarray:
-        """Flags (G,) of groups whose sums prove that the kernel is unique."""
-        system, found = self._regression.system, np.array([s.whole.unique for s in self._scorers])
-        for group in np.flatnonzero(found).tolist():
+            targets = regression.targets
+            z, bounds = self._refined(z, lambda z: self._columns.residual(z, targets))
+        for group, scorer in enumerate(self._scorers):
             free = self._weights[group] == 0
-            found[group] = not free.any() or system.independent(group, free)
-        return found
+            independent = not free.any() or regression.system.independent(group, free)
+            if not (scorer.whole.unique and independent):
+                bounds[group] = np.inf
+        return *regression.from_columns(z), bounds.reshape(-1)
 
-    def _by_data(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the best kernels and their bounds, with residuals of the data in every step."""
-        best, lowest = v, np.full(self._strengths.shape, np.inf)
-        columns, targets = self._regression.system.columns, self._regression.targets
+    def _refined(self, z: np.ndarray, residual: Residual) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best kernels and their bounds (G, Q), given ‖r‖² and AᵀM r of a kernel."""
+        best, lowest = z, np.full(self._strengths.shape, np.inf)
         for step in range(STEPS + 1):
-            squares, gradient = columns.residual(np.ldexp(v, self._power), targets)
-            bounds = self._bounds(v, squares, gradient)
+            squares, gradient = residual(z)
+            gradient = gradient - self._ridge * z
+            bounds = self._bounds(z, squares, gradient)
             better = bounds <= lowest
-            best = np.where(better[:, None], v, best)
-            lowest = np.where(better, bounds, lowest)
+            best, lowest = np.where(better[:, None], z, best), np.where(better, bounds, lowest)
             if step == STEPS or lowest.max() <= NOISE or not better.any():
                 break
-            v = v + self._correction(v, gradient)
+            parts = zip(
+                self._scorers, self._strengths, np.ldexp(gradient, self._power), strict=True
+            )
+            z = z + np.ldexp(np.stack([s.correction(at, g) for s, at, g in parts]), self._power)
         return best, lowest
 
-    def _by_sums(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return kernels refined by the sums, and bounds from combinations of the outputs.
+    def _by_sums(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        cross, y_norms = self._regression.cross, self._regression.y_norms
+        gradient = cross - self._columns.gram @ z
+        return y_norms**2 - np.einsum("gpq,gpq->gq", z, cross + gradient), gradient
 
-        There are no bounds if the sums do not have the digits of a residual.
+    def _by_combinations(self, z: np.ndarray) -> np.ndarray | None:
+        """Return bounds by the sums and random combinations of the outputs.
+
+        None if the sums do not have the digits of a residual.
         """
-        regression = self._regression
-        relative = regression.scaling.relative[:, :, None]
-        for step in range(STEPS + 1):
-            w = np.ldexp(v, self._power + relative)
-            squares, g = regression.by_moments(w)
-            given = v, np.maximum(squares, 0.0), np.ldexp(g, relative)
-            if step == STEPS or self._bounds(*given).max() <= NOISE:
-                break
-            v = v + self._correction(v, given[2])
-        if (found := regression.combined_error(w, squares, g)) is None:
-            return v, None
+        relative = self._regression.scaling.relative[:, :, None]
+        squares, gradient = self._by_sums(z)
+        scaled = np.ldexp(z, relative), squares, np.ldexp(gradient, -relative)
+        if (found := self._regression.combined_error(*scaled)) is None:
+            return None
         off, terms = found
-        return v, self._bounds(*given, frobenius_bounds(off, terms.shape[1]) * terms)
-
-    def _correction(self, v: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        pulled = np.ldexp(gradient, self._power)
-        pulled = pulled - self._strengths[:, None] * self._weights[:, :, None] * v
-        parts = zip(self._scorers, self._strengths, pulled, strict=True)
-        return np.stack([s.correction(strengths, g) for s, strengths, g in parts])
+        error = frobenius_bounds(off, terms.shape[1]) * terms
+        return self._bounds(z, squares, gradient - self._ridge * z, error)
 
     def _bounds(
-        self,
-        v: np.ndarray,
-        squares: np.ndarray,
-        gradient: np.ndarray,
-        error: np.ndarray | float = 0.0,
+        self, z: np.ndarray, squares: np.ndarray, gradient: np.ndarray, error: Any = 0.0
     ) -> np.ndarray:
-        """Return bounds (G, Q), given a bound on the ``error`` of the gradient of scaled columns.
+        """Return bounds (G, Q), given an ``error`` of the gradient of the scaled columns.
 
         A penalty makes the scaled columns shorter, and the error smaller.
         """
-        w = np.ldexp(v, self._power + self._relative)
-        pull = self._root * w
-        r_norm = np.sqrt(squares + np.einsum("gpq,gpq->gq", pull, pull))
-        scaled = np.ldexp(gradient, -self._relative) - self._root * pull
-        return upper_bound(w, r_norm, scaled, self._a_norm, None, error)
+        r_norm = np.sqrt(np.maximum(squares, 0.0) + (self._ridge * z**2).sum(1))
+        scaled = np.ldexp(z, self._relative), r_norm, np.ldexp(gradient, -self._relative)
+        return upper_bound(*scaled, self._a_norm, None, error)
 
 
 def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResult:
