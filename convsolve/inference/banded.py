@@ -46,20 +46,19 @@ def choose_bands(
     labels = np.array(ridge.channel_groups)[[*design.selection.channels]]
     bands = np.searchsorted(ridge.labels, labels).reshape(len(scoring.varies), -1)
     channel = design.coordinates(RIDGE).basis.channel_of(design.sizes.columns, bands.shape[1])
-    plain, (whole, _) = scoring.scorers(RIDGE), scoring.sums(RIDGE)
-    folds = scoring.folds(RIDGE)
+    plain, groups = scoring.scorers(RIDGE), scoring.groups(RIDGE)
     starts = [choose_strengths(s, None, COARSE).strengths for s in plain]
     parts, pairs = list[Regularization](), list[tuple[Penalty, float]]()
     for g, q in tracked(np.ndindex(*scoring.varies.shape), "outputs", scoring.varies.size):
         names, band = np.unique(bands[g][channel], return_inverse=True)
         strengths, edge, one = np.full(len(ridge.labels), starts[g][q]), True, np.array([q])
         if scoring.varies[g, q]:
-            gram, cross, squares = (a[g] for a in whole)
+            gram, cross, squares = groups[g].whole
             power = np.bincount(band, np.diagonal(gram)) / np.bincount(band)
-            several = [(r[g][0], r[g][1][:, q], held[g].only(one)) for r, held in folds]
+            folds = [(r[0], r[1][:, q], held.only(one)) for r, _, held in groups[g].folds]
             rows = plain[g].whole.rows - plain[g].whole.nuisance
             if isinstance(scoring.select, CrossValidation):
-                loss, flat = _by_folds(several, band, scoring.select.score), FLAT
+                loss, flat = _by_folds(folds, band, scoring.select.score), FLAT
             else:
                 own = gram, cross[:, q], squares[q]
                 loss, flat = _by_evidence(own, band, rows), FLAT * rows

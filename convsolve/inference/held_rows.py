@@ -15,42 +15,38 @@ from ..operators.prediction import predicted
 from ..problem.problem import Problem
 from ..text import shown
 from .folds import CrossValidation
-from .sums import FoldSums, Sums, Units
+from .sums import Folds, Sums, Units
 
 # A function of y (rows,) and its prediction (rows,), which returns a number.
 Score = Callable[[np.ndarray, np.ndarray], Any]
 
 
-class HeldOut:
-    """Rows of one group on which kernels fitted to the ``rest`` of the rows are scored.
+class Part:
+    """Rows of one group that are scored together, for kernels fitted to the ``rest`` of the rows.
 
     Attributes:
-        weight: sum of the weights of the rows.
-        ones: the square of the norm of the constant, from which confounds are projected out.
-        gram, cross, squares: AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,) about the means of these rows.
-        means: the means (R,) of the columns.
+        own: sums of these rows.
         off, y_off: (R,) and (Q,), the means that the fitted constant does not take up.
     """
 
-    def __init__(self, own: Sums, rest: Sums, group: int, weight: float, constant: bool) -> None:
-        self.weight, self.ones = weight, own.weight
-        self.gram, self.cross, self.squares, self.means, y_off = (a[group] for a in own[:5])
-        shift, y_shift = (a[group] * constant for a in rest[3:5])
-        self.off, self.y_off = self.means - shift, y_off - y_shift
+    def __init__(self, own: Sums, rest: Sums, constant: bool) -> None:
+        self.own = own
+        self.off = own.means - rest.means * constant
+        self.y_off = own.out_means - rest.out_means * constant
 
-    def only(self, outputs: np.ndarray) -> HeldOut:
+    def only(self, outputs: np.ndarray) -> Part:
         """Return the rows for some of the outputs."""
-        found = copy(self)
-        found.cross, found.squares = self.cross[:, outputs], self.squares[outputs]
+        found, own = copy(self), self.own
+        found.own = own._replace(cross=own.cross[:, outputs], squares=own.squares[outputs])
         found.y_off = self.y_off[outputs]
         return found
 
     def scores(self, score: str, v: np.ndarray) -> np.ndarray:
         """Return scores (n, Q) of kernels v (n, R, Q)."""
-        spread = np.stack([np.einsum("rq,rq->q", w, self.gram @ w) for w in v])
-        joint = np.einsum("nrq,rq->nq", v, self.cross)
+        spread = np.stack([np.einsum("rq,rq->q", w, self.own.gram @ w) for w in v])
+        joint = np.einsum("nrq,rq->nq", v, self.own.cross)
         if score == "correlation":  # NaN for a prediction that is constant to rounding
-            plain = np.maximum(spread, 0.0) + self.ones * np.square(self.means @ v)
+            plain = np.maximum(spread, 0.0) + self.own.weight * np.square(self.own.means @ v)
             spread = np.where(spread > 10 * v.shape[1] * EPS * plain, spread, np.nan)
             return np.clip(self.scored(score, spread, joint, joint), -1, 1)
         return self.scored(score, spread, joint, self.y_off - self.off @ v)
@@ -68,31 +64,36 @@ class HeldOut:
         """
         with np.errstate(divide="ignore", invalid="ignore"):
             if score == "correlation":
-                return np.asarray(joint / np.sqrt(spread * self.squares))
-            errors = np.maximum(self.squares - 2 * joint + spread, 0.0) + self.ones * off**2
-            return np.asarray(errors / self.weight if score == "mse" else 1 - errors / self.squares)
+                return np.asarray(joint / np.sqrt(spread * self.own.squares))
+            errors = (
+                np.maximum(self.own.squares - 2 * joint + spread, 0.0) + self.own.weight * off**2
+            )
+            return np.asarray(
+                errors / self.own.mass if score == "mse" else 1 - errors / self.own.squares
+            )
 
     def slope(self, score: str, w: np.ndarray) -> np.ndarray:
         """Return the derivative (R,) of the score of a kernel (R,) of a single output."""
-        applied, cross, squares = self.gram @ w, self.cross[:, 0], self.squares[0]
+        own = self.own
+        applied, cross, squares = own.gram @ w, own.cross[:, 0], own.squares[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             if score == "correlation":
                 spread, joint = w @ applied, w @ cross
                 return np.asarray((cross - joint / spread * applied) / np.sqrt(spread * squares))
             off = self.y_off[0] - self.off @ w
-            found = 2 * (applied - cross - self.ones * off * self.off)
-            return np.asarray(found / self.weight if score == "mse" else -found / squares)
+            found = 2 * (applied - cross - own.weight * off * self.off)
+            return np.asarray(found / own.mass if score == "mse" else -found / squares)
 
 
-class HeldOutFold:
-    """Held-out rows of a fold in parts, whose scores are averaged."""
+class HeldOut:
+    """Held-out rows of one group, in parts whose scores are averaged."""
 
-    def __init__(self, parts: Sequence[HeldOut]) -> None:
+    def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = parts
 
-    def only(self, outputs: np.ndarray) -> HeldOutFold:
+    def only(self, outputs: np.ndarray) -> HeldOut:
         """Return the rows for some of the outputs."""
-        return HeldOutFold([part.only(outputs) for part in self.parts])
+        return HeldOut([part.only(outputs) for part in self.parts])
 
     def scores(self, score: str, v: np.ndarray) -> np.ndarray:
         """Return mean scores (n, Q) of kernels v (n, R, Q)."""
@@ -116,7 +117,7 @@ class PredictedFold:
 
     def __init__(
         self,
-        held: HeldOut,
+        held: Part,
         rows: Problem,
         taps: Callable[[np.ndarray], np.ndarray],
         units: Units,
@@ -161,30 +162,21 @@ class PredictedFold:
 
 
 # The held-out rows of a fold.
-Held = HeldOutFold | PredictedFold
-
-
-def held_out(sums: FoldSums, group: int, constant: bool) -> list[HeldOutFold]:
-    """Return the held-out rows of one group in every fold."""
-    found = []
-    for parts, rest, weights in zip(*sums, strict=True):
-        pairs = zip(parts, weights, strict=True)
-        found.append(HeldOutFold([HeldOut(own, rest, group, w, constant) for own, w in pairs]))
-    return found
+Held = HeldOut | PredictedFold
 
 
 def check_varying(
-    sums: FoldSums, units: Units, varies: np.ndarray, select: CrossValidation
+    sums: Folds, origin: np.ndarray, varies: np.ndarray, select: CrossValidation
 ) -> None:
     """Raise a ValueError if y does not vary in a part of a fold, so that its score is undefined.
 
-    Outputs that do not vary at all, in no row, need no score.
+    Means of outputs are about their ``origin`` (G, Q). Outputs that vary nowhere need no score.
     """
     if select.score not in ("r2", "correlation"):
         return
     for i, fold in enumerate(sums.parts):
         for part in fold:
-            plain = part.squares + part.weight * (part.out_means + units.out_origin) ** 2
+            plain = part.squares + part.weight * (part.out_means + origin) ** 2
             if (varies & ~(part.squares > (8 * EPS) ** 2 * plain)).any():
                 where = "a record of fold" if select.average == "records" else "fold"
                 raise ValueError(f"{where} {i} has no {select.score}, since its y does not vary")

@@ -8,10 +8,11 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from ..errors import SolveError
+from ..leastsquares.penalty import RIDGE
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
-from .held_rows import HeldOut, held_out
+from .held_rows import HeldOut, Part
 from .select import Scoring
 from .sums import Normal
 
@@ -53,12 +54,15 @@ class Start:
         found = solve_triangular(self.u, scaled, trans="T", check_finite=False)
         return np.asarray(found)
 
-    def scores(self, score: str, held: HeldOut) -> np.ndarray:
+    def scores(self, score: str, held: Part) -> np.ndarray:
         """Return the scores (windows, Q) of held-out rows."""
         own, c = self.own, self.c
-        b = self.whitened(self.whitened(held.gram[np.ix_(own, own)]).T)
+        b = self.whitened(self.whitened(held.own.gram[np.ix_(own, own)]).T)
         inner = 2 * c * (np.tril(b, -1) @ c) + np.diagonal(b)[:, None] * c**2
-        joint, means = self.whitened(held.cross[own]) * c, self.whitened(held.off[own, None]) * c
+        joint, means = (
+            self.whitened(held.own.cross[own]) * c,
+            self.whitened(held.off[own, None]) * c,
+        )
         spread, joint, means = (np.cumsum(a, axis=0)[self.ends] for a in (inner, joint, means))
         return held.scored(score, spread, joint, held.y_off - means)
 
@@ -75,26 +79,26 @@ def window_squares(scoring: Scoring) -> np.ndarray:
     Returns:
         RSS (taps, taps, G, Q) of the lags i to j in ascending order, NaN where j < i.
     """
-    taps, (*_, squares) = scoring.design.spec.kernel_size[0], scoring.whole
-    found = np.full((taps, taps, *squares.shape), np.nan)
-    for g, normal in enumerate(zip(*scoring.whole, strict=True)):
+    taps = scoring.design.spec.kernel_size[0]
+    found = np.full((taps, taps, *scoring.varies.shape), np.nan)
+    for g, (normal, *_) in enumerate(scoring.groups(RIDGE)):
         for i, start in _starts(normal, taps):
-            left = squares[g] - np.cumsum(start.c**2, axis=0)[start.ends]
+            left = normal[2] - np.cumsum(start.c**2, axis=0)[start.ends]
             # Windows that explain y exactly have equal sums.
-            found[i, i:, g] = np.maximum(left, ROUNDING * squares[g])
+            found[i, i:, g] = np.maximum(left, ROUNDING * normal[2])
     return found
 
 
 def window_scores(scoring: Scoring, score: str) -> np.ndarray:
     """Return held-out scores (folds, taps, taps, G, Q) of every window, NaN where j < i."""
-    taps, fitted = scoring.design.spec.kernel_size[0], scoring.design.bias
-    sums, (groups, outputs) = scoring.fold_sums, scoring.varies.shape
-    found = np.full((len(sums.rest), taps, taps, groups, outputs), np.nan)
-    for g in range(groups):
-        pairs = [*zip(sums.rest, held_out(sums, g, fitted), strict=True)]
-        for k, (rest, held) in enumerate(tracked(pairs, "windows of lags, by fold", len(pairs))):
-            gram, cross, squares = (a[g] for a in rest.normal(fitted))
-            for i, start in _starts((gram, cross, squares), taps):
-                parts = [start.scores(score, part) for part in held.parts]
+    taps, groups = scoring.design.spec.kernel_size[0], scoring.groups(RIDGE)
+    folds = len(groups[0].folds)
+    found = np.full((folds, taps, taps, *scoring.varies.shape), np.nan)
+    for g, group in enumerate(groups):
+        several = tracked(group.folds, "windows of lags, by fold", folds)
+        for k, (normal, _, held) in enumerate(several):
+            assert isinstance(held, HeldOut)
+            for i, start in _starts(normal, taps):
+                parts = [start.scores(score, own) for own in held.parts]
                 found[k, i, i:, g] = np.mean(parts, axis=0)
     return found

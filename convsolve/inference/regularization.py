@@ -260,14 +260,12 @@ def _joined_paths(paths: Sequence[StrengthScores]) -> StrengthScores | None:
     longest = max((len(p.strengths) for p in paths), default=0)
     folds = max((len(f) for p in paths if (f := p.scores_by_fold) is not None), default=0)
 
-    def extended(values: np.ndarray | None) -> np.ndarray | None:
-        if values is None:
+    def extended(a: np.ndarray | None) -> np.ndarray | None:
+        if a is None:
             return None
-        missing = [(0, 0)] * (values.ndim - 2) + [(0, longest - values.shape[-2]), (0, 0)]
-        found = np.pad(values, missing, "edge")
-        if values.ndim == 2:
-            return found
-        return np.pad(found, [(0, folds - len(found)), (0, 0), (0, 0)], constant_values=np.nan)
+        a = a[..., np.minimum(np.arange(longest), a.shape[-2] - 1), :]
+        missing = np.full((folds - len(a), *a.shape[1:]), np.nan) if a.ndim == 3 else a[:0]
+        return np.concatenate([a, missing])
 
     several = zip(*(map(extended, path) for path in paths), strict=True)
     return StrengthScores(*map(_along, several)) if paths else None

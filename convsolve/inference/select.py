@@ -19,9 +19,9 @@ from ..problem.sizes import Sizes
 from ..progress import stage, tracked
 from .criteria import criterion
 from .folds import CrossValidation, part
-from .held_rows import Held, HeldOutFold, PredictedFold, check_varying, held_out
+from .held_rows import Held, HeldOut, Part, PredictedFold, check_varying
 from .spectrum import Fit, Spectrum
-from .sums import FoldSums, Normal, Sums, Units, fold_sums
+from .sums import Folds, Normal, Sums, Units, fold_sums, folds_of
 
 # Range of strengths relative to the largest eigenvalue, up to a vanishing kernel: two per decade.
 LARGEST, A_DECADE = 1e5, 2
@@ -51,13 +51,16 @@ def smooth(select: str | CrossValidation) -> bool:
 
 
 class Path(Protocol):
-    """Kernels of one group for every strength."""
+    """Kernels of one group for every strength; of a lasso, too, if a grid is given."""
 
     def kernel(self, strengths: np.ndarray) -> np.ndarray:
         """Return kernels (n, R, Q) at strengths (n, Q) or (n, 1)."""
 
     def fit(self, strengths: np.ndarray) -> Fit:
         """Return the fits at strengths (n, Q) or (n, 1)."""
+
+    def freedom(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the degrees of freedom of the kernels, in the shape of ``strengths``."""
 
     def only(self, outputs: np.ndarray) -> Self:
         """Return the same path for some of the outputs."""
@@ -208,6 +211,19 @@ def _quartic_vertex(values: np.ndarray) -> np.ndarray:
 # --- the scorers of any penalty
 
 
+class Group(NamedTuple):
+    """Sums of one group in the coordinates of a penalty, whose ``weights`` (R,) it has.
+
+    ``folds`` are the normal equations and the number of the training rows of every fold, and its
+    held-out rows. ``lift`` is that of `Scorer`.
+    """
+
+    whole: Normal
+    weights: np.ndarray
+    folds: list[tuple[Normal, int, Held]]
+    lift: np.ndarray | None
+
+
 class Scoring:
     """Scorers of every group for any penalty, from sums over rows and folds formed once."""
 
@@ -228,27 +244,28 @@ class Scoring:
         self._few = few_rows(design.sizes) and not (confounds is not None and confounds.shared)
         if isinstance(select, CrossValidation):
             self.spans = select.spans(design.kept)
-            sums, units = self.fold_sums, self.units
+            origin = self.units.out_origin
             if self._few:
                 a, y = self._rows
                 sums = self._of_rows(a[:, :, :0], y)[1]
-                units = units._replace(out_origin=design.matrix.output_means(self.targets))
-            check_varying(sums, units, self.varies, select)
+                origin = design.matrix.output_means(self.targets)
+            check_varying(sums if self._few else self.fold_sums, origin, self.varies, select)
 
     def scorers(self, penalty: Penalty) -> list[Scorer]:
         """Return the scorers of every group."""
-        coordinates = self.design.coordinates(penalty)
-        if self._few:
-            return [self._wide(coordinates, g) for g in range(len(self.varies))]
-        whole, folds = self.sums(penalty)
-        fitted = self.design.bias
-        pairs = enumerate(zip(zip(*whole, strict=True), coordinates.weights, strict=True))
-        found = (self._scorer(coordinates, g, *each, folds, g, fitted) for g, each in pairs)
-        return [*found]
+        found, nuisance = [], self.design.nuisance.total
+        for own, varies in zip(self.groups(penalty, self._few), self.varies, strict=True):
+            several = tracked(own.folds, "decompositions, by fold", len(own.folds))
+            folds = [(Spectrum(n, own.weights, rows, nuisance), h) for n, rows, h in several]
+            path = Spectrum(own.whole, own.weights, self.design.sizes.rows, nuisance)
+            found.append(Scorer(self.select, path, varies, folds, own.lift))
+        return found
 
-    def sums(self, penalty: Penalty) -> tuple[Normal, FoldSums]:
-        """Return the sums of all rows and of folds in the coordinates of a penalty."""
-        coordinates = self.design.coordinates(penalty)
+    def groups(self, penalty: Penalty, by_rows: bool = False) -> list[Group]:
+        """Return the sums of every group in the coordinates of a penalty, or in the row space."""
+        coordinates, groups = self.design.coordinates(penalty), range(len(self.varies))
+        if by_rows:
+            return [self._wide(coordinates, g) for g in groups]
         basis, (gram, cross, squares) = coordinates.basis.within(self.design.span), self.whole
         norms = np.sqrt(np.maximum(np.linalg.diagonal(gram), 0.0))
         gram, cross = basis.of_gram(gram), basis.restrict(cross)
@@ -257,15 +274,40 @@ class Scoring:
         live = own > share * np.square(basis.largest_norms(norms))
         if not live.all():
             gram, cross = gram * live[:, :, None] * live[:, None], cross * live[..., None]
-        return (gram, cross, squares), self.fold_sums.each(lambda s: s.in_basis(basis, live))
+        sums = self.fold_sums.each(lambda s: s.in_basis(basis, live))
+        return [
+            self._group(coordinates, g, (gram[g], cross[g], squares[g]), sums, self.design.bias)
+            for g in groups
+        ]
 
-    def folds(self, penalty: Penalty) -> list[tuple[list[Normal], list[Held]]]:
-        """Return, for every fold, the training normal equations and the held-out rows by group."""
-        fitted, (_, sums) = self.design.bias, self.sums(penalty)
-        coordinates, groups = self.design.coordinates(penalty), range(len(self.varies))
-        held = [self._held(coordinates, held_out(sums, g, fitted), g, None) for g in groups]
-        rest = ([*zip(*s.normal(fitted), strict=True)] for s in sums.rest)
-        return [*zip(rest, map(list, zip(*held, strict=True)), strict=True)]
+    def _group(
+        self,
+        coordinates: Coordinates,
+        g: int,
+        whole: Normal,
+        sums: Folds,
+        constant: bool,
+        lift: np.ndarray | None = None,
+    ) -> Group:
+        """Return the sums of a group, whose held-out rows are predicted if a function scores."""
+        weights, folds = coordinates.weights[g], []
+        if lift is not None:
+            free = weights == 0
+            weights = np.repeat([1.0, 0.0], [lift.shape[1] - free.sum(), free.sum()])
+
+        def taps(v: np.ndarray) -> np.ndarray:
+            found = coordinates.basis.expand((v if lift is None else lift @ v)[None])
+            return np.asarray(found[0])
+
+        place = g if lift is None else 0
+        for i, (parts, rest) in enumerate(zip(*sums, strict=True)):
+            own = rest.of_group(place)
+            several = [Part(one.of_group(place), own, constant) for one in parts]
+            held: Held = HeldOut(several)
+            if not smooth(self.select):
+                held = PredictedFold(several[0], self._problems[i], taps, self.units, g)
+            folds.append((own.normal(constant), rest.rows, held))
+        return Group(whole, weights, folds, lift)
 
     @cached_property
     def whole(self) -> Normal:
@@ -278,10 +320,8 @@ class Scoring:
         return gram, cross, np.square(regression.y_norms)
 
     @cached_property
-    def fold_sums(self) -> FoldSums:
+    def fold_sums(self) -> Folds:
         """The sums of folds, in the same basis."""
-        if self.spans is None:
-            return FoldSums([], [], [])
         return fold_sums(self.design, self.targets, self.spans, self.units)
 
     @cached_property
@@ -292,20 +332,18 @@ class Scoring:
         scale = np.ldexp(1.0, matrix.exponents - self.units.column)
         return np.concatenate(a, axis=1) * scale[:, None], np.concatenate(y, axis=1)
 
-    def _of_rows(self, a: np.ndarray, y: np.ndarray) -> tuple[Sums, FoldSums]:
+    def _of_rows(self, a: np.ndarray, y: np.ndarray) -> tuple[Sums, Folds]:
         """Return the sums of all rows and of folds, for rows (G, n, R) and (G, n, Q)."""
-        total, spans = Sums.of_rows(a, y), self.spans
-        if spans is None:
-            return total, FoldSums([], [], [])
+        total, plan = Sums.of_rows(a, y), self.design.matrix.plan
 
         def of(some: Sequence[Span]) -> Sums:
-            at = self.design.matrix.plan.places(some)
+            at = plan.places(some)
             return Sums.of_rows(a[:, at], y[:, at])
 
-        return total, FoldSums.made(self.design, spans, of, "sums over folds")
+        return total, folds_of(self.design, self.spans, of)
 
-    def _wide(self, coordinates: Coordinates, g: int) -> Scorer:
-        """Return the scorer of a group with fewer rows than coordinates, in the span of the rows.
+    def _wide(self, coordinates: Coordinates, g: int) -> Group:
+        """Return the sums of a group with fewer rows than coordinates, in the span of the rows.
 
         Penalized coordinates are √weights⁻¹·q u. The solution is zero outside of this span.
         """
@@ -316,53 +354,13 @@ class Scoring:
         a = (a * (np.linalg.norm(a, axis=1) > share * coordinates.basis.largest_norms(norms)))[0]
         root = 1 / np.sqrt(weights[~free])
         q, r = np.linalg.qr((a[:, ~free] * root).T)
-        count = q.shape[1]
+        count, constant = q.shape[1], self.design.nuisance.constant
         lift = np.zeros((len(weights), count + int(free.sum())))
         lift[~free, :count], lift[free, count:] = root[:, None] * q, np.eye(int(free.sum()))
-        fitted = self.design.nuisance.constant
         total, folds = self._of_rows(np.hstack([r.T, a[:, free]])[None], y)
-        gram, cross, squares = total.normal(fitted)
-        own = (gram[0], cross[0], squares[0]), (np.arange(lift.shape[1]) < count).astype(float)
-        return self._scorer(coordinates, g, *own, folds, 0, fitted, lift)
-
-    def _scorer(
-        self,
-        coordinates: Coordinates,
-        g: int,
-        whole: Normal,
-        weights: np.ndarray,
-        sums: FoldSums,
-        place: int,
-        fitted: bool,
-        lift: np.ndarray | None = None,
-    ) -> Scorer:
-        """Return a scorer, given sums with the group at a place; is a constant ``fitted``?"""
-        nuisance, paths = self.design.nuisance.total, []
-        for rest in tracked(sums.rest, "decompositions, by fold", len(sums.rest)):
-            gram, cross, squares = (a[place] for a in rest.normal(fitted))
-            paths.append(Spectrum((gram, cross, squares), weights, rest.rows, nuisance))
-        path = Spectrum(whole, weights, self.design.sizes.rows, nuisance)
-        held = self._held(coordinates, held_out(sums, place, fitted), g, lift)
-        folds = [*zip(paths, held, strict=True)]
-        return Scorer(self.select, path, self.varies[g], folds, lift)
-
-    def _held(
-        self,
-        coordinates: Coordinates,
-        held: Sequence[HeldOutFold],
-        group: int,
-        lift: np.ndarray | None,
-    ) -> Sequence[Held]:
-        """Return the held-out rows of one group, with predictions if a function scores them."""
-        if smooth(self.select):
-            return held
-
-        def taps(v: np.ndarray) -> np.ndarray:
-            found = coordinates.basis.expand((v if lift is None else lift @ v)[None])
-            return np.asarray(found[0])
-
-        pairs = zip(held, self._problems, strict=True)
-        return [PredictedFold(h.parts[0], rows, taps, self.units, group) for h, rows in pairs]
+        return self._group(
+            coordinates, g, total.of_group(0).normal(constant), folds, constant, lift
+        )
 
     @cached_property
     def _problems(self) -> list[Problem]:

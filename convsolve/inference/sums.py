@@ -88,6 +88,7 @@ class Sums(NamedTuple):
         means: means (G, P) of the columns.
         out_means: means (G, Q) of the outputs.
         weight: the square of the norm of the constant, the number of rows without weights.
+        mass: sum of the weights of the rows.
         rows: number of rows.
     """
 
@@ -97,6 +98,7 @@ class Sums(NamedTuple):
     means: np.ndarray
     out_means: np.ndarray
     weight: float
+    mass: float
     rows: int
 
     @classmethod
@@ -124,6 +126,7 @@ class Sums(NamedTuple):
             basis.restrict(means[..., None])[..., 0] * plan.constant,
             ((out_shift + of_y / norm) * out_scale - units.out_origin) * plan.constant,
             weight,
+            design.problem._weight([(i, 0, n) for i, n in enumerate(design.kept.lengths) if n]),
             plan.rows,
         )
 
@@ -133,7 +136,7 @@ class Sums(NamedTuple):
         means, out_means, n = a.mean(1), y.mean(1), a.shape[1]
         a, y = a - means[:, None], y - out_means[:, None]
         at, squares = a.swapaxes(1, 2), np.square(y).sum(1)
-        return cls(at @ a, at @ y, squares, means, out_means, float(n), n)
+        return cls(at @ a, at @ y, squares, means, out_means, float(n), float(n), n)
 
     def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
         d, e = other.means - self.means, other.out_means - self.out_means
@@ -147,6 +150,7 @@ class Sums(NamedTuple):
             self.means + share * d,
             self.out_means + share * e,
             weight,
+            self.mass + other.mass,
             self.rows + other.rows,
         )
 
@@ -154,9 +158,14 @@ class Sums(NamedTuple):
         """Return the normal equations, with or without a constant that is fitted."""
         if constant:
             return self[:3]
-        down, y = self.weight * self.means[:, :, None], self.out_means
-        gram, cross = self.gram + down * self.means[:, None], self.cross + down * y[:, None]
-        return gram, cross, self.squares + self.weight * y**2
+        down, y = self.weight * self.means[..., :, None], self.out_means
+        gram = self.gram + down * self.means[..., None, :]
+        return gram, self.cross + down * y[..., None, :], self.squares + self.weight * y**2
+
+    def of_group(self, group: int) -> Sums:
+        """Return the sums of one group, without the axis of groups."""
+        arrays = dict(zip(self._fields[:5], (a[group] for a in self[:5]), strict=True))
+        return self._replace(**arrays)
 
     def in_basis(self, basis: TapBasis, live: np.ndarray) -> Sums:
         """Return the sums of A T, without the columns that are not ``live`` (G, R)."""
@@ -168,64 +177,41 @@ class Sums(NamedTuple):
         )
 
 
-class FoldSums(NamedTuple):
-    """Sums of folds.
-
-    Attributes:
-        parts: sums of the rows of every fold that are scored together.
-        rest: sums of the training rows of every fold.
-        weights: sums of the weights of the rows of every part.
-    """
+class Folds(NamedTuple):
+    """Sums of the ``parts`` of every fold that are scored together, and of its training rows."""
 
     parts: list[list[Sums]]
     rest: list[Sums]
-    weights: list[list[float]]
 
-    def each(self, of: Callable[[Sums], Sums]) -> FoldSums:
+    def each(self, of: Callable[[Sums], Sums]) -> Folds:
         """Apply a function to all sums."""
-        return FoldSums([[*map(of, p)] for p in self.parts], [*map(of, self.rest)], self.weights)
+        return Folds([[*map(of, own)] for own in self.parts], [*map(of, self.rest)])
 
-    @classmethod
-    def made(
-        cls, design: Design, spans: Spans, of: Callable[[Sequence[Span]], Sums], label: str
-    ) -> FoldSums:
-        """Return the sums of folds, given a function of spans."""
-        several = tracked(spans.parts, label, len(spans.folds))
-        parts = [[*map(of, own)] for own in several]
-        weights = [[*map(design.problem._weight, own)] for own in spans.parts]
-        lengths = design.kept.lengths
-        whole = all((a, b) == (0, lengths[i]) for fold in spans.folds for i, a, b in fold)
-        if whole or not design.problem._terms.given:
-            always = of(spans.rest) if spans.rest else None
-            return cls(parts, _others([reduce(add, own) for own in parts], always), weights)
+
+def folds_of(
+    design: Design,
+    spans: Spans | None,
+    of: Callable[[Sequence[Span]], Sums],
+    label: str = "sums over folds",
+) -> Folds:
+    """Return the sums of folds, given a function of spans. There may be no folds.
+
+    Training rows are sums of other folds, by prefix and suffix sums. The total minus a large fold
+    would have lost the digits of the other folds.
+    """
+    if spans is None:
+        return Folds([], [])
+    parts = [[*map(of, own)] for own in tracked(spans.parts, label, len(spans.folds))]
+    lengths = design.kept.lengths
+    whole = all((a, b) == (0, lengths[i]) for fold in spans.folds for i, a, b in fold)
+    if not whole and design.problem._terms.given:
         # All training rows of a record have the same confounds, which sums of folds would not have.
         rest = (beside(spans.folds, i, spans.rest) for i in range(len(parts)))
-        return cls(parts, [*map(of, rest)], weights)
-
-
-def fold_sums(
-    design: Design, targets: Targets, spans: Spans, units: Units, label: str = "sums over folds"
-) -> FoldSums:
-    """Return the sums of folds in some units, in the orthonormal basis of the kernels."""
-    y = targets.records
-
-    def of(some: Sequence[Span]) -> Sums:
-        own = part(design, y, some, bias=True)
-        return Sums.of(Design(own, design.sizes.limits), units, design.span)
-
-    return FoldSums.made(design, spans, of, label)
-
-
-def _others(folds: Sequence[Sums], always: Sums | None) -> list[Sums]:
-    """Return, for each fold, the sum of all other folds, and of rows in no fold.
-
-    They are prefix and suffix sums. The total minus a large fold would have lost the digits of the
-    other folds.
-    """
-
-    before, after = _running(folds[:-1], always), _running(folds[:0:-1], None)[::-1]
-    pairs = zip(before, after, strict=True)
-    return [reduce(add, [one for one in pair if one is not None]) for pair in pairs]
+        return Folds(parts, [*map(of, rest)])
+    folds = [reduce(add, own) for own in parts]
+    before = _running(folds[:-1], of(spans.rest) if spans.rest else None)
+    pairs = zip(before, reversed(_running(folds[:0:-1], None)), strict=True)
+    return Folds(parts, [reduce(add, [one for one in pair if one is not None]) for pair in pairs])
 
 
 def _running(several: Sequence[Sums], first: Sums | None) -> list[Sums | None]:
@@ -234,3 +220,15 @@ def _running(several: Sequence[Sums], first: Sums | None) -> list[Sums | None]:
     for one in several:
         found.append(one if found[-1] is None else found[-1] + one)
     return found
+
+
+def fold_sums(
+    design: Design, targets: Targets, spans: Spans | None, units: Units, *label: str
+) -> Folds:
+    """Return the sums of folds in some units, in the orthonormal basis of the kernels."""
+
+    def of(some: Sequence[Span]) -> Sums:
+        own = part(design, targets.records, some, bias=True)
+        return Sums.of(Design(own, design.sizes.limits), units, design.span)
+
+    return folds_of(design, spans, of, *label)

@@ -150,15 +150,15 @@ class Lasso(Penalty):
         scoring = Scoring(analysis, _criterion(select, analysis.design.kept) if choosing else "bic")
         assert analysis.targets is not None
         regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
-        columns, folds = regression.system.columns, scoring.folds(RIDGE)
+        columns, sums = regression.system.columns, scoring.groups(RIDGE)
         groups, _, outputs = regression.shape
         selections, kernels = [], np.zeros(regression.shape)
         with one_blas_thread():
-            equations = enumerate(zip(*scoring.sums(RIDGE)[0], strict=True))
-            paths = [_Paths(self, strengths, scoring, g, each) for g, each in equations]
+            paths = [_Paths(self, strengths, scoring, g, s.whole) for g, s in enumerate(sums)]
             for g, of_group in enumerate(paths):
                 for q in tracked(range(outputs), "outputs", outputs):
-                    of_folds = [(rest[g], held[g].only(np.array([q]))) for rest, held in folds]
+                    one = np.array([q])
+                    of_folds = [(rest, held.only(one)) for rest, _, held in sums[g].folds]
                     kernels[g, :, q], one_selection = of_group.chosen(q, of_folds)
                     selections.append(one_selection)
         power = (columns.exponents - scoring.units.column)[:, :, None]
