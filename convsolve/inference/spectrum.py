@@ -56,6 +56,8 @@ class Spectrum:
     """
 
     def __init__(self, normal: Normal, weights: np.ndarray, rows: int, nuisance: int) -> None:
+        from scipy.linalg import eigh
+
         (gram, cross, squares), self.rows, self.nuisance = normal, rows, nuisance
         free, self._floor = weights == 0, ROUNDING * squares
         held = np.flatnonzero(~free)
@@ -72,7 +74,9 @@ class Spectrum:
         )
         scale = float(np.diagonal(whole).max(initial=0.0)) if free.any() else 0.0
         with blas_threads(len(held)):
-            d, v = np.linalg.eigh(whole - off.T @ off if free.any() else whole)
+            d, v = eigh(
+                whole - off.T @ off if free.any() else whole, driver="evd", check_finite=False
+            )
             self.largest = float(d.max(initial=0.0))
             #: Strengths below this are rounding of the Gram matrix.
             self.resolution = max(
