@@ -9,17 +9,15 @@ from scipy.linalg import solve_triangular
 
 from ..errors import SolveError
 from ..leastsquares.penalty import RIDGE
-from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..progress import tracked
 from .held_rows import HeldOut, Part
 from .select import Scoring
+from .spectrum import ROUNDING
 from .sums import Normal
 
 # A Cholesky factor of columns of norm one with smaller pivots has too few digits for scores.
 LEAST_PIVOT = 1e-5
-# A residual sum of squares of less than this share of Σy² is rounding of the sums.
-ROUNDING = 100 * EPS
 UNDETERMINED = (
     "the data do not determine all of the lags, or only with a condition number above 1e5, so the "
     "windows cannot be compared; use fewer lags, or solve with a prior that decays, penalty='tc'"

@@ -23,6 +23,8 @@ from .held_rows import Held, HeldOut, Part, PredictedFold, check_varying
 from .spectrum import Fit, Spectrum
 from .sums import Folds, Normal, Sums, Units, fold_sums, folds_of
 
+# If a fit leaves less than this share of y, its residuals are computed from the data.
+NEARLY_EXACT = 1e-4
 # Range of strengths relative to the largest eigenvalue, up to a vanishing kernel: two per decade.
 LARGEST, A_DECADE = 1e5, 2
 # Number of strengths of a finer grid, on both sides of the best one.
@@ -259,7 +261,24 @@ class Scoring:
             folds = [(Spectrum(n, own.weights, rows, nuisance), h) for n, rows, h in several]
             path = Spectrum(own.whole, own.weights, self.design.sizes.rows, nuisance)
             found.append(Scorer(self.select, path, varies, folds, own.lift))
+        exact = any((s.whole.rest < NEARLY_EXACT * s.whole.squares).any() for s in found)
+        if exact and not self._few and all(s.whole.unique for s in found):
+            self._sharpen(found, penalty)
         return found
+
+    def _sharpen(self, scorers: Sequence[Scorer], penalty: Penalty) -> None:
+        """Take the residuals of the least strengths from the data, after a step of refinement."""
+        system = self._analysis.unpenalized(penalty)
+        power = (system.columns.exponents - self.units.column)[:, :, None]
+        least = np.array([s.whole.least for s in scorers])[:, None]
+        pull = least[..., None] * system.coordinates.weights[:, :, None]
+        v = np.stack([s.coordinates(at[None])[0] for s, at in zip(scorers, least, strict=True)])
+        for _ in range(2):
+            squares, gradient = system.columns.residual(np.ldexp(v, power), self.targets)
+            parts = zip(scorers, least, np.ldexp(gradient, power) - pull * v, strict=True)
+            v = v + np.stack([s.correction(at, g) for s, at, g in parts])
+        for scorer, rest in zip(scorers, squares, strict=True):
+            scorer.whole.rest = rest
 
     def groups(self, penalty: Penalty, by_rows: bool = False) -> list[Group]:
         """Return the sums of every group in the coordinates of a penalty, or in the row space."""

@@ -7,12 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..linalg.threads import blas_threads
 from .sums import Normal
 
-# A residual sum of squares of less than this share of Σy² is rounding.
-ROUNDING = (100 * EPS) ** 2
+# A residual sum of squares of less than this share of Σy² is rounding of the sums.
+ROUNDING = 100 * EPS
 # The smallest strength of a search, as a share of the largest eigenvalue.
 SMALLEST = 1e-16
 
@@ -59,7 +60,7 @@ class Spectrum:
         from scipy.linalg import eigh
 
         (gram, cross, squares), self.rows, self.nuisance = normal, rows, nuisance
-        free, self._floor = weights == 0, ROUNDING * squares
+        free = weights == 0
         held = np.flatnonzero(~free)
         root = 1 / np.sqrt(weights[held])
         half = inverse_root(gram[np.ix_(free, free)])
@@ -94,8 +95,12 @@ class Spectrum:
         most = max(rows - nuisance - self.free, 0)
         counted = d[d > self.resolution]
         self._counted = counted[len(counted) - min(most, len(counted)) :]
+        z = self._z(np.array([self.least]))
+        inner = np.einsum("pq,pq->q", z, 2 * self._c - self._d[:, None] * z)
+        #: The residual sums of squares (Q,) of the least strength.
+        self.rest = np.maximum(self.squares - inner, ROUNDING * squares)
 
-    @property
+    @cached_property
     def least(self) -> float:
         """The smallest strength whose fit is larger than the rounding of the sums.
 
@@ -112,7 +117,7 @@ class Spectrum:
         """Return the same spectrum for some of the outputs."""
         found = copy(self)
         found._c, found._begin = self._c[:, outputs], self._begin[:, outputs]
-        found.squares, found._floor = self.squares[outputs], self._floor[outputs]
+        found.squares, found.rest = self.squares[outputs], self.rest[outputs]
         return found
 
     def kernel(self, strengths: np.ndarray) -> np.ndarray:
@@ -130,12 +135,16 @@ class Spectrum:
 
     def fit(self, strengths: np.ndarray) -> Fit:
         """Return the fits at strengths (n, Q) or (n, 1)."""
-        rss, size = [], []
+        rss, size, first = [], [], self.least
         for at in strengths:
-            z = self._z(at)
-            inner = np.einsum("pq,pq->q", z, 2 * self._c - self._d[:, None] * z)
-            rss.append(np.maximum(self.squares - inner, self._floor))
-            size.append(at * np.einsum("pq,pq->q", z, z))
+            # The residual of the least strength, and what it grows by, without cancellation.
+            shifted, shifted0 = self._shifted(at), self._shifted(np.array([first]))
+            both = at / shifted + first / shifted0
+            more = np.square(self._c) * both / (shifted * shifted0)
+            rss.append(
+                np.maximum(self.rest + (at - first) * more.sum(0), ROUNDING**2 * self.squares)
+            )
+            size.append(at * np.square(self._c / shifted).sum(0))
         left = self.rows - self.nuisance - self.free
         lam, d = strengths[..., None], self._counted
         spare = left - len(d) + (lam / (d + lam)).sum(-1)

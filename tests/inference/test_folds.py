@@ -166,6 +166,20 @@ def test_a_record_of_large_values_costs_the_others_no_digits() -> None:
         assert found.path.scores_by_fold[1, i, 0] == pytest.approx(np.mean(loud**2), rel=1e-9)
 
 
+@pytest.mark.parametrize("noise", [1e-8, 1e-4])
+def test_gcv_of_an_almost_exact_fit_keeps_its_digits(noise: float) -> None:
+    """1 − R² down to 1e-16, where Σy² − … is all rounding."""
+    rng = np.random.default_rng(1)
+    x, h = rng.standard_normal((3, 300)), rng.standard_normal(8)
+    y = [np.convolve(a, h, "valid") + noise * rng.standard_normal(293) for a in x]
+    problem = cs.Problem([*x], y, kernel_size=8, bias=True)
+    found = cs.solve(problem, penalty="ridge", grid=[1e-9, 1e-5]).regularization
+    for i, strength in enumerate((1e-9, 1e-5)):
+        squares = sum((r**2).sum() for r in cs.solve(problem, "qr", ridge=strength).residuals())
+        wanted = 878 * squares / (878 - found.path.effective_dof[i, 0]) ** 2
+        assert found.path.scores[i, 0] == pytest.approx(wanted, rel=1e-9 + 1e-15 / noise)
+
+
 @pytest.mark.parametrize("method", [{"penalty": "lasso"}, {"penalty": "ridge", "select": "cv"}])
 def test_outputs_with_rows_in_different_records_have_their_own_folds(
     method: dict[str, Any],
