@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from ..errors import SolveError
 from ..leastsquares.penalty import RIDGE
@@ -48,6 +47,8 @@ class Start:
 
     def whitened(self, a: np.ndarray) -> np.ndarray:
         """Return U⁻ᵀ a."""
+        from scipy.linalg import solve_triangular
+
         scaled = a * self._scale[:, None]
         found = solve_triangular(self.u, scaled, trans="T", check_finite=False)
         return np.asarray(found)

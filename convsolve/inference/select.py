@@ -31,7 +31,6 @@ LARGEST, A_DECADE = 1e5, 2
 FINER = 5
 # Finer grids of a search, and of one whose loss is only compared with that of other penalties.
 FINE, COARSE = 2, 1
-NEWTON_STEPS = 5
 # Losses that differ by less than this share are equal: rounding must not choose between them.
 LAST_DIGITS = 1e-12
 # Tolerance of hyperparameters on the scale of their search, and largest number of points tried.
@@ -174,40 +173,21 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE
 
 
 def _refined(scorer: Scorer, t: np.ndarray, step: float, rounds: int) -> np.ndarray:
-    """Return the logarithms (Q,) of the strengths of least loss.
+    """Return the logarithms (Q,) of the strengths of least loss, which is within a step of t.
 
-    The loss is within a ``step`` of t. Each grid is finer than the one before, and guards against
-    several minima. The quartic through its best five places depends smoothly on the values, so
-    that rounding hardly changes its minimum.
+    Each grid is finer than the one before, and guards against several minima. The parabola through
+    its best places depends smoothly on the values, so that rounding hardly changes its minimum.
     """
-    outputs = np.arange(len(t))
     for _ in range(rounds):
         places = t + np.linspace(-step, step, 2 * FINER + 1)[:, None]
         losses = scorer.loss(np.exp(places))
-        best = np.clip(np.argmin(losses, axis=0), 2, 2 * FINER - 2)
+        around = np.clip(np.argmin(losses, axis=0), 1, 2 * FINER - 1) + np.array([[-1], [0], [1]])
+        low, middle, high = np.take_along_axis(losses, around, axis=0)
         step /= FINER
-        at = _quartic_vertex(losses[best + np.arange(-2, 3)[:, None], outputs])
-        least = places[np.argmin(losses, axis=0), outputs]
-        t = np.where(np.isnan(at), least, places[best, outputs] + step * at)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at = np.nan_to_num((low - high) / (low - 2 * middle + high) / 2, posinf=0, neginf=0)
+        t = np.take_along_axis(places, around[1:2], axis=0)[0] + step * np.clip(at, -1, 1)
     return t
-
-
-def _quartic_vertex(values: np.ndarray) -> np.ndarray:
-    """Return the minimum of the quartic through values (5, Q) at the places −2, −1, 0, 1 and 2.
-
-    It is NaN if the quartic has no minimum between these places near 0.
-    """
-    low2, low1, middle, high1, high2 = values
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        d1 = (low2 - 8 * low1 + 8 * high1 - high2) / 12
-        d2 = (-low2 + 16 * low1 - 30 * middle + 16 * high1 - high2) / 12
-        d3 = (-low2 + 2 * low1 - 2 * high1 + high2) / 2
-        d4 = low2 - 4 * low1 + 6 * middle - 4 * high1 + high2
-        at = np.zeros(values.shape[1])
-        for _ in range(NEWTON_STEPS):
-            slope = d1 + at * (d2 + at * (d3 / 2 + at * d4 / 6))
-            at = at - slope / (d2 + at * (d3 + at * d4 / 2))
-        return np.where((d2 > 0) & (abs(at) <= 2), at, np.nan)
 
 
 # --- the scorers of any penalty
