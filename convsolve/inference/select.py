@@ -175,18 +175,27 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE
 def _refined(scorer: Scorer, t: np.ndarray, step: float, rounds: int) -> np.ndarray:
     """Return the logarithms (Q,) of the strengths of least loss, which is within a step of t.
 
-    Each grid is finer than the one before, and guards against several minima. The parabola through
-    its best places depends smoothly on the values, so that rounding hardly changes its minimum.
+    Each grid is finer than the one before, and guards against several minima. The polynomial
+    through its best five places depends smoothly on the values, so that rounding hardly changes its
+    minimum.
     """
     for _ in range(rounds):
         places = t + np.linspace(-step, step, 2 * FINER + 1)[:, None]
         losses = scorer.loss(np.exp(places))
-        around = np.clip(np.argmin(losses, axis=0), 1, 2 * FINER - 1) + np.array([[-1], [0], [1]])
-        low, middle, high = np.take_along_axis(losses, around, axis=0)
+        best = np.argmin(losses, axis=0)[None]
+        centre = np.clip(best, 2, 2 * FINER - 2)
+        low2, low, middle, high, high2 = np.take_along_axis(
+            losses, centre + np.arange(-2, 3)[:, None], axis=0
+        )
         step /= FINER
         with np.errstate(divide="ignore", invalid="ignore"):
-            at = np.nan_to_num((low - high) / (low - 2 * middle + high) / 2, posinf=0, neginf=0)
-        t = np.take_along_axis(places, around[1:2], axis=0)[0] + step * np.clip(at, -1, 1)
+            slope = (low2 - 8 * low + 8 * high - high2) / 12
+            bend = (16 * (low + high) - low2 - high2 - 30 * middle) / 12
+            at = -slope / bend
+            at = at - (high2 - 2 * high + 2 * low - low2) / (4 * bend) * at**2
+            found = np.take_along_axis(places, centre, axis=0)[0] + step * at
+            inside = (bend > 0) & (np.abs(at) <= 2)
+        t = np.where(inside, found, np.take_along_axis(places, best, axis=0)[0])
     return t
 
 
