@@ -55,25 +55,6 @@ def test_other_handlers_and_other_threads_are_left_alone() -> None:
     assert seen[1:] == [signal.default_int_handler]
 
 
-def test_an_interrupt_after_the_last_step_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    solved, steps = cs.GradientDescent.solved, [0]
-
-    def pressed(self: cs.GradientDescent, *args: object) -> bool:
-        if steps[-1] == 10:
-            press()
-        return solved(self, *args)
-
-    monkeypatch.setattr(cs.GradientDescent, "solved", pressed)
-    x = np.random.default_rng(0).standard_normal(60)
-    fit = cs.solve(
-        cs.Problem(x, np.convolve(x, [1.0, 2.0, 3.0], "valid"), kernel_size=3),
-        cs.GradientDescent(steps=10),
-        loss="absolute",
-        progress=lambda stage, step, total, note: steps.append(step if note else 0),
-    )
-    assert (fit.status, fit.stats["steps"]) == ("interrupted", 10)
-
-
 def test_a_closed_form_raises_an_interrupt() -> None:
     x = np.ones(60)
     x[3] = 2

@@ -42,6 +42,7 @@ REMOVED += [
     ("cs.CrossValidation(random=3)", TypeError),
     ("cs.GradientDescent(via='moments')", TypeError),
     ("cs.BSplines(6, knots=(1, 3))", TypeError),
+    ("cs.GradientDescent(seed=np.array([0, 3], np.uint32))", TypeError),
     ("cs.solve(p).permutation_test(kind='ar')", ValueError),
     ("cs.solve(p, 'adam', ridge=1.0)", cs.SolveError),
     ("cs.solve(cs.Problem(x, x, lags=(0, 2), drift=0), 'adam')", cs.SolveError),

@@ -15,15 +15,16 @@ from ..text import shown
 MAX_ELEMENTS = 2**60
 
 
-def integer(value: Any, name: str, minimum: int | None = 1) -> int:
-    """Return ``value`` as a Python int of at least ``minimum``; refuse bool and floats."""
+def integer(value: Any, name: str, minimum: float = 1, maximum: float = math.inf) -> int:
+    """Return ``value`` as a Python int within these limits; refuse bool and floats."""
     try:
         given: Any = None if isinstance(value, (bool, np.bool_)) else value
         found = operator.index(given)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
-    if minimum is not None and found < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {found}")
+    limit = f"least {minimum}" if found < minimum else f"most {maximum}"
+    if not minimum <= found <= maximum:
+        raise ValueError(f"{name} must be at {limit}, got {found}")
     return found
 
 
@@ -35,7 +36,7 @@ def index(value: Any, name: str, size: int) -> int:
     return found
 
 
-def per_axis(value: Any, name: str, ndim: int, minimum: int | None = 1) -> tuple[int, ...]:
+def per_axis(value: Any, name: str, ndim: int, minimum: float = 1) -> tuple[int, ...]:
     """Return an integer for every kernel axis, from one for all axes or one per axis."""
     listed = value if isinstance(value, (tuple, list)) else (value,) * ndim
     if len(listed) != ndim:
@@ -48,7 +49,7 @@ def pairs(value: Sequence[Any], name: str, ndim: int) -> tuple[tuple[int, int], 
     listed = [value] if ndim == 1 and all(np.ndim(v) == 0 for v in value) else value
     if len(listed) != ndim or not all(np.ndim(p) == 1 and len(p) == 2 for p in listed):
         raise ValueError(f"{name}={shown(value)} must have one pair of integers per axis, {ndim}")
-    return tuple((integer(a, name, None), integer(b, name, None)) for a, b in listed)
+    return tuple((integer(a, name, -math.inf), integer(b, name, -math.inf)) for a, b in listed)
 
 
 def number(value: Any, name: str, above: float = 0.0, *, included: bool = False) -> float:

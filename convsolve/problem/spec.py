@@ -97,7 +97,7 @@ class ConvSpec:
             choice(padding, "padding", PADDINGS, " or ((lo, hi), ...)")
         if self.lo is not None and padding != "circular":
             raise ValueError(f"lo={shown(self.lo)} requires padding='circular'")
-        lo = None if self.lo is None else per_axis(self.lo, "lo", len(size), None)
+        lo = None if self.lo is None else per_axis(self.lo, "lo", len(size), -math.inf)
         vars(self).update(
             kernel_size=per_axis(size, "kernel_size", len(size)),
             stride=per_axis(self.stride, "stride", len(size)),

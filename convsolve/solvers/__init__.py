@@ -3,5 +3,5 @@
 ``base`` has the interfaces of solvers and losses. ``auto`` chooses a solver. ``least_squares``,
 ``normal_equations``, ``conjugate_gradient``, ``fft_deconvolution`` and ``gradient_descent`` are
 solvers. ``penalized`` selects strengths from the data. ``huber``, ``absolute`` and ``lasso`` are
-losses and a penalty with their exact methods. ``linear`` and ``descent_kernels`` run under jax.
+losses and a penalty with their exact methods. ``linear`` runs under jax.
 """

@@ -119,10 +119,9 @@ class Loss(ABC):
     def value(residuals: Any, threshold: Any, xp: Any) -> Any:
         """Return the loss of every residual, by NumPy or the module ``xp`` of jax."""
 
-    @staticmethod
-    def influence(residuals: Any, threshold: Any, xp: Any) -> Any:
-        """Return residuals whose product with A is the gradient, if the loss is smooth."""
-        return residuals
+    def mean(self, prediction: Any, target: Any, xp: Any) -> Any:
+        """Return the mean over rows and outputs, which gradient descent minimizes."""
+        return xp.mean(self.value(prediction - target, self.threshold, xp))
 
     def of(self, residuals: np.ndarray) -> np.ndarray:
         """Return the loss of every residual."""
@@ -206,6 +205,10 @@ class CustomLoss(Loss):
     def value(residuals: Any, threshold: Any, xp: Any) -> Any:
         """Raise an error: the callable takes a prediction and a target."""
         raise TypeError("a callable loss has no value per residual")
+
+    def mean(self, prediction: Any, target: Any, xp: Any) -> Any:
+        """Return the mean of the function's values."""
+        return xp.mean(self.function(prediction, target))
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the solver that minimizes a callable."""

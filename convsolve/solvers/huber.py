@@ -103,11 +103,6 @@ class HuberLoss(Loss):
         """Return Huber's loss of every residual."""
         return huber_loss(residuals, threshold, xp)
 
-    @staticmethod
-    def influence(residuals: Any, threshold: Any, xp: Any) -> Any:
-        """Return residuals up to the threshold."""
-        return xp.clip(residuals, -threshold, threshold)
-
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if the Gram matrix is too large, or if no rows are left for a scale."""
         if self.scale == "mad" and sizes.rows <= sizes.unknowns:

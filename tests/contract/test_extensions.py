@@ -174,10 +174,6 @@ class Quartic(cs.extend.Loss):
     def value(residuals: Any, threshold: Any, xp: Any) -> Any:
         return residuals**4
 
-    @staticmethod
-    def influence(residuals: Any, threshold: Any, xp: Any) -> Any:
-        return residuals**3
-
     def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
         def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> tuple[np.ndarray, float]:
             z = rows.least_squares(y)

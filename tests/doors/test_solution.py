@@ -123,7 +123,6 @@ DESCENT = {
 
 
 CG, SQUARED = cs.ConjugateGradient(tol=1e-12, steps=np.int64(50)), {"kind": "SquaredLoss"}
-KEYED = DESCENT | {"seed": [0, 3]}
 
 
 def size_of(prediction: jax.Array, target: jax.Array) -> jax.Array:
@@ -136,7 +135,6 @@ def descent(*given: Any, **options: object) -> cs.GradientDescent:
 
 CUSTOM = descent(optax.adam(5e-2), init=START, seed=jnp.array(7))
 OWN = {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "seed": 7}
-OLD_KEY = np.array([0, 3], np.uint32)
 # Keywords of `solve`, the recorded settings of the solver, the recorded loss, and its text.
 ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
     "auto": ({"ridge": np.float32(0.5)}, {}, SQUARED, ""),
@@ -147,7 +145,6 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
         {"kind": "size_of"},
         "size_of, ",
     ),
-    "old key": ({"solver": descent(seed=OLD_KEY)}, KEYED, SQUARED, ""),
 }
 
 
