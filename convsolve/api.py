@@ -531,14 +531,14 @@ def fit_kernel(
         x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.
         y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
         spec: the geometry, a `ConvSpec`.
-        solver: "auto" (the default), "qr", "svd", "normal", "fft", "adam" or "lbfgs", or an object.
+        solver: "auto" (the default), "qr", "svd", "normal", "adam" or "lbfgs", or an object.
         ridge: short for ``penalty=Ridge(ridge)``. It may be traced. By default None.
         penalty: a quadratic penalty with one given strength, which may be traced, or None.
         loss: as in `solve`. Other losses than squares need gradient descent.
         bias: whether a constant per output is fitted too. By default False.
         weights: weights of the squared residuals, not negative. ``(N,)`` for records, or
-            ``(N, *T)`` for rows. By default None. They may be traced. The solvers "fft", "adam" and
-            "lbfgs" do not support them.
+            ``(N, *T)`` for rows. By default None. They may be traced. Descent does not
+            support them.
 
     Returns:
         The kernel ``(*K, Cin/groups, Cout)`` and the bias ``(Cout,)``, which is zero without

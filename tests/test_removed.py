@@ -42,6 +42,7 @@ REMOVED += [
     ("cs.CrossValidation(random=3)", TypeError),
     ("cs.GradientDescent(via='moments')", TypeError),
     ("cs.BSplines(6, knots=(1, 3))", TypeError),
+    ("cs.fit_kernel(x, x[2:], cs.ConvSpec(3), 'fft')", TypeError),
     ("cs.GradientDescent(seed=np.array([0, 3], np.uint32))", TypeError),
     ("cs.solve(p).permutation_test(kind='ar')", ValueError),
     ("cs.solve(p, 'adam', ridge=1.0)", cs.SolveError),

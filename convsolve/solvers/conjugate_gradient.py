@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from ..leastsquares.design import without_gram
 from ..leastsquares.normal_operator import Normal
 from ..leastsquares.penalty import Ridge
 from ..leastsquares.regression import NOISE, Regression
-from ..linalg.conjugate_gradient import Conjugate
+from ..linalg.conjugate_gradient import Conjugate, Stop
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..near_misses import checks_arguments
@@ -40,32 +40,13 @@ JUDGED, PACE = 20, 0.5
 WORTH, MORE = 2, 20
 
 
-class _Found(NamedTuple):
-    """Solutions w (G, P, Q), their ‖r‖ and Aᵀr from the data, and bounds on backward errors."""
-
-    w: np.ndarray
-    r_norm: np.ndarray
-    g: np.ndarray
-    errors: np.ndarray
-
-    def or_better(self, other: _Found) -> _Found:
-        """Return for every output the solution with the smaller error."""
-        best = other.errors < self.errors
-        pairs = zip(self, other, strict=True)
-        return _Found(*(np.where(best[:, None] if a.ndim == 3 else best, b, a) for a, b in pairs))
-
-    @property
-    def error(self) -> float:
-        """The largest backward error."""
-        return float(self.errors.max())
-
-
 class _Pass:
-    """CG on the gradient that a solution of one group leaves."""
+    """CG on the gradient g that a solution w of one group leaves."""
 
-    def __init__(self, normal: Normal, found: _Found, enough: float) -> None:
-        self._live, self._w, g = normal.live, found.w[normal.group], found.g[normal.group]
-        errors, begun = found.errors[normal.group], self._w.any(0)
+    def __init__(
+        self, normal: Normal, w: np.ndarray, g: np.ndarray, errors: np.ndarray, enough: float
+    ) -> None:
+        self._live, self._w, begun = normal.live, w, w.any(0)
         # A kernel of zeros is a solution only if its gradient is zero.
         self._open = (errors > enough) | (~begun & g.any(0))
         floor = EPS * normal.largest
@@ -82,21 +63,23 @@ class _Pass:
         """The solution w (P, Q) with its correction."""
         return self._w + self._live * self._cg.x
 
-    def step(self) -> np.ndarray | None:
-        """Return the decrease (Q,) of ‖r‖² in one more step, or None if all outputs are done."""
-        self._open &= self._cg.squares > self._goal
-        if not self._open.any():
-            return None
-        decrease = self._cg.step(self._open)
-        self._open &= decrease > 0
-        self._steps += 1
-        return decrease
-
     @property
     def _goal(self) -> np.ndarray:
         """Square (Q,) of the norm of the residual that is small enough."""
-        size = np.linalg.norm(self.solution, axis=0)
-        return np.maximum(self._least, (self._promise * size) ** 2)
+        return np.maximum(self._least, (self._promise * np.linalg.norm(self.solution, axis=0)) ** 2)
+
+    @property
+    def active(self) -> np.ndarray:
+        """The outputs (Q,) whose residuals are too large."""
+        return np.asarray(self._open & (self._cg.squares > self._goal))
+
+    def step(self) -> np.ndarray:
+        """Return the decrease (Q,) of ‖r‖² in one more step."""
+        active = self.active
+        decrease = self._cg.step(active)
+        self._open = active & (decrease > 0)
+        self._steps += 1
+        return decrease
 
     def too_slow(self, steps: int) -> bool:
         """Return whether the solution is not expected in this number of steps."""
@@ -107,99 +90,78 @@ class _Pass:
 
 
 class _Course:
-    """All passes of one run: the best solutions, and the loss after every step."""
+    """All passes of one run, with the best solutions (G, P, Q) and the loss after every step."""
 
-    def __init__(
-        self,
-        regression: Regression,
-        normals: Sequence[Normal],
-        enough: float,
-        steps: int,
-        attempt: bool,
-        stop: Callable[[], bool],
-    ) -> None:
-        self._regression, self._normals, self._stop = regression, normals, stop
-        self._steps, self._attempt, self._hopeless = steps, attempt, False
+    def __init__(self, regression: Regression, normals: Sequence[Normal], tol: float) -> None:
+        self._regression, self._normals = regression, normals
         # The kernel can be wrong by √P backward errors, so that one more pass can be useful.
-        self._enough, self._aim = enough, enough if enough > EXACT else NOISE
+        self._enough, self._aim = tol, tol if tol > EXACT else NOISE
         self.passes, self.losses = 0, [0.0]
-        g = regression.scaling.divided(regression.cross)
-        self.found = self._certified(np.zeros(regression.shape), regression.y_norms, g)
         # Mean squares in the user's units with the penalty, without overflow.
         powers = np.clip(2 * regression.y_exponents, -900, 900)
-        rows = regression.matrix.rows
-        self._unit = np.ldexp(1.0 / (rows * self.found.r_norm.size), powers)
-        self.losses = [self._loss()]
-
-    def _certified(self, w: np.ndarray, r_norm: np.ndarray, g: np.ndarray) -> _Found:
-        """Return solutions with their backward errors."""
-        # A ridge that proves full rank makes a bound superfluous that takes more steps than a pass.
-        certain = self._regression.system.ridge_certifies
-        given = self._enough if certain else self._aim, self._proof_steps, self._stop
-        by_group = zip(self._normals, w, r_norm, g, strict=True)
-        errors = [normal.backward_error(a, b, c, *given) for normal, a, b, c in by_group]
-        return _Found(w, r_norm, g, np.stack(errors))
+        self._unit = np.ldexp(1.0 / (regression.matrix.rows * powers.size), powers)
+        self.w, self._g = (np.zeros(regression.shape) for _ in range(2))
+        self._r_norm, self._errors = (np.full(powers.shape, np.inf) for _ in range(2))
 
     @property
-    def _proof_steps(self) -> int:
+    def error(self) -> float:
+        """The largest backward error."""
+        return float(self._errors.max())
+
+    @property
+    def proof_steps(self) -> int:
+        """Number of steps that a proof of full rank is worth."""
         return WORTH * len(self.losses) + MORE
 
-    def _loss(self) -> float:
-        with np.errstate(over="ignore", under="ignore"):
-            return float((self._unit * self.found.r_norm**2).sum())
+    def _keep(self, w: np.ndarray, r_norm: np.ndarray, g: np.ndarray, stop: Stop) -> None:
+        """Keep the solution of every output whose backward error is less than before."""
+        # A ridge that proves full rank makes a bound superfluous that takes more steps than a pass.
+        aim = self._enough if self._regression.system.ridge_certifies else self._aim
+        given = aim, self.proof_steps, stop
+        groups = zip(self._normals, w, r_norm, g, strict=True)
+        errors = np.stack([n.backward_error(a, b, c, *given) for n, a, b, c in groups])
+        better = ~(errors >= self._errors)
+        pairs = (self.w, w), (self._g, g), (self._r_norm, r_norm), (self._errors, errors)
+        for kept, found in pairs:
+            np.copyto(kept, found, where=better[:, None] if kept.ndim == 3 else better)
+        self.losses[-1] = float((self._unit * self._r_norm**2).sum())
 
-    @property
-    def out_of_steps(self) -> bool:
-        """Whether no step is left, or an attempt is too slow."""
-        return self._hopeless or len(self.losses) > self._steps
-
-    def run(self) -> str:
+    def run(self, steps: int, attempt: bool, stop: Stop) -> str:
         """Run passes until one of them is the last, and return the status."""
-        # With a ridge much larger than A, even a kernel of zeros has a small backward error.
-        status = None if self.found.g.any() else "solved"
-        with stage("steps of conjugate gradients", self._steps) as self._report:
+        regression, status = self._regression, None
+        g = regression.scaling.divided(regression.cross)
+        self._keep(self.w.copy(), regression.y_norms, g, stop)
+        if not g.any():  # with a large ridge, a kernel of zeros has a small backward error too
+            return "solved"
+        with stage("steps of conjugate gradients", steps) as report:
             while status is None:
-                before = self.found.error
-                self._pass()
-                status = self._status(before)
+                before = self.error
+                status = self._status(before, self._pass(steps, attempt, stop, report), stop())
         return status
 
-    def _pass(self) -> None:
+    def _pass(self, steps: int, attempt: bool, stop: Stop, report: Callable[..., None]) -> bool:
+        """Run one pass, and return whether no step is left, or an attempt is too slow."""
         self.passes += 1
-        runs = [_Pass(n, self.found, self._aim) for n in self._normals]
-        while not self.out_of_steps and not self._stop():
-            taken = [run.step() for run in runs]
-            if all(t is None for t in taken):
-                break
-            pairs = zip(self._unit, taken, strict=True)
-            less = sum(float((unit * t).sum()) for unit, t in pairs if t is not None)
-            self.losses.append(max(self.losses[-1] - less, 0.0))
-            self._report(len(self.losses) - 1, f"loss {self.losses[-1]:.3g}")
-            self._hopeless = self._attempt and any(run.too_slow(self._steps) for run in runs)
-        if self._hopeless:
-            return
+        groups = zip(self._normals, self.w, self._g, self._errors, strict=True)
+        runs = [_Pass(*found, self._aim) for found in groups]
+        while any(run.active.any() for run in runs) and len(self.losses) <= steps and not stop():
+            decrease = float((self._unit * np.stack([run.step() for run in runs])).sum())
+            self.losses.append(max(self.losses[-1] - decrease, 0.0))
+            report(len(self.losses) - 1, f"loss {self.losses[-1]:.3g}")
+            if attempt and any(run.too_slow(steps) for run in runs):
+                return True
         w = np.stack([run.solution for run in runs])
-        self.found = self.found.or_better(self._certified(w, *self._regression.residual(w)))
-        self.losses[-1] = self._loss()
+        self._keep(w, *self._regression.residual(w), stop)
+        return len(self.losses) > steps
 
-    def _status(self, before: float) -> str | None:
+    def _status(self, before: float, ended: bool, interrupted: bool) -> str | None:
         """Return the status that ends the run after a pass, or None for another pass."""
-        error, interrupted = self.found.error, self._stop()
-        settled = not error < GAIN * before or self.out_of_steps
-        if error <= self._aim or (error <= self._enough and (settled or interrupted)):
+        settled = ended or not self.error < GAIN * before
+        if self.error <= (self._enough if settled or interrupted else self._aim):
             return "solved"
-        if interrupted:
-            return "interrupted"
-        if settled:
-            return "max steps" if self.out_of_steps else "stagnated"
-        return None
-
-    def evidence(self) -> str | None:
-        """Return what proves full rank, or None if a limited number of steps does not."""
-        if self._regression.system.ridge_certifies:
-            return "the ridge alone"
-        proved = all(n.full_rank(self._proof_steps, self._stop) for n in self._normals)
-        return "conjugate gradients on a random vector" if proved else None
+        if interrupted or not settled:
+            return "interrupted" if interrupted else None
+        return "max steps" if ended else "stagnated"
 
 
 @checks_arguments
@@ -292,24 +254,33 @@ class ConjugateGradient(Solver):
         An ``attempt`` ends with the status "max steps" as soon as the steps are not expected to be
         enough. Full rank is then not tested.
         """
-        enough = max(float(self.tol or 0.0), EXACT)
-        with _many_small_products():
-            with interruptible() as ctrl_c:
-                given = self.steps, attempt, lambda: bool(ctrl_c.pressed)
-                course = _Course(regression, normals, enough, *given)
-                status = course.run()
-                needless = ctrl_c.pressed or (attempt and status != "solved")
-                evidence = None if needless else course.evidence()
-            if ctrl_c.pressed and not (evidence and status == "solved"):
+        course = _Course(regression, normals, max(float(self.tol or 0.0), EXACT))
+        with _many_small_products(), interruptible() as ctrl_c:
+
+            def stop() -> bool:
+                return bool(ctrl_c.pressed)
+
+            status, evidence = course.run(self.steps, attempt, stop), None
+            if regression.system.ridge_certifies:
+                evidence = "the ridge alone"
+            elif not (stop() or (attempt and status != "solved")) and all(
+                normal.full_rank(course.proof_steps, stop) for normal in normals
+            ):
+                evidence = "conjugate gradients on a random vector"
+            if stop() and not (evidence and status == "solved"):
                 status = "interrupted"
-            losses, steps = np.array(course.losses), len(course.losses) - 1
+            losses = np.array(course.losses)
             return packed(
                 regression,
-                course.found.w,
-                Certificate(course.found.error, "upper bound"),
+                course.w,
+                Certificate(course.error, "upper bound"),
                 evidence,
                 status=status,
-                stats={"steps": steps, "passes": course.passes, "evidence": evidence or "none"},
+                stats={
+                    "steps": len(losses) - 1,
+                    "passes": course.passes,
+                    "evidence": evidence or "none",
+                },
                 trace=Trace(np.arange(len(losses)), losses, {}),
                 answer=self.answer,
             )
@@ -325,5 +296,6 @@ def equations(analysis: Analysis, objective: Objective) -> tuple[Regression, lis
 @contextmanager
 def _many_small_products() -> Iterator[None]:
     # Overflow ends in a certificate that is not finite.
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"), one_blas_thread():
+    ignored = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
+    with ignored, one_blas_thread():
         yield
