@@ -105,13 +105,13 @@ _DERIVATIVES = Option(
 _ALL = (
     # The default comes first.
     Entry("solver", "auto", "exact solution by the cheapest method", ".solvers.auto:AutoSolver"),
-    Entry("solver", "qr", "QR of the design matrix", ".solvers.least_squares:QR"),
-    Entry("solver", "svd", "singular values of the design matrix", ".solvers.least_squares:SVD"),
+    Entry("solver", "qr", "QR of the design matrix", ".solvers.direct:QR"),
+    Entry("solver", "svd", "singular values of the design matrix", ".solvers.direct:SVD"),
     Entry(
         "solver",
         "normal",
         "refined normal equations, for long records",
-        ".solvers.normal_equations:NormalEquations",
+        ".solvers.direct:NormalEquations",
     ),
     Entry(
         "solver",

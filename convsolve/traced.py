@@ -26,12 +26,11 @@ def fit(
 ) -> tuple[jax.Array, jax.Array]:
     """Kernel and bias, see `fit_kernel`; x and y are checked while tracing."""
     register_pytrees()  # the class of the solver may have been imported after this module
-    x, y = _numbers(x, "x"), _numbers(y, "y")
+    x, y = _as_batch(x, "x", spec.ndim), _as_batch(y, "y", spec.ndim)
     dtype = jnp.result_type(x, y)
     floating = jnp.issubdtype(dtype, jnp.floating)
     dtype = jnp.promote_types(dtype, jnp.float32) if floating else jnp.result_type(float)
-    d = spec.ndim
-    x, y = _as_batch(x, "x", d).astype(dtype), _as_batch(y, "y", d).astype(dtype)
+    x, y = x.astype(dtype), y.astype(dtype)
     if not x.shape[-1] or not y.shape[-1]:
         raise ValueError(f"x and y need a channel each, got shapes {x.shape} and {y.shape}")
     spec._check_channels(x.shape[-1])
@@ -40,11 +39,7 @@ def fit(
             "fit_kernel minimizes other losses than squares by gradient descent only; use "
             "solver='adam', or solve, which has exact methods"
         )
-    if method.penalty is not None:
-        try:
-            method.penalty.check_outputs(y.shape[-1])
-        except ValueError:
-            raise ValueError(ONE_STRENGTH) from None
+    penalty, strength = _term(method, y.shape[-1])
     method.check_shape(spec, Selection((), (), x.shape[-1], y.shape[-1]))
     wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
     if y.shape[:-1] != wanted or 0 in wanted:
@@ -54,7 +49,6 @@ def fit(
         )
     if y.shape[-1] % spec.groups:
         raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
-    penalty, strength = _term(method, y.shape[-1])
     weights = None if weights is None else _weights(weights, wanted, dtype)
     static = {"loss": method.loss, "penalty": penalty, "spec": spec, "bias": bias}
     return placed_by_jax(partial(_fit, **static), x, y, weights, method.solver, strength)
@@ -80,10 +74,11 @@ def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
         )
     if is_tracer(penalty.strength):
         return penalty.form, penalty.strength
-    terms = set(penalty.terms(outputs))
-    if len(terms) > 1:
-        raise ValueError(ONE_STRENGTH)
-    return terms.pop()
+    try:
+        (term,) = set(penalty.terms(outputs))
+    except ValueError:
+        raise ValueError(ONE_STRENGTH) from None
+    return term
 
 
 @partial(jax.jit, static_argnames=("loss", "penalty", "spec", "bias"))
@@ -119,25 +114,23 @@ def _weights(weights: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
 
 
 def _numbers(value: Any, name: str) -> jax.Array:
-    """Return an array of jax with any numbers, or raise a TypeError."""
+    """Return an array of jax with real numbers, or raise a TypeError."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array, whose mask would be lost")
-    if not isinstance(value, jax.Array):  # tracers are such
-        value = np.asarray(value)
-        if not (jnp.issubdtype(value.dtype, jnp.number) or value.dtype == bool):
-            raise TypeError(f"{name} must hold numbers, got dtype {value.dtype}")
-    return jnp.asarray(value)
+    found = value if isinstance(value, jax.Array) else np.asarray(value)  # tracers are such
+    if jnp.issubdtype(found.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} is complex")
+    if not (jnp.issubdtype(found.dtype, jnp.number) or found.dtype == bool):
+        raise TypeError(f"{name} must hold numbers, got dtype {found.dtype}")
+    return jnp.asarray(found)
 
 
-def _as_batch(array: jax.Array, name: str, d: int) -> jax.Array:
+def _as_batch(value: Any, name: str, d: int) -> jax.Array:
+    """Return records (N, *W, C), whose first and last axis may be left out."""
+    array = _numbers(value, name)
     if not d <= array.ndim <= d + 2:
         raise ValueError(
             f"{name} has shape {array.shape}; a kernel of {d} axes takes rank {d} to {d + 2}"
         )
-    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == jnp.bool_):
-        raise TypeError(f"{name} must hold numbers, got {array.dtype}")
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise TypeError(f"{name} is complex")
-    if array.ndim == d:
-        array = array[..., None]
+    array = array[..., None] if array.ndim == d else array
     return array if array.ndim == d + 2 else array[None]

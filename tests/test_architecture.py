@@ -135,7 +135,7 @@ def test_every_module_has_a_row():
     assert [name for name in MODULES if part_of(name) not in ROW] == []
     # The reading of imports itself: relative ones, packages, and those under TYPE_CHECKING.
     assert {"problem.records", "problem.spec"} <= own_imports("problem.problem")
-    assert {"leastsquares.regression", "solvers.base"} <= own_imports("solvers.least_squares")
+    assert {"leastsquares.regression", "solvers.base"} <= own_imports("solvers.direct")
     assert {"identifiability.wording", "solvers.auto"} <= own_imports("api")
 
 
@@ -361,7 +361,7 @@ LIMITS = {
     "operators": 2396,
     "leastsquares": 1196,
     "inference": 4237,
-    "solvers": 1725,
+    "solvers": 1601,
     "identifiability": 1249,
     "plotting": 1483,
     "cli": 1327,

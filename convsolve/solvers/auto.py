@@ -17,29 +17,25 @@ from ..problem.spec import ConvSpec
 from ..progress import announce
 from ..text import count
 from .base import SQUARED, Objective, Solver, SolverResult, traceable
-from .conjugate_gradient import ConjugateGradient, equations
-from .least_squares import QR
-from .normal_equations import NormalEquations, too_large
+from .conjugate_gradient import ConjugateGradient
+from .direct import QR, NormalEquations, too_large
 
-# Conjugate gradients get P / 20 steps, which cost about as much as the factor that is made where
-# they do not converge. Where they converge, they take fewer than ``MOST_STEPS``.
-UNKNOWNS_A_STEP, MOST_STEPS = 20, 100
 # Ridges that are tried where no full rank is proved, each ``STEEPER`` times the one before.
 MOST_RIDGES, STEEPER = 20, 4.0
 
 
-def choose(sizes: Sizes, spec: ConvSpec) -> Solver:
-    """Return the solver for these sizes: rows, unknowns, axes, channels and outputs of a group.
+def choose(sizes: Sizes, spec: ConvSpec, objective: Objective) -> list[Solver]:
+    """Return the solvers to try for these sizes: rows, unknowns, axes, channels and outputs.
 
     ``"qr"`` for fewer rows than unknowns, or if the design matrices of all groups and y have at
     most 2¹⁶ numbers, if that fits in memory. `ConjugateGradient` for one axis, 800 + 20·channels +
     30·outputs unknowns or more, and records of four times the kernel. Otherwise ``"normal"``.
     """
     if sizes.factor_fits and (sizes.wide or sizes.small):
-        return QR()
-    if not sizes.wide and iterative(sizes, spec):
-        return ConjugateGradient()
-    return NormalEquations()
+        return [QR()]
+    steps = ConjugateGradient()
+    fits = not sizes.wide and iterative(sizes, spec) and not steps.supports(sizes, spec, objective)
+    return [steps, NormalEquations()] if fits else [NormalEquations()]
 
 
 @traceable()
@@ -88,28 +84,22 @@ class AutoSolver(Solver):
         return objective.loss.supports(sizes, spec)
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        sizes, spec = analysis.design.sizes, analysis.design.spec
-        solver = choose(sizes, spec)
-        if isinstance(solver, ConjugateGradient) and solver.supports(sizes, spec, objective):
-            solver = NormalEquations()
+        sizes, why = analysis.design.sizes, ""
+        solvers = choose(sizes, analysis.design.spec, objective)
         choice = (
             f"{count(sizes.rows, 'row')} × {count(sizes.unknowns, 'unknown')} × "
-            f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}: {solver.name}"
+            f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}: "
         )
-        announce(choice)
-        solvers, (found, why) = [solver], self._attempt(solver, analysis, objective)
-        if found is None and isinstance(solver, ConjugateGradient):
-            solver = NormalEquations()
-            solvers.append(solver)
-            choice += f" ({why}), then {solver.name}"
+        for solver in solvers:
+            choice += f" ({why}), then {solver.name}" if why else solver.name
             announce(choice)
-            found, _ = self._attempt(solver, analysis, objective)
-        if found is None:
+            found, why = solver.attempt(analysis, objective)
+            if found is not None:
+                break
+        else:
             solver, found = self._ridged(solvers, analysis, objective)
             choice += f", then {solver.name} with a strength of {found.stats['strength']:.3g}"
-        found.stats.setdefault("solver", solver.name)
-        found.stats.setdefault("choice", choice)
-        return found
+        return replace(found, stats={"solver": solver.name, "choice": choice} | found.stats)
 
     def _ridged(
         self, solvers: Sequence[Solver], analysis: Analysis, objective: Objective
@@ -130,7 +120,7 @@ class AutoSolver(Solver):
             for strength in (least * STEEPER**step for step in range(MOST_RIDGES)):
                 if cg and sizes.gram_fits and analysis.system(penalty, strength).ridge_certifies:
                     break  # A Gram matrix needs no more.
-                found, _ = self._attempt(solver, analysis, Objective(SQUARED, penalty, strength))
+                found, _ = solver.attempt(analysis, Objective(SQUARED, penalty, strength))
                 if found is not None:
                     return solver, replace(
                         found,
@@ -143,27 +133,6 @@ class AutoSolver(Solver):
                         f"{strength:.3g} (penalty='ridge' selects a strength)",
                     )
         raise SolveError(too_large(sizes, given))
-
-    def _attempt(
-        self, solver: Solver, analysis: Analysis, objective: Objective
-    ) -> tuple[SolverResult | None, str]:
-        """Return the result of a solver, or None and the reason if it proves no full rank."""
-        if isinstance(solver, NormalEquations):
-            return solver.solution(analysis, objective), ""
-        if not isinstance(solver, ConjugateGradient):
-            return solver.run(analysis, objective), ""
-        if not analysis.design.whole_matrix.by_fft:
-            return None, "no FFTs, since rows differ in weight or columns in norm"
-        regression, normals = equations(analysis, objective)
-        if not all(normal.definite for normal in normals):
-            return None, "the spectrum of x spans too many digits"
-        sizes = analysis.design.sizes
-        steps = min(sizes.unknowns // UNKNOWNS_A_STEP, MOST_STEPS)
-        steps = steps if sizes.gram_fits else solver.steps
-        found = replace(solver, steps=steps).solution(regression, normals, attempt=True)
-        if found.status == "interrupted" or (found.status == "solved" and found.evidence):
-            return found, ""
-        return None, "full rank not proved" if found.status == "solved" else str(found.status)
 
     def traced(
         self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective

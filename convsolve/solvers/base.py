@@ -70,7 +70,7 @@ class Trace:
 Terms = Sequence[tuple[Penalty, float]]
 
 
-class Loss(ABC):
+class Loss:
     """A loss of the residuals y − Aw − b, summed over rows: frozen and hashable.
 
     Attributes:
@@ -115,9 +115,9 @@ class Loss(ABC):
         return self
 
     @staticmethod
-    @abstractmethod
     def value(residuals: Any, threshold: Any, xp: Any) -> Any:
         """Return the loss of every residual, by NumPy or the module ``xp`` of jax."""
+        raise NotImplementedError
 
     def mean(self, prediction: Any, target: Any, xp: Any) -> Any:
         """Return the mean over rows and outputs, which gradient descent minimizes."""
@@ -131,7 +131,6 @@ class Loss(ABC):
         """Return None, or the reason why `exact_solver` cannot solve a problem of these sizes."""
         return None
 
-    @abstractmethod
     def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
         """Minimize the loss and a penalty, if the loss supports one.
 
@@ -139,6 +138,7 @@ class Loss(ABC):
             analysis: the analysis of the problem.
             terms: penalty without strength and strength of every output; strength 0 is no penalty.
         """
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, repr=False)
@@ -170,10 +170,6 @@ class SquaredLoss(Loss):
         """Return the square of every residual."""
         return residuals**2
 
-    def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
-        """Minimize the sum of squares; ``"auto"`` chooses the method."""
-        raise TypeError("least squares are solved by a solver")
-
 
 @dataclass(frozen=True, repr=False)
 class CustomLoss(Loss):
@@ -201,11 +197,6 @@ class CustomLoss(Loss):
         """Squares, since a callable has no value per residual."""
         return SQUARED
 
-    @staticmethod
-    def value(residuals: Any, threshold: Any, xp: Any) -> Any:
-        """Raise an error: the callable takes a prediction and a target."""
-        raise TypeError("a callable loss has no value per residual")
-
     def mean(self, prediction: Any, target: Any, xp: Any) -> Any:
         """Return the mean of the function's values."""
         return xp.mean(self.function(prediction, target))
@@ -213,10 +204,6 @@ class CustomLoss(Loss):
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the solver that minimizes a callable."""
         return "a callable is minimized by gradient descent only; use solver='adam'"
-
-    def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
-        """Raise an error: there is no exact method."""
-        raise TypeError("a callable loss has no exact solver")
 
 
 SQUARED = SquaredLoss()
@@ -324,6 +311,10 @@ class Solver(ABC):
     @abstractmethod
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         """Solve on the host. The method may call jitted kernels and may use another route."""
+
+    def attempt(self, analysis: Analysis, objective: Objective) -> tuple[SolverResult | None, str]:
+        """Return the result, or None and the reason, if it proves no full rank in short time."""
+        return self.run(analysis, objective), ""
 
     def traced(
         self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective

@@ -44,12 +44,12 @@ def fit(
     penalty: Penalty,
     strength: Any,
     factor: Factor,
-    formed_numbers: float = math.inf,
 ) -> tuple[Any, Any]:
     """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), group after group.
 
-    A is formed where it is wide or has at most ``formed_numbers``; else it is a convolution.
-    ``factor`` is one of `by_gram`, `by_qr` and `singular`. ``weights`` (N, *T) may be None.
+    A is formed unless ``factor`` is `by_gram` and A is tall with more than `FORMED_NUMBERS`. It is
+    then a convolution. The other factors are `by_qr` and `singular`. ``weights`` (N, *T) may be
+    None.
     """
     # Inside `jax.shard_map`, ``custom_linear_solve`` requires arrays that vary over the same axes
     # of a mesh. If x is split over devices and the ridge is not, derivatives have other types.
@@ -65,7 +65,7 @@ def fit(
     # A dual form has one ridge for all taps. Other penalties add rows, which make A tall.
     dual = coordinates.basis.identity and coordinates.uniform
     wide = dual and rows < columns + bias
-    formed = wide or rows * columns * groups <= formed_numbers
+    formed = wide or factor is not by_gram or rows * columns * groups <= FORMED_NUMBERS
     ridges = strength * coordinates.weights[:, :, None]
     basis = None
     if not coordinates.basis.identity:

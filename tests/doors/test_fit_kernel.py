@@ -17,7 +17,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import convsolve as cs
 from convsolve.solvers.base import traceable
-from convsolve.solvers.least_squares import QR
+from convsolve.solvers.direct import QR
 from support import dense
 from support.derivatives import check_gradients, check_second_derivatives
 from support.geometry import NAMED

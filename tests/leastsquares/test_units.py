@@ -10,6 +10,7 @@ import pytest
 import convsolve as cs
 from convsolve.problem.sizes import Tuning
 from convsolve.solvers.auto import choose
+from convsolve.solvers.base import Objective
 from support.cases import CLOSED, EPS, TABLE
 from support.dense import exact_least_squares
 from support.ordering import null_kernels, taps_of
@@ -99,7 +100,7 @@ def test_the_rule_of_the_default_solver() -> None:
         shape = (40_000,) if isinstance(taps, int) else (200, 200)
         x = np.zeros((*shape, channels))
         problem = cs.Problem(x, kernel_size=taps, n_outputs=outputs, **options)
-        return choose(problem._sizes(), problem.spec).name
+        return choose(problem._sizes(), problem.spec, Objective())[0].name
 
     both = ["NormalEquations", "ConjugateGradient"]
     assert [chosen(k) for k in (849, 850)] == both

@@ -12,8 +12,6 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
-from convsolve.solvers.base import Objective
-from convsolve.solvers.conjugate_gradient import equations
 from support import dense
 from support.coloured import coloured, convolved
 from support.true_error import backward_error
@@ -130,21 +128,6 @@ def test_where_steps_do_not_converge_a_factor_takes_over():
     assert fit.stats["solver"] == "NormalEquations"
     assert (fit.status, fit.backward_error) == (direct.status, direct.backward_error)
     np.testing.assert_array_equal(fit.kernel, direct.kernel)
-
-
-@pytest.mark.parametrize(("rising", "status"), [(True, "max steps"), (False, "solved")])
-def test_an_attempt_ends_early_if_it_is_too_slow(rising, status):
-    """A chirp with a noise floor needs more steps than white noise."""
-    rng, n, steps = np.random.default_rng(24), 6000, 60
-    x = rng.standard_normal(n)
-    if rising:
-        x = np.sin(0.25 * np.pi * np.arange(n) ** 2 / n) + 2e-3 * x
-    problem, _ = convolved(rng, x[:, None], 600, edges="drop")
-    given = equations(analyse(problem), Objective())
-    found = cs.ConjugateGradient(steps=steps).solution(*given, attempt=True)
-    assert found.status == status
-    assert 20 <= found.stats["steps"] < steps if rising else found.evidence
-    assert cs.ConjugateGradient(steps=steps).solution(*given).status == status
 
 
 def test_a_report_before_changes_neither_solver_nor_kernel(monkeypatch):

@@ -1,0 +1,189 @@
+"""Least squares by factors: a QR of the design matrix, its singular values, or its moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..errors import SolveError
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.regression import QR_STEPS
+from ..problem.sizes import Sizes
+from ..problem.spec import ConvSpec
+from ..text import in_bytes
+from .base import Objective, Solver, SolverResult, packed, traceable
+
+
+class _Direct(Solver):
+    """A solver by a factor, whose name is that of a function of ``linear``."""
+
+    factor: ClassVar[str]
+    factors_rows = True
+
+    def traced(
+        self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
+    ) -> tuple[Any, Any]:
+        from . import linear
+
+        factor = getattr(linear, self.factor)
+        return linear.fit(x, y, weights, spec, bias, *objective[1:], factor)
+
+
+@traceable()
+@dataclass(frozen=True, repr=False)
+class QR(_Direct):
+    """Minimize ‖y − Aw‖² + strength·wᵀK w by a QR of the design matrix A, in row blocks.
+
+    The method is backward stable. The certificate is at most 30 eps for any condition number. The
+    kernel error is at most 100·eps·(κ + κ²·‖r‖/(‖A‖‖w‖)), where κ is the condition number of the
+    equilibrated A. If A is deficient or wide, the solution is that of minimum norm in the user's
+    units, truncated at the tolerance of `identify`.
+
+    The memory is proportional to unknowns², for records of any length, and the time to rows ×
+    unknowns². For long records ``"normal"`` computes the same solution at a quarter of the
+    cost. With fewer rows than unknowns the memory is proportional to rows × unknowns, and the time
+    to rows² × unknowns. In `fit_kernel` the whole matrix is formed, and derivatives in x and ridge
+    assume full rank.
+
+    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.4.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, "qr")
+        >>> fit.status, fit.backward_error < 1e-14
+        ('solved', True)
+
+    See Also:
+        ``"normal"`` for long records, ``"svd"``, and ``"auto"``, the default.
+    """
+
+    factor = "by_qr"
+
+    def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
+        """Return the reason if R does not fit in the memory allowed, else None."""
+        if sizes.factor_in_memory:
+            return None
+        return (
+            f"a QR of {sizes.unknowns} unknowns needs {sizes.factor_excess}; use solver='cg', "
+            "which needs no factor, or fewer taps"
+        )
+
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
+        regression = analysis.regression(objective.penalty, objective.strength)
+        factors = regression.system.qr_factors()
+        assert factors is not None  # `supports` refuses a QR that exceeds the memory limit
+        w = regression.first(factors, by_svd=self.factor == "singular")
+        return packed(regression, *regression.refine(w, factors, QR_STEPS))
+
+
+@traceable()
+@dataclass(frozen=True, repr=False)
+class SVD(QR):
+    """Minimize ‖y − Aw‖² + strength·wᵀK w by the singular values of the design matrix A.
+
+    It is the reference: the triangle R of ``"qr"`` is decomposed further. The accuracy is the same.
+    If A is deficient or wide, both methods solve in its row space. Use ``"qr"``, which is faster,
+    unless you compare methods.
+
+    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.7.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit, other = cs.solve(problem, "svd"), cs.solve(problem, "qr")
+        >>> np.allclose(fit.kernel, other.kernel, rtol=1e-10)
+        True
+
+    See Also:
+        ``"qr"``, ``"normal"`` and ``"auto"``.
+    """
+
+    factor = "singular"
+
+
+@traceable()
+@dataclass(frozen=True, repr=False)
+class NormalEquations(_Direct):
+    """Minimize ‖y − Aw‖² + strength·wᵀK w from the moments AᵀA and Aᵀy, as accurately as a QR.
+
+    The moments are computed from the signals by block FFTs. They are exact at the edges, and the
+    matrix is not formed. A small matrix is formed by blocks of rows, and so is a matrix whose
+    columns differ much in norm because of a transient.
+
+    1. The Gram matrix (κ up to about 1e6) or the ridge proves full rank: a Cholesky factorization
+       of the equilibrated matrix, refinement from the moments, and up to 4 steps with residuals
+       from the data. The best iterate is kept. With a ridge and far fewer rows than unknowns, the
+       dual is solved.
+    2. Neither proves full rank, or the certificate exceeds 30 eps: a QR of row blocks of the design
+       matrix, joined in a tree, and up to 5 semi-normal steps.
+    3. R is deficient: its truncated SVD, for the minimum norm in the user's units.
+
+    With 32 outputs or more, the certificate in 1. is an upper bound from 16 random combinations of
+    every 128 outputs, if it shows 30 eps. It holds with a probability of 1 − 1e-6, and residuals of
+    all outputs are not computed.
+
+    ``stats["route"]`` names the factors that were used, and such combinations. If R and its blocks
+    do not fit in the memory allowed, the solution of the Gram matrix is returned as "approximate".
+    If there is none, a SolveError asks for a ridge. ``"auto"`` has a limit of operations too.
+
+    The certificate is at most 30 eps. The kernel error is that of ``"qr"``. For thousands of
+    taps `ConjugateGradient` is faster.
+
+    In `fit_kernel` a matrix of more than 2¹⁶ numbers is not formed, and derivatives cost a few
+    FFTs. If a bound on the condition number allows it (in float64 up to about 1e6), the factor is a
+    Cholesky factor of AᵀA. Otherwise it is the truncated SVD of R from a QR of row blocks. A few
+    refinement steps use residuals from the data. In a batch of `jax.vmap`, the slower method runs
+    only for the problems that require it.
+
+    Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, sections 2.3 and
+    2.9.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
+        >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
+        >>> problem = cs.Problem(x, y, lags=(0, 9))
+        >>> fit = cs.solve(problem, "normal")
+        >>> fit.status, fit.backward_error < 1e-14
+        ('solved', True)
+
+    See Also:
+        ``"qr"``, `ConjugateGradient` for thousands of taps, and ``"auto"``, the default.
+    """
+
+    factor = "by_gram"
+
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
+        found, reason = self.attempt(analysis, objective)
+        if found is None:
+            raise SolveError(reason)
+        return found
+
+    def attempt(self, analysis: Analysis, objective: Objective) -> tuple[SolverResult | None, str]:
+        """Return the solution, or None if the Gram matrix has none and a QR exceeds the limits."""
+        sizes, found = analysis.design.sizes, None
+        if sizes.gram_fits or sizes.factor_in_memory:  # before sums over millions of columns
+            regression = analysis.regression(objective.penalty, objective.strength)
+            found = regression.solve()
+        if found is None:
+            return None, too_large(sizes, objective.strength)
+        return packed(regression, *found[:2], stats={"route": found[2]}), ""
+
+
+def too_large(sizes: Sizes, ridge: float) -> str:
+    """Return the reason why neither a Gram matrix nor a QR can be used, and the remedy."""
+    gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
+    if not sizes.gram_fits:
+        gram = f"needs {in_bytes(sizes.gram_bytes)}"
+        way = "use solver='cg', or fewer taps or channels"
+    elif ridge:
+        way = "give a larger ridge, or fewer taps"
+    return f"the Gram matrix {gram} and a QR needs {sizes.factor_excess}; {way}"
