@@ -361,7 +361,7 @@ LIMITS = {
     "operators": 2396,
     "leastsquares": 1196,
     "inference": 4237,
-    "solvers": 1601,
+    "solvers": 1594,
     "identifiability": 1249,
     "plotting": 1483,
     "cli": 1327,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -287,6 +288,10 @@ class Solver(ABC):
     any_loss: ClassVar[bool] = False
     factors_rows: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        if "jax" in sys.modules:
+            register_pytrees()
+
     def __repr__(self) -> str:
         return as_call(self)
 
@@ -311,6 +316,12 @@ class Solver(ABC):
     @abstractmethod
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         """Solve on the host. The method may call jitted kernels and may use another route."""
+
+    @staticmethod
+    def whole_reason(sizes: Sizes) -> str | None:
+        """Return why a solver that reads all of x and y at once cannot be used, or None."""
+        reason = sizes.whole_reason
+        return reason and f"it {reason}; solver='normal' reads them chunk by chunk"
 
     def attempt(self, analysis: Analysis, objective: Objective) -> tuple[SolverResult | None, str]:
         """Return the result, or None and the reason, if it proves no full rank in short time."""
@@ -359,12 +370,6 @@ def certified(analysis: Analysis, found: SolverResult) -> Certificate:
     # The column of ones is projected out, so the bias is checked separately, relative to its terms.
     off = regression.bias_error(w, found.bias)
     return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
-
-
-def whole_reason(sizes: Sizes) -> str | None:
-    """Return why a solver that reads all of x and y at once cannot be used, or None."""
-    reason = sizes.whole_reason
-    return reason and f"it {reason}; solver='normal' reads them chunk by chunk"
 
 
 def recorded_fields(component: Any) -> dict[str, Any]:

@@ -227,6 +227,7 @@ class ConjugateGradient(Solver):
     tol: Any = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.tol is not None and not is_tracer(self.tol):
             object.__setattr__(self, "tol", number(self.tol, "tol"))
         object.__setattr__(self, "steps", integer(self.steps, "steps"))

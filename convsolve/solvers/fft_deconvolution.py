@@ -14,7 +14,7 @@ from ..linalg.rank import EPS
 from ..operators.layout import to_kernel
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Objective, Solver, SolverResult, traceable, whole_reason
+from .base import Objective, Solver, SolverResult, traceable
 
 
 def _period(shapes: Sequence[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
@@ -88,7 +88,7 @@ class FFTDeconvolution(Solver):
             and any(n > w for n, w in zip(spec._span, longest, strict=True)),
         }
         words = (f"{reason}; use solver='normal'" for reason, true in reasons.items() if true)
-        return next(words, whole_reason(sizes))
+        return next(words, self.whole_reason(sizes))
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         design, targets = analysis.design, analysis.targets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, replace
@@ -28,17 +27,7 @@ from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
 from ..text import shown
-from .base import (
-    CustomLoss,
-    Loss,
-    Objective,
-    Solver,
-    SolverResult,
-    Trace,
-    register_pytrees,
-    traceable,
-    whole_reason,
-)
+from .base import CustomLoss, Loss, Objective, Solver, SolverResult, Trace, traceable
 
 # Optimizers by name, with the settings that the name stands for.
 OPTIMIZERS = {"adam": "adam(0.05)", "lbfgs": "lbfgs()"}
@@ -49,8 +38,8 @@ LOOKS, SECONDS, KEEP = 20, 0.25, 2
 STILL_FALLING = 1e-3
 # A run has diverged if it ends above this multiple of its first loss and of a zero kernel's.
 DIVERGED = 10
-# Largest number of simultaneous runs.
-MOST_RESTARTS = 10**6
+# Largest number of simultaneous runs, and of steps, which are counted by int32.
+MOST_RESTARTS, MOST_STEPS = 10**6, 2 * 10**9
 # Shapes of data for which compiled steps are kept, some 5 MB each; JAX would keep thousands.
 KEPT_SHAPES = 32
 
@@ -171,11 +160,10 @@ class GradientDescent(Solver):
     tol: Any = 1e-6
 
     def __post_init__(self) -> None:
-        if "jax" in sys.modules:
-            register_pytrees()
+        super().__post_init__()
         self._check_words()
         checks: dict[str, Callable[[Any, str], Any]] = {
-            "steps": lambda value, name: integer(value, name, 0, 2**31 - 1),
+            "steps": lambda value, name: integer(value, name, 0, MOST_STEPS),
             "batch_size": integer,
             "init": numeric,
             "seed": lambda value, name: integer(value, name, -(2**63), 2**63 - 1),
@@ -222,7 +210,7 @@ class GradientDescent(Solver):
             return "gradient descent supports no weights or confounds"
         channels = sizes.columns // math.prod(spec.kernel_size)
         shape = (*spec.kernel_size, channels, sizes.groups * sizes.outputs)
-        return self._unsupported(objective, shape) or whole_reason(sizes)
+        return self._unsupported(objective, shape) or self.whole_reason(sizes)
 
     def _unsupported(self, objective: Objective, kernel: tuple[int, ...]) -> str | None:
         """Return the reason if the loss, the penalty or the start is not supported."""
@@ -258,8 +246,8 @@ class GradientDescent(Solver):
             compile_seconds = time.perf_counter() - begun
             run = self._descend(run, advance, ctrl_c)
             end, ended, losses, looks = jax.device_get((*run[:2], *run[3:]))
-        every = max(1, math.ceil(self.steps / LOOKS))
-        losses = losses[: math.ceil(end / every) + 1]
+        every = _every(self.steps)
+        losses = losses[: -(-end // every) + 1]
         # A loss that is not finite ends the run.
         n = np.count_nonzero(np.isfinite(losses))
         if not n:
@@ -346,8 +334,7 @@ class GradientDescent(Solver):
         self, run: _Run, advance: Callable[[_Run, Any], _Run], ctrl_c: interruptible
     ) -> _Run:
         """Take steps until the end. A call is as long as the times of steps before it allow."""
-        step, every = 0, max(1, math.ceil(self.steps / LOOKS))
-        count = every
+        step, count = 0, _every(self.steps)
         with stage("steps of gradient descent", self.steps) as report:
             while step < self.steps and not (run.ended or ctrl_c.pressed):
                 tick, before = time.perf_counter(), step
@@ -355,7 +342,7 @@ class GradientDescent(Solver):
                 step = int(run.step)
                 pace = max(time.perf_counter() - tick, 1e-9) / (step - before)
                 count = max(1, int(min(SECONDS / pace, self.steps)))
-                report(step, f"loss {np.asarray(run.losses)[math.ceil(step / every)]:.3g}")
+                report(step, f"loss {np.asarray(run.losses)[-(-step // _every(self.steps))]:.3g}")
         return run
 
     def traced(
@@ -398,7 +385,7 @@ def _ended(losses: np.ndarray, loss: Loss, y: np.ndarray) -> str:
 
 def _every(steps: Any) -> Any:
     """Return the number of steps between two looks."""
-    return (steps + LOOKS - 1) // LOOKS + (steps == 0)
+    return -(-steps // LOOKS) + (steps == 0)
 
 
 # Every compiled program has a separate function, because JAX keeps it as long as the function.

@@ -102,7 +102,7 @@ def test_a_count_is_an_integer(name):
 
 SETTINGS = [
     ({"steps": -1}, ValueError, "steps must be at least 0, got -1"),
-    ({"steps": 2**31}, ValueError, "steps must be at most 2147483647, got 2147483648"),
+    ({"steps": 2**31}, ValueError, "steps must be at most 2000000000, got 2147483648"),
     ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
     ({"restarts": 10**20}, ValueError, "restarts must be at most 1000000"),
     ({"seed": 2**63}, ValueError, "seed must be at most 9223372036854775807"),
