@@ -131,7 +131,7 @@ def huber(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
 
 
 def _steps(fit: cs.Solution) -> dict[str, Any]:
-    return {k: v for k, v in fit.stats.items() if k.endswith("steps") or k == "pivots"}
+    return {k: v for k, v in fit.stats.items() if k.endswith("steps")}
 
 
 def checked(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -44,8 +44,8 @@ from .problem.time_varying import varying as varying
 from .solution import Solution as Solution, load as load
 from .solvers.conjugate_gradient import ConjugateGradient as ConjugateGradient
 from .solvers.gradient_descent import GradientDescent as GradientDescent
-from .solvers.huber import HuberLoss as HuberLoss
 from .solvers.lasso import Lasso as Lasso
+from .solvers.losses import HuberLoss as HuberLoss
 from .subjects import solve_group as solve_group
 
 __version__: str

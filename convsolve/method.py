@@ -228,7 +228,8 @@ class Method:
         penalty = self.penalty
         if penalty is None:
             return [Objective()[1:]] * outputs
-        return penalty.terms(outputs) if penalty.given and penalty.quadratic else None
+        known = penalty.given and (penalty.quadratic or not self.loss.squared)
+        return penalty.terms(outputs) if known else None
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return None, or the reason why a problem of these sizes cannot be solved."""
@@ -239,7 +240,7 @@ class Method:
             return penalty.not_in_basis
         if self.regularizes and not self.loss.squared and (unfit := self._no_penalty()):
             return unfit
-        if penalty is not None and not penalty.quadratic:
+        if penalty is not None and not penalty.quadratic and self.loss.squared:
             if self._auto:
                 return penalty.supports(sizes)
             way = "leave out solver="
@@ -260,7 +261,7 @@ class Method:
         """Return why the penalty cannot be combined with a loss other than squares, or ""."""
         penalty, loss = self.penalty, type(self.loss).__name__
         assert penalty is not None
-        if not (self._auto and self.loss.penalties and penalty.quadratic):
+        if not (self._auto and self.loss.penalties and penalty.any_loss):
             return f"{penalty.title} cannot be combined with {loss}; use the squared loss"
         if not penalty.given:
             return f"strengths are selected for the squared loss only; give one for {loss}"
@@ -277,7 +278,7 @@ class Method:
         """Solve for all outputs of an analysis."""
         assert analysis.targets is not None
         penalty, outputs = self.penalty, analysis.design.kernel_shape[-1]
-        if penalty is not None and not penalty.quadratic:
+        if penalty is not None and not penalty.quadratic and self.loss.squared:
             found: SolverResult = penalty.exact_solver(analysis, self.grid, self.select)
             return found
         terms = self.terms(outputs)
@@ -305,6 +306,8 @@ class Method:
             unknown = np.full(len(terms), np.nan)
             words = as_given(terms, unknown, unknown)
             stats["penalty"] = {"kind": words.penalty, "strength": words.strength.tolist()}
+            if not terms[0][0].quadratic:
+                return replace(found, regularization=words, stats=stats | found.stats)
         penalty, strength = min(terms, key=lambda pair: pair[1])
         return replace(
             found,

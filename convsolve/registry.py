@@ -205,7 +205,7 @@ _ALL = (
         "loss",
         "huber",
         "Huber's loss, for y with outliers",
-        ".solvers.huber:HuberLoss",
+        ".solvers.losses:HuberLoss",
         options=(
             Option("delta", float, "threshold in units of the scale (default 1.345)", "D"),
             Option("scale", float, "scale of the noise in the unit of y (default: estimated)", "S"),
@@ -215,7 +215,7 @@ _ALL = (
         "loss",
         "absolute",
         "absolute residuals, for y with outliers",
-        ".solvers.absolute:AbsoluteLoss",
+        ".solvers.losses:AbsoluteLoss",
     ),
     Entry("noise", "white", "independent rows", ".noise:WhiteNoise"),
     Entry(

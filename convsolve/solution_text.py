@@ -20,7 +20,7 @@ MARGIN, MAX_LINES, MAX_OUTPUTS = 12, 16, 6
 MAX_DIGITS = 6
 # Names of losses and of the counts of steps in a text.
 LOSSES = {"HuberLoss": "Huber's loss", "AbsoluteLoss": "absolute loss"}
-STEPS = {"steps": "step", "newton_steps": "Newton step", "interior_steps": "interior-point step"}
+STEPS = {"steps": "step", "interior_steps": "interior-point step"}
 # The standard errors in layer order and the noise, or None.
 Errors = Any
 

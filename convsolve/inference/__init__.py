@@ -6,8 +6,8 @@ of its fits. ``folds`` are the rows of a cross-validation, ``sums`` the sums ove
 strengths of a banded ridge, and ``regularization`` records the selection. ``sparse`` has the steps
 of a lasso, and ``lag_windows`` the scores of every window of lags.
 
-Losses: ``robust`` is for Huber's loss and ``absolute`` for least absolute deviations. Both use the
-``orthonormal_rows`` of A.
+Losses: ``plq`` minimizes piecewise linear-quadratic losses by an interior point method, given the
+orthonormal ``rows`` of A and of a penalty.
 
 Errors: ``errors`` computes standard errors, bands and tests of ``contrasts``, also for rows that
 depend on each other. ``ar`` models autoregressive noise and filters the rows until their noise is

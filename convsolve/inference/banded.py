@@ -70,7 +70,7 @@ def choose_bands(
         along = choose_strengths(scorer, None, COARSE)._replace(
             strengths=np.array([mean]), at_edge=np.array([edge])
         )
-        found = described(units, units.outputs[g, one], form, scorer, along)
+        found = described(units.to_user, units.outputs[g, one], form, scorer, along)
         parts.append(found._replace(strength=units.to_user(strengths[:, None])))
         pairs.append((form, float(units.to_user(along.strengths)[0])))
     return joined(parts)._replace(penalty=ridge.title), pairs

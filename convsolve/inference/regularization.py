@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,6 @@ from .criteria import in_user_units, noise_variance
 from .folds import CrossValidation
 from .held_rows import check_scored
 from .select import Chosen, Scorer
-from .sums import Units
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -179,10 +178,15 @@ def of_some(chosen: Regularization, outputs: Sequence[int] | np.ndarray) -> Regu
 
 
 def described(
-    units: Units, exponents: np.ndarray, penalty: Penalty, scorer: Scorer, chosen: Chosen
+    to_user: Callable[[np.ndarray], np.ndarray],
+    exponents: np.ndarray,
+    penalty: Penalty,
+    scorer: Scorer,
+    chosen: Chosen,
 ) -> Regularization:
     """Convert the choices for outputs in units of 2**exponents (Q,) to the user's units.
 
+    ``to_user`` converts strengths.
     The choice is added to the path, unless every output chose a strength of the grid.
     """
     select, path = scorer.select, scorer.whole
@@ -207,14 +211,14 @@ def described(
 
     return Regularization(
         penalty.title,
-        units.to_user(chosen.strengths),
+        to_user(chosen.strengths),
         {},
         fit.freedom[0],
         in_user_units(noise_variance(fit, name)[0], "mse", fit, exponents),
         name,
         user(np.take_along_axis(values, place[None], axis=0))[0],
         StrengthScores(
-            units.to_user(strengths),
+            to_user(strengths),
             user(values),
             path.freedom(strengths),
             None if by_fold is None else user(by_fold),

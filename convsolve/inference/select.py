@@ -107,7 +107,8 @@ class Scorer:
         if isinstance(self.select, str):
             return criterion(self.select, self.whole.fit(strengths)), None
         score = self.select.score
-        each = np.stack([h.scores(score, path.kernel(strengths)) for path, h in self.folds])
+        folds = tracked(self.folds, "folds of the choice", len(self.folds))
+        each = np.stack([h.scores(score, path.kernel(strengths)) for path, h in folds])
         return each.mean(0), each
 
     def losses(self, scores: np.ndarray) -> np.ndarray:
@@ -159,7 +160,7 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE
     scores, by_fold = scorer.scores(strengths)
     losses = scorer.losses(scores)
     wide, outputs = np.broadcast_to(strengths, losses.shape), np.arange(losses.shape[1])
-    best = np.where(scorer.varies, np.argmin(losses, axis=0), len(strengths) - 1)
+    best = np.where(scorer.varies, np.argmin(losses, axis=0), np.argmax(strengths, axis=0))
     chosen, least = wide[best, outputs], losses[best, outputs]
     edge = ((best == 0) | (best == len(strengths) - 1)) & (len(strengths) > 1)
     inner = outputs[~edge]

@@ -55,22 +55,22 @@ class Units(NamedTuple):
         """The exponent of all columns."""
         return int(self.columns.max())
 
-    def to_user(self, strengths: np.ndarray) -> np.ndarray:
-        """Return strengths in the user's units.
+    def to_user(self, strengths: np.ndarray, power: int | None = None) -> np.ndarray:
+        """Return strengths in the user's units, of 2**power, by default those of the columns².
 
         Raises:
             SolveError: If they lie outside float64.
         """
         with np.errstate(over="ignore", under="ignore"):
-            found = np.ldexp(strengths, 2 * self.column)
+            found = np.ldexp(strengths, 2 * self.column if power is None else power)
         if not (np.isfinite(found).all() and found.all()):
             raise SolveError("strengths lie outside float64, as x² does")
         return np.asarray(found)
 
-    def from_user(self, strengths: np.ndarray) -> np.ndarray:
+    def from_user(self, strengths: np.ndarray, power: int | None = None) -> np.ndarray:
         """Return the inverse of `to_user`, zeros included."""
         with np.errstate(over="ignore", under="ignore"):
-            found = np.ldexp(strengths, -2 * self.column)
+            found = np.ldexp(strengths, -2 * self.column if power is None else -power)
         if not np.isfinite(found).all() or ((found == 0) != (strengths == 0)).any():
             raise SolveError("a strength lies outside float64 relative to x²")
         return np.asarray(found)

@@ -12,7 +12,7 @@ import numpy as np
 from ..operators.filtered import autocovariances
 from ..problem.problem import Problem
 from .ar import rows_left
-from .robust import mad_scale
+from .rows import mad_scale
 
 # Residuals are called correlated if this happens in at most this share of data sets of white noise.
 LEVEL = 1e-3

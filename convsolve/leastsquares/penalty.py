@@ -140,6 +140,11 @@ class Penalty:
         return self.strength is not None and not self.open
 
     @property
+    def any_loss(self) -> bool:
+        """Whether the exact methods of other losses than squares support the penalty."""
+        return self.quadratic
+
+    @property
     def zero(self) -> bool:
         """Whether the strength is zero for all outputs."""
         return not (self.strength is None or is_tracer(self.strength) or np.any(self.strength))

@@ -78,7 +78,7 @@ class Loss:
         name: its name in ``loss=``.
         squared: whether it is the sum of squares.
         smooth: whether the gradient vanishes at the minimum, so that its norm measures convergence.
-        penalties: whether `exact_solver` supports quadratic penalties.
+        penalties: whether `exact_solver` supports quadratic penalties and a lasso.
         threshold: residual, in units of y, above which the loss is linear; 0 if there is none.
 
     Examples:

@@ -3,35 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 
-from ..errors import SolveError
-from ..inference.criteria import criterion, in_user_units, noise_variance
 from ..inference.folds import CrossValidation
-from ..inference.held_rows import Held
-from ..inference.regularization import Regularization, StrengthScores, joined
-from ..inference.select import Scoring
-from ..inference.sparse import Blocks, duality_gap, lasso
+from ..inference.groups import Blocks, duality_gap
+from ..inference.plq import Losses, minimize
+from ..inference.regularization import Regularization, described, joined
+from ..inference.rows import ZERO
+from ..inference.select import Group, Scorer, Scoring, choose_strengths
 from ..inference.spectrum import ROUNDING, Fit
-from ..inference.sums import Normal
+from ..inference.sums import Normal, Units
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
+from ..leastsquares.design import Design
 from ..leastsquares.penalty import RIDGE, Penalty, channel_labels, check_labels
 from ..leastsquares.regression import Regression
+from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..near_misses import checks_arguments
 from ..problem.checks import choice, number
-from ..problem.rows import Rows
 from ..problem.sizes import Sizes
 from ..progress import tracked
 from .base import SolverResult
 
-# Duality gap that suffices to score a group lasso along its path, and the largest number of sweeps.
-ON_PATH, PATH_SWEEPS = 1e-4, 300
+# Duality gap that suffices to score a group lasso along its path.
+ON_PATH = 1e-4
 # Number of strengths of a search, and the last one relative to the first, which leaves no tap.
 STRENGTHS, LEAST = 50, 1e-3
 # Folds of the default cross-validation: parts of a single record, or the largest number of folds
@@ -61,11 +62,14 @@ class Lasso(Penalty):
     ``duality_gap`` is relative and computed from the data: the objective exceeds its minimum by at
     most this share. The status is "solved" up to 1e-8.
 
-    The solution is computed from the moments. Without groups the method is feature-sign search,
-    exact to rounding, and each strength starts from the previous one. With groups it is block
-    coordinate descent. Kernels are shrunk towards zero. To estimate their size, fit least squares
-    with the selected channels and lags. Correlated taps replace each other. For smooth responses
-    use `Smooth` or `StableSpline`.
+    The solution is computed from the moments. Without groups it is exact to rounding: the signs of
+    the taps are those of the previous strength, or are found by an interior point method. With
+    groups the method is block coordinate descent. Kernels are shrunk towards zero. To estimate
+    their size, fit least squares with the selected channels and lags. Correlated taps replace each
+    other. For smooth responses use `Smooth` or `StableSpline`.
+
+    Without groups, a lasso of a given strength can be combined with ``loss="absolute"`` and with
+    `HuberLoss`.
 
     scikit-learn's ``alpha`` is strength / (2·rows), with ``l1_ratio`` 1. For the objective
     ½‖y − Aw‖² summed over rows, it is half the strength.
@@ -113,6 +117,11 @@ class Lasso(Penalty):
             )
 
     @property
+    def any_loss(self) -> bool:
+        """True without groups."""
+        return self.channel_groups is None
+
+    @property
     def title(self) -> str:
         """Name in texts."""
         if self.channel_groups is not None:
@@ -143,194 +152,216 @@ class Lasso(Penalty):
         self, analysis: Analysis, grid: Any, select: str | CrossValidation | None
     ) -> SolverResult:
         """Select the strength of every output, unless it is given, and minimize the objective."""
-        strengths: Any = np.atleast_2d(self.strength) if self.strength is not None else None
-        if grid is not None:
-            strengths = np.array(grid).reshape(len(grid), -1)
-        choosing = strengths is None or len(strengths) > 1
-        scoring = Scoring(analysis, _criterion(select, analysis.design.kept) if choosing else "bic")
         assert analysis.targets is not None
+        given = self.strength if grid is None else np.array(grid)
+        several = given is None or (grid is not None and len(given) > 1)
+        scoring = Scoring(analysis, self._criterion(select, analysis.design) if several else "bic")
         regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
-        columns, sums = regression.system.columns, scoring.groups(RIDGE)
-        groups, _, outputs = regression.shape
-        selections, kernels = [], np.zeros(regression.shape)
+        (groups, _, outputs), columns = regression.shape, regression.system.columns
+        units, sums = scoring.units, scoring.groups(RIDGE)
+        if given is not None:
+            given = np.reshape(given, (1 if grid is None else len(given), -1))
+            given = np.broadcast_to(given, (len(given), groups * outputs))
+        kernels, labels = np.zeros(regression.shape), []
+        found: list[Any] = []
         with one_blas_thread():
-            paths = [_Paths(self, strengths, scoring, g, s.whole) for g, s in enumerate(sums)]
-            for g, of_group in enumerate(paths):
+            for g, of_group in enumerate(sums):
+                labels.append(self._labels(analysis.design, g))
+                scorer = self._scorer(scoring, g, of_group, labels[g])
                 for q in tracked(range(outputs), "outputs", outputs):
-                    one = np.array([q])
-                    of_folds = [(rest, held.only(one)) for rest, _, held in sums[g].folds]
-                    kernels[g, :, q], one_selection = of_group.chosen(q, of_folds)
-                    selections.append(one_selection)
-        power = (columns.exponents - scoring.units.column)[:, :, None]
-        v = np.ldexp(kernels, power)
-        kernel, bias = regression.from_columns(v)
+                    own = given if given is None else given[:, g * outputs + q]
+                    one = scorer.only(np.array([q]))
+                    kernels[g, :, q], *more = self._selected(one, own, units, (g, q))
+                    found.append(more)
+        power = (columns.exponents - units.column)[:, :, None]
+        v, ridge = np.ldexp(kernels, power), float(units.from_user(np.array(self.ridge)))
         squares, gradient = columns.residual(v, regression.targets)
-        strengths = np.array([t.strength[0] for t in selections]).reshape(groups, outputs)
-        parts = zip(paths, kernels, np.ldexp(gradient, power), squares, strengths, strict=True)
-        gap = float(np.max([of_group.gap(*part) for of_group, *part in parts]))
-        whole = joined(selections)
-        penalty = {"kind": self.title, "strength": whole.strength.tolist()}
-        stats = {"solver": "Lasso", "penalty": penalty}
+        pull = np.ldexp(gradient, power) - ridge * kernels
+        smooth, gap = squares + ridge * (kernels**2).sum(1), 0.0
+        for i, (strength, _) in enumerate(found):
+            g, q = divmod(i, outputs)
+            at = kernels[g, :, q], pull[g, :, q], float(smooth[g, q]), strength, labels[g]
+            gap = max(gap, duality_gap(*at))
+        selection = joined([one for _, one in found])
+        penalty = {"kind": self.title, "strength": selection.strength.tolist()}
         return SolverResult(
-            kernel,
-            bias,
-            stats=stats,
+            *regression.from_columns(v),
+            stats={"solver": "Lasso", "penalty": penalty},
             certificate=Certificate(gap, GAP),
             evidence="the penalty",
             answer="a sparse kernel of many",
-            regularization=whole,
+            regularization=selection,
         )
 
+    @staticmethod
+    def _criterion(select: str | CrossValidation | None, design: Design) -> str | CrossValidation:
+        """Return the criterion, by default folds of records or parts of a single record."""
+        records, count = len(design.kept.used), design.kept.count
+        folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, count)
+        return CrossValidation(max(2, folds)) if select is None else select
 
-def _criterion(select: Any, kept: Rows) -> str | CrossValidation:
-    """Return the criterion, by default cross-validation in at most 10 folds of records."""
-    if select is not None:
-        found: str | CrossValidation = select
-        return found
-    records = len(kept.used)
-    folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, kept.count)
-    return CrossValidation(max(2, folds))
+    def _scorer(self, scoring: Scoring, g: int, sums: Group, labels: np.ndarray) -> Scorer:
+        """Return the scorer of a group."""
+        rows, nuisance = scoring.design.sizes.rows, scoring.design.nuisance.total
+        ridge = float(scoring.units.from_user(np.array(self.ridge)))
+        folds = [(_Path(rest, ridge, labels, n, nuisance), held) for rest, n, held in sums.folds]
+        whole = _Path(sums.whole, ridge, labels, rows, nuisance)
+        return Scorer(scoring.select, whole, scoring.varies[g], folds)
+
+    def _selected(
+        self, scorer: Scorer, strengths: np.ndarray | None, units: Units, output: tuple[int, int]
+    ) -> tuple[np.ndarray, float, Regularization]:
+        """Return the kernel (P,) of an output, the strength in units of the moments, and scores.
+
+        ``strengths`` (n,) are those to choose from, or None.
+        """
+        exponent = units.outputs[output]
+        path, power = scorer.whole, int(units.column + exponent)
+        grid = path.first * np.geomspace(1, LEAST, STRENGTHS)
+        if strengths is not None:
+            # The gradient of half the squares is compared with half the strength.
+            grid = units.from_user(np.sort(strengths)[::-1], power) / 2
+        chosen = choose_strengths(scorer, grid[:, None])
+
+        def user(inner: np.ndarray) -> np.ndarray:
+            return units.to_user(2 * inner, power)
+
+        found = described(user, np.array([exponent]), self, scorer, chosen)
+        if len(grid) == 1:
+            found = found._replace(criterion="given", score=np.full(1, np.nan), path=None)
+        strength = float(chosen.strengths[0])
+        return path.exact(strength), strength, found
+
+    def _labels(self, design: Design, group: int) -> np.ndarray:
+        """Return the group (P,) of every column, from zero. A lasso has one group per column."""
+        basis, columns = design.coordinates(RIDGE).basis, design.matrix.columns
+        count = basis.count(columns)
+        if self.channel_groups is None:
+            return np.arange(count)
+        channels = np.array(design.selection.channels)
+        given = self.channel_groups
+        every = channels if given == "channels" else np.array(given)[channels]
+        own = every.reshape(design.spec.groups, -1)[group]
+        labels = own[basis.channel_of(columns, len(own))]
+        return np.asarray(np.unique(labels, return_inverse=True)[1])
 
 
-class _Paths:
-    """The paths of one group of a convolution, one output at a time.
+class _Taps:
+    """Rows [R; I] of squares and of a lasso, for a root R of a Gram matrix G = RᵀR (P, P)."""
 
-    ``strengths`` (n, 1 or outputs) are the strengths to choose from, or None.
+    def __init__(self, gram: np.ndarray) -> None:
+        norms = np.sqrt(np.diagonal(gram))
+        scale = 1 / np.where(norms > 0, norms, 1.0)
+        values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
+        kept = values > 10 * len(gram) * EPS * values[-1]
+        sizes, vectors = np.sqrt(values[kept]), vectors[:, kept]
+        self._gram, self.rank = gram, len(sizes)
+        self._root, self._inverse = (vectors * sizes).T * norms, (vectors / sizes).T * scale
+
+    def solve(
+        self, cross: np.ndarray, squares: float, strength: float, w: np.ndarray, enough: float
+    ) -> np.ndarray:
+        """Minimize ½wᵀG w − crossᵀw + strength·‖w‖₁ from a kernel ``w`` (P,)."""
+        counts = self.rank, len(cross)
+        losses = Losses(np.repeat([1.0, 0.0], counts), np.repeat([np.inf, strength], counts))
+        b = np.concatenate([self._inverse @ cross, 0 * cross])
+        w = minimize(self, b, losses, w).z
+        return np.where(np.abs(w) > ZERO * np.abs(w).max(), w, 0.0)
+
+    def forward(self, z: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._root @ z, z])
+
+    def adjoint(self, r: np.ndarray) -> np.ndarray:
+        return np.asarray(self._root.T @ r[: self.rank] + r[self.rank :])
+
+    def gram(self, weights: np.ndarray) -> np.ndarray:
+        return np.asarray(self._gram + np.diag(weights[self.rank :]))
+
+    def independent(self, held: np.ndarray, room: np.ndarray) -> np.ndarray:
+        return held
+
+    def of_pieces(
+        self, weights: np.ndarray, held: np.ndarray, right: np.ndarray, values: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        z, zero = np.zeros(len(right)), held - self.rank
+        free = np.delete(np.arange(len(z)), zero)
+        z[zero] = values
+        rest = (right - self._gram @ z)[free]
+        z[free] = np.linalg.solve(self._gram[np.ix_(free, free)], rest)
+        return z, (self._gram @ z - right)[zero]
+
+    def gap(self, b: np.ndarray, z: np.ndarray, d: np.ndarray, losses: Losses) -> float:
+        r = b - self.forward(z)
+        d = np.concatenate([r[: self.rank], -self._root.T @ r[: self.rank]])
+        whole = losses.of(r)
+        return losses.gap(r, d) / whole if whole else 0.0
+
+
+class _Path:
+    """The kernels of one group for every strength, from its moments.
+
+    Every strength starts from the kernel of the next larger one. Kernels are kept.
     """
 
     def __init__(
-        self, penalty: Lasso, strengths: Any, scoring: Scoring, g: int, normal: Normal
+        self, normal: Normal, ridge: float, labels: np.ndarray, rows: int, nuisance: int
     ) -> None:
-        self._title, self._strengths = penalty.title, strengths
-        self._scoring, self._g, self._normal = scoring, g, normal
-        self._ridge = float(scoring.units.from_user(np.array(penalty.ridge)))
-        self._powers = scoring.units.column + scoring.units.outputs[g]
-        # The columns of each group of channels.
-        self._members: list[np.ndarray] | None = None
-        if penalty.channel_groups is not None:
-            channels = np.array(scoring.design.selection.channels)
-            labels = (
-                channels
-                if penalty.channel_groups == "channels"
-                else np.array(penalty.channel_groups)[channels]
-            )
-            labels = labels.reshape(scoring.design.spec.groups, -1)[g]
-            basis = scoring.design.coordinates(RIDGE).basis
-            own = labels[basis.channel_of(scoring.design.matrix.columns, len(labels))]
-            self._members = [np.flatnonzero(own == label) for label in np.unique(own)]
+        self._gram, self._cross, self._squares = normal
+        self._labels, self._rows, self._nuisance = labels, rows, nuisance
+        self._grouped = len(np.unique(labels)) < len(labels)
+        gram = self._gram + ridge * np.eye(len(labels))
+        self._solver: Blocks | _Taps = Blocks(gram, labels) if self._grouped else _Taps(gram)
+        self._known: dict[tuple[int, float], np.ndarray] = {}
 
-    def gap(
-        self, w: np.ndarray, gradient: np.ndarray, squares: np.ndarray, strengths: np.ndarray
-    ) -> float:
-        """Return the largest duality gap of all outputs, in the units of the moments.
+    def only(self, outputs: np.ndarray) -> _Path:
+        """Return the path of some of the outputs."""
+        found = copy(self)
+        found._cross, found._squares = self._cross[:, outputs], self._squares[outputs]
+        found._known = {}
+        return found
 
-        ``strengths`` (Q,) are in the user's units. They are linear in w.
-        """
-        with np.errstate(over="ignore", under="ignore"):
-            inner = 0.5 * np.ldexp(strengths, -self._powers)
-        return float(np.max(duality_gap(w, gradient, squares, inner, self._ridge, self._members)))
+    @property
+    def first(self) -> float:
+        """The smallest strength that leaves no tap of the first output."""
+        squares = np.bincount(self._labels, self._cross[:, 0] ** 2)
+        return float(np.sqrt((squares / np.bincount(self._labels)).max())) or 1.0
 
-    def chosen(
-        self, q: int, folds: Sequence[tuple[Normal, Held]]
-    ) -> tuple[np.ndarray, Regularization]:
-        """Return the kernel (P,) of one output, and the selected strength with all scores."""
-        gram, cross, squares = self._normal
-        r, power = cross[:, q], int(self._powers[q])
-        if self._strengths is None:
-            grid = self._first(r) * np.geomspace(1, LEAST, STRENGTHS)
-        else:
-            own = self._g * cross.shape[1] + q if self._strengths.shape[1] > 1 else 0
-            grid = np.ldexp(np.sort(self._strengths[:, own])[::-1], -power) / 2
-        along = self._path(gram, r, float(squares[q]), grid)
-        left = squares[q] - 2 * along @ r + np.einsum("np,pr,nr->n", along, gram, along)
-        fits = self._fits(along, np.maximum(left, ROUNDING * squares[q]), grid)
-        by_fold, score, losses, scores = None, "given", np.zeros(len(grid)), np.zeros(len(grid))
-        if folds:
-            select = self._scoring.select
-            assert isinstance(select, CrossValidation)
-            several = tracked(folds, "folds of the choice", len(folds))
-            each = [self._held_out(rest, held, q, grid, select.score) for rest, held in several]
-            score = select.criterion
-            by_fold = np.stack(each)[:, :, None]
-            scores = by_fold[:, :, 0].mean(0)
-            losses = scores if score == "mse" else -scores
-        elif len(grid) > 1:
-            score = str(self._scoring.select)
-            losses = scores = criterion(score, fits)[:, 0]
-        best = int(np.argmin(np.nan_to_num(losses, nan=np.inf)))
-        best = best if self._scoring.varies[self._g, q] else 0
-        selected = self._selection_of(q, fits, (grid, scores, by_fold), best, score, power)
-        w = np.nan_to_num(along[best])
-        if self._members is not None:
-            inner = Blocks(gram + self._ridge * np.eye(len(gram)), self._members)
-            w = inner.solve(r, float(squares[q]), float(grid[best]), w, EXACT_GAP / 100)
-        return w, selected
+    def exact(self, strength: float) -> np.ndarray:
+        """Return the kernel (P,) of the first output."""
+        found = self._along(0, np.array([strength]))[0]
+        return self._solved(0, strength, found, EXACT_GAP / 100) if self._grouped else found
 
-    def _first(self, r: np.ndarray) -> float:
-        """Return the smallest strength that leaves no tap."""
-        if self._members is None:
-            return float(np.abs(r).max()) or 1.0
-        return max(float(np.linalg.norm(r[k]) / np.sqrt(len(k))) for k in self._members) or 1.0
+    def kernel(self, strengths: np.ndarray) -> np.ndarray:
+        """Return kernels (n, P, Q) at strengths (n, Q) or (n, 1)."""
+        outputs = self._cross.shape[1]
+        wide = np.broadcast_to(strengths, (len(strengths), outputs))
+        return np.stack([self._along(q, wide[:, q]) for q in range(outputs)], axis=-1)
 
-    def _path(self, gram: np.ndarray, r: np.ndarray, squares: float, grid: np.ndarray) -> Any:
-        """Return kernels (n, P). Each strength starts from the kernel of the previous one."""
-        gram = gram + self._ridge * np.eye(len(gram))
-        found, w = [], np.zeros(len(r))
-        blocks = None if self._members is None else Blocks(gram, self._members)
-        for strength in tracked(grid.tolist(), "strengths", len(grid)):
-            if blocks is None:
-                w, done = lasso(gram, r, strength, w)
-            else:
-                w, done = blocks.solve(r, squares, strength, w, ON_PATH, PATH_SWEEPS), True
-            # A strength without a converged kernel gets the worst score.
-            found.append(w if done else np.full_like(w, np.nan))
-            w = w if done else np.zeros_like(w)
-        return np.stack(found)
-
-    def _held_out(
-        self, rest: Normal, held: Held, q: int, grid: np.ndarray, score: Any
-    ) -> np.ndarray:
-        v = self._path(rest[0], rest[1][:, q], float(rest[2][q]), grid)[:, :, None]
-        return held.scores(score, v)[:, 0]
-
-    def _fits(self, along: np.ndarray, left: np.ndarray, grid: np.ndarray) -> Fit:
-        sizes, nuisance = self._scoring.design.sizes, self._scoring.design.nuisance
-        count = (along != 0).sum(1)[:, None].astype(float)
-        none = np.zeros((len(grid), 1))
-        spare = np.maximum(sizes.rows - nuisance.total - count, 0.0)
-        left, rows = left[:, None], sizes.rows - nuisance.total
-        return Fit(left, none, count, spare, none, sizes.rows, nuisance.total, rows)
-
-    def _selection_of(
-        self, q: int, fits: Fit, path: tuple[Any, Any, Any], best: int, score: str, power: int
-    ) -> Regularization:
-        grid, scores, by_fold = path
-        exponents = self._scoring.units.outputs[self._g, [q]]
-        with np.errstate(over="ignore", under="ignore"):
-            strengths = np.ldexp(2 * grid, power)[:, None]
-        if not (np.isfinite(strengths).all() and strengths.all()):
-            raise SolveError("strengths lie outside float64")
-        freedom = fits.freedom if self._members is None else np.full(fits.freedom.shape, np.nan)
-        noise = in_user_units(noise_variance(fits, score)[best], "mse", fits, exponents)
-
-        def user(values: np.ndarray) -> np.ndarray:
-            return in_user_units(values, score, fits, exponents)
-
-        return Regularization(
-            self._title,
-            strengths[best],
-            {},
-            freedom[best],
-            noise if self._members is None else np.full(1, np.nan),
-            score,
-            user(scores[None, [best]])[0] if len(grid) > 1 else np.full(1, np.nan),
-            None
-            if len(grid) == 1
-            else StrengthScores(
-                strengths,
-                user(scores[:, None]),
-                freedom,
-                None if by_fold is None else user(by_fold),
-            ),
-            np.array([len(grid) > 1 and best in (0, len(grid) - 1)]),
+    def fit(self, strengths: np.ndarray) -> Fit:
+        """Return the fits at strengths (n, Q) or (n, 1), whose freedom is the number of taps."""
+        v = self.kernel(strengths)
+        rss = self._squares + np.einsum("npq,npq->nq", v, self._gram @ v - 2 * self._cross)
+        left, freedom = self._rows - self._nuisance, self.freedom(strengths)
+        sums = np.maximum(rss, ROUNDING * self._squares), 0 * rss, freedom
+        return Fit(
+            *sums, np.maximum(left - freedom, 0.0), 0 * rss, self._rows, self._nuisance, left
         )
+
+    def freedom(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the number of taps (n, Q) of the kernels; NaN with groups, which it is not of."""
+        count = (self.kernel(strengths) != 0).sum(1).astype(float)
+        return count + np.nan if self._grouped else count
+
+    def _along(self, q: int, strengths: np.ndarray) -> np.ndarray:
+        """Return the kernels (n, P) of an output."""
+        w, values = np.zeros(len(self._cross)), strengths.tolist()
+        for strength in tracked(sorted(values, reverse=True), "strengths", len(values)):
+            if (q, strength) not in self._known:
+                self._known[q, strength] = self._solved(q, strength, w, ON_PATH)
+            w = self._known[q, strength]
+        return np.stack([self._known[q, strength] for strength in values])
+
+    def _solved(self, q: int, strength: float, start: np.ndarray, enough: float) -> np.ndarray:
+        """Return the kernel (P,) of an output, up to a duality gap of ``enough`` with groups."""
+        squares = float(self._squares[q])
+        return self._solver.solve(self._cross[:, q], squares, strength, start, enough)

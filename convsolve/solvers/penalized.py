@@ -104,7 +104,7 @@ def choose(
     scorers = scoring.scorers(found_form)
     chosen = [choose_strengths(s, g) for s, g in zip(scorers, grids, strict=True)]
     parts = zip(units.outputs, scorers, chosen, strict=True)
-    selected = joined([described(units, e, found_form, s, c) for e, s, c in parts])
+    selected = joined([described(units.to_user, e, found_form, s, c) for e, s, c in parts])
     strengths = np.stack([c.strengths for c in chosen])
     begun = Refinement(analysis, found_form, units, scorers, strengths)
     kernel, bias, errors = begun.solution()

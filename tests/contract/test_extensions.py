@@ -17,7 +17,7 @@ import pytest
 import convsolve as cs
 from convsolve import registry
 from convsolve.inference.errors import Errors
-from convsolve.inference.orthonormal_rows import OrthonormalRows, by_output
+from convsolve.inference.rows import OrthonormalRows, by_output
 from convsolve.leastsquares.analysis import Analysis
 from convsolve.leastsquares.certificate import GAP, Certificate
 from convsolve.problem.sizes import Tuning
@@ -187,7 +187,7 @@ class Quartic(cs.extend.Loss):
             return z, 2 * decrement / (r**4).sum()
 
         found, gaps = by_output(analysis, terms, fit)
-        return SolverResult(**found._asdict(), certificate=Certificate(max(gaps), GAP))
+        return SolverResult(**found, certificate=Certificate(max(gaps), GAP))
 
 
 def _check_quartic(fit: cs.Solution, tolerance: float, y: np.ndarray = Y) -> None:

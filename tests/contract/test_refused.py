@@ -74,17 +74,15 @@ REFUSED = (
     # A lasso is not a quadratic penalty.
     Refusal(PLAIN, by(solver="adam", penalty=cs.Lasso(1.0)), cs.SolveError, "leave out solver="),
     *(
-        # Least absolute deviations are a linear program, the lasso is a method for squares.
-        Refusal(PLAIN, by(loss=loss, **penalty), cs.SolveError, f"cannot be combined with {name}")
-        for loss, name, penalty in (
-            ("huber", "HuberLoss", {"penalty": cs.Lasso(1.0)}),
-            ("absolute", "AbsoluteLoss", {"penalty": "lasso"}),
-            ("absolute", "AbsoluteLoss", {"ridge": 1.0}),
-            ("absolute", "AbsoluteLoss", {"penalty": "smooth"}),
-        )
+        # The exact methods of these losses have rows, not groups of rows.
+        Refusal(PLAIN, by(loss=loss, penalty=cs.Lasso(1.0, channel_groups="channels")),
+                cs.SolveError, "group lasso cannot be combined with")
+        for loss in ("huber", "absolute")
     ),
     # The criteria that select a strength are defined for squares.
     Refusal(PLAIN, by(loss="huber", penalty="smooth"), cs.SolveError, "give one for HuberLoss"),
+    # The criteria that select a strength are defined for squares.
+    Refusal(PLAIN, by(loss="absolute", penalty="lasso"), cs.SolveError, "give one for AbsoluteLo"),
     *(
         # The exact method of Huber's loss has penalties, and descent has none.
         Refusal(PLAIN, by(solver="adam", ridge=1.0, loss=loss), cs.SolveError, "cannot be combined")

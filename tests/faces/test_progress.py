@@ -64,8 +64,8 @@ SOLVED: dict[str, tuple[dict[str, Any], str]] = {
     "rows of chunks": ({"solver": "qr", "limits": SMALL}, "pass over the data"),
     "adam": ({"solver": cs.GradientDescent(steps=30)}, "steps of gradient descent"),
     "cg": ({"solver": "cg"}, "steps of conjugate gradients"),
-    "huber": ({"loss": "huber"}, "outputs; Newton's steps; scale and fit in turn"),
-    "absolute": ({"loss": "absolute"}, "outputs; steps of the interior point method; pivots"),
+    "huber": ({"loss": "huber"}, "outputs; scale and fit in turn"),
+    "absolute": ({"loss": "absolute"}, "outputs; steps of the interior point method"),
     "lasso": ({"penalty": "lasso"}, "outputs; strengths; folds of the choice"),
     "group lasso": (
         {"penalty": cs.Lasso(channel_groups="channels")}, "outputs; sweeps over the groups"

@@ -10,7 +10,6 @@ import pytest
 import scipy.signal
 
 import convsolve as cs
-from convsolve.inference.sparse import Blocks, duality_gap, lasso
 from support import dense
 from support.geometry import NAMED, Geometry
 
@@ -85,40 +84,6 @@ def test_small_strengths_of_groups_converge_for_smooth_inputs(
     pull = (2 * a.T @ fit.residuals()[:, 0]).reshape(w.shape)
     wanted = strength * np.sqrt(20) * w / np.linalg.norm(w, axis=0)
     np.testing.assert_allclose(pull, wanted, rtol=0, atol=1e-3 * strength + 1e-7)
-
-
-def test_equal_columns_have_a_solution() -> None:
-    rng = np.random.default_rng(0)
-    a = rng.standard_normal((30, 3))
-    a, y = np.hstack([a, a]), rng.standard_normal(30)
-    w, found = lasso(a.T @ a, a.T @ y, 0.5, np.zeros(6))
-    assert found
-    pull = a.T @ (y - a @ w)
-    assert np.abs(pull).max() <= 0.5 * (1 + 1e-9)
-
-
-def test_the_gap_bounds_the_distance_from_the_best_objective() -> None:
-    rng = np.random.default_rng(3)
-    a, y = rng.standard_normal((40, 8)), rng.standard_normal((40, 1))
-    gram, cross, strength = a.T @ a, a.T @ y, np.array([3.0])
-    best, _ = lasso(gram, cross[:, 0], 3.0, np.zeros(8))
-
-    def objective(w: np.ndarray) -> float:
-        return float(0.5 * ((y[:, 0] - a @ w) ** 2).sum() + 3 * np.abs(w).sum())
-
-    for off in (0.0, 1e-8, 1e-4, 1e-1):
-        w = (best + off * rng.standard_normal(8))[:, None]
-        r = y - a @ w
-        (gap,) = duality_gap(w, a.T @ r, (r**2).sum(0), strength, 0.0, None)
-        true = objective(w[:, 0]) - objective(best)
-        assert true <= gap * objective(w[:, 0]) * (1 + 1e-9) + 1e-14
-        assert gap <= 10 * off + 1e-14
-    halves = [np.arange(4), np.arange(4, 8)]
-    blocks = Blocks(gram, halves)
-    w = blocks.solve(cross[:, 0], float((y**2).sum()), 1.0, np.zeros(8), 1e-12)
-    r = y - a @ w[:, None]
-    gap = duality_gap(w[:, None], a.T @ r, (r**2).sum(0), np.array([1.0]), 0.0, halves)
-    assert 0 <= gap[0] <= 1e-11
 
 
 def recordings(channels: int = 4) -> tuple[list, list, np.ndarray]:
