@@ -242,7 +242,7 @@ def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def autocorrelations(models: np.ndarray, count: int) -> np.ndarray:
     """Return autocorrelations (count, outputs) of the largest of models (order, i, outputs)."""
-    from scipy.signal import lfilter
+    from scipy.linalg.blas import dtbsv
 
     most, outputs = models.shape[1:]
     found, left = np.zeros((count, outputs)), np.ones(outputs)
@@ -254,7 +254,7 @@ def autocorrelations(models: np.ndarray, count: int) -> np.ndarray:
     for q in range(outputs):
         whitening, pulse = np.concatenate([[1.0], -models[most, :, q]]), np.zeros(count)
         pulse[: most + 1] = np.convolve(whitening, found[: most + 1, q])[: most + 1]
-        found[:, q] = lfilter([1.0], whitening, pulse)
+        found[:, q] = dtbsv(most, np.tile(whitening[:, None], count), pulse, lower=1)
     return found
 
 

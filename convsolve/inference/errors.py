@@ -1,6 +1,6 @@
 """Standard errors, bands and tests of least-squares estimates.
 
-The covariance of sums of taps C w is UᵀΩU, with U = A (AᵀA + K)⁻¹Cᵀ and Ω that of the noise. Every
+The covariance of sums of taps C w is UᵀΩU, with U = A (AᵀA + K)⁻¹Cᵀ and Ω of the noise. Every
 noise model gives a root m (q, k) of it, whose m mᵀ it is: σ·C H with H Hᵀ = (AᵀA + K)⁻¹ for
 white noise, and means or sums of U·e over dependent rows for the residuals e.
 
@@ -173,7 +173,7 @@ class Estimate(NamedTuple):
 class Errors:
     """Standard errors, bands and tests of an estimate, from the factors that solved it.
 
-    The noise is white. With a penalty, K are its rows, and the covariance is that of the posterior.
+    The noise is white. With a penalty, K are its rows, and the covariance is the posterior one.
     Subclasses are for other noise. Sums of taps are given as contrasts (q, P) of a group. Roots are
     in the units of the operator's columns and of y.
     """

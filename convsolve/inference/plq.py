@@ -116,8 +116,8 @@ class Minimum(NamedTuple):
 def minimize(rows: Rows, b: np.ndarray, losses: Losses, start: np.ndarray) -> Minimum:
     """Return argmin Σρ(b − B z) (k,).
 
-    If the pieces of ``start`` lead to those of a minimum, the interior point method is not used.
-    The minimum of its pieces is exact, otherwise.
+    If the pieces of ``start`` lead to the pieces of a minimum, the interior point method is not
+    used. The minimum of its pieces is exact, otherwise.
     """
     r = b - rows.forward(start)
     at = Minimum(start, losses.derivative(r), losses.ends(r), np.inf)

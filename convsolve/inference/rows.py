@@ -292,7 +292,7 @@ def by_output(
     extra, facts, known = np.zeros((plan.fitted, outputs)), [], None
     for output in tracked(range(outputs), "outputs", outputs):
         penalty, strength, lasso = Term(*terms[output])
-        # The taps of a lasso are those of a ridge, also within a basis.
+        # A lasso has the taps of a ridge, also within a basis.
         free = lasso and not strength
         system = analysis.unpenalized(penalty) if free else analysis.system(penalty, strength)
         regression = Regression(system, analysis.targets)

@@ -56,7 +56,7 @@ class Units(NamedTuple):
         return int(self.columns.max())
 
     def to_user(self, strengths: np.ndarray, power: int | None = None) -> np.ndarray:
-        """Return strengths in the user's units, of 2**power, by default those of the columns².
+        """Return strengths in the user's units, of 2**power, by default the units of x².
 
         Raises:
             SolveError: If they lie outside float64.

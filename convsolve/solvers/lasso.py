@@ -63,10 +63,10 @@ class Lasso(Penalty):
     most this share. The status is "solved" up to 1e-8.
 
     The solution is computed from the moments. Without groups it is exact to rounding: the signs of
-    the taps are those of the previous strength, or are found by an interior point method. With
-    groups the method is block coordinate descent. Kernels are shrunk towards zero. To estimate
-    their size, fit least squares with the selected channels and lags. Correlated taps replace each
-    other. For smooth responses use `Smooth` or `StableSpline`.
+    the taps are found from the previous strength, or by an interior point method. With groups the
+    method is block coordinate descent. Kernels are shrunk towards zero. To estimate their size, fit
+    least squares with the selected channels and lags. Correlated taps replace each other. For
+    smooth responses use `Smooth` or `StableSpline`.
 
     Without groups, a lasso of a given strength can be combined with ``loss="absolute"`` and with
     `HuberLoss`.

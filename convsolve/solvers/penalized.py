@@ -155,7 +155,7 @@ class Refinement:
         self._scorers, self._strengths = scorers, strengths
         self._columns = self._regression.system.columns
         self._weights = self._regression.system.coordinates.weights
-        # The units of the columns times this power of two are those of the scorers.
+        # The units of the columns times this power of two are the units of the scorers.
         self._power = (self._columns.exponents - units.column)[:, :, None]
         ridges = units.to_user(strengths).T[:, :, None] * self._weights
         scaling = Scaling.of(self._columns, ridges)
