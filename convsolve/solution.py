@@ -27,7 +27,7 @@ from .near_misses import suggests_attributes
 from .operators.design_matrix import without_confounds
 from .operators.layout import ascending, reversed_taps
 from .operators.prediction import predicted, predicted_blocks
-from .problem.checks import choice, fraction, index, integer
+from .problem.checks import choice, fraction, integer
 from .problem.kernel_space import KernelSpace, kernel_space
 from .problem.names import Names
 from .problem.nuisance import Confounds
@@ -598,7 +598,8 @@ class Solution:
         See Also:
             `confidence_band` and `test`.
         """
-        output = index(self._names.number("output", output), "output", self.kernel.shape[-1])
+        output = self._names.number("output", output)
+        output = integer(output, "output", 0, self.kernel.shape[-1] - 1)
         if self._parts:
             fit, place = at(self._parts, output)
             return fit.covariance(place)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..operators.layout import reversed_taps
-from ..problem.checks import index, number
+from ..problem.checks import integer, number
 from ..problem.geometry import lags_of_times, read_bounds
 from ..problem.kernel_space import KernelSpace
 from ..problem.names import Names
@@ -171,7 +171,7 @@ class Taps(NamedTuple):
         if not keys:
             raise ValueError("channels is empty")
         size = self._each * self.groups
-        found = [index(self.names.number("channel", c), "channels", size) for c in keys]
+        found = [integer(self.names.number("channel", c), "channels", 0, size - 1) for c in keys]
         twice = [c for c in found if found.count(c) > 1]
         if once and twice:
             raise ValueError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..problem.checks import index
+from ..problem.checks import integer
 from ..problem.problem import Problem
 from ..solution import Solution
 
@@ -142,10 +142,10 @@ def to_evoked(
         raise ValueError("give channel=, where the outputs are sensors, or output=, not both")
     by_lag = (fit._patterns() if patterns else fit.kernel)[::-1]
     if output is None:
-        of = index(names.number("channel", channel), "channel", inputs)
+        of = integer(names.number("channel", channel), "channel", 0, inputs - 1)
         sensors, data, comment = names.all("output", outputs), by_lag[:, of], names.channel(of)
     else:
-        of = index(names.number("output", output), "output", outputs)
+        of = integer(names.number("output", output), "output", 0, outputs - 1)
         sensors, data, comment = names.all("channel", inputs), by_lag[:, :, of], names.output(of)
     chosen = _sensors([*map(str, sensors)], rate / fit._spec.dilation[0], info)
     return mne.EvokedArray(data.T, chosen, tmin=first, comment=comment)

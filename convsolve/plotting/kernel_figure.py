@@ -10,7 +10,7 @@ import numpy as np
 
 from ..by_mask import gathered
 from ..identifiability.report import Identifiability
-from ..problem.checks import index
+from ..problem.checks import integer
 from ..solution import Solution
 from ..text import count, some
 from .drawing import (
@@ -114,7 +114,9 @@ def _numbers(names: Any, kind: str, given: Any, size: int) -> list[int]:
     listed = [given] if isinstance(given, str) or np.ndim(given) == 0 else [*given]
     if not listed:
         raise ValueError(f"{kind}s is empty")
-    return [*dict.fromkeys(index(names.number(kind, one), f"{kind}s", size) for one in listed)]
+    return [
+        *dict.fromkeys(integer(names.number(kind, one), f"{kind}s", 0, size - 1) for one in listed)
+    ]
 
 
 def layout(fit: Solution, pairs: Sequence[Pair], kind: str | None) -> Layout:

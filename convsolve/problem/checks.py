@@ -22,17 +22,9 @@ def integer(value: Any, name: str, minimum: float = 1, maximum: float = math.inf
         found = operator.index(given)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {shown(value)}") from None
-    limit = f"least {minimum}" if found < minimum else f"most {maximum}"
     if not minimum <= found <= maximum:
+        limit = f"least {minimum}" if found < minimum else f"most {maximum}"
         raise ValueError(f"{name} must be at {limit}, got {found}")
-    return found
-
-
-def index(value: Any, name: str, size: int) -> int:
-    """Return ``value`` as a Python int from 0 to ``size - 1``."""
-    found = integer(value, name, 0)
-    if found >= size:
-        raise ValueError(f"{name} must be less than {size}, got {found}")
     return found
 
 
