@@ -13,31 +13,30 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from . import __version__
-from .by_mask import STATUSES, Part, gathered, regularization_of, stats_of, together
 from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, warn
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
 from .lazy_jax import as_jax, is_jax_array
-from .leastsquares.analysis import Analysis, analyse
-from .leastsquares.certificate import Certificate
-from .leastsquares.penalty import RIDGE, Penalty
+from .leastsquares.analysis import analyse
+from .leastsquares.penalty import Penalty
 from .linalg.threads import blas_threads
 from .method import Method
 from .near_misses import checks_arguments
 from .noise import ARNoise, NoiseModel
 from .operators.prediction import predicted
+from .parts import STATUSES, Part, join, stats_of
+from .problem.checks import flag
 from .problem.description import fitted_terms, rows_sentence
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read
-from .problem.sizes import DEFAULT_TUNING, Limits, Sizes, Tuning, tuning_of
+from .problem.sizes import DEFAULT_TUNING, Limits, Tuning, tuning_of
 from .problem.spec import ConvSpec
 from .progress import LOG, Listener, announce, tracked
 from .progress_bars import check_progress, following
 from .solution import Solution
-from .solution_text import certificate_text
 from .solvers.auto import AutoSolver
-from .solvers.base import Loss, Solver, SolverResult, certified
+from .solvers.base import Loss, Solver, certified
 
 if TYPE_CHECKING:
     import jax
@@ -45,10 +44,6 @@ if TYPE_CHECKING:
     from .inference.ar import Autoregression
     from .inference.folds import CrossValidation
     from .inference.regularization import Regularization
-
-# A share of the kernel's effect above any rounding of float32.
-LOST = 1e-3
-
 
 # Reports by problem and limits, as weak references: a report refers to its problem.
 _REPORTS: WeakKeyDictionary[Problem, dict[Tuning, ref[Identifiability]]] = WeakKeyDictionary()
@@ -90,7 +85,7 @@ def identify(
     See Also:
         `solve`, and `choose_lags` for the lags that the data support.
     """
-    _check_problem(problem)
+    check_problem(problem)
     tuning = tuning_of(limits)
     check_progress(progress)
     if progress is False:
@@ -210,10 +205,8 @@ def solve(
     check_problem(problem, "solve")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
     method = Method.of(solver, **given, loss=loss, noise=noise)
-    if not isinstance(strict, (bool, np.bool_)):
-        raise TypeError(f"strict must be True or False, got {strict!r}")
     with following(progress, "solve"):
-        return solve_by(problem, method, Options(strict, tuning_of(limits)))
+        return solve_by(problem, method, Options(flag(strict, "strict"), tuning_of(limits)))
 
 
 def solve_by(problem: Problem, method: Method, options: Options) -> Solution:
@@ -221,22 +214,19 @@ def solve_by(problem: Problem, method: Method, options: Options) -> Solution:
     method.check(problem)
     if method.solver.factors_rows and not problem._sizes(options.tuning).factor_fits:
         options = options._replace(tuning=replace(options.tuning, most_work=math.inf))
-    found: list[_Solved] = []
-    parts = problem.parts
-    for _, part in parts:  # outputs that share their rows, in most problems all
+    # Outputs that share their rows, in most problems all.
+    found = []
+    for outputs, part in problem.parts:
         own = method if part is problem else method.of_part(part._selection)
-        found.append(_with_noise(part, own, options))
-    for each in found:
-        if each.doubt is not None:
-            warn(each.doubt)
-    fits = [each.solution for each in found]
-    fit = fits[0]
-    if len(fits) > 1:
-        by_mask = [Part(outputs, each) for (outputs, _), each in zip(parts, fits, strict=True)]
-        fit = _joined(problem, by_mask, options.tuning, {"masks": len(parts)})
+        found.append((outputs, _with_noise(part, own, options)))
+    result = found[0][1]
+    if len(found) > 1:
+        result = _joined(problem, found, options.tuning, {"masks": len(found)})
+    for doubt in result.doubts:
+        warn(doubt)
     # The call of all outputs, not of those that share their rows.
-    fit.stats["call"] = method.call
-    return fit
+    result.solution.stats["call"] = method.call
+    return result.solution
 
 
 class Options(NamedTuple):
@@ -247,270 +237,201 @@ class Options(NamedTuple):
 
 
 class _Solved(NamedTuple):
-    """A solution, and a warning if the data do not determine the kernel.
+    """A solution, and warnings if the data do not determine the kernel.
 
     ``kernel`` and ``bias`` are the solution in float64, before it is rounded to its precision.
     """
 
     solution: Solution
-    doubt: IdentifiabilityWarning | None
+    doubts: list[IdentifiabilityWarning]
     kernel: np.ndarray
     bias: np.ndarray
 
 
-def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
-    """Solve for outputs that use the same rows."""
-    strict, tuning = options
-    begun, name = time.perf_counter(), method.name
-    LOG.info("solve by %s: %r", name, problem)
-    announce(name)
-    analysis, report = analyse(problem, tuning), report_of(problem, tuning)
-    sizes = analysis.design.sizes
-    with blas_threads(min(sizes.rows, sizes.columns)):
-        _check_solvable(method, sizes, report, strict)
-        if method.solver.reads_rows:
-            analysis.design.sum_rows()
-        raw, seconds = _run(method, analysis)
-        # After Ctrl-C, skip the rank decision, which can take minutes.
-        many_fit = raw.status != "interrupted" and not (
-            raw.evidence or report._diagnosis.unique_with(raw.strength, raw.penalty)
-        )
-        if many_fit and strict:
-            raise _refusal(report)
-        kernel, bias = _pack(problem, analysis, raw.kernel, raw.bias)
-        certificate = certified(analysis, raw) if method.least_squares else raw.certificate
-    doubt, answer = None, raw.answer or method.solver.answer
-    if many_fit:
-        message = wording.warning(report._diagnosis, f"this is {answer}", report._brief)
-        doubt = IdentifiabilityWarning(message, report)
-    stats = _stats(problem, method, raw, certificate, seconds)
-    if raw.status != "interrupted":
-        stats |= {"unique": not many_fit} | ({"shown": answer} if many_fit else {})
-    solution = Solution(
-        kernel,
-        bias,
-        recipe=problem._recipe,
-        spec=problem.spec,
-        tap_lags=analysis.design.lags,
-        y_channel_axis=problem._output is not None and problem._output.channel_axis,
-        status=raw.status or _status(certificate),
-        stats=stats,
-        certificate=None if certificate is None else certificate.value,
-        trace=raw.trace,
-        regularization=raw.regularization,
-        error_norms=raw.error_norms,
-        confound_fit=raw.confound_fit,
-        penalties=raw.penalties or [(raw.penalty, raw.strength)] * problem.n_outputs,
-        noise_model=method.noise,
-        problem=problem,
-        identifiability=report,
-    )
-    if LOG.isEnabledFor(logging.INFO):
-        _log(solution, time.perf_counter() - begun)
-    return _Solved(solution, doubt, raw.kernel, raw.bias)
-
-
 def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    model, tuning = method.noise, options.tuning
-    found = _solved(problem, method, options)
-    converged = found.solution.status in ("solved", "interrupted")
-    if model.rounds and not (converged or method.regularizes):
+    found, model = _solved(problem, method, options), method.noise
+    if not isinstance(model, ARNoise):
+        return found
+    if found.solution.status not in ("solved", "interrupted") and not method.regularizes:
         # The noise is estimated at the least-squares solution.
         method = replace(method, solver=AutoSolver())
         found = _solved(problem, method, options)
-    worst = found.solution.status
-    for _ in tracked(range(model.rounds), "rounds of noise and kernel", model.rounds):
-        if found.solution.status == "interrupted":
-            break
-        from .inference.ar import estimated_noise, filtered_parts
+    from .inference.ar import estimated_noise, filtered_parts
 
-        assert isinstance(model, ARNoise)
-        before = analyse(problem, tuning), found.kernel, found.bias
-        filters = estimated_noise(*before, model.order)
-        parts, doubt = [], found.doubt
-        for part in filtered_parts(problem, filters, tuning):
-            own = method.of_part(part.problem._selection)
-            one = _solved(part.problem, own, options)
-            doubt = doubt or one.doubt
-            one = one._replace(bias=part.bias(one.kernel, one.bias))
-            parts.append(((part.output,), one))
-        found = _of_parts(problem, parts, model, filters, tuning)._replace(doubt=doubt)
-        worst = max(worst, found.solution.status, key=STATUSES.index)
+    statuses = [found.solution.status]
+    for _ in tracked(range(model.rounds), "rounds of noise and kernel", model.rounds):
+        if statuses[-1] == "interrupted":
+            break
+        analysis, doubts, parts = analyse(problem, options.tuning), found.doubts, []
+        filters = estimated_noise(analysis, found.kernel, found.bias, model.order)
+        for part in filtered_parts(problem, filters, options.tuning):
+            one = _solved(part.problem, method.of_part(part.problem._selection), options)
+            bias = part.bias(one.kernel, one.bias)
+            parts.append(((part.output,), one._replace(bias=bias)))
+        stats = {"noise": model.label}
+        found = _joined(problem, parts, options.tuning, stats, autoregression=filters)
+        found = found._replace(doubts=[*doubts, *found.doubts][:1])
+        statuses.append(found.solution.status)
+    worst = max(statuses, key=STATUSES.index)
     # The noise was estimated from the residuals of every fit before.
     if worst != "approximate":
         found.solution.status = worst
     return found
 
 
-def _of_parts(
-    problem: Problem,
-    solved: Sequence[tuple[tuple[int, ...], _Solved]],
-    noise: NoiseModel,
-    autoregression: Autoregression,
-    tuning: Tuning,
-) -> _Solved:
-    """Return the solution of all outputs, from parts whose rows were prepared."""
-    parts = [Part(outputs, found.solution) for outputs, found in solved]
-    kernel = together(parts, [found.kernel for _, found in solved])
-    bias = together(parts, [found.bias for _, found in solved])
-    packed = _pack(problem, analyse(problem, tuning), kernel, bias)
-    fit = _joined(problem, parts, tuning, {"noise": noise.label}, packed, autoregression)
-    return _Solved(fit, None, kernel, bias)
+def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
+    """Solve for outputs that use the same rows, with white noise."""
+    strict, tuning = options
+    LOG.info("solve by %s: %r", method.name, problem)
+    announce(method.name)
+    analysis, report = analyse(problem, tuning), report_of(problem, tuning)
+    sizes, clock = analysis.design.sizes, analysis.design.clock
+    with blas_threads(min(sizes.rows, sizes.columns)):
+        if (reason := method.supports(sizes, problem.spec)) is not None:
+            raise SolveError(f"{method.name} cannot solve this problem: {reason}")
+        if strict and sizes.wide and not method.regularizes:
+            raise _refusal(report)
+        if method.solver.reads_rows:
+            analysis.design.sum_rows()
+        # Work that methods share does not count.
+        begun = time.perf_counter() - clock.total
+        raw = method.run(analysis)
+        seconds = max(time.perf_counter() - clock.total - begun, 0.0)
+        # After Ctrl-C, skip the rank decision, which can take minutes.
+        many_fit = raw.status != "interrupted" and not (
+            raw.evidence or report._diagnosis.unique_with(raw.strength, raw.penalty)
+        )
+        if many_fit and strict:
+            raise _refusal(report)
+        certificate = certified(analysis, raw) if method.least_squares else raw.certificate
+    doubts, answer = [], raw.answer or method.solver.answer
+    if many_fit:
+        message = wording.warning(report._diagnosis, f"this is {answer}", report._brief)
+        doubts = [IdentifiabilityWarning(message, report)]
+    penalties = raw.penalties or [(raw.penalty, raw.strength)] * problem.n_outputs
+    stats = _stats(problem, method, seconds) | raw.stats
+    stats["penalty"] = _penalty_entry(raw.regularization, penalties)
+    if certificate is not None:
+        stats["certificate_kind"] = certificate.kind
+    if raw.status != "interrupted":
+        stats |= {"unique": not many_fit} | ({"shown": answer} if many_fit else {})
+    exact = certificate is not None and certificate.exact
+    solution = _packed(
+        problem,
+        (raw.kernel, raw.bias),
+        tuning,
+        status=raw.status or ("solved" if exact else "approximate"),
+        stats=stats,
+        certificate=None if certificate is None else certificate.value,
+        trace=raw.trace,
+        regularization=raw.regularization,
+        error_norms=raw.error_norms,
+        confound_fit=raw.confound_fit,
+        penalties=penalties,
+        noise_model=method.noise,
+    )
+    if LOG.isEnabledFor(logging.INFO):
+        why = [raw.stats.get("choice"), raw.stats.get("route"), raw.regularization]
+        words = [solution.status, f"{seconds:.2f} s", *map(str, filter(None, why))]
+        LOG.info("%s: %s", stats["solver"], "; ".join(words))
+    return _Solved(solution, doubts, raw.kernel, raw.bias)
 
 
-def _log(fit: Solution, seconds: float) -> None:
-    """Log the status of a solve, its certificate and duration, and the method with the reason."""
-    proof = "no certificate"
-    if fit._certificate is not None:
-        proof = "certificate " + certificate_text(fit._certificate, fit.stats["certificate_kind"])
-    why = [str(fit.stats[word]) for word in ("choice", "route") if word in fit.stats]
-    why += [] if fit.regularization is None else [str(fit.regularization)]
-    words = "; ".join([f"{fit.status}, {proof}, {seconds:.2f} s", *why])
-    LOG.info("%s: %s", fit.stats["solver"], words)
+def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
+    """Return the settings and costs of a solve; JSON supports all of them."""
+    words = [rows_sentence(problem)] * bool(problem._kept.dropped) + [fitted_terms(problem)]
+    rows = ", ".join(filter(None, words))
+    return {
+        "solver": method.solver.name,
+        "settings": method.solver.settings,
+        "loss": method.loss.settings,
+        "noise": method.noise.label,
+        "version": __version__,
+        "compile_seconds": 0.0,
+        "run_seconds": seconds,
+    } | ({"rows": rows} if rows else {})
 
 
 def _joined(
     problem: Problem,
-    parts: list[Part],
+    found: Sequence[tuple[tuple[int, ...], _Solved]],
     tuning: Tuning,
     stats: dict[str, Any],
-    packed: tuple[Any, Any] | None = None,
     autoregression: Autoregression | None = None,
-) -> Solution:
-    """Return one `Solution` of all outputs, with some ``stats``, and kernel and bias if given."""
-    fits = [part.solution for part in parts]
-    worst = max(fits, key=lambda fit: STATUSES.index(fit.status))
-    certificates = [fit._certificate for fit in fits if fit._certificate is not None]
-    if packed is None:
-        packed = gathered(parts, lambda fit: fit.kernel), gathered(parts, lambda fit: fit.bias)
-        packed = as_jax(packed) if problem._returns_jax else packed
-    order = np.argsort([o for part in parts for o in part.outputs])
+) -> _Solved:
+    """Return the solution of all outputs from those of parts, with some more ``stats``."""
+    parts = [Part(outputs, one.solution) for outputs, one in found]
+    fits, places = [part.solution for part in parts], [part.outputs for part in parts]
+    kernel, bias = join([(one.kernel, one.bias) for _, one in found], places)
+    order = np.argsort(np.concatenate(places))
     penalties = [pair for fit in fits for pair in fit._penalties]
     penalties = [penalties[i] for i in order]
-    chosen = regularization_of(parts, lambda fit: fit._regularization)
+    chosen = [fit._regularization for fit in fits]
+    regularization = None if None in chosen else join(chosen, places)
+    certificates = [fit._certificate for fit in fits if fit._certificate is not None]
+    fit = _packed(
+        problem,
+        (kernel, bias),
+        tuning,
+        status=max((fit.status for fit in fits), key=STATUSES.index),
+        stats=stats_of(parts) | {"penalty": _penalty_entry(regularization, penalties)} | stats,
+        certificate=max(certificates, default=None),
+        regularization=regularization,
+        penalties=penalties,
+        noise_model=fits[0]._noise_model,
+        autoregression=autoregression,
+        parts=parts,
+    )
+    return _Solved(fit, [doubt for _, one in found for doubt in one.doubts], kernel, bias)
+
+
+def _packed(
+    problem: Problem, exact: tuple[np.ndarray, np.ndarray], tuning: Tuning, **found: Any
+) -> Solution:
+    """Return a solution whose kernel and bias have the precision and kind of array of the data."""
+    dtype = problem._dtype
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        kernel, bias = (a.astype(dtype) for a in exact)
+    largest = np.abs(exact[0]).max(axis=tuple(range(kernel.ndim - 1)))
+    faint = ((largest > 0) & (largest < np.finfo(dtype).tiny)).any()
+    if faint or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        raise SolveError(f"the kernel lies outside the range of {dtype}")
     return Solution(
-        *packed,
+        *(as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)),
         recipe=problem._recipe,
         spec=problem.spec,
         tap_lags=problem._lags,
         y_channel_axis=problem._output is not None and problem._output.channel_axis,
-        status=worst.status,
-        stats=stats_of(parts, worst) | _penalty_stats(chosen, penalties) | stats,
-        certificate=max(certificates, default=None),
-        regularization=chosen,
-        penalties=penalties,
-        noise_model=fits[0]._noise_model,
-        autoregression=autoregression,
         problem=problem,
         identifiability=report_of(problem, tuning),
-        parts=parts,
+        **found,
     )
 
 
-def _check_problem(problem: Any) -> None:
+def _penalty_entry(
+    chosen: Regularization | None, penalties: Sequence[tuple[Penalty, float]]
+) -> dict[str, Any] | None:
+    """Return the penalty as recorded in ``stats``, with the strength of every output."""
+    if chosen is None and not any(strength for _, strength in penalties):
+        return None
+    from .inference.regularization import as_given
+
+    chosen = chosen or as_given(penalties)
+    return {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
+
+
+def check_problem(problem: Any, name: str = "") -> None:
+    """Raise an error unless there is a problem, with y for the function ``name``."""
     if not isinstance(problem, Problem):
-        kind = "a class" if isinstance(problem, type) else type(problem).__name__
-        raise TypeError(
-            f"expected a Problem, got {kind}; state one first: Problem(x, y, lags=(first, last)), "
-            "or Problem(x, y, kernel_size=...)"
-        )
-
-
-def check_problem(problem: Any, name: str) -> None:
-    """Raise an error unless there is a problem with y."""
-    _check_problem(problem)
-    if problem._output is None:
+        raise TypeError(f"expected a Problem, got {type(problem).__name__}")
+    if name and problem._output is None:
         raise ValueError(f"{name} needs y")
-
-
-def _check_solvable(method: Method, sizes: Sizes, report: Identifiability, strict: bool) -> None:
-    """Raise errors that are possible before any computation, from sizes and counting."""
-    reason = method.supports(sizes, report.problem.spec)
-    if reason is not None:
-        raise SolveError(f"{method.name} cannot solve this problem: {reason}")
-    if strict and sizes.wide and not method.regularizes:
-        raise _refusal(report)
 
 
 def _refusal(report: Identifiability) -> IdentifiabilityError:
     clause = "strict=True, so no solution is returned"
     return IdentifiabilityError(wording.warning(report._diagnosis, clause, report._brief), report)
-
-
-def _run(method: Method, analysis: Analysis) -> tuple[SolverResult, float]:
-    """Run the method; return its result, and its seconds except work that methods share."""
-    clock = analysis.design.clock
-    shared, begun = clock.total, time.perf_counter()
-    raw = method.run(analysis)
-    took = time.perf_counter() - begun
-    return raw, max(took - (clock.total - shared), 0.0)
-
-
-def _status(certificate: Certificate | None) -> str:
-    return "solved" if certificate is not None and certificate.exact else "approximate"
-
-
-def _stats(
-    problem: Problem,
-    method: Method,
-    raw: SolverResult,
-    certificate: Certificate | None,
-    seconds: float,
-) -> dict[str, Any]:
-    """Return the settings and costs of a solve; JSON supports all of them."""
-    penalty = None
-    if raw.strength:
-        strength = raw.penalty.strengths(raw.strength).tolist()
-        penalty = {"kind": raw.penalty.title, "strength": strength}
-    stats = {
-        "solver": method.solver.name,
-        **method.settings,
-        "penalty": penalty,
-        "version": __version__,
-        "compile_seconds": 0.0,
-        "run_seconds": seconds,
-    }
-    words = [rows_sentence(problem)] * bool(problem._kept.dropped) + [fitted_terms(problem)]
-    rows = {"rows": ", ".join(filter(None, words))} if any(words) else {}
-    kind = {} if certificate is None else {"certificate_kind": certificate.kind}
-    return stats | rows | raw.stats | kind
-
-
-def _penalty_stats(
-    chosen: Regularization | None, penalties: list[tuple[Penalty, float]]
-) -> dict[str, Any]:
-    """Return the entry of the penalty in ``stats`` if it differs among outputs."""
-    if chosen is None:
-        if len(set(penalties)) == 1:
-            return {}
-        from .inference.regularization import as_given
-
-        unknown = np.full(len(penalties), np.nan)
-        chosen = as_given(penalties, unknown, unknown)
-    return {"penalty": {"kind": chosen.penalty, "strength": chosen.strength.tolist()}}
-
-
-def _pack(
-    problem: Problem, analysis: Analysis, exact: np.ndarray, level: np.ndarray
-) -> tuple[Any, Any]:
-    """Return kernel and bias in the precision and kind of array of the data."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        kernel, bias = exact.astype(problem._dtype), level.astype(problem._dtype)
-        lost = problem._dtype != exact.dtype and _loses_taps(analysis, exact, kernel)
-    largest = np.abs(exact).max(axis=tuple(range(kernel.ndim - 1)))
-    faint = ((largest > 0) & (largest < np.finfo(problem._dtype).tiny)).any()
-    if faint or lost or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-        raise SolveError(f"the kernel lies outside the range of {problem._dtype}")
-    return as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)
-
-
-def _loses_taps(analysis: Analysis, kernel: np.ndarray, rounded: np.ndarray) -> bool:
-    """Return whether taps below the range of the type would change the prediction of y."""
-    plain = analysis.regression(RIDGE, 0.0)
-    scaled, kept = (plain.from_kernel(k) for k in (kernel, rounded))
-    lost = np.abs(scaled - kept) > LOST * np.abs(scaled).max(1, keepdims=True)
-    return bool(lost.any())
 
 
 def fit_kernel(
@@ -569,14 +490,11 @@ def fit_kernel(
     See Also:
         `solve`, which checks the data and reports on the solution.
     """
-    if not isinstance(spec, ConvSpec):
-        raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-    if not isinstance(bias, (bool, np.bool_)):
-        raise TypeError(f"bias must be True or False, got {bias!r}")
+    _check_spec(spec)
     method = Method.of(solver, ridge=ridge, penalty=penalty, loss=loss)
     from .traced import fit
 
-    return fit(x, y, spec, method, bool(bias), weights)
+    return fit(x, y, spec, method, flag(bias, "bias"), weights)
 
 
 def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
@@ -607,27 +525,27 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
     See Also:
         `Solution.predict`.
     """
-    if not isinstance(spec, ConvSpec):
-        raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
-    d = spec.ndim
+    _check_spec(spec)
     records = read(x, "x", spec)
     spec._check_channels(records.channels)
-    taps = read(kernel, "kernel", spec)
-    array = np.asarray(kernel)
-    flat = array.ndim == d
+    taps, array = read(kernel, "kernel", spec), np.asarray(kernel)
+    flat = array.ndim == spec.ndim
     full = array[..., None, None] if flat else array
     expected = (*spec.kernel_size, records.channels // spec.groups)
-    if full.shape[:-1] != expected or full.shape[-1] % spec.groups:
+    offset = np.zeros(()) if bias is None else numeric(bias, "bias")
+    outputs = full.shape[-1]
+    if full.shape[:-1] != expected or outputs % spec.groups or offset.shape not in ((), (outputs,)):
         raise ValueError(
-            f"kernel has shape {array.shape}; {records.channels} channels and {spec} need "
-            f"{(*expected, 'Cout')} with Cout a multiple of groups"
+            f"kernel has shape {array.shape} and bias {offset.shape}; {records.channels} channels "
+            f"and {spec} need {(*expected, 'Cout')} and (Cout,) with Cout a multiple of groups"
         )
-    offset = np.zeros(1) if bias is None else numeric(bias, "bias")
-    if offset.ndim > 1 or offset.size not in (1, full.shape[-1]):
-        raise ValueError(f"bias has shape {offset.shape}, expected ({full.shape[-1]},) or a number")
     dtype, _ = precision(records, taps)
     # By rows, for any number of samples: rounding is then relative to the size of each output.
     given = records.converted(dtype).arrays, full.astype(dtype), offset.astype(dtype), spec
-    outputs = predicted(*given, by_rows=True)
-    packed = records.like(outputs, not flat)
+    packed = records.like(predicted(*given, by_rows=True), not flat)
     return as_jax(packed) if records.is_jax and is_jax_array(kernel) else packed
+
+
+def _check_spec(spec: Any) -> None:
+    if not isinstance(spec, ConvSpec):
+        raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")

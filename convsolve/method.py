@@ -11,30 +11,27 @@ from . import registry
 from .cached import cached_property
 from .lazy_jax import is_tracer
 from .leastsquares.analysis import Analysis
-from .leastsquares.penalty import Penalty, Ridge, penalty_of
+from .leastsquares.penalty import Penalty, Ridge, numbers, penalty_of
 from .noise import NoiseModel
-from .problem.checks import number
 from .problem.lag_bases import LagBasis
 from .problem.problem import Problem, Selection
 from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
-from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult, Terms, penalized
+from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult, Terms
 from .text import is_plain, shown
 
 if TYPE_CHECKING:
     from .inference.folds import CrossValidation
 
-# The classes of components, and what an error calls them.
-CLASSES: dict[str, tuple[type, str]] = {
-    "solver": (Solver, "solver"),
-    "penalty": (Penalty, "penalty"),
-    "loss": (Loss, "loss"),
-    "noise": (NoiseModel, "noise model"),
-    "basis": (LagBasis, "basis"),
-}
+# The class of every argument that is a component. `CrossValidation` is imported when it is used.
+CLASSES: dict[str, type] = {
+    "solver": Solver, "penalty": Penalty, "loss": Loss, "noise": NoiseModel, "basis": LagBasis,
+}  # fmt: skip
 # The kinds of components that are a method of `compare` by themselves.
 METHODS = ("solver", "penalty", "loss")
+# Code of the defaults that are not None.
+DEFAULTS = {"solver": "'auto'", "loss": "'squared'", "noise": "'white'"}
 
 
 @dataclass(frozen=True)
@@ -80,43 +77,27 @@ class Method:
             component("solver", "auto" if solver is None else solver),
             None if given is None else component("penalty", given),
             None if grid is None else _checked_grid(grid),
-            None if select is None else _criterion(select),
-            CustomLoss(loss) if _is_function(loss) else component("loss", loss),
+            None if select is None else component("criterion", select),
+            component("loss", loss),
             component("noise", noise),
         )
-        made._check_choice()
-        made._check_components()
+        made._check()
         return made
 
-    def _check_choice(self) -> None:
-        """Raise a TypeError or ValueError if ``grid`` or ``select`` has nothing to select."""
-        for name, value in (("grid", self.grid), ("select", self.select)):
-            if value is None:
-                continue
-            if self.penalty is None:
-                raise TypeError(f"{name}= needs a penalty whose strength it selects")
-            if not self.selects(name):
-                raise TypeError(
-                    f"{name}= selects the strength of a penalty, but the strength is given"
-                )
-        if self.penalty is None:
-            return
-        if self.select is not None:
+    def _check(self) -> None:
+        """Raise a TypeError or ValueError if the choices do not fit each other."""
+        for name in ("grid", "select"):
+            if getattr(self, name) is not None and not self.selects(name):
+                raise TypeError(f"{name}= needs a penalty whose strength is not given")
+        if self.penalty is not None and self.select is not None:
             self.penalty.check_select(self.select)
         if self.grid is not None and getattr(self.penalty, "bands", False):
             raise ValueError("the strengths of groups of channels are searched by a gradient")
-
-    def _check_components(self) -> None:
-        """Raise an error if solver, penalty, loss and noise do not fit each other."""
-        if self.regularizes and not self.noise.penalties:
+        penalized = self.regularizes and not self.noise.penalties
+        if penalized or not (self.loss.squared or self.noise.losses):
             raise ValueError(
-                f"noise={self.noise.label!r} is for estimates without a penalty, whose "
-                "errors are no posterior"
-            )
-        if not self.loss.squared and not self.noise.losses:
-            raise ValueError(
-                f"noise={self.noise.label!r} is for least squares; other losses have no "
-                "errors but those of white noise, if any"
+                f"noise={self.noise.label!r} has no standard errors for {self.name}; use "
+                "noise='white'"
             )
 
     def selects(self, name: str) -> bool:
@@ -136,11 +117,15 @@ class Method:
         return self.loss.squared and (self.penalty is None or self.penalty.quadratic)
 
     @property
-    def criterion(self) -> str | CrossValidation | None:
-        """The selection criterion."""
-        if self.select is not None or self.penalty is None:
-            return self.select
-        return self.penalty.default_select
+    def criterion(self) -> str | CrossValidation:
+        """The selection criterion of a quadratic penalty."""
+        name = None if self.penalty is None else self.penalty.default_select
+        found: str | CrossValidation = self.select or component("criterion", name or "gcv")
+        return found
+
+    @property
+    def _auto(self) -> bool:
+        return isinstance(self.solver, AutoSolver)
 
     @property
     def name(self) -> str:
@@ -150,188 +135,122 @@ class Method:
         parts += [] if self.loss.squared else [repr(self.loss)]
         return ", ".join(part.removesuffix("()") for part in parts) or self.solver.name
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The choices as numbers and words, as recorded in a `Solution`."""
-        return {
-            "call": self.call,
-            "settings": self.solver.settings,
-            "loss": self.loss.settings,
-            "noise": self.noise.label,
-        }
-
     @cached_property
     def call(self) -> str:
         """The call of `solve`, as code."""
         words = ["problem"]
-        if not isinstance(self.solver, AutoSolver):
-            words.append(_written(self.solver))
-        if isinstance(self.penalty, Ridge) and self.penalty.channel_groups is None:
-            strength = self.penalty.strength
-            words.append("penalty='ridge'" if strength is None else f"ridge={strength!r}")
-        elif self.penalty is not None:
-            words.append(f"penalty={_written(self.penalty)}")
-        for name, value in (("grid", self.grid), ("select", self.select)):
-            if value is not None:
-                words.append(f"{name}={_written(value)}")
-        if isinstance(self.loss, CustomLoss):
-            title = self.loss.title
-            words.append(f"loss={title if title.isidentifier() else '...'}")
-        elif not self.loss.squared:
-            words.append(f"loss={_written(self.loss)}")
-        if self.noise.label != "white":
-            words.append(f"noise={self.noise.label!r}")
+        for name in ("solver", "penalty", "grid", "select", "loss", "noise"):
+            value, default = getattr(self, name), DEFAULTS.get(name, "None")
+            text = _written(value)
+            if isinstance(value, Ridge) and value.strength is not None and not value.labels:
+                name, text = "ridge", repr(value.strength)
+            if text != default:
+                words.append(text if name == "solver" else f"{name}={text}")
         return f"cs.solve({', '.join(words)})"
 
     def check(self, problem: Problem) -> None:
         """Raise an error unless the method fits the taps, channels, outputs and rows."""
         if self.penalty is not None and is_tracer(self.penalty.strength):
             raise TypeError("a traced strength belongs in fit_kernel, not in solve")
-        selection = problem._selection
-        self.check_shape(problem.spec, selection)
+        self.check_shape(problem.spec, problem._selection)
         self.noise.check(problem)
-        for _, part in problem.parts:
-            left = self.noise.records_left(part)
-            if left is not None and len(left) < len(part._kept.used):
-                # Raises an error if the noise takes all records of a fold.
-                self.of_part(part._selection._replace(records=left))
 
     def check_shape(self, spec: ConvSpec, selection: Selection) -> None:
         """Raise a ValueError unless penalty and grid fit the taps, channels and outputs."""
         if self.penalty is not None:
             self.penalty.check(spec.kernel_size, selection.n_channels)
             self.penalty.check_outputs(selection.n_outputs)
-        shape = () if self.grid is None else np.shape(self.grid)
-        if shape[1:] not in ((), (1,), (selection.n_outputs,)):
+        shape, outputs = np.shape(self.grid or ()), selection.n_outputs
+        if shape[1:] not in ((), (1,), (outputs,)):
             raise ValueError(
-                f"grid has shape {shape}, expected (n,), or (n, "
-                f"{selection.n_outputs}) for a grid of every output"
+                f"grid has shape {shape}, expected (n,), or (n, {outputs}) for a grid of every "
+                "output"
             )
 
     def of_part(self, selection: Selection) -> Method:
         """Return the method for the outputs and records of a part."""
-        grid, select = self.grid, self.select
-        if grid is not None and np.ndim(grid) > 1:
-            grid = _nested(selection.of_outputs(np.array(grid)))
+        penalty, grid, select = self.penalty, self.grid, self.select
+        if np.ndim(grid or ()) > 1:
+            grid = _checked_grid(selection.of_outputs(np.array(grid)))
         if not isinstance(select, (str, type(None))):
             select = select.of_records(selection.records)
-        return replace(
-            self,
-            solver=self.solver.of_part(selection),
-            penalty=None if self.penalty is None else self.penalty.of_part(selection),
-            grid=grid,
-            select=select,
-        )
+        penalty = None if penalty is None else penalty.of_part(selection)
+        solver = self.solver.of_part(selection)
+        return replace(self, solver=solver, penalty=penalty, grid=grid, select=select)
 
-    def terms(self, outputs: int) -> list[tuple[Penalty, float]] | None:
+    def terms(self, outputs: int) -> Terms | None:
         """Return penalty and strength of every output; None if something is selected."""
         penalty = self.penalty
         if penalty is None:
             return [Objective()[1:]] * outputs
-        known = penalty.given and (penalty.quadratic or not self.loss.squared)
-        return penalty.terms(outputs) if known else None
+        return penalty.terms(outputs) if penalty.given and not self._sparse else None
+
+    @property
+    def _sparse(self) -> bool:
+        """Whether the penalty minimizes squares by an exact method of its own."""
+        return self.penalty is not None and not self.penalty.quadratic and self.loss.squared
+
+    def _combines(self, penalty: Penalty) -> bool:
+        """Return whether the exact method of a loss other than squares supports the penalty."""
+        return self._auto and self.loss.penalties and penalty.any_loss and penalty.given
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return None, or the reason why a problem of these sizes cannot be solved."""
-        solver, penalty = self.solver, self.penalty
-        if not self.loss.squared and not solver.any_loss:
+        solver, penalty, loss = self.solver, self.penalty, self.loss
+        if not (loss.squared or solver.any_loss):
             return f"{solver.name} supports squared loss only; leave out solver="
         if penalty is not None and sizes.has_functions and not penalty.in_basis:
             return penalty.not_in_basis
-        if self.regularizes and not self.loss.squared and (unfit := self._no_penalty()):
-            return unfit
-        if penalty is not None and not penalty.quadratic and self.loss.squared:
-            if self._auto:
-                return penalty.supports(sizes)
-            way = "leave out solver="
-            return f"{penalty.title} has an exact method of its own; {way}"
+        if penalty is not None and not (loss.squared or penalty.zero or self._combines(penalty)):
+            given = "" if penalty.given else " of no given strength"
+            return f"{penalty.title}{given} cannot be combined with {type(loss).__name__}"
+        if penalty is not None and self._sparse:
+            other = f"{penalty.title} has an exact method of its own; leave out solver="
+            return penalty.supports(sizes) if self._auto else other
         terms = self.terms(sizes.outputs * sizes.groups)
         if terms is None:
             assert penalty is not None
-            from .solvers.penalized import unsupported
-
             # A strength that is selected from the data is positive.
-            objective = Objective(self.loss, penalty.form, 1.0)
-            reason = solver.supports(sizes, spec, objective)
-            return reason or unsupported(penalty, self._selection(), sizes)
-        reasons = (solver.supports(sizes, spec, Objective(self.loss, *t)) for t in _distinct(terms))
-        return next(filter(None, reasons), None)
+            terms = [(penalty.form, 1.0)]
+        objectives = (Objective(loss, *term) for term in _distinct(terms))
+        reasons = (solver.supports(sizes, spec, objective) for objective in objectives)
+        reason = next(filter(None, reasons), None)
+        if penalty is None or penalty.given or reason:
+            return reason
+        from .solvers.penalized import unsupported
 
-    def _no_penalty(self) -> str:
-        """Return why the penalty cannot be combined with a loss other than squares, or ""."""
-        penalty, loss = self.penalty, type(self.loss).__name__
-        assert penalty is not None
-        if not (self._auto and self.loss.penalties and penalty.any_loss):
-            return f"{penalty.title} cannot be combined with {loss}; use the squared loss"
-        if not penalty.given:
-            return f"strengths are selected for the squared loss only; give one for {loss}"
-        return ""
-
-    @property
-    def _auto(self) -> bool:
-        return isinstance(self.solver, AutoSolver)
-
-    def _selection(self) -> str | CrossValidation:
-        return _criterion(self.criterion or "gcv")
+        return unsupported(penalty, self.criterion, sizes)
 
     def run(self, analysis: Analysis) -> SolverResult:
         """Solve for all outputs of an analysis."""
-        assert analysis.targets is not None
-        penalty, outputs = self.penalty, analysis.design.kernel_shape[-1]
-        if penalty is not None and not penalty.quadratic and self.loss.squared:
-            found: SolverResult = penalty.exact_solver(analysis, self.grid, self.select)
+        if self._sparse:
+            assert self.penalty is not None
+            found: SolverResult = self.penalty.exact_solver(analysis, self.grid, self.select)
             return found
-        terms = self.terms(outputs)
-        if not self.loss.squared and self._auto:
-            assert terms is not None
-            return self._exact(analysis, terms)
+        terms = self.terms(analysis.design.kernel_shape[-1])
+        if terms is not None and self._auto and not self.loss.squared:
+            found = self.loss.exact_solver(analysis, terms)
+            return replace(found, stats={"solver": type(self.loss).__name__} | found.stats)
         if terms is not None and len(_distinct(terms)) == 1:
             return self.solver.run(analysis, Objective(self.loss, *terms[0]))
-        assert penalty is not None
-        from .solvers.penalized import Choice, choose, solve_each
+        from .solvers.penalized import solve_each
 
-        if terms is None or (self._auto and self._share_factor(terms, analysis.design.sizes)):
-            choice = choose(analysis, penalty, self.grid, self._selection())
-        else:
-            choice = Choice(None, terms)
-        return solve_each(analysis, choice, self.solver)
-
-    def _exact(self, analysis: Analysis, terms: Terms) -> SolverResult:
-        """Return the result of the exact method of a loss other than squares."""
-        found = self.loss.exact_solver(analysis, terms)
-        stats: dict[str, Any] = {"solver": type(self.loss).__name__}
-        if penalized(terms):
-            from .inference.regularization import as_given
-
-            unknown = np.full(len(terms), np.nan)
-            words = as_given(terms, unknown, unknown)
-            stats["penalty"] = {"kind": words.penalty, "strength": words.strength.tolist()}
-            if not terms[0][0].quadratic:
-                return replace(found, regularization=words, stats=stats | found.stats)
-        penalty, strength = min(terms, key=lambda pair: pair[1])
-        return replace(
-            found,
-            penalty=penalty,
-            strength=strength,
-            penalties=[*terms],
-            stats=stats | found.stats,
-        )
-
-    def _share_factor(self, terms: list[tuple[Penalty, float]], sizes: Sizes) -> bool:
-        """Return whether one decomposition serves the given strengths of all outputs."""
-        from .solvers.penalized import unsupported
-
-        # A banded ridge with given strengths has another form than in a search.
-        form = None if self.penalty is None else self.penalty.form
-        same = all(other == form and strength for other, strength in terms)
-        enough = sizes.rows - sizes.nuisance >= 2
-        return same and enough and not unsupported(terms[0][0], "gcv", sizes)
+        assert self.penalty is not None
+        return solve_each(analysis, self.solver, self.penalty, terms, self.grid, self.criterion)
 
 
 def _distinct(terms: Terms) -> set[tuple[Penalty, float]]:
     """Return the terms that differ. Thousands of outputs often have the same one."""
-    first = terms[0]
-    return {first} if terms.count(first) == len(terms) else set(terms)
+    return {terms[0]} if [*terms].count(terms[0]) == len(terms) else set(terms)
+
+
+def _class(kind: str) -> type:
+    """Return the class of the components of a kind."""
+    if kind != "criterion":
+        return CLASSES[kind]
+    from .inference.folds import CrossValidation
+
+    return CrossValidation
 
 
 def component(kind: str, value: Any) -> Any:
@@ -341,91 +260,54 @@ def component(kind: str, value: Any) -> Any:
         TypeError: If the value is a class, a component of another kind, or something else.
         ValueError: If the name is unknown.
     """
-    cls, word = CLASSES[kind]
-    if isinstance(value, cls):
-        return value
     if isinstance(value, str):
         entry, arguments = registry.named(kind, value)
         return entry.make(**arguments)
+    if isinstance(value, _class(kind)):
+        return value
     given = value if isinstance(value, type) else type(value)
-    for other, (another, its_word) in CLASSES.items():
-        if not issubclass(given, another):
-            continue
-        name = given.__name__
-        if other == kind:
-            raise TypeError(f"{kind} must be an object; did you mean {name}()?")
-        raise TypeError(f"{name} is a {its_word}, not a {word}: use {other}={name}(...)")
+    other = next((name for name, cls in CLASSES.items() if issubclass(given, cls)), None)
+    if kind == "loss" and other is None and callable(value) and given is not value:
+        return CustomLoss(value)
+    if other is not None and kind in CLASSES:
+        use = f"{other}={given.__name__}(...)"
+        raise TypeError(f"{given.__name__} is a {registry.WORDS[other]}: use {use}")
     names = ", ".join(entry.name for entry in registry.of_kind(kind))
-    raise TypeError(f"{kind} must be a {word} or one of {names}, got {shown(value)}")
+    wanted = f"{_class(kind).__name__} or one of {names}"
+    raise TypeError(f"{registry.ARGUMENTS[kind]} must be a {wanted}, got {shown(value)}")
 
 
 def argument_of(value: Any) -> str:
     """Return the argument of `solve` that a component, or the name of one, belongs to."""
-    if isinstance(value, str):
-        given = registry.found(value)
-        if given is None:
-            hint = registry.suggestion(value, METHODS)
-            raise ValueError(f"{value!r} is no solver, penalty or loss; {hint}")
-        kind: str | None = given[0].kind
-    else:
-        kind = next((kind for kind, (cls, _) in CLASSES.items() if isinstance(value, cls)), None)
+    given = registry.found(value) if isinstance(value, str) else None
+    kinds = (kind for kind, cls in CLASSES.items() if isinstance(value, cls))
+    kind = next(kinds, "") if given is None else given[0].kind
     if kind not in METHODS:
-        raise TypeError(
-            f"a method must be a solver, a penalty, a loss or a dict, got {shown(value)}"
-        )
+        hint = registry.suggestion(value if isinstance(value, str) else "", METHODS)
+        raise ValueError(f"{shown(value)} is no solver, penalty or loss; {hint}")
     return kind
-
-
-def _criterion(select: Any) -> str | CrossValidation:
-    """Return a criterion that is given by name, or a `CrossValidation`."""
-    from .inference.folds import CrossValidation
-
-    if isinstance(select, CrossValidation):
-        return select
-    if not isinstance(select, str):
-        names = ", ".join(entry.name for entry in registry.of_kind("criterion"))
-        raise TypeError(f"select must be one of {names}, or a CrossValidation, got {shown(select)}")
-    name = registry.named("criterion", select)[0].name
-    return CrossValidation() if name == "cv" else name
 
 
 def _written(value: Any) -> str:
     """Return a value as code; a component by its name, or as a call if it has settings."""
+    if isinstance(value, NoiseModel):
+        return repr(value.label)
+    if isinstance(value, CustomLoss):
+        return value.title if value.title.isidentifier() else "..."
     if is_plain(value):
         return repr(value)
-    text = repr(value)
     for entry in registry.ENTRIES.values():
-        if entry.class_name == type(value).__name__ and text == _by_default(entry):
+        # Tikhonov needs a matrix.
+        named = entry.class_name == type(value).__name__ and entry.name != "tikhonov"
+        if named and repr(value) == repr(entry.make()):
             return repr(entry.name)
     ours = type(value).__module__.startswith(f"{__package__}.")
-    return f"cs.{text}" if ours else text
-
-
-def _by_default(entry: registry.Entry) -> str:
-    """Return the text of the component that a name alone makes; empty if it needs arguments."""
-    try:
-        made = entry.make()
-    except TypeError:  # A Tikhonov penalty needs a matrix.
-        return ""
-    return repr(made)
-
-
-def _is_function(loss: Any) -> bool:
-    return callable(loss) and not isinstance(loss, (type, Loss, Solver, Penalty))
+    return f"cs.{value!r}" if ours else repr(value)
 
 
 def _checked_grid(grid: Any) -> tuple[Any, ...]:
     """Return strengths as nested tuples, (n,) or (n, outputs)."""
-    try:
-        found = np.asarray(grid)
-    except ValueError as error:
-        raise TypeError(f"grid must be an array of strengths, got {shown(grid)}") from error
-    if found.dtype.kind not in "iuf" or found.ndim not in (1, 2) or not found.size:
+    found = numbers(grid, "grid", 2)
+    if not isinstance(found, tuple) or len(set(map(np.shape, found))) > 1:
         raise TypeError(f"grid must be strengths, (n,) or (n, outputs), got {shown(grid)}")
-    for one in found.ravel().tolist():
-        number(one, "grid")
-    return _nested(found)
-
-
-def _nested(array: np.ndarray) -> tuple[Any, ...]:
-    return tuple(map(tuple, array.tolist())) if array.ndim > 1 else tuple(array.tolist())
+    return found

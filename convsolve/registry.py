@@ -45,8 +45,8 @@ class Entry(NamedTuple):
         kind: "solver", "penalty", "loss", "noise", "basis" or "criterion".
         name: its name, in Python and on the command line.
         summary: one line of help.
-        target: module and class, "module:Class", of this package if it begins with a dot; empty for
-            a criterion.
+        target: module and class, "module:Class", of this package if it begins with a dot; empty if
+            the name is all.
         fixed: arguments that the name stands for.
         options: arguments that can be given as options.
         number: argument that a number after the name gives, as in "ar3"; empty for none.
@@ -66,7 +66,9 @@ class Entry(NamedTuple):
         return self.target.partition(":")[2]
 
     def make(self, **arguments: Any) -> Any:
-        """Return the component with some arguments."""
+        """Return the component with some arguments; the name of a criterion without a class."""
+        if not self.target:
+            return self.name
         return _imported(self.target)(**{**self.fixed, **arguments})
 
 
@@ -289,7 +291,7 @@ _ALL = (
     Entry("criterion", "evidence", "marginal likelihood"),
     Entry("criterion", "aicc", "corrected Akaike information criterion"),
     Entry("criterion", "bic", "Bayesian information criterion"),
-    Entry("criterion", "cv", "cross-validation"),
+    Entry("criterion", "cv", "cross-validation", ".inference.folds:CrossValidation"),
 )
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ALL}
 

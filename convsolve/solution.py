@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from . import registry
-from .by_mask import Part, at, gathered, noise_of, regularization_of, together
 from .cached import cached_property
 from .errors import warn
 from .files import replacing
@@ -27,6 +26,7 @@ from .near_misses import suggests_attributes
 from .operators.design_matrix import without_confounds
 from .operators.layout import ascending, reversed_taps
 from .operators.prediction import predicted, predicted_blocks
+from .parts import Part, at, gathered, join
 from .problem.checks import choice, fraction, integer
 from .problem.kernel_space import KernelSpace, kernel_space
 from .problem.names import Names
@@ -85,7 +85,8 @@ class Solution:
             are None for a descent on a loss that is not squares.
         stats: dict of the request and of the computation. The request: "call", the call of `solve`
             as code, "settings", the fields of the solver ("choice" has the solver that ``"auto"``
-            chose), "penalty", a dict or None, "loss", a dict, "noise", and "version", of convsolve.
+            chose), "penalty", a dict or None, whose "strength" has a value per output, "loss", a
+            dict, "noise", and "version", of convsolve.
             The computation: "solver", "certificate_kind", "compile_seconds", "run_seconds" and
             entries of the solver.
         trace: the course of an iterative solver, or None.
@@ -197,16 +198,13 @@ class Solution:
         """Return penalty and strength of every output as they were given."""
         from .inference.regularization import as_given
 
-        parts = self._parts
-        joined = regularization_of(parts, lambda fit: fit._given()) if parts else None
-        if joined is not None:
-            return joined
-        unknown = np.full(len(self._penalties), np.nan)
-        found = unknown, unknown
-        if self._affordable_errors() is not None:
-            errors = self._made_errors
-            found = errors.effective_dof, errors.noise.variance
-        return as_given(self._penalties, *found)
+        if self._parts:
+            found: Regularization = gathered(self._parts, lambda fit: fit._given())
+            return found
+        if self._affordable_errors() is None:
+            return as_given(self._penalties)
+        errors = self._made_errors
+        return as_given(self._penalties, (errors.effective_dof, errors.noise.variance))
 
     @property
     def impulse_response(self) -> Any:
@@ -805,18 +803,13 @@ class Solution:
                 warn(words)
             return found
         outputs, groups = self.kernel.shape[-1], self._spec.groups
-        size = next(len(r) for r in rows if r is not None)
-        tests = []
+        size, tests = next(len(r) for r in rows if r is not None), []
         for some, fit in self._parts:
-            each = len(some) // fit._spec.groups
-            mine = [rows[o * groups // outputs] for o in some[::each]]
+            mine = [rows[o * groups // outputs] for o in some[:: len(some) // fit._spec.groups]]
             none = np.full(len(some), np.nan)
-            tests.append(
-                FTest(none, (size, fit.noise.dof), none, none, (), none, none)
-                if all(r is None for r in mine)
-                else fit._tested(mine, value)
-            )
-        found = together(self._parts, tests)
+            nothing = FTest(none, (size, fit.noise.dof), none, none, (), none, none)
+            tests.append(nothing if all(r is None for r in mine) else fit._tested(mine, value))
+        found = self._by_output(tests)
         return found
 
     def permutation_test(
@@ -886,8 +879,16 @@ class Solution:
                 permutation_test(fit._resampled("permutation_test"), kind, draws, seed)
                 for fit in self._by_mask
             ]
-        found: PermutationTest = together(self._parts, several) if self._parts else several[0]
+        found: PermutationTest = self._by_output(several)
         return found
+
+    def _by_output(self, several: Sequence[Any]) -> Any:
+        """Join results of the parts; one result is that of all outputs."""
+        return (
+            join(several, [part.outputs for part in self._parts])
+            if len(several) > 1
+            else several[0]
+        )
 
     @property
     def _by_mask(self) -> list[Solution]:
@@ -936,7 +937,7 @@ class Solution:
             several = [fit._jackknife(patterns) for fit in self._by_mask]
         if len({one.dof for one in several}) > 1:
             raise ValueError("jackknife needs outputs that have rows in the same records")
-        found: Jackknife = together(self._parts, several) if len(several) > 1 else several[0]
+        found: Jackknife = self._by_output(several)
         return found
 
     def _jackknife(self, patterns: str | None) -> Jackknife:
@@ -1048,10 +1049,9 @@ class Solution:
             return self._saved_errors
         if self._parts:
             error = gathered(self._parts, lambda fit: fit._errors[0])
-            noise = noise_of(self._parts)
+            noise = _transposed(gathered(self._parts, lambda fit: _transposed(fit._errors[1])))
             if self._autoregression is not None:
-                order, coefficients = self._autoregression
-                noise = noise._replace(kind="ar", order=order, coefficients=coefficients)
+                noise = noise._replace(kind="ar", **self._autoregression._asdict())
             return error, noise
         found = self._made_errors
         return found.standard_error, found.noise
@@ -1381,6 +1381,12 @@ class Solution:
         # A file name may contain characters that cannot be encoded.
         with replacing(path, overwrite) as file:
             file.write(written.encode(errors="replace"))
+
+
+def _transposed(noise: NoiseEstimate) -> NoiseEstimate:
+    """Return the noise with outputs along the other axis of the coefficients, if there are any."""
+    c = noise.coefficients
+    return noise if c is None else noise._replace(coefficients=np.nan_to_num(c.T))
 
 
 def _times_roots(problem: Problem, residual: list[np.ndarray]) -> list[np.ndarray]:

@@ -9,9 +9,10 @@ import numpy as np
 
 from ..leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
 from ..linalg.threads import one_blas_thread
+from ..parts import join
 from ..progress import tracked
 from .folds import CrossValidation
-from .regularization import Regularization, described, joined
+from .regularization import Regularization, described
 from .select import COARSE, Scoring, choose_strengths
 from .spectrum import ROUNDING
 from .sums import Normal
@@ -73,7 +74,7 @@ def choose_bands(
         found = described(units.to_user, units.outputs[g, one], form, scorer, along)
         parts.append(found._replace(strength=units.to_user(strengths[:, None])))
         pairs.append((form, float(units.to_user(along.strengths)[0])))
-    return joined(parts)._replace(penalty=ridge.title), pairs
+    return join(parts)._replace(penalty=ridge.title), pairs
 
 
 def _starts(start: float, power: np.ndarray) -> list[np.ndarray]:

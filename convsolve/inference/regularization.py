@@ -30,7 +30,8 @@ class StrengthScores(NamedTuple):
     ``strengths``, ``scores`` and ``effective_dof`` are (n, outputs). ``scores_by_fold`` is (folds,
     n, outputs), or None without folds. `Regularization.criterion` names the score. The smallest
     score is the best for gcv, evidence (−2 log marginal likelihood), aicc, bic and mse, the largest
-    for r2 and correlation. Strengths are sorted, and an output can have the same strength twice.
+    for r2 and correlation. Strengths are sorted, and an output can have the same strength twice. If
+    another output has more of them, or more folds, the arrays end in NaN.
     """
 
     strengths: np.ndarray
@@ -45,8 +46,8 @@ class Regularization(NamedTuple):
     Attributes:
         penalty: name of the penalty with its hyperparameters.
         strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) for a banded ridge.
-        hyperparameters: the selected hyperparameters by name, in common for all outputs. A tuple if
-            there are several axes.
+        hyperparameters: the selected hyperparameters by name, in common for all outputs that use
+            the same rows. A tuple if there are several axes.
         effective_dof: (outputs,), effective degrees of freedom of the kernel, Σ d/(d + λ) plus
             the number of coordinates that are not penalized. A bias is not included.
         noise_variance: (outputs,), variance of y about the model, in y's units squared.
@@ -228,51 +229,18 @@ def described(
 
 
 def as_given(
-    terms: Sequence[tuple[Penalty, float]], effective_dof: np.ndarray, noise_variance: np.ndarray
+    terms: Sequence[tuple[Penalty, float]], known: tuple[np.ndarray, np.ndarray] | None = None
 ) -> Regularization:
-    """Return penalty and strength of every output as they were given."""
+    """Return penalty and strength of every output as they were given.
+
+    The degrees of freedom and the variance of the noise are ``known``, or NaN.
+    """
     titles = dict.fromkeys(form.title for form, _ in terms)
     strength = np.stack([form.strengths(strength) for form, strength in terms], axis=-1)
     edge, unknown = np.zeros(len(terms), bool), np.full(len(terms), np.nan)
-    title, found = " or ".join(titles), (effective_dof, noise_variance, "given", unknown, None)
+    freedom, variance = (unknown, unknown) if known is None else known
+    title, found = " or ".join(titles), (freedom, variance, "given", unknown, None)
     return Regularization(title, strength, {}, *found, edge)
-
-
-def joined(parts: Sequence[Regularization]) -> Regularization:
-    """Join the selections of several outputs in order.
-
-    All parts have the same criterion. If penalties differ, their names are joined, and
-    hyperparameters are lists with one entry per part. If some parts have fewer strengths, their
-    last strength is repeated. Scores of folds that some parts lack are NaN.
-    """
-    first, titles = parts[0], list(dict.fromkeys(p.penalty for p in parts))
-    several = {k: [p.hyperparameters[k] for p in parts] for k in first.hyperparameters}
-    return first._replace(
-        penalty=" or ".join(titles),
-        hyperparameters=first.hyperparameters if len(titles) == 1 else several,
-        path=_joined_paths([p.path for p in parts if p.path is not None]),
-        **{name: _along([getattr(p, name) for p in parts]) for name in PER_OUTPUT},
-    )
-
-
-def _along(values: Sequence[Any]) -> Any:
-    return None if values[0] is None else np.concatenate(values, axis=-1)
-
-
-def _joined_paths(paths: Sequence[StrengthScores]) -> StrengthScores | None:
-    """Join the scores of several outputs; None if there are none."""
-    longest = max((len(p.strengths) for p in paths), default=0)
-    folds = max((len(f) for p in paths if (f := p.scores_by_fold) is not None), default=0)
-
-    def extended(a: np.ndarray | None) -> np.ndarray | None:
-        if a is None:
-            return None
-        a = a[..., np.minimum(np.arange(longest), a.shape[-2] - 1), :]
-        missing = np.full((folds - len(a), *a.shape[1:]), np.nan) if a.ndim == 3 else a[:0]
-        return np.concatenate([a, missing])
-
-    several = zip(*(map(extended, path) for path in paths), strict=True)
-    return StrengthScores(*map(_along, several)) if paths else None
 
 
 def _name(criterion: str) -> str:

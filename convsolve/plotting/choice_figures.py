@@ -104,7 +104,7 @@ def _strength(chosen: Regularization, q: int) -> float:
 def _draw_scores(axes: Axes, chosen: Regularization, q: int, label: str) -> None:
     assert chosen.path is not None
     at, scores = chosen.path.strengths[:, q], chosen.path.scores[:, q]
-    shown = np.isfinite(scores)
+    shown = np.isfinite(scores)  # NaN if another output has more strengths
     if chosen.path.scores_by_fold is not None:
         for i, fold in enumerate(chosen.path.scores_by_fold[:, :, q]):
             name = "a fold" if i == 0 and q == 0 else None

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..by_mask import at as part_of
 from ..operators.filtered import autocovariances
+from ..parts import at as part_of
 from ..solution import Fitted, Solution
 from .drawing import (
     BAD,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..by_mask import gathered
 from ..identifiability.report import Identifiability
+from ..parts import gathered
 from ..problem.checks import integer
 from ..solution import Solution
 from ..text import count, some

@@ -12,7 +12,7 @@ import numpy as np
 from ..inference.folds import CrossValidation
 from ..inference.groups import Blocks, duality_gap
 from ..inference.plq import ROUNDED, SLACK, TURNS, Losses, minimize
-from ..inference.regularization import Regularization, described, joined
+from ..inference.regularization import Regularization, described
 from ..inference.rows import ZERO
 from ..inference.select import Group, Scorer, Scoring, choose_strengths
 from ..inference.spectrum import ROUNDING, Fit
@@ -26,6 +26,7 @@ from ..leastsquares.regression import Regression
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..near_misses import checks_arguments
+from ..parts import join
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..progress import tracked
@@ -182,11 +183,10 @@ class Lasso(Penalty):
             g, q = divmod(i, outputs)
             at = kernels[g, :, q], pull[g, :, q], float(smooth[g, q]), strength, labels[g]
             gap = max(gap, duality_gap(*at))
-        selection = joined([one for _, one in found])
-        penalty = {"kind": self.title, "strength": selection.strength.tolist()}
+        selection = join([one for _, one in found])
         return SolverResult(
             *regression.from_columns(v),
-            stats={"solver": "Lasso", "penalty": penalty},
+            stats={"solver": "Lasso"},
             certificate=Certificate(gap, GAP),
             evidence="the penalty",
             answer="a sparse kernel of many",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..errors import SolveError
 from ..inference.banded import choose_bands
 from ..inference.folds import CrossValidation
-from ..inference.regularization import Regularization, as_given, described, joined
+from ..inference.regularization import Regularization, described
 from ..inference.select import (
     Scorer,
     Scoring,
@@ -25,6 +25,7 @@ from ..leastsquares.certificate import EXACT, Certificate, frobenius_bounds, upp
 from ..leastsquares.penalty import Penalty, Ridge
 from ..leastsquares.regression import NOISE, Regression
 from ..leastsquares.scaling import Scaling
+from ..parts import join
 from ..problem.sizes import Sizes
 from ..text import count, in_bytes
 from .auto import AutoSolver
@@ -38,18 +39,9 @@ ROUTE, STEPS = "eigenvectors of the Gram matrix", 4
 Residual = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-class Choice(NamedTuple):
-    """The penalty of every output.
-
-    Attributes:
-        selected: the selection, with all scores; None if all strengths were given.
-        pairs: penalty without strength and strength of every output.
-        begun: kernel, bias and bounds on the backward errors (Cout,), if there is a solution.
-    """
-
-    selected: Regularization | None
-    pairs: Terms
-    begun: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+# The selection with all scores, None if all strengths were given; penalty without strength and
+# strength of every output; kernel, bias and bounds on the backward errors, if there is a solution.
+Choice = tuple[Regularization | None, Terms, tuple[np.ndarray, np.ndarray, np.ndarray] | None]
 
 
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
@@ -91,7 +83,7 @@ def choose(
     scoring = Scoring(analysis, select)
     units = scoring.units
     if isinstance(penalty, Ridge) and penalty.bands:
-        return Choice(*choose_bands(scoring, penalty))
+        return *choose_bands(scoring, penalty), None
     given = np.array(grid, float) if grid is not None else None
     if penalty.strength is not None:
         given = np.atleast_2d(np.array(penalty.strength, float))
@@ -104,7 +96,7 @@ def choose(
     scorers = scoring.scorers(found_form)
     chosen = [choose_strengths(s, g) for s, g in zip(scorers, grids, strict=True)]
     parts = zip(units.outputs, scorers, chosen, strict=True)
-    selected = joined([described(units.to_user, e, found_form, s, c) for e, s, c in parts])
+    selected = join([described(units.to_user, e, found_form, s, c) for e, s, c in parts])
     strengths = np.stack([c.strengths for c in chosen])
     begun = Refinement(analysis, found_form, units, scorers, strengths)
     kernel, bias, errors = begun.solution()
@@ -116,7 +108,7 @@ def choose(
     if len(chosen[0].grid) == 1:
         unknown = np.full(selected.score.shape, np.nan)
         selected = selected._replace(criterion="given", score=unknown, path=None)
-    return Choice(selected, pairs, (kernel, bias, errors))
+    return selected, pairs, (kernel, bias, errors)
 
 
 def _freedom(
@@ -236,40 +228,48 @@ class Refinement:
         return upper_bound(*scaled, self._a_norm, None, error)
 
 
-def solve_each(analysis: Analysis, choice: Choice, solver: Solver) -> SolverResult:
+def solve_each(
+    analysis: Analysis,
+    solver: Solver,
+    penalty: Penalty,
+    terms: Terms | None,
+    grid: Any,
+    select: str | CrossValidation,
+) -> SolverResult:
     """Return the result for the penalty and strength of every output.
 
-    Outputs that are not exact are solved by the solver, once per penalty and strength. The kernel
-    is unique if every penalty ensures it. The penalty of least strength is recorded.
+    They are selected unless ``terms`` are given. Outputs that are not exact are solved by the
+    solver, once per penalty and strength. The kernel is unique if every penalty ensures it. The
+    penalty of least strength is recorded.
     """
-    selected, penalties, begun = choice
-    unknown = np.full(len(penalties), np.nan)
-    words = selected or as_given(penalties, unknown, unknown)
+    auto, sizes, begun, selected = isinstance(solver, AutoSolver), analysis.design.sizes, None, None
+    # One decomposition serves the positive strengths of all outputs. A banded ridge with given
+    # strengths has another form than in a search.
+    enough = auto and sizes.rows - sizes.nuisance >= 2 and not unsupported(penalty, "gcv", sizes)
+    if terms is None or (enough and all(form == penalty.form and s for form, s in terms)):
+        selected, terms, begun = choose(analysis, penalty, grid, select)
     shape, route = analysis.design.kernel_shape, ROUTE
-    if begun is None or not isinstance(solver, AutoSolver):
+    if begun is None or not auto:
         begun = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
     kernel, bias, errors = begun
     wrong, status = ~(errors <= EXACT), None
-    for pair in dict.fromkeys(penalties):
-        mine = wrong & np.array([pair == other for other in penalties])
+    for pair in dict.fromkeys(terms):
+        mine = wrong & np.array([pair == other for other in terms])
         if mine.any():
             found = solver.run(analysis, Objective(SQUARED, *pair))
             kernel[..., mine], bias[mine] = found.kernel[..., mine], found.bias[mine]
             errors[mine] = certified(analysis, found).value
             route, status = str(found.stats.get("solver", solver.name)), status or found.status
-    least = dict(sorted(penalties, key=lambda pair: -pair[1]))
+    least = dict(sorted(terms, key=lambda pair: -pair[1]))
     certain = all(analysis.system(*pair).ridge_certifies for pair in least.items())
     return SolverResult(
         kernel,
         bias,
-        *min(penalties, key=lambda pair: pair[1]),
+        *min(terms, key=lambda pair: pair[1]),
         status=status if status != "solved" else None,
-        stats={
-            "solver": route,
-            "penalty": {"kind": words.penalty, "strength": words.strength.tolist()},
-        },
+        stats={"solver": route},
         certificate=Certificate(float(errors.max()), "upper bound"),
         evidence="the penalty" if certain else None,
         regularization=selected,
-        penalties=penalties,
+        penalties=terms,
     )

@@ -135,7 +135,7 @@ FOLDS: list[Row] = [
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: chosen([[0, 1], [1]], *BATCH.values()), ValueError, "names a record twice"),
     (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
-    (lambda: ridge(select=OWN.score), TypeError, "or a CrossValidation, got"),
+    (lambda: ridge(select=OWN.score), TypeError, "must be a CrossValidation or one of"),
     (lambda: banded(select=OWN), ValueError, "a score that has a gradient"),
     (lambda: banded(select=RECORDS, grid=[1, 2]), ValueError, "by a gradient"),
     (lambda: banded(select="gcv"), ValueError, "by evidence or cross-validation"),

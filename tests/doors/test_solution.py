@@ -115,7 +115,7 @@ def test_lags_and_impulse_response_are_aligned(
 NOISE = np.random.default_rng(1).standard_normal((40, 2))
 SMALL = cs.Problem(NOISE, NOISE[2:, :1] + 0.1 * NOISE[:-2, 1:], kernel_size=(3,))
 START = np.zeros((3, 2, 1))
-RIDGE = {"kind": "ridge", "strength": 0.5}
+RIDGE = {"kind": "ridge", "strength": [0.5]}
 DESCENT = {
     "optimizer": "adam(0.05)", "steps": 3, "batch_size": None, "init": "glorot_uniform", "seed": 0,
     "restarts": 1, "tol": 1e-6,
