@@ -31,32 +31,21 @@ def fit(
     floating = jnp.issubdtype(dtype, jnp.floating)
     dtype = jnp.promote_types(dtype, jnp.float32) if floating else jnp.result_type(float)
     x, y = x.astype(dtype), y.astype(dtype)
-    if not x.shape[-1] or not y.shape[-1]:
-        raise ValueError(f"x and y need a channel each, got shapes {x.shape} and {y.shape}")
     spec._check_channels(x.shape[-1])
-    if not (method.loss.squared or _descends(method.solver)):
-        raise TypeError(
-            "fit_kernel minimizes other losses than squares by gradient descent only; use "
-            "solver='adam', or solve, which has exact methods"
-        )
+    descends = method.solver.any_loss and not isinstance(method.solver, AutoSolver)
+    if not (method.loss.squared or descends):
+        raise TypeError("fit_kernel minimizes other losses than squares by gradient descent only")
     penalty, strength = _term(method, y.shape[-1])
     method.check_shape(spec, Selection((), (), x.shape[-1], y.shape[-1]))
     wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
-    if y.shape[:-1] != wanted or 0 in wanted:
+    if y.shape[:-1] != wanted or 0 in (*x.shape, *y.shape) or y.shape[-1] % spec.groups:
         raise ValueError(
-            f"y has shape {y.shape}, but x of shape {x.shape} with {spec} "
-            f"gives {wanted} and the output channels"
+            f"y has shape {y.shape}, but x of shape {x.shape} with {spec} gives {wanted} and the "
+            "output channels, a multiple of groups"
         )
-    if y.shape[-1] % spec.groups:
-        raise ValueError(f"groups={spec.groups} does not divide the {y.shape[-1]} channels of y")
     weights = None if weights is None else _weights(weights, wanted, dtype)
     static = {"loss": method.loss, "penalty": penalty, "spec": spec, "bias": bias}
     return placed_by_jax(partial(_fit, **static), x, y, weights, method.solver, strength)
-
-
-def _descends(solver: Solver) -> bool:
-    """Return whether a solver minimizes any loss under jit, where exact methods do not run."""
-    return solver.any_loss and not isinstance(solver, AutoSolver)
 
 
 def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
@@ -68,10 +57,7 @@ def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
     if penalty is None or penalty.zero:
         return RIDGE, None
     if not (penalty.quadratic and penalty.given):
-        raise ValueError(
-            f"fit_kernel needs a quadratic penalty with a given strength, got {penalty.title}; "
-            "use solve"
-        )
+        raise ValueError(f"fit_kernel needs a quadratic penalty of given strength, got {penalty!r}")
     if is_tracer(penalty.strength):
         return penalty.form, penalty.strength
     try:
@@ -107,21 +93,18 @@ def _weights(weights: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
         found = found.reshape(-1, *(1,) * (len(shape) - 1))
     elif found.shape != shape:
         raise ValueError(
-            f"weights has shape {found.shape}, expected {shape[:1]}, one for each record, or "
-            f"{shape}, one for each row"
+            f"weights has shape {found.shape}, expected {shape[:1]}, one per record, or {shape}"
         )
     return jnp.broadcast_to(found.astype(dtype), shape)
 
 
 def _numbers(value: Any, name: str) -> jax.Array:
     """Return an array of jax with real numbers, or raise a TypeError."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, whose mask would be lost")
     found = value if isinstance(value, jax.Array) else np.asarray(value)  # tracers are such
-    if jnp.issubdtype(found.dtype, jnp.complexfloating):
-        raise TypeError(f"{name} is complex")
-    if not (jnp.issubdtype(found.dtype, jnp.number) or found.dtype == bool):
-        raise TypeError(f"{name} must hold numbers, got dtype {found.dtype}")
+    real = any(jnp.issubdtype(found.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
+    if isinstance(value, np.ma.MaskedArray) or not real:
+        given = f"{type(value).__name__} of {found.dtype}"
+        raise TypeError(f"{name} must be an array of real numbers, got {given}")
     return jnp.asarray(found)
 
 
