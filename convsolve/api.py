@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from .inference.folds import CrossValidation
     from .inference.regularization import Regularization
 
+# Alternating estimates of autoregressive noise and the kernel, after one for white noise.
+ROUNDS = 2
 # Reports by problem and limits, as weak references: a report refers to its problem.
 _REPORTS: WeakKeyDictionary[Problem, dict[Tuning, ref[Identifiability]]] = WeakKeyDictionary()
 
@@ -260,7 +262,7 @@ def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
     from .inference.ar import estimated_noise, filtered_parts
 
     statuses = [found.solution.status]
-    for _ in tracked(range(model.rounds), "rounds of noise and kernel", model.rounds):
+    for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
         if statuses[-1] == "interrupted":
             break
         analysis, doubts, parts = analyse(problem, options.tuning), found.doubts, []

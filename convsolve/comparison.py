@@ -312,7 +312,7 @@ def _applicable(shared: Method) -> tuple[str, ...]:
     """Return the default methods for the arguments that all methods have in common."""
     if not shared.least_squares:
         return OTHERS
-    penalized = shared.penalty is not None or not shared.noise.penalties
+    penalized = shared.regularizes or not shared.noise.penalties
     return SOLVERS if penalized else (*SOLVERS, *PENALTIES)
 
 

@@ -30,8 +30,9 @@ CLASSES: dict[str, type] = {
 }  # fmt: skip
 # The kinds of components that are a method of `compare` by themselves.
 METHODS = ("solver", "penalty", "loss")
-# Code of the defaults that are not None.
-DEFAULTS = {"solver": "'auto'", "loss": "'squared'", "noise": "'white'"}
+# The penalty of a fit without one, and the defaults of all arguments as code.
+NONE = Ridge(0.0)
+DEFAULTS = {"'auto'", "cs.Ridge(0.0)", "None", "'squared'", "'white'"}
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Method:
 
     Attributes:
         solver: the numerical method.
-        penalty: the penalty, or None.
+        penalty: the penalty; a ridge of strength zero for none.
         grid: strengths to choose from, ``(n,)`` or ``(n, outputs)`` in nested tuples, or None.
         select: the criterion, or None for the default of the penalty.
         loss: the loss of the residuals.
@@ -48,7 +49,7 @@ class Method:
     """
 
     solver: Solver
-    penalty: Penalty | None
+    penalty: Penalty
     grid: tuple[Any, ...] | None
     select: str | CrossValidation | None
     loss: Loss
@@ -75,7 +76,7 @@ class Method:
         given = penalty_of(ridge, penalty)
         made = cls(
             component("solver", "auto" if solver is None else solver),
-            None if given is None else component("penalty", given),
+            NONE if given is None else component("penalty", given),
             None if grid is None else _checked_grid(grid),
             None if select is None else component("criterion", select),
             component("loss", loss),
@@ -89,38 +90,33 @@ class Method:
         for name in ("grid", "select"):
             if getattr(self, name) is not None and not self.selects(name):
                 raise TypeError(f"{name}= needs a penalty whose strength is not given")
-        if self.penalty is not None and self.select is not None:
+        if self.select is not None:
             self.penalty.check_select(self.select)
         if self.grid is not None and getattr(self.penalty, "bands", False):
             raise ValueError("the strengths of groups of channels are searched by a gradient")
         penalized = self.regularizes and not self.noise.penalties
         if penalized or not (self.loss.squared or self.noise.losses):
-            raise ValueError(
-                f"noise={self.noise.label!r} has no standard errors for {self.name}; use "
-                "noise='white'"
-            )
+            raise ValueError(f"noise={self.noise.label!r} has no standard errors for {self.name}")
 
     def selects(self, name: str) -> bool:
         """Return whether there is something to select by the argument "grid" or "select"."""
-        if self.penalty is None or self.penalty.given:
-            return False
-        return name == "select" or self.penalty.strength is None
+        return not self.penalty.given and (name == "select" or self.penalty.strength is None)
 
     @property
     def regularizes(self) -> bool:
         """Whether there is a penalty of positive strength, or of a strength to select."""
-        return self.penalty is not None and not self.penalty.zero
+        return not self.penalty.zero
 
     @property
     def least_squares(self) -> bool:
         """Whether the solution minimizes squares and a quadratic penalty, if any."""
-        return self.loss.squared and (self.penalty is None or self.penalty.quadratic)
+        return self.loss.squared and self.penalty.quadratic
 
     @property
     def criterion(self) -> str | CrossValidation:
         """The selection criterion of a quadratic penalty."""
-        name = None if self.penalty is None else self.penalty.default_select
-        found: str | CrossValidation = self.select or component("criterion", name or "gcv")
+        default = self.penalty.default_select or "gcv"
+        found: str | CrossValidation = self.select or component("criterion", default)
         return found
 
     @property
@@ -130,9 +126,10 @@ class Method:
     @property
     def name(self) -> str:
         """Solver, penalty and loss in tables and messages, without those that are defaults."""
-        parts = [] if self._auto else [self.solver.name]
-        parts += [repr(self.penalty)] if self.penalty is not None else []
-        parts += [] if self.loss.squared else [repr(self.loss)]
+        parts = [self.solver.name] * (not self._auto) + [repr(self.penalty)] * (
+            self.penalty != NONE
+        )
+        parts += [repr(self.loss)] * (not self.loss.squared)
         return ", ".join(part.removesuffix("()") for part in parts) or self.solver.name
 
     @cached_property
@@ -140,82 +137,71 @@ class Method:
         """The call of `solve`, as code."""
         words = ["problem"]
         for name in ("solver", "penalty", "grid", "select", "loss", "noise"):
-            value, default = getattr(self, name), DEFAULTS.get(name, "None")
+            value = getattr(self, name)
             text = _written(value)
+            if text in DEFAULTS:
+                continue
             if isinstance(value, Ridge) and value.strength is not None and not value.labels:
                 name, text = "ridge", repr(value.strength)
-            if text != default:
-                words.append(text if name == "solver" else f"{name}={text}")
+            words.append(text if name == "solver" else f"{name}={text}")
         return f"cs.solve({', '.join(words)})"
 
     def check(self, problem: Problem) -> None:
         """Raise an error unless the method fits the taps, channels, outputs and rows."""
-        if self.penalty is not None and is_tracer(self.penalty.strength):
+        if is_tracer(self.penalty.strength):
             raise TypeError("a traced strength belongs in fit_kernel, not in solve")
         self.check_shape(problem.spec, problem._selection)
         self.noise.check(problem)
 
     def check_shape(self, spec: ConvSpec, selection: Selection) -> None:
         """Raise a ValueError unless penalty and grid fit the taps, channels and outputs."""
-        if self.penalty is not None:
-            self.penalty.check(spec.kernel_size, selection.n_channels)
-            self.penalty.check_outputs(selection.n_outputs)
+        self.penalty.check(spec.kernel_size, selection.n_channels)
+        self.penalty.check_outputs(selection.n_outputs)
         shape, outputs = np.shape(self.grid or ()), selection.n_outputs
         if shape[1:] not in ((), (1,), (outputs,)):
-            raise ValueError(
-                f"grid has shape {shape}, expected (n,), or (n, {outputs}) for a grid of every "
-                "output"
-            )
+            wanted = f"(n,), or (n, {outputs}) for a grid of every output"
+            raise ValueError(f"grid has shape {shape}, expected {wanted}")
 
     def of_part(self, selection: Selection) -> Method:
         """Return the method for the outputs and records of a part."""
-        penalty, grid, select = self.penalty, self.grid, self.select
+        grid, select = self.grid, self.select
         if np.ndim(grid or ()) > 1:
             grid = _checked_grid(selection.of_outputs(np.array(grid)))
         if not isinstance(select, (str, type(None))):
             select = select.of_records(selection.records)
-        penalty = None if penalty is None else penalty.of_part(selection)
-        solver = self.solver.of_part(selection)
+        solver, penalty = self.solver.of_part(selection), self.penalty.of_part(selection)
         return replace(self, solver=solver, penalty=penalty, grid=grid, select=select)
 
     def terms(self, outputs: int) -> Terms | None:
         """Return penalty and strength of every output; None if something is selected."""
-        penalty = self.penalty
-        if penalty is None:
-            return [Objective()[1:]] * outputs
-        return penalty.terms(outputs) if penalty.given and not self._sparse else None
+        given = self.penalty.given and not self._sparse
+        return self.penalty.terms(outputs) if given else None
 
     @property
     def _sparse(self) -> bool:
         """Whether the penalty minimizes squares by an exact method of its own."""
-        return self.penalty is not None and not self.penalty.quadratic and self.loss.squared
-
-    def _combines(self, penalty: Penalty) -> bool:
-        """Return whether the exact method of a loss other than squares supports the penalty."""
-        return self._auto and self.loss.penalties and penalty.any_loss and penalty.given
+        return self.loss.squared and not self.penalty.quadratic
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return None, or the reason why a problem of these sizes cannot be solved."""
         solver, penalty, loss = self.solver, self.penalty, self.loss
         if not (loss.squared or solver.any_loss):
             return f"{solver.name} supports squared loss only; leave out solver="
-        if penalty is not None and sizes.has_functions and not penalty.in_basis:
+        if sizes.has_functions and not penalty.in_basis:
             return penalty.not_in_basis
-        if penalty is not None and not (loss.squared or penalty.zero or self._combines(penalty)):
+        combined = self._auto and loss.penalties and penalty.any_loss and penalty.given
+        if not (loss.squared or penalty.zero or combined):
             given = "" if penalty.given else " of no given strength"
             return f"{penalty.title}{given} cannot be combined with {type(loss).__name__}"
-        if penalty is not None and self._sparse:
+        if self._sparse:
             other = f"{penalty.title} has an exact method of its own; leave out solver="
             return penalty.supports(sizes) if self._auto else other
-        terms = self.terms(sizes.outputs * sizes.groups)
-        if terms is None:
-            assert penalty is not None
-            # A strength that is selected from the data is positive.
-            terms = [(penalty.form, 1.0)]
+        # A strength that is selected from the data is positive.
+        terms = self.terms(sizes.outputs * sizes.groups) or [(penalty.form, 1.0)]
         objectives = (Objective(loss, *term) for term in _distinct(terms))
         reasons = (solver.supports(sizes, spec, objective) for objective in objectives)
         reason = next(filter(None, reasons), None)
-        if penalty is None or penalty.given or reason:
+        if penalty.given or reason:
             return reason
         from .solvers.penalized import unsupported
 
@@ -224,7 +210,6 @@ class Method:
     def run(self, analysis: Analysis) -> SolverResult:
         """Solve for all outputs of an analysis."""
         if self._sparse:
-            assert self.penalty is not None
             found: SolverResult = self.penalty.exact_solver(analysis, self.grid, self.select)
             return found
         terms = self.terms(analysis.design.kernel_shape[-1])
@@ -235,7 +220,6 @@ class Method:
             return self.solver.run(analysis, Objective(self.loss, *terms[0]))
         from .solvers.penalized import solve_each
 
-        assert self.penalty is not None
         return solve_each(analysis, self.solver, self.penalty, terms, self.grid, self.criterion)
 
 

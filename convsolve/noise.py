@@ -26,7 +26,6 @@ class NoiseModel(ABC):
         independent: whether rows are independent, which residuals may contradict.
         by_record: whether errors come from one sum per record, so that few records are few draws.
         rows_squared: whether errors take products of rows × taps² numbers.
-        rounds: number of alternating estimates of noise and kernel, after one for white noise.
 
     Examples:
         >>> import convsolve as cs
@@ -42,7 +41,6 @@ class NoiseModel(ABC):
     assumption: str
     penalties = losses = independent = True
     by_record = rows_squared = False
-    rounds = 0
 
     def __repr__(self) -> str:
         return as_call(self)
@@ -55,10 +53,6 @@ class NoiseModel(ABC):
     def check(self, problem: Problem) -> None:
         """Raise a ValueError if the problem has no errors under this noise."""
         return
-
-    def records_left(self, problem: Problem) -> tuple[int, ...] | None:
-        """Return the records that have prepared rows; None if it is not known before the rounds."""
-        return None
 
     @abstractmethod
     def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
@@ -147,7 +141,6 @@ class ARNoise(_WithNumber, WhiteNoise):
     name = "ar"
     assumption = "for autoregressive noise"
     losses = independent = False
-    rounds = 2
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or if single rows have weights."""
@@ -157,12 +150,6 @@ class ARNoise(_WithNumber, WhiteNoise):
                 f"noise={self.name!r} filters rows of equal weight: weights of single "
                 "rows change the variance in time, so that no filter makes the noise white"
             )
-
-    def records_left(self, problem: Problem) -> tuple[int, ...] | None:
-        """Return the records that have rows after those that a given order takes."""
-        from .inference.ar import records_left
-
-        return None if self.order is None else tuple(records_left(problem._kept, self.order))
 
 
 @dataclass(frozen=True, repr=False)

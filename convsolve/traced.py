@@ -54,7 +54,7 @@ def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
     The strength is None if there is no penalty, so that it is known while tracing.
     """
     penalty = method.penalty
-    if penalty is None or penalty.zero:
+    if penalty.zero:
         return RIDGE, None
     if not (penalty.quadratic and penalty.given):
         raise ValueError(f"fit_kernel needs a quadratic penalty of given strength, got {penalty!r}")
