@@ -245,8 +245,7 @@ def component(kind: str, value: Any) -> Any:
         ValueError: If the name is unknown.
     """
     if isinstance(value, str):
-        entry, arguments = registry.named(kind, value)
-        return entry.make(**arguments)
+        return registry.component(kind, value)
     if isinstance(value, _class(kind)):
         return value
     given = value if isinstance(value, type) else type(value)

@@ -363,15 +363,6 @@ def named(kind: str, name: str) -> tuple[Entry, Mapping[str, Any]]:
 
 
 def component(kind: str, name: str) -> Any:
-    """Return the component of a kind and a name.
-
-    Raises:
-        ValueError: If there is no entry of this kind and name.
-    """
-    given = found(name)
-    if given is None or given[0].kind != kind:
-        raise ValueError(
-            f"{kind}={name!r} is unknown; if it is your own, add its entry to "
-            "convsolve.registry.ENTRIES"
-        )
-    return given[0].make(**given[1])
+    """Return the component of a kind and a name; errors are those of `named`."""
+    entry, arguments = named(kind, name)
+    return entry.make(**arguments)

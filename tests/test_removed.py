@@ -15,7 +15,7 @@ REMOVED: list[tuple[str, type[Exception]]] = [
 ]
 # Modules below convsolve.
 GONE: list[str] = [
-    "inference.approximate_errors",
+    "by_mask", "inference.approximate_errors",
     "checkpoint", "leastsquares.placement", "operators.by_filter", "operators.by_jax",
     "operators.by_sums", "operators.jax_blocks", "operators.short_kernels", "operators.spread",
     "problem.remote", "problem.whole_chunks",
@@ -40,6 +40,7 @@ GONE += ["results"]
 # Statistics.
 REMOVED += [
     ("cs.CrossValidation(random=3)", TypeError),
+    ("cs.ARNoise().rounds", AttributeError),
     ("cs.GradientDescent(via='moments')", TypeError),
     ("cs.BSplines(6, knots=(1, 3))", TypeError),
     ("cs.fit_kernel(x, x[2:], cs.ConvSpec(3), 'fft')", TypeError),

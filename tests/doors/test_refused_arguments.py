@@ -221,6 +221,25 @@ LASSO: list[Row] = [
     (lambda: cs.Lasso(channel_groups="taps"), ValueError, "channel_groups='taps' is unknown"),
     (lambda: cs.Lasso(0), ValueError, "strength of a lasso must be positive"),
 ]
+SETTINGS: list[Row] = [
+    (lambda: cs.HuberLoss(scale="1"), ValueError, "scale='1' is unknown; choose 'mad' or a number"),
+    (lambda: cs.HuberLoss(scale=0), ValueError, "^scale must be finite and above 0, got 0"),
+    (lambda: cs.StableSpline(decay=1), ValueError, "^decay must lie between 0 and 1, got "),
+    *(
+        (partial(cs.GradientDescent, **settings), error, words)
+        for settings, error, words in (
+            ({"steps": -1}, ValueError, "steps must be at least 0, got -1"),
+            ({"steps": 2**31}, ValueError, "steps must be at most 2000000000, got 2147483648"),
+            ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+            ({"seed": 2**63}, ValueError, "seed must be at most 9223372036854775807"),
+            ({"optimizer": "sgd"}, ValueError, "optimizer='sgd' is unknown; choose 'adam' or 'lb"),
+            ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax transformation, got 0.0"),
+            ({"init": "ones"}, ValueError, "init='ones' is unknown; choose 'glorot_uniform' or '"),
+            ({"init": None}, TypeError, "init must hold plain real numbers, got None"),
+            ({"init": [np.nan]}, ValueError, "init has NaN at index"),
+        )
+    ),
+]
 DATA: list[Row] = [
     (lambda: FIT.score(y=Y), ValueError, "y was given without x"),
     (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
@@ -229,7 +248,7 @@ DATA: list[Row] = [
 ]
 REFUSED = [
     *DATA, *MASKS, *CONFOUNDS, *WEIGHTS, *NAMES, *PENALTIES, *CHOICES, *FOLDS, *LAGS,
-    *SOLVERS, *LASSO, *COMPARISONS, *ERRORS, *REPORTS, *PICTURES,
+    *SETTINGS, *SOLVERS, *LASSO, *COMPARISONS, *ERRORS, *REPORTS, *PICTURES,
 ]  # fmt: skip
 
 
