@@ -300,9 +300,11 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
         begun = time.perf_counter() - clock.total
         raw = method.run(analysis)
         seconds = max(time.perf_counter() - clock.total - begun, 0.0)
+        penalties = raw.penalties or [(raw.penalty, raw.strength)] * problem.n_outputs
+        penalty, least = min(penalties, key=lambda term: term[1])
         # After Ctrl-C, skip the rank decision, which can take minutes.
         many_fit = raw.status != "interrupted" and not (
-            raw.evidence or report._diagnosis.unique_with(raw.strength, raw.penalty)
+            raw.evidence or report._diagnosis.unique_with(least, penalty)
         )
         if many_fit and strict:
             raise _refusal(report)
@@ -311,7 +313,6 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     if many_fit:
         message = wording.warning(report._diagnosis, f"this is {answer}", report._brief)
         doubts = [IdentifiabilityWarning(message, report)]
-    penalties = raw.penalties or [(raw.penalty, raw.strength)] * problem.n_outputs
     stats = _stats(problem, method, seconds) | raw.stats
     stats["penalty"] = _penalty_entry(raw.regularization, penalties)
     if certificate is not None:

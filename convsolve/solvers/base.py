@@ -228,7 +228,8 @@ class SolverResult:
     """The result of a solver in plain numbers, in the user's units.
 
     Attributes:
-        kernel: ``(*K, Cin/groups, Cout)``, the solution for ``penalty`` with ``strength``.
+        kernel: ``(*K, Cin/groups, Cout)``, the solution for ``penalty`` with ``strength``, or for
+            the ``penalties`` of the outputs.
         bias: (Cout,).
         penalty, strength: the penalty that was used and its strength.
         status: the status; None if the certificate decides it.
@@ -242,7 +243,7 @@ class SolverResult:
             for losses other than squares that have standard errors.
         confound_fit: (q, Cout), coefficients of the confounds that are added to those of least
             squares. None if the loss is squares.
-        penalties: penalty and strength of every output, if these differ.
+        penalties: penalty and strength of every output, if they may differ.
     """
 
     kernel: np.ndarray

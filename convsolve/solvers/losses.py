@@ -81,11 +81,9 @@ class _Exact(Loss):
         exponents = analysis.targets.grouped(analysis.targets.exponents).reshape(-1)
         given = [self._term(*term, int(e)) for term, e in zip(terms, exponents, strict=True)]
         found, fits = by_output(analysis, given, fit)
-        errors, least = self.smooth and not penalized(terms), min(terms, key=lambda term: term[1])
+        errors = self.smooth and not penalized(terms)
         return SolverResult(
             **found,
-            penalty=least[0],
-            strength=least[1],
             penalties=terms,
             status=None if all(one.settled for one in fits) else "approximate",
             stats=self._stats(fits),

@@ -41,7 +41,7 @@ Residual = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 # The selection with all scores, None if all strengths were given; penalty without strength and
 # strength of every output; kernel, bias and bounds on the backward errors, if there is a solution.
-Choice = tuple[Regularization | None, Terms, tuple[np.ndarray, np.ndarray, np.ndarray] | None]
+Choice = tuple[Regularization | None, Terms, Any]
 
 
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
@@ -239,8 +239,7 @@ def solve_each(
     """Return the result for the penalty and strength of every output.
 
     They are selected unless ``terms`` are given. Outputs that are not exact are solved by the
-    solver, once per penalty and strength. The kernel is unique if every penalty ensures it. The
-    penalty of least strength is recorded.
+    solver, once per penalty and strength. The kernel is unique if every penalty ensures it.
     """
     auto, sizes, begun, selected = isinstance(solver, AutoSolver), analysis.design.sizes, None, None
     # One decomposition serves the positive strengths of all outputs. A banded ridge with given
@@ -248,11 +247,11 @@ def solve_each(
     enough = auto and sizes.rows - sizes.nuisance >= 2 and not unsupported(penalty, "gcv", sizes)
     if terms is None or (enough and all(form == penalty.form and s for form, s in terms)):
         selected, terms, begun = choose(analysis, penalty, grid, select)
-    shape, route = analysis.design.kernel_shape, ROUTE
     if begun is None or not auto:
+        shape = analysis.design.kernel_shape
         begun = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
     kernel, bias, errors = begun
-    wrong, status = ~(errors <= EXACT), None
+    wrong, status, route = ~(errors <= EXACT), None, ROUTE
     for pair in dict.fromkeys(terms):
         mine = wrong & np.array([pair == other for other in terms])
         if mine.any():
@@ -265,7 +264,6 @@ def solve_each(
     return SolverResult(
         kernel,
         bias,
-        *min(terms, key=lambda pair: pair[1]),
         status=status if status != "solved" else None,
         stats={"solver": route},
         certificate=Certificate(float(errors.max()), "upper bound"),

@@ -69,33 +69,30 @@ REFUSED = (
     # The degrees of freedom of groups are not a number of taps.
     Refusal(PLAIN, by(penalty=cs.Lasso(channel_groups="channels"), select="bic"), ValueError,
             "select='bic' counts taps"),
-    # A lasso is not a quadratic penalty.
-    Refusal(PLAIN, by(solver="qr", penalty="lasso"), cs.SolveError, "leave out solver="),
-    # A lasso is not a quadratic penalty.
-    Refusal(PLAIN, by(solver="adam", penalty=cs.Lasso(1.0)), cs.SolveError, "leave out solver="),
+    *(
+        # A lasso is not a quadratic penalty.
+        Refusal(PLAIN, by(solver=solver, penalty="lasso"), cs.SolveError, "leave out solver=")
+        for solver in ("qr", "adam")
+    ),
     *(
         # The exact methods of these losses have rows, not groups of rows.
         Refusal(PLAIN, by(loss=loss, penalty=cs.Lasso(1.0, channel_groups="channels")),
                 cs.SolveError, "group lasso cannot be combined with")
         for loss in ("huber", "absolute")
     ),
-    # The criteria that select a strength are defined for squares.
-    Refusal(PLAIN, by(loss="huber", penalty="smooth"), cs.SolveError, "give one for HuberLoss"),
-    # The criteria that select a strength are defined for squares.
-    Refusal(PLAIN, by(loss="absolute", penalty="lasso"), cs.SolveError, "give one for AbsoluteLo"),
     *(
-        # The exact method of Huber's loss has penalties, and descent has none.
-        Refusal(PLAIN, by(solver="adam", ridge=1.0, loss=loss), cs.SolveError, "cannot be combined")
-        for loss in ("absolute", "huber")
+        # The criteria that select a strength are defined for squares.
+        Refusal(PLAIN, by(loss=loss, penalty=penalty), cs.SolveError, "of no given strength")
+        for loss, penalty in (("huber", "smooth"), ("absolute", "lasso"))
     ),
+    # The exact method of Huber's loss has penalties, and descent has none.
+    Refusal(PLAIN, by(solver="adam", ridge=1.0, loss="huber"), cs.SolveError, "cannot be combined"),
     *(
         # Only gradient descent and exact methods minimize other losses.
         Refusal(PLAIN, by(solver=solver, loss=loss), cs.SolveError, "supports squared loss only")
         for solver in ("qr", "svd", "normal", "cg", "fft")
-        for loss in ("huber", "absolute")
+        for loss in ("huber", fourth_power)
     ),
-    # Only gradient descent minimizes a callable.
-    Refusal(PLAIN, by(solver="qr", loss=fourth_power), cs.SolveError, "supports squared loss only"),
     # Only gradient descent minimizes a callable.
     Refusal(PLAIN, by(loss=fourth_power), cs.SolveError, "use solver='adam'"),
     # The scale of the noise changes in the course of the descent.
@@ -138,16 +135,12 @@ REFUSED = (
     # No residuals are left from which the scale could be estimated.
     Refusal(WIDE, by(loss="huber"), cs.SolveError, "scale"),
     *(
-        # Errors of a penalized estimate are posterior errors for white noise.
-        Refusal(RAGGED, by(noise=noise, **penalty), ValueError, "without a penalty")
-        for noise in ("hac", "cluster", cs.HACNoise(bandwidth=3))
-        for penalty in ({"solver": "normal", "ridge": 1.0}, {"penalty": "tc"}, {"penalty": "lasso"})
-    ),
-    *(
-        # Noise and covariance are estimated at least squares.
-        Refusal(RAGGED, by(noise=noise, loss=loss), ValueError, "least squares")
-        for noise in ("hac", "cluster", "ar", "ar3")
-        for loss in ("absolute", "huber")
+        # Errors of a penalized estimate are posterior errors for white noise. Other noise and
+        # covariance are estimated at least squares.
+        Refusal(RAGGED, by(noise=noise, **given), ValueError, "has no standard errors for ")
+        for noise in ("hac", "cluster", "ar3")
+        for given in ({"ridge": 1.0}, {"penalty": "lasso"}, {"loss": "absolute"}, {"loss": "huber"})
+        if noise != "ar3" or "loss" in given
     ),
     # No filter makes noise white whose variance changes from row to row.
     Refusal(WEIGHTED, by(noise="ar"), ValueError, "noise"),
