@@ -884,11 +884,7 @@ class Solution:
 
     def _by_output(self, several: Sequence[Any]) -> Any:
         """Join results of the parts; one result is that of all outputs."""
-        return (
-            join(several, [part.outputs for part in self._parts])
-            if len(several) > 1
-            else several[0]
-        )
+        return join(several, [part.outputs for part in self._parts] * (len(several) > 1))
 
     @property
     def _by_mask(self) -> list[Solution]:
