@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -262,30 +260,6 @@ def test_weights_of_records_and_rows_are_those_of_solve(
         np.testing.assert_allclose(b, wanted.bias, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("solver", ["auto", "smooth"])
-@pytest.mark.slow
-def test_gradients_in_a_shard_map_are_those_outside(solver: str) -> None:
-    """x and y are split over a mesh, and the ridge is on all devices."""
-    rng = np.random.default_rng(8)
-    spec, mesh = cs.ConvSpec(3), jax.make_mesh((1,), ("trials",), (AxisType.Auto,))
-    x, y = rng.standard_normal((4, 20)), rng.standard_normal((4, 18))
-
-    def losses(ridge: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-        smooth: dict[str, Any] = {"penalty": cs.Smooth(ridge)}
-        method = smooth if solver == "smooth" else {"solver": solver, "ridge": ridge}
-        fit = jax.vmap(lambda x, y: cs.fit_kernel(x, y, spec, **method)[0])
-        return jnp.sum(fit(x, y) ** 2, axis=(1, 2, 3))
-
-    split, whole = PartitionSpec("trials"), PartitionSpec()
-    sharded = jax.shard_map(losses, mesh=mesh, in_specs=(whole, split, split), out_specs=split)
-
-    def slopes(losses: Callable[..., jax.Array]) -> tuple[jax.Array, ...]:
-        return jax.jit(jax.grad(lambda *args: jnp.sum(losses(*args)), (0, 1, 2)))(0.5, x, y)
-
-    for one, other in zip(slopes(sharded), slopes(losses), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-12)
-
-
 @pytest.mark.slow
 def test_repeated_singular_values_have_gradients() -> None:
     """AᵀA = I, where the derivative of an SVD is 0/0."""
@@ -296,21 +270,3 @@ def test_repeated_singular_values_have_gradients() -> None:
         return jnp.sum(w)
 
     assert float(jax.grad(loss)(0.0)) == pytest.approx(-4.0, rel=1e-12)
-
-
-@pytest.mark.slow
-def test_ten_thousand_problems_are_solved_at_once() -> None:
-    """The test has a process of its own, because this call once did not return."""
-    code = """
-import jax, numpy as np, convsolve as cs
-with jax.enable_x64(True):
-    x, y = (np.random.default_rng(0).standard_normal((10_000, n)) for n in (64, 57))
-    fit = jax.jit(jax.vmap(lambda x, y: cs.fit_kernel(x, y, cs.ConvSpec(8))[0]))
-    for _ in range(5):
-        w = np.asarray(fit(x, y))[..., 0, 0]
-a = np.lib.stride_tricks.sliding_window_view(x, 8, axis=1)
-r = y - np.einsum("btk,bk->bt", a, w)
-print(np.abs(np.einsum("btk,bt->bk", a, r)).max())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert float(done.stdout) < 1e-11, done.stderr
