@@ -335,10 +335,17 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
         noise_model=method.noise,
     )
     if LOG.isEnabledFor(logging.INFO):
-        why = [raw.stats.get("choice"), raw.stats.get("route"), raw.regularization]
-        words = [solution.status, f"{seconds:.2f} s", *map(str, filter(None, why))]
-        LOG.info("%s: %s", stats["solver"], "; ".join(words))
+        _log(solution)
     return _Solved(solution, doubts, raw.kernel, raw.bias)
+
+
+def _log(fit: Solution) -> None:
+    """Log the status of a solve, its certificate and duration, and the method with the reason."""
+    stats, value = fit.stats, fit._certificate
+    proof = "no certificate" if value is None else f"certificate {value:.1e}"
+    why = [stats.get("choice"), stats.get("route"), fit._regularization]
+    words = [f"{fit.status}, {proof}, {stats['run_seconds']:.2f} s", *filter(None, why)]
+    LOG.info("%s: %s", stats["solver"], "; ".join(map(str, words)))
 
 
 def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
