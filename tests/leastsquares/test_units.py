@@ -60,19 +60,12 @@ def test_a_constant_channel_and_one_in_a_smaller_unit(solver: str, power: int) -
     np.testing.assert_allclose(fit.residuals(), 0, atol=1e-13)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "unit", "size"), [(np.float64, 2.0**500, 2.0**-600), (np.float32, 1e30, 1e-17)]
-)
-def test_a_tap_out_of_the_range_of_its_type_is_refused(
-    dtype: type, unit: float, size: float
-) -> None:
-    x = np.stack([N, unit * M], axis=1).astype(dtype)
-    with pytest.raises(
-        cs.SolveError, match=r"the kernel (is too small for|lies outside the range of) float"
-    ):
-        cs.solve(cs.Problem(x, (size * (N + M)).astype(dtype), kernel_size=(1,)))
-    fit = cs.solve(cs.Problem(x, (N + M).astype(dtype), kernel_size=(1,)))
-    np.testing.assert_allclose(fit.kernel.ravel() * [1, unit], [1, 1], rtol=1e-5)
+def test_a_tap_out_of_the_range_of_its_type_is_refused() -> None:
+    x = np.stack([N, 2.0**500 * M], axis=1)
+    with pytest.raises(cs.SolveError, match=r"the kernel (is too small for|lies outside the range"):
+        cs.solve(cs.Problem(x, 2.0**-600 * (N + M), kernel_size=(1,)))
+    fit = cs.solve(cs.Problem(x, N + M, kernel_size=(1,)))
+    np.testing.assert_allclose(fit.kernel.ravel() * [1, 2.0**500], [1, 1], rtol=1e-5)
 
 
 @pytest.mark.parametrize("power", [-20, 20])
