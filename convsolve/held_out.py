@@ -154,6 +154,6 @@ def _scored(
         if some:
             held = own.of_rows(some)
             blocks = predicted_blocks(held.x, kernel[..., every], bias[every], held.spec)
-            score, mean_squares = scored(held, range(len(every)), held._kept, blocks)
-            found[:, every] = mean_squares, score.r2, score.correlation
+            score = scored(held, range(len(every)), held._kept, blocks)
+            found[:, every] = score.mse, score.r2, score.correlation
     return found[0], found[1], found[2]

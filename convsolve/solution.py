@@ -471,7 +471,7 @@ class Solution:
             blocks = [*blocks] if len(problem._by_mask) > 1 else blocks
             added = self._added_confounds(problem)
             for (outputs, rows), more in zip(problem._by_mask, added, strict=True):
-                score, _ = scored(problem, outputs, rows, blocks, more)
+                score = scored(problem, outputs, rows, blocks, more)
                 scores |= dict(zip(outputs, np.array(score[:-1]).T, strict=True))
         found = np.array([scores[q] for q in sorted(scores)]).T
         return Score(*found)._replace(outputs=tuple(self.outputs))

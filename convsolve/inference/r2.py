@@ -1,9 +1,10 @@
-"""Standard error and confidence interval of R², for rows that are correlated in time."""
+"""R², its standard error and its interval, for rows that are correlated in time."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from ..cached import cached_property
 from ..linalg.rank import EPS
 from .errors import COSINES, cosine_columns, t_quantile
 
@@ -31,38 +32,91 @@ def interval(
 
 
 class Deviations:
-    """Sums over c = y − ȳ and e = y − ŷ, added in the order of time, for R² and its error."""
+    """Sums over rows of y, its residual e and its prediction ŷ, added in the order of time.
 
-    def __init__(self, rows: int, outputs: int, in_time: bool) -> None:
-        """``in_time`` is whether the rows have an order in time, which an error needs."""
-        self.squares = np.zeros((2, outputs))
+    They are about the means of the first rows, so that a large mean takes no digits.
+
+    Args:
+        rows: number of rows.
+        outputs: number of outputs.
+        in_time: whether the rows have an order in time, which a standard error needs.
+        centre: whether means are subtracted from y and ŷ.
+    """
+
+    def __init__(self, rows: int, outputs: int, in_time: bool, centre: bool = True) -> None:
         self._rows, self._first, self._in_time = rows, 0, in_time
-        self._projections, self._width = np.zeros((COSINES, 2, outputs)), -(-rows // MOST_BINS)
-        # Sums of c, e and ŷ in every bin, and their sums of squares.
+        self._centred = np.array([centre, False, centre])[:, None]
+        self._sums, self._squares = np.zeros((2, 3, outputs))
+        self._cross, self._exponents = np.zeros(outputs), np.zeros(outputs, int)
+        # Cosine transforms of the squares of y and e, and of y itself.
+        self._cosines, self._of_y = np.zeros((COSINES, 2, outputs)), np.zeros((COSINES, outputs))
+        self._width = -(-rows // MOST_BINS)
         self._bins = np.zeros((-(-rows // self._width), 3, outputs))
-        self._squares = np.zeros((3, outputs))
 
-    def add(self, c: np.ndarray, e: np.ndarray) -> None:
+    def add(self, y: np.ndarray, residual: np.ndarray, prediction: np.ndarray) -> None:
         """Add the next rows (k, Q)."""
-        values = np.stack([c, e, c - e], axis=1)
-        squares = np.square(values)
-        self.squares += squares[:, :2].sum(0)
-        if not self._in_time or not len(c):
+        if not len(y):
             return
+        if not self._first:
+            self._exponents = np.frexp(np.abs(y).max(0))[1]
+        values = np.ldexp(np.stack([y, residual, prediction], axis=1), -self._exponents)
+        if not self._first:
+            self._origin = values.mean(0) * self._centred
+        values -= self._origin
+        squares, end = np.square(values), self._first + len(y)
+        self._sums += values.sum(0)
         self._squares += squares.sum(0)
-        places = np.arange(self._first, self._first + len(c))
-        cosines = cosine_columns(self._first, self._first + len(c), self._rows)
-        self._projections += np.tensordot(cosines, squares[:, :2], (0, 0))
-        starts = np.flatnonzero(np.diff(places // self._width, prepend=-1))
-        sums = np.add.reduceat(values, starts, axis=0)
-        self._bins[places[starts] // self._width] += sums
-        self._first += len(c)
+        self._cross += (values[:, 0] * values[:, 2]).sum(0)
+        if self._in_time:
+            cosines = cosine_columns(self._first, end, self._rows)
+            self._cosines += np.tensordot(cosines, squares[:, :2], (0, 0))
+            self._of_y += cosines.T @ values[:, 0]
+            bins = np.arange(self._first, end) // self._width
+            starts = np.flatnonzero(np.diff(bins, prepend=-1))
+            self._bins[bins[starts]] += np.add.reduceat(values, starts, axis=0)
+        self._first = end
+
+    @cached_property
+    def _means(self) -> np.ndarray:
+        """Means (3, Q) that are subtracted in addition to those of the first rows."""
+        return self._centred * self._sums / self._rows
+
+    @cached_property
+    def squares(self) -> np.ndarray:
+        """Sums of squares (3, Q) of y − ȳ, e and ŷ less its mean."""
+        return np.maximum(self._squares - self._rows * self._means**2, 0.0)
+
+    @property
+    def mean_squares(self) -> np.ndarray:
+        """Mean squares (Q,) of e, in the square of the unit of y."""
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(np.ldexp(self.squares[1] / self._rows, 2 * self._exponents))
+
+    @property
+    def unexplained(self) -> np.ndarray:
+        """‖e‖/‖y − ȳ‖ (Q,), NaN for an output that is constant to rounding."""
+        norms, errors = np.sqrt(self.squares[:2])
+        means = self._origin[0] + self._means[0]
+        of_rounding = 4 * EPS * np.hypot(norms, np.sqrt(self._rows) * means)
+        return np.where(norms > of_rounding, errors / norms, np.nan)
+
+    @property
+    def correlation(self) -> np.ndarray:
+        """Pearson's correlation (Q,) of y and ŷ, NaN if ŷ is constant to rounding."""
+        y, _, fitted = self.squares
+        cross = self._cross - self._rows * self._means[0] * self._means[2]
+        return np.where(fitted > 8 * EPS * self._squares[2], cross / np.sqrt(y * fitted), np.nan)
 
     def log_error(self) -> np.ndarray:
-        """Return the standard error (Q,) of log(Σe²/Σc²), the mean of e²/Σe² − c²/Σc² per row."""
+        """Return the standard error (Q,) of log(Σe²/Σc²), the mean of e²/Σe² − c²/Σc² per row.
+
+        c is y − ȳ. The cosines are orthogonal to a constant.
+        """
         if not self._in_time:
-            return np.full(self.squares.shape[1], np.nan)
-        shares = self._projections / np.where(self.squares > 0, self.squares, 1.0)
+            return np.full(self._cross.shape, np.nan)
+        sums = self._cosines.copy()
+        sums[:, 0] -= 2 * self._means[0] * self._of_y
+        shares = sums / np.where(self.squares[:2] > 0, self.squares[:2], 1.0)
         return np.asarray(np.sqrt(2 * np.square(shares[:, 1] - shares[:, 0]).mean(0)))
 
     def effective_rows(self) -> np.ndarray:
@@ -74,10 +128,10 @@ class Deviations:
         from scipy.fft import irfft, next_fast_len, rfft
 
         if not self._in_time:
-            return np.full(self.squares.shape[1], np.nan)
+            return np.full(self._cross.shape, np.nan)
         rows, width, count = self._rows, self._width, len(self._bins)
-        mean, mean_square = self._bins.sum(0) / rows, self._squares / rows
-        variance, least = mean_square - mean**2, ROUNDING**2 * mean_square[0]
+        mean, mean_square = self._sums / rows, self._squares / rows
+        variance, least = mean_square - mean**2, ROUNDING**2 * self.squares[0] / rows
         real = variance > np.maximum(least, 8 * EPS * mean_square)
         sizes = np.diff(np.append(np.arange(count) * width, rows))[:, None, None]
         length = next_fast_len(2 * count, real=True)
