@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +18,10 @@ from .problem.rows import Span
 from .problem.sizes import Limits, tuning_of
 from .progress import Listener, tracked
 from .progress_bars import following
-from .scoring import scored
+from .scoring import Score, scored
 from .solution import Solution
 from .solvers.base import Solver
-from .text import aligned, count
+from .text import aligned
 
 
 class CrossValidationScores(NamedTuple):
@@ -51,23 +51,16 @@ class CrossValidationScores(NamedTuple):
     r2: np.ndarray
     correlation: np.ndarray
     solutions: tuple[Solution, ...]
-    outputs: tuple[Any, ...] = ()
+    outputs: tuple[Any, ...]
 
     def __str__(self) -> str:
         """Return a table of means over folds and standard deviations, with a line per output."""
-        names = [*map(str, self.outputs or range(self.r2.shape[1]))]
-        columns = [_means(values) for values in (self.r2, self.correlation, self.mse)]
-        rows = [["output", "R²", "correlation", "mse"], *zip(names, *columns, strict=True)]
-        folds = count(len(self.mse), "fold")
-        head = f"Held-out scores of {folds}: mean ± standard deviation between folds"
+        rows = [["output", "R²", "correlation", "mse"]]
+        for o, name in enumerate(self.outputs):
+            columns = (values[:, o] for values in (self.r2, self.correlation, self.mse))
+            rows.append([str(name), *(f"{v.mean():.4g} ± {v.std(ddof=1):.2g}" for v in columns)])
+        head = f"Held-out scores of {len(self.mse)} folds: mean ± standard deviation between folds"
         return "\n".join([head, *aligned(rows, 1)])
-
-
-def _means(values: np.ndarray) -> list[str]:
-    """Return mean and standard deviation over folds (folds, outputs) of every output."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        pairs = zip(values.mean(0), values.std(0, ddof=1), strict=True)
-        return [f"{mean:.4g} ± {spread:.2g}" for mean, spread in pairs]
 
 
 @checks_arguments
@@ -128,32 +121,29 @@ def cross_validate(
         raise TypeError(f"the second argument is the solver; use folds={solver} for {solver} folds")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
     method = Method.of(solver, **given, loss=loss, noise=noise)
-    options = Options(tuning=tuning_of(limits))
+    options, solutions = Options(tuning=tuning_of(limits)), []
     # A record belongs to a fold if any output has rows in it.
     spans = CrossValidation(folds).spans(*(rows for _, rows in problem._by_mask))
-    solutions, scores = [], []
+    found = np.full((3, len(spans.folds), problem.n_outputs), np.nan)
     with following(progress, "cross_validate"):
         for i, held in enumerate(tracked(spans.folds, "folds", len(spans.folds))):
             rest = problem.of_rows(beside(spans.folds, i, spans.rest))
-            fit = solve_by(rest, method, options)
+            solutions.append(fit := solve_by(rest, method, options))
             fit._state_as(problem)
-            scores.append(_scored(fit, problem, held))
-            solutions.append(fit)
-    mse, r2, correlation = (np.stack(each) for each in zip(*scores, strict=True))
+            for outputs, score in _scores(fit, problem, held):
+                found[:, i, outputs] = score.mse, score.r2, score.correlation
+    mse, r2, correlation = found
     return CrossValidationScores(mse, r2, correlation, tuple(solutions), tuple(problem.outputs))
 
 
-def _scored(
+def _scores(
     fit: Solution, problem: Problem, spans: Sequence[Span]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the scores (outputs,) of some rows, NaN for outputs that have none of them."""
+) -> Iterator[tuple[list[int], Score]]:
+    """Yield the scores of some rows, for groups of outputs that have any of them."""
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
-    found = np.full((3, problem.n_outputs), np.nan)
     for outputs, own in problem.parts:
         some, every = [span for span in spans if own._kept.rows_of(span)], [*outputs]
         if some:
             held = own.of_rows(some)
             blocks = predicted_blocks(held.x, kernel[..., every], bias[every], held.spec)
-            score = scored(held, range(len(every)), held._kept, blocks)
-            found[:, every] = score.mse, score.r2, score.correlation
-    return found[0], found[1], found[2]
+            yield every, scored(held, range(len(every)), held._kept, blocks)

@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .api import check_problem
-from .errors import SolveError
-from .inference.criteria import criterion as criterion_of
-from .inference.criteria import in_user_units
 from .inference.folds import CrossValidation
-from .inference.lag_windows import window_scores, window_squares
-from .inference.select import Scoring
-from .inference.spectrum import Fit
+from .inference.lag_windows import window_scores
 from .lazy_plot import plot
-from .leastsquares.analysis import Analysis, analyse
+from .leastsquares.analysis import analyse
 from .near_misses import checks_arguments
 from .problem.checks import choice
 from .problem.problem import Problem
@@ -83,12 +78,10 @@ class LagChoice(NamedTuple):
 
     def __str__(self) -> str:
         """Return the chosen lags and the criterion as one line."""
-        first, last = int(self.candidates[0]), int(self.candidates[-1])
-        names = {"bic": "BIC", "aicc": "AICc", "r2": "R²", "mse": "mean square"}
-        held = "" if self.criterion in ("bic", "aicc") else "held-out "
-        by = held + names.get(self.criterion, self.criterion)
-        times = self.problem._names.window(*self.lags)
-        return f"lags {self.lags[0]} … {self.lags[1]}{times} of {first} … {last}, by {by}"
+        ends, times = self.candidates[[0, -1]], self.problem._names.window(*self.lags)
+        by = {"bic": "BIC", "aicc": "AICc", "r2": "held-out R²", "mse": "held-out mean square"}
+        criterion = by.get(self.criterion, f"held-out {self.criterion}")
+        return "lags {} … {}{} of {} … {}, by {}".format(*self.lags, times, *ends, criterion)
 
 
 @checks_arguments
@@ -142,11 +135,10 @@ def choose_lags(
     _check(problem, select)
     tuning, lags = tuning_of(limits), problem._lags[0][::-1]
     with following(progress, "choose_lags"):
-        several = [_scores(analyse(part, tuning), select) for _, part in problem.parts]
+        several = [window_scores(analyse(part, tuning), select) for _, part in problem.parts]
     scores = np.concatenate(several, axis=-1)
-    held = isinstance(select, CrossValidation)
-    scores = scores.mean((0, -1)) if held else scores.sum(-1)
-    criterion = select.score if isinstance(select, CrossValidation) else select
+    held, criterion = (False, select) if isinstance(select, str) else (True, select.score)
+    scores = scores.mean(-1) if held else scores.sum(-1)
     losses = -scores if criterion in ("r2", "correlation") else scores
     i, j = divmod(int(np.nanargmin(losses)), len(lags))
     chosen = int(lags[i]), int(lags[j])
@@ -157,39 +149,12 @@ def choose_lags(
 
 def _check(problem: Any, select: Any) -> None:
     check_problem(problem, "choose_lags")
-    if problem._space is not None:
+    if problem._space is not None or problem.spec.ndim > 1:
         raise ValueError(
-            "choose_lags compares windows of all lags, without a basis or lags= by channel"
+            "choose_lags compares windows of all lags along one axis, without a basis or lags= by "
+            "channel"
         )
-    if problem.spec.ndim > 1:
-        raise ValueError(f"choose_lags takes one axis of lags, the kernel has {problem.spec.ndim}")
     if not isinstance(select, CrossValidation):
         choice(select, "select", ("bic", "aicc", "cv"), " or a CrossValidation")
     elif select.own:
         raise ValueError("choose_lags scores windows of lags from sums, without predictions")
-
-
-def _scores(analysis: Analysis, select: str | CrossValidation) -> np.ndarray:
-    """Return scores (taps, taps, Q), or (folds, taps, taps, Q), for the outputs that vary.
-
-    Raises:
-        ValueError: If none of them varies.
-    """
-    design = analysis.design
-    if reason := design.sizes.gram_reason():
-        raise SolveError(reason)
-    scoring = Scoring(analysis, select)
-    varies, exponents = scoring.varies, scoring.units.outputs
-    if not varies.any():
-        raise ValueError("y does not vary, so that no lags can be chosen by it")
-    i = np.arange(design.spec.kernel_size[0])
-    freedom = (i - i[:, None] + 1.0) * (design.sizes.columns // len(i))
-    nan, rows, nuisance = np.array(np.nan), design.sizes.rows, design.nuisance.total
-    if isinstance(select, CrossValidation):
-        scores, name = window_scores(scoring, select.score)[..., varies], select.score
-        fit = Fit(scores, nan, nan, nan, nan, rows, nuisance, rows)
-    else:
-        squares, name = window_squares(scoring)[..., varies], select
-        fit = Fit(squares, nan, freedom[..., None], nan, nan, rows, nuisance, rows)
-        scores = criterion_of(select, fit)
-    return in_user_units(scores, name, fit, exponents[varies])

@@ -161,7 +161,7 @@ LAGS: list[Row] = [
     (lambda: in_seconds(y=X, tmin=-100, tmax=400, fs=64), ValueError, "tmax= are in seconds"),
     (lambda: cs.cross_validate(FULL, 5), TypeError, "use folds=5"),
     (lambda: cs.choose_lags(cs.Problem(X, X[:, 1:], kernel_size=(1, 2))), ValueError,
-     "one axis of lags, the kernel has 2"),
+     "windows of all lags along one axis"),
     (lambda: cs.choose_lags(cs.Problem(np.ones(30), LINE[:26], kernel_size=5)), cs.SolveError,
      "do not determine all of the lags"),
     (lambda: cs.choose_lags(cs.Problem(LINE[:30], LINE[:30], lags=(0, 12)),

@@ -83,7 +83,9 @@ def test_few_effective_rows_have_no_interval() -> None:
     y[:, None][:] += 20 * np.cumsum(red(np.random.default_rng(1), 300, 1), axis=0)
     fit = cs.solve(cs.Problem(x, y, lags=(0, 1), bias=True))
     score = fit.score()
-    with pytest.warns(UserWarning, match=r"the rows of output 0 are worth .* with fewer than 5, R² has no"):
+    with pytest.warns(
+        UserWarning, match=r"the rows of output 0 are worth .* with fewer than 5, R² has no"
+    ):
         low, high = score.r2_interval()
     assert np.isnan([low, high]).all()
     assert np.isfinite(score.r2_standard_error).all()
