@@ -5,15 +5,17 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.linalg  # noqa: F401  # here, or the first method would be billed for the import
 
-from .api import Options, check_problem, report_of, solve_by
+from .api import check_problem, report_of, solve
 from .errors import IdentifiabilityWarning, SolveError
 from .frames import table_of
-from .html import paragraph, table
+from .html import code
 from .identifiability.report import Identifiability
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
@@ -21,27 +23,31 @@ from .leastsquares.penalty import Penalty
 from .method import Method, argument_of
 from .near_misses import checks_arguments
 from .problem.problem import Problem
-from .problem.sizes import Limits, Tuning, tuning_of
-from .progress import LOG, Listener, tracked
+from .problem.sizes import Limits, tuning_of
+from .progress import Listener, tracked
 from .progress_bars import following
 from .solution import Solution
 from .solution_text import certificate_text
-from .solvers.base import SQUARED, Loss
-from .text import aligned, count
+from .solvers.base import Loss
+from .text import aligned, shown
 
 # Default methods without a penalty, and penalties whose strength is selected from the data.
-SOLVERS = ("qr", "svd", "normal", "cg", "fft", "adam")
-PENALTIES = ("ridge", "tc")
+SOLVERS, PENALTIES = ("qr", "svd", "normal", "cg", "fft", "adam"), ("ridge", "tc")
 # Default methods for other losses than squares, and for penalties that are not quadratic.
 OTHERS = ("auto", "adam")
 # Arguments that select a strength.
 SELECTION = ("grid", "select")
-HEADS = [
-    "method", "status", "loss", "excess", "kernel error", "null part", "certificate", "steps",
-    "compile s", "run s",
-]  # fmt: skip
+# The columns of the table: the entry of a row, and its format.
+COLUMNS = {
+    "method": ("method", ""), "status": ("status", ""), "loss": ("loss", ".3g"),
+    "excess": ("excess_loss", ".2g"), "kernel error": ("kernel_error", ".2g"),
+    "null part": ("null_component", ".2g"), "certificate": ("certificate", ""),
+    "steps": ("steps", "d"), "compile s": ("compile_seconds", ".2f"),
+    "run s": ("run_seconds", ".4f"),
+}  # fmt: skip
 
 
+@dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
     """The result of `compare`: the solutions, and a table of them.
 
@@ -62,9 +68,9 @@ class Comparison:
         >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
         >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
         >>> problem = cs.Problem(x, y, lags=(0, 9))
-        >>> comparison = cs.compare(problem, {"plain": "qr", "smooth": cs.Smooth()})
+        >>> comparison = cs.compare(problem, ["qr", {"penalty": cs.Smooth()}])
         >>> sorted(comparison.solutions)
-        ['plain', 'smooth']
+        ['Smooth', 'qr']
         >>> comparison.rows[0]["status"]
         'solved'
 
@@ -72,18 +78,12 @@ class Comparison:
         `compare`, which returns it.
     """
 
-    def __init__(
-        self,
-        report: Identifiability,
-        solutions: dict[str, Solution],
-        rows: list[dict[str, Any]],
-        shared_seconds: dict[str, float],
-        skipped: dict[str, str],
-        loss: Loss = SQUARED,
-    ) -> None:
-        self.identifiability, self._loss = report, loss
-        self.solutions, self.rows = solutions, rows
-        self.shared_seconds, self.skipped = shared_seconds, skipped
+    identifiability: Identifiability
+    solutions: dict[str, Solution]
+    rows: list[dict[str, Any]]
+    shared_seconds: dict[str, float]
+    skipped: dict[str, str]
+    _loss: Loss
 
     def to_dataframe(self) -> Any:
         """Return the rows as a table of pandas.
@@ -133,53 +133,27 @@ class Comparison:
     plot = plot
 
     def __str__(self) -> str:
-        """Return the table, then the shared work and the methods that could not run."""
-        lines = aligned([HEADS, *(_cells(row) for row in self.rows)], 2, "-")
-        if self.shared_seconds:
-            pieces = ", ".join(f"{k} {v:.4f}" for k, v in self.shared_seconds.items())
-            lines.append(f"shared, once (s): {pieces}")
-        if not self._loss.squared:
-            lines.append(f"loss: {self._loss.title}")
-        lines += [f"not run: {name}: {why}" for name, why in self.skipped.items()]
-        return "\n".join(lines)
+        """Return the table, then the shared work, the loss, and the methods that could not run."""
+        lines = aligned([[*COLUMNS], *map(_cells, self.rows)], 2, "-")
+        seconds = ", ".join(f"{name} {v:.4f}" for name, v in self.shared_seconds.items())
+        lines += [f"shared, once (s): {seconds}"] * bool(seconds)
+        lines += [f"loss: {self._loss.title}"] * (not self._loss.squared)
+        return "\n".join(lines + [f"not run: {n}: {why}" for n, why in self.skipped.items()])
 
     def _repr_html_(self) -> str:
-        """Return the table as HTML for a notebook."""
-        skipped = (paragraph(f"not run: {name}: {why}") for name, why in self.skipped.items())
-        return table(HEADS, map(_cells, self.rows)) + "".join(skipped)
+        """Return the text for a notebook."""
+        return code(str(self))
 
     def __repr__(self) -> str:
-        solved = sum(row["status"] == "solved" for row in self.rows)
-        skipped = f", {len(self.skipped)} not run" if self.skipped else ""
-        return f"<Comparison of {count(len(self.rows), 'method')}, {solved} solved{skipped}>"
-
-
-def certificate_of(row: dict[str, Any]) -> str:
-    """Return the backward error or duality gap of a row as text; empty if there is neither."""
-    values = (row["backward_error"], row["duality_gap"])
-    value = next((v for v in values if v is not None), None)
-    return "" if value is None else certificate_text(value, row["certificate_kind"])
+        return f"<Comparison of {', '.join(self.solutions)}>"
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    """Return the cells of a row, in the order of `HEADS`."""
-
-    def shown(name: str, form: str) -> str:
-        return "–" if row[name] is None else format(row[name], form)
-
-    certificate = certificate_of(row)
-    return [
-        row["method"],
-        row["status"],
-        f"{row['loss']:.3g}",
-        f"{row['excess_loss']:.2g}",
-        shown("kernel_error", ".2g"),
-        shown("null_component", ".2g"),
-        certificate or "–",
-        shown("steps", "d"),
-        f"{row['compile_seconds']:.2f}" if row["compile_seconds"] else "–",
-        f"{row['run_seconds']:.4f}",
-    ]
+    """Return the cells of a row, in the order of `COLUMNS`."""
+    value = row["duality_gap"] if row["backward_error"] is None else row["backward_error"]
+    text = None if value is None else certificate_text(value, row["certificate_kind"])
+    pairs = ((row.get(key, text), form) for key, form in COLUMNS.values())
+    return ["–" if value is None else format(value, form) for value, form in pairs]
 
 
 @checks_arguments
@@ -201,12 +175,11 @@ def compare(
 
     Args:
         problem: x, y and the geometry.
-        methods: a list of solvers, penalties or losses, by name or as objects, or a dict from
-            label to one of these or to a dict of keywords of `solve`. None, the default, means all
-            solvers that support the problem, and without a penalty also "ridge" and "tc", whose
-            strength is selected from the data. For other losses than squares and for `Lasso`, it
-            means "auto" and "adam".
-        ridge: as in `solve`, for all methods. An entry of ``methods`` overrides it.
+        methods: a list, or a dict by label, of names of solvers, penalties or losses, or of dicts
+            of arguments of `solve`. None, the default, means all solvers that support the problem,
+            and without a penalty also "ridge" and "tc", whose strength is selected from the data.
+            For other losses than squares and for `Lasso`, it means "auto" and "adam".
+        ridge: as in `solve`, for all methods. The arguments of a method override it.
         penalty: as in `solve`.
         grid: as in `solve`, for the methods that select a strength.
         select: as in `solve`, for the methods that select a strength.
@@ -225,7 +198,7 @@ def compare(
         Warnings on identifiability are left to ``Comparison.identifiability``.
 
     Raises:
-        TypeError: If a method is not a component or a dict.
+        TypeError: If a method is not a name or a dict.
         ValueError: If y is missing, or the truth has the wrong size.
         SolveError: If a method that was named cannot solve the problem.
 
@@ -243,192 +216,113 @@ def compare(
         `solve` for one method, and `cross_validate` for held-out rows.
     """
     check_problem(problem, "compare")
-    shared = {
-        "ridge": ridge,
-        "penalty": penalty,
-        "grid": grid,
-        "select": select,
-        "loss": loss,
-        "noise": noise,
-    }
-    measured = Method.of(loss=loss).loss.measured
-    named, tuning = methods is not None, tuning_of(limits)
-    pairs = labelled_methods(methods, shared)
-    for label, method in pairs:
-        method.check(problem)
-        if named and (reason := method.supports(problem._sizes(tuning), problem.spec)):
-            raise _unable(label, reason)
-    reference = None
+    given: dict[str, Any] = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
+    several = labelled(methods, given | {"loss": loss, "noise": noise})
+    measured, tuning = Method.of(loss=loss).loss.measured, tuning_of(limits)
+    true = None
     if truth is not None:
-        reference = np.flip(problem._as_kernel(truth, "truth"), tuple(range(problem.spec.ndim)))
+        true = np.flip(problem._as_kernel(truth, "truth"), tuple(range(problem.spec.ndim)))
+    solutions: dict[str, Solution] = {}
+    skipped: dict[str, str] = {}
     with following(progress, "compare"):
-        return _compared(problem, pairs, named, measured, reference, tuning)
-
-
-def _compared(
-    problem: Problem,
-    pairs: list[tuple[str, Method]],
-    named: bool,
-    measured: Loss,
-    reference: np.ndarray | None,
-    tuning: Tuning,
-) -> Comparison:
-    """Solve by checked methods, and return their rows."""
-    report = report_of(problem, tuning)
-    decided = report._diagnosis.decided
-    solutions, skipped = _solve_all(problem, pairs, named, tuning)
-    rows = [_row(label, fit, measured, decided, reference) for label, fit in solutions.items()]
-    closed = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
-    _add_excess(rows, closed if measured.squared else _least(problem, measured, tuning))
+        report = report_of(problem, tuning)
+        decided, pairs = report._diagnosis.decided, [*several.items()]
+        for label, words in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
+            try:
+                solutions[label] = _solved(problem, words, limits)
+            except SolveError as refusal:
+                if methods is not None:
+                    raise
+                skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
+                continue
+            if solutions[label].status == "interrupted":
+                break
+        rows = [_row(label, fit, measured, true, decided) for label, fit in solutions.items()]
+        least: list[float] = []
+        if not measured.squared:
+            with suppress(SolveError):
+                exact = _solved(problem, {"loss": measured}, limits)
+                least = [_mean(exact, measured)] * exact.converged
+        _add_excess(rows, least)
     seconds: Counter[str] = Counter()
     for _, part in problem.parts:
         seconds.update(analyse(part, tuning).design.clock.seconds)
     return Comparison(report, solutions, rows, dict(seconds), skipped, measured)
 
 
-def labelled_methods(methods: Any, shared: dict[str, Any]) -> list[tuple[str, Method]]:
-    """Return the methods of `compare` by label, without a look at the problem.
+def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the arguments of `solve` of every method of `compare`, by label.
 
     Args:
         methods: as in `compare`; None for the default methods.
         shared: arguments of `solve` that all methods have in common.
     """
     if methods is None:
-        of_all = {name: value for name, value in shared.items() if name not in SELECTION}
-        methods = _applicable(Method.of(**of_all))
-    pairs = _labelled(methods, shared)
-    if not pairs:
-        raise ValueError("methods is empty")
+        method = Method.of(**{k: v for k, v in shared.items() if k not in SELECTION})
+        plain = not method.regularizes and method.noise.penalties
+        methods = (*SOLVERS, *PENALTIES * plain) if method.least_squares else OTHERS
+    if isinstance(methods, str) or not isinstance(methods, (Mapping, Sequence)) or not methods:
+        raise TypeError(f"methods must be a list, or a dict by label, got {shown(methods)}")
+    named = isinstance(methods, Mapping)
+    pairs: Any = methods.items() if isinstance(methods, Mapping) else enumerate(methods, 1)
+    found: dict[str, dict[str, Any]] = {}
+    for label, each in pairs:
+        if not isinstance(each, (str, Mapping)):
+            raise TypeError(f"a method must be a name or a dict of arguments, got {shown(each)}")
+        own = {argument_of(each): each} if isinstance(each, str) else dict(each)
+        words = _arguments(own, shared)
+        name = each if isinstance(each, str) else Method.of(**words).name
+        found[label if named else f"{name} #{label}" if name in found else name] = words
     for name in SELECTION:
-        unused = all(getattr(method, name) is None for _, method in pairs)
-        if shared.get(name) is not None and unused:
-            raise TypeError(
-                f"{name}= selects the strength of a penalty, but no method has a strength to select"
-            )
-    return pairs
-
-
-def _applicable(shared: Method) -> tuple[str, ...]:
-    """Return the default methods for the arguments that all methods have in common."""
-    if not shared.least_squares:
-        return OTHERS
-    penalized = shared.regularizes or not shared.noise.penalties
-    return SOLVERS if penalized else (*SOLVERS, *PENALTIES)
-
-
-def _least(problem: Problem, loss: Loss, tuning: Tuning) -> list[float]:
-    """Return the least mean of a loss other than squares, if it can be computed."""
-    fits, _ = _solve_all(problem, [("exact", Method.of(loss=loss))], False, tuning)
-    return [_loss(fit, loss) for fit in fits.values() if fit.converged]
-
-
-def _solve_all(
-    problem: Problem, pairs: list[tuple[str, Method]], named: bool, tuning: Tuning
-) -> tuple[dict[str, Solution], dict[str, str]]:
-    """Return solutions by label, up to one that is interrupted, and why others are missing."""
-    solutions: dict[str, Solution] = {}
-    skipped: dict[str, str] = {}
-    for label, method in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", IdentifiabilityWarning)
-            try:
-                reason = method.supports(problem._sizes(tuning), problem.spec)
-                if reason is not None:
-                    raise _unable(label, reason)
-                solutions[label] = solve_by(problem, method, Options(tuning=tuning))
-            except SolveError as refusal:
-                if named:
-                    raise
-                skipped[label] = str(refusal).removeprefix(f"{label} cannot solve this problem: ")
-                LOG.info("compare: %s is left out: %s", label, skipped[label])
-                continue
-        if solutions[label].status == "interrupted":
-            break
-    return solutions, skipped
-
-
-def _unable(label: str, reason: str) -> SolveError:
-    return SolveError(f"{label} cannot solve this problem: {reason}")
-
-
-def _row(
-    label: str, fit: Solution, loss: Loss, decided: bool, reference: np.ndarray | None
-) -> dict[str, Any]:
-    """Return the row of one method. `_add_excess` adds the excess loss."""
-    kernel = np.asarray(fit.kernel, float)
-    return {
-        "method": label,
-        "status": fit.status,
-        "loss": _loss(fit, loss),
-        "excess_loss": 0.0,
-        "kernel_error": None if reference is None else _relative_error(kernel, reference),
-        "null_component": _null_component(fit) if decided else None,
-        "backward_error": fit.backward_error,
-        "duality_gap": fit.duality_gap,
-        "certificate_kind": fit.stats.get("certificate_kind"),
-        "steps": fit.stats.get("steps"),
-        "compile_seconds": fit.stats["compile_seconds"],
-        "run_seconds": fit.stats["run_seconds"],
-    }
-
-
-def _null_component(fit: Solution) -> float:
-    """Return the norm of the part of the kernel in the null space, over all outputs."""
-    norms = []
-    for one in fit._by_mask:
-        assert one.identifiability is not None
-        norms.append(one.identifiability._diagnosis.null_part(np.asarray(one.kernel, float)))
-    return float(np.hypot.reduce(np.concatenate(norms)))
-
-
-def _add_excess(rows: list[dict[str, Any]], closed: list[float]) -> None:
-    """Add each loss minus the least of some losses, or of all methods if there are none."""
-    floor = min(closed or [row["loss"] for row in rows], default=0.0)
-    for row in rows:
-        row["excess_loss"] = row["loss"] - floor if np.isfinite(floor) else 0.0
-
-
-def _relative_error(kernel: np.ndarray, reference: np.ndarray) -> float:
-    size = np.abs(reference).max() or 1.0
-    norm = np.linalg.norm(reference / size) or 1.0
-    with np.errstate(over="ignore"):
-        return float(np.linalg.norm((kernel - reference) / size) / norm)
-
-
-def _loss(fit: Solution, loss: Loss) -> float:
-    """Return the mean over the rows used in the fit, by their weights."""
-    left = fit._weighted_residuals()
-    with np.errstate(over="ignore", under="ignore"):  # data of 1e200 have a loss of inf
-        total = sum(float(loss.of(r).sum()) for r in left)
-    return total / sum(r.size for r in left)
-
-
-def _labelled(methods: Any, shared: dict[str, Any]) -> list[tuple[str, Method]]:
-    """Return the methods by label."""
-    if isinstance(methods, str) or not isinstance(methods, (Mapping, Sequence)):
-        raise TypeError(
-            "methods must be a list of solvers, penalties or losses, or a dict by label, got "
-            f"{methods!r}"
-        )
-    pairs: Any = methods.items() if isinstance(methods, Mapping) else ((None, m) for m in methods)
-    taken: Counter[str] = Counter()
-    found = []
-    for given, each in pairs:
-        method = _method(each, shared)
-        label = given if given is not None else each if isinstance(each, str) else method.name
-        taken[label] += 1
-        found.append((label if taken[label] == 1 else f"{label} #{taken[label]}", method))
+        if shared.get(name) is not None and all(w.get(name) is None for w in found.values()):
+            raise TypeError(f"{name}= selects a strength, but no method has a strength to select")
     return found
 
 
-def _method(each: Any, shared: dict[str, Any]) -> Method:
-    """Return the method of an entry, which overrides the shared keywords."""
-    own = dict(each) if isinstance(each, Mapping) else {argument_of(each): each}
+def _arguments(own: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a method, which override the shared ones."""
     # A ridge and a penalty are one choice.
-    if {"ridge", "penalty"} & own.keys():
-        shared = {k: v for k, v in shared.items() if k not in ("ridge", "penalty")}
-    words = shared | own
+    choice = {"ridge", "penalty"} if {"ridge", "penalty"} & own.keys() else set()
+    words = {k: v for k, v in shared.items() if k not in choice} | own
     # A shared grid or criterion is for the methods that select a strength.
-    plain = Method.of(**{name: value for name, value in words.items() if name not in SELECTION})
-    unused = [name for name in SELECTION if name not in own and not plain.selects(name)]
-    return Method.of(**words | dict.fromkeys(unused))
+    method = Method.of(**{name: value for name, value in words.items() if name not in SELECTION})
+    return words | {n: None for n in SELECTION if n not in own and not method.selects(n)}
+
+
+def _solved(problem: Problem, words: dict[str, Any], limits: Limits | None) -> Solution:
+    """Solve without warnings, which are left to the report."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IdentifiabilityWarning)
+        return solve(problem, **words, limits=limits)
+
+
+def _row(
+    label: str, fit: Solution, loss: Loss, truth: np.ndarray | None, decided: bool
+) -> dict[str, Any]:
+    """Return the row of one method. `_add_excess` adds the excess loss."""
+    kernel, error, part = np.asarray(fit.kernel, float), None, None
+    if truth is not None:
+        error = float(np.linalg.norm(kernel - truth) / (np.linalg.norm(truth) or 1.0))
+    if decided:
+        pairs = ((one.identifiability, np.asarray(one.kernel, float)) for one in fit._by_mask)
+        norms = [report._diagnosis.null_part(w) for report, w in pairs if report is not None]
+        part = float(np.linalg.norm(np.concatenate(norms)))
+    found = {"method": label, "status": fit.status, "loss": _mean(fit, loss), "excess_loss": 0.0}
+    found |= {"kernel_error": error, "null_component": part}
+    found |= {name: getattr(fit, name) for name in ("backward_error", "duality_gap")}
+    names = ("certificate_kind", "steps", "compile_seconds", "run_seconds")
+    return found | {name: fit.stats.get(name) for name in names}
+
+
+def _mean(fit: Solution, loss: Loss) -> float:
+    """Return the mean of a loss over the rows used in the fit, by their weights."""
+    left = fit._weighted_residuals()
+    return float(sum(loss.of(r).sum() for r in left)) / sum(r.size for r in left)
+
+
+def _add_excess(rows: list[dict[str, Any]], least: list[float]) -> None:
+    """Add each loss minus the least one: a given one, or that of the exact methods, or of all."""
+    exact = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
+    floor = min(least or exact or [row["loss"] for row in rows], default=0.0)
+    for row in rows:
+        row["excess_loss"] = row["loss"] - floor

@@ -31,12 +31,15 @@ def methods(report: cs.Identifiability) -> dict[str, Any]:
     largest = 2 / report.n_equations * report.singular_values[0][0] ** 2
     plain = optax.sgd(1 / largest)
     momentum = optax.sgd(1 / largest, momentum=0.95, nesterov=True)
-    return {
-        "least squares": "svd",
+    descents = {
         "plain descent": cs.GradientDescent(plain, init="zeros", steps=30_000),
         "momentum": cs.GradientDescent(momentum, init="zeros", steps=5000),
         "L-BFGS": cs.GradientDescent(optax.lbfgs(), init="zeros", steps=300),
         "Adam": cs.GradientDescent(init="zeros", steps=5000),
+    }
+    return {
+        "least squares": "svd",
+        **{name: {"solver": solver} for name, solver in descents.items()},
         "ridge 1": {"solver": "svd", "ridge": 1.0},
     }
 

@@ -57,6 +57,7 @@ REMOVED += [
 ]
 _BASIS = "cs.Problem(x, x, lags=(0, 9), basis='bsplines4')"
 REMOVED += [(f"cs.solve_group({{'a': {_BASIS}, 'b': {_BASIS}}})", ValueError)]
+REMOVED += [("cs.compare(p, [cs.Smooth()])", TypeError)]
 GONE += ["inference.krylov", "inference.reference_noise"]
 GONE += [
     "inference.uncertainty", "inference.dependent_errors", "inference.sandwich",

@@ -39,14 +39,13 @@ def keywords(args: argparse.Namespace, given: Problem | None) -> dict[str, Any]:
 
 def compared(args: argparse.Namespace, given: Problem | None) -> dict[str, Any]:
     """Return the arguments of `compare` that state methods, checked as by `keywords`."""
-    from ..comparison import labelled_methods
+    from ..comparison import labelled
 
     with reported(TypeError, ValueError):
         shared = _keywords(args, given)
-        made = {name: _component(_entry(name), args, given) for name in _listed(args)} or None
-        for _, method in labelled_methods(made, shared):
-            if given is not None:
-                method.check(given)
+        entries = {name: _entry(name) for name in _listed(args)}
+        made = {n: {e.kind: _component(e, args, given)} for n, e in entries.items()} or None
+        labelled(made, shared)
     return {"methods": made, **shared}
 
 

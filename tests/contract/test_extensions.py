@@ -147,7 +147,7 @@ def test_a_penalty(limits: Tuning, register: Register) -> None:
     given = cs.solve(PROBLEM, "qr", penalty=Last(5.0), limits=limits)
     assert given.stats["call"] == "cs.solve(problem, 'qr', penalty=Last(5.0))"
     table = cs.compare(
-        PROBLEM, [name, Last(5.0), {"penalty": name, "select": "bic"}], limits=limits
+        PROBLEM, [name, {"penalty": Last(5.0)}, {"penalty": name, "select": "bic"}], limits=limits
     )
     assert list(table.solutions) == ["last", "Last(5.0)", "Last"]
     np.testing.assert_allclose(table.solutions["Last(5.0)"].kernel, _penalized(5.0), rtol=1e-9)
@@ -267,7 +267,7 @@ def test_a_solver(register: Register) -> None:
     named = cs.solve(PROBLEM, name, ridge=3.0)
     np.testing.assert_array_equal(named.kernel, given.kernel)
     assert named.stats["call"] == "cs.solve(problem, 'inverse', ridge=3.0)"
-    table = cs.compare(PROBLEM, ["qr", name, Inverse()])
+    table = cs.compare(PROBLEM, ["qr", name, {"solver": Inverse()}])
     assert list(table.solutions) == ["qr", "inverse", "Inverse"]
 
 

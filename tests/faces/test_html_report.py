@@ -139,9 +139,8 @@ def test_notebooks_show_solutions_reports_and_tables(chosen):
     kernel = "2 channels (on, off) to 3 outputs (Fz, Cz, Pz), 6 lags from 0 to 50 ms"
     assert {"solved", kernel} <= set(shown.words)
     assert "not computed yet" in Page(cs.identify(stated(rows=80))._repr_html_()).words
-    cells = Page(cs.compare(stated(rows=80), ["svd", "normal"])._repr_html_())
-    assert cells.named("th") == [{"scope": "col"}] * len(cells.named("th"))
-    assert {"svd", "normal"} <= set(cells.words)
+    table = cs.compare(stated(rows=80), ["svd", "normal"])
+    assert str(table) in Page(table._repr_html_()).words
 
 
 # --- the call

@@ -88,7 +88,11 @@ def test_two_dimensions_are_an_image_and_three_its_central_slice():
 
 def test_comparison_has_a_bar_for_every_number():
     short = cs.Problem(X[:7], Y[:5], kernel_size=3)
-    methods = {"shortest": "svd", "spectra": "fft", "descent": cs.GradientDescent(steps=20)}
+    methods = {
+        "shortest": "svd",
+        "spectra": "fft",
+        "descent": {"solver": cs.GradientDescent(steps=20)},
+    }
     table = cs.compare(short, methods, truth=np.array([[2, 0], [0, 1], [1, 0]]))
     figure = drawn(table)
     labels = panel(figure, "Excess loss").get_yticklabels()

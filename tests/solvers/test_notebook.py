@@ -56,7 +56,7 @@ def test_descent_from_zero_ends_at_the_minimum_norm_and_adam_does_not() -> None:
         "lbfgs": cs.GradientDescent(optax.lbfgs(), init="zeros", steps=200),
         "adam": cs.GradientDescent(ADAM, init="zeros", steps=10_000),
     }
-    table = cs.compare(problem, methods)
+    table = cs.compare(problem, {k: {"solver": v} for k, v in methods.items()})
     rows = {row["method"]: row for row in table.rows}
     a = np.stack([x[0, t : t + 3].reshape(-1) for t in range(5)]).astype(float)
     shortest = np.linalg.pinv(a) @ y.reshape(-1)
