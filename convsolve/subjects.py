@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from .api import check_problem
 from .errors import SolveError, warn
-from .inference.random_effects import Subject, fit_variances
+from .inference.random_effects import FittedVariances, Subject, fit_variances
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty, Ridge
@@ -92,16 +92,13 @@ class GroupSolution(NamedTuple):
     @property
     def impulse_response(self) -> np.ndarray:
         """The kernel of the group in ascending lag order, without channel axes of length one."""
-        return np.asarray(ascending(self.kernel, self._axes))
+        return np.asarray(ascending(self.kernel, self.kernel.ndim - 2))
 
     @property
     def impulse_responses(self) -> dict[str, np.ndarray]:
         """The kernels of the subjects, each shaped as `impulse_response`."""
-        return {name: ascending(kernel, self._axes) for name, kernel in self.kernels.items()}
-
-    @property
-    def _axes(self) -> int:
-        return self.kernel.ndim - 2
+        axes = self.kernel.ndim - 2
+        return {name: ascending(kernel, axes) for name, kernel in self.kernels.items()}
 
     def confidence_band(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Return the lower and upper end of a band, both shaped as ``impulse_response``.
@@ -170,30 +167,28 @@ class GroupSolution(NamedTuple):
             >>> cs.solve_group(problems).to_dict()["subjects"]
             ['0', '1', '2', '3', '4']
         """
-        found = self._asdict() | {"subjects": self.subjects, "prior": self.prior.title}
-        found |= {"impulse_response": self.impulse_response}
-        found |= {"impulse_responses": self.impulse_responses}
-        result: dict[str, Any] = plain(found)
+        names = ("subjects", "impulse_response", "impulse_responses")
+        found = {name: getattr(self, name) for name in names} | {"prior": self.prior.title}
+        result: dict[str, Any] = plain(self._asdict() | found)
         return result
 
     def __str__(self) -> str:
         """Return a summary of the group, its subjects and the computation."""
         channels, outputs = self.kernel.shape[-2:]
-        taps = self.kernel[..., 0, 0].size
-        flat = np.abs(self.impulse_response)
-        steps = max(map(len, self.log_likelihoods))
-        entries = [
-            ("Group", f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), {taps} taps "
-             f"of {count(channels, 'channel')} and {count(outputs, 'output')}"),
-            ("Kernel", f"largest tap of the group {flat.max():.4g}; standard error "
-             f"{span(self.standard_error.ravel())} per tap"),
-            ("Subjects", f"standard deviation {span(self.subject_deviation.ravel())} per tap; "
-             f"prior: {self.prior.title}"),
-            ("Noise", f"variance {span(self.noise_variance.ravel())}"),
-            ("Computed", f"restricted maximum likelihood, {count(steps, 'step')}"
-             + ", not converged" * (not self.converged)),
-        ]  # fmt: skip
-        return "\n".join(line(label, words, MARGIN) for label, words in entries)
+        taps, largest = self.kernel[..., 0, 0].size, np.abs(self.kernel).max()
+        steps = count(max(map(len, self.log_likelihoods)), "step")
+        entries = {
+            "Group": f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), {taps} taps "
+            f"of {count(channels, 'channel')} and {count(outputs, 'output')}",
+            "Kernel": f"largest tap of the group {largest:.4g}; standard error "
+            f"{span(self.standard_error.ravel())} per tap",
+            "Subjects": f"standard deviation {span(self.subject_deviation.ravel())} per tap; "
+            f"prior: {self.prior.title}",
+            "Noise": f"variance {span(self.noise_variance.ravel())}",
+            "Computed": f"restricted maximum likelihood, {steps}"
+            + ", not converged" * (not self.converged),
+        }
+        return "\n".join(line(label, words, MARGIN) for label, words in entries.items())
 
 
 def solve_group(
@@ -229,14 +224,12 @@ def solve_group(
     all data together. With a large τ², it is the least-squares solution of every subject alone.
 
     Raises:
-        TypeError: If ``problems`` is not a mapping of problems, or the prior is no quadratic
-            penalty.
+        TypeError: If ``problems`` is not a mapping of problems.
         ValueError: If there are fewer than two subjects, y is missing, or problems have different
-            lags, channels or outputs, or a basis or windows per channel. If the prior has a
-            strength, or a hyperparameter is not given.
+            lags, channels or outputs, or a basis or windows per channel. If the prior is no
+            quadratic penalty, has a strength, or a hyperparameter is not given.
         SolveError: If the data of all subjects do not determine the kernel of the group, if a
-            subject has no noise, or if a Gram matrix has too few digits or exceeds the memory
-            limit.
+            subject has no noise, or if a Gram matrix exceeds the memory limit.
         ImportError: If bars are requested and tqdm is not installed.
 
     Warns:
@@ -261,33 +254,30 @@ def solve_group(
     See Also:
         `solve`, for a single subject or all records together.
     """
-    tuning = tuning_of(limits)
-    _check_problems(problems)
-    chosen = _checked_prior(prior)
-    subjects = {str(name): problem for name, problem in problems.items()}
-    first = next(iter(subjects.values()))
+    subjects, chosen = _checked(problems), _checked_prior(prior)
+    first, tuning = next(iter(subjects.values())), tuning_of(limits)
     chosen.check(first.spec.kernel_size, first.n_channels)
     basis, blocks = _coordinates(chosen, first)
-    each = first.n_outputs // len(blocks)  # outputs of a group
+    each, found = first.n_outputs // len(blocks), []  # outputs of a group
     with following(progress, "solve_group"):
         several = tracked(subjects.values(), "moments of subjects", len(subjects))
-        moments = [_moments_of(problem, basis, tuning) for problem in several]
+        moments = [_moments(problem, basis, tuning) for problem in several]
         outputs = tracked(range(first.n_outputs), "outputs", first.n_outputs)
-        by_subject = [
-            _solved([m[o] for m in moments], basis, blocks[o // each], [*subjects]) for o in outputs
+        found = [
+            fit_variances([m[o] for m in moments], blocks[o // each], [*subjects]) for o in outputs
         ]
-    taps, noise, log_likelihoods, converged = zip(*by_subject, strict=True)
+    parts = np.stack([_columns(one, basis) for one in found])  # outputs, taps, arrays
+    columns = parts.reshape(len(blocks), each, *parts.shape[1:]).transpose(3, 0, 2, 1)
     size, axes = first.spec.kernel_size, first.spec.ndim
-    columns = np.reshape(taps, (len(blocks), each, *taps[0].shape)).transpose(3, 0, 2, 1)
     kernel, error, deviation, *kernels = (np.asarray(to_kernel(part, size)) for part in columns)
     result = GroupSolution(
         kernel=kernel,
         kernels=dict(zip(subjects, kernels, strict=True)),
         standard_error=np.asarray(ascending(error, axes)),
         subject_deviation=np.asarray(ascending(deviation, axes)),
-        noise_variance=np.stack(noise, axis=1),
-        log_likelihoods=log_likelihoods,
-        converged=all(converged),
+        noise_variance=np.stack([one.noise for one in found], axis=1),
+        log_likelihoods=tuple(one.log_likelihoods for one in found),
+        converged=all(one.converged for one in found),
         prior=chosen,
         lags=first.lags,
         fs=first.fs,
@@ -300,103 +290,63 @@ def solve_group(
     return result
 
 
-def _check_problems(problems: Any) -> None:
-    """Raise an error unless there are several problems with the same taps, channels and outputs."""
+def _checked(problems: Any) -> dict[str, Problem]:
+    """Return several problems with the same taps, channels and outputs, by name."""
     if not isinstance(problems, Mapping):
-        several = isinstance(problems, (list, tuple))
         raise TypeError(
             f"problems must be a dict {{name: problem}} of all subjects, got {shown(problems)}"
-            + "; for numbers as names, use dict(enumerate(problems))" * several
         )
-    for problem in problems.values():
+    found = {str(name): problem for name, problem in problems.items()}
+    if len(found) < max(2, len(problems)):
+        raise ValueError(f"problems has {count(len(found), 'subject')} ({some([*found])})")
+    first: Any = None
+    for name, problem in found.items():
         check_problem(problem, "solve_group")
         if problem._space is not None:
             raise ValueError("solve_group supports no basis and no windows of lags per channel")
-    if len(set(map(str, problems))) < max(2, len(problems)):
-        raise ValueError(
-            f"problems has {count(len(problems), 'subject')} ({some([*map(str, problems)])})"
-        )
-    (name, first), *others = problems.items()
-    for other, problem in others:
-        first._names.check_same(problem._names.channels, problem._names.outputs)
-        mine = _geometry(first)
-        for what, found in _geometry(problem).items():
-            if found != mine[what]:
-                raise ValueError(
-                    f"subject {other} has {what} {found}, but subject {name} has {mine[what]}"
-                )
-
-
-def _geometry(problem: Problem) -> dict[str, Any]:
-    """Return properties that all subjects share, by their names in an error."""
-    return {
-        "kernels of shape": problem.kernel_shape,
-        "groups": problem.spec.groups,
-        "lags": [(int(axis[-1]), int(axis[0])) for axis in problem._lags],
-        "fs": problem.fs,
-    }
+        shape = problem.kernel_shape, problem.spec.groups, problem.fs
+        own = *shape, [(int(axis[-1]), int(axis[0])) for axis in problem._lags]
+        first = first or (problem._names, own)
+        first[0].check_same(problem._names.channels, problem._names.outputs)
+        if own != first[1]:
+            raise ValueError(
+                f"subjects differ in (kernel shape, groups, fs, lags): {own} of {name}, {first[1]} "
+                f"of {next(iter(found))}"
+            )
+    return found
 
 
 def _checked_prior(given: Any) -> Penalty:
-    if not isinstance(given, (str, Penalty)):
-        raise TypeError(f"prior must be a penalty such as Ridge(), or its name, got {shown(given)}")
-    prior: Penalty = component("penalty", given)
-    if not prior.quadratic:
-        raise TypeError(f"prior={prior!r} is not quadratic")
-    if prior.strength is not None:
-        raise ValueError(f"prior={prior!r} has a strength")
-    if prior.open:
-        words = ", ".join(f"{name}=" for name in prior.open)
-        raise ValueError(f"prior={prior!r} needs {words}, which solve_group does not select")
+    prior = component("penalty", given) if isinstance(given, str) else given
+    known = isinstance(prior, Penalty) and prior.quadratic and not prior.open
+    if not known or prior.strength is not None:
+        raise ValueError(
+            "prior must be a quadratic penalty without a strength, whose hyperparameters are "
+            f"given, got {shown(prior)}"
+        )
     return prior
 
 
-class _Moments(NamedTuple):
-    """Moments of one subject and output, with the units of their coordinates.
-
-    Attributes:
-        gram, cross, squares, rows: as in `Subject`.
-        exponents: (P,), powers of two of the units of the taps.
-        out_exponent: the same for y.
-    """
-
-    gram: np.ndarray
-    cross: np.ndarray
-    squares: float
-    rows: int
-    exponents: np.ndarray
-    out_exponent: int
-
-    def in_units(self, basis: TapBasis, exponents: np.ndarray, out_exponent: int) -> Subject:
-        """Return the moments in other units, which is exact."""
-        scale = np.ldexp(1.0, basis.of_channels((self.exponents - exponents)[None])[0])
-        unit = float(np.ldexp(1.0, self.out_exponent - out_exponent))
-        gram, cross = self.gram * scale * scale[:, None], self.cross * scale * unit
-        return Subject.of(gram, cross, self.squares * unit**2, self.rows)
-
-
-def _moments_of(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[_Moments]:
-    """Return the moments of every output of a subject."""
-    found: dict[int, _Moments] = {}
+def _moments(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[Subject]:
+    """Return the moments of every output of a subject, in the user's units."""
+    found: dict[int, Subject] = {}
     for outputs, part in problem.parts:
         analysis = analyse(part, tuning)
-        sizes, groups = analysis.design.sizes, part.spec.groups
+        sizes, matrix, targets = analysis.design.sizes, analysis.design.matrix, analysis.targets
         if reason := sizes.gram_reason():
             raise SolveError(f"solve_group needs the Gram matrices of all subjects: {reason}")
         rows = sizes.rows - sizes.nuisance
         if rows <= 0:
-            raise SolveError(
-                f"a subject has {count(sizes.rows, 'row')} and {count(sizes.nuisance, 'column')} "
-                "of bias and confounds, so that no row is left"
-            )
-        matrix, targets = analysis.design.matrix, analysis.targets
+            raise SolveError("a subject has as many columns of bias and confounds as rows")
         assert targets is not None
-        gram, cross = basis.of_gram(matrix.gram()), basis.restrict(matrix.rhs(targets))
-        squares, powers = matrix.outputs_of(targets).squares, targets.grouped(targets.exponents)
+        unit = np.ldexp(1.0, matrix.exponents)[..., None]
+        out = np.ldexp(1.0, targets.grouped(targets.exponents))
+        gram = basis.of_gram(matrix.gram() * unit * unit.swapaxes(1, 2))
+        cross = basis.restrict(matrix.rhs(targets) * unit * out[:, None])
+        squares = matrix.outputs_of(targets).squares * out**2
         for i, o in enumerate(outputs):
-            g, q = divmod(i, len(outputs) // groups)
-            sums = gram[g], cross[g, :, q], float(squares[g, q]), rows
-            found[o] = _Moments(*sums, matrix.exponents[g], int(powers[g, q]))
+            g, q = divmod(i, len(outputs) // part.spec.groups)
+            found[o] = Subject(gram[g], cross[g, :, q], float(squares[g, q]), rows)
     return [found[o] for o in range(problem.n_outputs)]
 
 
@@ -411,52 +361,30 @@ def _coordinates(prior: Penalty, problem: Problem) -> tuple[TapBasis, np.ndarray
     labels, taps = labels.reshape(problem.spec.groups, -1), math.prod(problem.kernel_shape[:-2])
     roots = prior.bases(problem.spec._in_taps(problem._lags))
     if roots is None:
-        return TapBasis(labels.shape[1] * taps), 2 * np.tile(labels, taps)
+        return TapBasis(labels.shape[1] * taps), _numbered(np.tile(labels, taps))
     matrices, free = [], np.ones(1, bool)
     for root, null in roots:
         known = np.hstack([root, null])
         u, s, _ = np.linalg.svd(known)
         matrices.append(np.hstack([known, OUTSIDE * s[0] * u[:, known.shape[1] :]]))
         at = np.arange(len(known))
-        own = (at >= root.shape[1]) & (at < known.shape[1])
-        free = np.logical_and.outer(free, own).reshape(-1)
+        free = np.kron(free, (at >= root.shape[1]) & (at < known.shape[1]))
     basis = TapBasis.of_axes(matrices, labels.shape[1])
-    return basis, 2 * np.repeat(labels, free.size, axis=1) + np.tile(free, labels.shape[1])
+    several = 2 * np.repeat(labels, free.size, axis=1) + np.tile(free, labels.shape[1])
+    return basis, _numbered(several)
 
 
-class _Output(NamedTuple):
-    """The results of one output.
-
-    Attributes:
-        taps: (P, 3 + subjects), kernel of the group, its errors, standard deviations between
-            subjects, and the kernels of all subjects.
-        noise: (subjects,), noise variances.
-    """
-
-    taps: np.ndarray
-    noise: np.ndarray
-    log_likelihoods: np.ndarray
-    converged: bool
+def _numbered(labels: np.ndarray) -> np.ndarray:
+    """Return the labels (G, R) of every group as numbers from 0."""
+    return np.stack([np.unique(own, return_inverse=True)[1] for own in labels])
 
 
-def _solved(
-    several: Sequence[_Moments], basis: TapBasis, blocks: np.ndarray, names: Sequence[str]
-) -> _Output:
-    """Return the kernels of all subjects for one output, given the labels (R,) of coordinates."""
-    _, blocks = np.unique(blocks, return_inverse=True)
-    powers = np.max([each.exponents for each in several], axis=0)
-    if basis.identity:  # channels that share a variance have one unit
-        powers = np.array([powers[blocks == b].max() for b in range(blocks.max() + 1)])[blocks]
-    unit = max(each.out_exponent for each in several)
-    fitted = fit_variances([each.in_units(basis, powers, unit) for each in several], blocks, names)
+def _columns(fitted: FittedVariances, basis: TapBasis) -> np.ndarray:
+    """Return kernel of the group, its errors, the deviation between subjects, and all kernels."""
     found = fitted.estimate
-    columns = [found.mean[:, None], found.each.T, found.root, np.diag(np.sqrt(fitted.variances))]
-    taps = basis.expand(np.concatenate(columns, axis=1)[None])[0]
-    ends = np.cumsum([1, len(several), len(found.mean)])
-    kernel, each, *roots = np.split(taps, ends, axis=1)
-    norms = [np.linalg.norm(root, axis=1, keepdims=True) for root in roots]
-    taps = np.concatenate([kernel, *norms, each], axis=1)
-    with np.errstate(over="ignore", under="ignore"):
-        taps = np.ldexp(taps, unit - powers[:, None])
-        noise = np.ldexp(fitted.noise, 2 * unit)
-    return _Output(taps, noise, fitted.log_likelihoods, fitted.converged)
+    several = [np.stack([found.mean, *found.each], axis=1), found.root]
+    kernels, root, own = (
+        basis.expand(part[None])[0] for part in (*several, np.diag(np.sqrt(fitted.variances)))
+    )
+    norms = [np.linalg.norm(part, axis=1) for part in (root, own)]
+    return np.column_stack([kernels[:, 0], *norms, kernels[:, 1:]])
