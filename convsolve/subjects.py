@@ -13,7 +13,7 @@ from .errors import SolveError, warn
 from .inference.random_effects import FittedVariances, Subject, fit_variances
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
-from .leastsquares.penalty import RIDGE, Penalty, Ridge
+from .leastsquares.penalty import RIDGE, Penalty, Ridge, channel_taps
 from .method import component
 from .operators.layout import ascending, to_kernel
 from .operators.tap_basis import TapBasis
@@ -258,32 +258,28 @@ def solve_group(
     first, tuning = next(iter(subjects.values())), tuning_of(limits)
     chosen.check(first.spec.kernel_size, first.n_channels)
     basis, blocks = _coordinates(chosen, first)
-    each, found = first.n_outputs // len(blocks), []  # outputs of a group
+    each = first.n_outputs // len(blocks)  # outputs of a group
     with following(progress, "solve_group"):
         several = tracked(subjects.values(), "moments of subjects", len(subjects))
         moments = [_moments(problem, basis, tuning) for problem in several]
-        outputs = tracked(range(first.n_outputs), "outputs", first.n_outputs)
         found = [
-            fit_variances([m[o] for m in moments], blocks[o // each], [*subjects]) for o in outputs
+            _in_taps(fit_variances([m[o] for m in moments], blocks[o // each], [*subjects]), basis)
+            for o in tracked(range(first.n_outputs), "outputs", first.n_outputs)
         ]
-    parts = np.stack([_columns(one, basis) for one in found])  # outputs, taps, arrays
-    columns = parts.reshape(len(blocks), each, *parts.shape[1:]).transpose(3, 0, 2, 1)
-    size, axes = first.spec.kernel_size, first.spec.ndim
-    kernel, error, deviation, *kernels = (np.asarray(to_kernel(part, size)) for part in columns)
+    taps, noise, log_likelihoods, converged = zip(*found, strict=True)
+    columns = np.reshape(taps, (len(blocks), each, *taps[0].shape)).transpose(3, 0, 2, 1)
+    arrays = (np.asarray(to_kernel(part, first.spec.kernel_size)) for part in columns)
+    kernel, error, deviation, *kernels = arrays
     result = GroupSolution(
-        kernel=kernel,
-        kernels=dict(zip(subjects, kernels, strict=True)),
-        standard_error=np.asarray(ascending(error, axes)),
-        subject_deviation=np.asarray(ascending(deviation, axes)),
-        noise_variance=np.stack([one.noise for one in found], axis=1),
-        log_likelihoods=tuple(one.log_likelihoods for one in found),
-        converged=all(one.converged for one in found),
-        prior=chosen,
-        lags=first.lags,
-        fs=first.fs,
-        channels=first.channels,
-        outputs=first.outputs,
-    )
+        kernel,
+        dict(zip(subjects, kernels, strict=True)),
+        np.asarray(ascending(error, first.spec.ndim)),
+        np.asarray(ascending(deviation, first.spec.ndim)),
+        np.stack(noise, axis=1),
+        log_likelihoods,
+        all(converged),
+        chosen, first.lags, first.fs, first.channels, first.outputs,
+    )  # fmt: skip
     if not result.converged:
         warn("the variances between subjects did not converge; the result is from the last step")
     LOG.info("solve_group: %s", result)
@@ -300,18 +296,19 @@ def _checked(problems: Any) -> dict[str, Problem]:
     if len(found) < max(2, len(problems)):
         raise ValueError(f"problems has {count(len(found), 'subject')} ({some([*found])})")
     first: Any = None
+    known: Any = None
     for name, problem in found.items():
         check_problem(problem, "solve_group")
         if problem._space is not None:
             raise ValueError("solve_group supports no basis and no windows of lags per channel")
-        shape = problem.kernel_shape, problem.spec.groups, problem.fs
-        own = *shape, [(int(axis[-1]), int(axis[0])) for axis in problem._lags]
-        first = first or (problem._names, own)
-        first[0].check_same(problem._names.channels, problem._names.outputs)
-        if own != first[1]:
+        lags = [(int(axis[-1]), int(axis[0])) for axis in problem._lags]
+        own = problem.kernel_shape, problem.spec.groups, problem.fs, lags
+        first, known = first or problem, known or own
+        first._names.check_same(problem._names.channels, problem._names.outputs)
+        if own != known:
             raise ValueError(
-                f"subjects differ in (kernel shape, groups, fs, lags): {own} of {name}, {first[1]} "
-                f"of {next(iter(found))}"
+                f"subjects have the same kernel shape, groups, fs and lags: {known}, got {own} of "
+                f"{name}"
             )
     return found
 
@@ -361,30 +358,29 @@ def _coordinates(prior: Penalty, problem: Problem) -> tuple[TapBasis, np.ndarray
     labels, taps = labels.reshape(problem.spec.groups, -1), math.prod(problem.kernel_shape[:-2])
     roots = prior.bases(problem.spec._in_taps(problem._lags))
     if roots is None:
-        return TapBasis(labels.shape[1] * taps), _numbered(np.tile(labels, taps))
-    matrices, free = [], np.ones(1, bool)
-    for root, null in roots:
-        known = np.hstack([root, null])
-        u, s, _ = np.linalg.svd(known)
-        matrices.append(np.hstack([known, OUTSIDE * s[0] * u[:, known.shape[1] :]]))
-        at = np.arange(len(known))
-        free = np.kron(free, (at >= root.shape[1]) & (at < known.shape[1]))
-    basis = TapBasis.of_axes(matrices, labels.shape[1])
-    several = 2 * np.repeat(labels, free.size, axis=1) + np.tile(free, labels.shape[1])
-    return basis, _numbered(several)
+        return TapBasis(labels.shape[1] * taps), np.tile(labels, taps)
+    (_, matrix), penalized = channel_taps(np.arange(taps), roots)
+    assert matrix is not None
+    u, s, _ = np.linalg.svd(matrix)
+    whole, free = np.hstack([matrix, OUTSIDE * s[0] * u[:, matrix.shape[1] :]]), np.zeros(taps, int)
+    free[: len(penalized)] = ~penalized
+    basis = TapBasis.of_axes([whole], labels.shape[1])
+    return basis, 2 * np.repeat(labels, taps, axis=1) + np.tile(free, labels.shape[1])
 
 
-def _numbered(labels: np.ndarray) -> np.ndarray:
-    """Return the labels (G, R) of every group as numbers from 0."""
-    return np.stack([np.unique(own, return_inverse=True)[1] for own in labels])
+def _in_taps(
+    fitted: FittedVariances, basis: TapBasis
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
+    """Return results of one output: columns (P, 3 + subjects), noise variances, likelihoods, end.
 
-
-def _columns(fitted: FittedVariances, basis: TapBasis) -> np.ndarray:
-    """Return kernel of the group, its errors, the deviation between subjects, and all kernels."""
-    found = fitted.estimate
-    several = [np.stack([found.mean, *found.each], axis=1), found.root]
-    kernels, root, own = (
-        basis.expand(part[None])[0] for part in (*several, np.diag(np.sqrt(fitted.variances)))
+    Columns are the kernel of the group, its errors, the standard deviations between subjects, and
+    the kernels of the subjects.
+    """
+    found, tau = fitted.estimate, np.diag(np.sqrt(fitted.variances))
+    z = np.concatenate([found.mean[:, None], found.each.T, found.root, tau], axis=1)
+    kernel, each, *roots = np.split(
+        basis.expand(z[None])[0], np.cumsum([1, len(found.each), len(tau)]), axis=1
     )
-    norms = [np.linalg.norm(part, axis=1) for part in (root, own)]
-    return np.column_stack([kernels[:, 0], *norms, kernels[:, 1:]])
+    norms = [np.linalg.norm(root, axis=1) for root in roots]
+    columns = np.column_stack([kernel, *norms, each])
+    return columns, fitted.noise, fitted.log_likelihoods, fitted.converged

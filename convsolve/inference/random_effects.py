@@ -158,7 +158,7 @@ def fit_variances(
 
     Args:
         subjects: moments of two subjects or more.
-        blocks: (R,), the number of the block of every coordinate, from 0.
+        blocks: (R,), the label of the block of every coordinate.
         names: names of the subjects for errors.
 
     Raises:
@@ -175,6 +175,7 @@ def fit_variances(
 
     rows, squares = (np.array([s[i] for s in subjects]) for i in (3, 2))
     check(squares == 0)
+    _, blocks = np.unique(blocks, return_inverse=True)
     sizes, noise = np.bincount(blocks), squares / rows
     power = np.mean([np.diagonal(s.gram) / v for s, v in zip(subjects, noise, strict=True)], 0)
     power = np.bincount(blocks, power) / sizes
