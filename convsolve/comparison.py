@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +28,7 @@ from .progress_bars import following
 from .solution import Solution
 from .solution_text import certificate_text
 from .solvers.base import Loss
-from .text import aligned, shown
+from .text import aligned, argument, shown
 
 # Default methods without a penalty, and penalties whose strength is selected from the data.
 SOLVERS, PENALTIES = ("qr", "svd", "normal", "cg", "fft", "adam"), ("ridge", "tc")
@@ -70,7 +69,7 @@ class Comparison:
         >>> problem = cs.Problem(x, y, lags=(0, 9))
         >>> comparison = cs.compare(problem, ["qr", {"penalty": cs.Smooth()}])
         >>> sorted(comparison.solutions)
-        ['Smooth', 'qr']
+        ['penalty=Smooth()', 'qr']
         >>> comparison.rows[0]["status"]
         'solved'
 
@@ -219,35 +218,44 @@ def compare(
     given: dict[str, Any] = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
     several = labelled(methods, given | {"loss": loss, "noise": noise})
     measured, tuning = Method.of(loss=loss).loss.measured, tuning_of(limits)
-    true = None
-    if truth is not None:
-        true = np.flip(problem._as_kernel(truth, "truth"), tuple(range(problem.spec.ndim)))
-    solutions: dict[str, Solution] = {}
-    skipped: dict[str, str] = {}
-    with following(progress, "compare"):
+    reference = None if truth is None else problem._as_kernel(truth, "truth")
+    with following(progress, "compare"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", IdentifiabilityWarning)
         report = report_of(problem, tuning)
-        decided, pairs = report._diagnosis.decided, [*several.items()]
-        for label, words in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
-            try:
-                solutions[label] = _solved(problem, words, limits)
-            except SolveError as refusal:
-                if methods is not None:
-                    raise
-                skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
-                continue
-            if solutions[label].status == "interrupted":
-                break
-        rows = [_row(label, fit, measured, true, decided) for label, fit in solutions.items()]
-        least: list[float] = []
+        decided = report._diagnosis.decided
+        solutions, skipped = _solved(problem, several, limits, methods is None)
+        rows = [_row(*pair, measured, reference, decided) for pair in solutions.items()]
+        exact = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
         if not measured.squared:
-            with suppress(SolveError):
-                exact = _solved(problem, {"loss": measured}, limits)
-                least = [_mean(exact, measured)] * exact.converged
-        _add_excess(rows, least)
+            least, _ = _solved(problem, {"exact": {"loss": measured}}, limits, True)
+            exact = [_mean(fit, measured) for fit in least.values() if fit.converged]
+    floor = min(exact or [row["loss"] for row in rows], default=0.0)
+    for row in rows:
+        row["excess_loss"] = row["loss"] - floor
     seconds: Counter[str] = Counter()
     for _, part in problem.parts:
         seconds.update(analyse(part, tuning).design.clock.seconds)
     return Comparison(report, solutions, rows, dict(seconds), skipped, measured)
+
+
+def _solved(
+    problem: Problem, methods: dict[str, dict[str, Any]], limits: Limits | None, lenient: bool
+) -> tuple[dict[str, Solution], dict[str, str]]:
+    """Return solutions by label, up to one that is interrupted, and why others are missing."""
+    solutions: dict[str, Solution] = {}
+    skipped: dict[str, str] = {}
+    pairs = [*methods.items()]
+    for label, words in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
+        try:
+            solutions[label] = fit = solve(problem, **words, limits=limits)
+        except SolveError as refusal:
+            if not lenient:
+                raise
+            skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
+        else:
+            if fit.status == "interrupted":
+                break
+    return solutions, skipped
 
 
 def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -264,15 +272,14 @@ def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
     if isinstance(methods, str) or not isinstance(methods, (Mapping, Sequence)) or not methods:
         raise TypeError(f"methods must be a list, or a dict by label, got {shown(methods)}")
     named = isinstance(methods, Mapping)
-    pairs: Any = methods.items() if isinstance(methods, Mapping) else enumerate(methods, 1)
+    pairs: Any = methods.items() if isinstance(methods, Mapping) else enumerate(methods)
     found: dict[str, dict[str, Any]] = {}
     for label, each in pairs:
         if not isinstance(each, (str, Mapping)):
             raise TypeError(f"a method must be a name or a dict of arguments, got {shown(each)}")
         own = {argument_of(each): each} if isinstance(each, str) else dict(each)
-        words = _arguments(own, shared)
-        name = each if isinstance(each, str) else Method.of(**words).name
-        found[label if named else f"{name} #{label}" if name in found else name] = words
+        text = each if isinstance(each, str) else ", ".join(argument(*pair) for pair in own.items())
+        found[label if named else text] = _arguments(own, shared)
     for name in SELECTION:
         if shared.get(name) is not None and all(w.get(name) is None for w in found.values()):
             raise TypeError(f"{name}= selects a strength, but no method has a strength to select")
@@ -289,20 +296,14 @@ def _arguments(own: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
     return words | {n: None for n in SELECTION if n not in own and not method.selects(n)}
 
 
-def _solved(problem: Problem, words: dict[str, Any], limits: Limits | None) -> Solution:
-    """Solve without warnings, which are left to the report."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", IdentifiabilityWarning)
-        return solve(problem, **words, limits=limits)
-
-
 def _row(
     label: str, fit: Solution, loss: Loss, truth: np.ndarray | None, decided: bool
 ) -> dict[str, Any]:
-    """Return the row of one method. `_add_excess` adds the excess loss."""
+    """Return the row of one method, whose excess loss is filled in later."""
     kernel, error, part = np.asarray(fit.kernel, float), None, None
     if truth is not None:
-        error = float(np.linalg.norm(kernel - truth) / (np.linalg.norm(truth) or 1.0))
+        off = np.flip(kernel, tuple(range(kernel.ndim - 2))) - truth
+        error = float(np.linalg.norm(off) / (np.linalg.norm(truth) or 1.0))
     if decided:
         pairs = ((one.identifiability, np.asarray(one.kernel, float)) for one in fit._by_mask)
         norms = [report._diagnosis.null_part(w) for report, w in pairs if report is not None]
@@ -318,11 +319,3 @@ def _mean(fit: Solution, loss: Loss) -> float:
     """Return the mean of a loss over the rows used in the fit, by their weights."""
     left = fit._weighted_residuals()
     return float(sum(loss.of(r).sum() for r in left)) / sum(r.size for r in left)
-
-
-def _add_excess(rows: list[dict[str, Any]], least: list[float]) -> None:
-    """Add each loss minus the least one: a given one, or that of the exact methods, or of all."""
-    exact = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
-    floor = min(least or exact or [row["loss"] for row in rows], default=0.0)
-    for row in rows:
-        row["excess_loss"] = row["loss"] - floor

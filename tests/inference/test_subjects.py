@@ -234,7 +234,12 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
     ({"a": ONE}, None, ValueError, "problems has 1 subject (a)"),
     ({"a": ONE, "b": 3}, None, TypeError, "Problem"),
     ({"a": ONE, "b": cs.Problem(X, lags=(0, 2))}, None, ValueError, "solve_group needs y"),
-    ({"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))}, None, ValueError, "same kernel shape, groups, fs and lags: "),
+    (
+        {"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))},
+        None,
+        ValueError,
+        "same kernel shape, groups, fs and lags: ",
+    ),
     (WINDOWS, None, ValueError, "supports no basis and no windows of lags per channel"),
     (TWO, cs.Ridge(1.0), ValueError, "prior must be a quadratic penalty without a strength"),
     (TWO, 3.0, ValueError, "prior must be a quadratic penalty"),
