@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .api import Options, check_problem, solve_by
+from .api import check_problem, solve
 from .inference.folds import CrossValidation, beside
 from .leastsquares.penalty import Penalty
-from .method import Method
 from .near_misses import checks_arguments
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.rows import Span
-from .problem.sizes import Limits, tuning_of
+from .problem.sizes import Limits
 from .progress import Listener, tracked
 from .progress_bars import following
-from .scoring import Score, scored
+from .scoring import scored
 from .solution import Solution
 from .solvers.base import Solver
 from .text import aligned
@@ -119,31 +118,31 @@ def cross_validate(
     check_problem(problem, "cross_validate")
     if isinstance(solver, int):
         raise TypeError(f"the second argument is the solver; use folds={solver} for {solver} folds")
-    given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
-    method = Method.of(solver, **given, loss=loss, noise=noise)
-    options, solutions = Options(tuning=tuning_of(limits)), []
+    given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select, "loss": loss}
+    solutions = []
     # A record belongs to a fold if any output has rows in it.
     spans = CrossValidation(folds).spans(*(rows for _, rows in problem._by_mask))
-    found = np.full((3, len(spans.folds), problem.n_outputs), np.nan)
+    found = np.empty((3, len(spans.folds), problem.n_outputs))
     with following(progress, "cross_validate"):
         for i, held in enumerate(tracked(spans.folds, "folds", len(spans.folds))):
             rest = problem.of_rows(beside(spans.folds, i, spans.rest))
-            solutions.append(fit := solve_by(rest, method, options))
+            fit = solve(rest, solver, **given, noise=noise, limits=limits)
+            solutions.append(fit)
             fit._state_as(problem)
-            for outputs, score in _scores(fit, problem, held):
-                found[:, i, outputs] = score.mse, score.r2, score.correlation
+            found[:, i] = _scores(fit, problem, held)
     mse, r2, correlation = found
     return CrossValidationScores(mse, r2, correlation, tuple(solutions), tuple(problem.outputs))
 
 
-def _scores(
-    fit: Solution, problem: Problem, spans: Sequence[Span]
-) -> Iterator[tuple[list[int], Score]]:
-    """Yield the scores of some rows, for groups of outputs that have any of them."""
+def _scores(fit: Solution, problem: Problem, spans: Sequence[Span]) -> np.ndarray:
+    """Return mse, R² and correlation (3, outputs) of some rows, NaN for outputs without them."""
     kernel, bias = np.asarray(fit.kernel, float), np.asarray(fit.bias, float)
+    found = np.full((3, problem.n_outputs), np.nan)
     for outputs, own in problem.parts:
         some, every = [span for span in spans if own._kept.rows_of(span)], [*outputs]
         if some:
             held = own.of_rows(some)
             blocks = predicted_blocks(held.x, kernel[..., every], bias[every], held.spec)
-            yield every, scored(held, range(len(every)), held._kept, blocks)
+            score = scored(held, range(len(every)), held._kept, blocks)
+            found[:, every] = score.mse, score.r2, score.correlation
+    return found

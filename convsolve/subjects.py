@@ -289,26 +289,22 @@ def solve_group(
 def _checked(problems: Any) -> dict[str, Problem]:
     """Return several problems with the same taps, channels and outputs, by name."""
     if not isinstance(problems, Mapping):
-        raise TypeError(
-            f"problems must be a dict {{name: problem}} of all subjects, got {shown(problems)}"
-        )
+        raise TypeError(f"problems must be a dict {{name: problem}}, got {shown(problems)}")
     found = {str(name): problem for name, problem in problems.items()}
     if len(found) < max(2, len(problems)):
         raise ValueError(f"problems has {count(len(found), 'subject')} ({some([*found])})")
-    first: Any = None
-    known: Any = None
+    first, known = next(iter(found.values())), None
     for name, problem in found.items():
         check_problem(problem, "solve_group")
         if problem._space is not None:
             raise ValueError("solve_group supports no basis and no windows of lags per channel")
         lags = [(int(axis[-1]), int(axis[0])) for axis in problem._lags]
         own = problem.kernel_shape, problem.spec.groups, problem.fs, lags
-        first, known = first or problem, known or own
+        known = known or own
         first._names.check_same(problem._names.channels, problem._names.outputs)
         if own != known:
             raise ValueError(
-                f"subjects have the same kernel shape, groups, fs and lags: {known}, got {own} of "
-                f"{name}"
+                f"subject {name} has kernel shape, groups, fs and lags {own}, not {known}"
             )
     return found
 

@@ -230,7 +230,7 @@ EXACT = {k: cs.Problem(X, np.convolve(X, [1, 2])[:60], lags=(0, 2)) for k in "ab
 SHORT = {k: cs.Problem(X[:5], Y[:5], lags=(0, 2), drift=2) for k in "ab"}
 WINDOWS = {k: cs.Problem(np.stack([X, X**2], 1), Y, lags={0: (0, 2), 1: (0, n)}) for k, n in PAIRS}
 MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
-    ([ONE, ONE], None, TypeError, "problems must be a dict {name: problem} of all subjects"),
+    ([ONE, ONE], None, TypeError, "problems must be a dict {name: problem}"),
     ({"a": ONE}, None, ValueError, "problems has 1 subject (a)"),
     ({"a": ONE, "b": 3}, None, TypeError, "Problem"),
     ({"a": ONE, "b": cs.Problem(X, lags=(0, 2))}, None, ValueError, "solve_group needs y"),
@@ -238,7 +238,7 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
         {"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))},
         None,
         ValueError,
-        "same kernel shape, groups, fs and lags: ",
+        "subject b has kernel shape, groups, fs and lags ",
     ),
     (WINDOWS, None, ValueError, "supports no basis and no windows of lags per channel"),
     (TWO, cs.Ridge(1.0), ValueError, "prior must be a quadratic penalty without a strength"),
