@@ -155,7 +155,8 @@ REPORTED = [
           {"--methods svd": {"methods": ["svd"]}}, status=3),
     *rows(f"compare {OF_TRIALS}", TRIALS, {
         "--methods auto,lasso --ridge 2 --truth kernel.npy": {
-            "methods": {"auto": "auto", "lasso": cs.Lasso(ridge=2.0)}, "ridge": 2.0,
+            "methods": {"auto": "auto", "lasso": {"penalty": cs.Lasso(ridge=2.0)}},
+            "ridge": 2.0,
             "truth": data.KERNEL[::-1],
         },
         "--methods qr,normal --penalty smooth --strength 2 --order 2": {
