@@ -364,7 +364,7 @@ LIMITS = {
     "solvers": 1594,
     "identifiability": 1249,
     "plotting": 1483,
-    "cli": 1327,
+    "cli": 1326,
     "interop, formats, io, datasets": 507,
     "top level": 4518,
     "package": 21232,
