@@ -61,7 +61,7 @@ class Deviations:
             self._exponents = np.frexp(np.abs(y).max(0))[1]
         values = np.ldexp(np.stack([y, residual, prediction], axis=1), -self._exponents)
         if not self._first:
-            self._origin = values.mean(0) * self._centred
+            self._origin = values.mean(0) * self._centred  # digits of large means are kept
         values -= self._origin
         squares, end = np.square(values), self._first + len(y)
         self._sums += values.sum(0)
@@ -78,7 +78,7 @@ class Deviations:
 
     @cached_property
     def _means(self) -> np.ndarray:
-        """Means (3, Q) that are subtracted in addition to those of the first rows."""
+        """Means (3, Q), which are subtracted from y and ŷ after the origin."""
         return self._centred * self._sums / self._rows
 
     @cached_property
