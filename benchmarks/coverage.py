@@ -16,9 +16,10 @@ Other intervals and tests, in the same way: `Score.r2_interval` for a known kern
 `permutation_test` without and with an effect, one or several sums of taps under noise="hac" in
 short records, the sum of a kernel of 8 taps under noise="ar" in records with gaps, intercepts or
 drifts, and bands of the patterns of a decoder by the jackknife. Kernels in a basis have two
-channels with cosines and splines. For groups,
-kernels of subjects differ from 25 taps by a squared exponential of length 2. Subjects have 150 to
-900 rows of white x, and different noise.
+channels with cosines and splines. Posterior bands are those of penalties, for kernels of white
+noise with a decay (as of a room) and for damped oscillations. For groups, kernels of subjects
+differ from 25 taps by a squared exponential of length 2. Subjects have 150 to 900 rows of white x,
+and different noise.
 
 Costs: seconds of a solve and its standard errors, for 4 × 15 000 samples, 16 → 32 channels and 40
 taps, on all cores.
@@ -100,6 +101,12 @@ BASIS_PARTS, BASIS_ROWS, BASIS_TAPS = ("taps", "all at once", "coefficients"), (
 SUBJECTS, GROUP_TAPS, DIFFERENCE = (4, 8, 16), 25, 0.3
 PRIORS = {
     "ridge": cs.Ridge(), "squared exponential": cs.SquaredExponential(length=2),
+}  # fmt: skip
+# Penalties whose posterior bands are measured, and kernels (K,) that they assume or not.
+DECAYING, ROOM_ROWS, ROOM_TAPS = ("ridge", "dc", "tc", "ss"), 2_000, 100
+ROOMS = {
+    "rough": lambda rng, k: rng.standard_normal(k.size) * np.exp(-k / 20),
+    "smooth": lambda rng, k: np.sin(k / rng.uniform(4, 8) + rng.uniform(0, 6)) * np.exp(-k / 20),
 }  # fmt: skip
 # Amplitude of the effect whose power is measured, and resampled y per test.
 EFFECT, RESAMPLES = 0.35, 199
@@ -446,6 +453,22 @@ def basis_intervals(samples: int, case: str, draws: int, outputs: int) -> dict[s
     return {"samples": samples, "case": case} | {part: rate(each) for part, each in found.items()}
 
 
+def posterior_bands(kernel: str, draws: int, outputs: int) -> dict[str, Any]:
+    """Measure coverages of the taps of decaying kernels by the posterior of several penalties."""
+    rng, k = np.random.default_rng([*ROOMS].index(kernel)), np.arange(ROOM_TAPS)
+    found: dict[str, list[float]] = {penalty: [] for penalty in DECAYING}
+    for _ in range(draws):
+        w = np.stack([ROOMS[kernel](rng, k) for _ in range(outputs)], axis=-1)[:, None]
+        x = rng.standard_normal(ROOM_ROWS)
+        y = np.stack([lfilter(taps, 1.0, x) for taps in w[:, 0].T], axis=-1)
+        y = y + y.std(0) * rng.standard_normal(y.shape)
+        problem = cs.Problem(x, y, lags=(0, ROOM_TAPS - 1), edges="zeros")
+        for penalty in DECAYING:
+            low, high = cs.solve(problem, penalty=penalty).confidence_band(LEVEL)
+            found[penalty].append(float(((low <= w) & (w <= high)).mean()))
+    return {"kernel": kernel} | {penalty: rate(each) for penalty, each in found.items()}
+
+
 def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
     """Check whether every cell that is promised lies in its range."""
     # A part of the result may have been measured alone.
@@ -497,6 +520,12 @@ def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
         (f"group of {row['subjects']} subjects, {name}", row[name], HELD)
         for row in result["groups of subjects"]
         for name in PRIORS
+    ]
+    # "tc" and "ss" assume that neighbouring taps are alike.
+    cells += [
+        (f"{row['kernel']} kernel by the posterior of {penalty!r}", row[penalty], HELD)
+        for row in result["posterior bands"]
+        for penalty in (DECAYING if row["kernel"] == "smooth" else DECAYING[:2])
     ]
     checks = []
     for name, cell, (low, high) in cells:
@@ -632,6 +661,15 @@ def bases_table(result: dict[str, Any]) -> str:
     return markdown(["samples", "noise and model", *BASIS_PARTS], rows)
 
 
+def posterior_table(result: dict[str, Any]) -> str:
+    """Format coverages of kernels by the posterior of penalties."""
+    rows = [
+        [row["kernel"], *(percent(row[penalty]["rate"]) for penalty in DECAYING)]
+        for row in result["posterior bands"]
+    ]
+    return markdown(["kernel", *(f"`{penalty}`" for penalty in DECAYING)], rows)
+
+
 def table(result: dict[str, Any]) -> str:
     """Format all coverages and levels, in per cent, as Markdown."""
     result = defaultdict(list, result)
@@ -659,6 +697,9 @@ def table(result: dict[str, Any]) -> str:
             patterns_table(result),
             f"Kernels of {BASIS_TAPS} taps in a basis, and their coefficients:",
             bases_table(result),
+            f"Bands of single taps by the posterior of a penalty, for {ROOM_TAPS} decaying taps "
+            f"and {ROOM_ROWS} rows:",
+            posterior_table(result),
             "The kernel of a group by `solve_group` with two priors, and by least squares of all "
             f"data together, for {GROUP_TAPS} taps:",
             group_table(result),
@@ -771,6 +812,7 @@ MEASURED: dict[str, Callable[[Size], list[dict[str, Any]]]] = {
     "bases": lambda size: [
         basis_intervals(samples, case, *size.each) for samples in BASIS_ROWS for case in BASES
     ],
+    "posterior bands": lambda size: [posterior_bands(kernel, *size.each) for kernel in ROOMS],
     "groups of subjects": lambda size: [group_intervals(n, *size.each) for n in SUBJECTS],
 }
 
