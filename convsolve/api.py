@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple
-from weakref import WeakKeyDictionary, ref
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, wa
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
+from .inference.folds import CrossValidation
 from .lazy_jax import as_jax, is_jax_array
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
@@ -25,30 +25,27 @@ from .method import Method
 from .near_misses import checks_arguments
 from .noise import ARNoise, NoiseModel
 from .operators.prediction import predicted
-from .parts import STATUSES, Part, join, stats_of
+from .parts import STATUSES, Part, gathered, stats_of
 from .problem.checks import flag
 from .problem.description import fitted_terms, rows_sentence
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read
-from .problem.sizes import DEFAULT_TUNING, Limits, Tuning, tuning_of
+from .problem.sizes import Limits, Tuning, tuning_of
 from .problem.spec import ConvSpec
 from .progress import LOG, Listener, announce, tracked
-from .progress_bars import check_progress, following
+from .progress_bars import following
 from .solution import Solution
-from .solvers.auto import AutoSolver
-from .solvers.base import Loss, Solver, certified
+from .solvers.base import Loss, Solver, SolverResult, certified
 
 if TYPE_CHECKING:
     import jax
 
-    from .inference.ar import Autoregression
-    from .inference.folds import CrossValidation
-    from .inference.regularization import Regularization
-
 # Alternating estimates of autoregressive noise and the kernel, after one for white noise.
 ROUNDS = 2
+REFUSED = "strict=True, so no solution is returned"
 # Reports by problem and limits, as weak references: a report refers to its problem.
-_REPORTS: WeakKeyDictionary[Problem, dict[Tuning, ref[Identifiability]]] = WeakKeyDictionary()
+_REPORTS: WeakKeyDictionary[Problem, WeakValueDictionary[Tuning, Identifiability]]
+_REPORTS = WeakKeyDictionary()
 
 
 @checks_arguments
@@ -88,13 +85,10 @@ def identify(
         `solve`, and `choose_lags` for the lags that the data support.
     """
     check_problem(problem)
-    tuning = tuning_of(limits)
-    check_progress(progress)
-    if progress is False:
-        return report_of(problem, tuning)
     with following(progress, "identify"):
-        report = report_of(problem, tuning)
-        _ = report.verdict
+        report = report_of(problem, tuning_of(limits))
+        if progress is not False:
+            _ = report.verdict
     return report
 
 
@@ -103,19 +97,16 @@ def report_of(problem: Problem, tuning: Tuning) -> Identifiability:
     if len(problem._by_mask) > 1:
         reports = [report_of(part, tuning) for _, part in problem.parts]
         return max(reports, key=_severity)
-    known = _REPORTS.setdefault(problem, {})
-    report = known[tuning]() if tuning in known else None
-    if report is None:
-        report = Identifiability(problem, tuning)
-        known[tuning] = ref(report)
+    known = _REPORTS.setdefault(problem, WeakValueDictionary())
+    if (report := known.get(tuning)) is None:
+        report = known[tuning] = Identifiability(problem, tuning)
     return report
 
 
 def _severity(report: Identifiability) -> tuple[int, int, int]:
     """Return a key that orders reports by verdict, by rank if deficient, and by fewest rows."""
-    of_verdict = SEVERITY.index(report.verdict)
     deficient = report.verdict in ("rank-deficient", "underdetermined")
-    return of_verdict, -report.rank if deficient else 0, -report.n_equations
+    return SEVERITY.index(report.verdict), -report.rank * deficient, -report.n_equations
 
 
 @checks_arguments
@@ -186,9 +177,6 @@ def solve(
         ImportError: If bars are requested and tqdm is not installed.
         IdentifiabilityError: If ``strict`` is True and the data do not determine the kernel.
 
-    If a solver without a penalty does not converge and the noise is "ar", the default solver is
-    used instead, because the noise is estimated at least squares.
-
     Examples:
         >>> import numpy as np
         >>> import convsolve as cs
@@ -206,85 +194,55 @@ def solve(
     """
     check_problem(problem, "solve")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
-    method = Method.of(solver, **given, loss=loss, noise=noise)
-    with following(progress, "solve"):
-        return solve_by(problem, method, Options(flag(strict, "strict"), tuning_of(limits)))
-
-
-def solve_by(problem: Problem, method: Method, options: Options) -> Solution:
-    """Solve a checked problem by a method, see `solve`."""
+    method, tuning = Method.of(solver, **given, loss=loss, noise=noise), tuning_of(limits)
     method.check(problem)
-    if method.solver.factors_rows and not problem._sizes(options.tuning).factor_fits:
-        options = options._replace(tuning=replace(options.tuning, most_work=math.inf))
-    # Outputs that share their rows, in most problems all.
-    found = []
-    for outputs, part in problem.parts:
-        own = method if part is problem else method.of_part(part._selection)
-        found.append((outputs, _with_noise(part, own, options)))
-    result = found[0][1]
-    if len(found) > 1:
-        result = _joined(problem, found, options.tuning, {"masks": len(found)})
-    for doubt in result.doubts:
-        warn(doubt)
-    # The call of all outputs, not of those that share their rows.
-    result.solution.stats["call"] = method.call
-    return result.solution
+    if method.solver.factors_rows and not problem._sizes(tuning).factor_fits:
+        tuning = replace(tuning, most_work=math.inf)
+    parts, strict = [], flag(strict, "strict")
+    with following(progress, "solve"):
+        for outputs, part in problem.parts:
+            own = method if part is problem else method.of_part(part._selection)
+            parts.append(Part(outputs, _with_noise(part, own, strict, tuning)))
+        fit = parts[0].solution
+        if len(parts) > 1:
+            fit = _joined(problem, parts, {"masks": len(parts)}, tuning)
+    _round(fit, problem)
+    for _, own in parts:
+        each = [part.solution for part in own._parts] or [own]
+        doubtful = [one for one in each if not one.stats.get("unique", True)]
+        for one in doubtful[:1]:
+            clause = f"this is {one.stats['shown']}"
+            warn(_many_fit(IdentifiabilityWarning, one.identifiability, clause))
+    fit.stats["call"] = method.call
+    return fit
 
 
-class Options(NamedTuple):
-    """Arguments of `solve` that are the same for all outputs."""
-
-    strict: bool = False
-    tuning: Tuning = DEFAULT_TUNING
-
-
-class _Solved(NamedTuple):
-    """A solution, and warnings if the data do not determine the kernel.
-
-    ``kernel`` and ``bias`` are the solution in float64, before it is rounded to its precision.
-    """
-
-    solution: Solution
-    doubts: list[IdentifiabilityWarning]
-    kernel: np.ndarray
-    bias: np.ndarray
-
-
-def _with_noise(problem: Problem, method: Method, options: Options) -> _Solved:
+def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> Solution:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    found, model = _solved(problem, method, options), method.noise
+    fit, model = _solved(problem, method, strict, tuning), method.noise
     if not isinstance(model, ARNoise):
-        return found
-    if found.solution.status not in ("solved", "interrupted") and not method.regularizes:
-        # The noise is estimated at the least-squares solution.
-        method = replace(method, solver=AutoSolver())
-        found = _solved(problem, method, options)
+        return fit
     from .inference.ar import estimated_noise, filtered_parts
 
-    statuses = [found.solution.status]
     for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
-        if statuses[-1] == "interrupted":
+        before = fit.status
+        if before == "interrupted":
             break
-        analysis, doubts, parts = analyse(problem, options.tuning), found.doubts, []
-        filters = estimated_noise(analysis, found.kernel, found.bias, model.order)
-        for part in filtered_parts(problem, filters, options.tuning):
-            one = _solved(part.problem, method.of_part(part.problem._selection), options)
-            bias = part.bias(one.kernel, one.bias)
-            parts.append(((part.output,), one._replace(bias=bias)))
-        stats = {"noise": model.label}
-        found = _joined(problem, parts, options.tuning, stats, autoregression=filters)
-        found = found._replace(doubts=[*doubts, *found.doubts][:1])
-        statuses.append(found.solution.status)
-    worst = max(statuses, key=STATUSES.index)
-    # The noise was estimated from the residuals of every fit before.
-    if worst != "approximate":
-        found.solution.status = worst
-    return found
+        noise = estimated_noise(analyse(problem, tuning), fit.kernel, fit.bias, model.order)
+        parts = []
+        for part in filtered_parts(problem, noise, tuning):
+            one = _solved(part.problem, method.of_part(part.problem._selection), strict, tuning)
+            one.bias = part.bias(one.kernel, one.bias)
+            parts.append(Part((part.output,), one))
+        fit = _joined(problem, parts, {"noise": model.label}, tuning, autoregression=noise)
+        # The noise was estimated from the residuals of the fit before.
+        if before not in ("solved", "approximate"):
+            fit.status = max(before, fit.status, key=STATUSES.index)
+    return fit
 
 
-def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
-    """Solve for outputs that use the same rows, with white noise."""
-    strict, tuning = options
+def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> Solution:
+    """Solve for outputs that use the same rows, with white noise and in float64."""
     LOG.info("solve by %s: %r", method.name, problem)
     announce(method.name)
     analysis, report = analyse(problem, tuning), report_of(problem, tuning)
@@ -292,8 +250,8 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
     with blas_threads(min(sizes.rows, sizes.columns)):
         if (reason := method.supports(sizes, problem.spec)) is not None:
             raise SolveError(f"{method.name} cannot solve this problem: {reason}")
-        if strict and sizes.wide and not method.regularizes:
-            raise _refusal(report)
+        if strict and sizes.wide and method.penalty.zero:
+            raise _many_fit(IdentifiabilityError, report, REFUSED)
         if method.solver.reads_rows:
             analysis.design.sum_rows()
         # Work that methods share does not count.
@@ -302,133 +260,93 @@ def _solved(problem: Problem, method: Method, options: Options) -> _Solved:
         seconds = max(time.perf_counter() - clock.total - begun, 0.0)
         penalties = raw.penalties or [(raw.penalty, raw.strength)] * problem.n_outputs
         penalty, least = min(penalties, key=lambda term: term[1])
+        stats = _stats(problem, method, seconds) | raw.stats
         # After Ctrl-C, skip the rank decision, which can take minutes.
-        many_fit = raw.status != "interrupted" and not (
-            raw.evidence or report._diagnosis.unique_with(least, penalty)
-        )
-        if many_fit and strict:
-            raise _refusal(report)
+        if raw.status != "interrupted":
+            unique = bool(raw.evidence or report._diagnosis.unique_with(least, penalty))
+            if strict and not unique:
+                raise _many_fit(IdentifiabilityError, report, REFUSED)
+            stats["unique"] = unique
+            if not unique:
+                stats["shown"] = raw.answer or method.solver.answer
         certificate = certified(analysis, raw) if method.least_squares else raw.certificate
-    doubts, answer = [], raw.answer or method.solver.answer
-    if many_fit:
-        message = wording.warning(report._diagnosis, f"this is {answer}", report._brief)
-        doubts = [IdentifiabilityWarning(message, report)]
-    stats = _stats(problem, method, seconds) | raw.stats
-    stats["penalty"] = _penalty_entry(raw.regularization, penalties)
-    if certificate is not None:
-        stats["certificate_kind"] = certificate.kind
-    if raw.status != "interrupted":
-        stats |= {"unique": not many_fit} | ({"shown": answer} if many_fit else {})
     exact = certificate is not None and certificate.exact
-    solution = _packed(
-        problem,
-        (raw.kernel, raw.bias),
-        tuning,
-        status=raw.status or ("solved" if exact else "approximate"),
-        stats=stats,
-        certificate=None if certificate is None else certificate.value,
-        trace=raw.trace,
-        regularization=raw.regularization,
-        error_norms=raw.error_norms,
-        confound_fit=raw.confound_fit,
-        penalties=penalties,
-        noise_model=method.noise,
-    )
-    if LOG.isEnabledFor(logging.INFO):
-        _log(solution)
-    return _Solved(solution, doubts, raw.kernel, raw.bias)
-
-
-def _log(fit: Solution) -> None:
-    """Log the status of a solve, its certificate and duration, and the method with the reason."""
-    stats, value = fit.stats, fit._certificate
-    proof = "no certificate" if value is None else f"certificate {value:.1e}"
-    why = [stats.get("choice"), stats.get("route"), fit._regularization]
-    words = [f"{fit.status}, {proof}, {stats['run_seconds']:.2f} s", *filter(None, why)]
-    LOG.info("%s: %s", stats["solver"], "; ".join(map(str, words)))
+    status = raw.status or ("solved" if exact else "approximate")
+    found = {"status": status, "certificate": certificate, "penalties": penalties, "stats": stats}
+    fit = _stated(problem, replace(raw, **found), tuning, noise_model=method.noise)
+    proof = "no certificate" if certificate is None else f"certificate {certificate.value:.1e}"
+    words = [f"{status}, {proof}, {seconds:.2f} s", stats.get("choice"), stats.get("route")]
+    LOG.info("%s: %s", stats["solver"], "; ".join(filter(None, words)))
+    return fit
 
 
 def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
     """Return the settings and costs of a solve; JSON supports all of them."""
-    words = [rows_sentence(problem)] * bool(problem._kept.dropped) + [fitted_terms(problem)]
-    rows = ", ".join(filter(None, words))
+    rows = [rows_sentence(problem), fitted_terms(problem)]
     return {
         "solver": method.solver.name,
         "settings": method.solver.settings,
         "loss": method.loss.settings,
         "noise": method.noise.label,
         "version": __version__,
+        "rows": ", ".join(filter(None, rows)),
         "compile_seconds": 0.0,
         "run_seconds": seconds,
-    } | ({"rows": rows} if rows else {})
+    }
 
 
 def _joined(
-    problem: Problem,
-    found: Sequence[tuple[tuple[int, ...], _Solved]],
-    tuning: Tuning,
-    stats: dict[str, Any],
-    autoregression: Autoregression | None = None,
-) -> _Solved:
-    """Return the solution of all outputs from those of parts, with some more ``stats``."""
-    parts = [Part(outputs, one.solution) for outputs, one in found]
-    fits, places = [part.solution for part in parts], [part.outputs for part in parts]
-    kernel, bias = join([(one.kernel, one.bias) for _, one in found], places)
-    order = np.argsort(np.concatenate(places))
-    penalties = [pair for fit in fits for pair in fit._penalties]
-    penalties = [penalties[i] for i in order]
-    chosen = [fit._regularization for fit in fits]
-    regularization = None if None in chosen else join(chosen, places)
-    certificates = [fit._certificate for fit in fits if fit._certificate is not None]
-    fit = _packed(
-        problem,
-        (kernel, bias),
-        tuning,
-        status=max((fit.status for fit in fits), key=STATUSES.index),
-        stats=stats_of(parts) | {"penalty": _penalty_entry(regularization, penalties)} | stats,
-        certificate=max(certificates, default=None),
-        regularization=regularization,
-        penalties=penalties,
-        noise_model=fits[0]._noise_model,
-        autoregression=autoregression,
-        parts=parts,
-    )
-    return _Solved(fit, [doubt for _, one in found for doubt in one.doubts], kernel, bias)
-
-
-def _packed(
-    problem: Problem, exact: tuple[np.ndarray, np.ndarray], tuning: Tuning, **found: Any
+    problem: Problem, parts: Sequence[Part], stats: dict[str, Any], tuning: Tuning, **more: Any
 ) -> Solution:
-    """Return a solution whose kernel and bias have the precision and kind of array of the data."""
-    dtype = problem._dtype
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        kernel, bias = (a.astype(dtype) for a in exact)
-    largest = np.abs(exact[0]).max(axis=tuple(range(kernel.ndim - 1)))
-    faint = ((largest > 0) & (largest < np.finfo(dtype).tiny)).any()
-    if faint or not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
-        raise SolveError(f"the kernel lies outside the range of {dtype}")
-    return Solution(
-        *(as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)),
+    """Return the solution of all outputs from those of parts, with some more ``stats``."""
+    fits = [part.solution for part in parts]
+    penalties = {o: t for some, fit in parts for o, t in zip(some, fit._penalties, strict=True)}
+    certificates = [fit._certificate for fit in fits if fit._certificate is not None]
+    found = SolverResult(
+        *gathered(parts, lambda fit: (fit.kernel, fit.bias)),
+        status=max((fit.status for fit in fits), key=STATUSES.index),
+        stats=stats_of(parts) | stats,
+        certificate=max(certificates, default=None, key=lambda c: c.value),
+        regularization=gathered(parts, lambda fit: fit._regularization),
+        penalties=[penalties[o] for o in range(problem.n_outputs)],
+    )
+    return _stated(problem, found, tuning, noise_model=fits[0]._noise_model, parts=parts, **more)
+
+
+def _stated(problem: Problem, found: SolverResult, tuning: Tuning, **more: Any) -> Solution:
+    """Return a solution with kernel and bias in float64, and the penalty in ``stats``."""
+    fit = Solution(
+        found,
         recipe=problem._recipe,
         spec=problem.spec,
         tap_lags=problem._lags,
         y_channel_axis=problem._output is not None and problem._output.channel_axis,
         problem=problem,
         identifiability=report_of(problem, tuning),
-        **found,
+        **more,
     )
+    fit.stats["penalty"] = None
+    if fit._regularization is not None or any(strength for _, strength in fit._penalties):
+        from .inference.regularization import as_given
+
+        chosen = fit._regularization or as_given(fit._penalties)
+        fit.stats["penalty"] = {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
+    return fit
 
 
-def _penalty_entry(
-    chosen: Regularization | None, penalties: Sequence[tuple[Penalty, float]]
-) -> dict[str, Any] | None:
-    """Return the penalty as recorded in ``stats``, with the strength of every output."""
-    if chosen is None and not any(strength for _, strength in penalties):
-        return None
-    from .inference.regularization import as_given
+def _round(fit: Solution, problem: Problem) -> None:
+    """Convert kernel and bias to the precision and the kind of array of the data."""
+    dtype = problem._dtype
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        kernel, bias = fit.kernel.astype(dtype), fit.bias.astype(dtype)
+    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        raise SolveError(f"the kernel lies outside the range of {dtype}")
+    fit.kernel, fit.bias = as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)
 
-    chosen = chosen or as_given(penalties)
-    return {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
+
+def _many_fit(kind: Any, report: Identifiability, clause: str) -> Any:
+    """Return an error or a warning that the data do not determine the kernel."""
+    return kind(wording.warning(report._diagnosis, clause, report._brief), report)
 
 
 def check_problem(problem: Any, name: str = "") -> None:
@@ -437,11 +355,6 @@ def check_problem(problem: Any, name: str = "") -> None:
         raise TypeError(f"expected a Problem, got {type(problem).__name__}")
     if name and problem._output is None:
         raise ValueError(f"{name} needs y")
-
-
-def _refusal(report: Identifiability) -> IdentifiabilityError:
-    clause = "strict=True, so no solution is returned"
-    return IdentifiabilityError(wording.warning(report._diagnosis, clause, report._brief), report)
 
 
 def fit_kernel(

@@ -267,7 +267,7 @@ def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """
     if methods is None:
         method = Method.of(**{k: v for k, v in shared.items() if k not in SELECTION})
-        plain = not method.regularizes and method.noise.penalties
+        plain = method.penalty.zero and method.noise.penalties
         methods = (*SOLVERS, *PENALTIES * plain) if method.least_squares else OTHERS
     if isinstance(methods, str) or not isinstance(methods, (Mapping, Sequence)) or not methods:
         raise TypeError(f"methods must be a list, or a dict by label, got {shown(methods)}")

@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     """A component that can be named.
 
     Attributes:
-        kind: "solver", "penalty", "loss", "noise", "basis" or "criterion".
+        kind: "solver", "penalty", "loss", "noise", "basis" or "select".
         name: its name, in Python and on the command line.
         summary: one line of help.
         target: module and class, "module:Class", of this package if it begins with a dot; empty if
@@ -287,25 +287,19 @@ _ALL = (
         number="n",
     ),
     Entry("basis", "basis", "functions given as a matrix", ".problem.lag_bases:Basis"),
-    Entry("criterion", "gcv", "generalized cross-validation"),
-    Entry("criterion", "evidence", "marginal likelihood"),
-    Entry("criterion", "aicc", "corrected Akaike information criterion"),
-    Entry("criterion", "bic", "Bayesian information criterion"),
-    Entry("criterion", "cv", "cross-validation", ".inference.folds:CrossValidation"),
+    Entry("select", "gcv", "generalized cross-validation"),
+    Entry("select", "evidence", "marginal likelihood"),
+    Entry("select", "aicc", "corrected Akaike information criterion"),
+    Entry("select", "bic", "Bayesian information criterion"),
+    Entry("select", "cv", "cross-validation", ".inference.folds:CrossValidation"),
 )
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _ALL}
 
-# The argument that each kind of component is given by.
-ARGUMENTS = {
-    "solver": "solver",
-    "penalty": "penalty",
-    "loss": "loss",
-    "noise": "noise",
-    "criterion": "select",
-    "basis": "basis",
-}
-# The kinds as words in texts.
-WORDS = {kind: kind for kind in ARGUMENTS} | {"noise": "noise model"}
+# The kinds, which are the arguments that they are given by, as words in texts.
+WORDS = {
+    "solver": "solver", "penalty": "penalty", "loss": "loss", "noise": "noise model",
+    "select": "criterion", "basis": "basis",
+}  # fmt: skip
 
 
 def of_kind(kind: str) -> Iterator[Entry]:
@@ -353,12 +347,11 @@ def named(kind: str, name: str) -> tuple[Entry, Mapping[str, Any]]:
     """
     given = found(name)
     if given is None:
-        raise ValueError(f"{ARGUMENTS[kind]}={name!r} is unknown; {suggestion(name, (kind,))}")
+        raise ValueError(f"{kind}={name!r} is unknown; {suggestion(name, (kind,))}")
     entry = given[0]
     if entry.kind != kind:
-        use = ARGUMENTS[entry.kind]
         word, own = WORDS[entry.kind], WORDS[kind]
-        raise TypeError(f"{name!r} is a {word}, not a {own}: use {use}={name!r}")
+        raise TypeError(f"{name!r} is a {word}, not a {own}: use {entry.kind}={name!r}")
     return given
 
 

@@ -21,7 +21,6 @@ from .lazy_jax import as_jax
 from .lazy_plot import plot
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
-from .leastsquares.penalty import Penalty
 from .near_misses import suggests_attributes
 from .operators.design_matrix import without_confounds
 from .operators.layout import ascending, reversed_taps
@@ -38,7 +37,7 @@ from .progress_bars import following
 from .scoring import Blocks, Score, scored
 from .solution_file import read_solution, write_solution
 from .solution_text import brief, entries, known, text
-from .solvers.base import Trace
+from .solvers.base import SolverResult
 from .text import plain
 
 if TYPE_CHECKING:
@@ -113,42 +112,37 @@ class Solution:
 
     def __init__(
         self,
-        kernel: Any,
-        bias: Any,
+        estimate: SolverResult,
         *,
         recipe: dict[str, Any],
         spec: ConvSpec,
         tap_lags: tuple[np.ndarray, ...],
         y_channel_axis: bool,
-        status: str,
-        stats: dict[str, Any],
-        certificate: float | None,
-        trace: Trace | None = None,
         problem: Problem | None = None,
         identifiability: Identifiability | None = None,
-        regularization: Regularization | None = None,
-        penalties: Sequence[tuple[Penalty, float]] = (),
         noise_model: NoiseModel | None = None,
-        error_norms: np.ndarray | None = None,
-        confound_fit: np.ndarray | None = None,
         autoregression: Autoregression | None = None,
         saved_errors: tuple[np.ndarray, NoiseEstimate] | None = None,
         saved_coefficient_error: np.ndarray | None = None,
         parts: Sequence[Part] = (),
     ) -> None:
         """``parts`` are solutions of some outputs each, if outputs use different rows."""
-        self.kernel, self.bias = kernel, bias
+        self.kernel: Any = estimate.kernel
+        self.bias: Any = estimate.bias
+        self.status, self.stats, self.trace = estimate.status, estimate.stats, estimate.trace
+        self._certificate, self._regularization = estimate.certificate, estimate.regularization
+        self._penalties = estimate.penalties or ()
+        self._error_norms, self._confound_fit = estimate.error_norms, estimate.confound_fit
+        if self._certificate is not None:
+            self.stats["certificate_kind"] = self._certificate.kind
         self._recipe, self._spec = recipe, spec
         self._tap_lags, self._channel_axis = tap_lags, y_channel_axis
-        self.status, self.stats, self._certificate = status, stats, certificate
-        self.trace, self.identifiability = trace, identifiability
-        self._regularization, self._autoregression = regularization, autoregression
-        self.problem, self._penalties, self._saved_errors = problem, penalties, saved_errors
+        self.problem, self.identifiability = problem, identifiability
+        self._autoregression, self._saved_errors = autoregression, saved_errors
         self._saved_coefficient_error, self._parts = saved_coefficient_error, parts
         self._noise_model: NoiseModel = noise_model or registry.component(
-            "noise", stats.get("noise", "white")
+            "noise", self.stats.get("noise", "white")
         )
-        self._error_norms, self._confound_fit = error_norms, confound_fit
         self._whiteness_checked = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -162,7 +156,7 @@ class Solution:
         Below 30 eps (6.7e-15), the solution is exact. ``stats["certificate_kind"]`` is "value" or
         "upper bound". None for other losses and for a lasso.
         """
-        return None if self._has_gap else self._certificate
+        return None if self._has_gap else self._bound
 
     @property
     def duality_gap(self) -> float | None:
@@ -170,11 +164,15 @@ class Solution:
 
         The loss exceeds its minimum by at most this share. None for other solvers.
         """
-        return self._certificate if self._has_gap else None
+        return self._bound if self._has_gap else None
+
+    @property
+    def _bound(self) -> float | None:
+        return None if self._certificate is None else self._certificate.value
 
     @property
     def _has_gap(self) -> bool:
-        return self.stats.get("certificate_kind") == GAP
+        return self._certificate is not None and self._certificate.kind == GAP
 
     @property
     def converged(self) -> bool:
@@ -1111,7 +1109,7 @@ class Solution:
 
     def _no_errors(self) -> str:
         """Return why there are no standard errors, or an empty string."""
-        squares = self._certificate is not None and self.stats["certificate_kind"] != GAP
+        squares = self._certificate is not None and not self._has_gap
         if not squares and self._error_norms is None:
             return (
                 "only least squares, plain or with a quadratic penalty, and Huber's estimate "

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .files import read_npz, write_npz
+from .leastsquares.certificate import Certificate
 from .problem.spec import ConvSpec
-from .solvers.base import Trace
+from .solvers.base import SolverResult, Trace
 
 VERSION = 1
 
@@ -32,7 +33,7 @@ def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
         "spec": asdict(fit._spec),
         "y_channel_axis": fit._channel_axis,
         "status": fit.status,
-        "certificate": fit._certificate,
+        "certificate": fit._certificate and list(fit._certificate),
         "stats": stats,
         "regularization": None if chosen is None else chosen.to_dict(),
     }
@@ -86,18 +87,22 @@ def read_solution(path: str | Path) -> dict[str, Any]:
             model = arrays.get("noise_order"), arrays.get("noise_ar")
             noise = NoiseEstimate(about["noise"], arrays["noise"], arrays["dof"], *model)
             errors = arrays["standard_error"], noise
+        bound = about["certificate"]
+        estimate = SolverResult(
+            kernel,
+            arrays["bias"],
+            status=about["status"],
+            stats=about["stats"],
+            certificate=bound and Certificate(*bound),
+            trace=trace,
+            regularization=chosen,
+        )
         return {
-            "kernel": kernel,
-            "bias": arrays["bias"],
+            "estimate": estimate,
             "recipe": about["recipe"],
             "spec": ConvSpec(**about["spec"]),
             "tap_lags": tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
             "y_channel_axis": about["y_channel_axis"],
-            "status": about["status"],
-            "stats": about["stats"],
-            "certificate": about["certificate"],
-            "trace": trace,
-            "regularization": chosen,
             "saved_errors": errors,
             "saved_coefficient_error": arrays.get("coefficient_error"),
         }

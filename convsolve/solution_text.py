@@ -86,7 +86,7 @@ def _known(fit: Any, report: Any) -> bool:
 def _status(fit: Any) -> str:
     """Return the status, and which part of the kernel the data determine."""
     words = fit.status
-    if not fit.converged and fit._certificate is not None and fit._certificate > EXACT:
+    if not fit.converged and fit._certificate is not None and fit._certificate.value > EXACT:
         words += f" ({certificate_sentence(fit)})"
     report, unique = fit.identifiability, fit.stats.get("unique")
     if fit.status == "interrupted":
@@ -201,8 +201,7 @@ def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:
         found.append(("Rows", rows if chosen is not None else f"{rows}. Penalty: none"))
         found += [("Adjusted", words) for words in filter(None, [fitted_terms(fit.problem)])]
     elif "rows" in stats:
-        label = "Rows" if re.match(r"\d+ of \d+ ", stats["rows"]) else "Adjusted"
-        found.append((label, stats["rows"]))
+        found.append(("Rows", stats["rows"]))
     found += [("Numerics", words) for words in filter(None, [_numerics(fit)])]
     return [*found, ("Computed", _computed(fit))]
 
@@ -229,7 +228,7 @@ def _errors_sentence(fit: Any, errors: Errors) -> str:
     model = fit._noise_model.assumption
     if noise.order is not None:
         model += f" of order {span(noise.order.tolist())}"
-    if fit.stats.get("certificate_kind") == GAP:
+    if fit._has_gap:
         model = f"Huber's H1, {model}"
     model += ", conditional on the basis" * basis
     words += (
@@ -270,7 +269,7 @@ def _numerics(fit: Any) -> str:
 
 def certificate_sentence(fit: Any) -> str:
     """Return the backward error or the duality gap in words."""
-    value, kind = fit._certificate, fit.stats["certificate_kind"]
+    value, kind = fit._certificate
     if kind == GAP:
         return f"relative duality gap {value:.1e}"
     exact = " (exact to rounding)" if value <= EXACT else ""

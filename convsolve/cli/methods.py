@@ -61,7 +61,7 @@ def _entry(name: str) -> registry.Entry:
     if entry is None:
         raise Refusal(f"--methods: {name!r} is unknown; {registry.suggestion(name, KINDS)}")
     if entry[0].kind not in KINDS:
-        use = f"--{registry.ARGUMENTS[entry[0].kind]} {shell(name)}"
+        use = f"--{entry[0].kind} {shell(name)}"
         raise Refusal(f"--methods: {name!r} is no solver, penalty or loss; use {use}")
     return entry[0]
 

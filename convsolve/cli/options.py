@@ -247,8 +247,7 @@ SCORES = (
 
 def _component(name: str, help: str) -> Option:
     """Return the option that names a component."""
-    kind = next(kind for kind, argument in registry.ARGUMENTS.items() if argument == name)
-    return Option(name, _name(kind), "NAME", help, words=_names(kind), kind_named=kind)
+    return Option(name, _name(name), "NAME", help, words=_names(name), kind_named=name)
 
 
 SOLVER = _component("solver", "numerical method (default auto)")

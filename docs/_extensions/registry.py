@@ -33,7 +33,7 @@ def table(kind: str) -> list[str]:
     """
     rows = [cells(entry) for entry in registry.of_kind(kind)]
     if not rows:
-        kinds = ", ".join(registry.ARGUMENTS)
+        kinds = ", ".join(registry.WORDS)
         raise ValueError(f"there are no components of the kind {kind!r}; use one of {kinds}")
     heads = ["Name", "Class", "Options", "Meaning"] if len(rows[0]) > 2 else ["Name", "Meaning"]
     lines = [".. list-table::", "   :header-rows: 1", ""]

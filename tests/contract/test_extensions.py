@@ -46,7 +46,7 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
         monkeypatch.setitem(registry.ENTRIES, name, entry)
         with pytest.raises(ValueError, match=f"{kind}='{name}s' is unknown; did you mean '{name}'"):
             cs.solve(PROBLEM, **{kind: f"{name}s"})
-        others = registry.ARGUMENTS.keys() - {kind, "criterion", "basis"}
+        others = registry.WORDS.keys() - {kind, "select", "basis"}
         for other in others:
             with pytest.raises(TypeError, match=f"use {kind}='{name}'"):
                 cs.solve(PROBLEM, **{other: name})

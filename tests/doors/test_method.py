@@ -40,7 +40,7 @@ def method_of(argument: str, value: Any) -> cs.method.Method:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_in_any_form_and_an_object_are_the_same_method(name: str) -> None:
-    kind = registry.ARGUMENTS[registry.found(name)[0].kind]
+    kind = registry.found(name)[0].kind
     one, *others = (name, name.upper().replace("_", "-"), NAMED.get(name, name))
     assert all(method_of(kind, other) == method_of(kind, one) for other in others)
 

@@ -19,7 +19,7 @@ from convsolve.cli.methods import basis_of, keywords
 from support.command_files import MATRIX
 
 # Functions in a matrix are named by their file.
-ENTRIES = [e for e in registry.ENTRIES.values() if e.kind != "criterion" and e.name != "basis"]
+ENTRIES = [e for e in registry.ENTRIES.values() if e.kind != "select" and e.name != "basis"]
 
 
 def component(entry: registry.Entry) -> Any:

@@ -125,6 +125,6 @@ def test_names_components_and_pictures_on_pages_exist() -> None:
         for argument, word in re.findall(names, text):
             found = registry.found(word)
             assert found is not None, word
-            assert registry.ARGUMENTS[found[0].kind] == argument, word
+            assert found[0].kind == argument, word
         drawn = {f"{path.stem}_{name}" for name in re.findall(r'savefig\("(.*?)"\)', text)}
         assert set(re.findall(r"!\[.+\]\((?:\.\./)?pictures/(.*?)\)", text)) <= drawn

@@ -36,10 +36,9 @@ def test_it_is_short_and_its_code_prints_the_output_that_it_shows() -> None:
 
 def test_the_table_of_components_is_the_registry() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (`.*`) \|$", TEXT, re.MULTILINE))
-    kinds = {argument: kind for kind, argument in registry.ARGUMENTS.items()}
-    assert set(rows) == set(kinds)
+    assert set(rows) == set(registry.WORDS)
     for argument, cell in rows.items():
-        known = [e.name for e in registry.ENTRIES.values() if e.kind == kinds[argument]]
+        known = [e.name for e in registry.of_kind(argument)]
         assert re.findall(r"`(\w+)`", cell) == known, argument
 
 
