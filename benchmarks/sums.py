@@ -226,7 +226,7 @@ def serve(name: str) -> None:
 def described(found: Any) -> dict[str, Any]:
     """Return solver, status and certificate of a solution."""
     said = {"solver": found.stats["solver"], "status": found.status}
-    certificate = None if found._certificate is None else rounded(found._certificate / 2**-52)
+    certificate = None if found.backward_error is None else rounded(found.backward_error / 2**-52)
     return said | {"certificate_eps": certificate}
 
 

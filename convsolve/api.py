@@ -16,7 +16,6 @@ from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, wa
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
-from .inference.folds import CrossValidation
 from .lazy_jax import as_jax, is_jax_array
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
@@ -39,6 +38,8 @@ from .solvers.base import Loss, Solver, SolverResult, certified
 
 if TYPE_CHECKING:
     import jax
+
+    from .inference.folds import CrossValidation
 
 # Alternating estimates of autoregressive noise and the kernel, after one for white noise.
 ROUNDS = 2
@@ -270,13 +271,13 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
             if not unique:
                 stats["shown"] = raw.answer or method.solver.answer
         certificate = certified(analysis, raw) if method.least_squares else raw.certificate
-    exact = certificate is not None and certificate.exact
-    status = raw.status or ("solved" if exact else "approximate")
+    status = raw.status or ("solved" if certificate and certificate.exact else "approximate")
     found = {"status": status, "certificate": certificate, "penalties": penalties, "stats": stats}
     fit = _stated(problem, replace(raw, **found), tuning, noise_model=method.noise)
     proof = "no certificate" if certificate is None else f"certificate {certificate.value:.1e}"
-    words = [f"{status}, {proof}, {seconds:.2f} s", stats.get("choice"), stats.get("route")]
-    LOG.info("%s: %s", stats["solver"], "; ".join(filter(None, words)))
+    why = filter(None, [stats.get("choice"), stats.get("route"), raw.regularization])
+    words = "; ".join([f"{status}, {proof}, {seconds:.2f} s", *map(str, why)])
+    LOG.info("%s: %s", stats["solver"], words)
     return fit
 
 

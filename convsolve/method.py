@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import registry
-from .inference.folds import CrossValidation
 from .leastsquares.analysis import Analysis
 from .leastsquares.penalty import Penalty, Ridge, numbers, penalty_of
 from .noise import NoiseModel
@@ -17,8 +16,10 @@ from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
 from .solvers.auto import AutoSolver
 from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult, Terms
-from .solvers.penalized import solve_each, unsupported
 from .text import shown
+
+if TYPE_CHECKING:
+    from .inference.folds import CrossValidation
 
 # The penalty of a fit without one.
 NONE = Ridge(0.0)
@@ -27,7 +28,7 @@ ARGUMENTS: dict[str, tuple[type, Any]] = {
     "solver": (Solver, "auto"),
     "penalty": (Penalty, NONE),
     "grid": (tuple, None),
-    "select": (CrossValidation, None),
+    "select": (str, None),
     "loss": (Loss, "squared"),
     "noise": (NoiseModel, "white"),
 }
@@ -108,7 +109,8 @@ class Method:
         words = ["problem"]
         for name, (_, default) in ARGUMENTS.items():
             text = _written(getattr(self, name))
-            words += [f"{name}={text}"] * (text != _written(default))
+            word = text if name == "solver" else f"{name}={text}"
+            words += [word] * (text != _written(default))
         return f"cs.solve({', '.join(words)})"
 
     def check(self, problem: Problem) -> None:
@@ -130,7 +132,7 @@ class Method:
         grid, select = self.grid, self.select
         if np.ndim(grid or ()) > 1:
             grid = component("grid", selection.of_outputs(np.array(grid)))
-        if isinstance(select, CrossValidation):
+        if not isinstance(select, str | None):
             select = select.of_records(selection.records)
         solver, penalty = self.solver.of_part(selection), self.penalty.of_part(selection)
         return replace(self, solver=solver, penalty=penalty, grid=grid, select=select)
@@ -157,6 +159,8 @@ class Method:
         reason = next(filter(None, reasons), None)
         if penalty.given or reason:
             return reason
+        from .solvers.penalized import unsupported
+
         return unsupported(penalty, self.select or penalty.default_select, sizes)
 
     def run(self, analysis: Analysis) -> SolverResult:
@@ -172,6 +176,8 @@ class Method:
         if terms is not None and len(_distinct(terms)) == 1:
             return self.solver.run(analysis, Objective(self.loss, *terms[0]))
         select = self.select or self.penalty.default_select
+        from .solvers.penalized import solve_each
+
         return solve_each(analysis, self.solver, self.penalty, terms, self.grid, select)
 
 
@@ -198,6 +204,8 @@ def component(name: str, value: Any) -> Any:
         return found
     if isinstance(value, str):
         return registry.component(name, value)
+    if name == "select":
+        from .inference.folds import CrossValidation as cls
     if isinstance(value, cls):
         return value
     if name == "loss" and callable(value) and not isinstance(value, type):

@@ -43,30 +43,6 @@ def test_tasks_of_tasks(three_cores):
     assert [*sums] == [36] * 20
 
 
-def test_the_caller_runs_the_tasks_if_all_other_threads_are_busy(three_cores):
-    free = threading.Event()
-    busy = [parallel._pool(os.getpid()).submit(free.wait, 60) for _ in range(2)]
-    try:
-        threads = [*in_order(lambda _: threading.get_ident(), range(9))]
-    finally:
-        free.set()
-    assert set(threads) == {threading.get_ident()}
-    assert all(task.result() for task in busy)
-
-
-def test_tasks_have_the_handling_of_overflow_of_the_caller(three_cores):
-    """Every thread runs one of the tasks, which wait for each other."""
-    together = threading.Barrier(3, timeout=60)
-
-    def task(_):
-        together.wait()
-        return np.geterr()["over"]
-
-    for over in ("raise", "ignore"):
-        with np.errstate(over=over):
-            assert [*in_order(task, range(3))] == [over] * 3
-
-
 def test_no_task_begins_after_an_error(three_cores):
     begun = []
 
@@ -94,20 +70,6 @@ def test_items_are_read_in_order_while_others_are_used():
     assert second.wait(60)
     assert [*items] == [1, 2, 3, 4]
     assert read == [*range(5)]
-
-
-def test_nothing_is_read_after_an_error():
-    read = []
-
-    def of(number):
-        read.append(number)
-        return 1 / (number - 1)
-
-    items = ahead(of, range(5))
-    assert next(items) == -1
-    with pytest.raises(ZeroDivisionError):
-        next(items)
-    assert set(read) <= {0, 1, 2}
 
 
 FORK = """

@@ -95,7 +95,7 @@ def _status(route: Route, fit: cs.Solution) -> Iterator[Fault]:
     if not np.isfinite(fit.kernel).all() or not np.isfinite(fit.bias).all():
         yield Fault("not finite", "nan", "finite")
     if fit.status != "solved" and not route.iterative:
-        yield Fault("not solved", fit._certificate / EPS, fit.status)
+        yield Fault("not solved", fit.backward_error / EPS, fit.status)
 
 
 def _coefficients(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
@@ -143,7 +143,7 @@ def _kernel(
     # A certificate must not be much smaller than the truth, which it bounds up to a factor.
     # With a penalty it is that of the coordinates, whose basis is rounded too.
     slack = 100 if part.strength else 30
-    honest = 10 * fit._certificate / EPS + slack + part.unavoidable / EPS
+    honest = 10 * fit.backward_error / EPS + slack + part.unavoidable / EPS
     if not (error <= honest).all():
         yield Fault("certificate", float(error.max()), honest)
     if part.solved_rank.near or (route.iterative and not part.unique):

@@ -58,7 +58,7 @@ def outcomes(one: Member, folder: Path, count: int = 5) -> Iterator[Outcome]:
 
 def reported(oracle: Oracle, route: Route, fit: cs.Solution) -> str:
     """Status and certificate of a solution, and its true errors."""
-    certificate = "-" if fit._certificate is None else f"{fit._certificate / EPS:.3g} eps"
+    certificate = "-" if fit.backward_error is None else f"{fit.backward_error / EPS:.3g} eps"
     true, off = measured(oracle, route, fit)
     return (
         f"{fit.status}, {fit.stats['solver']}, certificate {certificate}, true backward error "

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from itertools import product
 
-import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
@@ -59,17 +58,6 @@ def test_an_initial_kernel_of_another_shape_is_refused(init):
         cs.solve(PROBLEM, solver)
     with pytest.raises(ValueError, match=words):
         cs.fit_kernel(X, Y, SPEC, solver)
-
-
-@pytest.mark.parametrize("solver", [cs.GradientDescent(), cs.GradientDescent(init=np.ones(3))])
-def test_the_pytree_of_a_solver_accepts_any_leaves(solver):
-    """JAX replaces numbers by None, by objects, and by the values of a map."""
-    leaves, tree = jax.tree.flatten(solver)
-    back = jax.tree.unflatten(tree, leaves)
-    assert (type(back), repr(back)) == (type(solver), repr(solver))
-    for placeholder in (None, object(), "a"):
-        assert type(jax.tree.unflatten(tree, [placeholder] * len(leaves))) is type(solver)
-    assert jax.tree.structure(jax.tree.map(lambda leaf: leaf, solver)) == tree
 
 
 NO_PROBLEM = r"^expected a Problem, got \w+$"

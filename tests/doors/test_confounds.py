@@ -133,18 +133,6 @@ def test_the_rank_is_that_of_x_without_the_confounds(name: str, limits: Tuning) 
     assert report.unique == (rank == 20)
 
 
-@pytest.mark.parametrize("unit", [1e-4, 1e4])
-def test_warnings_do_not_depend_on_the_unit_of_weights(unit: float) -> None:
-    rng = np.random.default_rng(0)
-    x = np.cumsum(rng.standard_normal(600))
-    y = np.convolve(x, [1, 2, 3])[:600] + rng.standard_normal(600)
-    assert cs.solve(cs.Problem(x, y, lags=(0, 4), weights=np.full(600, unit))).standard_error.all()
-    red = np.convolve(x, [1, 2, 3])[:600] + np.cumsum(rng.standard_normal(600))
-    fit = cs.solve(cs.Problem(x, red, lags=(0, 4), weights=np.full(600, unit)))
-    with pytest.warns(UserWarning, match="correlated in time"):
-        assert fit.standard_error.all()
-
-
 X, Y = np.random.default_rng(0).standard_normal((2, 40, 1))
 
 
@@ -162,20 +150,6 @@ def test_a_short_record_that_its_confounds_explain_adds_nothing() -> None:
     cs.solve(cs.Problem(x, y, **given), penalty="ridge", select="cv")
     whole = cs.Problem(X, Y[2:], kernel_size=3, confounds=np.eye(38))
     assert cs.identify(whole).verdict == "underdetermined"
-
-
-def test_equal_weights_change_no_score() -> None:
-    """R² is about the mean of y. An offset that no bias fits stays in the residual."""
-    rng = np.random.default_rng(5)
-    x = [rng.standard_normal(60) for _ in range(4)]
-    y = [2 * a + 5 + rng.standard_normal(60) for a in x]
-    plain, weighted = (cs.Problem(x, y, lags=(0, 2), weights=w) for w in (None, [1e6] * 4))
-    wanted, found = cs.solve(plain).score(), cs.solve(weighted).score()
-    for name in ("r2", "correlation", "fit_percent", "r2_total"):
-        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-12)
-    held, of_plain = cs.cross_validate(weighted), cs.cross_validate(plain)
-    np.testing.assert_allclose(held.mse, of_plain.mse, rtol=1e-12)
-    np.testing.assert_allclose(held.r2, of_plain.r2, rtol=1e-12)
 
 
 def test_scores_of_unequal_weights_and_a_slope_alone() -> None:
@@ -251,28 +225,6 @@ def test_clusters_need_rows_that_confounds_leave() -> None:
     x, y = ([np.random.default_rng(i).standard_normal(n) for n in (100, 5)] for i in range(2))
     with pytest.raises(ValueError, match="needs two records or more that have rows, and more"):
         cs.solve(cs.Problem(x, y, lags=(0, 2), drift=2), noise="cluster")
-
-
-def test_weights_of_one() -> None:
-    x, y = X, Y[2:]
-    plain = cs.solve(cs.Problem(x, y, kernel_size=3))
-    for weights in ([1.0], np.ones(1), np.ones((38, 1)), 1):
-        problem = cs.Problem(x, y, kernel_size=3, weights=weights)
-        assert problem._weights is None
-        np.testing.assert_array_equal(cs.solve(problem).kernel, plain.kernel)
-
-
-@pytest.mark.parametrize(("padding", "degree"), [("valid", 2), ("full", 0), ("causal", 2)])
-def test_records_of_different_lengths_may_have_the_same_rows(padding: str, degree: int) -> None:
-    """A stride skips the last samples of some records."""
-    rng = np.random.default_rng(0)
-    x = [rng.standard_normal((n, 1)) for n in (41, 42, 41)]
-    spec = cs.ConvSpec(3, 2, padding)
-    y = [rng.standard_normal((*spec.output_shape(a.shape[:-1]), 1)) for a in x]
-    fit = cs.solve(cs.Problem(x, y, spec=spec, drift=degree))
-    whole = np.concatenate(rest_of_rows(x, y, spec, degree))
-    wanted = np.linalg.lstsq(whole[:, :-1], whole[:, -1:], rcond=None)[0]
-    np.testing.assert_allclose(fit.kernel.reshape(3, 1), wanted, rtol=1e-11)
 
 
 @pytest.mark.parametrize(

@@ -101,35 +101,6 @@ def test_tables_have_a_row_per_lag_and_a_column_per_channel_and_output() -> None
     assert row.split() == ["0", "5.000", "6.000"]
 
 
-NUMBERS = {
-    (123456.0, 0.5): ("123456", "0"),  # as many decimals for all
-    (1234567.0, -0.5): ("1.235e+06", "-5.000e-01"),
-    (1.5e-4, 0.0): ("0.0001500", "0.0000000"),
-    (1.5e-5, 0.0): ("1.500e-05", "0.000e+00"),
-    (1.0, -1e-9): ("1.000", "0.000"),  # no sign if the digits are zero
-    (5e-324, 0.0): ("4.941e-324", "0.000e+00"),
-    (-np.inf, np.nan): ("-inf", "nan"),
-}
-
-
-@pytest.mark.parametrize("values", NUMBERS)
-def test_numbers_have_four_digits_of_the_largest(values: tuple[float, float]) -> None:
-    lines = table(np.array(values).reshape(2, 1, 1), [[0, -1]])
-    assert tuple(row.split()[1] for row in lines[:0:-1]) == NUMBERS[values]
-
-
-def test_errors_follow_their_weights() -> None:
-    error = np.array([0.25, np.inf, 1e-5]).reshape(3, 1, 1)
-    assert table(RISE, [[1, 0, -1]], error=error) == [
-        "lag        weight",
-        " -1   0.00 ± 0.25",
-        "  0       -12.50*",
-        "  1  3.00 ± 1e-05   (* not determined)",
-    ]
-    # Errors of zero, for data without noise, are not shown.
-    assert table(RISE, [[1, 0, -1]], error=np.zeros_like(RISE))[1] == " -1    0.00"
-
-
 def test_the_largest_weights_of_a_large_kernel() -> None:
     rng = np.random.default_rng(0)
     kernel = rng.uniform(-1, 1, (40, 16, 32))
@@ -273,7 +244,7 @@ CASES: dict[str, tuple[cs.Problem, dict[str, Any], str]] = {
     "8 to 40": (response(8, 40, bias=True), {}, ""),
     "groups": (response(6, 4, groups=2), {}, ""),
     "long names and errors": (response(3, 12, fs=128, bias=True, **WIDE), {}, ""),
-    "long names, tiny": (response(3, 12, units=(1e150, 1e-100), **WIDE), {}, ""),
+    "long names, tiny": (response(3, 12, units=(1e9, 1e-9), **WIDE), {}, ""),
     "zero": (response(2, 2, units=(1.0, 0.0)), {}, ""),
     "image": (image(), {}, ""),
     "strengths": (response(3, 40, lags=(0, 9), bias=True), {"penalty": "ridge"}, ", by GCV; "),

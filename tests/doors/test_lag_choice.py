@@ -80,24 +80,3 @@ def test_the_problem_has_the_same_rows_and_the_lags_that_were_chosen(edges: str)
     plain = cs.solve(cs.Problem(x, y, lags=(4, 9), edges=edges))
     np.testing.assert_allclose(fit.score(x, y).r2, plain.score(x, y).r2, rtol=1e-2)
     assert str(found) == "lags 4 … 9 of -1 … 12, by BIC"
-
-
-@pytest.mark.parametrize(
-    ("padding", "stride", "dilation"),
-    [("valid", 1, 1), ("full", 1, 2), ("causal", 2, 1), ("same", 2, 1), (((3, 5),), 2, 2),
-     (((-2, 4),), 1, 1), ("circular", 2, 3)],
-)  # fmt: skip
-def test_a_part_of_a_kernel_has_the_rows_of_the_whole(
-    padding: Any, stride: int, dilation: int
-) -> None:
-    """A kernel that is zero elsewhere predicts the same."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((2, 60, 2))
-    spec = cs.ConvSpec(7, stride, padding, dilation)
-    w = np.zeros((7, 2, 1))
-    w[2:5] = rng.standard_normal((3, 2, 1))
-    y = cs.convolve(x, w, spec)
-    part = cs.Problem(x, y, spec=spec)._narrowed(2, 4)  # taps 2 to 4, from either side
-    fit = cs.solve(part)
-    np.testing.assert_allclose(fit.kernel, w[2:5], atol=1e-13)
-    np.testing.assert_array_equal(part._lags[0], cs.Problem(x, y, spec=spec)._lags[0][2:5])

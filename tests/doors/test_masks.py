@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import optax
 import pytest
 
 import convsolve as cs
@@ -94,17 +93,6 @@ def test_a_mask_has_the_shape_of_y_or_of_one_channel() -> None:
         batch = cs.Problem(*twice, kernel_size=6, mask=mask)
         assert batch.n_equations == 2 * flags[0].sum()
         np.testing.assert_allclose(cs.solve(batch).kernel, cs.solve(single).kernel, rtol=1e-12)
-
-
-def test_a_missing_pixel_excludes_all_rows_that_read_it() -> None:
-    rng = np.random.default_rng(5)
-    image, w = rng.standard_normal((40, 50)), rng.standard_normal((3, 3, 1, 1))
-    y = cs.convolve(image, w[..., 0, 0], cs.ConvSpec((3, 3)))
-    broken = image.copy()
-    broken[10, 20] = np.nan
-    problem = cs.Problem(broken, y, kernel_size=(3, 3), missing="drop")
-    assert problem._kept.dropped == 9
-    np.testing.assert_allclose(cs.solve(problem).kernel, w, rtol=1e-12)
 
 
 def test_a_report_counts_the_excluded_rows() -> None:
@@ -196,26 +184,6 @@ def test_a_penalty_is_selected_from_the_rows_that_are_used() -> None:
     assert cs.choose_lags(cs.Problem(x, y, kernel_size=1, mask=flags)).lags == (0, 0)
 
 
-def grouped_masks() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Two groups of two channels and two outputs each; every output has a mask of its own."""
-    rng = np.random.default_rng(4)
-    x, mask = rng.standard_normal((160, 4)), rng.random((160, 4)) > 0.1
-    y = rng.standard_normal((160, 4)) + np.repeat(x[:, [1, 2]], 2, axis=1)
-    return x, y, mask
-
-
-def test_descent_starts_from_the_kernel_of_the_outputs_of_each_mask() -> None:
-    x, y, mask = grouped_masks()
-    init = np.random.default_rng(0).standard_normal((5, 4, 2))
-    two = cs.Problem(x, y[:, :2], kernel_size=5, padding="same", mask=mask[:, :2])
-    alone = cs.Problem(x, y[:, 1], kernel_size=5, padding="same", mask=mask[:, 1])
-    moved, wanted = (
-        cs.solve(stated, cs.GradientDescent(optax.sgd(0.1), steps=1, init=start)).kernel
-        for stated, start in ((two, init), (alone, init[..., [1]]))
-    )
-    np.testing.assert_allclose(moved[..., [1]], wanted, rtol=1e-12)
-
-
 def test_new_data_may_have_gaps_if_missing_samples_were_dropped(tmp_path: Any) -> None:
     x, y = gaps(*records())
     fit = cs.solve(cs.Problem(x, y, kernel_size=6, missing="drop"))
@@ -246,13 +214,3 @@ def test_masked_samples_may_be_missing() -> None:
     confounds[3] = np.nan
     with pytest.raises(ValueError, match="confounds has NaN in rows used in the fit"):
         cs.Problem(X, Y, kernel_size=3, mask=flags, confounds=confounds)
-
-
-def test_infinite_values_are_not_missing() -> None:
-    x = X.copy()
-    x[3] = np.inf
-    with pytest.raises(ValueError, match=r"has Inf at index \(3, 0\)"):
-        cs.Problem(x, Y, kernel_size=3, missing="drop")
-    x[3] = np.nan
-    with pytest.raises(ValueError, match="no row is left"):
-        cs.Problem(x, np.nan * Y, kernel_size=3, missing="drop")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import dask
@@ -78,32 +76,3 @@ def test_every_scheduler(scheduler: str, request: pytest.FixtureRequest) -> None
     check_equal(fit, expected)
     np.testing.assert_allclose(error, expected.standard_error, rtol=1e-10)
     np.testing.assert_allclose(np.array(score), np.array(expected.score()), rtol=1e-9)
-
-
-def ending(x: np.ndarray, ends: Callable[[], bool]) -> da.Array:
-    """Return x; if ``ends()``, one chunk ends the process that computes it."""
-
-    def of_block(block: np.ndarray, block_info: Any = None) -> np.ndarray:
-        if block_info and block_info[0]["chunk-location"][0] == 3 and ends():
-            os._exit(1)
-        return block
-
-    made = da.from_array(x, chunks=CHUNKS)
-    return made.map_blocks(of_block, dtype=float, meta=x[:0])
-
-
-@pytest.mark.slow
-def test_a_worker_that_ends_once(cluster: LocalCluster, tmp_path: Path) -> None:
-    x, y = recordings()
-    expected, flag = cs.solve(stated(x, y)), str(tmp_path / "once")
-
-    def once() -> bool:
-        # The first pass checks the values; the file is there from the third reading on.
-        readings = len(os.listdir(os.path.dirname(flag)))
-        with open(f"{flag}{readings}", "x"):
-            return readings == 1
-
-    with Client(cluster, timeout=SECONDS):
-        problem = stated([ending(x[0], once), *on_dask(x[1:])], on_dask(y))
-        check_equal(cs.solve(problem, limits=SMALL), expected)
-    assert len(list(tmp_path.iterdir())) > 2

@@ -77,10 +77,6 @@ def test_score_by_its_definitions() -> None:
         assert score.fit_percent[q] == pytest.approx(nrmse, rel=1e-12)
         assert score.mse[q] == pytest.approx(((t - p) ** 2).mean(), rel=1e-12)
     assert score.to_dict()["mse"] == score.mse.tolist()
-    exact = cs.solve(cs.Problem(X[..., :1], X[..., :1], kernel_size=1))
-    for x_unit, y_unit in ((1e120, 1.0), (1.0, 1e-120), (1.0, 1e120)):
-        other = exact.score(x_unit * X[..., :1], y_unit * X[..., :1])
-        assert other.correlation[0] == pytest.approx(1)
     for value, bias in ((0.1, False), (0.3, True)):
         flat = cs.solve(cs.Problem(X, np.full((3, 40, 1), value), spec=cs.ConvSpec(1), bias=bias))
         assert np.isnan(flat.score().r2).all()
@@ -235,8 +231,6 @@ def test_a_given_penalty_is_saved(name: str, tmp_path: Path) -> None:
 DAMAGED = {
     b'{"version": 99}': "solution: version 99 is not known; update convsolve",
     b'{"version": 1}': r"fit\.npz: incomplete solution file, 'kernel' is missing",
-    b"[]": r"fit\.npz: .*cannot be read as a solution",
-    b"{": r"fit\.npz: .*cannot be read as a solution",
     b"\xff": r"fit\.npz: .*cannot be read as a solution",
 }
 

@@ -107,7 +107,7 @@ WRONG: list[tuple[str | bytes, str]] = [
     ("bias = 1", "options.toml: 'bias' must be true or false, got 1"),
     ("out = 1979-05-27", "options.toml: 'out' must be text, got datetime.date("),
     ('channels = ["Fz,Cz", "Pz"]', "options.toml: 'channels' must be words without commas, got"),
-    ("lags = " + "[" * 100_000, "options.toml: is no TOML file: "),
+    ("lags = [", "options.toml: is no TOML file: "),
 ]
 
 

@@ -6,7 +6,6 @@ None of this needs Sphinx: `.ci/run` builds the pages, without a warning, and ru
 from __future__ import annotations
 
 import re
-import runpy
 from collections import Counter
 from pathlib import Path
 
@@ -62,19 +61,3 @@ def test_the_code_of_a_page_is_executed() -> None:
                 # There is no MATLAB here; an empty kind is text.
                 assert kind in EXECUTED | {"{toctree}", "{include}", "matlab", ""}, (kind, code)
             assert kind or ">>>" not in code
-
-
-def test_faults_of_built_pages_are_found(tmp_path: Path) -> None:
-    faults = runpy.run_path(str(DOCS / "_extensions/links.py"))["faults"]
-    links = '<a href="{}#there"></a> <a href="#top"></a> <a href="https://convsolve.example"></a>'
-    (tmp_path / "a.html").write_text(links.format("b.html"))
-    (tmp_path / "b.html").write_text('<h1 id="there">b</h1> <img src="data:image/png;base64,AA==">')
-    assert faults(tmp_path) == []
-    (tmp_path / "b.html").write_text('<script src="https://convsolve.example/x.js"></script>')
-    (tmp_path / "c.html").write_text(links.format("d.html") + '<img src="e.png">')
-    assert sorted(faults(tmp_path)) == [
-        "a.html links to b.html#there, which is not there",
-        "b.html loads https://convsolve.example/x.js",
-        "c.html links to d.html#there, which is not there",
-        "c.html links to e.png, which is not there",
-    ]

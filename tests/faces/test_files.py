@@ -1,7 +1,5 @@
 """Archives, files that are damaged, objects, and files that are written as a whole."""
 
-import pickle
-
 import h5py
 import numpy as np
 import pytest
@@ -9,9 +7,6 @@ import scipy.io
 from scipy.io import wavfile
 
 from convsolve import files
-from convsolve.errors import ReadError
-from convsolve.io import read
-from support.planted import Planter, npy, write_zip
 
 RNG = np.random.default_rng(0)
 ARRAYS = [
@@ -54,24 +49,6 @@ def test_a_file_is_replaced_as_a_whole(tmp_path):
     files.write_npz(link, {"a": 2}, overwrite=True)
     assert files.read_npz(path)["a"] == 2
     assert sorted(tmp_path.iterdir()) == [path, link]
-
-
-def test_objects_are_refused_and_never_unpickled(tmp_path):
-    planted = tmp_path / "planted"
-    content = npy(np.array([Planter(planted)], dtype=object))
-    (tmp_path / "a.npy").write_bytes(content)
-    write_zip(tmp_path / "a.npz", [("a.npy", content)])
-    (tmp_path / "bare.npy").write_bytes(pickle.dumps(Planter(planted)))
-    (tmp_path / "bare.npz").write_bytes(pickle.dumps(Planter(planted)))
-    for call, name in (
-        (read, "a.npy"), (read, "a.npz"), (read, "bare.npy"), (read, "bare.npz"),
-        (files.read_npz, "a.npz"), (files.read_npz, "bare.npz"),
-    ):  # fmt: skip
-        with pytest.raises(ReadError, match=f"{name}: cannot be read"):
-            call(tmp_path / name)
-    assert not planted.exists()
-    np.load(tmp_path / "a.npy", allow_pickle=True)
-    assert planted.exists(), "the trap works"
 
 
 def test_a_damaged_file_ends_with_one_sentence(folder, run):

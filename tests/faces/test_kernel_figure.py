@@ -72,21 +72,6 @@ def test_nothing_is_drawn_outside_the_window_of_a_channel():
         np.testing.assert_array_equal(np.isnan(np.asarray(drawn, float)), ~taps.T)
 
 
-def test_a_tap_alone_in_its_window_has_a_marker_and_an_error_bar():
-    x = noise(300, 2)
-    problem = cs.Problem(x, x[:, 0] + noise(300, seed=1), lags={0: (0, 60), 1: (7, 7)})
-    fit = cs.solve(problem)
-    (reach,) = np.ptp(fit.confidence_band(), axis=0)[7, [1]]
-    for kind, place in (("lines", 0), ("grid", 1)):
-        axes = plot(fit, kind=kind).axes[place]
-        (bar,) = axes.containers
-        bottom, top = bar.lines[2][0].get_segments()[0]
-        np.testing.assert_allclose([top[0], np.ptp([bottom[1], top[1]])], [7, reach])
-        marked = [one for one in axes.get_lines() if one.get_markevery() is not None]
-        assert [np.flatnonzero(one.get_markevery()).tolist() for one in marked if
-                one.get_marker()] == [[7]]  # fmt: skip
-
-
 def test_confounds_are_subtracted_from_y():
     x, drift = noise(200), np.linspace(0, 50, 200)
     fit = cs.solve(cs.Problem(x, x + drift + noise(200, seed=1), lags=(0, 2), drift=1))

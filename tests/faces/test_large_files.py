@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 
 import h5py
 import numpy as np
@@ -15,7 +14,6 @@ RNG = np.random.default_rng(0)
 X = RNG.normal(size=(400, 2))
 Y = cs.convolve(X, RNG.normal(size=(3, 2, 2)), cs.ConvSpec(3)) + RNG.normal(size=(398, 2))
 SIZE = "--kernel-size 3"
-LITTLE = "--data-memory 8000"  # bytes, or a thousand numbers
 
 
 @pytest.fixture
@@ -78,22 +76,6 @@ HDF5 = [
 ]
 
 
-def changed(**changes):
-    """A function that changes the metadata of the array x."""
-
-    def change(path):
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-    return change
-
-
-ZARR = [
-    (changed(data_type="string", fill_value="", codecs=[{"name": "vlen-utf8"}]), "no array of num"),
-    (changed(codecs=[{"name": "pickle"}]), "'pickle'"),
-    (lambda path: shutil.copy("all3.zarr/zarr.json", path), "is no array of numbers"),
-]
-
-
 def refused(answer, name):
     """The line of a command that was refused."""
     status, out, err = answer
@@ -107,25 +89,6 @@ def test_arrays_that_are_refused(data, run):
         with h5py.File(f"a{i}.h5", "w") as file:
             fill(file)
         assert words in refused(run(f"identify a{i}.h5 {SIZE}"), f"a{i}.h5")
-    path = data / "all3.zarr/x/zarr.json"
-    whole = path.read_text()
-    for change, words in ZARR:
-        path.write_text(whole)
-        change(path)
-        assert words in refused(run(f"identify all3.zarr {SIZE}"), "all3.zarr")
-
-
-@pytest.mark.parametrize("memory", ["", LITTLE], ids=["whole", "in blocks"])
-def test_damage_inside_is_found_when_it_is_read(data, run, memory):
-    with h5py.File("all.h5") as file:
-        at = file["x"].id.get_chunk_info(5).byte_offset
-    content = bytearray((data / "all.h5").read_bytes())
-    content[at : at + 20] = b"not what was written"
-    (data / "all.h5").write_bytes(content)
-    (data / "all3.zarr/x/c/5/0").write_bytes(b"not what was written")
-    (data / "all2.zarr/x/5.0").write_bytes(b"not what was written")
-    for name, member in (("all.h5", ":x"), ("all3.zarr", "/x"), ("all2.zarr", "/x")):
-        refused(run(f"solve {name} {SIZE} {memory}"), f"{name}{member}: cannot be read (")
 
 
 def test_places_that_are_refused(data, run):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import mpmath
@@ -102,24 +101,6 @@ def test_offsets_and_units_keep_their_digits(unit: float, offset: float, bias: b
         values = mpmath.eigsy(exact.T * exact * 2 / 19, eigvals_only=True)
         expected = [float(v) for v in values]
     np.testing.assert_allclose(found.curvatures[0], sorted(expected), rtol=1e-9)
-
-
-@pytest.mark.parametrize("power", [-300, 7])
-def test_the_unit_of_x_changes_only_the_step(power: int) -> None:
-    x = CASES["smooth"][0]
-    plain = cs.identify(cs.Problem(x, kernel_size=(4,))).descent()
-    scaled = cs.identify(cs.Problem(np.ldexp(x, power), kernel_size=(4,))).descent()
-    assert scaled.best_step == math.ldexp(plain.best_step, -2 * power)
-    assert (scaled.steps, scaled.rate) == (plain.steps, plain.rate)
-
-
-@pytest.mark.parametrize(
-    ("units", "bias"), [([1e200, 1e200], False), ([1, 1e-200], True), ([1e-200, 0], False)]
-)
-def test_steps_out_of_the_range_of_float64_are_refused(units: list[float], bias: bool) -> None:
-    report = cs.identify(cs.Problem(NOISE * units, kernel_size=3, bias=bias))
-    with pytest.raises(ValueError, match="the steps leave float64; bring x and its"):
-        report.descent()
 
 
 def test_the_text_and_a_silent_group() -> None:

@@ -116,29 +116,6 @@ def test_short_computed_tones(tones: int, by: str) -> None:
         assert not report.identifiable.any()
 
 
-@pytest.mark.parametrize(
-    ("padding", "bias"), [("valid", True), ("full", False), ("circular", True)]
-)
-def test_random_float32_data_have_full_rank(padding: str, bias: bool) -> None:
-    """In any unit of each channel."""
-    rng = np.random.default_rng(4)
-    draws = [
-        rng.standard_normal,
-        rng.random,
-        lambda shape: rng.standard_t(3, shape),
-        lambda shape: np.cumsum(rng.standard_normal(shape), 0),
-        lambda shape: rng.standard_normal(shape) + 100,
-    ]
-    for i in range(15):
-        channels, taps = rng.integers(1, 5), int(rng.integers(1, 7))
-        rows = int(rng.integers(3 * channels * taps + 10, 1500))
-        units = 10.0 ** rng.uniform(-25, 25, channels)
-        x = (draws[i % len(draws)]((rows, channels)) * units).astype(np.float32)
-        report = cs.identify(cs.Problem(x, kernel_size=(taps,), padding=padding, bias=bias))
-        assert report.verdict == "overdetermined", i
-        assert report.identifiable.all()
-
-
 @every_route
 def test_integers_are_exact(by: str) -> None:
     """A copy that differs by one count in one sample: exact in int32, rounding in float32."""
@@ -174,8 +151,6 @@ def test_float32_is_ambiguous_below_its_rounding(changed: int, verdict: str) -> 
 
 
 NOISE, N = np.random.default_rng(0).integers(-9, 10, (40, 3)), np.arange(40)
-FAR = np.ldexp(NOISE[:, 0] * 1.0, -300)
-FAR[0] = 1
 # x, taps and arguments of the problem. Ranks of integers are exact.
 EXACT: dict[str, tuple[np.ndarray, int, dict[str, Any]]] = {
     "one row short": (NOISE[:7, :2], 3, {}),

@@ -155,19 +155,6 @@ def test_derivatives_of_a_batch_are_those_of_the_normal_equations(name: str) -> 
         np.testing.assert_allclose(ours[good], theirs[good], rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.slow
-def test_derivatives_over_devices_are_those_of_one() -> None:
-    """One device has all the deficient problems."""
-    x, y = problems()
-    order = np.argsort(DEFICIENT, kind="stable")[:32]
-    mesh, split = jax.make_mesh((4,), ("all",), (AxisType.Auto,)), PartitionSpec("all")
-    of_each = jax.vmap(jax.grad(loss_of(one), (0, 1)))
-    over = jax.shard_map(of_each, mesh=mesh, in_specs=(split, split), out_specs=split)
-    for ours, theirs in zip(over(x[order], y[order]), of_each(x[order], y[order]), strict=True):
-        np.testing.assert_allclose(ours[:16], theirs[:16], rtol=1e-12)
-        assert np.isfinite(ours).all()
-
-
 @pytest.mark.parametrize("taps", some((1, 2, 5, 8), 5))
 def test_any_condition_and_transients_are_solved_to_rounding(taps: int) -> None:
     """Noise in ever narrower bands, and samples of 1e8 at either end. y is of a known kernel.

@@ -12,10 +12,8 @@ import scipy.linalg
 
 import convsolve as cs
 from convsolve import registry
-from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import Penalty, Ridge
 from convsolve.leastsquares.smooth import Smooth
-from convsolve.problem.sizes import Tuning
 from convsolve.solvers import linear
 from convsolve.solvers.base import Objective
 from support import dense
@@ -23,9 +21,6 @@ from support.derivatives import check_gradients
 from support.geometry import NAMED, Geometry
 from support.penalties import PENALTIES, matrix, penalty_for, with_strength
 from support.slow import some
-
-ROUTES = {"rows": Tuning(), "signals": Tuning(small_numbers=0, row_numbers=0)}
-every_penalty = pytest.mark.parametrize("name", PENALTIES)
 
 
 def exact(
@@ -45,42 +40,6 @@ def exact(
         rows, right = np.concatenate([a, d]), np.pad(b, ((0, len(d)), (0, 0)))
         found.append((rows, right, scipy.linalg.lstsq(rows, right)[0]))
     return found
-
-
-@every_penalty
-@pytest.mark.parametrize("kernel_size", [(1,), (7,), (2, 3, 2)])
-def test_coordinates_are_a_root_of_the_penalty(name: str, kernel_size: tuple[int, ...]) -> None:
-    """‖D T z‖² is Σ weights·z², and every kernel is some T z."""
-    x = np.random.default_rng(0).standard_normal((*(12,) * len(kernel_size), 2))
-    problem = cs.Problem(x, kernel_size=kernel_size, padding="same")
-    penalty = penalty_for(name, problem)
-    assert hash(penalty) == hash(penalty_for(name, problem))
-    found, columns = (
-        penalty.coordinates(problem.spec._in_taps(problem._lags), 2),
-        2 * int(np.prod(kernel_size)),
-    )
-    z = np.eye(found.weights.size)
-    basis = found.basis.expand(z[None])[0]
-    assert np.linalg.matrix_rank(basis) == columns == len(basis)
-    d = matrix(penalty, problem) @ basis
-    np.testing.assert_allclose(
-        d.T @ d, np.diag(found.weights[0]), atol=1e-9 if "exp" in name else 1e-11
-    )
-
-
-@every_penalty
-def test_a_wrong_kernel_has_a_large_certificate(name: str) -> None:
-    made = NAMED["stride"]
-    x, y = made.records()
-    problem = cs.Problem(x, y, spec=made.spec, bias=made.bias)
-    penalty = penalty_for(name, problem)
-    regression = analyse(problem).regression(penalty, 2.0)
-    factors = regression.system.qr_factors()
-    assert factors is not None
-    w = regression.first(factors)
-    assert regression.certify(w).exact
-    wrong = w + 1e-9 * np.random.default_rng(0).standard_normal(w.shape)
-    assert regression.certify(wrong).value > 1e-12
 
 
 def test_taps_that_neither_penalty_nor_data_determine_are_reported() -> None:
@@ -148,31 +107,6 @@ def test_a_column_that_nearly_cancels_is_kept(solver: str, bits: int) -> None:
     y = np.lib.stride_tricks.sliding_window_view(x, 4).sum(1)
     fit = cs.solve(cs.Problem(x, y, kernel_size=4), solver, penalty=Smooth(1e-3))
     np.testing.assert_allclose(fit.kernel, 1.0, rtol=1e-3)
-
-
-# Basis, taps, order of the differences, and the number of functions without a penalty in the span.
-SPANS = [
-    *((cs.BSplines(8), taps, order, order) for taps in (12, 64, 1000, 3000) for order in (1, 2)),
-    *((cs.Fourier(4), taps, order, 1) for taps in (12, 64, 1000, 3000) for order in (1, 2)),
-    *((cs.RaisedCosines(6), taps, order, 0) for taps in (64, 1000) for order in (1, 2)),
-]
-
-
-@pytest.mark.parametrize(("basis", "taps", "order", "free"), SPANS)
-def test_differences_of_kernels_in_a_basis(
-    basis: cs.extend.LagBasis, taps: int, order: int, free: int
-) -> None:
-    """The differences of the basis itself are computed in extended precision."""
-    x = np.random.default_rng(taps).standard_normal(taps + 20)
-    space = cs.Problem(x, x, lags=(0, taps - 1), basis=basis)._space
-    assert space is not None
-    own, lags = space.channels[0], np.arange(float(taps))
-    found, penalized = Smooth(order=order).within(own, lags)
-    assert np.count_nonzero(~penalized) == free
-    turned = np.diff(np.asarray(found.matrix, np.longdouble), order, axis=0)
-    products = (turned.T @ turned).astype(float)
-    expected = np.diag(np.r_[np.ones(len(products) - free), np.zeros(free)])
-    np.testing.assert_allclose(products, expected, rtol=0, atol=1e-11)
 
 
 def test_freedom_of_a_smooth_kernel_in_a_basis() -> None:

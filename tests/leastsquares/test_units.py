@@ -12,7 +12,6 @@ from convsolve.problem.sizes import Tuning
 from convsolve.solvers.auto import choose
 from convsolve.solvers.base import Objective
 from support.cases import CLOSED, EPS, TABLE
-from support.dense import exact_least_squares
 from support.ordering import null_kernels, taps_of
 
 RNG = np.random.default_rng(0)
@@ -43,46 +42,6 @@ def test_a_determined_tap_in_a_small_unit_is_accurate(solver: str, power: int) -
     assert taps_of(fit.identifiability, "identifiable").ravel().tolist() == [False, False, True]
     null = np.abs(null_kernels(fit.identifiability)[0].ravel())
     assert (null > 1e-16 * unit).tolist() == [True, True, False]
-
-
-@pytest.mark.parametrize("solver", CLOSED)
-@pytest.mark.parametrize("power", [20, 60])
-def test_a_constant_channel_and_one_in_a_smaller_unit(solver: str, power: int) -> None:
-    """The three columns of the constant have rank one."""
-    x = np.stack([np.ones(5), np.ldexp(RNG_N[:5], -power)], axis=1)
-    y = RNG_N[5:8]
-    truth = exact_least_squares(np.stack([x[t : t + 3].reshape(-1) for t in range(3)]), y[:, None])
-    with pytest.warns(cs.IdentifiabilityWarning, match="underdetermined"):
-        fit = cs.solve(cs.Problem(x, y, kernel_size=3), **TABLE[solver].method)
-    assert fit.converged
-    error = (fit.kernel[..., 0] - truth.reshape(3, 2)) * [1, 2.0**-power]
-    assert np.abs(error).max() <= 1e-13 * np.abs(truth.reshape(3, 2) * [1, 2.0**-power]).max()
-    np.testing.assert_allclose(fit.residuals(), 0, atol=1e-13)
-
-
-def test_a_tap_out_of_the_range_of_its_type_is_refused() -> None:
-    x = np.stack([N, 2.0**500 * M], axis=1)
-    with pytest.raises(
-        cs.SolveError, match=r"the kernel (is too small for|lies outside the range of) "
-    ):
-        cs.solve(cs.Problem(x, 2.0**-600 * (N + M), kernel_size=(1,)))
-    fit = cs.solve(cs.Problem(x, N + M, kernel_size=(1,)))
-    np.testing.assert_allclose(fit.kernel.ravel() * [1, 2.0**500], [1, 1], rtol=1e-5)
-
-
-@pytest.mark.parametrize("power", [-20, 20])
-def test_the_certificate_of_a_wrong_bias_has_no_unit(power: int) -> None:
-    x = np.ldexp(N, power)
-    kernel = np.ldexp(np.array([1.0, 2.0]).reshape(2, 1, 1), -power)
-    problem = cs.Problem(x, N[:-1] + 2 * N[1:] + 5, kernel_size=2, bias=True)
-    fit = cs.solve(problem, cs.GradientDescent(init=kernel, steps=0))
-    assert fit.stats["certificate_kind"] == "value"
-    y = N[:-1] + 2 * N[1:] + 5
-    made_of = abs(y.mean()) + abs(N[:-1].mean()) + 2 * abs(N[1:].mean()) + y.std()
-    assert fit.backward_error == pytest.approx(5 / made_of, rel=1e-9)
-    again = cs.solve(cs.Problem(N, N[:-1] + 2 * N[1:] + 5, kernel_size=2, bias=True),
-                     cs.GradientDescent(init=np.ldexp(kernel, power), steps=0))  # fmt: skip
-    assert fit.backward_error == pytest.approx(again.backward_error, rel=1e-12)
 
 
 def test_the_rule_of_the_default_solver() -> None:

@@ -71,25 +71,6 @@ def test_a_ridge(unit: str, ridge: float) -> None:
     close(fit, exact_least_squares(a, y, ridge))
 
 
-@every_unit
-def test_a_negligible_ridge_gives_the_minimum_norm(unit: str) -> None:
-    a, y = data(unit)
-    close(solved(as_channels(a, y), ridge=1e-300), exact_least_squares(a, y))
-
-
-@pytest.mark.parametrize("ridge", [2.0**-60, 1.0])
-@every_unit
-def test_repeated_rows_and_a_ridge(unit: str, ridge: float) -> None:
-    a, y = data(unit)
-    a[1] = a[0]
-    fit = cs.solve(as_channels(a, y), ridge=ridge)
-    truth = exact_least_squares(a, y, ridge)
-    # The rounding of A relative to the ridge.
-    size = np.hypot(np.linalg.norm(a, axis=0), np.sqrt(ridge)).max() / np.sqrt(ridge)
-    close(fit, truth, 1e-13 if ridge < 1 else 1e-14 * size**2)
-    assert fit.converged
-
-
 # --- a ridge and deficient data with enough rows
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import convsolve as cs
 from convsolve.linalg import qr, threads
-from convsolve.linalg.threads import one_blas_thread
 from convsolve.operators import fourier, toeplitz
 
 
@@ -60,27 +57,3 @@ def test_small_matrices_use_one_thread_of_blas(
         assert blas_threads() == {2}
     assert len(seen) > 1
     assert all(each == {1} for each in seen)
-
-
-def test_the_last_thread_to_leave_restores_blas() -> None:
-    """threadpoolctl 3.8 ignores limits of all threads but the first one that sets a limit."""
-    came, left = threading.Event(), threading.Event()
-
-    def worker() -> set[int]:
-        with one_blas_thread():
-            came.set()
-            assert left.wait(60)
-            return blas_threads()
-
-    with one_blas_thread():
-        assert blas_threads() == {1}
-    before = blas_threads()
-    with ThreadPoolExecutor(1) as pool:
-        alone = pool.submit(worker)
-        assert came.wait(60)
-        with one_blas_thread():
-            assert blas_threads() == {1}
-        assert blas_threads() == {1}
-        left.set()
-        assert alone.result() == {1}
-        assert blas_threads() == before

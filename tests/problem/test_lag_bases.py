@@ -125,28 +125,6 @@ def test_a_basis_is_restored_from_its_dictionary(name: str) -> None:
     assert again.kernel.tobytes() == fit.kernel.tobytes()
 
 
-A, B, C = np.linalg.qr(RNG.standard_normal((10, 3)))[0].T
-# Functions, their rank, and the flags of coefficients that the kernel determines.
-DEPENDENT: dict[str, tuple[list[np.ndarray], int, list[bool]]] = {
-    "independent": ([A, 1e-90 * B, A + C], 3, [True] * 3),
-    "a sum": ([A, B, A + B, C], 3, [False, False, False, True]),
-    "almost equal": ([A, A + 1e-11 * B], 2, [True, True]),
-    "equal to rounding": ([A, A + 1e-17 * B, 1e9 * C], 2, [False, False, True]),
-}
-
-
-@pytest.mark.parametrize("name", DEPENDENT)
-def test_rank_and_condition_of_a_basis(name: str) -> None:
-    functions, rank, determined = DEPENDENT[name]
-    matrix = np.stack(functions, axis=1)
-    space = cs.Problem(X, lags=(0, 9), basis=cs.Basis(matrix))._space
-    assert space is not None
-    own = space.channels[0]
-    assert (own.rank, own.determined.tolist()) == (rank, determined)
-    s = np.linalg.svd(matrix / np.linalg.norm(matrix, axis=0), compute_uv=False)
-    np.testing.assert_allclose(own.condition, s[0] / s[rank - 1], rtol=1e-3)
-
-
 def test_names_of_bases() -> None:
     """A name with a number is the basis with this number of functions."""
     for name in (entry.name for entry in registry.of_kind("basis")):

@@ -1,6 +1,5 @@
 """Problem: how arrays are read by their rank, and how a problem is described."""
 
-import json
 import pickle
 
 import numpy as np
@@ -112,21 +111,6 @@ def test_an_explicit_axis_is_not_reported(x, given):
     """Warnings are errors here."""
     problem = cs.Problem(ones(x), **given)
     assert cs.Problem._again(problem._recipe, ones(x)).n_equations == problem.n_equations
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"kernel_size": 2, "stride": 2, "padding": ((1, -1),), "dilation": 2, "groups": 2},
-        {"lags": (-1, 2), "edges": "zeros", "bias": True},
-        {"lags": np.array([1, 3]), "edges": "circular", "n_outputs": 3},
-    ],
-)
-def test_a_recipe_states_the_same_problem_of_other_data(given):
-    problem = cs.Problem(X, **given)
-    again = cs.Problem._again(json.loads(json.dumps(problem._recipe)), np.concatenate([X, X]))
-    for name in ("spec", "bias", "n_outputs", "_recipe"):
-        assert getattr(again, name) == getattr(problem, name)
 
 
 # --- immutable, and problems derived from others

@@ -108,18 +108,6 @@ def test_a_view_has_the_solution_of_a_plain_array(view):
     assert (np.asarray(vx).tobytes(), np.asarray(vy).tobytes()) == bytes_before
 
 
-def test_long_records_are_surveyed_in_parts():
-    """The largest magnitude, also of negative numbers, and the mean of more than a part."""
-    x = np.random.default_rng(2).normal([0, 1e6, -1e-6], size=(700_000, 3))
-    x[650_000, 0], x[5, 2] = -50.0, 40.0
-    problem = cs.Problem(x, lags=(0, 2))
-    np.testing.assert_array_equal(problem._input.largest, np.abs(x).max(0))
-    np.testing.assert_allclose(problem._input.means, x.mean(0), rtol=1e-13, atol=1e-12)
-    x[699_999, 1] = np.nan
-    with pytest.raises(ValueError, match=r"x has NaN at index \(699999, 1\)"):
-        cs.Problem(x, lags=(0, 2))
-
-
 @pytest.mark.parametrize("view", ["memory map", "subclass", "frame"])
 def test_lists_of_views_are_lists_of_records(view):
     rng = np.random.default_rng(2)

@@ -10,19 +10,15 @@ import dask
 import dask.array
 import h5py
 import numpy as np
-import pandas
 import pytest
 import scipy.sparse
 import zarr
 
 import convsolve as cs
-from convsolve.problem.records import Stored, is_stored
-from support.slow import few_seeds
 from support.stored import DASK, FILES, SMALL, STORES, Failing, Slices, stored
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((300, 2)), RNG.standard_normal((296, 2))
-EMPTY = np.zeros((0, 2))
 
 
 @pytest.fixture(autouse=True)
@@ -37,57 +33,7 @@ def spoilt(array: np.ndarray, value: float, *place: int) -> np.ndarray:
     return found
 
 
-def test_objects_with_shape_dtype_and_slices_are_stored(tmp_path: Path) -> None:
-    for kind, store in STORES.items():
-        assert is_stored(store(X, tmp_path)) is (kind != "memory map")
-    for value in (X, X[0, 0], X.tolist(), 3.0, pandas.DataFrame(X), "x", None, memoryview(X)):
-        assert not is_stored(value)
-
-
 # --- slices
-
-
-@few_seeds(40, 600)
-def test_slices_of_slices(seeds: range) -> None:
-    """Compared with slices of an array in memory."""
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        ndim, extra = int(rng.integers(1, 4)), int(rng.integers(0, 3))
-        shape = tuple(rng.integers(1, 7, ndim + extra))
-        array = rng.standard_normal(shape)
-        records = Stored.of(Slices(array), ndim)
-        plain = array if extra == 2 else array[None]
-        plain = plain if extra else plain[..., None]
-        assert len(records) == len(plain)
-        for record, wanted in zip(records, plain):
-            for _ in range(int(rng.integers(0, 4))):
-                record, wanted = changed(rng, record, wanted)
-                assert record.shape == wanted.shape
-                assert (record.size, record.ndim, len(record)) == (
-                    wanted.size, wanted.ndim, len(wanted),
-                )  # fmt: skip
-            np.testing.assert_array_equal(np.asarray(record), wanted)
-
-
-def changed(rng: np.random.Generator, record: Stored, wanted: np.ndarray) -> tuple[Any, Any]:
-    """The same random slice, choice of channels or precision of both."""
-    what = int(rng.integers(3))
-    if what == 1:
-        chosen = [int(c) for c in rng.permutation(wanted.shape[-1])]
-        return record[..., chosen], wanted[..., chosen]
-    if what == 2:
-        return record.astype(np.float32), wanted.astype(np.float32)
-    ends = [sorted(int(n) for n in rng.integers(0, size + 1, 2)) for size in wanted.shape[:-1]]
-    part = tuple(slice(a, max(b, a + (size > a))) for (a, b), size in zip(ends, wanted.shape))
-    return record[part], wanted[part]
-
-
-@pytest.mark.parametrize(
-    ("kind", "length"), [("slices", None), ("HDF5", 7), ("zarr", 9), ("dask, small chunks", 11)]
-)
-def test_the_length_of_chunks(kind: str, length: int | None, tmp_path: Path) -> None:
-    for array, ndim in ((X, 1), (X[None], 1), (X[..., None], 2)):
-        assert Stored.of(STORES[kind](array, tmp_path), ndim)[0].chunk_length == length
 
 
 # --- numbers that are not finite
@@ -207,21 +153,6 @@ class Lying(Slices):
     def __getitem__(self, key: Any) -> Any:
         found = super().__getitem__(key)
         return found if self.readings <= self._true else self._of(found)
-
-
-LIES: dict[str, Callable[[np.ndarray], Any]] = {
-    "shorter": lambda a: a[:-1],
-    "None": lambda a: None,
-    "complex": lambda a: a + 1j,
-    "masked": lambda a: np.ma.masked_greater(a, 0),
-}
-
-
-@pytest.mark.parametrize("true", [0, 1])
-@pytest.mark.parametrize("name", LIES)
-def test_slices_of_another_shape_or_kind_are_refused(name: str, true: int) -> None:
-    with pytest.raises(ValueError, match="the source has changed, or has masked values"):
-        solved(Lying(X, LIES[name], true))
 
 
 @pytest.mark.parametrize(

@@ -48,34 +48,6 @@ class Slices:
         raise AssertionError("read whole")
 
 
-class Decoded(Slices):
-    """One that says that it is decoded by ``chunks``, and counts in ``decoded`` how often each of
-    these was.
-    """
-
-    def __init__(self, array: np.ndarray, chunks: Any) -> None:
-        super().__init__(array)
-        self.chunks, self.ndim = chunks, array.ndim
-        counts = [-(-n // c) for n, c in zip(array.shape, chunks, strict=True)]
-        self.decoded = np.zeros(counts, int)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        found = super().__getitem__(key)
-        keys = key if isinstance(key, tuple) else (key,)
-        touched = [slice(None)] * len(self.shape)
-        for axis, (k, n, c) in enumerate(zip(keys, self.shape, self.chunks)):
-            start, stop, _ = (slice(k, k + 1) if isinstance(k, int) else k).indices(n)
-            touched[axis] = slice(start // c, max(-(-stop // c), start // c))
-        self.decoded[tuple(touched)] += 1
-        return found
-
-    def counted(self) -> float:
-        """How often a chunk was decoded, on average, since this was asked."""
-        mean = float(self.decoded.mean())
-        self.decoded[:] = 0
-        return mean
-
-
 class Failing(Slices):
     """One whose ``nth`` reading raises an error, and no other."""
 
