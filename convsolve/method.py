@@ -142,7 +142,8 @@ class Method:
         solver, penalty, loss = self.solver, self.penalty, self.loss
         sparse = loss.squared and not penalty.quadratic
         if not self._auto and (sparse or not (loss.squared or solver.any_loss)):
-            return f"{solver.name} needs squared loss and a quadratic penalty; leave out solver="
+            what = penalty.title if sparse else f"the {loss.name} loss"
+            return f"{solver.name} does not support {what}; leave out solver="
         if sizes.has_functions and not penalty.in_basis:
             return penalty.not_in_basis
         combined = self._auto and loss.penalties and penalty.any_loss and penalty.given

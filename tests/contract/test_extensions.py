@@ -214,7 +214,7 @@ def test_a_loss(limits: Tuning, register: Register) -> None:
     assert exact.duality_gap < 1e-12
     assert exact.backward_error is None
     _check_quartic(exact, 1e-12)
-    with pytest.raises(cs.SolveError, match="QR supports squared loss only"):
+    with pytest.raises(cs.SolveError, match="QR does not support the quartic loss"):
         cs.solve(PROBLEM, "qr", loss=Quartic())
     with pytest.raises(cs.SolveError, match="ridge cannot be combined with Quartic"):
         cs.solve(PROBLEM, ridge=1.0, loss=Quartic())
@@ -260,7 +260,7 @@ def test_a_solver(register: Register) -> None:
         np.testing.assert_allclose(given.kernel, wanted.kernel, rtol=1e-11, atol=1e-14)
         assert (given.status, given.stats["solver"]) == ("solved", "Inverse")
     given = cs.solve(PROBLEM, Inverse(), ridge=3.0)
-    with pytest.raises(cs.SolveError, match="Inverse supports squared loss only"):
+    with pytest.raises(cs.SolveError, match="Inverse does not support the huber loss"):
         cs.solve(PROBLEM, Inverse(), loss="huber")
     image = cs.Problem(RNG.random((6, 6, 1)), RNG.random((5, 5, 1)), kernel_size=(2, 2))
     with pytest.raises(cs.SolveError, match="Inverse cannot solve this problem: it is for one"):
@@ -268,7 +268,7 @@ def test_a_solver(register: Register) -> None:
     name = register("solver", Inverse)
     named = cs.solve(PROBLEM, name, ridge=3.0)
     np.testing.assert_array_equal(named.kernel, given.kernel)
-    assert named.stats["call"] == "cs.solve(problem, 'inverse', ridge=3.0)"
+    assert named.stats["call"] == "cs.solve(problem, 'inverse', penalty=cs.Ridge(3.0))"
     table = cs.compare(PROBLEM, ["qr", name, {"solver": Inverse()}])
     assert list(table.solutions) == ["qr", "inverse", "solver=Inverse()"]
 

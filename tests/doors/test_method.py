@@ -146,6 +146,10 @@ def test_the_call_of_a_fit_and_the_repr_of_a_component_are_code(method: dict[str
 def test_an_entry_of_compare_overrides_what_all_have_in_common() -> None:
     methods = [{"ridge": 3.0, "noise": "white"}, "svd", {"penalty": None}, {"grid": None}]
     table = cs.compare(PROBLEM, methods, penalty="smooth", grid=[1, 2], noise="ar2")
-    calls = ["ridge=3.0", "'svd', penalty='smooth', grid=(1.0, 2.0), noise='ar2'", "noise='ar2'"]
+    calls = [
+        "penalty=cs.Ridge(3.0)",
+        "'svd', penalty='smooth', grid=(1.0, 2.0), noise='ar2'",
+        "noise='ar2'",
+    ]
     wanted = [f"cs.solve(problem, {call})" for call in [*calls, "penalty='smooth', noise='ar2'"]]
     assert [fit.stats["call"] for fit in table.solutions.values()] == wanted

@@ -75,10 +75,6 @@ def held_out(stored: bool, *args: Any, **options: Any) -> list:
     return [*cs.cross_validate(stated(stored), *args, **options, limits=limits(stored))[:3]]
 
 
-def report(stored: bool) -> cs.Identifiability:
-    return cs.identify(stated(stored), limits=limits(stored))
-
-
 def masked(stored: bool) -> list:
     flags = [np.stack([np.arange(len(a)) % 7 > 0, np.arange(len(a)) % 5 > 0], 1) for a in X]
     fit = fitted(stored, mask=flags)

@@ -16,7 +16,6 @@ from support.ordering import null_kernels, taps_of
 
 RNG = np.random.default_rng(0)
 N, M = RNG.integers(-9, 10, (2, 40)).astype(float)
-RNG_N = np.random.default_rng(0).standard_normal(20)
 
 
 @pytest.mark.parametrize(("solver", "power"), [*zip(CLOSED, (10, 40, -70, 20))])
