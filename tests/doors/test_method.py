@@ -64,10 +64,13 @@ REFUSED: dict[str, list[Any]] = {
     "V is unknown; did you mean 'cluster'?": [{"noise": "clustr"}, {"noise": "cluster2"}],
     "V 'evidenz' is unknown; did you mean 'evidence'?": [{"penalty": "tc", "select": "evidenz"}],
     "T give ridge= or penalty=, not both": [{"ridge": 1, "penalty": "tc"}],
-    "T needs a penalty whose strength is not given": [
-        ridge | given for ridge in ({}, {"ridge": 1}) for given in ({"grid": [1]}, {"select": "cv"})
+    "T has nothing to select for penalty=Ridge(": [
+        {"penalty": BANDED, "grid": [1]}, *(
+            ridge | given
+            for ridge in ({}, {"ridge": 1}) for given in ({"grid": [1]}, {"select": "cv"})
+        ),
     ],
-    "V of groups of": [{"penalty": BANDED, "select": "gcv"}, {"penalty": BANDED, "grid": [1]}],
+    "V of groups of": [{"penalty": BANDED, "select": "gcv"}],
     "V has 2 labels, x has 3 channels": [{"penalty": cs.Ridge(1.0, channel_groups=(0, 1))}],
     "V 3 strengths for 2 outputs": [{"ridge": [1, 2, 3]}, {"penalty": cs.Lasso([1, 2, 3])}],
     "T ridge must be a number": [{"ridge": r} for r in ("x", [[1, 2]], True, D, ["1"])],
@@ -147,9 +150,8 @@ def test_an_entry_of_compare_overrides_what_all_have_in_common() -> None:
     methods = [{"ridge": 3.0, "noise": "white"}, "svd", {"penalty": None}, {"grid": None}]
     table = cs.compare(PROBLEM, methods, penalty="smooth", grid=[1, 2], noise="ar2")
     calls = [
-        "penalty=cs.Ridge(3.0)",
-        "'svd', penalty='smooth', grid=(1.0, 2.0), noise='ar2'",
-        "noise='ar2'",
-    ]
-    wanted = [f"cs.solve(problem, {call})" for call in [*calls, "penalty='smooth', noise='ar2'"]]
+        "penalty=cs.Ridge(3.0)", "'svd', penalty='smooth', grid=(1.0, 2.0), noise='ar2'",
+        "noise='ar2'", "penalty='smooth', noise='ar2'",
+    ]  # fmt: skip
+    wanted = [f"cs.solve(problem, {call})" for call in calls]
     assert [fit.stats["call"] for fit in table.solutions.values()] == wanted

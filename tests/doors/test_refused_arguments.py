@@ -137,7 +137,7 @@ FOLDS: list[Row] = [
     (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
     (lambda: ridge(select=OWN.score), TypeError, "must be a CrossValidation or one of"),
     (lambda: banded(select=OWN), ValueError, "a score that has a gradient"),
-    (lambda: banded(select=RECORDS, grid=[1, 2]), ValueError, "by a gradient"),
+    (lambda: banded(select=RECORDS, grid=[1, 2]), TypeError, "grid= has nothing to select"),
     (lambda: banded(select="gcv"), ValueError, "by evidence or cross-validation"),
     (lambda: ridge(select=RECORDS), ValueError,
      "average='records' needs whole records in every fold, but 1 record cannot fill 5 folds"),
