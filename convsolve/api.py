@@ -339,7 +339,7 @@ def _round(fit: Solution, problem: Problem) -> None:
     """Convert kernel and bias to the precision and the kind of array of the data."""
     dtype = problem._dtype
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        kernel, bias = fit.kernel.astype(dtype), fit.bias.astype(dtype)
+        kernel, bias = (a.astype(dtype, copy=False) for a in (fit.kernel, fit.bias))
     if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
         raise SolveError(f"the kernel lies outside the range of {dtype}")
     fit.kernel, fit.bias = as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)

@@ -9,9 +9,8 @@ import pytest
 
 import convsolve as cs
 from support import dense
-from support.dense import rank_and_mask
 from support.ordering import null_kernels, taps_of
-from support.routes import EPS, ROUTES, Reported, Spectrum, reported, spectrum, verdict_of
+from support.routes import EPS, ROUTES, Spectrum, reported, spectrum, verdict_of
 from support.slow import some
 
 every_route = pytest.mark.parametrize("by", ROUTES)
@@ -148,39 +147,3 @@ def test_float32_is_ambiguous_below_its_rounding(changed: int, verdict: str) -> 
     share = smallest / np.sqrt(500 * np.square(wide).mean())
     assert 0.85 < share / 2**-23 < 1.15
     assert cs.identify(cs.Problem(x, kernel_size=(1,))).verdict == verdict
-
-
-NOISE, N = np.random.default_rng(0).integers(-9, 10, (40, 3)), np.arange(40)
-# x, taps and arguments of the problem. Ranks of integers are exact.
-EXACT: dict[str, tuple[np.ndarray, int, dict[str, Any]]] = {
-    "one row short": (NOISE[:7, :2], 3, {}),
-    "as many rows": (NOISE[:8, :2], 3, {}),
-    "impulse at the last sample": ((N == 39) * 1, 4, {}),
-    "delayed copy": (np.stack([NOISE[2:, 0], NOISE[:-2, 0]], 1), 3, {}),
-    "sum to a constant": (np.stack([NOISE[:, 0], 12 - NOISE[:, 0]], 1), 3, {"bias": True}),
-    "stride of the period": (NOISE[N % 3, 0], 2, {"stride": 3, "bias": True}),
-    "circular differences": (
-        NOISE[:8, 0] - np.roll(NOISE[:8, 0], 1), 8, {"padding": "circular"},
-    ),
-    "int8": (NOISE[:, [0, 1, 1]].astype(np.int8), 3, {}),
-    "float16": ((NOISE[:, [0, 1, 1]] * [1, 1, -4]).astype(np.float16), 3, {}),
-    "bool, complement": (
-        np.stack([NOISE[:, 0] > 0, NOISE[:, 0] <= 0], 1), 2, {"bias": True},
-    ),
-    "int16, extremes": (np.where(NOISE[:, :2] > 0, 32767, -32768).astype(np.int16), 2, {}),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", EXACT)
-def test_reports_of_exact_data_are_exact(name: str) -> None:
-    x, taps, options = EXACT[name]
-    x, bias = (x if x.ndim > 1 else x[:, None]), options.get("bias", False)
-    spec = cs.ConvSpec(taps, **{key: v for key, v in options.items() if key != "bias"})
-    (a,) = dense.design_matrix([x.astype(float)], spec)
-    p = a.shape[1]
-    rank, mask = rank_and_mask(np.hstack([a, np.ones((len(a), int(bias)))]))
-    full = "overdetermined" if rank == p + bias else "rank-deficient"
-    verdict = verdict_of(len(a), p + bias, full)
-    wanted = Reported(verdict, (rank,), mask[:p].tolist(), bool(mask[p:].all()))
-    for by in ROUTES:
-        assert reported(cs.Problem(x, kernel_size=(taps,), **options), by) == wanted, by
