@@ -252,7 +252,7 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
         if (reason := method.supports(sizes, problem.spec)) is not None:
             raise SolveError(f"{method.name} cannot solve this problem: {reason}")
         if strict and sizes.wide and method.penalty.zero:
-            raise _many_fit(IdentifiabilityError, report, REFUSED)
+            raise _many_fit(IdentifiabilityError, report)
         if method.solver.reads_rows:
             analysis.design.sum_rows()
         # Work that methods share does not count.
@@ -266,14 +266,12 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
         if raw.status != "interrupted":
             unique = bool(raw.evidence or report._diagnosis.unique_with(least, penalty))
             if strict and not unique:
-                raise _many_fit(IdentifiabilityError, report, REFUSED)
-            stats["unique"] = unique
-            if not unique:
-                stats["shown"] = raw.answer or method.solver.answer
+                raise _many_fit(IdentifiabilityError, report)
+            stats |= {"unique": unique, "shown": raw.answer or method.solver.answer}
         certificate = certified(analysis, raw) if method.least_squares else raw.certificate
     status = raw.status or ("solved" if certificate and certificate.exact else "approximate")
-    found = {"status": status, "certificate": certificate, "penalties": penalties, "stats": stats}
-    fit = _stated(problem, replace(raw, **found), tuning, noise_model=method.noise)
+    found = replace(raw, status=status, stats=stats, certificate=certificate, penalties=penalties)
+    fit = _stated(problem, found, tuning, noise_model=method.noise)
     proof = "no certificate" if certificate is None else f"certificate {certificate.value:.1e}"
     why = filter(None, [stats.get("choice"), stats.get("route"), raw.regularization])
     words = "; ".join([f"{status}, {proof}, {seconds:.2f} s", *map(str, why)])
@@ -302,12 +300,14 @@ def _joined(
     """Return the solution of all outputs from those of parts, with some more ``stats``."""
     fits = [part.solution for part in parts]
     penalties = {o: t for some, fit in parts for o, t in zip(some, fit._penalties, strict=True)}
-    certificates = [fit._certificate for fit in fits if fit._certificate is not None]
+    kernel, bias = gathered(parts, lambda fit: (fit.kernel, fit.bias))
+    bounds = [fit._certificate for fit in fits if fit._certificate is not None]
     found = SolverResult(
-        *gathered(parts, lambda fit: (fit.kernel, fit.bias)),
+        kernel,
+        bias,
         status=max((fit.status for fit in fits), key=STATUSES.index),
         stats=stats_of(parts) | stats,
-        certificate=max(certificates, default=None, key=lambda c: c.value),
+        certificate=max(bounds, default=None, key=lambda bound: bound.value),
         regularization=gathered(parts, lambda fit: fit._regularization),
         penalties=[penalties[o] for o in range(problem.n_outputs)],
     )
@@ -345,7 +345,7 @@ def _round(fit: Solution, problem: Problem) -> None:
     fit.kernel, fit.bias = as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)
 
 
-def _many_fit(kind: Any, report: Identifiability, clause: str) -> Any:
+def _many_fit(kind: Any, report: Any, clause: str = REFUSED) -> Any:
     """Return an error or a warning that the data do not determine the kernel."""
     return kind(wording.warning(report._diagnosis, clause, report._brief), report)
 

@@ -129,7 +129,8 @@ class Solution:
         """``parts`` are solutions of some outputs each, if outputs use different rows."""
         self.kernel: Any = estimate.kernel
         self.bias: Any = estimate.bias
-        self.status, self.stats, self.trace = estimate.status, estimate.stats, estimate.trace
+        self.status: str = estimate.status or ""
+        self.stats, self.trace = estimate.stats, estimate.trace
         self._certificate, self._regularization = estimate.certificate, estimate.regularization
         self._penalties = estimate.penalties or ()
         self._error_norms, self._confound_fit = estimate.error_norms, estimate.confound_fit

@@ -103,7 +103,7 @@ class Penalty:
 
     quadratic: ClassVar[bool] = True
     in_basis: ClassVar[bool] = False
-    default_select: ClassVar[str | None] = "gcv"
+    default_select: ClassVar[Any] = "gcv"
 
     def __post_init__(self) -> None:
         found = checked_strength(self.strength, type(self).__name__, self.labels)
