@@ -136,7 +136,7 @@ def test_every_module_has_a_row():
     # The reading of imports itself: relative ones, packages, and those under TYPE_CHECKING.
     assert {"problem.records", "problem.spec"} <= own_imports("problem.problem")
     assert {"leastsquares.regression", "solvers.base"} <= own_imports("solvers.direct")
-    assert {"identifiability.wording", "solvers.auto"} <= own_imports("api")
+    assert {"identifiability.wording", "solvers.base"} <= own_imports("api")
 
 
 def test_rows_import_downwards():
@@ -356,20 +356,20 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1800,
-    "linalg": 720,
-    "operators": 2396,
-    "leastsquares": 1196,
-    "inference": 4237,
-    "solvers": 1594,
+    "problem": 1796,
+    "linalg": 659,
+    "operators": 2394,
+    "leastsquares": 1199,
+    "inference": 3060,
+    "solvers": 1721,
     "identifiability": 1249,
-    "plotting": 1483,
-    "cli": 1326,
+    "plotting": 1485,
+    "cli": 1325,
     "interop, formats, io, datasets": 507,
-    "top level": 4518,
-    "package": 21232,
-    "tests": 18861,
-    "files": 168,
+    "top level": 3870,
+    "package": 19265,
+    "tests": 17094,
+    "files": 153,
     "files at the top": 34,
 }
 WITHOUT_CODE = {

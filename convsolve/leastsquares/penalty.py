@@ -323,7 +323,7 @@ class Ridge(Penalty):
         return tuple(sorted(set(self.channel_groups or ())))
 
     @property
-    def default_select(self) -> str:  # type: ignore[override]
+    def default_select(self) -> str:
         """The evidence for several groups of channels."""
         return "gcv" if self.channel_groups is None else "evidence"
 
