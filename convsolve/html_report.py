@@ -90,8 +90,7 @@ def python_call(fit: Solution) -> str:
     call = fit.stats.get("call")
     settings = fit.stats.get("settings", {})
     solver = [f"{k} {v}" for k, v in settings.items() if v is not None]
-    rows = [fit.stats["rows"]] if "rows" in fit.stats else []
-    comments = [", ".join(part) for part in (rows, solver) if part]
+    comments = filter(None, [fit.stats["rows"], ", ".join(solver)])
     return "\n".join(
         [
             f"problem = cs.Problem(x, y{words})",

@@ -200,7 +200,7 @@ def _details(fit: Any, errors: Errors) -> list[tuple[str, str]]:
         rows = rows_sentence(fit.problem)
         found.append(("Rows", rows if chosen is not None else f"{rows}. Penalty: none"))
         found += [("Adjusted", words) for words in filter(None, [fitted_terms(fit.problem)])]
-    elif "rows" in stats:
+    else:
         found.append(("Rows", stats["rows"]))
     found += [("Numerics", words) for words in filter(None, [_numerics(fit)])]
     return [*found, ("Computed", _computed(fit))]
