@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import registry
+from .lazy_jax import is_tracer
 from .leastsquares.analysis import Analysis
 from .leastsquares.penalty import Penalty, Ridge, numbers, penalty_of
 from .noise import NoiseModel
@@ -74,9 +75,8 @@ class Method:
                 raise TypeError(f"{name}= has nothing to select for penalty={self.penalty!r}")
         if self.select is not None:
             self.penalty.check_select(self.select)
-        if not (self.penalty.zero or self.noise.penalties) or not (
-            self.loss.squared or self.noise.losses
-        ):
+        penalized = not (self.penalty.zero or self.noise.penalties)
+        if penalized or not (self.loss.squared or self.noise.losses):
             raise ValueError(f"noise={self.noise.label!r} has no standard errors for {self.name}")
 
     def selects(self, name: str) -> bool:
@@ -92,13 +92,9 @@ class Method:
         return self.loss.squared and self.penalty.quadratic
 
     @property
-    def _auto(self) -> bool:
-        return isinstance(self.solver, AutoSolver)
-
-    @property
     def name(self) -> str:
         """Solver, penalty and loss in tables and messages, without those that are defaults."""
-        parts = [] if self._auto else [self.solver.name]
+        parts = [] if isinstance(self.solver, AutoSolver) else [self.solver.name]
         parts += [repr(self.penalty)] * (self.penalty != NONE)
         parts += [repr(self.loss)] * (not self.loss.squared)
         return ", ".join(part.removesuffix("()") for part in parts) or self.solver.name
@@ -115,6 +111,8 @@ class Method:
 
     def check(self, problem: Problem) -> None:
         """Raise an error unless the method fits the taps, channels, outputs and rows."""
+        if is_tracer(self.penalty.strength):
+            raise TypeError("a traced strength belongs in fit_kernel, not in solve")
         self.check_shape(problem.spec, problem._selection)
         self.noise.check(problem)
 
@@ -140,13 +138,13 @@ class Method:
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return None, or the reason why a problem of these sizes cannot be solved."""
         solver, penalty, loss = self.solver, self.penalty, self.loss
-        sparse = loss.squared and not penalty.quadratic
-        if not self._auto and (sparse or not (loss.squared or solver.any_loss)):
+        auto, sparse = isinstance(solver, AutoSolver), loss.squared and not penalty.quadratic
+        if not auto and (sparse or not (loss.squared or solver.any_loss)):
             what = penalty.title if sparse else f"the {loss.name} loss"
             return f"{solver.name} does not support {what}; leave out solver="
         if sizes.has_functions and not penalty.in_basis:
             return penalty.not_in_basis
-        combined = self._auto and loss.penalties and penalty.any_loss and penalty.given
+        combined = auto and loss.penalties and penalty.any_loss and penalty.given
         if not (loss.squared or penalty.zero or combined):
             given = "" if penalty.given else " of no given strength"
             return f"{penalty.title}{given} cannot be combined with {type(loss).__name__}"
@@ -171,7 +169,7 @@ class Method:
             return found
         outputs, given = analysis.design.kernel_shape[-1], self.penalty.given
         terms = self.penalty.terms(outputs) if given else None
-        if terms is not None and self._auto and not self.loss.squared:
+        if terms is not None and isinstance(self.solver, AutoSolver) and not self.loss.squared:
             found = self.loss.exact_solver(analysis, terms)
             return replace(found, stats={"solver": type(self.loss).__name__} | found.stats)
         if terms is not None and len(_distinct(terms)) == 1:

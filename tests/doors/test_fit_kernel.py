@@ -128,6 +128,9 @@ def test_shapes_are_checked_during_tracing() -> None:
 def test_traced_arrays_are_referred_to_fit_kernel() -> None:
     with pytest.raises(TypeError, match=r"use convsolve\.fit_kernel"):
         jax.jit(lambda x: cs.Problem(x, kernel_size=2).n_equations)(np.ones(8))
+    problem = cs.Problem(np.arange(8.0), np.arange(7.0), kernel_size=2)
+    with pytest.raises(TypeError, match="a traced strength belongs in fit_kernel"):
+        jax.jit(lambda r: cs.solve(problem, "normal", ridge=r).kernel)(1.0)
 
 
 @pytest.mark.parametrize(
