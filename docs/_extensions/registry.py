@@ -17,10 +17,9 @@ def cells(entry: registry.Entry) -> list[str]:
     """Return the cells of a row in reStructuredText."""
     name = f"``{entry.name}``"
     summary = entry.summary[:1].upper() + entry.summary[1:]
-    if not entry.class_name:
-        return [name, summary]
     options = [*filter(None, [entry.number]), *(option.name for option in entry.options)]
     words = ", ".join(f"``{option}``" for option in options)
+    # A criterion has no class, and a class without settings is not public.
     public = entry.class_name in convsolve.__all__
     return [name, f":py:class:`~convsolve.{entry.class_name}`" * public, words, summary]
 
@@ -35,7 +34,7 @@ def table(kind: str) -> list[str]:
     if not rows:
         kinds = ", ".join(registry.WORDS)
         raise ValueError(f"there are no components of the kind {kind!r}; use one of {kinds}")
-    heads = ["Name", "Class", "Options", "Meaning"] if len(rows[0]) > 2 else ["Name", "Meaning"]
+    heads = ["Name", "Class", "Options", "Meaning"]
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for row in (heads, *rows):
         lines += [f"   * - {row[0]}", *(f"     - {cell}" for cell in row[1:])]
