@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 # The penalty of a fit without one.
 NONE = Ridge(0.0)
-# The arguments of `solve` that are a method: the class of a value, and the default.
+# The arguments of `solve` that are a method: the class of a component, and the default.
 ARGUMENTS: dict[str, tuple[type, Any]] = {
     "solver": (Solver, "auto"),
     "penalty": (Penalty, NONE),
-    "grid": (tuple, None),
-    "select": (str, None),
+    "grid": (type(None), None),
+    "select": (type(None), None),
     "loss": (Loss, "squared"),
     "noise": (NoiseModel, "white"),
 }
@@ -210,15 +210,16 @@ def component(name: str, value: Any) -> Any:
     if name == "loss" and callable(value) and not isinstance(value, type):
         return CustomLoss(value)
     names = ", ".join(entry.name for entry in registry.of_kind(name))
-    raise TypeError(f"{name} must be a {cls.__name__} or one of {names}, got {shown(value)}")
+    hint = next((f"; use {k}=" for k, (own, _) in ARGUMENTS.items() if isinstance(value, own)), "")
+    raise TypeError(f"{name} must be a {cls.__name__} or one of {names}, got {shown(value)}{hint}")
 
 
 def argument_of(name: str) -> str:
     """Return the argument of `solve` that the name of a component belongs to."""
     given = registry.found(name)
     if given is None or given[0].kind not in METHODS:
-        hint = registry.suggestion(name, METHODS)
-        raise ValueError(f"{shown(name)} is no solver, penalty or loss; {hint}")
+        near = registry.suggestion(name, METHODS)
+        raise ValueError(f"{name!r} is no solver, penalty or loss; {near}")
     return given[0].kind
 
 
