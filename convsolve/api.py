@@ -18,7 +18,7 @@ from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
 from .lazy_jax import as_jax, is_jax_array
 from .leastsquares.analysis import analyse
-from .leastsquares.penalty import Penalty
+from .leastsquares.penalty import RIDGE, Penalty
 from .linalg.threads import blas_threads
 from .method import Method
 from .near_misses import checks_arguments
@@ -34,7 +34,7 @@ from .problem.spec import ConvSpec
 from .progress import LOG, Listener, announce, tracked
 from .progress_bars import following
 from .solution import Solution
-from .solvers.base import Loss, Solver, SolverResult, certified
+from .solvers.base import Loss, Solver, SolverResult, certified, recorded
 
 if TYPE_CHECKING:
     import jax
@@ -253,13 +253,12 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
             raise SolveError(f"{method.name} cannot solve this problem: {reason}")
         if strict and sizes.wide and method.penalty.zero:
             raise _many_fit(IdentifiabilityError, report)
-        if method.solver.reads_rows:
-            analysis.design.sum_rows()
+        analysis.design.sum_rows()
         # Work that methods share does not count.
         begun = time.perf_counter() - clock.total
         raw = method.run(analysis)
         seconds = max(time.perf_counter() - clock.total - begun, 0.0)
-        penalties = raw.penalties or [(raw.penalty, raw.strength)] * problem.n_outputs
+        penalties = raw.penalties or [(RIDGE, 0.0)] * problem.n_outputs
         penalty, least = min(penalties, key=lambda term: term[1])
         stats = _stats(problem, method, seconds) | raw.stats
         # After Ctrl-C, skip the rank decision, which can take minutes.
@@ -267,8 +266,8 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
             unique = bool(raw.evidence or report._diagnosis.unique_with(least, penalty))
             if strict and not unique:
                 raise _many_fit(IdentifiabilityError, report)
-            stats |= {"unique": unique, "shown": raw.answer or method.solver.answer}
-        certificate = certified(analysis, raw) if method.least_squares else raw.certificate
+            stats |= {"unique": unique, "shown": raw.answer}
+        certificate = certified(analysis, raw, *penalties[0]) if method.least_squares else raw.certificate
     status = raw.status or ("solved" if certificate and certificate.exact else "approximate")
     found = replace(raw, status=status, stats=stats, certificate=certificate, penalties=penalties)
     fit = _stated(problem, found, tuning, noise_model=method.noise)
@@ -284,8 +283,8 @@ def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
     rows = [rows_sentence(problem), fitted_terms(problem)]
     return {
         "solver": method.solver.name,
-        "settings": method.solver.settings,
-        "loss": method.loss.settings,
+        "settings": recorded(method.solver),
+        "loss": {"kind": type(method.loss).__name__, **recorded(method.loss)},
         "noise": method.noise.label,
         "version": __version__,
         "rows": ", ".join(filter(None, rows)),
@@ -366,7 +365,6 @@ def fit_kernel(
     *,
     ridge: Any = None,
     penalty: str | Penalty | None = None,
-    loss: str | Loss | Callable[[Any, Any], Any] = "squared",
     bias: bool = False,
     weights: Any = None,
 ) -> tuple[jax.Array, jax.Array]:
@@ -376,14 +374,12 @@ def fit_kernel(
         x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.
         y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
         spec: the geometry, a `ConvSpec`.
-        solver: "auto" (the default), "qr", "svd", "normal", "adam" or "lbfgs", or an object.
+        solver: "auto" (the default), "qr", "svd" or "normal", or an object.
         ridge: short for ``penalty=Ridge(ridge)``. It may be traced. By default None.
         penalty: a quadratic penalty with one given strength, which may be traced, or None.
-        loss: as in `solve`. Other losses than squares need gradient descent.
         bias: whether a constant per output is fitted too. By default False.
         weights: weights of the squared residuals, not negative. ``(N,)`` for records, or
-            ``(N, *T)`` for rows. By default None. They may be traced. Descent does not
-            support them.
+            ``(N, *T)`` for rows. By default None. They may be traced.
 
     Returns:
         The kernel ``(*K, Cin/groups, Cout)`` and the bias ``(Cout,)``, which is zero without
@@ -397,8 +393,7 @@ def fit_kernel(
 
     Raises:
         TypeError, ValueError: If shapes do not fit the spec. They are checked while tracing. If the
-            strength of the penalty is not given. If the loss is not squares, and the solver is not
-            gradient descent.
+            strength of the penalty is not given. If the solver runs on the host only.
 
     Examples:
         >>> import jax
@@ -415,7 +410,7 @@ def fit_kernel(
         `solve`, which checks the data and reports on the solution.
     """
     _check_spec(spec)
-    method = Method.of(solver, ridge=ridge, penalty=penalty, loss=loss)
+    method = Method.of(solver, ridge=ridge, penalty=penalty)
     from .traced import fit
 
     return fit(x, y, spec, method, flag(bias, "bias"), weights)

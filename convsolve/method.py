@@ -132,8 +132,8 @@ class Method:
             grid = component("grid", selection.of_outputs(np.array(grid)))
         if not isinstance(select, str | None):
             select = select.of_records(selection.records)
-        solver, penalty = self.solver.of_part(selection), self.penalty.of_part(selection)
-        return replace(self, solver=solver, penalty=penalty, grid=grid, select=select)
+        penalty = self.penalty.of_part(selection)
+        return replace(self, penalty=penalty, grid=grid, select=select)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return None, or the reason why a problem of these sizes cannot be solved."""
@@ -173,7 +173,8 @@ class Method:
             found = self.loss.exact_solver(analysis, terms)
             return replace(found, stats={"solver": type(self.loss).__name__} | found.stats)
         if terms is not None and len(_distinct(terms)) == 1:
-            return self.solver.run(analysis, Objective(self.loss, *terms[0]))
+            found = self.solver.run(analysis, Objective(self.loss, *terms[0]))
+            return replace(found, penalties=terms)
         select = self.select or self.penalty.default_select
         from .solvers.penalized import solve_each
 
@@ -228,7 +229,7 @@ def _written(value: Any) -> str:
     if isinstance(value, NoiseModel):
         return repr(value.label)
     if isinstance(value, CustomLoss):
-        return value.title if value.title.isidentifier() else "..."
+        return repr(value) if repr(value).isidentifier() else "..."
     text = repr(value)
     for entry in registry.ENTRIES.values():
         if text == f"{entry.class_name}()":

@@ -15,8 +15,7 @@ from .method import Method
 from .operators.device import placed_by_jax
 from .problem.problem import Selection
 from .problem.spec import ConvSpec
-from .solvers.auto import AutoSolver
-from .solvers.base import Loss, Objective, Solver, register_pytrees
+from .solvers.base import SQUARED, Objective
 
 ONE_STRENGTH = "fit_kernel takes one strength for all outputs; for several use jax.vmap"
 
@@ -25,16 +24,12 @@ def fit(
     x: Any, y: Any, spec: ConvSpec, method: Method, bias: bool, weights: Any = None
 ) -> tuple[jax.Array, jax.Array]:
     """Kernel and bias, see `fit_kernel`; x and y are checked while tracing."""
-    register_pytrees()  # the class of the solver may have been imported after this module
     x, y = _as_batch(x, "x", spec.ndim), _as_batch(y, "y", spec.ndim)
     dtype = jnp.result_type(x, y)
     floating = jnp.issubdtype(dtype, jnp.floating)
     dtype = jnp.promote_types(dtype, jnp.float32) if floating else jnp.result_type(float)
     x, y = x.astype(dtype), y.astype(dtype)
     spec._check_channels(x.shape[-1])
-    descends = method.solver.any_loss and not isinstance(method.solver, AutoSolver)
-    if not (method.loss.squared or descends):
-        raise TypeError("fit_kernel minimizes other losses than squares by gradient descent only")
     penalty, strength = _term(method, y.shape[-1])
     method.check_shape(spec, Selection((), (), x.shape[-1], y.shape[-1]))
     wanted = (x.shape[0], *spec.output_shape(x.shape[1:-1]))
@@ -43,9 +38,18 @@ def fit(
             f"y has shape {y.shape}, but x of shape {x.shape} with {spec} gives {wanted} and the "
             "output channels, a multiple of groups"
         )
-    weights = None if weights is None else _weights(weights, wanted, dtype)
-    static = {"loss": method.loss, "penalty": penalty, "spec": spec, "bias": bias}
-    return placed_by_jax(partial(_fit, **static), x, y, weights, method.solver, strength)
+    if weights is not None:
+        weights = _weights(weights, wanted, dtype)
+    return placed_by_jax(
+        partial(_fit, how=(method.solver, penalty, spec, bias)), x, y, weights, strength
+    )
+
+
+@partial(jax.jit, static_argnames="how")
+def _fit(x: Any, y: Any, weights: Any, strength: Any, how: tuple[Any, ...]) -> Any:
+    solver, penalty, spec, bias = how
+    objective = Objective(SQUARED, penalty, 0.0 if strength is None else strength)
+    return solver.traced(x, y, weights, spec, bias, objective)
 
 
 def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
@@ -65,23 +69,6 @@ def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
     except ValueError:
         raise ValueError(ONE_STRENGTH) from None
     return term
-
-
-@partial(jax.jit, static_argnames=("loss", "penalty", "spec", "bias"))
-def _fit(
-    x: Any,
-    y: Any,
-    weights: Any,
-    solver: Solver,
-    strength: Any,
-    *,
-    loss: Loss,
-    penalty: Penalty,
-    spec: ConvSpec,
-    bias: bool,
-) -> tuple[Any, Any]:
-    objective = Objective(loss, penalty, 0.0 if strength is None else strength)
-    return solver.traced(x, y, weights, spec, bias, objective)
 
 
 def _weights(weights: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:

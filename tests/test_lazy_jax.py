@@ -79,18 +79,3 @@ def test_closed_forms_and_reports_do_not_import_jax():
     cs.convolve(x, [1, 2], cs.ConvSpec(2))
     absent()
     """)
-
-
-def test_descent_is_a_pytree_if_it_is_made_after_the_import_of_jax():
-    run("""
-    cs.GradientDescent(tol=0.5)
-    absent()
-    import jax
-    import jax.numpy as jnp
-    solver = cs.GradientDescent(steps=3, init="zeros", tol=0.5)
-    assert 0.5 in jax.tree.leaves(solver)
-    assert jax.jit(lambda s: jax.tree.map(lambda leaf: 2 * leaf, s))(solver).tol == 1.0
-    x = np.arange(9.0)
-    w, _ = jax.jit(lambda s: cs.fit_kernel(x, x[2:], cs.ConvSpec(3), s))(solver)
-    assert w.shape == (3, 1, 1)
-    """)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import iterative
 from ..leastsquares.normal_operator import COLUMNS_OF_ERROR
-from ..leastsquares.penalty import RIDGE, Ridge
+from ..leastsquares.penalty import RIDGE, Penalty, Ridge
 from ..linalg.rank import EPS
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import announce
 from ..text import count
-from .base import SQUARED, Objective, Solver, SolverResult, traceable
+from .base import SQUARED, Objective, Solver, SolverResult
 from .conjugate_gradient import ConjugateGradient
 from .direct import QR, NormalEquations, too_large
 
@@ -38,9 +37,8 @@ def choose(sizes: Sizes, spec: ConvSpec, objective: Objective) -> list[Solver]:
     return [steps, NormalEquations()] if fits else [NormalEquations()]
 
 
-@traceable()
 @dataclass(frozen=True, repr=False)
-class AutoSolver(Solver):
+class AutoSolver(NormalEquations):
     """The default: the exact solution by the cheapest method.
 
     Least squares, with or without a penalty, are solved by ``"qr"`` with fewer rows than unknowns,
@@ -77,64 +75,47 @@ class AutoSolver(Solver):
         ``"qr"``, ``"normal"`` and `ConjugateGradient`, of which one is chosen.
     """
 
-    any_loss = True
+    any_loss, factors_rows = True, False
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if the exact method of the loss does not support the problem."""
         return objective.loss.supports(sizes, spec)
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        sizes, why = analysis.design.sizes, ""
-        solvers = choose(sizes, analysis.design.spec, objective)
-        choice = (
+        sizes, given = analysis.design.sizes, objective.strength
+        solvers, tried = choose(sizes, analysis.design.spec, objective), dict[str, float]()
+        size = (
             f"{count(sizes.rows, 'row')} × {count(sizes.unknowns, 'unknown')} × "
-            f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}: "
+            f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}"
         )
-        for solver in solvers:
-            choice += f" ({why}), then {solver.name}" if why else solver.name
+        penalty = objective.penalty if given else RIDGE
+        ridges = _ridges(analysis, penalty, given)
+        for strength, solver in ((one, solver) for one in ridges for solver in solvers):
+            tried[solver.name] = strength
+            choice = f"{size}: {', then '.join(tried)}"
             announce(choice)
-            found, why = solver.attempt(analysis, objective)
+            found = solver.attempt(analysis, Objective(SQUARED, penalty, strength))
             if found is not None:
                 break
         else:
-            solver, found = self._ridged(solvers, analysis, objective)
-            choice += f", then {solver.name} with a strength of {found.stats['strength']:.3g}"
-        return replace(found, stats={"solver": solver.name, "choice": choice} | found.stats)
+            raise SolveError(too_large(sizes))
+        stats = {"solver": solver.name, "choice": choice} | found.stats
+        if strength == given:
+            return replace(found, stats=stats)
+        words = f"the kernel of the smallest {penalty.title} that proves full rank, {strength:.3g}"
+        return replace(
+            found,
+            status="interrupted" if found.status == "interrupted" else "approximate",
+            stats=stats | {"strength": strength},
+            evidence=None,
+            answer=f"{words} (penalty='ridge' selects a strength)",
+        )
 
-    def _ridged(
-        self, solvers: Sequence[Solver], analysis: Analysis, objective: Objective
-    ) -> tuple[Solver, SolverResult]:
-        """Return the solver, and the kernel of its smallest ridge that proves full rank.
 
-        It is a result for the strength of the objective, which proves none.
-        """
-        penalty, given = objective.penalty if objective.strength else RIDGE, objective.strength
-        system, sizes = analysis.system(penalty, given), analysis.design.sizes
-        for solver in solvers if isinstance(penalty, Ridge) else ():
-            cg = isinstance(solver, ConjugateGradient)
-            if not (cg or sizes.gram_fits):
-                continue
-            # A proof allows for the rounding error of so many columns.
-            columns = COLUMNS_OF_ERROR if cg else system.columns.count
-            least = max(given, system.ridge_of(10 * EPS * columns))
-            for strength in (least * STEEPER**step for step in range(MOST_RIDGES)):
-                if cg and sizes.gram_fits and analysis.system(penalty, strength).ridge_certifies:
-                    break  # A Gram matrix needs no more.
-                found, _ = solver.attempt(analysis, Objective(SQUARED, penalty, strength))
-                if found is not None:
-                    return solver, replace(
-                        found,
-                        penalty=objective.penalty,
-                        strength=given,
-                        status="interrupted" if found.status == "interrupted" else "approximate",
-                        stats=found.stats | {"strength": strength},
-                        evidence=None,
-                        answer=f"the kernel of the smallest {penalty.title} that proves full rank, "
-                        f"{strength:.3g} (penalty='ridge' selects a strength)",
-                    )
-        raise SolveError(too_large(sizes, given))
-
-    def traced(
-        self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
-    ) -> tuple[Any, Any]:
-        return NormalEquations().traced(x, y, weights, spec, bias, objective)
+def _ridges(analysis: Analysis, penalty: Penalty, given: float) -> Iterator[float]:
+    """Yield the given strength, and then ridges that may prove full rank where it does not."""
+    yield given
+    if isinstance(penalty, Ridge):
+        # A proof allows for the rounding error of so many columns.
+        least = max(given, analysis.plain.ridge_of(10 * EPS * COLUMNS_OF_ERROR))
+        yield from (least * STEEPER**step for step in range(MOST_RIDGES))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..interrupts import interruptible
-from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.design import without_gram
-from ..leastsquares.normal_operator import Normal
+from ..leastsquares.normal_operator import PROOF_STEPS, Normal
 from ..leastsquares.penalty import Ridge
 from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate, Stop
@@ -25,150 +23,82 @@ from ..problem.checks import integer, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import stage
-from .base import Objective, Solver, SolverResult, Trace, packed, traceable
+from .base import Objective, Solver, SolverResult, Trace, packed
 
-# CG continues until its residual predicts this share of the requested backward error.
-SHARE = 0.1
-# A relative residual of CG below this does not describe the gradient of the data any more.
-FLOOR = 1e-14
+# A pass reduces the residual of CG so far that it predicts this share of the requested backward
+# error, but not below a relative size at which it does not describe the gradient of the data.
+SHARE, FLOOR = 0.1, 1e-14
 # The passes end when one does not multiply the backward error by less than this.
 GAIN = 0.5
-# An attempt ends if, after so many steps, the logarithm of the residual has decreased by less than
-# this share of what the largest number of steps requires.
-JUDGED, PACE = 20, 0.5
 # An attempt gets P / 20 steps, which cost about as much as the factor that is made where they do
 # not converge. Where they converge, they take fewer than ``MOST_STEPS``.
 UNKNOWNS_A_STEP, MOST_STEPS = 20, 100
-# The test of full rank takes at most this multiple of the steps of the solution, plus this many.
-WORTH, MORE = 2, 20
-
-
-class _Pass:
-    """CG on the gradient g that a solution w of one group leaves."""
-
-    def __init__(
-        self, normal: Normal, w: np.ndarray, g: np.ndarray, errors: np.ndarray, enough: float
-    ) -> None:
-        self._live, self._w, begun = normal.live, w, w.any(0)
-        # A kernel of zeros is a solution only if its gradient is zero.
-        self._open = (errors > enough) | (~begun & g.any(0))
-        floor = EPS * normal.largest
-        self._cg = Conjugate(normal.product, normal.inverse, self._live * g, floor)
-        # The residual has to decrease by the same factor as the backward error. At w = 0 this
-        # factor is not known, and the norm of M⁻¹ is used instead of that of (AᵀA)⁻¹.
-        self._promise = np.where(begun, 0.0, SHARE * enough * normal.a_norm)
-        share = np.where(begun, SHARE * enough / np.maximum(errors, enough), FLOOR)
-        self._begun, self._steps = self._cg.squares, 0
-        self._least = np.maximum(share, FLOOR) ** 2 * self._begun
-
-    @property
-    def solution(self) -> np.ndarray:
-        """The solution w (P, Q) with its correction."""
-        return self._w + self._live * self._cg.x
-
-    @property
-    def _goal(self) -> np.ndarray:
-        """Square (Q,) of the norm of the residual that is small enough."""
-        return np.maximum(self._least, (self._promise * np.linalg.norm(self.solution, axis=0)) ** 2)
-
-    @property
-    def active(self) -> np.ndarray:
-        """The outputs (Q,) whose residuals are too large."""
-        return np.asarray(self._open & (self._cg.squares > self._goal))
-
-    def step(self) -> np.ndarray:
-        """Return the decrease (Q,) of ‖r‖² in one more step."""
-        active = self.active
-        decrease = self._cg.step(active)
-        self._open = active & (decrease > 0)
-        self._steps += 1
-        return decrease
-
-    def too_slow(self, steps: int) -> bool:
-        """Return whether the solution is not expected in this number of steps."""
-        if self._steps < JUDGED:
-            return False
-        decrease, required = (np.log(self._begun / a) for a in (self._cg.squares, self._goal))
-        return bool((self._open & (decrease * steps < PACE * self._steps * required)).any())
 
 
 class _Course:
-    """All passes of one run, with the best solutions (G, P, Q) and the loss after every step."""
+    """Passes of conjugate gradients, with the best solution w (G, P, Q) and the loss by step."""
 
-    def __init__(self, regression: Regression, normals: Sequence[Normal], tol: float) -> None:
-        self._regression, self._normals = regression, normals
+    def __init__(
+        self, regression: Regression, normals: Sequence[Normal], tol: float, steps: int, stop: Stop
+    ) -> None:
+        self._regression, self._normals, self._steps, self.stop = regression, normals, steps, stop
         # The kernel can be wrong by √P backward errors, so that one more pass can be useful.
         self._enough, self._aim = tol, tol if tol > EXACT else NOISE
-        self.passes, self.losses = 0, [0.0]
-        # Mean squares in the user's units with the penalty, without overflow.
-        powers = np.clip(2 * regression.y_exponents, -900, 900)
+        self._live = np.stack([normal.live for normal in normals])
+        self.w, self._g = np.zeros(regression.shape), regression.scaling.divided(regression.cross)
+        # A kernel of zeros is a solution only if its gradient is zero.
+        self._errors = self._g.any(1).astype(float)
+        # Mean squares in the user's units, with the penalty.
+        powers = 2 * regression.y_exponents
         self._unit = np.ldexp(1.0 / (regression.matrix.rows * powers.size), powers)
-        self.w, self._g = (np.zeros(regression.shape) for _ in range(2))
-        self._r_norm, self._errors = (np.full(powers.shape, np.inf) for _ in range(2))
+        self.losses, self.passes = [float((self._unit * regression.y_norms**2).sum())], 0
 
     @property
     def error(self) -> float:
         """The largest backward error."""
         return float(self._errors.max())
 
-    @property
-    def proof_steps(self) -> int:
-        """Number of steps that a proof of full rank is worth."""
-        return WORTH * len(self.losses) + MORE
-
-    def _keep(self, w: np.ndarray, r_norm: np.ndarray, g: np.ndarray, stop: Stop) -> None:
-        """Keep the solution of every output whose backward error is less than before."""
-        # A ridge that proves full rank makes a bound superfluous that takes more steps than a pass.
-        aim = self._enough if self._regression.system.ridge_certifies else self._aim
-        given = aim, self.proof_steps, stop
-        groups = zip(self._normals, w, r_norm, g, strict=True)
-        errors = np.stack([n.backward_error(a, b, c, *given) for n, a, b, c in groups])
-        better = ~(errors >= self._errors)
-        pairs = (self.w, w), (self._g, g), (self._r_norm, r_norm), (self._errors, errors)
-        for kept, found in pairs:
-            np.copyto(kept, found, where=better[:, None] if kept.ndim == 3 else better)
-        self.losses[-1] = float((self._unit * self._r_norm**2).sum())
-
-    def run(self, steps: int, attempt: bool, stop: Stop) -> str:
+    def run(self) -> str:
         """Run passes until one of them is the last, and return the status."""
-        regression, status = self._regression, None
-        g = regression.scaling.divided(regression.cross)
-        self._keep(self.w.copy(), regression.y_norms, g, stop)
-        if not g.any():  # with a large ridge, a kernel of zeros has a small backward error too
-            return "solved"
-        with stage("steps of conjugate gradients", steps) as report:
-            while status is None:
+        before = np.inf
+        with stage("steps of conjugate gradients", self._steps) as report:
+            while self.error > self._aim and self._going and self.error < GAIN * before:
                 before = self.error
-                status = self._status(before, self._pass(steps, attempt, stop, report), stop())
-        return status
-
-    def _pass(self, steps: int, attempt: bool, stop: Stop, report: Callable[..., None]) -> bool:
-        """Run one pass, and return whether no step is left, or an attempt is too slow."""
-        self.passes += 1
-        groups = zip(self._normals, self.w, self._g, self._errors, strict=True)
-        runs = [_Pass(*found, self._aim) for found in groups]
-        while any(run.active.any() for run in runs) and len(self.losses) <= steps and not stop():
-            decrease = float((self._unit * np.stack([run.step() for run in runs])).sum())
-            self.losses.append(max(self.losses[-1] - decrease, 0.0))
-            report(len(self.losses) - 1, f"loss {self.losses[-1]:.3g}")
-            if attempt and any(run.too_slow(steps) for run in runs):
-                return True
-        w = np.stack([run.solution for run in runs])
-        self._keep(w, *self._regression.residual(w), stop)
-        return len(self.losses) > steps
-
-    def _status(self, before: float, ended: bool, interrupted: bool) -> str | None:
-        """Return the status that ends the run after a pass, or None for another pass."""
-        settled = ended or not self.error < GAIN * before
-        if self.error <= (self._enough if settled or interrupted else self._aim):
+                self._pass(report)
+        if self.error <= self._enough:
             return "solved"
-        if interrupted or not settled:
-            return "interrupted" if interrupted else None
-        return "max steps" if ended else "stagnated"
+        return "stagnated" if self._going else "interrupted" if self.stop() else "max steps"
+
+    @property
+    def _going(self) -> bool:
+        return len(self.losses) <= self._steps and not self.stop()
+
+    def _pass(self, report: Callable[..., None]) -> None:
+        """Solve for the gradient that w leaves, and keep the sum if its backward error is less."""
+        regression, self.passes = self._regression, self.passes + 1
+        pairs = zip(self._normals, self._live * self._g, strict=True)
+        runs = [Conjugate(n.product, n.inverse, g, EPS * n.largest) for n, g in pairs]
+        share = np.maximum(SHARE * self._aim / self._errors, FLOOR)
+        least = share**2 * np.stack([run.squares for run in runs])
+        active = (self._errors > self._aim) & (least > 0)
+        while active.any() and self._going:
+            decrease = np.stack([run.step(at) for run, at in zip(runs, active, strict=True)])
+            active &= (decrease > 0) & (np.stack([run.squares for run in runs]) > least)
+            self.losses.append(max(self.losses[-1] - float((self._unit * decrease).sum()), 0.0))
+            report(len(self.losses) - 1, f"loss {self.losses[-1]:.3g}")
+        w = self.w + self._live * np.stack([run.x for run in runs])
+        r_norm, g = regression.residual(w)
+        # A ridge that proves full rank makes a bound superfluous that takes more steps than a pass.
+        aim = self._enough if regression.system.ridge_certifies else self._aim
+        given = zip(self._normals, w, r_norm, g, strict=True)
+        found = [n.backward_error(a, b, c, aim, stop=self.stop) for n, a, b, c in given]
+        errors = np.stack(found)
+        if errors.max() < self.error:
+            self.w, self._g, self._errors = w, g, errors
+            self.losses[-1] = float((self._unit * r_norm**2).sum())
 
 
 @checks_arguments
-@traceable("tol")
 @dataclass(frozen=True, repr=False)
 class ConjugateGradient(Solver):
     """Least squares by preconditioned conjugate gradients, for kernels with thousands of taps.
@@ -220,15 +150,12 @@ class ConjugateGradient(Solver):
         ``"normal"`` and ``"qr"`` for a larger condition number, and ``"auto"``.
     """
 
-    answer = "one kernel of many, small where the spectrum of x is large"
-
     _: KW_ONLY
     steps: int = 1000
     tol: Any = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.tol is not None and not is_tracer(self.tol):
+        if self.tol is not None:
             object.__setattr__(self, "tol", number(self.tol, "tol"))
         object.__setattr__(self, "steps", integer(self.steps, "steps"))
 
@@ -240,81 +167,64 @@ class ConjugateGradient(Solver):
                 "conjugate gradients are for kernels along one axis, without confounds or a basis, "
                 "and with a ridge or no penalty"
             )
-        if not sizes.wide or objective.strength:
-            return None
-        return (
-            f"{sizes.rows} equations do not determine {sizes.unknowns} unknowns; give a ridge, or "
-            "use solver='qr' for the kernel of minimum norm"
-        )
+        few = f"{sizes.rows} equations do not determine {sizes.unknowns} unknowns; give a ridge"
+        return few if sizes.wide and not objective.strength else None
 
-    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        return self._solution(*_equations(analysis, objective))
-
-    def attempt(self, analysis: Analysis, objective: Objective) -> tuple[SolverResult | None, str]:
-        """Return the solution, or None and the reason why a factor takes less time."""
+    def attempt(self, analysis: Analysis, objective: Objective) -> SolverResult | None:
+        """Return the solution, or None if a factor takes less time."""
         if not analysis.design.whole_matrix.by_fft:
-            return None, "no FFTs, since rows differ in weight or columns in norm"
-        regression, normals = _equations(analysis, objective)
-        if not all(normal.definite for normal in normals):
-            return None, "the spectrum of x spans too many digits"
+            return None
         sizes, steps = analysis.design.sizes, self.steps
         if sizes.gram_fits:
             steps = min(sizes.unknowns // UNKNOWNS_A_STEP, MOST_STEPS)
-        found = replace(self, steps=steps)._solution(regression, normals, attempt=True)
-        if found.status == "interrupted" or (found.status == "solved" and found.evidence):
-            return found, ""
-        return None, "full rank not proved" if found.status == "solved" else str(found.status)
+        found = replace(self, steps=steps)._solution(analysis, objective, attempt=True)
+        return found if found and found.status in ("solved", "interrupted") else None
+
+    def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
+        found = self._solution(analysis, objective)
+        assert found is not None
+        return found
 
     def _solution(
-        self, regression: Regression, normals: Sequence[Normal], attempt: bool = False
-    ) -> SolverResult:
-        """Return the solution of the normal equations of all groups.
+        self, analysis: Analysis, objective: Objective, attempt: bool = False
+    ) -> SolverResult | None:
+        """Return the solution; None if it is an attempt and the steps do not prove full rank.
 
-        An ``attempt`` ends with the status "max steps" as soon as the steps are not expected to be
-        enough. Full rank is then not tested.
+        An attempt begins with the proof, since a spectrum that it needs many steps for is one that
+        the solution needs many steps for.
         """
-        course = _Course(regression, normals, max(float(self.tol or 0.0), EXACT))
-        with _many_small_products(), interruptible() as ctrl_c:
+        # Overflow ends in a certificate that is not finite.
+        ignored = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
+        with ignored, one_blas_thread(), interruptible() as ctrl_c:
+            regression = analysis.regression(objective.penalty, objective.strength)
+            normals = [Normal(regression.system, g) for g in range(regression.matrix.groups)]
+            ridge = regression.system.ridge_certifies
 
             def stop() -> bool:
                 return bool(ctrl_c.pressed)
 
-            status, evidence = course.run(self.steps, attempt, stop), None
-            if regression.system.ridge_certifies:
-                evidence = "the ridge alone"
-            elif not (stop() or (attempt and status != "solved")) and all(
-                normal.full_rank(course.proof_steps, stop) for normal in normals
-            ):
-                evidence = "conjugate gradients on a random vector"
-            if stop() and not (evidence and status == "solved"):
-                status = "interrupted"
-            losses = np.array(course.losses)
-            return packed(
-                regression,
-                course.w,
-                Certificate(course.error, "upper bound"),
-                evidence,
-                status=status,
-                stats={
-                    "steps": len(losses) - 1,
-                    "passes": course.passes,
-                    "evidence": evidence or "none",
-                },
-                trace=Trace(np.arange(len(losses)), losses, {}),
-                answer=self.answer,
-            )
+            def proved() -> bool:
+                return all(
+                    n.definite and (ridge or n.full_rank(PROOF_STEPS, stop)) for n in normals
+                )
 
-
-def _equations(analysis: Analysis, objective: Objective) -> tuple[Regression, list[Normal]]:
-    """Return the regression and the normal equations of every group."""
-    with _many_small_products():
-        regression = analysis.regression(objective.penalty, objective.strength)
-        return regression, [Normal(regression.system, g) for g in range(regression.matrix.groups)]
-
-
-@contextmanager
-def _many_small_products() -> Iterator[None]:
-    # Overflow ends in a certificate that is not finite.
-    ignored = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
-    with ignored, one_blas_thread():
-        yield
+            if attempt and not (proved() or stop()):
+                return None
+            course = _Course(regression, normals, max(self.tol or 0.0, EXACT), self.steps, stop)
+            status, unique = course.run(), proved()
+        evidence = "conjugate gradients on a random vector" if unique else None
+        losses = np.array(course.losses)
+        return packed(
+            regression,
+            course.w,
+            Certificate(course.error, "upper bound"),
+            status="interrupted" if stop() and not unique else status,
+            stats={
+                "steps": len(losses) - 1,
+                "passes": course.passes,
+                "evidence": "the ridge alone" if ridge else evidence or "none",
+            },
+            trace=Trace(np.arange(len(losses)), losses, {}),
+            evidence=evidence,
+            answer="one kernel of many, small where the spectrum of x is large",
+        )

@@ -11,25 +11,23 @@ from ..leastsquares.regression import QR_STEPS
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import in_bytes
-from .base import Objective, Solver, SolverResult, packed, traceable
+from .base import Objective, Solver, SolverResult, packed
 
 
 class _Direct(Solver):
-    """A solver by a factor, whose name is that of a function of ``linear``."""
+    """A solver by a factor of the design matrix, or of its Gram matrix if that proves full rank."""
 
-    factor: ClassVar[str]
+    by_gram: ClassVar[bool] = False
     factors_rows = True
 
     def traced(
         self, x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective
     ) -> tuple[Any, Any]:
-        from . import linear
+        from .linear import fit
 
-        factor = getattr(linear, self.factor)
-        return linear.fit(x, y, weights, spec, bias, *objective[1:], factor)
+        return fit(x, y, weights, spec, bias, objective, self.by_gram)
 
 
-@traceable()
 @dataclass(frozen=True, repr=False)
 class QR(_Direct):
     """Minimize ‖y − Aw‖² + strength·wᵀK w by a QR of the design matrix A, in row blocks.
@@ -42,8 +40,8 @@ class QR(_Direct):
     The memory is proportional to unknowns², for records of any length, and the time to rows ×
     unknowns². For long records ``"normal"`` computes the same solution at a quarter of the
     cost. With fewer rows than unknowns the memory is proportional to rows × unknowns, and the time
-    to rows² × unknowns. In `fit_kernel` the whole matrix is formed, and derivatives in x and ridge
-    assume full rank.
+    to rows² × unknowns. In `fit_kernel` the whole matrix is formed, R is decomposed by its singular
+    values, and derivatives in x and ridge assume full rank.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.4.
 
@@ -61,26 +59,20 @@ class QR(_Direct):
         ``"normal"`` for long records, ``"svd"``, and ``"auto"``, the default.
     """
 
-    factor = "by_qr"
-
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if R does not fit in the memory allowed, else None."""
         if sizes.factor_in_memory:
             return None
-        return (
-            f"a QR of {sizes.unknowns} unknowns needs {sizes.factor_excess}; use solver='cg', "
-            "which needs no factor, or fewer taps"
-        )
+        return f"a QR of {sizes.unknowns} unknowns needs {sizes.factor_excess}; use solver='cg'"
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         regression = analysis.regression(objective.penalty, objective.strength)
         factors = regression.system.qr_factors()
         assert factors is not None  # `supports` refuses a QR that exceeds the memory limit
-        w = regression.first(factors, by_svd=self.factor == "singular")
+        w = regression.first(factors, by_svd=isinstance(self, SVD))
         return packed(regression, *regression.refine(w, factors, QR_STEPS))
 
 
-@traceable()
 @dataclass(frozen=True, repr=False)
 class SVD(QR):
     """Minimize ‖y − Aw‖² + strength·wᵀK w by the singular values of the design matrix A.
@@ -105,10 +97,7 @@ class SVD(QR):
         ``"qr"``, ``"normal"`` and ``"auto"``.
     """
 
-    factor = "singular"
 
-
-@traceable()
 @dataclass(frozen=True, repr=False)
 class NormalEquations(_Direct):
     """Minimize ‖y − Aw‖² + strength·wᵀK w from the moments AᵀA and Aᵀy, as accurately as a QR.
@@ -159,31 +148,26 @@ class NormalEquations(_Direct):
         ``"qr"``, `ConjugateGradient` for thousands of taps, and ``"auto"``, the default.
     """
 
-    factor = "by_gram"
+    by_gram = True
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        found, reason = self.attempt(analysis, objective)
-        if found is None:
-            raise SolveError(reason)
+        if (found := self.attempt(analysis, objective)) is None:
+            raise SolveError(too_large(analysis.design.sizes))
         return found
 
-    def attempt(self, analysis: Analysis, objective: Objective) -> tuple[SolverResult | None, str]:
+    def attempt(self, analysis: Analysis, objective: Objective) -> SolverResult | None:
         """Return the solution, or None if the Gram matrix has none and a QR exceeds the limits."""
         sizes, found = analysis.design.sizes, None
         if sizes.gram_fits or sizes.factor_in_memory:  # before sums over millions of columns
             regression = analysis.regression(objective.penalty, objective.strength)
             found = regression.solve()
-        if found is None:
-            return None, too_large(sizes, objective.strength)
-        return packed(regression, *found[:2], stats={"route": found[2]}), ""
+        return found and packed(regression, *found[:2], stats={"route": found[2]})
 
 
-def too_large(sizes: Sizes, ridge: float) -> str:
-    """Return the reason why neither a Gram matrix nor a QR can be used, and the remedy."""
-    gram, way = "cannot decide the rank", "give a ridge, or fewer taps"
-    if not sizes.gram_fits:
-        gram = f"needs {in_bytes(sizes.gram_bytes)}"
-        way = "use solver='cg', or fewer taps or channels"
-    elif ridge:
-        way = "give a larger ridge, or fewer taps"
-    return f"the Gram matrix {gram} and a QR needs {sizes.factor_excess}; {way}"
+def too_large(sizes: Sizes) -> str:
+    """Return the reason why neither a Gram matrix nor a QR can be used."""
+    needed = f"needs {in_bytes(sizes.gram_bytes)}"
+    gram = "cannot decide the rank" if sizes.gram_fits else needed
+    return (
+        f"the Gram matrix {gram} and a QR needs {sizes.factor_excess}; give a ridge, or fewer taps"
+    )

@@ -14,7 +14,7 @@ from ..linalg.rank import EPS
 from ..operators.layout import to_kernel
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .base import Objective, Solver, SolverResult, traceable
+from .base import Objective, Solver, SolverResult
 
 
 def _period(shapes: Sequence[tuple[int, ...]], spec: ConvSpec) -> tuple[int, ...]:
@@ -36,7 +36,6 @@ def _spectrum(records: Sequence[np.ndarray], period: tuple[int, ...], groups: in
     return np.moveaxis(found.reshape(-1, len(records), groups, found.shape[-1] // groups), 2, 0)
 
 
-@traceable()
 @dataclass(frozen=True, repr=False)
 class FFTDeconvolution(Solver):
     """Divide the spectrum of y by the spectrum of x, and keep the taps of the kernel.
@@ -68,9 +67,6 @@ class FFTDeconvolution(Solver):
         ``"normal"`` for the least-squares solution.
     """
 
-    answer = "one kernel of many, with empty bins set to zero"
-    reads_rows = False
-
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if there is a stride, a bias or no common period, else None."""
         if objective.strength and objective.penalty != RIDGE:
@@ -86,9 +82,10 @@ class FFTDeconvolution(Solver):
             and (circular or len({spec._offset(s) for s in sizes.shapes}) > 1),
             "the kernel is longer than the period, so that taps share a bin": circular
             and any(n > w for n, w in zip(spec._span, longest, strict=True)),
+            f"it {sizes.whole_reason}": sizes.whole_reason,
         }
         words = (f"{reason}; use solver='normal'" for reason, true in reasons.items() if true)
-        return next(words, self.whole_reason(sizes))
+        return next(words, None)
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         design, targets = analysis.design, analysis.targets
@@ -111,4 +108,5 @@ class FFTDeconvolution(Solver):
         lags = [(lo - np.arange(k) * d) % n for lo, k, d, n in zip(*of, strict=True)]
         taps = response[np.ix_(range(groups), *lags)]
         kernel = to_kernel(taps.reshape(groups, -1, taps.shape[-1]), spec.kernel_size)
-        return SolverResult(kernel, np.zeros(kernel.shape[-1]), strength=objective.strength)
+        answer = "one kernel of many, with empty bins set to zero"
+        return SolverResult(kernel, np.zeros(kernel.shape[-1]), answer=answer)

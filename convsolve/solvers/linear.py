@@ -17,10 +17,10 @@ import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from ..leastsquares.penalty import Penalty
 from ..operators.jax_operator import Operator, by_group, matmul, padded
 from ..operators.layout import to_kernel
 from ..problem.spec import ConvSpec
+from .base import Objective
 
 # A matrix of at most this many numbers is formed, since convolutions take longer.
 FORMED_NUMBERS = 2**16
@@ -28,36 +28,27 @@ FORMED_NUMBERS = 2**16
 STEPS = 4
 # No step of refinement is taken once the error is below this many times condition · eps.
 NEAR = 32
-# Under vmap, problems whose matrices have so many numbers are solved at once, and so many by the
-# slower factor.
-BATCH_NUMBERS, BATCH = 2**17, 64
-
-Factor = Callable[[Any, Any], tuple[Any, Any]]
+# Under vmap, problems whose matrices have so many numbers are solved at once.
+BATCH_NUMBERS = 2**17
 
 
 def fit(
-    x: Any,
-    y: Any,
-    weights: Any,
-    spec: ConvSpec,
-    bias: bool,
-    penalty: Penalty,
-    strength: Any,
-    factor: Factor,
+    x: Any, y: Any, weights: Any, spec: ConvSpec, bias: bool, objective: Objective, by_gram: bool
 ) -> tuple[Any, Any]:
     """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), group after group.
 
-    A is formed unless ``factor`` is `by_gram` and A is tall with more than `FORMED_NUMBERS`. It is
-    then a convolution. The other factors are `by_qr` and `singular`. ``weights`` (N, *T) may be
+    The factor is that of the Gram matrix if it proves full rank and ``by_gram`` is True. Otherwise
+    it is that of A by singular values. A is formed unless it is tall with more than
+    `FORMED_NUMBERS`, and ``by_gram`` is True. It is then a convolution. ``weights`` (N, *T) may be
     None.
     """
     # Inside `jax.shard_map`, ``custom_linear_solve`` requires arrays that vary over the same axes
     # of a mesh. If x is split over devices and the ridge is not, derivatives have other types.
-    arrays = x, y, weights, jnp.asarray(strength, x.dtype)
+    arrays = x, y, weights, jnp.asarray(objective.strength, x.dtype)
     nothing = sum(jnp.zeros_like(a, shape=()) for a in jax.tree.leaves(arrays))
     x, y, weights, strength = jax.tree.map(lambda a: a + nothing, arrays)
     lags = spec.lags(x.shape[1:-1])
-    coordinates = penalty.coordinates(
+    coordinates = objective.penalty.coordinates(
         spec._in_taps(lags if isinstance(lags, tuple) else (lags,)), x.shape[-1], spec.groups
     )
     x, groups = padded(x, spec), spec.groups
@@ -65,7 +56,7 @@ def fit(
     # A dual form has one ridge for all taps. Other penalties add rows, which make A tall.
     dual = coordinates.basis.identity and coordinates.uniform
     wide = dual and rows < columns + bias
-    formed = wide or factor is not by_gram or rows * columns * groups <= FORMED_NUMBERS
+    formed = wide or not by_gram or rows * columns * groups <= FORMED_NUMBERS
     ridges = strength * coordinates.weights[:, :, None]
     basis = None
     if not coordinates.basis.identity:
@@ -82,7 +73,10 @@ def fit(
         level = (operator.share * y).sum(0) if bias else jnp.zeros_like(y[0])
         y = y - level
         y = y if root is None else root * y
-        w = operator.kernel(solution(operator, y, ridge, factor, wide)[:columns])
+        n, k = operator.shape
+        right = jnp.pad(y, ((n, 0) if wide else (0, k), (0, 0)))
+        joint = saddle(operator, right, ridge, by_gram)
+        w = operator.kernel((joint[:n] if wide else joint[n:])[:columns])
         if bias:
             level = level - matmul(operator.means + jnp.tile(shift, columns // len(shift)), w)
         return w, level
@@ -92,24 +86,16 @@ def fit(
     return to_kernel(kernels, spec.kernel_size), biases.reshape(-1)
 
 
-def solution(operator: Operator, y: Any, ridge: Any, factor: Factor, wide: bool) -> Any:
-    """Least squares (k, Q) of B v = y, or, where ``wide``, the least norm (n, Q) of Bᵀ r = y."""
-    n, k = operator.shape
-    none = jnp.zeros_like(y, shape=(n if wide else k, y.shape[1]))
-    f, h = (none, y) if wide else (y, none)
-    r, v = saddle(operator, f, h, ridge, factor)
-    return r if wide else v
+def saddle(operator: Operator, right: Any, ridge: Any, by_gram: bool) -> Any:
+    """Return [r; v] (n + k, Q) with r + B v = f and Bᵀ r − ridge·v = h, for ``right`` = [f; h].
 
-
-def saddle(operator: Operator, f: Any, h: Any, ridge: Any, factor: Factor) -> tuple[Any, Any]:
-    """(r, v) with r + B v = f and Bᵀ r − ridge·v = h; differentiable to any order.
-
-    What ``factor`` makes of B is a constant inside the solve, so that no derivative goes through a
-    QR or an SVD, which fail at repeated singular values. The first solve is refined with residuals
-    of the data, which makes R as good as a QR with its Q.
+    It is differentiable to any order. The factor of B is a constant inside the solve, so that no
+    derivative goes through an SVD, which fails at repeated singular values. The first solve is
+    refined with residuals of the data, which makes R as good as a QR with its Q.
     """
-    n, constant = f.shape[0], lax.stop_gradient(ridge)
-    found = by_batches(operator, factor, singular)(constant)
+    n, constant = operator.shape[0], lax.stop_gradient(ridge)
+    factors = (cholesky, singular) if by_gram else (singular,)
+    found = by_batches(operator, *factors)(constant)
 
     def product(joint: Any) -> Any:
         r, v = joint[:n], joint[n:]
@@ -126,15 +112,11 @@ def saddle(operator: Operator, f: Any, h: Any, ridge: Any, factor: Factor) -> tu
         count = 1 + jnp.minimum(steps(rate), STEPS).astype(int)
         return jnp.concatenate(lax.fori_loop(0, count, step, (f, jnp.zeros_like(h))))
 
-    def solve(_: Any, right: Any) -> Any:
-        return by_batches(operator, refined)(constant, *found, right)
-
-    # One array, not a pair: the transpose of custom_linear_solve wants every part to be perturbed.
-    joint = lax.custom_linear_solve(product, jnp.concatenate([f, h]), solve, symmetric=True)
-    return joint[:n], joint[n:]
+    solve = partial(by_batches(operator, refined), constant, *found)
+    return lax.custom_linear_solve(product, right, lambda _, b: solve(b), symmetric=True)
 
 
-def by_gram(operator: Operator, ridge: Any) -> tuple[Any, Any]:
+def cholesky(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     """Return W (k, k) with W Wᵀ = (BᵀB + ridge·I)⁻¹, and the factor of one refinement step.
 
     The factor is the error after the step divided by the error before. W comes from an equilibrated
@@ -153,20 +135,6 @@ def by_gram(operator: Operator, ridge: Any) -> tuple[Any, Any]:
     return scale[:, None] * inverse.T, jnp.where(steps(rate) <= STEPS, rate, jnp.inf)
 
 
-def by_qr(operator: Operator, ridge: Any) -> tuple[Any, Any]:
-    """Return the same as `by_gram` from a QR, W = R⁻¹, with an error of κ·eps.
-
-    If norms do not show full rank, the factor is infinite.
-    """
-    r, tolerance = triangle(operator, ridge)
-    scaled, sizes = equilibrated(r)
-    unit = jnp.eye(len(r), dtype=r.dtype)
-    inverse = lax.linalg.triangular_solve(scaled, unit, left_side=True)
-    condition = norm_bound(scaled) * norm_bound(inverse)
-    rate = jnp.where(condition * tolerance < 1, condition * jnp.finfo(r.dtype).eps, jnp.inf)
-    return inverse / sizes[:, None], rate
-
-
 def steps(rate: Any) -> Any:
     """Return the number of steps that reduce an error of κ·``rate`` to a small multiple of κ·eps.
 
@@ -177,40 +145,26 @@ def steps(rate: Any) -> Any:
     return jnp.where(rate < 1, jnp.ceil(jnp.log(below / near) / -jnp.log(below)), jnp.inf)
 
 
-def triangle(operator: Any, ridge: Any) -> tuple[Any, float]:
-    """Return R (k, k) of [√ridge·I; B], and the relative size of rounding in singular values.
+def singular(operator: Operator, ridge: Any) -> tuple[Any, Any]:
+    """Return W (k, k) with W Wᵀ = (RᵀR)⁺ for R of [√ridge·I; B], and the factor of one step.
 
+    The rank is decided for columns of norm one. The minimum norm refers to the columns themselves.
     The rounding error of the arithmetic does not grow with n. The rounding error of a signal that
     was computed in float64, such as a tone, does.
     """
-    n, k = operator.shape
-    top = jnp.sqrt(ridge) * jnp.eye(k, dtype=ridge.dtype)
-    arithmetic = 10 * math.sqrt(k) * float(jnp.finfo(ridge.dtype).eps)
-    return operator.triangle(top), max(arithmetic, max(n, k) * float(np.finfo(float).eps))
-
-
-def equilibrated(r: Any) -> tuple[Any, Any]:
-    """R (k, k) with columns of norm one, and their sizes (k,), one for a column of zeros."""
+    (n, k), eps = operator.shape, float(jnp.finfo(ridge.dtype).eps)
+    r = operator.triangle(jnp.sqrt(ridge) * jnp.eye(k, dtype=ridge.dtype))
     sizes = jnp.linalg.norm(r, axis=0)
     sizes = jnp.where(sizes > 0, sizes, 1)
-    return r / sizes, sizes
-
-
-def singular(operator: Operator, ridge: Any) -> tuple[Any, Any]:
-    """Return the same as `by_qr`, from as many singular values of R as its rank: W Wᵀ = (RᵀR)⁺.
-
-    The rank is decided for columns of norm one. The minimum norm refers to the columns themselves.
-    """
-    r, tolerance = triangle(operator, ridge)
-    scaled, sizes = equilibrated(r)
-    values = jnp.linalg.svd(scaled, compute_uv=False)
+    values = jnp.linalg.svd(r / sizes, compute_uv=False)
+    tolerance = max(10 * math.sqrt(k) * eps, max(n, k) * float(np.finfo(float).eps))
     rank = jnp.sum(values > tolerance * values[0])
-    full = rank == len(values)
-    _, s, vt = jnp.linalg.svd(jnp.where(full, scaled, r))
-    kept = (jnp.arange(len(s)) < rank) & (s > 0)
+    full = rank == k
+    _, s, vt = jnp.linalg.svd(jnp.where(full, r / sizes, r))
+    kept = (jnp.arange(k) < rank) & (s > 0)
     inverse = jnp.where(kept, 1 / jnp.where(kept, s, 1), 0)
     root = vt.T * inverse / jnp.where(full, sizes, 1)[:, None]
-    return root, s[0] * inverse.max() * jnp.finfo(r.dtype).eps
+    return root, s[0] * inverse.max() * eps
 
 
 def by_batches(
@@ -219,34 +173,25 @@ def by_batches(
     """Return the function ``of(operator, *given)`` of arrays, without derivatives.
 
     Under vmap, also nested, it runs for a few problems at a time, whose matrices stay in the cache.
-    Where its second result is not finite, ``slow`` is called instead. `lax.cond` would call it for
-    all problems, and so would a loop as long as it takes steps for one of them.
+    Where its second result is not finite, ``slow`` is called instead, problem by problem. Under
+    vmap, `lax.cond` alone would call it for all problems.
     """
     size = max(1, BATCH_NUMBERS // math.prod(operator.shape))
 
-    def called(of: Callable[..., Any], given: Any) -> Any:
+    def called(of: Any, given: Any) -> Any:
         return of(operator.of(*given[0]), *given[1:])
+
+    def repaired(pair: Any) -> Any:
+        given, found = pair
+        return lax.cond(found[1] < jnp.inf, lambda: found, lambda: called(slow, given))
 
     @custom_vmap
     def of_all(given: Any) -> Any:
         found = lax.map(partial(called, of), given, batch_size=size)
         if slow is None:
             return found
-        good = found[1] < jnp.inf
-        total, last = len(good), jnp.sum(~good)
-        bad = jnp.nonzero(~good, size=total + BATCH, fill_value=total)[0]
-
-        def step(state: tuple[Any, Any]) -> tuple[Any, Any]:
-            # XLA moves out of a loop, and so always computes, what does not depend on its state.
-            here, (first, found) = lax.optimization_barrier((given, state))
-            which = lax.dynamic_slice_in_dim(bad, first, min(BATCH, total))
-            some = jax.tree.map(lambda a: jnp.take(a, which, axis=0, mode="clip"), here)
-            made = jax.vmap(partial(called, slow))(some)
-            put = jax.tree.map(lambda a, b: a.at[which].set(b, mode="drop"), found, made)
-            return first + BATCH, put
-
-        # The zero varies over the same axes of a mesh of devices as the problems.
-        return lax.while_loop(lambda state: state[0] < last, step, (0 * last, found))[1]
+        some = (found[1] == jnp.inf).any()
+        return lax.cond(some, lambda: lax.map(repaired, (given, found)), lambda: found)
 
     @of_all.def_vmap
     def merged(count: int, batched: Any, given: Any) -> tuple[Any, Any]:

@@ -257,7 +257,7 @@ def solve_each(
         if mine.any():
             found = solver.run(analysis, Objective(SQUARED, *pair))
             kernel[..., mine], bias[mine] = found.kernel[..., mine], found.bias[mine]
-            errors[mine] = certified(analysis, found).value
+            errors[mine] = certified(analysis, found, *pair).value
             route, status = str(found.stats.get("solver", solver.name)), status or found.status
     least = dict(sorted(terms, key=lambda pair: -pair[1]))
     certain = all(analysis.system(*pair).ridge_certifies for pair in least.items())

@@ -251,7 +251,7 @@ class Inverse(cs.extend.Solver):
         right = regression.scaling.divided(regression.cross)
         gram = regression.system.gram(slice(None))
         kernel, bias = regression.to_user(np.linalg.inv(gram) @ right)
-        return SolverResult(kernel, bias, objective.penalty, objective.strength)
+        return SolverResult(kernel, bias)
 
 
 def test_a_solver(register: Register) -> None:

@@ -56,8 +56,6 @@ def test_an_initial_kernel_of_another_shape_is_refused(init):
     words = r"init has shape \(.*\), the kernel \(3, 2, 1\)"
     with pytest.raises(cs.SolveError, match=words):
         cs.solve(PROBLEM, solver)
-    with pytest.raises(ValueError, match=words):
-        cs.fit_kernel(X, Y, SPEC, solver)
 
 
 NO_PROBLEM = r"^expected a Problem, got \w+$"

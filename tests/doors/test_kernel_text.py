@@ -212,8 +212,7 @@ class Stopped(cs.extend.Solver):
 
     def run(self, analysis: Any, objective: Objective) -> SolverResult:
         shape = analysis.design.kernel_shape
-        return SolverResult(np.zeros(shape), np.zeros(shape[-1]), strength=objective.strength,
-                            status="interrupted")  # fmt: skip
+        return SolverResult(np.zeros(shape), np.zeros(shape[-1]), status="interrupted")
 
 
 def loaded(fit: cs.Solution, folder: Path) -> cs.Solution:

@@ -34,13 +34,8 @@ class Stub(cs.extend.Solver):
     def run(self, analysis: Any, objective: Objective) -> SolverResult:
         self.runs.append(1)
         shape = analysis.design.kernel_shape
-        return SolverResult(
-            np.zeros(shape),
-            np.zeros(shape[-1]),
-            strength=objective.strength,
-            status=self.status,
-            evidence=self.evidence,
-        )
+        zeros = np.zeros(shape), np.zeros(shape[-1])
+        return SolverResult(*zeros, status=self.status, evidence=self.evidence)
 
 
 @pytest.fixture

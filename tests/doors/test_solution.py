@@ -113,7 +113,7 @@ SMALL = cs.Problem(NOISE, NOISE[2:, :1] + 0.1 * NOISE[:-2, 1:], kernel_size=(3,)
 START = np.zeros((3, 2, 1))
 RIDGE = {"kind": "ridge", "strength": [0.5]}
 DESCENT = {
-    "optimizer": "adam(0.05)", "steps": 3, "batch_size": None, "init": "glorot_uniform", "seed": 0,
+    "optimizer": "adam", "steps": 3, "batch_size": None, "init": "glorot_uniform", "seed": 0,
     "restarts": 1, "tol": 1e-6,
 }  # fmt: skip
 
@@ -138,8 +138,8 @@ ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
     "custom": (
         {"solver": CUSTOM, "loss": size_of},
         DESCENT | OWN,
-        {"kind": "size_of"},
-        "size_of, ",
+        {"kind": "CustomLoss", "function": "size_of"},
+        "size_of), ",
     ),
 }
 
@@ -183,7 +183,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert back.score(X, Y + 2).r2.tolist() == fit.score().r2.tolist()
     for name in ("status", "backward_error", "converged"):
         assert getattr(back, name) == getattr(fit, name)
-    assert back.stats["solver"] == "GradientDescent(adam)"
+    assert back.stats["solver"] == "GradientDescent"
     assert back.stats["identifiability"]["verdict"] == fit.identifiability.verdict
     assert np.array_equal(back.trace.losses, fit.trace.losses)
     with pytest.raises(ValueError, match=r"a loaded solution has no training data; give x and y"):

@@ -120,7 +120,7 @@ def test_a_page_says_that_a_descent_has_not_converged(tmp_path):
     fit = cs.solve(image, cs.GradientDescent(steps=3))
     found = page_of(fit, tmp_path, x[:9], np.zeros((9, 5, 4, 1)))
     assert found.headlines[-3:] == ["Data", "Iteration", "Code to repeat the fit"]
-    assert "not exact: GradientDescent(adam) ended as max steps." in found.text
+    assert "not exact: GradientDescent ended as max steps." in found.text
     assert "on new data is" not in found.text  # y is constant
 
 

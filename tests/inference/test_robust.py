@@ -293,8 +293,6 @@ def test_the_score_has_the_residuals_of_the_loss(drift: int | None, weighted: bo
 def test_refused_problems(loss: str) -> None:
     with pytest.raises(cs.SolveError, match=r"the Gram matrix needs .* more than Limits"):
         cs.solve(noisy("bias"), loss=loss, limits=Tuning(gram_bytes=100))
-    with pytest.raises(TypeError, match="by gradient descent only"):
-        cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), "qr", loss=loss)
     ramp = cs.Problem(np.arange(500.0), np.ones(491), kernel_size=10)
     with pytest.raises(cs.SolveError, match=r"neither the Gram matrix nor a QR .* f"):
         cs.solve(ramp, loss=loss, limits=Tuning(factor_bytes=1000))

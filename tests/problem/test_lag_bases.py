@@ -278,8 +278,6 @@ REFUSED: tuple[tuple[Callable[[], Any], type[Exception], str], ...] = (
     (lambda: cs.choose_lags(given(basis=SPLINES)()), ValueError, "without a basis"),
     (lambda: cs.solve(given(basis=SPLINES)(), penalty=cs.SquaredExponential(1.0, length=9.0)),
      cs.SolveError, "cannot be combined with a basis"),
-    (lambda: cs.solve(given(basis=SPLINES)(), cs.GradientDescent(init=np.zeros((10, 2, 1)))),
-     cs.SolveError, "with a basis, .* init cannot be a kernel"),
 )  # fmt: skip
 
 

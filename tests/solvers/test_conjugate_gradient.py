@@ -74,18 +74,12 @@ def test_ctrl_c_returns_the_best_kernel(ctrl_c: None) -> None:
     assert fit.score().r2 > 0.9
 
 
-@pytest.mark.parametrize(("unit", "ridge"), [(1.0, 1e30), (1e-15, 1.0), (1e-8, 1e14)])
-def test_a_kernel_under_a_ridge_far_above_the_data(unit, ridge):
+def test_a_kernel_under_a_ridge_far_above_the_data():
+    """A kernel of zeros has a small backward error then, too."""
     rng = np.random.default_rng(15)
     problem, _ = convolved(rng, coloured(rng, 2000), 30)
-    problem = cs.Problem(unit * problem.x[0], problem.y[0], spec=problem.spec)
-    fit, exact = (cs.solve(problem, s, ridge=ridge) for s in ("cg", "normal"))
+    fit, exact = (cs.solve(problem, solver, ridge=1e30) for solver in ("cg", "normal"))
     np.testing.assert_allclose(fit.kernel, exact.kernel, rtol=1e-9)
-
-
-def test_conjugate_gradients_run_on_the_host_only():
-    with pytest.raises(TypeError, match="runs on the host only"):
-        cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), "cg")
 
 
 def test_a_channel_of_zeros_has_a_kernel_of_zeros():
@@ -100,18 +94,13 @@ def test_a_channel_of_zeros_has_a_kernel_of_zeros():
     np.testing.assert_allclose(fit.kernel[:, 0, 0], exact, rtol=1e-9)
 
 
-@pytest.mark.parametrize("given", ["mask", "weights"])
-def test_an_offset_with_zero_padding_takes_few_steps(given):
+def test_an_offset_with_zero_padding_takes_few_steps():
     """The samples of the padding are far from the mean, and dominate the autocorrelation."""
     rng, n = np.random.default_rng(0), 6000
     x = rng.standard_normal((n, 3)) + 1e3
     y = rng.standard_normal((n, 2)) + x[:, :1]
-    one = np.arange(n) == n // 2
-    options = {
-        "mask": {"bias": True, "mask": ~one},
-        "weights": {"bias": True, "weights": 1.0 + one},
-    }
-    problem = cs.Problem(x, y, lags=(-2, 9), edges="zeros", **options[given])
+    weights = 1.0 + (np.arange(n) == n // 2)
+    problem = cs.Problem(x, y, lags=(-2, 9), edges="zeros", bias=True, weights=weights)
     fit = cs.solve(problem, "cg")
     assert fit.converged
     assert fit.stats["steps"] < 20

@@ -30,23 +30,18 @@ LOSSES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("loss", "start", "scale"),
-    [
-        ("squared", "zeros", 1.0),
-        ("squared", W, 0.0),
-        ("absolute", W, 1.0),
-        pytest.param("huber", W, 1.0, marks=pytest.mark.slow),
-    ],
-    ids=["zeros", "outputs of zeros", "absolute", "huber"],
+    ("loss", "start"),
+    [("squared", "zeros"), ("absolute", W), pytest.param("huber", W, marks=pytest.mark.slow)],
+    ids=["squared", "absolute", "huber"],
 )
-def test_plain_descent_makes_the_textbook_steps(loss: str, start: Any, scale: float) -> None:
+def test_plain_descent_makes_the_textbook_steps(loss: str, start: Any) -> None:
     """The gradient is that of the mean loss over rows and outputs; the bias starts at zero."""
     w, b = np.broadcast_to(0.0 if start is not W else W, W.shape).reshape(8, 3).copy(), np.zeros(3)
     for _ in range(30):
-        r = A @ w + b - scale * B
+        r = A @ w + b - B
         pull = {"squared": 2 * r, "absolute": np.sign(r), "huber": np.clip(r, -0.5, 0.5)}[loss]
         w, b = w - 0.1 * A.T @ pull / r.size, b - 0.1 * pull.sum(0) / r.size
-    problem = cs.Problem(X, scale * Y, spec=SPEC, bias=True)
+    problem = cs.Problem(X, Y, spec=SPEC, bias=True)
     solver = cs.GradientDescent(SGD, steps=30, init=start)
     fit = cs.solve(problem, solver, loss=LOSSES[loss])
     np.testing.assert_allclose(fit.kernel.reshape(8, 3), w, rtol=1e-12)
@@ -95,36 +90,20 @@ def test_solved_is_decided_by_the_gradient() -> None:
     assert (g <= 1e-6 * np.linalg.norm(a) * np.linalg.norm(r, axis=0)).all()
 
 
-@pytest.mark.slow
-def test_an_output_of_zeros_has_a_kernel_of_zeros() -> None:
-    problem = cs.Problem(X, Y * [1, 0, 1], spec=SPEC, bias=True)
-    optimizer = optax.sgd(0.3, momentum=0.9)
-    fit = cs.solve(problem, cs.GradientDescent(optimizer, steps=5000))
-    assert fit.status == "solved"
-    assert not fit.kernel[..., 1].any()
-    nothing = cs.solve(cs.Problem(X, 0 * Y, spec=SPEC), cs.GradientDescent())
-    assert (nothing.status, nothing.stats["steps"]) == ("solved", 0)
-
-
-CLEAN = cs.Problem(X, cs.convolve(X, W, SPEC), spec=SPEC)
-UNSOLVED: dict[str, Any] = {
-    "the loss no longer falls": (PROBLEM, "absolute", {"steps": 3000}, "stagnated"),
-    "a start near the solution": (CLEAN, "squared", {"init": W + 1e-5, "steps": 30}, "stagnated"),
-    "steps too large": (
-        PROBLEM, "squared", {"optimizer": optax.sgd(50.0), "steps": 2000}, "diverged"
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", UNSOLVED)
-def test_the_status_names_why_a_run_ended(name: str) -> None:
-    problem, loss, options, status = UNSOLVED[name]
-    fit = cs.solve(problem, cs.GradientDescent(**options), loss=loss)
+@pytest.mark.parametrize(
+    ("loss", "options", "status"),
+    [
+        ("absolute", {"steps": 3000}, "stagnated"),
+        ("squared", {"optimizer": optax.sgd(50.0), "steps": 2000}, "diverged"),
+    ],
+)
+def test_the_status_names_why_a_run_ended(loss: str, options: Any, status: str) -> None:
+    fit = cs.solve(PROBLEM, cs.GradientDescent(**options), loss=loss)
     assert fit.status == status
     assert np.isfinite(fit.kernel).all()
 
 
-@pytest.mark.parametrize(("steps", "least"), [(10_000, 300), (100, 100)])
+@pytest.mark.parametrize(("steps", "least"), [(10_000, 500), (100, 100)])
 def test_ctrl_c_returns_the_kernel_so_far(ctrl_c: None, steps: int, least: int) -> None:
     """Also in the last chunk of steps."""
     pressed: list[int] = []
@@ -150,7 +129,9 @@ def test_an_offset_does_not_pass_for_a_small_residual(offset: float, loss: str) 
 
 
 @pytest.mark.parametrize(
-    "optimizer", [None, pytest.param(optax.lbfgs(), marks=pytest.mark.slow)], ids=["adam", "lbfgs"]
+    "optimizer",
+    ["adam", pytest.param(optax.lbfgs(), marks=pytest.mark.slow)],
+    ids=["adam", "lbfgs"],
 )
 def test_the_second_run_compiles_nothing(optimizer: object, compiled: list[str]) -> None:
     solver = cs.GradientDescent(optimizer, steps=100)
@@ -161,13 +142,14 @@ def test_the_second_run_compiles_nothing(optimizer: object, compiled: list[str])
     assert compiled == []
 
 
-def test_the_clock_decides_on_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow machine looks at the run after every step, and ends it where a fast one does."""
-    rng = np.random.default_rng(3)
-    x, y = rng.standard_normal((2, 200, 2))
-    problem = cs.Problem(x, x + y, lags=(0, 4), bias=True)
-    usual = cs.solve(problem, "lbfgs")
-    monkeypatch.setattr("convsolve.solvers.gradient_descent.SECONDS", 1e-9)
-    slow = cs.solve(problem, "lbfgs")
-    assert (slow.status, slow.stats["steps"]) == ("solved", usual.stats["steps"])
-    np.testing.assert_array_equal(slow.kernel, usual.kernel)
+def test_batches_are_rows_that_are_used() -> None:
+    """The rows that a mask leaves are those of one kernel, with and without a basis."""
+    mask = np.random.default_rng(1).random((2, 27)) < 0.7
+    y = np.where(mask[..., None], cs.convolve(X, W, SPEC), 1e3)
+    problem = cs.Problem(X, y, spec=SPEC, mask=mask)
+    fit = cs.solve(problem, cs.GradientDescent(optax.sgd(0.3), batch_size=16, steps=2000))
+    np.testing.assert_allclose(fit.kernel, W, atol=1e-5)
+    solver = cs.GradientDescent(init=W, steps=0)
+    lagged = {"lags": (0, 3), "basis": cs.Basis(np.eye(4))}
+    same = cs.solve(cs.Problem(X, np.pad(y, ((0, 0), (3, 0), (0, 0))), **lagged), solver)
+    np.testing.assert_allclose(same.kernel, W, rtol=1e-12)

@@ -53,21 +53,6 @@ def test_the_table_covers_every_solver_and_loss() -> None:
         assert used >= {entry.class_name for entry in registry.of_kind(kind)}
 
 
-@pytest.mark.parametrize("solver", ["svd", "qr", "normal"])
-def test_an_output_of_zeros_has_a_kernel_of_zeros(solver: str) -> None:
-    x = np.random.default_rng(9).standard_normal(20)
-    fit = cs.solve(cs.Problem(x, np.zeros(19), kernel_size=2), solver)
-    assert not fit.kernel.any()
-    assert fit.converged
-
-
-def test_fft_solves_an_exact_convolution() -> None:
-    case = CASES["convolution-circular"]
-    fit = cs.solve(case.problem, "fft")
-    assert fit.status == "solved"
-    np.testing.assert_allclose(case.kernel(fit), case.truth, atol=1e-12)
-
-
 def test_fft_is_approximate_with_noise_or_without_full_padding() -> None:
     for name in ("convolution-circular-noisy", "convolution-full-noisy", "tall-channels-1e+01"):
         fit = cs.solve(CASES[name].problem, "fft")
