@@ -113,7 +113,8 @@ def test_ctrl_c_returns_the_kernel_so_far(ctrl_c: None, steps: int, least: int) 
             pressed.append(step)
             signal.raise_signal(signal.SIGINT)
 
-    fit = cs.solve(PROBLEM, cs.GradientDescent(SGD, steps=steps), progress=press)
+    solver = cs.GradientDescent(SGD, steps=steps, tol=1e-300)
+    fit = cs.solve(PROBLEM, solver, progress=press)
     assert fit.status == "interrupted"
     assert [fit.stats["steps"]] == pressed
     assert fit.kernel.any()
