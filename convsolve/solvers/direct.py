@@ -15,9 +15,9 @@ from .base import Objective, Solver, SolverResult, packed
 
 
 class _Direct(Solver):
-    """A solver by a factor of the design matrix, or of its Gram matrix if that proves full rank."""
+    """A solver by a factor. `fit_kernel` tries the Gram matrix first if ``by_gram`` is True."""
 
-    by_gram: ClassVar[bool] = False
+    by_gram: ClassVar[bool] = True
     factors_rows = True
 
     def traced(
@@ -40,8 +40,7 @@ class QR(_Direct):
     The memory is proportional to unknowns², for records of any length, and the time to rows ×
     unknowns². For long records ``"normal"`` computes the same solution at a quarter of the
     cost. With fewer rows than unknowns the memory is proportional to rows × unknowns, and the time
-    to rows² × unknowns. In `fit_kernel` the whole matrix is formed, R is decomposed by its singular
-    values, and derivatives in x and ridge assume full rank.
+    to rows² × unknowns. In `fit_kernel` it is the method ``"normal"``, which uses a QR if needed.
 
     Source: Å. Björck, Numerical Methods for Least Squares Problems, SIAM 1996, section 2.4.
 
@@ -97,6 +96,8 @@ class SVD(QR):
         ``"qr"``, ``"normal"`` and ``"auto"``.
     """
 
+    by_gram = False
+
 
 @dataclass(frozen=True, repr=False)
 class NormalEquations(_Direct):
@@ -147,8 +148,6 @@ class NormalEquations(_Direct):
     See Also:
         ``"qr"``, `ConjugateGradient` for thousands of taps, and ``"auto"``, the default.
     """
-
-    by_gram = True
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         if (found := self.attempt(analysis, objective)) is None:
