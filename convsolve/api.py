@@ -267,7 +267,9 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
             if strict and not unique:
                 raise _many_fit(IdentifiabilityError, report)
             stats |= {"unique": unique, "shown": raw.answer}
-        certificate = certified(analysis, raw, *penalties[0]) if method.least_squares else raw.certificate
+        certificate = (
+            certified(analysis, raw, *penalties[0]) if method.least_squares else raw.certificate
+        )
     status = raw.status or ("solved" if certificate and certificate.exact else "approximate")
     found = replace(raw, status=status, stats=stats, certificate=certificate, penalties=penalties)
     fit = _stated(problem, found, tuning, noise_model=method.noise)
