@@ -42,6 +42,7 @@ from .text import plain
 
 if TYPE_CHECKING:
     from .inference.ar import Autoregression
+    from .inference.contrasts import Contrast
     from .inference.errors import Errors, FTest, NoiseEstimate
     from .inference.permutation import PermutationTest
     from .inference.regularization import Regularization
@@ -545,13 +546,13 @@ class Solution:
         Raises:
             ValueError: As `standard_error`, or if the data do not determine the kernel.
         """
-        space = self._in_basis("coefficient_error")
+        self._in_basis("coefficient_error")
         if self._saved_coefficient_error is not None:
             return self._saved_coefficient_error
         if self._parts:
             return np.asarray(gathered(self._parts, lambda fit: fit.coefficient_error))
         self._warn_of_errors()
-        return self._checked_errors.coefficient_error(space)
+        return self._checked_errors.coefficient_error
 
     @property
     def noise(self) -> NoiseEstimate:
@@ -713,8 +714,9 @@ class Solution:
             channels: An input channel, or several, all of whose taps are tested; numbers or names.
                 A dict of weights by name or number, such as ``{"tone": 1, "word": -1}``, tests
                 that the weighted sum of the channels is zero at every lag. Its channels must be of
-                one group. Names of coefficients of a basis are accepted instead of channels, alone,
-                in a list or in a dict, as in ``{"tone[0]": 1, "word[0]": -1}``.
+                one group, and taps outside of their windows are zero. Names of coefficients of a
+                basis are accepted instead of channels, alone, in a list or in a dict, as in
+                ``{"tone[0]": 1, "word[0]": -1}``.
             tmin: First lag in seconds, if the problem has ``fs``. It is rounded to whole samples.
                 Default None: the first lag of the kernel.
             tmax: Last lag in seconds. Default None: the last lag of the kernel.
@@ -734,13 +736,13 @@ class Solution:
 
         Raises:
             TypeError: If ``contrast`` is given with ``channels`` or a window, or none of them are
-                given. If ``lags`` is given with ``tmin`` or ``tmax``, a window is given with
-                coefficients, or values are not numbers.
+                given. If ``lags`` is given with ``tmin`` or ``tmax``, a window is given without
+                ``fs`` or for an image, or values are not numbers.
             ValueError: If there are no standard errors, see `standard_error`; the estimate has a
                 penalty, and so a bias; rows of the contrast are not independent; or the covariance
                 has too few degrees of freedom for so many rows. If a channel does not exist, or the
-                window contains no lag of the kernel. If channels and coefficients are mixed, or the
-                basis does not determine a coefficient.
+                window contains no lag of the kernel. If coefficients are given together with
+                channels or with a window, or the basis does not determine a coefficient.
 
         Warns:
             UserWarning: If one sum is tested under noise="hac" with fewer than 600 rows, or several
@@ -778,36 +780,27 @@ class Solution:
         See Also:
             `confidence_band`, `covariance` and `permutation_test`.
         """
-        from .inference.contrasts import Taps
+        from .inference.contrasts import Hypothesis
 
-        ascending = [axis[::-1] for axis in self._tap_lags]
-        taps = Taps(self.kernel.shape, self._spec.groups, self._names, ascending, self._space)
-        asked = taps.hypothesis(channels, contrast, value, (tmin, tmax, lags))
-        found = self._tested(asked.rows, asked.value)._replace(outputs=tuple(self.outputs))
-        if asked.has_scale:
-            return found
-        # A sum that stands for several has an arbitrary scale.
-        none = np.full_like(found.estimate, np.nan)
-        return found._replace(estimate=none, standard_error=none)
+        tested = Hypothesis(self._training())
+        contrasts = tested.contrasts(channels, contrast, value, (tmin, tmax, lags))
+        return self._tested(contrasts)._replace(outputs=tuple(self.outputs))
 
-    def _tested(self, rows: Sequence[np.ndarray | None], value: np.ndarray) -> FTest:
-        """Test that a contrast (q, P) of the taps of every group is ``value`` (q,)."""
+    def _tested(self, contrasts: Sequence[Contrast | None]) -> FTest:
+        """Test sums of the taps of every group."""
         from .inference.errors import FTest
 
         found: FTest
         if not self._parts:
-            errors = self._checked_errors
-            found = errors.test(rows, value)
-            if words := errors.approximation(rows):
-                warn(words)
-            return found
+            return self._checked_errors.test(contrasts)
         outputs, groups = self.kernel.shape[-1], self._spec.groups
-        size, tests = next(len(r) for r in rows if r is not None), []
+        size, tests = next(len(given.value) for given in contrasts if given), []
         for some, fit in self._parts:
-            mine = [rows[o * groups // outputs] for o in some[:: len(some) // fit._spec.groups]]
+            every = some[:: len(some) // fit._spec.groups]
+            mine = [contrasts[o * groups // outputs] for o in every]
             none = np.full(len(some), np.nan)
             nothing = FTest(none, (size, fit.noise.dof), none, none, (), none, none)
-            tests.append(nothing if all(r is None for r in mine) else fit._tested(mine, value))
+            tests.append(fit._tested(mine) if any(mine) else nothing)
         found = self._by_output(tests)
         return found
 
@@ -830,13 +823,12 @@ class Solution:
             kind: Method of resampling.
 
                 - "circular_shift", the default: each record of y is shifted in a circle by a number
-                  of rows of its own, drawn at random from all of them. A single record of at most
-                  ``draws`` + 1 rows is shifted by every number of rows instead.
-                - "records": whole records of y are permuted, all permutations if they are few.
-                  This is exact if the records are exchangeable. They must have one length, and
-                  there must be 4 or more; 4 records have a smallest p of 1/24.
-            draws: Number of resampled y, at least 19. Default 999. It is not used if all shifts of
-                a single record, or all permutations, are taken.
+                  of rows of its own, drawn at random from all of them.
+                - "records": whole records of y are permuted. This is exact if the records are
+                  exchangeable. They must have one length, and there must be 4 or more; 4 records
+                  have a smallest p of 1/24.
+            draws: Number of resampled y, at least 19. Default 999. If there are at most
+                ``draws`` + 1 shifts or permutations, all of them are taken instead.
             seed: Seed of the draws, a non-negative integer. Default 0.
             progress: True shows progress bars, see `solve`. Default False.
 
@@ -1086,11 +1078,11 @@ class Solution:
             return ""
         from .inference.whiteness import warning
 
-        problem, exponents = self._beginning(), errors.exponents
+        problem = self._beginning()
+        penalized = any(strength > 0 for _, strength in self._penalties)
+        variance = errors.noise.variance if self._error_norms is None else None
         # Gaps of excluded rows are closed, which can only hide a correlation.
-        residuals = [np.ldexp(a, -exponents) for a in self._weighted(problem)]
-        variance = errors.deviation**2 if self._error_norms is None else None
-        return warning(problem, residuals, variance, errors.penalized)
+        return warning(problem, self._weighted(problem), variance, penalized)
 
     @cached_property
     def _made_errors(self) -> Errors:
@@ -1099,13 +1091,7 @@ class Solution:
             raise ValueError(why)
         problem, report = self._training(), self.identifiability
         assert report is not None
-        kernel = np.asarray(self.kernel, float)
-        freedom = np.full(self.kernel.shape[-1], np.nan)
-        if self._regularization is not None:
-            freedom = self._regularization.effective_dof
-        from .inference.errors import Estimate
-
-        estimate = Estimate(kernel, self._penalties, freedom, self._error_norms)
+        estimate = np.asarray(self.kernel, float), self._penalties, self._error_norms
         return self._noise_model.errors(analyse(problem, report._diagnosis.limits), estimate)
 
     def _no_errors(self) -> str:

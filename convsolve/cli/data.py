@@ -94,14 +94,12 @@ def check_test(args: argparse.Namespace, given: Problem, method: dict[str, Any])
     """Refuse a --test that no solution of the problem has."""
     if args.test is None:
         return
-    from ..inference.contrasts import Taps
+    from ..inference.contrasts import Hypothesis
 
     if method.get("penalty") is not None or method.get("ridge"):
         raise Refusal("a penalized estimate is biased, and has no F test")
-    ascending = [axis[::-1] for axis in given.spec._in_taps(given._lags)]
-    taps = Taps(given.kernel_shape, given.spec.groups, given._names, ascending, given._space)
     with reported(TypeError, ValueError):
-        taps.hypothesis(_tested(args, given._names), None, 0.0, (None, None, None))
+        Hypothesis(given).contrasts(_tested(args, given._names), None, 0.0, (None, None, None))
 
 
 def test_of(args: argparse.Namespace, fit: Solution) -> FTest | None:

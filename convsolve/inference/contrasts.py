@@ -1,72 +1,63 @@
-"""Contrasts of the taps that a test compares with given values."""
+"""Contrasts of the taps that a test compares with given values.
+
+Every form of a hypothesis becomes weights (q, taps, channels) of each group, in ascending lags. In
+a basis, the taps of a kernel are dependent, and fewer sums of taps state the same.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..operators.layout import reversed_taps
-from ..problem.checks import integer, number
+from ..problem.checks import integer
 from ..problem.geometry import lags_of_times, read_bounds
-from ..problem.kernel_space import KernelSpace
-from ..problem.names import Names
+from ..problem.problem import Problem
 from ..text import shown
-from .errors import DEPENDENT
+
+# Singular values of a contrast below this share of the largest are rounding.
+DEPENDENT = 1e-10
+# An end of a window, in seconds, beyond all kernels.
+FAR = 1e9
 
 
-class Hypothesis(NamedTuple):
-    """Sums of taps, and the values that are tested.
+class Contrast(NamedTuple):
+    """Sums of the taps of a group, and the values that are tested.
 
     Attributes:
-        rows: the contrast (q, P) of every group, or None for a group without tested taps.
+        rows: (q, P), in the order of the kernel.
         value: (q,).
-        has_scale: whether the sums have a scale; not if they stand for more sums of taps.
+        scale: 1 for one sum; NaN for several, and for a sum that stands for several, whose scale is
+            arbitrary.
     """
 
-    rows: list[np.ndarray | None]
+    rows: np.ndarray
     value: np.ndarray
-    has_scale: bool = True
+    scale: float
 
 
-class Taps(NamedTuple):
-    """The taps of one output.
+class Hypothesis:
+    """The sums of taps that a problem has."""
 
-    Attributes:
-        shape: shape (*K, Cin/groups, Cout) of a kernel.
-        groups: number of groups.
-        names: names of the channels.
-        lags: ascending lags per axis.
-        space: the kernels of the problem, or None for all kernels.
-    """
+    def __init__(self, problem: Problem) -> None:
+        self._names, self._groups = problem._names, problem.spec.groups
+        self._space: Any = problem._space
+        self._lags = [axis[::-1] for axis in problem._lags]
+        self._taps, self._each = math.prod(map(len, self._lags)), problem.kernel_shape[-2]
 
-    shape: tuple[int, ...]
-    groups: int
-    names: Names
-    lags: Sequence[np.ndarray]
-    space: KernelSpace | None = None
-
-    @property
-    def _each(self) -> int:
-        return self.shape[-2]
-
-    @property
-    def _count(self) -> int:
-        return math.prod(self.shape[:-2])
-
-    def hypothesis(
-        self, channels: Any, contrast: Any, value: Any, within: tuple[Any, Any, Any]
-    ) -> Hypothesis:
-        """Return the tested sums of taps and their values.
+    def contrasts(
+        self, channels: Any, contrast: Any, value: Any, window: tuple[Any, Any, Any]
+    ) -> list[Contrast | None]:
+        """Return the contrast of every group, None for a group without tested taps.
 
         Args:
             channels: names or numbers, or a mapping from them to weights, or None. Names may be
                 names of coefficients.
             contrast: weights of all taps, or None.
             value: a number, or one per row of the contrast.
-            within: window of lags, as tmin, tmax and lags.
+            window: window of lags, as tmin, tmax and lags.
 
         Raises:
             TypeError: If channels (or a window) and contrast are both given or both missing, or
@@ -74,227 +65,139 @@ class Taps(NamedTuple):
             ValueError: If a channel, coefficient or lag does not exist, if channels of several
                 groups are to be summed, or if shapes do not fit.
         """
-        windowed = any(bound is not None for bound in within)
-        of_channels = channels is not None or windowed
-        if of_channels == (contrast is not None):
+        whole = all(end is None for end in window)
+        if (channels is None and whole) == (contrast is None):
             raise TypeError("test needs channels= or a window of lags, or contrast= alone")
-        tested = self._window(*within) if windowed else None
-        rows = self._of_channels(channels, tested) if of_channels else self._of_taps(contrast)
-        reverse = reversed_taps(self._count * self._each, self._each)
-        found = [None if r is None else r[:, reverse] for r in rows]
-        size, against = next(len(r) for r in found if r is not None), _finite(value, "value")
-        if against.shape not in ((), (size,)):
-            raise ValueError(
-                f"value has shape {against.shape}, expected a number or {size} of them"
-            )
-        against = np.broadcast_to(against, (size,))
-        if self.space is None:
-            return Hypothesis(found, against)
-        return self._independent(found, against, of_channels)
-
-    # --- contrasts (q, taps · channels) of every group, in ascending lags
-
-    def _of_channels(self, channels: Any, tested: np.ndarray | None) -> list[np.ndarray | None]:
-        """Return a row for every tested tap or coefficient, or for a weighted sum at every lag."""
-        summed = isinstance(channels, Mapping)
-        several = summed or isinstance(channels, (list, tuple, range)) or np.ndim(channels)
-        every = range(self._each * self.groups) if channels is None else channels
-        keys = [*every] if several or channels is None else [channels]
-        weights = _weights(channels) if summed else np.ones(len(keys))
-        coefficients = self._coefficients(keys)
-        if coefficients and tested is not None:
-            raise TypeError("a window of lags is for channels, not for coefficients of a basis")
-        places = coefficients or [divmod(c, self._each) for c in self._numbers(keys, summed)]
-        if summed and len(groups := sorted({g for g, _ in places})) > 1:
-            raise ValueError(f"a weighted sum needs channels of one group, got the groups {groups}")
-        flags = np.ones(self._count, bool) if tested is None else tested
-        rows: list[np.ndarray | None] = []
-        for g in range(self.groups):
-            own = {i: w for (of, i), w in zip(places, weights, strict=True) if of == g}
-            if not own:
-                rows.append(None)
-            elif coefficients:
-                rows.append(self._coefficient_rows(own, summed))
-            else:
-                rows.append(self._channel_rows(own, summed, flags))
-        if len({len(r) for r in rows if r is not None}) > 1:
-            raise ValueError("channels must have the same number in every group")
-        return rows
-
-    def _channel_rows(self, own: dict[int, float], summed: bool, tested: np.ndarray) -> np.ndarray:
-        """Return rows of some channels of a group with weights, at the tested lags (K,)."""
-        weights = np.zeros(self._each)
-        weights[[*own]] = [*own.values()]
-        kept = tested[:, None] & (weights != 0)
-        if self.space is not None:
-            kept &= self.space.kept[::-1]
-        if summed:
-            return np.kron(np.eye(self._count)[kept.any(1)], weights)
-        return np.eye(kept.size)[kept.reshape(-1)]
-
-    def _coefficient_rows(self, own: dict[int, float], summed: bool) -> np.ndarray:
-        """Return rows of some coefficients of a group with weights."""
-        assert self.space is not None
-        weights = np.zeros((len(own), self.space.count))
-        weights[np.arange(len(own)), [*own]] = [*own.values()]
-        taps = self.space.sums_of_taps(weights.sum(0, keepdims=True) if summed else weights)
-        return taps[:, ::-1].reshape(len(taps), -1)
-
-    def _coefficients(self, keys: Sequence[Any]) -> list[tuple[int, int]]:
-        """Return group and number of every coefficient given by name; empty for channels."""
-        # A channel may have the name of a coefficient, and is then meant.
-        words = [c for c in keys if isinstance(c, str) and c not in (self.names.channels or ())]
-        if self.space is None or not words:
-            return []
-        lags, known = self.lags[0][::-1], dict[str, tuple[int, int]]()
-        for g in range(self.groups):
-            names = self.space.coefficient_names(self.names, lags, g)
-            known |= {name: (g, i) for i, name in enumerate(names)}
-        for word in words:
-            if word not in known:
-                channels = self.names.all("channel", self._each * self.groups)
-                raise ValueError(
-                    f"there is no channel or coefficient {shown(word)}: the channels are "
-                    f"{', '.join(map(str, channels))}"
-                )
-            if len(words) < len(keys):
-                raise ValueError(f"give channels or coefficients, not both, got {shown([*keys])}")
-            if not self.space.determined[known[word][1]]:
-                raise ValueError(
-                    f"the coefficient {shown(word)} is not determined, because the functions of "
-                    "the basis are dependent"
-                )
-        return [known[word] for word in words]
-
-    def _numbers(self, keys: Sequence[Any], once: bool) -> list[int]:
-        """Return the numbers of channels given by name or number, each ``once`` in a sum."""
-        if not keys:
-            raise ValueError("channels is empty")
-        size = self._each * self.groups
-        found = [integer(self.names.number("channel", c), "channels", 0, size - 1) for c in keys]
-        twice = [c for c in found if found.count(c) > 1]
-        if once and twice:
-            raise ValueError(
-                f"channels has {self.names.channel(twice[0])} twice, by name and number"
-            )
+        every = range(self._each * self._groups)
+        if contrast is None:
+            rows = self._of_channels(every if channels is None else channels, window)
+        else:
+            rows = [self._of_taps(contrast)] * self._groups
+        against, sizes = _real(value, "value"), {len(r) for r in rows if r is not None}
+        if against.shape not in ((), *((size,) for size in sizes)):
+            raise ValueError(f"value has shape {against.shape}, expected () or {(*sizes,)}")
+        found = [None if r is None else self._reduced(r, against, contrast is None) for r in rows]
+        tested = [c.rows for c in found if c is not None]
+        if len({*map(len, tested)}) != 1 or not all(len(r) and r.any(1).all() for r in tested):
+            raise ValueError("a test needs sums of taps with weights, as many in every group")
         return found
 
-    def _of_taps(self, contrast: Any) -> list[np.ndarray | None]:
-        """Return the rows of a contrast in the shape of an impulse response."""
-        given, own = _finite(contrast, "contrast"), self.shape[:-1]
+    # --- weights (q, taps, channels) in ascending lags
+
+    def _of_taps(self, contrast: Any) -> np.ndarray:
+        """Return weights given in the shape of an impulse response."""
+        given, own = _real(contrast, "contrast"), (*map(len, self._lags), self._each)
         # The channel axis may be omitted if there is one channel.
         shapes = [own] if self._each > 1 else [own, own[:-1]]
-        if not (given.shape in shapes or (given.shape[1:] in shapes and given.size)):
-            raise ValueError(
-                f"contrast has shape {given.shape}, expected (lags, channels) = {own}, or "
-                f"(q, {', '.join(map(str, own))}) for several"
-            )
-        rows = given.reshape(-1, self._count * self._each)
-        if not rows.any(1).all():
-            raise ValueError(f"row {int(np.argmin(rows.any(1)))} of the contrast is zero")
-        return [rows] * self.groups
+        if given.shape not in shapes and given.shape[1:] not in shapes:
+            raise ValueError(f"contrast has shape {given.shape}, expected {own} or (q, *{own})")
+        return given.reshape(-1, self._taps, self._each)
 
-    def _window(self, tmin: Any, tmax: Any, lags: Any) -> np.ndarray:
-        """Return flags (lags,) of the taps in a window, in ascending lags."""
-        if len(self.lags) > 1:
-            raise ValueError("a window of lags needs a kernel with one axis")
-        (own,), in_seconds, fs = self.lags, not (tmin is None and tmax is None), self.names.fs
-        if in_seconds and lags is not None:
-            raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
-        if in_seconds and fs is None:
-            raise ValueError("tmin= and tmax= need a sampling rate: state the problem with fs=")
-        if in_seconds:
-            # The other end may lie outside of the kernel, and the window is then empty.
-            first = min(own[0] / fs, number(tmax, "tmax", -math.inf)) if tmin is None else tmin
-            last = max(own[-1] / fs, number(tmin, "tmin", -math.inf)) if tmax is None else tmax
-            first, last = lags_of_times(first, last, fs)
-        else:
-            bounds, _ = read_bounds(lags)
-            if len(bounds) > 1:
-                raise ValueError(f"lags={shown(lags)} must be (first, last): there is one axis")
-            first, last = bounds[0]
-        tested = (own >= first) & (own <= last)
-        if not tested.any():
-            given = f"{tmin=}, {tmax=}" if in_seconds else f"lags={shown(lags)}"
+    def _of_channels(self, channels: Any, window: tuple[Any, Any, Any]) -> list[Any]:
+        """Return weights of tested taps or coefficients, or of weighted sums at every lag."""
+        summed, flags = isinstance(channels, Mapping), self._flags(*window)
+        keys = [*channels] if summed or np.ndim(channels) else [channels]
+        values = _real([*channels.values()], "weights") if summed else np.ones(len(keys))
+        known = self._coefficients() if all(end is None for end in window) else {}
+        named = any(isinstance(key, str) and key in known for key in keys)
+        given = keys if named else self._names.number("channel", keys)
+        last = self._each * self._groups - 1
+        numbers = [known.get(k, -1) if named else integer(k, "channels", 0, last) for k in given]
+        count = self._space.count if named else self._each
+        groups, index = np.divmod(np.array(numbers, int), count)
+        if named and not (self._space.determined[index] & (groups >= 0)).all():
+            raise ValueError(f"{shown(keys)} are not coefficients that the basis determines")
+        if summed and len({*groups}) > 1:
+            raise ValueError(f"a weighted sum needs channels of one group, got {shown(keys)}")
+        eye, found = np.eye(count), []
+        for g in range(self._groups):
+            weights = eye[index[groups == g]] * values[groups == g, None]
+            weights = weights.sum(0, keepdims=True) if summed else weights
+            if named:
+                rows = self._space.sums_of_taps(weights)[:, ::-1]
+            elif summed:
+                rows = np.eye(self._taps)[:, :, None] * flags * weights
+            else:
+                rows = np.eye(flags.size)[(flags & weights.any(0)).reshape(-1)]
+            rows = rows.reshape(-1, self._taps, self._each)
+            found.append(rows[rows.any((1, 2))] if g in groups else None)
+        return found
+
+    def _coefficients(self) -> dict[str, int]:
+        """Return the number of every coefficient by name."""
+        space, lags = self._space, self._lags[0][::-1]
+        groups = range(self._groups if space else 0)
+        names = [name for g in groups for name in space.coefficient_names(self._names, lags, g)]
+        # A channel may have the name of a coefficient, and is then meant.
+        return {name: i for i, name in enumerate(names) if name not in (self._names.channels or ())}
+
+    def _flags(self, tmin: Any, tmax: Any, lags: Any) -> np.ndarray:
+        """Return flags (taps, channels) of the taps of each channel in a window."""
+        kept = np.ones((self._taps, self._each), bool) if self._space is None else self._space.kept
+        windows = [] if lags is None else [*read_bounds(lags)[0]]
+        if tmin is not None or tmax is not None:
+            ends = -FAR if tmin is None else tmin, FAR if tmax is None else tmax
+            windows.append(lags_of_times(*ends, self._names.fs))
+        if not windows:
+            return kept[::-1]
+        if len(windows) > 1 or len(self._lags) > 1:
+            raise TypeError("a window needs one axis, and lags= in samples or tmin= and tmax=")
+        ((first, last),), (own,) = windows, self._lags
+        inside = (own >= first) & (own <= last)
+        if not inside.any():
             raise ValueError(
-                f"the window {given} contains no lag of the kernel, {self.names.lags(own.tolist())}"
+                f"the window has no lag of the kernel, {self._names.lags(own.tolist())}"
             )
-        return np.asarray(tested)
+        return kept[::-1] & inside[:, None]
 
     # --- independent rows
 
-    def _independent(
-        self, rows: list[np.ndarray | None], value: np.ndarray, of_channels: bool
-    ) -> Hypothesis:
-        """Return fewer rows that state the same about the kernels of the space.
+    def _reduced(self, weights: np.ndarray, value: np.ndarray, of_channels: bool) -> Contrast:
+        """Return independent rows that state the same about the kernels of the problem.
 
-        The taps of a kernel in a basis are dependent, and a test needs independent rows. If one row
-        is left of several, and the channels have one function each, it is the weighted sum of their
-        coefficients, for rows that are sums ``of_channels`` at single lags.
+        If one row is left of several, and the channels have one function each, it is the weighted
+        sum of their coefficients, for rows that are sums ``of_channels`` at single lags.
         """
-        assert self.space is not None
-        found: list[np.ndarray | None] = []
-        tested, has_scale = value, True
-        for row in rows:
-            if row is None:
-                found.append(None)
-                continue
-            kernels = row.reshape(len(row), self._count, self._each)
-            if kernels[:, ~self.space.kept].any():
-                raise ValueError(
-                    "the tested sums have taps outside of the lags of their channel, which are zero"
-                )
-            size = np.linalg.norm(row, axis=1)
-            scaled, target = self.space.restricted(kernels) / size[:, None], value / size
-            u, s, _ = np.linalg.svd(scaled, full_matrices=False)
-            u = u[:, s > DEPENDENT]
-            if not u.shape[1]:
-                raise ValueError("the tested sums of taps are zero for all kernels of the problem")
-            if np.linalg.norm(target - u @ (u.T @ target)) > DEPENDENT * np.linalg.norm(target):
-                raise ValueError("no kernel of the basis has these values at the tested taps")
-            own = np.eye(len(row))
-            if u.shape[1] < len(row):
-                own = u.T / size
-                scale = self._scale(kernels, own @ row) if of_channels and len(own) == 1 else 0.0
-                own, has_scale = own * (scale or 1.0), scale != 0
-            tested = own @ value
-            found.append(own @ row)
-        return Hypothesis(found, tested, has_scale)
+        kernels, value = weights[:, ::-1], np.broadcast_to(value, len(weights))
+        rows = kernels.reshape(len(weights), self._taps * self._each)
+        scale = 1.0 if len(weights) == 1 else math.nan
+        if self._space is None:
+            return Contrast(rows, value, scale)
+        size = np.linalg.norm(rows, axis=1)
+        size[size == 0] = 1.0
+        scaled, target = self._space.restricted(kernels) / size[:, None], value / size
+        u, s, _ = np.linalg.svd(scaled, full_matrices=False)
+        u = u[:, s > DEPENDENT]
+        if np.linalg.norm(target - u @ (u.T @ target)) > DEPENDENT * np.linalg.norm(target):
+            raise ValueError("no kernel of the basis has these values at the tested taps")
+        if u.shape[1] == len(rows):
+            return Contrast(rows, value, scale)
+        fewer = u.T / size
+        if of_channels and len(fewer) == 1:
+            scale = self._factor(kernels, (fewer @ rows).reshape(kernels.shape[1:]))
+            fewer = fewer * np.nan_to_num(scale, nan=1.0)
+        return Contrast(fewer @ rows, fewer @ value, scale / scale)
 
-    def _scale(self, kernels: np.ndarray, row: np.ndarray) -> float:
+    def _factor(self, kernels: np.ndarray, row: np.ndarray) -> float:
         """Return the factor that turns a sum of taps into a weighted sum of coefficients.
 
         Args:
             kernels: weights (q, K, channels) of the channels, at one lag per row.
-            row: a sum of taps (1, P) of the same meaning. Its factor is 0 unless the channels have
-                one function each.
+            row: a sum of taps (K, channels) of the same meaning. Its factor is NaN unless the
+                channels have one function each.
         """
-        assert self.space is not None
+        found = {}
         for c in np.flatnonzero(kernels.any((0, 1))):
-            own, weight = self.space.channels[c], kernels[..., c].sum(1)
+            own, of_lags = self._space.channels[c], kernels[..., c].sum(1)
             if own.matrix is None or own.count > 1:
-                return 0.0
-            coefficient = float(row.reshape(kernels.shape[1:])[own.kept, c] @ own.matrix[:, 0])
-            if abs(coefficient) > DEPENDENT * np.linalg.norm(row) * np.linalg.norm(own.matrix):
-                return float(weight[np.abs(weight).argmax()]) / coefficient
-        return 0.0
+                return math.nan
+            found[row[own.kept, c] @ own.matrix[:, 0]] = of_lags[np.abs(of_lags).argmax()]
+        coefficient = max(found, key=abs)
+        return float(found[coefficient] / coefficient)
 
 
-def _weights(channels: Mapping[Any, Any]) -> np.ndarray:
-    """Return the weights of a sum of channels or coefficients."""
-    found = _finite([*channels.values()], "the weights of channels")
-    if found.shape != (len(channels),) or not found.any():
-        raise ValueError(
-            f"the weights of channels must be numbers, not all zero, got {shown(channels)}"
-        )
-    return found
-
-
-def _finite(value: Any, name: str) -> np.ndarray:
-    try:
-        found = np.asarray(value)
-    except ValueError:
-        found = np.array(None)
+def _real(value: Any, name: str) -> np.ndarray:
+    found = np.asarray(value)
     if found.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got {shown(value)}")
     if not np.isfinite(found).all():

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,17 +18,18 @@ import numpy as np
 from ..errors import warn
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
-from ..operators.filtered import autocovariances
+from ..linalg.rank import EPS
+from ..operators.filtered import lag_sums
 from ..progress import tracked
-from .errors import covariance_half
+from .errors import UnitCovariance
 
 # Numbers of resampled y that are formed at a time.
 NUMBERS_AT_ONCE = 2**22
 # A test at 5 % needs this many resampled y.
 FEWEST_DRAWS = 19
-# A single record has to be as long as this many kernels, and as this many correlation times. Else
-# too few shifts are independent of a true effect, and of each other.
-FEWEST_KERNELS, FEWEST_TIMES = 20, 20
+# A single record has to be as long as this many correlation times. Else too few shifts are
+# independent of each other.
+FEWEST_TIMES = 20
 # Records shorter than this many correlation times are distorted by shifts, since a shift joins
 # their ends. With this many records or more, the level holds nevertheless.
 SHORT_TIMES, ENOUGH_RECORDS = 10, 6
@@ -66,162 +65,105 @@ class PermutationTest(NamedTuple):
 def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> PermutationTest:
     """Rank the R² of y among those of resampled y.
 
-    With H Hᵀ = (AᵀA)⁻¹, the explained sum of squares of y is ‖HᵀAᵀy‖².
-
     Raises:
         ValueError: If there are weights or confounds; the records are too few, too short or of
             several lengths for this kind; or the data do not determine a tap.
     """
-    design, targets = analysis.design, analysis.targets
-    lengths, matrix = _lengths(design), design.matrix
-    _check(design, lengths, kind)
+    design, matrix, targets = analysis.design, analysis.design.matrix, analysis.targets
     assert targets is not None
-    choices = (_permutations if kind == "records" else _shifts)(lengths, draws, seed)
-    found, in_time = [], []
-    for g in range(matrix.groups):
-        y = matrix.output_rows(targets, g)[matrix.plan.in_time]
-        y = (y - design.nuisance.constant * y.mean(0)) * matrix.outputs_of(targets).live[g]
-        in_time.append(y)
-        total = np.square(y).sum(0)
-        about = total - y.sum(0) ** 2 / len(y)
-        total = about if design.nuisance.constant else total
-        with np.errstate(divide="ignore", invalid="ignore"):
-            left = (total - _explained(analysis, g, y, choices, kind, lengths)) / about
-        found.append(np.where(about > 0, 1 - left, np.nan))
-    r2 = np.concatenate(found, axis=1)
-    statistic, null = r2[0], r2[1:]
-    p = (1 + (null >= statistic).sum(0)) / (1 + len(null))
-    p = np.where(np.isnan(statistic), np.nan, p)
-    if kind == "circular_shift":
-        y = np.split(np.hstack(in_time), np.cumsum(lengths)[:-1])
-        p = _slow_refused(p, _correlation_times(design, y), lengths)
-    return PermutationTest(statistic, p, null)
+    if design.sizes.partialled:
+        raise ValueError("permutation_test needs exchangeable rows: no weights or confounds")
+    # Gaps of excluded rows are closed.
+    lengths, kernel = [n for n in design.kept.sizes if n], design.spec._span[0]
+    choices = _choices(lengths, -(-kernel // design.spec.stride[0]), kind, draws, seed)
+    y = np.hstack([matrix.output_rows(targets, g) for g in range(matrix.groups)])
+    y = (y - design.nuisance.constant * y.mean(0))[matrix.plan.in_time]
+    y *= matrix.outputs_of(targets).live.reshape(-1)
+    total = np.square(y).sum(0)
+    about = total - y.sum(0) ** 2 / len(y)
+    explained = _explained(analysis, y, np.array(lengths), kind, choices)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(about > 0, 1 - (total - explained) / about, np.nan)
+    p = np.where(about > 0, (1 + (r2[1:] >= r2[0]).sum(0)) / len(r2), np.nan)
+    p = p if kind == "records" else _slow_refused(p, design, y, lengths)
+    return PermutationTest(r2[0], p, r2[1:])
+
+
+def _choices(lengths: list[int], kernel: int, kind: str, draws: int, seed: int) -> np.ndarray:
+    """Return orders of the records, or a shift of each (samples, R): all of them if they are few.
+
+    The first sample is y itself.
+    """
+    records, whole = len(lengths), kind == "records"
+    if whole and min(lengths) < max(lengths):
+        ends = f"{min(lengths)} to {max(lengths)}"
+        raise ValueError(f"kind='records' needs records of one length, got {ends} rows")
+    ways = math.factorial(min(records, 20)) if whole else math.prod(lengths)
+    # Shifts of a single record by less than a kernel are not independent.
+    independent = ways // kernel if records == 1 else ways
+    if independent <= FEWEST_DRAWS:
+        more = f"more than {FEWEST_DRAWS} independent ways to resample y"
+        raise ValueError(f"kind={kind!r} needs {more}, and these records have {independent}")
+    if ways <= 1 + draws:
+        every = itertools.permutations(range(records))
+        return np.array([*(every if whole else itertools.product(*map(range, lengths)))])
+    own, rng = np.arange(records), np.random.default_rng(seed)
+    if whole:
+        return np.vstack([own, rng.permuted(np.tile(own, (draws, 1)), axis=1)])
+    return np.vstack([0 * own, rng.integers(0, lengths, (1 + draws, records))[1:]])
 
 
 def _explained(
-    analysis: Analysis,
-    group: int,
-    y: np.ndarray,
-    choices: np.ndarray,
-    kind: str,
-    lengths: Sequence[int],
+    analysis: Analysis, y: np.ndarray, lengths: np.ndarray, kind: str, choices: np.ndarray
 ) -> np.ndarray:
-    """Return the explained sums of squares (samples, Q) of resampled y (n, Q), in time."""
-    matrix, half = analysis.design.matrix, covariance_half(analysis.plain, group)
-    at_once, found = max(1, NUMBERS_AT_ONCE // y.size), []
-    starts = range(0, len(choices), at_once)
-    for first in tracked(starts, "resampled y", len(starts)):
-        drawn = y[_places(kind, choices[first : first + at_once], lengths).T]
-        rows = np.empty((len(y), drawn[0].size))
-        rows[matrix.plan.in_time] = drawn.reshape(len(y), -1)
-        explained = np.square(half.T @ matrix.adjoint(group, rows)).sum(0)
-        found.append(explained.reshape(drawn.shape[1:]))
-    return np.concatenate(found)
+    """Return explained sums of squares (samples, outputs) of resampled y (n, outputs), in time.
 
-
-def _lengths(design: Design) -> list[int]:
-    """Return the rows of the records that have any. Gaps of excluded rows are closed."""
-    if design.sizes.partialled:
-        raise ValueError(
-            "permutation_test needs rows that may be exchanged: no weights or confounds"
-        )
-    return [n for n in design.kept.sizes if n]
-
-
-def _check(design: Design, lengths: list[int], kind: str) -> None:
-    """Raise a ValueError if the records do not suit this kind of test."""
-    rows, records, most = sum(lengths), len(lengths), max(lengths)
-    kernel = -(-design.spec._span[0] // design.spec.stride[0])
-    why = ""
-    if kind == "records":
-        if min(lengths) < most:
-            why = f"kind='records' needs records of one length, got {min(lengths)} to {most} rows"
-        elif math.factorial(min(records, 20)) <= FEWEST_DRAWS:
-            why = f"kind='records' needs 4 records or more for a test at 5 %, got {records}"
-    elif records == 1 and rows < FEWEST_KERNELS * kernel:
-        why = (
-            f"a single record of {rows} rows is shorter than {FEWEST_KERNELS} kernels of {kernel} "
-        )
-        why += "rows, so too few of its shifts are independent"
-    elif math.prod(lengths) <= FEWEST_DRAWS:
-        why = f"records of {min(lengths)} to {most} rows have {math.prod(lengths)} shifts, and a "
-        why += f"test at 5 % needs {FEWEST_DRAWS + 1}"
-    if why:
-        raise ValueError(why)
-
-
-# --- two ways to resample, the first sample in the order of time
-
-
-def _shifts(lengths: Sequence[int], draws: int, seed: int) -> np.ndarray:
-    """All shifts (samples, 1) of a single record if they are few, else random (samples, R)."""
-    if len(lengths) == 1 and lengths[0] <= 1 + draws:
-        return np.arange(lengths[0])[:, None]
-    found = np.random.default_rng(seed).integers(0, lengths, (1 + draws, len(lengths)))
-    found[0] = 0
+    With H Hᵀ = (AᵀA)⁻¹, that of y is ‖HᵀAᵀy‖².
+    """
+    matrix, found = analysis.design.matrix, np.empty((len(choices), y.shape[1]))
+    # Record and time of every row.
+    rank, first = np.argsort(matrix.plan.in_time), np.cumsum(lengths) - lengths
+    record = np.repeat(np.arange(len(lengths)), lengths)[rank]
+    time, at_once = rank - first[record], max(1, NUMBERS_AT_ONCE // y.size)
+    for g, outputs in enumerate(np.arange(y.shape[1]).reshape(matrix.groups, -1)):
+        root = UnitCovariance(analysis, g, analysis.plain.penalty, 0.0).root
+        half, starts = np.ldexp(root.T, matrix.exponents[g]), range(0, len(choices), at_once)
+        for i in tracked(starts, "resampled y", len(starts)):
+            own = choices[i : i + at_once, record]
+            moved = first[record] + (time + own) % lengths[record]
+            rows = y[:, outputs][(first[own] + time if kind == "records" else moved).T]
+            squares = np.square(half @ matrix.adjoint(g, rows.reshape(len(y), -1))).sum(0)
+            found[i : i + at_once, outputs] = squares.reshape(len(own), -1)
     return found
-
-
-def _permutations(lengths: Sequence[int], draws: int, seed: int) -> np.ndarray:
-    """All permutations (samples, R) of the records if they are few, else random ones."""
-    records = len(lengths)
-    if records <= 20 and math.factorial(records) <= 1 + draws:
-        return np.array([*itertools.permutations(range(records))])
-    found = np.tile(np.arange(records), (1 + draws, 1))
-    found[1:] = np.random.default_rng(seed).permuted(found[1:], axis=1)
-    return found
-
-
-def _places(kind: str, choices: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """Return the places (samples, n) in time of the rows that resampled y consist of."""
-    if kind == "records":
-        places = choices[:, :, None] * lengths[0] + np.arange(lengths[0])
-        return places.reshape(len(choices), -1)
-    several = zip(np.cumsum([0, *lengths[:-1]]), lengths, choices.T, strict=True)
-    return np.hstack([a + (np.arange(n) + shift[:, None]) % n for a, n, shift in several])
 
 
 # --- correlation in time
 
 
-def _correlation_times(design: Design, y: Sequence[np.ndarray]) -> np.ndarray:
-    """Rows (outputs,) after which products of x and y are about independent.
+def _slow_refused(p: np.ndarray, design: Design, y: np.ndarray, lengths: list[int]) -> np.ndarray:
+    """Return p, NaN for outputs of a single record with too few independent shifts; and warn.
 
-    (1 + ρ)/(1 − ρ), with ρ the product of the lag-one autocorrelations of x, the largest over
-    channels, and of y.
+    A correlation time is (1 + ρ)/(1 − ρ) rows, after which products of x and y are about
+    independent. ρ is the product of the lag-one autocorrelations of y and x, the largest over
+    channels.
     """
     of_x = _lag_one([np.asarray(a, float) for a in design.records], design.spec.stride[0])
-    of_y = _lag_one(y, 1)
-    rho = np.clip(of_x.max() * of_y, 0.0, 1 - sys.float_info.epsilon)
-    return np.asarray((1 + rho) / (1 - rho))
-
-
-def _lag_one(records: Sequence[np.ndarray], lag: int) -> np.ndarray:
-    """Autocorrelation (C,) of records (n, C) about their means, 0 of a constant."""
-    size = max(float(np.abs(a).max(initial=0.0)) for a in records) or 1.0
-    centred = [a / size - (a / size).mean(0) for a in records if len(a)]
-    covariances = autocovariances(centred, lag)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = covariances[lag] / covariances[0]
-    return np.asarray(np.where(covariances[0] > 0, found, 0.0))
-
-
-def _slow_refused(p: np.ndarray, times: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
-    """p, NaN for outputs of a single record that has too few independent shifts, with warnings."""
-    spans, single = np.mean(lengths) / times, len(lengths) == 1
-    slow = (spans < (FEWEST_TIMES if single else SHORT_TIMES)) & ~np.isnan(p)
-    if not slow.any() or len(lengths) >= ENOUGH_RECORDS:
-        return p
-    output = int(np.argmax(slow))
-    size = f"{spans[output]:.3g} correlation times of x and output {output} long"
-    if single:
+    of_y = _lag_one(np.split(y, np.cumsum(lengths)[:-1]), 1)
+    rho = np.clip(of_x.max() * of_y, 0.0, 1 - EPS)
+    times, single = np.mean(lengths) * (1 - rho) / (1 + rho), len(lengths) == 1
+    least = FEWEST_TIMES if single else SHORT_TIMES
+    slow = (times < least) & ~np.isnan(p)
+    if slow.any() and len(lengths) < ENOUGH_RECORDS:
+        output, why = int(np.argmax(slow)), "else it may reject in 7 % at 5 %; use more records"
+        why = "so pvalue is NaN; use a longer record" if single else why
         warn(
-            f"the record is {size}, and a test by circular shifts needs {FEWEST_TIMES}, so pvalue "
-            "is NaN; use a longer record"
+            f"the records are {times[output]:.3g} correlation times of x and output {output} long, "
+            f"and a test by circular shifts needs {least}, {why}"
         )
-        return np.where(slow, np.nan, p)
-    warn(
-        f"the records are {size}. With fewer than {SHORT_TIMES}, and fewer than {ENOUGH_RECORDS} "
-        "records, a test at 5 % by circular shifts may reject in 7 %; use more records"
-    )
-    return p
+    return np.where(slow & single, np.nan, p)
+
+
+def _lag_one(records: list[np.ndarray], lag: int) -> np.ndarray:
+    """Return the autocorrelation (C,) of records (n, C) about their means, 0 of a constant."""
+    sums = lag_sums([a - a.mean(0) for a in records if len(a)], lag)
+    return np.divide(sums[lag], sums[0], out=np.zeros(len(sums[0])), where=sums[0] > 0)

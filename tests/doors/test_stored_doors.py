@@ -162,7 +162,9 @@ def test_hac_is_refused_for_data_beyond_the_memory() -> None:
     fit = fitted(True, {"noise": "hac"})
     np.testing.assert_allclose(fit.kernel, fitted(False).kernel, rtol=1e-9)
     for call in (lambda: fit.standard_error, lambda: fit.test(0)):
-        with pytest.raises(ValueError, match=r"noise='hac' need the influence of \d+ rows on 10 t"):
+        with pytest.raises(
+            ValueError, match=r"noise='hac' needs the influence of \d+ rows on 10 t"
+        ):
             call()
 
 

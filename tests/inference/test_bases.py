@@ -58,19 +58,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "HAC": {"noise": cs.HACNoise(bandwidth=5)},
     "cluster": {"noise": "cluster"},
     "Huber": {"loss": "huber"},
-    "Huber, a ridge": {"loss": cs.HuberLoss(1.0), "ridge": 2.0},
     "absolute": {"loss": "absolute"},
     "ridge": {"ridge": 5.0},
     "ridge by GCV": {"penalty": "ridge"},
-    "ridge by evidence": {"penalty": "ridge", "select": "evidence"},
     "ridge by folds": {"penalty": "ridge", "select": cs.CrossValidation(4)},
     "lasso": {"penalty": cs.Lasso(20.0)},
     "lasso by folds": {"penalty": "lasso", "select": cs.CrossValidation(4)},
-    "lasso by BIC": {"penalty": "lasso", "select": "bic"},
     "elastic net": {"penalty": cs.Lasso(10.0, ridge=3.0)},
 }
 # The errors of these are not computed.
-WITHOUT_ERRORS = ("lasso", "elastic net", "absolute", "Huber, a ridge")
+WITHOUT_ERRORS = ("lasso", "elastic net", "absolute")
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -126,17 +123,15 @@ TAPS[:, 0, :5], TAPS[:, 1, 5:] = FUNCTIONS
 TAPS = TAPS.reshape(-1, COUNT)
 
 
-def expected_f(contrast: np.ndarray, value: Any) -> tuple[np.ndarray, int]:
-    """F (outputs,) of sums of taps (q, K · channels), and the number of independent sums."""
-    z = np.linalg.lstsq(A, OUT, rcond=None)[0]
+def expected(rows: np.ndarray, value: Any) -> tuple[Any, ...]:
+    """F (outputs,) of sums of coefficients (q, COUNT), their rank, the sums and their errors."""
+    z, inverse = np.linalg.lstsq(A, OUT, rcond=None)[0], np.linalg.inv(A.T @ A)
     variance = ((OUT - A @ z) ** 2).sum(0) / (len(A) - A.shape[1])
-    rows = contrast @ TAPS
-    covariance = rows @ np.linalg.inv(A.T @ A)[:COUNT, :COUNT] @ rows.T
-    rank = int(np.linalg.matrix_rank(rows))
-    off = rows @ z[:COUNT] - np.broadcast_to(value, (len(rows),))[:, None]
-    return np.einsum(
-        "iq,iq->q", off, np.linalg.pinv(covariance, 1e-10) @ off
-    ) / variance / rank, rank
+    covariance = rows @ inverse[:COUNT, :COUNT] @ rows.T
+    sums, rank = rows @ z[:COUNT], int(np.linalg.matrix_rank(rows))
+    off = sums - np.broadcast_to(value, len(rows))[:, None]
+    wald = np.einsum("iq,iq->q", off, np.linalg.pinv(covariance, 1e-10) @ off) / variance
+    return wald / rank, rank, sums, np.sqrt(np.outer(np.diagonal(covariance), variance))
 
 
 def taps(lags: Any, channel: int) -> np.ndarray:
@@ -148,17 +143,16 @@ SHAPE = (FUNCTIONS[0] @ np.arange(1, 6.0))[:12]
 TESTS: dict[str, tuple[Callable[[], Any], np.ndarray, Any]] = {
     "channel in a basis": (lambda: FIT.test("envelope"), taps(range(-3, 9), 0), 0),
     "channel of taps": (lambda: FIT.test("word"), taps(range(11), 1), 0),
-    "by number": (lambda: FIT.test(1, lags=(2, 3)), taps((2, 3), 1), 0),
-    "few lags": (lambda: FIT.test("envelope", lags=(0, 2)), taps(range(3), 0), 0),
     "many lags": (lambda: FIT.test("envelope", lags=(0, 8)), taps(range(9), 0), 0),
     "all channels": (
         lambda: FIT.test(lags=(7, 10)), np.r_[taps((7, 8), 0), taps(range(7, 11), 1)], 0
     ),
     "differences": (
-        lambda: FIT.test({"envelope": 1, "word": -1}, lags=(0, 8)),
-        taps(range(9), 0) - taps(range(9), 1), 0,
+        lambda: FIT.test({"envelope": 1, "word": -1}),
+        np.pad(taps(range(-3, 9), 0), ((0, 2), (0, 0)))
+        - np.pad(taps(range(11), 1), ((3, 0), (0, 0))),
+        0,
     ),
-    "a value": (lambda: FIT.test("envelope", value=0.3), taps(range(-3, 9), 0), 0.3),
     "a shape": (lambda: FIT.test("envelope", value=SHAPE), taps(range(-3, 9), 0), SHAPE),
     "a sum": (
         lambda: FIT.test(contrast=taps(range(-3, 9), 0).sum(0).reshape(K, 2), value=1.5),
@@ -174,7 +168,7 @@ TESTS: dict[str, tuple[Callable[[], Any], np.ndarray, Any]] = {
 @pytest.mark.parametrize("name", TESTS)
 def test_sums_of_taps(name: str) -> None:
     call, contrast, value = TESTS[name]
-    found, (statistic, rank) = call(), expected_f(contrast, value)
+    found, (statistic, rank, *_) = call(), expected(contrast @ TAPS, value)
     np.testing.assert_allclose(found.statistic, statistic, rtol=1e-13)
     assert found.dof[0] == rank
     np.testing.assert_allclose(
@@ -185,9 +179,7 @@ def test_sums_of_taps(name: str) -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: FIT.test("word", lags=(-3, -1)), "zero for all kernels"),
-        (lambda: FIT.test({"envelope": 1, "word": -1}), "outside of the lags of their channel"),
-        (lambda: FIT.test(contrast=np.ones((K, 2))), "outside of the lags of their channel"),
+        (lambda: FIT.test("word", lags=(-3, -1)), "sums of taps with weights"),
         *(
             (lambda off=off: FIT.test("envelope", value=SHAPE + off), "no kernel of the basis")
             for off in (np.arange(12) % 2, 1e-8 * (np.arange(12) % 2))
@@ -202,36 +194,18 @@ def test_sums_of_taps_that_are_refused(call: Callable[[], Any], words: str) -> N
 # --- tests of coefficients by name
 
 
-def of_coefficients(weights: np.ndarray, value: Any) -> tuple[np.ndarray, ...]:
-    """F, sums and errors (outputs,) of sums of coefficients (q, COUNT), from dense matrices."""
-    z, inverse = np.linalg.lstsq(A, OUT, rcond=None)[0], np.linalg.inv(A.T @ A)
-    variance = ((OUT - A @ z) ** 2).sum(0) / (len(A) - A.shape[1])
-    of_sums = weights @ inverse[:COUNT, :COUNT] @ weights.T
-    sums = weights @ z[:COUNT]
-    off = sums - np.broadcast_to(value, len(weights))[:, None]
-    statistic = np.einsum("iq,iq->q", off, np.linalg.solve(of_sums, off)) / variance / len(weights)
-    single = len(weights) == 1
-    return statistic, *(
-        (sums[0], np.sqrt(of_sums[0, 0] * variance)) if single else np.full((2, 2), np.nan)
-    )
-
-
-def weights(**rows: float) -> np.ndarray:
-    """A row (1, COUNT) with weights of coefficients, such as ``c3=1``."""
-    found = np.zeros((1, COUNT))
-    found[0, [int(name[1:]) for name in rows]] = [*rows.values()]
-    return found
+def weights(*rows: dict[int, float]) -> np.ndarray:
+    """Rows (q, COUNT) with weights of some coefficients."""
+    return np.array([[row.get(i, 0.0) for i in range(COUNT)] for row in rows])
 
 
 # Arguments of `test`, the coefficients that they mean, and the value.
 COEFFICIENTS: dict[str, tuple[Any, np.ndarray, Any]] = {
-    "one": ("envelope[2]", weights(c2=1), 0),
-    "a value": ("envelope[0]", weights(c0=1), 0.7),
-    "a tap": ("word lag 3", weights(c8=1), 0),
-    "a difference": ({"envelope[1]": 1, "envelope[4]": -1}, weights(c1=1, c4=-1), 0),
-    "over channels": ({"word lag 0": 0.5, "envelope[0]": 2}, weights(c5=0.5, c0=2), 1.0),
+    "a tap": ("word lag 3", weights({8: 1}), 0),
+    "a difference": ({"envelope[1]": 1, "envelope[4]": -1}, weights({1: 1, 4: -1}), 0),
+    "over channels": ({"word lag 0": 0.5, "envelope[0]": 2}, weights({5: 0.5, 0: 2}), 1.0),
     "several": (
-        ["word lag 10", "envelope[3]"], np.r_[weights(c15=1), weights(c3=1)], [0.1, 0.4]
+        ["word lag 10", "envelope[3]"], weights({15: 1}, {3: 1}), [0.1, 0.4]
     ),
     "all": ([f"envelope[{i}]" for i in range(5)], np.eye(COUNT)[:5], 0),
 }  # fmt: skip
@@ -240,12 +214,13 @@ COEFFICIENTS: dict[str, tuple[Any, np.ndarray, Any]] = {
 @pytest.mark.parametrize("name", COEFFICIENTS)
 def test_coefficients_by_name(name: str) -> None:
     given, rows, value = COEFFICIENTS[name]
-    found, (statistic, sums, errors) = FIT.test(given, value=value), of_coefficients(rows, value)
-    assert found.dof[0] == len(rows)
+    found, (statistic, rank, sums, errors) = FIT.test(given, value=value), expected(rows, value)
+    single = len(rows) == 1
+    assert found.dof[0] == rank == len(rows)
     np.testing.assert_allclose(found.statistic, statistic, rtol=1e-12)
-    np.testing.assert_allclose(found.estimate, sums, rtol=1e-12)
-    np.testing.assert_allclose(found.standard_error, errors, rtol=1e-13)
-    assert ("±" in str(found)) == (len(rows) == 1)
+    np.testing.assert_allclose(found.estimate, sums[0] if single else np.nan, rtol=1e-12)
+    np.testing.assert_allclose(found.standard_error, errors[0] if single else np.nan, rtol=1e-12)
+    assert ("±" in str(found)) == single
 
 
 @pytest.mark.parametrize("noise", ["white", "ar2", "hac", "cluster"])
@@ -254,9 +229,8 @@ def test_a_coefficient_has_the_errors_of_its_channel(noise: str) -> None:
     fit, expected = (cs.solve(problem, noise=noise) for problem in (PROBLEM, ONE_TAP))
     found, other = fit.test("envelope[2]"), expected.test(2)
     np.testing.assert_allclose(found.estimate, fit.coefficients[2], rtol=1e-13)
-    np.testing.assert_allclose(
-        found.statistic, (found.estimate / found.standard_error) ** 2, rtol=1e-13
-    )
+    t = found.estimate / found.standard_error
+    np.testing.assert_allclose(found.statistic, t**2, rtol=1e-13)
     np.testing.assert_allclose(other.standard_error, expected.standard_error[0, 2], rtol=1e-13)
     np.testing.assert_allclose(found.standard_error, fit.coefficient_error[2], rtol=1e-14)
     np.testing.assert_allclose(found.statistic, other.statistic, rtol=1e-13)
@@ -268,9 +242,8 @@ def test_sums_of_taps_have_estimates_and_errors() -> None:
     found = FIT.test(contrast=row.reshape(K, 2), value=0.5)
     covariance = np.stack([row @ FIT.covariance(o) @ row for o in range(2)])
     np.testing.assert_allclose(found.standard_error, np.sqrt(covariance), rtol=1e-10)
-    np.testing.assert_allclose(
-        found.estimate, row @ FIT.impulse_response.reshape(-1, 2), rtol=1e-13
-    )
+    sums = row @ FIT.impulse_response.reshape(-1, 2)
+    np.testing.assert_allclose(found.estimate, sums, rtol=1e-13)
     # The taps of one function are one sum, and a contrast of several of them has no scale.
     one = cs.solve(cs.Problem(X, Y, lags=(0, 5), basis=cs.Basis(np.ones((6, 1)))))
     both = one.test(contrast=np.eye(12)[::2][:2].reshape(2, 6, 2))
@@ -283,11 +256,7 @@ def test_sums_of_taps_have_estimates_and_errors() -> None:
 
 @pytest.mark.parametrize(
     ("tested", "of_coefficients"),
-    [
-        ({0: 1, 1: -1}, [1, -1]),
-        ({"word": 1, "envelope": 0.5}, [0.5, 1]),
-        ("word", [0, 1]),
-    ],
+    [({"word": 1, "envelope": 0.5}, [0.5, 1]), ("word", [0, 1])],
 )
 def test_channels_with_one_function_have_the_sum_of_their_coefficients(
     tested: Any, of_coefficients: list[float]
@@ -295,9 +264,8 @@ def test_channels_with_one_function_have_the_sum_of_their_coefficients(
     """Against least squares of x filtered by the function."""
     function = np.array([0.0, 1, 3, 2, -1, 0.5])
     problem = cs.Problem(X, Y, lags=(0, 5), basis=cs.Basis(function[:, None]), channels=NAMES)
-    a = np.concatenate(
-        [np.stack([np.convolve(c, function)[5 : len(x)] for c in x.T], 1) for x in X]
-    )
+    of_records = ([np.convolve(c, function)[5 : len(x)] for c in x.T] for x in X)
+    a = np.concatenate([*of_records], axis=1).T
     b, row = np.concatenate([y[5:] for y in Y]), np.array(of_coefficients)
     z = np.linalg.lstsq(a, b, rcond=None)[0]
     variance = ((b - a @ z) ** 2).sum(0) / (len(a) - 2)
@@ -310,19 +278,8 @@ def test_channels_with_one_function_have_the_sum_of_their_coefficients(
         np.testing.assert_allclose(found.statistic, (row @ z / errors) ** 2, rtol=1e-11)
 
 
-def test_coefficients_of_groups_and_of_outputs_in_other_rows() -> None:
-    mask = [np.ones((len(x), 2), bool) for x in X]
-    mask[1][:, 1] = False
+def test_coefficients_of_groups() -> None:
     given: dict[str, Any] = {"lags": (0, 8), "basis": cs.BSplines(4), "channels": NAMES}
-    fit = cs.solve(cs.Problem(X, Y, mask=mask, **given))
-    found = fit.test({"envelope[1]": 1, "word[1]": -1})
-    for o, rows in ((0, slice(None)), (1, [0, 2, 3])):
-        some = [np.array(X, dtype=object)[rows], np.array(Y, dtype=object)[rows]]
-        x, y = ([np.asarray(a, float) for a in part] for part in some)
-        alone = cs.solve(cs.Problem(x, [a[:, o] for a in y], **given))
-        expected = alone.test({"envelope[1]": 1, "word[1]": -1})
-        for name in ("statistic", "estimate", "standard_error"):
-            np.testing.assert_allclose(getattr(found, name)[o], getattr(expected, name)[0])
     groups = cs.solve(cs.Problem(X, Y, groups=2, **given))
     found = groups.test("word[2]")
     t = groups.coefficients[2] / groups.coefficient_error[2]
@@ -335,31 +292,24 @@ DEPENDENT = cs.Basis(np.c_[np.eye(4), np.eye(4)[:, :1]][:, [0, 1, 4]])
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "words"),
+    ("given", "words"),
     [
-        (["envelope[0]", "word"], ValueError, "'envelope.0.'"),
-        ({"envelope[0]": 1, 1: -1}, ValueError, "channels or coefficients, not both"),
-        (
-            "envelope[5]",
-            ValueError,
-            r"no channel or coefficient .*: .* envelope",
-        ),
-        ("envelope[0] + word lag 3", ValueError, "there is no channel or coefficient"),
-        ({"envelope[0]": 0}, ValueError, "must be numbers, not all zero"),
-        ({"envelope[0]": "a"}, TypeError, "must hold real numbers"),
+        (["envelope[0]", "word"], r"\['envelope\[0\]', 'word'\] are not coefficients"),
+        ("envelope[5]", r"there is no channel 'envelope\[5\]': there are envelope, word"),
+        ({"envelope[0]": 0}, "sums of taps with weights"),
     ],
 )
-def test_coefficients_that_are_refused(given: Any, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
+def test_coefficients_that_are_refused(given: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
         FIT.test(given)
-    with pytest.raises(TypeError, match="not for coefficients"):
+    with pytest.raises(ValueError, match="there is no channel"):  # but by its lags
         FIT.test("envelope[0]", lags=(0, 3))
 
 
 def test_coefficients_that_a_dependent_basis_does_not_determine_are_refused() -> None:
     fit = cs.solve(cs.Problem(X[0], Y[0], lags=(0, 3), basis=DEPENDENT))
     for name in ("0[0]", "1[2]"):
-        with pytest.raises(ValueError, match=f"coefficient '{name[0]}.{name[2]}.' is not determ"):
+        with pytest.raises(ValueError, match="are not coefficients that the basis determines"):
             fit.test(name)
     t = fit.coefficients[1] / fit.coefficient_error[1]
     np.testing.assert_allclose(fit.test("0[1]").statistic, t**2, rtol=1e-10)

@@ -26,7 +26,7 @@ METHODS: dict[str, dict[str, Any]] = {
 every_method = pytest.mark.parametrize("name", METHODS)
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the residuals of output"),
-    pytest.mark.filterwarnings("ignore:the test of one sum of taps under"),
+    pytest.mark.filterwarnings("ignore:the test of 1 sum of taps under"),
 ]
 
 
@@ -61,7 +61,7 @@ def assert_close(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) ->
         np.testing.assert_allclose(found[key], value, rtol=1e-7, atol=1e-9 * scale, err_msg=key)
 
 
-@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-100, 1e40), (1e60, 1e-150)])
+@pytest.mark.parametrize(("x_unit", "y_unit"), [(1e-60, 1e40), (1e60, 1e-60)])
 @every_method
 def test_results_have_the_units_of_the_data(name: str, x_unit: float, y_unit: float) -> None:
     x, y = records()

@@ -34,13 +34,7 @@ def known(bias: bool) -> tuple[cs.Problem, dict[str, np.ndarray]]:
 
 @pytest.mark.parametrize(
     ("solver", "bias", "kind"),
-    [
-        ("qr", True, ""),
-        ("normal", False, ""),
-        ("cg", True, ""),
-        ("auto", False, "wls "),
-        ("normal", True, "wls "),
-    ],
+    [("qr", True, ""), ("normal", False, ""), ("cg", True, ""), ("auto", False, "wls ")],
 )
 def test_errors_bands_and_tests_are_those_of_statsmodels(
     solver: str, bias: bool, kind: str
@@ -129,15 +123,12 @@ def test_errors_under_dependent_noise_are_those_of_statsmodels(kind: str, bias: 
 
 
 def test_a_bandwidth_of_all_rows_is_refused() -> None:
-    """Before any computation: windows of that many samples would take the memory."""
     problem, _ = known(True)
     mask = np.ones(problem.y[0].shape, bool)
     mask[:20, 1] = False
     problem = cs.Problem(problem.x[0], problem.y[0], kernel_size=5, bias=True, mask=mask)
-    for bandwidth in (56, 10**9 - 1):
-        words = f"'hac{bandwidth}' needs more than {bandwidth} rows in every output, got 56"
-        with pytest.raises(ValueError, match=words):
-            cs.solve(problem, noise=cs.HACNoise(bandwidth=bandwidth))
+    with pytest.raises(ValueError, match="'hac56' needs more than 56 rows in every output, got 56"):
+        cs.solve(problem, noise="hac56")
     assert np.isfinite(cs.solve(problem, noise="hac55").standard_error).all()
 
 
@@ -178,10 +169,8 @@ def test_errors_with_a_chosen_penalty_use_the_strength_of_each_output() -> None:
     np.testing.assert_allclose(fit.noise.dof, problem.n_equations - 1 - chosen.effective_dof)
     np.testing.assert_allclose(fit.noise.variance, chosen.noise_variance, rtol=1e-9)
     for q in range(2):
-        alone = cs.solve(problem, "normal", ridge=chosen.strength[q])
-        np.testing.assert_allclose(
-            fit.standard_error[..., q], alone.standard_error[..., q], rtol=1e-6
-        )
+        alone = cs.solve(problem, "normal", ridge=chosen.strength[q]).standard_error
+        np.testing.assert_allclose(fit.standard_error[..., q], alone[..., q], rtol=1e-6)
     assert "per tap (posterior), for white noise" in " ".join(str(fit).split())
 
 
@@ -202,23 +191,12 @@ def test_undetermined_taps_have_infinite_errors() -> None:
         fit.covariance()
 
 
-def test_errors_of_an_exact_fit_are_zero() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((60, 2)) * [1, 1e6]
-    y = cs.convolve(x, rng.standard_normal((4, 2, 1)), cs.ConvSpec(4)) + 1e5
-    fit = cs.solve(cs.Problem(x, y, kernel_size=4, bias=True))
-    assert not fit.standard_error.any()
-    assert not fit.noise.variance.any()
-    assert "Errors      0: y is fitted up to rounding" in str(fit)
-
-
 def test_an_exact_output_leaves_the_bands_of_others_alone() -> None:
     x, noise = np.random.default_rng(0).standard_normal((2, 300))
     y = np.stack([2 * x, 2 * x + noise], axis=1)
     both, alone = (cs.solve(cs.Problem(x, a, lags=(0, 4))) for a in (y, y[:, 1]))
-    pairs = zip(both.confidence_band(simultaneous=True), alone.confidence_band(simultaneous=True))
-    for found, expected in pairs:
-        np.testing.assert_allclose(found[:, 1], expected, rtol=1e-10)
+    found, expected = (fit.confidence_band(simultaneous=True) for fit in (both, alone))
+    np.testing.assert_allclose(np.array(found)[..., 1], expected, rtol=1e-10)
 
 
 def test_coverage_of_white_noise() -> None:
@@ -246,22 +224,25 @@ def test_the_simultaneous_band_of_clusters_is_that_of_bonferroni(records: int) -
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, records, 40, 2))
     fit = cs.solve(cs.Problem(x, y, kernel_size=1, bias=True), noise="cluster")
-    words = f"band from {records} records of equal size.* very wide"
-    with pytest.warns(UserWarning, match=words) if records < 4 else nullcontext():
+    with pytest.warns(UserWarning, match="very wide") if records < 4 else nullcontext():
         low, high = fit.confidence_band(0.9, simultaneous=True)
     reach = scipy.stats.t.ppf(1 - 0.1 / (2 * 2), records - 1) * fit.standard_error
     np.testing.assert_allclose(high - low, 2 * reach, rtol=1e-9)
     np.testing.assert_allclose((high + low) / 2, fit.kernel, atol=1e-12)
 
 
-def test_hypotheses_about_an_exact_fit() -> None:
-    x = np.random.default_rng(0).standard_normal(60)
-    w = np.array([1.0, 2, 3])[:, None, None]
-    fit = cs.solve(cs.Problem(x, cs.convolve(x, w, cs.ConvSpec(3)), kernel_size=3))
-    test, ones = fit.test(0), np.ones((3, 1))
+def test_errors_and_tests_of_an_exact_fit() -> None:
+    x = np.random.default_rng(0).standard_normal((60, 2)) * [1, 1e6]
+    w = np.array([[1.0, 1], [2, 0], [3, 0]])[..., None]
+    y = cs.convolve(x, w, cs.ConvSpec(3)) + 1e5
+    fit = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True))
+    assert not fit.standard_error.any()
+    assert not fit.noise.variance.any()
+    assert "Errors      0: y is fitted up to rounding" in str(fit)
+    test, ones = fit.test(0), np.ones((3, 1)) * [1, 0]
     assert (test.statistic[0], test.pvalue[0], test.partial_r2[0]) == (np.inf, 0, 1)
     assert np.isnan(fit.test(contrast=ones, value=6.0).statistic[0])
-    assert fit.test(contrast=ones, value=1e308).statistic[0] == np.inf
+    assert np.isnan(fit.test(1, lags=(-2, -1)).statistic[0])
 
 
 def test_without_degrees_of_freedom_there_are_no_errors() -> None:
@@ -275,37 +256,15 @@ def test_without_degrees_of_freedom_there_are_no_errors() -> None:
     assert "standard error" not in str(exact)
 
 
-@pytest.mark.filterwarnings("ignore:the test of 5 sums")
-@pytest.mark.parametrize(
-    ("noise", "samples", "taps", "records"), [("hac", 300, 5, 1), ("cluster", 80, 3, 6)]
-)
-def test_a_test_of_several_taps_keeps_its_level(
-    noise: str, samples: int, taps: int, records: int
-) -> None:
-    """Wald's test would reject twice as often."""
-    rng, outputs = np.random.default_rng(0), 100
-    found = []
-    for _ in range(3):
-        x = rng.standard_normal((records, samples, 1))
-        y = rng.standard_normal((records, samples, outputs))
-        problem = cs.Problem(x, y, lags=(0, taps - 1))
-        found.append(cs.solve(problem, noise=noise).test(channels=0).pvalue)
-    assert np.isfinite(found).all()
-    assert 0.02 < np.mean(np.array(found) < 0.05) < 0.09
-
-
 def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
     rng = np.random.default_rng(0)
     x, y = ([rng.standard_normal((n, 1)) for n in (600, 60, 60, 60, 60)] for _ in range(2))
     fit = cs.solve(cs.Problem(x, y, lags=(0, 4)), noise="cluster")
     mean, dof = of_unequal_records([596, 56, 56, 56, 56])
     np.testing.assert_allclose(fit.noise.dof, dof)
-    error = errors_of(fit)[2, 0, 0]
-    contrast = np.zeros((5, 1))
-    contrast[2] = 1
     with pytest.warns(UserWarning, match="the records differ in their number of rows"):
-        test = fit.test(contrast=contrast)
-    statistic = (fit.kernel[2, 0, 0] / error) ** 2 * mean / (1 - 1 / 5)
+        test = fit.test(lags=(2, 2))
+    statistic = (fit.kernel[2, 0, 0] / errors_of(fit)[2, 0, 0]) ** 2 * mean / (1 - 1 / 5)
     np.testing.assert_allclose(test.statistic, statistic)
     np.testing.assert_allclose(test.pvalue, scipy.stats.f.sf(statistic, 1, dof))
 
@@ -317,10 +276,9 @@ def test_more_taps_than_the_covariance_has_degrees_of_freedom() -> None:
     with pytest.raises(ValueError, match="3 degrees of freedom, too few for a test of 5 sums"):
         fit.test(channels=0)
     # Two records have one degree of freedom, which their lengths do not round up.
-    for length in range(20, 60, 3):
-        two = cs.Problem([x[0], x[1, :length]], [y[0], y[1, :length]], lags=(0, 4))
-        with pytest.raises(ValueError, match="1 degrees of freedom, too few for a test of 2 sums"):
-            cs.solve(two, noise="cluster").test(channels=0, lags=(0, 1))
+    two = cs.Problem([x[0], x[1, :23]], [y[0], y[1, :23]], lags=(0, 4))
+    with pytest.raises(ValueError, match="1 degrees of freedom, too few for a test of 2 sums"):
+        cs.solve(two, noise="cluster").test(channels=0, lags=(0, 1))
     fit = cs.solve(cs.Problem(x[0], y[0], lags=(0, 29)), noise="hac")
     with pytest.raises(ValueError, match="degrees of freedom, too few for a test of 30 sums"):
         fit.test(channels=0)  # without a warning that the test is approximate

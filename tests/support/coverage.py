@@ -12,11 +12,3 @@ def red(
     """AR(1) noise (rows, columns), after a start that is thrown away."""
     e = rng.standard_normal((rows + burn, columns))
     return scipy.signal.lfilter([1.0], [1.0, -pole], e, axis=0)[burn:]
-
-
-def one_over_f(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """Noise (rows, columns) whose power falls as 1/f, a part of a period four times as long."""
-    spectrum = np.fft.rfft(rng.standard_normal((4 * rows, columns)), axis=0)
-    spectrum[0] = 0.0
-    spectrum[1:] /= np.sqrt(np.arange(1, len(spectrum)))[:, None]
-    return np.fft.irfft(spectrum, 4 * rows, axis=0)[:rows]
