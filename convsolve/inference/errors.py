@@ -478,10 +478,10 @@ class HacErrors(DependentErrors):
             z, scale = u * self._residuals[o], math.sqrt(self._rows / self._left[o])
             if few and not alone.any():
                 m = z[:, self._axis >= 0] @ cosine_columns(0, self._rows, self._rows)
-                yield m * scale * math.sqrt(2 / COSINES)
+                yield m * (scale * math.sqrt(2 / COSINES))
             else:  # Each mean is updated from the previous one.
                 m = uniform_filter1d(z, window, axis=1, mode="constant")
-                yield m * scale * math.sqrt(window)
+                yield m * (scale * math.sqrt(window))
 
     def _errors_of(self, contrast: np.ndarray) -> np.ndarray:
         step = max(1, NUMBERS_AT_ONCE // self._rows)

@@ -191,14 +191,6 @@ def test_undetermined_taps_have_infinite_errors() -> None:
         fit.covariance()
 
 
-def test_an_exact_output_leaves_the_bands_of_others_alone() -> None:
-    x, noise = np.random.default_rng(0).standard_normal((2, 300))
-    y = np.stack([2 * x, 2 * x + noise], axis=1)
-    both, alone = (cs.solve(cs.Problem(x, a, lags=(0, 4))) for a in (y, y[:, 1]))
-    found, expected = (fit.confidence_band(simultaneous=True) for fit in (both, alone))
-    np.testing.assert_allclose(np.array(found)[..., 1], expected, rtol=1e-10)
-
-
 def test_coverage_of_white_noise() -> None:
     """Nominal 95 %, of single taps and of all at once; 400 data sets as outputs of one problem."""
     rng = np.random.default_rng(0)
@@ -231,29 +223,43 @@ def test_the_simultaneous_band_of_clusters_is_that_of_bonferroni(records: int) -
     np.testing.assert_allclose((high + low) / 2, fit.kernel, atol=1e-12)
 
 
-def test_errors_and_tests_of_an_exact_fit() -> None:
-    x = np.random.default_rng(0).standard_normal((60, 2)) * [1, 1e6]
+def test_errors_and_tests_of_an_exact_output() -> None:
+    """They do not affect other outputs."""
+    x, noise = np.random.default_rng(0).standard_normal((60, 2)) * [1, 1e6], np.zeros((58, 2))
+    noise[:, 1] = x[2:, 0]
     w = np.array([[1.0, 1], [2, 0], [3, 0]])[..., None]
-    y = cs.convolve(x, w, cs.ConvSpec(3)) + 1e5
-    fit = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True))
-    assert not fit.standard_error.any()
-    assert not fit.noise.variance.any()
-    assert "Errors      0: y is fitted up to rounding" in str(fit)
-    test, ones = fit.test(0), np.ones((3, 1)) * [1, 0]
+    y = cs.convolve(x, w, cs.ConvSpec(3)) + 1e5 + 1e3 * noise[::-1]
+    both, alone = (cs.solve(cs.Problem(x, a, kernel_size=3, bias=True)) for a in (y, y[:, 1]))
+    assert not both.standard_error[..., 0].any()
+    assert not both.noise.variance[0]
+    test, ones = both.test(0), np.ones((3, 1)) * [1, 0]
     assert (test.statistic[0], test.pvalue[0], test.partial_r2[0]) == (np.inf, 0, 1)
-    assert np.isnan(fit.test(contrast=ones, value=6.0).statistic[0])
-    assert np.isnan(fit.test(1, lags=(-2, -1)).statistic[0])
+    assert np.isnan(both.test(contrast=ones, value=6.0).statistic[0])
+    assert np.isnan(both.test(1, lags=(-2, -1)).statistic[0])
+    np.testing.assert_allclose(test.statistic[1], alone.test(0).statistic[0], rtol=1e-9)
+    found, expected = (fit.confidence_band(simultaneous=True) for fit in (both, alone))
+    np.testing.assert_allclose(np.array(found)[..., 1], expected, rtol=1e-9)
 
 
-def test_without_degrees_of_freedom_there_are_no_errors() -> None:
-    problem, _ = known(True)
-    few = cs.Problem(problem.x[0][:14], problem.y[0][:10], kernel_size=5)
-    exact, words = cs.solve(few), "10 rows leave no degrees of freedom beside 10 unknowns"
+@pytest.mark.parametrize(
+    ("noise", "lengths", "taps", "words"),
+    [
+        ("white", (9,), 5, "5 rows leave no degrees of freedom beside 5 unknowns"),
+        ("hac", (9,), 5, "5 rows leave no degrees of freedom beside 5 unknowns"),
+        ("cluster", (60, 60, 60, 60), 5, "3 degrees of freedom, too few for a test of 5 sums"),
+        ("cluster", (60, 23), 2, "has 1 degrees of freedom, too few for a test of 2 sums"),
+        ("hac", (60,), 30, "degrees of freedom, too few for a test of 30 sums"),
+    ],
+)
+def test_too_few_degrees_of_freedom(
+    noise: str, lengths: tuple[int, ...], taps: int, words: str
+) -> None:
+    """No warning says that the test is approximate. Two records have one degree of freedom."""
+    rng = np.random.default_rng(0)
+    x, y = ([rng.standard_normal(n) for n in lengths] for _ in range(2))
+    fit = cs.solve(cs.Problem(x, y, lags=(0, taps - 1)), noise=noise)
     with pytest.raises(ValueError, match=words):
-        _ = exact.standard_error
-    with pytest.raises(ValueError, match=words):
-        cs.solve(few, noise="hac").test(contrast=np.ones((5, 2)))
-    assert "standard error" not in str(exact)
+        fit.test(channels=0)
 
 
 def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
@@ -267,21 +273,6 @@ def test_records_of_very_different_length_warn_in_tests_of_sums() -> None:
     statistic = (fit.kernel[2, 0, 0] / errors_of(fit)[2, 0, 0]) ** 2 * mean / (1 - 1 / 5)
     np.testing.assert_allclose(test.statistic, statistic)
     np.testing.assert_allclose(test.pvalue, scipy.stats.f.sf(statistic, 1, dof))
-
-
-def test_more_taps_than_the_covariance_has_degrees_of_freedom() -> None:
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((2, 4, 60, 1))
-    fit = cs.solve(cs.Problem(x, y, lags=(0, 4)), noise="cluster")
-    with pytest.raises(ValueError, match="3 degrees of freedom, too few for a test of 5 sums"):
-        fit.test(channels=0)
-    # Two records have one degree of freedom, which their lengths do not round up.
-    two = cs.Problem([x[0], x[1, :23]], [y[0], y[1, :23]], lags=(0, 4))
-    with pytest.raises(ValueError, match="1 degrees of freedom, too few for a test of 2 sums"):
-        cs.solve(two, noise="cluster").test(channels=0, lags=(0, 1))
-    fit = cs.solve(cs.Problem(x[0], y[0], lags=(0, 29)), noise="hac")
-    with pytest.raises(ValueError, match="degrees of freedom, too few for a test of 30 sums"):
-        fit.test(channels=0)  # without a warning that the test is approximate
 
 
 def test_errors_require_a_factor() -> None:
