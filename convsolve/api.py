@@ -229,12 +229,12 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
         before = fit.status
         if before == "interrupted":
             break
-        noise = estimated_noise(analyse(problem, tuning), fit.kernel, fit.bias, model.order)
+        noise = estimated_noise(analyse(problem, tuning), fit.kernel, model.order)
         parts = []
-        for part in filtered_parts(problem, noise, tuning):
-            one = _solved(part.problem, method.of_part(part.problem._selection), strict, tuning)
-            one.bias = part.bias(one.kernel, one.bias)
-            parts.append(Part((part.output,), one))
+        for o, part in enumerate(filtered_parts(problem, noise, tuning)):
+            one = _solved(part, method.of_part(part._selection), strict, tuning)
+            one.bias = one.bias / (1 - noise.coefficients[o].sum())
+            parts.append(Part((o,), one))
         fit = _joined(problem, parts, {"noise": model.label}, tuning, autoregression=noise)
         # The noise was estimated from the residuals of the fit before.
         if before not in ("solved", "approximate"):

@@ -126,8 +126,8 @@ class Method:
             raise ValueError(f"grid has shape {shape}, expected {wanted}")
 
     def of_part(self, selection: Selection) -> Method:
-        """Return the method for the outputs and records of a part."""
-        grid, select = self.grid, self.select
+        """Return the method for the outputs of a part."""
+        grid = self.grid
         if np.ndim(grid or ()) > 1:
             grid = component("grid", selection.of_outputs(np.array(grid)))
         if not isinstance(select, str | None):

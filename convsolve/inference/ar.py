@@ -17,21 +17,19 @@ J. Math. Phys. 25 (1947) 261 (recursion over orders); H. Akaike, IEEE Trans. Aut
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis, forget
 from ..leastsquares.regression import Regression
-from ..linalg.rank import EPS
-from ..operators.filtered import Filter, FilteredRecord, filtered, lag_sums
-from ..operators.windows import NormalForm, normal_form
+from ..operators.filtered import filtered, filtered_records, lag_sums
+from ..operators.windows import NormalForm
 from ..problem.geometry import Geometry
 from ..problem.problem import Problem
-from ..problem.records import Records, Stored
+from ..problem.records import Records
 from ..problem.rows import Rows
 from ..problem.sizes import Tuning
 from ..text import count
@@ -43,11 +41,10 @@ MOST_ORDER, MOST_SHARE, ROWS_LEFT = 40, 0.1, 0.5
 MOST_REFLECTION = 0.999
 # Columns of a record with more rows take a negligible share of its noise.
 LONG_RECORD = 2_000
-# Number of steps of the correction for nuisance columns, and the change of ρ that ends them. Slow
-# steps change ρ by less than ``SLOW`` at the end, and steps without a limit by more than one.
-STEPS, SETTLED, SLOW = 100, 1e-6, 0.05
-# Number of times that orders are selected, each time with the correction for those before.
-TURNS = 5
+# Number of steps of the correction for nuisance columns, and the change of ρ that ends them. The
+# first steps also select the order. Slow steps change ρ by less than ``SLOW`` at the end, and steps
+# without a limit by more than one.
+STEPS, SELECTING, SETTLED, SLOW = 100, 10, 1e-6, 0.05
 
 
 class Autoregression(NamedTuple):
@@ -61,23 +58,14 @@ class Autoregression(NamedTuple):
     order: np.ndarray
     coefficients: np.ndarray
 
-    @classmethod
-    def of(cls, coefficients: Sequence[Sequence[float]]) -> Autoregression:
-        """Return the models with given coefficients of every output."""
-        order = np.array([len(c) for c in coefficients])
-        found = np.zeros((len(order), int(order.max(initial=0))))
-        for row, c in zip(found, coefficients, strict=True):
-            row[: len(c)] = c
-        return cls(order, found)
-
 
 class NoiseSums(NamedTuple):
     """Means of products of the residuals of all records, at lags 0 to the largest order.
 
     Attributes:
         means: of e[t]·e[t + l] (lags, outputs) over pairs of used rows of a record.
-        pairs: number of these pairs (lags,).
-        taper: factors of autocovariances (lags,), the share of pairs in records without gaps.
+        pairs: number of these pairs (lags, 1).
+        taper: factors of autocovariances (lags, 1), the share of pairs in records without gaps.
         expected: B (lags, T): the expectation of ``means`` is B γ for autocovariances γ.
     """
 
@@ -86,108 +74,88 @@ class NoiseSums(NamedTuple):
     taper: np.ndarray
     expected: np.ndarray
 
-    @classmethod
-    def over(
-        cls,
-        records: Sequence[np.ndarray],
-        flags: Sequence[np.ndarray],
-        columns: Sequence[np.ndarray],
-        most: int,
-    ) -> NoiseSums:
-        """Return the sums at lags 0 to ``most``.
-
-        Args:
-            records: residuals (T, outputs) of every record, zero in rows that are not used.
-            flags: (T,) of every record, True for rows that are used.
-            columns: orthonormal columns (n, k) in the used rows of every record, which are
-                projected out of its residuals.
-            most: the largest lag.
-        """
-        kinds: dict[tuple[bytes, int], list[int]] = {}
-        for i, (some, own) in enumerate(zip(flags, columns, strict=True)):
-            projected = own.shape[1] > 0 and len(some) <= LONG_RECORD
-            kinds.setdefault((some.tobytes(), id(own) if projected else 0), []).append(i)
-        longest = max(most + 1, *(len(flags[i]) * bool(own) for (_, own), (i, *_) in kinds.items()))
-        pairs, lost = np.zeros((most + 1, 1)), np.zeros((most + 1, longest))
-        for (_, projected), (i, *others) in kinds.items():
-            alike = 1 + len(others)
-            pairs += alike * lag_sums([flags[i][:, None].astype(float)], most)
-            if projected:
-                of_record = _lost_sums(flags[i], columns[i].astype(float), most)
-                lost[:, : len(flags[i])] += alike * of_record
-        expected = np.eye(*lost.shape) - lost / pairs
-        spans = np.array([np.ptp(np.flatnonzero(some)) + 1 for some in flags])
-        taper = np.maximum(spans - np.arange(most + 1)[:, None], 0).sum(1) / spans.sum()
-        return cls(lag_sums(records, most) / pairs, pairs[:, 0], taper, expected)
-
     def models(self, order: int | None) -> Autoregression:
-        """Return the models of an order, by default the order with the smallest AIC."""
-        orders = self.orders if order is None else np.full(self.means.shape[1], order)
-        found, _ = levinson(self.covariances(orders))
-        return Autoregression.of([found[p, :p, q].tolist() for q, p in enumerate(orders)])
+        """Return the models of an order, by default the order with the smallest AIC.
 
-    @property
-    def orders(self) -> np.ndarray:
-        """Order (outputs,) of each model by AIC.
-
-        The sum at lag p differs from its expectation for a model of order p − 1. Let r be the share
-        of this difference in the sum of squares that such a model leaves in the residuals. A
-        further order changes AIC by rows·log(1 − r²) + 2.
-        Autocovariances without the taper would have no model of a large order if noise oscillates.
+        A model and the scale of its noise give the expected difference between the means and those
+        of noise without nuisance columns. If this correction leads to no stationary model, the sums
+        over all rows are used, which always are autocovariances.
         """
-        lags = np.arange(1, len(self.pairs))
-        squares = levinson(self.means * self.pairs[:, None])[1][:-1]
-        found = np.full(self.means.shape[1], min(1, len(lags)))
-        for _ in range(TURNS):
-            before = found
-            models, variances = levinson(self.covariances(found) * self.taper[:, None])
-            off = models[lags, lags - 1] * variances[:-1] * self.pairs[1:, None]
-            r = np.clip(off / squares, -MOST_REFLECTION, MOST_REFLECTION)
-            aic = self.pairs[0] * np.log(1 - r**2).cumsum(0) + 2 * lags[:, None]
-            found = np.concatenate([np.zeros((1, len(found))), aic]).argmin(0)
-            if (found == before).all():
-                break
-        return found
-
-    def covariances(self, orders: np.ndarray) -> np.ndarray:
-        """Return autocovariances (lags, outputs) of the noise, by a model of an order per output.
-
-        If the correction leads to no stationary model of this order, the sums over all rows are
-        returned, which always are autocovariances.
-        """
-        found, wrong = self.means.copy(), np.zeros(len(orders), bool)
-        for p in np.unique(orders[orders > 0]):
-            own = orders == p
-            found[:, own], wrong[own] = self._corrected(int(p), self.means[:, own])
-        models, lags = levinson(found)[0], np.arange(1, len(found))
-        limits = np.abs(models[lags, lags - 1]) >= MOST_REFLECTION
-        wrong |= (limits & (lags[:, None] <= orders)).any(0)
-        return np.where(wrong, self.means * (self.pairs / self.pairs[0])[:, None], found)
-
-    def _corrected(self, order: int, means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return autocovariances (lags, outputs) for the ``means``, and flags if not settled.
-
-        A model and the scale of its noise give the expected difference between the sums and those
-        of noise without nuisance columns.
-        """
-        found, before = means, np.full((order, means.shape[1]), np.inf)
-        for _ in range(STEPS):
-            models, _ = levinson(found[: order + 1])
-            change = np.abs(models[order] - before).max(0)
+        outputs, found = np.arange(self.means.shape[1]), self.means
+        orders, before = np.full(len(outputs), order or 0), np.array(np.inf)
+        for step in range(STEPS):
+            if order is None and step < SELECTING:
+                orders = self._orders(found)
+            models = levinson(found)
+            rho = models[orders, :, outputs]
+            change = np.abs(rho - before).max(1, initial=0.0)
             if (change <= SETTLED).all():
                 break
-            model, before = autocorrelations(models, self.expected.shape[1]), models[order]
+            before, model = rho, continued(orders, rho, found, self.expected.shape[1])
             expected = self.expected @ model
-            found = means + means[0] / expected[0] * (model[: len(means)] - expected)
-        return found, change > SLOW
+            found = self.means + self.means[0] / expected[0] * (model[: len(found)] - expected)
+        limits = np.cumsum(np.abs(reflections(models)) >= MOST_REFLECTION, axis=0)
+        wrong = (change > SLOW) | (limits[orders, outputs] > 0)
+        found = np.where(wrong, self.means * self.pairs / self.pairs[0], found)
+        orders = self._orders(found) if order is None else orders
+        return Autoregression(orders, levinson(found)[orders, : orders.max(), outputs])
+
+    def _orders(self, covariances: np.ndarray) -> np.ndarray:
+        """Return the orders (outputs,) by AIC. Order p explains the share r² of the variance left.
+
+        Fewer pairs of rows have the lag p. Autocovariances without the taper would have no model of
+        a large order if noise oscillates.
+        """
+        share = self.pairs / self.pairs[0]
+        r = reflections(levinson(covariances * self.taper)) * share
+        penalties = 2 * np.arange(len(share))[:, None]
+        return np.asarray((self.pairs[0] * np.log1p(-(r**2)).cumsum(0) + penalties).argmin(0))
+
+
+def levinson(covariances: np.ndarray) -> np.ndarray:
+    """Return the coefficients (order, i, outputs) of models of every order.
+
+    Autocovariances (lags, outputs) beyond a reflection coefficient at its limit are not used.
+    """
+    most, outputs = len(covariances) - 1, covariances.shape[1]
+    found, going = np.zeros((most + 1, most, outputs)), np.ones(outputs, bool)
+    variance = covariances[0]
+    for p in range(1, most + 1):
+        before = found[p - 1, : p - 1]
+        missing = covariances[p] - (before * covariances[p - 1 : 0 : -1]).sum(0)
+        reflection = (missing / variance).clip(-MOST_REFLECTION, MOST_REFLECTION) * going
+        going = going & (np.abs(reflection) < MOST_REFLECTION)
+        found[p, : p - 1], found[p, p - 1] = before - reflection * before[::-1], reflection
+        variance = variance * (1 - reflection**2)
+    return found
+
+
+def reflections(models: np.ndarray) -> np.ndarray:
+    """Return the last coefficient (order, outputs) of models of every order, 0 for order 0."""
+    last = np.einsum("ppq->pq", models[1:])
+    return np.concatenate([np.zeros((1, models.shape[2])), last])
+
+
+def continued(
+    orders: np.ndarray, rho: np.ndarray, covariances: np.ndarray, lags: int
+) -> np.ndarray:
+    """Return the autocovariances (lags, outputs) of models ρ, given those of lags up to orders."""
+    from scipy.linalg.blas import dtbsv
+
+    found = np.zeros((lags, len(orders)))
+    for q, p in enumerate(orders):
+        whitening = np.concatenate([[1.0], -rho[q, :p]])
+        found[: p + 1, q] = np.convolve(whitening, covariances[: p + 1, q])[: p + 1]
+        found[:, q] = dtbsv(p, np.tile(whitening[:, None], lags), found[:, q], lower=1)
+    return found
 
 
 def _lost_sums(flags: np.ndarray, columns: np.ndarray, most: int) -> np.ndarray:
     """Return what the projection of columns out of a record takes of its expected sums.
 
-    With R = F − Q Qᵀ for the flags F, the expected sum of residuals at lag l is half the trace of
-    T_l R Γ R, where T_l is one at the distance l and zero elsewhere. It is linear in the
-    autocovariances, whose factors are the sums of R T_l R along its diagonals.
+    With R = F − Q Qᵀ for the flags F, the expected sum of residuals at lag l is the trace of
+    T_l R Γ R, where T_l is half of one at both distances ±l. R T_l R is F T_l F less Q Wᵀ + W Qᵀ.
+    Sums along the diagonals of these are the factors of the autocovariances.
 
     Args:
         flags: (T,), True for rows that are used.
@@ -202,246 +170,155 @@ def _lost_sums(flags: np.ndarray, columns: np.ndarray, most: int) -> np.ndarray:
     samples, size = len(flags), next_fast_len(2 * len(flags), real=True)
     q = np.zeros((samples, columns.shape[1]))
     q[flags] = columns
-    of_lags = np.zeros((most + 1, *q.shape))
-    for lag in range(min(most, samples - 1) + 1):
-        of_lags[lag, lag:] += q[: samples - lag]
-        of_lags[lag, : samples - lag] += q[lag:]
-    of_lags[0] /= 2
-    of_lags *= flags[:, None]
-    of_lags -= q @ (q.T @ of_lags) / 2
-    spectra = (rfft(q, size, axis=0).conj() * rfft(of_lags, size, axis=1)).real.sum(2)
-    found = 2 * irfft(spectra, size, axis=1)[:, :samples]
-    # A distance above zero occurs on both sides of the diagonal.
-    found[:, 1:] *= 2
-    found[1:] /= 2
-    return found
-
-
-def levinson(covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the models of every order from autocovariances (lags, outputs).
-
-    Autocovariances beyond a reflection coefficient at its limit are not used.
-
-    Returns:
-        Coefficients (order, i, outputs), and the variances (order, outputs) of the white noise.
-    """
-    most, outputs = len(covariances) - 1, covariances.shape[1]
-    coefficients, variances = np.zeros((most + 1, most, outputs)), np.empty((most + 1, outputs))
-    variances[0], going = covariances[0], np.ones(outputs, bool)
-    for p in range(1, most + 1):
-        before = coefficients[p - 1, : p - 1]
-        missing = covariances[p] - (before * covariances[p - 1 : 0 : -1]).sum(0)
-        reflection = np.where(going, missing / variances[p - 1], 0.0)
-        reflection = reflection.clip(-MOST_REFLECTION, MOST_REFLECTION)
-        going &= np.abs(reflection) < MOST_REFLECTION
-        coefficients[p, : p - 1] = before - reflection * before[::-1]
-        coefficients[p, p - 1] = reflection
-        variances[p] = variances[p - 1] * (1 - reflection**2)
-    return coefficients, variances
-
-
-def autocorrelations(models: np.ndarray, count: int) -> np.ndarray:
-    """Return autocorrelations (count, outputs) of the largest of models (order, i, outputs)."""
-    from scipy.linalg.blas import dtbsv
-
-    most, outputs = models.shape[1:]
-    found, left = np.zeros((count, outputs)), np.ones(outputs)
-    found[0] = 1.0
-    for p in range(1, most + 1):
-        reflection = models[p, p - 1]
-        found[p] = (models[p - 1, : p - 1] * found[p - 1 : 0 : -1]).sum(0) + reflection * left
-        left = left * (1 - reflection**2)
-    for q in range(outputs):
-        whitening, pulse = np.concatenate([[1.0], -models[most, :, q]]), np.zeros(count)
-        pulse[: most + 1] = np.convolve(whitening, found[: most + 1, q])[: most + 1]
-        found[:, q] = dtbsv(most, np.tile(whitening[:, None], count), pulse, lower=1)
+    padded, lags = np.pad(q, ((most, most), (0, 0))), range(most + 1)
+    both = [padded[most + i :][:samples] + padded[most - i :][:samples] for i in lags]
+    w = np.stack(both) / 2 * flags[:, None]
+    w -= q @ (q.T @ w) / 2
+    spectra = (rfft(q, size, axis=0).conj() * rfft(w, size, axis=1)).real.sum(2)
+    found = 4 * irfft(spectra, size, axis=1)[:, :samples]
+    found[:, 0] /= 2  # there is one main diagonal
     return found
 
 
 # --- residuals
 
 
-def estimated_noise(
-    analysis: Analysis, kernel: np.ndarray, bias: np.ndarray, order: int | None
-) -> Autoregression:
-    """Return the noise in the residuals of a kernel (*K, C, Cout) and a bias (Cout,).
+def estimated_noise(analysis: Analysis, kernel: np.ndarray, order: int | None) -> Autoregression:
+    """Return the noise in the residuals of a kernel (*K, C, Cout).
 
     Args:
         analysis: the analysis of outputs that use the same rows.
-        kernel: the estimate of the kernel. Confounds are fitted to its residuals.
-        bias: the estimate of the bias.
+        kernel: the estimate of the kernel. Bias and confounds are fitted to its residuals.
         order: the order, or None to select it.
 
     Raises:
         SolveError: If there are too few rows for the order, or if an output has no noise.
     """
+    design, e = analysis.design, _residuals(analysis, kernel)
+    gap = np.full(order or MOST_ORDER, -1)
+    # The rows of all records on one axis of time, with gaps between records.
+    axis = np.concatenate([a for each in design.matrix.plan.positions for a in (each, gap)])
+    used = np.concatenate([[False], axis >= 0])
+    starts, ends = np.flatnonzero(np.diff(used)).reshape(-1, 2).T
+    most = _largest_order(ends - starts, design.sizes.unknowns, order)
+    laid, flags = np.concatenate([e, np.zeros((1, e.shape[1]))])[axis], used[1:, None].astype(float)
+    sums, pairs = lag_sums([laid], most), lag_sums([flags], most)
+    spans = [last - first for _, first, last in design.kept.pieces(most + 1)]
+    taper = np.array([[rows_left(spans, lag)] for lag in range(most + 1)]) / sum(spans)
+    return NoiseSums(sums / pairs, pairs, taper, _expected(analysis, pairs)).models(order)
+
+
+def _residuals(analysis: Analysis, kernel: np.ndarray) -> np.ndarray:
+    """Return residuals (n, outputs) of the rows, less their bias and confounds.
+
+    Raises:
+        SolveError: If an output has no noise.
+    """
     assert analysis.targets is not None
     design, plain = analysis.design, Regression(analysis.plain, analysis.targets)
-    w, matrix, nuisance = plain.from_kernel(kernel), design.matrix, design.nuisance
-    z = plain.scaling.divided(w)
-    of_taps = plain.system.columns.expand(z)
-    several = [
-        matrix.output_rows(plain.targets, g) - matrix.forward(g, of_taps[g]) for g in range(len(w))
-    ]
+    matrix, w = design.matrix, plain.from_kernel(kernel)
+    taps = enumerate(plain.system.columns.expand(plain.scaling.divided(w)))
+    several = [matrix.output_rows(plain.targets, g) - matrix.forward(g, own) for g, own in taps]
     e = np.concatenate(several, axis=1)
-    e -= nuisance.constant * e.mean(0)
-    if nuisance.shared:
-        # So far, the residuals contain the least-squares bias instead of the given one.
-        off = np.ldexp(bias - plain.from_columns(z)[1], -plain.y_exponents.reshape(-1))
-        e -= matrix.nuisance_columns[:, [-1]] @ (matrix.plan.norm * off[None])
+    e -= design.nuisance.constant * e.mean(0)
     exact = np.flatnonzero(np.linalg.norm(e, axis=0) <= plain.rounding(w).reshape(-1))
     if exact.size:
         raise SolveError(
             f"noise='ar' needs noise, and {design.names.output(int(exact[0]))} "
             "is fitted up to rounding; leave it out, or use noise='white'"
         )
-    used, residuals = design.kept.used, matrix.plan.by_record(e.T)
-    flags = [design.kept.flags_of(i) for i in used]
-    own = nuisance.confounds
-    columns = [np.zeros((0, 0)) if own is None else own.layouts[own.which[i]].columns for i in used]
-    most = _largest_order([n for f in flags for n in _runs(f)], design.sizes.unknowns, order)
-    records = [np.nan_to_num(residuals[i], copy=False) for i in used]
-    return NoiseSums.over(records, flags, columns, most).models(order)
+    return e
 
 
-def rows_left(lengths: Sequence[int], order: int) -> int:
+def _expected(analysis: Analysis, pairs: np.ndarray) -> np.ndarray:
+    """Return the factors B (lags, T) of autocovariances in the expectation of means over pairs."""
+    kept, own = analysis.design.kept, analysis.design.nuisance.confounds
+    if own is None:
+        return np.eye(len(pairs))
+    short = [i for i in kept.used if kept.shapes[i][0] <= LONG_RECORD]
+    lost = np.zeros((len(pairs), max([len(pairs), *(kept.shapes[i][0] for i in short)])))
+    # Records of one layout have the same factors.
+    which, first, several = np.unique(own.which[short], return_index=True, return_counts=True)
+    for layout, i, alike in zip(which, first, several, strict=True):
+        flags, columns = kept.flags_of(short[i]), own.layouts[layout].columns.astype(float)
+        lost[:, : len(flags)] += alike * _lost_sums(flags, columns, len(pairs) - 1)
+    return np.eye(*lost.shape) - lost / pairs
+
+
+def rows_left(lengths: Sequence[int] | np.ndarray, order: int) -> int:
     """Return how many rows of records of these ``lengths`` have ``order`` rows before them."""
-    return sum(max(n - order, 0) for n in lengths)
+    return int(np.maximum(np.asarray(lengths) - order, 0).sum())
 
 
-def _largest_order(lengths: Sequence[int], unknowns: int, order: int | None) -> int:
+def _largest_order(lengths: np.ndarray, unknowns: int, order: int | None) -> int:
     """Return the largest order that is considered for these runs of rows, or the given ``order``.
 
     Raises:
         SolveError: If the given order leaves too few rows.
     """
-    rows = sum(lengths)
+    rows, least, tried = rows_left(lengths, 0), unknowns + 1.0, range((order or 0) + 1)
     if order is None:
-        least = max(ROWS_LEFT * rows, unknowns + 1)
+        least = max(ROWS_LEFT * rows, least)
         tried = range(min(MOST_ORDER, int(MOST_SHARE * rows)) + 1)
-        return max((p for p in tried if rows_left(lengths, p) >= least), default=0)
-    left = rows_left(lengths, order)
-    if left <= unknowns:
+    found = max((p for p in tried if rows_left(lengths, p) >= least), default=0)
+    if order is not None and found < order:
         raise SolveError(
-            f"noise='ar{order}' excludes {count(order, 'row')} of every record and "
-            f"gap, which leaves {count(left, 'row')} for {count(unknowns, 'unknown')}"
+            f"noise='ar{order}' excludes {count(order, 'row')} of every record and gap, which "
+            f"leaves {count(rows_left(lengths, order), 'row')} for {count(unknowns, 'unknown')}"
         )
-    return order
-
-
-def _runs(flags: np.ndarray) -> list[int]:
-    """Return the length of every run of rows that are used and consecutive."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(int)))
-    return [*(edges[1::2] - edges[::2]).tolist()]
+    return found
 
 
 # --- filtered problems
 
 
-class FilteredPart(NamedTuple):
-    """One output of a problem with filtered rows.
-
-    Attributes:
-        output: the output.
-        problem: its problem.
-        gain: factor of its bias.
-        constants: x (C,) and y that were subtracted before the filter.
-    """
-
-    output: int
-    problem: Problem
-    gain: float
-    constants: tuple[np.ndarray, float]
-
-    def bias(self, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
-        """Return the bias (1,) before the filter, given kernel and bias of the problem."""
-        if not self.problem.bias:
-            return bias
-        of_x, of_y = self.constants
-        return np.asarray(bias / self.gain + of_y - np.einsum("kco,c->o", kernel, of_x))
-
-
-def filtered_parts(
-    problem: Problem, noise: Autoregression, limits: Tuning
-) -> Iterator[FilteredPart]:
-    """Yield the filtered problem of every output.
+def filtered_parts(problem: Problem, noise: Autoregression, limits: Tuning) -> Iterator[Problem]:
+    """Yield the filtered problem of every output. Its bias is that of y times 1 − Σρ.
 
     The problem must have one axis, and equal rows and weights for all rows of a record.
     """
-    sizes = problem._sizes(limits)
-    each = sizes.numbers // problem.spec.groups + 2 * sizes.columns**2
+    sizes, spec = problem._sizes(limits), problem.spec
+    each = sizes.numbers // spec.groups + 2 * sizes.columns**2
     # Records of all outputs that exceed the memory together are filtered whenever they are read.
     stored = sizes.beyond_memory or each * problem.n_outputs > limits.held_numbers
-    for output in range(problem.n_outputs):
-        part = _part(problem, noise, output, stored)
-        yield part
+    for output, order in enumerate(noise.order.tolist()):
+        taps = np.concatenate([[1.0], -noise.coefficients[output, :order]])
+        alone = problem._of_outputs((output,))
+        if output % (problem.n_outputs // spec.groups) == 0:  # the first output of a group
+            forms: list[Any] = [NormalForm.of(a, spec) for a in alone.x]
+            forms = forms if stored else [*map(np.asarray, forms)]
+        assert alone.y is not None
+        x = filtered_records(forms, taps, spec.stride[0], stored)
+        made = _filtered(alone, x, filtered_records(alone.y, taps, 1, stored), taps)
+        yield made
         if stored:
-            forget(part.problem)
+            forget(made)
 
 
-def _part(problem: Problem, noise: Autoregression, output: int, on_demand: bool) -> FilteredPart:
-    """Return the filtered problem of an output, whose records are filtered ``on_demand``."""
-    alone, order = problem._of_outputs((output,)), int(noise.order[output])
-    spec, kept, taps = alone.spec, alone._kept, np.r_[1.0, -noise.coefficients[output, :order]]
-    used = records_left(kept, order)
-    if not used:
-        raise SolveError(f"noise of order {order} leaves no row of any record")
-    assert alone.y is not None
-    of_x, of_y = _offsets(alone)
-    for_x, for_y = Filter(of_x, taps, spec.stride[0]), Filter(of_y, taps)
-    x, y = ([records[i] for i in used] for records in (alone.x, alone.y))
-    if on_demand:
-        lazy = [FilteredRecord(NormalForm.of(a, spec), for_x) for a in x]
-        x = [a for record in lazy for a in Stored.of(record, 1)]
-        y = [a for record in y for a in Stored.of(FilteredRecord(record, for_y), 1)]
-    else:
-        x = for_x.of_all([*map(np.asarray, x)], partial(normal_form, spec=spec))
-        y = for_y.of_all([*map(np.asarray, y)], np.asarray)
-    input, outputs = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
+def _filtered(problem: Problem, x: list[Any], y: list[Any], taps: np.ndarray) -> Problem:
+    """Return the problem of one output with filtered records x in normal form, and y."""
+    spec, kept, order = problem.spec, problem._kept, len(taps) - 1
+    input, output = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
     # The layer that reads records in normal form at the same lags.
-    shift = map(add, alone._geometry.shift, spec._offset(alone._lengths[used[0]]))
+    shift = map(add, problem._geometry.shift, spec._offset(problem._lengths[0]))
     geometry = Geometry(spec._normal, tuple(shift))
-    rows = Rows.of(geometry.spec, [a.shape[:-1] for a in input.arrays])
-    mask = tuple(_usable(kept.flags_of(i), order) for i in used)
-    terms, weights = alone._terms, alone._weights
+    rows = Rows.of(geometry.spec, [a.shape[:-1] for a in x])
+    if kept.flags is not None:
+        rows = rows.flagged([_usable(flags, order) for flags in kept.flags])
+    terms = problem._terms
     if (columns := terms.columns) is not None:
-        several = (filtered(np.asarray(columns.arrays[i], float), taps)[order:] for i in used)
-        columns = columns._replace(arrays=tuple(several), missing=None)
-    made = alone._replace(
+        columns = columns._replace(missing=None)
+        columns = columns.each(lambda a: filtered(np.asarray(a, float), taps)[order:])
+    return problem._replace(
         _geometry=geometry,
         _input=input,
-        _output=outputs,
-        _by_mask=(((0,), rows.flagged(mask)),),
-        _weights=weights and tuple(weights[i] for i in used),
+        _output=output,
+        _by_mask=(((0,), rows),),
         _terms=terms._replace(columns=columns),
-        _selection=alone._selection._replace(records=tuple(used)),
-        _dtype=np.dtype(float),
-        _data_eps=EPS,
     )
-    return FilteredPart(output, made, float(taps.sum()), (of_x, float(of_y[0])))
-
-
-def records_left(rows: Rows, order: int) -> list[int]:
-    """Return the records that have a row with p rows before it that are used."""
-    return [i for i in rows.used if _usable(rows.flags_of(i), order).any()]
 
 
 def _usable(flags: np.ndarray, order: int) -> np.ndarray:
     """Return flags (T − p,) of the rows that are used and have p rows before them that are used."""
-    if len(flags) <= order:
-        return np.zeros(0, bool)
-    count_of = np.cumsum(np.concatenate([[0], flags]))
-    return np.asarray(count_of[order + 1 :] - count_of[: len(flags) - order] == order + 1)
-
-
-def _offsets(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """Return constants of x (C,) and y (Q,) that a bias or a drift takes up; else zeros."""
-    assert problem.y is not None
-    if not problem.bias and problem._terms.degree < 0:
-        return np.zeros(problem.n_channels), np.zeros(problem.n_outputs)
-    first = problem._kept.used[0]
-    start = int(np.flatnonzero(problem._kept.flags_of(first))[0])
-    sample, spec = start * problem.spec.stride[0], problem.spec
-    form = NormalForm.of(problem.x[first], spec)[sample : sample + spec._span[0]]
-    of_x = np.asarray(form, float).mean(0)
-    return of_x, np.asarray(problem.y[first][start : start + 1], float)[0]
+    total = np.cumsum(np.concatenate([[0], flags]))
+    return np.asarray(total[order + 1 :] - total[: max(len(flags) - order, 0)] == order + 1)

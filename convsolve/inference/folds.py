@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -154,28 +154,10 @@ class CrossValidation:
             self._check(listed, lengths)
         whole = [[(int(i), 0, lengths[i]) for i in part if lengths[i]] for part in listed]
         if not all(whole):
-            raise ValueError("a fold has no rows: its records are shorter than the kernel")
+            raise ValueError("a fold has no rows used in the fit")
         held = {int(i) for part in listed for i in part}
         rest = [(i, 0, lengths[i]) for i in used if i not in held]
         return Spans(whole, rest, self.average == "records" and not self.own)
-
-    def of_records(self, records: Sequence[int] | None) -> CrossValidation:
-        """Return the folds of some of the records, in their order; None for all records.
-
-        Raises:
-            ValueError: If no record of a fold is among them.
-        """
-        if records is None or not isinstance(self.folds, tuple):
-            return self
-        place = {record: i for i, record in enumerate(records)}
-        folds = [[place[i] for i in part if i in place] for part in self.folds]
-        if len(folds) < 2 or not all(folds):
-            which = "" if all(folds) else f" in fold {[*map(bool, folds)].index(False)}"
-            raise ValueError(
-                "noise='ar' excludes the first rows of every record, so there are "
-                f"too few{which} for a cross-validation by records"
-            )
-        return replace(self, folds=folds)
 
     @staticmethod
     def _check(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:

@@ -31,24 +31,22 @@ LENGTH_OF_Y = "with lags=, y is as long as x over stride=; with kernel_size=, as
 
 
 class Selection(NamedTuple):
-    """Channels, outputs and records of a part, by their numbers in the whole problem.
+    """Channels and outputs of a part, by their numbers in the whole problem.
 
-    Penalties are given for the channels of the whole problem. Settings of outputs, and folds of
-    records, are given for the problem that the part was taken from. A part takes its share of them.
+    Penalties are given for the channels of the whole problem. Settings of outputs are given for the
+    problem that the part was taken from. A part takes its share of them.
 
     Attributes:
         channels: input channels of the part, in the whole problem.
         outputs: outputs of the part, in the problem that it was taken from.
         n_channels: number of input channels of the whole problem.
         n_outputs: number of outputs of the problem that the part was taken from.
-        records: records of the part, in the problem that it was taken from; None for all.
     """
 
     channels: Sequence[int]
     outputs: Sequence[int]
     n_channels: int
     n_outputs: int
-    records: tuple[int, ...] | None = None
 
     def of_outputs(self, values: np.ndarray) -> np.ndarray:
         """Return values (..., Cout) of the outputs of the part; other shapes are returned whole."""

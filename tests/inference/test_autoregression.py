@@ -25,18 +25,6 @@ DATA = Path(__file__).parent / "data" / "statsmodels.json"
 KNOWN = json.loads(DATA.read_text(encoding="utf-8"))
 
 
-def made(
-    lengths: tuple[int, ...] = (150,), channels: int = 2, outputs: int = 2, bias: bool = True
-) -> cs.Problem:
-    """Records of coloured x, and the response of 4 taps to it with correlated noise."""
-    rng = np.random.default_rng(3)
-    x = [red(rng, n + 3, channels) + 2 for n in lengths]
-    w = rng.standard_normal((4, channels, outputs))
-    clean = cs.convolve(x, w, cs.ConvSpec(4))
-    y = [a + red(rng, len(a), outputs, 0.8) + 5 for a in clean]
-    return cs.Problem(x, y, kernel_size=4, bias=bias)
-
-
 # --- records with gaps, intercepts or drifts
 
 
@@ -91,11 +79,11 @@ def test_noise_that_no_stationary_model_describes_is_filtered_stably() -> None:
 def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
     rows = KNOWN["bias" if bias else "plain"]
     x, y = np.array(KNOWN["x"]), np.array(KNOWN["y"])
-    problem = cs.Problem(x, y, kernel_size=5, bias=bias)
-    parts = filtered_parts(problem, Autoregression.of([KNOWN["rho"]] * 2), Tuning())
+    problem, rho = cs.Problem(x, y, kernel_size=5, bias=bias), np.array([KNOWN["rho"]] * 2)
+    parts = filtered_parts(problem, Autoregression(np.full(2, len(rho.T)), rho), Tuning())
     for part, row in zip(parts, rows, strict=True):
-        fit = cs.solve(part.problem)
-        constant = part.bias(fit.kernel, fit.bias)
+        fit = cs.solve(part)
+        constant = fit.bias / (1 - rho[0].sum())
         test = fit.test(contrast=np.eye(10)[1::2][:2].reshape(2, 5, 2)[:, ::-1])
         assert fit.converged
         found = [*fit.kernel.reshape(-1), *constant[[0] * bias]]
@@ -129,7 +117,8 @@ def by_hand(problem: cs.Problem, output: int, order: int) -> dict[str, np.ndarra
     parts = [np.split(v, np.cumsum(kept)[:-1]) for v in (rows, y)]
     w, *_ = np.linalg.lstsq(rows, y, rcond=None)
     for _ in range(2):
-        e = np.split(y - rows @ w, np.cumsum(kept)[:-1])
+        e = y - rows @ w
+        e = np.split(e - problem.bias * e.mean(), np.cumsum(kept)[:-1])
         lags = [sum(a[i:] @ a[: max(len(a) - i, 0)] for a in e) for i in range(order + 1)]
         lags = np.array(lags) / [sum(max(n - i, 0) for n in kept) for i in range(order + 1)]
         rho = scipy.linalg.solve_toeplitz(lags[:-1], lags[1:])
@@ -195,8 +184,11 @@ def test_a_random_walk_with_an_offset_keeps_its_digits(level: float, bias: bool)
 # --- saved and refused fits
 
 
-def test_a_saved_fit_keeps_its_noise(tmp_path: Path) -> None:
-    fit = cs.solve(made(), noise="ar3")
+def test_a_saved_fit_keeps_its_noise_and_an_exact_one_has_none(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    x, noise = red(rng, 153, 2), red(rng, 150, 2, 0.8)
+    y = cs.convolve(x, rng.standard_normal((4, 2, 2)), cs.ConvSpec(4))
+    fit = cs.solve(cs.Problem(x, y + noise, kernel_size=4, bias=True), noise="ar3")
     fit.save(tmp_path / "fit.npz")
     for found in (cs.load(tmp_path / "fit.npz"), pickle.loads(pickle.dumps(fit))):
         np.testing.assert_array_equal(found.standard_error, fit.standard_error)
@@ -204,14 +196,8 @@ def test_a_saved_fit_keeps_its_noise(tmp_path: Path) -> None:
             np.testing.assert_array_equal(getattr(found.noise, name), getattr(fit.noise, name))
         np.testing.assert_array_equal(found.confidence_band(0.9), fit.confidence_band(0.9))
     assert "per tap, for autoregressive noise of order 3; " in " ".join(str(fit).split())
-
-
-def test_a_fit_without_residuals_has_no_autoregression() -> None:
-    problem = made()
-    y = cs.convolve(problem.x[0], np.ones((4, 2, 1)), cs.ConvSpec(4)) + 3
-    exact = cs.Problem(problem.x[0], y, kernel_size=4, bias=True)
-    few = cs.Problem(problem.x[0][:11], problem.y[0][:8], kernel_size=4)
-    for given in (exact, few):
+    for rows, values in ((150, y + 3), (8, y + noise)):
+        given = cs.Problem(x[: rows + 3], values[:rows], kernel_size=4, bias=rows > 8)
         with pytest.raises(ValueError, match="output 0 is fitted up to rounding"):
             cs.solve(given, noise="ar")
 

@@ -152,19 +152,10 @@ def records_of(lengths: tuple[int, ...]) -> cs.Problem:
     return cs.Problem(x, y, lags=(0, 2))
 
 
-@pytest.mark.parametrize(
-    ("lengths", "folds", "where"),
-    [
-        ((200, 9), [[0], [1]], " in fold 1"),
-        ((200, 9, 9, 200), [[0], [3], [1, 2]], " in fold 2"),
-    ],
-)
-def test_folds_without_rows_after_the_filter_are_refused(
-    lengths: tuple[int, ...], folds: Any, where: str
-) -> None:
-    method = {"penalty": "ridge", "select": cs.CrossValidation(folds), "noise": "ar8"}
-    with pytest.raises(ValueError, match=f"there are too few{where} for a cross-validation"):
-        cs.solve(records_of(lengths), **method)
+def test_folds_without_rows_after_the_filter_are_refused() -> None:
+    method = {"penalty": "ridge", "select": cs.CrossValidation([[0], [1]]), "noise": "ar8"}
+    with pytest.raises(ValueError, match="a fold has no rows used in the fit"):
+        cs.solve(records_of((200, 9)), **method)
 
 
 def test_folds_are_indices_of_the_records_of_the_problem() -> None:
@@ -186,11 +177,7 @@ def test_folds_are_indices_of_the_records_of_the_problem() -> None:
 
 @pytest.mark.parametrize(
     ("lengths", "noise", "folds"),
-    [
-        ((60,), "ar2", 5),
-        ((200, 9), "ar8", 5),
-        ((200, 9, 150, 180), "ar8", 3),
-    ],
+    [((60,), "ar2", 5), ((200, 9), "ar8", 5), ((200, 9, 150, 180), "ar8", 3)],
 )
 def test_default_folds_are_the_records_with_rows_or_blocks_of_one(
     lengths: tuple[int, ...], noise: str, folds: int
