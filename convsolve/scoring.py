@@ -180,31 +180,26 @@ def scored(
     """
     from .inference.r2 import Deviations
 
-    confounded, in_time = problem._nuisance.confounds is not None, problem.spec.ndim == 1
-    sums = Deviations(rows.count, len(outputs), in_time, centre=not confounded)
-    if confounded:
-        return _without_confounds(problem, [*outputs], rows, predictions, added, sums)
-    records = problem.y
+    if problem._nuisance.confounds is not None:
+        return _without_confounds(problem, [*outputs], rows, predictions, added)
+    sums, some, records = Deviations(rows.count, len(outputs)), [*outputs], problem.y
     assert records is not None
-    some: Any = [*outputs]
-    some = slice(None) if some == [*range(problem.n_outputs)] else some
     total, label = sum(map(len, records)), "rows that are scored"
     for span, block in tracked(predictions, label, total, size=lambda pair: len(pair[1])):
         measured, flags = np.asarray(records[span[0]][span[1] : span[2]]), rows.of_span(span)
         y, p = (np.asarray(a[flags][:, some], float) for a in (measured, block))
         sums.add(y, y - p, p)
-    return _score_of(sums)
+    return _score_of(sums, problem.spec.ndim == 1)
 
 
-def _score_of(sums: Deviations) -> Score:
-    """Return the score of all rows."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
-        ratio = sums.unexplained
+def _score_of(sums: Deviations, in_time: bool) -> Score:
+    """Return the score of all rows. Only rows along one axis have a standard error."""
+    ratio, correlation, mse = sums.fit()
+    r2, error, effective = 1 - ratio**2, *np.full((2, len(ratio)), np.nan)
+    if in_time:
         error = ratio**2 * sums.log_error()
         effective = np.where(np.isnan(ratio), np.nan, sums.effective_rows())
-        correlation = np.where(np.isnan(ratio), np.nan, sums.correlation)
-    r2 = 1 - ratio**2
-    return Score(r2, correlation, 100 * (1 - ratio), error, r2, effective, sums.mean_squares)
+    return Score(r2, correlation, 100 * (1 - ratio), error, r2, effective, mse)
 
 
 def _without_confounds(
@@ -213,13 +208,14 @@ def _without_confounds(
     rows: Rows,
     predictions: Blocks,
     added: np.ndarray | None,
-    sums: Deviations,
 ) -> Score:
     """Score all rows at once, with the confounds projected out of y and its prediction.
 
     R² is about the mean of y. A constant that is not among the confounds is projected out of y for
     this mean only, and the residual keeps it.
     """
+    from .inference.r2 import Deviations
+
     assert problem.y is not None
     truth = [np.asarray(a)[..., some] for a in problem.y]
     found = [np.zeros(a.shape) for a in truth]
@@ -232,10 +228,11 @@ def _without_confounds(
     joint = [np.concatenate(pair, axis=-1) for pair in zip(truth, found, strict=True)]
     y, fitted = np.split(without_confounds(centred, joint), 2, axis=1)
     left = without_confounds(own, [a - b for a, b in zip(truth, found, strict=True)], added)
+    sums = Deviations(rows.count, len(some), centre=False)
     for first in range(0, len(y), BLOCK_ROWS):
         here = slice(first, first + BLOCK_ROWS)
         sums.add(y[here], left[here], fitted[here])
-    score = _score_of(sums)
+    score = _score_of(sums, problem.spec.ndim == 1)
     # For R² of kernel and confounds together, only a constant is subtracted from y.
     spread = without_confounds(constant, truth)
     with np.errstate(divide="ignore", invalid="ignore"):

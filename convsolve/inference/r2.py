@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cached import cached_property
 from ..linalg.rank import EPS
 from .errors import COSINES, cosine_columns, t_quantile
 
@@ -13,8 +12,8 @@ from .errors import COSINES, cosine_columns, t_quantile
 FEW_ROWS = 8
 # A residual below this share of the variation of y is rounding.
 ROUNDING = 100 * EPS
-# A long series is averaged over bins, so that its memory and time are bounded. The correlation
-# within a bin then counts as one, and the result is at most the number of bins.
+# A long series is summed in bins, so that its memory and time are bounded. The correlation within a
+# bin then counts as one, and the number of effective rows is at most the number of bins.
 MOST_BINS = 4096
 
 
@@ -32,92 +31,69 @@ def interval(
 
 
 class Deviations:
-    """Sums over rows of y, its residual e and its prediction ŷ, added in the order of time.
+    """Sums of y, its residual e and its prediction ŷ over rows, in bins of consecutive rows.
 
     They are about the means of the first rows, so that a large mean takes no digits.
 
     Args:
         rows: number of rows.
         outputs: number of outputs.
-        in_time: whether the rows have an order in time, which a standard error needs.
         centre: whether means are subtracted from y and ŷ.
     """
 
-    def __init__(self, rows: int, outputs: int, in_time: bool, centre: bool = True) -> None:
-        self._rows, self._first, self._in_time = rows, 0, in_time
+    def __init__(self, rows: int, outputs: int, centre: bool = True) -> None:
+        self._rows, self._first, self._width = rows, 0, -(-rows // MOST_BINS)
         self._centred = np.array([centre, False, centre])[:, None]
-        self._sums, self._squares = np.zeros((2, 3, outputs))
-        self._cross, self._exponents = np.zeros(outputs), np.zeros(outputs, int)
-        # Cosine transforms of the squares of y and e, and of y itself.
-        self._cosines, self._of_y = np.zeros((COSINES, 2, outputs)), np.zeros((COSINES, outputs))
-        self._width = -(-rows // MOST_BINS)
-        self._bins = np.zeros((-(-rows // self._width), 3, outputs))
+        # Sums of y, e, ŷ, their squares and y·ŷ.
+        self._bins = np.zeros((-(-rows // self._width), 7, outputs))
 
     def add(self, y: np.ndarray, residual: np.ndarray, prediction: np.ndarray) -> None:
-        """Add the next rows (k, Q)."""
+        """Add the next rows (k, Q), in the order of time."""
         if not len(y):
             return
         if not self._first:
             self._exponents = np.frexp(np.abs(y).max(0))[1]
         values = np.ldexp(np.stack([y, residual, prediction], axis=1), -self._exponents)
         if not self._first:
-            self._origin = values.mean(0) * self._centred  # digits of large means are kept
+            self._origin = values.mean(0) * self._centred
         values -= self._origin
-        squares, end = np.square(values), self._first + len(y)
-        self._sums += values.sum(0)
-        self._squares += squares.sum(0)
-        self._cross += (values[:, 0] * values[:, 2]).sum(0)
-        if self._in_time:
-            cosines = cosine_columns(self._first, end, self._rows)
-            self._cosines += np.tensordot(cosines, squares[:, :2], (0, 0))
-            self._of_y += cosines.T @ values[:, 0]
-            bins = np.arange(self._first, end) // self._width
-            starts = np.flatnonzero(np.diff(bins, prepend=-1))
-            self._bins[bins[starts]] += np.add.reduceat(values, starts, axis=0)
-        self._first = end
+        whole = np.concatenate([values, values**2, values[:, :1] * values[:, 2:]], axis=1)
+        bins = np.arange(self._first, self._first + len(y)) // self._width
+        starts = np.flatnonzero(np.diff(bins, prepend=-1))
+        self._bins[bins[starts]] += np.add.reduceat(whole, starts, axis=0)
+        self._first += len(y)
 
-    @cached_property
-    def _means(self) -> np.ndarray:
-        """Means (3, Q), which are subtracted from y and ŷ after the origin."""
-        return self._centred * self._sums / self._rows
+    @np.errstate(all="ignore")
+    def fit(self) -> tuple[np.ndarray, ...]:
+        """Return ‖e‖/‖y − ȳ‖ (Q,), Pearson's correlation of y and ŷ, and the mean square of e.
 
-    @cached_property
-    def squares(self) -> np.ndarray:
-        """Sums of squares (3, Q) of y − ȳ, e and ŷ less its mean."""
-        return np.maximum(self._squares - self._rows * self._means**2, 0.0)
+        The mean square is in the square of the unit of y. The others are NaN for an output that is
+        constant to rounding, and the correlation is also NaN if ŷ is.
+        """
+        means, off, (y, e, fitted) = self._moments
+        varies = np.sqrt(y) > 4 * EPS * np.hypot(np.sqrt(y), self._origin[0] + off[0])
+        both = varies & (fitted > 8 * EPS * means[5])
+        correlation = np.where(both, (means[6] - off[0] * off[2]) / np.sqrt(y * fitted), np.nan)
+        ratio = np.where(varies, np.sqrt(e / y), np.nan)
+        return ratio, correlation, np.ldexp(e, 2 * self._exponents)
 
     @property
-    def mean_squares(self) -> np.ndarray:
-        """Mean squares (Q,) of e, in the square of the unit of y."""
-        with np.errstate(over="ignore", under="ignore"):
-            return np.asarray(np.ldexp(self.squares[1] / self._rows, 2 * self._exponents))
+    def _moments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means (7, Q) of all sums, the means (3, Q) that are subtracted, and variances (3, Q)."""
+        means = self._bins.sum(0) / self._rows
+        off = self._centred * means[:3]
+        return means, off, np.maximum(means[3:6] - off**2, 0.0)
 
-    @property
-    def unexplained(self) -> np.ndarray:
-        """‖e‖/‖y − ȳ‖ (Q,), NaN for an output that is constant to rounding."""
-        norms, errors = np.sqrt(self.squares[:2])
-        means = self._origin[0] + self._means[0]
-        of_rounding = 4 * EPS * np.hypot(norms, np.sqrt(self._rows) * means)
-        return np.where(norms > of_rounding, errors / norms, np.nan)
-
-    @property
-    def correlation(self) -> np.ndarray:
-        """Pearson's correlation (Q,) of y and ŷ, NaN if ŷ is constant to rounding."""
-        y, _, fitted = self.squares
-        cross = self._cross - self._rows * self._means[0] * self._means[2]
-        return np.where(fitted > 8 * EPS * self._squares[2], cross / np.sqrt(y * fitted), np.nan)
-
+    @np.errstate(all="ignore")
     def log_error(self) -> np.ndarray:
         """Return the standard error (Q,) of log(Σe²/Σc²), the mean of e²/Σe² − c²/Σc² per row.
 
         c is y − ȳ. The cosines are orthogonal to a constant.
         """
-        if not self._in_time:
-            return np.full(self._cross.shape, np.nan)
-        sums = self._cosines.copy()
-        sums[:, 0] -= 2 * self._means[0] * self._of_y
-        shares = sums / np.where(self.squares[:2] > 0, self.squares[:2], 1.0)
-        return np.asarray(np.sqrt(2 * np.square(shares[:, 1] - shares[:, 0]).mean(0)))
+        bins, (_, off, (y, e, _)) = self._bins, self._moments
+        shares = bins[:, 4] / e - (bins[:, 3] - 2 * off[0] * bins[:, 0]) / y
+        sums = cosine_columns(0, len(bins), len(bins)).T @ np.where(e > 0, shares, 0.0)
+        return np.asarray(np.sqrt(2 * np.square(sums / self._rows).mean(0)))
 
     def effective_rows(self) -> np.ndarray:
         """Return the fewest effective rows (Q,) of y, e and ŷ, n/(1 + 2·Σρ²).
@@ -125,19 +101,15 @@ class Deviations:
         ρ are the autocorrelations up to the first that is below 2/√n. Their squares are the
         autocorrelations of the squares of a Gaussian series. A series of rounding is not used.
         """
-        from scipy.fft import irfft, next_fast_len, rfft
+        from scipy.fft import irfft, rfft
 
-        if not self._in_time:
-            return np.full(self._cross.shape, np.nan)
-        rows, width, count = self._rows, self._width, len(self._bins)
-        mean, mean_square = self._sums / rows, self._squares / rows
-        variance, least = mean_square - mean**2, ROUNDING**2 * self.squares[0] / rows
-        real = variance > np.maximum(least, 8 * EPS * mean_square)
-        sizes = np.diff(np.append(np.arange(count) * width, rows))[:, None, None]
-        length = next_fast_len(2 * count, real=True)
-        spectrum = rfft((self._bins - sizes * mean) / width, length, axis=0)
-        products = irfft(np.square(np.abs(spectrum)), length, axis=0)[1:count]
-        rho = products * width / rows / np.where(real, variance, 1.0)
+        (means, _, variances), rows, count = self._moments, self._rows, len(self._bins)
+        variance = means[3:6] - means[:3] ** 2
+        real = variance > np.maximum(ROUNDING**2 * variances[0], 8 * EPS * means[3:6])
+        sizes = np.diff(np.append(np.arange(count) * self._width, rows))[:, None, None]
+        spectrum = rfft(self._bins[:, :3] - sizes * means[:3], 2 * count, axis=0)
+        products = irfft(np.square(np.abs(spectrum)), 2 * count, axis=0)[1:count]
+        rho = products / (rows * self._width) / np.where(real, variance, 1.0)
         below = np.logical_or.accumulate(rho < 2 / np.sqrt(rows))
-        found = rows / width / (1 + 2 * np.where(below, 0.0, rho**2).sum(0))
+        found = rows / self._width / (1 + 2 * np.where(below, 0.0, rho**2).sum(0))
         return np.asarray(np.where(real, found, np.inf).min(0))
