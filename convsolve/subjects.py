@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,16 +16,12 @@ from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty, Ridge, channel_taps
 from .method import component
 from .operators.layout import ascending, to_kernel
-from .operators.tap_basis import TapBasis
 from .problem.checks import fraction
 from .problem.problem import Problem
 from .problem.sizes import Limits, Tuning, tuning_of
 from .progress import LOG, Listener, tracked
 from .progress_bars import following
 from .text import count, line, plain, shown, some, span
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Width of the labels of a summary.
 MARGIN = 12
@@ -131,7 +127,7 @@ class GroupSolution(NamedTuple):
         reach = ndtri((1 + fraction(level, "level")) / 2) * self.standard_error
         return self.impulse_response - reach, self.impulse_response + reach
 
-    def plot(self, **options: Any) -> Figure:
+    def plot(self, **options: Any) -> Any:
         """Draw the kernel of the group with its band, and the kernels of the subjects.
 
         Args:
@@ -174,17 +170,18 @@ class GroupSolution(NamedTuple):
 
     def __str__(self) -> str:
         """Return a summary of the group, its subjects and the computation."""
-        channels, outputs = self.kernel.shape[-2:]
-        taps, largest = self.kernel[..., 0, 0].size, np.abs(self.kernel).max()
+        *_, channels, outputs = self.kernel.shape
+        several = self.standard_error, self.subject_deviation, self.noise_variance
+        error, deviation, noise = (span(values.ravel()) for values in several)
+        largest = f"{np.abs(self.kernel).max():.4g}"
         steps = count(max(map(len, self.log_likelihoods)), "step")
         entries = {
-            "Group": f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), {taps} taps "
-            f"of {count(channels, 'channel')} and {count(outputs, 'output')}",
-            "Kernel": f"largest tap of the group {largest:.4g}; standard error "
-            f"{span(self.standard_error.ravel())} per tap",
-            "Subjects": f"standard deviation {span(self.subject_deviation.ravel())} per tap; "
-            f"prior: {self.prior.title}",
-            "Noise": f"variance {span(self.noise_variance.ravel())}",
+            "Group": f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), "
+            f"{self.kernel[..., 0, 0].size} taps of {count(channels, 'channel')} and "
+            f"{count(outputs, 'output')}",
+            "Kernel": f"largest tap of the group {largest}; standard error {error} per tap",
+            "Subjects": f"standard deviation {deviation} per tap; prior: {self.prior.title}",
+            "Noise": f"variance {noise}",
             "Computed": f"restricted maximum likelihood, {steps}"
             + ", not converged" * (not self.converged),
         }
@@ -258,26 +255,25 @@ def solve_group(
     first, tuning = next(iter(subjects.values())), tuning_of(limits)
     chosen.check(first.spec.kernel_size, first.n_channels)
     basis, blocks = _coordinates(chosen, first)
-    each = first.n_outputs // len(blocks)  # outputs of a group
+    groups, outputs = first.spec.groups, first.n_outputs
     with following(progress, "solve_group"):
         several = tracked(subjects.values(), "moments of subjects", len(subjects))
         moments = [_moments(problem, basis, tuning) for problem in several]
         found = [
-            _in_taps(fit_variances([m[o] for m in moments], blocks[o // each], [*subjects]), basis)
-            for o in tracked(range(first.n_outputs), "outputs", first.n_outputs)
+            fit_variances([m[o] for m in moments], blocks[o * groups // outputs], [*subjects])
+            for o in tracked(range(outputs), "outputs", outputs)
         ]
-    taps, noise, log_likelihoods, converged = zip(*found, strict=True)
-    columns = np.reshape(taps, (len(blocks), each, *taps[0].shape)).transpose(3, 0, 2, 1)
-    arrays = (np.asarray(to_kernel(part, first.spec.kernel_size)) for part in columns)
-    kernel, error, deviation, *kernels = arrays
+    taps = np.array([_in_taps(fitted, basis) for fitted in found])
+    columns = taps.reshape(groups, outputs // groups, len(basis), -1).transpose(3, 0, 2, 1)
+    kernel, error, deviation, *kernels = (to_kernel(a, first.spec.kernel_size) for a in columns)
     result = GroupSolution(
         kernel,
         dict(zip(subjects, kernels, strict=True)),
-        np.asarray(ascending(error, first.spec.ndim)),
-        np.asarray(ascending(deviation, first.spec.ndim)),
-        np.stack(noise, axis=1),
-        log_likelihoods,
-        all(converged),
+        ascending(error, first.spec.ndim),
+        ascending(deviation, first.spec.ndim),
+        np.stack([fitted.noise for fitted in found], axis=1),
+        tuple(fitted.log_likelihoods for fitted in found),
+        all(fitted.converged for fitted in found),
         chosen, first.lags, first.fs, first.channels, first.outputs,
     )  # fmt: skip
     if not result.converged:
@@ -290,21 +286,19 @@ def _checked(problems: Any) -> dict[str, Problem]:
     """Return several problems with the same taps, channels and outputs, by name."""
     if not isinstance(problems, Mapping):
         raise TypeError(f"problems must be a dict {{name: problem}}, got {shown(problems)}")
-    found = {str(name): problem for name, problem in problems.items()}
+    found, known = {str(name): problem for name, problem in problems.items()}, None
     if len(found) < max(2, len(problems)):
         raise ValueError(f"problems has {count(len(found), 'subject')} ({some([*found])})")
-    first, known = next(iter(found.values())), None
     for name, problem in found.items():
         check_problem(problem, "solve_group")
         if problem._space is not None:
             raise ValueError("solve_group supports no basis and no windows of lags per channel")
-        lags = [(int(axis[-1]), int(axis[0])) for axis in problem._lags]
-        own = problem.kernel_shape, problem.spec.groups, problem.fs, lags
+        lags = problem._geometry.bounds(problem._lengths[0])
+        own = problem.kernel_shape, problem.spec.groups, lags, problem._names
         known = known or own
-        first._names.check_same(problem._names.channels, problem._names.outputs)
         if own != known:
             raise ValueError(
-                f"subject {name} has kernel shape, groups, fs and lags {own}, not {known}"
+                f"subject {name} has kernel shape, groups, lags and names {own}, not {known}"
             )
     return found
 
@@ -320,7 +314,7 @@ def _checked_prior(given: Any) -> Penalty:
     return prior
 
 
-def _moments(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[Subject]:
+def _moments(problem: Problem, basis: np.ndarray, tuning: Tuning) -> list[Subject]:
     """Return the moments of every output of a subject, in the user's units."""
     found: dict[int, Subject] = {}
     for outputs, part in problem.parts:
@@ -328,23 +322,22 @@ def _moments(problem: Problem, basis: TapBasis, tuning: Tuning) -> list[Subject]
         sizes, matrix, targets = analysis.design.sizes, analysis.design.matrix, analysis.targets
         if reason := sizes.gram_reason():
             raise SolveError(f"solve_group needs the Gram matrices of all subjects: {reason}")
-        rows = sizes.rows - sizes.nuisance
-        if rows <= 0:
+        if sizes.rows <= sizes.nuisance:
             raise SolveError("a subject has as many columns of bias and confounds as rows")
         assert targets is not None
-        unit = np.ldexp(1.0, matrix.exponents)[..., None]
+        t = np.ldexp(1.0, matrix.exponents)[..., None] * basis
         out = np.ldexp(1.0, targets.grouped(targets.exponents))
-        gram = basis.of_gram(matrix.gram() * unit * unit.swapaxes(1, 2))
-        cross = basis.restrict(matrix.rhs(targets) * unit * out[:, None])
+        gram, cross = t.mT @ matrix.gram() @ t, t.mT @ matrix.rhs(targets) * out[:, None]
         squares = matrix.outputs_of(targets).squares * out**2
         for i, o in enumerate(outputs):
             g, q = divmod(i, len(outputs) // part.spec.groups)
-            found[o] = Subject(gram[g], cross[g, :, q], float(squares[g, q]), rows)
+            numbers = float(squares[g, q]), sizes.rows - sizes.nuisance
+            found[o] = Subject(gram[g], cross[g, :, q], *numbers)
     return [found[o] for o in range(problem.n_outputs)]
 
 
-def _coordinates(prior: Penalty, problem: Problem) -> tuple[TapBasis, np.ndarray]:
-    """Return a basis of all kernels, and labels (G, R) of coordinates that share a variance.
+def _coordinates(prior: Penalty, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
+    """Return a basis (P, P) of all kernels, and labels (G, P) of columns that share a variance.
 
     Directions in which the prior does not vary are added with a small standard deviation, because
     the kernel of the group has no prior.
@@ -352,31 +345,25 @@ def _coordinates(prior: Penalty, problem: Problem) -> tuple[TapBasis, np.ndarray
     given = prior.channel_groups if isinstance(prior, Ridge) else None
     labels = np.array(range(problem.n_channels) if given is None else given)
     labels, taps = labels.reshape(problem.spec.groups, -1), math.prod(problem.kernel_shape[:-2])
-    roots = prior.bases(problem.spec._in_taps(problem._lags))
-    if roots is None:
-        return TapBasis(labels.shape[1] * taps), np.tile(labels, taps)
-    (_, matrix), penalized = channel_taps(np.arange(taps), roots)
-    assert matrix is not None
-    u, s, _ = np.linalg.svd(matrix)
-    whole, free = np.hstack([matrix, OUTSIDE * s[0] * u[:, matrix.shape[1] :]]), np.zeros(taps, int)
-    free[: len(penalized)] = ~penalized
-    basis = TapBasis.of_axes([whole], labels.shape[1])
-    return basis, 2 * np.repeat(labels, taps, axis=1) + np.tile(free, labels.shape[1])
+    roots, matrix = prior.bases(problem.spec._in_taps(problem._lags)), np.eye(taps)
+    free = np.zeros(taps, int)
+    if roots is not None:
+        (_, own), penalized = channel_taps(np.arange(taps), roots)
+        assert own is not None
+        u, s, _ = np.linalg.svd(own)
+        matrix = np.hstack([own, OUTSIDE * s[0] * u[:, own.shape[1] :]])
+        free[: len(penalized)] = ~penalized
+    channels = labels.shape[1]
+    return np.kron(matrix, np.eye(channels)), 2 * np.tile(labels, taps) + np.repeat(free, channels)
 
 
-def _in_taps(
-    fitted: FittedVariances, basis: TapBasis
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, bool]:
-    """Return results of one output: columns (P, 3 + subjects), noise variances, likelihoods, end.
+def _in_taps(fitted: FittedVariances, basis: np.ndarray) -> np.ndarray:
+    """Return columns (P, 3 + subjects) of one output.
 
-    Columns are the kernel of the group, its errors, the standard deviations between subjects, and
-    the kernels of the subjects.
+    They are the kernel of the group, its errors, the standard deviations between subjects, and the
+    kernels of the subjects.
     """
-    found, tau = fitted.estimate, np.diag(np.sqrt(fitted.variances))
-    z = np.concatenate([found.mean[:, None], found.each.T, found.root, tau], axis=1)
-    kernel, each, *roots = np.split(
-        basis.expand(z[None])[0], np.cumsum([1, len(found.each), len(tau)]), axis=1
-    )
-    norms = [np.linalg.norm(root, axis=1) for root in roots]
-    columns = np.column_stack([kernel, *norms, each])
-    return columns, fitted.noise, fitted.log_likelihoods, fitted.converged
+    found = fitted.estimate
+    error = np.linalg.norm(basis @ found.root, axis=1)
+    deviation = np.sqrt(basis**2 @ fitted.variances)
+    return np.column_stack([basis @ found.mean, error, deviation, basis @ found.each.T])
