@@ -14,7 +14,6 @@ import scipy.linalg  # noqa: F401  # here, or the first method would be billed f
 from .api import check_problem, report_of, solve
 from .errors import IdentifiabilityWarning, SolveError
 from .frames import table_of
-from .html import code
 from .identifiability.report import Identifiability
 from .lazy_plot import plot
 from .leastsquares.analysis import analyse
@@ -34,8 +33,10 @@ from .text import aligned, argument, shown
 SOLVERS, PENALTIES = ("qr", "svd", "normal", "cg", "fft", "adam"), ("ridge", "tc")
 # Default methods for other losses than squares, and for penalties that are not quadratic.
 OTHERS = ("auto", "adam")
-# Arguments that select a strength.
-SELECTION = ("grid", "select")
+# Arguments that state a penalty, and that select a strength.
+PENALIZING, SELECTION = {"ridge", "penalty"}, ("grid", "select")
+# The types of a method.
+KINDS = (str, Mapping)
 # The columns of the table: the entry of a row, and its format.
 COLUMNS = {
     "method": ("method", ""), "status": ("status", ""), "loss": ("loss", ".3g"),
@@ -54,12 +55,12 @@ class Comparison:
         identifiability: the `Identifiability` of the problem.
         solutions: a `Solution` for every method.
         rows: a dict per method: "method", "status", "loss" (the mean over residuals of
-            ``compare(loss=)``), "excess_loss" (loss minus the loss of the best exact method),
+            ``compare(loss=)``), "excess_loss" (loss minus the smallest loss of all methods),
             "kernel_error" (‖w − truth‖/‖truth‖, None without a truth), "null_component" (norm of
             the part of w in the null space), "backward_error", "duality_gap" and
             "certificate_kind", "steps", "compile_seconds", "run_seconds".
         shared_seconds: time of the work that methods share.
-        skipped: the solvers that could not run, with the reason.
+        skipped: the methods that cannot solve the problem, with the reason.
 
     Examples:
         >>> import numpy as np
@@ -139,12 +140,7 @@ class Comparison:
         lines += [f"loss: {self._loss.title}"] * (not self._loss.squared)
         return "\n".join(lines + [f"not run: {n}: {why}" for n, why in self.skipped.items()])
 
-    def _repr_html_(self) -> str:
-        """Return the text for a notebook."""
-        return code(str(self))
-
-    def __repr__(self) -> str:
-        return f"<Comparison of {', '.join(self.solutions)}>"
+    __repr__ = __str__
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
@@ -192,14 +188,13 @@ def compare(
     Returns:
         A `Comparison` with a row per method. The loss in the table is the mean of ``loss`` over
         residuals for every method. A method with a penalty has a larger loss. If y is noisy, its
-        kernel is often nearer to the truth. The excess loss is that over the exact minimum. With
-        Huber's loss and the scale "mad", which is not fixed, the table has the mean square.
-        Warnings on identifiability are left to ``Comparison.identifiability``.
+        kernel is often nearer to the truth. With Huber's loss and the scale "mad", which is not
+        fixed, the table has the mean square. Warnings on identifiability are left to
+        ``Comparison.identifiability``.
 
     Raises:
         TypeError: If a method is not a name or a dict.
         ValueError: If y is missing, or the truth has the wrong size.
-        SolveError: If a method that was named cannot solve the problem.
 
     Examples:
         >>> import numpy as np
@@ -216,46 +211,30 @@ def compare(
     """
     check_problem(problem, "compare")
     given: dict[str, Any] = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
-    several = labelled(methods, given | {"loss": loss, "noise": noise})
+    pairs = [*labelled(methods, given | {"loss": loss, "noise": noise}).items()]
     measured, tuning = Method.of(loss=loss).loss.measured, tuning_of(limits)
     reference = None if truth is None else problem._as_kernel(truth, "truth")
+    solutions, skipped = dict[str, Solution](), dict[str, str]()
     with following(progress, "compare"), warnings.catch_warnings():
         warnings.simplefilter("ignore", IdentifiabilityWarning)
         report = report_of(problem, tuning)
         decided = report._diagnosis.decided
-        solutions, skipped = _solved(problem, several, limits, methods is None)
+        for label, words in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
+            try:
+                solutions[label] = solve(problem, **words, limits=limits)
+            except SolveError as refusal:
+                skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
+            else:
+                if solutions[label].status == "interrupted":
+                    break
         rows = [_row(*pair, measured, reference, decided) for pair in solutions.items()]
-        exact = [row["loss"] for row in rows if row["steps"] is None and row["status"] == "solved"]
-        if not measured.squared:
-            least, _ = _solved(problem, {"exact": {"loss": measured}}, limits, True)
-            exact = [_mean(fit, measured) for fit in least.values() if fit.converged]
-    floor = min(exact or [row["loss"] for row in rows], default=0.0)
+    least = min((row["loss"] for row in rows), default=0.0)
     for row in rows:
-        row["excess_loss"] = row["loss"] - floor
+        row["excess_loss"] = row["loss"] - least
     seconds: Counter[str] = Counter()
     for _, part in problem.parts:
         seconds.update(analyse(part, tuning).design.clock.seconds)
     return Comparison(report, solutions, rows, dict(seconds), skipped, measured)
-
-
-def _solved(
-    problem: Problem, methods: dict[str, dict[str, Any]], limits: Limits | None, lenient: bool
-) -> tuple[dict[str, Solution], dict[str, str]]:
-    """Return solutions by label, up to one that is interrupted, and why others are missing."""
-    solutions: dict[str, Solution] = {}
-    skipped: dict[str, str] = {}
-    pairs = [*methods.items()]
-    for label, words in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
-        try:
-            solutions[label] = fit = solve(problem, **words, limits=limits)
-        except SolveError as refusal:
-            if not lenient:
-                raise
-            skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
-        else:
-            if fit.status == "interrupted":
-                break
-    return solutions, skipped
 
 
 def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -266,33 +245,38 @@ def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
         shared: arguments of `solve` that all methods have in common.
     """
     if methods is None:
-        method = Method.of(**{k: v for k, v in shared.items() if k not in SELECTION})
+        method = Method.of(**_arguments({}, shared))
         plain = method.penalty.zero and method.noise.penalties
         methods = (*SOLVERS, *PENALTIES * plain) if method.least_squares else OTHERS
-    if isinstance(methods, str) or not isinstance(methods, (Mapping, Sequence)) or not methods:
-        raise TypeError(f"methods must be a list, or a dict by label, got {shown(methods)}")
-    named = isinstance(methods, Mapping)
-    pairs: Any = methods.items() if isinstance(methods, Mapping) else enumerate(methods)
-    found: dict[str, dict[str, Any]] = {}
-    for label, each in pairs:
-        if not isinstance(each, (str, Mapping)):
-            raise TypeError(f"a method must be a name or a dict of arguments, got {shown(each)}")
-        own = {argument_of(each): each} if isinstance(each, str) else dict(each)
-        text = each if isinstance(each, str) else ", ".join(argument(*pair) for pair in own.items())
-        found[label if named else text] = _arguments(own, shared)
-    for name in SELECTION:
-        if shared.get(name) is not None and all(w.get(name) is None for w in found.values()):
-            raise TypeError(f"{name}= selects a strength, but no method has a strength to select")
+    listed = methods.values() if isinstance(methods, Mapping) else methods
+    if isinstance(methods, str) or not methods or any(not isinstance(m, KINDS) for m in listed):
+        raise TypeError(
+            "methods must be names or dicts of arguments, in a list or in a dict by label, "
+            f"got {shown(methods)}"
+        )
+    if not isinstance(methods, Mapping):
+        methods = {_label(method): method for method in methods}
+    found = {}
+    for label, each in methods.items():
+        own = {argument_of(each): each} if isinstance(each, str) else each
+        found[label] = _arguments(own, shared)
     return found
 
 
-def _arguments(own: dict[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
+def _label(method: str | Mapping[str, Any]) -> str:
+    """Return the name of a method, or its arguments as they are given in Python."""
+    if isinstance(method, str):
+        return method
+    return ", ".join(argument(*pair) for pair in method.items())
+
+
+def _arguments(own: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a method, which override the shared ones."""
     # A ridge and a penalty are one choice.
-    choice = {"ridge", "penalty"} if {"ridge", "penalty"} & own.keys() else set()
-    words = {k: v for k, v in shared.items() if k not in choice} | own
+    chosen = PENALIZING if own.keys() & PENALIZING else own.keys()
+    words = {name: value for name, value in shared.items() if name not in chosen} | dict(own)
     # A shared grid or criterion is for the methods that select a strength.
-    method = Method.of(**{name: value for name, value in words.items() if name not in SELECTION})
+    method = Method.of(**words | dict.fromkeys(SELECTION))
     return words | {n: None for n in SELECTION if n not in own and not method.selects(n)}
 
 
@@ -308,11 +292,11 @@ def _row(
         pairs = ((one.identifiability, np.asarray(one.kernel, float)) for one in fit._by_mask)
         norms = [report._diagnosis.null_part(w) for report, w in pairs if report is not None]
         part = float(np.linalg.norm(np.concatenate(norms)))
-    found = {"method": label, "status": fit.status, "loss": _mean(fit, loss), "excess_loss": 0.0}
-    found |= {"kernel_error": error, "null_component": part}
-    found |= {name: getattr(fit, name) for name in ("backward_error", "duality_gap")}
+    row = {"method": label, "status": fit.status, "loss": _mean(fit, loss), "excess_loss": 0.0}
+    row |= {"kernel_error": error, "null_component": part}
+    row |= {"backward_error": fit.backward_error, "duality_gap": fit.duality_gap}
     names = ("certificate_kind", "steps", "compile_seconds", "run_seconds")
-    return found | {name: fit.stats.get(name) for name in names}
+    return row | {name: fit.stats.get(name) for name in names}
 
 
 def _mean(fit: Solution, loss: Loss) -> float:

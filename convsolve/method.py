@@ -76,7 +76,7 @@ class Method:
         if self.select is not None:
             self.penalty.check_select(self.select)
         penalized = not (self.penalty.zero or self.noise.penalties)
-        if penalized or not (self.loss.squared or self.noise.losses):
+        if penalized or not (self.loss.squared or self.noise.independent):
             raise ValueError(f"noise={self.noise.label!r} has no standard errors for {self.name}")
 
     def selects(self, name: str) -> bool:
@@ -130,10 +130,7 @@ class Method:
         grid = self.grid
         if np.ndim(grid or ()) > 1:
             grid = component("grid", selection.of_outputs(np.array(grid)))
-        if not isinstance(select, str | None):
-            select = select.of_records(selection.records)
-        penalty = self.penalty.of_part(selection)
-        return replace(self, penalty=penalty, grid=grid, select=select)
+        return replace(self, penalty=self.penalty.of_part(selection), grid=grid)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return None, or the reason why a problem of these sizes cannot be solved."""

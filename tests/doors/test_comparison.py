@@ -9,7 +9,6 @@ import pytest
 
 import convsolve as cs
 from convsolve import registry
-from convsolve.problem.sizes import Tuning
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((50, 2))
@@ -29,7 +28,6 @@ def test_every_number_by_its_definition() -> None:
         error = np.linalg.norm(fit.kernel - W) / np.linalg.norm(W)
         assert row["kernel_error"] == pytest.approx(error, rel=1e-9)
         assert row["excess_loss"] == pytest.approx(row["loss"] - exact["loss"], abs=1e-15)
-    assert repr(table) == f"<Comparison of {', '.join(table.solutions)}>"
     assert exact["excess_loss"] == 0
     assert fft["status"] == "approximate"
     assert fft["excess_loss"] > 0
@@ -46,6 +44,7 @@ def test_all_methods_run_by_default_and_others_are_skipped_with_a_reason() -> No
     assert "stride > 1" in table.skipped["fft"]
     assert "not run: fft: stride > 1" in str(table)
     assert all(row["kernel_error"] is None for row in table.rows)
+    assert repr(table) == str(table)
 
 
 def test_the_null_component_is_the_part_in_the_null_space(rng: np.random.Generator) -> None:
@@ -70,12 +69,11 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", ROBUST)
-def test_the_excess_of_a_loss_is_that_over_its_exact_minimum(name: str) -> None:
-    """The minimum is the same if the exact solution is not one of the methods."""
+def test_the_excess_of_a_loss_is_that_over_the_smallest_of_the_table(name: str) -> None:
     y = Y + np.random.default_rng(3).standard_t(2, Y.shape)
     problem = cs.Problem(X, y, kernel_size=(3,), bias=True)
     loss, same = ROBUST[name]
-    both, alone = (cs.compare(problem, m, loss=loss) for m in ([DESCENT, "auto"], [DESCENT]))
+    both = cs.compare(problem, [DESCENT, "auto"], loss=loss)
     for row, fit in zip(both.rows, both.solutions.values(), strict=True):
         wanted = LOSSES[name](y - cs.convolve(X, fit.kernel, problem.spec, fit.bias)).mean()
         assert row["loss"] == pytest.approx(wanted, rel=1e-12)
@@ -83,7 +81,6 @@ def test_the_excess_of_a_loss_is_that_over_its_exact_minimum(name: str) -> None:
     assert best["excess_loss"] == 0
     assert best["duality_gap"] <= 1e-13
     assert rough["excess_loss"] == rough["loss"] - best["loss"] > 0
-    assert alone.rows[0]["excess_loss"] == pytest.approx(rough["excess_loss"], rel=1e-6)
     assert f"loss: {loss.title}" in str(both)
     methods = {"descent": DESCENT | {"loss": same}, "exact": {"loss": loss}}
     mixed = cs.compare(problem, methods | {"squares": "normal"})
@@ -91,8 +88,7 @@ def test_the_excess_of_a_loss_is_that_over_its_exact_minimum(name: str) -> None:
     assert "loss: " not in str(mixed)
 
 
-def test_a_loss_without_an_exact_minimum_is_compared_by_squares_or_the_best_method() -> None:
-    """Squares for a callable and an open scale; the best method if the minimum is not computed."""
+def test_a_callable_and_an_open_scale_are_compared_by_squares() -> None:
     problem = cs.Problem(X, Y, kernel_size=(3,))
     own = cs.compare(
         problem, [{"solver": cs.GradientDescent(steps=5)}], loss=lambda p, t: abs(p - t)
@@ -101,9 +97,6 @@ def test_a_loss_without_an_exact_minimum_is_compared_by_squares_or_the_best_meth
         (row,), (fit,) = table.rows, table.solutions.values()
         assert row["loss"] == pytest.approx((fit.residuals() ** 2).mean(), rel=1e-12)
         assert "loss: " not in str(table)
-    few = Tuning(gram_bytes=8)
-    (row,) = cs.compare(problem, [DESCENT], loss="absolute", limits=few).rows
-    assert row["excess_loss"] == 0
 
 
 DEFAULTS: dict[str, tuple[dict[str, Any], set[str]]] = {

@@ -187,8 +187,8 @@ SOLVERS: list[Row] = [
     (lambda: FULL.times, ValueError, "there is no sampling rate"),
 ]
 COMPARISONS: list[Row] = [
-    (lambda: cs.compare(FULL, {}), TypeError, "methods must be a list, or a dict by label"),
-    (lambda: cs.compare(FULL, [cs.Ridge()]), TypeError, "a method must be a name or a dict"),
+    (lambda: cs.compare(FULL, {}), TypeError, "methods must be names or dicts of arguments"),
+    (lambda: cs.compare(FULL, [cs.Ridge()]), TypeError, "methods must be names or dicts of"),
 ]  # fmt: skip
 ERRORS: list[Row] = [
     (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
