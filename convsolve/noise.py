@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
+from .leastsquares.analysis import Analysis
 from .problem.checks import integer
-from .text import as_call, count
+from .problem.problem import Problem
+from .text import as_call
 
 if TYPE_CHECKING:
     from .inference.errors import Errors, Estimate
-    from .leastsquares.analysis import Analysis
-    from .problem.problem import Problem
 
 
-class NoiseModel(ABC):
-    """An assumption on the noise in y.
+class NoiseModel:
+    """An assumption on the noise in y. By default, rows are independent.
 
     Attributes:
         name: its name in ``noise=``.
         assumption: a clause that follows a standard error in texts.
-        penalties: whether there are errors of estimates with a penalty.
-        losses: whether there are errors of estimates with another loss than squares.
-        independent: whether rows are independent, which residuals may contradict.
+        in_time: whether rows have an order, so that the problem has one axis.
+        independent: whether rows are independent, which residuals may contradict. Only then there
+            are errors of estimates with another loss than squares.
+        penalties: whether there are errors of estimates with a penalty. Otherwise errors take
+            products of rows × taps² numbers.
         by_record: whether errors come from one sum per record, so that few records are few draws.
-        rows_squared: whether errors take products of rows × taps² numbers.
 
     Examples:
         >>> import convsolve as cs
@@ -39,8 +39,8 @@ class NoiseModel(ABC):
 
     name: str
     assumption: str
-    penalties = losses = independent = True
-    by_record = rows_squared = False
+    independent = penalties = True
+    in_time = by_record = False
 
     def __repr__(self) -> str:
         return as_call(self)
@@ -48,29 +48,30 @@ class NoiseModel(ABC):
     @property
     def label(self) -> str:
         """The name, with a number if one is given, as ``noise=`` accepts it."""
-        return self.name
+        return self.name + "".join(str(n) for n in vars(self).values() if isinstance(n, int))
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError if the problem has no errors under this noise."""
-        return
+        if self.in_time and problem.spec.ndim > 1:
+            raise ValueError(f"noise={self.name!r} needs one axis, time")
 
-    @abstractmethod
     def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
-        """Return the errors, bands and tests of an estimate."""
+        """Return the errors, bands and tests of an estimate, by default from its factor."""
+        from .inference.errors import Errors
+
+        return Errors(analysis, estimate)
 
 
-class _WithNumber(NoiseModel):
-    """A noise model with one number, which is None by default."""
+class _InTime(NoiseModel):
+    """A noise model along time with one number, which is None by default."""
+
+    in_time = True
+    independent = False
 
     def __post_init__(self) -> None:
         for name, given in vars(self).items():
             if given is not None:
                 object.__setattr__(self, name, integer(given, name))
-
-    @property
-    def label(self) -> str:
-        """The name, with the number if it is given."""
-        return self.name + "".join(str(n) for n in vars(self).values() if n is not None)
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,15 +98,9 @@ class WhiteNoise(NoiseModel):
     name = "white"
     assumption = "for white noise"
 
-    def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
-        """Return errors from the factor of the fit."""
-        from .inference.errors import Errors
-
-        return Errors(analysis, estimate)
-
 
 @dataclass(frozen=True, repr=False)
-class ARNoise(_WithNumber, WhiteNoise):
+class ARNoise(_InTime):
     """An autoregression per output. Rows are filtered until their noise is white.
 
     Args:
@@ -140,20 +135,16 @@ class ARNoise(_WithNumber, WhiteNoise):
 
     name = "ar"
     assumption = "for autoregressive noise"
-    losses = independent = False
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or if single rows have weights."""
-        _check_time(problem, self.name)
+        super().check(problem)
         if any(root.ndim for root in problem._weights or ()):
-            raise ValueError(
-                f"noise={self.name!r} filters rows of equal weight: weights of single "
-                "rows change the variance in time, so that no filter makes the noise white"
-            )
+            raise ValueError("noise='ar' needs equal weights of all rows of a record")
 
 
 @dataclass(frozen=True, repr=False)
-class HACNoise(_WithNumber):
+class HACNoise(_InTime):
     """Rows depend on those near them in time (Newey and West).
 
     Args:
@@ -188,18 +179,14 @@ class HACNoise(_WithNumber):
 
     name = "hac"
     assumption = "for stationary noise"
-    penalties = losses = independent = False
-    rows_squared = True
+    penalties = False
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError for images, or unless there are more rows than the bandwidth."""
-        _check_time(problem, self.name)
-        rows = min(part._kept.count for _, part in problem.parts)
-        if self.bandwidth is not None and self.bandwidth >= rows:
-            raise ValueError(
-                f"noise={self.label!r} needs more than {count(self.bandwidth, 'row')} "
-                f"in every output, got {rows}"
-            )
+        super().check(problem)
+        if self.bandwidth is not None and self.bandwidth >= problem.n_equations:
+            rows = f"{self.bandwidth} rows in every output, got {problem.n_equations}"
+            raise ValueError(f"noise={self.label!r} needs more than {rows}")
 
     def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return errors from products of rows that are near each other."""
@@ -231,16 +218,15 @@ class ClusterNoise(NoiseModel):
 
     name = "cluster"
     assumption = "for noise that is independent between records"
-    penalties = losses = independent = False
-    by_record = rows_squared = True
+    penalties = independent = False
+    by_record = True
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError unless there are several records."""
         if any(len(part._nuisance.records_left(part._kept)) < 2 for _, part in problem.parts):
             raise ValueError(
-                f"noise={self.name!r} needs two records or more that have rows, and "
-                "more rows than confounds of their own, in every output; use "
-                + ("noise='hac'" if problem.spec.ndim == 1 else "noise='white'")
+                f"noise={self.name!r} needs two records or more that have rows, and more rows than "
+                "confounds of their own, in every output"
             )
 
     def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
@@ -248,8 +234,3 @@ class ClusterNoise(NoiseModel):
         from .inference.errors import ClusterErrors
 
         return ClusterErrors(analysis, estimate)
-
-
-def _check_time(problem: Problem, name: str) -> None:
-    if problem.spec.ndim > 1:
-        raise ValueError(f"noise={name!r} follows one axis, time; of images use noise='cluster'")

@@ -1120,7 +1120,7 @@ class Solution:
         taps, outputs = math.prod(self.kernel.shape[:-1]), self.kernel.shape[-1]
         sums = outputs + self._spec.groups * taps / PRODUCTS_A_SUM
         influences = self.problem.n_equations * taps * sums
-        if self._noise_model.rows_squared and influences > MAX_INFLUENCES:
+        if not self._noise_model.penalties and influences > MAX_INFLUENCES:
             return None
         try:
             return self._errors
