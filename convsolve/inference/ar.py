@@ -41,10 +41,11 @@ MOST_ORDER, MOST_SHARE, ROWS_LEFT = 40, 0.1, 0.5
 MOST_REFLECTION = 0.999
 # Columns of a record with more rows take a negligible share of its noise.
 LONG_RECORD = 2_000
-# Number of steps of the correction for nuisance columns, and the change of ρ that ends them. The
-# first steps also select the order. Slow steps change ρ by less than ``SLOW`` at the end, and steps
-# without a limit by more than one.
-STEPS, SELECTING, SETTLED, SLOW = 100, 10, 1e-6, 0.05
+# Number of steps of the correction for nuisance columns, and the change of ρ that ends them. Slow
+# steps change ρ by less than ``SLOW`` at the end, and steps without a limit by more than one.
+STEPS, SETTLED, SLOW = 100, 1e-6, 0.05
+# Number of times that orders are selected, each time with the correction for those before.
+TURNS = 5
 
 
 class Autoregression(NamedTuple):
@@ -75,18 +76,26 @@ class NoiseSums(NamedTuple):
     expected: np.ndarray
 
     def models(self, order: int | None) -> Autoregression:
-        """Return the models of an order, by default the order with the smallest AIC.
+        """Return the models of an order, by default the order with the smallest AIC."""
+        outputs = np.arange(self.means.shape[1])
+        chosen = np.full(len(outputs), min(1, len(self.means) - 1) if order is None else order)
+        for _ in range(TURNS):
+            orders, found = chosen, self._corrected(chosen)
+            chosen = self._orders(found) if order is None else orders
+            if (chosen == orders).all():
+                break
+        return Autoregression(chosen, levinson(found)[chosen, : chosen.max(), outputs])
+
+    def _corrected(self, orders: np.ndarray) -> np.ndarray:
+        """Return autocovariances (lags, outputs) of the noise, by a model of an order per output.
 
         A model and the scale of its noise give the expected difference between the means and those
         of noise without nuisance columns. If this correction leads to no stationary model, the sums
-        over all rows are used, which always are autocovariances.
+        over all rows are returned, which always are autocovariances.
         """
-        outputs, found = np.arange(self.means.shape[1]), self.means
-        orders, before = np.full(len(outputs), order or 0), np.array(np.inf)
-        for step in range(STEPS):
-            if order is None and step < SELECTING:
-                orders = self._orders(found)
-            models = levinson(found)
+        outputs, found, before = np.arange(len(orders)), self.means, np.array(np.inf)
+        for _ in range(STEPS):
+            models = levinson(found[: 1 + orders.max()])
             rho = models[orders, :, outputs]
             change = np.abs(rho - before).max(1, initial=0.0)
             if (change <= SETTLED).all():
@@ -96,9 +105,7 @@ class NoiseSums(NamedTuple):
             found = self.means + self.means[0] / expected[0] * (model[: len(found)] - expected)
         limits = np.cumsum(np.abs(reflections(models)) >= MOST_REFLECTION, axis=0)
         wrong = (change > SLOW) | (limits[orders, outputs] > 0)
-        found = np.where(wrong, self.means * self.pairs / self.pairs[0], found)
-        orders = self._orders(found) if order is None else orders
-        return Autoregression(orders, levinson(found)[orders, : orders.max(), outputs])
+        return np.where(wrong, self.means * self.pairs / self.pairs[0], found)
 
     def _orders(self, covariances: np.ndarray) -> np.ndarray:
         """Return the orders (outputs,) by AIC. Order p explains the share r² of the variance left.
@@ -221,12 +228,10 @@ def _residuals(analysis: Analysis, kernel: np.ndarray) -> np.ndarray:
     several = [matrix.output_rows(plain.targets, g) - matrix.forward(g, own) for g, own in taps]
     e = np.concatenate(several, axis=1)
     e -= design.nuisance.constant * e.mean(0)
-    exact = np.flatnonzero(np.linalg.norm(e, axis=0) <= plain.rounding(w).reshape(-1))
-    if exact.size:
-        raise SolveError(
-            f"noise='ar' needs noise, and {design.names.output(int(exact[0]))} "
-            "is fitted up to rounding; leave it out, or use noise='white'"
-        )
+    exact = np.linalg.norm(e, axis=0) <= plain.rounding(w).reshape(-1)
+    if exact.any():
+        name = design.names.output(int(exact.argmax()))
+        raise SolveError(f"noise='ar' needs noise, and {name} is fitted up to rounding")
     return e
 
 
@@ -256,17 +261,16 @@ def _largest_order(lengths: np.ndarray, unknowns: int, order: int | None) -> int
     Raises:
         SolveError: If the given order leaves too few rows.
     """
-    rows, least, tried = rows_left(lengths, 0), unknowns + 1.0, range((order or 0) + 1)
+    tried, least = [order or 0], unknowns + 1.0
     if order is None:
-        least = max(ROWS_LEFT * rows, least)
-        tried = range(min(MOST_ORDER, int(MOST_SHARE * rows)) + 1)
-    found = max((p for p in tried if rows_left(lengths, p) >= least), default=0)
-    if order is not None and found < order:
-        raise SolveError(
-            f"noise='ar{order}' excludes {count(order, 'row')} of every record and gap, which "
-            f"leaves {count(rows_left(lengths, order), 'row')} for {count(unknowns, 'unknown')}"
-        )
-    return found
+        rows = rows_left(lengths, 0)
+        tried = [*range(min(MOST_ORDER, int(MOST_SHARE * rows)) + 1)]
+        least = max(least, ROWS_LEFT * rows)
+    found = [p for p in tried if rows_left(lengths, p) >= least]
+    if order is not None and not found:
+        left = f"{count(rows_left(lengths, order), 'row')} for {count(unknowns, 'unknown')}"
+        raise SolveError(f"noise='ar{order}' excludes rows after every gap, which leaves {left}")
+    return max(found, default=0)
 
 
 # --- filtered problems
@@ -305,17 +309,11 @@ def _filtered(problem: Problem, x: list[Any], y: list[Any], taps: np.ndarray) ->
     rows = Rows.of(geometry.spec, [a.shape[:-1] for a in x])
     if kept.flags is not None:
         rows = rows.flagged([_usable(flags, order) for flags in kept.flags])
-    terms = problem._terms
-    if (columns := terms.columns) is not None:
+    if (columns := problem._terms.columns) is not None:
         columns = columns._replace(missing=None)
         columns = columns.each(lambda a: filtered(np.asarray(a, float), taps)[order:])
-    return problem._replace(
-        _geometry=geometry,
-        _input=input,
-        _output=output,
-        _by_mask=(((0,), rows),),
-        _terms=terms._replace(columns=columns),
-    )
+    made = {"_geometry": geometry, "_input": input, "_output": output, "_by_mask": (((0,), rows),)}
+    return problem._replace(**made, _terms=problem._terms._replace(columns=columns))
 
 
 def _usable(flags: np.ndarray, order: int) -> np.ndarray:
