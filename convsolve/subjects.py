@@ -221,7 +221,7 @@ def solve_group(
     all data together. With a large τ², it is the least-squares solution of every subject alone.
 
     Raises:
-        TypeError: If ``problems`` is not a mapping of problems.
+        TypeError: If ``problems`` is not a mapping of problems, or ``prior`` is no penalty.
         ValueError: If there are fewer than two subjects, y is missing, or problems have different
             lags, channels or outputs, or a basis or windows per channel. If the prior is no
             quadratic penalty, has a strength, or a hyperparameter is not given.
@@ -251,7 +251,12 @@ def solve_group(
     See Also:
         `solve`, for a single subject or all records together.
     """
-    subjects, chosen = _checked(problems), _checked_prior(prior)
+    subjects, chosen = _checked(problems), component("penalty", prior)
+    if not chosen.quadratic or chosen.open or chosen.strength is not None:
+        raise ValueError(
+            "prior must be a quadratic penalty without a strength, whose hyperparameters are "
+            f"given, got {shown(chosen)}"
+        )
     first, tuning = next(iter(subjects.values())), tuning_of(limits)
     chosen.check(first.spec.kernel_size, first.n_channels)
     basis, blocks = _coordinates(chosen, first)
@@ -301,17 +306,6 @@ def _checked(problems: Any) -> dict[str, Problem]:
                 f"subject {name} has kernel shape, groups, lags and names {own}, not {known}"
             )
     return found
-
-
-def _checked_prior(given: Any) -> Penalty:
-    prior = component("penalty", given) if isinstance(given, str) else given
-    known = isinstance(prior, Penalty) and prior.quadratic and not prior.open
-    if not known or prior.strength is not None:
-        raise ValueError(
-            "prior must be a quadratic penalty without a strength, whose hyperparameters are "
-            f"given, got {shown(prior)}"
-        )
-    return prior
 
 
 def _moments(problem: Problem, basis: np.ndarray, tuning: Tuning) -> list[Subject]:

@@ -106,14 +106,13 @@ def whitened(v: np.ndarray, rho: np.ndarray) -> np.ndarray:
     return v[order:] - sum(foreknown) if len(v) > order else v[:0]
 
 
-def by_hand(problem: cs.Problem, output: int, order: int) -> dict[str, np.ndarray]:
-    """Two rounds of Cochrane and Orcutt, by dense filtered rows, of one output."""
-    spec, groups = problem.spec, problem.spec.groups
-    group, q = divmod(output, problem.n_outputs // groups)
-    rows = dense.design_matrix([*problem.x], spec)[group].astype(float)
-    rows = np.hstack([rows, np.ones((len(rows), 1))]) if problem.bias else rows
+def by_hand(problem: cs.Problem, output: int, order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two rounds of Cochrane and Orcutt, by dense filtered rows: ρ, and kernel and bias."""
+    group, q = divmod(output, problem.n_outputs // problem.spec.groups)
+    rows = dense.design_matrix([*problem.x], problem.spec)[group].astype(float)
+    rows = np.hstack([rows, np.ones((len(rows), int(problem.bias)))])
     kept = [n for (n,) in problem._kept.shapes if n]
-    y = dense.by_group([*problem.y], groups)[group][:, q].astype(float)
+    y = dense.by_group([*problem.y], problem.spec.groups)[group][:, q].astype(float)
     parts = [np.split(v, np.cumsum(kept)[:-1]) for v in (rows, y)]
     w, *_ = np.linalg.lstsq(rows, y, rcond=None)
     for _ in range(2):
@@ -124,18 +123,7 @@ def by_hand(problem: cs.Problem, output: int, order: int) -> dict[str, np.ndarra
         rho = scipy.linalg.solve_toeplitz(lags[:-1], lags[1:])
         a, b = (np.concatenate([whitened(v, rho) for v in each]) for each in parts)
         w, *_ = np.linalg.lstsq(a, b, rcond=None)
-    dof = len(a) - a.shape[1]
-    variance = np.square(b - a @ w).sum() / dof
-    covariance = np.linalg.inv(a.T @ a) * variance
-    unknowns = rows.shape[1] - problem.bias
-    return {
-        "kernel": w[:unknowns],
-        "bias": w[unknowns:],
-        "rho": rho,
-        "covariance": covariance[:unknowns, :unknowns],
-        "variance": variance,
-        "dof": dof,
-    }
+    return rho, w
 
 
 @pytest.mark.parametrize("name", ["groups", "dilation", "stride", "circular", "ragged", "short"])
@@ -147,14 +135,10 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
     fit = cs.solve(problem, noise=f"ar{order}")
     assert fit.converged
     for o in range(problem.n_outputs):
-        known = by_hand(problem, o, order)
-        np.testing.assert_allclose(fit.noise.coefficients[o], known["rho"], rtol=1e-8)
-        np.testing.assert_allclose(fit.kernel[..., o].reshape(-1), known["kernel"], atol=1e-10)
-        np.testing.assert_allclose(fit.bias[[o] * geometry.bias], known["bias"], atol=1e-10)
-        np.testing.assert_allclose(fit.noise.variance[o], known["variance"], rtol=1e-9)
-        assert fit.noise.dof[o] == known["dof"]
-        size = np.abs(known["covariance"]).max()
-        np.testing.assert_allclose(covariance_of(fit, o), known["covariance"], atol=1e-10 * size)
+        rho, w = by_hand(problem, o, order)
+        np.testing.assert_allclose(fit.noise.coefficients[o], rho, rtol=1e-8)
+        found = [*fit.kernel[..., o].reshape(-1), *fit.bias[[o] * geometry.bias]]
+        np.testing.assert_allclose(found, w, atol=1e-10)
 
 
 # --- digits

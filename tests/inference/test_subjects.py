@@ -185,20 +185,18 @@ def test_subjects_that_do_not_differ_are_those_of_all_data() -> None:
 
 def test_a_search_that_does_not_converge_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random_effects, "MOST_STEPS", 1)
-    problems = {i: Recording(i, 1, False).problem for i in range(SUBJECTS)}
     with pytest.warns(UserWarning, match="did not converge"):
-        group = cs.solve_group(problems)
+        group = cs.solve_group({i: Recording(i, 1, False).problem for i in range(SUBJECTS)})
     assert not group.converged
     assert "not converged" in str(group)
 
 
 def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
     data = [Recording(i, 2, False) for i in range(SUBJECTS)]
-    named = [
-        cs.Problem(d.x, d.y, **LAGS, fs=100, channels=["tone", "word"], outputs=["Cz"])
-        for d in data
-    ]
-    group = cs.solve_group({f"s{i}": one for i, one in enumerate(named)})
+    names: dict[str, Any] = {"fs": 100, "channels": ["tone", "word"], "outputs": ["Cz"]}
+    group = cs.solve_group(
+        {f"s{i}": cs.Problem(d.x, d.y, **LAGS, **names) for i, d in enumerate(data)}
+    )
     assert "5 subjects (s0, s1, s2, s3, s4), 6 taps of 2 channels" in str(group)
     found = group.to_dict()
     assert found["subjects"] == group.subjects == [f"s{i}" for i in range(5)]
@@ -222,17 +220,10 @@ WINDOWS = {k: cs.Problem(np.stack([X, X**2], 1), Y, lags={0: (0, 2), 1: (0, n)})
 MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
     ([ONE, ONE], None, TypeError, "problems must be a dict {name: problem}"),
     ({"a": ONE}, None, ValueError, "problems has 1 subject (a)"),
-    ({"a": ONE, "b": 3}, None, TypeError, "Problem"),
     ({"a": ONE, "b": cs.Problem(X, lags=(0, 2))}, None, ValueError, "solve_group needs y"),
-    (
-        {"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))},
-        None,
-        ValueError,
-        "subject b has kernel shape, groups, lags and names ",
-    ),
+    ({"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))}, None, ValueError, "subject b has kernel sha"),
     (WINDOWS, None, ValueError, "supports no basis and no windows of lags per channel"),
     (TWO, cs.Ridge(1.0), ValueError, "prior must be a quadratic penalty without a strength"),
-    (TWO, 3.0, ValueError, "prior must be a quadratic penalty"),
     (TWO, "tc", ValueError, "whose hyperparameters are given, got StableSpline"),
     (EXACT, None, cs.SolveError, "y of subject a has almost no noise"),
     (FLAT, None, cs.SolveError, "do not determine the kernel of the group"),
@@ -242,6 +233,5 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
 
 @pytest.mark.parametrize(("problems", "prior", "error", "words"), MISTAKES)
 def test_mistakes_are_named(problems: Any, prior: Any, error: type[Exception], words: str) -> None:
-    given = {} if prior is None else {"prior": prior}
     with pytest.raises(error, match=re.escape(words)):
-        cs.solve_group(problems, **given)
+        cs.solve_group(problems, prior or "ridge")
