@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..leastsquares.certificate import EXACT_GAP
 from ..linalg.rank import EPS
 from ..progress import tracked
 from .plq import Losses
 
-# Largest number of sweeps over all groups, and of sweeps between checks of the duality gap.
-SWEEPS, A_CHECK = 5000, 5
+# Largest number of sweeps over all groups, and of sweeps between checks of the duality gap, which
+# is to be at most the third number.
+SWEEPS, A_CHECK, ENOUGH = 5000, 5, EXACT_GAP / 100
 # Largest number of Newton steps for the norm of one group.
 NEWTON_STEPS = 50
 
@@ -31,13 +33,11 @@ def duality_gap(
     """
     sizes, pulls = (np.sqrt(np.bincount(labels, v**2)) for v in (w, pull))
     along = np.bincount(labels, w * pull) / np.where(sizes > 0, sizes, 1.0)
-    root, limits = [smooth**0.5], strength * np.sqrt(np.bincount(labels))
-    # A group's d is as long as its pull, of which only the part along w changes the gap.
-    kappa = np.repeat([1.0, 0.0], [1, 2 * len(sizes)])
-    losses = Losses(kappa, np.concatenate([[np.inf], limits, limits]))
-    r = np.concatenate([root, sizes, 0 * sizes])
+    limits, root = strength * np.sqrt(np.bincount(labels)), smooth**0.5
+    losses = Losses(np.append(1.0, 0 * limits), np.append(np.inf, limits))
+    r, d = np.append(root, sizes), np.append(root, along) / max(1.0, (pulls / limits).max())
     whole = losses.of(r)
-    return losses.gap(r, np.concatenate([root, along, pulls])) / whole if whole else 0.0
+    return losses.gap(r, d) / whole if whole else 0.0
 
 
 class Blocks:
@@ -49,22 +49,21 @@ class Blocks:
         self._blocks = [(k, *np.linalg.eigh(gram[np.ix_(k, k)])) for k in members]
 
     def solve(
-        self, cross: np.ndarray, squares: float, strength: float, w: np.ndarray, enough: float
+        self, cross: np.ndarray, squares: float, strength: float, w: np.ndarray
     ) -> np.ndarray:
         """Minimize ½wᵀG w − crossᵀw + strength·Σ‖w_k‖·√size from a kernel ``w`` (P,).
 
         Every block is minimized exactly. With G_kk = V D Vᵀ and h = ‖w_k‖, Vᵀw_k is
-        c/(d + strength/h), where h is the root of Σ c²/(d h + strength)² = 1. The descent ends at a
-        relative duality gap of ``enough``; ``squares`` is Σy².
+        c/(d + strength/h), where h is the root of Σ c²/(d h + strength)² = 1. ``squares`` is Σy².
 
         Source: Z. Qin, K. Scheinberg and D. Goldfarb, Math. Prog. Comp. 5 (2013) 143.
         """
         w, pull = w.copy(), cross - self.gram @ w
         for sweep in tracked(range(SWEEPS), "sweeps over the groups", SWEEPS):
-            if sweep % A_CHECK == 0:
-                smooth = max(squares - float(w @ (cross + pull)), 0.0)
-                if duality_gap(w, pull, smooth, strength, self.labels) <= enough:
-                    break
+            smooth = max(squares - float(w @ (cross + pull)), 0.0)
+            given = w, pull, smooth, strength, self.labels
+            if sweep % A_CHECK == 0 and duality_gap(*given) <= ENOUGH:
+                break
             for k, d, v in self._blocks:
                 old = w[k]
                 c = v.T @ pull[k] + d * (v.T @ old)

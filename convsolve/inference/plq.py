@@ -1,7 +1,7 @@
 """Sums of piecewise linear-quadratic losses of rows, minimized by one interior point method.
 
 Every row has ρ(u) = max over |d| ≤ τ of u·d − κ·d²/2. Squares have κ = 1 and τ = ∞, Huber's loss
-has κ = 1 and its threshold τ, absolute values have κ = 0 and τ = 1. A ridge adds rows √strength·w
+has κ = 1 and its threshold τ, absolute values have κ = 0 and any τ. A ridge adds rows √strength·w
 of squares, and a lasso adds rows w of absolute values. The dual of Σρ(b − B z) is
 max bᵀd − Σκ·d²/2 over Bᵀd = 0 and |d| ≤ τ.
 
@@ -11,6 +11,7 @@ Learn. Res. 14 (2013) 2689.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,8 +22,8 @@ from ..progress import tracked
 
 # Steps of the interior point method at most, and how far one goes towards the edge.
 STEPS, TOWARDS = 80, 0.9995
-# Products relative to the loss at which the minimum of the pieces is tried, in turn.
-PAUSES = 1e-6, 1e-10, 1e-13
+# Products relative to the loss that are small enough.
+ENOUGH = 1e-11
 # Updates of the pieces at most, and a gap that is rounding.
 TURNS, ROUNDED = 12, 1e-11
 # A multiplier beyond τ by less than this share is rounding, and so is a residual of less than this
@@ -33,25 +34,19 @@ SIDES = np.array([[1.0], [-1.0]])
 
 
 class Losses(NamedTuple):
-    """κ (n,) and τ (n,) of every row."""
+    """κ (n,), zero or one, and τ (n,) of every row."""
 
     kappa: np.ndarray
     tau: np.ndarray
-
-    @property
-    def bounded(self) -> np.ndarray:
-        """Flags of the rows with a finite τ."""
-        return np.isfinite(self.tau)
 
     def ends(self, r: np.ndarray) -> np.ndarray:
         """Return the sign of r where ρ is linear, else 0."""
         return np.sign(r) * (np.abs(r) > self.kappa * self.tau)
 
     def derivative(self, r: np.ndarray) -> np.ndarray:
-        """Return ρ′ (n,), and 0 at a corner."""
-        smooth = self.kappa > 0
-        inner = np.clip(r / np.where(smooth, self.kappa, 1.0), -self.tau, self.tau)
-        return np.where(smooth, inner, np.sign(r) * np.where(smooth, 0.0, self.tau))
+        """Return ρ′ (n,), or one of its values at a corner."""
+        inner = np.clip(r, -self.tau, self.tau)
+        return np.where(self.kappa > 0, inner, np.copysign(self.tau, r))
 
     def of(self, r: np.ndarray) -> float:
         """Return Σρ(r)."""
@@ -64,13 +59,19 @@ class Losses(NamedTuple):
         It is a sum of terms that are not negative, so that no digits cancel.
         """
         own = self.derivative(r)
-        d = d * min(1.0, 1 / np.max(np.abs(d) / self.tau, initial=1.0))
+        d = d / np.max(np.abs(d) / self.tau, initial=1.0)
         terms = (own - d) * (r - self.kappa * (own + d) / 2)
         return float(np.maximum(terms, 0.0).sum())
 
 
 class Rows(Protocol):
-    """B (n, k)."""
+    """Rows B (n, k). The last ones are those of an identity, one for each of the ``taps``.
+
+    Taps are the unknowns of a lasso. Without them BᵀB = I. With them, the columns of the rows above
+    have norms of about one.
+    """
+
+    taps: int
 
     def forward(self, z: np.ndarray) -> np.ndarray:
         """Return B z (n,)."""
@@ -79,109 +80,121 @@ class Rows(Protocol):
         """Return Bᵀr (k,)."""
 
     def gram(self, weights: np.ndarray) -> np.ndarray:
-        """Return Bᵀ diag(weights) B (k, k)."""
+        """Return Bᵀ diag(weights) B (k, k), for weights (n,) that are not negative."""
 
-    def independent(self, held: np.ndarray, room: np.ndarray) -> np.ndarray:
-        """Return indices of independent rows among ``held``, those of more ``room`` (n,) first."""
+    def some(self, which: np.ndarray) -> np.ndarray:
+        """Return the rows (m, k) with the indices ``which`` (m,), in ascending order."""
 
-    def of_pieces(
-        self, weights: np.ndarray, held: np.ndarray, right: np.ndarray, values: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return z (k,) and d (m,): Bᵀ diag(weights) B z − Cᵀd = right, and C z = values.
 
-        C are the rows of B that are ``held`` (m,).
-        """
+def relative_gap(rows: Rows, b: np.ndarray, z: np.ndarray, d: np.ndarray, losses: Losses) -> float:
+    """Return an upper bound on the relative duality gap of z, given d near a point of the dual.
 
-    def gap(self, b: np.ndarray, z: np.ndarray, d: np.ndarray, losses: Losses) -> float:
-        """Return the relative duality gap of z, given d near a feasible point of the dual."""
+    d is projected on Bᵀd = 0 twice, so that the rest is rounding. Rounding changes the bound by at
+    most Bᵀd·(z − z*). B has no singular value below one, the predictions of z and z* differ by at
+    most ‖r‖ + ‖r*‖, and the loss of r* is at most that of r.
+
+    Source: S. Boyd and L. Vandenberghe, Convex Optimization, Cambridge 2004, section 5.2.
+    """
+    r = b - rows.forward(z)
+    if not (loss := losses.of(r)):
+        return 0.0
+    d = np.where(losses.kappa > 0, losses.derivative(r), d)
+    for _ in range(0 if rows.taps else 2):
+        d = d - rows.forward(rows.adjoint(d))
+    farthest = np.linalg.norm(r) + math.sqrt(2 * loss) + 2 * loss / losses.tau.min()
+    return float(losses.gap(r, d) + np.linalg.norm(rows.adjoint(d)) * farthest) / loss
 
 
 class Minimum(NamedTuple):
-    """A minimum z (k,), and facts about it.
+    """A minimum z (k,), its d (n,), and the ``steps`` of the interior point method.
 
-    Attributes:
-        z, d: z and the point (n,) of the dual.
-        ends: (n,) −1 or 1 where ρ is linear, 0 in the quadratic piece or at a corner.
-        gap: relative duality gap.
-        steps: number of steps of the interior point method.
+    ``ends`` (n,) are −1 or 1 where ρ is linear, 0 in the quadratic piece or at a corner.
     """
 
     z: np.ndarray
     d: np.ndarray
     ends: np.ndarray
-    gap: float
     steps: int = 0
 
 
 def minimize(rows: Rows, b: np.ndarray, losses: Losses, start: np.ndarray) -> Minimum:
-    """Return argmin Σρ(b − B z) (k,).
+    """Return argmin Σρ(b − B z).
 
-    If the pieces of ``start`` lead to the pieces of a minimum, the interior point method is not
-    used. The minimum of its pieces is exact, otherwise.
+    If the losses above those of taps are smooth, and the pieces of ``start`` lead to the pieces of
+    a minimum, the interior point method is not used. Otherwise it leads to them. The minimum of
+    these pieces is exact.
     """
-    r = b - rows.forward(start)
-    at = Minimum(start, losses.derivative(r), losses.ends(r), np.inf)
-    if (at.ends == 0).sum() >= len(start):
-        at = _settled(rows, b, losses, at)
-    point: _Point | None = None
-    for pause in PAUSES:
-        if at.gap <= ROUNDED:
+    r, kappa, steps = b - rows.forward(start), losses.kappa, 0
+    at = Minimum(start, losses.derivative(r), losses.ends(r))
+    if kappa[0] and (found := _settled(rows, b, losses, at)) is not None:
+        return found
+    # No residual of the squares exceeds this, so that all rows have two ends.
+    tau = np.where(np.isfinite(losses.tau), losses.tau, 4 * math.sqrt(2 * losses.of(b)))
+    d = kappa * np.clip(r, -tau / 2, tau / 2)
+    room = (float(np.abs(r).mean()) or 1.0) * tau.min() / tau
+    point = _Point(start, r, d, np.maximum(SIDES * (r - d), 0.0) + room)
+    for _ in tracked(range(STEPS), "steps of the interior point method", STEPS):
+        if (moved := _moved(rows, Losses(kappa, tau), point)) is None:
             break
-        point = point or _Point.middle(start, r, losses)
-        point, taken = _interior_point(rows, losses, point, pause)
-        inside = point.minimum(losses, rows.gap(b, point.z, point.d, losses), at.steps + taken)
-        found = _settled(rows, b, losses, inside)
-        at = found if found.gap <= ROUNDED else min(at, inside, found, key=lambda one: one.gap)
-        at = at._replace(steps=inside.steps)
-    return at
+        point, steps = moved, steps + 1
+    # Of a multiplier and its slack, one is nearly zero. Typical ones are about one here.
+    active = 1 - SIDES * point.d / tau < point.p / point.p.max(0).mean()
+    at = Minimum(point.z, point.d, (SIDES * active).sum(0), steps)
+    return _settled(rows, b, losses, at) or at
 
 
 # --- the pieces of a minimum
 
 
-def _settled(rows: Rows, b: np.ndarray, losses: Losses, at: Minimum) -> Minimum:
-    """Return the minimum of pieces that contain it, near some pieces; a gap of inf if not found.
-
-    A row leaves an end where its residual changes sign, and a corner where d exceeds τ.
-    """
-    rounding = SLACK * float(np.abs(b).max(initial=0.0))
-    z, d, ends = at.z, at.d, at.ends
+def _settled(rows: Rows, b: np.ndarray, losses: Losses, at: Minimum) -> Minimum | None:
+    """Return the minimum of pieces that contain it, near some pieces; None if not found."""
     for _ in range(TURNS):
         try:
-            z, r, d = _of_pieces(rows, b, losses, ends, z, d)
+            before, at = at, _of_pieces(rows, b, losses, at)
         except np.linalg.LinAlgError:
-            break
-        outside = np.abs(d) > losses.tau * (1 + SLACK)
-        corner = np.where(ends == 0, np.sign(d) * outside, ends * (r * ends >= -rounding))
-        after = np.where(losses.kappa > 0, losses.ends(r), corner)
-        if np.array_equal(after, ends):
-            return Minimum(z, d, ends, rows.gap(b, z, d, losses), at.steps)
-        ends = after
-    return at._replace(gap=np.inf)
+            return None
+        same = np.array_equal(at.ends, before.ends)
+        if same and relative_gap(rows, b, at.z, at.d, losses) <= ROUNDED:
+            return at
+    return None
 
 
-def _of_pieces(
-    rows: Rows, b: np.ndarray, losses: Losses, ends: np.ndarray, z: np.ndarray, d: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return z, r and d of the minimum in some pieces, which solves a linear system for a change.
+def _of_pieces(rows: Rows, b: np.ndarray, losses: Losses, at: Minimum) -> Minimum:
+    """Return the minimum in some pieces, which solves a linear system, and the pieces to try next.
 
     Rows at a corner have no residual and an unknown d. If more of them meet than there are
-    unknowns, d of the others stays. Rows at an end have d = ±τ.
+    unknowns, d of the others stays. Rows at an end have d = ±τ. Taps at a corner are zero. A row
+    leaves an end where its residual changes sign, and a corner where d exceeds τ.
     """
-    kappa, tau = losses
-    inner, corner = (ends == 0) & (kappa > 0), (ends == 0) & (kappa == 0)
-    weights = inner / np.where(kappa > 0, kappa, 1.0)
-    known = np.where(corner, np.clip(d, -tau, tau), ends * np.where(losses.bounded, tau, 0.0))
-    held = np.flatnonzero(corner)
-    held = rows.independent(held, np.maximum(1 - np.abs(d) / tau, EPS))
-    known[held] = 0.0
+    from scipy.linalg import qr
+
+    (kappa, tau), n, free = losses, len(b) - rows.taps, np.ones(len(at.z), bool)
+    inner, corner = ((at.ends == 0) & (kappa == k) for k in (1, 0))
+    free[: rows.taps] = ~corner[n:]
+    held, k = np.flatnonzero(corner[:n]), int(free.sum())
+    c = rows.some(held)[:, free]
+    if len(held) > k:  # those that are farthest from an end
+        room = np.maximum(1 - np.abs(at.d[held, None]) / tau[held, None], EPS)
+        order = qr((c * room).T, mode="r", pivoting=True)[1][:k]
+        held, c = held[order], c[order]
+    d = np.where(at.ends == 0, np.clip(at.d, -tau, tau) * corner, np.copysign(tau, at.ends))
+    d[held] = 0.0
+    z = at.z * free
     r = b - rows.forward(z)
-    change, own = rows.of_pieces(weights, held, rows.adjoint(weights * r + known), r[held])
-    z = z + change
+    gram = rows.gram(1.0 * inner) if inner.any() else np.zeros(2 * z.shape)
+    top, low = (gram[free][:, free], -c.T), (-c, np.zeros(2 * held.shape))
+    whole = np.vstack([np.hstack(top), np.hstack(low)])
+    right = np.append(rows.adjoint(inner * r + d)[free], -r[held])
+    change, own = np.split(np.linalg.solve(whole, right), [k])
+    z[free] += change
     r = b - rows.forward(z)
-    d = np.where(inner, weights * r, known)
+    d = np.where(inner, r, d)
     d[held] = own
-    return z, r, d
+    d[n:] -= (rows.adjoint(d) * ~free)[: rows.taps]
+    outside = np.sign(d) * (np.abs(d) > tau * (1 + SLACK))
+    stays = r * at.ends >= -SLACK * np.abs(b).max(initial=0.0)
+    corner = np.where(at.ends == 0, outside, at.ends * stays)
+    return Minimum(z, d, np.where(kappa > 0, losses.ends(r), corner), at.steps)
 
 
 # --- interior point method
@@ -198,70 +211,41 @@ class _Point(NamedTuple):
     d: np.ndarray
     p: np.ndarray
 
-    @classmethod
-    def middle(cls, z: np.ndarray, r: np.ndarray, losses: Losses) -> _Point:
-        """Return the middle of the dual with some z."""
-        bounded = losses.bounded
-        room = float(np.abs(r[bounded]).mean()) or 1.0
-        d = np.where(bounded, 0.0, losses.derivative(r))
-        return cls(z, r, d, (np.maximum(SIDES * r, 0.0) + room) * bounded)
 
-    def minimum(self, losses: Losses, gap: float, steps: int) -> Minimum:
-        """Return the point with its pieces."""
-        # One of them is nearly zero. Both are relative to a typical one, whatever the unit of b.
-        active = 1 - SIDES * self.d / losses.tau < self.p / (self.p.max(0).mean() or 1.0)
-        return Minimum(self.z, self.d, (SIDES * active).sum(0), gap, steps)
-
-
-def _interior_point(rows: Rows, losses: Losses, at: _Point, enough: float) -> tuple[_Point, int]:
-    """Return a point whose products are ``enough`` relative to the loss, and the steps taken."""
-    for taken in tracked(range(STEPS), "steps of the interior point method", STEPS):
-        moved = _moved(rows, losses, at, enough)
-        if moved is None:
-            return at, taken
-        at = moved
-    return at, STEPS
-
-
-def _moved(rows: Rows, losses: Losses, at: _Point, enough: float) -> _Point | None:
+def _moved(rows: Rows, losses: Losses, at: _Point) -> _Point | None:
     """Return the next point; None if the gap is small, or if rounding leaves no step."""
-    (kappa, tau), bounded = losses, losses.bounded
-    slack = np.where(bounded, np.maximum(tau - SIDES * at.d, EPS * tau), 1.0)
-    products, size = at.p * slack, np.where(bounded, at.p, 1.0)
-    if products.sum() <= enough * losses.of(at.r):
+    kappa, tau = losses
+    slack = np.maximum(tau - SIDES * at.d, EPS * tau)
+    products = at.p * slack
+    if products.sum() <= ENOUGH * losses.of(at.r):
         return None
     weights = 1 / (kappa + (at.p / slack).sum(0))
     gram = rows.gram(weights)
     gram.flat[:: len(gram) + 1] *= 1 + 4 * EPS * len(gram)
-    factor = cholesky(gram)
-    if factor is None:
+    if (factor := cholesky(gram)) is None:
         return None
-    off = at.r - kappa * at.d - at.p[0] + at.p[1]
 
     def step(added: np.ndarray) -> _Point:
         """Return Newton's step that adds these numbers (2, n) to the products."""
-        right = off - (SIDES * added / slack).sum(0)
+        right = at.r - kappa * at.d - (SIDES * (at.p + added / slack)).sum(0)
         g = rows.adjoint(weights * right + at.d)
         z = solve_triangular(factor, solve_triangular(factor, g, transposed=True))
         seen = rows.forward(z)
         d = weights * (right - seen)
-        return _Point(z, -seen, d, (added + SIDES * at.p * d) / slack * bounded)
+        return _Point(z, -seen, d, (added + SIDES * at.p * d) / slack)
 
-    def reach(by: _Point) -> tuple[float, float]:
-        """Return how far d, and how far the other numbers can go, a whole step at most."""
-        fastest = np.max(SIDES * by.d / slack * bounded), np.max(-by.p / size)
-        return 1 / max(1.0, float(fastest[0])), 1 / max(1.0, float(fastest[1]))
+    def reach(by: _Point) -> np.ndarray:
+        """Return how far r and d can go, a whole step at most."""
+        fastest = [(-by.p / at.p).max(), (SIDES * by.d / slack).max()]
+        # With quadratic pieces a residual is a part of the dual too, so that both take one step.
+        return 1 / np.maximum(1.0, [max(fastest)] * 2 if kappa.any() else fastest)
 
     ahead = step(-products)
-    dual, primal = reach(ahead)
-    left = ((at.p + primal * ahead.p) * (slack - dual * SIDES * ahead.d) * bounded).sum()
-    centre = (left / products.sum()) ** 2 * left / (2 * bounded.sum())
-    by = step((centre - products + SIDES * ahead.p * ahead.d) * bounded)
-    if not all(np.isfinite(part).all() for part in by):
-        return None
-    dual, primal = (TOWARDS * far for far in reach(by))
-    # With quadratic pieces a residual is a part of the dual too, so that both take one step.
-    if kappa.any():
-        dual = primal = min(dual, primal)
+    primal, dual = reach(ahead)
+    left = float(((at.p + primal * ahead.p) * (slack - dual * SIDES * ahead.d)).sum())
+    centre = (left / products.sum()) ** 2 * left / products.size
+    by = step(centre - products + SIDES * ahead.p * ahead.d)
+    primal, dual = TOWARDS * reach(by)
     lengths = primal, primal, dual, primal
-    return _Point(*(a + t * b for a, b, t in zip(at, by, lengths, strict=True)))
+    found = _Point(*(a + t * b for a, b, t in zip(at, by, lengths, strict=True)))
+    return found if np.isfinite(found.d).all() else None

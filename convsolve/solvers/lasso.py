@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
@@ -11,19 +10,17 @@ import numpy as np
 
 from ..inference.folds import CrossValidation
 from ..inference.groups import Blocks, duality_gap
-from ..inference.plq import ROUNDED, SLACK, TURNS, Losses, minimize
+from ..inference.plq import Losses, minimize
 from ..inference.regularization import Regularization, described
-from ..inference.rows import ZERO
+from ..inference.rows import DenseRows
 from ..inference.select import Group, Scorer, Scoring, choose_strengths
-from ..inference.spectrum import ROUNDING, Fit
-from ..inference.sums import Normal, Units
+from ..inference.spectrum import ROUNDING, Fit, inverse_root
+from ..inference.sums import Normal
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
-from ..leastsquares.design import Design
+from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE, Penalty, channel_labels, check_labels
 from ..leastsquares.regression import Regression
-from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
 from ..near_misses import checks_arguments
 from ..parts import join
@@ -32,8 +29,6 @@ from ..problem.sizes import Sizes
 from ..progress import tracked
 from .base import SolverResult
 
-# Duality gap that suffices to score a group lasso along its path.
-ON_PATH = 1e-4
 # Number of strengths of a search, and the last one relative to the first, which leaves no tap.
 STRENGTHS, LEAST = 50, 1e-3
 # Folds of the default cross-validation: parts of a single record, or the largest number of folds
@@ -64,10 +59,10 @@ class Lasso(Penalty):
     most this share. The status is "solved" up to 1e-8.
 
     The solution is computed from the moments. Without groups it is exact to rounding: the signs of
-    the taps are found from the previous strength, or by an interior point method. With groups the
-    method is block coordinate descent. Kernels are shrunk towards zero. To estimate their size, fit
-    least squares with the selected channels and lags. Correlated taps replace each other. For
-    smooth responses use `Smooth` or `StableSpline`.
+    the taps are found from those of the previous strength, or by an interior point method. With
+    groups the method is block coordinate descent. Kernels are shrunk towards zero. To estimate
+    their size, fit least squares with the selected channels and lags. Correlated taps replace each
+    other. For smooth responses use `Smooth` or `StableSpline`.
 
     Without groups, a lasso of a given strength can be combined with ``loss="absolute"`` and with
     `HuberLoss`.
@@ -105,17 +100,12 @@ class Lasso(Penalty):
         if given and not np.all(self.strength):
             raise ValueError("the strength of a lasso must be positive")
         object.__setattr__(self, "ridge", number(self.ridge, "ridge", included=True))
-        if isinstance(self.channel_groups, str):
-            choice(
-                self.channel_groups,
-                "channel_groups",
-                ("channels",),
-                " or a label for every channel",
-            )
-        elif self.channel_groups is not None:
-            object.__setattr__(
-                self, "channel_groups", channel_labels(self.channel_groups, "'channels' or ")
-            )
+        groups = self.channel_groups
+        if isinstance(groups, str):
+            choice(groups, "channel_groups", ("channels",), " or a label for every channel")
+        elif groups is not None:
+            groups = channel_labels(groups, "'channels' or ")
+            object.__setattr__(self, "channel_groups", groups)
 
     @property
     def any_loss(self) -> bool:
@@ -136,257 +126,158 @@ class Lasso(Penalty):
 
     def check_select(self, select: Any) -> None:
         """Raise a ValueError if the criterion cannot select the strength."""
-        if isinstance(select, CrossValidation):
-            return
-        if select not in ("bic", "aicc"):
-            raise ValueError(
-                f'a lasso has no "{select}"; select its strength by "cv", "bic" or "aicc"'
-            )
-        if self.channel_groups is not None:
-            raise ValueError(f"select={select!r} counts taps, which groups are not")
+        counted = ("bic", "aicc") if self.channel_groups is None else ()
+        if not isinstance(select, CrossValidation) and select not in counted:
+            ways = "".join(f' or "{name}"' for name in counted)
+            raise ValueError(f'a {self.title} has no "{select}"; select its strength by "cv"{ways}')
 
     def supports(self, sizes: Sizes) -> str | None:
         """Return the reason if the Gram matrix does not fit in the memory allowed, else None."""
         return sizes.gram_reason()
+
+    def channel_weights(self, channels: int) -> np.ndarray:
+        """Return the group (channels,) of each channel, from one, if there are groups."""
+        if isinstance(self.channel_groups, tuple):
+            return 1.0 + np.array(self.channel_groups)
+        return 1.0 + np.arange(channels)
 
     def exact_solver(
         self, analysis: Analysis, grid: Any, select: str | CrossValidation | None
     ) -> SolverResult:
         """Select the strength of every output, unless it is given, and minimize the objective."""
         assert analysis.targets is not None
-        given = self.strength if grid is None else np.array(grid)
-        several = given is None or (grid is not None and len(given) > 1)
-        scoring = Scoring(analysis, self._criterion(select, analysis.design) if several else "bic")
+        given = np.atleast_2d(self.strength) if self.strength is not None else None
+        if grid is not None:
+            given = np.reshape(grid, (len(grid), -1))
+        if given is not None and len(given) == 1:
+            select = "bic"  # of which nothing is used
+        elif select is None:
+            kept = analysis.design.kept
+            records = len(kept.used)
+            folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, kept.count)
+            select = CrossValidation(max(2, folds))
         regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
-        (groups, _, outputs), columns = regression.shape, regression.system.columns
-        units, sums = scoring.units, scoring.groups(RIDGE)
-        if given is not None:
-            given = np.reshape(given, (1 if grid is None else len(given), -1))
-            given = np.broadcast_to(given, (len(given), groups * outputs))
-        kernels, labels = np.zeros(regression.shape), []
-        found: list[Any] = []
+        scoring, columns = Scoring(analysis, select), regression.system.columns
         with one_blas_thread():
-            for g, of_group in enumerate(sums):
-                labels.append(self._labels(analysis.design, g))
-                scorer = self._scorer(scoring, g, of_group, labels[g])
-                for q in tracked(range(outputs), "outputs", outputs):
-                    own = given if given is None else given[:, g * outputs + q]
-                    one = scorer.only(np.array([q]))
-                    kernels[g, :, q], *more = self._selected(one, own, units, (g, q))
-                    found.append(more)
-        power = (columns.exponents - units.column)[:, :, None]
-        v, ridge = np.ldexp(kernels, power), float(units.from_user(np.array(self.ridge)))
-        squares, gradient = columns.residual(v, regression.targets)
+            groups = enumerate(scoring.groups(RIDGE))
+            found = [self._selected(scoring, g, sums, given) for g, sums in groups]
+        kernels = np.stack([one[0] for one in found])
+        power = (columns.exponents - scoring.units.column)[:, :, None]
+        v, ridge = np.ldexp(kernels, power), self._inner_ridge(scoring)
+        squares, gradient = columns.residual(v, analysis.targets)
         pull = np.ldexp(gradient, power) - ridge * kernels
-        smooth, gap = squares + ridge * (kernels**2).sum(1), 0.0
-        for i, (strength, _) in enumerate(found):
-            g, q = divmod(i, outputs)
-            at = kernels[g, :, q], pull[g, :, q], float(smooth[g, q]), strength, labels[g]
-            gap = max(gap, duality_gap(*at))
-        selection = join([one for _, one in found])
+        smooth = squares + ridge * (kernels**2).sum(1)
+        gaps = [
+            duality_gap(w, pull[g, :, q], smooth[g, q], strengths[q], labels)
+            for g, (several, strengths, labels, _) in enumerate(found)
+            for q, w in enumerate(several.T)
+        ]
         return SolverResult(
             *regression.from_columns(v),
             stats={"solver": "Lasso"},
-            certificate=Certificate(gap, GAP),
+            certificate=Certificate(max(gaps), GAP),
             evidence="the penalty",
             answer="a sparse kernel of many",
-            regularization=selection,
+            regularization=join([one[3] for one in found]),
         )
 
-    @staticmethod
-    def _criterion(select: str | CrossValidation | None, design: Design) -> str | CrossValidation:
-        """Return the criterion, by default folds of records or parts of a single record."""
-        records, count = len(design.kept.used), design.kept.count
-        folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, count)
-        return CrossValidation(max(2, folds)) if select is None else select
-
-    def _scorer(self, scoring: Scoring, g: int, sums: Group, labels: np.ndarray) -> Scorer:
-        """Return the scorer of a group."""
-        rows, nuisance = scoring.design.sizes.rows, scoring.design.nuisance.total
-        ridge = float(scoring.units.from_user(np.array(self.ridge)))
-        folds = [(_Path(rest, ridge, labels, n, nuisance), held) for rest, n, held in sums.folds]
-        whole = _Path(sums.whole, ridge, labels, rows, nuisance)
-        return Scorer(scoring.select, whole, scoring.varies[g], folds)
+    def _inner_ridge(self, scoring: Scoring) -> float:
+        return float(scoring.units.from_user(np.array(self.ridge)))
 
     def _selected(
-        self, scorer: Scorer, strengths: np.ndarray | None, units: Units, output: tuple[int, int]
-    ) -> tuple[np.ndarray, float, Regularization]:
-        """Return the kernel (P,) of an output, the strength in units of the moments, and scores.
+        self, scoring: Scoring, g: int, sums: Group, given: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Regularization]:
+        """Return kernels (P, Q) of a group, strengths (Q,) in these units, labels (P,) and scores.
 
-        ``strengths`` (n,) are those to choose from, or None.
+        Strengths are chosen from those ``given`` (n, outputs), if there are any.
         """
-        exponent = units.outputs[output]
-        path, power = scorer.whole, int(units.column + exponent)
-        grid = path.first * np.geomspace(1, LEAST, STRENGTHS)
-        if strengths is not None:
+        design, units, labels = scoring.design, scoring.units, np.arange(len(sums.weights))
+        if self.channel_groups is not None:
+            labels = np.unique(design.coordinates(self).weights[g], return_inverse=True)[1]
+        power: Any = units.column + units.outputs[g]
+        if given is None:
+            squares = np.array([np.bincount(labels, c**2) for c in sums.whole[1].T])
+            first = np.sqrt((squares / np.bincount(labels)).max(1))  # leaves no tap
+            grid = np.where(first > 0, first, 1.0) * np.geomspace(1, LEAST, STRENGTHS)[:, None]
+        else:
+            wide = np.broadcast_to(given, (len(given), scoring.varies.size))
+            own = np.split(-np.sort(-wide, axis=0), len(scoring.varies), axis=1)[g]
             # The gradient of half the squares is compared with half the strength.
-            grid = units.from_user(np.sort(strengths)[::-1], power) / 2
-        chosen = choose_strengths(scorer, grid[:, None])
+            grid = units.from_user(own, power) / 2
+        ridge = self._inner_ridge(scoring)
+
+        def path(normal: Normal, rows: int) -> _Path:
+            gram = normal[0] + ridge * np.eye(len(labels))
+            solver = _Taps(gram) if self.channel_groups is None else Blocks(gram, labels)
+            return _Path(normal, rows, design.nuisance.total, grid, solver)
+
+        whole = path(sums.whole, design.sizes.rows)
+        folds: Any = [(path(rest, rows), held) for rest, rows, held in sums.folds]
+        scorer = Scorer(scoring.select, whole, scoring.varies[g], folds)
+        chosen = choose_strengths(scorer, grid)
 
         def user(inner: np.ndarray) -> np.ndarray:
             return units.to_user(2 * inner, power)
 
-        found = described(user, np.array([exponent]), self, scorer, chosen)
+        found = described(user, units.outputs[g], self, scorer, chosen)
         if len(grid) == 1:
-            found = found._replace(criterion="given", score=np.full(1, np.nan), path=None)
-        strength = float(chosen.strengths[0])
-        return path.exact(strength), strength, found
-
-    def _labels(self, design: Design, group: int) -> np.ndarray:
-        """Return the group (P,) of every column, from zero. A lasso has one group per column."""
-        basis, columns = design.coordinates(RIDGE).basis, design.matrix.columns
-        count = basis.count(columns)
-        if self.channel_groups is None:
-            return np.arange(count)
-        channels = np.array(design.selection.channels)
-        given = self.channel_groups
-        every = channels if given == "channels" else np.array(given)[channels]
-        own = every.reshape(design.spec.groups, -1)[group]
-        labels = own[basis.channel_of(columns, len(own))]
-        return np.asarray(np.unique(labels, return_inverse=True)[1])
+            unknown = np.full(found.score.shape, np.nan)
+            found = found._replace(criterion="given", score=unknown, path=None)
+        return whole.kernel(chosen.strengths[None])[0], chosen.strengths, labels, found
 
 
-class _Taps:
-    """Rows [R; I] of squares and of a lasso, for a root R of a Gram matrix G = RᵀR (P, P)."""
+class _Taps(DenseRows):
+    """Rows [R; I] for a root R of a Gram matrix G = RᵀR (P, P) of columns of norm one."""
 
     def __init__(self, gram: np.ndarray) -> None:
         norms = np.sqrt(np.diagonal(gram))
-        scale = 1 / np.where(norms > 0, norms, 1.0)
-        values, vectors = np.linalg.eigh(gram * scale * scale[:, None])
-        kept = values > 10 * len(gram) * EPS * values[-1]
-        sizes, vectors = np.sqrt(values[kept]), vectors[:, kept]
-        self._gram, self.rank = gram, len(sizes)
-        self._root, self._inverse = (vectors * sizes).T * norms, (vectors / sizes).T * scale
-
-    def solve(
-        self, cross: np.ndarray, squares: float, strength: float, w: np.ndarray, enough: float
-    ) -> np.ndarray:
-        """Minimize ½wᵀG w − crossᵀw + strength·‖w‖₁ from a kernel ``w`` (P,)."""
-        found = self._of_signs(cross, strength, np.sign(w))
-        if found is None:
-            counts = self.rank, len(cross)
-            losses = Losses(np.repeat([1.0, 0.0], counts), np.repeat([np.inf, strength], counts))
-            b = np.concatenate([self._inverse @ cross, 0 * cross])
-            found = minimize(self, b, losses, w).z
-        size = np.abs(found)
-        return np.where(size > ZERO * size.max(), found, 0.0)
-
-    def _of_signs(self, cross: np.ndarray, strength: float, signs: np.ndarray) -> np.ndarray | None:
-        """Return the minimum if the signs of its taps are found near ``signs`` (P,), else None.
-
-        These are the pieces of the interior point method, without its rows.
-        """
-        for _ in range(TURNS):
-            on, z = np.flatnonzero(signs), np.zeros(len(cross))
-            try:
-                z[on] = np.linalg.solve(
-                    self._gram[on[:, None], on], cross[on] - strength * signs[on]
-                )
-            except np.linalg.LinAlgError:
-                return None
-            pull = cross - self._gram @ z
-            enters = np.sign(pull) * (np.abs(pull) > strength * (1 + SLACK))
-            after = np.where(signs == 0, enters, signs * (z * signs > 0))
-            if np.array_equal(after, signs):
-                off = np.abs(pull[on] - strength * signs[on]).max(initial=0.0)
-                return z if off <= ROUNDED * strength else None
-            signs = after
-        return None
-
-    def forward(self, z: np.ndarray) -> np.ndarray:
-        return np.concatenate([self._root @ z, z])
-
-    def adjoint(self, r: np.ndarray) -> np.ndarray:
-        return np.asarray(self._root.T @ r[: self.rank] + r[self.rank :])
+        self._norms = np.where(norms > 0, norms, 1.0)
+        self._gram = gram / self._norms / self._norms[:, None]
+        self._half = inverse_root(self._gram)
+        root = self._half.T @ self._gram
+        super().__init__(np.concatenate([root, np.eye(len(gram))]), len(gram))
 
     def gram(self, weights: np.ndarray) -> np.ndarray:
-        return np.asarray(self._gram + np.diag(weights[self.rank :]))
+        """Return RᵀR, with the weights of the taps."""
+        return self._gram + np.diag(weights[-self.taps :])
 
-    def independent(self, held: np.ndarray, room: np.ndarray) -> np.ndarray:
-        return held
-
-    def of_pieces(
-        self, weights: np.ndarray, held: np.ndarray, right: np.ndarray, values: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        z, zero = np.zeros(len(right)), held - self.rank
-        free = np.delete(np.arange(len(z)), zero)
-        z[zero] = values
-        rest = (right - self._gram @ z)[free]
-        z[free] = np.linalg.solve(self._gram[np.ix_(free, free)], rest)
-        return z, (self._gram @ z - right)[zero]
-
-    def gap(self, b: np.ndarray, z: np.ndarray, d: np.ndarray, losses: Losses) -> float:
-        r = b - self.forward(z)
-        d = np.concatenate([r[: self.rank], -self._root.T @ r[: self.rank]])
-        whole = losses.of(r)
-        return losses.gap(r, d) / whole if whole else 0.0
+    def solve(self, cross: np.ndarray, _: float, strength: float, w: np.ndarray) -> np.ndarray:
+        """Minimize ½wᵀG w − crossᵀw + strength·‖w‖₁ from a kernel ``w`` (P,)."""
+        b = self._half.T @ (cross / self._norms)
+        tau = np.append(np.full(len(b), np.inf), strength / self._norms)
+        losses = Losses(np.repeat([1.0, 0.0], [len(b), self.taps]), tau)
+        return minimize(self, np.append(b, 0 * cross), losses, w * self._norms).z / self._norms
 
 
 class _Path:
-    """The kernels of one group for every strength, from its moments.
+    """The kernels of one group at a grid of strengths (n, Q), from its moments, as `select.Path`.
 
-    Every strength starts from the kernel of the next larger one. Kernels are kept.
+    Every strength starts from the kernel of the one before.
     """
 
-    def __init__(
-        self, normal: Normal, ridge: float, labels: np.ndarray, rows: int, nuisance: int
-    ) -> None:
-        self._gram, self._cross, self._squares = normal
-        self._labels, self._rows, self._nuisance = labels, rows, nuisance
-        self._grouped = len(np.unique(labels)) < len(labels)
-        gram = self._gram + ridge * np.eye(len(labels))
-        self._solver: Blocks | _Taps = Blocks(gram, labels) if self._grouped else _Taps(gram)
-        self._known: dict[tuple[int, float], np.ndarray] = {}
-
-    def only(self, outputs: np.ndarray) -> _Path:
-        """Return the path of some of the outputs."""
-        found = copy(self)
-        found._cross, found._squares = self._cross[:, outputs], self._squares[outputs]
-        found._known = {}
-        return found
-
-    @property
-    def first(self) -> float:
-        """The smallest strength that leaves no tap of the first output."""
-        squares = np.bincount(self._labels, self._cross[:, 0] ** 2)
-        return float(np.sqrt((squares / np.bincount(self._labels)).max())) or 1.0
-
-    def exact(self, strength: float) -> np.ndarray:
-        """Return the kernel (P,) of the first output."""
-        found = self._along(0, np.array([strength]))[0]
-        return self._solved(0, strength, found, EXACT_GAP / 100) if self._grouped else found
+    def __init__(self, normal: Normal, rows: int, nuisance: int, grid: np.ndarray, solver: Any):
+        (self._gram, self._cross, self._squares), self._grid = normal, grid
+        self._rows, self._nuisance, self._counts = rows, nuisance, isinstance(solver, _Taps)
+        self._kernels = np.zeros((len(grid), *self._cross.shape))
+        for q, strengths in enumerate(grid.T.tolist()):
+            w, given = self._kernels[0, :, q], (self._cross[:, q], float(self._squares[q]))
+            for i, strength in enumerate(tracked(strengths, "strengths", len(strengths))):
+                w = self._kernels[i, :, q] = solver.solve(*given, strength, w)
 
     def kernel(self, strengths: np.ndarray) -> np.ndarray:
-        """Return kernels (n, P, Q) at strengths (n, Q) or (n, 1)."""
-        outputs = self._cross.shape[1]
-        wide = np.broadcast_to(strengths, (len(strengths), outputs))
-        return np.stack([self._along(q, wide[:, q]) for q in range(outputs)], axis=-1)
+        """Return the kernels (n, P, Q) at strengths (n, Q) of the grid."""
+        places = (self._grid[:, None] == strengths).argmax(0)
+        return np.take_along_axis(self._kernels, places[:, None], axis=0)
 
     def fit(self, strengths: np.ndarray) -> Fit:
-        """Return the fits at strengths (n, Q) or (n, 1), whose freedom is the number of taps."""
-        v = self.kernel(strengths)
+        """Return the fits, whose freedom is the number of taps."""
+        v, freedom = self.kernel(strengths), self.freedom(strengths)
         rss = self._squares + np.einsum("npq,npq->nq", v, self._gram @ v - 2 * self._cross)
-        left, freedom = self._rows - self._nuisance, self.freedom(strengths)
-        sums = np.maximum(rss, ROUNDING * self._squares), 0 * rss, freedom
-        return Fit(
-            *sums, np.maximum(left - freedom, 0.0), 0 * rss, self._rows, self._nuisance, left
-        )
+        rss, left = np.maximum(rss, ROUNDING * self._squares), self._rows - self._nuisance
+        spare = np.maximum(left - freedom, 0.0)
+        return Fit(rss, 0 * rss, freedom, spare, 0 * rss, self._rows, self._nuisance, left)
 
     def freedom(self, strengths: np.ndarray) -> np.ndarray:
         """Return the number of taps (n, Q) of the kernels; NaN with groups, which it is not of."""
-        count = (self.kernel(strengths) != 0).sum(1).astype(float)
-        return count + np.nan if self._grouped else count
-
-    def _along(self, q: int, strengths: np.ndarray) -> np.ndarray:
-        """Return the kernels (n, P) of an output."""
-        w, values = np.zeros(len(self._cross)), strengths.tolist()
-        for strength in tracked(sorted(values, reverse=True), "strengths", len(values)):
-            if (q, strength) not in self._known:
-                self._known[q, strength] = self._solved(q, strength, w, ON_PATH)
-            w = self._known[q, strength]
-        return np.stack([self._known[q, strength] for strength in values])
-
-    def _solved(self, q: int, strength: float, start: np.ndarray, enough: float) -> np.ndarray:
-        """Return the kernel (P,) of an output, up to a duality gap of ``enough`` with groups."""
-        squares = float(self._squares[q])
-        return self._solver.solve(self._cross[:, q], squares, strength, start, enough)
+        count = (self.kernel(strengths) != 0).sum(1)
+        return np.where(self._counts, count, np.nan)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..errors import SolveError
-from ..inference.plq import Losses, Minimum, minimize
-from ..inference.rows import OrthonormalRows, Term, by_output, mad_scale, typical
+from ..inference.plq import Losses, minimize, relative_gap
+from ..inference.rows import DataRows, by_output, mad_scale
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
-from ..leastsquares.penalty import RIDGE
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
@@ -20,20 +20,22 @@ from ..progress import tracked
 from ..text import count
 from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, Terms, penalized
 
-# Turns of a scale and its fit at most, of which the first ones take a step of the fit only.
-TURNS, SHORT = 400, 100
+# Turns of a scale and its fit at most.
+TURNS = 400
 # Relative change at which both have settled. Below the second number, a change that is not smaller
 # than the previous one is rounding.
 SETTLED, ROUNDED = 1e-13, 1e-8
-# Values of y beyond this many times a typical one would cost digits of the others.
-FAR = 1e4
+
+
+# The losses of the rows, a start (k,), and the scale in these units with whether it has settled.
+Begun = tuple[Losses, np.ndarray, float, bool]
 
 
 class _OutputFit(NamedTuple):
-    """The minimum of one output in coordinates, with scale and error norm in units of y."""
+    """Facts about the fit of one output, with scale and error norm in units of y."""
 
-    at: Minimum
-    losses: Losses
+    gap: float
+    steps: int = 0
     scale: float = 0.0
     error_norm: float = 0.0
     settled: bool = True
@@ -43,59 +45,61 @@ class _Exact(Loss):
     """A loss that is minimized by the interior point method, output by output."""
 
     penalties = True
+    scale: Any = None
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if the Gram matrix of taps and confounds is too large."""
         return sizes.gram_reason(sizes.unknowns)
 
-    def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:
-        """Return the minimum for y (n,) in units of two to the power of ``exponent``."""
+    def _begun(self, rows: DataRows, y: np.ndarray, z: np.ndarray, unit: float) -> Begun:
+        """Prepare the fit of y (n,), of which z (k,) is the least-squares fit."""
         raise NotImplementedError
 
-    def _term(self, penalty: Any, strength: float, exponent: int) -> Term:
-        """Return the penalties of one output, in units of the loss of half the squares."""
-        if penalty.quadratic:
-            return Term(penalty, strength)
-        return Term(RIDGE, penalty.ridge, strength)
+    def _fit(self, rows: DataRows, y: np.ndarray, unit: float) -> tuple[np.ndarray, _OutputFit]:
+        z = rows.least_squares(y)
+        r = y - rows.forward(z)
+        if np.linalg.norm(r) <= rows.rounding(y, z):  # the best fit by any loss
+            return z, _OutputFit(float(np.abs(r).sum() / (np.abs(y).sum() or 1.0)))
+        losses, z, scale, settled = self._begun(rows, y, z, unit)
+        at, n = minimize(rows.dense, y, losses, z), rows.rows
+        gap = relative_gap(rows, y, at.z, at.d, losses)
+        norm = _error_norm(at.d[:n], float(np.mean(at.ends[:n] == 0)), rows.unknowns)
+        return at.z, _OutputFit(gap, at.steps, scale * unit, norm * unit, settled)
 
     def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
-        """Minimize the loss, and the penalty if there is one, of every output in turn.
-
-        Values of y that are far away lie where the loss is linear, and only their signs matter.
-        They are moved nearer, and the fit of all values is used if a sign does not stay.
-        """
-
-        def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> Any:
-            most = FAR * typical(y)
-            near = np.clip(y, -most, most)
-            found, far = self._fit(rows, near, exponent), near != y
-            if far.any():
-                if (found.at.ends[far] == np.sign(y[far])).all():
-                    gap = rows.gap(y, found.at.z, found.at.d, found.losses)
-                    found = found._replace(at=found.at._replace(gap=gap))
-                else:
-                    found = self._fit(rows, y, exponent)
-            return found.at.z, found
-
-        assert analysis.targets is not None
-        exponents = analysis.targets.grouped(analysis.targets.exponents).reshape(-1)
-        given = [self._term(*term, int(e)) for term, e in zip(terms, exponents, strict=True)]
-        found, fits = by_output(analysis, given, fit)
+        """Minimize the loss, and the penalty if there is one, of every output in turn."""
+        found, fits = by_output(analysis, terms, self._fit)
+        settled, steps = all(one.settled for one in fits), sum(one.steps for one in fits)
+        stats: dict[str, Any] = {"interior_steps": steps} if steps else {}
+        if self.scale is not None:
+            stats["scale"] = [one.scale for one in fits]
+        if self.scale == "mad":
+            stats["scale_settled"] = settled
         errors = self.smooth and not penalized(terms)
         return SolverResult(
             **found,
             penalties=terms,
-            status=None if all(one.settled for one in fits) else "approximate",
-            stats=self._stats(fits),
-            certificate=Certificate(max(one.at.gap for one in fits), GAP),
+            status=None if settled else "approximate",
+            stats=stats,
+            certificate=Certificate(max(one.gap for one in fits), GAP),
             answer=SAME_OUTPUTS,
-            evidence="the penalty" if any(term.lasso for term in given) else None,
+            evidence=None if all(form.quadratic for form, _ in terms) else "the penalty",
             error_norms=np.array([one.error_norm for one in fits]) if errors else None,
         )
 
-    def _stats(self, fits: list[_OutputFit]) -> dict[str, Any]:
-        steps = sum(one.at.steps for one in fits)
-        return {"interior_steps": steps} if steps else {}
+
+def _error_norm(d: np.ndarray, share: float, unknowns: int) -> float:
+    """Return the number that replaces ‖r‖ in the standard errors of Huber's estimate.
+
+    Its square, divided by the degrees of freedom, times (AᵀA)⁻¹ is the covariance called H1 by
+    Huber. It is K/m·‖d‖, where d (n,) is ρ′(r), m is the ``share`` of rows within the threshold and
+    K = 1 + (unknowns/n)·(1 − m)/m a correction for few rows. It is infinite if no row is within.
+
+    Source: P. J. Huber, Robust Statistics, Wiley 1981, section 7.6.
+    """
+    if not share:
+        return np.inf
+    return (1 + unknowns / len(d) * (1 - share) / share) / share * float(np.linalg.norm(d))
 
 
 @dataclass(frozen=True, repr=False)
@@ -194,75 +198,42 @@ class HuberLoss(_Exact):
             )
         return super().supports(sizes, spec)
 
-    def _stats(self, fits: list[_OutputFit]) -> dict[str, Any]:
-        found = super()._stats(fits) | {"scale": [one.scale for one in fits]}
-        settled = {"scale_settled": all(one.settled for one in fits)}
-        return found | settled if self.scale == "mad" else found
-
-    def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:
-        z, scale, settled = rows.least_squares(y), self.scale, True
-        with np.errstate(over="ignore", under="ignore"):
-            rounding, unit = rows.rounding(y, 0 * z), float(np.ldexp(1.0, exponent))
-        if scale == "mad":
-            if rows.is_exact(y, z):  # the best fit at any scale
-                return _OutputFit(Minimum(z, y, y, 0.0), rows.losses(1.0, np.inf, exponent))
-            z, scale, settled = self._with_mad_scale(rows, y, z, exponent)
-            rounding, scale = rows.rounding(y, z), scale * unit
-        if scale / unit <= np.median(rounding):
+    def _begun(self, rows: DataRows, y: np.ndarray, z: np.ndarray, unit: float) -> Begun:
+        mad = self.scale == "mad"
+        z, scale, settled = self._by_mad(rows, y, z, unit) if mad else (z, self.scale / unit, True)
+        if scale <= rows.rounding(y, z) / math.sqrt(rows.rows):
             raise SolveError(
                 f"half of the rows of an output or more are fitted exactly, so that scale="
                 f"{self.scale!r} is below the rounding of y; use loss='absolute', which has none"
             )
         # No residual of the fit exceeds this, so a larger threshold does not change the fit.
-        threshold = min(self.delta * scale / unit, 4 * (float(np.linalg.norm(y)) or 1.0))
-        losses = rows.losses(1.0, threshold, exponent)
-        at = minimize(rows, y, losses, z)
-        norm = _error_norm((y - rows.forward(at.z))[: rows.rows], threshold, rows.unknowns)
-        return _OutputFit(at, losses, float(scale), norm * unit, settled)
+        threshold = min(self.delta * scale, 4 * float(np.linalg.norm(y)))
+        return rows.losses(1.0, threshold, unit), z, scale, settled
 
-    def _with_mad_scale(
-        self, rows: OrthonormalRows, y: np.ndarray, z: np.ndarray, exponent: int
+    def _by_mad(
+        self, rows: DataRows, y: np.ndarray, z: np.ndarray, unit: float
     ) -> tuple[np.ndarray, float, bool]:
         """Return a fit z (k,) and its scale, and whether they have settled.
 
-        The two are updated in turns. At first the update of z is the step Bᵀρ′(r), which is
-        Newton's if all rows are within the threshold. As BᵀB = I, it takes two passes over the data
-        and no Gram matrix. If these steps do not settle soon, or with a lasso, it is a complete
-        fit.
+        The two are updated in turns. The update of z is the step Bᵀρ′(r), which is Newton's if all
+        rows are within the threshold. As BᵀB = I, it takes two passes over the data and no Gram
+        matrix. With a lasso, it is a complete fit.
         """
-        r, before = y - rows.forward(z), np.inf
+        r, before = y - rows.dense.forward(z), np.inf
         scale = mad_scale(r[: rows.rows])
-        for turn in tracked(range(TURNS), "scale and fit in turn", TURNS):
-            if scale <= np.median(rows.rounding(y, z)):
-                break
-            losses = rows.losses(1.0, self.delta * scale, exponent)
+        for _ in tracked(range(TURNS), "scale and fit in turn", TURNS):
+            losses = rows.losses(1.0, self.delta * scale, unit)
             pull = losses.derivative(r)
-            short = turn < SHORT and not rows.lasso
-            step = rows.adjoint(pull) if short else minimize(rows, y, losses, z).z - z
+            lasso = rows.taps and minimize(rows.dense, y, losses, z).z - z
+            step = lasso if rows.taps else rows.dense.adjoint(pull)
             z = z + step
-            r = y - rows.forward(z)
+            r = y - rows.dense.forward(z)
             last, scale = scale, mad_scale(r[: rows.rows])
             change = max(float(np.linalg.norm(step) / np.linalg.norm(pull)), abs(scale / last - 1))
             if change <= SETTLED or before <= change <= ROUNDED:
                 return z, scale, True
             before = change
         return z, scale, False
-
-
-def _error_norm(r: np.ndarray, threshold: float, unknowns: int) -> float:
-    """Return the number that replaces ‖r‖ in the standard errors of Huber's estimate.
-
-    Its square, divided by the degrees of freedom, times (AᵀA)⁻¹ is the covariance called H1 by
-    Huber. It is K/m·‖ρ′(r)‖, where m is the share of rows within the threshold and
-    K = 1 + (unknowns/n)·(1 − m)/m a correction for few rows. It is infinite if no row is within.
-
-    Source: P. J. Huber, Robust Statistics, Wiley 1981, section 7.6.
-    """
-    share = float(np.mean(np.abs(r) <= threshold))
-    if not share:
-        return float("inf")
-    few = 1 + unknowns / len(r) * (1 - share) / share
-    return few / share * float(np.linalg.norm(np.clip(r, -threshold, threshold)))
 
 
 @dataclass(frozen=True, repr=False)
@@ -316,15 +287,6 @@ class AbsoluteLoss(_Exact):
         """Return the absolute value of every residual."""
         return xp.abs(residuals)
 
-    def _term(self, penalty: Any, strength: float, exponent: int) -> Term:
-        # Absolute values grow with y, not with its square.
-        term = super()._term(penalty, strength, exponent)
-        factor = np.ldexp(2.0, exponent)
-        return Term(term.penalty, float(factor * term.strength), float(factor * term.lasso))
-
-    def _fit(self, rows: OrthonormalRows, y: np.ndarray, exponent: int) -> _OutputFit:
-        losses, z = rows.losses(0.0, 1.0, exponent), rows.least_squares(y)
-        if rows.is_exact(y, z):
-            d = losses.derivative(y - rows.forward(z))
-            return _OutputFit(Minimum(z, d, np.sign(d), rows.gap(y, z, d, losses)), losses)
-        return _OutputFit(minimize(rows, y, losses, z), losses)
+    def _begun(self, rows: DataRows, y: np.ndarray, z: np.ndarray, unit: float) -> Begun:
+        # Half of the sum and of the penalty, whose unit is the square of that of y.
+        return rows.losses(0.0, 0.5 / unit, unit), z, 0.0, True

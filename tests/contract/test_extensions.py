@@ -17,7 +17,7 @@ import pytest
 import convsolve as cs
 from convsolve import registry
 from convsolve.inference.errors import Errors
-from convsolve.inference.rows import OrthonormalRows, by_output
+from convsolve.inference.rows import DataRows, by_output
 from convsolve.leastsquares.analysis import Analysis
 from convsolve.leastsquares.certificate import GAP, Certificate
 from convsolve.problem.sizes import Tuning
@@ -177,7 +177,7 @@ class Quartic(cs.extend.Loss):
         return residuals**4
 
     def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
-        def fit(rows: OrthonormalRows, y: np.ndarray, exponent: int) -> tuple[np.ndarray, float]:
+        def fit(rows: DataRows, y: np.ndarray, unit: float) -> tuple[np.ndarray, float]:
             z = rows.least_squares(y)
             for _ in range(30):
                 r = y - rows.forward(z)

@@ -68,7 +68,7 @@ REFUSED = (
     Refusal(PLAIN, by(penalty="lasso", select="gcv"), ValueError, "lasso has no"),
     # The degrees of freedom of groups are not a number of taps.
     Refusal(PLAIN, by(penalty=cs.Lasso(channel_groups="channels"), select="bic"), ValueError,
-            "select='bic' counts taps"),
+            'a group lasso has no "bic"'),
     *(
         # A lasso is not a quadratic penalty.
         Refusal(PLAIN, by(solver=solver, penalty="lasso"), cs.SolveError, "leave out solver=")

@@ -66,9 +66,9 @@ SOLVED: dict[str, tuple[dict[str, Any], str]] = {
     "cg": ({"solver": "cg"}, "steps of conjugate gradients"),
     "huber": ({"loss": "huber"}, "outputs; scale and fit in turn"),
     "absolute": ({"loss": "absolute"}, "outputs; steps of the interior point method"),
-    "lasso": ({"penalty": "lasso"}, "outputs; strengths; folds of the choice"),
+    "lasso": ({"penalty": "lasso"}, "strengths; folds of the choice"),
     "group lasso": (
-        {"penalty": cs.Lasso(channel_groups="channels")}, "outputs; sweeps over the groups"
+        {"penalty": cs.Lasso(channel_groups="channels")}, "strengths; sweeps over the groups"
     ),
     "penalty": ({"penalty": "dc", "select": "cv"}, "hyperparameters tried"),
     "bands": ({"penalty": cs.Ridge(channel_groups=(0, 1))}, "outputs"),
