@@ -1,43 +1,43 @@
-"""Group lasso from moments by block coordinate descent, and the duality gap of sparse kernels."""
+"""Group lasso from moments by block coordinate descent, and duality gaps of sparse kernels."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from ..leastsquares.certificate import EXACT_GAP
 from ..linalg.rank import EPS
 from ..progress import tracked
-from .plq import Losses
 
-# Largest number of sweeps over all groups, and of sweeps between checks of the duality gap, which
-# is to be at most the third number.
-SWEEPS, A_CHECK, ENOUGH = 5000, 5, EXACT_GAP / 100
+# Largest number of sweeps over all groups, and the relative duality gap that ends them.
+SWEEPS, ENOUGH = 5000, EXACT_GAP / 10
 # Largest number of Newton steps for the norm of one group.
 NEWTON_STEPS = 50
 
 
 def duality_gap(
-    w: np.ndarray, pull: np.ndarray, smooth: float, strength: float, labels: np.ndarray
-) -> float:
-    """Return the relative duality gap for ½‖y − Aw‖² + strength·Σ‖w_k‖·√size + ½ridge·‖w‖².
+    w: np.ndarray, pull: np.ndarray, smooth: Any, strength: Any, labels: np.ndarray
+) -> np.ndarray:
+    """Return relative duality gaps (Q,) for ½‖y − Aw‖² + strength·Σ‖w_k‖·√size + ½ridge·‖w‖².
 
-    The sum of squares is one row of the losses, and so is every group. The dual point is the
-    residual, multiplied by a factor that makes it feasible.
+    The dual point is the residual, multiplied by the largest t ≤ 1 that makes it feasible. The gap
+    is a sum of terms that are not negative.
 
     Args:
-        w: kernel (P,).
-        pull: Aᵀr − ridge·w (P,).
-        smooth: ‖r‖² + ridge·‖w‖².
-        strength: strength of the penalty.
+        w: kernels (P, Q).
+        pull: Aᵀr − ridge·w (P, Q).
+        smooth: ‖r‖² + ridge·‖w‖² (Q,).
+        strength: strengths (Q,) of the penalty.
         labels: (P,), the group of every column, from zero.
     """
-    sizes, pulls = (np.sqrt(np.bincount(labels, v**2)) for v in (w, pull))
-    along = np.bincount(labels, w * pull) / np.where(sizes > 0, sizes, 1.0)
-    limits, root = strength * np.sqrt(np.bincount(labels)), smooth**0.5
-    losses = Losses(np.append(1.0, 0 * limits), np.append(np.inf, limits))
-    r, d = np.append(root, sizes), np.append(root, along) / max(1.0, (pulls / limits).max())
-    whole = losses.of(r)
-    return losses.gap(r, d) / whole if whole else 0.0
+    members = 1.0 * (np.arange(labels.max() + 1)[:, None] == labels)
+    sizes, pulls = (np.sqrt(members @ v**2) for v in (w, pull))
+    limits = np.sqrt(members.sum(1))[:, None] * strength
+    t = 1 / np.maximum(1.0, (pulls / limits).max(0))
+    terms = np.maximum(limits * sizes - t * (members @ (w * pull)), 0.0)
+    whole = smooth / 2 + (limits * sizes).sum(0)
+    return ((1 - t) ** 2 * smooth / 2 + terms.sum(0)) / np.where(whole > 0, whole, 1.0)
 
 
 class Blocks:
@@ -46,7 +46,8 @@ class Blocks:
     def __init__(self, gram: np.ndarray, labels: np.ndarray) -> None:
         self.gram, self.labels = gram, labels
         members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-        self._blocks = [(k, *np.linalg.eigh(gram[np.ix_(k, k)])) for k in members]
+        parts = [(k, *np.linalg.eigh(gram[np.ix_(k, k)])) for k in members]
+        self._blocks = [(k, np.maximum(d, 0.0), v) for k, d, v in parts]
 
     def solve(
         self, cross: np.ndarray, squares: float, strength: float, w: np.ndarray
@@ -59,32 +60,31 @@ class Blocks:
         Source: Z. Qin, K. Scheinberg and D. Goldfarb, Math. Prog. Comp. 5 (2013) 143.
         """
         w, pull = w.copy(), cross - self.gram @ w
-        for sweep in tracked(range(SWEEPS), "sweeps over the groups", SWEEPS):
+        for _ in tracked(range(SWEEPS), "sweeps over the groups", SWEEPS):
             smooth = max(squares - float(w @ (cross + pull)), 0.0)
-            given = w, pull, smooth, strength, self.labels
-            if sweep % A_CHECK == 0 and duality_gap(*given) <= ENOUGH:
+            gap = duality_gap(w[:, None], pull[:, None], smooth, strength, self.labels)
+            if gap.max() <= ENOUGH:
                 break
             for k, d, v in self._blocks:
                 old = w[k]
                 c = v.T @ pull[k] + d * (v.T @ old)
-                w[k] = v @ _shrunk(c, np.maximum(d, 0.0), strength * len(k) ** 0.5)
+                w[k] = v @ _shrunk(c, d, strength * len(k) ** 0.5, float(old @ old) ** 0.5)
                 pull -= self.gram[:, k] @ (w[k] - old)
         return w
 
 
-def _shrunk(c: np.ndarray, d: np.ndarray, strength: float) -> np.ndarray:
-    """Return argmin ½zᵀD z − cᵀz + strength·‖z‖ (P,)."""
-    if np.linalg.norm(c) <= strength:
+def _shrunk(c: np.ndarray, d: np.ndarray, strength: float, h: float) -> np.ndarray:
+    """Return argmin ½zᵀD z − cᵀz + strength·‖z‖ (P,), given an estimate h of its norm."""
+    if c @ c <= strength**2:
         return np.zeros_like(c)
     # With p = c/(d h + strength), 1/‖p‖ is concave in h and nearly linear, so that Newton's steps
-    # from below end at the root of ‖p‖ = 1 after a few.
-    h = 0.0
-    for _ in range(NEWTON_STEPS):
+    # lead below the root of ‖p‖ = 1, and end there after a few.
+    for step in range(NEWTON_STEPS):
         below = d * h + strength
         p = c / below
-        size = float(np.linalg.norm(p))
-        slope = float((p * p * d / below).sum())
-        if not slope > 0 or size <= 1 + 4 * EPS:
+        size = float(p @ p) ** 0.5
+        slope = float(p * p @ (d / below))
+        if not slope > 0 or (step and size <= 1 + 4 * EPS):
             break
-        h += (size - 1) * size**2 / slope
+        h = max(0.0, h + (size - 1) * size**2 / slope)
     return c * h / (d * h + strength)

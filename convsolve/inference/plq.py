@@ -23,7 +23,7 @@ from ..progress import tracked
 # Steps of the interior point method at most, and how far one goes towards the edge.
 STEPS, TOWARDS = 80, 0.9995
 # Products relative to the loss that are small enough.
-ENOUGH = 1e-11
+ENOUGH = 1e-10
 # Updates of the pieces at most, and a gap that is rounding.
 TURNS, ROUNDED = 12, 1e-11
 # A multiplier beyond τ by less than this share is rounding, and so is a residual of less than this
@@ -166,26 +166,20 @@ def _of_pieces(rows: Rows, b: np.ndarray, losses: Losses, at: Minimum) -> Minimu
     unknowns, d of the others stays. Rows at an end have d = ±τ. Taps at a corner are zero. A row
     leaves an end where its residual changes sign, and a corner where d exceeds τ.
     """
-    from scipy.linalg import qr
-
     (kappa, tau), n, free = losses, len(b) - rows.taps, np.ones(len(at.z), bool)
     inner, corner = ((at.ends == 0) & (kappa == k) for k in (1, 0))
     free[: rows.taps] = ~corner[n:]
-    held, k = np.flatnonzero(corner[:n]), int(free.sum())
-    c = rows.some(held)[:, free]
-    if len(held) > k:  # those that are farthest from an end
-        room = np.maximum(1 - np.abs(at.d[held, None]) / tau[held, None], EPS)
-        order = qr((c * room).T, mode="r", pivoting=True)[1][:k]
-        held, c = held[order], c[order]
+    z, held, k = at.z * free, np.flatnonzero(corner[:n]), int(free.sum())
+    held = np.sort(held[np.argsort(np.abs(at.d[held] / tau[held]))[:k]])  # the farthest from an end
     d = np.where(at.ends == 0, np.clip(at.d, -tau, tau) * corner, np.copysign(tau, at.ends))
     d[held] = 0.0
-    z = at.z * free
     r = b - rows.forward(z)
-    gram = rows.gram(1.0 * inner) if inner.any() else np.zeros(2 * z.shape)
-    top, low = (gram[free][:, free], -c.T), (-c, np.zeros(2 * held.shape))
-    whole = np.vstack([np.hstack(top), np.hstack(low)])
+    gram = rows.gram(1.0 * inner)[free][:, free] if inner.any() else np.zeros((k, k))
+    if len(held):
+        c = rows.some(held)[:, free]
+        gram = np.block([[gram, -c.T], [-c, np.zeros(2 * held.shape)]])
     right = np.append(rows.adjoint(inner * r + d)[free], -r[held])
-    change, own = np.split(np.linalg.solve(whole, right), [k])
+    change, own = np.split(np.linalg.solve(gram, right), [k])
     z[free] += change
     r = b - rows.forward(z)
     d = np.where(inner, r, d)
@@ -234,18 +228,15 @@ def _moved(rows: Rows, losses: Losses, at: _Point) -> _Point | None:
         d = weights * (right - seen)
         return _Point(z, -seen, d, (added + SIDES * at.p * d) / slack)
 
-    def reach(by: _Point) -> np.ndarray:
-        """Return how far r and d can go, a whole step at most."""
-        fastest = [(-by.p / at.p).max(), (SIDES * by.d / slack).max()]
-        # With quadratic pieces a residual is a part of the dual too, so that both take one step.
-        return 1 / np.maximum(1.0, [max(fastest)] * 2 if kappa.any() else fastest)
+    def reach(by: _Point) -> float:
+        """Return how far the step can go, all of it at most."""
+        return 1 / max(1.0, float((-by.p / at.p).max()), float((SIDES * by.d / slack).max()))
 
     ahead = step(-products)
-    primal, dual = reach(ahead)
-    left = float(((at.p + primal * ahead.p) * (slack - dual * SIDES * ahead.d)).sum())
+    t = reach(ahead)
+    left = ((at.p + t * ahead.p) * (slack - t * SIDES * ahead.d)).sum()
     centre = (left / products.sum()) ** 2 * left / products.size
     by = step(centre - products + SIDES * ahead.p * ahead.d)
-    primal, dual = TOWARDS * reach(by)
-    lengths = primal, primal, dual, primal
-    found = _Point(*(a + t * b for a, b, t in zip(at, by, lengths, strict=True)))
+    t = TOWARDS * reach(by)
+    found = _Point(*(a + t * b for a, b in zip(at, by, strict=True)))
     return found if np.isfinite(found.d).all() else None

@@ -167,15 +167,12 @@ class Lasso(Penalty):
         squares, gradient = columns.residual(v, analysis.targets)
         pull = np.ldexp(gradient, power) - ridge * kernels
         smooth = squares + ridge * (kernels**2).sum(1)
-        gaps = [
-            duality_gap(w, pull[g, :, q], smooth[g, q], strengths[q], labels)
-            for g, (several, strengths, labels, _) in enumerate(found)
-            for q, w in enumerate(several.T)
-        ]
+        each = zip(found, pull, smooth, strict=True)
+        gaps = [duality_gap(w, g, s, at, labels).max() for (w, at, labels, _), g, s in each]
         return SolverResult(
             *regression.from_columns(v),
             stats={"solver": "Lasso"},
-            certificate=Certificate(max(gaps), GAP),
+            certificate=Certificate(float(max(gaps)), GAP),
             evidence="the penalty",
             answer="a sparse kernel of many",
             regularization=join([one[3] for one in found]),
