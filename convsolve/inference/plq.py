@@ -12,7 +12,7 @@ Learn. Res. 14 (2013) 2689.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,26 +64,32 @@ class Losses(NamedTuple):
         return float(np.maximum(terms, 0.0).sum())
 
 
-class Rows(Protocol):
+class Rows:
     """Rows B (n, k). The last ones are those of an identity, one for each of the ``taps``.
 
-    Taps are the unknowns of a lasso. Without them BᵀB = I. With them, the columns of the rows above
-    have norms of about one.
+    Taps are the first unknowns, and those of a lasso. Without them BᵀB = I. With them, the columns
+    of the rows above have norms of about one.
     """
 
-    taps: int
+    def __init__(self, b: np.ndarray, taps: int = 0) -> None:
+        self._b, self.taps = b, taps
 
     def forward(self, z: np.ndarray) -> np.ndarray:
         """Return B z (n,)."""
+        return np.asarray(self._b @ z)
 
     def adjoint(self, r: np.ndarray) -> np.ndarray:
         """Return Bᵀr (k,)."""
+        return np.asarray(self._b.T @ r)
 
     def gram(self, weights: np.ndarray) -> np.ndarray:
         """Return Bᵀ diag(weights) B (k, k), for weights (n,) that are not negative."""
+        rows = self._b * np.sqrt(weights)[:, None]
+        return np.asarray(rows.T @ rows)
 
     def some(self, which: np.ndarray) -> np.ndarray:
         """Return the rows (m, k) with the indices ``which`` (m,), in ascending order."""
+        return self._b[which]
 
 
 def relative_gap(rows: Rows, b: np.ndarray, z: np.ndarray, d: np.ndarray, losses: Losses) -> float:

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..cached import cached_property
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.regression import ROUNDING, Regression
 from ..linalg.rank import EPS
 from ..progress import tracked
-from .plq import Losses
+from .plq import Losses, Rows
 
 # A relative error of a weighted Gram that changes nothing but the length of the way to a solution.
 GRAM_ERROR = 1e-9
@@ -27,31 +26,7 @@ def mad_scale(r: np.ndarray) -> float:
     return float(np.median(np.abs(r))) / NORMAL_MAD
 
 
-class DenseRows:
-    """Rows B (n, k) of a matrix, as `plq.Rows`."""
-
-    def __init__(self, b: np.ndarray, taps: int = 0) -> None:
-        self._b, self.taps = b, taps
-
-    def forward(self, z: np.ndarray) -> np.ndarray:
-        """Return B z (n,)."""
-        return np.asarray(self._b @ z)
-
-    def adjoint(self, r: np.ndarray) -> np.ndarray:
-        """Return Bᵀr (k,)."""
-        return np.asarray(self._b.T @ r)
-
-    def gram(self, weights: np.ndarray) -> np.ndarray:
-        """Return Bᵀ diag(weights) B (k, k)."""
-        rows = self._b * np.sqrt(weights)[:, None]
-        return np.asarray(rows.T @ rows)
-
-    def some(self, which: np.ndarray) -> np.ndarray:
-        """Return some of the rows."""
-        return self._b[which]
-
-
-class DataRows:
+class DataRows(Rows):
     """B (n, k) = [M A T  N] H of one group, with the nuisance columns N of a bias and of confounds.
 
     T are the coordinates of a penalty, the identity without one. Rows are multiplied by the roots
@@ -67,6 +42,8 @@ class DataRows:
     Attributes:
         rows, unknowns: number of rows of the data, and k.
         taps: number of unknowns with a row of a lasso.
+        below: rows (m, k) of penalties.
+        dense: the same rows, formed if they are few.
         to_columns: H in the columns of [M A  N].
     """
 
@@ -95,30 +72,21 @@ class DataRows:
         below = np.concatenate(
             [(roots[:, None] * half)[roots > 0], np.eye(self.taps, half.shape[1])]
         )
-        self._below = np.pad(below, ((0, 0), (0, q)))
+        self.below = np.pad(below, ((0, 0), (0, q)))
         self._tau = np.ldexp(lasso / 2, -scaling.exponents[group])[: self.taps]
         self._half, self._a_norm = half, float(scaling.a_norm[group, 0])
         condition = self._a_norm * float(np.linalg.norm(half))
         self._well_conditioned = condition**2 * EPS <= GRAM_ERROR
-        self._most = regression.system.design.sizes.limits.kept_numbers
-
-    @cached_property
-    def dense(self) -> DataRows | DenseRows:
-        """The same rows, formed if they are few."""
-        if self.rows * self.unknowns > self._most:
-            return self
-        rows = [rows @ self.to_columns for _, rows in self._blocks()]
-        return DenseRows(np.concatenate([*rows, self._below]), self.taps)
+        self.dense: Rows = self
+        if self.rows * self.unknowns <= regression.system.design.sizes.limits.kept_numbers:
+            formed = [rows @ self.to_columns for _, rows in self._blocks()]
+            self.dense = Rows(np.concatenate([*formed, self.below]), self.taps)
 
     def losses(self, kappa: float, tau: float, unit: float) -> Losses:
         """Return κ and τ (n,) of the data and of the penalties, for y in some unit."""
-        counts = self.rows, len(self._below) - self.taps, self.taps
+        counts = self.rows, len(self.below) - self.taps, self.taps
         taus = np.repeat([tau, np.inf], counts[:2])
         return Losses(np.repeat([kappa, 1.0, 0.0], counts), np.append(taus, self._tau / unit))
-
-    def padded(self, y: np.ndarray) -> np.ndarray:
-        """Return y (n,) with zeros for the rows of penalties."""
-        return np.append(y, np.zeros(len(self._below)))
 
     # --- products
 
@@ -126,14 +94,14 @@ class DataRows:
         """Return B z (n,) for z (k,)."""
         kernel, of_nuisance = np.split(self.to_columns @ z, [self._matrix.columns])
         found = self._matrix.forward(self._group, kernel[:, None])[:, 0]
-        return np.append(found + self._nuisance @ of_nuisance, self._below @ z)
+        return np.append(found + self._nuisance @ of_nuisance, self.below @ z)
 
     def adjoint(self, r: np.ndarray) -> np.ndarray:
         """Return Bᵀr (k,) for r (n,)."""
         own, below = np.split(r, [self.rows])
         of_taps = self._matrix.adjoint(self._group, own[:, None])[:, 0]
         columns = np.append(of_taps, self._nuisance.T @ own)
-        return np.asarray(self.to_columns.T @ columns + self._below.T @ below)
+        return np.asarray(self.to_columns.T @ columns + self.below.T @ below)
 
     def _blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield places and rows of [M A  N] (m, P + q) block by block."""
@@ -151,7 +119,7 @@ class DataRows:
             total = total + own.T @ own
         # Multiply the sum by H instead of every row, which takes a third of the operations.
         total = h.T @ total @ h if self._well_conditioned else total
-        below = self._below * roots[self.rows :]
+        below = self.below * roots[self.rows :]
         return np.asarray(total + below.T @ below)
 
     def some(self, which: np.ndarray) -> np.ndarray:
@@ -161,7 +129,7 @@ class DataRows:
             own = which[(which >= some.start) & (which < some.stop)] - some.start
             found.append(rows[own] @ self.to_columns)
         last = which[which >= self.rows] - self.rows
-        return np.concatenate([*found, self._below[last]])
+        return np.concatenate([*found, self.below[last]])
 
     def least_squares(self, y: np.ndarray) -> np.ndarray:
         """Return argmin ‖y − B z‖ (k,), refined once; zeros with a lasso."""
@@ -199,17 +167,18 @@ def by_output(analysis: Analysis, terms: Any, fit: Fit) -> tuple[dict[str, Any],
     for output in tracked(range(len(terms)), "outputs", len(terms)):
         (penalty, strength), (g, q) = terms[output], divmod(output, each)
         if known != (known := (g, penalty, strength)):
-            form, ridge, lasso = penalty, strength, 0.0
-            if not penalty.quadratic:
-                form, ridge, lasso = RIDGE, penalty.ridge, strength
+            squares = penalty.quadratic
+            form, ridge = (penalty, strength) if squares else (RIDGE, penalty.ridge)
             # A lasso has the taps of a ridge, also within a basis.
-            free = lasso and not ridge
+            free = not (squares or ridge)
             system = analysis.unpenalized(form) if free else analysis.system(form, ridge)
+            lasso = 0.0 if squares else strength
             rows = DataRows(Regression(system, analysis.targets), g, lasso)
             ys = matrix.output_rows(analysis.targets, g)
         middle = float(np.median(ys[:, q])) if plan.centred and plan.confounds is None else 0.0
+        y = np.append(ys[:, q] - middle, np.zeros(len(rows.below)))
         unit = float(np.ldexp(1.0, plain.y_exponents[g, q]))
-        z, fact = fit(rows, rows.padded(ys[:, q] - middle), unit)
+        z, fact = fit(rows, y, unit)
         w[g, :, q], of_nuisance = np.split(rows.to_columns @ z, [matrix.columns])
         if plan.centred:
             level[g, q] = middle + of_nuisance[-1] / plan.norm
@@ -217,9 +186,5 @@ def by_output(analysis: Analysis, terms: Any, fit: Fit) -> tuple[dict[str, Any],
         facts.append(fact)
     kernel, bias = plain.from_columns(plain.system.columns.restrict(w), level)
     fitted = plan.confounds is not None and plan.confounds.count
-    found = {
-        "kernel": kernel,
-        "bias": bias,
-        "confound_fit": np.stack(extra, -1) if fitted else None,
-    }
-    return found, facts
+    confound_fit = np.stack(extra, axis=-1) if fitted else None
+    return {"kernel": kernel, "bias": bias, "confound_fit": confound_fit}, facts

@@ -10,9 +10,8 @@ import numpy as np
 
 from ..inference.folds import CrossValidation
 from ..inference.groups import Blocks, duality_gap
-from ..inference.plq import Losses, minimize
+from ..inference.plq import Losses, Rows, minimize
 from ..inference.regularization import Regularization, described
-from ..inference.rows import DenseRows
 from ..inference.select import Group, Scorer, Scoring, choose_strengths
 from ..inference.spectrum import ROUNDING, Fit, inverse_root
 from ..inference.sums import Normal
@@ -223,7 +222,7 @@ class Lasso(Penalty):
         return whole.kernel(chosen.strengths[None])[0], chosen.strengths, labels, found
 
 
-class _Taps(DenseRows):
+class _Taps(Rows):
     """Rows [R; I] for a root R of a Gram matrix G = RᵀR (P, P) of columns of norm one."""
 
     def __init__(self, gram: np.ndarray) -> None:

@@ -191,11 +191,8 @@ class HuberLoss(_Exact):
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the reason if the Gram matrix is too large, or if no rows are left for a scale."""
         if self.scale == "mad" and sizes.rows <= sizes.unknowns:
-            return (
-                f"{count(sizes.rows, 'row')} leave no residuals for "
-                f"{count(sizes.unknowns, 'unknown')}, so scale='mad' cannot be estimated; give "
-                "the scale as a number, use more rows or fewer taps"
-            )
+            rows, unknowns = count(sizes.rows, "row"), count(sizes.unknowns, "unknown")
+            return f"{rows} leave no residuals for {unknowns}, so scale='mad' cannot be estimated"
         return super().supports(sizes, spec)
 
     def _begun(self, rows: DataRows, y: np.ndarray, z: np.ndarray, unit: float) -> Begun:
@@ -203,8 +200,8 @@ class HuberLoss(_Exact):
         z, scale, settled = self._by_mad(rows, y, z, unit) if mad else (z, self.scale / unit, True)
         if scale <= rows.rounding(y, z) / math.sqrt(rows.rows):
             raise SolveError(
-                f"half of the rows of an output or more are fitted exactly, so that scale="
-                f"{self.scale!r} is below the rounding of y; use loss='absolute', which has none"
+                f"half of the rows of an output or more are fitted exactly, so that "
+                f"scale={self.scale!r} is below the rounding of y; use loss='absolute'"
             )
         # No residual of the fit exceeds this, so a larger threshold does not change the fit.
         threshold = min(self.delta * scale, 4 * float(np.linalg.norm(y)))
@@ -219,15 +216,15 @@ class HuberLoss(_Exact):
         rows are within the threshold. As BᵀB = I, it takes two passes over the data and no Gram
         matrix. With a lasso, it is a complete fit.
         """
-        r, before = y - rows.dense.forward(z), np.inf
+        dense, before = rows.dense, np.inf
+        r = y - dense.forward(z)
         scale = mad_scale(r[: rows.rows])
         for _ in tracked(range(TURNS), "scale and fit in turn", TURNS):
             losses = rows.losses(1.0, self.delta * scale, unit)
             pull = losses.derivative(r)
-            lasso = rows.taps and minimize(rows.dense, y, losses, z).z - z
-            step = lasso if rows.taps else rows.dense.adjoint(pull)
+            step = minimize(dense, y, losses, z).z - z if rows.taps else dense.adjoint(pull)
             z = z + step
-            r = y - rows.dense.forward(z)
+            r = y - dense.forward(z)
             last, scale = scale, mad_scale(r[: rows.rows])
             change = max(float(np.linalg.norm(step) / np.linalg.norm(pull)), abs(scale / last - 1))
             if change <= SETTLED or before <= change <= ROUNDED:
