@@ -12,6 +12,7 @@ Learn. Res. 14 (2013) 2689.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -154,14 +155,12 @@ def minimize(rows: Rows, b: np.ndarray, losses: Losses, start: np.ndarray) -> Mi
 
 def _settled(rows: Rows, b: np.ndarray, losses: Losses, at: Minimum) -> Minimum | None:
     """Return the minimum of pieces that contain it, near some pieces; None if not found."""
-    for _ in range(TURNS):
-        try:
-            before, at = at, _of_pieces(rows, b, losses, at)
-        except np.linalg.LinAlgError:
-            return None
-        same = np.array_equal(at.ends, before.ends)
-        if same and relative_gap(rows, b, at.z, at.d, losses) <= ROUNDED:
-            return at
+    with suppress(np.linalg.LinAlgError):
+        for _ in range(TURNS):
+            before, at = at.ends, _of_pieces(rows, b, losses, at)
+            same = np.array_equal(at.ends, before)
+            if same and relative_gap(rows, b, at.z, at.d, losses) <= ROUNDED:
+                return at
     return None
 
 

@@ -152,9 +152,8 @@ class Lasso(Penalty):
             select = "bic"  # of which nothing is used
         elif select is None:
             kept = analysis.design.kept
-            records = len(kept.used)
-            folds = min(records, MOST_FOLDS) if records > 1 else min(PARTS, kept.count)
-            select = CrossValidation(max(2, folds))
+            records, parts = len(kept.used), min(PARTS, kept.count)
+            select = CrossValidation(max(2, min(records, MOST_FOLDS) if records > 1 else parts))
         regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
         scoring, columns = Scoring(analysis, select), regression.system.columns
         with one_blas_thread():

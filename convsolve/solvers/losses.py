@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,16 +29,8 @@ SETTLED, ROUNDED = 1e-13, 1e-8
 
 # The losses of the rows, a start (k,), and the scale in these units with whether it has settled.
 Begun = tuple[Losses, np.ndarray, float, bool]
-
-
-class _OutputFit(NamedTuple):
-    """Facts about the fit of one output, with scale and error norm in units of y."""
-
-    gap: float
-    steps: int = 0
-    scale: float = 0.0
-    error_norm: float = 0.0
-    settled: bool = True
+# Gap, interior steps, scale and error norm of an output, and whether the scale has settled.
+Facts = tuple[float, int, float, float, bool]
 
 
 class _Exact(Loss):
@@ -55,36 +47,35 @@ class _Exact(Loss):
         """Prepare the fit of y (n,), of which z (k,) is the least-squares fit."""
         raise NotImplementedError
 
-    def _fit(self, rows: DataRows, y: np.ndarray, unit: float) -> tuple[np.ndarray, _OutputFit]:
+    def _fit(self, rows: DataRows, y: np.ndarray, unit: float) -> tuple[np.ndarray, Facts]:
         z = rows.least_squares(y)
         r = y - rows.forward(z)
         if np.linalg.norm(r) <= rows.rounding(y, z):  # the best fit by any loss
-            return z, _OutputFit(float(np.abs(r).sum() / (np.abs(y).sum() or 1.0)))
+            return z, (float(np.abs(r).sum() / (np.abs(y).sum() or 1.0)), 0, 0.0, 0.0, True)
         losses, z, scale, settled = self._begun(rows, y, z, unit)
         at, n = minimize(rows.dense, y, losses, z), rows.rows
         gap = relative_gap(rows, y, at.z, at.d, losses)
         norm = _error_norm(at.d[:n], float(np.mean(at.ends[:n] == 0)), rows.unknowns)
-        return at.z, _OutputFit(gap, at.steps, scale * unit, norm * unit, settled)
+        return at.z, (gap, at.steps, scale * unit, norm * unit, settled)
 
     def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
         """Minimize the loss, and the penalty if there is one, of every output in turn."""
-        found, fits = by_output(analysis, terms, self._fit)
-        settled, steps = all(one.settled for one in fits), sum(one.steps for one in fits)
-        stats: dict[str, Any] = {"interior_steps": steps} if steps else {}
+        found, facts = by_output(analysis, terms, self._fit)
+        gaps, steps, scales, norms, settled = map(list, zip(*facts, strict=True))
+        stats: dict[str, Any] = {"interior_steps": sum(steps)} if any(steps) else {}
         if self.scale is not None:
-            stats["scale"] = [one.scale for one in fits]
+            stats["scale"] = scales
         if self.scale == "mad":
-            stats["scale_settled"] = settled
-        errors = self.smooth and not penalized(terms)
+            stats["scale_settled"] = all(settled)
         return SolverResult(
             **found,
             penalties=terms,
-            status=None if settled else "approximate",
+            status=None if all(settled) else "approximate",
             stats=stats,
-            certificate=Certificate(max(one.gap for one in fits), GAP),
+            certificate=Certificate(max(gaps), GAP),
             answer=SAME_OUTPUTS,
             evidence=None if all(form.quadratic for form, _ in terms) else "the penalty",
-            error_norms=np.array([one.error_norm for one in fits]) if errors else None,
+            error_norms=np.array(norms) if self.smooth and not penalized(terms) else None,
         )
 
 
