@@ -309,28 +309,34 @@ def test_a_given_scale_needs_no_residuals_and_exceeds_the_rounding() -> None:
         cs.solve(noisy("bias"), loss=cs.HuberLoss(scale=1e-20))
 
 
-# --- Huber's loss with a penalty
+# --- losses with a penalty
 
 LAGS, EYE = 4, np.eye(4)
 DIFFERENCES = np.diff(EYE, axis=0)
 DECAY = 0.7 ** np.maximum.outer(np.arange(LAGS), np.arange(LAGS))
-BY_CHANNEL = np.diag([2.0, 30.0])
-# A penalty, and its matrices K for two outputs, with lags and then two channels.
-PENALTIES: dict[str, tuple[cs.extend.Penalty, list[np.ndarray]]] = {
-    "ridge": (cs.Ridge(3.0), 2 * [np.kron(EYE, 3 * np.eye(2))]),
-    "per output": (cs.Ridge([3.0, 90.0]), [np.kron(EYE, s * np.eye(2)) for s in (3, 90)]),
-    "groups": (cs.Ridge([2.0, 30.0], channel_groups=(0, 1)), 2 * [np.kron(EYE, BY_CHANNEL)]),
-    "smooth": (cs.Smooth(5.0), 2 * [np.kron(5 * DIFFERENCES.T @ DIFFERENCES, np.eye(2))]),
-    "tc": (
-        cs.StableSpline(2.0, kind="tc", decay=0.7),
-        2 * [np.kron(2 * np.linalg.inv(DECAY), np.eye(2))],
+ONES = np.eye(2)
+# A penalty, its matrices K for two outputs, with lags and then two channels, and its lasso.
+PENALTIES: dict[str, tuple[Any, list[np.ndarray], float]] = {
+    "ridge": (cs.Ridge(3.0), 2 * [np.kron(3 * EYE, ONES)], 0.0),
+    "per output": (cs.Ridge([3.0, 90.0]), [np.kron(s * EYE, ONES) for s in (3, 90)], 0.0),
+    "groups": (
+        cs.Ridge([2.0, 30.0], channel_groups=(0, 1)), 2 * [np.kron(EYE, np.diag([2, 30]))], 0.0
     ),
-}
-STATEMENTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "bias, weights": {"bias": True, "weights": np.linspace(0.5, 2, 90)},
-    "intercepts, mask": {"drift": 0, "mask": np.arange(90) % 7 > 0},
-}
+    "smooth": (cs.Smooth(5.0), 2 * [np.kron(5 * DIFFERENCES.T @ DIFFERENCES, ONES)], 0.0),
+    "tc": (
+        cs.StableSpline(2.0, kind="tc", decay=0.7), 2 * [np.kron(2 * np.linalg.inv(DECAY), ONES)],
+        0.0,
+    ),
+    "lasso": (cs.Lasso(8.0), 2 * [np.zeros((8, 8))], 8.0),
+    "elastic net": (cs.Lasso(8.0, ridge=3.0), 2 * [np.kron(3 * EYE, ONES)], 8.0),
+}  # fmt: skip
+STATEMENTS: list[dict[str, Any]] = [
+    {"bias": True, "weights": np.linspace(0.5, 2, 90)},
+    {"drift": 0, "mask": np.arange(90) % 7 > 0},
+    {},
+]
+TUNINGS = [Tuning(), Tuning(held_numbers=0, chunk_numbers=50), Tuning(kept_numbers=0)]
+LOSSES: list[Any] = [cs.HuberLoss(2.0, scale=0.05), "huber", "absolute"]
 
 
 def lag_matrix(x: np.ndarray) -> np.ndarray:
@@ -339,75 +345,47 @@ def lag_matrix(x: np.ndarray) -> np.ndarray:
     return np.hstack([padded[LAGS - 1 - lag : len(padded) - lag] for lag in range(LAGS)])
 
 
-@pytest.mark.parametrize("tuning", [Tuning(), Tuning(held_numbers=0, chunk_numbers=50)], ids=str)
-@pytest.mark.parametrize("stated", STATEMENTS)
+@pytest.mark.parametrize("turn", range(3))
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
 @pytest.mark.parametrize("name", PENALTIES)
-def test_hubers_loss_and_a_penalty_are_minimized(name: str, stated: str, tuning: Tuning) -> None:
+def test_losses_and_a_penalty_are_minimized(name: str, loss: Any, turn: int) -> None:
+    """Aᵀρ′(r) is in the subdifferential of the penalty, and taps are exactly zero."""
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((2, 90, 2)) * [[[3.0, 0.2]], [[10.0, 0.1]]]
     y[::6] *= 40
-    (penalty, matrices), given = PENALTIES[name], STATEMENTS[stated]
-    problem = cs.Problem(x, y, lags=(0, LAGS - 1), edges="zeros", **given)
-    loss = cs.HuberLoss(2.0, scale=0.05)
-    fit = cs.solve(problem, penalty=penalty, loss=loss, limits=tuning)  # type: ignore[arg-type]
-    assert fit.converged
-    assert fit.duality_gap < 1e-12
-    nuisance = np.ones((90, 1)) if given else np.zeros((90, 0))
-    a = np.hstack([lag_matrix(x), nuisance])
-    roots = np.sqrt(given.get("weights", np.ones(90)) * given.get("mask", np.ones(90)))
-    for q, k in enumerate(matrices):
-        w = fit.impulse_response[..., q].reshape(-1)
-        level = np.nanmedian(y[:, q] - fit.residuals()[:, q] - a[:, : len(w)] @ w)
-        v = np.r_[w, level * np.ones(nuisance.shape[1])]
-        r = roots * (y[:, q] - a @ v)
-        pull, of_k = np.clip(r, -0.1, 0.1), np.zeros(len(v))
-        of_k[: len(w)] = k @ w
-        size = np.abs(a).T @ (roots * np.abs(pull)) + np.abs(of_k) + 1e-3
-        assert (np.abs(a.T @ (roots * pull) - of_k) <= 1e-11 * size).all()
-    with pytest.raises(ValueError, match="Huber's estimate without a penalty have standard errors"):
-        _ = fit.standard_error
-    linear = cs.solve(problem, penalty=penalty, loss=cs.HuberLoss(1e9, scale=1.0))
-    ridge = cs.solve(problem, penalty=penalty)
-    np.testing.assert_allclose(linear.kernel, ridge.kernel, rtol=1e-9)
-
-
-@pytest.mark.parametrize("tuning", [Tuning(), Tuning(kept_numbers=0)], ids=["kept", "formed"])
-@pytest.mark.parametrize("name", ["huber", "mad", "absolute"])
-@pytest.mark.parametrize(("lasso", "ridge"), [(8.0, 0.0), (8.0, 3.0), (0.0, 3.0)])
-def test_losses_and_a_lasso_or_a_ridge(
-    name: str, lasso: float, ridge: float, tuning: Tuning
-) -> None:
-    """Aᵀρ′(r) is in the subdifferential of the penalty, and taps are exactly zero."""
-    rng = np.random.default_rng(11)
-    x, y = rng.standard_normal((2, 90, 2)) * [[[3.0, 0.2]], [[10.0, 0.1]]]
-    y[::6] *= 40
-    problem = cs.Problem(x, y, lags=(0, LAGS - 1), edges="zeros", bias=True)
-    losses = {"huber": cs.HuberLoss(2.0, scale=0.05), "mad": cs.HuberLoss()}
-    loss = losses.get(name, "absolute")
-    penalty = cs.Lasso(lasso, ridge=ridge) if lasso else cs.Ridge(ridge)
-    fit = cs.solve(problem, penalty=penalty, loss=loss, limits=tuning)
+    (penalty, matrices, lasso), stated = PENALTIES[name], STATEMENTS[turn]
+    problem = cs.Problem(x, y, lags=(0, LAGS - 1), edges="zeros", **stated)
+    fit = cs.solve(problem, penalty=penalty, loss=loss, limits=TUNINGS[(turn + len(name)) % 3])
     assert fit.converged
     assert fit.duality_gap < 1e-11
-    a, sizes = lag_matrix(x), {"huber": [0.1, 0.1]}
-    for q in range(2):
-        w, r = fit.impulse_response[..., q].reshape(-1), fit.residuals()[:, q]
-        if name == "absolute":
-            held, pull, factor = np.abs(r) <= 1e-11 * np.abs(y[:, q]).max(), np.sign(r), 1.0
+    roots = np.sqrt(stated.get("weights", 1.0) * stated.get("mask", np.ones(90)))
+    whole = np.hstack([lag_matrix(x), np.ones((90, 1))]) * roots[:, None]
+    whole = whole if stated else whole[:, :-1]
+    for q, k in enumerate(matrices):
+        w, r = (
+            fit.impulse_response[..., q].reshape(-1),
+            roots * np.nan_to_num(fit.residuals()[:, q]),
+        )
+        if loss == "absolute":
+            held, pull = np.abs(r) <= 1e-11 * np.abs(y[:, q]).max(), np.sign(r)
         else:
-            most = sizes.get(name) or [1.345 * s for s in fit.stats["scale"]]
-            held, pull, factor = np.zeros(90, bool), 2 * np.clip(r, -most[q], most[q]), 2.0
+            most = 0.1 if loss != "huber" else 1.345 * fit.stats["scale"][q]
+            held, pull = np.zeros(90, bool), 2 * np.clip(r, -most, most)
         # The multipliers of rows at a corner, and of taps at zero, complete the gradient.
-        zero, whole = w == 0, np.hstack([a, np.ones((90, 1))])
-        gradient = whole[~held].T @ pull[~held]
-        gradient[:-1] -= lasso * np.sign(w) + 2 * ridge * w
-        assert zero.any() or name == "mad" or not lasso
-        columns = np.vstack([whole[held], -lasso * np.eye(LAGS * 2 + 1)[:-1][zero]])
-        d = np.linalg.lstsq(columns.T, -gradient, rcond=None)[0]
-        size = np.abs(whole).T @ np.ones(90) * factor
-        assert (np.abs(columns.T @ d + gradient) <= 1e-9 * size).all()
+        zero, gradient = w == 0, whole[~held].T @ pull[~held]
+        gradient[: len(w)] -= lasso * np.sign(w) + 2 * k @ w
+        assert zero.any() == bool(lasso) or loss == "huber"
+        corners = np.vstack([whole[held], -lasso * np.eye(whole.shape[1])[: len(w)][zero]])
+        d = np.linalg.lstsq(corners.T, -gradient, rcond=None)[0]
+        size = np.abs(whole).T @ np.abs(pull) + 1e-3
+        assert (np.abs(corners.T @ d + gradient) <= 1e-10 * size).all()
         assert np.abs(d).max(initial=0.0) <= 1 + 1e-9
-    with pytest.raises(ValueError, match="standard errors"):
+    with pytest.raises(ValueError, match="without a penalty have standard errors"):
         _ = fit.standard_error
+    linear = cs.solve(problem, penalty=penalty, loss=cs.HuberLoss(1e9, scale=1.0))
+    np.testing.assert_allclose(
+        linear.kernel, cs.solve(problem, penalty=penalty).kernel, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_the_scale_of_a_penalized_fit_is_that_of_its_residuals() -> None:
