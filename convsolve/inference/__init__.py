@@ -3,11 +3,11 @@
 Penalties: ``spectrum`` solves penalized least squares at every strength. ``criteria`` are functions
 of its fits. ``folds`` are the rows of a cross-validation, ``sums`` the sums over them, and
 ``held_rows`` scores them. ``select`` searches strengths and hyperparameters, ``banded`` the
-strengths of a banded ridge, and ``regularization`` records the selection. ``sparse`` has the steps
-of a lasso, and ``lag_windows`` the scores of every window of lags.
+strengths of a banded ridge, and ``regularization`` records the selection. ``groups`` has the
+descent of a group lasso, and ``lag_windows`` the scores of every window of lags.
 
-Losses: ``plq`` minimizes piecewise linear-quadratic losses by an interior point method, given the
-orthonormal ``rows`` of A and of a penalty.
+Losses: ``plq`` minimizes piecewise linear-quadratic losses and a lasso by an interior point method,
+given the ``rows`` of A and of a penalty.
 
 Errors: ``errors`` computes standard errors, bands and tests of ``contrasts``, also for rows that
 depend on each other. ``ar`` models autoregressive noise and filters the rows until their noise is

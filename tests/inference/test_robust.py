@@ -152,19 +152,16 @@ def test_bands_of_hubers_estimate_have_nominal_coverage() -> None:
     assert np.median(cs.solve(problem).standard_error / fit.standard_error) > 1.5
 
 
-@pytest.mark.parametrize(("far", "bias"), [(1e6, False), (1e6, True)])
 @pytest.mark.parametrize("loss", BOTH)
-def test_the_distance_of_an_outlier_changes_no_digit(loss: str, far: float, bias: bool) -> None:
+def test_the_distance_of_an_outlier_changes_no_digit(loss: str) -> None:
     rng = np.random.default_rng(14)
     x, y = rng.standard_normal((200, 2)), rng.standard_normal(196)
-    near, away = y.copy(), y.copy()
-    near[[7, 90]], away[[7, 90]] = [1e3, -1e3], [far, -far / 3]
-    plain, fit = (
-        cs.solve(
-            cs.Problem(x, v, kernel_size=5, bias=bias), loss=loss, limits=Tuning(kept_numbers=0)
-        )
-        for v in (near, away)
-    )
+    fits = []
+    for far in (1e3, 1e6):
+        y[[7, 90]] = [far, -far]
+        problem = cs.Problem(x, y, kernel_size=5, bias=True)
+        fits.append(cs.solve(problem, loss=loss, limits=Tuning(kept_numbers=0)))
+    plain, fit = fits
     assert fit.converged
     np.testing.assert_allclose(fit.kernel, plain.kernel, atol=1e-9)
     np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)
@@ -195,14 +192,10 @@ def test_exact_fits_and_outputs_of_zeros(loss: Any) -> None:
     assert fit.duality_gap == 0
 
 
-@pytest.mark.parametrize(
-    ("loss", "bias"), [("absolute", True), (cs.HuberLoss(scale=1.0), False)], ids=str
-)
-def test_without_a_unique_solution_the_norm_is_the_least(loss: Any, bias: bool) -> None:
-    rng = np.random.default_rng(5)
-    problem = cs.Problem(
-        np.tile([1.0, -3.0], 30), rng.standard_normal(56), kernel_size=5, bias=bias
-    )
+@pytest.mark.parametrize("loss", ["absolute", cs.HuberLoss(scale=1.0)], ids=str)
+def test_without_a_unique_solution_the_norm_is_the_least(loss: Any) -> None:
+    x, y = np.tile([1.0, -3.0], 30), np.random.default_rng(5).standard_normal(56)
+    problem = cs.Problem(x, y, kernel_size=5, bias=loss == "absolute")
     with pytest.warns(cs.IdentifiabilityWarning, match="minimum norm among those with the same"):
         fit = cs.solve(problem, loss=loss)
     assert fit.converged
@@ -227,16 +220,10 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, kept:
         fit = cs.solve(problem, loss=loss, limits=Tuning(kept_numbers=kept))
         assert fit.duality_gap <= most
         assert fit.converged == (fit.duality_gap <= 1e-8)
-        for a, y, w in dense_outputs(problem, fit):
-            # The simplex method loses no digits in orthonormal coordinates.
-            q = np.linalg.qr(a)[0]
-            if loss == "absolute":
-                found = np.abs(y - a @ w).sum()
-                assert 1 - least_absolute(q, y)[0] / found <= fit.duality_gap + 1e-12
-            else:
-                threshold = 1.345 * fit.stats["scale"][0]
-                pull = np.clip(y - a @ w, -threshold, threshold)
-                assert np.linalg.norm(q.T @ pull) <= 10 * most * np.linalg.norm(pull)
+    for a, y, w in dense_outputs(problem, fit):
+        # The simplex method loses no digits in orthonormal coordinates.
+        share = 1 - least_absolute(np.linalg.qr(a)[0], y)[0] / np.abs(y - a @ w).sum()
+        assert share <= fit.duality_gap + 1e-12
 
 
 # --- certificates
@@ -258,32 +245,23 @@ def test_an_unfinished_run_reports_its_gap(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match=r"the status is .approximate.; standard errors need"):
         _ = fit.standard_error
 
-
-def test_a_scale_that_does_not_settle_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
     monkeypatch.setattr(losses, "TURNS", 2)
-    fit = cs.solve(noisy("bias"), loss="huber")
-    assert fit.status == "approximate"
-    assert not fit.stats["scale_settled"]
+    fit = cs.solve(problem, loss="huber")
+    assert (fit.status, fit.stats["scale_settled"]) == ("approximate", False)
     assert fit.duality_gap <= 1e-12  # at the scale that was reached
 
 
-@pytest.mark.parametrize(("drift", "weighted"), [(1, False), (None, True), (0, True)])
-def test_the_score_has_the_residuals_of_the_loss(drift: int | None, weighted: bool) -> None:
+def test_the_score_has_the_residuals_of_the_loss() -> None:
     """Its confounds are fitted by the loss too."""
     rng, x = np.random.default_rng(3), np.random.default_rng(4).standard_normal((2, 60, 1))
-    y = x @ [[1.0, -2.0]] + rng.standard_t(2, (2, 60, 2)) + 4
-    own = rng.standard_normal((2, 60, 1)) if drift is None else None
-    weights = [2.0, 0.5] if weighted else None
-    given = {"drift": drift, "confounds": own, "bias": drift is None, "weights": weights}
-    problem = cs.Problem(x, y, lags=(0, 2), **given)
+    y, roots = x @ [[1.0, -2.0]] + rng.standard_t(2, (2, 60, 2)) + 4, np.array([2.0, 0.5])
+    own = rng.standard_normal((2, 60, 1))
+    problem = cs.Problem(x, y, lags=(0, 2), confounds=own, bias=True, weights=roots)
     fit = cs.solve(problem, loss="huber")
-    score, left, roots = fit.score(), np.stack(fit.residuals())[:, 2:], np.ones((2, 1, 1))
-    roots = roots if weights is None else np.reshape(weights, (2, 1, 1))
-    squares = (roots * left**2).sum((0, 1))
-    np.testing.assert_allclose(score.mse, squares / roots.sum() / 58, rtol=1e-12)
-    plain = cs.solve(problem).score()
-    assert (score.r2 < plain.r2).all()
-    assert (score.r2_total < plain.r2_total).all()
+    squares = np.einsum("r,rto->o", roots, np.stack(fit.residuals())[:, 2:] ** 2)
+    np.testing.assert_allclose(fit.score().mse, squares / roots.sum() / 58, rtol=1e-12)
+    assert (fit.score().r2 < cs.solve(problem).score().r2).all()
 
 
 # --- refused problems
@@ -291,11 +269,13 @@ def test_the_score_has_the_residuals_of_the_loss(drift: int | None, weighted: bo
 
 @pytest.mark.parametrize("loss", BOTH)
 def test_refused_problems(loss: str) -> None:
-    with pytest.raises(cs.SolveError, match=r"the Gram matrix needs .* more than Limits"):
-        cs.solve(noisy("bias"), loss=loss, limits=Tuning(gram_bytes=100))
     ramp = cs.Problem(np.arange(500.0), np.ones(491), kernel_size=10)
+    with pytest.raises(cs.SolveError, match=r"the Gram matrix needs .* more than Limits"):
+        cs.solve(ramp, loss=loss, limits=Tuning(gram_bytes=100))
     with pytest.raises(cs.SolveError, match="memory allows neither the Gram matrix nor"):
         cs.solve(ramp, loss=loss, limits=Tuning(factor_bytes=1000))
+    with pytest.raises(TypeError, match="by gradient descent only"):
+        cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), "qr", loss=loss)
 
 
 def test_a_given_scale_needs_no_residuals_and_exceeds_the_rounding() -> None:
@@ -389,9 +369,7 @@ def test_losses_and_a_penalty_are_minimized(name: str, loss: Any, turn: int) -> 
 
 
 def test_the_scale_of_a_penalized_fit_is_that_of_its_residuals() -> None:
-    problem, _ = outliers(200, 0.1)
-    fit = cs.solve(problem, ridge=50.0, loss="huber")
-    assert fit.converged
+    fit = cs.solve(outliers(200, 0.1)[0], ridge=50.0, loss="huber")
     assert fit.stats["scale_settled"]
     deviation = np.median(np.abs(fit.residuals())) / 0.6744897501960817
     assert fit.stats["scale"] == pytest.approx([deviation], rel=1e-9)
