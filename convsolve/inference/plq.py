@@ -54,16 +54,6 @@ class Losses(NamedTuple):
         d = self.derivative(r)
         return float((r * d - self.kappa * d**2 / 2).sum())
 
-    def gap(self, r: np.ndarray, d: np.ndarray) -> float:
-        """Return the duality gap Σρ(r) + κd²/2 − r·d of a multiple of d with |d| ≤ τ.
-
-        It is a sum of terms that are not negative, so that no digits cancel.
-        """
-        own = self.derivative(r)
-        d = d / np.max(np.abs(d) / self.tau, initial=1.0)
-        terms = (own - d) * (r - self.kappa * (own + d) / 2)
-        return float(np.maximum(terms, 0.0).sum())
-
 
 class Rows:
     """Rows B (n, k). The last ones are those of an identity, one for each of the ``taps``.
@@ -96,20 +86,25 @@ class Rows:
 def relative_gap(rows: Rows, b: np.ndarray, z: np.ndarray, d: np.ndarray, losses: Losses) -> float:
     """Return an upper bound on the relative duality gap of z, given d near a point of the dual.
 
-    d is projected on Bᵀd = 0 twice, so that the rest is rounding. Rounding changes the bound by at
-    most Bᵀd·(z − z*). B has no singular value below one, the predictions of z and z* differ by at
-    most ‖r‖ + ‖r*‖, and the loss of r* is at most that of r.
+    The gap of d is Σρ(r) + κd²/2 − r·d, a sum of terms that are not negative, so that no digits
+    cancel. d is projected on Bᵀd = 0 twice, and then multiplied by a number that makes |d| ≤ τ.
+    Rounding changes the bound by at most Bᵀd·(z − z*). B has no singular value below one, the
+    predictions of z and z* differ by at most ‖r‖ + ‖r*‖, and the loss of r* is at most that of r.
 
     Source: S. Boyd and L. Vandenberghe, Convex Optimization, Cambridge 2004, section 5.2.
     """
     r = b - rows.forward(z)
     if not (loss := losses.of(r)):
         return 0.0
-    d = np.where(losses.kappa > 0, losses.derivative(r), d)
+    own = losses.derivative(r)
+    d = np.where(losses.kappa > 0, own, d)
     for _ in range(0 if rows.taps else 2):
         d = d - rows.forward(rows.adjoint(d))
     farthest = np.linalg.norm(r) + math.sqrt(2 * loss) + 2 * loss / losses.tau.min()
-    return float(losses.gap(r, d) + np.linalg.norm(rows.adjoint(d)) * farthest) / loss
+    rounding = np.linalg.norm(rows.adjoint(d)) * farthest
+    d = d / np.max(np.abs(d) / losses.tau, initial=1.0)
+    terms = np.maximum((own - d) * (r - losses.kappa * (own + d) / 2), 0.0)
+    return float(terms.sum() + rounding) / loss
 
 
 class Minimum(NamedTuple):

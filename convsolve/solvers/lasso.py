@@ -30,9 +30,8 @@ from .base import SolverResult
 
 # Number of strengths of a search, and the last one relative to the first, which leaves no tap.
 STRENGTHS, LEAST = 50, 1e-3
-# Folds of the default cross-validation: parts of a single record, or the largest number of folds
-# of records.
-PARTS, MOST_FOLDS = 5, 10
+# Largest number of folds of the default cross-validation.
+MOST_FOLDS = 10
 
 
 @checks_arguments
@@ -136,9 +135,8 @@ class Lasso(Penalty):
 
     def channel_weights(self, channels: int) -> np.ndarray:
         """Return the group (channels,) of each channel, from one, if there are groups."""
-        if isinstance(self.channel_groups, tuple):
-            return 1.0 + np.array(self.channel_groups)
-        return 1.0 + np.arange(channels)
+        labels = self.channel_groups
+        return 1.0 + (np.array(labels) if isinstance(labels, tuple) else np.arange(channels))
 
     def exact_solver(
         self, analysis: Analysis, grid: Any, select: str | CrossValidation | None
@@ -151,21 +149,20 @@ class Lasso(Penalty):
         if given is not None and len(given) == 1:
             select = "bic"  # of which nothing is used
         elif select is None:
-            kept = analysis.design.kept
-            records, parts = len(kept.used), min(PARTS, kept.count)
-            select = CrossValidation(max(2, min(records, MOST_FOLDS) if records > 1 else parts))
+            several = len(analysis.design.kept.used) > MOST_FOLDS
+            select = CrossValidation(MOST_FOLDS if several else None)
         regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
         scoring, columns = Scoring(analysis, select), regression.system.columns
+        ridge = float(scoring.units.from_user(np.array(self.ridge)))
         with one_blas_thread():
             groups = enumerate(scoring.groups(RIDGE))
-            found = [self._selected(scoring, g, sums, given) for g, sums in groups]
-        kernels = np.stack([one[0] for one in found])
-        power = (columns.exponents - scoring.units.column)[:, :, None]
-        v, ridge = np.ldexp(kernels, power), self._inner_ridge(scoring)
+            found = [self._selected(scoring, g, sums, given, ridge) for g, sums in groups]
+        kernels, power = np.stack([one[0] for one in found]), columns.exponents[:, :, None]
+        power = power - scoring.units.column
+        v = np.ldexp(kernels, power)
         squares, gradient = columns.residual(v, analysis.targets)
         pull = np.ldexp(gradient, power) - ridge * kernels
-        smooth = squares + ridge * (kernels**2).sum(1)
-        each = zip(found, pull, smooth, strict=True)
+        each = zip(found, pull, squares + ridge * (kernels**2).sum(1), strict=True)
         gaps = [duality_gap(w, g, s, at, labels).max() for (w, at, labels, _), g, s in each]
         return SolverResult(
             *regression.from_columns(v),
@@ -176,20 +173,18 @@ class Lasso(Penalty):
             regularization=join([one[3] for one in found]),
         )
 
-    def _inner_ridge(self, scoring: Scoring) -> float:
-        return float(scoring.units.from_user(np.array(self.ridge)))
-
     def _selected(
-        self, scoring: Scoring, g: int, sums: Group, given: np.ndarray | None
+        self, scoring: Scoring, g: int, sums: Group, given: np.ndarray | None, ridge: float
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Regularization]:
         """Return kernels (P, Q) of a group, strengths (Q,) in these units, labels (P,) and scores.
 
         Strengths are chosen from those ``given`` (n, outputs), if there are any.
         """
-        design, units, labels = scoring.design, scoring.units, np.arange(len(sums.weights))
+        design, units, y_units = scoring.design, scoring.units, scoring.units.outputs[g]
+        power: Any = units.column + y_units
+        labels = np.arange(len(sums.weights))
         if self.channel_groups is not None:
             labels = np.unique(design.coordinates(self).weights[g], return_inverse=True)[1]
-        power: Any = units.column + units.outputs[g]
         if given is None:
             squares = np.array([np.bincount(labels, c**2) for c in sums.whole[1].T])
             first = np.sqrt((squares / np.bincount(labels)).max(1))  # leaves no tap
@@ -199,7 +194,6 @@ class Lasso(Penalty):
             own = np.split(-np.sort(-wide, axis=0), len(scoring.varies), axis=1)[g]
             # The gradient of half the squares is compared with half the strength.
             grid = units.from_user(own, power) / 2
-        ridge = self._inner_ridge(scoring)
 
         def path(normal: Normal, rows: int) -> _Path:
             gram = normal[0] + ridge * np.eye(len(labels))
@@ -210,11 +204,7 @@ class Lasso(Penalty):
         folds: Any = [(path(rest, rows), held) for rest, rows, held in sums.folds]
         scorer = Scorer(scoring.select, whole, scoring.varies[g], folds)
         chosen = choose_strengths(scorer, grid)
-
-        def user(inner: np.ndarray) -> np.ndarray:
-            return units.to_user(2 * inner, power)
-
-        found = described(user, units.outputs[g], self, scorer, chosen)
+        found = described(lambda s: units.to_user(2 * s, power), y_units, self, scorer, chosen)
         if len(grid) == 1:
             unknown = np.full(found.score.shape, np.nan)
             found = found._replace(criterion="given", score=unknown, path=None)
