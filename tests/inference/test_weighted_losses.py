@@ -19,23 +19,13 @@ from support.ordering import errors_of
 from support.robust import least_absolute
 from support.slow import some
 
+ALL: dict[str, Any] = {"weights": [2.0, 0.3, 1.0], "confounds": True}
 CASES: dict[str, dict[str, Any]] = {
     "mask of every output, intercepts": {"mask": "each", "drift": 0},
     "weights, bias": {"weights": [1.0, 3.0, 0.05], "bias": True},
-    "weights, mask, motion, drift": {
-        "weights": [2.0, 0.3, 1.0],
-        "mask": 0.1,
-        "drift": 1,
-        "confounds": True,
-    },
+    "weights, mask, motion, drift": ALL | {"mask": 0.1, "drift": 1},
     "motion, bias, mask of every output": {"confounds": True, "bias": True, "mask": "each"},
-    "stride 2, zeros, weights, motion": {
-        "stride": 2,
-        "padding": "causal",
-        "weights": [0.1, 1.0, 2.0],
-        "confounds": True,
-        "bias": True,
-    },
+    "stride 2, zeros, weights, motion": ALL | {"stride": 2, "padding": "causal", "bias": True},
 }
 
 
