@@ -356,19 +356,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1796,
+    "problem": 1795,
     "linalg": 659,
-    "operators": 2394,
+    "operators": 2395,
     "leastsquares": 1199,
-    "inference": 3060,
-    "solvers": 1721,
+    "inference": 2548,
+    "solvers": 1277,
     "identifiability": 1249,
     "plotting": 1485,
-    "cli": 1325,
+    "cli": 1323,
     "interop, formats, io, datasets": 507,
-    "top level": 3869,
-    "package": 19264,
-    "tests": 17098,
+    "top level": 3793,
+    "package": 18230,
+    "tests": 16608,
     "files": 153,
     "files at the top": 34,
 }
