@@ -95,7 +95,7 @@ class Hypothesis:
 
     def _of_channels(self, channels: Any, window: tuple[Any, Any, Any]) -> list[Any]:
         """Return weights of tested taps or coefficients, or of weighted sums at every lag."""
-        summed, flags = isinstance(channels, Mapping), self._flags(*window)
+        summed = isinstance(channels, Mapping)
         keys = [*channels] if summed or np.ndim(channels) else [channels]
         values = _real([*channels.values()], "weights") if summed else np.ones(len(keys))
         known = self._coefficients() if all(end is None for end in window) else {}
@@ -109,19 +109,25 @@ class Hypothesis:
             raise ValueError(f"{shown(keys)} are not coefficients that the basis determines")
         if summed and len({*groups}) > 1:
             raise ValueError(f"a weighted sum needs channels of one group, got {shown(keys)}")
-        eye, found = np.eye(count), []
-        for g in range(self._groups):
-            weights = eye[index[groups == g]] * values[groups == g, None]
-            weights = weights.sum(0, keepdims=True) if summed else weights
-            if named:
-                rows = self._space.sums_of_taps(weights)[:, ::-1]
-            elif summed:
-                rows = np.eye(self._taps)[:, :, None] * flags * weights
-            else:
-                rows = np.eye(flags.size)[(flags & weights.any(0)).reshape(-1)]
-            rows = rows.reshape(-1, self._taps, self._each)
-            found.append(rows[rows.any((1, 2))] if g in groups else None)
-        return found
+        eye, every = np.eye(count), range(self._groups)
+        several = (eye[index[groups == g]] * values[groups == g, None] for g in every)
+        flags = None if named else self._flags(*window)
+        return [self._of_group(w, summed, flags) if len(w) else None for w in several]
+
+    def _of_group(self, weights: np.ndarray, summed: bool, flags: np.ndarray | None) -> np.ndarray:
+        """Return rows of some channels of a group with weights (n, channels), or their sum.
+
+        Without ``flags`` of tested taps, the weights are those of coefficients.
+        """
+        weights = weights.sum(0, keepdims=True) if summed else weights
+        if flags is None:
+            rows = self._space.sums_of_taps(weights)[:, ::-1]
+        elif summed:
+            rows = np.eye(self._taps)[:, :, None] * flags * weights
+        else:
+            rows = np.eye(flags.size)[(flags & weights.any(0)).reshape(-1)]
+        rows = rows.reshape(-1, self._taps, self._each)
+        return np.asarray(rows[rows.any((1, 2))])
 
     def _coefficients(self) -> dict[str, int]:
         """Return the number of every coefficient by name."""

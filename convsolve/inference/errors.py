@@ -12,7 +12,6 @@ J. H. Stock and M. W. Watson, J. Bus. Econ. Stat. 36 (2018) 541 (cosines).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -24,14 +23,13 @@ from ..errors import warn
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
-from ..linalg.rank import EPS
 from ..text import aligned, count, probability
 from .contrasts import DEPENDENT, Contrast
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
 DRAWS, DRAWS_AT_ONCE = 4000, 500
 # A difference of sums of taps below this share of their terms is rounding.
-ROUNDING = 100 * EPS
+ROUNDING = 2e-14
 # Numbers of a root that are formed at a time for standard errors: few enough for a cache.
 NUMBERS_AT_ONCE = 2**20
 # With fewer rows, the variance of one sum of taps under "hac" noise comes from this many cosines.
@@ -392,7 +390,7 @@ class ClusterErrors(DependentErrors):
         shares = np.array([design.problem._weight([(i, 0, lengths[i])]) for i in left])
         shares, self._records = shares / shares.sum(), len(shares)
         squares, cubes = (shares**2).sum(), (shares**3).sum()
-        self.inflation = math.sqrt((1 - 1 / self._records) / (1 - squares))
+        self.inflation = float(np.sqrt((1 - 1 / self._records) / (1 - squares)))
         found = (1 - squares) ** 2 / (squares - 2 * cubes + squares**2)
         # Two records have one, without rounding errors.
         self.dof = np.full(len(self._pairs), round(found, 9))
@@ -436,11 +434,11 @@ class HacErrors(DependentErrors):
         """
         super().__init__(analysis, estimate)
         sizes = analysis.design.sizes
-        if sizes.beyond_memory or 8 * sizes.rows * sizes.columns > sizes.limits.factor_bytes:
-            rows, taps = count(sizes.rows, "row"), count(sizes.columns, "tap")
-            raise ValueError(f"noise='hac' needs the influence of {rows} on {taps} in memory")
-        self._rows = sizes.rows
-        self._lags = int(1.3 * math.sqrt(self._rows)) if lags is None else lags
+        self._rows, taps = sizes.rows, sizes.columns
+        if sizes.beyond_memory or 8 * self._rows * taps > sizes.limits.factor_bytes:
+            words = f"the influence of {self._rows} rows on {taps} taps in memory"
+            raise ValueError(f"noise='hac' needs {words}")
+        self._lags = int(1.3 * self._rows**0.5) if lags is None else lags
         self.dof = np.full(len(self._pairs), 1.5 * self._rows / self._lags)
 
     @cached_property
@@ -475,13 +473,13 @@ class HacErrors(DependentErrors):
         alone = np.abs(self._coefficients @ contrast[0]) > (1 - PARALLEL) * sizes
         few = self._rows < SHORT_ROWS and len(contrast) == 1 < np.count_nonzero(contrast)
         for o in outputs:
-            z, scale = u * self._residuals[o], math.sqrt(self._rows / self._left[o])
+            z, scale = u * self._residuals[o], np.sqrt(self._rows / self._left[o])
             if few and not alone.any():
                 m = z[:, self._axis >= 0] @ cosine_columns(0, self._rows, self._rows)
-                yield m * (scale * math.sqrt(2 / COSINES))
+                yield m * (scale * np.sqrt(2 / COSINES))
             else:  # Each mean is updated from the previous one.
                 m = uniform_filter1d(z, window, axis=1, mode="constant")
-                yield m * (scale * math.sqrt(window))
+                yield m * (scale * np.sqrt(window))
 
     def _errors_of(self, contrast: np.ndarray) -> np.ndarray:
         step = max(1, NUMBERS_AT_ONCE // self._rows)
