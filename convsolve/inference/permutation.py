@@ -129,11 +129,12 @@ def _explained(
         root = UnitCovariance(analysis, g, analysis.plain.penalty, 0.0).root
         half, starts = np.ldexp(root.T, matrix.exponents[g]), range(0, len(choices), at_once)
         for i in tracked(starts, "resampled y", len(starts)):
-            own = choices[i : i + at_once, record]
-            moved = first[record] + (time + own) % lengths[record]
-            rows = y[:, outputs][(first[own] + time if kind == "records" else moved).T]
+            start, shift = first[record], choices[i : i + at_once, record]
+            if kind == "records":
+                start, shift = first[shift], np.zeros(1, int)
+            rows = y[:, outputs][(start + (time + shift) % lengths[record]).T]
             squares = np.square(half @ matrix.adjoint(g, rows.reshape(len(y), -1))).sum(0)
-            found[i : i + at_once, outputs] = squares.reshape(len(own), -1)
+            found[i : i + at_once, outputs] = squares.reshape(-1, len(outputs))
     return found
 
 
