@@ -104,6 +104,7 @@ PRIORS = {
 }  # fmt: skip
 # Penalties whose posterior bands are measured, and kernels (K,) that they assume or not.
 DECAYING, ROOM_ROWS, ROOM_TAPS = ("ridge", "dc", "tc", "ss"), 2_000, 100
+ROOM_NOISES, ROOM_DRAWS = (0.1, 1.0, 3.0), 10
 ROOMS = {
     "rough": lambda rng, k: rng.standard_normal(k.size) * np.exp(-k / 20),
     "smooth": lambda rng, k: np.sin(k / rng.uniform(4, 8) + rng.uniform(0, 6)) * np.exp(-k / 20),
@@ -453,20 +454,21 @@ def basis_intervals(samples: int, case: str, draws: int, outputs: int) -> dict[s
     return {"samples": samples, "case": case} | {part: rate(each) for part, each in found.items()}
 
 
-def posterior_bands(kernel: str, draws: int, outputs: int) -> dict[str, Any]:
+def posterior_bands(kernel: str, noise: float, outputs: int) -> dict[str, Any]:
     """Measure coverages of the taps of decaying kernels by the posterior of several penalties."""
     rng, k = np.random.default_rng([*ROOMS].index(kernel)), np.arange(ROOM_TAPS)
     found: dict[str, list[float]] = {penalty: [] for penalty in DECAYING}
-    for _ in range(draws):
-        w = np.stack([ROOMS[kernel](rng, k) for _ in range(outputs)], axis=-1)[:, None]
+    for _ in range(ROOM_DRAWS):
+        w = np.stack([ROOMS[kernel](rng, k) for _ in range(outputs)], axis=-1)
         x = rng.standard_normal(ROOM_ROWS)
-        y = np.stack([lfilter(taps, 1.0, x) for taps in w[:, 0].T], axis=-1)
-        y = y + y.std(0) * rng.standard_normal(y.shape)
+        y = np.stack([lfilter(taps, 1.0, x) for taps in w.T], axis=-1)
+        y = y + noise * y.std(0) * rng.standard_normal(y.shape)
         problem = cs.Problem(x, y, lags=(0, ROOM_TAPS - 1), edges="zeros")
         for penalty in DECAYING:
             low, high = cs.solve(problem, penalty=penalty).confidence_band(LEVEL)
             found[penalty].append(float(((low <= w) & (w <= high)).mean()))
-    return {"kernel": kernel} | {penalty: rate(each) for penalty, each in found.items()}
+    row = {"kernel": kernel, "noise": noise}
+    return row | {penalty: rate(each) for penalty, each in found.items()}
 
 
 def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -521,11 +523,11 @@ def judged(result: dict[str, Any]) -> list[dict[str, Any]]:
         for row in result["groups of subjects"]
         for name in PRIORS
     ]
-    # "tc" and "ss" assume that neighbouring taps are alike.
+    # "tc" and "ss" assume that neighbouring taps are alike, "ss" also that the kernel is smooth.
     cells += [
-        (f"{row['kernel']} kernel by the posterior of {penalty!r}", row[penalty], HELD)
+        (f"{row['kernel']} kernel, noise {row['noise']:g}, by {penalty!r}", row[penalty], HELD)
         for row in result["posterior bands"]
-        for penalty in (DECAYING if row["kernel"] == "smooth" else DECAYING[:2])
+        for penalty in (DECAYING[:3] if row["kernel"] == "smooth" else DECAYING[:2])
     ]
     checks = []
     for name, cell, (low, high) in cells:
@@ -664,10 +666,10 @@ def bases_table(result: dict[str, Any]) -> str:
 def posterior_table(result: dict[str, Any]) -> str:
     """Format coverages of kernels by the posterior of penalties."""
     rows = [
-        [row["kernel"], *(percent(row[penalty]["rate"]) for penalty in DECAYING)]
+        [row["kernel"], f"{row['noise']:g}", *(percent(row[name]["rate"]) for name in DECAYING)]
         for row in result["posterior bands"]
     ]
-    return markdown(["kernel", *(f"`{penalty}`" for penalty in DECAYING)], rows)
+    return markdown(["kernel", "noise", *(f"`{name}`" for name in DECAYING)], rows)
 
 
 def table(result: dict[str, Any]) -> str:
@@ -697,8 +699,9 @@ def table(result: dict[str, Any]) -> str:
             patterns_table(result),
             f"Kernels of {BASIS_TAPS} taps in a basis, and their coefficients:",
             bases_table(result),
-            f"Bands of single taps by the posterior of a penalty, for {ROOM_TAPS} decaying taps "
-            f"and {ROOM_ROWS} rows:",
+            "Bands of single taps by the posterior of a penalty, from "
+            f"{ROOM_DRAWS * OUTPUTS} kernels of {ROOM_TAPS} decaying taps and {ROOM_ROWS} rows. "
+            "The noise is given in standard deviations of the response:",
             posterior_table(result),
             "The kernel of a group by `solve_group` with two priors, and by least squares of all "
             f"data together, for {GROUP_TAPS} taps:",
@@ -812,7 +815,9 @@ MEASURED: dict[str, Callable[[Size], list[dict[str, Any]]]] = {
     "bases": lambda size: [
         basis_intervals(samples, case, *size.each) for samples in BASIS_ROWS for case in BASES
     ],
-    "posterior bands": lambda size: [posterior_bands(kernel, *size.each) for kernel in ROOMS],
+    "posterior bands": lambda size: [
+        posterior_bands(*case, size.outputs) for case in itertools.product(ROOMS, ROOM_NOISES)
+    ],
     "groups of subjects": lambda size: [group_intervals(n, *size.each) for n in SUBJECTS],
 }
 

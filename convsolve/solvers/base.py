@@ -167,6 +167,7 @@ class CustomLoss(Loss):
 
     function: Callable[[Any, Any], Any]
 
+    name = "custom"
     threshold = None
 
     def __repr__(self) -> str:

@@ -262,8 +262,6 @@ def test_refused_problems(loss: str) -> None:
         cs.solve(ramp, loss=loss, limits=Tuning(gram_bytes=100))
     with pytest.raises(cs.SolveError, match="memory allows neither the Gram matrix nor"):
         cs.solve(ramp, loss=loss, limits=Tuning(factor_bytes=1000))
-    with pytest.raises(TypeError, match="by gradient descent only"):
-        cs.fit_kernel(np.ones(9), np.ones(7), cs.ConvSpec(3), "qr", loss=loss)
 
 
 def test_a_given_scale_needs_no_residuals_and_exceeds_the_rounding() -> None:
