@@ -1,15 +1,14 @@
-"""Cross-validation from moments. Every fold is summed once for all scores."""
+"""The rows that a cross-validation holds out together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..leastsquares.design import Design
 from ..near_misses import checks_arguments
 from ..operators.prediction import row_spans
 from ..problem.checks import choice, integer
@@ -28,12 +27,14 @@ BLOCKS = 5
 class Spans(NamedTuple):
     """The rows of every fold, and the rows in no fold.
 
-    ``by_record`` is True if the records of a fold are scored one by one.
+    ``by_record`` is True if the records of a fold are scored one by one, and ``cut`` if folds are
+    parts of records.
     """
 
     folds: list[list[Span]]
     rest: list[Span]
     by_record: bool = False
+    cut: bool = False
 
     @property
     def parts(self) -> list[list[list[Span]]]:
@@ -59,8 +60,8 @@ class CrossValidation:
             number, and a larger number is better. Strengths for which it returns NaN are not
             selected.
         average: "rows" (the default) computes one score from all rows of a fold. "records" computes
-            a score for every record of a fold and averages them, as mTRFpy does. The values of a
-            function are always averaged over the records.
+            a score for every record of a fold, or part of a record, and averages them, as mTRFpy
+            does. The values of a function are always averaged over the records.
 
     Rows cut in time share the samples of a kernel at every cut, and autocorrelated noise leaks
     across it. Folds of whole records are safer. Confounds of a record that is cut are fitted to its
@@ -96,20 +97,13 @@ class CrossValidation:
         if not self.own:
             choice(self.score, "score", SCORES, " or a function of y and its prediction")
         choice(self.average, "average", AVERAGES)
-        if self.folds is None:
-            return
         if isinstance(self.folds, (list, tuple)):
             parts = tuple(_indices(part) for part in self.folds)
-            if len(parts) < 2:
-                raise ValueError(f"folds lists {count(len(parts), 'fold')}")
+            if len(parts) < 2 or len({*chain(*parts)}) < sum(map(len, parts)):
+                raise ValueError(f"folds must be several lists of different records, got {parts}")
             object.__setattr__(self, "folds", parts)
-        elif hasattr(self.folds, "__index__") and not np.ndim(self.folds):
+        elif self.folds is not None:
             object.__setattr__(self, "folds", integer(self.folds, "folds", 2))
-        else:
-            raise TypeError(
-                "folds must be None for the records, a number, or a list with the records of every "
-                f"fold, got {shown(self.folds)}"
-            )
 
     @property
     def own(self) -> bool:
@@ -131,105 +125,61 @@ class CrossValidation:
             kept: the rows used in the fit, of one or several sets of outputs.
 
         Raises:
-            ValueError: If a fold is empty, or leaves nothing for training. If records are cut, but
-                their scores are to be averaged.
+            ValueError: If a fold is empty, or leaves nothing for training.
         """
         lengths = [max(each) for each in zip(*(rows.lengths for rows in kept), strict=True)]
-        used = [i for i, n in enumerate(lengths) if n]
-        if not isinstance(self.folds, tuple):
-            folds = self.folds or (len(used) if len(used) > 1 else BLOCKS)
+        used, by_record = [i for i, n in enumerate(lengths) if n], self.average == "records"
+        by_record = by_record and not self.own
+        listed: Any = self.folds
+        if not isinstance(listed, tuple):
+            folds = listed or (len(used) if len(used) > 1 else BLOCKS)
             if folds > len(used):
-                if self.average == "records":
-                    raise ValueError(
-                        "average='records' needs whole records in every fold, but "
-                        f"{count(len(used), 'record')} cannot fill {count(folds, 'fold')}"
-                    )
-                flags = [_used(kept, i) if n else np.zeros(0, bool) for i, n in enumerate(lengths)]
-                if self.folds is None:
-                    folds = max(2, min(folds, sum(map(np.count_nonzero, flags))))
-                return Spans(_cut(flags, folds), [])
-            listed: Sequence[Any] = np.array_split(used, folds)
-        else:
-            listed = self.folds
-            self._check(listed, lengths)
-        whole = [[(int(i), 0, lengths[i]) for i in part if lengths[i]] for part in listed]
+                return Spans(self._cut(kept, used, folds), [], by_record, cut=True)
+            listed = np.array_split(used, folds)
+        elif (last := max(map(max, listed))) >= len(lengths):
+            given = count(len(lengths), "record")
+            raise ValueError(f"folds names record {last}, there are {given}")
+        whole = [[(int(i), 0, lengths[i]) for i in fold if lengths[i]] for fold in listed]
         if not all(whole):
             raise ValueError("a fold has no rows used in the fit")
-        held = {int(i) for part in listed for i in part}
+        held = {i for fold in whole for i, _, _ in fold}
         rest = [(i, 0, lengths[i]) for i in used if i not in held]
-        return Spans(whole, rest, self.average == "records" and not self.own)
+        return Spans(whole, rest, by_record)
 
-    @staticmethod
-    def _check(parts: Sequence[Sequence[int]], lengths: Sequence[int]) -> None:
-        listed = [i for part in parts for i in part]
-        if max(listed) >= len(lengths):
-            raise ValueError(
-                f"folds names record {max(listed)}, there are {count(len(lengths), 'record')}"
-            )
-        if len(set(listed)) < len(listed):
-            raise ValueError("folds names a record twice")
+    def _cut(self, kept: Sequence[Rows], used: Sequence[int], folds: int) -> list[list[Span]]:
+        """Return all rows in order, cut into folds of about equally many rows that are used."""
+        several = (np.any([rows.flags_of(i) for rows in kept], axis=0) for i in used)
+        flags = {i: f.reshape(len(f), -1).any(1) for i, f in zip(used, several, strict=True)}
+        total = sum(map(np.count_nonzero, flags.values()))
+        folds = max(2, min(folds, total)) if self.folds is None else folds
+        if folds > total:
+            raise ValueError(f"{count(total, 'row')} cannot be cut into {folds} folds")
+        cuts = np.linspace(0, total, folds + 1).round()[1:-1]
+        found: list[list[Span]] = [[] for _ in range(folds)]
+        before = 0
+        for i, own in flags.items():
+            # Excluded rows belong to the fold of the row before.
+            numbers = before + np.maximum(np.cumsum(own) - 1, 0)
+            before += int(np.count_nonzero(own))
+            fold = np.searchsorted(cuts, numbers, side="right")
+            bounds = [0, *(np.flatnonzero(np.diff(fold)) + 1).tolist(), len(own)]
+            for start, stop in pairwise(bounds):
+                found[fold[start]].append((i, start, stop))
+        return found
 
 
-def _indices(part: Any) -> tuple[int, ...]:
-    found = np.asarray(part)
+def _indices(fold: Any) -> tuple[int, ...]:
+    found = np.asarray(fold)
     if found.ndim != 1 or not found.size or found.dtype.kind not in "iu" or (found < 0).any():
-        raise ValueError(f"every fold must be a list of indices of records, got {shown(part)}")
+        raise ValueError(f"every fold must be a list of indices of records, got {shown(fold)}")
     return tuple(found.tolist())
-
-
-def _used(kept: Sequence[Rows], record: int) -> np.ndarray:
-    """Return flags (T,) of the rows of a record that any of the outputs uses."""
-    several = [rows.flags_of(record) for rows in kept]
-    return np.any([flags.reshape(len(flags), -1).any(1) for flags in several], axis=0)
-
-
-def _cut(used: Sequence[np.ndarray], folds: int) -> list[list[Span]]:
-    """Return all rows in order, cut into ``folds`` parts of about equally many used rows.
-
-    ``used`` are the flags (T,) of every record, True for rows used in the fit.
-    """
-    ends = np.cumsum([np.count_nonzero(flags) for flags in used])
-    if folds > ends[-1]:
-        raise ValueError(f"{count(int(ends[-1]), 'row')} cannot be cut into {folds} folds")
-    cuts = np.linspace(0, ends[-1], folds + 1).round().astype(int)
-    found: list[list[Span]] = [[] for _ in range(folds)]
-    for i, (flags, end) in enumerate(zip(used, ends, strict=True)):
-        places = np.flatnonzero(flags)
-        inner = np.clip(cuts - (end - len(places)), 0, len(places))
-        # Excluded rows at the ends of a record are in its first and last part.
-        bounds = np.concatenate([[0], places[1:], [len(flags)]])
-        for spans, (start, stop) in zip(found, pairwise(inner.tolist()), strict=True):
-            if start < stop:
-                spans.append((i, int(bounds[start]), int(bounds[stop])))
-    return found
-
-
-def part(
-    design: Design, y: Sequence[np.ndarray], spans: Sequence[Span], bias: bool | None = None
-) -> Problem:
-    """Return some rows of a design and records ``y`` as a separate problem.
-
-    It has a bias as the whole problem, unless one is given.
-    """
-    whole = design.problem
-    assert whole._output is not None
-    found = whole._replace(
-        _input=whole._input._replace(arrays=tuple(design.records)),
-        _output=whole._output._replace(arrays=tuple(y)),
-        bias=whole.bias if bias is None else bias,
-    )
-    return found.of_rows(spans)
 
 
 def leading(problem: Problem, numbers: int) -> Problem:
     """Return the first rows of a problem, with about ``numbers`` elements of x and y."""
-    spans, each = [], max(1, numbers // LEADING_PARTS)
-    for span in row_spans(problem.x, problem.n_outputs, problem.spec, each):
-        if problem._kept.rows_of(span):
-            spans.append(span)
-        if len(spans) == LEADING_PARTS:
-            break
-    return problem.of_rows(spans)
+    each = max(1, numbers // LEADING_PARTS)
+    spans = row_spans(problem.x, problem.n_outputs, problem.spec, each)
+    return problem.of_rows([*islice(filter(problem._kept.rows_of, spans), LEADING_PARTS)])
 
 
 def beside(parts: Sequence[Sequence[Span]], held: int, always: Sequence[Span]) -> list[Span]:

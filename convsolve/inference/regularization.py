@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -10,10 +10,6 @@ import numpy as np
 from ..lazy_plot import plot
 from ..leastsquares.penalty import Penalty
 from ..text import count, plain
-from .criteria import in_user_units, noise_variance
-from .folds import CrossValidation
-from .held_rows import check_scored
-from .select import Chosen, Scorer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -149,83 +145,25 @@ class Regularization(NamedTuple):
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
         """Return the object for a dictionary made by `to_dict`."""
         # JSON has null for NaN, and lists but no tuples.
-        path: dict[str, Any] = {
-            k: None if v is None else np.array(v, float) for k, v in (found["path"] or {}).items()
+        own: dict[str, Any] = {
+            name: np.array(found[name], bool if name == "at_edge" else float) for name in PER_OUTPUT
         }
-        arrays: dict[str, Any] = {name: np.array(found[name], float) for name in PER_OUTPUT}
-        arrays["at_edge"] = arrays["at_edge"].astype(bool)
-        tuples = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in found["hyperparameters"].items()
-        }
-        return cls(
-            **found
-            | arrays
-            | {"hyperparameters": tuples, "path": StrengthScores(**path) if path else None}
-            | {"outputs": tuple(found["outputs"])}
-        )
+        if found["path"]:
+            arrays = (None if v is None else np.array(v, float) for v in found["path"].values())
+            own["path"] = StrengthScores(*arrays)  # type: ignore[arg-type]
+        chosen = found["hyperparameters"].items()
+        own["hyperparameters"] = {k: tuple(v) if isinstance(v, list) else v for k, v in chosen}
+        return cls(**found | own | {"outputs": tuple(found["outputs"])})
 
 
 def of_some(chosen: Regularization, outputs: Sequence[int] | np.ndarray) -> Regularization:
     """Return the selection for some of the outputs."""
-    some = [*outputs]
-    path: Any = None
-    if chosen.path is not None:
-        several: Any = (None if v is None else v[..., some] for v in chosen.path)
-        path = StrengthScores(*several)
-    own: Any = {name: getattr(chosen, name)[..., some] for name in PER_OUTPUT}
+    some, path = [*outputs], chosen.path
+    own: dict[str, Any] = {name: getattr(chosen, name)[..., some] for name in PER_OUTPUT}
+    if path is not None:
+        own["path"] = StrengthScores(*(v if v is None else v[..., some] for v in path))  # type: ignore[arg-type]
     names = tuple(chosen.outputs[o] for o in some) if chosen.outputs else ()
-    return chosen._replace(path=path, outputs=names, **own)
-
-
-def described(
-    to_user: Callable[[np.ndarray], np.ndarray],
-    exponents: np.ndarray,
-    penalty: Penalty,
-    scorer: Scorer,
-    chosen: Chosen,
-) -> Regularization:
-    """Convert the choices for outputs in units of 2**exponents (Q,) to the user's units.
-
-    ``to_user`` converts strengths.
-    The choice is added to the path, unless every output chose a strength of the grid.
-    """
-    select, path = scorer.select, scorer.whole
-    name = select if isinstance(select, str) else select.criterion
-    fit, strengths = path.fit(chosen.strengths[None]), chosen.grid
-    values, by_fold = chosen.scores, chosen.by_fold
-    if not (strengths == chosen.strengths).any(axis=0).all():
-        more, more_by_fold = scorer.scores(chosen.strengths[None])
-        values = np.concatenate([values, more])
-        if by_fold is not None and more_by_fold is not None:
-            by_fold = np.concatenate([by_fold, more_by_fold], axis=1)
-        strengths = np.concatenate([strengths, chosen.strengths[None]])
-        order, every = np.argsort(strengths, axis=0, kind="stable"), np.arange(strengths.shape[1])
-        strengths, values = strengths[order, every], values[order, every]
-        by_fold = None if by_fold is None else by_fold[:, order, every]
-    if isinstance(select, CrossValidation) and select.own:
-        check_scored(select.score, values[:, scorer.varies])
-    place = np.argmax(strengths == chosen.strengths, axis=0)
-
-    def user(scores: np.ndarray) -> np.ndarray:
-        return in_user_units(scores, name, fit, exponents)
-
-    return Regularization(
-        penalty.title,
-        to_user(chosen.strengths),
-        {},
-        fit.freedom[0],
-        in_user_units(noise_variance(fit, name)[0], "mse", fit, exponents),
-        name,
-        user(np.take_along_axis(values, place[None], axis=0))[0],
-        StrengthScores(
-            to_user(strengths),
-            user(values),
-            path.freedom(strengths),
-            None if by_fold is None else user(by_fold),
-        ),
-        chosen.at_edge,
-    )
+    return chosen._replace(outputs=names, **own)
 
 
 def as_given(
@@ -235,15 +173,11 @@ def as_given(
 
     The degrees of freedom and the variance of the noise are ``known``, or NaN.
     """
-    # Thousands of outputs often have the same penalty.
-    some = terms[:1] if [*terms].count(terms[0]) == len(terms) else terms
-    titles = dict.fromkeys(form.title for form, _ in some)
-    strength = np.stack([form.strengths(strength) for form, strength in some], axis=-1)
-    strength = np.repeat(strength, len(terms) // len(some), axis=-1)
+    strength = np.stack([form.strengths(strength) for form, strength in terms], axis=-1)
     edge, unknown = np.zeros(len(terms), bool), np.full(len(terms), np.nan)
-    freedom, variance = (unknown, unknown) if known is None else known
-    title, found = " or ".join(titles), (freedom, variance, "given", unknown, None)
-    return Regularization(title, strength, {}, *found, edge)
+    freedom, variance = known or (unknown, unknown)
+    title = " or ".join(dict.fromkeys(form.title for form, _ in terms))
+    return Regularization(title, strength, {}, freedom, variance, "given", unknown, None, edge)
 
 
 def _name(criterion: str) -> str:

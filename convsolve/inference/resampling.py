@@ -6,18 +6,25 @@ Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import Penalty
+from ..leastsquares.regression import Regression
+from ..linalg.lapack import choleskys, diagonals
 from ..operators.layout import ascending
 from ..problem.checks import fraction
 from ..progress import tracked
 from ..text import count, line, span
 from .errors import t_quantile
+from .folds import CrossValidation
 from .patterns import patterns
+from .select import Scoring
+
+# Smallest pivot of columns of norm one for which a Gram matrix gives a kernel to eight digits.
+LEAST_PIVOT = 1e-3
 
 
 class Jackknife(NamedTuple):
@@ -104,7 +111,7 @@ def jackknife(
     penalties: Sequence[tuple[Penalty, float]],
     kind: str | None = None,
 ) -> Jackknife:
-    """Solve without each record in turn.
+    """Solve without each record in turn, from sums over the other records if they have the digits.
 
     Args:
         analysis: the analysis of all records.
@@ -116,21 +123,39 @@ def jackknife(
         ValueError: a single record; records without one of which a tap is not determined.
     """
     design = analysis.design
-    problem, limits = design.problem, design.sizes.limits
-    spans = [(i, 0, design.kept.lengths[i]) for i in design.kept.used]
-    if len(spans) < 2:
+    problem, limits, used = design.problem, design.sizes.limits, design.kept.used
+    if len(used) < 2:
         raise ValueError("jackknife needs two records or more that have rows")
     if reason := design.sizes.gram_reason():
         raise ValueError(f"jackknife cannot be computed: {reason}")
-    whole, modelled, found = kernel, design.modelled.reshape(*kernel.shape[:-1], 1), []
+    shape = *kernel.shape[:-1], 1
+    whole, modelled = kernel, np.broadcast_to(design.modelled.reshape(shape), kernel.shape)
     if kind is not None:  # patterns also exist outside of the windows of lags
-        whole, modelled = patterns(problem, kernel, kind, limits), np.ones_like(modelled)
-    for held in tracked(spans, "records left out", len(spans)):
-        rest = problem.of_rows([own for own in spans if own != held])
-        alone = _solved(Analysis(rest, limits), penalties, held[0])
-        found.append(alone if kind is None else patterns(rest, alone, kind, limits))
-    flags = np.broadcast_to(modelled, kernel.shape)
-    return Jackknife(whole, len(spans) - 1, np.stack(found), flags)
+        whole, modelled = patterns(problem, kernel, kind, limits), np.ones(kernel.shape, bool)
+    found: list[Any] = _from_sums(analysis) if kind is None else [None] * len(used)
+    for i, record in enumerate(tracked(used, "records left out", len(used))):
+        if found[i] is None:
+            rest = problem.of_rows([(j, 0, design.kept.lengths[j]) for j in used if j != record])
+            alone = _solved(Analysis(rest, limits), penalties, record)
+            found[i] = alone if kind is None else patterns(rest, alone, kind, limits)
+    return Jackknife(whole, len(used) - 1, np.stack(found), modelled)
+
+
+def _from_sums(analysis: Analysis) -> list[Any]:
+    """Return kernels of least squares without each record, None if the sums lack the digits."""
+    assert analysis.targets is not None
+    records = CrossValidation([[i] for i in analysis.design.kept.used])
+    regression, found = Regression(analysis.plain, analysis.targets), []
+    for sums in Scoring(analysis, records).fold_sums.rest:
+        gram, cross, _ = sums.normal(analysis.design.bias)
+        norms = np.sqrt(diagonals(gram))[..., None]
+        scale = 1 / np.where(norms > 0, norms, np.inf)
+        gram = gram * scale * scale.mT
+        full, u = choleskys(gram.copy())
+        sure = full.all() and diagonals(u).min() >= LEAST_PIVOT
+        z = scale * np.linalg.solve(gram, cross * scale) if sure else None
+        found.append(None if z is None else regression.from_columns(z)[0])
+    return found
 
 
 def _solved(

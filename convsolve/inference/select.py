@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, Self
+from functools import cache, partial
+from operator import methodcaller
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.linalg import block_diag, cho_factor, cho_solve
+from scipy.linalg.lapack import dpotri
+from scipy.optimize import minimize, minimize_scalar
 
 from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.penalty import Coordinates, Penalty
+from ..leastsquares.design import Design
+from ..leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
 from ..leastsquares.regression import Regression
 from ..linalg.rank import EPS
-from ..problem.problem import Problem
+from ..linalg.threads import one_blas_thread
+from ..operators.tap_basis import TapBasis
+from ..parts import join
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
-from ..progress import stage, tracked
-from .criteria import criterion
-from .folds import CrossValidation, part
-from .held_rows import Held, HeldOut, Part, PredictedFold, check_varying
-from .spectrum import Fit, Spectrum
-from .sums import Folds, Normal, Sums, Units, fold_sums, folds_of
+from ..progress import tracked
+from .folds import CrossValidation
+from .regularization import Regularization, StrengthScores, of_some
+from .spectrum import ROUNDING, Spectrum, criterion, in_user_units, lifted, noise_variance
+from .sums import FoldSums, HeldOut, Normal, Predicted, Sums, Units, check_scored, fold_sums, part
 
-# If a fit leaves less than this share of y, its residuals are computed from the data.
-NEARLY_EXACT = 1e-4
 # Range of strengths relative to the largest eigenvalue, up to a vanishing kernel: two per decade.
 LARGEST, A_DECADE = 1e5, 2
 # Number of strengths of a finer grid, on both sides of the best one.
@@ -35,6 +40,14 @@ FINE, COARSE = 2, 1
 LAST_DIGITS = 1e-12
 # Tolerance of hyperparameters on the scale of their search, and largest number of points tried.
 PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
+# Largest change of the logarithm of a strength from its start, in either direction.
+REACH = 25.0
+# Share of the power of another band below which a second start is used, and its lower limit.
+SIMILAR, TINY = 0.1, 1e-30
+# Largest number of steps of L-BFGS-B for one output, and the gradient norm at which it stops.
+MOST_STEPS, FLAT = 200, 1e-6
+# Strengths of the path along the selected ratios, relative to the selected one.
+ALONG = 10.0 ** np.arange(-4, 4.5, 0.5)
 
 
 def few_rows(sizes: Sizes) -> bool:
@@ -51,169 +64,145 @@ def smooth(select: str | CrossValidation) -> bool:
 # --- scores of strengths
 
 
-class Path(Protocol):
-    """Kernels of one group for every strength; of a lasso, too, if a grid is given."""
-
-    def kernel(self, strengths: np.ndarray) -> np.ndarray:
-        """Return kernels (n, R, Q) at strengths (n, Q) or (n, 1)."""
-
-    def fit(self, strengths: np.ndarray) -> Fit:
-        """Return the fits at strengths (n, Q) or (n, 1)."""
-
-    def freedom(self, strengths: np.ndarray) -> np.ndarray:
-        """Return the degrees of freedom of the kernels, in the shape of ``strengths``."""
-
-    def only(self, outputs: np.ndarray) -> Self:
-        """Return the same path for some of the outputs."""
-
-
 @dataclass(frozen=True)
 class Scorer:
     """Scores of strengths for the outputs of one group.
+
+    Kernels are a `Spectrum`, or another class with its methods ``kernel`` and ``fit``, and with
+    its range of strengths unless a grid is given.
 
     Attributes:
         select: the criterion.
         whole: the kernels of all rows.
         varies: flags of the outputs that vary. Other outputs select nothing.
         folds: the kernels of the training rows, and the held-out rows, of every fold.
-        lift: matrix that returns coordinates of the penalty, or None for the identity.
     """
 
     select: str | CrossValidation
     whole: Any
     varies: np.ndarray
-    folds: Sequence[tuple[Path, Held]] = ()
-    lift: np.ndarray | None = None
+    folds: Sequence[tuple[Any, HeldOut]] = ()
 
-    def only(self, outputs: np.ndarray) -> Scorer:
-        """Return the scorer of some of the outputs."""
-        folds = [(path.only(outputs), held.only(outputs)) for path, held in self.folds]
-        own = self.whole.only(outputs), self.varies[outputs]
-        return Scorer(self.select, *own, folds, self.lift)
-
-    def coordinates(self, strengths: np.ndarray) -> np.ndarray:
-        """Return the penalty's coordinates (n, R, Q) of solutions at ``strengths`` (n, Q or 1)."""
-        v = self.whole.kernel(strengths)
-        return v if self.lift is None else self.lift @ v
-
-    def correction(self, strengths: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """Return (AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
-        if self.lift is None:
-            return np.asarray(self.whole.solve(gradient, strengths))
-        return np.asarray(self.lift @ self.whole.solve(self.lift.T @ gradient, strengths))
-
-    def scores(self, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return scores (n, Q) at strengths (n, Q) or (n, 1), and those of folds (k, n, Q)."""
+    def table(self, strengths: np.ndarray) -> np.ndarray:
+        """Return strengths (n, Q or 1), their scores, and those of k folds, as (2 + k, n, Q)."""
+        wide = np.broadcast_to(strengths, (len(strengths), len(self.varies)))
         if isinstance(self.select, str):
-            return criterion(self.select, self.whole.fit(strengths)), None
-        score = self.select.score
+            return np.stack([wide, criterion(self.select, self.whole.fit(strengths))])
         folds = tracked(self.folds, "folds of the choice", len(self.folds))
-        each = np.stack([h.scores(score, path.kernel(strengths)) for path, h in folds])
-        return each.mean(0), each
+        each = [held.scores(self.select.score, path.kernel(strengths)) for path, held in folds]
+        return np.stack([wide, np.mean(each, axis=0), *each])
 
-    def losses(self, scores: np.ndarray) -> np.ndarray:
-        """Return losses to be minimised, comparable between outputs of any size.
+    def losses(self, table: np.ndarray) -> np.ndarray:
+        """Return losses (n, Q) to be minimised, comparable between outputs of any size.
 
         They are infinite where there is no score, and zero for outputs that do not vary.
         """
+        scores = table[1]
         if isinstance(self.select, CrossValidation):
             with np.errstate(divide="ignore"):
                 scores = np.log(scores) if self.select.score == "mse" else -scores
-        found = np.nan_to_num(scores, nan=np.inf, neginf=-np.inf)
-        return np.where(self.varies, found, 0.0)
-
-    def loss(self, strengths: np.ndarray) -> np.ndarray:
-        """Return the losses (n, Q) of strengths."""
-        return self.losses(self.scores(strengths)[0])
+        return np.where(self.varies, np.nan_to_num(scores, nan=np.inf, neginf=-np.inf), 0.0)
 
 
 class Chosen(NamedTuple):
     """The choice for the outputs of one group, in the units of its `Scorer`.
 
-    ``grid`` (n, Q) are the strengths of the grid, ``scores`` (n, Q) and ``by_fold`` (k, n, Q) their
-    scores. ``strengths`` (Q,) are the choice and ``losses`` (Q,) the losses there. ``at_edge`` (Q,)
-    is True if the choice is the first or last strength that was allowed.
+    ``table`` is that of `Scorer`, sorted by strength, with the choice. ``strengths`` (Q,) are the
+    choice and ``losses`` (Q,) the losses there. ``at_edge`` (Q,) is True if the choice is the first
+    or last strength that was allowed.
     """
 
-    grid: np.ndarray
-    scores: np.ndarray
-    by_fold: np.ndarray | None
+    table: np.ndarray
     strengths: np.ndarray
     losses: np.ndarray
     at_edge: np.ndarray
 
 
-def automatic_grid(path: Spectrum) -> np.ndarray:
-    """Return strengths (n, 1), from the resolution of the sums to a vanishing kernel."""
-    least = path.least
-    low, high = np.log10([least, max(LARGEST * (path.largest or 1.0), 1e3 * least)])
-    return np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
-
-
 def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE) -> Chosen:
     """Choose the strength of least loss for every output.
 
-    It is one of ``grid`` (n, Q or 1) if a grid is given. Otherwise the best strength of
-    `automatic_grid` is refined by finer grids. It is not refined if a function scores.
+    It is one of ``grid`` (n, Q or 1) if a grid is given. Otherwise the best of strengths from the
+    resolution of the sums to a vanishing kernel is refined by finer grids, each of which guards
+    against several minima, and a parabola. It is not refined if a function scores.
     """
-    strengths = automatic_grid(scorer.whole) if grid is None else grid
-    scores, by_fold = scorer.scores(strengths)
-    losses = scorer.losses(scores)
-    wide, outputs = np.broadcast_to(strengths, losses.shape), np.arange(losses.shape[1])
-    best = np.where(scorer.varies, np.argmin(losses, axis=0), np.argmax(strengths, axis=0))
-    chosen, least = wide[best, outputs], losses[best, outputs]
-    edge = ((best == 0) | (best == len(strengths) - 1)) & (len(strengths) > 1)
-    inner = outputs[~edge]
-    if grid is None and len(inner) and smooth(scorer.select):
-        step = float(np.log(strengths[1, 0] / strengths[0, 0]))
-        found = _refined(scorer.only(inner), np.log(chosen[inner]), step, rounds)
-        value = scorer.only(inner).loss(np.exp(found)[None])[0]
-        better = value <= least[inner] + LAST_DIGITS * np.abs(least[inner])
-        chosen[inner[better]], least[inner[better]] = np.exp(found[better]), value[better]
-    return Chosen(wide, scores, by_fold, chosen, least, edge)
-
-
-def _refined(scorer: Scorer, t: np.ndarray, step: float, rounds: int) -> np.ndarray:
-    """Return the logarithms (Q,) of the strengths of least loss, which is within a step of t.
-
-    Each grid is finer than the one before, and guards against several minima. The polynomial
-    through its best five places depends smoothly on the values, so that rounding hardly changes its
-    minimum.
-    """
+    if searched := grid is None:
+        least = scorer.whole.least
+        low, high = np.log10([least, max(LARGEST * scorer.whole.largest, 1e3 * least)])
+        grid = np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
+    table = scorer.table(grid)
+    if isinstance(scorer.select, CrossValidation) and len(grid) > 1:
+        check_scored(scorer.select, table[2:], scorer.varies)
+    losses = scorer.losses(table)
+    best = np.where(scorer.varies, np.argmin(losses, axis=0), np.argmax(table[0], axis=0))
+    edge = ((best == 0) | (best == len(grid) - 1)) & (len(grid) > 1)
+    chosen, loss = _at(table[0], best), _at(losses, best)
+    if not searched or edge.all() or not smooth(scorer.select):
+        return Chosen(table, chosen, loss, edge)
+    t, step = np.log(chosen), float(np.log(grid[1, 0] / grid[0, 0]))
     for _ in range(rounds):
         places = t + np.linspace(-step, step, 2 * FINER + 1)[:, None]
-        losses = scorer.loss(np.exp(places))
-        best = np.argmin(losses, axis=0)[None]
-        centre = np.clip(best, 2, 2 * FINER - 2)
-        low2, low, middle, high, high2 = np.take_along_axis(
-            losses, centre + np.arange(-2, 3)[:, None], axis=0
-        )
-        step /= FINER
+        values, step = scorer.losses(scorer.table(np.exp(places))), step / FINER
+        middle = np.clip(np.argmin(values, axis=0), 1, 2 * FINER - 1)
+        before, at, after = (_at(values, middle + i) for i in (-1, 0, 1))
         with np.errstate(divide="ignore", invalid="ignore"):
-            slope = (low2 - 8 * low + 8 * high - high2) / 12
-            bend = (16 * (low + high) - low2 - high2 - 30 * middle) / 12
-            at = -slope / bend
-            at = at - (high2 - 2 * high + 2 * low - low2) / (4 * bend) * at**2
-            found = np.take_along_axis(places, centre, axis=0)[0] + step * at
-            inside = (bend > 0) & (np.abs(at) <= 2)
-        t = np.where(inside, found, np.take_along_axis(places, best, axis=0)[0])
-    return t
+            move = np.nan_to_num((before - after) / (before - 2 * at + after) / 2)
+        t = _at(places, middle) + step * np.clip(move, -1, 1)
+    found = np.where(edge, chosen, np.exp(t))
+    row = scorer.table(found[None])
+    table = np.concatenate([table, row], axis=1)
+    order = np.argsort(table[0], axis=0, kind="stable")
+    table = np.take_along_axis(table, np.broadcast_to(order, table.shape), axis=1)
+    return Chosen(table, found, scorer.losses(row)[0], edge)
+
+
+def _at(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the values (Q,) at places (Q,) of an array (n, Q)."""
+    return np.take_along_axis(values, places[None], axis=0)[0]
+
+
+def described(
+    to_user: Callable[[np.ndarray], np.ndarray],
+    exponents: np.ndarray,
+    penalty: Penalty,
+    scorer: Scorer,
+    chosen: Chosen,
+) -> Regularization:
+    """Convert the choices for outputs in units of 2**exponents (Q,) to the user's units.
+
+    ``to_user`` converts strengths. A single strength was not selected.
+    """
+    select, strengths = scorer.select, chosen.table[0]
+    name = select if isinstance(select, str) else select.criterion
+    fit, place = scorer.whole.fit(strengths), np.argmax(strengths == chosen.strengths, axis=0)
+    scores, *by_fold = in_user_units(chosen.table[1:], name, fit, exponents)
+    variance = in_user_units(noise_variance(fit, name), "mse", fit, exponents)
+    freedom, variance, score = (_at(a, place) for a in (fit.freedom, variance, scores))
+    title, strength, path = penalty.title, to_user(chosen.strengths), None
+    if len(strengths) == 1:
+        name, score = "given", np.nan * score
+    else:
+        several = np.stack(by_fold) if by_fold else None
+        path = StrengthScores(to_user(strengths), scores, fit.freedom, several)
+    return Regularization(title, strength, {}, freedom, variance, name, score, path, chosen.at_edge)
 
 
 # --- the scorers of any penalty
 
 
 class Group(NamedTuple):
-    """Sums of one group in the coordinates of a penalty, whose ``weights`` (R,) it has.
+    """Sums of one group in coordinates v of a penalty λ·Σ v², to which ``free`` (R,) ones add none.
 
-    ``folds`` are the normal equations and the number of the training rows of every fold, and its
-    held-out rows. ``lift`` is that of `Scorer`.
+    Attributes:
+        whole: normal equations of all rows.
+        free: flags of the free coordinates.
+        folds: normal equations of the training rows, and held-out rows, of every fold.
+        lift: factors (R,), or a matrix (R', R), that return the coordinates of the `Penalty`.
     """
 
     whole: Normal
-    weights: np.ndarray
-    folds: list[tuple[Normal, int, Held]]
-    lift: np.ndarray | None
+    free: np.ndarray
+    folds: list[tuple[Normal, HeldOut]]
+    lift: np.ndarray
 
 
 class Scoring:
@@ -221,162 +210,112 @@ class Scoring:
 
     def __init__(self, analysis: Analysis, select: str | CrossValidation) -> None:
         assert analysis.targets is not None
-        self._analysis, self.targets = analysis, analysis.targets
-        self.design, self.select, self.spans = analysis.design, select, None
+        self._plain, self.targets = analysis.plain, analysis.targets
+        self.design, self.select = analysis.design, select
         design, problem = self.design, self.design.problem
         if not smooth(select) and (problem._weights is not None or problem._terms.given):
-            raise ValueError(
-                "a function as score= compares y with its prediction, so it cannot be combined "
-                "with weights=, drift= or confounds="
-            )
-        self.units = Units.of(design, self.targets, common=True)
+            words = "cannot be combined with weights=, drift= or confounds="
+            raise ValueError(f"a function as score= {words}")
+        design_of = partial(part, design, self.targets)
+        # The rows of folds are read again if a function scores.
+        self._part: Callable[..., Design] = design_of if smooth(select) else cache(design_of)
+        outputs = self.targets.grouped(self.targets.exponents)
+        self.units = Units(int(design.matrix.exponents.max()), outputs)
         self.varies = design.matrix.outputs_of(self.targets).squares > 0
-        # Rows have the confounds of all rows projected out, not those of the training rows.
-        confounds = design.nuisance.confounds
-        self._few = few_rows(design.sizes) and not (confounds is not None and confounds.shared)
-        if isinstance(select, CrossValidation):
-            self.spans = select.spans(design.kept)
-            origin = self.units.out_origin
-            if self._few:
-                a, y = self._rows
-                sums = self._of_rows(a[:, :, :0], y)[1]
-                origin = design.matrix.output_means(self.targets)
-            check_varying(sums if self._few else self.fold_sums, origin, self.varies, select)
+        self._spans = select.spans(design.kept) if isinstance(select, CrossValidation) else None
+        self._by_rows, confounds = few_rows(design.sizes), design.nuisance.confounds
+        if confounds and self._spans:
+            # Rows have the confounds of all rows projected out, not those of training rows.
+            mixed = confounds.shared or confounds.weights is not None or self._spans.cut
+            self._by_rows = self._by_rows and not mixed
 
     def scorers(self, penalty: Penalty) -> list[Scorer]:
         """Return the scorers of every group."""
-        found, nuisance = [], self.design.nuisance.total
-        for own, varies in zip(self.groups(penalty, self._few), self.varies, strict=True):
+        found, counts = [], (self.design.sizes.rows, self.design.nuisance.total)
+        for own, varies in zip(self.groups(penalty, self._by_rows), self.varies, strict=True):
             several = tracked(own.folds, "decompositions, by fold", len(own.folds))
-            folds = [(Spectrum(n, own.weights, rows, nuisance), h) for n, rows, h in several]
-            path = Spectrum(own.whole, own.weights, self.design.sizes.rows, nuisance)
-            found.append(Scorer(self.select, path, varies, folds, own.lift))
-        exact = any((s.whole.rest < NEARLY_EXACT * s.whole.squares).any() for s in found)
-        if exact and not self._few and all(s.whole.unique for s in found):
-            self._sharpen(found, penalty)
+            folds = [(Spectrum(normal, own.free, *counts), held) for normal, held in several]
+            whole = Spectrum(own.whole, own.free, *counts).lifted(own.lift)
+            found.append(Scorer(self.select, whole, varies, folds))
         return found
 
-    def _sharpen(self, scorers: Sequence[Scorer], penalty: Penalty) -> None:
-        """Take the residuals of the least strengths from the data, after a step of refinement."""
-        system = self._analysis.unpenalized(penalty)
-        power = (system.columns.exponents - self.units.column)[:, :, None]
-        least = np.array([s.whole.least for s in scorers])[:, None]
-        pull = least[..., None] * system.coordinates.weights[:, :, None]
-        v = np.stack([s.coordinates(at[None])[0] for s, at in zip(scorers, least, strict=True)])
-        for _ in range(2):
-            squares, gradient = system.columns.residual(np.ldexp(v, power), self.targets)
-            parts = zip(scorers, least, np.ldexp(gradient, power) - pull * v, strict=True)
-            v = v + np.stack([s.correction(at, g) for s, at, g in parts])
-        for scorer, rest in zip(scorers, squares, strict=True):
-            scorer.whole.rest = rest
-
     def groups(self, penalty: Penalty, by_rows: bool = False) -> list[Group]:
-        """Return the sums of every group in the coordinates of a penalty, or in the row space."""
-        coordinates, groups = self.design.coordinates(penalty), range(len(self.varies))
+        """Return the sums of every group for a penalty, or in the span of the rows."""
+        coordinates, constant = self.design.coordinates(penalty), self.design.bias
+        basis, free = coordinates.basis, coordinates.weights == 0
+        power = basis.of_channels(self.design.matrix.exponents) - self.units.column
+        scale = np.ldexp(1 / np.sqrt(np.where(free, 1.0, coordinates.weights)), power)
         if by_rows:
-            return [self._wide(coordinates, g) for g in groups]
-        basis, (gram, cross, squares) = coordinates.basis.within(self.design.span), self.whole
-        norms = np.sqrt(np.maximum(np.linalg.diagonal(gram), 0.0))
-        gram, cross = basis.of_gram(gram), basis.restrict(cross)
-        # The rounding error of a square of a sum is relative to the squares of its terms.
-        own, share = np.linalg.diagonal(gram), 10 * norms.shape[1] * EPS
-        live = own > share * np.square(basis.largest_norms(norms))
-        if not live.all():
-            gram, cross = gram * live[:, :, None] * live[:, None], cross * live[..., None]
-        sums = self.fold_sums.each(lambda s: s.in_basis(basis, live))
-        return [
-            self._group(coordinates, g, (gram[g], cross[g], squares[g]), sums, self.design.bias)
-            for g in groups
-        ]
+            several = [self._in_row_space(basis, f, scale[g], g) for g, f in enumerate(free)]
+        else:
+            inner = basis.within(self.design.span)
+            folds = self.fold_sums.each(methodcaller("moved", inner, scale))
+            whole = self._whole.moved(inner, scale)
+            several = [(f, scale[g], *_of_group(whole, folds, g)) for g, f in enumerate(free)]
+        found = []
+        for g, (flags, lift, total, own) in enumerate(several):
+            held = [HeldOut(parts, rest, constant) for parts, rest in zip(*own, strict=True)]
+            if self._spans and not smooth(self.select):
+                taps = partial(_taps, basis, lift)
+                designs = [self._part(tuple(fold)) for fold in self._spans.folds]
+                held = [Predicted(a, b, g, taps) for a, b in zip(held, designs, strict=True)]
+            pairs = [*zip((rest.normal(constant) for rest in own.rest), held, strict=True)]
+            found.append(Group(total.normal(constant), flags, pairs, lift))
+        return found
 
-    def _group(
-        self,
-        coordinates: Coordinates,
-        g: int,
-        whole: Normal,
-        sums: Folds,
-        constant: bool,
-        lift: np.ndarray | None = None,
-    ) -> Group:
-        """Return the sums of a group, whose held-out rows are predicted if a function scores."""
-        weights, folds = coordinates.weights[g], []
-        if lift is not None:
-            free = weights == 0
-            weights = np.repeat([1.0, 0.0], [lift.shape[1] - free.sum(), free.sum()])
+    def _in_row_space(
+        self, basis: TapBasis, free: np.ndarray, scale: np.ndarray, group: int
+    ) -> tuple[np.ndarray, np.ndarray, Sums, FoldSums]:
+        """Return free flags, lift and sums of a group with fewer rows than coordinates.
 
-        def taps(v: np.ndarray) -> np.ndarray:
-            found = coordinates.basis.expand((v if lift is None else lift @ v)[None])
-            return np.asarray(found[0])
+        Its coordinates are those of the span of the rows, outside of which the solution is zero.
+        """
+        rows, y = (a[group : group + 1] for a in self._rows)
+        terms, (a,) = basis.largest_norms(np.linalg.norm(rows, axis=1))[0], basis.rows(rows)
+        live = np.linalg.norm(a, axis=0) > 10 * np.sqrt(rows.shape[2]) * EPS * terms
+        a = a * (live * scale)
+        q, r = np.linalg.qr(a[:, ~free].T)
+        lift = block_diag(q, np.eye(int(free.sum())))
+        lift[np.argsort(free, kind="stable")] = lift.copy()
+        a, plan = np.hstack([r.T, a[:, free]])[None], self.design.matrix.plan
 
-        place = g if lift is None else 0
-        for i, (parts, rest) in enumerate(zip(*sums, strict=True)):
-            own = rest.of_group(place)
-            several = [Part(one.of_group(place), own, constant) for one in parts]
-            held: Held = HeldOut(several)
-            if not smooth(self.select):
-                held = PredictedFold(several[0], self._problems[i], taps, self.units, g)
-            folds.append((own.normal(constant), rest.rows, held))
-        return Group(whole, weights, folds, lift)
+        def of(spans: Sequence[Span]) -> Sums:
+            at = plan.places(spans)
+            return Sums.of_rows(a[:, at], y[:, at])
+
+        sums = _of_group(Sums.of_rows(a, y), fold_sums(self._spans, of), 0)
+        return np.arange(lift.shape[1]) >= q.shape[1], scale[:, None] * lift, *sums
 
     @cached_property
-    def whole(self) -> Normal:
-        """The normal equations of all rows, in the orthonormal basis of the kernels."""
-        columns = self._analysis.plain.columns
-        scale = np.ldexp(1.0, columns.exponents - self.units.column)
-        regression = Regression(self._analysis.plain, self.targets)
-        gram, cross = columns.gram, regression.cross * scale[..., None]
-        gram = gram if (scale == 1).all() else gram * scale[:, :, None] * scale[:, None]
-        return gram, cross, np.square(regression.y_norms)
+    def _whole(self) -> Sums:
+        """The sums of all rows, in the orthonormal basis of the kernels."""
+        regression = Regression(self._plain, self.targets)
+        gram, squares = self._plain.columns.gram, np.square(regression.y_norms)
+        none = 0 * self.units.outputs.astype(float), 0.0, 0.0
+        return Sums(gram, regression.cross, squares, 0 * gram[:, 0], *none)
 
     @cached_property
-    def fold_sums(self) -> Folds:
+    def fold_sums(self) -> FoldSums:
         """The sums of folds, in the same basis."""
-        return fold_sums(self.design, self.targets, self.spans, self.units)
+
+        def of(spans: Sequence[Span]) -> Sums:
+            return Sums.of(self._part(tuple(spans)), self.design.span)
+
+        return fold_sums(self._spans, of, self.design.problem._terms.given)
 
     @cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """All rows (G, n, P) and (G, n, Q), in these units."""
-        matrix = self.design.matrix
-        a, y = zip(*matrix.row_blocks(self.targets), strict=True)
-        scale = np.ldexp(1.0, matrix.exponents - self.units.column)
-        return np.concatenate(a, axis=1) * scale[:, None], np.concatenate(y, axis=1)
+        """All rows (G, n, P) and (G, n, Q)."""
+        a, y = zip(*self.design.matrix.row_blocks(self.targets), strict=True)
+        return np.concatenate(a, axis=1), np.concatenate(y, axis=1)
 
-    def _of_rows(self, a: np.ndarray, y: np.ndarray) -> tuple[Sums, Folds]:
-        """Return the sums of all rows and of folds, for rows (G, n, R) and (G, n, Q)."""
-        total, plan = Sums.of_rows(a, y), self.design.matrix.plan
 
-        def of(some: Sequence[Span]) -> Sums:
-            at = plan.places(some)
-            return Sums.of_rows(a[:, at], y[:, at])
+def _of_group(whole: Sums, folds: FoldSums, group: int) -> tuple[Sums, FoldSums]:
+    return whole.of_group(group), folds.each(methodcaller("of_group", group))
 
-        return total, folds_of(self.design, self.spans, of)
 
-    def _wide(self, coordinates: Coordinates, g: int) -> Group:
-        """Return the sums of a group with fewer rows than coordinates, in the span of the rows.
-
-        Penalized coordinates are √weights⁻¹·q u. The solution is zero outside of this span.
-        """
-        weights, free = coordinates.weights[g], coordinates.weights[g] == 0
-        rows, y = (a[g : g + 1] for a in self._rows)
-        norms, a = np.linalg.norm(rows, axis=1), coordinates.basis.rows(rows)
-        share = 10 * np.sqrt(rows.shape[2]) * EPS
-        a = (a * (np.linalg.norm(a, axis=1) > share * coordinates.basis.largest_norms(norms)))[0]
-        root = 1 / np.sqrt(weights[~free])
-        q, r = np.linalg.qr((a[:, ~free] * root).T)
-        count, constant = q.shape[1], self.design.nuisance.constant
-        lift = np.zeros((len(weights), count + int(free.sum())))
-        lift[~free, :count], lift[free, count:] = root[:, None] * q, np.eye(int(free.sum()))
-        total, folds = self._of_rows(np.hstack([r.T, a[:, free]])[None], y)
-        return self._group(
-            coordinates, g, total.of_group(0).normal(constant), folds, constant, lift
-        )
-
-    @cached_property
-    def _problems(self) -> list[Problem]:
-        """The rows of every fold as a problem, all of which are in memory."""
-        assert self.spans is not None
-        _, y = self.design.records_in_memory, self.targets.in_memory
-        return [part(self.design, y, fold) for fold in self.spans.folds]
+def _taps(basis: TapBasis, lift: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return basis.expand(lifted(lift, v)[None])[0]
 
 
 # --- hyperparameters
@@ -393,36 +332,174 @@ def choose_penalty(
     search = penalty.search(scoring.design.tap_lags) if penalty.open else None
     if search is None:
         return penalty
-    from scipy.optimize import minimize, minimize_scalar
-
-    known: dict[tuple[float, ...], float] = {}
 
     def loss(place: np.ndarray) -> float:
-        key = tuple(np.atleast_1d(place).tolist())
-        if key not in known:
-            pairs = zip(scoring.scorers(search.at(np.array(key))), grids, strict=True)
-            parts = [choose_strengths(s, grid, COARSE).losses.sum() for s, grid in pairs]
-            known[key] = float(np.sum(parts))
-            report(len(known))
-        return known[key]
+        pairs = zip(scoring.scorers(search.at(np.atleast_1d(place))), grids, strict=True)
+        return float(sum(choose_strengths(*pair, COARSE).losses.sum() for pair in pairs))
 
-    with stage("hyperparameters tried", len(search.starts) + MOST_PLACES) as report:
-        start = search.starts[_first_best([loss(place) for place in search.starts])]
-        if len(search.low) == 1:
-            ordered = np.unique([*search.low, *search.starts[:, 0], *search.high])
-            i = int(np.searchsorted(ordered, start[0]))
-            ends = ordered[max(i - 1, 0)], ordered[min(i + 1, len(ordered) - 1)]
-            options: dict[str, float] = {"xatol": PLACE_TOLERANCE}
-            minimize_scalar(loss, bounds=ends, method="bounded", options=options)
-        else:
-            options = {"xatol": PLACE_TOLERANCE, "fatol": 1e-4, "maxfev": MOST_PLACES}
-            bounds = [*zip(search.low, search.high, strict=True)]
-            minimize(loss, start, method="Nelder-Mead", bounds=bounds, options=options)
-    return search.at(np.array([*known][_first_best([*known.values()])]))
+    starts = tracked(search.starts, "hyperparameters tried", len(search.starts))
+    losses = np.array([loss(place) for place in starts])
+    start = search.starts[np.argmax(losses <= losses.min() + LAST_DIGITS * abs(losses.min()))]
+    options: dict[str, float] = {"xatol": PLACE_TOLERANCE}
+    if len(start) == 1:
+        ordered = np.unique([*search.low, *search.starts[:, 0], *search.high])
+        i = int(np.searchsorted(ordered, start[0]))
+        ends = ordered[max(i - 1, 0)], ordered[min(i + 1, len(ordered) - 1)]
+        found = minimize_scalar(loss, bounds=ends, method="bounded", options=options)
+    else:
+        options |= {"fatol": 1e-4, "maxfev": MOST_PLACES}
+        bounds = [*zip(search.low, search.high, strict=True)]
+        found = minimize(loss, start, method="Nelder-Mead", bounds=bounds, options=options)
+    return search.at(np.atleast_1d(found.x) if found.fun < losses.min() else start)
 
 
-def _first_best(losses: Sequence[float]) -> int:
-    """Return the index of the first loss that is the smallest one to rounding."""
-    values = np.array(losses)
-    least = values.min()
-    return int(np.argmax(values <= least + LAST_DIGITS * abs(least)))
+def choose(
+    scoring: Scoring, penalty: Penalty, given: Any
+) -> tuple[Regularization, Penalty, list[Any], np.ndarray]:
+    """Select hyperparameters and strengths, of those ``given`` (n,) or (n, outputs) if not None.
+
+    Returns:
+        The selection, the penalty without strength, the `Spectrum` of every group, and strengths
+        (G, Q) in its units.
+    """
+    units, form = scoring.units, penalty.form
+    grids: list[np.ndarray | None] = [None] * len(units.outputs)
+    if given is not None:
+        wide = np.reshape(given, (len(given), -1)) + np.zeros(units.outputs.size)
+        grids = [*np.split(np.sort(units.from_user(wide), axis=0), len(grids), axis=1)]
+    found = choose_penalty(scoring, form, grids)
+    scorers = scoring.scorers(found)
+    chosen = [choose_strengths(*pair) for pair in zip(scorers, grids, strict=True)]
+    several = zip(units.outputs, scorers, chosen, strict=True)
+    selected = join([described(units.to_user, e, found, s, c) for e, s, c in several])
+    hyperparameters = {name: getattr(found, name) for name in form.open}
+    spectra, strengths = [s.whole for s in scorers], np.stack([c.strengths for c in chosen])
+    return selected._replace(hyperparameters=hyperparameters), found, spectra, strengths
+
+
+# --- a strength for every group of channels
+
+# The loss of strengths λ and its derivative, at t = −log λ.
+Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+def choose_bands(
+    scoring: Scoring, ridge: Ridge
+) -> tuple[Regularization, list[tuple[Penalty, float]]]:
+    """Select the bands of largest evidence or best held-out score, separately for each output.
+
+    The search starts from one strength for all bands, the best of a plain ridge. A start with bands
+    switched off would not work, because the derivative vanishes there.
+
+    Returns:
+        The selection, with a path along the ratios of each output, and the penalty and strength of
+        every output.
+    """
+    design, units, select = scoring.design, scoring.units, scoring.select
+    labels = np.array(ridge.channel_groups)[[*design.selection.channels]]
+    bands = np.searchsorted(ridge.labels, labels).reshape(len(scoring.varies), -1)
+    channel = design.coordinates(RIDGE).basis.channel_of(design.sizes.columns, bands.shape[1])
+    starts = [choose_strengths(s, None, COARSE).strengths for s in scoring.scorers(RIDGE)]
+    groups, parts = scoring.groups(RIDGE), list[Regularization]()
+    pairs: list[tuple[Penalty, float]] = []
+    for g, q in tracked(np.ndindex(*scoring.varies.shape), "outputs", scoring.varies.size):
+        names, band = np.unique(bands[g][channel], return_inverse=True)
+        strengths, edge, start = np.full(len(ridge.labels), starts[g][q]), True, float(starts[g][q])
+        if scoring.varies[g, q]:
+            gram, cross, squares = groups[g].whole
+            if isinstance(select, CrossValidation):
+                loss, flat = _by_folds(groups[g].folds, band, select.score, q), FLAT
+            else:
+                rows = design.sizes.rows - design.nuisance.total
+                loss, flat = _by_evidence((gram, cross[:, q], squares[q]), band, rows), FLAT * rows
+            power = np.bincount(band, np.diagonal(gram)) / np.bincount(band)
+            strengths[names], edge = _best(loss, start, power, flat)
+        mean = float(np.exp(np.log(strengths).mean()))
+        ratios = tuple((strengths / mean).tolist())
+        form, outputs = Bands(channel_groups=ridge.channel_groups, weights=ratios), len(starts[g])
+        scorer = scoring.scorers(form)[g]
+        along = choose_strengths(scorer, mean * ALONG[:, None])
+        along = along._replace(strengths=np.full(outputs, mean), at_edge=np.full(outputs, edge))
+        found = described(units.to_user, units.outputs[g], form, scorer, along)
+        parts.append(of_some(found, [q])._replace(strength=units.to_user(strengths[:, None])))
+        pairs.append((form, float(units.to_user(np.array(mean)))))
+    return join(parts)._replace(penalty=ridge.title), pairs
+
+
+def _best(loss: Loss, start: float, power: np.ndarray, flat: float) -> tuple[np.ndarray, bool]:
+    """Return the strengths (bands,) of least loss, and whether one is at its bound.
+
+    Starts are equal strengths, and strengths proportional to the ``power`` of the bands.
+    """
+    share, even = power / (power.max() or 1.0), np.full(len(power), -np.log(start))
+    starts = [even, even - np.log(np.maximum(share, TINY))][: 2 if share.min() < SIMILAR else 1]
+    # The loss may be a mean over rows, so that a good step changes it by little.
+    options = {"maxiter": MOST_STEPS, "gtol": flat, "ftol": 0.0}
+    given: Any = {"jac": True, "method": "L-BFGS-B", "options": options}
+    reach = np.array([-REACH, REACH])
+    with one_blas_thread():
+        runs = [(minimize(loss, t, bounds=t[:, None] + reach, **given), t) for t in starts]
+        found, begin = min(runs, key=lambda run: float(run[0].fun))
+        least, t, bounds = found.fun, found.x, begin[:, None] + reach
+        # The loss is flat where a band is switched off, and the search stops before the bound.
+        for band, bound in np.ndindex(bounds.shape):
+            moved = t.copy()
+            moved[band] = bounds[band, bound]
+            if (value := loss(moved)[0]) < least:
+                least, t = value, moved
+    return np.exp(-t), bool((np.abs(t[:, None] - bounds) < 1e-6 * REACH).any())
+
+
+def _by_evidence(normal: Normal, band: np.ndarray, rows: int) -> Loss:
+    """Return rows·log S + log det B and its derivative Σ_b(1 − (B⁻¹)_jj) − rows/S·Σ_b z².
+
+    Here D = diag(exp(t/2)), B = I + D G D, z = B⁻¹ D r and S = y² − rᵀ D z.
+    """
+    gram, r, squares = normal
+
+    def loss(t: np.ndarray) -> tuple[float, np.ndarray]:
+        d = np.exp(t / 2)[band]
+        factor = _factor(gram, d)
+        z = cho_solve(factor, d * r, check_finite=False)
+        s = np.maximum(squares - (d * r) @ z, ROUNDING * squares)
+        inverse = np.diagonal(dpotri(factor[0], lower=1)[0])
+        value = rows * np.log(s) + 2 * np.log(np.diagonal(factor[0])).sum()
+        return float(value), np.bincount(band, 1 - inverse - rows / s * z**2, len(t))
+
+    return loss
+
+
+def _by_folds(
+    folds: Sequence[tuple[Normal, HeldOut]], band: np.ndarray, score: str, output: int
+) -> Loss:
+    """Return the log of the mean held-out square, or minus the mean score, and its derivative.
+
+    In every fold, z = B⁻¹ D r of the training rows, and the kernel is w = D z. With the derivative
+    f of the score with respect to w, the derivative of the score is Σ_b z·(B⁻¹ D f).
+
+    Args:
+        folds: normal equations of the training rows, and the held-out rows, of every fold.
+        band: the band of every column.
+        score: "mse", "r2" or "correlation".
+        output: index of the output.
+    """
+
+    def loss(t: np.ndarray) -> tuple[float, np.ndarray]:
+        d, mean, slope = np.exp(t / 2)[band], 0.0, np.zeros(len(t))
+        for (gram, cross, _), held in folds:
+            factor = _factor(gram, d)
+            z = cho_solve(factor, d * cross[:, output], check_finite=False)
+            value, f = held.valued(score, d * z, output)
+            back = cho_solve(factor, d * f, check_finite=False)
+            mean += value / len(folds)
+            slope += np.bincount(band, z * back, len(t)) / len(folds)
+        return (float(np.log(mean)), slope / mean) if score == "mse" else (-mean, -slope)
+
+    return loss
+
+
+def _factor(gram: np.ndarray, d: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Return the Cholesky factor of B = I + D G D, and of no less than the rounding of D G D."""
+    b = gram * np.outer(d, d)
+    b.flat[:: len(b) + 1] += 1.0 + 10 * len(b) * EPS * b.max(initial=0.0)
+    return cho_factor(b, lower=True, overwrite_a=True, check_finite=False)

@@ -6,8 +6,8 @@ from copy import copy
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import eigh
 
-from ..cached import cached_property
 from ..linalg.rank import EPS
 from ..linalg.threads import blas_threads
 from .sums import Normal
@@ -16,6 +16,8 @@ from .sums import Normal
 ROUNDING = 100 * EPS
 # The smallest strength of a search, as a share of the largest eigenvalue.
 SMALLEST = 1e-16
+# Numbers of an array in which several strengths are handled at once.
+BLOCK = 2**20
 
 
 class Fit(NamedTuple):
@@ -44,128 +46,91 @@ class Fit(NamedTuple):
 
 
 class Spectrum:
-    """Minimize ‖y − A v‖² + λ·Σ weights·v² of one group for every λ.
+    """Minimize ‖y − A v‖² + λ·Σ v² of one group for every λ, where free coordinates add nothing.
 
-    Coordinates of weight 0 are free. They are eliminated as nuisance columns are. With V the
-    eigenvectors of what is left, v = begin + K z and z = c / (d + λ).
+    Free coordinates are eliminated as nuisance columns are. With V the eigenvectors of the Gram
+    matrix of the others, v = begin + K z and z = c / (d + λ).
 
     Args:
         normal: AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,), with nuisance columns projected out.
-        weights: weights (R,) of the coordinates in the penalty.
+        free: flags (R,) of the free coordinates.
         rows: number of rows.
         nuisance: number of nuisance columns.
     """
 
-    def __init__(self, normal: Normal, weights: np.ndarray, rows: int, nuisance: int) -> None:
-        from scipy.linalg import eigh
-
-        (gram, cross, squares), self.rows, self.nuisance = normal, rows, nuisance
-        free = weights == 0
-        held = np.flatnonzero(~free)
-        root = 1 / np.sqrt(weights[held])
+    def __init__(self, normal: Normal, free: np.ndarray, rows: int, nuisance: int) -> None:
+        (gram, cross, squares), held = normal, ~free
         half = inverse_root(gram[np.ix_(free, free)])
-        off, fitted = half.T @ gram[np.ix_(free, held)] * root, half.T @ cross[free]
-        #: Number of free columns that are independent, and whether all are.
-        self.free, self.unique = half.shape[1], half.shape[1] == int(free.sum())
-        self.squares = np.maximum(squares - np.square(fitted).sum(0), 0.0)
-        whole = (
-            gram[np.ix_(held, held)] * root * root[:, None]
-            if free.any() or (root != 1).any()
-            else gram
-        )
-        scale = float(np.diagonal(whole).max(initial=0.0)) if free.any() else 0.0
-        with blas_threads(len(held)):
-            d, v = eigh(
-                whole - off.T @ off if free.any() else whole, driver="evd", check_finite=False
-            )
-            self.largest = float(d.max(initial=0.0))
-            #: Strengths below this are rounding of the Gram matrix.
-            self.resolution = max(
-                4 * len(d) * EPS * max(self.largest, scale), -2 * float(d.min(initial=0.0))
-            )
-            self._c = v.T @ (cross[held] * root[:, None] - off.T @ fitted)
-            kernel = root[:, None] * v
-            self._kernel, self._begin = kernel, np.zeros(cross.shape)
-            if free.any():
-                self._kernel = np.empty((len(gram), len(d)))
-                self._kernel[held], self._kernel[free] = kernel, -half @ (off @ v)
-                self._begin[free] = half @ fitted
-        self._d, self._half, self._free = np.maximum(d, 0.0), half, free
-        # There are not more eigenvalues above rounding than rows.
-        most = max(rows - nuisance - self.free, 0)
-        counted = d[d > self.resolution]
-        self._counted = counted[len(counted) - min(most, len(counted)) :]
-        z = self._z(np.array([self.least]))
-        inner = np.einsum("pq,pq->q", z, 2 * self._c - self._d[:, None] * z)
-        #: The residual sums of squares (Q,) of the least strength.
-        self.rest = np.maximum(self.squares - inner, ROUNDING * squares)
+        off, fitted = half.T @ gram[np.ix_(free, held)], half.T @ cross[free]
+        whole = gram[np.ix_(held, held)]
+        with blas_threads(len(whole)):
+            d, v = eigh(whole - off.T @ off, driver="evd", check_finite=False, overwrite_a=True)
+            self._c = v.T @ (cross[held] - off.T @ fitted)
+            self._kernel = np.empty((len(gram), len(d)))
+            self._kernel[held], self._kernel[free] = v, -half @ (off @ v)
+        self._independent, self._rows, self._nuisance = half.shape[1], rows, nuisance
+        self._root = np.zeros((len(gram), self._independent))
+        self._root[free] = half
+        self._begin = self._root @ fitted
+        #: Whether all free columns are independent.
+        self.unique = self._independent == int(free.sum())
+        self._left = rows - nuisance - self._independent
+        largest = float(d.max(initial=0.0))
+        scale = max(largest, float(np.diagonal(whole).max(initial=0.0)))
+        #: Strengths below this are rounding of the Gram matrix.
+        self._resolution = max(4 * len(d) * EPS * scale, -2 * float(d.min(initial=0.0)))
+        self._d, counted = np.maximum(d, 0.0), d[d > self._resolution]
+        self._counted = counted[len(counted) - min(max(self._left, 0), len(counted)) :]
+        # The smallest strength whose fit is larger than rounding. If the kernel can fit all rows,
+        # residuals are proportional to the square of the strength, and this limit is larger.
+        least = max(SMALLEST * largest, self._resolution)
+        if len(self._counted) == self._left:
+            smallest = float(self._counted.min(initial=largest))
+            least = max(least, float(np.sqrt(ROUNDING * largest * smallest)))
+        #: The range of a search of strengths.
+        self.least, self.largest = least or 1.0, largest or 1.0
+        self.squares = squares - np.square(fitted).sum(0)
+        self._rounding = ROUNDING * squares
 
-    @cached_property
-    def least(self) -> float:
-        """The smallest strength whose fit is larger than the rounding of the sums.
-
-        If the kernel can fit all rows, residuals are proportional to the square of the strength,
-        and this limit is larger.
-        """
-        found, values = max(SMALLEST * self.largest, self.resolution), self._counted
-        if len(values) == self.rows - self.nuisance - self.free:
-            smallest = float(values.min(initial=self.largest))
-            found = max(found, float(np.sqrt(100 * EPS * self.largest * smallest)))
-        return found or 1.0
-
-    def only(self, outputs: np.ndarray) -> Spectrum:
-        """Return the same spectrum for some of the outputs."""
+    def lifted(self, lift: np.ndarray) -> Spectrum:
+        """Return the same spectrum for kernels in other coordinates, see `lifted`."""
         found = copy(self)
-        found._c, found._begin = self._c[:, outputs], self._begin[:, outputs]
-        found.squares, found.rest = self.squares[outputs], self.rest[outputs]
+        several = self._kernel, self._root, self._begin
+        found._kernel, found._root, found._begin = (lifted(lift, a) for a in several)
         return found
 
     def kernel(self, strengths: np.ndarray) -> np.ndarray:
         """Return v (n, R, Q) at strengths (n, Q) or (n, 1)."""
         with blas_threads(len(self._d)):
-            return np.stack([self._begin + self._kernel @ self._z(s) for s in strengths])
+            return np.stack([self._begin + self._kernel @ self._z(self._c, s) for s in strengths])
 
     def solve(self, gradient: np.ndarray, strengths: np.ndarray) -> np.ndarray:
-        """Return (AᵀA + λ·weights)⁻¹ gradient (R, Q), for λ (Q,)."""
-        z = self._kernel.T @ gradient / self._shifted(strengths)
-        found = self._kernel @ z
-        if self._free.any():
-            found[self._free] += self._half @ (self._half.T @ gradient[self._free])
-        return found
+        """Return (AᵀA + λ·penalty)⁻¹ gradient (R, Q), for λ (Q,)."""
+        z = self._z(self._kernel.T @ gradient, strengths)
+        return self._kernel @ z + self._root @ (self._root.T @ gradient)
 
     def fit(self, strengths: np.ndarray) -> Fit:
         """Return the fits at strengths (n, Q) or (n, 1)."""
-        rss, size, first = [], [], self.least
-        for at in strengths:
-            # The residual of the least strength, and what it grows by, without cancellation.
-            shifted, shifted0 = self._shifted(at), self._shifted(np.array([first]))
-            both = at / shifted + first / shifted0
-            more = np.square(self._c) * both / (shifted * shifted0)
-            rss.append(
-                np.maximum(self.rest + (at - first) * more.sum(0), ROUNDING**2 * self.squares)
-            )
-            size.append(at * np.square(self._c / shifted).sum(0))
-        left = self.rows - self.nuisance - self.free
-        lam, d = strengths[..., None], self._counted
-        spare = left - len(d) + (lam / (d + lam)).sum(-1)
-        with np.errstate(over="ignore"):
-            sums = self.freedom(strengths), spare, np.log1p(d / lam).sum(-1)
-        tall = len(strengths), len(self.squares)
-        freedom, spare, logdet = (np.broadcast_to(a, tall) for a in sums)
-        given = freedom, spare, logdet, self.rows, self.nuisance, left
-        return Fit(np.array(rss), np.array(size), *given)
+        step = max(1, BLOCK // max(1, strengths.shape[1] * len(self._d)))
+        several = [self._sums(strengths[i : i + step]) for i in range(0, len(strengths), step)]
+        counts = self._rows, self._nuisance, self._left
+        return Fit._make([*np.concatenate(several, axis=1), *counts])
 
-    def freedom(self, strengths: np.ndarray) -> np.ndarray:
-        """Return the degrees of freedom of the kernel, in the shape of ``strengths``."""
-        d = self._counted
-        return np.asarray(self.free + (d / (d + strengths[..., None])).sum(-1))
+    def _sums(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the first five values of `Fit` for a few strengths."""
+        lam, d, squares = strengths[..., None], self._counted, np.square(self._c).T
+        shifted = self._d + np.maximum(lam, self._resolution)
+        fitted = np.einsum("nqr,qr->nq", (1 + lam / shifted) / shifted, squares)
+        size = np.einsum("nqr,qr->nq", lam / shifted**2, squares)
+        rss = np.maximum(self.squares - fitted, self._rounding)
+        freedom = self._independent + (d / (d + lam)).sum(-1)
+        spare = self._left - len(d) + (lam / (d + lam)).sum(-1)
+        logdet = np.log1p(d / lam).sum(-1)
+        return np.stack(np.broadcast_arrays(rss, size, freedom, spare, logdet))
 
-    def _shifted(self, strengths: np.ndarray) -> np.ndarray:
-        return np.asarray(self._d[:, None] + np.maximum(strengths, self.resolution))
-
-    def _z(self, strengths: np.ndarray) -> np.ndarray:
-        """Return the coordinates (r, Q) at strengths (Q,) or (1,)."""
-        return np.asarray(self._c / self._shifted(strengths))
+    def _z(self, right: np.ndarray, strengths: np.ndarray) -> np.ndarray:
+        """Return right / (d + λ) (r, Q) for λ (Q,) or (1,)."""
+        return np.asarray(right / (self._d[:, None] + np.maximum(strengths, self._resolution)))
 
 
 def inverse_root(gram: np.ndarray) -> np.ndarray:
@@ -181,3 +146,83 @@ def inverse_root(gram: np.ndarray) -> np.ndarray:
     # Smaller eigenvalues may be rounding of the sums in G.
     kept = values > 10 * len(gram) * EPS * max(values[-1], 0.0)
     return np.asarray(vectors[:, kept] * scale[:, None] / np.sqrt(values[kept]))
+
+
+def lifted(lift: np.ndarray, a: np.ndarray) -> np.ndarray:
+    """Return a matrix, or factors (R,) of the rows, times an array (R, k)."""
+    return lift[:, None] * a if lift.ndim == 1 else np.asarray(lift @ a)
+
+
+# --- criteria that select a strength
+
+
+def gcv(fit: Fit) -> np.ndarray:
+    """Return the log of generalized cross-validation, m·RSS/(m − df)².
+
+    m is the number of rows minus the number of nuisance columns.
+
+    Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215.
+    """
+    return np.asarray(np.log((fit.rows - fit.nuisance) * fit.rss) - 2 * np.log(fit.spare))
+
+
+def evidence(fit: Fit) -> np.ndarray:
+    """Return −2 log of the marginal likelihood of y, with the most likely noise variance S/m.
+
+    Kernels are a priori normal with variance noise/λ, so that S = RSS + λ·Σz². Coordinates that are
+    not penalized are integrated out with a flat prior (restricted maximum likelihood).
+
+    Source: T. Chen, H. Ohlsson and L. Ljung, Automatica 48 (2012) 1525, equation 52.
+    """
+    m = fit.left
+    return m * np.log(2 * np.pi * (fit.rss + fit.size) / m) + m + fit.logdet
+
+
+def aicc(fit: Fit) -> np.ndarray:
+    """Return Akaike's criterion, corrected for few rows; infinite with as many parameters.
+
+    Source: C. M. Hurvich and C.-L. Tsai, Biometrika 76 (1989) 297.
+    """
+    k, n = fit.freedom + fit.nuisance + 1, fit.rows
+    found = n * np.log(fit.rss / n) + 2 * k + 2 * k * (k + 1) / (n - k - 1)
+    return np.where(n - k - 1 > 0, found, np.inf)
+
+
+def bic(fit: Fit) -> np.ndarray:
+    """Return Schwarz's criterion.
+
+    For a plain ridge it shrinks too much, because effective parameters are not a count.
+
+    Source: G. Schwarz, Ann. Statist. 6 (1978) 461.
+    """
+    n = fit.rows
+    return n * np.log(fit.rss / n) + (fit.freedom + fit.nuisance + 1) * np.log(n)
+
+
+CRITERIA = {"gcv": gcv, "evidence": evidence, "aicc": aicc, "bic": bic}
+
+
+def criterion(name: str, fit: Fit) -> np.ndarray:
+    """Return a criterion of fits, NaN or infinite where it has no value."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return CRITERIA[name](fit)
+
+
+def in_user_units(scores: np.ndarray, select: str, fit: Fit, exponents: np.ndarray) -> np.ndarray:
+    """Return scores (..., n, Q) in the user's units, for outputs in units of 2**exponents (Q,).
+
+    For gcv, return the criterion itself instead of its logarithm.
+    """
+    if select in ("gcv", "mse"):
+        return np.ldexp(np.exp(scores) if select == "gcv" else scores, 2 * exponents)
+    # The others are -2 log likelihoods, which are sums over rows, or do not depend on units.
+    rows = {"evidence": fit.left, "aicc": fit.rows, "bic": fit.rows}.get(select, 0)
+    return scores + 2 * rows * exponents * np.log(2)
+
+
+def noise_variance(fit: Fit, select: str) -> np.ndarray:
+    """Return the noise variance (n, Q) of y: RSS over spare rows, or S/m for the evidence."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        if select == "evidence":
+            return np.asarray((fit.rss + fit.size) / fit.left)
+        return np.where(fit.spare > 0, fit.rss / fit.spare, np.nan)

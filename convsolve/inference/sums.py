@@ -1,95 +1,57 @@
-"""Sums over rows about their means, of which scores of folds are made."""
+"""Sums over the rows of folds, and scores of held-out rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce
+from itertools import accumulate
 from operator import add
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import SolveError
 from ..leastsquares.design import Design
+from ..linalg.lapack import diagonals
+from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
 from ..operators.tap_basis import TapBasis
 from ..problem.rows import Span
 from ..progress import tracked
-from .folds import Spans, beside, part
+from .folds import CrossValidation, Spans, beside
 
-# AᵀA (G, P, P), AᵀY (G, P, Q) and Σy² (G, Q), or those of one group.
+# AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,) of one group.
 Normal = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 class Units(NamedTuple):
-    """Column j is read as ``2**-columns[j] * a[j]``, about its origin, and so are outputs.
+    """Strengths belong to columns in units of 2**column, and outputs (G, Q) are in 2**outputs."""
 
-    Attributes:
-        columns, origin: (G, P).
-        outputs, out_origin: (G, Q).
-    """
-
-    columns: np.ndarray
+    column: int
     outputs: np.ndarray
-    origin: np.ndarray
-    out_origin: np.ndarray
-
-    @classmethod
-    def of(cls, design: Design, targets: Targets, common: bool = False) -> Units:
-        """Return the units of a design, or one unit of all columns, in which strengths are equal.
-
-        The origin is zero unless a constant is fitted.
-        """
-        matrix, own = design.matrix, design.matrix.exponents
-        columns, fitted = np.full_like(own, own.max()) if common else own, matrix.plan.centred
-        out_shift = targets.grouped(targets.signal.unit.shift)
-        return cls(
-            columns,
-            targets.grouped(targets.exponents),
-            np.ldexp(matrix.shift, own - columns) * fitted,
-            out_shift * fitted,
-        )
-
-    @property
-    def column(self) -> int:
-        """The exponent of all columns."""
-        return int(self.columns.max())
 
     def to_user(self, strengths: np.ndarray, power: int | None = None) -> np.ndarray:
-        """Return strengths in the user's units, of 2**power, by default the units of x².
-
-        Raises:
-            SolveError: If they lie outside float64.
-        """
-        with np.errstate(over="ignore", under="ignore"):
-            found = np.ldexp(strengths, 2 * self.column if power is None else power)
-        if not (np.isfinite(found).all() and found.all()):
-            raise SolveError("strengths lie outside float64, as x² does")
-        return np.asarray(found)
+        """Return strengths in the user's units, given in 2**power, by default the units of x²."""
+        return np.ldexp(strengths, 2 * self.column if power is None else power)
 
     def from_user(self, strengths: np.ndarray, power: int | None = None) -> np.ndarray:
-        """Return the inverse of `to_user`, zeros included."""
-        with np.errstate(over="ignore", under="ignore"):
-            found = np.ldexp(strengths, -2 * self.column if power is None else -power)
-        if not np.isfinite(found).all() or ((found == 0) != (strengths == 0)).any():
-            raise SolveError("a strength lies outside float64 relative to x²")
-        return np.asarray(found)
+        """Return the inverse of `to_user`."""
+        return np.ldexp(strengths, -2 * self.column if power is None else -power)
 
 
 class Sums(NamedTuple):
-    """Sums over rows (a, y) of every group about their means; ``+`` joins rows in the same units.
+    """Sums over rows (a, y) of every group about their means; ``+`` joins rows.
 
-    Confounds are projected out of the columns, of the outputs and of the constant.
+    Confounds are projected out of the columns, of the outputs and of the constant. Of one group,
+    the arrays have no axis of groups.
 
     Attributes:
-        gram: AᵀA (G, P, P).
-        cross: AᵀY (G, P, Q).
+        gram: AᵀA (G, R, R).
+        cross: AᵀY (G, R, Q).
         squares: Σy² (G, Q).
-        means: means (G, P) of the columns.
+        means: means (G, R) of the columns.
         out_means: means (G, Q) of the outputs.
         weight: the square of the norm of the constant, the number of rows without weights.
         mass: sum of the weights of the rows.
-        rows: number of rows.
     """
 
     gram: np.ndarray
@@ -99,136 +61,215 @@ class Sums(NamedTuple):
     out_means: np.ndarray
     weight: float
     mass: float
-    rows: int
 
     @classmethod
-    def of(cls, design: Design, units: Units, basis: TapBasis) -> Sums:
-        """Return the sums of all rows of a design, for the columns A T of a basis."""
-        matrix, plan = design.matrix, design.matrix.plan
-        y, of_x = matrix.given, matrix.nuisance_products[:, -1]
-        known, gram, weight = matrix.outputs_of(y), matrix.gram(), plan.norm**2 * plan.constant
-        of_y, cross, squares = known.of_n[:, -1] * known.live, known.rhs, known.squares
-        if plan.constant and not plan.centred:
-            gram = gram - of_x[:, :, None] * of_x[:, None]
-            cross = cross - of_x[:, :, None] * of_y[:, None]
-            squares = np.maximum(squares - np.square(of_y), 0.0)
-        norm, out_shift = plan.norm or 1.0, y.grouped(y.signal.unit.shift)
-        shift = matrix.shift + matrix.constant_fit
-        scale = np.ldexp(1.0, matrix.exponents - units.columns)
-        out_scale = np.ldexp(1.0, y.grouped(y.exponents) - units.outputs)
-        if (scale != 1).any():
-            gram = gram * scale[:, :, None] * scale[:, None]
-        means = (shift + of_x / norm) * scale - units.origin
-        return cls(
-            basis.of_gram(gram),
-            basis.restrict(cross * scale[:, :, None] * out_scale[:, None]),
-            squares * out_scale**2,
-            basis.restrict(means[..., None])[..., 0] * plan.constant,
-            ((out_shift + of_y / norm) * out_scale - units.out_origin) * plan.constant,
-            weight,
-            design.problem._weight([(i, 0, n) for i, n in enumerate(design.kept.lengths) if n]),
-            plan.rows,
-        )
+    def of(cls, design: Design, basis: TapBasis) -> Sums:
+        """Return the sums of all rows of a design with a bias, for the columns A T of a basis."""
+        matrix, plan, y = design.matrix, design.matrix.plan, design.matrix.given
+        known, norm, confounds = matrix.outputs_of(y), plan.norm or 1.0, plan.confounds
+        means = matrix.shift + matrix.constant_fit + matrix.nuisance_products[:, -1] / norm
+        means = basis.restrict(means[..., None])[..., 0] * plan.constant
+        out_means = y.grouped(y.signal.unit.shift) + known.of_n[:, -1] * known.live / norm
+        sums = basis.of_gram(matrix.gram()), basis.restrict(known.rhs), known.squares
+        mass = plan.rows if confounds is None else confounds.total_weight
+        return cls(*sums, means, out_means * plan.constant, norm**2 * plan.constant, mass)
 
     @classmethod
     def of_rows(cls, a: np.ndarray, y: np.ndarray) -> Sums:
-        """Return the sums of rows a (G, n, P) and y (G, n, Q)."""
+        """Return the sums of rows a (G, n, R) and y (G, n, Q)."""
         means, out_means, n = a.mean(1), y.mean(1), a.shape[1]
         a, y = a - means[:, None], y - out_means[:, None]
-        at, squares = a.swapaxes(1, 2), np.square(y).sum(1)
-        return cls(at @ a, at @ y, squares, means, out_means, float(n), float(n), n)
+        at = a.swapaxes(1, 2)
+        return cls(at @ a, at @ y, np.square(y).sum(1), means, out_means, n, n)
 
     def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
         d, e = other.means - self.means, other.out_means - self.out_means
         weight = self.weight + other.weight
         share = other.weight / weight if weight else 0.0
         down = share * self.weight * d[:, :, None]
-        return Sums(
-            self.gram + other.gram + down * d[:, None],
-            self.cross + other.cross + down * e[:, None],
-            self.squares + other.squares + share * self.weight * e**2,
-            self.means + share * d,
-            self.out_means + share * e,
-            weight,
-            self.mass + other.mass,
-            self.rows + other.rows,
+        gram = self.gram + other.gram + down * d[:, None]
+        cross = self.cross + other.cross + down * e[:, None]
+        squares = self.squares + other.squares + share * self.weight * e**2
+        means = self.means + share * d, self.out_means + share * e
+        return Sums(gram, cross, squares, *means, weight, self.mass + other.mass)
+
+    def moved(self, basis: TapBasis, scale: np.ndarray) -> Sums:
+        """Return the sums of the columns A T, times ``scale`` (G, R), without those of rounding."""
+        norms, gram = np.sqrt(np.maximum(diagonals(self.gram), 0.0)), basis.of_gram(self.gram)
+        # The rounding error of a square of a sum is relative to the squares of its terms.
+        rounding = 10 * norms.shape[1] * EPS * np.square(basis.largest_norms(norms))
+        live = scale * (diagonals(gram) >= rounding)
+        return self._replace(
+            gram=gram * live[:, :, None] * live[:, None],
+            cross=basis.restrict(self.cross) * live[..., None],
+            means=basis.restrict(self.means[..., None])[..., 0] * scale,
         )
+
+    def of_group(self, group: int) -> Sums:
+        """Return the sums of one group."""
+        return Sums._make([*(a[group] for a in self[:5]), *self[5:]])
 
     def normal(self, constant: bool) -> Normal:
         """Return the normal equations, with or without a constant that is fitted."""
-        if constant:
-            return self[:3]
-        down, y = self.weight * self.means[..., :, None], self.out_means
+        weight, y = self.weight * (not constant), self.out_means
+        down = weight * self.means[..., :, None]
         gram = self.gram + down * self.means[..., None, :]
-        return gram, self.cross + down * y[..., None, :], self.squares + self.weight * y**2
-
-    def of_group(self, group: int) -> Sums:
-        """Return the sums of one group, without the axis of groups."""
-        arrays = dict(zip(self._fields[:5], (a[group] for a in self[:5]), strict=True))
-        return self._replace(**arrays)
-
-    def in_basis(self, basis: TapBasis, live: np.ndarray) -> Sums:
-        """Return the sums of A T, without the columns that are not ``live`` (G, R)."""
-        gram = basis.of_gram(self.gram)
-        return self._replace(
-            gram=gram if live.all() else gram * live[:, :, None] * live[:, None],
-            cross=basis.restrict(self.cross) * live[..., None],
-            means=basis.restrict(self.means[..., None])[..., 0] * live,
-        )
+        return gram, self.cross + down * y[..., None, :], self.squares + weight * y**2
 
 
-class Folds(NamedTuple):
+class FoldSums(NamedTuple):
     """Sums of the ``parts`` of every fold that are scored together, and of its training rows."""
 
     parts: list[list[Sums]]
     rest: list[Sums]
 
-    def each(self, of: Callable[[Sums], Sums]) -> Folds:
+    def each(self, of: Callable[[Sums], Sums]) -> FoldSums:
         """Apply a function to all sums."""
-        return Folds([[*map(of, own)] for own in self.parts], [*map(of, self.rest)])
+        return FoldSums([[*map(of, own)] for own in self.parts], [*map(of, self.rest)])
 
 
-def folds_of(
-    design: Design,
-    spans: Spans | None,
-    of: Callable[[Sequence[Span]], Sums],
-    label: str = "sums over folds",
-) -> Folds:
-    """Return the sums of folds, given a function of spans. There may be no folds.
+def part(design: Design, targets: Targets, spans: Sequence[Span]) -> Design:
+    """Return the design of some rows with a bias, in the units of the whole design."""
+    whole, x = design.problem, design.matrix.data.x
+    assert whole._output is not None
+    largest, y_largest = (np.ldexp(1.0, e) for e in (x.unit.exponents, targets.exponents))
+    y = whole._output._replace(arrays=tuple(targets.records), largest=y_largest)
+    found = whole._replace(
+        _input=whole._input._replace(arrays=tuple(design.records), largest=largest),
+        _output=y,
+        bias=True,
+    )
+    return Design(found.of_rows(spans), design.sizes.limits)
+
+
+def fold_sums(spans: Spans | None, of: Callable[..., Sums], confounded: bool = False) -> FoldSums:
+    """Return the sums of folds, given a function of a list of spans. There may be no folds.
 
     Training rows are sums of other folds, by prefix and suffix sums. The total minus a large fold
     would have lost the digits of the other folds.
     """
     if spans is None:
-        return Folds([], [])
-    parts = [[*map(of, own)] for own in tracked(spans.parts, label, len(spans.folds))]
-    lengths = design.kept.lengths
-    whole = all((a, b) == (0, lengths[i]) for fold in spans.folds for i, a, b in fold)
-    if not whole and design.problem._terms.given:
+        return FoldSums([], [])
+    parts = [[*map(of, own)] for own in tracked(spans.parts, "sums over folds", len(spans.folds))]
+    if spans.cut and confounded:
         # All training rows of a record have the same confounds, which sums of folds would not have.
-        rest = (beside(spans.folds, i, spans.rest) for i in range(len(parts)))
-        return Folds(parts, [*map(of, rest)])
-    folds = [reduce(add, own) for own in parts]
-    before = _running(folds[:-1], of(spans.rest) if spans.rest else None)
-    pairs = zip(before, reversed(_running(folds[:0:-1], None)), strict=True)
-    return Folds(parts, [reduce(add, [one for one in pair if one is not None]) for pair in pairs])
+        return FoldSums(parts, [of(beside(spans.folds, i, [])) for i in range(len(parts))])
+    every = [reduce(add, own) for own in parts] + ([of(spans.rest)] if spans.rest else [])
+    ahead, behind = [*accumulate(every)], [*accumulate(every[::-1])][::-1]
+    both = (ahead[max(i - 1, 0) : i] + behind[i + 1 : i + 2] for i in range(len(parts)))
+    return FoldSums(parts, [reduce(add, own) for own in both])
 
 
-def _running(several: Sequence[Sums], first: Sums | None) -> list[Sums | None]:
-    """Return the sum of ``first`` and of the sums before each, and of all."""
-    found = [first]
-    for one in several:
-        found.append(one if found[-1] is None else found[-1] + one)
-    return found
+# --- scores of held-out rows
 
 
-def fold_sums(
-    design: Design, targets: Targets, spans: Spans | None, units: Units, *label: str
-) -> Folds:
-    """Return the sums of folds in some units, in the orthonormal basis of the kernels."""
+class HeldOut:
+    """Held-out rows of one group, in parts whose scores are averaged.
 
-    def of(some: Sequence[Span]) -> Sums:
-        own = part(design, targets.records, some, bias=True)
-        return Sums.of(Design(own, design.sizes.limits), units, design.span)
+    Attributes:
+        parts: sums of the rows of every part, about the constant that was fitted to other rows.
+    """
 
-    return folds_of(design, spans, of, *label)
+    def __init__(self, parts: Sequence[Sums], rest: Sums, constant: bool) -> None:
+        """Store sums, less the means of the ``rest`` of the rows if a constant is fitted."""
+        off, y_off = rest.means * constant, rest.out_means * constant
+        self.parts = [
+            own._replace(means=own.means - off, out_means=own.out_means - y_off) for own in parts
+        ]
+
+    def scores(self, score: Any, v: np.ndarray) -> np.ndarray:
+        """Return mean scores (n, Q) of kernels v (n, R, Q)."""
+        return np.asarray(np.mean([_scores(own, score, v) for own in self.parts], axis=0))
+
+    def valued(self, score: str, w: np.ndarray, output: int) -> tuple[float, np.ndarray]:
+        """Return the mean score of a kernel (R,) of an output, and its derivative (R,)."""
+        several = [_valued(own, score, w, output) for own in self.parts]
+        values, slopes = zip(*several, strict=True)
+        return float(np.mean(values)), np.mean(slopes, axis=0)
+
+
+def _scores(own: Sums, score: str, v: np.ndarray) -> np.ndarray:
+    spread = np.stack([np.einsum("rq,rq->q", w, own.gram @ w) for w in v])
+    joint, off = np.einsum("nrq,rq->nq", v, own.cross), own.means @ v
+    if score == "correlation":  # NaN for a prediction that is constant to rounding
+        plain = np.maximum(spread, 0.0) + own.weight * np.square(off)
+        spread = np.where(spread > 10 * v.shape[1] * EPS * plain, spread, np.nan)
+    return scored(own, score, spread, joint, own.out_means - off)
+
+
+@np.errstate(divide="ignore", invalid="ignore")
+def scored(
+    own: Sums, score: str, spread: np.ndarray, joint: np.ndarray, off: np.ndarray
+) -> np.ndarray:
+    """Return scores of predictions ŷ of rows, NaN for R² and correlation if y does not vary.
+
+    Args:
+        own: sums of the rows.
+        score: the score.
+        spread: sums of ŷ² about the means of the rows.
+        joint: sums of y·ŷ about the means of the rows.
+        off: mean of y − ŷ.
+    """
+    plain = own.squares + own.weight * own.out_means**2
+    squares = np.where(own.squares > (8 * EPS) ** 2 * plain, own.squares, np.nan)
+    if score == "correlation":
+        return np.clip(joint / np.sqrt(spread * squares), -1, 1)
+    errors = np.maximum(own.squares - 2 * joint + spread, 0.0) + own.weight * off**2
+    return errors / own.mass if score == "mse" else 1 - errors / squares
+
+
+def _valued(own: Sums, score: str, w: np.ndarray, output: int) -> tuple[float, np.ndarray]:
+    applied, cross, squares = own.gram @ w, own.cross[:, output], own.squares[output]
+    spread, joint, off = w @ applied, w @ cross, own.out_means[output] - own.means @ w
+    if score == "correlation":
+        size = np.sqrt(spread * squares)
+        return joint / size, (cross - joint / spread * applied) / size
+    errors = squares - 2 * joint + spread + own.weight * off**2
+    slope = 2 * (applied - cross - own.weight * off * own.means)
+    if score == "mse":
+        return errors / own.mass, slope / own.mass
+    return 1 - errors / squares, -slope / squares
+
+
+class Predicted(HeldOut):
+    """Held-out rows of one group, which are predicted and scored by a function.
+
+    Args:
+        held: the same rows, for the mean of a prediction.
+        design: the design of these rows.
+        group: the group.
+        taps: function that returns kernels (P, k) for coordinates (R, k).
+    """
+
+    def __init__(self, held: HeldOut, design: Design, group: int, taps: Any) -> None:
+        self.parts, self._matrix, self._group, self._taps = held.parts, design.matrix, group, taps
+        targets, order = design.matrix.given, design.matrix.plan.in_time
+        self._order, self._ends = order, np.cumsum(design.kept.sizes)[:-1]
+        self._exponents = targets.grouped(targets.exponents)[group]
+        self._y = np.ldexp(design.matrix.output_rows(targets, group)[order], self._exponents)
+        self._y.flags.writeable = False  # the user's function must not change them
+
+    def scores(self, score: Any, v: np.ndarray) -> np.ndarray:
+        """Return the mean scores (n, Q) over records of kernels v (n, R, Q)."""
+        n, size, outputs = v.shape
+        (own,) = self.parts
+        w = self._taps(v.transpose(1, 0, 2).reshape(size, n * outputs))
+        fitted = self._matrix.forward(self._group, w)[self._order].reshape(-1, n, outputs)
+        # The mean residual follows from the sums, in which rows are about their means.
+        level = self._y.mean(0) - np.ldexp(own.out_means - own.means @ v, self._exponents)
+        fitted = np.ldexp(fitted, self._exponents) + level
+        records = zip(*(np.split(a, self._ends) for a in (self._y, fitted)), strict=True)
+        values = [
+            [[float(score(y[:, q], p[:, i, q].copy())) for q in range(outputs)] for i in range(n)]
+            for y, p in records
+            if len(y)
+        ]
+        return np.asarray(np.mean(values, axis=0))
+
+
+def check_scored(select: CrossValidation, by_fold: np.ndarray, varies: np.ndarray) -> None:
+    """Raise a ValueError if an output that varies has no mean score of (folds, n, Q)."""
+    if (np.isnan(by_fold.mean(0)).all(0) & varies).any():
+        fold = int(np.isnan(by_fold[..., varies]).sum((1, 2)).argmax())
+        why = "the function returned NaN" if select.own else "y does not vary in its rows"
+        raise ValueError(f"fold {fold} has no {select.criterion}, because {why}")

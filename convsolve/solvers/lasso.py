@@ -11,8 +11,8 @@ import numpy as np
 from ..inference.folds import CrossValidation
 from ..inference.groups import Blocks, duality_gap
 from ..inference.plq import Losses, Rows, minimize
-from ..inference.regularization import Regularization, described
-from ..inference.select import Group, Scorer, Scoring, choose_strengths
+from ..inference.regularization import Regularization
+from ..inference.select import Group, Scorer, Scoring, choose_strengths, described
 from ..inference.spectrum import ROUNDING, Fit, inverse_root
 from ..inference.sums import Normal
 from ..lazy_jax import is_tracer
@@ -182,7 +182,7 @@ class Lasso(Penalty):
         """
         design, units, y_units = scoring.design, scoring.units, scoring.units.outputs[g]
         power: Any = units.column + y_units
-        labels = np.arange(len(sums.weights))
+        labels = np.arange(len(sums.free))
         if self.channel_groups is not None:
             labels = np.unique(design.coordinates(self).weights[g], return_inverse=True)[1]
         if given is None:
@@ -200,14 +200,12 @@ class Lasso(Penalty):
             solver = _Taps(gram) if self.channel_groups is None else Blocks(gram, labels)
             return _Path(normal, rows, design.nuisance.total, grid, solver)
 
-        whole = path(sums.whole, design.sizes.rows)
-        folds: Any = [(path(rest, rows), held) for rest, rows, held in sums.folds]
+        rows = design.sizes.rows
+        whole = path(sums.whole, rows)
+        folds: Any = [(path(rest, rows), held) for rest, held in sums.folds]
         scorer = Scorer(scoring.select, whole, scoring.varies[g], folds)
         chosen = choose_strengths(scorer, grid)
         found = described(lambda s: units.to_user(2 * s, power), y_units, self, scorer, chosen)
-        if len(grid) == 1:
-            unknown = np.full(found.score.shape, np.nan)
-            found = found._replace(criterion="given", score=unknown, path=None)
         return whole.kernel(chosen.strengths[None])[0], chosen.strengths, labels, found
 
 
@@ -235,7 +233,7 @@ class _Taps(Rows):
 
 
 class _Path:
-    """The kernels of one group at a grid of strengths (n, Q), from its moments, as `select.Path`.
+    """The kernels of one group at a grid of strengths (n, Q), from its moments.
 
     Every strength starts from the kernel of the one before.
     """
@@ -255,14 +253,10 @@ class _Path:
         return np.take_along_axis(self._kernels, places[:, None], axis=0)
 
     def fit(self, strengths: np.ndarray) -> Fit:
-        """Return the fits, whose freedom is the number of taps."""
-        v, freedom = self.kernel(strengths), self.freedom(strengths)
+        """Return the fits, whose freedom is the number of taps; NaN with groups."""
+        v = self.kernel(strengths)
+        freedom = np.where(self._counts, (v != 0).sum(1), np.nan)
         rss = self._squares + np.einsum("npq,npq->nq", v, self._gram @ v - 2 * self._cross)
         rss, left = np.maximum(rss, ROUNDING * self._squares), self._rows - self._nuisance
         spare = np.maximum(left - freedom, 0.0)
         return Fit(rss, 0 * rss, freedom, spare, 0 * rss, self._rows, self._nuisance, left)
-
-    def freedom(self, strengths: np.ndarray) -> np.ndarray:
-        """Return the number of taps (n, Q) of the kernels; NaN with groups, which it is not of."""
-        count = (self.kernel(strengths) != 0).sum(1)
-        return np.where(self._counts, count, np.nan)

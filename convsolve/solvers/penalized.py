@@ -2,65 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..errors import SolveError
-from ..inference.banded import choose_bands
 from ..inference.folds import CrossValidation
-from ..inference.regularization import Regularization, described
-from ..inference.select import (
-    Scorer,
-    Scoring,
-    choose_penalty,
-    choose_strengths,
-    few_rows,
-    smooth,
-)
-from ..inference.sums import Units
+from ..inference.regularization import Regularization
+from ..inference.select import Scoring, choose, choose_bands, few_rows, smooth
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate, frobenius_bounds, upper_bound
 from ..leastsquares.penalty import Penalty, Ridge
 from ..leastsquares.regression import NOISE, Regression
-from ..leastsquares.scaling import Scaling
-from ..parts import join
+from ..leastsquares.scaling import exponents_of
 from ..problem.sizes import Sizes
-from ..text import count, in_bytes
+from ..text import count
 from .auto import AutoSolver
 from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
 
 # The name of the factor, and the steps of refinement with it.
 ROUTE, STEPS = "eigenvectors of the Gram matrix", 4
 
-
 # ‖r‖² (G, Q) and AᵀM r (G, R, Q) of a kernel.
 Residual = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-# The selection with all scores, None if all strengths were given; penalty without strength and
-# strength of every output; kernel, bias and bounds on the backward errors, if there is a solution.
-Choice = tuple[Regularization | None, Terms, Any]
+# Kernel, bias and bounds on the backward errors of the outputs.
+Solved = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
     """Return the reason if the Gram matrix or the rows do not fit in memory, else None."""
     if not smooth(select) and sizes.whole_reason:
         return f"a function as score= {sizes.whole_reason}"
-    bands = isinstance(penalty, Ridge) and penalty.bands
-    if sizes.gram_fits or (few_rows(sizes) and not bands):
-        return None
-    return (
-        f"selecting the strength needs AᵀA of {sizes.parameters} columns, "
-        f"{in_bytes(sizes.gram_bytes)}, more than Limits(memory=) allows; give the strength, or "
-        "use fewer taps"
-    )
+    by_rows = few_rows(sizes) and not (isinstance(penalty, Ridge) and penalty.bands)
+    return None if by_rows else sizes.gram_reason()
 
 
-def choose(
+def selected(
     analysis: Analysis, penalty: Penalty, grid: Any, select: str | CrossValidation
-) -> Choice:
+) -> tuple[Regularization, Terms, Solved | None]:
     """Select the strength of every output, and open hyperparameters of the penalty.
 
     One eigendecomposition serves all strengths and outputs. Problems with fewer rows than unknowns
@@ -74,6 +55,9 @@ def choose(
         grid: strengths to choose from, ``(n,)`` or ``(n, outputs)``; None for an automatic search.
         select: the criterion.
 
+    Returns:
+        The selection, penalty and strength of every output, and the solution if there is one.
+
     Source: G. H. Golub, M. Heath and G. Wahba, Technometrics 21 (1979) 215 (GCV); T. Chen, H.
     Ohlsson and L. Ljung, Automatica 48 (2012) 1525 (evidence).
     """
@@ -81,108 +65,58 @@ def choose(
     if sizes.rows - nuisance < 2:
         raise SolveError(f"{count(sizes.rows, 'row')} of y: too few to select a strength")
     scoring = Scoring(analysis, select)
-    units = scoring.units
     if isinstance(penalty, Ridge) and penalty.bands:
         return *choose_bands(scoring, penalty), None
-    given = np.array(grid, float) if grid is not None else None
-    if penalty.strength is not None:
-        given = np.atleast_2d(np.array(penalty.strength, float))
-    form, groups = penalty.form, len(units.outputs)
-    grids: list[np.ndarray | None] = [None] * groups
-    if given is not None:
-        own = np.sort(units.from_user(given.reshape(len(given), -1)), axis=0)
-        grids = [own] * groups if own.shape[1] == 1 else [*np.split(own, groups, axis=1)]
-    found_form = choose_penalty(scoring, form, grids)
-    scorers = scoring.scorers(found_form)
-    chosen = [choose_strengths(s, g) for s, g in zip(scorers, grids, strict=True)]
-    parts = zip(units.outputs, scorers, chosen, strict=True)
-    selected = join([described(units.to_user, e, found_form, s, c) for e, s, c in parts])
-    strengths = np.stack([c.strengths for c in chosen])
-    begun = Refinement(analysis, found_form, units, scorers, strengths)
-    kernel, bias, errors = begun.solution()
-    pairs = [(found_form, strength) for strength in selected.strength.tolist()]
-    selected = selected._replace(
-        hyperparameters={name: getattr(found_form, name) for name in form.open},
-        effective_dof=_freedom(analysis, pairs, selected.effective_dof, ~(errors <= EXACT)),
-    )
-    if len(chosen[0].grid) == 1:
-        unknown = np.full(selected.score.shape, np.nan)
-        selected = selected._replace(criterion="given", score=unknown, path=None)
-    return selected, pairs, (kernel, bias, errors)
-
-
-def _freedom(
-    analysis: Analysis, pairs: Terms, known: np.ndarray, unproven: np.ndarray
-) -> np.ndarray:
-    """Return the degrees of freedom (outputs,), from factors for outputs that are ``unproven``.
-
-    The Gram matrix has lost the digits of columns that are not penalized and nearly dependent.
-    """
-    found, each = known.copy(), len(known) // analysis.design.spec.groups
-    for output in np.flatnonzero(unproven).tolist():
-        system, group = analysis.system(*pairs[output]), output // each
-        factor = system.factor(group)
-        if factor is not None and factor.full_rank:
-            found[output] = system.freedom(group, factor)
-    return found
+    given = [penalty.strength] if penalty.strength is not None else grid
+    chosen, form, spectra, inner = choose(scoring, penalty, given)
+    regression = Regression(analysis.unpenalized(form), scoring.targets)
+    user = scoring.units.to_user(inner)
+    solved = Refinement(regression, spectra, inner, user).solution()
+    return chosen, [(form, strength) for strength in chosen.strength.tolist()], solved
 
 
 class Refinement:
-    """Kernels of all outputs at their own strengths, refined and certified with few passes.
+    """Kernels z (G, R, Q) of all outputs at their own strengths, refined with their spectra.
 
-    Kernels z are (G, R, Q), in the coordinates of the penalty and the units of the columns of A T.
-    ``strengths`` (G, Q) are those of the scorers, whose spectra are used as factors.
+    They are in the coordinates of the penalty and the units of the columns of A T. ``inner`` (G, Q)
+    are the strengths in the units of the spectra, and ``user`` (G, Q) those of the user.
     """
 
-    def __init__(
-        self,
-        analysis: Analysis,
-        penalty: Penalty,
-        units: Units,
-        scorers: Sequence[Scorer],
-        strengths: np.ndarray,
-    ) -> None:
-        assert analysis.targets is not None
-        self._regression = Regression(analysis.unpenalized(penalty), analysis.targets)
-        self._scorers, self._strengths = scorers, strengths
-        self._columns = self._regression.system.columns
-        self._weights = self._regression.system.coordinates.weights
-        # The units of the columns times this power of two are the units of the scorers.
-        self._power = (self._columns.exponents - units.column)[:, :, None]
-        ridges = units.to_user(strengths).T[:, :, None] * self._weights
-        scaling = Scaling.of(self._columns, ridges)
-        #: Powers of two (G, R, Q) by which the columns are divided, and their norm (G, Q) then.
-        self._relative, self._a_norm = (
-            np.moveaxis(scaling.relative, 0, -1),
-            scaling.a_norm[..., 0].T,
-        )
-        self._ridge = np.moveaxis(np.ldexp(ridges, -2 * self._columns.exponents), 0, -1)
+    def __init__(self, regression: Regression, spectra: list[Any], inner: Any, user: Any) -> None:
+        self._regression, self._columns = regression, regression.system.columns
+        self._spectra, self._inner = spectra, inner
+        power = -2 * self._columns.exponents[..., None]
+        weights = regression.system.coordinates.weights[..., None]
+        self._ridge = np.ldexp(user[:, None] * weights, power)
+        # Columns of [A; √ridge] are divided by powers of two that bring their norms to about one.
+        sizes = np.hypot(self._columns.norms[..., None], np.sqrt(self._ridge))
+        self._unit = np.ldexp(1.0, exponents_of(sizes))
+        self._a_norm = np.linalg.norm(sizes / self._unit, axis=1)
 
-    def solution(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def solution(self) -> Solved:
         """Return kernel (*K, Cin/groups, Cout), bias (Cout,) and bounds on the backward errors.
 
         A bound is infinite if the kernel may not be unique, because refinement does not find the
         solution of minimum norm.
         """
         regression, bounds = self._regression, None
-        pairs = zip(self._scorers, self._strengths, strict=True)
-        z = np.ldexp(np.stack([s.coordinates(at[None])[0] for s, at in pairs]), self._power)
+        pairs = zip(self._spectra, self._inner, strict=True)
+        z = np.stack([spectrum.kernel(at[None])[0] for spectrum, at in pairs])
         if regression.combines and not few_rows(regression.system.design.sizes):
-            z, bounds = self._refined(z, self._by_sums)
+            z, _ = self._refined(z, self._by_sums)
             bounds = self._by_combinations(z)
         if bounds is None or bounds.max() > EXACT:
-            targets = regression.targets
-            z, bounds = self._refined(z, lambda z: self._columns.residual(z, targets))
-        for group, scorer in enumerate(self._scorers):
-            free = self._weights[group] == 0
+            z, bounds = self._refined(z, lambda z: self._columns.residual(z, regression.targets))
+        for group, spectrum in enumerate(self._spectra):
+            free = regression.system.coordinates.weights[group] == 0
             independent = not free.any() or regression.system.independent(group, free)
-            if not (scorer.whole.unique and independent):
+            if not (spectrum.unique and independent):
                 bounds[group] = np.inf
         return *regression.from_columns(z), bounds.reshape(-1)
 
     def _refined(self, z: np.ndarray, residual: Residual) -> tuple[np.ndarray, np.ndarray]:
         """Return the best kernels and their bounds (G, Q), given ‖r‖² and AᵀM r of a kernel."""
-        best, lowest = z, np.full(self._strengths.shape, np.inf)
+        best, lowest = z, np.full(self._inner.shape, np.inf)
         for step in range(STEPS + 1):
             squares, gradient = residual(z)
             gradient = gradient - self._ridge * z
@@ -191,10 +125,8 @@ class Refinement:
             best, lowest = np.where(better[:, None], z, best), np.where(better, bounds, lowest)
             if step == STEPS or lowest.max() <= NOISE or not better.any():
                 break
-            parts = zip(
-                self._scorers, self._strengths, np.ldexp(gradient, self._power), strict=True
-            )
-            z = z + np.ldexp(np.stack([s.correction(at, g) for s, at, g in parts]), self._power)
+            several = zip(self._spectra, gradient, self._inner, strict=True)
+            z = z + np.stack([spectrum.solve(g, at) for spectrum, g, at in several])
         return best, lowest
 
     def _by_sums(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -213,18 +145,16 @@ class Refinement:
         if (found := self._regression.combined_error(*scaled)) is None:
             return None
         off, terms = found
+        # A penalty makes the scaled columns shorter, and the error smaller.
         error = frobenius_bounds(off, terms.shape[1]) * terms
         return self._bounds(z, squares, gradient - self._ridge * z, error)
 
     def _bounds(
         self, z: np.ndarray, squares: np.ndarray, gradient: np.ndarray, error: Any = 0.0
     ) -> np.ndarray:
-        """Return bounds (G, Q), given an ``error`` of the gradient of the scaled columns.
-
-        A penalty makes the scaled columns shorter, and the error smaller.
-        """
+        """Return bounds (G, Q), given an ``error`` of the gradient of the scaled columns."""
         r_norm = np.sqrt(np.maximum(squares, 0.0) + (self._ridge * z**2).sum(1))
-        scaled = np.ldexp(z, self._relative), r_norm, np.ldexp(gradient, -self._relative)
+        scaled = z * self._unit, r_norm, gradient / self._unit
         return upper_bound(*scaled, self._a_norm, None, error)
 
 
@@ -241,16 +171,16 @@ def solve_each(
     They are selected unless ``terms`` are given. Outputs that are not exact are solved by the
     solver, once per penalty and strength. The kernel is unique if every penalty ensures it.
     """
-    auto, sizes, begun, selected = isinstance(solver, AutoSolver), analysis.design.sizes, None, None
+    sizes, shape = analysis.design.sizes, analysis.design.kernel_shape
+    auto, solved, chosen = isinstance(solver, AutoSolver), None, None
     # One decomposition serves the positive strengths of all outputs. A banded ridge with given
     # strengths has another form than in a search.
     enough = auto and sizes.rows - sizes.nuisance >= 2 and not unsupported(penalty, "gcv", sizes)
     if terms is None or (enough and all(form == penalty.form and s for form, s in terms)):
-        selected, terms, begun = choose(analysis, penalty, grid, select)
-    if begun is None or not auto:
-        shape = analysis.design.kernel_shape
-        begun = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
-    kernel, bias, errors = begun
+        chosen, terms, solved = selected(analysis, penalty, grid, select)
+    if solved is None or not auto:
+        solved = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
+    kernel, bias, errors = solved
     wrong, status, route = ~(errors <= EXACT), None, ROUTE
     for pair in dict.fromkeys(terms):
         mine = wrong & np.array([pair == other for other in terms])
@@ -261,13 +191,7 @@ def solve_each(
             route, status = str(found.stats.get("solver", solver.name)), status or found.status
     least = dict(sorted(terms, key=lambda pair: -pair[1]))
     certain = all(analysis.system(*pair).ridge_certifies for pair in least.items())
-    return SolverResult(
-        kernel,
-        bias,
-        status=status if status != "solved" else None,
-        stats={"solver": route},
-        certificate=Certificate(float(errors.max()), "upper bound"),
-        evidence="the penalty" if certain else None,
-        regularization=selected,
-        penalties=terms,
-    )
+    result = SolverResult(kernel, bias, stats={"solver": route}, penalties=terms)
+    certificate = Certificate(float(errors.max()), "upper bound")
+    found = replace(result, certificate=certificate, evidence="the penalty" if certain else None)
+    return replace(found, status=status if status != "solved" else None, regularization=chosen)

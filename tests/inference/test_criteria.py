@@ -17,10 +17,8 @@ from support.penalties import PENALTIES, matrix, penalty_for
 GRID = np.geomspace(0.01, 1e3, 5)[:, None]
 WIDE = {
     "wide, ragged": Geometry(cs.ConvSpec(6), ((14,), (3,), (12,), (14,)), 7, 2, bias=True),
-    "wide, padded": Geometry(cs.ConvSpec(5, padding="full"), ((11,), (9,)), 8, 2),
     "wide, stride": Geometry(cs.ConvSpec(7, 2, dilation=3), ((70,),), 8, 2),
     "wide, groups": Geometry(cs.ConvSpec(9, groups=2), ((24,), (20,)), 12, 4, bias=True),
-    "wide, image": Geometry(cs.ConvSpec((2, 3)), ((6, 5), (5, 6)), 9, 2, bias=True),
 }
 GEOMETRIES = ["bias", "groups", "wide, bias", "stride", "ragged", "short"]
 CRITERIA = ("gcv", "evidence", "aicc", "bic")
@@ -85,7 +83,7 @@ def brute(
 
 
 PAIRS = [*zip(PENALTIES, cycle(GEOMETRIES)), ("tc", "groups"), ("first differences", "wide, bias")]
-PAIRS += [*zip(["ridge", "tc", "ridge", "first differences", "ridge"], WIDE)]
+PAIRS += [*zip(["ridge", "tc", "first differences"], WIDE)]
 # Every pair with two criteria.
 ROWS = [(*pair, CRITERIA[(i + j) % 4]) for i, pair in enumerate(PAIRS) for j in (0, 1)]
 
@@ -114,12 +112,7 @@ def test_scores_and_degrees_of_freedom(name: str, geometry: str, criterion: str)
 
 @pytest.mark.parametrize(
     ("name", "geometry", "criterion"),
-    [
-        ("ridge", "bias", "gcv"),
-        ("tc", "bias", "evidence"),
-        ("first differences", "bias", "aicc"),
-        ("ridge", "stride", "bic"),
-    ],
+    [("ridge", "stride", "gcv"), ("tc", "bias", "evidence"), ("first differences", "bias", "aicc")],
 )
 def test_the_search_finds_the_best_strength(name: str, geometry: str, criterion: str) -> None:
     """No strength of a fine grid is better."""

@@ -23,27 +23,16 @@ def recording(seed: int = 0, rows: int = 300) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("penalty", "constant", "select"),
-    [
-        ("tc", 0.0, "evidence"),
-        ("tc", 2.0, cs.CrossValidation(4, score="r2")),
-        ("squared_exponential", 2.0, "gcv"),
-    ],
-    ids=str,
+    ("constant", "select"), [(0.0, "evidence"), (2.0, cs.CrossValidation(4, score="r2"))], ids=str
 )
-def test_a_constant_output_does_not_influence_the_choice(
-    penalty: str, constant: float, select: Any
-) -> None:
+def test_a_constant_output_does_not_influence_the_choice(constant: float, select: Any) -> None:
     x, y = recording()
-    bias = constant != 0
-    both = np.stack([y, np.full_like(y, constant)], axis=1)
+    method = {"penalty": "tc", "select": select}
     alone, beside = (
-        cs.solve(cs.Problem(x, v, lags=(0, 29), bias=bias), penalty=penalty, select=select)
-        for v in (y, both)
+        cs.solve(cs.Problem(x, v, lags=(0, 29), bias=constant != 0), **method)
+        for v in (y, np.stack([y, np.full_like(y, constant)], axis=1))
     )
-    # The length of `SquaredExponential` depends on rounding, since the score is almost flat in it.
-    change = np.linalg.norm(beside.kernel[..., :1] - alone.kernel)
-    assert change < 1e-2 * np.linalg.norm(alone.kernel)
+    np.testing.assert_allclose(beside.kernel[..., :1], alone.kernel, atol=1e-3)
     np.testing.assert_allclose(beside.kernel[..., 1], 0, atol=1e-15)
     assert beside.bias[1] == pytest.approx(constant)
 
@@ -68,7 +57,7 @@ def test_a_fold_that_does_not_vary_has_no_score(score: str) -> None:
     select = cs.CrossValidation(score=score)
     calls = [partial(cs.solve, problem, penalty=p, select=select) for p in ("ridge", "lasso")]
     for call in (*calls, partial(cs.choose_lags, problem, select)):
-        with pytest.raises(ValueError, match=f"fold 2 has no {score}, since its y does not vary"):
+        with pytest.raises(ValueError, match=f"fold 2 has no {score}, because y does not vary"):
             call()
     assert cs.solve(problem, penalty="ridge", select="cv").converged
 
@@ -118,81 +107,7 @@ def test_small_strengths_are_solved_from_the_data(select: Any) -> None:
 # --- bands
 
 
-def test_bands_do_not_depend_on_the_units_of_their_channels() -> None:
-    rng = np.random.default_rng(0)
-    x, k = rng.standard_normal((300, 4)), [1, 0.6, 0.3]
-    y = np.convolve(x[:, 0], k)[:300] - np.convolve(x[:, 1], k)[:300]
-    y = y + 0.3 * rng.standard_normal(300)
-    bands = cs.Ridge(channel_groups=(0, 1, 2, 3))
-    alike, apart = (
-        cs.solve(cs.Problem(x * scale, y, lags=(0, 5), bias=True), penalty=bands)
-        for scale in (1.0, np.array([1e-8, 1, 1, 1]))
-    )
-    one, other = alike.regularization, apart.regularization
-    assert other.noise_variance[0] == pytest.approx(one.noise_variance[0], rel=1e-3)
-    np.testing.assert_allclose(apart.predict(), alike.predict(), atol=1e-2)
-
-
 # --- exact data and extreme units
-
-
-@pytest.mark.parametrize(("select", "kernel"), [("bic", [0, 0, 1, 1, 1]), ("aicc", [0, 1, 0, 2])])
-def test_lags_of_exact_data_are_exact(select: str, kernel: list[int]) -> None:
-    x = np.random.default_rng(0).integers(-9, 9, 400).astype(float)
-    y, on = np.convolve(x, kernel)[:400], np.flatnonzero(kernel)
-    assert cs.choose_lags(cs.Problem(x, y, lags=(0, 19)), select).lags == (on[0], on[-1])
-
-
-def test_units_whose_squares_leave_float64() -> None:
-    x, y = recording()
-    plain, scaled = (cs.choose_lags(cs.Problem(x, y * s, lags=(0, 9))) for s in (1, 2.0**-500))
-    assert scaled.lags == plain.lags
-    with pytest.raises(cs.SolveError, match="outside float64"):
-        cs.solve(cs.Problem(x * 1e160, y, lags=(0, 9)), penalty="ridge")
-    with pytest.raises(cs.SolveError, match="a strength lies outside float64"):
-        cs.solve(cs.Problem(x * 1e12, y, lags=(0, 9)), penalty="ridge", grid=[5e-324])
-
-
-def test_lags_of_tones_are_not_chosen_by_cross_validation() -> None:
-    rng = np.random.default_rng(0)
-    x = np.sin(0.3 * np.arange(500)) + 3e-8 * rng.standard_normal(500)
-    problem = cs.Problem(x, rng.standard_normal(500), lags=(0, 7))
-    with pytest.raises(cs.SolveError, match="only with a condition number above 1e5"):
-        cs.choose_lags(problem, cs.CrossValidation(4))
-
-
-@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-@pytest.mark.parametrize(
-    ("samples", "order", "select"),
-    [(8, 1, "gcv"), (30, 2, "aicc"), (8, 2, "bic"), (30, 1, "evidence")],
-)
-def test_a_constant_x_has_a_smooth_kernel(samples: int, order: int, select: str) -> None:
-    """Only the sum of the taps is not rounding, so strengths must not be scaled by the rest."""
-    y = 2 + 0.1 * np.random.default_rng(1).standard_normal(samples - 4)
-    for level in (0.3, 1.0):
-        problem = cs.Problem(np.full(samples, level), y, kernel_size=5)
-        fit = cs.solve(problem, penalty=cs.Smooth(order=order), select=select)
-        assert fit.status == "solved"
-        np.testing.assert_allclose(fit.kernel.sum(), y.mean() / level, rtol=1e-6)
-        assert np.abs(fit.kernel).max() < 5 / level
-
-
-def test_scores_of_folds_do_not_depend_on_a_fit_of_all_rows() -> None:
-    """A free channel that varies in one record only, and an exact fit of all rows."""
-    rng = np.random.default_rng(2)
-    xs = [rng.standard_normal((40, 2)) for _ in range(3)]
-    for i in (1, 2):
-        xs[i][:, 0] = 0
-    w = rng.standard_normal((4, 2, 1))
-    ys = [cs.convolve(np.pad(x, ((3, 0), (0, 0))), w, cs.ConvSpec(4)) for x in xs]
-    problem = cs.Problem(xs, ys, kernel_size=4, padding="causal")
-    form, select = Bands(channel_groups=(0, 1), weights=(0.0, 1.0)), cs.CrossValidation(score="r2")
-    chosen = cs.solve(problem, penalty=form, grid=[0.1, 1.0], select=select).regularization
-    penalty = cs.Ridge([0.0, 0.1], channel_groups=(0, 1))
-    with pytest.warns(cs.IdentifiabilityWarning):
-        wanted = cs.cross_validate(problem, penalty=penalty).r2
-    np.testing.assert_allclose(chosen.path.scores_by_fold[:, 0], wanted, atol=1e-6)
-    assert wanted[0, 0] < 0.9
 
 
 def test_a_constant_prediction_has_no_correlation_and_is_never_chosen() -> None:
@@ -207,18 +122,6 @@ def test_a_constant_prediction_has_no_correlation_and_is_never_chosen() -> None:
     assert not known.all()
     scores = chosen.path.scores[:, 0]
     assert chosen.strength[0] == chosen.path.strengths[np.nanargmax(scores), 0]
-
-
-@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
-def test_a_fit_that_is_not_unique_with_its_penalty_has_no_standard_errors() -> None:
-    rng = np.random.default_rng(0)
-    problem = cs.Problem(
-        rng.standard_normal((8, 2)), rng.standard_normal(8), kernel_size=11, padding="causal"
-    )
-    fit = cs.solve(problem, penalty=cs.Ridge([0.0, 1.0], channel_groups=(0, 1)))
-    assert "standard error" not in str(fit)
-    with pytest.raises(ValueError, match="do not determine every tap"):
-        _ = fit.standard_error
 
 
 # --- fewer rows than unknowns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -76,7 +75,6 @@ def flat(w: Any) -> np.ndarray:
 
 METHODS: dict[str, dict[str, Any]] = {
     "least squares": {},
-    "ridge": {"ridge": 20.0},
     "a strength per output": {"penalty": "ridge"},
     "smooth": {"penalty": cs.Smooth(5.0, order=2)},
     "lasso": {"penalty": cs.Lasso(5.0)},
@@ -171,7 +169,7 @@ Case = tuple[dict[str, Any], dict[str, Any], str]
 REFUSED: dict[str, Case] = {
     "weights": ({"weights": [1.0, 2.0, 1.0, 1.0]}, {}, "solve without weights"),
     "ar": ({"lags": (0, 1)}, {"noise": "ar"}, "solve with another noise model"),
-    "zero kernel": ({}, {"penalty": cs.Lasso(1e6)}, "the predicted outputs 0, which are constant"),
+    "zero kernel": ({}, {"penalty": cs.Lasso(1e6)}, "of the outputs 0, which are constant"),
     "memory": ({}, {"limits": cs.Limits(memory=600), "ridge": 1.0, "solver": "cg"}, "Gram matrix"),
 }
 
@@ -185,22 +183,13 @@ def test_refused(name: str) -> None:
 
 
 def test_dependent_outputs_are_named() -> None:
-    names = ["pitch", "word", "other", "sum"]
     y = [np.column_stack([b, b[:, 0] * b[:, 1], 2 * b[:, 0] + b[:, 1] / 2 - 3]) for b in Y]
-    fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True, outputs=names))
-    for of, word in (("predicted", "predicted outputs"), ("outputs", "outputs")):
-        with pytest.raises(ValueError, match=f"of the {word} pitch, word, sum, which are"):
-            fit.patterns(of)
-    with pytest.raises(ValueError, match="the outputs pitch, word, sum, which"):
-        fit.jackknife(patterns="outputs")
+    fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True, outputs=["a", "b", "c", "sum"]))
+    for call in (fit.patterns, partial(fit.jackknife, patterns="outputs")):
+        with pytest.raises(ValueError, match="of the outputs a, b, sum, which are"):
+            call()
     with pytest.raises(ValueError, match="choose 'predicted' or 'outputs'"):
         fit.patterns("inputs")
-
-
-def test_a_loaded_solution_has_no_patterns(tmp_path: Path) -> None:
-    cs.solve(cs.Problem(X, Y, lags=LAGS)).save(tmp_path / "fit.npz")
-    with pytest.raises(ValueError, match="no training data"):
-        cs.load(tmp_path / "fit.npz").patterns()
 
 
 def test_patterns_of_the_estimator() -> None:
@@ -215,12 +204,9 @@ def test_patterns_of_the_estimator() -> None:
 # --- the jackknife
 
 JACKKNIFED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "least squares": ({"bias": True}, {}),
     "ridge": ({"bias": True}, {"ridge": 20.0}),
-    "ridge, no bias": ({}, {"ridge": 20.0}),
     "strengths": ({"bias": True}, {"penalty": cs.Ridge([5.0, 50.0])}),
     "bands": ({}, {"penalty": cs.Ridge([5.0, 50.0], channel_groups=[0, 1, 1])}),
-    "smooth": ({"bias": True}, {"penalty": cs.Smooth(5.0, order=2)}),
     "confounds": ({"drift": 1}, {"ridge": 20.0}),
     # Patterns also exist outside of the windows of lags.
     "windows": ({"lags": {0: LAGS, 1: (-1, 1), 2: (-2, 0)}}, {"ridge": 20.0}),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
-import scipy.linalg
 
 import convsolve as cs
 
@@ -74,29 +73,6 @@ def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: str, select: str) 
     assert loss(prior(1.0)) <= min(others) + 1e-3
 
 
-def test_no_inverse_of_a_prior_is_formed() -> None:
-    """The condition of K⁻¹ of 200 taps with alpha 0.5 and 0.05 is 1e90 and more."""
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((400, 1))
-    y = rng.standard_normal((400, 1))
-    problem = cs.Problem(x, y, lags=(0, 199), edges="zeros")
-    a = scipy.linalg.toeplitz(x[:, 0], np.r_[x[0], np.zeros(199)])
-    for penalty in (
-        cs.StableSpline(1.0, kind="tc", decay=0.05),
-        cs.StableSpline(1.0, kind="dc", decay=0.5, correlation=0.98),
-        cs.StableSpline(1.0, kind="ss", decay=0.9999),
-        cs.SquaredExponential(1.0, length=30.0),
-    ):
-        fit = cs.solve(problem, "qr", penalty=penalty)
-        assert fit.backward_error <= 30 * EPS
-        ((root, free),) = penalty.bases([np.arange(200.0)])
-        assert not free.size
-        rows = np.concatenate([a @ root, np.eye(root.shape[1])])
-        wanted = root @ scipy.linalg.lstsq(rows, np.r_[y[:, 0], np.zeros(root.shape[1])])[0]
-        error = np.linalg.norm(fit.impulse_response - wanted) / np.linalg.norm(wanted)
-        assert error < 1e-10, penalty
-
-
 @pytest.mark.parametrize("kind", ["tc", "dc", "ss"])
 def test_roots_are_exact_to_rounding(kind: str) -> None:
     """L Lᵀ against the covariance in 60 digits, at lags on both sides of zero.
@@ -129,17 +105,6 @@ def test_roots_are_exact_to_rounding(kind: str) -> None:
         scale = np.sqrt(np.outer(np.diagonal(wanted), np.diagonal(wanted)))
         assert np.abs(root @ root.T - wanted).max() <= 1e-14
         assert (np.abs(root @ root.T - wanted) / scale).max() <= 1e-12
-
-
-def test_the_root_of_a_squared_exponential_is_not_a_cholesky_factor() -> None:
-    """There is no Cholesky factor at length 10 of 150 taps; the root has few columns."""
-    lags = np.arange(150.0)
-    kernel = np.exp(-0.5 * (np.subtract.outer(lags, lags) / 10) ** 2)
-    with pytest.raises(np.linalg.LinAlgError):
-        np.linalg.cholesky(kernel)
-    ((root, _),) = cs.SquaredExponential(length=10.0).bases([lags])
-    assert root.shape[1] < 60
-    np.testing.assert_allclose(root @ root.T, kernel, atol=1e-12)
 
 
 # --- banded ridge

@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.inference.select import Scoring
-from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import Bands
-from convsolve.problem.sizes import Tuning
 from support import dense
 
 himalaya = pytest.importorskip("himalaya.ridge")
@@ -56,15 +53,12 @@ def theirs(several: np.ndarray, score: str) -> tuple[np.ndarray, np.ndarray]:
 def test_scores_and_kernels_at_the_same_ratios(score: str) -> None:
     several, sign = RNG.dirichlet(np.ones(3), 6), -1 if score == "mse" else 1
     wanted, kernel = theirs(several, score)
-    scoring = Scoring(analyse(PROBLEM, Tuning()), cs.CrossValidation(score=score))
+    method = {"grid": ALPHAS, "select": cs.CrossValidation(score=score)}
     tried, strengths = [], []
     for share, best in zip(several, wanted, strict=True):
-        (scorer,) = scoring.scorers(
-            Bands(channel_groups=LABELS, weights=tuple((1 / share).tolist()))
-        )
-        scores, _ = scorer.scores(scoring.units.from_user(ALPHAS)[:, None])
-        power = 2 * scoring.units.outputs[0] if score == "mse" else 0
-        found = np.ldexp(sign * scores, power) + TIES * np.log(ALPHAS)[:, None]
+        form = Bands(channel_groups=LABELS, weights=tuple((1 / share).tolist()))
+        scores = cs.solve(PROBLEM, penalty=form, **method).regularization.path.scores
+        found = sign * scores + TIES * np.log(ALPHAS)[:, None]
         np.testing.assert_allclose(found.max(0), best, rtol=1e-11)
         tried.append(found.max(0))
         strengths.append(ALPHAS[found.argmax(0)] / share[:, None])
