@@ -103,9 +103,11 @@ class NoiseSums(NamedTuple):
             before, model = rho, continued(orders, rho, found, self.expected.shape[1])
             expected = self.expected @ model
             found = self.means + self.means[0] / expected[0] * (model[: len(found)] - expected)
-        limits = np.cumsum(np.abs(reflections(models)) >= MOST_REFLECTION, axis=0)
-        wrong = (change > SLOW) | (limits[orders, outputs] > 0)
-        return np.where(wrong, self.means * self.pairs / self.pairs[0], found)
+        radius = np.array([np.abs(np.roots([1.0, *-c])).max(initial=0.0) for c in rho])
+        # The decay of noise within a mean record, which several coefficients may not exceed.
+        limit = np.where(orders > 1, self.taper[:2].min(), MOST_REFLECTION)
+        wrong = (change > SLOW) | (radius >= limit)
+        return np.where(wrong, self.means * self.taper, found)
 
     def _orders(self, covariances: np.ndarray) -> np.ndarray:
         """Return the orders (outputs,) by AIC. Order p explains the share r² of the variance left.
