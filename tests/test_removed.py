@@ -41,6 +41,8 @@ GONE += ["results"]
 REMOVED += [
     ("cs.CrossValidation(random=3)", TypeError),
     ("cs.ARNoise().rounds", AttributeError),
+    ("cs.ARNoise().losses", AttributeError),
+    ("cs.HACNoise().rows_squared", AttributeError),
     ("cs.GradientDescent(via='moments')", TypeError),
     ("cs.fit_kernel(x, x[2:], cs.ConvSpec(3), 'adam')", TypeError),
     ("cs.fit_kernel(x, x[2:], cs.ConvSpec(3), loss='absolute')", TypeError),

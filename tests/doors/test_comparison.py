@@ -43,6 +43,8 @@ def test_all_methods_run_by_default_and_others_are_skipped_with_a_reason() -> No
     assert table.solutions["tc"].regularization.criterion == "evidence"
     assert "stride > 1" in table.skipped["fft"]
     assert "not run: fft: stride > 1" in str(table)
+    named = cs.compare(table.identifiability.problem, ["fft", "qr"])
+    assert ([*named.solutions], [*named.skipped]) == (["qr"], ["fft"])
     assert all(row["kernel_error"] is None for row in table.rows)
     assert repr(table) == str(table)
 
