@@ -90,8 +90,8 @@ class NoiseSums(NamedTuple):
         """Return autocovariances (lags, outputs) of the noise, by a model of an order per output.
 
         A model and the scale of its noise give the expected difference between the means and those
-        of noise without nuisance columns. If this correction leads to no stationary model, the sums
-        over all rows are returned, which always are autocovariances.
+        of noise without nuisance columns. If this correction leads to no stationary model, the
+        means with a taper are returned. Those of records without gaps always are autocovariances.
         """
         outputs, found, before = np.arange(len(orders)), self.means, np.array(np.inf)
         for _ in range(STEPS):
@@ -104,7 +104,7 @@ class NoiseSums(NamedTuple):
             expected = self.expected @ model
             found = self.means + self.means[0] / expected[0] * (model[: len(found)] - expected)
         radius = np.array([np.abs(np.roots([1.0, *-c])).max(initial=0.0) for c in rho])
-        # The decay of noise within a mean record, which several coefficients may not exceed.
+        # Several coefficients whose noise outlasts a mean record are an artefact of large lags.
         limit = np.where(orders > 1, self.taper[:2].min(), MOST_REFLECTION)
         wrong = (change > SLOW) | (radius >= limit)
         return np.where(wrong, self.means * self.taper, found)
@@ -112,8 +112,8 @@ class NoiseSums(NamedTuple):
     def _orders(self, covariances: np.ndarray) -> np.ndarray:
         """Return the orders (outputs,) by AIC. Order p explains the share r² of the variance left.
 
-        Fewer pairs of rows have the lag p. Autocovariances without the taper would have no model of
-        a large order if noise oscillates.
+        The share is smaller for large lags, which fewer pairs of rows have. Autocovariances without
+        the taper would have no model of a large order if noise oscillates.
         """
         share = self.pairs / self.pairs[0]
         r = reflections(levinson(covariances * self.taper)) * share
