@@ -57,10 +57,11 @@ class Deviations:
         if not self._first:
             self._origin = values.mean(0) * self._centred
         values -= self._origin
-        whole = np.concatenate([values, values**2, values[:, :1] * values[:, 2:]], axis=1)
         bins = np.arange(self._first, self._first + len(y)) // self._width
         starts = np.flatnonzero(np.diff(bins, prepend=-1))
-        self._bins[bins[starts]] += np.add.reduceat(whole, starts, axis=0)
+        several = values, values**2, values[:, :1] * values[:, 2:]
+        sums = [np.add.reduceat(a, starts, axis=0) for a in several]
+        self._bins[bins[starts]] += np.concatenate(sums, axis=1)
         self._first += len(y)
 
     @np.errstate(all="ignore")
