@@ -226,7 +226,7 @@ class Errors:
         sizes = self._design.sizes
         left = sizes.rows - sizes.nuisance - self.effective_dof
         if (left <= 0).any():
-            words = f"{sizes.rows} rows leave no degrees of freedom beside"
+            words = f"{sizes.rows} rows leave no degrees of freedom with"
             raise ValueError(f"{words} {count(sizes.unknowns, 'unknown')}")
         return np.asarray(left)
 

@@ -56,7 +56,7 @@ class Losses(NamedTuple):
 
 
 class Rows:
-    """Rows B (n, k). The last ones are those of an identity, one for each of the ``taps``.
+    """Rows B (n, k). The last ones are rows of an identity, one for each of the ``taps``.
 
     Taps are the first unknowns, and those of a lasso. Without them BᵀB = I. With them, the columns
     of the rows above have norms of about one.
@@ -139,7 +139,7 @@ def minimize(rows: Rows, b: np.ndarray, losses: Losses, start: np.ndarray) -> Mi
         if (moved := _moved(rows, Losses(kappa, tau), point)) is None:
             break
         point, steps = moved, steps + 1
-    # Of a multiplier and its slack, one is nearly zero. Typical ones are about one here.
+    # Either a multiplier or its slack is nearly zero. Typical ones are about one here.
     active = 1 - SIDES * point.d / tau < point.p / point.p.max(0).mean()
     at = Minimum(point.z, point.d, (SIDES * active).sum(0), steps)
     return _settled(rows, b, losses, at) or at

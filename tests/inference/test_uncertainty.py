@@ -244,8 +244,8 @@ def test_errors_and_tests_of_an_exact_output() -> None:
 @pytest.mark.parametrize(
     ("noise", "lengths", "taps", "words"),
     [
-        ("white", (9,), 5, "5 rows leave no degrees of freedom beside 5 unknowns"),
-        ("hac", (9,), 5, "5 rows leave no degrees of freedom beside 5 unknowns"),
+        ("white", (9,), 5, "5 rows leave no degrees of freedom with 5 unknowns"),
+        ("hac", (9,), 5, "5 rows leave no degrees of freedom with 5 unknowns"),
         ("cluster", (60, 60, 60, 60), 5, "3 degrees of freedom, too few for a test of 5 sums"),
         ("cluster", (60, 23), 2, "has 1 degrees of freedom, too few for a test of 2 sums"),
         ("hac", (60,), 30, "degrees of freedom, too few for a test of 30 sums"),
