@@ -24,7 +24,7 @@ from ..progress import tracked
 # Steps of the interior point method at most, and how far one goes towards the edge.
 STEPS, TOWARDS = 80, 0.9995
 # Products relative to the loss that are small enough.
-ENOUGH = 1e-10
+ENOUGH = 1e-11
 # Updates of the pieces at most, and a gap that is rounding.
 TURNS, ROUNDED = 12, 1e-11
 # A multiplier beyond τ by less than this share is rounding, and so is a residual of less than this
@@ -126,10 +126,15 @@ def minimize(rows: Rows, b: np.ndarray, losses: Losses, start: np.ndarray) -> Mi
     a minimum, the interior point method is not used. Otherwise it leads to them. The minimum of
     these pieces is exact.
     """
+
+    def gap(at: Minimum) -> float:
+        return relative_gap(rows, b, at.z, at.d, losses)
+
     r, kappa, steps = b - rows.forward(start), losses.kappa, 0
     at = Minimum(start, losses.derivative(r), losses.ends(r))
-    if kappa[0] and (found := _settled(rows, b, losses, at)) is not None:
-        return found
+    early = _settled(rows, b, losses, at) if kappa[0] else None
+    if early and gap(early) <= ROUNDED:
+        return early
     # No residual of the squares exceeds this, so that all rows have two ends.
     tau = np.where(np.isfinite(losses.tau), losses.tau, 4 * math.sqrt(2 * losses.of(b)))
     d = kappa * np.clip(r, -tau / 2, tau / 2)
@@ -142,7 +147,7 @@ def minimize(rows: Rows, b: np.ndarray, losses: Losses, start: np.ndarray) -> Mi
     # Either a multiplier or its slack is nearly zero. Typical ones are about one here.
     active = 1 - SIDES * point.d / tau < point.p / point.p.max(0).mean()
     at = Minimum(point.z, point.d, (SIDES * active).sum(0), steps)
-    return _settled(rows, b, losses, at) or at
+    return min(filter(None, [_settled(rows, b, losses, at), early, at]), key=gap)
 
 
 # --- the pieces of a minimum
@@ -153,8 +158,7 @@ def _settled(rows: Rows, b: np.ndarray, losses: Losses, at: Minimum) -> Minimum 
     with suppress(np.linalg.LinAlgError):
         for _ in range(TURNS):
             before, at = at.ends, _of_pieces(rows, b, losses, at)
-            same = np.array_equal(at.ends, before)
-            if same and relative_gap(rows, b, at.z, at.d, losses) <= ROUNDED:
+            if np.array_equal(at.ends, before):
                 return at
     return None
 
@@ -174,7 +178,9 @@ def _of_pieces(rows: Rows, b: np.ndarray, losses: Losses, at: Minimum) -> Minimu
     d = np.where(at.ends == 0, np.clip(at.d, -tau, tau) * corner, np.copysign(tau, at.ends))
     d[held] = 0.0
     r = b - rows.forward(z)
-    gram = rows.gram(1.0 * inner)[free][:, free] if inner.any() else np.zeros((k, k))
+    gram = 4 * EPS * np.eye(k)  # for several minima
+    if inner.any():
+        gram += rows.gram(1.0 * inner)[free][:, free]
     if len(held):
         c = rows.some(held)[:, free]
         gram = np.block([[gram, -c.T], [-c, np.zeros(2 * held.shape)]])
