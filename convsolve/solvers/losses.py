@@ -20,8 +20,8 @@ from ..progress import tracked
 from ..text import count
 from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, Terms, penalized
 
-# Turns of a scale and its fit at most.
-TURNS = 400
+# Turns of a scale and its fit at most, of which the first ones take a step of the fit only.
+TURNS, SHORT = 400, 100
 # Relative change at which both have settled. Below the second number, a change that is not smaller
 # than the previous one is rounding.
 SETTLED, ROUNDED = 1e-13, 1e-8
@@ -205,15 +205,18 @@ class HuberLoss(_Exact):
 
         The two are updated in turns. The update of z is the step Bᵀρ′(r), which is Newton's if all
         rows are within the threshold. As BᵀB = I, it takes two passes over the data and no Gram
-        matrix. With a lasso, it is a complete fit.
+        matrix. If these steps do not settle soon, or with a lasso, it is a complete fit.
         """
         dense, before = rows.dense, np.inf
         r = y - dense.forward(z)
         scale = mad_scale(r[: rows.rows])
-        for _ in tracked(range(TURNS), "scale and fit in turn", TURNS):
+        for turn in tracked(range(TURNS), "scale and fit in turn", TURNS):
+            if scale <= rows.rounding(y, z) / math.sqrt(rows.rows):
+                break
             losses = rows.losses(1.0, self.delta * scale, unit)
             pull = losses.derivative(r)
-            step = minimize(dense, y, losses, z).z - z if rows.taps else dense.adjoint(pull)
+            whole = rows.taps or turn >= SHORT
+            step = minimize(dense, y, losses, z).z - z if whole else dense.adjoint(pull)
             z = z + step
             r = y - dense.forward(z)
             last, scale = scale, mad_scale(r[: rows.rows])
