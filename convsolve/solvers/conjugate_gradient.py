@@ -48,15 +48,11 @@ class _Course:
         self.w, self._g = np.zeros(regression.shape), regression.scaling.divided(regression.cross)
         # A kernel of zeros is a solution only if its gradient is zero.
         self._errors = self._g.any(1).astype(float)
+        self.error = float(self._errors.max())
         # Mean squares in the user's units, with the penalty.
         powers = 2 * regression.y_exponents
         self._unit = np.ldexp(1.0 / (regression.matrix.rows * powers.size), powers)
         self.losses, self.passes = [float((self._unit * regression.y_norms**2).sum())], 0
-
-    @property
-    def error(self) -> float:
-        """The largest backward error."""
-        return float(self._errors.max())
 
     def run(self) -> str:
         """Run passes until one of them is the last, and return the status."""
@@ -91,10 +87,9 @@ class _Course:
         # A ridge that proves full rank makes a bound superfluous that takes more steps than a pass.
         aim = self._enough if regression.system.ridge_certifies else self._aim
         given = zip(self._normals, w, r_norm, g, strict=True)
-        found = [n.backward_error(a, b, c, aim, stop=self.stop) for n, a, b, c in given]
-        errors = np.stack(found)
+        errors = np.stack([n.backward_error(a, b, c, aim, stop=self.stop) for n, a, b, c in given])
         if errors.max() < self.error:
-            self.w, self._g, self._errors = w, g, errors
+            self.w, self._g, self._errors, self.error = w, g, errors, float(errors.max())
             self.losses[-1] = float((self._unit * r_norm**2).sum())
 
 
@@ -178,20 +173,15 @@ class ConjugateGradient(Solver):
         if sizes.gram_fits:
             steps = min(sizes.unknowns // UNKNOWNS_A_STEP, MOST_STEPS)
         found = replace(self, steps=steps)._solution(analysis, objective, attempt=True)
-        return found if found and found.status in ("solved", "interrupted") else None
+        return found if found.status in ("solved", "interrupted") else None
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
-        found = self._solution(analysis, objective)
-        assert found is not None
-        return found
+        return self._solution(analysis, objective, attempt=False)
 
-    def _solution(
-        self, analysis: Analysis, objective: Objective, attempt: bool = False
-    ) -> SolverResult | None:
-        """Return the solution; None if it is an attempt and the steps do not prove full rank.
+    def _solution(self, analysis: Analysis, objective: Objective, attempt: bool) -> SolverResult:
+        """Return the solution. An ``attempt`` returns zeros if full rank is not proved first.
 
-        An attempt begins with the proof, since a spectrum that it needs many steps for is one that
-        the solution needs many steps for.
+        A spectrum for which the proof needs many steps is one for which the solution does.
         """
         # Overflow ends in a certificate that is not finite.
         ignored = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
@@ -208,10 +198,9 @@ class ConjugateGradient(Solver):
                     n.definite and (ridge or n.full_rank(PROOF_STEPS, stop)) for n in normals
                 )
 
-            if attempt and not (proved() or stop()):
-                return None
             course = _Course(regression, normals, max(self.tol or 0.0, EXACT), self.steps, stop)
-            status, unique = course.run(), proved()
+            hopeless = attempt and not (proved() or stop())
+            status, unique = "unproved" if hopeless else course.run(), proved()
         evidence = "conjugate gradients on a random vector" if unique else None
         losses = np.array(course.losses)
         return packed(

@@ -176,17 +176,6 @@ def test_any_condition_and_transients_are_solved_to_rounding(taps: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_batch_in_float32_is_solved_to_rounding() -> None:
-    x, y = (a.astype(np.float32) for a in problems())
-    with jax.enable_x64(False):
-        found = jax.vmap(one)(x, y)
-    assert found.dtype == np.float32
-    wanted = minimum_norm(*(a.astype(float) for a in problems()))
-    regular = ~DEFICIENT
-    np.testing.assert_allclose(found[regular], wanted[regular], rtol=0, atol=2e-6)
-
-
-@pytest.mark.slow
 def test_a_batch_is_not_compiled_again_for_other_deficient_problems(compiled: list[str]) -> None:
     x, y = problems()
     fit = jax.jit(jax.vmap(one))
