@@ -84,10 +84,8 @@ class AutoSolver(NormalEquations):
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
         sizes, given = analysis.design.sizes, objective.strength
         solvers, tried = choose(sizes, analysis.design.spec, objective), dict[str, float]()
-        size = (
-            f"{count(sizes.rows, 'row')} × {count(sizes.unknowns, 'unknown')} × "
-            f"{count(sizes.outputs, 'output')}, {count(sizes.groups, 'group')}"
-        )
+        numbers = {"row": sizes.rows, "unknown": sizes.unknowns, "output": sizes.outputs}
+        size = " × ".join(count(n, noun) for noun, n in numbers.items())
         penalty = objective.penalty if given else RIDGE
         ridges = _ridges(analysis, penalty, given)
         for strength, solver in ((one, solver) for one in ridges for solver in solvers):

@@ -214,5 +214,5 @@ def test_verbose_logs_to_standard_error(run):
     first, *_, last = err.splitlines()
     assert first.startswith("convsolve: solve by AutoSolver: <Problem 1 record × 8 samples: 3 lags")
     assert last.startswith("convsolve: QR: solved, certificate ")
-    assert last.endswith(" s; 6 rows × 6 unknowns × 1 output, 1 group: QR")
+    assert last.endswith(" s; 6 rows × 6 unknowns × 1 output: QR")
     assert run(line)[2] == ""  # and nothing for the next command
