@@ -96,8 +96,7 @@ def identify(
 def report_of(problem: Problem, tuning: Tuning) -> Identifiability:
     """Return the report of `identify`, which is computed once per problem."""
     if len(problem._by_mask) > 1:
-        reports = [report_of(part, tuning) for _, part in problem.parts]
-        return max(reports, key=_severity)
+        return max((report_of(part, tuning) for _, part in problem.parts), key=_severity)
     known = _REPORTS.setdefault(problem, WeakValueDictionary())
     if (report := known.get(tuning)) is None:
         report = known[tuning] = Identifiability(problem, tuning)
@@ -282,14 +281,13 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
 
 def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
     """Return the settings and costs of a solve; JSON supports all of them."""
-    rows = [rows_sentence(problem), fitted_terms(problem)]
     return {
         "solver": method.solver.name,
         "settings": recorded(method.solver),
         "loss": {"kind": type(method.loss).__name__, **recorded(method.loss)},
         "noise": method.noise.label,
         "version": __version__,
-        "rows": ", ".join(filter(None, rows)),
+        "rows": ", ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)])),
         "compile_seconds": 0.0,
         "run_seconds": seconds,
     }
