@@ -874,7 +874,7 @@ class Solution:
         return found
 
     def _by_output(self, several: Sequence[Any]) -> Any:
-        """Join results of the parts; one result is that of all outputs."""
+        """Join results of the parts; a single result has all outputs."""
         return join(several, [part.outputs for part in self._parts] * (len(several) > 1))
 
     @property

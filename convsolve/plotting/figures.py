@@ -129,7 +129,7 @@ def plot(
         if isinstance(result, kinds):
             if (channels, outputs, kind) != (None, None, None):
                 raise TypeError(
-                    "channels, outputs and kind choose what is drawn of a solution, not of a "
+                    "channels, outputs and kind choose panels of a solution, not of a "
                     f"{type(result).__name__}"
                 )
             picture: Picture = draw(result)

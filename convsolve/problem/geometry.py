@@ -26,7 +26,7 @@ class Geometry:
 
     Attributes:
         spec: the rows as outputs of a layer.
-        shift: what is added to the lags of the layer, per axis. It is the sample of x at
+        shift: the number added to the lags of the layer, per axis. It is the sample of x at
             the first row, if lags were stated.
         edges: "drop", "zeros" or "circular" if lags were stated. Then y has a sample for every
             ``stride`` samples of x. Empty for a layer, whose y has the rows alone.
