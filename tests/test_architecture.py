@@ -357,19 +357,19 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 1795,
-    "linalg": 659,
+    "linalg": 693,
     "operators": 2395,
     "leastsquares": 1199,
-    "inference": 2223,
+    "inference": 2230,
     "solvers": 1201,
     "identifiability": 1249,
     "plotting": 1485,
     "cli": 1323,
     "interop, formats, io, datasets": 507,
     "top level": 3791,
-    "package": 17827,
-    "tests": 16382,
-    "files": 150,
+    "package": 17868,
+    "tests": 16397,
+    "files": 151,
     "files at the top": 34,
 }
 WITHOUT_CODE = {

@@ -268,7 +268,7 @@ class Scoring:
     ) -> tuple[np.ndarray, np.ndarray, Sums, FoldSums]:
         """Return free flags, lift and sums of a group with fewer rows than coordinates.
 
-        Its coordinates are those of the span of the rows, outside of which the solution is zero.
+        The coordinates span the rows. The solution is zero outside of this span.
         """
         rows, y = (a[group : group + 1] for a in self._rows)
         terms, (a,) = basis.largest_norms(np.linalg.norm(rows, axis=1))[0], basis.rows(rows)

@@ -6,8 +6,8 @@ from copy import copy
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import eigh
 
+from ..linalg.eigen import Eigenvectors
 from ..linalg.rank import EPS
 from ..linalg.threads import blas_threads
 from .sums import Normal
@@ -60,18 +60,16 @@ class Spectrum:
 
     def __init__(self, normal: Normal, free: np.ndarray, rows: int, nuisance: int) -> None:
         (gram, cross, squares), held = normal, ~free
-        half = inverse_root(gram[np.ix_(free, free)])
-        off, fitted = half.T @ gram[np.ix_(free, held)], half.T @ cross[free]
-        whole = gram[np.ix_(held, held)]
+        self._free, self._half = free, inverse_root(gram[np.ix_(free, free)])
+        self._off = self._half.T @ gram[np.ix_(free, held)]
+        fitted, whole = self._half.T @ cross[free], gram[np.ix_(held, held)]
         with blas_threads(len(whole)):
-            d, v = eigh(whole - off.T @ off, driver="evd", check_finite=False, overwrite_a=True)
-            self._c = v.T @ (cross[held] - off.T @ fitted)
-            self._kernel = np.empty((len(gram), len(d)))
-            self._kernel[held], self._kernel[free] = v, -half @ (off @ v)
-        self._independent, self._rows, self._nuisance = half.shape[1], rows, nuisance
-        self._root = np.zeros((len(gram), self._independent))
-        self._root[free] = half
-        self._begin = self._root @ fitted
+            self._eigen = Eigenvectors(whole - self._off.T @ self._off)
+            self._c = self._eigen.adjoint(cross[held] - self._off.T @ fitted)
+        d, self._independent = self._eigen.values, self._half.shape[1]
+        self._rows, self._nuisance, self._lift = rows, nuisance, np.ones(len(gram))
+        self._begin = np.zeros(cross.shape)
+        self._begin[free] = self._half @ fitted
         #: Whether all free columns are independent.
         self.unique = self._independent == int(free.sum())
         self._left = rows - nuisance - self._independent
@@ -95,19 +93,30 @@ class Spectrum:
     def lifted(self, lift: np.ndarray) -> Spectrum:
         """Return the same spectrum for kernels in other coordinates, see `lifted`."""
         found = copy(self)
-        several = self._kernel, self._root, self._begin
-        found._kernel, found._root, found._begin = (lifted(lift, a) for a in several)
+        found._lift, found._begin = lift, lifted(lift, self._begin)
         return found
 
     def kernel(self, strengths: np.ndarray) -> np.ndarray:
         """Return v (n, R, Q) at strengths (n, Q) or (n, 1)."""
-        with blas_threads(len(self._d)):
-            return np.stack([self._begin + self._kernel @ self._z(self._c, s) for s in strengths])
+        z = np.concatenate([self._z(self._c, at) for at in strengths], axis=1)
+        found = self._outer(z).reshape(len(self._begin), len(strengths), -1)
+        return np.add(found.transpose(1, 0, 2), self._begin, order="C")
 
     def solve(self, gradient: np.ndarray, strengths: np.ndarray) -> np.ndarray:
         """Return (AᵀA + λ·penalty)⁻¹ gradient (R, Q), for λ (Q,)."""
-        z = self._z(self._kernel.T @ gradient, strengths)
-        return self._kernel @ z + self._root @ (self._root.T @ gradient)
+        inner = lifted(self._lift.T, gradient)
+        free, held = self._half.T @ inner[self._free], inner[~self._free]
+        inner[~self._free], inner[self._free] = 0.0, self._half @ free
+        z = self._z(self._eigen.adjoint(held - self._off.T @ free), strengths)
+        return self._outer(z) + lifted(self._lift, inner)
+
+    def _outer(self, z: np.ndarray) -> np.ndarray:
+        """Return the kernels (R, k) of coordinates z (r, k), without the free part of y."""
+        found = np.empty((len(self._free), z.shape[1]))
+        with blas_threads(len(z)):
+            found[~self._free] = self._eigen.forward(z)
+            found[self._free] = -self._half @ (self._off @ found[~self._free])
+            return lifted(self._lift, found)
 
     def fit(self, strengths: np.ndarray) -> Fit:
         """Return the fits at strengths (n, Q) or (n, 1)."""

@@ -41,8 +41,8 @@ class Units(NamedTuple):
 class Sums(NamedTuple):
     """Sums over rows (a, y) of every group about their means; ``+`` joins rows.
 
-    Confounds are projected out of the columns, of the outputs and of the constant. Of one group,
-    the arrays have no axis of groups.
+    Confounds are projected out of the columns, of the outputs and of the constant. The arrays of a
+    single group have no axis of groups.
 
     Attributes:
         gram: AᵀA (G, R, R).

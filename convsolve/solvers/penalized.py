@@ -79,7 +79,7 @@ class Refinement:
     """Kernels z (G, R, Q) of all outputs at their own strengths, refined with their spectra.
 
     They are in the coordinates of the penalty and the units of the columns of A T. ``inner`` (G, Q)
-    are the strengths in the units of the spectra, and ``user`` (G, Q) those of the user.
+    are the strengths in the units of the spectra, and ``user`` (G, Q) are in the user's units.
     """
 
     def __init__(self, regression: Regression, spectra: list[Any], inner: Any, user: Any) -> None:
