@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from ..leastsquares.certificate import EXACT_GAP
 from ..linalg.rank import EPS
 from ..progress import tracked
 
-# Largest number of sweeps over all groups, and the relative duality gap that ends them.
-SWEEPS, ENOUGH = 5000, EXACT_GAP / 10
+# Largest number of sweeps over all groups.
+SWEEPS = 5000
 # Largest number of Newton steps for the norm of one group.
 NEWTON_STEPS = 50
 
@@ -50,12 +49,13 @@ class Blocks:
         self._blocks = [(k, np.maximum(d, 0.0), v) for k, d, v in parts]
 
     def solve(
-        self, cross: np.ndarray, squares: float, strength: float, w: np.ndarray
+        self, cross: np.ndarray, strength: float, w: np.ndarray, squares: float, enough: float
     ) -> np.ndarray:
         """Minimize ½wᵀG w − crossᵀw + strength·Σ‖w_k‖·√size from a kernel ``w`` (P,).
 
         Every block is minimized exactly. With G_kk = V D Vᵀ and h = ‖w_k‖, Vᵀw_k is
         c/(d + strength/h), where h is the root of Σ c²/(d h + strength)² = 1. ``squares`` is Σy².
+        The descent ends at a relative duality gap of ``enough``.
 
         Source: Z. Qin, K. Scheinberg and D. Goldfarb, Math. Prog. Comp. 5 (2013) 143.
         """
@@ -63,7 +63,7 @@ class Blocks:
         for _ in tracked(range(SWEEPS), "sweeps over the groups", SWEEPS):
             smooth = max(squares - float(w @ (cross + pull)), 0.0)
             gap = duality_gap(w[:, None], pull[:, None], smooth, strength, self.labels)
-            if gap.max() <= ENOUGH:
+            if gap.max() <= enough:
                 break
             for k, d, v in self._blocks:
                 old = w[k]

@@ -17,7 +17,7 @@ from ..inference.spectrum import ROUNDING, Fit, inverse_root
 from ..inference.sums import Normal
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.certificate import GAP, Certificate
+from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
 from ..leastsquares.penalty import RIDGE, Penalty, channel_labels, check_labels
 from ..leastsquares.regression import Regression
 from ..linalg.threads import one_blas_thread
@@ -30,6 +30,8 @@ from .base import SolverResult
 
 # Number of strengths of a search, and the last one relative to the first, which leaves no tap.
 STRENGTHS, LEAST = 50, 1e-3
+# Duality gap that suffices to score a group lasso along its path.
+ON_PATH = 1e-4
 # Largest number of folds of the default cross-validation.
 MOST_FOLDS = 10
 
@@ -206,7 +208,7 @@ class Lasso(Penalty):
         scorer = Scorer(scoring.select, whole, scoring.varies[g], folds)
         chosen = choose_strengths(scorer, grid)
         found = described(lambda s: units.to_user(2 * s, power), y_units, self, scorer, chosen)
-        return whole.kernel(chosen.strengths[None])[0], chosen.strengths, labels, found
+        return whole.exact(chosen.strengths), chosen.strengths, labels, found
 
 
 class _Taps(Rows):
@@ -224,7 +226,7 @@ class _Taps(Rows):
         """Return RᵀR, with the weights of the taps."""
         return self._gram + np.diag(weights[-self.taps :])
 
-    def solve(self, cross: np.ndarray, _: float, strength: float, w: np.ndarray) -> np.ndarray:
+    def solve(self, cross: np.ndarray, strength: float, w: np.ndarray, *_: float) -> np.ndarray:
         """Minimize ½wᵀG w − crossᵀw + strength·‖w‖₁ from a kernel ``w`` (P,)."""
         b = self._half.T @ (cross / self._norms)
         tau = np.append(np.full(len(b), np.inf), strength / self._norms)
@@ -240,12 +242,18 @@ class _Path:
 
     def __init__(self, normal: Normal, rows: int, nuisance: int, grid: np.ndarray, solver: Any):
         (self._gram, self._cross, self._squares), self._grid = normal, grid
-        self._rows, self._nuisance, self._counts = rows, nuisance, isinstance(solver, _Taps)
+        self._rows, self._nuisance, self._solver = rows, nuisance, solver
         self._kernels = np.zeros((len(grid), *self._cross.shape))
         for q, strengths in enumerate(grid.T.tolist()):
-            w, given = self._kernels[0, :, q], (self._cross[:, q], float(self._squares[q]))
+            cross, squares, w = self._cross[:, q], self._squares[q], self._kernels[0, :, q]
             for i, strength in enumerate(tracked(strengths, "strengths", len(strengths))):
-                w = self._kernels[i, :, q] = solver.solve(*given, strength, w)
+                w = self._kernels[i, :, q] = solver.solve(cross, strength, w, squares, ON_PATH)
+
+    def exact(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the kernels (P, Q) at strengths (Q,) of the grid, with groups up to rounding."""
+        parts = self._cross.T, strengths, self.kernel(strengths[None])[0].T, self._squares
+        each = [self._solver.solve(*one, EXACT_GAP / 100) for one in zip(*parts, strict=True)]
+        return np.stack(each, axis=-1)
 
     def kernel(self, strengths: np.ndarray) -> np.ndarray:
         """Return the kernels (n, P, Q) at strengths (n, Q) of the grid."""
@@ -255,7 +263,7 @@ class _Path:
     def fit(self, strengths: np.ndarray) -> Fit:
         """Return the fits, whose freedom is the number of taps; NaN with groups."""
         v = self.kernel(strengths)
-        freedom = np.where(self._counts, (v != 0).sum(1), np.nan)
+        freedom = np.where(isinstance(self._solver, _Taps), (v != 0).sum(1), np.nan)
         rss = self._squares + np.einsum("npq,npq->nq", v, self._gram @ v - 2 * self._cross)
         rss, left = np.maximum(rss, ROUNDING * self._squares), self._rows - self._nuisance
         spare = np.maximum(left - freedom, 0.0)
