@@ -24,7 +24,7 @@ from ..progress import tracked
 # Steps of the interior point method at most, and how far one goes towards the edge.
 STEPS, TOWARDS = 80, 0.9995
 # Products relative to the loss that are small enough.
-ENOUGH = 1e-11
+ENOUGH = 1e-10
 # Updates of the pieces at most, and a gap that is rounding.
 TURNS, ROUNDED = 12, 1e-11
 # A multiplier beyond τ by less than this share is rounding, and so is a residual of less than this
@@ -234,15 +234,17 @@ def _moved(rows: Rows, losses: Losses, at: _Point) -> _Point | None:
         d = weights * (right - seen)
         return _Point(z, -seen, d, (added + SIDES * at.p * d) / slack)
 
-    def reach(by: _Point) -> float:
-        """Return how far the step can go, all of it at most."""
-        return 1 / max(1.0, float((-by.p / at.p).max()), float((SIDES * by.d / slack).max()))
+    def reach(by: _Point) -> np.ndarray:
+        """Return how far the rest and d can go, a whole step at most."""
+        fastest = [(-by.p / at.p).max(), (SIDES * by.d / slack).max()]
+        # With quadratic pieces a residual is a part of the dual too, so that both take one step.
+        return 1 / np.maximum(1.0, [max(fastest)] * 2 if kappa.any() else fastest)
 
     ahead = step(-products)
-    t = reach(ahead)
-    left = ((at.p + t * ahead.p) * (slack - t * SIDES * ahead.d)).sum()
+    t, s = reach(ahead)
+    left = ((at.p + t * ahead.p) * (slack - s * SIDES * ahead.d)).sum()
     centre = (left / products.sum()) ** 2 * left / products.size
     by = step(centre - products + SIDES * ahead.p * ahead.d)
-    t = TOWARDS * reach(by)
-    found = _Point(*(a + t * b for a, b in zip(at, by, strict=True)))
+    t, s = TOWARDS * reach(by)
+    found = _Point(*(a + x * b for a, b, x in zip(at, by, (t, t, s, t), strict=True)))
     return found if np.isfinite(found.d).all() else None
