@@ -228,7 +228,7 @@ def _written(value: Any) -> str:
     if isinstance(value, CustomLoss):
         return repr(value) if repr(value).isidentifier() else "..."
     text = repr(value)
-    for entry in registry.ENTRIES.values():
+    for entry in registry.ENTRIES.values() if text.endswith("()") else ():
         if text == f"{entry.class_name}()":
             return repr(entry.name)
     return f"cs.{text}" if type(value).__module__.startswith(f"{__package__}.") else text
