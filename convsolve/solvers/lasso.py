@@ -9,15 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..inference.folds import CrossValidation
-from ..inference.groups import Blocks, duality_gap
-from ..inference.plq import Losses, Rows, minimize
 from ..inference.regularization import Regularization
 from ..inference.select import Group, Scorer, Scoring, choose_strengths, described
-from ..inference.spectrum import ROUNDING, Fit, inverse_root
+from ..inference.sparse import Blocks, Path, Taps, duality_gap
 from ..inference.sums import Normal
 from ..lazy_jax import is_tracer
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.certificate import EXACT_GAP, GAP, Certificate
+from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE, Penalty, channel_labels, check_labels
 from ..leastsquares.regression import Regression
 from ..linalg.threads import one_blas_thread
@@ -25,13 +23,10 @@ from ..near_misses import checks_arguments
 from ..parts import join
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
-from ..progress import tracked
 from .base import SolverResult
 
 # Number of strengths of a search, and the last one relative to the first, which leaves no tap.
 STRENGTHS, LEAST = 50, 1e-3
-# Duality gap that suffices to score a group lasso along its path.
-ON_PATH = 1e-4
 # Largest number of folds of the default cross-validation.
 MOST_FOLDS = 10
 
@@ -197,10 +192,10 @@ class Lasso(Penalty):
             # The gradient of half the squares is compared with half the strength.
             grid = units.from_user(own, power) / 2
 
-        def path(normal: Normal, rows: int) -> _Path:
+        def path(normal: Normal, rows: int) -> Path:
             gram = normal[0] + ridge * np.eye(len(labels))
-            solver = _Taps(gram) if self.channel_groups is None else Blocks(gram, labels)
-            return _Path(normal, rows, design.nuisance.total, grid, solver)
+            solver = Taps(gram) if self.channel_groups is None else Blocks(gram, labels)
+            return Path(normal, rows, design.nuisance.total, grid, solver)
 
         rows = design.sizes.rows
         whole = path(sums.whole, rows)
@@ -209,62 +204,3 @@ class Lasso(Penalty):
         chosen = choose_strengths(scorer, grid)
         found = described(lambda s: units.to_user(2 * s, power), y_units, self, scorer, chosen)
         return whole.exact(chosen.strengths), chosen.strengths, labels, found
-
-
-class _Taps(Rows):
-    """Rows [R; I] for a root R of a Gram matrix G = RᵀR (P, P) of columns of norm one."""
-
-    def __init__(self, gram: np.ndarray) -> None:
-        norms = np.sqrt(np.diagonal(gram))
-        self._norms = np.where(norms > 0, norms, 1.0)
-        self._gram = gram / self._norms / self._norms[:, None]
-        self._half = inverse_root(self._gram)
-        root = self._half.T @ self._gram
-        super().__init__(np.concatenate([root, np.eye(len(gram))]), len(gram))
-
-    def gram(self, weights: np.ndarray) -> np.ndarray:
-        """Return RᵀR, with the weights of the taps."""
-        return self._gram + np.diag(weights[-self.taps :])
-
-    def solve(self, cross: np.ndarray, strength: float, w: np.ndarray, *_: float) -> np.ndarray:
-        """Minimize ½wᵀG w − crossᵀw + strength·‖w‖₁ from a kernel ``w`` (P,)."""
-        b = self._half.T @ (cross / self._norms)
-        tau = np.append(np.full(len(b), np.inf), strength / self._norms)
-        losses = Losses(np.repeat([1.0, 0.0], [len(b), self.taps]), tau)
-        return minimize(self, np.append(b, 0 * cross), losses, w * self._norms).z / self._norms
-
-
-class _Path:
-    """The kernels of one group at a grid of strengths (n, Q), from its moments.
-
-    Every strength starts from the kernel of the one before.
-    """
-
-    def __init__(self, normal: Normal, rows: int, nuisance: int, grid: np.ndarray, solver: Any):
-        (self._gram, self._cross, self._squares), self._grid = normal, grid
-        self._rows, self._nuisance, self._solver = rows, nuisance, solver
-        self._kernels = np.zeros((len(grid), *self._cross.shape))
-        for q, strengths in enumerate(grid.T.tolist()):
-            cross, squares, w = self._cross[:, q], self._squares[q], self._kernels[0, :, q]
-            for i, strength in enumerate(tracked(strengths, "strengths", len(strengths))):
-                w = self._kernels[i, :, q] = solver.solve(cross, strength, w, squares, ON_PATH)
-
-    def exact(self, strengths: np.ndarray) -> np.ndarray:
-        """Return the kernels (P, Q) at strengths (Q,) of the grid, with groups up to rounding."""
-        parts = self._cross.T, strengths, self.kernel(strengths[None])[0].T, self._squares
-        each = [self._solver.solve(*one, EXACT_GAP / 100) for one in zip(*parts, strict=True)]
-        return np.stack(each, axis=-1)
-
-    def kernel(self, strengths: np.ndarray) -> np.ndarray:
-        """Return the kernels (n, P, Q) at strengths (n, Q) of the grid."""
-        places = (self._grid[:, None] == strengths).argmax(0)
-        return np.take_along_axis(self._kernels, places[:, None], axis=0)
-
-    def fit(self, strengths: np.ndarray) -> Fit:
-        """Return the fits, whose freedom is the number of taps; NaN with groups."""
-        v = self.kernel(strengths)
-        freedom = np.where(isinstance(self._solver, _Taps), (v != 0).sum(1), np.nan)
-        rss = self._squares + np.einsum("npq,npq->nq", v, self._gram @ v - 2 * self._cross)
-        rss, left = np.maximum(rss, ROUNDING * self._squares), self._rows - self._nuisance
-        spare = np.maximum(left - freedom, 0.0)
-        return Fit(rss, 0 * rss, freedom, spare, 0 * rss, self._rows, self._nuisance, left)

@@ -1,4 +1,4 @@
-"""Group lasso from moments by block coordinate descent, and duality gaps of sparse kernels."""
+"""Sparse kernels from moments: single taps, groups of taps, their paths and duality gaps."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from ..leastsquares.certificate import EXACT_GAP
 from ..linalg.rank import EPS
 from ..progress import tracked
+from .plq import Losses, Rows, minimize
+from .spectrum import ROUNDING, Fit, inverse_root
+from .sums import Normal
 
 # Largest number of sweeps over all groups.
 SWEEPS = 5000
 # Largest number of Newton steps for the norm of one group.
 NEWTON_STEPS = 50
+# Duality gap that suffices to score a group lasso along its path.
+ON_PATH = 1e-4
 
 
 def duality_gap(
@@ -88,3 +94,62 @@ def _shrunk(c: np.ndarray, d: np.ndarray, strength: float, h: float) -> np.ndarr
             break
         h = max(0.0, h + (size - 1) * size**2 / slope)
     return c * h / (d * h + strength)
+
+
+class Taps(Rows):
+    """Rows [R; I] for a root R of a Gram matrix G = RᵀR (P, P) of columns of norm one."""
+
+    def __init__(self, gram: np.ndarray) -> None:
+        norms = np.sqrt(np.diagonal(gram))
+        self._norms = np.where(norms > 0, norms, 1.0)
+        self._gram = gram / self._norms / self._norms[:, None]
+        self._half = inverse_root(self._gram)
+        root = self._half.T @ self._gram
+        super().__init__(np.concatenate([root, np.eye(len(gram))]), len(gram))
+
+    def gram(self, weights: np.ndarray) -> np.ndarray:
+        """Return RᵀR, with the weights of the taps."""
+        return self._gram + np.diag(weights[-self.taps :])
+
+    def solve(self, cross: np.ndarray, strength: float, w: np.ndarray, *_: float) -> np.ndarray:
+        """Minimize ½wᵀG w − crossᵀw + strength·‖w‖₁ from a kernel ``w`` (P,)."""
+        b = self._half.T @ (cross / self._norms)
+        tau = np.append(np.full(len(b), np.inf), strength / self._norms)
+        losses = Losses(np.repeat([1.0, 0.0], [len(b), self.taps]), tau)
+        return minimize(self, np.append(b, 0 * cross), losses, w * self._norms).z / self._norms
+
+
+class Path:
+    """The kernels of one group at a grid of strengths (n, Q), from its moments.
+
+    Every strength starts from the kernel of the one before.
+    """
+
+    def __init__(self, normal: Normal, rows: int, nuisance: int, grid: np.ndarray, solver: Any):
+        (self._gram, self._cross, self._squares), self._grid = normal, grid
+        self._rows, self._nuisance, self._solver = rows, nuisance, solver
+        self._kernels = np.zeros((len(grid), *self._cross.shape))
+        for q, strengths in enumerate(grid.T.tolist()):
+            cross, squares, w = self._cross[:, q], self._squares[q], self._kernels[0, :, q]
+            for i, strength in enumerate(tracked(strengths, "strengths", len(strengths))):
+                w = self._kernels[i, :, q] = solver.solve(cross, strength, w, squares, ON_PATH)
+
+    def exact(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the kernels (P, Q) at strengths (Q,) of the grid, with groups up to rounding."""
+        parts = self._cross.T, strengths, self.kernel(strengths[None])[0].T, self._squares
+        each = [self._solver.solve(*one, EXACT_GAP / 100) for one in zip(*parts, strict=True)]
+        return np.stack(each, axis=-1)
+
+    def kernel(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the kernels (n, P, Q) at strengths (n, Q) of the grid."""
+        places = (self._grid[:, None] == strengths).argmax(0)
+        return np.take_along_axis(self._kernels, places[:, None], axis=0)
+
+    def fit(self, strengths: np.ndarray) -> Fit:
+        """Return the fits, whose freedom is the number of taps; NaN with groups."""
+        v = self.kernel(strengths)
+        freedom = np.where(isinstance(self._solver, Taps), (v != 0).sum(1), np.nan)
+        rss = self._squares + np.einsum("npq,npq->nq", v, self._gram @ v - 2 * self._cross)
+        rss, left = np.maximum(rss, ROUNDING * self._squares), self._rows - self._nuisance
+        spare = np.maximum(left - freedom, 0.0)
+        return Fit(rss, 0 * rss, freedom, spare, 0 * rss, self._rows, self._nuisance, left)
