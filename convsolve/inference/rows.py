@@ -17,13 +17,6 @@ from .plq import Losses, Rows
 
 # A relative error of a weighted Gram that changes nothing but the length of the way to a solution.
 GRAM_ERROR = 1e-9
-# The median absolute deviation of a standard normal distribution.
-NORMAL_MAD = 0.6744897501960817
-
-
-def mad_scale(r: np.ndarray) -> float:
-    """Return the median absolute residual divided by its value for the standard normal."""
-    return float(np.median(np.abs(r))) / NORMAL_MAD
 
 
 class DataRows(Rows):

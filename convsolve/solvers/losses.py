@@ -10,22 +10,15 @@ import numpy as np
 
 from ..errors import SolveError
 from ..inference.plq import Losses, minimize, relative_gap
-from ..inference.rows import DataRows, by_output, mad_scale
+from ..inference.robust import error_norm, scaled_fit
+from ..inference.rows import DataRows, by_output
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..progress import tracked
 from ..text import count
 from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, Terms, penalized
-
-# Turns of a scale and its fit at most, of which the first ones take a step of the fit only.
-TURNS, SHORT = 400, 100
-# Relative change at which both have settled. Below the second number, a change that is not smaller
-# than the previous one is rounding.
-SETTLED, ROUNDED = 1e-13, 1e-8
-
 
 # The losses of the rows, a start (k,), and the scale in these units with whether it has settled.
 Begun = tuple[Losses, np.ndarray, float, bool]
@@ -55,7 +48,7 @@ class _Exact(Loss):
         losses, z, scale, settled = self._begun(rows, y, z, unit)
         at, n = minimize(rows.dense, y, losses, z), rows.rows
         gap = relative_gap(rows, y, at.z, at.d, losses)
-        norm = _error_norm(at.d[:n], float(np.mean(at.ends[:n] == 0)), rows.unknowns)
+        norm = error_norm(at.d[:n], float(np.mean(at.ends[:n] == 0)), rows.unknowns)
         return at.z, (gap, at.steps, scale * unit, norm * unit, settled)
 
     def exact_solver(self, analysis: Analysis, terms: Terms) -> SolverResult:
@@ -77,20 +70,6 @@ class _Exact(Loss):
             evidence=None if all(form.quadratic for form, _ in terms) else "the penalty",
             error_norms=np.array(norms) if self.smooth and not penalized(terms) else None,
         )
-
-
-def _error_norm(d: np.ndarray, share: float, unknowns: int) -> float:
-    """Return the number that replaces ‖r‖ in the standard errors of Huber's estimate.
-
-    Its square, divided by the degrees of freedom, times (AᵀA)⁻¹ is the covariance called H1 by
-    Huber. It is K/m·‖d‖, where d (n,) is ρ′(r), m is the ``share`` of rows within the threshold and
-    K = 1 + (unknowns/n)·(1 − m)/m a correction for few rows. It is infinite if no row is within.
-
-    Source: P. J. Huber, Robust Statistics, Wiley 1981, section 7.6.
-    """
-    if not share:
-        return np.inf
-    return (1 + unknowns / len(d) * (1 - share) / share) / share * float(np.linalg.norm(d))
 
 
 @dataclass(frozen=True, repr=False)
@@ -188,7 +167,9 @@ class HuberLoss(_Exact):
 
     def _begun(self, rows: DataRows, y: np.ndarray, z: np.ndarray, unit: float) -> Begun:
         mad = self.scale == "mad"
-        z, scale, settled = self._by_mad(rows, y, z, unit) if mad else (z, self.scale / unit, True)
+        z, scale, settled = (
+            scaled_fit(rows, y, z, self.delta, unit) if mad else (z, self.scale / unit, True)
+        )
         if scale <= rows.rounding(y, z) / math.sqrt(rows.rows):
             raise SolveError(
                 f"half of the rows of an output or more are fitted exactly, so that "
@@ -197,34 +178,6 @@ class HuberLoss(_Exact):
         # No residual of the fit exceeds this, so a larger threshold does not change the fit.
         threshold = min(self.delta * scale, 4 * float(np.linalg.norm(y)))
         return rows.losses(1.0, threshold, unit), z, scale, settled
-
-    def _by_mad(
-        self, rows: DataRows, y: np.ndarray, z: np.ndarray, unit: float
-    ) -> tuple[np.ndarray, float, bool]:
-        """Return a fit z (k,) and its scale, and whether they have settled.
-
-        The two are updated in turns. The update of z is the step Bᵀρ′(r), which is Newton's if all
-        rows are within the threshold. As BᵀB = I, it takes two passes over the data and no Gram
-        matrix. If these steps do not settle soon, or with a lasso, it is a complete fit.
-        """
-        dense, before = rows.dense, np.inf
-        r = y - dense.forward(z)
-        scale = mad_scale(r[: rows.rows])
-        for turn in tracked(range(TURNS), "scale and fit in turn", TURNS):
-            if scale <= rows.rounding(y, z) / math.sqrt(rows.rows):
-                break
-            losses = rows.losses(1.0, self.delta * scale, unit)
-            pull = losses.derivative(r)
-            whole = rows.taps or turn >= SHORT
-            step = minimize(dense, y, losses, z).z - z if whole else dense.adjoint(pull)
-            z = z + step
-            r = y - dense.forward(z)
-            last, scale = scale, mad_scale(r[: rows.rows])
-            change = max(float(np.linalg.norm(step) / np.linalg.norm(pull)), abs(scale / last - 1))
-            if change <= SETTLED or before <= change <= ROUNDED:
-                return z, scale, True
-            before = change
-        return z, scale, False
 
 
 @dataclass(frozen=True, repr=False)
