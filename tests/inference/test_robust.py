@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 
 import convsolve as cs
-from convsolve.inference import plq
+from convsolve.inference import plq, robust
 from convsolve.problem.sizes import Tuning
-from convsolve.solvers import losses
 from support.geometry import NAMED, Geometry, geometries
 from support.ordering import covariance_of, errors_of
 from support.robust import dense_outputs, dual_point, huber_loss, least_absolute
@@ -234,7 +233,7 @@ def test_an_unfinished_run_reports_its_gap(monkeypatch: pytest.MonkeyPatch) -> N
         _ = fit.standard_error
 
     monkeypatch.undo()
-    monkeypatch.setattr(losses, "TURNS", 2)
+    monkeypatch.setattr(robust, "TURNS", 2)
     fit = cs.solve(problem, loss="huber")
     assert (fit.status, fit.stats["scale_settled"]) == ("approximate", False)
     assert fit.duality_gap <= 1e-12  # at the scale that was reached
