@@ -18,7 +18,7 @@ EXAMPLES = {
     "02_haemodynamic_response": f"(?s)NormalEquations: solved, R² 0.266225.*nitime's fir.* {SMALL}",
     "07_impulse_response": "TC, decay 0.8456, strength 1.14, by evidence; 17.6 effective degrees",
     "09_eeg_errors": "warning: the residuals of output 0 are correlated in time",
-    "10_fmri_drifts": r"type 2 against type 1: F\(15, 2814\) = 0.97, p = 0.49",
+    "10_fmri_drifts": r"type 2 against type 1: F\(15, 2898\) = 1.12, p = 0.34",
     "11_saturated_image": "within two standard errors of the truth: +9",
     "12_beyond_memory": f"two processes: solved, off by {SMALL}",
 }
