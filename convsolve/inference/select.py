@@ -229,6 +229,13 @@ class Scoring:
             mixed = confounds.shared or confounds.weights is not None or self._spans.cut
             self._by_rows = self._by_rows and not mixed
 
+    def grids(self, given: Any) -> Sequence[np.ndarray | None]:
+        """Return strengths (n, Q) of every group, sorted, from (n,) or (n, outputs)."""
+        if given is None:
+            return [None] * len(self.varies)
+        wide = np.reshape(given, (len(given), -1)) + np.zeros(self.varies.size)
+        return np.split(np.sort(wide, axis=0), len(self.varies), axis=1)
+
     def scorers(self, penalty: Penalty) -> list[Scorer]:
         """Return the scorers of every group."""
         found, counts = [], (self.design.sizes.rows, self.design.nuisance.total)
@@ -363,10 +370,7 @@ def choose(
         (G, Q) in its units.
     """
     units, form = scoring.units, penalty.form
-    grids: list[np.ndarray | None] = [None] * len(units.outputs)
-    if given is not None:
-        wide = np.reshape(given, (len(given), -1)) + np.zeros(units.outputs.size)
-        grids = [*np.split(np.sort(units.from_user(wide), axis=0), len(grids), axis=1)]
+    grids = [at if at is None else units.from_user(at) for at in scoring.grids(given)]
     found = choose_penalty(scoring, form, grids)
     scorers = scoring.scorers(found)
     chosen = [choose_strengths(*pair) for pair in zip(scorers, grids, strict=True)]

@@ -122,7 +122,7 @@ class Taps(Rows):
 class Path:
     """The kernels of one group at a grid of strengths (n, Q), from its moments.
 
-    Every strength starts from the kernel of the one before.
+    Strengths increase. Each starts from the kernel of the next larger one.
     """
 
     def __init__(self, normal: Normal, rows: int, nuisance: int, grid: np.ndarray, solver: Any):
@@ -131,8 +131,8 @@ class Path:
         self._kernels = np.zeros((len(grid), *self._cross.shape))
         for q, strengths in enumerate(grid.T.tolist()):
             cross, squares, w = self._cross[:, q], self._squares[q], self._kernels[0, :, q]
-            for i, strength in enumerate(tracked(strengths, "strengths", len(strengths))):
-                w = self._kernels[i, :, q] = solver.solve(cross, strength, w, squares, ON_PATH)
+            for i in tracked(reversed(range(len(grid))), "strengths", len(grid)):
+                w = self._kernels[i, :, q] = solver.solve(cross, strengths[i], w, squares, ON_PATH)
 
     def exact(self, strengths: np.ndarray) -> np.ndarray:
         """Return the kernels (P, Q) at strengths (Q,) of the grid, with groups up to rounding."""

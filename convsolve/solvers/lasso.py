@@ -140,9 +140,7 @@ class Lasso(Penalty):
     ) -> SolverResult:
         """Select the strength of every output, unless it is given, and minimize the objective."""
         assert analysis.targets is not None
-        given = np.atleast_2d(self.strength) if self.strength is not None else None
-        if grid is not None:
-            given = np.reshape(grid, (len(grid), -1))
+        given = grid if self.strength is None else [self.strength]
         if given is not None and len(given) == 1:
             select = "bic"  # of which nothing is used
         elif select is None:
@@ -152,8 +150,8 @@ class Lasso(Penalty):
         scoring, columns = Scoring(analysis, select), regression.system.columns
         ridge = float(scoring.units.from_user(np.array(self.ridge)))
         with one_blas_thread():
-            groups = enumerate(scoring.groups(RIDGE))
-            found = [self._selected(scoring, g, sums, given, ridge) for g, sums in groups]
+            groups = zip(scoring.groups(RIDGE), scoring.grids(given), strict=True)
+            found = [self._selected(scoring, g, *own, ridge) for g, own in enumerate(groups)]
         kernels, power = np.stack([one[0] for one in found]), columns.exponents[:, :, None]
         power = power - scoring.units.column
         v = np.ldexp(kernels, power)
@@ -175,7 +173,7 @@ class Lasso(Penalty):
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Regularization]:
         """Return kernels (P, Q) of a group, strengths (Q,) in these units, labels (P,) and scores.
 
-        Strengths are chosen from those ``given`` (n, outputs), if there are any.
+        Strengths are chosen from those ``given`` (n, Q), if there are any.
         """
         design, units, y_units = scoring.design, scoring.units, scoring.units.outputs[g]
         power: Any = units.column + y_units
@@ -185,12 +183,10 @@ class Lasso(Penalty):
         if given is None:
             squares = np.array([np.bincount(labels, c**2) for c in sums.whole[1].T])
             first = np.sqrt((squares / np.bincount(labels)).max(1))  # leaves no tap
-            grid = np.where(first > 0, first, 1.0) * np.geomspace(1, LEAST, STRENGTHS)[:, None]
+            grid = np.where(first > 0, first, 1.0) * np.geomspace(LEAST, 1, STRENGTHS)[:, None]
         else:
-            wide = np.broadcast_to(given, (len(given), scoring.varies.size))
-            own = np.split(-np.sort(-wide, axis=0), len(scoring.varies), axis=1)[g]
             # The gradient of half the squares is compared with half the strength.
-            grid = units.from_user(own, power) / 2
+            grid = units.from_user(given, power) / 2
 
         def path(normal: Normal, rows: int) -> Path:
             gram = normal[0] + ridge * np.eye(len(labels))

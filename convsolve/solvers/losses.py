@@ -18,7 +18,7 @@ from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import count
-from .base import SAME_OUTPUTS, SQUARED, Loss, SolverResult, Terms, penalized
+from .base import SAME_OUTPUTS, Loss, SolverResult, Terms, penalized
 
 # The losses of the rows, a start (k,), and the scale in these units with whether it has settled.
 Begun = tuple[Losses, np.ndarray, float, bool]
@@ -145,11 +145,6 @@ class HuberLoss(_Exact):
     def title(self) -> str:
         """Description of the mean of the loss over residuals."""
         return f"mean of Huber's loss, linear for residuals above {self.threshold:g}"
-
-    @property
-    def measured(self) -> Loss:
-        """The loss by which solutions are compared: squares with the scale "mad"."""
-        return SQUARED if self.threshold is None else self
 
     @staticmethod
     def value(residuals: Any, threshold: Any, xp: Any) -> Any:

@@ -96,7 +96,7 @@ def test_the_choice_keeps_the_taps_of_the_kernel_and_folds_are_refits() -> None:
         assert fit.kernel[w != 0].all()
         assert (fit.kernel != 0).sum() == found.effective_dof[0] < 45
         assert (found.criterion, found.at_edge.any()) == (criterion, False)
-    grid = [100.0, 20.0, 5.0]
+    grid = [5.0, 20.0, 100.0]
     found = cs.solve(problem, penalty="lasso", grid=grid).regularization
     assert found.criterion == "mse"
     for i in range(3):
