@@ -210,9 +210,9 @@ def solve(
     for _, own in parts:
         each = [part.solution for part in own._parts] or [own]
         doubtful = [one for one in each if not one.stats.get("unique", True)]
-        for one in doubtful[:1]:
+        for one in doubtful[:1]:  # reported for the data, not for filtered rows
             clause = f"this is {one.stats['shown']}"
-            warn(_many_fit(IdentifiabilityWarning, one.identifiability, clause))
+            warn(_many_fit(IdentifiabilityWarning, own.identifiability, clause))
     fit.stats["call"] = method.call
     return fit
 

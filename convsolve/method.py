@@ -72,7 +72,7 @@ class Method:
         """Raise a TypeError or ValueError if the choices do not fit each other."""
         for name in ("grid", "select"):
             if getattr(self, name) is not None and not self.selects(name):
-                raise TypeError(f"{name}= has nothing to select for penalty={self.penalty!r}")
+                raise TypeError(f"{name}= needs a penalty with one strength that is not given")
         if self.select is not None:
             self.penalty.check_select(self.select)
         penalized = not (self.penalty.zero or self.noise.penalties)

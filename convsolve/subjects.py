@@ -299,7 +299,8 @@ def _checked(problems: Any) -> dict[str, Problem]:
         if problem._space is not None:
             raise ValueError("solve_group supports no basis and no windows of lags per channel")
         lags = problem._geometry.bounds(problem._lengths[0])
-        own = problem.kernel_shape, problem.spec.groups, lags, problem._names
+        names = problem._names.channels, problem._names.outputs
+        own = problem.kernel_shape, problem.spec.groups, lags, *names
         known = known or own
         if own != known:
             raise ValueError(

@@ -529,6 +529,8 @@ def _wald(off: np.ndarray, root: np.ndarray) -> float:
 def largest_of(half: np.ndarray) -> np.ndarray:
     """Return draws of the largest |t| over all taps whose covariance is H Hᵀ, for H (P, k)."""
     norms = np.linalg.norm(half, axis=1)
+    if not norms.any():  # an output that is fitted exactly
+        return np.zeros(DRAWS)
     real = norms > ROUNDING * norms.max()
     half, rng = half[real] / norms[real, None], np.random.default_rng(0)
     # Factors of a design matrix from several routes differ in signs, which change the draws.

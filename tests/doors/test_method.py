@@ -64,7 +64,7 @@ REFUSED: dict[str, list[Any]] = {
     "V is unknown; did you mean 'cluster'?": [{"noise": "clustr"}, {"noise": "cluster2"}],
     "V 'evidenz' is unknown; did you mean 'evidence'?": [{"penalty": "tc", "select": "evidenz"}],
     "T give ridge= or penalty=, not both": [{"ridge": 1, "penalty": "tc"}],
-    "T has nothing to select for penalty=Ridge(": [
+    "T needs a penalty with one strength that is not given": [
         {"penalty": BANDED, "grid": [1]}, *(
             ridge | given
             for ridge in ({}, {"ridge": 1}) for given in ({"grid": [1]}, {"select": "cv"})

@@ -136,7 +136,7 @@ FOLDS: list[Row] = [
     (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
     (lambda: ridge(select=OWN.score), TypeError, "must be a CrossValidation or one of"),
     (lambda: banded(select=OWN), ValueError, "a score that has a gradient"),
-    (lambda: banded(select=RECORDS, grid=[1, 2]), TypeError, "grid= has nothing to select"),
+    (lambda: banded(select=RECORDS, grid=[1, 2]), TypeError, "grid= needs a penalty with one"),
     (lambda: banded(select="gcv"), ValueError, "by evidence or cross-validation"),
     *(
         (partial(solved, penalty=penalty, select=NO_SCORE), ValueError,

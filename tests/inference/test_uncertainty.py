@@ -211,6 +211,16 @@ def test_coverage_of_white_noise() -> None:
     assert abs((p < 0.05).mean() - 0.05) < 0.03
 
 
+@pytest.mark.parametrize("noise", ["white", "hac", "cluster"])
+def test_an_output_of_zeros_has_bands_of_no_width(noise: str) -> None:
+    x, e = np.random.default_rng(0).standard_normal((2, 4, 500))
+    y = np.stack([x + e, np.zeros_like(x)], axis=-1)
+    fit = cs.solve(cs.Problem(x[..., None], y, lags=(0, 3), bias=True), noise=noise)
+    low, high = fit.confidence_band(simultaneous=True)
+    assert (high[:, 0] > low[:, 0]).all()
+    assert (high[:, 1] == low[:, 1]).all()
+
+
 @pytest.mark.parametrize("records", [3, 4])
 def test_the_simultaneous_band_of_clusters_is_that_of_bonferroni(records: int) -> None:
     rng = np.random.default_rng(0)
