@@ -78,7 +78,10 @@ class AutoSolver(NormalEquations):
     any_loss, factors_rows = True, False
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
-        """Return the reason if the exact method of the loss does not support the problem."""
+        """Return the reason if the loss does not support the problem, or if memory does not."""
+        formed = sizes.gram_fits or sizes.factor_in_memory
+        if objective.loss.squared and not formed and len(choose(sizes, spec, objective)) == 1:
+            return too_large(sizes)
         return objective.loss.supports(sizes, spec)
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:

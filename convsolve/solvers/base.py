@@ -230,7 +230,7 @@ class SolverResult:
     regularization: Regularization | None = None
     error_norms: np.ndarray | None = None
     confound_fit: np.ndarray | None = None
-    penalties: Terms | None = None
+    penalties: Sequence[tuple[Penalty, float]] | None = None
 
 
 class Solver(ABC):

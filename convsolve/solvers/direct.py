@@ -168,5 +168,6 @@ def too_large(sizes: Sizes) -> str:
     needed = f"needs {in_bytes(sizes.gram_bytes)}"
     gram = "cannot decide the rank" if sizes.gram_fits else needed
     return (
-        f"the Gram matrix {gram} and a QR needs {sizes.factor_excess}; give a ridge, or fewer taps"
+        f"the Gram matrix {gram} and a QR needs {sizes.factor_excess}; use solver='cg', give a "
+        "ridge, or fewer taps"
     )
