@@ -34,7 +34,8 @@ from .problem.spec import ConvSpec
 from .progress import LOG, Listener, announce, tracked
 from .progress_bars import following
 from .solution import Solution
-from .solvers.base import Loss, Solver, SolverResult, certified, recorded
+from .solvers.base import Loss, Solver, SolverResult, certified
+from .text import recorded
 
 if TYPE_CHECKING:
     import jax

@@ -299,13 +299,11 @@ def _checked(problems: Any) -> dict[str, Problem]:
         if problem._space is not None:
             raise ValueError("solve_group supports no basis and no windows of lags per channel")
         lags = problem._geometry.bounds(problem._lengths[0])
-        names = problem._names.channels, problem._names.outputs
-        own = problem.kernel_shape, problem.spec.groups, lags, *names
+        own = problem.kernel_shape, problem.spec.groups, lags, problem._names
         known = known or own
         if own != known:
-            raise ValueError(
-                f"subject {name} has kernel shape, groups, lags and names {own}, not {known}"
-            )
+            shapes = f"kernel shape, groups and lags {own[:3]}, not {known[:3]}"
+            raise ValueError(f"subject {name} has other names, or {shapes}")
     return found
 
 

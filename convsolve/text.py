@@ -55,6 +55,17 @@ def is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str))
 
 
+def recorded(component: Any) -> dict[str, Any]:
+    """Return the settings of a component in a form that JSON supports."""
+
+    def entry(value: Any) -> Any:
+        if hasattr(value, "shape"):
+            return f"array of shape {value.shape}"
+        return value if is_plain(value) else getattr(value, "__name__", "custom")
+
+    return {name: entry(value) for name, value in vars(component).items()}
+
+
 def plain(value: Any) -> Any:
     """Convert a value for JSON: arrays become lists, and numbers that are not finite None."""
     if isinstance(value, dict):

@@ -15,13 +15,10 @@ from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import Regression
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import as_call, is_plain
+from ..text import as_call
 
 if TYPE_CHECKING:
     from ..inference.regularization import Regularization
-
-# The kernel that a loss without a unique kernel returns.
-SAME_OUTPUTS = "the kernel of minimum norm among those with the same outputs"
 
 
 @dataclass(frozen=True)
@@ -185,11 +182,6 @@ class CustomLoss(Loss):
 SQUARED = SquaredLoss()
 
 
-def penalized(terms: Terms) -> bool:
-    """Return whether any output has a penalty."""
-    return any(strength for _, strength in terms)
-
-
 class Objective(NamedTuple):
     """The minimized sum over rows: a loss, and strength·wᵀK w of a penalty without strength."""
 
@@ -306,14 +298,3 @@ def certified(
     # The column of ones is projected out, so the bias is checked separately, relative to its terms.
     off = regression.bias_error(w, found.bias) if analysis.design.nuisance.constant else 0.0
     return max(certificate, Certificate(off, "value"), key=lambda c: c.value)
-
-
-def recorded(component: Any) -> dict[str, Any]:
-    """Return the settings of a component in a form that JSON supports."""
-
-    def entry(value: Any) -> Any:
-        if hasattr(value, "shape"):
-            return f"array of shape {value.shape}"
-        return value if is_plain(value) else getattr(value, "__name__", "custom")
-
-    return {name: entry(value) for name, value in vars(component).items()}

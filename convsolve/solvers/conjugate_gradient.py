@@ -52,7 +52,7 @@ class _Course:
         # Mean squares in the user's units, with the penalty.
         powers = 2 * regression.y_exponents
         self._unit = np.ldexp(1.0 / (regression.matrix.rows * powers.size), powers)
-        self.losses, self.passes = [float((self._unit * regression.y_norms**2).sum())], 0
+        self.losses = [float((self._unit * regression.y_norms**2).sum())]
 
     def run(self) -> str:
         """Run passes until one of them is the last, and return the status."""
@@ -71,7 +71,7 @@ class _Course:
 
     def _pass(self, report: Callable[..., None]) -> None:
         """Solve for the gradient that w leaves, and keep the sum if its backward error is less."""
-        regression, self.passes = self._regression, self.passes + 1
+        regression = self._regression
         pairs = zip(self._normals, self._live * self._g, strict=True)
         runs = [Conjugate(n.product, n.inverse, g, EPS * n.largest) for n, g in pairs]
         share = np.maximum(SHARE * self._aim / self._errors, FLOOR)
@@ -201,18 +201,14 @@ class ConjugateGradient(Solver):
             course = _Course(regression, normals, max(self.tol or 0.0, EXACT), self.steps, stop)
             hopeless = attempt and not (proved() or stop())
             status, unique = "unproved" if hopeless else course.run(), proved()
-        evidence = "conjugate gradients on a random vector" if unique else None
-        losses = np.array(course.losses)
+        proof, losses = "conjugate gradients on a random vector", np.array(course.losses)
+        evidence = "the ridge alone" if ridge else proof if unique else None
         return packed(
             regression,
             course.w,
             Certificate(course.error, "upper bound"),
             status="interrupted" if stop() and not unique else status,
-            stats={
-                "steps": len(losses) - 1,
-                "passes": course.passes,
-                "evidence": "the ridge alone" if ridge else evidence or "none",
-            },
+            stats={"steps": len(losses) - 1, "evidence": evidence or "none"},
             trace=Trace(np.arange(len(losses)), losses, {}),
             evidence=evidence,
             answer="one kernel of many, small where the spectrum of x is large",

@@ -165,8 +165,7 @@ class NormalEquations(_Direct):
 
 def too_large(sizes: Sizes) -> str:
     """Return the reason why neither a Gram matrix nor a QR can be used."""
-    needed = f"needs {in_bytes(sizes.gram_bytes)}"
-    gram = "cannot decide the rank" if sizes.gram_fits else needed
+    gram = "cannot decide the rank" if sizes.gram_fits else f"needs {in_bytes(sizes.gram_bytes)}"
     return (
         f"the Gram matrix {gram} and a QR needs {sizes.factor_excess}; use solver='cg', give a "
         "ridge, or fewer taps"

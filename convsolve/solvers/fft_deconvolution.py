@@ -91,7 +91,6 @@ class FFTDeconvolution(Solver):
         design, targets = analysis.design, analysis.targets
         assert targets is not None
         spec, groups, records = design.spec, design.sizes.groups, design.records_in_memory
-        shape = records[0].shape[:-1]
         period = _period([a.shape[:-1] for a in records], spec)
         x, y = (_spectrum(a, period, groups) for a in (records, targets.in_memory))
         u, s, vh = np.linalg.svd(x, full_matrices=False)
@@ -101,10 +100,9 @@ class FFTDeconvolution(Solver):
         inner = gain[..., None] * (u.conj().swapaxes(2, 3) @ y)
         transfer = vh.conj().swapaxes(2, 3) @ inner
         half = (groups, *period[:-1], period[-1] // 2 + 1, *transfer.shape[2:])
-        axes = tuple(range(1, len(period) + 1))
-        response = np.fft.irfftn(transfer.reshape(half), period, axes)
+        response = np.fft.irfftn(transfer.reshape(half), period, range(1, len(period) + 1))
         # The index of each tap in the periodic response.
-        of = spec._offset(shape), spec.kernel_size, spec.dilation, period
+        of = spec._offset(records[0].shape[:-1]), spec.kernel_size, spec.dilation, period
         lags = [(lo - np.arange(k) * d) % n for lo, k, d, n in zip(*of, strict=True)]
         taps = response[np.ix_(range(groups), *lags)]
         kernel = to_kernel(taps.reshape(groups, -1, taps.shape[-1]), spec.kernel_size)

@@ -35,8 +35,6 @@ LOOKS, MOST_BETWEEN = 10, 1000
 STILL_FALLING, DIVERGED = 1e-3, 10
 # Largest number of steps, which are counted by int32, and of a seed.
 MOST = 2 * 10**9
-# Shapes of data for which compiled steps are kept, some 5 MB each; JAX would keep thousands.
-KEPT_SHAPES = 32
 
 
 class _Data(NamedTuple):
@@ -78,7 +76,7 @@ class GradientDescent(Solver):
     Args:
         optimizer: any ``optax.GradientTransformation``, "adam" or "lbfgs". The default is "adam",
             Adam at 5e-2. Reuse one object: two objects with the same settings are unequal and
-            compile twice. Compiled code is kept for the last 32 shapes of data.
+            compile twice.
         steps: largest number of steps, by default 1000. The loss is computed, and Ctrl-C and the
             criterion of "solved" are checked, 10 times in a run and at least every 1000 steps.
         batch_size: number of rows (output windows) drawn with replacement per step. None, the
@@ -212,8 +210,7 @@ class GradientDescent(Solver):
         params = z, np.zeros((*z.shape[:2], z.shape[3]), z.dtype)
         batch = self.batch_size if (self.batch_size or rows) < rows else None
         spec = regression.system.design.spec._normal
-        shapes = tuple(np.shape(leaf) for leaf in jax.tree.leaves((z, data)))
-        begin, advance = _compiled(self.optimizer, loss, batch, spec, shapes)
+        begin, advance = _compiled(self.optimizer, loss, batch, spec)
         seeds = np.uint32(self.seed) + np.arange(len(z), dtype=np.uint32)
         run, fixed = begin(params, (data, seeds))
         half = max(1, min(-(-self.steps // (2 * LOOKS)), MOST_BETWEEN // 2))
@@ -274,10 +271,10 @@ def _ended(losses: np.ndarray) -> str:
     return "stagnated" if stalled else "max steps"
 
 
-# Every compiled program has a separate function, because JAX keeps it as long as the function.
-@lru_cache(maxsize=KEPT_SHAPES)
-def _compiled(given: Any, loss: Loss, batch: int | None, spec: ConvSpec, shapes: Any) -> Any:
-    """Return the functions that begin a run and take steps, compiled for one shape of data."""
+# JAX keeps compiled programs as long as their functions.
+@lru_cache(maxsize=32)
+def _compiled(given: Any, loss: Loss, batch: int | None, spec: ConvSpec) -> Any:
+    """Return the functions that begin a run and take steps, compiled for every shape of data."""
     import jax
     import jax.numpy as jnp
     import optax

@@ -58,9 +58,8 @@ def fit(
     wide = dual and rows < columns + bias
     formed = wide or not by_gram or rows * columns * groups <= FORMED_NUMBERS
     ridges = strength * coordinates.weights[:, :, None]
-    basis = None
-    if not coordinates.basis.identity:
-        basis = coordinates.basis.expand(np.eye(ridges.shape[1])[None])[0]
+    k = ridges.shape[1]
+    basis = None if coordinates.basis.identity else coordinates.basis.expand(np.eye(k)[None])[0]
     root = None if weights is None else jnp.sqrt(weights).reshape(-1, 1)
     form = ("wide" if wide else "tall") if formed else None
     how = replace(spec._normal, groups=1), bias, basis, form

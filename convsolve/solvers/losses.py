@@ -17,8 +17,7 @@ from ..leastsquares.certificate import GAP, Certificate
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..text import count
-from .base import SAME_OUTPUTS, Loss, SolverResult, Terms, penalized
+from .base import Loss, SolverResult, Terms
 
 # The losses of the rows, a start (k,), and the scale in these units with whether it has settled.
 Begun = tuple[Losses, np.ndarray, float, bool]
@@ -57,18 +56,16 @@ class _Exact(Loss):
         gaps, steps, scales, norms, settled = map(list, zip(*facts, strict=True))
         stats: dict[str, Any] = {"interior_steps": sum(steps)} if any(steps) else {}
         if self.scale is not None:
-            stats["scale"] = scales
-        if self.scale == "mad":
-            stats["scale_settled"] = all(settled)
+            stats |= {"scale": scales, "scale_settled": all(settled)}
         return SolverResult(
             **found,
             penalties=terms,
             status=None if all(settled) else "approximate",
             stats=stats,
             certificate=Certificate(max(gaps), GAP),
-            answer=SAME_OUTPUTS,
+            answer="the kernel of minimum norm among those with the same outputs",
             evidence=None if all(form.quadratic for form, _ in terms) else "the penalty",
-            error_norms=np.array(norms) if self.smooth and not penalized(terms) else None,
+            error_norms=None if not self.smooth or any(s for _, s in terms) else np.array(norms),
         )
 
 
@@ -92,9 +89,9 @@ class HuberLoss(_Exact):
     exact and its loss is rounding, the gap is relative to the loss of y. If the scale does not
     converge, the status is "approximate".
 
-    ``stats`` contains the "scale" of every output (0 if y is fitted exactly), "scale_settled" if
-    the scale was computed, and "interior_steps" if there were any. Standard errors, bands and tests
-    are Huber's H1. Kernel and errors are those of ``statsmodels.RLM`` at its scale.
+    ``stats`` contains the "scale" of every output (0 if y is fitted exactly), whether all scales
+    converged ("scale_settled"), and "interior_steps" if there were any. Standard errors, bands and
+    tests are Huber's H1. Kernel and errors equal ``statsmodels.RLM`` at its scale.
 
     With a penalty of given strength, 2·scale²·Σρ + strength·wᵀK w is minimized, so that the
     strength means the same as for squares. The penalty is quadratic, or a `Lasso` without groups.
@@ -153,18 +150,11 @@ class HuberLoss(_Exact):
         inner = xp.minimum(size, threshold)
         return inner * (size - inner / 2)
 
-    def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
-        """Return the reason if the Gram matrix is too large, or if no rows are left for a scale."""
-        if self.scale == "mad" and sizes.rows <= sizes.unknowns:
-            rows, unknowns = count(sizes.rows, "row"), count(sizes.unknowns, "unknown")
-            return f"{rows} leave no residuals for {unknowns}, so scale='mad' cannot be estimated"
-        return super().supports(sizes, spec)
-
     def _begun(self, rows: DataRows, y: np.ndarray, z: np.ndarray, unit: float) -> Begun:
-        mad = self.scale == "mad"
-        z, scale, settled = (
-            scaled_fit(rows, y, z, self.delta, unit) if mad else (z, self.scale / unit, True)
-        )
+        if self.scale == "mad":
+            z, scale, settled = scaled_fit(rows, y, z, self.delta, unit)
+        else:
+            scale, settled = self.scale / unit, True
         if scale <= rows.rounding(y, z) / math.sqrt(rows.rows):
             raise SolveError(
                 f"half of the rows of an output or more are fitted exactly, so that "

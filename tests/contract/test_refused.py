@@ -132,8 +132,6 @@ REFUSED = (
         for case in (MASKED, WEIGHTED, DETRENDED, Case("one record", "circular", ("bias",)),
                      Case("ragged", "circular"))
     ),
-    # No residuals are left from which the scale could be estimated.
-    Refusal(WIDE, by(loss="huber"), cs.SolveError, "scale"),
     *(
         # Errors of a penalized estimate are posterior errors for white noise. Other noise and
         # covariance are estimated at least squares.

@@ -221,7 +221,7 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
     ([ONE, ONE], None, TypeError, "problems must be a dict {name: problem}"),
     ({"a": ONE}, None, ValueError, "problems has 1 subject (a)"),
     ({"a": ONE, "b": cs.Problem(X, lags=(0, 2))}, None, ValueError, "solve_group needs y"),
-    ({"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))}, None, ValueError, "subject b has kernel sha"),
+    ({"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))}, None, ValueError, "subject b has other names"),
     (WINDOWS, None, ValueError, "supports no basis and no windows of lags per channel"),
     (TWO, cs.Ridge(1.0), ValueError, "prior must be a quadratic penalty without a strength"),
     (TWO, "tc", ValueError, "whose hyperparameters are given, got StableSpline"),
