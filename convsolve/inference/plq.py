@@ -58,8 +58,8 @@ class Losses(NamedTuple):
 class Rows:
     """Rows B (n, k). The last ones are rows of an identity, one for each of the ``taps``.
 
-    Taps are the first unknowns, and those of a lasso. Without them BᵀB = I. With them, the columns
-    of the rows above have norms of about one.
+    The taps of a lasso are the first unknowns. Without them BᵀB = I. With them, the columns of the
+    rows above have norms of about one.
     """
 
     def __init__(self, b: np.ndarray, taps: int = 0) -> None:

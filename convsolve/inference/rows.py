@@ -25,12 +25,12 @@ class DataRows(Rows):
     T are the coordinates of a penalty, the identity without one. Rows are multiplied by the roots
     of their weights. N is orthonormal, and M A is A with N projected out. H comes from a factor of
     M A, so BᵀB = I to the accuracy of this factor. If A is deficient, B has as many columns as the
-    rank of A, and kernels are those of minimum norm with the same outputs. With a lasso, H only
-    scales the columns.
+    rank of A, and kernels have the minimum norm among kernels with the same outputs. With a lasso,
+    H only scales the columns.
 
     Below the rows of the data are rows √strength·z of a quadratic penalty, which are a part of
     BᵀB = I, and then rows of a lasso, which are not. B is never formed here, so that duality gaps
-    are those of the data.
+    are computed from the data.
 
     Attributes:
         rows, unknowns: number of rows of the data, and k.
@@ -141,7 +141,7 @@ Fit = Callable[[DataRows, np.ndarray, float], tuple[np.ndarray, Any]]
 
 
 def by_output(analysis: Analysis, terms: Any, fit: Fit) -> tuple[dict[str, Any], list[Any]]:
-    """Fit every output with its penalty and strength, which may be those of a lasso.
+    """Fit every output with its penalty, which may be a lasso, and strength.
 
     With a bias alone, the median of y is subtracted. This removes an offset and, unlike the mean,
     does not depend on outliers.

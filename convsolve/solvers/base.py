@@ -208,7 +208,7 @@ class SolverResult:
             for losses other than squares that have standard errors.
         confound_fit: (q, Cout), coefficients of the confounds that are added to those of least
             squares. None if the loss is squares.
-        penalties: penalty and strength of every output; None for those of the method.
+        penalties: penalty and strength of every output; None if there are none.
     """
 
     kernel: np.ndarray

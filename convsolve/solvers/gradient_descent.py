@@ -58,8 +58,8 @@ class _Data(NamedTuple):
 class _Look(NamedTuple):
     """The restart of the lowest loss: z (G, R, Q), the bias (G, Q), and derivatives of its loss.
 
-    ``norms`` (2, Cout) are those of its residuals, and of the derivative in the prediction times
-    the numbers in y.
+    ``norms`` (2, Cout) are the norms of its residuals, and of the derivative in the prediction
+    times the numbers in y.
     """
 
     loss: Any

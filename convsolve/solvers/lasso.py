@@ -53,11 +53,10 @@ class Lasso(Penalty):
     ``duality_gap`` is relative and computed from the data: the objective exceeds its minimum by at
     most this share. The status is "solved" up to 1e-8.
 
-    The solution is computed from the moments. Without groups it is exact to rounding: the signs of
-    the taps are found from those of the previous strength, or by an interior point method. With
-    groups the method is block coordinate descent. Kernels are shrunk towards zero. To estimate
-    their size, fit least squares with the selected channels and lags. Correlated taps replace each
-    other. For smooth responses use `Smooth` or `StableSpline`.
+    The solution is computed from the moments. Without groups it is exact to rounding, by an
+    interior point method. With groups the method is block coordinate descent. Kernels are shrunk
+    towards zero. To estimate their size, fit least squares with the selected channels and lags.
+    Correlated taps replace each other. For smooth responses use `Smooth` or `StableSpline`.
 
     Without groups, a lasso of a given strength can be combined with ``loss="absolute"`` and with
     `HuberLoss`.

@@ -37,8 +37,8 @@ def fit(
 ) -> tuple[Any, Any]:
     """Kernel and bias from x (N, *W, Cin) and y (N, *T, Cout), group after group.
 
-    The factor is that of the Gram matrix if it proves full rank and ``by_gram`` is True. Otherwise
-    it is that of A by singular values. A is formed unless it is tall with more than
+    The factor comes from the Gram matrix if it proves full rank and ``by_gram`` is True. Otherwise
+    it comes from the singular values of A. A is formed unless it is tall with more than
     `FORMED_NUMBERS`, and ``by_gram`` is True. It is then a convolution. ``weights`` (N, *T) may be
     None.
     """
