@@ -21,7 +21,8 @@ ARGUMENTS = {
     "estimator kernel_regularizer": "penalty= of solve",
     "sample_weight": "weights=",
     "random_state": "seed=",
-    "max_iter epochs learning_rate optimizer": "solver=GradientDescent(steps=..., optimizer=...)",
+    "max_iter epochs": "steps= of GradientDescent",
+    "learning_rate lr optimizer": "optimizer=optax.adam(...) of GradientDescent",
     "sfreq srate": "fs=",
     "t_r": "fs=1/t_r",
     "delays n_lags": "lags=(first, last)",
@@ -34,7 +35,6 @@ ARGUMENTS = {
     "noise_model cov_type": "noise=",
     "maxlags": "noise=HACNoise(maxlags)",
     "filters": "n_outputs=",
-    "dilation_rate": "dilation=",
     # Arguments of another call.
     "x y lags tmin tmax fs kernel_size basis channels mask": "Problem(x, y, ...), then solve it",
     "bias": "Problem(x, y, bias=...), or fit_intercept= of ConvRegressor",
