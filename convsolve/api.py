@@ -232,10 +232,10 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
         noise = estimated_noise(analyse(problem, tuning), fit.kernel, model.order)
         parts = []
         for o, part in enumerate(filtered_parts(problem, noise, tuning)):
-            one = _solved(part, method.of_part(part._selection), strict, tuning)
-            one.bias = one.bias / (1 - noise.coefficients[o].sum())
-            parts.append(Part((o,), one))
+            own = method.of_part(part._selection)
+            parts.append(Part((o,), _solved(part, own, strict, tuning)))
         fit = _joined(problem, parts, {"noise": model.label}, tuning, autoregression=noise)
+        fit.bias = fit.bias / (1 - noise.coefficients.sum(1))
         # The noise was estimated from the residuals of the fit before.
         if before not in ("solved", "approximate"):
             fit.status = max(before, fit.status, key=STATUSES.index)
@@ -353,7 +353,9 @@ def _many_fit(kind: Any, report: Any, clause: str = REFUSED) -> Any:
 def check_problem(problem: Any, name: str = "") -> None:
     """Raise an error unless there is a problem, with y for the function ``name``."""
     if not isinstance(problem, Problem):
-        raise TypeError(f"expected a Problem, got {type(problem).__name__}")
+        raise TypeError(
+            f"problem must be a Problem, got {type(problem).__name__}; use Problem(x, y)"
+        )
     if name and problem._output is None:
         raise ValueError(f"{name} needs y")
 

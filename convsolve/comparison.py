@@ -249,7 +249,8 @@ def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
         plain = method.penalty.zero and method.noise.penalties
         methods = (*SOLVERS, *PENALTIES * plain) if method.least_squares else OTHERS
     listed = methods.values() if isinstance(methods, Mapping) else methods
-    if isinstance(methods, str) or not methods or any(not isinstance(m, KINDS) for m in listed):
+    several = isinstance(methods, (Mapping, list, tuple)) and methods
+    if not several or any(not isinstance(method, KINDS) for method in listed):
         raise TypeError(
             "methods must be names or dicts of arguments, in a list or in a dict by label, "
             f"got {shown(methods)}"

@@ -52,9 +52,9 @@ envelope, bands = fit.regularization.strength
 print("\nstrengths of the envelope", envelope.round(1), "and of the bands", bands.round(1))
 
 # %%
-# The kernels of the first sensor, on one colour scale. Least squares has weights of similar size in
-# the bands and in the envelope. One ridge shrinks both. With a ridge per set, the envelope is not
-# shrunk.
+# The kernels of the first sensor, on one colour scale. The weights of the bands by least squares
+# are twice as large as the true ones. One ridge shrinks the envelope too. With a ridge per set, the
+# envelope is not shrunk.
 
 figure = Figure(figsize=(11, 4.6), layout="constrained")
 pictures = {"truth": kernel[::-1, :, 0]}

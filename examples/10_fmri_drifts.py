@@ -67,7 +67,7 @@ figure.supylabel("BOLD response, simultaneous 95 % band")
 # %%
 # A contrast
 # ----------
-# This test compares the responses to types 2 and 1 at all lags. Every column of a contrast is one
+# This test compares the responses to types 2 and 1 at all lags. Every row of a contrast is one
 # hypothesis, a weighted sum of taps.
 
 difference = np.zeros((15, 15, 6))

@@ -279,7 +279,7 @@ def _largest_order(lengths: np.ndarray, unknowns: int, order: int | None) -> int
 
 
 def filtered_parts(problem: Problem, noise: Autoregression, limits: Tuning) -> Iterator[Problem]:
-    """Yield the filtered problem of every output. Its bias is that of y times 1 − Σρ.
+    """Yield the filtered problem of every output. Its bias is the bias of y times 1 − Σρ.
 
     The problem must have one axis, and equal rows and weights for all rows of a record.
     """

@@ -57,8 +57,7 @@ def plot(
 
     All these objects also have a method ``plot``.
 
-    - Problem: the power spectrum of x, for every channel. Up to 1500 taps without a basis, the
-      weakest mixture of the channels too, with shading where the data hardly determine the kernel.
+    - Problem: the power spectrum of x, for every channel.
     - Report, for its worst group: the singular values of the column-scaled design matrix with the
       tolerance that decides the rank and the range in which the rank is ambiguous; the state of
       every tap by lag and channel; the first null vectors, or the noise gain if there are none.

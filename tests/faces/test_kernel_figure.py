@@ -127,8 +127,8 @@ def test_filtered_residuals_are_drawn_for_autoregressive_noise():
     """The filter of an output uses rows with as many rows before them as its order."""
     x, y = noise(600), scipy.signal.lfilter([1], [1, -0.9, 0.3], noise(600, 2, seed=1), axis=0)
     y[200:230, 1] = np.nan
-    y += x[:, None]
-    fit = cs.solve(cs.Problem(x, y, lags=(0, 3), missing="drop"), noise="ar2")
+    y += x[:, None] + 10
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 3), missing="drop", bias=True), noise="ar2")
     for output in (0, 1):
         figure = plot(fit, kind="residuals", outputs=output)
         assert titles(figure)[1] == "Autocorrelation of the filtered residuals"
