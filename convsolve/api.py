@@ -353,9 +353,7 @@ def _many_fit(kind: Any, report: Any, clause: str = REFUSED) -> Any:
 def check_problem(problem: Any, name: str = "") -> None:
     """Raise an error unless there is a problem, with y for the function ``name``."""
     if not isinstance(problem, Problem):
-        raise TypeError(
-            f"problem must be a Problem, got {type(problem).__name__}; use Problem(x, y)"
-        )
+        raise TypeError(f"problem must be a Problem(x, y, ...), got {type(problem).__name__}")
     if name and problem._output is None:
         raise ValueError(f"{name} needs y")
 

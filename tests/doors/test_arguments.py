@@ -58,7 +58,7 @@ def test_an_initial_kernel_of_another_shape_is_refused(init):
         cs.solve(PROBLEM, solver)
 
 
-NO_PROBLEM = r"^problem must be a Problem, got \w+; use Problem\(x, y\)$"
+NO_PROBLEM = r"^problem must be a Problem\(x, y, ...\), got \w+$"
 NO_ARRAY = "must hold plain real numbers, got "
 OBJECTS, NO_ARRAYS = ["x.npy", [X, Y], FIT, cs.Problem], [{"x": X}, SPEC, FIT, cs.Problem]
 CALLS = [
