@@ -156,6 +156,8 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
     if problem._kept.flags is not None:
         return [Suggestion("rows", f"{text}: exclude fewer rows, or add another record")]
+    if problem._nuisance.confounds is not None:
+        return [Suggestion("rows", f"{text}: longer records, or fewer confounds")]
     if spec.ndim > 1:
         return [Suggestion("rows", f"{text}: larger records, or more of them")]
     samples = _least_samples(problem)

@@ -289,3 +289,12 @@ def test_every_deficient_group_has_remedies_and_keeps_its_channels() -> None:
     assert "channel 1 is zero in all windows: use another channel" in told
     assert any(t.startswith("in group 1, 2 combinations of channels cannot be") for t in told)
     assert "drop" not in " ".join(told)
+
+
+def test_confounds_need_longer_records() -> None:
+    """The length for a kernel alone would be too short."""
+    x = np.random.default_rng(0).standard_normal((30, 2))
+    (rows,) = (
+        s for s in cs.identify(cs.Problem(x, lags=(0, 9), drift=3)).suggestions if s.kind == "rows"
+    )
+    assert str(rows) == "3 more rows of y are needed: longer records, or fewer confounds"
