@@ -95,3 +95,16 @@ assert total() == 36
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_process_has_threads_of_its_own():
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], check=True, timeout=300)
+
+
+def test_tasks_have_the_handling_of_overflow_of_the_caller(three_cores):
+    """Every thread runs one of the tasks, which wait for each other."""
+    together = threading.Barrier(3, timeout=60)
+
+    def task(_):
+        together.wait()
+        return np.geterr()["over"]
+
+    for over in ("raise", "ignore"):
+        with np.errstate(over=over):
+            assert [*in_order(task, range(3))] == [over] * 3

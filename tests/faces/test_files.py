@@ -1,5 +1,7 @@
 """Archives, files that are damaged, objects, and files that are written as a whole."""
 
+import pathlib
+
 import h5py
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import scipy.io
 from scipy.io import wavfile
 
 from convsolve import files
+from convsolve.io import ReadError, read
 
 RNG = np.random.default_rng(0)
 ARRAYS = [
@@ -71,3 +74,26 @@ def test_a_damaged_file_ends_with_one_sentence(folder, run):
     assert "cell.mat:x: is no array of numbers" in run("identify cell.mat --lags 0 2")[2]
     for name in ("x.npy/y.npy", "gone.npy"):
         assert run(f"identify {name} --lags 0 2")[0] == 2
+
+
+class Planter:
+    """An object that is unpickled by making a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (self.path,)
+
+
+def test_objects_are_refused_and_never_unpickled(tmp_path):
+    planted = tmp_path / "planted"
+    objects = np.array([Planter(planted)], dtype=object)
+    np.save(tmp_path / "a.npy", objects)
+    np.savez(tmp_path / "a.npz", x=objects)
+    for call, name in ((read, "a.npy"), (read, "a.npz"), (files.read_npz, "a.npz")):
+        with pytest.raises(ReadError, match=f"{name}: "):
+            call(tmp_path / name)
+    assert not planted.exists()
+    np.load(tmp_path / "a.npy", allow_pickle=True)
+    assert planted.exists(), "the trap works"

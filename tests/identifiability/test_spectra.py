@@ -104,3 +104,24 @@ def test_the_condition_of_many_unknowns(by: str) -> None:
     report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=limits)
     assert (report.verdict, report.rank) == ("overdetermined", 60)
     assert report.condition_number == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
+
+
+@pytest.mark.parametrize(
+    ("shape", "shares"), [((18, 16), (26, 80)), ((60, 150), (135, 170))], ids=["few rows", "wide"]
+)
+def test_the_tolerance_counts_rows_or_columns(
+    shape: tuple[int, int], shares: tuple[int, int]
+) -> None:
+    """It is at least 10√P roundings, and that of the columns if these outnumber the rows."""
+    rng = np.random.default_rng(0)
+    a, change = rng.standard_normal(shape), 1e-9 * rng.standard_normal(max(shape))
+    wide = shape[1] > shape[0]
+    a *= 0.75 / np.linalg.norm(a, axis=0) if wide else 1.0
+    near = a if wide else a.T  # A view: its last row is nearly equal to its first.
+    for share, lost in zip(shares, (1, 0)):
+        near[-1] = near[0] + change
+        values = np.linalg.svd(a, compute_uv=False) if wide else spectrum(a).values
+        near[-1] = near[0] + change * (share * EPS * values[0] / values[-1])
+        for by in ROUTES:
+            report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=ROUTES[by])
+            assert report.rank == min(shape) - lost

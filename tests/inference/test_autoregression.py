@@ -106,8 +106,11 @@ def whitened(v: np.ndarray, rho: np.ndarray) -> np.ndarray:
     return v[order:] - sum(foreknown) if len(v) > order else v[:0]
 
 
-def by_hand(problem: cs.Problem, output: int, order: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two rounds of Cochrane and Orcutt, by dense filtered rows: ρ, and kernel and bias."""
+def by_hand(problem: cs.Problem, output: int, order: int) -> tuple[np.ndarray, ...]:
+    """Two rounds of Cochrane and Orcutt, by dense filtered rows.
+
+    Returns ρ, kernel and bias, their covariance, and variance and degrees of freedom of the noise.
+    """
     group, q = divmod(output, problem.n_outputs // problem.spec.groups)
     rows = dense.design_matrix([*problem.x], problem.spec)[group].astype(float)
     rows = np.hstack([rows, np.ones((len(rows), int(problem.bias)))])
@@ -123,7 +126,9 @@ def by_hand(problem: cs.Problem, output: int, order: int) -> tuple[np.ndarray, n
         rho = scipy.linalg.solve_toeplitz(lags[:-1], lags[1:])
         a, b = (np.concatenate([whitened(v, rho) for v in each]) for each in parts)
         w, *_ = np.linalg.lstsq(a, b, rcond=None)
-    return rho, w
+    dof = len(a) - a.shape[1]
+    variance = np.square(b - a @ w).sum() / dof
+    return rho, w, np.linalg.inv(a.T @ a) * variance, np.array([variance, dof])
 
 
 @pytest.mark.parametrize("name", ["groups", "dilation", "stride", "circular", "ragged", "short"])
@@ -135,10 +140,14 @@ def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
     fit = cs.solve(problem, noise=f"ar{order}")
     assert fit.converged
     for o in range(problem.n_outputs):
-        rho, w = by_hand(problem, o, order)
+        rho, w, covariance, noise = by_hand(problem, o, order)
         np.testing.assert_allclose(fit.noise.coefficients[o], rho, rtol=1e-8)
         found = [*fit.kernel[..., o].reshape(-1), *fit.bias[[o] * geometry.bias]]
         np.testing.assert_allclose(found, w, atol=1e-10)
+        np.testing.assert_allclose([fit.noise.variance[o], fit.noise.dof[o]], noise, rtol=1e-9)
+        p, size = len(w) - geometry.bias, np.abs(covariance).max()
+        taps = covariance_of(fit, o)
+        np.testing.assert_allclose(taps, covariance[:p, :p], atol=1e-10 * size)
 
 
 # --- digits

@@ -156,3 +156,15 @@ def test_with_a_strength_far_above_the_data_nothing_is_explained(rows: int) -> N
         fit = cs.solve(problem, penalty="ridge", grid=grid, select=select)
         scores = fit.regularization.path.scores[-3:]
         np.testing.assert_allclose(scores, [wanted[name]] * 3, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+def test_a_fit_that_is_not_unique_with_its_penalty_has_no_standard_errors() -> None:
+    rng = np.random.default_rng(0)
+    problem = cs.Problem(
+        rng.standard_normal((8, 2)), rng.standard_normal(8), kernel_size=11, padding="causal"
+    )
+    fit = cs.solve(problem, penalty=cs.Ridge([0.0, 1.0], channel_groups=(0, 1)))
+    assert "standard error" not in str(fit)
+    with pytest.raises(ValueError, match="do not determine every tap"):
+        _ = fit.standard_error

@@ -11,6 +11,7 @@ from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.certificate import EXACT
 from convsolve.leastsquares.normal_operator import PROOF_STEPS, Normal
 from convsolve.leastsquares.penalty import RIDGE
+from convsolve.operators.toeplitz import Record, Samples, ToeplitzInverse, tapered_lags
 from support import dense
 from support.cases import EPS
 from support.coloured import coloured, convolved
@@ -18,7 +19,61 @@ from support.coloured import coloured, convolved
 # --- the operator
 
 
+def test_a_burst_at_an_edge_drowns_the_other_columns():
+    """The product then reads the data, so that the rest keeps its digits."""
+    rng, taps = np.random.default_rng(0), 30
+    x = rng.standard_normal((2000, 1))
+    x[0] = 1e9
+    problem = cs.Problem(x, kernel_size=taps)
+    system = analyse(problem).system(RIDGE, 0.0)
+    rows = np.lib.stride_tricks.sliding_window_view(x[:, 0], taps)
+    a = np.ldexp(rows, -system.scaling.exponents[0])
+    normal, v = Normal(system, 0), rng.standard_normal((taps, 2))
+    v[0] = 0.0
+    got, wanted = normal.product(v / normal.stretch) / normal.stretch, a.T @ (a @ v)
+    assert np.abs(got - wanted).max() <= 1e-13 * np.abs(wanted).max()
+
+
 # --- the preconditioner
+
+
+def toeplitz(lags):
+    """The matrix of blocks lags[j - k], transposed for negative lags."""
+    taps = range(len(lags))
+    return np.block([[lags[j - k] if j >= k else lags[k - j].T for j in taps] for k in taps])
+
+
+def lags_of(records, taps, ridge=0.0):
+    """Lags of records (N, L, C), whose channels have a norm of one."""
+    channels = records.shape[2]
+    given = Record(records, np.ones(channels), np.zeros(channels))
+    places, ones = np.arange(taps * channels), np.ones(taps * channels)
+    return tapered_lags(Samples([given], taps, places), ones, ridge * ones, centred=False)
+
+
+def inverse_of(lags):
+    return ToeplitzInverse(lags, np.arange(len(lags) * len(lags[0])))
+
+
+@pytest.mark.parametrize(
+    ("pole", "channels", "taps", "order"),
+    [(0.0, 1, 20, 20), (0.99, 1, 30, 30), (0.9, 3, 20, 20), (0.9, 1, 130, 8), (0.5, 2, 130, 8)],
+)
+def test_the_predictor_inverts_the_matrix_that_continues_its_lags(pole, channels, taps, order):
+    """The random vector has its covariance, and ``low`` is a sharp bound."""
+    lags = lags_of(coloured(np.random.default_rng(4), 4000, channels, pole)[None], taps)
+    made = inverse_of(lags)
+    assert made.definite
+    assert made.order == order
+    inverse = made(np.eye(taps * channels))
+    assert np.abs(inverse - inverse.T).max() <= 1e-12 * np.abs(inverse).max()
+    t, m = toeplitz(lags[:order]), np.linalg.inv(inverse)
+    assert np.abs(m[: len(t), : len(t)] - t).max() <= 1e-10 * np.abs(t).max()
+    beyond = np.abs(inverse[order * channels :, : -order * channels])
+    assert np.tril(beyond, -channels).max(initial=0.0) <= 1e-12 * np.abs(inverse).max()
+    assert 0.3 < made.low * np.linalg.eigvalsh(inverse)[-1] <= 1
+    square = (made.draw.T @ inverse @ made.draw).item()
+    assert abs(square - len(m)) < 4 * np.sqrt(2 * len(m))
 
 
 @pytest.mark.parametrize(
@@ -36,6 +91,36 @@ def test_preconditioner_makes_any_spectrum_flat(pole, times, channels, records, 
     values = np.linalg.eigvalsh(half.T @ g @ half)
     assert 0.2 < values[0] < values[-1] < 5
     assert 0.02 < normal.least(PROOF_STEPS, bool) < values[0]
+
+
+def test_a_steep_spectrum_needs_the_predictor_of_full_order():
+    x = coloured(np.random.default_rng(8), 4000, 1, 0.99, 2)
+    assert inverse_of(lags_of(x[None], 130)).order == 130
+
+
+@pytest.mark.parametrize(
+    ("ridge", "silent", "definite"),
+    [(0.0, False, False), (5e-15, False, False), (4e-13, False, True), (0.0, True, True)],
+)
+def test_an_indefinite_matrix_is_shifted_and_a_silent_channel_is_apart(ridge, silent, definite):
+    """The least eigenvalue of two equal channels is the ridge."""
+    twice = np.repeat(np.random.default_rng(6).standard_normal((1, 3000, 1)), 2, axis=2)
+    made = inverse_of(lags_of(twice * [not silent, 1.0], 24, ridge))
+    assert made.definite == definite
+    values = np.linalg.eigvalsh(made(np.eye(48)))
+    assert values[0] > 0
+    assert made.low <= 1 / values[-1]
+
+
+def test_the_ends_of_records_are_tapered_and_dead_samples_are_zero():
+    dead = np.zeros((1, 1000), bool)
+    dead[0, 500:510] = True
+    record = Record(np.full((1, 1000, 1), 6), np.array([0.5]), np.ones(1), dead)
+    found = record.tapered(160, centred=False).read(slice(None))[0, :, 0]
+    assert (found[160:500] == 2.0).all()
+    assert not found[500:510].any()
+    assert max(abs(found[0]), abs(found[-1])) < 1e-4
+    assert not record.tapered(160, centred=True).read(slice(None)).any()
 
 
 # --- the certificate

@@ -155,6 +155,21 @@ class Lying(Slices):
         return found if self.readings <= self._true else self._of(found)
 
 
+LIES: dict[str, Callable[[np.ndarray], Any]] = {
+    "shorter": lambda a: a[:-1],
+    "None": lambda a: None,
+    "complex": lambda a: a + 1j,
+    "masked": lambda a: np.ma.masked_greater(a, 0),
+}
+
+
+@pytest.mark.parametrize("true", [0, 1])
+@pytest.mark.parametrize("name", LIES)
+def test_slices_of_another_shape_or_kind_are_refused(name: str, true: int) -> None:
+    with pytest.raises(ValueError, match="the source has changed, or has masked values"):
+        solved(Lying(X, LIES[name], true))
+
+
 @pytest.mark.parametrize(
     ("value", "options"), [(np.nan, {}), (np.inf, {"confounds": np.cos(np.arange(296.0))})]
 )
