@@ -14,7 +14,7 @@ import numpy as np
 # From the best to the worst.
 STATUSES = ("solved", "approximate", "max steps", "stagnated", "interrupted", "diverged")
 # Entries of ``stats`` that are added.
-ADDED = ("compile_seconds", "run_seconds", "newton_steps", "interior_steps", "pivots")
+ADDED = ("compile_seconds", "run_seconds", "interior_steps")
 
 
 class Part(NamedTuple):

@@ -356,19 +356,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1795,
+    "problem": 1794,
     "linalg": 693,
-    "operators": 2395,
+    "operators": 2390,
     "leastsquares": 1199,
     "inference": 2381,
     "solvers": 1049,
-    "identifiability": 1251,
+    "identifiability": 1249,
     "plotting": 1485,
     "cli": 1323,
     "interop, formats, io, datasets": 507,
     "top level": 3798,
-    "package": 17876,
-    "tests": 16410,
+    "package": 17868,
+    "tests": 16554,
     "files": 153,
     "files at the top": 34,
 }

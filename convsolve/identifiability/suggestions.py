@@ -154,10 +154,8 @@ def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
     missing = diagnosis.n_unknowns - diagnosis.n_equations
     longest = max(problem._lengths, key=lambda shape: math.prod(spec.output_shape(shape)))
     text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
-    if problem._kept.flags is not None:
-        return [Suggestion("rows", f"{text}: exclude fewer rows, or add another record")]
-    if problem._nuisance.confounds is not None:
-        return [Suggestion("rows", f"{text}: longer records, or fewer confounds")]
+    if problem._kept.flags is not None or problem._nuisance.confounds is not None:
+        return [Suggestion("rows", f"{text}: more samples, fewer excluded rows or confounds")]
     if spec.ndim > 1:
         return [Suggestion("rows", f"{text}: larger records, or more of them")]
     samples = _least_samples(problem)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 from itertools import groupby
 from typing import Self
 
@@ -38,12 +37,6 @@ class TapBasis:
         """Return the basis of kernels (taps, channels) with coordinates of each channel."""
         each, count = enumerate(channels), len(channels)
         return cls(taps * count, [own._replace(kept=own.kept * count + c) for c, own in each])
-
-    @classmethod
-    def of_axes(cls, matrices: Sequence[np.ndarray], channels: int) -> Self:
-        """Return the basis whose matrix for every channel is a product of those of the axes."""
-        matrix = reduce(np.kron, matrices)
-        return cls.of_taps(len(matrix), [ChannelTaps(np.arange(len(matrix)), matrix)] * channels)
 
     @property
     def identity(self) -> bool:

@@ -11,9 +11,6 @@ import numpy as np
 
 from ..text import shown
 
-# Element counts are kept below what a signed 64-bit index can address, 8 bytes an element.
-MAX_ELEMENTS = 2**60
-
 
 def integer(value: Any, name: str, minimum: float = 1, maximum: float = math.inf) -> int:
     """Return ``value`` as a Python int within these limits; refuse bool and floats."""

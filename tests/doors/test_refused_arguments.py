@@ -13,7 +13,6 @@ import convsolve as cs
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((40, 2)), RNG.standard_normal((38, 2))
-BATCH = {"x": np.stack([X] * 3), "y": np.stack([Y] * 3)}
 FLAGS = np.ones(38, bool)
 LINE = X[:, 0]
 FULL = cs.Problem(X, Y, kernel_size=3)

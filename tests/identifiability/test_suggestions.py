@@ -297,4 +297,6 @@ def test_confounds_need_longer_records() -> None:
     (rows,) = (
         s for s in cs.identify(cs.Problem(x, lags=(0, 9), drift=3)).suggestions if s.kind == "rows"
     )
-    assert str(rows) == "3 more rows of y are needed: longer records, or fewer confounds"
+    assert (
+        str(rows) == "3 more rows of y are needed: more samples, fewer excluded rows or confounds"
+    )

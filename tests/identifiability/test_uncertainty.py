@@ -107,6 +107,3 @@ def test_a_band_limited_recording_is_reported_and_a_ridge_bounds_the_kernel() ->
     assert np.abs(kernel).max() < 4
     with pytest.warns(cs.IdentifiabilityWarning, match="decrease without a gap"):
         cs.solve(problem)
-
-
-# --- the condition, and R from a tree

@@ -104,9 +104,6 @@ def test_small_strengths_are_solved_from_the_data(select: Any) -> None:
     np.testing.assert_allclose(fit.kernel, wanted.kernel, atol=1e-6 * np.abs(wanted.kernel).max())
 
 
-# --- bands
-
-
 # --- exact data and extreme units
 
 

@@ -83,7 +83,8 @@ def test_long_series_are_summed_in_bins() -> None:
     fit = cs.solve(cs.Problem(x, x + y + 3, lags=(0, 1), bias=True))
     p, measured = fit.predict()[1:], (x + y + 3)[1:]
     wanted = oracle(measured, p, 0.95)
-    np.testing.assert_allclose(fit.score().r2_standard_error[0], wanted[0], rtol=1e-2)
+    # Cosines are evaluated at the middle of bins of a few rows.
+    np.testing.assert_allclose(fit.score().r2_standard_error[0], wanted[0], rtol=1e-3)
 
 
 def test_few_effective_rows_have_no_interval_or_an_approximate_one() -> None:

@@ -218,7 +218,8 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, kept:
 
 def test_an_unfinished_run_reports_its_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     """The gap is no less than the share of the loss above the least one."""
-    problem = noisy("bias")
+    problem, huber = noisy("bias"), cs.HuberLoss(scale=0.1)
+    best = huber.of(cs.solve(problem, loss=huber).residuals()).sum((0, 1))
     least = [least_absolute(a, y)[0] for a, y, _ in dense_outputs(problem, cs.solve(problem))]
     monkeypatch.setattr(plq, "ENOUGH", 1e-2)
     monkeypatch.setattr(plq, "TURNS", 0)
@@ -226,8 +227,8 @@ def test_an_unfinished_run_reports_its_gap(monkeypatch: pytest.MonkeyPatch) -> N
     found = [np.abs(y - a @ w).sum() for a, y, w in dense_outputs(problem, fit)]
     assert 1e-8 < max(1 - b / a for a, b in zip(found, least)) <= fit.duality_gap < 1
     assert fit.status == "approximate"
-    fit = cs.solve(problem, loss=cs.HuberLoss(scale=0.1))
-    assert 1e-8 < fit.duality_gap < 1
+    fit = cs.solve(problem, loss=huber)
+    assert 1e-8 < (1 - best / huber.of(fit.residuals()).sum((0, 1))).max() <= fit.duality_gap < 1
     assert fit.status == "approximate"
     with pytest.raises(ValueError, match=r"the status is .approximate.; standard errors need"):
         _ = fit.standard_error
@@ -322,7 +323,7 @@ def test_losses_and_a_penalty_are_minimized(name: str, loss: Any, turn: int) -> 
     problem = cs.Problem(x, y, lags=(0, LAGS - 1), edges="zeros", **stated)
     fit = cs.solve(problem, penalty=penalty, loss=loss, limits=TUNINGS[(turn + len(name)) % 3])
     assert fit.converged
-    assert fit.duality_gap < 1e-11
+    assert fit.duality_gap < 1e-12
     roots = np.sqrt(stated.get("weights", 1.0) * stated.get("mask", np.ones(90)))
     whole = np.hstack([lag_matrix(x), np.ones((90, 1))]) * roots[:, None]
     whole = whole if stated else whole[:, :-1]
@@ -339,17 +340,17 @@ def test_losses_and_a_penalty_are_minimized(name: str, loss: Any, turn: int) -> 
         # The multipliers of rows at a corner, and of taps at zero, complete the gradient.
         zero, gradient = w == 0, whole[~held].T @ pull[~held]
         gradient[: len(w)] -= lasso * np.sign(w) + 2 * k @ w
-        assert zero.any() == bool(lasso) or loss == "huber"
+        assert zero.any() == bool(lasso) or (lasso and loss == "huber")
         corners = np.vstack([whole[held], -lasso * np.eye(whole.shape[1])[: len(w)][zero]])
         d = np.linalg.lstsq(corners.T, -gradient, rcond=None)[0]
         size = np.abs(whole).T @ np.abs(pull) + 1e-3
-        assert (np.abs(corners.T @ d + gradient) <= 1e-10 * size).all()
+        assert (np.abs(corners.T @ d + gradient) <= 1e-11 * size).all()
         assert np.abs(d).max(initial=0.0) <= 1 + 1e-9
     with pytest.raises(ValueError, match="without a penalty have standard errors"):
         _ = fit.standard_error
     linear = cs.solve(problem, penalty=penalty, loss=cs.HuberLoss(1e9, scale=1.0))
     np.testing.assert_allclose(
-        linear.kernel, cs.solve(problem, penalty=penalty).kernel, rtol=1e-9, atol=1e-12
+        linear.kernel, cs.solve(problem, penalty=penalty).kernel, rtol=1e-9, atol=0
     )
 
 

@@ -246,9 +246,9 @@ def test_errors_and_tests_of_an_exact_output() -> None:
     assert (test.statistic[0], test.pvalue[0], test.partial_r2[0]) == (np.inf, 0, 1)
     assert np.isnan(both.test(contrast=ones, value=6.0).statistic[0])
     assert np.isnan(both.test(1, lags=(-2, -1)).statistic[0])
-    np.testing.assert_allclose(test.statistic[1], alone.test(0).statistic[0], rtol=1e-9)
+    np.testing.assert_allclose(test.statistic[1], alone.test(0).statistic[0], rtol=1e-10)
     found, expected = (fit.confidence_band(simultaneous=True) for fit in (both, alone))
-    np.testing.assert_allclose(np.array(found)[..., 1], expected, rtol=1e-9)
+    np.testing.assert_allclose(np.array(found)[..., 1], expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize(

@@ -33,9 +33,6 @@ def spoilt(array: np.ndarray, value: float, *place: int) -> np.ndarray:
     return found
 
 
-# --- slices
-
-
 # --- numbers that are not finite
 
 
