@@ -26,7 +26,7 @@ ROOT = Path(convsolve.__file__).parent
 ROWS = [
     {"errors", "near_misses", "text", "html", "cached", "interrupts", "lazy_plot",
      "parallel", "progress"},
-    {"files", "lazy_jax", "parts", "registry", "progress_bars"},
+    {"facts", "files", "lazy_jax", "parts", "registry", "progress_bars"},
     {"linalg"},
     {"problem"},
     {"operators"},
@@ -356,7 +356,7 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1794,
+    "problem": 1833,
     "linalg": 693,
     "operators": 2390,
     "leastsquares": 1199,
@@ -366,11 +366,11 @@ LIMITS = {
     "plotting": 1485,
     "cli": 1323,
     "interop, formats, io, datasets": 507,
-    "top level": 3798,
-    "package": 17868,
+    "top level": 3898,
+    "package": 18007,
     "tests": 16554,
-    "files": 153,
-    "files at the top": 34,
+    "files": 154,
+    "files at the top": 35,
 }
 WITHOUT_CODE = {
     tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,

@@ -9,10 +9,68 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..text import ranges, shown, some
+from ..text import count, ranges, shown, some
 
 # Lags are reported in seconds below this sampling rate in Hz, and otherwise in milliseconds.
 SLOW = 10.0
+# Windows that reach beyond these seconds are written in seconds, others in milliseconds.
+LONG = 2.0
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a kernel: ascending lags, or the taps of a layer in its order.
+
+    Attributes:
+        lags: integers, ascending.
+        fs: sampling rate in Hz, or None for lags in samples.
+        noun: "lag", or "tap" for a problem that was stated by ``kernel_size``.
+    """
+
+    lags: np.ndarray
+    fs: float | None = None
+    noun: str = "lag"
+
+    @property
+    def unit(self) -> str:
+        """Unit of `values`; empty for taps."""
+        if self.fs is None:
+            return "samples" if self.noun == "lag" else ""
+        return "s" if np.abs(self.lags).max() > LONG * self.fs else "ms"
+
+    @property
+    def scale(self) -> float:
+        """One sample in `unit`."""
+        return 1.0 if self.fs is None else {"s": 1.0, "ms": 1e3}[self.unit] / self.fs
+
+    @property
+    def values(self) -> np.ndarray:
+        """Lags in `unit`."""
+        return self.lags if self.fs is None else self.lags * self.scale
+
+    @property
+    def label(self) -> str:
+        """Label of an axis of a figure or of a column of a table."""
+        return f"{self.noun} ({self.unit})" if self.unit else self.noun
+
+    def text(self, lag: int) -> str:
+        """Return a lag in `unit`, to a hundredth of a sample or finer."""
+        decimals = 0 if self.fs is None else max(0, 2 - math.floor(math.log10(self.scale)))
+        return f"{round(float(lag * self.scale), decimals):.15g}"
+
+    def at(self, lags: Sequence[int]) -> str:
+        """Return lags in words, such as "lags 3–5" or "20 ms"."""
+        words = ranges(lags, self.text)
+        return f"{words} {self.unit}" if self.fs else f"{self.noun}{'s' * (len(lags) > 1)} {words}"
+
+    def span(self) -> str:
+        """Return the number of lags, the first and the last in words."""
+        words = count(len(self.lags), self.noun)
+        if self.noun == "tap":
+            return words
+        first, last = self.text(self.lags[0]), self.text(self.lags[-1])
+        ends = f"at {first}" if first == last else f"from {first} to {last}"
+        return f"{words} {ends} {self.unit}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .checks import choice, flag, integer, number
 from .description import sizes_sentence, summary
 from .geometry import Geometry
 from .kernel_space import kernel_space
-from .names import Names, words_of
+from .names import Axis, Names, words_of
 from .nuisance import Confounds, Nuisance, Terms
 from .records import Records, check_time_indexes, numeric, precision, read
 from .rows import ByOutputs, Rows, Span, rows_reading, used_rows
@@ -478,6 +478,14 @@ class Problem:
         """
         taps = self.spec._unknowns(self.n_channels)
         return (taps if self._space is None else self._space.rank) + self._nuisance.total
+
+    @property
+    def _axes(self) -> tuple[Axis, ...]:
+        """The axes of the kernel, for texts and figures."""
+        if self._geometry.edges:
+            fs = self.fs if len(self._lags) == 1 else None
+            return tuple(Axis(lags[::-1], fs) for lags in self._lags)
+        return tuple(Axis(np.arange(len(lags)), None, "tap") for lags in self._lags)
 
     @property
     def lags(self) -> Any:
