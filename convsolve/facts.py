@@ -1,4 +1,4 @@
-"""Facts of results, and the one place that renders them: as text, in notebooks, as dict and JSON."""
+"""Facts of results, and the one place that renders them: text, notebooks, dict and JSON."""
 
 from __future__ import annotations
 
