@@ -357,7 +357,7 @@ def test_type_checkers_find_public_names():
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
     "problem": 1833,
-    "linalg": 693,
+    "linalg": 704,
     "operators": 2390,
     "leastsquares": 1199,
     "inference": 2381,
@@ -367,7 +367,7 @@ LIMITS = {
     "cli": 1323,
     "interop, formats, io, datasets": 507,
     "top level": 3898,
-    "package": 18007,
+    "package": 18018,
     "tests": 16554,
     "files": 154,
     "files at the top": 35,

@@ -9,7 +9,7 @@ from scipy.linalg.lapack import dormqr, dsytrd, dsytrd_lwork
 from ..cached import cached_property
 
 # The eigenvectors of fewer columns than this are formed, which then takes less time.
-FEW = 600
+FEW = 200
 
 
 class Eigenvectors:

@@ -11,8 +11,10 @@ from numpy.polynomial.legendre import legvander
 
 from .rank import EPS
 
-# Highest degree of polynomials whose values at a million places are exact in extended precision.
-EXACT_DEGREE = 3
+# Highest degree of polynomials whose values at a million places are exact in extended precision,
+# and the highest with exact values in float64, which is several times faster, for lengths of at
+# most so many bits.
+EXACT_DEGREE, FLOAT_DEGREE, FLOAT_BITS = 3, 2, 25
 # Columns of a condition number below this have an accurate basis in working precision.
 WELL_CONDITIONED = 10.0
 
@@ -44,17 +46,27 @@ def orthonormal(columns: np.ndarray, root: np.ndarray) -> np.ndarray:
 
 
 def legendre(
-    at: Sequence[np.ndarray], ends: Sequence[int], degree: int, exact: bool = False
+    at: Sequence[np.ndarray],
+    ends: Sequence[int],
+    degree: int,
+    exact: bool = False,
+    dtype: type = np.longdouble,
 ) -> np.ndarray:
-    """Return polynomials (*L, J) of at most a degree, in extended precision.
+    """Return polynomials (*L, J) of at most a degree.
 
     They are products of Legendre polynomials at places ``at`` of every axis, which has a length.
     With ``exact``, polynomials of low degree have no rounding errors, but are more collinear.
     """
+    if degree == 0:
+        return np.ones((*map(len, at), 1))
+    bits = [(n - 1).bit_length() for n in ends]
+    exact &= degree <= EXACT_DEGREE
+    if exact and degree <= FLOAT_DEGREE and max(bits) <= FLOAT_BITS:
+        dtype = float
     each = []
-    for places, n in zip(at, ends, strict=True):
-        unit = 1 << (n - 1).bit_length() if exact and degree <= EXACT_DEGREE else max(n - 1, 1)
-        each.append(legvander((2 * places.astype(np.longdouble) - (n - 1)) / unit, degree))
+    for places, n, b in zip(at, ends, bits, strict=True):
+        unit = 1 << b if exact else max(n - 1, 1)
+        each.append(legvander((2 * places.astype(dtype) - (n - 1)) / unit, degree))
     orders = itertools.product(range(degree + 1), repeat=len(each))
     columns = [
         reduce(np.multiply.outer, (v[:, k] for v, k in zip(each, order, strict=True)))
@@ -71,10 +83,11 @@ def polynomial_basis(flags: np.ndarray, degree: int, root: np.ndarray, few: bool
     """
     used = np.flatnonzero(flags.reshape(len(flags), -1).any(1))
     part = flags[used[0] : used[-1] + 1]
-    wide = legendre([*map(np.arange, part.shape)], part.shape, degree)[part]
-    columns = wide.astype(float) * root[:, None]
-    norms = np.linalg.norm(columns, axis=0)
-    columns = columns / np.where(norms > 0, norms, 1.0)
-    if few or np.linalg.cond(columns.T @ columns) > WELL_CONDITIONED**2:
-        return orthonormal(wide, root)
-    return np.asarray(np.linalg.qr(columns)[0])
+    at, ends = [*map(np.arange, part.shape)], part.shape
+    if not few:
+        columns = legendre(at, ends, degree, dtype=float)[part] * root[:, None]
+        norms = np.linalg.norm(columns, axis=0)
+        columns = columns / np.where(norms > 0, norms, 1.0)
+        if np.linalg.cond(columns.T @ columns) <= WELL_CONDITIONED**2:
+            return np.asarray(np.linalg.qr(columns)[0])
+    return orthonormal(legendre(at, ends, degree)[part], root)
