@@ -126,7 +126,10 @@ def huber(x: np.ndarray, y: np.ndarray, taps: int) -> dict[str, Any]:
     at_scale = ours(x, y, taps, cs.HuberLoss(scale=exact.scale))()
     row["gap_at_the_scale_of_RLM"] = rounded(at_scale.duality_gap)
     row["off_RLM"] = largest_share(at_scale.kernel.reshape(-1), exact.params)
-    row["covariance_off_RLM"] = largest_share(at_scale.covariance()[::-1, ::-1], exact.cov_params())
+    # The covariance is in ascending lags, the columns of RLM are in the order of a layer.
+    order = np.arange(a.shape[1]).reshape(taps, -1)[::-1].reshape(-1)
+    covariance = at_scale.covariance()[np.ix_(order, order)]
+    row["covariance_off_RLM"] = largest_share(covariance, exact.cov_params())
     return row
 
 
