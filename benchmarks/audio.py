@@ -108,8 +108,7 @@ def levinson(x: np.ndarray, y: np.ndarray, taps: int) -> np.ndarray:
 def lsqr(x: np.ndarray, y: np.ndarray, taps: int, edges: str) -> np.ndarray:
     """Solve by LSQR with products by FFTs."""
     from scipy.fft import irfft, next_fast_len, rfft
-    from scipy.sparse.linalg import LinearOperator
-    from scipy.sparse.linalg import lsqr as scipy_lsqr
+    from scipy.sparse.linalg import LinearOperator, lsqr as scipy_lsqr
 
     first, size = taps - 1 if edges == "drop" else 0, next_fast_len(len(x) + taps, real=True)
     spectrum = rfft(x, size)

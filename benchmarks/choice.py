@@ -1,4 +1,4 @@
-"""Where steps of FFTs are faster than a factor: what `convsolve.solvers.auto.choose` goes by.
+"""Where steps of FFTs are faster than a factor: what `convsolve.solvers.direct.choose` goes by.
 
     python -m benchmarks.choice                     # five minutes; writes the result file
     python -m benchmarks.choice --quick --out FILE  # tiny sizes, to see whether it works
@@ -46,8 +46,8 @@ def measured(
     samples: int, channels: int, unknowns: int, outputs: int, mixed: bool, runs: int
 ) -> dict[str, Any]:
     import convsolve as cs
-    from convsolve.solvers.auto import choose
     from convsolve.solvers.base import Objective
+    from convsolve.solvers.direct import choose
 
     x, y = data(samples, channels, outputs, mixed)
     lags = (0, unknowns // channels - 1)

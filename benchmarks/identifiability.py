@@ -42,7 +42,7 @@ problem = cs.Problem(x, y, kernel_size={taps})
 if {identify}:
     report = cs.identify(problem)
     found = dict(verdict=report.verdict, rank=report.rank, condition=report.condition_number)
-    found["method"] = method(report._diagnosis)
+    found["method"] = method(report)
 else:
     fit = cs.solve(problem)
     found = dict(status=fit.status, certificate=fit.backward_error, solver=fit.stats["solver"])
@@ -121,7 +121,7 @@ def smooth(which: str, seed: int = 1) -> dict[str, Any]:
         "condition_of_the_matrix": float(values[0] / values[-1]),
         "verdict": report.verdict,
         "rank": report.rank,
-        "rank_band": list(report._diagnosis.rank_band),
+        "rank_band": list(report._rank_band),
         "noise_gain": [float(gains.min()), float(gains.max())],
         "weakly_determined": int(report.weakly_determined.sum()),
         "ridge": ridge,

@@ -23,23 +23,18 @@ _IMPORTS = [node for node in _STUB.body if isinstance(node, ast.ImportFrom)]
 # The module of every name; None for the modules themselves.
 _HOMES = {alias.name: node.module for node in _IMPORTS for alias in node.names}
 
-# Constants, classes, functions.
-__all__ = sorted(
-    (name for name, home in _HOMES.items() if home),
-    key=lambda name: (not name.isupper(), not name[0].isupper(), name),
-)
+__all__ = sorted(name for name, home in _HOMES.items() if home)
 
 
 def __getattr__(name: str) -> Any:
     # Names are imported when first used, so that `import convsolve` imports no jax (PEP 562).
     if name not in _HOMES:
-        from .near_misses import unknown_attribute
+        from .notation import unknown_attribute
 
         raise unknown_attribute(__name__, name, _HOMES)
     home = _HOMES[name]
-    if home is None:
-        return import_module(f".{name}", __name__)
-    value = globals()[name] = getattr(import_module(f".{home}", __name__), name)
+    module = import_module(f".{home or name}", __name__)
+    value = globals()[name] = getattr(module, name) if home else module
     return value
 
 

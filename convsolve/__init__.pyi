@@ -24,9 +24,11 @@ from .identifiability.report import Identifiability as Identifiability
 from .inference.folds import CrossValidation as CrossValidation
 from .lag_choice import choose_lags as choose_lags
 from .leastsquares.penalty import Ridge as Ridge, Tikhonov as Tikhonov
-from .leastsquares.smooth import Smooth as Smooth
-from .leastsquares.squared_exponential import SquaredExponential as SquaredExponential
-from .leastsquares.stable_spline import StableSpline as StableSpline
+from .leastsquares.priors import (
+    Smooth as Smooth,
+    SquaredExponential as SquaredExponential,
+    StableSpline as StableSpline,
+)
 from .noise import ARNoise as ARNoise, HACNoise as HACNoise
 from .plotting.figures import plot as plot
 from .problem.lag_bases import (

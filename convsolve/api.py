@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -16,23 +16,23 @@ from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, wa
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
-from .lazy_jax import as_jax, is_jax_array
+from .lazy import as_jax, is_jax_array, is_tracer
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty
 from .linalg.threads import blas_threads
 from .method import Method
-from .near_misses import checks_arguments
+from .model import Model, Part
 from .noise import ARNoise, NoiseModel
+from .notation import checks_arguments
 from .operators.prediction import predicted
-from .parts import STATUSES, Part, gathered, stats_of
+from .parts import STATUSES, join, joined_stats
 from .problem.checks import flag
 from .problem.description import fitted_terms, rows_sentence
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read
 from .problem.sizes import Limits, Tuning, tuning_of
 from .problem.spec import ConvSpec
-from .progress import LOG, Listener, announce, tracked
-from .progress_bars import following
+from .progress import LOG, following, tracked
 from .solution import Solution
 from .solvers.base import Loss, Solver, SolverResult, certified
 from .text import recorded
@@ -45,16 +45,16 @@ if TYPE_CHECKING:
 # Alternating estimates of autoregressive noise and the kernel, after one for white noise.
 ROUNDS = 2
 REFUSED = "strict=True, so no solution is returned"
-# Reports by problem and limits, as weak references: a report refers to its problem.
-_REPORTS: WeakKeyDictionary[Problem, WeakValueDictionary[Tuning, Identifiability]]
-_REPORTS = WeakKeyDictionary()
+# Reports by problem and limits, as weak references. A report refers to its problem, so that no
+# other problem has its number while the report exists.
+_REPORTS = WeakValueDictionary[tuple[int, Tuning], Identifiability]()
 
 
 @checks_arguments
 def identify(
     problem: Problem,
     *,
-    progress: bool | Listener = False,
+    progress: bool = False,
     limits: Limits | None = None,
 ) -> Identifiability:
     """Report whether x determines the kernel, and which part of it.
@@ -87,9 +87,9 @@ def identify(
         `solve`, and `choose_lags` for the lags that the data support.
     """
     check_problem(problem)
-    with following(progress, "identify"):
+    with following(progress):
         report = report_of(problem, tuning_of(limits))
-        if progress is not False:
+        if progress:
             _ = report.verdict
     return report
 
@@ -98,9 +98,8 @@ def report_of(problem: Problem, tuning: Tuning) -> Identifiability:
     """Return the report of `identify`, which is computed once per problem."""
     if len(problem._by_mask) > 1:
         return max((report_of(part, tuning) for _, part in problem.parts), key=_severity)
-    known = _REPORTS.setdefault(problem, WeakValueDictionary())
-    if (report := known.get(tuning)) is None:
-        report = known[tuning] = Identifiability(problem, tuning)
+    if (report := _REPORTS.get((id(problem), tuning))) is None:
+        report = _REPORTS[id(problem), tuning] = Identifiability(problem, tuning)
     return report
 
 
@@ -122,7 +121,7 @@ def solve(
     loss: str | Loss | Callable[[Any, Any], Any] = "squared",
     noise: str | NoiseModel = "white",
     strict: bool = False,
-    progress: bool | Listener = False,
+    progress: bool = False,
     limits: Limits | None = None,
 ) -> Solution:
     """Recover the kernel of ``problem``, with a certificate.
@@ -130,8 +129,8 @@ def solve(
     If Ctrl-C stops an iterative solver, the current kernel is returned with the status
     "interrupted", and the rank is not decided.
 
-    The four choices of solver, penalty, loss and noise model are independent. Each is an object, or
-    a name, in any case and with - or _.
+    The four choices of solver, penalty, loss and noise model are independent. Each is an object, a
+    name in any case and with - or _, or words such as ``"Smooth(order=2)"``.
 
     Args:
         problem: x, y and the geometry.
@@ -148,7 +147,7 @@ def solve(
             `CrossValidation`. By default "evidence" for priors (`SquaredExponential`,
             `StableSpline`) and a banded ridge, "cv" for `Lasso` and "gcv" for others.
         loss: "squared" (the default), "huber" or "absolute", an object, or for gradient descent a
-            callable of (prediction, target).
+            callable of (prediction, target). "mse" and "mae" are the first and the last.
         noise: the assumed noise of y: "white" (the default), "ar", "hac" or "cluster", or an
             object. A number gives the order or the bandwidth, as in "ar3". "ar" changes the
             solution, the others only its errors, see `ARNoise`, `HACNoise` and ``"cluster"``.
@@ -157,9 +156,7 @@ def solve(
             `IdentifiabilityWarning`. Fewer equations than unknowns are refused before any
             computation, a lack of rank after it.
         progress: True shows a progress bar on stderr for every stage of more than half a second.
-            Bars need tqdm. A callable ``(stage, done, total, note)`` is called instead at every
-            stage, pass and step: with the name of the stage, how much of ``total`` is done, and a
-            note such as the loss. Default False.
+            Bars need tqdm. Default False.
         limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
     Returns:
@@ -188,7 +185,8 @@ def solve(
         >>> fit.status
         'solved'
         >>> print(fit.score())
-        output 0: R² 0.6394 ± 0.027, correlation 0.801, fit 39.9 %
+        output             R²  correlation  fit (%)
+        0       0.639 ± 0.027        0.801     39.9
 
     See Also:
         `compare`, `cross_validate`, `identify`, and `fit_kernel` inside jit.
@@ -199,53 +197,57 @@ def solve(
     method.check(problem)
     if method.solver.factors_rows and not problem._sizes(tuning).factor_fits:
         tuning = replace(tuning, most_work=math.inf)
-    parts, strict = [], flag(strict, "strict")
-    with following(progress, "solve"):
-        for outputs, part in problem.parts:
+    parts, strict = list[Part](), flag(strict, "strict")
+    with following(progress):
+        # Reports are shared while they are referred to.
+        reports = [report_of(part, tuning) for _, part in problem.parts]
+        for (outputs, part), report in zip(problem.parts, reports, strict=True):
             own = method if part is problem else method.of_part(part._selection)
-            parts.append(Part(outputs, _with_noise(part, own, strict, tuning)))
-        fit = parts[0].solution
-        if len(parts) > 1:
-            fit = _joined(problem, parts, {"masks": len(parts)}, tuning)
-    _round(fit, problem)
-    for _, own in parts:
-        each = [part.solution for part in own._parts] or [own]
-        doubtful = [one for one in each if not one.stats.get("unique", True)]
-        for one in doubtful[:1]:  # reported for the data, not for filtered rows
-            clause = f"this is {one.stats['shown']}"
-            warn(_many_fit(IdentifiabilityWarning, own.identifiability, clause))
-    fit.stats["call"] = method.call
-    return fit
+            found = _with_noise(part, own, strict, tuning)
+            for one in found:
+                one.outputs = tuple(outputs[o] for o in one.outputs)
+            parts += found
+            open_parts = [one for one in found if not one.found.stats.get("unique", True)]
+            for one in open_parts[:1]:
+                # The doubt concerns the data, not filtered rows.
+                clause = f"this is {one.found.stats['shown']}"
+                warn(_many_fit(IdentifiabilityWarning, report, clause))
+        return _joined(problem, parts, method, tuning)
 
 
-def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> Solution:
+def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> list[Part]:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    fit, model = _solved(problem, method, strict, tuning), method.noise
+    found = _solved(problem, method, strict, tuning)
+    every, model = tuple(range(problem.n_outputs)), method.noise
+    parts = [Part(every, problem, found, model, tuning)]
     if not isinstance(model, ARNoise):
-        return fit
+        return parts
     from .inference.ar import estimated_noise, filtered_parts
 
     for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
-        before = fit.status
+        before, outputs = _worst(parts), [part.outputs for part in parts]
         if before == "interrupted":
             break
-        noise = estimated_noise(analyse(problem, tuning), fit.kernel, model.order)
+        kernel = join([part.found.kernel for part in parts], outputs)
+        noise = estimated_noise(analyse(problem, tuning), kernel, model.order)
         parts = []
         for o, part in enumerate(filtered_parts(problem, noise, tuning)):
-            own = method.of_part(part._selection)
-            parts.append(Part((o,), _solved(part, own, strict, tuning)))
-        fit = _joined(problem, parts, {"noise": model.label}, tuning, autoregression=noise)
-        fit.bias = fit.bias / (1 - noise.coefficients.sum(1))
-        # The noise was estimated from the residuals of the fit before.
-        if before not in ("solved", "approximate"):
-            fit.status = max(before, fit.status, key=STATUSES.index)
-    return fit
+            found = _solved(part, method.of_part(part._selection), strict, tuning)
+            # The noise was estimated from the residuals of the fit before.
+            if before not in ("solved", "approximate"):
+                found = replace(found, status=max(before, found.status, key=STATUSES.index))
+            parts.append(Part((o,), part, found, model, tuning, noise.of_output(o)))
+    return parts
 
 
-def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> Solution:
+def _worst(parts: Sequence[Part]) -> str:
+    """Return the worst status."""
+    return max((part.found.status or "" for part in parts), key=STATUSES.index)
+
+
+def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> SolverResult:
     """Solve for outputs that use the same rows, with white noise and in float64."""
     LOG.info("solve by %s: %r", method.name, problem)
-    announce(method.name)
     analysis, report = analyse(problem, tuning), report_of(problem, tuning)
     sizes, clock = analysis.design.sizes, analysis.design.clock
     with blas_threads(min(sizes.rows, sizes.columns)):
@@ -263,7 +265,7 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
         stats = _stats(problem, method, seconds) | raw.stats
         # After Ctrl-C, skip the rank decision, which can take minutes.
         if raw.status != "interrupted":
-            unique = bool(raw.evidence or report._diagnosis.unique_with(least, penalty))
+            unique = bool(raw.evidence or report._unique_with(least, penalty))
             if strict and not unique:
                 raise _many_fit(IdentifiabilityError, report)
             stats |= {"unique": unique, "shown": raw.answer}
@@ -272,12 +274,11 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
         )
     status = raw.status or ("solved" if certificate and certificate.exact else "approximate")
     found = replace(raw, status=status, stats=stats, certificate=certificate, penalties=penalties)
-    fit = _stated(problem, found, tuning, noise_model=method.noise)
     proof = "no certificate" if certificate is None else f"certificate {certificate.value:.1e}"
     why = filter(None, [stats.get("choice"), stats.get("route"), raw.regularization])
     words = "; ".join([f"{status}, {proof}, {seconds:.2f} s", *map(str, why)])
-    LOG.info("%s: %s", stats["solver"], words)
-    return fit
+    LOG.info("%s: %s", stats["solver"], " ".join(words.split()))
+    return found
 
 
 def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
@@ -294,60 +295,42 @@ def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
     }
 
 
-def _joined(
-    problem: Problem, parts: Sequence[Part], stats: dict[str, Any], tuning: Tuning, **more: Any
-) -> Solution:
-    """Return the solution of all outputs from those of parts, with some more ``stats``."""
-    fits = [part.solution for part in parts]
-    penalties = {o: t for some, fit in parts for o, t in zip(some, fit._penalties, strict=True)}
-    kernel, bias = gathered(parts, lambda fit: (fit.kernel, fit.bias))
-    bounds = [fit._certificate for fit in fits if fit._certificate is not None]
-    found = SolverResult(
-        kernel,
-        bias,
-        status=max((fit.status for fit in fits), key=STATUSES.index),
-        stats=stats_of(parts) | stats,
-        certificate=max(bounds, default=None, key=lambda bound: bound.value),
-        regularization=gathered(parts, lambda fit: fit._regularization),
-        penalties=[penalties[o] for o in range(problem.n_outputs)],
-    )
-    return _stated(problem, found, tuning, noise_model=fits[0]._noise_model, parts=parts, **more)
-
-
-def _stated(problem: Problem, found: SolverResult, tuning: Tuning, **more: Any) -> Solution:
-    """Return a solution with kernel and bias in float64, and the penalty in ``stats``."""
-    fit = Solution(
-        found,
-        recipe=problem._recipe,
-        spec=problem.spec,
-        tap_lags=problem._lags,
-        y_channel_axis=problem._output is not None and problem._output.channel_axis,
-        problem=problem,
-        identifiability=report_of(problem, tuning),
-        **more,
-    )
-    fit.stats["penalty"] = None
-    if fit._regularization is not None or any(strength for _, strength in fit._penalties):
+def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tuning) -> Solution:
+    """Return the solution of all outputs, in the precision and the kind of array of the data."""
+    outputs = [part.outputs for part in parts]
+    kernel, bias = join([(part.found.kernel, part.bias) for part in parts], outputs)
+    bounds = [part.found.certificate for part in parts if part.found.certificate is not None]
+    chosen = join([part.found.regularization for part in parts], outputs)
+    terms = {o: t for part in parts for o, t in zip(part.outputs, part.penalties, strict=True)}
+    if chosen is None and any(strength for _, strength in terms.values()):
         from .inference.regularization import as_given
 
-        chosen = fit._regularization or as_given(fit._penalties)
-        fit.stats["penalty"] = {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
-    return fit
+        chosen = as_given([terms[o] for o in range(problem.n_outputs)])
+    stats = joined_stats(parts) | {"call": method.call}
+    stats["penalty"] = chosen and {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
+    stats |= {"masks": len(problem.parts)} if len(problem.parts) > 1 else {}
+    certificate = max(bounds, default=None, key=lambda bound: bound.value)
+    stats |= {} if certificate is None else {"certificate_kind": certificate.kind}
+    trace = parts[0].found.trace if len(parts) == 1 else None
+    model = Model.of(problem, *_as_data(problem, kernel, bias))
+    given = {"stats": stats, "trace": trace, "certificate": certificate, "regularization": chosen}
+    found = SolverResult(kernel, bias, status=_worst(parts), **given)
+    return Solution(model, found, method.noise, problem, report_of(problem, tuning), parts)
 
 
-def _round(fit: Solution, problem: Problem) -> None:
-    """Convert kernel and bias to the precision and the kind of array of the data."""
+def _as_data(problem: Problem, *arrays: np.ndarray) -> Any:
+    """Return kernel and bias in the precision and the kind of array of the data."""
     dtype = problem._dtype
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        kernel, bias = (a.astype(dtype, copy=False) for a in (fit.kernel, fit.bias))
-    if not (np.isfinite(kernel).all() and np.isfinite(bias).all()):
+        found = tuple(a.astype(dtype, copy=False) for a in arrays)
+    if not all(np.isfinite(a).all() for a in found):
         raise SolveError(f"the kernel lies outside the range of {dtype}")
-    fit.kernel, fit.bias = as_jax((kernel, bias)) if problem._returns_jax else (kernel, bias)
+    return as_jax(found) if problem._returns_jax else found
 
 
 def _many_fit(kind: Any, report: Any, clause: str = REFUSED) -> Any:
     """Return an error or a warning that the data do not determine the kernel."""
-    return kind(wording.warning(report._diagnosis, clause, report._brief), report)
+    return kind(wording.warning(report, clause), report)
 
 
 def check_problem(problem: Any, name: str = "") -> None:
@@ -361,26 +344,28 @@ def check_problem(problem: Any, name: str = "") -> None:
 def fit_kernel(
     x: Any,
     y: Any,
-    spec: ConvSpec,
+    spec: ConvSpec | None = None,
     solver: str | Solver | None = None,
     *,
     ridge: Any = None,
     penalty: str | Penalty | None = None,
     bias: bool = False,
     weights: Any = None,
+    **layer: Any,
 ) -> tuple[jax.Array, jax.Array]:
     """Compute kernel and bias as a pure function, for `jax.jit`, `jax.vmap` and `jax.grad`.
 
     Args:
         x: one array, ``(*W,)``, ``(*W, Cin)`` or ``(N, *W, Cin)``, by the rank rule of `Problem`.
         y: ``(*T,)``, ``(*T, Cout)`` or ``(N, *T, Cout)``.
-        spec: the geometry, a `ConvSpec`.
+        spec: the geometry, a `ConvSpec`. None, the default, takes it from ``layer``.
         solver: "auto" (the default), "qr", "svd" or "normal", or an object.
         ridge: short for ``penalty=Ridge(ridge)``. It may be traced. By default None.
         penalty: a quadratic penalty with one given strength, which may be traced, or None.
         bias: whether a constant per output is fitted too. By default False.
         weights: weights of the squared residuals, not negative. ``(N,)`` for records, or
             ``(N, *T)`` for rows. By default None. They may be traced.
+        **layer: ``kernel_size`` and other arguments of `ConvSpec`, instead of ``spec``.
 
     Returns:
         The kernel ``(*K, Cin/groups, Cout)`` and the bias ``(Cout,)``, which is zero without
@@ -410,7 +395,9 @@ def fit_kernel(
     See Also:
         `solve`, which checks the data and reports on the solution.
     """
-    _check_spec(spec)
+    if spec is not None and layer:
+        raise TypeError(f"give either spec= or {'= and '.join(layer)}=, not both")
+    spec = _check_spec(ConvSpec(**layer) if layer else spec)
     method = Method.of(solver, ridge=ridge, penalty=penalty)
     from .traced import fit
 
@@ -430,8 +417,8 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
         y in the form of x; without a channel axis if the kernel has none. NumPy, or jax for jax
         input, in the wider precision of x and kernel.
 
-    Inside jit use ``jax.lax.conv_general_dilated``. For long kernels in float64
-    ``scipy.signal.fftconvolve`` is faster.
+    It works inside `jax.jit`, `jax.vmap` and `jax.grad` for arrays, where values are not checked.
+    For long kernels in float64, ``scipy.signal.fftconvolve`` is faster.
 
     Raises:
         TypeError, ValueError: If an array is of an unsupported kind, if values are not finite, or
@@ -446,26 +433,35 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
         `Solution.predict`.
     """
     _check_spec(spec)
-    records = read(x, "x", spec)
-    spec._check_channels(records.channels)
-    taps, array = read(kernel, "kernel", spec), np.asarray(kernel)
-    flat = array.ndim == spec.ndim
-    full = array[..., None, None] if flat else array
-    expected = (*spec.kernel_size, records.channels // spec.groups)
-    offset = np.zeros(()) if bias is None else numeric(bias, "bias")
-    outputs = full.shape[-1]
-    if full.shape[:-1] != expected or outputs % spec.groups or offset.shape not in ((), (outputs,)):
+    is_traced = any(map(is_tracer, (x, kernel, bias)))
+    if is_traced:
+        channels = 1 if np.ndim(x) == spec.ndim else x.shape[-1]
+    else:
+        records, taps = read(x, "x", spec), read(kernel, "kernel", spec)
+        channels, bias = records.channels, np.zeros(()) if bias is None else numeric(bias, "bias")
+    spec._check_channels(channels)
+    flat, given = np.ndim(kernel) == spec.ndim, np.shape(kernel)
+    shape = (*given, 1, 1) if flat else given
+    expected = (*spec.kernel_size, channels // spec.groups)
+    if shape[:-1] != expected or shape[-1] % spec.groups or np.shape(bias) not in ((), shape[-1:]):
         raise ValueError(
-            f"kernel has shape {array.shape} and bias {offset.shape}; {records.channels} channels "
-            f"and {spec} need {(*expected, 'Cout')} and (Cout,) with Cout a multiple of groups"
+            f"kernel has shape {given} and bias {np.shape(bias)}; {channels} channels and {spec} "
+            f"need {(*expected, 'Cout')} and (Cout,) with Cout a multiple of groups"
         )
+    if is_traced:
+        from .traced import convolve as traced
+
+        y = traced(x, kernel.reshape(shape), spec, bias)
+        return y[..., 0] if flat else y
     dtype, _ = precision(records, taps)
+    full = np.asarray(kernel).reshape(shape).astype(dtype)
     # By rows, for any number of samples: rounding is then relative to the size of each output.
-    given = records.converted(dtype).arrays, full.astype(dtype), offset.astype(dtype), spec
-    packed = records.like(predicted(*given, by_rows=True), not flat)
+    found = predicted(records.converted(dtype).arrays, full, bias.astype(dtype), spec, by_rows=True)
+    packed = records.like(found, not flat)
     return as_jax(packed) if records.is_jax and is_jax_array(kernel) else packed
 
 
-def _check_spec(spec: Any) -> None:
+def _check_spec(spec: Any) -> ConvSpec:
     if not isinstance(spec, ConvSpec):
         raise TypeError(f"spec must be a ConvSpec, got {type(spec).__name__}")
+    return spec

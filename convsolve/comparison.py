@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -13,21 +14,20 @@ import scipy.linalg  # noqa: F401  # here, or the first method would be billed f
 
 from .api import check_problem, report_of, solve
 from .errors import IdentifiabilityWarning, SolveError
+from .facts import NONE, Fact, Reported, Table, in_data
 from .frames import table_of
 from .identifiability.report import Identifiability
-from .lazy_plot import plot
+from .lazy import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
 from .method import Method, argument_of
-from .near_misses import checks_arguments
+from .notation import checks_arguments
 from .problem.problem import Problem
 from .problem.sizes import Limits, tuning_of
-from .progress import Listener, tracked
-from .progress_bars import following
+from .progress import following, stage
 from .solution import Solution
-from .solution_text import certificate_text
 from .solvers.base import Loss
-from .text import aligned, argument, shown
+from .text import argument, shown
 
 # Default methods without a penalty, and penalties whose strength is selected from the data.
 SOLVERS, PENALTIES = ("qr", "svd", "normal", "cg", "fft", "adam"), ("ridge", "tc")
@@ -35,20 +35,17 @@ SOLVERS, PENALTIES = ("qr", "svd", "normal", "cg", "fft", "adam"), ("ridge", "tc
 OTHERS = ("auto", "adam")
 # Arguments that state a penalty, and that select a strength.
 PENALIZING, SELECTION = {"ridge", "penalty"}, ("grid", "select")
-# The types of a method.
-KINDS = (str, Mapping)
-# The columns of the table: the entry of a row, and its format.
+# Columns of the table: entries of a row, and their formats. A certificate is of either kind.
 COLUMNS = {
-    "method": ("method", ""), "status": ("status", ""), "loss": ("loss", ".3g"),
-    "excess": ("excess_loss", ".2g"), "kernel error": ("kernel_error", ".2g"),
-    "null part": ("null_component", ".2g"), "certificate": ("certificate", ""),
-    "steps": ("steps", "d"), "compile s": ("compile_seconds", ".2f"),
-    "run s": ("run_seconds", ".4f"),
+    "status": ("status", ""), "loss": ("loss", ".3g"), "excess": ("excess_loss", ".2g"),
+    "kernel error": ("kernel_error", ".2g"), "null part": ("null_component", ".2g"),
+    "certificate": ("", ".1e"), "steps": ("steps", "d"),
+    "compile s": ("compile_seconds", ".2f"), "run s": ("run_seconds", ".4f"),
 }  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Comparison:
+class Comparison(Reported):
     """The result of `compare`: the solutions, and a table of them.
 
     Attributes:
@@ -109,46 +106,30 @@ class Comparison:
         """
         return table_of(self.rows)
 
-    def to_dict(self) -> list[dict[str, Any]]:
-        """Return the rows as dicts, for `pandas.DataFrame` or JSON.
-
-        Returns:
-            A dict per method, see `Comparison`.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
-            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
-            >>> problem = cs.Problem(x, y, lags=(0, 9))
-            >>> rows = cs.compare(problem, ["qr", "svd"]).to_dict()
-            >>> [row["method"] for row in rows]
-            ['qr', 'svd']
-
-        See Also:
-            `to_dataframe`.
-        """
-        return [dict(row) for row in self.rows]
-
     plot = plot
 
-    def __str__(self) -> str:
-        """Return the table, then the shared work, the loss, and the methods that could not run."""
-        lines = aligned([[*COLUMNS], *map(_cells, self.rows)], 2, "-")
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield the table, shared work, the loss, methods that could not run, and the verdict."""
+        rows = [(row["method"], *_cells(row)) for row in self.rows]
+        yield Fact("rows", "", Table(["method", *COLUMNS], rows, 2), self.rows)
         seconds = ", ".join(f"{name} {v:.4f}" for name, v in self.shared_seconds.items())
-        lines += [f"shared, once (s): {seconds}"] * bool(seconds)
-        lines += [f"loss: {self._loss.title}"] * (not self._loss.squared)
-        return "\n".join(lines + [f"not run: {n}: {why}" for n, why in self.skipped.items()])
-
-    __repr__ = __str__
+        yield Fact("shared_seconds", "Shared (s)", seconds, self.shared_seconds)
+        yield Fact("loss", "Loss", "" if self._loss.squared else self._loss.title, self._loss.title)
+        skipped = [f"{name}: {why}" for name, why in self.skipped.items()]
+        yield Fact("skipped", "Not run", skipped, self.skipped)
+        if full:
+            report = self.identifiability
+            yield from in_data({"data": repr(report.problem), "verdict": report.verdict})
+            suggestions = [*map(str, report.suggestions)]
+            yield from in_data({"unique": report.unique, "suggestions": suggestions})
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    """Return the cells of a row, in the order of `COLUMNS`."""
+    """Return the cells of a row, in the order of `COLUMNS`. Zeros of no interest are not shown."""
     value = row["duality_gap"] if row["backward_error"] is None else row["backward_error"]
-    text = None if value is None else certificate_text(value, row["certificate_kind"])
-    pairs = ((row.get(key, text), form) for key, form in COLUMNS.values())
-    return ["–" if value is None else format(value, form) for value, form in pairs]
+    known = row | {name: row[name] or None for name in ("null_component", "compile_seconds")}
+    pairs = ((value if key == "" else known[key], form) for key, form in COLUMNS.values())
+    return [NONE if value is None else format(value, form) for value, form in pairs]
 
 
 @checks_arguments
@@ -163,7 +144,7 @@ def compare(
     loss: str | Loss = "squared",
     noise: Any = "white",
     truth: Any = None,
-    progress: bool | Listener = False,
+    progress: bool = False,
     limits: Limits | None = None,
 ) -> Comparison:
     """Solve ``problem`` by several methods and compare the solutions.
@@ -180,8 +161,9 @@ def compare(
         select: as in `solve`, for the methods that select a strength.
         loss: as in `solve`, for all methods.
         noise: as in `solve`, for all methods.
-        truth: the true impulse response, if it is known, in ascending lags: an array shaped as
-            `Solution.impulse_response`, or ``(*lags, Cin/groups, Cout)``.
+        truth: the true kernel, if it is known: in ascending lags, as `Solution.impulse_response`,
+            if the problem was stated by lags, and in the order of the layer, as `Solution.kernel`,
+            if it was stated by ``kernel_size`` or ``spec``. Axes of length 1 are optional.
         progress: True shows progress bars, see `solve`. Default False.
         limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
@@ -214,20 +196,25 @@ def compare(
     pairs = [*labelled(methods, given | {"loss": loss, "noise": noise}).items()]
     measured, tuning = Method.of(loss=loss).loss.measured, tuning_of(limits)
     reference = None if truth is None else problem._as_kernel(truth, "truth")
+    if reference is not None and problem._geometry.edges:
+        reference = np.flip(reference, tuple(range(problem.spec.ndim)))
     solutions, skipped = dict[str, Solution](), dict[str, str]()
-    with following(progress, "compare"), warnings.catch_warnings():
+    steps = stage("methods", len(pairs))
+    with following(progress), warnings.catch_warnings(), steps as advance:
         warnings.simplefilter("ignore", IdentifiabilityWarning)
+        reports = [(outputs, report_of(part, tuning)) for outputs, part in problem.parts]
         report = report_of(problem, tuning)
-        decided = report._diagnosis.decided
-        for label, words in tracked(pairs, "methods", len(pairs), note=lambda pair: pair[0]):
+        decided = report._decided
+        for i, (label, words) in enumerate(pairs):
+            advance(i, label)
             try:
                 solutions[label] = solve(problem, **words, limits=limits)
-            except SolveError as refusal:
-                skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
-            else:
                 if solutions[label].status == "interrupted":
                     break
-        rows = [_row(*pair, measured, reference, decided) for pair in solutions.items()]
+            except SolveError as refusal:
+                skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
+        known = reports if decided else []
+        rows = [_row(*pair, measured, reference, known) for pair in solutions.items()]
     least = min((row["loss"] for row in rows), default=0.0)
     for row in rows:
         row["excess_loss"] = row["loss"] - least
@@ -250,25 +237,14 @@ def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
         methods = (*SOLVERS, *PENALTIES * plain) if method.least_squares else OTHERS
     listed = methods.values() if isinstance(methods, Mapping) else methods
     several = isinstance(methods, (Mapping, list, tuple)) and methods
-    if not several or any(not isinstance(method, KINDS) for method in listed):
-        raise TypeError(
-            "methods must be names or dicts of arguments, in a list or in a dict by label, "
-            f"got {shown(methods)}"
-        )
-    if not isinstance(methods, Mapping):
-        methods = {_label(method): method for method in methods}
-    found = {}
-    for label, each in methods.items():
+    if not several or any(not isinstance(method, (str, Mapping)) for method in listed):
+        raise TypeError(f"methods must be names or dicts, in a list or dict, got {shown(methods)}")
+    labels, found = methods if isinstance(methods, Mapping) else [None] * len(methods), {}
+    for label, each in zip(labels, listed, strict=True):
         own = {argument_of(each): each} if isinstance(each, str) else each
-        found[label] = _arguments(own, shared)
+        code = each if isinstance(each, str) else ", ".join(starmap(argument, each.items()))
+        found[code if label is None else label] = _arguments(own, shared)
     return found
-
-
-def _label(method: str | Mapping[str, Any]) -> str:
-    """Return the name of a method, or its arguments as they are given in Python."""
-    if isinstance(method, str):
-        return method
-    return ", ".join(argument(*pair) for pair in method.items())
 
 
 def _arguments(own: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
@@ -282,16 +258,18 @@ def _arguments(own: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]
 
 
 def _row(
-    label: str, fit: Solution, loss: Loss, truth: np.ndarray | None, decided: bool
+    label: str,
+    fit: Solution,
+    loss: Loss,
+    truth: np.ndarray | None,
+    reports: Sequence[tuple[tuple[int, ...], Identifiability]],
 ) -> dict[str, Any]:
     """Return the row of one method, whose excess loss is filled in later."""
     kernel, error, part = np.asarray(fit.kernel, float), None, None
     if truth is not None:
-        off = np.flip(kernel, tuple(range(kernel.ndim - 2))) - truth
-        error = float(np.linalg.norm(off) / (np.linalg.norm(truth) or 1.0))
-    if decided:
-        pairs = ((one.identifiability, np.asarray(one.kernel, float)) for one in fit._by_mask)
-        norms = [report._diagnosis.null_part(w) for report, w in pairs if report is not None]
+        error = float(np.linalg.norm(kernel - truth) / (np.linalg.norm(truth) or 1.0))
+    if reports:
+        norms = [each._null_part(kernel[..., [*some]]) for some, each in reports]
         part = float(np.linalg.norm(np.concatenate(norms)))
     row = {"method": label, "status": fit.status, "loss": _mean(fit, loss), "excess_loss": 0.0}
     row |= {"kernel_error": error, "null_component": part}
@@ -302,5 +280,6 @@ def _row(
 
 def _mean(fit: Solution, loss: Loss) -> float:
     """Return the mean of a loss over the rows used in the fit, by their weights."""
-    left = fit._weighted_residuals()
+    problem = fit._training()
+    left = fit._model.weighted(problem, fit._added(problem))
     return float(sum(loss.of(r).sum() for r in left)) / sum(r.size for r in left)

@@ -24,17 +24,15 @@ class SolveError(ValueError):
     """
 
 
-class ReadError(ValueError):
-    """A file, or an array in a file, cannot be read. The message is one line that begins with it.
+class _Undetermined(Exception):
+    """The report on data that do not determine the kernel, as an error or a warning."""
 
-    It is also raised by computations that read an array in blocks.
-    """
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
-class IdentifiabilityWarning(UserWarning):
+class IdentifiabilityWarning(_Undetermined, UserWarning):
     """Warning that the data do not determine the kernel, and that the solution is one of many.
 
     With ``strict=True``, `solve` raises an `IdentifiabilityError` instead. A sufficient ridge
@@ -59,12 +57,8 @@ class IdentifiabilityWarning(UserWarning):
         `IdentifiabilityError`.
     """
 
-    def __init__(self, message: str, report: Any = None) -> None:
-        super().__init__(message)
-        self.report = report
 
-
-class IdentifiabilityError(ValueError):
+class IdentifiabilityError(_Undetermined, ValueError):
     """Error of ``solve(..., strict=True)`` if the data do not determine the kernel.
 
     Args:
@@ -82,10 +76,6 @@ class IdentifiabilityError(ValueError):
     See Also:
         `IdentifiabilityWarning`.
     """
-
-    def __init__(self, message: str, report: Any = None) -> None:
-        super().__init__(message)
-        self.report = report
 
 
 def warn(message: str | Warning, category: type[Warning] = UserWarning) -> None:

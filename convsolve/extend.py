@@ -10,39 +10,19 @@ A solver, loss, penalty, noise model or basis of your own derives from `Solver`,
 True
 """
 
-from .comparison import Comparison
-from .held_out import CrossValidationScores
-from .identifiability.descent import DescentForecast
-from .identifiability.suggestions import Suggestion
-from .inference.errors import FTest, NoiseEstimate
-from .inference.permutation import PermutationTest
-from .inference.regularization import Regularization
-from .inference.resampling import Jackknife
-from .lag_choice import LagChoice
-from .leastsquares.penalty import Penalty
-from .noise import NoiseModel
-from .problem.lag_bases import LagBasis
-from .scoring import Score
-from .solvers.base import Loss, Solver, Trace
-from .subjects import GroupSolution
+from .comparison import Comparison as Comparison
+from .held_out import CrossValidationScores as CrossValidationScores
+from .identifiability.descent import DescentForecast as DescentForecast
+from .identifiability.suggestions import Suggestion as Suggestion
+from .inference.errors import FTest as FTest, NoiseEstimate as NoiseEstimate
+from .inference.regularization import Regularization as Regularization
+from .inference.resampling import Jackknife as Jackknife, PermutationTest as PermutationTest
+from .lag_choice import LagChoice as LagChoice
+from .leastsquares.penalty import Penalty as Penalty
+from .noise import NoiseModel as NoiseModel
+from .problem.lag_bases import LagBasis as LagBasis
+from .scoring import Score as Score
+from .solvers.base import Loss as Loss, Solver as Solver, Trace as Trace
+from .subjects import GroupSolution as GroupSolution
 
-__all__ = [
-    "Comparison",
-    "CrossValidationScores",
-    "DescentForecast",
-    "FTest",
-    "GroupSolution",
-    "Jackknife",
-    "LagBasis",
-    "LagChoice",
-    "Loss",
-    "NoiseEstimate",
-    "NoiseModel",
-    "Penalty",
-    "PermutationTest",
-    "Regularization",
-    "Score",
-    "Solver",
-    "Suggestion",
-    "Trace",
-]
+__all__ = sorted(name for name, value in vars().items() if isinstance(value, type))

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from html import escape
+from statistics import fmean
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .text import aligned
+from .text import MANY, aligned, count
 
 # Width of a text and of its labels, and the cell of a table that has nothing to show.
 WIDTH, MARGIN, NONE = 88, 12, "–"
 # Where a fact is shown: everywhere; not in print; in `to_dict` only.
 PRINT, PAGE, DATA = "print", "page", "data"
+# Largest number of outputs of a table.
+MOST = 40
 # Between a number and its unit, while lines are wrapped.
 NO_BREAK = "\u00a0"
 
@@ -64,7 +69,7 @@ class Reported:
     def __repr__(self) -> str:
         """Return a short description; nothing is computed."""
         known = [
-            f"{len(fact.text.rows)} rows"
+            count(len(fact.text.rows), "row")
             if isinstance(fact.text, Table)
             else "; ".join(sentences(fact.text))
             for fact in self.facts(full=False)
@@ -103,22 +108,55 @@ def in_html(facts: Iterable[Fact]) -> str:
     parts = []
     for fact in facts:
         if isinstance(fact.text, Table):
-            parts.append(_table_in_html(fact.label, fact.text))
+            head, *rows = fact.text.lines()
+            cells = _row("th", *head) + "".join(_row("td", *row) for row in rows)
+            caption = f"<caption>{escape(fact.label)}</caption>" * bool(fact.label)
+            parts.append(f'<div class="numbers"><table>{caption}{cells}</table></div>')
+            parts += [f"<p>{escape(fact.text.note)}</p>"] * bool(fact.text.note)
         elif words := "<br>".join(map(escape, sentences(fact.text))):
             row = f"<tr><th>{escape(fact.label)}</th><td>{words}</td></tr>"
             parts.append(f'<table class="facts">{row}</table>' if fact.label else f"<p>{words}</p>")
     return "".join(parts).replace('</table><table class="facts">', "")
 
 
-def _table_in_html(label: str, table: Table) -> str:
-    head, *rows = table.lines()
-    cells = [
-        f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in row)}</tr>"
-        for tag, row in [("th", head), *(("td", row) for row in rows)]
-    ]
-    caption = f"<caption>{escape(label)}</caption>" * bool(label)
-    note = f"<p>{escape(table.note)}</p>" * bool(table.note)
-    return f'<div class="numbers"><table>{caption}{"".join(cells)}</table></div>{note}'
+def _row(tag: str, *cells: str) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+
+
+def by_output(
+    names: Iterable[Any],
+    columns: Mapping[str, Sequence[str]],
+    means: Mapping[str, Any] = MappingProxyType({}),
+    note: str = "",
+    most: int = MOST,
+) -> Table:
+    """Return a table with a row for every output, and a first row of means if there are many.
+
+    Args:
+        names: names or numbers of the outputs.
+        columns: a cell for every output, by head.
+        means: the numbers whose means are shown, by head.
+        note: a sentence below the table.
+        most: rows of a table of many outputs.
+    """
+    rows = [*zip(map(str, names), *columns.values(), strict=True)]
+    if len(rows) <= MANY:
+        return Table(["output", *columns], rows, 1, note)
+    more = f"and {len(rows) - most} more outputs in to_dict()" * (len(rows) > most)
+    known = {head: [v for v in values if math.isfinite(v)] for head, values in means.items()}
+    found = [f"{fmean(known[h]):.3f}" if known.get(h) else NONE for h in columns]
+    mean = [(f"mean of {len(rows)}", *found)] * bool(means)
+    return Table(["output", *columns], mean + rows[:most], 1, "; ".join(sentences([more, note])))
+
+
+def of_fields(result: Any, **instead: Any) -> list[Fact]:
+    """Return the fields of a result for `to_dict`, with other values of some, or more."""
+    return in_data({field.name: getattr(result, field.name) for field in fields(result)} | instead)
+
+
+def in_data(values: Mapping[str, Any]) -> list[Fact]:
+    """Return facts that only `to_dict` has."""
+    return [Fact(key, value=value, shown=DATA) for key, value in values.items()]
 
 
 def sentences(words: str | Sequence[str]) -> list[str]:
@@ -146,6 +184,8 @@ def plain(value: Any) -> Any:
         return [dict(zip(value.head, row, strict=True)) for row in value.rows]
     if isinstance(value, Reported):
         return value.to_dict()
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
     if isinstance(value, dict):
         return {str(key): plain(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -153,3 +193,8 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return plain(value.tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def shortened(name: str, most: int = 16) -> str:
+    """Return the beginning and the end of a name of more letters than ``most``."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 - most // 2 :]}"

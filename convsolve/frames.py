@@ -1,98 +1,70 @@
-"""A kernel as a table of pandas, or as labelled arrays of xarray."""
+"""A kernel as labelled arrays of xarray, from which pandas makes a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from .problem.names import Names
+from .solution_facts import coefficient_entries
+
+NEEDED = "tables need pandas and xarray: pip install 'convsolve[frames]'"
 
 
-@contextmanager
-def _needing(package: str) -> Iterator[None]:
-    """Raise an ImportError with the command that installs a missing package."""
+def table_of(content: Any) -> Any:
+    """Return a data frame of rows or columns."""
     try:
-        yield
+        import pandas as pd
     except ImportError as error:
-        raise ImportError(f"this needs {package}: pip install 'convsolve[frames]'") from error
+        raise ImportError(NEEDED) from error
+    return pd.DataFrame(content)
 
 
-def table_of(rows: list[dict[str, Any]]) -> Any:
-    """Return a data frame with a row per dict."""
-    with _needing("pandas"):
-        import pandas as pd
-    return pd.DataFrame(rows)
-
-
-def to_dataframe(
-    kernel: np.ndarray,
-    lags: tuple[np.ndarray, ...],
-    groups: int,
-    names: Names,
-    others: dict[str, np.ndarray],
-    modelled: np.ndarray | None = None,
-) -> Any:
-    """Return a data frame with a row per tap, ordered by output, channel and ascending lag.
-
-    The kernel is ``(*K, Cin/groups, Cout)``. ``lags`` has the lags of every axis in kernel order,
-    and ``others`` has further columns, kernel-shaped. ``modelled`` has flags of the taps that have
-    a row, kernel-shaped, or is None for all of them.
-    """
-    with _needing("pandas"):
-        import pandas as pd
-    *taps, each, outputs = kernel.shape
-    place = np.indices((outputs, each, *taps)).reshape(2 + len(taps), -1)
-    output, within, *k = place
-    channel = output // (outputs // groups) * each + within
-    columns: dict[str, Any] = {
-        "output": np.array(names.all("output", outputs))[output],
-        "channel": np.array(names.all("channel", each * groups))[channel],
-    }
-    for axis, (index, values) in enumerate(zip(k, lags, strict=True)):
-        name = "lag" if len(lags) == 1 else f"lag{axis}"
-        columns[name] = values[::-1][index]
-    if names.fs is not None:
-        columns["time"] = columns["lag"] / names.fs
-
-    def column(values: np.ndarray) -> np.ndarray:
-        ascending = values[(slice(None, None, -1),) * len(taps)]
-        return np.moveaxis(ascending, (-1, -2), (0, 1)).reshape(-1)
-
-    for name, values in ({"weight": kernel} | others).items():
-        columns[name] = column(values)
-    found = pd.DataFrame(columns)
-    return found if modelled is None else found[column(modelled)].reset_index(drop=True)
-
-
-def to_xarray(
-    kernel: np.ndarray,
-    bias: np.ndarray,
-    lags: tuple[np.ndarray, ...],
-    groups: int,
-    names: Names,
-    others: dict[str, np.ndarray],
-) -> Any:
-    """Return a dataset of the ``weight`` per tap in ascending lags, ``others``, and the ``bias``.
+def to_xarray(fit: Any) -> Any:
+    """Return a dataset of values per tap in ascending lags, of the bias and of coefficients.
 
     With several groups, ``channel`` is counted within a group, and ``first_channel`` is the first
     channel in the group of an output.
     """
-    with _needing("xarray"):
+    try:
         import xarray as xr
-    *taps, each, outputs = kernel.shape
+    except ImportError as error:
+        raise ImportError(NEEDED) from error
+    (*taps, each, outputs), groups = fit.kernel.shape, fit._spec.groups
     axes = ["lag"] if len(taps) == 1 else [f"lag{axis}" for axis in range(len(taps))]
-    channels = names.all("channel", each) if groups == 1 else list(range(each))
-    coords: dict[str, Any] = {axis: values[::-1] for axis, values in zip(axes, lags, strict=True)}
-    coords |= {"channel": channels, "output": names.all("output", outputs)}
-    if names.fs is not None:
-        coords["time"] = ("lag", coords["lag"] / names.fs)
+    coords: dict[str, Any] = {a: v[::-1] for a, v in zip(axes, fit._model.lags, strict=True)}
+    coords |= {"channel": fit.channels if groups == 1 else [*range(each)], "output": fit.outputs}
+    if fit._names.fs is not None:
+        coords["time"] = ("lag", fit.times)
     if groups > 1:
         first = np.arange(outputs) // (outputs // groups) * each
-        coords["first_channel"] = ("output", np.array(names.all("channel", each * groups))[first])
-    reverse = (slice(None, None, -1),) * len(taps)
-    dims = (*axes, "channel", "output")
-    arrays = {name: (dims, v[reverse]) for name, v in ({"weight": kernel} | others).items()}
-    return xr.Dataset(arrays | {"bias": (("output",), bias)}, coords)
+        coords["first_channel"] = ("output", np.array(fit.channels)[first])
+    per_tap = {"weight": fit.kernel, "standard_error": (fit._affordable_errors() or [None])[0]}
+    arrays: dict[str, Any] = {
+        name: ((*axes, "channel", "output"), np.flip(np.asarray(value), (*range(len(axes)),)))
+        for name, value in per_tap.items()
+        if value is not None
+    }
+    if found := coefficient_entries(fit):
+        coords["coefficient"] = found.pop("coefficient_names")
+        arrays |= {name: (("coefficient", "output"), value) for name, value in found.items()}
+    arrays["bias"] = (("output",), np.asarray(fit.bias))
+    return xr.Dataset(arrays, coords)
+
+
+def to_dataframe(fit: Any) -> Any:
+    """Return a row per tap in the window of its channel, by output, channel and ascending lag."""
+    data, (each, outputs) = to_xarray(fit), fit.kernel.shape[-2:]
+    axes = data["weight"].dims[:-2]
+    columns = ["time"] * ("time" in data.coords)
+    columns += [name for name in ("weight", "standard_error") if name in data]
+    order = ["output", "channel", *axes]
+    table = data[columns].to_dataframe(order).reset_index()[[*order, *columns]]
+    if fit._spec.groups > 1:
+        of = np.arange(outputs).repeat(each) // (outputs // fit._spec.groups) * each
+        names = np.array(fit.channels)[of + np.tile(np.arange(each), outputs)]
+        table["channel"] = names.repeat(len(table) // len(names))
+    if fit._space is None:
+        return table
+    kept = fit._space.kept[::-1].T.ravel()
+    return table[np.tile(kept, outputs)].reset_index(drop=True)

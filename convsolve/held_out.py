@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .api import check_problem, solve
+from .facts import Fact, Reported, by_output, of_fields
 from .inference.folds import CrossValidation, beside
 from .leastsquares.penalty import Penalty
-from .near_misses import checks_arguments
+from .model import Model
+from .notation import checks_arguments
 from .operators.prediction import predicted_blocks
 from .problem.problem import Problem
 from .problem.rows import Span
 from .problem.sizes import Limits
-from .progress import Listener, tracked
-from .progress_bars import following
+from .progress import following, tracked
 from .scoring import scored
 from .solution import Solution
 from .solvers.base import Solver
-from .text import aligned
+from .text import count, pm
 
 
-class CrossValidationScores(NamedTuple):
+@dataclass(frozen=True, repr=False, eq=False)
+class CrossValidationScores(Reported):
     """Scores of held-out rows, each (folds, outputs).
 
     Attributes:
@@ -41,6 +44,10 @@ class CrossValidationScores(NamedTuple):
         >>> scores = cs.cross_validate(cs.Problem(x, x + noise, lags=(0, 9)), folds=10)
         >>> scores.mse.shape, len(scores.solutions)
         ((10, 1), 10)
+        >>> print(scores)
+        Held-out scores, mean ± standard deviation of 10 folds
+        output             R²    correlation            mse
+        0       0.519 ± 0.103  0.732 ± 0.074  0.933 ± 0.351
 
     See Also:
         `cross_validate`, which returns it, and `Score`.
@@ -52,14 +59,18 @@ class CrossValidationScores(NamedTuple):
     solutions: tuple[Solution, ...]
     outputs: tuple[Any, ...]
 
-    def __str__(self) -> str:
-        """Return a table of means over folds and standard deviations, with a line per output."""
-        rows = [["output", "R²", "correlation", "mse"]]
-        for o, name in enumerate(self.outputs):
-            columns = (values[:, o] for values in (self.r2, self.correlation, self.mse))
-            rows.append([str(name), *(f"{v.mean():.4g} ± {v.std(ddof=1):.2g}" for v in columns)])
-        head = f"Held-out scores of {len(self.mse)} folds: mean ± standard deviation between folds"
-        return "\n".join([head, *aligned(rows, 1)])
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield means over folds and standard deviations between folds, and all scores."""
+        shown = {"R²": self.r2, "correlation": self.correlation, "mse": self.mse}
+        columns, means = dict[str, list[str]](), {head: v.mean(0) for head, v in shown.items()}
+        for head, values in shown.items():
+            several = zip(means[head], values.std(0, ddof=1), strict=True)
+            columns[head] = [pm(*pair, ".3g" if head == "mse" else ".3f") for pair in several]
+        head = f"Held-out scores, mean ± standard deviation of {count(len(self.mse), 'fold')}"
+        yield Fact("", head, by_output(self.outputs, columns, means))
+        about = ("status", "backward_error", "duality_gap", "stats")
+        fits = [{name: getattr(fit, name) for name in about} for fit in self.solutions]
+        yield from of_fields(self, solutions=fits)
 
 
 @checks_arguments
@@ -74,7 +85,7 @@ def cross_validate(
     select: Any = None,
     loss: Any = "squared",
     noise: Any = "white",
-    progress: bool | Listener = False,
+    progress: bool = False,
     limits: Limits | None = None,
 ) -> CrossValidationScores:
     """Solve without each fold in turn, and score the prediction of its rows.
@@ -123,12 +134,12 @@ def cross_validate(
     # A record belongs to a fold if any output has rows in it.
     spans = CrossValidation(folds).spans(*(rows for _, rows in problem._by_mask))
     found = np.empty((3, len(spans.folds), problem.n_outputs))
-    with following(progress, "cross_validate"):
+    with following(progress):
         for i, held in enumerate(tracked(spans.folds, "folds", len(spans.folds))):
             rest = problem.of_rows(beside(spans.folds, i, spans.rest))
             fit = solve(rest, solver, **given, noise=noise, limits=limits)
             solutions.append(fit)
-            fit._state_as(problem)
+            fit._describe(Model.of(problem, fit.kernel, fit.bias))
             found[:, i] = _scores(fit, problem, held)
     mse, r2, correlation = found
     return CrossValidationScores(mse, r2, correlation, tuple(solutions), tuple(problem.outputs))

@@ -1,28 +1,29 @@
-"""Read signals from files: arrays, tables, sound, MATLAB, HDF5 and zarr.
+"""Read signals from files, and write files as a whole.
 
-The command line reads its data with the same functions.
+NumPy, SciPy, pandas, h5py and zarr read the formats. The command line uses the same functions.
 """
 
 from __future__ import annotations
 
-import csv
-import math
-import os
 import re
-import warnings
-from collections.abc import Sequence
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .errors import ReadError
-from .files import kind_of, npz_archive, parts_of, reading
-from .text import shown, some
+from .text import some
 
-__all__ = ["Signal", "read"]
+__all__ = ["Signal", "read", "write"]
 
-Columns = str | int | Sequence[str | int] | None
+# The file of an address, its suffix, and the array in it: FILE:ARRAY or FILE.zarr/ARRAY.
+PARTS = re.compile(r"(?i)(.+?\.(np[yz]|csv|txt|tsv|wav|mat|h5|hdf5|zarr))(?:(?::|(?<=zarr)/)(.*))?")
+TABLES = {"csv": ",", "txt": ",", "tsv": "\t"}
+# The first line of a table is a header if no field of it is a number or the mark of a missing one.
+NUMBER = re.compile(r"[\d+\-.?]|(nan|inf|na|n/a|null|none)$", re.I)
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +31,8 @@ class Signal:
     """An array of a file, with what the file states about it.
 
     Attributes:
-        values: The array. Channels come last. It is in memory, or read when it is used: `Problem`
-            reads it in blocks, and `numpy.asarray` reads all of it.
+        values: The array. Channels come last. It is in memory, or stored: `Problem` reads stored
+            arrays in blocks, and `numpy.asarray` reads all of it.
         fs: Sampling rate in Hz, of a WAV file; None for other files.
         names: Names of the columns of a table with a header line; None without names.
 
@@ -49,25 +50,25 @@ class Signal:
     fs: float | None = None
     names: tuple[str, ...] | None = None
 
-    def __repr__(self) -> str:
-        shape, dtype = (getattr(self.values, name, "unknown") for name in ("shape", "dtype"))
-        more = "" if self.fs is None else f", {self.fs:g} Hz"
-        more += "" if self.names is None else f": {some(self.names)}"
-        return f"<Signal of shape {shape}, {dtype}{more}>"
+
+def kind_of(address: str) -> str:
+    """Return the suffix of the file of an address, such as "npy"; "" if there is none."""
+    found = PARTS.fullmatch(address)
+    return found[2].lower() if found else ""
 
 
-def read(path: str | os.PathLike[str], *, columns: Columns = None) -> Signal:
+def read(address: str | Path, *, columns: Any = None) -> Signal:
     """Read an array from a file.
 
     Args:
-        path: Name of the file. Its suffix determines the format:
+        address: Name of the file. Its suffix determines the format:
 
-            - .npy. Arrays of floats in C order are mapped, others are read when they are used.
-            - .npz: one member, see ``columns``.
-            - .csv or .txt: a table of numbers with commas between, and at most one header line.
+            - .npy. The file is mapped, and read when it is used.
+            - .csv, .txt or .tsv: a table of numbers with commas (in .tsv tabs) between, and at most
+              one header line. Empty fields are NaN. It needs pandas.
             - .wav: samples in units of full scale, ``(n,)`` or ``(n, channels)``.
-            - ``"FILE.mat:variable"``, for a MAT file of any version. A row or a column becomes
-              ``(n,)``.
+            - ``"FILE.npz:member"``.
+            - ``"FILE.mat:variable"``, for a MAT file of any version, without axes of length one.
             - ``"FILE.h5:path/in/file"`` and ``"FILE.zarr/path"``. These arrays are read when they
               are used. They need h5py or zarr.
 
@@ -80,11 +81,10 @@ def read(path: str | os.PathLike[str], *, columns: Columns = None) -> Signal:
         A `Signal` with ``values``, ``fs`` and ``names``.
 
     Raises:
-        TypeError: If an argument has the wrong type.
         ValueError: If the suffix is unknown, the file is damaged or not numbers, there is no such
             column or array, or several arrays and none is named.
         OSError: If the file is missing.
-        ImportError: If h5py or zarr is needed and not installed.
+        ImportError: If pandas, h5py or zarr is needed and not installed.
 
     Nothing is unpickled. Links of HDF5 are followed. Read only files whose source you trust.
 
@@ -100,201 +100,162 @@ def read(path: str | os.PathLike[str], *, columns: Columns = None) -> Signal:
         (('Fz', 'Cz'), (3, 2))
 
     See Also:
-        `Signal`, and `Problem`, which accepts the values.
+        `write`, and `Problem`, which accepts the values.
     """
-    if not isinstance(path, (str, os.PathLike)):
-        raise TypeError(f"path must be the name of a file, got a {type(path).__name__}")
-    name = os.fsdecode(path)
-    if columns is None:
-        return read_members(name, ())[0]
-    several = isinstance(columns, (list, tuple))
-    listed: Any = columns if several else [columns]
-    for column in listed:
-        if isinstance(column, bool) or not isinstance(column, (str, int)):
-            raise TypeError(f"columns takes names or numbers, got {shown(column)}")
-    kind = kind_of(name)
-    if kind == "npz" and len(listed) == 1 and isinstance(listed[0], str):
-        return read_members(name, listed)[0]
-    if kind != "table" or not listed:
+    return read_members(address, (), columns)[0]
+
+
+def read_members(address: str | Path, members: Sequence[str], columns: Any = None) -> list[Signal]:
+    """Return those of these arrays that a file has, or the only array of the file.
+
+    A file of several arrays must have the first of them. Other arguments are those of `read`.
+    """
+    found = PARTS.fullmatch(str(address))
+    if found is None:
         raise ValueError(
-            f"{name}: columns= takes columns of .csv and .txt tables, or one member of .npz, got "
-            f"{shown(columns)}"
+            f"{address}: no array file; use .npy, .npz, .csv, .wav, .mat, .h5 or .zarr"
         )
-    os.stat(name)
-    with reading(name):
-        found = _table(name, listed)
-    return found if several else _single(found)
-
-
-class Sliced:
-    """An array in a file, of which slices are read. `Problem` accepts it as stored data.
-
-    `numpy.asarray` reads all of it. Errors begin with ``name``.
-    """
-
-    def __init__(self, source: Any, name: str) -> None:
-        self.shape, self.dtype = tuple(source.shape), source.dtype
-        self.ndim, self.size = len(self.shape), math.prod(self.shape)
-        self.name, self._source = name, source
-
-    @property
-    def chunks(self) -> Any:
-        """Shape of the parts that the file stores, or None."""
-        return getattr(self._source, "chunks", None)
-
-    def __len__(self) -> int:
-        return int(self.shape[0])
-
-    def __repr__(self) -> str:
-        return f"<{self.name}: array of shape {self.shape}, {self.dtype}, read when used>"
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.asarray(self[...], dtype)
-
-    def __getitem__(self, key: Any) -> np.ndarray:
-        with reading(self.name):
-            return np.asarray(self._source[key])
-
-
-def read_members(name: str, names: Sequence[str]) -> list[Signal]:
-    """Return the arrays of a file with these names, of which it must have the first.
-
-    If there are no names, or if the file has no names of arrays, return its only array.
-    """
-    kind, file = kind_of(name), parts_of(name)[0]
-    if not kind:
-        raise ValueError(
-            f"{name}: is of no known kind; give an array in a .npy, .npz, .csv, .txt, .h5, .zarr, "
-            ".mat or .wav file"
-        )
-    os.stat(file)
-    with reading(name):
-        if kind == "table":
-            found = _table(name, None)
-            return [_single(found) if found.values.shape[1] == 1 else found]
+    path, kind, member = found[1], found[2].lower(), found[3]
+    Path(path).stat()
+    if columns is not None and kind not in ("npz", *TABLES):
+        raise ValueError(f"{address}: has no columns, got columns={columns!r}")
+    try:
+        if kind in TABLES:
+            return [_table(path, TABLES[kind], columns)]
         if kind == "wav":
-            return [_sound(name)]
-        if kind == "npz":
-            with npz_archive(file) as archive:
-                return _chosen(archive, name, names)
-        arrays = _arrays(file, kind)
-        if hasattr(arrays, "shape"):
-            return [Signal(_values(arrays, name, kind))]
-        return _chosen(arrays, name, names)
+            return [_sound(path)]
+        return [Signal(a) for a in _chosen(_opened(path, kind), path, member or columns, members)]
+    except ImportError as error:
+        raise ImportError(f"{address}: needs {error.name}: pip install {error.name}") from error
+    except Exception as error:
+        words = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{address}: cannot be read: {words}") from error
 
 
-def _chosen(arrays: Any, name: str, names: Sequence[str]) -> list[Signal]:
-    """Return arrays of a file of several."""
-    kind, (file, member) = kind_of(name), parts_of(name)
-    known = [one for one in arrays if not one.startswith(("__", "#"))]
-    separator = {"npz": " member ", "zarr": "/"}.get(kind, ":")
-    if not known:
-        raise ReadError(f"{name}: has no arrays")
-    if not member and not names and len(known) != 1:
-        example = f"columns={known[0]!r}" if kind == "npz" else f"{name}{separator}{known[0]}"
-        raise ReadError(f"{name}: has the arrays {some(known)}; name one: {example}")
-    wanted = [member] if member else names or known
-    if wanted[0] not in arrays:
-        raise ReadError(f"{file}: has no member {wanted[0]!r}; it has {some(known)}")
-    return [
-        Signal(_values(arrays[one], f"{file}{separator}{one}", kind))
-        for one in wanted
-        if one in arrays
-    ]
-
-
-def _arrays(file: str, kind: str) -> Any:
+def _opened(path: str, kind: str) -> Any:
     """Return the arrays of a file by name, or its only array."""
-    if kind == "npy":
-        return np.lib.format.open_memmap(file, mode="r")
+    if kind in ("npy", "npz"):
+        return np.load(path, mmap_mode="r", allow_pickle=False)
     if kind == "zarr":
         import zarr
 
-        return zarr.open(file, mode="r")
+        return zarr.open(path, mode="r")
     if kind == "mat":
         from scipy.io import loadmat
 
-        try:
-            return loadmat(file)
-        except NotImplementedError:  # version 7.3 is HDF5
-            pass
+        with suppress(NotImplementedError):  # of version 7.3, which is HDF5
+            return loadmat(path, squeeze_me=True)
     import h5py
 
-    return h5py.File(file, "r")
+    file = h5py.File(path, "r")
+    if kind == "mat":  # MATLAB writes the axes in reverse order
+        return {n: np.asarray(a).T.squeeze() for n, a in file.items() if hasattr(a, "shape")}
+    return file
 
 
-def _values(found: Any, name: str, kind: str) -> Any:
-    """Return an array in memory, or one that is read when it is used."""
-    numbers = getattr(found, "dtype", np.dtype(object)).kind in "biufc"
-    if not numbers or not getattr(found, "shape", ()):
-        raise ReadError(f"{name}: is no array of numbers")
-    if kind == "mat":  # HDF5 has the axes in reverse order
-        array = found if isinstance(found, np.ndarray) else found[...].T
-        return array.reshape(-1) if array.ndim == 2 and 1 in array.shape else array
-    if kind == "npz":
-        return found
-    # Other mapped arrays would be converted as a whole.
-    mapped = kind == "npy" and found.dtype in (np.float32, np.float64) and found.flags.c_contiguous
-    return found if mapped else Sliced(found, name)
+def _chosen(found: Any, path: str, member: str | None, members: Sequence[str]) -> list[Any]:
+    """Return the arrays with these names, or the only array."""
+    if member:
+        if member not in found:
+            raise ValueError(f"there is no array {member!r}; there are {some([*found])}")
+        found = found[member]
+    if hasattr(found, "shape"):
+        return [found]
+    known = [name for name in found if not name.startswith(("__", "#"))]
+    wanted = [name for name in members if name in known] if {*members[:1]} & {*known} else known
+    if wanted is known and len(known) != 1:
+        raise ValueError(f"there are the arrays {some(known)}; name one, as {path}:{known[0]}")
+    return [found[name] for name in wanted]
 
 
-def _sound(name: str) -> Signal:
+def _sound(path: str) -> Signal:
     """Return the samples of a WAV file in units of full scale, and their rate."""
     from scipy.io import wavfile
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about other content, such as a title
-        warnings.filterwarnings("error", "Reached EOF")
-        rate, samples = wavfile.read(name)
+    rate, samples = wavfile.read(path)
     if samples.dtype.kind != "f":
         middle = 128.0 if samples.dtype.kind == "u" else 0.0  # only 8 bits have no sign
         samples = (samples - middle) / 2.0 ** (8 * samples.dtype.itemsize - 1)
     return Signal(samples, fs=float(rate))
 
 
-def _single(found: Signal) -> Signal:
-    """Return a table of one column as (n,)."""
-    return Signal(found.values[:, 0], names=found.names)
+def _table(path: str, separator: str, columns: Any) -> Signal:
+    """Return columns of a table of numbers, and their names if there is a header."""
+    import pandas as pd
+
+    # A blank line is a row of missing values. Without it, later rows would be at another time.
+    shared = {"sep": separator, "skipinitialspace": True, "skip_blank_lines": False}
+    first = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False, **shared)
+    fields = first.iloc[0]
+    header = fields[0].startswith("#") or not any(map(NUMBER.match, fields))
+    shared |= {"header": 0 if header else None, "index_col": False}
+    frame = pd.read_csv(path, **shared)
+    frame = frame.rename(columns=lambda name: str(name).strip(" #"))
+    places = dict(zip(map(str, range(len(fields))), frame, strict=True)) | {n: n for n in frame}
+    listed = [columns] if isinstance(columns, (str, int)) else columns or [*frame]
+    if unknown := [column for column in listed if str(column) not in places]:
+        raise ValueError(f"there is no column {unknown[0]!r}; there are {some([*frame])}")
+    chosen = frame[[places[str(column)] for column in listed]]
+    values, single = chosen.to_numpy(float), len(listed) == 1 and columns is not listed
+    return Signal(values[:, 0] if single else values, names=tuple(chosen) if header else None)
 
 
-def _table(name: str, columns: Sequence[str | int] | None) -> Signal:
-    """Return columns of a table of numbers (n, columns), and their names if there is a header."""
-    with open(name, encoding="utf-8-sig") as stream:
-        lines = stream.read().rstrip().split("\n")
-    blank = next((i for i, line in enumerate(lines, 1) if not line.strip()), None)
-    if blank is not None:
-        raise ReadError(f"{name}: has a blank line {blank}; fill the gap, or cut the table there")
-    rows = csv.reader(lines, skipinitialspace=True)
-    first = [field.strip() for field in next(rows)]
-    odd = next((i for i, row in enumerate(rows, 2) if len(row) != len(first)), None)
-    if odd is not None:
-        raise ReadError(f"{name}: line {odd} has another number of columns than line 1")
-    header = lines[0].startswith("#") or not any(map(_is_number, first))
-    names = [field.strip(" #") for field in first] if header else []
-    if len(lines) == header:
-        raise ReadError(f"{name}: has no numbers")
-    chosen = None
-    if columns is not None:
-        width = len(first)
-        chosen = [_index(column, names, width, name) for column in columns]
-        names = [names[i] for i in chosen] if names else []
-    if len(set(filter(None, names))) < len([*filter(None, names)]):
-        raise ReadError(f"{name}: has two columns of one name; rename one")
-    settings: dict[str, Any] = {"delimiter": ",", "quotechar": '"', "comments": None, "ndmin": 2}
-    values = np.loadtxt(lines[header:], usecols=chosen, **settings)
-    return Signal(values, names=tuple(names) if names and all(names) else None)
+def write(
+    path: str | Path, values: Any, fs: float | None = None, *, overwrite: bool = False
+) -> None:
+    """Write an array, such as a kernel or a prediction, to a file.
+
+    Args:
+        path: FILE.npy, or FILE.wav for sound in 32-bit floats.
+        values: the array. For sound, the first axis is time, and the others are channels.
+        fs: sampling rate of the sound in Hz, a whole number. Default None.
+        overwrite: whether an existing file is overwritten. Default False.
+
+    Raises:
+        ValueError: If the suffix is unknown, or sound has no whole sampling rate.
+        FileExistsError: If the file exists and ``overwrite`` is False.
+        OSError: If the file cannot be written.
+
+    Examples:
+        >>> import convsolve as cs
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     cs.io.write(f"{folder}/response.wav", [1.0, 0.5, 0.25], fs=8000)
+        ...     sound = cs.io.read(f"{folder}/response.wav")
+        >>> sound.fs, sound.values
+        (8000.0, array([1.  , 0.5 , 0.25], dtype=float32))
+
+    See Also:
+        `read`.
+    """
+    kind = kind_of(str(path))
+    if kind == "npy":
+        write_new(path, lambda file: np.save(file, values, allow_pickle=False), overwrite)
+    elif kind == "wav":
+        from scipy.io import wavfile
+
+        if fs is None or fs != round(fs):
+            raise ValueError(f"{path}: sound needs a whole sampling rate in Hz, got fs={fs}")
+        sound = np.asarray(values, np.float32).reshape(len(values), -1)
+        write_new(path, lambda file: wavfile.write(file, round(fs), sound), overwrite)
+    else:
+        raise ValueError(f"{path}: arrays are written to FILE.npy or FILE.wav")
 
 
-def _is_number(field: str) -> bool:
-    """Return whether a field of the first line is a number, or the mark of a missing one."""
-    return re.match(r"[\d+\-.?]|(nan|inf|na|n/a|null|none)$", field, re.IGNORECASE) is not None
+def write_new(path: str | Path, write: Callable[[Any], Any], overwrite: bool = False) -> None:
+    """Call ``write`` with a temporary file, which then replaces ``path``.
 
-
-def _index(column: str | int, names: Sequence[str], width: int, file: str) -> int:
-    """Return the number of a column."""
-    if column in names:
-        return names.index(str(column))
-    if not str(column).isdecimal() or int(column) >= width:
-        there = f"the header names {some(names)}" if names else "there is no header line"
-        raise ReadError(f"{file}: has no column {column!r}; {there}; numbers count from 0")
-    return int(column)
+    Raises:
+        FileExistsError: If ``path`` exists and ``overwrite`` is False.
+        OSError: If the file cannot be written.
+    """
+    target = Path(path).resolve()  # where a symbolic link leads
+    if target.exists() and not overwrite:
+        raise FileExistsError(f"{path}: exists; overwrite=True overwrites it")
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with open(temporary, "xb") as stream:
+            write(stream)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

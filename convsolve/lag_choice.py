@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from .api import check_problem
+from .components import parse
+from .facts import Fact, Reported, of_fields
 from .inference.folds import CrossValidation
 from .inference.lag_windows import window_scores
-from .lazy_plot import plot
+from .inference.regularization import CRITERIA
+from .lazy import plot
 from .leastsquares.analysis import analyse
-from .near_misses import checks_arguments
+from .notation import checks_arguments
 from .problem.checks import choice
+from .problem.names import Axis
 from .problem.problem import Problem
 from .problem.sizes import Limits, tuning_of
-from .progress import LOG, Listener
-from .progress_bars import following
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .progress import LOG, following
 
 
-class LagChoice(NamedTuple):
+@dataclass(frozen=True, repr=False, eq=False)
+class LagChoice(Reported):
     """The lags that the data support, and the scores of all windows of lags.
 
     Attributes:
@@ -54,34 +56,16 @@ class LagChoice(NamedTuple):
     candidates: np.ndarray
     scores: np.ndarray
 
-    def plot(self, **options: Any) -> Figure:
-        """Draw the score of every lag window, and mark the chosen window.
+    plot = plot
 
-        Args:
-            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
-
-        Returns:
-            A figure of matplotlib, which needs no display.
-
-        Raises:
-            TypeError, ValueError, ImportError: As for `convsolve.plot`.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
-            >>> choice = cs.choose_lags(cs.Problem(x, x + noise, lags=(-2, 5)))
-            >>> choice.plot().axes[0].get_title()
-            'BIC of every lag window'
-        """
-        return plot(self, **options)
-
-    def __str__(self) -> str:
-        """Return the chosen lags and the criterion as one line."""
-        ends, times = self.candidates[[0, -1]], self.problem._names.window(*self.lags)
-        by = {"bic": "BIC", "aicc": "AICc", "r2": "held-out R²", "mse": "held-out mean square"}
-        criterion = by.get(self.criterion, f"held-out {self.criterion}")
-        return "lags {} … {}{} of {} … {}, by {}".format(*self.lags, times, *ends, criterion)
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield the chosen lags and the criterion in one sentence, and all fields."""
+        axis = Axis(np.array(self.lags), self.problem.fs)
+        chosen, given = ("{} … {}".format(*ends) for ends in (self.lags, self.candidates[[0, -1]]))
+        times = f" ({axis.ends()})" * bool(axis.fs)
+        by = CRITERIA.get(self.criterion, f"by held-out {self.criterion}")
+        yield Fact("", "", f"lags {chosen}{times} of {given}, {by}")
+        yield from of_fields(self, problem=repr(self.problem))
 
 
 @checks_arguments
@@ -89,7 +73,7 @@ def choose_lags(
     problem: Problem,
     select: str | CrossValidation = "bic",
     *,
-    progress: bool | Listener = False,
+    progress: bool = False,
     limits: Limits | None = None,
 ) -> LagChoice:
     """Choose the first and last lag with the best score, for the delay and length of a response.
@@ -131,10 +115,16 @@ def choose_lags(
     See Also:
         `identify`, and `StableSpline` for responses that decay.
     """
-    select = CrossValidation() if select == "cv" else select
-    _check(problem, select)
+    select = parse("select", select)
+    check_problem(problem, "choose_lags")
+    if problem._space is not None or problem.spec.ndim > 1:
+        raise ValueError("choose_lags needs one axis, without a basis or lags= by channel")
+    if not isinstance(select, CrossValidation):
+        choice(select, "select", ("bic", "aicc", "cv"), " or a CrossValidation")
+    elif select.own:
+        raise ValueError("choose_lags scores windows of lags from sums, without predictions")
     tuning, lags = tuning_of(limits), problem._lags[0][::-1]
-    with following(progress, "choose_lags"):
+    with following(progress):
         several = [window_scores(analyse(part, tuning), select) for _, part in problem.parts]
     scores = np.concatenate(several, axis=-1)
     held, criterion = (False, select) if isinstance(select, str) else (True, select.score)
@@ -145,16 +135,3 @@ def choose_lags(
     found = LagChoice(chosen, problem._narrowed(i, j), criterion, lags, scores)
     LOG.info("choose_lags: %s", found)
     return found
-
-
-def _check(problem: Any, select: Any) -> None:
-    check_problem(problem, "choose_lags")
-    if problem._space is not None or problem.spec.ndim > 1:
-        raise ValueError(
-            "choose_lags compares windows of all lags along one axis, without a basis or lags= by "
-            "channel"
-        )
-    if not isinstance(select, CrossValidation):
-        choice(select, "select", ("bic", "aicc", "cv"), " or a CrossValidation")
-    elif select.own:
-        raise ValueError("choose_lags scores windows of lags from sums, without predictions")

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from . import registry
-from .lazy_jax import is_tracer
+from . import components
+from .inference.folds import CrossValidation
+from .lazy import is_tracer
 from .leastsquares.analysis import Analysis
 from .leastsquares.penalty import Penalty, Ridge, numbers, penalty_of
 from .noise import NoiseModel
+from .notation import nearest
 from .problem.problem import Problem, Selection
 from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
-from .solvers.auto import AutoSolver
 from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult, Terms
+from .solvers.direct import AutoSolver
 from .text import shown
-
-if TYPE_CHECKING:
-    from .inference.folds import CrossValidation
 
 # The penalty of a fit without one.
 NONE = Ridge(0.0)
@@ -29,7 +28,7 @@ ARGUMENTS: dict[str, tuple[type, Any]] = {
     "solver": (Solver, "auto"),
     "penalty": (Penalty, NONE),
     "grid": (type(None), None),
-    "select": (type(None), None),
+    "select": (CrossValidation, None),
     "loss": (Loss, "squared"),
     "noise": (NoiseModel, "white"),
 }
@@ -104,9 +103,9 @@ class Method:
         """The call of `solve`, as code."""
         words = ["problem"]
         for name, (_, default) in ARGUMENTS.items():
-            text = _written(getattr(self, name))
+            text = _written(name, getattr(self, name))
             word = text if name == "solver" else f"{name}={text}"
-            words += [word] * (text != _written(default))
+            words += [word] * (text != _written(name, default))
         return f"cs.solve({', '.join(words)})"
 
     def check(self, problem: Problem) -> None:
@@ -200,35 +199,32 @@ def component(name: str, value: Any) -> Any:
             raise TypeError(f"grid must be strengths, (n,) or (n, outputs), got {shown(value)}")
         return found
     if isinstance(value, str):
-        return registry.component(name, value)
-    if name == "select":
-        from .inference.folds import CrossValidation as cls
+        return components.parse(name, value)
     if isinstance(value, cls):
         return value
     if name == "loss" and callable(value) and not isinstance(value, type):
         return CustomLoss(value)
-    names = ", ".join(entry.name for entry in registry.of_kind(name))
+    names = ", ".join(components.CLASSES[name])
     hint = next((f"; use {k}=" for k, (own, _) in ARGUMENTS.items() if isinstance(value, own)), "")
     raise TypeError(f"{name} must be a {cls.__name__} or one of {names}, got {shown(value)}{hint}")
 
 
 def argument_of(name: str) -> str:
     """Return the argument of `solve` that the name of a component belongs to."""
-    given = registry.found(name)
-    if given is None or given[0].kind not in METHODS:
-        near = registry.suggestion(name, METHODS)
-        raise ValueError(f"{name!r} is no solver, penalty or loss; {near}")
-    return given[0].kind
+    kind = components.kind_of(name, METHODS)
+    if kind is None:
+        known = [one for kind in METHODS for one in components.CLASSES[kind]]
+        raise ValueError(f"{name!r} is no solver, penalty or loss; {nearest(name, known)}")
+    return kind
 
 
-def _written(value: Any) -> str:
+def _written(kind: str, value: Any) -> str:
     """Return a value as code; a component by its name, or as a call if it has settings."""
     if isinstance(value, NoiseModel):
         return repr(value.label)
     if isinstance(value, CustomLoss):
         return repr(value) if repr(value).isidentifier() else "..."
     text = repr(value)
-    for entry in registry.ENTRIES.values() if text.endswith("()") else ():
-        if text == f"{entry.class_name}()":
-            return repr(entry.name)
+    if (name := components.name_of(kind, value)) is not None:
+        return repr(name)
     return f"cs.{text}" if type(value).__module__.startswith(f"{__package__}.") else text

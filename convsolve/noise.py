@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+from .inference.errors import ClusterErrors, Errors, Estimate, HacErrors
 from .leastsquares.analysis import Analysis
 from .problem.checks import integer
 from .problem.problem import Problem
 from .text import as_call
-
-if TYPE_CHECKING:
-    from .inference.errors import Errors, Estimate
 
 
 class NoiseModel:
@@ -25,7 +22,6 @@ class NoiseModel:
             are errors of estimates with another loss than squares.
         penalties: whether there are errors of estimates with a penalty. Otherwise errors take
             products of rows × taps² numbers.
-        by_record: whether errors come from one sum per record, so that few records are few draws.
 
     Examples:
         >>> import convsolve as cs
@@ -40,7 +36,7 @@ class NoiseModel:
     name: str
     assumption: str
     independent = penalties = True
-    in_time = by_record = False
+    in_time = False
 
     def __repr__(self) -> str:
         return as_call(self)
@@ -57,8 +53,6 @@ class NoiseModel:
 
     def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return the errors, bands and tests of an estimate, by default from its factor."""
-        from .inference.errors import Errors
-
         return Errors(analysis, estimate)
 
 
@@ -174,7 +168,6 @@ class HACNoise(_InTime):
         `ARNoise`, ``"cluster"`` and ``"white"``.
     """
 
-    _: KW_ONLY
     bandwidth: int | None = None
 
     name = "hac"
@@ -190,8 +183,6 @@ class HACNoise(_InTime):
 
     def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return errors from products of rows that are near each other."""
-        from .inference.errors import HacErrors
-
         return HacErrors(analysis, estimate, self.bandwidth)
 
 
@@ -219,18 +210,12 @@ class ClusterNoise(NoiseModel):
     name = "cluster"
     assumption = "for noise that is independent between records"
     penalties = independent = False
-    by_record = True
 
     def check(self, problem: Problem) -> None:
         """Raise a ValueError unless there are several records."""
         if any(len(part._nuisance.records_left(part._kept)) < 2 for _, part in problem.parts):
-            raise ValueError(
-                f"noise={self.name!r} needs two records or more that have rows, and more rows than "
-                "confounds of their own, in every output"
-            )
+            raise ValueError(f"noise={self.name!r} needs two records or more with free rows")
 
     def errors(self, analysis: Analysis, estimate: Estimate) -> Errors:
         """Return errors from one sum per record."""
-        from .inference.errors import ClusterErrors
-
         return ClusterErrors(analysis, estimate)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from contextvars import copy_context
 from functools import cache, partial
+from itertools import chain, pairwise
 from typing import Any, TypeVar
 
 # Every thread needs the memory of some batches.
@@ -15,6 +18,15 @@ MOST_THREADS = 8
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
+
+
+class cached_property(functools.cached_property[_T]):
+    """As in `functools`, but without the lock of all instances that it has up to Python 3.11.
+
+    A task on another thread may need the same property of another object.
+    """
+
+    lock: Any = property(lambda self: nullcontext(), lambda self, lock: None)
 
 
 @cache
@@ -30,16 +42,11 @@ def _pool(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(cores() - 1, "convsolve")
 
 
-def at_once() -> int:
-    """Return how many tasks of `in_order` run or wait: one more than cores, so none is idle."""
-    return cores() + 1
-
-
 def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
     """Yield the results of ``task`` for all items in their order, on all cores.
 
-    A task does not begin before the one `at_once` places earlier has ended. After an exception, and
-    after the generator is closed, no other task begins.
+    One task more than cores runs or waits, so that no core is idle. After an exception, and after
+    the generator is closed, no other task begins.
 
     The calling thread runs tasks too while it would wait for others. If it slept instead, the other
     threads would often start on the same core, and tasks of a few milliseconds would gain nothing.
@@ -50,7 +57,7 @@ def in_order(task: Callable[[_S], _T], several: Sequence[_S]) -> Iterator[_T]:
     pool, waiting = _pool(os.getpid()), deque[tuple[Callable[[], _T], Future[_T]]]()
     try:
         for one in several:
-            if len(waiting) == at_once():
+            if len(waiting) > cores():
                 yield _first(waiting)
             # NumPy's handling of overflow is stored in the context.
             call: Any = partial(copy_context().run, task, one)
@@ -79,13 +86,10 @@ def ahead(read: Callable[[_S], _T], several: Iterable[_S]) -> Generator[_T]:
 
     After an exception, and after the generator is closed, no other item is read.
     """
-    pool, waiting = ThreadPoolExecutor(1, "convsolve reads"), deque[Future[_T]]()
+    pool = ThreadPoolExecutor(1, "convsolve reads")
+    begun = (pool.submit(read, one) for one in several)
     try:
-        for one in several:
-            waiting.append(pool.submit(read, one))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+        for first, _ in pairwise(chain(begun, [Future[_T]()])):
+            yield first.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -6,8 +6,9 @@ belong to different groups of a convolution.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -17,23 +18,20 @@ STATUSES = ("solved", "approximate", "max steps", "stagnated", "interrupted", "d
 ADDED = ("compile_seconds", "run_seconds", "interior_steps")
 
 
-class Part(NamedTuple):
-    """Some ``outputs`` of a problem, and the `Solution` of these alone."""
-
-    outputs: tuple[int, ...]
-    solution: Any
-
-
 def join(values: Sequence[Any], outputs: Sequence[Sequence[int]] = ()) -> Any:
     """Join values of some ``outputs`` each, by default in order.
 
-    The last axis of arrays are outputs, and other axes are extended by NaN. Tuples and dictionaries
-    are joined entry by entry, and texts by "or". Other values that differ are listed.
+    The last axis of arrays are outputs, and other axes are extended by NaN. Results, tuples and
+    dictionaries are joined entry by entry, and texts by "or". Other values that differ are listed.
     """
-    first = values[0]
+    first, kind = values[0], type(values[0])
+    if len(values) == 1:
+        return first
+    if hasattr(first, "__dataclass_fields__"):
+        return replace(first, **join([vars(value) for value in values], outputs))
     if isinstance(first, tuple):
         joined = [join(column, outputs) for column in zip(*values, strict=True)]
-        return type(first)(*joined) if hasattr(first, "_fields") else tuple(joined)
+        return kind(*joined) if hasattr(first, "_fields") else tuple(joined)
     if isinstance(first, dict):
         return {name: join([value[name] for value in values], outputs) for name in first}
     if isinstance(first, str):
@@ -49,22 +47,13 @@ def join(values: Sequence[Any], outputs: Sequence[Sequence[int]] = ()) -> Any:
     return found[..., np.argsort(np.concatenate(outputs))] if len(outputs) else found
 
 
-def gathered(parts: Sequence[Part], of: Callable[[Any], Any]) -> Any:
-    """Join the results of a function of each `Solution`."""
-    return join([of(part.solution) for part in parts], [part.outputs for part in parts])
-
-
-def at(parts: Sequence[Part], output: int) -> tuple[Any, int]:
-    """Return the `Solution` with an output, and the index of the output in it."""
-    part = next(part for part in parts if output in part.outputs)
-    return part.solution, part.outputs.index(output)
-
-
-def stats_of(parts: Sequence[Part]) -> dict[str, Any]:
+def joined_stats(parts: Sequence[Any]) -> dict[str, Any]:
     """Return the statistics of the worst part, with sums over all parts and joined lists."""
-    worst = max((part.solution for part in parts), key=lambda fit: STATUSES.index(fit.status))
-    several = [part.solution.stats for part in parts]
-    found = worst.stats | {"unique": all(stats.get("unique", False) for stats in several)}
+    several = [part.found.stats for part in parts]
+    worst = max((part.found for part in parts), key=lambda found: STATUSES.index(found.status))
+    found = dict(worst.stats)
+    if len(several) > 1:
+        found["unique"] = all(stats.get("unique", False) for stats in several)
     found |= {name: sum(stats[name] for stats in several) for name in ADDED if name in found}
     outputs = [part.outputs for part in parts]
     for name in (name for name, value in found.items() if isinstance(value, list)):

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from .errors import warn
+from .facts import Fact, Reported, by_output, of_fields
+from .inference.r2 import Deviations, interval
 from .operators.design_matrix import without_confounds
 from .problem.checks import fraction
 from .problem.nuisance import Confounds, Terms
 from .problem.problem import Problem
 from .problem.rows import Rows, Span
 from .progress import tracked
-from .text import aligned, plain
-
-if TYPE_CHECKING:
-    from .inference.r2 import Deviations
+from .text import pm
 
 # Predictions (T', *T, Cout) of some rows of a record.
 Blocks = Iterable[tuple[Span, np.ndarray]]
@@ -32,7 +31,8 @@ FEWEST_EFFECTIVE = 5.0
 FEW_EFFECTIVE = 15.0
 
 
-class Score(NamedTuple):
+@dataclass(frozen=True, repr=False, eq=False)
+class Score(Reported):
     """Goodness of fit per output, each array ``(outputs,)``; NaN for an output that is constant.
 
     If confounds are fitted, ``r2``, ``correlation`` and ``fit_percent`` compare y and ŷ after the
@@ -59,7 +59,8 @@ class Score(NamedTuple):
         >>> y = np.convolve(x, [1.0, 0.5])[:600] + noise
         >>> fit = cs.solve(cs.Problem(x[:200], y[:200], lags=(0, 1)))
         >>> print(fit.score(x[200:], y[200:]))
-        output 0: R² 0.6207 ± 0.05, correlation 0.7892, fit 38.4 %
+        output             R²  correlation  fit (%)
+        0       0.621 ± 0.050        0.789     38.4
 
     See Also:
         `Solution.score`, which returns it, and `cross_validate`.
@@ -73,18 +74,6 @@ class Score(NamedTuple):
     effective_rows: np.ndarray
     mse: np.ndarray
     outputs: tuple[Any, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return all fields as lists, ready for JSON; None for values that are not finite.
-
-        Examples:
-            >>> import convsolve as cs
-            >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
-            >>> fit.score().to_dict()["outputs"]
-            [0]
-        """
-        found: dict[str, Any] = plain(self._asdict())
-        return found
 
     def r2_interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends of a confidence interval for the R² of an endless recording.
@@ -125,14 +114,12 @@ class Score(NamedTuple):
             >>> print(f"{low[0]:.2f} to {high[0]:.2f}")
             0.45 to 0.74
         """
-        from .inference.r2 import interval
-
         level = fraction(level, "level")
         fewest = np.nanmin(self.effective_rows, initial=np.inf)
         if fewest < FEW_EFFECTIVE:
             output = int(np.flatnonzero(self.effective_rows == fewest)[0])
             warn(
-                f"the rows of output {self._names[output]} are worth {fewest:.3g} independent "
+                f"the rows of output {self.outputs[output]} are worth {fewest:.3g} independent "
                 "rows: with fewer than 5, R² has no interval, and with fewer than 15, simulated "
                 "95 % intervals contain R² in 86 to 99 % of data sets"
             )
@@ -140,30 +127,19 @@ class Score(NamedTuple):
         effective = np.where(enough, self.effective_rows, np.nan)
         return interval(self.r2, self.r2_standard_error, effective, level)
 
-    @property
-    def _names(self) -> list[str]:
-        return [*map(str, self.outputs or range(len(self.r2)))]
-
-    def __str__(self) -> str:
-        """Return a line for one output, and a table for several."""
-        names = self._names
-        if len(names) == 1:
-            label = f"output {names[0]}" if names[0].isdecimal() else names[0]
-            r2, correlation, fit = self._cells(0)
-            lines = [f"{label}: R² {r2}, correlation {correlation}, fit {fit} %"]
-        else:
-            rows = [[name, *self._cells(o)] for o, name in enumerate(names)]
-            lines = aligned([["output", "R²", "correlation", "fit (%)"], *rows], 1)
-        if (self.effective_rows < FEWEST_EFFECTIVE).any():
-            lines.append("* no interval: fewer than 5 effective rows")
-        return "\n".join(lines)
-
-    def _cells(self, o: int) -> list[str]:
-        """Return R² with its standard error, correlation and fit of an output."""
-        error = self.r2_standard_error[o]
-        r2 = f"{self.r2[o]:.4g}" + ("" if math.isnan(error) else f" ± {error:.2g}")
-        r2 += "*" * bool(self.effective_rows[o] < FEWEST_EFFECTIVE)
-        return [r2, f"{self.correlation[o]:.4g}", f"{self.fit_percent[o]:.3g}"]
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield a row for every output, and all fields."""
+        few = self.effective_rows < FEWEST_EFFECTIVE
+        pairs = zip(self.r2, self.r2_standard_error, few, strict=True)
+        columns = {
+            "R²": [pm(r2, error) + "*" * bool(few) for r2, error, few in pairs],
+            "correlation": [f"{value:.3f}" for value in self.correlation],
+            "fit (%)": [f"{value:.1f}" for value in self.fit_percent],
+        }
+        means = dict(zip(columns, (self.r2, self.correlation, self.fit_percent), strict=True))
+        note = "* fewer than 5 effective rows: no interval" * bool(few.any())
+        yield Fact("", "", by_output(self.outputs, columns, means, note))
+        yield from of_fields(self)
 
 
 def scored(
@@ -178,8 +154,6 @@ def scored(
     With confounds, these are projected out, and rows have their weights. Coefficients of confounds
     that are ``added`` to those of least squares are fitted too.
     """
-    from .inference.r2 import Deviations
-
     if problem._nuisance.confounds is not None:
         return _without_confounds(problem, [*outputs], rows, predictions, added)
     sums, some, records = Deviations(rows.count, len(outputs)), [*outputs], problem.y
@@ -214,8 +188,6 @@ def _without_confounds(
     R² is about the mean of y. A constant that is not among the confounds is projected out of y for
     this mean only, and the residual keeps it.
     """
-    from .inference.r2 import Deviations
-
     assert problem.y is not None
     truth = [np.asarray(a)[..., some] for a in problem.y]
     found = [np.zeros(a.shape) for a in truth]
@@ -238,4 +210,4 @@ def _without_confounds(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.linalg.norm(left, axis=0) / np.linalg.norm(spread, axis=0)
     mse = score.mse * rows.count / own.total_weight
-    return score._replace(r2_total=1 - ratio**2, mse=mse)
+    return replace(score, r2_total=1 - ratio**2, mse=mse)

@@ -5,40 +5,34 @@ It needs scikit-learn: ``pip install 'convsolve[sklearn]'``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import is_dataclass, replace
+from dataclasses import KW_ONLY, dataclass, is_dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 
 try:
-    from sklearn.base import BaseEstimator, RegressorMixin
+    from sklearn.base import BaseEstimator, MultiOutputMixin, RegressorMixin
     from sklearn.metrics import r2_score
-    from sklearn.utils import check_array
-    from sklearn.utils.validation import (
-        _check_sample_weight,
-        check_consistent_length,
-        check_is_fitted,
-        column_or_1d,
-        validate_data,
-    )
+    from sklearn.utils import validation
 except ImportError as error:
-    raise ImportError(
-        "convsolve.sklearn needs scikit-learn: pip install 'convsolve[sklearn]'"
-    ) from error
+    raise ImportError("this needs scikit-learn: pip install 'convsolve[sklearn]'") from error
 
 from .api import convolve, solve
-from .near_misses import checks_arguments
-from .problem.checks import choice
-from .problem.geometry import Geometry, lags_of_times
+from .notation import checks_arguments
 from .problem.problem import Problem
 from .problem.records import column_names
-from .progress_bars import following
+from .problem.spec import Geometry
+from .progress import following
 
 FLOATS = (np.float64, np.float32)
+# Parameters that are arguments of `Problem` and of `solve`.
+GEOMETRY = ("lags", "tmin", "tmax", "fs", "edges", "basis")
+METHOD = ("solver", "ridge", "penalty", "grid", "select", "loss", "noise")
 
 
-class ConvRegressor(RegressorMixin, BaseEstimator):
+@checks_arguments
+@dataclass(eq=False, repr=False)
+class ConvRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     """Regressor for ``y[t] = intercept + Σ_l Σ_c coef[c, l]·X[t − l, c]``, by least squares.
 
     Each trial is a separate record: no lag reads beyond its ends. Trials are given as
@@ -108,41 +102,22 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
         `convsolve.solve`, which has further options.
     """
 
-    @checks_arguments
-    def __init__(
-        self,
-        lags: Any = None,
-        *,
-        tmin: Any = None,
-        tmax: Any = None,
-        fs: float | None = None,
-        edges: str = "zeros",
-        basis: Any = None,
-        fit_intercept: bool = True,
-        ridge: Any = None,
-        penalty: Any = None,
-        grid: Any = None,
-        select: Any = None,
-        loss: Any = "squared",
-        noise: Any = "white",
-        solver: Any = None,
-        verbose: bool = False,
-    ) -> None:
-        self.lags = lags
-        self.tmin = tmin
-        self.tmax = tmax
-        self.fs = fs
-        self.edges = edges
-        self.basis = basis
-        self.fit_intercept = fit_intercept
-        self.ridge = ridge
-        self.penalty = penalty
-        self.grid = grid
-        self.select = select
-        self.loss = loss
-        self.noise = noise
-        self.solver = solver
-        self.verbose = verbose
+    lags: Any = None
+    _: KW_ONLY
+    tmin: Any = None
+    tmax: Any = None
+    fs: float | None = None
+    edges: str = "zeros"
+    basis: Any = None
+    fit_intercept: bool = True
+    ridge: Any = None
+    penalty: Any = None
+    grid: Any = None
+    select: Any = None
+    loss: Any = "squared"
+    noise: Any = "white"
+    solver: Any = None
+    verbose: bool = False
 
     def set_params(self, **params: Any) -> Self:
         """Set parameters, and settings of objects among them.
@@ -164,23 +139,13 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             >>> ConvRegressor(lags=(0, 9), basis=cs.BSplines(8)).set_params(basis__n=5).basis
             BSplines(5)
         """
-        super().set_params(**{name: v for name, v in params.items() if "__" not in name})
-        settings: dict[str, dict[str, Any]] = {}
         for name, value in params.items():
-            owner, separator, setting = name.partition("__")
-            if separator:
-                settings.setdefault(owner, {})[setting] = value
-        for owner, changed in settings.items():
-            current = getattr(self, owner, None)
-            if is_dataclass(current) and not isinstance(current, type):
-                super().set_params(**{owner: replace(current, **changed)})
-            elif owner in self.get_params():
-                raise ValueError(
-                    f"{owner}__{next(iter(changed))} needs an object with this setting, but "
-                    f"{owner} is {current!r}"
-                )
-            else:  # scikit-learn lists the parameters
-                super().set_params(**{owner: None})
+            owner, _, setting = name.partition("__")
+            current: Any = getattr(self, owner, None)
+            if setting and not is_dataclass(current):
+                raise ValueError(f"{name}: {owner}={current!r} has no settings")
+            changed = replace(current, **{setting: value}) if setting else value
+            super().set_params(**{owner: changed})
         return self
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> Self:
@@ -207,52 +172,34 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             >>> ConvRegressor(lags=(0, 9)).fit(X, X + noise).lags_
             array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
         """
-        choice(self.edges, "edges", ("zeros", "drop"))
-        with following(bool(self.verbose), "ConvRegressor.fit"):
-            return self._fitted(X, y, sample_weight, groups)
-
-    def _fitted(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Self:
-        x, targets, weights = self._trials(X, y, sample_weight, groups)
-        names = getattr(self, "feature_names_in_", None)
-        bounds = self._bounds()
-        problem = Problem(
-            x,
-            targets,
-            lags=bounds if isinstance(bounds, Mapping) else [bounds],
-            basis=self.basis,
-            fs=self.fs,
-            edges=self.edges,
-            bias=bool(self.fit_intercept),
-            weights=weights,
-            channels=None if names is None else [*map(str, names)],
-            outputs=column_names(y[0] if _by_trial(X, groups) else y),
-        )
-        self.solution_ = solve(
-            problem,
-            self.solver,
-            ridge=self.ridge,
-            penalty=self.penalty,
-            grid=self.grid,
-            select=self.select,
-            loss=self.loss,
-            noise=self.noise,
-        )
+        X, y, sample_weight, groups = _joined(X, groups, y, sample_weight)
+        given = {name: getattr(self, name) for name in GEOMETRY} | {"outputs": column_names(y)}
+        if self.lags is None and self.tmin is None and self.tmax is None:
+            given["lags"] = [(0, 0)]
+        X, y = validation.validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True)
+        given |= {"channels": getattr(self, "feature_names_in_", None), "bias": self.fit_intercept}
+        starts = _starts(groups, X)
+        if sample_weight is not None:
+            given["weights"] = np.split(validation._check_sample_weight(sample_weight, X), starts)
+        with following(bool(self.verbose)):
+            problem = Problem(np.split(X, starts), np.split(y, starts), **given)
+            self.solution_ = solve(problem, **{name: getattr(self, name) for name in METHOD})
         self.lags_ = self.solution_.lags
         self.times_ = None if self.fs is None else self.solution_.times
-        self._alone, bias = targets[0].ndim == 1, self.solution_.bias
-        self.coef_ = self._as_coef(self.solution_.kernel)
+        self._alone, bias = y.ndim == 1, self.solution_.bias
+        self.coef_ = self._as_coef(self.solution_.impulse_response)
         self.intercept_ = bias[0] if self._alone else bias
         return self
 
     @property
     def patterns_(self) -> np.ndarray:
         """Patterns of a decoder in the shape of ``coef_``."""
-        check_is_fitted(self)
-        return self._as_coef(self.solution_._patterns())
+        validation.check_is_fitted(self)
+        return self._as_coef(self.solution_.patterns())
 
-    def _as_coef(self, kernel: np.ndarray) -> np.ndarray:
-        """Return a kernel (lags, features, outputs) in the shape of ``coef_``."""
-        found = kernel[::-1].transpose(2, 1, 0)
+    def _as_coef(self, response: np.ndarray) -> np.ndarray:
+        """Return an impulse response in the shape of ``coef_``."""
+        found = response.reshape(self.solution_.kernel.shape).transpose(2, 1, 0)
         return found[0] if self._alone else found
 
     def predict(self, X: Any, groups: Any = None) -> Any:
@@ -272,12 +219,18 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             >>> ConvRegressor(lags=(0, 9)).fit(X, X + noise).predict(X).shape
             (8, 200, 1)
         """
-        check_is_fitted(self)
-        if _by_trial(X, groups):
-            found = self._predicted([validate_data(self, x, reset=False, dtype=FLOATS) for x in X])
-            return np.stack(found) if getattr(X, "ndim", 1) == 3 else found
-        x = validate_data(self, X, reset=False, dtype=FLOATS)
-        return np.concatenate(self._predicted(np.split(x, _starts(groups, x))))
+        validation.check_is_fitted(self)
+        table, _, _, groups = _joined(X, groups)
+        x = validation.validate_data(self, table, reset=False, dtype=FLOATS)
+        # Rows whose window exceeds the trial are predicted, too.
+        edges = "zeros" if self.edges == "drop" else self.edges
+        spec = Geometry.of_lags([(int(self.lags_[0]), int(self.lags_[-1]))], edges).spec
+        fit, trials = self.solution_, np.split(x, _starts(groups, x))
+        found = convolve(trials, fit.kernel, spec, fit.bias)
+        found = [part[:, 0] for part in found] if self._alone else found
+        if table is X:
+            return np.concatenate(found)
+        return np.stack(found) if getattr(X, "ndim", 1) == 3 else found
 
     def score(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> float:
         """Return R² of all samples, averaged over outputs, see `sklearn.metrics.r2_score`.
@@ -300,102 +253,42 @@ class ConvRegressor(RegressorMixin, BaseEstimator):
             True
         """
         found = self.predict(X, groups)
-        if _by_trial(X, groups):
-            y = _targets(y, X)
-            if sample_weight is not None:
-                check_consistent_length(X, sample_weight)
-                several = zip(sample_weight, map(len, found), strict=True)
-                every = [np.full(n, w) if np.ndim(w) == 0 else column_or_1d(w) for w, n in several]
-                sample_weight = np.concatenate(every)
-            y, found = np.concatenate(y), np.concatenate([*found])
+        table, y, sample_weight, _ = _joined(X, groups, y, sample_weight)
+        found = found if table is X else np.concatenate([*found])
         return float(r2_score(y, found, sample_weight=sample_weight))
 
-    def _predicted(self, x: list[np.ndarray]) -> list[np.ndarray]:
-        """Return the prediction of every trial."""
-        spec = Geometry.of_lags((int(self.lags_[0]), int(self.lags_[-1])), "zeros").spec
-        found = convolve(x, self.solution_.kernel, spec, self.solution_.bias)
-        return [part[:, 0] for part in found] if self._alone else found
 
-    def _bounds(self) -> Any:
-        """First and last lag."""
-        if self.tmin is None and self.tmax is None:
-            return (0, 0) if self.lags is None else self.lags
-        if self.lags is not None:
-            raise TypeError("give either lags= in samples, or tmin= and tmax= in seconds")
-        return lags_of_times(self.tmin, self.tmax, self.fs)
-
-    def _trials(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> Any:
-        """X, y and weights, each a list of one for every trial, checked; None for no weights."""
-        if not _by_trial(X, groups):
-            _refuse_masks(y, "y")
-            _refuse_flat_trials(X, y)
-            X, y = validate_data(self, X, y, dtype=FLOATS, multi_output=True, y_numeric=True)
-            if sample_weight is not None:
-                sample_weight = _check_sample_weight(sample_weight, X)
-            starts = _starts(groups, X)
-            return [None if a is None else np.split(a, starts) for a in (X, y, sample_weight)]
-        x = [validate_data(self, trial, reset=not i, dtype=FLOATS) for i, trial in enumerate(X)]
-        y = _targets(y, X)
-        if sample_weight is not None:
-            check_consistent_length(X, sample_weight)
-            sample_weight = [w if np.ndim(w) == 0 else column_or_1d(w) for w in sample_weight]
-        return x, y, sample_weight
-
-    def __sklearn_tags__(self) -> Any:
-        found = super().__sklearn_tags__()
-        found.target_tags.multi_output = True
-        return found
-
-
-def _by_trial(X: Any, groups: Any) -> bool:
-    """Whether X has its trials one by one: a list of tables, or an array of three axes."""
-    _refuse_masks(X, "X")
-    axes = getattr(X, "ndim", 2)
-    if isinstance(X, (list, tuple)) or str(getattr(X, "dtype", "")) == "object":
-        axes = 3 if len(X) and all(np.ndim(trial) == 2 for trial in X) else 2
-    if axes == 3 and groups is not None:
+def _joined(X: Any, groups: Any, y: Any = None, weights: Any = None) -> tuple[Any, Any, Any, Any]:
+    """Return X, y, weights and groups of all samples, for trials one after another."""
+    listed = isinstance(X, (list, tuple)) and all(hasattr(trial, "shape") for trial in X)
+    if not listed and getattr(X, "ndim", 2) != 3:
+        return X, y, weights, groups
+    if groups is not None:
         raise ValueError("groups is for one X (samples, features), but this X has separate trials")
-    return axes == 3
+    lengths = [*map(len, X)]
+    if y is not None:
+        if [*map(len, y)] != lengths:
+            raise ValueError("X and y have trials of inconsistent numbers of samples")
+        y = _table(y)
+    if weights is not None:
+        several = zip(weights, lengths, strict=True)
+        weights = np.concatenate([np.broadcast_to(np.ravel(w), n) for w, n in several])
+    return _table(X), y, weights, np.repeat(np.arange(len(lengths)), lengths)
 
 
-def _refuse_masks(value: Any, name: str) -> None:
-    """scikit-learn takes a masked array as if nothing were masked."""
-    if isinstance(value, (list, tuple)):
-        for i, one in enumerate(value):
-            if isinstance(one, np.ma.MaskedArray):
-                _refuse_masks(one, f"{name}[{i}]")
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array, whose mask would be lost")
+def _table(trials: Any) -> Any:
+    """Return the samples of trials one after another, with the names of columns."""
+    if all(hasattr(trial, "iloc") for trial in trials):
+        from pandas import concat
 
-
-def _refuse_flat_trials(X: Any, y: Any) -> None:
-    """scikit-learn takes a list of arrays of one axis as the rows of a table."""
-
-    def lengths(several: Any) -> list[int]:
-        arrays = isinstance(several, list) and all(isinstance(a, np.ndarray) for a in several)
-        return [len(a) for a in several if a.ndim == 1] if arrays else []
-
-    if lengths(X) and lengths(X) == lengths(y):
-        raise ValueError("X and y are lists of arrays of one axis")
-
-
-def _targets(y: Any, X: Any) -> list[np.ndarray]:
-    """Return y of every trial, as long as X."""
-    _refuse_masks(y, "y")
-    y = y.to_numpy() if hasattr(y, "iloc") else y
-    check_consistent_length(X, y)
-    found = [check_array(b, ensure_2d=False, dtype=FLOATS, input_name="y") for b in y]
-    for of_x, of_y in zip(X, found, strict=True):
-        check_consistent_length(of_x, of_y)
-    return found
+        return concat([*trials])
+    return np.concatenate([*map(np.asarray, trials)])
 
 
 def _starts(groups: Any, x: np.ndarray) -> np.ndarray:
-    """Where trials but the first begin, from a label for every sample."""
-    if groups is None:
-        return np.zeros(0, int)
-    labels = column_or_1d(groups)
-    check_consistent_length(x, labels)
-    if not all(isinstance(same := one == one, (bool, np.bool_)) and same for one in labels):
+    """Return where trials but the first begin, from a label for every sample."""
+    labels = np.zeros(len(x)) if groups is None else validation.column_or_1d(groups)
+    validation.check_consistent_length(x, labels)
+    if not np.array_equal(labels, labels):
         raise ValueError("groups has missing labels")
     return np.flatnonzero(labels[1:] != labels[:-1]) + 1

@@ -2,87 +2,63 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
-from . import registry
-from .cached import cached_property
 from .errors import warn
-from .files import replacing
+from .facts import Fact, Reported, plain
 from .frames import to_dataframe, to_xarray
-from .html import facts
 from .identifiability.report import Identifiability
-from .lazy_jax import as_jax
-from .lazy_plot import plot
-from .leastsquares.analysis import Analysis, analyse
+from .io import write_new
+from .lazy import as_jax, plot
 from .leastsquares.certificate import GAP
-from .near_misses import suggests_attributes
-from .operators.design_matrix import without_confounds
+from .model import Added, Model, Part, without_excluded
+from .noise import NoiseModel
+from .notation import suggests_attributes
 from .operators.layout import ascending, reversed_taps
-from .operators.prediction import predicted, predicted_blocks
-from .parts import Part, at, gathered, join
-from .problem.checks import choice, fraction, integer
-from .problem.kernel_space import KernelSpace, kernel_space
-from .problem.names import Names
-from .problem.nuisance import Confounds
+from .parallel import cached_property
+from .parts import join
+from .problem.checks import choice, flag, fraction, integer
+from .problem.kernel_space import KernelSpace
 from .problem.problem import Problem
-from .problem.spec import ConvSpec
-from .progress import Listener
-from .progress_bars import following
-from .scoring import Blocks, Score, scored
+from .problem.records import Records
+from .progress import following
+from .scoring import Score
+from .solution_facts import solution_facts, solution_values
 from .solution_file import read_solution, write_solution
-from .solution_text import brief, entries, known, text
 from .solvers.base import SolverResult
-from .text import plain
 
 if TYPE_CHECKING:
-    from .inference.ar import Autoregression
-    from .inference.contrasts import Contrast
-    from .inference.errors import Errors, FTest, NoiseEstimate
-    from .inference.permutation import PermutationTest
+    from .inference.errors import FTest, NoiseEstimate
     from .inference.regularization import Regularization
-    from .inference.resampling import Jackknife
-    from .noise import NoiseModel
+    from .inference.resampling import Jackknife, PermutationTest
 
-# Largest rows times taps for which a text or a file includes errors under dependent noise: one
-# second.
-MAX_INFLUENCES = 2**27
-# Before these sums, rows times taps² products are formed. This many take the time of one sum.
-PRODUCTS_A_SUM = 64
-# With fewer records of about equal size, a simultaneous band from sums over records warns that it
-# is very wide.
-FEW_RECORDS = 3.5
+    # Standard errors, kernel-shaped, the noise, and errors of coefficients.
+    SavedErrors = tuple[np.ndarray, NoiseEstimate, np.ndarray | None]
 
-
-class Fitted(NamedTuple):
-    """Fitted data: arrays (*T, outputs) in the order of records.
-
-    Confounds are subtracted from ``y``. ``residual`` is ``y`` less the ``prediction``, and
-    ``weighted`` is the residual in float64, times the roots of the weights. All three are NaN in
-    excluded rows.
-    """
-
-    y: list[np.ndarray]
-    prediction: list[np.ndarray]
-    residual: list[np.ndarray]
-    weighted: list[np.ndarray]
+_T = TypeVar("_T")
+# Largest rows × weights for which a text or a file has errors under dependent noise: one second.
+MOST = 2**27
 
 
 @suggests_attributes
-class Solution:
+class Solution(Reported):
     """Estimated kernel, its reliability and its predictions, as `solve` returns them.
 
     Attributes:
         kernel: ``(*K, Cin/groups, Cout)``, in the data's precision; NumPy, or jax for jax data.
         bias: ``(Cout,)``; zeros without a bias.
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
-        backward_error, duality_gap: bounds on the error of the solution. One of them is None. Both
-            are None for a descent on a loss that is not squares.
+        backward_error: relative backward error as a least-squares solution, largest over outputs.
+            Below 30 eps (6.7e-15), the solution is exact. ``stats["certificate_kind"]`` is "value"
+            or "upper bound". None for other losses and for a lasso.
+        duality_gap: relative duality gap of `HuberLoss`, ``"absolute"`` and `Lasso`, largest over
+            outputs: the loss exceeds its minimum by at most this share. None for other solvers.
         stats: dict of the request and of the computation. The request: "call", the call of `solve`
             as code, "settings", the fields of the solver ("choice" has the solver that ``"auto"``
             chose), "penalty", a dict or None, whose "strength" has a value per output, "loss", a
@@ -101,8 +77,8 @@ class Solution:
         >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
         >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
         >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
-        >>> print(repr(fit), fit.status, fit.lags.max())
-        <Solution solved: 10 lags × 1 channel × 1 output> solved 9
+        >>> fit
+        <Solution 1 channel to 1 output, 10 lags from 0 to 9 samples; solved>
         >>> low, high = fit.confidence_band()
         >>> fit.predict().shape
         (500,)
@@ -113,68 +89,32 @@ class Solution:
 
     def __init__(
         self,
-        estimate: SolverResult,
-        *,
-        recipe: dict[str, Any],
-        spec: ConvSpec,
-        tap_lags: tuple[np.ndarray, ...],
-        y_channel_axis: bool,
+        model: Model,
+        found: SolverResult,
+        noise_model: NoiseModel,
         problem: Problem | None = None,
         identifiability: Identifiability | None = None,
-        noise_model: NoiseModel | None = None,
-        autoregression: Autoregression | None = None,
-        saved_errors: tuple[np.ndarray, NoiseEstimate] | None = None,
-        saved_coefficient_error: np.ndarray | None = None,
         parts: Sequence[Part] = (),
+        saved: SavedErrors | None = None,
     ) -> None:
-        """``parts`` are solutions of some outputs each, if outputs use different rows."""
-        self.kernel: Any = estimate.kernel
-        self.bias: Any = estimate.bias
-        self.status: str = estimate.status or ""
-        self.stats, self.trace = estimate.stats, estimate.trace
-        self._certificate, self._regularization = estimate.certificate, estimate.regularization
-        self._penalties = estimate.penalties or ()
-        self._error_norms, self._confound_fit = estimate.error_norms, estimate.confound_fit
-        if self._certificate is not None:
-            self.stats["certificate_kind"] = self._certificate.kind
-        self._recipe, self._spec = recipe, spec
-        self._tap_lags, self._channel_axis = tap_lags, y_channel_axis
+        """After `load`, there are errors that were ``saved``, and no ``parts``."""
+        self._describe(model)
+        self._noise_model = noise_model
+        self.status, self.stats, self.trace = found.status or "", found.stats, found.trace
+        bound = found.certificate
+        self.duality_gap = bound.value if bound is not None and bound.kind == GAP else None
+        self.backward_error = None if bound is None or bound.kind == GAP else bound.value
+        self._certificate, self._penalty = found.certificate, found.regularization
         self.problem, self.identifiability = problem, identifiability
-        self._autoregression, self._saved_errors = autoregression, saved_errors
-        self._saved_coefficient_error, self._parts = saved_coefficient_error, parts
-        self._noise_model: NoiseModel = noise_model or registry.component(
-            "noise", self.stats.get("noise", "white")
-        )
-        self._whiteness_checked = False
+        self._parts, self._saved = tuple(parts), saved
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes, without those that are computed again after unpickling."""
-        return {name: value for name, value in vars(self).items() if name != "_made_errors"}
+    def _describe(self, model: Model) -> None:
+        """Take kernel, bias and geometry from a model with the same lags."""
+        self._model, self.kernel, self.bias = model, model.kernel, model.bias
+        self._spec, self._space = model.spec, model.space
+        self._names, self._axes = model.names, model.axes
 
-    @property
-    def backward_error(self) -> float | None:
-        """Relative backward error as a least-squares solution, largest over outputs.
-
-        Below 30 eps (6.7e-15), the solution is exact. ``stats["certificate_kind"]`` is "value" or
-        "upper bound". None for other losses and for a lasso.
-        """
-        return None if self._has_gap else self._bound
-
-    @property
-    def duality_gap(self) -> float | None:
-        """Relative duality gap of `HuberLoss`, ``"absolute"`` and `Lasso`, largest over outputs.
-
-        The loss exceeds its minimum by at most this share. None for other solvers.
-        """
-        return self._bound if self._has_gap else None
-
-    @property
-    def _bound(self) -> float | None:
-        return None if self._certificate is None else self._certificate.value
-
-    @property
-    def _has_gap(self) -> bool:
-        return self._certificate is not None and self._certificate.kind == GAP
+    # --- the estimate
 
     @property
     def converged(self) -> bool:
@@ -184,27 +124,23 @@ class Solution:
     @property
     def _penalized(self) -> bool:
         """Whether the kernel has a penalty; bands then describe its posterior."""
-        return self._regularization is not None or self.stats.get("penalty") is not None
+        return self._penalty is not None
 
     @property
+    def _report(self) -> Identifiability | None:
+        """The report, except after Ctrl-C: the rank decision can take minutes."""
+        return None if self.status == "interrupted" else self.identifiability
+
+    @cached_property
     def regularization(self) -> Regularization | None:
         """Penalty and strength of every output, given or selected, or None without a penalty."""
-        if self._regularization is None and any(strength for _, strength in self._penalties):
-            self._regularization = self._given()
-        chosen = self._regularization
-        return None if chosen is None else chosen._replace(outputs=tuple(self.outputs))
-
-    def _given(self) -> Regularization:
-        """Return penalty and strength of every output as they were given."""
-        from .inference.regularization import as_given
-
-        if self._parts:
-            found: Regularization = gathered(self._parts, lambda fit: fit._given())
-            return found
-        if self._affordable_errors() is None:
-            return as_given(self._penalties)
-        errors = self._made_errors
-        return as_given(self._penalties, (errors.effective_dof, errors.noise.variance))
+        if (found := self._penalty) is None:
+            return None
+        if found.criterion == "given" and self._parts and self._affordable_errors() is not None:
+            freedom = self._join(lambda part: part.errors.effective_dof)
+            variance = self._errors(checked=False)[1].variance
+            found = replace(found, effective_dof=freedom, noise_variance=variance)
+        return replace(found, outputs=tuple(self.outputs))
 
     @property
     def impulse_response(self) -> Any:
@@ -217,7 +153,7 @@ class Solution:
     @property
     def lags(self) -> Any:
         """Ascending lags in samples, in the order of `impulse_response`; one array per axis."""
-        ascending = tuple(lags[::-1] for lags in self._tap_lags)
+        ascending = tuple(lags[::-1] for lags in self._model.lags)
         return ascending[0] if len(ascending) == 1 else ascending
 
     @property
@@ -228,9 +164,7 @@ class Solution:
             ValueError: If the problem has no ``fs``.
         """
         if self._names.fs is None:
-            raise ValueError(
-                "times are known where the problem was stated with fs=, samples a second"
-            )
+            raise ValueError("there is no sampling rate: state the problem with fs=")
         return np.asarray(self.lags / self._names.fs)
 
     @property
@@ -243,52 +177,25 @@ class Solution:
         """Names of the outputs, or their numbers."""
         return self._names.all("output", self.kernel.shape[-1])
 
-    @property
-    def _names(self) -> Names:
-        """Names of channels, outputs and lags."""
-        return Names.from_dict(self._recipe)
+    # --- predictions
 
     def _training(self) -> Problem:
         if self.problem is None:
-            raise ValueError(
-                "a loaded solution has no training data; give x and y to methods that have these "
-                "arguments, or solve again"
-            )
+            raise ValueError("a loaded solution has no training data; give x and y, or solve again")
         return self.problem
 
-    def _state_as(self, problem: Problem) -> None:
-        """Describe the kernel by a problem with the same taps, and read other data as it does."""
-        self._recipe, self._spec = problem._recipe, problem.spec
-        if problem._output is not None:
-            self._channel_axis = problem._output.channel_axis
+    def _data(self, x: Any, y: Any = None) -> Problem:
+        """Return the training data, or other data."""
+        if x is not None:
+            return self._model.problem(x, y)
+        if y is not None:
+            raise ValueError("y was given without x")
+        return self._training()
 
-    def _read(self, x: Any, y: Any = None) -> Problem:
-        if x is None:
-            if y is not None:
-                raise ValueError("y was given without x")
-            return self._training()
-        problem = Problem._again(self._recipe, x, y)
-        wanted = self.kernel.shape[-2] * self._spec.groups
-        if problem.n_channels != wanted:
-            raise ValueError(f"x has {problem.n_channels} channels, the kernel needs {wanted}")
-        if any(
-            not np.array_equal(a, b) for a, b in zip(problem._lags, self._tap_lags, strict=True)
-        ):
-            raise ValueError(
-                "padding='same' with stride > 1 places the kernel by the record's "
-                "length: in x of this length its taps have other lags"
-            )
-        return problem
-
-    def _model(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, ConvSpec]:
-        """Kernel and bias in the precision of a prediction, and the geometry."""
-        dtype = np.result_type(problem._dtype, self.kernel.dtype)
-        return np.asarray(self.kernel, dtype), np.asarray(self.bias, dtype), problem.spec
-
-    def _outputs(self, problem: Problem) -> list[np.ndarray]:
-        # A prediction that exceeds the range of its type is inf.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return predicted(problem.x, *self._model(problem))
+    def _added(self, problem: Problem) -> Added:
+        """Return the known coefficients of confounds; there are none for new data."""
+        known = self._parts if problem is self.problem else ()
+        return {part.outputs: part.found.confound_fit for part in known}
 
     def predict(self, x: Any = None) -> Any:
         """Return the output of the model for x, in the form of x.
@@ -322,10 +229,9 @@ class Solution:
         See Also:
             `residuals` and `score`.
         """
-        problem = self._read(x)
-        found = problem._as_long_as_y(_without_dropped(problem, self._outputs(problem)))
-        packed = problem._input.like(found, self._channel_axis)
-        return as_jax(packed) if problem._returns_jax else packed
+        problem = self._data(x)
+        found = without_excluded(problem, self._model.predictions(problem))
+        return _packed(problem, found, problem._input, self._model.channel_axis)
 
     def residuals(self, x: Any = None, y: Any = None) -> Any:
         """Return y minus the prediction, in the form of y.
@@ -356,75 +262,10 @@ class Solution:
         See Also:
             `predict` and `score`.
         """
-        problem = self._read(x, y)
-        parts, output = problem._as_long_as_y(self._left(problem)), problem._output
+        problem = self._data(x, y)
+        found, output = self._model.residuals(problem, self._added(problem)), problem._output
         assert output is not None
-        packed = output.like(parts, output.channel_axis)
-        return as_jax(packed) if problem._returns_jax else packed
-
-    def _left(
-        self, problem: Problem, prediction: list[np.ndarray] | None = None
-    ) -> list[np.ndarray]:
-        """Return y less the prediction and the confounds, (*T, Cout) of every record."""
-        prediction = self._outputs(problem) if prediction is None else prediction
-        with np.errstate(over="ignore", invalid="ignore"):
-            pairs = zip(_given(problem), prediction, strict=True)
-            found = [np.asarray(b) - p for b, p in pairs]
-            if problem._terms.given:
-                found = _without_confounds(problem, found, self._added_confounds(problem))
-        return _without_dropped(problem, found)
-
-    def _added_confounds(self, problem: Problem) -> list[np.ndarray | None]:
-        """Return coefficients (q, Q) of confounds for the outputs of each mask of a problem.
-
-        They are added to those of least squares. None for least squares, and for new data.
-        """
-        if problem is not self.problem:
-            return [None] * len(problem._by_mask)
-        known = {part.outputs: part.solution._confound_fit for part in self._parts}
-        return [known.get(outputs, self._confound_fit) for outputs, _ in problem._by_mask]
-
-    def _weighted_residuals(self) -> list[np.ndarray]:
-        """Return residuals of the training data in float64, an array (n, outputs) per record.
-
-        They have the rows used in the fit, times the roots of their weights. An output that is
-        excluded from a row is zero there.
-        """
-        return self._weighted(self._training())
-
-    def _fitted(self) -> Fitted:
-        """Return training data and prediction; for data that are read in chunks, the first rows.
-
-        Raises:
-            ValueError: If there are no training data.
-        """
-        problem = self._beginning()
-        prediction = self._outputs(problem)
-        residual = self._left(problem, prediction)
-        y = [np.asarray(b) for b in _given(problem)]
-        if problem._terms.given:
-            y = [p + e for p, e in zip(prediction, residual, strict=True)]
-        y = _without_dropped(problem, [b.copy() for b in y])
-        return Fitted(y, prediction, residual, _times_roots(problem, residual))
-
-    def _beginning(self) -> Problem:
-        """Return the training data, or as many rows of data read in chunks as may be held.
-
-        Robust fits hold all of y. Their confounds are known for all rows only.
-        """
-        from .inference.folds import leading
-
-        problem, report = self._training(), self.identifiability
-        assert report is not None
-        whole = any(fit._confound_fit is not None for fit in self._by_mask)
-        if problem._sizes(report._diagnosis.limits).chunked and not whole:
-            return leading(problem, report._diagnosis.limits.held_numbers)
-        return problem
-
-    def _weighted(self, problem: Problem) -> list[np.ndarray]:
-        weighted = _times_roots(problem, self._left(problem))
-        flags = map(problem._kept.flags_of, range(len(weighted)))
-        return [np.nan_to_num(e[f], nan=0.0) for e, f in zip(weighted, flags, strict=True)]
+        return _packed(problem, found, output, output.channel_axis)
 
     def score(self, x: Any = None, y: Any = None) -> Score:
         """Return R², correlation and NRMSE fit per output.
@@ -451,30 +292,77 @@ class Solution:
             >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
             >>> fit = cs.solve(cs.Problem(x[:250], y[:250], lags=(0, 9)))
             >>> print(fit.score(x[250:], y[250:]))
-            output 0: R² 0.538 ± 0.063, correlation 0.7593, fit 32 %
+            output             R²  correlation  fit (%)
+            0       0.538 ± 0.063        0.759     32.0
 
         See Also:
             `cross_validate`, which solves for every fold, and `Score.r2_interval`.
         """
-        problem = self._read(x, y)
-        _given(problem)
-        known = self.problem
+        problem, known = self._data(x, y), self.problem
         if x is not None and known is not None and known._terms.columns is not None:
-            warn(
-                "the fit has confounds, which are not known for new data: their effect on y counts "
-                "as error; subtract it from y first"
-            )
-        scores: dict[int, np.ndarray] = {}
-        with np.errstate(over="ignore", invalid="ignore"):
-            blocks: Blocks = predicted_blocks(problem.x, *self._model(problem))
-            # With several masks, the prediction is computed once and kept.
-            blocks = [*blocks] if len(problem._by_mask) > 1 else blocks
-            added = self._added_confounds(problem)
-            for (outputs, rows), more in zip(problem._by_mask, added, strict=True):
-                score = scored(problem, outputs, rows, blocks, more)
-                scores |= dict(zip(outputs, np.array(score[:-1]).T, strict=True))
-        found = np.array([scores[q] for q in sorted(scores)]).T
-        return Score(*found)._replace(outputs=tuple(self.outputs))
+            warn("confounds are not known for new data, so their effect on y counts as error")
+        found = self._model.score(problem, self._added(problem))
+        return replace(found, outputs=tuple(self.outputs))
+
+    def _fitted(self) -> tuple[Problem, list[np.ndarray], list[np.ndarray]]:
+        """Return the training data, predictions and residuals.
+
+        For data that are read in chunks, they are the first rows.
+
+        Raises:
+            ValueError: If there are no training data.
+        """
+        problem = self._parts[0].beginning(self._training())
+        prediction = self._model.predictions(problem)
+        return problem, prediction, self._model.residuals(problem, self._added(problem), prediction)
+
+    # --- errors and tests, from the parts
+
+    def _join(self, of: Callable[[Part], _T], progress: bool = False) -> _T:
+        """Return the results of a function of every part, joined in the order of outputs."""
+        self._training()
+        with following(progress):
+            each = [of(part) for part in self._parts]
+        found: _T = join(each, [part.outputs for part in self._parts])
+        return found
+
+    def _errors(self, checked: bool = True) -> tuple[np.ndarray, NoiseEstimate]:
+        """Return the standard errors, kernel-shaped, and the noise.
+
+        With ``checked``, warn if the residuals are not white as the errors assume.
+        """
+        if self._saved is not None:
+            return self._saved[:2]
+        for part in self._parts if checked else ():
+            part.check()
+        error, noise = self._join(lambda part: (part.errors.standard_error, part.noise))
+        if (by_output := noise.coefficients) is not None:
+            noise = replace(noise, coefficients=np.nan_to_num(by_output.T))
+        return error, noise
+
+    def _affordable_errors(self) -> tuple[np.ndarray, NoiseEstimate] | None:
+        """Return `_errors`, or None if there are none or they take longer than the solution."""
+        if self._saved is not None:
+            return self._saved[:2]
+        if self.problem is None or self._no_errors:
+            return None
+        few = self.problem.n_unknowns <= self._parts[0].limits.spectrum_columns
+        influences = 0 if self._noise_model.penalties else self.problem.n_equations
+        try:
+            return self._errors(False) if few and influences * self.kernel.size <= MOST else None
+        except ValueError:  # No degrees of freedom are left.
+            return None
+
+    @property
+    def _correlation(self) -> str:
+        """Why errors for white noise may be wrong, or an empty string."""
+        known = self._parts if self._affordable_errors() is not None else ()
+        return next(filter(None, (part.correlation for part in known)), "")
+
+    @property
+    def _no_errors(self) -> str:
+        """Why there are no standard errors, or an empty string."""
+        return next((part.no_errors for part in self._parts if part.no_errors), "")
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -500,18 +388,19 @@ class Solution:
                 degrees of freedom are left; a factor exceeds the memory limit; or there are no
                 training data, and the errors were not saved.
         """
-        self._warn_of_errors()
-        return np.asarray(ascending(self._errors[0], self._spec.ndim))
+        return np.asarray(ascending(self._errors()[0], self._spec.ndim))
 
-    @cached_property
-    def _space(self) -> KernelSpace | None:
-        """The kernels of the problem, or None for all kernels."""
-        if self.problem is not None:
-            return self.problem._space
-        windows, groups = self._recipe.get("windows"), self._spec.groups
-        given = self._recipe.get("basis"), windows and dict(enumerate(map(tuple, windows)))
-        channels = self.kernel.shape[-2] * groups
-        return kernel_space(*given, self._tap_lags, self._names, channels, groups)
+    @property
+    def noise(self) -> NoiseEstimate:
+        """Noise model: its ``kind``, ``variance`` and degrees of freedom ``dof`` (outputs,).
+
+        For `HuberLoss`, the covariance is the variance times (AᵀA)⁻¹. An autoregression also has
+        ``order`` and ``coefficients``.
+
+        Raises:
+            ValueError: If there are no standard errors, see `standard_error`.
+        """
+        return self._errors()[1]
 
     def _in_basis(self, name: str) -> KernelSpace:
         """Return the kernels of the problem, or raise an AttributeError if they have no basis."""
@@ -535,7 +424,7 @@ class Solution:
     def coefficient_names(self) -> list[str]:
         """Names of the `coefficients`, as ``problem.coefficient_names``."""
         space = self._in_basis("coefficient_names")
-        return space.coefficient_names(self._names, self._tap_lags[0])
+        return space.coefficient_names(self._names, self._model.lags[0])
 
     @property
     def coefficient_error(self) -> np.ndarray:
@@ -547,25 +436,10 @@ class Solution:
             ValueError: As `standard_error`, or if the data do not determine the kernel.
         """
         self._in_basis("coefficient_error")
-        if self._saved_coefficient_error is not None:
-            return self._saved_coefficient_error
-        if self._parts:
-            return np.asarray(gathered(self._parts, lambda fit: fit.coefficient_error))
-        self._warn_of_errors()
-        return self._checked_errors.coefficient_error
-
-    @property
-    def noise(self) -> NoiseEstimate:
-        """Noise model: its ``kind``, ``variance`` and degrees of freedom ``dof`` (outputs,).
-
-        For `HuberLoss`, the covariance is the variance times (AᵀA)⁻¹. An autoregression also has
-        ``order`` and ``coefficients``.
-
-        Raises:
-            ValueError: If there are no standard errors, see `standard_error`.
-        """
-        self._warn_of_errors()
-        return self._errors[1]
+        self._errors()
+        if self._saved is not None and self._saved[2] is not None:
+            return self._saved[2]
+        return np.asarray(self._join(lambda part: part.errors.coefficient_error))
 
     def covariance(self, output: int | str = 0) -> np.ndarray:
         """Return the covariance (P, P) of the taps of one output, for the assumed `noise`.
@@ -596,12 +470,12 @@ class Solution:
         See Also:
             `confidence_band` and `test`.
         """
-        output = self._names.number("output", output)
-        output = integer(output, "output", 0, self.kernel.shape[-1] - 1)
-        if self._parts:
-            fit, place = at(self._parts, output)
-            return fit.covariance(place)
-        found = self._checked_errors.covariance(output)
+        last = self.kernel.shape[-1] - 1
+        output = integer(self._names.number("output", output), "output", 0, last)
+        self._training()
+        part = next(part for part in self._parts if output in part.outputs)
+        part.check()
+        found = part.errors.covariance(part.outputs.index(output))
         order = reversed_taps(len(found), self.kernel.shape[-2])
         return found[np.ix_(order, order)]
 
@@ -644,48 +518,18 @@ class Solution:
         See Also:
             `standard_error`, `test` and `jackknife`.
         """
-        level = fraction(level, "level")
-        if not isinstance(simultaneous, (bool, np.bool_)):
-            raise TypeError(f"simultaneous must be True or False, got {simultaneous!r}")
+        from .inference.errors import t_quantile
+
+        level, bonferroni = fraction(level, "level"), method == "bonferroni"
         choice(method, "method", ("max-t", "bonferroni"))
-        reach = self._reach(level, bool(simultaneous), method)
+        error, noise = self._errors()
+        if flag(simultaneous, "simultaneous"):
+            reach = error * self._join(lambda part: part.errors.simultaneous(level, bonferroni))
+        else:
+            reach = error * t_quantile(noise.dof, (1 + level) / 2)
         kernel = np.asarray(self.kernel, float)
         low, high = (ascending(kernel + r, self._spec.ndim) for r in (-reach, reach))
         return low, high
-
-    def _reach(self, level: float, simultaneous: bool = False, method: str = "max-t") -> np.ndarray:
-        """Return the half width of a band, kernel-shaped."""
-        from .inference.errors import t_quantile
-
-        self._warn_of_errors()
-        error, noise = self._errors
-        if simultaneous:
-            return error * self._simultaneous_quantile(level, method)
-        return error * t_quantile(noise.dof, (1 + level) / 2)
-
-    def _simultaneous_quantile(self, level: float, method: str) -> np.ndarray:
-        """Return the half width (outputs,) of a simultaneous band in standard errors."""
-        from .inference.errors import t_quantile
-
-        if self._parts:
-            found: np.ndarray = gathered(
-                self._parts, lambda fit: fit._simultaneous_quantile(level, method)
-            )
-            return found
-        dof = self._errors[1].dof
-        if self._noise_model.by_record and dof.min() < FEW_RECORDS - 1:
-            warn(
-                f"a simultaneous band from {dof.min() + 1:.3g} records of equal size, or from "
-                "unequal records with as many degrees of freedom, is very wide, since their sums "
-                "alone estimate the variance; use more records"
-                + (", or noise='ar' or 'hac'" if self._spec.ndim == 1 else "")
-            )
-        space = self._space
-        taps = math.prod(self.kernel.shape[:-1]) if space is None else int(space.kept.sum())
-        bonferroni = t_quantile(dof, 1 - (1 - level) / (2 * taps))
-        if method == "bonferroni" or self._noise_model.by_record:
-            return bonferroni
-        return np.minimum(bonferroni, self._checked_errors.max_t(level))
 
     def test(
         self,
@@ -784,25 +628,15 @@ class Solution:
 
         tested = Hypothesis(self._training())
         contrasts = tested.contrasts(channels, contrast, value, (tmin, tmax, lags))
-        return self._tested(contrasts)._replace(outputs=tuple(self.outputs))
+        size = next(len(given.value) for given in contrasts if given)
+        each = self.kernel.shape[-1] // self._spec.groups
 
-    def _tested(self, contrasts: Sequence[Contrast | None]) -> FTest:
-        """Test sums of the taps of every group."""
-        from .inference.errors import FTest
+        def of(part: Part) -> FTest:
+            first = part.outputs[:: len(part.outputs) // part.problem.spec.groups]
+            part.check()
+            return part.errors.test([contrasts[o // each] for o in first], size)
 
-        found: FTest
-        if not self._parts:
-            return self._checked_errors.test(contrasts)
-        outputs, groups = self.kernel.shape[-1], self._spec.groups
-        size, tests = next(len(given.value) for given in contrasts if given), []
-        for some, fit in self._parts:
-            every = some[:: len(some) // fit._spec.groups]
-            mine = [contrasts[o * groups // outputs] for o in every]
-            none = np.full(len(some), np.nan)
-            nothing = FTest(none, (size, fit.noise.dof), none, none, (), none, none)
-            tests.append(fit._tested(mine) if any(mine) else nothing)
-        found = self._by_output(tests)
-        return found
+        return replace(self._join(of), outputs=tuple(self.outputs))
 
     def permutation_test(
         self,
@@ -810,7 +644,7 @@ class Solution:
         *,
         draws: int = 999,
         seed: int = 0,
-        progress: bool | Listener = False,
+        progress: bool = False,
     ) -> PermutationTest:
         """Test that y has nothing to do with x, by comparing its R² with that of resampled y.
 
@@ -859,34 +693,14 @@ class Solution:
         See Also:
             `test`, which tests single channels and lags.
         """
-        choice(kind, "kind", ("circular_shift", "records"))
-        draws, seed = integer(draws, "draws", 19), integer(seed, "seed", 0)
-        if self._spec.ndim > 1:
-            raise ValueError("permutation_test needs one axis, time; images have several")
-        from .inference.permutation import permutation_test
+        from .inference.resampling import permutation_test
 
-        with following(progress, "permutation_test"):
-            several = [
-                permutation_test(fit._resampled("permutation_test"), kind, draws, seed)
-                for fit in self._by_mask
-            ]
-        found: PermutationTest = self._by_output(several)
-        return found
+        return self._join(
+            lambda part: permutation_test(part.plain("permutation_test"), kind, draws, seed),
+            progress,
+        )
 
-    def _by_output(self, several: Sequence[Any]) -> Any:
-        """Join results of the parts; a single result has all outputs."""
-        return join(several, [part.outputs for part in self._parts] * (len(several) > 1))
-
-    @property
-    def _by_mask(self) -> list[Solution]:
-        """The solutions of outputs that share their rows, in most problems of all outputs."""
-        if not self._parts or self._autoregression is not None:
-            return [self]
-        return [part.solution for part in self._parts]
-
-    def jackknife(
-        self, *, patterns: str | None = None, progress: bool | Listener = False
-    ) -> Jackknife:
+    def jackknife(self, *, patterns: str | None = None, progress: bool = False) -> Jackknife:
         """Compute errors by leaving out each record in turn, for any noise within a record.
 
         Records of any length are treated as independent draws. With fewer than about ten records,
@@ -918,20 +732,19 @@ class Solution:
         See Also:
             `confidence_band`, and ``"cluster"``.
         """
-        if patterns is not None:
-            self._check_patterns(patterns, "patterns")
-        with following(progress, "jackknife"):
-            several = [fit._jackknife(patterns) for fit in self._by_mask]
-        if len({one.dof for one in several}) > 1:
-            raise ValueError("jackknife needs outputs that have rows in the same records")
-        found: Jackknife = self._by_output(several)
-        return found
-
-    def _jackknife(self, patterns: str | None) -> Jackknife:
         from .inference.resampling import jackknife
 
-        analysis = self._resampled("jackknife", penalized=patterns is not None)
-        return jackknife(analysis, np.asarray(self.kernel, float), self._penalties, patterns)
+        if patterns is not None:
+            self._check_patterns(patterns, "patterns")
+
+        def of(part: Part) -> Jackknife:
+            analysis = part.plain("jackknife", penalized=patterns is not None)
+            return jackknife(analysis, self._kernel_of(part), part.penalties, patterns)
+
+        found: Any = self._join(of, progress)
+        if isinstance(found.dof, list):
+            raise ValueError("jackknife needs outputs that have rows in the same records")
+        return cast("Jackknife", found)
 
     def patterns(self, of: str = "predicted") -> np.ndarray:
         """Return the patterns of a decoder, shaped as `impulse_response`.
@@ -977,155 +790,46 @@ class Solution:
 
     def _patterns(self, of: str = "predicted") -> np.ndarray:
         """Return the patterns, kernel-shaped."""
-        self._check_patterns(of, "of")
-        if self._parts:
-            found: np.ndarray = gathered(self._parts, lambda fit: fit._patterns(of))
-            return found
         from .inference.patterns import patterns
 
-        problem, report = self._training(), self.identifiability
-        assert report is not None
-        return patterns(problem, np.asarray(self.kernel, float), of, report._diagnosis.limits)
+        self._check_patterns(of, "of")
+        return self._join(
+            lambda part: patterns(part.problem, self._kernel_of(part), of, part.limits)
+        )
+
+    def _kernel_of(self, part: Part) -> np.ndarray:
+        return np.asarray(self.kernel[..., [*part.outputs]], float)
 
     def _check_patterns(self, of: str, name: str) -> None:
         """Raise a ValueError if there are no patterns."""
         from .inference.patterns import KINDS
 
         choice(of, name, KINDS)
-        outputs, groups = self.kernel.shape[-1], self._spec.groups
-        if self._training()._weights is not None:
-            why = "x has a covariance with weights and one without; solve without weights"
-        elif self._autoregression is not None:
-            why = (
-                "noise='ar' filters the rows, so x has a covariance before and one after; solve "
-                "with another noise model"
-            )
-        elif any(len(some) % (outputs // groups) for some, _ in self._parts):
-            why = (
-                "outputs that use different rows have no joint covariance; give all outputs one "
-                "mask, or solve for each output"
-            )
-        elif not np.isfinite(np.asarray(self.kernel)).all():
-            why = "the kernel is not finite"
-        else:
-            return
-        raise ValueError(f"patterns cannot be computed: {why}")
+        each = self.kernel.shape[-1] // self._spec.groups
+        if any(part.filter or len(part.outputs) % each for part in self._parts):
+            raise ValueError("outputs have rows of their own, by noise='ar' or a mask per output")
 
-    def _resampled(self, what: str, penalized: bool = False) -> Analysis:
-        """Return the analysis of the training data, if the estimate is plain least squares.
+    # --- texts, tables and files
 
-        With ``penalized``, it may have a quadratic penalty.
+    def facts(self, full: bool = True) -> Iterable[Fact]:
+        """Return the statements of the text.
+
+        Args:
+            full: whether statements are included that need a computation. Default True.
+
+        Returns:
+            Named tuples with ``key``, ``label``, ``text`` and ``value``.
+
+        Examples:
+            >>> import convsolve as cs
+            >>> fit = cs.solve(cs.Problem([0, 3, 4, 5], [6, 11, 14], kernel_size=2))
+            >>> [fact.label for fact in fit.facts(full=False)]
+            ['Kernel', 'Status']
+
+        See Also:
+            `to_dict`.
         """
-        why = self._no_errors()
-        plain = self._autoregression is None and self._error_norms is None
-        free = penalized or all(not strength for _, strength in self._penalties)
-        if not why and not (plain and free):
-            why = (
-                f"{what} needs plain least squares: no penalty, the squared loss, and noise other "
-                "than 'ar'; see test and standard_error"
-            )
-        if why:
-            raise ValueError(why)
-        problem, report = self._training(), self.identifiability
-        assert report is not None
-        return analyse(problem, report._diagnosis.limits)
-
-    @property
-    def _errors(self) -> tuple[np.ndarray, NoiseEstimate]:
-        if self._saved_errors is not None:
-            return self._saved_errors
-        if self._parts:
-            error = gathered(self._parts, lambda fit: fit._errors[0])
-            noise = _transposed(gathered(self._parts, lambda fit: _transposed(fit._errors[1])))
-            if self._autoregression is not None:
-                noise = noise._replace(kind="ar", **self._autoregression._asdict())
-            return error, noise
-        found = self._made_errors
-        return found.standard_error, found.noise
-
-    @property
-    def _checked_errors(self) -> Errors:
-        self._warn_of_errors()
-        return self._made_errors
-
-    def _warn_of_errors(self) -> None:
-        """Warn once if the residuals are not white as the errors assume."""
-        if self._parts:
-            for part in self._parts:
-                part.solution._warn_of_errors()
-        elif not (self._whiteness_checked or self._saved_errors is not None):
-            self._whiteness_checked = True
-            if words := self._correlated(self._made_errors):
-                warn(words)
-
-    def _correlation_warning(self) -> str:
-        """Return why `standard_error` for white noise may be wrong, or an empty string.
-
-        It is empty too if the check would cost more than the solution did.
-        """
-        if self._affordable_errors() is None or self._saved_errors is not None:
-            return ""
-        fits = self._by_mask
-        found = (fit._correlated(fit._made_errors) for fit in fits)
-        return next(filter(None, found), "")
-
-    def _correlated(self, errors: Errors) -> str:
-        """Return a warning if errors for white noise are used and residuals are not white.
-
-        There is none for rows that were filtered to make their noise white, nor for images.
-        """
-        if not self._noise_model.independent or self._spec.ndim > 1:
-            return ""
-        from .inference.whiteness import warning
-
-        problem = self._beginning()
-        penalized = any(strength > 0 for _, strength in self._penalties)
-        variance = errors.noise.variance if self._error_norms is None else None
-        # Gaps of excluded rows are closed, which can only hide a correlation.
-        return warning(problem, self._weighted(problem), variance, penalized)
-
-    @cached_property
-    def _made_errors(self) -> Errors:
-        why = self._no_errors()
-        if why:
-            raise ValueError(why)
-        problem, report = self._training(), self.identifiability
-        assert report is not None
-        estimate = np.asarray(self.kernel, float), self._penalties, self._error_norms
-        return self._noise_model.errors(analyse(problem, report._diagnosis.limits), estimate)
-
-    def _no_errors(self) -> str:
-        """Return why there are no standard errors, or an empty string."""
-        squares = self._certificate is not None and not self._has_gap
-        if not squares and self._error_norms is None:
-            return (
-                "only least squares, plain or with a quadratic penalty, and Huber's estimate "
-                "without a penalty have standard errors"
-            )
-        if not self.converged:
-            return f"the status is {self.status!r}; standard errors need an exact solution"
-        return ""
-
-    def _affordable_errors(self) -> tuple[np.ndarray, NoiseEstimate] | None:
-        """Return the standard errors in layer order, and `noise`.
-
-        None if there are none, or if they would take longer than the solution did.
-        """
-        report = self.identifiability
-        if self._saved_errors is not None:
-            return self._saved_errors
-        few = report is not None and report.n_unknowns <= report._diagnosis.limits.spectrum_columns
-        if not few or self.problem is None or self._no_errors():
-            return None
-        taps, outputs = math.prod(self.kernel.shape[:-1]), self.kernel.shape[-1]
-        sums = outputs + self._spec.groups * taps / PRODUCTS_A_SUM
-        influences = self.problem.n_equations * taps * sums
-        if not self._noise_model.penalties and influences > MAX_INFLUENCES:
-            return None
-        try:
-            return self._errors
-        except ValueError:  # No degrees of freedom are left.
-            return None
+        return solution_facts(self, full)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results as plain numbers, strings and lists, ready for JSON.
@@ -1142,45 +846,7 @@ class Solution:
             >>> fit.to_dict()["verdict"]
             'overdetermined'
         """
-        report, chosen = self.identifiability, self.regularization
-        errors = self._affordable_errors()
-        found = {} if report is None else report._verdict_entries()
-        return plain(
-            found
-            | self._coefficient_entries()
-            | {
-                "status": self.status,
-                "converged": self.converged,
-                "backward_error": self.backward_error,
-                "duality_gap": self.duality_gap,
-                "kernel": np.asarray(self.kernel),
-                "bias": np.asarray(self.bias),
-                "lags": self.lags,
-                "times": None if self._names.fs is None else self.times,
-                **self._names.to_dict(),
-                "impulse_response": np.asarray(self.impulse_response),
-                "score": None if self.problem is None else self.score()._asdict(),
-                "stats": self.stats,
-                "regularization": None if chosen is None else chosen.to_dict(),
-                "standard_error": None if errors is None else self.standard_error,
-                "noise": None if errors is None else errors[1]._asdict(),
-            }
-        )
-
-    def _coefficient_entries(self) -> dict[str, Any]:
-        """Return names, values and errors of the coefficients, if the problem has a basis."""
-        space = self._space
-        if space is None or not space.has_functions:
-            return {}
-        found: dict[str, Any] = {
-            "coefficient_names": self.coefficient_names,
-            "coefficients": self.coefficients,
-        }
-        known = self.problem is not None and self._affordable_errors() is not None
-        known &= self.stats.get("unique") is not False
-        if known or self._saved_coefficient_error is not None:
-            found["coefficient_error"] = self.coefficient_error
-        return found
+        return cast("dict[str, Any]", plain(solution_values(self)))
 
     def to_dataframe(self) -> Any:
         """Return a table of pandas with a row per tap.
@@ -1208,12 +874,7 @@ class Solution:
         See Also:
             `to_xarray`.
         """
-        space, kernel = self._space, np.asarray(self.kernel)
-        found = to_dataframe(
-            kernel, self._tap_lags, self._spec.groups, self._names, self._beside,
-            None if space is None else np.broadcast_to(space.kept[..., None], kernel.shape),
-        )  # fmt: skip
-        return found
+        return to_dataframe(self)
 
     def to_xarray(self) -> Any:
         """Return a dataset of xarray with the kernel in ascending lags, and the bias.
@@ -1244,22 +905,7 @@ class Solution:
         See Also:
             `to_dataframe`.
         """
-        kernel, bias = np.asarray(self.kernel), np.asarray(self.bias)
-        found = to_xarray(
-            kernel, bias, self._tap_lags, self._spec.groups, self._names, self._beside
-        )
-        if coefficients := self._coefficient_entries():
-            names = coefficients.pop("coefficient_names")
-            dims = "coefficient", "output"
-            found = found.assign({name: (dims, value) for name, value in coefficients.items()})
-            found = found.assign_coords(coefficient=names)
-        return found
-
-    @property
-    def _beside(self) -> dict[str, np.ndarray]:
-        """Further values per tap, kernel-shaped."""
-        errors = self._affordable_errors()
-        return {} if errors is None else {"standard_error": errors[0]}
+        return to_xarray(self)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write kernel, bias, geometry and stats to a .npz file, without pickle.
@@ -1288,21 +934,6 @@ class Solution:
             `load`, `to_html` and `to_dataframe`.
         """
         write_solution(self, path, overwrite)
-
-    def _entries(self) -> list[tuple[str, str]]:
-        """Return labels and texts of `text` without the kernel; a continued line has no label."""
-        return entries(self)
-
-    def __str__(self) -> str:
-        return text(self)
-
-    def __repr__(self) -> str:
-        """Return a short description; nothing is computed."""
-        return brief(self)
-
-    def _repr_html_(self) -> str:
-        """Return the text as HTML for a notebook."""
-        return facts(known(self))
 
     plot = plot
 
@@ -1355,55 +986,19 @@ class Solution:
         See Also:
             `plot` and `save`.
         """
-        # The module of reports imports this one, so it is imported by name.
-        above = import_module(".html_report", __package__)
+        # The module of pages imports this one, so it is imported by name.
+        above = import_module(".page", __package__)
         held_out = None if x is None and y is None else self.score(x, y)
-        written: str = above.html_report(self, held_out, title=title, call=call)
+        written: str = above.page(self, held_out, title=title, call=call)
         # A file name may contain characters that cannot be encoded.
-        with replacing(path, overwrite) as file:
-            file.write(written.encode(errors="replace"))
+        encoded = written.encode(errors="replace")
+        write_new(path, lambda file: file.write(encoded), overwrite)
 
 
-def _transposed(noise: NoiseEstimate) -> NoiseEstimate:
-    """Return the noise with outputs along the other axis of the coefficients, if there are any."""
-    c = noise.coefficients
-    return noise if c is None else noise._replace(coefficients=np.nan_to_num(c.T))
-
-
-def _times_roots(problem: Problem, residual: list[np.ndarray]) -> list[np.ndarray]:
-    """Return residuals (*T, Cout) of every record in float64, times the roots of the weights."""
-    found = [np.asarray(e, float) for e in residual]
-    if problem._weights is None:
-        return found
-    return [e * root[..., None] for e, root in zip(found, problem._weights, strict=True)]
-
-
-def _without_dropped(problem: Problem, values: list[np.ndarray]) -> list[np.ndarray]:
-    """Return values (*T, Cout) of every record, NaN in excluded rows."""
-    for outputs, rows in problem._by_mask:
-        if rows.flags is not None:
-            for a, flags in zip(values, rows.flags, strict=True):
-                a[~flags[..., None] & np.isin(np.arange(a.shape[-1]), outputs)] = np.nan
-    return values
-
-
-def _without_confounds(
-    problem: Problem, left: list[np.ndarray], added: Sequence[np.ndarray | None]
-) -> list[np.ndarray]:
-    """Return residuals (*T, Cout) of every record, less the confounds that fit them best.
-
-    ``added`` are coefficients (q, Q) for the outputs of each mask, in addition to least squares.
-    """
-    found = [a.copy() for a in left]
-    for (outputs, rows), more in zip(problem._by_mask, added, strict=True):
-        some = [*outputs]
-        confounds = Confounds(problem._terms, False, rows, problem._weights)
-        whole = without_confounds(confounds, [a[..., some] for a in left], more)
-        for i, part in enumerate(np.split(whole, np.cumsum(rows.sizes)[:-1])):
-            place = np.ix_(rows.flags_of(i).reshape(-1), np.isin(range(left[i].shape[-1]), some))
-            flat = found[i].reshape(-1, left[i].shape[-1])
-            flat[place] = part / confounds.root(i)
-    return found
+def _packed(problem: Problem, found: list[np.ndarray], form: Records, channel_axis: bool) -> Any:
+    """Return values of every row in the form of other records."""
+    packed = form.like(problem._as_long_as_y(found), channel_axis)
+    return as_jax(packed) if problem._returns_jax else packed
 
 
 def load(path: str | Path) -> Solution:
@@ -1435,10 +1030,5 @@ def load(path: str | Path) -> Solution:
     See Also:
         `Solution.save`.
     """
-    return Solution(**read_solution(path))
-
-
-def _given(problem: Problem) -> tuple[np.ndarray, ...]:
-    if problem.y is None:
-        raise ValueError("y is needed: pass both x and y")
-    return problem.y
+    model, found, noise_model, saved = read_solution(path)
+    return Solution(model, found, noise_model, saved=saved)

@@ -9,104 +9,92 @@ from typing import Any
 
 import numpy as np
 
-from .files import read_npz, write_npz
+from .components import parse
+from .facts import plain
+from .io import write_new
 from .leastsquares.certificate import Certificate
+from .model import Model
+from .noise import NoiseModel
+from .problem.kernel_space import kernel_space
+from .problem.names import Names
 from .problem.spec import ConvSpec
+from .solution_facts import coefficient_entries
 from .solvers.base import SolverResult, Trace
 
 VERSION = 1
+# Begins the names of arrays of a `NoiseEstimate`.
+NOISE = "noise_"
 
 
 def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
-    """Write kernel, bias, geometry and stats of a `Solution` to a file.
+    """Write kernel, bias, errors, geometry and stats of a `Solution` to a file.
 
     Raises:
         FileExistsError: If the file exists and ``overwrite`` is False.
     """
-    report, chosen = fit.identifiability, fit.regularization
-    stats = dict(fit.stats)
-    if report is not None:
-        stats["identifiability"] = report.to_dict()
-    about = {
+    model, report, errors = fit._model, fit.identifiability, fit._affordable_errors()
+    entries = {
         "version": VERSION,
-        "recipe": fit._recipe,
-        "spec": asdict(fit._spec),
-        "y_channel_axis": fit._channel_axis,
+        "recipe": model.recipe,
+        "spec": asdict(model.spec),
+        "channel_axis": model.channel_axis,
         "status": fit.status,
-        "certificate": fit._certificate and list(fit._certificate),
-        "stats": stats,
-        "regularization": None if chosen is None else chosen.to_dict(),
+        "certificate": fit._certificate,
+        "stats": fit.stats | ({} if report is None else {"identifiability": report.to_dict()}),
+        "regularization": fit.regularization,
+        "kernel": np.asarray(fit.kernel),
+        "bias": np.asarray(fit.bias),
     }
-    arrays: dict[str, Any] = {"kernel": np.asarray(fit.kernel), "bias": np.asarray(fit.bias)}
-    arrays |= {f"lags{i}": lags for i, lags in enumerate(fit._tap_lags)}
-    errors = fit._affordable_errors()
+    entries |= {f"lags{i}": lags for i, lags in enumerate(model.lags)}
     if errors is not None:
-        error, noise = errors
-        about["noise"] = noise.kind
-        arrays |= {"standard_error": error, "dof": noise.dof, "noise": noise.variance}
-        if noise.order is not None and noise.coefficients is not None:
-            arrays |= {"noise_order": noise.order, "noise_ar": noise.coefficients}
-    if "coefficient_error" in (entries := fit._coefficient_entries()):
-        arrays["coefficient_error"] = entries["coefficient_error"]
+        entries |= {"standard_error": errors[0]} | coefficient_entries(fit)
+        entries |= {NOISE + name: value for name, value in vars(errors[1]).items()}
     if fit.trace is not None:
-        arrays |= {"trace_steps": fit.trace.steps, "trace_losses": fit.trace.losses}
-    encoded = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    write_npz(path, arrays | {"about": encoded}, overwrite=overwrite)
+        entries |= {"trace_steps": fit.trace.steps, "trace_losses": fit.trace.losses}
+    arrays = {k: value for k, value in entries.items() if isinstance(value, np.ndarray)}
+    about = json.dumps({k: plain(value) for k, value in entries.items() if k not in arrays})
+    arrays["about"] = np.frombuffer(about.encode(), np.uint8)
+    write_new(path, lambda file: np.savez(file, allow_pickle=False, **arrays), overwrite)
 
 
-def read_solution(path: str | Path) -> dict[str, Any]:
-    """Return the arguments of the `Solution` in a file.
+def read_solution(path: str | Path) -> tuple[Model, SolverResult, NoiseModel, Any]:
+    """Return the model, the estimate, the noise model and the errors of the `Solution` in a file.
 
     Raises:
-        ValueError: If the file is damaged, has no solution, or has an unknown version.
+        ValueError: If the file has no solution, or a solution of an unknown version.
     """
-    arrays = read_npz(path)
-    if "about" not in arrays:
-        raise ValueError(
-            f"{path}: no solution that was saved by Solution.save (it has {', '.join(arrays)})"
-        )
-    try:
-        about = json.loads(arrays["about"].tobytes().decode())
-        if about["version"] != VERSION:
-            raise ValueError(f"version {about['version']} is not known; update convsolve")
-        kernel = arrays["kernel"]
-        if kernel.dtype.kind != "f" or not 3 <= kernel.ndim <= 5:
-            raise ValueError(f"its kernel has shape {kernel.shape} and dtype {kernel.dtype}")
-        trace = None
-        if "trace_steps" in arrays:
-            trace = Trace(arrays["trace_steps"], arrays["trace_losses"], {})
-        chosen = about.get("regularization")
-        if chosen is not None:
-            from .inference.regularization import Regularization
+    from .inference.errors import NoiseEstimate
+    from .inference.regularization import Regularization
 
-            chosen = Regularization.from_dict(chosen)
-        errors = None
-        if "noise" in about:
-            from .inference.errors import NoiseEstimate
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                entries: dict[str, Any] = dict(archive)
+            entries |= json.loads(entries.pop("about").tobytes())
+            if entries["version"] != VERSION:
+                raise ValueError(f"version {entries['version']} is not known; update convsolve")
+            saved, chosen, steps = None, entries["regularization"], entries.get("trace_steps")
+            if "standard_error" in entries:
+                kept = {k[len(NOISE) :]: v for k, v in entries.items() if k.startswith(NOISE)}
+                errors = entries["standard_error"], NoiseEstimate(**kept)
+                saved = *errors, entries.get("coefficient_error")
+            found = SolverResult(
+                **{name: entries[name] for name in ("kernel", "bias", "status", "stats")},
+                trace=None if steps is None else Trace(steps, entries["trace_losses"], {}),
+                certificate=entries["certificate"] and Certificate(**entries["certificate"]),
+                regularization=chosen and Regularization.from_dict(chosen),
+            )
+            return _model(entries), found, parse("noise", found.stats["noise"]), saved
+        except Exception as error:
+            why = f"no solution that Solution.save wrote ({error or type(error).__name__})"
+            raise ValueError(f"{path}: {why}") from error
 
-            model = arrays.get("noise_order"), arrays.get("noise_ar")
-            noise = NoiseEstimate(about["noise"], arrays["noise"], arrays["dof"], *model)
-            errors = arrays["standard_error"], noise
-        bound = about["certificate"]
-        estimate = SolverResult(
-            kernel,
-            arrays["bias"],
-            status=about["status"],
-            stats=about["stats"],
-            certificate=bound and Certificate(*bound),
-            trace=trace,
-            regularization=chosen,
-        )
-        return {
-            "estimate": estimate,
-            "recipe": about["recipe"],
-            "spec": ConvSpec(**about["spec"]),
-            "tap_lags": tuple(arrays[f"lags{i}"] for i in range(kernel.ndim - 2)),
-            "y_channel_axis": about["y_channel_axis"],
-            "saved_errors": errors,
-            "saved_coefficient_error": arrays.get("coefficient_error"),
-        }
-    except KeyError as error:
-        raise ValueError(f"{path}: incomplete solution file, {error} is missing") from error
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read as a solution: {error}") from error
+
+def _model(entries: dict[str, Any]) -> Model:
+    """Return the model of a file."""
+    kernel, spec, recipe = entries["kernel"], ConvSpec(**entries["spec"]), entries["recipe"]
+    lags = tuple(entries[f"lags{i}"] for i in range(spec.ndim))
+    windows = recipe.get("windows") and dict(enumerate(map(tuple, recipe["windows"])))
+    given = lags, Names.from_dict(recipe), kernel.shape[-2] * spec.groups, spec.groups
+    space = kernel_space(recipe.get("basis"), windows, *given)
+    return Model(kernel, entries["bias"], recipe, spec, lags, space, entries["channel_axis"])

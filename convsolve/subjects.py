@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from .api import check_problem
 from .errors import SolveError, warn
+from .facts import Fact, Reported, of_fields
 from .inference.random_effects import FittedVariances, Subject, fit_variances
-from .lazy_plot import plot
+from .lazy import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty, Ridge, channel_taps
 from .method import component
@@ -19,17 +21,15 @@ from .operators.layout import ascending, to_kernel
 from .problem.checks import fraction
 from .problem.problem import Problem
 from .problem.sizes import Limits, Tuning, tuning_of
-from .progress import LOG, Listener, tracked
-from .progress_bars import following
-from .text import count, line, plain, shown, some, span
+from .progress import LOG, following, tracked
+from .text import count, shown, some, span
 
-# Width of the labels of a summary.
-MARGIN = 12
 # Standard deviation of directions in which a prior does not vary, as a share of its largest.
 OUTSIDE = 1e-7
 
 
-class GroupSolution(NamedTuple):
+@dataclass(frozen=True, repr=False, eq=False)
+class GroupSolution(Reported):
     """Kernels of several subjects, and the kernel of the group they come from.
 
     Arrays over lags have the shape of ``impulse_response``: ascending lags, then channels and
@@ -127,72 +127,32 @@ class GroupSolution(NamedTuple):
         reach = ndtri((1 + fraction(level, "level")) / 2) * self.standard_error
         return self.impulse_response - reach, self.impulse_response + reach
 
-    def plot(self, **options: Any) -> Any:
-        """Draw the kernel of the group with its band, and the kernels of the subjects.
+    plot = plot
 
-        Args:
-            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
-
-        Returns:
-            A figure of matplotlib, which needs no display.
-
-        Raises:
-            TypeError, ValueError, ImportError: As for `convsolve.plot`.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x, noise = np.random.default_rng(0).standard_normal((2, 5, 200))
-            >>> problems = {i: cs.Problem(x[i], x[i] + noise[i], lags=(0, 4)) for i in range(5)}
-            >>> cs.solve_group(problems).plot().axes[0].get_title()
-            'Group of 5 subjects, 95 % confidence band'
-        """
-        return plot(self, **options)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the results as plain numbers, strings and lists, ready for JSON.
-
-        Returns:
-            A dict with the fields of the result. Numbers that are not finite are None.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x, noise = np.random.default_rng(0).standard_normal((2, 5, 200))
-            >>> problems = {i: cs.Problem(x[i], x[i] + noise[i], lags=(0, 4)) for i in range(5)}
-            >>> cs.solve_group(problems).to_dict()["subjects"]
-            ['0', '1', '2', '3', '4']
-        """
-        names = ("subjects", "impulse_response", "impulse_responses")
-        found = {name: getattr(self, name) for name in names} | {"prior": self.prior.title}
-        result: dict[str, Any] = plain(self._asdict() | found)
-        return result
-
-    def __str__(self) -> str:
-        """Return a summary of the group, its subjects and the computation."""
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield a summary of the group, its subjects and the computation, and all fields."""
         *_, channels, outputs = self.kernel.shape
-        several = self.standard_error, self.subject_deviation, self.noise_variance
-        error, deviation, noise = (span(values.ravel()) for values in several)
-        largest = f"{np.abs(self.kernel).max():.4g}"
+        ends = f"{count(channels, 'channel')} and {count(outputs, 'output')}"
+        words = f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), "
+        yield Fact("", "Group", f"{words}{self.kernel[..., 0, 0].size} taps of {ends}")
+        error, deviation = span(self.standard_error.ravel()), span(self.subject_deviation.ravel())
+        largest = f"largest tap of the group {np.abs(self.kernel).max():.4g}"
+        yield Fact("", "Kernel", f"{largest}; standard error {error} per tap")
+        prior = self.prior.title
+        yield Fact("", "Subjects", f"standard deviation {deviation} per tap; prior: {prior}")
+        yield Fact("", "Noise", f"variance {span(self.noise_variance.ravel())}")
         steps = count(max(map(len, self.log_likelihoods)), "step")
-        entries = {
-            "Group": f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), "
-            f"{self.kernel[..., 0, 0].size} taps of {count(channels, 'channel')} and "
-            f"{count(outputs, 'output')}",
-            "Kernel": f"largest tap of the group {largest}; standard error {error} per tap",
-            "Subjects": f"standard deviation {deviation} per tap; prior: {self.prior.title}",
-            "Noise": f"variance {noise}",
-            "Computed": f"restricted maximum likelihood, {steps}"
-            + ", not converged" * (not self.converged),
-        }
-        return "\n".join(line(label, words, MARGIN) for label, words in entries.items())
+        steps += ", not converged" * (not self.converged)
+        yield Fact("", "Computed", f"restricted maximum likelihood, {steps}")
+        names = ("subjects", "impulse_response", "impulse_responses")
+        yield from of_fields(self, prior=prior, **{name: getattr(self, name) for name in names})
 
 
 def solve_group(
     problems: Mapping[Any, Problem],
     prior: str | Penalty = RIDGE,
     *,
-    progress: bool | Listener = False,
+    progress: bool = False,
     limits: Limits | None = None,
 ) -> GroupSolution:
     """Estimate the kernels of several subjects, and the kernel of their group with its errors.
@@ -253,15 +213,12 @@ def solve_group(
     """
     subjects, chosen = _checked(problems), component("penalty", prior)
     if not chosen.quadratic or chosen.open or chosen.strength is not None:
-        raise ValueError(
-            "prior must be a quadratic penalty without a strength, whose hyperparameters are "
-            f"given, got {shown(chosen)}"
-        )
+        raise ValueError(f"prior must be quadratic, with all values but a strength, got {chosen!r}")
     first, tuning = next(iter(subjects.values())), tuning_of(limits)
     chosen.check(first.spec.kernel_size, first.n_channels)
     basis, blocks = _coordinates(chosen, first)
     groups, outputs = first.spec.groups, first.n_outputs
-    with following(progress, "solve_group"):
+    with following(progress):
         several = tracked(subjects.values(), "moments of subjects", len(subjects))
         moments = [_moments(problem, basis, tuning) for problem in several]
         found = [

@@ -1,18 +1,15 @@
-"""Counting, quoting and wrapping words, for messages and reports."""
+"""Counting, quoting and listing, for messages and results."""
 
 from __future__ import annotations
 
 import math
-import re
-import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import groupby
 from typing import Any
 
-WIDTH = 88
-# Between a number and its unit, while lines are wrapped.
-NO_BREAK = "\u00a0"
+# More words or numbers are not listed one by one.
+MANY = 6
 
 
 def argument(name: str, value: Any) -> str:
@@ -25,14 +22,12 @@ def argument(name: str, value: Any) -> str:
 
 
 def in_bytes(number: float) -> str:
-    """Return a number of bytes in a unit that gives few digits.
+    """Return a number of bytes in GiB.
 
-    >>> in_bytes(800), in_bytes(3 * 2**30)
-    ('800 bytes', '3.0 GiB')
+    >>> in_bytes(3 * 2**30)
+    '3 GiB'
     """
-    units = ("bytes", "KiB", "MiB", "GiB", "TiB")
-    power = min(max(int(math.log2(max(number, 1))) // 10, 0), len(units) - 1)
-    return f"{number / 1024**power:.{int(power > 0)}f} {units[power]}"
+    return f"{number / 2**30:.3g} GiB"
 
 
 def as_call(component: Any) -> str:
@@ -50,31 +45,16 @@ def as_call(component: Any) -> str:
 
 def is_plain(value: Any) -> bool:
     """Return whether a value is a number, a word or nested tuples, whose repr is code."""
-    if isinstance(value, tuple):
-        return all(map(is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
+    several = isinstance(value, tuple) and all(map(is_plain, value))
+    return several or value is None or isinstance(value, (bool, int, float, str))
 
 
 def recorded(component: Any) -> dict[str, Any]:
     """Return the settings of a component in a form that JSON supports."""
-
-    def entry(value: Any) -> Any:
-        if hasattr(value, "shape"):
-            return f"array of shape {value.shape}"
-        return value if is_plain(value) else getattr(value, "__name__", "custom")
-
-    return {name: entry(value) for name, value in vars(component).items()}
-
-
-def plain(value: Any) -> Any:
-    """Convert a value for JSON: arrays become lists, and numbers that are not finite None."""
-    if isinstance(value, dict):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(inner) for inner in value]
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {
+        name: value if is_plain(value) else getattr(value, "__name__", "custom")
+        for name, value in vars(component).items()
+    }
 
 
 def shown(value: Any) -> str:
@@ -91,61 +71,43 @@ def count(n: int, noun: str, plural: str = "") -> str:
 def ranges(numbers: Sequence[int], form: Callable[[int], str] = str) -> str:
     """Return numbers as ranges, for example ``0–3, 7``, with each number in a ``form``."""
     texts: list[str] = []
-    ordered = sorted(numbers)
-    for _, run in groupby(enumerate(ordered), key=lambda pair: pair[1] - pair[0]):
+    for _, run in groupby(enumerate(sorted(numbers)), key=lambda pair: pair[1] - pair[0]):
         members = [value for _, value in run]
-        first, last = members[0], members[-1]
-        if len(members) < 3:
-            texts += map(form, members)
-        else:
-            between = "–" if first >= 0 else " to "
-            texts.append(form(first) + between + form(last))
+        ends = ("–" if members[0] >= 0 else " to ").join(map(form, (members[0], members[-1])))
+        texts += [ends] if len(members) > 2 else map(form, members)
     return ", ".join(texts)
 
 
-def span(values: Iterable[float], form: str = ".3g") -> str:
-    """Return the smallest and the largest number but NaN, for example ``0.02 to 0.03``."""
-    listed = [value for value in values if not math.isnan(value)]
-    low, high = format(min(listed), form), format(max(listed), form)
-    return low if low == high else f"{low} to {high}"
+def span(values: Collection[float], form: str = ".3g") -> str:
+    """Return the smallest and the largest finite number, for example ``0.02 to 0.03``."""
+    known = [float(value) for value in values if math.isfinite(value)]
+    ends = [format(end(known), form) for end in (min, max) if known]
+    return " to ".join(dict.fromkeys(ends)) or "?"
 
 
-def probability(p: float) -> str:
-    """Return a probability to two digits. The smallest ones are bounded, as they underflow to 0.
+def pm(value: float, error: float, form: str = ".3f") -> str:
+    """Return a number, and its standard error unless it is not finite or rounds to zero.
 
-    >>> probability(0.0), probability(0.0312)
-    ('< 1e-300', '0.031')
+    >>> pm(0.6207, 0.0502), pm(0.6207, 1e-9)
+    ('0.621 ± 0.050', '0.621')
     """
-    return "< 1e-300" if p < 1e-300 else f"{p:.2g}"
+    words = format(value, form) if abs(value) < 1e3 else f"{value:.3g}"
+    spread = format(error, form)
+    return f"{words} ± {spread}" if math.isfinite(error) and float(spread) else words
 
 
-def some(words: Sequence[str], most: int = 6) -> str:
+def some(words: Sequence[str], most: int = MANY) -> str:
     """Return the first words with commas between."""
-    return ", ".join(words[:most]) + (", …" if len(words) > most else "")
+    return ", ".join(words[:most]) + ", …" * (len(words) > most)
 
 
-def aligned(rows: Sequence[Sequence[str]], left: int = 0, rule: str = "") -> list[str]:
-    """Return the lines of a table, whose first row is the head.
+def aligned(rows: Sequence[Sequence[str]], left: int = 0) -> list[str]:
+    """Return the lines of a table.
 
     Args:
         rows: cells, row by row.
         left: number of columns that are aligned to the left; the others are to the right.
-        rule: sign of a rule below the head; none by default.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    head, *others = rows
-    ruled = [head, [rule * width for width in widths], *others] if rule else rows
-    sides = [str.ljust if i < left else str.rjust for i in range(len(widths))]
-    return [
-        "  ".join(to(cell, w) for to, cell, w in zip(sides, row, widths, strict=True)).rstrip()
-        for row in ruled
-    ]
-
-
-def line(label: str, text: str, margin: int = 11) -> str:
-    """Return an entry of a report: a label, and text after a margin, wrapped to 88 columns."""
-    together = re.sub(r"(?<=\d) (?=(?:m?s|Hz)\b)", NO_BREAK, text)
-    return textwrap.fill(
-        together, WIDTH, initial_indent=f"{label:<{margin}}", subsequent_indent=" " * margin,
-        break_on_hyphens=False,
-    ).replace(NO_BREAK, " ")  # fmt: skip
+    forms = [f"{'<' if i < left else '>'}{width}" for i, width in enumerate(widths)]
+    return ["  ".join(map(format, row, forms)).rstrip() for row in rows]

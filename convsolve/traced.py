@@ -9,15 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .lazy_jax import is_tracer
+from .lazy import is_tracer
 from .leastsquares.penalty import RIDGE, Penalty
 from .method import Method
 from .operators.device import placed_by_jax
+from .operators.jax_operator import by_fft, convolved, convolved_by_fft, padded
 from .problem.problem import Selection
 from .problem.spec import ConvSpec
 from .solvers.base import SQUARED, Objective
-
-ONE_STRENGTH = "fit_kernel takes one strength for all outputs; for several use jax.vmap"
 
 
 def fit(
@@ -45,6 +44,15 @@ def fit(
     )
 
 
+def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any) -> jax.Array:
+    """Return ``conv(x, kernel) + bias`` in the form of x, whose shapes were checked."""
+    dtype = jnp.promote_types(jnp.result_type(x, kernel), jnp.float32)
+    samples = padded(_as_batch(x, "x", spec.ndim).astype(dtype), spec)
+    of = convolved_by_fft if by_fft(samples, spec) else convolved
+    y = of(samples, jnp.asarray(kernel, dtype), spec) + (0 if bias is None else bias)
+    return y if jnp.ndim(x) == spec.ndim + 2 else y[0]
+
+
 @partial(jax.jit, static_argnames="how")
 def _fit(x: Any, y: Any, weights: Any, strength: Any, how: tuple[Any, ...]) -> Any:
     solver, penalty, spec, bias = how
@@ -67,7 +75,7 @@ def _term(method: Method, outputs: int) -> tuple[Penalty, Any]:
     try:
         (term,) = set(penalty.terms(outputs))
     except ValueError:
-        raise ValueError(ONE_STRENGTH) from None
+        raise ValueError("give one strength for all outputs, or use jax.vmap") from None
     return term
 
 

@@ -31,7 +31,6 @@ extensions = [
     "links",
     "mathml",
     "references",
-    "registry",
     "shell",
 ]
 exclude_patterns = ["README.md", "_build"]

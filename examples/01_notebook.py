@@ -83,7 +83,7 @@ two_filters = recover("Two filters", x, filters, taps=2, steps=1000)
 # smaller near the solution, so the last digits converge slowly.
 
 fits = {"one filter": one_filter, "two channels": two_channels, "two filters": two_filters}
-figure = Figure(figsize=(10, 3.6), layout="constrained")
+figure = Figure(figsize=(7.2, 3), layout="constrained")
 for axes, (name, fit) in zip(figure.subplots(1, 3, sharey=True), fits.items(), strict=True):
     steps = sorted(fit.trace.kernels)
     taps = np.array([np.ravel(fit.trace.kernels[step]) for step in steps])

@@ -64,7 +64,7 @@ for kind in range(6):
 # %%
 # All six responses have a peak within 6 s and are below the baseline after 12 s.
 
-figure = Figure(figsize=(8, 4.2), layout="constrained")
+figure = Figure(figsize=(7.2, 4.2), layout="constrained")
 axes = figure.subplots()
 for kind in range(6):
     axes.plot(fit.times, responses[:, kind], marker=".", label=f"event {kind + 1}")

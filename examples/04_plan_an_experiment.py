@@ -91,12 +91,12 @@ figure = cs.plot(reports["a click every 25 samples"])
 
 # %%
 # The standard error of every tap, for stimuli that determine all taps. With slow noise, single taps
-# have large errors.
+# have large errors. Clicks at random and white noise have the same errors.
 
-gains = Figure(figsize=(8, 4), layout="constrained")
+gains = Figure(figsize=(7.2, 4), layout="constrained")
 axes = gains.subplots()
-for name in lengths:
-    axes.semilogy(reports[name].noise_gain[:, 0], ".-", label=name)
+for name, width in zip(lengths, (1.5, 5, 1.5), strict=True):
+    axes.semilogy(reports[name].noise_gain[:, 0], linewidth=width, label=name)
 axes.axhline(WANTED / NOISE, color="0.5", linestyle="--", label="wanted")
 axes.set(title=f"{SAMPLES} samples, first channel", xlabel="lag (samples)")
 axes.set_ylabel("standard error of a tap\nfor noise of standard deviation 1")

@@ -72,14 +72,14 @@ for name, method in methods.items():
 
 # %%
 
-figure = Figure(figsize=(10, 5.5), layout="constrained")
+figure = Figure(figsize=(7.2, 5), layout="constrained")
 lags = fit.lags
 for sensor, axes in enumerate(figure.subplots(2, 2, sharex=True).flat):
     for name, colour in zip(fits, ("0.75", "#E69F00", "#0072B2"), strict=True):
         axes.plot(lags, fits[name].impulse_response[:, sensor], color=colour, label=name)
     axes.plot(lags, truth[:, sensor], "k--", linewidth=1, label="truth")
     axes.set_title(f"sensor {sensor}, held-out R² {held_out[sensor]:.2f}")
-figure.axes[1].legend(frameon=False, fontsize="small")
+figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
 figure.supxlabel("lag (samples)")
 figure.supylabel("weight")
 

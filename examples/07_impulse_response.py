@@ -49,8 +49,8 @@ for name, penalty in penalties.items():
 # %%
 # The estimated responses and the truth, and the evidence of every strength.
 
-figure = Figure(figsize=(11, 4), layout="constrained")
-responses, path = figure.subplots(1, 2, width_ratios=(3, 2))
+figure = Figure(figsize=(7.2, 6), layout="constrained")
+responses, path = figure.subplots(2)
 for name, colour in (("least squares", "0.75"), ("ridge", "#E69F00"), ("TC", "#0072B2")):
     responses.plot(K, fits[name].impulse_response, color=colour, label=name)
 responses.plot(K, TRUTH, "k--", linewidth=1, label="truth")
@@ -61,7 +61,7 @@ path.plot(chosen.path.strengths[:, 0], chosen.path.scores[:, 0], ".-", color="#0
 path.axvline(chosen.strength[0], color="#D55E00", linestyle="--", linewidth=1)
 freedom = path.twinx()
 freedom.plot(chosen.path.strengths[:, 0], chosen.path.effective_dof[:, 0], color="0.6")
-freedom.set(ylim=(0, TAPS + 2), ylabel="effective degrees of freedom (grey)")
+freedom.set(ylim=(0, TAPS + 2), ylabel="degrees of freedom (grey)")
 path.set(title=f"Evidence of {chosen.penalty}", xlabel="strength", xscale="log")
 path.set_ylabel("−2 log evidence (blue)")
 
@@ -71,7 +71,7 @@ path.set_ylabel("−2 log evidence (blue)")
 # The alternative is a shorter response. :func:`convsolve.choose_lags` scores every window of lags.
 
 choice = cs.choose_lags(problem)
-print(f"Selected by BIC: {choice}")
+print(f"Selected: {choice}")
 windows = cs.plot(choice)
 
 # sphinx_gallery_start_ignore

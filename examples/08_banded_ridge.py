@@ -56,7 +56,7 @@ print("\nstrengths of the envelope", envelope.round(1), "and of the bands", band
 # are twice as large as the true ones. One ridge shrinks the envelope too. With a ridge per set, the
 # envelope is not shrunk.
 
-figure = Figure(figsize=(11, 4.6), layout="constrained")
+figure = Figure(figsize=(7.2, 4.2), layout="constrained")
 pictures = {"truth": kernel[::-1, :, 0]}
 pictures |= {name: fit.impulse_response[:, :, 0] for name, fit in fits.items()}
 limit = np.abs(kernel[:, 0, 0]).max()
@@ -64,7 +64,8 @@ grid = figure.subplots(1, 4, sharey=True)
 for axes, (name, shown) in zip(grid, pictures.items(), strict=True):
     places = range(TAPS), range(BANDS + 1)
     image = axes.pcolormesh(*places, shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axes.set(title=name.capitalize(), xlabel="lag (samples)")
+    axes.set_title(name.capitalize(), fontsize="medium")
+    axes.set_xlabel("lag (samples)")
 grid[0].set_yticks(range(0, BANDS + 1, 2), NAMES[::2])
 grid[0].invert_yaxis()
 bar = figure.colorbar(image, ax=grid, label="weight")

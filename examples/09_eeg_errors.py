@@ -79,15 +79,15 @@ for noise, fit in fits.items():
 # %%
 # The first sensor, with simultaneous bands over all lags.
 
-figure = Figure(figsize=(9, 3.6), layout="constrained")
+figure = Figure(figsize=(7.2, 3.4), layout="constrained")
 for axes, noise in zip(figure.subplots(1, 2, sharey=True), ("white", "ar"), strict=True):
     fit = fits[noise]
     low, high = fit.confidence_band(simultaneous=True)
-    band = low[:, 0], high[:, 0]
-    axes.fill_between(fit.lags / RATE, *band, alpha=0.3, label="simultaneous 95 % band")
-    axes.plot(fit.lags / RATE, fit.impulse_response[:, 0], label="estimate")
-    axes.plot(fit.lags / RATE, response, "k--", label="true response")
-    axes.set(title=f'noise="{noise}"', xlabel="lag (s)")
+    band, milliseconds = (low[:, 0], high[:, 0]), 1000 * fit.lags / RATE
+    axes.fill_between(milliseconds, *band, alpha=0.3, label="simultaneous 95 % band")
+    axes.plot(milliseconds, fit.impulse_response[:, 0], label="estimate")
+    axes.plot(milliseconds, response, "k--", label="true response")
+    axes.set(title=f'noise="{noise}"', xlabel="lag (ms)")
     axes.legend(fontsize="small", frameon=False)
 figure.axes[0].set_ylabel("weight")
 

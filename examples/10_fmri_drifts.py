@@ -55,7 +55,7 @@ print(f"\nR² of the responses {score.r2[0]:.4f}, with drifts {score.r2_total[0]
 # All six responses, with simultaneous bands over all lags.
 
 low, high = fit.confidence_band(simultaneous=True)
-figure = Figure(figsize=(9, 4.8), layout="constrained")
+figure = Figure(figsize=(7.2, 4.4), layout="constrained")
 for kind, axes in enumerate(figure.subplots(2, 3, sharex=True, sharey=True).flat):
     axes.fill_between(fit.times, low[:, kind], high[:, kind], alpha=0.3, linewidth=0)
     axes.plot(fit.times, fit.impulse_response[:, kind], marker=".")

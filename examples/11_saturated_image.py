@@ -37,7 +37,7 @@ def scene() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 sharp, clipped, spread = scene()
 ceiling = clipped.max()
-images = Figure(figsize=(9, 3.2), layout="constrained")
+images = Figure(figsize=(7.2, 2.6), layout="constrained")
 half = TAPS // 2
 seen = (
     ("sharp", sharp[half : half + 100, half : half + 100], "gray"),
@@ -68,17 +68,17 @@ print(f"taps within two standard errors of the truth: {inside.mean():.0%}")
 
 # %%
 
-figure = Figure(figsize=(9, 3.2), layout="constrained")
+figure = Figure(figsize=(7.2, 2.6), layout="constrained")
 parts = (spread, unmasked.kernel[..., 0, 0], masked.kernel[..., 0, 0])
 titles = ("true", "every pixel", "saturated pixels excluded")
 for axes, part, title in zip(figure.subplots(1, 3), parts, titles, strict=True):
     shown = axes.imshow(part, vmin=0, vmax=spread.max())
-    axes.set_title(title)
+    axes.set_title(title, fontsize="medium")
     axes.set_axis_off()
 bar = figure.colorbar(shown, ax=figure.axes, label="point-spread function")
 
 # %%
-# :func:`convsolve.plot` shows the kernel as an image, and the prediction against y.
+# :func:`convsolve.plot` shows the kernel as an image, and the prediction against y pixel by pixel.
 
 drawn = cs.plot(masked)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -68,6 +69,20 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def at_every_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., None]], None]:
+    """Call a function of stage, done and note whenever a progress bar moves."""
+
+    def follow(call: Callable[[str, int, str], None]) -> None:
+        def update(bar: Any, n: int = 1) -> None:
+            bar.n += n
+            call(bar.desc, bar.n, bar.postfix)
+
+        monkeypatch.setattr("tqdm.std.tqdm.update", update)
+
+    return follow
 
 
 @pytest.fixture

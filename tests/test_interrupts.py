@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.interrupts import interruptible
+from convsolve.progress import interruptible
 
 pytestmark = pytest.mark.usefixtures("ctrl_c")
 
@@ -19,30 +20,21 @@ def press() -> None:
 
 
 def test_the_second_interrupt_ends_a_loop() -> None:
-    with interruptible() as ctrl_c:
-        assert not ctrl_c.pressed
+    with interruptible() as pressed:
+        assert not pressed()
         press()
-        assert ctrl_c.pressed
-
-    def twice() -> None:
-        with interruptible():
+        assert pressed()
+        with pytest.raises(KeyboardInterrupt):
             press()
-            press()
-
-    with pytest.raises(KeyboardInterrupt):
-        twice()
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_other_handlers_and_other_threads_are_left_alone() -> None:
-    seen = []
+    seen: list[object] = []
     signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
-    own = signal.getsignal(signal.SIGINT)
-    with interruptible() as ctrl_c:
+    with interruptible() as pressed:
         press()
-        assert not ctrl_c.pressed
-    assert seen == [signal.SIGINT]
-    assert signal.getsignal(signal.SIGINT) is own
+    assert (pressed(), seen) == (False, [signal.SIGINT])
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def elsewhere() -> None:
@@ -55,9 +47,8 @@ def test_other_handlers_and_other_threads_are_left_alone() -> None:
     assert seen[1:] == [signal.default_int_handler]
 
 
-def test_a_closed_form_raises_an_interrupt() -> None:
-    x = np.ones(60)
-    x[3] = 2
-    problem = cs.Problem(x, x, kernel_size=3, padding="same")
+def test_a_closed_form_raises_an_interrupt(at_every_step: Callable[..., None]) -> None:
+    x = np.random.default_rng(0).standard_normal(60)
+    at_every_step(lambda *stage: press())
     with pytest.raises(KeyboardInterrupt):
-        cs.solve(problem, progress=lambda *stage: press())
+        cs.solve(cs.Problem(x, x, kernel_size=3, padding="same"), progress=True)

@@ -1,322 +1,231 @@
-"""The arguments of the command line: their parser, and the places that they name."""
+"""The options of commands: the arguments of functions, with their docstrings as help.
 
-# Nothing here, nor in cli.py, imports jax or numpy before a command runs: --help answers at once.
+There is one notation for values, on the command line and in files of options. ``0,39`` is a tuple,
+``Smooth(order=2)`` a component, ``mask.npy`` the array of a file, and
+``envelope=0,40,word=-10,20`` a value for every channel. Lists in brackets are as in Python, and
+other texts are words.
+"""
+
 from __future__ import annotations
 
 import argparse
+import ast
+import inspect
 import os
 import re
-import sys
-import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from .. import __version__, registry
-from ..errors import ReadError
-from ..files import parts_of
-from ..near_misses import similar
-from .options import KINDS, OPTIONS, RIVALS, Option, flat
+import numpy as np
 
-if TYPE_CHECKING:
-    from ..problem.sizes import Limits
+from .. import __version__, components
+from ..io import kind_of, read
+from ..notation import made, nearest
+from ..problem.sizes import Limits
 
-# Options, other than the data, that may name a file to be read.
-READ = ("fit", "mask", "weights", "confounds", "truth", "matrix", "init", "config")
-
+# Options that are lists of words, and names of files that the commands themselves read or write.
+WORDS = ("channels", "outputs", "x_columns", "y_columns", "methods")
+PATHS = ("out", "plot", "html", "config", "fit", "data", "command")
 EPILOG = """\
-input:
-  DATA.npz             members x and y; others are ignored
-  DATA.h5, DATA.zarr   x and y of an HDF5 file (.h5, .hdf5) or a zarr group
-  DATA.mat             x and y of a MAT file of any version
-  X Y                  .npy, .csv or .wav, FILE.h5:path/in/file,
-                       FILE.zarr/path or FILE.mat:variable; identify does not
-                       need Y
-  DATA.csv             one table, with --x-columns and --y-columns
-  Channels come last: (samples, channels), or (records, samples, channels). A
-  row or a column of a MAT file is one channel. WAV samples are in units of full
-  scale, and --fs is the rate of the file by default. x and y in .npy, HDF5 or
-  zarr that are larger than --data-memory are read in blocks, and may exceed
-  memory. The solvers fft, adam and lbfgs read them as a whole.
-
-exit status:
-  0    success
-  1    the solution is not "solved" (compare: no solution is)
-  2    bad input
-  3    the data do not determine the kernel, and there is no penalty that does;
-       the solution is still written
-  130  interrupted by Ctrl-C; the current iterate is still written
-  They do not change if the reader of the output closes it early, as head does.
-
-examples:
-  convsolve solve speech.csv --x-columns envelope --y-columns Fz,Cz \\
-      --lags 0 39 --penalty tc --out trf.npz
-  convsolve predict trf.npz later.csv --x-columns envelope --y-columns Fz,Cz
-  convsolve compare data.npz --lags 0 39 --methods qr,tc,huber
-  eval "$(register-python-argcomplete convsolve)"   # completion in this shell
+data: DATA.npz, .h5, .zarr or .mat with x and y; X and Y in .npy, .csv or .wav, FILE.h5:path,
+FILE.zarr/path or FILE.mat:variable; or TABLE.csv with --x-columns and --y-columns
+values: 0,39   mask.npy   tc   Smooth(order=2)   envelope=0,40,word=-10,20
+exit status: 0 success, 1 not converged, 2 bad input, 3 kernel not determined, 130 interrupted
+example: convsolve solve eeg.csv --x-columns envelope --y-columns Fz --lags 0,39 --out fit.npz
 """
+# Options that --help shows; --help-all shows all.
+USED = (
+    "lags", "tmin", "tmax", "fs", "kernel_size", "bias", "basis", "x_columns", "y_columns",
+    "penalty", "ridge", "noise", "out", "plot", "json",
+)  # fmt: skip
+# Arguments of functions that are no options.
+OWN = ("self", "problem", "x", "y", "spec", "progress")
+# Options that are no arguments of functions, and their help.
+HELP = {
+    "x_columns": "columns of a table that are x, by name or number (from 0)",
+    "y_columns": "columns of a table that are y",
+    "config": "options by name, for all commands or in a table of one, such as [solve]",
+    "test": "F test of channels, A,B, or of a weighted sum of their kernels, A=1,B=-1",
+    "out": "write the solution, FILE.npz, or the kernel or the prediction, FILE.npy or FILE.wav",
+    "html": "write a report in one HTML file",
+    "plot": "draw the result: FILE.png, .pdf or .svg",
+    "json": "print a JSON document instead of text",
+    "overwrite": "overwrite existing files",
+    "verbose": "write the steps and their times to stderr",
+}
+SWITCHES = ("json", "overwrite", "verbose")
 
 
-def named(option: str) -> str:
-    """Return an option with dashes."""
-    return f"--{option.replace('_', '-')}"
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+        run: takes the arguments. The first line of its docstring is the help of the command.
+        own: its options that are in `HELP`, after positional arguments.
+        functions: functions whose arguments are options too.
+    """
+
+    run: Callable[[argparse.Namespace], Any]
+    own: str
+    functions: Sequence[Callable[..., Any]] = ()
 
 
-class Refusal(Exception):
-    """An error that ends a command with one line on stderr and an exit status."""
-
-    def __init__(self, line: str, status: int = 2) -> None:
-        super().__init__(" ".join(line.split()))
-        self.status = status
+def options_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the names of the arguments that are options, and their defaults."""
+    given = inspect.signature(function).parameters
+    return {name: one.default for name, one in given.items() if name not in OWN}
 
 
-@contextmanager
-def reported(*kinds: type[Exception], source: str = "") -> Iterator[None]:
-    """Report errors of these kinds, which the user can fix, in one line about ``source``."""
-    try:
-        yield
-    except kinds as error:
-        text = str(error)
-        if isinstance(error, OSError) and error.strerror:
-            text = f"{error.filename}: {error.strerror}"
-        # The errors of files begin with their names.
-        begins = isinstance(error, ReadError) or text.startswith(f"{source}: ")
-        raise Refusal(text if begins or not source else f"{source}: {text}") from error
-
-
-class _Layout(argparse.RawDescriptionHelpFormatter):
-    """Help with a line for every name of a component."""
-
-    def _expand_help(self, action: argparse.Action) -> str:
-        return "\n".join([super()._expand_help(action), *getattr(action, "meanings", ())])
-
-    def _split_lines(self, text: str, width: int) -> list[str]:
-        first, *names = text.split("\n")
-        lines = super()._split_lines(first, width)
-        for name in names:
-            lines += textwrap.wrap(name, width, initial_indent="  ", subsequent_indent="    ")
-        return lines
+def help_of(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the first sentence on every argument in the docstring of a function."""
+    text = (inspect.getdoc(function) or "").partition("Args:")[2].partition("\n\n")[0]
+    found: dict[str, str] = {}
+    for names, words in re.findall(r"^ {4}([\w, ]+): (.*(?:\n {8}.*)*)", text, re.MULTILINE):
+        sentence = re.split(r"(?<=\.) ", " ".join(words.split()))[0]
+        plain = sentence.replace("`", "").replace("%", "%%")
+        found |= dict.fromkeys(names.split(", "), plain)
+    return found
 
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=_Layout, **settings)
-        # Lists such as -1,20 are values and no options.
-        self._negative_number_matcher = re.compile(r"-[\d.][\d.,e+-]*$", re.IGNORECASE)
+        form = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, formatter_class=form, **settings)
+        # Values such as -10,20 are no options.
+        self._negative_number_matcher = re.compile(r"-[\d.].*$")
 
     def error(self, message: str) -> NoReturn:
-        raise Refusal(f"{message} (see {self.prog} --help)")
+        raise ValueError(f"{message} (see {self.prog} --help)")
 
 
-def parser() -> _Parser:
-    """Return the parser of all commands."""
-    whole = _Parser(
-        prog="convsolve",
-        description="Recover the kernel of a convolution from its input x and its output y, "
-        "and know whether they determine it.",
-        epilog=EPILOG,
-    )
+def parser(commands: Mapping[str, Command], every: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of all commands; ``every`` shows all options in the help."""
+    about = "Recover the kernel of a convolution, and report whether the data determine it."
+    whole = _Parser(prog="convsolve", description=about, epilog=EPILOG)
     whole.add_argument("--version", action="version", version=f"convsolve {__version__}")
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (about, own, groups) in OPTIONS.items():
-        reads = "data" in groups
-        command = commands.add_parser(name, help=about, epilog=EPILOG if reads else None)
-        if name in ("show", "predict"):
-            about = "a solution written by solve --out"
-            command.add_argument("fit", type=Path, metavar="FIT.npz", help=about)
-        command.set_defaults(parser=command)
-        _add(command, own)
-        for title, options in groups.items():
-            group = command.add_argument_group(title)
-            if title == "data":
-                about = "DATA.npz, .h5, .zarr or .mat, X [Y] or TABLE.csv"
-                group.add_argument("data", nargs="+", metavar="DATA", help=about)
-            _add(group, options)
+    added = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in commands.items():
+        about = inspect.getdoc(command.run) or ""
+        one = added.add_parser(name, help=about, description=about, epilog=EPILOG)
+        one.add_argument("--help-all", action="help", help="show all options")
+        for function in command.functions:
+            group, words = one.add_argument_group(function.__name__), help_of(function)
+            for option, default in options_of(function).items():
+                _add(group, option, words[option], isinstance(default, bool), every)
+        group = one.add_argument_group("files and output")
+        for option in command.own.split():
+            if option in ("fit", "data"):
+                one.add_argument(option, nargs="+" if option == "data" else None)
+            else:
+                _add(group, option, HELP[option], option in SWITCHES, every)
     return whole
 
 
-def _add(group: argparse._ActionsContainer, options: Iterable[Option]) -> None:
-    """Add options to a command or to a group of it."""
-    for option in options:
-        flag, kind = f"--{option.name}", option.kind
-        if kind is bool:  # --NAME, and --no-NAME where a file of options has it
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=option.help)
-            group.set_defaults(**{option.dest: False})
-            continue
-        reads: dict[str, Any] = {"type": kind}
-        if isinstance(kind, (tuple, dict)):
-            reads = {"choices": kind}
-        elif isinstance(kind, list):
-            reads = {"type": _list_of(kind[0]), "nargs": "+", "action": _Joined}
-        action = group.add_argument(
-            flag,
-            **reads,
-            metavar=option.metavar,
-            default=option.default,
-            help=option.help,
-            dest=option.dest,
-        )
-        action.meanings = option.meanings  # type: ignore[attr-defined]
-        if words := option.words:
-            choose = words if callable(words) else partial(_beginning, words)
-            action.completer = choose  # type: ignore[attr-defined]
+def _add(group: Any, name: str, words: str, switch: bool, every: bool) -> None:
+    """Add an option to a group, hidden from a help that does not show every option."""
+    about: dict[str, Any] = {"help": words if every or name in USED else argparse.SUPPRESS}
+    kind = {"metavar": "FILE" if name in PATHS else "VALUE"}
+    about |= {"action": argparse.BooleanOptionalAction} if switch else kind
+    action = group.add_argument(f"--{name.replace('_', '-')}", **about)
+    if name in components.CLASSES:
+        names = [one.replace("_", "-") for one in components.CLASSES[name]]
+        action.completer = lambda prefix, **_: [one for one in names if one.startswith(prefix)]
 
 
-def _list_of(kind: type) -> Any:
-    """Return a function that reads numbers with commas between."""
+def parse(argv: Sequence[str], commands: Mapping[str, Command]) -> argparse.Namespace:
+    """Return the arguments of a command, with the options of its file where none are given.
 
-    def read(text: str) -> list[Any]:
-        return [kind(part) for part in text.split(",")]
-
-    read.__name__ = kind.__name__  # for argparse's errors
-    return read
-
-
-class _Joined(argparse.Action):
-    """Store the numbers of all words in one list."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option: Any = None) -> None:
-        setattr(namespace, self.dest, flat(values))
-
-
-def _beginning(words: Sequence[str], prefix: str, **_: Any) -> list[str]:
-    """Return the words that a shell may complete."""
-    return [word for word in words if word.startswith(prefix)]
-
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return the arguments of one command, including a file of options; ``command`` is its name."""
-    whole = parser()
-    # A shell asks what could come next.
-    if "_ARGCOMPLETE" in os.environ and find_spec("argcomplete") is not None:
+    Raises:
+        TypeError, ValueError, OSError: As for `value`, or if an option is unknown.
+    """
+    completing = "_ARGCOMPLETE" in os.environ
+    whole = parser(commands, completing or "--help-all" in argv)
+    if completing:
         import argcomplete
 
         argcomplete.autocomplete(whole)
-    words = sys.argv[1:] if argv is None else [*argv]
-    if words and words[0].startswith("-") and words[0] not in whole._option_string_actions:
-        whole.error(f"unrecognized arguments: {words[0]}{_hint(whole, words[:1])}")
-    args, strange = whole.parse_known_args(words)
-    if strange:
-        hint = _hint(args.parser, strange)
-        args.parser.error(f"unrecognized arguments: {' '.join(strange)}{hint}")
-    if getattr(args, "config", None) is None:
-        return args
-    from .config import options_of
-
-    with reported(ValueError, OSError):
-        found = options_of(args.config, args.command)
-    given = {name for name, value in vars(args).items() if value is not None}
-    in_file = found
-    penalties = getattr(args, "penalty", None), in_file.get("penalty")
-    for rivals in RIVALS:
-        if "ridge" in rivals[0] and _has_ridge(*penalties):
-            continue
-        for one, other in (rivals, rivals[::-1]):
-            if one & given and not other & given:
-                found = {name: value for name, value in found.items() if name not in other}
-    replaced_penalty = "penalty" in in_file.keys() - found.keys()  # by --ridge
-    if replaced_penalty or given.intersection([*KINDS, "methods", "basis"]):
-        unused = _options_of_others(vars(args), found)
-        found = {name: value for name, value in found.items() if name not in unused}
-    args.parser.set_defaults(**found)
-    return whole.parse_args(words)
+    args = whole.parse_args(argv)
+    file = _of_file(args.config, args.command, commands) if getattr(args, "config", "") else {}
+    for name, given in vars(args).items():
+        setattr(args, name, value(name, file.get(name) if given is None else given))
+    return args
 
 
-def _options_of_others(given: dict[str, Any], in_file: dict[str, Any]) -> set[str]:
-    """Return the options of the components that neither the command line nor the file names."""
-    names: list[str] = []
-    for option in (*KINDS, "methods"):
-        value = given.get(option) or in_file.get(option)
-        names += value.split(",") if value else []
-    names += [*map(_basis_name, given.get("basis") or in_file.get("basis") or ())]
-    used = [entry for name in names if (entry := registry.found(name)) is not None]
-    own = {option.name for entry, _ in used for option in entry.options}
-    return registry.options().keys() - own - {"ridge"}
+def _of_file(path: str, command: str, commands: Mapping[str, Command]) -> dict[str, Any]:
+    """Return the options of a TOML file for one command, and for all commands."""
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"{path}: is no TOML file: {error}") from error
+    tables = {name: content.pop(name, {}) for name in commands}
+    functions = {f for one in commands.values() for f in one.functions}
+    known = {*HELP, *(name for f in functions for name in options_of(f))}
+    for name in [*content, *(name for table in tables.values() for name in table)]:
+        if name.replace("-", "_") not in known:
+            raise ValueError(f"{path}: {name!r} is unknown; {nearest(name, [*known, *commands])}")
+    return {name.replace("-", "_"): given for name, given in (content | tables[command]).items()}
 
 
-def _has_ridge(given: str | None, in_file: str | None) -> bool:
-    """Return whether the penalty of a file, which is not replaced, has a ridge of its own."""
-    entry = registry.ENTRIES.get(in_file or "")
-    own = entry is not None and any(option.name == "ridge" for option in entry.options)
-    return own and given in (None, in_file)
+def value(name: str, given: Any) -> Any:
+    """Return the value of an option from a text, or from lists and tables of TOML.
+
+    Raises:
+        TypeError, ValueError: If a component does not exist or does not accept its settings, or a
+            channel has two values or none.
+        OSError: If a file is missing.
+    """
+    if isinstance(given, dict):
+        return {key: value(name, one) for key, one in given.items()}
+    if isinstance(given, list) and name not in (*WORDS, *PATHS):
+        return tuple(value(name, one) for one in given)
+    if not isinstance(given, str) or name in PATHS:
+        return given
+    parts = _split(given)
+    if name in WORDS:
+        return parts
+    found: dict[Any, list[Any]] = {}
+    channel: Any = None
+    for part in parts:
+        if named := re.fullmatch(r"([^=(]+)=(.*)", part, re.DOTALL):
+            channel, part = int(named[1]) if named[1].isdecimal() else named[1], named[2]
+        if (None in found and channel is not None) or (named and channel in found):
+            raise ValueError(f"{name} takes CHANNEL=VALUE for each channel once, not {given!r}")
+        found.setdefault(channel, []).append(_one(name, part))
+    several = {key: tuple(some) if len(some) > 1 else some[0] for key, some in found.items()}
+    return several.get(None, several)
 
 
-def _hint(parser: _Parser, strange: Sequence[str]) -> str:
-    """Return a suggestion for the first option that a command does not have."""
-    unknown = next((word for word in strange if word.startswith("--")), "")
-    name = unknown[2:].partition("=")[0]
-    options = [flag[2:] for flag in parser._option_string_actions if flag.startswith("--")]
-    near = similar(name, options)
-    return f"; did you mean --{near[0]}?" if near else ""
+def _split(text: str) -> list[str]:
+    """Return the parts of a text between commas outside of brackets."""
+    parts, depth = [""], 0
+    for letter in text:
+        depth += (letter in "([") - (letter in ")]")
+        if letter == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
 
 
-def basis_names(args: argparse.Namespace) -> list[str]:
-    """Return the names of bases, and of files of functions, without channels."""
-    return [*map(_basis_name, getattr(args, "basis", None) or ())]
+def _one(name: str, text: str) -> Any:
+    """Return the component, the array or the number of a text, or the text."""
+    if name in components.CLASSES and not kind_of(text):
+        return components.parse(name, text, partial(_array, name))
+    if name == "limits":
+        return made(name, text, {"limits": Limits})
+    try:
+        return _array(name, ast.literal_eval(text))
+    except (ValueError, SyntaxError):
+        return _array(name, text)
 
 
-def _basis_name(word: str) -> str:
-    """Return NAME of CHANNEL=NAME."""
-    return word.rpartition("=")[2]
-
-
-def limits_of(args: argparse.Namespace) -> Limits:
-    """Return the limits of memory that the options give."""
-    from ..problem.sizes import Limits
-
-    given = {"memory": getattr(args, "memory", None), "data": args.data_memory}
-    return Limits(**{name: value for name, value in given.items() if value is not None})
-
-
-def check_targets(args: argparse.Namespace) -> None:
-    """Refuse a place that cannot be written before anything long begins."""
-    options = ("out", "plot", "html")
-    targets = {o: path for o in options if (path := getattr(args, o, None)) is not None}
-    for option, path in targets.items():
-        with reported(OSError):
-            reason = _fault(option, path, args)
-        if reason:
-            raise Refusal(f"--{option} {path}: {reason}")
-    for option in targets.keys() & {"plot", "html"}:
-        if find_spec("matplotlib") is None:
-            raise Refusal(f"--{option} needs matplotlib: pip install 'convsolve[plot]'")
-
-
-def _fault(option: str, path: Path, args: argparse.Namespace) -> str | None:
-    """Why ``path`` cannot be written, or None."""
-    faults = {
-        "is a symbolic link; give the file that it points to": path.is_symlink(),
-        "is a directory; give a file in it": path.is_dir(),
-        "is not a regular file; give another name": path.exists() and not path.is_file(),
-        "is one of the inputs; give another name": any(
-            _is_part(path, name) for name in _inputs(args)
-        ),
-        "exists; --overwrite overwrites it": path.exists() and not args.overwrite,
-        "its directory is not there, or not writable": not (
-            path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)
-        ),
-        "must end in .png, .pdf or .svg": option == "plot"
-        and path.suffix not in (".png", ".pdf", ".svg"),
-        "must end in .html": option == "html" and path.suffix not in (".html", ".htm"),
-        "must end in .npz": option == "out" and args.command == "solve" and path.suffix != ".npz",
-        "must end in .npy": option == "out" and args.command == "predict" and path.suffix != ".npy",
-    }
-    return next((reason for reason, holds in faults.items() if holds), None)
-
-
-def _inputs(args: argparse.Namespace) -> list[str]:
-    """All that is read."""
-    beside = [str(name) for option in READ if (name := getattr(args, option, None)) is not None]
-    beside += basis_names(args)
-    return [*getattr(args, "data", []), *beside]
-
-
-def _is_part(path: Path, data: str) -> bool:
-    """Whether a path is the file of an input, or in its directory."""
-    file = Path(parts_of(data)[0])
-    if file.is_dir():
-        return path.resolve().is_relative_to(file.resolve())
-    return path.exists() and file.exists() and path.samefile(file)
+def _array(name: str, given: Any) -> Any:
+    """Return the array of a file if a value is the name of one."""
+    if not (isinstance(given, str) and kind_of(given)):
+        return given
+    found = np.asarray(read(given).values)
+    # Files have 0 and 1.
+    return found.astype(bool) if name == "mask" else found

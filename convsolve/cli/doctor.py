@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+import convsolve as cs
+
 from ..parallel import cores
 
 PACKAGES = (
@@ -21,12 +23,11 @@ MOST_EPS = 30
 
 def examined() -> dict[str, Any]:
     """Return the report as plain data; ``trouble`` has the error of a part that failed."""
-    packages: list[str] = []
+    found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
+    found |= {"packages": [], "cores": cores()}
     for name in PACKAGES.split():
         with suppress(PackageNotFoundError):
-            packages.append(f"{name} {version(name)}")
-    found: dict[str, Any] = {"python": platform.python_version(), "system": platform.platform()}
-    found |= {"packages": packages, "cores": cores()}
+            found["packages"].append(f"{name} {version(name)}")
     try:
         import jax
         from threadpoolctl import threadpool_info
@@ -41,11 +42,9 @@ def examined() -> dict[str, Any]:
 
 def _certificate() -> float:
     """Return the backward error of a small problem in units of rounding."""
-    from ..api import solve
-    from ..problem.problem import Problem
-
     x = np.random.default_rng(0).standard_normal(2000)
-    fit = solve(Problem(x, np.convolve(x, [0.5, -2.0, 1.0])[:2000], lags=(0, 2), edges="zeros"))
+    y = np.convolve(x, [0.5, -2.0, 1.0])[:2000]
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 2), edges="zeros"))
     return float(fit.backward_error or 0.0) / float(np.finfo(float).eps)
 
 

@@ -2,393 +2,248 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
+import logging
 import os
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from argparse import Namespace
+from collections.abc import Callable, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
-from ..errors import ReadError
-from ..text import line, plain
-from .arguments import Refusal, check_targets, limits_of, parse, reported
-from .data import check_test, new_data, problem, source, test_of
-from .methods import (
-    check_device,
-    check_settings,
-    compared,
-    criterion,
-    keywords,
-    true_kernel,
-)
+import convsolve as cs
 
-if TYPE_CHECKING:
-    from ..problem.problem import Problem
+from ..facts import plain
+from ..io import Signal, read, read_members, write, write_new
+from .arguments import Command, options_of, parse
 
 OK, NOT_OK, BAD_INPUT, NOT_UNIQUE, INTERRUPTED = 0, 1, 2, 3, 130
+# The exit status, and results by their entry in the JSON document; "" for all of the document.
+Answer = tuple[int, dict[str, Any]]
+# Suffixes of files that are written.
+SUFFIXES = {"out": (".npz", ".npy", ".wav"), "plot": (".png", ".pdf", ".svg"), "html": (".html",)}
+
+
+def _identify(args: Namespace) -> Answer:
+    """Report whether x determines the kernel; y is not needed."""
+    report = cs.identify(_problem(args), **_given(args, cs.identify))
+    return OK if report.unique else NOT_UNIQUE, {"": report}
+
+
+def _solve(args: Namespace) -> Answer:
+    """Recover the kernel."""
+    fit = cs.solve(_problem(args), **_given(args, cs.solve))
+    if args.out and args.out.endswith(".npz"):
+        fit.save(args.out, overwrite=args.overwrite)
+    elif args.out:
+        _write(args, fit.impulse_response, fit._names.fs)
+    if args.html:
+        fit.to_html(args.html, call=args.call, overwrite=args.overwrite)
+    test = None if args.test is None else fit.test(args.test)
+    return _status([fit]), {"": fit} | ({"test": test} if test else {})
+
+
+def _compare(args: Namespace) -> Answer:
+    """Solve by several methods, and compare them."""
+    table = cs.compare(_problem(args), **_given(args, cs.compare))
+    status = _status(table.solutions.values(), any)
+    many = not table.identifiability.unique and status != INTERRUPTED
+    return NOT_UNIQUE if many else status, {"": table}
+
+
+def _cross_validate(args: Namespace) -> Answer:
+    """Score predictions of held-out rows."""
+    scores = cs.cross_validate(_problem(args), **_given(args, cs.cross_validate))
+    return _status(scores.solutions), {"": scores}
+
+
+def _choose_lags(args: Namespace) -> Answer:
+    """Choose the window of lags."""
+    return OK, {"": cs.choose_lags(_problem(args), **_given(args, cs.choose_lags))}
+
+
+def _show(args: Namespace) -> Answer:
+    """Print or draw a saved solution."""
+    fit = cs.load(args.fit)
+    if args.html:
+        fit.to_html(args.html, overwrite=args.overwrite)
+    return OK, {"": fit}
+
+
+def _predict(args: Namespace) -> Answer:
+    """Predict y of new x by a saved solution, and score it if y is given."""
+    fit, (x, y) = cs.load(args.fit), _signals(args)
+    names = fit._names
+    names.check_same(x.names, y.names)
+    if None not in (x.fs, names.fs) and x.fs != names.fs:
+        raise ValueError(f"x has {x.fs} samples a second, the kernel {names.fs}; resample x")
+    if y.values is None and not (args.out or args.json):
+        raise ValueError("the prediction would be discarded: give --out, --json, or y to score")
+    prediction: Any = fit.predict(x.values) if args.out or args.json else None
+    if args.out:
+        _write(args, prediction, x.fs or names.fs)
+    score = None if y.values is None else fit.score(x.values, y.values)
+    return OK, {"prediction": prediction, "score": score, **names.to_dict()}
+
+
+def _demo(args: Namespace) -> Answer:
+    """Solve two small problems and a measured response."""
+    from .demo import run
+
+    found, fit = run((lambda line: None) if args.json else _print)
+    _draw(args, fit)
+    return OK, found
+
+
+def _doctor(args: Namespace) -> Answer:
+    """Print versions, BLAS, devices and precision, and solve a test problem."""
+    from .doctor import examined, text
+
+    found = examined()
+    if not args.json:
+        _print(text(found))
+    return OK if found["ok"] else NOT_OK, found
+
+
+DATA, OUTPUT = "data x_columns y_columns config", "json overwrite verbose"
+COMMANDS = {
+    "demo": Command(_demo, f"plot {OUTPUT}"),
+    "doctor": Command(_doctor, OUTPUT),
+    "identify": Command(_identify, f"{DATA} plot {OUTPUT}", (cs.Problem, cs.identify)),
+    "solve": Command(_solve, f"{DATA} test out html plot {OUTPUT}", (cs.Problem, cs.solve)),
+    "compare": Command(_compare, f"{DATA} plot {OUTPUT}", (cs.Problem, cs.compare)),
+    "cross-validate": Command(_cross_validate, f"{DATA} {OUTPUT}", (cs.Problem, cs.cross_validate)),
+    "choose-lags": Command(_choose_lags, f"{DATA} plot {OUTPUT}", (cs.Problem, cs.choose_lags)),
+    "show": Command(_show, f"fit html plot {OUTPUT}"),
+    "predict": Command(_predict, f"fit {DATA} out {OUTPUT}"),
+}  # fmt: skip
+
+
+def _status(fits: Iterable[cs.Solution], enough: Callable[..., bool] = all) -> int:
+    """Return the exit status of solutions, of which all must be solved, or any."""
+    found = [fit.status for fit in fits]
+    if "interrupted" in found:
+        return INTERRUPTED
+    return OK if enough(status == "solved" for status in found) else NOT_OK
+
+
+def _document(result: Any) -> Any:
+    """Return the entry of a result in the JSON document."""
+    found = getattr(result, "to_dict", getattr(result, "_asdict", lambda: result))()
+    return plain({"rows": found} if hasattr(result, "rows") and isinstance(found, list) else found)
+
+
+def _given(args: Namespace, function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments of a function that are given. On a terminal, it shows bars."""
+    found = {name: getattr(args, name) for name in options_of(function)}
+    bars = function is not cs.Problem and sys.stderr.isatty() and find_spec("tqdm") is not None
+    found |= {"progress": True} if bars and not args.verbose else {}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _problem(args: Namespace) -> cs.Problem:
+    """Return the problem of the arguments, with the names and the rate that files state."""
+    x, y = _signals(args)
+    if y.values is None and args.command != "identify":
+        raise ValueError(f"{' '.join(args.data)}: there is no y")
+    rates = {args.fs, x.fs, y.fs} - {None}
+    if len(rates) > 1:
+        raise ValueError(f"x, y and --fs have several sampling rates, {rates} Hz")
+    known: dict[str, Any] = {"fs": min(rates, default=None), "channels": x.names}
+    known |= {"outputs": y.names} | _given(args, cs.Problem)
+    return cs.Problem(x.values, y.values, **known)
+
+
+def _signals(args: Namespace) -> tuple[Signal, Signal]:
+    """Return x and y of the data files; y has no values if there is none."""
+    path, *others = args.data
+    columns = args.x_columns or args.y_columns
+    if len(others) > 1 or (columns and (others or not args.x_columns)):
+        raise ValueError("give X and Y, or one TABLE with --x-columns, and --y-columns for y")
+    if args.x_columns:
+        found = [read(path, columns=some) for some in (args.x_columns, args.y_columns) if some]
+    else:
+        found = [read(name) for name in args.data] if others else read_members(path, ("x", "y"))
+    return found[0], found[1] if len(found) > 1 else Signal(None)
+
+
+def _write(args: Namespace, values: Any, fs: float | None) -> None:
+    """Write an array to the file of --out."""
+    write(args.out, values, fs, overwrite=args.overwrite)
+
+
+def _draw(args: Namespace, result: Any) -> None:
+    """Draw a result to the file of --plot."""
+    if args.plot:
+        figure = cs.plot(result)
+        kind = Path(args.plot).suffix[1:]
+        write_new(args.plot, lambda file: figure.savefig(file, format=kind), args.overwrite)
+
+
+def _print(text: str) -> None:
+    """Print a text. The reader may have closed the output, as ``head`` does."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # letters that a terminal lacks
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command, by default that of ``sys.argv``, and return its exit status."""
+    words = sys.argv[1:] if argv is None else [*argv]
     try:
-        for stream in (sys.stdout, sys.stderr):
-            # A terminal that lacks a sign of the mathematics shows a question mark for it.
-            if isinstance(stream, io.TextIOWrapper):
-                stream.reconfigure(errors="replace")
-        args = parse(argv)
-        args.call = shlex.join(["convsolve", *(sys.argv[1:] if argv is None else argv)])
-        verbose = getattr(args, "verbose", False)
-        with _warnings_reported() as warned, _followed(verbose):
-            check_targets(args)
-            answer = COMMANDS[args.command](args, warned)
-            _give(args, answer)
-    except Refusal as refusal:
-        _say(f"convsolve: {refusal}", "stderr")
-        return refusal.status
-    except ReadError as error:  # of data that are read in blocks
-        _say(f"convsolve: {error}", "stderr")
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        _say("convsolve: interrupted", "stderr")
-        return INTERRUPTED
-    except MemoryError:
-        hint = "give fewer taps, less padding or a part of the records"
-        _say(f"convsolve: too large for the memory of this machine; {hint}", "stderr")
-        return BAD_INPUT
-    except OSError as error:
-        _say(f"convsolve: the output cannot be written: {error.strerror}", "stderr")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOT_OK
-    return answer.status
+        args = parse(words, COMMANDS)
+        args.call = shlex.join(["convsolve", *words])
+        _check_targets(args)
+        if args.verbose:
+            logging.basicConfig(format="convsolve: %(message)s")
+            logging.getLogger("convsolve").setLevel(logging.DEBUG)
+        return _run(args)
+    except (TypeError, ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        line = str(error)
+        if isinstance(error, OSError) and error.strerror:
+            line = f"{error.filename}: {error.strerror}"
+        print("convsolve:", *(line.split() or [type(error).__name__]), file=sys.stderr)
+        return NOT_UNIQUE if isinstance(error, cs.IdentifiabilityError) else BAD_INPUT
 
 
-class Answer(NamedTuple):
-    """The result of a command.
-
-    Attributes:
-        status: the exit status.
-        document: returns the JSON document, which is printed with --json.
-        text: returns the text, which is printed otherwise; None if there is none.
-        drawn: the object that --plot draws, or None.
-    """
-
-    status: int
-    document: Callable[[], Any]
-    text: Callable[[], str | None]
-    drawn: Any = None
+def _check_targets(args: Namespace) -> None:
+    """Raise an error for a file that cannot be written, before anything is computed."""
+    targets = {one: Path(path) for one in SUFFIXES if (path := getattr(args, one, None))}
+    for option, path in targets.items():
+        suffixes = SUFFIXES[option][args.command == "predict" :]
+        if path.suffix not in suffixes:
+            raise ValueError(f"--{option} {path}: must end in {', '.join(suffixes)}")
+        if path.exists() and not args.overwrite:
+            raise FileExistsError(f"--{option} {path}: exists; --overwrite overwrites it")
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"--{option} {path}: its directory is not there")
 
 
-def _give(args: argparse.Namespace, answer: Answer) -> None:
-    """Draw and print an answer."""
-    if answer.drawn is not None and args.plot is not None:
-        from ..plotting.figures import plot
-
-        picture = io.BytesIO()
-        plot(answer.drawn).savefig(picture, format=args.plot.suffix[1:])
-        _write(args, args.plot, picture.getvalue())
-    if args.json:
-        _say(json.dumps(plain(answer.document()), allow_nan=False))
-        return
-    text = answer.text()
-    if text is not None:
-        _say(text)
-
-
-def _demo(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    check_device()
-    from .demo import run
-
-    numbers = run((lambda line: None) if args.json else _say, args.plot, args.overwrite)
-    return Answer(OK, lambda: numbers, lambda: None)
-
-
-def _doctor(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    from .doctor import examined, text
-
-    found = examined()
-    return Answer(OK if found["ok"] else NOT_OK, lambda: found, lambda: text(found))
-
-
-def _identify(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    stated = problem(args, needs_y=False)
-    from ..api import identify
-
-    report = identify(stated, limits=limits_of(args))
-    status = OK if report.unique else NOT_UNIQUE
-    return Answer(status, report.to_dict, lambda: str(report), report)
-
-
-def _stated(args: argparse.Namespace) -> tuple[Problem, dict[str, Any]]:
-    """Return the problem, and the arguments of `solve` that state the method."""
-    check_settings(args)
-    stated = problem(args)
-    return stated, keywords(args, stated)
-
-
-def _solve(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    stated, method = _stated(args)
-    check_test(args, stated, method)
-    from ..api import solve
-    from ..errors import IdentifiabilityError, SolveError
-
-    try:
-        with reported(SolveError, source=source(args)):
-            fit = solve(stated, **method, strict=args.strict, limits=limits_of(args))
-    except IdentifiabilityError as error:
-        raise Refusal(str(error), NOT_UNIQUE) from error
-    with reported(OSError):
-        if args.out is not None:
-            fit.save(args.out, overwrite=args.overwrite)
-        if args.html is not None:
-            # The command is repeated with its output files in place.
-            call = args.call if args.overwrite else f"{args.call} --overwrite"
-            fit.to_html(args.html, call=call, overwrite=args.overwrite)
-    test = test_of(args, fit)
-    status = _worst([fit.status], warned)
-
-    def document() -> dict[str, Any]:
-        return fit.to_dict() | ({} if test is None else {"test": test._asdict()})
-
-    def text() -> str:
-        from ..problem.description import MARGIN, sizes_sentence
-
-        found = f"{line('Data', sizes_sentence(stated), MARGIN)}\n{fit}"
-        if test is None:
-            return found
-        weighted = isinstance(args.test, dict)
-        words = [f"{c}={w:g}" for c, w in args.test.items()] if weighted else args.test
-        return f"{found}\nTest of {', '.join(words)}\n{test}"
-
-    return Answer(status, document, text, fit)
-
-
-def _compare(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    check_settings(args)
-    if args.methods is None:  # all of them, descent too
-        check_device()
-    stated = problem(args)
-    from ..comparison import compare
-    from ..errors import SolveError
-
-    with reported(SolveError, ValueError, source=source(args)):
-        table = compare(
-            stated,
-            **compared(args, stated),
-            truth=true_kernel(args, stated),
-            limits=limits_of(args),
-        )
-    report = table.identifiability
-    found = {fit.status for fit in table.solutions.values()}
-    if "interrupted" in found:
-        status = INTERRUPTED
-    elif not report.unique:
-        status = NOT_UNIQUE
-    else:
-        status = OK if "solved" in found else NOT_OK
-
-    def document() -> dict[str, Any]:
-        return report._verdict_entries() | {
-            "rows": table.to_dict(),
-            "shared_seconds": table.shared_seconds,
-            "skipped": table.skipped,
-        }
-
-    def text() -> str:
-        from ..identifiability.report import MARGIN
-        from ..identifiability.wording import verdict
-        from ..text import line
-
-        return f"{stated}\n{line('Verdict', verdict(report._diagnosis), MARGIN)}\n\n{table}"
-
-    return Answer(status, document, text, table)
-
-
-def _cross_validate(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    stated, method = _stated(args)
-    from ..errors import SolveError
-    from ..held_out import cross_validate
-
-    with reported(SolveError, ValueError, source=source(args)):
-        scores = cross_validate(stated, **method, folds=args.held_out, limits=limits_of(args))
-    fits = [
-        {
-            "status": fit.status,
-            "backward_error": fit.backward_error,
-            "duality_gap": fit.duality_gap,
-            "stats": fit.stats,
-        }
-        for fit in scores.solutions
-    ]
-    document = scores._asdict() | {"solutions": fits, **stated._names.to_dict()}
-    status = _worst([fit.status for fit in scores.solutions], warned)
-    return Answer(status, lambda: document, lambda: f"{stated}\n{scores}")
-
-
-def _choose_lags(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    with reported(ValueError):
-        criterion(args, None)
-    stated = problem(args)
-    from ..errors import SolveError
-    from ..lag_choice import choose_lags
-
-    with reported(SolveError, ValueError, source=source(args)):
-        found = choose_lags(stated, criterion(args, stated) or "bic", limits=limits_of(args))
-    document = found._asdict() | {"problem": repr(found.problem)}
-    return Answer(OK, lambda: document, lambda: f"{stated}\n{found}", found)
-
-
-def _show(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    from ..solution import load
-
-    with reported(ValueError, OSError):
-        fit = load(args.fit)
-        if args.html is not None:
-            fit.to_html(args.html, overwrite=args.overwrite)
-    return Answer(OK, fit.to_dict, lambda: str(fit), fit)
-
-
-def _predict(args: argparse.Namespace, warned: list[Warning | str]) -> Answer:
-    from ..solution import load
-
-    with reported(ValueError, OSError):
-        fit = load(args.fit)
-    x, y = new_data(args, fit)
-    if y is None and args.out is None and not args.json:
-        raise Refusal("the prediction would be discarded: give --out, --json, or y to score")
-    kept: Any = None
-    score = None
-    with reported(TypeError, ValueError, source=source(args)):
-        if y is not None:
-            score = fit.score(x, y)
-        if args.out is not None or args.json:
-            kept = fit.predict(x)
-    if args.out is not None:
-        from numpy.lib.format import write_array
-
-        content = io.BytesIO()
-        write_array(content, kept, allow_pickle=False)
-        _write(args, args.out, content.getvalue())
-    document = {"prediction": kept, "score": score and score._asdict(), **fit._names.to_dict()}
-    return Answer(OK, lambda: document, lambda: score and str(score))
-
-
-def _write(args: argparse.Namespace, path: Path, content: bytes) -> None:
-    from ..files import replacing
-
-    with reported(OSError), replacing(path, args.overwrite) as file:
-        file.write(content)
-
-
-def _worst(statuses: Sequence[str], warned: list[Warning | str]) -> int:
-    """Return the exit status of some solutions."""
-    from ..errors import IdentifiabilityWarning
-
-    if "interrupted" in statuses:
-        return INTERRUPTED
-    if any(isinstance(warning, IdentifiabilityWarning) for warning in warned):
-        return NOT_UNIQUE
-    return OK if set(statuses) == {"solved"} else NOT_OK
-
-
-COMMANDS = {
-    "demo": _demo,
-    "doctor": _doctor,
-    "identify": _identify,
-    "solve": _solve,
-    "compare": _compare,
-    "cross-validate": _cross_validate,
-    "choose-lags": _choose_lags,
-    "show": _show,
-    "predict": _predict,
-}
-
-
-@contextmanager
-def _warnings_reported() -> Iterator[list[Warning | str]]:
-    """Print warnings to the user as lines on stderr, and keep them in the yielded list."""
-    warned: list[Warning | str] = []
-    said: set[str] = set()
-    with warnings.catch_warnings():
-        otherwise: Callable[..., None] = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if not issubclass(category, UserWarning):
-                return otherwise(message, category, *where, **more)
-            text = " ".join(str(message).split())
-            if text.startswith("Glyph "):  # one for every letter that no font here has
-                text = "no font here has some letters of the names; boxes are drawn for them"
-            if text in said:
-                return None
-            said.add(text)
-            warned.append(message)
-            with _bars_aside():
-                _say(f"convsolve: warning: {text}", "stderr")
-            return None
-
+def _run(args: Namespace) -> int:
+    """Run a command, draw and print its result, and return the exit status."""
+    with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", UserWarning)
-        warnings.showwarning = show
-        yield warned
-
-
-@contextmanager
-def _followed(verbose: bool) -> Iterator[None]:
-    """Report the progress on stderr: as log lines with --verbose, else as progress bars.
-
-    The bars need tqdm, and are drawn only on a terminal.
-    """
-    if verbose:
-        with _logged():
-            yield
-    elif sys.stderr is not None and sys.stderr.isatty() and find_spec("tqdm") is not None:
-        from ..progress_bars import bars
-
-        with bars():
-            yield
-    else:
-        yield
-
-
-@contextmanager
-def _bars_aside() -> Iterator[None]:
-    """Remove the progress bars while a line is written to stderr."""
-    if "tqdm" not in sys.modules:
-        yield
-        return
-    from tqdm import tqdm
-
-    with tqdm.external_write_mode(file=sys.stderr):
-        yield
-
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    """Write the log of the library to stderr."""
-    import logging
-
-    log, handler = logging.getLogger("convsolve"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("convsolve: %(message)s"))
-    before = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.DEBUG)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-        log.removeHandler(handler)
-
-
-def _say(text: str, where: str = "stdout") -> None:
-    """Print a line. The reader may have closed the stream, as ``head`` does."""
-    stream = getattr(sys, where)
-    try:
-        if stream is not None:
-            print(text, file=stream, flush=True)
-    except BrokenPipeError:
-        # The exit status stays the same, and further output is discarded.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        try:
+            status, found = COMMANDS[args.command].run(args)
+            if "" in found and "plot" in args:
+                _draw(args, found[""])
+        finally:
+            for text in dict.fromkeys(" ".join(str(one.message).split()) for one in warned):
+                print(f"convsolve: warning: {text}", file=sys.stderr)
+    if args.json:
+        document = {name: _document(one) for name, one in found.items()}
+        document |= document.pop("", {})
+        _print(json.dumps(document, allow_nan=False, default=repr))
+    elif shown := [found[name] for name in ("", "test", "score") if found.get(name) is not None]:
+        _print("\n".join(map(str, shown)))
+    many = any(isinstance(one.message, cs.IdentifiabilityWarning) for one in warned)
+    return NOT_UNIQUE if many and status != INTERRUPTED else status

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..linalg.factor import Factor
 from ..linalg.lapack import graded_singular_values
 from ..problem.checks import number
-from .diagnosis import Diagnosis
 
 
 class DescentForecast(NamedTuple):
@@ -51,18 +50,15 @@ class DescentForecast(NamedTuple):
         )
 
 
-def descent(diagnosis: Diagnosis, tol: float) -> DescentForecast:
+def descent(report: Any, tol: float) -> DescentForecast:
     """Return the prediction for a problem, from the factors of its groups."""
-    problem, rows, tol = diagnosis.problem, diagnosis.n_equations, number(tol, "tol")
+    problem, rows, tol = report.problem, report.n_equations, number(tol, "tol")
     if tol >= 1:
         raise ValueError(f"tol must be below 1, got {tol!r}")
     if problem._nuisance.confounds is not None or problem._space is not None:
         raise ValueError("descent() does not support weights, confounds, bases and windows")
-    factors = [diagnosis.factor(g) for g in range(diagnosis.groups)]
-    means = diagnosis.column_means if problem.bias else [None] * diagnosis.groups
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-        powers = diagnosis.powers
-        values = [_values(*of, rows) for of in zip(factors, powers, means, strict=True)]
+        values = [_values(report, g, f) for g, f in enumerate(report._factors)]
         curvatures = tuple(2 / (rows * problem.n_outputs) * np.square(s[::-1]) for s in values)
         known = np.concatenate(curvatures)
         if not known.size:
@@ -75,14 +71,16 @@ def descent(diagnosis: Diagnosis, tol: float) -> DescentForecast:
     return DescentForecast(steps, 2 / (largest + least), 2 / largest, 1 - gained, curvatures)
 
 
-def _values(factor: Factor, powers: np.ndarray, mean: np.ndarray | None, rows: int) -> np.ndarray:
+def _values(report: Any, group: int, factor: Factor) -> np.ndarray:
     """Return the singular values of [A 1] except zero, or of A without a bias, descending."""
-    if mean is None:
-        return np.ldexp(factor.spectrum(powers), powers.max())[: factor.rank]
+    if not report.problem.bias:
+        return np.asarray(report.singular_values[group][: factor.rank])
+    mean = report._means[group][report._order]  # in the order of the columns
     basis = factor.user_row_space  # rounding errors of the null space could exceed small values
     along = mean @ basis
-    joined = np.pad(np.ldexp(factor.r, powers) @ basis, ((0, 1), (0, 1)))
+    scaled = np.ldexp(factor.r, report._system.scaling.exponents[group])
+    joined = np.pad(scaled @ basis, ((0, 1), (0, 1)))
     beyond = np.hypot(1.0, np.linalg.norm(mean - basis @ along))
-    joined[-1] = math.sqrt(rows) * np.append(along, beyond)
+    joined[-1] = math.sqrt(report.n_equations) * np.append(along, beyond)
     # A large offset would hide the small values from a plain SVD.
     return graded_singular_values(joined, rows=True)

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..linalg.factor import Factor
 from ..linalg.lapack import singular_values
-from ..problem.geometry import Geometry
+from ..linalg.rank import EPS
 from ..problem.problem import Problem
-from ..problem.spec import ConvSpec, smallest
-from ..text import argument, count
-from .diagnosis import Diagnosis
+from ..problem.spec import ConvSpec, Geometry, smallest
+from ..text import argument, count, some, span
 
-# Limits up to which changes of geometry are tried: unknowns, and entries of the design matrix.
-MAX_TRIED_UNKNOWNS, MAX_TRIED_ENTRIES = 1000, 2**20
-# Largest number of channels listed if any of them may be dropped.
-MAX_NAMED = 4
+# Limits up to which changes are tried: unknowns, entries of the design matrix, and groups.
+MAX_UNKNOWNS, MAX_ENTRIES, MAX_GROUPS = 1000, 2**20, 16
+# Largest number of null vectors that are described one by one.
+MAX_VECTORS = 200
 # Condition number that a proposed ridge achieves.
 RIDGE_CONDITION = 1e3
 # The basis that is proposed for kernels of many lags, and the least number of lags.
@@ -32,18 +29,18 @@ class Suggestion(NamedTuple):
     """Change that would make the kernel determined, as data and as a sentence.
 
     Attributes:
-        kind: what changes: "rows", "taps", "basis", "stride", "bias", "ridge", "channels" (leave
-            one out), "excitation" (another signal), "precision" (of x) or "memory".
-        text: the sentence, with ``{}`` for the argument.
+        kind: what changes: "rows", "taps", "basis", "bias", "ridge", "channels" (leave some out),
+            "excitation" (another signal), "precision" (of x) or "memory".
+        text: the sentence.
         argument: name of an argument of `Problem` or of a solver, or None.
         value: value of the argument. Without an argument, the number of samples that a record
-            needs, or the channels of which one may be dropped, if the text names them.
+            needs, or the channels to leave out.
 
     Examples:
         >>> import convsolve as cs
         >>> report = cs.identify(cs.Problem([1, 2, 4, 3], kernel_size=3))
         >>> print(report.suggestions[0])
-        1 more row of y is needed: a record of 5 samples instead of 4, or another record
+        1 more row of y is needed: records of 5 samples instead of 4, or more records
         >>> [suggestion.argument for suggestion in report.suggestions]
         [None, 'kernel_size', 'ridge']
 
@@ -57,61 +54,47 @@ class Suggestion(NamedTuple):
     value: Any = None
 
     def __str__(self) -> str:
-        """Return the sentence with the argument."""
+        """Return the sentence, after the argument if there is one."""
         if self.argument is None:
             return self.text
-        return self.text.format(argument(self.argument, self.value))
+        return f"{argument(self.argument, self.value)}: {self.text}"
 
 
-def advise(diagnosis: Diagnosis) -> list[Suggestion]:
+def advise(report: Any) -> list[Suggestion]:
     """Return concrete changes that would make the kernel determined; empty if it is."""
-    if diagnosis.unique:
+    if report.unique:
         return []
-    rows = more_rows(diagnosis) if diagnosis.verdict == "underdetermined" else []
-    if not diagnosis.decided:
-        return rows + _beyond_memory(diagnosis)
-    tried = _tried(diagnosis) if _cheap(diagnosis) else []
-    return [*_precision(diagnosis), *_signal(diagnosis), *rows, *tried, _ridge(diagnosis)]
-
-
-def _beyond_memory(diagnosis: Diagnosis) -> list[Suggestion]:
-    ridge = diagnosis.sufficient_ridge
-    need = (
-        f"a QR of {diagnosis.columns} unknowns needs {diagnosis.sizes.factor_excess}; with fewer "
-        "taps or channels the rank can be decided"
-    )
-    which = "a large enough ridge" if ridge is None else "{}"
-    text = f"{which} makes the kernel unique, whatever the rank"
-    argument = None if ridge is None else "ridge"
-    return [Suggestion("memory", need), Suggestion("ridge", text, argument, ridge)]
-
-
-def _cheap(diagnosis: Diagnosis) -> bool:
-    """Return whether other problems of this size may be tried before a suggestion is proposed."""
-    few = diagnosis.columns <= MAX_TRIED_UNKNOWNS
-    return few and diagnosis.sizes.matrix_numbers <= MAX_TRIED_ENTRIES
-
-
-def _ridge(diagnosis: Diagnosis) -> Suggestion:
+    found = _rows(report) if report.verdict == "underdetermined" else []
+    if report._decided:
+        found += _precision(report) + _signal(report) + (_tried(report) if _cheap(report) else [])
+        ridge = proposed_ridge(report)
+    else:
+        excess = report._system.design.sizes.factor_excess
+        text = f"a QR of {report._columns} unknowns needs {excess}: use fewer taps or channels"
+        found, ridge = [*found, Suggestion("memory", text)], sufficient_ridge(report)
+    if ridge == 0.0:  # only the rounding of the data makes the rank doubtful
+        return found
     text = "a ridge makes the kernel unique and shrinks it towards zero"
-    ridge = proposed_ridge(diagnosis)
-    if ridge is None:
-        return Suggestion("ridge", text)
-    text = f"{{}} shrinks the kernel towards zero (condition number {RIDGE_CONDITION:.0f})"
-    return Suggestion("ridge", text, "ridge", ridge)
+    return [*found, Suggestion("ridge", text, None if ridge is None else "ridge", ridge)]
 
 
-def proposed_ridge(diagnosis: Diagnosis) -> float | None:
-    """Return the ridge, to three digits, that brings the condition to 1000; 0 if it is smaller.
+def proposed_ridge(report: Any) -> float | None:
+    """Return the ridge, to three digits, that brings the condition number to 1000; or None."""
+    ridge = report._ridge(RIDGE_CONDITION)
+    return float(f"{ridge:.3g}") if np.isfinite(ridge) else None
 
-    None if x is zero, or in a unit whose square leaves float64.
+
+def sufficient_ridge(report: Any) -> float | None:
+    """Return a ridge, to three digits, that makes the solution unique by its size alone.
+
+    No factor is needed. The ridge is 40·P²·eps·4ᵉ, where 2ᵉ is the power of two above the largest
+    column of A. It is at least 10·P·eps·‖A‖² in columns scaled to norm one, also if the ridge
+    raises e by one. None if it leaves float64.
     """
-    try:
-        return float(f"{diagnosis.ridge_for(RIDGE_CONDITION):.3g}")
-    except np.linalg.LinAlgError:  # a ValueError too
-        raise
-    except ValueError:
-        return None
+    share = 40 * report._columns**2 * EPS
+    ridge = report._system.ridge_of(1.01 * share)
+    inside = share < 0.5 and np.finfo(float).tiny < ridge < np.inf
+    return float(f"{ridge:.3g}") if inside else None
 
 
 def proposes_basis(problem: Problem) -> bool:
@@ -119,291 +102,185 @@ def proposes_basis(problem: Problem) -> bool:
     return problem._space is None and problem.spec.ndim == 1 and len(problem.lags) >= MANY_LAGS
 
 
-def _precision(diagnosis: Diagnosis) -> list[Suggestion]:
-    """Return why the verdict, or only the rank, depends on precision; empty if it does not."""
-    if diagnosis.verdict != "ambiguous":
-        return [_no_gap(diagnosis)] if diagnosis.mask_ambiguous else []
-    high, low = diagnosis.rank_band
-    text = (
-        f"the rank is {high} or {low}, depending on the tolerance within its band; the cause may "
-        "be a smooth input, a near copy of a channel, or a long tone computed in floating point"
-    )
-    if diagnosis.problem._data_eps and high == diagnosis.n_unknowns:
-        text = (
-            "the smallest singular value lies below the rounding of the data's own type: record "
-            "or convert the data with more digits, or without the offset, from their source"
-        )
-    return [Suggestion("precision", text)]
+def _cheap(report: Any) -> bool:
+    """Return whether other problems of this size may be tried before a suggestion is made."""
+    sizes, few = report._system.design.sizes, report._columns <= MAX_UNKNOWNS
+    return bool(few and sizes.matrix_numbers <= MAX_ENTRIES and sizes.groups <= MAX_GROUPS)
 
 
-def _no_gap(diagnosis: Diagnosis) -> Suggestion:
-    """Return the suggestion if the rank, and therefore the solution, depends on the tolerance."""
-    pairs = zip(diagnosis.singular_values, diagnosis.kernel_ranks, strict=True)
-    with np.errstate(divide="ignore"):
-        gain = 1 / np.min([values[rank - 1] for values, rank in pairs if rank])
-    return Suggestion(
-        "precision",
-        "the singular values decrease without a gap, as for a smooth or band-limited input: the "
-        f"kernel of minimum norm multiplies noise in y by up to {gain:.1g}, so a ridge is needed",
-    )
-
-
-def more_rows(diagnosis: Diagnosis) -> list[Suggestion]:
+def _rows(report: Any) -> list[Suggestion]:
     """Return the number of missing rows, and the record length that would provide them."""
-    problem, spec = diagnosis.problem, diagnosis.problem.spec
-    missing = diagnosis.n_unknowns - diagnosis.n_equations
-    longest = max(problem._lengths, key=lambda shape: math.prod(spec.output_shape(shape)))
-    text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed"
+    problem, missing = report.problem, report.n_unknowns - report.n_equations
+    text = f"{count(missing, 'more row')} of y {'is' if missing == 1 else 'are'} needed: "
     if problem._kept.flags is not None or problem._nuisance.confounds is not None:
-        return [Suggestion("rows", f"{text}: more samples, fewer excluded rows or confounds")]
-    if spec.ndim > 1:
-        return [Suggestion("rows", f"{text}: larger records, or more of them")]
+        return [Suggestion("rows", text + "more samples, fewer excluded rows or confounds")]
+    if problem.spec.ndim > 1:
+        return [Suggestion("rows", text + "larger records, or more of them")]
     samples = _least_samples(problem)
-    if len(problem.x) == 1:
-        where = f"a record of {samples} samples instead of {longest[0]}, or another record"
-    elif spec.padding != "circular" and max(spec._ends(0, longest[0])) <= 0:
-        wanted = math.prod(spec.output_shape(longest)) + missing
-        samples = smallest(lambda length: spec.output_shape((length,))[0] >= wanted)
-        where = f"one of the records of {samples} samples instead of {longest[0]}, or another"
-        where += " record"
-    else:
-        where = f"records of {samples} samples each, or more of them"
-    return [Suggestion("rows", f"{text}: {where}", value=samples)]
+    text += f"records of {samples} samples instead of {max(map(len, problem.x))}, or more records"
+    return [Suggestion("rows", text, value=samples)]
 
 
 def _least_samples(problem: Problem) -> int:
-    return problem.spec.minimum_samples(
-        problem.n_channels, n_records=len(problem.x), bias=problem.bias
-    )
+    """Return the length of the shortest records (along each axis) that can determine the kernel."""
+    least, records = problem.spec.minimum_samples, len(problem.x)
+    return least(problem.n_channels, n_records=records, bias=problem.bias)
 
 
-def _too_short(diagnosis: Diagnosis) -> Suggestion:
-    problem = diagnosis.problem
-    samples = _least_samples(problem)
-    side = " a side" * (problem.spec.ndim > 1) + " each" * (len(problem.x) > 1)
-    return Suggestion(
-        "rows",
-        "the records are too short for this geometry, whatever x holds: at least "
-        f"{samples} samples{side} are needed",
-        value=samples,
-    )
+def _precision(report: Any) -> list[Suggestion]:
+    """Return why the verdict, or only the rank, depends on precision; empty if it does not."""
+    if not report._mask_ambiguous:
+        return []
+    high, low = report._rank_band
+    if report.verdict != "ambiguous":
+        text = "the singular values decrease without a gap, as for a smooth x: the kernel of "
+        text += "minimum norm amplifies noise, so use a ridge"
+    elif report.problem._data_eps and high == report.n_unknowns:
+        text = "the smallest singular value is below the rounding of the type of x: record x with "
+        text += "more digits, or without its offset"
+    else:
+        text = f"the rank is {high} or {low}, depending on rounding: x is smooth, a near copy of a "
+        text += "channel, or a long tone"
+    return [Suggestion("precision", text)]
 
 
-def _signal(diagnosis: Diagnosis) -> list[Suggestion]:
-    """Return suggestions for a signal that is worse than white noise in this geometry."""
-    noise = _on_white_noise(diagnosis) if _cheap(diagnosis) else None
-    best = min(diagnosis.n_equations - diagnosis.problem._nuisance.total, diagnosis.columns)
-    if noise is not None:
-        best = noise.kernel_ranks[diagnosis.worst_group]
-    if diagnosis.kernel_ranks[diagnosis.worst_group] < best:
-        return _excitation(diagnosis, noise)
-    if diagnosis.verdict == "underdetermined":
-        return _beside_rows(diagnosis)
-    return [_too_short(diagnosis)]
+def _signal(report: Any) -> list[Suggestion]:
+    """Return which channels of the worst group lack rank, and which are combinations of others.
+
+    White noise instead of x has the largest rank that the geometry allows.
+    """
+    problem, g, bias = report.problem, report._worst_group, report.problem.bias
+    ranks, own = _channel_ranks(report, g), np.bincount(_channel_of(report)).tolist()
+    rows = report.n_equations - problem._nuisance.total
+    best, whole = [min(n, rows) for n in own], min(sum(own), rows)
+    if _cheap(report):
+        noise = _on_white_noise(report)
+        best, whole = _channel_ranks(noise, g), noise._ranks[g]
+    found, every = [], range(len(own))
+    if silent := [c for c in every if not ranks[c]]:
+        still = "constant" if bias else "zero"
+        if problem._nuisance.confounds is not None:
+            still = "combinations of the confounds"
+        found.append(_without(report, silent, f"{still} in all windows"))
+    if few := [c for c in every if 0 < ranks[c] < best[c]]:
+        noun = "coefficients" if report._has_basis else "taps"
+        excited, of = (span([n[c] for c in few], ".0f") for n in (ranks, own))
+        text = f"{_named(report, few)}: only {excited} of {of} {noun} excited; use more frequencies"
+        found.append(Suggestion("excitation", f"{text}, as in noise"))
+    if sum(ranks) - report._ranks[g] > sum(best) - whole:
+        why = f"combined from others (a copy, a filtered copy{', a constant sum' * bias})"
+        fine = [c for c in every if c not in (*silent, *few)]
+        found.append(_without(report, _spare(report, fine) or [*every], why))
+    if not found and report.verdict == "rank-deficient":
+        samples = _least_samples(problem)
+        text = f"the records are too short, whatever x is: at least {samples} samples are needed"
+        found.append(Suggestion("rows", text, value=samples))
+    return found
 
 
-def _on_white_noise(diagnosis: Diagnosis) -> Diagnosis:
-    """Return the diagnosis of white noise instead of x: the best that the geometry allows."""
-    problem, rng = diagnosis.problem, np.random.default_rng(0)
+def _on_white_noise(report: Any) -> Any:
+    """Return the report on white noise instead of x."""
+    problem, rng = report.problem, np.random.default_rng(0)
     noise = tuple(rng.standard_normal(a.shape) for a in problem.x)
     x = problem._input._replace(arrays=noise, largest=None, means=None)
-    return Diagnosis(problem._replace(_input=x, _output=None, _data_eps=float(np.finfo(float).eps)))
+    return type(report)(problem._replace(_input=x, _output=None, _data_eps=EPS))
 
 
-def _beside_rows(diagnosis: Diagnosis) -> list[Suggestion]:
-    """Return suggestions for faults that more rows do not fix, by a kernel that fits the rows."""
-    axes = tuple(range(diagnosis.problem.spec.ndim))
-    found = _largest_kernel(diagnosis, axes, lambda d: d.n_equations >= d.n_unknowns)
-    if found is None or not _cheap(found.diagnosis) or found.diagnosis.unique:
-        return []
-    fewer = found.diagnosis
-    return [
-        Suggestion("excitation", "even with {}, " + suggestion.text, found.argument, found.value)
-        for suggestion in _excitation(fewer, _on_white_noise(fewer))
-    ]
-
-
-def _excitation(diagnosis: Diagnosis, noise: Diagnosis | None) -> list[Suggestion]:
-    """Return suggestions for groups of lower rank than with ``noise``, or than full rank."""
-    best = [diagnosis.columns] * diagnosis.groups if noise is None else noise.kernel_ranks
-    short = [g for g, rank in enumerate(diagnosis.kernel_ranks) if rank < best[g]]
-    return [suggestion for g in short for suggestion in _excitation_of(diagnosis, noise, g)]
-
-
-def _excitation_of(diagnosis: Diagnosis, noise: Diagnosis | None, group: int) -> list[Suggestion]:
-    """Return which channels of a group lack rank, and whether the remaining deficit is shared."""
-    ranks = _channel_ranks(diagnosis, group)
-    counts = np.bincount(_channel_of(diagnosis)).tolist()
-    best = counts if noise is None else _channel_ranks(noise, group)
-    first = group * len(ranks)
-    found = [
-        _channel(diagnosis, first + c, rank, counts[c])
-        for c, rank in enumerate(ranks)
-        if rank < max(best[c], 1)
-    ]
-    shared = sum(ranks) - diagnosis.kernel_ranks[group]
-    shared -= 0 if noise is None else sum(best) - noise.kernel_ranks[group]
-    if shared > 0 and len(ranks) > 1:
-        found.append(_shared(diagnosis, group, shared))
-    return found
-
-
-def _channel_ranks(diagnosis: Diagnosis, group: int) -> list[int]:
-    """Return the rank of each channel's own columns: the number of taps that it excites."""
-    factor, channels = diagnosis.factor(group), diagnosis.problem.kernel_shape[-2]
-    if channels == 1:
-        return [factor.rank]
-    channel_of = _channel_of(diagnosis)
-
-    def rank(columns: np.ndarray) -> int:
-        values = singular_values(columns)
-        return int((values > factor.band.tolerance).sum())
-
-    return [rank(factor.r[:, channel_of == c]) for c in range(channels)]
-
-
-def _channel_of(diagnosis: Diagnosis) -> np.ndarray:
+def _channel_of(report: Any) -> np.ndarray:
     """Return the channel within its group of every unknown of a kernel."""
-    system = diagnosis._system
-    return system.basis.channel_of(system.matrix.columns, diagnosis.problem.kernel_shape[-2])
-
-
-def _channel(diagnosis: Diagnosis, channel: int, rank: int, unknowns: int) -> Suggestion:
-    """Return the suggestion for a channel that excites only ``rank`` of its unknowns."""
-    problem, name = diagnosis.problem, diagnosis.problem._names.channel(channel)
-    if rank:
-        same = "more of the same signal does not help: use"
-        if _transient(problem, channel):
-            same = "record the silence around it too, or use"
-        noun = "coefficients" if diagnosis.has_basis else "taps"
-        return Suggestion(
-            "excitation",
-            f"{name} excites only {rank} of its {unknowns} {noun} (its order of excitation); "
-            f"{same} a signal with more frequencies, such as noise, or fewer {noun}",
-        )
-    still = f"{'constant' if problem.bias else 'zero'} in all windows"
-    if problem._nuisance.confounds is not None:
-        still = "a combination of the confounds in all windows"
-    if problem.n_channels == 1:
-        beside = " beside a bias" * problem.bias
-        return Suggestion("excitation", f"x is {still}, so it determines no tap{beside}")
-    if problem.spec.groups > 1:
-        # Dropping a channel would leave groups of unequal size.
-        return Suggestion("excitation", f"{name} is {still}: use another channel")
-    return Suggestion("channels", f"{name} is {still}: drop it", value=(channel,))
-
-
-def _shared(diagnosis: Diagnosis, group: int, shared: int) -> Suggestion:
-    """Return the suggestion for channels that are combinations of each other."""
-    problem = diagnosis.problem
-    text = (
-        f"{count(shared, 'combination')} of channels cannot be distinguished (a copy, a delayed or "
-        f"filtered copy of another{', a constant sum' * problem.bias}): "
-        f"{'drop one of them, or ' * (problem.spec.groups == 1)}vary them independently"
-    )
-    if problem.spec.groups > 1:
-        return Suggestion("excitation", f"in group {group}, {text}")
-    factor, channels = diagnosis.factor(group), problem.n_channels
-    channel_of = _channel_of(diagnosis)
-    spare = [c for c in range(channels) if _spare(factor, channel_of == c)][:MAX_NAMED]
-    if not spare:
-        return Suggestion("excitation", text)
-    which = " or ".join(problem._names.name("channel", c) for c in spare)
-    text += f"; without channel {which} the others are determined"
-    return Suggestion("channels", text, value=tuple(spare))
-
-
-def _spare(factor: Factor, own: np.ndarray) -> bool:
-    """Return whether the other channels are determined without a channel of these unknowns.
-
-    This is the case if no null vector lies in the other channels alone.
-    """
-    nullity = factor.r.shape[1] - factor.rank
-    if nullity > np.count_nonzero(own):
-        return False
-    own = factor.null_space[own]
-    return bool(np.linalg.matrix_rank(own, factor.null_threshold) == nullity)
-
-
-def _transient(problem: Problem, channel: int) -> bool:
-    """Return whether a channel of one axis is zero for a kernel's length at an end of a record."""
-    reach = problem.spec._span[0] - 1
-    if problem.spec.ndim > 1 or not reach:
-        return False
-    ends = (np.asarray(e)[:, channel] for a in problem.x for e in (a[:reach], a[-reach:]))
-    return any(len(e) == reach and not e.any() for e in ends)
-
-
-class _Kernel(NamedTuple):
-    """A smaller kernel: the argument that sets it, its value, and its diagnosis."""
-
-    argument: str
-    value: Any
-    diagnosis: Diagnosis
-
-
-def _tried(diagnosis: Diagnosis) -> list[Suggestion]:
-    """Return changes of the geometry that help, each tested by a diagnosis."""
-    found = []
-    spec = diagnosis.problem.spec
-    if diagnosis.problem.bias:
-        bare = diagnosis.under(spec, bias=False)
-        if bare is not None and bare.unique:
-            text = "without the bias every tap is determined ({})"
-            found.append(Suggestion("bias", text, "bias", False))
-    if max(spec.stride) > 1:
-        dense = diagnosis.under(replace(spec, stride=(1,) * spec.ndim))
-        if dense is not None and dense.unique:
-            found.append(Suggestion("stride", "{} determines every tap", "stride", 1))
-    kernels = [
-        _largest_kernel(diagnosis, axes, lambda d: d.unique and not d._weakly_determined.any())
-        for axes in _sides(spec.ndim)
-    ]
-    if helpful := [kernel for kernel in kernels if kernel is not None]:
-        name, value, fewer = max(helpful, key=lambda kernel: kernel.diagnosis.n_unknowns)
-        in_time = name == "lags" and spec.ndim == 1
-        times = diagnosis.problem._names.window(*value) if in_time else ""
-        text = (
-            f"fewer taps: {{}}{times} has {count(fewer.n_equations, 'equation')} for "
-            f"{count(fewer.n_unknowns, 'unknown')}, and determines them"
-        )
-        found.append(Suggestion("taps", text, name, value))
-    if proposes_basis(diagnosis.problem):
-        smooth = Diagnosis(diagnosis.problem._in_basis(BASIS), diagnosis.limits)
-        if smooth.unique and not smooth._weakly_determined.any():
-            text = f"smooth kernels: {{}} has {count(smooth.n_unknowns, 'unknown')}, and determines"
-            found.append(Suggestion("basis", f"{text} them", "basis", BASIS))
+    system, channels = report._system, report.problem.kernel_shape[-2]
+    found: np.ndarray = system.basis.channel_of(system.matrix.columns, channels)
     return found
 
 
-def _sides(ndim: int) -> list[tuple[int, ...]]:
-    """Return the axes along which a kernel may be cut: all at once, or one alone."""
-    return [tuple(range(ndim)), *([(a,) for a in range(ndim)] if ndim > 1 else [])]
+def _channel_ranks(report: Any, group: int) -> list[int]:
+    """Return the rank of each channel's own columns in a group."""
+    factor, channel_of = report._factors[group], _channel_of(report)
+    of_channels = (factor.r[:, channel_of == c] for c in range(report.problem.kernel_shape[-2]))
+    return [int((singular_values(r) > factor.band.tolerance).sum()) for r in of_channels]
 
 
-def _largest_kernel(
-    diagnosis: Diagnosis, axes: tuple[int, ...], helps: Callable[[Diagnosis], bool]
-) -> _Kernel | None:
-    """Return the largest kernel, cut along ``axes``, that helps; None if there is none."""
-    cut = cache(partial(_cut, diagnosis, axes))
-    longest = max(diagnosis.problem.spec.kernel_size[a] for a in axes)
-
-    def enough(by: int) -> bool:
-        kernel = cut(by) if by < longest else None
-        return by >= longest or (kernel is not None and helps(kernel.diagnosis))
-
-    by = smallest(enough)
-    return cut(by) if by < longest else None
+def _named(report: Any, channels: Sequence[int]) -> str:
+    """Return the names of channels of the worst group."""
+    problem = report.problem
+    first = report._worst_group * problem.kernel_shape[-2]
+    names = [problem._names.name("channel", first + c) for c in channels]
+    return f"channel{'s' * (len(names) > 1)} {some(names)}"
 
 
-def _cut(diagnosis: Diagnosis, axes: tuple[int, ...], by: int) -> _Kernel | None:
-    """Return the kernel ``by`` taps shorter than the longest of ``axes``; None if not possible."""
-    taps = diagnosis.problem.spec.kernel_size
-    longest = max(taps[a] for a in axes)
-    size = tuple(min(k, longest - by) if a in axes else k for a, k in enumerate(taps))
-    spec, argument, value = _shorter(diagnosis.problem, size)
-    fewer = diagnosis.under(spec)
-    return None if fewer is None else _Kernel(argument, value, fewer)
+def _without(report: Any, channels: Sequence[int], why: str) -> Suggestion:
+    """Return the suggestion to leave out some channels, unless groups would differ in size."""
+    problem, text = report.problem, f"{_named(report, channels)}: {why}"
+    if problem.spec.groups > 1 or len(channels) == problem.n_channels:
+        return Suggestion("excitation", f"{text}; use another signal")
+    # Their numbers in the problem that the user stated, not in a part of it.
+    value = tuple(problem._selection.channels[c] for c in channels)
+    return Suggestion("channels", f"leave out {text}; or use another signal", value=value)
+
+
+def _spare(report: Any, channels: Sequence[int]) -> list[int]:
+    """Return some of the channels without which the others are separated, late channels first.
+
+    They are separated if no null vector has parts in the other channels alone.
+    """
+    factor, channel_of = report._worst_factor, _channel_of(report)
+    if factor.columns - factor.rank > MAX_VECTORS:
+        return []
+
+    def rank(of: Sequence[int]) -> int:
+        own = factor.null_space[np.isin(channel_of, of)]
+        return int(np.linalg.matrix_rank(own, factor.null_threshold)) if own.size else 0
+
+    found, known, whole = list[int](), 0, rank(channels)
+    for c in reversed(channels):
+        if known < whole and (more := rank([c, *found])) > known:
+            found, known = [c, *found], more
+    return found
+
+
+def _tried(report: Any) -> list[Suggestion]:
+    """Return changes of the problem that help, each tested by a report."""
+    problem, found = report.problem, []
+
+    def helps(changed: Problem | None) -> Any:
+        """Return the report on a problem if it determines all taps well, or None."""
+        other = None if changed is None else report._of(changed)
+        good = other is not None and other.unique and not other._weakly_determined.any()
+        return other if good else None
+
+    def determined(other: Any) -> str:
+        return f"{count(other.n_unknowns, 'unknown')}, all determined"
+
+    if problem.bias and (bare := helps(problem._under(problem.spec, bias=False))) is not None:
+        found.append(Suggestion("bias", determined(bare), "bias", False))
+    if (kernel := _largest_kernel(problem, helps)) is not None:
+        name, value, other = kernel
+        axis, text = problem._axes[0], determined(other)
+        if axis.fs is not None:
+            text = f"{axis.at(range(value[0], value[1] + 1))}, {text}"
+        found.append(Suggestion("taps", text, name, value))
+    if proposes_basis(problem) and (smooth := helps(problem._in_basis(BASIS))) is not None:
+        found.append(Suggestion("basis", f"smooth kernels, {determined(smooth)}", "basis", BASIS))
+    return found
+
+
+def _largest_kernel(problem: Problem, helps: Callable[[Problem | None], Any]) -> Any:
+    """Return argument, value and report of the largest kernel that helps, or None.
+
+    Kernels are cut along their longest axes.
+    """
+    size = problem.spec.kernel_size
+
+    @cache
+    def cut(by: int) -> tuple[str, Any, Any] | None:
+        shorter = tuple(min(k, max(size) - by) for k in size)
+        if not all(shorter):
+            return None
+        spec, name, value = _shorter(problem, shorter)
+        other = helps(problem._under(spec))
+        return None if other is None else (name, value, other)
+
+    return cut(smallest(lambda by: by >= max(size) or cut(by) is not None))
 
 
 def _shorter(problem: Problem, size: tuple[int, ...]) -> tuple[ConvSpec, str, Any]:

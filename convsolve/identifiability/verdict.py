@@ -2,46 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ..leastsquares.design import iterative, without_gram
 from ..leastsquares.normal_operator import PROOF_STEPS, Normal
 from ..leastsquares.system import System
-from ..linalg.factor import Factor
 from ..linalg.threads import one_blas_thread
 
 DETERMINED = ("exactly determined", "overdetermined")
 
-# From best to worst: with groups, the worst speaks.
-SEVERITY = (*reversed(DETERMINED), "undecided", "ambiguous", "rank-deficient", "underdetermined")
+# From best to worst: with groups, or outputs that use different rows, the worst is reported.
+MEANING = {
+    "overdetermined": "the data determine one kernel, with rows to spare",
+    "exactly determined": "the data determine one kernel, and no row is left to check it",
+    "undecided": "a QR is too large to decide the rank",
+    "ambiguous": "the rank depends on rounding",
+    "rank-deficient": "too few equations are independent, so many kernels fit equally well",
+    "underdetermined": "fewer equations than unknowns, so many kernels fit equally well",
+}
+SEVERITY = (*MEANING,)
 
 
-def verdicts(system: System) -> tuple[tuple[str, ...], str]:
-    """Return the verdict on the design matrix of each group, and one of `METHODS` that decided.
+def verdicts(system: System) -> tuple[tuple[str, ...], bool]:
+    """Return the verdict on each group, and whether conjugate gradients proved full rank.
 
     Factors are computed only if neither counting nor conjugate gradients decide.
     """
     design = system.design
     sizes, groups = design.sizes, range(system.matrix.groups)
     if sizes.wide:
-        return ("underdetermined",) * sizes.groups, "factor"
-    full = DETERMINED[0 if sizes.rows == sizes.unknowns else 1]
+        return ("underdetermined",) * len(groups), False
+    full = DETERMINED[sizes.rows > sizes.unknowns]
     # Where a factor would take longer, conjugate gradients may prove full rank, never deny it.
     if iterative(sizes, design.spec) and design.whole_matrix.by_fft and _proved(system, groups):
-        return (full,) * sizes.groups, "conjugate gradients"
-    found = _of_each(system)
-    method, open_groups = "factor", []
-    if None in found:
-        open_groups = [g for g, word in enumerate(found) if word is None]
+        return (full,) * len(groups), True
+    found = system.factors.each(lambda f: f.verdict, None).tolist()
+    undecided = [g for g in groups if found[g] is None] if None in found else []
     structured = sizes.toeplitz and without_gram(sizes, design.spec)
-    if open_groups and structured and _proved(system, open_groups):
-        method = "conjugate gradients"
-        found = [word or "full" for word in found]
-    names = {None: "undecided", "deficient": "rank-deficient", "full": full}
-    names["ambiguous"] = "ambiguous"
-    return tuple(map(names.__getitem__, found)), method
+    proved = bool(undecided) and structured and _proved(system, undecided)
+    if design.data_eps:
+        for g in _lost_in_rounding(system, found):
+            found[g] = "ambiguous"
+    words = {None: full if proved else "undecided", "deficient": "rank-deficient", "full": full}
+    return tuple(words.get(word, word) for word in found), proved
 
 
 def _proved(system: System, groups: Iterable[int]) -> bool:
@@ -50,27 +55,17 @@ def _proved(system: System, groups: Iterable[int]) -> bool:
         return all(Normal(system, g).full_rank(PROOF_STEPS) for g in groups)
 
 
-def _of_each(system: System) -> list[str | None]:
-    """Return the verdict on the factor of every group. Bounds on all groups decide most of them.
+def _lost_in_rounding(system: System, words: list[str | None]) -> Iterator[int]:
+    """Yield the groups of full rank up to the rounding error of the data's own type.
 
-    A factor that exceeds the limits is None.
+    The smallest singular value is below √Σ(rounding·v)² along its right singular vector v, for the
+    rounding (P,) of the columns. Bounds on the singular values of all groups decide most of them.
     """
-    found = system.factors.each(lambda f: f.verdict, None).tolist()
-    if system.design.data_eps:
-        rounding = system.column_rounding
-        proved = system.factors.each(lambda f: f.at_least, 0.0) > rounding.max(1)
-        for g in () if proved.all() else np.flatnonzero(~proved).tolist():
-            if found[g] == "full" and _lost_in_rounding(system.factors[g], rounding[g]):
-                found[g] = "ambiguous"
-    return found
-
-
-def _lost_in_rounding(factor: Factor, rounding: np.ndarray) -> bool:
-    """Return whether the smallest singular value is below the rounding of the data's own type.
-
-    It is √Σ(rounding·v)² along the right singular vector v, for the rounding (P,) of the columns.
-    """
-    smallest = factor.singular_values[-1]
-    if smallest >= rounding.max():
-        return False
-    return bool(smallest < np.linalg.norm(rounding * factor.svd[2][-1]))
+    rounding = system.column_rounding
+    known = system.factors.each(lambda f: f.at_least, np.inf)
+    for g in np.flatnonzero(known <= rounding.max(1)).tolist():
+        if words[g] == "full":
+            factor = system.factors[g]
+            least = factor.singular_values[-1]
+            if least < min(rounding[g].max(), np.linalg.norm(rounding[g] * factor.svd[2][-1])):
+                yield g

@@ -1,329 +1,344 @@
-"""The sentences of a report: what a verdict means, and what would change it."""
+"""The sentences and facts of a report: what the data determine, and what would change it.
+
+Taps that the data cannot separate are described too.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
+from ..facts import PAGE, Fact
 from ..linalg.rank import EPS
 from ..problem.description import excluded_rows, space_entries
-from ..problem.description import unknowns as kernel_unknowns
-from ..text import count, span
-from .diagnosis import Diagnosis
-from .null_space import MAX_VECTORS, sentences
-from .suggestions import BASIS, RIDGE_CONDITION, proposed_ridge, proposes_basis
-from .verdict import DETERMINED
+from ..text import count, some, span
+from .suggestions import BASIS, MAX_VECTORS, RIDGE_CONDITION, proposed_ridge, proposes_basis
+from .verdict import DETERMINED, MEANING
 
-# Channels, or lags of an image, that are named one by one.
-MAX_NAMED = 6
-
-MEANING = {
-    "overdetermined": "the data determine one kernel, with rows to spare",
-    "exactly determined": "the data determine one kernel, and no row is left to check it",
-    "underdetermined": "fewer equations than unknowns, so many kernels fit equally well",
-    "rank-deficient": "too few equations are independent, so many kernels fit equally well",
-    "ambiguous": "the rank depends on rounding",
-    "undecided": "a QR is too large to decide the rank",
-}
-
-METHODS = {
-    "qr": "singular values, QR of the design matrix",
-    "gram": "proved by Cholesky of the Gram matrix",
-}
+# Sets of collinear taps that are printed.
+MAX_SETS = 3
+# Largest number of terms in a combination.
+MAX_TERMS = 4
 
 
-def method(diagnosis: Diagnosis) -> str:
+def method(report: Any) -> str:
     """Return a description of the method that decided rank and verdict."""
-    if diagnosis.proved_iteratively:
+    if report._proved_iteratively:
         return "proved by conjugate gradients on a random vector"
-    if diagnosis.decided:
-        return METHODS[diagnosis.factor(diagnosis.worst_group).source]
-    return "a QR is too large, and nothing smaller decides the rank"
+    if not report._decided:
+        return "a QR is too large, and nothing smaller decides the rank"
+    if report._worst_factor.source == "gram":
+        return "proved by Cholesky of the Gram matrix"
+    return "singular values, QR of the design matrix"
 
 
-def _per_group(diagnosis: Diagnosis, values: np.ndarray) -> np.ndarray:
-    """Kernel-shaped ``values``, which outputs of a group share, as ``(*K, Cin/groups, groups)``."""
-    return values[..., :: values.shape[-1] // diagnosis.problem.spec.groups]
+def too_large(report: Any) -> str:
+    """Return why there is no rank, or why there are no values that need a factor."""
+    excess = report._system.design.sizes.factor_excess
+    proved = f"full rank is proved, but other values need a factor of {excess}"
+    return proved if report.unique else "; ".join([report.verdict, *map(str, report.suggestions)])
 
 
-def names(diagnosis: Diagnosis, taps: Sequence[Sequence[int]]) -> str:
-    """Taps, each an index (*k, channel), by channel and lag."""
-    lags, called = diagnosis.problem._lags, diagnosis.problem._names
-    by_channel: dict[int, list[tuple[int, ...]]] = {}
-    for *k, c in sorted(taps, key=lambda tap: (tap[-1], tap)):
-        lag = tuple(int(axis[i]) for axis, i in zip(lags, k, strict=True))
-        by_channel.setdefault(c, []).append(lag)
-    several = diagnosis.problem.n_channels > 1
+def taps(report: Any, flags: np.ndarray) -> str:
+    """Return the names of the taps with a flag (groups, P), by channel and lag."""
+    problem, axes = report.problem, report.problem._axes
+    *shape, channels = problem.kernel_shape[:-1]
+    by_channel = flags.reshape(len(flags), -1, channels).swapaxes(1, 2).reshape(-1, *shape)
+    along = tuple(range(1, by_channel.ndim))
+    if axes[0].noun == "tap":  # in the order of the layer
+        by_channel = np.flip(by_channel, along)
     parts = []
-    for c, found in by_channel.items():
-        if len(lags) == 1:
-            where = called.lags([lag[0] for lag in found])
-        else:
-            where = f"lag{'s' * (len(found) > 1)} " + ", ".join(map(str, found[:MAX_NAMED]))
-            where += f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-        parts.append((f"{called.channel(c)} " if several else "") + where)
-    if len(parts) > MAX_NAMED:
-        parts[MAX_NAMED:] = [count(len(parts) - MAX_NAMED, "more channel")]
-    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+    for c in np.flatnonzero(by_channel.any(along)).tolist():
+        at = np.nonzero(by_channel[c])
+        lags = [axis.lags[i].tolist() for axis, i in zip(axes, at, strict=True)]
+        where = axes[0].at(lags[0])
+        if len(axes) > 1:
+            several = [*map(str, zip(*lags, strict=True))]
+            where = f"{axes[0].noun}{'s' * (len(several) > 1)} {some(several)}"
+        parts.append(f"{problem._names.channel(c)} " * (problem.n_channels > 1) + where)
+    return some(parts)
 
 
-def _named(diagnosis: Diagnosis, mask: np.ndarray) -> str:
-    """Return the names of the taps of a kernel-shaped mask."""
-    per_group = _per_group(diagnosis, mask)
-    channels = per_group.shape[-2]
-    taps = [(*k, g * channels + c) for *k, c, g in np.argwhere(per_group).tolist()]
-    return names(diagnosis, taps)
+def unknowns(report: Any, group: int, numbers: Iterable[int]) -> str:
+    """Return the names of unknowns of a group; the number after the taps is the bias."""
+    flags = np.zeros((report.problem.spec.groups, report._modelled.size + 1), bool)
+    flags[group, [*numbers]] = True
+    parts = [taps(report, flags[:, :-1])] if flags[:, :-1].any() else []
+    beside = "the bias" if report.problem._nuisance.confounds is None else "the confounds"
+    return " and ".join(parts + [beside] * bool(flags[group, -1]))
 
 
-def taps_sentence(diagnosis: Diagnosis) -> str:
-    """How many taps are determined, and which are not, by lag and channel."""
-    mask = _of_model(diagnosis, diagnosis._identifiable)
-    if mask.all():
-        text = f"all {mask.size} identifiable"
-    elif not mask.any():
-        text = f"none of {mask.size} identifiable"
-    else:
-        text = f"{int(mask.sum())} of {mask.size} identifiable; not "
-        text += _named(diagnosis, ~diagnosis._identifiable & diagnosis._modelled)
-    if diagnosis.mask_ambiguous:
-        text = f"ambiguous: {text} where the tolerance cuts"
-    if diagnosis.problem.bias:
-        text += f"; bias {'' if diagnosis.bias_identifiable else 'not '}identifiable"
+def share(report: Any, flags: np.ndarray) -> str:
+    """Return how many taps have a flag (groups, P), and which if not all have it."""
+    own = flags[:, report._modelled]
+    if own.all():
+        return _all(own.size, "tap")
+    return f"{own.sum()} of {own.size} taps ({taps(report, flags)})"
+
+
+def _all(number: int, noun: str) -> str:
+    return f"all {number} {noun}s" if number > 1 else f"the {noun}"
+
+
+def determined_share(report: Any, alone: bool = False) -> str:
+    """Return how many coefficients or taps the data determine."""
+    begin = f"the data{' alone' * alone}"
+    if not (report.unique or report._decided):
+        return f"whether {begin} determine the kernel was not decided"
+    if not report.unique and report._columns > report._limits.spectrum_columns:
+        return f"{begin} do not determine the kernel"
+    noun, known = "tap", report._identifiable[:, report._modelled]
+    if report._has_basis:
+        noun, known = "coefficient", report._determined_coefficients
+    if known.all():
+        return f"{begin} determine {_all(known.size, noun)}"
+    return f"{begin} determine {known.sum()} of {count(known.size, noun)}"
+
+
+def taps_sentence(report: Any) -> str:
+    """Return how many taps are determined, or which are not."""
+    known = report._identifiable
+    text = f"all {known[:, report._modelled].size} identifiable"
+    if not known.all():
+        text = f"not identifiable: {share(report, ~known)}"
+    text += "; which ones depends on the tolerance" * report._mask_ambiguous
+    if report.problem.bias:
+        text += f"; bias {'' if report.bias_identifiable else 'not '}identifiable"
     return text
 
 
-def determined_share(diagnosis: Diagnosis, alone: bool = False) -> str:
-    """Return how many taps the data determine."""
-    subject = "the data alone" if alone else "the data"
-    if diagnosis.unique and diagnosis.has_basis:
-        return f"{subject} determine {_coefficients(diagnosis)}"
-    if diagnosis.unique:
-        taps = diagnosis.columns * diagnosis.groups
-        return f"{subject} determine " + (f"all {taps} taps" if taps > 1 else "the tap")
-    if not diagnosis.decided:
-        return f"whether {subject} determine the kernel was not decided"
-    if diagnosis.columns > diagnosis.limits.spectrum_columns:
-        return f"{subject} do not determine the kernel"
-    mask = _of_model(diagnosis, diagnosis._identifiable)
-    words = f"{subject} determine {int(mask.sum())} of {mask.size} taps"
-    return f"{words} and {_coefficients(diagnosis)}" if diagnosis.has_basis else words
-
-
-def _coefficients(diagnosis: Diagnosis) -> str:
-    """Return how many coefficients the data determine."""
-    known = diagnosis.determined_coefficients
-    if known.all():
-        return f"all {known.size} coefficients" if known.size > 1 else "the coefficient"
-    words = f"{int(known.sum())} of {known.size} coefficients"
-    return f"the kernel, but only {words}" if diagnosis.unique else words
-
-
-def _of_model(diagnosis: Diagnosis, values: np.ndarray) -> np.ndarray:
-    """Return kernel-shaped ``values``, which outputs of a group share, of the taps in windows."""
-    found: np.ndarray = _per_group(diagnosis, values)[_per_group(diagnosis, diagnosis._modelled)]
-    return found
-
-
-def basis_sentences(diagnosis: Diagnosis) -> list[str]:
-    """Return the bases and windows, which coefficients and which taps the data determine."""
-    problem = diagnosis.problem
-    found = [words for _, words in space_entries(problem._space, problem._names, problem._lags[0])]
-    if not (diagnosis.has_basis and diagnosis.decided):
-        return found
-    found.append(f"the data determine {_coefficients(diagnosis)}")
-    if (alone := diagnosis._basis_dependent) is None or not alone.any():
-        return found
-    mask = _of_model(diagnosis, alone)
-    which = f"all {mask.size} taps"
-    if not mask.all():
-        which = f"{int(mask.sum())} of {mask.size} taps ({_named(diagnosis, alone)})"
-    return [
-        *found,
-        f"the basis alone determines {which}: the data do not determine them without it",
-    ]
-
-
-def padding_sentence(diagnosis: Diagnosis) -> str:
-    """Which taps rest on the assumption that x is zero outside the record; "" if none does."""
-    mask = diagnosis._padding_dependent
-    if mask is None:
-        which = "which taps rest on the zeros outside the record"
-        return f"{which} cannot be decided within the limits"
-    if not mask.any():
-        return ""
-    which = "every tap" if mask.all() else _named(diagnosis, mask)
-    return f"{which}: identifiable only because zeros are assumed outside the record"
-
-
-def noise_sentence(diagnosis: Diagnosis) -> str:
+def noise_sentence(report: Any) -> str:
     """Return the standard errors for unit white noise in y, and which taps are weak."""
-    of_taps = errors_of_taps(diagnosis._noise_gain)
-    finite = np.isfinite(of_taps)
-    if not finite.any():
+    gains = report._noise_gain[np.isfinite(report._noise_gain)]
+    if not gains.size:
         return ""
-    gains = gains_text(of_taps[finite], diagnosis.has_basis)
-    which = "" if finite.all() else " for the identifiable taps"
-    weak = weak_sentence(diagnosis)
-    text = f"noise gain {gains}{which} (standard error per tap for unit white noise in y)"
+    # Functions that are almost zero at a tap make its error almost zero.
+    sizes = f"up to {gains.max():.2g}" if report._has_basis else span(gains.tolist(), ".2g")
+    text = f"noise gain {sizes} (standard error per tap for unit white noise in y)"
+    weak = weak_sentence(report)
     return f"{text}; {weak}" if weak else text
 
 
-def errors_of_taps(errors: np.ndarray) -> np.ndarray:
-    """Return errors without taps that are always zero, whose errors are NaN."""
-    found: np.ndarray = errors[~np.isnan(errors)]
-    return found
-
-
-def gains_text(values: np.ndarray, basis: bool) -> str:
-    """Return the smallest and the largest error of a tap, or the largest alone for a basis.
-
-    Functions that are almost zero at a tap make its error almost zero.
-    """
-    return f"up to {values.max():.2g}" if basis else span(values.tolist(), ".2g")
-
-
-def weak_sentence(diagnosis: Diagnosis) -> str:
-    """Which taps have a high variance inflation, and a ridge that lowers it; "" if none."""
-    weak = _of_model(diagnosis, diagnosis._weakly_determined)
-    if not weak.any():
+def weak_sentence(report: Any) -> str:
+    """Return which taps have a high variance inflation, and what lowers it; empty if none."""
+    if not report._weakly_determined.any():
         return ""
-    which = "all taps"
-    if not weak.all():
-        named = _named(diagnosis, diagnosis._weakly_determined)
-        which = f"{int(weak.sum())} of {weak.size} taps ({named})"
-    text = f"{which} are weakly determined: other taps have nearly the same effect"
-    text += " (high variance inflation)"
-    if diagnosis.unique and (ridge := proposed_ridge(diagnosis)):
-        text += f"; ridge={ridge:.3g} brings the condition number to "
-        text += f"{RIDGE_CONDITION:.0f}"
-    if proposes_basis(diagnosis.problem):
-        text += f"; for a smooth kernel, basis={BASIS!r} has fewer unknowns"
-    return text
+    text = f"{share(report, report._weakly_determined)} weakly determined: other taps have nearly "
+    text += "the same effect"
+    if report.unique and (ridge := proposed_ridge(report)):
+        text += f"; ridge={ridge:.3g} brings the condition number to {RIDGE_CONDITION:.0f}"
+    smooth = f"; for a smooth kernel, basis={BASIS!r} has fewer unknowns"
+    return text + smooth * proposes_basis(report.problem)
 
 
-def precision_sentence(diagnosis: Diagnosis) -> str:
-    """Describe the effect of the type of x on the verdict, if it is coarser than the arithmetic."""
-    types, unit = diagnosis.problem._input.dtypes, diagnosis.problem._data_eps
+def precision_sentence(report: Any) -> str:
+    """Return the effect of the type of x, if it is coarser than the arithmetic; else empty."""
+    types, unit = report.problem._input.dtypes, report.problem._data_eps
     dtype = max(types, key=lambda t: (t.kind == "f", -t.itemsize))
     if unit > EPS:
-        return (
-            f"x is {dtype}: its own rounding, {unit:.1g} of its size, is part of the data; the "
-            "arithmetic is float64"
-        )
-    if dtype.kind in "iu" and dtype.itemsize < 8:
-        return (
-            f"x is {dtype}, taken as exact: in readings of an instrument, what is finer than one "
-            "count is rounding"
-        )
+        return f"x is {dtype}: its rounding, {unit:.1g} of its size, is part of the data"
     return ""
 
 
-def collinear(diagnosis: Diagnosis) -> list[str]:
-    """Return sentences on indistinguishable taps, and on the combinations that are determined."""
-    found = []
-    for group, rank in enumerate(diagnosis.kernel_ranks):
-        free = diagnosis.columns - rank
-        if free and diagnosis.has_basis:
-            found.append(f"{free} independent changes of the kernel in its basis do not change y")
-        elif free > MAX_VECTORS:
-            found.append(
-                f"{free} independent changes of the kernel do not change y; with fewer taps or "
-                "channels they are listed"
-            )
-        elif free:
-            flat = diagnosis._null_echelon[group].reshape(free, -1)
-            basis = np.column_stack([flat, diagnosis.bias_along(flat, group)])
-            found += sentences(basis, partial(_unknowns, diagnosis, group))
-    return found
-
-
-def _unknowns(diagnosis: Diagnosis, group: int, numbers: Sequence[int]) -> str:
-    """Unknowns of a group, given by their numbers, in words; the last is the bias."""
-    shape = diagnosis.problem.kernel_shape[:-1]
-    columns = np.array([i for i in numbers if i < math.prod(shape)], int)
-    taps = np.column_stack(np.unravel_index(columns, shape))
-    taps[:, -1] += group * shape[-1]
-    parts = [names(diagnosis, taps.tolist())] if len(taps) else []
-    beside = "the bias" if diagnosis.problem._nuisance.confounds is None else "the confounds"
-    return " and ".join(parts + [beside] * (len(taps) < len(numbers)))
-
-
-def verdict(diagnosis: Diagnosis) -> str:
+def verdict(report: Any) -> str:
     """Return the verdict and its meaning."""
-    groups = diagnosis.problem.spec.groups
-    which = f" (group {diagnosis.worst_group}, the worst of {groups})" if groups > 1 else ""
-    return f"{diagnosis.verdict}{which}: {MEANING[diagnosis.verdict]}"
+    words, g = report._group_verdicts, report._worst_group
+    bad = sum(word not in DETERMINED for word in words)
+    which = f" (group {g}, the worst of {len(words)}; {bad} not determined)" * (len(words) > 1)
+    return f"{report.verdict}{which}: {MEANING[report.verdict]}"
 
 
-def equations(diagnosis: Diagnosis) -> str:
-    """Return the number of equations and of unknowns, and where counting misleads."""
-    problem, m, p = diagnosis.problem, diagnosis.n_equations, diagnosis.n_unknowns
-    lags = " × ".join(map(str, problem.spec.kernel_size))
-    parts = [f"{lags} lag{'s' * (lags != '1')}"]
-    channels = problem.n_channels // problem.spec.groups
-    parts[0] += f" × {count(channels, 'channel')}" if channels > 1 else ""
-    parts = parts if problem._space is None else [kernel_unknowns(problem._space)]
-    parts += ["1 bias"] * problem.bias
-    confounds = problem._nuisance.total - problem.bias
-    parts += [count(confounds, "confound")] * bool(confounds)
-    text = f"{m} per output for {count(p, 'unknown')} ({', '.join(parts)})"
-    text += "".join(f"; rows excluded: {words}" for words in excluded_rows(problem))
-    if m == p:
-        text += "; exactly determined at best"
-    if m >= p and diagnosis.verdict == "rank-deficient":
-        rank = diagnosis.rank
-        text += f"; {f'only {rank}' if rank else 'none'} of them {'are' if rank > 1 else 'is'} "
-        text += "independent"
-    return text
+def equations(report: Any) -> str:
+    """Return the number of equations and of unknowns."""
+    problem, axes = report.problem, report.problem._axes
+    lags, each = " × ".join(str(len(a.lags)) for a in axes), problem.kernel_shape[-2]
+    parts = [f"{lags} {axes[0].noun}{'s' * (lags != '1')}"]
+    parts[0] += f" × {count(each, 'channel')}" * (each > 1)
+    if problem._space is not None:
+        parts = [count(report._columns, "coefficient" if report._has_basis else "tap")]
+    others = problem._nuisance.total - problem.bias
+    parts += ["1 bias"] * problem.bias + [count(others, "confound")] * bool(others)
+    text = f"{report.n_equations} per output for {count(report.n_unknowns, 'unknown')}"
+    text += f" ({', '.join(parts)})"
+    return text + "".join(f"; rows excluded: {words}" for words in excluded_rows(problem))
 
 
-def rank(diagnosis: Diagnosis) -> str:
+def rank(report: Any) -> str:
     """Return rank, condition number and the method that decided them."""
-    if not (diagnosis.decided or diagnosis.proved_iteratively):
-        return f"not decided: {method(diagnosis)}"
-    text = f"{diagnosis.rank} of {diagnosis.n_unknowns}"
-    text += f" ({nuisance(diagnosis)} included)" * bool(diagnosis.problem._nuisance.total)
-    if not diagnosis.decided:
-        return f"{text}, {method(diagnosis)}"
-    if diagnosis.verdict == "ambiguous" and diagnosis.rank_band[0] < diagnosis.rank_band[1]:
-        high, low = diagnosis.rank_band
-        text += f", between {high} and {low} within the band around the tolerance"
-    condition = diagnosis.condition_number
-    words = "infinite" if np.isinf(condition) else f"{condition:.3g}"
-    return f"{text}; condition number {words} ({method(diagnosis)})"
+    if not (report._decided or report.unique):
+        return f"not decided: {method(report)}"
+    others = nuisance(report)
+    text = f"{report.rank} of {report.n_unknowns}" + f" ({others} included)" * bool(others)
+    if not report._decided:
+        return f"{text}, {method(report)}"
+    condition = report.condition_number
+    words = f"{condition:.3g}" if np.isfinite(condition) else "infinite"
+    return f"{text}; condition number {words} ({method(report)})"
 
 
-def nuisance(diagnosis: Diagnosis) -> str:
+def nuisance(report: Any) -> str:
     """Return the names of the nuisance columns."""
-    problem = diagnosis.problem
+    problem = report.problem
     words = ["bias"] * problem.bias
     return " and ".join(words + ["confounds"] * (problem._nuisance.total > problem.bias))
 
 
-def open_groups(diagnosis: Diagnosis) -> str:
-    """How many groups are not determined, the first of them, and where to read more."""
-    words = diagnosis.group_verdicts
-    found = [g for g, word in enumerate(words) if word not in DETERMINED]
-    named = ", ".join(map(str, found[:MAX_NAMED]))
-    named += f" and {len(found) - MAX_NAMED} more" if len(found) > MAX_NAMED else ""
-    where = "identify(problem) or the solution's identifiability"
-    return (
-        f"{len(found)} of {len(words)} groups {'is' if len(found) == 1 else 'are'} not determined "
-        f"(group{'s' * (len(found) > 1)} {named}); the report of {where} has suggestions"
-    )
-
-
-def warning(diagnosis: Diagnosis, answer: str, suggestions: str) -> str:
+def warning(report: Any, answer: str) -> str:
     """Return the warning of `solve`: rank, unknowns, the returned kernel, the suggestions."""
-    if diagnosis.verdict == "ambiguous" and answer.startswith("this is"):
-        full = diagnosis.rank == diagnosis.n_unknowns
-        answer += ", with nothing truncated" if full else ", truncated at the tolerance"
-    known = f"{diagnosis.n_unknowns} unknowns, rank not known"
-    if diagnosis.decided:
-        known = f"rank {diagnosis.rank} of {diagnosis.n_unknowns} unknowns"
-    which = diagnosis.problem._names.which
-    begin = f"output {which}: " * bool(which)
-    return f"{begin}{diagnosis.verdict}: {known}; {answer}. {suggestions}"
+    known = f"{report.n_unknowns} unknowns, rank not known"
+    if report._decided:
+        known = f"rank {report.rank} of {report.n_unknowns} unknowns"
+    which = report.problem._names.which
+    begin = f"output {which}: " * bool(which) + verdict(report).partition(":")[0]
+    return f"{begin}: {known}; {answer}. {'; '.join(map(str, report.suggestions))}"
+
+
+def known_facts(report: Any) -> list[Fact]:
+    """Return the facts that need no computation."""
+    known = Fact("", "Verdict", report._known_verdict or "not computed yet")
+    return [known, Fact("", "Data", repr(report.problem), shown=PAGE)]
+
+
+def facts(report: Any) -> list[Fact]:
+    """Return the report as facts, most important first."""
+    advice = [*map(str, report.suggestions)]
+    numbered = [f"{i}. {text}" for i, text in enumerate(advice, 1)]
+    found = [Fact("", "Verdict", verdict(report))]
+    if report._decided:
+        found += _facts_of_taps(report)
+    found.append(Fact("", "Suggestions", numbered if len(advice) > 1 else advice))
+    found.append(Fact("equations", "Equations", equations(report)))
+    if report._decided:
+        found.append(Fact("noise", "Precision", noise_sentence(report)))
+    return [*found, Fact("", "Data", precision_sentence(report)), Fact("", "Rank", rank(report))]
+
+
+def _facts_of_taps(report: Any) -> list[Fact]:
+    problem, sets = report.problem, report.collinear
+    given = problem._space, problem._names, problem._lags[0]
+    of_space = [words for _, words in space_entries(*given)]
+    if report._has_basis:
+        of_space.append(determined_share(report))
+        if (alone := report._basis_dependent).any():
+            of_space[-1] += f"; the basis alone determines {share(report, alone)}"
+    found = [Fact("", "Taps", taps_sentence(report))]
+    found.append(Fact("", "Basis" if report._has_basis else "Windows", of_space))
+    if (padded := report._padding_dependent).any():
+        text = "identifiable only because x is taken as zero outside the record"
+        found.append(Fact("", "Padding", f"{text}: {share(report, padded)}"))
+    more = [f"and {len(sets) - MAX_SETS} more sets of taps"] * (len(sets) > MAX_SETS)
+    return [*found, Fact("collinear", "Collinear", [*sets[:MAX_SETS], *more], sets)]
+
+
+def values(report: Any) -> dict[str, Any]:
+    """Return the values of `to_dict`, which texts do not need."""
+    problem, names = report.problem, "n_equations n_unknowns"
+    found = report._verdict_entries()
+    found |= {"method": method(report), "worst_group": report._worst_group}
+    found |= {"lags": [axis[::-1] for axis in problem._lags], **problem._names.to_dict()}
+    if report._has_basis:
+        found["coefficient_names"] = problem.coefficient_names
+        found["basis_rank"] = problem._space.rank
+    if report._decided:
+        names += " rank"
+        found["group_ranks"] = [rank + problem._nuisance.total for rank in report._ranks]
+        if report._has_basis:
+            found["identifiable_coefficients"] = report._determined_coefficients
+        # More unknowns take a spectrum, which takes much longer than the solution.
+        if report.n_unknowns <= report._limits.spectrum_columns:
+            names += " condition_number singular_values identifiable bias_identifiable noise_gain"
+            names += " padding_dependent weakly_determined"
+            found |= {"rank_band": report._rank_band, "mask_ambiguous": report._mask_ambiguous}
+            found["tolerance"] = report._worst_factor.band.tolerance
+    return found | {name: getattr(report, name) for name in names.split()}
+
+
+def echelon(report: Any, group: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a reduced echelon basis (k, P) of the null space of a group, and its biases (k,).
+
+    Each vector is 1 at its own pivot tap, and 0 at the pivots of the others. A QR with column
+    pivoting selects the pivots, so that no other entry is large. The bias of a vector compensates
+    the means of the columns.
+    """
+    from scipy.linalg import qr
+
+    # The null vectors of columns scaled to norm one, for which rounding is known.
+    null, exponents = report._scaled_null(group)
+    rounding = report._factors[group].null_threshold
+    pivots = np.sort(qr(null.T, mode="r", pivoting=True)[1][: null.shape[1]])
+    basis = np.linalg.solve(null[pivots].T, null.T)
+    basis[np.abs(basis) <= rounding] = 0.0
+    basis[:, pivots] = np.eye(len(pivots))
+    mean = np.ldexp(report._means[group], -exponents)
+    shift = -basis @ mean
+    size = np.linalg.norm(basis, axis=1) * max(1.0, np.linalg.norm(mean))
+    shift[np.abs(shift) <= rounding * size] = 0.0
+    unit = exponents[pivots]
+    with np.errstate(over="ignore", under="ignore"):
+        return np.ldexp(basis, unit[:, None] - exponents), np.ldexp(shift, unit)
+
+
+def inseparable(report: Any) -> Iterator[str]:
+    """Yield which taps cannot be separated, and what of them is determined."""
+    for g, rank in enumerate(report._ranks):
+        free = report._columns - rank
+        if free and (report._has_basis or free > MAX_VECTORS):
+            yield f"{count(free, 'independent change')} of the kernel without effect on y"
+        elif free:
+            # The squares of larger entries would leave float64.
+            basis = np.clip(np.column_stack(echelon(report, g)), -1e150, 1e150)
+            parts = _components(basis)
+            if unseen := [int(taps[0]) for _, taps in parts if len(taps) == 1]:
+                yield f"y does not depend on {unknowns(report, g, unseen)}"
+            yield from (_collinear(report, g, *pair) for pair in parts if len(pair[1]) > 1)
+
+
+def _components(basis: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the parts of a basis that share no tap, each with its taps, by their first taps."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    support = csr_array(basis != 0, dtype=float)
+    parts, label = connected_components(support @ support.T, directed=False)
+    rows = [basis[label == part] for part in range(parts)]
+    found = [(part[:, part.any(0)], np.flatnonzero(part.any(0))) for part in rows]
+    return sorted(found, key=lambda pair: int(pair[1][0]))
+
+
+def _collinear(report: Any, group: int, part: np.ndarray, taps: np.ndarray) -> str:
+    """Return what the data determine of the taps of one part."""
+    (free, size), named = part.shape, unknowns(report, group, taps.tolist())
+    if size - free > 1:
+        text = f"only {size - free} combinations of these {size} are determined"
+        short = next((v for v in part if np.count_nonzero(v) <= MAX_TERMS), None)
+        if short is not None:
+            change = _combination(report, group, short, taps.tolist())
+            text += f"; a multiple of {change} changes nothing"
+        return f"{named} are collinear: {text}"
+    # The one combination that the data determine is orthogonal to every null vector.
+    seen = np.linalg.svd(part / np.linalg.norm(part, axis=1, keepdims=True))[2][-1]
+    # Not half of the largest, which for a doubled channel would leave the choice to rounding.
+    seen = seen / seen[np.argmax(np.abs(seen) > 0.51 * np.abs(seen).max())]
+    if np.allclose(seen, 1.0, rtol=1e-6):
+        what = "their sum"
+    elif size == 2 and np.isclose(seen[1], -1.0, rtol=1e-6):
+        what = "their difference"
+    elif size > MAX_TERMS or np.abs(seen).min() < 1e-3 * np.abs(seen).max():
+        what = "one combination of them"
+    else:
+        what = _combination(report, group, seen, taps.tolist())
+    return f"{named} are collinear: only {what} is determined"
+
+
+def _combination(report: Any, group: int, weights: np.ndarray, taps: Sequence[int]) -> str:
+    """Return a linear combination as a text, for example ``2·(lag 0) − (lag 1)``."""
+    text = ""
+    for weight, tap in zip(weights, taps, strict=True):
+        if weight:
+            sign = "−" if weight < 0 else "+"
+            size = "" if np.isclose(abs(weight), 1.0, rtol=1e-6) else f"{abs(weight):.3g}·"
+            begin = f" {sign} " if text else sign.strip("+")
+            text += f"{begin}{size}({unknowns(report, group, [tap])})"
+    return text

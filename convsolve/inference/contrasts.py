@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..problem.checks import integer
-from ..problem.geometry import lags_of_times, read_bounds
+from ..problem.names import Axis
 from ..problem.problem import Problem
+from ..problem.spec import lags_of_times, read_bounds
 from ..text import shown
 
 # Singular values of a contrast below this share of the largest are rounding.
@@ -151,9 +152,8 @@ class Hypothesis:
         ((first, last),), (own,) = windows, self._lags
         inside = (own >= first) & (own <= last)
         if not inside.any():
-            raise ValueError(
-                f"the window has no lag of the kernel, {self._names.lags(own.tolist())}"
-            )
+            lags = Axis(own, self._names.fs).at(own.tolist())
+            raise ValueError(f"the window has no lag of the kernel, {lags}")
         return kept[::-1] & inside[:, None]
 
     # --- independent rows

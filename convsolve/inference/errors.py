@@ -13,17 +13,19 @@ J. H. Stock and M. W. Watson, J. Bus. Econ. Stat. 36 (2018) 541 (cosines).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..cached import cached_property
 from ..errors import warn
+from ..facts import NONE, Fact, Reported, by_output, of_fields
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
-from ..text import aligned, count, probability
+from ..parallel import cached_property
+from ..text import count, pm
 from .contrasts import DEPENDENT, Contrast
 
 # Draws of the largest of all |t|, for simultaneous bands, and how many are made at a time.
@@ -42,11 +44,15 @@ SIMULATED = (
 )
 # Records of unequal size have degrees of freedom below this share of those of equal ones.
 FEWER = 0.8
+# With fewer records of about equal size, a simultaneous band from sums over records warns that it
+# is very wide.
+FEW_RECORDS = 3.5
 # Sums of taps whose cosine differs from one by less are multiples of each other.
 PARALLEL = 1e-12
 
 
-class NoiseEstimate(NamedTuple):
+@dataclass(frozen=True, repr=False, eq=False)
+class NoiseEstimate(Reported):
     """Model of the noise in y, estimated from the residuals.
 
     Attributes:
@@ -80,8 +86,19 @@ class NoiseEstimate(NamedTuple):
     order: np.ndarray | None = None
     coefficients: np.ndarray | None = None
 
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield a row for every output, and all fields."""
+        columns = {
+            "variance": [f"{v:.4g}" for v in self.variance],
+            "d.o.f.": [f"{dof:.5g}" for dof in self.dof],
+            "order": [NONE] * len(self.dof) if self.order is None else [*map(str, self.order)],
+        }
+        yield Fact("", f"Noise: {self.kind}", by_output(range(len(self.dof)), columns))
+        yield from of_fields(self)
 
-class FTest(NamedTuple):
+
+@dataclass(frozen=True, repr=False, eq=False)
+class FTest(Reported):
     """F test of every output, each array (outputs,).
 
     Attributes:
@@ -97,8 +114,9 @@ class FTest(NamedTuple):
         estimate: Estimate of the sum of taps or coefficients if one is tested, in its own unit, or
             NaN. It is the weighted sum of coefficients if channels with one function each are
             tested. The tested value is not subtracted.
-        standard_error: Standard error of ``estimate`` for the noise model of the fit, so that F is
-            the square of (estimate − value)/standard_error, or NaN.
+        standard_error: Standard error of ``estimate`` for the noise model of the fit, or NaN.
+        value: The tested value of ``estimate``, or NaN. F is the square of t, which is (estimate −
+            value)/standard_error.
 
     Examples:
         >>> import numpy as np
@@ -110,8 +128,8 @@ class FTest(NamedTuple):
         >>> test.dof[0], bool(test.pvalue[0] > 0.01)
         (7, True)
         >>> print(fit.test(contrast=np.ones(10), value=1.8))
-        output      estimate      F  d.o.f.  p-value  partial R²
-        0       1.937 ± 0.14  1.027  1, 481     0.31       0.002
+        output        estimate     t      F  d.o.f.  p-value  partial R²
+        0       1.937 ± 0.1352  1.01  1.027  1, 481     0.31       0.002
 
     See Also:
         `Solution.test`, which returns it, and `PermutationTest`.
@@ -124,17 +142,23 @@ class FTest(NamedTuple):
     outputs: tuple[Any, ...]
     estimate: np.ndarray
     standard_error: np.ndarray
+    value: np.ndarray
 
-    def __str__(self) -> str:
-        """Return a table with a line per output."""
-        rows = [["output", "estimate", "F", "d.o.f.", "p-value", "partial R²"]]
-        size, whole = self.dof
-        for f, dof, p, share, output, sums, error in zip(self[0], whole, *self[2:], strict=True):
-            others = f"{f:.4g}", f"{size}, {dof:.5g}", probability(p), f"{share:.3f}"
-            rows.append([str(output), f"{sums:.4g} ± {error:.2g}", *others])
-        if np.isnan(self.estimate).all():
-            rows = [[output, *others] for output, _, *others in rows]
-        return "\n".join(aligned(rows, 1))
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield a row for every output, and all fields. One sum has an estimate and a t value."""
+        pairs = zip(self.estimate, self.standard_error, strict=True)
+        t = np.sign(self.estimate - self.value) * np.sqrt(self.statistic)
+        columns = {
+            "estimate": [NONE if np.isnan(c) else pm(c, error, ".4g") for c, error in pairs],
+            "t": [NONE if np.isnan(v) else f"{v:.3g}" for v in t],
+            "F": [f"{v:.4g}" for v in self.statistic],
+            "d.o.f.": [f"{self.dof[0]}, {dof:.5g}" for dof in self.dof[1]],
+            # The smallest probabilities underflow to 0.
+            "p-value": ["< 1e-300" if p < 1e-300 else f"{p:.2g}" for p in self.pvalue],
+            "partial R²": [f"{share:.3f}" for share in self.partial_r2],
+        }
+        yield Fact("", "", by_output(self.outputs or range(len(t)), columns))
+        yield from of_fields(self)
 
 
 def t_quantile(dof: np.ndarray | int, level: float) -> np.ndarray:
@@ -301,11 +325,17 @@ class Errors:
         """Draws of the largest |t| over the taps, for a known variance."""
         return self._units[output].largest
 
+    def simultaneous(self, level: float, bonferroni: bool) -> np.ndarray:
+        """Return the half width (outputs,) of a simultaneous band in standard errors."""
+        taps = np.count_nonzero(self._design.modelled)
+        found = t_quantile(self.dof, 1 - (1 - level) / (2 * taps))
+        return found if bonferroni else np.minimum(found, self.max_t(level))
+
     # --- tests
 
     @np.errstate(over="ignore", divide="ignore")
-    def test(self, contrasts: Sequence[Contrast | None]) -> FTest:
-        """Test sums of taps of every group.
+    def test(self, contrasts: Sequence[Contrast | None], size: int) -> FTest:
+        """Test as many sums of taps of every group.
 
         A group without the tested taps has None, and its outputs have NaN.
         """
@@ -313,18 +343,17 @@ class Errors:
 
         if any(strength for _, strength in self._pairs):
             raise ValueError("a penalized estimate is biased, and has no F test")
-        found = np.full((5, len(self._pairs)), np.nan)
+        found = np.full((6, len(self._pairs)), np.nan)
         found[1] = self.dof
         for given, outputs in zip(contrasts, self._outputs, strict=True):
             if given is not None:
                 found[:, outputs] = np.transpose([*self._tested(given, outputs)])
-        statistic, dof, share, sums, errors = found
-        size = max(len(given.value) for given in contrasts if given is not None)
+        statistic, dof, share, *sums = found
         share = share if self._norms is None else np.full_like(share, np.nan)
-        return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share, (), sums, errors)
+        return FTest(statistic, (size, dof), fdtrc(size, dof, statistic), share, (), *sums)
 
     def _tested(self, given: Contrast, outputs: np.ndarray) -> Iterator[tuple[float, ...]]:
-        """Yield statistic, degrees of freedom, partial R², sum and its error of every output."""
+        """Yield statistic, degrees of freedom, partial R², sum, error and value of every output."""
         size, sums = len(given.value), given.rows @ self._taps[:, outputs]
         # A sum is at most its standard error for unit noise times the norm of y.
         gains = np.linalg.norm(given.rows @ self._units[outputs[0]].root, axis=1)
@@ -341,7 +370,7 @@ class Errors:
                 words = f"{whole:.3g} degrees of freedom, too few for a test of {size} sums of taps"
                 raise ValueError(f"the covariance under noise={self.kind!r} has {words}")
             m, share = m * self.inflation, 1 / (1 + self._left[o] / (size * _wald(d, white)))
-            single = given.scale * c[0], given.scale * np.linalg.norm(m[0])
+            single = given.scale * np.array([c[0], np.linalg.norm(m[0]), given.value[0]])
             yield _wald(d, m) * dof / whole, dof, share, *single
 
 
@@ -384,16 +413,22 @@ class ClusterErrors(DependentErrors):
     def __init__(self, analysis: Analysis, estimate: Estimate) -> None:
         """Store the estimate, and the degrees of freedom by Satterthwaite's formula."""
         super().__init__(analysis, estimate)
-        design, lengths = analysis.design, analysis.design.kept.lengths
+        design, own = analysis.design, analysis.design.nuisance.confounds
         # The rows, times their weight, of every record that confounds leave some.
         left = design.nuisance.records_left(design.kept)
-        shares = np.array([design.problem._weight([(i, 0, lengths[i])]) for i in left])
+        shares = np.array([own.weight(i) if own else design.kept.sizes[i] for i in left])
         shares, self._records = shares / shares.sum(), len(shares)
         squares, cubes = (shares**2).sum(), (shares**3).sum()
         self.inflation = float(np.sqrt((1 - 1 / self._records) / (1 - squares)))
         found = (1 - squares) ** 2 / (squares - 2 * cubes + squares**2)
         # Two records have one, without rounding errors.
         self.dof = np.full(len(self._pairs), round(found, 9))
+
+    def simultaneous(self, level: float, bonferroni: bool) -> np.ndarray:
+        """Return Bonferroni's half width: every tap has a variance estimate of its own."""
+        if (least := self.dof.min()) < FEW_RECORDS - 1:
+            warn(f"a simultaneous band from {least + 1:.3g} records is very wide: use more records")
+        return super().simultaneous(level, True)
 
     def roots(self, contrast: np.ndarray, outputs: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the sums (q, R) of the influences of the rows of every record."""
@@ -405,9 +440,9 @@ class ClusterErrors(DependentErrors):
         scale = np.ldexp(np.sqrt(factor / self._left), self._targets.exponents)
         yield from (sums * scale[outputs, None]).swapaxes(0, 1)
 
-    def test(self, contrasts: Sequence[Contrast | None]) -> FTest:
+    def test(self, contrasts: Sequence[Contrast | None], size: int) -> FTest:
         """Test sums of taps, with a warning if the records differ much in size."""
-        found = super().test(contrasts)
+        found = super().test(contrasts, size)
         if self.dof[0] < FEWER * (self._records - 1):
             warn(
                 "the records differ in their number of rows or in weight, so tests of sums of taps "
@@ -475,7 +510,7 @@ class HacErrors(DependentErrors):
         for o in outputs:
             z, scale = u * self._residuals[o], np.sqrt(self._rows / self._left[o])
             if few and not alone.any():
-                m = z[:, self._axis >= 0] @ cosine_columns(0, self._rows, self._rows)
+                m = z[:, self._axis >= 0] @ cosine_columns(self._rows)
                 yield m * (scale * np.sqrt(2 / COSINES))
             else:  # Each mean is updated from the previous one.
                 m = uniform_filter1d(z, window, axis=1, mode="constant")
@@ -490,25 +525,24 @@ class HacErrors(DependentErrors):
         values, vectors = np.linalg.eigh(self.covariance(output))
         return largest_of(vectors * np.sqrt(np.maximum(values, 0.0)))
 
-    def test(self, contrasts: Sequence[Contrast | None]) -> FTest:
+    def test(self, contrasts: Sequence[Contrast | None], size: int) -> FTest:
         """Test sums of taps, with a warning if there are few rows."""
-        found = super().test(contrasts)
-        size, few = count(found.dof[0], "sum"), FEW_ROWS[found.dof[0] > 1]
+        found = super().test(contrasts, size)
+        sums, few = count(size, "sum"), FEW_ROWS[size > 1]
         if self._rows < few and (found.dof[1] != self.dof).any():
             warn(
-                f"the test of {size} of taps under noise='hac' is approximate: with fewer than "
-                f"{few} rows, here {self._rows}, simulated {SIMULATED[found.dof[0] > 1]}"
+                f"the test of {sums} of taps under noise='hac' is approximate: with fewer than "
+                f"{few} rows, here {self._rows}, simulated {SIMULATED[size > 1]}"
             )
         return found
 
 
-def cosine_columns(start: int, stop: int, rows: int) -> np.ndarray:
-    """Return cos(πj(t + ½)/rows) (stop − start, B) for t from ``start`` and j from 1 to B.
+def cosine_columns(rows: int) -> np.ndarray:
+    """Return cos(πj(t + ½)/rows) (rows, B) for rows t and j from 1 to B.
 
     The variance of a sum of correlated rows is twice the mean square of their projections.
     """
-    t, j = np.arange(start, stop)[:, None], np.arange(1, 1 + COSINES)
-    return np.cos(np.pi * j * (t + 0.5) / rows)
+    return np.cos(np.pi / rows * np.outer(np.arange(rows) + 0.5, np.arange(1, 1 + COSINES)))
 
 
 def _wald(off: np.ndarray, root: np.ndarray) -> float:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..near_misses import checks_arguments
+from ..notation import checks_arguments
 from ..operators.prediction import row_spans
 from ..problem.checks import choice, integer
 from ..problem.problem import Problem

@@ -39,6 +39,10 @@ def patterns(problem: Problem, kernel: np.ndarray, kind: str, limits: Tuning) ->
         kind: Σ is the covariance of the outputs that are "predicted", or of the given "outputs".
         limits: limits of memory.
     """
+    if problem._weights is not None:
+        raise ValueError("patterns cannot be computed with weights")
+    if not np.isfinite(kernel).all():
+        raise ValueError("patterns cannot be computed: the kernel is not finite")
     centred = problem._replace(_space=None, bias=True)
     own = (problem.bias or not centred._nuisance.shared) and problem._space is None
     design = analyse(problem, limits).design if own else Design(centred, limits)

@@ -93,7 +93,7 @@ class Deviations:
         """
         bins, (_, off, (y, e, _)) = self._bins, self._moments
         shares = bins[:, 4] / e - (bins[:, 3] - 2 * off[0] * bins[:, 0]) / y
-        sums = cosine_columns(0, len(bins), len(bins)).T @ np.where(e > 0, shares, 0.0)
+        sums = cosine_columns(len(bins)).T @ np.where(e > 0, shares, 0.0)
         return np.asarray(np.sqrt(2 * np.square(sums / self._rows).mean(0)))
 
     def effective_rows(self) -> np.ndarray:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..lazy_plot import plot
+from ..facts import Fact, Reported, of_fields
+from ..lazy import plot
 from ..leastsquares.penalty import Penalty
-from ..text import count, plain
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ..text import count, span
 
 # Fields with a value per output, along the last axis.
 PER_OUTPUT = ("strength", "effective_dof", "noise_variance", "score", "at_edge")
-# Largest number of outputs whose numbers a text shows.
-MAX_OUTPUTS = 6
+# Names of criteria in a sentence.
+CRITERIA = {
+    "gcv": "by GCV", "evidence": "by evidence", "aicc": "by AICc", "bic": "by BIC",
+    "given": "as given", "mse": "by held-out mean square", "r2": "by held-out R²",
+}  # fmt: skip
 
 
 class StrengthScores(NamedTuple):
     """Scores of the strengths of a search, with the chosen strength among them.
 
     ``strengths``, ``scores`` and ``effective_dof`` are (n, outputs). ``scores_by_fold`` is (folds,
-    n, outputs), or None without folds. `Regularization.criterion` names the score. The smallest
+    n, outputs), or None without folds. ``criterion`` of the selection names the score. The smallest
     score is the best for gcv, evidence (−2 log marginal likelihood), aicc, bic and mse, the largest
     for r2 and correlation. Strengths are sorted, and an output can have the same strength twice. If
     another output has more of them, or more folds, the arrays end in NaN.
@@ -36,7 +38,8 @@ class StrengthScores(NamedTuple):
     scores_by_fold: np.ndarray | None = None
 
 
-class Regularization(NamedTuple):
+@dataclass(frozen=True, repr=False, eq=False)
+class Regularization(Reported):
     """Penalty and strength of a solution, given or selected from the data.
 
     Attributes:
@@ -83,63 +86,19 @@ class Regularization(NamedTuple):
     at_edge: np.ndarray
     outputs: tuple[Any, ...] = ()
 
-    def plot(self, **options: Any) -> Figure:
-        """Draw the score and the effective degrees of freedom of every strength.
+    plot = plot
 
-        Args:
-            options: ``ax``, matplotlib axes to draw on, see `convsolve.plot`.
-
-        Returns:
-            A figure of matplotlib, which needs no display.
-
-        Raises:
-            TypeError, ValueError, ImportError: As for `convsolve.plot`.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x, noise = np.random.default_rng(0).standard_normal((2, 200))
-            >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 5)), penalty="ridge")
-            >>> [axes.get_title() for axes in fit.regularization.plot().axes]
-            ['GCV by strength', 'Effective degrees of freedom']
-        """
-        return plot(self, **options)
-
-    def __str__(self) -> str:
-        """Return one sentence that describes the selection."""
-        by = "as given" if self.criterion == "given" else f"by {_name(self.criterion)}"
-        strengths = self.strength.T.reshape(-1)
-        # A strength that all outputs have is named once.
-        strengths = strengths[:1] if (strengths == strengths[0]).all() else strengths
-        words = f"{self.penalty}, strength {_some(strengths, '{:.3g}')}, {by}"
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield one sentence that describes the selection, and all fields."""
+        by = CRITERIA.get(self.criterion, f"by held-out {self.criterion}")
+        words = f"{self.penalty}, strength {span(self.strength.T.reshape(-1))}, {by}"
         if not np.isnan(self.effective_dof).any():
-            freedom = _some(self.effective_dof, "{:.1f}")
-            words += f"; {freedom} effective degrees of freedom"
-        edge = int(self.at_edge.sum())
-        if not edge:
-            return words
-        where = "" if self.at_edge.size == 1 else f" of {count(edge, 'output')}"
-        return f"{words}; the strength{where} is at the edge of what was searched"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as plain numbers, strings and lists, ready for JSON.
-
-        Returns:
-            A dict. Numbers that are not finite are None.
-
-        Examples:
-            >>> import numpy as np
-            >>> import convsolve as cs
-            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
-            >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
-            >>> problem = cs.Problem(x, y, lags=(0, 9))
-            >>> fit = cs.solve(problem, penalty=cs.Ridge(10.0))
-            >>> fit.regularization.to_dict()["strength"]
-            [10.0]
-        """
-        found = self._asdict() | {"path": self.path and self.path._asdict()}
-        result: dict[str, Any] = plain(found)
-        return result
+            words += f"; {span(self.effective_dof.ravel(), '.1f')} effective degrees of freedom"
+        if edge := int(self.at_edge.sum()):
+            where = "" if self.at_edge.size == 1 else f" of {count(edge, 'output')}"
+            words += f"; the strength{where} is at the edge of the search"
+        yield Fact("", "", words)
+        yield from of_fields(self)
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
@@ -149,8 +108,8 @@ class Regularization(NamedTuple):
             name: np.array(found[name], bool if name == "at_edge" else float) for name in PER_OUTPUT
         }
         if found["path"]:
-            arrays = (None if v is None else np.array(v, float) for v in found["path"].values())
-            own["path"] = StrengthScores(*arrays)  # type: ignore[arg-type]
+            arrays = {k: v and np.array(v, float) for k, v in found["path"].items()}
+            own["path"] = StrengthScores(**arrays)
         chosen = found["hyperparameters"].items()
         own["hyperparameters"] = {k: tuple(v) if isinstance(v, list) else v for k, v in chosen}
         return cls(**found | own | {"outputs": tuple(found["outputs"])})
@@ -163,7 +122,7 @@ def of_some(chosen: Regularization, outputs: Sequence[int] | np.ndarray) -> Regu
     if path is not None:
         own["path"] = StrengthScores(*(v if v is None else v[..., some] for v in path))  # type: ignore[arg-type]
     names = tuple(chosen.outputs[o] for o in some) if chosen.outputs else ()
-    return chosen._replace(outputs=names, **own)
+    return replace(chosen, outputs=names, **own)
 
 
 def as_given(
@@ -178,16 +137,3 @@ def as_given(
     freedom, variance = known or (unknown, unknown)
     title = " or ".join(dict.fromkeys(form.title for form, _ in terms))
     return Regularization(title, strength, {}, freedom, variance, "given", unknown, None, edge)
-
-
-def _name(criterion: str) -> str:
-    """Return the name of a criterion in a sentence."""
-    held_out = {"mse": "mean square", "r2": "R²", "correlation": "correlation"}
-    if criterion in held_out or criterion.endswith("()"):
-        return f"held-out {held_out.get(criterion, criterion)}"
-    return {"evidence": "evidence", "aicc": "AICc"}.get(criterion, criterion.upper())
-
-
-def _some(values: np.ndarray, form: str) -> str:
-    words = ", ".join(form.format(value) for value in values[:MAX_OUTPUTS])
-    return words + (", …" if len(values) > MAX_OUTPUTS else "")

@@ -1,33 +1,58 @@
-"""Standard errors by the jackknife over records, which assume no model of the noise.
+"""Standard errors by the jackknife, and tests that y has nothing to do with x, by resampled y.
 
-Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 1982, section 3.
+The jackknife leaves out each record in turn, and assumes no model of the noise. Circular shifts of
+each record and permutations of whole records keep the autocorrelation of y, which permutations of
+single rows destroy. A rank is exact only among a whole group of shifts, so no shift is excluded,
+the shift by zero included.
+
+Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 1982, section 3
+(jackknife); K. D. Harris, arXiv:2012.06862 (shifts of time series).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from ..errors import warn
+from ..facts import Fact, Reported, by_output, of_fields
 from ..leastsquares.analysis import Analysis
+from ..leastsquares.design import Design
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
 from ..linalg.lapack import choleskys, diagonals
+from ..linalg.rank import EPS
+from ..operators.filtered import lag_sums
 from ..operators.layout import ascending
-from ..problem.checks import fraction
+from ..problem.checks import choice, fraction, integer
 from ..progress import tracked
-from ..text import count, line, span
-from .errors import t_quantile
+from ..text import count, span
+from .errors import UnitCovariance, t_quantile
 from .folds import CrossValidation
 from .patterns import patterns
 from .select import Scoring
 
 # Smallest pivot of columns of norm one for which a Gram matrix gives a kernel to eight digits.
 LEAST_PIVOT = 1e-3
+# Numbers of resampled y that are formed at a time.
+NUMBERS_AT_ONCE = 2**22
+# A test at 5 % needs this many resampled y.
+FEWEST_DRAWS = 19
+# A single record has to be as long as this many correlation times. Else too few shifts are
+# independent of each other.
+FEWEST_TIMES = 20
+# Records shorter than this many correlation times are distorted by shifts, since a shift joins
+# their ends. With this many records or more, the level holds nevertheless.
+SHORT_TIMES, ENOUGH_RECORDS = 10, 6
 
 
-class Jackknife(NamedTuple):
+@dataclass(frozen=True, repr=False, eq=False)
+class Jackknife(Reported):
     """Kernels without each record in turn, and the standard errors that they imply.
 
     With ``jackknife(patterns=...)``, patterns take the place of kernels.
@@ -94,15 +119,13 @@ class Jackknife(NamedTuple):
         low, high = (ascending(self.kernel + r, self.kernel.ndim - 2) for r in (-reach, reach))
         return low, high
 
-    def __str__(self) -> str:
-        """Return the number of records, the range of the errors, and how to get bands."""
-        entries = [
-            ("Jackknife", f"{count(self.dof + 1, 'record')}, each left out in turn"),
-            ("Errors", f"standard error {span(self._errors.ravel())} per tap, with "
-             f"{count(self.dof, 'degree')} of freedom"),
-            ("Bands", "confidence_band(level), per tap"),
-        ]  # fmt: skip
-        return "\n".join(line(label, words) for label, words in entries)
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield the number of records and the range of the errors, and all fields."""
+        yield Fact("", "Jackknife", f"{count(self.dof + 1, 'record')}, each left out in turn")
+        if full:
+            error, dof = span(self._errors.ravel()), count(self.dof, "degree")
+            yield Fact("", "Errors", f"standard error {error} per tap, with {dof} of freedom")
+        yield from of_fields(self, standard_error=self.standard_error)
 
 
 def jackknife(
@@ -167,10 +190,163 @@ def _solved(
         regression = analysis.regression(*term)
         solved, factors = regression.solve(), regression.system.factors
         if solved is None or not (factors.complete and factors.full_rank):
-            raise ValueError(
-                f"without record {held} the data do not determine every tap, so there is no "
-                "jackknife"
-            )
+            raise ValueError(f"without record {held} the data do not determine every tap")
         some = [q for q, other in enumerate(penalties) if other == term]
         found[..., some] = regression.to_user(solved[0])[0][..., some]
     return found
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PermutationTest(Reported):
+    """Result of a test that y does not depend on x.
+
+    Attributes:
+        statistic: R² (outputs,) of least squares, about the mean of y.
+        pvalue: (outputs,), (1 + number of null R² at least as large)/(1 + number of null R²). NaN
+            for an output that is constant, or whose correlation in time is too slow.
+        null_distribution: R² (draws, outputs) of resampled y.
+        outputs: names of the outputs, or their numbers.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> x, noise = np.random.default_rng(0).standard_normal((2, 6, 100, 1))
+        >>> fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 2)))
+        >>> test = fit.permutation_test(draws=199)
+        >>> test.null_distribution.shape, float(test.pvalue[0])
+        ((199, 1), 0.005)
+        >>> print(test)
+        output     R²  p-value
+        0       0.548    0.005
+        p from 199 resampled y
+
+    See Also:
+        `Solution.permutation_test`, which returns it, and `FTest`.
+    """
+
+    statistic: np.ndarray
+    pvalue: np.ndarray
+    null_distribution: np.ndarray
+    outputs: tuple[Any, ...] = ()
+
+    def facts(self, full: bool = True) -> Iterator[Fact]:
+        """Yield a row for every output, and all fields."""
+        columns = {
+            "R²": [f"{r2:.3f}" for r2 in self.statistic],
+            "p-value": [f"{p:.2g}" for p in self.pvalue],
+        }
+        note = f"p from {len(self.null_distribution)} resampled y"
+        yield Fact("", "", by_output(self.outputs or range(len(self.pvalue)), columns, {}, note))
+        yield from of_fields(self)
+
+
+def permutation_test(analysis: Analysis, kind: str, draws: int, seed: int) -> PermutationTest:
+    """Rank the R² of y among those of resampled y.
+
+    Raises:
+        ValueError: If there are weights or confounds; the records are too few, too short or of
+            several lengths for this kind; or the data do not determine a tap.
+    """
+    choice(kind, "kind", ("circular_shift", "records"))
+    draws, seed = integer(draws, "draws", FEWEST_DRAWS), integer(seed, "seed", 0)
+    design, matrix, targets = analysis.design, analysis.design.matrix, analysis.targets
+    assert targets is not None
+    if design.spec.ndim > 1:
+        raise ValueError("permutation_test needs one axis, time; images have several")
+    if design.sizes.partialled:
+        raise ValueError("permutation_test needs exchangeable rows: no weights or confounds")
+    # Gaps of excluded rows are closed.
+    lengths, kernel = [n for n in design.kept.sizes if n], design.spec._span[0]
+    choices = _choices(lengths, -(-kernel // design.spec.stride[0]), kind, draws, seed)
+    y = np.hstack([matrix.output_rows(targets, g) for g in range(matrix.groups)])
+    y = (y - design.nuisance.constant * y.mean(0))[matrix.plan.in_time]
+    y *= matrix.outputs_of(targets).live.reshape(-1)
+    total = np.square(y).sum(0)
+    about = total - y.sum(0) ** 2 / len(y)
+    explained = _explained(analysis, y, np.array(lengths), kind, choices)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r2 = np.where(about > 0, 1 - (total - explained) / about, np.nan)
+    p = np.where(about > 0, (1 + (r2[1:] >= r2[0]).sum(0)) / len(r2), np.nan)
+    p = p if kind == "records" else _slow_refused(p, design, y, lengths)
+    return PermutationTest(r2[0], p, r2[1:])
+
+
+def _choices(lengths: list[int], kernel: int, kind: str, draws: int, seed: int) -> np.ndarray:
+    """Return orders of the records, or a shift of each (samples, R): all of them if they are few.
+
+    The first sample is y itself.
+    """
+    records, whole = len(lengths), kind == "records"
+    if whole and min(lengths) < max(lengths):
+        ends = f"{min(lengths)} to {max(lengths)}"
+        raise ValueError(f"kind='records' needs records of one length, got {ends} rows")
+    ways = math.factorial(min(records, 20)) if whole else math.prod(lengths)
+    # Shifts of a single record by less than a kernel are not independent.
+    independent = ways // kernel if records == 1 else ways
+    if independent <= FEWEST_DRAWS:
+        more = f"more than {FEWEST_DRAWS} independent ways to resample y"
+        raise ValueError(f"kind={kind!r} needs {more}, and these records have {independent}")
+    if ways <= 1 + draws:
+        every = itertools.permutations(range(records))
+        return np.array([*(every if whole else itertools.product(*map(range, lengths)))])
+    own, rng = np.arange(records), np.random.default_rng(seed)
+    if whole:
+        return np.vstack([own, rng.permuted(np.tile(own, (draws, 1)), axis=1)])
+    return np.vstack([0 * own, rng.integers(0, lengths, (1 + draws, records))[1:]])
+
+
+def _explained(
+    analysis: Analysis, y: np.ndarray, lengths: np.ndarray, kind: str, choices: np.ndarray
+) -> np.ndarray:
+    """Return explained sums of squares (samples, outputs) of resampled y (n, outputs), in time.
+
+    With H Hᵀ = (AᵀA)⁻¹, that of y is ‖HᵀAᵀy‖².
+    """
+    matrix, found = analysis.design.matrix, np.empty((len(choices), y.shape[1]))
+    # Record and time of every row.
+    rank, first = np.argsort(matrix.plan.in_time), np.cumsum(lengths) - lengths
+    record = np.repeat(np.arange(len(lengths)), lengths)[rank]
+    time, at_once = rank - first[record], max(1, NUMBERS_AT_ONCE // y.size)
+    for g, outputs in enumerate(np.arange(y.shape[1]).reshape(matrix.groups, -1)):
+        root = UnitCovariance(analysis, g, analysis.plain.penalty, 0.0).root
+        half, starts = np.ldexp(root.T, matrix.exponents[g]), range(0, len(choices), at_once)
+        for i in tracked(starts, "resampled y", len(starts)):
+            start, shift = first[record], choices[i : i + at_once, record]
+            if kind == "records":
+                start, shift = first[shift], np.zeros(1, int)
+            rows = y[:, outputs][(start + (time + shift) % lengths[record]).T]
+            squares = np.square(half @ matrix.adjoint(g, rows.reshape(len(y), -1))).sum(0)
+            found[i : i + at_once, outputs] = squares.reshape(-1, len(outputs))
+    return found
+
+
+# --- correlation in time
+
+
+def _slow_refused(p: np.ndarray, design: Design, y: np.ndarray, lengths: list[int]) -> np.ndarray:
+    """Return p, NaN for outputs of a single record with too few independent shifts; and warn.
+
+    A correlation time is (1 + ρ)/(1 − ρ) rows, after which products of x and y are about
+    independent. ρ is the product of the lag-one autocorrelations of y and x, the largest over
+    channels.
+    """
+    of_x = _lag_one([np.asarray(a, float) for a in design.records], design.spec.stride[0])
+    of_y = _lag_one(np.split(y, np.cumsum(lengths)[:-1]), 1)
+    rho = np.clip(of_x.max() * of_y, 0.0, 1 - EPS)
+    times, single = np.mean(lengths) * (1 - rho) / (1 + rho), len(lengths) == 1
+    least = FEWEST_TIMES if single else SHORT_TIMES
+    slow = (times < least) & ~np.isnan(p)
+    if slow.any() and len(lengths) < ENOUGH_RECORDS:
+        output, why = int(np.argmax(slow)), "else it may reject in 7 % at 5 %; use more records"
+        why = "so pvalue is NaN; use a longer record" if single else why
+        warn(
+            f"the records are {times[output]:.3g} correlation times of x and output {output} long, "
+            f"and a test by circular shifts needs {least}, {why}"
+        )
+    return np.where(slow & single, np.nan, p)
+
+
+def _lag_one(records: list[np.ndarray], lag: int) -> np.ndarray:
+    """Return the autocorrelation (C,) of records (n, C) about their means, 0 of a constant."""
+    sums = lag_sums([a - a.mean(0) for a in records if len(a)], lag)
+    return np.divide(sums[lag], sums[0], out=np.zeros(len(sums[0])), where=sums[0] > 0)

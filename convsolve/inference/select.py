@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from operator import methodcaller
 from typing import Any, NamedTuple
@@ -11,16 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg import block_diag, cho_factor, cho_solve
 from scipy.linalg.lapack import dpotri
-from scipy.optimize import minimize, minimize_scalar
 
-from ..cached import cached_property
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import Design
 from ..leastsquares.penalty import RIDGE, Bands, Penalty, Ridge
 from ..leastsquares.regression import Regression
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
-from ..operators.tap_basis import TapBasis
+from ..operators.layout import TapBasis
+from ..parallel import cached_property
 from ..parts import join
 from ..problem.rows import Span
 from ..problem.sizes import Sizes
@@ -340,6 +339,8 @@ def choose_penalty(
     if search is None:
         return penalty
 
+    from scipy.optimize import minimize, minimize_scalar
+
     def loss(place: np.ndarray) -> float:
         pairs = zip(scoring.scorers(search.at(np.atleast_1d(place))), grids, strict=True)
         return float(sum(choose_strengths(*pair, COARSE).losses.sum() for pair in pairs))
@@ -378,7 +379,7 @@ def choose(
     selected = join([described(units.to_user, e, found, s, c) for e, s, c in several])
     hyperparameters = {name: getattr(found, name) for name in form.open}
     spectra, strengths = [s.whole for s in scorers], np.stack([c.strengths for c in chosen])
-    return selected._replace(hyperparameters=hyperparameters), found, spectra, strengths
+    return replace(selected, hyperparameters=hyperparameters), found, spectra, strengths
 
 
 # --- a strength for every group of channels
@@ -425,9 +426,9 @@ def choose_bands(
         along = choose_strengths(scorer, mean * ALONG[:, None])
         along = along._replace(strengths=np.full(outputs, mean), at_edge=np.full(outputs, edge))
         found = described(units.to_user, units.outputs[g], form, scorer, along)
-        parts.append(of_some(found, [q])._replace(strength=units.to_user(strengths[:, None])))
+        parts.append(replace(of_some(found, [q]), strength=units.to_user(strengths[:, None])))
         pairs.append((form, float(units.to_user(np.array(mean)))))
-    return join(parts)._replace(penalty=ridge.title), pairs
+    return replace(join(parts), penalty=ridge.title), pairs
 
 
 def _best(loss: Loss, start: float, power: np.ndarray, flat: float) -> tuple[np.ndarray, bool]:
@@ -435,6 +436,8 @@ def _best(loss: Loss, start: float, power: np.ndarray, flat: float) -> tuple[np.
 
     Starts are equal strengths, and strengths proportional to the ``power`` of the bands.
     """
+    from scipy.optimize import minimize
+
     share, even = power / (power.max() or 1.0), np.full(len(power), -np.log(start))
     starts = [even, even - np.log(np.maximum(share, TINY))][: 2 if share.min() < SIMILAR else 1]
     # The loss may be a mean over rows, so that a good step changes it by little.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..linalg.eigen import Eigenvectors
+from ..linalg.lapack import Eigenvectors
 from ..linalg.rank import EPS
 from ..linalg.threads import blas_threads
 from .sums import Normal

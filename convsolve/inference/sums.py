@@ -14,7 +14,7 @@ from ..leastsquares.design import Design
 from ..linalg.lapack import diagonals
 from ..linalg.rank import EPS
 from ..operators.design_matrix import Targets
-from ..operators.tap_basis import TapBasis
+from ..operators.layout import TapBasis
 from ..problem.rows import Span
 from ..progress import tracked
 from .folds import CrossValidation, Spans, beside

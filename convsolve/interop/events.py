@@ -4,22 +4,21 @@ With ``Problem(x, bold, lags=(0, 9), edges="zeros", bias=True)``, the kernel is 
 kind of event. It equals the finite impulse responses of nilearn's ``hrf_model="fir"`` with
 ``fir_delays=range(10)``, for events that last one repetition time. With ``basis="hrf"``, it is the
 canonical response, see `convsolve.HRF`.
+
+The module needs pandas: ``pip install 'convsolve[frames]'``.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..problem.checks import choice, integer, number
-from ..text import count, shown
-
-SHAPES = ("impulse", "boxcar")
-MISSING = ("", "n/a", "<NA>", "nan", "None")
+from ..text import shown
 
 
 def impulses(
@@ -73,8 +72,8 @@ def impulses(
 
     Raises:
         TypeError: If ``events`` is not a table, or another argument has the wrong type.
-        ValueError: If a column or a number is missing, an onset is before the first sample or after
-            the last one, or a duration is negative.
+        ValueError: If a column or a number is missing, a kind of ``modulators`` is unknown, an
+            onset is outside the recording, or a duration is negative.
         OSError: If the file is missing or cannot be read.
 
     Examples:
@@ -95,150 +94,93 @@ def impulses(
         `convsolve.datasets.event_related_fmri`.
     """
     rate, several = number(fs, "fs"), isinstance(events, (list, tuple))
-    choice(shape, "shape", SHAPES)
-    tables = [_table(one) for one in (events if several else [events])]
-    if not tables:
-        raise ValueError("events has no tables")
-    given: Any = samples if np.ndim(samples) else [samples] * len(tables)
-    if len(given) != len(tables):
-        raise ValueError(
-            f"samples has {count(len(given), 'number')} for {count(len(tables), 'table')} of events"
-        )
-    lengths = np.array([integer(one, "samples") for one in given])
-    records = np.repeat(np.arange(len(tables)), [len(_column(t, "onset")) for t in tables])
-    shared = [name for name in tables[0] if all(name in table for table in tables)]
-    table = {name: [value for one in tables for value in one[name]] for name in shared}
-    words = ["event"] * len(records) if column is None else _words(table, column)
-    kinds = sorted(set(words)) if names is None else _checked(names)
-    if not kinds:
-        raise ValueError("events have no rows, and so no kinds")
-    spans = _spans(table, lengths[records], rate, shape, np.isin(words, kinds))
+    choice(shape, "shape", ("impulse", "boxcar"))
+    tables = [_table(one, column) for one in (events if several else [events])]
+    listed: Any = samples if np.ndim(samples) else [samples] * len(tables)
+    if len(listed) != len(tables) or not tables:
+        raise ValueError(f"samples has {len(listed)} numbers for {len(tables)} tables of events")
+    lengths = np.array([integer(one, "samples") for one in listed])
+    # The index has the numbers of the record and of the row.
+    table = pd.concat(tables, keys=range(len(tables)), join="inner")
+    kinds, words = _kinds(table, column, names)
     terms = _terms(modulators, kinds)
-    x = [np.zeros((length, 0)) for length in lengths]
-    channels: list[str] = []
+    table, words = (found[words.isin(kinds)] for found in (table, words))
+    records = table.index.get_level_values(0)
+    spans = _spans(table, lengths[records], rate, shape)
+    heights: dict[str, pd.Series] = {}
     for kind in kinds:
-        rows = np.flatnonzero([word == kind for word in words])
-        heights = _heights(table, rows, terms.get(kind, []), centre)
-        added = [np.zeros((length, heights.shape[1])) for length in lengths]
-        for row, height in zip(rows, heights, strict=True):
-            added[records[row]][slice(*spans[row])] += height
-        x = [np.hstack(pair) for pair in zip(x, added, strict=True)]
-        each = terms.get(kind, [])
-        channels += [kind, *(each if column is None else [f"{kind} × {one}" for one in each])]
-    return (x if several else x[0]), channels
+        own, each = table[words == kind], terms.get(kind, [])
+        scaled = "modulation" in {*table} - {*each}
+        heights[kind] = _numbers(own, "modulation") if scaled else pd.Series(1.0, own.index)
+        for term in each:
+            values = _numbers(own, term)
+            name = term if column is None else f"{kind} × {term}"
+            heights[name] = heights[kind] * (values - values.mean() if centre else values)
+    x = [np.zeros((length, len(heights))) for length in lengths]
+    added = pd.DataFrame(heights, table.index).fillna(0.0).to_numpy(float)
+    for record, (start, stop), height in zip(records, spans, added, strict=True):
+        x[record][start:stop] += height
+    return (x if several else x[0]), [*heights]
 
 
-def _terms(given: Any, kinds: Sequence[str]) -> dict[str, list[str]]:
+def _table(events: Any, column: str | None) -> pd.DataFrame:
+    """Return a table of events, given as such or by its path."""
+    if isinstance(events, (str, os.PathLike)):
+        how = {"sep": "\t", "dtype": {str(column): str}, "encoding": "utf-8-sig"}
+        return pd.read_csv(events, index_col=False, **how)
+    if not (isinstance(events, Mapping) or hasattr(events, "columns")):
+        wanted = "a table with columns onset, duration and trial_type, or the path of one"
+        raise TypeError(f"events must be {wanted}, got {shown(events)}")
+    return pd.DataFrame(events).reset_index(drop=True)
+
+
+def _kinds(table: pd.DataFrame, column: str | None, names: Any) -> tuple[list[str], pd.Series]:
+    """Return the kinds of events that are channels, and the kind of every event."""
+    words = pd.Series("event", table.index) if column is None else _column(table, column)
+    _refuse(words, words.isna(), "no kind")
+    words = words.astype(str)
+    kinds = sorted({*words}) if names is None else [*names]
+    if isinstance(names, str) or not all(isinstance(kind, str) for kind in kinds):
+        raise TypeError(f"names must be a list of kinds of events, got {shown(names)}")
+    return kinds, words
+
+
+def _terms(given: Any, kinds: list[str]) -> dict[str, list[str]]:
     """Return the modulators of every kind."""
-    given = () if given is None else given
-    by_kind = given if isinstance(given, Mapping) else dict.fromkeys(kinds, given)
-    found = {}
-    for kind, terms in by_kind.items():
-        if kind not in kinds:
-            raise ValueError(
-                f"modulators has the kind {shown(kind)}; the kinds of events are "
-                f"{', '.join(map(repr, kinds))}"
-            )
-        found[kind] = [*terms] if isinstance(terms, (list, tuple)) else [terms]
-        if not all(isinstance(term, str) for term in found[kind]):
-            raise TypeError(
-                "modulators must be names of columns, a list of them, or a dict by kind, got "
-                f"{shown(terms)}"
-            )
-        if len({*found[kind]}) < len(found[kind]):
-            raise ValueError(f"modulators has a column twice, got {shown(terms)}")
-    return found
+    by_kind = given if isinstance(given, Mapping) else dict.fromkeys(kinds, given or ())
+    if unknown := [kind for kind in by_kind if kind not in kinds]:
+        raise ValueError(f"modulators has the kind {unknown[0]!r}; the kinds are {kinds}")
+    return {k: [each] if isinstance(each, str) else [*each] for k, each in by_kind.items()}
 
 
-def _spans(
-    table: dict[str, list[Any]], lengths: np.ndarray, rate: float, shape: str, used: np.ndarray
-) -> np.ndarray:
-    """Return the first sample and the end (events, 2) of every event that is used."""
-    rows, spans = np.flatnonzero(used), np.zeros((len(used), 2), int)
-    onsets, lengths = _numbers(table, "onset", rows), lengths[rows]
+def _spans(table: pd.DataFrame, lengths: np.ndarray, rate: float, shape: str) -> np.ndarray:
+    """Return the first sample and the end (events, 2) of every event."""
+    onsets = _numbers(table, "onset")
     first = np.rint(onsets * rate)
-    for row, onset, at, length in zip(rows, onsets, first, lengths, strict=True):
-        if not 0 <= at < length:
-            raise ValueError(
-                f"row {row} of the events has an onset of {onset:g} s, outside the record of "
-                f"{count(length, 'sample')} at {rate:g} Hz"
-            )
+    _refuse(onsets, (first < 0) | (first >= lengths), "outside the recording")
     last = first + 1
     if shape == "boxcar":
-        durations = _numbers(table, "duration", rows)
-        if (durations < 0).any():
-            row = rows[np.argmax(durations < 0)]
-            raise ValueError(f"row {row} of the events has a negative duration")
+        durations = _numbers(table, "duration")
+        _refuse(durations, durations < 0, "a negative number")
         last = np.maximum(last, np.rint((onsets + durations) * rate))
-    spans[rows] = np.stack([first, np.minimum(last, lengths)], axis=1)
-    return spans
+    return np.stack([first, np.minimum(last, lengths)], 1).astype(int)
 
 
-def _heights(
-    table: dict[str, list[Any]], rows: np.ndarray, terms: Sequence[str], centre: bool
-) -> np.ndarray:
-    """Return the heights (events, channels) of the events of a kind."""
-    heights = np.ones((len(rows), 1 + len(terms)))
-    for i, term in enumerate(terms, 1):
-        values = _numbers(table, term, rows)
-        heights[:, i] = values - values.mean() if centre and len(rows) else values
-    if "modulation" in table and "modulation" not in terms:
-        heights *= _numbers(table, "modulation", rows)[:, None]
-    return heights
-
-
-def _column(table: Mapping[str, list[Any]], name: str) -> list[Any]:
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
     if name not in table:
         there = ", ".join(map(repr, table)) or "none"
         raise ValueError(f"events have no column {name!r}; there are {there}")
     return table[name]
 
 
-def _words(table: dict[str, list[Any]], name: str) -> list[str]:
-    found = [*map(str, _column(table, name))]
-    for row, word in enumerate(found):
-        if word in MISSING:
-            raise ValueError(f"row {row} of the events has no {name}")
-    return found
+def _numbers(table: pd.DataFrame, name: str) -> pd.Series:
+    column = _column(table, name)
+    values = pd.to_numeric(column, errors="coerce").astype(float)
+    _refuse(column, ~np.isfinite(values), "no number")
+    return values
 
 
-def _numbers(table: dict[str, list[Any]], name: str, rows: np.ndarray) -> np.ndarray:
-    found, values = _column(table, name), []
-    for row in rows:
-        try:
-            values.append(float(found[row]))
-        except (TypeError, ValueError):
-            values.append(np.nan)
-        if not np.isfinite(values[-1]):
-            raise ValueError(f"row {row} of the events has {found[row]!r} for {name}, no number")
-    return np.array(values)
-
-
-def _table(events: Any) -> dict[str, list[Any]]:
-    """Return the columns of a table by name."""
-    if isinstance(events, (str, os.PathLike)):
-        with open(events, encoding="utf-8-sig", newline="") as text:
-            header, *lines = [row for row in csv.reader(text, delimiter="\t") if row] or [[]]
-        if any(len(line) != len(header) for line in lines):
-            raise ValueError(
-                f"{os.fspath(events)}: has lines with more or fewer columns than names"
-            )
-        return {name.strip(): [line[i] for line in lines] for i, name in enumerate(header)}
-    if not (isinstance(events, Mapping) or hasattr(events, "columns")):
-        raise TypeError(
-            "events must be a table with columns onset, duration and trial_type, or the path of "
-            f"one, got {shown(events)}"
-        )
-    columns = {str(name): list(events[name]) for name in events}
-    if len({*map(len, columns.values())}) > 1:
-        raise ValueError("events have columns of different length")
-    return columns
-
-
-def _checked(names: Any) -> list[str]:
-    listed = isinstance(names, (list, tuple)) or np.ndim(names) == 1
-    if not listed or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"names must be a list of kinds of events, got {shown(names)}")
-    if len(set(names)) < len(names) or not len(names):
-        raise ValueError(f"names must be one or more, each once, got {shown(names)}")
-    return [*names]
+def _refuse(column: pd.Series, rows: pd.Series, words: str) -> None:
+    """Raise a ValueError for the first of some rows."""
+    for (_, row), value in column[rows].items():
+        raise ValueError(f"row {row} of the events has {value} for {column.name}, {words}")

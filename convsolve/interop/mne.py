@@ -11,6 +11,7 @@ import numpy as np
 
 from ..problem.checks import integer
 from ..problem.problem import Problem
+from ..problem.records import lists_arrays
 from ..solution import Solution
 
 # Annotation of MNE at the places where recordings were joined.
@@ -21,11 +22,12 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
     """Return the problem that predicts channels of a recording from other channels or a signal.
 
     Args:
-        recording: a Raw or Epochs. A Raw is split into records at the places where recordings were
-            joined. Each epoch is a record.
+        recording: a Raw or Epochs, or a list of them. A Raw is split into records at the places
+            where recordings were joined. Each epoch is a record.
         x: channels as MNE picks them (``"eeg"``, ``["Cz", "Pz"]``), or an array that is synchronous
             with the recording. For a Raw it has the shape ``(times,)`` or ``(times, features)``,
-            for Epochs ``(epochs, times)`` or ``(epochs, times, features)``.
+            for Epochs ``(epochs, times)`` or ``(epochs, times, features)``. For a list of
+            recordings, it is a list of such arrays.
         y: as x.
         options: arguments of `Problem`, such as ``tmin`` and ``tmax`` in seconds, ``lags``,
             ``basis``, ``bias`` and ``drift``. The default of ``edges`` is "drop".
@@ -41,7 +43,8 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
 
     Raises:
         TypeError: If the recording is neither a Raw nor Epochs.
-        ValueError: If channels do not exist, an array has another length, or `Problem` raises it.
+        ValueError: If channels do not exist, an array has another length, recordings differ in
+            their rate or channels, or `Problem` raises it.
 
     Examples:
         >>> import mne
@@ -56,28 +59,17 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
     See Also:
         `to_evoked`.
     """
-    import mne
-
-    if not isinstance(recording, (mne.io.BaseRaw, mne.BaseEpochs)):
-        kind = type(recording).__name__
-        raise TypeError(f"the recording must be a Raw or Epochs of MNE, got {kind}")
-    raw = isinstance(recording, mne.io.BaseRaw)
-    if not recording.preload and (recording.proj or not raw):
-        with mne.use_log_level("error"):
-            recording = recording.copy().load_data()  # else its channels cannot be picked
-    given: dict[str, Any] = {"edges": "drop", "missing": "drop", "fs": recording.info["sfreq"]}
-    cut, bad = (_joints(recording), _bad(recording)) if raw else (None, None)
-    sides = []
-    for side, names, name in ((x, "channels", "x"), (y, "outputs", "y")):
-        if _is_data(side):
-            found = _as_long(recording, np.asarray(side), name)
-        else:
-            picked = recording.copy().pick(side)
-            found, given[names] = np.moveaxis(picked.get_data(), -2, -1), picked.ch_names
-        if bad is not None and not (name == "x" and _is_data(side)):
-            found = np.array(found, float)
-            found[bad] = np.nan
-        sides.append([*found] if cut is None else np.split(found, cut))
+    several = isinstance(recording, (list, tuple))
+    recordings, sides = [*recording] if several else [recording], []
+    if not all(hasattr(one, "ch_names") for one in recordings):
+        raise TypeError("recording must be a Raw or Epochs of MNE, or a list of them")
+    given = {"edges": "drop", "missing": "drop", "fs": _same([r.info["sfreq"] for r in recordings])}
+    for side, name in ((x, "channels"), (y, "outputs")):
+        each = side if several and lists_arrays(side) else [side] * len(recordings)
+        pairs = [*zip(recordings, each, strict=True)]
+        if not _is_data(each[0]):
+            given[name] = _same([_names(*pair) for pair in pairs])
+        sides.append([a for pair in pairs for a in _records(*pair, name == "outputs")])
     return Problem(*sides, **(given | options))
 
 
@@ -129,26 +121,24 @@ def to_evoked(
     names, (inputs, outputs) = fit._names, fit.kernel.shape[-2:]
     if fit._spec.ndim > 1 or fit._spec.groups > 1:
         raise ValueError("a kernel of images, or of groups, is no evoked response")
-    first, rate = float(fit.times[0]), names.fs
-    assert rate is not None  # or there were no times
-    if channel is None and output is None:
-        if inputs > 1 and outputs > 1:
-            raise ValueError(
-                f"the kernel goes from {inputs} channels to {outputs} outputs: give channel= or "
-                "output="
-            )
+    if channel is None and output is None and 1 in (inputs, outputs):
         channel, output = (0, None) if inputs == 1 else (None, 0)
-    if channel is not None and output is not None:
-        raise ValueError("give channel=, where the outputs are sensors, or output=, not both")
-    by_lag = (fit._patterns() if patterns else fit.kernel)[::-1]
+    if (channel is None) == (output is None):
+        words = f"the kernel goes from {inputs} channels to {outputs} outputs"
+        raise ValueError(f"{words}: give one of channel= and output=")
+    # Lags (lags, channels, outputs) in ascending order.
+    values = fit.patterns() if patterns else np.asarray(fit.impulse_response)
+    values = values.reshape(-1, inputs, outputs)
     if output is None:
         of = integer(names.number("channel", channel), "channel", 0, inputs - 1)
-        sensors, data, comment = names.all("output", outputs), by_lag[:, of], names.channel(of)
+        sensors, data, comment = names.all("output", outputs), values[:, of], names.channel(of)
     else:
         of = integer(names.number("output", output), "output", 0, outputs - 1)
-        sensors, data, comment = names.all("channel", inputs), by_lag[:, :, of], names.output(of)
-    chosen = _sensors([*map(str, sensors)], rate / fit._spec.dilation[0], info)
-    return mne.EvokedArray(data.T, chosen, tmin=first, comment=comment)
+        sensors, data, comment = names.all("channel", inputs), values[..., of], names.output(of)
+    first = float(fit.times[0])
+    assert names.fs is not None  # or there were no times
+    found = _sensors([*map(str, sensors)], names.fs / fit._spec.dilation[0], info)
+    return mne.EvokedArray(data.T, found, tmin=first, comment=comment)
 
 
 def _sensors(names: list[str], rate: float, info: Any) -> Any:
@@ -157,59 +147,62 @@ def _sensors(names: list[str], rate: float, info: Any) -> Any:
 
     if info is None:
         return mne.create_info(names, rate, "misc")
-    absent = [name for name in names if name not in info["ch_names"]]
-    if absent:
+    if absent := [name for name in names if name not in info["ch_names"]]:
         raise ValueError(f"info has no channel {', '.join(absent)}")
     if not np.isclose(info["sfreq"], rate, rtol=1e-9):
-        raise ValueError(
-            f"the lags of the kernel come at {rate:g} Hz, info at {info['sfreq']:g} Hz"
-        )
+        raise ValueError(f"the kernel has lags at {rate:g} Hz, info has {info['sfreq']:g} Hz")
     return mne.pick_info(info, [info["ch_names"].index(name) for name in names])
 
 
 def _is_data(side: Any) -> bool:
-    """Whether x or y are numbers, and no names, kinds or places of channels."""
-    if isinstance(side, (list, tuple)):
-        return any(isinstance(value, (float, np.floating)) for value in side)
-    return (
-        hasattr(side, "__array__")
-        and np.asarray(side).dtype.kind not in "OSU"
-        and np.ndim(side) > 0
-    )
+    """Return whether x or y are numbers, and no names, kinds or places of channels."""
+    return hasattr(side, "__array__") and np.asarray(side).dtype.kind not in "OSU"
+
+
+def _same(values: list[Any]) -> Any:
+    """Return the rate, or the names of channels, that all recordings have in common."""
+    if other := [value for value in values if value != values[0]]:
+        raise ValueError(f"the recordings differ: one has {values[0]}, another {other[0]}")
+    return values[0]
+
+
+def _names(recording: Any, picks: Any) -> list[str]:
+    """Return the names of the channels that MNE picks."""
+    import mne
+
+    channels = np.zeros((len(recording.ch_names), 1))  # whose info can be picked before it is read
+    return mne.io.RawArray(channels, recording.info, verbose="error").pick(picks).ch_names
+
+
+def _records(recording: Any, side: Any, of_y: bool) -> list[np.ndarray]:
+    """Return the records (times, channels) of channels, or of an array as long as a recording."""
+    raw = hasattr(recording, "first_samp")
+    gaps = {"reject_by_annotation": "NaN", "verbose": "error"} if raw else {}
+    if not _is_data(side):
+        picks = _names(recording, side)
+        found = np.moveaxis(recording.get_data(picks=picks, **gaps), -2, -1)
+    else:
+        wanted = (*[len(recording)] * (not raw), len(recording.times))
+        found = np.asarray(side)
+        if found.shape[: len(wanted)] != wanted:
+            name = "y" if of_y else "x"
+            raise ValueError(f"{name} has shape {found.shape}, expected {wanted} of the recording")
+        if raw and of_y:
+            bad = np.isnan(recording.get_data(picks=[0], **gaps)[0])
+            found = np.where(bad.reshape(-1, *[1] * (found.ndim - 1)), np.nan, found)
+    return np.split(found, _joints(recording)) if raw else [*found]
 
 
 def _joints(raw: Any) -> np.ndarray:
-    """Where recordings were joined, in samples."""
+    """Return where recordings were joined, in samples."""
     import mne
 
     if JOINT not in set(raw.annotations.description):
         return np.zeros(0, int)
     events, _ = mne.events_from_annotations(raw, {JOINT: 1}, regexp=None, verbose="error")
     found = np.unique(events[:, 0]) - raw.first_samp
-    # After a resampling a joint may be one sample away from the end of its part. `_raw_lengths` is
-    # exact, unless the parts were written to one file.
+    # After a resampling, a joint may be one sample away from the end of its part.
     ends = np.cumsum(raw._raw_lengths)
     nearest = ends[np.abs(ends - found[:, None]).argmin(1)]
     found = np.where(np.abs(nearest - found) <= 1, nearest, found)
     return np.unique(found[(found > 0) & (found < len(raw.times))])
-
-
-def _bad(raw: Any) -> np.ndarray:
-    """Return which samples (times,) have a bad annotation."""
-    one = raw.get_data(picks=[0], reject_by_annotation="NaN", verbose="error")
-    return np.isnan(one[0])
-
-
-def _as_long(recording: Any, array: np.ndarray, name: str) -> np.ndarray:
-    """Return the array if it is as long as the recording; raise ValueError if not."""
-    import mne
-
-    epochs = isinstance(recording, mne.BaseEpochs)
-    wanted = (*[len(recording)] * epochs, len(recording.times))
-    axes = len(wanted)
-    if array.ndim not in (axes, axes + 1) or array.shape[:axes] != wanted:
-        raise ValueError(
-            f"{name} has shape {array.shape}, expected {wanted}, or one more axis of features, "
-            "as long as the recording"
-        )
-    return array

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..linalg.factor import Factor
 from ..linalg.rank import EPS
-from ..operators.combinations import TOGETHER, blocks
+from ..operators.sums import TOGETHER, blocks
 
 # A solution with a backward error of at most this is "exact".
 EXACT = 30 * EPS

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ..cached import cached_property
 from ..errors import SolveError
 from ..operators.data import Data, Plan, Signal, chunk_rows
 from ..operators.design_matrix import DesignMatrix, Targets
 from ..operators.events import mostly_zero
-from ..operators.tap_basis import TapBasis
+from ..operators.layout import TapBasis
+from ..parallel import cached_property
 from ..problem.problem import Problem
 from ..problem.records import Records, is_away
 from ..problem.sizes import Sizes, Tuning

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from ..lazy_jax import is_tracer
+from ..lazy import is_tracer
 from ..linalg.rank import EPS
-from ..near_misses import checks_arguments
-from ..operators.tap_basis import TapBasis
+from ..notation import checks_arguments
+from ..operators.layout import TapBasis
 from ..problem.checks import integer, number
 from ..problem.kernel_space import ChannelSpace, ChannelTaps, KernelSpace
 from ..problem.problem import Selection

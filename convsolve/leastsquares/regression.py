@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..cached import cached_property
 from ..linalg.factor import Factor
 from ..linalg.factors import Factors
 from ..linalg.rank import EPS
-from ..operators.combinations import blocks, combined
 from ..operators.design_matrix import Targets
 from ..operators.layout import to_columns, to_kernel
+from ..operators.sums import blocks, combined
+from ..parallel import cached_property
 from .certificate import (
     COMBINATIONS,
     EXACT,

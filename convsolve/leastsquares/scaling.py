@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..cached import cached_property
 from ..errors import SolveError
 from ..linalg.lapack import diagonals
 from ..linalg.rank import EPS
 from ..linalg.threads import blas_threads
 from ..operators.design_matrix import Targets
-from ..operators.tap_basis import TapBasis
+from ..operators.layout import TapBasis
+from ..parallel import cached_property
 from .design import Design
 
 # A norm of at least this share of its terms can be computed from the Gram without losing digits.

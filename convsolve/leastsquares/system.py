@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 
-from ..cached import cached_property
 from ..linalg.factor import GRADED, Factor, Truncated
 from ..linalg.factors import Factors, Part, cholesky_factors, triangular_factors
 from ..linalg.lapack import diagonals
@@ -14,7 +13,8 @@ from ..linalg.qr import tree_qr, without_dust
 from ..linalg.rank import EPS
 from ..linalg.threads import on_blas_threads, one_blas_thread
 from ..operators.design_matrix import Targets
-from ..operators.tap_basis import TapBasis
+from ..operators.layout import TapBasis
+from ..parallel import cached_property
 from .design import Design
 from .penalty import Coordinates, Penalty, Ridge
 from .scaling import PenaltyColumns, Scaling

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cached import cached_property
+from ..parallel import cached_property
 from ..text import in_bytes
 from .lapack import (
     extreme_singular_values,

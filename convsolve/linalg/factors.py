@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 
@@ -27,12 +28,16 @@ class Factors:
         self._groups, self.parts = groups, parts
         self._made: dict[int, Factor] = {}
 
+    @cached_property
+    def _places(self) -> dict[int, tuple[Factor, int]]:
+        """The part of every group, and its place in this part."""
+        return {g: (f, i) for some, f in self.parts for i, g in enumerate(some.tolist())}
+
     def get(self, group: int) -> Factor | None:
         """Return the factor of a group, or None."""
-        if group not in self._made:
-            for groups, factor in self.parts:
-                if (place := np.flatnonzero(groups == group)).size:
-                    self._made[group] = factor[int(place[0])]
+        if group not in self._made and group in self._places:
+            factor, place = self._places[group]
+            self._made[group] = factor[place]
         return self._made.get(group)
 
     def __getitem__(self, group: int) -> Factor:

@@ -16,17 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cached import cached_property
 from ..linalg.channels import by_channel, channelwise
 from ..linalg.orthonormal import legendre
 from ..linalg.rank import EPS
-from ..parallel import ahead
+from ..parallel import ahead, cached_property
 from ..problem.nuisance import Nuisance
 from ..problem.records import Stored, is_away
 from ..problem.rows import Rows, Span, samples_read
 from ..problem.spec import ConvSpec
 from ..progress import tracked
-from .combinations import combined
+from .sums import combined
 from .windows import Windows, formed, recorded, slices
 
 FLOAT = np.dtype(float)

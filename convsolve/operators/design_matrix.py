@@ -10,16 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cached import cached_property
 from ..linalg.rank import EPS
+from ..parallel import cached_property
 from ..problem.nuisance import Confounds, Nuisance
 from ..problem.spec import ConvSpec
-from .combinations import combined
 from .data import Data, Plan, Series, Signal, Stack, nuisance_rows, stacked
 from .events import Events
 from .fourier import lanes
 from .rows import RowBlock, each, products, row_residuals, row_sums, rows
-from .sums import Residuals, Sums
+from .sums import Residuals, Sums, combined
 
 # Sums lose too many digits if a projection keeps less of a square, or if the norms of the columns
 # of a channel differ by a larger factor.

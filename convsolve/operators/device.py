@@ -18,10 +18,9 @@ from jax import lax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from ..problem.spec import ConvSpec
-from .combinations import blocks
 from .data import Signal
 from .jax_operator import Operator, by_group, matmul, padded
-from .sums import Residuals, Sums
+from .sums import Residuals, Sums, blocks
 
 
 def placed_by_jax(of: Callable[..., Any], *given: Any) -> Any:

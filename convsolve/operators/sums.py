@@ -1,4 +1,8 @@
-"""Sums over rows of a design matrix A, outputs Y and nuisance columns N."""
+"""Sums over rows of a design matrix A, outputs Y and nuisance columns N.
+
+Combinations of outputs replace many outputs in a pass over the data. Outputs are combined with
+their neighbours, so that a combination costs as much for thousands of outputs as for a hundred.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.linalg.blas import dgemm
 
+from ..parallel import in_order
+
 # For fewer columns, the groups are multiplied in one call.
 FEW = 64
+# Number of outputs that are combined with each other.
+TOGETHER = 128
 
 
 class Sums(NamedTuple):
@@ -147,3 +155,15 @@ def gram(u: np.ndarray, v: np.ndarray, taps: Sequence[int], first: Any = None) -
         for j in range(n):
             np.add(by_tap[:, i + j, :-1], more[:, j], out=by_tap[:, i + j + 1, 1:])
     return found
+
+
+def blocks(outputs: int) -> list[slice]:
+    """Return slices of the outputs that are combined with each other."""
+    return [slice(first, first + TOGETHER) for first in range(0, outputs, TOGETHER)]
+
+
+def combined(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return combinations (..., B·s) of values (..., Q), for B blocks and weights (..., Q, s)."""
+    parts = blocks(values.shape[-1])
+    several = [*in_order(lambda some: values[..., some] @ weights[..., some, :], parts)]
+    return several[0] if len(several) == 1 else np.concatenate(several, axis=-1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cached import cached_property
+from ..parallel import cached_property
 from ..problem.spec import ConvSpec
 
 

@@ -1,4 +1,5 @@
-"""Pictures by matplotlib, which only this folder imports.
+"""Figures by matplotlib, which only this folder imports.
 
-``figures`` holds `plot`; ``report_figure`` draws a report; ``drawing`` holds what figures share.
+``figures`` holds `plot`, which arranges panels. Every other function that takes ``ax`` draws one
+panel: ``kernel``, ``fit``, ``data`` and ``choices``. ``values`` reads results.
 """

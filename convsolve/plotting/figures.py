@@ -1,52 +1,36 @@
-"""Figures of problems and results, by matplotlib without pyplot."""
+"""Figures of problems and results: `plot` arranges panels, each a function that takes ``ax``."""
 
 from __future__ import annotations
 
-from copy import copy
+from functools import partial, singledispatch
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..comparison import Comparison
 from ..identifiability.report import Identifiability
 from ..inference.regularization import Regularization, of_some
 from ..lag_choice import LagChoice
-from ..problem.checks import choice
 from ..problem.problem import Problem
 from ..solution import Solution
 from ..subjects import GroupSolution
-from .choice_figures import draw_lag_choice, draw_regularization
-from .comparison_figure import draw_comparison
-from .drawing import GOOD, Drawing, Picture, Place, drawing, side_by_side
-from .fit_figures import prediction, r2_of_outputs, residuals
-from .group_figure import draw_group
-from .input_figure import draw_input
-from .kernel_figure import KINDS, Pair, doubts, draw_kernel_of, layout, pairs_of
-from .report_figure import draw_report
+from . import choices, data, fit as fits, kernel as kernels
+from .draw import TALL, Layout, Panels, panels_of
+from .values import Kernel, called, group_kernel, kernel_of, patterns_of, rows_of, with_bands
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from ..solvers.base import Trace
-
-    Drawn = (
-        Problem
-        | Identifiability
-        | Solution
-        | Comparison
-        | Regularization
-        | LagChoice
-        | GroupSolution
-    )
-
-# Pictures of a solution, other than its kernel.
-BESIDES = ("prediction", "residuals", "penalty", "trace", "patterns")
-PREDICTION, RESIDUALS, PENALTY, TRACE, PATTERNS = BESIDES
-# Width and height in inches of a picture next to the kernel, or below it.
-OTHER_WIDTH, OTHER_HEIGHT = 4.6, 4.2
+# The panels of kind="residuals".
+RESIDUALS = [["residual", "autocorrelation"], ["cross correlation", "quantiles"]]
+# Pairs of channel and output of a group or comparison that are drawn at most.
+PAIRS = 4
+# Height in inches of a panel below a kernel.
+LOW = 1.9
 
 
 def plot(
-    result: Drawn,
+    result: Any,
     kind: str | None = None,
     *,
     channels: Any = None,
@@ -55,47 +39,46 @@ def plot(
 ) -> Figure:
     """Draw a problem, or the result of `solve` or another function.
 
-    All these objects also have a method ``plot``.
+    All these objects also have a method ``plot``. A figure has one panel or several. ``kind``
+    selects a panel by its name.
 
-    - Problem: the power spectrum of x, for every channel.
-    - Report, for its worst group: the singular values of the column-scaled design matrix with the
-      tolerance that decides the rank and the range in which the rank is ambiguous; the state of
-      every tap by lag and channel; the first null vectors, or the noise gain if there are none.
-    - Solution: the kernel over lags; prediction and y at the start of the first record, unless the
-      solution was loaded from a file; and the loss of an iteration. ``kind`` selects one picture.
-      Taps that the data do not determine have hollow markers, or are hatched in images. Images are
-      grey at taps that are not in the model.
-    - Comparison: excess of the loss, kernel error, undetermined component and run time of every
-      method, and all impulse responses.
-    - ``fit.regularization``: the score of every strength, with a mark at the choice, and the
-      effective degrees of freedom. The scores of single folds are shown too.
-    - Choice of lags: the score of every window, as an image over its first and last lag.
-    - Group of subjects: the kernel of the group with its band, and the kernels of all subjects, for
-      the first four channels and outputs.
+    - Problem: "spectrum", the power of x over frequency.
+    - Report: "taps", which taps the data determine, by lag and channel; "singular values", with the
+      tolerance that decides the rank and the range in which the rank is ambiguous; and "hidden",
+      the share of every tap that y does not show, or "noise gain" if the kernel is determined.
+    - Solution: the kernel; below it "prediction" and "residual" unless the solution was loaded from
+      a file; and "trace" for gradient descent.
+    - Comparison: "excess loss", "kernel error", "run seconds", and the kernels of all methods.
+    - ``fit.regularization``: "scores", the score of every strength and fold, with a mark at the
+      choice; and "freedom", the effective degrees of freedom.
+    - Choice of lags: "lag windows", the score of every window over its first and last lag.
+    - Group of subjects: the kernel of the group with its band, and the kernels of all subjects.
 
     Args:
         result: the object to draw.
-        kind: one picture of a solution:
+        kind: a panel by its name. None, the default, draws an overview. A solution also has
 
-            - "lines": the kernel as curves with 95 % bands; if there are many, in a panel for every
-              channel or output, whichever are fewer. More than 7 curves in a panel have no bands;
-            - "grid": the kernel in a panel for every channel and output, each with its band;
-            - "image": the kernel as an image, with lags from left to right;
-            - "prediction": measured and predicted y, over time and against each other;
-            - "residuals": residuals over time, their autocorrelation and their quantiles; under
-              noise="ar", the latter two show the filtered residuals;
+            - "kernel": in the form that suits the number of curves, or in a given form: "lines",
+              curves in one panel, with 95 % bands; "grid", a panel for every channel and output;
+              "image", with lags from left to right. Four curves with bands are a grid. Kernels of
+              two axes are always images, and kernels of three axes their central slices;
+            - "against": measured and predicted y row by row;
+            - "residuals": "residual", "autocorrelation", "cross correlation" with x, which shows
+              what the kernel misses, and "quantiles". With noise="ar", autocorrelation and
+              quantiles are computed from the filtered residuals;
+            - "scores": R² of every output;
             - "penalty": ``fit.regularization``;
             - "trace": the loss of every step of an iteration;
-            - "patterns": `Solution.patterns` of a decoder, drawn as a kernel without bands.
+            - "patterns": `Solution.patterns` of a decoder.
 
-            By default, an overview whose form depends on the number of curves. A kernel with two
-            axes is always an image, and a kernel with three axes an image of its central slice.
+            Panels of one output show the output with the largest R². Taps that the data do not
+            determine have hollow markers, or are hatched in images. Images are grey at taps that
+            are not in the model.
         channels: channels of a solution to draw, by number or name, one or a list. None, the
             default, draws all.
         outputs: outputs of a solution to draw, as channels.
-        ax: matplotlib axes to draw on, or an array or a list of axes if the figure has several
-            panels. By default, a new figure is created. With ``ax`` and without ``kind``, only the
-            kernel of a solution is drawn.
+        ax: matplotlib axes for a single panel. By default, a new figure is created. With ``ax`` and
+            without ``kind``, the kernel of a solution is drawn, or the first panel named above.
 
     Returns:
         A figure, which needs no display. It is the figure of ``ax`` if axes are given.
@@ -103,10 +86,11 @@ def plot(
         style, for example ``matplotlib.style.use("dark_background")``.
 
     Raises:
-        TypeError: If the object cannot be drawn, if channels, outputs or kind are given for an
-            object that is not a solution, or if ``ax`` contains anything but axes.
-        ValueError: If the kind, a channel or an output is unknown, or if the solution does not have
-            the data of the picture. If the number of axes is not the number of panels.
+        TypeError: If the object cannot be drawn, if channels or outputs are given for an object
+            that is not a solution, or if ``ax`` is not an axes of matplotlib.
+        ValueError: If the kind, a channel or an output is unknown, if the solution does not have
+            the data of the panel, or if ``ax`` is given for several panels. If the rank of a report
+            is undecided.
         ImportError: If matplotlib is not installed (``pip install 'convsolve[plot]'``).
 
     Examples:
@@ -121,102 +105,122 @@ def plot(
     See Also:
         `Solution.plot`, `Problem.plot` and `Solution.to_html`.
     """
+    if not (ax is None or hasattr(ax, "get_figure")):
+        raise TypeError(f"ax must be axes of matplotlib, got {type(ax).__name__}")
     if isinstance(result, Solution):
-        pairs = pairs_of(result, channels, outputs)
-        return _solution(result, pairs, kind, ax is None).figure(ax)
-    for kinds, draw in DRAWN:
-        if isinstance(result, kinds):
-            if (channels, outputs, kind) != (None, None, None):
-                raise TypeError(
-                    "channels, outputs and kind choose panels of a solution, not of a "
-                    f"{type(result).__name__}"
-                )
-            picture: Picture = draw(result)
-            return picture.figure(ax)
+        found = _solution(result, kind, channels, outputs, ax)
+    else:
+        found = layout(result)
+        if channels is not None or outputs is not None:
+            kinds = type(result).__name__
+            raise TypeError(f"channels and outputs choose curves of a solution, not of a {kinds}")
+        if kind is not None or ax is not None:
+            found = _one(found.panels, kind or next(iter(found.panels)))
+    return found.figure() if ax is None else found.on(ax)
+
+
+def _one(panels: Panels, kind: str) -> Layout:
+    """Return one panel."""
+    if kind not in panels:
+        raise ValueError(f"kind={kind!r} has no panel here; there are {', '.join(panels)}")
+    return Layout({kind: panels[kind]}, [[kind]])
+
+
+@singledispatch
+def layout(result: Any) -> Layout:
+    """Return the panels of a result and their arrangement."""
     raise TypeError(
         "plot takes a Problem, what identify, solve, compare, choose_lags or solve_group "
         f"returned, or fit.regularization, got {type(result).__name__}"
     )
 
 
-DRAWN: tuple[tuple[type, Any], ...] = (
-    (Problem, draw_input),
-    (Identifiability, draw_report),
-    (Comparison, draw_comparison),
-    (Regularization, draw_regularization),
-    (LagChoice, draw_lag_choice),
-    (GroupSolution, draw_group),
-)
+@layout.register
+def _(problem: Problem) -> Layout:
+    return Layout(panels_of(data.spectrum, problem=problem), [["spectrum"]])
 
 
-def _solution(fit: Solution, pairs: list[Pair], kind: str | None, whole: bool) -> Picture:
-    """Return a picture of one kind. Without a kind, an overview or the kernel only."""
-    if kind is None and whole:
-        return _overview(fit, pairs)
-    if kind is not None:
-        choice(kind, "kind", (*KINDS, *BESIDES))
-    outputs = [*dict.fromkeys(o for _, o in pairs)]
-    if kind == PREDICTION:
-        shown = prediction(fit, fit._fitted(), outputs[0])
-        return side_by_side(shown + ([r2_of_outputs(fit, outputs)] if len(outputs) > 1 else []))
-    if kind == RESIDUALS:
-        return side_by_side(residuals(fit, fit._fitted(), outputs))
-    if kind == TRACE:
-        if fit.trace is None:
-            raise ValueError("kind='trace' draws an iteration, and this solution has no trace")
-        return side_by_side([losses(fit.trace)])
-    if kind == PENALTY:
-        if fit.regularization is None or fit.regularization.path is None:
-            raise ValueError("kind='penalty' draws the selection of a strength, and none was")
-        return draw_regularization(of_some(fit.regularization, outputs))
-    if kind == PATTERNS:
-        return _patterns(fit, pairs)
-    wanted = layout(fit, pairs, kind)
-    return Picture(wanted.size, lambda place: draw_kernel_of(place, fit, wanted, doubts(fit)))
+@layout.register
+def _(report: Identifiability) -> Layout:
+    last = data.noise_gain if report.unique else data.hidden
+    panels = panels_of(data.taps, data.singular_values, last, report=report)
+    return Layout(panels, [["taps"] * 2, [*panels][1:]])
 
 
-def _patterns(fit: Solution, pairs: list[Pair]) -> Picture:
-    """Return a picture of the patterns: the kernel of a solution without data, and so of bands."""
-    shown = copy(fit)
-    shown.kernel = fit._patterns()
-    shown._space = None  # patterns also exist outside of the windows of lags
-    shown.problem = shown.identifiability = shown._saved_errors = None
-    shown._parts = ()
-    wanted = layout(shown, pairs, None)._replace(title="Patterns", unit="pattern")
-    return Picture(wanted.size, lambda place: draw_kernel_of(place, shown, wanted, doubts(fit)))
+@layout.register
+def _(chosen: Regularization) -> Layout:
+    if chosen.path is None:
+        raise ValueError("the strength was given, so there are no scores to draw")
+    panels = panels_of(choices.scores, choices.freedom, chosen=chosen)
+    return Layout(panels, [["scores"], ["freedom"]])
 
 
-def _overview(fit: Solution, pairs: list[Pair]) -> Picture:
-    """Return pictures of the kernel, of the prediction and of the iteration."""
-    wanted = layout(fit, pairs, None)
-    others: list[Drawing] = []
-    if fit.identifiability is not None:
-        others += prediction(fit, fit._fitted(), pairs[0][1])[:1]
-    if fit.trace is not None:
-        others.append(losses(fit.trace))
-    (width, height), one_row = wanted.size, len(wanted.rows) == 1
-    widths = [width, *[OTHER_WIDTH] * len(others)]
-
-    def draw(place: Place) -> None:
-        place.title(doubts(fit), fontsize="large")
-        # Other pictures are next to a kernel with one row of panels, and below several rows.
-        if one_row or not others:
-            first, *rest = place.parts(1, len(widths), width_ratios=widths)
-        else:
-            first, below = place.parts(2, 1, height_ratios=(height, OTHER_HEIGHT))
-            rest = below.parts(1, len(others))
-        draw_kernel_of(first, fit, wanted)
-        for part, each in zip(rest, others, strict=True):
-            each.draw(part.panel())
-
-    if one_row or not others:
-        return Picture((sum(widths), max(height, OTHER_HEIGHT)), draw)
-    return Picture((max(width, OTHER_WIDTH * len(others)), height + OTHER_HEIGHT), draw)
+@layout.register
+def _(chosen: LagChoice) -> Layout:
+    return Layout(panels_of(choices.lag_windows, chosen=chosen), [["lag windows"]])
 
 
-@drawing("The loss of every step of the iteration.")
-def losses(axes: Axes, trace: Trace) -> None:
-    """Draw the loss at every step of an iteration."""
-    axes.plot(trace.steps, trace.losses, color=GOOD)
-    axes.set(title="Loss per step", xlabel="step", ylabel="loss")
-    axes.set_yscale("log" if (trace.losses > 0).any() else "linear")
+@layout.register
+def _(table: Comparison) -> Layout:
+    known = [key for key in choices.NUMBERS if any(row[key] is not None for row in table.rows)]
+    bars = {k.replace("_", " "): partial(choices.bars, table=table, key=k) for k in known}
+    first = kernel_of(next(iter(table.solutions.values())))
+    one = len(first.axes) == 1
+    below = _by_pair(choices.kernels, "kernels", first, table=table) if one else {}
+    return Layout(bars | below, [[*bars], *([name] * len(bars) for name in below)])
+
+
+@layout.register
+def _(group: GroupSolution) -> Layout:
+    if group.kernel.ndim > 3:
+        raise ValueError("a group is drawn if its kernels have one axis")
+    panels = _by_pair(choices.subjects, "subjects", group_kernel(group), group=group)
+    return Layout(panels, [[name] for name in panels])
+
+
+def _by_pair(draw: Any, name: str, kernel: Kernel, **given: Any) -> Panels:
+    """Return a panel for each of the first channels and outputs."""
+    pairs = enumerate(kernel.pairs()[:PAIRS])
+    return {f"{name} {i}" if i else name: partial(draw, pair=pair, **given) for i, pair in pairs}
+
+
+def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: Any) -> Layout:
+    pairs = kernel_of(fit).pairs(channels, outputs)
+    some = sorted({o for _, o in pairs})
+    whole = kind in (*kernels.KINDS, "kernel", "patterns")
+    if whole or kind is None:
+        kernel = patterns_of(fit) if kind == "patterns" else with_bands(fit)
+        wanted = kind if kind in kernels.KINDS else kernels.kind_of(kernel, pairs)
+        shown = kernels.layout(kernel, pairs, wanted)
+        return shown if whole or ax is not None else _overview(fit, shown, _panels(fit, some))
+    if kind == "penalty" and fit.regularization is not None:
+        return layout(of_some(fit.regularization, some))
+    panels = _panels(fit, some)
+    if kind == "residuals" and "residual" in panels:
+        return Layout(panels, RESIDUALS)
+    return _one(panels, kind)
+
+
+def _panels(fit: Solution, outputs: list[int]) -> Panels:
+    """Return the panels of a solution other than its kernel."""
+    found = {} if fit.trace is None else panels_of(fits.trace, steps=fit.trace)
+    if fit.problem is None:
+        return found
+    score = fit.score()
+    best = outputs[int(np.argmax(np.nan_to_num(score.r2[outputs], nan=-np.inf)))]
+    draws = [fits.against, fits.quantiles]
+    if fit.problem.spec.ndim == 1:
+        draws += [fits.prediction, fits.residual, fits.autocorrelation, fits.cross_correlation]
+    names = [called(fit._names, "output", o) for o in range(len(score.r2))]
+    found |= panels_of(fits.scores, score=score, names=names)
+    return found | panels_of(*draws, rows=rows_of(fit, score.r2, best))
+
+
+def _overview(fit: Solution, kernel: Layout, panels: Panels) -> Layout:
+    """Add the prediction and its residual below the kernel, and the steps of a descent."""
+    wanted = ["prediction", "residual"] if "prediction" in panels else ["against"]
+    wanted += ["trace"] * ("Descent" in str(fit.stats["solver"]))
+    below = [name for name in wanted if name in panels]
+    rows = [*kernel.rows, *([name] * len(kernel.rows[0]) for name in below)]
+    heights = (*kernel.heights, *(TALL if name == "against" else LOW for name in below))
+    return Layout(kernel.panels | panels, rows, kernel.title, heights, kernel.linked)

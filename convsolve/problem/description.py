@@ -1,49 +1,51 @@
-"""The texts of a `Problem`: its summary, one line, and the rows that are used."""
+"""Facts of a `Problem`: its data, its unknowns and the rows that are used."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from ..text import argument, count, line, some
+from ..facts import Fact, in_data
+from ..text import argument, count, some
 from .kernel_space import KernelSpace
-from .names import Names
+from .names import Axis, Names
 
-# Width of the labels.
-MARGIN = 12
 # Condition number of a basis from which its coefficients are called unstable.
 UNSTABLE = 1e4
 
 
-def summary(problem: Any) -> str:
-    """Return the data and the unknowns in a few lines."""
-    names, outputs = problem._names, count(problem.n_outputs, "output")
-    kernel = f"{_kernel(problem, problem.n_channels // problem.spec.groups)} × {outputs}"
-    bias = " and a bias per output" if problem.bias else ", no bias"
+def problem_facts(problem: Any, full: bool) -> Iterator[Fact]:
+    """Yield the facts of a problem; the sizes alone unless ``full``."""
+    yield Fact("data", "Problem", sizes_sentence(problem))
+    if not full:
+        return
+    names = problem._names
     of_x, of_y = ("" if n is None else f": {some(n)}" for n in (names.channels, names.outputs))
-    given = "" if problem._output is not None else "not given, "
-    channels = count(problem.n_channels, "channel") + of_x
-    entries = [
-        ("Problem", f"find {kernel}{_part(problem)}{bias}"),
-        ("x", f"{_records(problem)}, {problem._dtype}, {channels}"),
-        ("y", f"{given}{outputs}{of_y}"),
-        ("Lags", _lags(problem)),
-        *space_entries(problem._space, names, problem._lags[0]),
-        ("Rows", f"{rows_sentence(problem)}. Unknowns: {problem.n_unknowns} per output"),
-        ("Adjusted", fitted_terms(problem)),
-    ]
-    return "\n".join(line(label, words, MARGIN) for label, words in entries if words)
+    yield Fact("x", "x", f"{problem._dtype}, {count(problem.n_channels, 'channel')}{of_x}")
+    given = "" if problem.y is not None else "not given, "
+    yield Fact("y", "y", f"{given}{count(problem.n_outputs, 'output')}{of_y}")
+    yield Fact("geometry", "Lags", _lags(problem))
+    for label, words in space_entries(problem._space, names, problem._lags[0]):
+        yield Fact("basis" * bool(label), label, words)
+    rows = f"{rows_sentence(problem)}. Unknowns: {problem.n_unknowns} per output"
+    yield Fact("rows", "Rows", rows)
+    numbers = ("n_equations", "n_unknowns", "lags", "fs", "channels", "outputs")
+    yield from in_data({name: getattr(problem, name) for name in numbers})
 
 
 def sizes_sentence(problem: Any) -> str:
     """Return records, kernel and outputs in one line."""
-    space, lost = problem._space, problem._kept.dropped
-    kernel, outputs = _kernel(problem, problem.n_channels), count(problem.n_outputs, "output")
-    words = [f"{_records(problem)}: {kernel} → {outputs}{_part(problem)}"]
+    space, spec, names, lost = problem._space, problem.spec, problem._names, problem._kept.dropped
+    size = " × ".join(map(str, spec.kernel_size))
+    ends = [count(problem.n_channels, "channel"), count(problem.n_outputs, "output")]
+    words = [f"{_records(problem)}: {size} lag{'s' * (size != '1')} × {' → '.join(ends)}"]
+    which, groups = f" ({names.which})" * bool(names.which), spec.groups
+    words[0] += which + f" in {groups} groups" * (groups > 1)
     words += ["" if space is None else unknowns(space), "bias" * problem.bias]
-    words += [fitted_terms(problem), f"{count(lost, 'row')} excluded" if lost else ""]
+    words += [fitted_terms(problem), f"{count(lost, 'row')} excluded" * bool(lost)]
     return ", ".join(filter(None, words))
 
 
@@ -59,20 +61,18 @@ def space_entries(
     """Return entries on the bases and windows of channels, for lags in kernel order."""
     if space is None:
         return []
-    by_words: dict[str, list[str]] = {}
+    by_words, axis = dict[str, list[str]](), Axis(lags[::-1], names.fs)
     for c, own in enumerate(space.channels):
         words = "taps" if own.functions is None else repr(own.functions)
-        where = "" if space.kept.all() else f" at {names.lags(lags[own.kept][::-1].tolist())}"
+        where = "" if space.kept.all() else f" at {axis.at(lags[own.kept][::-1].tolist())}"
         by_words.setdefault(words + where, []).append(names.name("channel", c))
     parts = [f"channel{'s'[: len(c) - 1]} {some(c)}: {words}" for words, c in by_words.items()]
     listed = "; ".join(parts if len(parts) > 1 else by_words)
     found = [("Basis" if space.has_functions else "Windows", f"{listed}. {unknowns(space)}")]
-    condition, words = max(own.condition for own in space.channels), ""
-    if space.rank < space.count:
-        words = "the functions are dependent: the kernel is not affected, but its coefficients are"
-    elif condition >= UNSTABLE:
-        words = f"condition number {condition:.2g}: coefficients are unstable, the kernel is not"
-    return [*found, *[("", words)] * bool(words)]
+    few, condition = space.rank < space.count, max(own.condition for own in space.channels)
+    doubt = "dependent" if few else f"nearly dependent (condition number {condition:.2g})"
+    words = f"the functions are {doubt}: the kernel is not affected, but its coefficients are"
+    return [*found, *[("", words)] * (few or condition >= UNSTABLE)]
 
 
 def rows_sentence(problem: Any) -> str:
@@ -110,28 +110,17 @@ def _records(problem: Any) -> str:
     return f"{problem._input.describe()}{words}"
 
 
-def _kernel(problem: Any, channels: int) -> str:
-    size = " × ".join(map(str, problem.spec.kernel_size))
-    return f"{size} lag{'s' * (size != '1')} × {count(channels, 'channel')}"
-
-
-def _part(problem: Any) -> str:
-    """Return which outputs of another problem these are, and the number of groups."""
-    which, groups = problem._names.which, problem.spec.groups
-    return f" ({which})" * bool(which) + f" in {groups} groups" * (groups > 1)
-
-
 def _lags(problem: Any) -> str:
     """Return lags and edges, or the geometry of a layer, and stride and dilation unless 1."""
-    names, geometry, words = problem._names, problem._geometry, []
-    attributes = ["kernel_size", "padding", "lo", "stride", "dilation"]
+    geometry, spec, axis = problem._geometry, problem.spec, problem._axes[0]
+    given = {name: getattr(spec, name) for name in ("kernel_size", "padding", "lo")}
+    words = []
     if geometry.edges:
         lags = geometry.bounds(problem._lengths[0])
-        bounds = " × ".join(f"{a} to {b}" for a, b in lags)
-        words = [f"{bounds} samples{names.window(*lags[0])}", argument("edges", geometry.edges)]
-        attributes = ["stride"]
-    for name in attributes:
-        value = getattr(problem.spec, name)
+        times = f" ({axis.ends()} at {axis.fs:g} Hz)" if axis.fs else ""
+        words = [" × ".join(f"{a} to {b}" for a, b in lags) + f" samples{times}"]
+        given = {"edges": geometry.edges}
+    for name, value in (given | {"stride": spec.stride, "dilation": spec.dilation}).items():
         value = value[0] if isinstance(value, tuple) and len({*value}) == 1 else value
         words += [argument(name, value)] * (value not in (None, 1))
     return ", ".join(words)

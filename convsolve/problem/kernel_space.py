@@ -7,10 +7,10 @@ from typing import Any, NamedTuple, cast
 
 import numpy as np
 
-from .. import registry
 from ..linalg.rank import EPS, null_threshold
+from ..notation import made
 from ..text import count, shown
-from .lag_bases import Basis, LagBasis
+from .lag_bases import BASES, Basis, LagBasis
 from .names import Names
 
 
@@ -219,15 +219,11 @@ def _of_given(given: Any) -> LagBasis | None:
     """Return a basis that is given as an object, by name, or as in `LagBasis.to_dict`."""
     if given is None or isinstance(given, LagBasis):
         return given
-    settings = {"name": "", **given} if isinstance(given, Mapping) else {"name": ""}
-    entry = registry.ENTRIES.get(settings.pop("name"))
-    if isinstance(given, str):
-        entry, settings = registry.named("basis", given)  # type: ignore[assignment]
-        if entry.name == "basis" or (entry.number and not settings):
-            raise TypeError(f"basis={given!r} needs a number of functions, or a matrix")
-    if entry is None or entry.kind != "basis":
+    if isinstance(given, np.ndarray):
+        return Basis(given)
+    if not isinstance(given, (str, Mapping)):
         raise TypeError(f"basis must be a basis such as BSplines(8), got {shown(given)}")
-    return cast("LagBasis", entry.make(**settings))
+    return cast("LagBasis", made("basis", given, BASES))
 
 
 def _channel_space(
@@ -241,7 +237,7 @@ def _channel_space(
     where = f"{basis!r} for {names.channel(channel)}"
     shaped = found.ndim == 2 and len(found) == len(kept) and found.size
     if not (shaped and found.dtype.kind in "biuf" and np.isfinite(found).all()):
-        raise ValueError(f"{where}: functions() must return finite numbers (lags, n)")
+        raise ValueError(f"{where} must have finite numbers (lags, n) for {len(kept)} lags")
     if found.shape[1] > len(kept):
         raise ValueError(f"{where} has {found.shape[1]} functions for {count(len(kept), 'lag')}")
     # As in x, subnormal numbers are zero: the coefficients would overflow.

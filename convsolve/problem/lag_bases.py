@@ -6,12 +6,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from .. import registry
-from ..text import as_call, count, plain, shown
+from ..facts import plain
+from ..text import as_call, count, shown
 from .checks import choice, integer, number
 from .records import numeric
 
@@ -56,8 +57,7 @@ class LagBasis(ABC):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the name and the settings as JSON supports them; nothing without a name."""
-        bases = registry.of_kind("basis")
-        name = next((e.name for e in bases if e.class_name == type(self).__name__), None)
+        name = next((name for name, cls in BASES.items() if cls is type(self)), None)
         settings = fields(self) if name else ()  # type: ignore[arg-type]
         return {"name": name} | {f.name: plain(getattr(self, f.name)) for f in settings}
 
@@ -330,7 +330,17 @@ class Basis(LagBasis):
         return "Basis(matrix of {} × {})".format(*self.matrix.shape)
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
-        """Return the matrix, if it has a row for every lag."""
-        if len(lags) != len(self.matrix):
-            raise ValueError(f"{self!r} has {len(self.matrix)} rows for {count(len(lags), 'lag')}")
+        """Return the matrix, which needs a row for every lag."""
         return np.asarray(self.matrix)
+
+
+# Bases by name.
+BASES: dict[str, Callable[..., LagBasis]] = {
+    "raised_cosines": RaisedCosines,
+    "bsplines": BSplines,
+    "tents": Tents,
+    "hrf": HRF,
+    "glover": partial(HRF, "glover"),
+    "fourier": Fourier,
+    "basis": Basis,
+}

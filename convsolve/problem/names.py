@@ -11,10 +11,10 @@ import numpy as np
 
 from ..text import count, ranges, shown, some
 
-# Lags are reported in seconds below this sampling rate in Hz, and otherwise in milliseconds.
-SLOW = 10.0
 # Windows that reach beyond these seconds are written in seconds, others in milliseconds.
 LONG = 2.0
+# Names, or None for numbers.
+Given = tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Axis:
     Attributes:
         lags: integers, ascending.
         fs: sampling rate in Hz, or None for lags in samples.
-        noun: "lag", or "tap" for a problem that was stated by ``kernel_size``.
+        noun: "lag", "tap" for a problem that was stated by ``kernel_size``, or "time".
     """
 
     lags: np.ndarray
@@ -35,7 +35,7 @@ class Axis:
     def unit(self) -> str:
         """Unit of `values`; empty for taps."""
         if self.fs is None:
-            return "samples" if self.noun == "lag" else ""
+            return "" if self.noun == "tap" else "samples"
         return "s" if np.abs(self.lags).max() > LONG * self.fs else "ms"
 
     @property
@@ -66,27 +66,29 @@ class Axis:
     def span(self) -> str:
         """Return the number of lags, the first and the last in words."""
         words = count(len(self.lags), self.noun)
-        if self.noun == "tap":
-            return words
-        first, last = self.text(self.lags[0]), self.text(self.lags[-1])
-        ends = f"at {first}" if first == last else f"from {first} to {last}"
-        return f"{words} {ends} {self.unit}"
+        between = "from" if len(self.lags) > 1 else "at"
+        return words if self.noun == "tap" else f"{words} {between} {self.ends()}"
+
+    def ends(self) -> str:
+        """Return the first and the last lag with their unit."""
+        ends = dict.fromkeys(map(self.text, self.lags[[0, -1]]))
+        return f"{' to '.join(ends)} {self.unit}"
 
 
 @dataclass(frozen=True)
 class Names:
-    """The names of channels and outputs, and the unit of lags.
+    """The names of channels and outputs, and the sampling rate.
 
     Attributes:
-        fs: sampling rate in Hz. Lags are reported as times if it is given, else in samples.
+        fs: sampling rate in Hz, or None.
         channels: a name for every input channel, or None if channels are numbered.
         outputs: a name for every output, or None if outputs are numbered.
         which: description of the outputs if they are a part of all outputs, else empty.
     """
 
     fs: float | None = None
-    channels: tuple[str, ...] | None = None
-    outputs: tuple[str, ...] | None = None
+    channels: Given = None
+    outputs: Given = None
     which: str = ""
 
     def some(self, channels: Sequence[int], outputs: Sequence[int]) -> Names:
@@ -95,12 +97,9 @@ class Names:
         of_y = tuple(self.name("output", o) for o in outputs)
         return Names(self.fs, of_x, of_y, "number " * (self.outputs is None) + some(of_y))
 
-    def _of(self, kind: str) -> tuple[str, ...]:
-        return (self.channels if kind == "channel" else self.outputs) or ()
-
     def name(self, kind: str, index: int) -> str:
         """Return the name of a "channel" or an "output", or its number."""
-        return self._of(kind)[index] if self._of(kind) else str(index)
+        return str(self.all(kind, index + 1)[index])
 
     def channel(self, index: int) -> str:
         """Return the description of an input channel."""
@@ -112,7 +111,7 @@ class Names:
 
     def all(self, kind: str, count: int) -> list[Any]:
         """Return the names of every "channel" or "output", or their numbers."""
-        return [*(self._of(kind) or range(count))]
+        return [*((self.channels if kind == "channel" else self.outputs) or range(count))]
 
     def number(self, kind: str, given: Any) -> Any:
         """Return the number of a "channel" or an "output" given by name, or a list for several.
@@ -122,50 +121,20 @@ class Names:
         Raises:
             ValueError: If there is no such name.
         """
-        names = self._of(kind)
         if isinstance(given, (list, tuple)):
             return [self.number(kind, one) for one in given]
+        names = self.all(kind, 0)
         if isinstance(given, str) and given not in names:
-            known = f"there are {', '.join(names) or 'only numbers from 0'}"
-            raise ValueError(f"there is no {kind} {shown(given)}: {known}")
+            known = ", ".join(names) or "only numbers from 0"
+            raise ValueError(f"there is no {kind} {shown(given)}: there are {known}")
         return names.index(given) if isinstance(given, str) else given
 
-    @property
-    def unit(self) -> str:
-        """Unit of lags."""
-        return "samples" if self.fs is None else "s" if self.fs < SLOW else "ms"
-
-    def times(self, lags: Any) -> np.ndarray:
-        """Return lags in `unit`."""
-        scale = 1.0 if self.unit == "s" else 1000.0
-        return np.asarray(lags) if self.fs is None else np.asarray(lags) / self.fs * scale
-
-    def time(self, lag: int) -> str:
-        """Return the number of a lag in `unit`, to a hundredth of a sample or finer."""
-        decimals = 0 if self.fs is None else max(0, 2 - math.floor(math.log10(self.times(1))))
-        return f"{round(float(self.times(lag)), decimals):.15g}"
-
-    def lags(self, lags: Sequence[int]) -> str:
-        """Return the description of lags along one axis."""
-        if self.fs is None:
-            return f"lag{'s' * (len(lags) > 1)} {ranges(lags)}"
-        return f"{ranges(lags, self.time)} {self.unit}"
-
-    def window(self, first: int, last: int) -> str:
-        """Return the times of the first and the last lag in brackets; empty without a rate."""
-        if self.fs is None:
-            return ""
-        return f" ({self.time(first)} to {self.time(last)} {self.unit} at {self.fs:g} Hz)"
-
-    def check_same(
-        self, channels: tuple[str, ...] | None, outputs: tuple[str, ...] | None = None
-    ) -> None:
+    def check_same(self, channels: Given, outputs: Given = None) -> None:
         """Raise a ValueError if other data have other names of channels or outputs."""
-        of_x, of_y = (channels, self.channels), (outputs, self.outputs)
-        for kind, (given, known) in ("x has channels", of_x), ("y has outputs", of_y):
+        of_x = "x has channels", channels, self.channels
+        for words, given, known in (of_x, ("y has outputs", outputs, self.outputs)):
             if None not in (given, known) and given != known:
-                words = f"{kind} {shown(given)}, the kernel is that of {shown(known)}"
-                raise ValueError(f"{words}: give the same in the same order")
+                raise ValueError(f"{words} {shown(given)}, the kernel is that of {shown(known)}")
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Names:
@@ -179,10 +148,10 @@ class Names:
         return {"fs": self.fs, "channels": of_x, "outputs": of_y}
 
 
-def words_of(given: Any, name: str, count: int, known: Any = None) -> tuple[str, ...] | None:
+def words_of(given: Any, name: str, count: int, known: Any = None) -> Given:
     """Return the names given, one for each channel, or else those that are ``known``."""
     if given is None:
-        return cast("tuple[str, ...] | None", known)
+        return cast("Given", known)
     # A set has no order, so a name could be assigned to the wrong channel.
     words = tuple(given) if isinstance(given, (list, tuple)) or np.ndim(given) == 1 else ()
     if not all(isinstance(w, str) and w.strip() and w.isprintable() for w in words or (None,)):

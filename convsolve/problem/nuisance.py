@@ -155,7 +155,11 @@ class Confounds:
     @property
     def total_weight(self) -> float:
         """Sum of the weights of all rows used in the fit."""
-        return float(sum(np.square(self.root(i)).sum() for i in self.kept.used))
+        return sum(map(self.weight, self.kept.used))
+
+    def weight(self, record: int) -> float:
+        """Return the sum of the weights of the rows of a record that are used."""
+        return float(np.square(self.root(record)).sum())
 
     def places(self, records: np.ndarray) -> np.ndarray:
         """Return the indices (R, k) in N of the own columns of records with the same layout."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from operator import is_
@@ -11,21 +11,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..cached import cached_property
 from ..errors import warn
-from ..lazy_plot import plot
-from ..near_misses import checks_arguments, suggests_attributes
+from ..facts import Fact, Reported
+from ..lazy import plot
+from ..notation import checks_arguments, suggests_attributes
+from ..parallel import cached_property
 from ..text import count
 from .checks import choice, flag, integer, number
-from .description import sizes_sentence, summary
-from .geometry import Geometry
+from .description import problem_facts
 from .kernel_space import kernel_space
 from .names import Axis, Names, words_of
 from .nuisance import Confounds, Nuisance, Terms
-from .records import Records, check_time_indexes, numeric, precision, read
+from .records import Records, check_time_indexes, numeric, precision, read, time_rate
 from .rows import ByOutputs, Rows, Span, rows_reading, used_rows
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
-from .spec import ConvSpec, Ints, Padding, Shape
+from .spec import ConvSpec, Geometry, Ints, Padding, Shape
 
 LENGTH_OF_Y = "with lags=, y is as long as x over stride=; with kernel_size=, as the layer"
 
@@ -55,7 +55,7 @@ class Selection(NamedTuple):
 
 
 @suggests_attributes
-class Problem:
+class Problem(Reported):
     """Input, output and geometry of a convolution ``y = conv(x, w) + b`` with unknown w and b.
 
     State the geometry in one of two ways. With time lags, ``y[t] = Σ h[l] x[t − l]`` and y is as
@@ -77,8 +77,9 @@ class Problem:
             ``{"envelope": (0, 40), "word": (-10, 20)}``. Rows are determined by the union of the
             windows, and the kernel of a channel is zero outside its window.
         tmin, tmax: first and last lag in seconds, instead of ``lags``. They are rounded to whole
-            samples. A dict has the time of every channel.
-        fs: sampling rate in Hz, along one axis. If it is given, lags are reported as times.
+            samples. By default ``tmin`` is 0. A dict has the time of every channel.
+        fs: sampling rate in Hz, along one axis. By default it is the rate of a time index of
+            pandas or xarray. If it is known, lags are reported as times.
         edges: treatment of rows whose window exceeds the record, with lags. "drop" excludes them,
             "zeros" takes x as zero outside the record, "circular" wraps it.
         kernel_size, stride, padding, dilation: the geometry of a layer, see `ConvSpec`. ``stride``
@@ -100,11 +101,12 @@ class Problem:
         confounds: nuisance regressors, such as head motion, that are fitted to every record
             separately and not reported: arrays ``(*T, J)`` with the layout of y.
         basis: functions of the lag whose weighted sums are the kernels: an object such as
-            ``RaisedCosines(8)``, or its name, "raised_cosines8". The unknowns are then the
-            coefficients of the functions, and a ridge or a lasso acts on them. A dict or a list has
-            a basis for every channel. With None, the default, every tap is an unknown.
+            ``RaisedCosines(8)``, its name, "raised_cosines8", or a matrix (lags, functions). The
+            unknowns are then the coefficients of the functions, and a ridge or a lasso acts on
+            them. A dict or a list has a basis for every channel. With None, the default, every tap
+            is an unknown.
         channels, outputs: names, one per channel or output. By default the column names of data
-            frames and xarrays are used, or else numbers.
+            frames and xarrays, or the name of a series, are used, or else numbers.
         n_outputs: number of outputs if y is None. By default the number of names in ``outputs``,
             or else ``groups``.
 
@@ -182,7 +184,8 @@ class Problem:
         n_outputs: int | None = None,
     ) -> None:
         layer = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        geometry = Geometry.stated(lags, tmin, tmax, fs, edges, kernel_size, spec, layer)
+        rate = fs if fs is not None else time_rate(x) or time_rate(y if stride == 1 else None)
+        geometry = Geometry.stated(lags, tmin, tmax, rate, edges, kernel_size, spec, layer)
         spec = geometry.spec
         choice(missing, "missing", ("raise", "drop"))
         # Samples that the mask excludes may be missing.
@@ -198,15 +201,15 @@ class Problem:
         if output is not None:
             hint = _exchanged(input, "x") or _exchanged(output, "y") or LENGTH_OF_Y
             output = _as_rows(output, "y", like, cut, hint)
-        rate = None if fs is None else number(fs, "fs")
-        if rate is not None and spec.ndim > 1:
+        rate = None if rate is None or spec.ndim > 1 else number(rate, "fs")
+        if fs is not None and spec.ndim > 1:
             raise ValueError("fs is the rate of samples in time; images have several axes")
         size = _count_outputs(n_outputs, output, outputs, spec.groups)
         of_x = words_of(channels, "channels", input.channels, input.names)
         names = Names(rate, of_x, words_of(outputs, "outputs", size, output and output.names))
         if spec.ndim == 1:
             timed = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
-            check_time_indexes(timed, rate, spec.stride[0], every=bool(geometry.edges))
+            check_time_indexes(timed, fs and rate, spec.stride[0], every=bool(geometry.edges))
         by_mask, roots = used_rows(
             rows, like, cut, input, output, spec, (mask, weights), missing, size
         )
@@ -282,7 +285,9 @@ class Problem:
         if "spec" in given:
             given["spec"] = ConvSpec(**given["spec"])
         made = cls(x, y, fs=names.fs, **given)
-        names.check_same(made._input.names, None if made._output is None else made._output.names)
+        # The name of a single signal may differ, as that of another recording.
+        own = made._input, made._output
+        names.check_same(*(r.names if r and r.channel_axis else None for r in own))
         return made._replace(_names=names)
 
     def _in_basis(self, basis: Any, windows: Any = None) -> Problem:
@@ -441,14 +446,6 @@ class Problem:
             raise ValueError(f"{name} has shape {array.shape}, the kernel {self.kernel_shape}")
         return array.reshape(self.kernel_shape)
 
-    def _weight(self, spans: Sequence[Span]) -> float:
-        """Return the sum of the weights of the rows that are used in some spans."""
-        if self._weights is None:
-            return float(sum(map(self._kept.rows_of, spans)))
-        shaped = [*map(np.broadcast_to, self._weights, self._kept.shapes)]
-        roots = (shaped[i][a:b][self._kept.of_span((i, a, b))] for i, a, b in spans)
-        return float(sum(np.square(own).sum() for own in roots))
-
     @cached_property
     def _nuisance(self) -> Nuisance:
         """The terms fitted along with the kernel: a constant if there is a bias, and confounds."""
@@ -513,11 +510,9 @@ class Problem:
 
     plot = plot
 
-    def __repr__(self) -> str:
-        return f"<Problem {sizes_sentence(self)}>"
-
-    def __str__(self) -> str:
-        return summary(self)
+    def facts(self, full: bool = True) -> Iterable[Fact]:
+        """Return the data and the unknowns; the sizes alone unless ``full``."""
+        return problem_facts(self, full)
 
 
 def _one_mask(outputs: int, rows: Rows) -> ByOutputs:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import warn
-from ..lazy_jax import default_float, is_jax_array, is_tracer, on_device, survey
+from ..lazy import default_float, is_jax_array, is_tracer, on_device, survey
 from ..linalg.channels import extremes
 from ..linalg.rank import EPS
 from ..progress import tracked
@@ -32,12 +32,12 @@ GAP, SHIFT, RATE = 0.5, 0.1, 0.01
 def is_stored(value: Any) -> bool:
     """Return whether a value is an array that is not in memory.
 
-    It has a shape, a dtype and slices, such as an `h5py.Dataset`, a zarr array, a dask array, or
-    an array of jax on an accelerator.
+    It has a shape, a dtype and slices, such as an `h5py.Dataset`, a zarr array, a dask array, a
+    `numpy.memmap`, or an array of jax on an accelerator.
     Data frames and series have labels and do not count.
     """
     if isinstance(value, (np.ndarray, np.generic)) or is_jax_array(value):
-        return on_device(value)
+        return isinstance(value, np.memmap) or on_device(value)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     sliced = hasattr(value, "__getitem__") and not hasattr(value, "iloc")
     return isinstance(shape, tuple) and isinstance(dtype, np.dtype) and sliced
@@ -261,7 +261,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         pairs = zip(flags, arrays, strict=True)
         flags = [np.broadcast_to(False if f is None else f, a.shape) for f, a in pairs]
     means = np.add.reduce(sums) / max(1, sum(a.size for a in arrays) // arrays[0].shape[-1])
-    if extra == 2 and isinstance(array, np.ndarray):
+    if extra == 2 and isinstance(arrays[0], np.ndarray):
         arrays, flags = [*arrays[0]], [None] if flags[0] is None else [*flags[0]]
     return Records(
         tuple(arrays),
@@ -271,7 +271,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         missing=None if flags[0] is None else tuple(flags),
         largest=np.maximum.reduce(largest),
         means=np.where(np.isfinite(means), means, 0.0),
-        names=_names(items, name) if extra else None,
+        names=_names(items, name) if extra or d == len(items) == 1 else None,
         dtypes=frozenset(a.dtype for a in given),
     )
 
@@ -416,8 +416,10 @@ def _names(items: Sequence[Any], name: str) -> tuple[str, ...] | None:
 
 
 def column_names(item: Any) -> tuple[str, ...] | None:
-    """Return the column names of a data frame, or the last coordinates of an xarray."""
+    """Return the column names of a data frame or a series, or the last coordinates of an xarray."""
     columns = getattr(item, "columns", None)
+    if columns is None and hasattr(item, "iloc"):
+        columns = np.array([item.name])
     if columns is None and isinstance(coords := getattr(item, "coords", None), Mapping):
         columns = coords.get(item.dims[-1])
     # In other libraries, ``columns`` may be a method or a number.
@@ -484,15 +486,25 @@ def check_time_indexes(
                 raise ValueError(f"{other} and {label} have different time indexes")
 
 
-def _times(item: Any, batch: bool) -> tuple[np.ndarray, bool] | None:
+def time_rate(value: Any) -> float | None:
+    """Return the sampling rate in Hz of the time index of records; None without an index."""
+    item = value[0] if lists_arrays(value) else value
+    times, has_unit = _times(item, getattr(item, "ndim", 0) == 3, True) or (np.zeros(2), False)
+    step = (times[-1] - times[0]) / (len(times) - 1)
+    # To nine digits, since times are rounded.
+    return float(f"{1 / step:.9g}") if has_unit and step > 0 else None
+
+
+def _times(item: Any, batch: bool, relative: bool = False) -> tuple[np.ndarray, bool] | None:
     """Return the times (T,) of the rows of a record, or of all records of a ``batch``, in seconds.
 
-    Dates are in seconds since 1970. The second value is False for integers, which have no unit.
-    None without an index, for an index of words, and for row numbers 0, 1, 2, and so on.
+    Dates are in seconds since 1970, or since the first if they are to be ``relative``. The second
+    value is False for integers, which have no unit. None without an index, for an index of words,
+    and for row numbers 0, 1, 2, and so on.
     """
     index = getattr(item, "index", None)
-    if isinstance(coords := getattr(item, "coords", None), Mapping):
-        index = coords.get(item.dims[int(batch)]) if len(item.dims) > batch else None
+    if isinstance(dims := getattr(item, "dims", None), tuple):
+        index = item.coords.get(dims[int(batch)]) if len(dims) > batch else None
     kind = getattr(getattr(index, "dtype", None), "kind", "O")
     # Times with a zone become UTC.
     times = np.asarray(index if kind in "iufmM" else (), "M8[ns]" if kind == "M" else None)
@@ -500,5 +512,6 @@ def _times(item: Any, batch: bool) -> tuple[np.ndarray, bool] | None:
     if times.ndim != 1 or len(times) < 2 or numbers:
         return None
     if kind in "mM":
-        times = (times - times.dtype.type(0, "ns")) / np.timedelta64(1, "s")
+        first = times[0] if relative else times.dtype.type(0, "ns")
+        times = (times - first) / np.timedelta64(1, "s")
     return times.astype(float), kind not in "iu"

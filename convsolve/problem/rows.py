@@ -60,17 +60,13 @@ class Rows:
     def flags_of(self, record: int) -> np.ndarray:
         """Return the flags (*T) of a record, True for outputs used in the fit."""
         # No copy, which may not fit into memory.
-        return np.broadcast_to(
-            True if self.flags is None else self.flags[record], self.shapes[record]
-        )
+        flags = True if self.flags is None else self.flags[record]
+        return np.broadcast_to(flags, self.shapes[record])
 
     def flagged(self, flags: Sequence[np.ndarray]) -> Rows:
         """Return the rows with other flags."""
-        pairs = zip(flags, self.shapes, strict=True)
-        return Rows(
-            self.shapes,
-            None if all(f.all() for f in flags) else tuple(np.broadcast_to(f, s) for f, s in pairs),
-        )
+        whole = all(f.all() for f in flags)
+        return Rows(self.shapes, None if whole else tuple(map(np.broadcast_to, flags, self.shapes)))
 
     def of_span(self, span: Span) -> np.ndarray:
         """Return the flags of the outputs of a span."""

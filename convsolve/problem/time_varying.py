@@ -66,13 +66,12 @@ def varying(
     records = [a.reshape(len(a), -1) for a in records]
     size, ends = records[0].shape[1], np.cumsum([*map(len, records)])
     names = column_names(x[0] if several else x) if channels is None else channels
-    if names is None:
-        names = ["x"] if size == 1 else [f"x{i}" for i in range(size)]
     powers = np.polynomial.legendre.legvander(np.linspace(-1, 1, ends[-1]), degree)
     found = [
         (p[:, :, None] * a[:, None]).reshape(len(a), -1)
         for p, a in zip(np.split(powers, ends[:-1]), records, strict=True)
     ]
     times = ["", *(f" × P{j}" for j in range(1, degree + 1))]
-    words = words_of(names, "channels", size) or ()
+    numbered = ["x"] if size == 1 else [f"x{i}" for i in range(size)]
+    words = words_of(names, "channels", size) or numbered
     return (found if several else found[0]), [name + time for time in times for name in words]

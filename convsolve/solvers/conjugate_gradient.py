@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..interrupts import interruptible
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.design import without_gram
@@ -18,11 +17,11 @@ from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate, Stop
 from ..linalg.rank import EPS
 from ..linalg.threads import one_blas_thread
-from ..near_misses import checks_arguments
+from ..notation import checks_arguments
 from ..problem.checks import integer, number
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..progress import stage
+from ..progress import interruptible, stage
 from .base import Objective, Solver, SolverResult, Trace, packed
 
 # A pass reduces the residual of CG so far that it predicts this share of the requested backward
@@ -185,13 +184,10 @@ class ConjugateGradient(Solver):
         """
         # Overflow ends in a certificate that is not finite.
         ignored = np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore")
-        with ignored, one_blas_thread(), interruptible() as ctrl_c:
+        with ignored, one_blas_thread(), interruptible() as stop:
             regression = analysis.regression(objective.penalty, objective.strength)
             normals = [Normal(regression.system, g) for g in range(regression.matrix.groups)]
             ridge = regression.system.ridge_certifies
-
-            def stop() -> bool:
-                return bool(ctrl_c.pressed)
 
             def proved() -> bool:
                 return all(

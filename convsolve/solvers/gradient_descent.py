@@ -13,18 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import SolveError
-from ..interrupts import interruptible
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.regression import Regression
-from ..near_misses import checks_arguments
+from ..notation import checks_arguments
 from ..operators.layout import to_columns, to_kernel
 from ..operators.windows import normal_form
 from ..problem.checks import choice, integer, number
 from ..problem.records import numeric
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from ..progress import stage
+from ..progress import interruptible, stage
 from ..text import shown
 from .base import Loss, Objective, Solver, SolverResult, Trace
 
@@ -170,13 +169,13 @@ class GradientDescent(Solver):
         regression, looks = analysis.regression(RIDGE, 0.0), dict[int, _Look]()
         data, double = _data(regression), design.dtype == np.float64
         ignored, steps = np.errstate(all="ignore"), stage("steps of gradient descent", self.steps)
-        with ignored, jax.enable_x64(double), interruptible() as ctrl_c, steps as report:
+        with ignored, jax.enable_x64(double), interruptible() as pressed, steps as report:
             for step, look in self._looks(regression, data, loss):
                 looks[step] = look
                 solved = np.isfinite(look.loss) and self._solved(regression, loss, look)
                 times.append(time.perf_counter())
                 report(step, f"loss {look.loss:.3g}")
-                if solved or ctrl_c.pressed or not np.isfinite(look.loss):
+                if solved or pressed() or not np.isfinite(look.loss):
                     break
         losses = np.array([look.loss for look in looks.values()])
         kernels = {
@@ -187,7 +186,7 @@ class GradientDescent(Solver):
         if not kernels:
             raise SolveError(f"the loss at the start leaves {design.dtype}")
         step = max(kernels)
-        status = "solved" if solved else "interrupted" if ctrl_c.pressed else _ended(losses)
+        status = "solved" if solved else "interrupted" if pressed() else _ended(losses)
         return SolverResult(
             kernels[step],
             data.bias * looks[step].now[1].reshape(-1),

@@ -13,13 +13,13 @@ from ..inference.regularization import Regularization
 from ..inference.select import Group, Scorer, Scoring, choose_strengths, described
 from ..inference.sparse import Blocks, Path, Taps, duality_gap
 from ..inference.sums import Normal
-from ..lazy_jax import is_tracer
+from ..lazy import is_tracer
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
 from ..leastsquares.penalty import RIDGE, Penalty, channel_labels, check_labels
 from ..leastsquares.regression import Regression
 from ..linalg.threads import one_blas_thread
-from ..near_misses import checks_arguments
+from ..notation import checks_arguments
 from ..parts import join
 from ..problem.checks import choice, number
 from ..problem.sizes import Sizes

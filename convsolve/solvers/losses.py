@@ -10,8 +10,7 @@ import numpy as np
 
 from ..errors import SolveError
 from ..inference.plq import Losses, minimize, relative_gap
-from ..inference.robust import error_norm, scaled_fit
-from ..inference.rows import DataRows, by_output
+from ..inference.robust import DataRows, by_output, error_norm, scaled_fit
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import GAP, Certificate
 from ..problem.checks import choice, number

@@ -18,8 +18,8 @@ from ..leastsquares.penalty import Penalty, Ridge
 from ..leastsquares.regression import Regression
 from ..problem.sizes import Sizes
 from ..text import count
-from .auto import AutoSolver
 from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
+from .direct import AutoSolver
 
 # The name of the factor.
 ROUTE = "eigenvectors of the Gram matrix"

@@ -19,9 +19,7 @@ PUBLIC |= {name: f"convsolve.extend.{name}" for name in extend.__all__}
 SHORT = {"np": "numpy"}
 # Names in signatures without a page: internal classes, aliases of types, and other libraries'.
 INTERNAL = {"Analysis", "Autoregression", "Certificate", "Errors", "Estimate", "FilteredPart"}
-WITHOUT_PAGE = frozenset(
-    {"Columns", "Drawn", "Figure", "Listener", "P", "Path", "R", "T"} | INTERNAL
-)
+WITHOUT_PAGE = frozenset({"Columns", "Drawn", "Figure", "P", "Path", "R", "T"} | INTERNAL)
 
 
 @cache

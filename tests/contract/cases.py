@@ -1,4 +1,4 @@
-"""The vocabulary of named problems: signals, geometries, adjustments and penalties."""
+"""The vocabulary of problems: signals, geometries, adjustments and penalties."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.interpolate import BSpline
 
-from contract.problems import Rng, responses, rows_of
+import convsolve as cs
+from contract.oracle import axis_of, windows_of
 from contract.statement import Prior, Statement
+
+Rng = np.random.Generator
 
 # --- signals: record lengths, channels, and values
 
@@ -39,7 +42,8 @@ def tones(rng: Rng, shape: tuple[int, ...]) -> np.ndarray:
     return np.sin(0.4 * time + phase) + np.sin(0.9 * time + 2 * phase)
 
 
-RAGGED = ((140,), (67,), (101,), (67,), (20,))
+# The last record has fewer rows than a drift of degree 2 has columns, or none.
+RAGGED = ((140,), (67,), (101,), (67,), (20,), (9,))
 SIGNALS: dict[str, tuple[Callable[..., np.ndarray], tuple[tuple[int, ...], ...], int]] = {
     "one record": (coloured, ((300,),), 3),
     "ragged": (coloured, RAGGED, 3),
@@ -51,6 +55,7 @@ SIGNALS: dict[str, tuple[Callable[..., np.ndarray], tuple[tuple[int, ...], ...],
     "sparse images": (events, ((20, 17),) * 2, 2),
     "wide": (coloured, ((26,),), 3),
     "tones": (tones, ((160,), (90,)), 2),
+    "volumes": (coloured, ((9, 7, 8),) * 2, 2),
 }
 
 # --- geometries
@@ -78,6 +83,24 @@ GEOMETRIES: dict[str, dict[str, Any]] = {
     "image": {"taps": (3, 4), "stride": (1, 1), "dilation": (1, 1)},
     "image, strides": {"taps": (2, 3), "stride": (2, 1), "dilation": (1, 2), "padding": "full"},
     "image, gaps": {"taps": (2, 3), "stride": (3, 4), "dilation": (1, 1)},
+    "image, cropped": {
+        "taps": (3, 2),
+        "stride": (1, 1),
+        "dilation": (1, 2),
+        "padding": ((-1, 3), (2, 1)),
+    },
+    "future": {"taps": (6,), "lags": ((-7, -2),), "padding": None},
+    "late, zeros": {"taps": (5,), "lags": ((3, 7),), "edges": "zeros", "padding": None},
+    "late, circular": {"taps": (5,), "lags": ((3, 7),), "edges": "circular", "padding": None},
+    "image, drop": {"taps": (3, 2), "stride": (2, 2), "lags": ((0, 2), (-1, 0)), "padding": None},
+    "image, circular": {
+        "taps": (2, 3),
+        "stride": (1, 1),
+        "lags": ((-1, 0), (0, 2)),
+        "edges": "circular",
+        "padding": None,
+    },
+    "volume": {"taps": (2, 1, 3), "stride": (1, 2, 1), "dilation": (2, 1, 1), "padding": "same"},
 }
 
 # --- adjustments: functions of a generator and a statement
@@ -115,6 +138,11 @@ def _artefact(samples: int) -> Callable[[Rng, Statement], Statement]:
     return adjusted
 
 
+def _end(rng: Rng, made: Statement) -> Statement:
+    """A mask of all rows but the last tenth."""
+    return replace(made, mask=[np.arange(math.prod(s)) >= 0.9 * s[0] for s in _shapes(made)])
+
+
 def _gaps(name: str, share: float) -> Callable[[Rng, Statement], Statement]:
     def adjusted(rng: Rng, made: Statement) -> Statement:
         found = [a.copy() for a in getattr(made, name)]
@@ -145,6 +173,12 @@ def _motion(ones: bool, offset: float = 1.0) -> Callable[[Rng, Statement], State
         return replace(made, confounds=found)
 
     return adjusted
+
+
+def _tones(rng: Rng, made: Statement) -> Statement:
+    """Confounds that span a tone of every phase."""
+    turn = [0.3 * np.arange(s[0]) for s in _shapes(made)]
+    return replace(made, confounds=[np.stack([np.cos(t), np.sin(t)], 1) + 1 for t in turn])
 
 
 def _like_x(size: float) -> Callable[[Rng, Statement], Statement]:
@@ -192,6 +226,29 @@ def _transient(rng: Rng, made: Statement) -> Statement:
     x = [a.copy() for a in made.x]
     x[0][0] = 1e8
     return replace(made, x=x)
+
+
+def _last_channel(value: Callable[[np.ndarray], Any]) -> Callable[[Rng, Statement], Statement]:
+    """Another last channel, which y does not respond to."""
+
+    def adjusted(rng: Rng, made: Statement) -> Statement:
+        x = [a.copy() for a in made.x]
+        for a in x:
+            a[..., -1] = value(a)
+        return replace(made, x=x)
+
+    return adjusted
+
+
+def _other_x(value: Callable[[np.ndarray], np.ndarray]) -> Callable[[Rng, Statement], Statement]:
+    """The same function of time in all channels."""
+    return lambda rng, made: replace(
+        made, x=[np.repeat(value(_time(a))[..., None], made.channels, -1) for a in made.x]
+    )
+
+
+def _time(x: np.ndarray) -> np.ndarray:
+    return np.indices(x.shape[:-1])[0].astype(float)
 
 
 def _integers(rng: Rng, made: Statement) -> Statement:
@@ -250,12 +307,14 @@ ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] =
     "drift 2": {"drift": 2},
     "motion": _motion(ones=False),
     "motion and ones": _motion(ones=True),
+    "tones": _tones,
     "motion at 1e4": _motion(ones=False, offset=1e4),
     "motion at 1e6 and ones": _motion(ones=True, offset=1e6),
     **{f"confounds like x to {size:.0e}": _like_x(size) for size in (1e-1, 1e-3, 1e-5, 1e-7)},
     "mask 1 %": _random_mask(0.01),
     "mask 30 %": _random_mask(0.3),
     "mask of blocks": _blocks,
+    "mask of all but the end": _end,
     "mask per output": _random_mask(0.1, outputs=True),
     "artefact of 1e8": _artefact(9),
     "sample of 1e8": _artefact(1),
@@ -274,6 +333,16 @@ ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] =
     "scales": _scales,
     "step of 1e6": _step,
     "transient of 1e8": _transient,
+    "twin channels": _last_channel(lambda x: x[..., 0]),
+    "small twin": _last_channel(lambda x: 2.0**-20 * x[..., 0]),
+    "lagged twin": _last_channel(lambda x: np.roll(x[..., 0], 2, axis=0)),
+    "near twin": _last_channel(lambda x: x[..., 0] + 1e-9 * np.cos(_time(x) ** 2)),
+    "constant channel": _last_channel(lambda x: 3.7),
+    "zero channel": _last_channel(lambda x: 0.0),
+    "quadratic channel": _last_channel(lambda x: 5 + 0.25 * _time(x) + 2.0**-7 * _time(x) ** 2),
+    "constant y": lambda rng, made: replace(made, y=[0 * y + 0.1 for y in made.y]),
+    "one tone": _other_x(lambda time: np.cos(0.3 * time) + 1),
+    "period 4": _other_x(lambda time: np.array([1.0, 0.0, -1.0, 0.0])[time.astype(int) % 4]),
     "splines": _basis(_splines),
     "splines in one channel": _basis(_splines, None, None),
     "splines, cosines": _basis(_splines, _cosines),
@@ -288,6 +357,10 @@ ADJUSTMENTS: dict[str, dict[str, Any] | Callable[[Rng, Statement], Statement]] =
 
 # --- penalties
 
+PACKAGE = {
+    "ridge": cs.Ridge, "smooth": cs.Smooth, "gaussian": cs.SquaredExponential,
+    "tc": cs.StableSpline, "dc": cs.StableSpline, "ss": cs.StableSpline, "tikhonov": cs.Tikhonov,
+}  # fmt: skip
 PRIORS = {
     "ridge": Prior("ridge", 10.0, {}),
     "banded": Prior("banded", 3.0, {"channel_groups": (0, 1, 1), "weights": (0.5, 20.0)}),
@@ -314,6 +387,14 @@ def prior_of(name: str | None, made: Statement) -> Prior | None:
         rows = np.random.default_rng(5).standard_normal((max(taps - 2, 1), taps))
         return found._replace(settings={"matrix": rows})
     return found
+
+
+def penalty_of(prior: Prior, strength: Any) -> cs.extend.Penalty:
+    """A penalty as an object of the package, with a strength: a number, or one per output."""
+    if prior.kind == "banded":
+        strengths = np.multiply.outer(prior.settings["weights"], strength)
+        return cs.Ridge(strengths, channel_groups=prior.settings["channel_groups"])
+    return PACKAGE[prior.kind](strength, **prior.settings)
 
 
 # --- the table
@@ -343,12 +424,64 @@ def statement(case: Case) -> Statement:
     geometry = GEOMETRIES[case.geometry]
     groups = geometry.get("groups", 1)
     x = [values(rng, (*shape, channels)) for shape in lengths]
-    outputs = case.outputs * groups
-    made = Statement(x, [np.zeros((*s, outputs)) for s in lengths], **geometry)
-    rows = [rows_of(made, i) for i in range(len(x))]
-    made = replace(made, y=[np.zeros((*shape, outputs)) for shape in rows])
-    made = replace(made, y=responses(rng, made, 0.5, 0.0))
+    made = Statement(x, [np.zeros((*s, case.outputs * groups)) for s in lengths], **geometry)
+    taps, inputs = math.prod(made.taps), channels // groups
+    w, y = rng.standard_normal((taps, groups, inputs, case.outputs)), []
+    for i, shape in enumerate(lengths):
+        rows = [len(axis_of(made, axis, size).samples) for axis, size in enumerate(shape)]
+        values_read = windows_of(made, i).values.reshape(-1, taps, groups, inputs)
+        clean = np.einsum("nkgi,kgio->ngo", values_read.astype(float), w)
+        y.append(clean.reshape(*rows, made.outputs))
+        y[i] += 0.5 * rng.standard_normal(y[i].shape)
+    made = replace(made, y=y)
     for name in case.adjustments:
         change = ADJUSTMENTS[name]
         made = replace(made, **change) if isinstance(change, dict) else change(rng, made)
     return replace(made, prior=prior_of(case.prior, made))
+
+
+# --- cases at random
+
+# At most one of each is drawn; names that a problem refuses are not drawn together.
+CHOICES = (
+    (
+        "offset 3", "offset 1e6", "offset 1e9", "offset 1e6 in y", "scales", "drifting by 10",
+        "drifting by 1e4", "twin channels", "small twin", "lagged twin", "near twin",
+        "constant channel", "zero channel", "quadratic channel", "one tone", "period 4",
+    ),
+    ("bias", "intercept", "drift 1", "drift 2", "motion", "motion, bias", "motion, drift 1",
+     "motion and ones"),
+    ("mask 1 %", "mask 30 %", "mask of blocks", "mask per output"),
+    ("gaps in x", "gaps in y", "gaps in x, gaps in y"),
+    ("weights per record", "weights per row", "zero weights"),
+)  # fmt: skip
+OF_LAGS = (
+    "windows", "splines", "splines in one channel", "splines, cosines", "cosines",
+    "dependent functions", "one function",
+)  # fmt: skip
+IN_A_BASIS = ("ridge", "banded", "first differences", "second differences")
+
+
+def random_case(seed: int) -> Case:
+    """A signal, a geometry that fits it, some adjustments, and a penalty or none."""
+    rng = np.random.default_rng(seed)
+    geometry = str(rng.choice([*GEOMETRIES]))
+    made = GEOMETRIES[geometry]
+    groups, axes = made.get("groups", 1), len(made["taps"])
+    signals = [
+        name
+        for name, (_, lengths, channels) in SIGNALS.items()
+        if len(lengths[0]) == axes and channels % groups == 0
+    ]
+    names: list[str] = []
+    for several in CHOICES:
+        if rng.random() < 0.5:
+            names += str(rng.choice(several)).split(", ")
+    priors = [*PRIORS]
+    # Functions without a mean cancel the digits of x that a large offset leaves.
+    large = any(name.startswith("offset 1e") for name in names)
+    if "lags" in made and axes == 1 and not large and rng.random() < 0.6:
+        names.append(str(rng.choice(OF_LAGS)))
+        priors = priors if names[-1] == "windows" else [*IN_A_BASIS]
+    prior = str(rng.choice(priors)) if rng.random() < 0.5 else None
+    return Case(str(rng.choice(signals)), geometry, tuple(names), prior)

@@ -13,9 +13,7 @@ import numpy as np
 
 import convsolve as cs
 from contract.oracle import EPS, REAL, Oracle, Part, coefficient_rows, norms
-from contract.problems import penalty_of
 from contract.routes import Route
-from contract.statement import Statement
 from support.ordering import errors_of
 
 # Errors are not compared where rounding may change them by more.
@@ -60,13 +58,13 @@ def is_documented(error: BaseException) -> bool:
     )
 
 
-def faults(oracle: Oracle, route: Route, fit: cs.Solution, *, most: float = 300) -> list[Fault]:
+def faults(oracle: Oracle, route: Route, fit: cs.Solution, most: float) -> list[Fault]:
     """All differences beyond conditioning; ``most`` is the limit of backward errors in eps.
 
     ``oracle`` is that of the statement. If the route has several strengths, so has another oracle.
     """
     oracle = solved_by(route, oracle)
-    found = [*_status(route, fit), *_coefficients(oracle, fit)]
+    found = [*_status(route, fit), *_coefficients(oracle, fit), *_rows(oracle, fit)]
     for outputs, part in oracle.parts.items():
         found += _kernel(oracle, route, part, outputs, fit, most)
     try:
@@ -113,6 +111,35 @@ def _coefficients(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
     limit = 100 * EPS * _condition(rows)
     if not (off <= limit * size).all():
         yield Fault("coefficients", float((off / size).max()), limit)
+
+
+def _rows(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
+    """Predictions, and residuals without the confounds; both are NaN in rows that are not used."""
+    made, taps = oracle.statement, math.prod(oracle.statement.taps)
+    predicted, left, y = (
+        np.concatenate([np.reshape(one, (-1, made.outputs)) for one in several])
+        for several in (fit.predict(), fit.residuals(), made.y)
+    )
+    values, used, roots = (np.concatenate(several) for several in zip(*oracle.rows))
+    values = values.reshape(len(y), taps, made.groups, -1)
+    kernel = np.asarray(fit.kernel, REAL).reshape(taps, values.shape[-1], made.groups, -1)
+    wanted, size = (
+        np.einsum("nkgi,kigo->ngo", v, w).reshape(y.shape) + b
+        for v, w, b in ((values, kernel, fit.bias), map(np.abs, (values, kernel, fit.bias)))
+    )
+    for outputs, part in oracle.parts.items():
+        o, rows = list(outputs), used[:, outputs[0]]
+        for name, found in (("predictions", predicted[:, o]), ("residuals", left[:, o])):
+            if (np.isnan(found) != ~rows[:, None]).any():
+                yield Fault(f"rows of {name}", "NaN", "rows that are not used")
+        limit = 1e3 * EPS * (size + np.abs(y))[rows][:, o].max(0, initial=0)
+        off = np.abs(predicted - wanted)[rows][:, o]
+        if not (off <= limit).all():
+            yield Fault("predictions", float(off.max()), limit)
+        expected = part.residual(oracle.columns(fit.kernel, outputs))
+        off = np.abs(left[rows][:, o] * roots[rows, None] - expected)
+        if not (off <= limit * part.lost * roots[rows].max(initial=0)).all():
+            yield Fault("residuals", float(off.max()), limit * part.lost)
 
 
 def _condition(rows: np.ndarray) -> float:
@@ -179,11 +206,13 @@ def _identifiability(oracle: Oracle, fit: cs.Solution) -> Iterator[Fault]:
     worst = min(verdicts, key=SEVERITY.index)
     if report.verdict != worst:
         yield Fault("verdict", report.verdict, worst)
-    least = min(
-        part.data_rank.value + part.nuisance for part, own in zip(parts, verdicts) if own == worst
-    )
-    if report.rank != least:
-        yield Fault("rank", report.rank, least)
+    # Of outputs with different rows, the report describes those of least rank or of fewest rows.
+    deficient = worst in ("rank-deficient", "underdetermined")
+    ranks = [part.data_rank.value + part.nuisance for part in parts]
+    alike = [i for i, own in enumerate(verdicts) if own == worst]
+    rank = ranks[min(alike, key=lambda i: (ranks[i] * deficient, parts[i].rows))]
+    if report.rank != rank:
+        yield Fault("rank", report.rank, rank)
 
 
 def verdict(part: Part) -> str:
@@ -271,31 +300,17 @@ def _errors_of_part(part: Part, found: Errors, bound: np.ndarray) -> Iterator[Fa
         yield Fault("error of a coefficient", float((off / truth).max()), float(bound.max()))
 
 
-# --- other properties of a solution and its report, with a penalty of strength 1
-
-
-def penalty_for_queries(made: Statement) -> cs.extend.Penalty:
-    """The penalty of a statement, by default a ridge, with the strength 1."""
-    return cs.Ridge(1.0) if made.prior is None else penalty_of(made.prior, 1.0)
-
-
-def _unique_with(report: cs.Identifiability, penalty: cs.extend.Penalty) -> bool:
-    form, strength = penalty.terms(1)[0]
-    return report._diagnosis.unique_with(strength, form)
-
-
-QUERIES: dict[str, Callable[[Statement, cs.Solution, cs.extend.Penalty], Any]] = {
-    "text": lambda made, fit, penalty: str(fit),
-    "report": lambda made, fit, penalty: str(fit.identifiability),
-    "dict": lambda made, fit, penalty: fit.identifiability.to_dict(),
-    "standard errors": lambda made, fit, penalty: fit.standard_error,
-    "band": lambda made, fit, penalty: fit.confidence_band(),
-    "score": lambda made, fit, penalty: fit.score(),
-    "residuals": lambda made, fit, penalty: fit.residuals(),
-    "predict": lambda made, fit, penalty: fit.predict(),
-    "covariance": lambda made, fit, penalty: fit.covariance(),
-    "unique_with": lambda made, fit, penalty: _unique_with(fit.identifiability, penalty),
-    "noise gain": lambda made, fit, penalty: fit.identifiability.noise_gain,
-    "padding": lambda made, fit, penalty: fit.identifiability.padding_dependent,
-    "null space": lambda made, fit, penalty: fit.identifiability.null_space,
-}
+# Properties of a solution that are computed on demand.
+QUERIES: tuple[Callable[[cs.Solution], Any], ...] = (
+    str,
+    lambda fit: str(fit.identifiability),
+    lambda fit: fit.identifiability.to_dict(),
+    cs.Solution.confidence_band,
+    cs.Solution.score,
+    cs.Solution.residuals,
+    cs.Solution.predict,
+    cs.Solution.covariance,
+    lambda fit: fit.identifiability.noise_gain,
+    lambda fit: fit.identifiability.padding_dependent,
+    lambda fit: fit.identifiability.null_space,
+)

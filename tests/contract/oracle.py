@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 from functools import cached_property, reduce
 from typing import NamedTuple
 
@@ -842,6 +843,12 @@ class Oracle:
             prior = roots_of_prior(statement, axes, group)
             for (_, strength), outputs in alike.items():
                 self.parts[tuple(outputs)] = self._part(group, outputs, prior, strength)
+
+    @property
+    def rows(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """Windows, flags (n, outputs) of rows used and roots of the weights, of every record."""
+        for i, (w, y) in enumerate(zip(self._windows, self.statement.y)):
+            yield w.values, w.used, roots_of(self.statement, i, y.shape[:-1])
 
     @cached_property
     def with_strengths(self) -> Oracle:

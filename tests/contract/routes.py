@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import convsolve as cs
-from contract.problems import penalty_of
+from contract.cases import penalty_of
 from contract.statement import Statement
 from convsolve.problem.sizes import Tuning
 from support.routes import ROUTES as FORCED
@@ -82,9 +82,9 @@ ROUTES = {
 }
 
 
-def problem(made: Statement, layout: str = "list", store: Store | None = None, folder: Any = None):
-    """The statement as a `Problem` of the package."""
-    batch = layout == "batch" or len(made.x) == 1
+def problem(made: Statement, store: Store | None = None, folder: Any = None) -> cs.Problem:
+    """The statement as a `Problem` of the package, with a batch of records of one shape."""
+    batch = len({a.shape for a in made.x}) == 1
     parts = {name: getattr(made, name) for name in ("x", "y", "mask", "weights", "confounds")}
     given = {
         name: value if value is None else _passed(value, batch) for name, value in parts.items()
@@ -126,11 +126,11 @@ def _passed(records: list[Any], batch: bool) -> Any:
     return records[0] if len(records) == 1 else np.stack(records)
 
 
-def solved(made: Statement, route: Route, layout: str, folder: Path) -> cs.Solution:
+def solved(made: Statement, route: Route, folder: Path) -> cs.Solution:
     """The solution by one route; any warning but that of identifiability is an error."""
     made = made.with_strengths() if route.strengths else made
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
-        found = problem(made, layout, route.store, folder)
+        found = problem(made, route.store, folder)
         return cs.solve(found, **route.method(made), limits=route.limits)

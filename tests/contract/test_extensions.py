@@ -1,6 +1,6 @@
 """A new solver, penalty, loss, noise model and source of data need no other change.
 
-Each component is passed as an object first. One entry in `registry.ENTRIES` then gives it a name.
+Each component is passed as an object first. An entry in `components.CLASSES` then gives it a name.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import optax
 import pytest
 
 import convsolve as cs
-from convsolve import registry
+from convsolve.components import CLASSES
 from convsolve.inference.errors import Errors
-from convsolve.inference.rows import DataRows, by_output
+from convsolve.inference.robust import DataRows, by_output
 from convsolve.leastsquares.analysis import Analysis
 from convsolve.leastsquares.certificate import GAP, Certificate
 from convsolve.problem.sizes import Tuning
@@ -42,11 +42,10 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Register:
         name = cls.__name__.lower()
         with pytest.raises(ValueError, match=f"{kind}='{name}' is unknown"):
             cs.solve(PROBLEM, **{kind: name})
-        entry = registry.Entry(kind, name, "a test", f"{__name__}:{cls.__name__}")
-        monkeypatch.setitem(registry.ENTRIES, name, entry)
+        monkeypatch.setitem(CLASSES[kind], name, cls)
         with pytest.raises(ValueError, match=f"{kind}='{name}s' is unknown; did you mean '{name}'"):
             cs.solve(PROBLEM, **{kind: f"{name}s"})
-        others = registry.WORDS.keys() - {kind, "select", "basis"}
+        others = CLASSES.keys() - {kind, "select", "basis"}
         for other in others:
             with pytest.raises(TypeError, match=f"use {kind}='{name}'"):
                 cs.solve(PROBLEM, **{other: name})
@@ -233,7 +232,7 @@ def test_gradient_descent_minimizes_a_loss(register: Register) -> None:
     excess = {row["method"]: row["excess_loss"] for row in table.rows}
     assert excess["quartic"] == 0
     assert min(excess["absolute"], excess["loss='squared'"]) > 1e-3
-    assert "loss: mean quartic residual" in str(table)
+    assert "Loss        mean quartic residual" in str(table)
 
 
 # --- a solver

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from typing import Any
@@ -47,6 +48,10 @@ def received() -> dict[str, Any]:
 def test_every_class_is_documented_and_that_of_a_returned_object() -> None:
     found = received()
     assert sorted([*found, *BASES]) == extend.__all__
+    for result in (one for one in found.values() if hasattr(one, "facts")):
+        json.dumps(result.to_dict(), allow_nan=False)
+        assert repr(result).startswith(f"<{type(result).__name__}")
+        assert result._repr_html_().startswith("<")
     for name in extend.__all__:
         cls = getattr(extend, name)
         assert name not in found or type(found[name]) is cls

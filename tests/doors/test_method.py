@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import registry
+from convsolve.components import CLASSES, kind_of
 from support import dense
 
 RNG, D = np.random.default_rng(0), np.eye(3)
@@ -21,11 +21,14 @@ NAMED: dict[str, Any] = {
     "squared_exponential": cs.SquaredExponential(), "smooth": cs.Smooth(), "tc": cs.StableSpline(),
     "dc": cs.StableSpline(kind="dc"), "ss": cs.StableSpline(kind="ss"), "huber": cs.HuberLoss(),
     "ar": cs.ARNoise(), "ar3": cs.ARNoise(3), "hac": cs.HACNoise(),
-    "hac20": cs.HACNoise(bandwidth=20), "cv": cs.CrossValidation(),
+    "hac20": cs.HACNoise(bandwidth=20), "cv": cs.CrossValidation(), "cv4": cs.CrossValidation(4),
+    "StableSpline(3, kind='dc')": cs.StableSpline(3, kind="dc"), "mae": "absolute",
+    "Smooth(2, order=2)": cs.Smooth(2, order=2), "cg(steps=5)": cs.ConjugateGradient(steps=5),
+    "mse": "squared",
 }  # fmt: skip
 # A basis is an argument of a problem, and a matrix has no default.
-METHODS = [name for name, entry in registry.ENTRIES.items() if entry.kind != "basis"]
-NAMES = [*(name for name in METHODS if name != "tikhonov"), "ar3", "hac20"]
+METHODS = [name for kind, names in CLASSES.items() if kind != "basis" for name in names]
+NAMES = [*(name for name in [*METHODS, *NAMED] if name != "tikhonov")]
 KINDS = {"solver": "cg", "penalty": "tc", "loss": "huber", "noise": "ar3", "select": "cv"}
 
 
@@ -40,8 +43,8 @@ def method_of(argument: str, value: Any) -> cs.method.Method:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_in_any_form_and_an_object_are_the_same_method(name: str) -> None:
-    kind = registry.found(name)[0].kind
-    one, *others = (name, name.upper().replace("_", "-"), NAMED.get(name, name))
+    kind, upper = kind_of(name), name if "(" in name else name.upper().replace("_", "-")
+    one, *others = (name, upper, NAMED.get(name, name))
     assert all(method_of(kind, other) == method_of(kind, one) for other in others)
 
 
@@ -51,7 +54,7 @@ def test_components_of_another_kind_and_classes_are_refused(kind: str) -> None:
         words = rf"^\w+ is a .*: use {other}=\w+\(|^{kind} must be a \w+ or one of"
         given = {type(NAMED[name]): words}
         if kind != other:
-            given |= {name: f"^'{name}' is an? .*: use {other}='{name}'", NAMED[name]: words}
+            given |= {name: f"^'{name}' is no {kind}: use {other}='{name}'", NAMED[name]: words}
         for value, expected in given.items():
             with pytest.raises(TypeError, match=expected):
                 method_of(kind, value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,13 +36,11 @@ def test_seconds_are_rounded_to_samples_as_in_mne() -> None:
         # mne.decoding.receptive_field._times_to_delays
         wanted = np.arange(int(np.round(tmin * fs)), int(np.round(tmax * fs) + 1))
         np.testing.assert_array_equal(problem._lags[0][::-1], wanted)
-    text = str(stated(lags=None, fs=128, tmin=-0.02, tmax=0.1))
-    assert "\nLags        -3 to 13 samples (-23.44 to 101.56 ms at 128 Hz), edges='drop'\n" in text
     fit = cs.solve(stated(lags=(-2, 4), fs=250))
     np.testing.assert_array_equal(fit.times, np.arange(-2, 5) / 250)
     chosen = cs.choose_lags(stated(lags=(0, 9)))
-    assert str(chosen).startswith("lags 0 … 4 (0 to 40 ms at 100 Hz) of 0 … 9, by BIC")
-    assert chosen.problem._names.channels == tuple(CHANNELS)
+    assert chosen.lags == (0, 4)
+    assert (chosen.problem.channels, chosen.problem.outputs) == (CHANNELS, OUTPUTS)
 
 
 # --- names in texts
@@ -52,15 +49,13 @@ def test_seconds_are_rounded_to_samples_as_in_mne() -> None:
 def test_texts_have_names() -> None:
     few = {"y": Y[:, 0], "outputs": ["left"]}
     for problem, words in (
-        (stated(**few), r"^ms +Fz +Cz +Pz$"),
-        (stated(X[:, :2], channels=["a", "b"]), r"^ms +a, left +b, left +a, right +b, right$"),
-        (stated(**few, lags=(0, 19)), r"^Largest .* ms\s+of\s+channel\s+(Fz|Cz|Pz)"),
+        (stated(**few), r"^lag \(ms\) +Fz +Cz +Pz$"),
         (stated(lags=(0, 19)), r"^right .* \d+, (Fz|Cz|Pz)$"),
     ):
         text = str(cs.solve(problem))
         assert re.search(words, text, re.MULTILINE)
         assert not re.search(r"(channel|output) \d", text)
-    assert "without channel Fz or Cz" in " ".join(str(cs.identify(stated(COPY, None))).split())
+    assert "leave out channel Cz" in " ".join(str(cs.identify(stated(COPY, None))).split())
 
 
 def test_outputs_of_a_mask_keep_their_names_and_numbers() -> None:
@@ -77,17 +72,7 @@ def test_tests_and_covariances_accept_names() -> None:
     np.testing.assert_array_equal(fit.test("Cz").statistic, fit.test(1).statistic)
     np.testing.assert_array_equal(fit.test(["Cz", "Pz"]).pvalue, fit.test([1, 2]).pvalue)
     np.testing.assert_array_equal(fit.covariance("right"), fit.covariance(1))
-    lines = str(fit.test("Cz")).splitlines()
-    assert [line.split()[0] for line in lines] == ["output", *OUTPUTS]
-    assert all("< 1e-300" in line for line in lines[1:])
-    mask = np.ones(Y.shape, bool)
-    mask[:99, 0] = False
-    parts = cs.solve(stated(mask=mask), penalty="ridge")
-    for penalized in (cs.solve(stated(), penalty="ridge"), parts):
-        assert penalized.regularization is not None
-        labels = penalized.regularization.plot().axes[0].get_legend_handles_labels()[1]
-        assert [word for word in labels if "chosen" not in word] == ["output left", "output right"]
-    assert cs.solve(stated(mask=mask)).test("Cz").outputs == tuple(OUTPUTS)
+    assert fit.test("Cz").outputs == tuple(OUTPUTS)
     with pytest.raises(ValueError, match="there is no channel 'Oz': there are Fz, Cz, Pz"):
         fit.test("Oz")
     with pytest.raises(ValueError, match=r"no output 'left': there are only numbers from 0"):
@@ -100,7 +85,7 @@ def test_tests_and_covariances_accept_names() -> None:
 def test_names_of_data_frames() -> None:
     x, y = pd.DataFrame(X, columns=CHANNELS), pd.DataFrame(Y, columns=OUTPUTS)
     problem = cs.Problem(x, y, lags=(0, 4))
-    assert (problem._names.channels, problem._names.outputs) == (tuple(CHANNELS), tuple(OUTPUTS))
+    assert (problem.channels, problem.outputs) == (CHANNELS, OUTPUTS)
     fit = cs.solve(problem)
     np.testing.assert_array_equal(fit.kernel, cs.solve(stated()).kernel)
     np.testing.assert_array_equal(fit.predict(x), fit.predict(X))
@@ -118,11 +103,11 @@ def test_names_of_xarrays() -> None:
     x = xr.DataArray(X, dims=("time", "channel"), coords={"channel": CHANNELS})
     y = xr.DataArray(Y, dims=("time", "sensor"), coords={"sensor": [3, 4]})
     problem = cs.Problem(x, y, lags=(0, 4))
-    assert problem._names == cs.Problem(X, Y, lags=(0, 4), channels=CHANNELS)._names
+    assert (problem.channels, problem.outputs) == (CHANNELS, [0, 1])
     kernel = cs.solve(problem).kernel
     np.testing.assert_array_equal(kernel, cs.solve(stated()).kernel)
     chunked = cs.Problem(x.chunk(time=100), y.chunk(time=100), lags=(0, 4))
-    assert (chunked._names, "dask" in str(type(chunked.x[0].source))) == (problem._names, True)
+    assert (chunked.channels, "dask" in str(type(chunked.x[0].source))) == (CHANNELS, True)
     np.testing.assert_allclose(cs.solve(chunked).kernel, kernel, rtol=1e-12)
 
 
@@ -133,7 +118,6 @@ def test_names_are_saved(tmp_path: Any) -> None:
     fit = cs.solve(stated())
     fit.save(tmp_path / "fit.npz")
     again = cs.load(tmp_path / "fit.npz")
-    assert again._names == fit._names
     assert (again.channels, again.outputs) == (CHANNELS, OUTPUTS)
     unnamed = cs.solve(stated(fs=None, channels=None, outputs=None))
     assert (unnamed.channels, unnamed.outputs) == ([0, 1, 2], [0, 1])
@@ -151,7 +135,7 @@ def test_tables_hold_every_tap(groups: int, named: bool) -> None:
     for (lag, channel, output), row in zip(
         table[["lag", "channel", "output"]].to_numpy().tolist(), table.itertuples(), strict=True
     ):
-        k = np.flatnonzero(fit._tap_lags[0] == lag)[0]
+        k = np.flatnonzero(fit._model.lags[0] == lag)[0]
         c, o = ("abcd".index(channel), "wxyz".index(output)) if named else (channel, output)
         within = c % (4 // groups)
         assert c // (4 // groups) == o // (4 // groups) or groups == 1
@@ -167,7 +151,7 @@ def test_tables_hold_every_tap(groups: int, named: bool) -> None:
         assert dataset.first_channel.values.tolist() == ([*"aacc"] if named else [0, 0, 2, 2])
 
 
-def test_tables_of_a_basis_have_coefficients_and_no_rows_outside_windows(tmp_path: Path) -> None:
+def test_tables_of_a_basis_have_coefficients_and_no_rows_outside_windows() -> None:
     x, noise = RNG.standard_normal((300, 2)), RNG.standard_normal((300, 1))
     given = {"lags": {"a": (0, 9), "b": (-2, 3)}, "basis": {"a": cs.BSplines(5)}}
     problem = cs.Problem(x, x[:, :1] + noise, **given, channels=["a", "b"], outputs=["w"])
@@ -177,13 +161,8 @@ def test_tables_of_a_basis_have_coefficients_and_no_rows_outside_windows(tmp_pat
         *(("a", lag) for lag in range(10)), *(("b", lag) for lag in range(-2, 4)),
     ]  # fmt: skip
     assert table.standard_error.notna().all()
-    names = [*(f"a[{i}]" for i in range(5)), *(f"b lag {lag}" for lag in range(-2, 4))]
-    assert names == problem.coefficient_names == found["coefficient_names"]
-    assert dataset.coefficient.values.tolist() == names
+    assert dataset.coefficient.values.tolist() == problem.coefficient_names
+    assert found["coefficient_names"] == problem.coefficient_names
     for name in ("coefficients", "coefficient_error"):
         np.testing.assert_array_equal(dataset[name], getattr(fit, name))
         np.testing.assert_array_equal(found[name], getattr(fit, name))
-    fit.save(tmp_path / "fit.npz")
-    loaded = cs.load(tmp_path / "fit.npz").to_dict()
-    assert loaded["coefficients"] == found["coefficients"]
-    assert loaded["coefficient_error"] == found["coefficient_error"]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.near_misses import ARGUMENTS, ATTRIBUTES
+from convsolve.notation import ARGUMENTS, ATTRIBUTES
 from convsolve.sklearn import ConvRegressor
 
 X = np.random.default_rng(0).standard_normal(100)

@@ -20,7 +20,6 @@ ONES, GROUPS = np.ones((3, 2)), {"channel_groups": (0, 1)}
 FIT, REPORT = cs.solve(FULL), cs.identify(FULL)
 SILENT = cs.identify(cs.Problem(np.zeros(9), kernel_size=3))
 ONE_ROW = cs.Problem(X[:3], Y[:1], kernel_size=3)
-WEIGHTED = cs.identify(cs.Problem(X, kernel_size=3, weights=np.linspace(1, 2, 38)))
 TWO_LENGTHS = cs.SquaredExponential(length=(1.0, 2.0))
 OWN = cs.CrossValidation(score=lambda y, p: -np.abs(y - p).max())
 RECORDS = cs.CrossValidation(average="records")
@@ -40,10 +39,6 @@ def problem(**given: Any) -> cs.Problem:
 
 def lagged(**given: Any) -> cs.Problem:
     return cs.Problem(**{"x": X, "lags": (0, 4), **given})
-
-
-def in_seconds(**given: Any) -> cs.Problem:
-    return lagged(lags=None, **given)
 
 
 def chosen(folds: Any, *records: Any) -> cs.Solution:
@@ -92,16 +87,9 @@ MASKS: list[Row] = [
     (lambda: problem(mask=np.ones(38)), TypeError, "mask must be boolean, got"),
     (lambda: problem(mask=FLAGS[1:]), ValueError, r"mask has shape \(37,\), y \(38, "),
     (lambda: problem(mask=~FLAGS), ValueError, "no row is left by the mask"),
-    (
-        lambda: problem(mask=np.ma.masked_array(FLAGS)),
-        TypeError,
-        "real numbers, got MaskedArray",
-    ),
-    (lambda: problem(missing="interpolate"), ValueError, "missing='interpolate' is unknown"),
+    (lambda: problem(mask=np.ma.masked_array(FLAGS)), TypeError, "numbers, got MaskedArray"),
 ]
 CONFOUNDS: list[Row] = [
-    (lambda: problem(drift="linear"), TypeError, "drift must be an integer, got 'linear'"),
-    (lambda: problem(drift=0, bias=True), ValueError, "cannot be combined with a constant per"),
     (lambda: problem(confounds=np.nan * Y), ValueError, "confounds has NaN in rows used"),
 ]
 WEIGHTS: list[Row] = [
@@ -112,11 +100,8 @@ NAMES: list[Row] = [
     (lambda: lagged(y=X, outputs=["a", "a"]), ValueError, "outputs must be 2 different names"),
 ]
 PENALTIES: list[Row] = [
-    (lambda: cs.StableSpline(kind="tcs"), ValueError, "kind='tcs' is unknown"),
     (lambda: spline("dc", -1.0), ValueError, "correlation must be finite and above -1"),
-    (lambda: cs.SquaredExponential(length=(1.0, "a")), TypeError, "length must be a number"),
     (lambda: tikhonov(np.ones(3)), ValueError, r"matrix must be \(q, taps\), got shape"),
-    (lambda: tikhonov([[np.nan]]), ValueError, "matrix has NaN at index"),
     (lambda: solved(penalty=TWO_LENGTHS), ValueError, "has 2 lengths, the kernel 1 axes"),
 ]
 CHOICES: list[Row] = [
@@ -125,14 +110,11 @@ CHOICES: list[Row] = [
     (lambda: cs.solve(ONE_ROW, penalty="ridge"), cs.SolveError, "1 row of y: too few to select"),
 ]  # fmt: skip
 FOLDS: list[Row] = [
-    (lambda: cs.CrossValidation(score="r"), ValueError, "score='r' is unknown"),
     (lambda: cs.CrossValidation(1), ValueError, "folds must be at least 2"),
-    (lambda: cs.CrossValidation([[0]]), ValueError, "several lists of different records"),
     (lambda: cs.cross_validate(ONE_ROW), ValueError, "1 row cannot be cut into 2 folds"),
     (lambda: chosen([[0], [1]], [X, X[:1]], [Y, Y[:0]]), ValueError, "a fold has no rows"),
     (lambda: chosen([[0], [1]]), ValueError, "folds names record 1, there are 1 record"),
     (lambda: cs.CrossValidation([[0, 1], [1]]), ValueError, "several lists of different records"),
-    (lambda: cs.CrossValidation(average="trials"), ValueError, "average='trials' is unknown"),
     (lambda: ridge(select=OWN.score), TypeError, "must be a CrossValidation or one of"),
     (lambda: banded(select=OWN), ValueError, "a score that has a gradient"),
     (lambda: banded(select=RECORDS, grid=[1, 2]), TypeError, "grid= needs a penalty with one"),
@@ -150,13 +132,9 @@ FOLDS: list[Row] = [
     (lambda: constant_record("r2"), ValueError, "fold 1 has no r2, because y does not vary"),
 ]  # fmt: skip
 LAGS: list[Row] = [
-    (lambda: cs.Problem(X[:, 0], X[None, :, 0], lags=(0, 4)), ValueError, "transpose y"),
-    (lambda: in_seconds(y=X, tmin=-100, tmax=400, fs=64), ValueError, "tmax= are in seconds"),
     (lambda: cs.cross_validate(FULL, 5), TypeError, "use folds=5"),
     (lambda: cs.choose_lags(cs.Problem(X, X[:, 1:], kernel_size=(1, 2))), ValueError,
-     "windows of all lags along one axis"),
-    (lambda: cs.choose_lags(cs.Problem(np.ones(30), LINE[:26], kernel_size=5)), cs.SolveError,
-     "do not determine all of the lags"),
+     "choose_lags needs one axis"),
     (lambda: cs.choose_lags(cs.Problem(LINE[:30], LINE[:30], lags=(0, 12)),
                             cs.CrossValidation(2)), cs.SolveError, "do not determine all of the"),
 ]  # fmt: skip
@@ -172,25 +150,19 @@ SOLVERS: list[Row] = [
             cs.Problem([X, X], [Y, Y], kernel_size=3), "cg", limits=cs.Limits(memory=1)
         ).jackknife(),
         ValueError,
-        "the Gram matrix needs 288 bytes",
+        "the Gram matrix needs 2.68e-07 GiB",
     ),
     (lambda: cs.Limits(data=np.nan), ValueError, "data must be finite and at least 0, got nan"),
-    (lambda: cs.choose_lags(FULL, "cv", limits=cs.Limits(memory=1)), cs.SolveError, "Gram matrix"),
-    (lambda: cs.solve(FULL, strict="yes"), TypeError, "strict must be True or False, got 'yes'"),
     (lambda: FULL.times, ValueError, "there is no sampling rate"),
 ]
 COMPARISONS: list[Row] = [
-    (lambda: cs.compare(FULL, {}), TypeError, "methods must be names or dicts of arguments"),
-    (lambda: cs.compare(FULL, [cs.Ridge()]), TypeError, "methods must be names or dicts of"),
+    (lambda: cs.compare(FULL, {}), TypeError, "methods must be names or dicts"),
 ]  # fmt: skip
 ERRORS: list[Row] = [
-    (lambda: FIT.test(-1), ValueError, "channels must be at least 0"),
     (lambda: FIT.test(contrast=np.full((3, 2), np.inf)), ValueError, "contrast must be finite"),
     (lambda: FIT.test(contrast=np.ones((2, 3, 2))), ValueError, "not independent"),
     (lambda: FIT.test(contrast=[ONES, 0 * ONES]), ValueError, "sums of taps with weights"),
     (lambda: FIT.confidence_band(95), ValueError, "level must lie between 0 and 1, got 95"),
-    (lambda: FIT.confidence_band(simultaneous=True, method="scheffe"), ValueError, "'scheffe' is"),
-    (lambda: FIT.permutation_test("rows"), ValueError, "kind='rows' is unknown; choose 'circ"),
     (lambda: FIT.permutation_test(draws=18), ValueError, "draws must be at least 19, got 18"),
     (
         lambda: FIT.permutation_test(),
@@ -206,40 +178,30 @@ REPORTS: list[Row] = [
         ValueError,
         "weights, confounds, bases and windows",
     ),
-    (lambda: WEIGHTED.descent(), ValueError, r"descent\(\) does not support weights, conf"),
     (lambda: SILENT.descent(), ValueError, "x is zero in every window, so descent does not"),
 ]
 PICTURES: list[Row] = [
-    (lambda: cs.plot(FIT, kind="stripes"), ValueError, "'stripes' is unknown; choose 'line"),
-    (lambda: cs.plot(FIT, kind="penalty"), ValueError, "draws the selection of a strength"),
+    (lambda: cs.plot(FIT, kind="penalty"), ValueError, "kind='penalty' has no panel here"),
     (lambda: cs.plot(X), TypeError, r"or fit\.regularization, got ndarray"),
 ]
 LASSO: list[Row] = [
-    (lambda: cs.Lasso(channel_groups="taps"), ValueError, "channel_groups='taps' is unknown"),
     (lambda: cs.Lasso(0), ValueError, "strength of a lasso must be positive"),
 ]
 SETTINGS: list[Row] = [
     (lambda: cs.HuberLoss(scale="1"), ValueError, "scale='1' is unknown; choose 'mad' or a number"),
-    (lambda: cs.HuberLoss(scale=0), ValueError, "^scale must be finite and above 0, got 0"),
     (lambda: cs.StableSpline(decay=1), ValueError, "^decay must lie between 0 and 1, got "),
     *(
         (partial(cs.GradientDescent, **settings), error, words)
         for settings, error, words in (
             ({"steps": -1}, ValueError, "steps must be at least 0, got -1"),
-            ({"steps": 2**31}, ValueError, "steps must be at most 2000000000, got 2147483648"),
             ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
-            ({"seed": 2**31}, ValueError, "seed must be at most 2000000000, got 2147483648"),
-            ({"optimizer": "sgd"}, ValueError, "optimizer='sgd' is unknown; choose 'adam' or 'lb"),
             ({"optimizer": 1e-3}, TypeError, "optimizer must be an optax transformation, got 0.0"),
-            ({"init": "ones"}, ValueError, "init='ones' is unknown; choose 'glorot_uniform' or '"),
-            ({"init": None}, TypeError, "init must hold plain real numbers, got None"),
             ({"init": [np.nan]}, ValueError, "init has NaN at index"),
         )
     ),
 ]
 DATA: list[Row] = [
     (lambda: FIT.score(y=Y), ValueError, "y was given without x"),
-    (lambda: FIT.score(X), ValueError, "y is needed: pass both x and y"),
     (lambda: cs.solve(problem(y=None)), ValueError, "solve needs y"),
     (lambda: problem(fs=10, y=None, kernel_size=(2, 2)), ValueError, "fs is the rate of sampl"),
 ]

@@ -84,91 +84,29 @@ def test_score_by_its_definitions() -> None:
     assert np.isnan(constant.score().r2).all()
 
 
-@pytest.mark.parametrize(
-    ("edges", "lags"), [("drop", (0, 4)), ("zeros", (-3, 1)), ("circular", (2, 5))]
-)
-def test_lags_and_impulse_response_are_aligned(
-    edges: str, lags: tuple[int, int], rng: np.random.Generator
-) -> None:
-    """y[t] = Σ h[l] x[t − l] is summed in a loop."""
-    x = rng.standard_normal(60)
-    h = dict(zip(range(lags[0], lags[1] + 1), rng.standard_normal(9), strict=False))
-    y = np.zeros(60)
-    for t in range(60):
-        for lag, value in h.items():
-            s = (t - lag) % 60 if edges == "circular" else t - lag
-            y[t] += value * x[s] if 0 <= s < 60 else 0.0
-    fit = cs.solve(cs.Problem(x, y, lags=lags, edges=edges))
-    assert fit.lags.tolist() == list(range(lags[0], lags[1] + 1))
-    assert fit.impulse_response.shape == fit.lags.shape
-    np.testing.assert_allclose(fit.impulse_response, list(h.values()), atol=1e-12)
-    whole = [all(0 <= t - lag < 60 for lag in h) or edges != "drop" for t in range(60)]
-    np.testing.assert_allclose(fit.predict(x), np.where(whole, y, np.nan), atol=1e-12)
-    np.testing.assert_array_equal(np.isnan(fit.residuals()), np.isnan(fit.predict()))
-    assert fit.score(x, y).r2[0] == pytest.approx(1)
-
-
-NOISE = np.random.default_rng(1).standard_normal((40, 2))
-SMALL = cs.Problem(NOISE, NOISE[2:, :1] + 0.1 * NOISE[:-2, 1:], kernel_size=(3,))
-START = np.zeros((3, 2, 1))
-RIDGE = {"kind": "ridge", "strength": [0.5]}
-DESCENT = {
-    "optimizer": "adam", "steps": 3, "batch_size": None, "init": "glorot_uniform", "seed": 0,
-    "restarts": 1, "tol": 1e-6,
-}  # fmt: skip
-
-
-CG, SQUARED = cs.ConjugateGradient(tol=1e-12, steps=np.int64(50)), {"kind": "SquaredLoss"}
-
-
 def size_of(prediction: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.abs(prediction - target)
 
 
-def descent(*given: Any, **options: object) -> cs.GradientDescent:
-    return cs.GradientDescent(*given, steps=3, **options)
-
-
-CUSTOM = descent(optax.adam(5e-2), init=START, seed=jnp.array(7))
-OWN = {"optimizer": "custom", "init": "array of shape (3, 2, 1)", "seed": 7}
-# Keywords of `solve`, the recorded settings of the solver, the recorded loss, and its text.
-ASKED: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any], str]] = {
-    "auto": ({"ridge": np.float32(0.5)}, {}, SQUARED, ""),
-    "cg": ({"solver": CG, "ridge": 0.5}, {"steps": 50, "tol": 1e-12}, SQUARED, ""),
-    "custom": (
-        {"solver": CUSTOM, "loss": size_of},
-        DESCENT | OWN,
-        {"kind": "CustomLoss", "function": "size_of"},
-        "size_of), ",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", ASKED)
-def test_a_fit_and_its_file_record_the_arguments(name: str, tmp_path: Path) -> None:
-    method, settings, loss, words = ASKED[name]
-    fit = cs.solve(SMALL, **method)
-    assert fit.stats["settings"] == settings
-    assert fit.stats["penalty"] == (RIDGE if "ridge" in method else None)
-    assert (fit.stats["loss"], fit.stats["noise"]) == (loss, "white")
-    if name == "custom":
-        call = "cs.GradientDescent(..., steps=3, init=..., seed=7), loss=size_of"
-        assert fit.stats["call"] == f"cs.solve(problem, {call})"
-    assert (fit.regularization is not None) == ("ridge" in method)
-    assert fit.stats["version"] == cs.__version__
-    if name == "auto":
-        assert fit.stats["choice"].endswith(fit.stats["solver"])
+def test_a_fit_and_its_file_record_the_arguments(tmp_path: Path) -> None:
+    start = np.zeros((3, 2, 1))
+    solver = cs.GradientDescent(optax.adam(5e-2), init=start, seed=jnp.array(7), steps=3)
+    noise = np.random.default_rng(1).standard_normal((40, 2))
+    problem = cs.Problem(noise, noise[2:, :1] + 0.1 * noise[:-2, 1:], kernel_size=(3,))
+    fit = cs.solve(problem, solver, loss=size_of)
+    assert fit.stats["settings"] == {
+        "optimizer": "custom", "steps": 3, "batch_size": None, "init": "custom",
+        "seed": 7, "restarts": 1, "tol": 1e-6,
+    }  # fmt: skip
+    assert fit.stats["loss"] == {"kind": "CustomLoss", "function": "size_of"}
+    assert (fit.stats["penalty"], fit.stats["noise"]) == (None, "white")
+    call = "cs.GradientDescent(..., steps=3, init=..., seed=7), loss=size_of"
+    assert fit.stats["call"] == f"cs.solve(problem, {call})"
     fit.save(tmp_path / "fit.npz")
     back = cs.load(tmp_path / "fit.npz")
     assert back.stats == fit.stats | {"identifiability": fit.identifiability.to_dict()}
-    back.save(tmp_path / "again.npz")
-    assert cs.load(tmp_path / "again.npz").stats == back.stats
-    for text in (" ".join(str(one).split()) for one in (fit, back)):
-        assert ("Penalty ridge, strength 0.5, as given" in text) == ("ridge" in method)
-        assert words in text
-        assert (", 3 steps, " in text) == ("optimizer" in settings)
-        assert f", convsolve {cs.__version__}" in text
-    assert ("Penalty: none" in str(fit)) == ("ridge" not in method)
+    words = "CustomLoss(function='size_of'), 3 steps, "
+    assert all(words in " ".join(str(one).split()) for one in (fit, back))
 
 
 def test_save_and_load(tmp_path: Path) -> None:
@@ -183,8 +121,6 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert back.score(X, Y + 2).r2.tolist() == fit.score().r2.tolist()
     for name in ("status", "backward_error", "converged"):
         assert getattr(back, name) == getattr(fit, name)
-    assert back.stats["solver"] == "GradientDescent"
-    assert back.stats["identifiability"]["verdict"] == fit.identifiability.verdict
     assert np.array_equal(back.trace.losses, fit.trace.losses)
     with pytest.raises(ValueError, match=r"a loaded solution has no training data; give x and y"):
         back.residuals()
@@ -213,39 +149,20 @@ def test_a_given_penalty_is_saved(name: str, tmp_path: Path) -> None:
     fit = cs.solve(cs.Problem(x, y, lags=(0, 2), missing="drop"), **GIVEN[name])
     found = fit.regularization
     assert (found.criterion, found.path) == ("given", None)
-    method = cs.method.Method.of(**GIVEN[name]).penalty
-    strength = np.array(method.strength)
-    np.testing.assert_array_equal(
-        found.strength, np.broadcast_to(strength, (*strength.shape[:-1], 2))
-    )
-    assert fit._penalized
+    strength = np.array(cs.method.Method.of(**GIVEN[name]).penalty.strength)
+    assert (found.strength == strength).all()
     assert not np.isnan(found.effective_dof).any()
     fit.save(tmp_path / "fit.npz")
     back = cs.load(tmp_path / "fit.npz")
     np.testing.assert_equal(back.regularization.to_dict(), found.to_dict())
-    assert back._penalized
-    assert str(back.regularization) == str(found)
     assert back.stats["penalty"] == fit.stats["penalty"]
 
 
-DAMAGED = {
-    b'{"version": 99}': "solution: version 99 is not known; update convsolve",
-    b'{"version": 1}': r"fit\.npz: incomplete solution file, 'kernel' is missing",
-    b"\xff": r"fit\.npz: .*cannot be read as a solution",
-}
-
-
-@pytest.mark.parametrize("about", [None, *DAMAGED])
-def test_files_of_no_solution_and_damaged_files_are_refused(
-    tmp_path: Path, about: bytes | None
-) -> None:
-    path = tmp_path / "fit.npz"
-    np.savez(
-        path, **{"x": np.ones(3)} if about is None else {"about": np.frombuffer(about, np.uint8)}
-    )
-    words = DAMAGED.get(about, r"fit\.npz: no solution .* \(it has x\)")
-    with pytest.raises(ValueError, match=words):
-        cs.load(path)
+@pytest.mark.parametrize("about", [b"", b'{"version": 99}', b'{"version": 1}'])
+def test_files_of_no_solution_are_refused(tmp_path: Path, about: bytes) -> None:
+    np.savez(tmp_path / "fit.npz", about=np.frombuffer(about, np.uint8))
+    with pytest.raises(ValueError, match=r"fit\.npz: no solution that Solution\.save wrote"):
+        cs.load(tmp_path / "fit.npz")
 
 
 def test_a_fit_can_be_pickled_and_is_freed_without_the_garbage_collector() -> None:

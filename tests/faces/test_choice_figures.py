@@ -1,86 +1,88 @@
-"""Pictures of choices: what is drawn is what was scored, and the choice is marked."""
+"""Figures of choices, comparisons and groups: what is drawn is what was scored."""
 
 import numpy as np
 import pytest
 
 import convsolve as cs
-from support.pictures import drawn, image, legend, line, panel, titles
+from support.pictures import drawn, image, legend, line, noise, panel, titles
+
+X = noise(3, 80, 1)
+Y = np.concatenate([X + np.roll(X, 1, axis=1), -2 * X], -1) + 0.5 * noise(3, 80, 2, seed=1)
+ABOUT = {"lags": (-2, 9), "edges": "zeros"}
+PROBLEM = cs.Problem(X, Y, **ABOUT)
 
 
-@pytest.fixture(scope="module")
-def problem():
-    rng = np.random.default_rng(0)
-    x = [rng.standard_normal((80, 1)) for _ in range(3)]
-    w = 0.7 ** np.arange(6)[::-1, None, None] * np.array([1.0, -2.0])
-    y = [cs.convolve(np.pad(a, ((5, 0), (0, 0))), w, cs.ConvSpec(6)) for a in x]
-    noisy = [b + 0.5 * rng.standard_normal(b.shape) for b in y]
-    return cs.Problem(x, noisy, lags=(-2, 9), edges="zeros")
-
-
-@pytest.mark.parametrize("select", ["GCV", "Evidence", "AICc", "BIC"])
-def test_scores_over_strengths_and_the_choice(problem, select):
-    found = cs.solve(problem, penalty="ridge", select=select.lower()).regularization
-    figure, name = drawn(found), select
-    assert figure.get_suptitle() == ""
-    assert titles(figure) == [f"{name} by strength", "Effective degrees of freedom"]
-    axes = panel(figure, f"{name} by strength")
-    curve = line(axes, "output 1")
+@pytest.mark.parametrize("select", ["gcv", "evidence"])
+def test_scores_over_strengths_and_the_choice(select):
+    """Mean squares of several outputs are relative to the best one."""
+    found = cs.solve(PROBLEM, penalty="ridge", select=select).regularization
+    scores, freedom = drawn(found).axes
+    curve, scale = scores.get_lines()[2], found.path.scores[:, 1]
+    best = scale.min() if select == "gcv" else 1.0
     np.testing.assert_allclose(curve.get_xdata(), found.path.strengths[:, 1])
-    np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1])
-    assert f"chosen: {found.strength[0]:.3g}" in legend(axes)
-    freedom = panel(figure, "Effective degrees of freedom").get_lines()
-    np.testing.assert_allclose(freedom[0].get_ydata(), found.path.effective_dof[:, 0])
-    np.testing.assert_allclose(freedom[1].get_ydata(), found.effective_dof[0])
-    # The number above the curve is inside the axes.
-    assert freedom[0].axes.get_ylim()[1] > 1.1 * found.path.effective_dof.max()
+    np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1] / best)
+    assert legend(scores) == [f"output {q}: {found.strength[q]:.3g}" for q in (0, 1)]
+    dof = freedom.get_lines()
+    np.testing.assert_allclose(dof[0].get_ydata(), found.path.effective_dof[:, 0])
+    np.testing.assert_allclose(dof[1].get_ydata(), found.effective_dof[0])
 
 
-def test_every_fold_is_drawn(problem):
-    select = cs.CrossValidation(score="r2")
-    found = cs.solve(problem, penalty="ridge", select=select).regularization
-    axes = panel(drawn(found), "Held-out R² by strength")
+def test_every_fold_is_drawn():
+    one, select = cs.Problem(X, Y[..., :1], **ABOUT), cs.CrossValidation(score="r2")
+    found = cs.solve(one, penalty="ridge", select=select).regularization
+    axes = drawn(found).axes[0]
     curves = [curve.get_ydata() for curve in axes.get_lines()]
     for fold in found.path.scores_by_fold[:, :, 0]:
         assert any(len(c) == len(fold) and np.allclose(c, fold) for c in curves)
     assert axes.get_ylabel() == "held-out R²"
 
 
-def same_sign(y, prediction):
-    return np.mean(np.sign(y) == np.sign(prediction))
-
-
-def test_a_function_and_groups_of_channels(problem):
-    x = [np.concatenate([a, a[::-1]], axis=1) for a in problem.x]
-    both = cs.Problem(x, list(problem.y), lags=(-2, 9), edges="zeros")
-    select = cs.CrossValidation(score=same_sign)
-    found = cs.solve(both, penalty="ridge", select=select).regularization
-    assert "by held-out same_sign(); " in str(found)
-    axes = panel(drawn(found), "Held-out same_sign() by strength")
-    assert axes.get_ylabel() == "held-out same_sign()"
-    found = cs.solve(both, penalty=cs.Ridge(channel_groups=(0, 1)), select="cv").regularization
-    axes = panel(drawn(found), "Held-out error by strength")
-    assert axes.get_xlabel() == "geometric mean of the strengths"
-    curve = line(axes, "output 1")
-    np.testing.assert_allclose(curve.get_ydata(), found.path.scores[:, 1])
-
-
-def test_a_choice_at_the_edge_is_named_and_an_output_of_zeros_has_no_score(problem):
-    found = cs.solve(problem, penalty="ridge", grid=[1e5, 1e6, 1e7]).regularization
-    axes = panel(drawn(found), "GCV by strength")
-    assert any(text.startswith("chosen, at the edge: 1e+05") for text in legend(axes))
+def test_a_choice_at_the_edge_is_named_and_an_output_of_zeros_has_no_mark():
+    found = cs.solve(PROBLEM, penalty="ridge", grid=[1e5, 1e6, 1e7]).regularization
+    assert legend(drawn(found).axes[0])[0] == "output 0: 1e+05, at the edge"
     x, y = np.random.default_rng(0).standard_normal((2, 300))
     both = cs.Problem(x, np.column_stack([y, 0 * y]), lags=(0, 9))
-    assert len(titles(drawn(cs.solve(both, penalty="tc").regularization))) == 2
+    assert len(legend(drawn(cs.solve(both, penalty="tc").regularization).axes[0])) == 1
 
 
-def test_every_window_of_lags_and_the_choice(problem):
-    found = cs.choose_lags(problem)
-    figure = drawn(found)
-    assert figure.get_suptitle() == ""
-    axes = panel(figure, "BIC of every lag window")
+def test_every_window_of_lags_and_the_choice():
+    found = cs.choose_lags(PROBLEM)
+    axes = panel(drawn(found), "Choice of the lags")
     np.testing.assert_array_equal(np.ma.filled(image(axes), np.nan), found.scores)
-    marked = line(axes, f"chosen: {found.lags[0]} to {found.lags[1]} samples")
+    marked = line(axes, "chosen: lags 0, 1")
     assert (marked.get_xdata()[0], marked.get_ydata()[0]) == (found.lags[1], found.lags[0])
-    curve = panel(figure, f"Windows that start at lag {found.lags[0]}").get_lines()[0]
-    first = found.lags[0] - found.candidates[0]
-    np.testing.assert_array_equal(curve.get_ydata(), found.scores[first])
+
+
+def test_a_comparison_has_a_bar_for_every_number():
+    problem = cs.Problem(noise(60, 2), noise(58, seed=1), kernel_size=3)
+    methods = {"exact": "svd", "penalized": "ridge"}
+    table = cs.compare(problem, methods, truth=noise(3, 2, seed=2))
+    figure = drawn(table)
+    for key in "excess_loss", "kernel_error", "run_seconds":
+        axes = panel(figure, key.replace("_", " ").capitalize())
+        assert [tick.get_text() for tick in axes.get_yticklabels()] == [*methods]
+        numbers = [row[key] for row in table.rows]
+        ends = [bar.get_x() + bar.get_width() for bar in axes.patches]
+        np.testing.assert_allclose(ends, np.maximum(numbers, axes.get_xlim()[0]), rtol=1e-9)
+        words = [text.get_text() for text in axes.texts]
+        assert words == [f"{number:.1e}" if number else "0" for number in numbers]
+    for c in range(2):
+        axes = panel(figure, f"Impulse responses: channel {c}")
+        for name, fit in table.solutions.items():
+            np.testing.assert_array_equal(line(axes, name).get_ydata(), fit.kernel[:, c, 0])
+
+
+def test_a_group_has_its_band_and_the_kernels_of_its_subjects():
+    x = noise(5, 99, 2)
+    problems = {i: cs.Problem(x[i], noise(99, seed=i), lags=(0, 4), fs=100) for i in range(5)}
+    group = cs.solve_group(problems)
+    figure = drawn(group)
+    assert titles(figure)[1] == "Group of 5 subjects, 95 % confidence band\nchannel 1"
+    for c, axes in enumerate(figure.axes):
+        heights = axes.collections[0].get_paths()[0].vertices[:, 1]
+        low, high = (end[:, c] for end in group.confidence_band())
+        np.testing.assert_allclose((heights.min(), heights.max()), (low.min(), high.max()))
+        curves = [curve for curve in axes.get_lines() if len(curve.get_xdata()) == 5]
+        np.testing.assert_allclose(curves[0].get_xdata(), 10 * np.arange(5))
+        np.testing.assert_array_equal(curves[0].get_ydata(), group.impulse_responses["0"][:, c])
+        np.testing.assert_allclose(curves[5].get_ydata(), group.impulse_response[:, c])

@@ -46,7 +46,9 @@ def documented() -> Iterator[tuple[str, Any]]:
     for owner in OWNERS:
         methods = {n: one for n, one in vars(owner).items() if inspect.isfunction(one)}
         for name in methods:
-            if not name.startswith("_") and f"{owner.__name__}.{name}" not in SHORT:
+            # `facts` is explained where it is rendered.
+            own = not name.startswith("_") and name != "facts"
+            if own and f"{owner.__name__}.{name}" not in SHORT:
                 yield f"{owner.__name__}.{name}", methods[name]
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import convsolve as cs
-from convsolve import registry
+from convsolve.components import CLASSES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -34,15 +34,17 @@ def test_public_names_components_and_modules_are_in_the_reference() -> None:
     assert set(explained.values()) == {1}
     listed = re.findall(r"^   (\w+)$", (DOCS / "api/index.rst").read_text(encoding="utf-8"), re.M)
     assert set(cs.__all__) <= set(listed)
-    tables = re.findall(r"^\.\. registry:: (\w+)$", REFERENCE, re.M)
-    assert sorted(tables) == sorted(registry.WORDS)
-    classes = {entry.class_name for entry in registry.ENTRIES.values() if entry.class_name}
-    # Methods without settings have a name and no public class.
-    assert classes - set(cs.__all__) == {
-        "AutoSolver", "QR", "SVD", "NormalEquations", "FFTDeconvolution",
-        "SquaredLoss", "AbsoluteLoss", "WhiteNoise", "ClusterNoise",
-    }  # fmt: skip
-    modules = {path.stem for path in (ROOT / "convsolve/interop").glob("[!_]*.py")} - {"layouts"}
+    rows = re.findall(
+        r"^   \* - (``.*``)\n     -(?: :py:class:`~convsolve\.(\w+)`)?$", REFERENCE, re.M
+    )
+    named = {name: cls for names, cls in rows for name in re.findall(r"``(\w+)``", names)}
+    components = {name: one for classes in CLASSES.values() for name, one in classes.items()}
+    assert named.keys() == components.keys()
+    for name, one in components.items():
+        # Methods without settings have a name and no public class.
+        cls = getattr(one, "func", one).__name__
+        assert named[name] == (cls if cls in cs.__all__ else ""), name
+    modules = {path.stem for path in (ROOT / "convsolve/interop").glob("[!_]*.py")}
     wanted = {
         "convsolve.interop",
         "convsolve.sklearn",

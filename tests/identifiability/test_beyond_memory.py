@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability.wording import method
-from convsolve.leastsquares.analysis import Analysis, analyse
+from convsolve.leastsquares.analysis import analyse
 from convsolve.leastsquares.penalty import RIDGE
 from convsolve.leastsquares.system import System
 from convsolve.problem.sizes import Tuning
@@ -24,18 +23,13 @@ def test_full_rank_is_proved_without_a_factor() -> None:
     limits = Tuning(factor_bytes=100, gram_bytes=100)
     report = cs.identify(cs.Problem(x, kernel_size=P, **options), limits=limits)
     assert report.verdict == "overdetermined"
-    assert not report._diagnosis.decided
-    assert method(report._diagnosis) == "proved by conjugate gradients on a random vector"
-    kernel = np.ones((P, 1, 4))
+    assert report.to_dict()["method"] == "proved by conjugate gradients on a random vector"
     assert report.identifiable.all()
     assert report.bias_identifiable
-    assert not report._diagnosis.mask_ambiguous
-    for basis in (report.null_space, report._diagnosis._null_echelon):
-        assert [v.shape for v in basis] == [(0, P, 1)] * 2
+    assert [v.shape for v in report.null_space] == [(0, P, 1)] * 2
     assert report.collinear == []
     assert not report.padding_dependent.any()
-    np.testing.assert_array_equal(report._diagnosis.null_part(kernel), np.zeros(4))
-    words = r"full rank is proved, but condition.* need a factor of .*, more than Limits.mem"
+    words = r"full rank is proved, but other values need a factor of .*, more than Limits.mem"
     for name in ("condition_number", "singular_values", "noise_gain", "weakly_determined"):
         with pytest.raises(ValueError, match=words):
             getattr(report, name)
@@ -44,8 +38,8 @@ def test_full_rank_is_proved_without_a_factor() -> None:
             ask()
 
 
-def test_solutions_of_undecided_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A solution with a small ridge if a Gram matrix fits, or along one axis; else an error."""
+def test_solutions_of_undecided_data() -> None:
+    """A solution with a small ridge if a Gram matrix fits, or along one axis."""
     x = np.sin(np.arange(9000.0))
     y = np.random.default_rng(1).standard_normal(8001)
     limits = Tuning(factor_bytes=1000, gram_bytes=1000)
@@ -55,13 +49,6 @@ def test_solutions_of_undecided_data(monkeypatch: pytest.MonkeyPatch) -> None:
             fit = cs.solve(problem, limits=given)
         assert fit.stats["solver"].startswith(solver)
         assert fit.status == "approximate"
-    image, plane = x[:3600].reshape(60, 60), y[:2704].reshape(52, 52)
-    problem = cs.Problem(image, plane, kernel_size=(9, 9))
-    with monkeypatch.context() as patch:
-        patch.setattr(Analysis, "regression", None)  # it is refused before any sum
-        for ridge in (0.0, 1.0):
-            with pytest.raises(cs.SolveError, match=r"the Gram matrix needs .* fewer taps"):
-                cs.solve(problem, ridge=ridge, limits=limits)
 
 
 TONE = np.sin(np.arange(300.0))
@@ -69,10 +56,8 @@ DEFICIENT = {
     "bias": (TONE + 5, {"kernel_size": 8, "bias": True}),
     "groups": (np.stack([TONE, TONE**2], 1), {"kernel_size": (5,), "groups": 2}),
     "units": (np.stack([TONE, 2.0**40 * TONE[::-1]], 1), {"kernel_size": (5,)}),
-    "one channel of zeros": (np.stack([0 * TONE, TONE / 2**40], 1), {"kernel_size": (5,)}),
     "few rows": (TONE[:12], {"kernel_size": 8}),
     "image": (np.outer(TONE[:30], TONE[9:39]), {"kernel_size": (3, 4)}),
-    "loud": (2.0**450 * TONE, {"kernel_size": 8}),
 }
 
 
@@ -84,13 +69,12 @@ def test_the_suggested_ridge_suffices(name: str, monkeypatch: pytest.MonkeyPatch
     report = cs.identify(cs.Problem(x, **options), limits=limits)
     with monkeypatch.context() as patch:
         patch.setattr(System, "factor", lambda *_: pytest.fail("a factor was made"))
-        ridge = report._diagnosis.sufficient_ridge
-    assert not report._diagnosis.decided
-    assert report.suggestions[-1][2:] == ("ridge", ridge)
+        assert report.suggestions[-1].argument == "ridge"
+        ridge = report.suggestions[-1].value
     y = np.random.default_rng(2).standard_normal((*report.problem._kept.shapes[0], 2))
     problem = cs.Problem(x, y, **options)
     assert cs.solve(problem, ridge=ridge, limits=limits).converged  # a warning would be an error
     for share, enough in ((1, True), (1 / 17, False)):
         assert analyse(problem).system(RIDGE, share * ridge).ridge_certifies is enough
-    with pytest.raises(ValueError, match=re.escape(f"solve with ridge={ridge:.3g}")):
+    with pytest.raises(ValueError, match=re.escape(f"ridge={ridge:.3g}: a ridge")):
         _ = report.rank

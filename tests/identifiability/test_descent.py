@@ -26,7 +26,6 @@ CASES: dict[str, tuple[np.ndarray, dict[str, Any], int, bool]] = {
     "groups, bias": (NOISE[None] * [1, 3], {"kernel_size": (3,), "groups": 2}, 2, True),
     "image": (RNG.standard_normal((1, 8, 9, 1)), {"kernel_size": (3, 2)}, 1, False),
     "tone": (np.concatenate([NOISE[:, :1], TONE], 1)[None], {"kernel_size": (4,)}, 1, False),
-    "few rows": (NOISE[None, :9], {"kernel_size": (4,)}, 2, False),
 }
 
 
@@ -74,7 +73,8 @@ def test_descent_converges_as_forecast(name: str) -> None:
     def off(steps: int, step: float) -> float:
         solver = cs.GradientDescent(optax.sgd(step), steps=steps, init=init, tol=1e-300)
         fit = cs.solve(problem, solver)
-        return float(np.hypot(*(np.linalg.norm(a - b) for a, b in pairs(fit, end))))
+        errors = fit.kernel - end.kernel, fit.bias - end.bias
+        return float(np.hypot(*map(np.linalg.norm, errors)))
 
     begin = float(np.hypot(np.linalg.norm(init - end.kernel), np.linalg.norm(end.bias)))
     assert off(found.steps, found.best_step) <= 1e-3 * begin * (1 + 1e-9)
@@ -82,10 +82,6 @@ def test_descent_converges_as_forecast(name: str) -> None:
     late = off(2 * found.steps, found.best_step) / off(found.steps, found.best_step)
     np.testing.assert_allclose(late, found.rate**found.steps, rtol=0.1)
     assert off(300, 1.1 * found.largest_step) > begin
-
-
-def pairs(fit: cs.Solution, end: cs.Solution) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(fit.kernel, end.kernel), (fit.bias, end.bias)]
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import pytest
 from scipy.signal import freqz, lfilter
 
 import convsolve as cs
-from convsolve.identifiability.excitation import excitation
-from support.pictures import drawn, legend, line, noise
+from convsolve.identifiability.report import excitation
+from support.pictures import noise
 
 
 def of(x, **about):
@@ -37,13 +37,3 @@ def test_a_dilated_kernel_reads_the_folded_spectrum():
 def test_images_are_refused():
     with pytest.raises(ValueError, match="power spectrum of x is for kernels along one axis"):
         cs.plot(cs.Problem(noise(9, 9), kernel_size=(2, 2)))
-
-
-def test_the_picture_has_a_curve_per_channel():
-    problem = cs.Problem(noise(2**14, 2), lags=(0, 39), fs=250, channels=["left", "right"])
-    figure, found = drawn(problem), excitation(problem)
-    axes = figure.axes[0]
-    assert legend(axes) == ["white noise", "channel left", "channel right"]
-    np.testing.assert_allclose(
-        line(axes, "channel right").get_ydata(), 10 * np.log10(found.power[:, 1])
-    )

@@ -12,16 +12,15 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve.identifiability.wording import method
 from support.cases import LAYOUTS, from_svd
 from support.ordering import null_kernels
 from support.routes import EPS, ROUTES, spectrum, verdict_of
 from support.slow import some
 
 
-def exact_values(a: np.ndarray, digits: int = 50, bias: bool = False) -> np.ndarray:
+def exact_values(a: np.ndarray, bias: bool) -> np.ndarray:
     """Singular values of the stored floats, descending; with a bias, less their exact means."""
-    with mpmath.workdps(digits):
+    with mpmath.workdps(50):
         m = mpmath.matrix(a.tolist())
         for j in range(a.shape[1] * bias):
             m[:, j] -= mpmath.fsum(m[:, j]) / len(a)
@@ -61,9 +60,6 @@ def known() -> Iterator[tuple[str, Known]]:
         yield f"rounded to rank {rank}", Known(a, rank, layout=next(layouts))
     for digits in (0, 5, 8):
         a = from_svd(12, 6, 10.0**digits, rng)
-        for span in (10, 100):
-            scaled = np.ldexp(a, rng.integers(-span, span + 1, 6))
-            yield f"condition 1e{digits}, units up to 2^{span}", Known(scaled, 6)
         for offset in (0.0, 1e3 if digits else 1e9):
             yield f"condition 1e{digits}, {offset:g} and a bias", Known(a + offset, 7, True)
 
@@ -75,14 +71,14 @@ KNOWN = dict(known())
 def test_ranks_and_singular_values(name: str) -> None:
     a, rank, bias, layout = KNOWN[name]
     (m, p), says = a.shape, spectrum(a, bias)
-    exact = exact_values(a if m >= p else a.T, 120 if "units" in name else 50, bias)
+    exact = exact_values(a if m >= p else a.T, bias)
     for by in ROUTES:
         problem = LAYOUTS[layout](a, np.zeros((m, 1)), bias=bias)
         report = cs.identify(problem, limits=ROUTES[by])
         assert report.verdict == verdict_of(m, p + bias, says.verdict), by
         assert (report.rank, report.n_unknowns) == (rank, p + bias)
         # A Gram squares the condition.
-        squared = 1 + ("Cholesky" in method(report._diagnosis))
+        squared = 1 + ("Cholesky" in report.to_dict()["method"])
         kept, zeros = np.split(report.singular_values[0], [rank - bias])
         np.testing.assert_allclose(kept, exact[: len(kept)], rtol=bound(report, a, squared))
         assert not zeros.any()
@@ -104,24 +100,3 @@ def test_the_condition_of_many_unknowns(by: str) -> None:
     report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=limits)
     assert (report.verdict, report.rank) == ("overdetermined", 60)
     assert report.condition_number == pytest.approx(np.linalg.cond(a), rel=bound(report, a))
-
-
-@pytest.mark.parametrize(
-    ("shape", "shares"), [((18, 16), (26, 80)), ((60, 150), (135, 170))], ids=["few rows", "wide"]
-)
-def test_the_tolerance_counts_rows_or_columns(
-    shape: tuple[int, int], shares: tuple[int, int]
-) -> None:
-    """It is at least 10√P roundings, and that of the columns if these outnumber the rows."""
-    rng = np.random.default_rng(0)
-    a, change = rng.standard_normal(shape), 1e-9 * rng.standard_normal(max(shape))
-    wide = shape[1] > shape[0]
-    a *= 0.75 / np.linalg.norm(a, axis=0) if wide else 1.0
-    near = a if wide else a.T  # A view: its last row is nearly equal to its first.
-    for share, lost in zip(shares, (1, 0)):
-        near[-1] = near[0] + change
-        values = np.linalg.svd(a, compute_uv=False) if wide else spectrum(a).values
-        near[-1] = near[0] + change * (share * EPS * values[0] / values[-1])
-        for by in ROUTES:
-            report = cs.identify(cs.Problem(a, kernel_size=(1,)), limits=ROUTES[by])
-            assert report.rank == min(shape) - lost

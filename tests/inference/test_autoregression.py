@@ -1,25 +1,27 @@
-"""Autoregressive noise: statsmodels' GLSAR, dense filtered rows, exact cases and simulation."""
+"""Autoregressive noise: statsmodels' GLSAR, dense filtered rows and simulation."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.signal
-import scipy.stats
 
 import convsolve as cs
 from convsolve.inference.ar import Autoregression, filtered_parts
 from convsolve.problem.sizes import Tuning
 from support import dense
+from support.adjusted import OUTPUTS, ROUTES, TAPS, Adjusted
 from support.coverage import red
 from support.geometry import NAMED
 from support.ordering import band_of, covariance_of, errors_of
+from support.slow import some
 
 DATA = Path(__file__).parent / "data" / "statsmodels.json"
 KNOWN = json.loads(DATA.read_text(encoding="utf-8"))
@@ -99,55 +101,155 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
         np.testing.assert_allclose(test.statistic[0], row["ar statistic"], rtol=1e-10)
 
 
-def whitened(v: np.ndarray, rho: np.ndarray) -> np.ndarray:
-    """Rows of one record less what those before them foretell; none of a short record."""
-    order = len(rho)
-    foreknown = [c * v[order - i : len(v) - i] for i, c in enumerate(rho, 1)]
-    return v[order:] - sum(foreknown) if len(v) > order else v[:0]
+# Root of the weight, flags of used rows, rows [A N] and y of a record.
+Record = tuple[float, np.ndarray, np.ndarray, np.ndarray]
 
 
-def by_hand(problem: cs.Problem, output: int, order: int) -> tuple[np.ndarray, ...]:
-    """Two rounds of Cochrane and Orcutt, by dense filtered rows.
+def filtered(records: list[Record], rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and y less what the rows before them foretell, where all of these are used."""
+    order, taken, found = len(rho), np.r_[1.0, -rho], []
+    for root, used, both, y in records:
+        if len(y) > order:
+            kept = np.convolve(~used, np.ones(order + 1))[order : len(y)] == 0
+            whole = scipy.signal.lfilter(taken, [1], np.column_stack([both, y]), axis=0)
+            found.append(root * whole[order:][kept])
+    joined = np.concatenate(found)
+    return joined[:, :-1], joined[:, -1]
 
-    Returns ρ, kernel and bias, their covariance, and variance and degrees of freedom of the noise.
-    """
-    group, q = divmod(output, problem.n_outputs // problem.spec.groups)
-    rows = dense.design_matrix([*problem.x], problem.spec)[group].astype(float)
-    rows = np.hstack([rows, np.ones((len(rows), int(problem.bias)))])
-    kept = [n for (n,) in problem._kept.shapes if n]
-    y = dense.by_group([*problem.y], problem.spec.groups)[group][:, q].astype(float)
-    parts = [np.split(v, np.cumsum(kept)[:-1]) for v in (rows, y)]
-    w, *_ = np.linalg.lstsq(rows, y, rcond=None)
+
+def cochrane_orcutt(records: list[Record], order: int, bias: bool) -> np.ndarray:
+    """Coefficients after two rounds."""
+    whole, y = (np.concatenate([record[i] for record in records]) for i in (2, 3))
+    w, ends = np.linalg.lstsq(whole, y)[0], np.cumsum([len(record[3]) for record in records])[:-1]
     for _ in range(2):
-        e = y - rows @ w
-        e = np.split(e - problem.bias * e.mean(), np.cumsum(kept)[:-1])
+        left = y - whole @ w
+        e = np.split(left - bias * left.mean(), ends)
         lags = [sum(a[i:] @ a[: max(len(a) - i, 0)] for a in e) for i in range(order + 1)]
-        lags = np.array(lags) / [sum(max(n - i, 0) for n in kept) for i in range(order + 1)]
+        lags = np.array(lags) / [sum(max(len(a) - i, 0) for a in e) for i in range(order + 1)]
         rho = scipy.linalg.solve_toeplitz(lags[:-1], lags[1:])
-        a, b = (np.concatenate([whitened(v, rho) for v in each]) for each in parts)
-        w, *_ = np.linalg.lstsq(a, b, rcond=None)
-    dof = len(a) - a.shape[1]
-    variance = np.square(b - a @ w).sum() / dof
-    return rho, w, np.linalg.inv(a.T @ a) * variance, np.array([variance, dof])
+        w = np.linalg.lstsq(*filtered(records, rho))[0]
+    return rho
+
+
+def check(fit: cs.Solution, o: int, records: list[Record], bias: bool, ridge: float = 0.0) -> None:
+    """Least squares of the dense filtered rows, given the estimated filter."""
+    size = fit.kernel[..., o].size
+    whole, z = filtered(records, fit.noise.coefficients[o, : int(fit.noise.order[o])])
+    whole = whole[:, np.abs(whole).any(0)]
+    penalty = np.zeros((size, whole.shape[1]))
+    np.fill_diagonal(penalty, np.sqrt(ridge))
+    best = np.linalg.lstsq(np.concatenate([whole, penalty]), np.pad(z, (0, size)))[0]
+    np.testing.assert_allclose(fit.kernel[..., o].reshape(-1), best[:size], rtol=1e-7, atol=1e-10)
+    if bias:
+        np.testing.assert_allclose(fit.bias[o], best[-1], rtol=1e-7)
+    if ridge:
+        return
+    left, dof = z - whole @ best, len(z) - np.linalg.matrix_rank(whole)
+    variance = left @ left / dof
+    covariance = np.linalg.pinv(whole.T @ whole)[:size, :size] * variance
+    np.testing.assert_allclose(fit.noise.dof[o], dof, rtol=1e-9)
+    np.testing.assert_allclose(fit.noise.variance[o], variance, rtol=1e-9)
+    np.testing.assert_allclose(
+        covariance_of(fit, o), covariance, rtol=0, atol=1e-10 * covariance.max()
+    )
+    errors = np.sqrt(np.diagonal(covariance))
+    np.testing.assert_allclose(errors_of(fit)[..., o].reshape(-1), errors, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["groups", "dilation", "stride", "circular", "ragged", "short"])
 def test_it_is_least_squares_of_dense_filtered_rows(name: str) -> None:
-    geometry = NAMED[name]
-    x, y = geometry.noise()
-    problem = cs.Problem(x, y, spec=geometry.spec, bias=geometry.bias)
-    order = 1 if name == "short" else 2
+    made = NAMED[name]
+    x, y = made.noise()
+    order, problem = 1 if name == "short" else 2, cs.Problem(x, y, spec=made.spec, bias=made.bias)
     fit = cs.solve(problem, noise=f"ar{order}")
     assert fit.converged
     for o in range(problem.n_outputs):
-        rho, w, covariance, noise = by_hand(problem, o, order)
+        group, records = o * made.spec.groups // problem.n_outputs, []
+        for a, b in zip(x, y, strict=True):
+            if len(b):
+                rows = dense.design_matrix(a[None], made.spec)[group]
+                rows = np.hstack([rows, np.ones((len(rows), int(made.bias)))])
+                records.append((1.0, np.ones(len(b), bool), rows, b[:, o]))
+        rho = cochrane_orcutt(records, order, made.bias)
         np.testing.assert_allclose(fit.noise.coefficients[o], rho, rtol=1e-8)
-        found = [*fit.kernel[..., o].reshape(-1), *fit.bias[[o] * geometry.bias]]
-        np.testing.assert_allclose(found, w, atol=1e-10)
-        np.testing.assert_allclose([fit.noise.variance[o], fit.noise.dof[o]], noise, rtol=1e-9)
-        p, size = len(w) - geometry.bias, np.abs(covariance).max()
-        taps = covariance_of(fit, o)
-        np.testing.assert_allclose(taps, covariance[:p, :p], atol=1e-10 * size)
+        check(fit, o, records, made.bias)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "mask of every output": {"mask": "each"},
+    "mask, drift": {"mask": 0.05, "drift": 2},
+    "weights, mask, intercepts": {"weights": [2.0, 0.3, 1.0], "mask": 0.1, "drift": 0},
+    "motion, drift": {"confounds": True, "drift": 1},
+    "motion, bias": {"confounds": True, "bias": True},
+    "motion, mask": {"confounds": True, "mask": 0.05},
+    "zeros, bias, mask": {"padding": "causal", "bias": True, "mask": 0.05},
+    "stride 2, mask": {"stride": 2, "mask": 0.05, "bias": True},
+    "ridge, mask, weights": {"ridge": 7.0, "mask": 0.1, "weights": [1.0, 2.0, 3.0]},
+}
+
+
+def autoregressive(rng: np.random.Generator, shape: Any) -> np.ndarray:
+    return scipy.signal.lfilter([1], [1, -0.7], rng.standard_normal(shape), axis=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "route"),
+    some(
+        itertools.product(CASES, ROUTES),
+        *zip(CASES, itertools.cycle(("chunks", "memory", "dask"))),
+        every=4,
+    ),
+)
+def test_masks_weights_confounds_and_chunks(name: str, route: str) -> None:
+    case, (store, limits) = CASES[name], ROUTES[route]
+    made, ridge = Adjusted(case, autoregressive), case.get("ridge", 0.0)
+    method = {"solver": "normal", "ridge": ridge} if ridge else {}
+    fit = cs.solve(made.problem(store), **method, noise="ar", limits=limits)
+    assert fit.converged
+    assert fit.noise.kind == "ar"
+    for o in range(OUTPUTS):
+        check(fit, o, [*made.rows(o)], made.bias, ridge)
+
+
+def test_undetermined_kernels_have_minimum_norm() -> None:
+    made = Adjusted({}, autoregressive)
+    twice = [np.repeat(x[:, :1], 2, axis=1) for x in made.x]
+    problem = cs.Problem(twice, made.y, kernel_size=TAPS)
+    with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient"):
+        fit = cs.solve(problem, noise="ar2")
+    np.testing.assert_allclose(fit.kernel[:, 0], fit.kernel[:, 1], rtol=1e-6)
+    with pytest.raises(cs.IdentifiabilityError):
+        cs.solve(problem, noise="ar2", strict=True)
+
+
+PER_OUTPUT: dict[str, Any] = {
+    "ridge": lambda o: {"ridge": np.array([5.0, 300.0])[o]},
+    "bands": lambda o: {
+        "penalty": cs.Ridge(np.array([[3.0, 0.0], [70.0, 8.0]])[:, o], channel_groups=(0, 1))
+    },
+    "lasso": lambda o: {"penalty": cs.Lasso(np.array([2.0, 30.0])[o])},
+    "grid": lambda o: {"penalty": "ridge", "grid": np.array([[3.0, 100.0], [30.0, 1e3]])[:, o]},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "mask", "held"),
+    [("ridge", 0.05, 1500), ("bands", 0.05, 1500), ("grid", 0.05, 1500), ("lasso", "each", 10**6)],
+)
+def test_every_output_has_its_own_strength(name: str, mask: Any, held: int) -> None:
+    made = Adjusted({"mask": mask, "bias": True}, autoregressive)
+    problem, few = made.problem(np.asarray), Tuning(held_numbers=held, chunk_numbers=held)
+    fit = cs.solve(problem, **PER_OUTPUT[name](slice(None)), noise="ar2", limits=few)
+    assert fit.converged
+    for o in range(OUTPUTS):
+        y, mask = [b[:, [o]] for b in made.y], [flags[:, o] for flags in made.used]
+        alone = cs.Problem(made.x, y, kernel_size=TAPS, bias=True, mask=mask)
+        one = cs.solve(alone, **PER_OUTPUT[name]([o]), noise="ar2")
+        np.testing.assert_allclose(fit.kernel[..., [o]], one.kernel, rtol=1e-7, atol=1e-10)
+        np.testing.assert_allclose(fit.bias[o], one.bias[0], rtol=1e-7)
+        # A single strength of zero is no penalty.
+        strength = 0.0 if one.regularization is None else one.regularization.strength
+        np.testing.assert_allclose(fit.regularization.strength[..., [o]], strength)
 
 
 # --- digits
@@ -164,35 +266,22 @@ def test_a_random_walk_with_an_offset_keeps_its_digits(level: float, bias: bool)
     fit = cs.solve(problem, noise="ar1")
     assert fit.converged
     assert fit.noise.coefficients[0, 0] > 0.99
-    rows = dense.design_matrix([problem.x[0] - level * bias], problem.spec)[0]
-    a, b = (whitened(v, fit.noise.coefficients[0]) for v in (rows, problem.y[0]))
-    a, b = a - a.mean(0) * bias, b - b.mean(0) * bias
-    exact, *_ = np.linalg.lstsq(a, b, rcond=None)
-    np.testing.assert_allclose(fit.kernel[:, 0], exact, atol=1e-11)
+    rows = dense.design_matrix([x - level * bias], problem.spec)[0]
+    record = 1.0, np.ones(len(rows), bool), rows, y[:, 0]
+    a, b = (v - v.mean(0) * bias for v in filtered([record], fit.noise.coefficients[0]))
+    np.testing.assert_allclose(fit.kernel[:, 0, 0], np.linalg.lstsq(a, b)[0], atol=1e-11)
     errors = np.linalg.norm(np.linalg.inv(np.linalg.qr(a)[1]), axis=1)
     errors = errors * np.sqrt(fit.noise.variance)
     np.testing.assert_allclose(errors_of(fit)[:, 0, 0], errors, rtol=1e-9)
 
 
-# --- saved and refused fits
-
-
-def test_a_saved_fit_keeps_its_noise_and_an_exact_one_has_none(tmp_path: Path) -> None:
-    rng = np.random.default_rng(3)
-    x, noise = red(rng, 153, 2), red(rng, 150, 2, 0.8)
-    y = cs.convolve(x, rng.standard_normal((4, 2, 2)), cs.ConvSpec(4))
-    fit = cs.solve(cs.Problem(x, y + noise, kernel_size=4, bias=True), noise="ar3")
-    fit.save(tmp_path / "fit.npz")
-    for found in (cs.load(tmp_path / "fit.npz"), pickle.loads(pickle.dumps(fit))):
-        np.testing.assert_array_equal(found.standard_error, fit.standard_error)
-        for name in ("kind", "order", "coefficients", "variance", "dof"):
-            np.testing.assert_array_equal(getattr(found.noise, name), getattr(fit.noise, name))
-        np.testing.assert_array_equal(found.confidence_band(0.9), fit.confidence_band(0.9))
-    assert "per tap, for autoregressive noise of order 3; " in " ".join(str(fit).split())
-    for rows, values in ((150, y + 3), (8, y + noise)):
-        given = cs.Problem(x[: rows + 3], values[:rows], kernel_size=4, bias=rows > 8)
+def test_an_exact_fit_has_no_noise_to_estimate() -> None:
+    x, w = np.random.default_rng(3).standard_normal((153, 2)), np.ones((4, 2, 2))
+    for rows in (150, 8):
+        y = cs.convolve(x[: rows + 3], w, cs.ConvSpec(4)) + 3.0 * (rows > 8)
+        problem = cs.Problem(x[: rows + 3], y, kernel_size=4, bias=rows > 8)
         with pytest.raises(ValueError, match="output 0 is fitted up to rounding"):
-            cs.solve(given, noise="ar")
+            cs.solve(problem, noise="ar")
 
 
 # --- coverage

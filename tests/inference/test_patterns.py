@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import jax.numpy as jnp
@@ -99,14 +101,28 @@ def test_patterns_are_covariances_in_any_geometry(name: str, of: str) -> None:
     check(found, fit.kernel, expected, 1e-12)
 
 
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("name", "bias"), [*zip(METHODS, cycle([True, False])), ("least squares", False)]
+)
 def test_patterns_of_any_estimate_are_about_the_means(name: str, bias: bool) -> None:
     problem = cs.Problem(X, Y, lags=LAGS, bias=bias)
     fit = cs.solve(problem, **METHODS[name])
     check(fit.patterns(), fit.kernel, [wanted(rows(X), flat(fit.kernel))], 1e-11)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    "make", [np.float32, partial(jnp.asarray, dtype="float32"), partial(np.add, 1e6)]
+)
+def test_types_and_offsets_cost_no_digits(make: Any, bias: bool) -> None:
+    x = [make(a) for a in X]
+    fit = cs.solve(cs.Problem(x, [b.astype(x[0].dtype) for b in Y], lags=LAGS, bias=bias), ridge=3)
+    assert isinstance(fit.patterns(), np.ndarray)
+    expected = [wanted(rows([*map(np.asarray, x)]), flat(fit.kernel))]
+    check(fit.patterns(), fit.kernel, expected, 1e-11)
+
+
+MASKS = [np.stack([np.arange(len(b)) % 5 > 0, np.arange(len(b)) % 3 > 0], 1) for b in Y]
 ADJUSTED: dict[str, dict[str, Any]] = {
     "mask": {"mask": [np.arange(len(b)) % 7 > 1 for b in Y], "bias": True},
     "confounds": {"confounds": [np.linspace(0, 1, len(b))[:, None] ** 2 for b in Y]},
@@ -131,65 +147,13 @@ def test_masked_rows_and_confounds_are_excluded(name: str, of: str) -> None:
     check(fit.patterns(of), fit.kernel, [wanted(a, flat(fit.kernel), right, nuisance)], 1e-11)
 
 
-def test_float32_and_jax() -> None:
-    x, y = ([a.astype(np.float32) for a in values] for values in (X, Y))
-    for make in (np.asarray, jnp.asarray):
-        given = [[*map(make, values)] for values in (x, y)]
-        fit = cs.solve(cs.Problem(*given, lags=LAGS), ridge=3.0)
-        expected = [wanted(rows(x), flat(fit.kernel))]
-        assert isinstance(fit.patterns(), np.ndarray)
-        check(fit.patterns(), fit.kernel, expected, 1e-11)
-
-
-def test_an_offset_costs_no_digits_without_a_bias() -> None:
-    x = [a + 1e6 for a in X]
-    fit = cs.solve(cs.Problem(x, Y, lags=LAGS), ridge=3.0)
-    check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-11)
-    fit = cs.solve(cs.Problem(x, Y, lags=LAGS, bias=True), ridge=3.0)
-    check(fit.patterns(), fit.kernel, [wanted(rows(x), flat(fit.kernel))], 1e-11)
-
-
-def test_masks_of_groups_and_of_outputs() -> None:
-    """Outputs of one group share their rows, or there are no joint patterns."""
-    masks = [np.stack([np.arange(len(b)) % 5 > 0, np.arange(len(b)) % 3 > 0], 1) for b in Y]
+def test_outputs_of_one_group_share_their_rows() -> None:
     x = [np.hstack([a, a[::-1, :1]]) for a in X]
-    spec = cs.ConvSpec(3, groups=2)
-    y = [b[2:] for b in Y]
-    fit = cs.solve(cs.Problem(x, y, spec=spec, mask=[m[2:] for m in masks], bias=True))
-    used = np.concatenate([m[2:] for m in masks]).T
-    kernels = dense.by_group(flat(fit.kernel), 2)
+    spec, mask = cs.ConvSpec(3, groups=2), [m[2:] for m in MASKS]
+    fit = cs.solve(cs.Problem(x, [b[2:] for b in Y], spec=spec, mask=mask, bias=True))
+    used, kernels = np.concatenate(mask).T, dense.by_group(flat(fit.kernel), 2)
     each = zip(dense.design_matrix(x, spec), used, kernels, strict=True)
     check(fit.patterns(), fit.kernel, [wanted(a[u], w) for a, u, w in each], 1e-11)
-    fit = cs.solve(cs.Problem(X, Y, lags=LAGS, mask=masks))
-    with pytest.raises(ValueError, match="use different rows have no joint covariance"):
-        fit.patterns()
-
-
-Case = tuple[dict[str, Any], dict[str, Any], str]
-REFUSED: dict[str, Case] = {
-    "weights": ({"weights": [1.0, 2.0, 1.0, 1.0]}, {}, "solve without weights"),
-    "ar": ({"lags": (0, 1)}, {"noise": "ar"}, "solve with another noise model"),
-    "zero kernel": ({}, {"penalty": cs.Lasso(1e6)}, "of the outputs 0, which are constant"),
-    "memory": ({}, {"limits": cs.Limits(memory=600), "ridge": 1.0, "solver": "cg"}, "Gram matrix"),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED)
-def test_refused(name: str) -> None:
-    given, method, message = REFUSED[name]
-    fit = cs.solve(cs.Problem(X, Y, **({"lags": LAGS} | given)), **method)
-    with pytest.raises(ValueError, match=message):
-        fit.patterns()
-
-
-def test_dependent_outputs_are_named() -> None:
-    y = [np.column_stack([b, b[:, 0] * b[:, 1], 2 * b[:, 0] + b[:, 1] / 2 - 3]) for b in Y]
-    fit = cs.solve(cs.Problem(X, y, lags=LAGS, bias=True, outputs=["a", "b", "c", "sum"]))
-    for call in (fit.patterns, partial(fit.jackknife, patterns="outputs")):
-        with pytest.raises(ValueError, match="of the outputs a, b, sum, which are"):
-            call()
-    with pytest.raises(ValueError, match="choose 'predicted' or 'outputs'"):
-        fit.patterns("inputs")
 
 
 def test_patterns_of_the_estimator() -> None:
@@ -231,20 +195,38 @@ def test_the_jackknife_is_a_decoder_without_each_record(name: str, of: str) -> N
     np.testing.assert_allclose(kernel_shaped(found.standard_error, shape), error, rtol=1e-11)
 
 
-def test_a_jackknife_of_patterns_needs_a_closed_form() -> None:
-    fit = cs.solve(cs.Problem(X, Y, lags=LAGS), penalty=cs.Lasso(1.0))
-    with pytest.raises(ValueError, match="only least squares"):
-        fit.jackknife(patterns="predicted")
-    fit = cs.solve(cs.Problem(X, Y, lags=LAGS), ridge=1.0)
-    with pytest.raises(ValueError, match="needs plain least squares"):
-        fit.jackknife()
+# --- refused patterns
+
+DEPENDENT = [np.column_stack([b, b[:, 0] * b[:, 1], 2 * b[:, 0] + b[:, 1] / 2 - 3]) for b in Y]
+OUTPUTS: dict[str, Any] = {"y": DEPENDENT, "bias": True, "outputs": ["a", "b", "c", "sum"]}
+SMOOTH: dict[str, Any] = {"bias": True, "x": [a - 2 for a in X]}
+for _ in range(5):
+    SMOOTH["x"] = [np.cumsum(a, axis=0) for a in SMOOTH["x"]]
+FEW = {"limits": cs.Limits(memory=600), "ridge": 1.0, "solver": "cg"}
+CALLS: dict[str, Callable[[cs.Solution], Any]] = {
+    "patterns": lambda fit: fit.patterns(),
+    "inputs": lambda fit: fit.patterns("inputs"),
+    "jackknife": lambda fit: fit.jackknife(patterns="predicted"),
+    "kernels": lambda fit: fit.jackknife(),
+}
+REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("patterns", {"weights": [1.0, 2.0, 1.0, 1.0]}, {}, "patterns cannot be computed with weights"),
+    ("patterns", {"lags": (0, 1)}, {"noise": "ar"}, "outputs have rows of their own"),
+    ("patterns", {}, {"penalty": cs.Lasso(1e6)}, "of the outputs 0, which are constant"),
+    ("patterns", {}, FEW, "Gram matrix"),
+    ("patterns", {"mask": MASKS}, {}, "outputs have rows of their own"),
+    ("inputs", {}, {}, "choose 'predicted' or 'outputs'"),
+    ("patterns", OUTPUTS, {}, "of the outputs a, b, sum, which are"),
+    ("jackknife", OUTPUTS, {}, "of the outputs a, b, sum, which are"),
+    ("patterns", SMOOTH, {}, "small differences of large terms; use a ridge"),
+    ("jackknife", SMOOTH, {}, "small differences of large terms; use a ridge"),
+    ("jackknife", {}, {"penalty": cs.Lasso(1.0)}, "only least squares"),
+    ("kernels", {}, {"ridge": 1.0}, "needs plain least squares"),
+]
 
 
-def test_patterns_need_digits() -> None:
-    x = [a - 2 for a in X]
-    for _ in range(5):
-        x = [np.cumsum(a, axis=0) for a in x]
-    fit = cs.solve(cs.Problem(x, Y, lags=LAGS, bias=True))
-    for call in (fit.patterns, partial(fit.jackknife, patterns="predicted")):
-        with pytest.raises(ValueError, match="small differences of large terms; use a ridge"):
-            call()
+@pytest.mark.parametrize(("call", "given", "method", "message"), REFUSED)
+def test_refused(call: str, given: dict[str, Any], method: dict[str, Any], message: str) -> None:
+    fit = cs.solve(cs.Problem(**({"x": X, "y": Y, "lags": LAGS} | given)), **method)
+    with pytest.raises(ValueError, match=message):
+        CALLS[call](fit)

@@ -102,7 +102,6 @@ def test_few_effective_rows_have_no_interval_or_an_approximate_one() -> None:
     with pytest.warns(UserWarning, match=words):
         assert np.isnan(score.r2_interval()).all()
     assert np.isfinite(score.r2_standard_error).all()
-    assert "* no interval: fewer than 5 effective rows" in str(score)
 
 
 def test_an_exact_fit_and_a_constant_output() -> None:

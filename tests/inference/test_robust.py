@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,25 @@ from hypothesis import given, settings
 import convsolve as cs
 from convsolve.inference import plq, robust
 from convsolve.problem.sizes import Tuning
+from support.adjusted import OUTPUTS, ROUTES, Adjusted
 from support.geometry import NAMED, Geometry, geometries
 from support.ordering import covariance_of, errors_of
 from support.robust import dense_outputs, dual_point, huber_loss, least_absolute
+from support.slow import some
 
 DATA = Path(__file__).parent / "data" / "statsmodels.json"
 KNOWN = json.loads(DATA.read_text(encoding="utf-8"))
 
 BOTH = ["huber", "absolute"]
 DETERMINED = [name for name in NAMED if not name.startswith("wide")]
+MAD = 0.6744897501960817
 
 
-def solved(problem: cs.Problem, loss: str | cs.extend.Loss) -> cs.Solution:
-    """The answer, whatever x determines of it."""
+def solved(problem: cs.Problem, loss: str | cs.extend.Loss, **options: Any) -> cs.Solution:
+    """The solution, whatever x determines of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cs.IdentifiabilityWarning)
-        return cs.solve(problem, loss=loss)
+        return cs.solve(problem, loss=loss, **options)
 
 
 def noisy(name: str) -> cs.Problem:
@@ -102,15 +106,15 @@ def test_the_gradient_of_hubers_loss_vanishes(name: str, scale: Any) -> None:
     if scale == "mad":
         assert fit.stats["scale_settled"]
         for (a, y, w), found in zip(dense_outputs(problem, fit), fit.stats["scale"]):
-            deviation = np.median(np.abs(y - a @ w)) / 0.6744897501960817
-            assert found == pytest.approx(deviation, rel=1e-9)
+            assert found == pytest.approx(np.median(np.abs(y - a @ w)) / MAD, rel=1e-9)
 
 
 @settings(max_examples=20)
 @given(made=geometries(min_rows=1, ragged=True))
 def test_any_geometry_with_ties(made: Geometry) -> None:
     """Many rows of integers agree; some problems are fitted exactly, or underdetermined."""
-    problem = made.problem(*made.records(), made.bias)
+    x, y = ([np.rint(3 * a).astype(int) for a in signal] for signal in made.noise())
+    problem = made.problem(x, y, made.bias)
     fits = solved(problem, "absolute"), solved(problem, cs.HuberLoss(scale=0.5))
     for fit, check in zip(fits, (check_absolute, check_huber), strict=True):
         assert fit.converged
@@ -139,6 +143,89 @@ def test_hubers_estimate_and_its_errors_are_those_of_rlm(bias: str, given_scale:
         assert fit.noise.dof[q] == said["dof"]
 
 
+# --- masks, weights, confounds and chunks
+
+ALL: dict[str, Any] = {"weights": [2.0, 0.3, 1.0], "confounds": True}
+CASES: dict[str, dict[str, Any]] = {
+    "mask of every output, intercepts": {"mask": "each", "drift": 0},
+    "weights, bias": {"weights": [1.0, 3.0, 0.05], "bias": True},
+    "weights, mask, motion, drift": ALL | {"mask": 0.1, "drift": 1},
+    "motion, bias, mask of every output": {"confounds": True, "bias": True, "mask": "each"},
+    "stride 2, zeros, weights, motion": ALL | {"stride": 2, "padding": "causal", "bias": True},
+}
+
+
+def outputs_of(made: Adjusted, fit: cs.Solution) -> Iterator[tuple[Any, ...]]:
+    """Yield index, rows, y, residuals and taps of every output; y − r is in the span of the rows.
+
+    The taps and the bias are the coefficients of this fit. Rows are multiplied by the roots.
+    """
+    for o in range(OUTPUTS):
+        parts = [
+            (root * a[used], root * y[used], root * left[used, o])
+            for (root, used, a, y), left in zip(made.rows(o), fit.residuals(), strict=True)
+        ]
+        a, y, r = (np.concatenate(several) for several in zip(*parts))
+        w = np.asarray(fit.kernel)[..., o].reshape(-1)
+        known = a[:, : len(w)] @ w + a[:, -1] * fit.bias[o]
+        own = a[:, len(w) : a.shape[1] - made.bias]
+        c = np.linalg.lstsq(own, y - r - known, rcond=None)[0]
+        np.testing.assert_allclose(y - r, known + own @ c, rtol=0, atol=1e-9)
+        yield o, a, y, r, w
+
+
+ROWS = [*zip(CASES, cycle(["chunks", "memory", "dask"]), cycle(["mad", 0.8]))]
+ROWS += [(name, "chunks", 0.8) for name in CASES]
+
+
+# Without a bias, the offset of y is in the residuals of some cases.
+@pytest.mark.filterwarnings("ignore:the residuals of output")
+@pytest.mark.parametrize(("name", "route", "scale"), some(ROWS, *ROWS[:4]))
+def test_losses_are_minimized_over_the_rows_of_the_fit(name: str, route: str, scale: Any) -> None:
+    made = Adjusted(
+        CASES[name], lambda rng, n: rng.standard_normal(n) + 40 * (rng.random(n) < 0.05)
+    )
+    store, limits = ROUTES[route]
+    problem = made.problem(store)
+    fit = cs.solve(problem, loss=cs.HuberLoss(scale=scale), limits=limits)
+    assert fit.duality_gap < 1e-11
+    for o, a, _, r, w in outputs_of(made, fit):
+        threshold = 1.345 * fit.stats["scale"][o]
+        pull = np.clip(r, -threshold, threshold)
+        assert (np.abs(a.T @ pull) <= 1e-9 * (np.abs(a).T @ np.abs(pull))).all()
+        if scale == "mad":
+            mad = np.median(np.abs(r)) / MAD
+            np.testing.assert_allclose(fit.stats["scale"][o], mad, rtol=1e-9)
+        # Huber's H1, with the rank of the whole matrix.
+        rank, inside = np.linalg.matrix_rank(a), np.mean(np.abs(r) <= threshold)
+        few = 1 + rank / len(r) * (1 - inside) / inside
+        variance = (few / inside) ** 2 * (pull @ pull) / (len(r) - rank)
+        inverse = np.diagonal(np.linalg.pinv(a.T @ a))[: len(w)]
+        errors = errors_of(fit)[..., o].reshape(-1)
+        np.testing.assert_allclose(errors, np.sqrt(variance * inverse), rtol=1e-8)
+    fit = cs.solve(problem, loss="absolute", limits=limits)
+    assert fit.duality_gap < 1e-11
+    for _, a, y, r, w in outputs_of(made, fit):
+        least, best, _ = least_absolute(a, y)
+        np.testing.assert_allclose(np.abs(r).sum(), least, rtol=1e-9)
+        np.testing.assert_allclose(w, best[: len(w)], rtol=1e-6, atol=1e-8)
+
+
+def test_the_score_has_the_residuals_of_the_loss() -> None:
+    """Its confounds are fitted by the loss too."""
+    rng, x = np.random.default_rng(3), np.random.default_rng(4).standard_normal((2, 60, 1))
+    y, roots = x @ [[1.0, -2.0]] + rng.standard_t(2, (2, 60, 2)) + 4, np.array([2.0, 0.5])
+    own = rng.standard_normal((2, 60, 1))
+    problem = cs.Problem(x, y, lags=(0, 2), confounds=own, bias=True, weights=roots)
+    fit = cs.solve(problem, loss="huber")
+    squares = np.einsum("r,rto->o", roots, np.stack(fit.residuals())[:, 2:] ** 2)
+    np.testing.assert_allclose(fit.score().mse, squares / roots.sum() / 58, rtol=1e-12)
+    assert (fit.score().r2 < cs.solve(problem).score().r2).all()
+
+
+# --- outliers, exact fits and columns that are nearly dependent
+
+
 @pytest.mark.parametrize("loss", BOTH)
 def test_the_distance_of_an_outlier_changes_no_digit(loss: str) -> None:
     rng = np.random.default_rng(14)
@@ -151,7 +238,6 @@ def test_the_distance_of_an_outlier_changes_no_digit(loss: str) -> None:
     plain, fit = fits
     assert fit.converged
     np.testing.assert_allclose(fit.kernel, plain.kernel, atol=1e-9)
-    np.testing.assert_allclose(fit.bias, plain.bias, atol=1e-9)
     if loss == "huber":
         np.testing.assert_allclose(fit.standard_error, plain.standard_error, rtol=1e-6)
 
@@ -187,8 +273,10 @@ def test_without_a_unique_solution_the_norm_is_the_least(loss: Any) -> None:
         fit = cs.solve(problem, loss=loss)
     assert fit.converged
     (check_absolute if loss == "absolute" else check_huber)(problem, fit)
-    null = fit.identifiability._diagnosis.null_part(fit.kernel)
-    assert np.abs(null).max() <= 1e-14 * np.abs(fit.kernel).max()
+    # Every row has the period of x, and a mean of zero with a bias.
+    kernel = fit.kernel[:, 0, 0]
+    period = np.resize([1, -1] if problem.bias else [1, kernel[1] / kernel[0]], 5)
+    np.testing.assert_allclose(kernel, kernel[0] * period, rtol=1e-14)
     with pytest.raises(cs.IdentifiabilityError):
         cs.solve(problem, loss=loss, strict=True)
 
@@ -213,55 +301,41 @@ def test_ill_conditioned_columns(sums: int, condition: float, most: float, kept:
         assert share <= fit.duality_gap + 1e-12
 
 
-# --- certificates
+# --- certificates and refused problems
 
 
-def test_an_unfinished_run_reports_its_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("loss", ["absolute", cs.HuberLoss(scale=0.1)], ids=str)
+def test_an_unfinished_run_reports_its_gap(monkeypatch: pytest.MonkeyPatch, loss: Any) -> None:
     """The gap is no less than the share of the loss above the least one."""
-    problem, huber = noisy("bias"), cs.HuberLoss(scale=0.1)
-    best = huber.of(cs.solve(problem, loss=huber).residuals()).sum((0, 1))
-    least = [least_absolute(a, y)[0] for a, y, _ in dense_outputs(problem, cs.solve(problem))]
+    problem = noisy("bias")
+
+    def total(fit: cs.Solution) -> np.ndarray:
+        r = fit.residuals()
+        return (np.abs(r) if loss == "absolute" else loss.of(r)).sum((0, 1))
+
+    best = total(cs.solve(problem, loss=loss))
     monkeypatch.setattr(plq, "ENOUGH", 1e-2)
     monkeypatch.setattr(plq, "TURNS", 0)
-    fit = cs.solve(problem, loss="absolute")
-    found = [np.abs(y - a @ w).sum() for a, y, w in dense_outputs(problem, fit)]
-    assert 1e-8 < max(1 - b / a for a, b in zip(found, least)) <= fit.duality_gap < 1
+    fit = cs.solve(problem, loss=loss)
+    assert 1e-8 < (1 - best / total(fit)).max() <= fit.duality_gap < 1
     assert fit.status == "approximate"
-    fit = cs.solve(problem, loss=huber)
-    assert 1e-8 < (1 - best / huber.of(fit.residuals()).sum((0, 1))).max() <= fit.duality_gap < 1
-    assert fit.status == "approximate"
-    with pytest.raises(ValueError, match=r"the status is .approximate.; standard errors need"):
+    with pytest.raises(ValueError, match=r"standard errors"):
         _ = fit.standard_error
 
-    monkeypatch.undo()
+
+def test_a_scale_that_does_not_settle_is_approximate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(robust, "TURNS", 2)
-    fit = cs.solve(problem, loss="huber")
+    fit = cs.solve(noisy("bias"), loss="huber")
     assert (fit.status, fit.stats["scale_settled"]) == ("approximate", False)
     assert fit.duality_gap <= 1e-12  # at the scale that was reached
-
-
-def test_the_score_has_the_residuals_of_the_loss() -> None:
-    """Its confounds are fitted by the loss too."""
-    rng, x = np.random.default_rng(3), np.random.default_rng(4).standard_normal((2, 60, 1))
-    y, roots = x @ [[1.0, -2.0]] + rng.standard_t(2, (2, 60, 2)) + 4, np.array([2.0, 0.5])
-    own = rng.standard_normal((2, 60, 1))
-    problem = cs.Problem(x, y, lags=(0, 2), confounds=own, bias=True, weights=roots)
-    fit = cs.solve(problem, loss="huber")
-    squares = np.einsum("r,rto->o", roots, np.stack(fit.residuals())[:, 2:] ** 2)
-    np.testing.assert_allclose(fit.score().mse, squares / roots.sum() / 58, rtol=1e-12)
-    assert (fit.score().r2 < cs.solve(problem).score().r2).all()
-
-
-# --- refused problems
 
 
 @pytest.mark.parametrize("loss", BOTH)
 def test_refused_problems(loss: str) -> None:
     ramp = cs.Problem(np.arange(500.0), np.ones(491), kernel_size=10)
-    with pytest.raises(cs.SolveError, match=r"the Gram matrix needs .* more than Limits"):
-        cs.solve(ramp, loss=loss, limits=Tuning(gram_bytes=100))
-    with pytest.raises(cs.SolveError, match="memory allows neither the Gram matrix nor"):
-        cs.solve(ramp, loss=loss, limits=Tuning(factor_bytes=1000))
+    for limits in (Tuning(gram_bytes=100), Tuning(factor_bytes=1000)):
+        with pytest.raises(cs.SolveError, match="Gram matrix"):
+            cs.solve(ramp, loss=loss, limits=limits)
 
 
 def test_an_exact_fit_needs_no_scale_and_a_given_one_exceeds_the_rounding() -> None:
@@ -271,7 +345,7 @@ def test_an_exact_fit_needs_no_scale_and_a_given_one_exceeds_the_rounding() -> N
         fit = cs.solve(few, loss=loss)
         assert fit.converged
         np.testing.assert_allclose(fit.kernel, cs.solve(few).kernel, rtol=1e-9)
-    with pytest.raises(cs.SolveError, match="below the rounding of y; use loss='absolute'"):
+    with pytest.raises(cs.SolveError, match="below the rounding of y"):
         cs.solve(noisy("bias"), loss=cs.HuberLoss(scale=1e-20))
 
 
@@ -357,7 +431,6 @@ def test_losses_and_a_penalty_are_minimized(name: str, loss: Any, turn: int) -> 
 def test_the_scale_of_a_penalized_fit_is_that_of_its_residuals() -> None:
     fit = cs.solve(outliers(200, 0.1)[0], ridge=50.0, loss="huber")
     assert fit.stats["scale_settled"]
-    deviation = np.median(np.abs(fit.residuals())) / 0.6744897501960817
+    deviation = np.median(np.abs(fit.residuals())) / MAD
     assert fit.stats["scale"] == pytest.approx([deviation], rel=1e-9)
-    assert "Penalty     ridge, strength 50, as given" in str(fit)
     assert fit.to_dict()["standard_error"] is None

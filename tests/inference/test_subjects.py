@@ -172,40 +172,21 @@ def test_outputs_with_masks_of_their_own_and_groups_are_solved_one_by_one() -> N
         np.testing.assert_allclose(group.kernels["2"][..., q], one.kernels["2"][..., 0], rtol=1e-7)
 
 
-def test_subjects_that_do_not_differ_are_those_of_all_data() -> None:
-    rng = np.random.default_rng(1)
-    x = rng.standard_normal((6, 300))
-    y = np.stack([np.convolve(a, [1.0, 0.5])[:300] for a in x]) + rng.standard_normal((6, 300))
-    group = cs.solve_group({i: cs.Problem(x[i], y[i], lags=(0, 3)) for i in range(6)})
-    fit = cs.solve(cs.Problem([*x], [*y], lags=(0, 3)))
-    off = np.abs(group.impulse_response - fit.impulse_response)
-    assert (off < 0.3 * fit.standard_error).all()
-    assert (group.subject_deviation < 0.1).all()
-
-
 def test_a_search_that_does_not_converge_warns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random_effects, "MOST_STEPS", 1)
     with pytest.warns(UserWarning, match="did not converge"):
         group = cs.solve_group({i: Recording(i, 1, False).problem for i in range(SUBJECTS)})
     assert not group.converged
-    assert "not converged" in str(group)
 
 
-def test_the_result_is_printed_saved_as_a_dict_and_drawn() -> None:
+def test_bands_and_a_dict_of_the_result() -> None:
     data = [Recording(i, 2, False) for i in range(SUBJECTS)]
-    names: dict[str, Any] = {"fs": 100, "channels": ["tone", "word"], "outputs": ["Cz"]}
-    group = cs.solve_group(
-        {f"s{i}": cs.Problem(d.x, d.y, **LAGS, **names) for i, d in enumerate(data)}
-    )
-    assert "5 subjects (s0, s1, s2, s3, s4), 6 taps of 2 channels" in str(group)
+    group = cs.solve_group({f"s{i}": cs.Problem(d.x, d.y, **LAGS) for i, d in enumerate(data)})
     found = group.to_dict()
     assert found["subjects"] == group.subjects == [f"s{i}" for i in range(5)]
-    assert found["channels"] == ["tone", "word"]
     np.testing.assert_array_equal(found["impulse_responses"]["s1"], group.impulse_responses["s1"])
     low, high = group.confidence_band(0.9)
     np.testing.assert_allclose((high - low) / group.standard_error, 2 * 1.6448536, rtol=1e-7)
-    titles = [axes.get_title().split("\n")[1] for axes in group.plot().axes]
-    assert titles == ["channel tone → output Cz", "channel word → output Cz"]
 
 
 RNG = np.random.default_rng(0)
@@ -223,8 +204,8 @@ MISTAKES: list[tuple[Any, Any, type[Exception], str]] = [
     ({"a": ONE, "b": cs.Problem(X, lags=(0, 2))}, None, ValueError, "solve_group needs y"),
     ({"a": ONE, "b": cs.Problem(X, Y, lags=(1, 3))}, None, ValueError, "subject b has other names"),
     (WINDOWS, None, ValueError, "supports no basis and no windows of lags per channel"),
-    (TWO, cs.Ridge(1.0), ValueError, "prior must be a quadratic penalty without a strength"),
-    (TWO, "tc", ValueError, "whose hyperparameters are given, got StableSpline"),
+    (TWO, cs.Ridge(1.0), ValueError, "prior must be quadratic, with all values but a strength"),
+    (TWO, "tc", ValueError, "all values but a strength, got StableSpline"),
     (EXACT, None, cs.SolveError, "y of subject a has almost no noise"),
     (FLAT, None, cs.SolveError, "do not determine the kernel of the group"),
     (SHORT, None, cs.SolveError, "as many columns of bias and confounds as rows"),

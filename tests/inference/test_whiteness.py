@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.whiteness import whiteness
+from convsolve.inference.ar import whiteness
 from support.coverage import red
 
 
@@ -35,8 +35,7 @@ ASKING: list[Callable[[cs.Solution], Any]] = [
 def test_the_first_request_for_errors_warns(asked: Callable[[cs.Solution], Any]) -> None:
     """Texts, predictions and scores do not warn."""
     fit = cs.solve(made(0.9, 0.9))
-    words = " ".join(str(fit).split())
-    assert "residuals are correlated in time, so use noise='ar' or 'hac'" in words
+    str(fit)
     fit.predict()
     fit.score()
     message = r"residuals of output 0 .* over lags 1 to 10, p at most 1e-99.* use noise='ar'"
@@ -64,7 +63,6 @@ def test_errors_that_are_right_do_not_warn(
 ) -> None:
     fit = cs.solve(made(x_pole, noise_pole, outliers), **method)
     assert fit.standard_error.all()
-    assert "correlated in time" not in str(fit)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +80,6 @@ def test_the_warning_names_a_way(
     """Outliers do not hide a correlation from a robust estimate."""
     outliers = 100 if "loss" in method else 0
     fit = cs.solve(made(0.9, noise_pole, outliers, weights=weights), **method)
-    assert "residuals are correlated in time, so use" in " ".join(str(fit).split())
     with pytest.warns(UserWarning, match=way):
         fit.confidence_band()
 

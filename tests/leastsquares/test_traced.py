@@ -1,7 +1,8 @@
-"""NormalEquations under jit without a matrix: solutions, gradients and memory."""
+"""Normal equations under jit without a matrix, and penalties: kernels, gradients and memory."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -10,13 +11,15 @@ import numpy as np
 import pytest
 
 import convsolve as cs
-from convsolve import registry
+from convsolve.components import parse
 from convsolve.operators import jax_operator
 from convsolve.solvers import linear
 from convsolve.solvers.base import Objective
 from support import dense
 from support.derivatives import check_gradients
 from support.geometry import NAMED
+from support.penalties import PENALTIES, penalty_for, with_strength
+from support.slow import some
 
 # No fewer rows than unknowns, and records of one length.
 TALL = [name for name in NAMED if name != "ragged" and not name.startswith("wide")]
@@ -25,16 +28,12 @@ TALL = [name for name in NAMED if name != "ragged" and not name.startswith("wide
 pytestmark = pytest.mark.usefixtures("double")
 
 
-def force(patch: pytest.MonkeyPatch) -> None:
-    """No problem is small, and even short records take FFTs, in several pieces and batches."""
-    patch.setattr(linear, "FORMED_NUMBERS", 0)
-    for name, value in {"LEAST": 8, "FFT_TAPS": 2, "FFT_ROWS": 1, "BATCH_NUMBERS": 200}.items():
-        patch.setattr(jax_operator, name, value)
-
-
 @pytest.fixture
 def forced(monkeypatch: pytest.MonkeyPatch) -> None:
-    force(monkeypatch)
+    """No problem is small, and even short records take FFTs, in several pieces and batches."""
+    monkeypatch.setattr(linear, "FORMED_NUMBERS", 0)
+    for name, value in {"LEAST": 8, "FFT_TAPS": 2, "FFT_ROWS": 1, "BATCH_NUMBERS": 200}.items():
+        monkeypatch.setattr(jax_operator, name, value)
 
 
 def data(name: str) -> tuple[np.ndarray, np.ndarray, cs.ConvSpec, bool]:
@@ -42,11 +41,10 @@ def data(name: str) -> tuple[np.ndarray, np.ndarray, cs.ConvSpec, bool]:
     return *geometry.noise(), geometry.spec, geometry.bias
 
 
-def fit(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: Any = 0.0) -> Any:
+def fit(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, **objective: Any) -> Any:
     """What `fit_kernel` calls, apart from its cache, which knows nothing of ``forced``."""
-    objective = Objective(strength=ridge)
-    return registry.component("solver", "normal").traced(
-        jnp.asarray(x), jnp.asarray(y), None, spec, bias, objective
+    return parse("solver", "normal").traced(
+        jnp.asarray(x), jnp.asarray(y), None, spec, bias, Objective(**objective)
     )
 
 
@@ -62,24 +60,24 @@ def least_squares(x: Any, y: Any, spec: cs.ConvSpec, bias: bool, ridge: float = 
 @pytest.mark.parametrize("name", TALL[::4])
 def test_it_gives_the_least_squares_answer(name: str) -> None:
     x, y, spec, bias = data(name)
-    fitted = jax.jit(lambda x, y, ridge: fit(x, y, spec, bias, ridge))
+    fitted = jax.jit(lambda x, y, ridge: fit(x, y, spec, bias, strength=ridge))
     for ridge in (0.0, 0.7):
-        w, b = fitted(x, y, ridge)
-        kernel, best = least_squares(x, y, spec, bias, ridge)
-        np.testing.assert_allclose(w, kernel, rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(b, best, rtol=1e-10, atol=1e-12)
+        for found, wanted in zip(fitted(x, y, ridge), least_squares(x, y, spec, bias, ridge)):
+            np.testing.assert_allclose(found, wanted, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forced")
-def test_gradients_are_those_of_finite_differences() -> None:
-    """In x, y and ridge along random directions."""
-    x, y, spec, bias = data("short")
+@pytest.mark.parametrize(("name", "penalty"), [("short", cs.Ridge()), ("groups", cs.Smooth())])
+def test_gradients_are_those_of_finite_differences(name: str, penalty: Any) -> None:
+    """In x, y and the strength along random directions."""
+    x, y, spec, bias = data(name)
     rng = np.random.default_rng(0)
     dx, dy, dr = rng.standard_normal(x.shape), rng.standard_normal(y.shape), 0.1
 
     def loss(t: Any) -> Any:
-        w, b = fit(x + t * dx, y + t * dy, spec, bias, 0.3 + t * dr)
+        given = {"penalty": penalty, "strength": 0.3 + t * dr}
+        w, b = fit(x + t * dx, y + t * dy, spec, bias, **given)
         return jnp.sum(jnp.sin(w)) + jnp.sum(b**2)
 
     check_gradients(loss)
@@ -109,3 +107,38 @@ def test_memory_is_that_of_the_signals() -> None:
     derived = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
     used = derived.lower(signal, signal, 1e-3).compile().memory_analysis().temp_size_in_bytes
     assert 0 < used < 4e6
+
+
+# --- penalties
+
+TRACED = ["bias", "groups", "stride", "image", "wide", "wide, bias"]
+
+
+@pytest.mark.parametrize(
+    ("name", "geometry", "solver"),
+    some(
+        itertools.product(PENALTIES, TRACED, ("svd", "qr", "normal")),
+        ("first differences", "wide, bias", "normal"),
+        every=23,
+    ),
+)
+def test_a_penalty_has_the_kernel_of_solve(name: str, geometry: str, solver: str) -> None:
+    x, y, spec, bias = data(geometry)
+    problem = cs.Problem(x, y, spec=spec, bias=bias)
+    penalty = with_strength(penalty_for(name, problem), 3.0)
+    found, _ = cs.fit_kernel(x, y, spec, solver, penalty=penalty, bias=bias)
+    wanted = cs.solve(problem, "qr", penalty=penalty).kernel
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_taps_that_neither_penalty_nor_data_determine_are_reported(name: str) -> None:
+    """Differences and data of mean zero leave a constant kernel open."""
+    x = np.tile([1.0, 2.0, -3.0], 20)  # every three taps sum to zero
+    problem = cs.Problem(x, np.random.default_rng(0).standard_normal(58), kernel_size=3)
+    penalty = with_strength(penalty_for(name, problem), 1.0)
+    if name in ("first differences", "second differences"):
+        with pytest.warns(cs.IdentifiabilityWarning, match="rank-deficient: rank 2 of 3"):
+            cs.solve(problem, "qr", penalty=penalty)
+    else:
+        assert cs.solve(problem, "qr", penalty=penalty).converged

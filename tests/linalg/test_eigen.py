@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from convsolve.linalg.eigen import FEW, Eigenvectors
+from convsolve.linalg.lapack import FEW, Eigenvectors
 
 
 @pytest.mark.parametrize("size", [0, 1, 30, FEW + 50])

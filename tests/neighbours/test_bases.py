@@ -1,4 +1,4 @@
-"""Bases on the lags compared with nilearn's response functions and patsy's splines."""
+"""Bases on the lags compared with nilearn's response functions."""
 
 from __future__ import annotations
 
@@ -69,19 +69,3 @@ def test_a_matrix_of_nilearn_gives_the_regression_of_nilearn(model: str) -> None
             np.testing.assert_allclose(error, np.ravel(t.sd), rtol=1e-10)
             kernel = fit.impulse_response[:, i]
             np.testing.assert_allclose(kernel, matrix[:, 0] * theirs.theta[own[0]], atol=1e-12)
-
-
-@pytest.mark.parametrize(("n", "degree"), [(5, 3), (8, 3), (6, 2), (4, 1)])
-def test_splines_are_those_of_patsy(n: int, degree: int) -> None:
-    patsy = pytest.importorskip("patsy")
-    lags = np.arange(-10, 41)
-    inner = np.linspace(-10, 40, n - degree + 1)[1:-1]
-    given = {"df": n, "degree": degree, "include_intercept": True}
-    theirs = patsy.dmatrix(
-        "bs(x, knots=k, degree=d, include_intercept=True) - 1",
-        {"x": lags.astype(float), "k": inner, "d": degree},
-    )
-    np.testing.assert_allclose(cs.BSplines(n, degree=degree).functions(lags), theirs, atol=1e-14)
-    # By default, patsy places knots at quantiles of the lags, which are evenly spaced.
-    theirs = patsy.dmatrix("bs(x, **given) - 1", {"x": lags.astype(float), "given": given})
-    np.testing.assert_allclose(cs.BSplines(n, degree=degree).functions(lags), theirs, atol=1e-14)

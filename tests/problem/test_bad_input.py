@@ -45,12 +45,9 @@ def test_the_advice_for_missing_values_of_new_data_can_be_followed():
     ("value", "words"),
     [
         (np.array(["1.5"] * 5, "S"), r"ndarray of \|S3"),
-        (np.arange(5).astype("datetime64[D]"), r"ndarray of datetime64\[D\]"),
         (None, "NoneType of object"),
         ({"a": 1}, "dict of object"),
-        (np.zeros(5, "f8, f8"), r"ndarray of \["),
         (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), "DataFrame of object"),
-        ("sound.wav", "str of <U9"),
         (np.ma.masked_equal(np.arange(5.0), 3), "MaskedArray"),
         (np.ones(5) * 1j, "ndarray of complex128"),
     ],
@@ -73,15 +70,12 @@ def test_kinds_that_are_not_arrays_of_numbers(value, words):
         # rank, empty axes, channels and records
         (3.0, None, 2, r"x has shape \(\); a kernel with 1 axis takes \(\*T\) or"),
         ((2, 3, 4, 5), None, 2, r"x .*axis takes .* or \(records, \*T, channels\)$"),
-        ((9,), None, (2, 2), r"x has shape \(9,\); a kernel with 2 axes takes"),
         ([(2, 9, 1)], None, 2, r"x\[0\] has shape \(2, 9, 1\); .*\(\*T, channels\)$"),
-        ([(9,), (9, 1)], None, 2, "records of x have different numbers of axes or channels"),
         ((9, 0), None, 2, r"x has an empty axis: shape \(9, 0\)"),
         ([(9, 1), (9, 2)], None, 2, "records of x have different numbers of axes or channels"),
         ((3, 9, 1), (2, 8, 1), 2, "x has 3 records, y 2 records"),
         # length
         ((9,), (4,), 2, "y has 4 samples, expected 8; .* as the layer"),
-        ((9, 7), (9, 7), (2, 2), "y has 9 × 7 samples, expected 8 × 6"),
         # axes that look exchanged
         ((9, 2), (3, 8), 2, r"channels come last: transpose y, or .* y\[\.\.\., None\]"),
         ((3, 99), (98,), 2, "expected 2; x was read as 1 record × 3 samples × 99 channels"),
@@ -89,7 +83,6 @@ def test_kinds_that_are_not_arrays_of_numbers(value, words):
         ((9, 99), (9, 98, 1), 2, "x has 1 record, y 9 records; .* need a channel axis"),
         # no window
         ((3,), None, 4, r"no window fits: lags \[\(-3, 0\)\] take \(4,\) samples .* x has \(3,\)"),
-        ((9, 2), None, (3, 3), r"no window fits: .* take \(3, 3\) samples .* x has \(9, 2\)"),
     ],
 )  # fmt: skip
 def test_shapes_that_do_not_fit(x, y, taps, words):
@@ -118,26 +111,20 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         # the geometry, stated once
         ({}, TypeError, r"give one of lags=\(first, last\) in samples, tmin="),
         ({"lags": (0, 2), "kernel_size": 2}, TypeError, "not lags= and kernel_size="),
-        ({"lags": (0, 2), "tmin": 0.0, "fs": 9.0}, TypeError, "not lags= and tmin="),
         ({"kernel_size": 3, "spec": cs.ConvSpec(3)}, TypeError, "not kernel_size= and spec="),
         ({"spec": cs.ConvSpec(3), "groups": 2}, TypeError, "groups= cannot .* with spec="),
-        ({"spec": 3}, TypeError, "spec must be a ConvSpec, got int"),
         ({"lags": (0, 2), "padding": "same"}, TypeError, "padding= cannot .* with lags="),
         ({"kernel_size": 2, "edges": "zeros"}, TypeError, "edges= cannot .* with kernel_size="),
         # lags
         ({"lags": (0, 2), "edges": "wrap"}, ValueError, "edges='wrap' is unknown; choose 'dr"),
-        ({"lags": (0, 2), "edges": None}, TypeError, "edges must be 'drop' or 'zeros' .*got None"),
         ({"lags": 3}, TypeError, r"lags must be \(first, last\) in samples, got 3"),
-        ({"lags": ()}, TypeError, r"lags must be \(first, last\)"),
         ({"lags": (0, 1, 3)}, ValueError, "lags=.* must have one pair of integers per axis"),
         ({"lags": (0, 1.5)}, TypeError, "must be whole, in samples; tmin= "),
-        ({"lags": (False, 2)}, TypeError, "lags must be an integer, got False"),
         ({"lags": (3, 1)}, ValueError, "the first lag must not exceed the last"),
-        ({"lags": (0, 2), "stride": 0}, ValueError, "stride must be at least 1"),
-        ({"tmin": 0.0}, TypeError, "need all of tmin=, tmax= and fs="),
-        ({"tmin": 0, "tmax": 1, "fs": np.ones(2)}, TypeError, "^fs must be a number"),
+        ({"tmin": 0.0}, TypeError, "lags in seconds need tmax= and fs="),
         ({"lags": (0, 9)}, ValueError,
          r"no window fits: lags \[\(0, 9\)\] take \(10,\) samples .* fewer lags or edges"),
+        ({"tmin": 0, "tmax": np.inf, "fs": 9}, ValueError, "tmax must be finite"),
         ({"tmin": -100, "tmax": 500, "fs": 128}, ValueError, "no window fits: .* are in seconds"),
         # y
         ({"x": [X, X], "y": [np.ones(9), np.ones(8)], "lags": (0, 2)}, ValueError,
@@ -148,8 +135,6 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         ({"kernel_size": 3, "groups": 4}, ValueError, "groups=4 .* the 2 channels of x"),
         ({"kernel_size": 3, "y": Y, "groups": 2}, ValueError, "groups=2 .* the 3 outputs"),
         ({"kernel_size": 3, "y": Y, "n_outputs": 2}, ValueError, "2, but y has 3 channels"),
-        ({"kernel_size": 3, "n_outputs": 0}, ValueError, "n_outputs must be at least 1"),
-        ({"kernel_size": 3, "bias": "no"}, TypeError, "bias must be True or False, got 'no'"),
     ],
     ids=str,
 )  # fmt: skip

@@ -4,33 +4,15 @@ import tempfile
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
 
 import convsolve as cs
 
-BF16 = ml_dtypes.bfloat16
 
-
-@pytest.mark.parametrize("dtype", [np.float16, BF16, np.float32, np.int16, np.bool_])
-def test_the_precision_of_the_data_is_known(dtype):
-    eps = 0 if np.dtype(dtype).kind in "bi" else float(jnp.finfo(dtype).eps)
-    assert cs.Problem(np.ones((9, 2), dtype), kernel_size=2)._data_eps == eps
-
-
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda x: cs.Problem(x, kernel_size=2).x[0],
-        lambda x: cs.Problem(x, lags=(0, 1)).x[0],
-        lambda x: cs.convolve(x, [1.0, 2.0], cs.ConvSpec(2)),
-    ],
-    ids=["Problem", "lags", "convolve"],
-)
-def test_longdouble_is_rounded_with_a_warning(read):
+def test_longdouble_is_rounded_with_a_warning():
     with pytest.warns(UserWarning, match=r"brought down to float64") as caught:
-        found = read(np.arange(4, dtype=np.longdouble))
+        found = cs.Problem(np.arange(4, dtype=np.longdouble), lags=(0, 1)).x[0]
     assert found.dtype == np.float64
     assert caught[0].filename == __file__  # it points at the caller
 
@@ -78,12 +60,10 @@ VIEWS = {
     "read-only": read_only,
     "Fortran": np.asfortranarray,
     "strided": strided,
-    "reversed": lambda a: a[::-1].copy()[::-1],
     "unaligned": lambda a: (
         np.frombuffer(b"0" + a.tobytes(), np.uint8)[1:].view(a.dtype).reshape(a.shape)
     ),
     "list": lambda a: a.tolist(),
-    "tuples": lambda a: tuple(map(tuple, a.tolist())),
     "buffer": memoryview,
     "memory map": mapped,
     "subclass": lambda a: a.copy().view(Subclass),
@@ -108,14 +88,14 @@ def test_a_view_has_the_solution_of_a_plain_array(view):
     assert (np.asarray(vx).tobytes(), np.asarray(vy).tobytes()) == bytes_before
 
 
-@pytest.mark.parametrize("view", ["memory map", "subclass", "frame"])
+@pytest.mark.parametrize("view", ["subclass", "frame"])
 def test_lists_of_views_are_lists_of_records(view):
     rng = np.random.default_rng(2)
     x, y = [rng.normal(size=(n, 2)) for n in (9, 7)], [rng.normal(size=(n, 3)) for n in (7, 5)]
     plain = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True))
     found = cs.solve(cs.Problem(*([VIEWS[view](a) for a in r] for r in (x, y)), kernel_size=3,
                                 bias=True))  # fmt: skip
-    assert found.identifiability.problem._input.form == "list"
+    assert [len(part) for part in found.predict()] == [7, 5]
     np.testing.assert_array_equal(found.kernel, plain.kernel)
     np.testing.assert_array_equal(found.bias, plain.bias)
 
@@ -131,7 +111,7 @@ def test_float64_arrays_are_not_copied():
 def test_jax_in_is_jax_out(x64):
     with jax.enable_x64(x64):
         x, y = jnp.array([0.0, 3, 4, 5]), jnp.array([6.0, 11, 14])
-        problem = cs.Problem(x, y, kernel_size=2)
-        ints = cs.Problem(jnp.array([0, 3, 4, 5]), kernel_size=2)
-    assert problem._returns_jax
-    assert problem._dtype == ints._dtype == x.dtype == (np.float64 if x64 else np.float32)
+        fits = [cs.solve(cs.Problem(a, y, kernel_size=2)) for a in (x, jnp.array([0, 3, 4, 5]))]
+    for fit in fits:
+        assert isinstance(fit.kernel, jax.Array)
+        assert fit.kernel.dtype == x.dtype == (np.float64 if x64 else np.float32)

@@ -1,43 +1,21 @@
 """ConvSpec, compared with windows that are counted one by one, and arguments it refuses."""
 
-from dataclasses import FrozenInstanceError, replace
+from dataclasses import replace
 
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from convsolve.problem.spec import ConvSpec
 from support import dense
 from support.geometry import over_geometries
 
 
-@over_geometries(10, min_rows=0)
-def test_shapes_and_samples_read(geometry):
-    spec, samples = geometry.spec, geometry.shapes[0]
-    axes = dense.geometry(samples, spec)
-    counts = tuple(outputs for _, outputs in axes)
-    assert spec.ndim == len(samples)
-    assert spec.output_shape(samples) == counts
-    assert spec._offset(samples) == tuple(lo for lo, _ in axes)
-    assert np.prod(spec.output_shape(samples)) * len(geometry.shapes) == geometry.rows
-    axes = zip(counts, spec.kernel_size, spec.stride, spec.dilation, strict=True)
-    read = [
-        [t * s + k * d for t in range(n) for k in range(taps)] for n, taps, s, d in axes
-    ]  # positions in the padded record
-    assert spec._extent(samples) == tuple(1 + max(r, default=-1) for r in read)
-    steps = zip(spec.kernel_size, spec.dilation, strict=True)
-    assert spec._span == tuple(1 + (taps - 1) * d for taps, d in steps)
-    assert spec._normal.padding == "valid"
-    assert not geometry.rows or spec._normal.output_shape(spec._extent(samples)) == counts
-    columns = dense.design_matrix(np.zeros(geometry.x_shape), spec).shape[-1]
-    assert spec._unknowns(geometry.channels) == geometry.unknowns == columns
-
-
 @over_geometries(10)
 def test_a_tap_reads_the_sample_at_its_lag(geometry):
     spec, samples = geometry.spec, geometry.shapes[0]
+    assert spec.output_shape(samples) == geometry.counts[0]
     lags = spec.lags(samples)
     lags = lags if isinstance(lags, tuple) else (lags,)
     for t, k, at in dense.reads(samples, spec):
@@ -57,9 +35,10 @@ def test_padding_is_that_of_lax(padding, sizes):
     spec = ConvSpec(taps, stride, padding, dilation)
     windows = tuple((k - 1) * d + 1 for k, d in zip(taps, dilation, strict=True))
     pads = jax.lax.padtype_to_pads(samples, windows, stride, padding.upper())
-    assert spec._offset(samples) == tuple(lo for lo, _ in pads)
     explicit = ConvSpec(taps, stride, pads, dilation)
     assert spec.output_shape(samples) == explicit.output_shape(samples)
+    found, wanted = (np.hstack([*s.lags(samples)]) for s in (spec, explicit))
+    np.testing.assert_array_equal(found, wanted)
 
 
 def determined(geometry, side):
@@ -116,29 +95,16 @@ def test_circular_windows_start_at_lo():
     assert spec.lags().tolist() == [-4, -5, -6]
 
 
-def test_specs_are_frozen_and_compared_by_value():
-    with pytest.raises(FrozenInstanceError):
-        ConvSpec(3).stride = (2,)
-    assert ConvSpec(3) == ConvSpec((3,)) != ConvSpec(3, padding="circular", lo=0)
-
-
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
         ({"stride": 0}, ValueError, "^stride must be at least 1, got 0"),
         ({"groups": True}, TypeError, "^groups must be an integer, got True"),
         ({"kernel_size": (3, 3), "dilation": (1, 2.0)}, TypeError, "^dilation must be an int"),
-        ({"kernel_size": None}, TypeError, "^kernel_size must be an integer, got None"),
         ({"kernel_size": ()}, ValueError, r"kernel_size=\(\) has 0 axes, not 1 to 3"),
         ({"stride": (1, 2)}, ValueError, r"stride=\(1, 2\) must have one entry per kernel axis, 1"),
         ({"padding": "reflect"}, ValueError, "'reflect' is unknown; choose 'valid' or 'same'"),
-        ({"padding": None}, TypeError, r"padding must be 'valid' or.* \(\(lo, hi\).*got None"),
-        (
-            {"kernel_size": (3, 3), "padding": (1, 2)},
-            ValueError,
-            "one pair of integers per axis, 2",
-        ),
-        ({"padding": ((0.5, 0),)}, TypeError, "padding must be an integer, got 0.5"),
+        ({"kernel_size": (3, 3), "padding": (1, 2)}, ValueError, "one pair of integers per axis"),
         ({"lo": 0}, ValueError, "lo=0 requires padding='circular'"),
         ({"padding": "circular", "lo": (1, 2)}, ValueError, "lo=.* one entry per kernel axis"),
     ],
@@ -154,11 +120,8 @@ def test_geometry_that_is_refused(arguments, error, words):
     [
         (lambda s: s.output_shape((5,)), ValueError, r"shape=\(5,\) must have 2 axes"),
         (lambda s: s.lags(), ValueError, "padding='same' places the kernel by the record's shape"),
-        (lambda s: s._unknowns(3), ValueError, "groups=2 does not divide the 3 channels"),
         (lambda s: s.minimum_samples(4, n_records=0), ValueError, "n_records must be at least 1"),
         (lambda s: s.minimum_samples(0), ValueError, "n_channels must be at least 1, got 0"),
-        (lambda s: s.minimum_samples(2.0), TypeError, "n_channels must be an integer, got 2.0"),
-        (lambda s: s.minimum_samples(2, bias=1), TypeError, "bias must be True or False, got 1"),
     ],
 )
 def test_questions_that_are_refused(call, error, words):

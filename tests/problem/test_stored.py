@@ -57,19 +57,6 @@ def test_the_first_value_that_is_not_finite_is_found(kind: str, form: str, tmp_p
             cs.Problem(x, **given)
 
 
-@pytest.mark.parametrize("kind", ["memory map", "HDF5", "dask, small chunks"])
-def test_missing_samples_drop_the_rows_that_read_them(kind: str, tmp_path: Path) -> None:
-    x, y = spoilt(X, np.nan, 299, 1), spoilt(Y, np.nan, 0, 1)
-    given = {"kernel_size": 5, "missing": "drop"}
-    problem = cs.Problem(*(STORES[kind](a, tmp_path) for a in (x, y)), **given)
-    wanted = cs.Problem(x, y, **given)
-    for (outputs, rows), (others, plain) in zip(problem._by_mask, wanted._by_mask):
-        assert outputs == others
-        np.testing.assert_array_equal(rows.flags_of(0), plain.flags_of(0))
-    with pytest.raises(ValueError, match=r"Inf at index \(299, 1\)"):
-        cs.Problem(STORES[kind](spoilt(X, np.inf, 299, 1), tmp_path), **given)
-
-
 # --- kinds and shapes
 
 
@@ -84,20 +71,16 @@ def test_kinds_that_are_refused(tmp_path: Path) -> None:
                 cs.Problem(store(X.astype(object), tmp_path), kernel_size=5)
 
 
-def test_containers_of_arrays_and_sparse_matrices_are_refused(tmp_path: Path) -> None:
+def test_containers_and_dask_of_unknown_size_or_masked_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "data.npz", x=X)
-    file = h5py.File(tmp_path / "data.h5", "w")
+    file, group = h5py.File(tmp_path / "data.h5", "w"), zarr.open_group(tmp_path / "data.zarr")
     file["x"] = X
-    group = zarr.open_group(tmp_path / "data.zarr", mode="w")
     group.create_array("x", data=X)
     for value in (file, np.load(tmp_path / "data.npz"), group):
         with pytest.raises(TypeError, match=r"^x must hold plain real numbers"):
             cs.Problem(value, kernel_size=5)
     with pytest.raises(TypeError, match=r"^y must hold plain real numbers"):
         cs.Problem(X, scipy.sparse.coo_matrix(Y), kernel_size=5)
-
-
-def test_dask_of_unknown_size_or_masked_is_refused() -> None:
     x = dask.array.from_array(X, chunks=(50, 2))
     with pytest.raises(ValueError, match=r"chunks of unknown size, .*"):
         cs.Problem(x[x[:, 0] > 0], kernel_size=5)

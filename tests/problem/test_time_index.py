@@ -30,31 +30,19 @@ def labelled(values: np.ndarray, index: Any, *dims: str) -> xr.DataArray:
 # x, y, other arguments and the words of the error; None for data that are accepted.
 CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
     "row numbers": (series(X, None), series(Y, SECONDS), {"fs": 128}, None),
-    "words": (series(X, [f"a{i}" for i in range(N)]), series(Y, SECONDS), {}, None),
     "several levels": (
         series(X, pd.MultiIndex.from_product([[0, 1], range(N // 2)])), series(Y, SECONDS), {}, None
     ),
     "equal": (series(X, SECONDS), series(Y, SECONDS), {"fs": 128}, None),
-    "rounded": (series(X, SECONDS), series(Y, SECONDS.round(4)), {"fs": 128.5}, None),
     "rounded to 1 ms": (series(X, (SECONDS / 4).round(3)), Y, {"fs": 512}, None),
-    **{
-        f"rounded to 1 ms, row {row} is missing": (
-            series(X, np.delete(np.arange(N + 1) / 512, row).round(3)), Y, {"fs": 512},
-            "not equally spaced"
-        )
-        for row in (1, N // 2, N - 2)
-    },
+    "rounded to 1 ms, row 1 is missing": (
+        series(X, np.delete(np.arange(N + 1) / 512, 1).round(3)), Y, {"fs": 512}, "not equally"
+    ),
     "durations and seconds": (
         series(X, pd.to_timedelta(SECONDS, unit="s")), series(Y, SECONDS), {"fs": 128}, None
     ),
-    "months": (
-        series(X, pd.period_range("2000-01", periods=N, freq="M")), series(Y, DATES), {}, None
-    ),
     "milliseconds": (series(X, (1e3 * SECONDS).astype(int)), Y, {"fs": 128}, None),
     "slow y": (series(X, SECONDS), series(Y[::4], SECONDS[::4]), {"stride": 4, "fs": 128}, None),
-    "slow y, shifted": (
-        series(X, SECONDS), series(Y[::4], SECONDS[1::4]), {"stride": 4}, "different time indexes"
-    ),
     "slow y at another rate": (
         series(X, SECONDS), series(Y[::4], SECONDS[::4] / 2), {"stride": 4, "fs": 128}, "64 Hz, but"
     ),
@@ -64,15 +52,10 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
         series(X, DATES), series(Y, DATES + pd.Timedelta("5s")), {},
         r"x and y have different time indexes"
     ),
-    "half a step": (
-        series(X, SECONDS), series(Y, SECONDS + 1 / 256), {}, "x and y have different time indexes"
-    ),
     "time zones": (
         series(X, DATES.tz_localize("UTC")), series(Y, DATES.tz_localize("Etc/GMT+1")), {},
         "different time indexes",
     ),
-    "dates and seconds": (series(X, DATES), series(Y, SECONDS), {}, "different time indexes"),
-    "row numbers differ": (series(X, None)[20:], series(Y, None)[10:-10], {}, "different time"),
     "xarray": (
         labelled(X[:, None], SECONDS, "channel"), labelled(Y[:, None], SECONDS + 0.25, "channel"),
         {}, "x and y have different",
@@ -100,11 +83,6 @@ CASES: dict[str, tuple[Any, Any, dict[str, Any], str | None]] = {
         series(X, GAP), Y, {},
         "time index of x is not equally spaced: row 70 is 21 after the row before$",
     ),
-    "joined": (
-        series(X, np.tile(SECONDS[: N // 2], 2)), Y, {},
-        "not equally spaced: row 100 is -0.773438 after the row before"
-    ),
-    "reversed": (series(X, DATES[::-1]), Y, {}, "not equally spaced: row 1 is -1"),
     "no time": (series(X, [*DATES[:9], pd.NaT, *DATES[10:]]), Y, {}, "row 9 is nan after"),
     "rate": (
         series(X, SECONDS), Y, {"fs": 130},

@@ -47,18 +47,11 @@ def dense(xs: list[np.ndarray], degree: int) -> np.ndarray:
     return np.concatenate(blocks)
 
 
-def test_the_kernel_of_every_time_is_recovered() -> None:
-    xs, ys, kernels = simulated(0)
-    channels, names = cs.varying(xs, DEGREE, channels=["a", "b"])
-    assert names == ["a", "b", "a × P1", "b × P1", "a × P2", "b × P2"]
-    problem = cs.Problem(channels, ys, lags=(0, TAPS - 1), edges="zeros", channels=names)
-    found = cs.solve(problem).impulse_response.reshape(TAPS, DEGREE + 1, 2)
-    np.testing.assert_allclose(found.transpose(1, 2, 0), kernels, rtol=0, atol=1e-13)
-
-
 def test_estimates_and_the_test_of_constancy_are_those_of_the_dense_problem() -> None:
-    xs, ys, _ = simulated(1)
+    xs, ys, kernels = simulated(1)
     rng = np.random.default_rng(2)
+    truth = np.linalg.lstsq(dense(xs, DEGREE), np.concatenate(ys))[0]
+    np.testing.assert_allclose(truth, kernels.ravel(), rtol=0, atol=1e-13)
     ys = [y + 3 * rng.standard_normal(len(y)) for y in ys]
     channels, names = cs.varying(xs, DEGREE)
     assert names[:3] == ["x0", "x1", "x0 × P1"]
@@ -92,9 +85,7 @@ def test_a_record_alone_has_names_without_numbers_and_keeps_missing_samples() ->
 
 MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (np.ones((4, 5, 6)), {}, ValueError, "(T,) or (T, channels), got shape (4, 5, 6)"),
-    ([np.ones((9, 2)), np.ones(9)], {}, ValueError, "(T,) or (T, channels), got shape (9,)"),
     (np.ones(9), {"degree": 0}, ValueError, "degree must be at least 1, got 0"),
-    (np.ones(9) * 1j, {}, TypeError, "x must hold plain real numbers"),
     (np.ones((9, 2)), {"channels": ["a"]}, ValueError, "channels must be 2 different names"),
     ([], {}, ValueError, "(T,) or (T, channels), got shape (0,)"),
 ]

@@ -104,17 +104,20 @@ def test_the_status_names_why_a_run_ended(loss: str, options: Any, status: str) 
 
 
 @pytest.mark.parametrize(("steps", "least"), [(10_000, 500), (100, 100)])
-def test_ctrl_c_returns_the_kernel_so_far(ctrl_c: None, steps: int, least: int) -> None:
+def test_ctrl_c_returns_the_kernel_so_far(
+    ctrl_c: None, at_every_step: Any, steps: int, least: int
+) -> None:
     """Also in the last chunk of steps."""
     pressed: list[int] = []
 
-    def press(stage: str, step: int, total: int, note: str) -> None:
-        if stage == "steps of gradient descent" and note and step >= least:
+    def press(stage: str, step: int, note: str) -> None:
+        if stage == "steps of gradient descent" and step >= least:
             pressed.append(step)
             signal.raise_signal(signal.SIGINT)
 
     solver = cs.GradientDescent(SGD, steps=steps, tol=1e-300)
-    fit = cs.solve(PROBLEM, solver, progress=press)
+    at_every_step(press)
+    fit = cs.solve(PROBLEM, solver, progress=True)
     assert fit.status == "interrupted"
     assert [fit.stats["steps"]] == pressed
     assert fit.kernel.any()

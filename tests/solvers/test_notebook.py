@@ -33,7 +33,6 @@ def test_adam_comes_near_the_kernels() -> None:
     problem = cs.Problem(PAIR_X, PAIR_Y, kernel_size=3)
     fit = cs.solve(problem, cs.GradientDescent(ADAM, steps=1000), loss="absolute")
     assert np.abs(fit.kernel - PAIR_W).max() < 0.2
-    assert "loss" in str(fit.trace)
 
 
 def test_a_shorter_record_does_not_determine_the_kernel() -> None:
@@ -45,26 +44,14 @@ def test_a_shorter_record_does_not_determine_the_kernel() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
 def test_descent_from_zero_ends_at_the_minimum_norm_and_adam_does_not() -> None:
-    x, y = PAIR_X[:, :7], PAIR_Y[:, :5]
-    problem = cs.Problem(x, y, kernel_size=3)
+    problem = cs.Problem(PAIR_X[:, :7], PAIR_Y[:, :5], kernel_size=3)
     step = 5 / 2 / cs.identify(problem).singular_values[0][0] ** 2
     momentum = optax.sgd(step, momentum=0.95, nesterov=True)
-    methods = {
-        "least squares": "svd",
-        "momentum": cs.GradientDescent(momentum, init="zeros", steps=3000),
-        "lbfgs": cs.GradientDescent(optax.lbfgs(), init="zeros", steps=200),
-        "adam": cs.GradientDescent(ADAM, init="zeros", steps=10_000),
-    }
-    table = cs.compare(problem, {k: {"solver": v} for k, v in methods.items()})
-    rows = {row["method"]: row for row in table.rows}
-    a = np.stack([x[0, t : t + 3].reshape(-1) for t in range(5)]).astype(float)
-    shortest = np.linalg.pinv(a) @ y.reshape(-1)
-    for name in ("momentum", "lbfgs"):
-        assert rows[name]["status"] == "solved"
-        assert rows[name]["null_component"] < 1e-10
-        assert np.abs(table.solutions[name].kernel.ravel() - shortest).max() < 1e-3
-    assert rows["adam"]["loss"] < 1e-6
-    off = np.linalg.norm(table.solutions["adam"].kernel.ravel() - shortest)
-    assert off / np.linalg.norm(shortest) > 0.1
-    assert rows["adam"]["null_component"] == pytest.approx(off, rel=1e-2)
+    shortest = cs.solve(problem, "svd").kernel
+    for optimizer, steps in ((momentum, 3000), (optax.lbfgs(), 200), (ADAM, 10_000)):
+        fit = cs.solve(problem, cs.GradientDescent(optimizer, init="zeros", steps=steps))
+        assert np.mean(np.square(fit.residuals())) < 1e-6
+        off = np.linalg.norm(fit.kernel - shortest) / np.linalg.norm(shortest)
+        assert off > 0.1 if optimizer is ADAM else off < 1e-3

@@ -65,7 +65,7 @@ def test_the_limit_of_operations_is_for_identify_and_the_default_solver() -> Non
 def test_the_exit_status_of_an_undecided_problem(tmp_path, capsys) -> None:
     x, y = band_limited(100, 4000)
     np.savez(tmp_path / "data.npz", x=x, y=y)
-    call = ["solve", str(tmp_path / "data.npz"), "--lags", "0", "99", "--memory", "300kB"]
+    call = ["solve", str(tmp_path / "data.npz"), "--lags", "0,99", "--limits", "Limits(memory=3e5)"]
     assert cli.main(call) == 3
     assert "undecided: 100 unknowns" in capsys.readouterr().err
     assert cli.main([*call, "--strict"]) == 3

@@ -43,7 +43,7 @@ SOUND = _RNG.uniform(-0.3, 0.3, 400)
 ARRAYS: dict[str, np.ndarray] = {
     "x": X, "y": Y, "kernel": KERNEL[::-1], "matrix": MATRIX, "gaps_x": GAPS_X, "gaps_y": GAPS_Y,
     "mask": MASK, "masks": MASKS, "weights": WEIGHTS, "records": OF_RECORDS, "motion": MOTION,
-    "functions": FUNCTIONS,
+    "functions": FUNCTIONS, "start": KERNEL[::-1, :, None],
 }  # fmt: skip
 ARCHIVES: dict[str, dict[str, Any]] = {
     "full": {"x": X, "y": Y, "note": "left alone"},
@@ -63,10 +63,13 @@ TABLES: dict[str, tuple[np.ndarray, str]] = {
 }
 TEXTS = {
     "svd.toml": 'kernel_size = 3\nsolver = "svd"\nridge = 0.5\n[solve]\njson = true\n',
-    "robust.toml": 'lags = [0, 3]\nbias = true\nloss = "huber"\ndelta = 2\nscale = 0.5\n',
+    "robust.toml": (
+        '\ufefflags = [0, 3]\nbias = true\nmethods = ["qr"]\n'
+        '[solve]\nloss = "huber(2, scale=0.2)"\n[compare]\njson = true\n'
+    ),
     "sparse.toml": (
-        'lags = [0, 4]\nedges = "zeros"\npenalty = "lasso"\nchannel-groups = [0, 1]\n'
-        'ridge = 0.5\ngrid = [2, 20]\nselect = "cv"\nfolds = 2\n'
+        'lags = [0, 4]\nedges = "zeros"\npenalty = "Lasso(channel_groups=(0, 1), ridge=2)"\n'
+        'grid = [2, 20]\nselect = "cv2"\n'
     ),
 }
 

@@ -67,19 +67,6 @@ def reads(
             yield t, k, at if inside else None
 
 
-def convolve(x: np.ndarray, w: np.ndarray, spec: Any) -> np.ndarray:
-    """x ``(N, *W, Cin)`` with w ``(*K, Cin/groups, Cout)`` to y ``(N, *T, Cout)``."""
-    inputs, outputs = w.shape[-2], w.shape[-1] // spec.groups
-    y = np.zeros((len(x), *counts(x.shape[1:-1], spec), w.shape[-1]), np.result_type(x, w))
-    for t, k, at in reads(x.shape[1:-1], spec):
-        if at is None:
-            continue
-        for g in range(spec.groups):
-            mine, own = slice(g * inputs, (g + 1) * inputs), slice(g * outputs, (g + 1) * outputs)
-            y[(slice(None), *t, own)] += x[(slice(None), *at, mine)] @ w[(*k, slice(None), own)]
-    return y
-
-
 def design_matrix(x: np.ndarray | list[np.ndarray], spec: Any) -> np.ndarray:
     """A ``(groups, rows, P)`` of x ``(N, *W, Cin)``, or of a list of records ``(*W, Cin)``.
 
@@ -96,29 +83,6 @@ def design_matrix(x: np.ndarray | list[np.ndarray], spec: Any) -> np.ndarray:
         for g in range(spec.groups):
             a[(g, slice(None), *t, *k)] = x[(slice(None), *at, slice(g * inputs, (g + 1) * inputs))]
     return a.reshape(spec.groups, math.prod(shape), math.prod(spec.kernel_size) * inputs)
-
-
-def lag_convolve(
-    x: np.ndarray, h: np.ndarray, first: Sequence[int], edges: str = "zeros"
-) -> tuple[np.ndarray, np.ndarray]:
-    """y[t] = sum_l h[l - first] x[t - l] with lags l from ``first`` on, y as long as x.
-
-    x ``(*W, Cin)``, h ``(*L, Cin, Cout)`` in ascending lag order; ``first`` is one lag per axis.
-    Returns y and, for edges="drop", the mask of the outputs whose whole window was recorded.
-    """
-    samples = x.shape[:-1]
-    y = np.zeros((*samples, h.shape[-1]), np.result_type(x, h))
-    whole = np.ones(samples, bool)
-    for t in itertools.product(*map(range, samples)):
-        for i in itertools.product(*map(range, h.shape[:-2])):
-            at = [a - (f + b) for a, f, b in zip(t, first, i, strict=True)]
-            if edges == "circular":
-                at = [j % w for j, w in zip(at, samples, strict=True)]
-            if all(0 <= j < w for j, w in zip(at, samples, strict=True)):
-                y[t] += x[tuple(at)] @ h[i]
-            else:
-                whole[t] = False
-    return y, whole
 
 
 # --- layouts

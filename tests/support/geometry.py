@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume
-from hypothesis import strategies as st
+from hypothesis import assume, strategies as st
 
 import convsolve as cs
 from support import dense
@@ -48,33 +47,13 @@ class Geometry:
         return self.channels // self.spec.groups
 
     @property
-    def unknowns(self) -> int:
-        """Of an output, less its bias."""
-        return math.prod(self.spec.kernel_size) * self.inputs
-
-    @property
     def x_shape(self) -> tuple[int, ...]:
         """Of a batch, where records are alike."""
         return (len(self.shapes), *self.shapes[0], self.channels)
 
     @property
-    def y_shape(self) -> tuple[int, ...]:
-        return (len(self.shapes), *self.counts[0], self.outputs)
-
-    @property
     def w_shape(self) -> tuple[int, ...]:
         return (*self.spec.kernel_size, self.inputs, self.outputs)
-
-    def integers(self, *shapes: tuple[int, ...]) -> list[np.ndarray]:
-        """Arrays of integers from -9 to 9, the same ones for the same geometry."""
-        rng = np.random.default_rng(self.seed)
-        return [rng.integers(-9, 10, shape) for shape in shapes]
-
-    def records(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Such integers as x and y, an array for each record."""
-        xs = [(*shape, self.channels) for shape in self.shapes]
-        made = self.integers(*xs, *((*shape, self.outputs) for shape in self.counts))
-        return made[: len(xs)], made[len(xs) :]
 
     def noise(self, dtype: type = float) -> tuple[Any, Any]:
         """White x and y: batches where records are alike, else lists."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
 import convsolve as cs
+from contract import oracle
+from contract.statement import Prior
 from convsolve import Ridge, Smooth, SquaredExponential, StableSpline, Tikhonov
 from convsolve.extend import Penalty
 from convsolve.leastsquares.penalty import Bands
@@ -30,26 +30,9 @@ PENALTIES: dict[str, Any] = {
 
 
 def covariance(penalty: Penalty, lags: np.ndarray) -> np.ndarray:
-    """K⁻¹ of one axis by its formula, entry by entry."""
-    if isinstance(penalty, StableSpline):
-        alpha = penalty.decay
-        assert alpha is not None
-
-        def entry(i: float, j: float) -> float:
-            m, size = abs(i - j), abs(i) + abs(j)
-            if penalty.kind == "ss":
-                return alpha ** (1.5 * size) * (1.5 * alpha ** (m / 2) - 0.5 * alpha ** (1.5 * m))
-            rho = alpha**0.5 if penalty.kind == "tc" else penalty.correlation
-            assert rho is not None
-            return alpha ** (size / 2) * rho**m
-    else:
-        assert isinstance(penalty, SquaredExponential)
-        length = penalty.length
-
-        def entry(i: float, j: float) -> float:
-            return math.exp(-((i - j) ** 2) / (2 * length**2))
-
-    return np.array([[entry(i, j) for j in lags] for i in lags])
+    """K⁻¹ of one axis by its formula."""
+    prior = Prior(getattr(penalty, "kind", "gaussian"), 1.0, vars(penalty))
+    return oracle.covariance(prior, np.asarray(lags)).astype(float)
 
 
 def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
@@ -61,21 +44,16 @@ def matrix(penalty: Penalty, problem: cs.Problem) -> np.ndarray:
         return np.kron(np.eye(taps), np.diag(np.sqrt(np.resize(weights, channels))))
     if isinstance(penalty, Tikhonov):
         return np.kron(penalty.matrix[:, ::-1], eye)
-    whole = np.ones((1, 1))
-    order = penalty.order if isinstance(penalty, Smooth) else None
-    if order is None:
-        for lags, dilation in zip(problem._lags, spec.dilation, strict=True):
-            root = np.linalg.cholesky(covariance(penalty, lags / dilation))
-            whole = np.kron(whole, np.linalg.inv(root))
-        return np.kron(whole, eye)
-    free = np.ones(1, bool)
-    for size in spec.kernel_size:
-        # What each axis leaves free is kept beside its differences, and taken out of the whole.
-        d = np.diff(np.eye(size), order, axis=0)
-        null = scipy.linalg.null_space(d) if len(d) else np.eye(size)
-        whole = np.kron(whole, np.concatenate([d, null.T]))
-        free = np.kron(free, np.repeat([False, True], [len(d), null.shape[1]]))
-    return np.kron(whole[~free], eye)
+    whole, free = np.ones((1, 1)), np.ones(1, bool)
+    for size, lags, dilation in zip(spec.kernel_size, problem._lags, spec.dilation, strict=True):
+        if isinstance(penalty, Smooth):
+            # The null space of the differences of every axis, which is free in the whole.
+            root, rows = oracle.differences(size, penalty.order)
+        else:
+            root = np.linalg.inv(np.linalg.cholesky(covariance(penalty, lags / dilation)))
+            rows = size
+        whole, free = np.kron(whole, root), np.kron(free, np.arange(len(root)) >= rows)
+    return np.kron(whole[~free].astype(float), eye)
 
 
 def penalty_for(name: str, problem: cs.Problem) -> Penalty:

@@ -35,10 +35,10 @@ def legend(holder: Any) -> list[str]:
 
 
 def image(axes: Any) -> np.ndarray:
-    """The values of the one mesh in ``axes``, rows from the top."""
-    (mesh,) = axes.collections
+    """The values of the mesh in ``axes``, rows from the top; a second one hatches cells."""
+    mesh = axes.collections[0]
     shape = [n - 1 for n in mesh.get_coordinates().shape[:2]]
-    values: np.ndarray = mesh.get_array().data.reshape(shape)
+    values: np.ndarray = np.ma.filled(mesh.get_array(), np.nan).reshape(shape)
     return values
 
 
