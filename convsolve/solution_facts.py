@@ -263,7 +263,9 @@ def _errors(fit: Any, errors: Any) -> str:
     if not (known.any() or noise.variance.any()):
         return "0: y is fitted up to rounding"
     basis = fit._space is not None and fit._space.has_functions
-    words = f"standard error {span(known, '.2g')} per {'determined ' * (known.size < own.size)}tap"
+    # Functions that are almost zero at a tap make its error almost zero.
+    size = f"up to {known.max():.2g}" if basis else span(known, ".2g")
+    words = f"standard error {size} per {'determined ' * (known.size < own.size)}tap"
     words += " (posterior)" * fit._penalized + ", Huber's H1" * robust
     words += f", {fit._noise_model.assumption}"
     words += "" if noise.order is None else f" of order {span(noise.order.tolist())}"
