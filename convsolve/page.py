@@ -7,22 +7,16 @@ from collections.abc import Iterator
 from html import escape
 from typing import Any
 
-import numpy as np
-
 from . import __version__
 from .facts import DATA, Reported, in_html
-from .identifiability.verdict import MEANING
 from .plotting.draw import png
 from .plotting.figures import plot
-from .problem.spec import ConvSpec
 from .scoring import Score
 from .solution import Solution
-from .solution_facts import Weights, verdict_of
-from .text import span
+from .solution_facts import Weights
 
-# Dots per inch of figures, and names of channels in a headline or a call.
-DOTS, NAMES = 150, 12
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+# Dots per inch of figures.
+DOTS = 150
 STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 62rem;
@@ -60,11 +54,9 @@ def page(fit: Solution, held_out: Score | None = None, *, title: str = "", call:
     parts = "".join(f"<h2>{head}</h2>{body}" for head, body in _sections(fit, held_out) if body)
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         f"<title>{title}</title><style>{STYLE}</style></head><body><h1>{title}</h1>"
-        f"{_paragraph(_lead(fit, held_out))}{parts}<h2>Code to repeat the fit</h2>"
-        f"<pre>{escape(call or python_call(fit))}</pre>"
+        f"{parts}<h2>Call</h2><pre>{escape(call or fit.stats['call'])}</pre>"
         f"<footer>Made by convsolve {__version__}.</footer></body></html>\n"
     )
 
@@ -72,7 +64,8 @@ def page(fit: Solution, held_out: Score | None = None, *, title: str = "", call:
 def _sections(fit: Solution, held_out: Score | None) -> Iterator[tuple[str, str]]:
     """Yield headlines and contents. A section without content is left out."""
     report, chosen, training = fit._report, fit.regularization, fit.problem
-    yield "Summary", _shown(fit) + _paragraph(fit._correlation, "warning")
+    doubts = f"<p class='warning'>{escape(fit._correlation)}</p>" if fit._correlation else ""
+    yield "Summary", _shown(fit) + doubts
     yield "Impulse response", _figure(fit, "The kernel.", "kernel")
     scores = "" if held_out is None else f"<h3>On new data</h3>{_shown(held_out)}"
     if training is None:
@@ -100,10 +93,6 @@ def _shown(result: Reported) -> str:
     return in_html(fact for fact in result.facts() if fact.shown != DATA)
 
 
-def _paragraph(words: str, kind: str = "") -> str:
-    return f"<p class='{kind}'>{escape(words)}</p>" if words else ""
-
-
 def _figure(result: Any, words: str, kind: str | None = None) -> str:
     """Return a figure in matplotlib's default style as an image in the page."""
     from matplotlib import rc_context, rcParamsDefault
@@ -112,39 +101,3 @@ def _figure(result: Any, words: str, kind: str | None = None) -> str:
     with rc_context(style):
         data = b64encode(png(plot(result, kind), DOTS)).decode()
     return f"<img alt='{words}' src='data:image/png;base64,{data}'>"
-
-
-def _lead(fit: Solution, held_out: Score | None) -> str:
-    """Return the result in a few sentences."""
-    verdict, words = verdict_of(fit), []
-    words += [f"{verdict.capitalize()}: {MEANING[verdict]}."] if verdict else []
-    if not fit.converged:
-        words.append(f"The solution is not exact: {fit.stats['solver']} ended as {fit.status}.")
-    if held_out is not None and not np.isnan(held_out.r2).all():
-        words.append(f"R² on new data is {span(held_out.r2.tolist(), '.2f')}.")
-    return " ".join(words)
-
-
-def python_call(fit: Solution) -> str:
-    """Return the call in Python. Arrays other than x and y are represented by names."""
-    usual = {"groups": 1, "bias": False, "missing": "raise", "n_outputs": fit.kernel.shape[-1]}
-    given = {k: v for k, v in fit._model.recipe.items() if v != usual.get(k)}
-    if "spec" in given:
-        given["spec"] = ConvSpec(**given["spec"])
-    if windows := given.pop("windows", None):
-        given["lags"] = dict(zip(fit.channels, map(tuple, windows), strict=True))
-    words = [f"{name}={_written(value)}" for name, value in given.items()]
-    if (problem := fit.problem) is not None:
-        # With missing="drop", rows are also excluded without a mask.
-        masked = problem._missing == "raise" and any(rows.flags for _, rows in problem._by_mask)
-        words += ["mask=mask"] * masked + ["weights=weights"] * (problem._weights is not None)
-        words += ["confounds=confounds"] * (problem._terms.columns is not None)
-    call = f"problem = cs.Problem({', '.join(['x', 'y', *words])})"
-    return "\n".join([call, f"fit = {fit.stats['call']}", f"# {fit.stats['rows']}"])
-
-
-def _written(value: Any) -> str:
-    """Return an argument as code. A long list is shortened."""
-    if isinstance(value, list) and len(value) > NAMES:
-        return f"[{value[0]!r}, …, {value[-1]!r}]"
-    return f"cs.{value}" if isinstance(value, ConvSpec) else repr(value)
