@@ -262,7 +262,7 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
         seconds = max(time.perf_counter() - clock.total - begun, 0.0)
         penalties = raw.penalties or [(RIDGE, 0.0)] * problem.n_outputs
         penalty, least = min(penalties, key=lambda term: term[1])
-        stats = _stats(problem, method, seconds) | raw.stats
+        stats = _stats(method, seconds) | raw.stats
         # After Ctrl-C, skip the rank decision, which can take minutes.
         if raw.status != "interrupted":
             unique = bool(raw.evidence or report._unique_with(least, penalty))
@@ -275,13 +275,11 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
     status = raw.status or ("solved" if certificate and certificate.exact else "approximate")
     found = replace(raw, status=status, stats=stats, certificate=certificate, penalties=penalties)
     proof = "no certificate" if certificate is None else f"certificate {certificate.value:.1e}"
-    why = filter(None, [stats.get("choice"), stats.get("route"), raw.regularization])
-    words = "; ".join([f"{status}, {proof}, {seconds:.2f} s", *map(str, why)])
-    LOG.info("%s: %s", stats["solver"], " ".join(words.split()))
+    LOG.info("%s: %s, %s, %.2f s", stats["solver"], status, proof, seconds)
     return found
 
 
-def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
+def _stats(method: Method, seconds: float) -> dict[str, Any]:
     """Return the settings and costs of a solve; JSON supports all of them."""
     return {
         "solver": method.solver.name,
@@ -289,7 +287,6 @@ def _stats(problem: Problem, method: Method, seconds: float) -> dict[str, Any]:
         "loss": {"kind": type(method.loss).__name__, **recorded(method.loss)},
         "noise": method.noise.label,
         "version": __version__,
-        "rows": ", ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)])),
         "compile_seconds": 0.0,
         "run_seconds": seconds,
     }
@@ -306,7 +303,8 @@ def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tun
         from .inference.regularization import as_given
 
         chosen = as_given([terms[o] for o in range(problem.n_outputs)])
-    stats = joined_stats(parts) | {"call": method.call}
+    rows = ", ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
+    stats = joined_stats(parts) | {"call": method.call, "rows": rows}
     stats["penalty"] = chosen and {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
     stats |= {"masks": len(problem.parts)} if len(problem.parts) > 1 else {}
     certificate = max(bounds, default=None, key=lambda bound: bound.value)

@@ -118,10 +118,7 @@ class Comparison(Reported):
         skipped = [f"{name}: {why}" for name, why in self.skipped.items()]
         yield Fact("skipped", "Not run", skipped, self.skipped)
         if full:
-            report = self.identifiability
-            yield from in_data({"data": repr(report.problem), "verdict": report.verdict})
-            suggestions = [*map(str, report.suggestions)]
-            yield from in_data({"unique": report.unique, "suggestions": suggestions})
+            yield from in_data(self.identifiability._verdict_entries())
 
 
 def _cells(row: dict[str, Any]) -> list[str]:

@@ -180,8 +180,6 @@ def wrapped(label: str, words: str, margin: int = MARGIN) -> list[str]:
 
 def plain(value: Any) -> Any:
     """Return a value for JSON: lists for arrays, and None for numbers that are not finite."""
-    if isinstance(value, Table):
-        return [dict(zip(value.head, row, strict=True)) for row in value.rows]
     if isinstance(value, Reported):
         return value.to_dict()
     if hasattr(value, "_asdict"):

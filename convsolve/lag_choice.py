@@ -20,7 +20,7 @@ from .problem.checks import choice
 from .problem.names import Axis
 from .problem.problem import Problem
 from .problem.sizes import Limits, tuning_of
-from .progress import LOG, following
+from .progress import following
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -132,6 +132,4 @@ def choose_lags(
     losses = -scores if criterion in ("r2", "correlation") else scores
     i, j = divmod(int(np.nanargmin(losses)), len(lags))
     chosen = int(lags[i]), int(lags[j])
-    found = LagChoice(chosen, problem._narrowed(i, j), criterion, lags, scores)
-    LOG.info("choose_lags: %s", found)
-    return found
+    return LagChoice(chosen, problem._narrowed(i, j), criterion, lags, scores)

@@ -71,10 +71,7 @@ class Model:
     @property
     def axes(self) -> tuple[Axis, ...]:
         """The axes of the kernel, for texts and figures: ascending lags, or taps of a layer."""
-        if "lags" not in self.recipe:
-            return tuple(Axis(np.arange(len(lags)), None, "tap") for lags in self.lags)
-        fs = self.recipe.get("fs") if len(self.lags) == 1 else None
-        return tuple(Axis(lags[::-1], fs) for lags in self.lags)
+        return Axis.of_kernel(self.lags, self.recipe.get("fs"), "lags" not in self.recipe)
 
     def problem(self, x: Any, y: Any) -> Problem:
         """Return other data as a problem with the same lags, or raise a ValueError."""
@@ -82,10 +79,7 @@ class Model:
         if found.n_channels != wanted:
             raise ValueError(f"x has {found.n_channels} channels, the kernel needs {wanted}")
         if not all(map(np.array_equal, found._lags, self.lags)):
-            raise ValueError(
-                "padding='same' with stride > 1 places the kernel by the record's "
-                "length: in x of this length its taps have other lags"
-            )
+            raise ValueError("padding='same' with stride > 1 has other lags in x of this length")
         return found
 
     def _cast(self, problem: Problem) -> tuple[np.ndarray, np.ndarray, ConvSpec]:
@@ -177,10 +171,7 @@ class Part:
         found = self.found
         squares = found.certificate is not None and found.certificate.kind != GAP
         if not squares and found.error_norms is None:
-            return (
-                "only least squares without a lasso, and Huber's without a penalty have standard "
-                "errors"
-            )
+            return "standard errors are of least squares, or of Huber's estimate without a penalty"
         if found.status != "solved":
             return f"the status is {found.status!r}; standard errors need an exact solution"
         return ""

@@ -118,21 +118,26 @@ class Score(Reported):
         fewest = np.nanmin(self.effective_rows, initial=np.inf)
         if fewest < FEW_EFFECTIVE:
             output = int(np.flatnonzero(self.effective_rows == fewest)[0])
-            warn(
-                f"the rows of output {self.outputs[output]} are worth {fewest:.3g} independent "
-                "rows: with fewer than 5, R² has no interval, and with fewer than 15, simulated "
-                "95 % intervals contain R² in 86 to 99 % of data sets"
-            )
+            rows = f"the rows of output {self.outputs[output]} are worth {fewest:.3g} independent"
+            warn(f"{rows}: an interval of R² needs 5, and is inaccurate below 15")
         enough = self.effective_rows >= FEWEST_EFFECTIVE
         effective = np.where(enough, self.effective_rows, np.nan)
         return interval(self.r2, self.r2_standard_error, effective, level)
 
+    @property
+    def _r2(self) -> list[str]:
+        """R² with its standard error, in as many decimals as the error needs, at most six."""
+        found = []
+        for r2, error in zip(self.r2, self.r2_standard_error, strict=True):
+            digits = next((n for n in range(3, 6) if not error < 0.5 * 10.0**-n), 6)
+            found.append(pm(r2, error, f".{digits}f"))
+        return found
+
     def facts(self, full: bool = True) -> Iterator[Fact]:
         """Yield a row for every output, and all fields."""
         few = self.effective_rows < FEWEST_EFFECTIVE
-        pairs = zip(self.r2, self.r2_standard_error, few, strict=True)
         columns = {
-            "R²": [pm(r2, error) + "*" * bool(few) for r2, error, few in pairs],
+            "R²": [word + "*" * bool(mark) for word, mark in zip(self._r2, few, strict=True)],
             "correlation": [f"{value:.3f}" for value in self.correlation],
             "fit (%)": [f"{value:.1f}" for value in self.fit_percent],
         }

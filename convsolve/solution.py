@@ -480,7 +480,7 @@ class Solution(Reported):
         return found[np.ix_(order, order)]
 
     def confidence_band(
-        self, level: float = 0.95, *, simultaneous: bool = False, method: str = "max-t"
+        self, level: float = 0.95, *, simultaneous: bool = False
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the lower and upper end of a band, both shaped as `impulse_response`.
 
@@ -488,11 +488,10 @@ class Solution(Reported):
             level: Probability that the band contains a true tap, between 0 and 1. Default 0.95.
                 With a penalty, it holds on average over taps.
             simultaneous: Whether the band contains all taps of an output with that probability.
-                Default False: each tap separately.
-            method: Method of a simultaneous band. "max-t", the default, takes the quantile of the
-                largest ``|t|`` from 4 000 draws of a fixed seed. "bonferroni" is wider if taps are
-                correlated. Under noise="cluster" both are Bonferroni, since every tap then has a
-                variance estimate of its own, with one degree of freedom less than records.
+                Default False: each tap separately. The quantile of the largest ``|t|`` comes from
+                4 000 draws of a fixed seed. Under noise="cluster" it is Bonferroni's, since every
+                tap then has a variance estimate of its own, with one degree of freedom less than
+                records.
 
         Returns:
             Lower and upper end, in the kernel's unit.
@@ -520,11 +519,9 @@ class Solution(Reported):
         """
         from .inference.errors import t_quantile
 
-        level, bonferroni = fraction(level, "level"), method == "bonferroni"
-        choice(method, "method", ("max-t", "bonferroni"))
-        error, noise = self._errors()
+        level, (error, noise) = fraction(level, "level"), self._errors()
         if flag(simultaneous, "simultaneous"):
-            reach = error * self._join(lambda part: part.errors.simultaneous(level, bonferroni))
+            reach = error * self._join(lambda part: part.errors.simultaneous(level))
         else:
             reach = error * t_quantile(noise.dof, (1 + level) / 2)
         kernel = np.asarray(self.kernel, float)
@@ -1014,8 +1011,8 @@ def load(path: str | Path) -> Solution:
         A `Solution`.
 
     Raises:
-        ValueError: If the file is damaged, has no solution, or has an unknown version. If its noise
-            model is your own and is not registered.
+        ValueError: If the file is damaged or has no solution. If its noise model is your own and is
+            not registered.
 
     Examples:
         >>> import convsolve as cs

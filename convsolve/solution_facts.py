@@ -11,8 +11,8 @@ import numpy as np
 from .facts import NONE, PAGE, PRINT, WIDTH, Fact, Table, by_output, shortened
 from .identifiability.wording import determined_share, weak_sentence
 from .leastsquares.certificate import EXACT, GAP
-from .problem.description import fitted_terms, rows_sentence, space_entries
-from .text import aligned, count, pm, some, span
+from .problem.description import space_entries
+from .text import aligned, count, some, span
 
 # Lags and columns of a kernel that is shown as a whole, largest weights of another one, outputs
 # in a table, digits of the largest weight, and names of channels.
@@ -41,9 +41,7 @@ def solution_facts(fit: Any, full: bool) -> Iterator[Fact]:
     yield Fact("", "Errors", _errors(fit, errors))
     kind = (fit.stats.get("penalty") or {"kind": "none"})["kind"]
     yield Fact("", "Penalty", kind if chosen is None else " ".join(str(chosen).split()))
-    rows = fit.stats.get("rows", "") if fit.problem is None else rows_sentence(fit.problem)
-    yield Fact("", "Rows", rows)
-    yield Fact("", "Adjusted", "" if fit.problem is None else fitted_terms(fit.problem))
+    yield Fact("", "Rows", fit.stats["rows"])
     where = PAGE if fit.status == "solved" else PRINT
     yield Fact("", "Numerics", _numerics(fit), shown=where)
     yield Fact("", "Computed", _computed(fit.stats), shown=where)
@@ -80,7 +78,7 @@ def _status(fit: Any) -> str:
     if fit.status == "interrupted":
         return f"{words}; whether the data determine the kernel was not decided"
     if report is None:
-        known = f"data: {verdict_of(fit)}"
+        known = f"data: {fit.stats.get('identifiability', {}).get('verdict')}"
     else:
         alone = unique is not False and fit._penalized and not report.unique
         known = determined_share(report, alone=alone)
@@ -90,20 +88,11 @@ def _status(fit: Any) -> str:
     return f"{words}; {known}"
 
 
-def verdict_of(fit: Any) -> str | None:
-    """Return the verdict on the data if it is computed or saved."""
-    if fit._report is not None:
-        return str(fit._report.verdict)
-    saved = fit.stats.get("identifiability")
-    return None if saved is None else str(saved["verdict"])
-
-
 def _has_spectrum(fit: Any) -> bool:
     """Return whether numbers of the report take no longer than the solution did."""
     report = fit._report
-    return report is not None and bool(
-        report.n_unknowns <= report._limits.spectrum_columns and report._decided
-    )
+    few = report is not None and report.n_unknowns <= report._limits.spectrum_columns
+    return bool(few and report._decided)
 
 
 def _doubts(fit: Any) -> Iterator[Fact]:
@@ -125,9 +114,8 @@ def _results(weights: Weights, score: Any) -> Iterator[Fact]:
         yield Fact("", "", _outputs_table(weights, score))
         return
     if score is not None:
-        r2 = some([_r2(*pair) for pair in zip(score.r2, score.r2_standard_error, strict=True)])
         r = some([f"{c:.3f}" for c in score.correlation])
-        yield Fact("", "R²", f"{r2} (training), correlation {r}")
+        yield Fact("", "R²", f"{some(score._r2)} (training), correlation {r}")
     if small is not None:
         yield Fact("", "", small)
         return
@@ -145,7 +133,7 @@ def _outputs_table(weights: Weights, score: Any) -> Table:
         means = {"R² (training)": score.r2, "correlation": score.correlation}
         if outputs > MANY:
             order = np.argsort(-np.nan_to_num(score.r2, nan=-np.inf), kind="stable")
-        columns["R² (training)"] = [_r2(score.r2[o], score.r2_standard_error[o]) for o in order]
+        columns["R² (training)"] = [score._r2[o] for o in order]
         columns["correlation"] = [f"{score.correlation[o]:.3f}" for o in order]
     largest = np.abs(weights.kernel).reshape(-1, outputs).argmax(0)
     places = [(*np.unravel_index(largest[o], taps), o) for o in order]
@@ -155,12 +143,6 @@ def _outputs_table(weights: Weights, score: Any) -> Table:
         weights.lag(k) + f", {weights.channel(c, o)}" * several for *k, c, o in places
     ]
     return by_output([weights.output(o) for o in order], columns, means, most=MANY - 1)
-
-
-def _r2(value: float, error: float) -> str:
-    """Return R² with its standard error, in as many decimals as the error needs, at most six."""
-    digits = next((n for n in range(3, 6) if not error < 0.5 * 10.0**-n), 6)
-    return pm(value, error, f".{digits}f")
 
 
 class Weights:
@@ -271,9 +253,7 @@ def _errors(fit: Any, errors: Any) -> str:
     words += "" if noise.order is None else f" of order {span(noise.order.tolist())}"
     words += ", conditional on the basis" * basis
     words += f"; {span(noise.dof.tolist(), '.4g' if noise.dof.max() < 1e3 else '.0f')} d.o.f."
-    advice = (
-        f"; residuals are correlated in time, so use {'least squares with ' * robust}noise='ar'"
-    )
+    advice = f"; residuals are correlated in time: use {'least squares, ' * robust}noise='ar'"
     return words + advice * bool(fit._correlation)
 
 
@@ -289,21 +269,17 @@ def _no_errors(fit: Any) -> str:
 
 
 def _numerics(fit: Any) -> str:
-    """Return the condition number and the certificate."""
-    words = [] if fit._certificate is None else [_certificate(fit)]
+    """Return the condition number, and the backward error or the duality gap."""
+    words, bound = [], fit._certificate
     if _has_spectrum(fit):
         condition = f"{fit.identifiability.condition_number:.3g}".replace("inf", "infinite")
-        words = [f"condition number {condition}", *words]
+        words = [f"condition number {condition}"]
+    if bound is not None:
+        kind = GAP if bound.kind == GAP else "backward error"
+        most = "at most " * (bound.kind == "upper bound")
+        exact = " (exact to rounding)" * (kind != GAP and bound.value <= EXACT)
+        words.append(f"{kind} {most}{bound.value:.2g}{exact}")
     return "; ".join(words)
-
-
-def _certificate(fit: Any) -> str:
-    """Return the backward error or the duality gap in words."""
-    value, kind = fit._certificate
-    if kind == GAP:
-        return f"{kind} {value:.1e}"
-    exact = " (exact to rounding)" * (value <= EXACT)
-    return f"backward error {'at most ' * (kind == 'upper bound')}{value:.2g}{exact}"
 
 
 def _computed(stats: dict[str, Any]) -> str:

@@ -21,7 +21,6 @@ from .problem.spec import ConvSpec
 from .solution_facts import coefficient_entries
 from .solvers.base import SolverResult, Trace
 
-VERSION = 1
 # Begins the names of arrays of a `NoiseEstimate`.
 NOISE = "noise_"
 
@@ -34,7 +33,6 @@ def write_solution(fit: Any, path: str | Path, overwrite: bool) -> None:
     """
     model, report, errors = fit._model, fit.identifiability, fit._affordable_errors()
     entries = {
-        "version": VERSION,
         "recipe": model.recipe,
         "spec": asdict(model.spec),
         "channel_axis": model.channel_axis,
@@ -61,7 +59,7 @@ def read_solution(path: str | Path) -> tuple[Model, SolverResult, NoiseModel, An
     """Return the model, the estimate, the noise model and the errors of the `Solution` in a file.
 
     Raises:
-        ValueError: If the file has no solution, or a solution of an unknown version.
+        ValueError: If the file has no solution.
     """
     from .inference.errors import NoiseEstimate
     from .inference.regularization import Regularization
@@ -71,8 +69,6 @@ def read_solution(path: str | Path) -> tuple[Model, SolverResult, NoiseModel, An
             with np.load(file, allow_pickle=False) as archive:
                 entries: dict[str, Any] = dict(archive)
             entries |= json.loads(entries.pop("about").tobytes())
-            if entries["version"] != VERSION:
-                raise ValueError(f"version {entries['version']} is not known; update convsolve")
             saved, chosen, steps = None, entries["regularization"], entries.get("trace_steps")
             if "standard_error" in entries:
                 kept = {k[len(NOISE) :]: v for k, v in entries.items() if k.startswith(NOISE)}

@@ -21,7 +21,7 @@ from .operators.layout import ascending, to_kernel
 from .problem.checks import fraction
 from .problem.problem import Problem
 from .problem.sizes import Limits, Tuning, tuning_of
-from .progress import LOG, following, tracked
+from .progress import following, tracked
 from .text import count, shown, some, span
 
 # Standard deviation of directions in which a prior does not vary, as a share of its largest.
@@ -132,9 +132,9 @@ class GroupSolution(Reported):
     def facts(self, full: bool = True) -> Iterator[Fact]:
         """Yield a summary of the group, its subjects and the computation, and all fields."""
         *_, channels, outputs = self.kernel.shape
-        ends = f"{count(channels, 'channel')} and {count(outputs, 'output')}"
-        words = f"{count(len(self.kernels), 'subject')} ({some(self.subjects)}), "
-        yield Fact("", "Group", f"{words}{self.kernel[..., 0, 0].size} taps of {ends}")
+        ends = f"{count(channels, 'channel')} to {count(outputs, 'output')}"
+        words = f"{count(len(self.kernels), 'subject')} ({some(self.subjects)})"
+        yield Fact("", "Group", f"{words}, {ends}, {self.kernel[..., 0, 0].size} lags")
         error, deviation = span(self.standard_error.ravel()), span(self.subject_deviation.ravel())
         largest = f"largest tap of the group {np.abs(self.kernel).max():.4g}"
         yield Fact("", "Kernel", f"{largest}; standard error {error} per tap")
@@ -240,7 +240,6 @@ def solve_group(
     )  # fmt: skip
     if not result.converged:
         warn("the variances between subjects did not converge; the result is from the last step")
-    LOG.info("solve_group: %s", result)
     return result
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .lazy import is_tracer
 from .leastsquares.penalty import RIDGE, Penalty
@@ -15,6 +14,7 @@ from .method import Method
 from .operators.device import placed_by_jax
 from .operators.jax_operator import by_fft, convolved, convolved_by_fft, padded
 from .problem.problem import Selection
+from .problem.records import numbers
 from .problem.spec import ConvSpec
 from .solvers.base import SQUARED, Objective
 
@@ -95,12 +95,11 @@ def _weights(weights: Any, shape: tuple[int, ...], dtype: Any) -> jax.Array:
 
 def _numbers(value: Any, name: str) -> jax.Array:
     """Return an array of jax with real numbers, or raise a TypeError."""
-    found = value if isinstance(value, jax.Array) else np.asarray(value)  # tracers are such
-    real = any(jnp.issubdtype(found.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_))
-    if isinstance(value, np.ma.MaskedArray) or not real:
-        given = f"{type(value).__name__} of {found.dtype}"
-        raise TypeError(f"{name} must be an array of real numbers, got {given}")
-    return jnp.asarray(found)
+    if not isinstance(value, jax.Array):  # tracers are such
+        return jnp.asarray(numbers(value, name))
+    if jnp.iscomplexobj(value):
+        raise TypeError(f"{name} must hold plain real numbers, got {value.dtype}")
+    return value
 
 
 def _as_batch(value: Any, name: str, d: int) -> jax.Array:

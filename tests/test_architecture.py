@@ -299,19 +299,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1795,
+    "problem": 1799,
     "linalg": 706,
     "operators": 2381,
     "leastsquares": 1187,
-    "inference": 2396,
+    "inference": 2397,
     "solvers": 1033,
     "identifiability": 817,
     "plotting": 736,
     "cli": 414,
     "interop, formats, io, datasets": 361,
-    "top level": 2772,
-    "package": 14598,
-    "tests": 13226,
+    "top level": 2700,
+    "package": 14531,
+    "tests": 13203,
     "files": 127,
     "files at the top": 29,
 }

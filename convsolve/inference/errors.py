@@ -325,11 +325,14 @@ class Errors:
         """Draws of the largest |t| over the taps, for a known variance."""
         return self._units[output].largest
 
-    def simultaneous(self, level: float, bonferroni: bool) -> np.ndarray:
+    def simultaneous(self, level: float) -> np.ndarray:
         """Return the half width (outputs,) of a simultaneous band in standard errors."""
+        return np.minimum(self.bonferroni(level), self.max_t(level))
+
+    def bonferroni(self, level: float) -> np.ndarray:
+        """Return Bonferroni's half width (outputs,) of a simultaneous band."""
         taps = np.count_nonzero(self._design.modelled)
-        found = t_quantile(self.dof, 1 - (1 - level) / (2 * taps))
-        return found if bonferroni else np.minimum(found, self.max_t(level))
+        return t_quantile(self.dof, 1 - (1 - level) / (2 * taps))
 
     # --- tests
 
@@ -424,11 +427,11 @@ class ClusterErrors(DependentErrors):
         # Two records have one, without rounding errors.
         self.dof = np.full(len(self._pairs), round(found, 9))
 
-    def simultaneous(self, level: float, bonferroni: bool) -> np.ndarray:
+    def simultaneous(self, level: float) -> np.ndarray:
         """Return Bonferroni's half width: every tap has a variance estimate of its own."""
         if (least := self.dof.min()) < FEW_RECORDS - 1:
             warn(f"a simultaneous band from {least + 1:.3g} records is very wide: use more records")
-        return super().simultaneous(level, True)
+        return self.bonferroni(level)
 
     def roots(self, contrast: np.ndarray, outputs: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the sums (q, R) of the influences of the rows of every record."""

@@ -31,6 +31,15 @@ class Axis:
     fs: float | None = None
     noun: str = "lag"
 
+    @classmethod
+    def of_kernel(
+        cls, lags: Sequence[np.ndarray], fs: float | None, layer: bool
+    ) -> tuple[Axis, ...]:
+        """Return the axes of a kernel, given the lags of its taps in the order of a layer."""
+        if layer:
+            return tuple(cls(np.arange(len(own)), None, "tap") for own in lags)
+        return tuple(cls(own[::-1], fs if len(lags) == 1 else None) for own in lags)
+
     @property
     def unit(self) -> str:
         """Unit of `values`; empty for taps."""

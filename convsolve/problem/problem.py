@@ -479,10 +479,7 @@ class Problem(Reported):
     @property
     def _axes(self) -> tuple[Axis, ...]:
         """The axes of the kernel, for texts and figures."""
-        if self._geometry.edges:
-            fs = self.fs if len(self._lags) == 1 else None
-            return tuple(Axis(lags[::-1], fs) for lags in self._lags)
-        return tuple(Axis(np.arange(len(lags)), None, "tap") for lags in self._lags)
+        return Axis.of_kernel(self._lags, self.fs, not self._geometry.edges)
 
     @property
     def lags(self) -> Any:

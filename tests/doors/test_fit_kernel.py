@@ -122,7 +122,7 @@ ONE_STRENGTH = "one strength for all outputs, or use jax.vmap"
 REFUSED: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     ((np.ones((1, 1, 8, 1)), ONES, THREE), {}, "takes rank 1 to 3"),
     ((EIGHT, ONES, 3), {}, "spec must be a ConvSpec, got int"),
-    ((None, ONES, THREE), {}, "x must be an array of real numbers, got NoneType"),
+    ((None, ONES, THREE), {}, "x must hold plain real numbers, got NoneType"),
     ((EIGHT, ONES, THREE, "normal"), {"ridge": np.ones(2)}, ONE_STRENGTH),
     ((EIGHT, np.ma.masked_array(ONES), THREE), {}, "real numbers, got MaskedArray"),
     ((np.ones((8, 0)), ONES, THREE), {}, "gives .* and the output channels"),

@@ -113,9 +113,10 @@ def test_bands_covariance_and_prediction() -> None:
     """Only the taps inside the windows count."""
     low, _ = FIT.confidence_band(0.9, simultaneous=True)
     assert np.array_equal(np.isnan(low), np.isnan(FIT.standard_error))
-    low, high = FIT.confidence_band(0.9, simultaneous=True, method="bonferroni")
-    t = stats.t.ppf(1 - 0.1 / (2 * (12 + 11)), FIT.noise.dof)
-    np.testing.assert_allclose(high - low, 2 * t * FIT.standard_error, rtol=1e-9)
+    clusters = cs.solve(PROBLEM, noise="cluster")  # Bonferroni's band
+    low, high = clusters.confidence_band(0.9, simultaneous=True)
+    t = stats.t.ppf(1 - 0.1 / (2 * (12 + 11)), clusters.noise.dof)
+    np.testing.assert_allclose(high - low, 2 * t * clusters.standard_error, rtol=1e-9)
     # With one function, all taps have the same t, except for the draws of its quantile.
     basis = cs.Basis(np.arange(1, 9)[:, None])
     one = cs.solve(cs.Problem(X[0][:, :1], Y[0], lags=(0, 7), basis=basis))

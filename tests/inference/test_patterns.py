@@ -220,7 +220,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("jackknife", OUTPUTS, {}, "of the outputs a, b, sum, which are"),
     ("patterns", SMOOTH, {}, "small differences of large terms; use a ridge"),
     ("jackknife", SMOOTH, {}, "small differences of large terms; use a ridge"),
-    ("jackknife", {}, {"penalty": cs.Lasso(1.0)}, "only least squares"),
+    ("jackknife", {}, {"penalty": cs.Lasso(1.0)}, "standard errors are of least squares"),
     ("kernels", {}, {"ridge": 1.0}, "needs plain least squares"),
 ]
 

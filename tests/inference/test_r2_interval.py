@@ -91,7 +91,7 @@ def test_few_effective_rows_have_no_interval_or_an_approximate_one() -> None:
     x, y = made((60,))
     score = cs.solve(cs.Problem(x, y, kernel_size=3, bias=True)).score()
     assert 5 < score.effective_rows.min() < 15
-    words = "rows of output . are worth .* with fewer than 5, R² has no .* with fewer than 15"
+    words = "rows of output . are worth .*: an interval of R² needs 5, and is inaccurate below 15"
     with pytest.warns(UserWarning, match=words):
         low, high = score.r2_interval()
     assert (low < score.r2).all()

@@ -420,7 +420,7 @@ def test_losses_and_a_penalty_are_minimized(name: str, loss: Any, turn: int) -> 
         size = np.abs(whole).T @ np.abs(pull) + 1e-3
         assert (np.abs(corners.T @ d + gradient) <= 1e-11 * size).all()
         assert np.abs(d).max(initial=0.0) <= 1 + 1e-9
-    with pytest.raises(ValueError, match="without a penalty have standard errors"):
+    with pytest.raises(ValueError, match="or of Huber's estimate without a penalty"):
         _ = fit.standard_error
     linear = cs.solve(problem, penalty=penalty, loss=cs.HuberLoss(1e9, scale=1.0))
     np.testing.assert_allclose(
