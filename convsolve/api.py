@@ -275,7 +275,7 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
     status = raw.status or ("solved" if certificate and certificate.exact else "approximate")
     found = replace(raw, status=status, stats=stats, certificate=certificate, penalties=penalties)
     proof = "no certificate" if certificate is None else f"certificate {certificate.value:.1e}"
-    LOG.info("%s: %s, %s, %.2f s", stats["solver"], status, proof, seconds)
+    LOG.info("%s: %s, %s, %.2f s", stats.get("choice", stats["solver"]), status, proof, seconds)
     return found
 
 

@@ -138,7 +138,7 @@ CASES: dict[str, tuple[cs.Problem, dict[str, Any], str]] = {
     "zero": (response(2, 2, unit=0.0), {}, "0: y is fitted up to rounding"),
     "image": (image(), {}, "3 taps × 3 taps"),
     "ridge": (response(), {"ridge": 2.0}, "Penalty ridge, strength 2, as given; "),
-    "lasso": (response(lags=(0, 20)), {"penalty": cs.Lasso(3.0)}, "Errors none: standard errors are of"),
+    "lasso": (response(lags=(0, 20)), {"penalty": cs.Lasso(3.0)}, "Errors none: standard errors"),
     "huber": (response(2), {"loss": cs.HuberLoss(2.0, scale=0.3)}, "Huber's H1, for white noise"),
     "descent": (
         response(), {"solver": cs.GradientDescent(steps=1)},

@@ -178,7 +178,7 @@ def test_verbose_logs_to_standard_error(folder: Path) -> None:
     done = python("-m", "convsolve", *FULL.split(), "--verbose")
     first, *_, last = done.stderr.splitlines()
     assert first.startswith("convsolve: solve by ")
-    assert last.startswith("convsolve: QR: solved, certificate ")
+    assert ": QR: solved, certificate " in last
 
 
 @pytest.mark.slow
