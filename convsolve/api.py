@@ -265,7 +265,8 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
         stats = _stats(method, seconds) | raw.stats
         # After Ctrl-C, skip the rank decision, which can take minutes.
         if raw.status != "interrupted":
-            unique = bool(raw.evidence or report._unique_with(least, penalty))
+            decided = raw.evidence is not None
+            unique = bool(raw.evidence if decided else report._unique_with(least, penalty))
             if strict and not unique:
                 raise _many_fit(IdentifiabilityError, report)
             stats |= {"unique": unique, "shown": raw.answer}
@@ -303,7 +304,7 @@ def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tun
         from .inference.regularization import as_given
 
         chosen = as_given([terms[o] for o in range(problem.n_outputs)])
-    rows = ", ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
+    rows = "; ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
     stats = joined_stats(parts) | {"call": method.call, "rows": rows}
     stats["penalty"] = chosen and {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
     stats |= {"masks": len(problem.parts)} if len(problem.parts) > 1 else {}

@@ -170,7 +170,7 @@ class Method:
             return replace(found, stats={"solver": type(self.loss).__name__} | found.stats)
         if terms is not None and len(_distinct(terms)) == 1:
             found = self.solver.run(analysis, Objective(self.loss, *terms[0]))
-            return replace(found, penalties=terms)
+            return replace(found, penalties=found.penalties or terms)
         select = self.select or self.penalty.default_select
         from .solvers.penalized import solve_each
 

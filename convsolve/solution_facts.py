@@ -16,7 +16,7 @@ from .text import aligned, count, some, span
 
 # Lags and columns of a kernel that is shown as a whole, largest weights of another one, outputs
 # in a table, digits of the largest weight, and names of channels.
-LAGS, COLUMNS, LARGEST, MANY, DIGITS, NAMES = 5, 6, 3, 6, 4, 3
+LAGS, COLUMNS, LARGEST, MANY, DIGITS, NAMES = 5, 6, 3, 6, 4, 6
 # Sign of a weight that the data do not determine.
 OPEN = "*"
 # Entries of ``stats`` with numbers of steps.
@@ -103,7 +103,7 @@ def _doubts(fit: Any) -> Iterator[Fact]:
     if not fit.stats.get("unique", True):
         yield Fact("", "Cause", report.collinear[:1])
         yield Fact("", "Suggestion", [*map(str, report.suggestions)][-1:])
-    elif report.unique:
+    elif report.unique and not fit._penalized:
         yield Fact("", "Caution", weak_sentence(report))
 
 

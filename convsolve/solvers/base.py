@@ -201,7 +201,8 @@ class SolverResult:
         stats: further facts for ``Solution.stats``.
         trace: the course of an iteration, if there was one.
         certificate: the certificate; None if it is computed later.
-        evidence: the reason why the kernel is unique; None if the report decides it.
+        evidence: the reason why the kernel is unique; empty if it has
+            another penalty than the given one, and None if the report decides.
         answer: which kernel is returned if many fit equally well.
         regularization: the selected penalty and the scores of the search, if there was one.
         error_norms: (Cout,), in units of y, used instead of ‖y − Aw − b‖ in standard errors. Only

@@ -265,8 +265,9 @@ class AutoSolver(NormalEquations):
             found,
             status="interrupted" if found.status == "interrupted" else "approximate",
             stats=stats | {"strength": strength},
-            evidence=None,
+            evidence="",
             answer=f"{words} (penalty='ridge' selects a strength)",
+            penalties=[(penalty, strength)] * sizes.outputs * sizes.groups if given else None,
         )
 
 

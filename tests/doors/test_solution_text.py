@@ -144,7 +144,7 @@ CASES: dict[str, tuple[cs.Problem, dict[str, Any], str]] = {
         response(), {"solver": cs.GradientDescent(steps=1)},
         "condition number 1.04; backward error ",
     ),
-    "drift": (response(2, 3, drift=3, **MASKED), {}, ", weighted, an intercept and a drift of"),
+    "drift": (response(2, 3, drift=3, **MASKED), {}, "; weighted, an intercept and a drift of"),
     "no rows": (FLAT, {}, "no row is left to estimate the noise"),
     "collinear": (collinear(), {}, "Suggestion ridge="),
     "unique": (collinear(bias=True), {"ridge": 1.0}, "unique with the penalty (the data alone"),
