@@ -107,8 +107,9 @@ def bars(ax: Any, table: Comparison, key: str) -> None:
     made = ax.barh(at, ends - low, left=low, color=draw.GOOD, height=0.6)
     labels = ["" if np.isnan(v) else f"{v:.1e}" if v else "0" for v in values]
     ax.bar_label(made, labels, padding=3, fontsize="small")
-    # The numbers stand behind the bars.
+    # The numbers stand behind the bars, so the axis needs none.
     ax.set(xscale="log", xlim=(low, high * (high / low) ** 0.45), ylim=(len(values) - 0.5, -0.5))
+    ax.tick_params(axis="x", which="both", bottom=False, labelbottom=False)
     ax.set_yticks(at, [row["method"] for row in table.rows])
     draw.entitle(ax, key.replace("_", " ").capitalize(), "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial, singledispatch
 from typing import TYPE_CHECKING, Any
 
@@ -119,10 +120,11 @@ def plot(
     return found.figure() if ax is None else found.on(ax)
 
 
-def _one(panels: Panels, kind: str) -> Layout:
-    """Return one panel."""
+def _one(panels: Panels, kind: str, others: Sequence[str] = ()) -> Layout:
+    """Return one panel. An error also names other kinds that there are."""
     if kind not in panels:
-        raise ValueError(f"kind={kind!r} has no panel here; there are {', '.join(panels)}")
+        known = ", ".join([*others, *panels])
+        raise ValueError(f"kind={kind!r} has no panel here; there are {known}")
     return Layout({kind: panels[kind]}, [[kind]])
 
 
@@ -167,21 +169,29 @@ def _(table: Comparison) -> Layout:
     first = kernel_of(next(iter(table.solutions.values())))
     one = len(first.axes) == 1
     below = _by_pair(choices.kernels, "kernels", first, table=table) if one else {}
-    return Layout(bars | below, [[*bars], *([name] * len(bars) for name in below)])
+    rows = [[*bars], *([name] * len(bars) for name in below)]
+    return Layout(bars | below, rows, _shown(first) * one)
 
 
 @layout.register
 def _(group: GroupSolution) -> Layout:
     if group.kernel.ndim > 3:
         raise ValueError("a group is drawn if its kernels have one axis")
-    panels = _by_pair(choices.subjects, "subjects", group_kernel(group), group=group)
-    return Layout(panels, [[name] for name in panels])
+    kernel = group_kernel(group)
+    panels = _by_pair(choices.subjects, "subjects", kernel, group=group)
+    return Layout(panels, [[name] for name in panels], _shown(kernel))
 
 
 def _by_pair(draw: Any, name: str, kernel: Kernel, **given: Any) -> Panels:
     """Return a panel for each of the first channels and outputs."""
     pairs = enumerate(kernel.pairs()[:PAIRS])
     return {f"{name} {i}" if i else name: partial(draw, pair=pair, **given) for i, pair in pairs}
+
+
+def _shown(kernel: Kernel) -> str:
+    """Return a title if more channels and outputs than are drawn have a kernel."""
+    number = len(kernel.pairs())
+    return f"{PAIRS} of {number} kernels" * (number > PAIRS)
 
 
 def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: Any) -> Layout:
@@ -198,7 +208,7 @@ def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: 
     panels = _panels(fit, some)
     if kind == "residuals" and "residual" in panels:
         return Layout(panels, RESIDUALS)
-    return _one(panels, kind)
+    return _one(panels, kind, ("kernel", *kernels.KINDS))
 
 
 def _panels(fit: Solution, outputs: list[int]) -> Panels:

@@ -168,4 +168,5 @@ def _image(
         ax.pcolor(*borders, cells, hatch="xxx", cmap=ListedColormap(["none"]))
     ax.set_ylim(*borders[1][[-1, 0]])
     if not style:
-        ax.figure.colorbar(drawn, ax=ax, label=kernel.unit, location="bottom")
+        ends = {"ticks": [usual["vmin"], top], "format": "%.2g"}
+        ax.figure.colorbar(drawn, ax=ax, label=kernel.unit, location="bottom", shrink=0.8, **ends)
