@@ -32,9 +32,7 @@ class Axis:
     noun: str = "lag"
 
     @classmethod
-    def of_kernel(
-        cls, lags: Sequence[np.ndarray], fs: float | None, layer: bool
-    ) -> tuple[Axis, ...]:
+    def of_kernel(cls, lags: Sequence[np.ndarray], fs: Any, layer: bool) -> tuple[Axis, ...]:
         """Return the axes of a kernel, given the lags of its taps in the order of a layer."""
         if layer:
             return tuple(cls(np.arange(len(own)), None, "tap") for own in lags)

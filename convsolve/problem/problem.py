@@ -22,7 +22,7 @@ from .description import problem_facts
 from .kernel_space import kernel_space
 from .names import Axis, Names, words_of
 from .nuisance import Confounds, Nuisance, Terms
-from .records import Records, check_time_indexes, numeric, precision, read, time_rate
+from .records import Records, check_time_indexes, column_names, numeric, precision, read, time_rate
 from .rows import ByOutputs, Rows, Span, rows_reading, used_rows
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Geometry, Ints, Padding, Shape
@@ -76,8 +76,9 @@ class Problem(Reported):
             axis, whatever the number of channels. A dict has the window of every channel:
             ``{"envelope": (0, 40), "word": (-10, 20)}``. Rows are determined by the union of the
             windows, and the kernel of a channel is zero outside its window.
-        tmin, tmax: first and last lag in seconds, instead of ``lags``. They are rounded to whole
-            samples. By default ``tmin`` is 0. A dict has the time of every channel.
+        tmin: first lag in seconds, instead of ``lags``, 0 by default. Times are rounded to whole
+            samples. A dict has the time of every channel.
+        tmax: last lag in seconds.
         fs: sampling rate in Hz, along one axis. By default it is the rate of a time index of
             pandas or xarray. If it is known, lags are reported as times.
         edges: treatment of rows whose window exceeds the record, with lags. "drop" excludes them,
@@ -213,7 +214,7 @@ class Problem(Reported):
         by_mask, roots = used_rows(
             rows, like, cut, input, output, spec, (mask, weights), missing, size
         )
-        _check_left(by_mask, names)
+        _check_left(by_mask, names, column_names(mask))
         terms = Terms.read(drift, confounds, spec)
         if terms.columns is not None:
             columns = _as_rows(terms.columns, "confounds", like, cut, "they are laid out as y")
@@ -549,8 +550,10 @@ def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> in
     return found
 
 
-def _check_left(by_mask: Sequence[tuple[tuple[int, ...], Rows]], names: Names) -> None:
-    """Raise a ValueError if no row of an output is left."""
+def _check_left(by_mask: Sequence[Any], names: Names, columns: Any = None) -> None:
+    """Raise a ValueError if no row of an output is left, or the mask has y's columns reordered."""
+    if columns and columns != names.outputs and {*columns} == {*(names.outputs or ())}:
+        raise ValueError(f"mask has the columns {columns}: give them in the order of y")
     for outputs, rows in by_mask:
         if not rows.count:
             which = f" of {names.output(outputs[0])}" if len(by_mask) > 1 else ""

@@ -271,7 +271,7 @@ def read(value: Any, name: str, spec: Any, missing: bool = False) -> Records:
         missing=None if flags[0] is None else tuple(flags),
         largest=np.maximum.reduce(largest),
         means=np.where(np.isfinite(means), means, 0.0),
-        names=_names(items, name) if extra or d == len(items) == 1 else None,
+        names=_names(items, name, extra > 0) if extra or d == 1 else None,
         dtypes=frozenset(a.dtype for a in given),
     )
 
@@ -403,16 +403,16 @@ def lists_arrays(value: Any) -> bool:
     )
 
 
-def _names(items: Sequence[Any], name: str) -> tuple[str, ...] | None:
+def _names(items: Sequence[Any], name: str, axis: bool) -> tuple[str, ...] | None:
     """Return the names of the channels; None if a record has no names.
 
     Raises:
-        ValueError: If the records have different names.
+        ValueError: If the records have different names on an ``axis`` of channels.
     """
     found = {*map(column_names, items)}
-    if len(found - {None}) > 1:
+    if axis and len(found - {None}) > 1:
         raise ValueError(f"the records of {name} have different channels: {shown([*found])}")
-    return None if None in found else found.pop()
+    return None if None in found or len(found) > 1 else found.pop()
 
 
 def column_names(item: Any) -> tuple[str, ...] | None:

@@ -58,6 +58,14 @@ def test_texts_have_names() -> None:
     assert "leave out channel Cz" in " ".join(str(cs.identify(stated(COPY, None))).split())
 
 
+def test_columns_of_a_mask_in_another_order_than_those_of_y_are_refused() -> None:
+    y = pd.DataFrame(Y, columns=list("wxyz")[: Y.shape[1]])
+    mask = y > 0
+    cs.Problem(X, y, lags=(0, 1), mask=mask)
+    with pytest.raises(ValueError, match="give them in the order of y"):
+        cs.Problem(X, y, lags=(0, 1), mask=mask[mask.columns[::-1]])
+
+
 def test_outputs_of_a_mask_keep_their_names_and_numbers() -> None:
     mask = np.ones(Y.shape, bool)
     mask[:100, 1] = False

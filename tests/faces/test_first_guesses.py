@@ -36,6 +36,7 @@ GUESSES: list[tuple[Callable[[], Any], Any]] = [
     (lambda: stated(series(X, name="envelope"), series(Y, name="Fz")).channels, ["envelope"]),
     (lambda: stated(series(X, name="envelope"), series(Y, name="Fz")).outputs, ["Fz"]),
     (lambda: stated([series(X, name="a"), series(Y, name="b")]).channels, [0]),
+    (lambda: stated([series(X, name="a"), series(Y, name="a")]).channels, ["a"]),
     (lambda: stated(series(X, SECONDS)).fs, 128.0),
     (lambda: stated(series(X, DATES)).fs, 250.0),
     (lambda: stated(X, series(Y, DATES)).fs, 250.0),
