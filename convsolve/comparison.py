@@ -201,7 +201,7 @@ def compare(
         warnings.simplefilter("ignore", IdentifiabilityWarning)
         reports = [(outputs, report_of(part, tuning)) for outputs, part in problem.parts]
         report = report_of(problem, tuning)
-        decided = report._decided
+        known = reports if report._decided else []
         for i, (label, words) in enumerate(pairs):
             advance(i, label)
             try:
@@ -210,7 +210,6 @@ def compare(
                     break
             except SolveError as refusal:
                 skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
-        known = reports if decided else []
         rows = [_row(*pair, measured, reference, known) for pair in solutions.items()]
     least = min((row["loss"] for row in rows), default=0.0)
     for row in rows:

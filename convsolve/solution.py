@@ -181,7 +181,7 @@ class Solution(Reported):
 
     def _training(self) -> Problem:
         if self.problem is None:
-            raise ValueError("a loaded solution has no training data; give x and y, or solve again")
+            raise ValueError("there are no training data in a file; give x and y, or solve again")
         return self.problem
 
     def _data(self, x: Any, y: Any = None) -> Problem:

@@ -122,7 +122,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     for name in ("status", "backward_error", "converged"):
         assert getattr(back, name) == getattr(fit, name)
     assert np.array_equal(back.trace.losses, fit.trace.losses)
-    with pytest.raises(ValueError, match=r"a loaded solution has no training data; give x and y"):
+    with pytest.raises(ValueError, match=r"there are no training data in a file; give x and y"):
         back.residuals()
     with pytest.raises(FileExistsError, match="overwrite"):
         fit.save(path)
