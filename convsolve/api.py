@@ -16,6 +16,7 @@ from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, wa
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
+from .inference.doubts import CUT, doubts
 from .lazy import as_jax, is_jax_array, is_tracer
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty
@@ -28,13 +29,14 @@ from .operators.prediction import predicted
 from .parts import STATUSES, join, joined_stats
 from .problem.checks import flag
 from .problem.description import fitted_terms, rows_sentence
+from .problem.names import Axis
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read
 from .problem.sizes import Limits, Tuning, tuning_of
 from .problem.spec import ConvSpec
 from .progress import LOG, following, tracked
 from .solution import Solution
-from .solvers.base import Loss, Solver, SolverResult, certified
+from .solvers.base import Loss, Solver, SolverResult, Terms, certified
 from .text import recorded
 
 if TYPE_CHECKING:
@@ -118,6 +120,7 @@ def solve(
     penalty: str | Penalty | None = None,
     grid: Any = None,
     select: str | CrossValidation | None = None,
+    one_strength: bool = False,
     loss: str | Loss | Callable[[Any, Any], Any] = "squared",
     noise: str | NoiseModel = "white",
     strict: bool = False,
@@ -136,8 +139,8 @@ def solve(
         problem: x, y and the geometry.
         solver: the numerical method: "auto" (the default), "qr", "svd", "normal", "cg", "fft",
             "adam" or "lbfgs", or an object such as ``GradientDescent(steps=200)``.
-        ridge: short for ``penalty=Ridge(ridge)``: add ridge·‖w‖² to the sum of squares. None, the
-            default, adds nothing.
+        ridge: short for ``penalty=Ridge(ridge)``: add ridge·‖w‖² to the sum of squares. A dict has
+            the strength of every channel by name. None, the default, adds nothing.
         penalty: "ridge", "lasso", "smooth", "squared_exponential", "tc", "dc", "ss" or "tikhonov",
             or an object. None, the default, is no penalty. If the penalty has no strength, the
             strength of every output is selected from the data, see ``Solution.regularization``.
@@ -146,6 +149,9 @@ def solve(
         select: criterion that selects the strength: "gcv", "evidence", "aicc", "bic", "cv", or a
             `CrossValidation`. By default "evidence" for priors (`SquaredExponential`,
             `StableSpline`) and a banded ridge, "cv" for `Lasso` and "gcv" for others.
+        one_strength: whether all outputs have one strength, so that a map of sensors is shrunk
+            evenly. Default False: each output has its own. Losses of outputs are summed, those of
+            gcv and mse as logarithms.
         loss: "squared" (the default), "huber" or "absolute", an object, or for gradient descent a
             callable of (prediction, target). "mse" and "mae" are the first and the last.
         noise: the assumed noise of y: "white" (the default), "ar", "hac" or "cluster", or an
@@ -193,7 +199,9 @@ def solve(
     """
     check_problem(problem, "solve")
     given = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
-    method, tuning = Method.of(solver, **given, loss=loss, noise=noise), tuning_of(limits)
+    given |= {"one_strength": one_strength, "loss": loss, "noise": noise}
+    method, tuning = Method.of(solver, **given), tuning_of(limits)
+    method = replace(method, penalty=method.penalty.named(problem.channels))
     method.check(problem)
     if method.solver.factors_rows and not problem._sizes(tuning).factor_fits:
         tuning = replace(tuning, most_work=math.inf)
@@ -217,13 +225,17 @@ def solve(
 
 def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> list[Part]:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    found = _solved(problem, method, strict, tuning)
+    axis = problem._axes[0] if problem._geometry.edges and problem.spec.ndim == 1 else None
+    found = _solved(problem, method, strict, tuning, axis)
     every, model = tuple(range(problem.n_outputs)), method.noise
     parts = [Part(every, problem, found, model, tuning)]
     if not isinstance(model, ARNoise):
         return parts
     from .inference.ar import estimated_noise, filtered_parts
 
+    # A filter can hide a tail of the response, and reduces noise.
+    caution = found.stats.get("caution", "")
+    caution *= caution.startswith(CUT)
     for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
         before, outputs = _worst(parts), [part.outputs for part in parts]
         if before == "interrupted":
@@ -232,10 +244,11 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
         noise = estimated_noise(analyse(problem, tuning), kernel, model.order)
         parts = []
         for o, part in enumerate(filtered_parts(problem, noise, tuning)):
-            found = _solved(part, method.of_part(part._selection), strict, tuning)
+            found = _solved(part, method.of_part(part._selection), strict, tuning, axis)
             # The noise was estimated from the residuals of the fit before.
             if before not in ("solved", "approximate"):
                 found = replace(found, status=max(before, found.status, key=STATUSES.index))
+            found.stats["caution"] = found.stats.get("caution") or caution
             parts.append(Part((o,), part, found, model, tuning, noise.of_output(o)))
     return parts
 
@@ -245,8 +258,13 @@ def _worst(parts: Sequence[Part]) -> str:
     return max((part.found.status or "" for part in parts), key=STATUSES.index)
 
 
-def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> SolverResult:
-    """Solve for outputs that use the same rows, with white noise and in float64."""
+def _solved(
+    problem: Problem, method: Method, strict: bool, tuning: Tuning, axis: Axis | None
+) -> SolverResult:
+    """Solve for outputs that use the same rows, with white noise and in float64.
+
+    ``axis`` has the lags by which the problem was stated, if it was.
+    """
     LOG.info("solve by %s: %r", method.name, problem)
     analysis, report = analyse(problem, tuning), report_of(problem, tuning)
     sizes, clock = analysis.design.sizes, analysis.design.clock
@@ -258,10 +276,13 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
         analysis.design.sum_rows()
         # Work that methods share does not count.
         begun = time.perf_counter() - clock.total
+        # A system with a penalty is used again below, and exists while it is referred to.
+        terms = method.penalty.terms(problem.n_outputs) if method.penalty.given else [(RIDGE, 0.0)]
+        system = analysis.system(*_weakest(terms))
         raw = method.run(analysis)
         seconds = max(time.perf_counter() - clock.total - begun, 0.0)
         penalties = raw.penalties or [(RIDGE, 0.0)] * problem.n_outputs
-        penalty, least = min(penalties, key=lambda term: term[1])
+        penalty, least = _weakest(penalties)
         stats = _stats(method, seconds) | raw.stats
         # After Ctrl-C, skip the rank decision, which can take minutes.
         if raw.status != "interrupted":
@@ -270,6 +291,9 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
             if strict and not unique:
                 raise _many_fit(IdentifiabilityError, report)
             stats |= {"unique": unique, "shown": raw.answer}
+            if axis is not None and unique and method.least_squares:
+                system = system if method.penalty.given else analysis.system(penalty, least)
+                stats["caution"] = doubts(analysis, axis, raw.kernel, system)
         certificate = (
             certified(analysis, raw, *penalties[0]) if method.least_squares else raw.certificate
         )
@@ -278,6 +302,11 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
     proof = "no certificate" if certificate is None else f"certificate {certificate.value:.1e}"
     LOG.info("%s: %s, %s, %.2f s", stats.get("choice", stats["solver"]), status, proof, seconds)
     return found
+
+
+def _weakest(terms: Terms) -> tuple[Penalty, float]:
+    """Return the penalty and strength of the output with the least strength."""
+    return min(terms, key=lambda term: term[1])
 
 
 def _stats(method: Method, seconds: float) -> dict[str, Any]:
@@ -306,6 +335,8 @@ def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tun
         chosen = as_given([terms[o] for o in range(problem.n_outputs)])
     rows = "; ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
     stats = joined_stats(parts) | {"call": method.call, "rows": rows}
+    if stats["caution"]:
+        warn(stats["caution"])
     stats["penalty"] = chosen and {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
     stats |= {"masks": len(problem.parts)} if len(problem.parts) > 1 else {}
     certificate = max(bounds, default=None, key=lambda bound: bound.value)

@@ -20,7 +20,7 @@ from .identifiability.report import Identifiability
 from .lazy import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
-from .method import Method, argument_of
+from .method import SELECTION, Method, argument_of
 from .notation import checks_arguments
 from .problem.problem import Problem
 from .problem.sizes import Limits, tuning_of
@@ -33,8 +33,8 @@ from .text import argument, shown
 SOLVERS, PENALTIES = ("qr", "svd", "normal", "cg", "fft", "adam"), ("ridge", "tc")
 # Default methods for other losses than squares, and for penalties that are not quadratic.
 OTHERS = ("auto", "adam")
-# Arguments that state a penalty, and that select a strength.
-PENALIZING, SELECTION = {"ridge", "penalty"}, ("grid", "select")
+# Arguments that state a penalty.
+PENALIZING = {"ridge", "penalty"}
 # Columns of the table: entries of a row, and their formats. A certificate is of either kind.
 COLUMNS = {
     "status": ("status", ""), "loss": ("loss", ".3g"), "excess": ("excess_loss", ".2g"),

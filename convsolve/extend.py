@@ -11,12 +11,18 @@ True
 """
 
 from .comparison import Comparison as Comparison
-from .held_out import CrossValidationScores as CrossValidationScores
+from .held_out import CrossValidationScores as CrossValidationScores, HeldOutTest as HeldOutTest
 from .identifiability.descent import DescentForecast as DescentForecast
 from .identifiability.suggestions import Suggestion as Suggestion
 from .inference.errors import FTest as FTest, NoiseEstimate as NoiseEstimate
 from .inference.regularization import Regularization as Regularization
 from .inference.resampling import Jackknife as Jackknife, PermutationTest as PermutationTest
+from .inference.responses import (
+    Delay as Delay,
+    FrequencyResponse as FrequencyResponse,
+    StepResponse as StepResponse,
+)
+from .inference.whiteness import Whiteness as Whiteness
 from .lag_choice import LagChoice as LagChoice
 from .leastsquares.penalty import Penalty as Penalty
 from .noise import NoiseModel as NoiseModel

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,9 @@ from .inference.folds import CrossValidation
 from .lazy import is_tracer
 from .leastsquares.analysis import Analysis
 from .leastsquares.penalty import Penalty, Ridge, numbers, penalty_of
-from .noise import NoiseModel
+from .noise import ARNoise, NoiseModel
 from .notation import nearest
+from .problem.checks import flag
 from .problem.problem import Problem, Selection
 from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
@@ -29,9 +31,12 @@ ARGUMENTS: dict[str, tuple[type, Any]] = {
     "penalty": (Penalty, NONE),
     "grid": (type(None), None),
     "select": (CrossValidation, None),
+    "one_strength": (bool, False),
     "loss": (Loss, "squared"),
     "noise": (NoiseModel, "white"),
 }
+# Those that are for penalties whose strength is selected.
+SELECTION = ("grid", "select", "one_strength")
 # The kinds of components that are a method of `compare` by themselves.
 METHODS = ("solver", "penalty", "loss")
 
@@ -45,6 +50,7 @@ class Method:
         penalty: the penalty; a ridge of strength zero for none.
         grid: strengths to choose from, ``(n,)`` or ``(n, outputs)`` in nested tuples, or None.
         select: the criterion, or None for the default of the penalty.
+        one_strength: whether all outputs have one strength.
         loss: the loss of the residuals.
         noise: the noise model.
     """
@@ -53,6 +59,7 @@ class Method:
     penalty: Penalty
     grid: tuple[Any, ...] | None
     select: str | CrossValidation | None
+    one_strength: bool
     loss: Loss
     noise: NoiseModel
 
@@ -69,8 +76,8 @@ class Method:
 
     def __post_init__(self) -> None:
         """Raise a TypeError or ValueError if the choices do not fit each other."""
-        for name in ("grid", "select"):
-            if getattr(self, name) is not None and not self.selects(name):
+        for name in SELECTION:
+            if getattr(self, name) not in (None, False) and not self.selects(name):
                 raise TypeError(f"{name}= needs a penalty with one strength that is not given")
         if self.select is not None:
             self.penalty.check_select(self.select)
@@ -79,8 +86,8 @@ class Method:
             raise ValueError(f"noise={self.noise.label!r} has no standard errors for {self.name}")
 
     def selects(self, name: str) -> bool:
-        """Return whether there is something to select by the argument "grid" or "select"."""
-        if name == "select":
+        """Return whether there is something to select by an argument of `SELECTION`."""
+        if name != "grid":
             return not self.penalty.given
         # The strengths of groups of channels are searched by a gradient.
         return self.penalty.strength is None and not getattr(self.penalty, "bands", False)
@@ -103,9 +110,10 @@ class Method:
         """The call of `solve`, as code."""
         words = ["problem"]
         for name, (_, default) in ARGUMENTS.items():
-            text = _written(name, getattr(self, name))
-            word = text if name == "solver" else f"{name}={text}"
-            words += [word] * (text != _written(name, default))
+            value, usual = getattr(self, name), component(name, default)
+            text = "" if value is usual else _written(name, value)
+            if text and text != _written(name, usual):
+                words += [text if name == "solver" else f"{name}={text}"]
         return f"cs.solve({', '.join(words)})"
 
     def check(self, problem: Problem) -> None:
@@ -114,6 +122,9 @@ class Method:
             raise TypeError("a traced strength belongs in fit_kernel, not in solve")
         self.check_shape(problem.spec, problem._selection)
         self.noise.check(problem)
+        apart = len(problem.parts) * problem.spec.groups > 1 or isinstance(self.noise, ARNoise)
+        if self.one_strength and apart and problem.n_outputs > 1:
+            raise ValueError("one_strength=True is not for masks of outputs, groups and noise='ar'")
 
     def check_shape(self, spec: ConvSpec, selection: Selection) -> None:
         """Raise a ValueError unless penalty and grid fit the taps, channels and outputs."""
@@ -161,7 +172,9 @@ class Method:
     def run(self, analysis: Analysis) -> SolverResult:
         """Solve for all outputs of an analysis."""
         if self.loss.squared and not self.least_squares:
-            found: SolverResult = self.penalty.exact_solver(analysis, self.grid, self.select)
+            found: SolverResult = self.penalty.exact_solver(
+                analysis, self.grid, self.select, self.one_strength
+            )
             return found
         outputs, given = analysis.design.kernel_shape[-1], self.penalty.given
         terms = self.penalty.terms(outputs) if given else None
@@ -174,7 +187,8 @@ class Method:
         select = self.select or self.penalty.default_select
         from .solvers.penalized import solve_each
 
-        return solve_each(analysis, self.solver, self.penalty, terms, self.grid, select)
+        one = self.one_strength
+        return solve_each(analysis, self.solver, self.penalty, terms, self.grid, select, one)
 
 
 def _distinct(terms: Terms) -> set[tuple[Penalty, float]]:
@@ -199,14 +213,22 @@ def component(name: str, value: Any) -> Any:
             raise TypeError(f"grid must be strengths, (n,) or (n, outputs), got {shown(value)}")
         return found
     if isinstance(value, str):
-        return components.parse(name, value)
+        return _default(name) if value == default else components.parse(name, value)
     if isinstance(value, cls):
         return value
+    if name == "one_strength":
+        return flag(value, name)
     if name == "loss" and callable(value) and not isinstance(value, type):
         return CustomLoss(value)
     names = ", ".join(components.CLASSES[name])
     hint = next((f"; use {k}=" for k, (own, _) in ARGUMENTS.items() if isinstance(value, own)), "")
     raise TypeError(f"{name} must be a {cls.__name__} or one of {names}, got {shown(value)}{hint}")
+
+
+@cache
+def _default(name: str) -> Any:
+    """Return the default of an argument of `solve`, made once."""
+    return components.parse(name, ARGUMENTS[name][1])
 
 
 def argument_of(name: str) -> str:

@@ -29,6 +29,7 @@ from .solvers.base import SolverResult
 if TYPE_CHECKING:
     from .inference.ar import Autoregression
     from .inference.errors import Errors, NoiseEstimate
+    from .inference.whiteness import Whiteness
 
 # Coefficients (q, Q) of confounds by outputs, in addition to those of least squares.
 Added = Mapping[tuple[int, ...], np.ndarray | None]
@@ -227,13 +228,25 @@ class Part:
         """
         if not self.noise_model.independent or self.problem.spec.ndim > 1:
             return ""
-        from .inference.ar import warning
+        from .inference.whiteness import warning
 
         squares = self.found.error_norms is None
         variance = self.errors.noise.variance if squares else None
         penalized = any(strength > 0 for _, strength in self.penalties)
         # Gaps of excluded rows are closed, which can only hide a correlation.
         return warning(self.beginning(self.problem), self.white, variance, penalized)
+
+    def whiteness(self, lags: int | None) -> Whiteness:
+        """Return the test of Ljung and Box for the residuals of a few lags."""
+        from .inference.whiteness import usual_lags, whiteness
+
+        if self.problem.spec.ndim > 1:
+            raise ValueError("whiteness needs one axis, time")
+        order = 0 if self.filter is None else int(self.filter.order[0])
+        lags = usual_lags(self.problem) + order if lags is None else lags
+        if lags <= order:
+            raise ValueError(f"lags={lags} do not exceed the order {order} of the autoregression")
+        return whiteness(self.white, self.errors.noise.variance, lags, order)
 
     def plain(self, what: str, penalized: bool = False) -> Analysis:
         """Return the analysis of plain least squares; ``penalized`` allows a quadratic penalty.

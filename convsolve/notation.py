@@ -30,7 +30,7 @@ ARGUMENTS = {
     "sample_weight": "weights=",
     "random_state": "seed=",
     "max_iter epochs": "steps= of GradientDescent",
-    "learning_rate lr optimizer": "optimizer=optax.adam(...) of GradientDescent",
+    "learning_rate lr optimizer": 'GradientDescent("adam", learning_rate=...)',
     "sfreq srate t_r Ts dt": "fs=, which is one over the time between samples",
     "delays n_lags": "lags=(first, last)",
     "direction": "Problem(response, stimulus, lags=(-last, -first)) for a decoder",
@@ -57,7 +57,11 @@ ATTRIBUTES = {
     "df_resid nobs": "noise.dof or problem.n_equations",
     "aic bic": "choose_lags(problem)",
     "summary": "print()",
-    "fit RidgeCV LassoCV OLS LinearRegression impulseest": "solve(problem, ...)",
+    "fit RidgeCV LassoCV OLS LinearRegression": "solve(problem, ...)",
+    "impulseest": 'solve(problem, penalty="tc")',
+    "freqresp bode tf": 'frequency_response(), or plot(kind="bode")',
+    "step dc_gain": "step_response()",
+    "impulse": "impulse_response",
     "ReceptiveField TRF": "Problem(x, y, lags=(first, last)), or sklearn.ConvRegressor",
 }
 

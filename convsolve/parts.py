@@ -54,6 +54,8 @@ def joined_stats(parts: Sequence[Any]) -> dict[str, Any]:
     found = dict(worst.stats)
     if len(several) > 1:
         found["unique"] = all(stats.get("unique", False) for stats in several)
+    words = (stats.get("caution") for stats in several)
+    found["caution"] = "; ".join(dict.fromkeys(filter(None, words)))
     found |= {name: sum(stats[name] for stats in several) for name in ADDED if name in found}
     outputs = [part.outputs for part in parts]
     for name in (name for name, value in found.items() if isinstance(value, list)):

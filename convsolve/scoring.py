@@ -124,6 +124,24 @@ class Score(Reported):
         effective = np.where(enough, self.effective_rows, np.nan)
         return interval(self.r2, self.r2_standard_error, effective, level)
 
+    def mean(self) -> Score:
+        """Return the means over outputs, as the score of one output without a standard error.
+
+        Returns:
+            A `Score` of one output, "mean".
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> x, noise = np.random.default_rng(0).standard_normal((2, 500, 1))
+            >>> fit = cs.solve(cs.Problem(x, x + noise * [[1.0, 2.0]], lags=(0, 3)))
+            >>> fit.score().mean().r2.round(2)
+            array([0.39])
+        """
+        names = [name for name in vars(self) if name not in ("outputs", "r2_standard_error")]
+        found = {name: np.nanmean(getattr(self, name), keepdims=True) for name in names}
+        return replace(self, **found, r2_standard_error=np.array([np.nan]), outputs=("mean",))
+
     @property
     def _r2(self) -> list[str]:
         """R² with its standard error, in as many decimals as the error needs, at most six."""

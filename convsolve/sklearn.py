@@ -27,7 +27,7 @@ from .progress import following
 FLOATS = (np.float64, np.float32)
 # Parameters that are arguments of `Problem` and of `solve`.
 GEOMETRY = ("lags", "tmin", "tmax", "fs", "edges", "basis")
-METHOD = ("solver", "ridge", "penalty", "grid", "select", "loss", "noise")
+METHOD = ("solver", "ridge", "penalty", "grid", "select", "one_strength", "loss", "noise")
 
 
 @checks_arguments
@@ -62,8 +62,8 @@ class ConvRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
         fit_intercept: whether a constant is fitted. Default True.
         ridge: strength in ``‖y − Xw‖² + ridge·‖w‖²``, as ``alpha`` of `sklearn.linear_model.Ridge`.
             By default None, for no ridge.
-        penalty, grid, select, loss, noise, solver: as in `convsolve.solve`, with its defaults. For
-            example, ``penalty="smooth"`` selects the strength from the data.
+        penalty, grid, select, one_strength, loss, noise, solver: as in `convsolve.solve`, with its
+            defaults. For example, ``penalty="smooth"`` selects the strength from the data.
         verbose: whether long fits show progress bars on stderr. Default False.
 
     Attributes:
@@ -114,6 +114,7 @@ class ConvRegressor(MultiOutputMixin, RegressorMixin, BaseEstimator):
     penalty: Any = None
     grid: Any = None
     select: Any = None
+    one_strength: bool = False
     loss: Any = "squared"
     noise: Any = "white"
     solver: Any = None

@@ -32,6 +32,7 @@ def solution_facts(fit: Any, full: bool) -> Iterator[Fact]:
     if not full:
         return
     score = None if fit.problem is None else fit.score()
+    yield Fact("", "Caution", fit.stats["caution"])
     yield from _doubts(fit)
     yield from _results(weights, score)
     if entries := space_entries(fit._space, fit._names, fit._model.lags[0]):

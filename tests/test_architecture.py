@@ -299,20 +299,20 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1799,
-    "linalg": 706,
+    "problem": 1825,
+    "linalg": 707,
     "operators": 2381,
-    "leastsquares": 1187,
-    "inference": 2397,
-    "solvers": 1034,
+    "leastsquares": 1198,
+    "inference": 2787,
+    "solvers": 1043,
     "identifiability": 817,
-    "plotting": 745,
+    "plotting": 786,
     "cli": 414,
     "interop, formats, io, datasets": 361,
-    "top level": 2700,
-    "package": 14541,
-    "tests": 13212,
-    "files": 127,
+    "top level": 2844,
+    "package": 15163,
+    "tests": 13616,
+    "files": 131,
     "files at the top": 29,
 }
 WITHOUT_CODE = {

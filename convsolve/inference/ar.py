@@ -1,7 +1,5 @@
 """Autoregressive noise: models from residuals, and problems whose rows are filtered to be white.
 
-The errors of white noise come with a test whether residuals are white enough for them.
-
 e[t] = Σ_i ρ_i·e[t − i] + u[t] with white u. The filter (1, −ρ₁, …, −ρ_p) acts on x and on y, and
 the taps are unchanged. A row is used if it and the p rows before it are used, so that p rows are
 lost after every gap. Generalized least squares is least squares of the filtered problem, with any
@@ -13,8 +11,7 @@ iteration.
 
 Source: D. Cochrane and G. H. Orcutt, J. Am. Stat. Assoc. 44 (1949) 32 (filtered rows); N. Levinson,
 J. Math. Phys. 25 (1947) 261 (recursion over orders); H. Akaike, IEEE Trans. Autom. Control 19
-(1974) 716 (choice of the order); K. J. Worsley et al., NeuroImage 15 (2002) 1 (bias of residuals);
-G. M. Ljung and G. E. P. Box, Biometrika 65 (1978) 297 (test of residuals).
+(1974) 716 (choice of the order); K. J. Worsley et al., NeuroImage 15 (2002) 1 (bias of residuals).
 """
 
 from __future__ import annotations
@@ -49,15 +46,6 @@ LONG_RECORD = 2_000
 STEPS, SETTLED, SLOW = 100, 1e-6, 0.05
 # Number of times that orders are selected, each time with the correction for those before.
 TURNS = 5
-# Residuals are called correlated if this happens in at most this share of data sets of white noise.
-LEVEL = 1e-3
-# x is called correlated if an autocorrelation of a channel exceeds this, and so many standard
-# deviations of white noise.
-COLOURED, DEVIATIONS = 0.1, 5.0
-# Robust residuals are limited to so many medians of their size, 1.345 standard deviations.
-LIMIT = 2.0
-# Largest number of lags, also as a share of the rows, and largest number of outputs.
-MOST_LAGS, LAGS_SHARE, MOST_OUTPUTS = 40, 0.2, 32
 
 
 class Autoregression(NamedTuple):
@@ -338,76 +326,3 @@ def _usable(flags: np.ndarray, order: int) -> np.ndarray:
     """Return flags (T − p,) of the rows that are used and have p rows before them that are used."""
     total = np.cumsum(np.concatenate([[0], flags]))
     return np.asarray(total[order + 1 :] - total[: max(len(flags) - order, 0)] == order + 1)
-
-
-# --- whether residuals are white
-
-
-def whiteness(residuals: Sequence[np.ndarray], variance: np.ndarray, lags: int) -> np.ndarray:
-    """Return p values (outputs,) of residuals (T, outputs) as white noise of some ``variance``.
-
-    The statistic is the sum over lags of squared autocorrelations, each divided by its variance.
-    For white noise it is χ² with as many degrees of freedom as lags. Residuals of least squares are
-    not quite white, since the kernel fits some of the noise. Divided by the variance by degrees of
-    freedom, which is larger than their own, the sum is not larger, and p is not too small. It is 1
-    if there is no variance.
-
-    The covariance of the residuals is σ²(I − H), where H maps y to the prediction. This holds for
-    least squares, and with a penalty on average over kernels of its prior.
-    """
-    from scipy.special import chdtrc
-
-    pairs = lag_sums([np.ones((len(e), 1)) for e in residuals], lags)[1:]
-    sums = lag_sums(residuals, lags)[1:] / np.where(variance > 0, variance, np.inf)
-    return np.asarray(chdtrc(lags, (sums**2 / np.maximum(pairs, 1)).sum(0)))
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def coloured(records: Sequence[np.ndarray], lags: int) -> bool:
-    """Return whether a channel of x (W, C) is correlated over lags 1 to ``lags``."""
-    samples = sum(map(len, records))
-    most = max(COLOURED, DEVIATIONS / np.sqrt(samples))
-    for c in range(records[0].shape[1]):
-        channel = [np.asarray(a[..., [c]], float) for a in records]
-        mean = sum(float(a.sum()) for a in channel) / samples
-        found = np.abs(lag_sums([a - mean for a in channel], lags))
-        if (found[1:] > most * found[0]).any():
-            return True
-    return False
-
-
-def warning(
-    problem: Problem, residuals: Sequence[np.ndarray], variance: np.ndarray | None, penalized: bool
-) -> str:
-    """Return why errors for white noise are wrong, or an empty string.
-
-    Args:
-        problem: the problem.
-        residuals: (T, outputs) of every record.
-        variance: (outputs,), variance of the noise. None for a robust estimate, whose errors do not
-            depend on how large an outlier is. Residuals are then limited, as by `HuberLoss`.
-        penalized: whether the estimate has a penalty.
-    """
-    lags = min(problem.spec.kernel_size[0], MOST_LAGS, int(LAGS_SHARE * problem.n_equations))
-    some = [e[:, :MOST_OUTPUTS] for e in residuals]
-    if variance is None:
-        limit = LIMIT * np.median(np.abs(np.concatenate(some)), axis=0)
-        some = [np.clip(e, -limit, limit) for e in some]
-        p = whiteness(some, np.square(np.concatenate(some)).mean(0), lags)
-    else:
-        p = whiteness(some, variance[:MOST_OUTPUTS], lags)
-    # The least of several p, which is that of one output as many times as there are.
-    worst = int(np.argmin(p))
-    if p[worst] * len(p) > LEVEL or not coloured(problem.x, lags):
-        return ""
-    # No filter makes noise white whose variance changes from row to row.
-    ways = ["noise='ar'"] * all(root.ndim == 0 for root in problem._weights or ())
-    ways += ["noise='hac'" + " and no penalty" * penalized]
-    ways += ["a weaker penalty, which leaves less of the response in the residuals"] * penalized
-    return (
-        f"the residuals of {problem._names.output(worst)} are correlated in time, and so is x "
-        f"(Ljung-Box over lags 1 to {lags}, p at most {max(p[worst], 1e-99):.1g}): errors for "
-        "white noise may be several times too large for a tap, and too small for a sum; use "
-        + "least squares with " * (variance is None)
-        + ", or ".join(ways)
-    )

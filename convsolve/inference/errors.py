@@ -161,11 +161,31 @@ class FTest(Reported):
         yield from of_fields(self)
 
 
-def t_quantile(dof: np.ndarray | int, level: float) -> np.ndarray:
+def t_quantile(dof: Any, level: float) -> np.ndarray:
     """Return the quantile of Student's t."""
     from scipy.special import stdtrit
 
     return np.asarray(stdtrit(dof, level))
+
+
+def bonferroni(dof: Any, level: float, count: Any) -> Any:
+    """Return the half width of a band of ``count`` numbers at once, in standard errors."""
+    return t_quantile(dof, 1 - (1 - level) / (2 * count))
+
+
+def _quantile(largest: np.ndarray, dof: float, level: float) -> float:
+    """Return a quantile of draws of the largest |t| for a known variance, which is estimated."""
+    spread = np.sqrt(np.random.default_rng(1).chisquare(dof, DRAWS) / dof)
+    return float(np.quantile(largest / spread, level))
+
+
+def simultaneous_t(root: np.ndarray, dof: float, level: float, joint: bool) -> float:
+    """Return the half width, in standard errors, of a simultaneous band.
+
+    The covariance of its numbers has a root (n, k). Unless ``joint``, draws do not describe them.
+    """
+    found = float(bonferroni(dof, level, len(root)))
+    return min(found, _quantile(largest_of(root), dof, level)) if joint else found
 
 
 class UnitCovariance:
@@ -220,6 +240,8 @@ class Errors:
     kind = "white"
     #: Whether the covariance is estimated too, and a factor of the errors of tested sums of taps.
     estimated, inflation = False, 1.0
+    #: Whether all taps have one variance estimate, so that draws of them give simultaneous bands.
+    joint = True
 
     def __init__(self, analysis: Analysis, estimate: Estimate) -> None:
         """Store the estimate that the errors belong to, with its design matrix and outputs."""
@@ -315,11 +337,8 @@ class Errors:
 
     def max_t(self, level: float) -> np.ndarray:
         """Return the quantile (outputs,) of the largest |t| over all taps of an output."""
-        found = np.empty(len(self._pairs))
-        for o, dof in enumerate(self.dof):
-            spread = np.sqrt(np.random.default_rng(1).chisquare(dof, DRAWS) / dof)
-            found[o] = np.quantile(self._largest(o) / spread, level)
-        return found
+        pairs = enumerate(self.dof)
+        return np.array([_quantile(self._largest(o), dof, level) for o, dof in pairs])
 
     def _largest(self, output: int) -> np.ndarray:
         """Draws of the largest |t| over the taps, for a known variance."""
@@ -331,8 +350,7 @@ class Errors:
 
     def bonferroni(self, level: float) -> np.ndarray:
         """Return Bonferroni's half width (outputs,) of a simultaneous band."""
-        taps = np.count_nonzero(self._design.modelled)
-        return t_quantile(self.dof, 1 - (1 - level) / (2 * taps))
+        return np.asarray(bonferroni(self.dof, level, np.count_nonzero(self._design.modelled)))
 
     # --- tests
 
@@ -411,7 +429,7 @@ class ClusterErrors(DependentErrors):
     Source: R. M. Bell and D. F. McCaffrey, Survey Methodology 28 (2002) 169, for such records.
     """
 
-    kind = "cluster"
+    kind, joint = "cluster", False
 
     def __init__(self, analysis: Analysis, estimate: Estimate) -> None:
         """Store the estimate, and the degrees of freedom by Satterthwaite's formula."""

@@ -15,6 +15,8 @@ from ..text import count, span
 
 # Fields with a value per output, along the last axis.
 PER_OUTPUT = ("strength", "effective_dof", "noise_variance", "score", "at_edge")
+# Strengths of outputs that differ by more are not comparable.
+FAR = 100.0
 # Names of criteria in a sentence.
 CRITERIA = {
     "gcv": "by GCV", "evidence": "by evidence", "aicc": "by AICc", "bic": "by BIC",
@@ -94,6 +96,9 @@ class Regularization(Reported):
         words = f"{self.penalty}, strength {span(self.strength.T.reshape(-1))}, {by}"
         if not np.isnan(self.effective_dof).any():
             words += f"; {span(self.effective_dof.ravel(), '.1f')} effective degrees of freedom"
+        apart = self.criterion == "mse" and self.strength.max() > FAR * self.strength.min()
+        if apart and self.strength.ndim == 1:
+            words += "; strengths differ by more than 100 times: one_strength=True chooses one"
         if edge := int(self.at_edge.sum()):
             where = "" if self.at_edge.size == 1 else f" of {count(edge, 'output')}"
             words += f"; the strength{where} is at the edge of the search"

@@ -5,6 +5,10 @@ each record and permutations of whole records keep the autocorrelation of y, whi
 single rows destroy. A rank is exact only among a whole group of shifts, so no shift is excluded,
 the shift by zero included.
 
+Held-out correlations of several folds depend on each other: the kernel without record k contains
+y of record j, and the other way round. Their kernels are therefore fitted again for every resampled
+y. With fixed kernels, a test at 5 % would reject in 8 to 18 %.
+
 Source: B. Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM 1982, section 3
 (jackknife); K. D. Harris, arXiv:2012.06862 (shifts of time series).
 """
@@ -15,7 +19,9 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import reduce
+from operator import add
+from typing import Any, cast
 
 import numpy as np
 
@@ -30,19 +36,25 @@ from ..linalg.rank import EPS
 from ..operators.filtered import lag_sums
 from ..operators.layout import ascending
 from ..problem.checks import choice, fraction, integer
+from ..problem.problem import Problem, one_mask
+from ..problem.sizes import Tuning
 from ..progress import tracked
 from ..text import count, span
 from .errors import UnitCovariance, t_quantile
 from .folds import CrossValidation
 from .patterns import patterns
 from .select import Scoring
+from .spectrum import Spectrum
+from .sums import FoldSums, fold_sums
 
 # Smallest pivot of columns of norm one for which a Gram matrix gives a kernel to eight digits.
 LEAST_PIVOT = 1e-3
 # Numbers of resampled y that are formed at a time.
 NUMBERS_AT_ONCE = 2**22
-# A test at 5 % needs this many resampled y.
-FEWEST_DRAWS = 19
+# A test at 5 % needs this many resampled y, or this many records whose order changes.
+FEWEST_DRAWS, FEWEST_RECORDS = 19, 4
+# Numbers of sums with resampled y that are formed at a time.
+SUMS_AT_ONCE = 2**22
 # A single record has to be as long as this many correlation times. Else too few shifts are
 # independent of each other.
 FEWEST_TIMES = 20
@@ -350,3 +362,109 @@ def _lag_one(records: list[np.ndarray], lag: int) -> np.ndarray:
     """Return the autocorrelation (C,) of records (n, C) about their means, 0 of a constant."""
     sums = lag_sums([a - a.mean(0) for a in records if len(a)], lag)
     return np.divide(sums[lag], sums[0], out=np.zeros(len(sums[0])), where=sums[0] > 0)
+
+
+# --- held-out correlations
+
+# Sums of folds whose outputs are versions of y, some at a time.
+Versions = Iterator[tuple[Scoring, FoldSums]]
+
+
+def resampled_correlations(
+    problem: Problem, folds: Any, terms: Sequence[Any], draws: int, seed: int, limits: Tuning
+) -> np.ndarray:
+    """Return mean held-out correlations of y and of resampled y, with refits.
+
+    Args:
+        problem: the problem that was cross-validated.
+        folds: the records of every fold.
+        terms: penalty and strength of every output, for the fit without each fold.
+        draws: number of resampled y.
+        seed: seed of the random numbers.
+        limits: limits of memory.
+
+    Returns:
+        Correlations (1 + draws, outputs), first of y itself.
+
+    Raises:
+        ValueError: If y cannot be resampled.
+    """
+    draws, seed = integer(draws, "draws", FEWEST_DRAWS), integer(seed, "seed", 0)
+    used, spec, single = problem._kept.used, problem.spec, len(problem._kept.used) == 1
+    rows = min(problem._kept.lengths[i] for i in used)
+    problem = problem.of_rows([(i, 0, rows) for i in used])
+    if why := _unsupported(problem, folds, terms):
+        raise ValueError(f"permutation_test is not possible: {why}")
+    listed: Any = len(folds) if single else [[used.index(i) for i in fold] for fold in folds]
+    kind, select = "circular_shift" if single else "records", CrossValidation(listed)
+    choices = _choices([rows] * len(used), -(-spec._span[0] // spec.stride[0]), kind, draws, seed)
+    each = max(rows * single, len(used) * spec._unknowns(problem.n_channels)) * problem.n_outputs
+    several = np.array_split(choices, -(-len(choices) * each // SUMS_AT_ONCE))
+    return _correlations(_resampled(problem, select, several, limits), terms)
+
+
+def _unsupported(problem: Problem, folds: Sequence[Any], terms: Sequence[Any]) -> str:
+    """Return why y cannot be exchanged between records or shifted, or an empty string."""
+    x, kept, records = problem.x, problem._kept, [i for fold in folds for i in fold]
+    few = len(x) > 1 and (len(x) < FEWEST_RECORDS or len({*records}) < len(records))
+    adjusted = kept.flags or problem._weights or problem._terms.columns
+    reasons = {
+        "x has several axes": problem.spec.ndim > 1,
+        "rows have a mask, missing samples, weights or confounds": adjusted,
+        "channels have several strengths": any(len({form for form, _ in own}) > 1 for own in terms),
+        f"p below 5 % needs {FEWEST_RECORDS} whole records or more, or one, got {len(x)}": few,
+        "all records have the same x": len(x) > 1 and all(np.array_equal(a, x[0]) for a in x),
+    }
+    return next((why for why, found in reasons.items() if found), "")
+
+
+def _resampled(problem: Problem, select: CrossValidation, several: Any, limits: Tuning) -> Versions:
+    """Yield sums for orders of y of the records, or for shifts, of ``several`` (n, R) at a time.
+
+    Sums for orders are combinations of the sums of x of each record with y of every record.
+    """
+    y = np.stack([np.asarray(a, float) for a in problem.y or ()], axis=-1)
+    rows, outputs, records = y.shape
+    if records == 1:
+        for shifts in several:
+            places = (np.arange(rows)[:, None] - shifts[:, 0]) % rows
+            scoring = _scoring(problem, y[places, :, 0].swapaxes(1, 2), select, limits)
+            yield scoring, scoring.fold_sums
+        return
+    scoring = _scoring(problem, y, CrossValidation([[i] for i in range(records)]), limits)
+    each, spans = [own for (own,) in scoring.fold_sums.parts], select.spans(problem._kept)
+    first = records * np.arange(outputs // problem.spec.groups)[:, None]
+    for orders in several:
+        own = [s.of_outputs((first + at).ravel()) for s, at in zip(each, orders.T, strict=True)]
+        yield scoring, fold_sums(spans, lambda f, own=own: reduce(add, [own[i] for i, *_ in f]))
+
+
+def _scoring(problem: Problem, y: np.ndarray, select: CrossValidation, limits: Tuning) -> Scoring:
+    """Return the scoring of n versions y (rows, Q, n) of the outputs, the same in every record."""
+    size, given = y[0].size, cast("Any", problem._output)
+    # All versions of an output have the same unit.
+    largest = np.abs(y).max((0, 2)).repeat(y.shape[2])
+    arrays = (y.reshape(len(y), size),) * len(problem.x)
+    given = given._replace(arrays=arrays, largest=largest, means=None)
+    made = problem._replace(_output=given, n_outputs=size, _by_mask=one_mask(size, problem._kept))
+    return Scoring(Analysis(made, limits), select)
+
+
+def _correlations(several: Versions, terms: Sequence[Any]) -> np.ndarray:
+    """Return mean held-out correlations (n, outputs) of refits to n versions of every output."""
+    found, spectra = list[np.ndarray](), dict[Any, Spectrum]()
+    given = np.array([[strength for _, strength in fold] for fold in terms])
+    for scoring, sums in several:
+        total, sizes = np.zeros(sums.rest[0].squares.shape), scoring.design.sizes
+        strengths = scoring.units.from_user(given).repeat(total.size // given.shape[1], axis=1)
+        for k, fold in enumerate(terms):
+            own, at = FoldSums([sums.parts[k]], [sums.rest[k]]), strengths[k].reshape(total.shape)
+            for g, group in enumerate(scoring.groups(fold[0][0], given=own)):
+                ((normal, held),) = group.folds
+                if (k, g) not in spectra:  # they do not depend on y
+                    one = normal[0], normal[1][:, :1], normal[2][:1]
+                    spectra[k, g] = Spectrum(one, group.free, sizes.rows, sizes.nuisance)
+                v = spectra[k, g].solve(normal[1], at[g])[None]
+                total[g] += held.scores("correlation", v)[0] / len(terms)
+        found.append(total.reshape(given.shape[1], -1))
+    return np.concatenate(found, axis=1).T

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import product
 from operator import methodcaller
 from typing import Any, NamedTuple
 
@@ -74,12 +75,14 @@ class Scorer:
         select: the criterion.
         whole: the kernels of all rows.
         varies: flags of the outputs that vary. Other outputs select nothing.
+        one: whether all outputs have one strength.
         folds: the kernels of the training rows, and the held-out rows, of every fold.
     """
 
     select: str | CrossValidation
     whole: Any
     varies: np.ndarray
+    one: bool = False
     folds: Sequence[tuple[Any, HeldOut]] = ()
 
     def table(self, strengths: np.ndarray) -> np.ndarray:
@@ -94,13 +97,16 @@ class Scorer:
     def losses(self, table: np.ndarray) -> np.ndarray:
         """Return losses (n, Q) to be minimised, comparable between outputs of any size.
 
-        They are infinite where there is no score, and zero for outputs that do not vary.
+        They are infinite where there is no score, and zero for outputs that do not vary. For one
+        strength they are the sum over outputs, of logarithms for gcv and mse: in a sum of the
+        values, the output with the largest unit would decide.
         """
         scores = table[1]
         if isinstance(self.select, CrossValidation):
             with np.errstate(divide="ignore"):
                 scores = np.log(scores) if self.select.score == "mse" else -scores
-        return np.where(self.varies, np.nan_to_num(scores, nan=np.inf, neginf=-np.inf), 0.0)
+        found = np.where(self.varies, np.nan_to_num(scores, nan=np.inf, neginf=-np.inf), 0.0)
+        return np.broadcast_to(found.sum(1, keepdims=True), found.shape) if self.one else found
 
 
 class Chosen(NamedTuple):
@@ -132,7 +138,9 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE
     if isinstance(scorer.select, CrossValidation) and len(grid) > 1:
         check_scored(scorer.select, table[2:], scorer.varies)
     losses = scorer.losses(table)
-    best = np.where(scorer.varies, np.argmin(losses, axis=0), np.argmax(table[0], axis=0))
+    best = np.where(
+        scorer.varies | scorer.one, np.argmin(losses, axis=0), np.argmax(table[0], axis=0)
+    )
     edge = ((best == 0) | (best == len(grid) - 1)) & (len(grid) > 1)
     chosen, loss = _at(table[0], best), _at(losses, best)
     if not searched or edge.all() or not smooth(scorer.select):
@@ -207,8 +215,12 @@ class Group(NamedTuple):
 class Scoring:
     """Scorers of every group for any penalty, from sums over rows and folds formed once."""
 
-    def __init__(self, analysis: Analysis, select: str | CrossValidation) -> None:
+    def __init__(
+        self, analysis: Analysis, select: str | CrossValidation, one: bool = False
+    ) -> None:
+        """Read rows; ``one`` is whether all outputs have one strength."""
         assert analysis.targets is not None
+        self.one = one
         self._plain, self.targets = analysis.plain, analysis.targets
         self.design, self.select = analysis.design, select
         design, problem = self.design, self.design.problem
@@ -220,13 +232,17 @@ class Scoring:
         self._part: Callable[..., Design] = design_of if smooth(select) else cache(design_of)
         outputs = self.targets.grouped(self.targets.exponents)
         self.units = Units(int(design.matrix.exponents.max()), outputs)
-        self.varies = design.matrix.outputs_of(self.targets).squares > 0
         self._spans = select.spans(design.kept) if isinstance(select, CrossValidation) else None
         self._by_rows, confounds = few_rows(design.sizes), design.nuisance.confounds
         if confounds and self._spans:
             # Rows have the confounds of all rows projected out, not those of training rows.
             mixed = confounds.shared or confounds.weights is not None or self._spans.cut
             self._by_rows = self._by_rows and not mixed
+
+    @cached_property
+    def varies(self) -> np.ndarray:
+        """Flags (G, Q) of the outputs that vary."""
+        return self.design.matrix.outputs_of(self.targets).squares > 0
 
     def grids(self, given: Any) -> Sequence[np.ndarray | None]:
         """Return strengths (n, Q) of every group, sorted, from (n,) or (n, outputs)."""
@@ -242,11 +258,14 @@ class Scoring:
             several = tracked(own.folds, "decompositions, by fold", len(own.folds))
             folds = [(Spectrum(normal, own.free, *counts), held) for normal, held in several]
             whole = Spectrum(own.whole, own.free, *counts).lifted(own.lift)
-            found.append(Scorer(self.select, whole, varies, folds))
+            found.append(Scorer(self.select, whole, varies, self.one, folds))
         return found
 
-    def groups(self, penalty: Penalty, by_rows: bool = False) -> list[Group]:
-        """Return the sums of every group for a penalty, or in the span of the rows."""
+    def groups(self, penalty: Penalty, by_rows: bool = False, given: Any = None) -> list[Group]:
+        """Return the sums of every group for a penalty, or in the span of the rows.
+
+        Sums of folds are `fold_sums` if none are ``given``, without sums of all rows.
+        """
         coordinates, constant = self.design.coordinates(penalty), self.design.bias
         basis, free = coordinates.basis, coordinates.weights == 0
         power = basis.of_channels(self.design.matrix.exponents) - self.units.column
@@ -255,8 +274,8 @@ class Scoring:
             several = [self._in_row_space(basis, f, scale[g], g) for g, f in enumerate(free)]
         else:
             inner = basis.within(self.design.span)
-            folds = self.fold_sums.each(methodcaller("moved", inner, scale))
-            whole = self._whole.moved(inner, scale)
+            folds = (given or self.fold_sums).each(methodcaller("moved", inner, scale))
+            whole = (given.rest[0] if given else self._whole).moved(inner, scale)
             several = [(f, scale[g], *_of_group(whole, folds, g)) for g, f in enumerate(free)]
         found = []
         for g, (flags, lift, total, own) in enumerate(several):
@@ -391,7 +410,7 @@ Loss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 def choose_bands(
     scoring: Scoring, ridge: Ridge
 ) -> tuple[Regularization, list[tuple[Penalty, float]]]:
-    """Select the bands of largest evidence or best held-out score, separately for each output.
+    """Select the bands of largest evidence or best held-out score, for each output or for all.
 
     The search starts from one strength for all bands, the best of a plain ridge. A start with bands
     switched off would not work, because the derivative vanishes there.
@@ -407,18 +426,22 @@ def choose_bands(
     starts = [choose_strengths(s, None, COARSE).strengths for s in scoring.scorers(RIDGE)]
     groups, parts = scoring.groups(RIDGE), list[Regularization]()
     pairs: list[tuple[Penalty, float]] = []
-    for g, q in tracked(np.ndindex(*scoring.varies.shape), "outputs", scoring.varies.size):
+    every, rows = np.arange(scoring.varies.shape[1]), design.sizes.rows - design.nuisance.total
+    sets = [every] if scoring.one else [*every[:, None]]
+    for g, some in tracked(product(range(len(groups)), sets), "outputs", len(groups) * len(sets)):
         names, band = np.unique(bands[g][channel], return_inverse=True)
-        strengths, edge, start = np.full(len(ridge.labels), starts[g][q]), True, float(starts[g][q])
-        if scoring.varies[g, q]:
+        start, edge = float(starts[g][some[0]]), True
+        strengths, varying = np.full(len(ridge.labels), start), some[scoring.varies[g, some]]
+        if len(varying):
             gram, cross, squares = groups[g].whole
             if isinstance(select, CrossValidation):
-                loss, flat = _by_folds(groups[g].folds, band, select.score, q), FLAT
+                losses = [_by_folds(groups[g].folds, band, select.score, q) for q in varying]
             else:
-                rows = design.sizes.rows - design.nuisance.total
-                loss, flat = _by_evidence((gram, cross[:, q], squares[q]), band, rows), FLAT * rows
+                sums = ((gram, cross[:, q], squares[q]) for q in varying)
+                losses = [_by_evidence(own, band, rows) for own in sums]
             power = np.bincount(band, np.diagonal(gram)) / np.bincount(band)
-            strengths[names], edge = _best(loss, start, power, flat)
+            flat = FLAT * (1 if isinstance(select, CrossValidation) else rows)
+            strengths[names], edge = _best(_total(losses), start, power, flat)
         mean = float(np.exp(np.log(strengths).mean()))
         ratios = tuple((strengths / mean).tolist())
         form, outputs = Bands(channel_groups=ridge.channel_groups, weights=ratios), len(starts[g])
@@ -426,9 +449,20 @@ def choose_bands(
         along = choose_strengths(scorer, mean * ALONG[:, None])
         along = along._replace(strengths=np.full(outputs, mean), at_edge=np.full(outputs, edge))
         found = described(units.to_user, units.outputs[g], form, scorer, along)
-        parts.append(replace(of_some(found, [q]), strength=units.to_user(strengths[:, None])))
-        pairs.append((form, float(units.to_user(np.array(mean)))))
+        own = np.repeat(units.to_user(strengths[:, None]), len(some), axis=1)
+        parts.append(replace(of_some(found, some), strength=own))
+        pairs += [(form, float(units.to_user(np.array(mean))))] * len(some)
     return replace(join(parts), penalty=ridge.title), pairs
+
+
+def _total(losses: Sequence[Loss]) -> Loss:
+    """Return the sum of losses and of their derivatives."""
+
+    def loss(t: np.ndarray) -> tuple[float, np.ndarray]:
+        values, slopes = zip(*(own(t) for own in losses), strict=True)
+        return sum(values), np.sum(slopes, axis=0)
+
+    return loss
 
 
 def _best(loss: Loss, start: float, power: np.ndarray, flat: float) -> tuple[np.ndarray, bool]:

@@ -109,6 +109,11 @@ class Sums(NamedTuple):
         """Return the sums of one group."""
         return Sums._make([*(a[group] for a in self[:5]), *self[5:]])
 
+    def of_outputs(self, some: np.ndarray) -> Sums:
+        """Return the sums of some outputs of every group, which may be repeated."""
+        cross, squares, means = (a[..., some] for a in (self.cross, self.squares, self.out_means))
+        return self._replace(cross=cross, squares=squares, out_means=means)
+
     def normal(self, constant: bool) -> Normal:
         """Return the normal equations, with or without a constant that is fitted."""
         weight, y = self.weight * (not constant), self.out_means

@@ -179,15 +179,20 @@ class Penalty:
         """Return None, or the reason why `exact_solver` cannot solve a problem of these sizes."""
         return None
 
-    def exact_solver(self, analysis: Any, grid: Any, select: Any) -> Any:
+    def exact_solver(self, analysis: Any, grid: Any, select: Any, one: bool = False) -> Any:
         """Minimize squares and a penalty that is not quadratic, and return a `SolverResult`.
 
         Args:
             analysis: the analysis of the problem.
             grid: strengths to choose from, or None.
             select: the criterion, or None for the default.
+            one: whether all outputs have one strength.
         """
         raise TypeError(f"{type(self).__name__} is a quadratic penalty")
+
+    def named(self, channels: Sequence[Any]) -> Penalty:
+        """Return the penalty for channels of these names or numbers."""
+        return self
 
     def check_select(self, select: Any) -> None:
         """Raise a ValueError if the criterion cannot select the strength."""
@@ -284,8 +289,9 @@ class Ridge(Penalty):
         strength: a number, or one number per output. None, the default, selects the strength of
             every output from the data. With ``channel_groups``: a number for all groups, a dict by
             label, or ``(groups,)`` or ``(groups, outputs)`` in ascending order of the labels.
-        channel_groups: an integer label for every input channel, such as ``(0, 1, 1, 2)``. The
-            penalty is then a banded ridge, with one strength per label. None for one strength.
+        channel_groups: a label for every input channel, a number or a word, such as ``(0, 1, 1,
+            2)``; or "channels" for a group per channel, whose labels are the names of the channels.
+            The penalty is then a banded ridge, with one strength per label. None for one strength.
 
     The bias is not penalized. The strengths of a banded ridge are selected by the evidence or by
     cross-validation, separately for every output, by a gradient. They cannot be selected from a
@@ -308,17 +314,24 @@ class Ridge(Penalty):
     """
 
     _: KW_ONLY
-    channel_groups: tuple[int, ...] | None = None
+    channel_groups: Any = None
 
     in_basis = True
 
     def __post_init__(self) -> None:
+        if self.channel_groups == "channels":
+            return  # until the names of the channels are known
         if self.channel_groups is not None:
             object.__setattr__(self, "channel_groups", channel_labels(self.channel_groups))
         super().__post_init__()
 
+    def named(self, channels: Sequence[Any]) -> Ridge:
+        """Return the penalty for channels of these names or numbers."""
+        groups = tuple(channels) if self.channel_groups == "channels" else self.channel_groups
+        return self if groups is self.channel_groups else replace(self, channel_groups=groups)
+
     @property
-    def labels(self) -> tuple[int, ...]:
+    def labels(self) -> tuple[Any, ...]:
         """The distinct labels in ascending order."""
         return tuple(sorted(set(self.channel_groups or ())))
 
@@ -374,7 +387,7 @@ class Bands(Ridge):
     default_select, bands = "gcv", False
 
     @classmethod
-    def of(cls, channel_groups: tuple[int, ...], strengths: np.ndarray) -> tuple[Bands, float]:
+    def of(cls, channel_groups: tuple[Any, ...], strengths: np.ndarray) -> tuple[Bands, float]:
         """Return the form and its strength, a power of two, so that products are not rounded."""
         largest = float(np.max(strengths))
         unit = math.ldexp(1.0, math.frexp(largest)[1] - 1) if largest else 0.0
@@ -440,21 +453,25 @@ def penalty_of(ridge: Any, penalty: Penalty | None) -> Penalty | None:
         return penalty
     if penalty is not None:
         raise TypeError(f"give ridge= or penalty=, not both; ridge= is short for Ridge({ridge!r})")
+    if isinstance(ridge, dict):
+        return Ridge(ridge, channel_groups="channels")
     return Ridge(ridge if is_tracer(ridge) else numbers(ridge, "ridge", 1, included=True))
 
 
-def check_labels(labels: tuple[int, ...] | None, channels: int, owner: str) -> None:
+def check_labels(labels: tuple[Any, ...] | None, channels: int, owner: str) -> None:
     """Raise a ValueError unless there is a label for every channel."""
     if labels is not None and len(labels) != channels:
         given = count(len(labels), "label")
         raise ValueError(f"{owner}(channel_groups=...) has {given}, x has {channels} channels")
 
 
-def channel_labels(groups: Any, otherwise: str = "") -> tuple[int, ...]:
+def channel_labels(groups: Any, otherwise: str = "'channels' or ") -> tuple[Any, ...]:
     """Return a checked label for every input channel; an error begins with the alternatives."""
     if not isinstance(groups, (tuple, list, np.ndarray)):
         wanted = f"{otherwise}a label for every input channel"
         raise TypeError(f"channel_groups must be {wanted}, got {shown(groups)}")
+    if all(isinstance(label, str) for label in groups):
+        return tuple(map(str, groups))
     return tuple(integer(label, "channel_groups", 0) for label in groups)
 
 

@@ -159,12 +159,14 @@ class Eigenvectors:
 
     def forward(self, z: np.ndarray) -> np.ndarray:
         """Return V z (r, k)."""
-        many = z.shape[1] >= len(z) or "_v" in vars(self)
-        return self._v @ z if many else self._turned(self._w @ z, "N")
+        return self._v @ z if self._many(z) else self._turned(self._w @ z, "N")
 
     def adjoint(self, a: np.ndarray) -> np.ndarray:
         """Return Vᵀ a (r, k)."""
-        return np.asarray(self._w.T @ self._turned(a, "T"))
+        return self._v.T @ a if self._many(a) else np.asarray(self._w.T @ self._turned(a, "T"))
+
+    def _many(self, a: np.ndarray) -> bool:
+        return a.shape[1] >= len(a) or "_v" in vars(self)
 
     @cached_property
     def _v(self) -> np.ndarray:

@@ -17,6 +17,7 @@ from ..solution import Solution
 from ..subjects import GroupSolution
 from . import choices, data, fit as fits, kernel as kernels
 from .draw import TALL, Layout, Panels, panels_of
+from .responses import bode, step_of
 from .values import Kernel, called, group_kernel, kernel_of, patterns_of, rows_of, with_bands
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # The panels of kind="residuals".
 RESIDUALS = [["residual", "autocorrelation"], ["cross correlation", "quantiles"]]
+# What is drawn as a kernel.
+KERNELS = {"patterns": patterns_of, "step": step_of}
 # Pairs of channel and output of a group or comparison that are drawn at most.
 PAIRS = 4
 # Height in inches of a panel below a kernel.
@@ -70,7 +73,9 @@ def plot(
             - "scores": R² of every output;
             - "penalty": ``fit.regularization``;
             - "trace": the loss of every step of an iteration;
-            - "patterns": `Solution.patterns` of a decoder.
+            - "patterns": `Solution.patterns` of a decoder;
+            - "bode": magnitude and phase of `Solution.frequency_response`, with 95 % bands;
+            - "step": `Solution.step_response`, with a 95 % band.
 
             Panels of one output show the output with the largest R². Taps that the data do not
             determine have hollow markers, or are hatched in images. Images are grey at taps that
@@ -197,9 +202,11 @@ def _shown(kernel: Kernel) -> str:
 def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: Any) -> Layout:
     pairs = kernel_of(fit).pairs(channels, outputs)
     some = sorted({o for _, o in pairs})
-    whole = kind in (*kernels.KINDS, "kernel", "patterns")
+    if kind == "bode":
+        return bode(fit, pairs)
+    whole = kind in (*kernels.KINDS, "kernel", *KERNELS)
     if whole or kind is None:
-        kernel = patterns_of(fit) if kind == "patterns" else with_bands(fit)
+        kernel = KERNELS.get(kind or "", with_bands)(fit)
         wanted = kind if kind in kernels.KINDS else kernels.kind_of(kernel, pairs)
         shown = kernels.layout(kernel, pairs, wanted)
         return shown if whole or ax is not None else _overview(fit, shown, _panels(fit, some))

@@ -138,6 +138,7 @@ def patterns_of(fit: Solution) -> Kernel:
 def _doubt(fit: Solution) -> str:
     """Return the end of a title if a fit is not exact or not unique."""
     several = ", other kernels fit as well" * (fit.stats.get("unique") is False)
+    several += ", doubtful: see print(fit)" * bool(fit.stats["caution"])
     return f", status: {fit.status}" * (not fit.converged) + several
 
 

@@ -19,7 +19,7 @@ from ..parallel import cached_property
 from ..text import count
 from .checks import choice, flag, integer, number
 from .description import problem_facts
-from .kernel_space import kernel_space
+from .kernel_space import KernelSpace, kernel_space
 from .names import Axis, Names, words_of
 from .nuisance import Confounds, Nuisance, Terms
 from .records import Records, check_time_indexes, column_names, numeric, precision, read, time_rate
@@ -27,6 +27,8 @@ from .rows import ByOutputs, Rows, Span, rows_reading, used_rows
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
 from .spec import ConvSpec, Geometry, Ints, Padding, Shape
 
+# Lengths that differ by a smaller share were probably meant to be equal.
+ALMOST = 0.01
 LENGTH_OF_Y = "with lags=, y is as long as x over stride=; with kernel_size=, as the layer"
 
 
@@ -200,7 +202,8 @@ class Problem(Reported):
         cut = partial(geometry.in_rows, shapes=rows.shapes)
         _check_windows(geometry, input, rows)
         if output is not None:
-            hint = _exchanged(input, "x") or _exchanged(output, "y") or LENGTH_OF_Y
+            hint = _exchanged(input, "x") or _exchanged(output, "y")
+            hint = hint or _almost(like, output) or LENGTH_OF_Y
             output = _as_rows(output, "y", like, cut, hint)
         rate = None if rate is None or spec.ndim > 1 else number(rate, "fs")
         if fs is not None and spec.ndim > 1:
@@ -365,6 +368,77 @@ class Problem(Reported):
             _terms=self._terms._replace(columns=columns and columns.some(of_y)),
         )
 
+    def only(self, channels: Any) -> Problem:
+        """Return the problem with some channels of x, and with the same rows and lags.
+
+        Names, windows of lags and bases of these channels are kept. Rows that another channel
+        excludes, by its window or its missing samples, remain excluded. Held-out scores of the two
+        problems are therefore comparable.
+
+        Args:
+            channels: name or number of a channel, or a list of several.
+
+        Returns:
+            The problem with these channels, in the order of this problem.
+
+        Raises:
+            TypeError: If a channel is neither a name nor an integer.
+            ValueError: If there is no such channel, or the problem has several groups.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> problem = cs.Problem(np.eye(9, 2), lags=(0, 2), channels=["envelope", "word"])
+            >>> problem.only("envelope").channels
+            ['envelope']
+
+        See Also:
+            `without`, and `CrossValidationScores.compare`, which compares two problems.
+        """
+        return self._of_channels(channels, True)
+
+    def without(self, channels: Any) -> Problem:
+        """Return the problem without some channels of x, and with the same rows and lags.
+
+        Args:
+            channels: name or number of a channel, or a list of several.
+
+        Returns:
+            The problem with the other channels, see `only`.
+
+        Raises:
+            TypeError: If a channel is neither a name nor an integer.
+            ValueError: If there is no such channel, no channel is left, or the problem has several
+                groups.
+
+        Examples:
+            >>> import numpy as np
+            >>> import convsolve as cs
+            >>> problem = cs.Problem(np.eye(9, 3), lags=(0, 2), channels=["a", "b", "c"])
+            >>> problem.without(["a", 2]).channels
+            ['b']
+
+        See Also:
+            `only`.
+        """
+        return self._of_channels(channels, False)
+
+    def _of_channels(self, channels: Any, listed: bool) -> Problem:
+        """Return the problem of the channels that are listed, or of the others."""
+        names, space, size = self._names, self._space, self.n_channels
+        given = names.number("channel", [*channels] if np.ndim(channels) else [channels])
+        which = {integer(one, "channels", 0, size - 1) for one in given}
+        some = [c for c in range(size) if (c in which) == listed]
+        if not some or self.spec.groups > 1:
+            raise ValueError(f"cannot select {len(some)} channels of {self.spec.groups} groups")
+        known = names.channels and tuple(names.channels[c] for c in some)
+        return self._replace(
+            _input=self._input.of_channels(some),
+            _names=replace(names, channels=known),
+            _selection=self._selection._replace(channels=range(len(some)), n_channels=len(some)),
+            _space=space and KernelSpace(space.taps, [space.channels[c] for c in some]),
+        )
+
     @property
     def parts(self) -> list[tuple[tuple[int, ...], Problem]]:
         """Groups of outputs that use the same rows, each with the problem of these outputs alone.
@@ -392,7 +466,7 @@ class Problem(Reported):
             _input=x if groups == 1 else x.of_channels(channels),
             _output=self._output and self._output.of_channels(outputs),
             n_outputs=len(outputs),
-            _by_mask=_one_mask(len(outputs), self._kept if rows is None else rows),
+            _by_mask=one_mask(len(outputs), self._kept if rows is None else rows),
             _names=self._names.some(channels, outputs),
             _selection=Selection(chosen, outputs, of.n_channels, self.n_outputs),
         )
@@ -414,7 +488,7 @@ class Problem(Reported):
             _geometry=Geometry(spec, (0,) * spec.ndim),
             _output=None,
             bias=self.bias if bias is None else bias,
-            _by_mask=_one_mask(self.n_outputs, rows),
+            _by_mask=one_mask(self.n_outputs, rows),
         )
 
     def _of_whole_windows(self) -> Problem | None:
@@ -429,7 +503,7 @@ class Problem(Reported):
         rows = self._kept.flagged(flags)
         if rows.count == self._kept.count:
             return self
-        return self._replace(_by_mask=_one_mask(self.n_outputs, rows)) if rows.count else None
+        return self._replace(_by_mask=one_mask(self.n_outputs, rows)) if rows.count else None
 
     def _narrowed(self, first: int, last: int) -> Problem:
         """Return the problem with the same rows and taps ``first`` to ``last`` of ascending lags.
@@ -513,7 +587,7 @@ class Problem(Reported):
         return problem_facts(self, full)
 
 
-def _one_mask(outputs: int, rows: Rows) -> ByOutputs:
+def one_mask(outputs: int, rows: Rows) -> ByOutputs:
     """Return the rows of all outputs."""
     return ((tuple(range(outputs)), rows),)
 
@@ -574,6 +648,15 @@ def _check_windows(geometry: Geometry, x: Records, rows: Rows) -> None:
         raise ValueError(f"{text}; {_exchanged(x, 'x') or hint}")
     if len(set(map(spec._offset, shapes))) > 1:
         raise ValueError("padding='same' with stride > 1 requires records of equal length")
+
+
+def _almost(like: Sequence[Shape], output: Records) -> str:
+    """Return how to cut records whose lengths almost agree, or nothing."""
+    for wanted, a in zip(like, output.arrays, strict=False):
+        n, given = wanted[0], a.shape[0]
+        if 0 < abs(n - given) <= ALMOST * n:
+            return f"if x and y begin together, cut both: x[:{min(n, given)}], y[:{min(n, given)}]"
+    return ""
 
 
 def _exchanged(records: Records, name: str) -> str:

@@ -73,9 +73,11 @@ class GradientDescent(Solver):
     """Minimize the mean loss over rows and outputs by an optax optimizer.
 
     Args:
-        optimizer: any ``optax.GradientTransformation``, "adam" or "lbfgs". The default is "adam",
-            Adam at 5e-2. Reuse one object: two objects with the same settings are unequal and
-            compile twice.
+        optimizer: the name of an optimizer of optax, such as "adam" (the default), "sgd" or
+            "lbfgs", or any ``optax.GradientTransformation``. Reuse one object: two objects with the
+            same settings are unequal and compile twice.
+        learning_rate: learning rate of an optimizer given by name, by default 0.05. "lbfgs" has a
+            line search instead.
         steps: largest number of steps, by default 1000. The loss is computed, and Ctrl-C and the
             criterion of "solved" are checked, 10 times in a run and at least every 1000 steps.
         batch_size: number of rows (output windows) drawn with replacement per step. None, the
@@ -125,6 +127,7 @@ class GradientDescent(Solver):
 
     optimizer: Any = "adam"
     _: KW_ONLY
+    learning_rate: float = 0.05
     steps: int = 1000
     batch_size: int | None = None
     init: Any = "glorot_uniform"
@@ -134,7 +137,10 @@ class GradientDescent(Solver):
 
     def __post_init__(self) -> None:
         if isinstance(self.optimizer, str):
-            choice(self.optimizer, "optimizer", ("adam", "lbfgs"), ", or an optax transformation")
+            import optax
+
+            if not hasattr(optax, self.optimizer):
+                raise ValueError(f"optimizer={self.optimizer!r} is no optimizer of optax")
         elif not callable(getattr(self.optimizer, "init", None)):
             given = shown(self.optimizer)
             raise TypeError(f"optimizer must be an optax transformation, got {given}")
@@ -145,7 +151,8 @@ class GradientDescent(Solver):
         for name, least in {"steps": 0, "batch_size": 1, "seed": 0, "restarts": 1}.items():
             if (value := getattr(self, name)) is not None or name != "batch_size":
                 object.__setattr__(self, name, integer(value, name, least, MOST))
-        object.__setattr__(self, "tol", number(self.tol, "tol"))
+        for name in ("tol", "learning_rate"):
+            object.__setattr__(self, name, number(getattr(self, name), name))
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if loss, penalty, weights, confounds or ``init`` do not fit."""
@@ -209,7 +216,7 @@ class GradientDescent(Solver):
         params = z, np.zeros((*z.shape[:2], z.shape[3]), z.dtype)
         batch = self.batch_size if (self.batch_size or rows) < rows else None
         spec = regression.system.design.spec._normal
-        begin, advance = _compiled(self.optimizer, loss, batch, spec)
+        begin, advance = _compiled(self.optimizer, self.learning_rate, loss, batch, spec)
         seeds = np.uint32(self.seed) + np.arange(len(z), dtype=np.uint32)
         run, fixed = begin(params, (data, seeds))
         half = max(1, min(-(-self.steps // (2 * LOOKS)), MOST_BETWEEN // 2))
@@ -272,7 +279,7 @@ def _ended(losses: np.ndarray) -> str:
 
 # JAX keeps compiled programs as long as their functions.
 @lru_cache(maxsize=32)
-def _compiled(given: Any, loss: Loss, batch: int | None, spec: ConvSpec) -> Any:
+def _compiled(given: Any, rate: float, loss: Loss, batch: int | None, spec: ConvSpec) -> Any:
     """Return the functions that begin a run and take steps, compiled for every shape of data."""
     import jax
     import jax.numpy as jnp
@@ -282,7 +289,7 @@ def _compiled(given: Any, loss: Loss, batch: int | None, spec: ConvSpec) -> Any:
     from ..operators.jax_operator import convolved, gather_rows, matmul
 
     if isinstance(given, str):
-        given = optax.lbfgs() if given == "lbfgs" else optax.adam(5e-2)
+        given = optax.lbfgs() if given == "lbfgs" else getattr(optax, given)(rate)
     optimizer = optax.with_extra_args_support(given)
 
     def evaluate(params: Any, data: _Data, picked: Any = None) -> tuple[Any, ...]:

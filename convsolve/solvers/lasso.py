@@ -98,7 +98,7 @@ class Lasso(Penalty):
         if isinstance(groups, str):
             choice(groups, "channel_groups", ("channels",), " or a label for every channel")
         elif groups is not None:
-            groups = channel_labels(groups, "'channels' or ")
+            groups = channel_labels(groups)
             object.__setattr__(self, "channel_groups", groups)
 
     @property
@@ -131,11 +131,13 @@ class Lasso(Penalty):
 
     def channel_weights(self, channels: int) -> np.ndarray:
         """Return the group (channels,) of each channel, from one, if there are groups."""
-        labels = self.channel_groups
-        return 1.0 + (np.array(labels) if isinstance(labels, tuple) else np.arange(channels))
+        labels: Any = (
+            self.channel_groups if isinstance(self.channel_groups, tuple) else range(channels)
+        )
+        return 1.0 + np.unique(labels, return_inverse=True)[1]
 
     def exact_solver(
-        self, analysis: Analysis, grid: Any, select: str | CrossValidation | None
+        self, analysis: Analysis, grid: Any, select: str | CrossValidation | None, one: bool = False
     ) -> SolverResult:
         """Select the strength of every output, unless it is given, and minimize the objective."""
         assert analysis.targets is not None
@@ -146,7 +148,7 @@ class Lasso(Penalty):
             several = len(analysis.design.kept.used) > MOST_FOLDS
             select = CrossValidation(MOST_FOLDS if several else None)
         regression = Regression(analysis.unpenalized(RIDGE), analysis.targets)
-        scoring, columns = Scoring(analysis, select), regression.system.columns
+        scoring, columns = Scoring(analysis, select, one), regression.system.columns
         ridge = float(scoring.units.from_user(np.array(self.ridge)))
         with one_blas_thread():
             groups = zip(scoring.groups(RIDGE), scoring.grids(given), strict=True)
@@ -182,6 +184,8 @@ class Lasso(Penalty):
         if given is None:
             squares = np.array([np.bincount(labels, c**2) for c in sums.whole[1].T])
             first = np.sqrt((squares / np.bincount(labels)).max(1))  # leaves no tap
+            if scoring.one:
+                first = units.from_user(units.to_user(first, power).max(), power)
             grid = np.where(first > 0, first, 1.0) * np.geomspace(LEAST, 1, STRENGTHS)[:, None]
         else:
             # The gradient of half the squares is compared with half the strength.
@@ -195,7 +199,7 @@ class Lasso(Penalty):
         rows = design.sizes.rows
         whole = path(sums.whole, rows)
         folds: Any = [(path(rest, rows), held) for rest, held in sums.folds]
-        scorer = Scorer(scoring.select, whole, scoring.varies[g], folds)
+        scorer = Scorer(scoring.select, whole, scoring.varies[g], scoring.one, folds)
         chosen = choose_strengths(scorer, grid)
         found = described(lambda s: units.to_user(2 * s, power), y_units, self, scorer, chosen)
         return whole.exact(chosen.strengths), chosen.strengths, labels, found

@@ -34,7 +34,7 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
 
 
 def selected(
-    analysis: Analysis, penalty: Penalty, grid: Any, select: str | CrossValidation
+    analysis: Analysis, penalty: Penalty, grid: Any, select: str | CrossValidation, one: bool
 ) -> tuple[Regularization, Terms, Solved | None]:
     """Select the strength of every output, and open hyperparameters of the penalty.
 
@@ -48,6 +48,7 @@ def selected(
         penalty: the penalty, with given strengths or without.
         grid: strengths to choose from, ``(n,)`` or ``(n, outputs)``; None for an automatic search.
         select: the criterion.
+        one: whether all outputs have one strength.
 
     Returns:
         The selection, penalty and strength of every output, and the solution if there is one.
@@ -58,7 +59,7 @@ def selected(
     sizes, nuisance = analysis.design.sizes, analysis.design.nuisance.total
     if sizes.rows - nuisance < 2:
         raise SolveError(f"{count(sizes.rows, 'row')} of y: too few to select a strength")
-    scoring = Scoring(analysis, select)
+    scoring = Scoring(analysis, select, one)
     if isinstance(penalty, Ridge) and penalty.bands:
         return *choose_bands(scoring, penalty), None
     given = [penalty.strength] if penalty.strength is not None else grid
@@ -76,6 +77,7 @@ def solve_each(
     terms: Terms | None,
     grid: Any,
     select: str | CrossValidation,
+    one: bool = False,
 ) -> SolverResult:
     """Return the result for the penalty and strength of every output.
 
@@ -88,7 +90,7 @@ def solve_each(
     # strengths has another form than in a search.
     enough = auto and sizes.rows - sizes.nuisance >= 2 and not unsupported(penalty, "gcv", sizes)
     if terms is None or (enough and all(form == penalty.form and s for form, s in terms)):
-        chosen, terms, solved = selected(analysis, penalty, grid, select)
+        chosen, terms, solved = selected(analysis, penalty, grid, select, one)
     if solved is None or not auto:
         solved = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
     kernel, bias, errors = solved

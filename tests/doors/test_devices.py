@@ -12,6 +12,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 import convsolve as cs
 from convsolve.problem.records import Stored
 
+# y is noise.
+pytestmark = pytest.mark.filterwarnings("ignore:standard errors explain")
 MESHES = {
     kind: jax.make_mesh((4,), ("all",), (kind,)) for kind in (AxisType.Auto, AxisType.Explicit)
 }

@@ -31,17 +31,22 @@ def received() -> dict[str, Any]:
     return {
         "Comparison": cs.compare(PROBLEM, ["qr"]),
         "CrossValidationScores": cs.cross_validate(PROBLEM),
+        "Delay": fit.delay(),
         "DescentForecast": fit.identifiability.descent(),
         "FTest": fit.test(0),
+        "FrequencyResponse": fit.frequency_response(),
         "GroupSolution": cs.solve_group({"a": PROBLEM, "b": PROBLEM}),
+        "HeldOutTest": cs.cross_validate(PROBLEM).permutation_test(),
         "Jackknife": fit.jackknife(),
         "LagChoice": cs.choose_lags(PROBLEM),
         "NoiseEstimate": fit.noise,
         "PermutationTest": fit.permutation_test(),
         "Regularization": cs.solve(PROBLEM, penalty="ridge").regularization,
         "Score": fit.score(),
+        "StepResponse": fit.step_response(),
         "Suggestion": report.suggestions[0],
         "Trace": cs.solve(PROBLEM, "cg").trace,
+        "Whiteness": fit.whiteness(),
     }
 
 

@@ -41,7 +41,7 @@ def test_folds_are_problems_without_the_held_out_record(edges: str, name: str) -
         np.testing.assert_allclose(found.r2[i], score.r2, rtol=1e-6)
         np.testing.assert_allclose(found.correlation[i], score.correlation, rtol=1e-6)
         np.testing.assert_allclose(found.mse[i], np.nanmean(residuals**2, 0), rtol=1e-6)
-    for o, line in enumerate(str(found).splitlines()[2:]):
+    for o, line in enumerate(str(found).splitlines()[3:]):
         means = [float(word) for word in line.split()[1::3]]
         assert means[:2] == pytest.approx(
             [found.r2[:, o].mean(), found.correlation[:, o].mean()], abs=5e-4

@@ -16,19 +16,19 @@ GIVEN = [
 OBJECTS = {type(one).__name__: one for one in GIVEN}
 MEMBERS = {
     "Problem": "x y lags times channels outputs fs n_channels n_outputs n_equations "
-    "n_unknowns kernel_shape bias spec coefficient_names of_rows parts plot",
+    "n_unknowns kernel_shape bias spec coefficient_names of_rows only without parts plot",
     "Solution": "impulse_response lags times kernel bias standard_error confidence_band test "
     "coefficients coefficient_error coefficient_names "
     "predict residuals score status regularization identifiability plot channels outputs problem "
     "trace converged backward_error duality_gap noise covariance jackknife permutation_test "
-    "patterns stats save to_html facts to_dict to_dataframe to_xarray",
+    "frequency_response step_response delay whiteness patterns stats save to_html facts to_dict to_dataframe to_xarray",
     "Identifiability": "verdict unique rank n_equations n_unknowns condition_number "
     "singular_values identifiable bias_identifiable padding_dependent noise_gain "
     "weakly_determined collinear null_space suggestions problem "
     "ridge_for descent facts plot to_dict",
     "Comparison": "solutions rows identifiability skipped shared_seconds plot to_dict to_dataframe",
     "Score": "outputs r2 r2_standard_error r2_total correlation mse fit_percent r2_interval "
-    "to_dict effective_rows",
+    "to_dict effective_rows mean",
     "Regularization": "penalty strength criterion effective_dof noise_variance score path at_edge "
     "outputs plot to_dict hyperparameters from_dict",
     "ConvSpec": "kernel_size stride padding dilation groups ndim output_shape lags minimum_samples "

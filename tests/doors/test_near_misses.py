@@ -65,7 +65,7 @@ NEAREST = [
     (lambda: cs.Problem(X, X, depth=3), TypeError, "Problem() has no argument 'depth'"),
     (lambda: cs.CrossValidation(n_splits=3), TypeError, "use select=CrossValidation(folds)"),
     (lambda: cs.GradientDescent(epochs=9), TypeError, "use steps= of GradientDescent"),
-    (lambda: cs.GradientDescent(lr=0.1), TypeError, "use optimizer=optax.adam"),
+    (lambda: cs.GradientDescent(lr=0.1), TypeError, "use GradientDescent"),
     (lambda: cs.ConjugateGradient(step=9), TypeError, "'step'; did you mean steps?"),
     (lambda: FIT.standard_eror, AttributeError, "did you mean standard_error?"),
     (lambda: FIT.colour, AttributeError, "Solution has no attribute 'colour'"),

@@ -18,8 +18,8 @@ NOT_CONSTRUCTED = {cs.Solution, cs.Identifiability}
 WITHOUT_FIELDS = {cs.Identifiability, cs.extend.LagBasis}
 OWNERS = [
     cs.Identifiability, cs.Problem, cs.Solution, cs.extend.Comparison, cs.extend.Jackknife,
-    cs.extend.GroupSolution, cs.extend.LagChoice, cs.extend.Regularization, cs.extend.Score,
-    cs.sklearn.ConvRegressor,
+    cs.extend.CrossValidationScores, cs.extend.GroupSolution, cs.extend.LagChoice,
+    cs.extend.Regularization, cs.extend.Score, cs.sklearn.ConvRegressor,
 ]  # fmt: skip
 # Methods whose docstrings are not complete.
 SHORT = {"Solution.to_dict", "Regularization.only", "Score.to_dict"}

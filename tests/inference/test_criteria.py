@@ -9,6 +9,7 @@ import mpmath
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.signal
 
 import convsolve as cs
 from convsolve.leastsquares.penalty import Bands
@@ -296,3 +297,62 @@ def test_with_a_strength_far_above_the_data_nothing_is_explained(rows: int) -> N
         fit = cs.solve(problem, penalty="ridge", grid=grid, select=select)
         scores = fit.regularization.path.scores[-3:]
         np.testing.assert_allclose(scores, [wanted[name]] * 3, rtol=1e-6)
+
+
+ALL_CRITERIA = [*CRITERIA, "cv", cs.CrossValidation(score="r2")]
+PRIOR = cs.SquaredExponential(length=2.0)
+
+
+@pytest.mark.parametrize("select", ALL_CRITERIA, ids=map(str, ALL_CRITERIA))
+@pytest.mark.parametrize("penalty", ["ridge", "smooth", PRIOR], ids=["ridge", "smooth", "prior"])
+def test_one_strength_minimizes_the_sum_over_outputs(penalty: Any, select: Any) -> None:
+    """Of logarithms for gcv and mse, so that units of outputs do not matter."""
+    rng = np.random.default_rng(5)
+    x, e = rng.standard_normal((4, 200, 1)), rng.standard_normal((4, 200, 3))
+    y = [scipy.signal.lfilter(0.8 ** np.arange(9), 1, a, axis=0) * [0.1, 1, 300] for a in x]
+    problem = cs.Problem(
+        [*x], [a + b * [1, 2, 100] for a, b in zip(y, e, strict=True)], lags=(0, 9)
+    )
+    grid = np.geomspace(1e-1, 1e5, 25)
+    given = {"penalty": penalty, "select": select, "grid": grid}
+    path = cs.solve(problem, **given).regularization.path
+    scores = np.log(path.scores) if select in ("gcv", "cv") else path.scores
+    best = grid[(scores * (-1 if select == ALL_CRITERIA[-1] else 1)).sum(1).argmin()]
+    fit = cs.solve(problem, **given, one_strength=True)
+    np.testing.assert_allclose(fit.regularization.strength, best)
+    searched = cs.solve(problem, penalty=penalty, select=select, one_strength=True)
+    assert len(set(searched.regularization.strength)) == 1
+    assert 0.3 < searched.regularization.strength[0] / best < 3
+
+
+def test_one_strength_of_bands_and_of_a_lasso_is_that_of_all_outputs() -> None:
+    rng = np.random.default_rng(6)
+    x, e = rng.standard_normal((300, 2)), rng.standard_normal((300, 3))
+    y = scipy.signal.lfilter(0.8 ** np.arange(9), 1, x[:, :1], axis=0) * [0.3, 1, 3] + e
+    problem = cs.Problem(x, y, lags=(0, 5), channels=["env", "word"])
+    fit = cs.solve(problem, penalty=cs.Ridge(channel_groups="channels"), one_strength=True)
+    strength = fit.regularization.strength
+    np.testing.assert_array_equal(strength, np.repeat(strength[:, :1], 3, axis=1))
+    assert strength[1, 0] > strength[0, 0]
+    lasso = cs.solve(problem, penalty="lasso", one_strength=True).regularization.strength
+    np.testing.assert_allclose(lasso, lasso[0], rtol=1e-12)
+
+
+def test_strengths_of_channels_are_given_by_name() -> None:
+    rng = np.random.default_rng(7)
+    x, y = rng.standard_normal((2, 200, 2))
+    problem = cs.Problem(x, y, lags=(0, 3), channels=["word", "env"])
+    wanted = cs.solve(problem, penalty=cs.Ridge([100.0, 10.0], channel_groups=(0, 1)))
+    by_label = cs.Ridge({"env": 10.0, "word": 100.0}, channel_groups=["word", "env"])
+    for method in ({"ridge": {"env": 10, "word": 100}}, {"penalty": by_label}):
+        np.testing.assert_array_equal(cs.solve(problem, **method).kernel, wanted.kernel)
+    with pytest.raises(ValueError, match="strength has the labels env"):
+        cs.solve(problem, ridge={"env": 10})
+
+
+def test_one_strength_is_for_outputs_that_share_their_rows() -> None:
+    x, y = np.random.default_rng(8).standard_normal((2, 200, 2))
+    with pytest.raises(ValueError, match="one_strength=True is not for"):
+        cs.solve(cs.Problem(x, y, lags=(0, 3)), penalty="ridge", noise="ar", one_strength=True)
+    with pytest.raises(TypeError, match="one_strength= needs a penalty"):
+        cs.solve(cs.Problem(x, y, lags=(0, 3)), ridge=1.0, one_strength=True)

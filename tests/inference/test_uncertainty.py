@@ -15,6 +15,8 @@ import scipy.stats
 import convsolve as cs
 from support.ordering import band_of, covariance_of, errors_of
 
+# y is noise.
+pytestmark = pytest.mark.filterwarnings("ignore:standard errors explain")
 DATA = Path(__file__).parent / "data" / "statsmodels.json"
 KNOWN = json.loads(DATA.read_text(encoding="utf-8"))
 

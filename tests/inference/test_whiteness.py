@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.ar import whiteness
+from convsolve.inference.whiteness import whiteness
 from support.coverage import red
 
 
@@ -103,7 +103,7 @@ def test_white_noise_is_rejected_at_the_level(
         chosen = fit.regularization
         freedom = taps * channels if chosen is None else chosen.effective_dof
         variance = np.square(fit.residuals()).sum(0) / (rows - freedom - 1)
-        found.append(whiteness([fit.residuals()], variance, min(taps, rows // 5)))
+        found.append(whiteness([fit.residuals()], variance, min(taps, rows // 5)).pvalue)
     rate = (np.concatenate(found) < 0.05).mean()
     assert rate <= 0.05 + 2 * (0.05 * 0.95 / 1200) ** 0.5
     assert rate > 0.01 or taps > rows / 20
@@ -116,7 +116,7 @@ def test_without_a_fit_p_is_that_of_ljung_and_box() -> None:
         r = (e[lag:] * e[:-lag]).sum(0) / np.square(e).sum(0)
         q += 50 * 50 / (50 - lag) * r**2
     expected = scipy.stats.chi2.sf(q, lags)
-    np.testing.assert_allclose(whiteness([e], np.square(e).mean(0), lags), expected)
-    np.testing.assert_array_equal(whiteness([e], np.zeros(3), lags), 1)
+    np.testing.assert_allclose(whiteness([e], np.square(e).mean(0), lags).pvalue, expected)
+    np.testing.assert_array_equal(whiteness([e], np.zeros(3), lags).pvalue, 1)
     # Four rows have no lags.
     assert cs.solve(cs.Problem(e[:4, 0], e[:4, 1], kernel_size=1)).standard_error.all()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
 import convsolve as cs
 from convsolve.interop import to_trf
@@ -55,3 +56,20 @@ def test_means_over_the_trials_of_a_fold(score: str) -> None:
     own = cs.CrossValidation(np.split(order, 3), score=metric)
     again = cs.solve(problem, penalty="ridge", grid=grid, select=own).regularization
     np.testing.assert_allclose(again.path.scores, wanted, rtol=1e-11)
+
+
+def test_one_strength_for_all_outputs_is_the_choice_of_mtrfpy() -> None:
+    """Folds differ by one row at an edge, so that choices are equal or neighbours on the grid."""
+    rng, grid = np.random.default_rng(4), np.logspace(0, 7, 15)
+    x = [rng.standard_normal((400, 1)) for _ in range(6)]
+    gains = np.geomspace(0.03, 1.0, 8)
+    y = [lfilter(0.8 ** np.arange(8), 1, a, axis=0) * gains for a in x]
+    y = [a + 3 * rng.standard_normal(a.shape) for a in y]
+    trf = mtrf.TRF()
+    trf.train([*x], [*y], FS, *WINDOW, [*(grid / FS / 5)], k=-1, verbose=False)
+    select = cs.CrossValidation(score="correlation")
+    problem = cs.Problem(x, y, **STATED)
+    fit = cs.solve(problem, penalty="ridge", select=select, grid=grid, one_strength=True)
+    found = fit.regularization.strength
+    assert (found == found[0]).all()
+    assert abs(np.log10(found[0] / (trf.regularization * FS * 5))) < 0.51

@@ -18,7 +18,9 @@ from support import dense
 from support.coloured import coloured, convolved
 from support.true_error import backward_error
 
-pytestmark = pytest.mark.filterwarnings("ignore::convsolve.IdentifiabilityWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::convsolve.IdentifiabilityWarning", "ignore:standard errors explain"
+)
 
 
 @pytest.mark.slow

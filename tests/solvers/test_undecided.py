@@ -11,6 +11,8 @@ from convsolve.cli import main as cli
 from convsolve.problem.sizes import Tuning
 from support.cases import EPS
 
+# y is noise.
+pytestmark = pytest.mark.filterwarnings("ignore:standard errors explain")
 LIMITS = Tuning(most_work=1e6)
 UNDECIDED = r"undecided: .*rank not known.* {:.3g} \(penalty='ridge'.* operations, more than 1e\+06"
 

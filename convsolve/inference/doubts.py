@@ -1,0 +1,99 @@
+"""Reasons to doubt a kernel of least squares: its window cuts it, or it is mostly noise.
+
+Weights at an end of the window have an F test, and their power is compared with the power of the
+whole kernel, both less the contribution of noise. This is the sum of the variances, tr C, of k =
+(tr C)²/tr C² independent weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from ..leastsquares.analysis import Analysis
+from ..leastsquares.design import iterative
+from ..leastsquares.penalty import RIDGE
+from ..leastsquares.system import System
+from ..linalg.factor import Factor
+from ..problem.names import Axis
+
+CUT = "the weights do not decay"
+# Share of y in the residual that can be rounding of the sums.
+EXACT = 1e-10
+# Fewest taps of a kernel, and the share of its taps at an end.
+TAPS, SHARE = 20, 0.05
+# Level of the test of an end, and the least power of its weights relative to the mean of all.
+LEVEL, POWER = 1e-4, 0.02
+# Random sums of taps that estimate tr C, and the power in units of it from which that is enough.
+PROBES, CLEAR = 8, 20.0
+
+
+def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -> str:
+    """Return why a kernel (K, C, Cout) may be wrong, or an empty string.
+
+    Args:
+        analysis: the analysis of the rows that were solved.
+        axis: the lags of the kernel.
+        kernel: the estimate.
+        system: the system of the weakest penalty of an output, which has the largest errors.
+    """
+    design, sizes = analysis.design, analysis.design.sizes
+    # Without a factor, errors would take longer than the solution.
+    if len(kernel) < TAPS or sizes.wide or design.space or iterative(sizes, design.spec):
+        return ""
+    plain = analysis.regression(RIDGE, 0.0)
+    w = plain.from_kernel(kernel)
+    squares = plain.by_moments(w)[0]
+    # A kernel that is almost exact raises no doubt.
+    squares = np.where(squares > EXACT * plain.y_norms**2, squares, np.inf)
+    z = plain.scaling.divided(w) * np.sqrt((sizes.rows - sizes.unknowns) / squares)[:, None]
+    found = (words for g, own in enumerate(z) for words in _doubts(system, g, own, axis))
+    return next(found, "")
+
+
+def _doubts(system: System, group: int, z: np.ndarray, axis: Axis) -> Iterator[str]:
+    """Yield doubts about taps z (P, Q), for columns of the matrix and noise of variance one."""
+    from scipy.special import fdtrc
+
+    factor, sizes, power = system.factor(group), system.design.sizes, np.square(z)
+    if factor is None or not factor.full_rank or not power.any():
+        return
+    rows, few = system.tap_rows(group), max(2, int(np.ceil(SHARE * len(axis.lags))))
+    if not system.strength and (share := _explained(factor, rows, power.sum(0))):
+        yield (
+            f"standard errors explain {100 * share:.0f} % of the squared weights: the data do not "
+            "determine this kernel well; use penalty='ridge'"
+        )
+    some, (first, last) = few * len(z) // len(axis.lags), axis.lags[[0, -1]].tolist()
+    ends = ("last", slice(some), "tmax", last), ("first", slice(-some, None), "tmin", first)
+    # Taps are in descending lags. A window up to lag 0 is of a decoder, and has no end.
+    for which, end, name, lag in ends[: (last > 0) * (1 + (first < 0))]:
+        half = factor.whitened(rows[end].T)
+        f = np.square(np.linalg.solve(np.linalg.qr(half, mode="r").T, z[end])).mean(0)
+        sure = fdtrc(some, sizes.rows - sizes.unknowns, f) < LEVEL / z.shape[1]
+        if not sure.any():
+            continue
+        whole, own = np.square(factor.whitened(rows.T)).sum(), np.square(half).sum()
+        left = (power.sum(0) - whole) / len(z), (power[end].sum(0) - own) / some
+        if (sure & (left[1] > POWER * left[0])).any():
+            use = (
+                f"lags= beyond {lag}" if axis.fs is None else f"{name}= beyond {lag / axis.fs:.4g}"
+            )
+            yield (
+                f"{CUT} at the {which} lags: the response is longer than the window, and all "
+                f"weights may be wrong; use {use}"
+            )
+
+
+def _explained(factor: Factor, rows: np.ndarray, powers: np.ndarray) -> float:
+    """Return the share of the power of a kernel that errors explain, or 0 if it is small enough."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(rows), PROBES))
+    if (power := np.median(powers)) > CLEAR / PROBES * np.square(
+        factor.whitened(rows.T @ signs)
+    ).sum():
+        return 0.0
+    values = np.square(np.linalg.svd(factor.whitened(rows.T), compute_uv=False))
+    total, independent = values.sum(), values.sum() ** 2 / np.square(values).sum()
+    most = (1 + max(1.0, 2 * np.sqrt(2 / independent))) * total
+    return 0.0 if power >= most else float(total / max(power, total))
