@@ -39,6 +39,7 @@ from .problem.lag_bases import (
     RaisedCosines as RaisedCosines,
     Tents as Tents,
 )
+from .problem.nuisance import Cosines as Cosines
 from .problem.problem import Problem as Problem
 from .problem.sizes import Limits as Limits
 from .problem.spec import ConvSpec as ConvSpec

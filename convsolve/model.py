@@ -21,6 +21,7 @@ from .problem.kernel_space import KernelSpace
 from .problem.names import Axis, Names
 from .problem.nuisance import Confounds
 from .problem.problem import Problem
+from .problem.records import read
 from .problem.sizes import Tuning
 from .problem.spec import ConvSpec
 from .scoring import Blocks, Score, scored
@@ -74,9 +75,10 @@ class Model:
         """The axes of the kernel, for texts and figures: ascending lags, or taps of a layer."""
         return Axis.of_kernel(self.lags, self.recipe.get("fs"), "lags" not in self.recipe)
 
-    def problem(self, x: Any, y: Any) -> Problem:
+    def problem(self, x: Any, y: Any, edges: str | None = None) -> Problem:
         """Return other data as a problem with the same lags, or raise a ValueError."""
-        found, wanted = Problem._again(self.recipe, x, y), self.kernel.shape[-2] * self.spec.groups
+        recipe = self.recipe if edges is None else self.recipe | {"edges": edges}
+        found, wanted = Problem._again(recipe, x, y), self.kernel.shape[-2] * self.spec.groups
         if found.n_channels != wanted:
             raise ValueError(f"x has {found.n_channels} channels, the kernel needs {wanted}")
         if not all(map(np.array_equal, found._lags, self.lags)):
@@ -90,9 +92,21 @@ class Model:
 
     # A prediction that exceeds the range of its type is inf.
     @np.errstate(over="ignore", invalid="ignore")
-    def predictions(self, problem: Problem) -> list[np.ndarray]:
-        """Return predictions (*T, Cout) of all rows of every record."""
-        return predicted(problem.x, *self._cast(problem))
+    def predictions(self, problem: Problem, past: Any = None) -> list[np.ndarray]:
+        """Return predictions (*T, Cout) of all rows of every record.
+
+        The samples of a ``past`` are before the records, which zeros surround otherwise.
+        """
+        if past is None:
+            return predicted(problem.x, *self._cast(problem))
+        before, step = read(past, "past", problem.spec), problem.spec.stride[0]
+        if [a.shape[1:] for a in before.arrays] != [a.shape[1:] for a in problem.x]:
+            raise ValueError(f"past has {before.describe()} × {before.channels} channels, unlike x")
+        reach = -(-max(0, self.lags[0][0]) // step)
+        zeros = np.zeros((reach * step, *problem.x[0].shape[1:]))
+        pairs = zip(before.arrays, problem.x, strict=True)
+        x = [np.concatenate([zeros, a, b])[len(a) :] for a, b in pairs]
+        return [y[reach:] for y in predicted(x, *self._cast(problem))]
 
     @np.errstate(over="ignore", invalid="ignore")
     def residuals(

@@ -19,7 +19,7 @@ _C = TypeVar("_C", bound=type)
 Classes = Mapping[str, Callable[..., Any]]
 
 # Names that a number may follow, which is the first argument. They are written as by `_plain`.
-NUMBERED = ("ar", "hac", "raisedcosines", "bsplines", "tents", "fourier", "cv")
+NUMBERED = ("ar", "hac", "raisedcosines", "bsplines", "tents", "fourier", "cv", "cosine")
 # Arguments of scikit-learn, MNE, mTRFpy, nilearn, statsmodels and Keras, and what to use here.
 ARGUMENTS = {
     "alpha lambda_ regularization": "ridge= of solve, or strength= of a penalty",
@@ -36,7 +36,8 @@ ARGUMENTS = {
     "direction": "Problem(response, stimulus, lags=(-last, -first)) for a decoder",
     "stimulus response": "x= and y=",
     "feature_names ch_names": "channels=",
-    "hrf_model drift_model high_pass": "basis=HRF(...) and drift=, the degree of a polynomial",
+    "hrf_model": "basis=HRF(...), such as HRF('spm + derivative')",
+    "drift_model high_pass drift_order": "drift=, a degree, or Cosines(1 / high_pass)",
     "noise_model cov_type maxlags": "noise=, such as HACNoise(maxlags)",
     "filters": "n_outputs=",
     # Arguments of another call.

@@ -108,7 +108,7 @@ class Solution(Reported):
         self.backward_error = None if bound is None or bound.kind == GAP else bound.value
         self._certificate, self._penalty = found.certificate, found.regularization
         self.problem, self.identifiability = problem, identifiability
-        self._parts, self._saved = tuple(parts), saved
+        self._parts, self._saved, self._edges_reported = tuple(parts), saved, False
 
     def _describe(self, model: Model) -> None:
         """Take kernel, bias and geometry from a model with the same lags."""
@@ -186,10 +186,10 @@ class Solution(Reported):
             raise ValueError("there are no training data in a file; give x and y, or solve again")
         return self.problem
 
-    def _data(self, x: Any, y: Any = None) -> Problem:
+    def _data(self, x: Any, y: Any = None, edges: str | None = None) -> Problem:
         """Return the training data, or other data."""
         if x is not None:
-            return self._model.problem(x, y)
+            return self._model.problem(x, y, edges)
         if y is not None:
             raise ValueError("y was given without x")
         return self._training()
@@ -199,23 +199,35 @@ class Solution(Reported):
         known = self._parts if problem is self.problem else ()
         return {part.outputs: part.found.confound_fit for part in known}
 
-    def predict(self, x: Any = None) -> Any:
+    def predict(self, x: Any = None, *, edges: str | None = None, past: Any = None) -> Any:
         """Return the output of the model for x, in the form of x.
 
-        With lags it is as long as x. Rows that are not used are NaN: those that are excluded, and
-        with edges="drop" those whose window exceeds the record. There is a channel axis if the
-        training y had one. The output contains the kernel and the bias, without confounds.
+        With lags it is as long as x, over the stride. Rows that are not used are NaN: those that
+        are excluded, and with edges="drop" those whose window exceeds the record. There is a
+        channel axis if the training y had one. The output contains the kernel and the bias,
+        without confounds.
 
         Args:
             x: input in the form of the training input, of any length. None, the default, is the
                 training input.
+            edges: "zeros" if x is zero outside the record, as in a simulation from rest. All rows
+                are then predicted. "drop" or "circular" as in `Problem`. None, the default, is the
+                setting of the problem.
+            past: samples of x before the record, in the form of x and of any length. x is zero
+                before them, and after the record. Default None: there are none.
 
         Returns:
             y, in the unit of the training y.
 
         Raises:
+            TypeError: If ``edges`` or ``past`` is given for a kernel that was stated by
+                ``kernel_size``.
             ValueError: If x has another number of channels than the kernel. If x is None and the
-                solution was loaded from a file.
+                solution was loaded from a file, or ``edges`` or ``past`` is given. If ``past`` has
+                other records or channels than x, or is given with edges other than "zeros".
+
+        Warns:
+            UserWarning: Once, if rows are NaN because their windows exceed the record.
 
         Examples:
             >>> import numpy as np
@@ -225,14 +237,25 @@ class Solution(Reported):
             >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 9)))
             >>> fit.predict().shape
             (500,)
-            >>> fit.predict(np.ones(100)).shape
-            (100,)
+            >>> step = fit.predict(np.ones(100), edges="zeros")
+            >>> np.allclose(step[:10], np.cumsum(fit.impulse_response))
+            True
+            >>> more = fit.predict(np.ones(50), past=np.ones(100))
+            >>> np.allclose(more, step[-1])
+            True
 
         See Also:
             `residuals` and `score`.
         """
-        problem = self._data(x)
-        found = without_excluded(problem, self._model.predictions(problem))
+        given = edges is not None or past is not None
+        if (given and x is None) or (past is not None and edges not in (None, "zeros")):
+            raise ValueError("edges= and past= need x, and past= needs edges='zeros'")
+        problem = self._data(x, edges="zeros" if past is not None else edges)
+        cut = [*map(problem._geometry.y_shape, problem._lengths)] != [*problem._kept.shapes]
+        if cut and not (given or x is None or self._edges_reported):
+            self._edges_reported = True
+            warn("rows whose windows exceed the record are NaN; use edges='zeros' or past=")
+        found = without_excluded(problem, self._model.predictions(problem, past))
         return _packed(problem, found, problem._input, self._model.channel_axis)
 
     def residuals(self, x: Any = None, y: Any = None) -> Any:
@@ -301,7 +324,7 @@ class Solution(Reported):
             `cross_validate`, which solves for every fold, and `Score.r2_interval`.
         """
         problem, known = self._data(x, y), self.problem
-        if x is not None and known is not None and known._terms.columns is not None:
+        if x is not None and known is not None and known._terms.confounds:
             warn("confounds are not known for new data, so their effect on y counts as error")
         found = self._model.score(problem, self._added(problem))
         return replace(found, outputs=tuple(self.outputs))
@@ -539,6 +562,7 @@ class Solution(Reported):
         lags: Any = None,
         contrast: Any = None,
         value: Any = 0.0,
+        alternative: str = "two-sided",
     ) -> FTest:
         """Test that all taps of some channels, or some sums of taps, are zero, by an F test.
 
@@ -555,11 +579,11 @@ class Solution(Reported):
 
         Args:
             channels: An input channel, or several, all of whose taps are tested; numbers or names.
-                A dict of weights by name or number, such as ``{"tone": 1, "word": -1}``, tests
-                that the weighted sum of the channels is zero at every lag. Its channels must be of
-                one group, and taps outside of their windows are zero. Names of coefficients of a
-                basis are accepted instead of channels, alone, in a list or in a dict, as in
-                ``{"tone[0]": 1, "word[0]": -1}``.
+                A weighted sum, such as ``"tone - word"``, ``"2 tone - word - noise"`` or
+                ``{"tone": 1, "word": -1}``, a dict by name or number, tests that this sum of the
+                channels is zero at every lag. Its channels must be of one group, and taps outside
+                of their windows are zero. Names of coefficients of a basis are accepted instead of
+                channels, alone, in a list or in a sum, as in ``"tone[0] - word[0]"``.
             tmin: First lag in seconds, if the problem has ``fs``. It is rounded to whole samples.
                 Default None: the first lag of the kernel.
             tmax: Last lag in seconds. Default None: the last lag of the kernel.
@@ -571,11 +595,13 @@ class Solution(Reported):
             value: Tested value, one number or one per row. A row is a row of the contrast, or a
                 tested tap in ascending lags, and for each lag in the order of channels, or a
                 coefficient in the given order. Default 0.
+            alternative: "two-sided" (the default), or for a test of one number "greater" or "less":
+                the sum is greater, or less, than the tested value.
 
         Returns:
             ``statistic``, ``dof``, ``pvalue`` and ``partial_r2``; NaN for an output that has none
-            of these channels. For one sum of taps or coefficients, ``estimate`` and
-            ``standard_error`` are its value and error.
+            of these channels. For one sum of taps or coefficients, ``estimate``,
+            ``standard_error`` and ``t`` are its value, its error and Student's t.
 
         Raises:
             TypeError: If ``contrast`` is given with ``channels`` or a window, or none of them are
@@ -585,7 +611,8 @@ class Solution(Reported):
                 penalty, and so a bias; rows of the contrast are not independent; or the covariance
                 has too few degrees of freedom for so many rows. If a channel does not exist, or the
                 window contains no lag of the kernel. If coefficients are given together with
-                channels or with a window, or the basis does not determine a coefficient.
+                channels or with a window, or the basis does not determine a coefficient. If
+                ``alternative`` is unknown, or is one-sided for a test of several numbers.
 
         Warns:
             UserWarning: If one sum is tested under noise="hac" with fewer than 600 rows, or several
@@ -606,7 +633,7 @@ class Solution(Reported):
             >>> y = x.sum(1) + noise
             >>> problem = cs.Problem(x, y, lags=(0, 4), fs=100, channels=["tone", "word"])
             >>> fit = cs.solve(problem)
-            >>> test = fit.test({"tone": 1, "word": -1}, tmin=0, tmax=0.02)
+            >>> test = fit.test("tone - word", tmin=0, tmax=0.02)
             >>> test.dof[0], bool(test.pvalue[0] > 0.05)
             (3, True)
             >>> bool(fit.test("tone", lags=(0, 2)).pvalue[0] < 1e-9)
@@ -616,8 +643,8 @@ class Solution(Reported):
 
             >>> basis = cs.Basis([[1, 0], [1, 1], [0, 1]])
             >>> problem = cs.Problem(x, y, lags=(0, 2), basis=basis, channels=["tone", "word"])
-            >>> test = cs.solve(problem).test({"tone[0]": 1, "word[0]": -1})
-            >>> test.dof[0], bool(abs(test.estimate[0]) < 3 * test.standard_error[0])
+            >>> test = cs.solve(problem).test("tone[0] - word[0]", alternative="greater")
+            >>> test.dof[0], bool(abs(test.t[0]) < 3)
             (1, True)
 
         See Also:
@@ -635,7 +662,8 @@ class Solution(Reported):
             part.check()
             return part.errors.test([contrasts[o // each] for o in first], size)
 
-        return replace(self._join(of), outputs=tuple(self.outputs))
+        found: FTest = self._join(of)
+        return replace(found, outputs=tuple(self.outputs)).against(alternative)
 
     def frequency_response(
         self, frequencies: Any = None, *, level: float = 0.95, simultaneous: bool = False

@@ -299,19 +299,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1825,
+    "problem": 1916,
     "linalg": 707,
     "operators": 2381,
     "leastsquares": 1198,
-    "inference": 2787,
+    "inference": 2818,
     "solvers": 1043,
-    "identifiability": 817,
-    "plotting": 786,
-    "cli": 414,
-    "interop, formats, io, datasets": 361,
-    "top level": 2844,
-    "package": 15163,
-    "tests": 13616,
+    "identifiability": 826,
+    "plotting": 836,
+    "cli": 417,
+    "interop, formats, io, datasets": 379,
+    "top level": 2865,
+    "package": 15386,
+    "tests": 13817,
     "files": 131,
     "files at the top": 29,
 }

@@ -58,7 +58,7 @@ REMOVED += [
 ]
 # A drift is an argument of its own.
 REMOVED += [
-    ("cs.Problem(x, x, lags=(0, 2), confounds=2)", ValueError),
+    ("cs.Problem(x, x, lags=(0, 2), confounds=2)", TypeError),
     ("cs.Problem(x, x, lags=(0, 2), confounds='intercept')", TypeError),
 ]
 _BASIS = "cs.Problem(x, x, lags=(0, 9), basis='bsplines4')"

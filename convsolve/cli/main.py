@@ -83,9 +83,11 @@ def _predict(args: Namespace) -> Answer:
         raise ValueError(f"x has {x.fs} samples a second, the kernel {names.fs}; resample x")
     if y.values is None and not (args.out or args.json):
         raise ValueError("the prediction would be discarded: give --out, --json, or y to score")
-    prediction: Any = fit.predict(x.values) if args.out or args.json else None
+    how = _given(args, cs.Solution.predict)
+    prediction: Any = fit.predict(x.values, **how) if args.out or args.json else None
     if args.out:
-        _write(args, prediction, x.fs or names.fs)
+        rate = x.fs or names.fs
+        _write(args, prediction, rate and rate / fit._spec.stride[0])
     score = None if y.values is None else fit.score(x.values, y.values)
     return OK, {"prediction": prediction, "score": score, **names.to_dict()}
 
@@ -119,7 +121,7 @@ COMMANDS = {
     "cross-validate": Command(_cross_validate, f"{DATA} {OUTPUT}", (cs.Problem, cs.cross_validate)),
     "choose-lags": Command(_choose_lags, f"{DATA} plot {OUTPUT}", (cs.Problem, cs.choose_lags)),
     "show": Command(_show, f"fit html plot {OUTPUT}"),
-    "predict": Command(_predict, f"fit {DATA} out {OUTPUT}"),
+    "predict": Command(_predict, f"fit {DATA} out {OUTPUT}", (cs.Solution.predict,)),
 }  # fmt: skip
 
 
@@ -140,7 +142,8 @@ def _document(result: Any) -> Any:
 def _given(args: Namespace, function: Callable[..., Any]) -> dict[str, Any]:
     """Return the arguments of a function that are given. On a terminal, it shows bars."""
     found = {name: getattr(args, name) for name in options_of(function)}
-    bars = function is not cs.Problem and sys.stderr.isatty() and find_spec("tqdm") is not None
+    long = function not in (cs.Problem, cs.Solution.predict)
+    bars = long and sys.stderr.isatty() and find_spec("tqdm") is not None
     found |= {"progress": True} if bars and not args.verbose else {}
     return {name: value for name, value in found.items() if value is not None}
 
@@ -150,7 +153,7 @@ def _problem(args: Namespace) -> cs.Problem:
     x, y = _signals(args)
     if y.values is None and args.command != "identify":
         raise ValueError(f"{' '.join(args.data)}: there is no y")
-    rates = {args.fs, x.fs, y.fs} - {None}
+    rates = {args.fs, x.fs, None if args.fs_y else y.fs} - {None}
     if len(rates) > 1:
         raise ValueError(f"x, y and --fs have several sampling rates, {rates} Hz")
     known: dict[str, Any] = {"fs": min(rates, default=None), "channels": x.names}

@@ -29,8 +29,8 @@ class Suggestion(NamedTuple):
     """Change that would make the kernel determined, as data and as a sentence.
 
     Attributes:
-        kind: what changes: "rows", "taps", "basis", "bias", "ridge", "channels" (leave some out),
-            "excitation" (another signal), "precision" (of x) or "memory".
+        kind: what changes: "rows", "edges", "taps", "basis", "bias", "ridge", "channels" (leave
+            some out), "excitation" (another signal), "precision" (of x) or "memory".
         text: the sentence.
         argument: name of an argument of `Problem` or of a solver, or None.
         value: value of the argument. Without an argument, the number of samples that a record
@@ -251,6 +251,9 @@ def _tried(report: Any) -> list[Suggestion]:
     def determined(other: Any) -> str:
         return f"{count(other.n_unknowns, 'unknown')}, all determined"
 
+    if (rest := helps(_from_rest(problem))) is not None:
+        text = f"if x was zero before the record, {determined(rest)}"
+        found.append(Suggestion("edges", text, "edges", "zeros"))
     if problem.bias and (bare := helps(problem._under(problem.spec, bias=False))) is not None:
         found.append(Suggestion("bias", determined(bare), "bias", False))
     if (kernel := _largest_kernel(problem, helps)) is not None:
@@ -262,6 +265,15 @@ def _tried(report: Any) -> list[Suggestion]:
     if proposes_basis(problem) and (smooth := helps(problem._in_basis(BASIS))) is not None:
         found.append(Suggestion("basis", f"smooth kernels, {determined(smooth)}", "basis", BASIS))
     return found
+
+
+def _from_rest(problem: Problem) -> Problem | None:
+    """Return the problem with zeros outside the records, if x does not change at first."""
+    geometry, spec = problem._geometry, problem.spec
+    if geometry.edges != "drop" or any(np.ptp(np.asarray(a[:2]), 0).any() for a in problem.x):
+        return None
+    lags = geometry.bounds(problem._lengths[0])
+    return problem._under(Geometry.of_lags(lags, "zeros", spec.stride, spec.groups).spec)
 
 
 def _largest_kernel(problem: Problem, helps: Callable[[Problem | None], Any]) -> Any:

@@ -7,6 +7,7 @@ a basis, the taps of a kernel are dependent, and fewer sums of taps state the sa
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ class Hypothesis:
 
         Args:
             channels: names or numbers, or a mapping from them to weights, or None. Names may be
-                names of coefficients.
+                names of coefficients. A text may be a weighted sum of names.
             contrast: weights of all taps, or None.
             value: a number, or one per row of the contrast.
             window: window of lags, as tmin, tmax and lags.
@@ -96,6 +97,7 @@ class Hypothesis:
 
     def _of_channels(self, channels: Any, window: tuple[Any, Any, Any]) -> list[Any]:
         """Return weights of tested taps or coefficients, or of weighted sums at every lag."""
+        channels = self._weighted(channels)
         summed = isinstance(channels, Mapping)
         keys = [*channels] if summed or np.ndim(channels) else [channels]
         values = _real([*channels.values()], "weights") if summed else np.ones(len(keys))
@@ -114,6 +116,22 @@ class Hypothesis:
         several = (eye[index[groups == g]] * values[groups == g, None] for g in every)
         flags = None if named else self._flags(*window)
         return [self._of_group(w, summed, flags) if len(w) else None for w in several]
+
+    def _weighted(self, given: Any) -> Any:
+        """Return the weights by name for words such as "2 A - B - C"; others are unchanged."""
+        known = {*self._coefficients(), *self._names.all("channel", 0)}
+        if not isinstance(given, str) or given in known:
+            return given
+        _, *parts = re.split(r"\s([+-])(?=\s)", f" + {given} ")
+        found: dict[str, float] = {}
+        for sign, term in zip(parts[::2], map(str.strip, parts[1::2]), strict=True):
+            number = re.fullmatch(r"(\d*\.?\d+)[\s*]+(.+)", term)
+            factor, name = (1, term) if term in known or not number else number.groups()
+            if name not in known and (term or found):
+                return given
+            found[name] = found.get(name, 0.0) + float(f"{sign}{factor}")
+        found.pop("", None)  # before a sign at the beginning
+        return found
 
     def _of_group(self, weights: np.ndarray, summed: bool, flags: np.ndarray | None) -> np.ndarray:
         """Return rows of some channels of a group with weights (n, channels), or their sum.

@@ -47,19 +47,25 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
     squares = plain.by_moments(w)[0]
     # A kernel that is almost exact raises no doubt.
     squares = np.where(squares > EXACT * plain.y_norms**2, squares, np.inf)
-    z = plain.scaling.divided(w) * np.sqrt((sizes.rows - sizes.unknowns) / squares)[:, None]
-    found = (words for g, own in enumerate(z) for words in _doubts(system, g, own, axis))
+    w = w * np.sqrt((sizes.rows - sizes.unknowns) / squares)[:, None]
+    taps = [system.tap_rows(g) / plain.scaling.factor[g][:, None] for g in range(len(w))]
+    found = (words for g, own in enumerate(w) for words in _doubts(system, g, taps[g], own, axis))
     return next(found, "")
 
 
-def _doubts(system: System, group: int, z: np.ndarray, axis: Axis) -> Iterator[str]:
-    """Yield doubts about taps z (P, Q), for columns of the matrix and noise of variance one."""
+def _doubts(
+    system: System, group: int, rows: np.ndarray, z: np.ndarray, axis: Axis
+) -> Iterator[str]:
+    """Yield doubts about taps z (P, Q) of columns of norm one, for noise of variance one.
+
+    ``rows`` (P, R) has the taps of the coordinates of the system.
+    """
     from scipy.special import fdtrc
 
     factor, sizes, power = system.factor(group), system.design.sizes, np.square(z)
     if factor is None or not factor.full_rank or not power.any():
         return
-    rows, few = system.tap_rows(group), max(2, int(np.ceil(SHARE * len(axis.lags))))
+    few = max(2, int(np.ceil(SHARE * len(axis.lags))))
     if not system.strength and (share := _explained(factor, rows, power.sum(0))):
         yield (
             f"standard errors explain {100 * share:.0f} % of the squared weights: the data do not "

@@ -13,7 +13,7 @@ J. H. Stock and M. W. Watson, J. Bus. Econ. Stat. 36 (2018) 541 (cosines).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
 from ..parallel import cached_property
+from ..problem.checks import choice
 from ..text import count, pm
 from .contrasts import DEPENDENT, Contrast
 
@@ -107,7 +108,8 @@ class FTest(Reported):
             T²: Wald's statistic over q, times (ν − q + 1)/ν.
         dof: Degrees of freedom of the hypothesis, q, and of the residuals, or ν − q + 1. For one
             sum of several taps or coefficients under "hac" with fewer than 5000 rows, 4.
-        pvalue: Probability of an F at least as large if the hypothesis holds.
+        pvalue: Probability of an F at least as large if the hypothesis holds. For a test of one sum
+            with an alternative, the probability of a t at least as large, or as small.
         partial_r2: Share of the residual sum of squares under the hypothesis that the estimate
             explains. NaN if the loss is not squares.
         outputs: Names of the outputs, or their numbers.
@@ -115,8 +117,8 @@ class FTest(Reported):
             NaN. It is the weighted sum of coefficients if channels with one function each are
             tested. The tested value is not subtracted.
         standard_error: Standard error of ``estimate`` for the noise model of the fit, or NaN.
-        value: The tested value of ``estimate``, or NaN. F is the square of t, which is (estimate −
-            value)/standard_error.
+        value: The tested value of ``estimate``, or NaN.
+        t: (estimate − value)/standard_error, or NaN. F is its square.
 
     Examples:
         >>> import numpy as np
@@ -144,10 +146,30 @@ class FTest(Reported):
     standard_error: np.ndarray
     value: np.ndarray
 
+    @property
+    def t(self) -> np.ndarray:
+        """Student's t of one sum, or NaN."""
+        return np.asarray(np.sign(self.estimate - self.value) * np.sqrt(self.statistic))
+
+    def against(self, alternative: str) -> FTest:
+        """Return the test against an alternative, in the words of SciPy.
+
+        Raises:
+            ValueError: If the alternative is unknown, or one-sided for a test of several sums.
+        """
+        from scipy.special import stdtr
+
+        choice(alternative, "alternative", ("two-sided", "greater", "less"))
+        if alternative == "two-sided":
+            return self
+        if self.dof[0] > 1 or np.isnan(self.estimate).all():
+            raise ValueError(f"alternative={alternative!r} needs a test of one number")
+        t = self.t if alternative == "less" else -self.t
+        return replace(self, pvalue=stdtr(self.dof[1], t))
+
     def facts(self, full: bool = True) -> Iterator[Fact]:
         """Yield a row for every output, and all fields. One sum has an estimate and a t value."""
-        pairs = zip(self.estimate, self.standard_error, strict=True)
-        t = np.sign(self.estimate - self.value) * np.sqrt(self.statistic)
+        pairs, t = zip(self.estimate, self.standard_error, strict=True), self.t
         columns = {
             "estimate": [NONE if np.isnan(c) else pm(c, error, ".4g") for c, error in pairs],
             "t": [NONE if np.isnan(v) else f"{v:.3g}" for v in t],
@@ -158,7 +180,7 @@ class FTest(Reported):
             "partial R²": [f"{share:.3f}" for share in self.partial_r2],
         }
         yield Fact("", "", by_output(self.outputs or range(len(t)), columns))
-        yield from of_fields(self)
+        yield from of_fields(self, t=t)
 
 
 def t_quantile(dof: Any, level: float) -> np.ndarray:

@@ -3,7 +3,8 @@
 With ``Problem(x, bold, lags=(0, 9), edges="zeros", bias=True)``, the kernel is the response to each
 kind of event. It equals the finite impulse responses of nilearn's ``hrf_model="fir"`` with
 ``fir_delays=range(10)``, for events that last one repetition time. With ``basis="hrf"``, it is the
-canonical response, see `convsolve.HRF`.
+canonical response, see `convsolve.HRF`. For events between samples of the recording, take a higher
+rate for x, and ``Problem(fs_y=)``.
 
 The module needs pandas: ``pip install 'convsolve[frames]'``.
 """
@@ -17,8 +18,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..errors import warn
 from ..problem.checks import choice, integer, number
-from ..text import shown
+from ..text import count, shown
+
+# Onsets may be rounded by at most so many seconds, or by this share of the least time between two
+# onsets. Times of files are exact to a nanosecond.
+ROUNDED, SHARE, TINY = 0.1, 0.1, 1e-9
 
 
 def impulses(
@@ -39,8 +45,9 @@ def impulses(
             one per record. Columns are found by name: ``onset`` and ``duration`` in seconds from
             the first sample, and ``modulation``, the height of an event, which is 1 without this
             column.
-        fs: sampling rate of the recording in Hz. For fMRI it is 1 / repetition time.
-        samples: number of samples of the recording; for a list of tables also one number each.
+        fs: sampling rate of x in Hz. For fMRI it is a multiple of 1 / repetition time, such as 10
+            times, and `Problem` takes ``fs_y=``, the rate of the scans.
+        samples: number of samples at this rate; for a list of tables also one number each.
         names: kinds of events, in this order. Other kinds are excluded. A kind without events has
             zeros. None, the default, is all kinds of all tables, sorted.
         column: name of the column with the kind of an event, by default "trial_type". None if all
@@ -65,7 +72,7 @@ def impulses(
     table, such as powers or splines of a column.
 
     Times are rounded to the nearest sample, halves to the even one, as `Problem` rounds
-    lags. If half a sample matters, resample the recording to a higher rate first. nilearn's "fir"
+    lags. nilearn's "fir"
     design equals "boxcar" if onsets and durations are whole samples. It spreads an event that falls
     between samples over both. It scales an event that is shorter than a sample by the duration in
     samples, and an event of duration 0 by 1 / ``oversampling``.
@@ -73,8 +80,12 @@ def impulses(
     Raises:
         TypeError: If ``events`` is not a table, or another argument has the wrong type.
         ValueError: If a column or a number is missing, a kind of ``modulators`` is unknown, an
-            onset is outside the recording, or a duration is negative.
+            onset is before the recording, or a duration is negative.
         OSError: If the file is missing or cannot be read.
+
+    Warns:
+        UserWarning: If an onset is rounded by more than 0.1 s, or by more than a tenth of the
+            shortest time between two onsets. If events are after the last sample; they are dropped.
 
     Examples:
         >>> from convsolve.interop.events import impulses
@@ -105,7 +116,13 @@ def impulses(
     kinds, words = _kinds(table, column, names)
     terms = _terms(modulators, kinds)
     table, words = (found[words.isin(kinds)] for found in (table, words))
+    ends = lengths[table.index.get_level_values(0)]
+    inside = np.rint(_numbers(table, "onset") * rate) < ends
+    if not inside.all():
+        warn(f"{count(int((~inside).sum()), 'event')} after the last sample dropped")
+    table, words = table[inside], words[inside]
     records = table.index.get_level_values(0)
+    _check_rounding(table["onset"].groupby(level=0), rate)
     spans = _spans(table, lengths[records], rate, shape)
     heights: dict[str, pd.Series] = {}
     for kind in kinds:
@@ -157,13 +174,23 @@ def _spans(table: pd.DataFrame, lengths: np.ndarray, rate: float, shape: str) ->
     """Return the first sample and the end (events, 2) of every event."""
     onsets = _numbers(table, "onset")
     first = np.rint(onsets * rate)
-    _refuse(onsets, (first < 0) | (first >= lengths), "outside the recording")
+    _refuse(onsets, first < 0, "outside the recording")
     last = first + 1
     if shape == "boxcar":
         durations = _numbers(table, "duration")
         _refuse(durations, durations < 0, "a negative number")
         last = np.maximum(last, np.rint((onsets + durations) * rate))
     return np.stack([first, np.minimum(last, lengths)], 1).astype(int)
+
+
+def _check_rounding(onsets: Any, rate: float) -> None:
+    """Warn if the onsets of records are rounded by too much."""
+    times = [np.unique(own.astype(float).round(9)) for _, own in onsets]
+    off = max((np.abs(t - np.rint(t * rate) / rate).max() for t in times), default=0.0)
+    least = min((np.diff(t).min() for t in times if len(t) > 1), default=np.inf)
+    if off > min(ROUNDED, SHARE * least) + TINY:
+        rates = "use a higher fs= and fs_y= for the rate of y"
+        warn(f"onsets are rounded by up to {off:.2g} s; {rates}")
 
 
 def _column(table: pd.DataFrame, name: str) -> pd.Series:

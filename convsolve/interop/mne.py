@@ -16,6 +16,8 @@ from ..solution import Solution
 
 # Annotation of MNE at the places where recordings were joined.
 JOINT = "EDGE boundary"
+# MNE's constant for a channel without a unit.
+NO_UNIT = -1
 
 
 def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
@@ -92,7 +94,8 @@ def to_evoked(
         output: the output, by name or number, if the input channels are sensors, as in a decoder.
             Default None.
         patterns: whether to return `Solution.patterns` of a decoder, which show where the brain
-            responds. Its weights are filters. Default False.
+            responds. Its weights are filters. Patterns are not in volts; in figures of MNE, give
+            ``scalings=1, units=""``. Default False.
 
     Returns:
         An `mne.EvokedArray` (sensors, lags), in units of the kernel or of the patterns.
@@ -138,6 +141,8 @@ def to_evoked(
     first = float(fit.times[0])
     assert names.fs is not None  # or there were no times
     found = _sensors([*map(str, sensors)], names.fs / fit._spec.dilation[0], info)
+    for sensor in found["chs"] if patterns else ():
+        sensor["unit"] = NO_UNIT
     return mne.EvokedArray(data.T, found, tmin=first, comment=comment)
 
 

@@ -11,7 +11,7 @@ from ..identifiability.report import Identifiability, excitation
 from ..problem.problem import Problem
 from . import draw
 from .kernel import lines, picture, rows
-from .values import Kernel, called, factor_of, taps_of
+from .values import Kernel, called, design_of, factor_of, taps_of
 
 # Smallest power that is drawn, in dB. Smaller values are leakage of the window.
 FAINT = -160.0
@@ -41,6 +41,20 @@ def spectrum(ax: Any, problem: Problem) -> None:
     draw.entitle(ax, "Power spectrum of x", f"frequency ({unit})", "power (dB, white = 0)")
     ax.margins(x=0)
     draw.legend(ax)
+
+
+def design(ax: Any, problem: Problem) -> None:
+    """Draw the columns of the design matrix, in units of the largest value of each."""
+    columns, blocks = design_of(problem)
+    size = np.nanmax(np.abs(columns), axis=0)
+    shown = np.ma.masked_invalid(columns / np.where(size > 0, size, 1.0))
+    ax.set_facecolor(draw.ABSENT)
+    ax.imshow(shown, aspect="auto", cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
+    ends = np.cumsum([0, *blocks.values()])
+    ax.set_xticks((ends[:-1] + ends[1:] - 1) / 2, [*blocks], rotation=60)
+    for end in ends[1:-1]:
+        ax.axvline(end - 0.5, color=draw.GREY, linewidth=0.8)
+    draw.entitle(ax, f"Design, first {len(columns)} rows", "", "row")
 
 
 def singular_values(ax: Any, report: Identifiability) -> None:

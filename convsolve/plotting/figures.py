@@ -46,7 +46,8 @@ def plot(
     All these objects also have a method ``plot``. A figure has one panel or several. ``kind``
     selects a panel by its name.
 
-    - Problem: "spectrum", the power of x over frequency.
+    - Problem: "spectrum", the power of x over frequency; "design", the columns of the design matrix
+      with bias, drift and confounds, as an image of at most 2 000 rows.
     - Report: "taps", which taps the data determine, by lag and channel; "singular values", with the
       tolerance that decides the rank and the range in which the rank is ambiguous; and "hidden",
       the share of every tap that y does not show, or "noise gain" if the kernel is determined.
@@ -144,7 +145,8 @@ def layout(result: Any) -> Layout:
 
 @layout.register
 def _(problem: Problem) -> Layout:
-    return Layout(panels_of(data.spectrum, problem=problem), [["spectrum"]])
+    draws = [data.spectrum] + [data.design] * (problem.spec.ndim == 1)
+    return Layout(panels_of(*draws, problem=problem), [["spectrum"]])
 
 
 @layout.register

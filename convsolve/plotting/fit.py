@@ -76,7 +76,7 @@ def autocorrelation(ax: Any, rows: Rows) -> None:
     """Draw the autocorrelation of the residuals, with the limits for white noise."""
     number = sum(map(len, rows.white))
     most = max(1, min(LAGS, number // 5))
-    axis = Axis(np.arange(1, most + 1), rows.problem.fs)
+    axis = Axis(rows.problem.spec.stride[0] * np.arange(1, most + 1), rows.problem.fs)
     found = _correlations(_joined([e - np.mean(e) for e in rows.white if e.size], most), most)
     limit = DEVIATIONS / np.sqrt(number)
     ax.vlines(axis.values, 0, found[1:], color=draw.GOOD, linewidth=1.5)

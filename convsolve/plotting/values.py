@@ -11,7 +11,9 @@ import numpy as np
 from ..facts import shortened
 from ..identifiability.report import Identifiability
 from ..linalg.factor import Factor
+from ..operators.prediction import predicted
 from ..problem.checks import integer
+from ..problem.kernel_space import ChannelSpace, KernelSpace
 from ..problem.names import Axis, Names
 from ..problem.problem import Problem
 from ..solution import Solution
@@ -20,6 +22,8 @@ from ..text import count
 
 # Letters of a name in a figure.
 LETTERS = 16
+# Largest number of rows, and of columns, of a design that is drawn.
+ROWS = 2000
 
 Pair = tuple[int, int]
 
@@ -165,6 +169,54 @@ def _modelled(axes: Sequence[Axis], space: Any, shape: tuple[int, ...]) -> np.nd
         return np.ones(shape, bool)
     ascending = np.flip(space.kept, tuple(range(len(axes))))[..., None]
     return _ordered(axes, np.broadcast_to(ascending, shape), shape)
+
+
+def design_of(problem: Problem) -> tuple[np.ndarray, dict[str, int]]:
+    """Return the first rows of the design with bias, drift and confounds, NaN where excluded.
+
+    Columns of records are in one block. The numbers of columns of every block are by its name.
+
+    Raises:
+        ValueError: If the design has too many columns.
+    """
+    spans, left = [], ROWS
+    for i, (rows, *_) in enumerate(problem._kept.shapes):
+        spans += [(i, 0, min(rows, left))] * (min(rows, left) > 0)
+        left -= min(rows, left)
+    part, groups = problem.of_rows(spans), problem.spec.groups
+    taps, each = problem.spec.kernel_size[0], problem.n_channels // groups
+    own = part._space or KernelSpace(taps, [ChannelSpace(np.arange(taps))] * each)
+    if own.count * groups > ROWS:
+        raise ValueError(f"the design has {own.count * groups} columns, more than {ROWS}")
+    channels = own.channels * groups
+    kernel = np.zeros((taps, len(channels), own.count * groups))
+    ends = np.cumsum([0, *(c.count for c in channels)])
+    for c, (space, *span) in enumerate(zip(channels, ends, ends[1:], strict=False)):
+        eye = np.eye(len(space.kept))[:, ::-1]
+        kernel[space.kept, c, slice(*span)] = eye if space.matrix is None else space.matrix
+    spec = replace(part.spec, groups=1)
+    found = predicted(part.x, kernel, np.zeros(kernel.shape[-1]), spec)
+    blocks = {called(part._names, "channel", c): s.count for c, s in enumerate(channels)}
+    others = [_nuisance(part, i) for i in range(len(found))]
+    widths = [max(a.shape[1] for a in several) for several in zip(*others, strict=True)]
+    for i, several in enumerate(others):
+        # A shorter record has fewer cosines.
+        pairs = zip(several, widths, strict=True)
+        wide = [np.pad(a, ((0, 0), (0, width - a.shape[1]))) for a, width in pairs]
+        found[i] = np.hstack([found[i], *wide])
+        found[i][~part._kept.flags_of(i)] = np.nan
+    named = zip(("bias", "confounds", "drift"), widths, strict=True)
+    return np.concatenate(found), blocks | {name: width for name, width in named if width}
+
+
+def _nuisance(problem: Problem, record: int) -> list[np.ndarray]:
+    """Return bias, confounds and drift (rows, columns) of a record."""
+    terms, rows = problem._terms, problem._kept.shapes[record][0]
+    given = np.zeros((rows, 0)) if terms.columns is None else terms.columns.arrays[record]
+    own, cosines = np.split(given, [terms.confounds], axis=1)
+    powers = np.polynomial.legendre.legvander(np.linspace(-1, 1, rows), max(terms.degree, 0))
+    drift = np.hstack([powers[:, : terms.degree + 1], cosines])
+    return [np.ones((rows, int(problem.bias))), own, drift]
 
 
 class Rows(NamedTuple):

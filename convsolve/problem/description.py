@@ -12,6 +12,7 @@ from ..facts import Fact, in_data
 from ..text import argument, count, some
 from .kernel_space import KernelSpace
 from .names import Axis, Names
+from .nuisance import Cosines
 
 # Condition number of a basis from which its coefficients are called unstable.
 UNSTABLE = 1e4
@@ -97,10 +98,12 @@ def excluded_rows(problem: Any) -> list[str]:
 
 def fitted_terms(problem: Any) -> str:
     """Return the terms fitted to every record, and weights."""
-    words, (degree, columns) = ["weighted"] * (problem._weights is not None), problem._terms
-    drift = f" and a drift of degree {degree}" if degree > 0 else ""
-    words += [f"an intercept{drift} per record"] * (degree >= 0)
-    words += [] if columns is None else [f"{count(columns.channels, 'confound')} per record"]
+    words, terms = ["weighted"] * (problem._weights is not None), problem._terms
+    drift = f" and a drift of degree {terms.degree}" if terms.degree > 0 else ""
+    if isinstance(terms.drift, Cosines):
+        drift = f" and cosines of {terms.drift.seconds:g} s and longer"
+    words += [f"an intercept{drift} per record"] * (terms.degree >= 0)
+    words += [f"{count(terms.confounds, 'confound')} per record"] * (terms.confounds > 0)
     return ", ".join(words)
 
 

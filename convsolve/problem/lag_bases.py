@@ -228,12 +228,14 @@ class HRF(LagBasis):
     """The canonical haemodynamic response of fMRI, a difference of two gamma densities.
 
     Args:
-        kind: "spm" (the default) or "glover".
+        kind: "spm" (the default) or "glover", or a name of nilearn with derivatives: "spm +
+            derivative", "glover + derivative", or "spm + derivative + dispersion".
         derivatives: further functions: "time", the difference quotient for a delay of 0.1 s, and
-            "dispersion", the difference quotient for a dispersion of 0.01. By default none.
+            "dispersion", the difference quotient for a dispersion of 0.01. By default none, or
+            what the name states.
 
-    The problem needs ``fs``, and lags from 0 or before to 20 s or more. With events at a high rate
-    and ``kernel_size``, the stride is nilearn's oversampling. nilearn evaluates the functions at
+    The problem needs ``fs``, and lags from 0 or before to 20 s or more. Give events at a higher
+    rate than the scans, with ``Problem(fs_y=)``. nilearn evaluates the functions at
     slightly different times: for its numbers use ``Basis(matrix)``. It also orthogonalizes the
     derivatives, which changes the coefficient of the canonical function but not the kernel.
 
@@ -241,7 +243,7 @@ class HRF(LagBasis):
 
     Examples:
         >>> import convsolve as cs
-        >>> response = cs.HRF("spm", derivatives=("time",)).functions(range(17), fs=0.5)
+        >>> response = cs.HRF("spm + derivative").functions(range(17), fs=0.5)
         >>> response.shape, int(response[:, 0].argmax())  # in samples of 2 s
         ((17, 2), 3)
 
@@ -251,6 +253,15 @@ class HRF(LagBasis):
 
     kind: str = field(metadata=by(choice, ("spm", "glover")), default="spm")
     derivatives: Any = field(metadata=by(_derivatives), default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.kind, str) and " + " in self.kind:
+            kind, *words = self.kind.split(" + ")
+            named = ["time" if word == "derivative" else word for word in words]
+            object.__setattr__(self, "kind", kind)
+            more = _derivatives(self.derivatives, "derivatives")
+            object.__setattr__(self, "derivatives", (*named, *more))
+        super().__post_init__()
 
     def functions(self, lags: Sequence[int] | np.ndarray, fs: float | None = None) -> np.ndarray:
         """Return the functions (lags, n) at ascending lags in samples, for a rate ``fs`` in Hz."""

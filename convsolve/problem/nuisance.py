@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..linalg.orthonormal import orthonormal, polynomial_basis
-from .checks import integer
+from ..notation import made
+from ..text import as_call, shown
+from .checks import integer, number
 from .records import Records, read
 from .rows import Roots, Rows, root_of_rows
-from .spec import ConvSpec
+from .spec import ConvSpec, Shape
 
 # A column is rounding if the part that other columns do not span is below this share of it.
 SPANNED = 1e-10
@@ -20,35 +24,113 @@ SPANNED = 1e-10
 FEW_ROWS = 256
 
 
+@dataclass(frozen=True, repr=False)
+class Cosines:
+    """A constant and slow cosines, as a drift of every record: the high-pass filter of SPM.
+
+    For n samples of y, they are cos(πk(t + ½)/n) with k from 1 to ⌊2n/(fs·seconds)⌋, where fs is
+    the rate of y. nilearn has the same columns for ``drift_model="cosine"`` and ``high_pass =
+    1/seconds``.
+
+    Args:
+        seconds: shortest period of the cosines, by default 128 s. Responses that are slower are
+            attributed to the drift.
+
+    Examples:
+        >>> import numpy as np
+        >>> import convsolve as cs
+        >>> scans = np.random.default_rng(0).standard_normal(200)
+        >>> cs.Problem(scans, lags=(0, 9), fs=0.5, drift=cs.Cosines(128.0)).n_unknowns
+        17
+        >>> cs.Cosines(128.0).columns(200, 0.5).shape
+        (200, 6)
+
+    See Also:
+        `Problem`, which also takes the degree of a polynomial.
+    """
+
+    seconds: float = 128.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", number(self.seconds, "seconds"))
+
+    def __repr__(self) -> str:
+        return as_call(self)
+
+    def columns(self, samples: int, rate: float) -> np.ndarray:
+        """Return the cosines (samples, K), without the constant, for a rate of y in Hz."""
+        orders = np.arange(1, 1 + min(int(2 * samples / (self.seconds * rate)), samples - 1))
+        return np.cos(np.pi / samples * np.outer(np.arange(samples) + 0.5, orders))
+
+
 class Terms(NamedTuple):
     """Columns that are fitted to every record separately along with the kernel.
 
     Attributes:
-        degree: degree of a polynomial in time; -1 for none.
-        columns: further columns (*T, J) of every record, or None.
+        drift: degree of a polynomial in time, `Cosines`, or None.
+        columns: further columns (*T, J) of every record, or None. The cosines are the last ones.
+        confounds: number of columns of every record that are not of the drift.
     """
 
-    degree: int = -1
+    drift: Any = None
     columns: Records | None = None
+    confounds: int = 0
+
+    @property
+    def degree(self) -> int:
+        """Degree of a polynomial in time that every record has; -1 for none."""
+        return -1 if self.drift is None else 0 if isinstance(self.drift, Cosines) else self.drift
 
     @property
     def given(self) -> bool:
         """Whether there are any columns."""
-        return self.degree >= 0 or self.columns is not None
+        return self.drift is not None or self.columns is not None
+
+    @property
+    def plain(self) -> Any:
+        """The drift in plain values."""
+        own = isinstance(self.drift, Cosines)
+        return {"name": "cosine", "seconds": self.drift.seconds} if own else self.drift
 
     @classmethod
     def read(cls, drift: Any, confounds: Any, spec: ConvSpec) -> Terms:
-        """Return the terms for these arguments of a `Problem`.
+        """Return the terms for these arguments of a `Problem`, without cosines.
 
         Raises:
-            TypeError, ValueError: If ``drift`` is not a degree, or ``confounds`` are not arrays of
-                numbers.
+            TypeError, ValueError: If ``drift`` is no degree and no cosines, or ``confounds`` are
+                not arrays of numbers.
         """
-        degree = -1 if drift is None else integer(drift, "drift", 0)
+        if isinstance(drift, (str, Mapping)):
+            drift = made("drift", drift, {"cosine": Cosines})
+        if not (drift is None or isinstance(drift, Cosines)):
+            drift = integer(drift, "drift", 0)
         if confounds is None:
-            return cls(degree)
+            return cls(drift)
+        if isinstance(confounds, (str, int)):
+            got = f"confounds must be arrays, got {shown(confounds)}"
+            raise TypeError(f"{got}; drift= takes a degree or 'cosine128'")
         # Stored confounds are loaded, because a basis of them is kept in memory for every record.
-        return cls(degree, read(confounds, "confounds", spec, missing=True).each(np.asarray))
+        columns = read(confounds, "confounds", spec, missing=True).each(np.asarray)
+        return cls(drift, columns, columns.channels)
+
+    def with_cosines(self, shapes: Sequence[Shape], rate: float | None, cut: Any) -> Terms:
+        """Return the terms with the cosines of records of y; ``cut`` returns their rows.
+
+        Raises:
+            ValueError: If there is no sampling rate in Hz.
+        """
+        if not isinstance(self.drift, Cosines):
+            return self
+        if rate is None:
+            raise ValueError(f"drift={self.drift!r} needs fs=, and data along one axis")
+        by_length = {n: self.drift.columns(n, rate) for (n,) in {*shapes}}
+        found = cut([by_length[n] for (n,) in shapes])
+        if (own := self.columns) is None:
+            own = Records(tuple(found), "list", channel_axis=True, is_jax=False)
+        else:
+            joined = map(np.column_stack, zip(own.arrays, found, strict=True))
+            own = own._replace(arrays=tuple(joined), missing=None, means=None)
+        return self._replace(columns=own)
 
 
 class Layout(NamedTuple):

@@ -25,11 +25,13 @@ from .nuisance import Confounds, Nuisance, Terms
 from .records import Records, check_time_indexes, column_names, numeric, precision, read, time_rate
 from .rows import ByOutputs, Rows, Span, rows_reading, used_rows
 from .sizes import DEFAULT_TUNING, Sizes, Tuning
-from .spec import ConvSpec, Geometry, Ints, Padding, Shape
+from .spec import ConvSpec, Geometry, Ints, Padding, Shape, stride_of_rates
 
 # Lengths that differ by a smaller share were probably meant to be equal.
 ALMOST = 0.01
-LENGTH_OF_Y = "with lags=, y is as long as x over stride=; with kernel_size=, as the layer"
+LENGTH_OF_Y = (
+    "with lags=, y is as long as x over stride= or fs/fs_y; with kernel_size=, as the layer"
+)
 
 
 class Selection(NamedTuple):
@@ -83,6 +85,10 @@ class Problem(Reported):
         tmax: last lag in seconds.
         fs: sampling rate in Hz, along one axis. By default it is the rate of a time index of
             pandas or xarray. If it is known, lags are reported as times.
+        fs_y: sampling rate of y in Hz if x is sampled faster, by a whole factor s = fs / fs_y.
+            It states ``stride=s``: ``y[t] = Σ h[l] x[s·t − l]``. x has s times as many samples as
+            y. Up to s − 1 further samples are not used. Lags and times are those of x. Masks,
+            weights and confounds have the rows of y. Default None: the rate of x.
         edges: treatment of rows whose window exceeds the record, with lags. "drop" excludes them,
             "zeros" takes x as zero outside the record, "circular" wraps it.
         kernel_size, stride, padding, dilation: the geometry of a layer, see `ConvSpec`. ``stride``
@@ -94,15 +100,16 @@ class Problem(Reported):
         mask: boolean array, shaped as y or as one channel of y. True for rows used in the fit. None
             uses all rows.
         missing: treatment of NaN. "raise": raise an error. "drop": exclude rows whose window of x,
-            or whose y, contains a NaN.
+            or whose y or confounds, contain a NaN.
         weights: weights of the squared residuals, one number per record or an array shaped as one
             channel of y: one over the variance of the noise, up to a factor. A weight of 0 excludes
             a row.
-        drift: degree of a polynomial in time that is fitted to every record separately along with
-            the kernel, and not reported. 0 is an intercept per record. In contrast, ``bias`` is one
-            constant for all records.
+        drift: a slow change that is fitted to every record separately along with the kernel, and
+            not reported: the degree of a polynomial in time, or `Cosines` such as "cosine128". 0 is
+            an intercept per record. In contrast, ``bias`` is one constant for all records.
         confounds: nuisance regressors, such as head motion, that are fitted to every record
-            separately and not reported: arrays ``(*T, J)`` with the layout of y.
+            separately and not reported: arrays ``(*T, J)`` with the layout of y. They can be
+            combined with ``drift``.
         basis: functions of the lag whose weighted sums are the kernels: an object such as
             ``RaisedCosines(8)``, its name, "raised_cosines8", or a matrix (lags, functions). The
             unknowns are then the coefficients of the functions, and a ridge or a lasso acts on
@@ -168,6 +175,7 @@ class Problem(Reported):
         tmin: Any = None,
         tmax: Any = None,
         fs: float | None = None,
+        fs_y: float | None = None,
         edges: str = "drop",
         kernel_size: Ints | None = None,
         stride: Ints = 1,
@@ -179,21 +187,25 @@ class Problem(Reported):
         mask: Any = None,
         missing: str = "raise",
         weights: Any = None,
-        drift: int | None = None,
+        drift: Any = None,
         confounds: Any = None,
         basis: Any = None,
         channels: Sequence[str] | None = None,
         outputs: Sequence[str] | None = None,
         n_outputs: int | None = None,
     ) -> None:
+        alike = stride == 1 and fs_y is None
+        rate = fs if fs is not None else time_rate(x) or time_rate(y if alike else None)
+        stride = stride_of_rates(rate, fs_y, stride)
         layer = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
-        rate = fs if fs is not None else time_rate(x) or time_rate(y if stride == 1 else None)
         geometry = Geometry.stated(lags, tmin, tmax, rate, edges, kernel_size, spec, layer)
         spec = geometry.spec
         choice(missing, "missing", ("raise", "drop"))
         # Samples that the mask excludes may be missing.
         gaps = missing == "drop" or mask is not None
         input, output = read(x, "x", spec, gaps), None if y is None else read(y, "y", spec, gaps)
+        if output is not None and geometry.edges:
+            input = _without_rest(input, output, spec.stride[0])
         spec._check_channels(input.channels)
         dtype, data_eps = precision(input, output)
         lengths = [a.shape[:-1] for a in input.arrays]
@@ -214,17 +226,11 @@ class Problem(Reported):
         if spec.ndim == 1:
             timed = {"x": x, "y": y, "mask": mask, "weights": weights, "confounds": confounds}
             check_time_indexes(timed, fs and rate, spec.stride[0], every=bool(geometry.edges))
-        by_mask, roots = used_rows(
-            rows, like, cut, input, output, spec, (mask, weights), missing, size
-        )
-        _check_left(by_mask, names, column_names(mask))
-        terms = Terms.read(drift, confounds, spec)
-        if terms.columns is not None:
-            columns = _as_rows(terms.columns, "confounds", like, cut, "they are laid out as y")
-            for i, lost in enumerate(columns.missing or ()):
-                if any(lost[used.flags_of(i)].any() for _, used in by_mask):
-                    raise ValueError("confounds has NaN in rows used in the fit")
-            terms = terms._replace(columns=columns)
+        terms = _read_terms(drift, confounds, spec, like, cut)
+        data = input, output, terms.columns
+        by_mask, roots = used_rows(rows, like, cut, data, spec, (mask, weights), missing, size)
+        _check_left(by_mask, names, column_names(mask), terms.columns)
+        terms = terms.with_cosines(like, rate and rate / spec.stride[0], cut)
         self._geometry, self._input = geometry, input.converted(dtype)
         self._output = output and output.converted(dtype)
         self.n_outputs, self.bias = size, flag(bias, "bias")
@@ -302,14 +308,14 @@ class Problem(Reported):
     @property
     def _recipe(self) -> dict[str, Any]:
         """The geometry in plain values, from which `again` reads other data in the same way."""
-        spec, edges, degree = self.spec, self._geometry.edges, self._terms.degree
+        spec, edges = self.spec, self._geometry.edges
         found: dict[str, Any] = {"spec": asdict(spec)}
         if edges:
             found = {"lags": self._geometry.bounds(self._lengths[0]), "edges": edges}
             stride = spec.stride if max(spec.stride) > 1 else None
             found |= {"groups": spec.groups, "stride": stride}
         found |= {"n_outputs": self.n_outputs, "bias": self.bias, "missing": self._missing}
-        found |= {"drift": None if degree < 0 else degree, **self._names.to_dict()}
+        found |= {"drift": self._terms.plain, **self._names.to_dict()}
         if self._space is not None:
             found |= self._space.to_dict(self._lags[0], spec.groups)
         return {name: value for name, value in found.items() if value is not None}
@@ -612,6 +618,16 @@ def _as_rows(
     return records._replace(arrays=arrays, missing=missing, means=None)
 
 
+def _without_rest(x: Records, y: Records, stride: int) -> Records:
+    """Return x without the samples after those of y, which are fewer than a stride."""
+    rows, samples = ([*map(len, records.arrays)] for records in (y, x))
+    pairs = zip(rows, samples, strict=False)
+    ends = [n * stride if m // stride == n else m for n, m in pairs]
+    if ends == samples or len(rows) != len(samples):
+        return x
+    return x.some([(i, slice(end)) for i, end in enumerate(ends)])._replace(form=x.form)
+
+
 def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> int:
     """Return the number of outputs, as given, of y, of a list of names, or one per group."""
     named = len(names) if isinstance(names, (list, tuple)) else groups
@@ -624,14 +640,32 @@ def _count_outputs(given: Any, y: Records | None, names: Any, groups: int) -> in
     return found
 
 
-def _check_left(by_mask: Sequence[Any], names: Names, columns: Any = None) -> None:
-    """Raise a ValueError if no row of an output is left, or the mask has y's columns reordered."""
+def _read_terms(drift: Any, confounds: Any, spec: ConvSpec, like: Any, cut: Any) -> Terms:
+    """Return the drift and the rows of the confounds."""
+    terms = Terms.read(drift, confounds, spec)
+    if terms.columns is None:
+        return terms
+    columns = _as_rows(terms.columns, "confounds", like, cut, "they are laid out as y")
+    return terms._replace(columns=columns)
+
+
+def _check_left(
+    by_mask: Sequence[Any], names: Names, columns: Any = None, confounds: Records | None = None
+) -> None:
+    """Raise a ValueError if no row of an output is left, or a row that is left has no confounds.
+
+    Also if the mask has the columns of y in another order.
+    """
     if columns and columns != names.outputs and {*columns} == {*(names.outputs or ())}:
         raise ValueError(f"mask has the columns {columns}: give them in the order of y")
     for outputs, rows in by_mask:
         if not rows.count:
             which = f" of {names.output(outputs[0])}" if len(by_mask) > 1 else ""
             raise ValueError(f"no row{which} is left by the mask, weights and missing values")
+    for i, gaps in enumerate((confounds and confounds.missing) or ()):
+        if any(gaps[rows.flags_of(i)].any() for _, rows in by_mask):
+            words = "NaN in rows used in the fit; missing='drop' excludes them"
+            raise ValueError(f"confounds has {words}")
 
 
 def _check_windows(geometry: Geometry, x: Records, rows: Rows) -> None:

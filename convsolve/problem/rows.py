@@ -103,12 +103,14 @@ def root_of_rows(root: np.ndarray, flags: np.ndarray) -> np.ndarray:
 
 
 def used_rows(
-    rows: Rows, like: Sequence[Shape], cut: Callable[[Any], list[np.ndarray]], x: Records,
-    y: Records | None, spec: ConvSpec, given: tuple[Any, Any], missing: str, outputs: int,
+    rows: Rows, like: Sequence[Shape], cut: Callable[[Any], list[np.ndarray]],
+    data: tuple[Records, Records | None, Records | None], spec: ConvSpec,
+    given: tuple[Any, Any], missing: str, outputs: int,
 ) -> tuple[ByOutputs, Roots | None]:  # fmt: skip
     """Return groups of outputs that use the same rows, with their rows, and the weights.
 
-    Rows that the mask excludes, that have zero weight or that read missing samples are excluded.
+    Rows that the mask excludes, that have zero weight or that read missing samples of the ``data``,
+    which are x, y and confounds, are excluded.
     A mask and weights are ``given`` for records of y of shapes ``like``, or None. ``cut`` returns
     the rows of such values. Outputs of several groups are listed together only if all outputs use
     the same rows.
@@ -129,11 +131,7 @@ def used_rows(
         if not all((w > 0).all() for w in values):
             pairs = zip(values, rows.shapes, strict=True)
             stated.append([np.broadcast_to(w > 0, shape)[..., None] for w, shape in pairs])
-    known: list[Flags] = []
-    if x.missing is not None:
-        known.append([~rows_reading(gaps.any(-1), spec)[..., None] for gaps in x.missing])
-    if y is not None and y.missing is not None:
-        known.append([~gaps for gaps in y.missing])
+    known = _known(*data, spec, missing)
     if not (stated or known):
         return ((tuple(range(outputs)), rows),), roots
     if missing == "raise" and stated and known:
@@ -141,6 +139,20 @@ def used_rows(
         if any((wanted & ~there).any() for wanted, there in both):
             raise ValueError("x or y has NaN in rows that the mask keeps; use missing='drop'")
     return _by_outputs(rows, _all([*stated, *known]), outputs, spec.groups), roots
+
+
+def _known(
+    x: Records, y: Records | None, confounds: Records | None, spec: ConvSpec, missing: str
+) -> list[Flags]:
+    """Return flags of the rows that read no missing sample, for each of the records with any."""
+    known: list[Flags] = []
+    if x.missing is not None:
+        known.append([~rows_reading(gaps.any(-1), spec)[..., None] for gaps in x.missing])
+    if y is not None and y.missing is not None:
+        known.append([~gaps for gaps in y.missing])
+    if missing == "drop" and confounds is not None and confounds.missing is not None:
+        known.append([~gaps.any(-1, keepdims=True) for gaps in confounds.missing])
+    return known
 
 
 def _by_outputs(rows: Rows, left: Flags, outputs: int, groups: int) -> ByOutputs:

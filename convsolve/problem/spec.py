@@ -20,6 +20,8 @@ from .checks import choice, flag, integer, number, pairs, per_axis
 
 PADDINGS = ("valid", "same", "full", "causal", "circular")
 EDGES = ("drop", "zeros", "circular")
+# A ratio of sampling rates is a whole number up to this share.
+SAME_RATE = 1e-6
 # The ways to state a geometry.
 STATED = "one of lags=(first, last) in samples, tmin= and tmax= with fs=, kernel_size=, and spec="
 
@@ -430,6 +432,23 @@ def _ends(given: Any) -> list[Any]:
     several = isinstance(given, range) or len(listed) > 2
     consecutive = several and {b - a for a, b in itertools.pairwise(listed)} <= {1}
     return [listed[0], listed[-1]] if listed and consecutive else listed
+
+
+def stride_of_rates(fs: Any, fs_y: Any, stride: Any) -> Any:
+    """Return the samples of x per sample of y, which is the stride if y has no rate of its own.
+
+    Raises:
+        TypeError, ValueError: If the rate of x is not known, or is no multiple of the rate of y, or
+            there is also a stride.
+    """
+    if fs_y is None:
+        return stride
+    if fs is None or stride != 1:
+        raise TypeError("fs_y= needs fs=, the rate of x, and no stride=")
+    ratio = number(fs, "fs") / number(fs_y, "fs_y")
+    if not ratio > 0.5 or abs(ratio - round(ratio)) > SAME_RATE * ratio:
+        raise ValueError(f"fs={fs:g} must be a whole multiple of fs_y={fs_y:g}, the rate of y")
+    return round(ratio)
 
 
 def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:

@@ -21,7 +21,8 @@ MEMBERS = {
     "coefficients coefficient_error coefficient_names "
     "predict residuals score status regularization identifiability plot channels outputs problem "
     "trace converged backward_error duality_gap noise covariance jackknife permutation_test "
-    "frequency_response step_response delay whiteness patterns stats save to_html facts to_dict to_dataframe to_xarray",
+    "frequency_response step_response delay whiteness patterns stats save to_html facts to_dict "
+    "to_dataframe to_xarray",
     "Identifiability": "verdict unique rank n_equations n_unknowns condition_number "
     "singular_values identifiable bias_identifiable padding_dependent noise_gain "
     "weakly_determined collinear null_space suggestions problem "

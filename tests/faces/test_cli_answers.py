@@ -220,6 +220,8 @@ def test_a_saved_solution_is_shown_and_predicts(run: Any, folder: Path, tmp_path
         found = strict_json(run(f"predict {place} {source} --json")[1])
         assert found["prediction"] == plain(fit.predict(x))
         assert (found["score"] and found["score"]["r2"]) == plain(r2)
+    found = strict_json(run(f"predict {place} x.npy --past x.npy --edges zeros --json")[1])
+    assert found["prediction"] == plain(fit.predict(data.X, past=data.X))
 
 
 @pytest.mark.parametrize(

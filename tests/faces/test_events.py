@@ -14,7 +14,7 @@ import convsolve as cs
 from convsolve.interop.events import impulses
 
 EVENTS: dict[str, list[Any]] = {
-    "onset": [0.0, 2.1, 4.0, 4.0, 7.6],
+    "onset": [0.0, 2.1, 4.0, 4.0, 8.0],
     "duration": [0.0, 1.0, 2.4, 0.5, 9.0],
     "trial_type": ["house", "face", "house", "face", "house"],
 }
@@ -34,7 +34,7 @@ def test_impulses_and_boxcars() -> None:
     x, _ = impulses(EVENTS, **RUN, shape="boxcar")
     np.testing.assert_array_equal(x.T, [ones([2, 4]), ones([0, 4, 5, 8, 9])])
     # Its end is rounded, and not its duration.
-    two = {"onset": [3.4, 8], "duration": [1.2, 1e30]}
+    two = {"onset": [3.1, 8], "duration": [1.45, 1e30]}
     x, _ = impulses(two, **RUN, shape="boxcar", column=None)
     np.testing.assert_array_equal(x.T, [ones([3, 4, 8, 9])])
     events = {"onset": [1, 2], "duration": [4, 2], "trial_type": ["a", "a"], "size": [1, 3]}
@@ -133,3 +133,11 @@ def test_tables_of_several_records_share_kinds_and_means() -> None:
     np.testing.assert_array_equal(np.concatenate([first, second]), joined)
     np.testing.assert_allclose(joined[:, 1].sum(), 0, rtol=0, atol=1e-13)
     assert cs.Problem([first, second], lags=(0, 2), channels=names).channels == names
+
+
+def test_rounded_onsets_and_events_after_the_last_sample_warn() -> None:
+    events = {"onset": [1.0, 4.9, 9.0], "trial_type": ["a"] * 3}
+    with pytest.warns(UserWarning, match="rounded by up to 1 s; use a higher fs= and fs_y="):
+        impulses(events, fs=0.5, samples=6)
+    with pytest.warns(UserWarning, match="1 event after the last sample dropped"):
+        assert impulses(events, fs=5.0, samples=40)[0].sum() == 2

@@ -86,6 +86,7 @@ def test_a_raw_is_a_record_and_its_kernel_an_evoked_response() -> None:
     assert back.channels == SENSORS
     assert back.score().r2 > 0.9
     decoded = to_evoked(back, raw.info, patterns=True)
+    assert {sensor["unit"] for sensor in decoded.info["chs"]} == {-1}
     np.testing.assert_array_equal(decoded.data, back.patterns().T)
     evoked = to_evoked(fit, raw.info)
     assert (evoked.ch_names, evoked.get_channel_types()) == (SENSORS, ["eeg"] * 3)

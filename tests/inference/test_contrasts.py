@@ -214,6 +214,8 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"channels": "tone[4]"}, ValueError, r"there is no channel 'tone\[4\]'"),
     ({"channels": {"tone[0]": 0}}, ValueError, NONE),
     ({"channels": "tone[0]", **EARLY}, ValueError, "there is no channel"),
+    ({"channels": "tone - "}, ValueError, "there is no channel 'tone - '"),
+    ({"channels": "tone", "alternative": "less"}, ValueError, "needs a test of one number"),
 ]
 
 
@@ -221,3 +223,16 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
 def test_refused_arguments(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         FITS["basis"].test(**arguments)
+
+
+def test_sums_in_words_and_one_sided_tests() -> None:
+    """Student's t of one number, with SciPy's probabilities; several numbers have one F."""
+    fit, weights = FITS["one function"], {"scene": -1, "tone": 2, "word": -1}
+    found = fit.test("- scene + 2 tone - 0.5*word - 0.5 word")
+    np.testing.assert_array_equal(found.statistic, fit.test(weights).statistic)
+    np.testing.assert_allclose(found.t * found.standard_error, found.estimate)
+    law = scipy.stats.t(found.dof[1])
+    for alternative, p in (("greater", law.sf(found.t)), ("less", law.cdf(found.t))):
+        one_sided = fit.test(weights, alternative=alternative)
+        np.testing.assert_allclose(one_sided.pvalue, p, rtol=1e-10)
+    assert FITS["taps"].test("tone - word").dof[0] == 8

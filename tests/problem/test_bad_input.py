@@ -36,9 +36,9 @@ def test_the_advice_for_missing_values_of_new_data_can_be_followed():
     fit = cs.solve(cs.Problem(np.arange(9.0) ** 2, np.arange(9.0), lags=(0, 1)))
     with pytest.raises(ValueError, match=r"missing='drop'"):
         fit.predict(x)
-    assert [len(part) for part in fit.predict([x[:7], x[8:]])] == [7, 12]
+    assert [len(part) for part in fit.predict([x[:7], x[8:]], edges="drop")] == [7, 12]
     fit = cs.solve(cs.Problem(np.arange(9.0) ** 2, np.arange(9.0), lags=(0, 1), missing="drop"))
-    assert [*np.flatnonzero(np.isnan(fit.predict(x)))] == [0, 7, 8]
+    assert [*np.flatnonzero(np.isnan(fit.predict(x, edges="drop")))] == [0, 7, 8]
 
 
 @pytest.mark.parametrize(
