@@ -16,7 +16,7 @@ from .errors import IdentifiabilityError, IdentifiabilityWarning, SolveError, wa
 from .identifiability import wording
 from .identifiability.report import Identifiability
 from .identifiability.verdict import SEVERITY
-from .inference.doubts import CUT, doubts
+from .inference.doubts import doubts
 from .lazy import as_jax, is_jax_array, is_tracer
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import RIDGE, Penalty
@@ -26,7 +26,7 @@ from .model import Model, Part
 from .noise import ARNoise, NoiseModel
 from .notation import checks_arguments
 from .operators.prediction import predicted
-from .parts import STATUSES, join, joined_stats
+from .parts import CUT, STATUSES, join, joined_stats
 from .problem.checks import flag
 from .problem.description import fitted_terms, rows_sentence
 from .problem.names import Axis
@@ -335,8 +335,9 @@ def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tun
         chosen = as_given([terms[o] for o in range(problem.n_outputs)])
     rows = "; ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
     stats = joined_stats(parts) | {"call": method.call, "rows": rows}
-    if stats["caution"]:
-        warn(stats["caution"])
+    diverged = "the descent diverged: use a smaller learning_rate="
+    for words in filter(None, [stats["caution"], diverged * (_worst(parts) == "diverged")]):
+        warn(words)
     stats["penalty"] = chosen and {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
     stats |= {"masks": len(problem.parts)} if len(problem.parts) > 1 else {}
     certificate = max(bounds, default=None, key=lambda bound: bound.value)

@@ -157,17 +157,23 @@ class Method:
             return f"{penalty.title}{given} cannot be combined with {type(loss).__name__}"
         if sparse:
             return penalty.supports(sizes)
+        long, select = False, self.select or penalty.default_select
+        if not penalty.given:
+            from .inference.long_kernels import without_gram
+
+            if (long := without_gram(penalty, select, sizes, spec)) and auto:
+                return None
         # A strength that is selected from the data is positive.
         outputs = sizes.outputs * sizes.groups
         terms = penalty.terms(outputs) if penalty.given else [(penalty.form, 1.0)]
         objectives = (Objective(loss, *term) for term in _distinct(terms))
         reasons = (solver.supports(sizes, spec, objective) for objective in objectives)
         reason = next(filter(None, reasons), None)
-        if penalty.given or reason:
+        if penalty.given or reason or long:
             return reason
         from .solvers.penalized import unsupported
 
-        return unsupported(penalty, self.select or penalty.default_select, sizes)
+        return unsupported(penalty, select, sizes)
 
     def run(self, analysis: Analysis) -> SolverResult:
         """Solve for all outputs of an analysis."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import warn
+from .inference.errors import approximated
 from .inference.folds import leading
 from .leastsquares.analysis import Analysis, analyse
 from .leastsquares.certificate import GAP
@@ -179,6 +180,12 @@ class Part:
     def penalties(self) -> Any:
         """Penalty and strength of every output."""
         return self.found.penalties or ()
+
+    @property
+    def approximate(self) -> bool:
+        """Whether a Toeplitz matrix replaces AᵀA in the standard errors."""
+        analysis = analyse(self.problem, self.limits)
+        return any(approximated(analysis, *pair) for pair in self.penalties)
 
     @property
     def no_errors(self) -> str:

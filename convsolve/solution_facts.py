@@ -249,7 +249,8 @@ def _errors(fit: Any, errors: Any) -> str:
     # Functions that are almost zero at a tap make its error almost zero.
     size = f"up to {known.max():.2g}" if basis else span(known, ".2g")
     words = f"standard error {size} per {'determined ' * (known.size < own.size)}tap"
-    words += " (posterior)" * fit._penalized + ", Huber's H1" * robust
+    rough = any(part.approximate for part in fit._parts)
+    words += f" ({'approximate ' * rough}posterior)" * fit._penalized + ", Huber's H1" * robust
     words += f", {fit._noise_model.assumption}"
     words += "" if noise.order is None else f" of order {span(noise.order.tolist())}"
     words += ", conditional on the basis" * basis

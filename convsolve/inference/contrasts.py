@@ -17,7 +17,7 @@ from ..problem.checks import integer
 from ..problem.names import Axis
 from ..problem.problem import Problem
 from ..problem.spec import lags_of_times, read_bounds
-from ..text import shown
+from ..text import shown, some
 
 # Singular values of a contrast below this share of the largest are rounding.
 DEPENDENT = 1e-10
@@ -128,7 +128,11 @@ class Hypothesis:
             number = re.fullmatch(r"(\d*\.?\d+)[\s*]+(.+)", term)
             factor, name = (1, term) if term in known or not number else number.groups()
             if name not in known and (term or found):
-                return given
+                if re.search(r"[-+*/<>]", given) is None:
+                    return given
+                words = f"{shown(name)} is no channel or coefficient: there are"
+                words += f" {some([*self._names.all('channel', 0), *self._coefficients()])}"
+                raise ValueError(f"{words}; sums are written with spaces, 'A - B'")
             found[name] = found.get(name, 0.0) + float(f"{sign}{factor}")
         found.pop("", None)  # before a sign at the beginning
         return found

@@ -12,15 +12,16 @@ from collections.abc import Iterator
 import numpy as np
 
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.design import iterative
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.system import System
 from ..linalg.factor import Factor
+from ..parts import CUT
 from ..problem.names import Axis
 
-CUT = "the weights do not decay"
 # Share of y in the residual that can be rounding of the sums.
 EXACT = 1e-10
+# Unknowns up to which a factor takes little time.
+MANY = 800
 # Fewest taps of a kernel, and the share of its taps at an end.
 TAPS, SHARE = 20, 0.05
 # Level of the test of an end, and the least power of its weights relative to the mean of all.
@@ -39,8 +40,9 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
         system: the system of the weakest penalty of an output, which has the largest errors.
     """
     design, sizes = analysis.design, analysis.design.sizes
-    # Without a factor, errors would take longer than the solution.
-    if len(kernel) < TAPS or sizes.wide or design.space or iterative(sizes, design.spec):
+    # Without a factor, errors of many taps would take longer than the solution.
+    many = sizes.columns > MANY and not system.factored
+    if len(kernel) < TAPS or sizes.wide or design.space or many:
         return ""
     plain = analysis.regression(RIDGE, 0.0)
     w = plain.from_kernel(kernel)
@@ -86,6 +88,7 @@ def _doubts(
             use = (
                 f"lags= beyond {lag}" if axis.fs is None else f"{name}= beyond {lag / axis.fs:.4g}"
             )
+            use += ", or bias=True if y has an offset" * (not sizes.nuisance)
             yield (
                 f"{CUT} at the {which} lags: the response is longer than the window, and all "
                 f"weights may be wrong; use {use}"
@@ -99,7 +102,8 @@ def _explained(factor: Factor, rows: np.ndarray, powers: np.ndarray) -> float:
         factor.whitened(rows.T @ signs)
     ).sum():
         return 0.0
-    values = np.square(np.linalg.svd(factor.whitened(rows.T), compute_uv=False))
-    total, independent = values.sum(), values.sum() ** 2 / np.square(values).sum()
+    half = factor.whitened(rows.T)
+    total = np.square(half).sum()
+    independent = total**2 / np.square(half @ half.T).sum()
     most = (1 + max(1.0, 2 * np.sqrt(2 / independent))) * total
     return 0.0 if power >= most else float(total / max(power, total))

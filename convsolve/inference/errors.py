@@ -22,6 +22,8 @@ import numpy as np
 from ..errors import warn
 from ..facts import NONE, Fact, Reported, by_output, of_fields
 from ..leastsquares.analysis import Analysis
+from ..leastsquares.design import nearly_toeplitz
+from ..leastsquares.normal_operator import Normal
 from ..leastsquares.penalty import Penalty
 from ..leastsquares.regression import Regression
 from ..parallel import cached_property
@@ -210,8 +212,17 @@ def simultaneous_t(root: np.ndarray, dof: float, level: float, joint: bool) -> f
     return min(found, _quantile(largest_of(root), dof, level)) if joint else found
 
 
+def approximated(analysis: Analysis, penalty: Penalty, strength: float) -> bool:
+    """Return whether standard errors are computed from a Toeplitz matrix instead of AᵀA."""
+    sizes, spec = analysis.design.sizes, analysis.design.spec
+    penalized = strength > 0 and penalty.uncorrelated
+    return penalized and nearly_toeplitz(sizes, spec, sizes.limits.spectrum_columns)
+
+
 class UnitCovariance:
     """The covariance (AᵀA + K)⁻¹ of the taps of a group, for white noise of variance one.
+
+    For thousands of taps, AᵀA is replaced by a Toeplitz matrix if K is diagonal.
 
     Attributes:
         freedom: degrees of freedom of the kernel.
@@ -223,6 +234,11 @@ class UnitCovariance:
         # A system with a penalty is large, and is not kept.
         self._given = analysis, group, penalty, strength
         system = analysis.system(penalty, strength)
+        if approximated(analysis, penalty, strength):
+            variances, scale, ridge = Normal(system, group).variances
+            self.freedom = float((1 - ridge * variances).sum())
+            self.errors = np.ldexp(scale * np.sqrt(variances), -system.matrix.exponents[group])
+            return
         if (factor := system.factor(group)) is None:
             raise ValueError("standard errors need a factor, which exceeds the memory limit")
         if strength and not factor.full_rank:
@@ -235,9 +251,8 @@ class UnitCovariance:
         """H (P, k) with H Hᵀ the covariance."""
         analysis, group, penalty, strength = self._given
         system = analysis.system(penalty, strength)
-        factor = system.factors[group]
-        if not factor.full_rank:
-            raise ValueError("the data do not determine every tap, so the covariance is infinite")
+        if not (factor := system.factor(group)) or not factor.full_rank:
+            raise ValueError("the data do not determine every tap, or memory allows no factor")
         half = factor.whitened(system.tap_rows(group).T).T
         return np.ldexp(half, -system.matrix.exponents[group][:, None])
 

@@ -391,10 +391,16 @@ def resampled_correlations(
     """
     draws, seed = integer(draws, "draws", FEWEST_DRAWS), integer(seed, "seed", 0)
     used, spec, single = problem._kept.used, problem.spec, len(problem._kept.used) == 1
-    rows = min(problem._kept.lengths[i] for i in used)
-    problem = problem.of_rows([(i, 0, rows) for i in used])
     if why := _unsupported(problem, folds, terms):
         raise ValueError(f"permutation_test is not possible: {why}")
+    rows = min(problem._kept.lengths[i] for i in used)
+    if problem._geometry.edges == "zeros" and not single:
+        # Zeros, and no samples that are cut off, follow the last row.
+        both = (problem.x, problem.y or ())
+        x, y = ([a[: min(map(len, several))] for a in several] for several in both)
+        problem = Problem._again(problem._recipe, x, y)
+    else:
+        problem = problem.of_rows([(i, 0, rows) for i in used])
     listed: Any = len(folds) if single else [[used.index(i) for i in fold] for fold in folds]
     kind, select = "circular_shift" if single else "records", CrossValidation(listed)
     choices = _choices([rows] * len(used), -(-spec._span[0] // spec.stride[0]), kind, draws, seed)

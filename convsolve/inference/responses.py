@@ -162,7 +162,7 @@ class FrequencyResponse(_Result):
 
     @property
     def magnitude(self) -> np.ndarray:
-        """|H|, in the unit of y per unit of x."""
+        """Absolute value of the response, in the unit of y per unit of x."""
         return np.abs(self.response)
 
     @property
@@ -172,12 +172,12 @@ class FrequencyResponse(_Result):
 
     @property
     def decibels(self) -> np.ndarray:
-        """20·log10 |H|."""
+        """20·log10 of the magnitude."""
         return _decibels(self.magnitude)
 
     @property
     def decibels_band(self) -> Band:
-        """The ends of ``magnitude_band`` in decibels; −inf where |H| may be zero."""
+        """The ends of ``magnitude_band`` in decibels; −inf where it may be zero."""
         low, high = map(_decibels, self.magnitude_band)
         return low, high
 

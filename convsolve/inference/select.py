@@ -156,10 +156,15 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE
         t = _at(places, middle) + step * np.clip(move, -1, 1)
     found = np.where(edge, chosen, np.exp(t))
     row = scorer.table(found[None])
-    table = np.concatenate([table, row], axis=1)
+    return Chosen(
+        by_strength(np.concatenate([table, row], axis=1)), found, scorer.losses(row)[0], edge
+    )
+
+
+def by_strength(table: np.ndarray) -> np.ndarray:
+    """Return a table of `Scorer` in ascending order of the strengths of every output."""
     order = np.argsort(table[0], axis=0, kind="stable")
-    table = np.take_along_axis(table, np.broadcast_to(order, table.shape), axis=1)
-    return Chosen(table, found, scorer.losses(row)[0], edge)
+    return np.take_along_axis(table, np.broadcast_to(order, table.shape), axis=1)
 
 
 def _at(values: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -118,6 +118,8 @@ def impulses(
     table, words = (found[words.isin(kinds)] for found in (table, words))
     ends = lengths[table.index.get_level_values(0)]
     inside = np.rint(_numbers(table, "onset") * rate) < ends
+    if len(inside) and not inside.any():
+        raise ValueError("all events are after the last sample; onset is in seconds")
     if not inside.all():
         warn(f"{count(int((~inside).sum()), 'event')} after the last sample dropped")
     table, words = table[inside], words[inside]

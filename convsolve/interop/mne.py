@@ -94,8 +94,7 @@ def to_evoked(
         output: the output, by name or number, if the input channels are sensors, as in a decoder.
             Default None.
         patterns: whether to return `Solution.patterns` of a decoder, which show where the brain
-            responds. Its weights are filters. Patterns are not in volts; in figures of MNE, give
-            ``scalings=1, units=""``. Default False.
+            responds, in the unit of x per unit of y. Its weights are filters. Default False.
 
     Returns:
         An `mne.EvokedArray` (sensors, lags), in units of the kernel or of the patterns.

@@ -28,6 +28,8 @@ from .penalty import Coordinates, NoPenalty, Penalty
 FEWEST_UNKNOWNS, UNKNOWNS_A_CHANNEL, UNKNOWNS_AN_OUTPUT = 800, 20, 30
 # From this many columns on, norms are computed without the Gram if that may not be needed.
 GRAM_FIRST = 800
+# With fewer rows per unknown, AᵀA is not close to a Toeplitz matrix.
+ROWS = 10
 
 
 def without_gram(sizes: Sizes, spec: ConvSpec) -> bool:
@@ -49,6 +51,12 @@ def iterative(sizes: Sizes, spec: ConvSpec) -> bool:
     fewest *= 1.0 if sizes.toeplitz else 2 * math.sqrt(sizes.outputs)
     many = long and sizes.unknowns >= fewest
     return without_gram(sizes, spec) and many and not sizes.beyond_memory
+
+
+def nearly_toeplitz(sizes: Sizes, spec: ConvSpec, unknowns: int) -> bool:
+    """Return whether AᵀA is close to a Toeplitz matrix, and of more than so many unknowns."""
+    many = sizes.unknowns > unknowns and sizes.rows >= ROWS * sizes.unknowns
+    return many and sizes.toeplitz and iterative(sizes, spec)
 
 
 class Clock:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..linalg.conjugate_gradient import Map, Stop, least_eigenvalue
 from ..linalg.rank import least_share
-from ..operators.toeplitz import Toeplitz, ToeplitzInverse, read_samples, tapered_lags
+from ..operators.toeplitz import (
+    FrozenInverse,
+    Toeplitz,
+    ToeplitzInverse,
+    read_samples,
+    shifted,
+    tapered_lags,
+)
 from .certificate import backward_error, upper_bound
+from .design import Design
+from .penalty import Ridge
 from .system import System
 
 # Steps of conjugate gradients on a random vector in which full rank is to be proved.
@@ -19,16 +30,60 @@ FACTORED = 500
 COLUMNS_OF_ERROR = 10
 
 
-class Normal:
-    """The normal equations of one group, for kernels along one axis with a ridge or no penalty.
-
-    The unknowns are u, with ``w = stretch * u`` for w in the coordinates of `System`, whose columns
-    have norms of about one. All taps of a channel have one unit in u, as AᵀA is Toeplitz only then.
+class Products:
+    """Products with AᵀA of one group, for kernels along one axis, and a Toeplitz matrix T near it.
 
     Without masks and weights, AᵀA is a Toeplitz matrix but for the edges of the records, and a
     product does not depend on their length. With masks and weights, or if the edges are most of
-    the work, a product takes two passes over the data, and the Toeplitz matrix of all rows is only
-    the preconditioner.
+    the work, a product takes two passes over the data, and T is the matrix of all rows.
+
+    Args:
+        design: the design matrix.
+        group: the group.
+        powers: (C,) powers of two that samples are divided by. All taps of a channel have one unit,
+            as AᵀA is Toeplitz only then.
+
+    Attributes:
+        product: the product with AᵀA.
+        scale: (P, 1), the inverses of the units.
+        squares: (P,), squared norms of the columns.
+        places: columns of the windows that are used.
+        largest: an upper bound on the largest eigenvalue of AᵀA, or inf.
+        by_rows: whether the sums of the matrix were formed from rows.
+    """
+
+    product: Map
+
+    def __init__(self, design: Design, group: int, powers: np.ndarray) -> None:
+        structured = design.sizes.toeplitz and not design.sizes.beyond_memory
+        matrix, data = design.whole_matrix if structured else design.matrix, design.matrix
+        unit = np.tile(powers, data.columns // powers.size)
+        self.scale = scale = np.ldexp(1.0, -unit)[:, None]
+        self.squares = (scale[:, 0] * data.column_norms[group]) ** 2
+        self._samples, crossed, self.by_rows = read_samples(matrix, group, powers)
+        # Methods of an object would refer to it, so that it would not be freed after its last use.
+        self.product = lambda v: scale * data.adjoint(group, data.forward(group, scale * v))
+        # With a stride and a dilation at once, the samples only precondition.
+        structured &= matrix.data.windows.by_fft
+        gram = Toeplitz(self._samples, self.squares) if structured else None
+        self.places, self.largest = self._samples.places, np.inf
+        if gram is not None and gram.worthwhile:
+            toeplitz, self.largest = gram, gram.largest
+            self.product = lambda v: toeplitz(v) - crossed.T @ (crossed @ v)
+        # A constant was subtracted where samples are read, unless x is sparse.
+        self._centred = len(crossed) > 0 and matrix.data.x.sparse
+        self._plain = None if gram is None else gram.lags
+
+    def lags(self, ridge: np.ndarray) -> np.ndarray:
+        """Return the lags (K, C, C) of T plus the mean of a ridge (P,) per channel."""
+        return tapered_lags(self._samples, self.squares, ridge, self._centred, self._plain)
+
+
+class Normal:
+    """The normal equations of one group, for kernels along one axis and uncorrelated penalties.
+
+    The unknowns are u, with ``w = stretch * u`` for w in the coordinates of `System`, whose columns
+    have norms of about one.
 
     Attributes:
         product: the product with AᵀA + ridge.
@@ -41,42 +96,42 @@ class Normal:
     """
 
     product: Map
+    inverse: ToeplitzInverse | FrozenInverse
 
     def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group
-        design, scaling = system.design, system.scaling
-        structured = design.sizes.toeplitz and not design.sizes.beyond_memory
-        matrix = design.whole_matrix if structured else design.matrix
-        relative, channels = scaling.relative[group], design.kernel_shape[-2]
-        powers = relative.reshape(-1, channels).max(0)
-        unit = np.tile(powers, relative.size // channels)
-        self.stretch, scale = np.ldexp(1.0, relative - unit)[:, None], np.ldexp(1.0, -unit)
+        scaling, uniform = system.scaling, isinstance(system.penalty, Ridge)
+        relative, channels = scaling.relative[group], system.design.kernel_shape[-2]
+        # A penalty that grows along the taps may be much larger than the columns.
+        taps = relative.reshape(-1, channels)
+        powers = taps.max(0) if uniform else taps.min(0)
+        found = Products(system.design, group, powers)
+        self.stretch = np.ldexp(1.0, relative - np.tile(powers, len(taps)))[:, None]
         self.ridge = (scaling.root_ridge[group] * self.stretch[:, 0]) ** 2
-        squares = (scale * system.columns.norms[group]) ** 2
-        self.live = np.where(squares > 0, self.stretch[:, 0], 0.0)[:, None]
+        self.live = np.where(found.squares > 0, self.stretch[:, 0], 0.0)[:, None]
         self.a_norm = float(scaling.a_norm[group, 0])
-        self.largest, self._least = self.a_norm**2, None  # type: float, float | None
-        samples, crossed, self._by_rows = read_samples(matrix, group, powers)
-        # Methods of an object would refer to it, so that it would not be freed after its last use.
-        data, ridge, scale = design.matrix, self.ridge[:, None], scale[:, None]
-        self.product = lambda v: (
-            scale * data.adjoint(group, data.forward(group, scale * v)) + ridge * v
-        )
-        # With a stride and a dilation at once, the samples only precondition.
-        structured &= matrix.data.windows.by_fft
-        gram = Toeplitz(samples, squares) if structured else None
-        if gram is not None and gram.worthwhile:
-            toeplitz = gram
-            self.product = lambda v: toeplitz(v) - crossed.T @ (crossed @ v) + ridge * v
-            # In the coordinates of System, at most the trace and the bound from the symbol.
-            bound = (gram.largest + self.ridge.max()) / self.stretch.min() ** 2
-            self.largest = float(min(self.largest, bound))
-        # A constant was subtracted where samples are read, unless x is sparse.
-        centred = len(crossed) > 0 and matrix.data.x.sparse
-        plain = None if gram is None else gram.lags
-        lags = tapered_lags(samples, squares, self.ridge, centred, plain)
-        self.inverse = ToeplitzInverse(lags, samples.places)
+        self._scale, self._by_rows, self._places = found.scale[:, 0], found.by_rows, found.places
+        product, ridge = found.product, self.ridge[:, None]
+        self.product = lambda v: product(v) + ridge * v
+        # In the coordinates of System, at most the trace and the bound from the symbol.
+        bound = (found.largest + self.ridge.max()) / self.stretch.min() ** 2
+        self.largest, self._least = float(min(self.a_norm**2, bound)), None  # type: float, float | None
+        if uniform:
+            self.inverse = ToeplitzInverse(found.lags(self.ridge), found.places)
+        else:
+            lags = found.lags(0.0 * self.ridge)
+            self.inverse = FrozenInverse.of(lags, found.places, self.ridge)
+            # No vector is drawn, so that no bound is known.
+            self._least = 0.0
         self.definite = self.inverse.definite
+
+    @property
+    def variances(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The diagonal (P,) of (T + ridge)⁻¹, the scale of the columns, and the ridge."""
+        inverse: Any = self.inverse
+        if isinstance(inverse, ToeplitzInverse):
+            _, (inverse,), _ = shifted(inverse.lags, np.zeros((1, 1)), self._places)
+        return inverse.diagonal, self._scale, self.ridge
 
     def least(self, steps: int, stop: Stop) -> float:
         """Return a lower bound of the eigenvalues of M⁻¹(AᵀA + ridge), or 0 if there is none.
@@ -126,11 +181,14 @@ class Normal:
         if not self.definite:
             return False
         system, p = self.system, self.stretch.size
-        # In the coordinates of System the columns are not shorter, nor is the smallest eigenvalue.
-        least = self.least(steps, stop) * self.inverse.low
         # Errors of FFTs do not add up over columns. Errors of the elements of a Gram matrix do.
         loss = 1.0 if self._by_rows else min(1.0, COLUMNS_OF_ERROR / p)
-        if not least > least_share(system.matrix.rows, p, loss) * self.largest:  # also for NaN
+        enough = least_share(system.matrix.rows, p, loss) * self.largest
+        least = float(system.scaling.root_ridge[self.group].min() ** 2)
+        if not least > enough:
+            # In the coordinates of System columns are not shorter, nor is the smallest eigenvalue.
+            least = self.least(steps, stop) * self.inverse.low
+        if not least > enough:  # also for NaN
             return False
         if system.strength or system.design.sizes.wide:
             return bool(system.strength)

@@ -86,6 +86,7 @@ class Penalty:
         quadratic: whether `roots` defines the penalty. Any other penalty defines `exact_solver`.
         default_select: the criterion that selects a strength by default.
         in_basis: whether the penalty can be combined with a basis of the kernel.
+        uncorrelated: whether the penalty is a sum of squares of single taps, for any taps.
 
     Examples:
         >>> import numpy as np
@@ -103,6 +104,7 @@ class Penalty:
 
     quadratic: ClassVar[bool] = True
     in_basis: ClassVar[bool] = False
+    uncorrelated: ClassVar[Any] = False
     default_select: ClassVar[Any] = "gcv"
 
     def __post_init__(self) -> None:
@@ -316,7 +318,7 @@ class Ridge(Penalty):
     _: KW_ONLY
     channel_groups: Any = None
 
-    in_basis = True
+    in_basis, uncorrelated = True, True
 
     def __post_init__(self) -> None:
         if self.channel_groups == "channels":

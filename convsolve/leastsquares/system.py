@@ -228,6 +228,11 @@ class System:
         """Return the factor of a group; None if memory does not allow one."""
         return self.factors.get(group)
 
+    @property
+    def factored(self) -> bool:
+        """Whether factors exist, so that they cost nothing more."""
+        return not {"by_gram", "_by_qr"}.isdisjoint(vars(self))
+
     # --- what data and penalty determine
 
     def tap_rows(self, group: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -272,26 +272,62 @@ def tapered_lags(
     return lags
 
 
-class ToeplitzInverse(_Vectors):
-    """M⁻¹ = L(F)L(F)ᵀ − L(B)L(B)ᵀ for predictors of order m ≤ K of ``lags`` (K, C, C).
+class PredictorInverse(_Vectors):
+    """M⁻¹ = L(F)L(F)ᵀ − L(B)L(B)ᵀ for predictors F and B (m, C, C) of order m ≤ K.
 
-    F, with zeros behind, and B, with zeros in front, invert the block Toeplitz matrix M of the
-    autoregression that has the first m lags. m is the smallest of a few orders that whiten x.
+    F, with zeros behind, and B, with zeros in front, invert the block Toeplitz matrix M of an
+    autoregression.
 
     Attributes:
         order: m.
-        low: a lower bound on the eigenvalues of M.
-        definite: whether M is positive definite in floating point. Otherwise its diagonal is
-            increased until it is.
-        draw: a normal vector (P, 1) of covariance M. The seed is fixed.
+        diagonal: the diagonal (P,) of M⁻¹.
 
     Source: I. C. Gohberg and A. A. Semencul, On the inversion of finite Toeplitz matrices, 1972;
     H. Akaike, Block Toeplitz matrix inversion, SIAM J. Appl. Math. 24 (1973) 234, for blocks.
     """
 
+    def __init__(
+        self, lags: np.ndarray, places: np.ndarray, forward: np.ndarray, backward: np.ndarray
+    ) -> None:
+        super().__init__(lags, places)
+        self._set(forward, backward)
+
+    def _set(self, forward: np.ndarray, backward: np.ndarray) -> None:
+        self.order, later = len(forward), np.concatenate([0 * backward[:1], backward[:-1]])
+        self._size = fast_length(self.taps + self.order)
+        self._factors = transform(np.concatenate([forward, later], 2), self._size)
+        terms = np.zeros((self.taps, self.channels, 1))
+        terms[: self.order, :, 0] = np.square(forward).sum(2)
+        terms[self.taps - self.order :, :, 0] -= np.square(later).sum(2)
+        self.diagonal = self._part(np.cumsum(terms, 0))[:, 0]
+
+    def __call__(self, r: np.ndarray) -> np.ndarray:
+        """Return M⁻¹ r for r (P, Q)."""
+        spectrum = transform(self._whole(r), self._size)
+        # As (sᴴF)ᴴ, which conjugates vectors and not the much larger factors.
+        inner = inverted(adjoint(times(adjoint(spectrum), self._factors)), self._size)
+        inner[self.taps :] = 0.0
+        of_last = inner[:, self.channels :]
+        of_last[: self.taps - self.order] = 0.0
+        of_last *= -1.0
+        return self._part(inverted(times(self._factors, transform(inner, self._size)), self._size))
+
+
+class ToeplitzInverse(PredictorInverse):
+    """M⁻¹ for the block Toeplitz matrix M of an autoregression with some of ``lags`` (K, C, C).
+
+    m, the number of its lags, is the smallest of a few orders that whiten x.
+
+    Attributes:
+        low: a lower bound on the eigenvalues of M.
+        definite: whether M is positive definite in floating point. Otherwise its diagonal is
+            increased until it is.
+        draw: a normal vector (P, 1) of covariance M. The seed is fixed.
+    """
+
     def __init__(self, lags: np.ndarray, places: np.ndarray) -> None:
         # A matrix with values that overflowed would not become definite by any shift.
-        super().__init__(np.nan_to_num(lags), places)
+        _Vectors.__init__(self, np.nan_to_num(lags), places)
         self.definite = found = self._factored()
         shift = SHIFT * np.diagonal(self.lags[0]).max() * np.eye(self.channels)
         while not found:
@@ -313,12 +349,10 @@ class ToeplitzInverse(_Vectors):
         # between the points of a grid, a polynomial is larger by at most a factor.
         squares = times(adjoint(spectrum), spectrum)
         most = math.sqrt(np.linalg.norm(times(squares, squares), axis=(1, 2)).max())
-        self.order, self.low = order, math.cos(math.pi * order / (2 * size)) ** 2 / most
+        self.low = math.cos(math.pi * order / (2 * size)) ** 2 / most
         if not self.low >= DEFINITE * np.diagonal(self.lags[0]).max():
             return False
-        later = np.concatenate([np.zeros_like(backward[:1]), backward[:-1]])
-        self._size = fast_length(self.taps + order)
-        self._factors = transform(np.concatenate([forward, later], 2), self._size)
+        self._set(forward, backward)
         self.draw = self._part(draw.reshape(self.taps, self.channels, 1))
         return True
 
@@ -330,16 +364,119 @@ class ToeplitzInverse(_Vectors):
         values = left.real if self.channels == 1 else np.linalg.eigvalsh(left)
         return bool(values.min() > WHITE * values.max())
 
+
+class FrozenInverse:
+    """M⁻¹ = Σ φ_k (T + μ_k)⁻¹ φ_k, for T plus a diagonal that changes slowly along the taps.
+
+    The weights φ_k of a tap are zero unless μ_k is next to its own value, and Σ φ_k² = 1. Beyond
+    the last μ_k, M⁻¹ is divided by the ratio.
+
+    Args:
+        levels: the logarithms of μ_k, two decades apart.
+        inverses: (T + μ_k)⁻¹.
+        level: (P,) logarithms of the diagonal.
+
+    Attributes:
+        diagonal: the diagonals (P,) of (T + μ_k)⁻¹, geometrically interpolated between μ_k.
+    """
+
+    definite, low = True, 0.0
+    draw: np.ndarray
+
+    def __init__(
+        self, levels: np.ndarray, inverses: Sequence[PredictorInverse], level: np.ndarray
+    ) -> None:
+        at = np.clip((level - levels[0]) / (2 * np.log(10)), 0, len(levels) - 1)
+        beyond = np.exp(-0.5 * np.maximum(level - levels[-1], 0.0))
+        some = slice(math.floor(at.min()), math.ceil(at.max()) + 1)
+        phi = np.cos(0.5 * np.pi * np.minimum(np.abs(at - np.arange(len(levels))[some, None]), 1.0))
+        logs = np.log([own.diagonal for own in inverses[some]])
+        self.diagonal = np.exp((phi**2 * logs).sum(0)) * beyond**2
+        self._parts = [*zip((phi * beyond)[:, :, None], inverses[some], strict=True)]
+
     def __call__(self, r: np.ndarray) -> np.ndarray:
         """Return M⁻¹ r for r (P, Q)."""
-        spectrum = transform(self._whole(r), self._size)
-        # As (sᴴF)ᴴ, which conjugates vectors and not the much larger factors.
-        inner = inverted(adjoint(times(adjoint(spectrum), self._factors)), self._size)
-        inner[self.taps :] = 0.0
-        of_last = inner[:, self.channels :]
-        of_last[: self.taps - self.order] = 0.0
-        of_last *= -1.0
-        return self._part(inverted(times(self._factors, transform(inner, self._size)), self._size))
+        return np.asarray(sum(phi * inverse(phi * r) for phi, inverse in self._parts))
+
+    @classmethod
+    def of(cls, lags: np.ndarray, places: np.ndarray, diagonal: np.ndarray) -> FrozenInverse:
+        """Return the inverse for T of ``lags`` plus a ``diagonal`` (P,).
+
+        The diagonals of channels differ by factors only.
+        """
+        factor = diagonal[: len(lags[0])] / diagonal[0]
+        level = np.log(diagonal / np.tile(factor, len(lags)))
+        levels = levels_of(lags)[::2]
+        levels = levels[max(np.searchsorted(levels, level.min(), "right") - 1, 0) :]
+        first, inverses, _ = shifted(lags, np.exp(levels)[:, None] * factor, places)
+        return cls(levels[first:], inverses, level)
+
+
+def levels_of(lags: np.ndarray) -> np.ndarray:
+    """Return the logarithms of 1e-12 to 1e4 times the mean diagonal of T, one per decade."""
+    return np.log(np.diagonal(lags[0]).mean()) + np.log(10) * np.arange(-12.0, 5.0)
+
+
+def predictors(lags: np.ndarray, zero: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """Yield the predictors of block Toeplitz matrices T of growing order, T[k, l] = lags[l − k].
+
+    Yields:
+        The transposed predictors of the first block from later blocks, at the start of an array
+        (L, C, m·C), and of the last block from earlier blocks, at the end of an array. Then the
+        covariances (L, C, C) of their errors. The arrays change with the next order.
+
+    Args:
+        lags: (m, C, C), of which the first is not used.
+        zero: (L, C, C), blocks on the diagonals of L matrices.
+    """
+    m, c, _ = lags.shape
+    end, several = m * c, len(zero)
+    reverse = np.ascontiguousarray(lags[::-1]).reshape(end, c)
+    forward = np.zeros((several, c, end))
+    # The predictors of one series in both directions are the same.
+    backward = forward[..., ::-1] if c == 1 else np.zeros_like(forward)
+    forward[..., :c] = backward[..., end - c :] = np.eye(c)
+    ahead = behind = zero
+    yield forward, backward, ahead, behind
+    for at in range(c, end, c):
+        before, first = slice(end - c - at, end - c), forward[..., :at]
+        beyond = (first.reshape(several * c, at) @ reverse[before]).reshape(several, c, c)
+        by_last, by_first = _divided(beyond, behind), _divided(beyond.swapaxes(1, 2), ahead)
+        change = times(by_first, first) if c > 1 else 0.0
+        forward[..., c : at + c] -= times(by_last, backward[..., end - at :])
+        if c > 1:
+            backward[..., before] -= change
+        ahead, behind = ahead - by_last @ beyond.swapaxes(1, 2), behind - by_first @ beyond
+        yield forward, backward, ahead, behind
+
+
+def shifted(
+    lags: np.ndarray, shifts: np.ndarray, places: np.ndarray, order: int | None = None
+) -> tuple[int, list[PredictorInverse], np.ndarray]:
+    """Factor T + diag(shift) for several shifts at once, for T with ``lags`` (K, C, C).
+
+    Args:
+        lags: (K, C, C).
+        shifts: (L, C or 1), in ascending order.
+        places: columns of the windows that are used.
+        order: order of an autoregression that replaces T, by default K.
+
+    Returns:
+        The first shift from which all matrices are definite in floating point, their inverses, and
+        the logarithms (L, order) of the determinants of prediction errors, whose sum is log det.
+    """
+    lead, c = lags[:order], lags.shape[1]
+    errors = np.empty((len(lead), len(shifts), c, c))
+    with np.errstate(all="ignore"):
+        zero = lags[0] + shifts[:, :, None] * np.eye(c)
+        for at, found in enumerate(predictors(lead, zero)):
+            errors[at] = found[-1]
+        sign, logs = np.linalg.slogdet(errors)
+    definite = ((sign > 0) & np.isfinite(logs)).all(0)
+    first = 1 + int(np.flatnonzero(~definite).max(initial=-1))
+    each = zip(*(a[first:] for a in found), strict=True)
+    inverses = [PredictorInverse(lags, places, *_normalized(*given)) for given in each]
+    return first, inverses, logs.T[first:]
 
 
 def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -357,22 +494,12 @@ def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.nd
     """
     m, c, _ = lags.shape
     end, noise = m * c, np.random.default_rng(0).standard_normal((taps, c))
-    reverse = np.ascontiguousarray(lags[::-1]).reshape(end, c)
-    # Transposed predictors of the first block from those after it, at the start of ``forward``, and
-    # of the last block from those before it, at the end of ``backward``.
-    forward, backward = np.zeros((2, c, end))
-    forward[:, :c] = backward[:, end - c :] = np.eye(c)
-    ahead = behind = lags[0]
     draw = np.empty(taps * c)
-    draw[:c] = _root(behind) @ noise[0]
-    for at in range(c, end, c):
-        before, first = slice(end - c - at, end - c), forward[:, :at].copy()
-        beyond = first @ reverse[before]
-        by_last, by_first = _divided(beyond, behind), _divided(beyond.T, ahead)
-        forward[:, c : at + c] -= times(by_last, backward[:, end - at :])
-        backward[:, before] -= times(by_first, first)
-        ahead, behind = ahead - by_last @ beyond.T, behind - by_first @ beyond
-        draw[at : at + c] = _root(behind) @ noise[at // c] - backward[:, before] @ draw[:at]
+    for order, found in enumerate(predictors(lags, lags[:1])):
+        forward, backward, ahead, behind = (a[0] for a in found)
+        at = order * c
+        known = backward[:, end - c - at : end - c] @ draw[:at]
+        draw[at : at + c] = _root(behind) @ noise[order] - known
     # The predictor of each of some blocks from those before them.
     count = min(max(1, DRAWN // c), taps - m)
     band = np.zeros((count, c, end + (count - 1) * c))
@@ -383,16 +510,26 @@ def levinson(lags: np.ndarray, taps: int) -> tuple[np.ndarray, np.ndarray, np.nd
     for at in range(end, taps * c, max(1, count * c)):
         right = left[at : at + count * c] - (seen @ draw[at - end + c : at])[: left.size - at]
         draw[at : at + right.size] = inverse[: right.size, : right.size] @ right
+    return *_normalized(forward, backward, ahead, behind), draw
+
+
+def _normalized(
+    forward: np.ndarray, backward: np.ndarray, ahead: np.ndarray, behind: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return F and B (m, C, C) of predictors (C, m·C) with errors of some covariances."""
+    c = len(ahead)
     first, last = (
-        np.linalg.solve(_root(error), each).reshape(c, m, c).transpose(1, 2, 0)
+        np.linalg.solve(_root(error), each).reshape(c, -1, c).transpose(1, 2, 0)
         for error, each in ((ahead, forward), (behind, backward))
     )
-    return first, last, draw
+    return first, last
 
 
 def _divided(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return a b⁻¹ for symmetric b; numbers take less time than matrices."""
-    return a / b if len(b) == 1 else np.linalg.solve(b, a.T).T
+    """Return a b⁻¹ for stacks of symmetric b; numbers take less time than matrices."""
+    if b.shape[-1] == 1:
+        return a / b
+    return np.linalg.solve(b, a.swapaxes(-1, -2)).swapaxes(-1, -2)
 
 
 def _root(a: np.ndarray) -> np.ndarray:

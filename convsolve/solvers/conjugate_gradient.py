@@ -12,7 +12,6 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.design import without_gram
 from ..leastsquares.normal_operator import PROOF_STEPS, Normal
-from ..leastsquares.penalty import Ridge
 from ..leastsquares.regression import NOISE, Regression
 from ..linalg.conjugate_gradient import Conjugate, Stop
 from ..linalg.rank import EPS
@@ -31,7 +30,7 @@ SHARE, FLOOR = 0.1, 1e-14
 GAIN = 0.5
 # An attempt gets P / 20 steps, which cost about as much as the factor that is made where they do
 # not converge. Where they converge, they take fewer than ``MOST_STEPS``.
-UNKNOWNS_A_STEP, MOST_STEPS = 20, 100
+UNKNOWNS_A_STEP, MOST_STEPS = 20, 200
 
 
 class _Course:
@@ -98,8 +97,9 @@ class ConjugateGradient(Solver):
     """Least squares by preconditioned conjugate gradients, for kernels with thousands of taps.
 
     Minimizes ‖y − Aw‖² + ridge·‖w‖² by conjugate gradients (CG) on the normal equations. Use it
-    when the P² numbers of AᵀA or the P³ time of a factor are too much. It supports one axis, a
-    ridge or no penalty, masks and weights, but no confounds and no basis.
+    when the P² numbers of AᵀA or the P³ time of a factor are too much. It supports one axis, no
+    penalty, a ridge or ``StableSpline(kind="dc", correlation=0)``, masks and weights, but no
+    confounds and no basis.
 
     A step takes a few FFTs of twice the length of the kernel, and does not depend on the length of
     the records: AᵀA is the Toeplitz matrix of the autocorrelation of x, minus the terms at the
@@ -155,11 +155,11 @@ class ConjugateGradient(Solver):
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Require one axis, at most a ridge, and a ridge for wide problems."""
-        ridge = not objective.strength or isinstance(objective.penalty, Ridge)
+        ridge = not objective.strength or objective.penalty.uncorrelated
         if not (without_gram(sizes, spec) and ridge):
             return (
                 "conjugate gradients are for kernels along one axis, without confounds or a basis, "
-                "and with a ridge or no penalty"
+                "and with no penalty, a ridge or a prior of uncorrelated taps"
             )
         few = f"{sizes.rows} equations do not determine {sizes.unknowns} unknowns; give a ridge"
         return few if sizes.wide and not objective.strength else None

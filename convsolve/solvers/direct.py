@@ -203,10 +203,10 @@ class AutoSolver(NormalEquations):
     or if the design matrix and y have at most 2¹⁶ numbers, if that fits in memory. They are solved
     by `ConjugateGradient` for about a thousand unknowns or more along one axis, and for more with
     many channels and outputs. Otherwise they are solved by ``"normal"``, which uses a QR if
-    necessary. ``"normal"`` is also used for penalties other than `Ridge`, and if conjugate
-    gradients do not reach 30 eps in P/20 steps, at most 100, or do not prove that the solution is
-    unique, or if the autocorrelation of x, or the first 20 steps, show that they would not. All
-    methods have the same solution.
+    necessary. ``"normal"`` is also used for penalties that couple taps, and if conjugate gradients
+    do not reach 30 eps in P/20 steps, at most 200, or do not prove that the solution is unique, or
+    if the autocorrelation of x, or the first 20 steps, show that they would not. All methods have
+    the same solution.
 
     Without a penalty or with a ridge, no QR of more than 1e12 operations is computed, nor one that
     does not fit in memory. If neither the Gram matrix nor conjugate gradients prove full rank, the

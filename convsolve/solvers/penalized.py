@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import SolveError
+from ..inference import long_kernels
 from ..inference.folds import CrossValidation
 from ..inference.refinement import Refinement, Solved
 from ..inference.regularization import Regularization
@@ -15,6 +16,7 @@ from ..inference.select import Scoring, choose, choose_bands, few_rows, smooth
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.penalty import Penalty, Ridge
+from ..leastsquares.priors import StableSpline
 from ..leastsquares.regression import Regression
 from ..problem.sizes import Sizes
 from ..text import count
@@ -23,10 +25,18 @@ from .direct import AutoSolver
 
 # The name of the factor.
 ROUTE = "eigenvectors of the Gram matrix"
+# Most unknowns of a penalty whose hyperparameters are selected from the Gram matrix, or that is
+# selected where a Toeplitz matrix does not do.
+MOST_UNKNOWNS, MOST_TC = 4000, 2000
+SLOW = "no strength is found: record more of x, with silence as long as the kernel at both ends"
 
 
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
-    """Return the reason if the Gram matrix or the rows do not fit in memory, else None."""
+    """Return the reason if the Gram matrix takes too much time or memory, else None."""
+    most = MOST_TC if getattr(penalty, "kind", "") == "tc" else MOST_UNKNOWNS
+    if penalty.open and sizes.unknowns > most:
+        words = f"{penalty.title} is selected for at most {most} unknowns, not {sizes.unknowns}"
+        return f'{words}; use penalty="dc", with one channel, one output and 10 rows per unknown'
     if not smooth(select) and sizes.whole_reason:
         return f"a function as score= {sizes.whole_reason}"
     by_rows = few_rows(sizes) and not (isinstance(penalty, Ridge) and penalty.bands)
@@ -59,6 +69,14 @@ def selected(
     sizes, nuisance = analysis.design.sizes, analysis.design.nuisance.total
     if sizes.rows - nuisance < 2:
         raise SolveError(f"{count(sizes.rows, 'row')} of y: too few to select a strength")
+    if not one and long_kernels.without_gram(penalty, select, sizes, analysis.design.spec):
+        try:
+            return *long_kernels.choose(analysis, penalty, grid, select), None
+        except long_kernels.Slow:
+            if sizes.unknowns > MOST_UNKNOWNS:
+                raise SolveError(SLOW) from None
+            if isinstance(penalty, StableSpline):
+                penalty = replace(penalty, correlation=0.0)
     scoring = Scoring(analysis, select, one)
     if isinstance(penalty, Ridge) and penalty.bands:
         return *choose_bands(scoring, penalty), None
@@ -95,15 +113,17 @@ def solve_each(
         solved = np.zeros(shape), np.zeros(shape[-1]), np.full(shape[-1], np.inf)
     kernel, bias, errors = solved
     wrong, status, route = ~(errors <= EXACT), None, ROUTE
+    certain = bool(wrong.all())
     for pair in dict.fromkeys(terms):
         mine = wrong & np.array([pair == other for other in terms])
         if mine.any():
             found = solver.run(analysis, Objective(SQUARED, *pair))
             kernel[..., mine], bias[mine] = found.kernel[..., mine], found.bias[mine]
             errors[mine] = certified(analysis, found, *pair).value
+            certain &= bool(found.evidence)
             route, status = str(found.stats.get("solver", solver.name)), status or found.status
     least = dict(sorted(terms, key=lambda pair: -pair[1]))
-    certain = all(analysis.system(*pair).ridge_certifies for pair in least.items())
+    certain = certain or all(analysis.system(*pair).ridge_certifies for pair in least.items())
     result = SolverResult(kernel, bias, stats={"solver": route}, penalties=terms)
     certificate = Certificate(float(errors.max()), "upper bound")
     found = replace(result, certificate=certificate, evidence="the penalty" if certain else None)

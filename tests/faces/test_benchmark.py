@@ -21,7 +21,7 @@ LIMITS = {"certificate_eps": 30.0, "off_lstsq": 1e-12, "off_exact": 1e-10, "gap"
 EXACT = re.compile(r"30 eps|1e-\d|certified|determined|told|bounds the answer|imports no jax")
 NAMES = (
     "identifiability", "rows", "round_trips", "sums", "epochs", "events", "bases", "choice",
-    "audio", "robust", "devices", "coverage", "peers", "banded",
+    "audio", "robust", "devices", "coverage", "peers", "banded", "long_kernels",
 )  # fmt: skip
 
 

@@ -64,6 +64,7 @@ def test_the_spectrum_of_the_hessian(name: str) -> None:
     assert found.rate ** (found.steps - 1) > 1e-6
 
 
+@pytest.mark.filterwarnings("ignore:the descent diverged")
 @pytest.mark.parametrize("name", some(["groups, bias", "trials", "smooth"], "smooth"))
 def test_descent_converges_as_forecast(name: str) -> None:
     problem = problem_of(name)

@@ -214,7 +214,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"channels": "tone[4]"}, ValueError, r"there is no channel 'tone\[4\]'"),
     ({"channels": {"tone[0]": 0}}, ValueError, NONE),
     ({"channels": "tone[0]", **EARLY}, ValueError, "there is no channel"),
-    ({"channels": "tone - "}, ValueError, "there is no channel 'tone - '"),
+    ({"channels": "tone - "}, ValueError, "no channel or coefficient: .*with spaces"),
     ({"channels": "tone", "alternative": "less"}, ValueError, "needs a test of one number"),
 ]
 
