@@ -299,7 +299,7 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1916,
+    "problem": 1918,
     "linalg": 707,
     "operators": 2451,
     "leastsquares": 1250,
@@ -309,9 +309,9 @@ LIMITS = {
     "plotting": 836,
     "cli": 417,
     "interop, formats, io, datasets": 381,
-    "top level": 2880,
-    "package": 15806,
-    "tests": 13988,
+    "top level": 2882,
+    "package": 15810,
+    "tests": 13989,
     "files": 132,
     "files at the top": 29,
 }

@@ -217,7 +217,7 @@ def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: 
     panels = _panels(fit, some)
     if kind == "residuals" and "residual" in panels:
         return Layout(panels, RESIDUALS)
-    return _one(panels, kind, ("kernel", *kernels.KINDS))
+    return _one(panels, kind, ("kernel", *kernels.KINDS, *KERNELS, "bode", "residuals"))
 
 
 def _panels(fit: Solution, outputs: list[int]) -> Panels:

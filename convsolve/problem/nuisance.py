@@ -124,6 +124,8 @@ class Terms(NamedTuple):
         if rate is None:
             raise ValueError(f"drift={self.drift!r} needs fs=, and data along one axis")
         by_length = {n: self.drift.columns(n, rate) for (n,) in {*shapes}}
+        if any(2 * a.shape[1] > n for n, a in by_length.items()):
+            raise ValueError(f"drift={self.drift!r} has too many cosines; it takes seconds")
         found = cut([by_length[n] for (n,) in shapes])
         if (own := self.columns) is None:
             own = Records(tuple(found), "list", channel_axis=True, is_jax=False)
