@@ -4,7 +4,7 @@ T is the Toeplitz matrix of tapered records, which is close to G = AᵀA. Levins
 trace of (T + λI)⁻¹, its determinant, and the preconditioner of conjugate gradients with G + λI,
 which compute the residuals. A few random vectors estimate the difference of the two traces.
 
-Source: M. F. Hutchinson, Commun. Stat. Simul. Comput. 19 (1990) 433, for random vectors.
+Source: M. F. Hutchinson, Communications in Statistics 19 (1990) 433, for random vectors.
 """
 
 from __future__ import annotations
