@@ -329,9 +329,9 @@ class DecayingPrior:
 
 
 def choose(
-    analysis: Analysis, penalty: Penalty, grid: Any, select: Any
+    analysis: Analysis, penalty: Penalty, grid: Any, select: Any, one: bool
 ) -> tuple[Regularization, list[tuple[Penalty, float]]]:
-    """Select the strength of every output, and the decay of a prior.
+    """Select the strength of every output, or ``one`` for all, and the decay of a prior.
 
     Returns:
         The selection, and the penalty and strength of every output.
@@ -339,12 +339,12 @@ def choose(
     Raises:
         Slow: If T is not close to G, so that the Gram matrix is needed.
     """
-    scoring, parts, pairs = Scoring(analysis, select), list[Regularization](), list[Any]()
+    scoring, parts, pairs = Scoring(analysis, select, one), list[Regularization](), list[Any]()
     units, lags, sizes = scoring.units, analysis.design.tap_lags[0], analysis.design.sizes
     several = zip(units.outputs, scoring.varies, scoring.grids(grid), strict=True)
     for group, (exponents, varies, given) in enumerate(several):
         whole: Any = ToeplitzSpectrum(analysis, group, units)
-        scorer, form = Scorer(select, whole, varies), penalty.form
+        scorer, form = Scorer(select, whole, varies, one), penalty.form
         if isinstance(penalty, StableSpline):
             few = sizes.rows < ROWS_OF_PRIOR * sizes.unknowns and sizes.unknowns <= EXACT_PRIOR
             if few or given is not None or lags.min() < 0 or not varies.all():

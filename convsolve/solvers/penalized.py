@@ -69,9 +69,9 @@ def selected(
     sizes, nuisance = analysis.design.sizes, analysis.design.nuisance.total
     if sizes.rows - nuisance < 2:
         raise SolveError(f"{count(sizes.rows, 'row')} of y: too few to select a strength")
-    if not one and long_kernels.without_gram(penalty, select, sizes, analysis.design.spec):
+    if long_kernels.without_gram(penalty, select, sizes, analysis.design.spec):
         try:
-            return *long_kernels.choose(analysis, penalty, grid, select), None
+            return *long_kernels.choose(analysis, penalty, grid, select, one), None
         except long_kernels.Slow:
             if sizes.unknowns > MOST_UNKNOWNS:
                 raise SolveError(SLOW) from None

@@ -14,6 +14,8 @@ from convsolve.operators.toeplitz import shifted
 from convsolve.problem.sizes import Tuning
 
 TAPS = 1024
+# A strength, and others that are near it.
+NEAR = np.array([0.8, 1.0, 1.25])
 STENCIL = [(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1)]
 
 
@@ -111,6 +113,11 @@ def test_strengths_minimise_their_criteria():
             score = len(out) * np.log(score) if name == "gcv" else score
             # The constant of log det comes from the Toeplitz matrix.
             assert score == pytest.approx(own.score(name, found.strength[q]), abs=5)
+        # One strength has the least sum, which is that of logarithms for gcv.
+        both = cs.solve(problem, penalty="ridge", select=name, one_strength=True).regularization
+        sums = [sum(own.score(name, s) for own in exact) for s in both.strength[0] * NEAR]
+        assert both.strength[0] == both.strength[1]
+        assert sums[1] - min(sums) < 0.02
     given = cs.solve(problem, penalty="ridge", grid=found.path.strengths[::6, :1].ravel())
     assert np.isin(given.regularization.strength, found.path.strengths[::6, 0]).all()
 
