@@ -176,7 +176,7 @@ def solve(
             "ar" or "hac" and the problem has several dimensions. If the noise is "ar" and single
             rows have weights. If the noise is "cluster" and there is a single record.
         SolveError: If the method cannot solve this problem (with the reason), or if the solution is
-            out of range. With "ar", also if an order leaves too few rows, or if an output has no
+            out of range. With "ar", also if an order leaves too few rows, or if no output has
             noise.
         ImportError: If bars are requested and tqdm is not installed.
         IdentifiabilityError: If ``strict`` is True and the data do not determine the kernel.
@@ -243,13 +243,13 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
         kernel = join([part.found.kernel for part in parts], outputs)
         noise = estimated_noise(analyse(problem, tuning), kernel, model.order)
         parts = []
-        for o, part in enumerate(filtered_parts(problem, noise, tuning)):
+        for some, part in filtered_parts(problem, noise, tuning):
             found = _solved(part, method.of_part(part._selection), strict, tuning, axis)
             # The noise was estimated from the residuals of the fit before.
             if before not in ("solved", "approximate"):
                 found = replace(found, status=max(before, found.status, key=STATUSES.index))
             found.stats["caution"] = found.stats.get("caution") or caution
-            parts.append(Part((o,), part, found, model, tuning, noise.of_output(o)))
+            parts.append(Part(some, part, found, model, tuning, noise.of_outputs(some)))
     return parts
 
 

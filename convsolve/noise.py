@@ -105,7 +105,9 @@ class ARNoise(_InTime):
     autoregression. Its filter (1, −ρ₁, …, −ρ_p) makes the noise white. Least squares of the
     filtered rows gives residuals for a second autoregression, whose filter gives the solution. A
     record loses its first p rows, and as many after every gap. The coefficients are corrected for
-    the confounds of every record of at most 2000 rows. The certificate is the backward
+    the confounds of every record of at most 2000 rows. With more than 50 outputs, coefficients of
+    order one are rounded to a fifth of their standard error, so that outputs share filters. An
+    output that is fitted exactly has no autoregression. The certificate is the backward
     error as least squares of the filtered rows. Predictions, residuals and R² refer to y itself.
 
     It requires squared loss, one axis and no weights of single rows. `HACNoise` changes only the

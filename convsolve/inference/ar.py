@@ -3,7 +3,7 @@
 e[t] = Σ_i ρ_i·e[t − i] + u[t] with white u. The filter (1, −ρ₁, …, −ρ_p) acts on x and on y, and
 the taps are unchanged. A row is used if it and the p rows before it are used, so that p rows are
 lost after every gap. Generalized least squares is least squares of the filtered problem, with any
-penalty, mask, confounds and source of the data. Each output has a filter and a problem of its own.
+penalty, mask, confounds and source of the data. Outputs of one filter have a problem of their own.
 
 Residuals have lost the part of the noise that an intercept or a drift of their record spans. Their
 expected sums of products for a model are known, so the model with the observed sums is found by
@@ -16,6 +16,7 @@ J. Math. Phys. 25 (1947) 261 (recursion over orders); H. Akaike, IEEE Trans. Aut
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from operator import add
 from typing import Any, NamedTuple
@@ -27,7 +28,7 @@ from ..leastsquares.analysis import Analysis, forget
 from ..leastsquares.regression import Regression
 from ..operators.filtered import filtered, filtered_records, lag_sums
 from ..operators.windows import NormalForm
-from ..problem.problem import Problem
+from ..problem.problem import Problem, one_mask
 from ..problem.records import Records
 from ..problem.rows import Rows
 from ..problem.sizes import Tuning
@@ -44,6 +45,9 @@ LONG_RECORD = 2_000
 # Number of steps of the correction for nuisance columns, and the change of ρ that ends them. Slow
 # steps change ρ by less than ``SLOW`` at the end, and steps without a limit by more than one.
 STEPS, SETTLED, SLOW = 100, 1e-6, 0.05
+# With more outputs, coefficients of order one are rounded to this share of their standard error,
+# which is that of the arc sine over √rows. Then many outputs have the same filter.
+MANY, ROUNDED = 50, 0.2
 # Number of times that orders are selected, each time with the correction for those before.
 TURNS = 5
 
@@ -59,9 +63,16 @@ class Autoregression(NamedTuple):
     order: np.ndarray
     coefficients: np.ndarray
 
-    def of_output(self, output: int) -> Autoregression:
-        """Return the model of one output."""
-        return Autoregression(self.order[[output]], self.coefficients[[output]])
+    def of_outputs(self, outputs: Sequence[int]) -> Autoregression:
+        """Return the models of some outputs."""
+        return Autoregression(self.order[[*outputs]], self.coefficients[[*outputs]])
+
+    def shared(self, group: int) -> Iterator[tuple[int, ...]]:
+        """Yield outputs of one model, of one ``group`` of so many outputs after the other."""
+        alike = defaultdict[Any, list[int]](list)
+        for o, key in enumerate(zip(self.order.tolist(), self.coefficients.tolist(), strict=True)):
+            alike[o // group, key[0], *key[1]].append(o)
+        yield from map(tuple, alike.values())
 
 
 class NoiseSums(NamedTuple):
@@ -88,7 +99,11 @@ class NoiseSums(NamedTuple):
             chosen = self._orders(found) if order is None else orders
             if (chosen == orders).all():
                 break
-        return Autoregression(chosen, levinson(found)[chosen, : chosen.max(), outputs])
+        rho = levinson(found)[chosen, : chosen.max(), outputs]
+        if len(outputs) > MANY and chosen.max() == 1:
+            step = ROUNDED / np.sqrt(self.pairs[0])
+            rho = np.sin(step * np.round(np.arcsin(rho) / step))
+        return Autoregression(chosen, rho)
 
     def _corrected(self, orders: np.ndarray) -> np.ndarray:
         """Return autocovariances (lags, outputs) of the noise, by a model of an order per output.
@@ -107,7 +122,9 @@ class NoiseSums(NamedTuple):
             before, model = rho, continued(orders, rho, found, self.expected.shape[1])
             expected = self.expected @ model
             found = self.means + self.means[0] / expected[0] * (model[: len(found)] - expected)
-        radius = np.array([np.abs(np.roots([1.0, *-c])).max(initial=0.0) for c in rho])
+        companion = np.tile(np.eye(rho.shape[1], k=-1), (len(rho), 1, 1))
+        companion[:, :1] = rho[:, None]
+        radius = np.abs(np.linalg.eigvals(companion)).max(1, initial=0.0)
         # Several coefficients whose noise outlasts a mean record are an artefact of large lags.
         limit = np.where(orders > 1, self.taper[:2].min(), MOST_REFLECTION)
         wrong = (change > SLOW) | (radius >= limit)
@@ -155,9 +172,13 @@ def continued(
     """Return the autocovariances (lags, outputs) of models ρ, given those of lags up to orders."""
     from scipy.linalg.blas import dtbsv
 
-    found = np.zeros((lags, len(orders)))
-    for q, p in enumerate(orders):
+    found = np.repeat(rho[:, :1].sum(1)[None], lags, 0)
+    found[0] = covariances[0]
+    found = np.cumprod(found, 0)
+    for q in np.flatnonzero(orders > 1):
+        p = orders[q]
         whitening = np.concatenate([[1.0], -rho[q, :p]])
+        found[:, q] = 0.0
         found[: p + 1, q] = np.convolve(whitening, covariances[: p + 1, q])[: p + 1]
         found[:, q] = dtbsv(p, np.tile(whitening[:, None], lags), found[:, q], lower=1)
     return found
@@ -205,9 +226,9 @@ def estimated_noise(analysis: Analysis, kernel: np.ndarray, order: int | None) -
         order: the order, or None to select it.
 
     Raises:
-        SolveError: If there are too few rows for the order, or if an output has no noise.
+        SolveError: If there are too few rows for the order, or if no output has noise.
     """
-    design, e = analysis.design, _residuals(analysis, kernel)
+    design, (e, exact) = analysis.design, _residuals(analysis, kernel)
     gap = np.full(order or MOST_ORDER, -1)
     # The rows of all records on one axis of time, with gaps between records.
     axis = np.concatenate([a for each in design.matrix.plan.positions for a in (each, gap)])
@@ -218,14 +239,18 @@ def estimated_noise(analysis: Analysis, kernel: np.ndarray, order: int | None) -
     sums, pairs = lag_sums([laid], most), lag_sums([flags], most)
     spans = [last - first for _, first, last in design.kept.pieces(most + 1)]
     taper = np.array([[rows_left(spans, lag)] for lag in range(most + 1)]) / sum(spans)
-    return NoiseSums(sums / pairs, pairs, taper, _expected(analysis, pairs)).models(order)
+    found = NoiseSums(sums / pairs, pairs, taper, _expected(analysis, pairs)).models(order)
+    # Outputs without noise, as voxels outside the brain, have no model.
+    return Autoregression(found.order * ~exact, found.coefficients * ~exact[:, None])
 
 
-def _residuals(analysis: Analysis, kernel: np.ndarray) -> np.ndarray:
+def _residuals(analysis: Analysis, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return residuals (n, outputs) of the rows, less their bias and confounds.
 
+    Those of outputs that are fitted up to rounding are ones. Their flags (outputs,) are returned.
+
     Raises:
-        SolveError: If an output has no noise.
+        SolveError: If no output has noise.
     """
     assert analysis.targets is not None
     design, plain = analysis.design, Regression(analysis.plain, analysis.targets)
@@ -235,10 +260,11 @@ def _residuals(analysis: Analysis, kernel: np.ndarray) -> np.ndarray:
     e = np.concatenate(several, axis=1)
     e -= design.nuisance.constant * e.mean(0)
     exact = np.linalg.norm(e, axis=0) <= plain.rounding(w).reshape(-1)
-    if exact.any():
-        name = design.names.output(int(exact.argmax()))
+    if exact.all():
+        name = design.names.output(0)
         raise SolveError(f"noise='ar' needs noise, and {name} is fitted up to rounding")
-    return e
+    e[:, exact] = 1.0
+    return e, exact
 
 
 def _expected(analysis: Analysis, pairs: np.ndarray) -> np.ndarray:
@@ -282,8 +308,10 @@ def _largest_order(lengths: np.ndarray, unknowns: int, order: int | None) -> int
 # --- filtered problems
 
 
-def filtered_parts(problem: Problem, noise: Autoregression, limits: Tuning) -> Iterator[Problem]:
-    """Yield the filtered problem of every output. Its bias is the bias of y times 1 − Σρ.
+def filtered_parts(
+    problem: Problem, noise: Autoregression, limits: Tuning
+) -> Iterator[tuple[tuple[int, ...], Problem]]:
+    """Yield outputs of one filter and their filtered problem. Its bias is that of y times 1 − Σρ.
 
     The problem must have one axis, and equal rows and weights for all rows of a record.
     """
@@ -291,22 +319,23 @@ def filtered_parts(problem: Problem, noise: Autoregression, limits: Tuning) -> I
     each = sizes.numbers // spec.groups + 2 * sizes.columns**2
     # Records of all outputs that exceed the memory together are filtered whenever they are read.
     stored = sizes.beyond_memory or each * problem.n_outputs > limits.held_numbers
-    for output, order in enumerate(noise.order.tolist()):
-        taps = np.concatenate([[1.0], -noise.coefficients[output, :order]])
-        alone = problem._of_outputs((output,))
-        if output % (problem.n_outputs // spec.groups) == 0:  # the first output of a group
-            forms: list[Any] = [NormalForm.of(a, spec) for a in alone.x]
+    group = problem.n_outputs // spec.groups
+    for outputs in noise.shared(group):
+        taps = np.concatenate([[1.0], -noise.coefficients[outputs[0], : noise.order[outputs[0]]]])
+        some = problem._of_outputs(outputs)
+        if outputs[0] % group == 0:
+            forms: list[Any] = [NormalForm.of(a, spec) for a in some.x]
             forms = forms if stored else [*map(np.asarray, forms)]
-        assert alone.y is not None
+        assert some.y is not None
         x = filtered_records(forms, taps, spec.stride[0], stored)
-        made = _filtered(alone, x, filtered_records(alone.y, taps, 1, stored), taps)
-        yield made
+        made = _filtered(some, x, filtered_records(some.y, taps, 1, stored), taps)
+        yield outputs, made
         if stored:
             forget(made)
 
 
 def _filtered(problem: Problem, x: list[Any], y: list[Any], taps: np.ndarray) -> Problem:
-    """Return the problem of one output with filtered records x in normal form, and y."""
+    """Return the problem with filtered records x in normal form, and y."""
     spec, kept, order = problem.spec, problem._kept, len(taps) - 1
     input, output = (Records(tuple(a), "list", channel_axis=True, is_jax=False) for a in (x, y))
     # The layer that reads records in normal form at the same lags.
@@ -318,7 +347,8 @@ def _filtered(problem: Problem, x: list[Any], y: list[Any], taps: np.ndarray) ->
     if (columns := problem._terms.columns) is not None:
         columns = columns._replace(missing=None)
         columns = columns.each(lambda a: filtered(np.asarray(a, float), taps)[order:])
-    made = {"_geometry": geometry, "_input": input, "_output": output, "_by_mask": (((0,), rows),)}
+    made = {"_geometry": geometry, "_input": input, "_output": output}
+    made["_by_mask"] = one_mask(problem.n_outputs, rows)
     return problem._replace(**made, _terms=problem._terms._replace(columns=columns))
 
 

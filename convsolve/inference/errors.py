@@ -427,9 +427,10 @@ class Errors:
             if dof <= 0:
                 words = f"{whole:.3g} degrees of freedom, too few for a test of {size} sums of taps"
                 raise ValueError(f"the covariance under noise={self.kind!r} has {words}")
-            m, share = m * self.inflation, 1 / (1 + self._left[o] / (size * _wald(d, white)))
+            m, wald = m * self.inflation, _wald(d, white)
+            share, own = 1 / (1 + self._left[o] / (size * wald)), self.estimated
             single = given.scale * np.array([c[0], np.linalg.norm(m[0]), given.value[0]])
-            yield _wald(d, m) * dof / whole, dof, share, *single
+            yield (_wald(d, m) if own else wald) * dof / whole, dof, share, *single
 
 
 class DependentErrors(Errors):
@@ -612,6 +613,8 @@ def _wald(off: np.ndarray, root: np.ndarray) -> float:
     errors = np.linalg.norm(root, axis=1)
     if not errors.all():
         return np.inf if off.any() else np.nan
+    if len(off) == 1:
+        return float((off[0] / errors[0]) ** 2)
     r = np.linalg.qr((root / errors[:, None]).T, mode="r")
     if len(r) < len(off) or np.abs(np.diagonal(r)).min() <= DEPENDENT:
         raise ValueError("the rows of the contrast are not independent in these data")

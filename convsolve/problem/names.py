@@ -106,7 +106,8 @@ class Names:
 
     def name(self, kind: str, index: int) -> str:
         """Return the name of a "channel" or an "output", or its number."""
-        return str(self.all(kind, index + 1)[index])
+        given = self.channels if kind == "channel" else self.outputs
+        return str(given[index] if given else index)
 
     def channel(self, index: int) -> str:
         """Return the description of an input channel."""

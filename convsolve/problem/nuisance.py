@@ -157,8 +157,9 @@ class Layout(NamedTuple):
         degree, columns = terms.degree, np.zeros((len(root), 0))
         if terms.columns is not None:
             columns = terms.columns.arrays[record][flags].astype(float)
-        found, rest = orthonormal(columns, root), root.astype(float)
+        found, rest = np.zeros((len(root), 0)), root.astype(float)
         if degree < 0:
+            found = orthonormal(columns, root)
             rest = _without(found, rest.astype(np.longdouble)[:, None])[:, 0].astype(float)
             spanned = np.linalg.norm(rest) <= SPANNED * np.linalg.norm(root)
             # A record without rows used in the fit spans anything.

@@ -82,9 +82,11 @@ def test_given_its_coefficients_it_is_glsar_of_statsmodels(bias: bool) -> None:
     rows = KNOWN["bias" if bias else "plain"]
     x, y = np.array(KNOWN["x"]), np.array(KNOWN["y"])
     problem, rho = cs.Problem(x, y, kernel_size=5, bias=bias), np.array([KNOWN["rho"]] * 2)
-    parts = filtered_parts(problem, Autoregression(np.full(2, len(rho.T)), rho), Tuning())
-    for part, row in zip(parts, rows, strict=True):
-        fit = cs.solve(part)
+    noise = Autoregression(np.full(2, len(rho.T)), rho)
+    ((outputs, part),) = filtered_parts(problem, noise, Tuning())
+    assert outputs == (0, 1)
+    for o, row in zip(outputs, rows, strict=True):
+        fit = cs.solve(part._of_outputs((o,)))
         constant = fit.bias / (1 - rho[0].sum())
         test = fit.test(contrast=np.eye(10)[1::2][:2].reshape(2, 5, 2)[:, ::-1])
         assert fit.converged
@@ -313,3 +315,23 @@ def test_a_low_order_is_selected_for_oscillating_noise() -> None:
     e = scipy.signal.lfilter([1], [1, -1.8 * math.cos(0.3), 0.81], white, axis=1)[:, 500:]
     order = cs.solve(cs.Problem(x, x + e, lags=(0, 0)), noise="ar").noise.order
     assert 2 <= np.median(order) <= order.max() < 15
+
+
+def test_many_outputs_share_filters_and_some_have_no_noise() -> None:
+    rng = np.random.default_rng(11)
+    x, noise = rng.standard_normal(300), rng.standard_normal((300, 70))
+    y = x[:, None] + scipy.signal.lfilter([1.0], [1.0, -0.4], noise, axis=0)
+    y[:, 3] = 0.0
+    fit = cs.solve(cs.Problem(x, y, lags=(0, 4), drift=1), noise="ar1")
+    found = fit.noise.coefficients[:, 0]
+    assert found[3] == 0
+    assert (fit.standard_error[:, 3] == 0).all()
+    assert len(np.unique(found)) < 50
+    for o in (0, 40, 69):
+        alone = cs.solve(cs.Problem(x, y[:, o], lags=(0, 4), drift=1), noise="ar1")
+        rho = alone.noise.coefficients[0, 0]
+        # A tenth of the standard error of ρ, once per round.
+        assert abs(np.arcsin(found[o]) - np.arcsin(rho)) < 0.2 / math.sqrt(296)
+        off = (fit.impulse_response[:, o] - alone.impulse_response) / alone.standard_error
+        assert np.abs(off).max() < 0.05
+        np.testing.assert_allclose(fit.standard_error[:, o], alone.standard_error, rtol=0.02)
