@@ -26,7 +26,7 @@ from .model import Model, Part
 from .noise import ARNoise, NoiseModel
 from .notation import checks_arguments
 from .operators.prediction import predicted
-from .parts import CUT, STATUSES, join, joined_stats
+from .parts import STATUSES, join, joined_stats
 from .problem.checks import flag
 from .problem.description import fitted_terms, rows_sentence
 from .problem.names import Axis
@@ -234,8 +234,7 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
     from .inference.ar import estimated_noise, filtered_parts
 
     # A filter can hide a tail of the response, and reduces noise.
-    caution = found.stats.get("caution", "")
-    caution *= caution.startswith(CUT)
+    cut = found.stats["cut"]
     for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
         before, outputs = _worst(parts), [part.outputs for part in parts]
         if before == "interrupted":
@@ -248,7 +247,7 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
             # The noise was estimated from the residuals of the fit before.
             if before not in ("solved", "approximate"):
                 found = replace(found, status=max(before, found.status, key=STATUSES.index))
-            found.stats["caution"] = found.stats.get("caution") or caution
+            found.stats["cut"] = found.stats["cut"] or cut
             parts.append(Part(some, part, found, model, tuning, noise.of_outputs(some)))
     return parts
 
@@ -293,7 +292,7 @@ def _solved(
             stats |= {"unique": unique, "shown": raw.answer}
             if axis is not None and unique and method.least_squares:
                 system = system if method.penalty.given else analysis.system(penalty, least)
-                stats["caution"] = doubts(analysis, axis, raw.kernel, system)
+                stats["cut"], stats["noisy"] = doubts(analysis, axis, raw.kernel, system)
         certificate = (
             certified(analysis, raw, *penalties[0]) if method.least_squares else raw.certificate
         )
@@ -319,6 +318,8 @@ def _stats(method: Method, seconds: float) -> dict[str, Any]:
         "version": __version__,
         "compile_seconds": 0.0,
         "run_seconds": seconds,
+        "cut": "",
+        "noisy": "",
     }
 
 

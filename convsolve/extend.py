@@ -14,6 +14,7 @@ from .comparison import Comparison as Comparison
 from .held_out import CrossValidationScores as CrossValidationScores, HeldOutTest as HeldOutTest
 from .identifiability.descent import DescentForecast as DescentForecast
 from .identifiability.suggestions import Suggestion as Suggestion
+from .inference.doubts import Whiteness as Whiteness
 from .inference.errors import FTest as FTest, NoiseEstimate as NoiseEstimate
 from .inference.regularization import Regularization as Regularization
 from .inference.resampling import Jackknife as Jackknife, PermutationTest as PermutationTest
@@ -22,7 +23,6 @@ from .inference.responses import (
     FrequencyResponse as FrequencyResponse,
     StepResponse as StepResponse,
 )
-from .inference.whiteness import Whiteness as Whiteness
 from .lag_choice import LagChoice as LagChoice
 from .leastsquares.penalty import Penalty as Penalty
 from .noise import NoiseModel as NoiseModel

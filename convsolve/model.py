@@ -30,8 +30,8 @@ from .solvers.base import SolverResult
 
 if TYPE_CHECKING:
     from .inference.ar import Autoregression
+    from .inference.doubts import Whiteness
     from .inference.errors import Errors, NoiseEstimate
-    from .inference.whiteness import Whiteness
 
 # Coefficients (q, Q) of confounds by outputs, in addition to those of least squares.
 Added = Mapping[tuple[int, ...], np.ndarray | None]
@@ -249,7 +249,7 @@ class Part:
         """
         if not self.noise_model.independent or self.problem.spec.ndim > 1:
             return ""
-        from .inference.whiteness import warning
+        from .inference.doubts import warning
 
         squares = self.found.error_norms is None
         variance = self.errors.noise.variance if squares else None
@@ -259,7 +259,7 @@ class Part:
 
     def whiteness(self, lags: int | None) -> Whiteness:
         """Return the test of Ljung and Box for the residuals of a few lags."""
-        from .inference.whiteness import usual_lags, whiteness
+        from .inference.doubts import usual_lags, whiteness
 
         if self.problem.spec.ndim > 1:
             raise ValueError("whiteness needs one axis, time")

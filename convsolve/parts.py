@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-# The beginning of a caution that is about one output.
-CUT = "the weights do not decay"
 # From the best to the worst.
 STATUSES = ("solved", "approximate", "max steps", "stagnated", "interrupted", "diverged")
 # Entries of ``stats`` that are added.
@@ -56,10 +54,10 @@ def joined_stats(parts: Sequence[Any]) -> dict[str, Any]:
     found = dict(worst.stats)
     if len(several) > 1:
         found["unique"] = all(stats.get("unique", False) for stats in several)
-    words = [stats.get("caution") or "" for stats in several]
+    del found["cut"], found["noisy"]
+    cut, noisy = ([*filter(None, (stats[n] for stats in several))] for n in ("cut", "noisy"))
     # Some outputs of many may have no response at all.
-    some = words if sum(map(bool, words)) * 2 > len(words) else [w for w in words if CUT in w]
-    found["caution"] = next(filter(None, some), "")
+    found["caution"] = next(iter(noisy * (2 * len(noisy) > len(several)) + cut), "")
     found |= {name: sum(stats[name] for stats in several) for name in ADDED if name in found}
     outputs = [part.outputs for part in parts]
     for name in (name for name, value in found.items() if isinstance(value, list)):

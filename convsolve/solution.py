@@ -34,11 +34,11 @@ from .solution_file import read_solution, write_solution
 from .solvers.base import SolverResult
 
 if TYPE_CHECKING:
+    from .inference.doubts import Whiteness
     from .inference.errors import FTest, NoiseEstimate
     from .inference.regularization import Regularization
     from .inference.resampling import Jackknife, PermutationTest
     from .inference.responses import Delay, FrequencyResponse, Responses, StepResponse
-    from .inference.whiteness import Whiteness
 
     # Standard errors, kernel-shaped, the noise, and errors of coefficients.
     SavedErrors = tuple[np.ndarray, NoiseEstimate, np.ndarray | None]

@@ -299,20 +299,20 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1918,
+    "problem": 1920,
     "linalg": 707,
     "operators": 2451,
     "leastsquares": 1250,
-    "inference": 3082,
+    "inference": 3109,
     "solvers": 1060,
     "identifiability": 826,
-    "plotting": 836,
+    "plotting": 838,
     "cli": 417,
     "interop, formats, io, datasets": 381,
     "top level": 2882,
-    "package": 15810,
-    "tests": 13989,
-    "files": 132,
+    "package": 15841,
+    "tests": 14022,
+    "files": 130,
     "files at the top": 29,
 }
 WITHOUT_CODE = {

@@ -45,8 +45,8 @@ LONG_RECORD = 2_000
 # Number of steps of the correction for nuisance columns, and the change of ρ that ends them. Slow
 # steps change ρ by less than ``SLOW`` at the end, and steps without a limit by more than one.
 STEPS, SETTLED, SLOW = 100, 1e-6, 0.05
-# With more outputs, coefficients of order one are rounded to this share of their standard error,
-# which is that of the arc sine over √rows. Then many outputs have the same filter.
+# With more outputs, coefficients of order one are rounded to this share of their standard error, so
+# that many outputs have the same filter. The arc sine of ρ has the error 1/√rows.
 MANY, ROUNDED = 50, 0.2
 # Number of times that orders are selected, each time with the correction for those before.
 TURNS = 5

@@ -16,9 +16,18 @@ from ..problem.problem import Problem
 from ..solution import Solution
 from ..subjects import GroupSolution
 from . import choices, data, fit as fits, kernel as kernels
-from .draw import TALL, Layout, Panels, panels_of
-from .responses import bode, step_of
-from .values import Kernel, called, group_kernel, kernel_of, patterns_of, rows_of, with_bands
+from .draw import MANY, TALL, Layout, Panels, panels_of
+from .values import (
+    Kernel,
+    Pair,
+    called,
+    group_kernel,
+    kernel_of,
+    patterns_of,
+    rows_of,
+    step_of,
+    with_bands,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +36,8 @@ if TYPE_CHECKING:
 RESIDUALS = [["residual", "autocorrelation"], ["cross correlation", "quantiles"]]
 # What is drawn as a kernel.
 KERNELS = {"patterns": patterns_of, "step": step_of}
+# Decibels below the least magnitude at which a band is cut that contains zero.
+BELOW = 20.0
 # Pairs of channel and output of a group or comparison that are drawn at most.
 PAIRS = 4
 # Height in inches of a panel below a kernel.
@@ -205,7 +216,7 @@ def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: 
     pairs = kernel_of(fit).pairs(channels, outputs)
     some = sorted({o for _, o in pairs})
     if kind == "bode":
-        return bode(fit, pairs)
+        return _bode(fit, pairs)
     whole = kind in (*kernels.KINDS, "kernel", *KERNELS)
     if whole or kind is None:
         kernel = KERNELS.get(kind or "", with_bands)(fit)
@@ -218,6 +229,20 @@ def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: 
     if kind == "residuals" and "residual" in panels:
         return Layout(panels, RESIDUALS)
     return _one(panels, kind, ("kernel", *kernels.KINDS, *KERNELS, "bode", "residuals"))
+
+
+def _bode(fit: Solution, pairs: Sequence[Pair]) -> Layout:
+    """Return the panels of magnitude and phase."""
+    found, kernel = fit.frequency_response(), kernel_of(fit)
+    low, high = found.decibels_band
+    sizes = found.decibels, np.maximum(low, np.min(found.decibels) - BELOW), high
+    angles = np.rad2deg((found.phase, *found.phase_band))
+    given: Any = {"found": found, "kernel": kernel, "pairs": pairs[:MANY]}
+    both = {"magnitude (dB)": sizes, "phase (degrees)": angles}
+    panels = {
+        label: partial(fits.response, values=v, label=label, **given) for label, v in both.items()
+    }
+    return Layout(panels, [[label] for label in both], "Frequency response, 95 % band")
 
 
 def _panels(fit: Solution, outputs: list[int]) -> Panels:

@@ -1,4 +1,4 @@
-"""Predictions and residuals: one function for each panel."""
+"""Predictions, residuals and responses over frequency: one function for each panel."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..problem.names import Axis
 from ..scoring import Score
 from ..solvers.base import Trace
 from . import draw
-from .values import Rows, called
+from .values import Kernel, Pair, Rows, called
 
 # Rows over which y can be read, at least and at most; points; lags of a correlation.
 FEWEST, MOST, POINTS, LAGS = 60, 400, 3000, 40
@@ -169,3 +169,18 @@ def trace(ax: Any, steps: Trace) -> None:
     ax.plot(steps.steps, steps.losses, color=draw.GOOD)
     draw.entitle(ax, "Loss per step", "step", "loss")
     ax.set_yscale("log" if (steps.losses > 0).any() else "linear")
+
+
+def response(
+    ax: Any, found: Any, kernel: Kernel, pairs: Sequence[Pair], values: Any, label: str
+) -> None:
+    """Draw values and the ends of their bands over the logarithm of frequency."""
+    at = found.frequencies
+    for hue, pair in zip(draw.HUES, pairs, strict=False):
+        middle, low, high = (np.reshape(a, (len(at), *kernel.values.shape[1:])) for a in values)
+        name = " → ".join(kernel.label(pair))
+        ax.semilogx(at, middle[:, *pair], color=hue, linewidth=1.5, label=name)
+        ax.fill_between(at, low[:, *pair], high[:, *pair], color=hue, alpha=0.2, linewidth=0)
+    draw.entitle(ax, "", f"frequency ({found.unit})", label)
+    ax.margins(x=0)
+    draw.legend(ax)

@@ -139,6 +139,14 @@ def patterns_of(fit: Solution) -> Kernel:
     return replace(kernel, values=kernel.ordered(fit.patterns()), title=title, unit="pattern")
 
 
+def step_of(fit: Solution) -> Kernel:
+    """Return the response to a step, to be drawn as a kernel."""
+    found, kernel = fit.step_response(), kernel_of(fit)
+    values, reach = map(kernel.ordered, (found.response, found.band[1] - found.response))
+    words: Any = {"title": "Step response", "band": ", 95 % band", "unit": "response"}
+    return replace(kernel, values=values, reach=reach, **words)
+
+
 def _doubt(fit: Solution) -> str:
     """Return the end of a title if a fit is not exact or not unique."""
     several = ", other kernels fit as well" * (fit.stats.get("unique") is False)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.signal import butter, lfilter, sosfilt
+from scipy.signal import butter, fftconvolve, lfilter, sosfilt
 
 import convsolve as cs
 
@@ -60,3 +60,15 @@ def test_little_signal_alone_is_no_doubt() -> None:
     y = lfilter(SHORT, [1], X)
     assert not solved(y + 6 * y.std() * NOISE).stats["caution"]
     assert not solved(y).stats["caution"]
+
+
+@pytest.mark.filterwarnings("ignore:the weights do not decay")
+@pytest.mark.parametrize("method", [{}, {"penalty": "ridge"}, {"penalty": "dc"}])
+def test_kernels_of_many_taps(method: dict[str, Any]) -> None:
+    """Conjugate gradients leave no factor."""
+    x, noise, h = np.random.default_rng(1).standard_normal((3, 30_000))
+    for decades, caution in ((0.6, CUT), (3.0, "")):
+        response = h[:4000] * 10.0 ** (-decades * np.arange(4000) / 1100)
+        fit = solved(fftconvolve(x, response)[:30_000] + noise, x, method, lags=(0, 1099))
+        assert fit.stats["caution"].startswith(caution)
+        assert bool(fit.stats["caution"]) == bool(caution)

@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 import convsolve as cs
-from convsolve.inference.whiteness import whiteness
+from convsolve.inference.doubts import whiteness
 from support.coverage import red
 
 
