@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .text import either
+
 # From the best to the worst.
 STATUSES = ("solved", "approximate", "max steps", "stagnated", "interrupted", "diverged")
 # Entries of ``stats`` that are added.
@@ -22,7 +24,7 @@ def join(values: Sequence[Any], outputs: Sequence[Sequence[int]] = ()) -> Any:
     """Join values of some ``outputs`` each, by default in order.
 
     The last axis of arrays are outputs, and other axes are extended by NaN. Results, tuples and
-    dictionaries are joined entry by entry, and texts by "or". Other values that differ are listed.
+    dictionaries are joined entry by entry, texts by `either`. Other values that differ are listed.
     """
     first, kind = values[0], type(values[0])
     if len(values) == 1:
@@ -35,7 +37,7 @@ def join(values: Sequence[Any], outputs: Sequence[Sequence[int]] = ()) -> Any:
     if isinstance(first, dict):
         return {name: join([value[name] for value in values], outputs) for name in first}
     if isinstance(first, str):
-        return " or ".join(dict.fromkeys(values))
+        return either(values)
     if np.ndim(first) == 0:
         return first if all(value == first for value in values) else [*values]
     arrays = [np.asarray(value) for value in values]

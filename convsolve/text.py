@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import groupby
@@ -83,6 +84,22 @@ def span(values: Collection[float], form: str = ".3g") -> str:
     known = [float(value) for value in values if math.isfinite(value)]
     ends = [format(end(known), form) for end in (min, max) if known]
     return " to ".join(dict.fromkeys(ends)) or "?"
+
+
+def either(texts: Collection[str]) -> str:
+    """Return distinct texts joined by "or", or one text with ranges if only numbers differ.
+
+    >>> either(["DC, decay 0.97", "DC, decay 0.9"]), either(["ridge", "lasso"])
+    ('DC, decay 0.9 to 0.97', 'ridge or lasso')
+    """
+    distinct = [*dict.fromkeys(texts)]
+    pieces = [re.split(r"(\d+(?:\.\d+)?)", text) for text in distinct]
+    if len({tuple(words[::2]) for words in pieces}) > 1:
+        return " or ".join(distinct)
+    numbers = zip(*(words[1::2] for words in pieces), strict=True)
+    ends = ((min(several, key=float), max(several, key=float)) for several in numbers)
+    ranges = [" to ".join(dict.fromkeys(pair)) for pair in ends]
+    return "".join(a + b for a, b in zip(pieces[0][::2], [*ranges, ""], strict=True))
 
 
 def pm(value: float, error: float, form: str = ".3f") -> str:

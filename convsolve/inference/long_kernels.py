@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -59,8 +60,8 @@ def without_gram(
 ) -> bool:
     """Return whether `choose` selects the strength, and any decay."""
     if isinstance(penalty, StableSpline):
-        one = sizes.outputs == 1 and sizes.columns == spec.kernel_size[0] and select == "evidence"
-        possible = one and penalty.kind == "dc" and penalty.correlation in (None, 0.0)
+        possible = penalty.kind == "dc" and penalty.correlation in (None, 0.0)
+        possible &= select == "evidence"
     else:
         possible = isinstance(penalty, Ridge) and penalty.channel_groups is None
     possible &= isinstance(select, str) and penalty.strength is None
@@ -224,17 +225,21 @@ def search(scorer: Scorer) -> Chosen:
 class DecayingPrior:
     """The evidence of independent taps with precisions λ·exp(a·i) of tap i, of one output.
 
-    log det (I + G Λ⁻¹) is Σ f_i(Λ_i): f_i(μ) is the logarithm of the prediction error of order i of
-    T + μ, less log μ. Its error is nearly constant.
+    log det (I + G Λ⁻¹) is Σ f_i(Λ_i): f_i(μ) is the log determinant of the prediction errors of C
+    channels and order i of T + μ, less C log μ. Its error is nearly constant.
 
     Args:
         whole: the sums.
-        lags: (K,), in taps and in the order of the columns. λ is the strength at lag 0, and i = 0
+        lags: (K,), in taps and in the order of the kernel. λ is the strength at lag 0, and i = 0
             at the first lag.
 
     Attributes:
         decay: a.
     """
+
+    _w: np.ndarray
+    _s: float
+    _known: dict[float, Any]
 
     def __init__(self, whole: ToeplitzSpectrum, lags: np.ndarray) -> None:
         from scipy.interpolate import CubicSpline
@@ -242,10 +247,17 @@ class DecayingPrior:
         levels = levels_of(whole.lags)
         first, inverses, logs = shifted(whole.lags, np.exp(levels)[:, None], whole.places)
         self._whole, self._first, self._levels = whole, lags.min(), levels[first:]
-        self._taps = np.round(lags - self._first).astype(int)
-        self._spline = CubicSpline(self._levels, logs - levels[first:, None]).c
-        self.decay, self._known, self._inverses = 0.0, dict[float, Any](), inverses[::2]
-        self._w, self._s = 0.0 * whole.cross, float(whole.squares[0])
+        self._taps, self._channels = np.round(lags - self._first).astype(int), whole.lags.shape[1]
+        self._spline = CubicSpline(self._levels, logs - self._channels * levels[first:, None]).c
+        self.decay, self._inverses = 0.0, inverses[::2]
+
+    def of_output(self, output: int) -> DecayingPrior:
+        """Return the prior of one output."""
+        found, whole = copy(self), copy(self._whole)
+        whole.cross, whole.squares = whole.cross[:, [output]], whole.squares[[output]]
+        found._whole, found._known = whole, {}
+        found._w, found._s = 0.0 * whole.cross, float(whole.squares[0])
+        return found
 
     def _logdet(self, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return f_i of the logarithms of the precisions, and their derivatives."""
@@ -262,15 +274,16 @@ class DecayingPrior:
         """
         whole, squares = self._whole, self._whole.squares[0]
         level = np.minimum(log_strength + self.decay * self._taps, math.log(whole.mean) + REACH)
-        precision, (f, slope) = np.exp(level)[:, None], self._logdet(level)
-        inverse = FrozenInverse(self._levels[::2], self._inverses, level)
+        of_column, (f, slope) = np.repeat(level, self._channels), self._logdet(level)
+        precision = np.exp(of_column)[:, None]
+        inverse = FrozenInverse(self._levels[::2], self._inverses, of_column)
         left = whole.cross - whole.times(precision, self._w)
         run, _ = whole.solved(precision, inverse, left, np.array([share * self._s / whole.left]))
         self._w = self._w + run.x
         self._s = float(squares - (self._w * (whole.cross + run.r)).sum())
         if not self._s > ROUNDING * squares:
             raise Slow
-        pull = (precision * self._w**2)[:, 0]
+        pull = (precision * self._w**2).reshape(len(level), -1).sum(1)
         each = whole.left / self._s * pull + slope
         sums = self._s - pull.sum(), pull.sum(), -slope.sum(), f.sum()
         return sums, np.array([each.sum(), self._taps @ each])
@@ -340,24 +353,36 @@ def choose(
         Slow: If T is not close to G, so that the Gram matrix is needed.
     """
     scoring, parts, pairs = Scoring(analysis, select, one), list[Regularization](), list[Any]()
-    units, lags, sizes = scoring.units, analysis.design.tap_lags[0], analysis.design.sizes
+    units, design, form = scoring.units, analysis.design, penalty.form
+
+    def add(exponents: np.ndarray, scorer: Scorer, chosen: Chosen) -> None:
+        found = described(units.to_user, exponents, form, scorer, chosen)
+        parts.append(replace(found, hyperparameters={n: getattr(form, n) for n in penalty.open}))
+        pairs.extend((form, strength) for strength in found.strength.tolist())
+
     several = zip(units.outputs, scoring.varies, scoring.grids(grid), strict=True)
     for group, (exponents, varies, given) in enumerate(several):
         whole: Any = ToeplitzSpectrum(analysis, group, units)
-        scorer, form = Scorer(select, whole, varies, one), penalty.form
-        if isinstance(penalty, StableSpline):
-            few = sizes.rows < ROWS_OF_PRIOR * sizes.unknowns and sizes.unknowns <= EXACT_PRIOR
-            if few or given is not None or lags.min() < 0 or not varies.all():
-                raise Slow
-            prior = DecayingPrior(whole, lags)
-            strength, edge = prior.search(penalty.decay)
-            scorer = replace(scorer, whole=prior)
+        if not isinstance(penalty, StableSpline):
+            scorer = Scorer(select, whole, varies, one)
+            add(
+                exponents,
+                scorer,
+                search(scorer) if given is None else choose_strengths(scorer, given),
+            )
+            continue
+        sizes, lags = design.sizes, design.tap_lags[0]
+        few = sizes.rows < ROWS_OF_PRIOR * sizes.unknowns and sizes.unknowns <= EXACT_PRIOR
+        other = given is not None or lags.min() < 0 or design.space or (one and len(varies) > 1)
+        if few or other or not varies.all():
+            raise Slow
+        prior = DecayingPrior(whole, lags)
+        for o in range(len(varies)):
+            own = prior.of_output(o)
+            strength, edge = own.search(penalty.decay)
+            scorer = Scorer(select, own, varies[[o]])
             chosen = choose_strengths(scorer, strength * ALONG[4:13:2, None])
             chosen = chosen._replace(strengths=np.array([strength]), at_edge=np.array([edge]))
-            form = replace(penalty.form, decay=math.exp(-prior.decay), correlation=0.0)  # type: ignore[call-arg]
-        else:
-            chosen = search(scorer) if given is None else choose_strengths(scorer, given)
-        parts.append(described(units.to_user, exponents, form, scorer, chosen))
-        pairs += [(form, strength) for strength in parts[-1].strength.tolist()]
-    hyperparameters = {name: getattr(form, name) for name in penalty.form.open}
-    return replace(join(parts), hyperparameters=hyperparameters), pairs
+            form = replace(penalty, decay=math.exp(-own.decay), correlation=0.0)
+            add(exponents[[o]], scorer, chosen)
+    return join(parts), pairs

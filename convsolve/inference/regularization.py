@@ -11,7 +11,7 @@ import numpy as np
 from ..facts import Fact, Reported, of_fields
 from ..lazy import plot
 from ..leastsquares.penalty import Penalty
-from ..text import count, span
+from ..text import count, either, span
 
 # Fields with a value per output, along the last axis.
 PER_OUTPUT = ("strength", "effective_dof", "noise_variance", "score", "at_edge")
@@ -48,7 +48,7 @@ class Regularization(Reported):
         penalty: name of the penalty with its hyperparameters.
         strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) for a banded ridge.
         hyperparameters: the selected hyperparameters by name, in common for all outputs that use
-            the same rows. A tuple if there are several axes.
+            the same rows. A tuple if there are several axes. A list by output above 1000 unknowns.
         effective_dof: (outputs,), effective degrees of freedom of the kernel, Σ d/(d + λ) plus
             the number of coordinates that are not penalized. A bias is not included.
         noise_variance: (outputs,), variance of y about the model, in y's units squared.
@@ -140,5 +140,5 @@ def as_given(
     strength = np.stack([form.strengths(strength) for form, strength in terms], axis=-1)
     edge, unknown = np.zeros(len(terms), bool), np.full(len(terms), np.nan)
     freedom, variance = known or (unknown, unknown)
-    title = " or ".join(dict.fromkeys(form.title for form, _ in terms))
+    title = either([form.title for form, _ in terms])
     return Regularization(title, strength, {}, freedom, variance, "given", unknown, None, edge)

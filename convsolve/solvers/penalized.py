@@ -36,7 +36,7 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
     most = MOST_TC if getattr(penalty, "kind", "") == "tc" else MOST_UNKNOWNS
     if penalty.open and sizes.unknowns > most:
         words = f"{penalty.title} is selected for at most {most} unknowns, not {sizes.unknowns}"
-        return f'{words}; use penalty="dc", with one channel, one output and 10 rows per unknown'
+        return f'{words}; use penalty="dc", with all lags from 0 and 10 rows per unknown'
     if not smooth(select) and sizes.whole_reason:
         return f"a function as score= {sizes.whole_reason}"
     by_rows = few_rows(sizes) and not (isinstance(penalty, Ridge) and penalty.bands)

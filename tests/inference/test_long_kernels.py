@@ -157,18 +157,21 @@ def test_a_sweep_needs_silence_at_both_ends(penalty):
 # --- a prior that decays
 
 
-@pytest.mark.parametrize("first", [0, 5])
-def test_the_decay_of_a_prior(first):
-    x, y = recording(5, 22_000)
+@pytest.mark.parametrize(("first", "channels"), [(0, 1), (5, 1), (0, 2)])
+def test_the_decay_of_a_prior(first, channels):
+    taps = TAPS // channels
+    several = [recording(5 + c, 22_000, taps) for c in range(channels)]
+    x, y = np.stack([a for a, _ in several], axis=1), sum(b for _, b in several)
     y = np.concatenate([np.zeros((first, 1)), y])[:22_000]
-    problem = cs.Problem(x, y, lags=(first, first + TAPS - 1))
+    problem = cs.Problem(x, y, lags=(first, first + taps - 1))
     fit = cs.solve(problem, penalty="dc", limits=Tuning(spectrum_columns=1000))
     found = fit.regularization
     decay = found.hyperparameters["decay"]
     assert fit.status == "solved"
     assert found.hyperparameters == {"decay": decay, "correlation": 0.0}
-    a, i = windows(x)[: len(x) - TAPS + 1 - first], np.arange(TAPS)
-    out = y[TAPS - 1 + first :, 0]
+    a = np.stack([windows(c, taps) for c in x.T], axis=2).reshape(-1, TAPS)
+    a, i = a[: len(a) - first], np.repeat(np.arange(taps), channels)
+    out = y[taps - 1 + first :, 0]
     gram, cross, m = a.T @ a, a.T @ out, len(out)
 
     def solved(t):
@@ -193,11 +196,24 @@ def test_the_decay_of_a_prior(first):
     assert np.linalg.eigvalsh(hessian)[0] > 0
     assert slope @ np.linalg.solve(hessian, slope) / 2 < 0.15
     assert found.score[0] == pytest.approx(score, abs=20)
-    np.testing.assert_allclose(fit.impulse_response, kernel, atol=1e-9 * np.abs(kernel).max())
+    found = fit.impulse_response.ravel()
+    np.testing.assert_allclose(found, kernel, atol=1e-9 * np.abs(kernel).max())
     # The errors are approximate.
     assert "approximate posterior" in str(fit)
-    assert np.median(fit.standard_error / error) == pytest.approx(1, abs=0.1)
-    assert (np.abs(np.log(fit.standard_error / error)) < 0.5).all()
+    ratio = fit.standard_error.ravel() / error
+    assert np.median(ratio) == pytest.approx(1, abs=0.1)
+    assert (np.abs(np.log(ratio)) < 0.5).all()
+
+
+def test_every_output_has_a_decay():
+    x, y = recording(8, 25_000, outputs=2)
+    fit = cs.solve(cs.Problem(x, y, lags=(0, TAPS - 1)), penalty="dc")
+    for o in range(2):
+        alone = cs.solve(cs.Problem(x, y[:, o], lags=(0, TAPS - 1)), penalty="dc")
+        decay = alone.regularization.hyperparameters["decay"]
+        assert fit.regularization.hyperparameters["decay"][o] == pytest.approx(decay, rel=1e-6)
+        np.testing.assert_allclose(fit.impulse_response[:, o], alone.impulse_response, atol=1e-6)
+    assert "DC, decay 0.9901 to 0.9905, correlation 0, strength" in str(fit.regularization)
 
 
 @pytest.mark.parametrize("solver", ["auto", "cg", "qr"])
