@@ -28,7 +28,10 @@ ROUTE = "eigenvectors of the Gram matrix"
 # Most unknowns of a penalty whose hyperparameters are selected from the Gram matrix, or that is
 # selected where a Toeplitz matrix does not do.
 MOST_UNKNOWNS, MOST_TC = 4000, 2000
-SLOW = "no strength is found: record more of x, with silence as long as the kernel at both ends"
+SLOW = (
+    "no strength is found: x needs silence as long as the kernel at both ends, or with "
+    "edges='zeros' at its end"
+)
 
 
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
