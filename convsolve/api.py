@@ -436,13 +436,14 @@ def fit_kernel(
     return fit(x, y, spec, method, flag(bias, "bias"), weights)
 
 
-def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
+def convolve(x: Any, kernel: Any, spec: ConvSpec | None = None, bias: Any = None) -> Any:
     """Compute the forward model ``y = conv(x, kernel) + bias``: cross-correlation, channels last.
 
     Args:
         x: array or list of records, ``(*W, Cin)``, by the rank rule of `Problem`.
         kernel: ``(*K, Cin/groups, Cout)``, or ``(*K,)`` for one channel and one output.
-        spec: the geometry; ``spec.kernel_size`` must be the size of the kernel.
+        spec: the geometry; ``spec.kernel_size`` must be the size of the kernel. None, the default,
+            is ``ConvSpec`` of this size.
         bias: ``(Cout,)`` or a number. None, the default, for no bias.
 
     Returns:
@@ -458,12 +459,13 @@ def convolve(x: Any, kernel: Any, spec: ConvSpec, bias: Any = None) -> Any:
 
     Examples:
         >>> import convsolve as cs
-        >>> cs.convolve([0.0, 3.0, 4.0, 5.0], [1.0, 2.0], cs.ConvSpec(2))
+        >>> cs.convolve([0.0, 3.0, 4.0, 5.0], [1.0, 2.0])
         array([ 6., 11., 14.])
 
     See Also:
         `Solution.predict`.
     """
+    spec = ConvSpec(np.shape(kernel)[:-2] or np.shape(kernel)) if spec is None else spec
     _check_spec(spec)
     is_traced = any(map(is_tracer, (x, kernel, bias)))
     if is_traced:

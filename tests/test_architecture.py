@@ -299,19 +299,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1920,
+    "problem": 1924,
     "linalg": 707,
     "operators": 2451,
-    "leastsquares": 1250,
-    "inference": 3109,
-    "solvers": 1060,
+    "leastsquares": 1251,
+    "inference": 3132,
+    "solvers": 1063,
     "identifiability": 826,
     "plotting": 838,
     "cli": 417,
     "interop, formats, io, datasets": 381,
-    "top level": 2882,
-    "package": 15841,
-    "tests": 14022,
+    "top level": 2894,
+    "package": 15884,
+    "tests": 14042,
     "files": 130,
     "files at the top": 29,
 }

@@ -130,8 +130,9 @@ class Hypothesis:
             if name not in known and (term or found):
                 if re.search(r"[-+*/<>]", given) is None:
                     return given
-                words = f"{shown(name)} is no channel or coefficient: there are"
-                words += f" {some([*self._names.all('channel', 0), *self._coefficients()])}"
+                names = [*self._names.all("channel", 0), *self._coefficients()]
+                words = f"{shown(name)} is no channel or coefficient: there are "
+                words += some(names) if names else "no names"
                 raise ValueError(f"{words}; sums are written with spaces, 'A - B'")
             found[name] = found.get(name, 0.0) + float(f"{sign}{factor}")
         found.pop("", None)  # before a sign at the beginning

@@ -81,6 +81,8 @@ class Responses:
         at = np.atleast_1d(np.asarray(at, float))
         if at.ndim > 1 or not at.size or not np.isfinite(at).all():
             raise ValueError(f"frequencies must be (F,) finite numbers, got shape {at.shape}")
+        if np.abs(at).max() > (fs or 1.0) / 2 * (1 + 1e-12):
+            raise ValueError(f"frequencies must not exceed half of the rate, {(fs or 1.0) / 2:.4g}")
         waves = np.exp(-2j * np.pi * np.outer(at, self._times))
         least = 1 - (1 - level) / len(self._curves) if simultaneous else level
         value, low, high, less, more = self._of_each(_bands, waves, least, simultaneous)

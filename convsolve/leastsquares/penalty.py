@@ -175,7 +175,8 @@ class Penalty:
     def check_outputs(self, outputs: int) -> None:
         """Raise a ValueError unless there is one strength, or a strength for every output."""
         if self.by_output and (given := np.shape(self.strength)[-1]) != outputs:
-            raise ValueError(f"{given} strengths for {count(outputs, 'output')}")
+            words = f"{given} strengths for {count(outputs, 'output')}"
+            raise ValueError(f"{words}; grid= has strengths to select from")
 
     def supports(self, sizes: Sizes) -> str | None:
         """Return None, or the reason why `exact_solver` cannot solve a problem of these sizes."""

@@ -78,7 +78,7 @@ def _knots(value: Any, name: str) -> Any:
 
 
 def _derivatives(value: Any, name: str) -> tuple[str, ...]:
-    several = (value,) if isinstance(value, str) else value or ()
+    several = value if isinstance(value, (list, tuple)) else [value] if value else ()
     return tuple(choice(one, name, ("time", "dispersion")) for one in several)
 
 

@@ -435,8 +435,10 @@ class Problem(Reported):
         given = names.number("channel", [*channels] if np.ndim(channels) else [channels])
         which = {integer(one, "channels", 0, size - 1) for one in given}
         some = [c for c in range(size) if (c in which) == listed]
-        if not some or self.spec.groups > 1:
-            raise ValueError(f"cannot select {len(some)} channels of {self.spec.groups} groups")
+        if not some:
+            raise ValueError("no channel is left")
+        if self.spec.groups > 1:
+            raise ValueError("channels of several groups cannot be selected")
         known = names.channels and tuple(names.channels[c] for c in some)
         return self._replace(
             _input=self._input.of_channels(some),

@@ -455,12 +455,11 @@ def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
     """Return lags in samples for times in seconds: one window, or a dict of them by channel.
 
     ``tmin`` is 0 by default. If one end is a dict, the other may be one number for all channels.
-    Each end is rounded to the
-    nearest sample, half to even.
+    Each end is rounded to the nearest sample, half to even.
 
     Raises:
         TypeError: If ``tmax`` or ``fs`` is None, or one of the three is not a number.
-        ValueError: If ``fs`` is not positive, or ``tmin`` exceeds ``tmax``.
+        ValueError: If ``fs`` is not positive, ``tmin`` exceeds ``tmax``, or they are too close.
     """
     channels = dict.fromkeys(c for end in (tmin, tmax) if isinstance(end, Mapping) for c in end)
     if channels:
@@ -473,4 +472,6 @@ def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
     first, last = number(tmin, "tmin", -np.inf) * rate, number(tmax, "tmax", -np.inf) * rate
     if first > last:
         raise ValueError(f"tmin={tmin:.3g} must not exceed tmax={tmax:.3g}")
+    if first < last and last - first < 0.5:
+        raise ValueError(f"tmin= to tmax= is less than one sample at fs={rate:.3g}, in Hz")
     return round(first), round(last)

@@ -64,7 +64,7 @@ OBJECTS, NO_ARRAYS = ["x.npy", [X, Y], FIT, cs.Problem], [{"x": X}, SPEC, FIT, c
 CALLS = [
     *((call, NO_PROBLEM, [None, *OBJECTS])
       for call in (cs.identify, cs.solve, cs.compare, cs.choose_lags, cs.cross_validate)),
-    (lambda v: cs.convolve(X, FIT.kernel, v), "^spec must be a ConvSpec, got ", [None, *OBJECTS]),
+    (lambda v: cs.convolve(X, FIT.kernel, v), "^spec must be a ConvSpec, got ", OBJECTS),
     (lambda v: cs.fit_kernel(X, Y, v), "^spec must be a ConvSpec, got ", [None, *OBJECTS]),
     (lambda v: cs.Problem(X, spec=v), "^spec must be a ConvSpec", OBJECTS),
     (lambda v: cs.solve(PROBLEM, limits=v), "limits must be a Limits, got ", OBJECTS),

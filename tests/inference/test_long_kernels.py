@@ -147,7 +147,9 @@ def test_no_response_is_at_the_edge():
 def test_a_sweep_needs_silence_at_both_ends(penalty):
     sweep = chirp(np.arange(47_000), 0.001, 47_000, 0.49, method="logarithmic")
     y = sweep + np.random.default_rng(0).standard_normal(47_000)
-    with pytest.raises(cs.SolveError, match="silence as long as the kernel at both ends, or with edges='zeros'"):
+    with pytest.raises(
+        cs.SolveError, match="silence as long as the kernel at both ends, or with edges='zeros'"
+    ):
         cs.solve(cs.Problem(sweep, y, lags=(0, 4199)), penalty=penalty)
     with_silence = np.concatenate([sweep, np.zeros(4200)])
     problem = cs.Problem(with_silence, np.resize(y, 51_200), lags=(0, 4199), edges="zeros")
