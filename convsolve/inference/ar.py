@@ -100,9 +100,9 @@ class NoiseSums(NamedTuple):
             if (chosen == orders).all():
                 break
         rho = levinson(found)[chosen, : chosen.max(), outputs]
-        if len(outputs) > MANY and chosen.max() == 1:
-            step = ROUNDED / np.sqrt(self.pairs[0])
-            rho = np.sin(step * np.round(np.arcsin(rho) / step))
+        if len(outputs) > MANY:
+            one, step = chosen < 2, ROUNDED / np.sqrt(self.pairs[0])
+            rho[one] = np.sin(step * np.round(np.arcsin(rho[one]) / step))
         return Autoregression(chosen, rho)
 
     def _corrected(self, orders: np.ndarray) -> np.ndarray:
