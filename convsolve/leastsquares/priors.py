@@ -211,8 +211,8 @@ class StableSpline(Penalty):
         decay: in (0, 1), ratio of the variances of a tap and the tap before (cubed for "ss"). None,
             the default, selects it from the data, in common for all outputs.
         correlation: in (−1, 1), correlation of neighbouring taps, for "dc" only. None, the default,
-            selects it from the data, in common for all outputs. Above 1000 taps of one channel and
-            one output, with ten rows per tap and no masks or weights, None is 0.
+            selects it from the data, in common for all outputs. Above 1000 unknowns with ten rows
+            per unknown and no masks or weights, None is 0, and each output has a decay of its own.
 
     The penalty is computed from L = D C, where D is the diagonal decay and C a triangular root of
     the correlations. They are well conditioned even if K⁻¹ has a condition number of 1e90 (decay
