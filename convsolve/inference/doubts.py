@@ -40,9 +40,9 @@ MOST_LAGS, LAGS_SHARE, MOST_OUTPUTS = 40, 0.2, 32
 # Share of y in the residual that can be rounding of the sums, and least eigenvalue of a covariance
 # relative to the largest that is not rounding.
 EXACT, ROUNDING = 1e-10, 1e-12
-# Unknowns up to which a factor takes little time, and random vectors for the traces. For more
-# unknowns, the covariance of a preconditioner may be off by this factor.
-MANY, PROBES, FAR = 800, 64, 4.0
+# Unknowns up to which a factor takes little time. For more unknowns, the covariance of a
+# preconditioner may be off by this factor. Random vectors for the traces, in both cases.
+MANY, FAR, PROBES = 800, 4.0, (64, 16)
 # Fewest taps of a kernel, the share of its taps at an end, and most lags there.
 TAPS, SHARE, MOST = 20, 0.05, 50
 # Level of the test of an end, and the least power of its weights relative to the mean of all.
@@ -198,9 +198,10 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
     squares = np.where(squares > EXACT * plain.y_norms**2, squares, np.inf)
     for g, z in enumerate(w * np.sqrt(dof / squares)[:, None]):
         if z.any() and (covariance := _covariance(system, g, plain.scaling.factor[g])):
-            signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(z), PROBES))
+            some = PROBES[len(z) > MANY]
+            signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(z), some))
             drawn = covariance(signs)
-            total, spread = (signs * drawn).sum() / PROBES, np.square(drawn).sum() / PROBES
+            total, spread = (signs * drawn).sum() / some, np.square(drawn).sum() / some
             noisy = "" if system.strength else _noisy(z, total, spread)
             found.append((_cut(covariance, z, axis, total, dof), noisy))
     cut, noisy = map(max, zip(*found, strict=True))
