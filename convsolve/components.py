@@ -28,7 +28,7 @@ CLASSES: dict[str, dict[str, Callable[..., Any]]] = {
     "solver": {
         "auto": AutoSolver, "qr": QR, "svd": SVD, "normal": NormalEquations,
         "cg": ConjugateGradient, "fft": FFTDeconvolution, "adam": GradientDescent,
-        "lbfgs": partial(GradientDescent, "lbfgs"), "sgd": partial(GradientDescent, "sgd"),
+        **{name: partial(GradientDescent, name) for name in ("lbfgs", "sgd", "adamw", "rmsprop")},
     },
     "penalty": {
         "ridge": Ridge, "lasso": Lasso, "smooth": Smooth,

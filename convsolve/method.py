@@ -21,6 +21,7 @@ from .problem.sizes import Sizes
 from .problem.spec import ConvSpec
 from .solvers.base import CustomLoss, Loss, Objective, Solver, SolverResult, Terms
 from .solvers.direct import AutoSolver
+from .solvers.gradient_descent import GradientDescent
 from .text import shown
 
 # The penalty of a fit without one.
@@ -226,6 +227,8 @@ def component(name: str, value: Any) -> Any:
         return flag(value, name)
     if name == "loss" and callable(value) and not isinstance(value, type):
         return CustomLoss(value)
+    if name == "solver" and hasattr(value, "init") and hasattr(value, "update"):
+        return GradientDescent(value)  # an optimizer of optax
     names = ", ".join(components.CLASSES[name])
     hint = next((f"; use {k}=" for k, (own, _) in ARGUMENTS.items() if isinstance(value, own)), "")
     raise TypeError(f"{name} must be a {cls.__name__} or one of {names}, got {shown(value)}{hint}")

@@ -371,13 +371,17 @@ class Solution(Reported):
             return self._saved[:2]
         if self.problem is None or self._no_errors:
             return None
-        few = self.problem.n_unknowns <= self._parts[0].limits.spectrum_columns
-        few |= any(part.approximate for part in self._parts)
+        few = self._few or any(part.approximate for part in self._parts)
         influences = 0 if self._noise_model.penalties else self.problem.n_equations
         try:
             return self._errors(False) if few and influences * self.kernel.size <= MOST else None
         except ValueError:  # No degrees of freedom are left.
             return None
+
+    @property
+    def _few(self) -> bool:
+        """Whether the covariance of all taps takes little time."""
+        return self._training().n_unknowns <= self._parts[0].limits.spectrum_columns
 
     @property
     def _correlation(self) -> str:
@@ -676,7 +680,7 @@ class Solution(Reported):
 
         The band of the magnitude is not linearized in decibels. It contains zero where the
         magnitude may be zero. The band of the phase is Fieller's interval. With a penalty, bands
-        hold on average over frequencies.
+        hold on average over frequencies. The covariance of 8000 taps takes half a minute.
 
         Args:
             frequencies: ``(F,)`` in Hz, or in cycles per sample without ``fs``. None, the default,
@@ -769,17 +773,18 @@ class Solution(Reported):
         """
         return self._responses().delay(fraction(level, "level"), not self._penalized)
 
-    def _responses(self, simultaneous: bool = False) -> Responses:
-        """Return the responses of all channels and outputs."""
+    def _responses(self, simultaneous: bool = False, bands: bool = True) -> Responses:
+        """Return the responses of all channels and outputs, with their covariance or without."""
         from .inference.responses import Responses
 
         if self._spec.ndim > 1:
             raise ValueError("a response needs one axis, time")
         if simultaneous and self._penalized:
             raise ValueError("bands of a response with a penalty do not hold simultaneously")
-        self._errors()
         self._training()
-        return Responses(self)
+        if bands:
+            self._errors()
+        return Responses(self, bands)
 
     def whiteness(self, lags: int | None = None) -> Whiteness:
         """Test that the residuals of every output are white, by the statistic of Ljung and Box.

@@ -299,19 +299,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1924,
+    "problem": 1928,
     "linalg": 707,
     "operators": 2451,
     "leastsquares": 1251,
-    "inference": 3132,
-    "solvers": 1063,
+    "inference": 3156,
+    "solvers": 1071,
     "identifiability": 826,
-    "plotting": 838,
+    "plotting": 848,
     "cli": 417,
     "interop, formats, io, datasets": 381,
-    "top level": 2894,
-    "package": 15884,
-    "tests": 14042,
+    "top level": 2900,
+    "package": 15936,
+    "tests": 14052,
     "files": 130,
     "files at the top": 29,
 }

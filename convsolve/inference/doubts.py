@@ -43,6 +43,10 @@ EXACT, ROUNDING = 1e-10, 1e-12
 # Unknowns up to which a factor takes little time. For more unknowns, the covariance of a
 # preconditioner may be off by this factor. Random vectors for the traces, in both cases.
 MANY, FAR, PROBES = 800, 4.0, (64, 16)
+# Samples and records that are searched for changes of x.
+PLACES, RECORDS = 100_000, 100
+# The cure of a kernel that explains an offset.
+OFFSET = ", or drift=1 if y has an offset or drifts"
 # Fewest taps of a kernel, the share of its taps at an end, and most lags there.
 TAPS, SHARE, MOST = 20, 0.05, 50
 # Level of the test of an end, and the least power of its weights relative to the mean of all.
@@ -166,6 +170,7 @@ def warning(
     ways = ["noise='ar'"] * all(root.ndim == 0 for root in problem._weights or ())
     ways += ["noise='hac'" + " and no penalty" * penalized]
     ways += ["a weaker penalty, which leaves less of the response in the residuals"] * penalized
+    ways += ["drift=1 if y has an offset or a drift"] * (not problem._terms.given)
     return (
         f"the residuals of {problem._names.output(worst)} are correlated in time, and so is x "
         f"(Ljung-Box over lags 1 to {lags}, p at most {max(p[worst], 1e-99):.1g}): errors for "
@@ -188,6 +193,8 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
         system: the system of the weakest penalty of an output, which has the largest errors.
     """
     design, sizes, found = analysis.design, analysis.design.sizes, [("", "")]
+    if lost := _lost(design.problem):
+        return lost, ""
     if len(kernel) < TAPS or sizes.wide or design.space:
         return found[0]
     plain = analysis.regression(RIDGE, 0.0)
@@ -205,8 +212,21 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
             noisy = "" if system.strength else _noisy(z, total, spread)
             found.append((_cut(covariance, z, axis, total, dof), noisy))
     cut, noisy = map(max, zip(*found, strict=True))
-    offset = ", or bias=True if y has an offset" * (not sizes.nuisance)
-    return cut and cut + offset, noisy
+    return cut and cut + OFFSET * (not design.problem._terms.given), noisy
+
+
+def _lost(problem: Problem) -> str:
+    """Return that most changes of x are in windows that begin before the records, or nothing."""
+    x = [a[:PLACES] for a in problem.x[:RECORDS] if isinstance(a, np.ndarray)]
+    if problem._geometry.edges != "drop" or not x or any(np.ptp(a[:2], 0).any() for a in x):
+        return ""
+    changes = np.concatenate([np.flatnonzero(np.diff(a, axis=0).any(1)) for a in x])
+    if 2 * (changes < problem._geometry.shift[0]).sum() < len(changes):
+        return ""
+    return (
+        "x is constant at first and hardly changes later, so that the excluded rows at the edge "
+        "have most of the response; use edges='zeros' if x was zero before"
+    )
 
 
 def _few(system: System) -> bool:

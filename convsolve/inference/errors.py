@@ -251,8 +251,11 @@ class UnitCovariance:
         """H (P, k) with H Hᵀ the covariance."""
         analysis, group, penalty, strength = self._given
         system = analysis.system(penalty, strength)
-        if not (factor := system.factor(group)) or not factor.full_rank:
-            raise ValueError("the data do not determine every tap, or memory allows no factor")
+        factor = system.factor(group)
+        if factor is None or not factor.full_rank:
+            if factor is None:
+                raise ValueError("the memory limit allows no factor, which a covariance needs")
+            raise ValueError("the data do not determine every tap; see identify(problem)")
         half = factor.whitened(system.tap_rows(group).T).T
         return np.ldexp(half, -system.matrix.exponents[group][:, None])
 
@@ -341,6 +344,12 @@ class Errors:
         for o in outputs:
             yield products[self._units[o]] * self.deviation[o]
 
+    def root(self, output: int) -> np.ndarray:
+        """Return a root (P, k) of the covariance of all taps of an output."""
+        if not self.estimated:
+            return self._units[output].root * self.deviation[output]
+        return next(self.roots(np.eye(len(self._taps)), np.array([output])))
+
     @cached_property
     def standard_error(self) -> np.ndarray:
         """Standard errors, kernel-shaped; inf for a tap that is not determined."""
@@ -369,7 +378,7 @@ class Errors:
 
     def covariance(self, output: int) -> np.ndarray:
         """Covariance (P, P) of the taps of one output in kernel order: taps, then channels."""
-        (root,) = self.roots(np.eye(len(self._taps)), np.array([output]))
+        root = self.root(output)
         return np.asarray(root @ root.T)
 
     def max_t(self, level: float) -> np.ndarray:

@@ -51,9 +51,12 @@ class Curve(NamedTuple):
 
 
 class Responses:
-    """The responses of every channel of a group and output of a solution that has errors."""
+    """The responses of every channel of a group and output of a solution.
 
-    def __init__(self, fit: Any) -> None:
+    Without ``bands`` it needs no errors, and bands have no width.
+    """
+
+    def __init__(self, fit: Any, bands: bool) -> None:
         kernel, fs = np.asarray(fit.kernel, float), fit._names.fs
         taps, channels, outputs = kernel.shape
         self._times = fit.lags / (fs or 1.0)
@@ -62,10 +65,10 @@ class Responses:
         self._names = fs, tuple(fit.channels[:channels]), tuple(fit.outputs)
         found: dict[tuple[int, int], Curve] = {}
         for part, (local, o) in ((p, pair) for p in fit._parts for pair in enumerate(p.outputs)):
-            (root,) = part.errors.roots(np.eye(taps * channels), np.array([local]))
+            root = part.errors.root(local) if bands else np.zeros((taps * channels, 0))
+            known = (float(part.errors.dof[local]), part.errors.joint) if bands else (1.0, False)
             for c, m in enumerate(root.reshape(taps, channels, -1)[::-1].swapaxes(0, 1)):
                 square = m if m.shape[1] <= taps else np.linalg.qr(m.T, mode="r").T
-                known = float(part.errors.dof[local]), part.errors.joint
                 found[c, o] = Curve(kernel[::-1, c, o], square, *known)
         self._curves = [found[pair] for pair in np.ndindex(channels, outputs)]
 
@@ -215,7 +218,8 @@ def _bands(curve: Curve, waves: np.ndarray, level: float, simultaneous: bool) ->
     value, dof = waves @ curve.taps, curve.dof
     size = np.abs(value)
     # Real parts are along H, imaginary parts across.
-    turned = (waves @ curve.root) * np.where(size > 0, value.conj() / size, 1.0)[:, None]
+    root = waves.real @ curve.root + 1j * (waves.imag @ curve.root)
+    turned = root * np.where(size > 0, value.conj() / size, 1.0)[:, None]
     spread = np.stack([(a * b).sum(1) for a, b in _products(turned)])
     along, across, both = spread
     if simultaneous:

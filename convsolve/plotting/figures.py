@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 RESIDUALS = [["residual", "autocorrelation"], ["cross correlation", "quantiles"]]
 # What is drawn as a kernel.
 KERNELS = {"patterns": patterns_of, "step": step_of}
-# Decibels below the least magnitude at which a band is cut that contains zero.
-BELOW = 20.0
+# Frequencies of a response and level of its band, and decibels below the least magnitude at which a
+# band is cut that contains zero.
+POINTS, LEVEL, BELOW = 512, 0.95, 20.0
 # Pairs of channel and output of a group or comparison that are drawn at most.
 PAIRS = 4
 # Height in inches of a panel below a kernel.
@@ -233,16 +234,26 @@ def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: 
 
 def _bode(fit: Solution, pairs: Sequence[Pair]) -> Layout:
     """Return the panels of magnitude and phase."""
-    found, kernel = fit.frequency_response(), kernel_of(fit)
+    kernel, half = kernel_of(fit), (fit._names.fs or 1.0) / 2
+    # From half of the lowest frequency that the window resolves.
+    at = np.geomspace(half / max(len(kernel.values), 16), half, POINTS)
+    found = fit._responses(bands=fit._few).frequency(at, LEVEL, False)
     low, high = found.decibels_band
     sizes = found.decibels, np.maximum(low, np.min(found.decibels) - BELOW), high
-    angles = np.rad2deg((found.phase, *found.phase_band))
+    less, more = (end - found.phase for end in found.phase_band)
+    # The phase is not determined where its band is a circle, and has random turns there.
+    known, phase = more - less < 6.28, np.full(less.shape, np.nan)
+    for place in np.ndindex(phase.shape[1:]):
+        some = known[:, *place], *place
+        phase[some] = np.unwrap(np.angle(found.response[some]))
+    angles = np.rad2deg((phase, phase + less, phase + more))
     given: Any = {"found": found, "kernel": kernel, "pairs": pairs[:MANY]}
     both = {"magnitude (dB)": sizes, "phase (degrees)": angles}
     panels = {
         label: partial(fits.response, values=v, label=label, **given) for label, v in both.items()
     }
-    return Layout(panels, [[label] for label in both], "Frequency response, 95 % band")
+    title = "Frequency response" + ", 95 % band" * fit._few
+    return Layout(panels, [[label] for label in both], title)
 
 
 def _panels(fit: Solution, outputs: list[int]) -> Panels:

@@ -94,7 +94,8 @@ def cross_correlation(ax: Any, rows: Rows) -> None:
     Source: M. S. Bartlett, J. R. Statist. Soc. B 8 (1946) 27.
     """
     problem, window = rows.problem, np.asarray(rows.problem.lags)[[0, -1]]
-    size = int(np.clip(2 * np.abs(window).max(), LAGS, 10 * LAGS))
+    longest = int(np.abs(window).max())
+    size = max(min(2 * longest, longest + 10 * LAGS), LAGS)
     axis, limit = Axis(np.arange(-size, size + 1), problem.fs), 0.0
     e = _joined(_on_time_of_x(rows), size)
     memory, number = _correlations(e, size), sum(map(len, rows.at))

@@ -141,10 +141,11 @@ def patterns_of(fit: Solution) -> Kernel:
 
 def step_of(fit: Solution) -> Kernel:
     """Return the response to a step, to be drawn as a kernel."""
-    found, kernel = fit.step_response(), kernel_of(fit)
+    found, kernel = fit._responses(bands=fit._few).step(0.95, False), kernel_of(fit)
     values, reach = map(kernel.ordered, (found.response, found.band[1] - found.response))
-    words: Any = {"title": "Step response", "band": ", 95 % band", "unit": "response"}
-    return replace(kernel, values=values, reach=reach, **words)
+    words: Any = {"title": "Step response", "unit": "response"}
+    known: Any = {"reach": reach, "band": ", 95 % band"} if fit._few else {}
+    return replace(kernel, values=values, **words, **known)
 
 
 def _doubt(fit: Solution) -> str:

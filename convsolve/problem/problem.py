@@ -673,6 +673,8 @@ def _check_left(
 def _check_windows(geometry: Geometry, x: Records, rows: Rows) -> None:
     """Raise a ValueError unless windows fit into x, at the same lags in all records."""
     spec, shapes = geometry.spec, [a.shape[:-1] for a in x.arrays]
+    if geometry.edges and any(len(a) == 1 < x.channels for a in x.arrays):
+        raise ValueError(f"x is one sample of {x.channels} channels; transpose x and y")
     if rows.count == 0:
         longest = max(shapes, key=math.prod)
         bounds = geometry.bounds(longest)

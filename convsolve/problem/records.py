@@ -320,6 +320,7 @@ def numbers(value: Any, name: str) -> Any:
     array = value if is_stored(value) else np.asarray(None if other else value)
     if other or _number_type(array.dtype) is None:
         words = kind.__name__ + f" of {array.dtype}" * (not other)
+        words += "; use x.filled(np.nan) and missing='drop'" * masked
         raise TypeError(f"{name} must hold plain real numbers, got {words}")
     if any(n != n for n in array.shape):  # the shape of uncounted dask chunks is NaN
         raise ValueError(f"{name} has chunks of unknown size, shape {array.shape}")
@@ -383,7 +384,8 @@ def _checked(record: Any, label: str, missing: bool, axes: int) -> _Read:
                 place = record.where[: 1 - record.ndim] if stored else ()
                 index = (*place, start + int(at[0]), *map(int, at[1:]))[:axes]
                 word = "NaN" if nan[tuple(at)] else "Inf"
-                cut = "; cut the record there, or use missing='drop'" * (label[0] in "xy")
+                way = "or use missing='drop'" if word == "NaN" else "or use NaN and missing='drop'"
+                cut = f"; cut the record there, {way}" * (label[0] in "xy")
                 raise ValueError(f"{label} has {word} at index {index}{cut}")
             block = np.where(nan, block.dtype.type(0), block)
             sizes, totals = extremes(block)

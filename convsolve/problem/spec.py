@@ -125,9 +125,9 @@ class ConvSpec:
         """Samples that one window covers along each axis, (K-1)·dilation + 1."""
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
 
-    def output_shape(self, shape: Sequence[int]) -> Shape:
+    def output_shape(self, shape: int | Sequence[int]) -> Shape:
         """Return outputs along each axis for a record of ``shape`` samples; 0 if no window fits."""
-        return _layout(self, tuple(shape))[0]
+        return _layout(self, (shape,) if isinstance(shape, int) else tuple(shape))[0]
 
     def _offset(self, shape: Sequence[int]) -> Shape:
         """``lo`` of each axis: the zeros (or wrapped samples) in front of a record."""

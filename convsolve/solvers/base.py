@@ -172,7 +172,16 @@ class CustomLoss(Loss):
 
     def mean(self, prediction: Any, target: Any, xp: Any) -> Any:
         """Return the mean of the function's values."""
-        return xp.mean(self.function(prediction, target))
+        import jax
+
+        try:
+            value = self.function(prediction, target)
+        except jax.errors.TracerArrayConversionError as error:
+            raise TypeError(f"loss={self!r} must compute by jax.numpy instead of numpy") from error
+        if np.shape(value) not in ((), np.shape(prediction)):
+            words = f"{np.shape(value)}; it must be a number, or have the shape of the prediction"
+            raise ValueError(f"loss={self!r} returns values of shape {words}")
+        return xp.mean(value)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:
         """Return the solver that minimizes a callable."""

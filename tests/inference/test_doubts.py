@@ -72,3 +72,15 @@ def test_kernels_of_many_taps(method: dict[str, Any]) -> None:
         fit = solved(fftconvolve(x, response)[:30_000] + noise, x, method, lags=(0, 1099))
         assert fit.stats["caution"].startswith(caution)
         assert bool(fit.stats["caution"]) == bool(caution)
+
+
+def test_a_step_whose_onset_is_excluded() -> None:
+    """A prior hides that the rows do not determine the response."""
+    step = np.repeat([0.0, 1.0], [30, 970])
+    y = lfilter(SHORT, [1], step) + 0.01 * NOISE[:1000]
+    for penalty in ("tc", "ridge"):
+        with pytest.warns(UserWarning, match="hardly changes later.*edges='zeros'"):
+            solved(y, step, {"penalty": penalty}, lags=(0, 49))
+        assert not solved(y, step, {"penalty": penalty}, lags=(0, 49), edges="zeros").stats[
+            "caution"
+        ]
