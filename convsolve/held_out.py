@@ -143,11 +143,17 @@ class CrossValidationScores(Reported):
         columns, names = dict[str, list[str]](), [*self.outputs]
         many = [f"mean of {len(names)}"] * (len(names) > 1)
         for head, v in shown.items():
-            v = np.column_stack([*[v.mean(1)] * len(many), v])
-            pairs = zip(v.mean(0), v.std(0, ddof=1) / np.sqrt(len(v)), strict=True)
+            v = np.column_stack([*[known_mean(v, 1)] * len(many), v])
+            mean, number = known_mean(v), np.isfinite(v).sum(0)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                error = np.sqrt(known_mean((v - mean) ** 2) / (number - 1))
+            pairs = zip(mean, error, strict=True)
             columns[head] = [pm(*pair, ".3g" if head == "mse" else ".3f") for pair in pairs]
         head = f"Held-out scores, mean ± standard error of {count(len(self.mse), 'fold')}"
-        yield Fact("", head, by_output(many + names, columns))
+        lost = len(self.problem._lengths) - len({i for fold in self.folds for i in fold})
+        note = f"{count(lost, 'record')} without rows" * (lost > 0)
+        note += "; outputs that do not vary have no correlation" * bool(np.isnan(self.r2).any())
+        yield Fact("", head, by_output(many + names, columns, note=note.removeprefix("; ")))
         about = ("status", "backward_error", "duality_gap", "stats")
         fits = [{name: getattr(fit, name) for name in about} for fit in self.solutions]
         yield from of_fields(self, solutions=fits)
@@ -193,8 +199,11 @@ class CrossValidationScores(Reported):
             raise ValueError("permutation_test needs exact least squares, or a quadratic penalty")
         given = [part.penalties for part in parts], draws, seed, parts[0].limits
         values = resampled_correlations(self.problem, self.folds, *given)
-        words = "maximum", "Mean held-out correlation", f"p from {len(values) - 1} refits"
-        return HeldOutTest.of(values, np.fmax.reduce, self.outputs, *words)
+        note, lengths = f"p from {len(values) - 1} refits", [n[0] for n in self.problem._lengths]
+        if len({*lengths}) > 1:
+            note += f"; records of up to {max(lengths)} samples are cut to {min(lengths)}"
+        title = "Mean held-out correlation"
+        return HeldOutTest.of(values, np.fmax.reduce, self.outputs, "maximum", title, note)
 
     def compare(self, other: CrossValidationScores, *, seed: int = 0) -> HeldOutTest:
         """Test whether held-out correlations exceed the correlations of another model.
@@ -237,12 +246,22 @@ class CrossValidationScores(Reported):
             raise ValueError("compare needs scores of the same records, folds and outputs")
         folds, records = len(self.folds), [i for fold in self.folds for i in fold]
         if folds < FEWEST_FOLDS or len({*records}) < len(records):
-            raise ValueError(f"compare needs {FEWEST_FOLDS} folds or more, of whole records")
+            cure = "split a long record into several"
+            raise ValueError(
+                f"compare needs {FEWEST_FOLDS} folds or more, of whole records; {cure}"
+            )
         draws = np.random.default_rng(seed).integers(0, 2, (SIGN_DRAWS, folds))
         every = [*np.ndindex((2,) * folds)] if folds <= MOST_SIGNED else [0 * draws[0], *draws]
         values = (1 - 2 * np.array(every)) @ (self.correlation - other.correlation) / folds
         words = "mean", "Held-out correlation minus the other model's, one-sided", POWER
-        return HeldOutTest.of(values, np.mean, self.outputs, *words)
+        return HeldOutTest.of(values, known_mean, self.outputs, *words)
+
+
+def known_mean(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Return means along an axis without NaN, which are NaN if there is no other value."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, values, 0.0).sum(axis) / known.sum(axis))
 
 
 @checks_arguments

@@ -279,7 +279,8 @@ class Part:
             raise ValueError(why)
         free = penalized or all(not strength for _, strength in self.penalties)
         if self.filter is not None or self.found.error_norms is not None or not free:
-            raise ValueError(f"{what} needs plain least squares: no penalty, loss or noise='ar'")
+            words = f"{what} needs plain least squares: no penalty, loss or noise='ar'"
+            raise ValueError(words + "; see cross_validate(...).permutation_test" * (not free))
         return analyse(self.problem, self.limits)
 
 

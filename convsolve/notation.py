@@ -40,6 +40,9 @@ ARGUMENTS = {
     "drift_model high_pass drift_order": "drift=, a degree, or Cosines(1 / high_pass)",
     "noise_model cov_type maxlags": "noise=, such as HACNoise(maxlags)",
     "filters": "n_outputs=",
+    "tr oversampling": "fs= for x, and fs_y= for y",
+    "add_regs": "confounds=",
+    "sample_masks": "mask=",
     # Arguments of another call.
     "x y lags tmin tmax fs kernel_size basis channels mask": "Problem(x, y, ...), then solve it",
     "bias": "Problem(x, y, bias=...), or fit_intercept= of ConvRegressor",
@@ -47,14 +50,16 @@ ARGUMENTS = {
 }
 # Attributes of their results, and their estimators.
 ATTRIBUTES = {
-    "coef_ params weights": "impulse_response (ascending lags) or kernel (layer order)",
+    "coef_ params weights beta betas": "impulse_response (ascending lags) or kernel (layer order)",
     "intercept_": "bias",
     "alpha_ best_score_ cv_results_": "regularization.strength, .score or .path",
     "n_iter_": 'stats["steps"]',
     "delays_": "lags or times",
     "bse conf_int cov_params": "standard_error, confidence_band() or covariance()",
-    "tvalues pvalues t_test f_test compute_contrast": "test()",
-    "rsquared fittedvalues": "score().r2 or predict()",
+    "tvalues pvalues t_test f_test compute_contrast contrast": "test()",
+    "rsquared r_square fittedvalues": "score().r2 or predict()",
+    "design_matrix": 'plot(problem, kind="design")',
+    "generate_report": "to_html()",
     "resid": "residuals(), whiteness() or plot(kind='residuals')",
     "sim lsim simulate": "predict(u, edges='zeros')",
     "df_resid nobs": "noise.dof or problem.n_equations",
@@ -65,6 +70,8 @@ ATTRIBUTES = {
     "freqresp bode tf freqz": 'frequency_response(), or plot(kind="bode")',
     "step dc_gain dcgain stepinfo": "step_response()",
     "impulse": "impulse_response",
+    "FirstLevelModel run_glm": "Problem(..., basis=HRF(...)), and solve(problem, noise='ar1')",
+    "make_first_level_design_matrix": "interop.events.impulses, and Problem(..., basis=HRF(...))",
     "ReceptiveField TRF": "Problem(x, y, lags=(first, last)), or sklearn.ConvRegressor",
 }
 

@@ -131,10 +131,10 @@ def _outputs_table(weights: Weights, score: Any) -> Table:
     *taps, outputs = weights.kernel.shape
     order, columns, means = np.arange(outputs), dict[str, list[str]](), {}
     if score is not None:
-        means = {"R² (training)": score.r2, "correlation": score.correlation}
+        means, r2 = {"R² (training)": score.r2, "correlation": score.correlation}, score._r2
         if outputs > MANY:
             order = np.argsort(-np.nan_to_num(score.r2, nan=-np.inf), kind="stable")
-        columns["R² (training)"] = [score._r2[o] for o in order]
+        columns["R² (training)"] = [r2[o] for o in order]
         columns["correlation"] = [f"{score.correlation[o]:.3f}" for o in order]
     largest = np.abs(weights.kernel).reshape(-1, outputs).argmax(0)
     places = [(*np.unravel_index(largest[o], taps), o) for o in order]

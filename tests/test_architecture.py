@@ -299,19 +299,19 @@ def test_type_checkers_find_public_names():
 
 # Lines of code of every part and numbers of files. They may be lowered at any time.
 LIMITS = {
-    "problem": 1928,
+    "problem": 1935,
     "linalg": 707,
     "operators": 2451,
     "leastsquares": 1251,
-    "inference": 3156,
+    "inference": 3159,
     "solvers": 1071,
     "identifiability": 826,
-    "plotting": 848,
+    "plotting": 855,
     "cli": 417,
-    "interop, formats, io, datasets": 381,
-    "top level": 2900,
-    "package": 15936,
-    "tests": 14052,
+    "interop, formats, io, datasets": 383,
+    "top level": 2924,
+    "package": 15979,
+    "tests": 14067,
     "files": 130,
     "files at the top": 29,
 }

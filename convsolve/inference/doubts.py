@@ -262,7 +262,7 @@ def _noisy(z: np.ndarray, total: float, spread: float) -> str:
         return ""
     return (
         f"standard errors explain {100 * min(total / power, 1.0):.0f} % of the squared weights: "
-        "the data do not determine this kernel well; use penalty='ridge'"
+        "the data do not determine this kernel well; use penalty='ridge' (tests remain valid)"
     )
 
 

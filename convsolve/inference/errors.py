@@ -249,6 +249,10 @@ class UnitCovariance:
     @cached_property
     def root(self) -> np.ndarray:
         """H (P, k) with H Hᵀ the covariance."""
+        return self.root_of(None)
+
+    def root_of(self, contrast: np.ndarray | None) -> np.ndarray:
+        """Return a root (q, k) of the covariance of sums of taps (q, P), by default of all taps."""
         analysis, group, penalty, strength = self._given
         system = analysis.system(penalty, strength)
         factor = system.factor(group)
@@ -256,8 +260,8 @@ class UnitCovariance:
             if factor is None:
                 raise ValueError("the memory limit allows no factor, which a covariance needs")
             raise ValueError("the data do not determine every tap; see identify(problem)")
-        half = factor.whitened(system.tap_rows(group).T).T
-        return np.ldexp(half, -system.matrix.exponents[group][:, None])
+        rows = np.ldexp(system.tap_rows(group), -system.matrix.exponents[group][:, None])
+        return factor.whitened((rows if contrast is None else contrast @ rows).T).T
 
     @cached_property
     def largest(self) -> np.ndarray:
@@ -340,7 +344,7 @@ class Errors:
 
     def roots(self, contrast: np.ndarray, outputs: np.ndarray) -> Iterator[np.ndarray]:
         """Yield roots m (q, k) of covariances of sums of taps (q, P), for outputs of a group."""
-        products = {unit: contrast @ unit.root for unit in {self._units[o] for o in outputs}}
+        products = {unit: unit.root_of(contrast) for unit in {self._units[o] for o in outputs}}
         for o in outputs:
             yield products[self._units[o]] * self.deviation[o]
 
@@ -409,7 +413,8 @@ class Errors:
         from scipy.special import fdtrc
 
         if any(strength for _, strength in self._pairs):
-            raise ValueError("a penalized estimate is biased, and has no F test")
+            words = "a penalized estimate is biased, and has no F test; test held-out predictions"
+            raise ValueError(f"{words} by cross_validate(...).compare, or solve without a penalty")
         found = np.full((6, len(self._pairs)), np.nan)
         found[1] = self.dof
         for given, outputs in zip(contrasts, self._outputs, strict=True):
@@ -423,7 +428,7 @@ class Errors:
         """Yield statistic, degrees of freedom, partial R², sum, error and value of every output."""
         size, sums = len(given.value), given.rows @ self._taps[:, outputs]
         # A sum is at most its standard error for unit noise times the norm of y.
-        gains = np.linalg.norm(given.rows @ self._units[outputs[0]].root, axis=1)
+        gains = np.linalg.norm(self._units[outputs[0]].root_of(given.rows), axis=1)
         norms = np.ldexp(self._plain.y_norms, self._plain.y_exponents).reshape(-1)[outputs]
         off, terms = sums - given.value[:, None], np.outer(gains, norms)
         real = np.abs(off) > ROUNDING * (terms + np.abs(given.value)[:, None])

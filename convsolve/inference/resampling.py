@@ -416,7 +416,7 @@ def _unsupported(problem: Problem, folds: Sequence[Any], terms: Sequence[Any]) -
     adjusted = kept.flags or problem._weights or problem._terms.columns
     reasons = {
         "x has several axes": problem.spec.ndim > 1,
-        "rows have a mask, missing samples, weights or confounds": adjusted,
+        "rows have a mask, missing samples, weights or confounds; cut records there": adjusted,
         "channels have several strengths": any(len({form for form, _ in own}) > 1 for own in terms),
         f"p below 5 % needs {FEWEST_RECORDS} whole records or more, or one, got {len(x)}": few,
         "all records have the same x": len(x) > 1 and all(np.array_equal(a, x[0]) for a in x),

@@ -66,6 +66,8 @@ def problem(recording: Any, x: Any, y: Any, **options: Any) -> Problem:
     if not all(hasattr(one, "ch_names") for one in recordings):
         raise TypeError("recording must be a Raw or Epochs of MNE, or a list of them")
     given = {"edges": "drop", "missing": "drop", "fs": _same([r.info["sfreq"] for r in recordings])}
+    if options.get("fs", given["fs"]) != given["fs"]:
+        raise ValueError(f"the rate of the recording is {given['fs']:g} Hz; leave out fs=")
     for side, name in ((x, "channels"), (y, "outputs")):
         each = side if several and lists_arrays(side) else [side] * len(recordings)
         pairs = [*zip(recordings, each, strict=True)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..comparison import Comparison
-from ..inference.regularization import Regularization
+from ..inference.regularization import Regularization, of_some
 from ..lag_choice import LagChoice
 from ..problem.names import Axis, Names
 from ..subjects import GroupSolution
@@ -32,22 +32,29 @@ TIMES = 2.0
 def scores(ax: Any, chosen: Regularization) -> None:
     """Draw the score of every strength, in folds too, and the selected strength."""
     path: Any = chosen.path
-    outputs = path.scores.shape[1]
+    outputs, shown = path.scores.shape[1], path.scores
     label = CRITERIA.get(chosen.criterion, f"held-out {chosen.criterion}")
-    relative = outputs > 1 and chosen.criterion in ("gcv", "mse") and np.nanmin(path.scores) > 0
-    for q in range(min(outputs, draw.MANY)):
-        at, values = path.strengths[:, q], path.scores[:, q]
-        values = values / np.nanmin(values) if relative else values
+    # An output that does not vary has no best score.
+    best = np.where(shown > 0, shown, np.inf).min(0)
+    relative = outputs > 1 and chosen.criterion in ("gcv", "mse") and np.isfinite(best).any()
+    shown = shown / best if relative else shown
+    some = f" ({draw.MANY} of {outputs} outputs)" * (outputs > draw.MANY)
+    if outputs > 1 and not (np.ptp(chosen.strength, axis=-1).any() or chosen.at_edge.any()):
+        some, chosen = f" (mean of {outputs} outputs)", of_some(chosen, [0])
+        mean = np.exp(np.log(shown[:, np.isfinite(best)]).mean(1)) if relative else shown.mean(1)
+        shown = mean[:, None]
+    for q in range(min(shown.shape[1], draw.MANY)):
+        at, values = path.strengths[:, q], shown[:, q]
         folds = () if path.scores_by_fold is None or outputs > 1 else path.scores_by_fold[..., q]
         for i, fold in enumerate(folds):
             ax.plot(at, fold, color=draw.GREY, linewidth=0.7, label="a fold" if i == 0 else None)
         ax.semilogx(at, values, color=draw.HUES[q], linewidth=1.3)
         _mark(ax, chosen, q, values)
-    some = f" ({draw.MANY} of {outputs} outputs)" * (outputs > draw.MANY)
     label += " / its best" * bool(relative)
     draw.entitle(ax, f"Choice of the strength{some}", _strength_label(chosen), label)
     if relative:
-        ax.set_ylim(0.98, min(ax.get_ylim()[1], TIMES))
+        top = min(ax.get_ylim()[1], TIMES)
+        ax.set_ylim(1.1 - 0.1 * top, top)
     draw.legend(ax, title="chosen")
 
 

@@ -14,7 +14,7 @@ from . import draw
 from .values import Kernel, Pair, Rows, called
 
 # Rows over which y can be read, at least and at most; points; lags of a correlation.
-FEWEST, MOST, POINTS, LAGS = 60, 400, 3000, 40
+FEWEST, MOST, POINTS, LAGS = 200, 800, 3000, 40
 # 95 % of normal numbers are within so many standard deviations.
 DEVIATIONS = 1.96
 
@@ -67,9 +67,10 @@ def scores(ax: Any, score: Score, names: Sequence[str]) -> None:
     ax.errorbar(at, r2, error, fmt="o", color=draw.GOOD, markersize=4, elinewidth=1)
     step = -(-len(order) // draw.LABELS)
     ax.set_xticks(at[::step], [names[o] for o in order[::step]], rotation=60)
-    title = f"R² on the training data, mean {np.nanmean(r2):.3f}"
+    title = f"R² on the training data, sorted, mean {np.nanmean(r2):.3f}"
     draw.entitle(ax, title, "output", "R²")
-    ax.set_ylim(min(0.0, float(np.nanmin(r2 - error))), 1.02)
+    ends = np.nanmin(r2 - error), np.nanmax(r2 + error)
+    ax.set_ylim(min(0.0, 1.05 * float(ends[0])), min(1.02, 1.1 * max(float(ends[1]), 1e-3)))
 
 
 def autocorrelation(ax: Any, rows: Rows) -> None:

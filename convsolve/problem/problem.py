@@ -607,7 +607,8 @@ def _as_rows(
     given = [a.shape[:-1] for a in records.arrays]
     if len(given) != len(like):
         words = f"x has {count(len(like), 'record')}, {name} {count(len(given), 'record')}"
-        raise ValueError(f"{words}; arrays (trials, time) need a channel axis, [..., None]")
+        cure = "a list has an entry per record, and arrays (trials, time) need a channel axis"
+        raise ValueError(f"{words}; {cure}, [..., None]")
     for i, (got, wanted) in enumerate(zip(given, like, strict=True) if given != like else ()):
         if got != wanted:
             which = f"{name}[{i}]" if len(like) > 1 else name
@@ -663,7 +664,8 @@ def _check_left(
     for outputs, rows in by_mask:
         if not rows.count:
             which = f" of {names.output(outputs[0])}" if len(by_mask) > 1 else ""
-            raise ValueError(f"no row{which} is left by the mask, weights and missing values")
+            words = f"no row{which} is left by the mask, weights and missing values"
+            raise ValueError(words + "; leave it out of y" * bool(which))
     for i, gaps in enumerate((confounds and confounds.missing) or ()):
         if any(gaps[rows.flags_of(i)].any() for _, rows in by_mask):
             words = "NaN in rows used in the fit; missing='drop' excludes them"

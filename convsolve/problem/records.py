@@ -318,6 +318,11 @@ def numbers(value: Any, name: str) -> Any:
     masked = isinstance(getattr(value, "_meta", value), np.ma.MaskedArray)
     other = masked or hasattr(value, "toarray") or kind.__module__.startswith("mne")
     array = value if is_stored(value) else np.asarray(None if other else value)
+    if array.dtype == object and hasattr(value, "select_dtypes"):
+        if len(bad := value.select_dtypes(exclude=["number", "bool"]).columns):
+            words = f"got a DataFrame with columns {[*bad]}; use pandas.get_dummies"
+            raise TypeError(f"{name} must hold plain real numbers, {words}")
+        array = value.to_numpy(float, na_value=np.nan)
     if other or _number_type(array.dtype) is None:
         words = kind.__name__ + f" of {array.dtype}" * (not other)
         words += "; use x.filled(np.nan) and missing='drop'" * masked

@@ -177,3 +177,17 @@ def test_the_mean_over_outputs_is_printed_with_its_standard_error() -> None:
     assert line[:3] == ["mean", "of", "3"]
     assert float(line[6]) == pytest.approx(mean.mean(), abs=5e-4)
     assert float(line[8]) == pytest.approx(mean.std(ddof=1) / np.sqrt(6), abs=5e-4)
+
+
+def test_an_output_that_does_not_vary_and_a_short_record() -> None:
+    rng = np.random.default_rng(3)
+    x, noise = rng.standard_normal((2, 6, 200, 1))
+    y = np.concatenate([x + noise, 0 * x, noise], axis=2)
+    scores = cs.cross_validate(cs.Problem(x, y, lags=(0, 2)), ridge=1.0)
+    mean = scores.r2[:, [0, 2]].mean()
+    assert f"mean of 3   {mean:.3f}" in str(scores)
+    other = cs.cross_validate(cs.Problem(x, y, lags=(0, 1)), ridge=1.0)
+    assert scores.compare(other).joint_pvalue > 0
+    ragged = cs.Problem([*x[:5], x[5, :90]], [*y[:5], y[5, :90]], lags=(0, 2))
+    found = cs.cross_validate(ragged, ridge=1.0).permutation_test(draws=19)
+    assert "records of up to 200 samples are cut to 90" in str(found)

@@ -149,6 +149,8 @@ def test_mistakes_are_named() -> None:
     ):
         with pytest.raises(error, match=words):
             problem(recording, x, y, lags=(0, 3))
+    with pytest.raises(ValueError, match="the rate of the recording is 100 Hz; leave out fs="):
+        problem(raw, "misc", "eeg", tmin=0, tmax=0.06, fs=50)
     both = cs.solve(problem(raw, "eeg", np.column_stack([ENVELOPE, ENVELOPE]), lags=(0, 1)))
     slow = cs.solve(problem(raw.copy().resample(50), "misc", "eeg", tmin=0, tmax=0.06))
     np.testing.assert_allclose(to_evoked(slow).times, slow.times, atol=1e-12)

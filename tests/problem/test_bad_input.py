@@ -47,7 +47,7 @@ def test_the_advice_for_missing_values_of_new_data_can_be_followed():
         (np.array(["1.5"] * 5, "S"), r"ndarray of \|S3"),
         (None, "NoneType of object"),
         ({"a": 1}, "dict of object"),
-        (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), "DataFrame of object"),
+        (pd.DataFrame({"t": [*"abc"], "x": [1, 2, 3]}), r"a DataFrame with columns \['t'\]"),
         (np.ma.masked_equal(np.arange(5.0), 3), "MaskedArray"),
         (np.ones(5) * 1j, "ndarray of complex128"),
     ],
