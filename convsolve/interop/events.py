@@ -71,11 +71,10 @@ def impulses(
     event, unless it is itself a modulator. For an effect that is not linear, add columns to the
     table, such as powers or splines of a column.
 
-    Times are rounded to the nearest sample, halves to the even one, as `Problem` rounds
-    lags. nilearn's "fir"
-    design equals "boxcar" if onsets and durations are whole samples. It spreads an event that falls
-    between samples over both. It scales an event that is shorter than a sample by the duration in
-    samples, and an event of duration 0 by 1 / ``oversampling``.
+    Times are rounded to the nearest sample, halves to the even one, as `Problem` rounds lags.
+    nilearn's "fir" design is about "boxcar" if onsets and durations are whole samples. It spreads
+    an event that falls between samples over both. It scales an event that is shorter than a sample
+    by the duration in samples, and an event of duration 0 by 1 / ``oversampling``.
 
     Raises:
         TypeError: If ``events`` is not a table, or another argument has the wrong type.
