@@ -24,6 +24,7 @@ from ..leastsquares.normal_operator import Normal
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.system import System
 from ..linalg.conjugate_gradient import Map
+from ..linalg.threads import one_blas_thread
 from ..operators.filtered import lag_sums
 from ..problem.names import Axis
 from ..problem.problem import Problem
@@ -199,16 +200,20 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
         return found[0]
     plain = analysis.regression(RIDGE, 0.0)
     w, dof = plain.from_kernel(kernel), sizes.rows - sizes.unknowns
+    power, ends = np.square(w), _ends(axis, w.shape[1])
+    loud = any((power[:, end].mean(1) > POWER * power.mean(1)).any() for *_, end in ends)
+    if system.strength and not (loud or _few(system)):
+        return found[0]
     # The Gram matrix of many columns may not exist.
     squares = plain.by_moments(w)[0] if _few(system) else np.square(plain.residual(w)[0])
     # A kernel that is almost exact raises no doubt.
     squares = np.where(squares > EXACT * plain.y_norms**2, squares, np.inf)
     for g, z in enumerate(w * np.sqrt(dof / squares)[:, None]):
         if z.any() and (covariance := _covariance(system, g, plain.scaling.factor[g])):
-            some = PROBES[len(z) > MANY]
-            signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(z), some))
+            probes = PROBES[len(z) > MANY]
+            signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(z), probes))
             drawn = covariance(signs)
-            total, spread = (signs * drawn).sum() / some, np.square(drawn).sum() / some
+            total, spread = (signs * drawn).sum() / probes, np.square(drawn).sum() / probes
             noisy = "" if system.strength else _noisy(z, total, spread)
             found.append((_cut(covariance, z, axis, total, dof), noisy))
     cut, noisy = map(max, zip(*found, strict=True))
@@ -266,20 +271,25 @@ def _noisy(z: np.ndarray, total: float, spread: float) -> str:
     )
 
 
+def _ends(axis: Axis, columns: int) -> list[tuple[str, str, int, slice]]:
+    """Return name, argument, lag and columns of the ends of a window, of so many columns."""
+    few, (first, last) = math.ceil(SHARE * len(axis.lags)), axis.lags[[0, -1]].tolist()
+    some = min(max(few, 2), MOST) * columns // len(axis.lags)
+    # Taps are in descending lags. A window up to lag 0 is of a decoder, and has no end.
+    ends = [("last", "tmax", last, slice(0, some))] * (last > 0)
+    return ends + [("first", "tmin", first, slice(columns - some, columns))] * (last > 0 > first)
+
+
 def _cut(covariance: Map, z: np.ndarray, axis: Axis, total: float, dof: int) -> str:
     """Return that a window with ends of more power than noise cuts kernels z (P, Q), or nothing."""
     from scipy.special import fdtrc
 
-    few, (first, last) = math.ceil(SHARE * len(axis.lags)), axis.lags[[0, -1]].tolist()
-    few = min(max(few, 2), MOST)
-    some = few * len(z) // len(axis.lags)
-    # Taps are in descending lags. A window up to lag 0 is of a decoder, and has no end.
-    ends = ("last", 0, "tmax", last), ("first", len(z) - some, "tmin", first)
-    for which, start, name, lag in ends[: (last > 0) * (1 + (first < 0))]:
-        end = z[start : start + some]
-        values, v = np.linalg.eigh(covariance(np.eye(len(z), some, -start))[start : start + some])
-        f = np.square(v.T @ end).T @ (1 / np.maximum(values, ROUNDING * values[-1])) / some
-        power = np.square(z).sum(0) - total, np.square(end).sum(0) - values.sum()
+    for which, name, lag, end in _ends(axis, len(z)):
+        some = end.stop - end.start
+        with one_blas_thread():
+            values, v = np.linalg.eigh(covariance(np.eye(len(z), some, -end.start))[end])
+        f = np.square(v.T @ z[end]).T @ (1 / np.maximum(values, ROUNDING * values[-1])) / some
+        power = np.square(z).sum(0) - total, np.square(z[end]).sum(0) - values.sum()
         sure = (fdtrc(some, dof, f) < END_LEVEL / len(f)) & (f > FAR * (len(z) > MANY))
         if (sure & (power[1] / some > POWER * power[0] / len(z))).any():
             use = f"{name}= beyond {lag / axis.fs:.4g}" if axis.fs else f"lags= beyond {lag}"
