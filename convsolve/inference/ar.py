@@ -247,7 +247,8 @@ def estimated_noise(analysis: Analysis, kernel: np.ndarray, order: int | None) -
 def _residuals(analysis: Analysis, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return residuals (n, outputs) of the rows, less their bias and confounds.
 
-    Those of outputs that are fitted up to rounding are ones. Their flags (outputs,) are returned.
+    Those of outputs that are fitted up to rounding are one and zeros, which have no correlation.
+    The flags (outputs,) of these are returned.
 
     Raises:
         SolveError: If no output has noise.
@@ -263,7 +264,7 @@ def _residuals(analysis: Analysis, kernel: np.ndarray) -> tuple[np.ndarray, np.n
     if exact.all():
         name = design.names.output(0)
         raise SolveError(f"noise='ar' needs noise, and {name} is fitted up to rounding")
-    e[:, exact] = 1.0
+    e[:, exact] = np.eye(len(e), 1)
     return e, exact
 
 

@@ -20,6 +20,7 @@ from .draw import MANY, TALL, Layout, Panels, panels_of
 from .values import (
     Kernel,
     Pair,
+    banded,
     called,
     group_kernel,
     kernel_of,
@@ -237,7 +238,7 @@ def _bode(fit: Solution, pairs: Sequence[Pair]) -> Layout:
     kernel, half = kernel_of(fit), (fit._names.fs or 1.0) / 2
     # From half of the lowest frequency that the window resolves.
     at = np.geomspace(half / max(len(kernel.values), 16), half, POINTS)
-    found = fit._responses(bands=fit._few).frequency(at, LEVEL, False)
+    found = fit._responses(bands=(bands := banded(fit))).frequency(at, LEVEL, False)
     low, high = found.decibels_band
     sizes = found.decibels, np.maximum(low, np.min(found.decibels) - BELOW), high
     less, more = (end - found.phase for end in found.phase_band)
@@ -252,7 +253,7 @@ def _bode(fit: Solution, pairs: Sequence[Pair]) -> Layout:
     panels = {
         label: partial(fits.response, values=v, label=label, **given) for label, v in both.items()
     }
-    title = "Frequency response" + ", 95 % band" * fit._few
+    title = "Frequency response" + ", 95 % band" * bands
     return Layout(panels, [[label] for label in both], title)
 
 

@@ -139,12 +139,18 @@ def patterns_of(fit: Solution) -> Kernel:
     return replace(kernel, values=kernel.ordered(fit.patterns()), title=title, unit="pattern")
 
 
+def banded(fit: Solution) -> bool:
+    """Return whether responses have bands, and these take little time."""
+    return fit._few and not fit._no_errors and bool(fit.stats.get("unique"))
+
+
 def step_of(fit: Solution) -> Kernel:
     """Return the response to a step, to be drawn as a kernel."""
-    found, kernel = fit._responses(bands=fit._few).step(0.95, False), kernel_of(fit)
+    kernel, bands = kernel_of(fit), banded(fit)
+    found = fit._responses(bands=bands).step(0.95, False)
     values, reach = map(kernel.ordered, (found.response, found.band[1] - found.response))
     words: Any = {"title": "Step response", "unit": "response"}
-    known: Any = {"reach": reach, "band": ", 95 % band"} if fit._few else {}
+    known: Any = {"reach": reach, "band": ", 95 % band"} if bands else {}
     return replace(kernel, values=values, **words, **known)
 
 
