@@ -125,7 +125,8 @@ class Method:
         self.noise.check(problem)
         apart = len(problem.parts) * problem.spec.groups > 1 or isinstance(self.noise, ARNoise)
         if self.one_strength and apart and problem.n_outputs > 1:
-            raise ValueError("one_strength=True is not for masks of outputs, groups and noise='ar'")
+            words = "one_strength=True is not for groups, noise='ar' or rows that differ by output"
+            raise ValueError(f"{words}; mask= excludes a row from all outputs")
 
     def check_shape(self, spec: ConvSpec, selection: Selection) -> None:
         """Raise a ValueError unless penalty and grid fit the taps, channels and outputs."""

@@ -175,7 +175,7 @@ def _spans(table: pd.DataFrame, lengths: np.ndarray, rate: float, shape: str) ->
     """Return the first sample and the end (events, 2) of every event."""
     onsets = _numbers(table, "onset")
     first = np.rint(onsets * rate)
-    _refuse(onsets, first < 0, "outside the recording")
+    _refuse(onsets, first < 0, "before the recording: drop this row")
     last = first + 1
     if shape == "boxcar":
         durations = _numbers(table, "duration")

@@ -72,7 +72,7 @@ def changed(column: str, row: int, value: Any) -> dict[str, Any]:
 
 
 MISTAKES: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
-    (changed("onset", 0, -1.0), {}, ValueError, "row 0 of the events has -1.0 for onset, outside"),
+    (changed("onset", 0, -1.0), {}, ValueError, "row 0 of the events has -1.0 for onset, before"),
     (changed("onset", 2, "n/a"), {}, ValueError, "row 2 of the events has n/a for onset, no num"),
     (changed("duration", 1, -2.0), {}, ValueError, "row 1 of the events has -2.0 for duration"),
     (changed("trial_type", 3, None), {}, ValueError, "row 3 of the events has nan for trial_type"),
