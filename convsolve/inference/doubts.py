@@ -42,8 +42,9 @@ MOST_LAGS, LAGS_SHARE, MOST_OUTPUTS = 40, 0.2, 32
 # relative to the largest that is not rounding.
 EXACT, ROUNDING = 1e-10, 1e-12
 # Unknowns up to which a factor takes little time. For more unknowns, the covariance of a
-# preconditioner may be off by this factor. Random vectors for the traces, in both cases.
-MANY, FAR, PROBES = 800, 4.0, (64, 16)
+# preconditioner may be off by this factor, and of more channels than this it takes longer than the
+# solution. Random vectors for the traces, in both cases.
+MANY, FAR, CHANNELS, PROBES = 800, 4.0, 8, (64, 16)
 # Samples and records that are searched for changes of x.
 PLACES, RECORDS = 100_000, 100
 # The cure of a kernel that explains an offset.
@@ -202,7 +203,7 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
     w, dof = plain.from_kernel(kernel), sizes.rows - sizes.unknowns
     power, ends = np.square(w), _ends(axis, w.shape[1])
     loud = any((power[:, end].mean(1) > POWER * power.mean(1)).any() for *_, end in ends)
-    if system.strength and not (loud or _few(system)):
+    if not _few(system) and (kernel.shape[1] > CHANNELS or (system.strength and not loud)):
         return found[0]
     # The Gram matrix of many columns may not exist.
     squares = plain.by_moments(w)[0] if _few(system) else np.square(plain.residual(w)[0])
