@@ -203,7 +203,7 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
     w, dof = plain.from_kernel(kernel), sizes.rows - sizes.unknowns
     power, ends = np.square(w), _ends(axis, w.shape[1])
     loud = any((power[:, end].mean(1) > POWER * power.mean(1)).any() for *_, end in ends)
-    if not _few(system) and (kernel.shape[1] > CHANNELS or (system.strength and not loud)):
+    if (system.strength and not loud) or (kernel.shape[1] > CHANNELS and not _few(system)):
         return found[0]
     # The Gram matrix of many columns may not exist.
     squares = plain.by_moments(w)[0] if _few(system) else np.square(plain.residual(w)[0])
@@ -245,16 +245,19 @@ def _covariance(system: System, group: int, unit: np.ndarray) -> Map | None:
 
     None if this would take longer than the solution.
     """
-    design = system.design
+    design, scale = system.design, (system.scaling.factor[group] / unit)[:, None]
     if _few(system):
-        factor, rows = system.factor(group), system.tap_rows(group) / unit[:, None]
+        factor = system.factor(group)
         if factor is None or not factor.full_rank:
             return None
+        if system.columns.t.identity:
+            return lambda v: scale * factor.solve_normal(scale * v)
+        rows = system.tap_rows(group) / unit[:, None]
         return lambda v: rows @ factor.solve_normal(rows.T @ v)
     if not nearly_toeplitz(design.sizes, design.spec, MANY):
         return None
     normal = Normal(system, group)
-    scale = normal.stretch * (system.scaling.factor[group] / unit)[:, None]
+    scale = normal.stretch * scale
     return (lambda v: scale * normal.inverse(scale * v)) if normal.definite else None
 
 
