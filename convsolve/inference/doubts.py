@@ -245,19 +245,20 @@ def _covariance(system: System, group: int, unit: np.ndarray) -> Map | None:
 
     None if this would take longer than the solution.
     """
-    design, scale = system.design, (system.scaling.factor[group] / unit)[:, None]
+    design, factors = system.design, system.scaling.factor[group]
     if _few(system):
         factor = system.factor(group)
         if factor is None or not factor.full_rank:
             return None
         if system.columns.t.identity:
+            scale = (factors / unit)[:, None]
             return lambda v: scale * factor.solve_normal(scale * v)
         rows = system.tap_rows(group) / unit[:, None]
         return lambda v: rows @ factor.solve_normal(rows.T @ v)
     if not nearly_toeplitz(design.sizes, design.spec, MANY):
         return None
     normal = Normal(system, group)
-    scale = normal.stretch * scale
+    scale = normal.stretch * (factors / unit)[:, None]
     return (lambda v: scale * normal.inverse(scale * v)) if normal.definite else None
 
 
