@@ -125,16 +125,22 @@ class ToeplitzSpectrum:
         return Fit(rss, size, freedom, spare, logdet, *counts)
 
     def add(self, strengths: Sequence[float], probed: Sequence[bool], order: Any = None) -> None:
-        """Compute fits, some with random vectors; NaN if T + λI is not definite, or not near G."""
+        """Compute fits at strengths in ascending order, some with random vectors.
+
+        They are NaN if T + λI is not definite, or not near G.
+        """
         self._known |= dict.fromkeys(strengths, np.full((4, len(self.squares)), np.nan))
         given = np.array(strengths)[:, None]
         first, inverses, logs = shifted(self.lags, given, self.places, order)
         count, enough = len(self.cross), 1e-12 * self.rss / self.rows
-        each = zip(strengths[first:], probed[first:], inverses, logs, strict=True)
-        for strength, random, inverse, log in each:
+        each = [*zip(strengths[first:], probed[first:], inverses, logs, strict=True)]
+        for strength, random, inverse, log in reversed(each):
             freedom = count - strength * inverse.diagonal.sum()
             try:
                 run, _ = self.solved(strength, inverse, self.cross, enough)
+            except Slow:
+                return  # A smaller strength takes more steps.
+            try:
                 if random:
                     off = self._difference(inverse, strength, freedom)
                     self._differences[math.log(strength)] = off
@@ -191,9 +197,11 @@ def search(scorer: Scorer) -> Chosen:
     polynomial = np.vander(between, 7) @ np.linalg.inv(np.vander(steps, 7))
     coarse = whole.mean * 10.0**DECADES
     # A short predictor may not be close to G.
+    missing = coarse
     for order in (ORDER, None):
-        whole.add(coarse.tolist(), [False] * len(coarse), order)
+        whole.add(missing.tolist(), [False] * len(missing), order)
         losses = scorer.losses(table := scorer.table(coarse[:, None]))
+        missing = coarse[~np.isfinite(losses).all(1)]
         first = 1 + int(np.flatnonzero(~np.isfinite(losses).all(1)).max(initial=-1))
         best, done = first + np.argmin(losses[first:], 0), set[int]()
         if not first or (best > first + 1).all():
