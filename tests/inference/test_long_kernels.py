@@ -153,7 +153,7 @@ def test_a_sweep_needs_silence_at_both_ends(penalty):
         cs.solve(cs.Problem(sweep, y, lags=(0, 4199)), penalty=penalty)
     with_silence = np.concatenate([sweep, np.zeros(4200)])
     problem = cs.Problem(with_silence, np.resize(y, 51_200), lags=(0, 4199), edges="zeros")
-    assert cs.solve(problem, penalty=penalty).regularization.criterion in ("gcv", "evidence")
+    assert cs.solve(problem, penalty=penalty).stats["solver"] == "ConjugateGradient"
     if penalty == "ridge":
         fit = cs.solve(cs.Problem(sweep, y, lags=(0, 1099)), penalty=penalty)
         assert fit.stats["solver"] == "eigenvectors of the Gram matrix"

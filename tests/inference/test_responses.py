@@ -151,8 +151,22 @@ def test_figures_draw_both_responses() -> None:
     at, decibels = magnitude.lines[0].get_data()
     np.testing.assert_allclose(decibels, fit.frequency_response(at).decibels[:, 0, 1])
     assert phase.get_ylabel() == "phase (degrees)"
+    known = np.isfinite(phase.lines[0].get_ydata())
+    less, more = (end[:, 0, 1] for end in fit.frequency_response(at).phase_band)
+    np.testing.assert_array_equal(known, more - less < 6.28)
     (step,) = fit.plot(kind="step", channels=0, outputs=1).axes
     np.testing.assert_allclose(step.lines[-1].get_ydata(), fit.step_response().response[:, 0, 1])
+
+
+def test_figures_of_fits_without_errors_have_no_bands() -> None:
+    pytest.importorskip("matplotlib")
+    x, noise = np.random.default_rng(2).standard_normal((2, 300))
+    fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 9)), cs.GradientDescent(steps=3))
+    assert fit.plot(kind="bode").get_suptitle() == "Frequency response"
+    assert fit.plot(kind="step").axes[0].get_title() == "Step response"
+    assert solved().plot(kind="bode").get_suptitle() == "Frequency response, 95 % band"
+    with pytest.raises(ValueError, match="the status is 'max steps'"):
+        fit.frequency_response()
 
 
 @pytest.mark.parametrize(
