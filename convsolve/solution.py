@@ -696,8 +696,9 @@ class Solution(Reported):
         Raises:
             TypeError: If ``level`` is not a number, or ``simultaneous`` is not a bool.
             ValueError: If there are no standard errors, see `standard_error`; if a tap is not
-                determined; if the kernel has several axes; if frequencies are not finite; or if
-                simultaneous bands are requested with a penalty, for which they do not hold.
+                determined; if the kernel has several axes; if frequencies are not finite or exceed
+                half of the sampling rate; or if simultaneous bands are requested with a penalty,
+                for which they do not hold.
 
         Examples:
             >>> import numpy as np

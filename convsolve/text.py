@@ -89,11 +89,11 @@ def span(values: Collection[float], form: str = ".3g") -> str:
 def either(texts: Collection[str]) -> str:
     """Return distinct texts joined by "or", or one text with ranges if only numbers differ.
 
-    >>> either(["DC, decay 0.97", "DC, decay 0.9"]), either(["ridge", "lasso"])
-    ('DC, decay 0.9 to 0.97', 'ridge or lasso')
+    >>> either(["DC, decay 0.97", "DC, decay 1e-05"]), either(["ridge", "lasso"])
+    ('DC, decay 1e-05 to 0.97', 'ridge or lasso')
     """
     distinct = [*dict.fromkeys(texts)]
-    pieces = [re.split(r"(\d+(?:\.\d+)?)", text) for text in distinct]
+    pieces = [re.split(r"(-?\d+(?:\.\d+)?(?:e[-+]\d+)?)", text) for text in distinct]
     if len({tuple(words[::2]) for words in pieces}) > 1:
         return " or ".join(distinct)
     numbers = zip(*(words[1::2] for words in pieces), strict=True)

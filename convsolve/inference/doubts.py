@@ -93,11 +93,8 @@ class Whiteness(Reported):
             "d.o.f.": [f"{dof}" for dof in self.dof],
             "p-value": [f"{p:.2g}" for p in self.pvalue],
         }
-        yield Fact(
-            "",
-            "Ljung-Box test of residuals",
-            by_output(self.outputs or range(len(self.dof)), columns),
-        )
+        table = by_output(self.outputs or range(len(self.dof)), columns)
+        yield Fact("", "Ljung-Box test of residuals", table)
         yield from of_fields(self)
 
 
@@ -186,7 +183,7 @@ def warning(
 
 
 def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -> tuple[str, str]:
-    """Return why the window may cut a kernel (K, C, Cout), and why the kernel may be noise, or "".
+    """Return why rows or window may cut a kernel (K, C, Cout), and why it may be noise, or "".
 
     Args:
         analysis: the analysis of the rows that were solved.
@@ -222,7 +219,7 @@ def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -
 
 
 def _lost(problem: Problem) -> str:
-    """Return that most changes of x are in windows that begin before the records, or nothing."""
+    """Return that x changes mostly before the rows that edges="drop" leaves, or an empty string."""
     x = [a[:PLACES] for a in problem.x[:RECORDS] if isinstance(a, np.ndarray)]
     if problem._geometry.edges != "drop" or not x or any(np.ptp(a[:2], 0).any() for a in x):
         return ""
@@ -263,7 +260,7 @@ def _covariance(system: System, group: int, unit: np.ndarray) -> Map | None:
 
 
 def _noisy(z: np.ndarray, total: float, spread: float) -> str:
-    """Return that most kernels of outputs z (P, Q) are noise of variances C, or nothing.
+    """Return that most kernels of outputs z (P, Q) are noise of covariance C, or "".
 
     ``total`` is tr C, the expected power, and ``spread`` tr C², half the variance of the power.
     """
@@ -286,7 +283,7 @@ def _ends(axis: Axis, columns: int) -> list[tuple[str, str, int, slice]]:
 
 
 def _cut(covariance: Map, z: np.ndarray, axis: Axis, total: float, dof: int) -> str:
-    """Return that a window with ends of more power than noise cuts kernels z (P, Q), or nothing."""
+    """Return that an end of kernels z (P, Q) has more power than noise and a decay leave, or ""."""
     from scipy.special import fdtrc
 
     for which, name, lag, end in _ends(axis, len(z)):

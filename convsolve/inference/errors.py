@@ -256,9 +256,9 @@ class UnitCovariance:
         analysis, group, penalty, strength = self._given
         system = analysis.system(penalty, strength)
         factor = system.factor(group)
-        if factor is None or not factor.full_rank:
-            if factor is None:
-                raise ValueError("the memory limit allows no factor, which a covariance needs")
+        if factor is None:
+            raise ValueError("the memory limit allows no factor, which a covariance needs")
+        if not factor.full_rank:
             raise ValueError("the data do not determine every tap; see identify(problem)")
         rows = np.ldexp(system.tap_rows(group), -system.matrix.exponents[group][:, None])
         return factor.whitened((rows if contrast is None else contrast @ rows).T).T

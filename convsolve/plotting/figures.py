@@ -18,6 +18,7 @@ from ..subjects import GroupSolution
 from . import choices, data, fit as fits, kernel as kernels
 from .draw import MANY, TALL, Layout, Panels, panels_of
 from .values import (
+    LEVEL,
     Kernel,
     Pair,
     banded,
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 RESIDUALS = [["residual", "autocorrelation"], ["cross correlation", "quantiles"]]
 # What is drawn as a kernel.
 KERNELS = {"patterns": patterns_of, "step": step_of}
-# Frequencies of a response and level of its band, and decibels below the least magnitude at which a
-# band is cut that contains zero.
-POINTS, LEVEL, BELOW = 512, 0.95, 20.0
+# Frequencies of a response, decibels below the least magnitude at which a band is cut that contains
+# zero, and the width of the band of a phase that is not determined, less rounding.
+POINTS, BELOW, CIRCLE = 512, 20.0, 2 * np.pi - 1e-6
 # Pairs of channel and output of a group or comparison that are drawn at most.
 PAIRS = 4
 # Height in inches of a panel below a kernel.
@@ -243,7 +244,7 @@ def _bode(fit: Solution, pairs: Sequence[Pair]) -> Layout:
     sizes = found.decibels, np.maximum(low, np.min(found.decibels) - BELOW), high
     less, more = (end - found.phase for end in found.phase_band)
     # The phase is not determined where its band is a circle, and has random turns there.
-    known, phase = more - less < 6.28, np.full(less.shape, np.nan)
+    known, phase = more - less < CIRCLE, np.full(less.shape, np.nan)
     for place in np.ndindex(phase.shape[1:]):
         some = known[:, *place], *place
         phase[some] = np.unwrap(np.angle(found.response[some]))

@@ -473,5 +473,5 @@ def lags_of_times(tmin: Any, tmax: Any, fs: Any) -> Any:
     if first > last:
         raise ValueError(f"tmin={tmin:.3g} must not exceed tmax={tmax:.3g}")
     if first < last and last - first < 0.5:
-        raise ValueError(f"tmin= to tmax= is less than one sample at fs={rate:.3g}, in Hz")
+        raise ValueError(f"tmin= to tmax= is less than half a sample at fs={rate:.3g} Hz")
     return round(first), round(last)

@@ -125,7 +125,7 @@ def test_trials_by_time_needs_a_channel_axis(given, trials, channels):
         ({"lags": (0, 9)}, ValueError,
          r"no window fits: lags \[\(0, 9\)\] take \(10,\) samples .* fewer lags or edges"),
         ({"tmin": 0, "tmax": np.inf, "fs": 9}, ValueError, "tmax must be finite"),
-        ({"tmax": 0.5, "fs": 1 / 50}, ValueError, "less than one sample at fs=0.02, in Hz"),
+        ({"tmax": 0.5, "fs": 1 / 50}, ValueError, "less than half a sample at fs=0.02 Hz"),
         ({"tmin": -100, "tmax": 500, "fs": 128}, ValueError, "no window fits: .* are in seconds"),
         # y
         ({"x": [X, X], "y": [np.ones(9), np.ones(8)], "lags": (0, 2)}, ValueError,
