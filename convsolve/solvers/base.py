@@ -178,9 +178,9 @@ class CustomLoss(Loss):
             value = self.function(prediction, target)
         except jax.errors.TracerArrayConversionError as error:
             raise TypeError(f"loss={self!r} must compute by jax.numpy instead of numpy") from error
-        if np.shape(value) not in ((), np.shape(prediction)):
-            words = f"{np.shape(value)}; it must be a number, or have the shape of the prediction"
-            raise ValueError(f"loss={self!r} returns values of shape {words}")
+        if np.shape(value)[:1] not in ((), np.shape(prediction)[:1]):
+            words = f"{np.shape(value)}; it must return a number, or values of every row"
+            raise ValueError(f"loss={self!r} returns the shape {words}")
         return xp.mean(value)
 
     def supports(self, sizes: Sizes, spec: ConvSpec) -> str | None:

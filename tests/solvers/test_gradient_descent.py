@@ -160,3 +160,17 @@ def test_batches_are_rows_that_are_used() -> None:
     lagged = {"lags": (0, 3), "basis": cs.Basis(np.eye(4))}
     same = cs.solve(cs.Problem(X, np.pad(y, ((0, 0), (3, 0), (0, 0))), **lagged), solver)
     np.testing.assert_allclose(same.kernel, W, rtol=1e-12)
+
+
+def test_losses_and_optimizers_of_the_user() -> None:
+    x, noise = np.random.default_rng(5).standard_normal((2, 200))
+    problem = cs.Problem(x, x + noise, lags=(0, 3))
+    wanted = cs.solve(problem, cs.GradientDescent(optax.adam(0.01), steps=20)).kernel
+    for loss in (lambda p, y: (p - y) ** 2, lambda p, y: ((p - y) ** 2).sum(1)):
+        found = cs.solve(problem, cs.GradientDescent(optax.adam(0.01), steps=20), loss=loss)
+        np.testing.assert_allclose(found.kernel, wanted, rtol=1e-12)
+    assert cs.solve(problem, optax.sgd(0.5)).status == "solved"
+    with pytest.raises(TypeError, match=r"must compute by jax\.numpy instead of numpy"):
+        cs.solve(problem, "adam", loss=lambda p, y: np.square(np.asarray(p) - y))
+    with pytest.raises(ValueError, match=r"returns the shape \(3,\); it must return a number"):
+        cs.solve(problem, "adam", loss=lambda p, y: jnp.ones(3))
