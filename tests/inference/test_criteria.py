@@ -65,7 +65,9 @@ class Brute:
 
     def covariance(self, strength: float) -> np.ndarray:
         """Of y over the noise variance, a priori, in the rows of ``rest``."""
-        kernel = np.linalg.pinv(self.d.T @ self.d)
+        # That of DᵀD would take its rounding for an eigenvalue on some machines.
+        root = np.linalg.pinv(self.d)
+        kernel = root @ root.T
         return (
             np.eye(len(self.rest.T))
             + self.rest.T @ self.a @ kernel @ self.a.T @ self.rest / strength
