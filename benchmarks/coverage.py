@@ -559,7 +559,7 @@ def response_bands(case: str, draws: int) -> dict[str, Any]:
             low, high = bands.magnitude_band
             inside = [
                 (low <= np.abs(true)) & (np.abs(true) <= high),
-                off <= np.diff(bands.phase_band, axis=0)[0] / 2,
+                ~(off > np.diff(bands.phase_band, axis=0)[0] / 2),
             ]
             low, high = steps.band
             inside.append((low <= step) & (step <= high))

@@ -190,6 +190,8 @@ def plain(value: Any) -> Any:
         return [plain(inner) for inner in value]
     if hasattr(value, "tolist"):
         return plain(value.tolist())
+    if isinstance(value, complex):
+        return [value.real, value.imag]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

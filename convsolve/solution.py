@@ -679,8 +679,9 @@ class Solution(Reported):
         """Compute the frequency response of the kernel, with bands of magnitude and phase.
 
         The band of the magnitude is not linearized in decibels. It contains zero where the
-        magnitude may be zero. The band of the phase is Fieller's interval. With a penalty, bands
-        hold on average over frequencies. The covariance of 8000 taps takes half a minute.
+        magnitude may be zero. The band of the phase is Fieller's interval. Where this is a whole
+        circle, the phase is NaN. With a penalty, bands hold on average over frequencies. The
+        covariance of 8000 taps takes half a minute.
 
         Args:
             frequencies: ``(F,)`` in Hz, or in cycles per sample without ``fs``. None, the default,
@@ -736,8 +737,8 @@ class Solution(Reported):
             >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
             >>> fit = cs.solve(cs.Problem(x, y, lags=(0, 2), fs=100))
             >>> print(fit.step_response())
-            kernel             gain
-            0 → 0   1.913 ± 0.07265
+            kernel   gain  standard error
+            0 → 0   1.913         0.07265
 
         See Also:
             `frequency_response`, and ``plot(kind="step")``.
@@ -810,8 +811,8 @@ class Solution(Reported):
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
             >>> print(cs.solve(cs.Problem(x, x + noise, lags=(0, 9))).whiteness())
             Ljung-Box test of residuals
-            output     lags      Q  d.o.f.  p-value
-            0       1 to 10  6.669      10     0.76
+            output  lags     Q  d.o.f.  p-value
+            0         10  6.67      10    0.756
 
         See Also:
             `noise`, and ``plot(kind="residuals")``.

@@ -197,19 +197,10 @@ def bonferroni(dof: Any, level: float, count: Any) -> Any:
     return t_quantile(dof, 1 - (1 - level) / (2 * count))
 
 
-def _quantile(largest: np.ndarray, dof: float, level: float) -> float:
+def largest_quantile(largest: np.ndarray, dof: float, level: float) -> float:
     """Return a quantile of draws of the largest |t| for a known variance, which is estimated."""
-    spread = np.sqrt(np.random.default_rng(1).chisquare(dof, DRAWS) / dof)
+    spread = np.sqrt(np.random.default_rng(1).chisquare(dof, largest.size) / dof)
     return float(np.quantile(largest / spread, level))
-
-
-def simultaneous_t(root: np.ndarray, dof: float, level: float, joint: bool) -> float:
-    """Return the half width, in standard errors, of a simultaneous band.
-
-    The covariance of its numbers has a root (n, k). Unless ``joint``, draws do not describe them.
-    """
-    found = float(bonferroni(dof, level, len(root)))
-    return min(found, _quantile(largest_of(root), dof, level)) if joint else found
 
 
 def approximated(analysis: Analysis, penalty: Penalty, strength: float) -> bool:
@@ -388,7 +379,7 @@ class Errors:
     def max_t(self, level: float) -> np.ndarray:
         """Return the quantile (outputs,) of the largest |t| over all taps of an output."""
         pairs = enumerate(self.dof)
-        return np.array([_quantile(self._largest(o), dof, level) for o, dof in pairs])
+        return np.array([largest_quantile(self._largest(o), dof, level) for o, dof in pairs])
 
     def _largest(self, output: int) -> np.ndarray:
         """Draws of the largest |t| over the taps, for a known variance."""

@@ -10,20 +10,23 @@ Source: E. C. Fieller, J. R. Statist. Soc. B 16 (1954) 175 (ratios).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..facts import NONE, Fact, Reported, Table, of_fields
-from ..text import pm
-from .errors import bonferroni, simultaneous_t, t_quantile
+from .errors import bonferroni, largest_of, largest_quantile, t_quantile
 
-# Draws of a response and of a kernel, angles of an ellipse, and the number of frequencies.
-DRAWS, KERNELS, ANGLES, FREQUENCIES = 1000, 400, 64, 512
-# An ellipse whose determinant is below this share of its squared trace is a line.
+# Draws of a response and of a kernel, and the number of frequencies.
+DRAWS, KERNELS, FREQUENCIES = 1000, 400, 512
+# Unit of a frequency without a rate.
+CYCLES = "cycles per sample"
+# An eigenvalue of S below this share of the largest is rounding.
 FLAT = 1e-9
+# Directions (2, 64) in which an ellipse is projected.
+DIRECTIONS = np.stack([f(np.linspace(0, 2 * np.pi, 64, endpoint=False)) for f in (np.cos, np.sin)])
 
 Band = tuple[np.ndarray, np.ndarray]
 
@@ -43,11 +46,13 @@ class Curve(NamedTuple):
     dof: float
     joint: bool
 
-    def reach(self, root: np.ndarray, level: float, simultaneous: bool) -> float:
-        """Return the half width of a band, in standard errors, of sums with a root (n, k)."""
-        if simultaneous:
-            return simultaneous_t(root, self.dof, level, self.joint)
-        return float(t_quantile(self.dof, (1 + level) / 2))
+    def reach(self, root: np.ndarray, level: float, simultaneous: bool) -> Any:
+        """Return the half width of a band of sums with a root (n, k), in standard errors."""
+        if not simultaneous:
+            return t_quantile(self.dof, (1 + level) / 2)
+        found = bonferroni(self.dof, level, len(root))
+        drawn = largest_quantile(largest_of(root), self.dof, level) if self.joint else found
+        return min(found, drawn)
 
 
 class Responses:
@@ -56,71 +61,71 @@ class Responses:
     Without ``bands`` it needs no errors, and bands have no width.
     """
 
-    def __init__(self, fit: Any, bands: bool) -> None:
-        kernel, fs = np.asarray(fit.kernel, float), fit._names.fs
+    def __init__(self, fit: Any, bands: bool = True) -> None:
+        kernel, self._fs = np.asarray(fit.kernel, float)[::-1], fit._names.fs
         taps, channels, outputs = kernel.shape
-        self._times = fit.lags / (fs or 1.0)
-        # Channel and output axes of length one are left out.
-        self._shape = tuple(n for n in (channels, outputs) if n > 1)
-        self._names = fs, tuple(fit.channels[:channels]), tuple(fit.outputs)
+        self._times = fit.lags / (self._fs or 1.0)
+        self._names = tuple(fit.channels[:channels]), tuple(fit.outputs)
         found: dict[tuple[int, int], Curve] = {}
         for part, (local, o) in ((p, pair) for p in fit._parts for pair in enumerate(p.outputs)):
             root = part.errors.root(local) if bands else np.zeros((taps * channels, 0))
             known = (float(part.errors.dof[local]), part.errors.joint) if bands else (1.0, False)
             for c, m in enumerate(root.reshape(taps, channels, -1)[::-1].swapaxes(0, 1)):
                 square = m if m.shape[1] <= taps else np.linalg.qr(m.T, mode="r").T
-                found[c, o] = Curve(kernel[::-1, c, o], square, *known)
+                found[c, o] = Curve(kernel[:, c, o], square, *known)
         self._curves = [found[pair] for pair in np.ndindex(channels, outputs)]
+        # Channel and output axes of length one are left out.
+        self._shape = tuple(n for n in (channels, outputs) if n > 1)
 
     def _of_each(self, of: Callable[..., Any], *given: Any) -> np.ndarray:
         """Return several values of every curve, shaped as values of impulse responses."""
         found = np.stack([of(curve, *given) for curve in self._curves], axis=-1)
         return found.reshape(*found.shape[:-1], *self._shape)
 
-    def frequency(self, frequencies: Any, level: float, simultaneous: bool) -> FrequencyResponse:
-        """Return the response at frequencies (F,), by default from zero to half of the rate."""
-        fs = self._names[0]
-        at = np.linspace(0.0, (fs or 1.0) / 2, FREQUENCIES) if frequencies is None else frequencies
-        at = np.atleast_1d(np.asarray(at, float))
-        if at.ndim > 1 or not at.size or not np.isfinite(at).all():
-            raise ValueError(f"frequencies must be (F,) finite numbers, got shape {at.shape}")
-        if np.abs(at).max() > (fs or 1.0) / 2 * (1 + 1e-12):
-            raise ValueError(f"frequencies must not exceed half of the rate, {(fs or 1.0) / 2:.4g}")
-        waves = np.exp(-2j * np.pi * np.outer(at, self._times))
-        least = 1 - (1 - level) / len(self._curves) if simultaneous else level
-        value, low, high, less, more = self._of_each(_bands, waves, least, simultaneous)
-        phase = _phase(value)
-        phases = phase + less.real, phase + more.real
-        given: Any = level, at, value, (low.real, high.real), phases, simultaneous
-        return FrequencyResponse(*self._names, *given)
+    def frequency(self, at: Any, level: float = 0.95, every: bool = False) -> FrequencyResponse:
+        """Return the response at frequencies (F,), or from zero to half of the rate.
 
-    def step(self, level: float, simultaneous: bool) -> StepResponse:
+        With ``every``, the bands hold for all frequencies and curves at once.
+        """
+        half = (self._fs or 1.0) / 2
+        at = np.linspace(0.0, half, FREQUENCIES) if at is None else np.atleast_1d(at).astype(float)
+        if at.ndim > 1 or not at.size or not (np.abs(at) <= half * (1 + 1e-12)).all():
+            raise ValueError(f"frequencies must be (F,) numbers up to half the rate, {half:.4g}")
+        waves = np.exp(-2j * np.pi * np.outer(at, self._times))
+        least = 1 - (1 - level) / len(self._curves) if every else level
+        h, *others = self._of_each(_bands, waves, least, every)
+        size, *sizes, decibels, low, high, phase, first, last = np.real(others)
+        given: Any = h, size, tuple(sizes), decibels, (low, high), phase, (first, last), every
+        return FrequencyResponse(*self._names, "Hz" if self._fs else CYCLES, level, at, *given)
+
+    def step(self, level: float = 0.95, simultaneous: bool = False) -> StepResponse:
         """Return the response to a step."""
         value, error, reach = self._of_each(_step, level, simultaneous)
         given: Any = self._times, value, error, (value - reach, value + reach), value[-1], error[-1]
-        return StepResponse(*self._names, level, *given)
+        return StepResponse(*self._names, "s" if self._fs else "samples", level, *given)
 
     def delay(self, level: float, bounded: bool) -> Delay:
         """Return the delay, with an upper bound if bands are ``bounded``."""
-        found = np.append(self._times, np.nan)[self._of_each(_delay, level, bounded)]
-        return Delay(*self._names, level, found[0], (found[1], found[2]), found[3])
+        peak, *ends, latest = np.append(self._times, np.nan)[self._of_each(_delay, level, bounded)]
+        given: Any = peak, tuple(ends), latest
+        return Delay(*self._names, "s" if self._fs else "samples", level, *given)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class _Result(Reported):
     """A result for every channel of a group and output, which have names or numbers."""
 
-    fs: float | None
     channels: tuple[Any, ...]
     outputs: tuple[Any, ...]
+    unit: str
     level: float
 
-    def _table(self, heads: list[str], rows: Iterable[Sequence[str]]) -> Table:
-        """Return a table with a row for every channel and output."""
-        names = (f"{c} → {o}" for c in self.channels for o in self.outputs)
-        return Table(
-            ["kernel", *heads], [[name, *row] for name, row in zip(names, rows, strict=True)]
-        )
+    def _facts(self, numbers: dict[str, Any]) -> Iterator[Fact]:
+        """Yield a table of numbers of every channel and output, by their heads, and all fields."""
+        names = [f"{c} → {o}" for c in self.channels for o in self.outputs]
+        columns = [[f"{v:.4g}".replace("nan", NONE) for v in np.ravel(a)] for a in numbers.values()]
+        yield Fact("", "", Table(["kernel", *numbers], [*zip(names, *columns, strict=True)]))
+        yield from of_fields(self)
 
 
 # --- the response over frequency
@@ -130,17 +135,23 @@ class _Result(Reported):
 class FrequencyResponse(_Result):
     """Frequency response of a kernel, with bands of its magnitude and phase.
 
-    Arrays have the shape of `Solution.impulse_response`, with frequencies instead of lags.
+    Arrays have the shape of `Solution.impulse_response`, with frequencies instead of lags. Bands
+    are pairs of the lower and the upper end.
 
     Attributes:
         frequencies: (F,) in Hz, or in cycles per sample for a problem without ``fs``.
-        response: complex, Σ h(lag)·exp(−2πi·frequency·lag).
-        magnitude_band: lower and upper end of a band of ``magnitude``.
-        phase_band: lower and upper end of a band of ``phase``, one circle apart where the phase is
-            not determined.
+        response: complex, Σ h(lag)·exp(−2πi·frequency·lag). In `to_dict`, pairs of real and
+            imaginary part.
+        magnitude: its absolute value, in the unit of y per unit of x.
+        magnitude_band: the band of ``magnitude``.
+        decibels: 20·log10 of the magnitude.
+        decibels_band: the band of ``decibels``; from −inf where the magnitude may be zero.
+        phase: in radians, without jumps between neighbouring frequencies; NaN where the data do not
+            determine it.
+        phase_band: the band of ``phase``.
+        simultaneous: whether bands hold for all frequencies, channels and outputs at once.
         level: probability that a band contains the true value.
-        simultaneous: whether it holds for all frequencies, channels and outputs at once.
-        fs: sampling rate in Hz, or None.
+        unit: of ``frequencies``.
         channels, outputs: names or numbers. Channels of groups are counted within their group.
 
     Examples:
@@ -161,111 +172,60 @@ class FrequencyResponse(_Result):
 
     frequencies: np.ndarray
     response: np.ndarray
+    magnitude: np.ndarray
     magnitude_band: Band
+    decibels: np.ndarray
+    decibels_band: Band
+    phase: np.ndarray
     phase_band: Band
     simultaneous: bool
 
-    @property
-    def magnitude(self) -> np.ndarray:
-        """Absolute value of the response, in the unit of y per unit of x."""
-        return np.abs(self.response)
-
-    @property
-    def unit(self) -> str:
-        """Unit of ``frequencies``."""
-        return "Hz" if self.fs else "cycles per sample"
-
-    @property
-    def decibels(self) -> np.ndarray:
-        """20·log10 of the magnitude."""
-        return _decibels(self.magnitude)
-
-    @property
-    def decibels_band(self) -> Band:
-        """The ends of ``magnitude_band`` in decibels; −inf where it may be zero."""
-        low, high = map(_decibels, self.magnitude_band)
-        return low, high
-
-    @property
-    def phase(self) -> np.ndarray:
-        """Phase in radians, without jumps between neighbouring frequencies."""
-        return _phase(self.response)
-
     def facts(self, full: bool = True) -> Iterator[Fact]:
-        """Yield the gain at the first frequency and the largest one, and all numbers."""
-        sizes, at = self.magnitude.reshape(len(self.magnitude), -1).T, self.frequencies
-        rows = ([f"{v[0]:.4g}", f"{v.max():.4g}", f"{at[v.argmax()]:.4g}"] for v in sizes)
-        heads = [f"|H| at {at[0]:.4g} {self.unit}", "largest |H|", f"at ({self.unit})"]
-        yield Fact("", "", self._table(heads, rows))
-        parts = {"real": self.response.real, "imag": self.response.imag}
-        yield from of_fields(self, response=parts, magnitude=self.magnitude, phase=self.phase)
-
-
-def _decibels(size: Any) -> Any:
-    with np.errstate(divide="ignore"):
-        return 20 * np.log10(size)
-
-
-def _phase(response: np.ndarray) -> np.ndarray:
-    return np.unwrap(np.angle(response), axis=0)
+        """Yield the gain at the first frequency and the largest one, and all fields."""
+        size, at = self.magnitude, self.frequencies
+        peak = {"largest |H|": size.max(0), f"at ({self.unit})": at[size.argmax(0)]}
+        yield from self._facts({f"|H| at {at[0]:.4g} {self.unit}": size[0]} | peak)
 
 
 @np.errstate(divide="ignore", invalid="ignore")
 def _bands(curve: Curve, waves: np.ndarray, level: float, simultaneous: bool) -> np.ndarray:
-    """Return H, the ends of a band of |H|, and the ends of the phase less the phase (5, F)."""
-    from scipy.special import fdtri
-
-    value, dof = waves @ curve.taps, curve.dof
+    """Return H; |H| and its band; these in decibels; and the phase and its band: (10, F)."""
+    value = waves @ curve.taps
     size = np.abs(value)
-    # Real parts are along H, imaginary parts across.
-    root = waves.real @ curve.root + 1j * (waves.imag @ curve.root)
-    turned = root * np.where(size > 0, value.conj() / size, 1.0)[:, None]
-    spread = np.stack([(a * b).sum(1) for a, b in _products(turned)])
-    along, across, both = spread
+    # The first axis of an ellipse is along H, the second across.
+    turn = np.where(size > 0, value.conj() / size, 1.0)[:, None]
+    root = (turn * (waves.real @ curve.root + 1j * (waves.imag @ curve.root)))[:, None]
+    root = np.concatenate([root.real, root.imag], axis=1)
+    spread = root @ root.mT
+    (along, both), (_, across) = spread.T
     if simultaneous:
-        reach = _largest(turned, spread, curve, level)
-        low, high = _ellipse(size, spread, reach)
+        reach = _largest(curve, root, spread, level)
+        width = reach * np.sqrt(np.abs(np.einsum("id,fij,jd->fd", DIRECTIONS, spread, DIRECTIONS)))
+        middle = size[:, None] * DIRECTIONS[0]
+        low, high = np.maximum((middle - width).max(1), 0.0), (middle + width).max(1)
     else:
-        reach, error = float(t_quantile(dof, (1 + level) / 2)), np.sqrt(along)
-        zero = size < np.sqrt(2 * fdtri(2, dof, level)) * error
-        low, high = np.maximum(size - reach * error, 0.0), size + reach * error
-        low[zero] = 0.0
+        from scipy.special import fdtri
+
+        reach = curve.reach(root, level, False)
+        low, high = size - reach * np.sqrt(along), size + reach * np.sqrt(along)
+        low[size**2 < 2 * fdtri(2, curve.dof, level) * along] = 0.0
     # The tangents of the ellipse from the origin. It has none if it contains the origin.
-    c = reach**2
-    rest = size**2 - c * along
-    root = c**2 * both**2 + rest * c * across
-    some = (rest > 0) & (root >= 0) & ((low > 0) | (not simultaneous))
-    less, more = (np.arctan((s * np.sqrt(root) - c * both) / rest) for s in (-1, 1))
-    return np.stack([value, low, high, np.where(some, less, -np.pi), np.where(some, more, np.pi)])
+    rest = size**2 - reach**2 * along
+    tangents = reach * np.sqrt(reach**2 * both**2 + rest * across)
+    less, more = (np.arctan((s * tangents - reach**2 * both) / rest) for s in (-1, 1))
+    known, phase = (rest > 0) & (tangents >= 0), np.full(size.shape, np.nan)
+    phase[known] = np.unwrap(np.angle(value[known]))
+    sizes, phases = np.stack([size, low, high]), (phase, phase + less, phase + more)
+    return np.stack([value, *sizes, *20 * np.log10(sizes), *phases])
 
 
-def _products(a: np.ndarray) -> Iterator[Band]:
-    """Yield the factors of squares along and across, and of their products."""
-    yield from ((a.real, a.real), (a.imag, a.imag), (a.real, a.imag))
-
-
-def _largest(turned: np.ndarray, spread: np.ndarray, curve: Curve, level: float) -> float:
+def _largest(curve: Curve, root: np.ndarray, spread: np.ndarray, level: float) -> Any:
     """Return the size of ellipses that contain H at all frequencies at once."""
     if not curve.joint:
-        return float(bonferroni(curve.dof, level, 2 * len(turned)))
-    rng, (along, across, both) = np.random.default_rng(0), spread
-    noise = rng.standard_normal((turned.shape[1], DRAWS))
-    z = turned @ (noise / np.sqrt(rng.chisquare(curve.dof, DRAWS) / curve.dof))
-    a, b, mixed = (p * q for p, q in _products(z))
-    whole, trace = (along * across - both**2)[:, None], (along + across)[:, None]
-    squares = (across[:, None] * a + along[:, None] * b - 2 * both[:, None] * mixed) / whole
-    squares = np.where(whole < FLAT * trace**2, (a + b) / trace, squares)
-    return float(np.sqrt(np.quantile(np.nan_to_num(squares).max(0), level)))
-
-
-def _ellipse(size: np.ndarray, spread: np.ndarray, reach: float) -> Band:
-    """Return the least and the largest magnitude (F,) in ellipses around |H|."""
-    angle = np.linspace(0, 2 * np.pi, ANGLES, endpoint=False)
-    u, v = np.cos(angle), np.sin(angle)
-    along, across, both = spread[..., None]
-    width = reach * np.sqrt(np.maximum(along * u**2 + across * v**2 + 2 * both * u * v, 0.0))
-    middle = size[:, None] * u
-    return np.maximum((middle - width).max(1), 0.0), (middle + width).max(1)
+        return bonferroni(curve.dof, level, 2 * len(root))
+    z = np.tensordot(root, np.random.default_rng(0).standard_normal((root.shape[2], DRAWS)), 1)
+    squares = (z * (np.linalg.pinv(spread, FLAT, hermitian=True) @ z)).sum(1)
+    return largest_quantile(np.sqrt(squares.max(0)), curve.dof, level)
 
 
 # --- the response to a step, and the delay
@@ -286,7 +246,7 @@ class StepResponse(_Result):
         gain: the response to a constant: the sum of the kernel.
         gain_error: its standard error.
         level: probability that the band contains the true value.
-        fs: sampling rate in Hz, or None.
+        unit: of times.
         channels, outputs: names or numbers.
 
     Examples:
@@ -310,10 +270,8 @@ class StepResponse(_Result):
     gain_error: np.ndarray
 
     def facts(self, full: bool = True) -> Iterator[Fact]:
-        """Yield the gain of every channel and output, and all numbers."""
-        gains = zip(self.gain.ravel(), self.gain_error.ravel(), strict=True)
-        yield Fact("", "", self._table(["gain"], ([pm(*gain, ".4g")] for gain in gains)))
-        yield from of_fields(self)
+        """Yield the gain of every channel and output, and all fields."""
+        yield from self._facts({"gain": self.gain, "standard error": self.gain_error})
 
 
 def _step(curve: Curve, level: float, simultaneous: bool) -> np.ndarray:
@@ -337,7 +295,7 @@ class Delay(_Result):
             the latest. A slow rise has no lower bound without a model. NaN if there is no such lag,
             or with a penalty.
         level: probability of range and bound.
-        fs: sampling rate in Hz, or None.
+        unit: of times.
         channels, outputs: names or numbers.
 
     Examples:
@@ -346,8 +304,8 @@ class Delay(_Result):
         >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
         >>> y = np.convolve(x, [0, 0, 1.0, 0.3])[:500] + noise
         >>> print(cs.solve(cs.Problem(x, y, lags=(0, 9), fs=100)).delay())
-        kernel  largest weight at (s)         range  delay at most (s)
-        0 → 0                    0.02  0.02 to 0.02               0.02
+        kernel  largest weight at (s)  from    to  delay at most (s)
+        0 → 0                    0.02  0.02  0.02               0.02
 
     See Also:
         `Solution.delay`, which returns it.
@@ -358,16 +316,10 @@ class Delay(_Result):
     latest: np.ndarray
 
     def facts(self, full: bool = True) -> Iterator[Fact]:
-        """Yield a row for every channel and output, and all numbers."""
-        unit = "samples" if self.fs is None else "s"
-        values = (a.ravel() for a in (self.peak, *self.peak_range, self.latest))
-        rows = (
-            [f"{peak:.4g}", f"{low:.4g} to {high:.4g}", f"{bound:.4g}".replace("nan", NONE)]
-            for peak, low, high, bound in zip(*values, strict=True)
-        )
-        heads = [f"largest weight at ({unit})", "range", f"delay at most ({unit})"]
-        yield Fact("", "", self._table(heads, rows))
-        yield from of_fields(self)
+        """Yield the lags of every channel and output, and all fields."""
+        range_ = dict(zip(("from", "to"), self.peak_range, strict=True))
+        bound = {f"delay at most ({self.unit})": self.latest}
+        yield from self._facts({f"largest weight at ({self.unit})": self.peak} | range_ | bound)
 
 
 def _delay(curve: Curve, level: float, bounded: bool) -> list[int]:

@@ -15,21 +15,8 @@ from ..lag_choice import LagChoice
 from ..problem.problem import Problem
 from ..solution import Solution
 from ..subjects import GroupSolution
-from . import choices, data, fit as fits, kernel as kernels
+from . import choices, data, fit as fits, kernel as kernels, values
 from .draw import MANY, TALL, Layout, Panels, panels_of
-from .values import (
-    LEVEL,
-    Kernel,
-    Pair,
-    banded,
-    called,
-    group_kernel,
-    kernel_of,
-    patterns_of,
-    rows_of,
-    step_of,
-    with_bands,
-)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,10 +24,10 @@ if TYPE_CHECKING:
 # The panels of kind="residuals".
 RESIDUALS = [["residual", "autocorrelation"], ["cross correlation", "quantiles"]]
 # What is drawn as a kernel.
-KERNELS = {"patterns": patterns_of, "step": step_of}
-# Frequencies of a response, decibels below the least magnitude at which a band is cut that contains
-# zero, and the width of the band of a phase that is not determined, less rounding.
-POINTS, BELOW, CIRCLE = 512, 20.0, 2 * np.pi - 1e-6
+KERNELS = {"patterns": values.patterns_of, "step": values.step_of}
+# Frequencies of a response, and decibels below the least magnitude at which a band is cut that
+# contains zero.
+POINTS, BELOW = 512, 20.0
 # Pairs of channel and output of a group or comparison that are drawn at most.
 PAIRS = 4
 # Height in inches of a panel below a kernel.
@@ -187,7 +174,7 @@ def _(chosen: LagChoice) -> Layout:
 def _(table: Comparison) -> Layout:
     known = [key for key in choices.NUMBERS if any(row[key] is not None for row in table.rows)]
     bars = {k.replace("_", " "): partial(choices.bars, table=table, key=k) for k in known}
-    first = kernel_of(next(iter(table.solutions.values())))
+    first = values.kernel_of(next(iter(table.solutions.values())))
     one = len(first.axes) == 1
     below = _by_pair(choices.kernels, "kernels", first, table=table) if one else {}
     rows = [[*bars], *([name] * len(bars) for name in below)]
@@ -198,31 +185,31 @@ def _(table: Comparison) -> Layout:
 def _(group: GroupSolution) -> Layout:
     if group.kernel.ndim > 3:
         raise ValueError("a group is drawn if its kernels have one axis")
-    kernel = group_kernel(group)
+    kernel = values.group_kernel(group)
     panels = _by_pair(choices.subjects, "subjects", kernel, group=group)
     return Layout(panels, [[name] for name in panels], _shown(kernel))
 
 
-def _by_pair(draw: Any, name: str, kernel: Kernel, **given: Any) -> Panels:
+def _by_pair(draw: Any, name: str, kernel: values.Kernel, **given: Any) -> Panels:
     """Return a panel for each of the first channels and outputs."""
     pairs = enumerate(kernel.pairs()[:PAIRS])
     return {f"{name} {i}" if i else name: partial(draw, pair=pair, **given) for i, pair in pairs}
 
 
-def _shown(kernel: Kernel) -> str:
+def _shown(kernel: values.Kernel) -> str:
     """Return a title if more channels and outputs than are drawn have a kernel."""
     number = len(kernel.pairs())
     return f"{PAIRS} of {number} kernels" * (number > PAIRS)
 
 
 def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: Any) -> Layout:
-    pairs = kernel_of(fit).pairs(channels, outputs)
+    pairs = values.kernel_of(fit).pairs(channels, outputs)
     some = sorted({o for _, o in pairs})
     if kind == "bode":
         return _bode(fit, pairs)
     whole = kind in (*kernels.KINDS, "kernel", *KERNELS)
     if whole or kind is None:
-        kernel = KERNELS.get(kind or "", with_bands)(fit)
+        kernel = KERNELS.get(kind or "", values.with_bands)(fit)
         wanted = kind if kind in kernels.KINDS else kernels.kind_of(kernel, pairs)
         shown = kernels.layout(kernel, pairs, wanted)
         return shown if whole or ax is not None else _overview(fit, shown, _panels(fit, some))
@@ -234,26 +221,18 @@ def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: 
     return _one(panels, kind, ("kernel", *kernels.KINDS, *KERNELS, "bode", "residuals"))
 
 
-def _bode(fit: Solution, pairs: Sequence[Pair]) -> Layout:
+def _bode(fit: Solution, pairs: Sequence[values.Pair]) -> Layout:
     """Return the panels of magnitude and phase."""
-    kernel, half = kernel_of(fit), (fit._names.fs or 1.0) / 2
+    kernel, half = values.kernel_of(fit), (fit._names.fs or 1.0) / 2
     # From half of the lowest frequency that the window resolves.
     at = np.geomspace(half / max(len(kernel.values), 16), half, POINTS)
-    found = fit._responses(bands=(bands := banded(fit))).frequency(at, LEVEL, False)
+    found = fit._responses(bands=(bands := values.banded(fit))).frequency(at)
     low, high = found.decibels_band
     sizes = found.decibels, np.maximum(low, np.min(found.decibels) - BELOW), high
-    less, more = (end - found.phase for end in found.phase_band)
-    # The phase is not determined where its band is a circle, and has random turns there.
-    known, phase = more - less < CIRCLE, np.full(less.shape, np.nan)
-    for place in np.ndindex(phase.shape[1:]):
-        some = known[:, *place], *place
-        phase[some] = np.unwrap(np.angle(found.response[some]))
-    angles = np.rad2deg((phase, phase + less, phase + more))
-    given: Any = {"found": found, "kernel": kernel, "pairs": pairs[:MANY]}
+    angles = np.rad2deg([found.phase, *found.phase_band])
+    draw = partial(fits.response, found=found, kernel=kernel, pairs=pairs[:MANY])
     both = {"magnitude (dB)": sizes, "phase (degrees)": angles}
-    panels = {
-        label: partial(fits.response, values=v, label=label, **given) for label, v in both.items()
-    }
+    panels = {label: partial(draw, values=both[label], label=label) for label in both}
     title = "Frequency response" + ", 95 % band" * bands
     return Layout(panels, [[label] for label in both], title)
 
@@ -268,9 +247,9 @@ def _panels(fit: Solution, outputs: list[int]) -> Panels:
     draws = [fits.against, fits.quantiles]
     if fit.problem.spec.ndim == 1:
         draws += [fits.prediction, fits.residual, fits.autocorrelation, fits.cross_correlation]
-    names = [called(fit._names, "output", o) for o in range(len(score.r2))]
+    names = [values.called(fit._names, "output", o) for o in range(len(score.r2))]
     found |= panels_of(fits.scores, score=score, names=names)
-    return found | panels_of(*draws, rows=rows_of(fit, score.r2, best))
+    return found | panels_of(*draws, rows=values.rows_of(fit, score.r2, best))
 
 
 def _overview(fit: Solution, kernel: Layout, panels: Panels) -> Layout:

@@ -22,8 +22,6 @@ from ..text import count
 
 # Letters of a name in a figure.
 LETTERS = 16
-# Level of the bands of responses.
-LEVEL = 0.95
 # Largest number of rows, and of columns, of a design that is drawn.
 ROWS = 2000
 
@@ -149,7 +147,7 @@ def banded(fit: Solution) -> bool:
 def step_of(fit: Solution) -> Kernel:
     """Return the response to a step, to be drawn as a kernel."""
     kernel, bands = kernel_of(fit), banded(fit)
-    found = fit._responses(bands=bands).step(LEVEL, False)
+    found = fit._responses(bands=bands).step()
     values, reach = map(kernel.ordered, (found.response, found.band[1] - found.response))
     words: Any = {"title": "Step response", "unit": "response"}
     known: Any = {"reach": reach, "band": ", 95 % band"} if bands else {}
