@@ -29,14 +29,13 @@ from .operators.prediction import predicted
 from .parts import STATUSES, join, joined_stats
 from .problem.checks import flag
 from .problem.description import fitted_terms, rows_sentence
-from .problem.names import Axis
 from .problem.problem import Problem
 from .problem.records import numeric, precision, read
 from .problem.sizes import Limits, Tuning, tuning_of
 from .problem.spec import ConvSpec
 from .progress import LOG, following, tracked
 from .solution import Solution
-from .solvers.base import Loss, Solver, SolverResult, Terms, certified
+from .solvers.base import Loss, Solver, SolverResult, certified
 from .text import recorded
 
 if TYPE_CHECKING:
@@ -226,8 +225,7 @@ def solve(
 
 def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> list[Part]:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    axis = problem._axes[0] if problem._geometry.edges and problem.spec.ndim == 1 else None
-    found = _solved(problem, method, strict, tuning, axis)
+    found = _solved(problem, method, strict, tuning)
     every, model = tuple(range(problem.n_outputs)), method.noise
     parts = [Part(every, problem, found, model, tuning)]
     if not isinstance(model, ARNoise):
@@ -244,7 +242,7 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
         noise = estimated_noise(analyse(problem, tuning), kernel, model.order)
         parts = []
         for some, part in filtered_parts(problem, noise, tuning):
-            found = _solved(part, method.of_part(part._selection), strict, tuning, axis)
+            found = _solved(part, method.of_part(part._selection), strict, tuning)
             # The noise was estimated from the residuals of the fit before.
             if before not in ("solved", "approximate"):
                 found = replace(found, status=max(before, found.status, key=STATUSES.index))
@@ -258,13 +256,8 @@ def _worst(parts: Sequence[Part]) -> str:
     return max((part.found.status or "" for part in parts), key=STATUSES.index)
 
 
-def _solved(
-    problem: Problem, method: Method, strict: bool, tuning: Tuning, axis: Axis | None
-) -> SolverResult:
-    """Solve for outputs that use the same rows, with white noise and in float64.
-
-    ``axis`` has the lags by which the problem was stated, if it was.
-    """
+def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> SolverResult:
+    """Solve for outputs that use the same rows, with white noise and in float64."""
     LOG.info("solve by %s: %r", method.name, problem)
     analysis, report = analyse(problem, tuning), report_of(problem, tuning)
     sizes, clock = analysis.design.sizes, analysis.design.clock
@@ -276,14 +269,11 @@ def _solved(
         analysis.design.sum_rows()
         # Work that methods share does not count.
         begun = time.perf_counter() - clock.total
-        # A system with a penalty is used again below, and exists while it is referred to.
-        terms = method.penalty.terms(problem.n_outputs) if method.penalty.given else [(RIDGE, 0.0)]
-        system = analysis.system(*_weakest(terms))
         raw = method.run(analysis)
         seconds = max(time.perf_counter() - clock.total - begun, 0.0)
         penalties = raw.penalties or [(RIDGE, 0.0)] * problem.n_outputs
-        penalty, least = _weakest(penalties)
-        stats = _stats(method, seconds) | raw.stats
+        penalty, least = min(penalties, key=lambda term: term[1])
+        stats = {"cut": "", "noisy": ""} | _stats(method, seconds) | raw.stats
         # After Ctrl-C, skip the rank decision, which can take minutes.
         if raw.status != "interrupted":
             decided = raw.evidence is not None
@@ -291,9 +281,8 @@ def _solved(
             if strict and not unique:
                 raise _many_fit(IdentifiabilityError, report)
             stats |= {"unique": unique, "shown": raw.answer}
-            if axis is not None and unique and method.least_squares:
-                system = system if method.penalty.given else analysis.system(penalty, least)
-                stats["cut"], stats["noisy"] = doubts(analysis, axis, raw.kernel, system)
+            if unique and method.least_squares:
+                stats |= doubts(analysis, raw.kernel, analysis.system(penalty, least))
         certificate = (
             certified(analysis, raw, *penalties[0]) if method.least_squares else raw.certificate
         )
@@ -302,11 +291,6 @@ def _solved(
     proof = "no certificate" if certificate is None else f"certificate {certificate.value:.1e}"
     LOG.info("%s: %s, %s, %.2f s", stats.get("choice", stats["solver"]), status, proof, seconds)
     return found
-
-
-def _weakest(terms: Terms) -> tuple[Penalty, float]:
-    """Return the penalty and strength of the output with the least strength."""
-    return min(terms, key=lambda term: term[1])
 
 
 def _stats(method: Method, seconds: float) -> dict[str, Any]:
@@ -319,8 +303,6 @@ def _stats(method: Method, seconds: float) -> dict[str, Any]:
         "version": __version__,
         "compile_seconds": 0.0,
         "run_seconds": seconds,
-        "cut": "",
-        "noisy": "",
     }
 
 
@@ -337,6 +319,8 @@ def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tun
         chosen = as_given([terms[o] for o in range(problem.n_outputs)])
     rows = "; ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
     stats = joined_stats(parts) | {"call": method.call, "rows": rows}
+    # The kernel of a layer need not decay.
+    stats["caution"] *= bool(problem._geometry.edges)
     diverged = "the descent diverged: use a smaller learning_rate="
     for words in filter(None, [stats["caution"], diverged * (_worst(parts) == "diverged")]):
         warn(words)

@@ -24,9 +24,7 @@ from ..leastsquares.normal_operator import Normal
 from ..leastsquares.penalty import RIDGE
 from ..leastsquares.system import System
 from ..linalg.conjugate_gradient import Map
-from ..linalg.threads import one_blas_thread
 from ..operators.filtered import lag_sums
-from ..problem.names import Axis
 from ..problem.problem import Problem
 
 # Residuals are called correlated if this happens in at most this share of data sets of white noise.
@@ -43,12 +41,10 @@ MOST_LAGS, LAGS_SHARE, MOST_OUTPUTS = 40, 0.2, 32
 EXACT, ROUNDING = 1e-10, 1e-12
 # Unknowns up to which a factor takes little time. For more unknowns, the covariance of a
 # preconditioner may be off by this factor, and of more channels than this it takes longer than the
-# solution. Random vectors for the traces, in both cases.
-MANY, FAR, CHANNELS, PROBES = 800, 4.0, 8, (64, 16)
+# solution. Random vectors for the traces.
+MANY, FAR, CHANNELS, PROBES = 800, 4.0, 8, 32
 # Samples and records that are searched for changes of x.
 PLACES, RECORDS = 100_000, 100
-# The cure of a kernel that explains an offset.
-OFFSET = ", or drift=1 if y has an offset or drifts"
 # Fewest taps of a kernel, the share of its taps at an end, and most lags there.
 TAPS, SHARE, MOST = 20, 0.05, 50
 # Level of the test of an end, and the least power of its weights relative to the mean of all.
@@ -87,12 +83,8 @@ class Whiteness(Reported):
 
     def facts(self, full: bool = True) -> Iterator[Fact]:
         """Yield a row for every output, and all fields."""
-        columns = {
-            "lags": [f"1 to {n}" for n in self.lags],
-            "Q": [f"{q:.4g}" for q in self.statistic],
-            "d.o.f.": [f"{dof}" for dof in self.dof],
-            "p-value": [f"{p:.2g}" for p in self.pvalue],
-        }
+        found = {"lags": self.lags, "Q": self.statistic, "d.o.f.": self.dof, "p-value": self.pvalue}
+        columns = {head: [f"{value:.3g}" for value in values] for head, values in found.items()}
         table = by_output(self.outputs or range(len(self.dof)), columns)
         yield Fact("", "Ljung-Box test of residuals", table)
         yield from of_fields(self)
@@ -182,121 +174,87 @@ def warning(
 # --- the kernel
 
 
-def doubts(analysis: Analysis, axis: Axis, kernel: np.ndarray, system: System) -> tuple[str, str]:
-    """Return why rows or window may cut a kernel (K, C, Cout), and why it may be noise, or "".
+def doubts(analysis: Analysis, kernel: np.ndarray, system: System) -> dict[str, str]:
+    """Return why rows or window may "cut" a kernel (K, C, Cout), and why it may be "noisy".
 
     Args:
         analysis: the analysis of the rows that were solved.
-        axis: the lags of the kernel.
         kernel: the estimate.
         system: the system of the weakest penalty of an output, which has the largest errors.
     """
-    design, sizes, found = analysis.design, analysis.design.sizes, [("", "")]
-    if lost := _lost(design.problem):
-        return lost, ""
-    if len(kernel) < TAPS or sizes.wide or design.space:
-        return found[0]
+    sizes, problem, cut, noisy = analysis.design.sizes, analysis.design.problem, "", ""
+    few = system.factored or sizes.columns <= MANY
+    # Otherwise a preconditioner has the covariance, if this takes less time than the solution.
+    fast = kernel.shape[1] <= CHANNELS and nearly_toeplitz(sizes, problem.spec, MANY)
+    fast &= not system.strength or system.penalty.uncorrelated
+    small = len(kernel) < TAPS or sizes.wide or problem.spec.ndim > 1
+    if small or analysis.design.space or not (few or fast):
+        return {}
+    if _excluded(problem):
+        cut = "x is constant at first and hardly changes later, so that the excluded rows at the "
+        cut += "edge have most of the response; use edges='zeros' if x was zero before"
+        return {"cut": cut}
     plain = analysis.regression(RIDGE, 0.0)
     w, dof = plain.from_kernel(kernel), sizes.rows - sizes.unknowns
-    power, ends = np.square(w), _ends(axis, w.shape[1])
-    loud = any((power[:, end].mean(1) > POWER * power.mean(1)).any() for *_, end in ends)
-    if (system.strength and not loud) or (kernel.shape[1] > CHANNELS and not _few(system)):
-        return found[0]
     # The Gram matrix of many columns may not exist.
-    squares = plain.by_moments(w)[0] if _few(system) else np.square(plain.residual(w)[0])
+    squares = plain.by_moments(w)[0] if few else np.square(plain.residual(w)[0])
     # A kernel that is almost exact raises no doubt.
     squares = np.where(squares > EXACT * plain.y_norms**2, squares, np.inf)
     for g, z in enumerate(w * np.sqrt(dof / squares)[:, None]):
-        if z.any() and (covariance := _covariance(system, g, plain.scaling.factor[g])):
-            probes = PROBES[len(z) > MANY]
-            signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(z), probes))
-            drawn = covariance(signs)
-            total, spread = (signs * drawn).sum() / probes, np.square(drawn).sum() / probes
-            noisy = "" if system.strength else _noisy(z, total, spread)
-            found.append((_cut(covariance, z, axis, total, dof), noisy))
-    cut, noisy = map(max, zip(*found, strict=True))
-    return cut and cut + OFFSET * (not design.problem._terms.given), noisy
+        covariance = _covariance(system, g, plain.scaling.factor[g][:, None], few)
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(z), PROBES))
+        drawn = covariance(signs)
+        total, spread = (signs * drawn).sum() / PROBES, np.square(drawn).sum() / PROBES
+        power = float(np.median(np.square(z).sum(0)))
+        if 0 < power < total + max(total, 2 * math.sqrt(2 * spread)) and not system.strength:
+            noisy = f"standard errors explain {100 * min(total / power, 1.0):.0f} % of the squared "
+            noisy += "weights: the data do not determine this kernel well; use penalty='ridge' "
+            noisy += "(tests remain valid)"
+        for which, use, end in _ends(problem, len(z)):
+            if _cut(covariance, z, end, total, dof):
+                cut = f"the weights do not decay at the {which} lags: the response is longer than "
+                cut += f"the window, and all weights may be wrong; use {use}"
+                cut += ", or drift=1 if y has an offset or drifts" * (not problem._terms.given)
+    return {"cut": cut, "noisy": noisy}
 
 
-def _lost(problem: Problem) -> str:
-    """Return that x changes mostly before the rows that edges="drop" leaves, or an empty string."""
+def _excluded(problem: Problem) -> bool:
+    """Return whether x changes mostly before the rows that edges="drop" leaves."""
     x = [a[:PLACES] for a in problem.x[:RECORDS] if isinstance(a, np.ndarray)]
-    if problem._geometry.edges != "drop" or not x or any(np.ptp(a[:2], 0).any() for a in x):
-        return ""
-    changes = np.concatenate([np.flatnonzero(np.diff(a, axis=0).any(1)) for a in x])
-    if 2 * (changes < problem._geometry.shift[0]).sum() < len(changes):
-        return ""
-    return (
-        "x is constant at first and hardly changes later, so that the excluded rows at the edge "
-        "have most of the response; use edges='zeros' if x was zero before"
-    )
+    for changes in (np.flatnonzero(np.diff(a, axis=0).any(1)) for a in x):
+        if not changes.all() or 2 * (changes < problem._geometry.shift[0]).sum() < len(changes):
+            return False
+    return problem._geometry.edges == "drop" and len(x) > 0
 
 
-def _few(system: System) -> bool:
-    """Return whether a factor takes little time, or exists."""
-    return system.factored or system.design.sizes.columns <= MANY
-
-
-def _covariance(system: System, group: int, unit: np.ndarray) -> Map | None:
-    """Return the product with the covariance of taps, over a unit (P,), for noise of variance one.
-
-    None if this would take longer than the solution.
-    """
-    design, factors = system.design, system.scaling.factor[group]
-    if _few(system):
-        factor = system.factor(group)
-        if factor is None or not factor.full_rank:
-            return None
-        if system.columns.t.identity:
-            scale = (factors / unit)[:, None]
-            return lambda v: scale * factor.solve_normal(scale * v)
-        rows = system.tap_rows(group) / unit[:, None]
+def _covariance(system: System, group: int, unit: np.ndarray, few: bool) -> Map:
+    """Return the product with the covariance of taps, over a unit (P, 1), for unit noise."""
+    if few:
+        rows, factor = system.tap_rows(group) / unit, system.factors[group]
         return lambda v: rows @ factor.solve_normal(rows.T @ v)
-    if not nearly_toeplitz(design.sizes, design.spec, MANY):
-        return None
     normal = Normal(system, group)
-    scale = normal.stretch * (factors / unit)[:, None]
-    return (lambda v: scale * normal.inverse(scale * v)) if normal.definite else None
+    scale = normal.stretch * system.scaling.factor[group][:, None] / unit
+    return lambda v: scale * normal.inverse(scale * v)
 
 
-def _noisy(z: np.ndarray, total: float, spread: float) -> str:
-    """Return that most kernels of outputs z (P, Q) are noise of covariance C, or "".
-
-    ``total`` is tr C, the expected power, and ``spread`` tr C², half the variance of the power.
-    """
-    power = float(np.median(np.square(z).sum(0)))
-    if power >= total + max(total, 2 * math.sqrt(2 * spread)):
-        return ""
-    return (
-        f"standard errors explain {100 * min(total / power, 1.0):.0f} % of the squared weights: "
-        "the data do not determine this kernel well; use penalty='ridge' (tests remain valid)"
-    )
-
-
-def _ends(axis: Axis, columns: int) -> list[tuple[str, str, int, slice]]:
-    """Return name, argument, lag and columns of the ends of a window, of so many columns."""
-    few, (first, last) = math.ceil(SHARE * len(axis.lags)), axis.lags[[0, -1]].tolist()
-    some = min(max(few, 2), MOST) * columns // len(axis.lags)
+def _ends(problem: Problem, columns: int) -> list[tuple[str, str, slice]]:
+    """Return names of the ends of a window, what exceeds them, and their columns."""
+    (first, last), fs = problem.lags[[0, -1]].tolist(), problem.fs
+    some = min(max(math.ceil(SHARE * len(problem.lags)), 2), MOST) * columns // len(problem.lags)
+    tmin = f"tmin= beyond {first / fs:.4g}" if fs else f"lags= beyond {first}"
+    tmax = f"tmax= beyond {last / fs:.4g}" if fs else f"lags= beyond {last}"
     # Taps are in descending lags. A window up to lag 0 is of a decoder, and has no end.
-    ends = [("last", "tmax", last, slice(0, some))] * (last > 0)
-    return ends + [("first", "tmin", first, slice(columns - some, columns))] * (last > 0 > first)
+    ends = [("last", tmax, slice(0, some)), ("first", tmin, slice(columns - some, columns))]
+    return ends[: (last > 0) * (1 + (first < 0))]
 
 
-def _cut(covariance: Map, z: np.ndarray, axis: Axis, total: float, dof: int) -> str:
-    """Return that an end of kernels z (P, Q) has more power than noise and a decay leave, or ""."""
+def _cut(covariance: Map, z: np.ndarray, end: slice, total: float, dof: int) -> bool:
+    """Return whether an end of kernels z (P, Q) has more power than noise and a decay leave."""
     from scipy.special import fdtrc
 
-    for which, name, lag, end in _ends(axis, len(z)):
-        some = end.stop - end.start
-        with one_blas_thread():
-            values, v = np.linalg.eigh(covariance(np.eye(len(z), some, -end.start))[end])
-        f = np.square(v.T @ z[end]).T @ (1 / np.maximum(values, ROUNDING * values[-1])) / some
-        power = np.square(z).sum(0) - total, np.square(z[end]).sum(0) - values.sum()
-        sure = (fdtrc(some, dof, f) < END_LEVEL / len(f)) & (f > FAR * (len(z) > MANY))
-        if (sure & (power[1] / some > POWER * power[0] / len(z))).any():
-            use = f"{name}= beyond {lag / axis.fs:.4g}" if axis.fs else f"lags= beyond {lag}"
-            return (
-                f"the weights do not decay at the {which} lags: the response is longer than the "
-                f"window, and all weights may be wrong; use {use}"
-            )
-    return ""
+    some = end.stop - end.start
+    own = covariance(np.eye(len(z), some, -end.start))[end]
+    f = (z[end] * (np.linalg.pinv(own, ROUNDING, hermitian=True) @ z[end])).sum(0) / some
+    power = np.square(z).sum(0) - total, np.square(z[end]).sum(0) - np.trace(own)
+    sure = (fdtrc(some, dof, f) < END_LEVEL / len(f)) & (f > FAR * (len(z) > MANY))
+    return bool((sure & (power[1] / some > POWER * power[0] / len(z))).any())

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,10 +25,10 @@ from ..leastsquares.priors import StableSpline
 from ..leastsquares.regression import Regression
 from ..linalg.conjugate_gradient import Conjugate, Map
 from ..operators.toeplitz import FrozenInverse, PredictorInverse, levels_of, shifted
+from ..parallel import cached_property
 from ..parts import join
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
-from .folds import CrossValidation
 from .regularization import Regularization
 from .select import ALONG, TINY, Chosen, Scorer, Scoring, by_strength, choose_strengths, described
 from .spectrum import ROUNDING, Fit, evidence
@@ -55,17 +54,15 @@ REACH, PRECISE = 23.0, 1e-4
 ROWS_OF_PRIOR, EXACT_PRIOR = 20, 2000
 
 
-def without_gram(
-    penalty: Penalty, select: str | CrossValidation, sizes: Sizes, spec: ConvSpec
-) -> bool:
+def without_gram(penalty: Penalty, select: Any, sizes: Sizes, spec: ConvSpec) -> bool:
     """Return whether `choose` selects the strength, and any decay."""
     if isinstance(penalty, StableSpline):
         possible = penalty.kind == "dc" and penalty.correlation in (None, 0.0)
         possible &= select == "evidence"
     else:
         possible = isinstance(penalty, Ridge) and penalty.channel_groups is None
-    possible &= isinstance(select, str) and penalty.strength is None
-    return possible and nearly_toeplitz(sizes, spec, FEWEST)
+    automatic = isinstance(select, str) and penalty.strength is None
+    return possible and automatic and nearly_toeplitz(sizes, spec, FEWEST)
 
 
 class Slow(Exception):
@@ -100,6 +97,21 @@ class ToeplitzSpectrum:
         self._probes = np.random.default_rng(0).choice([-1.0, 1.0], (len(self.cross), PROBES))
         # Sums by strength, and degrees of freedom of G less those of T by its logarithm.
         self._known, self._differences = dict[float, np.ndarray](), dict[float, float]()
+
+    @cached_property
+    def frozen(self) -> tuple[np.ndarray, Sequence[PredictorInverse], np.ndarray]:
+        """Logarithms of levels μ, (T + μ)⁻¹ at every second, and a spline of f_i between them.
+
+        f_i is the log determinant of the prediction errors of C channels and order i of T + μ, less
+        C log μ.
+        """
+        from scipy.interpolate import CubicSpline
+
+        levels = levels_of(self.lags)
+        first, inverses, logs = shifted(self.lags, np.exp(levels)[:, None], self.places)
+        levels = levels[first:]
+        f = CubicSpline(levels, logs - self.lags.shape[1] * levels[:, None])
+        return levels, inverses[::2], f.c
 
     def fit(self, strengths: np.ndarray) -> Fit:
         """Return the fits at strengths (n, Q) or (n, 1), the first ones with random vectors."""
@@ -160,9 +172,7 @@ class ToeplitzSpectrum:
             raise Slow
         return float(rest.mean()) * strength
 
-    def solved(
-        self, ridge: Any, inverse: Map, g: np.ndarray, enough: np.ndarray
-    ) -> tuple[Conjugate, np.ndarray]:
+    def solved(self, ridge: Any, inverse: Map, g: np.ndarray, enough: Any) -> tuple[Conjugate, Any]:
         """Solve (G + ridge)x = g by CG up to residuals with squares of ``enough`` (Q,).
 
         Returns:
@@ -197,11 +207,10 @@ def search(scorer: Scorer) -> Chosen:
     polynomial = np.vander(between, 7) @ np.linalg.inv(np.vander(steps, 7))
     coarse = whole.mean * 10.0**DECADES
     # A short predictor may not be close to G.
-    missing = coarse
+    first = len(coarse)
     for order in (ORDER, None):
-        whole.add(missing.tolist(), [False] * len(missing), order)
+        whole.add(coarse[:first].tolist(), [False] * first, order)
         losses = scorer.losses(table := scorer.table(coarse[:, None]))
-        missing = coarse[~np.isfinite(losses).all(1)]
         first = 1 + int(np.flatnonzero(~np.isfinite(losses).all(1)).max(initial=-1))
         best, done = first + np.argmin(losses[first:], 0), set[int]()
         if not first or (best > first + 1).all():
@@ -233,39 +242,26 @@ def search(scorer: Scorer) -> Chosen:
 class DecayingPrior:
     """The evidence of independent taps with precisions λ·exp(a·i) of tap i, of one output.
 
-    log det (I + G Λ⁻¹) is Σ f_i(Λ_i): f_i(μ) is the log determinant of the prediction errors of C
-    channels and order i of T + μ, less C log μ. Its error is nearly constant.
+    log det (I + G Λ⁻¹) is Σ f_i(Λ_i), see `ToeplitzSpectrum.frozen`. Its error is nearly constant.
 
     Args:
         whole: the sums.
         lags: (K,), in taps and in the order of the kernel. λ is the strength at lag 0, and i = 0
             at the first lag.
+        output: its number.
 
     Attributes:
         decay: a.
     """
 
-    _w: np.ndarray
-    _s: float
-    _known: dict[float, Any]
-
-    def __init__(self, whole: ToeplitzSpectrum, lags: np.ndarray) -> None:
-        from scipy.interpolate import CubicSpline
-
-        levels = levels_of(whole.lags)
-        first, inverses, logs = shifted(whole.lags, np.exp(levels)[:, None], whole.places)
-        self._whole, self._first, self._levels = whole, lags.min(), levels[first:]
+    def __init__(self, whole: ToeplitzSpectrum, lags: np.ndarray, output: int) -> None:
+        self._whole, self._first, self.decay = whole, lags.min(), 0.0
+        self._levels, self._inverses, self._spline = whole.frozen
         self._taps, self._channels = np.round(lags - self._first).astype(int), whole.lags.shape[1]
-        self._spline = CubicSpline(self._levels, logs - self._channels * levels[first:, None]).c
-        self.decay, self._inverses = 0.0, inverses[::2]
-
-    def of_output(self, output: int) -> DecayingPrior:
-        """Return the prior of one output."""
-        found, whole = copy(self), copy(self._whole)
-        whole.cross, whole.squares = whole.cross[:, [output]], whole.squares[[output]]
-        found._whole, found._known = whole, {}
-        found._w, found._s = 0.0 * whole.cross, float(whole.squares[0])
-        return found
+        self._cross, self._squares = whole.cross[:, [output]], float(whole.squares[output])
+        # The solution of the last fit, its S, and the sums by strength.
+        self._w, self._s = 0.0 * self._cross, self._squares
+        self._known = dict[float, Any]()
 
     def _logdet(self, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return f_i of the logarithms of the precisions, and their derivatives."""
@@ -280,16 +276,16 @@ class DecayingPrior:
 
         CG begins at the last solution and stops when S has an error of ``share``·S/m.
         """
-        whole, squares = self._whole, self._whole.squares[0]
+        whole = self._whole
         level = np.minimum(log_strength + self.decay * self._taps, math.log(whole.mean) + REACH)
         of_column, (f, slope) = np.repeat(level, self._channels), self._logdet(level)
         precision = np.exp(of_column)[:, None]
         inverse = FrozenInverse(self._levels[::2], self._inverses, of_column)
-        left = whole.cross - whole.times(precision, self._w)
+        left = self._cross - whole.times(precision, self._w)
         run, _ = whole.solved(precision, inverse, left, np.array([share * self._s / whole.left]))
         self._w = self._w + run.x
-        self._s = float(squares - (self._w * (whole.cross + run.r)).sum())
-        if not self._s > ROUNDING * squares:
+        self._s = float(self._squares - (self._w * (self._cross + run.r)).sum())
+        if not self._s > ROUNDING * self._squares:
             raise Slow
         pull = (precision * self._w**2).reshape(len(level), -1).sum(1)
         each = whole.left / self._s * pull + slope
@@ -373,20 +369,16 @@ def choose(
         whole: Any = ToeplitzSpectrum(analysis, group, units)
         if not isinstance(penalty, StableSpline):
             scorer = Scorer(select, whole, varies, one)
-            add(
-                exponents,
-                scorer,
-                search(scorer) if given is None else choose_strengths(scorer, given),
-            )
+            chosen = search(scorer) if given is None else choose_strengths(scorer, given)
+            add(exponents, scorer, chosen)
             continue
         sizes, lags = design.sizes, design.tap_lags[0]
         few = sizes.rows < ROWS_OF_PRIOR * sizes.unknowns and sizes.unknowns <= EXACT_PRIOR
         other = given is not None or lags.min() < 0 or design.space or (one and len(varies) > 1)
         if few or other or not varies.all():
             raise Slow
-        prior = DecayingPrior(whole, lags)
         for o in range(len(varies)):
-            own = prior.of_output(o)
+            own = DecayingPrior(whole, lags, o)
             strength, edge = own.search(penalty.decay)
             scorer = Scorer(select, own, varies[[o]])
             chosen = choose_strengths(scorer, strength * ALONG[4:13:2, None])

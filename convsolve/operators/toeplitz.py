@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -187,7 +187,7 @@ class _Vectors:
     def __init__(self, lags: np.ndarray, places: np.ndarray) -> None:
         self.lags, (self.taps, self.channels, _) = lags, lags.shape
         whole = np.array_equal(places, np.arange(self.taps * self.channels))
-        self.places = slice(None) if whole else places
+        self.places: Any = slice(None) if whole else places
 
     def _whole(self, v: np.ndarray) -> np.ndarray:
         found = np.zeros((self.taps * self.channels, v.shape[1]))
@@ -290,9 +290,6 @@ class PredictorInverse(_Vectors):
         self, lags: np.ndarray, places: np.ndarray, forward: np.ndarray, backward: np.ndarray
     ) -> None:
         super().__init__(lags, places)
-        self._set(forward, backward)
-
-    def _set(self, forward: np.ndarray, backward: np.ndarray) -> None:
         self.order, later = len(forward), np.concatenate([0 * backward[:1], backward[:-1]])
         self._size = fast_length(self.taps + self.order)
         self._factors = transform(np.concatenate([forward, later], 2), self._size)
@@ -352,7 +349,7 @@ class ToeplitzInverse(PredictorInverse):
         self.low = math.cos(math.pi * order / (2 * size)) ** 2 / most
         if not self.low >= DEFINITE * np.diagonal(self.lags[0]).max():
             return False
-        self._set(forward, backward)
+        super().__init__(self.lags, self.places, forward, backward)
         self.draw = self._part(draw.reshape(self.taps, self.channels, 1))
         return True
 
