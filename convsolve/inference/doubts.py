@@ -196,6 +196,10 @@ def doubts(analysis: Analysis, kernel: np.ndarray, system: System) -> dict[str, 
         return {"cut": cut}
     plain = analysis.regression(RIDGE, 0.0)
     w, dof = plain.from_kernel(kernel), sizes.rows - sizes.unknowns
+    power, ends = np.square(w), _ends(problem, w.shape[1])
+    ends = [end for end in ends if (power[:, end[-1]].mean(1) > POWER * power.mean(1)).any()]
+    if system.strength and not ends:
+        return {}
     # The Gram matrix of many columns may not exist.
     squares = plain.by_moments(w)[0] if few else np.square(plain.residual(w)[0])
     # A kernel that is almost exact raises no doubt.
@@ -205,12 +209,12 @@ def doubts(analysis: Analysis, kernel: np.ndarray, system: System) -> dict[str, 
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(z), PROBES))
         drawn = covariance(signs)
         total, spread = (signs * drawn).sum() / PROBES, np.square(drawn).sum() / PROBES
-        power = float(np.median(np.square(z).sum(0)))
-        if 0 < power < total + max(total, 2 * math.sqrt(2 * spread)) and not system.strength:
-            noisy = f"standard errors explain {100 * min(total / power, 1.0):.0f} % of the squared "
+        size = float(np.median(np.square(z).sum(0)))
+        if 0 < size < total + max(total, 2 * math.sqrt(2 * spread)) and not system.strength:
+            noisy = f"standard errors explain {100 * min(total / size, 1.0):.0f} % of the squared "
             noisy += "weights: the data do not determine this kernel well; use penalty='ridge' "
             noisy += "(tests remain valid)"
-        for which, use, end in _ends(problem, len(z)):
+        for which, use, end in ends:
             if _cut(covariance, z, end, total, dof):
                 cut = f"the weights do not decay at the {which} lags: the response is longer than "
                 cut += f"the window, and all weights may be wrong; use {use}"
