@@ -46,9 +46,9 @@ PROBES, SPREAD = 4, 0.01
 # Decays of a prior over the whole kernel that are tried first, with so many steps of a fixed point
 # for the strength of each.
 DECAYS, ROUNDS = (0.5, 3.0, 9.0, 20.0, 50.0), 4
-# Logarithm of the largest precision of a prior over the mean of the diagonal of G, and the error of
-# S in units of S/m at the end.
-REACH, PRECISE = 23.0, 1e-4
+# Logarithm of the largest precision of a prior over the mean of the diagonal of G, and errors of S,
+# in units of S/m, at first and for the last search.
+REACH, ROUGH, PRECISE = 23.0, 0.1, 1e-4
 # With fewer rows per unknown, the evidence of a prior may be off by several units, and the Gram
 # matrix is used for up to so many unknowns.
 ROWS_OF_PRIOR, EXACT_PRIOR = 20, 2000
@@ -116,12 +116,9 @@ class ToeplitzSpectrum:
     def fit(self, strengths: np.ndarray) -> Fit:
         """Return the fits at strengths (n, Q) or (n, 1), the first ones with random vectors."""
         wide = np.broadcast_to(strengths, (len(strengths), len(self.squares)))
-        unique, inverse = np.unique(wide, return_inverse=True)
-        new = [s for s in unique.tolist() if s not in self._known]
-        if new:
+        if new := sorted({*wide.ravel().tolist()} - {*self._known}):
             self.add(new, [not self._differences] * len(new))
-        several = np.stack([self._known[s] for s in unique.tolist()])
-        sums = several[inverse.reshape(wide.shape), :, np.arange(wide.shape[1])]
+        sums = np.array([[self._known[s][:, q] for q, s in enumerate(r)] for r in wide.tolist()])
         rss, size, freedom, logdet = np.moveaxis(sums, -1, 0)
         if self._differences:
             at, off = np.array(sorted(self._differences.items())).T
@@ -154,8 +151,7 @@ class ToeplitzSpectrum:
                 return  # A smaller strength takes more steps.
             try:
                 if random:
-                    off = self._difference(inverse, strength, freedom)
-                    self._differences[math.log(strength)] = off
+                    self._compare(inverse, strength, freedom)
             except Slow:
                 continue
             fitted, size = (run.x * self.cross).sum(0), strength * np.square(run.x).sum(0)
@@ -163,14 +159,14 @@ class ToeplitzSpectrum:
             sums = self.squares - fitted - size, size, freedom, logdet
             self._known[strength] = np.stack(np.broadcast_arrays(*sums))
 
-    def _difference(self, inverse: PredictorInverse, strength: float, freedom: float) -> float:
-        """Return the degrees of freedom of G less those of T, by random vectors."""
+    def _compare(self, inverse: PredictorInverse, strength: float, freedom: float) -> None:
+        """Estimate the degrees of freedom of G less those of T, by random vectors."""
         least = min(freedom, len(self.cross) - freedom)
         enough = np.full(PROBES, 0.003 * min(1.0, least) / strength)
         _, rest = self.solved(strength, inverse, self._probes, enough)
         if rest.std(ddof=1) * strength > SPREAD * least * math.sqrt(PROBES):
             raise Slow
-        return float(rest.mean()) * strength
+        self._differences[math.log(strength)] = float(rest.mean()) * strength
 
     def solved(self, ridge: Any, inverse: Map, g: np.ndarray, enough: Any) -> tuple[Conjugate, Any]:
         """Solve (G + ridge)x = g by CG up to residuals with squares of ``enough`` (Q,).
@@ -255,7 +251,7 @@ class DecayingPrior:
     """
 
     def __init__(self, whole: ToeplitzSpectrum, lags: np.ndarray, output: int) -> None:
-        self._whole, self._first, self.decay = whole, lags.min(), 0.0
+        self._whole, self._first, self._centre, self.decay = whole, lags.min(), 0.0, 0.0
         self._levels, self._inverses, self._spline = whole.frozen
         self._taps, self._channels = np.round(lags - self._first).astype(int), whole.lags.shape[1]
         self._cross, self._squares = whole.cross[:, [output]], float(whole.squares[output])
@@ -296,7 +292,7 @@ class DecayingPrior:
         """Return the fits at strengths (n, 1), which are computed once."""
         for s in (some := strengths[:, 0].tolist()):
             at_first = math.log(s) + self.decay * self._first
-            self._known[s] = self._known.get(s) or self._sums(at_first, PRECISE)[0]
+            self._known[s] = self._known.get(s) or self._sums(at_first, ROUGH)[0]
         return self._whole.counted(*np.array([self._known[s] for s in some]).T[:, :, None])
 
     def search(self, decay: float | None) -> tuple[float, bool]:
@@ -307,10 +303,10 @@ class DecayingPrior:
         from scipy.optimize import minimize
 
         def value(place: np.ndarray, share: float) -> tuple[float, np.ndarray, Any]:
-            self.decay = math.exp(place[1])
-            sums, gradient = self._sums(place[0], share)
-            fit = self._whole.counted(*sums)
-            return float(evidence(fit)), gradient * [1.0, self.decay], fit
+            self.decay, centre = math.exp(place[1]), self._centre
+            sums, (first, last) = self._sums(place[0] - self.decay * centre, share)
+            gradient = np.array([first, self.decay * (last - centre * first)])
+            return float(evidence(fit := self._whole.counted(*sums))), gradient, fit
 
         ends, taps = self._levels[[0, -1]], len(self._taps)
         bounds = np.array([ends, np.log([0.01 / taps, 300 / taps])])
@@ -321,28 +317,37 @@ class DecayingPrior:
         tried: list[Any] = []
         for place[1] in starts:
             for _ in range(ROUNDS):
-                loss, _, fit = value(place, 0.1)
+                loss, _, fit = value(place, ROUGH)
                 tried.append((loss, *place))
                 power = max(fit.size * fit.left, TINY) / (fit.rss + fit.size)
                 before, change = place[0], math.log(max(fit.freedom, 1e-3) / power)
                 place[0] = np.clip(before + change, ends[0], ends[1] - 1)
                 if abs(place[0] - before) < 0.3:
                     break
-        start = np.array(min(tried)[1:])
-        first, _, fit = value(start, PRECISE)
-        # Coordinates in which curvatures are about one.
-        unit = math.sqrt(max(fit.freedom, 1.0) / 2) * np.array([1.0, 2.0])
+        _, *start = min(tried)
+        self.decay = math.exp(start[1])
+        # Coordinates in which curvatures are about one: the tap of λ is the mean over degrees of
+        # freedom, which a does not change there.
+        own = -self._logdet(start[0] + self.decay * self._taps)[1]
+        self._centre = own @ self._taps / (whole := max(own.sum(), 1.0))
+        spread = math.sqrt(max(own @ (self._taps - self._centre) ** 2, 1.0) / whole)
+        unit = math.sqrt(whole / 2) * np.array([1.0, self.decay * spread])
+        moved = np.array([self.decay * self._centre, 0.0])
+        bounds = (bounds + moved[:, None]) * unit[:, None]
 
         def scaled(t: np.ndarray) -> tuple[float, np.ndarray]:
             loss, gradient, _ = value(t / unit, PRECISE)
-            return loss - first, gradient / unit
+            return loss, gradient / unit
 
         given: Any = {"method": "L-BFGS-B", "options": {"maxiter": 25, "gtol": 0.05, "ftol": 1e-12}}
-        place = minimize(scaled, start * unit, jac=True, bounds=bounds * unit[:, None], **given).x
-        place = place / unit
-        value(place, PRECISE)
-        near = (np.abs(place[:, None] - bounds) < 1e-6) & (bounds[:, :1] < bounds[:, 1:])
-        return math.exp(place[0] - self.decay * self._first), bool(near.any())
+        found = minimize(scaled, (start + moved) * unit, jac=True, bounds=bounds, **given).x
+        place = found / unit
+        self.decay = math.exp(place[1])
+        at_first = place[0] - self.decay * self._centre
+        strength = math.exp(at_first - self.decay * self._first)
+        self._known[strength] = self._sums(at_first, PRECISE)[0]
+        near = (np.abs(found[:, None] - bounds) < 1e-4) & (bounds[:, :1] < bounds[:, 1:])
+        return strength, bool(near.any())
 
 
 def choose(
