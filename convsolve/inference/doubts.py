@@ -42,7 +42,7 @@ EXACT, ROUNDING = 1e-10, 1e-12
 # Unknowns up to which a factor takes little time. For more unknowns, the covariance of a
 # preconditioner may be off by this factor, and of more channels than this it takes longer than the
 # solution. Random vectors for the traces.
-MANY, FAR, CHANNELS, PROBES = 800, 4.0, 8, 32
+MANY, FAR, CHANNELS, PROBES = 800, 4.0, 8, 64
 # Samples and records that are searched for changes of x.
 PLACES, RECORDS = 100_000, 100
 # Fewest taps of a kernel, the share of its taps at an end, and most lags there.
