@@ -233,12 +233,13 @@ def _excluded(problem: Problem) -> bool:
 
 def _covariance(system: System, group: int, unit: np.ndarray, few: bool) -> Map:
     """Return the product with the covariance of taps, over a unit (P, 1), for unit noise."""
-    if few:
-        rows, factor = system.tap_rows(group) / unit, system.factors[group]
-        return lambda v: rows @ factor.solve_normal(rows.T @ v)
-    normal = Normal(system, group)
-    scale = normal.stretch * system.scaling.factor[group][:, None] / unit
-    return lambda v: scale * normal.inverse(scale * v)
+    t, scale = system.columns.t, system.scaling.factor[group][:, None]
+    normal = None if few else Normal(system, group)
+    inverse: Map = system.factors[group].solve_normal if normal is None else normal.inverse
+    scale = scale if normal is None else scale * normal.stretch
+    return lambda v: (
+        t.expand((scale * inverse(scale * t.restrict(v[None] / unit)[0]))[None])[0] / unit
+    )
 
 
 def _ends(problem: Problem, columns: int) -> list[tuple[str, str, slice]]:
