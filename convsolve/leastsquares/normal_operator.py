@@ -8,14 +8,7 @@ import numpy as np
 
 from ..linalg.conjugate_gradient import Map, Stop, least_eigenvalue
 from ..linalg.rank import least_share
-from ..operators.toeplitz import (
-    FrozenInverse,
-    Toeplitz,
-    ToeplitzInverse,
-    read_samples,
-    shifted,
-    tapered_lags,
-)
+from ..operators import toeplitz
 from .certificate import backward_error, upper_bound
 from .design import Design
 from .penalty import Ridge
@@ -60,23 +53,23 @@ class Products:
         unit = np.tile(powers, data.columns // powers.size)
         self.scale = scale = np.ldexp(1.0, -unit)[:, None]
         self.squares = (scale[:, 0] * data.column_norms[group]) ** 2
-        self._samples, crossed, self.by_rows = read_samples(matrix, group, powers)
+        self._samples, crossed, self.by_rows = toeplitz.read_samples(matrix, group, powers)
         # Methods of an object would refer to it, so that it would not be freed after its last use.
         self.product = lambda v: scale * data.adjoint(group, data.forward(group, scale * v))
         # With a stride and a dilation at once, the samples only precondition.
         structured &= matrix.data.windows.by_fft
-        gram = Toeplitz(self._samples, self.squares) if structured else None
+        gram = toeplitz.Toeplitz(self._samples, self.squares) if structured else None
         self.places, self.largest = self._samples.places, np.inf
         if gram is not None and gram.worthwhile:
-            toeplitz, self.largest = gram, gram.largest
-            self.product = lambda v: toeplitz(v) - crossed.T @ (crossed @ v)
+            exact, self.largest = gram, gram.largest
+            self.product = lambda v: exact(v) - crossed.T @ (crossed @ v)
         # A constant was subtracted where samples are read, unless x is sparse.
         self._centred = len(crossed) > 0 and matrix.data.x.sparse
         self._plain = None if gram is None else gram.lags
 
     def lags(self, ridge: np.ndarray) -> np.ndarray:
         """Return the lags (K, C, C) of T plus the mean of a ridge (P,) per channel."""
-        return tapered_lags(self._samples, self.squares, ridge, self._centred, self._plain)
+        return toeplitz.tapered_lags(self._samples, self.squares, ridge, self._centred, self._plain)
 
 
 class Normal:
@@ -96,7 +89,7 @@ class Normal:
     """
 
     product: Map
-    inverse: ToeplitzInverse | FrozenInverse
+    inverse: toeplitz.ToeplitzInverse | toeplitz.FrozenInverse
 
     def __init__(self, system: System, group: int) -> None:
         self.system, self.group = system, group
@@ -117,10 +110,10 @@ class Normal:
         bound = (found.largest + self.ridge.max()) / self.stretch.min() ** 2
         self.largest, self._least = float(min(self.a_norm**2, bound)), None  # type: float, float | None
         if uniform:
-            self.inverse = ToeplitzInverse(found.lags(self.ridge), found.places)
+            self.inverse = toeplitz.ToeplitzInverse(found.lags(self.ridge), found.places)
         else:
             lags = found.lags(0.0 * self.ridge)
-            self.inverse = FrozenInverse.of(lags, found.places, self.ridge)
+            self.inverse = toeplitz.FrozenInverse.of(lags, found.places, self.ridge)
             # No vector is drawn, so that no bound is known.
             self._least = 0.0
         self.definite = self.inverse.definite
@@ -129,8 +122,8 @@ class Normal:
     def variances(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The diagonal (P,) of (T + ridge)⁻¹, the scale of the columns, and the ridge."""
         inverse: Any = self.inverse
-        if isinstance(inverse, ToeplitzInverse):
-            _, (inverse,), _ = shifted(inverse.lags, np.zeros((1, 1)), self._places)
+        if isinstance(inverse, toeplitz.ToeplitzInverse):
+            _, (inverse,), _ = toeplitz.shifted(inverse.lags, np.zeros((1, 1)), self._places)
         return inverse.diagonal, self._scale, self.ridge
 
     def least(self, steps: int, stop: Stop) -> float:
