@@ -21,8 +21,6 @@ from .errors import bonferroni, largest_of, largest_quantile, t_quantile
 
 # Draws of a response and of a kernel, and the number of frequencies.
 DRAWS, KERNELS, FREQUENCIES = 1000, 400, 512
-# Unit of a frequency without a rate.
-CYCLES = "cycles per sample"
 # An eigenvalue of S below this share of the largest is rounding.
 FLAT = 1e-9
 # Directions (2, 64) in which an ellipse is projected.
@@ -35,12 +33,14 @@ class Curve(NamedTuple):
     """The kernel (K,) of a channel and an output in ascending lags, and a root of its covariance.
 
     Attributes:
+        name: names or numbers of the channel and the output.
         taps: the kernel.
         root: m (K, k), whose m mᵀ is the covariance.
         dof: degrees of freedom of t.
         joint: whether draws describe all taps at once.
     """
 
+    name: str
     taps: np.ndarray
     root: np.ndarray
     dof: float
@@ -63,17 +63,19 @@ class Responses:
 
     def __init__(self, fit: Any, bands: bool = True) -> None:
         kernel, self._fs = np.asarray(fit.kernel, float)[::-1], fit._names.fs
-        taps, channels, outputs = kernel.shape
+        (taps, channels, outputs), groups = kernel.shape, fit._spec.groups
         self._times = fit.lags / (self._fs or 1.0)
-        self._names = tuple(fit.channels[:channels]), tuple(fit.outputs)
+        self._units = ("s", "Hz") if self._fs else ("samples", "cycles per sample")
         found: dict[tuple[int, int], Curve] = {}
         for part, (local, o) in ((p, pair) for p in fit._parts for pair in enumerate(p.outputs)):
             root = part.errors.root(local) if bands else np.zeros((taps * channels, 0))
             known = (float(part.errors.dof[local]), part.errors.joint) if bands else (1.0, False)
             for c, m in enumerate(root.reshape(taps, channels, -1)[::-1].swapaxes(0, 1)):
                 square = m if m.shape[1] <= taps else np.linalg.qr(m.T, mode="r").T
-                found[c, o] = Curve(kernel[:, c, o], square, *known)
+                name = f"{fit.channels[o * groups // outputs * channels + c]} → {fit.outputs[o]}"
+                found[c, o] = Curve(name, kernel[:, c, o], square, *known)
         self._curves = [found[pair] for pair in np.ndindex(channels, outputs)]
+        self._names = tuple(curve.name for curve in self._curves)
         # Channel and output axes of length one are left out.
         self._shape = tuple(n for n in (channels, outputs) if n > 1)
 
@@ -82,49 +84,45 @@ class Responses:
         found = np.stack([of(curve, *given) for curve in self._curves], axis=-1)
         return found.reshape(*found.shape[:-1], *self._shape)
 
-    def frequency(self, at: Any, level: float = 0.95, every: bool = False) -> FrequencyResponse:
-        """Return the response at frequencies (F,), or from zero to half of the rate.
-
-        With ``every``, the bands hold for all frequencies and curves at once.
-        """
+    def frequency(self, at: Any, level: float, simultaneous: bool) -> FrequencyResponse:
+        """Return the response at frequencies (F,), or from zero to half of the rate."""
         half = (self._fs or 1.0) / 2
-        at = np.linspace(0.0, half, FREQUENCIES) if at is None else np.atleast_1d(at).astype(float)
-        if at.ndim > 1 or not at.size or not (np.abs(at) <= half * (1 + 1e-12)).all():
+        at = np.linspace(0.0, half, FREQUENCIES) if at is None else np.atleast_1d(at)
+        known = at.ndim == 1 and at.size and at.dtype.kind in "iuf"
+        if not known or not (np.abs(at) <= half * (1 + 1e-12)).all():
             raise ValueError(f"frequencies must be (F,) numbers up to half the rate, {half:.4g}")
         waves = np.exp(-2j * np.pi * np.outer(at, self._times))
-        least = 1 - (1 - level) / len(self._curves) if every else level
-        h, *others = self._of_each(_bands, waves, least, every)
+        least = 1 - (1 - level) / len(self._curves) if simultaneous else level
+        h, *others = self._of_each(_bands, waves, least, simultaneous)
         size, *sizes, decibels, low, high, phase, first, last = np.real(others)
-        given: Any = h, size, tuple(sizes), decibels, (low, high), phase, (first, last), every
-        return FrequencyResponse(*self._names, "Hz" if self._fs else CYCLES, level, at, *given)
+        bands: Any = size, tuple(sizes), decibels, (low, high), phase, (first, last), simultaneous
+        return FrequencyResponse(self._names, self._units[1], level, 1.0 * at, h, *bands)
 
     def step(self, level: float = 0.95, simultaneous: bool = False) -> StepResponse:
         """Return the response to a step."""
         value, error, reach = self._of_each(_step, level, simultaneous)
         given: Any = self._times, value, error, (value - reach, value + reach), value[-1], error[-1]
-        return StepResponse(*self._names, "s" if self._fs else "samples", level, *given)
+        return StepResponse(self._names, self._units[0], level, *given)
 
     def delay(self, level: float, bounded: bool) -> Delay:
         """Return the delay, with an upper bound if bands are ``bounded``."""
         peak, *ends, latest = np.append(self._times, np.nan)[self._of_each(_delay, level, bounded)]
         given: Any = peak, tuple(ends), latest
-        return Delay(*self._names, "s" if self._fs else "samples", level, *given)
+        return Delay(self._names, self._units[0], level, *given)
 
 
 @dataclass(frozen=True, repr=False, eq=False)
 class _Result(Reported):
-    """A result for every channel of a group and output, which have names or numbers."""
+    """A result for the kernel of every channel of a group and output."""
 
-    channels: tuple[Any, ...]
-    outputs: tuple[Any, ...]
+    kernels: tuple[str, ...]
     unit: str
     level: float
 
     def _facts(self, numbers: dict[str, Any]) -> Iterator[Fact]:
         """Yield a table of numbers of every channel and output, by their heads, and all fields."""
-        names = [f"{c} → {o}" for c in self.channels for o in self.outputs]
         columns = [[f"{v:.4g}".replace("nan", NONE) for v in np.ravel(a)] for a in numbers.values()]
-        yield Fact("", "", Table(["kernel", *numbers], [*zip(names, *columns, strict=True)]))
+        yield Fact("", "", Table(["kernel", *numbers], [*zip(self.kernels, *columns, strict=True)]))
         yield from of_fields(self)
 
 
@@ -152,7 +150,7 @@ class FrequencyResponse(_Result):
         simultaneous: whether bands hold for all frequencies, channels and outputs at once.
         level: probability that a band contains the true value.
         unit: of ``frequencies``.
-        channels, outputs: names or numbers. Channels of groups are counted within their group.
+        kernels: names or numbers of channel and output of every kernel, in the order of arrays.
 
     Examples:
         >>> import numpy as np
@@ -247,7 +245,7 @@ class StepResponse(_Result):
         gain_error: its standard error.
         level: probability that the band contains the true value.
         unit: of times.
-        channels, outputs: names or numbers.
+        kernels: names or numbers of channel and output of every kernel, in the order of arrays.
 
     Examples:
         >>> import numpy as np
@@ -296,7 +294,7 @@ class Delay(_Result):
             or with a penalty.
         level: probability of range and bound.
         unit: of times.
-        channels, outputs: names or numbers.
+        kernels: names or numbers of channel and output of every kernel, in the order of arrays.
 
     Examples:
         >>> import numpy as np

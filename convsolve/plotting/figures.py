@@ -226,7 +226,7 @@ def _bode(fit: Solution, pairs: Sequence[values.Pair]) -> Layout:
     kernel, half = values.kernel_of(fit), (fit._names.fs or 1.0) / 2
     # From half of the lowest frequency that the window resolves.
     at = np.geomspace(half / max(len(kernel.values), 16), half, POINTS)
-    found = fit._responses(bands=(bands := values.banded(fit))).frequency(at)
+    found = fit._responses(bands=(bands := values.banded(fit))).frequency(at, 0.95, False)
     low, high = found.decibels_band
     sizes = found.decibels, np.maximum(low, np.min(found.decibels) - BELOW), high
     angles = np.rad2deg([found.phase, *found.phase_band])
@@ -234,6 +234,7 @@ def _bode(fit: Solution, pairs: Sequence[values.Pair]) -> Layout:
     both = {"magnitude (dB)": sizes, "phase (degrees)": angles}
     panels = {label: partial(draw, values=both[label], label=label) for label in both}
     title = "Frequency response" + ", 95 % band" * bands
+    title += f", {MANY} of {len(pairs)} kernels" * (len(pairs) > MANY)
     return Layout(panels, [[label] for label in both], title)
 
 

@@ -125,6 +125,17 @@ def test_responses_have_the_shape_of_the_impulse_response(
     assert fit.step_response().gain.shape == fit.delay().peak.shape == shape
 
 
+def test_kernels_are_called_by_the_channel_of_their_group() -> None:
+    names = {"channels": ["valve", "heater"], "outputs": ["temp", "flow"]}
+    for groups, wanted in (
+        (1, "valve → temp, valve → flow, heater → temp, heater → flow"),
+        (2, "valve → temp, heater → flow"),
+    ):
+        fit = cs.solve(cs.Problem(X, Y, lags=(0, TAPS - 1), groups=groups, **names))
+        assert ", ".join(fit.step_response().kernels) == wanted
+        assert len(str(fit.delay()).splitlines()) == 1 + 4 // groups
+
+
 def test_records_that_differ_give_wider_simultaneous_bands() -> None:
     x, noise = np.random.default_rng(3).standard_normal((2, 12, 200, 1))
     fit = cs.solve(cs.Problem(x, x + noise, lags=(0, 4)), noise="cluster")
@@ -174,7 +185,11 @@ def test_figures_of_fits_without_errors_have_no_bands() -> None:
     [
         (lambda fit: fit.frequency_response(simultaneous=True), "do not hold simultaneously"),
         (lambda fit: fit.frequency_response([np.nan]), "frequencies must be"),
+        (lambda fit: fit.frequency_response("all"), "frequencies must be"),
+        (lambda fit: fit.frequency_response([1 + 2j]), "frequencies must be"),
+        (lambda fit: fit.frequency_response([]), "frequencies must be"),
         (lambda fit: fit.whiteness(0), "lags must be"),
+        (lambda fit: fit.whiteness(1200), "lags must be from 1 to 1184, got 1200"),
     ],
 )
 def test_responses_are_refused_in_a_sentence(asked: Any, words: str) -> None:
