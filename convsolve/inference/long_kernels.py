@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import warn
 from ..leastsquares.analysis import Analysis
 from ..leastsquares.design import nearly_toeplitz
 from ..leastsquares.normal_operator import Products
@@ -52,6 +53,12 @@ REACH, ROUGH, PRECISE = 23.0, 0.1, 1e-4
 # With fewer rows per unknown, the evidence of a prior may be off by several units, and the Gram
 # matrix is used for up to so many unknowns.
 ROWS_OF_PRIOR, EXACT_PRIOR = 20, 2000
+# Least share of products of neighbouring taps in the degrees of freedom of a smooth kernel.
+ALIKE = 0.1
+SMOOTH = (
+    'neighbouring taps are alike, but above 1000 unknowns those of "dc" are independent: use '
+    "penalty='tc' for at most 2000, or cs.StableSpline(kind='dc', decay=0.99, correlation=0.99)"
+)
 
 
 def without_gram(penalty: Penalty, select: Any, sizes: Sizes, spec: ConvSpec) -> bool:
@@ -80,6 +87,7 @@ class ToeplitzSpectrum:
         mean: mean of the diagonal of G.
         rows, left: number of rows, and the same less the nuisance columns.
         rss: (Q,), of which the residual sums of squares of solutions need twelve digits.
+        probes: random vectors (P, `PROBES`).
     """
 
     def __init__(self, analysis: Analysis, group: int, units: Units) -> None:
@@ -94,7 +102,7 @@ class ToeplitzSpectrum:
         self.mean = float(found.squares.mean()) or 1.0
         self.rows, self.left = (rows := design.sizes.rows), rows - design.nuisance.total
         self.rss = 100 * self.squares
-        self._probes = np.random.default_rng(0).choice([-1.0, 1.0], (len(self.cross), PROBES))
+        self.probes = np.random.default_rng(0).choice([-1.0, 1.0], (len(self.cross), PROBES))
         # Sums by strength, and degrees of freedom of G less those of T by its logarithm.
         self._known, self._differences = dict[float, np.ndarray](), dict[float, float]()
 
@@ -163,7 +171,7 @@ class ToeplitzSpectrum:
         """Estimate the degrees of freedom of G less those of T, by random vectors."""
         least = min(freedom, len(self.cross) - freedom)
         enough = np.full(PROBES, 0.003 * min(1.0, least) / strength)
-        _, rest = self.solved(strength, inverse, self._probes, enough)
+        _, rest = self.solved(strength, inverse, self.probes, enough)
         if rest.std(ddof=1) * strength > SPREAD * least * math.sqrt(PROBES):
             raise Slow
         self._differences[math.log(strength)] = float(rest.mean()) * strength
@@ -275,8 +283,8 @@ class DecayingPrior:
         whole = self._whole
         level = np.minimum(log_strength + self.decay * self._taps, math.log(whole.mean) + REACH)
         of_column, (f, slope) = np.repeat(level, self._channels), self._logdet(level)
-        precision = np.exp(of_column)[:, None]
-        inverse = FrozenInverse(self._levels[::2], self._inverses, of_column)
+        self._precision = precision = np.exp(of_column)[:, None]
+        self._inverse = inverse = FrozenInverse(self._levels[::2], self._inverses, of_column)
         left = self._cross - whole.times(precision, self._w)
         run, _ = whole.solved(precision, inverse, left, np.array([share * self._s / whole.left]))
         self._w = self._w + run.x
@@ -294,6 +302,21 @@ class DecayingPrior:
             at_first = math.log(s) + self.decay * self._first
             self._known[s] = self._known.get(s) or self._sums(at_first, ROUGH)[0]
         return self._whole.counted(*np.array([self._known[s] for s in some]).T[:, :, None])
+
+    def alike(self, strength: float) -> bool:
+        """Return whether the evidence grows with a correlation of neighbouring taps.
+
+        Its derivative is 2 Σ E[z_i z_{i+1}] for the taps z in units of the prior, given y. Their
+        covariance is I − B, and random vectors v have Σ B_{i,i+1}. It was below 0.05 of the degrees
+        of freedom for rooms and other rough kernels, and above 0.1 for most smooth ones.
+        """
+        whole, c, v = self._whole, self._channels, self._whole.probes
+        root = np.sqrt(self._precision)
+        run, _ = whole.solved(self._precision, self._inverse, root * v, np.full(PROBES, 1e-3))
+        z, b = math.sqrt(whole.left / self._s) * root * self._w, (v - root * run.x) / PROBES
+        freedom = self._known[strength][2]
+        score = (z[c:] * z[:-c]).sum() - (v[:-c] * b[c:]).sum()
+        return bool(score > max(ALIKE * freedom, 2 * math.sqrt(freedom)))
 
     def search(self, decay: float | None) -> tuple[float, bool]:
         """Set a, which a ``decay`` may give, and return λ and whether one is at its bound.
@@ -385,6 +408,8 @@ def choose(
         for o in range(len(varies)):
             own = DecayingPrior(whole, lags, o)
             strength, edge = own.search(penalty.decay)
+            if own.alike(strength):
+                warn(SMOOTH)
             scorer = Scorer(select, own, varies[[o]])
             chosen = choose_strengths(scorer, strength * ALONG[4:13:2, None])
             chosen = chosen._replace(strengths=np.array([strength]), at_edge=np.array([edge]))

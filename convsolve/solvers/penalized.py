@@ -28,10 +28,6 @@ ROUTE = "eigenvectors of the Gram matrix"
 # Most unknowns of a penalty whose hyperparameters are selected from the Gram matrix, or that is
 # selected where a Toeplitz matrix does not do.
 MOST_UNKNOWNS, MOST_TC = 4000, 2000
-SLOW = (
-    "no strength is found: x needs silence as long as the kernel at both ends, or with "
-    "edges='zeros' at its end"
-)
 
 
 def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -> str | None:
@@ -39,7 +35,8 @@ def unsupported(penalty: Penalty, select: str | CrossValidation, sizes: Sizes) -
     most = MOST_TC if getattr(penalty, "kind", "") == "tc" else MOST_UNKNOWNS
     if penalty.open and sizes.unknowns > most:
         words = f"{penalty.title} is selected for at most {most} unknowns, not {sizes.unknowns}"
-        return f'{words}; use penalty="dc", with all lags from 0 and 10 rows per unknown'
+        needs = f"lags from 0, whole records and 10 rows per unknown ({sizes.rows} rows here)"
+        return f'{words}; penalty="dc" has no such limit, and needs {needs}'
     if not smooth(select) and sizes.whole_reason:
         return f"a function as score= {sizes.whole_reason}"
     by_rows = few_rows(sizes) and not (isinstance(penalty, Ridge) and penalty.bands)
@@ -77,7 +74,8 @@ def selected(
             return *long_kernels.choose(analysis, penalty, grid, select, one), None
         except long_kernels.Slow:
             if sizes.unknowns > MOST_UNKNOWNS:
-                raise SolveError(SLOW) from None
+                words = "no strength is found: x needs silence as long as the kernel at both ends"
+                raise SolveError(f"{words}, or with edges='zeros' at its end") from None
             if isinstance(penalty, StableSpline):
                 penalty = replace(penalty, correlation=0.0)
     scoring = Scoring(analysis, select, one)

@@ -221,6 +221,23 @@ def test_every_output_has_a_decay():
     assert "DC, decay 0.9901 to 0.9905, correlation 0, strength" in str(fit.regularization)
 
 
+def test_a_smooth_kernel_is_reported():
+    """Taps of "dc" are independent above 1000 unknowns."""
+    rng, k = np.random.default_rng(9), np.arange(TAPS)
+    x = rng.standard_normal(25_000)
+    for h, smooth in (
+        (np.sin(k / 30) * np.exp(-k / 100), True),
+        (rng.standard_normal(TAPS), False),
+    ):
+        y = fftconvolve(x, h * np.exp(-k / 300))[:25_000]
+        problem = cs.Problem(x, y + y.std() * rng.standard_normal(25_000), lags=(0, TAPS - 1))
+        if smooth:
+            with pytest.warns(UserWarning, match="neighbouring taps are alike.*use penalty='tc'"):
+                cs.solve(problem, penalty="dc")
+        else:
+            cs.solve(problem, penalty="dc")
+
+
 @pytest.mark.parametrize("solver", ["auto", "cg", "qr"])
 def test_a_given_prior_without_correlation(solver):
     rng = np.random.default_rng(7)
@@ -241,5 +258,5 @@ def test_a_given_prior_without_correlation(solver):
 )
 def test_priors_of_many_unknowns_are_refused(penalty, taps, channels):
     x = np.zeros((taps + 10, channels))
-    with pytest.raises(cs.SolveError, match=r'at most [24]000 unknowns.* use penalty="dc"'):
+    with pytest.raises(cs.SolveError, match=r'at most [24]000 unknowns.*"dc".*\d rows here'):
         cs.solve(cs.Problem(x, x[:, 0], lags=(0, taps - 1), edges="zeros"), penalty=penalty)
