@@ -225,7 +225,9 @@ def solve(
 
 def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> list[Part]:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    found = _solved(problem, method, strict, tuning)
+    # A layer may have been stated whose kernel need not decay.
+    lags = bool(problem._geometry.edges) and problem.spec.ndim == 1
+    found = _solved(problem, method, strict, tuning, lags)
     every, model = tuple(range(problem.n_outputs)), method.noise
     parts = [Part(every, problem, found, model, tuning)]
     if not isinstance(model, ARNoise):
@@ -242,7 +244,7 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
         noise = estimated_noise(analyse(problem, tuning), kernel, model.order)
         parts = []
         for some, part in filtered_parts(problem, noise, tuning):
-            found = _solved(part, method.of_part(part._selection), strict, tuning)
+            found = _solved(part, method.of_part(part._selection), strict, tuning, lags)
             # The noise was estimated from the residuals of the fit before.
             if before not in ("solved", "approximate"):
                 found = replace(found, status=max(before, found.status, key=STATUSES.index))
@@ -256,8 +258,13 @@ def _worst(parts: Sequence[Part]) -> str:
     return max((part.found.status or "" for part in parts), key=STATUSES.index)
 
 
-def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> SolverResult:
-    """Solve for outputs that use the same rows, with white noise and in float64."""
+def _solved(
+    problem: Problem, method: Method, strict: bool, tuning: Tuning, lags: bool
+) -> SolverResult:
+    """Solve for outputs that use the same rows, with white noise and in float64.
+
+    With ``lags``, doubts about the kernel are looked for.
+    """
     LOG.info("solve by %s: %r", method.name, problem)
     analysis, report = analyse(problem, tuning), report_of(problem, tuning)
     sizes, clock = analysis.design.sizes, analysis.design.clock
@@ -281,7 +288,7 @@ def _solved(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> S
             if strict and not unique:
                 raise _many_fit(IdentifiabilityError, report)
             stats |= {"unique": unique, "shown": raw.answer}
-            if unique and method.least_squares:
+            if lags and unique and method.least_squares:
                 stats |= doubts(analysis, raw.kernel, analysis.system(penalty, least))
         certificate = (
             certified(analysis, raw, *penalties[0]) if method.least_squares else raw.certificate
@@ -319,8 +326,6 @@ def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tun
         chosen = as_given([terms[o] for o in range(problem.n_outputs)])
     rows = "; ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
     stats = joined_stats(parts) | {"call": method.call, "rows": rows}
-    # The kernel of a layer need not decay.
-    stats["caution"] *= bool(problem._geometry.edges)
     diverged = "the descent diverged: use a smaller learning_rate="
     for words in filter(None, [stats["caution"], diverged * (_worst(parts) == "diverged")]):
         warn(words)

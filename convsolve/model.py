@@ -265,8 +265,8 @@ class Part:
             raise ValueError("whiteness needs one axis, time")
         order = 0 if self.filter is None else int(self.filter.order[0])
         lags = usual_lags(self.problem) + order if lags is None else lags
-        if lags <= order:
-            raise ValueError(f"lags={lags} do not exceed the order {order} of the autoregression")
+        if not order < lags < (rows := self.problem.n_equations):
+            raise ValueError(f"lags must be from {order + 1} to {rows - 1}, got {lags}")
         return whiteness(self.white, self.errors.noise.variance, lags, order)
 
     def plain(self, what: str, penalized: bool = False) -> Analysis:

@@ -43,8 +43,9 @@ EXACT, ROUNDING = 1e-10, 1e-12
 # preconditioner may be off by this factor, and of more channels than this it takes longer than the
 # solution. Random vectors for the traces.
 MANY, FAR, CHANNELS, PROBES = 800, 4.0, 8, 64
-# Samples and records that are searched for changes of x.
-PLACES, RECORDS = 100_000, 100
+# Samples and records that are searched for changes of x, and the largest square of a change at rest
+# as a share of that of all changes.
+PLACES, RECORDS, REST = 100_000, 100, 0.01
 # Fewest taps of a kernel, the share of its taps at an end, and most lags there.
 TAPS, SHARE, MOST = 20, 0.05, 50
 # Level of the test of an end, and the least power of its weights relative to the mean of all.
@@ -84,7 +85,7 @@ class Whiteness(Reported):
     def facts(self, full: bool = True) -> Iterator[Fact]:
         """Yield a row for every output, and all fields."""
         found = {"lags": self.lags, "Q": self.statistic, "d.o.f.": self.dof, "p-value": self.pvalue}
-        columns = {head: [f"{value:.3g}" for value in values] for head, values in found.items()}
+        columns = {head: [f"{value:.4g}" for value in values] for head, values in found.items()}
         table = by_output(self.outputs or range(len(self.dof)), columns)
         yield Fact("", "Ljung-Box test of residuals", table)
         yield from of_fields(self)
@@ -187,13 +188,12 @@ def doubts(analysis: Analysis, kernel: np.ndarray, system: System) -> dict[str, 
     # Otherwise a preconditioner has the covariance, if this takes less time than the solution.
     fast = kernel.shape[1] <= CHANNELS and nearly_toeplitz(sizes, problem.spec, MANY)
     fast &= not system.strength or system.penalty.uncorrelated
-    small = len(kernel) < TAPS or sizes.wide or problem.spec.ndim > 1
-    if small or analysis.design.space or not (few or fast):
-        return {}
     if _excluded(problem):
         cut = "x is constant at first and hardly changes later, so that the excluded rows at the "
         cut += "edge have most of the response; use edges='zeros' if x was zero before"
         return {"cut": cut}
+    if len(kernel) < TAPS or sizes.wide or analysis.design.space or not (few or fast):
+        return {}
     plain = analysis.regression(RIDGE, 0.0)
     w, dof = plain.from_kernel(kernel), sizes.rows - sizes.unknowns
     power, ends = np.square(w), _ends(problem, w.shape[1])
@@ -205,7 +205,9 @@ def doubts(analysis: Analysis, kernel: np.ndarray, system: System) -> dict[str, 
     # A kernel that is almost exact raises no doubt.
     squares = np.where(squares > EXACT * plain.y_norms**2, squares, np.inf)
     for g, z in enumerate(w * np.sqrt(dof / squares)[:, None]):
-        covariance = _covariance(system, g, plain.scaling.factor[g][:, None], few)
+        unit = plain.scaling.factor[g][:, None]
+        if (covariance := _covariance(system, g, unit, few)) is None:
+            continue
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (len(z), PROBES))
         drawn = covariance(signs)
         total, spread = (signs * drawn).sum() / PROBES, np.square(drawn).sum() / PROBES
@@ -224,19 +226,27 @@ def doubts(analysis: Analysis, kernel: np.ndarray, system: System) -> dict[str, 
 
 def _excluded(problem: Problem) -> bool:
     """Return whether x changes mostly before the rows that edges="drop" leaves."""
-    x = [a[:PLACES] for a in problem.x[:RECORDS] if isinstance(a, np.ndarray)]
-    for changes in (np.flatnonzero(np.diff(a, axis=0).any(1)) for a in x):
-        if not changes.all() or 2 * (changes < problem._geometry.shift[0]).sum() < len(changes):
+    x = [a[:PLACES] for a in problem.x[:RECORDS] if isinstance(a, np.ndarray) and len(a) > 1]
+    for a in (np.square(np.diff(a.astype(float), axis=0)).sum(1) for a in x):
+        # Not for NaN, and for a step that was recorded with some noise.
+        if not (a[0] <= REST * a.max() and 2 * a[: problem._geometry.shift[0]].sum() >= a.sum()):
             return False
     return problem._geometry.edges == "drop" and len(x) > 0
 
 
-def _covariance(system: System, group: int, unit: np.ndarray, few: bool) -> Map:
-    """Return the product with the covariance of taps, over a unit (P, 1), for unit noise."""
+def _covariance(system: System, group: int, unit: np.ndarray, few: bool) -> Map | None:
+    """Return the product with the covariance of taps, over a unit (P, 1), for unit noise.
+
+    None if a preconditioner is not definite, so that it is far from the covariance.
+    """
     t, scale = system.columns.t, system.scaling.factor[group][:, None]
-    normal = None if few else Normal(system, group)
-    inverse: Map = system.factors[group].solve_normal if normal is None else normal.inverse
-    scale = scale if normal is None else scale * normal.stretch
+    if few:
+        inverse: Map = system.factors[group].solve_normal
+    else:
+        normal = Normal(system, group)
+        if not normal.definite:
+            return None
+        inverse, scale = normal.inverse, scale * normal.stretch
     return lambda v: (
         t.expand((scale * inverse(scale * t.restrict(v[None] / unit)[0]))[None])[0] / unit
     )

@@ -56,7 +56,7 @@ def number(value: Any, name: str, above: float = 0.0, *, included: bool = False)
 
 def fraction(value: Any, name: str) -> float:
     """Return ``value`` as a float between 0 and 1, both excluded."""
-    if (found := number(value, name)) >= 1:
+    if not 0 < (found := number(value, name, -math.inf)) < 1:
         raise ValueError(f"{name} must lie between 0 and 1, got {found:g}")
     return found
 

@@ -74,13 +74,17 @@ def test_kernels_of_many_taps(method: dict[str, Any]) -> None:
         assert bool(fit.stats["caution"]) == bool(caution)
 
 
-def test_a_step_whose_onset_is_excluded() -> None:
+@pytest.mark.parametrize(
+    ("onset", "last", "recorded"), [(30, 49, 0.0), (30, 49, 1e-3), (9, 12, 0.0)]
+)
+@pytest.mark.parametrize("penalty", ["tc", "ridge"])
+def test_a_step_whose_onset_is_excluded(
+    penalty: str, onset: int, last: int, recorded: float
+) -> None:
     """A prior hides that the rows do not determine the response."""
-    step = np.repeat([0.0, 1.0], [30, 970])
+    step, method = np.repeat([0.0, 1.0], [onset, 1000 - onset]), {"penalty": penalty}
     y = lfilter(SHORT, [1], step) + 0.01 * NOISE[:1000]
-    for penalty in ("tc", "ridge"):
-        with pytest.warns(UserWarning, match="hardly changes later.*edges='zeros'"):
-            solved(y, step, {"penalty": penalty}, lags=(0, 49))
-        assert not solved(y, step, {"penalty": penalty}, lags=(0, 49), edges="zeros").stats[
-            "caution"
-        ]
+    x = step + recorded * NOISE[-1000:]
+    with pytest.warns(UserWarning, match="hardly changes later.*edges='zeros'"):
+        solved(y, x, method, lags=(0, last))
+    assert "hardly" not in solved(y, x, method, lags=(0, last), edges="zeros").stats["caution"]
