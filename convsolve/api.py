@@ -225,7 +225,7 @@ def solve(
 
 def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) -> list[Part]:
     """Solve for outputs that use the same rows, with alternating estimates of noise and kernel."""
-    # A layer may have been stated whose kernel need not decay.
+    # The kernel of a layer need not decay.
     lags = bool(problem._geometry.edges) and problem.spec.ndim == 1
     found = _solved(problem, method, strict, tuning, lags)
     every, model = tuple(range(problem.n_outputs)), method.noise
@@ -263,7 +263,7 @@ def _solved(
 ) -> SolverResult:
     """Solve for outputs that use the same rows, with white noise and in float64.
 
-    With ``lags``, doubts about the kernel are looked for.
+    ``lags`` is whether the problem was stated by lags. The kernel should then decay.
     """
     LOG.info("solve by %s: %r", method.name, problem)
     analysis, report = analyse(problem, tuning), report_of(problem, tuning)

@@ -811,8 +811,8 @@ class Solution(Reported):
             >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
             >>> print(cs.solve(cs.Problem(x, x + noise, lags=(0, 9))).whiteness())
             Ljung-Box test of residuals
-            output  lags     Q  d.o.f.  p-value
-            0         10  6.67      10    0.756
+            output  lags      Q  d.o.f.  p-value
+            0         10  6.669      10   0.7563
 
         See Also:
             `noise`, and ``plot(kind="residuals")``.

@@ -43,8 +43,8 @@ EXACT, ROUNDING = 1e-10, 1e-12
 # preconditioner may be off by this factor, and of more channels than this it takes longer than the
 # solution. Random vectors for the traces.
 MANY, FAR, CHANNELS, PROBES = 800, 4.0, 8, 64
-# Samples and records that are searched for changes of x, and the largest square of a change at rest
-# as a share of that of all changes.
+# Samples and records that are searched for changes of x, and squares of the first two changes
+# relative to the largest if x is at rest.
 PLACES, RECORDS, REST = 100_000, 100, 0.01
 # Fewest taps of a kernel, the share of its taps at an end, and most lags there.
 TAPS, SHARE, MOST = 20, 0.05, 50
@@ -195,7 +195,7 @@ def doubts(analysis: Analysis, kernel: np.ndarray, system: System) -> dict[str, 
     if len(kernel) < TAPS or sizes.wide or analysis.design.space or not (few or fast):
         return {}
     plain = analysis.regression(RIDGE, 0.0)
-    w, dof = plain.from_kernel(kernel), sizes.rows - sizes.unknowns
+    w, dof, fs = plain.from_kernel(kernel), sizes.rows - sizes.unknowns, problem.fs
     power, ends = np.square(w), _ends(problem, w.shape[1])
     ends = [end for end in ends if (power[:, end[-1]].mean(1) > POWER * power.mean(1)).any()]
     if system.strength and not ends:
@@ -216,8 +216,9 @@ def doubts(analysis: Analysis, kernel: np.ndarray, system: System) -> dict[str, 
             noisy = f"standard errors explain {100 * min(total / size, 1.0):.0f} % of the squared "
             noisy += "weights: the data do not determine this kernel well; use penalty='ridge' "
             noisy += "(tests remain valid)"
-        for which, use, end in ends:
+        for which, name, lag, end in ends:
             if _cut(covariance, z, end, total, dof):
+                use = f"{name}= beyond {lag / fs:.4g}" if fs else f"lags= beyond {lag}"
                 cut = f"the weights do not decay at the {which} lags: the response is longer than "
                 cut += f"the window, and all weights may be wrong; use {use}"
                 cut += ", or drift=1 if y has an offset or drifts" * (not problem._terms.given)
@@ -229,7 +230,8 @@ def _excluded(problem: Problem) -> bool:
     x = [a[:PLACES] for a in problem.x[:RECORDS] if isinstance(a, np.ndarray) and len(a) > 1]
     for a in (np.square(np.diff(a.astype(float), axis=0)).sum(1) for a in x):
         # Not for NaN, and for a step that was recorded with some noise.
-        if not (a[0] <= REST * a.max() and 2 * a[: problem._geometry.shift[0]].sum() >= a.sum()):
+        early = a[: problem._geometry.shift[0]].sum()
+        if not (a[:2].max() <= REST * a.max() and 4 * early >= 3 * a.sum()):
             return False
     return problem._geometry.edges == "drop" and len(x) > 0
 
@@ -239,28 +241,24 @@ def _covariance(system: System, group: int, unit: np.ndarray, few: bool) -> Map 
 
     None if a preconditioner is not definite, so that it is far from the covariance.
     """
-    t, scale = system.columns.t, system.scaling.factor[group][:, None]
+    t, s = system.columns.t, system.scaling.factor[group][:, None]
     if few:
         inverse: Map = system.factors[group].solve_normal
     else:
         normal = Normal(system, group)
         if not normal.definite:
             return None
-        inverse, scale = normal.inverse, scale * normal.stretch
-    return lambda v: (
-        t.expand((scale * inverse(scale * t.restrict(v[None] / unit)[0]))[None])[0] / unit
-    )
+        inverse, s = normal.inverse, s * normal.stretch
+    return lambda v: t.expand((s * inverse(s * t.restrict(v[None] / unit)[0]))[None])[0] / unit
 
 
-def _ends(problem: Problem, columns: int) -> list[tuple[str, str, slice]]:
-    """Return names of the ends of a window, what exceeds them, and their columns."""
-    (first, last), fs = problem.lags[[0, -1]].tolist(), problem.fs
-    some = min(max(math.ceil(SHARE * len(problem.lags)), 2), MOST) * columns // len(problem.lags)
-    tmin = f"tmin= beyond {first / fs:.4g}" if fs else f"lags= beyond {first}"
-    tmax = f"tmax= beyond {last / fs:.4g}" if fs else f"lags= beyond {last}"
+def _ends(problem: Problem, columns: int) -> list[tuple[str, str, int, slice]]:
+    """Return name, argument, lag and columns of the ends of a window, of so many columns."""
+    (first, last), lags = problem.lags[[0, -1]].tolist(), len(problem.lags)
+    some = min(max(math.ceil(SHARE * lags), 2), MOST) * columns // lags
     # Taps are in descending lags. A window up to lag 0 is of a decoder, and has no end.
-    ends = [("last", tmax, slice(0, some)), ("first", tmin, slice(columns - some, columns))]
-    return ends[: (last > 0) * (1 + (first < 0))]
+    ends = [("last", "tmax", last, slice(0, some))] * (last > 0)
+    return ends + [("first", "tmin", first, slice(columns - some, columns))] * (last > 0 > first)
 
 
 def _cut(covariance: Map, z: np.ndarray, end: slice, total: float, dof: int) -> bool:

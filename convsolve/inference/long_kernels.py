@@ -54,9 +54,9 @@ REACH, ROUGH, PRECISE = 23.0, 0.1, 1e-4
 # matrix is used for up to so many unknowns.
 ROWS_OF_PRIOR, EXACT_PRIOR = 20, 2000
 # Least share of products of neighbouring taps in the degrees of freedom of a smooth kernel.
-ALIKE = 0.1
-SMOOTH = (
-    'neighbouring taps are alike, but above 1000 unknowns those of "dc" are independent: use '
+SIMILAR = 0.1
+WORDS = (
+    'neighbouring taps are similar, but above 1000 unknowns "dc" has no correlation: use '
     "penalty='tc' for at most 2000, or cs.StableSpline(kind='dc', decay=0.99, correlation=0.99)"
 )
 
@@ -303,7 +303,7 @@ class DecayingPrior:
             self._known[s] = self._known.get(s) or self._sums(at_first, ROUGH)[0]
         return self._whole.counted(*np.array([self._known[s] for s in some]).T[:, :, None])
 
-    def alike(self, strength: float) -> bool:
+    def smooth(self, strength: float) -> bool:
         """Return whether the evidence grows with a correlation of neighbouring taps.
 
         Its derivative is 2 Σ E[z_i z_{i+1}] for the taps z in units of the prior, given y. Their
@@ -316,7 +316,7 @@ class DecayingPrior:
         z, b = math.sqrt(whole.left / self._s) * root * self._w, (v - root * run.x) / PROBES
         freedom = self._known[strength][2]
         score = (z[c:] * z[:-c]).sum() - (v[:-c] * b[c:]).sum()
-        return bool(score > max(ALIKE * freedom, 2 * math.sqrt(freedom)))
+        return bool(score > max(SIMILAR * freedom, 2 * math.sqrt(freedom)))
 
     def search(self, decay: float | None) -> tuple[float, bool]:
         """Set a, which a ``decay`` may give, and return λ and whether one is at its bound.
@@ -408,8 +408,8 @@ def choose(
         for o in range(len(varies)):
             own = DecayingPrior(whole, lags, o)
             strength, edge = own.search(penalty.decay)
-            if own.alike(strength):
-                warn(SMOOTH)
+            if own.smooth(strength):
+                warn(WORDS)
             scorer = Scorer(select, own, varies[[o]])
             chosen = choose_strengths(scorer, strength * ALONG[4:13:2, None])
             chosen = chosen._replace(strengths=np.array([strength]), at_edge=np.array([edge]))

@@ -232,7 +232,7 @@ def test_a_smooth_kernel_is_reported():
         y = fftconvolve(x, h * np.exp(-k / 300))[:25_000]
         problem = cs.Problem(x, y + y.std() * rng.standard_normal(25_000), lags=(0, TAPS - 1))
         if smooth:
-            with pytest.warns(UserWarning, match="neighbouring taps are alike.*use penalty='tc'"):
+            with pytest.warns(UserWarning, match="neighbouring taps are similar.*use penalty='tc'"):
                 cs.solve(problem, penalty="dc")
         else:
             cs.solve(problem, penalty="dc")
