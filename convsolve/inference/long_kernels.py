@@ -307,13 +307,13 @@ class DecayingPrior:
         """Return whether the evidence grows with a correlation of neighbouring taps.
 
         Its derivative is 2 Σ E[z_i z_{i+1}] for the taps z in units of the prior, given y. Their
-        covariance is I − B, and random vectors v have Σ B_{i,i+1}. It was below 0.05 of the degrees
-        of freedom for rooms and other rough kernels, and above 0.1 for most smooth ones.
+        covariance is I − B, and two random vectors v have Σ B_{i,i+1}. In simulations, the sum was
+        below 0.05 of the degrees of freedom for rough kernels, and above 0.1 for most smooth ones.
         """
-        whole, c, v = self._whole, self._channels, self._whole.probes
+        whole, c, v = self._whole, self._channels, self._whole.probes[:, :2]
         root = np.sqrt(self._precision)
-        run, _ = whole.solved(self._precision, self._inverse, root * v, np.full(PROBES, 1e-3))
-        z, b = math.sqrt(whole.left / self._s) * root * self._w, (v - root * run.x) / PROBES
+        run, _ = whole.solved(self._precision, self._inverse, root * v, np.full(2, 0.01))
+        z, b = math.sqrt(whole.left / self._s) * root * self._w, (v - root * run.x) / 2
         freedom = self._known[strength][2]
         score = (z[c:] * z[:-c]).sum() - (v[:-c] * b[c:]).sum()
         return bool(score > max(SIMILAR * freedom, 2 * math.sqrt(freedom)))
@@ -408,7 +408,7 @@ def choose(
         for o in range(len(varies)):
             own = DecayingPrior(whole, lags, o)
             strength, edge = own.search(penalty.decay)
-            if own.smooth(strength):
+            if penalty.correlation is None and own.smooth(strength):
                 warn(WORDS)
             scorer = Scorer(select, own, varies[[o]])
             chosen = choose_strengths(scorer, strength * ALONG[4:13:2, None])
