@@ -38,8 +38,8 @@ FINER = 5
 FINE, COARSE = 2, 1
 # Losses that differ by less than this share are equal: rounding must not choose between them.
 LAST_DIGITS = 1e-12
-# Tolerance of hyperparameters on the scale of their search, and largest number of points tried.
-PLACE_TOLERANCE, MOST_PLACES = 1e-3, 200
+# Tolerance of hyperparameters on the scale of their search, and the first steps from a start.
+PLACE_TOLERANCE, FIRST_STEP = 1e-3, 0.3
 # Largest change of the logarithm of a strength from its start, in either direction.
 REACH = 25.0
 # Share of the power of another band below which a second start is used, and its lower limit.
@@ -357,7 +357,7 @@ def choose_penalty(
     """Return the penalty with its open hyperparameters selected, in common for all outputs.
 
     The loss is summed over outputs, each at its own best strength. The best of a set of safe starts
-    is improved by Brent's method, or by the method of Nelder and Mead.
+    is improved by Brent's method, or by the quadratic models of COBYQA.
     """
     search = penalty.search(scoring.design.tap_lags) if penalty.open else None
     if search is None:
@@ -372,16 +372,16 @@ def choose_penalty(
     starts = tracked(search.starts, "hyperparameters tried", len(search.starts))
     losses = np.array([loss(place) for place in starts])
     start = search.starts[np.argmax(losses <= losses.min() + LAST_DIGITS * abs(losses.min()))]
-    options: dict[str, float] = {"xatol": PLACE_TOLERANCE}
     if len(start) == 1:
         ordered = np.unique([*search.low, *search.starts[:, 0], *search.high])
         i = int(np.searchsorted(ordered, start[0]))
         ends = ordered[max(i - 1, 0)], ordered[min(i + 1, len(ordered) - 1)]
+        options = {"xatol": PLACE_TOLERANCE}
         found = minimize_scalar(loss, bounds=ends, method="bounded", options=options)
     else:
-        options |= {"fatol": 1e-4, "maxfev": MOST_PLACES}
+        options = {"initial_tr_radius": FIRST_STEP, "final_tr_radius": PLACE_TOLERANCE}
         bounds = [*zip(search.low, search.high, strict=True)]
-        found = minimize(loss, start, method="Nelder-Mead", bounds=bounds, options=options)
+        found = minimize(loss, start, method="COBYQA", bounds=bounds, options=options)
     return search.at(np.atleast_1d(found.x) if found.fun < losses.min() else start)
 
 

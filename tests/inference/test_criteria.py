@@ -207,6 +207,23 @@ def test_hyperparameters_are_the_best_of_a_fine_grid(penalty: str, select: str) 
     assert loss(prior(1.0)) <= min(others) + 1e-3
 
 
+def test_two_hyperparameters_are_a_minimum() -> None:
+    """The valley of this evidence is narrow and oblique."""
+    rng, k = np.random.default_rng(0), np.arange(200)
+    x = scipy.signal.lfilter([1], [1, -0.9], rng.standard_normal(20_000))
+    y = np.convolve(x, rng.standard_normal(200) * np.exp(-7 * k / 200))[:20_000]
+    problem = cs.Problem(x, y + 0.1 * y.std() * rng.standard_normal(20_000), lags=(0, 199))
+
+    def fitted(**given: Any) -> cs.Regularization:
+        return cs.solve(problem, penalty=cs.StableSpline(kind="dc", **given)).regularization
+
+    found = fitted()
+    decay, correlation = found.hyperparameters.values()
+    for power, step in ((1.05, 0.0), (1 / 1.05, 0.0), (1.0, 0.05), (1.0, -0.05)):
+        other = fitted(decay=decay**power, correlation=correlation + step)
+        assert found.path.scores.min() < other.path.scores.min() - 0.1
+
+
 @pytest.mark.parametrize("kind", ["tc", "dc", "ss"])
 def test_roots_are_exact_to_rounding(kind: str) -> None:
     """L Lᵀ against the covariance in 60 digits, at lags on both sides of zero.
