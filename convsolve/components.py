@@ -6,6 +6,7 @@ A new component is one class, and one name here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -52,7 +53,8 @@ def parse(kind: str, given: Any, value: Callable[[Any], Any] | None = None) -> A
 
     Args:
         kind: the argument that the component is given by.
-        given: a name in any case, "ar3", "BSplines(8)", or an object.
+        given: a name in any case, "ar3", "BSplines(8)", or an object. Other names of a solver are
+            optimizers of optax.
         value: converts the arguments of a call.
 
     Raises:
@@ -64,6 +66,9 @@ def parse(kind: str, given: Any, value: Callable[[Any], Any] | None = None) -> A
     other = kind_of(given, [kind, *CLASSES])
     if other not in (None, kind):
         raise TypeError(f"{given!r} is no {kind}: use {other}={given!r}")
+    if other is None and kind == "solver":
+        with suppress(ValueError):
+            return GradientDescent(given)
     return made(kind, given, CLASSES[kind], value)
 
 

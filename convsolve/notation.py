@@ -40,7 +40,7 @@ ARGUMENTS = {
     "drift_model high_pass drift_order": "drift=, a degree, or Cosines(1 / high_pass)",
     "noise_model cov_type maxlags": "noise=, such as HACNoise(maxlags)",
     "filters": "n_outputs=",
-    "tr oversampling": "fs= for x, and fs_y= for y",
+    "tr TR oversampling": "fs= for x, and fs_y= for y",
     "add_regs": "confounds=",
     "sample_masks": "mask=",
     # Arguments of another call.
@@ -50,14 +50,14 @@ ARGUMENTS = {
 }
 # Attributes of their results, and their estimators.
 ATTRIBUTES = {
-    "coef_ params weights beta betas": "impulse_response (ascending lags) or kernel (layer order)",
+    "coef coef_ params weights beta betas": "impulse_response in ascending lags, or kernel",
     "intercept_": "bias",
     "alpha_ best_score_ cv_results_": "regularization.strength, .score or .path",
     "n_iter_": 'stats["steps"]',
     "delays_": "lags or times",
     "bse conf_int cov_params": "standard_error, confidence_band() or covariance()",
-    "tvalues pvalues t_test f_test compute_contrast contrast": "test()",
-    "rsquared r_square fittedvalues": "score().r2 or predict()",
+    "tvalues pvalues p_values t_test f_test compute_contrast contrast": "test()",
+    "r2 rsquared r_square fittedvalues": "score().r2 or predict()",
     "design_matrix": 'plot(problem, kind="design")',
     "generate_report": "to_html()",
     "resid": "residuals(), whiteness() or plot(kind='residuals')",
@@ -67,9 +67,10 @@ ATTRIBUTES = {
     "summary": "print()",
     "fit RidgeCV LassoCV OLS LinearRegression": "solve(problem, ...)",
     "impulseest": 'solve(problem, penalty="tc")',
-    "freqresp bode tf freqz": 'frequency_response(), or plot(kind="bode")',
-    "step dc_gain dcgain stepinfo": "step_response()",
-    "impulse": "impulse_response",
+    "freqresp bode tf transfer_function freqz": 'frequency_response(), or plot(kind="bode")',
+    "step gain dc_gain dcgain stepinfo": "step_response()",
+    "impulse taps h": "impulse_response",
+    "history loss_history": "trace.losses",
     "FirstLevelModel run_glm": "Problem(..., basis=HRF(...)), and solve(problem, noise='ar1')",
     "make_first_level_design_matrix": "interop.events.impulses, and Problem(..., basis=HRF(...))",
     "ReceptiveField TRF": "Problem(x, y, lags=(first, last)), or sklearn.ConvRegressor",
@@ -161,7 +162,7 @@ def suggests_attributes(cls: _C) -> _C:
         if hasattr(cls, name) or name.startswith("__"):
             # A property raised an AttributeError: the second access raises it again.
             return object.__getattribute__(self, name)
-        raise unknown_attribute(cls.__name__, name, dir(cls))
+        raise unknown_attribute(cls.__name__, name, dir(self))
 
     cls.__getattr__ = missing  # type: ignore[attr-defined]
     return cls

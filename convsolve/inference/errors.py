@@ -250,7 +250,7 @@ class UnitCovariance:
         if factor is None:
             raise ValueError("the memory limit allows no factor, which a covariance needs")
         if not factor.full_rank:
-            raise ValueError("the data do not determine every tap; see identify(problem)")
+            raise ValueError("the data do not determine every tap; see identify() or use a penalty")
         rows = np.ldexp(system.tap_rows(group), -system.matrix.exponents[group][:, None])
         return factor.whitened((rows if contrast is None else contrast @ rows).T).T
 

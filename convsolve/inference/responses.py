@@ -326,6 +326,6 @@ def _delay(curve: Curve, level: float, bounded: bool) -> list[int]:
     draws = root @ np.random.default_rng(0).standard_normal((root.shape[1], KERNELS))
     peaks, ends = np.abs(h[:, None] + draws).argmax(0), [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(peaks, ends, method="nearest")
-    sure = np.abs(h) > curve.reach(root, level, True) * np.linalg.norm(root, axis=1)
+    sure = np.abs(h) > curve.reach(root, level, bounded) * np.linalg.norm(root, axis=1)
     bound = int(sure.argmax()) if bounded and sure.any() else -1
     return [int(np.abs(h).argmax()), low, high, bound]

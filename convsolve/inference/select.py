@@ -371,7 +371,7 @@ def choose_penalty(
 
     starts = tracked(search.starts, "hyperparameters tried", len(search.starts))
     losses = np.array([loss(place) for place in starts])
-    start = search.starts[np.argmax(losses <= losses.min() + LAST_DIGITS * abs(losses.min()))]
+    start = search.starts[np.isclose(losses, losses.min(), LAST_DIGITS, 0.0).argmax()]
     if len(start) == 1:
         ordered = np.unique([*search.low, *search.starts[:, 0], *search.high])
         i = int(np.searchsorted(ordered, start[0]))

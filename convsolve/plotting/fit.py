@@ -184,5 +184,6 @@ def response(
         ax.semilogx(at, middle[:, *pair], color=hue, linewidth=1.5, label=name)
         ax.fill_between(at, low[:, *pair], high[:, *pair], color=hue, alpha=0.2, linewidth=0)
     draw.entitle(ax, "", f"frequency ({found.unit})", label)
-    ax.margins(x=0)
+    ax.set_xlim(at[0], at[-1])
+    ax.tick_params(axis="x", which="minor", labelsize="x-small")
     draw.legend(ax)

@@ -255,8 +255,8 @@ class HRF(LagBasis):
     derivatives: Any = field(metadata=by(_derivatives), default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.kind, str) and "+" in self.kind:
-            kind, *words = map(str.strip, self.kind.split("+"))
+        if isinstance(self.kind, str) and self.kind.strip():
+            kind, *words = self.kind.lower().replace("+", " ").split()
             named = ["time" if word == "derivative" else word for word in words]
             object.__setattr__(self, "kind", kind)
             more = _derivatives(self.derivatives, "derivatives")

@@ -13,6 +13,7 @@ from ..leastsquares.analysis import Analysis
 from ..leastsquares.certificate import Certificate
 from ..leastsquares.penalty import RIDGE, Penalty
 from ..leastsquares.regression import Regression
+from ..notation import suggests_attributes
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..text import as_call
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from ..inference.regularization import Regularization
 
 
+@suggests_attributes
 @dataclass(frozen=True)
 class Trace:
     """The course of an iteration: the loss at some steps, and the kernel at these steps.
 
-    The text has one line per stored kernel: step, kernel, loss.
+    The text has one line per stored kernel: step, kernel, loss. A kernel of more than eight weights
+    is shortened to its first and last weights.
 
     Attributes:
         steps: (n,), numbers of the steps.
@@ -52,7 +55,7 @@ class Trace:
 
     def __repr__(self) -> str:
         return "\n".join(
-            f"{step:4d} {np.array2string(np.squeeze(kernel))}   loss {loss:.8g}"
+            f"{step:4d} {np.array2string(np.ravel(kernel), threshold=8)}   loss {loss:.8g}"
             for (step, kernel), loss in zip(self.kernels.items(), self.losses, strict=False)
         )
 

@@ -139,7 +139,7 @@ class GradientDescent(Solver):
         if isinstance(self.optimizer, str):
             import optax
 
-            if not hasattr(optax, self.optimizer):
+            if not callable(getattr(optax, self.optimizer, None)):
                 raise ValueError(f"optimizer={self.optimizer!r} is no optimizer of optax")
         elif not callable(getattr(self.optimizer, "init", None)):
             given = shown(self.optimizer)

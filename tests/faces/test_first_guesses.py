@@ -51,6 +51,8 @@ GUESSES: list[tuple[Callable[[], Any], Any]] = [
     (lambda: cs.convolve(X, W), np.correlate(X, W)),
     (lambda: stated(pd.DataFrame({"a": X, "b": X > 0})).channels, ["a", "b"]),
     (lambda: cs.HRF("spm + derivative") == cs.HRF(derivatives=["time"]), True),
+    (lambda: cs.HRF("SPM derivative") == cs.HRF("spm + derivative"), True),
+    (lambda: cs.solve(stated(X, Y), "lion").stats["solver"], "GradientDescent"),
 ]
 
 
