@@ -137,8 +137,8 @@ def solve(
     Args:
         problem: x, y and the geometry.
         solver: the numerical method: "auto" (the default), "qr", "svd", "normal", "cg", "fft",
-            "adam" or "lbfgs" or the name of another optimizer of optax, the optimizer itself, or an
-            object such as ``GradientDescent(steps=200)``.
+            "adam", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop", "lion", "sgd" or
+            "lbfgs", an optimizer of optax, or an object such as ``GradientDescent(steps=200)``.
         ridge: short for ``penalty=Ridge(ridge)``: add ridge·‖w‖² to the sum of squares. A dict has
             the strength of every channel by name. None, the default, adds nothing.
         penalty: "ridge", "lasso", "smooth", "squared_exponential", "tc", "dc", "ss" or "tikhonov",

@@ -6,7 +6,6 @@ A new component is one class, and one name here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -24,12 +23,14 @@ from .solvers.gradient_descent import GradientDescent
 from .solvers.lasso import Lasso
 from .solvers.losses import AbsoluteLoss, HuberLoss
 
+# Optimizers of optax that are solvers by name, besides Adam.
+OPTIMIZERS = "lbfgs", "sgd", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop", "lion"
 # Classes by kind, which is the argument that a component is given by, and by name.
 CLASSES: dict[str, dict[str, Callable[..., Any]]] = {
     "solver": {
         "auto": AutoSolver, "qr": QR, "svd": SVD, "normal": NormalEquations,
         "cg": ConjugateGradient, "fft": FFTDeconvolution, "adam": GradientDescent,
-        **{name: partial(GradientDescent, name) for name in ("lbfgs", "sgd", "adamw", "rmsprop")},
+        **{name: partial(GradientDescent, name) for name in OPTIMIZERS},
     },
     "penalty": {
         "ridge": Ridge, "lasso": Lasso, "smooth": Smooth,
@@ -53,8 +54,7 @@ def parse(kind: str, given: Any, value: Callable[[Any], Any] | None = None) -> A
 
     Args:
         kind: the argument that the component is given by.
-        given: a name in any case, "ar3", "BSplines(8)", or an object. Other names of a solver are
-            optimizers of optax.
+        given: a name in any case, "ar3", "BSplines(8)", or an object.
         value: converts the arguments of a call.
 
     Raises:
@@ -66,9 +66,6 @@ def parse(kind: str, given: Any, value: Callable[[Any], Any] | None = None) -> A
     other = kind_of(given, [kind, *CLASSES])
     if other not in (None, kind):
         raise TypeError(f"{given!r} is no {kind}: use {other}={given!r}")
-    if other is None and kind == "solver":
-        with suppress(ValueError):
-            return GradientDescent(given)
     return made(kind, given, CLASSES[kind], value)
 
 

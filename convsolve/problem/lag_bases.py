@@ -255,8 +255,8 @@ class HRF(LagBasis):
     derivatives: Any = field(metadata=by(_derivatives), default=(), kw_only=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.kind, str) and self.kind.strip():
-            kind, *words = self.kind.lower().replace("+", " ").split()
+        if isinstance(self.kind, str):
+            kind, *words = self.kind.lower().replace("+", " ").split() or [""]
             named = ["time" if word == "derivative" else word for word in words]
             object.__setattr__(self, "kind", kind)
             more = _derivatives(self.derivatives, "derivatives")
