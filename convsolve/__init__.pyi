@@ -46,6 +46,7 @@ from .problem.spec import ConvSpec as ConvSpec
 from .problem.time_varying import varying as varying
 from .solution import Solution as Solution, load as load
 from .solvers.conjugate_gradient import ConjugateGradient as ConjugateGradient
+from .solvers.early_stopping import EarlyStopping as EarlyStopping
 from .solvers.gradient_descent import GradientDescent as GradientDescent
 from .solvers.lasso import Lasso as Lasso
 from .solvers.losses import HuberLoss as HuberLoss

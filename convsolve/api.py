@@ -141,11 +141,12 @@ def solve(
             "lbfgs", an optimizer of optax, or an object such as ``GradientDescent(steps=200)``.
         ridge: short for ``penalty=Ridge(ridge)``: add ridge·‖w‖² to the sum of squares. A dict has
             the strength of every channel by name. None, the default, adds nothing.
-        penalty: "ridge", "lasso", "smooth", "squared_exponential", "tc", "dc", "ss" or "tikhonov",
-            or an object. None, the default, is no penalty. If the penalty has no strength, the
-            strength of every output is selected from the data, see ``Solution.regularization``.
+        penalty: "ridge", "lasso", "smooth", "squared_exponential", "tc", "dc", "ss", "tikhonov" or
+            "early_stopping", or an object. None, the default, is no penalty. If the penalty has no
+            strength, the strength of every output is selected from the data, see
+            ``Solution.regularization``.
         grid: strengths to choose from, ``(n,)``, or ``(n, outputs)`` for a grid of every output.
-            None, the default, searches automatically.
+            Numbers of steps for `EarlyStopping`. None, the default, searches automatically.
         select: criterion that selects the strength: "gcv", "evidence", "aicc", "bic", "cv", or a
             `CrossValidation`. By default "evidence" for priors (`SquaredExponential`,
             `StableSpline`) and a banded ridge, "cv" for `Lasso` and "gcv" for others.
@@ -326,8 +327,8 @@ def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tun
         chosen = as_given([terms[o] for o in range(problem.n_outputs)])
     rows = "; ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
     stats = joined_stats(parts) | {"call": method.call, "rows": rows}
-    diverged = "the descent diverged: use a smaller learning_rate="
-    for words in filter(None, [stats["caution"], diverged * (_worst(parts) == "diverged")]):
+    diverged = stats.get("advice", "") if _worst(parts) == "diverged" else ""
+    for words in filter(None, [stats["caution"], diverged]):
         warn(words)
     stats["penalty"] = chosen and {"kind": chosen.penalty, "strength": chosen.strength.tolist()}
     stats |= {"masks": len(problem.parts)} if len(problem.parts) > 1 else {}

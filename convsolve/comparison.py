@@ -20,26 +20,48 @@ from .identifiability.report import Identifiability
 from .lazy import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
-from .method import SELECTION, Method, argument_of
+from .method import ARGUMENTS, SELECTION, Method, argument_of
 from .notation import checks_arguments
 from .problem.problem import Problem
 from .problem.sizes import Limits, tuning_of
 from .progress import following, stage
+from .reference import (
+    ERROR,
+    HUNDREDTH,
+    OF_POWER,
+    RELATIVE,
+    STATISTICAL,
+    DescentCurve,
+    Reference,
+    mean_loss,
+)
 from .solution import Solution
 from .solvers.base import Loss
-from .text import argument, shown
+from .solvers.gradient_descent import GradientDescent
+from .text import argument, as_call, count, shown
 
 # Default methods without a penalty, and penalties whose strength is selected from the data.
-SOLVERS, PENALTIES = ("qr", "svd", "normal", "cg", "fft", "adam"), ("ridge", "tc")
+SOLVERS = ("qr", "svd", "normal", "cg", "fft", "nesterov", "adam")
+PENALTIES = ("ridge", "tc")
 # Default methods for other losses than squares, and for penalties that are not quadratic.
 OTHERS = ("auto", "adam")
 # Arguments that state a penalty.
 PENALIZING = {"ridge", "penalty"}
+# Kinds of components that are a method by themselves.
+METHODS = ("solver", "penalty", "loss")
+# What a descent is to reach, by the title of the ratio.
+GOALS = {
+    STATISTICAL: "the statistical error",
+    OF_POWER: "1 % of the power of y",
+    RELATIVE: "1 % above the exact loss",
+}
 # Columns of the table: entries of a row, and their formats. A certificate is of either kind.
 COLUMNS = {
-    "status": ("status", ""), "loss": ("loss", ".3g"), "excess": ("excess_loss", ".2g"),
-    "kernel error": ("kernel_error", ".2g"), "null part": ("null_component", ".2g"),
-    "certificate": ("", ".1e"), "steps": ("steps", "d"),
+    "status": ("status", ""), "ratio": ("ratio", ".2g"),
+    "steps to 1": ("steps_to_error", "d"), "s to 1": ("seconds_to_error", ".4f"),
+    "to 0.01": ("steps_to_hundredth", "d"), "s to 0.01": ("seconds_to_hundredth", ".4f"),
+    "loss": ("loss", ".3g"), "kernel error": ("kernel_error", ".2g"),
+    "null part": ("null_component", ".2g"), "certificate": ("", ".1e"),
     "compile s": ("compile_seconds", ".2f"), "run s": ("run_seconds", ".4f"),
 }  # fmt: skip
 
@@ -48,15 +70,27 @@ COLUMNS = {
 class Comparison(Reported):
     """The result of `compare`: the solutions, and a table of them.
 
+    The ratio of a method is its excess loss over the statistical error, Σσ²·d/(n·Q): how far the
+    kernel is from the exact kernel, relative to the distance of the exact kernel from the truth.
+    Below 1, the difference is smaller than the noise of the estimate. Below 0.01, the data do not
+    show it. Without noise in y, it is the excess loss over the mean square of y, and for other
+    losses than squares the excess loss over the exact loss.
+
     Attributes:
         identifiability: the `Identifiability` of the problem.
         solutions: a `Solution` for every method.
-        rows: a dict per method: "method", "status", "loss" (the mean over residuals of
-            ``compare(loss=)``), "excess_loss" (loss minus the smallest loss of all methods),
-            "kernel_error" (‖w − truth‖/‖truth‖, None without a truth), "null_component" (norm of
-            the part of w in the null space), "backward_error", "duality_gap" and
-            "certificate_kind", "steps", "compile_seconds", "run_seconds".
-        shared_seconds: time of the work that methods share.
+        rows: a dict per method: "method", "status", "ratio" (see above; None without an exact
+            solution), "loss" (the mean over residuals of ``compare(loss=)``), "excess_loss" (loss
+            minus the smallest loss of all methods), "kernel_error" (‖w − truth‖/‖truth‖, None
+            without a truth), "null_component" (norm of the part of w in the null space),
+            "backward_error", "duality_gap" and "certificate_kind", "steps", "steps_to_error" and
+            "seconds_to_error" (of a descent, to a ratio of 1), "steps_to_hundredth" and
+            "seconds_to_hundredth" (to 0.01), "compile_seconds" (with the preparation of the data),
+            "run_seconds".
+        curves: steps, seconds and ratios of every descent.
+        exact_seconds: time of the exact solution with its sums over rows; None if there is none.
+        shared_seconds: time of the work that methods share, which is a part of ``exact_seconds``.
+        conclusion: one sentence on what follows for gradient descent; empty without a descent.
         skipped: the methods that cannot solve the problem, with the reason.
 
     Examples:
@@ -65,11 +99,9 @@ class Comparison(Reported):
         >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
         >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
         >>> problem = cs.Problem(x, y, lags=(0, 9))
-        >>> comparison = cs.compare(problem, ["qr", {"penalty": cs.Smooth()}])
-        >>> sorted(comparison.solutions)
-        ['penalty=Smooth()', 'qr']
-        >>> comparison.rows[0]["status"]
-        'solved'
+        >>> comparison = cs.compare(problem, ["qr", "nesterov"])
+        >>> comparison.rows[1]["steps_to_error"]
+        2
 
     See Also:
         `compare`, which returns it.
@@ -78,9 +110,13 @@ class Comparison(Reported):
     identifiability: Identifiability
     solutions: dict[str, Solution]
     rows: list[dict[str, Any]]
+    curves: dict[str, DescentCurve]
+    exact_seconds: float | None
     shared_seconds: dict[str, float]
+    conclusion: str
     skipped: dict[str, str]
     _loss: Loss
+    _ratio: str
 
     def to_dataframe(self) -> Any:
         """Return the rows as a table of pandas.
@@ -111,22 +147,34 @@ class Comparison(Reported):
     def facts(self, full: bool = True) -> Iterator[Fact]:
         """Yield the table, shared work, the loss, methods that could not run, and the verdict."""
         rows = [(row["method"], *_cells(row)) for row in self.rows]
-        yield Fact("rows", "", Table(["method", *COLUMNS], rows, 2), self.rows)
+        head = ["method", *COLUMNS]
+        head[head.index("ratio")] = self._ratio
+        yield Fact("rows", "", Table(head, rows, 2), self.rows)
         seconds = ", ".join(f"{name} {v:.4f}" for name, v in self.shared_seconds.items())
         yield Fact("shared_seconds", "Shared (s)", seconds, self.shared_seconds)
         yield Fact("loss", "Loss", "" if self._loss.squared else self._loss.title, self._loss.title)
         skipped = [f"{name}: {why}" for name, why in self.skipped.items()]
         yield Fact("skipped", "Not run", skipped, self.skipped)
+        diverged = [(row["method"], row["advice"]) for row in self.rows if row["advice"]]
+        yield Fact("", "Diverged", [f"{name}: {advice}" for name, advice in diverged])
         if full:
             yield from in_data(self.identifiability._verdict_entries())
+        yield from in_data({"curves": self.curves, "exact_seconds": self.exact_seconds})
+        yield Fact("conclusion", "Descent", self.conclusion)
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     """Return the cells of a row, in the order of `COLUMNS`. Zeros of no interest are not shown."""
-    value = row["duality_gap"] if row["backward_error"] is None else row["backward_error"]
+    certificate = row["backward_error"]
+    if certificate is None:
+        certificate = row["duality_gap"]
     known = row | {name: row[name] or None for name in ("null_component", "compile_seconds")}
-    pairs = ((value if key == "" else known[key], form) for key, form in COLUMNS.values())
-    return [NONE if value is None else format(value, form) for value, form in pairs]
+    known[""] = certificate
+    cells = []
+    for key, form in COLUMNS.values():
+        value = known[key]
+        cells.append(NONE if value is None else format(value, form))
+    return cells
 
 
 @checks_arguments
@@ -148,10 +196,12 @@ def compare(
 
     Args:
         problem: x, y and the geometry.
-        methods: a list, or a dict by label, of names of solvers, penalties or losses, or of dicts
-            of arguments of `solve`. None, the default, means all solvers that support the problem,
-            and without a penalty also "ridge" and "tc", whose strength is selected from the data.
-            For other losses than squares and for `Lasso`, it means "auto" and "adam".
+        methods: a list, or a dict by label, of names of solvers, penalties or losses, of objects
+            such as ``GradientDescent(steps=200)`` or an optimizer of optax, or of dicts of
+            arguments of `solve`. None, the default, means the closed forms that support the
+            problem, "nesterov" and "adam", and without a penalty also "ridge" and "tc", whose
+            strength is selected from the data. For other losses than squares and for `Lasso`, it
+            means "auto" and "adam".
         ridge: as in `solve`, for all methods. The arguments of a method override it.
         penalty: as in `solve`.
         grid: as in `solve`, for the methods that select a strength.
@@ -165,11 +215,12 @@ def compare(
         limits: limits of memory and time, see `Limits`. None, the default, is ``Limits()``.
 
     Returns:
-        A `Comparison` with a row per method. The loss in the table is the mean of ``loss`` over
-        residuals for every method. A method with a penalty has a larger loss. If y is noisy, its
-        kernel is often nearer to the truth. With Huber's loss and the scale "mad", which is not
-        fixed, the table has the mean square. Warnings on identifiability are left to
-        ``Comparison.identifiability``.
+        A `Comparison` with a row per method, and a sentence on gradient descent. The exact solution
+        of the shared arguments is computed first, and the ratio of every method refers to it. The
+        loss in the table is the mean of ``loss`` over residuals for every method. A method with a
+        penalty has a larger loss. If y is noisy, its kernel is often nearer to the truth. With
+        Huber's loss and the scale "mad", which is not fixed, the table has the mean square.
+        Warnings on identifiability are left to ``Comparison.identifiability``.
 
     Raises:
         TypeError: If a method is not a name or a dict.
@@ -189,35 +240,65 @@ def compare(
         `solve` for one method, and `cross_validate` for held-out rows.
     """
     check_problem(problem, "compare")
-    given: dict[str, Any] = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
-    pairs = [*labelled(methods, given | {"loss": loss, "noise": noise}).items()]
-    measured, tuning = Method.of(loss=loss).loss.measured, tuning_of(limits)
-    reference = None if truth is None else problem._as_kernel(truth, "truth")
-    if reference is not None and problem._geometry.edges:
-        reference = np.flip(reference, tuple(range(problem.spec.ndim)))
-    solutions, skipped = dict[str, Solution](), dict[str, str]()
-    steps = stage("methods", len(pairs))
+    shared: dict[str, Any] = {"ridge": ridge, "penalty": penalty, "grid": grid, "select": select}
+    shared |= {"loss": loss, "noise": noise}
+    arguments = labelled(methods, shared)
+    measured = Method.of(loss=loss).loss.measured
+    tuning = tuning_of(limits)
+    known_kernel = None if truth is None else _true_kernel(problem, truth)
+
+    solutions = dict[str, Solution]()
+    skipped = dict[str, str]()
+    steps = stage("methods", len(arguments))
     with following(progress), warnings.catch_warnings(), steps as advance:
         warnings.simplefilter("ignore", IdentifiabilityWarning)
+        # A diverged descent has its status in the table.
+        warnings.filterwarnings("ignore", "the descent diverged", UserWarning)
         reports = [(outputs, report_of(part, tuning)) for outputs, part in problem.parts]
         report = report_of(problem, tuning)
-        known = reports if report._decided else []
-        for i, (label, words) in enumerate(pairs):
+        reference = Reference.of(problem, _arguments({}, shared), measured, limits)
+        for i, (label, words) in enumerate(arguments.items()):
             advance(i, label)
             try:
                 solutions[label] = solve(problem, **words, limits=limits)
-                if solutions[label].status == "interrupted":
-                    break
             except SolveError as refusal:
                 skipped[label] = str(refusal).rpartition("cannot solve this problem: ")[2]
-        rows = [_row(*pair, measured, reference, known) for pair in solutions.items()]
+                continue
+            if solutions[label].status == "interrupted":
+                break
+        decided = reports if report._decided else []
+        rows = [_row(*pair, reference, known_kernel, decided) for pair in solutions.items()]
+
     least = min((row["loss"] for row in rows), default=0.0)
     for row in rows:
         row["excess_loss"] = row["loss"] - least
+    curves = {label: reference.curve(fit) for label, fit in solutions.items()}
+    found = {label: curve for label, curve in curves.items() if curve is not None}
+    for row in rows:
+        row.update(_first_steps(found.get(row["method"])))
     seconds: Counter[str] = Counter()
     for _, part in problem.parts:
         seconds.update(analyse(part, tuning).design.clock.seconds)
-    return Comparison(report, solutions, rows, dict(seconds), skipped, measured)
+    return Comparison(
+        identifiability=report,
+        solutions=solutions,
+        rows=rows,
+        curves=found,
+        exact_seconds=reference.seconds,
+        shared_seconds=dict(seconds),
+        conclusion=_conclusion(rows, found, reference),
+        skipped=skipped,
+        _loss=measured,
+        _ratio=reference.title,
+    )
+
+
+def _true_kernel(problem: Problem, truth: Any) -> np.ndarray:
+    """Return the true kernel in the order of a layer."""
+    kernel: np.ndarray = problem._as_kernel(truth, "truth")
+    if problem._geometry.edges:
+        kernel = np.flip(kernel, tuple(range(problem.spec.ndim)))
+    return kernel
 
 
 def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -229,18 +310,42 @@ def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """
     if methods is None:
         method = Method.of(**_arguments({}, shared))
-        plain = method.penalty.zero and method.noise.penalties
-        methods = (*SOLVERS, *PENALTIES * plain) if method.least_squares else OTHERS
-    listed = methods.values() if isinstance(methods, Mapping) else methods
-    several = isinstance(methods, (Mapping, list, tuple)) and methods
-    if not several or any(not isinstance(method, (str, Mapping)) for method in listed):
+        methods = OTHERS
+        if method.least_squares:
+            methods = SOLVERS
+            if method.penalty.zero and method.noise.penalties:
+                methods = SOLVERS + PENALTIES
+    if not isinstance(methods, (Mapping, list, tuple)) or not methods:
         raise TypeError(f"methods must be names or dicts, in a list or dict, got {shown(methods)}")
-    labels, found = methods if isinstance(methods, Mapping) else [None] * len(methods), {}
-    for label, each in zip(labels, listed, strict=True):
-        own = {argument_of(each): each} if isinstance(each, str) else each
-        code = each if isinstance(each, str) else ", ".join(starmap(argument, each.items()))
-        found[code if label is None else label] = _arguments(own, shared)
+
+    pairs: list[tuple[Any, Any]] = [(None, method) for method in methods]
+    if isinstance(methods, Mapping):
+        pairs = [*methods.items()]
+    found: dict[str, dict[str, Any]] = {}
+    for label, method in pairs:
+        own, code = _own_arguments(method)
+        name = code if label is None else label
+        copies = sum(known.partition(" #")[0] == name for known in found)
+        found[f"{name} #{copies + 1}" if copies else name] = _arguments(own, shared)
     return found
+
+
+def _own_arguments(method: Any) -> tuple[dict[str, Any], str]:
+    """Return the arguments of `solve` that a method of `compare` states, and its label."""
+    if isinstance(method, str):
+        return {argument_of(method): method}, method
+    if isinstance(method, Mapping):
+        return dict(method), ", ".join(starmap(argument, method.items()))
+    if isinstance(method, GradientDescent) and isinstance(method.optimizer, str):
+        settings = as_call(method).partition("(")[2].removesuffix(")")
+        words = settings.removeprefix(repr(method.optimizer)).removeprefix(", ")
+        return {"solver": method}, ", ".join(filter(None, [method.optimizer, words]))
+    for name in METHODS:
+        if isinstance(method, ARGUMENTS[name][0]):
+            return {name: method}, repr(method)
+    if hasattr(method, "init") and hasattr(method, "update"):
+        return {"solver": method}, "optimizer of optax"
+    raise TypeError(f"methods must be names or dicts, in a list or dict, got {shown(method)}")
 
 
 def _arguments(own: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]:
@@ -256,26 +361,68 @@ def _arguments(own: Mapping[str, Any], shared: dict[str, Any]) -> dict[str, Any]
 def _row(
     label: str,
     fit: Solution,
-    loss: Loss,
+    reference: Reference,
     truth: np.ndarray | None,
     reports: Sequence[tuple[tuple[int, ...], Identifiability]],
 ) -> dict[str, Any]:
-    """Return the row of one method, whose excess loss is filled in later."""
-    kernel, error, part = np.asarray(fit.kernel, float), None, None
+    """Return the row of one method, without its excess loss and the steps of a descent."""
+    kernel = np.asarray(fit.kernel, float)
+    loss = mean_loss(fit, reference.loss)
+    error = None
     if truth is not None:
         error = float(np.linalg.norm(kernel - truth) / (np.linalg.norm(truth) or 1.0))
+    null_component = None
     if reports:
-        norms = [each._null_part(kernel[..., [*some]]) for some, each in reports]
-        part = float(np.linalg.norm(np.concatenate(norms)))
-    row = {"method": label, "status": fit.status, "loss": _mean(fit, loss), "excess_loss": 0.0}
-    row |= {"kernel_error": error, "null_component": part}
-    row |= {"backward_error": fit.backward_error, "duality_gap": fit.duality_gap}
-    names = ("certificate_kind", "steps", "compile_seconds", "run_seconds")
-    return row | {name: fit.stats.get(name) for name in names}
+        norms = [report._null_part(kernel[..., [*outputs]]) for outputs, report in reports]
+        null_component = float(np.linalg.norm(np.concatenate(norms)))
+    row = {
+        "method": label,
+        "status": fit.status,
+        "ratio": reference.ratio(kernel, loss),
+        "loss": loss,
+        "kernel_error": error,
+        "null_component": null_component,
+        "backward_error": fit.backward_error,
+        "duality_gap": fit.duality_gap,
+    }
+    for name in ("certificate_kind", "steps", "compile_seconds", "run_seconds"):
+        row[name] = fit.stats.get(name)
+    row["advice"] = fit.stats.get("advice", "") if fit.status == "diverged" else ""
+    return row
 
 
-def _mean(fit: Solution, loss: Loss) -> float:
-    """Return the mean of a loss over the rows used in the fit, by their weights."""
-    problem = fit._training()
-    left = fit._model.weighted(problem, fit._added(problem))
-    return float(sum(loss.of(r).sum() for r in left)) / sum(r.size for r in left)
+def _first_steps(curve: DescentCurve | None) -> dict[str, Any]:
+    """Return steps and seconds of a descent to the two ratios, None if it does not reach them."""
+    found: dict[str, Any] = {}
+    for name, ratio in {"error": ERROR, "hundredth": HUNDREDTH}.items():
+        first = None if curve is None else curve.first_below(ratio)
+        found[f"steps_to_{name}"] = None if first is None else first[0]
+        found[f"seconds_to_{name}"] = None if first is None else first[1]
+    return found
+
+
+def _conclusion(
+    rows: Sequence[dict[str, Any]], curves: Mapping[str, DescentCurve], reference: Reference
+) -> str:
+    """Return what follows for gradient descent, in a sentence; empty without a descent."""
+    if not curves:
+        return ""
+    goal = "error" if reference.title == STATISTICAL else "hundredth"
+    words = GOALS[reference.title]
+    exact = f"the exact solution takes {_duration(reference.seconds or 0.0)}"
+    reached = [row for row in rows if row[f"seconds_to_{goal}"] is not None]
+    if not reached:
+        nearest = min(curves, key=lambda label: float(curves[label].ratios[-1]))
+        ratio = float(curves[nearest].ratios[-1])
+        nearness = f"{nearest} ends with a ratio of {ratio:.2g}"
+        return f"no descent reaches {words}: {nearness}; {exact}"
+    best = min(reached, key=lambda row: row[f"seconds_to_{goal}"])
+    steps = count(best[f"steps_to_{goal}"], "step")
+    run = _duration(best[f"seconds_to_{goal}"])
+    time = f"{run}, and {_duration(best['compile_seconds'])} to compile"
+    return f"{best['method']} reaches {words} in {steps} ({time}); {exact}"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in words."""
+    return f"{1000 * seconds:.2g} ms" if seconds < 0.1 else f"{seconds:.2g} s"

@@ -18,13 +18,17 @@ from .problem.lag_bases import BASES
 from .solvers.base import SquaredLoss
 from .solvers.conjugate_gradient import ConjugateGradient
 from .solvers.direct import QR, SVD, AutoSolver, NormalEquations
+from .solvers.early_stopping import EarlyStopping
 from .solvers.fft_deconvolution import FFTDeconvolution
 from .solvers.gradient_descent import GradientDescent
 from .solvers.lasso import Lasso
 from .solvers.losses import AbsoluteLoss, HuberLoss
 
 # Optimizers of optax that are solvers by name, besides Adam.
-OPTIMIZERS = "lbfgs", "sgd", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop", "lion"
+OPTIMIZERS = (
+    "sgd", "momentum", "nesterov", "lbfgs", "adamw", "nadam", "radam", "adamax", "adagrad",
+    "rmsprop", "lion",
+)  # fmt: skip
 # Classes by kind, which is the argument that a component is given by, and by name.
 CLASSES: dict[str, dict[str, Callable[..., Any]]] = {
     "solver": {
@@ -36,7 +40,7 @@ CLASSES: dict[str, dict[str, Callable[..., Any]]] = {
         "ridge": Ridge, "lasso": Lasso, "smooth": Smooth,
         "squared_exponential": SquaredExponential, "tc": StableSpline,
         "dc": partial(StableSpline, kind="dc"), "ss": partial(StableSpline, kind="ss"),
-        "tikhonov": Tikhonov,
+        "tikhonov": Tikhonov, "early_stopping": EarlyStopping,
     },
     "loss": {
         "squared": SquaredLoss, "huber": HuberLoss, "absolute": AbsoluteLoss,

@@ -195,7 +195,8 @@ class CrossValidationScores(Reported):
             `compare`, and `Solution.test` for fits without a penalty.
         """
         parts = [part for fit in self.solutions for part in fit._parts]
-        if any(p.no_errors or p.filter or p.found.error_norms is not None for p in parts):
+        quadratic = not any(part.no_errors or part.own_covariance for part in parts)
+        if not quadratic or any(p.filter or p.found.error_norms is not None for p in parts):
             raise ValueError("permutation_test needs exact least squares, or a quadratic penalty")
         given = [part.penalties for part in parts], draws, seed, parts[0].limits
         values = resampled_correlations(self.problem, self.folds, *given)

@@ -82,6 +82,8 @@ class Method:
                 raise TypeError(f"{name}= needs a penalty with one strength that is not given")
         if self.select is not None:
             self.penalty.check_select(self.select)
+        if self.grid is not None:
+            self.penalty.check_grid(self.grid)
         penalized = not (self.penalty.zero or self.noise.penalties)
         if penalized or not (self.loss.squared or self.noise.independent):
             raise ValueError(f"noise={self.noise.label!r} has no standard errors for {self.name}")
@@ -154,6 +156,10 @@ class Method:
         if sizes.has_functions and not penalty.in_basis:
             return penalty.not_in_basis
         combined = auto and loss.penalties and penalty.any_loss and penalty.given
+        if isinstance(solver, GradientDescent) and penalty.quadratic and penalty.given:
+            if penalty.by_output and not loss.squared:
+                return f"{solver.name} takes one strength for all outputs with {loss.name} loss"
+            combined = True
         if not (loss.squared or penalty.zero or combined):
             given = "" if penalty.given else " of no given strength"
             return f"{penalty.title}{given} cannot be combined with {type(loss).__name__}"

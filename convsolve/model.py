@@ -188,11 +188,17 @@ class Part:
         return any(approximated(analysis, *pair) for pair in self.penalties)
 
     @property
+    def own_covariance(self) -> bool:
+        """Whether the penalty defines the standard errors."""
+        return any(form.own_covariance for form, _ in self.penalties)
+
+    @property
     def no_errors(self) -> str:
         """Why there are no standard errors, or an empty string."""
         found = self.found
         squares = found.certificate is not None and found.certificate.kind != GAP
-        if not squares and found.error_norms is None:
+        linear = squares or self.own_covariance
+        if not linear and found.error_norms is None:
             return "standard errors are of least squares, or of Huber's estimate without a penalty"
         if found.status != "solved":
             return f"the status is {found.status!r}; standard errors need an exact solution"
@@ -277,7 +283,8 @@ class Part:
         """
         if why := self.no_errors:
             raise ValueError(why)
-        free = penalized or all(not strength for _, strength in self.penalties)
+        without = all(not strength for _, strength in self.penalties)
+        free = without or (penalized and not self.own_covariance)
         if self.filter is not None or self.found.error_norms is not None or not free:
             words = f"{what} needs plain least squares: no penalty, loss or noise='ar'"
             raise ValueError(words + "; see cross_validate(...).permutation_test" * (not free))

@@ -15,7 +15,9 @@ import numpy as np
 from .text import either
 
 # From the best to the worst.
-STATUSES = ("solved", "approximate", "max steps", "stagnated", "interrupted", "diverged")
+STATUSES = (
+    "solved", "approximate", "max steps", "stagnated", "stopped", "interrupted", "diverged",
+)  # fmt: skip
 # Entries of ``stats`` that are added.
 ADDED = ("compile_seconds", "run_seconds", "interior_steps")
 

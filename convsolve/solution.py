@@ -58,7 +58,7 @@ class Solution(Reported):
         status: "solved", "approximate", "max steps", "stagnated", "interrupted" or "diverged".
         backward_error: relative backward error as a least-squares solution, largest over outputs.
             Below 30 eps (6.7e-15), the solution is exact. ``stats["certificate_kind"]`` is "value"
-            or "upper bound". None for other losses and for a lasso.
+            or "upper bound". None for other losses, for a lasso and for early stopping.
         duality_gap: relative duality gap of `HuberLoss`, ``"absolute"`` and `Lasso`, largest over
             outputs: the loss exceeds its minimum by at most this share. None for other solvers.
         stats: dict of the request and of the computation. The request: "call", the call of `solve`

@@ -31,6 +31,7 @@ def solution_facts(fit: Any, full: bool) -> Iterator[Fact]:
     yield Fact("", "Status", _status(fit) if full else fit.status)
     if not full:
         return
+    yield Fact("", "Descent", fit.stats.get("advice", ""))
     score = None if fit.problem is None else fit.score()
     yield Fact("", "Caution", fit.stats["caution"])
     yield from _doubts(fit)

@@ -34,7 +34,8 @@ def in_bytes(number: float) -> str:
 def as_call(component: Any) -> str:
     """Return a component as the call that makes it, without arguments that are defaults."""
     positional, words = True, []
-    for field in fields(component) if is_dataclass(component) else ():
+    given = fields(component) if is_dataclass(component) else ()
+    for field in (field for field in given if field.init):
         value = getattr(component, field.name)
         same = value is field.default or (is_plain(value) and value == field.default)
         if not same:

@@ -24,7 +24,7 @@ ROOT = Path(convsolve.__file__).parent
 # its neighbours. Within a folder imports form no circle.
 ROWS = [
     {"errors", "lazy", "notation", "parallel", "text"},
-    {"facts", "io", "parts", "progress"},
+    {"facts", "io", "looks", "parts", "progress"},
     {"linalg"},
     {"problem"},
     {"operators"},
@@ -37,6 +37,7 @@ ROWS = [
     {"method"},
     {"solution", "traced"},
     {"api"},
+    {"reference"},
     {"comparison", "held_out", "lag_choice", "subjects"},
     {"interop", "datasets", "plotting"},
     {"page", "sklearn", "extend"},

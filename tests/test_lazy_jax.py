@@ -52,8 +52,8 @@ def test_closed_forms_and_reports_do_not_import_jax():
         "circular": cs.Problem(x, x, kernel_size=5, padding="circular"),
         "long": cs.Problem(RNG.standard_normal(20_000), np.ones(20_000 - 1199), kernel_size=1200),
     }
-    *closed_forms, descent = SOLVERS
-    assert descent == "adam"
+    *closed_forms, nesterov, adam = SOLVERS
+    assert (nesterov, adam) == ("nesterov", "adam")
     plain = [{"solver": name} for name in ("auto", *closed_forms)]
     methods = [*plain, *(each | {"ridge": 0.1} for each in plain), {"penalty": cs.Smooth(0.1)}]
     tried = set()
@@ -68,7 +68,8 @@ def test_closed_forms_and_reports_do_not_import_jax():
     assert len(tried) == 13, tried
     assert cs.solve(problems["long"]).converged
     cs.compare(problems["bias"], closed_forms[:3])
-    for words in ({"penalty": "ridge"}, {"penalty": "tc"}, {"penalty": "lasso"}, {"loss": "huber"},
+    for words in ({"penalty": "ridge"}, {"penalty": "tc"}, {"penalty": "lasso"},
+                  {"penalty": "early_stopping"}, {"loss": "huber"},
                   {"loss": "absolute"}, {"noise": "ar"}):
         cs.solve(problems["float64"], **words)
     x = np.array([0.0, 1, 0, -1])[np.arange(40) % 4]

@@ -52,9 +52,6 @@ REMOVED += [
     ("cs.fit_kernel(x, x[2:], cs.ConvSpec(3), 'fft')", TypeError),
     ("cs.GradientDescent(seed=np.array([0, 3], np.uint32))", TypeError),
     ("cs.solve(p).permutation_test(kind='ar')", ValueError),
-    ("cs.solve(p, 'adam', ridge=1.0)", cs.SolveError),
-    ("cs.solve(cs.Problem(x, x, lags=(0, 2), drift=0), 'adam')", cs.SolveError),
-    ("cs.solve(cs.Problem(x, x, lags=(0, 2), weights=np.arange(1, 61)), 'adam')", cs.SolveError),
 ]
 # A drift is an argument of its own.
 REMOVED += [
@@ -63,7 +60,6 @@ REMOVED += [
 ]
 _BASIS = "cs.Problem(x, x, lags=(0, 9), basis='bsplines4')"
 REMOVED += [(f"cs.solve_group({{'a': {_BASIS}, 'b': {_BASIS}}})", ValueError)]
-REMOVED += [("cs.compare(p, [cs.Smooth()])", TypeError)]
 GONE += ["inference.krylov", "inference.reference_noise"]
 GONE += [
     "inference.uncertainty", "inference.dependent_errors", "inference.sandwich",

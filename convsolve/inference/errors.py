@@ -12,9 +12,9 @@ J. H. Stock and M. W. Watson, J. Bus. Econ. Stat. 36 (2018) 541 (cosines).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -293,8 +293,16 @@ class Errors:
     @cached_property
     def _units(self) -> list[UnitCovariance]:
         """The covariance of every output for noise of variance one. Outputs may share it."""
-        made, each = cache(partial(UnitCovariance, self._analysis)), self._targets.outputs
-        return [made(o // each, *pair) for o, pair in enumerate(self._pairs)]
+        by_form = {form: cache(self._covariances(form)) for form in {f for f, _ in self._pairs}}
+        groups = np.arange(len(self._pairs)) // self._targets.outputs
+        pairs = zip(groups.tolist(), self._pairs, strict=True)
+        return [by_form[form](group, strength) for group, (form, strength) in pairs]
+
+    def _covariances(self, form: Penalty) -> Callable[[int, float], UnitCovariance]:
+        """Return a function of a group and a strength of a penalty, which returns a covariance."""
+        if form.own_covariance:
+            return form.unit_covariances(self._analysis)
+        return lambda group, strength: UnitCovariance(self._analysis, group, form, strength)
 
     @property
     def effective_dof(self) -> np.ndarray:

@@ -47,10 +47,12 @@ class Regularization(Reported):
     Attributes:
         penalty: name of the penalty with its hyperparameters.
         strength: (outputs,), in ‖y − Aw‖² + strength·wᵀK w; (bands, outputs) for a banded ridge.
+            For `EarlyStopping`, the number of steps.
         hyperparameters: the selected hyperparameters by name, in common for all outputs that use
             the same rows. A tuple if there are several axes. A list by output above 1000 unknowns.
-        effective_dof: (outputs,), effective degrees of freedom of the kernel, Σ d/(d + λ) plus
-            the number of coordinates that are not penalized. A bias is not included.
+        effective_dof: (outputs,), effective degrees of freedom of the kernel, the trace of its
+            spectral filter: Σ d/(d + λ) plus the number of coordinates that are not penalized. A
+            bias is not included.
         noise_variance: (outputs,), variance of y about the model, in y's units squared.
         criterion: "gcv", "evidence", "aicc", "bic", or "mse", "r2" or "correlation" of held-out
             rows, or the name of a function with brackets; "given" if nothing was selected.
@@ -61,6 +63,7 @@ class Regularization(Reported):
         at_edge: (outputs,), whether the selected strength is the first or last strength that was
             allowed, so that a better one may lie outside the search range.
         outputs: names of the outputs, or their numbers.
+        parameter: what ``strength`` is: "strength" of a penalty, or "steps" of `EarlyStopping`.
 
     Examples:
         >>> import numpy as np
@@ -87,23 +90,35 @@ class Regularization(Reported):
     path: StrengthScores | None
     at_edge: np.ndarray
     outputs: tuple[Any, ...] = ()
+    parameter: str = "strength"
 
     plot = plot
 
     def facts(self, full: bool = True) -> Iterator[Fact]:
         """Yield one sentence that describes the selection, and all fields."""
         by = CRITERIA.get(self.criterion, f"by held-out {self.criterion}")
-        words = f"{self.penalty}, strength {span(self.strength.T.reshape(-1))}, {by}"
+        words = f"{self.penalty}, {self._chosen}, {by}"
         if not np.isnan(self.effective_dof).any():
             words += f"; {span(self.effective_dof.ravel(), '.1f')} effective degrees of freedom"
         apart = self.criterion == "mse" and self.strength.max() > FAR * self.strength.min()
         if apart and self.strength.ndim == 1:
-            words += "; strengths differ by more than 100 times: one_strength=True chooses one"
+            differing = "numbers of steps" if self.parameter == "steps" else "strengths"
+            words += f"; {differing} differ by more than 100 times: one_strength=True chooses one"
         if edge := int(self.at_edge.sum()):
             where = "" if self.at_edge.size == 1 else f" of {count(edge, 'output')}"
-            words += f"; the strength{where} is at the edge of the search"
+            what = "the number of steps" if self.parameter == "steps" else "the strength"
+            words += f"; {what}{where} is at the edge of the search"
         yield Fact("", "", words)
         yield from of_fields(self)
+
+    @property
+    def _chosen(self) -> str:
+        """The strength or the number of steps, in words."""
+        values = self.strength.T.reshape(-1)
+        if self.parameter == "steps":
+            one = bool((values == 1).all())
+            return f"{span(values, '.0f')} {'step' if one else 'steps'}"
+        return f"strength {span(values)}"
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> Regularization:
@@ -141,4 +156,15 @@ def as_given(
     edge, unknown = np.zeros(len(terms), bool), np.full(len(terms), np.nan)
     freedom, variance = known or (unknown, unknown)
     title = either([form.title for form, _ in terms])
-    return Regularization(title, strength, {}, freedom, variance, "given", unknown, None, edge)
+    return Regularization(
+        penalty=title,
+        strength=strength,
+        hyperparameters={},
+        effective_dof=freedom,
+        noise_variance=variance,
+        criterion="given",
+        score=unknown,
+        path=None,
+        at_edge=edge,
+        parameter=terms[0][0].parameter,
+    )

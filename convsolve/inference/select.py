@@ -30,8 +30,6 @@ from .regularization import Regularization, StrengthScores, of_some
 from .spectrum import ROUNDING, Spectrum, criterion, in_user_units, lifted, noise_variance
 from .sums import FoldSums, HeldOut, Normal, Predicted, Sums, Units, check_scored, fold_sums, part
 
-# Range of strengths relative to the largest eigenvalue, up to a vanishing kernel: two per decade.
-LARGEST, A_DECADE = 1e5, 2
 # Number of strengths of a finer grid, on both sides of the best one.
 FINER = 5
 # Finer grids of a search, and of one whose loss is only compared with that of other penalties.
@@ -130,10 +128,9 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE
     resolution of the sums to a vanishing kernel is refined by finer grids, each of which guards
     against several minima, and a parabola. It is not refined if a function scores.
     """
-    if searched := grid is None:
-        least = scorer.whole.least
-        low, high = np.log10([least, max(LARGEST * scorer.whole.largest, 1e3 * least)])
-        grid = np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
+    searched = grid is None
+    if grid is None:
+        grid = scorer.whole.search_grid()
     table = scorer.table(grid)
     if isinstance(scorer.select, CrossValidation) and len(grid) > 1:
         check_scored(scorer.select, table[2:], scorer.varies)
@@ -145,7 +142,8 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE
     chosen, loss = _at(table[0], best), _at(losses, best)
     if not searched or edge.all() or not smooth(scorer.select):
         return Chosen(table, chosen, loss, edge)
-    t, step = np.log(chosen), float(np.log(grid[1, 0] / grid[0, 0]))
+    # The ratios of whole numbers differ, and the largest ratio covers all gaps.
+    t, step = np.log(chosen), float(np.log(grid[1:, 0] / grid[:-1, 0]).max())
     for _ in range(rounds):
         places = t + np.linspace(-step, step, 2 * FINER + 1)[:, None]
         values, step = scorer.losses(scorer.table(np.exp(places))), step / FINER
@@ -154,11 +152,12 @@ def choose_strengths(scorer: Scorer, grid: np.ndarray | None, rounds: int = FINE
         with np.errstate(divide="ignore", invalid="ignore"):
             move = np.nan_to_num((before - after) / (before - 2 * at + after) / 2)
         t = _at(places, middle) + step * np.clip(move, -1, 1)
-    found = np.where(edge, chosen, np.exp(t))
-    row = scorer.table(found[None])
-    return Chosen(
-        by_strength(np.concatenate([table, row], axis=1)), found, scorer.losses(row)[0], edge
-    )
+    candidates = scorer.table(scorer.whole.allowed(np.where(edge, chosen, np.exp(t))))
+    losses = scorer.losses(candidates)
+    best = np.argmin(losses, axis=0)
+    row = np.take_along_axis(candidates, best[None, None], axis=1)
+    whole = by_strength(np.concatenate([table, row], axis=1))
+    return Chosen(whole, row[0, 0], _at(losses, best), edge)
 
 
 def by_strength(table: np.ndarray) -> np.ndarray:
@@ -195,7 +194,18 @@ def described(
     else:
         several = np.stack(by_fold) if by_fold else None
         path = StrengthScores(to_user(strengths), scores, fit.freedom, several)
-    return Regularization(title, strength, {}, freedom, variance, name, score, path, chosen.at_edge)
+    return Regularization(
+        penalty=title,
+        strength=strength,
+        hyperparameters={},
+        effective_dof=freedom,
+        noise_variance=variance,
+        criterion=name,
+        score=score,
+        path=path,
+        at_edge=chosen.at_edge,
+        parameter=penalty.parameter,
+    )
 
 
 # --- the scorers of any penalty
@@ -256,15 +266,38 @@ class Scoring:
         wide = np.reshape(given, (len(given), -1)) + np.zeros(self.varies.size)
         return np.split(np.sort(wide, axis=0), len(self.varies), axis=1)
 
-    def scorers(self, penalty: Penalty) -> list[Scorer]:
-        """Return the scorers of every group."""
-        found, counts = [], (self.design.sizes.rows, self.design.nuisance.total)
-        for own, varies in zip(self.groups(penalty, self._by_rows), self.varies, strict=True):
-            several = tracked(own.folds, "decompositions, by fold", len(own.folds))
-            folds = [(Spectrum(normal, own.free, *counts), held) for normal, held in several]
-            whole = Spectrum(own.whole, own.free, *counts).lifted(own.lift)
-            found.append(Scorer(self.select, whole, varies, self.one, folds))
-        return found
+    def scorers(self, penalty: Penalty, kind: type[Spectrum] = Spectrum) -> list[Scorer]:
+        """Return the scorers of every group, for the spectral filter of a ``kind``."""
+        groups = self.groups(penalty, self._by_rows)
+        wholes = self.spectra(groups, kind)
+
+        # By fold, the spectra of the training rows of every group.
+        n_folds = len(groups[0].folds)
+        trained = []
+        for fold in tracked(range(n_folds), "decompositions, by fold", n_folds):
+            normals = [group.folds[fold][0] for group in groups]
+            trained.append(self._spectra_of(normals, groups, kind))
+
+        scorers = []
+        for g, group in enumerate(groups):
+            held = [held_out for _, held_out in group.folds]
+            folds = [*zip((spectra[g] for spectra in trained), held, strict=True)]
+            scorers.append(Scorer(self.select, wholes[g], self.varies[g], self.one, folds))
+        return scorers
+
+    def spectra(self, groups: Sequence[Group], kind: type[Spectrum]) -> list[Spectrum]:
+        """Return the spectrum of all rows of every group, in the coordinates of the penalty."""
+        spectra = self._spectra_of([group.whole for group in groups], groups, kind)
+        pairs = zip(spectra, groups, strict=True)
+        return [spectrum.lifted(group.lift) for spectrum, group in pairs]
+
+    def _spectra_of(
+        self, normals: Sequence[Normal], groups: Sequence[Group], kind: type[Spectrum]
+    ) -> list[Any]:
+        """Return the spectra of the normal equations of some rows of every group."""
+        sizes, nuisance = self.design.sizes, self.design.nuisance.total
+        free = [group.free for group in groups]
+        return kind.of_groups(normals, free, sizes.rows, nuisance)
 
     def groups(self, penalty: Penalty, by_rows: bool = False, given: Any = None) -> list[Group]:
         """Return the sums of every group for a penalty, or in the span of the rows.

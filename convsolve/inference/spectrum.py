@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -14,8 +15,11 @@ from .sums import Normal
 
 # A residual sum of squares of less than this share of Σy² is rounding of the sums.
 ROUNDING = 100 * EPS
-# The smallest strength of a search, as a share of the largest eigenvalue.
-SMALLEST = 1e-16
+# The smallest strength of a search, as a share of the largest eigenvalue, and the largest one, at
+# which the kernel vanishes. A search has two strengths per decade.
+SMALLEST, LARGEST, A_DECADE = 1e-16, 1e5, 2
+# Largest number of steps of a search.
+MOST_STEPS = 10**9
 # Numbers of an array in which several strengths are handled at once.
 BLOCK = 2**20
 
@@ -25,14 +29,14 @@ class Fit(NamedTuple):
 
     Attributes:
         rss: residual sums of squares.
-        size: λ·Σ z², the penalty.
+        size: Σ precision·z², the penalty: λ·Σ z² of a ridge.
         freedom: degrees of freedom of the kernel, with coordinates that are not penalized.
         spare: degrees of freedom of the residuals. It is not computed as a difference, which would
             cancel if the kernel fits all rows.
-        logdet: Σ log(1 + d/λ) over the eigenvalues d.
+        logdet: −Σ log(1 − φ) over the eigenvalues, Σ log(1 + d/λ) of a ridge.
         rows: number of rows of the problem.
         nuisance: number of nuisance columns.
-        left: number of rows minus the number of unknowns without a penalty.
+        left: number of rows minus the number of unknowns with a flat prior.
     """
 
     rss: np.ndarray
@@ -45,11 +49,24 @@ class Fit(NamedTuple):
     left: int
 
 
+class Filter(NamedTuple):
+    """A linear estimate at each eigenvalue d, as shares of the least-squares solution c/d.
+
+    Attributes:
+        gain: φ/d, so that z = gain·c. It has a limit at d = 0.
+        left: 1 − φ, the share that is missing. It is not computed as a difference.
+    """
+
+    gain: np.ndarray
+    left: np.ndarray
+
+
 class Spectrum:
     """Minimize ‖y − A v‖² + λ·Σ v² of one group for every λ, where free coordinates add nothing.
 
     Free coordinates are eliminated as nuisance columns are. With V the eigenvectors of the Gram
-    matrix of the others, v = begin + K z and z = c / (d + λ).
+    matrix of the others, v = begin + K z and z = c φ/d, where φ = d/(d + λ) is the spectral filter.
+    Subclasses have other filters, which are functions of another strength.
 
     Args:
         normal: AᵀA (R, R), Aᵀy (R, Q) and Σy² (Q,), with nuisance columns projected out.
@@ -85,10 +102,57 @@ class Spectrum:
         if len(self._counted) == self._left:
             smallest = float(self._counted.min(initial=largest))
             least = max(least, float(np.sqrt(ROUNDING * largest * smallest)))
-        #: The range of a search of strengths.
+        #: The smallest strength of a search, and the largest eigenvalue.
         self.least, self.largest = least or 1.0, largest or 1.0
         self.squares = squares - np.square(fitted).sum(0)
         self._rounding = ROUNDING * squares
+
+    @classmethod
+    def of_groups(
+        cls, normals: Sequence[Normal], free: Sequence[np.ndarray], rows: int, nuisance: int
+    ) -> list[Self]:
+        """Return the spectrum of every group, for the normal equations of the same rows."""
+        pairs = zip(normals, free, strict=True)
+        return [cls(normal, flags, rows, nuisance) for normal, flags in pairs]
+
+    # --- the filter, and the search of its strength
+
+    def filter(self, strengths: np.ndarray, d: np.ndarray, least: float = 0.0) -> Filter:
+        """Return the filter at strengths and eigenvalues of broadcastable shapes.
+
+        Kernels are computed with strengths of at ``least`` the resolution of the Gram matrix.
+        """
+        shifted = d + np.maximum(strengths, least)
+        return Filter(1 / shifted, strengths / shifted)
+
+    def log_determinant(self, strengths: np.ndarray) -> np.ndarray:
+        """Return −Σ log(1 − φ) (n, Q or 1), at strengths (n, Q or 1)."""
+        return np.asarray(np.log1p(self._counted / strengths[..., None]).sum(-1))
+
+    @property
+    def flat(self) -> int:
+        """The number of directions that a strength never shrinks, except free coordinates."""
+        return 0
+
+    def search_grid(self) -> np.ndarray:
+        """Return strengths (n, 1), from the resolution of the sums to a vanishing kernel."""
+        ends = [self.least, max(LARGEST * self.largest, 1e3 * self.least)]
+        low, high = np.log10(ends)
+        return np.logspace(low, high, int(A_DECADE * (high - low)) + 2)[:, None]
+
+    def allowed(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the strengths (n, Q) to choose from at the end of a search, near some (Q,)."""
+        return strengths[None]
+
+    # --- kernels and their fits
+
+    def directions(self) -> np.ndarray:
+        """Return the eigenvectors (R', r) in the coordinates of kernels. No coordinate is free."""
+        return self._outer(np.eye(len(self._d)))
+
+    def gain(self, strength: float) -> np.ndarray:
+        """Return φ/d (r,), the variances of `directions` for noise of variance one."""
+        return self.filter(np.array(strength), self._d, self._resolution).gain
 
     def lifted(self, lift: np.ndarray) -> Spectrum:
         """Return the same spectrum for kernels in other coordinates, see `lifted`."""
@@ -122,24 +186,95 @@ class Spectrum:
         """Return the fits at strengths (n, Q) or (n, 1)."""
         step = max(1, BLOCK // max(1, strengths.shape[1] * len(self._d)))
         several = [self._sums(strengths[i : i + step]) for i in range(0, len(strengths), step)]
-        counts = self._rows, self._nuisance, self._left
+        counts = self._rows, self._nuisance, self._left - self.flat
         return Fit._make([*np.concatenate(several, axis=1), *counts])
 
     def _sums(self, strengths: np.ndarray) -> np.ndarray:
         """Return the first five values of `Fit` for a few strengths."""
-        lam, d, squares = strengths[..., None], self._counted, np.square(self._c).T
-        shifted = self._d + np.maximum(lam, self._resolution)
-        fitted = np.einsum("nqr,qr->nq", (1 + lam / shifted) / shifted, squares)
-        size = np.einsum("nqr,qr->nq", lam / shifted**2, squares)
+        wide, squares = strengths[..., None], np.square(self._c).T
+        every = self.filter(wide, self._d, self._resolution)
+        counted = self.filter(wide, self._counted)
+
+        # RSS + size is Σ y² less Σ c²·gain, and a missing share of each fit adds to the RSS.
+        fitted = np.einsum("nqr,qr->nq", every.gain * (1 + every.left), squares)
+        size = np.einsum("nqr,qr->nq", every.gain * every.left, squares)
         rss = np.maximum(self.squares - fitted, self._rounding)
-        freedom = self._independent + (d / (d + lam)).sum(-1)
-        spare = self._left - len(d) + (lam / (d + lam)).sum(-1)
-        logdet = np.log1p(d / lam).sum(-1)
+
+        freedom = self._independent + (self._counted * counted.gain).sum(-1)
+        spare = self._left - len(self._counted) + counted.left.sum(-1)
+        logdet = self.log_determinant(strengths)
         return np.stack(np.broadcast_arrays(rss, size, freedom, spare, logdet))
 
     def _z(self, right: np.ndarray, strengths: np.ndarray) -> np.ndarray:
-        """Return right / (d + λ) (r, Q) for λ (Q,) or (1,)."""
-        return np.asarray(right / (self._d[:, None] + np.maximum(strengths, self._resolution)))
+        """Return right·φ/d (r, Q) at strengths (Q,) or (1,)."""
+        found = self.filter(strengths, self._d[:, None], self._resolution)
+        return np.asarray(right * found.gain)
+
+
+class StoppedDescent(Spectrum):
+    """Least squares by gradient descent from zero, stopped after t steps of size 1/d_max.
+
+    The step decreases half the sum of squares. The filter is φ = 1 − (1 − d/d_max)ᵗ. The strength
+    is t, which is a real number here until the end of a search. No coordinate is free.
+
+    Source: Y. Yao, L. Rosasco and A. Caponnetto, Constr. Approx. 26 (2007) 289.
+    """
+
+    @classmethod
+    def of_groups(
+        cls, normals: Sequence[Normal], free: Sequence[np.ndarray], rows: int, nuisance: int
+    ) -> list[Self]:
+        """Return the spectrum of every group. All groups have the same size of a step."""
+        spectra = super().of_groups(normals, free, rows, nuisance)
+        largest = max(float(spectrum._d.max(initial=0.0)) for spectrum in spectra)
+        for spectrum in spectra:
+            spectrum.largest = largest or 1.0
+        return spectra
+
+    def filter(self, strengths: np.ndarray, d: np.ndarray, least: float = 0.0) -> Filter:
+        """Return the filter after so many steps.
+
+        Kernels are computed with so few steps that directions of zero eigenvalues, which are
+        rounding of the Gram matrix, are not larger than with a ridge of its resolution.
+        """
+        steps = np.minimum(strengths, self.largest / least) if least > 0 else strengths
+        log_left = steps * self._log_share(d)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            gain = np.where(d > 0, -np.expm1(log_left) / d, steps / self.largest)
+        return Filter(gain, np.exp(log_left))
+
+    def log_determinant(self, strengths: np.ndarray) -> np.ndarray:
+        """Return −Σ log(1 − φ) (n, Q or 1), without the directions that have a flat prior."""
+        proper = self._counted[: len(self._counted) - self.flat]
+        return np.asarray(-strengths * self._log_share(proper).sum())
+
+    def _log_share(self, d: np.ndarray) -> np.ndarray:
+        """Return log(1 − d/d_max), the logarithm of what one step leaves."""
+        with np.errstate(divide="ignore"):
+            return np.log1p(-np.minimum(d / self.largest, 1.0))
+
+    @property
+    def flat(self) -> int:
+        """The number of eigenvalues that are d_max up to rounding, which one step fits."""
+        return int(np.sum(self._counted >= self.largest - self._resolution))
+
+    def search_grid(self) -> np.ndarray:
+        """Return numbers of steps (n, 1), from one to the resolution of the sums."""
+        most = self.largest / self.least
+        if len(self._counted):
+            # After these steps, the smallest eigenvalue is fitted up to rounding. If the kernel can
+            # fit all rows, their residuals are rounding before.
+            fits_all = len(self._counted) == self._left
+            share = float(np.sqrt(ROUNDING)) if fits_all else EPS
+            most = min(most, -np.log(share) * self.largest / self._counted.min())
+        high = np.log10(np.clip(most, 10.0, MOST_STEPS))
+        steps = np.logspace(0.0, high, int(A_DECADE * high) + 2)
+        return np.unique(np.round(steps))[:, None]
+
+    def allowed(self, strengths: np.ndarray) -> np.ndarray:
+        """Return the two whole numbers (2, Q) of steps next to some (Q,)."""
+        below = np.maximum(np.floor(strengths), 1.0)
+        return np.stack([below, np.ceil(strengths)])
 
 
 def inverse_root(gram: np.ndarray) -> np.ndarray:

@@ -87,6 +87,9 @@ class Penalty:
         default_select: the criterion that selects a strength by default.
         in_basis: whether the penalty can be combined with a basis of the kernel.
         uncorrelated: whether the penalty is a sum of squares of single taps, for any taps.
+        parameter: what a strength is in texts, "strength" or "steps".
+        own_covariance: whether `unit_covariances` defines the standard errors, for a penalty that
+            is not quadratic and whose kernel is a linear function of y.
 
     Examples:
         >>> import numpy as np
@@ -97,7 +100,8 @@ class Penalty:
         ((8, 6), (8, 2))
 
     See Also:
-        `Ridge`, `Smooth`, `StableSpline`, `SquaredExponential`, `Tikhonov` and `Lasso`.
+        `Ridge`, `Smooth`, `StableSpline`, `SquaredExponential`, `Tikhonov`, `Lasso` and
+        `EarlyStopping`.
     """
 
     strength: Any = None
@@ -106,6 +110,8 @@ class Penalty:
     in_basis: ClassVar[bool] = False
     uncorrelated: ClassVar[Any] = False
     default_select: ClassVar[Any] = "gcv"
+    parameter: ClassVar[str] = "strength"
+    own_covariance: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         found = checked_strength(self.strength, type(self).__name__, self.labels)
@@ -170,7 +176,11 @@ class Penalty:
         """Return the penalty with the strengths of some outputs."""
         if not self.by_output:
             return self
-        return replace(self, strength=selection.of_outputs(np.array(self.strength)))
+        return self.with_strength(selection.of_outputs(np.array(self.strength)))
+
+    def with_strength(self, strength: Any) -> Penalty:
+        """Return the same penalty with another strength."""
+        return replace(self, strength=strength)
 
     def check_outputs(self, outputs: int) -> None:
         """Raise a ValueError unless there is one strength, or a strength for every output."""
@@ -193,12 +203,27 @@ class Penalty:
         """
         raise TypeError(f"{type(self).__name__} is a quadratic penalty")
 
+    def unit_covariances(self, analysis: Any) -> Callable[[int, float], Any]:
+        """Return a function of a group and a strength, which returns the covariance of the taps.
+
+        The covariance is for white noise of variance one. It has the attributes and methods of a
+        `UnitCovariance`. Only a penalty with ``own_covariance`` has one.
+
+        Args:
+            analysis: the analysis of the problem.
+        """
+        raise TypeError(f"{type(self).__name__} has the covariance of a quadratic penalty")
+
     def named(self, channels: Sequence[Any]) -> Penalty:
         """Return the penalty for channels of these names or numbers."""
         return self
 
     def check_select(self, select: Any) -> None:
         """Raise a ValueError if the criterion cannot select the strength."""
+        return
+
+    def check_grid(self, grid: Any) -> None:
+        """Raise an error if the strengths of a grid are out of range for this penalty."""
         return
 
     def search(self, lags: Sequence[np.ndarray]) -> Search | None:

@@ -109,6 +109,22 @@ class TapBasis:
             found[:, kept], at = own if matrix is None else matrix @ own, here.stop
         return found
 
+    def coordinates(self, kernels: np.ndarray) -> np.ndarray:
+        """Return z (G, R, Q) for kernels T z (G, P, Q), by least squares for other kernels."""
+        if self.orthonormal:
+            return self.restrict(kernels)
+        found = []
+        for kept, each, matrix in self._runs:
+            own = kernels[:, kept]
+            if matrix is not None:
+                # A column for every channel and output.
+                columns = np.moveaxis(own, -2, 0).reshape(own.shape[-2], -1)
+                solved = np.linalg.lstsq(matrix, columns)[0]
+                shape = (each, *own.shape[:2], own.shape[-1])
+                own = np.moveaxis(solved.reshape(shape), 0, -2)
+            found.append(own.reshape(len(kernels), len(kept) * each, kernels.shape[2]))
+        return np.concatenate(found, axis=1)
+
     def restrict(self, g: np.ndarray) -> np.ndarray:
         """Return Tᵀ g (G, R, Q) for g (G, P, Q)."""
         if self.identity:

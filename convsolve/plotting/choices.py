@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..comparison import Comparison
+from ..facts import shortened
 from ..inference.regularization import Regularization, of_some
 from ..lag_choice import LagChoice
 from ..problem.names import Axis, Names
@@ -87,7 +88,9 @@ def _strength(chosen: Regularization, q: int) -> float:
 
 
 def _strength_label(chosen: Regularization) -> str:
-    return "geometric mean of the strengths" if np.ndim(chosen.strength) == 2 else "strength"
+    if np.ndim(chosen.strength) == 2:
+        return "geometric mean of the strengths"
+    return chosen.parameter
 
 
 def lag_windows(ax: Any, chosen: LagChoice) -> None:
@@ -117,7 +120,7 @@ def bars(ax: Any, table: Comparison, key: str) -> None:
     # The numbers stand behind the bars, so the axis needs none.
     ax.set(xscale="log", xlim=(low, high * (high / low) ** 0.45), ylim=(len(values) - 0.5, -0.5))
     ax.tick_params(axis="x", which="both", bottom=False, labelbottom=False)
-    ax.set_yticks(at, [row["method"] for row in table.rows])
+    ax.set_yticks(at, [shortened(row["method"]) for row in table.rows])
     draw.entitle(ax, key.replace("_", " ").capitalize(), "")
 
 
@@ -125,6 +128,8 @@ def kernels(ax: Any, table: Comparison, pair: Pair) -> None:
     """Draw the kernels of several methods for one channel and output."""
     draw.zero(ax)
     for m, (name, fit) in enumerate(table.solutions.items()):
+        if fit.status == "diverged":
+            continue
         kernel = kernel_of(fit)
         dashes, width = ("-", "--", ":")[m // draw.MANY % 3], max(1.0, 4.5 - 0.5 * m)
         curve(ax, kernel, pair, m, label=name, ls=dashes, linewidth=width, marker="")

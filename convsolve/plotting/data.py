@@ -1,4 +1,4 @@
-"""What the data determine: the power of x, singular values, taps and the null space."""
+"""What x determines: its power, singular values, taps, the null space and a descent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..identifiability.descent import DescentForecast
 from ..identifiability.report import Identifiability, excitation
+from ..looks import look_steps
 from ..problem.problem import Problem
 from . import draw
 from .kernel import lines, picture, rows
@@ -15,6 +17,8 @@ from .values import Kernel, called, design_of, factor_of, taps_of
 
 # Smallest power that is drawn, in dB. Smaller values are leakage of the window.
 FAINT = -160.0
+# Fewest steps of a descent that are drawn, and how far above its start a curve is drawn.
+SHORT, FAR = 100, 1e6
 # The states of a tap from bad to good, and their colours.
 STATES = (
     ("not determined", draw.BAD),
@@ -103,6 +107,47 @@ def hidden(ax: Any, report: Identifiability) -> None:
     outputs = report.problem.kernel_shape[-1] // shares.shape[-1]
     shares = np.repeat(shares, outputs, axis=-1)
     _by_tap(ax, taps_of(report, shares, "Share of a tap that y does not show", "share"))
+
+
+def forecast(ax: Any, forecast: DescentForecast) -> None:
+    """Draw the ratio of excess loss to statistical error against steps, with its crossings."""
+    steps = np.array(look_steps(_last_step(forecast))[1:])
+    ratio = forecast.curve(steps)
+    highest = FAR * forecast.curve(0)
+    # A curve that diverges ends at the upper edge, with a cross.
+    end = np.append(np.flatnonzero(ratio > highest), len(steps))[0] + 1
+    shown = np.minimum(ratio[:end], highest)
+    ax.plot(steps[:end], shown, color=draw.GOOD, linewidth=1.2)
+    if end <= len(steps):
+        ax.plot(steps[end - 1], highest, "x", color=draw.BAD, label="diverges")
+    ax.axhline(1, color=draw.GREY, linestyle=":", linewidth=1, label="statistical error")
+
+    marks = {
+        "statistical error": forecast.steps_to_floor,
+        f"kernel error {forecast.tol:g}": forecast.steps,
+    }
+    for hue, (name, step) in zip(draw.HUES[1:], marks.items(), strict=False):
+        # A log axis has no step 0.
+        if step:
+            label = f"{name}: {step:,} steps"
+            ax.plot(step, forecast.curve(step), "o", color=hue, label=label)
+
+    ax.set(xscale="log", yscale="log")
+    title = f"Descent by {forecast.optimizer}, rate {forecast.learning_rate:.3g}"
+    if forecast.diverges:
+        title += ", diverges"
+    draw.entitle(ax, title, "steps", "excess loss / statistical error")
+    draw.legend(ax)
+
+
+def _last_step(forecast: DescentForecast) -> int:
+    """Return twice the largest known number of steps, or ten times if a number is not known."""
+    if forecast.diverges:
+        return SHORT
+    numbers = (forecast.steps_to_floor, forecast.steps_to_hundredth, forecast.steps)
+    known = [number for number in numbers if number is not None]
+    factor = 2 if len(known) == len(numbers) else 10
+    return max(SHORT, factor * max(known, default=SHORT))
 
 
 def _by_tap(ax: Any, kernel: Kernel, worst: Any = np.argmax, **style: Any) -> None:

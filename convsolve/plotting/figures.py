@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial, singledispatch
 from typing import TYPE_CHECKING, Any
@@ -9,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..comparison import Comparison
+from ..identifiability.descent import DescentForecast
 from ..identifiability.report import Identifiability
 from ..inference.regularization import Regularization, of_some
 from ..lag_choice import LagChoice
 from ..problem.problem import Problem
 from ..solution import Solution
 from ..subjects import GroupSolution
-from . import choices, data, fit as fits, kernel as kernels, values
+from . import choices, data, descent, fit as fits, kernel as kernels, values
 from .draw import MANY, TALL, Layout, Panels, panels_of
 
 if TYPE_CHECKING:
@@ -52,9 +54,12 @@ def plot(
     - Report: "taps", which taps the data determine, by lag and channel; "singular values", with the
       tolerance that decides the rank and the range in which the rank is ambiguous; and "hidden",
       the share of every tap that y does not show, or "noise gain" if the kernel is determined.
+    - Forecast of descent: "descent", the ratio of excess loss to statistical error over the steps.
     - Solution: the kernel; below it "prediction" and "residual" unless the solution was loaded from
       a file; and "trace" for gradient descent.
-    - Comparison: "excess loss", "kernel error", "run seconds", and the kernels of all methods.
+    - Comparison: "descent by steps" and "descent by seconds", the ratio of excess loss to
+      statistical error of every descent, with the times of closed forms; "excess loss", "kernel
+      error", "run seconds", and the kernels of all methods.
     - ``fit.regularization``: "scores", the score of every strength and fold, with a mark at the
       choice; and "freedom", the effective degrees of freedom.
     - Choice of lags: "lag windows", the score of every window over its first and last lag.
@@ -74,6 +79,8 @@ def plot(
               quantiles are computed from the filtered residuals;
             - "scores": R² of every output;
             - "penalty": ``fit.regularization``;
+            - "descent": the ratio of excess loss to statistical error of a gradient descent, over
+              steps and over time;
             - "trace": the loss of every step of an iteration;
             - "patterns": `Solution.patterns` of a decoder;
             - "bode": magnitude and phase of `Solution.frequency_response`, with 95 % bands;
@@ -140,7 +147,7 @@ def layout(result: Any) -> Layout:
     """Return the panels of a result and their arrangement."""
     raise TypeError(
         "plot takes a Problem, what identify, solve, compare, choose_lags or solve_group "
-        f"returned, or fit.regularization, got {type(result).__name__}"
+        f"returned, a forecast of descent, or fit.regularization, got {type(result).__name__}"
     )
 
 
@@ -155,6 +162,11 @@ def _(report: Identifiability) -> Layout:
     last = data.noise_gain if report.unique else data.hidden
     panels = panels_of(data.taps, data.singular_values, last, report=report)
     return Layout(panels, [["taps"] * 2, [*panels][1:]])
+
+
+@layout.register
+def _(forecast: DescentForecast) -> Layout:
+    return Layout({"descent": partial(data.forecast, forecast=forecast)}, [["descent"]])
 
 
 @layout.register
@@ -177,8 +189,15 @@ def _(table: Comparison) -> Layout:
     first = values.kernel_of(next(iter(table.solutions.values())))
     one = len(first.axes) == 1
     below = _by_pair(choices.kernels, "kernels", first, table=table) if one else {}
-    rows = [[*bars], *([name] * len(bars) for name in below)]
-    return Layout(bars | below, rows, _shown(first) * one)
+    descents = descent.panels_of_comparison(table)
+    # Rows have the width of a common multiple of two and of the number of bars.
+    width = math.lcm(len(bars), max(len(descents), 1))
+    rows = []
+    if descents:
+        rows.append([name for name in descents for _ in range(width // len(descents))])
+    rows.append([name for name in bars for _ in range(width // len(bars))])
+    rows += [[name] * width for name in below]
+    return Layout(descents | bars | below, rows, _shown(first) * one)
 
 
 @layout.register
@@ -216,6 +235,9 @@ def _solution(fit: Solution, kind: str | None, channels: Any, outputs: Any, ax: 
     if kind == "penalty" and fit.regularization is not None:
         return layout(of_some(fit.regularization, some))
     panels = _panels(fit, some)
+    descents = descent.panels_of_solution(fit)
+    if kind == "descent" and descents:
+        return Layout(descents, [[*descents]])
     if kind == "residuals" and "residual" in panels:
         return Layout(panels, RESIDUALS)
     return _one(panels, kind, ("kernel", *kernels.KINDS, *KERNELS, "bode", "residuals"))
@@ -241,6 +263,7 @@ def _bode(fit: Solution, pairs: Sequence[values.Pair]) -> Layout:
 def _panels(fit: Solution, outputs: list[int]) -> Panels:
     """Return the panels of a solution other than its kernel."""
     found = {} if fit.trace is None else panels_of(fits.trace, steps=fit.trace)
+    found |= descent.panels_of_solution(fit)
     if fit.problem is None:
         return found
     score = fit.score()
@@ -256,7 +279,7 @@ def _panels(fit: Solution, outputs: list[int]) -> Panels:
 def _overview(fit: Solution, kernel: Layout, panels: Panels) -> Layout:
     """Add the prediction and its residual below the kernel, and the steps of a descent."""
     wanted = ["prediction", "residual"] if "prediction" in panels else ["against"]
-    wanted += ["trace"] * ("Descent" in str(fit.stats["solver"]))
+    wanted.append(descent.BY_STEPS)
     below = [name for name in wanted if name in panels]
     rows = [*kernel.rows, *([name] * len(kernel.rows[0]) for name in below)]
     heights = (*kernel.heights, *(TALL if name == "against" else LOW for name in below))

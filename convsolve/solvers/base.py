@@ -32,8 +32,14 @@ class Trace:
 
     Attributes:
         steps: (n,), numbers of the steps.
-        losses: (n,), loss at ``steps``.
+        losses: (n,), loss at ``steps``, with the penalty if there is one.
         kernels: maps a step to the kernel at this step. Empty if only losses are recorded.
+        seconds: (n,), time from the first step to ``steps``, without compilation; None if it is not
+            recorded.
+        excess: (n,), loss minus the loss of the exact kernel, for squares; None if it is not known.
+        statistical_error: expected excess of the true kernel over the exact one, Σσ²·d/(n·Q) for d
+            degrees of freedom; None if it is not known.
+        diverged: whether the run diverged after the last step.
 
     Examples:
         >>> import numpy as np
@@ -52,6 +58,27 @@ class Trace:
     steps: np.ndarray
     losses: np.ndarray
     kernels: dict[int, np.ndarray]
+    seconds: np.ndarray | None = None
+    excess: np.ndarray | None = None
+    statistical_error: float | None = None
+    diverged: bool = False
+
+    @property
+    def ratios(self) -> np.ndarray | None:
+        """Excess loss over the statistical error (n,), or None if one is not known.
+
+        At 1, a kernel is as far from the exact kernel as the exact kernel is from the true one.
+        """
+        if self.excess is None or self.statistical_error is None:
+            return None
+        return self.excess / self.statistical_error
+
+    def first_below(self, ratio: float) -> int | None:
+        """Return the index of the first look with at most this ratio, or None."""
+        if self.ratios is None:
+            return None
+        below = np.flatnonzero(self.ratios <= ratio)
+        return int(below[0]) if below.size else None
 
     def __repr__(self) -> str:
         return "\n".join(
@@ -74,6 +101,9 @@ class Loss:
         penalties: whether `exact_solver` supports quadratic penalties and a lasso.
         threshold: residual, in units of y, above which the loss is linear; 0 if there is none, and
             None if the loss of a residual is not fixed.
+        curvature: largest second derivative of the loss of a residual; None if there is no bound.
+        penalty_share: factor of the sum of the loss in the sum that the exact methods minimize with
+            a penalty of strength 1, inverted.
 
     Examples:
         >>> import numpy as np
@@ -89,6 +119,8 @@ class Loss:
     squared: ClassVar[bool] = False
     smooth: ClassVar[bool] = False
     penalties: ClassVar[bool] = False
+    curvature: ClassVar[float | None] = None
+    penalty_share: ClassVar[float] = 1.0
     threshold: float | None = 0.0
 
     def __repr__(self) -> str:
@@ -154,6 +186,7 @@ class SquaredLoss(Loss):
 
     name = "squared"
     squared = smooth = True
+    curvature = 2.0
 
     @staticmethod
     def value(residuals: Any, threshold: Any, xp: Any) -> Any:

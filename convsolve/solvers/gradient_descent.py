@@ -1,113 +1,106 @@
-"""Gradient descent by any optax optimizer, through the convolution."""
+"""Gradient descent by any optax optimizer, through the convolution or through sums over rows."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache
-from itertools import chain, pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.penalty import RIDGE
+from ..leastsquares.curvature import largest_eigenvalue, total_curvature
 from ..leastsquares.regression import Regression
+from ..looks import look_steps
 from ..notation import checks_arguments
-from ..operators.layout import to_columns, to_kernel
-from ..operators.windows import normal_form
+from ..operators.layout import to_columns
 from ..problem.checks import choice, integer, number
 from ..problem.records import numeric
 from ..problem.sizes import Sizes
 from ..problem.spec import ConvSpec
 from ..progress import interruptible, stage
-from ..text import shown
-from .base import Loss, Objective, Solver, SolverResult, Trace
+from ..text import in_bytes, shown
+from .base import CustomLoss, Loss, Objective, Solver, SolverResult, Trace
+from .descent_data import StepUnits, records_of, sums_of
+from .yardstick import Yardstick
 
-# Looks at a run, and the most steps between two.
-LOOKS, MOST_BETWEEN = 10, 1000
-# Relative gain in the second half of the looks below which a loss has stopped falling, and the
-# multiple of the first loss above which a run has diverged.
-STILL_FALLING, DIVERGED = 1e-3, 10
+# Names of optimizers whose default rate is 1/L; all others but L-BFGS have the rate of Adam.
+PLAIN = ("sgd", "momentum", "nesterov")
+# Momentum of the last two.
+MOMENTUM = {"sgd": 0.0, "momentum": 0.9, "nesterov": 0.9}
+# Default rate of Adam and its relatives, in units of the size of a kernel.
+RATE = 0.05
+# Most steps between two looks.
+MOST_BETWEEN = 1000
+# Multiple of the first loss above which a run has diverged.
+DIVERGED = 10.0
+# Relative gain in the second half of the steps below which a loss has stopped falling, and the
+# fewest looks in which it must not have fallen.
+STILL_FALLING, FEWEST = 1e-3, 4
 # Largest number of steps, which are counted by int32, and of a seed.
 MOST = 2 * 10**9
-
-
-class _Data(NamedTuple):
-    """The data of a descent, of G groups with R coordinates and Q outputs each.
-
-    Attributes:
-        x: (N, *E, Cin), records in normal form, filled to one shape.
-        y: (rows, Cout).
-        rows: indices of the windows that are used in the fit; None if all are used.
-        basis: T (P, R) of kernels w = T z; None for the identity.
-        bias: 1 if there is a bias, else 0.
-    """
-
-    x: Any
-    y: Any
-    rows: Any
-    basis: Any
-    bias: Any
-
-
-class _Look(NamedTuple):
-    """The restart of the lowest loss: z (G, R, Q), the bias (G, Q), and derivatives of its loss.
-
-    ``norms`` (2, Cout) are the norms of its residuals, and of the derivative in the prediction
-    times the numbers in y.
-    """
-
-    loss: Any
-    now: tuple[Any, Any]
-    slopes: tuple[Any, Any]
-    norms: Any
+GRADIENTS = ("convolution", "sums")
 
 
 @checks_arguments
 @dataclass(frozen=True, repr=False)
 class GradientDescent(Solver):
-    """Minimize the mean loss over rows and outputs by an optax optimizer.
+    """Minimize the mean loss over rows and outputs, and a penalty, by an optax optimizer.
 
     Args:
-        optimizer: the name of an optimizer of optax, such as "adam" (the default), "sgd" or
-            "lbfgs", or any ``optax.GradientTransformation``. Reuse one object: two objects with the
-            same settings are unequal and compile twice.
-        learning_rate: learning rate of an optimizer given by name, by default 0.05. "lbfgs" has a
-            line search instead.
-        steps: largest number of steps, by default 1000. The loss is computed, and Ctrl-C and the
-            criterion of "solved" are checked, 10 times in a run and at least every 1000 steps.
+        optimizer: the name of an optimizer: "adam" (the default), "sgd", "momentum", "nesterov",
+            "lbfgs" or another optimizer of optax; or any ``optax.GradientTransformation``. Reuse
+            one object: two objects with the same settings are unequal and compile twice.
+        learning_rate: learning rate of an optimizer given by name: a number, which is used as it
+            is, or a schedule of optax. None, the default, chooses it from the data, see below.
+        steps: largest number of steps, by default 1000. The loss is computed, and Ctrl-C, the
+            callback and the criterion of "solved" are checked, at the steps 0 to 8, 10, 13, 18, 24,
+            32, …: eight times per decade, and at least every 1000 steps.
         batch_size: number of rows (output windows) drawn with replacement per step. None, the
             default, or a number of at least the number of rows, uses all rows.
-        init: "glorot_uniform", the default (limit √(6/(fan_in + fan_out)), as in Keras), "zeros",
-            or an array of the kernel's shape. With a basis, the start is its projection on the
-            functions. The bias starts at zero.
+        gradient: "convolution", the default, computes the gradient of every step through
+            ``jax.lax.conv_general_dilated``, for every loss. "sums" computes it from AᵀA and Aᵀy,
+            for squares: the same iterates to rounding, and P² numbers per step instead of a pass
+            over the data.
+        init: "zeros", the default; "glorot_uniform" (limit √(6/(fan_in + fan_out)), as in Keras);
+            or an array of the kernel's shape. In a basis, the start is its projection on the
+            functions.
         seed: an integer of at least 0, the default, of the starts and the batches.
         restarts: number of simultaneous runs from different starts, by vmap; by default 1. The run
             with the lowest loss is returned.
         tol: tolerance of the status "solved", by default 1e-6, see below.
+        callback: a function of (step, kernel, loss), which is called at the steps named above. If
+            it returns True, the run stops with the status "stopped". None, the default, for none.
 
     The loss is squared, absolute, Huber's with a given scale, or a callable ``loss=`` of
-    (prediction, target), each (rows, Cout), whose value (elementwise or scalar) is averaged.
+    (prediction, target), each (rows, Cout), whose value (elementwise or scalar) is averaged. A
+    quadratic penalty is added, so that the limit is the kernel of the exact method. With a penalty,
+    steps are taken in the coordinates in which it is a sum of squares: the taps for `Ridge`. Rows
+    are multiplied by the roots of their weights. The bias and confounds are fitted exactly at every
+    step for squares, and are unknowns of the descent for other losses.
 
-    `solve` supports no penalty, weights or confounds with it. Descent that is stopped early
-    resembles a ridge that decreases with the number of steps.
+    Without ``learning_rate``, no optimizer given by name depends on the units of x and y. "sgd",
+    "momentum" and "nesterov" (momentum 0.9) have the rate 1/L, where L is the largest second
+    derivative of the mean loss. It is reduced to zero by a cosine schedule for batches and for the
+    absolute loss. "lbfgs" has a line search. All others have the rate 0.05 in units of the size of
+    a kernel for white x, √(‖y‖²/‖x‖²/P), and a cosine schedule over ``steps``.
 
-    The status "solved" is decided per output, with A equilibrated. The criterion is
-    ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), and for squares and Huber's loss also ‖Aᵀr‖ ≤ tol·‖A‖‖r‖. Otherwise
-    the status is "max steps", "stagnated" if the loss has stopped falling, or "interrupted" after
-    Ctrl-C. It is "diverged" if the loss is no longer finite; the last finite kernel is then
-    returned. It is also "diverged" if the final loss exceeds ten times the first loss. The
-    iteration uses the precision of the data. It runs on the default device of jax, but not in
-    `fit_kernel`.
+    The status "solved" is decided per output. For squares, if the kernel is unique, it differs from
+    the exact kernel by at most tol·‖w‖. With A equilibrated, ‖r‖ ≤ tol·(‖A‖‖w‖ + ‖y‖), or for
+    squares and Huber's loss ‖Aᵀr‖ ≤ tol·‖A‖‖r‖. Otherwise the status is "max steps", "stagnated" if
+    the loss has stopped falling, "stopped" by the callback, or "interrupted" after Ctrl-C. It is
+    "diverged" if the loss is no longer finite or exceeds ten times the first loss. The last finite
+    kernel is then returned. ``stats["advice"]`` compares the result with the statistical error. The
+    iteration uses the precision of the data, or float64 for "sums". It runs on the default device
+    of jax, but not in `fit_kernel`.
 
-    If many kernels fit, plain and momentum descent and L-BFGS from "zeros" converge to the
+    If many kernels fit, plain descent, momentum and L-BFGS from "zeros" converge to the
     minimum-norm solution. Adam does not, and neither does a start outside the row space. Without a
-    special optimizer, leave out ``solver=``: ``"auto"`` computes the exact solution for every
-    loss but callables, in a fraction of the time.
+    special optimizer, leave out ``solver=``: ``"auto"`` computes the exact solution for every loss
+    but callables, in a fraction of the time.
 
     Examples:
         >>> import numpy as np
@@ -115,222 +108,427 @@ class GradientDescent(Solver):
         >>> x, noise = np.random.default_rng(0).standard_normal((2, 500))
         >>> y = np.convolve(x, [0.5, 1.0, 0.3])[:500] + noise
         >>> problem = cs.Problem(x, y, lags=(0, 9))
-        >>> fit = cs.solve(problem, cs.GradientDescent(steps=500, seed=1))
+        >>> fit = cs.solve(problem, cs.GradientDescent(steps=500))
         >>> np.allclose(fit.kernel, cs.solve(problem).kernel, atol=0.01)
         True
 
     See Also:
-        ``"auto"`` for the exact solution, and `Identifiability.descent` for the number of steps.
+        ``"auto"`` for the exact solution, `compare`, `EarlyStopping` for a descent that is stopped,
+        and `Identifiability.descent` for the number of steps.
     """
 
     any_loss = True
 
     optimizer: Any = "adam"
     _: KW_ONLY
-    learning_rate: float = 0.05
+    learning_rate: float | Callable[[Any], Any] | None = None
     steps: int = 1000
     batch_size: int | None = None
-    init: Any = "glorot_uniform"
+    gradient: str = "convolution"
+    init: Any = "zeros"
     seed: int = 0
     restarts: int = 1
     tol: float = 1e-6
+    callback: Callable[[int, np.ndarray, float], Any] | None = None
 
     def __post_init__(self) -> None:
+        self._check_optimizer()
+        choice(self.gradient, "gradient", GRADIENTS)
+        if self.gradient == "sums" and self.batch_size is not None:
+            raise ValueError("gradient='sums' uses all rows, so it has no batch_size=")
+        if isinstance(self.init, str):
+            choice(self.init, "init", ("zeros", "glorot_uniform"), ", or an array")
+        else:
+            object.__setattr__(self, "init", numeric(self.init, "init"))
+        if not (self.callback is None or callable(self.callback)):
+            raise TypeError(f"callback must be a function, got {shown(self.callback)}")
+
+        for name, least in {"steps": 0, "seed": 0, "restarts": 1}.items():
+            object.__setattr__(self, name, integer(getattr(self, name), name, least, MOST))
+        if self.batch_size is not None:
+            batch_size = integer(self.batch_size, "batch_size", 1, MOST)
+            object.__setattr__(self, "batch_size", batch_size)
+        object.__setattr__(self, "tol", number(self.tol, "tol"))
+        if self.learning_rate is not None and not callable(self.learning_rate):
+            rate = number(self.learning_rate, "learning_rate")
+            object.__setattr__(self, "learning_rate", rate)
+
+        same = not isinstance(self.init, str) or self.init == "zeros"
+        if self.restarts > 1 and same and self.batch_size is None:
+            raise ValueError("restarts from one start are equal; use init='glorot_uniform'")
+
+    def _check_optimizer(self) -> None:
+        """Raise an error unless the optimizer is a name or a transformation of optax."""
         if isinstance(self.optimizer, str):
             import optax
 
-            if not callable(getattr(optax, self.optimizer, None)):
+            known = self.optimizer in PLAIN or callable(getattr(optax, self.optimizer, None))
+            if not known:
                 raise ValueError(f"optimizer={self.optimizer!r} is no optimizer of optax")
-        elif not callable(getattr(self.optimizer, "init", None)):
-            given = shown(self.optimizer)
-            raise TypeError(f"optimizer must be an optax transformation, got {given}")
-        if isinstance(self.init, str):
-            choice(self.init, "init", ("glorot_uniform", "zeros"), ", or an array")
-        else:
-            object.__setattr__(self, "init", numeric(self.init, "init"))
-        for name, least in {"steps": 0, "batch_size": 1, "seed": 0, "restarts": 1}.items():
-            if (value := getattr(self, name)) is not None or name != "batch_size":
-                object.__setattr__(self, name, integer(value, name, least, MOST))
-        for name in ("tol", "learning_rate"):
-            object.__setattr__(self, name, number(getattr(self, name), name))
+            return
+        if not callable(getattr(self.optimizer, "init", None)):
+            got = shown(self.optimizer)
+            raise TypeError(f"optimizer must be an optax transformation, got {got}")
+        if self.learning_rate is not None:
+            raise TypeError("learning_rate= is for an optimizer given by name")
 
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
-        """Return the reason if loss, penalty, weights, confounds or ``init`` do not fit."""
-        loss, channels = objective.loss, sizes.columns // math.prod(spec.kernel_size)
-        kernel = (*spec.kernel_size, channels, sizes.groups * sizes.outputs)
-        given = kernel if isinstance(self.init, str) else np.shape(self.init)
-        mad = loss.smooth and loss.threshold is None
-        reasons = {
-            "gradient descent supports no weights or confounds": sizes.partialled,
-            "gradient descent supports no penalty": objective.strength,
-            "the scale 'mad' of Huber's loss changes with the kernel; give it as a number": mad,
-            f"init has shape {given}, the kernel {kernel}": given != kernel,
-            f"it {sizes.whole_reason}": sizes.whole_reason,
-        }
-        return next((reason for reason, true in reasons.items() if true), None)
+        """Return the reason if loss, memory, ``gradient`` or ``init`` do not fit the problem."""
+        loss = objective.loss
+        if loss.smooth and loss.threshold is None:
+            return "the scale 'mad' of Huber's loss changes with the kernel; give it as a number"
+        if isinstance(loss, CustomLoss) and self._by_default and self.optimizer in PLAIN:
+            return f"{self.optimizer!r} needs learning_rate= for a loss that is a function"
+        if not isinstance(self.init, str):
+            channels = sizes.columns // math.prod(spec.kernel_size)
+            kernel = (*spec.kernel_size, channels, sizes.groups * sizes.outputs)
+            if self.init.shape != kernel:
+                return f"init has shape {self.init.shape}, the kernel {kernel}"
+        if self.gradient == "sums":
+            if not loss.squared:
+                return f"gradient='sums' is for squares, not for the {loss.name} loss"
+            return sizes.gram_reason()
+        if sizes.whole_reason is not None:
+            return f"it {sizes.whole_reason}"
+        nuisance_bytes = 8 * sizes.rows * sizes.nuisance
+        if nuisance_bytes > sizes.limits.gram_bytes:
+            needed = in_bytes(nuisance_bytes)
+            return f"{sizes.nuisance} nuisance columns need {needed}; use gradient='sums'"
+        return None
+
+    @property
+    def _by_default(self) -> bool:
+        """Whether the rate is chosen for an optimizer given by name."""
+        return isinstance(self.optimizer, str) and self.learning_rate is None
+
+    def _batch(self, rows: int) -> int | None:
+        """Return the number of rows per step, or None for all rows."""
+        if self.batch_size is None or self.batch_size >= rows:
+            return None
+        return self.batch_size
 
     def run(self, analysis: Analysis, objective: Objective) -> SolverResult:
+        begun = time.perf_counter() - analysis.design.clock.total
         import jax
 
-        design, loss, times = analysis.design, objective.loss, [time.perf_counter()]
-        regression, looks = analysis.regression(RIDGE, 0.0), dict[int, _Look]()
-        data, double = _data(regression), design.dtype == np.float64
-        ignored, steps = np.errstate(all="ignore"), stage("steps of gradient descent", self.steps)
-        with ignored, jax.enable_x64(double), interruptible() as pressed, steps as report:
-            for step, look in self._looks(regression, data, loss):
-                looks[step] = look
-                solved = np.isfinite(look.loss) and self._solved(regression, loss, look)
-                times.append(time.perf_counter())
-                report(step, f"loss {look.loss:.3g}")
-                if solved or pressed() or not np.isfinite(look.loss):
-                    break
-        losses = np.array([look.loss for look in looks.values()])
-        kernels = {
-            step: to_kernel(w if data.basis is None else data.basis @ w, design.spec.kernel_size)
-            for step, (loss_of, (w, _), *_) in looks.items()
-            if np.isfinite(loss_of)
-        }
-        if not kernels:
+        regression = analysis.regression(objective.penalty, objective.strength)
+        yardstick = None
+        if objective.loss.squared:
+            yardstick = Yardstick.of(analysis, objective)
+        x64 = self.gradient == "sums" or analysis.design.dtype == np.float64
+        with np.errstate(all="ignore"), jax.enable_x64(x64):
+            descent = _Descent(self, regression, objective.loss, yardstick)
+            descent.begin()
+            preparation = time.perf_counter() - analysis.design.clock.total - begun
+            descent.run()
+        return descent.result(preparation)
+
+    def start(self, regression: Regression, columns: int) -> np.ndarray:
+        """Return coordinates (restarts, G, R, Q) at which the runs start."""
+        groups, count, outputs = regression.shape
+        shape = (self.restarts, groups, count, outputs)
+        if not isinstance(self.init, str):
+            kernel = to_columns(self.init.astype(float), groups)
+            z = regression.system.columns.t.coordinates(kernel)
+            return np.broadcast_to(z, shape)
+        if self.init == "zeros":
+            return np.zeros(shape)
+        taps = math.prod(regression.system.design.spec.kernel_size)
+        limit = math.sqrt(6 / (columns + taps * groups * outputs))
+        return np.random.default_rng(self.seed).uniform(-limit, limit, shape)
+
+
+class _Descent:
+    """One run of gradient descent, with its looks.
+
+    Attributes:
+        solver: the settings.
+        regression: the regression with its penalty.
+        loss: the loss.
+        yardstick: the exact solution of squares, or None.
+        steps: numbers of the steps at which there were looks.
+        looks: the looks.
+        kernels: the kernel at every look.
+        seconds: time since the first step at every look.
+        status: the status, after the last look.
+    """
+
+    def __init__(
+        self,
+        solver: GradientDescent,
+        regression: Regression,
+        loss: Loss,
+        yardstick: Yardstick | None,
+    ) -> None:
+        self.solver = solver
+        self.regression = regression
+        self.loss = loss
+        self.yardstick = yardstick
+        self.batch = solver._batch(regression.matrix.rows)
+        self.steps: list[int] = []
+        self.looks: list[Any] = []
+        self.kernels: list[np.ndarray] = []
+        self.seconds: list[float] = []
+        self.status = "max steps"
+
+    # --- the steps
+
+    def begin(self) -> None:
+        """Prepare the data, compile the steps, and look at the start."""
+        from .descent_steps import Params, compiled
+
+        solver = self.solver
+        regression = self.regression
+        design = regression.system.design
+        units = self._units()
+        by_sums = solver.gradient == "sums"
+        data: Any
+        if by_sums:
+            data = sums_of(regression, units)
+            dtype = np.dtype(float)
+        else:
+            data = records_of(regression, self.loss, units)
+            dtype = data.y.dtype
+        data = data._replace(units=StepUnits(*(dtype.type(value) for value in units)))
+
+        start = solver.start(regression, regression.matrix.columns) / units.kernel
+        levels = 0
+        if not self.loss.squared:
+            levels = regression.matrix.plan.fitted
+        shape = (solver.restarts, levels, regression.y_exponents.size)
+        params = Params(start.astype(dtype), np.zeros(shape, dtype))
+
+        schedule = solver.learning_rate if callable(solver.learning_rate) else None
+        first, self._advance = compiled(
+            solver.optimizer, schedule, self.loss, self.batch, design.spec._normal, by_sums
+        )
+        seeds = np.uint32(solver.seed) + np.arange(solver.restarts, dtype=np.uint32)
+        self._run, self._data, self._seeds = first(params, data, seeds)
+        self._look(0)
+        if not np.isfinite(self.looks[0].loss):
             raise SolveError(f"the loss at the start leaves {design.dtype}")
-        step = max(kernels)
-        status = "solved" if solved else "interrupted" if pressed() else _ended(losses)
+
+    def run(self) -> None:
+        """Take all steps, unless the run ends earlier."""
+        total = self.solver.steps
+        self._begun = time.perf_counter()
+        if self._ends(0, None):
+            return
+        with interruptible() as pressed, stage("steps of gradient descent", total) as report:
+            for step in look_steps(total, MOST_BETWEEN)[1:]:
+                self._look(step)
+                report(step, f"loss {self.looks[-1].loss:.3g}")
+                if self._ends(step, pressed):
+                    return
+        if self._has_stalled():
+            self.status = "stagnated"
+
+    def _look(self, step: int) -> None:
+        """Take the steps up to a step, and store the look."""
+        import jax
+
+        before = self.steps[-1] if self.steps else 0
+        self._run, look = self._advance(
+            self._run, self._data, self._seeds, np.int32(before), np.int32(step)
+        )
+        look = jax.device_get(look)
+        self.steps.append(step)
+        self.looks.append(look)
+        self.seconds.append(time.perf_counter() - self._begun if step else 0.0)
+        if np.isfinite(look.loss) and np.isfinite(look.z).all():
+            self.kernels.append(self._in_user_units(look)[0])
+
+    def _ends(self, step: int, pressed: Callable[[], bool] | None) -> bool:
+        """Return whether the run ends at the last look, and store its status."""
+        look = self.looks[-1]
+        first = float(self.looks[0].loss)
+        has_kernel = len(self.kernels) == len(self.looks)
+        if not has_kernel or look.loss > first + (DIVERGED - 1) * abs(first):
+            self.status = "diverged"
+        elif self._is_solved():
+            self.status = "solved"
+        elif pressed is not None and pressed():
+            self.status = "interrupted"
+        elif self.solver.callback is not None and self.solver.callback(
+            step, self.kernels[-1].copy(), float(look.loss)
+        ):
+            self.status = "stopped"
+        return self.status != "max steps"
+
+    def _is_solved(self) -> bool:
+        """Return whether the criterion in the docstring of `GradientDescent` is met."""
+        solver = self.solver
+        regression = self.regression
+        look = self.looks[-1]
+        yardstick = self.yardstick
+        if yardstick is not None and yardstick.unique:
+            is_near = yardstick.distance(self.kernels[-1]) <= solver.tol
+        else:
+            is_near = True
+        if not is_near:
+            return False
+
+        scaling = regression.scaling
+        exponents = regression.y_exponents
+        numbers = regression.matrix.rows * exponents.size
+        error = look.error_norms.reshape(exponents.shape)
+        slope = look.slope_norms.reshape(exponents.shape)
+        # Derivatives and coordinates of columns of norm about one.
+        unit = np.ldexp(1.0, scaling.exponents)[:, :, None]
+        pull = np.linalg.norm(look.gradient / unit, axis=1) * numbers
+        if look.level.size:
+            level = np.linalg.norm(look.level_gradient, axis=0) * numbers
+            pull = np.hypot(pull, level.reshape(exponents.shape))
+        size = scaling.a_norm * np.linalg.norm(look.z * unit, axis=1)
+        near = error <= solver.tol * (size + np.ldexp(regression.y_norms, exponents))
+        flat = pull <= solver.tol * scaling.a_norm * slope
+        return bool((near | (self.loss.smooth & flat)).all())
+
+    def _has_stalled(self) -> bool:
+        """Return whether the loss has not fallen in the second half of the steps."""
+        steps = np.array(self.steps)
+        losses = np.array([float(look.loss) for look in self.looks])
+        if self.yardstick is not None:
+            losses = self._excess()
+        late = steps > steps[-1] // 2
+        if late.sum() < FEWEST // 2 or (~late).sum() < FEWEST:
+            return False
+        before = losses[~late].min()
+        after = losses[late].min()
+        return bool(after > before - STILL_FALLING * abs(before))
+
+    # --- the default rate
+
+    def _units(self) -> StepUnits:
+        """Return the units and the rate of the descent."""
+        solver = self.solver
+        if not solver._by_default:
+            rate = solver.learning_rate
+            return StepUnits(1.0, 1.0, 1.0, rate if isinstance(rate, float) else 0.0, 0)
+        regression = self.regression
+        matrix = regression.matrix
+        squares = np.ldexp(regression.y_norms, regression.y_exponents) ** 2
+        # The size of a kernel of least squares on white x.
+        trace = total_curvature(regression.system) / matrix.groups
+        kernel = math.sqrt(squares.mean() / trace) if trace > 0 else 1.0
+        output = math.sqrt(squares.mean() / matrix.rows)
+        kernel = kernel or 1.0
+        output = output or 1.0
+        loss = 1.0
+        if not isinstance(self.loss, CustomLoss):
+            loss = float(self.loss.of(np.array(output)))
+
+        if solver.optimizer not in PLAIN:
+            return StepUnits(kernel, output, loss, RATE, solver.steps)
+        curvature = self._curvature(output) * kernel**2 / loss
+        smooth = self.loss.curvature is not None
+        if not self.loss.squared and matrix.plan.fitted:
+            of_levels = (self.loss.curvature or 1 / output) / squares.size * output**2 / loss
+            curvature = max(curvature, of_levels)
+        rate = 1 / curvature if curvature > 0 else 0.0
+        constant = smooth and self.batch is None
+        return StepUnits(kernel, output, loss, rate, 0 if constant else solver.steps)
+
+    def _curvature(self, residual: float) -> float:
+        """Return L, a bound on the second derivative of the mean loss in any direction.
+
+        A loss without such a bound has that of squares with the same slope at a ``residual``. The
+        gradient of a batch differs from the mean, so its bound is larger.
+        """
+        regression = self.regression
+        matrix = regression.matrix
+        second = self.loss.curvature or 1 / residual
+        unit = second / (matrix.rows * regression.y_exponents.size)
+        curvature = unit * largest_eigenvalue(regression.system)
+        if self.batch is not None:
+            trace = unit * total_curvature(regression.system) / matrix.groups
+            remembered = 1 - MOMENTUM[self.solver.optimizer]
+            curvature += (curvature + trace) / (self.batch * remembered)
+        return curvature
+
+    # --- the result
+
+    def _in_user_units(self, look: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return kernel and bias of a look."""
+        regression = self.regression
+        exponents = regression.system.columns.exponents[:, :, None]
+        y_exponents = regression.y_exponents
+        z = np.ldexp(np.asarray(look.z, float), exponents - y_exponents[:, None, :])
+        level = None
+        plan = regression.matrix.plan
+        if look.level.size and plan.centred:
+            constant = np.asarray(look.level[-1], float) / plan.norm
+            level = np.ldexp(constant.reshape(y_exponents.shape), -y_exponents)
+            if plan.confounds is None:
+                level = level + regression.matrix.output_means(regression.targets)
+        return regression.from_columns(z, level)
+
+    def _excess(self) -> np.ndarray:
+        """Return the excess loss of every kernel."""
+        assert self.yardstick is not None
+        return np.array([self.yardstick.excess(kernel) for kernel in self.kernels])
+
+    def result(self, preparation: float) -> SolverResult:
+        """Return the last kernel that is finite, with all looks."""
+        known = len(self.kernels)
+        look = self.looks[known - 1]
+        kernel, bias = self._in_user_units(look)
+        losses = np.array([float(look.loss) for look in self.looks])
+        excess = None
+        error = None
+        if self.yardstick is not None:
+            excess = self._excess()
+            error = self.yardstick.statistical_error
+        trace = Trace(
+            steps=np.array(self.steps[:known]),
+            losses=losses[:known],
+            kernels=dict(zip(self.steps, self.kernels, strict=False)),
+            seconds=np.array(self.seconds[:known]),
+            excess=excess,
+            statistical_error=error,
+            diverged=self.status == "diverged",
+        )
+        confound_fit = None
+        if look.level.size and self.regression.matrix.plan.confounds is not None:
+            confound_fit = np.asarray(look.level, float)
         return SolverResult(
-            kernels[step],
-            data.bias * looks[step].now[1].reshape(-1),
-            status=status,
+            kernel,
+            bias,
+            status=self.status,
             stats={
-                "steps": step,
-                # The look at the start compiles the steps.
-                "compile_seconds": times[1] - times[0],
-                "run_seconds": times[-1] - times[1],
+                "steps": self.steps[known - 1],
+                "compile_seconds": preparation,
+                "run_seconds": self.seconds[-1],
+                "advice": self._advice(trace),
             },
-            trace=Trace(np.array([*kernels]), losses[: len(kernels)], kernels),
+            trace=trace,
             answer="one kernel of many, fixed by the start and the optimizer",
+            confound_fit=confound_fit,
         )
 
-    def _looks(self, regression: Regression, data: _Data, loss: Loss) -> Iterator[Any]:
-        """Yield the number of steps and a look, before the first step and after some steps each."""
-        import jax
+    def _advice(self, trace: Trace) -> str:
+        """Return what the result is worth, and what to change."""
+        if self.status == "diverged":
+            return f"the descent diverged: {self._stable_rate()}"
+        if self.status in ("solved", "interrupted", "stopped"):
+            return ""
+        longer = "increase steps=, use solver='lbfgs', or leave out solver="
+        if trace.ratios is None:
+            return "" if self.status == "stagnated" else f"the loss may still fall: {longer}"
+        ratio = float(trace.ratios[-1])
+        words = f"the excess loss is {ratio:.2g} times the statistical error"
+        if ratio > 1:
+            return f"{words}: {longer}"
+        if ratio > 0.01:
+            return f"{words}, below the distance of the exact kernel from the true one"
+        return f"{words}: the data cannot distinguish the kernel from the exact one"
 
-        z, rows = self._start(regression, data), len(data.y)
-        params = z, np.zeros((*z.shape[:2], z.shape[3]), z.dtype)
-        batch = self.batch_size if (self.batch_size or rows) < rows else None
-        spec = regression.system.design.spec._normal
-        begin, advance = _compiled(self.optimizer, self.learning_rate, loss, batch, spec)
-        seeds = np.uint32(self.seed) + np.arange(len(z), dtype=np.uint32)
-        run, fixed = begin(params, (data, seeds))
-        half = max(1, min(-(-self.steps // (2 * LOOKS)), MOST_BETWEEN // 2))
-        for step, until in pairwise(chain([0, 0], range(half, self.steps, 2 * half), [self.steps])):
-            run, look = advance(*fixed, run, step, until)
-            yield until, jax.device_get(look)
-
-    def _start(self, regression: Regression, data: _Data) -> np.ndarray:
-        """Return coordinates (restarts, G, R, Q)."""
-        shape, spec = (self.restarts, *regression.shape), regression.system.design.spec
-        if not isinstance(self.init, str):
-            w = to_columns(self.init.astype(data.y.dtype), spec.groups)
-            return np.broadcast_to(w if data.basis is None else data.basis.T @ w, shape)
-        fan = regression.shape[1] + math.prod(spec.kernel_size) * data.y.shape[1]
-        limit = math.sqrt(6 / fan) * (self.init == "glorot_uniform")
-        return np.random.default_rng(self.seed).uniform(-limit, limit, shape).astype(data.y.dtype)
-
-    def _solved(self, regression: Regression, loss: Loss, look: _Look) -> bool:
-        """Return whether the criterion in the docstring of the class is met."""
-        scaling, exponents = regression.scaling, regression.y_exponents
-        unit = np.ldexp(1.0, scaling.exponents)[:, :, None]
-        error, pull = look.norms.reshape(2, *exponents.shape)
-        slope = np.linalg.norm(look.slopes[0] / unit, axis=1)
-        slope = np.hypot(slope, look.slopes[1] / math.sqrt(regression.matrix.rows))
-        size = scaling.a_norm * np.linalg.norm(look.now[0] * unit, axis=1)
-        near = error <= self.tol * (size + np.ldexp(regression.y_norms, exponents))
-        flat = slope * regression.matrix.rows * pull.size <= self.tol * scaling.a_norm * pull
-        return bool((near | (loss.smooth & flat)).all())
-
-
-def _data(regression: Regression) -> _Data:
-    """Return the records of a design and its targets."""
-    design, basis = regression.system.design, regression.system.basis
-    kept, dtype, records = design.kept, design.dtype, design.records_in_memory
-    flags = [kept.flags_of(i) for i in kept.used]
-    x = _filled([normal_form(records[i][None], design.spec)[0] for i in kept.used])
-    y = [regression.targets.in_memory[i][f] for i, f in zip(kept.used, flags, strict=True)]
-    used, eye = _filled(flags), np.eye(basis.count(0))[None]
-    rows = None if used.all() else np.flatnonzero(used)
-    matrix = None if basis.identity else basis.expand(eye)[0].astype(dtype)
-    bias = np.array(design.nuisance.constant, dtype)
-    return _Data(x.astype(dtype), np.concatenate(y).astype(dtype), rows, matrix, bias)
-
-
-def _filled(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Return arrays as one, filled with zeros to the largest shape."""
-    shape: Any = np.max([a.shape for a in arrays], axis=0)
-    return np.stack([np.pad(a, [(0, n) for n in shape - a.shape]) for a in arrays])
-
-
-def _ended(losses: np.ndarray) -> str:
-    """Return the status of a run that has not met the criterion of "solved"."""
-    if not losses[-1] <= DIVERGED * losses[0]:
-        return "diverged"
-    half = len(losses) // 2
-    before, after = losses[:half].min(initial=math.inf), losses[half:].min()
-    stalled = half >= 4 and after > before - STILL_FALLING * abs(before)
-    return "stagnated" if stalled else "max steps"
-
-
-# JAX keeps compiled programs as long as their functions.
-@lru_cache(maxsize=32)
-def _compiled(given: Any, rate: float, loss: Loss, batch: int | None, spec: ConvSpec) -> Any:
-    """Return the functions that begin a run and take steps, compiled for every shape of data."""
-    import jax
-    import jax.numpy as jnp
-    import optax
-    from jax import lax
-
-    from ..operators.jax_operator import convolved, gather_rows, matmul
-
-    if isinstance(given, str):
-        given = optax.lbfgs() if given == "lbfgs" else getattr(optax, given)(rate)
-    optimizer = optax.with_extra_args_support(given)
-
-    def evaluate(params: Any, data: _Data, picked: Any = None) -> tuple[Any, ...]:
-        """Return the loss of rows, its derivatives in parameters and prediction, and residuals."""
-        target = data.y if picked is None else data.y[picked]
-
-        def predict(params: Any) -> Any:
-            w = params[0] if data.basis is None else matmul(data.basis, params[0])
-            if picked is None:
-                y = convolved(data.x, to_kernel(w, spec.kernel_size), spec)
-                y = y.reshape(-1, target.shape[1])[... if data.rows is None else data.rows]
-            else:
-                rows = picked if data.rows is None else data.rows[picked]
-                y = matmul(gather_rows(data.x, rows, spec), w).transpose(1, 0, 2)
-            return y.reshape(target.shape) + data.bias * params[1].reshape(-1)
-
-        prediction, adjoint = jax.vjp(predict, params)
-        value, pull = jax.value_and_grad(lambda p: loss.mean(p, target, jnp))(prediction)
-        return value, params, adjoint(pull)[0], pull, prediction - target
-
-    def step(number: Any, data: _Data, seed: Any, run: Any) -> Any:
-        (params, state), picked = run, None
-        if batch is not None:
-            draw = jax.random.fold_in(jax.random.key(seed), number)
-            picked = jax.random.randint(draw, (batch,), 0, len(data.y))
-        value, _, grad, *_ = evaluate(params, data, picked)
-        more = {"value": value, "grad": grad, "value_fn": lambda p: evaluate(p, data, picked)[0]}
-        updates, state = optimizer.update(grad, state, params, **more)
-        return optax.apply_updates(params, updates), state
-
-    def advance(data: _Data, seeds: Any, run: Any, first: Any, until: Any) -> Any:
-        """Take steps of every restart, and look at all rows."""
-        steps = jax.vmap(step, in_axes=(None, None, 0, 0))
-        run = lax.fori_loop(first, until, lambda i, run: steps(i, data, seeds, run), run)
-        found = jax.vmap(evaluate, in_axes=(0, None))(run[0], data)
-        best = jnp.argmin(jnp.where(jnp.isfinite(found[0]), found[0], jnp.inf))
-        *found, pull, error = jax.tree.map(lambda a: a[best], found)
-        # The derivative of a mean is so small that its square could underflow.
-        norms = jnp.linalg.norm(jnp.stack([error, pull * pull.size]), axis=1)
-        return run, _Look._make([*found, norms])
-
-    # The data are returned as arrays on the device.
-    begin = jax.jit(lambda params, fixed: ((params, jax.vmap(optimizer.init)(params)), fixed))
-    return begin, jax.jit(advance)
+    def _stable_rate(self) -> str:
+        """Return which rates do not diverge."""
+        solver = self.solver
+        if self.loss.curvature is None or self.batch is not None:
+            return "use a smaller learning_rate="
+        limit = 2 / self._curvature(1.0)
+        if isinstance(solver.learning_rate, float) and solver.optimizer == "sgd":
+            return f"the rate {solver.learning_rate:.3g} is above 2/L = {limit:.3g}"
+        return f"use a smaller learning_rate= (plain descent needs less than 2/L = {limit:.3g})"

@@ -124,6 +124,8 @@ class HuberLoss(_Exact):
 
     name = "huber"
     smooth = True
+    curvature = 1.0
+    penalty_share = 0.5
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "delta", number(self.delta, "delta"))

@@ -18,10 +18,12 @@ from ..leastsquares.certificate import EXACT, Certificate
 from ..leastsquares.penalty import Penalty, Ridge
 from ..leastsquares.priors import StableSpline
 from ..leastsquares.regression import Regression
+from ..parts import STATUSES
 from ..problem.sizes import Sizes
 from ..text import count
 from .base import SQUARED, Objective, Solver, SolverResult, Terms, certified
 from .direct import AutoSolver
+from .gradient_descent import GradientDescent
 
 # The name of the factor.
 ROUTE = "eigenvectors of the Gram matrix"
@@ -115,6 +117,7 @@ def solve_each(
     kernel, bias, errors = solved
     wrong, status, route = ~(errors <= EXACT), None, ROUTE
     certain = bool(wrong.all())
+    descents = list[SolverResult]()
     for pair in dict.fromkeys(terms):
         mine = wrong & np.array([pair == other for other in terms])
         if mine.any():
@@ -122,10 +125,27 @@ def solve_each(
             kernel[..., mine], bias[mine] = found.kernel[..., mine], found.bias[mine]
             errors[mine] = certified(analysis, found, *pair).value
             certain &= bool(found.evidence)
+            if isinstance(solver, GradientDescent):
+                descents.append(found)
             route, status = str(found.stats.get("solver", solver.name)), status or found.status
     least = dict(sorted(terms, key=lambda pair: -pair[1]))
     certain = certain or all(analysis.system(*pair).ridge_certifies for pair in least.items())
-    result = SolverResult(kernel, bias, stats={"solver": route}, penalties=terms)
+    stats: dict[str, Any] = {"solver": route}
+    if descents:
+        # A descent ends with a status of its own, whatever the certificate is.
+        worst = max(descents, key=lambda one: STATUSES.index(one.status or ""))
+        return replace(
+            worst,
+            kernel=kernel,
+            bias=bias,
+            stats=stats | worst.stats,
+            penalties=terms,
+            certificate=Certificate(float(errors.max()), "upper bound"),
+            evidence="the penalty" if certain else None,
+            regularization=chosen,
+            trace=None,
+        )
+    result = SolverResult(kernel, bias, stats=stats, penalties=terms)
     certificate = Certificate(float(errors.max()), "upper bound")
     found = replace(result, certificate=certificate, evidence="the penalty" if certain else None)
     return replace(found, status=status if status != "solved" else None, regularization=chosen)

@@ -86,7 +86,7 @@ REFUSED = (
         for loss, penalty in (("huber", "smooth"), ("absolute", "lasso"))
     ),
     # The exact method of Huber's loss has penalties, and descent has none.
-    Refusal(PLAIN, by(solver="adam", ridge=1.0, loss="huber"), cs.SolveError, "cannot be combined"),
+    Refusal(PLAIN, by(solver="adam", ridge=1.0, loss="huber"), cs.SolveError, "scale 'mad'"),
     *(
         # Only gradient descent and exact methods minimize other losses.
         Refusal(PLAIN, by(solver=solver, loss=loss), cs.SolveError, "does not support the")
@@ -98,7 +98,9 @@ REFUSED = (
     # The scale of the noise changes in the course of the descent.
     Refusal(PLAIN, by(solver="adam", loss="huber"), cs.SolveError, "scale"),
     # Steps through the convolution have no penalty.
-    Refusal(PLAIN, by(solver="adam", ridge=1.0), cs.SolveError, "supports no penalty"),
+    Refusal(PLAIN, by(solver="sgd", loss=fourth_power), cs.SolveError, "needs learning_rate="),
+    Refusal(PLAIN, by(solver=cs.GradientDescent(gradient="sums"), loss="absolute"), cs.SolveError,
+            "for squares, not for the absolute loss"),
     *(
         # Only a ridge and differences are restricted to the kernels of a basis.
         Refusal(case, by(penalty=penalty), cs.SolveError, "cannot be combined with a basis")

@@ -35,9 +35,9 @@ def test_every_number_by_its_definition() -> None:
 
 # Arguments, methods that run, and methods that do not.
 DEFAULTS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "squared": ({}, "svd qr normal cg adam ridge tc", "fft"),
+    "squared": ({}, "svd qr normal cg nesterov adam ridge tc", "fft"),
     "named": ({"methods": ["fft", "qr"]}, "qr", "fft"),
-    "smooth": ({"penalty": "smooth"}, "qr svd normal", "cg fft adam"),
+    "smooth": ({"penalty": "smooth"}, "qr svd normal nesterov adam", "cg fft"),
     "absolute": ({"loss": "absolute"}, "auto adam", ""),
     "huber": ({"loss": "huber"}, "auto", "adam"),
     "lasso": ({"penalty": "lasso"}, "auto", "adam"),

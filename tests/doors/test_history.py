@@ -21,6 +21,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "penalty by the data": {"penalty": "ridge"},
     "folds": {"penalty": "ridge", "grid": [[0.1], [10.0]], "select": cs.CrossValidation(3)},
     "lasso": {"penalty": cs.Lasso(5.0)},
+    "early stopping": {"penalty": "early_stopping", "select": "aicc"},
     "huber": {"loss": cs.HuberLoss(scale=1.0)},
     "absolute": {"loss": "absolute"},
 }

@@ -27,15 +27,16 @@ MEMBERS = {
     "singular_values identifiable bias_identifiable padding_dependent noise_gain "
     "weakly_determined collinear null_space suggestions problem "
     "ridge_for descent facts plot to_dict",
-    "Comparison": "solutions rows identifiability skipped shared_seconds plot to_dict to_dataframe",
+    "Comparison": "solutions rows curves conclusion identifiability skipped exact_seconds "
+    "shared_seconds plot to_dict to_dataframe",
     "Score": "outputs r2 r2_standard_error r2_total correlation mse fit_percent r2_interval "
     "to_dict effective_rows mean",
     "Regularization": "penalty strength criterion effective_dof noise_variance score path at_edge "
-    "outputs plot to_dict hyperparameters from_dict",
+    "outputs parameter plot to_dict hyperparameters from_dict",
     "ConvSpec": "kernel_size stride padding dilation groups ndim output_shape lags minimum_samples "
     "lo",
     "Limits": "memory data",
-    "Trace": "steps losses kernels",
+    "Trace": "steps losses kernels seconds excess statistical_error ratios first_below diverged",
     "NoiseEstimate": "kind variance dof order coefficients",
 }
 

@@ -96,7 +96,8 @@ def test_a_fit_and_its_file_record_the_arguments(tmp_path: Path) -> None:
     fit = cs.solve(problem, solver, loss=size_of)
     assert fit.stats["settings"] == {
         "optimizer": "custom", "steps": 3, "batch_size": None, "init": "custom",
-        "learning_rate": 0.05, "seed": 7, "restarts": 1, "tol": 1e-6,
+        "learning_rate": None, "seed": 7, "restarts": 1, "tol": 1e-6, "gradient": "convolution",
+        "callback": None,
     }  # fmt: skip
     assert fit.stats["loss"] == {"kind": "CustomLoss", "function": "size_of"}
     assert (fit.stats["penalty"], fit.stats["noise"]) == (None, "white")

@@ -131,6 +131,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "select": cs.CrossValidation(2, average="records"),
     },
     "lasso": {"penalty": "lasso"},
+    "early stopping": {"penalty": "early_stopping"},
     "absolute": {"loss": "absolute"},
 }
 

@@ -22,6 +22,7 @@ EXACT = re.compile(r"30 eps|1e-\d|certified|determined|told|bounds the answer|im
 NAMES = (
     "identifiability", "rows", "round_trips", "sums", "epochs", "events", "bases", "choice",
     "audio", "robust", "devices", "coverage", "peers", "banded", "long_kernels",
+    "early_stopping", "descent",
 )  # fmt: skip
 
 

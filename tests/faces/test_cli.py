@@ -216,10 +216,12 @@ def test_the_doctor_reports_versions_devices_and_a_certificate(
 
 
 @pytest.mark.slow
-def test_the_demo_solves_two_problems_and_a_recording(run: Any, folder: Path) -> None:
+def test_the_demo_solves_three_problems_and_a_recording(run: Any, folder: Path) -> None:
     lines: list[str] = []
     numbers, _ = demo.run(lines.append)
     text, fmri = "\n".join(lines), numbers["fmri"]
+    assert lines[-1].strip() == numbers["descent"]["conclusion"]
+    assert "reaches the statistical error in" in lines[-1]
     for words in ("least squares  [1. 2.]", "underdetermined: ", "R² is 0.266225"):
         assert words in text
     assert numbers["short"]["verdict"] == "underdetermined"

@@ -21,6 +21,7 @@ EXAMPLES = {
     "10_fmri_drifts": r"type 2 against type 1: F\(15, 2898\) = 1.12, p = 0.34",
     "11_saturated_image": "within two standard errors of the truth: +9",
     "12_beyond_memory": f"two processes: solved, off by {SMALL}",
+    "14_conv1d_layer": "(?s)overdetermined: 199 equations for 4 .*underdetermined: 12 .* for 15 ",
 }
 
 

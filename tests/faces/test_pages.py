@@ -52,7 +52,7 @@ def check_cells(table: str, result: dict) -> None:
             assert any(format(number, form) == cell for number in found), row
 
 
-@pytest.mark.parametrize(("name", "files"), [("limits.md", 12), ("coming_from.md", 1)])
+@pytest.mark.parametrize(("name", "files"), [("limits.md", 13), ("coming_from.md", 1)])
 def test_figures_of_a_page_are_those_of_their_files(name: str, files: int) -> None:
     text = page(name)
     found = list(FIGURES.finditer(text))

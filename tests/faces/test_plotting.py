@@ -162,11 +162,13 @@ def descent():
         (lambda: FULL, ["spectrum"]),
         (lambda: cs.identify(FULL), ["taps", "singular values", "noise gain"]),
         (lambda: open_images().identifiability, ["taps", "hidden"]),
+        (lambda: cs.identify(FULL).descent(), ["descent"]),
         (lambda: fitted(1, 2), [*CURVES.split(), "cross correlation"]),
         (descent, ["kernel", "trace"]),
         (lambda: fitted(1, 2, penalty="ridge").regularization, ["scores", "freedom"]),
         (lambda: cs.choose_lags(SUBJECTS[0]), ["lag windows"]),
         (lambda: cs.compare(FULL, ["qr"]), ["excess loss", "run seconds", "kernels", "kernels 1"]),
+        (lambda: cs.compare(FULL, ["qr", "sgd"]), ["descent by steps", "descent by seconds"]),
         (lambda: cs.solve_group(SUBJECTS), ["subjects"]),
     ],
 )
@@ -184,8 +186,8 @@ def test_every_panel_can_be_drawn_on_given_axes(make, kinds):
 
 def test_only_descents_show_their_losses_and_their_status():
     figure = plot(descent())
-    assert {"Impulse response, status: max steps", "Loss per step"} < {*titles(figure)}
-    assert "Loss per step" not in titles(plot(cs.solve(FULL, cs.ConjugateGradient())))
+    assert {"Impulse response, status: max steps", "Descent by steps"} < {*titles(figure)}
+    assert "Descent by steps" not in titles(plot(cs.solve(FULL, cs.ConjugateGradient())))
 
 
 def test_what_cannot_be_drawn():

@@ -230,13 +230,20 @@ PER_OUTPUT: dict[str, Any] = {
         "penalty": cs.Ridge(np.array([[3.0, 0.0], [70.0, 8.0]])[:, o], channel_groups=(0, 1))
     },
     "lasso": lambda o: {"penalty": cs.Lasso(np.array([2.0, 30.0])[o])},
+    "early stopping": lambda o: {"penalty": cs.EarlyStopping(np.array([2, 30])[o])},
     "grid": lambda o: {"penalty": "ridge", "grid": np.array([[3.0, 100.0], [30.0, 1e3]])[:, o]},
 }
 
 
 @pytest.mark.parametrize(
     ("name", "mask", "held"),
-    [("ridge", 0.05, 1500), ("bands", 0.05, 1500), ("grid", 0.05, 1500), ("lasso", "each", 10**6)],
+    [
+        ("ridge", 0.05, 1500),
+        ("bands", 0.05, 1500),
+        ("grid", 0.05, 1500),
+        ("lasso", "each", 10**6),
+        ("early stopping", "each", 10**6),
+    ],
 )
 def test_every_output_has_its_own_strength(name: str, mask: Any, held: int) -> None:
     made = Adjusted({"mask": mask, "bias": True}, autoregressive)
