@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..linalg.lapack import diagonals
+from ..operators.prediction import predicted
 from .regression import Regression
 from .system import System
 
@@ -52,6 +53,26 @@ def total_curvature(system: System) -> float:
     """Return the sum of the eigenvalues of TᵀAᵀMA T over all groups, in the user's units."""
     norms = np.ldexp(system.columns.norms, system.columns.exponents)
     return float(np.square(norms).sum())
+
+
+def largest_row(system: System) -> float:
+    """Return a bound on the largest squared norm of a row of M A, in the user's units."""
+    design = system.design
+    groups = design.spec.groups
+    centre: Any = 0.0
+    if design.nuisance.total:
+        centre = np.mean(
+            [np.mean(x, axis=tuple(range(x.ndim - 1))) for x in design.records], axis=0
+        )
+    squares = [np.square(np.asarray(x, float) - centre) for x in design.records_in_memory]
+    channels = squares[0].shape[-1] // groups
+    ones = np.ones((*design.spec.kernel_size, channels, groups))
+    energies = predicted(squares, ones, np.zeros(groups), design.spec)
+    largest = max(float(energy.max(initial=0.0)) for energy in energies)
+    confounds = design.nuisance.confounds
+    if confounds is None or confounds.weights is None:
+        return largest
+    return largest * max(float(np.square(root).max()) for root in confounds.weights)
 
 
 def largest_eigenvalue(system: System) -> float:

@@ -12,6 +12,9 @@ from ..leastsquares.regression import Regression
 from ..operators.windows import normal_form
 from .base import Loss
 
+# Momentum of plain descent by its names.
+MOMENTUM = {"sgd": 0.0, "momentum": 0.9, "nesterov": 0.9}
+
 
 class StepUnits(NamedTuple):
     """The units of a descent, of which the defaults of its step do not depend.

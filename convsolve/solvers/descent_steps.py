@@ -16,10 +16,7 @@ from ..operators.jax_operator import convolved, gather_rows, matmul
 from ..operators.layout import to_kernel
 from ..problem.spec import ConvSpec
 from .base import Loss
-from .descent_data import RecordArrays, StepUnits, SumArrays
-
-# Momentum of "momentum" and "nesterov".
-MOMENTUM = 0.9
+from .descent_data import MOMENTUM, RecordArrays, StepUnits, SumArrays
 
 
 class Params(NamedTuple):
@@ -81,7 +78,7 @@ def transformation(optimizer: Any, rate: Any) -> Any:
     if optimizer == "lbfgs":
         return optax.lbfgs()
     if optimizer in ("momentum", "nesterov"):
-        return optax.sgd(rate, momentum=MOMENTUM, nesterov=optimizer == "nesterov")
+        return optax.sgd(rate, momentum=MOMENTUM[optimizer], nesterov=optimizer == "nesterov")
     return getattr(optax, optimizer)(rate)
 
 

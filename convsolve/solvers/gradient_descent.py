@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import SolveError
 from ..leastsquares.analysis import Analysis
-from ..leastsquares.curvature import largest_eigenvalue, total_curvature
+from ..leastsquares.curvature import largest_eigenvalue, largest_row, total_curvature
 from ..leastsquares.regression import Regression
 from ..looks import look_steps
 from ..notation import checks_arguments
@@ -24,15 +24,14 @@ from ..problem.spec import ConvSpec
 from ..progress import interruptible, stage
 from ..text import in_bytes, shown
 from .base import CustomLoss, Loss, Objective, Solver, SolverResult, Trace
-from .descent_data import StepUnits, records_of, sums_of
+from .descent_data import MOMENTUM, StepUnits, records_of, sums_of
 from .yardstick import Yardstick
 
 # Names of optimizers whose default rate is 1/L; all others but L-BFGS have the rate of Adam.
-PLAIN = ("sgd", "momentum", "nesterov")
-# Momentum of the last two.
-MOMENTUM = {"sgd": 0.0, "momentum": 0.9, "nesterov": 0.9}
-# Default rate of Adam and its relatives, in units of the size of a kernel.
-RATE = 0.05
+PLAIN = tuple(MOMENTUM)
+# Default rate of Adam and its relatives, in units of the size of a kernel. A step of Lion changes
+# every tap by the rate.
+RATE, RATE_OF_LION = 0.05, 0.01
 # Most steps between two looks.
 MOST_BETWEEN = 1000
 # Multiple of the first loss above which a run has diverged.
@@ -40,6 +39,8 @@ DIVERGED = 10.0
 # Relative gain in the second half of the steps below which a loss has stopped falling, and the
 # fewest looks in which it must not have fallen.
 STILL_FALLING, FEWEST = 1e-3, 4
+# Relative increase of a loss that is rounding.
+ROUNDING = 1e-6
 # Largest number of steps, which are counted by int32, and of a seed.
 MOST = 2 * 10**9
 GRADIENTS = ("convolution", "sums")
@@ -223,7 +224,7 @@ class GradientDescent(Solver):
             descent.run()
         return descent.result(preparation)
 
-    def start(self, regression: Regression, columns: int) -> np.ndarray:
+    def _start(self, regression: Regression, columns: int) -> np.ndarray:
         """Return coordinates (restarts, G, R, Q) at which the runs start."""
         groups, count, outputs = regression.shape
         shape = (self.restarts, groups, count, outputs)
@@ -291,7 +292,7 @@ class _Descent:
             dtype = data.y.dtype
         data = data._replace(units=StepUnits(*(dtype.type(value) for value in units)))
 
-        start = solver.start(regression, regression.matrix.columns) / units.kernel
+        start = solver._start(regression, regression.matrix.columns) / units.kernel
         levels = 0
         if not self.loss.squared:
             levels = regression.matrix.plan.fitted
@@ -340,6 +341,9 @@ class _Descent:
 
     def _ends(self, step: int, pressed: Callable[[], bool] | None) -> bool:
         """Return whether the run ends at the last look, and store its status."""
+        if self._line_search_failed():
+            self.status = "stagnated"
+            return True
         look = self.looks[-1]
         first = float(self.looks[0].loss)
         has_kernel = len(self.kernels) == len(self.looks)
@@ -355,17 +359,29 @@ class _Descent:
             self.status = "stopped"
         return self.status != "max steps"
 
+    def _line_search_failed(self) -> bool:
+        """Return whether L-BFGS found no lower loss, and discard the look if so.
+
+        This happens where the loss has no derivative, or at the rounding of the loss.
+        """
+        if self.solver.optimizer != "lbfgs" or self.batch is not None or len(self.looks) < 2:
+            return False
+        before, loss = (float(look.loss) for look in self.looks[-2:])
+        if loss <= before + ROUNDING * abs(before):
+            return False
+        if len(self.kernels) == len(self.looks):
+            self.kernels.pop()
+        self.looks.pop()
+        self.steps.pop()
+        self.seconds.pop()
+        return True
+
     def _is_solved(self) -> bool:
         """Return whether the criterion in the docstring of `GradientDescent` is met."""
         solver = self.solver
         regression = self.regression
         look = self.looks[-1]
-        yardstick = self.yardstick
-        if yardstick is not None and yardstick.unique:
-            is_near = yardstick.distance(self.kernels[-1]) <= solver.tol
-        else:
-            is_near = True
-        if not is_near:
+        if self._distance() > solver.tol:
             return False
 
         scaling = regression.scaling
@@ -383,6 +399,12 @@ class _Descent:
         near = error <= solver.tol * (size + np.ldexp(regression.y_norms, exponents))
         flat = pull <= solver.tol * scaling.a_norm * slope
         return bool((near | (self.loss.smooth & flat)).all())
+
+    def _distance(self) -> float:
+        """Return the relative distance to the exact kernel; 0 if it is not unique or not known."""
+        if self.yardstick is None or not self.yardstick.unique:
+            return 0.0
+        return self.yardstick.distance(self.kernels[-1])
 
     def _has_stalled(self) -> bool:
         """Return whether the loss has not fallen in the second half of the steps."""
@@ -419,7 +441,8 @@ class _Descent:
             loss = float(self.loss.of(np.array(output)))
 
         if solver.optimizer not in PLAIN:
-            return StepUnits(kernel, output, loss, RATE, solver.steps)
+            rate = RATE_OF_LION if solver.optimizer == "lion" else RATE
+            return StepUnits(kernel, output, loss, rate, solver.steps)
         curvature = self._curvature(output) * kernel**2 / loss
         smooth = self.loss.curvature is not None
         if not self.loss.squared and matrix.plan.fitted:
@@ -441,9 +464,9 @@ class _Descent:
         unit = second / (matrix.rows * regression.y_exponents.size)
         curvature = unit * largest_eigenvalue(regression.system)
         if self.batch is not None:
-            trace = unit * total_curvature(regression.system) / matrix.groups
+            of_row = second / regression.y_exponents.size * largest_row(regression.system)
             remembered = 1 - MOMENTUM[self.solver.optimizer]
-            curvature += (curvature + trace) / (self.batch * remembered)
+            curvature += (curvature + of_row) / (self.batch * remembered)
         return curvature
 
     # --- the result

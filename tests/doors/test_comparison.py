@@ -101,3 +101,71 @@ def test_the_excess_of_a_loss_is_that_over_the_smallest_of_the_table(name: str) 
         methods = {"descent": DESCENT | {"loss": same}, "exact": {"loss": loss}}
         mixed = cs.compare(problem, methods | {"squares": "normal"})
         assert mixed.rows[2]["excess_loss"] == 0 < mixed.rows[1]["excess_loss"]
+
+
+def test_a_ratio_is_the_excess_over_the_statistical_error() -> None:
+    y = np.column_stack([Y, 3 * Y[::-1] + 0.2 * RNG.standard_normal(Y.shape)])
+    mask = np.random.default_rng(7).random(y.shape) < 0.8
+    problem = cs.Problem(X, y, kernel_size=(3,), mask=mask, bias=True)
+    table = cs.compare(problem, ["qr", "sgd", {"ridge": 20.0}], truth=np.zeros((3, 2, 2)))
+    a = np.lib.stride_tricks.sliding_window_view(X, 3, axis=0).swapaxes(1, 2).reshape(48, 6)
+    exact, statistical = table.solutions["qr"].kernel.reshape(6, 2), 0.0
+    for o in range(2):
+        rows = np.column_stack([a, np.ones(48)])[mask[:, o]]
+        residual = y[mask[:, o], o] - rows @ np.linalg.lstsq(rows, y[mask[:, o], o])[0]
+        statistical += 6 * np.square(residual).sum() / (len(rows) - 7)
+    for row, fit in zip(table.rows, table.solutions.values(), strict=True):
+        excess = 0.0
+        for o in range(2):
+            centred = a[mask[:, o]] - a[mask[:, o]].mean(0)
+            excess += np.square(centred @ (fit.kernel.reshape(6, 2) - exact)[:, o]).sum()
+        assert row["ratio"] == pytest.approx(excess / statistical, rel=1e-9, abs=1e-20)
+
+
+def test_the_curve_of_a_descent_and_the_conclusion() -> None:
+    table = cs.compare(PROBLEM, ["qr", "sgd", cs.GradientDescent("adam", steps=2)])
+    assert [*table.solutions] == ["qr", "sgd", "adam, steps=2"]
+    curve, row = table.curves["sgd"], table.rows[1]
+    trace = table.solutions["sgd"].trace
+    np.testing.assert_allclose(curve.ratios, trace.ratios, rtol=1e-9)
+    first = int(np.flatnonzero(curve.ratios <= 1)[0])
+    assert row["steps_to_error"] == curve.steps[first]
+    assert row["seconds_to_error"] == curve.seconds[first]
+    assert table.rows[2]["steps_to_error"] is None
+    assert table.conclusion.startswith("sgd reaches the statistical error in ")
+    assert table.conclusion.endswith(f"to compile); the exact solution takes {exact_time(table)}")
+    assert str(table).splitlines()[0].split("  ")[0] == "method"
+    assert "excess / error" in str(table)
+    few = cs.compare(PROBLEM, [cs.GradientDescent("adam", steps=2)]).conclusion
+    assert "no descent reaches the statistical error: adam, steps=2 ends with a ratio of" in few
+
+
+def exact_time(table: Any) -> str:
+    seconds = table.exact_seconds
+    return f"{1000 * seconds:.2g} ms" if seconds < 0.1 else f"{seconds:.2g} s"
+
+
+def test_ratios_without_noise_and_of_other_losses() -> None:
+    clean = cs.Problem(X, cs.convolve(X, W, PROBLEM.spec), kernel_size=(3,))
+    table = cs.compare(clean, ["qr", "nesterov"])
+    assert "excess / power" in str(table)
+    start = table.curves["nesterov"].ratios[0]
+    assert start == pytest.approx(1.0, rel=1e-9)
+    assert "1 % of the power of y in " in table.conclusion
+    other = cs.compare(PROBLEM, ["auto", "adam"], loss="absolute")
+    exact, rough = (row["loss"] for row in other.rows)
+    assert other.rows[1]["ratio"] == pytest.approx(rough / exact - 1, rel=1e-9)
+    assert "excess / exact" in str(other)
+
+
+def test_a_diverged_run_is_a_cross_at_the_edge() -> None:
+    wild = cs.GradientDescent("sgd", learning_rate=1e4)
+    table = cs.compare(PROBLEM, {"wild": wild, "sgd": "sgd", "qr": "qr"})
+    assert table.rows[0]["status"] == "diverged"
+    assert "wild: the descent diverged: the rate 1e+04 is above 2/L = " in str(table)
+    figure = table.plot()
+    figure.draw_without_rendering()
+    ax = next(ax for ax in figure.axes if ax.get_title() == "Descent by steps")
+    crosses = [line for line in ax.get_lines() if line.get_marker() == "x"]
+    assert [line.get_ydata()[0] for line in crosses] == [ax.get_ylim()[1]]
+    assert np.isfinite(ax.get_ylim()).all()
