@@ -289,7 +289,8 @@ def _solved(
             if strict and not unique:
                 raise _many_fit(IdentifiabilityError, report)
             stats |= {"unique": unique, "shown": raw.answer}
-            if lags and unique and method.least_squares:
+            finished = raw.status in (None, "solved", "approximate")
+            if lags and unique and finished and method.least_squares:
                 stats |= doubts(analysis, raw.kernel, analysis.system(penalty, least))
         certificate = (
             certified(analysis, raw, *penalties[0]) if method.least_squares else raw.certificate
@@ -327,7 +328,7 @@ def _joined(problem: Problem, parts: Sequence[Part], method: Method, tuning: Tun
         chosen = as_given([terms[o] for o in range(problem.n_outputs)])
     rows = "; ".join(filter(None, [rows_sentence(problem), fitted_terms(problem)]))
     stats = joined_stats(parts) | {"call": method.call, "rows": rows}
-    diverged = stats.get("advice", "") if _worst(parts) == "diverged" else ""
+    diverged = f"the descent {stats['advice']}" if _worst(parts) == "diverged" else ""
     for words in filter(None, [stats["caution"], diverged]):
         warn(words)
     stats["penalty"] = chosen and {"kind": chosen.penalty, "strength": chosen.strength.tolist()}

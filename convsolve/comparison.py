@@ -10,7 +10,10 @@ from itertools import starmap
 from typing import Any
 
 import numpy as np
-import scipy.linalg  # noqa: F401  # here, or the first method would be billed for the import
+
+# Imported here, or the first method would be billed for the imports.
+import scipy.fft
+import scipy.linalg  # noqa: F401
 
 from .api import check_problem, report_of, solve
 from .errors import IdentifiabilityWarning, SolveError
@@ -101,7 +104,7 @@ class Comparison(Reported):
         >>> problem = cs.Problem(x, y, lags=(0, 9))
         >>> comparison = cs.compare(problem, ["qr", "nesterov"])
         >>> comparison.rows[1]["steps_to_error"]
-        2
+        3
 
     See Also:
         `compare`, which returns it.
@@ -156,7 +159,7 @@ class Comparison(Reported):
         skipped = [f"{name}: {why}" for name, why in self.skipped.items()]
         yield Fact("skipped", "Not run", skipped, self.skipped)
         diverged = [(row["method"], row["advice"]) for row in self.rows if row["advice"]]
-        yield Fact("", "Diverged", [f"{name}: {advice}" for name, advice in diverged])
+        yield Fact("", "Note", [f"{name} {advice}" for name, advice in diverged])
         if full:
             yield from in_data(self.identifiability._verdict_entries())
         yield from in_data({"curves": self.curves, "exact_seconds": self.exact_seconds})
@@ -275,7 +278,7 @@ def compare(
     curves = {label: reference.curve(fit) for label, fit in solutions.items()}
     found = {label: curve for label, curve in curves.items() if curve is not None}
     for row in rows:
-        row.update(_first_steps(found.get(row["method"])))
+        row.update(_first_steps(found.get(row["method"]), reference.title))
     seconds: Counter[str] = Counter()
     for _, part in problem.parts:
         seconds.update(analyse(part, tuning).design.clock.seconds)
@@ -391,11 +394,16 @@ def _row(
     return row
 
 
-def _first_steps(curve: DescentCurve | None) -> dict[str, Any]:
-    """Return steps and seconds of a descent to the two ratios, None if it does not reach them."""
+def _first_steps(curve: DescentCurve | None, title: str) -> dict[str, Any]:
+    """Return steps and seconds of a descent to the two ratios, None if it does not reach them.
+
+    Only a ratio to the statistical error has a meaning at 1.
+    """
     found: dict[str, Any] = {}
     for name, ratio in {"error": ERROR, "hundredth": HUNDREDTH}.items():
-        first = None if curve is None else curve.first_below(ratio)
+        first = None
+        if curve is not None and (name == "hundredth" or title == STATISTICAL):
+            first = curve.first_below(ratio)
         found[f"steps_to_{name}"] = None if first is None else first[0]
         found[f"seconds_to_{name}"] = None if first is None else first[1]
     return found

@@ -1,4 +1,4 @@
-"""``convsolve demo``: two small problems and a measured response, in seconds."""
+"""``convsolve demo``: two small problems, a measured response and a descent, in seconds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy.signal import lfilter
 
 import convsolve as cs
 
@@ -21,7 +22,8 @@ def run(out: Callable[[str], Any] = print) -> tuple[dict[str, Any], cs.Solution]
         out: takes texts of lines.
 
     Returns:
-        The numbers behind the text, "filter", "short" and "fmri", and the measured response.
+        The numbers behind the text, "filter", "short", "fmri" and "descent", and the measured
+        response.
     """
     _say(out, "1. One filter", "x = [0, 3, 4, 5] was filtered with 2 taps to y = [6, 11, 14].")
     adam = {"solver": cs.GradientDescent(steps=200), "loss": "absolute"}
@@ -54,7 +56,32 @@ def run(out: Callable[[str], Any] = print) -> tuple[dict[str, Any], cs.Solution]
     _say(out, "", f"R² is {r2:.6f}, and the data determine all taps. The responses equal those of "
          f"nitime to {off:.0e}.")  # fmt: skip
     fmri = {"r2": r2, "responses": responses.tolist(), "off_nitime": off}
-    return {"filter": table.to_dict(), "short": short.to_dict(), "fmri": fmri}, fit
+    descent = _descend(out)
+    numbers = {"filter": table, "short": short, "descent": descent}
+    return {"fmri": fmri} | {name: result.to_dict() for name, result in numbers.items()}, fit
+
+
+def _descend(out: Callable[[str], Any]) -> cs.extend.Comparison:
+    """Compare a closed form with gradient descent, and describe the result."""
+    rng = np.random.default_rng(0)
+    x = lfilter([1], [1, -0.9], rng.standard_normal(5000))
+    lags = np.arange(40)
+    clean = lfilter(np.exp(-lags / 8) * np.cos(lags / 3), [1], x)
+    problem = cs.Problem(x, clean + clean.std() * rng.standard_normal(x.size), lags=(0, 39))
+
+    _say(out, "4. Gradient descent or a closed form?", "5000 samples of an input that is "
+         "correlated in time, 40 taps, as much noise as signal.")  # fmt: skip
+    methods = {"closed form": "auto", "Nesterov": "nesterov", "Adam": "adam"}
+    table = cs.compare(problem, methods)
+    out(f"  {'method':12} {'status':10} excess / error  steps to 1  steps to 0.01")
+    for row in table.rows:
+        to_error, to_hundredth = row["steps_to_error"] or "–", row["steps_to_hundredth"] or "–"
+        cells = f"{row['status']:10} {row['ratio']:14.1e} {to_error:>11} {to_hundredth:>14}"
+        out(f"  {row['method']:12} {cells}")
+    _say(out, "", "The ratio is the excess loss over the statistical error. At 1, a kernel is as "
+         "far from the exact kernel as the exact kernel is from the truth.")  # fmt: skip
+    out(f"\n{table.conclusion}")
+    return table
 
 
 def _say(out: Callable[[str], Any], title: str, text: str) -> None:

@@ -63,7 +63,7 @@ class EarlyStopping(Penalty):
         >>> problem = cs.Problem(x, y, lags=(0, 9))
         >>> fit = cs.solve(problem, penalty="early_stopping")
         >>> print(fit.regularization)
-        early stopping, 5 steps, by GCV; 9.5 effective degrees of freedom
+        early stopping, 3 steps, by GCV; 9.9 effective degrees of freedom
         >>> cs.solve(problem, penalty=cs.EarlyStopping(5)).kernel.shape
         (10, 1, 1)
 

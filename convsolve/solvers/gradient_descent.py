@@ -532,7 +532,7 @@ class _Descent:
     def _advice(self, trace: Trace) -> str:
         """Return what the result is worth, and what to change."""
         if self.status == "diverged":
-            return f"the descent diverged: {self._stable_rate()}"
+            return f"diverged: {self._stable_rate()}"
         if self.status in ("solved", "interrupted", "stopped"):
             return ""
         longer = "increase steps=, use solver='lbfgs', or leave out solver="
