@@ -237,10 +237,12 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
 
     # A filter can hide a tail of the response, and reduces noise.
     cut = found.stats["cut"]
+    earlier = list[SolverResult]()
     for _ in tracked(range(ROUNDS), "rounds of noise and kernel", ROUNDS):
         before, outputs = _worst(parts), [part.outputs for part in parts]
         if before == "interrupted":
             break
+        earlier += [part.found for part in parts]
         kernel = join([part.found.kernel for part in parts], outputs)
         noise = estimated_noise(analyse(problem, tuning), kernel, model.order)
         parts = []
@@ -251,6 +253,8 @@ def _with_noise(problem: Problem, method: Method, strict: bool, tuning: Tuning) 
                 found = replace(found, status=max(before, found.status, key=STATUSES.index))
             found.stats["cut"] = found.stats["cut"] or cut
             parts.append(Part(some, part, found, model, tuning, noise.of_outputs(some)))
+    for name in ("compile_seconds", "run_seconds"):
+        parts[0].found.stats[name] += sum(one.stats[name] for one in earlier)
     return parts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import Any
@@ -24,7 +24,7 @@ from .lazy import plot
 from .leastsquares.analysis import analyse
 from .leastsquares.penalty import Penalty
 from .method import ARGUMENTS, SELECTION, Method, argument_of
-from .notation import checks_arguments
+from .notation import checks_arguments, nearest
 from .problem.problem import Problem
 from .problem.sizes import Limits, tuning_of
 from .progress import following, stage
@@ -77,16 +77,17 @@ class Comparison(Reported):
     kernel is from the exact kernel, relative to the distance of the exact kernel from the truth.
     Below 1, the difference is smaller than the noise of the estimate. Below 0.01, the data do not
     show it. Without noise in y, it is the excess loss over the mean square of y, and for other
-    losses than squares the excess loss over the exact loss.
+    losses than squares the excess loss over the exact loss. The exact kernel has the shared
+    penalty of ``compare`` if it has one strength, and otherwise no penalty.
 
     Attributes:
         identifiability: the `Identifiability` of the problem.
         solutions: a `Solution` for every method.
         rows: a dict per method: "method", "status", "ratio" (see above; None without an exact
             solution), "loss" (the mean over residuals of ``compare(loss=)``), "excess_loss" (loss
-            minus the smallest loss of all methods), "kernel_error" (‖w − truth‖/‖truth‖, None
-            without a truth), "null_component" (norm of the part of w in the null space),
-            "backward_error", "duality_gap" and "certificate_kind", "steps", "steps_to_error" and
+            minus the loss of the exact solution, or minus the smallest loss of the table),
+            "kernel_error" (‖w − truth‖/‖truth‖, None without a truth), "null_component" (norm of
+            the part of w in the null space), "backward_error", "duality_gap" and "certificate_kind", "steps", "steps_to_error" and
             "seconds_to_error" (of a descent, to a ratio of 1), "steps_to_hundredth" and
             "seconds_to_hundredth" (to 0.01), "compile_seconds" (with the preparation of the data),
             "run_seconds".
@@ -158,8 +159,8 @@ class Comparison(Reported):
         yield Fact("loss", "Loss", "" if self._loss.squared else self._loss.title, self._loss.title)
         skipped = [f"{name}: {why}" for name, why in self.skipped.items()]
         yield Fact("skipped", "Not run", skipped, self.skipped)
-        diverged = [(row["method"], row["advice"]) for row in self.rows if row["advice"]]
-        yield Fact("", "Note", [f"{name} {advice}" for name, advice in diverged])
+        diverged = [row for row in self.rows if row["status"] == "diverged"]
+        yield Fact("", "Note", [f"{row['method']} {row['advice']}" for row in diverged])
         if full:
             yield from in_data(self.identifiability._verdict_entries())
         yield from in_data({"curves": self.curves, "exact_seconds": self.exact_seconds})
@@ -274,7 +275,8 @@ def compare(
 
     least = min((row["loss"] for row in rows), default=0.0)
     for row in rows:
-        row["excess_loss"] = row["loss"] - least
+        if row["excess_loss"] is None:
+            row["excess_loss"] = row["loss"] - least
     curves = {label: reference.curve(fit) for label, fit in solutions.items()}
     found = {label: curve for label, curve in curves.items() if curve is not None}
     for row in rows:
@@ -289,7 +291,7 @@ def compare(
         curves=found,
         exact_seconds=reference.seconds,
         shared_seconds=dict(seconds),
-        conclusion=_conclusion(rows, found, reference),
+        conclusion=_conclusion(rows, found, reference, solutions.values()),
         skipped=skipped,
         _loss=measured,
         _ratio=reference.title,
@@ -318,6 +320,8 @@ def labelled(methods: Any, shared: dict[str, Any]) -> dict[str, dict[str, Any]]:
             methods = SOLVERS
             if method.penalty.zero and method.noise.penalties:
                 methods = SOLVERS + PENALTIES
+    if isinstance(methods, str):
+        methods = [methods]
     if not isinstance(methods, (Mapping, list, tuple)) or not methods:
         raise TypeError(f"methods must be names or dicts, in a list or dict, got {shown(methods)}")
 
@@ -338,6 +342,10 @@ def _own_arguments(method: Any) -> tuple[dict[str, Any], str]:
     if isinstance(method, str):
         return {argument_of(method): method}, method
     if isinstance(method, Mapping):
+        known = {*ARGUMENTS, "ridge"}
+        for name in method:
+            if name not in known:
+                raise TypeError(f"{name!r} is no argument of solve; {nearest(name, known)}")
         return dict(method), ", ".join(starmap(argument, method.items()))
     if isinstance(method, GradientDescent) and isinstance(method.optimizer, str):
         settings = as_call(method).partition("(")[2].removesuffix(")")
@@ -368,7 +376,7 @@ def _row(
     truth: np.ndarray | None,
     reports: Sequence[tuple[tuple[int, ...], Identifiability]],
 ) -> dict[str, Any]:
-    """Return the row of one method, without its excess loss and the steps of a descent."""
+    """Return the row of one method, without the steps of a descent."""
     kernel = np.asarray(fit.kernel, float)
     loss = mean_loss(fit, reference.loss)
     error = None
@@ -383,6 +391,7 @@ def _row(
         "status": fit.status,
         "ratio": reference.ratio(kernel, loss),
         "loss": loss,
+        "excess_loss": reference.excess(kernel, loss),
         "kernel_error": error,
         "null_component": null_component,
         "backward_error": fit.backward_error,
@@ -390,7 +399,7 @@ def _row(
     }
     for name in ("certificate_kind", "steps", "compile_seconds", "run_seconds"):
         row[name] = fit.stats.get(name)
-    row["advice"] = fit.stats.get("advice", "") if fit.status == "diverged" else ""
+    row["advice"] = fit.stats.get("advice", "")
     return row
 
 
@@ -410,11 +419,18 @@ def _first_steps(curve: DescentCurve | None, title: str) -> dict[str, Any]:
 
 
 def _conclusion(
-    rows: Sequence[dict[str, Any]], curves: Mapping[str, DescentCurve], reference: Reference
+    rows: Sequence[dict[str, Any]],
+    curves: Mapping[str, DescentCurve],
+    reference: Reference,
+    solutions: Iterable[Solution],
 ) -> str:
     """Return what follows for gradient descent, in a sentence; empty without a descent."""
     if not curves:
-        return ""
+        if not any("advice" in fit.stats for fit in solutions):
+            return ""
+        if reference.unit is None:
+            return "no ratio: there is no exact solution with this loss"
+        return "no course of a descent: outputs have rows, filters or strengths of their own"
     goal = "error" if reference.title == STATISTICAL else "hundredth"
     words = GOALS[reference.title]
     exact = f"the exact solution takes {_duration(reference.seconds or 0.0)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from .api import solve
 from .errors import SolveError
 from .leastsquares.analysis import analyse
+from .leastsquares.design import Clock
 from .leastsquares.penalty import RIDGE
 from .model import Part
 from .problem.problem import Problem
@@ -77,10 +77,9 @@ class Reference:
     ) -> Reference:
         """Solve a problem exactly by the arguments of `solve` that all methods share."""
         tuning = tuning_of(limits)
-        # Work of an earlier solution that this one uses again.
-        clocks = [analyse(part, tuning).design.clock.seconds for _, part in problem.parts]
-        seconds = sum(clock.get(label, 0.0) for clock in clocks for label in SHARED)
-        begun = time.perf_counter()
+        clocks = [analyse(part, tuning).design.clock for _, part in problem.parts]
+        # An earlier solution has done a part of the work.
+        others = sum(clock.total - _shared(clock) for clock in clocks)
         with warnings.catch_warnings():
             # Methods of the comparison issue the same warnings.
             warnings.simplefilter("ignore", UserWarning)
@@ -88,7 +87,7 @@ class Reference:
                 fit = solve(problem, **arguments, limits=limits)
             except SolveError:
                 return cls(None, loss)
-        seconds += time.perf_counter() - begun
+        seconds = fit.stats["run_seconds"] + sum(clock.total for clock in clocks) - others
 
         if not loss.squared:
             exact_loss = None
@@ -106,22 +105,41 @@ class Reference:
         title = STATISTICAL if noise_known else OF_POWER
         return cls(seconds, loss, None, yardsticks, title)
 
+    def excess(self, kernel: Any, loss: float) -> float | None:
+        """Return the excess loss over the exact solution, or None if it is not known."""
+        if not self.loss.squared:
+            return None if self.exact_loss is None else loss - self.exact_loss
+        if not self.yardsticks:
+            return None
+        total = 0.0
+        for outputs, yardstick in self.yardsticks:
+            own = np.asarray(kernel, float)[..., [*outputs]]
+            total += _numbers(outputs, yardstick) * yardstick.excess(own)
+        return total / sum(_numbers(*pair) for pair in self.yardsticks)
+
+    @property
+    def unit(self) -> float | None:
+        """What the excess is divided by: the mean of the quantity of the title, or None."""
+        if not self.loss.squared:
+            return self.exact_loss
+        if not self.yardsticks:
+            return None
+        total = 0.0
+        for outputs, yardstick in self.yardsticks:
+            numbers = _numbers(outputs, yardstick)
+            if self.title == STATISTICAL:
+                total += numbers * float(yardstick.statistical_error or 0.0)
+            else:
+                total += numbers * yardstick.power
+        return total / sum(_numbers(*pair) for pair in self.yardsticks)
+
     def ratio(self, kernel: Any, loss: float) -> float | None:
         """Return the excess loss over the quantity of the title, or None if it is not known."""
-        if not self.loss.squared:
-            return loss / self.exact_loss - 1 if self.exact_loss else None
-        excess = 0.0
-        unit = 0.0
-        for outputs, yardstick in self.yardsticks:
-            # Means over outputs and rows become sums.
-            numbers = yardstick.regression.matrix.rows * len(outputs)
-            own = np.asarray(kernel, float)[..., [*outputs]]
-            excess += numbers * yardstick.excess(own)
-            if self.title == STATISTICAL:
-                unit += numbers * float(yardstick.statistical_error or 0.0)
-            else:
-                unit += numbers * yardstick.power
-        return excess / unit if unit > 0 else None
+        excess = self.excess(kernel, loss)
+        unit = self.unit
+        if excess is None or not unit:
+            return None
+        return excess / unit
 
     def curve(self, fit: Solution) -> DescentCurve | None:
         """Return the course of a descent, or None for another method or without a ratio."""
@@ -133,6 +151,16 @@ class Reference:
         if any(ratio is None for ratio in ratios):
             return None
         return DescentCurve(trace.steps, trace.seconds, np.array(ratios, float), trace.diverged)
+
+
+def _numbers(outputs: Sequence[int], yardstick: Yardstick) -> int:
+    """Return the number of residuals of some outputs, over which a mean is taken."""
+    return yardstick.regression.matrix.rows * len(outputs)
+
+
+def _shared(clock: Clock) -> float:
+    """Return the seconds of the work that every exact solution uses."""
+    return sum(clock.seconds.get(label, 0.0) for label in SHARED)
 
 
 def _yardstick(part: Part) -> Yardstick | None:

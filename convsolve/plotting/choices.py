@@ -120,7 +120,7 @@ def bars(ax: Any, table: Comparison, key: str) -> None:
     # The numbers stand behind the bars, so the axis needs none.
     ax.set(xscale="log", xlim=(low, high * (high / low) ** 0.45), ylim=(len(values) - 0.5, -0.5))
     ax.tick_params(axis="x", which="both", bottom=False, labelbottom=False)
-    ax.set_yticks(at, [shortened(row["method"]) for row in table.rows])
+    ax.set_yticks(at, [shortened(row["method"], 12) for row in table.rows])
     draw.entitle(ax, key.replace("_", " ").capitalize(), "")
 
 

@@ -201,6 +201,7 @@ class CustomLoss(Loss):
     function: Callable[[Any, Any], Any]
 
     name = "custom"
+    smooth = True
     threshold = None
 
     def __repr__(self) -> str:

@@ -24,8 +24,8 @@ class Params(NamedTuple):
 
     Attributes:
         z: coordinates (G, R, Q) of the kernels.
-        level: coefficients (q, Cout) of √rows·N, in addition to their least-squares fit to y. Its
-            first axis is empty for squares, of which N is projected out.
+        level: coefficients (q, Cout) of √rows·N, in addition to their least-squares fit to y. None
+            without N, and for squares, of which N is projected out.
     """
 
     z: Any
@@ -38,7 +38,7 @@ class Look(NamedTuple):
     Attributes:
         loss: the mean loss with its penalty.
         z: coordinates (G, R, Q).
-        level: coefficients (q, Cout) of N, in addition to their least-squares fit to y.
+        level: coefficients (q, Cout) of N, in addition to their least-squares fit to y, or None.
         gradient: derivative (G, R, Q) of the loss with respect to z.
         level_gradient: derivative (q, Cout) with respect to ``level``.
         error_norms: (Cout,), norms of the residuals.
@@ -105,7 +105,7 @@ def evaluate_sums(params: Params, data: SumArrays, rows: Any = None) -> Evaluati
 
     norms = jnp.sqrt(jnp.maximum(residual_squares, 0.0)).reshape(-1)
     scale = data.units.kernel / data.units.loss
-    in_units = Params(scale * gradient, jnp.zeros_like(params.level))
+    in_units = Params(scale * gradient, None)
     return Evaluation(loss / data.units.loss, in_units, norms, 2 * norms)
 
 
@@ -147,7 +147,7 @@ def _predicted(params: Params, data: RecordArrays, rows: Any, spec: ConvSpec) ->
         columns = data.nuisance if rows is None else data.nuisance[rows]
         # Coefficients (q, Cout) of N: M A subtracts its fit to A.
         fit = -matmul(data.products, z).transpose(1, 0, 2).reshape(columns.shape[1], -1)
-        if len(params.level):
+        if params.level is not None:
             fit = fit + data.units.output * math.sqrt(len(data.y)) * params.level
         found = found + matmul(columns, fit)
     return found
@@ -248,14 +248,18 @@ def compiled(
 def _look(params: Params, found: Evaluation, data: Any) -> Look:
     """Return an evaluation in the user's units."""
     units = data.units
-    rows = 1.0 if isinstance(data, SumArrays) else math.sqrt(len(data.y))
-    level_unit = units.output * rows
+    level = None
+    level_gradient = None
+    if params.level is not None:
+        level_unit = units.output * math.sqrt(len(data.y))
+        level = params.level * level_unit
+        level_gradient = found.gradient.level * (units.loss / level_unit)
     return Look(
         loss=found.loss * units.loss,
         z=params.z * units.kernel,
-        level=params.level * level_unit,
+        level=level,
         gradient=found.gradient.z * (units.loss / units.kernel),
-        level_gradient=found.gradient.level * (units.loss / level_unit),
+        level_gradient=level_gradient,
         error_norms=found.error_norms,
         slope_norms=found.slope_norms,
     )

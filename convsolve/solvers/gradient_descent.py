@@ -163,6 +163,9 @@ class GradientDescent(Solver):
         if isinstance(self.optimizer, str):
             import optax
 
+            # As words of `solve`: in any case, "L-BFGS" too.
+            optimizer = self.optimizer.lower().replace("-", "")
+            object.__setattr__(self, "optimizer", optimizer)
             known = self.optimizer in PLAIN or callable(getattr(optax, self.optimizer, None))
             if not known:
                 raise ValueError(f"optimizer={self.optimizer!r} is no optimizer of optax")
@@ -176,9 +179,10 @@ class GradientDescent(Solver):
     def supports(self, sizes: Sizes, spec: ConvSpec, objective: Objective) -> str | None:
         """Return the reason if loss, memory, ``gradient`` or ``init`` do not fit the problem."""
         loss = objective.loss
-        if loss.smooth and loss.threshold is None:
+        custom = isinstance(loss, CustomLoss)
+        if loss.smooth and loss.threshold is None and not custom:
             return "the scale 'mad' of Huber's loss changes with the kernel; give it as a number"
-        if isinstance(loss, CustomLoss) and self._by_default and self.optimizer in PLAIN:
+        if custom and self._by_default and self.optimizer in PLAIN:
             return f"{self.optimizer!r} needs learning_rate= for a loss that is a function"
         if not isinstance(self.init, str):
             channels = sizes.columns // math.prod(spec.kernel_size)
@@ -293,11 +297,10 @@ class _Descent:
         data = data._replace(units=StepUnits(*(dtype.type(value) for value in units)))
 
         start = solver._start(regression, regression.matrix.columns) / units.kernel
-        levels = 0
-        if not self.loss.squared:
-            levels = regression.matrix.plan.fitted
-        shape = (solver.restarts, levels, regression.y_exponents.size)
-        params = Params(start.astype(dtype), np.zeros(shape, dtype))
+        level = None
+        if not self.loss.squared and regression.matrix.plan.fitted:
+            level = np.zeros((solver.restarts, regression.matrix.plan.fitted, self._outputs), dtype)
+        params = Params(start.astype(dtype), level)
 
         schedule = solver.learning_rate if callable(solver.learning_rate) else None
         first, self._advance = compiled(
@@ -345,9 +348,8 @@ class _Descent:
             self.status = "stagnated"
             return True
         look = self.looks[-1]
-        first = float(self.looks[0].loss)
         has_kernel = len(self.kernels) == len(self.looks)
-        if not has_kernel or look.loss > first + (DIVERGED - 1) * abs(first):
+        if not has_kernel or look.loss > self._highest_loss():
             self.status = "diverged"
         elif self._is_solved():
             self.status = "solved"
@@ -358,6 +360,29 @@ class _Descent:
         ):
             self.status = "stopped"
         return self.status != "max steps"
+
+    def _highest_loss(self) -> float:
+        """Return the loss above which a run has diverged.
+
+        It is a multiple of the first loss. A start may be near the exact kernel, so it is at least
+        a multiple of the loss of the zero kernel.
+        """
+        first = float(self.looks[0].loss)
+        size = abs(first)
+        if not isinstance(self.loss, CustomLoss):
+            size = max(size, float(self.loss.of(np.array(self._root_mean_square()))))
+        return first + (DIVERGED - 1) * size
+
+    @property
+    def _outputs(self) -> int:
+        """Number of outputs of all groups."""
+        return self.regression.y_exponents.size
+
+    def _root_mean_square(self) -> float:
+        """Return the root of the mean square of y, without what nuisance columns fit."""
+        regression = self.regression
+        norms = np.ldexp(regression.y_norms, regression.y_exponents)
+        return math.sqrt(np.square(norms).mean() / regression.matrix.rows)
 
     def _line_search_failed(self) -> bool:
         """Return whether L-BFGS found no lower loss, and discard the look if so.
@@ -392,7 +417,7 @@ class _Descent:
         # Derivatives and coordinates of columns of norm about one.
         unit = np.ldexp(1.0, scaling.exponents)[:, :, None]
         pull = np.linalg.norm(look.gradient / unit, axis=1) * numbers
-        if look.level.size:
+        if look.level is not None:
             level = np.linalg.norm(look.level_gradient, axis=0) * numbers
             pull = np.hypot(pull, level.reshape(exponents.shape))
         size = scaling.a_norm * np.linalg.norm(look.z * unit, axis=1)
@@ -429,13 +454,10 @@ class _Descent:
             return StepUnits(1.0, 1.0, 1.0, rate if isinstance(rate, float) else 0.0, 0)
         regression = self.regression
         matrix = regression.matrix
-        squares = np.ldexp(regression.y_norms, regression.y_exponents) ** 2
+        output = self._root_mean_square() or 1.0
         # The size of a kernel of least squares on white x.
         trace = total_curvature(regression.system) / matrix.groups
-        kernel = math.sqrt(squares.mean() / trace) if trace > 0 else 1.0
-        output = math.sqrt(squares.mean() / matrix.rows)
-        kernel = kernel or 1.0
-        output = output or 1.0
+        kernel = output * math.sqrt(matrix.rows / trace) if trace > 0 else 1.0
         loss = 1.0
         if not isinstance(self.loss, CustomLoss):
             loss = float(self.loss.of(np.array(output)))
@@ -446,7 +468,7 @@ class _Descent:
         curvature = self._curvature(output) * kernel**2 / loss
         smooth = self.loss.curvature is not None
         if not self.loss.squared and matrix.plan.fitted:
-            of_levels = (self.loss.curvature or 1 / output) / squares.size * output**2 / loss
+            of_levels = (self.loss.curvature or 1 / output) / self._outputs * output**2 / loss
             curvature = max(curvature, of_levels)
         rate = 1 / curvature if curvature > 0 else 0.0
         constant = smooth and self.batch is None
@@ -479,7 +501,7 @@ class _Descent:
         z = np.ldexp(np.asarray(look.z, float), exponents - y_exponents[:, None, :])
         level = None
         plan = regression.matrix.plan
-        if look.level.size and plan.centred:
+        if look.level is not None and plan.centred:
             constant = np.asarray(look.level[-1], float) / plan.norm
             level = np.ldexp(constant.reshape(y_exponents.shape), -y_exponents)
             if plan.confounds is None:
@@ -512,7 +534,7 @@ class _Descent:
             diverged=self.status == "diverged",
         )
         confound_fit = None
-        if look.level.size and self.regression.matrix.plan.confounds is not None:
+        if look.level is not None and self.regression.matrix.plan.confounds is not None:
             confound_fit = np.asarray(look.level, float)
         return SolverResult(
             kernel,

@@ -322,3 +322,20 @@ def test_losses_and_optimizers_of_the_user() -> None:
         cs.solve(problem, "adam", loss=lambda p, y: np.square(np.asarray(p) - y))
     with pytest.raises(ValueError, match=r"returns the shape \(3,\); it must return a number"):
         cs.solve(problem, "adam", loss=lambda p, y: jnp.ones(3))
+
+
+def test_a_start_near_the_exact_kernel_does_not_diverge() -> None:
+    """The first loss is then far below that of the zero kernel."""
+    x = np.random.default_rng(6).standard_normal(300)
+    y = np.convolve(x, [1.0, 0.8, 0.6])[:300] + 1e-4 * np.random.default_rng(7).standard_normal(300)
+    problem = cs.Problem(x, y, lags=(0, 2))
+    exact = cs.solve(problem).kernel
+    fit = cs.solve(problem, cs.GradientDescent("adam", init=exact * (1 + 1e-4)))
+    assert fit.status == "solved"
+
+
+def test_names_of_optimizers_and_losses_of_the_user() -> None:
+    assert cs.GradientDescent("L-BFGS").optimizer == cs.GradientDescent("Lbfgs").optimizer
+    fit = cs.solve(PROBLEM, cs.GradientDescent("lbfgs"), loss=lambda p, y: (p - y) ** 2)
+    assert fit.status == "solved"
+    np.testing.assert_allclose(fit.kernel, cs.solve(PROBLEM).kernel, rtol=1e-5)
