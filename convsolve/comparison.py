@@ -87,10 +87,10 @@ class Comparison(Reported):
             solution), "loss" (the mean over residuals of ``compare(loss=)``), "excess_loss" (loss
             minus the loss of the exact solution, or minus the smallest loss of the table),
             "kernel_error" (‖w − truth‖/‖truth‖, None without a truth), "null_component" (norm of
-            the part of w in the null space), "backward_error", "duality_gap" and "certificate_kind", "steps", "steps_to_error" and
-            "seconds_to_error" (of a descent, to a ratio of 1), "steps_to_hundredth" and
-            "seconds_to_hundredth" (to 0.01), "compile_seconds" (with the preparation of the data),
-            "run_seconds".
+            the part of w in the null space), "backward_error", "duality_gap" and
+            "certificate_kind", "steps", "steps_to_error" and "seconds_to_error" (of a descent, to a
+            ratio of 1), "steps_to_hundredth" and "seconds_to_hundredth" (to 0.01),
+            "compile_seconds" (with the preparation of the data), "run_seconds", "advice".
         curves: steps, seconds and ratios of every descent.
         exact_seconds: time of the exact solution with its sums over rows; None if there is none.
         shared_seconds: time of the work that methods share, which is a part of ``exact_seconds``.
