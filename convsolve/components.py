@@ -20,15 +20,10 @@ from .solvers.conjugate_gradient import ConjugateGradient
 from .solvers.direct import QR, SVD, AutoSolver, NormalEquations
 from .solvers.early_stopping import EarlyStopping
 from .solvers.fft_deconvolution import FFTDeconvolution
-from .solvers.gradient_descent import GradientDescent
+from .solvers.gradient_descent import OPTIMIZERS, GradientDescent
 from .solvers.lasso import Lasso
 from .solvers.losses import AbsoluteLoss, HuberLoss
 
-# Optimizers of optax that are solvers by name, besides Adam.
-OPTIMIZERS = (
-    "sgd", "momentum", "nesterov", "lbfgs", "adamw", "nadam", "radam", "adamax", "adagrad",
-    "rmsprop", "lion",
-)  # fmt: skip
 # Classes by kind, which is the argument that a component is given by, and by name.
 CLASSES: dict[str, dict[str, Callable[..., Any]]] = {
     "solver": {

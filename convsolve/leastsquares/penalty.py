@@ -207,7 +207,7 @@ class Penalty:
         """Return a function of a group and a strength, which returns the covariance of the taps.
 
         The covariance is for white noise of variance one. It has the attributes and methods of a
-        `UnitCovariance`. Only a penalty with ``own_covariance`` has one.
+        ``UnitCovariance``. Only a penalty with ``own_covariance`` has one.
 
         Args:
             analysis: the analysis of the problem.

@@ -27,10 +27,13 @@ def panels_of_comparison(table: Comparison) -> draw.Panels:
     if not table.curves:
         return {}
     closed = {}
-    shared = sum(table.shared_seconds.get(name, 0.0) for name in ("moments", "scaling"))
     for row in table.rows:
-        if row["method"] not in table.curves and row["status"] == "solved":
-            closed[row["method"]] = row["run_seconds"] + shared
+        name = row["method"]
+        if name not in table.curves and row["status"] == "solved":
+            by_rows = table.solutions[name].stats["solver"] in ("QR", "SVD")
+            labels = ("moments", "scaling", "QR" if by_rows else "Cholesky")
+            shared = sum(table.shared_seconds.get(label, 0.0) for label in labels)
+            closed[name] = row["run_seconds"] + shared
     closed = dict([*closed.items()][:MOST])
     floor = ERROR if table._ratio == STATISTICAL else None
     return _panels(table.curves, table._ratio, floor, closed)

@@ -29,6 +29,10 @@ from .yardstick import Yardstick
 
 # Names of optimizers whose default rate is 1/L; all others but L-BFGS have the rate of Adam.
 PLAIN = tuple(MOMENTUM)
+# Optimizers that are solvers by name, beside Adam. They are known without an import of optax.
+OPTIMIZERS = (
+    *PLAIN, "lbfgs", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop", "lion",
+)  # fmt: skip
 # Default rate of Adam and its relatives, in units of the size of a kernel. A step of Lion changes
 # every tap by the rate.
 RATE, RATE_OF_LION = 0.05, 0.01
@@ -161,13 +165,14 @@ class GradientDescent(Solver):
     def _check_optimizer(self) -> None:
         """Raise an error unless the optimizer is a name or a transformation of optax."""
         if isinstance(self.optimizer, str):
-            import optax
-
             # As words of `solve`: in any case, "L-BFGS" too.
             optimizer = self.optimizer.lower().replace("-", "")
             object.__setattr__(self, "optimizer", optimizer)
-            known = self.optimizer in PLAIN or callable(getattr(optax, self.optimizer, None))
-            if not known:
+            if optimizer in ("adam", *OPTIMIZERS):
+                return
+            import optax
+
+            if not callable(getattr(optax, optimizer, None)):
                 raise ValueError(f"optimizer={self.optimizer!r} is no optimizer of optax")
             return
         if not callable(getattr(self.optimizer, "init", None)):

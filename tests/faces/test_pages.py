@@ -68,6 +68,15 @@ def test_figures_of_a_page_are_those_of_their_files(name: str, files: int) -> No
             assert text[match.end() :].startswith(shown + "\n"), match[1]
 
 
+def test_the_tables_of_gradient_descent_are_those_of_their_file() -> None:
+    text, result = page("gradient_descent.md"), result_of("descent")
+    module = import_module("benchmarks.descent")
+    for name, make in {"table": module.table, "steps": module.steps_table}.items():
+        found = re.search(rf"<!-- descent {name}: [^\n]* -->\n(.*?)\n\n", text, re.DOTALL)
+        assert found is not None
+        assert found[1] == make(result).strip()
+
+
 def test_the_promises_of_benchmarks_are_kept() -> None:
     for name in ("notebook", "identifiability", "rows", "beyond_memory", "robust"):
         checks = result_of(name)["checks"]
