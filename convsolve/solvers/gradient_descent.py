@@ -29,7 +29,7 @@ from .yardstick import Yardstick
 
 # Names of optimizers whose default rate is 1/L; all others but L-BFGS have the rate of Adam.
 PLAIN = tuple(MOMENTUM)
-# Optimizers that are solvers by name, beside Adam. They are known without an import of optax.
+# Optimizers that are solvers by name, in addition to Adam. They need no import of optax to check.
 OPTIMIZERS = (
     *PLAIN, "lbfgs", "adamw", "nadam", "radam", "adamax", "adagrad", "rmsprop", "lion",
 )  # fmt: skip
