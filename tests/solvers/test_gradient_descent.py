@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import convsolve as cs
+from support.slow import some
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((2, 30, 2))
@@ -90,8 +91,14 @@ def composed(name: str, scale: float = 1.0) -> tuple[cs.Problem, dict[str, Any]]
     return cs.Problem(scale * x, y / scale, **{"lags": (0, 5)} | options), method
 
 
-@pytest.mark.parametrize("gradient", ["convolution", "sums"])
-@pytest.mark.parametrize("name", COMPOSED)
+# The contract table has more cases. Each compiles its own steps.
+QUICK = [(name, "sums") for name in COMPOSED] + [("weights", "convolution")]
+
+
+@pytest.mark.parametrize(
+    ("name", "gradient"),
+    some([(name, form) for name in COMPOSED for form in ("sums", "convolution")], *QUICK),
+)
 def test_a_long_run_ends_at_the_exact_kernel(name: str, gradient: str) -> None:
     problem, method = composed(name)
     exact = cs.solve(problem, **method)
@@ -105,7 +112,7 @@ def test_a_long_run_ends_at_the_exact_kernel(name: str, gradient: str) -> None:
         np.testing.assert_allclose(fit.residuals(), exact.residuals(), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["bias", "drift", "weights"])
+@pytest.mark.parametrize("name", some(["bias", "drift", "weights"], "weights"))
 def test_confounds_have_the_loss_of_the_kernel(name: str) -> None:
     problem, _ = composed(name)
     loss = cs.HuberLoss(1.0, scale=1.0)
@@ -128,7 +135,7 @@ def test_a_penalty_has_the_weight_of_the_exact_methods(loss: Any) -> None:
 
 def test_the_gradient_from_sums_has_the_same_iterates() -> None:
     problem, _ = composed("weights")
-    for optimizer in ("adam", "nesterov", optax.adam(0.02)):
+    for optimizer in ("adam", optax.sgd(0.02)):
         ends = [
             cs.solve(problem, cs.GradientDescent(optimizer, steps=100, gradient=gradient)).trace
             for gradient in ("convolution", "sums")
@@ -137,7 +144,7 @@ def test_the_gradient_from_sums_has_the_same_iterates() -> None:
             np.testing.assert_allclose(ends[1].kernels[step], kernel, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "lbfgs"])
+@pytest.mark.parametrize("optimizer", some(["sgd", "nesterov", "adam", "lbfgs"], "sgd", "adam"))
 def test_defaults_do_not_depend_on_units(optimizer: str) -> None:
     """Powers of two, so that steps differ by rounding only."""
     solver = cs.GradientDescent(optimizer, steps=20)
