@@ -202,7 +202,8 @@ def descent_row(entry: dict[str, Any], fits: list[cs.Solution], before: float) -
     row["ratio"] = rounded(entry["ratio"], 3)
     row["steps"] = entry["steps"]
     for goal, ratio in GOALS.items():
-        first = fits[0].trace.first_below(ratio)
+        below = np.flatnonzero(fits[0].trace.ratios <= ratio)
+        first = int(below[0]) if below.size else None
         seconds = None
         if first is not None:
             seconds = before + min(float(fit.trace.seconds[first]) for fit in fits)

@@ -73,13 +73,6 @@ class Trace:
             return None
         return self.excess / self.statistical_error
 
-    def first_below(self, ratio: float) -> int | None:
-        """Return the index of the first look with at most this ratio, or None."""
-        if self.ratios is None:
-            return None
-        below = np.flatnonzero(self.ratios <= ratio)
-        return int(below[0]) if below.size else None
-
     def __repr__(self) -> str:
         return "\n".join(
             f"{step:4d} {np.array2string(np.ravel(kernel), threshold=8)}   loss {loss:.8g}"

@@ -579,6 +579,7 @@ class _Descent:
         if self.loss.curvature is None or self.batch is not None:
             return "use a smaller learning_rate="
         limit = 2 / self._curvature(1.0)
-        if isinstance(solver.learning_rate, float) and solver.optimizer == "sgd":
-            return f"the rate {solver.learning_rate:.3g} is above 2/L = {limit:.3g}"
+        rate = solver.learning_rate
+        if isinstance(rate, float) and solver.optimizer == "sgd" and rate > limit:
+            return f"the rate {rate:.3g} is above 2/L = {limit:.3g}"
         return f"use a smaller learning_rate= (plain descent needs less than 2/L = {limit:.3g})"

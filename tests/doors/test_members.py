@@ -36,7 +36,7 @@ MEMBERS = {
     "ConvSpec": "kernel_size stride padding dilation groups ndim output_shape lags minimum_samples "
     "lo",
     "Limits": "memory data",
-    "Trace": "steps losses kernels seconds excess statistical_error ratios first_below diverged",
+    "Trace": "steps losses kernels seconds excess statistical_error ratios diverged",
     "NoiseEstimate": "kind variance dof order coefficients",
 }
 

@@ -151,7 +151,7 @@ def test_defaults_do_not_depend_on_units(optimizer: str) -> None:
     problem, other = composed("bias")[0], composed("bias", 2.0**20)[0]
     one, two = cs.solve(problem, solver), cs.solve(other, solver)
     np.testing.assert_allclose(two.kernel * 2.0**40, one.kernel, rtol=1e-6)
-    assert one.trace.ratios[-1] < 100
+    assert one.trace.ratios[-1] < one.trace.ratios[0]
 
 
 def test_looks_have_the_excess_over_the_statistical_error() -> None:
@@ -165,7 +165,7 @@ def test_looks_have_the_excess_over_the_statistical_error() -> None:
         difference = A @ (kernel.reshape(8, 3) - exact)
         assert excess == pytest.approx(np.square(difference).mean(), rel=1e-11)
         assert loss == pytest.approx(np.square(residuals).mean() + excess, rel=1e-12)
-    assert trace.first_below(1.0) == np.flatnonzero(trace.ratios <= 1)[0]
+    assert trace.ratios[0] > 1 > trace.ratios[-1]
     assert (np.diff(trace.seconds) > 0).all()
 
 
