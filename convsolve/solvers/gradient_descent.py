@@ -488,10 +488,10 @@ class _Descent:
         regression = self.regression
         matrix = regression.matrix
         second = self.loss.curvature or 1 / residual
-        unit = second / (matrix.rows * regression.y_exponents.size)
+        unit = second / (matrix.rows * self._outputs)
         curvature = unit * largest_eigenvalue(regression.system)
         if self.batch is not None:
-            of_row = second / regression.y_exponents.size * largest_row(regression.system)
+            of_row = second / self._outputs * largest_row(regression.system)
             remembered = 1 - MOMENTUM[self.solver.optimizer]
             curvature += (curvature + of_row) / (self.batch * remembered)
         return curvature

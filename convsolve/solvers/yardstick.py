@@ -87,15 +87,18 @@ class Yardstick:
         return float(np.where(difference == 0, 0.0, relative).max())
 
 
+def _coordinates(regression: Regression, kernel: np.ndarray) -> np.ndarray:
+    """Return the coordinates (G, R, Q) of the columns of A T, in units of 2**y_exponents."""
+    columns = regression.system.columns
+    user = columns.t.coordinates(to_columns(kernel, regression.matrix.groups))
+    return np.ldexp(user, columns.exponents[:, :, None] - regression.y_exponents[:, None, :])
+
+
 def _squares(regression: Regression, kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return ‖M A w‖² and the penalty (G, Q) of a kernel, in units of 2**y_exponents."""
     system = regression.system
     columns, matrix = system.columns, regression.matrix
-    # Coordinates (G, R, Q) of the columns of A T.
-    user = columns.t.coordinates(to_columns(kernel, matrix.groups))
-    powers = columns.exponents[:, :, None] - regression.y_exponents[:, None, :]
-    z = np.ldexp(user, powers)
-
+    z = _coordinates(regression, kernel)
     if matrix.first.gram.ndim == 3:
         squares = np.einsum("grq,grq->gq", z, columns.gram @ z)
     else:
@@ -128,10 +131,8 @@ def _statistical_error(
     left = sizes.rows - sizes.nuisance - freedom
     if (left <= 0).any():
         return None
-    columns = regression.system.columns
-    user = columns.t.coordinates(to_columns(kernel, sizes.groups))
-    z = np.ldexp(user, columns.exponents[:, :, None] - regression.y_exponents[:, None, :])
-    squares, _ = columns.residual(z, regression.targets)
+    z = _coordinates(regression, kernel)
+    squares, _ = regression.system.columns.residual(z, regression.targets)
     scaled = np.ldexp(z, regression.scaling.relative[:, :, None])
     real = np.sqrt(squares) > regression.rounding(scaled)
     variance = np.where(real, squares, 0.0) / left[:, None]
